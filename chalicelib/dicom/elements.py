@@ -1,0 +1,107 @@
+"""The heads of data elements and items: tag, VR, length (PS3.5 7.1, 7.5)."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from chalicelib.dicom.source import Source
+from chalicelib.dicom.vr import KNOWN_VR, LONG_VR
+from chalicelib.domain.rejections import Rejected
+
+UNDEFINED = 0xFFFFFFFF
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+
+Path = tuple[int, ...]
+"""Where an element is: tag, item number, tag, item number, …, tag. Items count from 0."""
+
+
+class LeftOut(NamedTuple):
+    """A value that stayed in the object: its element's path and VR, its value's offset and length in bytes.
+
+    Of an encapsulated value the length includes items and delimiter.
+    """
+
+    path: Path
+    vr: str
+    offset: int
+    length: int
+
+
+class Element(NamedTuple):
+    """A data element's head. `vr` is None in implicit VR, `length` None where undefined, `value` the
+    value's offset.
+    """
+
+    tag: int
+    vr: str | None
+    length: int | None
+    value: int
+    implicit: bool
+
+
+class Encoding(NamedTuple):
+    """How a data set is encoded."""
+
+    implicit: bool
+    little_endian: bool
+
+
+_TAG_LENGTH = {True: Struct("<HHL").unpack_from, False: Struct(">HHL").unpack_from}
+_SHORT = {True: Struct("<H").unpack_from, False: Struct(">H").unpack_from}
+_LONG = {True: Struct("<L").unpack_from, False: Struct(">L").unpack_from}
+
+
+def element_head(source: Source, position: int, encoding: Encoding) -> Element | None:
+    """The element at `position`, None at the end. Up to seven bytes of padding count as the end.
+
+    In explicit VR, two bytes that are no letters mean that this element is implicit, as some writers make
+    it. Letters that are no VR have a 32-bit length when their reserved bytes are zero and it fits, as all
+    later VRs do, else 16.
+    """
+    data = source.read(position, 12)
+    if len(data) < 8:
+        if data.strip(b"\0 "):
+            raise Rejected("truncated", f"{len(data)} bytes of an element at {position}")
+        return None
+    little_endian = encoding.little_endian
+    group, element, length = _TAG_LENGTH[little_endian](data)
+    tag = group << 16 | element
+    code = data[4:6]
+    if encoding.implicit or group == 0xFFFE or not (code.isalpha() and code.isupper()):
+        return Element(tag, None, None if length == UNDEFINED else length, position + 8, True)
+    vr = KNOWN_VR.get(code, "UN")
+    short = _SHORT[little_endian](data, 6)[0]
+    if code in LONG_VR or (code not in KNOWN_VR and short == 0 and len(data) == 12):
+        if len(data) < 12:
+            raise Rejected("truncated", f"{len(data)} bytes of an element at {position}")
+        length = _LONG[little_endian](data, 8)[0]
+        if code in LONG_VR or source.size is None or position + 12 + length <= source.size:
+            return Element(tag, vr, None if length == UNDEFINED else length, position + 12, False)
+    return Element(tag, vr, short, position + 8, False)
+
+
+def item_head(source: Source, position: int, encoding: Encoding) -> tuple[int, int | None]:
+    """Tag and length of the item or delimiter at `position`; the length is None where undefined."""
+    data = source.read(position, 8)
+    if len(data) < 8:
+        raise Rejected("truncated", f"the object ends inside a sequence at {position}")
+    group, element, length = _TAG_LENGTH[encoding.little_endian](data)
+    return group << 16 | element, None if length == UNDEFINED else length
+
+
+def shown_encoding(source: Source, position: int, declared: Encoding) -> Encoding:
+    """The encoding that the data set at `position` shows by its first element, since writers err in it.
+
+    What is declared counts where nothing can be seen.
+    """
+    data = source.read(position, 6)
+    if len(data) < 6 or data[:2] in (b"\xfe\xff", b"\xff\xfe"):
+        return declared
+    implicit = not (data[4:6].isalpha() and data[4:6].isupper())
+    return Encoding(implicit, declared.little_endian)
+
+
+def name(tag: int) -> str:
+    """A tag as the standard writes it, for error texts."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

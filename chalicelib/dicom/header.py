@@ -1,0 +1,191 @@
+"""Reading the head of a stored object: everything before the Pixel Data, checked, and nothing else (PS3.10
+7).
+
+`read_head` is the only door for bytes that a stranger sent. It answers a `Head` or raises `Rejected`,
+within `Limits`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from chalicelib.dicom import identity
+from chalicelib.dicom.elements import (
+    ITEM,
+    SEQUENCE_END,
+    Element,
+    Encoding,
+    LeftOut,
+    item_head,
+    name,
+    shown_encoding,
+)
+from chalicelib.dicom.limits import Limits
+from chalicelib.dicom.preamble import check_preamble, guess_encoding
+from chalicelib.dicom.scan import Scanned, scan
+from chalicelib.dicom.source import Fetch, InflatedSource, RangeSource, Source
+from chalicelib.domain.rejections import Rejected
+
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+GE_PRIVATE_BIG = "1.2.840.113619.5.2"
+"""GE Private DLX: implicit VR little endian, with big endian Pixel Data."""
+
+NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, GE_PRIVATE_BIG, "1.2.840.10008.1.2.1.99"})
+DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.206"})
+"""Deflated Explicit VR Little Endian, and the deflated JPIP references (PS3.5 A.5, A.7, A.12)."""
+
+PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+"""Float, Double Float and Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class PixelData:
+    """Where the pixels are. `length` is None where encapsulated. `offset` counts in the inflated data set
+    of a deflated object, and from the object's start otherwise.
+    """
+
+    tag: int
+    offset: int
+    length: int | None
+    vr: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of one instance.
+
+    `file_meta` and `dataset` (everything before the Pixel Data, without the values in `left_out`) convert
+    values when asked. `header_length` is the offset of the Pixel Data element, or where the data set ends.
+    `part10` is false for an object that has no preamble or no File Meta Information: its transfer syntax
+    was found by looking.
+    """
+
+    file_meta: Dataset
+    dataset: Dataset
+    transfer_syntax_uid: str
+    header_length: int
+    pixel_data: PixelData | None
+    deflated: bool
+    part10: bool
+    size: int
+    left_out: tuple[LeftOut, ...]
+    ranges: int
+    bytes_fetched: int
+
+
+def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
+    """The head of the object of `size` bytes that `fetch(start, length)` reads from.
+
+    An ordinary object takes one fetch of at most `limits.first_range` bytes. A second one reads what
+    follows native Pixel Data, where anything does. Raises `Rejected` (every slug of
+    `domain.rejections.REASONS`), and whatever `fetch` raises.
+    """
+    raw = RangeSource(fetch, size, limits)
+    start = check_preamble(raw)
+    meta = scan(raw, start, Encoding(False, True), limits, stop=lambda tag: tag >> 16 != 2)
+    file_meta = meta.dataset
+    if identity.single_uid(file_meta, 0x00020002) == MEDIA_STORAGE_DIRECTORY:
+        raise Rejected("dicomdir")
+    declared = identity.single_uid(file_meta, 0x00020010)
+    transfer_syntax, encoding = _encoding(raw, meta.position, declared, start > 0)
+    deflated = transfer_syntax in DEFLATED
+    source: Source = InflatedSource(raw, meta.position, limits) if deflated else raw
+    body = scan(
+        source, 0 if deflated else meta.position, encoding, limits, stop=lambda tag: tag in PIXEL_DATA
+    )
+    identity.check(file_meta, meta.repeated, body.dataset, body.repeated, part10=start > 0)
+    pixel_data = _pixel_data(source, raw, size, body.stopped_at, body, limits) if body.stopped_at else None
+    if isinstance(source, InflatedSource):
+        source.drain()
+    return Head(
+        file_meta=file_meta,
+        dataset=body.dataset,
+        transfer_syntax_uid=transfer_syntax,
+        header_length=body.position,
+        pixel_data=pixel_data,
+        deflated=deflated,
+        part10=start > 0 and declared != "",
+        size=size,
+        left_out=body.left_out,
+        ranges=raw.fetches,
+        bytes_fetched=raw.fetched,
+    )
+
+
+def _encoding(raw: RangeSource, position: int, declared: str, part10: bool) -> tuple[str, Encoding]:
+    """The transfer syntax and what it means for the data set; looked for where it is not declared."""
+    if declared in (IMPLICIT_LITTLE, GE_PRIVATE_BIG):
+        return declared, Encoding(True, True)
+    if declared == EXPLICIT_BIG:
+        return declared, Encoding(False, False)
+    if declared:
+        return declared, Encoding(False, True)
+    found = guess_encoding(raw.read(position, 8))
+    if found is None:
+        if not part10:
+            raise Rejected("not-dicom")
+        found = shown_encoding(raw, position, Encoding(True, True))
+    implicit, little_endian = found
+    return (IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE if little_endian else EXPLICIT_BIG), found
+
+
+def _pixel_data(
+    source: Source, raw: RangeSource, size: int, element: Element, body: Scanned, limits: Limits
+) -> PixelData:
+    vr = element.vr or "OW"
+    if element.length is None:
+        if element.tag != 0x7FE00010:
+            raise Rejected("unreadable", f"{name(element.tag)} has undefined length")
+        if source is raw:
+            _check_fragments(raw, size, element, body.encoding, limits)
+        return PixelData(element.tag, element.value, None, vr)
+    end = element.value + element.length
+    if source.size is None:
+        if element.length and not source.read(end - 1, 1):
+            raise Rejected("truncated", f"{name(element.tag)} declares {element.length} bytes")
+    elif end > source.size:
+        raise Rejected("truncated", f"{name(element.tag)} ends at {end}, the object at {source.size}")
+    _check_tail(source, end, body.encoding, limits)
+    return PixelData(element.tag, element.value, element.length, vr)
+
+
+def _check_tail(source: Source, position: int, encoding: Encoding, limits: Limits) -> None:
+    """What follows the pixels may be padding or signatures, never another identity: some readers take the
+    last one.
+
+    Anything else there is not judged, since real files carry garbage behind the pixels and every reader
+    ignores it.
+    """
+    if source.size is not None and source.size - position < 8:
+        return
+    try:
+        tail = scan(source, position, encoding, limits, stop=lambda tag: tag in identity.ONCE)
+    except Rejected:
+        return
+    if tail.stopped_at is not None:
+        raise Rejected("ambiguous-identifier", f"{name(tail.stopped_at.tag)} after the Pixel Data")
+
+
+def _check_fragments(
+    raw: RangeSource, size: int, element: Element, encoding: Encoding, limits: Limits
+) -> None:
+    """That fragments end inside the object, as far as their heads were fetched with the header (PS3.5 A.4)."""
+    position = element.value
+    while raw.held(position) >= 8:
+        tag, length = item_head(raw, position, encoding)
+        position += 8
+        if tag == SEQUENCE_END:
+            return _check_tail(raw, position, encoding, limits)
+        if tag != ITEM or length is None:
+            raise Rejected("unreadable", f"no fragment at {position - 8}")
+        position += length
+    if position + 8 > size:
+        raise Rejected("truncated", f"the fragments need {position + 8} bytes, the object has {size}")
+    return None

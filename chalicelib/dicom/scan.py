@@ -1,0 +1,278 @@
+"""The one parser: an iterative walk over a data set's structure, within limits, that builds pydicom's
+Dataset.
+
+pydicom's own reader recurses into sequences, believes every length, and would be a second parser that may
+see another structure than the one that was checked. So it is not used: the scanner makes the Datasets,
+Sequences and raw elements, and pydicom only converts single values, lazily. Nothing that it is given can
+make it parse a sequence.
+
+Structure: PS3.5 7.1 (elements), 7.5 (sequences, delimiters), 6.2.2 (UN), A.4 (encapsulated values).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+
+from chalicelib.dicom.charset import DEFAULT, python_encodings
+from chalicelib.dicom.elements import (
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    Element,
+    Encoding,
+    LeftOut,
+    Path,
+    element_head,
+    item_head,
+    name,
+    shown_encoding,
+)
+from chalicelib.dicom.limits import Limits
+from chalicelib.dicom.source import Source
+from chalicelib.dicom.vr import private_vr, public_vr
+from chalicelib.domain.rejections import Rejected
+
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """`dataset` up to `position`; `stopped_at` is the element there, or None at the end. `repeated`:
+    top-level tags that occur more than once.
+    """
+
+    dataset: Dataset
+    stopped_at: Element | None
+    position: int
+    encoding: Encoding
+    left_out: tuple[LeftOut, ...]
+    repeated: frozenset[int]
+
+
+@dataclass(slots=True)
+class _Level:
+    """One open data set, or, where `items` is a list, one open sequence. `end` is None where undefined."""
+
+    end: int | None
+    encoding: Encoding
+    charset: list[str]
+    path: Path
+    start: int
+    elements: dict[BaseTag, RawDataElement | DataElement] = field(default_factory=dict)
+    items: list[Dataset] | None = None
+
+
+def scan(
+    source: Source,
+    start: int,
+    encoding: Encoding,
+    limits: Limits,
+    stop: Callable[[int], bool] = lambda _: False,
+) -> Scanned:
+    """The data set from `start` to the first top-level element for whose tag `stop` is true, or to the end.
+
+    Raises `Rejected` with `truncated`, `too-deep`, `too-large-header` or `unreadable`.
+    """
+    return _Scan(source, start, encoding, limits).run(stop)
+
+
+class _Scan:
+    def __init__(self, source: Source, start: int, encoding: Encoding, limits: Limits) -> None:
+        self._source = source
+        self._limits = limits
+        self._position = start
+        self._root = _Level(source.size, shown_encoding(source, start, encoding), DEFAULT, (), start)
+        self._levels = [self._root]
+        self._elements = 0
+        self._held = 0
+        self._left_out: list[LeftOut] = []
+        self._seen: set[int] = set()
+        self._repeated: set[int] = set()
+
+    def run(self, stop: Callable[[int], bool]) -> Scanned:
+        stopped_at = None
+        while True:
+            level = self._levels[-1]
+            if level is not self._root and level.end is not None and self._position >= level.end:
+                self._close()
+            elif level.items is not None:
+                self._item(level, level.items)
+            else:
+                element = element_head(self._source, self._position, level.encoding)
+                if element is None:
+                    if level is not self._root:
+                        raise Rejected("truncated", f"the object ends inside {name(level.path[-2])}")
+                    break
+                if level is self._root and stop(element.tag):
+                    stopped_at = element
+                    break
+                self._element(level, element)
+        return Scanned(
+            _dataset(self._root),
+            stopped_at,
+            self._position,
+            self._root.encoding,
+            tuple(self._left_out),
+            frozenset(self._repeated),
+        )
+
+    def _element(self, level: _Level, element: Element) -> None:
+        tag, _, length, value, _ = element
+        self._count(1, value - self._position)
+        self._position = value
+        if tag == ITEM_END and level.end is None:
+            return self._close()
+        if tag in (ITEM_END, SEQUENCE_END) and length == 0:
+            return None  # stray: some writers put delimiters after defined lengths
+        if tag >> 16 == 0xFFFE:
+            raise Rejected("unreadable", f"{name(tag)} outside a sequence at {value}")
+        if level is self._root:
+            (self._repeated if tag in self._seen else self._seen).add(tag)
+        if length is not None:
+            self._check_end(level, tag, value + length)
+        vr = self._vr(level, element)
+        if vr == "SQ":
+            return self._open(level, element)
+        if length is None:
+            return self._fragments(level, element, vr)
+        return self._leaf(level, element, vr, length)
+
+    def _vr(self, level: _Level, element: Element) -> str:
+        """The VR to read the value by: `SQ` for all that is walked, `UN` for what stays bytes.
+
+        UN of undefined length is a sequence (PS3.5 6.2.2). UN of defined length is one where the dictionary
+        says so and the value begins with an item; private UN stays bytes.
+        """
+        tag, vr, length, value, _ = element
+        if vr not in (None, "UN"):
+            return str(vr)
+        if not tag & 0x10000:
+            known = public_vr(tag)
+        elif vr is None:
+            creator = level.elements.get(BaseTag((tag & 0xFFFF0000) | ((tag >> 8) & 0xFF)))
+            known = private_vr(tag, creator.value if isinstance(creator, RawDataElement) else None)
+        else:
+            known = "UN"
+        if length is None:
+            return known if known[:2] in ("OB", "OW") and vr is None else "SQ"
+        if known == "SQ" and length and self._source.read(value, 4) not in _ITEM_STARTS:
+            return "UN"
+        return known
+
+    def _open(self, level: _Level, element: Element) -> None:
+        if len(self._levels) // 2 >= self._limits.depth:
+            raise Rejected("too-deep", f"more than {self._limits.depth} sequences at {element.value}")
+        unknown = element.vr == "UN"
+        implicit = element.implicit and not unknown
+        little_endian = unknown or level.encoding.little_endian
+        end = None if element.length is None else element.value + element.length
+        path = (*level.path, element.tag)
+        inner = Encoding(implicit, little_endian)
+        self._levels.append(_Level(end, inner, level.charset, path, element.value, items=[]))
+
+    def _item(self, level: _Level, items: list[Dataset]) -> None:
+        tag, length = item_head(self._source, self._position, level.encoding)
+        self._count(self._limits.item_weight, 8)
+        self._position += 8
+        if tag == SEQUENCE_END and level.end is None:
+            return self._close()
+        if tag == SEQUENCE_END and self._position == level.end:
+            return None
+        if tag != ITEM:
+            raise Rejected("unreadable", f"no item in {name(level.path[-1])} at {self._position - 8}")
+        end = None if length is None else self._position + length
+        if end is not None:
+            self._check_end(level, level.path[-1], end)
+        encoding = level.encoding
+        if not encoding.implicit:
+            encoding = shown_encoding(self._source, self._position, encoding)
+        path = (*level.path, len(items))
+        self._levels.append(_Level(end, encoding, level.charset, path, self._position))
+        return None
+
+    def _close(self) -> None:
+        done, parent = self._levels.pop(), self._levels[-1]
+        if done.items is None:
+            assert parent.items is not None
+            item = _dataset(done)
+            item.is_undefined_length_sequence_item = done.end is None
+            parent.items.append(item)
+        else:
+            sequence = Sequence(done.items)
+            sequence.is_undefined_length = done.end is None
+            tag = BaseTag(done.path[-1])
+            parent.elements[tag] = DataElement(
+                tag, "SQ", sequence, done.start, done.end is None, already_converted=True
+            )
+
+    def _leaf(self, level: _Level, element: Element, vr: str, length: int) -> None:
+        tag, value = element.tag, element.value
+        self._position = value + length
+        if length > self._limits.value:
+            if self._source.size is None and not self._source.read(self._position - 1, 1):
+                raise Rejected("truncated", f"{name(tag)} declares {length} bytes")
+            self._left_out.append(LeftOut((*level.path, tag), vr, value, length))
+            return
+        data = self._source.read(value, length)
+        if len(data) < length:
+            raise Rejected("truncated", f"{name(tag)} declares {length} bytes, {len(data)} are there")
+        self._count(0, length)
+        if tag == _SPECIFIC_CHARACTER_SET:
+            level.charset = python_encodings(data)
+        level.elements[BaseTag(tag)] = _raw_element(element, vr, data, level.encoding)
+
+    def _fragments(self, level: _Level, element: Element, vr: str) -> None:
+        """An encapsulated value inside the header, as an icon has: its items up to the delimiter (PS3.5
+        A.4).
+        """
+        if vr[:2] not in ("OB", "OW"):
+            raise Rejected("unreadable", f"{name(element.tag)} of VR {vr} has undefined length")
+        while True:
+            tag, length = item_head(self._source, self._position, level.encoding)
+            self._count(1, 8)
+            self._position += 8
+            if tag == SEQUENCE_END:
+                break
+            if tag != ITEM or length is None:
+                raise Rejected("unreadable", f"no fragment at {self._position - 8}")
+            self._position += length
+            self._check_end(level, element.tag, self._position)
+        length = self._position - element.value
+        self._left_out.append(LeftOut((*level.path, element.tag), vr, element.value, length))
+
+    def _check_end(self, level: _Level, tag: int, end: int) -> None:
+        if self._source.size is not None and end > self._source.size:
+            raise Rejected("truncated", f"{name(tag)} ends at {end}, the object at {self._source.size}")
+        if level.end is not None and end > level.end:
+            raise Rejected("unreadable", f"{name(tag)} ends at {end}, what it is in at {level.end}")
+
+    def _count(self, weight: int, held: int) -> None:
+        self._elements += weight
+        self._held += held
+        if self._elements > self._limits.elements:
+            raise Rejected("too-large-header", f"more than {self._limits.elements} elements")
+        if self._held > self._limits.header:
+            raise Rejected("too-large-header", f"more than {self._limits.header} bytes")
+
+
+def _dataset(level: _Level) -> Dataset:
+    dataset = Dataset(level.elements)
+    dataset.set_original_encoding(level.encoding.implicit, level.encoding.little_endian, level.charset)
+    return dataset
+
+
+def _raw_element(element: Element, vr: str, data: bytes, encoding: Encoding) -> RawDataElement | DataElement:
+    tag = BaseTag(element.tag)
+    if vr == "UN":
+        unknown = DataElement(tag, "UN", data, element.value, already_converted=True)
+        unknown.VR = "UN"  # the constructor would put the dictionary's VR here, and keep bytes as the value
+        return unknown
+    little_endian = encoding.little_endian or element.vr == "UN"
+    return RawDataElement(tag, vr, len(data), data, element.value, element.implicit, little_endian)

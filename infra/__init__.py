@@ -1,0 +1,1 @@
+"""The cloud as text (CloudFormation), and the tools that package it and bring an institution in."""

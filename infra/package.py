@@ -1,0 +1,225 @@
+"""``python -m infra.package``: what is deployed, made on this machine without an account.
+
+Chalice packages a copy of the sources, so that no build of before and no stray file gets into the zip.
+Chalice leaves out a wheel that Lambda could not load *with only a warning*, and merges an override for a
+resource that does not exist in silence: here both are faults, and so is whatever cfn-lint finds.
+The same sources give the same zip, byte for byte.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from infra.templates import Template, overrides
+
+ROOT = Path(__file__).parent.parent
+REGION = "eu-south-1"
+HALF_OF_UNZIPPED_LIMIT = 250_000_000 // 2
+"""Bytes. Lambda takes 250 MB unzipped; the other half is for those who come after."""
+HALF_OF_ZIPPED_LIMIT = 50_000_000 // 2
+"""Bytes. Lambda takes 50 MB zipped."""
+
+_LAMBDA_ENVIRONMENT = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+_UNWANTED = re.compile(r"^(local|forwarder|infra|docs|tests|moto|pynetdicom|pytest)/|__pycache__/|\.pyc$")
+_EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
+
+
+class PackagingFailed(Exception):
+    """The package must not be deployed; the message says why, one fault a line."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What was made: the template, the zip beside it, its sizes in bytes, and what Chalice said."""
+
+    template_file: Path
+    zip_file: Path
+    template: Template
+    zipped: int
+    unzipped: int
+    output: str
+
+
+def package(stage: str, out: Path, root: Path = ROOT) -> Package:
+    """Package ``root`` for a stage of ``.chalice/config.json``: ``out/sam.json`` and ``out/deployment.zip``.
+
+    Raises PackagingFailed when Chalice fails or the outcome has a fault.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="contenitore-package-") as folder:
+        copy = Path(folder) / "app"
+        _copy_sources(root, copy)
+        merge_file = Path(folder) / "overrides.json"
+        merge_file.write_text(json.dumps(overrides()), encoding="utf-8")
+        made = Path(folder) / "made"
+        output = _run_chalice(copy, stage, merge_file, made)
+        template = json.loads((made / "sam.json").read_text(encoding="utf-8"))
+        _write_zip(made / "deployment.zip", out / "deployment.zip")
+    template_file = out / "sam.json"
+    template_file.write_text(json.dumps(template, indent=2) + "\n", encoding="utf-8")
+    with zipfile.ZipFile(out / "deployment.zip") as archive:
+        entries = archive.infolist()
+    result = Package(
+        template_file=template_file,
+        zip_file=out / "deployment.zip",
+        template=template,
+        zipped=(out / "deployment.zip").stat().st_size,
+        unzipped=sum(entry.file_size for entry in entries),
+        output=output,
+    )
+    requirements = (root / "requirements.txt").read_text(encoding="utf-8")
+    faults = [
+        *wheels_left_out(output, requirements, [entry.filename for entry in entries]),
+        *strays(entry.filename for entry in entries),
+        *oversize(result.zipped, result.unzipped),
+        *overrides_without_target(template),
+        *lint(template_file),
+    ]
+    if faults:
+        raise PackagingFailed("\n".join(faults))
+    return result
+
+
+def wheels_left_out(output: str, requirements: str, names: Iterable[str]) -> Iterator[str]:
+    """Every requirement that is not in the zip, by Chalice's own warning and by the zip's content."""
+    warning = re.search(r"Could not install dependencies:\n(.*?)\nYou will have to build", output, re.DOTALL)
+    if warning:
+        yield f"left out by Chalice: {', '.join(warning.group(1).split())}"
+    present = {
+        (canonicalize_name(match.group(1)), match.group(2))
+        for match in (re.match(r"([^/]+)-([^/-]+)\.dist-info/METADATA$", name) for name in names)
+        if match
+    }
+    for line in requirements.splitlines():
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate(_LAMBDA_ENVIRONMENT):
+            continue
+        if not any(
+            name == canonicalize_name(requirement.name) and requirement.specifier.contains(version)
+            for name, version in present
+        ):
+            yield f"not in the zip: {requirement}"
+
+
+def strays(names: Iterable[str]) -> Iterator[str]:
+    """What only developers need, or is missing though every function needs it."""
+    all_names = set(names)
+    for name in sorted(all_names):
+        if _UNWANTED.search(name):
+            yield f"does not belong into the zip: {name}"
+    for name in ("app.py", "chalice/app.py"):
+        if name not in all_names:
+            yield f"not in the zip: {name}"
+
+
+def oversize(zipped: int, unzipped: int) -> Iterator[str]:
+    """Sizes in bytes against half of what Lambda takes."""
+    if zipped > HALF_OF_ZIPPED_LIMIT:
+        yield f"zip of {zipped:,} bytes is over {HALF_OF_ZIPPED_LIMIT:,}, half of what Lambda takes"
+    if unzipped > HALF_OF_UNZIPPED_LIMIT:
+        yield f"unzipped {unzipped:,} bytes are over {HALF_OF_UNZIPPED_LIMIT:,}, half of what Lambda takes"
+
+
+def overrides_without_target(template: Template) -> Iterator[str]:
+    """Merged resources and event sources that Chalice did not make: they have properties but no type."""
+    for name, resource in template["Resources"].items():
+        if "Type" not in resource:
+            yield f"an override names a resource that app.py does not make: {name}"
+        for event, source in resource.get("Properties", {}).get("Events", {}).items():
+            if "Type" not in source:
+                yield f"an override names an event source that app.py does not make: {name}.{event}"
+
+
+def lint(template_file: Path) -> Iterator[str]:
+    """What cfn-lint finds in a template, after the transform that CloudFormation would apply."""
+    from cfnlint.api import lint_file  # a second to import, and only packaging needs it
+
+    for match in lint_file(template_file, {"regions": [REGION]}):
+        yield f"cfn-lint {match.rule.id}: {match.message} (line {match.linenumber})"
+
+
+def _copy_sources(root: Path, folder: Path) -> None:
+    """What Chalice reads, and none of what lies about."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache", ".DS_Store")
+    folder.mkdir()
+    for name in ("app.py", "requirements.txt"):
+        shutil.copy2(root / name, folder / name)
+    for name in ("chalicelib", "vendor", ".chalice/policies"):
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, ignore=ignore)
+    shutil.copy2(root / ".chalice/config.json", folder / ".chalice/config.json")
+
+
+def _run_chalice(project: Path, stage: str, merge_file: Path, out: Path) -> str:
+    """Chalice's output. It needs a region and no credentials, and must not wait for any."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SOURCE_DATE_EPOCH": "315532800",
+    }
+    command = [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())"]
+    done = subprocess.run(
+        [*command, "package", "--stage", stage, "--merge-template", str(merge_file), str(out)],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    if done.returncode != 0:
+        raise PackagingFailed(f"chalice package failed:\n{output}")
+    return output
+
+
+def _write_zip(source: Path, target: Path) -> None:
+    """The same content in the order of names, without times and owners."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in sorted(set(old.namelist())):
+            entry = zipfile.ZipInfo(name, _EPOCH_OF_ZIP)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            new.writestr(entry, old.read(name), compresslevel=9)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Answers 0, or 1 with the faults on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m infra.package", description="Make what is deployed.")
+    parser.add_argument("--stage", default="dev", help="a stage of .chalice/config.json (default: dev)")
+    parser.add_argument("--out", type=Path, default=ROOT / "build", help="where to (default: build/)")
+    options = parser.parse_args(arguments)
+    try:
+        made = package(options.stage, options.out)
+    except PackagingFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    resources = made.template["Resources"]
+    functions = sorted(n for n, r in resources.items() if r["Type"] == "AWS::Serverless::Function")
+    print(f"template   {made.template_file}  ({len(resources)} resources, cfn-lint clean)")
+    runtime = resources[functions[0]]["Properties"]["Runtime"]
+    print(f"functions  {', '.join(functions)}  ({runtime}, stage {options.stage})")
+    print(f"zip        {made.zip_file}  ({made.zipped / 1e6:.1f} MB, unzipped {made.unzipped / 1e6:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

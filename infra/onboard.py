@@ -1,0 +1,306 @@
+"""``python -m infra.onboard``: one command that brings an institution into the city, or takes it out.
+
+It looks, says what it will do, deploys the institution's stack (infra/institution.yaml: one role that may
+call the API and nothing else), and registers that role. All it does depends on what it found, so that
+repeating it, after a failure half way too, does what remains and nothing else. In the local city the same
+happens against the emulated cloud: ``--endpoints DIR/endpoints.json``.
+"""
+
+import argparse
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+import requests
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.institutions import parse
+from infra import stacks
+from infra.registry import Registration, Registry, RegistryRefused
+from infra.stacks import StackFailed
+from infra.templates import CITY_STACK, INSTITUTION
+
+REGION = "eu-south-1"
+
+_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)")
+_TRUST_ANCHOR = re.compile(r"arn:aws[a-z-]*:rolesanywhere:[a-z0-9-]+:\d{12}:trust-anchor/[\w-]+")
+_COMMON_NAME = re.compile(r"[\w .@-]{1,64}", re.ASCII)
+_MAX_ROLE_NAME = 64
+
+
+class Unusable(Exception):
+    """What was asked cannot be done as asked; the message names the option."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Who may assume the institution's role: principals of its own account, certificates of one authority."""
+
+    principals: tuple[str, ...] = ()
+    trust_anchor: str = ""
+    common_name: str = ""
+
+    def __str__(self) -> str:
+        who = list(self.principals)
+        if self.trust_anchor:
+            who.append(f"certificates with CN={self.common_name} of {self.trust_anchor}")
+        return ", ".join(who)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done. ``stack`` is None where a role that exists is registered."""
+
+    institution: str
+    stack: stacks.Wanted | None
+    trust: Trust
+    step: stacks.Step
+    registration: Registration
+    register: bool
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything is already as asked."""
+        return self.step == "nothing" and not self.register
+
+
+def check_trust(trust: Trust) -> Trust:
+    """The trust as it may stand in a role's policy. Raises Unusable naming the option."""
+    for principal in trust.principals:
+        if not _PRINCIPAL.fullmatch(principal):
+            raise Unusable("--principal-arn must be the ARN of a role, a user or an account's root")
+    if bool(trust.trust_anchor) != bool(trust.common_name):
+        raise Unusable("--trust-anchor-arn and --certificate-cn go together: else any certificate would do")
+    if trust.trust_anchor and not _TRUST_ANCHOR.fullmatch(trust.trust_anchor):
+        raise Unusable("--trust-anchor-arn must be the ARN of a trust anchor of IAM Roles Anywhere")
+    if trust.common_name and not _COMMON_NAME.fullmatch(trust.common_name):
+        raise Unusable("--certificate-cn must be 1 to 64 letters, digits, blanks and . _ @ -")
+    if not trust.principals and not trust.trust_anchor:
+        raise Unusable(
+            "say who acts as the institution: --principal-arn, or --trust-anchor-arn with --certificate-cn, "
+            "or --role-arn for a role that exists"
+        )
+    return trust
+
+
+def role_name(city: str, institution: str) -> str:
+    """The institution's role and its stack are both called so. Raises Unusable if it is too long for IAM."""
+    name = f"{city}-institution-{institution}"
+    if len(name) > _MAX_ROLE_NAME:
+        raise Unusable(f"{name} is longer than a role's name may be ({_MAX_ROLE_NAME}): choose a shorter id")
+    return name
+
+
+def wanted_stack(city: str, institution: str, trust: Trust, city_outputs: dict[str, str]) -> stacks.Wanted:
+    """The institution's stack, from what the city's stack tells of itself."""
+    return stacks.Wanted(
+        name=role_name(city, institution),
+        body=INSTITUTION.read_text(encoding="utf-8"),
+        parameters={
+            "InstitutionId": institution,
+            "CityName": city,
+            "ApiId": city_outputs["ApiId"],
+            "InstitutionBoundaryArn": city_outputs["InstitutionBoundaryArn"],
+            "PrincipalArns": ",".join(trust.principals),
+            "TrustAnchorArn": trust.trust_anchor,
+            "CertificateCommonName": trust.common_name,
+        },
+    )
+
+
+def registration_of(
+    institution: str, name: str, role_arn: str, issuer: str, ae_titles: list[str]
+) -> Registration:
+    """The body to register, checked by the rules that the API itself applies. Raises Unusable."""
+    body: Registration = {
+        "name": name,
+        "role_arn": role_arn,
+        "patient_id_issuer": issuer,
+        "ae_titles": ae_titles,
+    }
+    try:
+        checked = parse(institution, body)
+    except BadRequest as error:
+        raise Unusable(str(error)) from error
+    return body | {"name": checked.name, "ae_titles": list(checked.ae_titles)}
+
+
+def differs(known: Registration | None, wanted: Registration) -> bool:
+    """Whether the registry must be told. What it does not show (to whoever asks) counts as different."""
+    return known is None or any(known.get(key) != value for key, value in wanted.items())
+
+
+def describe(plan: Plan, api: str) -> str:
+    """The plan as text, one line for each part."""
+    body = plan.registration
+    titles = f", AE titles {', '.join(body['ae_titles'])}" if body["ae_titles"] else ""
+    lines = [f"{plan.institution}: {body['name']}, patient numbers of {body['patient_id_issuer']}{titles}"]
+    if plan.stack:
+        lines.append(f"  {plan.step if plan.step != 'nothing' else 'keep':8} stack {plan.stack.name}")
+        lines.append(f"           role {body['role_arn']}, assumed by {plan.trust}")
+    else:
+        lines.append(f"  {'keep':8} role {body['role_arn']}, which exists")
+    lines.append(f"  {'register' if plan.register else 'keep':8} {api}/institutions/{plan.institution}")
+    return "\n".join(lines)
+
+
+def onboard(options: argparse.Namespace, session: Any, registry: Registry, city: dict[str, str]) -> None:
+    """Bring the institution in. Raises Unusable, StackFailed, RegistryRefused, and others' errors."""
+    if options.name is None or options.issuer_oid is None:
+        raise Unusable("--name and --issuer-oid are needed to bring an institution in")
+    cloudformation = session.client("cloudformation")
+    trust = Trust()
+    wanted: stacks.Wanted | None = None
+    step: stacks.Step = "nothing"
+    role_arn: str = options.role_arn or ""
+    if not role_arn:
+        trust = check_trust(
+            Trust(tuple(options.principal_arn), options.trust_anchor_arn or "", options.certificate_cn or "")
+        )
+        wanted = wanted_stack(options.city, options.id, trust, city)
+        role_arn = _role_arn(city, wanted.name)
+    registration = registration_of(options.id, options.name, role_arn, options.issuer_oid, options.ae_title)
+    if wanted:
+        step = stacks.plan(wanted, stacks.describe(cloudformation, wanted.name))
+    plan = Plan(
+        institution=options.id,
+        stack=wanted,
+        trust=trust,
+        step=step,
+        registration=registration,
+        register=differs(registry.get(options.id), registration),
+    )
+    print(describe(plan, registry.api))
+    if plan.empty:
+        print("Nothing to do.")
+        return
+    if options.dry_run:
+        print("Dry run: nothing was done.")
+        return
+    if wanted:
+        done = stacks.deploy(cloudformation, wanted)
+        print(f"{wanted.name}: {'unchanged' if done == 'nothing' else done + 'd'}")
+        deployed = stacks.outputs(stacks.describe(cloudformation, wanted.name) or {})
+        if "CertificateProfileArn" in deployed:
+            print(f"The forwarder's credential helper names the profile {deployed['CertificateProfileArn']}")
+    if plan.register:
+        registry.put(options.id, registration)
+        print(f"{options.id}: registered with {role_arn}")
+
+
+def remove(options: argparse.Namespace, session: Any, registry: Registry) -> None:
+    """Take the institution out: its role is a stranger from now on. With --delete-stack the role goes too."""
+    name = role_name(options.city, options.id)
+    if options.dry_run:
+        print(f"  remove   {registry.api}/institutions/{options.id}")
+        if options.delete_stack:
+            print(f"  delete   stack {name}")
+        print("Dry run: nothing was done.")
+        return
+    was_registered = registry.delete(options.id)
+    print(f"{options.id}: {'no longer registered' if was_registered else 'was not registered'}")
+    if options.delete_stack:
+        cloudformation = session.client("cloudformation")
+        if stacks.describe(cloudformation, name):
+            stacks.delete(cloudformation, name)
+            print(f"{name}: deleted")
+        else:
+            print(f"{name}: there is no such stack")
+
+
+def _role_arn(city: dict[str, str], name: str) -> str:
+    """The ARN of a role beside the operator's: same partition, same account."""
+    return city["OperatorRoleArn"].rpartition("role/")[0] + f"role/{name}"
+
+
+def _session(options: argparse.Namespace, endpoints: dict[str, str]) -> Any:
+    """A session of the operator's profile, from the city's own AWS files where it has them."""
+    core = botocore.session.Session(profile=options.profile)
+    if endpoints:
+        core.set_config_variable("config_file", endpoints["aws_config_file"])
+        core.set_config_variable("credentials_file", endpoints["aws_shared_credentials_file"])
+    region = options.region or endpoints.get("region") or core.get_config_variable("region") or REGION
+    return boto3.Session(botocore_session=core, region_name=region)
+
+
+def _city(session: Any, name: str) -> dict[str, str]:
+    """The outputs of the city's stack. Raises Unusable when there is none."""
+    stack = stacks.describe(session.client("cloudformation"), name)
+    if stack is None:
+        raise Unusable(f"there is no stack {name} in {session.region_name}: see --city, --region, --profile")
+    return stacks.outputs(stack)
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.onboard", description="Bring an institution into the city."
+    )
+    parser.add_argument("id", help="its id: 3 to 40 of a-z, 0-9 and hyphen")
+    parser.add_argument("--name", help="its name, as people read it")
+    parser.add_argument("--issuer-oid", help="the OID under which it numbers its patients")
+    parser.add_argument(
+        "--ae-title", action="append", default=[], help="an AE title of its PACS (may be repeated)"
+    )
+    who = parser.add_argument_group("who acts as the institution")
+    who.add_argument(
+        "--principal-arn",
+        action="append",
+        default=[],
+        help="a principal of its own account (may be repeated)",
+    )
+    who.add_argument("--trust-anchor-arn", help="the authority of its certificate (IAM Roles Anywhere)")
+    who.add_argument("--certificate-cn", help="the common name of its certificate")
+    who.add_argument("--role-arn", help="a role that exists; no stack is deployed")
+    where = parser.add_argument_group("where")
+    where.add_argument("--city", default=CITY_STACK, help=f"the city's stack (default: {CITY_STACK})")
+    where.add_argument("--api", help="the API's address (default: what the city's stack says)")
+    where.add_argument(
+        "--endpoints", type=Path, help="a local city's endpoints.json: its AWS files and its API"
+    )
+    where.add_argument("--profile", default="operator", help="the operator's AWS profile (default: operator)")
+    where.add_argument("--region", help=f"the city's region (default: the profile's, else {REGION})")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; only read")
+    parser.add_argument("--remove", action="store_true", help="take the institution out of the registry")
+    parser.add_argument("--delete-stack", action="store_true", help="with --remove: delete its role, too")
+    return parser
+
+
+def _carry_out(options: argparse.Namespace) -> None:
+    endpoints: dict[str, str] = json.loads(options.endpoints.read_text("utf-8")) if options.endpoints else {}
+    session = _session(options, endpoints)
+    city = _city(session, options.city)
+    api = options.api or endpoints.get("api") or city.get("ApiUrl")
+    if not api:
+        raise Unusable("the city's stack does not say where its API is: --api")
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise Unusable(f"the profile {options.profile} has no credentials")
+    registry = Registry(api, credentials.get_frozen_credentials(), session.region_name)
+    if options.remove:
+        remove(options, session, registry)
+    else:
+        onboard(options, session, registry, city)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command: 0 when all is as asked, 1 when AWS or the API refused, 2 when it cannot be asked so."""
+    options = _arguments().parse_args(arguments)
+    try:
+        _carry_out(options)
+    except (StackFailed, RegistryRefused, BotoCoreError, ClientError, requests.RequestException) as error:
+        print(f"onboard: {error}", file=sys.stderr)
+        return 1
+    except (Unusable, OSError, json.JSONDecodeError) as error:
+        print(f"onboard: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

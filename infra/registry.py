@@ -1,0 +1,67 @@
+"""The city's registry of institutions, kept through its API by signed calls."""
+
+import json
+from typing import Any
+
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+Registration = dict[str, Any]
+"""The body of ``PUT /institutions/{id}``: name, role_arn, patient_id_issuer, ae_titles."""
+
+_TIMEOUT = 35  # seconds; the gateway itself gives up after 29
+
+
+class RegistryRefused(Exception):
+    """The API did not do what was asked; the message says what it answered."""
+
+
+class Registry:
+    """The registry behind an API's address, called with one principal's credentials (SigV4, execute-api)."""
+
+    def __init__(self, api: str, credentials: Credentials, region: str) -> None:
+        self.api = api.rstrip("/")
+        self._credentials = credentials
+        self._region = region
+
+    def get(self, institution: str) -> Registration | None:
+        """The institution as the API lists it, or None. Raises RegistryRefused, requests.RequestException."""
+        answer = self._call("GET", "/institutions", None, {200})
+        listed: list[Registration] = answer.json()["institutions"]
+        return next((entry for entry in listed if entry.get("id") == institution), None)
+
+    def put(self, institution: str, registration: Registration) -> None:
+        """Register it, or change its registration. Raises RegistryRefused, requests.RequestException."""
+        self._call("PUT", f"/institutions/{institution}", json.dumps(registration), {200, 201})
+
+    def delete(self, institution: str) -> bool:
+        """Take it out; False if it was not registered. Raises RegistryRefused, requests.RequestException."""
+        return self._call("DELETE", f"/institutions/{institution}", None, {200, 204, 404}).status_code != 404
+
+    def _call(self, method: str, path: str, body: str | None, expected: set[int]) -> requests.Response:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        signed = AWSRequest(method, self.api + path, headers, (body or "").encode())
+        SigV4Auth(self._credentials, "execute-api", self._region).add_auth(signed)
+        answer = requests.request(
+            method,
+            signed.url,
+            headers=dict(signed.headers.items()),
+            data=body.encode() if body is not None else None,
+            timeout=_TIMEOUT,
+            allow_redirects=False,
+        )
+        if answer.status_code not in expected:
+            raise RegistryRefused(f"{method} {self.api}{path}: {answer.status_code} {_reason(answer)}")
+        return answer
+
+
+def _reason(answer: requests.Response) -> str:
+    """What problem+json or the gateway says, on one line."""
+    try:
+        body = answer.json()
+    except requests.JSONDecodeError:
+        return answer.text[:200]
+    texts = [body.get(key) for key in ("type", "detail", "message")] if isinstance(body, dict) else [body]
+    return " ".join(str(text) for text in texts if text)

@@ -176,7 +176,7 @@ def _check_tail(source: Source, position: int, encoding: Encoding, limits: Limit
 def _check_fragments(
     raw: RangeSource, size: int, element: Element, encoding: Encoding, limits: Limits
 ) -> None:
-    """That fragments end inside the object, as far as their heads were fetched with the header (PS3.5 A.4)."""
+    """That fragments end inside the object, as far as their heads came with the header (PS3.5 A.4)."""
     position = element.value
     while raw.held(position) >= 8:
         tag, length = item_head(raw, position, encoding)

@@ -11,6 +11,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from chalicelib.dicom.elements import name
+from chalicelib.dicom.values import values_of
 from chalicelib.domain.rejections import Rejected
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
@@ -23,6 +24,10 @@ _SINGLE = (PATIENT_ID, ISSUER_OF_PATIENT_ID)
 ONCE = frozenset({*_REQUIRED, *_META, *_SINGLE, 0x00100010, 0x00100024, 0x00100030, 0x00100040, 0x00100022})
 """Tags that may occur once: those above and the patient's name, type of id, issuer qualifiers, birth date
 and sex.
+"""
+
+_LONGEST = 64
+"""Characters that an LO value may have (PS3.5 6.2). A longer identifier could only be cut, and so mistaken.
 """
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -62,8 +67,11 @@ def check(
         if not single_uid(dataset, tag):
             raise Rejected("missing-uid" if part10 else "not-dicom", name(tag))
     for tag in _SINGLE:
-        if tag in dataset and dataset[tag].VM > 1:
-            raise Rejected("ambiguous-identifier", f"{name(tag)} has {dataset[tag].VM} values")
+        values = values_of(dataset, tag, "LO")
+        if len(values) > 1:
+            raise Rejected("ambiguous-identifier", f"{name(tag)} has {len(values)} values")
+        if values and len(values[0]) > _LONGEST:
+            raise Rejected("invalid-patient-id", f"{name(tag)} has {len(values[0])} characters")
     for in_meta, in_dataset in _SAME:
         if (declared := single_uid(file_meta, in_meta)) and declared != single_uid(dataset, in_dataset):
             raise Rejected("meta-mismatch", f"{name(in_meta)} and {name(in_dataset)}")

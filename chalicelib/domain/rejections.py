@@ -23,6 +23,7 @@ REASONS: dict[str, str] = {
     "invalid-uid": (
         "A UID has other characters than digits and dots, an empty component, or more than 64 characters."
     ),
+    "invalid-patient-id": "Patient ID or its issuer has more than 64 characters.",
     "meta-mismatch": "The File Meta Information names another SOP class or SOP instance than the data set.",
     "truncated": "A declared length reaches beyond the object's end, or the object ends inside an element.",
     "too-deep": "Sequences are nested deeper than any real instance does.",

@@ -1,0 +1,159 @@
+"""What the archive keeps of one instance: identity, place of the pixels, and the attributes that searches
+need.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from chalicelib.dicom.attributes import KEPT, Kept
+from chalicelib.dicom.header import Head
+from chalicelib.dicom.identity import SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, single_uid
+from chalicelib.dicom.values import items_of, valid_date, valid_time, values_of
+
+ATTRIBUTES_LIMIT = 1536
+"""Bytes of `attributes` as compact JSON in UTF-8. An ordinary image takes 900 to 1,300."""
+
+_TEXT_LIMIT = 64
+"""Characters kept of one text value: the longest that LO and one component group of PN may have (PS3.5
+6.2).
+"""
+
+_VALUES_LIMIT = 8
+_ITEMS_LIMIT = 4
+_OTHER_IDS_LIMIT = 16
+
+
+def summarise(head: Head) -> dict[str, Any]:
+    """The summary of an instance, ready for JSON.
+
+    `study_instance_uid`, `series_instance_uid`, `sop_instance_uid`, `sop_class_uid`, `transfer_syntax_uid`:
+    str. `number_of_frames`: int, at least 1. `rows`, `columns`: int, or None for what is no image.
+    `header_length`: bytes before the Pixel Data element. `pixel_offset`, `pixel_length`: of its value, None
+    where there is none; the length is also None where it is encapsulated. `deflated`: these three count
+    inflated bytes. `patient`: `id`, `issuer` (0010,0021), `issuer_universal_id` (0010,0024): str or None;
+    `other_ids`: the same three for each of (0010,1000) and (0010,1002). `attributes`: DICOM JSON Model
+    (PS3.18 F.2) of `attributes.KEPT`, text in Unicode, invalid values left out, at most `ATTRIBUTES_LIMIT`
+    bytes. `dropped`: the tags that had no room, least important first to go.
+    """
+    dataset = head.dataset
+    pixels = head.pixel_data
+    attributes, dropped = _attributes(dataset)
+    return {
+        "study_instance_uid": single_uid(dataset, STUDY),
+        "series_instance_uid": single_uid(dataset, SERIES),
+        "sop_instance_uid": single_uid(dataset, SOP_INSTANCE),
+        "sop_class_uid": single_uid(dataset, SOP_CLASS),
+        "transfer_syntax_uid": head.transfer_syntax_uid,
+        "number_of_frames": max(1, _number(dataset, 0x00280008, "IS") or 1),
+        "rows": _number(dataset, 0x00280010, "US"),
+        "columns": _number(dataset, 0x00280011, "US"),
+        "header_length": head.header_length,
+        "pixel_offset": pixels.offset if pixels else None,
+        "pixel_length": pixels.length if pixels else None,
+        "deflated": head.deflated,
+        "patient": _patient(dataset),
+        "attributes": attributes,
+        "dropped": dropped,
+    }
+
+
+def dicom_json(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary as one DICOM JSON Model object: its attributes, and those that it keeps as fields."""
+    fields: dict[str, Any] = {
+        "00080016": {"vr": "UI", "Value": [summary["sop_class_uid"]]},
+        "00080018": {"vr": "UI", "Value": [summary["sop_instance_uid"]]},
+        "0020000D": {"vr": "UI", "Value": [summary["study_instance_uid"]]},
+        "0020000E": {"vr": "UI", "Value": [summary["series_instance_uid"]]},
+    }
+    if summary["rows"] is not None and summary["columns"] is not None:
+        fields["00280008"] = {"vr": "IS", "Value": [summary["number_of_frames"]]}
+        fields["00280010"] = {"vr": "US", "Value": [summary["rows"]]}
+        fields["00280011"] = {"vr": "US", "Value": [summary["columns"]]}
+    return dict(sorted({**summary["attributes"], **fields}.items()))
+
+
+def _attributes(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
+    room = ATTRIBUTES_LIMIT - len("{}")
+    taken: dict[str, Any] = {}
+    dropped = []
+    for kept in KEPT:
+        attribute = _attribute(dataset, kept)
+        if attribute is None:
+            continue
+        text = json.dumps(attribute, ensure_ascii=False, separators=(",", ":"))
+        cost = len(f'"{kept.json_tag}":,') + len(text.encode())
+        if cost > room:
+            dropped.append(kept.json_tag)
+            continue
+        room -= cost
+        taken[kept.json_tag] = attribute
+    return taken, dropped
+
+
+def _attribute(dataset: Dataset, kept: Kept) -> dict[str, Any] | None:
+    if kept.items:
+        items = [_item(item, kept.items) for item in items_of(dataset, kept.tag)[:_ITEMS_LIMIT]]
+        return {"vr": "SQ", "Value": [item for item in items if item]} if any(items) else None
+    values = _clean(kept.vr, values_of(dataset, kept.tag, kept.vr))
+    return {"vr": kept.vr, "Value": values} if values else None
+
+
+def _item(item: Dataset, tags: tuple[int, ...]) -> dict[str, Any]:
+    out = {}
+    for tag in tags:
+        values = _clean("LO", values_of(item, tag, "LO"))
+        if values:
+            out[f"{tag:08X}"] = {"vr": "LO" if tag == 0x00080104 else "SH", "Value": values}
+    return out
+
+
+def _clean(vr: str, values: list[Any]) -> list[Any]:
+    check = {"DA": valid_date, "TM": valid_time}.get(vr)
+    cleaned = [
+        _clip(check(value) if check and value is not None else value) for value in values[:_VALUES_LIMIT]
+    ]
+    return cleaned if any(value is not None for value in cleaned) else []
+
+
+def _clip(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:_TEXT_LIMIT]
+    if isinstance(value, dict):
+        return {kind: text[:_TEXT_LIMIT] for kind, text in value.items()}
+    return value
+
+
+def _patient(dataset: Dataset) -> dict[str, Any]:
+    others = [
+        {"id": value, "issuer": None, "issuer_universal_id": None}
+        for value in values_of(dataset, 0x00101000, "LO")
+        if value
+    ]
+    others += [_identifier(item) for item in items_of(dataset, 0x00101002)]
+    return {
+        **_identifier(dataset),
+        "other_ids": [other for other in others if other["id"]][:_OTHER_IDS_LIMIT],
+    }
+
+
+def _identifier(dataset: Dataset) -> dict[str, Any]:
+    qualifiers = items_of(dataset, 0x00100024)[:1]
+    return {
+        "id": _text(dataset, 0x00100020),
+        "issuer": _text(dataset, 0x00100021),
+        "issuer_universal_id": _text(qualifiers[0], 0x00400032) if qualifiers else None,
+    }
+
+
+def _text(dataset: Dataset, tag: int) -> str | None:
+    values = values_of(dataset, tag, "LO")
+    return str(values[0]) if values and values[0] is not None else None
+
+
+def _number(dataset: Dataset, tag: int, vr: str) -> int | None:
+    values = values_of(dataset, tag, vr)
+    return values[0] if values and isinstance(values[0], int) else None

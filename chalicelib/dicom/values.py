@@ -1,0 +1,148 @@
+"""Values of raw elements as the DICOM JSON Model has them (PS3.18 F.2), by VR, from bytes.
+
+A value that is no value of its VR becomes None, and is never an error: a date of 99 days must not keep a
+film from the radiologist. Text is Unicode whatever the file's character set.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import warnings
+from collections.abc import Callable, MutableSequence
+from datetime import date
+from struct import iter_unpack
+from typing import Any
+
+from pydicom.charset import decode_bytes
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.valuerep import TEXT_VR_DELIMS
+
+JsonValue = Any
+"""str, int, float, dict (a name) or None."""
+
+TEXT = frozenset({"SH", "LO", "UC", "ST", "LT", "UT", "PN"})
+SINGLE = frozenset({"ST", "LT", "UT", "UR"})
+BINARY = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "UN", "OB or OW", "US or OW", "US or SS or OW"})
+_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_WIDTH = {"H": 2, "h": 2, "L": 4, "l": 4, "Q": 8, "q": 8, "f": 4, "d": 8}
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
+_TIME = re.compile(r"([01][0-9]|2[0-3])(?::?([0-5][0-9])(?::?([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?")
+_ESCAPE = 0x1B
+
+
+def json_values(vr: str, data: bytes, charset: list[str], *, little_endian: bool) -> list[JsonValue]:
+    """The values of one element that is neither a sequence nor binary; empty where it has none.
+
+    Numbers as int and float, names as `{"Alphabetic", "Ideographic", "Phonetic"}` (F.2.2), tags as eight
+    hex digits.
+    """
+    if code := _NUMBERS.get(vr) or ("H" if vr == "US or SS" else None):
+        width = _WIDTH[code]
+        whole = data[: len(data) // width * width]
+        return [_finite(value) for (value,) in iter_unpack(f"{'<' if little_endian else '>'}{code}", whole)]
+    if vr == "AT":
+        order = "<HH" if little_endian else ">HH"
+        whole = data[: len(data) // 4 * 4]
+        return [f"{group:04X}{element:04X}" for group, element in iter_unpack(order, whole)]
+    return text_values(vr, decode(data, charset) if vr in TEXT else data.decode("latin-1"))
+
+
+def text_values(vr: str, text: str) -> list[JsonValue]:
+    """The values that a text holds between backslashes, padding gone, None where one is empty or invalid."""
+    if vr in SINGLE:
+        text = text.rstrip(" \0")
+        return [text] if text else []
+    strip = " \0\t" if vr in ("IS", "DS") else " \0"
+    parts = [part.strip(strip) for part in text.split("\\")]
+    read = _READ.get(vr)
+    values: list[JsonValue] = [(read(part) if read else part) if part else None for part in parts]
+    return values if any(value is not None for value in values) else []
+
+
+def values_of(dataset: Dataset, tag: int, vr: str) -> list[JsonValue]:
+    """The values of a data set's element, read as `vr`, the dictionary's: the VR that a file writes may be
+    wrong.
+
+    Only binary numbers are read by the file's own VR, which says how wide they are.
+    """
+    element = dataset.get_item(tag)
+    if element is None or not element.value or element.VR == "SQ":
+        return []
+    if isinstance(element, RawDataElement):
+        own = str(element.VR) if vr in _NUMBERS else vr
+        charset = list(dataset.original_character_set)
+        return json_values(own, element.value, charset, little_endian=element.is_little_endian)
+    if isinstance(element.value, bytes):
+        return []
+    values = element.value if isinstance(element.value, MutableSequence) else [element.value]
+    return list(values) if element.VR in _NUMBERS else text_values(vr, "\\".join(map(str, values)))
+
+
+def items_of(dataset: Dataset, tag: int) -> list[Dataset]:
+    """The items of a sequence, empty where there is none."""
+    element = dataset.get_item(tag)
+    return list(element.value) if element is not None and element.VR == "SQ" and element.value else []
+
+
+def decode(data: bytes, charset: list[str]) -> str:
+    """Text in Unicode; what does not decode becomes U+FFFD. ISO 2022 escapes are followed (PS3.5 6.1.2.5)."""
+    if _ESCAPE not in data:
+        return data.decode(charset[0], "replace")
+    logger = logging.getLogger("pydicom")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return str(decode_bytes(data, charset, TEXT_VR_DELIMS))
+    finally:
+        logger.disabled = disabled
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if _INTEGER.fullmatch(text) else None
+
+
+def _decimal(text: str) -> float | int | None:
+    if not _DECIMAL.fullmatch(text):
+        return None
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return _finite(float(text))
+
+
+def _name(text: str) -> dict[str, str] | None:
+    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), text.split("="), strict=False)
+    name = {kind: group.strip(" ") for kind, group in groups if group.strip(" ^")}
+    return name or None
+
+
+_READ: dict[str, Callable[[str], JsonValue]] = {"IS": _integer, "DS": _decimal, "PN": _name}
+
+
+def valid_date(text: str) -> str | None:
+    """A DA value, the dotted form of ACR-NEMA among them, as eight digits; None for what is no day."""
+    found = _DATE.fullmatch(text)
+    if not found:
+        return None
+    year, month, day = (int(part) for part in found.groups())
+    try:
+        date(year, month, day)
+    except ValueError:
+        return None
+    return f"{year:04}{month:02}{day:02}"
+
+
+def valid_time(text: str) -> str | None:
+    """A TM value, the form with colons among them, without colons; None for what is no time of day."""
+    found = _TIME.fullmatch(text)
+    return "".join(part or "" for part in found.groups()) if found else None

@@ -1,0 +1,97 @@
+"""The bucket in S3. Fulfils `domain.ports.Objects`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.domain.errors import NotFound, TryAgain
+
+_PARALLEL = 16
+_RESPONSE_PARAMETERS = {
+    "content_type": "ResponseContentType",
+    "content_disposition": "ResponseContentDisposition",
+    "cache_control": "ResponseCacheControl",
+}
+
+
+class S3Objects:
+    """`client` is a boto3 S3 client, `bucket` the bucket's name."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def existing(self, keys: Sequence[str]) -> set[str]:
+        """See `ports.Objects.existing`. One HEAD each, several at a time."""
+        if not keys:
+            return set()
+        with ThreadPoolExecutor(min(_PARALLEL, len(keys))) as pool:
+            return {key for key, there in zip(keys, pool.map(self._exists, keys), strict=True) if there}
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """See `ports.Objects.read`. One ranged GET. Raises NotFound when there is no such object."""
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
+            with answer["Body"] as body:
+                found: bytes = body.read()
+            return found
+        except ClientError as error:
+            if _status(error) == 416:
+                return b""
+            if _status(error) == 404:
+                raise NotFound from error
+            if _status(error) >= 500 or _status(error) == 429:
+                raise TryAgain from error
+            raise
+        except BotoCoreError as error:
+            raise TryAgain from error
+
+    def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
+        """See `ports.Objects.presign_put`. The checksum, `If-None-Match: *` and the content type are signed."""
+        headers = {
+            "Content-Type": "application/dicom",
+            "If-None-Match": "*",
+            "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode(),
+        }
+        url: str = self._client.generate_presigned_url(
+            "put_object",
+            Params={
+                "Bucket": self._bucket,
+                "Key": key,
+                "ContentType": headers["Content-Type"],
+                "IfNoneMatch": headers["If-None-Match"],
+                "ChecksumSHA256": headers["x-amz-checksum-sha256"],
+            },
+            ExpiresIn=seconds,
+        )
+        return url, headers
+
+    def presign_get(self, key: str, seconds: int, **response: str) -> str:
+        """See `ports.Objects.presign_get`."""
+        overrides = {_RESPONSE_PARAMETERS[name]: value for name, value in response.items()}
+        url: str = self._client.generate_presigned_url(
+            "get_object", Params={"Bucket": self._bucket, "Key": key, **overrides}, ExpiresIn=seconds
+        )
+        return url
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self._client.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if _status(error) == 404:
+                return False
+            if _status(error) >= 500 or _status(error) == 429:
+                raise TryAgain from error
+            raise
+        except BotoCoreError as error:
+            raise TryAgain from error
+        return True
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,0 +1,123 @@
+"""The registry of institutions: the latest version of each, folded from facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chalicelib.domain import identifiers
+from chalicelib.domain.errors import BadRequest
+
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/(?:[\w+=,.@/-]*/)?([\w+=,.@-]{1,64})")
+_ASSUMED = re.compile(r"arn:aws[a-z-]*:sts::(\d{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{1,64})")
+_AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+
+
+@dataclass(frozen=True)
+class Institution:
+    """A member of the city. `version` counts its registrations from 1; a removed one is kept, with `removed` set."""
+
+    id: str
+    name: str
+    role_arn: str
+    patient_id_issuer: str
+    ae_titles: tuple[str, ...] = ()
+    version: int = 1
+    removed: bool = False
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What its own numbering may be called in Issuer of Patient ID, folded to lower case."""
+        return frozenset(text.casefold() for text in (self.id, self.name, *self.ae_titles))
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All members, by id. Small: one partition, read at every request, so that a change holds at once."""
+
+    members: dict[str, Institution]
+    versions: dict[str, int]
+
+    def by_role(self, account: str, role: str) -> Institution | None:
+        """The institution whose role this is, or None."""
+        for member in self.members.values():
+            if role_of(member.role_arn) == (account, role):
+                return member
+        return None
+
+    def by_issuer(self, issuer: str) -> Institution | None:
+        """The institution that gives out this issuer's patient numbers, or None."""
+        for member in self.members.values():
+            if issuer == member.patient_id_issuer or issuer.startswith(member.patient_id_issuer + "/"):
+                return member
+        return None
+
+
+def fold(versions: Iterable[Institution]) -> Registry:
+    """The registry from all versions of all institutions, in any order: the highest version of each counts."""
+    latest: dict[str, Institution] = {}
+    for entry in versions:
+        known = latest.get(entry.id)
+        if known is None or entry.version > known.version:
+            latest[entry.id] = entry
+    return Registry(
+        {key: entry for key, entry in sorted(latest.items()) if not entry.removed},
+        {key: entry.version for key, entry in latest.items()},
+    )
+
+
+def role_of(role_arn: str) -> tuple[str, str] | None:
+    """(account, role name) of an IAM role's ARN, or None. The path is not part of it: an assumed role's ARN lacks it."""
+    found = _ROLE_ARN.fullmatch(role_arn)
+    return (found[1], found[2]) if found else None
+
+
+def assumed_role(user_arn: str) -> tuple[str, str, str] | None:
+    """(account, role name, session name) of an assumed role's ARN, or None for any other principal."""
+    found = _ASSUMED.fullmatch(user_arn)
+    return (found[1], found[2], found[3]) if found else None
+
+
+def parse(institution: str, body: object) -> Institution:
+    """The body of `PUT /institutions/{id}` as an institution of version 0. Raises BadRequest naming the field."""
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object.")
+    known = {"name", "role_arn", "patient_id_issuer", "ae_titles"}
+    for key in body:
+        if key not in known:
+            raise BadRequest("Unknown field; known are name, role_arn, patient_id_issuer, ae_titles.", str(key)[:40])
+    name = body.get("name")
+    if not isinstance(name, str) or not 1 <= len(name.strip()) <= 100 or not name.isprintable():
+        raise BadRequest("name must be 1 to 100 printable characters.", "name")
+    role_arn = body.get("role_arn")
+    if not isinstance(role_arn, str) or role_of(role_arn) is None:
+        raise BadRequest("role_arn must be the ARN of an IAM role.", "role_arn")
+    titles = body.get("ae_titles", [])
+    if not isinstance(titles, list) or len(titles) > 50:
+        raise BadRequest("ae_titles must be a list of at most 50 AE titles.", "ae_titles")
+    for title in titles:
+        if not isinstance(title, str) or not _AE_TITLE.fullmatch(title) or not title.strip():
+            raise BadRequest("An AE title has 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2).", "ae_titles")
+    return Institution(
+        identifiers.institution_id(institution, "id"),
+        name.strip(),
+        role_arn,
+        identifiers.oid(body.get("patient_id_issuer"), "patient_id_issuer"),
+        tuple(title.strip() for title in titles),
+        version=0,
+    )
+
+
+def clash(registry: Registry, new: Institution) -> str | None:
+    """The field in which `new` takes what belongs to another member (role, issuer, AE title), or None."""
+    for member in registry.members.values():
+        if member.id == new.id:
+            continue
+        if role_of(member.role_arn) == role_of(new.role_arn):
+            return "role_arn"
+        if member.patient_id_issuer == new.patient_id_issuer:
+            return "patient_id_issuer"
+        if set(member.ae_titles) & set(new.ae_titles):
+            return "ae_titles"
+    return None

@@ -1,0 +1,139 @@
+"""What the services need from the world, as protocols. `adapters/` fulfils them; tests fulfil them in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+Key: TypeAlias = tuple[str, str]
+"""(pk, sk) of an item."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of the table: its key, its JSON content, the attributes that indexes use, and its version and expiry.
+
+    `data` is what the item says, as a JSON object. `indexes` maps an index's name to its (partition, sort) values.
+    `expires` is in seconds since the epoch. `version` is only on what is written under optimistic locking.
+    """
+
+    pk: str
+    sk: str
+    data: dict[str, object] = field(default_factory=dict)
+    indexes: dict[str, Key] = field(default_factory=dict)
+    version: int | None = None
+    expires: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """Its (pk, sk)."""
+        return self.pk, self.sk
+
+
+@dataclass(frozen=True)
+class PutNew:
+    """Write if nothing is there yet: what was written first stands."""
+
+    item: Item
+
+
+@dataclass(frozen=True)
+class PutVersion:
+    """Write if the item still has version `expected` (0: if it is absent): what was read is still what is there."""
+
+    item: Item
+    expected: int
+
+
+@dataclass(frozen=True)
+class Put:
+    """Write, whatever is there: for what is the same however often it is written."""
+
+    item: Item
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Remove, if there."""
+
+    pk: str
+    sk: str
+
+
+Write: TypeAlias = PutNew | PutVersion | Put | Delete
+
+
+@dataclass(frozen=True)
+class Page:
+    """Items in key order, and the position after the last one when there may be more."""
+
+    items: list[Item]
+    next: dict[str, str] | None
+
+
+class Table(Protocol):
+    """The table of facts and views. Reads of items are consistent; reads of an index are not (they find, never decide)."""
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """One item, read consistently."""
+        ...
+
+    def batch_get(self, keys: Iterable[Key]) -> dict[Key, Item]:
+        """Those of the items that exist, read consistently."""
+        ...
+
+    def query(
+        self,
+        pk: str,
+        prefix: str = "",
+        *,
+        index: str | None = None,
+        between: Key | None = None,
+        start: dict[str, str] | None = None,
+        limit: int | None = None,
+        descending: bool = False,
+    ) -> Page:
+        """One request's worth of a partition: sort keys with `prefix`, or `between` two values, in order."""
+        ...
+
+    def query_all(
+        self,
+        pk: str,
+        prefix: str = "",
+        *,
+        index: str | None = None,
+        between: Key | None = None,
+        descending: bool = False,
+        page: int | None = None,
+    ) -> Iterator[Item]:
+        """All of a partition, page by page (`page` items at a time), as it is consumed."""
+        ...
+
+    def put(self, write: Write) -> bool:
+        """One write; False when its condition did not hold."""
+        ...
+
+    def transact(self, writes: Sequence[Write]) -> list[bool]:
+        """All writes or none (at most 100, different keys). Empty when done, else for each write whether its condition held."""
+        ...
+
+
+class Objects(Protocol):
+    """The bucket."""
+
+    def existing(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that are stored."""
+        ...
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start`; shorter at the object's end."""
+        ...
+
+    def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
+        """(URL, headers) of one PUT of exactly the bytes with this SHA-256 (hex), if the key is new."""
+        ...
+
+    def presign_get(self, key: str, seconds: int, **response: str) -> str:
+        """URL of a GET; `response` overrides headers of the answer, such as `content_type`."""
+        ...

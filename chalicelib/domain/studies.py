@@ -1,0 +1,174 @@
+"""Views of a study: what its instance facts add up to. Pure, and independent of the order in which the facts came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.ports import Item
+from chalicelib.domain.sharing import Decision, Study
+from chalicelib.domain.transfers import Transfer
+
+Attributes = dict[str, Any]
+"""DICOM JSON model (PS3.18 F.2): tag as eight hex digits → {"vr", "Value"}."""
+
+# PS3.18 Tables 10.6.3-3 to 10.6.3-5: the level to which each attribute that is kept belongs.
+PATIENT_AND_STUDY = (
+    "00080005", "00080020", "00080030", "00080050", "00080090", "00081030", "00100010", "00100020", "00100021",
+    "00100024", "00100030", "00100032", "00100040", "00101000", "00101001", "00101002", "0020000D", "00200010",
+)  # fmt: skip
+SERIES = (
+    "00080005", "00080060", "0008103E", "00180015", "00181030", "00200060", "00400244", "00400245", "00400275",
+    "0020000E", "00200011", "00080021", "00080031", "00080080", "00185101", "00081090",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One indexed instance, as its fact says."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    data: dict[str, Any]
+
+    @property
+    def attributes(self) -> Attributes:
+        """Its attributes as DICOM JSON."""
+        found = self.data["attributes"]
+        return found if isinstance(found, dict) else {}
+
+
+def study_partition(owner: str, study: str) -> str:
+    """The partition of the facts of one owner's study."""
+    return f"F#STUDY#{owner}#{study}"
+
+
+def instances(items: Iterable[Item]) -> Iterator[Instance]:
+    """The instances among the facts of a study's partition."""
+    for item in items:
+        kind, _, rest = item.sk.partition("#")
+        if kind == "I":
+            series, _, sop = rest.partition("#")
+            yield Instance(series, sop, item.data)
+
+
+def announced(items: Iterable[Item]) -> set[str]:
+    """SHA-256 of every instance of the study that its sender said would come."""
+    return {str(sha) for item in items if item.sk.startswith("E#") for sha in _list(item.data["sha256"])}
+
+
+def summarise(owner: str, study: str, found: list[Instance], expected: set[str]) -> dict[str, Any]:
+    """The summary of a study: what `V#STUDY` holds.
+
+    Attributes are those of the first instance in UID order that has them, so any order of arrival gives the same.
+    `date` is the earliest of all (YYYYMMDD), since a study must not count as later than its oldest part.
+    """
+    ordered = sorted(found, key=lambda one: (one.series_instance_uid, one.sop_instance_uid))
+    attributes: Attributes = {}
+    for one in ordered:
+        for tag in PATIENT_AND_STUDY:
+            if tag in one.attributes and tag not in attributes:
+                attributes[tag] = one.attributes[tag]
+    patients = sorted({(p["issuer"], p["id"]) for one in ordered if (p := one.data.get("patient"))})
+    dates = [value for one in ordered if (value := first_value(one.attributes, "00080020"))]
+    series = {one.series_instance_uid for one in ordered}
+    here = {str(one.data["sha256"]) for one in ordered}
+    return {
+        "owner": owner,
+        "study": study,
+        "attributes": attributes,
+        "patients": [{"issuer": issuer, "id": value} for issuer, value in patients],
+        "anonymous": any(not one.data.get("patient") for one in ordered),
+        "date": min(dates, default=""),
+        "modalities": sorted({value for one in ordered if (value := first_value(one.attributes, "00080060"))}),
+        "sop_classes": sorted({str(one.data["class"]) for one in ordered}),
+        "body_parts": sorted({value for one in ordered if (value := first_value(one.attributes, "00180015"))}),
+        "series": len(series),
+        "instances": len(ordered),
+        "bytes": sum(int(one.data["size"]) for one in ordered),
+        "changed_at": max(str(one.data["at"]) for one in ordered),
+        "missing": sorted(expected - here)[:1000],
+    }
+
+
+def summarise_series(found: list[Instance]) -> dict[str, dict[str, Any]]:
+    """The summary of each series, by Series Instance UID: what `V#SERIES` holds."""
+    by_series: dict[str, list[Instance]] = {}
+    for one in sorted(found, key=lambda one: one.sop_instance_uid):
+        by_series.setdefault(one.series_instance_uid, []).append(one)
+    views: dict[str, dict[str, Any]] = {}
+    for series, members in sorted(by_series.items()):
+        attributes: Attributes = {}
+        for one in members:
+            for tag in SERIES:
+                if tag in one.attributes and tag not in attributes:
+                    attributes[tag] = one.attributes[tag]
+        views[series] = {"attributes": attributes, "instances": len(members)}
+    return views
+
+
+def for_deciding(summary: Mapping[str, Any]) -> Study:
+    """A study's summary as `domain.sharing` wants it. An instance without PatientID makes it unshareable."""
+    hashes = () if summary["anonymous"] else tuple(PatientIdentifier(p["issuer"], p["id"]).hash for p in summary["patients"])
+    return Study(str(summary["owner"]), str(summary["study"]), str(summary["date"]), hashes)
+
+
+def shown_patient(viewer: str, summary: Mapping[str, Any], decision: Decision, transfers: Iterable[Transfer], registry: Registry) -> tuple[
+    PatientIdentifier | None, list[PatientIdentifier]
+]:
+    """(the number under which `viewer` sees the study's patient, all numbers it may be found under).
+
+    The viewer's own number where a transfer that opens the study names one; else the one in the images.
+    """
+    original = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
+    if not original:
+        return None, []
+    known = list(original)
+    for transfer in transfers:
+        if transfer.id in decision.transfers:
+            known += [number for number in (transfer.patient, transfer.receiving) if number is not None]
+    member = registry.members.get(viewer)
+    own = sorted({number for number in known if member is not None and registry.by_issuer(number.issuer) == member})
+    shown = own[0] if own else original[0]
+    return shown, sorted(set(known))
+
+
+def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> Attributes:
+    """The study's attributes as sent out: under the viewer's own number, the originals in Original Attributes Sequence.
+
+    PS3.3 C.12.1.1.9. Stored bytes are never rewritten; this is only what is answered.
+    """
+    attributes = dict(summary["attributes"])
+    original = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
+    if shown is None or shown in original:
+        return attributes
+    replaced = {tag: attributes[tag] for tag in ("00100020", "00100021", "00100024") if tag in attributes}
+    attributes["00100020"] = {"vr": "LO", "Value": [shown.value]}
+    attributes["00100021"] = {"vr": "LO", "Value": [shown.issuer]}
+    attributes.pop("00100024", None)
+    attributes["04000561"] = {
+        "vr": "SQ",
+        "Value": [
+            {
+                "04000550": {"vr": "SQ", "Value": [replaced]},
+                "04000563": {"vr": "LO", "Value": ["CONTENITORE"]},
+                "04000564": {"vr": "LO", "Value": [str(summary["owner"])]},
+                "04000565": {"vr": "CS", "Value": ["COERCE"]},
+            }
+        ],
+    }
+    return attributes
+
+
+def first_value(attributes: Mapping[str, Any], tag: str) -> str:
+    """The first value of an attribute as text, or empty."""
+    values = attributes.get(tag, {}).get("Value") or [""]
+    first = values[0]
+    return str(first) if isinstance(first, str | int | float) else ""
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

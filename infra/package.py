@@ -156,7 +156,7 @@ def lint(template_file: Path) -> Iterator[str]:
 def _copy_sources(root: Path, folder: Path) -> None:
     """What Chalice reads, and none of what lies about."""
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache", ".DS_Store")
-    folder.mkdir()
+    (folder / ".chalice").mkdir(parents=True)
     for name in ("app.py", "requirements.txt"):
         shutil.copy2(root / name, folder / name)
     for name in ("chalicelib", "vendor", ".chalice/policies"):

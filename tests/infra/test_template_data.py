@@ -1,0 +1,144 @@
+"""The packaged template's stores and queues: what would lose, show or overwrite something."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+Template = dict[str, Any]
+Resources = Callable[[str], Iterator[tuple[str, Template]]]
+
+
+def test_data_outlive_the_stack(template: Template) -> None:
+    for name in ("DataKey", "ImagesBucket", "Table"):
+        resource = template["Resources"][name]
+        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain"), name
+
+
+def test_the_key_is_rotated(template: Template) -> None:
+    assert template["Resources"]["DataKey"]["Properties"]["EnableKeyRotation"] is True
+
+
+def test_the_table_is_as_the_data_model_says(template: Template) -> None:
+    table = template["Resources"]["Table"]["Properties"]
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["DeletionProtectionEnabled"] is True
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+    assert table["SSESpecification"]["KMSMasterKeyId"] == {"Fn::GetAtt": ["DataKey", "Arn"]}
+    keys = {
+        index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
+        for index in table["GlobalSecondaryIndexes"]
+    }
+    assert keys == {f"gsi{n}": [f"gsi{n}pk", f"gsi{n}sk"] for n in (1, 2, 3, 4)}
+    assert all(i["Projection"] == {"ProjectionType": "ALL"} for i in table["GlobalSecondaryIndexes"])
+    assert [key["AttributeName"] for key in table["KeySchema"]] == ["pk", "sk"]
+
+
+def test_the_bucket_is_private_versioned_and_encrypted_with_our_key(template: Template) -> None:
+    bucket = template["Resources"]["ImagesBucket"]["Properties"]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["BucketKeyEnabled"] is True
+    assert rule["ServerSideEncryptionByDefault"] == {
+        "SSEAlgorithm": "aws:kms",
+        "KMSMasterKeyID": {"Fn::GetAtt": ["DataKey", "Arn"]},
+    }
+
+
+def test_browsers_of_any_origin_may_read_and_not_write(template: Template) -> None:
+    (rule,) = template["Resources"]["ImagesBucket"]["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert rule["AllowedOrigins"] == ["*"]
+    assert rule["AllowedMethods"] == ["GET", "HEAD"]
+
+
+def test_new_instances_are_announced_to_the_queue(template: Template) -> None:
+    bucket = template["Resources"]["ImagesBucket"]
+    (queue,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
+    assert queue["Event"] == "s3:ObjectCreated:*"
+    assert queue["Queue"] == {"Fn::GetAtt": ["InstancesQueue", "Arn"]}
+    assert queue["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "instances/"}]
+    assert bucket["DependsOn"] == "InstancesQueuePolicy"
+
+
+def test_the_lifecycle_removes_what_nobody_needs_and_no_instance(template: Template) -> None:
+    rules = template["Resources"]["ImagesBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["cache/"]
+    assert any("NoncurrentVersionExpiration" in rule for rule in rules)
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+
+
+@pytest.mark.parametrize(
+    ("sid", "condition"),
+    [
+        ("OnlyOverTls", {"Bool": {"aws:SecureTransport": "false"}}),
+        ("OnlyTls12AndLater", {"NumericLessThan": {"s3:TlsVersion": "1.2"}}),
+        ("ReadingAddressesDieInFiveMinutes", {"NumericGreaterThan": {"s3:signatureAge": "300000"}}),
+        ("WritingAddressesDieInAnHour", {"NumericGreaterThan": {"s3:signatureAge": "3600000"}}),
+        (
+            "InstancesAreWrittenOnce",
+            {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},
+        ),
+        (
+            "NoOtherEncryption",
+            {
+                "Null": {"s3:x-amz-server-side-encryption": "false"},
+                "StringNotEquals": {"s3:x-amz-server-side-encryption": "aws:kms"},
+            },
+        ),
+    ],
+)
+def test_the_bucket_refuses(template: Template, sid: str, condition: dict[str, Any]) -> None:
+    policy = template["Resources"]["ImagesBucketPolicy"]["Properties"]["PolicyDocument"]
+    (statement,) = [entry for entry in policy["Statement"] if entry["Sid"] == sid]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    assert statement["Condition"] == condition
+
+
+def test_the_bucket_policy_only_refuses(template: Template) -> None:
+    policy = template["Resources"]["ImagesBucketPolicy"]["Properties"]["PolicyDocument"]
+    assert {statement["Effect"] for statement in policy["Statement"]} == {"Deny"}
+
+
+def test_dead_letters_are_kept_longer_than_messages(template: Template) -> None:
+    queue = template["Resources"]["InstancesQueue"]["Properties"]
+    dead = template["Resources"]["InstancesDeadLetterQueue"]["Properties"]
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {
+        "Fn::GetAtt": ["InstancesDeadLetterQueue", "Arn"]
+    }
+    assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
+
+
+def test_queues_are_encrypted_and_refuse_plain_connections(template: Template, resources: Resources) -> None:
+    queues = {name for name, queue in resources("AWS::SQS::Queue") if queue["SqsManagedSseEnabled"] is True}
+    assert queues == {"InstancesQueue", "InstancesDeadLetterQueue", "ProjectorDeadLetterQueue"}
+    guarded = {
+        queue["Ref"]
+        for _, policy in resources("AWS::SQS::QueuePolicy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for queue in policy["Queues"]
+    }
+    assert guarded == queues
+
+
+def test_only_this_bucket_and_the_operator_send_to_the_queue(template: Template) -> None:
+    statements = template["Resources"]["InstancesQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    allowed, denied = statements[0], statements[1]
+    bucket = template["Resources"]["ImagesBucket"]["Properties"]["BucketName"]["Fn::Sub"]
+    arn = {"Fn::Sub": "arn:${AWS::Partition}:s3:::" + bucket}
+    assert allowed["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert allowed["Condition"]["ArnEquals"] == {"aws:SourceArn": arn}
+    assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    assert denied["Effect"] == "Deny"
+    assert denied["Condition"] == {
+        "ArnNotEquals": {
+            "aws:SourceArn": arn,
+            "aws:PrincipalArn": {"Fn::GetAtt": ["OperatorRole", "Arn"]},
+        }
+    }

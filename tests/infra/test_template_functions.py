@@ -1,0 +1,141 @@
+"""The packaged template's functions: what feeds them, what they may do, what they write down."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Template = dict[str, Any]
+Resources = Callable[[str], Iterator[tuple[str, Template]]]
+
+FUNCTIONS = {"APIHandler", "IndexInstances", "ProjectFacts"}
+TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_every_event_source_reports_partial_batch_failures(resources: Resources) -> None:
+    sources = [
+        (name, event)
+        for name, function in resources("AWS::Serverless::Function")
+        for event in function.get("Events", {}).values()
+    ]
+    assert {name for name, _ in sources} == {"IndexInstances", "ProjectFacts"}
+    for _, event in sources:
+        assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_the_indexer_takes_batches_from_the_real_queue(template: Template) -> None:
+    events = template["Resources"]["IndexInstances"]["Properties"]["Events"]
+    source = events["IndexInstancesSqsEventSource"]["Properties"]
+    assert source["Queue"] == {"Fn::GetAtt": ["InstancesQueue", "Arn"]}
+    assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (100, 1)
+    assert source["ScalingConfig"]["MaximumConcurrency"] >= 2
+
+
+def test_a_message_stays_invisible_for_six_times_as_long_as_the_indexer_may_run(template: Template) -> None:
+    function = template["Resources"]["IndexInstances"]["Properties"]
+    window = function["Events"]["IndexInstancesSqsEventSource"]["Properties"][
+        "MaximumBatchingWindowInSeconds"
+    ]
+    queue = template["Resources"]["InstancesQueue"]["Properties"]
+    assert queue["VisibilityTimeout"] >= 6 * function["Timeout"] + window
+
+
+def test_the_projector_follows_the_facts_of_studies_and_patients_in_the_real_stream(
+    template: Template,
+) -> None:
+    events = template["Resources"]["ProjectFacts"]["Properties"]["Events"]
+    source = events["ProjectFactsDynamodbEventSource"]["Properties"]
+    assert {"Fn::GetAtt": ["Table", "StreamArn"]} in source["Stream"]["Fn::If"]
+    assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (500, 0)
+    assert source["StartingPosition"] == "TRIM_HORIZON"
+    patterns = [json.loads(entry["Pattern"]) for entry in source["FilterCriteria"]["Filters"]]
+    assert patterns == [
+        {"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "F#STUDY#"}, {"prefix": "F#PATIENT#"}]}}}}
+    ]
+
+
+def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) -> None:
+    events = template["Resources"]["ProjectFacts"]["Properties"]["Events"]
+    source = events["ProjectFactsDynamodbEventSource"]["Properties"]
+    assert source["BisectBatchOnFunctionError"] is True
+    assert 0 < source["MaximumRetryAttempts"] < 100
+    assert source["DestinationConfig"]["OnFailure"] == {
+        "Type": "SQS",
+        "Destination": {"Fn::GetAtt": ["ProjectorDeadLetterQueue", "Arn"]},
+    }
+
+
+def test_there_are_three_functions_with_a_role_each(resources: Resources) -> None:
+    roles = {
+        name: function["Role"]["Fn::GetAtt"][0] for name, function in resources("AWS::Serverless::Function")
+    }
+    assert set(roles) == FUNCTIONS
+    assert len(set(roles.values())) == len(FUNCTIONS)
+
+
+def test_no_role_of_a_function_may_do_more_than_it_names(template: Template) -> None:
+    for name, statement in _function_statements(template):
+        assert statement["Effect"] == "Allow"
+        assert not {"NotAction", "NotResource"} & set(statement)
+        for action in _list(statement["Action"]):
+            assert "*" not in action, f"{name}: {action}"
+        for resource in _list(statement["Resource"]):
+            if resource == "*":  # tracing knows no resources
+                assert set(_list(statement["Action"])) == TRACING, name
+            else:
+                text = json.dumps(resource)
+                assert "Fn::GetAtt" in text or "Fn::Sub" in text, f"{name}: {resource}"
+
+
+def test_the_key_is_used_through_the_stores_only(template: Template) -> None:
+    used = [
+        statement
+        for _, statement in _function_statements(template)
+        if any(action.startswith("kms:") for action in _list(statement["Action"]))
+    ]
+    assert len(used) == len(FUNCTIONS)
+    for statement in used:
+        assert statement["Condition"]["StringEquals"]["kms:ViaService"]
+        assert statement["Resource"] == {"Fn::GetAtt": ["DataKey", "Arn"]}
+
+
+def test_no_function_may_delete_an_image_or_scan_the_table(template: Template) -> None:
+    for name, statement in _function_statements(template):
+        for action in _list(statement["Action"]):
+            assert not action.startswith("s3:Delete"), name
+            assert action != "dynamodb:Scan", name
+
+
+def _function_statements(template: Template) -> Iterator[tuple[str, Template]]:
+    for name in sorted(FUNCTIONS):
+        role = template["Resources"][template["Resources"][name]["Properties"]["Role"]["Fn::GetAtt"][0]]
+        assert "ManagedPolicyArns" not in role["Properties"]
+        for policy in role["Properties"]["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield name, statement
+
+
+def test_every_function_knows_where_things_are(resources: Resources) -> None:
+    for _, function in resources("AWS::Serverless::Function"):
+        variables = function["Environment"]["Variables"]
+        assert variables["TABLE_NAME"] == {"Ref": "Table"}
+        assert variables["BUCKET_NAME"] == {"Ref": "ImagesBucket"}
+        assert variables["OPERATOR_ROLE_ARN"] == {"Fn::GetAtt": ["OperatorRole", "Arn"]}
+        assert variables["POWERTOOLS_SERVICE_NAME"] == "contenitore"
+        assert variables["POWERTOOLS_LOG_LEVEL"] in ("DEBUG", "INFO")
+
+
+def test_the_api_gives_up_before_the_gateway_does(template: Template) -> None:
+    assert template["Resources"]["APIHandler"]["Properties"]["Timeout"] <= 29
+
+
+def test_every_log_group_is_made_by_the_stack_and_forgets(template: Template, resources: Resources) -> None:
+    for name, function in resources("AWS::Serverless::Function"):
+        group = template["Resources"][function["LoggingConfig"]["LogGroup"]["Ref"]]
+        assert group["Type"] == "AWS::Logs::LogGroup"
+        assert group["Properties"]["RetentionInDays"] >= 30, name
+    for name, group_properties in resources("AWS::Logs::LogGroup"):
+        assert "RetentionInDays" in group_properties, name

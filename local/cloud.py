@@ -1,0 +1,232 @@
+"""The emulated AWS endpoint: one door for every service, which checks who asks, what may be asked, and counts it.
+
+Anything but S3 is verified here (SigV4 in the Authorization header), held to the limits that the emulator ignores, and passed on.
+What an identity may do is deliberately coarse: see `Access`.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from local import policy, sigv4
+from local.emulator import REGION
+from local.identities import Identities, Identity, role_exists
+from local.s3_door import S3Door
+from local.state import State
+from local.web import Application, Request, StartResponse, json_body, read_request, request_id, respond
+
+MAX_SKEW = datetime.timedelta(minutes=5)
+MAX_BODY_BYTES = 32 * 1024**2
+
+
+class Denied(Exception):
+    """The service refuses a signed request: the error's code as query-protocol and JSON services name it."""
+
+    def __init__(self, code: str, message: str, status: int = 403) -> None:
+        super().__init__(code)
+        self.code, self.message, self.status = code, message, status
+
+
+class Cloud:
+    """WSGI application on the cloud's port.
+
+    `privileged` are the role names that may call services directly (the functions' and the operator's);
+    everyone else may only ask who they are, and take their own role again under another session name.
+    """
+
+    def __init__(
+        self,
+        emulator: Application,
+        state: State,
+        identities: Identities,
+        privileged: set[str],
+        policies: dict[str, policy.Document],
+        on_stack_change: Callable[[], None] = lambda: None,
+        now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+    ) -> None:
+        self._emulator, self._state, self._identities = emulator, state, identities
+        self._privileged, self._now, self._on_stack_change = privileged, now, on_stack_change
+        self._s3 = S3Door(emulator, state, identities, self.may, policies, now)
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._counts_lock = threading.Lock()
+
+    def may(self, identity: Identity, action: str, resource: str) -> bool:
+        if identity.role_name in self._privileged or action == "sts:GetCallerIdentity":
+            return True
+        return action == "sts:AssumeRole" and resource == identity.role_arn
+
+    def requests(self) -> dict[str, int]:
+        """How many requests came for each `service:Operation` since the start."""
+        with self._counts_lock:
+            return dict(self._counts)
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        request = read_request(environ)
+        if request.raw_path == "/_city/requests" and request.method == "GET":
+            return respond(
+                start_response, 200, [("Content-Type", "application/json")], json_body(self.requests())
+            )
+        header = request.headers.get("authorization", "")
+        service = header.split("/")[3] if header.count("/") >= 4 else "s3"
+        if service == "s3":
+            self._count(f"s3:{_s3_operation(request)}")
+            return self._s3(request, start_response)
+        return self._other(request, service, start_response)
+
+    def _count(self, operation: str) -> None:
+        with self._counts_lock:
+            self._counts[operation] += 1
+
+    def _other(self, request: Request, service: str, start_response: StartResponse) -> Iterable[bytes]:
+        if request.length > MAX_BODY_BYTES:
+            return respond(start_response, 413, [], b"")
+        body = request.body.read(request.length)
+        operation, parameters = _operation(request, body)
+        self._count(f"{service}:{operation}")
+        try:
+            identity = self._authenticate(request, body)
+            resource = parameters.get("RoleArn", "*") if operation.startswith("AssumeRole") else "*"
+            if not self.may(identity, f"{service}:{operation}", resource):
+                raise Denied(
+                    "AccessDenied",
+                    f"User: {identity.arn} is not authorized to perform: {service}:{operation} on resource: {resource}",
+                )
+            if operation == "AssumeRole" and not role_exists(resource):
+                raise Denied(
+                    "AccessDenied",
+                    f"User: {identity.arn} is not authorized to perform: sts:AssumeRole on resource: {resource}",
+                )
+            if service == "dynamodb":
+                _check_limits(operation, parameters)
+        except Denied as error:
+            return _denied(request, error, start_response)
+        request.environ["wsgi.input"] = io.BytesIO(body)
+        return self._emulated(request, service, start_response)
+
+    def _emulated(self, request: Request, service: str, start_response: StartResponse) -> Iterable[bytes]:
+        if service == "dynamodb":
+            with self._state.transaction():
+                return _collected(self._emulator, request.environ, start_response)
+        if service == "cloudformation":
+            answer = _collected(self._emulator, request.environ, start_response)
+            self._on_stack_change()
+            return answer
+        return self._emulator(request.environ, start_response)
+
+    def _authenticate(self, request: Request, body: bytes) -> Identity:
+        try:
+            signature = sigv4.parse_authorization(
+                request.headers.get("authorization", ""), request.headers.get("x-amz-date", "")
+            )
+            signed_at = signature.time
+        except (sigv4.Malformed, ValueError) as error:
+            raise Denied("IncompleteSignature", str(error), 400) from error
+        identity = self._identities.find(signature.scope.access_key)
+        if identity is None or request.headers.get("x-amz-security-token") != identity.token:
+            raise Denied("InvalidClientTokenId", "The security token included in the request is invalid.")
+        if identity.expired:
+            raise Denied("ExpiredToken", "The security token included in the request is expired")
+        if abs(self._now() - signed_at) > MAX_SKEW:
+            raise Denied(
+                "SignatureDoesNotMatch", f"Signature expired: {signature.timestamp} is now out of range."
+            )
+        if signature.scope.region != REGION and signature.scope.service not in ("iam", "sts"):
+            raise Denied("SignatureDoesNotMatch", f"Credential should be scoped to region {REGION}.")
+        try:
+            canonical = sigv4.canonical_requests(
+                request.method, request.raw_path, request.query, request.headers, signature,
+                hashlib.sha256(body).hexdigest(),
+            )  # fmt: skip
+        except KeyError:
+            canonical = []
+        if not sigv4.matches(signature, identity.secret, canonical):
+            raise Denied(
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
+                "Access Key and signing method. Consult the service documentation for details.",
+            )
+        return identity
+
+
+def _collected(app: Application, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    """The whole answer, before a lock is let go."""
+    return [b"".join(app(environ, start_response))]
+
+
+def _operation(request: Request, body: bytes) -> tuple[str, dict[str, Any]]:
+    """The operation's name and its parameters, of the JSON and of the query protocol."""
+    if target := request.headers.get("x-amz-target"):
+        try:
+            parameters = json.loads(body or b"{}")
+        except ValueError:
+            parameters = {}
+        return target.rsplit(".", 1)[-1], parameters if isinstance(parameters, dict) else {}
+    form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+    return form.get("Action", f"{request.method} {request.raw_path}"), form
+
+
+def _check_limits(operation: str, parameters: dict[str, Any]) -> None:
+    """Limits of DynamoDB that the emulator lets pass (Developer Guide, "Service, account, and table quotas")."""
+    tables = parameters.get("RequestItems")
+    if operation == "BatchWriteItem" and isinstance(tables, dict):
+        count = sum(len(requests) for requests in tables.values())
+        if not 1 <= count <= 25:
+            raise Denied(
+                "ValidationException", "1 validation error detected: Value at 'requestItems' failed to satisfy "
+                "constraint: Map value must satisfy constraint: [Member must have length less than or equal to 25, "
+                "Member must have length greater than or equal to 1]", 400,
+            )  # fmt: skip
+    if operation == "BatchGetItem" and isinstance(tables, dict):
+        count = sum(len(asked.get("Keys", [])) for asked in tables.values())
+        if not 1 <= count <= 100:
+            raise Denied("ValidationException", "Too many items requested for the BatchGetItem call", 400)
+    if operation in ("TransactWriteItems", "TransactGetItems"):
+        items = parameters.get("TransactItems", [])
+        if not 1 <= len(items) <= 100:
+            raise Denied(
+                "ValidationException", "1 validation error detected: Value at 'transactItems' failed to satisfy "
+                "constraint: Member must have length less than or equal to 100", 400,
+            )  # fmt: skip
+        if len(json.dumps(items)) > 4 * 1024**2:
+            raise Denied("ValidationException", "Transaction request is too large", 400)
+
+
+_JSON_CODES = {
+    "AccessDenied": "AccessDeniedException",
+    "SignatureDoesNotMatch": "InvalidSignatureException",
+    "InvalidClientTokenId": "UnrecognizedClientException",
+    "ExpiredToken": "ExpiredTokenException",
+    "IncompleteSignature": "IncompleteSignatureException",
+}
+
+
+def _denied(request: Request, error: Denied, start_response: StartResponse) -> list[bytes]:
+    if "x-amz-target" in request.headers:
+        code = _JSON_CODES.get(error.code, error.code)
+        content = {"__type": f"com.amazon.coral.service#{code}", "message": error.message}
+        headers = [("Content-Type", "application/x-amz-json-1.0"), ("x-amzn-RequestId", request_id())]
+        return respond(start_response, 400, headers, json_body(content))
+    from xml.sax.saxutils import escape
+
+    document = (
+        f"<ErrorResponse><Error><Type>Sender</Type><Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
+        f"</Error><RequestId>{request_id()}</RequestId></ErrorResponse>"
+    )
+    return respond(start_response, error.status, [("Content-Type", "text/xml")], document.encode())
+
+
+def _s3_operation(request: Request) -> str:
+    has_key = bool(request.raw_path.lstrip("/").partition("/")[2])
+    if not has_key:
+        return f"{request.method.title()}Bucket"
+    return {
+        "PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject", "POST": "PostObject",
+    }.get(request.method, request.method)  # fmt: skip

@@ -1,0 +1,128 @@
+"""HTTP servers of the local city: waitress, one loop and one pool of threads for each port.
+
+A body over the port's limit is counted and thrown away, never kept, so that the client can read its answer; a client that
+asks first (`Expect: 100-continue`) is answered before it sends anything.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer, create_server
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.utilities import RequestEntityTooLarge
+
+from local.web import Application
+
+MAX_DISCARDED_BYTES = 256 * 1024**2
+"""More than this is not even read: the connection is closed."""
+
+
+class PortTaken(Exception):
+    """A port cannot be listened on; the text tells the user why."""
+
+
+class Server:
+    """A listening server: `port` is known at once, requests are answered after `start`."""
+
+    def __init__(
+        self,
+        app: Application,
+        port: int,
+        threads: int,
+        max_body: int,
+        too_large: bytes = b"",
+        name: str = "http",
+    ) -> None:
+        self._map: dict[int, Any] = {}
+        self._dispatcher = ThreadedTaskDispatcher()
+        self._dispatcher.set_thread_count(threads)
+        self._name = name
+        try:
+            self._server: TcpWSGIServer = create_server(
+                app, map=self._map, _dispatcher=self._dispatcher, listen=f"127.0.0.1:{port}", threads=threads,
+                ident=None, max_request_body_size=max_body, inbuf_overflow=1 << 20, outbuf_overflow=1 << 20,
+                channel_timeout=130, cleanup_interval=30, connection_limit=1000, asyncore_use_poll=True,
+                send_bytes=1, channel_request_lookahead=1, clear_untrusted_proxy_headers=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise PortTaken(f"Port {port} on 127.0.0.1 cannot be used: {error.strerror}.") from error
+        self._server.channel_class = _channel(too_large)
+        self.port: int = self._server.effective_port
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._server.run()
+
+    def stop(self, timeout: float = 0.5) -> None:
+        """Stop listening, let running requests finish for `timeout` seconds."""
+        for channel in list(self._server.active_channels.values()):
+            channel.will_close = not channel.requests
+        self._server.close()
+        self._dispatcher.shutdown(cancel_pending=True, timeout=timeout)
+
+
+def _channel(too_large: bytes) -> type[HTTPChannel]:
+    class Task(ErrorTask):  # type: ignore[misc]
+        def execute(self) -> None:
+            if isinstance(self.request.error, RequestEntityTooLarge) and too_large:
+                self.status = "413 Request Entity Too Large"
+                self.response_headers += [
+                    ("Content-Type", "application/json"), ("Content-Length", str(len(too_large))),
+                    ("x-amzn-ErrorType", "RequestTooLargeException"), ("Connection", "close"),
+                ]  # fmt: skip
+                self.set_close_on_finish()
+                self.content_length = len(too_large)
+                self.write(too_large)
+                return
+            super().execute()
+
+    class Channel(HTTPChannel):  # type: ignore[misc]
+        parser_class = _Parser
+        error_task_class = Task
+
+    return Channel
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Reads on after a body was found too large, so that the client gets to read the answer."""
+
+    _discarding = 0
+    _seen = 0
+
+    def received(self, data: bytes) -> int:
+        if self._discarding:
+            self._seen += len(data)
+            if self._seen >= self._discarding:
+                self.completed = True
+            return len(data)
+        consumed: int = super().received(data)
+        if self.completed and isinstance(self.error, RequestEntityTooLarge) and not self.expect_continue:
+            if self.body_rcv is not None and not self.chunked:
+                self._discarding = min(self.content_length, MAX_DISCARDED_BYTES)
+                self._seen = len(data) - consumed
+                if self._seen < self._discarding:
+                    self.completed = False
+                return len(data)
+        return consumed
+
+
+def ports_are_free(ports: list[int]) -> None:
+    """Raises PortTaken, naming the first port that something else listens on."""
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise PortTaken(
+                    f"Port {port} on 127.0.0.1 is in use ({error.strerror}): stop what uses it, or choose others with "
+                    "--ports."
+                ) from error

@@ -1,0 +1,298 @@
+"""What AWS's event source mappings do: poll a queue or a stream, hand batches to a function, honour partial failures.
+
+A queue's messages come back after their visibility timeout, and go to the dead-letter queue by the queue's own redrive policy.
+A stream's batch is tried again from its lowest failed record, bisected when the handler raises, and what has used up its
+tries goes to the failure destination. Both wake up by event; idle they cost nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from local.emulator import ACCOUNT, REGION
+from local.filters import Pattern, passes
+from local.functions import PAYLOAD_LIMIT_BYTES, Function
+from local.state import State
+
+_log = logging.getLogger("city.pumps")
+QUIET = 0.03
+"""Seconds without a further message after which a batch is handed over, however long its window is."""
+
+
+@dataclass(frozen=True)
+class QueueSource:
+    """An SQS event source: `window` in seconds; `hurry` caps the seconds after which a failed message comes back."""
+
+    queue_name: str
+    batch_size: int
+    window: float
+    reports_failures: bool
+    hurry: float = 5.0
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """A DynamoDB stream event source; `tries` and `max_age` (seconds) as the mapping sets them, None for no end."""
+
+    consumer: str
+    table_name: str
+    batch_size: int
+    filters: Sequence[Pattern]
+    reports_failures: bool
+    bisect: bool
+    retries: int | None
+    max_age: float | None
+    dead_letter_queue: str | None
+
+
+class Pump:
+    """A thread that runs `step` until `stop`; a step returns how long to wait before the next (None: until woken)."""
+
+    def __init__(self, name: str, step: Callable[[Pump], None]) -> None:
+        self.stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(step,), name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self, step: Callable[[Pump], None]) -> None:
+        while not self.stopping.is_set():
+            try:
+                step(self)
+            except Exception:
+                _log.exception("a pump stumbled and goes on")
+                self.stopping.wait(1)
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+
+# SQS ------------------------------------------------------------------------------------------------------------
+
+
+def queue_pump(source: QueueSource, function: Function, name: str) -> Pump:
+    from moto.sqs.models import sqs_backends
+
+    backend = sqs_backends[ACCOUNT][REGION]
+
+    def step(pump: Pump) -> None:
+        queue = backend.get_queue(source.queue_name)
+        messages = _gather(pump, backend, queue, source)
+        if messages:
+            _handle_messages(function, queue, source, messages)
+
+    return Pump(name, step)
+
+
+def _gather(pump: Pump, backend: Any, queue: Any, source: QueueSource) -> list[Any]:
+    """Up to a batch of messages; waits for the first, then as long as others keep coming within the window."""
+    visibility = int(queue.visibility_timeout)
+    with queue._messages_lock:
+        queue._messages_lock.wait_for(lambda: queue.messages or pump.stopping.is_set(), timeout=1.0)
+        if pump.stopping.is_set() or not queue.messages:
+            return []
+    messages: list[Any] = []
+    until = time.monotonic() + source.window
+    while len(messages) < source.batch_size:
+        with queue._messages_lock:
+            if not queue.messages:
+                wait = min(QUIET, until - time.monotonic())
+                if wait <= 0 or not queue._messages_lock.wait_for(lambda: queue.messages, timeout=wait):
+                    break
+            more = backend.receive_message(
+                source.queue_name, min(10, source.batch_size - len(messages)), 0, visibility
+            )
+        if not more:
+            break
+        messages += more
+        if sum(len(message.body) for message in messages) > PAYLOAD_LIMIT_BYTES // 2:
+            break
+    return messages
+
+
+def _handle_messages(function: Function, queue: Any, source: QueueSource, messages: list[Any]) -> None:
+    event = {"Records": [_sqs_record(message, queue) for message in messages]}
+    everything = {message.id for message in messages}
+    try:
+        answer = function.invoke(event)
+        failed = _failed_ids(answer, everything) if source.reports_failures else set()
+    except Exception:
+        _log.exception("%s failed with a batch of %d", function.name, len(messages))
+        failed = everything
+    with queue._messages_lock:
+        handles = {message.receipt_handle for message in messages if message.id not in failed}
+        kept = []
+        for message in queue._messages:
+            if message.receipt_handle in handles:
+                queue.pending_messages.discard(message)
+                continue
+            if message.id in failed:
+                tries = message.approximate_receive_count
+                delay = min(source.hurry, 0.5 * 2**tries, float(queue.visibility_timeout))
+                message.visible_at = time.time() * 1000 + delay * 1000
+                threading.Timer(delay + 0.01, _wake, [queue]).start()
+            kept.append(message)
+        queue._messages = kept
+
+
+def _wake(queue: Any) -> None:
+    with queue._messages_lock:
+        queue._messages_lock.notify_all()
+
+
+def _failed_ids(answer: Any, everything: set[str]) -> set[str]:
+    """The message ids that a handler names; an answer that Lambda cannot read fails the whole batch."""
+    if not answer or not answer.get("batchItemFailures"):
+        return set()
+    named = {entry.get("itemIdentifier") for entry in answer["batchItemFailures"]}
+    return named if named <= everything else everything
+
+
+def _sqs_record(message: Any, queue: Any) -> dict[str, Any]:
+    return {
+        "messageId": message.id,
+        "receiptHandle": message.receipt_handle,
+        "body": message.body,
+        "attributes": {
+            "ApproximateReceiveCount": str(message.approximate_receive_count),
+            "SentTimestamp": str(message.sent_timestamp),
+            "SenderId": message.sender_id,
+            "ApproximateFirstReceiveTimestamp": str(message.approximate_first_receive_timestamp),
+        },
+        "messageAttributes": {},
+        "md5OfBody": message.body_md5,
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue.queue_arn,
+        "awsRegion": REGION,
+    }
+
+
+# DynamoDB streams -----------------------------------------------------------------------------------------------
+
+Row = tuple[int, dict[str, Any]]
+
+
+def stream_pump(source: StreamSource, function: Function, state: State) -> Pump:
+    """One shard, one batch at a time, so that the records of a key stay in order. The checkpoint is in the state."""
+    with state.transaction() as database:
+        database.execute(
+            "INSERT OR IGNORE INTO checkpoints VALUES (?, ?, 0)", (source.consumer, source.table_name)
+        )
+    more = threading.Event()
+    state.stream_listeners.append(more)
+
+    def step(pump: Pump) -> None:
+        more.clear()
+        rows, last = _read(source, state)
+        if last is None:
+            more.wait(timeout=1.0)
+            return
+        if rows and not _deliver(pump, source, function, rows):
+            return
+        _advance(source, state, last)
+
+    return Pump(source.consumer, step)
+
+
+def _read(source: StreamSource, state: State) -> tuple[list[Row], int | None]:
+    """The next records that pass the filter, and the sequence number up to which was read."""
+    with state.lock:
+        found = state.database.execute(
+            "SELECT sequence, record FROM stream WHERE source = ? AND sequence > "
+            "(SELECT sequence FROM checkpoints WHERE consumer = ?) ORDER BY sequence LIMIT ?",
+            (source.table_name, source.consumer, source.batch_size),
+        ).fetchall()
+    rows: list[Row] = []
+    size, last = 0, None
+    for sequence, text in found:
+        size += len(text)
+        if rows and size > PAYLOAD_LIMIT_BYTES * 3 // 4:
+            break
+        last = sequence
+        record = json.loads(text)
+        if passes(source.filters, record):
+            record["dynamodb"]["SequenceNumber"] = f"{sequence:021d}"
+            rows.append((sequence, record))
+    return rows, last
+
+
+def _advance(source: StreamSource, state: State, sequence: int) -> None:
+    with state.transaction() as database:
+        database.execute(
+            "UPDATE checkpoints SET sequence = max(sequence, ?) WHERE consumer = ?",
+            (sequence, source.consumer),
+        )
+        database.execute(
+            "DELETE FROM stream WHERE source = ? AND sequence <= "
+            "(SELECT min(sequence) FROM checkpoints WHERE source = ?)",
+            (source.table_name, source.table_name),
+        )
+
+
+def _deliver(pump: Pump, source: StreamSource, function: Function, rows: list[Row], tries: int = 0) -> bool:
+    """Hand over until all are done or given up; False if the city is stopping and something is left."""
+    while rows:
+        if pump.stopping.is_set():
+            return False
+        try:
+            answer = function.invoke({"Records": [record for _, record in rows]})
+            left, raised = (_from_lowest_failure(answer, rows) if source.reports_failures else []), False
+        except Exception:
+            _log.exception("%s failed with a batch of %d", function.name, len(rows))
+            left, raised = rows, True
+        if len(left) < len(rows):
+            tries = 0
+        rows = left
+        if not rows:
+            return True
+        tries += 1
+        oldest = time.time() - rows[0][1]["dynamodb"]["ApproximateCreationDateTime"]
+        exhausted = source.retries is not None and tries > source.retries
+        if exhausted or (source.max_age is not None and oldest > source.max_age):
+            _give_up(source, rows, "RetryAttemptsExhausted" if exhausted else "RecordAgeExceeded")
+            return True
+        if source.bisect and len(rows) > 1 and (raised or tries > 1):
+            half = len(rows) // 2
+            return _deliver(pump, source, function, rows[:half], tries) and _deliver(
+                pump, source, function, rows[half:], tries
+            )
+        pump.stopping.wait(min(5.0, 0.05 * 2**tries))
+    return True
+
+
+def _from_lowest_failure(answer: Any, rows: list[Row]) -> list[Row]:
+    """Everything from the lowest sequence number named on; an answer that Lambda cannot read fails the whole batch."""
+    if not answer or not answer.get("batchItemFailures"):
+        return []
+    try:
+        lowest = min(int(entry["itemIdentifier"]) for entry in answer["batchItemFailures"])
+    except (KeyError, TypeError, ValueError):
+        return rows
+    return [row for row in rows if row[0] >= lowest] if lowest <= rows[-1][0] else rows
+
+
+def _give_up(source: StreamSource, rows: list[Row], condition: str) -> None:
+    from moto.sqs.models import sqs_backends
+
+    _log.error("%s: %d records given up (%s)", source.consumer, len(rows), condition)
+    if source.dead_letter_queue is None:
+        return
+    message = {
+        "requestContext": {"functionArn": source.consumer, "condition": condition},
+        "DDBStreamBatchInfo": {
+            "shardId": "shardId-00000000000000000000-00000001",
+            "startSequenceNumber": f"{rows[0][0]:021d}",
+            "endSequenceNumber": f"{rows[-1][0]:021d}",
+            "batchSize": len(rows),
+        },
+    }
+    sqs_backends[ACCOUNT][REGION].send_message(source.dead_letter_queue, json.dumps(message))

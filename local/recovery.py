@@ -1,0 +1,37 @@
+"""After a restart: what was in the queue is asked for again.
+
+The emulated queue is not kept. Instead an ObjectCreated event is sent again for every instance object that has no verdict yet;
+the indexer takes repetition for granted, so that this is one more delivery of the same event.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local.emulator import ACCOUNT, REGION
+
+PREFIX = "instances/"
+
+
+def announce_unindexed(bucket: Any, table_name: str) -> int:
+    """Send the events; returns how many."""
+    from moto.dynamodb.models import dynamodb_backends
+    from moto.dynamodb.models.dynamo_type import DynamoType
+    from moto.s3 import notifications
+
+    from local.objects import StoredKey
+
+    table = dynamodb_backends[ACCOUNT][REGION].get_table(table_name)
+    dot = DynamoType({"S": "."})
+    count = 0
+    for name in list(bucket.keys):
+        key = bucket.keys[name]
+        if not name.startswith(PREFIX) or not isinstance(key, StoredKey):
+            continue
+        _, institution, sha256 = [*name.split("/"), "", ""][:3]
+        if table.get_item(DynamoType({"S": f"F#OBJECT#{institution}#{sha256}"}), dot) is None:
+            notifications.send_event(
+                ACCOUNT, notifications.S3NotificationEvent.OBJECT_CREATED_PUT_EVENT, bucket, key
+            )
+            count += 1
+    return count

@@ -1,0 +1,96 @@
+"""Which queue and which stream feed which function, read from the app and from what is merged over its template."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from chalice.app import DynamoDBEventConfig, SQSEventConfig
+from chalice.utils import to_cfn_resource_name
+from moto.cloudformation.models import Stack
+
+from local.functions import Function
+from local.pumps import Pump, QueueSource, StreamSource, queue_pump, stream_pump
+from local.state import State
+
+QUEUE_WORKERS = 2
+
+
+def pumps(
+    app: Any, functions: dict[str, Function], overrides: dict[str, Any], stack: Stack, state: State
+) -> list[Pump]:
+    """One stream pump and two queue pumps for each event source of the app."""
+    made: list[Pump] = []
+    for source in app.event_sources:
+        function = functions[source.name]
+        if isinstance(source, SQSEventConfig):
+            queue = queue_source(source, overrides, stack)
+            made += [queue_pump(queue, function, f"{source.name}-{n}") for n in range(QUEUE_WORKERS)]
+        elif isinstance(source, DynamoDBEventConfig):
+            made.append(stream_pump(stream_source(source, overrides, stack), function, state))
+    return made
+
+
+def queue_source(source: SQSEventConfig, overrides: dict[str, Any], stack: Stack) -> QueueSource:
+    properties = _properties(source.name, "SqsEventSource", overrides)
+    arn = resolve(properties.get("Queue"), stack) or source.queue_arn or ""
+    return QueueSource(
+        queue_name=arn.split(":")[-1],
+        batch_size=int(properties.get("BatchSize", source.batch_size)),
+        window=float(
+            properties.get("MaximumBatchingWindowInSeconds", source.maximum_batching_window_in_seconds or 0)
+        ),
+        reports_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
+    )
+
+
+def stream_source(source: DynamoDBEventConfig, overrides: dict[str, Any], stack: Stack) -> StreamSource:
+    properties = _properties(source.name, "DynamodbEventSource", overrides)
+    arn = resolve(properties.get("Stream"), stack) or source.stream_arn
+    filters = properties.get("FilterCriteria", {}).get("Filters", [])
+    retries = int(properties.get("MaximumRetryAttempts", -1))
+    max_age = float(properties.get("MaximumRecordAgeInSeconds", -1))
+    failure = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+    dead_letters = resolve(failure, stack)
+    return StreamSource(
+        consumer=source.name,
+        table_name=arn.split(":table/")[1].split("/")[0],
+        batch_size=int(properties.get("BatchSize", source.batch_size)),
+        filters=[json.loads(entry["Pattern"]) for entry in filters],
+        reports_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
+        bisect=bool(properties.get("BisectBatchOnFunctionError", False)),
+        retries=None if retries < 0 else retries,
+        max_age=None if max_age < 0 else max_age,
+        dead_letter_queue=dead_letters.split(":")[-1] if dead_letters else None,
+    )
+
+
+def environment(name: str, overrides: dict[str, Any], stack: Stack) -> dict[str, str]:
+    """The variables that the template gives to a function (by its logical id)."""
+    properties = overrides["Resources"].get(name, {}).get("Properties", {})
+    variables = properties.get("Environment", {}).get("Variables", {})
+    return {key: resolve(value, stack) or "" for key, value in variables.items()}
+
+
+def resolve(value: Any, stack: Stack) -> str | None:
+    """A literal, `Ref`, `Fn::GetAtt`, or the last branch of an `Fn::If` whose condition the local city does not set."""
+    if value is None or isinstance(value, str):
+        return value
+    if "Fn::If" in value:
+        return resolve(value["Fn::If"][2], stack)
+    if "Ref" in value:
+        found = stack.resource_map[value["Ref"]]
+        return str(getattr(found, "physical_resource_id", found))
+    if "Fn::GetAtt" in value:
+        logical_id, attribute = value["Fn::GetAtt"]
+        return str(stack.resource_map[logical_id].get_cfn_attribute(attribute))
+    raise ValueError(f"The local city cannot resolve {value!r}")
+
+
+def _properties(name: str, suffix: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    logical_id = to_cfn_resource_name(name)
+    function = overrides["Resources"].get(logical_id, {}).get("Properties", {})
+    properties: dict[str, Any] = (
+        function.get("Events", {}).get(f"{logical_id}{suffix}", {}).get("Properties", {})
+    )
+    return properties

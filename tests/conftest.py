@@ -1,0 +1,21 @@
+"""Fixtures that all tests may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import RunningCity, running_city
+
+
+@pytest.fixture(scope="session")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
+    """One real local city for the whole test run, without the demo's data, on free ports.
+
+    Tests share it: use patients, studies and institutions of your own.
+    """
+    state: Path = tmp_path_factory.mktemp("city")
+    with running_city(state) as running:
+        yield running

@@ -1,0 +1,17 @@
+"""A city around the stand-in app: what is tested here is the city, not the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness import RunningCity, running_city
+
+STANDIN = ("--app", "tests.integration.local.standin")
+
+
+@pytest.fixture(scope="session")
+def standin_city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
+    with running_city(tmp_path_factory.mktemp("standin"), *STANDIN) as running:
+        yield running

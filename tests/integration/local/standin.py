@@ -1,0 +1,106 @@
+"""A tiny app with the archive's shape, for what concerns the local city only."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from chalice import Chalice, IAMAuthorizer, Response
+
+app = Chalice(app_name="standin")
+app.api.binary_types.insert(0, "application/dicom")
+iam = IAMAuthorizer()
+
+
+def table() -> Any:
+    return boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])
+
+
+def s3() -> Any:
+    return boto3.client("s3", config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))
+
+
+@app.route("/health")
+def health() -> dict[str, str]:
+    return {"status": "ok", "version": "0"}
+
+
+@app.route("/institutions/{institution}", methods=["PUT", "DELETE"], authorizer=iam)
+def institution(institution: str) -> dict[str, str]:
+    return {"id": institution}
+
+
+@app.route(
+    "/echo/{word}",
+    methods=["GET", "POST", "HEAD"],
+    authorizer=iam,
+    content_types=["application/json", "application/dicom", "text/plain"],
+)
+def echo(word: str) -> dict[str, Any]:
+    return {
+        "word": word,
+        "event": app.current_request.to_dict(),
+        "raw": app.current_request.raw_body.decode("latin-1"),
+        "context": app.current_request.context,
+    }
+
+
+@app.route("/sleep/{seconds}", authorizer=iam)
+def sleep(seconds: str) -> dict[str, str]:
+    time.sleep(float(seconds))
+    return {"slept": seconds}
+
+
+@app.route("/presign/{name}", methods=["POST"], authorizer=iam)
+def presign(name: str) -> dict[str, str]:
+    asked = app.current_request.json_body
+    return {
+        "url": s3().generate_presigned_url(
+            asked["operation"],
+            Params={"Bucket": os.environ["BUCKET_NAME"], **asked["params"]},
+            ExpiresIn=asked.get("seconds", 300),
+        )
+    }
+
+
+@app.route("/crash", authorizer=iam)
+def crash() -> Response:
+    os.environ["missing"]
+    return Response("")
+
+
+@app.on_sqs_message(
+    queue_arn="arn:aws:sqs:eu-south-1:123456789012:placeholder",
+    batch_size=100,
+    maximum_batching_window_in_seconds=1,
+)
+def index_instances(event: Any) -> Any:
+    failed = []
+    for record in event.to_dict()["Records"]:
+        for entry in json.loads(record["body"]).get("Records", []):
+            _, institution, sha256 = entry["s3"]["object"]["key"].replace("%2F", "/").split("/")
+            if sha256.startswith("dead"):
+                failed.append({"itemIdentifier": record["messageId"]})
+                continue
+            table().put_item(
+                Item={
+                    "pk": f"F#OBJECT#{institution}#{sha256}",
+                    "sk": ".",
+                    "tries": record["attributes"]["ApproximateReceiveCount"],
+                }
+            )
+    return {"batchItemFailures": failed}
+
+
+@app.on_dynamodb_record(
+    stream_arn="arn:aws:dynamodb:eu-south-1:123456789012:table/t/stream/x", batch_size=500
+)
+def project_facts(event: Any) -> Any:
+    for record in event.to_dict()["Records"]:
+        keys = record["dynamodb"]["Keys"]
+        table().put_item(Item={"pk": "V#" + keys["pk"]["S"], "sk": keys["sk"]["S"]})
+    return {"batchItemFailures": []}

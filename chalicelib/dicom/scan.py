@@ -148,18 +148,18 @@ class _Scan:
         """The VR to read the value by: `SQ` for all that is walked, `UN` for what stays bytes.
 
         UN of undefined length is a sequence (PS3.5 6.2.2). UN of defined length is one where the dictionary
-        says so and the value begins with an item; private UN stays bytes.
+        says so and the value begins with an item; where a private one's VR is not written, it stays bytes.
         """
         tag, vr, length, value, _ = element
         if vr not in (None, "UN"):
             return str(vr)
         if not tag & 0x10000:
             known = public_vr(tag)
-        elif vr is None:
+        else:
             creator = level.elements.get(BaseTag((tag & 0xFFFF0000) | ((tag >> 8) & 0xFF)))
             known = private_vr(tag, creator.value if isinstance(creator, RawDataElement) else None)
-        else:
-            known = "UN"
+            if known == "SQ" and length is not None:
+                return "UN"
         if length is None:
             return known if known[:2] in ("OB", "OW") and vr is None else "SQ"
         if known == "SQ" and length and self._source.read(value, 4) not in _ITEM_STARTS:

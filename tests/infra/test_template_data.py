@@ -78,7 +78,7 @@ def test_the_lifecycle_removes_what_nobody_needs_and_no_instance(template: Templ
         ("OnlyOverTls", {"Bool": {"aws:SecureTransport": "false"}}),
         ("OnlyTls12AndLater", {"NumericLessThan": {"s3:TlsVersion": "1.2"}}),
         ("ReadingAddressesDieInFiveMinutes", {"NumericGreaterThan": {"s3:signatureAge": "300000"}}),
-        ("WritingAddressesDieInAnHour", {"NumericGreaterThan": {"s3:signatureAge": "3600000"}}),
+        ("WritingAddressesDieInAQuarterOfAnHour", {"NumericGreaterThan": {"s3:signatureAge": "900000"}}),
         (
             "InstancesAreWrittenOnce",
             {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},

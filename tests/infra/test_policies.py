@@ -1,0 +1,113 @@
+"""The policy files against the code: each function may do what its services ask of the stores, and no more.
+
+The local city runs all functions as one role, so that a right that is missing would show in AWS only.
+"""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from infra.package import ROOT
+
+PORTS = {
+    r"\btable\.get\(": {"dynamodb:GetItem"},
+    r"\btable\.batch_get\(": {"dynamodb:BatchGetItem"},
+    r"\btable\.query(_all)?\(": {"dynamodb:Query"},
+    r"\btable\.(put|transact)\(": {"dynamodb:PutItem"},
+    r"\bDelete\(": {"dynamodb:DeleteItem"},
+    # Without the right to list, S3 answers 403 for what is absent, and absent would look like broken.
+    r"\bobjects\.(read|existing)\(": {"s3:GetObject", "s3:ListBucket"},
+    r"\bobjects\.presign_get\(": {"s3:GetObject"},
+    r"\bobjects\.presign_put\(": {"s3:PutObject"},
+}
+"""What a call of a port (domain/ports.py) needs in IAM."""
+
+ADAPTERS = {
+    "get_item": {"dynamodb:GetItem"},
+    "batch_get_item": {"dynamodb:BatchGetItem"},
+    "query": {"dynamodb:Query"},
+    "put_item": {"dynamodb:PutItem"},
+    "delete_item": {"dynamodb:DeleteItem"},
+    "transact_write_items": {"dynamodb:PutItem", "dynamodb:DeleteItem"},
+    "get_object": {"s3:GetObject"},
+    "head_object": {"s3:GetObject"},
+    "put_object": {"s3:PutObject"},
+}
+"""What a call of boto3 needs in IAM."""
+
+SHARED = {"access", "registry"}
+EVENT_HANDLERS = {"indexer": {"index_instances"} | SHARED, "projector": {"project_facts"} | SHARED}
+"""The services behind the event handlers. All others are behind the API's routes."""
+
+
+def _services_of(function: str) -> set[str]:
+    if function in EVENT_HANDLERS:
+        return EVENT_HANDLERS[function]
+    every = {path.stem for path in (ROOT / "chalicelib" / "services").glob("*.py")} - {"__init__"}
+    return every - {"index_instances", "project_facts"}
+
+
+def _needed(function: str) -> set[str]:
+    text = "\n".join(
+        (ROOT / "chalicelib" / "services" / f"{name}.py").read_text(encoding="utf-8")
+        for name in sorted(_services_of(function))
+    )
+    return {action for call, actions in PORTS.items() if re.search(call, text) for action in actions}
+
+
+def _statements(function: str) -> list[dict[str, Any]]:
+    policy = json.loads((ROOT / ".chalice" / "policies" / f"{function}.json").read_text(encoding="utf-8"))
+    statements: list[dict[str, Any]] = policy["Statement"]
+    return statements
+
+
+def _granted(function: str) -> set[str]:
+    """Rights on the stores themselves; not those that feed the function or write its logs and traces."""
+    granted = set()
+    for statement in _statements(function):
+        if "/stream/" in json.dumps(statement["Resource"]):
+            continue
+        granted |= {action for action in _actions(statement) if action.startswith(("dynamodb:", "s3:"))}
+    return granted
+
+
+def _actions(statement: dict[str, Any]) -> set[str]:
+    actions = statement["Action"]
+    return {actions} if isinstance(actions, str) else set(actions)
+
+
+@pytest.mark.parametrize("function", ["api", "indexer", "projector"])
+def test_a_function_may_do_exactly_what_its_services_need(function: str) -> None:
+    assert _granted(function) == _needed(function)
+
+
+def test_the_adapters_call_nothing_whose_right_is_not_known() -> None:
+    calls = set()
+    for path in (ROOT / "chalicelib" / "adapters").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        calls |= set(re.findall(r'_call\(\s*"(\w+)"', text))
+        calls |= set(re.findall(r"_client\.(\w+)\(", text)) - {"generate_presigned_url"}
+        calls |= set(re.findall(r'generate_presigned_url\(\s*"(\w+)"', text))
+    assert calls
+    assert calls <= set(ADAPTERS)
+    everything = set().union(*(_granted(function) for function in ("api", "indexer", "projector")))
+    assert set().union(*(ADAPTERS[call] for call in calls)) == everything - {"s3:ListBucket"}
+
+
+def test_instances_are_all_that_functions_reach_in_the_bucket() -> None:
+    for function in ("api", "indexer", "projector"):
+        for statement in _statements(function):
+            if "s3:ListBucket" in _actions(statement):
+                assert statement["Condition"] == {"StringLike": {"s3:prefix": "instances/*"}}
+            elif any(action.startswith("s3:") for action in _actions(statement)):
+                assert statement["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
+
+
+def test_addresses_are_signed_for_no_longer_than_the_bucket_honours_them() -> None:
+    from chalicelib.services.manifest import GET_SECONDS
+    from chalicelib.services.uploads import UPLOAD_SECONDS
+
+    assert GET_SECONDS <= 300
+    assert UPLOAD_SECONDS <= 900

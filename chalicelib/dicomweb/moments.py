@@ -37,6 +37,11 @@ class Range:
         """Which of the three forms of a range it has: only the same form of date and time combines."""
         return self.hyphen, self.first is not None, self.last is not None
 
+    @property
+    def in_order(self) -> bool:
+        """Whether it does not end before it begins."""
+        return self.first is None or self.last is None or self.first <= self.last
+
     def contains(self, moment: str) -> bool:
         """Whether a moment, as text of the same width, lies in it."""
         return (self.first is None or self.first <= moment) and (self.last is None or moment <= self.last)
@@ -132,7 +137,7 @@ def parse_range(vr: str, text: str) -> Range | None:
         first, last = parse(left), parse(right)
         if (left and first is None) or (right and last is None) or not (left or right):
             continue
-        if first is None or last is None or first[0] <= last[1]:
+        if vr != "DT" or first is None or last is None or first[0] <= last[1]:
             return Range(first[0] if first else None, last[1] if last else None, hyphen=True)
     return None
 

@@ -31,7 +31,7 @@ _WORD_BREAKS = re.compile(r"[\s^,='’\-.]+")
 
 
 def fold(text: str) -> str:
-    """Upper case without accents: `Nicolò` and `NICOLO` become the same; letters without a base letter stay."""
+    """Upper case without accents: `Nicolò` and `NICOLO` become the same."""
     decomposed = unicodedata.normalize("NFKD", text.upper())
     return "".join(c for c in decomposed if not unicodedata.combining(c)).upper().translate(_BASE_LETTERS)
 

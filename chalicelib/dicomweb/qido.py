@@ -8,7 +8,7 @@ What the standard leaves open is decided so:
 
 * A parameter that is neither known nor an attribute is ignored, with a warning (8.3).
 * An attribute that is no matching key here is ignored for matching, treated as a return key, with a warning
-  (PS3.4 C.2.2.1.3). The same holds for Timezone Offset From UTC, since no zone is converted.
+  (PS3.4 C.2.2.1.3). So is Timezone Offset From UTC, since no zone is converted.
 * An attribute of an entity below the one searched for is refused (10.6.1.2.1 does not allow it).
 * `limit` over the maximum is lowered to it (8.3.4.4.1).
 * An attribute with several UIDs may list them with commas, with backslashes, or by repeating the parameter.
@@ -132,7 +132,7 @@ def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: Scope | 
         if path[0] in search_attributes.NOT_MATCHED:
             continue
         vr = search_attributes.vr_of(path)
-        if vr is None or wanted_level is None or path == ("00080201",):
+        if vr is None or wanted_level is None:
             warnings.append(f"Matching on {name} is not supported. It was ignored.")
             returned.add(path)
             continue
@@ -254,7 +254,10 @@ def _included(params: Iterable[tuple[str, str]], warnings: list[str]) -> tuple[s
 
 
 def _combine(keys: dict[tuple[str, ...], Key]) -> tuple[tuple[Key, ...], tuple[MomentKey, ...]]:
-    """Date and time ranges of the same form become one (8.3.4.1.1); the date's own key stays, being implied."""
+    """Date and time ranges of the same form become one (8.3.4.1.1).
+
+    The date's own key stays, since the combination implies it. Raises BadRequest for ends in the wrong order.
+    """
     combined: list[MomentKey] = []
     for date_tag, time_tag in search_attributes.DATE_TIME_PAIRS.items():
         date_key, time_key = keys.get((date_tag,)), keys.get((time_tag,))
@@ -265,7 +268,13 @@ def _combine(keys: dict[tuple[str, ...], Key]) -> tuple[tuple[Key, ...], tuple[M
             if both is not None:
                 combined.append(MomentKey(date_tag, time_tag, date_key.level, both))
     gone = {(m.time,) for m in combined}
-    return tuple(k for path, k in keys.items() if path not in gone), tuple(combined)
+    left = tuple(k for path, k in keys.items() if path not in gone)
+    ranges = [(k.path[0], k.match.range) for k in left if isinstance(k.match, Moments)]
+    for tag, one in ranges + [(m.time, m.range) for m in combined]:
+        if not one.in_order:
+            name = ATTRIBUTES[tag].keyword if tag in ATTRIBUTES else tag
+            raise BadRequest(f"{name} is a range that ends before it begins.", name)
+    return left, tuple(combined)
 
 
 def matches(query: Query, attributes: Attributes, level: Level | None = None) -> bool:
@@ -282,7 +291,7 @@ def matches(query: Query, attributes: Attributes, level: Level | None = None) ->
 
 
 def _match_item(keys: tuple[tuple[tuple[str, ...], Match], ...], item: Attributes) -> bool:
-    """All keys on one item; those into the same sequence have to match in one of its items (PS3.4 C.2.2.2.6)."""
+    """All keys on one item; those into one sequence have to match in one of its items (PS3.4 C.2.2.2.6)."""
     inner: dict[str, list[tuple[tuple[str, ...], Match]]] = {}
     for path, match in keys:
         if len(path) == 1:

@@ -29,95 +29,62 @@ class SearchAttribute:
     vr: str
     level: Level
     returned: ReturnType
-    multiple: bool = False
 
 
-# tag, keyword, VR, type in the answer; "+" after the VR: value multiplicity above 1.
+# tag, keyword, VR, type in the answer.
 _STUDY = """
 00080020 StudyDate DA R
 00080030 StudyTime TM R
 00080050 AccessionNumber SH R
-00080051 IssuerOfAccessionNumberSequence SQ O
 00080056 InstanceAvailability CS C
-00080061 ModalitiesInStudy CS+ R
-00080062 SOPClassesInStudy UI+ O
+00080061 ModalitiesInStudy CS R
+00080062 SOPClassesInStudy UI O
 00080080 InstitutionName LO C
 00080090 ReferringPhysicianName PN R
 00080201 TimezoneOffsetFromUTC SH C
 00081030 StudyDescription LO O
-00081032 ProcedureCodeSequence SQ O
-00081048 PhysiciansOfRecord PN+ O
-00081060 NameOfPhysiciansReadingStudy PN+ O
-00081080 AdmittingDiagnosesDescription LO+ O
-00081110 ReferencedStudySequence SQ O
-00081120 ReferencedPatientSequence SQ O
 00081190 RetrieveURL UR C
 00100010 PatientName PN R
 00100020 PatientID LO R
-00100021 IssuerOfPatientID LO O
-00100024 IssuerOfPatientIDQualifiersSequence SQ O
+00100021 IssuerOfPatientID LO C
 00100030 PatientBirthDate DA R
-00100032 PatientBirthTime TM O
 00100040 PatientSex CS R
-00101000 OtherPatientIDs LO+ O
-00101001 OtherPatientNames PN+ O
-00101002 OtherPatientIDsSequence SQ O
 00101010 PatientAge AS O
-00101020 PatientSize DS O
-00101030 PatientWeight DS O
-00102160 EthnicGroup SH O
-00102180 Occupation SH O
-001021B0 AdditionalPatientHistory LT O
-00104000 PatientComments LT O
 0020000D StudyInstanceUID UI U
 00200010 StudyID SH R
-00201070 OtherStudyNumbers IS+ O
 00201206 NumberOfStudyRelatedSeries IS R
 00201208 NumberOfStudyRelatedInstances IS R
+04000561 OriginalAttributesSequence SQ C
 """
 
 _SERIES = """
 00080021 SeriesDate DA O
 00080031 SeriesTime TM O
 00080060 Modality CS R
-00080070 Manufacturer LO O
 0008103E SeriesDescription LO C
-0008103F SeriesDescriptionCodeSequence SQ O
 00081010 StationName SH O
-00081040 InstitutionalDepartmentName LO O
-00081050 PerformingPhysicianName PN+ O
-00081070 OperatorsName PN+ O
-00081090 ManufacturerModelName LO O
 00180015 BodyPartExamined CS O
-00181000 DeviceSerialNumber LO O
 00181030 ProtocolName LO O
-00185100 PatientPosition CS O
+00185101 ViewPosition CS O
 0020000E SeriesInstanceUID UI U
 00200011 SeriesNumber IS R
-00200052 FrameOfReferenceUID UI O
 00200060 Laterality CS O
 00201209 NumberOfSeriesRelatedInstances IS R
 00400244 PerformedProcedureStepStartDate DA C
 00400245 PerformedProcedureStepStartTime TM C
-00400253 PerformedProcedureStepID SH O
-00400254 PerformedProcedureStepDescription LO O
 00400275 RequestAttributesSequence SQ C
 """
 
 _INSTANCE = """
-00080008 ImageType CS+ O
-00080012 InstanceCreationDate DA O
-00080013 InstanceCreationTime TM O
+00080008 ImageType CS O
 00080016 SOPClassUID UI R
 00080018 SOPInstanceUID UI U
-00080022 AcquisitionDate DA O
 00080023 ContentDate DA O
-0008002A AcquisitionDateTime DT O
-00080032 AcquisitionTime TM O
 00080033 ContentTime TM O
-00083002 AvailableTransferSyntaxUID UI+ O
+00083002 AvailableTransferSyntaxUID UI O
 00200012 AcquisitionNumber IS O
 00200013 InstanceNumber IS R
+00200062 ImageLaterality CS O
 00280008 NumberOfFrames IS C
 00280010 Rows US C
 00280011 Columns US C
@@ -126,44 +93,50 @@ _INSTANCE = """
 0040A491 CompletionFlag CS O
 0040A493 VerificationFlag CS O
 00420010 DocumentTitle ST O
-00700080 ContentLabel CS O
-00700081 ContentDescription LO O
-00700084 ContentCreatorName PN O
+00420012 MIMETypeOfEncapsulatedDocument LO O
 """
 
 # Attributes that are matched inside an item of a sequence: tag, keyword, VR (PS3.4 C.2.2.2.6).
 _ITEM = """
-00080050 AccessionNumber SH
 00080100 CodeValue SH
 00080102 CodingSchemeDesignator SH
-00080103 CodingSchemeVersion SH
 00080104 CodeMeaning LO
-00081150 ReferencedSOPClassUID UI
-00081155 ReferencedSOPInstanceUID UI
-00100020 PatientID LO
-00100021 IssuerOfPatientID LO
-00100022 TypeOfPatientID CS
-00100024 IssuerOfPatientIDQualifiersSequence SQ
-0020000D StudyInstanceUID UI
-00321060 RequestedProcedureDescription LO
-00321064 RequestedProcedureCodeSequence SQ
-00400007 ScheduledProcedureStepDescription LO
-00400008 ScheduledProtocolCodeSequence SQ
 00400009 ScheduledProcedureStepID SH
-00400031 LocalNamespaceEntityID UT
-00400032 UniversalEntityID UT
-00400033 UniversalEntityIDType CS
 00401001 RequestedProcedureID SH
 """
+
+# Rows whose values are computed when a search is answered, and not kept of any instance.
+COMPUTED = frozenset(
+    [
+        "00080056",
+        "00080061",
+        "00080062",
+        "00081190",
+        "0020000D",
+        "00201206",
+        "00201208",
+        "04000561",
+        "0020000E",
+        "00201209",
+        "00080016",
+        "00080018",
+        "00083002",
+        "00280008",
+        "00280010",
+        "00280011",
+    ]
+)
+
+# Returned, but no keys: what the archive adds to an answer, and the zone, since none is converted
+# (PS3.4 C.4.1.1).
+RETURNED_ONLY = frozenset({"00080056", "00080201", "00081190", "04000561"})
 
 
 def _rows(level: Level, text: str) -> list[SearchAttribute]:
     rows = []
     for line in text.split("\n")[1:-1]:
         tag, keyword, vr, returned = line.split()
-        rows.append(
-            SearchAttribute(tag, keyword, vr.rstrip("+"), level, _RETURNED[returned], vr.endswith("+"))
-        )
+        rows.append(SearchAttribute(tag, keyword, vr, level, _RETURNED[returned]))
     return rows
 
 
@@ -182,17 +155,14 @@ RETURNED_ALSO: dict[Level, frozenset[str]] = {
     "instance": frozenset({"00080056", "00080201", "00081190"}),  # Table 10.6.3-5
 }
 
-# Never a matching key: how the request is encoded (PS3.4 C.2.2.2), or in which zone it is meant (C.4.1.1).
+# Never a key: how the request is encoded (PS3.4 C.2.2.2).
 NOT_MATCHED = frozenset({"00080005"})
 
 # A date and the time that belongs to it (PS3.18 8.3.4.1.1, PS3.4 C.2.2.2.5).
 DATE_TIME_PAIRS: dict[str, str] = {
-    "00080012": "00080013",
     "00080020": "00080030",
     "00080021": "00080031",
-    "00080022": "00080032",
     "00080023": "00080033",
-    "00100030": "00100032",
     "00400244": "00400245",
 }
 
@@ -232,7 +202,7 @@ def tag_of(identifier: str) -> str | None:
 def vr_of(path: tuple[str, ...]) -> str | None:
     """The VR of the attribute at the end of `path` if it is a matching key here, else None."""
     first = ATTRIBUTES.get(path[0])
-    if first is None:
+    if first is None or path[0] in RETURNED_ONLY:
         return None
     if len(path) == 1:
         return first.vr

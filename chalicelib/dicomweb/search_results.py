@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from chalicelib.dicomweb.matching import Element, values_of
+from chalicelib.dicomweb.matching import Element
 from chalicelib.dicomweb.qido import Attributes, Query
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, LEVELS, RETURNED_ALSO, Level, rank, vr_of
 
@@ -83,20 +83,25 @@ def _put_path(
         return
     if tag in result and tag == _REQUEST_ATTRIBUTES:
         return
-    before = values_of(result.get(tag))
+    before = _items(result.get(tag))
     items = []
-    for index, item in enumerate(values_of(element)):
+    for index, item in enumerate(_items(element)):
         kept: dict[str, Any] = dict(before[index]) if index < len(before) else {}
-        if isinstance(item, dict):
-            inner = item.get(path[1])
-            if inner is not None:
-                _put_path(kept, path[1:], inner, required=False)
+        inner = item.get(path[1])
+        if inner is not None:
+            _put_path(kept, path[1:], inner, required=False)
         items.append(kept)
     result[tag] = {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
+def _items(element: Element | None) -> list[dict[str, Any]]:
+    """Copies of a sequence's items, empty ones included."""
+    values = element.get("Value") if element else None
+    return [dict(item) for item in values if isinstance(item, dict)] if isinstance(values, list) else []
+
+
 def _request_attributes(element: Element) -> Element:
-    items = [dict(item) for item in values_of(element) if isinstance(item, dict)]
+    items = _items(element)
     for item in items:
         for tag in _REQUIRED_IN_REQUEST:
             item.setdefault(tag, {"vr": "SH"})

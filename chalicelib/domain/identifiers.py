@@ -76,7 +76,9 @@ def patient_identifier(value: object, issuer: object, default_issuer: str) -> Pa
     return PatientIdentifier(issuer.strip(), value.strip())
 
 
-def resolve_issuer(value: str, issuer_text: str, universal_id: str, own_issuer: str, own_names: frozenset[str]) -> PatientIdentifier:
+def resolve_issuer(
+    value: str, issuer_text: str, universal_id: str, own_issuer: str, own_names: frozenset[str]
+) -> PatientIdentifier:
     """The identifier that an instance's PatientID stands for (PS3.3 C.7.1.1, Issuer of Patient ID).
 
     A Universal Entity ID that is an OID wins; then an Issuer of Patient ID that is an OID; a name that the institution

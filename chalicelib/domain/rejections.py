@@ -8,32 +8,22 @@ numbers and fixed words only, so that it may be logged and shown: never a value 
 from __future__ import annotations
 
 REASONS: dict[str, str] = {
-    "not-dicom": (
-        "The object is not a DICOM instance: no DICM prefix, and no data set that could be one without it."
-    ),
+    "not-dicom": ("The object is not a DICOM instance: no DICM prefix, and no data set that could be one without it."),
     "dicomdir": "The object is a DICOMDIR (Media Storage Directory), an index of files, not an instance.",
     "executable-preamble": (
         "The 128 bytes before DICM begin like a program, a script, a web page or an archive, so "
         "that the file would also run or open as one. TIFF (dual format files) is allowed there."
     ),
-    "ambiguous-identifier": (
-        "An attribute that says whose or which instance this is occurs twice, or has two values."
-    ),
+    "ambiguous-identifier": ("An attribute that says whose or which instance this is occurs twice, or has two values."),
     "missing-uid": "Study, Series or SOP Instance UID or SOP Class UID is absent or empty.",
-    "invalid-uid": (
-        "A UID has other characters than digits and dots, an empty component, or more than 64 characters."
-    ),
+    "invalid-uid": ("A UID has other characters than digits and dots, an empty component, or more than 64 characters."),
     "invalid-patient-id": "Patient ID or its issuer has more than 64 characters.",
     "meta-mismatch": "The File Meta Information names another SOP class or SOP instance than the data set.",
     "truncated": "A declared length reaches beyond the object's end, or the object ends inside an element.",
     "too-deep": "Sequences are nested deeper than any real instance does.",
-    "too-large-header": (
-        "What comes before the Pixel Data has more bytes or more elements than the archive reads."
-    ),
+    "too-large-header": ("What comes before the Pixel Data has more bytes or more elements than the archive reads."),
     "deflate-too-large": "The deflated data set inflates to more bytes than the archive accepts.",
-    "unreadable": (
-        "The structure of the data set is broken: lengths, delimiters or the compressed stream do not fit."
-    ),
+    "unreadable": ("The structure of the data set is broken: lengths, delimiters or the compressed stream do not fit."),
 }
 
 

@@ -116,9 +116,13 @@ def for_deciding(summary: Mapping[str, Any]) -> Study:
     return Study(str(summary["owner"]), str(summary["study"]), str(summary["date"]), hashes)
 
 
-def shown_patient(viewer: str, summary: Mapping[str, Any], decision: Decision, transfers: Iterable[Transfer], registry: Registry) -> tuple[
-    PatientIdentifier | None, list[PatientIdentifier]
-]:
+def shown_patient(
+    viewer: str,
+    summary: Mapping[str, Any],
+    decision: Decision,
+    transfers: Iterable[Transfer],
+    registry: Registry,
+) -> tuple[PatientIdentifier | None, list[PatientIdentifier]]:
     """(the number under which `viewer` sees the study's patient, all numbers it may be found under).
 
     The viewer's own number where a transfer that opens the study names one; else the one in the images.

@@ -1,0 +1,40 @@
+"""The doors of every Lambda function of Contenitore."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice.app import Chalice
+
+from chalicelib.api import archive, dicomweb, events, sharing
+
+
+class Contenitore(Chalice):
+    """Chalice, but for requests without an Accept header, which mean `*/*` (RFC 9110 12.5.1) and would be refused."""
+
+    def __call__(self, event: dict[str, Any], context: Any) -> Any:
+        headers = event.get("multiValueHeaders")
+        if headers is not None and not any(name.lower() == "accept" for name in headers):
+            event = {**event, "multiValueHeaders": {**headers, "Accept": ["*/*"]}}
+        return super().__call__(event, context)
+
+
+app = Contenitore(app_name="contenitore")
+app.api.binary_types = ["*/*"]
+app.register_blueprint(archive.blueprint)
+app.register_blueprint(dicomweb.blueprint)
+app.register_blueprint(sharing.blueprint)
+
+
+@app.on_sqs_message(queue_arn="arn:aws:sqs:eu-south-1:000000000000:instances", batch_size=100,
+                    maximum_batching_window_in_seconds=1, name="index_instances")  # fmt: skip
+def index_instances(event: Any) -> dict[str, Any]:
+    """What S3 says was stored is checked and indexed."""
+    return events.index(event.to_dict())
+
+
+@app.on_dynamodb_record(stream_arn="arn:aws:dynamodb:eu-south-1:000000000000:table/t/stream/s", batch_size=500,
+                        starting_position="TRIM_HORIZON", name="project_facts")  # fmt: skip
+def project_facts(event: Any) -> dict[str, Any]:
+    """Facts that changed are projected into views."""
+    return events.project(event.to_dict())

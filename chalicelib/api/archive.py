@@ -1,0 +1,91 @@
+"""Doors of the archive itself: health, uploads, manifest, institutions."""
+
+from __future__ import annotations
+
+from chalice.app import Blueprint, Response
+
+from chalicelib import bootstrap, config
+from chalicelib.api.http import Call, answer, door
+from chalicelib.domain import identifiers
+from chalicelib.domain.institutions import Institution
+from chalicelib.services import manifest, registry, uploads
+
+blueprint = Blueprint(__name__)
+
+
+@door(blueprint, "GET", "/health", public=True)
+def health(call: Call) -> Response:
+    """200: the API is there. No credentials, no details."""
+    del call
+    return answer({"status": "ok", "version": config.VERSION})
+
+
+@door(blueprint, "POST", "/uploads")
+def request_uploads(call: Call) -> Response:
+    """200 with a state, and for what is absent a presigned PUT, for each instance in the order asked. 400."""
+    institution = call.caller.member.id
+    offers = uploads.parse_offers(call.json())
+    return answer({"instances": uploads.request_uploads(bootstrap.table(), bootstrap.objects(), institution, offers, call.now)})
+
+
+@door(blueprint, "POST", "/uploads/status")
+def upload_status(call: Call) -> Response:
+    """200 with the state of each object in the order asked. 400."""
+    institution = call.caller.member.id
+    hashes = uploads.parse_hashes(call.json())
+    states = uploads.states(bootstrap.table(), bootstrap.objects(), institution, hashes)
+    return answer({"instances": [states[sha] for sha in hashes]})
+
+
+@door(blueprint, "GET", "/studies/{study}/manifest")
+def get_manifest(call: Call, study: str) -> Response:
+    """200 with a page of instances and presigned GET URLs. 400, 404."""
+    viewer = call.caller.member.id
+    found = manifest.manifest(
+        bootstrap.table(),
+        bootstrap.objects(),
+        viewer,
+        identifiers.uid(study, "study_instance_uid"),
+        call.now,
+        call.parameter("owner"),
+        call.parameter("cursor"),
+        call.number("limit", manifest.DEFAULT_LIMIT, manifest.MAX_LIMIT),
+    )
+    return answer(found)
+
+
+@door(blueprint, "GET", "/institutions")
+def list_institutions(call: Call) -> Response:
+    """200: ids and names for members; everything for the operator."""
+    caller = call.caller
+    members = caller.registry.members.values()
+    if caller.institution is None:
+        return answer({"institutions": [_shown(member) for member in members]})
+    return answer({"institutions": [{"id": member.id, "name": member.name} for member in members]})
+
+
+@door(blueprint, "PUT", "/institutions/{institution}")
+def put_institution(call: Call, institution: str) -> Response:
+    """201 when new, 200 when changed or the same. Operator only: else 403. 400; 409 for a role, issuer or AE title taken."""
+    call.caller.require_operator()
+    identifiers.institution_id(institution, "id")
+    known = call.caller.registry.members.get(institution)
+    member, _ = registry.register(bootstrap.table(), call.caller, institution, call.json(), call.now)
+    return answer(_shown(member), 200 if known else 201)
+
+
+@door(blueprint, "DELETE", "/institutions/{institution}")
+def delete_institution(call: Call, institution: str) -> Response:
+    """200: its role opens nothing from the next request on. Operator only: else 403. 404."""
+    registry.remove(bootstrap.table(), call.caller, institution, call.now)
+    return answer({"id": institution, "status": "removed"})
+
+
+def _shown(member: Institution) -> dict[str, object]:
+    return {
+        "id": member.id,
+        "name": member.name,
+        "role_arn": member.role_arn,
+        "patient_id_issuer": member.patient_id_issuer,
+        "ae_titles": list(member.ae_titles),
+    }

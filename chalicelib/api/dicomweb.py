@@ -1,0 +1,78 @@
+"""Doors of DICOMweb (PS3.18)."""
+
+from __future__ import annotations
+
+from chalice.app import Blueprint, Response
+
+from chalicelib import bootstrap
+from chalicelib.api.http import Call, answer, door
+from chalicelib.dicomweb.qido import Scope, parse_query
+from chalicelib.dicomweb.search_attributes import Level
+from chalicelib.dicomweb.search_results import project, warning_header
+from chalicelib.domain import identifiers
+from chalicelib.services.search import Match, search
+
+blueprint = Blueprint(__name__)
+DICOM_JSON = "application/dicom+json"
+
+
+@door(blueprint, "GET", "/dicomweb/studies")
+def search_for_studies(call: Call) -> Response:
+    """200 with matching studies, `[]` for none (PS3.18 10.6). 400."""
+    return _search(call, "study", Scope())
+
+
+@door(blueprint, "GET", "/dicomweb/series")
+def search_for_all_series(call: Call) -> Response:
+    """200 with matching series of all studies. 400."""
+    return _search(call, "series", Scope())
+
+
+@door(blueprint, "GET", "/dicomweb/instances")
+def search_for_all_instances(call: Call) -> Response:
+    """200 with matching instances of all studies. 400."""
+    return _search(call, "instance", Scope())
+
+
+@door(blueprint, "GET", "/dicomweb/studies/{study}/series")
+def search_for_series(call: Call, study: str) -> Response:
+    """200 with matching series of one study. 400, 404."""
+    return _search(call, "series", Scope(identifiers.uid(study, "study")))
+
+
+@door(blueprint, "GET", "/dicomweb/studies/{study}/instances")
+def search_for_study_instances(call: Call, study: str) -> Response:
+    """200 with matching instances of one study. 400, 404."""
+    return _search(call, "instance", Scope(identifiers.uid(study, "study")))
+
+
+@door(blueprint, "GET", "/dicomweb/studies/{study}/series/{series}/instances")
+def search_for_series_instances(call: Call, study: str, series: str) -> Response:
+    """200 with matching instances of one series. 400, 404."""
+    return _search(call, "instance", Scope(identifiers.uid(study, "study"), identifiers.uid(series, "series")))
+
+
+def _search(call: Call, level: Level, scope: Scope) -> Response:
+    service = f"{call.base_url}/dicomweb"
+    caller = call.caller
+    query = parse_query(level, call.query, scope)
+    found = search(bootstrap.table(), caller, query, call.now)
+    results = []
+    for match in found.matches:
+        result = project(query, match.attributes)
+        owner = caller.registry.members.get(match.owner)
+        result["00080080"] = {"vr": "LO", "Value": [owner.name if owner else match.owner]}
+        result["00081190"] = {"vr": "UR", "Value": [retrieve_url(service, match, caller.member.id)]}
+        results.append(dict(sorted(result.items())))
+    warning = warning_header(service, found.warnings)
+    return answer(results, 200, DICOM_JSON, **({"warning": warning} if warning else {}))
+
+
+def retrieve_url(service: str, match: Match, viewer: str) -> str:
+    """Where the entity is retrieved; `?owner=` tells another institution's from the caller's own."""
+    url = f"{service}/studies/{match.study}"
+    if match.series is not None:
+        url += f"/series/{match.series}"
+    if match.sop is not None:
+        url += f"/instances/{match.sop}"
+    return url if match.owner == viewer else f"{url}?owner={match.owner}"

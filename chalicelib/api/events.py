@@ -1,0 +1,70 @@
+"""Doors of the functions that events drive: a batch in, the identifiers of what must be delivered again out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from chalicelib import bootstrap
+from chalicelib.domain import identifiers
+from chalicelib.domain.errors import BadRequest, ContenitoreError
+from chalicelib.services import index_instances, project_facts
+from chalicelib.services.index_instances import Stored
+from chalicelib.telemetry import logger
+
+
+def index(event: dict[str, Any]) -> dict[str, Any]:
+    """An SQS batch of S3 events: index what was stored; messages with an object that could not be done come again."""
+    wanted: dict[str, list[Stored]] = {}
+    for record in event["Records"]:
+        wanted[record["messageId"]] = list(_stored(record["body"]))
+    batch = [one for ones in wanted.values() for one in ones]
+    now = datetime.now(UTC)
+    failed = index_instances.index_instances(bootstrap.table(), bootstrap.objects(), bootstrap.read_summary, now, batch)
+    again = [message for message, ones in wanted.items() if any(one in failed for one in ones)]
+    kinds = sorted({type(error).__name__ for error in failed.values()})
+    logger().info("indexed", extra={"objects": len(batch), "again": len(again), "errors": kinds})
+    return {"batchItemFailures": [{"itemIdentifier": message} for message in again]}
+
+
+def project(event: dict[str, Any]) -> dict[str, Any]:
+    """A batch of stream records: bring the views of what they touch up to date, each study once.
+
+    Reports the first record whose study could not be projected; the stream then comes again from there.
+    """
+    table = bootstrap.table()
+    first: dict[project_facts.StudyRef, str] = {}
+    for sequence, pk, sk in project_facts.stream_keys(event["Records"]):
+        touched = project_facts.affected(pk, sk)
+        refs = project_facts.studies_of(table, touched) if isinstance(touched, str) else touched
+        for ref in sorted(refs):
+            first.setdefault(ref, sequence)
+    for ref, sequence in first.items():
+        try:
+            project_facts.project_study(table, *ref, datetime.now(UTC))
+        except ContenitoreError as error:
+            logger().warning("projection is tried again", extra={"error": type(error).__name__})
+            return {"batchItemFailures": [{"itemIdentifier": sequence}]}
+    logger().info("projected", extra={"records": len(event["Records"]), "studies": len(first)})
+    return {"batchItemFailures": []}
+
+
+def _stored(body: str) -> Iterator[Stored]:
+    """The objects that a message tells of; S3's test event, and keys that are no instance's, tell of none."""
+    for record in json.loads(body).get("Records", []):
+        key = unquote_plus(record["s3"]["object"]["key"])
+        prefix, _, rest = key.partition("/")
+        institution, _, sha = rest.partition("/")
+        if prefix != "instances":
+            continue
+        try:
+            yield Stored(
+                identifiers.institution_id(institution, "institution"),
+                identifiers.sha256(sha, "sha256"),
+                int(record["s3"]["object"].get("size", 0)),
+            )
+        except BadRequest:
+            logger().warning("an object's key is not an instance's")

@@ -1,0 +1,157 @@
+"""Doors: from API Gateway's event to a call with a known caller, and from what a service answers to HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, wraps
+from typing import Any
+
+from chalice.app import Blueprint, CORSConfig, IAMAuthorizer, Request, Response
+
+from chalicelib import bootstrap
+from chalicelib.api import problems
+from chalicelib.config import config
+from chalicelib.domain.errors import BadRequest, ContenitoreError
+from chalicelib.services.registry import Caller, identify
+from chalicelib.telemetry import logger
+
+MAX_CURSOR = 500
+CORS = CORSConfig(
+    allow_origin="*",
+    allow_headers=[
+        "Content-Type",
+        "Accept",
+        "If-None-Match",
+        "X-On-Behalf-Of",
+        "Idempotency-Key",
+        "X-Amz-Content-Sha256",
+    ],
+    expose_headers=["ETag", "Warning", "Content-Location", "Location"],
+    max_age=86400,
+)
+_IAM = IAMAuthorizer()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: what was asked, by whom, when, and at which address the archive was reached."""
+
+    request: Request
+    now: datetime
+
+    @cached_property
+    def caller(self) -> Caller:
+        """Who signed the request. Raises UnknownInstitution."""
+        identity = self.request.context.get("identity", {})
+        on_behalf_of = self.request.headers.get("x-on-behalf-of")
+        return identify(bootstrap.table(), identity.get("userArn") or "", on_behalf_of, config().operator_role_arn)
+
+    @cached_property
+    def query(self) -> list[tuple[str, str]]:
+        """Names and values of the query, decoded, repeats included."""
+        raw = self.request.to_original_event().get("multiValueQueryStringParameters") or {}
+        return [(name, value) for name, values in raw.items() for value in values]
+
+    @cached_property
+    def base_url(self) -> str:
+        """The address under which the caller reached the archive, with stage or base path, without a trailing slash."""
+        if (fixed := config().public_base_url) is not None:
+            return fixed.rstrip("/")
+        context = self.request.context
+        segments = context["resourcePath"].strip("/").split("/")
+        path = str(context.get("path") or "").rstrip("/").split("/")
+        prefix = "/".join(path[: len(path) - len(segments)])
+        scheme = self.request.headers.get("x-forwarded-proto") or "https"
+        host = context.get("domainName") or self.request.headers.get("host") or ""
+        return f"{scheme}://{host}{prefix}"
+
+    def parameter(self, name: str) -> str | None:
+        """A query parameter that may stand once. Raises BadRequest naming it when it is repeated or too long."""
+        values = [value for key, value in self.query if key == name]
+        if len(values) > 1:
+            raise BadRequest(f"{name} may be given once.", name)
+        if values and len(values[0]) > MAX_CURSOR:
+            raise BadRequest(f"{name} is too long.", name)
+        return values[0] if values else None
+
+    def number(self, name: str, default: int, maximum: int) -> int:
+        """A query parameter from 1 to `maximum`. Raises BadRequest naming it."""
+        text = self.parameter(name)
+        if text is None:
+            return default
+        if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= maximum:
+            raise BadRequest(f"{name} must be a number from 1 to {maximum}.", name)
+        return int(text)
+
+    def json(self) -> Any:
+        """The body as JSON. Raises BadRequest."""
+        try:
+            return json.loads(self.request.raw_body or b"")
+        except (ValueError, RecursionError) as error:
+            raise BadRequest("The body is not JSON.", "body") from error
+
+
+View = Callable[..., Response]
+
+
+def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False) -> Callable[[View], View]:
+    """Register `view(call, **path_parameters)` for a method and path.
+
+    Signed requests only, unless `public`. Any content type is let in, since the view itself answers what it does not take.
+    """
+
+    def register(view: View) -> View:
+        @wraps(view)
+        def handler(**parameters: str) -> Response:
+            return _answer(blueprint.current_request, f"{method} {path}", view, parameters)
+
+        options: dict[str, Any] = {} if public else {"authorizer": _IAM}
+        if method in {"POST", "PUT", "PATCH"}:
+            options["content_types"] = ["*/*"]
+        blueprint.route(path, methods=[method], cors=CORS, name=f"{method.lower()}_{view.__name__}", **options)(handler)
+        return view
+
+    return register
+
+
+def _answer(request: Request, route: str, view: View, parameters: dict[str, str]) -> Response:
+    started = time.perf_counter()
+    request_id = str(request.context.get("requestId", ""))
+    call = Call(request, datetime.now(UTC))
+    try:
+        response = view(call, **parameters)
+    except ContenitoreError as error:
+        response = problems.to_response(error, request_id)
+    except Exception:  # the outermost door: logged whole, answered without details
+        logger().exception("unexpected", extra={"route": route, "request_id": request_id})
+        response = problems.unexpected(request_id)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    logger().info(
+        "request",
+        extra={
+            "route": route,
+            "status": response.status_code,
+            "request_id": request_id,
+            "institution": _institution(call),
+            "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+        },
+    )
+    return response
+
+
+def _institution(call: Call) -> str | None:
+    caller = call.__dict__.get("caller")
+    if caller is None:
+        return None
+    return caller.institution.id if caller.institution else "operator"
+
+
+def answer(body: object, status: int = 200, content_type: str = "application/json", **headers: str) -> Response:
+    """JSON, never cached: what one caller may see is not for another."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    fields = {"Content-Type": content_type, "Cache-Control": "no-store"}
+    return Response(text, fields | {name.replace("_", "-").title(): value for name, value in headers.items()}, status)

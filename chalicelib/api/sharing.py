@@ -1,0 +1,55 @@
+"""Doors of sharing: transfers, and a patient's timeline."""
+
+from __future__ import annotations
+
+from chalice.app import Blueprint, Response
+
+from chalicelib import bootstrap
+from chalicelib.api.http import Call, answer, door
+from chalicelib.services import timeline, transfers
+
+blueprint = Blueprint(__name__)
+
+
+@door(blueprint, "POST", "/transfers")
+def open_transfer(call: Call) -> Response:
+    """201 with the transfer; the same one again for the same Idempotency-Key. 400; 409 for a key used for another one."""
+    key = call.request.headers.get("idempotency-key")
+    opened = transfers.open_transfer(bootstrap.table(), call.caller, call.json(), key, call.now)
+    return answer(opened, 201, location=f"{call.base_url}/transfers/{opened['id']}")
+
+
+@door(blueprint, "GET", "/transfers")
+def list_transfers(call: Call) -> Response:
+    """200 with a page of the caller's transfers, newest first. 400."""
+    limit = call.number("limit", transfers.DEFAULT_LIMIT, 1000)
+    direction, status, cursor = (
+        call.parameter("direction"),
+        call.parameter("status"),
+        call.parameter("cursor"),
+    )
+    return answer(transfers.list_transfers(bootstrap.table(), call.caller, direction, status, cursor, limit, call.now))
+
+
+@door(blueprint, "GET", "/transfers/{transfer}")
+def get_transfer(call: Call, transfer: str) -> Response:
+    """200 with the transfer, for its two parties. 404."""
+    return answer(transfers.shown(transfers.get_transfer(bootstrap.table(), call.caller, transfer), call.now))
+
+
+@door(blueprint, "DELETE", "/transfers/{transfer}")
+def end_transfer(call: Call, transfer: str) -> Response:
+    """200 with status `revoked`, for either party, however often. 404."""
+    return answer(transfers.end_transfer(bootstrap.table(), call.caller, transfer, call.now))
+
+
+@door(blueprint, "PUT", "/transfers/{transfer}/receiving-patient")
+def name_receiving_patient(call: Call, transfer: str) -> Response:
+    """200 with the transfer: the receiver's own number is linked. 400, 404; 403 for the sender."""
+    return answer(transfers.name_receiving_patient(bootstrap.table(), call.caller, transfer, call.json(), call.now))
+
+
+@door(blueprint, "GET", "/patients/{patient}/timeline")
+def get_timeline(call: Call, patient: str) -> Response:
+    """200 with all that the caller may see of the patient, both hospitals', newest first. 400; 404 when that is nothing."""
+    return answer(timeline.timeline(bootstrap.table(), call.caller, patient, call.parameter("issuer"), call.now))

@@ -1,0 +1,30 @@
+"""Configuration of the functions, read from the environment once, when first needed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Names of what the stack created. `public_base_url` overrides the address that a request came to."""
+
+    table_name: str
+    bucket_name: str
+    operator_role_arn: str
+    public_base_url: str | None
+
+
+@cache
+def config() -> Config:
+    """The configuration of this function. Raises KeyError naming the variable that is not set."""
+    return Config(
+        os.environ["TABLE_NAME"],
+        os.environ["BUCKET_NAME"],
+        os.environ["OPERATOR_ROLE_ARN"],
+        os.environ.get("PUBLIC_BASE_URL") or None,
+    )

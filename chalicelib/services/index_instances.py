@@ -1,0 +1,258 @@
+"""Indexing: what happens to an uploaded object once it is in the bucket. Safe to repeat, in any order.
+
+For a batch of objects: skip those with a verdict; read and check the head of each; then write, in one transaction for up
+to 33 instances, what each SOP Instance UID stands for, the instance, and the verdict. Nothing is written for an instance
+before that transaction but the fact that its patient has its study, which is true either way of repeating it. So a
+function that dies anywhere leaves nothing that the next delivery does not complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import studies
+from chalicelib.domain.errors import ContenitoreError, NotFound
+from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
+from chalicelib.domain.institutions import Institution
+from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
+from chalicelib.domain.transfers import iso, patient_partition
+from chalicelib.services import access
+from chalicelib.services.registry import load_registry
+
+Summary = dict[str, Any]
+ReadSummary = Callable[[Callable[[int, int], bytes], int], Summary | str]
+"""Reads a head by ranged reads: a summary (`dicom.summary.summarise`), or the slug of why it is rejected."""
+
+_PARALLEL = 16
+_PER_TRANSACTION = 33
+_KEPT_FIELDS = (
+    "number_of_frames",
+    "rows",
+    "columns",
+    "header_length",
+    "pixel_offset",
+    "pixel_length",
+    "deflated",
+    "dropped",
+)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object that S3 says is stored: whose, its SHA-256 from the key, its size in bytes."""
+
+    institution: str
+    sha256: str
+    size: int
+
+    @property
+    def key(self) -> str:
+        """Its key in the bucket."""
+        return f"instances/{self.institution}/{self.sha256}"
+
+
+@dataclass(frozen=True)
+class _Checked:
+    stored: Stored
+    summary: Summary | None
+    reason: str | None = None
+    patient: PatientIdentifier | None = None
+
+    @property
+    def study(self) -> str:
+        return str((self.summary or {})["study_instance_uid"])
+
+    @property
+    def sop(self) -> str:
+        return str((self.summary or {})["sop_instance_uid"])
+
+
+def object_key(institution: str, sha256: str) -> Key:
+    """(pk, sk) of the verdict on an object."""
+    return f"F#OBJECT#{institution}#{sha256}", "."
+
+
+def sop_key(institution: str, sop_instance_uid: str) -> Key:
+    """(pk, sk) of what a SOP Instance UID stands for at an institution."""
+    return f"F#SOP#{institution}#{sop_instance_uid}", "."
+
+
+def index_instances(
+    table: Table, objects: Objects, read_summary: ReadSummary, now: datetime, batch: Sequence[Stored]
+) -> dict[Stored, ContenitoreError]:
+    """Index a batch; answers those that must be delivered again, with the error that kept them from being indexed."""
+    wanted = list(dict.fromkeys(batch))
+    done = table.batch_get(object_key(one.institution, one.sha256) for one in wanted)
+    todo = [one for one in wanted if object_key(one.institution, one.sha256) not in done]
+    if not todo:
+        return {}
+    members = load_registry(table).members
+    failed: dict[Stored, ContenitoreError] = {}
+    checked: list[_Checked] = []
+    with ThreadPoolExecutor(min(_PARALLEL, len(todo))) as pool:
+        for one, result in zip(todo, pool.map(lambda one: _check(objects, read_summary, members, one), todo), strict=True):
+            if isinstance(result, NotFound):
+                continue  # the object was removed since: there is nothing left to index
+            if isinstance(result, ContenitoreError):
+                failed[one] = result
+            else:
+                checked.append(result)
+    try:
+        accepted = _settle_rejected_and_echoes(table, checked, now)
+        _link_patients(table, accepted)
+        _settle_accepted(table, accepted, now)
+    except ContenitoreError as error:
+        failed |= {one.stored: error for one in checked}
+    return failed
+
+
+def _check(
+    objects: Objects, read_summary: ReadSummary, members: dict[str, Institution], one: Stored
+) -> _Checked | ContenitoreError:
+    member = members.get(one.institution)
+    try:
+        summary = read_summary(lambda start, length: objects.read(one.key, start, length), one.size)
+    except ContenitoreError as error:
+        return error
+    if isinstance(summary, str):
+        return _Checked(one, None, summary)
+    patient = summary["patient"]
+    if not patient["id"] or member is None:
+        return _Checked(one, summary)
+    identifier = resolve_issuer(
+        patient["id"],
+        patient["issuer"] or "",
+        patient["issuer_universal_id"] or "",
+        member.patient_id_issuer,
+        member.names,
+    )
+    return _Checked(one, summary, None, identifier)
+
+
+def _settle_rejected_and_echoes(table: Table, checked: Iterable[_Checked], now: datetime) -> list[_Checked]:
+    """Record the verdicts on what is not to be indexed; answers the rest, each SOP Instance UID once a round."""
+    accepted: list[_Checked] = []
+    verdicts: list[Item] = []
+    for one in checked:
+        if one.reason is not None:
+            verdicts.append(_verdict(one, "rejected", now, reason=one.reason))
+        else:
+            accepted.append(one)
+    echoes = _echoes(table, accepted, now)
+    verdicts += [_verdict(one, "echo", now, owner=owner) for one, owner in echoes]
+    for start in range(0, len(verdicts), 100):
+        writes: list[Write] = [PutNew(item) for item in verdicts[start : start + 100]]
+        while writes and (held := table.transact(writes)):
+            writes = [write for write, ok in zip(writes, held, strict=True) if ok]  # another delivery was first: the same verdict
+    echoed = {id(one) for one, _ in echoes}
+    return [one for one in accepted if id(one) not in echoed]
+
+
+def _echoes(table: Table, accepted: list[_Checked], now: datetime) -> list[tuple[_Checked, str]]:
+    """Those that are another owner's instances coming back: same study and SOP UID, and the sender may see that study."""
+    echoes: list[tuple[_Checked, str]] = []
+    by_study: dict[tuple[str, str], list[_Checked]] = {}
+    for one in accepted:
+        by_study.setdefault((one.stored.institution, one.study), []).append(one)
+    for (sender, study), members in by_study.items():
+        others = [item for item in table.query_all(f"V#STUDY#{study}") if item.sk != sender]
+        if not others:
+            continue
+        visible = access.decide(table, sender, [item.data for item in others], now)
+        for item, (decision, _) in zip(others, visible, strict=True):
+            if not decision.allowed:
+                continue
+            known = table.batch_get(sop_key(item.sk, one.sop) for one in members)
+            echoes += [(one, item.sk) for one in members if sop_key(item.sk, one.sop) in known]
+    return echoes
+
+
+def _link_patients(table: Table, accepted: Iterable[_Checked]) -> None:
+    facts = {(one.patient.hash, one.stored.institution, one.study): one.patient for one in accepted if one.patient is not None}
+    for (patient, institution, study), identifier in facts.items():
+        table.put(
+            PutNew(
+                Item(
+                    patient_partition(patient),
+                    f"STUDY#{institution}#{study}",
+                    {"issuer": identifier.issuer, "id": identifier.value},
+                )
+            )
+        )
+
+
+def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime) -> None:
+    """Write what was accepted, some instances in each transaction; whoever finds its UID taken is a conflict."""
+    waiting = list(accepted)
+    while waiting:
+        chunk: list[_Checked] = []
+        later: list[_Checked] = []
+        taken: set[tuple[str, str]] = set()
+        for one in waiting:
+            identity = (one.stored.institution, one.sop)
+            if len(chunk) < _PER_TRANSACTION and identity not in taken:
+                chunk.append(one)
+                taken.add(identity)
+            else:
+                later.append(one)
+        waiting = _write(table, chunk, now) + later
+
+
+def _write(table: Table, chunk: list[_Checked], now: datetime) -> list[_Checked]:
+    """One transaction; answers those of the chunk that are still to be written."""
+    writes: list[Write] = []
+    for one in chunk:
+        institution, sha = one.stored.institution, one.stored.sha256
+        writes.append(PutNew(Item(*sop_key(institution, one.sop), {"sha256": sha, "study": one.study})))
+        writes.append(Put(_instance(one, now)))
+        writes.append(PutNew(_verdict(one, "indexed", now)))
+    held = table.transact(writes)
+    if not held:
+        return []
+    again: list[_Checked] = []
+    for position, one in enumerate(chunk):
+        sop_free, _, verdict_free = held[3 * position : 3 * position + 3]
+        if not verdict_free:
+            continue  # another delivery of the same object was first
+        if not sop_free:
+            first = table.get(*sop_key(one.stored.institution, one.sop))
+            if first is not None and first.data["sha256"] != one.stored.sha256:
+                table.put(PutNew(_verdict(one, "conflict", now, first=str(first.data["sha256"]))))
+                continue
+        again.append(one)
+    return again
+
+
+def _instance(one: _Checked, now: datetime) -> Item:
+    summary = one.summary or {}
+    data: dict[str, object] = {
+        "sha256": one.stored.sha256,
+        "size": one.stored.size,
+        "at": iso(now),
+        "class": summary["sop_class_uid"],
+        "syntax": summary["transfer_syntax_uid"],
+        "attributes": summary["attributes"],
+    }
+    data |= {name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}
+    if one.patient is not None:
+        data["patient"] = {"issuer": one.patient.issuer, "id": one.patient.value}
+    return Item(
+        studies.study_partition(one.stored.institution, one.study),
+        f"I#{summary['series_instance_uid']}#{one.sop}",
+        data,
+    )
+
+
+def _verdict(one: _Checked, state: str, now: datetime, **more: str) -> Item:
+    data: dict[str, object] = {"state": state, "at": iso(now), "size": one.stored.size, **more}
+    if one.summary is not None:
+        data |= {
+            "study": one.study,
+            "series": one.summary["series_instance_uid"],
+            "sop": one.sop,
+        }
+    return Item(*object_key(one.stored.institution, one.stored.sha256), data)

@@ -1,0 +1,111 @@
+"""The registry of institutions, and who is calling."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from chalicelib.domain import institutions
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain, UnknownInstitution
+from chalicelib.domain.institutions import Institution, Registry
+from chalicelib.domain.ports import Item, PutNew, Table
+from chalicelib.domain.transfers import iso
+
+_PARTITION = "F#REGISTRY"
+OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who signed the request: an institution, or the operator of the archive; and for which person or machine."""
+
+    institution: Institution | None
+    actor: str
+    registry: Registry
+
+    @property
+    def member(self) -> Institution:
+        """The caller's institution. Raises Forbidden for the operator, who is no hospital and sees no patient."""
+        if self.institution is None:
+            raise Forbidden("The operator is not an institution: this is for hospitals.")
+        return self.institution
+
+    def require_operator(self) -> None:
+        """Raises Forbidden unless the operator is calling."""
+        if self.institution is not None:
+            raise Forbidden("Only the operator of the archive may change the registry of institutions.")
+
+
+def load_registry(table: Table) -> Registry:
+    """All institutions, read consistently."""
+    return institutions.fold(_from_item(item) for item in table.query_all(_PARTITION))
+
+
+def identify(table: Table, user_arn: str, on_behalf_of: str | None, operator_role_arn: str) -> Caller:
+    """The caller behind `requestContext.identity.userArn`. Raises UnknownInstitution, or BadRequest for a bad header."""
+    if on_behalf_of is not None and (
+        not 1 <= len(on_behalf_of) <= 64 or not on_behalf_of.isascii() or not on_behalf_of.isprintable()
+    ):
+        raise BadRequest("X-On-Behalf-Of must be 1 to 64 printable ASCII characters.", "X-On-Behalf-Of")
+    principal = institutions.assumed_role(user_arn)
+    if principal is None:
+        raise UnknownInstitution
+    account, role, session = principal
+    registry = load_registry(table)
+    actor = on_behalf_of or session
+    if institutions.role_of(operator_role_arn) == (account, role):
+        return Caller(None, actor, registry)
+    member = registry.by_role(account, role)
+    if member is None:
+        raise UnknownInstitution
+    return Caller(member, actor, registry)
+
+
+def register(table: Table, caller: Caller, institution: str, body: object, now: datetime) -> tuple[Institution, bool]:
+    """Register an institution, or change it: the institution and whether anything changed. Operator only.
+
+    Raises Conflict when its role, issuer or an AE title belongs to another member.
+    """
+    caller.require_operator()
+    new = institutions.parse(institution, body)
+    known = caller.registry.members.get(new.id)
+    if known is not None and replace(known, version=0) == new:
+        return known, False
+    if new.id == OPERATOR:
+        raise BadRequest("This id is taken by the operator of the archive.", "id")
+    field = institutions.clash(caller.registry, new)
+    if field is not None:
+        raise Conflict(f"Another institution already has this {field}.")
+    return _write(table, caller, new, now), True
+
+
+def remove(table: Table, caller: Caller, institution: str, now: datetime) -> None:
+    """End an institution's membership, at once; its facts stay. Operator only. Raises NotFound."""
+    caller.require_operator()
+    known = caller.registry.members.get(institution)
+    if known is None:
+        raise NotFound
+    _write(table, caller, replace(known, removed=True), now)
+
+
+def _write(table: Table, caller: Caller, new: Institution, now: datetime) -> Institution:
+    version = caller.registry.versions.get(new.id, 0) + 1
+    entry = replace(new, version=version)
+    data: dict[str, object] = asdict(entry) | {"at": iso(now), "by": caller.actor}
+    if not table.put(PutNew(Item(_PARTITION, f"INSTITUTION#{new.id}#{version:06d}", data))):
+        raise TryAgain("The registry was changed at the same moment. Please look, and send it again.")
+    return entry
+
+
+def _from_item(item: Item) -> Institution:
+    data = item.data
+    titles = data["ae_titles"]
+    return Institution(
+        str(data["id"]),
+        str(data["name"]),
+        str(data["role_arn"]),
+        str(data["patient_id_issuer"]),
+        tuple(str(title) for title in titles) if isinstance(titles, list) else (),
+        int(str(data["version"])),
+        bool(data["removed"]),
+    )

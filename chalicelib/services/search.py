@@ -1,0 +1,194 @@
+"""Searching (QIDO-RS, PS3.18 10.6): one Query finds candidates, facts decide, the rest of the keys filter.
+
+Work is bounded: a search that no index helps looks at `MAX_EXAMINED` entities at the most, newest first, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from chalicelib.dicomweb import qido, search_plan
+from chalicelib.dicomweb.matching import Uids
+from chalicelib.dicomweb.qido import Query
+from chalicelib.dicomweb.search_results import remaining_text
+from chalicelib.domain import studies
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.studies import Attributes
+from chalicelib.services import access
+from chalicelib.services.index_instances import sop_key
+from chalicelib.services.project_facts import search_row
+from chalicelib.services.registry import Caller
+
+MAX_EXAMINED = 10_000
+_CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Match:
+    """One result: the attributes of the entity and of those above it, and what its Retrieve URL needs."""
+
+    attributes: Attributes
+    owner: str
+    study: str
+    series: str | None = None
+    sop: str | None = None
+
+
+@dataclass
+class Found:
+    """Results of one page, and the texts of `Warning: 299`."""
+
+    matches: list[Match] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Budget:
+    left: int = MAX_EXAMINED
+
+    def take(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, until the budget is spent."""
+        for item in items:
+            if self.left <= 0:
+                return
+            self.left -= 1
+            yield item
+
+
+def search(table: Table, caller: Caller, query: Query, now: datetime) -> Found:
+    """One page of what the caller may see and the query matches, newest study first. Raises NotFound for a study in
+    the path that the caller may not see."""
+    budget = _Budget()
+    every = _studies(table, caller, query, now, budget)
+    if query.level != "study":
+        every = _series(table, query, every, budget) if query.level == "series" else _instances(table, query, every, budget)
+    page = list(islice(every, query.offset, query.offset + query.limit + 1))
+    found = Found(page[: query.limit], list(query.warnings))
+    if len(page) > query.limit:
+        found.warnings.append(remaining_text(None))
+    elif budget.left <= 0:
+        found.warnings.append(f"Only the newest {MAX_EXAMINED} candidates were searched. Please add a key")
+    return found
+
+
+def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget) -> Iterator[Match]:
+    viewer = caller.member.id
+    if query.scope.study_instance_uid is not None:
+        item, (decision, transfers) = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
+        shown, _ = studies.shown_patient(viewer, item.data, decision, transfers, caller.registry)
+        row = search_row(item.data, shown)
+        if qido.matches(query, row["attributes"], "study"):
+            yield Match(row["attributes"], item.sk, str(item.data["study"]))
+        return
+    candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))
+    while chunk := list(islice(candidates, _CHUNK)):
+        rows = [item.data for item in chunk if _row_matches(query, item.data)]
+        rows = [row for row in rows if query.owner in (None, row["owner"])]
+        for row, (decision, _) in zip(rows, access.decide(table, viewer, rows, now), strict=True):
+            if decision.allowed:
+                yield Match(row["attributes"], str(row["owner"]), str(row["study"]))  # type: ignore[arg-type]
+
+
+def _row_matches(query: Query, row: dict[str, Any]) -> bool:
+    """A row is matched under the number that it is found by, which need not be the one that is shown."""
+    number = row["found_as"]
+    as_found = {
+        "00100020": {"vr": "LO", "Value": [number["id"]]},
+        "00100021": {"vr": "LO", "Value": [number["issuer"]]},
+    }
+    return qido.matches(query, row["attributes"] | (as_found if number["id"] else {}), "study")
+
+
+def _narrow(table: Table, caller: Caller, query: Query) -> tuple[str, ...] | None:
+    """The studies that a key below study level leaves, when it names series or instances by UID; else None."""
+    sops, series = query.key("00080018"), query.key("0020000E")
+    if sops is not None and isinstance(sops.match, Uids):
+        keys = [sop_key(member, uid) for uid in sorted(sops.match.uids) for member in caller.registry.members]
+        return tuple(sorted({str(item.data["study"]) for item in table.batch_get(keys).values()}))
+    if series is not None and isinstance(series.match, Uids):
+        return tuple(
+            sorted(
+                {
+                    item.indexes["gsi1"][1].split("#", 1)[1]
+                    for uid in sorted(series.match.uids)
+                    for item in table.query_all(f"S#{uid}", index="gsi1")
+                }
+            )
+        )
+    return None
+
+
+def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[str, ...] | None) -> Iterator[Item]:
+    key = search_plan.ByStudy(narrowed) if narrowed is not None else search_plan.selective_key(query)
+    page = min(1000, query.offset + query.limit + 1)
+    match key:
+        case search_plan.ByStudy(uids):
+            for uid in uids:
+                yield from (item for item in table.query_all(f"V#SEE#{viewer}#{uid}") if "#" not in item.sk)
+        case search_plan.ByAccession(number):
+            yield from table.query_all(f"A#{viewer}#{number}", index="gsi2", descending=True, page=page)
+        case search_plan.ByPatient(number):
+            yield from table.query_all(f"P#{viewer}#{number}", index="gsi1", descending=True, page=page)
+        case search_plan.ByName(prefix):
+            yield from table.query_all(f"N#{viewer}", prefix, index="gsi4", page=1000)
+        case search_plan.ByDate(first, last):
+            between = (first or "0", f"{last or '99999999'}~")
+            yield from table.query_all(f"D#{viewer}", index="gsi3", between=between, descending=True, page=1000)
+        case _:
+            yield from table.query_all(f"D#{viewer}", index="gsi3", descending=True, page=min(1000, max(page, _CHUNK)))
+
+
+def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget) -> Iterator[Match]:
+    for study in found:
+        uid = query.scope.series_instance_uid or ""
+        for item in budget.take(table.query_all(f"V#SERIES#{study.owner}#{study.study}", uid)):
+            attributes = study.attributes | _series_attributes(item.sk, item.data)
+            if query.scope.series_instance_uid in (None, item.sk) and qido.matches(query, attributes, "series"):
+                yield Match(attributes, study.owner, study.study, item.sk)
+
+
+def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budget) -> Iterator[Match]:
+    for study in found:
+        uid = query.scope.series_instance_uid
+        series_views = {
+            item.sk: item.data for item in table.query_all(f"V#SERIES#{study.owner}#{study.study}") if uid in (None, item.sk)
+        }
+        prefix = f"I#{uid}#" if uid else "I#"
+        if uid is not None and uid not in series_views:
+            raise NotFound
+        partition = studies.study_partition(study.owner, study.study)
+        for one in studies.instances(budget.take(table.query_all(partition, prefix))):
+            view = series_views.get(one.series_instance_uid, {"attributes": {}, "instances": 1})
+            above = study.attributes | _series_attributes(one.series_instance_uid, view)
+            if not qido.matches(query, above, "series"):
+                continue
+            attributes = above | instance_attributes(one)
+            if qido.matches(query, attributes, "instance"):
+                yield Match(attributes, study.owner, study.study, one.series_instance_uid, one.sop_instance_uid)
+
+
+def _series_attributes(series: str, view: dict[str, Any]) -> Attributes:
+    return {
+        **view["attributes"],
+        "0020000E": {"vr": "UI", "Value": [series]},
+        "00201209": {"vr": "IS", "Value": [view["instances"]]},
+    }
+
+
+def instance_attributes(one: studies.Instance) -> Attributes:
+    """The attributes of an instance itself, as DICOM JSON: those kept in its fact, and those kept as fields."""
+    above = {*studies.PATIENT_AND_STUDY, *studies.SERIES} - {"00080005"}
+    own = {tag: value for tag, value in one.attributes.items() if tag not in above}
+    own["00080016"] = {"vr": "UI", "Value": [one.data["class"]]}
+    own["00080018"] = {"vr": "UI", "Value": [one.sop_instance_uid]}
+    own["00083002"] = {"vr": "UI", "Value": [one.data["syntax"]]}
+    if one.data.get("rows"):
+        own["00280008"] = {"vr": "IS", "Value": [one.data.get("number_of_frames", 1)]}
+        own["00280010"] = {"vr": "US", "Value": [one.data["rows"]]}
+        own["00280011"] = {"vr": "US", "Value": [one.data["columns"]]}
+    return own

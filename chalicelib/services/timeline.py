@@ -1,0 +1,100 @@
+"""The timeline of a patient: every study of every hospital that the caller may see, newest first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import identifiers
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.studies import Attributes, first_value
+from chalicelib.domain.transfers import Transfer
+from chalicelib.services import access
+from chalicelib.services import transfers as transfer_service
+from chalicelib.services.manifest import is_complete
+from chalicelib.services.registry import Caller
+
+_MAX_STUDIES = 1000
+
+
+def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, now: datetime) -> dict[str, Any]:
+    """The answer of `GET /patients/{id}/timeline`. Raises NotFound when the caller may see nothing of the patient."""
+    viewer = caller.member
+    asked = identifiers.patient_identifier(patient_id, issuer, viewer.patient_id_issuer)
+    rows: dict[tuple[str, str], Item] = {}
+    for item in table.query_all(f"P#{viewer.id}#{asked.value}", index="gsi1", descending=True):
+        number = item.data["found_as"]
+        if number == {"issuer": asked.issuer, "id": asked.value}:
+            rows.setdefault((str(item.data["owner"]), str(item.data["study"])), item)
+        if len(rows) >= _MAX_STUDIES:
+            break
+    found = list(rows.values())
+    decided = access.decide(table, viewer.id, [item.data for item in found], now)
+    seen = [item for item, (decision, _) in zip(found, decided, strict=True) if decision.allowed]
+    touching = {transfer.id: (transfer, grant) for transfer, grant in access.patient_facts(table, [asked.hash])[asked.hash]}
+    mine = [(t, grant) for t, grant in touching.values() if viewer.id in (t.sender, t.receiver)]
+    if not seen and not mine:
+        raise NotFound
+    views = table.batch_get((f"V#STUDY#{item.data['study']}", str(item.data["owner"])) for item in seen)
+    numbers = {(asked.issuer, asked.value)}
+    entries: list[tuple[str, dict[str, Any]]] = []
+    person: Attributes = {}
+    for item in seen:
+        view = views.get((f"V#STUDY#{item.data['study']}", str(item.data["owner"])))
+        if view is None:
+            continue
+        attributes: Attributes = item.data["attributes"]  # type: ignore[assignment]
+        person = person or attributes
+        numbers |= {(p["issuer"], p["id"]) for p in view.data["patients"]}  # type: ignore[attr-defined]
+        entries.append(
+            (
+                first_value(attributes, "00080020") + first_value(attributes, "00080030"),
+                _entry(table, view, attributes),
+            )
+        )
+    for transfer, grant in mine:
+        if grant.live(now):
+            numbers |= {(n.issuer, n.value) for n in (transfer.patient, transfer.receiving) if n is not None}
+    return {
+        "patient": {
+            "identifiers": [
+                {
+                    "issuer": oid,
+                    "id": number,
+                    "institution": member.id if (member := caller.registry.by_issuer(oid)) else None,
+                }
+                for oid, number in sorted(numbers)
+            ],
+            "name": _name(person),
+            "birth_date": first_value(person, "00100030"),
+            "sex": first_value(person, "00100040"),
+        },
+        "studies": [entry for _, entry in sorted(entries, key=lambda pair: pair[0], reverse=True)],
+        "transfers": [transfer_service.shown(t, now) | {"status": _status(t, grant.ended, now)} for t, grant in mine],
+    }
+
+
+def _status(transfer: Transfer, ended: bool, now: datetime) -> str:
+    return "revoked" if ended else transfer.status(now)
+
+
+def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
+    body_parts = view.data["body_parts"]
+    return {
+        "study_instance_uid": view.data["study"],
+        "owner": view.sk,
+        "study_date": first_value(attributes, "00080020"),
+        "study_time": first_value(attributes, "00080030"),
+        "modalities": view.data["modalities"],
+        "description": first_value(attributes, "00081030"),
+        "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
+        "instances": view.data["instances"],
+        "complete": is_complete(table, view),
+        "reports": [],
+    }
+
+
+def _name(attributes: Attributes) -> str:
+    value = (attributes.get("00100010", {}).get("Value") or [{}])[0]
+    return str(value.get("Alphabetic", "")) if isinstance(value, dict) else ""

@@ -1,0 +1,196 @@
+"""Transfers: opening, listing, ending, and naming the receiver's own number of the patient."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from chalicelib.domain import identifiers, transfers
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
+from chalicelib.domain.transfers import Transfer, iso, partition
+from chalicelib.services.registry import Caller
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_KNOWN = frozenset({"patient", "to", "reason", "expires_at", "receiving_patient_id"})
+DEFAULT_LIMIT = 100
+_INDEXES = {"outgoing": ("gsi1", "FROM"), "incoming": ("gsi2", "TO")}
+
+
+def open_transfer(table: Table, caller: Caller, body: object, idempotency_key: str | None, now: datetime) -> dict[str, Any]:
+    """Open a transfer of one of the caller's patients. Raises BadRequest, or Conflict for a key used for another one."""
+    transfer = _parse(caller, body, _new_id(caller.member.id, idempotency_key), now)
+    facts = transfers.opening(transfer)
+    own = replace(facts[0], data=facts[0].data | {"by": caller.actor})
+    writes: list[Write] = [PutNew(own), *(Put(fact) for fact in facts[1:])]
+    if not table.transact(writes):
+        return shown(transfer, now)
+    known = transfers.from_facts(table.query_all(partition(transfer.id)))
+    if known is None or not _same_terms(known, transfer, body):
+        raise Conflict("This Idempotency-Key was used for another transfer.")
+    return shown(known, now)
+
+
+def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
+    """A transfer that the caller is a party of. Raises NotFound."""
+    if not _ID.fullmatch(transfer_id):
+        raise NotFound
+    transfer = transfers.from_facts(table.query_all(partition(transfer_id)))
+    if transfer is None or caller.member.id not in (transfer.sender, transfer.receiver):
+        raise NotFound
+    return transfer
+
+
+def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime) -> dict[str, Any]:
+    """End a transfer, from the next request on. Either party may; again gives the same answer. One write."""
+    transfer = get_transfer(table, caller, transfer_id)
+    table.put(PutNew(Item(partition(transfer.id), "END", {"at": iso(now), "by": caller.member.id, "actor": caller.actor})))
+    return shown(replace(transfer, ended=True), now)
+
+
+def name_receiving_patient(table: Table, caller: Caller, transfer_id: str, body: object, now: datetime) -> dict[str, Any]:
+    """The receiver says which of its own numbers the patient has; saying another one undoes the first. Receiver only."""
+    transfer = get_transfer(table, caller, transfer_id)
+    if caller.member.id != transfer.receiver:
+        raise Forbidden("Only the receiver names its own number of the patient.")
+    if not isinstance(body, dict) or set(body) != {"id"}:
+        raise BadRequest('The body must be {"id": "<the receiver\'s number of the patient>"}.', "id")
+    number = identifiers.patient_identifier(body["id"], None, caller.member.patient_id_issuer)
+    if number == transfer.receiving:
+        return shown(transfer, now)
+    named = replace(transfer, receiving=number, receiving_version=transfer.receiving_version + 1)
+    first, *copies = transfers.naming(named)
+    writes: list[Write] = [PutNew(replace(first, data=first.data | {"by": caller.actor, "at": iso(now)}))]
+    writes += [Put(fact) for fact in [*copies, *transfers.unnaming(transfer, now)]]
+    if table.transact(writes):
+        raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
+    return shown(named, now)
+
+
+def list_transfers(
+    table: Table,
+    caller: Caller,
+    direction: str | None,
+    status: str | None,
+    cursor: str | None,
+    limit: int,
+    now: datetime,
+) -> dict[str, Any]:
+    """The caller's transfers, newest first, a page at a time."""
+    if direction not in _INDEXES:
+        raise BadRequest("direction must be incoming or outgoing.", "direction")
+    if status not in (None, "active", "expired", "revoked"):
+        raise BadRequest("status must be active, expired or revoked.", "status")
+    index, side = _INDEXES[direction]
+    hash_value = f"{side}#{caller.member.id}"
+    start = _start(index, hash_value, cursor) if cursor else None
+    entries: list[dict[str, Any]] = []
+    while True:
+        page = table.query(hash_value, index=index, start=start, limit=limit, descending=True)
+        for item, transfer in zip(page.items, _current(table, page.items), strict=True):
+            answer = shown(transfer, now)
+            if status in (None, answer["status"]):
+                entries.append(answer)
+            if len(entries) == limit:
+                last = item.indexes[index][1]
+                more = item is not page.items[-1] or page.next is not None
+                return {"transfers": entries, **({"next": last} if more else {})}
+        start = page.next
+        if start is None:
+            return {"transfers": entries}
+
+
+def shown(transfer: Transfer, now: datetime) -> dict[str, Any]:
+    """A transfer as its parties see it."""
+    answer: dict[str, Any] = {
+        "id": transfer.id,
+        "from": transfer.sender,
+        "to": transfer.receiver,
+        "patient": {"id": transfer.patient.value, "issuer": transfer.patient.issuer},
+        "status": transfer.status(now),
+        "opened_at": iso(transfer.opened_at),
+        "expires_at": iso(transfer.expires_at),
+        "reason": transfer.reason,
+    }
+    if transfer.receiving is not None:
+        answer["receiving_patient"] = {"id": transfer.receiving.value, "issuer": transfer.receiving.issuer}
+    return answer
+
+
+def _current(table: Table, opened: list[Item]) -> list[Transfer]:
+    found = [transfers.from_terms(item.data) for item in opened]
+    ends = table.batch_get((partition(transfer.id), "END") for transfer in found)
+    current: list[Transfer] = []
+    for transfer in found:
+        latest = table.query(partition(transfer.id), "RECEIVER#", limit=1, descending=True).items
+        known = transfers.from_terms(latest[0].data) if latest else transfer
+        current.append(replace(known, ended=(partition(transfer.id), "END") in ends))
+    return current
+
+
+def _parse(caller: Caller, body: object, transfer_id: str, now: datetime) -> Transfer:
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object.")
+    for field in body:
+        if field not in _KNOWN:
+            raise BadRequest(f"Unknown field; known are {', '.join(sorted(_KNOWN))}.", str(field)[:40])
+    to = identifiers.institution_id(body.get("to"), "to")
+    receiver = caller.registry.members.get(to)
+    if receiver is None:
+        raise BadRequest("No institution with this id is registered.", "to")
+    if receiver == caller.institution:
+        raise BadRequest("A transfer goes to another institution.", "to")
+    reason = body.get("reason")
+    if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= transfers.MAX_REASON:
+        raise BadRequest(f"reason must be 1 to {transfers.MAX_REASON} characters.", "reason")
+    receiving: PatientIdentifier | None = None
+    if body.get("receiving_patient_id") is not None:
+        receiving = identifiers.patient_identifier(body["receiving_patient_id"], None, receiver.patient_id_issuer)
+    return Transfer(
+        transfer_id,
+        caller.member.id,
+        to,
+        _patient(caller, body.get("patient")),
+        now.replace(microsecond=now.microsecond // 1000 * 1000),
+        transfers.expiry(body.get("expires_at"), now),
+        reason.strip(),
+        receiving,
+        1 if receiving else 0,
+    )
+
+
+def _patient(caller: Caller, patient: object) -> PatientIdentifier:
+    if not isinstance(patient, Mapping):
+        raise BadRequest('patient must be {"id", "issuer"?}.', "patient")
+    return identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
+
+
+def _same_terms(known: Transfer, asked: Transfer, body: object) -> bool:
+    expires = known.expires_at == asked.expires_at or (isinstance(body, dict) and body.get("expires_at") is None)
+    return expires and (known.receiver, known.patient, known.reason) == (
+        asked.receiver,
+        asked.patient,
+        asked.reason,
+    )
+
+
+def _new_id(institution: str, idempotency_key: str | None) -> str:
+    if idempotency_key is None:
+        return secrets.token_hex(16)
+    if not 1 <= len(idempotency_key) <= 200 or not idempotency_key.isprintable():
+        raise BadRequest("Idempotency-Key must be 1 to 200 printable characters.", "Idempotency-Key")
+    return sha256(f"{institution}\n{idempotency_key}".encode()).hexdigest()[:32]
+
+
+def _start(index: str, hash_value: str, cursor: str) -> dict[str, str]:
+    opened_at, _, transfer_id = cursor.partition("#")
+    if not _ID.fullmatch(transfer_id) or len(opened_at) > 40:
+        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
+    transfers.parse_moment(opened_at, "cursor")
+    return {"pk": partition(transfer_id), "sk": "OPEN", f"{index}pk": hash_value, f"{index}sk": cursor}

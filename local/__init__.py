@@ -1,4 +1,5 @@
 """The whole city on one machine: emulated cloud, gateway, pumps, demo.
 
-Nothing in here runs in Lambda. What stands in for AWS, and where it differs from it, is told in docs/local-city.md.
+Nothing in here runs in Lambda. What stands in for AWS, and where it differs from it, is told in
+docs/local-city.md.
 """

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import resource
 import signal
 import sys
-import threading
 from pathlib import Path
 from types import FrameType
 
 from local.city import City, Options
 from local.httpd import PortTaken
-from local.state import StateError
+from local.state import State, StateError
 from local.terminal import split_output
 
 
@@ -22,9 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start, and stay up until Ctrl-C")
     up.add_argument("--state", type=Path, required=True, metavar="DIR", help="where everything is kept")
-    up.add_argument(
-        "--ports", type=int, default=8080, metavar="N", help="API at N, S3 at N+1, page at N+2 (default 8080)"
-    )
+    up.add_argument("--ports", type=int, default=8080, metavar="N", help="API at N, S3 at N+1, page at N+2 (default 8080)")
     up.add_argument("--no-demo", action="store_true", help="do not load the demo's own data")
     up.add_argument(
         "--base-path",
@@ -36,44 +34,63 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not 0 <= chosen.ports <= 65533:
         parser.error("--ports must be between 0 and 65533")
-    return _up(Options(chosen.state, chosen.ports, chosen.app, chosen.base_path), demo=not chosen.no_demo)
+    return _up(chosen.state.resolve(), Options(chosen.ports, chosen.app, chosen.base_path), demo=not chosen.no_demo)
 
 
-def _up(options: Options, demo: bool) -> int:
+class _Ended(BaseException):
+    """SIGTERM or SIGINT, wherever the main thread is just then."""
+
+
+def _up(directory: Path, options: Options, demo: bool) -> int:
+    """Run a city until a signal ends it; the exit code."""
     _raise_file_limit()
-    stop = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise _Ended
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    city = City(options, tell=lambda text: print(f"  {text}", flush=True))
     try:
-        endpoints = city.start()
+        city = City(options, State(directory), tell=_tell)
+        try:
+            endpoints = city.start()
+            _announce(city, endpoints, directory)
+            if demo:
+                _run_demo(endpoints, directory)
+            while True:
+                signal.pause()
+        finally:
+            city.stop()
     except (StateError, PortTaken) as error:
         print(f"The local city did not start. {error}", file=sys.stderr)
         return 1
-    print(f"\n  The city is up.   API {endpoints['api']}   page {endpoints['viewer']}   S3 {endpoints['s3']}")
-    print(
-        f"  Profiles: {', '.join(city.profiles.institutions())}, operator   (AWS_CONFIG_FILE={endpoints['aws_config_file']})"
-    )
-    print(
-        f"  Addresses in {options.state / 'endpoints.json'}, logs in {options.state / 'logs'}\n", flush=True
-    )
-    if (
-        demo
-        and not stop.is_set()
-        and not (options.state / "demo.json").exists()
-        and importlib.util.find_spec("local.demo")
-    ):
-        demo_module = importlib.import_module("local.demo")
-        demo_module.run(endpoints, options.state)
-    while not stop.wait(3600):
-        pass
-    print("  The city stops.", flush=True)
-    city.stop()
-    return 0
+    except _Ended:
+        _tell("The city has stopped.")
+        return 0
+
+
+def _tell(text: str) -> None:
+    print(f"  {text}", flush=True)
+
+
+def _announce(city: City, endpoints: dict[str, str], state: Path) -> None:
+    print()
+    _tell(f"The city is up.   API {endpoints['api']}   page {endpoints['viewer']}   S3 {endpoints['s3']}")
+    _tell(f"Profiles: {', '.join(city.profiles.institutions())}, operator   in {endpoints['aws_config_file']}")
+    _tell(f"Addresses in {state / 'endpoints.json'}, logs in {state / 'logs'}\n")
+
+
+def _run_demo(endpoints: dict[str, str], state: Path) -> None:
+    """The demo's own data, once for a state. A demo that fails says so and leaves the city up."""
+    if (state / "demo.json").exists() or importlib.util.find_spec("local.demo") is None:
+        return
+    try:
+        importlib.import_module("local.demo").run(endpoints, state)
+    except Exception as error:
+        logging.getLogger("city").exception("the demo failed")
+        _tell(f"The demo failed: {type(error).__name__}. The city stays up; see {state / 'logs' / 'city.log'}.")
 
 
 def _raise_file_limit() -> None:

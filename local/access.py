@@ -11,8 +11,9 @@ from local.identities import Identity
 
 
 def may_invoke(identity: Identity, arn: str) -> bool:
-    """Whether `execute-api:Invoke` is allowed. A role that the emulated IAM does not know counts as one of another account,
-    whose policies are not here to be read: it may call, and the archive decides what it may see."""
+    """Whether `execute-api:Invoke` is allowed. A role that the emulated IAM does not know counts as one of
+    another account, whose policies are not here to be read: it may call, and the archive decides what it may
+    see."""
     from moto.iam.exceptions import NotFoundException
     from moto.iam.models import iam_backends
 

@@ -25,7 +25,6 @@ FUNCTIONS_ROLE = f"arn:aws:iam::{emulator.ACCOUNT}:role/{templates.CITY_STACK}-f
 class Options:
     """What `python -m local up` was asked for. `port` is N of the contract; 0 takes any three free ports."""
 
-    state: Path
     port: int = 8080
     app: str = "app"
     base_path: str = ""
@@ -34,18 +33,17 @@ class Options:
 class City:
     """A running city. `start` returns when everything answers; `stop` within two seconds."""
 
-    def __init__(self, options: Options, tell: Callable[[str], None] = lambda text: None) -> None:
-        self._options, self._tell = options, tell
+    def __init__(self, options: Options, state: State, tell: Callable[[str], None] = print) -> None:
+        self._options, self.state, self._tell = options, state, tell
         self._servers: list[httpd.Server] = []
         self._pumps: list[Any] = []
         self._stopping = threading.Event()
 
     def start(self) -> dict[str, str]:
-        """Bring everything up and write `endpoints.json`; returns its content. Raises StateError, PortTaken."""
-        ports = self._options.port
+        """Bring everything up and write `endpoints.json`; returns its content. Raises PortTaken."""
+        state, ports = self.state, self._options.port
         if ports:
             httpd.ports_are_free([ports, ports + 1, ports + 2])
-        self.state = state = State(self._options.state.resolve())
         (state.directory / "endpoints.json").unlink(missing_ok=True)
         _log_to(state.directory / "logs")
         self._tell("starting the emulated cloud …")
@@ -79,7 +77,7 @@ class City:
         institutions.found(self)
         return self._announce()
 
-    # The parts -------------------------------------------------------------------------------------------------
+    # The parts ---------------------------------------------------------------------------------------
 
     @property
     def api(self) -> str:
@@ -109,21 +107,21 @@ class City:
                 resolved = stacks.resolved(self.stack, resource["Properties"])
                 policies[resolved["Bucket"]] = resolved["PolicyDocument"]
         self.cloud = Cloud(
-            cloud_app, self.state, self.identities, {FUNCTIONS_ROLE.split("/")[-1], f"{templates.CITY_STACK}-operator"},
-            policies, on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
-        )  # fmt: skip
-        self._cloud_server = httpd.Server(
-            self.cloud, self._port(1), threads=64, max_body=6 * 1024**3, name="cloud"
+            cloud_app,
+            self.state,
+            self.identities,
+            {FUNCTIONS_ROLE.split("/")[-1], f"{templates.CITY_STACK}-operator"},
+            policies,
+            on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
         )
+        self._cloud_server = httpd.Server(self.cloud, self._port(1), threads=64, max_body=6 * 1024**3, name="cloud")
         self._servers.append(self._cloud_server)
         return f"http://127.0.0.1:{self._cloud_server.port}"
 
     def _serve_page(self) -> None:
         from local.pages import Pages
 
-        self._page_server = httpd.Server(
-            Pages(ROOT / "viewer"), self._port(2), threads=8, max_body=1 << 16, name="page"
-        )
+        self._page_server = httpd.Server(Pages(ROOT / "viewer"), self._port(2), threads=8, max_body=1 << 16, name="page")
         self._servers.append(self._page_server)
 
     def _load_functions(self, api: _Later, cloud: str) -> None:
@@ -135,9 +133,14 @@ class City:
         functions.set_environment(identity, cloud, variables)
         app, made = functions.load(self._options.app, ROOT / ".chalice" / "config.json")
         self._gateway = gateway.Gateway(
-            app, made["api_handler"], self.identities, access.may_invoke, self.outputs["ApiId"],
-            base_path=self._options.base_path, on_success=self._heard,
-        )  # fmt: skip
+            app,
+            made["api_handler"],
+            self.identities,
+            access.may_invoke,
+            self.outputs["ApiId"],
+            base_path=self._options.base_path,
+            on_success=self._heard,
+        )
         api.app = self._gateway
         self._pumps = sources.pumps(app, made, overrides, self.stack, self.state)
 
@@ -183,6 +186,7 @@ class City:
         return endpoints
 
     def stop(self) -> None:
+        """End everything, also what was only begun, and close the state."""
         self._stopping.set()
         (self.state.directory / "endpoints.json").unlink(missing_ok=True)
         for pump in self._pumps:
@@ -221,9 +225,7 @@ def _log_to(directory: Path) -> None:
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
-    handler = logging.handlers.RotatingFileHandler(
-        directory / "city.log", maxBytes=20 * 1024**2, backupCount=3, encoding="utf-8"
-    )
+    handler = logging.handlers.RotatingFileHandler(directory / "city.log", maxBytes=20 * 1024**2, backupCount=3, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root.addHandler(handler)
     root.setLevel(logging.WARNING)

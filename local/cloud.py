@@ -1,7 +1,8 @@
-"""The emulated AWS endpoint: one door for every service, which checks who asks, what may be asked, and counts it.
+"""The emulated AWS endpoint: one door for every service, which checks who asks, what may be asked, and counts
+it.
 
-Anything but S3 is verified here (SigV4 in the Authorization header), held to the limits that the emulator ignores, and passed on.
-What an identity may do is deliberately coarse: see `Access`.
+Anything but S3 is verified here (SigV4 in the Authorization header), held to the limits that the emulator
+ignores, and passed on. What an identity may do is deliberately coarse: see `Access`.
 """
 
 from __future__ import annotations
@@ -71,9 +72,7 @@ class Cloud:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         request = read_request(environ)
         if request.raw_path == "/_city/requests" and request.method == "GET":
-            return respond(
-                start_response, 200, [("Content-Type", "application/json")], json_body(self.requests())
-            )
+            return respond(start_response, 200, [("Content-Type", "application/json")], json_body(self.requests()))
         header = request.headers.get("authorization", "")
         service = header.split("/")[3] if header.count("/") >= 4 else "s3"
         if service == "s3":
@@ -123,9 +122,7 @@ class Cloud:
 
     def _authenticate(self, request: Request, body: bytes) -> Identity:
         try:
-            signature = sigv4.parse_authorization(
-                request.headers.get("authorization", ""), request.headers.get("x-amz-date", "")
-            )
+            signature = sigv4.parse_authorization(request.headers.get("authorization", ""), request.headers.get("x-amz-date", ""))
             signed_at = signature.time
         except (sigv4.Malformed, ValueError) as error:
             raise Denied("IncompleteSignature", str(error), 400) from error
@@ -135,16 +132,18 @@ class Cloud:
         if identity.expired:
             raise Denied("ExpiredToken", "The security token included in the request is expired")
         if abs(self._now() - signed_at) > MAX_SKEW:
-            raise Denied(
-                "SignatureDoesNotMatch", f"Signature expired: {signature.timestamp} is now out of range."
-            )
+            raise Denied("SignatureDoesNotMatch", f"Signature expired: {signature.timestamp} is now out of range.")
         if signature.scope.region != REGION and signature.scope.service not in ("iam", "sts"):
             raise Denied("SignatureDoesNotMatch", f"Credential should be scoped to region {REGION}.")
         try:
             canonical = sigv4.canonical_requests(
-                request.method, request.raw_path, request.query, request.headers, signature,
+                request.method,
+                request.raw_path,
+                request.query,
+                request.headers,
+                signature,
                 hashlib.sha256(body).hexdigest(),
-            )  # fmt: skip
+            )
         except KeyError:
             canonical = []
         if not sigv4.matches(signature, identity.secret, canonical):
@@ -174,16 +173,19 @@ def _operation(request: Request, body: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _check_limits(operation: str, parameters: dict[str, Any]) -> None:
-    """Limits of DynamoDB that the emulator lets pass (Developer Guide, "Service, account, and table quotas")."""
+    """Limits of DynamoDB that the emulator lets pass (Developer Guide, "Service, account, and table
+    quotas")."""
     tables = parameters.get("RequestItems")
     if operation == "BatchWriteItem" and isinstance(tables, dict):
         count = sum(len(requests) for requests in tables.values())
         if not 1 <= count <= 25:
             raise Denied(
-                "ValidationException", "1 validation error detected: Value at 'requestItems' failed to satisfy "
+                "ValidationException",
+                "1 validation error detected: Value at 'requestItems' failed to satisfy "
                 "constraint: Map value must satisfy constraint: [Member must have length less than or equal to 25, "
-                "Member must have length greater than or equal to 1]", 400,
-            )  # fmt: skip
+                "Member must have length greater than or equal to 1]",
+                400,
+            )
     if operation == "BatchGetItem" and isinstance(tables, dict):
         count = sum(len(asked.get("Keys", [])) for asked in tables.values())
         if not 1 <= count <= 100:
@@ -192,9 +194,11 @@ def _check_limits(operation: str, parameters: dict[str, Any]) -> None:
         items = parameters.get("TransactItems", [])
         if not 1 <= len(items) <= 100:
             raise Denied(
-                "ValidationException", "1 validation error detected: Value at 'transactItems' failed to satisfy "
-                "constraint: Member must have length less than or equal to 100", 400,
-            )  # fmt: skip
+                "ValidationException",
+                "1 validation error detected: Value at 'transactItems' failed to satisfy "
+                "constraint: Member must have length less than or equal to 100",
+                400,
+            )
         if len(json.dumps(items)) > 4 * 1024**2:
             raise Denied("ValidationException", "Transaction request is too large", 400)
 
@@ -228,5 +232,9 @@ def _s3_operation(request: Request) -> str:
     if not has_key:
         return f"{request.method.title()}Bucket"
     return {
-        "PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject", "POST": "PostObject",
-    }.get(request.method, request.method)  # fmt: skip
+        "PUT": "PutObject",
+        "GET": "GetObject",
+        "HEAD": "HeadObject",
+        "DELETE": "DeleteObject",
+        "POST": "PostObject",
+    }.get(request.method, request.method)

@@ -1,4 +1,5 @@
-"""What is changed in moto before it serves: tables and objects live in the state, transactions undo by savepoint.
+"""What is changed in moto before it serves: tables and objects live in the state, transactions undo by
+savepoint.
 
 `install` must run before anything else imports `moto`.
 """
@@ -95,10 +96,14 @@ def _remember_roles(state: State) -> None:
             database.execute(
                 "INSERT OR REPLACE INTO credentials VALUES (?, ?, ?, ?, ?, ?)",
                 (
-                    role.access_key_id, role.secret_access_key, role.session_token, role.role_arn,
-                    role.session_name, role.expiration.replace(tzinfo=datetime.UTC).timestamp(),
+                    role.access_key_id,
+                    role.secret_access_key,
+                    role.session_token,
+                    role.role_arn,
+                    role.session_name,
+                    role.expiration.replace(tzinfo=datetime.UTC).timestamp(),
                 ),
-            )  # fmt: skip
+            )
         return role
 
     sts.STSBackend.assume_role = assume_role

@@ -1,4 +1,5 @@
-"""Event filtering as Lambda does it for event sources (Lambda Developer Guide, "Control which events Lambda sends to your function")."""
+"""Event filtering as Lambda does it for event sources (Lambda Developer Guide, "Control which events Lambda
+sends to your function")."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The archive's Lambda functions, run in this process: their environment, their context, their limits.
 
-Environment and event sources are read from the templates in `infra/`, so that what runs here is what would be deployed.
+Environment and event sources are read from the templates in `infra/`, so that what runs here is what would be
+deployed.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Function:
     memory: int
 
     def invoke(self, event: dict[str, Any]) -> Any:
-        """Run the handler as Lambda would: event and answer pass through JSON. Raises what the handler raises.
+        """Run the handler as Lambda would: event and answer pass through JSON. Raises what the handler
+        raises.
 
         A handler that goes on after its timeout is not stopped, as a thread cannot be; it is logged.
         """
@@ -74,9 +76,7 @@ class Function:
         answer = self.handler(json.loads(payload), Context(self.name, self.memory, started + self.timeout))
         took = time.monotonic() - started
         if took > self.timeout:
-            _log.error(
-                "%s ran for %.1f s, Lambda would have ended it after %g s", self.name, took, self.timeout
-            )
+            _log.error("%s ran for %.1f s, Lambda would have ended it after %g s", self.name, took, self.timeout)
         text = json.dumps(answer)
         if len(text) > PAYLOAD_LIMIT_BYTES:
             raise PayloadTooLarge(f"answer of {len(text)} bytes")
@@ -108,8 +108,8 @@ def set_environment(identity: Identity, endpoint: str, variables: Mapping[str, s
 def load(module_name: str, config: Path) -> tuple[Any, dict[str, Function]]:
     """The Chalice app, and its functions by name; the API is called `api_handler`.
 
-    One process serves many requests at once here, Lambda one: what Chalice keeps on the app during a request is kept for
-    each thread.
+    One process serves many requests at once here, Lambda one: what Chalice keeps on the app during a request
+    is kept for each thread.
     """
     app = importlib.import_module(module_name).app
     app.__class__ = type("LocalApp", (_PerThread, app.__class__), {})
@@ -141,7 +141,8 @@ class _PerThread:
 
 
 class _Limits:
-    """Timeout and memory as `.chalice/config.json` sets them: function, then stage, then app, then Chalice's default."""
+    """Timeout and memory as `.chalice/config.json` sets them: function, then stage, then app, then Chalice's
+    default."""
 
     def __init__(self, config: Path) -> None:
         document = json.loads(config.read_text()) if config.exists() else {}

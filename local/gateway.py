@@ -1,7 +1,8 @@
-"""API Gateway (REST, Lambda proxy) around the Chalice app: signatures, routes, limits, and the event's exact form.
+"""API Gateway (REST, Lambda proxy) around the Chalice app: signatures, routes, limits, and the event's exact
+form.
 
-Answers are those of the real one ("Amazon API Gateway quotas", "Gateway response types", "Working with binary media
-types for REST APIs"). A route is public only if the app declares no authorizer for it.
+Answers are those of the real one ("Amazon API Gateway quotas", "Gateway response types", "Working with binary
+media types for REST APIs"). A route is public only if the app declares no authorizer for it.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class Refused(Exception):
 class Gateway:
     """WSGI application on the API's port.
 
-    `app` is the Chalice app, `function` what Lambda would run. `base_path` is "" as under a custom domain, or "/api" as
-    under the stage address. `may_invoke(identity, arn)` decides `execute-api:Invoke`. `on_success(method, path, body)`
-    hears of every answered request below 300.
+    `app` is the Chalice app, `function` what Lambda would run. `base_path` is "" as under a custom domain, or
+    "/api" as under the stage address. `may_invoke(identity, arn)` decides `execute-api:Invoke`.
+    `on_success(method, path, body)` hears of every answered request below 300.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Gateway:
         may_invoke: Callable[[Identity, str], bool],
         api_id: str,
         base_path: str = "",
-        on_success: Callable[[str, str, bytes], None] = lambda method, path, body: None,
+        on_success: Callable[[str, str, bytes], None] | None = None,
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
         timeout: float = INTEGRATION_TIMEOUT,
         threads: int = 64,
@@ -77,9 +78,7 @@ class Gateway:
         if request.method == "HEAD":
             length = str(len(body))
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
-            start_response(
-                f"{status} Answer", [*headers, ("Content-Length", length), ("x-amzn-RequestId", id_)]
-            )
+            start_response(f"{status} Answer", [*headers, ("Content-Length", length), ("x-amzn-RequestId", id_)])
             return []
         return respond(start_response, status, [*headers, ("x-amzn-RequestId", id_)], body)
 
@@ -98,13 +97,14 @@ class Gateway:
             arn = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{self._api_id}/{STAGE}/{request.method}{raw_path}"
             if not self._may_invoke(identity, arn):
                 raise Refused(
-                    403, "AccessDeniedException",
+                    403,
+                    "AccessDeniedException",
                     f"User: {identity.arn} is not authorized to perform: execute-api:Invoke on resource: "
                     f"{arn.replace(ACCOUNT, '********' + ACCOUNT[-4:])}",
-                )  # fmt: skip
+                )
         event = self._event(request, id_, raw_path, resource, parameters, identity, body)
         status, headers, content = self._unwrap(self._invoke(event), request)
-        if status < 300:
+        if status < 300 and self._on_success is not None:
             self._on_success(request.method, raw_path, body)
         return status, headers, content
 
@@ -125,33 +125,29 @@ class Gateway:
         except (sigv4.Malformed, ValueError) as error:
             raise Refused(403, "IncompleteSignatureException", f"{error}") from error
         scope = signature.scope
-        if (
-            scope.service != "execute-api"
-            or scope.region != REGION
-            or not signature.timestamp.startswith(scope.day)
-        ):
+        if scope.service != "execute-api" or scope.region != REGION or not signature.timestamp.startswith(scope.day):
             raise Refused(
-                403, "InvalidSignatureException", f"Credential should be scoped to a valid region and to correct "
+                403,
+                "InvalidSignatureException",
+                f"Credential should be scoped to a valid region and to correct "
                 f"service: '{REGION}', 'execute-api', and to the date of the request.",
-            )  # fmt: skip
+            )
         identity = self._identities.find(scope.access_key)
         if identity is None or request.headers.get("x-amz-security-token") != identity.token:
-            raise Refused(
-                403, "UnrecognizedClientException", "The security token included in the request is invalid."
-            )
+            raise Refused(403, "UnrecognizedClientException", "The security token included in the request is invalid.")
         if identity.expired:
-            raise Refused(
-                403, "ExpiredTokenException", "The security token included in the request is expired"
-            )
+            raise Refused(403, "ExpiredTokenException", "The security token included in the request is expired")
         now = self._now()
         if abs(now - signed_at) > MAX_SKEW:
             late = signed_at < now
             raise Refused(
-                403, "InvalidSignatureException", f"Signature {'expired' if late else 'not yet current'}: "
+                403,
+                "InvalidSignatureException",
+                f"Signature {'expired' if late else 'not yet current'}: "
                 f"{signature.timestamp} is {'now earlier' if late else 'still later'} than "
                 f"{now - MAX_SKEW if late else now + MAX_SKEW:%Y%m%dT%H%M%SZ} ({now:%Y%m%dT%H%M%SZ} "
                 f"{'-' if late else '+'} 5 min.)",
-            )  # fmt: skip
+            )
         self._compare(request, signature, identity, body)
         return identity
 
@@ -165,9 +161,13 @@ class Gateway:
             )
         try:
             canonical = sigv4.canonical_requests(
-                request.method, request.raw_path, request.query, request.headers, signature,
+                request.method,
+                request.raw_path,
+                request.query,
+                request.headers,
+                signature,
                 hashlib.sha256(body).hexdigest(),
-            )  # fmt: skip
+            )
         except KeyError:
             canonical = []
         declared = request.headers.get("x-amz-content-sha256")
@@ -175,12 +175,13 @@ class Gateway:
         if not honest or not canonical or not sigv4.matches(signature, identity.secret, canonical):
             shown = canonical[0] if canonical else ""
             raise Refused(
-                403, "InvalidSignatureException",
+                403,
+                "InvalidSignatureException",
                 "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
                 "Access Key and signing method. Consult the service documentation for details.\n\nThe Canonical String "
                 f"for this request should have been\n'{shown}'\n\nThe String-to-Sign should have been\n"
                 f"'{sigv4.string_to_sign(signature, shown)}'\n",
-            )  # fmt: skip
+            )
 
     def _event(
         self,
@@ -195,8 +196,10 @@ class Gateway:
         headers = {_title(name): value for name, value in request.headers.items()}
         host = request.headers.get("host", "")
         headers |= {
-            "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Port": host.partition(":")[2] or "80",
-        }  # fmt: skip
+            "X-Forwarded-For": "127.0.0.1",
+            "X-Forwarded-Proto": "http",
+            "X-Forwarded-Port": host.partition(":")[2] or "80",
+        }
         query: dict[str, list[str]] = {}
         for part in request.query.split("&"):
             if part:
@@ -205,10 +208,17 @@ class Gateway:
         binary = self._is_binary(request.headers.get("content-type", "application/json"))
         content = base64.b64encode(body).decode() if binary else body.decode("utf-8", "replace")
         now = time.time()
-        who = {
-            "accessKey": identity.access_key, "accountId": ACCOUNT, "caller": identity.user_id,
-            "user": identity.user_id, "userArn": identity.arn,
-        } if identity else dict.fromkeys(("accessKey", "accountId", "caller", "user", "userArn"))  # fmt: skip
+        who = (
+            {
+                "accessKey": identity.access_key,
+                "accountId": ACCOUNT,
+                "caller": identity.user_id,
+                "user": identity.user_id,
+                "userArn": identity.arn,
+            }
+            if identity
+            else dict.fromkeys(("accessKey", "accountId", "caller", "user", "userArn"))
+        )
         return {
             "resource": resource,
             "path": raw_path,
@@ -267,9 +277,7 @@ class Gateway:
                 headers = [pair for pair in headers if pair[0].lower() != name.lower()]
                 headers += [(str(name), str(value)) for value in values]
             body = b"" if text is None else text.encode()
-            if answer.get("isBase64Encoded") and self._is_binary(
-                request.headers.get("accept", "").split(",")[0]
-            ):
+            if answer.get("isBase64Encoded") and self._is_binary(request.headers.get("accept", "").split(",")[0]):
                 body = base64.b64decode(text, validate=True)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             _log.error("malformed Lambda proxy response: %s", type(error).__name__)
@@ -288,7 +296,8 @@ _DROPPED = {"content-length", "transfer-encoding", "connection", "date", "server
 
 
 class _Routes:
-    """Chalice's routes, matched as API Gateway matches resources: literal parts before parameters, segment by segment."""
+    """Chalice's routes, matched as API Gateway matches resources: literal parts before parameters, segment by
+    segment."""
 
     def __init__(self, routes: dict[str, dict[str, Any]]) -> None:
         self._routes = sorted(

@@ -1,7 +1,7 @@
 """HTTP servers of the local city: waitress, one loop and one pool of threads for each port.
 
-A body over the port's limit is counted and thrown away, never kept, so that the client can read its answer; a client that
-asks first (`Expect: 100-continue`) is answered before it sends anything.
+A body over the port's limit is counted and thrown away, never kept, so that the client can read its answer; a
+client that asks first (`Expect: 100-continue`) is answered before it sends anything.
 """
 
 from __future__ import annotations
@@ -44,11 +44,23 @@ class Server:
         self._name = name
         try:
             self._server: TcpWSGIServer = create_server(
-                app, map=self._map, _dispatcher=self._dispatcher, listen=f"127.0.0.1:{port}", threads=threads,
-                ident=None, max_request_body_size=max_body, inbuf_overflow=1 << 20, outbuf_overflow=1 << 20,
-                channel_timeout=130, cleanup_interval=30, connection_limit=1000, asyncore_use_poll=True,
-                send_bytes=1, channel_request_lookahead=1, clear_untrusted_proxy_headers=True,
-            )  # fmt: skip
+                app,
+                map=self._map,
+                _dispatcher=self._dispatcher,
+                listen=f"127.0.0.1:{port}",
+                threads=threads,
+                ident=None,
+                max_request_body_size=max_body,
+                inbuf_overflow=1 << 20,
+                outbuf_overflow=1 << 20,
+                channel_timeout=130,
+                cleanup_interval=30,
+                connection_limit=1000,
+                asyncore_use_poll=True,
+                send_bytes=1,
+                channel_request_lookahead=1,
+                clear_untrusted_proxy_headers=True,
+            )
         except OSError as error:
             raise PortTaken(f"Port {port} on 127.0.0.1 cannot be used: {error.strerror}.") from error
         self._server.channel_class = _channel(too_large)
@@ -75,9 +87,11 @@ def _channel(too_large: bytes) -> type[HTTPChannel]:
             if isinstance(self.request.error, RequestEntityTooLarge) and too_large:
                 self.status = "413 Request Entity Too Large"
                 self.response_headers += [
-                    ("Content-Type", "application/json"), ("Content-Length", str(len(too_large))),
-                    ("x-amzn-ErrorType", "RequestTooLargeException"), ("Connection", "close"),
-                ]  # fmt: skip
+                    ("Content-Type", "application/json"),
+                    ("Content-Length", str(len(too_large))),
+                    ("x-amzn-ErrorType", "RequestTooLargeException"),
+                    ("Connection", "close"),
+                ]
                 self.set_close_on_finish()
                 self.content_length = len(too_large)
                 self.write(too_large)
@@ -104,13 +118,12 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
                 self.completed = True
             return len(data)
         consumed: int = super().received(data)
-        if self.completed and isinstance(self.error, RequestEntityTooLarge) and not self.expect_continue:
-            if self.body_rcv is not None and not self.chunked:
-                self._discarding = min(self.content_length, MAX_DISCARDED_BYTES)
-                self._seen = len(data) - consumed
-                if self._seen < self._discarding:
-                    self.completed = False
-                return len(data)
+        too_large = self.completed and isinstance(self.error, RequestEntityTooLarge)
+        if too_large and not self.expect_continue and not self.chunked:
+            self._discarding = min(self.content_length, MAX_DISCARDED_BYTES)
+            self._seen = len(data) - consumed
+            self.completed = self._seen >= self._discarding
+            return len(data)
         return consumed
 
 
@@ -123,6 +136,5 @@ def ports_are_free(ports: list[int]) -> None:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 raise PortTaken(
-                    f"Port {port} on 127.0.0.1 is in use ({error.strerror}): stop what uses it, or choose others with "
-                    "--ports."
+                    f"Port {port} on 127.0.0.1 is in use ({error.strerror}): stop what uses it, or choose others with --ports."
                 ) from error

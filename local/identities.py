@@ -1,4 +1,5 @@
-"""Who signs: temporary credentials of roles, kept in the state, and what the local city lets each of them do."""
+"""Who signs: temporary credentials of roles, kept in the state, and what the local city lets each of them
+do."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Identity:
 
 
 class Identities:
-    """Issues and finds credentials. They are the emulator's own, so that `GetCallerIdentity` knows them too."""
+    """Issues and finds credentials. They are the emulator's own, so that `GetCallerIdentity` knows them
+    too."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -50,9 +52,7 @@ class Identities:
 
         with self._state.transaction() as database:
             database.execute("DELETE FROM credentials WHERE expires < ?", (time.time() - 86400,))
-            rows = database.execute(
-                "SELECT access_key, secret, token, role_arn, session, expires FROM credentials"
-            ).fetchall()
+            rows = database.execute("SELECT access_key, secret, token, role_arn, session, expires FROM credentials").fetchall()
         sessions = sts_backends[ACCOUNT]["aws"].assumed_roles
         for access_key, secret, token, role_arn, session, expires in rows:
             key = AccessKey(user_name=None, prefix="ASIA", account_id=ACCOUNT)
@@ -87,8 +87,9 @@ class Identities:
             ).fetchone()
         if row is None:
             return None
-        role_arn, session = row[3], row[4]
-        identity = Identity(*row[:5], user_id=f"{_role_id(role_arn)}:{session}", expires=row[5])
+        _, secret, token, role_arn, session, expires = row
+        user_id = f"{_role_id(role_arn)}:{session}"
+        identity = Identity(access_key, secret, token, role_arn, session, user_id, expires)
         self._known[access_key] = identity
         return identity
 

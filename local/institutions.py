@@ -1,4 +1,5 @@
-"""The institutions that a fresh local city has: their stacks from infra/institution.yaml, their registration by the API."""
+"""The institutions that a fresh local city has: their stacks from infra/institution.yaml, their registration
+by the API."""
 
 from __future__ import annotations
 
@@ -68,9 +69,7 @@ def register(api: str, operator: Identity, institution: str, record: dict[str, o
     """`PUT /institutions/{id}` as the operator. Raises OSError (HTTPError for a refusal)."""
     url, body = f"{api}/institutions/{institution}", json.dumps(record).encode()
     request = AWSRequest("PUT", url, data=body, headers={"Content-Type": "application/json"})
-    SigV4Auth(
-        Credentials(operator.access_key, operator.secret, operator.token), "execute-api", REGION
-    ).add_auth(request)
+    SigV4Auth(Credentials(operator.access_key, operator.secret, operator.token), "execute-api", REGION).add_auth(request)
     call = urllib.request.Request(url, data=body, headers=dict(request.headers), method="PUT")  # noqa: S310
     with urllib.request.urlopen(call, timeout=30) as answer:  # noqa: S310
         answer.read()

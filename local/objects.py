@@ -1,8 +1,9 @@
 """S3 objects as files: what replaces the emulator's in-memory keys, and how they survive a restart.
 
-The body of every version is one file under `DIR/objects`; its facts are a row in the state. The file is complete before
-the row is written, and the row is written before the request is answered, so that a killed process loses nothing that
-it acknowledged. A file without a row is a request that was never answered; it is removed at the next start.
+The body of every version is one file under `DIR/objects`; its facts are a row in the state. The file is
+complete before the row is written, and the row is written before the request is answered, so that a killed
+process loses nothing that it acknowledged. A file without a row is a request that was never answered; it is
+removed at the next start.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class StoredKey(FakeKey):  # type: ignore[misc]
 
     directory: Path
     path: Path
+    disposed: bool
+    _etag: str | None
 
     @property
     def value(self) -> bytes:
@@ -90,9 +93,16 @@ class StoredKey(FakeKey):  # type: ignore[misc]
 
 
 _PLAIN = (
-    "encryption", "kms_key_id", "bucket_key_enabled", "checksum_algorithm", "checksum_value", "checksum_type",
-    "lock_mode", "lock_legal_status", "lock_until",
-)  # fmt: skip
+    "encryption",
+    "kms_key_id",
+    "bucket_key_enabled",
+    "checksum_algorithm",
+    "checksum_value",
+    "checksum_type",
+    "lock_mode",
+    "lock_legal_status",
+    "lock_until",
+)
 
 
 def save_versions(state: State, bucket: FakeBucket, names: Iterable[str]) -> None:
@@ -124,7 +134,8 @@ def _facts(version: Any) -> dict[str, Any]:
 
 
 def load_versions(state: State, backend: Any) -> int:
-    """Put every saved version back into its bucket; remove files that no row knows. Returns the number of versions."""
+    """Put every saved version back into its bucket; remove files that no row knows. Returns the number of
+    versions."""
     known: set[str] = set()
     with state.lock:
         rows = state.database.execute(
@@ -148,9 +159,7 @@ def load_versions(state: State, backend: Any) -> int:
     return len(rows)
 
 
-def _restored(
-    backend: Any, bucket: FakeBucket, name: str, version_id: str, facts: dict[str, Any], earlier: list[Any]
-) -> Any:
+def _restored(backend: Any, bucket: FakeBucket, name: str, version_id: str, facts: dict[str, Any], earlier: list[Any]) -> Any:
     modified = datetime.datetime.fromisoformat(facts["last_modified"])
     if "file" not in facts:
         if not earlier:
@@ -160,10 +169,16 @@ def _restored(
         return marker
     body = Body(StoredKey.directory / facts["file"][:2] / facts["file"], facts["size"], facts["etag"])
     key = StoredKey(
-        name=name, value=body, account_id=backend.account_id, region_name=backend.region_name,
-        bucket_name=bucket.name, storage=facts["storage"], etag=facts["etag"], is_versioned=facts["versioned"],
+        name=name,
+        value=body,
+        account_id=backend.account_id,
+        region_name=backend.region_name,
+        bucket_name=bucket.name,
+        storage=facts["storage"],
+        etag=facts["etag"],
+        is_versioned=facts["versioned"],
         version_id=version_id,
-    )  # fmt: skip
+    )
     for attribute in _PLAIN:
         setattr(key, attribute, facts.get(attribute))
     key.last_modified = modified

@@ -1,4 +1,5 @@
-"""Static files of `viewer/`: the web page and the viewer, with content types, revalidation and a single-page fallback."""
+"""Static files of `viewer/`: the web page and the viewer, with content types, revalidation and a single-page
+fallback."""
 
 from __future__ import annotations
 
@@ -11,15 +12,22 @@ from typing import Any
 from local.web import StartResponse, read_request, respond
 
 _TYPES = {
-    ".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8", ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8", ".json": "application/json", ".wasm": "application/wasm",
-    ".svg": "image/svg+xml", ".map": "application/json", ".woff2": "font/woff2", ".webmanifest": "application/manifest+json",
-}  # fmt: skip
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".svg": "image/svg+xml",
+    ".map": "application/json",
+    ".woff2": "font/woff2",
+    ".webmanifest": "application/manifest+json",
+}
 
 
 class Pages:
-    """WSGI application: files below `root`. An address that is no file falls back to the nearest index.html above it,
-    unless it looks like a file (has a suffix), which is 404."""
+    """WSGI application: files below `root`. An address that is no file falls back to the nearest index.html
+    above it, unless it looks like a file (has a suffix), which is 404."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
@@ -30,9 +38,7 @@ class Pages:
             return respond(start_response, 405, [("Allow", "GET, HEAD")])
         file = self._find(request.path)
         if file is None:
-            return respond(
-                start_response, 404, [("Content-Type", "text/plain; charset=utf-8")], b"Not found\n"
-            )
+            return respond(start_response, 404, [("Content-Type", "text/plain; charset=utf-8")], b"Not found\n")
         status = file.stat()
         tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
         headers = [

@@ -1,12 +1,13 @@
 """IAM policy documents, decided as IAM decides: an explicit Deny wins, else an Allow is needed.
 
-Only what this project's policies use is known; an operator that is not known is an error at start, not a silent pass.
-(IAM User Guide, "Policy evaluation logic" and "IAM JSON policy elements: Condition operators".)
+Only what this project's policies use is known; an operator that is not known is an error at start, not a
+silent pass. (IAM User Guide, "Policy evaluation logic" and "IAM JSON policy elements: Condition operators".)
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -35,8 +36,8 @@ def decide(documents: Iterable[Document], action: str, resource: str, context: C
 def check(document: Document) -> None:
     """Raises UnknownOperator for a document that `decide` could not decide."""
     for statement in _list(document["Statement"]):
-        for operator in statement.get("Condition", {}):
-            _operator(operator)
+        for name in statement.get("Condition", {}):
+            _operator(name)
 
 
 def _matches(statement: Mapping[str, Any], action: str, resource: str, context: Context) -> bool:
@@ -73,7 +74,7 @@ def _operator(name: str) -> tuple[Callable[[str, str], bool], bool, bool]:
     comparison = _COMPARISONS.get(positive)
     if comparison is None and base != "Null":
         raise UnknownOperator(name)
-    return comparison or (lambda actual, wanted: False), positive != base, if_exists
+    return comparison or operator.eq, positive != base, if_exists
 
 
 def _like(pattern: str, value: str) -> bool:

@@ -1,4 +1,5 @@
-"""The AWS files: one profile for each institution and one for the operator, with credentials that never run short."""
+"""The AWS files: one profile for each institution and one for the operator, with credentials that never run
+short."""
 
 from __future__ import annotations
 
@@ -39,9 +40,7 @@ class Profiles:
         self.write()
 
     def unregister(self, institution: str) -> None:
-        self._state.set_setting(
-            "institutions", {name: arn for name, arn in self.institutions().items() if name != institution}
-        )
+        self._state.set_setting("institutions", {name: arn for name, arn in self.institutions().items() if name != institution})
         self.write()
 
     def identity(self, profile: str) -> Identity:

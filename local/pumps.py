@@ -1,8 +1,10 @@
-"""What AWS's event source mappings do: poll a queue or a stream, hand batches to a function, honour partial failures.
+"""What AWS's event source mappings do: poll a queue or a stream, hand batches to a function, honour partial
+failures.
 
-A queue's messages come back after their visibility timeout, and go to the dead-letter queue by the queue's own redrive policy.
-A stream's batch is tried again from its lowest failed record, bisected when the handler raises, and what has used up its
-tries goes to the failure destination. Both wake up by event; idle they cost nothing.
+A queue's messages come back after their visibility timeout, and go to the dead-letter queue by the queue's
+own redrive policy. A stream's batch is tried again from its lowest failed record, bisected when the handler
+raises, and what has used up its tries goes to the failure destination. Both wake up by event; idle they cost
+nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ QUIET = 0.03
 
 @dataclass(frozen=True)
 class QueueSource:
-    """An SQS event source: `window` in seconds; `hurry` caps the seconds after which a failed message comes back."""
+    """An SQS event source: `window` in seconds; `hurry` caps the seconds after which a failed message comes
+    back."""
 
     queue_name: str
     batch_size: int
@@ -38,7 +41,8 @@ class QueueSource:
 
 @dataclass(frozen=True)
 class StreamSource:
-    """A DynamoDB stream event source; `tries` and `max_age` (seconds) as the mapping sets them, None for no end."""
+    """A DynamoDB stream event source; `tries` and `max_age` (seconds) as the mapping sets them, None for no
+    end."""
 
     consumer: str
     table_name: str
@@ -52,7 +56,8 @@ class StreamSource:
 
 
 class Pump:
-    """A thread that runs `step` until `stop`; a step returns how long to wait before the next (None: until woken)."""
+    """A thread that runs `step` until `stop`; a step returns how long to wait before the next (None: until
+    woken)."""
 
     def __init__(self, name: str, step: Callable[[Pump], None]) -> None:
         self.stopping = threading.Event()
@@ -76,7 +81,7 @@ class Pump:
         self._thread.join(timeout)
 
 
-# SQS ------------------------------------------------------------------------------------------------------------
+# SQS -------------------------------------------------------------------------------------------------
 
 
 def queue_pump(source: QueueSource, function: Function, name: str) -> Pump:
@@ -94,7 +99,8 @@ def queue_pump(source: QueueSource, function: Function, name: str) -> Pump:
 
 
 def _gather(pump: Pump, backend: Any, queue: Any, source: QueueSource) -> list[Any]:
-    """Up to a batch of messages; waits for the first, then as long as others keep coming within the window."""
+    """Up to a batch of messages; waits for the first, then as long as others keep coming within the
+    window."""
     visibility = int(queue.visibility_timeout)
     with queue._messages_lock:
         queue._messages_lock.wait_for(lambda: queue.messages or pump.stopping.is_set(), timeout=1.0)
@@ -108,9 +114,7 @@ def _gather(pump: Pump, backend: Any, queue: Any, source: QueueSource) -> list[A
                 wait = min(QUIET, until - time.monotonic())
                 if wait <= 0 or not queue._messages_lock.wait_for(lambda: queue.messages, timeout=wait):
                     break
-            more = backend.receive_message(
-                source.queue_name, min(10, source.batch_size - len(messages)), 0, visibility
-            )
+            more = backend.receive_message(source.queue_name, min(10, source.batch_size - len(messages)), 0, visibility)
         if not more:
             break
         messages += more
@@ -176,17 +180,16 @@ def _sqs_record(message: Any, queue: Any) -> dict[str, Any]:
     }
 
 
-# DynamoDB streams -----------------------------------------------------------------------------------------------
+# DynamoDB streams ------------------------------------------------------------------------------------
 
 Row = tuple[int, dict[str, Any]]
 
 
 def stream_pump(source: StreamSource, function: Function, state: State) -> Pump:
-    """One shard, one batch at a time, so that the records of a key stay in order. The checkpoint is in the state."""
+    """One shard, one batch at a time, so that the records of a key stay in order. The checkpoint is in the
+    state."""
     with state.transaction() as database:
-        database.execute(
-            "INSERT OR IGNORE INTO checkpoints VALUES (?, ?, 0)", (source.consumer, source.table_name)
-        )
+        database.execute("INSERT OR IGNORE INTO checkpoints VALUES (?, ?, 0)", (source.consumer, source.table_name))
     more = threading.Event()
     state.stream_listeners.append(more)
 
@@ -232,8 +235,7 @@ def _advance(source: StreamSource, state: State, sequence: int) -> None:
             (sequence, source.consumer),
         )
         database.execute(
-            "DELETE FROM stream WHERE source = ? AND sequence <= "
-            "(SELECT min(sequence) FROM checkpoints WHERE source = ?)",
+            "DELETE FROM stream WHERE source = ? AND sequence <= (SELECT min(sequence) FROM checkpoints WHERE source = ?)",
             (source.table_name, source.table_name),
         )
 
@@ -262,15 +264,14 @@ def _deliver(pump: Pump, source: StreamSource, function: Function, rows: list[Ro
             return True
         if source.bisect and len(rows) > 1 and (raised or tries > 1):
             half = len(rows) // 2
-            return _deliver(pump, source, function, rows[:half], tries) and _deliver(
-                pump, source, function, rows[half:], tries
-            )
+            return _deliver(pump, source, function, rows[:half], tries) and _deliver(pump, source, function, rows[half:], tries)
         pump.stopping.wait(min(5.0, 0.05 * 2**tries))
     return True
 
 
 def _from_lowest_failure(answer: Any, rows: list[Row]) -> list[Row]:
-    """Everything from the lowest sequence number named on; an answer that Lambda cannot read fails the whole batch."""
+    """Everything from the lowest sequence number named on; an answer that Lambda cannot read fails the whole
+    batch."""
     if not answer or not answer.get("batchItemFailures"):
         return []
     try:

@@ -1,7 +1,8 @@
 """After a restart: what was in the queue is asked for again.
 
-The emulated queue is not kept. Instead an ObjectCreated event is sent again for every instance object that has no verdict yet;
-the indexer takes repetition for granted, so that this is one more delivery of the same event.
+The emulated queue is not kept. Instead an ObjectCreated event is sent again for every instance object that
+has no verdict yet; the indexer takes repetition for granted, so that this is one more delivery of the same
+event.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ def announce_unindexed(bucket: Any, table_name: str) -> int:
             continue
         _, institution, sha256 = [*name.split("/"), "", ""][:3]
         if table.get_item(DynamoType({"S": f"F#OBJECT#{institution}#{sha256}"}), dot) is None:
-            notifications.send_event(
-                ACCOUNT, notifications.S3NotificationEvent.OBJECT_CREATED_PUT_EVENT, bucket, key
-            )
+            notifications.send_event(ACCOUNT, notifications.S3NotificationEvent.OBJECT_CREATED_PUT_EVENT, bucket, key)
             count += 1
     return count

@@ -1,4 +1,5 @@
-"""The emulated S3: signature, bucket policy, then the streamed data path or the emulator; CORS on every answer."""
+"""The emulated S3: signature, bucket policy, then the streamed data path or the emulator; CORS on every
+answer."""
 
 from __future__ import annotations
 
@@ -15,21 +16,26 @@ from local import policy, s3_data
 from local.emulator import ACCOUNT
 from local.identities import Identities, Identity
 from local.objects import save_versions
+from local.s3_download import get_object
 from local.s3_guard import Refused, authenticate
+from local.s3_upload import put_object
 from local.state import State
 from local.web import Application, Request, StartResponse, request_id, respond, xml_error
 
 _ACTIONS = {"PUT": "s3:PutObject", "GET": "s3:GetObject", "HEAD": "s3:GetObject", "DELETE": "s3:DeleteObject"}
 _CONDITION_HEADERS = (
-    "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id", "if-none-match", "if-match",
-)  # fmt: skip
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "if-none-match",
+    "if-match",
+)
 
 
 class S3Door:
     """WSGI application for every S3 request.
 
-    `emulator` answers what is not a plain object request; `may` says what an identity may do at all; `policies` are
-    the bucket policies by bucket name, `now` the clock.
+    `emulator` answers what is not a plain object request; `may` says what an identity may do at all;
+    `policies` are the bucket policies by bucket name, `now` the clock.
     """
 
     def __init__(
@@ -69,21 +75,24 @@ class S3Door:
         action, resource = _action(request, key), f"arn:aws:s3:::{bucket_name}" + (f"/{key}" if key else "")
         if not self._may(identity, action, resource):
             raise Refused(
-                403, "AccessDenied", f"User: {identity.arn} is not authorized to perform: {action} on resource: "
-                f'"{resource}"',
-            )  # fmt: skip
+                403,
+                "AccessDenied",
+                f'User: {identity.arn} is not authorized to perform: {action} on resource: "{resource}"',
+            )
         document = self._policies.get(bucket_name)
         if document and policy.decide([document], action, resource, _context(request, age)) == "deny":
             raise Refused(
-                403, "AccessDenied", f"User: {identity.arn} is not authorized to perform: {action} on resource: "
+                403,
+                "AccessDenied",
+                f"User: {identity.arn} is not authorized to perform: {action} on resource: "
                 f'"{resource}" with an explicit deny in a resource-based policy',
-            )  # fmt: skip
+            )
         if not s3_data.is_data_request(request, key):
             return self._emulated(request, bucket_name, key)
         bucket = s3_data.bucket_named(bucket_name)
         if request.method == "PUT":
-            return s3_data.put_object(request, bucket, key, self._state)
-        return s3_data.get_object(request, bucket, key)
+            return put_object(request, bucket, key, self._state)
+        return get_object(request, bucket, key)
 
     def _emulated(self, request: Request, bucket_name: str, key: str) -> s3_data.Answer:
         """Let the emulator answer, and write into the state what it changed."""
@@ -123,7 +132,8 @@ def _action(request: Request, key: str) -> str:
 
 
 def _context(request: Request, age: float) -> dict[str, str]:
-    """The condition keys of this request. The local city speaks plain HTTP to itself, and counts as TLS 1.3."""
+    """The condition keys of this request. The local city speaks plain HTTP to itself, and counts as TLS
+    1.3."""
     context = {
         "aws:securetransport": "true",
         "s3:tlsversion": "1.3",
@@ -136,7 +146,7 @@ def _context(request: Request, age: float) -> dict[str, str]:
     return context
 
 
-# CORS -----------------------------------------------------------------------------------------------------------
+# CORS ------------------------------------------------------------------------------------------------
 
 
 def _rule(bucket: FakeBucket, origin: str, method: str, asked: list[str]) -> Any:
@@ -190,9 +200,11 @@ def _preflight(
             xml_error("BadRequest", message),
         )
     if not cors:
-        message = "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, " \
-                  "request method / Access-Control-Request-Method or Access-Control-Request-Headers are not " \
-                  "whitelisted by the resource's CORS spec."  # fmt: skip
+        message = (
+            "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, "
+            "request method / Access-Control-Request-Method or Access-Control-Request-Headers are not "
+            "whitelisted by the resource's CORS spec."
+        )
         return respond(
             start_response,
             403,

@@ -1,11 +1,14 @@
-"""What S3 checks before it does anything, and the emulator does not: who signed, what exactly, and until when.
+"""What S3 checks before it does anything, and the emulator does not: who signed, what exactly, and until
+when.
 
-Codes and texts are those of the S3 API reference, "Error responses" and "Authenticating Requests (AWS Signature Version 4)".
+Codes and texts are those of the S3 API reference, "Error responses" and "Authenticating Requests (AWS
+Signature Version 4)".
 """
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 
 from local import sigv4
 from local.emulator import REGION
@@ -16,8 +19,13 @@ MAX_PRESIGNED_SECONDS = 604800
 MAX_SKEW = datetime.timedelta(minutes=15)
 
 _PRESIGN_PARAMETERS = (
-    "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature",
-)  # fmt: skip
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+)
 
 
 class Refused(Exception):
@@ -35,11 +43,13 @@ def authenticate(request: Request, identities: Identities, now: datetime.datetim
     header = request.headers.get("authorization")
     if presigned and header is not None:
         raise Refused(
-            400, "InvalidArgument",
+            400,
+            "InvalidArgument",
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
             "parameter or the Authorization header should be specified",
-            ArgumentName="Authorization", ArgumentValue=header.split(",")[0],
-        )  # fmt: skip
+            ArgumentName="Authorization",
+            ArgumentValue=header.split(",")[0],
+        )
     if presigned:
         return _presigned(request, parameters, identities, now)
     if header is not None:
@@ -83,20 +93,22 @@ def _presigned(
     expires_at = signed_at + datetime.timedelta(seconds=seconds)
     if now >= expires_at:
         raise Refused(
-            403, "AccessDenied", "Request has expired", **{
-                "X-Amz-Expires": str(seconds), "Expires": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}",
+            403,
+            "AccessDenied",
+            "Request has expired",
+            **{
+                "X-Amz-Expires": str(seconds),
+                "Expires": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}",
                 "ServerTime": f"{now:%Y-%m-%dT%H:%M:%SZ}",
             },
-        )  # fmt: skip
+        )
     identity = _identity(scope.access_key, parameters.get("X-Amz-Security-Token"), identities)
     payload_hash = request.headers.get("x-amz-content-sha256", sigv4.UNSIGNED_PAYLOAD)
     _compare(request, signature, identity, payload_hash, leave_out=["X-Amz-Signature"])
     return identity, (now - signed_at).total_seconds()
 
 
-def _signed(
-    request: Request, header: str, identities: Identities, now: datetime.datetime
-) -> tuple[Identity, float]:
+def _signed(request: Request, header: str, identities: Identities, now: datetime.datetime) -> tuple[Identity, float]:
     def malformed(text: str) -> Refused:
         return Refused(400, "AuthorizationHeaderMalformed", text)
 
@@ -106,16 +118,17 @@ def _signed(
     except sigv4.Malformed as error:
         raise malformed(f"The authorization header is malformed; {error}") from error
     except ValueError as error:
-        raise Refused(
-            403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
-        ) from error
+        raise Refused(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header") from error
     _check_scope(signature.scope, signature, malformed, "The authorization header is malformed; ")
     if abs(now - signed_at) > MAX_SKEW:
         raise Refused(
-            403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.",
-            RequestTime=signature.timestamp, ServerTime=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            403,
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+            RequestTime=signature.timestamp,
+            ServerTime=f"{now:%Y-%m-%dT%H:%M:%SZ}",
             MaxAllowedSkewMilliseconds="900000",
-        )  # fmt: skip
+        )
     if "x-amz-content-sha256" not in request.headers:
         raise Refused(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
     identity = _identity(signature.scope.access_key, request.headers.get("x-amz-security-token"), identities)
@@ -123,10 +136,7 @@ def _signed(
     return identity, (now - signed_at).total_seconds()
 
 
-def _check_scope(
-    scope: sigv4.Scope, signature: sigv4.Signature, wrong: type[Refused] | object, prefix: str
-) -> None:
-    assert callable(wrong)
+def _check_scope(scope: sigv4.Scope, signature: sigv4.Signature, wrong: Callable[[str], Refused], prefix: str) -> None:
     if scope.service != "s3":
         raise wrong(f'{prefix}incorrect service "{scope.service}". This endpoint belongs to "s3".')
     if scope.region != REGION:
@@ -134,17 +144,23 @@ def _check_scope(
     if not signature.timestamp.startswith(scope.day):
         raise wrong(f'{prefix}incorrect date "{scope.day}".')
     if "host" not in signature.signed_headers:
-        raise Refused(403, "AccessDenied", "There were headers present in the request which were not signed",
-                      HeadersNotSigned="host")  # fmt: skip
+        raise Refused(
+            403,
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            HeadersNotSigned="host",
+        )
 
 
 def _identity(access_key: str, token: str | None, identities: Identities) -> Identity:
     identity = identities.find(access_key)
     if identity is None or token is None:
         raise Refused(
-            403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
+            403,
+            "InvalidAccessKeyId",
+            "The AWS Access Key Id you provided does not exist in our records.",
             AWSAccessKeyId=access_key,
-        )  # fmt: skip
+        )
     if token != identity.token:
         raise Refused(400, "InvalidToken", "The provided token is malformed or otherwise invalid.")
     if identity.expired:
@@ -160,9 +176,10 @@ def _compare(
     leave_out: list[str] | None = None,
 ) -> None:
     unsigned = [
-        name for name in request.headers
+        name
+        for name in request.headers
         if name.startswith("x-amz-") and name not in signature.signed_headers and name != "x-amz-content-sha256"
-    ]  # fmt: skip
+    ]
     try:
         canonical = sigv4.canonical_requests(
             request.method,
@@ -178,14 +195,18 @@ def _compare(
     if not canonical or not sigv4.matches(signature, identity.secret, canonical):
         shown = canonical[0] if canonical else ""
         raise Refused(
-            403, "SignatureDoesNotMatch",
-            "The request signature we calculated does not match the signature you provided. Check your key and "
-            "signing method.",
-            AWSAccessKeyId=identity.access_key, StringToSign=sigv4.string_to_sign(signature, shown),
-            SignatureProvided=signature.value, CanonicalRequest=shown,
-        )  # fmt: skip
+            403,
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+            AWSAccessKeyId=identity.access_key,
+            StringToSign=sigv4.string_to_sign(signature, shown),
+            SignatureProvided=signature.value,
+            CanonicalRequest=shown,
+        )
     if unsigned:
         raise Refused(
-            403, "AccessDenied", "There were headers present in the request which were not signed",
+            403,
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
             HeadersNotSigned=", ".join(sorted(unsigned)),
-        )  # fmt: skip
+        )

@@ -1,7 +1,8 @@
 """Verification of AWS Signature Version 4, as the receiving side does it: sign again, compare.
 
-Used by the gateway (service `execute-api`) and by the emulated cloud (every other service, and presigned S3 addresses).
-What a sender may legitimately have signed is wider than one form (see `canonical_queries`); anything else is refused.
+Used by the gateway (service `execute-api`) and by the emulated cloud (every other service, and presigned S3
+addresses). What a sender may legitimately have signed is wider than one form (see `canonical_queries`);
+anything else is refused.
 """
 
 from __future__ import annotations
@@ -63,8 +64,7 @@ class Malformed(Exception):
 def parse_scope(credential: str) -> Scope:
     parts = credential.split("/")
     if len(parts) < 5 or parts[-1] != "aws4_request" or not re.fullmatch(r"\d{8}", parts[-4]):
-        raise Malformed(f"Credential must have the form <access-key>/YYYYMMDD/REGION/SERVICE/aws4_request, "
-                        f"got '{credential}'.")  # fmt: skip
+        raise Malformed(f"Credential must have the form <access-key>/YYYYMMDD/REGION/SERVICE/aws4_request, got '{credential}'.")
     return Scope("/".join(parts[:-4]), *parts[-4:-1])
 
 
@@ -72,15 +72,14 @@ def parse_authorization(header: str, timestamp: str) -> Signature:
     """The Authorization header's parts; `timestamp` comes from X-Amz-Date."""
     match = _AUTHORIZATION.match(header)
     if match is None:
-        raise Malformed(
-            "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters."
-        )
+        raise Malformed("Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.")
     names = tuple(match["headers"].lower().split(";"))
     return Signature(parse_scope(match["credential"]), timestamp, names, match["signature"].lower())
 
 
 def query_pairs(query: str) -> list[tuple[str, str]]:
-    """The query as it was sent, percent-decoded (a `+` stays a `+`), in order; values are latin-1 for odd bytes."""
+    """The query as it was sent, percent-decoded (a `+` stays a `+`), in order; values are latin-1 for odd
+    bytes."""
     pairs = []
     for part in query.split("&"):
         if part:
@@ -100,8 +99,8 @@ def _encode(text: str) -> str:
 def canonical_queries(query: str, leave_out: Iterable[str] = ()) -> list[str]:
     """The canonical forms of a query that a sender may have signed.
 
-    The specification's own (decoded, encoded again, sorted), with `+` as a space or as itself, and what botocore
-    signs for an address that it did not build: the raw parts, sorted.
+    The specification's own (decoded, encoded again, sorted), with `+` as a space or as itself, and what
+    botocore signs for an address that it did not build: the raw parts, sorted.
     """
     skipped = set(leave_out)
     pairs = [(name, value) for name, value in query_pairs(query) if name not in skipped]
@@ -161,9 +160,7 @@ def matches(signature: Signature, secret: str, canonical_requests: Iterable[str]
     scope = signature.scope
     key = _signing_key(secret, scope.day, scope.region, scope.service)
     for canonical_request in canonical_requests:
-        expected = hmac.new(
-            key, string_to_sign(signature, canonical_request).encode(), hashlib.sha256
-        ).hexdigest()
+        expected = hmac.new(key, string_to_sign(signature, canonical_request).encode(), hashlib.sha256).hexdigest()
         if hmac.compare_digest(expected, signature.value):
             return True
     return False

@@ -1,4 +1,5 @@
-"""Which queue and which stream feed which function, read from the app and from what is merged over its template."""
+"""Which queue and which stream feed which function, read from the app and from what is merged over its
+template."""
 
 from __future__ import annotations
 
@@ -16,9 +17,7 @@ from local.state import State
 QUEUE_WORKERS = 2
 
 
-def pumps(
-    app: Any, functions: dict[str, Function], overrides: dict[str, Any], stack: Stack, state: State
-) -> list[Pump]:
+def pumps(app: Any, functions: dict[str, Function], overrides: dict[str, Any], stack: Stack, state: State) -> list[Pump]:
     """One stream pump and two queue pumps for each event source of the app."""
     made: list[Pump] = []
     for source in app.event_sources:
@@ -37,9 +36,7 @@ def queue_source(source: SQSEventConfig, overrides: dict[str, Any], stack: Stack
     return QueueSource(
         queue_name=arn.split(":")[-1],
         batch_size=int(properties.get("BatchSize", source.batch_size)),
-        window=float(
-            properties.get("MaximumBatchingWindowInSeconds", source.maximum_batching_window_in_seconds or 0)
-        ),
+        window=float(properties.get("MaximumBatchingWindowInSeconds", source.maximum_batching_window_in_seconds or 0)),
         reports_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
     )
 
@@ -73,7 +70,8 @@ def environment(name: str, overrides: dict[str, Any], stack: Stack) -> dict[str,
 
 
 def resolve(value: Any, stack: Stack) -> str | None:
-    """A literal, `Ref`, `Fn::GetAtt`, or the last branch of an `Fn::If` whose condition the local city does not set."""
+    """A literal, `Ref`, `Fn::GetAtt`, or the last branch of an `Fn::If` whose condition the local city does
+    not set."""
     if value is None or isinstance(value, str):
         return value
     if "Fn::If" in value:
@@ -90,7 +88,5 @@ def resolve(value: Any, stack: Stack) -> str | None:
 def _properties(name: str, suffix: str, overrides: dict[str, Any]) -> dict[str, Any]:
     logical_id = to_cfn_resource_name(name)
     function = overrides["Resources"].get(logical_id, {}).get("Properties", {})
-    properties: dict[str, Any] = (
-        function.get("Events", {}).get(f"{logical_id}{suffix}", {}).get("Properties", {})
-    )
+    properties: dict[str, Any] = function.get("Events", {}).get(f"{logical_id}{suffix}", {}).get("Properties", {})
     return properties

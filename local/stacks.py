@@ -1,8 +1,10 @@
-"""CloudFormation stacks: made from the files in `infra/`, completed where the emulator drops properties, made again at start.
+"""CloudFormation stacks: made from the files in `infra/`, completed where the emulator drops properties, made
+again at start.
 
-The emulator's CloudFormation creates the resources; what it silently leaves out of a bucket or a table is applied from the
-same resolved template through the same APIs that CloudFormation would call. Stacks made at run time (an institution's,
-by `python -m infra.onboard`) are written into the state and made again at the next start, with the same physical names.
+The emulator's CloudFormation creates the resources; what it silently leaves out of a bucket or a table is
+applied from the same resolved template through the same APIs that CloudFormation would call. Stacks made at
+run time (an institution's, by `python -m infra.onboard`) are written into the state and made again at the
+next start, with the same physical names.
 """
 
 from __future__ import annotations
@@ -80,9 +82,7 @@ def _create(
             resource.setdefault("Properties", {}).setdefault(property_name, physical_id)
     if repeatable:
         mock_random.seed(name)  # key ids, role ids and generated names are the same at every start
-    stack = backend().create_stack(
-        name=name, template=json.dumps(named), parameters=parameters, notification_arns=[], tags=tags
-    )
+    stack = backend().create_stack(name=name, template=json.dumps(named), parameters=parameters, notification_arns=[], tags=tags)
     stack.template = json.dumps(template)
     complete(stack)
     remember(state, stack, template)
@@ -105,10 +105,15 @@ def remember(state: State, stack: Stack, template: dict[str, Any] | None = None)
             "template = excluded.template, parameters = excluded.parameters, tags = excluded.tags, "
             "resources = excluded.resources",
             (
-                stack.name, REGION, json.dumps(template), json.dumps(dict(stack.parameters)), json.dumps(dict(stack.tags)),
-                json.dumps(resources), time.time_ns(),
+                stack.name,
+                REGION,
+                json.dumps(template),
+                json.dumps(dict(stack.parameters)),
+                json.dumps(dict(stack.tags)),
+                json.dumps(resources),
+                time.time_ns(),
             ),
-        )  # fmt: skip
+        )
 
 
 def remember_changes(state: State, city: str) -> None:
@@ -155,8 +160,13 @@ def _finish_bucket(bucket: Any, properties: dict[str, Any]) -> None:
 
 
 def _cors_rule(rule: dict[str, Any]) -> dict[str, Any]:
-    names = {"AllowedMethods": "AllowedMethod", "AllowedOrigins": "AllowedOrigin", "AllowedHeaders": "AllowedHeader",
-             "ExposedHeaders": "ExposeHeader", "MaxAge": "MaxAgeSeconds"}  # fmt: skip
+    names = {
+        "AllowedMethods": "AllowedMethod",
+        "AllowedOrigins": "AllowedOrigin",
+        "AllowedHeaders": "AllowedHeader",
+        "ExposedHeaders": "ExposeHeader",
+        "MaxAge": "MaxAgeSeconds",
+    }
     made = {names[key]: value for key, value in rule.items() if key in names}
     if "MaxAgeSeconds" in made:
         made["MaxAgeSeconds"] = str(made["MaxAgeSeconds"])
@@ -176,9 +186,7 @@ def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
     if old := rule.get("NoncurrentVersionExpiration"):
         made["NoncurrentVersionExpiration"] = {"NoncurrentDays": str(old["NoncurrentDays"])}
     if unfinished := rule.get("AbortIncompleteMultipartUpload"):
-        made["AbortIncompleteMultipartUpload"] = {
-            "DaysAfterInitiation": str(unfinished["DaysAfterInitiation"])
-        }
+        made["AbortIncompleteMultipartUpload"] = {"DaysAfterInitiation": str(unfinished["DaysAfterInitiation"])}
     return made
 
 

@@ -1,8 +1,8 @@
 """The state directory of a local city: one process at a time, one SQLite file, one format.
 
-Everything that has to survive is written as part of the request that changes it, before that request is answered.
-The database runs with `synchronous=OFF`: a killed process loses nothing, a machine that loses power may lose its
-last seconds, which is what this stand-in for a cloud may do.
+Everything that has to survive is written as part of the request that changes it, before that request is
+answered. The database runs with `synchronous=OFF`: a killed process loses nothing, a machine that loses power
+may lose its last seconds, which is what this stand-in for a cloud may do.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class State:
     def append_to_stream(self, source: str, key: tuple[str, str], record: dict[str, Any]) -> None:
         """Add a change of a table to its stream. Call it within a transaction.
 
-        One request makes one record of an item, so that a second change of `key` in the same (outermost) transaction
-        is merged into the first: the emulator writes an item that an update creates twice.
+        One request makes one record of an item, so that a second change of `key` in the same (outermost)
+        transaction is merged into the first: the emulator writes an item that an update creates twice.
         """
         earlier = self._appended.get((source, *key))
         row = None
@@ -124,13 +124,9 @@ class State:
             merged["dynamodb"].pop("OldImage", None)
             if "OldImage" in first["dynamodb"]:
                 merged["dynamodb"]["OldImage"] = first["dynamodb"]["OldImage"]
-            self.database.execute(
-                "UPDATE stream SET record = ? WHERE sequence = ?", (json.dumps(merged), earlier)
-            )
+            self.database.execute("UPDATE stream SET record = ? WHERE sequence = ?", (json.dumps(merged), earlier))
             return
-        cursor = self.database.execute(
-            "INSERT INTO stream (source, record) VALUES (?, ?)", (source, json.dumps(record))
-        )
+        cursor = self.database.execute("INSERT INTO stream (source, record) VALUES (?, ?)", (source, json.dumps(record)))
         self._appended[(source, *key)] = int(cursor.lastrowid or 0)
 
     def setting(self, name: str) -> Any:

@@ -1,9 +1,10 @@
 """DynamoDB tables that live in the state's SQLite file instead of in the emulator's memory.
 
-moto's own table sorts every item of the table for each Query, copies the whole table for each transaction, and is
-lost when the process ends. Here its expression parser, validation and wire format stay, and its store is replaced:
-a key lookup or a range of one partition is one indexed SELECT, a transaction is a savepoint, and a change and its stream record
-are one commit. Only string keys are supported, which is what the archive's table has.
+moto's own table sorts every item of the table for each Query, copies the whole table for each transaction,
+and is lost when the process ends. Here its expression parser, validation and wire format stay, and its store
+is replaced: a key lookup or a range of one partition is one indexed SELECT, a transaction is a savepoint, and
+a change and its stream record are one commit. Only string keys are supported, which is what the archive's
+table has.
 """
 
 from __future__ import annotations
@@ -25,10 +26,19 @@ MAX_ITEM_BYTES = 400 * 1024
 MAX_PAGE_BYTES = 1024 * 1024
 
 _RANGE_SQL = {
-    "=": "{c} = ?", "EQ": "{c} = ?", "<": "{c} < ?", "LT": "{c} < ?", "<=": "{c} <= ?", "LE": "{c} <= ?",
-    ">": "{c} > ?", "GT": "{c} > ?", ">=": "{c} >= ?", "GE": "{c} >= ?", "BETWEEN": "{c} BETWEEN ? AND ?",
+    "=": "{c} = ?",
+    "EQ": "{c} = ?",
+    "<": "{c} < ?",
+    "LT": "{c} < ?",
+    "<=": "{c} <= ?",
+    "LE": "{c} <= ?",
+    ">": "{c} > ?",
+    "GT": "{c} > ?",
+    ">=": "{c} >= ?",
+    "GE": "{c} >= ?",
+    "BETWEEN": "{c} BETWEEN ? AND ?",
     "BEGINS_WITH": "{c} >= ?1 AND substr({c}, 1, length(?1)) = ?1",
-}  # fmt: skip
+}
 
 
 class StoredTable(Table):  # type: ignore[misc]
@@ -45,9 +55,7 @@ class StoredTable(Table):  # type: ignore[misc]
         self._prepare_storage()
 
     def _prepare_storage(self) -> None:
-        columns = "".join(
-            f', "{index.name}.pk" TEXT, "{index.name}.sk" TEXT' for index in self.global_indexes
-        )
+        columns = "".join(f', "{index.name}.pk" TEXT, "{index.name}.sk" TEXT' for index in self.global_indexes)
         with self.state.transaction() as database:
             database.execute(
                 f"CREATE TABLE IF NOT EXISTS {self.sql_name} "
@@ -72,12 +80,15 @@ class StoredTable(Table):  # type: ignore[misc]
             f'UPDATE {self.sql_name} SET "{index.name}.pk" = body ->> ?, "{index.name}.sk" = body ->> ? '  # noqa: S608
             "WHERE body ->> ? IS NOT NULL AND (? IS NULL OR body ->> ? IS NOT NULL)",
             (
-                _path(hash_name), _path(range_name or hash_name), _path(hash_name), range_name,
+                _path(hash_name),
+                _path(range_name or hash_name),
+                _path(hash_name),
+                range_name,
                 _path(range_name or hash_name),
             ),
-        )  # fmt: skip
+        )
 
-    # What moto calls -------------------------------------------------------------------------------------------
+    # What moto calls ---------------------------------------------------------------------------------
 
     def set_stream_specification(self, streams: dict[str, Any] | None) -> None:
         super().set_stream_specification(streams)
@@ -127,9 +138,7 @@ class StoredTable(Table):  # type: ignore[misc]
         prefix = ""
         if index_name:
             if consistent_read:
-                raise MockValidationException(
-                    "Consistent reads are not supported on global secondary indexes"
-                )
+                raise MockValidationException("Consistent reads are not supported on global secondary indexes")
             prefix = f"{self.get_index(index_name, error_if_not=True).name}."
             hash_key = hash_key_conditions[0][1] if hash_key_conditions else hash_key
             if range_key_conditions:
@@ -137,9 +146,13 @@ class StoredTable(Table):  # type: ignore[misc]
         if hash_key is None:
             raise MockValidationException("Query condition missed key schema element")
         rows = self._select(
-            prefix, hash_key.value, range_comparison, [o.value for o in range_objs], exclusive_start_key,
+            prefix,
+            hash_key.value,
+            range_comparison,
+            [o.value for o in range_objs],
+            exclusive_start_key,
             scan_index_forward,
-        )  # fmt: skip
+        )
         items, scanned, last = self._page(rows, limit, index_name)
         if filter_expression is not None:
             items = [item for item in items if filter_expression.expr(item)]
@@ -191,7 +204,8 @@ class StoredTable(Table):  # type: ignore[misc]
     def _page(
         self, bodies: Iterator[str], limit: int | None, index_name: str | None
     ) -> tuple[list[Item], int, dict[str, Any] | None]:
-        """Items up to `limit` or 1 MB. As in AWS a page that ends at its limit names a last key, even at the end."""
+        """Items up to `limit` or 1 MB. As in AWS a page that ends at its limit names a last key, even at the
+        end."""
         items: list[Item] = []
         size = 0
         for body in bodies:
@@ -220,7 +234,7 @@ class StoredTable(Table):  # type: ignore[misc]
         """moto copies a table so that it can undo a transaction; here the savepoint around it does that."""
         return self
 
-    # The store -------------------------------------------------------------------------------------------------
+    # The store ---------------------------------------------------------------------------------------
 
     def _item(self, body: str) -> Item:
         item = Item.__new__(Item)
@@ -258,7 +272,8 @@ class StoredTable(Table):  # type: ignore[misc]
                 self._append_record(old, new)
 
     def _index_keys(self, index: Any, item: Item) -> list[str]:
-        """The item's keys in a global index, or none if it is not in it; a wrong type is an error, as in AWS."""
+        """The item's keys in a global index, or none if it is not in it; a wrong type is an error, as in
+        AWS."""
         found: list[str] = []
         hash_name, range_name = _key_names(index)
         for name in (hash_name, range_name or hash_name):
@@ -312,7 +327,8 @@ class StoredTable(Table):  # type: ignore[misc]
 
 
 class _Shard:
-    """Stands where moto appends to a table's stream: every put, update, delete, batch and transaction comes by here."""
+    """Stands where moto appends to a table's stream: every put, update, delete, batch and transaction comes
+    by here."""
 
     id = "shardId-00000000000000000000-00000001"
 
@@ -334,7 +350,8 @@ class _Nowhere:
 
 
 class PlainAttributes(dict[str, Any]):
-    """Attributes of an item without moto's quadratic size check: `StoredTable.store` checks once per write."""
+    """Attributes of an item without moto's quadratic size check: `StoredTable.store` checks once per
+    write."""
 
 
 def item_size(item: Item) -> int:

@@ -1,7 +1,7 @@
 """Who writes where: the main thread to the terminal, everything else (the functions) to a log file.
 
-A Lambda function logs to standard output. Here its handlers run in threads of this process, so that standard output is split by
-thread, once, before anything is imported that remembers `sys.stdout`.
+A Lambda function logs to standard output. Here its handlers run in threads of this process, so that standard
+output is split by thread, once, before anything is imported that remembers `sys.stdout`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The little that every WSGI application in the local city needs: a request's parts as they were sent, and answers."""
+"""The little that every WSGI application in the local city needs: a request's parts as they were sent, and
+answers."""
 
 from __future__ import annotations
 
@@ -15,12 +16,26 @@ StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 REASONS = {
-    200: "OK", 204: "No Content", 206: "Partial Content", 304: "Not Modified", 307: "Temporary Redirect",
-    400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
-    411: "Length Required", 412: "Precondition Failed", 413: "Request Entity Too Large",
-    416: "Requested Range Not Satisfiable", 500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway",
-    503: "Service Unavailable", 504: "Gateway Timeout",
-}  # fmt: skip
+    200: "OK",
+    204: "No Content",
+    206: "Partial Content",
+    304: "Not Modified",
+    307: "Temporary Redirect",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Request Entity Too Large",
+    416: "Requested Range Not Satisfiable",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
 
 
 @dataclass(frozen=True)
@@ -45,23 +60,15 @@ def read_request(environ: Environ) -> Request:
     if "://" in target.split("?", 1)[0]:
         target = "/" + target.split("://", 1)[1].partition("/")[2]
     raw_path, _, query = target.partition("?")
-    headers = {
-        name[5:].replace("_", "-").lower(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    }
+    headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
     for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if environ.get(name):
             headers[name.replace("_", "-").lower()] = environ[name]
     length = int(environ.get("CONTENT_LENGTH") or 0)
-    return Request(
-        environ["REQUEST_METHOD"], raw_path or "/", query, headers, environ["wsgi.input"], length, environ
-    )
+    return Request(environ["REQUEST_METHOD"], raw_path or "/", query, headers, environ["wsgi.input"], length, environ)
 
 
-def respond(
-    start_response: StartResponse, status: int, headers: Iterable[tuple[str, str]], body: bytes = b""
-) -> list[bytes]:
+def respond(start_response: StartResponse, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> list[bytes]:
     """Answer with a body in memory; Content-Length is added."""
     sent = [(name, value) for name, value in headers if name.lower() != "content-length"]
     if status not in (204, 304):

@@ -229,4 +229,5 @@ def _log_to(directory: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
+    logging.getLogger("moto").setLevel(logging.ERROR)  # warns at every start of what docs/local-city.md lists
     terminal.send_functions_to((directory / "functions.log").open("a", buffering=1, encoding="utf-8"))

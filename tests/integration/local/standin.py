@@ -69,7 +69,7 @@ def presign(name: str) -> dict[str, str]:
 
 @app.route("/crash", authorizer=iam)
 def crash() -> Response:
-    os.environ["missing"]
+    os.environ["MISSING"]
     return Response("")
 
 

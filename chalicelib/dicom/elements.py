@@ -11,6 +11,7 @@ from chalicelib.domain.rejections import Rejected
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+SEQUENCE_END_BYTES = {True: b"\xfe\xff\xdd\xe0\0\0\0\0", False: b"\xff\xfe\xe0\xdd\0\0\0\0"}
 
 Path = tuple[int, ...]
 """Where an element is: tag, item number, tag, item number, …, tag. Items count from 0."""

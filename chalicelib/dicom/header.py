@@ -15,6 +15,7 @@ from chalicelib.dicom import identity
 from chalicelib.dicom.elements import (
     ITEM,
     SEQUENCE_END,
+    SEQUENCE_END_BYTES,
     Element,
     Encoding,
     LeftOut,
@@ -176,9 +177,14 @@ def _check_tail(source: Source, position: int, encoding: Encoding, limits: Limit
 def _check_fragments(
     raw: RangeSource, size: int, element: Element, encoding: Encoding, limits: Limits
 ) -> None:
-    """That fragments end inside the object, as far as their heads came with the header (PS3.5 A.4)."""
+    """That the fragments end inside the object (PS3.5 A.4), without reading pixels.
+
+    Those whose heads came with the header, or would come with one range more, are walked. Of more than
+    those, only the object's end is read, which must hold the delimiter. One fragment that ends where it
+    should costs nothing.
+    """
     position = element.value
-    while raw.held(position) >= 8:
+    while raw.held(position) >= 8 or position + 8 < size <= position + limits.first_range:
         tag, length = item_head(raw, position, encoding)
         position += 8
         if tag == SEQUENCE_END:
@@ -188,4 +194,10 @@ def _check_fragments(
         position += length
     if position + 8 > size:
         raise Rejected("truncated", f"the fragments need {position + 8} bytes, the object has {size}")
+    if position + 8 == size:
+        return None
+    start = size - limits.first_range
+    delimiter = raw.read(start, limits.first_range).rfind(SEQUENCE_END_BYTES[encoding.little_endian])
+    if delimiter < 0:
+        raise Rejected("truncated", "no delimiter ends the fragments")
     return None

@@ -29,11 +29,7 @@ def element(tag: int, vr: str, value: bytes | str, length: int | None = None, or
         data += b"\0" if vr in ("UI", "OB", "UN") else b" "
     count = len(data) if length is None else length
     head = struct.pack(f"{order}HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
-    return (
-        head
-        + struct.pack(f"{order}HL" if vr in _LONG else f"{order}H", *([0] if vr in _LONG else []), count)
-        + data
-    )
+    return head + struct.pack(f"{order}HL" if vr in _LONG else f"{order}H", *([0] if vr in _LONG else []), count) + data
 
 
 def implicit(tag: int, value: bytes | str) -> bytes:
@@ -61,11 +57,7 @@ def identity(study: str = "1.2.3", sop: str = "1.2.3.4.5", sop_class: str = CT, 
 
 
 def file_meta(syntax: str = EXPLICIT, sop: str = "1.2.3.4.5", sop_class: str = CT) -> bytes:
-    content = (
-        element(0x00020002, "UI", sop_class)
-        + element(0x00020003, "UI", sop)
-        + element(0x00020010, "UI", syntax)
-    )
+    content = element(0x00020002, "UI", sop_class) + element(0x00020003, "UI", sop) + element(0x00020010, "UI", syntax)
     return element(0x00020000, "UL", struct.pack("<L", len(content))) + content
 
 

@@ -75,6 +75,18 @@ MORE_THAN_ONE_RANGE = {
     "RG3_UNCR.dcm": 2,
     "US1_UNCR.dcm": 2,
     "test_files/examples_rgb_color.dcm": 2,
+    # several fragments, of which the last must be there
+    "JPEG-LL.dcm": 2,
+    "MR2_J2KI.dcm": 2,
+    "MR2_J2KR.dcm": 2,
+    "RG1_J2KI.dcm": 2,
+    "RG1_J2KR.dcm": 2,
+    "RG3_J2KI.dcm": 2,
+    "RG3_J2KR.dcm": 2,
+    "US1_J2KR.dcm": 2,
+    "color3d_jpeg_baseline.dcm": 2,
+    "test_files/examples_jpeg2k.dcm": 2,
+    "test_files/examples_ybr_color.dcm": 2,
     # palettes of 200 KB, a waveform of 240 KB, which are stepped over
     "gdcm-US-ALOKA-16.dcm": 3,
     "gdcm-US-ALOKA-16_big.dcm": 3,

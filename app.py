@@ -13,9 +13,9 @@ class Contenitore(Chalice):
     """Chalice, but for requests without an Accept header, which mean `*/*` (RFC 9110 12.5.1) and would be refused."""
 
     def __call__(self, event: dict[str, Any], context: Any) -> Any:
-        headers = event.get("multiValueHeaders")
-        if headers is not None and not any(name.lower() == "accept" for name in headers):
-            event = {**event, "multiValueHeaders": {**headers, "Accept": ["*/*"]}}
+        headers = event.get("headers") or {}
+        if not any(name.lower() == "accept" for name in headers):
+            event = {**event, "headers": {**headers, "Accept": "*/*"}}
         return super().__call__(event, context)
 
 

@@ -1,0 +1,287 @@
+"""The client of the contract: what the forwarder may ask the archive, and what each answer means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError as TransportError
+
+from forwarder import __version__
+from forwarder.errors import ArchiveError, ConfigError, Failure, SpoolError
+from forwarder.signing import Signer
+
+BATCH = 500  # the contract's limit of instances in one call
+BLOCK = 256 * 1024
+SETTLED = frozenset({"indexed", "rejected", "conflict", "echo"})
+"""States in which an instance waits for nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the forwarder has: bytes by their SHA-256 (hex) and size, and what the archive may like to know of them."""
+
+    sha256: str
+    size: int
+    study_instance_uid: str | None = None
+    original_sha256: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {"sha256": self.sha256, "size": self.size}
+        if self.study_instance_uid:
+            entry["study_instance_uid"] = self.study_instance_uid
+        if self.original_sha256:
+            entry["original_sha256"] = self.original_sha256
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A presigned PUT: one use, exactly these headers, until `expires_at`."""
+
+    url: str
+    headers: Mapping[str, str]
+    expires_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an instance stands in the archive (the table of states in the contract)."""
+
+    sha256: str
+    state: str
+    upload: Upload | None = None
+    reason: str | None = None
+    study_instance_uid: str | None = None
+    sop_instance_uid: str | None = None
+
+
+@dataclass(slots=True)
+class Calls:
+    """How many requests were made: what a hospital's line and a city's bill are made of."""
+
+    uploads: int = 0
+    status: int = 0
+    put: int = 0
+    bytes_put: int = 0
+
+
+def new_http(
+    *, ca_file: str | None = None, proxy: str | None = None, connections: int = 16, timeout: float = 60.0
+) -> urllib3.PoolManager:
+    """A pool of kept-alive connections. Retries are none of its business: `forwarder.retry` decides."""
+    options: dict[str, Any] = {
+        "num_pools": 8,
+        "maxsize": connections,
+        "retries": False,
+        "timeout": urllib3.Timeout(connect=10.0, read=timeout),
+        "blocksize": BLOCK,
+    }
+    if ca_file:
+        options["ca_certs"] = ca_file
+    if proxy:
+        return urllib3.ProxyManager(proxy, **options)
+    return urllib3.PoolManager(**options)
+
+
+@dataclass
+class Archive:
+    """One hospital's view of the archive at `api` (its base URL, stage path included)."""
+
+    api: str
+    signer: Signer
+    http: urllib3.PoolManager = field(default_factory=new_http)
+    calls: Calls = field(default_factory=Calls)
+    skew: float | None = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.api)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"“{self.api}” is not the address of an archive: it should begin with https://")
+        self.api = self.api.rstrip("/")
+
+    def ask(self, offers: Sequence[Offer]) -> list[Standing]:
+        """`POST /uploads` for 1–500 offers, in the order given. Raises ArchiveError."""
+        self.calls.uploads += 1
+        return self._instances("/uploads", {"instances": [offer.as_json() for offer in offers]}, len(offers))
+
+    def status(self, sha256s: Sequence[str]) -> list[Standing]:
+        """`POST /uploads/status` for 1–500 digests, in the order given. Raises ArchiveError."""
+        self.calls.status += 1
+        return self._instances("/uploads/status", {"sha256": list(sha256s)}, len(sha256s))
+
+    def health(self) -> None:
+        """`GET /health`, which needs no credentials; learns the archive's time. Raises ArchiveError."""
+        response = self._send("GET", f"{self.api}/health", None, {})
+        if response.status != 200:
+            raise failed(response, "GET /health")
+
+    def put(
+        self, upload: Upload, body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None
+    ) -> None:
+        """PUT `size` bytes from `body`. 412 means that the archive already has them, which is success.
+
+        `on_bytes` hears of each block as it leaves (and may sleep, to hold the line to a limit). Raises ArchiveError.
+        """
+        self.calls.put += 1
+        headers = {**upload.headers, "Content-Length": str(size)}
+        response = self._send("PUT", upload.url, _blocks(body, size, on_bytes), headers)
+        if response.status in (200, 201, 204):
+            self.calls.bytes_put += size
+        elif response.status != 412:
+            raise failed(response, "PUT of an instance")
+
+    def _instances(self, path: str, body: Mapping[str, Any], expected: int) -> list[Standing]:
+        answer = self._post(path, body).get("instances")
+        if not isinstance(answer, list) or len(answer) != expected:
+            raise ArchiveError(
+                f"The archive's answer to POST {path} is not what the contract says.", Failure.PROTOCOL
+            )
+        try:
+            return [_standing(entry) for entry in answer]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ArchiveError(
+                f"The archive's answer to POST {path} lacks {error}.", Failure.PROTOCOL
+            ) from error
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        payload = json.dumps(body, separators=(",", ":")).encode()
+        url = self.api + path
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        for again in (True, False):
+            signed = self.signer.sign("POST", url, payload, headers)
+            response = self._send("POST", url, payload, signed)
+            if response.status == 200:
+                return _json_object(response)
+            failure = failed(response, f"POST {path}")
+            # A wrong clock and stale credentials are put right on the spot, once.
+            if again and failure.failure is Failure.SKEW and self.signer.clock.offset:
+                continue
+            if again and failure.failure is Failure.CREDENTIALS:
+                self.signer.reload()
+                continue
+            raise failure
+        raise AssertionError("unreachable")
+
+    def _send(
+        self, method: str, url: str, body: bytes | Iterator[bytes] | None, headers: Mapping[str, str]
+    ) -> urllib3.BaseHTTPResponse:
+        agent = {"User-Agent": f"contenitore-forwarder/{__version__}"}
+        try:
+            response = self.http.request(method, url, body=body, headers={**agent, **headers}, redirect=False)
+        except TransportError as error:
+            raise ArchiveError(_transport_message(url, error), Failure.NETWORK) from error
+        except OSError as error:
+            raise ArchiveError(
+                f"The line to {urlsplit(url).hostname} broke: {error}", Failure.NETWORK
+            ) from error
+        skew = self.signer.clock.learn(response.headers.get("Date"))
+        self.skew = skew if skew is not None else self.skew
+        return response
+
+
+def _blocks(body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None) -> Iterator[bytes]:
+    """Exactly `size` bytes of `body`. SpoolError if there are fewer, or if the disk fails: not the line's fault."""
+    left = size
+    while left:
+        try:
+            block = body.read(min(BLOCK, left))
+        except OSError as error:
+            raise SpoolError(f"The file cannot be read: {error.strerror or error}") from error
+        if not block:
+            raise SpoolError("The file became shorter while it was sent.")
+        left -= len(block)
+        yield block
+        if on_bytes:
+            on_bytes(len(block))
+
+
+def _transport_message(url: str, error: TransportError) -> str:
+    host = urlsplit(url).netloc
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"The certificate of {host} is not trusted here; a private CA is named by “ca_file”."
+    if "NameResolution" in type(error).__name__ or "Failed to resolve" in text:
+        return f"The name {urlsplit(url).hostname} cannot be resolved."
+    if "refused" in text:
+        return f"Nothing answers at {host}: the connection was refused."
+    if "timed out" in text or "Timeout" in type(error).__name__:
+        return f"{host} did not answer in time."
+    return f"The line to {host} broke ({type(error).__name__})."
+
+
+def _json_object(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    try:
+        value = json.loads(response.data)
+    except ValueError as error:
+        raise ArchiveError("The archive's answer is not JSON.", Failure.PROTOCOL) from error
+    if not isinstance(value, dict):
+        raise ArchiveError("The archive's answer is not a JSON object.", Failure.PROTOCOL)
+    return value
+
+
+def _standing(entry: Mapping[str, Any]) -> Standing:
+    upload = entry.get("upload")
+    return Standing(
+        sha256=str(entry["sha256"]),
+        state=str(entry["state"]),
+        upload=Upload(upload["url"], upload["headers"], str(upload.get("expires_at", "")))
+        if upload
+        else None,
+        reason=entry.get("reason"),
+        study_instance_uid=entry.get("study_instance_uid"),
+        sop_instance_uid=entry.get("sop_instance_uid"),
+    )
+
+
+def failed(response: urllib3.BaseHTTPResponse, what: str) -> ArchiveError:
+    """The error that an unhappy answer stands for: which kind, and a sentence about it."""
+    text = response.data[:4096].decode("utf-8", "replace")
+    failure = classify(response.status, text)
+    said = _their_words(text)
+    message = f"{what} was answered with {response.status}" + (f": {said}" if said else ".")
+    return ArchiveError(message, failure, _retry_after(response.headers.get("Retry-After")))
+
+
+def classify(status: int, body: str) -> Failure:
+    """The kind of failure of an answer, by status and by the words that API Gateway and S3 use."""
+    if status in (429, 503) or "SlowDown" in body:
+        return Failure.THROTTLED
+    if status >= 500:
+        return Failure.SERVER
+    if status in (400, 403) and (
+        "ExpiredToken" in body or "security token included in the request is" in body
+    ):
+        return Failure.CREDENTIALS
+    if status == 403 and (
+        "Signature expired" in body or "not yet current" in body or "RequestTimeTooSkewed" in body
+    ):
+        return Failure.SKEW
+    if status == 403 and "Request has expired" in body:
+        return Failure.EXPIRED_URL
+    if status == 403 and "<Code>" not in body:
+        return Failure.REFUSED
+    if status == 409:
+        return Failure.BUSY
+    if 400 <= status < 500:
+        return Failure.INSTANCE
+    return Failure.PROTOCOL
+
+
+def _their_words(text: str) -> str:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        start, end = text.find("<Message>"), text.find("</Message>")
+        return text[start + 9 : end] if 0 <= start < end else ""
+    if not isinstance(body, dict):
+        return ""
+    return str(body.get("detail") or body.get("title") or body.get("message") or "")
+
+
+def _retry_after(value: str | None) -> float | None:
+    return float(value) if value and value.isdigit() else None

@@ -1,0 +1,83 @@
+"""What `send` shows: a progress bar on a terminal, a few plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TransferSpeedColumn as Speed
+
+from forwarder import send as sending
+
+ADVICE = {
+    "not-dicom": "not a DICOM file",
+    "empty-file": "the file is empty",
+    "ambiguous-identifier": "an identifying attribute stands twice or has two values",
+    "invalid-uid": "a UID with characters other than digits and dots, or longer than 64",
+    "meta-mismatch": "file meta and data set name different instances",
+    "truncated": "the file is cut short",
+    "too-deep": "sequences nested too deep",
+    "too-large-header": "the header is too large",
+    "deflate-too-large": "the deflated data set is too large when inflated",
+    "executable-preamble": "the preamble looks like a program",
+}
+
+
+def explain(reason: str | None) -> str:
+    """A reason's slug with what it means, for people."""
+    if not reason:
+        return ""
+    meaning = ADVICE.get(reason)
+    return f"{reason} ({meaning})" if meaning else reason
+
+
+@contextmanager
+def shown(console: Console) -> Iterator[Callable[[sending.Progress], None]]:
+    """A callback for `send`, drawing on `console` while the block runs."""
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        Speed(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Reading", total=None, note="")
+        yield lambda now: _draw(bar, task, now)
+
+
+def _draw(bar: Progress, task: TaskID, now: sending.Progress) -> None:
+    doing = "Reading" if now.hashed < now.files and not now.bytes_sent else "Sending"
+    if (
+        now.hashed == now.files
+        and now.sent + (now.settled - now.sent) >= now.files
+        and now.settled < now.files
+    ):
+        doing = "Waiting for the archive"
+    note = escape(now.waiting_for) or f"{now.settled} of {now.files} done"
+    bar.update(task, description=doing, total=max(now.bytes_total, 1), completed=now.bytes_sent, note=note)
+
+
+def print_summary(console: Console, summary: sending.Summary, limit: int = 50) -> None:
+    """One line of counts, and one line for each file that did not get in (the first `limit` files)."""
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(summary.counts.items())) or "no files"
+    rate = summary.bytes_sent / max(summary.seconds, 0.001) / 1e6
+    console.print(
+        f"{counts}; {summary.bytes_sent / 1e6:.1f} MB sent in {summary.seconds:.1f} s ({rate:.1f} MB/s)",
+        highlight=False,
+    )
+    troubled = [outcome for outcome in summary.outcomes if outcome.state not in ("indexed", "echo")]
+    if not troubled:
+        return
+    for outcome in troubled[:limit]:
+        line = f"  {outcome.state}: {outcome.path}: {explain(outcome.reason)}"
+        console.print(escape(line), soft_wrap=True, highlight=False)
+    if len(troubled) > limit:
+        console.print(f"… and {len(troubled) - limit} more")

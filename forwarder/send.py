@@ -1,0 +1,290 @@
+"""`send`: files and folders to the archive, once, and what became of each."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+from forwarder.archive import BATCH, SETTLED, Offer, Standing, Upload
+from forwarder.errors import ArchiveError, Failure, SpoolError
+from forwarder.files import Known, know, walk
+from forwarder.retry import PLANS, Blame, pause
+
+PARALLEL = 8
+ATTEMPTS = 6
+ATTEMPTS_BEFORE_FIRST_ANSWER = 3  # a mistyped address should not take long to show
+T = TypeVar("T")
+
+PATIENCE = 600.0  # seconds without any instance settling, before `send` gives up waiting
+
+
+class Client(Protocol):
+    """What `send` needs of an archive; `forwarder.archive.Archive` is the real one."""
+
+    def ask(self, offers: Sequence[Offer]) -> list[Standing]: ...
+    def status(self, sha256s: Sequence[str]) -> list[Standing]: ...
+    def put(
+        self, upload: Upload, body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file. `state` is one of the contract's, or `unreadable` or `failed` (see `reason`)."""
+
+    path: Path
+    sha256: str | None
+    state: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A moment of the way: counts are of files, sizes in bytes."""
+
+    files: int = 0
+    hashed: int = 0
+    sent: int = 0
+    settled: int = 0
+    bytes_total: int = 0
+    bytes_sent: int = 0
+    waiting_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The end of a `send`."""
+
+    outcomes: tuple[Outcome, ...]
+    bytes_sent: int
+    seconds: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(outcome.state for outcome in self.outcomes))
+
+    @property
+    def exit_code(self) -> int:
+        """0 all are in the archive, 1 some were rejected or are in conflict, 2 some could not be sent."""
+        states = {outcome.state for outcome in self.outcomes}
+        if states - SETTLED:
+            return 2
+        return 1 if states & {"rejected", "conflict"} else 0
+
+
+@dataclass
+class _Run:
+    """One `send` under way."""
+
+    client: Client
+    on_progress: Callable[[Progress], None]
+    parallel: int
+    files: int = 0
+    hashed: int = 0
+    bytes_total: int = 0
+    bytes_sent: int = 0
+    known: dict[str, list[Known]] = field(
+        default_factory=dict
+    )  # by digest: two files may have the same content
+    verdicts: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    unreadable: list[Outcome] = field(default_factory=list)
+    stored: set[str] = field(default_factory=set)
+    waiting_for: str = ""
+    reached: bool = False
+
+    def report(self) -> None:
+        self.on_progress(
+            Progress(
+                files=self.files,
+                hashed=self.hashed,
+                sent=sum(len(self.known[sha256]) for sha256 in self.stored | self.verdicts.keys()),
+                settled=sum(len(self.known[sha256]) for sha256 in self.verdicts) + len(self.unreadable),
+                bytes_total=self.bytes_total,
+                bytes_sent=self.bytes_sent,
+                waiting_for=self.waiting_for,
+            )
+        )
+
+    def settle(self, standing: Standing) -> None:
+        if standing.state in SETTLED:
+            self.verdicts[standing.sha256] = (standing.state, standing.reason)
+            self.stored.discard(standing.sha256)
+        elif standing.state == "stored":
+            self.stored.add(standing.sha256)
+
+    def moved(self, count: int) -> None:
+        self.bytes_sent += count
+
+
+def send(
+    paths: Iterable[Path],
+    client: Client,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    *,
+    parallel: int = PARALLEL,
+    patience: float = PATIENCE,
+) -> Summary:
+    """Bring the files at `paths` into the archive and wait until each has its verdict.
+
+    Hashes, asks in batches of 500, PUTs what is absent in parallel, then polls. Safe to repeat: what the archive already
+    has is not sent again. Raises ConfigError for a path that does not exist and ArchiveError when the archive cannot be
+    used at all; what concerns one file alone is in the summary.
+    """
+    began = time.monotonic()
+    files = list(dict.fromkeys(walk(paths)))
+    run = _Run(client, on_progress, parallel, files=len(files))
+    run.report()
+    with ThreadPoolExecutor(parallel, thread_name_prefix="send") as pool:
+        for batch in _batches(_hashed(run, files, pool), BATCH):
+            _send_batch(run, batch, pool)
+    _wait_for_verdicts(run, patience)
+    outcomes = [
+        Outcome(known.path, sha256, *run.verdicts.get(sha256, ("stored", "not indexed in time")))
+        for sha256, same in run.known.items()
+        for known in same
+    ]
+    order = {path: number for number, path in enumerate(files)}
+    outcomes = sorted([*outcomes, *run.unreadable], key=lambda outcome: order[outcome.path])
+    return Summary(tuple(outcomes), run.bytes_sent, time.monotonic() - began)
+
+
+def _hashed(run: _Run, files: Sequence[Path], pool: ThreadPoolExecutor) -> Iterator[Known]:
+    """Each distinct content once, hashed a few files ahead of the sending."""
+    for some in _batches(iter(files), BATCH):
+        futures = [(path, pool.submit(know, path)) for path in some]
+        for path, future in futures:
+            try:
+                known = future.result()
+            except SpoolError as error:
+                run.unreadable.append(Outcome(path, None, "unreadable", str(error)))
+                continue
+            finally:
+                run.hashed += 1
+            if known.size == 0:
+                run.unreadable.append(Outcome(path, known.sha256, "rejected", "empty-file"))
+                continue
+            same = run.known.setdefault(known.sha256, [])
+            same.append(known)
+            run.report()
+            if len(same) == 1:
+                run.bytes_total += known.size
+                yield known
+
+
+def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _send_batch(run: _Run, batch: Sequence[Known], pool: ThreadPoolExecutor) -> None:
+    """Ask, PUT what is absent, and ask again about what an expired URL or a broken line left behind."""
+    missing = {known.sha256: known for known in batch}
+    for attempt in range(1, ATTEMPTS + 1):
+        offers = [Offer(known.sha256, known.size, known.study_instance_uid) for known in missing.values()]
+        standings = _ask(run, offers)
+        for standing in standings:
+            run.settle(standing)
+            if standing.upload is None:
+                run.bytes_total -= missing.pop(standing.sha256).size
+        errors: dict[str, ArchiveError | SpoolError] = {}
+        futures: dict[Future[None], str] = {
+            pool.submit(_put, run, missing[standing.sha256], standing.upload): standing.sha256
+            for standing in standings
+            if standing.upload is not None
+        }
+        for future in as_completed(futures):
+            sha256 = futures[future]
+            error = future.exception()
+            if error is None:
+                run.stored.add(sha256)
+                missing.pop(sha256)
+            elif isinstance(error, ArchiveError | SpoolError):
+                errors[sha256] = error
+            else:
+                raise error
+            run.report()
+        if not missing:
+            return
+        for sha256, error in errors.items():
+            if attempt == ATTEMPTS or not _worth_repeating(error):
+                run.verdicts[sha256] = ("failed", str(error))
+                missing.pop(sha256)
+        if not missing:
+            return
+        again = [error for error in errors.values() if isinstance(error, ArchiveError)]
+        _sleep(max(pause(error.failure, attempt, error.retry_after) for error in again), run, str(again[0]))
+
+
+def _worth_repeating(error: ArchiveError | SpoolError) -> bool:
+    return isinstance(error, ArchiveError) and error.failure is not Failure.INSTANCE
+
+
+def _put(run: _Run, known: Known, upload: Upload) -> None:
+    try:
+        with known.path.open("rb") as file:
+            run.client.put(upload, file, known.size, run.moved)
+    except OSError as error:
+        raise SpoolError(f"“{known.path.name}” cannot be read: {error.strerror or error}") from error
+
+
+def _patiently(call: Callable[[], list[Standing]], run: _Run) -> list[Standing]:
+    """Call; after a failure of the line that no person must mend, call again, a few times."""
+    attempt = 1
+    while True:
+        try:
+            answer = call()
+            run.reached = True
+            return answer
+        except ArchiveError as error:
+            plan = PLANS[error.failure]
+            if (
+                attempt == (ATTEMPTS if run.reached else ATTEMPTS_BEFORE_FIRST_ANSWER)
+                or plan.needs_person
+                or plan.blame is Blame.INSTANCE
+            ):
+                raise
+            _sleep(pause(error.failure, attempt, error.retry_after), run, str(error))
+            attempt += 1
+
+
+def _sleep(seconds: float, run: _Run, because: str) -> None:
+    run.waiting_for = because
+    run.report()
+    time.sleep(seconds)
+    run.waiting_for = ""
+
+
+def _ask(run: _Run, offers: list[Offer]) -> list[Standing]:
+    return _patiently(lambda: run.client.ask(offers), run)
+
+
+def _ask_status(run: _Run, sha256s: list[str]) -> list[Standing]:
+    return _patiently(lambda: run.client.status(sha256s), run)
+
+
+def _wait_for_verdicts(run: _Run, patience: float) -> None:
+    """Poll what is stored, with a growing pause, until nothing is pending or nothing has moved for `patience` seconds."""
+    wait, deadline = 0.25, time.monotonic() + patience
+    run.report()
+    while run.stored and time.monotonic() < deadline:
+        time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, no secret
+        before = len(run.stored)
+        for batch in _batches(iter(sorted(run.stored)), BATCH):
+            for standing in _ask_status(run, batch):
+                run.settle(standing)
+        run.report()
+        moved = len(run.stored) < before
+        wait = min(wait * (1.2 if moved else 1.6), 8.0)
+        deadline = time.monotonic() + patience if moved else deadline

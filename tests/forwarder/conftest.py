@@ -1,0 +1,35 @@
+"""Fixtures of the forwarder's tests: a fake archive on a real socket, credentials, invented patients."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode: siblings are imported by name
+
+from fakes import ACCESS_KEY, SECRET_KEY, FakeArchive, running_archive
+
+
+@pytest.fixture
+def archive() -> Iterator[FakeArchive]:
+    with running_archive() as fake:
+        yield fake
+
+
+@pytest.fixture
+def credentials(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """AWS files with one profile, `san-matteo`, and nothing else of the surroundings."""
+    folder = tmp_path_factory.mktemp("aws")
+    (folder / "credentials").write_text(
+        f"[san-matteo]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
+    )
+    (folder / "config").write_text("[profile san-matteo]\nregion = eu-south-1\n")
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return folder

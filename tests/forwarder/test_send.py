@@ -1,0 +1,239 @@
+"""`python -m forwarder send`: through the command line, against an archive over a real socket."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from fakes import FakeArchive, Reply
+from images import write_ct
+
+from forwarder.__main__ import main
+from forwarder.archive import Archive
+from forwarder.send import Progress, send
+from forwarder.signing import Signer
+
+pytestmark = pytest.mark.usefixtures("credentials")
+
+
+def client(archive: FakeArchive) -> Archive:
+    return Archive(archive.url, Signer("san-matteo"))
+
+
+def command(archive: FakeArchive, *paths: Path) -> int:
+    return main(["send", "--profile", "san-matteo", "--api", archive.url, *map(str, paths)])
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_folder_arrives_bit_for_bit_and_the_command_says_so(archive, tmp_path, capsys):
+    files = write_ct(tmp_path, 5)
+    assert command(archive, tmp_path) == 0
+    assert {digest(path): path.read_bytes() for path in files} == archive.objects
+    assert "5 indexed" in capsys.readouterr().out
+
+
+def test_sending_again_sends_no_byte(archive, tmp_path):
+    write_ct(tmp_path, 3)
+    assert command(archive, tmp_path) == 0
+    assert command(archive, tmp_path) == 0
+    assert archive.calls["PUT /objects"] == 3
+
+
+def test_five_hundred_instances_cost_one_question_and_few_polls(archive, tmp_path):
+    write_ct(tmp_path, 500)
+    archive.indexing_seconds = 1.0
+    summary = send([tmp_path], client(archive))
+    assert summary.counts == {"indexed": 500}
+    assert archive.calls["POST /uploads"] == 1
+    assert archive.calls["PUT /objects"] == 500
+    assert archive.calls["POST /uploads/status"] <= 5
+
+
+def test_the_offer_names_the_study_that_the_header_names(archive, tmp_path):
+    (path,) = write_ct(tmp_path, 1, study="1.2.3.4")
+    send([path], client(archive))
+    assert archive.offers[digest(path)]["study_instance_uid"] == "1.2.3.4"
+
+
+def test_rejected_files_are_named_with_their_reason_while_the_others_arrive(archive, tmp_path, capsys):
+    good = write_ct(tmp_path, 2)
+    bad = tmp_path / "note.dcm"
+    bad.write_bytes(b"not an image")
+    archive.verdict = lambda sha256, body: (
+        ("rejected", "not-dicom") if sha256 == digest(bad) else ("indexed", None)
+    )
+    assert command(archive, tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "note.dcm" in out and "not-dicom" in out
+    assert all(digest(path) in archive.objects for path in good)
+
+
+def test_conflict_is_code_1_and_echo_is_code_0(archive, tmp_path):
+    one, two = write_ct(tmp_path, 2)
+    archive.verdict = lambda sha256, body: ("conflict" if sha256 == digest(one) else "echo", None)
+    assert command(archive, one) == 1
+    assert command(archive, two) == 0
+
+
+def test_two_files_with_the_same_content_are_one_upload_and_two_results(archive, tmp_path):
+    (path,) = write_ct(tmp_path, 1)
+    (tmp_path / "copy.dcm").write_bytes(path.read_bytes())
+    summary = send([tmp_path], client(archive))
+    assert archive.calls["PUT /objects"] == 1
+    assert summary.counts == {"indexed": 2}
+
+
+def test_hidden_files_and_dicomdir_of_a_folder_stay_at_home(archive, tmp_path):
+    write_ct(tmp_path, 1)
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "DICOMDIR").write_bytes(b"x")
+    assert send([tmp_path], client(archive)).counts == {"indexed": 1}
+
+
+def test_an_empty_file_is_rejected_here(archive, tmp_path):
+    (tmp_path / "empty.dcm").touch()
+    summary = send([tmp_path], client(archive))
+    assert [(o.state, o.reason) for o in summary.outcomes] == [("rejected", "empty-file")]
+    assert not archive.calls
+
+
+def test_an_answer_lost_after_the_commit_ends_in_one_object(archive, tmp_path):
+    """The PUT was carried out, the sender hears a broken line, sends again and hears 412."""
+    write_ct(tmp_path, 3)
+    cut = iter([True, True])
+    archive.after = lambda method, path, body: (
+        Reply(cut=True) if method == "PUT" and next(cut, False) else None
+    )
+    assert send([tmp_path], client(archive)).counts == {"indexed": 3}
+    assert len(archive.order) == 3
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(503, "<Error><Code>SlowDown</Code></Error>"),
+        Reply(500),
+        Reply(429, headers={"Retry-After": "0"}),
+        Reply(409, "<Error><Code>ConditionalRequestConflict</Code></Error>"),
+        Reply(cut=True),
+    ],
+    ids=lambda reply: "cut" if reply.cut else str(reply.status),
+)
+def test_a_passing_failure_of_the_line_is_overcome(archive, tmp_path, reply):
+    write_ct(tmp_path, 4)
+    seen: set[str] = set()
+
+    def first_time(method: str, path: str, body: bytes) -> Reply | None:
+        kind = f"{method} {path.split('/')[1]}"
+        if kind in seen or (reply.status == 409 and method != "PUT"):
+            return None
+        seen.add(kind)
+        return reply
+
+    archive.before = first_time
+    assert send([tmp_path], client(archive)).counts == {"indexed": 4}
+
+
+def test_an_expired_address_is_asked_for_again(archive, tmp_path):
+    write_ct(tmp_path, 1)
+    archive.url_seconds = -1
+
+    def renew(method: str, path: str, body: bytes) -> None:
+        if method == "PUT":
+            archive.url_seconds = 300
+
+    archive.before = renew
+    assert send([tmp_path], client(archive)).counts == {"indexed": 1}
+    assert archive.calls["POST /uploads"] == 2
+
+
+@pytest.mark.parametrize("ahead", [1200, -1200])
+def test_a_clock_twenty_minutes_off_is_corrected_from_the_answer(archive, tmp_path, ahead):
+    write_ct(tmp_path, 1)
+    archive.clock_ahead = ahead
+    assert send([tmp_path], client(archive)).counts == {"indexed": 1}
+
+
+def test_renewed_credentials_in_the_file_are_picked_up(archive, tmp_path, credentials):
+    write_ct(tmp_path, 1)
+    good = (credentials / "credentials").read_text()
+    (credentials / "credentials").write_text(good.replace("AKIDEXAMPLE", "OLD"))
+    signer = Signer("san-matteo")
+    (credentials / "credentials").write_text(good)
+
+    def expired(method: str, path: str, body: bytes) -> Reply | None:
+        first = archive.calls["POST /uploads"] == 1
+        return (
+            Reply(403, '{"message": "The security token included in the request is expired"}')
+            if first
+            else None
+        )
+
+    archive.before = expired
+    assert send([tmp_path], Archive(archive.url, signer)).counts == {"indexed": 1}
+
+
+def test_one_poison_instance_fails_alone(archive, tmp_path):
+    files = write_ct(tmp_path, 5)
+    poison = digest(files[2])
+    archive.before = lambda method, path, body: (
+        Reply(400, "<Error><Code>BadDigest</Code></Error>")
+        if method == "PUT" and hashlib.sha256(body).hexdigest() == poison
+        else None
+    )
+    summary = send([tmp_path], client(archive))
+    assert summary.counts == {"indexed": 4, "failed": 1}
+    assert summary.exit_code == 2
+
+
+def test_progress_ends_with_everything_done(archive, tmp_path):
+    write_ct(tmp_path, 3)
+    seen: list[Progress] = []
+    send([tmp_path], client(archive), seen.append)
+    last = seen[-1]
+    assert (last.files, last.hashed, last.sent, last.settled) == (3, 3, 3, 3)
+    assert last.bytes_sent == last.bytes_total > 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_named_and_the_others_arrive(archive, tmp_path):
+    files = write_ct(tmp_path, 2)
+    files[0].chmod(0)
+    summary = send([tmp_path], client(archive))
+    assert summary.counts == {"indexed": 1, "unreadable": 1}
+
+
+class TestWhatTheUserReads:
+    def says(self, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str) -> None:
+        assert main(["send", *arguments]) == 2
+        captured = capsys.readouterr()
+        assert text in captured.err and "Traceback" not in captured.err
+
+    def test_no_such_file(self, capsys, archive, tmp_path):
+        paths = ["--profile", "san-matteo", "--api", archive.url, str(tmp_path / "nowhere")]
+        self.says(capsys, paths, "There is no file or folder")
+
+    def test_no_such_profile(self, capsys, archive, tmp_path):
+        self.says(capsys, ["--profile", "x", "--api", archive.url, str(tmp_path)], "profile (x)")
+
+    def test_no_credentials_at_all(self, capsys, archive, tmp_path):
+        write_ct(tmp_path, 1)
+        self.says(capsys, ["--api", archive.url, str(tmp_path)], "No AWS credentials were found")
+
+    def test_no_address(self, capsys, tmp_path):
+        self.says(capsys, [str(tmp_path)], "--api")
+
+    def test_nobody_answers(self, capsys, tmp_path):
+        write_ct(tmp_path, 1)
+        arguments = ["--profile", "san-matteo", "--api", "http://127.0.0.1:9", str(tmp_path)]
+        self.says(capsys, arguments, "connection was refused")
+
+    def test_an_unknown_institution(self, capsys, archive, tmp_path):
+        write_ct(tmp_path, 1)
+        archive.before = lambda *_: Reply(403, '{"type": "…:unknown-institution", "detail": "No such role."}')
+        self.says(capsys, ["--profile", "san-matteo", "--api", archive.url, str(tmp_path)], "No such role.")

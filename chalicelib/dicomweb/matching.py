@@ -93,9 +93,7 @@ class Unparsable(ValueError):
     """
 
 
-def parse_match(
-    vr: str, text: str, *, fuzzy: bool = False, empty_values: bool = False, every: bool = False
-) -> Match:
+def parse_match(vr: str, text: str, *, fuzzy: bool = False, empty_values: bool = False, every: bool = False) -> Match:
     """The kind of matching that a key's value asks for.
 
     `vr`: of the attribute. `text`: the decoded value. `fuzzy`, `empty_values`, `every`: the parameters

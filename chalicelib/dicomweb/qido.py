@@ -183,9 +183,7 @@ def _unsigned(name: str, value: str | None, default: int) -> int:
     return int(value)
 
 
-def _match_parameters(
-    params: Iterable[tuple[str, str]], warnings: list[str]
-) -> Iterable[tuple[str, tuple[str, ...], str]]:
+def _match_parameters(params: Iterable[tuple[str, str]], warnings: list[str]) -> Iterable[tuple[str, tuple[str, ...], str]]:
     """The parameters that name attributes, as (name, path of tags, value)."""
     known = {*_FLAGS, "limit", "offset", "includefield"} | OTHER_PARAMETERS
     for name, value in params:
@@ -234,9 +232,7 @@ def _joined(name: str, before: Key, match: Match, text: str) -> tuple[Match, str
 
 def _included(params: Iterable[tuple[str, str]], warnings: list[str]) -> tuple[set[tuple[str, ...]], bool]:
     """The paths of includefield, repeated or as a list, and whether it was `all` (8.3.4.3)."""
-    names = [
-        n.strip() for key, value in params if key == "includefield" for n in value.split(",") if n.strip()
-    ]
+    names = [n.strip() for key, value in params if key == "includefield" for n in value.split(",") if n.strip()]
     if len(names) > MAX_INCLUDED:
         raise BadRequest(f"includefield takes at most {MAX_INCLUDED} attributes.", "includefield")
     paths: set[tuple[str, ...]] = set()
@@ -300,8 +296,7 @@ def _match_item(keys: tuple[tuple[tuple[str, ...], Match], ...], item: Attribute
         elif not isinstance(match, Universal):
             inner.setdefault(path[0], []).append((path[1:], match))
     return all(
-        any(isinstance(i, dict) and _match_item(tuple(rest), i) for i in _items(item.get(tag)))
-        for tag, rest in inner.items()
+        any(isinstance(i, dict) and _match_item(tuple(rest), i) for i in _items(item.get(tag))) for tag, rest in inner.items()
     )
 
 

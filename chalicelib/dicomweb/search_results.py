@@ -22,9 +22,7 @@ def levels_returned(query: Query) -> tuple[Level, ...]:
     `/series` adds those of the study, `/instances` those of study and series, `/studies/{}/instances` those
     of the series.
     """
-    first = (
-        0 if query.scope.study_instance_uid is None else 1 if query.scope.series_instance_uid is None else 2
-    )
+    first = 0 if query.scope.study_instance_uid is None else 1 if query.scope.series_instance_uid is None else 2
     return LEVELS[min(first, rank(query.level)) : rank(query.level) + 1]
 
 
@@ -41,9 +39,7 @@ def project(query: Query, attributes: Attributes) -> dict[str, Any]:
     if "study" in levels or query.level == "instance":
         known.setdefault("00080056", _AVAILABILITY)
     for tag, row in ATTRIBUTES.items():
-        level = (
-            row.level if row.level in levels else next((x for x in levels if tag in RETURNED_ALSO[x]), None)
-        )
+        level = row.level if row.level in levels else next((x for x in levels if tag in RETURNED_ALSO[x]), None)
         if level is not None and row.returned != "O":
             _put(result, tag, known.get(tag), required=row.returned in "UR")
     asked = {key.path for key in query.keys} | query.included | {(m.time,) for m in query.moments}
@@ -68,9 +64,7 @@ def _put(result: dict[str, Any], tag: str, element: Element | None, *, required:
         result[tag] = {"vr": ATTRIBUTES[tag].vr}
 
 
-def _put_path(
-    result: dict[str, Any], path: tuple[str, ...], element: Element | None, *, required: bool
-) -> None:
+def _put_path(result: dict[str, Any], path: tuple[str, ...], element: Element | None, *, required: bool) -> None:
     """Adds an attribute that was asked for; of a sequence that was asked for by a path, only what the paths
     name.
     """

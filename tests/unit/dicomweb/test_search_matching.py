@@ -30,9 +30,7 @@ def query(text: str, level: Level = "study", scope: Scope | None = None) -> Quer
 
 def entity(**values: Any) -> Attributes:
     tags = {row.keyword: row for row in ATTRIBUTES.values()}
-    return {
-        tags[k].tag: {"vr": tags[k].vr, "Value": v if isinstance(v, list) else [v]} for k, v in values.items()
-    }
+    return {tags[k].tag: {"vr": tags[k].vr, "Value": v if isinstance(v, list) else [v]} for k, v in values.items()}
 
 
 def found(text: str, level: Level = "study", **values: Any) -> bool:
@@ -195,9 +193,7 @@ NAMES = st.text(alphabet="aAbßØòÒòłſİı ^-'x山", min_size=1, max_size=1
 
 
 @given(NAMES, NAMES, st.sampled_from(["", "*", "^*", "?"]))
-def test_what_matches_literally_matches_fuzzily_and_lies_under_the_prefix(
-    name: str, start: str, wildcard: str
-) -> None:
+def test_what_matches_literally_matches_fuzzily_and_lies_under_the_prefix(name: str, start: str, wildcard: str) -> None:
     assume(person_names.tidy(name))
     value = {"Alphabetic": name}
     text = start + wildcard

@@ -72,9 +72,7 @@ def test_any_other_parameter_given_twice_is_refused(written: str) -> None:
 
 def test_modalities_joined_by_a_comma_mean_one_of_them_and_with_multiplevaluematching_all() -> None:
     assert query("ModalitiesInStudy=CT%2CMR").keys[0].match == Texts(("CT", "MR"))
-    assert query("ModalitiesInStudy=CT%5CMR&multiplevaluematching=true").keys[0].match == Texts(
-        ("CT", "MR"), True
-    )
+    assert query("ModalitiesInStudy=CT%5CMR&multiplevaluematching=true").keys[0].match == Texts(("CT", "MR"), True)
 
 
 def test_a_comma_in_a_text_is_part_of_it() -> None:
@@ -152,9 +150,7 @@ def test_numbers_are_compared_by_value() -> None:
 
 
 def test_names_keep_their_component_groups() -> None:
-    assert query("PatientName=YAMADA^TARO%3D山田^太郎").keys[0].match == Names(
-        (("YAMADA^TARO", "山田^太郎"),), False
-    )
+    assert query("PatientName=YAMADA^TARO%3D山田^太郎").keys[0].match == Names((("YAMADA^TARO", "山田^太郎"),), False)
     assert query("PatientName=Rossi^M*&fuzzymatching=true").keys[0].match == Names((("Rossi^M*",),), True)
 
 
@@ -216,9 +212,7 @@ def test_an_unknown_parameter_is_ignored_with_a_warning() -> None:
 
 
 def test_a_warning_cannot_carry_what_a_parameter_name_smuggles_in() -> None:
-    assert query("x%0d%0aSet-Cookie:a=1").warnings == (
-        "A parameter is not a supported query parameter. It was ignored.",
-    )
+    assert query("x%0d%0aSet-Cookie:a=1").warnings == ("A parameter is not a supported query parameter. It was ignored.",)
 
 
 @pytest.mark.parametrize(
@@ -243,12 +237,7 @@ def test_the_character_set_is_never_a_key() -> None:
 def test_includefields_may_be_repeated_or_listed_or_all() -> None:
     paths = {("00081048",), ("00081049",), ("00081060",)}
     assert query("includefield=00081048,00081049,00081060").included == paths
-    assert (
-        query(
-            "includefield=00081048&includefield=00081049&includefield=NameOfPhysiciansReadingStudy"
-        ).included
-        == paths
-    )
+    assert query("includefield=00081048&includefield=00081049&includefield=NameOfPhysiciansReadingStudy").included == paths
     assert query("includefield=00400275.00400009").included == {("00400275", "00400009")}
     assert query("includefield=all").include_all
     assert query("includefield=").included == frozenset()
@@ -293,16 +282,12 @@ def test_what_ohif_asks_for_its_study_list_and_for_priors() -> None:
         "00080061",
         "00080020",
     }
-    assert query("limit=101&offset=0&StudyInstanceUID=1.2.3%5C1.2.4").keys[0].match == Uids(
-        frozenset({"1.2.3", "1.2.4"})
-    )
+    assert query("limit=101&offset=0&StudyInstanceUID=1.2.3%5C1.2.4").keys[0].match == Uids(frozenset({"1.2.3", "1.2.4"}))
     assert query("00100020=P-77").keys[0].match == Texts(("P-77",))
 
 
 def test_what_weasis_asks_with_the_issuer() -> None:
-    found = query(
-        "00100020=P-77&00100021=2.16.840.1.113883.2.9.4.3.2&includefield=00080020,00080030,00080050,00080061"
-    )
+    found = query("00100020=P-77&00100021=2.16.840.1.113883.2.9.4.3.2&includefield=00080020,00080030,00080050,00080061")
     assert [k.path for k in found.keys] == [("00100020",), ("00100021",)]
 
 
@@ -314,17 +299,13 @@ def test_what_weasis_asks_with_the_issuer() -> None:
         ("-20060707", "-1800", None, "20060707180059999999"),
     ],
 )
-def test_ranges_of_date_and_time_of_the_same_form_are_one(
-    date: str, time: str, first: str, last: str
-) -> None:
+def test_ranges_of_date_and_time_of_the_same_form_are_one(date: str, time: str, first: str, last: str) -> None:
     found = query(f"StudyDate={date}&StudyTime={time}")
     assert [k.path for k in found.keys] == [("00080020",)]
     assert (found.moments[0].range.first, found.moments[0].range.last) == (first, last)
 
 
-@pytest.mark.parametrize(
-    ("date", "time"), [("20060705", "1000-1800"), ("20060705-20060707", "1000"), ("20060705-", "-1800")]
-)
+@pytest.mark.parametrize(("date", "time"), [("20060705", "1000-1800"), ("20060705-20060707", "1000"), ("20060705-", "-1800")])
 def test_ranges_of_other_forms_stay_apart(date: str, time: str) -> None:
     found = query(f"StudyDate={date}&StudyTime={time}")
     assert [k.path for k in found.keys] == [("00080020",), ("00080030",)]
@@ -374,9 +355,7 @@ def test_the_usual_searches_need_no_dictionary() -> None:
     st.lists(
         st.tuples(
             st.one_of(
-                st.sampled_from(
-                    [*ATTRIBUTES, "limit", "offset", "includefield", "fuzzymatching", "00400275.00400009"]
-                ),
+                st.sampled_from([*ATTRIBUTES, "limit", "offset", "includefield", "fuzzymatching", "00400275.00400009"]),
                 st.text(max_size=12),
             ),
             st.one_of(
@@ -388,9 +367,7 @@ def test_the_usual_searches_need_no_dictionary() -> None:
     ),
     st.sampled_from(["study", "series", "instance"]),
 )
-def test_any_parameters_are_read_or_refused_and_nothing_else(
-    params: list[tuple[str, str]], level: Level
-) -> None:
+def test_any_parameters_are_read_or_refused_and_nothing_else(params: list[tuple[str, str]], level: Level) -> None:
     try:
         found = parse_query(level, params)
     except BadRequest:

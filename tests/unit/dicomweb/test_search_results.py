@@ -78,9 +78,7 @@ def test_attributes_of_entities_below_are_never_returned() -> None:
         ("instance", Scope(), INSTANCE_REQUIRED | SERIES_REQUIRED | STUDY_REQUIRED),
     ],
 )
-def test_a_wider_search_returns_the_attributes_of_the_entities_above(
-    level: Level, scope: Scope, expected: set[str]
-) -> None:
+def test_a_wider_search_returns_the_attributes_of_the_entities_above(level: Level, scope: Scope, expected: set[str]) -> None:
     assert set(project(query("", level, scope), {})) == expected
 
 
@@ -105,12 +103,8 @@ def test_of_a_sequence_asked_for_by_paths_only_those_attributes_are_returned() -
         query("includefield=0040A043.00080100,ConceptNameCodeSequence.CodeMeaning", "instance"),
         {"0040A043": value("SQ", item, item)},
     )
-    assert result["0040A043"] == value(
-        "SQ", *[{"00080100": item["00080100"], "00080104": item["00080104"]}] * 2
-    )
-    whole = project(
-        query("includefield=0040A043.00080100,0040A043", "instance"), {"0040A043": value("SQ", item)}
-    )
+    assert result["0040A043"] == value("SQ", *[{"00080100": item["00080100"], "00080104": item["00080104"]}] * 2)
+    whole = project(query("includefield=0040A043.00080100,0040A043", "instance"), {"0040A043": value("SQ", item)})
     assert whole["0040A043"] == value("SQ", item)
 
 

@@ -70,8 +70,8 @@ def deploy(cloudformation: Any, wanted: Wanted) -> Step:
     step = plan(wanted, found)
     if step == "nothing":
         return "nothing"
-    if found and found["StackStatus"] == "ROLLBACK_COMPLETE":
-        delete(cloudformation, wanted.name)  # what remains of a first try that failed can only be deleted
+    if found and step == "create":
+        delete(cloudformation, wanted.name)  # a shell without resources, left by a first try that did not come through
     change_set = cloudformation.create_change_set(
         StackName=wanted.name,
         ChangeSetName=f"onboard-{uuid.uuid4().hex}",

@@ -1,0 +1,303 @@
+"""Onboarding, against an emulated AWS and a small API that keeps a registry, both over HTTP."""
+
+import json
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from infra import onboard
+from infra.templates import CITY
+
+ISSUER = "2.16.840.1.113883.2.9.99.4.4.1"
+ROOT_PRINCIPAL = "arn:aws:iam::210987654321:root"
+ROLE = "arn:aws:iam::123456789012:role/contenitore-institution-besta"
+
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse:UserWarning")
+
+
+@dataclass
+class Api:
+    """What the stub has registered, and the requests it got as (method, path, signed)."""
+
+    url: str = ""
+    registered: dict[str, dict[str, Any]] = field(default_factory=dict)
+    requests: list[tuple[str, str, bool]] = field(default_factory=list)
+    refuses: bool = False
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    state = Api()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self, status: int, body: object) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            authorization = self.headers.get("Authorization", "")
+            signed = "/eu-south-1/execute-api/aws4_request" in authorization and "X-Amz-Date" in self.headers
+            state.requests.append((self.command, self.path, signed))
+            institution = self.path.rsplit("/", 1)[-1]
+            if not signed:
+                self._answer(403, {"message": "Missing Authentication Token"})
+            elif self.command == "GET":
+                self._answer(200, {"institutions": [{"id": k} | v for k, v in state.registered.items()]})
+            elif state.refuses:
+                problem = {"type": "urn:contenitore:problem:conflict", "detail": "Another has this role_arn."}
+                self._answer(409, problem)
+            elif self.command == "PUT":
+                state.registered[institution] = json.loads(body)
+                self._answer(200, json.loads(body))
+            elif state.registered.pop(institution, None) is None:
+                self._answer(404, {"type": "urn:contenitore:problem:not-found"})
+            else:
+                self._answer(200, {})
+
+        do_GET = do_PUT = do_DELETE = _serve
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield state
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[str]:
+    """An emulated AWS with the city's stack in it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tried to parse", UserWarning)
+        _client("cloudformation", url).create_stack(
+            StackName="contenitore",
+            TemplateBody=CITY.read_text("utf-8"),
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def endpoints(tmp_path: Path, aws: str, api: Api) -> Path:
+    """endpoints.json as a local city writes it, with the profile `operator`."""
+    (tmp_path / "config").write_text(f"[profile operator]\nregion = eu-south-1\nendpoint_url = {aws}\n")
+    (tmp_path / "credentials").write_text("[operator]\naws_access_key_id = AK\naws_secret_access_key = SK\n")
+    files = {
+        "api": api.url,
+        "region": "eu-south-1",
+        "aws_config_file": str(tmp_path / "config"),
+        "aws_shared_credentials_file": str(tmp_path / "credentials"),
+    }
+    (tmp_path / "endpoints.json").write_text(json.dumps(files))
+    return tmp_path / "endpoints.json"
+
+
+@pytest.fixture(autouse=True)
+def _no_institution_remains(aws: str) -> Iterator[None]:
+    yield
+    _client("cloudformation", aws).delete_stack(StackName="contenitore-institution-besta")
+
+
+def _client(service: str, url: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="eu-south-1",
+        aws_access_key_id="AK",
+        aws_secret_access_key="SK",
+    )
+
+
+def _roles(aws: str) -> set[str]:
+    return {role["RoleName"] for role in _client("iam", aws).list_roles()["Roles"]}
+
+
+def _onboard(endpoints: Path, *arguments: str) -> int:
+    given = [
+        "besta", "--name", "Istituto Besta", "--issuer-oid", ISSUER, "--endpoints", str(endpoints),
+    ]  # fmt: skip
+    return onboard.main([*given, *arguments])
+
+
+def test_an_institution_gets_its_role_and_is_registered(
+    endpoints: Path, aws: str, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL, "--ae-title", "BESTA", "--ae-title", "BESTA2")
+        == 0
+    )
+    role = _client("iam", aws).get_role(RoleName="contenitore-institution-besta")["Role"]
+    assert role["Arn"] == ROLE
+    boundary = role["PermissionsBoundary"]["PermissionsBoundaryArn"]
+    assert boundary == "arn:aws:iam::123456789012:policy/contenitore-institution-boundary"
+    assert api.registered == {
+        "besta": {
+            "name": "Istituto Besta",
+            "role_arn": ROLE,
+            "patient_id_issuer": ISSUER,
+            "ae_titles": ["BESTA", "BESTA2"],
+        }
+    }
+    assert all(signed for _, _, signed in api.requests)
+    said = capsys.readouterr().out
+    assert "contenitore-institution-besta: created" in said
+    assert f"registered with {ROLE}" in said
+
+
+def test_repeating_it_does_nothing_and_says_so(
+    endpoints: Path, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
+    capsys.readouterr()
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
+    assert "Nothing to do." in capsys.readouterr().out
+    assert [method for method, _, _ in api.requests] == ["GET", "PUT", "GET"]
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(
+    endpoints: Path, aws: str, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "create   stack contenitore-institution-besta" in said
+    assert f"assumed by {ROOT_PRINCIPAL}" in said
+    assert f"register {api.url}/institutions/besta" in said
+    assert "Dry run" in said
+    assert "contenitore-institution-besta" not in _roles(aws)
+    assert api.registered == {}
+
+
+def test_a_changed_name_is_registered_without_touching_the_stack(
+    endpoints: Path, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
+    capsys.readouterr()
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL, "--name", "IRCCS Besta") == 0
+    said = capsys.readouterr().out
+    assert "keep     stack" in said
+    assert "created" not in said
+    assert api.registered["besta"]["name"] == "IRCCS Besta"
+
+
+def test_a_changed_trust_updates_the_stack(
+    endpoints: Path, aws: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
+    capsys.readouterr()
+    anchor = "arn:aws:rolesanywhere:eu-south-1:123456789012:trust-anchor/0f1e2d3c"
+    assert _onboard(endpoints, "--trust-anchor-arn", anchor, "--certificate-cn", "forwarder.besta") == 0
+    assert "contenitore-institution-besta: updated" in capsys.readouterr().out
+    stack = _client("cloudformation", aws).describe_stacks(StackName="contenitore-institution-besta")[
+        "Stacks"
+    ][0]
+    parameters = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]}
+    assert (parameters["TrustAnchorArn"], parameters["CertificateCommonName"]) == (anchor, "forwarder.besta")
+
+
+def test_a_registration_that_was_refused_is_completed_by_repeating(
+    endpoints: Path, aws: str, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.refuses = True
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 1
+    assert "Another has this role_arn." in capsys.readouterr().err
+    assert "contenitore-institution-besta" in _roles(aws)
+    api.refuses = False
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
+    assert api.registered["besta"]["role_arn"] == ROLE
+
+
+def test_a_stack_that_was_only_reviewed_is_created_by_repeating(endpoints: Path, aws: str, api: Api) -> None:
+    """As after a first try that died between the change set and its execution."""
+    _client("cloudformation", aws).create_change_set(
+        StackName="contenitore-institution-besta",
+        ChangeSetName="interrupted",
+        ChangeSetType="CREATE",
+        TemplateBody='{"Resources": {"Role": {"Type": "AWS::SNS::Topic"}}}',
+    )
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
+    assert "contenitore-institution-besta" in _roles(aws)
+    assert "besta" in api.registered
+
+
+def test_a_role_that_exists_is_registered_without_a_stack(endpoints: Path, aws: str, api: Api) -> None:
+    role = "arn:aws:iam::123456789012:role/gateway/besta-ris"
+    assert _onboard(endpoints, "--role-arn", role) == 0
+    assert api.registered["besta"]["role_arn"] == role
+    assert "contenitore-institution-besta" not in _roles(aws)
+
+
+def test_an_institution_is_taken_out_and_its_role_only_when_asked(
+    endpoints: Path, aws: str, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
+    assert _onboard(endpoints, "--remove") == 0
+    assert api.registered == {}
+    assert "contenitore-institution-besta" in _roles(aws)
+    capsys.readouterr()
+    assert _onboard(endpoints, "--remove", "--delete-stack") == 0
+    said = capsys.readouterr().out
+    assert "besta: was not registered" in said
+    assert "contenitore-institution-besta: deleted" in said
+    assert "contenitore-institution-besta" not in _roles(aws)
+    assert _onboard(endpoints, "--remove", "--delete-stack") == 0
+    assert "there is no such stack" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--principal-arn"),
+        (["--principal-arn", "*"], "--principal-arn must be"),
+        (["--trust-anchor-arn", "arn:aws:rolesanywhere:eu-south-1:1:trust-anchor/x"], "go together"),
+        (["--certificate-cn", "forwarder.besta"], "go together"),
+        (["--trust-anchor-arn", "x", "--certificate-cn", "y"], "--trust-anchor-arn must be"),
+        (["--principal-arn", ROOT_PRINCIPAL, "--issuer-oid", "SAN MATTEO"], "OID"),
+        (["--principal-arn", ROOT_PRINCIPAL, "--ae-title", "A" * 17], "AE title"),
+        (["--role-arn", "besta"], "role_arn"),
+        (["--principal-arn", ROOT_PRINCIPAL, "--city", "pavia"], "no stack pavia"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_touched(
+    endpoints: Path,
+    aws: str,
+    api: Api,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    complaint: str,
+) -> None:
+    assert _onboard(endpoints, *arguments) == 2
+    assert complaint in capsys.readouterr().err
+    assert api.requests == []
+    assert "contenitore-institution-besta" not in _roles(aws)
+
+
+@pytest.mark.parametrize("institution", ["Besta", "b", "a" * 41, "besta/../x"])
+def test_an_id_that_the_api_would_not_take_is_refused(
+    endpoints: Path, capsys: pytest.CaptureFixture[str], institution: str
+) -> None:
+    arguments = [institution, "--name", "X", "--issuer-oid", ISSUER, "--principal-arn", ROOT_PRINCIPAL]
+    assert onboard.main([*arguments, "--endpoints", str(endpoints)]) == 2
+    assert capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import resource
 import signal
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from local import demo
 from local.city import City, Options
 from local.httpd import PortTaken
 from local.state import State, StateError
@@ -34,14 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not 0 <= chosen.ports <= 65533:
         parser.error("--ports must be between 0 and 65533")
-    return _up(chosen.state.resolve(), Options(chosen.ports, chosen.app, chosen.base_path), demo=not chosen.no_demo)
+    return _up(chosen.state.resolve(), Options(chosen.ports, chosen.app, chosen.base_path), with_demo=not chosen.no_demo)
 
 
 class _Ended(BaseException):
     """SIGTERM or SIGINT, wherever the main thread is just then."""
 
 
-def _up(directory: Path, options: Options, demo: bool) -> int:
+def _up(directory: Path, options: Options, with_demo: bool) -> int:
     """Run a city until a signal ends it; the exit code."""
     _raise_file_limit()
 
@@ -57,7 +57,7 @@ def _up(directory: Path, options: Options, demo: bool) -> int:
         try:
             endpoints = city.start()
             _announce(city, endpoints, directory)
-            if demo:
+            if with_demo:
                 _run_demo(endpoints, directory)
             while True:
                 signal.pause()
@@ -83,11 +83,9 @@ def _announce(city: City, endpoints: dict[str, str], state: Path) -> None:
 
 
 def _run_demo(endpoints: dict[str, str], state: Path) -> None:
-    """The demo's own data, once for a state. A demo that fails says so and leaves the city up."""
-    if (state / "demo.json").exists() or importlib.util.find_spec("local.demo") is None:
-        return
+    """The demo. One that fails says so and leaves the city up."""
     try:
-        importlib.import_module("local.demo").run(endpoints, state)
+        demo.run(endpoints, state)
     except Exception as error:
         logging.getLogger("city").exception("the demo failed")
         _tell(f"The demo failed: {type(error).__name__}. The city stays up; see {state / 'logs' / 'city.log'}.")

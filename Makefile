@@ -1,0 +1,37 @@
+# make run    the whole city on this machine      make test   every test
+# make check  lint, types, import rules           make package  what is deployed
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STATE ?= state
+PORTS ?= 8080
+
+.PHONY: run test check package setup clean
+
+run: setup
+	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p chalicelib -p app -p local -p infra -p forwarder
+	$(BIN)/lint-imports
+
+package: setup
+	$(BIN)/python -m infra.package
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "  installing what running and testing need (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build state .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

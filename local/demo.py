@@ -1,0 +1,197 @@
+"""The demo: the main job, done step by step on real images, and told while it happens.
+
+Everything goes through the front doors: the forwarder's own command, signed requests, presigned URLs. A second run finds
+what the first one left, and tells who sees what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from rich.console import Console
+from rich.table import Table
+
+from local.demo_images import MAUGERI, NAME, SAN_MATTEO, STRANGER, Hospital, write_follow_up, write_priors
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+_PATIENCE = 60.0
+
+
+class DemoFailed(Exception):
+    """A step did not do what it is there to show."""
+
+
+@dataclass(frozen=True)
+class Hands:
+    """A hospital's hands: an ordinary client that signs as its profile."""
+
+    endpoints: dict[str, Any]
+    profile: str
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> requests.Response:
+        """A signed request to the archive."""
+        data = json.dumps(body) if body is not None else None
+        fields = ({"Content-Type": "application/json"} if data else {}) | headers
+        request = AWSRequest(method, self.endpoints["api"] + path, data=data, headers=fields)
+        credentials = botocore.session.Session(profile=self.profile).get_credentials()
+        SigV4Auth(credentials, "execute-api", self.endpoints["region"]).add_auth(request)
+        return requests.request(method, request.url, data=data, headers=dict(request.headers), timeout=30)
+
+    def get(self, path: str) -> Any:
+        """The JSON of a 200. Raises DemoFailed."""
+        answer = self.call("GET", path)
+        if answer.status_code != 200:
+            raise DemoFailed(f"{self.profile}: GET {path.split('?')[0]} answered {answer.status_code}")
+        return answer.json()
+
+
+def run(endpoints: dict[str, Any], state: Path) -> None:
+    """Do the job once for a state, and tell what there is, each time."""
+    os.environ["AWS_CONFIG_FILE"] = endpoints["aws_config_file"]
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = endpoints["aws_shared_credentials_file"]
+    hands = {name: Hands(endpoints, name) for name in (SAN_MATTEO.id, MAUGERI.id, STRANGER)}
+    done = state / "demo.json"
+    if not done.exists():
+        _do_the_job(endpoints, state, hands)
+        done.write_text(json.dumps({"patient": SAN_MATTEO.patient_id}))
+    _tell_who_sees_what(hands)
+    _tell_addresses(endpoints)
+
+
+def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands]) -> None:
+    started = time.monotonic()
+    san_matteo, maugeri = hands[SAN_MATTEO.id], hands[MAUGERI.id]
+    files = state / "demo"
+    today = date.today()
+    write_priors(files / SAN_MATTEO.id, today)
+    write_follow_up(files / MAUGERI.id, today)
+
+    _step(1, f"San Matteo sends three studies of {_display(NAME)}: a chest film, a head CT, an ultrasound")
+    _send(endpoints, SAN_MATTEO, files / SAN_MATTEO.id)
+
+    _step(2, "San Matteo opens the transfer of the patient to Maugeri, which knows her under its own number")
+    transfer = {
+        "patient": {"id": SAN_MATTEO.patient_id},
+        "to": MAUGERI.id,
+        "reason": "Riabilitazione dopo polmonite / rehabilitation after pneumonia",
+        "receiving_patient_id": MAUGERI.patient_id,
+    }
+    answer = san_matteo.call("POST", "/transfers", transfer, **{"Idempotency-Key": "demo"})
+    if answer.status_code != 201:
+        raise DemoFailed(f"opening the transfer answered {answer.status_code}")
+    console.print(f"     transfer {answer.json()['id'][:8]}… is active until {answer.json()['expires_at'][:10]}")
+
+    _step(3, "Maugeri finds the studies under its own number, and downloads them by presigned URL")
+    found = _wait(lambda: _studies(maugeri, MAUGERI.patient_id), lambda studies: len(studies) == 3)
+    _download(maugeri, found, files / SAN_MATTEO.id)
+
+    _step(4, "Maugeri sends the follow-up chest film; San Matteo, which discharged her, sees it")
+    _send(endpoints, MAUGERI, files / MAUGERI.id)
+    followed = _wait(lambda: _studies(san_matteo, SAN_MATTEO.patient_id), lambda studies: len(studies) == 4)
+    _download(san_matteo, [one for one in followed if "owner=maugeri" in one["00081190"]["Value"][0]], files / MAUGERI.id)
+
+    _step(5, "Mondino, which is no party, asks for the same studies")
+    for study in followed:
+        uid = study["0020000D"]["Value"][0]
+        status = hands[STRANGER].call("GET", f"/studies/{uid}/manifest").status_code
+        if status != 404:
+            raise DemoFailed(f"Mondino was answered {status}")
+    console.print("     404, as for what does not exist")
+    console.print(f"\n  The whole job took [bold]{time.monotonic() - started:.1f} s[/bold].\n")
+
+
+def _send(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
+    """The forwarder's own command, as an administrator would type it."""
+    command = [sys.executable, "-m", "forwarder", "send", str(folder), "--profile", hospital.id, "--api", endpoints["api"]]
+    code = subprocess.run(command, check=False).returncode
+    if code != 0:
+        raise DemoFailed(f"sending from {hospital.id} ended with code {code}")
+
+
+def _studies(who: Hands, patient_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = who.get(f"/dicomweb/studies?PatientID={urllib.parse.quote(patient_id)}&includefield=00081030")
+    return found
+
+
+def _wait(look: Callable[[], list[dict[str, Any]]], enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        found = look()
+        if enough(found):
+            return found
+        if time.monotonic() > deadline:
+            raise DemoFailed("the studies did not become visible in time")
+        time.sleep(0.1)
+
+
+def _download(who: Hands, studies: list[dict[str, Any]], sent: Path) -> None:
+    """Fetch every instance, and hold it against what was sent, byte for byte."""
+    originals = {hashlib.sha256(path.read_bytes()).hexdigest() for path in sent.rglob("*.dcm")}
+    count = size = 0
+    for study in studies:
+        path: str | None = f"/studies/{study['0020000D']['Value'][0]}/manifest"
+        base = path
+        while path:
+            page = who.get(path)
+            for instance in page["instances"]:
+                body = requests.get(instance["url"], timeout=60).content
+                if hashlib.sha256(body).hexdigest() not in originals:
+                    raise DemoFailed("a downloaded instance differs from what was sent")
+                count, size = count + 1, size + len(body)
+            path = f"{base}?cursor={page['next']}" if page.get("next") else None
+    console.print(f"     {count} instances, {size / 1e6:.1f} MB: [green]identical bit for bit[/green]")
+
+
+def _tell_who_sees_what(hands: dict[str, Hands]) -> None:
+    table = Table(title=f"Who sees what of {_display(NAME)} (an invented patient)", title_justify="left")
+    for column in ("study", "date", "images", "sent by", "San Matteo", "Maugeri", "Mondino"):
+        table.add_column(column, justify="right" if column == "images" else "left")
+    timeline = hands[SAN_MATTEO.id].get(f"/patients/{SAN_MATTEO.patient_id}/timeline")
+    for study in timeline["studies"]:
+        answers = [
+            hands[name].call("GET", f"/studies/{study['study_instance_uid']}/manifest?limit=1").status_code
+            for name in (SAN_MATTEO.id, MAUGERI.id, STRANGER)
+        ]
+        day = study["study_date"]
+        table.add_row(
+            f"{'/'.join(study['modalities'])}  {study['description']}",
+            f"{day[:4]}-{day[4:6]}-{day[6:]}",
+            str(study["instances"]),
+            study["owner"],
+            *("[green]yes[/green]" if code == 200 else f"[red]{code}[/red]" for code in answers),
+        )
+    console.print(table)
+
+
+def _tell_addresses(endpoints: dict[str, Any]) -> None:
+    console.print(f"\n  API       {endpoints['api']}        DICOMweb  {endpoints['dicomweb']}")
+    console.print(f"  S3        {endpoints['s3']}        page      {endpoints['viewer']}")
+    console.print("\n  Be a hospital:")
+    console.print(f"    export AWS_CONFIG_FILE={endpoints['aws_config_file']}")
+    console.print(f"    export AWS_SHARED_CREDENTIALS_FILE={endpoints['aws_shared_credentials_file']}")
+    console.print(f"    .venv/bin/python -m forwarder send FOLDER --profile maugeri --api {endpoints['api']}")
+    console.print("\n  Ctrl-C ends the city; what it has stays.\n")
+
+
+def _step(number: int, text: str) -> None:
+    console.print(f"\n  [bold]{number}.[/bold] {text}")
+
+
+def _display(name: str) -> str:
+    family, _, given = name.partition("^")
+    return f"{given} {family}".strip().title()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import resource
 import signal
 import sys
@@ -101,5 +102,7 @@ def _raise_file_limit() -> None:
 if __name__ == "__main__":
     with split_output():
         code = main()
+    logging.shutdown()
     sys.stdout.flush()
-    sys.exit(code)
+    sys.stderr.flush()
+    os._exit(code)  # a long poll that still sleeps in a thread of the functions must not hold up the end

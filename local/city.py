@@ -7,18 +7,24 @@ import logging
 import logging.handlers
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra import templates
 from local import emulator, functions, gateway, httpd, terminal
 from local.state import State, write_atomically
 
+if TYPE_CHECKING:
+    from local.identities import Identity
+
 ROOT = Path(__file__).parent.parent
-FUNCTIONS_ROLE = f"arn:aws:iam::{emulator.ACCOUNT}:role/{templates.CITY_STACK}-functions"
+API_THREADS = 200
+"""Requests at once; each long poll holds one for up to 20 seconds."""
+CLOUD_THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -41,36 +47,25 @@ class City:
 
     def start(self) -> dict[str, str]:
         """Bring everything up and write `endpoints.json`; returns its content. Raises PortTaken."""
-        state, ports = self.state, self._options.port
-        if ports:
-            httpd.ports_are_free([ports, ports + 1, ports + 2])
+        state = self.state
         (state.directory / "endpoints.json").unlink(missing_ok=True)
         _log_to(state.directory / "logs")
+        self._bind()
         self._tell("starting the emulated cloud …")
-        cloud_app = emulator.install(state)
-        from local import stacks
+        emulated = emulator.install(state)
+        self._make_stacks()
         from local.identities import Identities
         from local.profiles import Profiles
 
-        city_template = templates.load(templates.CITY)
-        self.stack = stacks.create_city(state, templates.CITY_STACK, city_template, {})
-        stacks.recreate_others(state, templates.CITY_STACK)
-        self.identities = identities = Identities(state)
-        identities.restore()
-        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in self.stack.outputs}
-        api = _Later()
-        self._serve_api(api)
-        cloud = self._serve_cloud(cloud_app)
-        self._serve_page()
-        self.profiles = Profiles(state, identities, self.outputs["OperatorRoleArn"], cloud)
+        self.identities = Identities(state)
+        self.identities.restore()
         self._tell("loading the archive …")
-        self._load_functions(api, cloud)
+        self._load_functions(emulated)
         self._restore_objects()
-        for pump in self._pumps:
-            pump.start()
-        for server in self._servers:
-            server.start()
-        self.profiles.write(renew=True)
+        self.profiles = Profiles(state, self.identities, self.outputs["OperatorRoleArn"], self._url(self._cloud))
+        self.profiles.write()
+        for part in (*self._servers, *self._pumps):
+            part.start()
         threading.Thread(target=self._renew_profiles, daemon=True, name="profiles").start()
         from local import institutions
 
@@ -79,70 +74,81 @@ class City:
 
     # The parts ---------------------------------------------------------------------------------------
 
+    def _bind(self) -> None:
+        """Take the ports before anything else; what answers on them is set later."""
+        port = self._options.port
+        if port:
+            httpd.ports_are_free([port, port + 1, port + 2])
+        ports = [port + offset if port else 0 for offset in range(3)]
+        self._api = httpd.Server(ports[0], API_THREADS, gateway.MAX_BODY_BYTES, gateway.TOO_LARGE, name="api")
+        self._cloud = httpd.Server(ports[1], CLOUD_THREADS, 6 * 1024**3, name="cloud")
+        self._page = httpd.Server(ports[2], 8, 1 << 16, name="page")
+        self._servers = [self._api, self._cloud, self._page]
+
+    @staticmethod
+    def _url(server: httpd.Server) -> str:
+        return f"http://127.0.0.1:{server.port}"
+
     @property
     def api(self) -> str:
-        return f"http://127.0.0.1:{self._api_server.port}{self._options.base_path}"
+        """The API's address, with its base path."""
+        return self._url(self._api) + self._options.base_path
 
-    def _port(self, offset: int) -> int:
-        return self._options.port + offset if self._options.port else 0
-
-    def _serve_api(self, app: Any) -> None:
-        self._api_server = httpd.Server(
-            app,
-            self._port(0),
-            threads=96,
-            max_body=gateway.MAX_BODY_BYTES + 1,
-            too_large=gateway.TOO_LARGE,
-            name="api",
-        )
-        self._servers.append(self._api_server)
-
-    def _serve_cloud(self, cloud_app: Any) -> str:
+    def _make_stacks(self) -> None:
         from local import stacks
+
+        template = templates.load(templates.CITY)
+        template["Outputs"]["ApiUrl"] = {"Value": self.api}  # in AWS an output of the packaged template
+        self.stack = stacks.create_city(self.state, templates.CITY_STACK, template, {})
+        stacks.recreate_others(self.state, templates.CITY_STACK)
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in self.stack.outputs}
+
+    def _load_functions(self, emulated: Any) -> None:
+        """The functions under their own roles, the gateway before them, the pumps behind."""
+        from local import permissions, sources, stacks
         from local.cloud import Cloud
-
-        policies = {}
-        for resource in self.stack.template_dict["Resources"].values():
-            if resource["Type"] == "AWS::S3::BucketPolicy":
-                resolved = stacks.resolved(self.stack, resource["Properties"])
-                policies[resolved["Bucket"]] = resolved["PolicyDocument"]
-        self.cloud = Cloud(
-            cloud_app,
-            self.state,
-            self.identities,
-            {FUNCTIONS_ROLE.split("/")[-1], f"{templates.CITY_STACK}-operator"},
-            policies,
-            on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
-        )
-        self._cloud_server = httpd.Server(self.cloud, self._port(1), threads=64, max_body=6 * 1024**3, name="cloud")
-        self._servers.append(self._cloud_server)
-        return f"http://127.0.0.1:{self._cloud_server.port}"
-
-    def _serve_page(self) -> None:
         from local.pages import Pages
-
-        self._page_server = httpd.Server(Pages(ROOT / "viewer"), self._port(2), threads=8, max_body=1 << 16, name="page")
-        self._servers.append(self._page_server)
-
-    def _load_functions(self, api: _Later, cloud: str) -> None:
-        from local import access, sources
 
         overrides = templates.overrides()
         variables = sources.environment("APIHandler", overrides, self.stack)
-        identity = self.identities.issue(FUNCTIONS_ROLE, "contenitore-functions", 365 * 86400)
-        functions.set_environment(identity, cloud, variables)
-        app, made = functions.load(self._options.app, ROOT / ".chalice" / "config.json")
-        self._gateway = gateway.Gateway(
+        everyone = self._issue("functions")
+        functions.set_environment(everyone, self._url(self._cloud), variables)
+        limits = functions.Limits(ROOT / ".chalice" / "config.json")
+        signers = {name: self._issue(name.replace("_", "-")) for name in limits.names()}
+        functions.use_credentials({**signers, "": everyone})
+        app, made = functions.load(self._options.app, limits)
+        documents = {
+            signers[name].role_name: [permissions.policy_file(file, self.stack)]
+            for name in signers
+            if (file := limits.policy_file(name)) is not None
+        }
+        documents[everyone.role_name] = [document for own in documents.values() for document in own]
+        rights = permissions.Permissions(documents, f"{templates.CITY_STACK}-operator")
+        self._api.app = gateway.Gateway(
             app,
             made["api_handler"],
             self.identities,
-            access.may_invoke,
+            rights.may_invoke,
             self.outputs["ApiId"],
             base_path=self._options.base_path,
             on_success=self._heard,
+            threads=API_THREADS,
         )
-        api.app = self._gateway
+        self._cloud.app = Cloud(
+            emulated,
+            self.state,
+            self.identities,
+            rights,
+            stacks.bucket_policies(self.stack),
+            on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
+        )
+        self._page.app = Pages(ROOT / "viewer")
         self._pumps = sources.pumps(app, made, overrides, self.stack, self.state)
+
+    def _issue(self, role: str) -> Identity:
+        """Credentials of a function's role; the role itself is Chalice's to make in AWS, and here only a name."""
+        arn = f"arn:aws:iam::{emulator.ACCOUNT}:role/{templates.CITY_STACK}-{role}"
+        return self.identities.issue(arn, role, 365 * 86400)
 
     def _restore_objects(self) -> None:
         from moto.s3.models import s3_backends
@@ -175,48 +181,44 @@ class City:
         endpoints = {
             "api": api,
             "dicomweb": f"{api}/dicomweb",
-            "s3": f"http://127.0.0.1:{self._cloud_server.port}",
-            "viewer": f"http://127.0.0.1:{self._page_server.port}",
+            "s3": self._url(self._cloud),
+            "viewer": self._url(self._page),
             "region": emulator.REGION,
             "aws_config_file": str(self.profiles.config_file),
             "aws_shared_credentials_file": str(self.profiles.credentials_file),
         }
-        _wait_for(f"{api}/health")
+        for address in (f"{api}/health", f"{endpoints['s3']}/_city/requests", endpoints["viewer"]):
+            _wait_for(address)
         write_atomically(self.state.directory / "endpoints.json", json.dumps(endpoints, indent=2) + "\n")
         return endpoints
 
     def stop(self) -> None:
-        """End everything, also what was only begun, and close the state."""
+        """End everything, also what was only begun, and close the state. What runs longer than a second is cut off, as
+        in a function whose machine dies; what it had written stays."""
         self._stopping.set()
         (self.state.directory / "endpoints.json").unlink(missing_ok=True)
-        for pump in self._pumps:
-            pump.stop()
-        for server in self._servers:
-            server.stop(timeout=0.3)
-        for pump in self._pumps:
-            pump.join(timeout=0.3)
+        for part in (*self._pumps, *self._servers):
+            part.stop()
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline and any(part.busy for part in (*self._pumps, *self._servers)):
+            time.sleep(0.02)
         self.state.close()
 
 
-class _Later:
-    """A place for an application whose port must be known before it exists."""
-
-    app: Any = None
-
-    def __call__(self, environ: Any, start_response: Any) -> Any:
-        return self.app(environ, start_response)
-
-
 def _wait_for(url: str, seconds: float = 20.0) -> None:
+    """Return when something answers on the address, whatever it answers short of a failure of its own."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
-                if answer.status == 200:
-                    return
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310
+                return
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                return
         except OSError:
-            if time.monotonic() > deadline:
-                raise
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{url} does not answer")
         time.sleep(0.02)
 
 
@@ -229,5 +231,6 @@ def _log_to(directory: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     logging.getLogger("moto").setLevel(logging.ERROR)  # warns at every start of what docs/local-city.md lists
     terminal.send_functions_to((directory / "functions.log").open("a", buffering=1, encoding="utf-8"))

@@ -2,7 +2,7 @@
 it.
 
 Anything but S3 is verified here (SigV4 in the Authorization header), held to the limits that the emulator
-ignores, and passed on. What an identity may do is deliberately coarse: see `Access`.
+ignores, and passed on. What an identity may do is told by `local.permissions`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 from local import policy, sigv4
 from local.emulator import REGION
 from local.identities import Identities, Identity, role_exists
+from local.permissions import Permissions, needs
 from local.s3_door import S3Door
 from local.state import State
 from local.web import Application, Request, StartResponse, json_body, read_request, request_id, respond
@@ -36,33 +37,32 @@ class Denied(Exception):
         self.code, self.message, self.status = code, message, status
 
 
-class Cloud:
-    """WSGI application on the cloud's port.
+class _Undo(Exception):
+    """The emulator refused; its answer goes out, its changes do not stay."""
 
-    `privileged` are the role names that may call services directly (the functions' and the operator's);
-    everyone else may only ask who they are, and take their own role again under another session name.
-    """
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+
+
+class Cloud:
+    """WSGI application on the cloud's port. `policies` are the bucket policies, by bucket."""
 
     def __init__(
         self,
         emulator: Application,
         state: State,
         identities: Identities,
-        privileged: set[str],
+        permissions: Permissions,
         policies: dict[str, policy.Document],
         on_stack_change: Callable[[], None] = lambda: None,
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
         self._emulator, self._state, self._identities = emulator, state, identities
-        self._privileged, self._now, self._on_stack_change = privileged, now, on_stack_change
-        self._s3 = S3Door(emulator, state, identities, self.may, policies, now)
+        self._permissions, self._now, self._on_stack_change = permissions, now, on_stack_change
+        self._s3 = S3Door(emulator, state, identities, permissions, policies, now)
         self._counts: collections.Counter[str] = collections.Counter()
         self._counts_lock = threading.Lock()
-
-    def may(self, identity: Identity, action: str, resource: str) -> bool:
-        if identity.role_name in self._privileged or action == "sts:GetCallerIdentity":
-            return True
-        return action == "sts:AssumeRole" and resource == identity.role_arn
 
     def requests(self) -> dict[str, int]:
         """How many requests came for each `service:Operation` since the start."""
@@ -92,33 +92,42 @@ class Cloud:
         self._count(f"{service}:{operation}")
         try:
             identity = self._authenticate(request, body)
-            resource = parameters.get("RoleArn", "*") if operation.startswith("AssumeRole") else "*"
-            if not self.may(identity, f"{service}:{operation}", resource):
+            missing = self._permissions.may(identity, needs(service, operation, parameters))
+            if operation == "AssumeRole" and not role_exists(str(parameters.get("RoleArn"))):
+                missing = ("sts:AssumeRole", str(parameters.get("RoleArn")))
+            if missing is not None:
                 raise Denied(
                     "AccessDenied",
-                    f"User: {identity.arn} is not authorized to perform: {service}:{operation} on resource: {resource}",
-                )
-            if operation == "AssumeRole" and not role_exists(resource):
-                raise Denied(
-                    "AccessDenied",
-                    f"User: {identity.arn} is not authorized to perform: sts:AssumeRole on resource: {resource}",
+                    f"User: {identity.arn} is not authorized to perform: {missing[0]} on resource: {missing[1]}",
                 )
             if service == "dynamodb":
                 _check_limits(operation, parameters)
         except Denied as error:
             return _denied(request, error, start_response)
         request.environ["wsgi.input"] = io.BytesIO(body)
-        return self._emulated(request, service, start_response)
+        return self._emulated(request, service, operation, start_response)
 
-    def _emulated(self, request: Request, service: str, start_response: StartResponse) -> Iterable[bytes]:
+    def _emulated(self, request: Request, service: str, operation: str, start_response: StartResponse) -> Iterable[bytes]:
         if service == "dynamodb":
-            with self._state.transaction():
-                return _collected(self._emulator, request.environ, start_response)
-        if service == "cloudformation":
-            answer = _collected(self._emulator, request.environ, start_response)
+            return self._in_transaction(request, start_response)
+        if service == "cloudformation" and not operation.startswith(("Describe", "Get", "List", "Validate")):
+            answer = [b"".join(self._emulator(request.environ, start_response))]
             self._on_stack_change()
             return answer
         return self._emulator(request.environ, start_response)
+
+    def _in_transaction(self, request: Request, start_response: StartResponse) -> list[bytes]:
+        """One DynamoDB request is one transaction of the state; what was refused has changed nothing."""
+        started: list[Any] = []
+        try:
+            with self._state.transaction():
+                body = b"".join(self._emulator(request.environ, lambda *arguments: started.append(arguments)))
+                if not started[-1][0].startswith("200"):
+                    raise _Undo(body)
+        except _Undo as refused:
+            body = refused.body
+        start_response(*started[-1])
+        return [body]
 
     def _authenticate(self, request: Request, body: bytes) -> Identity:
         try:
@@ -153,11 +162,6 @@ class Cloud:
                 "Access Key and signing method. Consult the service documentation for details.",
             )
         return identity
-
-
-def _collected(app: Application, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-    """The whole answer, before a lock is let go."""
-    return [b"".join(app(environ, start_response))]
 
 
 def _operation(request: Request, body: bytes) -> tuple[str, dict[str, Any]]:

@@ -6,6 +6,8 @@ deployed.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import importlib
 import json
 import logging
@@ -13,10 +15,14 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import boto3
+import botocore.session
+from botocore.credentials import Credentials, ReadOnlyCredentials
 
 from local.emulator import ACCOUNT, REGION
 from local.identities import Identity
@@ -73,7 +79,9 @@ class Function:
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise PayloadTooLarge(f"event of {len(payload)} bytes")
         started = time.monotonic()
-        answer = self.handler(json.loads(payload), Context(self.name, self.memory, started + self.timeout))
+        context = Context(self.name, self.memory, started + self.timeout)
+        with running(self.name):
+            answer = self.handler(json.loads(payload), context)
         took = time.monotonic() - started
         if took > self.timeout:
             _log.error("%s ran for %.1f s, Lambda would have ended it after %g s", self.name, took, self.timeout)
@@ -81,6 +89,41 @@ class Function:
         if len(text) > PAYLOAD_LIMIT_BYTES:
             raise PayloadTooLarge(f"answer of {len(text)} bytes")
         return answer
+
+
+_running: contextvars.ContextVar[str] = contextvars.ContextVar("running", default="")
+
+
+@contextlib.contextmanager
+def running(name: str) -> Iterator[None]:
+    """Within it, boto3's default session signs as this function."""
+    token = _running.set(name)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+class _OfTheRunningFunction(Credentials):  # type: ignore[misc]
+    """In Lambda each function has credentials of its own in its own process; here the process is shared."""
+
+    def __init__(self, identities: Mapping[str, Identity]) -> None:
+        self._frozen = {
+            name: ReadOnlyCredentials(identity.access_key, identity.secret, identity.token, None)
+            for name, identity in identities.items()
+        }
+        super().__init__(*self.get_frozen_credentials()[:3])
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        return self._frozen.get(_running.get(), self._frozen[""])
+
+
+def use_credentials(identities: Mapping[str, Identity]) -> None:
+    """Let boto3's default session sign as the function that runs. A thread that a function starts for itself signs as
+    the identity named "", which may do what any of the functions may."""
+    core = botocore.session.get_session()
+    core._credentials = _OfTheRunningFunction(identities)
+    boto3.setup_default_session(botocore_session=core)
 
 
 def set_environment(identity: Identity, endpoint: str, variables: Mapping[str, str]) -> None:
@@ -105,7 +148,7 @@ def set_environment(identity: Identity, endpoint: str, variables: Mapping[str, s
     os.environ.update(variables)
 
 
-def load(module_name: str, config: Path) -> tuple[Any, dict[str, Function]]:
+def load(module_name: str, limits: Limits) -> tuple[Any, dict[str, Function]]:
     """The Chalice app, and its functions by name; the API is called `api_handler`.
 
     One process serves many requests at once here, Lambda one: what Chalice keeps on the app during a request
@@ -113,7 +156,6 @@ def load(module_name: str, config: Path) -> tuple[Any, dict[str, Function]]:
     """
     app = importlib.import_module(module_name).app
     app.__class__ = type("LocalApp", (_PerThread, app.__class__), {})
-    limits = _Limits(config)
     functions = {"api_handler": limits.function("api_handler", app)}
     for name, handler in app.handler_map.items():
         functions[name] = limits.function(name, handler)
@@ -140,20 +182,29 @@ class _PerThread:
         self._local.context = value
 
 
-class _Limits:
-    """Timeout and memory as `.chalice/config.json` sets them: function, then stage, then app, then Chalice's
-    default."""
+class Limits:
+    """What `.chalice/config.json` sets for a function: its own value, then the stage's, the app's, Chalice's default."""
 
     def __init__(self, config: Path) -> None:
-        document = json.loads(config.read_text()) if config.exists() else {}
-        stages = list(document.get("stages", {}).values())
-        self._stage: dict[str, Any] = stages[0] if stages else {}
-        self._app: dict[str, Any] = document
+        self._folder = config.parent
+        self._app: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+        self._stage: dict[str, Any] = next(iter(self._app.get("stages", {}).values()), {})
+
+    def names(self) -> list[str]:
+        """The functions that have settings of their own."""
+        return list(self._app.get("lambda_functions", {}))
+
+    def _value(self, name: str, key: str, default: Any) -> Any:
+        for level in (self._stage, self._app):
+            own = level.get("lambda_functions", {}).get(name, {})
+            if key in own:
+                return own[key]
+        return self._stage.get(key, self._app.get(key, default))
 
     def function(self, name: str, handler: Handler) -> Function:
-        own = self._stage.get("lambda_functions", {}).get(name, {})
+        timeout = float(self._value(name, "lambda_timeout", 60))
+        return Function(name, handler, timeout, int(self._value(name, "lambda_memory_size", 128)))
 
-        def value(key: str, default: int) -> int:
-            return int(own.get(key, self._stage.get(key, self._app.get(key, default))))
-
-        return Function(name, handler, value("lambda_timeout", 60), value("lambda_memory_size", 128))
+    def policy_file(self, name: str) -> Path | None:
+        file = self._value(name, "iam_policy_file", None)
+        return self._folder / file if file else None

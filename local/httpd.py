@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -16,7 +17,7 @@ from waitress.server import TcpWSGIServer, create_server
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import RequestEntityTooLarge
 
-from local.web import Application
+from local.web import Application, Environ, StartResponse
 
 MAX_DISCARDED_BYTES = 256 * 1024**2
 """More than this is not even read: the connection is closed."""
@@ -27,30 +28,27 @@ class PortTaken(Exception):
 
 
 class Server:
-    """A listening server: `port` is known at once, requests are answered after `start`."""
+    """A server that listens at once, on `port`, and answers, by `app`, after `start`.
 
-    def __init__(
-        self,
-        app: Application,
-        port: int,
-        threads: int,
-        max_body: int,
-        too_large: bytes = b"",
-        name: str = "http",
-    ) -> None:
+    `max_body` is the most bytes that a body may have; `too_large` is the JSON that answers more (413).
+    """
+
+    app: Application
+
+    def __init__(self, port: int, threads: int, max_body: int, too_large: bytes = b"", name: str = "http") -> None:
         self._map: dict[int, Any] = {}
         self._dispatcher = ThreadedTaskDispatcher()
         self._dispatcher.set_thread_count(threads)
         self._name = name
         try:
             self._server: TcpWSGIServer = create_server(
-                app,
+                self._answer,
                 map=self._map,
                 _dispatcher=self._dispatcher,
                 listen=f"127.0.0.1:{port}",
                 threads=threads,
-                ident=None,
-                max_request_body_size=max_body,
+                ident=name,
+                max_request_body_size=max_body + 1,
                 inbuf_overflow=1 << 20,
                 outbuf_overflow=1 << 20,
                 channel_timeout=130,
@@ -67,18 +65,25 @@ class Server:
         self.port: int = self._server.effective_port
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return self.app(environ, start_response)
+
     def start(self) -> None:
         self._thread.start()
 
     def _run(self) -> None:
         self._server.run()
 
-    def stop(self, timeout: float = 0.5) -> None:
-        """Stop listening, let running requests finish for `timeout` seconds."""
-        for channel in list(self._server.active_channels.values()):
-            channel.will_close = not channel.requests
-        self._server.close()
-        self._dispatcher.shutdown(cancel_pending=True, timeout=timeout)
+    def stop(self) -> None:
+        """Listen no more. Requests that run may finish; see `busy`."""
+        self._server.accepting = False
+        self._server.socket.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        channels = list(self._server.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)
 
 
 def _channel(too_large: bytes) -> type[HTTPChannel]:
@@ -114,17 +119,21 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
     def received(self, data: bytes) -> int:
         if self._discarding:
             self._seen += len(data)
-            if self._seen >= self._discarding:
-                self.completed = True
+            self.completed = self._ends(data)
             return len(data)
         consumed: int = super().received(data)
         too_large = self.completed and isinstance(self.error, RequestEntityTooLarge)
-        if too_large and not self.expect_continue and not self.chunked:
-            self._discarding = min(self.content_length, MAX_DISCARDED_BYTES)
+        if too_large and not self.expect_continue:
+            self._discarding = MAX_DISCARDED_BYTES
+            if not self.chunked:
+                self._discarding = min(self.content_length, MAX_DISCARDED_BYTES)
             self._seen = len(data) - consumed
-            self.completed = self._seen >= self._discarding
+            self.completed = self._ends(data)
             return len(data)
         return consumed
+
+    def _ends(self, data: bytes) -> bool:
+        return self._seen >= self._discarding or (self.chunked and data.endswith(b"\r\n0\r\n\r\n"))
 
 
 def ports_are_free(ports: list[int]) -> None:

@@ -61,6 +61,7 @@ class Pump:
 
     def __init__(self, name: str, step: Callable[[Pump], None]) -> None:
         self.stopping = threading.Event()
+        self.delivering = False
         self._thread = threading.Thread(target=self._run, args=(step,), name=name, daemon=True)
 
     def start(self) -> None:
@@ -77,8 +78,10 @@ class Pump:
     def stop(self) -> None:
         self.stopping.set()
 
-    def join(self, timeout: float) -> None:
-        self._thread.join(timeout)
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is with the function."""
+        return self.delivering
 
 
 # SQS -------------------------------------------------------------------------------------------------
@@ -92,8 +95,10 @@ def queue_pump(source: QueueSource, function: Function, name: str) -> Pump:
     def step(pump: Pump) -> None:
         queue = backend.get_queue(source.queue_name)
         messages = _gather(pump, backend, queue, source)
+        pump.delivering = bool(messages)
         if messages:
             _handle_messages(function, queue, source, messages)
+        pump.delivering = False
 
     return Pump(name, step)
 
@@ -194,8 +199,10 @@ def stream_pump(source: StreamSource, function: Function, state: State) -> Pump:
     state.stream_listeners.append(more)
 
     def step(pump: Pump) -> None:
+        pump.delivering = False
         more.clear()
         rows, last = _read(source, state)
+        pump.delivering = bool(rows)
         if last is None:
             more.wait(timeout=1.0)
             return

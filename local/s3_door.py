@@ -14,8 +14,9 @@ from moto.s3.models import FakeBucket, s3_backends
 
 from local import policy, s3_data
 from local.emulator import ACCOUNT
-from local.identities import Identities, Identity
+from local.identities import Identities
 from local.objects import save_versions
+from local.permissions import Permissions
 from local.s3_download import get_object
 from local.s3_guard import Refused, authenticate
 from local.s3_upload import put_object
@@ -34,8 +35,8 @@ _CONDITION_HEADERS = (
 class S3Door:
     """WSGI application for every S3 request.
 
-    `emulator` answers what is not a plain object request; `may` says what an identity may do at all;
-    `policies` are the bucket policies by bucket name, `now` the clock.
+    `emulator` answers what is not a plain object request; `policies` are the bucket policies by bucket name, `now` is
+    the clock.
     """
 
     def __init__(
@@ -43,19 +44,19 @@ class S3Door:
         emulator: Application,
         state: State,
         identities: Identities,
-        may: Callable[[Identity, str, str], bool],
+        permissions: Permissions,
         policies: dict[str, policy.Document],
         now: Callable[[], datetime.datetime],
     ) -> None:
         self._emulator, self._state, self._identities = emulator, state, identities
-        self._may, self._policies, self._now = may, policies, now
+        self._permissions, self._policies, self._now = permissions, policies, now
 
     def __call__(self, request: Request, start_response: StartResponse) -> Iterable[bytes]:
         bucket_name, _, raw_key = request.raw_path.lstrip("/").partition("/")
         key = unquote_to_bytes(raw_key).decode("utf-8", "surrogateescape")
         bucket = s3_backends[ACCOUNT]["aws"].buckets.get(bucket_name)
         cors = _cors_headers(bucket, request)
-        base = [("x-amz-request-id", request_id()), ("Server", "AmazonS3")]
+        base = [("x-amz-request-id", request_id())]
         if request.method == "OPTIONS":
             return _preflight(request, cors, base, start_response)
         try:
@@ -73,7 +74,7 @@ class S3Door:
     def _answer(self, request: Request, bucket_name: str, key: str) -> s3_data.Answer:
         identity, age = authenticate(request, self._identities, self._now())
         action, resource = _action(request, key), f"arn:aws:s3:::{bucket_name}" + (f"/{key}" if key else "")
-        if not self._may(identity, action, resource):
+        if self._permissions.may(identity, [(action, resource)]) is not None:
             raise Refused(
                 403,
                 "AccessDenied",

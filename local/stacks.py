@@ -19,6 +19,7 @@ from typing import Any
 from moto.cloudformation.models import Stack, cloudformation_backends
 from moto.moto_api._internal import mock_random
 
+from local import policy
 from local.emulator import ACCOUNT, REGION
 from local.state import State
 
@@ -52,6 +53,17 @@ def resolved(stack: Stack, value: Any) -> Any:
     return clean_json(value, stack.resource_map)
 
 
+def bucket_policies(stack: Stack) -> dict[str, policy.Document]:
+    """The bucket policies of a stack by bucket name. Raises UnknownOperator for what could not be decided."""
+    found: dict[str, policy.Document] = {}
+    for resource in stack.template_dict["Resources"].values():
+        if resource["Type"] == "AWS::S3::BucketPolicy":
+            properties = resolved(stack, resource["Properties"])
+            policy.check(properties["PolicyDocument"])
+            found[properties["Bucket"]] = properties["PolicyDocument"]
+    return found
+
+
 def recreate_others(state: State, city: str) -> None:
     """Make the stacks again that were made at run time, in the order of their making."""
     with state.lock:
@@ -61,7 +73,7 @@ def recreate_others(state: State, city: str) -> None:
         ).fetchall()
     for name, template, *texts in rows:
         parameters, tags, resources = (json.loads(text) for text in texts)
-        _create(state, name, json.loads(template), parameters, tags, resources)
+        _create(state, name, Stack.parse_template(template), parameters, tags, resources)
     mock_random.seed(os.urandom(32))
 
 
@@ -85,19 +97,16 @@ def _create(
     stack = backend().create_stack(name=name, template=json.dumps(named), parameters=parameters, notification_arns=[], tags=tags)
     stack.template = json.dumps(template)
     complete(stack)
-    remember(state, stack, template)
+    remember(state, stack)
     return stack
 
 
-def remember(state: State, stack: Stack, template: dict[str, Any] | None = None) -> None:
+def remember(state: State, stack: Stack) -> None:
     """Write a stack into the state, or renew it."""
-    if template is None:
-        template = json.loads(json.dumps(stack.template_dict))
     resources = {
         logical_id: str(resource.physical_resource_id)
-        for logical_id in stack.resource_map.resources
-        if (resource := stack.resource_map[logical_id]) is not None
-        and getattr(resource, "physical_resource_id", None) is not None
+        for logical_id, resource in _resources(stack)
+        if getattr(resource, "physical_resource_id", None) is not None
     }
     with state.transaction() as database:
         database.execute(
@@ -107,8 +116,8 @@ def remember(state: State, stack: Stack, template: dict[str, Any] | None = None)
             (
                 stack.name,
                 REGION,
-                json.dumps(template),
-                json.dumps(dict(stack.parameters)),
+                stack.template,
+                json.dumps(dict(stack.resource_map.input_parameters)),
                 json.dumps(dict(stack.tags)),
                 json.dumps(resources),
                 time.time_ns(),
@@ -124,23 +133,32 @@ def remember_changes(state: State, city: str) -> None:
         for name in saved - set(alive) - {city}:
             database.execute("DELETE FROM stacks WHERE name = ?", (name,))
         for name, stack in alive.items():
-            if name != city and not stack.status.startswith("DELETE"):
+            if name != city:
+                _take_over_change_set(stack)
                 complete(stack)
                 remember(state, stack)
 
 
+def _take_over_change_set(stack: Stack) -> None:
+    """The emulator executes a change set without telling the stack its template, so that it has no outputs."""
+    stack.template_dict = Stack.parse_template(stack.template)
+    stack.parameters = stack.resource_map.input_parameters
+    stack.output_map = stack._create_output_map()
+
+
+def _resources(stack: Stack) -> list[tuple[str, Any]]:
+    """The resources that exist; asking the map itself would make the others."""
+    made = stack.resource_map._parsed_resources
+    return [(logical_id, made[logical_id]) for logical_id in stack.resource_map.resources if logical_id in made]
+
+
 def complete(stack: Stack) -> None:
     """Apply the properties that the emulator's CloudFormation drops."""
-    resolved = stack.resource_map
-    for logical_id in list(resolved.resources):
-        resource = resolved[logical_id]
-        definition = resolved._resource_json_map.get(logical_id, {})
-        finish = _FINISH.get(definition.get("Type", ""))
-        if resource is None or finish is None:
-            continue
-        from moto.cloudformation.parsing import clean_json
-
-        finish(resource, clean_json(definition.get("Properties", {}), resolved))
+    for logical_id, resource in _resources(stack):
+        definition = stack.resource_map._resource_json_map[logical_id]
+        finish = _FINISH.get(definition["Type"])
+        if finish is not None:
+            finish(resource, resolved(stack, definition.get("Properties", {})))
 
 
 def _finish_bucket(bucket: Any, properties: dict[str, Any]) -> None:

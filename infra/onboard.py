@@ -3,11 +3,12 @@
 It looks, says what it will do, deploys the institution's stack (infra/institution.yaml: one role that may
 call the API and nothing else), and registers that role. All it does depends on what it found, so that
 repeating it, after a failure half way too, does what remains and nothing else. In the local city the same
-happens against the emulated cloud: ``--endpoints DIR/endpoints.json``.
+happens against the emulated cloud, found by its AWS files or by ``--endpoints``.
 """
 
 import argparse
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -81,11 +82,6 @@ def check_trust(trust: Trust) -> Trust:
         raise Unusable("--trust-anchor-arn must be the ARN of a trust anchor of IAM Roles Anywhere")
     if trust.common_name and not _COMMON_NAME.fullmatch(trust.common_name):
         raise Unusable("--certificate-cn must be 1 to 64 letters, digits, blanks and . _ @ -")
-    if not trust.principals and not trust.trust_anchor:
-        raise Unusable(
-            "say who acts as the institution: --principal-arn, or --trust-anchor-arn with --certificate-cn, "
-            "or --role-arn for a role that exists"
-        )
     return trust
 
 
@@ -114,9 +110,7 @@ def wanted_stack(city: str, institution: str, trust: Trust, city_outputs: dict[s
     )
 
 
-def registration_of(
-    institution: str, name: str, role_arn: str, issuer: str, ae_titles: list[str]
-) -> Registration:
+def registration_of(institution: str, name: str, role_arn: str, issuer: str, ae_titles: list[str]) -> Registration:
     """The body to register, checked by the rules that the API itself applies. Raises Unusable."""
     body: Registration = {
         "name": name,
@@ -160,9 +154,7 @@ def onboard(options: argparse.Namespace, session: Any, registry: Registry, city:
     step: stacks.Step = "nothing"
     role_arn: str = options.role_arn or ""
     if not role_arn:
-        trust = check_trust(
-            Trust(tuple(options.principal_arn), options.trust_anchor_arn or "", options.certificate_cn or "")
-        )
+        trust = _trust(options, city)
         wanted = wanted_stack(options.city, options.id, trust, city)
         role_arn = _role_arn(city, wanted.name)
     registration = registration_of(options.id, options.name, role_arn, options.issuer_oid, options.ae_title)
@@ -214,9 +206,28 @@ def remove(options: argparse.Namespace, session: Any, registry: Registry) -> Non
             print(f"{name}: there is no such stack")
 
 
+def _trust(options: argparse.Namespace, city: dict[str, str]) -> Trust:
+    """Who may act as the institution. Where nobody is named: whoever the city's own account allows to."""
+    principals = tuple(options.principal_arn)
+    if not principals and not options.trust_anchor_arn and not options.certificate_cn:
+        principals = (city["OperatorRoleArn"].rpartition("role/")[0] + "root",)
+    return check_trust(Trust(principals, options.trust_anchor_arn or "", options.certificate_cn or ""))
+
+
 def _role_arn(city: dict[str, str], name: str) -> str:
     """The ARN of a role beside the operator's: same partition, same account."""
     return city["OperatorRoleArn"].rpartition("role/")[0] + f"role/{name}"
+
+
+def _endpoints(given: Path | None) -> dict[str, str]:
+    """A local city's addresses: from the file given, else from the one beside its AWS files, if there is one."""
+    if given is None:
+        beside = Path(os.environ.get("AWS_CONFIG_FILE", os.devnull)).with_name("endpoints.json")
+        if not beside.is_file():
+            return {}
+        given = beside
+    found: dict[str, str] = json.loads(given.read_text(encoding="utf-8"))
+    return found
 
 
 def _session(options: argparse.Namespace, endpoints: dict[str, str]) -> Any:
@@ -238,16 +249,14 @@ def _city(session: Any, name: str) -> dict[str, str]:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m infra.onboard", description="Bring an institution into the city."
-    )
+    parser = argparse.ArgumentParser(prog="python -m infra.onboard", description="Bring an institution into the city.")
     parser.add_argument("id", help="its id: 3 to 40 of a-z, 0-9 and hyphen")
     parser.add_argument("--name", help="its name, as people read it")
     parser.add_argument("--issuer-oid", help="the OID under which it numbers its patients")
-    parser.add_argument(
-        "--ae-title", action="append", default=[], help="an AE title of its PACS (may be repeated)"
+    parser.add_argument("--ae-title", action="append", default=[], help="an AE title of its PACS (may be repeated)")
+    who = parser.add_argument_group(
+        "who acts as the institution", "Where nobody is named: whoever the city's own AWS account allows to."
     )
-    who = parser.add_argument_group("who acts as the institution")
     who.add_argument(
         "--principal-arn",
         action="append",
@@ -261,9 +270,15 @@ def _arguments() -> argparse.ArgumentParser:
     where.add_argument("--city", default=CITY_STACK, help=f"the city's stack (default: {CITY_STACK})")
     where.add_argument("--api", help="the API's address (default: what the city's stack says)")
     where.add_argument(
-        "--endpoints", type=Path, help="a local city's endpoints.json: its AWS files and its API"
+        "--endpoints",
+        type=Path,
+        help="a local city's endpoints.json: its AWS files and its API (default: the one beside AWS_CONFIG_FILE)",
     )
-    where.add_argument("--profile", default="operator", help="the operator's AWS profile (default: operator)")
+    where.add_argument(
+        "--profile",
+        default=os.environ.get("AWS_PROFILE", "operator"),
+        help="the operator's AWS profile (default: AWS_PROFILE, else operator)",
+    )
     where.add_argument("--region", help=f"the city's region (default: the profile's, else {REGION})")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; only read")
     parser.add_argument("--remove", action="store_true", help="take the institution out of the registry")
@@ -272,7 +287,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _carry_out(options: argparse.Namespace) -> None:
-    endpoints: dict[str, str] = json.loads(options.endpoints.read_text("utf-8")) if options.endpoints else {}
+    endpoints = _endpoints(options.endpoints)
     session = _session(options, endpoints)
     city = _city(session, options.city)
     api = options.api or endpoints.get("api") or city.get("ApiUrl")

@@ -110,8 +110,7 @@ def wheels_left_out(output: str, requirements: str, names: Iterable[str]) -> Ite
         if requirement.marker and not requirement.marker.evaluate(_LAMBDA_ENVIRONMENT):
             continue
         if not any(
-            name == canonicalize_name(requirement.name) and requirement.specifier.contains(version)
-            for name, version in present
+            name == canonicalize_name(requirement.name) and requirement.specifier.contains(version) for name, version in present
         ):
             yield f"not in the zip: {requirement}"
 

@@ -77,16 +77,12 @@ def deploy(cloudformation: Any, wanted: Wanted) -> Step:
         ChangeSetName=f"onboard-{uuid.uuid4().hex}",
         ChangeSetType=step.upper(),
         TemplateBody=wanted.body,
-        Parameters=[
-            {"ParameterKey": key, "ParameterValue": value} for key, value in wanted.parameters.items()
-        ],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in wanted.parameters.items()],
         Capabilities=["CAPABILITY_NAMED_IAM"],
         Tags=[{"Key": FINGERPRINT_TAG, "Value": wanted.fingerprint}],
     )["Id"]
     try:
-        cloudformation.get_waiter("change_set_create_complete").wait(
-            ChangeSetName=change_set, WaiterConfig=_WAIT
-        )
+        cloudformation.get_waiter("change_set_create_complete").wait(ChangeSetName=change_set, WaiterConfig=_WAIT)
     except WaiterError as error:
         reason = cloudformation.describe_change_set(ChangeSetName=change_set).get("StatusReason", "")
         cloudformation.delete_change_set(ChangeSetName=change_set)
@@ -116,9 +112,7 @@ def _first_failure(cloudformation: Any, name: str) -> str:
     failure = ""
     for event in cloudformation.describe_stack_events(StackName=name)["StackEvents"]:  # newest first
         if event["ResourceStatus"].endswith("_FAILED"):
-            failure = (
-                f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', event['ResourceStatus'])}"
-            )
+            failure = f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', event['ResourceStatus'])}"
         if event["LogicalResourceId"] == name and event["ResourceStatus"] in _BEGINNINGS:
             break
     return failure

@@ -29,9 +29,7 @@ def _decide(statements: list[dict[str, Any]], request: str) -> bool:
     }
 
     def matches(statement: dict[str, Any]) -> bool:
-        resources = (
-            statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
-        )
+        resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
         for resource in resources:
             pattern = resource["Fn::Sub"]
             for name, value in names.items():

@@ -1,6 +1,7 @@
 """Onboarding, against an emulated AWS and a small API that keeps a registry, both over HTTP."""
 
 import json
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -116,9 +117,12 @@ def endpoints(tmp_path: Path, aws: str, api: Api) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_institution_remains(aws: str) -> Iterator[None]:
-    yield
-    _client("cloudformation", aws).delete_stack(StackName="contenitore-institution-besta")
+def _nothing_of_this_machine_nor_of_another_test(aws: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            environment.delenv(name)
+        yield
+        _client("cloudformation", aws).delete_stack(StackName="contenitore-institution-besta")
 
 
 def _client(service: str, url: str) -> Any:
@@ -145,10 +149,7 @@ def _onboard(endpoints: Path, *arguments: str) -> int:
 def test_an_institution_gets_its_role_and_is_registered(
     endpoints: Path, aws: str, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert (
-        _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL, "--ae-title", "BESTA", "--ae-title", "BESTA2")
-        == 0
-    )
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL, "--ae-title", "BESTA", "--ae-title", "BESTA2") == 0
     role = _client("iam", aws).get_role(RoleName="contenitore-institution-besta")["Role"]
     assert role["Arn"] == ROLE
     boundary = role["PermissionsBoundary"]["PermissionsBoundaryArn"]
@@ -167,9 +168,7 @@ def test_an_institution_gets_its_role_and_is_registered(
     assert f"registered with {ROLE}" in said
 
 
-def test_repeating_it_does_nothing_and_says_so(
-    endpoints: Path, api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_repeating_it_does_nothing_and_says_so(endpoints: Path, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
     capsys.readouterr()
     assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
@@ -202,17 +201,13 @@ def test_a_changed_name_is_registered_without_touching_the_stack(
     assert api.registered["besta"]["name"] == "IRCCS Besta"
 
 
-def test_a_changed_trust_updates_the_stack(
-    endpoints: Path, aws: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_trust_updates_the_stack(endpoints: Path, aws: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
     capsys.readouterr()
     anchor = "arn:aws:rolesanywhere:eu-south-1:123456789012:trust-anchor/0f1e2d3c"
     assert _onboard(endpoints, "--trust-anchor-arn", anchor, "--certificate-cn", "forwarder.besta") == 0
     assert "contenitore-institution-besta: updated" in capsys.readouterr().out
-    stack = _client("cloudformation", aws).describe_stacks(StackName="contenitore-institution-besta")[
-        "Stacks"
-    ][0]
+    stack = _client("cloudformation", aws).describe_stacks(StackName="contenitore-institution-besta")["Stacks"][0]
     parameters = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]}
     assert (parameters["TrustAnchorArn"], parameters["CertificateCommonName"]) == (anchor, "forwarder.besta")
 
@@ -242,6 +237,22 @@ def test_a_stack_that_was_only_reviewed_is_created_by_repeating(endpoints: Path,
     assert "besta" in api.registered
 
 
+def test_where_nobody_is_named_the_citys_own_account_decides_who_acts_as_the_institution(endpoints: Path, aws: str) -> None:
+    assert _onboard(endpoints) == 0
+    role = _client("iam", aws).get_role(RoleName="contenitore-institution-besta")["Role"]
+    (statement,) = [entry for entry in role["AssumeRolePolicyDocument"]["Statement"] if entry]
+    assert statement["Principal"] == {"AWS": ["arn:aws:iam::123456789012:root"]}
+
+
+def test_a_local_city_is_found_by_its_aws_files(endpoints: Path, api: Api) -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_CONFIG_FILE", str(endpoints.with_name("config")))
+        environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(endpoints.with_name("credentials")))
+        environment.setenv("AWS_PROFILE", "operator")
+        assert onboard.main(["besta", "--name", "Istituto Besta", "--issuer-oid", ISSUER]) == 0
+    assert api.registered["besta"]["role_arn"] == ROLE
+
+
 def test_a_role_that_exists_is_registered_without_a_stack(endpoints: Path, aws: str, api: Api) -> None:
     role = "arn:aws:iam::123456789012:role/gateway/besta-ris"
     assert _onboard(endpoints, "--role-arn", role) == 0
@@ -269,7 +280,6 @@ def test_an_institution_is_taken_out_and_its_role_only_when_asked(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "--principal-arn"),
         (["--principal-arn", "*"], "--principal-arn must be"),
         (["--trust-anchor-arn", "arn:aws:rolesanywhere:eu-south-1:1:trust-anchor/x"], "go together"),
         (["--certificate-cn", "forwarder.besta"], "go together"),

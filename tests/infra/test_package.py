@@ -88,9 +88,7 @@ def test_a_requirement_that_is_not_in_the_zip_is_a_fault(requirement: str, entry
     ["moto/__init__.py", "forwarder/send.py", "chalicelib/__pycache__/x.cpython-311.pyc", "tests/a.py"],
 )
 def test_what_lambda_does_not_need_is_a_fault(name: str) -> None:
-    assert list(packaging.strays(["app.py", "chalice/app.py", name])) == [
-        f"does not belong into the zip: {name}"
-    ]
+    assert list(packaging.strays(["app.py", "chalice/app.py", name])) == [f"does not belong into the zip: {name}"]
 
 
 def test_a_zip_without_the_app_is_a_fault() -> None:
@@ -122,9 +120,7 @@ def test_an_override_of_a_mistyped_event_source_is_a_fault(template: dict[str, A
     ]
 
 
-def test_the_packaged_template_is_clean_and_the_linter_sees_when_it_is_not(
-    packaged: packaging.Package, tmp_path: Path
-) -> None:
+def test_the_packaged_template_is_clean_and_the_linter_sees_when_it_is_not(packaged: packaging.Package, tmp_path: Path) -> None:
     assert list(packaging.lint(packaged.template_file)) == []
     broken = copy.deepcopy(packaged.template)
     broken["Resources"]["APIHandler"]["Properties"]["LoggingConfig"]["LogGroup"] = {"Ref": "ApiHandlerLog"}
@@ -139,9 +135,7 @@ def test_an_app_without_the_event_handlers_is_not_packaged(sources: Path, tmp_pa
         '@app.route("/health")\ndef health():\n    return {}\n'
     )
     (sources / "requirements.txt").write_text("")
-    (sources / ".chalice" / "config.json").write_text(
-        '{"version": "2.0", "app_name": "contenitore", "stages": {"dev": {}}}'
-    )
+    (sources / ".chalice" / "config.json").write_text('{"version": "2.0", "app_name": "contenitore", "stages": {"dev": {}}}')
     with pytest.raises(packaging.PackagingFailed, match="does not make: IndexInstances"):
         packaging.package("dev", tmp_path / "out", sources)
 
@@ -150,8 +144,6 @@ def test_an_app_that_cannot_be_imported_is_not_packaged(sources: Path, tmp_path:
     (sources / ".chalice").mkdir(parents=True)
     (sources / "app.py").write_text("import nothing_of_this_name\n")
     (sources / "requirements.txt").write_text("")
-    (sources / ".chalice" / "config.json").write_text(
-        '{"version": "2.0", "app_name": "contenitore", "stages": {"dev": {}}}'
-    )
+    (sources / ".chalice" / "config.json").write_text('{"version": "2.0", "app_name": "contenitore", "stages": {"dev": {}}}')
     with pytest.raises(packaging.PackagingFailed, match="nothing_of_this_name"):
         packaging.package("dev", tmp_path / "out", sources)

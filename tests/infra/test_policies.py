@@ -51,8 +51,7 @@ def _services_of(function: str) -> set[str]:
 
 def _needed(function: str) -> set[str]:
     text = "\n".join(
-        (ROOT / "chalicelib" / "services" / f"{name}.py").read_text(encoding="utf-8")
-        for name in sorted(_services_of(function))
+        (ROOT / "chalicelib" / "services" / f"{name}.py").read_text(encoding="utf-8") for name in sorted(_services_of(function))
     )
     return {action for call, actions in PORTS.items() if re.search(call, text) for action in actions}
 

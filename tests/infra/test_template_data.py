@@ -27,10 +27,7 @@ def test_the_table_is_as_the_data_model_says(template: Template) -> None:
     assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
     assert table["SSESpecification"]["KMSMasterKeyId"] == {"Fn::GetAtt": ["DataKey", "Arn"]}
-    keys = {
-        index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
-        for index in table["GlobalSecondaryIndexes"]
-    }
+    keys = {index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]] for index in table["GlobalSecondaryIndexes"]}
     assert keys == {f"gsi{n}": [f"gsi{n}pk", f"gsi{n}sk"] for n in (1, 2, 3, 4)}
     assert all(i["Projection"] == {"ProjectionType": "ALL"} for i in table["GlobalSecondaryIndexes"])
     assert [key["AttributeName"] for key in table["KeySchema"]] == ["pk", "sk"]
@@ -107,9 +104,7 @@ def test_the_bucket_policy_only_refuses(template: Template) -> None:
 def test_dead_letters_are_kept_longer_than_messages(template: Template) -> None:
     queue = template["Resources"]["InstancesQueue"]["Properties"]
     dead = template["Resources"]["InstancesDeadLetterQueue"]["Properties"]
-    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {
-        "Fn::GetAtt": ["InstancesDeadLetterQueue", "Arn"]
-    }
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["InstancesDeadLetterQueue", "Arn"]}
     assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
 
 
@@ -120,8 +115,7 @@ def test_queues_are_encrypted_and_refuse_plain_connections(template: Template, r
         queue["Ref"]
         for _, policy in resources("AWS::SQS::QueuePolicy")
         for statement in policy["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Deny"
-        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        if statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         for queue in policy["Queues"]
     }
     assert guarded == queues

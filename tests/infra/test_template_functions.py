@@ -36,9 +36,7 @@ def test_the_indexer_takes_batches_from_the_real_queue(template: Template) -> No
 
 def test_a_message_stays_invisible_for_six_times_as_long_as_the_indexer_may_run(template: Template) -> None:
     function = template["Resources"]["IndexInstances"]["Properties"]
-    window = function["Events"]["IndexInstancesSqsEventSource"]["Properties"][
-        "MaximumBatchingWindowInSeconds"
-    ]
+    window = function["Events"]["IndexInstancesSqsEventSource"]["Properties"]["MaximumBatchingWindowInSeconds"]
     queue = template["Resources"]["InstancesQueue"]["Properties"]
     assert queue["VisibilityTimeout"] >= 6 * function["Timeout"] + window
 
@@ -52,9 +50,7 @@ def test_the_projector_follows_the_facts_of_studies_and_patients_in_the_real_str
     assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (500, 0)
     assert source["StartingPosition"] == "TRIM_HORIZON"
     patterns = [json.loads(entry["Pattern"]) for entry in source["FilterCriteria"]["Filters"]]
-    assert patterns == [
-        {"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "F#STUDY#"}, {"prefix": "F#PATIENT#"}]}}}}
-    ]
+    assert patterns == [{"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "F#STUDY#"}, {"prefix": "F#PATIENT#"}]}}}}]
 
 
 def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) -> None:
@@ -69,9 +65,7 @@ def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) 
 
 
 def test_there_are_three_functions_with_a_role_each(resources: Resources) -> None:
-    roles = {
-        name: function["Role"]["Fn::GetAtt"][0] for name, function in resources("AWS::Serverless::Function")
-    }
+    roles = {name: function["Role"]["Fn::GetAtt"][0] for name, function in resources("AWS::Serverless::Function")}
     assert set(roles) == FUNCTIONS
     assert len(set(roles.values())) == len(FUNCTIONS)
 

@@ -14,9 +14,7 @@ def _list(value: Any) -> list[Any]:
 
 def test_the_boundary_lets_call_this_api_and_nothing_else(template: Template) -> None:
     boundary = template["Resources"]["InstitutionBoundary"]["Properties"]["PolicyDocument"]["Statement"]
-    assert {action for statement in boundary for action in _list(statement["Action"])} == {
-        "execute-api:Invoke"
-    }
+    assert {action for statement in boundary for action in _list(statement["Action"])} == {"execute-api:Invoke"}
     for statement in boundary:
         for resource in _list(statement["Resource"]):
             assert "${RestAPI}/" in resource["Fn::Sub"]
@@ -36,16 +34,12 @@ def test_the_operator_makes_no_role_without_the_boundary(template: Template) -> 
         assert all("*" not in action for action in actions)
         assert "*" not in _list(statement["Resource"])
         if actions & gives_rights:
-            assert statement["Condition"] == {
-                "StringEquals": {"iam:PermissionsBoundary": {"Ref": "InstitutionBoundary"}}
-            }
+            assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "InstitutionBoundary"}}}
 
 
 def test_what_suffers_rings(resources: Resources) -> None:
     alarms = dict(resources("AWS::CloudWatch::Alarm"))
-    watched = {
-        (alarm["MetricName"], json.dumps(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()
-    }
+    watched = {(alarm["MetricName"], json.dumps(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
     for metric, source in [
         ("ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["InstancesDeadLetterQueue", "QueueName"]}),
         ("ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["ProjectorDeadLetterQueue", "QueueName"]}),

@@ -98,9 +98,7 @@ def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
     transfer_syntax, encoding = _encoding(raw, meta.position, declared, start > 0)
     deflated = transfer_syntax in DEFLATED
     source: Source = InflatedSource(raw, meta.position, limits) if deflated else raw
-    body = scan(
-        source, 0 if deflated else meta.position, encoding, limits, stop=lambda tag: tag in PIXEL_DATA
-    )
+    body = scan(source, 0 if deflated else meta.position, encoding, limits, stop=lambda tag: tag in PIXEL_DATA)
     identity.check(file_meta, meta.repeated, body.dataset, body.repeated, part10=start > 0)
     pixel_data = _pixel_data(source, raw, size, body.stopped_at, body, limits) if body.stopped_at else None
     if isinstance(source, InflatedSource):
@@ -137,9 +135,7 @@ def _encoding(raw: RangeSource, position: int, declared: str, part10: bool) -> t
     return (IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE if little_endian else EXPLICIT_BIG), found
 
 
-def _pixel_data(
-    source: Source, raw: RangeSource, size: int, element: Element, body: Scanned, limits: Limits
-) -> PixelData:
+def _pixel_data(source: Source, raw: RangeSource, size: int, element: Element, body: Scanned, limits: Limits) -> PixelData:
     vr = element.vr or "OW"
     if element.length is None:
         if element.tag != 0x7FE00010:
@@ -174,9 +170,7 @@ def _check_tail(source: Source, position: int, encoding: Encoding, limits: Limit
         raise Rejected("ambiguous-identifier", f"{name(tail.stopped_at.tag)} after the Pixel Data")
 
 
-def _check_fragments(
-    raw: RangeSource, size: int, element: Element, encoding: Encoding, limits: Limits
-) -> None:
+def _check_fragments(raw: RangeSource, size: int, element: Element, encoding: Encoding, limits: Limits) -> None:
     """That the fragments end inside the object (PS3.5 A.4), without reading pixels.
 
     Those whose heads came with the header, or would come with one range more, are walked. Of more than

@@ -43,9 +43,13 @@ def single_uid(dataset: Dataset, tag: int) -> str:
     element = dataset.get_item(tag)
     if element is None:
         return ""
-    if not isinstance(element, RawDataElement) or element.value is None:
+    if isinstance(element, RawDataElement):
+        text = (element.value or b"").decode("latin-1")
+    elif isinstance(element.value, str):
+        text = element.value
+    else:
         raise Rejected("invalid-uid", name(tag))
-    text: str = element.value.decode("latin-1").rstrip("\0 ").lstrip(" ")
+    text = text.rstrip("\0 ").lstrip(" ")
     if "\\" in text:
         raise Rejected("ambiguous-identifier", f"{name(tag)} has {text.count(chr(92)) + 1} values")
     if text and (len(text) > 64 or not _UID.fullmatch(text)):
@@ -53,9 +57,7 @@ def single_uid(dataset: Dataset, tag: int) -> str:
     return text
 
 
-def check(
-    file_meta: Dataset, meta_repeated: Set[int], dataset: Dataset, repeated: Set[int], *, part10: bool
-) -> None:
+def check(file_meta: Dataset, meta_repeated: Set[int], dataset: Dataset, repeated: Set[int], *, part10: bool) -> None:
     """Raises `Rejected`: `ambiguous-identifier`, `missing-uid`, `invalid-uid`, `meta-mismatch`.
 
     An object without preamble (`part10` false) that lacks a UID is `not-dicom`: nothing else says that it

@@ -208,9 +208,7 @@ class _Scan:
             sequence = Sequence(done.items)
             sequence.is_undefined_length = done.end is None
             tag = BaseTag(done.path[-1])
-            parent.elements[tag] = DataElement(
-                tag, "SQ", sequence, done.start, done.end is None, already_converted=True
-            )
+            parent.elements[tag] = DataElement(tag, "SQ", sequence, done.start, done.end is None, already_converted=True)
 
     def _leaf(self, level: _Level, element: Element, vr: str, length: int) -> None:
         tag, value = element.tag, element.value

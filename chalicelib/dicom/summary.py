@@ -113,9 +113,7 @@ def _item(item: Dataset, tags: tuple[int, ...]) -> dict[str, Any]:
 
 def _clean(vr: str, values: list[Any]) -> list[Any]:
     check = {"DA": valid_date, "TM": valid_time}.get(vr)
-    cleaned = [
-        _clip(check(value) if check and value is not None else value) for value in values[:_VALUES_LIMIT]
-    ]
+    cleaned = [_clip(check(value) if check and value is not None else value) for value in values[:_VALUES_LIMIT]]
     return cleaned if any(value is not None for value in cleaned) else []
 
 
@@ -129,9 +127,7 @@ def _clip(value: Any) -> Any:
 
 def _patient(dataset: Dataset) -> dict[str, Any]:
     others = [
-        {"id": value, "issuer": None, "issuer_universal_id": None}
-        for value in values_of(dataset, 0x00101000, "LO")
-        if value
+        {"id": value, "issuer": None, "issuer_universal_id": None} for value in values_of(dataset, 0x00101000, "LO") if value
     ]
     others += [_identifier(item) for item in items_of(dataset, 0x00101002)]
     return {

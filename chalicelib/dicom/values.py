@@ -75,12 +75,14 @@ def values_of(dataset: Dataset, tag: int, vr: str) -> list[JsonValue]:
     if element is None or not element.value or element.VR == "SQ":
         return []
     if isinstance(element, RawDataElement):
-        own = str(element.VR) if vr in _NUMBERS else vr
+        own = str(element.VR or vr) if vr in _NUMBERS else vr
         charset = list(dataset.original_character_set)
         return json_values(own, element.value, charset, little_endian=element.is_little_endian)
     if isinstance(element.value, bytes):
         return []
     values = element.value if isinstance(element.value, MutableSequence) else [element.value]
+    if element.VR == "AT":
+        return [f"{int(value):08X}" for value in values]
     return list(values) if element.VR in _NUMBERS else text_values(vr, "\\".join(map(str, values)))
 
 
@@ -88,6 +90,19 @@ def items_of(dataset: Dataset, tag: int) -> list[Dataset]:
     """The items of a sequence, empty where there is none."""
     element = dataset.get_item(tag)
     return list(element.value) if element is not None and element.VR == "SQ" and element.value else []
+
+
+def little_endian_bytes(vr: str, data: bytes) -> bytes:
+    """A binary value of a big endian data set in little endian order, which the web has only (PS3.18
+    F.2.7).
+    """
+    width = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}.get(vr, 1)
+    if width == 1 or len(data) % width:
+        return data
+    swapped = bytearray(len(data))
+    for index in range(width):
+        swapped[index::width] = data[width - 1 - index :: width]
+    return bytes(swapped)
 
 
 def decode(data: bytes, charset: list[str]) -> str:

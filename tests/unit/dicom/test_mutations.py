@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
+from xml.etree import ElementTree
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chalicelib.dicom.frames import FrameError, locate_frames
 from chalicelib.dicom.header import read_head
 from chalicelib.dicom.limits import KIB, Limits
+from chalicelib.dicom.metadata import bulk_name, full_metadata
 from chalicelib.dicom.summary import ATTRIBUTES_LIMIT, summarise
+from chalicelib.dicom.xml import native_xml
 from chalicelib.domain.rejections import REASONS, Rejected
 from tests.unit.dicom.building import part10, reader, real_files
 
@@ -38,13 +43,19 @@ EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=[Heal
 def judge(data: bytes) -> None:
     started = time.perf_counter()
     try:
-        summary = summarise(read_head(reader(data), len(data), LIMITS))
+        head = read_head(reader(data), len(data), LIMITS)
+        summary = summarise(head)
     except Rejected as rejected:
         assert rejected.reason in REASONS
     else:
         text = json.dumps(summary["attributes"], ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         assert len(text.encode()) <= ATTRIBUTES_LIMIT
         assert json.loads(json.dumps(summary)) == summary
+        metadata = full_metadata(head, bulk_name)
+        json.dumps(metadata, allow_nan=False)
+        ElementTree.fromstring(native_xml(metadata))
+        with suppress(FrameError):
+            locate_frames(head, reader(data), LIMITS)
     assert time.perf_counter() - started < 5
 
 

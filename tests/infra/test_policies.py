@@ -1,6 +1,6 @@
 """The policy files against the code: each function may do what its services ask of the stores, and no more.
 
-The local city runs all functions as one role, so that a right that is missing would show in AWS only.
+A right that is missing shows in the local city too, which obeys these files; one too many shows only here.
 """
 
 import json

@@ -1,0 +1,35 @@
+"""docs/deploy.md names what an operator meets: parameters, alarms, options, outputs to look for."""
+
+import re
+from typing import Any
+
+import pytest
+
+from infra import onboard
+from infra.package import ROOT
+from infra.templates import ACCOUNT, load
+
+GUIDE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+
+
+def test_every_parameter_of_the_city_is_explained(template: dict[str, Any]) -> None:
+    for name in template["Parameters"]:
+        assert f"`{name}`" in GUIDE
+    for name in load(ACCOUNT)["Parameters"]:
+        assert f"{name}=" in GUIDE
+
+
+def test_every_alarm_has_its_answer(template: dict[str, Any]) -> None:
+    alarms = [name for name, entry in template["Resources"].items() if entry["Type"] == "AWS::CloudWatch::Alarm"]
+    table = GUIDE[GUIDE.index("## Alarms") :]
+    for name in alarms:
+        throttles = name.endswith("ThrottlesAlarm") and name.removesuffix("ThrottlesAlarm") in table
+        assert f"`{name}`" in table or throttles, name
+
+
+def test_every_option_of_onboarding_in_the_guide_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        onboard.main(["--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    used = GUIDE[GUIDE.index("## 4. Onboard") : GUIDE.index("## Alarms")]
+    assert set(re.findall(r"--[a-z-]+", used)) <= known

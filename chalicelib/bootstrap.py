@@ -14,6 +14,7 @@ from chalicelib.adapters.s3 import S3Objects
 from chalicelib.config import config
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.domain.rejections import Rejected
+from chalicelib.services.audit import Trail
 
 _CLIENT = ClientConfig(
     connect_timeout=2,
@@ -27,6 +28,12 @@ _CLIENT = ClientConfig(
 def table() -> Table:
     """The table, one client for the life of the process."""
     return DynamoTable(boto3.client("dynamodb", config=_CLIENT), config().table_name)
+
+
+@cache
+def trail() -> Trail:
+    """The audit trail, one for the life of the process, which remembers where it wrote last."""
+    return Trail(table(), config().audit_retention_years)
 
 
 @cache

@@ -11,12 +11,18 @@ VERSION = "0.1.0"
 
 @dataclass(frozen=True)
 class Config:
-    """Names of what the stack created. `public_base_url` overrides the address that a request came to."""
+    """Names of what the stack created. `public_base_url` overrides the address that a request came to.
+
+    `audit_retention_years` is how long audit records are kept, two at the least. `viewer_base_url` is where the web page
+    is served, to which links lead.
+    """
 
     table_name: str
     bucket_name: str
     operator_role_arn: str
     public_base_url: str | None
+    audit_retention_years: int = 10
+    viewer_base_url: str | None = None
 
 
 @cache
@@ -27,4 +33,6 @@ def config() -> Config:
         os.environ["BUCKET_NAME"],
         os.environ["OPERATOR_ROLE_ARN"],
         os.environ.get("PUBLIC_BASE_URL") or None,
+        max(2, int(os.environ.get("AUDIT_RETENTION_YEARS") or 10)),
+        os.environ.get("VIEWER_BASE_URL") or None,
     )

@@ -7,6 +7,7 @@ from chalice.app import Blueprint, Response
 from chalicelib import bootstrap, config
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain import identifiers
+from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.institutions import Institution
 from chalicelib.services import manifest, registry, uploads
 
@@ -25,6 +26,7 @@ def request_uploads(call: Call) -> Response:
     """200 with a state, and for what is absent a presigned PUT, for each instance in the order asked. 400."""
     institution = call.caller.member.id
     offers = uploads.parse_offers(call.json())
+    call.record(Entry(Kind.IMPORT, institution, count=len(offers)))
     return answer({"instances": uploads.request_uploads(bootstrap.table(), bootstrap.objects(), institution, offers, call.now)})
 
 
@@ -50,6 +52,7 @@ def get_manifest(call: Call, study: str) -> Response:
         call.parameter("owner"),
         call.parameter("cursor"),
         call.number("limit", manifest.DEFAULT_LIMIT, manifest.MAX_LIMIT),
+        record=call.record,
     )
     return answer(found)
 
@@ -70,14 +73,14 @@ def put_institution(call: Call, institution: str) -> Response:
     call.caller.require_operator()
     identifiers.institution_id(institution, "id")
     known = call.caller.registry.members.get(institution)
-    member, _ = registry.register(bootstrap.table(), call.caller, institution, call.json(), call.now)
+    member, _ = registry.register(call.caller, institution, call.json(), call.now, call.act, call.record)
     return answer(_shown(member), 200 if known else 201)
 
 
 @door(blueprint, "DELETE", "/institutions/{institution}")
 def delete_institution(call: Call, institution: str) -> Response:
     """200: its role opens nothing from the next request on. Operator only: else 403. 404."""
-    registry.remove(bootstrap.table(), call.caller, institution, call.now)
+    registry.remove(call.caller, institution, call.now, call.act)
     return answer({"id": institution, "status": "removed"})
 
 

@@ -9,7 +9,9 @@ from chalicelib.api.http import Call, answer, door
 from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
 from chalicelib.dicomweb.search_results import project, warning_header
-from chalicelib.domain import identifiers
+from chalicelib.domain import audit, identifiers
+from chalicelib.domain.audit import Entry, Kind
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.services.search import Match, search
 
 blueprint = Blueprint(__name__)
@@ -57,6 +59,9 @@ def _search(call: Call, level: Level, scope: Scope) -> Response:
     caller = call.caller
     query = parse_query(level, call.query, scope)
     found = search(bootstrap.table(), caller, query, call.now)
+    call.record(
+        *audit.disclosures(caller.member.id, (match.seen for match in found.matches)), _query_entry(call, len(found.matches))
+    )
     results = []
     for match in found.matches:
         result = project(query, match.attributes)
@@ -66,6 +71,17 @@ def _search(call: Call, level: Level, scope: Scope) -> Response:
         results.append(dict(sorted(result.items())))
     warning = warning_header(service, found.warnings)
     return answer(results, 200, DICOM_JSON, **({"warning": warning} if warning else {}))
+
+
+def _query_entry(call: Call, results: int) -> Entry:
+    """The search itself; of one patient where it names a PatientID, the caller's own where it names no issuer."""
+    values = {name: value for name, value in call.query if value and not set(value) & set("*?\\,")}
+    number = values.get("00100020") or values.get("PatientID")
+    own = call.caller.member
+    issuer = values.get("00100021") or values.get("IssuerOfPatientID") or own.patient_id_issuer
+    patients = (PatientIdentifier(issuer, number),) if number else ()
+    owner = own.id if number and call.caller.registry.by_issuer(issuer) == own else None
+    return Entry(Kind.QUERY, owner, patients, text=call.query_text, count=results)
 
 
 def retrieve_url(service: str, match: Match, viewer: str) -> str:

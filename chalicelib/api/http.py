@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, wraps
 from typing import Any
@@ -13,9 +13,11 @@ from typing import Any
 from chalice.app import Blueprint, CORSConfig, IAMAuthorizer, Request, Response
 
 from chalicelib import bootstrap
-from chalicelib.api import problems
+from chalicelib.api import problems, recording
 from chalicelib.config import config
+from chalicelib.domain.audit import Context, Entry
 from chalicelib.domain.errors import BadRequest, ContenitoreError
+from chalicelib.domain.ports import Write
 from chalicelib.services.registry import Caller, identify
 from chalicelib.telemetry import logger
 
@@ -38,10 +40,27 @@ _IAM = IAMAuthorizer()
 
 @dataclass(frozen=True)
 class Call:
-    """One request: what was asked, by whom, when, and at which address the archive was reached."""
+    """One request: what was asked, by whom, when, and at which address the archive was reached; and what is to be recorded."""
 
     request: Request
     now: datetime
+    route: str
+    entries: list[Entry] = field(default_factory=list)
+    acted: list[Entry] = field(default_factory=list)
+
+    def record(self, *entries: Entry) -> None:
+        """Say what this request does, for the audit trail. It is written after the view and before the answer leaves.
+
+        A view whose route is not in `recording.UNRECORDED` must say so at least once, or its answer does not leave.
+        """
+        self.entries.extend(entries)
+
+    def act(self, writes: Sequence[Write], *entries: Entry) -> list[bool]:
+        """Do and record in one transaction: `domain.audit.Act`. Raises TryAgain."""
+        held = bootstrap.trail().append(self.context, entries, writes)
+        if not held:
+            self.acted.extend(entries)
+        return held
 
     @cached_property
     def caller(self) -> Caller:
@@ -50,11 +69,21 @@ class Call:
         on_behalf_of = self.request.headers.get("x-on-behalf-of")
         return identify(bootstrap.table(), identity.get("userArn") or "", on_behalf_of, config().operator_role_arn)
 
+    @property
+    def context(self) -> Context:
+        """Who asked, when and how, for the audit trail. Raises UnknownInstitution."""
+        return recording.context(self.request, self.now, self.route, self.caller)
+
     @cached_property
     def query(self) -> list[tuple[str, str]]:
         """Names and values of the query, decoded, repeats included."""
         raw = self.request.to_original_event().get("multiValueQueryStringParameters") or {}
         return [(name, value) for name, values in raw.items() for value in values]
+
+    @property
+    def query_text(self) -> str:
+        """The query as one text, decoded: what was searched for. For the audit trail only, since it may name a patient."""
+        return "&".join(f"{name}={value}" for name, value in self.query)
 
     @cached_property
     def base_url(self) -> str:
@@ -121,9 +150,9 @@ def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False) 
 def _answer(request: Request, route: str, view: View, parameters: dict[str, str]) -> Response:
     started = time.perf_counter()
     request_id = str(request.context.get("requestId", ""))
-    call = Call(request, datetime.now(UTC))
+    call = Call(request, datetime.now(UTC), route)
     try:
-        response = view(call, **parameters)
+        response = _recorded(call, view, parameters)
     except ContenitoreError as error:
         response = problems.to_response(error, request_id)
     except Exception:  # the outermost door: logged whole, answered without details
@@ -140,6 +169,24 @@ def _answer(request: Request, route: str, view: View, parameters: dict[str, str]
             "milliseconds": round((time.perf_counter() - started) * 1000, 1),
         },
     )
+    return response
+
+
+def _recorded(call: Call, view: View, parameters: dict[str, str]) -> Response:
+    """The view's answer, once what it did is recorded. A refusal is recorded too. Raises TryAgain when it cannot be."""
+    try:
+        response = view(call, **parameters)
+    except ContenitoreError as error:
+        caller = call.__dict__.get("caller")
+        context = recording.context(call.request, call.now, call.route, caller)
+        refused = recording.refusal(error, parameters, dict(call.query).get("issuer"), caller)
+        if refused is not None and context.session:
+            bootstrap.trail().append(context, [refused])
+        raise
+    if call.entries:
+        bootstrap.trail().append(call.context, call.entries)
+    elif not call.acted and call.route not in recording.UNRECORDED:
+        raise RuntimeError(f"{call.route} did not say what to record")
     return response
 
 

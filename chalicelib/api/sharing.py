@@ -6,6 +6,7 @@ from chalice.app import Blueprint, Response
 
 from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
+from chalicelib.domain.audit import Entry, Kind
 from chalicelib.services import timeline, transfers
 
 blueprint = Blueprint(__name__)
@@ -15,7 +16,7 @@ blueprint = Blueprint(__name__)
 def open_transfer(call: Call) -> Response:
     """201 with the transfer; the same one again for the same Idempotency-Key. 400; 409 for a key used for another one."""
     key = call.request.headers.get("idempotency-key")
-    opened = transfers.open_transfer(bootstrap.table(), call.caller, call.json(), key, call.now)
+    opened = transfers.open_transfer(bootstrap.table(), call.caller, call.json(), key, call.now, call.act, call.record)
     return answer(opened, 201, location=f"{call.base_url}/transfers/{opened['id']}")
 
 
@@ -28,28 +29,34 @@ def list_transfers(call: Call) -> Response:
         call.parameter("status"),
         call.parameter("cursor"),
     )
-    return answer(transfers.list_transfers(bootstrap.table(), call.caller, direction, status, cursor, limit, call.now))
+    found = transfers.list_transfers(bootstrap.table(), call.caller, direction, status, cursor, limit, call.now)
+    call.record(Entry(Kind.QUERY, text=call.query_text, count=len(found["transfers"])))
+    return answer(found)
 
 
 @door(blueprint, "GET", "/transfers/{transfer}")
 def get_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, for its two parties. 404."""
-    return answer(transfers.shown(transfers.get_transfer(bootstrap.table(), call.caller, transfer), call.now))
+    return answer(transfers.read_transfer(bootstrap.table(), call.caller, transfer, call.now, call.record))
 
 
 @door(blueprint, "DELETE", "/transfers/{transfer}")
 def end_transfer(call: Call, transfer: str) -> Response:
     """200 with status `revoked`, for either party, however often. 404."""
-    return answer(transfers.end_transfer(bootstrap.table(), call.caller, transfer, call.now))
+    return answer(transfers.end_transfer(bootstrap.table(), call.caller, transfer, call.now, call.act, call.record))
 
 
 @door(blueprint, "PUT", "/transfers/{transfer}/receiving-patient")
 def name_receiving_patient(call: Call, transfer: str) -> Response:
     """200 with the transfer: the receiver's own number is linked. 400, 404; 403 for the sender."""
-    return answer(transfers.name_receiving_patient(bootstrap.table(), call.caller, transfer, call.json(), call.now))
+    body = call.json()
+    return answer(
+        transfers.name_receiving_patient(bootstrap.table(), call.caller, transfer, body, call.now, call.act, call.record)
+    )
 
 
 @door(blueprint, "GET", "/patients/{patient}/timeline")
 def get_timeline(call: Call, patient: str) -> Response:
     """200 with all that the caller may see of the patient, both hospitals', newest first. 400; 404 when that is nothing."""
-    return answer(timeline.timeline(bootstrap.table(), call.caller, patient, call.parameter("issuer"), call.now))
+    issuer = call.parameter("issuer")
+    return answer(timeline.timeline(bootstrap.table(), call.caller, patient, issuer, call.now, call.record))

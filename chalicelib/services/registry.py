@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from chalicelib.domain import institutions
+from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain, UnknownInstitution
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.ports import Item, PutNew, Table
@@ -61,7 +62,9 @@ def identify(table: Table, user_arn: str, on_behalf_of: str | None, operator_rol
     return Caller(member, actor, registry)
 
 
-def register(table: Table, caller: Caller, institution: str, body: object, now: datetime) -> tuple[Institution, bool]:
+def register(
+    caller: Caller, institution: str, body: object, now: datetime, act: Act, record: Recorder
+) -> tuple[Institution, bool]:
     """Register an institution, or change it: the institution and whether anything changed. Operator only.
 
     Raises Conflict when its role, issuer or an AE title belongs to another member.
@@ -70,31 +73,36 @@ def register(table: Table, caller: Caller, institution: str, body: object, now: 
     new = institutions.parse(institution, body)
     known = caller.registry.members.get(new.id)
     if known is not None and replace(known, version=0) == new:
+        record(_entry(new.id))
         return known, False
     if new.id == OPERATOR:
         raise BadRequest("This id is taken by the operator of the archive.", "id")
     field = institutions.clash(caller.registry, new)
     if field is not None:
         raise Conflict(f"Another institution already has this {field}.")
-    return _write(table, caller, new, now), True
+    return _write(caller, new, now, act), True
 
 
-def remove(table: Table, caller: Caller, institution: str, now: datetime) -> None:
+def remove(caller: Caller, institution: str, now: datetime, act: Act) -> None:
     """End an institution's membership, at once; its facts stay. Operator only. Raises NotFound."""
     caller.require_operator()
     known = caller.registry.members.get(institution)
     if known is None:
         raise NotFound
-    _write(table, caller, replace(known, removed=True), now)
+    _write(caller, replace(known, removed=True), now, act)
 
 
-def _write(table: Table, caller: Caller, new: Institution, now: datetime) -> Institution:
+def _write(caller: Caller, new: Institution, now: datetime, act: Act) -> Institution:
     version = caller.registry.versions.get(new.id, 0) + 1
     entry = replace(new, version=version)
     data: dict[str, object] = asdict(entry) | {"at": iso(now), "by": caller.actor}
-    if not table.put(PutNew(Item(_PARTITION, f"INSTITUTION#{new.id}#{version:06d}", data))):
+    if act([PutNew(Item(_PARTITION, f"INSTITUTION#{new.id}#{version:06d}", data))], _entry(new.id)):
         raise TryAgain("The registry was changed at the same moment. Please look, and send it again.")
     return entry
+
+
+def _entry(institution: str) -> Entry:
+    return Entry(Kind.ADMINISTRATION, purpose=Purpose.ADMINISTRATION, subject=f"institution={institution}")
 
 
 def _from_item(item: Item) -> Institution:

@@ -69,6 +69,10 @@ class Call:
         on_behalf_of = self.request.headers.get("x-on-behalf-of")
         return identify(bootstrap.table(), identity.get("userArn") or "", on_behalf_of, config().operator_role_arn)
 
+    def act_as(self, caller: Caller) -> None:
+        """Say for whom an unsigned request acts: a reading session for the person whose link it is."""
+        self.__dict__["caller"] = caller
+
     @property
     def context(self) -> Context:
         """Who asked, when and how, for the audit trail. Raises UnknownInstitution."""
@@ -180,13 +184,13 @@ def _recorded(call: Call, view: View, parameters: dict[str, str]) -> Response:
         caller = call.__dict__.get("caller")
         context = recording.context(call.request, call.now, call.route, caller)
         refused = recording.refusal(error, parameters, dict(call.query).get("issuer"), caller)
-        if refused is not None and context.session:
+        if refused is not None and (caller is not None or context.session):  # nobody knows whom an unsigned request is for
             bootstrap.trail().append(context, [refused])
         raise
     if call.entries:
         bootstrap.trail().append(call.context, call.entries)
     elif not call.acted and call.route not in recording.UNRECORDED:
-        raise RuntimeError(f"{call.route} did not say what to record")
+        raise RuntimeError(f"{call.route} did not say what to record: see Call.record")
     return response
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 
-from pydicom.charset import STAND_ALONE_ENCODINGS, python_encoding
+from pydicom.charset import CODES_TO_ENCODINGS, STAND_ALONE_ENCODINGS, handled_encodings, python_encoding
 
 DEFAULT: list[str] = ["iso8859"]
 _ISO_IR = re.compile(r"ISO.?IR.?(\d+)")
 _ISO_2022 = re.compile(r"ISO.?2022.?IR.?(\d+)")
+_ESCAPE = b"\x1b"
+_PARTS = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
+_RESETS = re.compile(rb"[\t\n\f\r]")
 _CODES = python_encoding | {"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}
 
 
@@ -27,6 +30,31 @@ def python_encodings(value: bytes) -> list[str]:
         names = names[:1]
     names = names[:1] + [name for name in names[1:] if name not in STAND_ALONE_ENCODINGS]
     return [_CODES.get(name, DEFAULT[0]) for name in names]
+
+
+def decode(data: bytes, charset: list[str]) -> str:
+    """Text in Unicode; what does not decode becomes U+FFFD.
+
+    ISO 2022 escapes to one of `charset` are followed, up to the next escape or control character, which
+    brings the first character set back (PS3.5 6.1.2.5). pydicom's `decode_bytes` does so too, but warns
+    through process-wide state, which threads that read headers side by side must not share.
+    """
+    if _ESCAPE not in data:
+        return data.decode(charset[0], "replace")
+    return "".join(_decode_part(part, charset) for part in _PARTS.findall(data))
+
+
+def _decode_part(part: bytes, charset: list[str]) -> str:
+    length = 4 if part[:3] in (b"\x1b$(", b"\x1b$)") else 3
+    codec = CODES_TO_ENCODINGS.get(part[:length])
+    if codec is None or (codec not in charset and codec != DEFAULT[0]):
+        return part.decode(charset[0], "replace")
+    if codec in handled_encodings:
+        return part.decode(codec, "replace")  # Python's codec wants the escape itself
+    part = part[length:]
+    reset = _RESETS.search(part)
+    end = reset.start() if reset else len(part)
+    return part[:end].decode(codec, "replace") + part[end:].decode(charset[0], "replace")
 
 
 def _corrected(name: str) -> str:

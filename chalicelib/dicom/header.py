@@ -36,7 +36,6 @@ EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 GE_PRIVATE_BIG = "1.2.840.113619.5.2"
 """GE Private DLX: implicit VR little endian, with big endian Pixel Data."""
 
-NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, GE_PRIVATE_BIG, "1.2.840.10008.1.2.1.99"})
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.206"})
 """Deflated Explicit VR Little Endian, and the deflated JPIP references (PS3.5 A.5, A.7, A.12)."""
 

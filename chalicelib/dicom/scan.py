@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -39,6 +40,9 @@ from chalicelib.dicom.vr import private_vr, public_vr
 from chalicelib.domain.rejections import Rejected
 
 _SPECIFIC_CHARACTER_SET = 0x00080005
+_LARGE = Lock()
+"""Held by the one thread whose header has more than `Limits.alone` elements so far."""
+
 _ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
 
@@ -80,7 +84,11 @@ def scan(
 
     Raises `Rejected` with `truncated`, `too-deep`, `too-large-header` or `unreadable`.
     """
-    return _Scan(source, start, encoding, limits).run(stop)
+    scanning = _Scan(source, start, encoding, limits)
+    try:
+        return scanning.run(stop)
+    finally:
+        scanning.make_room()
 
 
 class _Scan:
@@ -92,6 +100,7 @@ class _Scan:
         self._levels = [self._root]
         self._elements = 0
         self._held = 0
+        self._alone = False
         self._left_out: list[LeftOut] = []
         self._seen: set[int] = set()
         self._repeated: set[int] = set()
@@ -251,9 +260,18 @@ class _Scan:
         if level.end is not None and end > level.end:
             raise Rejected("unreadable", f"{name(tag)} ends at {end}, what it is in at {level.end}")
 
+    def make_room(self) -> None:
+        """Let the next large header be read."""
+        if self._alone:
+            self._alone = False
+            _LARGE.release()
+
     def _count(self, weight: int, held: int) -> None:
         self._elements += weight
         self._held += held
+        if self._elements > self._limits.alone and not self._alone:
+            _LARGE.acquire()
+            self._alone = True
         if self._elements > self._limits.elements:
             raise Rejected("too-large-header", f"more than {self._limits.elements} elements")
         if self._held > self._limits.header:

@@ -6,19 +6,17 @@ film from the radiologist. Text is Unicode whatever the file's character set.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-import warnings
 from collections.abc import Callable, MutableSequence
 from datetime import date
 from struct import iter_unpack
 from typing import Any
 
-from pydicom.charset import decode_bytes
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.valuerep import TEXT_VR_DELIMS
+
+from chalicelib.dicom.charset import decode
 
 JsonValue = Any
 """str, int, float, dict (a name) or None."""
@@ -33,7 +31,6 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
 _TIME = re.compile(r"([01][0-9]|2[0-3])(?::?([0-5][0-9])(?::?([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?")
-_ESCAPE = 0x1B
 
 
 def json_values(vr: str, data: bytes, charset: list[str], *, little_endian: bool) -> list[JsonValue]:
@@ -103,20 +100,6 @@ def little_endian_bytes(vr: str, data: bytes) -> bytes:
     for index in range(width):
         swapped[index::width] = data[width - 1 - index :: width]
     return bytes(swapped)
-
-
-def decode(data: bytes, charset: list[str]) -> str:
-    """Text in Unicode; what does not decode becomes U+FFFD. ISO 2022 escapes are followed (PS3.5 6.1.2.5)."""
-    if _ESCAPE not in data:
-        return data.decode(charset[0], "replace")
-    logger = logging.getLogger("pydicom")
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return str(decode_bytes(data, charset, TEXT_VR_DELIMS))
-    finally:
-        logger.disabled = disabled
 
 
 def _finite(value: float) -> float | None:

@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -325,6 +326,16 @@ def test_endless_elements_end_at_the_limit() -> None:
         assert reason(data) == "too-large-header"
         with within(seconds=10, mib=40):
             assert reason(data, Limits(elements=100_000)) == "too-large-header"
+
+
+def test_large_headers_read_side_by_side_do_not_add_up() -> None:
+    data = part10(identity() + element(0x00081111, "SQ", b"", UNDEFINED) + item(b"") * 10_000)
+    limits = Limits(elements=20_000, alone=1_000)
+    with ThreadPoolExecutor(8) as pool:
+        with within(seconds=10, mib=6):
+            assert reason(data, limits) == "too-large-header"
+        with within(seconds=30, mib=12):
+            assert set(pool.map(lambda _: reason(data, limits), range(16))) == {"too-large-header"}
 
 
 def test_a_header_of_large_values_ends_at_the_limit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 import re
 from typing import Any
@@ -72,6 +73,8 @@ def _element(tag: str, element: object, depth: int, budget: list[int]) -> dict[s
     if contents[0] != "Value":
         if not isinstance(content, str):
             raise BadRequest(f"{contents[0]} of the attribute {tag} must be text.")
+        if contents[0] == "InlineBinary" and not is_base64(content):
+            raise BadRequest(f"InlineBinary of the attribute {tag} is not base64.")
         return {"vr": vr, contents[0]: content}
     if not isinstance(content, list):
         raise BadRequest(f"Value of the attribute {tag} must be an array.")
@@ -81,6 +84,15 @@ def _element(tag: str, element: object, depth: int, budget: list[int]) -> dict[s
         if not _is_value(vr, value):
             raise BadRequest(f"The attribute {tag} has a value that its VR does not allow.")
     return {"vr": vr, "Value": content}
+
+
+def is_base64(text: str) -> bool:
+    """Whether `text` is base64 as RFC 4648 4 writes it (F.2.7)."""
+    try:
+        binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_value(vr: str, value: object) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
-from chalicelib.dicomweb.json_model import MAX_ATTRIBUTES, MAX_DEPTH, VRS, Model
+from chalicelib.dicomweb.json_model import MAX_ATTRIBUTES, MAX_DEPTH, VRS, Model, is_base64
 from chalicelib.dicomweb.person_names import GROUPS
 from chalicelib.domain.errors import BadRequest
 
@@ -186,7 +186,10 @@ class _Reader:
                 self._add(_value(self._open[-1][1]["vr"], text))
                 self._text = None
             case "InlineBinary":
-                self._open[-1][1]["InlineBinary"] = "".join(text.split())
+                inline = "".join(text.split())
+                if not is_base64(inline):
+                    raise BadRequest("InlineBinary is not base64.")
+                self._open[-1][1]["InlineBinary"] = inline
                 self._text = None
             case "PersonName":
                 groups = {g: "^".join(parts).rstrip("^") for g, parts in (self._groups or {}).items()}

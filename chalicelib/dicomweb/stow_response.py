@@ -1,0 +1,132 @@
+"""The Store Instances Response Module, and the status that goes with it (PS3.18 10.5.3, Annex I)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.dicomweb.json_model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A Failure Reason (0008,1197): its code, what it says, and the clause that defines the code."""
+
+    code: int
+    meaning: str
+    clause: str
+
+
+_CANNOT_UNDERSTAND = "PS3.18 Table I.2-2, Cxxx"
+_DOES_NOT_MATCH = "PS3.18 Table I.2-2, A9xx"
+
+# Slug of a verdict (domain/rejections.py and the states of an upload) → Failure Reason.
+FAILURE_REASONS: dict[str, Reason] = {
+    "not-dicom": Reason(0xC000, "Not a DICOM instance", _CANNOT_UNDERSTAND),
+    "truncated": Reason(0xC001, "Ends inside an element", _CANNOT_UNDERSTAND),
+    "unreadable": Reason(0xC002, "Broken structure", _CANNOT_UNDERSTAND),
+    "too-deep": Reason(0xC003, "Sequences nested too deeply", _CANNOT_UNDERSTAND),
+    "too-large-header": Reason(0xC004, "Header too large", _CANNOT_UNDERSTAND),
+    "deflate-too-large": Reason(0xC005, "Deflated data set too large", _CANNOT_UNDERSTAND),
+    "executable-preamble": Reason(0xC006, "Preamble of an executable", _CANNOT_UNDERSTAND),
+    "unsupported-media-type": Reason(0xC007, "A part of another media type", _CANNOT_UNDERSTAND),
+    "ambiguous-identifier": Reason(0xA900, "Identifying attribute twice", _DOES_NOT_MATCH),
+    "study-mismatch": Reason(0xA901, "Study Instance UID is not the one in the path", _DOES_NOT_MATCH),
+    "missing-uid": Reason(0xA902, "A UID is missing", _DOES_NOT_MATCH),
+    "invalid-uid": Reason(0xA903, "A UID is not one", _DOES_NOT_MATCH),
+    "meta-mismatch": Reason(0xA904, "File meta and data set disagree", _DOES_NOT_MATCH),
+    "invalid-patient-id": Reason(0xA905, "Patient ID or its issuer too long", _DOES_NOT_MATCH),
+    "missing-bulkdata": Reason(0xA906, "Bulk data that the request does not hold", _DOES_NOT_MATCH),
+    "dicomdir": Reason(0x0122, "SOP Class not supported", "PS3.18 Table I.2-2"),
+    "conflict": Reason(0x0111, "Duplicate SOP Instance with other bytes", "PS3.7 C.5.14"),
+    "unsupported-transfer-syntax": Reason(0xC122, "Transfer Syntax not supported", "PS3.18 Table I.2-2"),
+    "processing-failure": Reason(0x0110, "Processing failure", "PS3.18 Table I.2-2"),
+    "out-of-resources": Reason(0xA700, "Out of resources", "PS3.18 Table I.2-2"),
+}
+
+# Table I.2-1.
+COERCED, DISCARDED, NOT_MATCHING_CLASS = 0xB000, 0xB006, 0xB007
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An instance that is stored.
+
+    `retrieve_url`, `study_url`: where it and its study can be had. `warning`: a Warning Reason of Table I.2-1.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    retrieve_url: str
+    study_url: str
+    warning: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An instance that is not stored; `reason` is a key of `FAILURE_REASONS`.
+
+    Without a SOP Instance UID, it is reported among the failures that belong to no instance.
+    """
+
+    reason: str
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+
+
+Outcome = Stored | Failed
+
+
+def failure_reason(slug: str) -> int:
+    """The Failure Reason of a verdict; 0110, processing failure, for one that the table does not have."""
+    return FAILURE_REASONS.get(slug, FAILURE_REASONS["processing-failure"]).code
+
+
+def status(outcomes: Sequence[Outcome]) -> int:
+    """The HTTP status of Table 10.5.3-1: 200 all stored, 202 some stored or with warnings, 409 none."""
+    stored = [one for one in outcomes if isinstance(one, Stored)]
+    if not stored:
+        return 409
+    return 200 if len(stored) == len(outcomes) and all(one.warning is None for one in stored) else 202
+
+
+def response(outcomes: Sequence[Outcome]) -> Model:
+    """The module of Annex I, in the order of the request. Instances of several studies have no common Retrieve URL."""
+    stored = [one for one in outcomes if isinstance(one, Stored)]
+    failed = [one for one in outcomes if isinstance(one, Failed)]
+    studies = {one.study_url for one in stored}
+    model: Model = {"00081190": _element("UR", *(studies if len(studies) == 1 else ()))}
+    sequences = {
+        "00081198": [_failed(one) for one in failed if one.sop_instance_uid],
+        "00081199": [_stored(one) for one in stored],
+        "0008119A": [_reason(one) for one in failed if not one.sop_instance_uid],
+    }
+    model.update({tag: _element("SQ", *items) for tag, items in sequences.items() if items})
+    return model
+
+
+def _element(vr: str, *values: Any) -> dict[str, Any]:
+    return {"vr": vr, "Value": list(values)} if values else {"vr": vr}
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> Model:
+    return {
+        "00081150": _element("UI", *filter(None, [sop_class_uid])),
+        "00081155": _element("UI", sop_instance_uid),
+    }
+
+
+def _stored(one: Stored) -> Model:
+    item = _reference(one.sop_class_uid, one.sop_instance_uid) | {"00081190": _element("UR", one.retrieve_url)}
+    if one.warning is not None:
+        item["00081196"] = _element("US", one.warning)
+    return dict(sorted(item.items()))
+
+
+def _reason(one: Failed) -> Model:
+    return {"00081197": _element("US", failure_reason(one.reason))}
+
+
+def _failed(one: Failed) -> Model:
+    return _reference(one.sop_class_uid, one.sop_instance_uid) | _reason(one)

@@ -1,0 +1,357 @@
+"""The configuration: one TOML file, every key checked at start, and the commented example made from the same table.
+
+A key that is unknown, missing, of the wrong type or out of bounds is a ConfigError that names it.
+"""
+
+# ruff: noqa: RUF009  # `option` makes dataclass fields, which is what dataclass defaults are
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from forwarder.errors import ConfigError
+
+Check = Callable[[Any], str | None]
+"""What is wrong with a value, in words, or None."""
+
+
+def _between(low: float, high: float) -> Check:
+    return lambda value: None if low <= value <= high else f"should be between {low:g} and {high:g}"
+
+
+def _one_of(*allowed: str) -> Check:
+    return lambda value: (
+        None if value in allowed else "should be one of " + ", ".join(f"“{a}”" for a in allowed)
+    )
+
+
+def _ae_title(value: str) -> str | None:
+    """PS3.5 6.2: at most 16 characters of the default repertoire, not only blanks, no backslash."""
+    good = bool(value.strip()) and len(value) <= 16 and value.isascii() and value.isprintable()
+    return None if good and "\\" not in value else "should be an AE title: 1 to 16 printable ASCII characters"
+
+
+def _time(value: str) -> str | None:
+    hours, _, minutes = value.partition(":")
+    good = hours.isdigit() and minutes.isdigit() and int(hours) <= 24 and int(minutes) < 60
+    return None if good else "should be a time like “08:30”"
+
+
+def _address(value: str) -> str | None:
+    return None if value.startswith(("http://", "https://")) else "should begin with https://"
+
+
+def option(default: Any, text: str, check: Check | None = None, *, required: bool = False) -> Any:
+    """One key: its default (or, if required, a value for the example), what it means, what it may be."""
+    metadata = {"text": text, "check": check, "required": required}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class ArchiveConfig:
+    """The city's archive."""
+
+    api: str = option("https://archive.example.org", "Address of the archive.", _address, required=True)
+    profile: str = option(
+        "", "AWS profile (credential_process for Roles Anywhere); empty: the standard chain."
+    )
+    region: str = option("eu-south-1", "AWS region of the archive.")
+    ca_file: str = option(
+        "", "PEM file of a private certificate authority to trust, for the hospital's proxy."
+    )
+    proxy: str = option("", "Address of an HTTP proxy, such as http://proxy.example.org:3128.")
+    timeout_seconds: int = option(60, "Patience with one answer.", _between(1, 900))
+
+
+@dataclass(frozen=True)
+class SpoolConfig:
+    """Where instances wait, on a disk of this machine (not a network share)."""
+
+    folder: str = option("/var/lib/contenitore-forwarder", "The spool's folder.", required=True)
+    reserve_mb: int = option(
+        1024, "Below this free space (MB) the PACS is answered 0xA700, to try later.", _between(1, 10_000_000)
+    )
+    history_days: int = option(
+        30, "How long it is remembered that an instance was delivered.", _between(1, 3650)
+    )
+
+
+@dataclass(frozen=True)
+class TlsConfig:
+    """DICOM over TLS (BCP 195 profile, PS3.15 B.12). Both ends show a certificate."""
+
+    port: int = option(0, "Port for TLS, usually 2762; 0: none.", _between(0, 65535))
+    certificate: str = option("", "PEM file of this AE's certificate (and chain).")
+    key: str = option("", "PEM file of its private key.")
+    ca_file: str = option("", "PEM file of the authorities whose certificates the senders show.")
+
+
+@dataclass(frozen=True)
+class DicomConfig:
+    """What the PACS speaks to."""
+
+    ae_title: str = option("CONTENITORE", "AE title of this forwarder.", _ae_title)
+    address: str = option("0.0.0.0", "Network interface to listen on; 0.0.0.0: all.")  # noqa: S104  # the PACS is elsewhere
+    port: int = option(11112, "Port without TLS; 0: none.", _between(0, 65535))
+    allowed_callers: list[str] = option([], "Calling AE titles that may connect; empty: any.")
+    check_called: bool = option(False, "Refuse associations that call another AE title than ours.")
+    max_associations: int = option(32, "Associations at once.", _between(1, 500))
+    idle_seconds: int = option(
+        120, "An association that says nothing for so long is closed.", _between(5, 86400)
+    )
+    extra_sop_classes: list[str] = option([], "UIDs of private storage SOP classes to accept too.")
+    tls: TlsConfig = field(default_factory=TlsConfig)
+
+
+@dataclass(frozen=True)
+class PeerConfig:
+    """A DICOM node of the hospital: `check` calls it, storage commitment results go to it."""
+
+    ae_title: str = option("PACS", "Its AE title.", _ae_title, required=True)
+    host: str = option("pacs.example.org", "Its host.", required=True)
+    port: int = option(104, "Its port.", _between(1, 65535), required=True)
+    tls: bool = option(False, "Whether it wants TLS (with the certificate of [dicom.tls]).")
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """A folder whose files are taken in, for what cannot speak DICOM."""
+
+    folder: str = option("", "The folder; empty: none.")
+    every_seconds: float = option(2.0, "How often to look.", _between(0.05, 3600))
+    settled_seconds: float = option(
+        5.0, "A file is whole when it has not changed for so long.", _between(0, 3600)
+    )
+    after: str = option("delete", "What to do with a file that was taken in.", _one_of("delete", "keep"))
+
+
+@dataclass(frozen=True)
+class LimitConfig:
+    """A bandwidth limit for a part of the day; where none applies the line is used freely."""
+
+    start: str = option("08:00", "From.", _time, required=True)
+    end: str = option("18:00", "To; earlier than “start” means past midnight.", _time, required=True)
+    mbit: float = option(50.0, "Megabits per second.", _between(0.01, 100_000), required=True)
+
+
+@dataclass(frozen=True)
+class UrgentConfig:
+    """What overtakes: studies that match all that is given, the newest first."""
+
+    modality: list[str] = option([], "Modalities, such as CR, DX.")
+    calling: list[str] = option([], "Calling AE titles.")
+
+
+@dataclass(frozen=True)
+class SendConfig:
+    """The way out."""
+
+    lossless: bool = option(True, "Compress uncompressed images losslessly (JPEG-LS), each one checked.")
+    parallel: int = option(
+        16, "Greatest number of uploads at once; the line decides below it.", _between(1, 128)
+    )
+    linger_seconds: float = option(0.3, "How long to gather instances into one question.", _between(0, 60))
+    limits: list[LimitConfig] = field(default_factory=list)
+    urgent: list[UrgentConfig] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """The status page, its JSON and the Prometheus metrics. No patient data, no password: keep it inside."""
+
+    address: str = option("127.0.0.1", "Network interface; 0.0.0.0 shows the page to the hospital's network.")
+    port: int = option(8104, "Port.", _between(1, 65535))
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Logs: one JSON object a line on standard error, without patient data."""
+
+    level: str = option("info", "How much.", _one_of("debug", "info", "warning", "error"))
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole file."""
+
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    spool: SpoolConfig = field(default_factory=SpoolConfig)
+    dicom: DicomConfig = field(default_factory=DicomConfig)
+    peers: list[PeerConfig] = field(default_factory=list)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    send: SendConfig = field(default_factory=SendConfig)
+    page: PageConfig = field(default_factory=PageConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"The configuration “{path}” cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The configuration “{path}” is not UTF-8 text.") from error
+    return parse(text)
+
+
+def parse(text: str) -> Config:
+    """Check a configuration. Raises ConfigError that names the key."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"The configuration is not TOML: {error}.") from error
+    config: Config = _section(Config, data, "")
+    _together(config)
+    return config
+
+
+def _section(kind: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ConfigError(f"“{where}” should be a section, [{where}].")
+    hints = get_type_hints(kind)
+    known = {one.name: one for one in dataclasses.fields(kind)}
+    for name in data:
+        if name not in known:
+            raise ConfigError(f"The key “{_dotted(where, name)}” is unknown.")
+    values = {}
+    for name, one in known.items():
+        if name in data:
+            values[name] = _value(hints[name], data[name], _dotted(where, name), one.metadata.get("check"))
+        elif dataclasses.is_dataclass(hints[name]):
+            values[name] = _section(hints[name], {}, _dotted(where, name))
+        elif one.metadata.get("required"):
+            raise ConfigError(f"The key “{_dotted(where, name)}” is missing.")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str, check: Check | None) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _section(hint, value, where)
+    if get_origin(hint) is list:
+        (inner,) = get_args(hint)
+        if not isinstance(value, list):
+            raise ConfigError(f"The key “{where}” should be a list.")
+        return [_value(inner, one, f"{where}[{number}]", check) for number, one in enumerate(value)]
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint:
+        names = {str: "a text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+        raise ConfigError(f"The key “{where}” should be {names[hint]}, and is {value!r}.")
+    wrong = check(value) if check else None
+    if wrong:
+        raise ConfigError(f"The key “{where}” {wrong}, and is {value!r}.")
+    return value
+
+
+def _together(config: Config) -> None:
+    """What one key alone cannot tell."""
+    tls = config.dicom.tls
+    if not config.dicom.port and not tls.port and not config.watch.folder:
+        raise ConfigError(
+            "Nothing would come in: “dicom.port”, “dicom.tls.port” and “watch.folder” are all off."
+        )
+    if tls.port:
+        for name in ("certificate", "key", "ca_file"):
+            if not getattr(tls, name):
+                raise ConfigError(f"The key “dicom.tls.{name}” is needed for TLS.")
+    for where, path in (
+        ("archive.ca_file", config.archive.ca_file),
+        *((f"dicom.tls.{name}", getattr(tls, name)) for name in ("certificate", "key", "ca_file")),
+    ):
+        if path and not Path(path).is_file():
+            raise ConfigError(f"The key “{where}” names a file that does not exist: {path}")
+
+
+def _dotted(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def example(values: Mapping[str, object] | None = None) -> str:
+    """A complete, commented configuration. `values` replaces defaults by dotted key, as in {"archive.api": …}.
+
+    Raises ConfigError for a dotted key that does not exist.
+    """
+    wanted = dict(values or {})
+    lines = ["# The forwarder's configuration. What is commented out shows the default.", ""]
+    _example_section(Config(), "", wanted, lines)
+    if wanted:
+        raise ConfigError(f"The key “{next(iter(wanted))}” is unknown.")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _example_section(section: Any, where: str, wanted: dict[str, object], lines: list[str]) -> None:
+    nested: list[tuple[str, Any]] = []
+    hints = get_type_hints(type(section))
+    for one in dataclasses.fields(section):
+        name, value = _dotted(where, one.name), getattr(section, one.name)
+        inner = get_args(hints[one.name])
+        if dataclasses.is_dataclass(value) or (inner and dataclasses.is_dataclass(inner[0])):
+            nested.append((name, value if dataclasses.is_dataclass(value) else inner[0]))
+            continue
+        given = name in wanted
+        shown = _toml(wanted.pop(name, value))
+        lines.append(f"# {one.metadata['text']}")
+        lines.append(f"{'' if given or one.metadata['required'] else '# '}{one.name} = {shown}")
+    if where:
+        lines.append("")
+    for name, value in nested:
+        text = (type(value) if not isinstance(value, type) else value).__doc__ or ""
+        if isinstance(value, type):
+            _example_list(value, name, text, wanted.pop(name, []), lines)
+            continue
+        lines += [f"# {text.strip()}", f"[{name}]"]
+        _example_section(value, name, wanted, lines)
+
+
+def _example_list(kind: type, name: str, text: str, entries: Any, lines: list[str]) -> None:
+    lines.append(f"# {text.strip()}")
+    for entry in entries:
+        lines.append(f"[[{name}]]")
+        lines += [f"{inner} = {_toml(value)}" for inner, value in entry.items()]
+        lines.append("")
+    if not entries:
+        lines.append(f"# [[{name}]]")
+        lines += [
+            f"# {one.name} = {_toml(getattr(kind(), one.name))}  # {one.metadata['text']}"
+            for one in dataclasses.fields(kind)
+        ]
+        lines.append("")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value)
+
+
+def keys() -> dict[str, str]:
+    """Every dotted key with its meaning; lists of sections as `name[].key`. The docs are tested against it."""
+    found: dict[str, str] = {}
+
+    def collect(kind: Any, where: str) -> None:
+        hints = get_type_hints(kind)
+        for one in dataclasses.fields(kind):
+            name, hint = _dotted(where, one.name), hints[one.name]
+            if isinstance(hint, types.GenericAlias) and dataclasses.is_dataclass(get_args(hint)[0]):
+                collect(get_args(hint)[0], f"{name}[]")
+            elif dataclasses.is_dataclass(hint):
+                collect(hint, name)
+            else:
+                found[name] = one.metadata["text"]
+
+    collect(Config, "")
+    return found

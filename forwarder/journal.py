@@ -1,0 +1,233 @@
+"""The journal: what the forwarder has taken responsibility for, in SQLite, with group commit.
+
+One thread writes. Whoever has something to write hands it over and waits; all that is waiting goes into one transaction,
+so that many associations share one fsync. `synchronous=FULL` in WAL mode: when `write` returns, it is on the disk.
+
+The counters are kept by triggers in the same transactions as the rows, so that
+received = waiting + indexed + rejected holds in every state that any reader can see.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from forwarder.errors import SpoolError
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE instances (
+    digest TEXT PRIMARY KEY,             -- SHA-256 of the bytes as received
+    size INTEGER NOT NULL,
+    state TEXT NOT NULL,                 -- waiting, stored; indexed, echo; rejected, conflict, discarded
+    reason TEXT,                         -- why it is not indexed
+    packed_digest TEXT,                  -- of the losslessly compressed form, once there is one
+    packed_size INTEGER,
+    packing TEXT NOT NULL DEFAULT 'todo',  -- todo, packed, plain
+    study TEXT, sop_class TEXT, sop_instance TEXT, modality TEXT, calling TEXT,
+    rank REAL NOT NULL,                  -- the smallest goes first
+    attempts INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    received_at REAL NOT NULL,
+    stored_at REAL,
+    settled_at REAL
+) WITHOUT ROWID;
+CREATE INDEX instances_to_send ON instances (rank, digest) WHERE state = 'waiting';
+CREATE INDEX instances_to_poll ON instances (not_before) WHERE state = 'stored';
+CREATE INDEX instances_pending ON instances (received_at) WHERE state IN ('waiting', 'stored');
+CREATE INDEX instances_aside ON instances (settled_at) WHERE state IN ('rejected', 'conflict');
+CREATE INDEX instances_settled ON instances (settled_at) WHERE state IN ('indexed', 'echo', 'discarded');
+CREATE INDEX instances_study ON instances (study, received_at);
+CREATE INDEX instances_sop ON instances (sop_instance);
+CREATE INDEX instances_packed ON instances (packed_digest) WHERE packed_digest IS NOT NULL;
+
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES
+    ('received', 0), ('waiting', 0), ('stored', 0), ('indexed', 0), ('echo', 0),
+    ('rejected', 0), ('conflict', 0), ('discarded', 0), ('bytes_waiting', 0);
+
+CREATE TRIGGER instance_received AFTER INSERT ON instances BEGIN
+    UPDATE counters SET value = value + 1 WHERE name IN ('received', NEW.state);
+    UPDATE counters SET value = value + NEW.size
+        WHERE name = 'bytes_waiting' AND NEW.state IN ('waiting', 'stored');
+END;
+CREATE TRIGGER instance_moved AFTER UPDATE OF state ON instances WHEN OLD.state != NEW.state BEGIN
+    UPDATE counters SET value = value - 1 WHERE name = OLD.state;
+    UPDATE counters SET value = value + 1 WHERE name = NEW.state;
+    UPDATE counters SET value = value
+        + NEW.size * (NEW.state IN ('waiting', 'stored')) - OLD.size * (OLD.state IN ('waiting', 'stored'))
+        WHERE name = 'bytes_waiting';
+END;
+-- Forgetting a row whose story has ended changes no counter: what was received stays received.
+CREATE TRIGGER instance_kept BEFORE DELETE ON instances
+    WHEN OLD.state NOT IN ('indexed', 'echo', 'discarded') BEGIN
+    SELECT RAISE(ABORT, 'an instance that is not settled cannot be forgotten');
+END;
+
+CREATE TABLE commitments (
+    transaction_uid TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    requested_at REAL NOT NULL,
+    items TEXT NOT NULL,                 -- JSON: [[sop class, sop instance], …]
+    attempts INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (transaction_uid, caller)
+) WITHOUT ROWID;
+
+CREATE TABLE watched (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+GROUP = 256  # pieces of work in one transaction
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection with the journal's settings. Raises SpoolError."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+            uri=True,
+            timeout=30,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -4000")
+        connection.row_factory = sqlite3.Row
+    except sqlite3.Error as error:
+        raise SpoolError(f"The journal “{path}” cannot be opened: {error}.") from error
+    return connection
+
+
+class Journal:
+    """The open journal. `write` from any thread; `read` gives a consistent view."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
+        connection = connect(path)
+        try:
+            _prepare(connection)
+        except sqlite3.Error as error:
+            raise SpoolError(f"The journal “{path}” cannot be used: {error}.") from error
+        self._readers = threading.local()
+        self._thread = threading.Thread(target=self._run, args=(connection,), name="journal", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what was handed over and stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in a transaction and return its result once it is durable.
+
+        Raises SpoolError when the disk does not take it; then nothing of it has happened.
+        """
+        return self.write_soon(work).result()
+
+    def write_soon(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Hand `work` over; the future is done when it is durable, or carries SpoolError."""
+        future: Future[T] = Future()
+        self._queue.put((work, future))
+        return future
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the journal (a read transaction) for this thread. Raises SpoolError."""
+        connection = getattr(self._readers, "connection", None)
+        if connection is None:
+            connection = self._readers.connection = connect(self._path)
+        try:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise SpoolError(f"The journal cannot be read: {error}.") from error
+
+    def _run(self, connection: sqlite3.Connection) -> None:
+        stopping = False
+        while not stopping:
+            group = [self._queue.get()]
+            while len(group) < GROUP:
+                try:
+                    group.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            stopping = None in group
+            connection = self._commit(connection, [entry for entry in group if entry is not None])
+        connection.close()
+
+    def _commit(
+        self, connection: sqlite3.Connection, group: list[tuple[Work, Future[Any]]]
+    ) -> sqlite3.Connection:
+        done: list[tuple[Future[Any], Any]] = []
+        failure: sqlite3.Error | None = None
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for work, future in group:
+                connection.execute("SAVEPOINT work")
+                try:
+                    done.append((future, work(connection)))
+                except sqlite3.IntegrityError as error:
+                    connection.execute("ROLLBACK TO work")
+                    future.set_exception(SpoolError(f"The journal refused an entry: {error}."))
+                connection.execute("RELEASE work")
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = error
+        if failure is None:
+            for future, result in done:
+                future.set_result(result)
+            return connection
+        for _, future in group:
+            if not future.done():
+                future.set_exception(SpoolError(f"The journal cannot be written: {failure}."))
+        return self._reopened(connection)
+
+    def _reopened(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """After a disk error the connection's state is not to be trusted: take a new one if the disk gives it."""
+        try:
+            connection.close()
+            return connect(self._path)
+        except (sqlite3.Error, SpoolError):
+            return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        for statement in _statements(SCHEMA):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+    if version > SCHEMA_VERSION:
+        raise SpoolError("The journal was written by a newer forwarder; install that version.")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one: `executescript` would commit on its own."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def tally(connection: sqlite3.Connection) -> dict[str, int]:
+    """The counters, of one moment."""
+    return {row["name"]: row["value"] for row in connection.execute("SELECT name, value FROM counters")}

@@ -1,0 +1,60 @@
+"""Structured logs: one JSON object a line on standard error. No patient data: what is logged is listed at each call."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, dict):
+            entry |= fields
+        if record.name != "forwarder":
+            entry["source"] = record.name
+        if record.exc_info and record.exc_info[0]:
+            entry["error"] = record.exc_info[0].__name__  # not its text: libraries quote what they were given
+        return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+class _Log:
+    """`log.info("what happened", key=value, …)`."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("forwarder")
+
+    def debug(self, message: str, **fields: object) -> None:
+        self._logger.debug(message, extra={"fields": fields})
+
+    def info(self, message: str, **fields: object) -> None:
+        self._logger.info(message, extra={"fields": fields})
+
+    def warning(self, message: str, **fields: object) -> None:
+        self._logger.warning(message, extra={"fields": fields})
+
+    def error(self, message: str, **fields: object) -> None:
+        self._logger.error(message, extra={"fields": fields})
+
+
+log = _Log()
+
+
+def set_up(level: str) -> None:
+    """Send all logs to standard error. Libraries only speak up from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("forwarder").setLevel(level.upper())
+    # Their messages may quote what a sender sent; the forwarder logs the same events in its own words.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

@@ -1,0 +1,70 @@
+"""The compressing happens in processes of its own: a codec that crashes or swells harms only its instance."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from forwarder.pack import NotIdenticalError, Packed, pack
+
+INSTANCES_PER_PROCESS = 2000  # then a fresh one, so that memory stays flat whatever the codec keeps
+
+
+def processes() -> int:
+    """How many: one core is left to receiving and sending."""
+    return max(1, (os.cpu_count() or 2) - 1)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when
+    with contextlib.suppress(OSError):
+        os.nice(5)
+
+
+def _work(source: str, target: str) -> Packed | str | None:
+    """Packed, None for “send it as it is”, or in words why it failed."""
+    try:
+        return pack(Path(source), Path(target))
+    except NotIdenticalError as error:
+        return f"not identical: {error}"
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        return f"{type(error).__name__}"
+
+
+class Packers:
+    """A pool of compressing processes that is built anew when one of them dies."""
+
+    def __init__(self, count: int | None = None) -> None:
+        self._count = count or processes()
+        self._lock = threading.Lock()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, source: Path, target: Path) -> Future[Packed | str | None]:
+        """Compress in the background. The future carries BrokenProcessPool if the process died over it."""
+        with self._lock:
+            for _ in range(2):
+                if self._pool is None:
+                    self._pool = ProcessPoolExecutor(
+                        self._count,
+                        mp_context=multiprocessing.get_context("spawn"),
+                        initializer=_begin,
+                        max_tasks_per_child=INSTANCES_PER_PROCESS,
+                    )
+                try:
+                    return self._pool.submit(_work, str(source), str(target))
+                except BrokenProcessPool:
+                    self._pool.shutdown(wait=False)
+                    self._pool = None
+        raise BrokenProcessPool("the compressing processes do not start")
+
+    def close(self) -> None:
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=True, cancel_futures=True)
+                self._pool = None

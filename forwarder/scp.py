@@ -1,0 +1,232 @@
+"""DICOM in: verification, storage and storage commitment as SCP, plain and over TLS. PS3.4 A, B, J; PS3.15 B.12."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from pynetdicom import AE, _config, evt, register_uid
+from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
+from pynetdicom.presentation import AllStoragePresentationContexts, build_context
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from forwarder import reception
+from forwarder.config import DicomConfig, TlsConfig
+from forwarder.errors import ConfigError, SpoolError
+from forwarder.logs import log
+from forwarder.spool import About, Arrival, Spool, SpoolFullError, look_at
+
+MAXIMUM_PDU = 131072  # bytes; larger than usual, since each PDU costs the library a fixed time
+
+# Where a sender offers several syntaxes for one class, this order decides: what it holds uncompressed stays whole, and
+# nobody is led to compress with loss.
+PREFERRED = [
+    ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    RLELossless,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+]
+TRANSFER_SYNTAXES = [*PREFERRED, *(uid for uid in ALL_TRANSFER_SYNTAXES if uid not in PREFERRED)]
+NEGOTIATION_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+
+# PS3.4 table B.2-1 and PS3.7 annex C: what C-STORE is answered, and when.
+STORE_STATUS = {
+    0x0000: "success: the instance is durable in the spool",
+    0xA700: "refused, out of resources: the spool's disk is (nearly) full; try again later",
+    0x0110: "failure, processing: the spool's disk or journal failed; try again later",
+    0xC000: "error, cannot understand: the request carried no data set",
+    0x0122: "refused: SOP class not supported in this presentation context",
+}
+
+# PS3.4 J.3.2.2: what N-ACTION is answered.
+ACTION_STATUS = {
+    0x0000: "success: the request is recorded and will be answered by N-EVENT-REPORT",
+    0x0110: "failure, processing: the journal could not record the request",
+    0x0112: "no such SOP instance: not the well-known instance of storage commitment",
+    0x0114: "no such argument: no transaction UID or no referenced instance",
+    0x0123: "no such action: only action type 1 exists",
+    0x0213: "resource limitation: more than 100,000 references in one request",
+}
+
+Rank = Callable[[About], float]
+OnAction = Callable[[str, str, list[tuple[str, str]], Any], None]
+"""(transaction UID, calling AE, [(SOP class, SOP instance)], association) → recorded. Raises SpoolError."""
+
+
+def supported_contexts(extra: list[str]) -> list[Any]:
+    """Every storage SOP class with every transfer syntax, verification and storage commitment."""
+    storage = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
+    for uid in extra:
+        if not UID(uid).is_valid:
+            raise ConfigError(f"The key “dicom.extra_sop_classes” has “{uid}”, which is not a UID.")
+        if uid not in storage:
+            register_uid(uid, "Private" + uid.replace(".", "_"), StorageServiceClass)
+            storage.add(uid)
+    contexts = [build_context(uid, TRANSFER_SYNTAXES) for uid in sorted(storage)]
+    contexts += [
+        build_context(uid, NEGOTIATION_SYNTAXES) for uid in (Verification, StorageCommitmentPushModel)
+    ]
+    return contexts
+
+
+def tls_context(tls: TlsConfig, *, server: bool) -> ssl.SSLContext:
+    """The BCP 195 TLS profile (PS3.15 B.12): TLS 1.2 or newer, forward secrecy, both ends authenticated.
+
+    Raises ConfigError when certificate, key or authority cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM")
+    context.check_hostname = False  # DICOM nodes are known by certificate, not by name
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_verify_locations(tls.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"The certificates of [dicom.tls] cannot be used: {error}.") from error
+    return context
+
+
+class Receiver:
+    """What the handlers need: the spool, how urgent something is, who records commitment requests."""
+
+    def __init__(self, spool: Spool, rank: Rank, on_action: OnAction) -> None:
+        self.spool = spool
+        self.rank = rank
+        self.on_action = on_action
+        self.bytes_received = 0
+        self.refused = 0
+
+    def store(self, event: evt.Event) -> int:
+        """Answer a C-STORE request; returns one of `STORE_STATUS`."""
+        request = event.request
+        arrival = request.DataSet
+        calling = event.assoc.requestor.ae_title
+        if not isinstance(arrival, Arrival):  # the whole message came in one piece
+            if not arrival or not arrival.getbuffer().nbytes:
+                return 0xC000
+            arrival = event.assoc.dimse.begin(request, event.context.context_id, arrival)
+        try:
+            about = look_at(arrival.head, calling)
+            self.spool.admit(arrival, about, self.rank(about))
+        except SpoolFullError as error:
+            self.refused += 1
+            log.warning("refused for lack of space", calling=calling, detail=str(error))
+            return 0xA700
+        except SpoolError as error:
+            self.refused += 1
+            log.error("not stored", calling=calling, detail=str(error))
+            return 0x0110
+        self.bytes_received += arrival.size
+        return 0x0000
+
+    def action(self, event: evt.Event) -> tuple[int, None]:
+        """Answer an N-ACTION request of storage commitment; returns one of `ACTION_STATUS`."""
+        request = event.request
+        if request.RequestedSOPInstanceUID != "1.2.840.10008.1.20.1.1":
+            return 0x0112, None
+        if request.ActionTypeID != 1:
+            return 0x0123, None
+        information = event.action_information
+        references = _references(information)
+        transaction = str(information.get("TransactionUID") or "")
+        if not transaction or not references:
+            return 0x0114, None
+        if len(references) > 100_000:
+            return 0x0213, None
+        try:
+            self.on_action(transaction, event.assoc.requestor.ae_title, references, event.assoc)
+        except SpoolError as error:
+            log.error("commitment request not recorded", detail=str(error))
+            return 0x0110, None
+        return 0x0000, None
+
+
+def _references(information: Dataset) -> list[tuple[str, str]]:
+    return [
+        (str(item.get("ReferencedSOPClassUID", "")), str(item.get("ReferencedSOPInstanceUID", "")))
+        for item in information.get("ReferencedSOPSequence") or []
+    ]
+
+
+@contextmanager
+def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int]]:
+    """Listen while the block runs; yields the ports, {"dicom": …, "tls": …}. Raises ConfigError if one is taken."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+    ae = AE(config.ae_title)
+    ae.maximum_pdu_size = MAXIMUM_PDU
+    ae.maximum_associations = config.max_associations
+    ae.network_timeout = config.idle_seconds
+    ae.implementation_class_uid = reception.IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = reception.IMPLEMENTATION_VERSION_NAME
+    ae.require_calling_aet = config.allowed_callers
+    ae.require_called_aet = config.check_called
+    handlers = [
+        (evt.EVT_C_ECHO, lambda _: 0x0000),
+        (evt.EVT_C_STORE, receiver.store),
+        (evt.EVT_N_ACTION, receiver.action),
+        (evt.EVT_CONN_CLOSE, reception.abandon),
+        (evt.EVT_REJECTED, _log_rejected),
+    ]
+    contexts = supported_contexts(config.extra_sop_classes)
+    servers: dict[str, Any] = {}
+    wanted: list[tuple[str, int, ssl.SSLContext | None]] = []
+    if config.port:
+        wanted.append(("dicom", config.port, None))
+    if config.tls.port:
+        wanted.append(("tls", config.tls.port, tls_context(config.tls, server=True)))
+    try:
+        for name, port, context in wanted:
+            try:
+                servers[name] = ae.make_server(
+                    (config.address, port),
+                    contexts=contexts,
+                    ssl_context=context,
+                    evt_handlers=handlers,
+                    server_class=_Server,
+                    new_arrival=receiver.spool.arrival,
+                    silence=float(config.idle_seconds),
+                )
+            except OSError as error:
+                text = f"Cannot listen on {config.address}:{port} for DICOM: {error.strerror}."
+                raise ConfigError(text) from error
+            ae._servers.append(servers[name])
+            threading.Thread(
+                target=servers[name].serve_forever, kwargs={"poll_interval": 0.1}, name=name, daemon=True
+            ).start()
+        yield {name: server.server_address[1] for name, server in servers.items()}
+    finally:
+        for server in servers.values():
+            server.shutdown()
+
+
+class _Server(reception.Server):
+    def refused(self, client_address: Any, error: OSError) -> None:
+        log.warning("TLS handshake failed", peer=client_address[0], detail=type(error).__name__)
+
+
+def _log_rejected(event: evt.Event) -> None:
+    log.warning("association refused", calling=event.assoc.requestor.ae_title)

@@ -1,0 +1,323 @@
+"""The spool: bytes are durable, under the name of their content, before anyone is told that they arrived.
+
+    incoming/              what is just arriving; nothing here was ever acknowledged
+    instances/ab/abcd…     the bytes as received, named by their SHA-256
+    packed/ab/abcd…        the losslessly compressed form of the same, under the same name
+    journal.sqlite3        who is responsible for what (`forwarder.journal`)
+
+The order is what makes it safe: write, rename into place, fsync the file, fsync its directory, commit the journal, and
+only then say yes. A file without a row was never acknowledged; a row without its file cannot happen, and is reported
+if it does.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from forwarder.errors import SpoolError
+from forwarder.header import read_header
+from forwarder.journal import Journal, connect, tally
+
+HEAD = 64 * 1024  # bytes of the beginning that are looked at
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class SpoolFullError(SpoolError):
+    """Out of space, or too near to it: the sender should try later."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of an instance besides its bytes."""
+
+    study: str | None = None
+    sop_class: str | None = None
+    sop_instance: str | None = None
+    modality: str | None = None
+    calling: str | None = None
+
+
+class Arrival(BytesIO):
+    """The bytes of one instance on their way to the disk, hashed as they come.
+
+    It looks like a BytesIO because that is what a DICOM library writes to. A disk that fails does not break the
+    reception: the bytes still have to be read from the line before an answer can be given. `failure` remembers it.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        super().__init__()
+        self.digest = hashlib.sha256()
+        self.size = 0
+        self.failure: SpoolError | None = None
+        self.head = b""  # the first bytes, for a look at the header
+        self.path = spool.new_path()
+        self._file: int | None = None
+        try:
+            spool.check_space()
+            self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        except (OSError, SpoolError) as error:
+            self._fail(error)
+
+    def write(self, data: Any) -> int:
+        """Append `data`; after a failure it goes nowhere."""
+        view = memoryview(data)
+        if self._file is not None:
+            try:
+                written = 0
+                while written < len(view):
+                    written += os.write(self._file, view[written:])
+                self.digest.update(view)
+                self.size += len(view)
+                if len(self.head) < HEAD:
+                    self.head += bytes(view[: HEAD - len(self.head)])
+            except OSError as error:
+                self._fail(error)
+        return len(view)
+
+    def _fail(self, error: OSError | SpoolError) -> None:
+        self.failure = error if isinstance(error, SpoolError) else from_os(error)
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget the bytes."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self.path.unlink(missing_ok=True)
+
+    def take_file(self) -> int:
+        """The open descriptor, to be fsynced and closed by the caller. Raises SpoolError if writing failed."""
+        if self.failure is not None or self._file is None:
+            raise self.failure or SpoolError("The instance was already taken.")
+        file, self._file = self._file, None
+        return file
+
+
+def from_os(error: OSError) -> SpoolError:
+    """An OSError in the forwarder's words."""
+    kind = SpoolFullError if error.errno in FULL else SpoolError
+    return kind(f"The spool's disk says: {error.strerror or error}.")
+
+
+class Spool:
+    """The spool in `folder`. `steps` is called with the name of each step that was just done (tests die there)."""
+
+    def __init__(
+        self, folder: Path, reserve_bytes: int = 0, steps: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.folder = folder
+        self.reserve_bytes = reserve_bytes
+        self._steps = steps
+        self._number = 0
+        try:
+            for name in ("incoming", "instances", "packed"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            for shard in range(256):
+                for name in ("instances", "packed"):
+                    (folder / name / f"{shard:02x}").mkdir(exist_ok=True)
+            for name in ("", "instances", "packed"):
+                _fsync_folder(folder / name)
+        except OSError as error:
+            raise SpoolError(f"The spool “{folder}” cannot be used: {error.strerror or error}.") from error
+        self.journal = Journal(folder / "journal.sqlite3")
+
+    def close(self) -> None:
+        self.journal.close()
+
+    def new_path(self) -> Path:
+        """A name in incoming/ that nothing else has."""
+        self._number += 1
+        return self.folder / "incoming" / f"{os.getpid()}-{time.monotonic_ns()}-{self._number}"
+
+    def path(self, digest: str) -> Path:
+        """Where the bytes as received are."""
+        return self.folder / "instances" / digest[:2] / digest
+
+    def packed_path(self, digest: str) -> Path:
+        """Where the compressed form of `digest` is, if there is one."""
+        return self.folder / "packed" / digest[:2] / digest
+
+    def free_bytes(self) -> int:
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail * disk.f_frsize
+
+    def check_space(self) -> None:
+        """Raises SpoolFullError when what is free is less than what is kept in reserve."""
+        if self.free_bytes() < self.reserve_bytes:
+            raise SpoolFullError("The spool's disk is nearly full.")
+
+    def arrival(self) -> Arrival:
+        """Begin to receive an instance."""
+        return Arrival(self)
+
+    def admit(self, arrival: Arrival, about: About, rank: float | None = None) -> str:
+        """Make an arrival durable and the forwarder responsible for it; returns its digest (SHA-256, hex).
+
+        The same bytes again are the same instance: nothing is kept twice, and the answer is as good. Raises SpoolError
+        (SpoolFullError for lack of space): then the forwarder is not responsible, and nothing stays behind.
+        """
+        digest = arrival.digest.hexdigest()
+        now = time.time()
+        home = self.path(digest)
+        try:
+            file = arrival.take_file()
+            try:
+                self._steps("written")
+                arrival.path.rename(home)
+                self._steps("renamed")
+                os.fsync(file)
+            finally:
+                os.close(file)
+            _fsync_folder(home.parent)
+            self._steps("synced")
+        except OSError as error:
+            arrival.discard()
+            raise from_os(error) from error
+        row = {
+            "digest": digest,
+            "size": arrival.size,
+            "rank": now if rank is None else rank,
+            "now": now,
+            "study": about.study,
+            "sop_class": about.sop_class,
+            "sop_instance": about.sop_instance,
+            "modality": about.modality,
+            "calling": about.calling,
+        }
+        state = self.journal.write(lambda connection: _insert(connection, row))
+        self._steps("journaled")
+        if state in ("indexed", "echo"):
+            self.drop_files(digest)
+        return digest
+
+    def admit_file(self, source: Path, calling: str | None = None, rank: Rank | None = None) -> str:
+        """Take a copy of a file in. Raises SpoolError as `admit`, and if the file cannot be read."""
+        arrival = self.arrival()
+        try:
+            with source.open("rb") as file:
+                while block := file.read(1024 * 1024):
+                    arrival.write(block)
+        except OSError as error:
+            arrival.discard()
+            raise SpoolError(f"A file of the watched folder cannot be read: {error.strerror}.") from error
+        about = look_at(arrival.head, calling)
+        return self.admit(arrival, about, rank(about) if rank else None)
+
+    def drop_files(self, digest: str) -> None:
+        """Remove the bytes of an instance whose journal entry no longer needs them."""
+        for path in (self.path(digest), self.packed_path(digest)):
+            path.unlink(missing_ok=True)
+
+    def tally(self) -> dict[str, int]:
+        """Received, waiting, stored, indexed, … of one moment."""
+        with self.journal.read() as connection:
+            return tally(connection)
+
+    def recover(self) -> tuple[int, int]:
+        """After a start: remove what was never acknowledged or is no longer needed, report what is missing.
+
+        Returns (files removed, instances whose file is missing). Constant memory for any number of files in a shard.
+        """
+        removed = missing = 0
+        for leftover in (self.folder / "incoming").iterdir():
+            leftover.unlink(missing_ok=True)
+            removed += 1
+        for shard in range(256):
+            removed += self._sweep(f"{shard:02x}")
+        with self.journal.read() as connection:
+            absent = [
+                row["digest"]
+                for row in connection.execute(
+                    "SELECT digest FROM instances WHERE state IN ('waiting', 'stored')"
+                )
+                if not self.path(row["digest"]).exists()
+            ]
+        for digest in absent:
+            settle(self.journal, digest, "rejected", "lost-from-spool")
+            missing += 1
+        return removed, missing
+
+    def _sweep(self, shard: str) -> int:
+        with self.journal.read() as connection:
+            needed = {
+                row["digest"]
+                for row in connection.execute(
+                    "SELECT digest FROM instances WHERE digest >= ? AND digest < ?"
+                    " AND state NOT IN ('indexed', 'echo', 'discarded')",
+                    (shard, shard + "g"),
+                )
+            }
+        removed = 0
+        for name in ("instances", "packed"):
+            for path in (self.folder / name / shard).iterdir():
+                if path.name not in needed:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+
+Rank = Callable[[About], float]
+
+
+def look_at(head: bytes, calling: str | None = None) -> About:
+    """What the beginning of a file tells, as far as it can be read."""
+    header = read_header(BytesIO(head))
+    if header is None:
+        return About(calling=calling)
+    return About(
+        study=header.study_instance_uid,
+        sop_class=header.sop_class_uid,
+        sop_instance=header.sop_instance_uid,
+        modality=header.modality,
+        calling=calling,
+    )
+
+
+def _insert(connection: sqlite3.Connection, row: dict[str, object]) -> str:
+    """Take an instance on; what was discarded and came again waits again. Returns the state it is in."""
+    connection.execute(
+        "INSERT INTO instances"
+        " (digest, size, state, study, sop_class, sop_instance, modality, calling, rank, received_at)"
+        " VALUES (:digest, :size, 'waiting', :study, :sop_class, :sop_instance, :modality, :calling, :rank, :now)"
+        " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
+        " packing = 'todo', packed_digest = NULL, packed_size = NULL, settled_at = NULL"
+        " WHERE state = 'discarded' OR (state = 'rejected' AND reason = 'lost-from-spool')",
+        row,
+    )
+    found = connection.execute("SELECT state FROM instances WHERE digest = ?", (row["digest"],)).fetchone()
+    return str(found["state"])
+
+
+def settle(journal: Journal, digest: str, state: str, reason: str | None) -> None:
+    """Note an instance's end. Raises SpoolError."""
+    journal.write(
+        lambda connection: connection.execute(
+            "UPDATE instances SET state = ?, reason = ?, settled_at = ? WHERE digest = ?",
+            (state, reason, time.time(), digest),
+        )
+    )
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_read_only(folder: Path) -> sqlite3.Connection:
+    """The journal of a spool, for a look from another process. Raises SpoolError."""
+    path = folder / "journal.sqlite3"
+    if not path.exists():
+        raise SpoolError(f"There is no spool in “{folder}”.")
+    return connect(path, read_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice.app import Chalice
 
-from chalicelib.api import archive, dicomweb, events, sharing
+from chalicelib.api import archive, dicomweb, events, patients, sharing, view
 
 
 class Contenitore(Chalice):
@@ -19,11 +19,13 @@ class Contenitore(Chalice):
         return super().__call__(event, context)
 
 
-app = Contenitore(app_name="contenitore")
+app = Contenitore(app_name="contenitore", configure_logs=False)  # telemetry.py has the logger
 app.api.binary_types = ["*/*"]
 app.register_blueprint(archive.blueprint)
 app.register_blueprint(dicomweb.blueprint)
+app.register_blueprint(patients.blueprint)
 app.register_blueprint(sharing.blueprint)
+app.register_blueprint(view.blueprint)
 
 
 @app.on_sqs_message(queue_arn="arn:aws:sqs:eu-south-1:000000000000:instances", batch_size=100,

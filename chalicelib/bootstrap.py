@@ -11,8 +11,9 @@ from botocore.config import Config as ClientConfig
 
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.s3 import S3Objects
+from chalicelib.adapters.sns import SnsAlerts
 from chalicelib.config import config
-from chalicelib.domain.ports import Objects, Table
+from chalicelib.domain.ports import Alerts, Objects, Table
 from chalicelib.domain.rejections import Rejected
 from chalicelib.services.audit import Trail
 
@@ -41,6 +42,12 @@ def objects() -> Objects:
     """The bucket, one client for the life of the process. URLs are signed with SigV4, and name the region."""
     client_config = _CLIENT.merge(ClientConfig(signature_version="s3v4", s3={"addressing_style": "auto"}))
     return S3Objects(boto3.client("s3", config=client_config), config().bucket_name)
+
+
+@cache
+def alerts() -> Alerts:
+    """Where alerts go."""
+    return SnsAlerts(boto3.client("sns", config=_CLIENT), config().alerts_topic_arn)
 
 
 def read_summary(fetch: Callable[[int, int], bytes], size: int) -> dict[str, Any] | str:

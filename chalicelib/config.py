@@ -14,7 +14,7 @@ class Config:
     """Names of what the stack created. `public_base_url` overrides the address that a request came to.
 
     `audit_retention_years` is how long audit records are kept, two at the least. `viewer_base_url` is where the web page
-    is served, to which links lead.
+    is served, to which links lead. `alerts_topic_arn` is where emergency accesses are told.
     """
 
     table_name: str
@@ -23,6 +23,7 @@ class Config:
     public_base_url: str | None
     audit_retention_years: int = 10
     viewer_base_url: str | None = None
+    alerts_topic_arn: str | None = None
 
 
 @cache
@@ -35,4 +36,5 @@ def config() -> Config:
         os.environ.get("PUBLIC_BASE_URL") or None,
         max(2, int(os.environ.get("AUDIT_RETENTION_YEARS") or 10)),
         os.environ.get("VIEWER_BASE_URL") or None,
+        os.environ.get("ALERTS_TOPIC_ARN") or None,
     )

@@ -152,7 +152,11 @@ class DynamoTable:
                 reasons = [str(reason.get("Code", "None")) for reason in error.response.get("CancellationReasons", [])]
                 if "ConditionalCheckFailed" in reasons:
                     return [reason != "ConditionalCheckFailed" for reason in reasons]
-                if not set(reasons) & {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}:
+                if not set(reasons) & {
+                    "TransactionConflict",
+                    "ThrottlingError",
+                    "ProvisionedThroughputExceeded",
+                }:
                     raise
                 attempt = self._pause(attempt)
                 continue

@@ -38,18 +38,24 @@ def project(event: dict[str, Any]) -> dict[str, Any]:
     table = bootstrap.table()
     first: dict[project_facts.StudyRef, str] = {}
     for sequence, pk, sk in project_facts.stream_keys(event["Records"]):
-        touched = project_facts.affected(pk, sk)
-        refs = project_facts.studies_of(table, touched) if isinstance(touched, str) else touched
+        try:
+            refs = project_facts.affected(table, bootstrap.alerts(), pk, sk, datetime.now(UTC))
+        except ContenitoreError as error:
+            return _again(sequence, error)
         for ref in sorted(refs):
             first.setdefault(ref, sequence)
     for ref, sequence in first.items():
         try:
             project_facts.project_study(table, *ref, datetime.now(UTC))
         except ContenitoreError as error:
-            logger().warning("projection is tried again", extra={"error": type(error).__name__})
-            return {"batchItemFailures": [{"itemIdentifier": sequence}]}
+            return _again(sequence, error)
     logger().info("projected", extra={"records": len(event["Records"]), "studies": len(first)})
     return {"batchItemFailures": []}
+
+
+def _again(sequence: str, error: ContenitoreError) -> dict[str, Any]:
+    logger().warning("projection is tried again", extra={"error": type(error).__name__})
+    return {"batchItemFailures": [{"itemIdentifier": sequence}]}
 
 
 def _stored(body: str) -> Iterator[Stored]:

@@ -17,6 +17,9 @@ from chalicelib.services.registry import OPERATOR, Caller
 UNRECORDED: dict[str, str] = {
     "GET /health": "no credentials, no data",
     "GET /institutions": "names of institutions, no patient",
+    "GET /view/events": "whether something changed, nothing of it; asked every few seconds by an open page",
+    "POST /view/session/keep": "that someone is still there; opening and ending the session are recorded",
+    "GET /changes": "what changed, by UID and transfer, asked for all day; opening a study is recorded",
     "POST /uploads/status": "the state of the caller's own objects, by hash; their upload was recorded",
 }
 """The routes that answer without a record, each with the reason. Every other one must record, or it answers nothing."""

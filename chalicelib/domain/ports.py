@@ -137,3 +137,11 @@ class Objects(Protocol):
     def presign_get(self, key: str, seconds: int, **response: str) -> str:
         """URL of a GET; `response` overrides headers of the answer, such as `content_type`."""
         ...
+
+
+class Alerts(Protocol):
+    """Where what cannot wait is told to people."""
+
+    def alert(self, kind: str, content: dict[str, str]) -> None:
+        """Publish an alert. `content` holds no personal data: the receiver looks it up."""
+        ...

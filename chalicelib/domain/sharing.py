@@ -1,20 +1,24 @@
 """Who may see a study. One pure function over facts, read by every route.
 
-The rules, in full:
+The rules, in full, first match wins:
 
 1. An institution sees its own studies.
-2. A transfer that is live (opened, not expired, not ended) and touches *every* patient identifier of the study lets
+2. What the owner hid at the patient's wish (an objection, of one study or of all) nobody else sees.
+3. What the owner put under strengthened protection nobody else sees, but for those the patient consented to by name.
+4. Emergency access, while it lasts, lets the institution that declared it see the patient's studies of every owner.
+5. A live transfer (opened, not expired, not ended) lets
    a. the receiver see all of the sender's studies of that patient;
    b. the sender see the receiver's studies of that patient made on or after the day of the transfer, nothing earlier.
-3. Nobody sees anything else. A study without a patient identifier is never shared; one filed under two
-   identifiers is shared only where both are; a study without a date is never a follow-up.
+6. Nobody sees anything else.
 
-"The day" is the day at the hospitals: Europe/Rome.
+"That patient" is every identifier that is linked to the transfer's, directly and not undone. Rules 4 and 5 must hold for
+*every* patient identifier of a study: one filed under two patients is shared only where both are, one with no
+identifier never. A study without a date is never a follow-up. "The day" is the day at the hospitals: Europe/Rome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -39,6 +43,55 @@ class Grant:
 
 
 @dataclass(frozen=True)
+class Objection:
+    """Hides an owner's studies of a patient from all others: one study, or all (`study` None). Until it is withdrawn."""
+
+    owner: str
+    study: str | None = None
+
+
+@dataclass(frozen=True)
+class Protection:
+    """Strengthened protection that an owner put on a study."""
+
+    owner: str
+    study: str
+
+
+@dataclass(frozen=True)
+class Consent:
+    """The patient's explicit consent that `to` sees a protected study of `owner`."""
+
+    owner: str
+    study: str
+    to: str
+
+
+@dataclass(frozen=True)
+class Emergency:
+    """Emergency access declared by an institution."""
+
+    emergency_id: str
+    institution: str
+    opened_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class PatientFacts:
+    """All that decides on one patient identifier, those of its linked identifiers included."""
+
+    grants: tuple[Grant, ...] = ()
+    objections: tuple[Objection, ...] = ()
+    protections: tuple[Protection, ...] = ()
+    consents: tuple[Consent, ...] = ()
+    emergencies: tuple[Emergency, ...] = ()
+
+
+NOTHING_KNOWN = PatientFacts()
+
+
+@dataclass(frozen=True)
 class Study:
     """What deciding needs to know of a study: its owner, its earliest date (YYYYMMDD or empty), its patients' hashes."""
 
@@ -50,28 +103,49 @@ class Study:
 
 @dataclass(frozen=True)
 class Decision:
-    """`allowed`, and by which transfers (empty for the owner)."""
+    """`allowed`, and by which transfers and emergencies (none for the owner)."""
 
     allowed: bool
     transfers: tuple[str, ...] = ()
+    emergencies: tuple[str, ...] = ()
 
 
 DENIED = Decision(False)
 
 
-def decide(viewer: str, study: Study, facts: Mapping[str, Iterable[Grant]], now: datetime) -> Decision:
-    """Whether `viewer` may see `study` at `now` (aware), given the grants of each of its patients' identifiers."""
+def decide(viewer: str, study: Study, facts: Mapping[str, PatientFacts], now: datetime) -> Decision:
+    """Whether `viewer` may see `study` at `now` (aware), given the facts of each of its patients' identifiers."""
     if viewer == study.owner:
         return Decision(True)
     if not study.patients:
         return DENIED
-    used: set[str] = set()
+    transfers: set[str] = set()
+    emergencies: set[str] = set()
     for patient in study.patients:
-        granting = {grant.transfer_id for grant in facts.get(patient, ()) if _opens(grant, viewer, study, now)}
-        if not granting:
+        known = facts.get(patient, NOTHING_KNOWN)
+        if _hidden(study, known) or _protected(viewer, study, known):
             return DENIED
-        used |= granting
-    return Decision(True, tuple(sorted(used)))
+        declared = {one.emergency_id for one in known.emergencies if _declared(one, viewer, now)}
+        granting = {grant.transfer_id for grant in known.grants if _opens(grant, viewer, study, now)}
+        if not declared and not granting:
+            return DENIED
+        transfers |= granting
+        emergencies |= declared
+    return Decision(True, tuple(sorted(transfers)), tuple(sorted(emergencies)))
+
+
+def _hidden(study: Study, known: PatientFacts) -> bool:
+    return any(one.owner == study.owner and one.study in (None, study.study_instance_uid) for one in known.objections)
+
+
+def _protected(viewer: str, study: Study, known: PatientFacts) -> bool:
+    if Protection(study.owner, study.study_instance_uid) not in known.protections:
+        return False
+    return Consent(study.owner, study.study_instance_uid, viewer) not in known.consents
+
+
+def _declared(emergency: Emergency, viewer: str, now: datetime) -> bool:
+    return emergency.institution == viewer and emergency.opened_at <= now < emergency.expires_at
 
 
 def _opens(grant: Grant, viewer: str, study: Study, now: datetime) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.domain import italian
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
-from chalicelib.domain.sharing import Decision, Study
+from chalicelib.domain.sharing import Study
 from chalicelib.domain.transfers import Transfer
 
 Attributes = dict[str, Any]
@@ -24,6 +25,10 @@ SERIES = (
     "00080005", "00080060", "0008103E", "00180015", "00181030", "00200060", "00400244", "00400245", "00400275",
     "0020000E", "00200011", "00080021", "00080031", "00080080", "00185101", "00081090",
 )  # fmt: skip
+
+
+REPORT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.104.")
+"""SOP classes of structured reports and encapsulated documents begin so (PS3.4 B.5)."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,19 @@ def study_partition(owner: str, study: str) -> str:
     return f"F#STUDY#{owner}#{study}"
 
 
-def instances(items: Iterable[Item]) -> Iterator[Instance]:
-    """The instances among the facts of a study's partition."""
+def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset()) -> Iterator[Instance]:
+    """The instances among the facts of a study's partition, but for those with a SOP Instance UID in `withdrawn`."""
     for item in items:
         kind, _, rest = item.sk.partition("#")
         if kind == "I":
             series, _, sop = rest.partition("#")
-            yield Instance(series, sop, item.data)
+            if sop not in withdrawn:
+                yield Instance(series, sop, item.data)
+
+
+def withdrawn(items: Iterable[Item]) -> set[str]:
+    """The SOP Instance UIDs that the owner withdrew one by one."""
+    return {item.sk.removeprefix("W#") for item in items if item.sk.startswith("W#")}
 
 
 def announced(items: Iterable[Item]) -> set[str]:
@@ -84,6 +95,7 @@ def summarise(owner: str, study: str, found: list[Instance], expected: set[str])
         "anonymous": any(not one.data.get("patient") for one in ordered),
         "date": min(dates, default=""),
         "modalities": sorted({value for one in ordered if (value := first_value(one.attributes, "00080060"))}),
+        "reports": sum(str(one.data["class"]).startswith(REPORT_CLASSES) for one in ordered),
         "sop_classes": sorted({str(one.data["class"]) for one in ordered}),
         "body_parts": sorted({value for one in ordered if (value := first_value(one.attributes, "00180015"))}),
         "series": len(series),
@@ -119,25 +131,30 @@ def for_deciding(summary: Mapping[str, Any]) -> Study:
 def shown_patient(
     viewer: str,
     summary: Mapping[str, Any],
-    decision: Decision,
     transfers: Iterable[Transfer],
+    linked: Iterable[PatientIdentifier],
     registry: Registry,
 ) -> tuple[PatientIdentifier | None, list[PatientIdentifier]]:
     """(the number under which `viewer` sees the study's patient, all numbers it may be found under).
 
-    The viewer's own number where a transfer that opens the study names one; else the one in the images.
+    The viewer's own number where one is known; else the one in the images. It is found under that, under the one in the
+    images, under those that `transfers` (live ones of the viewer) name, and under `linked` ones that are the viewer's own
+    or national: another hospital's number that the viewer was never told leads nowhere.
     """
     original = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
     if not original:
         return None, []
-    known = list(original)
-    for transfer in transfers:
-        if transfer.id in decision.transfers:
-            known += [number for number in (transfer.patient, transfer.receiving) if number is not None]
     member = registry.members.get(viewer)
-    own = sorted({number for number in known if member is not None and registry.by_issuer(number.issuer) == member})
-    shown = own[0] if own else original[0]
-    return shown, sorted(set(known))
+    joined = {*original, *linked}
+    named = {number for t in transfers for number in (t.patient, t.receiving) if number in joined}
+
+    def is_own(number: PatientIdentifier) -> bool:
+        return member is not None and registry.by_issuer(number.issuer) == member
+
+    known = {*original, *(number for number in joined if is_own(number) or italian.kind(number) != "hospital")}
+    known |= {number for number in named if number is not None}
+    own = [number for number in original if is_own(number)] + sorted(number for number in known if is_own(number))
+    return (own[0] if own else original[0]), sorted(known)
 
 
 def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> Attributes:
@@ -147,8 +164,10 @@ def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | Non
     """
     attributes = dict(summary["attributes"])
     original = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
-    if shown is None or shown in original:
+    if shown is None:
         return attributes
+    if shown in original:
+        return {"00100021": {"vr": "LO", "Value": [shown.issuer]}, **attributes}
     replaced = {tag: attributes[tag] for tag in ("00100020", "00100021", "00100024") if tag in attributes}
     attributes["00100020"] = {"vr": "LO", "Value": [shown.value]}
     attributes["00100021"] = {"vr": "LO", "Value": [shown.issuer]}

@@ -98,25 +98,17 @@ def opening(transfer: Transfer) -> list[Item]:
 
 
 def naming(transfer: Transfer) -> list[Item]:
-    """The facts that name the receiver's number: the transfer's own, and the copies in both patient partitions."""
+    """The facts that name the receiver's number: the transfer's own, and the copy in the patient's partition.
+
+    They only say which number; that the two numbers are the same patient's is a link (`domain.patients`), which can be undone.
+    """
     if transfer.receiving is None:
         raise ValueError("the transfer has no receiving patient")
     number = f"{transfer.receiving_version:06d}"
     terms = _terms(transfer)
-    facts = [Item(partition(transfer.id), f"RECEIVER#{number}", terms)]
-    for patient in sorted({transfer.patient, transfer.receiving}):
-        facts.append(Item(patient_partition(patient.hash), f"TRANSFER#{transfer.id}#{number}", terms))
-    return facts
-
-
-def unnaming(transfer: Transfer, now: datetime) -> list[Item]:
-    """The facts that undo the naming of the receiver's number in `transfer`, in the partitions that deciding reads."""
-    if transfer.receiving is None:
-        return []
-    number = f"{transfer.receiving_version:06d}"
     return [
-        Item(patient_partition(patient.hash), f"TRANSFER#{transfer.id}#{number}#END", {"at": iso(now)})
-        for patient in sorted({transfer.patient, transfer.receiving})
+        Item(partition(transfer.id), f"RECEIVER#{number}", terms),
+        Item(patient_partition(transfer.patient.hash), f"TRANSFER#{transfer.id}#{number}", terms),
     ]
 
 
@@ -144,21 +136,12 @@ def grant(transfer: Transfer, ended: bool) -> Grant:
 
 
 def in_patient(items: Iterable[Item]) -> list[Transfer]:
-    """The transfers that touch a patient identifier, from the facts of its partition; namings undone are left out."""
-    copies: dict[tuple[str, str], Item] = {}
-    undone: set[tuple[str, str]] = set()
-    for item in items:
-        kind, _, rest = item.sk.partition("#")
-        if kind != "TRANSFER":
-            continue
-        transfer_id, number, *end = rest.split("#")
-        if end:
-            undone.add((transfer_id, number))
-        else:
-            copies[(transfer_id, number)] = item
+    """The transfers of a patient identifier, from the facts of its partition: of each, the latest terms."""
     latest: dict[str, Item] = {}
-    for key in sorted(copies.keys() - undone):
-        latest[key[0]] = copies[key]
+    for item in sorted(items, key=lambda one: one.sk):
+        kind, _, rest = item.sk.partition("#")
+        if kind == "TRANSFER":
+            latest[rest.split("#")[0]] = item
     return [from_terms(item.data) for _, item in sorted(latest.items())]
 
 

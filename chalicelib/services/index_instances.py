@@ -20,7 +20,7 @@ from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Institution
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import iso, patient_partition
-from chalicelib.services import access
+from chalicelib.services import access, identities
 from chalicelib.services.registry import load_registry
 
 Summary = dict[str, Any]
@@ -103,7 +103,7 @@ def index_instances(
                 checked.append(result)
     try:
         accepted = _settle_rejected_and_echoes(table, checked, now)
-        _link_patients(table, accepted)
+        _file_under_patients(table, accepted)
         _settle_accepted(table, accepted, now)
     except ContenitoreError as error:
         failed |= {one.stored: error for one in checked}
@@ -163,26 +163,26 @@ def _echoes(table: Table, accepted: list[_Checked], now: datetime) -> list[tuple
         if not others:
             continue
         visible = access.decide(table, sender, [item.data for item in others], now)
-        for item, (decision, _) in zip(others, visible, strict=True):
-            if not decision.allowed:
+        for item, decided in zip(others, visible, strict=True):
+            if not decided.decision.allowed:
                 continue
             known = table.batch_get(sop_key(item.sk, one.sop) for one in members)
             echoes += [(one, item.sk) for one in members if sop_key(item.sk, one.sop) in known]
     return echoes
 
 
-def _link_patients(table: Table, accepted: Iterable[_Checked]) -> None:
-    facts = {(one.patient.hash, one.stored.institution, one.study): one.patient for one in accepted if one.patient is not None}
-    for (patient, institution, study), identifier in facts.items():
-        table.put(
-            PutNew(
-                Item(
-                    patient_partition(patient),
-                    f"STUDY#{institution}#{study}",
-                    {"issuer": identifier.issuer, "id": identifier.value},
-                )
-            )
-        )
+def _file_under_patients(table: Table, accepted: Iterable[_Checked]) -> None:
+    """Record that a patient has a study, and which codici fiscali its images carry. The same facts however often."""
+    facts: dict[Key, Item] = {}
+    for one in accepted:
+        if one.patient is None:
+            continue
+        shown: dict[str, object] = {"issuer": one.patient.issuer, "id": one.patient.value}
+        filed = Item(patient_partition(one.patient.hash), f"STUDY#{one.stored.institution}#{one.study}", shown)
+        facts[filed.key] = filed
+        facts |= {item.key: item for item in identities.carrying(one.patient, one.summary or {})}
+    for item in facts.values():
+        table.put(PutNew(item))
 
 
 def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime) -> None:

@@ -8,7 +8,8 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain import studies
+from chalicelib.domain import audit, studies
+from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.transfers import iso
@@ -29,17 +30,21 @@ def manifest(
     owner: str | None = None,
     cursor: str | None = None,
     limit: int = DEFAULT_LIMIT,
+    *,
+    record: Recorder,
 ) -> dict[str, Any]:
     """One page of a study's instances in UID order, with URLs that live 300 s. Raises NotFound, BadRequest."""
     partition_start = _decode(cursor) if cursor else None
-    item, _ = access.find_study(table, viewer, study, owner, now)
+    item, decided = access.find_study(table, viewer, study, owner, now)
     partition = studies.study_partition(item.sk, study)
+    gone = studies.withdrawn(table.query_all(partition, "W#"))
     start = {"pk": partition, "sk": partition_start} if partition_start else None
     page = table.query(partition, "I#", start=start, limit=limit)
-    found = list(studies.instances(page.items))
+    found = list(studies.instances(page.items, gone))
     while page.next is not None and len(found) < limit:
         page = table.query(partition, "I#", start=page.next, limit=limit - len(found))
-        found += studies.instances(page.items)
+        found += studies.instances(page.items, gone)
+    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision.transfers), len(found)))
     answer: dict[str, Any] = {
         "study_instance_uid": study,
         "owner": item.sk,

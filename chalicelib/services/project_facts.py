@@ -14,40 +14,68 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
-from chalicelib.domain import sharing, studies
+from chalicelib.domain import sharing, studies, transfers
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.ports import Delete, Item, Put, PutVersion, Table, Write
+from chalicelib.domain.patients import END
+from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
 from chalicelib.domain.studies import Attributes
-from chalicelib.services import access
+from chalicelib.services import access, changes, identities
+from chalicelib.services.access import Known
+from chalicelib.services.changes import Change
 from chalicelib.services.registry import load_registry
 
 _ATTEMPTS = 20
+_MAX_TRANSACTION = 100
 StudyRef = tuple[str, str]
 """(owner, Study Instance UID)."""
 
 
-def affected(pk: str, sk: str) -> set[StudyRef] | str:
-    """What a changed fact touches: studies, or (as text) the hash of a patient, all of whose studies it touches."""
+def affected(table: Table, alerts: Alerts, pk: str, sk: str, now: datetime) -> set[StudyRef]:
+    """The studies whose views a changed fact touches; on the way, links what a codice fiscale joins and tells of transfers."""
     _, kind, rest = pk.split("#", 2)
     if kind == "STUDY":
         owner, _, study = rest.partition("#")
         return {(owner, study)}
-    if kind == "PATIENT":
-        if sk.startswith("STUDY#"):
-            return set()  # the instance that follows it in the study's own partition is what counts
-        return rest
-    return set()
+    if kind == "TRANSFER":
+        return _of_transfer(table, rest, sk, now)
+    if kind != "PATIENT" or sk.startswith("STUDY#"):
+        return set()  # the instance that follows in the study's own partition is what counts
+    if sk.startswith("CARRIES#"):
+        identities.link_carriers(table, rest, now)
+        return set()  # each link is a fact of its own
+    record = access.load_record(table, rest)
+    if sk.startswith("EMERGENCY#") and not sk.endswith(END):
+        _tell_of_emergency(table, alerts, sk.split("#")[1], now)
+    linked = {link.beyond(rest).hash for link in record.links}
+    return {ref for one in [record, *(access.load_record(table, other) for other in sorted(linked))] for ref in one.studies}
 
 
-def studies_of(table: Table, patient: str) -> set[StudyRef]:
-    """All studies filed under a patient identifier's hash."""
-    found: set[StudyRef] = set()
-    for item in table.query_all(f"F#PATIENT#{patient}", "STUDY#"):
-        _, owner, study = item.sk.split("#", 2)
-        found.add((owner, study))
-    return found
+def _of_transfer(table: Table, transfer_id: str, sk: str, now: datetime) -> set[StudyRef]:
+    transfer = transfers.from_facts(table.query_all(transfers.partition(transfer_id)))
+    if transfer is None:
+        return set()
+    kind = {"OPEN": "transfer-opened", "END": "transfer-ended"}.get(sk)
+    if kind is not None:
+        content = {"transfer_id": transfer.id, "from": transfer.sender, "to": transfer.receiver}
+        parties = (transfer.sender, transfer.receiver)
+        changes.tell(table, [Change(party, f"{sk}#{transfer.id}", kind, content) for party in parties], now)
+    record = access.load_record(table, transfer.patient.hash)
+    others = [access.load_record(table, other.hash) for other in record.linked]
+    return {ref for one in [record, *others] for ref in one.studies}
+
+
+def _tell_of_emergency(table: Table, alerts: Alerts, emergency: str, now: datetime) -> None:
+    fact = table.get(f"F#EMERGENCY#{emergency}", "OPEN")
+    if fact is None or not isinstance(fact.data["owners"], list):
+        return
+    content = {"emergency_id": emergency, "institution": fact.data["institution"]}
+    told = [Change(str(owner), f"EMERGENCY#{emergency}", "emergency-access", content) for owner in fact.data["owners"]]
+    changes.tell(table, told, now)
+    for owner in fact.data["owners"]:
+        about = {"id": emergency, "institution": str(fact.data["institution"]), "owner": str(owner)}
+        alerts.alert("emergency-access", {**about, "at": str(fact.data["opened_at"])})
 
 
 def project_study(table: Table, owner: str, study: str, now: datetime) -> None:
@@ -62,25 +90,54 @@ def _project(table: Table, owner: str, study: str, now: datetime) -> bool:
     before = table.get(f"V#STUDY#{study}", owner)
     series_before = {item.sk: item for item in table.query_all(_series_partition(owner, study))}
     facts = list(table.query_all(studies.study_partition(owner, study)))
-    found = list(studies.instances(facts))
-    if not found:
+    found = list(studies.instances(facts, studies.withdrawn(facts)))
+    gone = not found or any(item.sk == "WITHDRAWN" for item in facts)
+    if not found and before is None:
         return True
-    summary = studies.summarise(owner, study, found, studies.announced(facts))
-    rows = _rows(table, load_registry(table), summary, now)
+    summary = studies.summarise(owner, study, found, studies.announced(facts)) if found else dict(before.data if before else {})
+    known, _ = access.know(table, [] if gone else studies.for_deciding(summary).patients)
+    summary["linked"] = sorted({other.hash for one in known.values() for other in one.record.linked})
+    rows = [] if gone else _rows(load_registry(table), summary, known, now)
     summary["rows"] = sorted(list(row.key) for row in rows)
     summary["rows_digest"] = _digest(rows)
-    if before is None or before.data != summary:
-        known = {(str(pk), str(sk)) for pk, sk in before.data["rows"]} if before else set()  # type: ignore[attr-defined]
-        version = (before.version or 0) if before else 0
-        writes: list[Write] = [PutVersion(Item(f"V#STUDY#{study}", owner, summary, version=version + 1), version)]
-        writes += [Put(row) for row in rows]
-        writes += [Delete(*key) for key in sorted(known - {row.key for row in rows})]
-        if table.transact(writes):
-            return False
+    if (before is None or before.data != summary) and not _write(table, before, summary, rows, gone, now):
+        return False
     return all(
         _put_series(table, _series_partition(owner, study), series, view, series_before.get(series))
         for series, view in studies.summarise_series(found).items()
     )
+
+
+def _write(table: Table, before: Item | None, summary: dict[str, Any], rows: list[Item], gone: bool, now: datetime) -> bool:
+    """Write the views and tell who is concerned, together, if the study's view is still the one that was read."""
+    owner, study = str(summary["owner"]), str(summary["study"])
+    known: set[Key] = {(str(pk), str(sk)) for pk, sk in before.data["rows"]} if before else set()  # type: ignore[attr-defined]
+    version = (before.version or 0) if before else 0
+    writes: list[Write] = [PutVersion(Item(f"V#STUDY#{study}", owner, summary, version=version + 1), version)]
+    writes += changes.entry_writes(table, _changes(before, summary, known, rows, gone), now)
+    writes += [Put(row) for row in rows]
+    writes += [Delete(*key) for key in sorted(known - {row.key for row in rows})]
+    if table.transact(writes[:_MAX_TRANSACTION]):
+        return False
+    for start in range(_MAX_TRANSACTION, len(writes), _MAX_TRANSACTION):
+        table.transact(writes[start : start + _MAX_TRANSACTION])
+    return True
+
+
+def _changes(before: Item | None, summary: Mapping[str, Any], known: set[Key], rows: list[Item], gone: bool) -> list[Change]:
+    """What each institution is told: that it can see the study now, that it changed, that its owner withdrew it."""
+    owner, study = str(summary["owner"]), str(summary["study"])
+    content = {"owner": owner, "study_instance_uid": study, "instances": summary["instances"]}
+    had = {pk.split("#")[2] for pk, _ in known}
+    has = {row.pk.split("#")[2] for row in rows}
+    told = [Change(viewer, "", "study-arrived", content) for viewer in sorted(has - had)]
+    if before is not None and before.data.get("instances") != summary["instances"]:
+        told += [Change(viewer, "", "study-changed", content) for viewer in sorted(has & had)]
+    if before is not None and int(str(before.data.get("reports", 0))) < summary["reports"]:
+        told += [Change(viewer, "", "report-arrived", content) for viewer in sorted(has & had)]
+    if gone:
+        told += [Change(viewer, "", "study-withdrawn", content) for viewer in sorted(had)]
+    return told
 
 
 def _series_partition(owner: str, study: str) -> str:
@@ -102,23 +159,21 @@ def _digest(rows: list[Item]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _rows(table: Table, registry: Registry, summary: Mapping[str, Any], now: datetime) -> list[Item]:
+def _rows(registry: Registry, summary: Mapping[str, Any], known: Mapping[str, Known], now: datetime) -> list[Item]:
     """What each institution that may see the study can find it under."""
     ref = studies.for_deciding(summary)
-    parties = {ref.owner}
-    facts = access.patient_facts(table, ref.patients) if ref.patients else {}
-    for entries in facts.values():
-        parties |= {party for transfer, _ in entries for party in (transfer.sender, transfer.receiver)}
-    transfers = {transfer.id: transfer for entries in facts.values() for transfer, _ in entries}
-    grants = {patient: [grant for _, grant in entries] for patient, entries in facts.items()}
+    facts = {patient: one.facts for patient, one in known.items()}
+    touching = {transfer.id: transfer for one in known.values() for transfer in one.transfers}
+    linked = sorted({other for one in known.values() for other in one.record.linked})
+    parties = {ref.owner, *(party for t in touching.values() for party in (t.sender, t.receiver))}
+    parties |= {emergency.institution for one in facts.values() for emergency in one.emergencies}
     rows: list[Item] = []
     for viewer in sorted(parties):
-        decision = sharing.decide(viewer, ref, grants, now)
-        if not decision.allowed:
+        if not sharing.decide(viewer, ref, facts, now).allowed:
             continue
-        shown, numbers = studies.shown_patient(viewer, summary, decision, transfers.values(), registry)
-        content = search_row(summary, shown)
-        rows += _index_rows(viewer, summary, content, shown, numbers)
+        own = [t for t in touching.values() if viewer in (t.sender, t.receiver) and t.status(now) == "active"]
+        shown, numbers = studies.shown_patient(viewer, summary, own, linked, registry)
+        rows += _index_rows(viewer, summary, search_row(summary, shown), shown, numbers)
     return rows
 
 
@@ -130,7 +185,7 @@ def search_row(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> d
     attributes["00080062"] = {"vr": "UI", "Value": summary["sop_classes"]}
     attributes["00201206"] = {"vr": "IS", "Value": [summary["series"]]}
     attributes["00201208"] = {"vr": "IS", "Value": [summary["instances"]]}
-    kept = ("owner", "study", "patients", "anonymous", "date")
+    kept = ("owner", "study", "patients", "anonymous", "date", "linked")
     return {"attributes": attributes, **{name: summary[name] for name in kept}}
 
 

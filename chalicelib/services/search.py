@@ -6,7 +6,7 @@ Work is bounded: a search that no index helps looks at `MAX_EXAMINED` entities a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -15,7 +15,8 @@ from chalicelib.dicomweb import qido, search_plan
 from chalicelib.dicomweb.matching import Uids
 from chalicelib.dicomweb.qido import Query
 from chalicelib.dicomweb.search_results import remaining_text
-from chalicelib.domain import studies
+from chalicelib.domain import audit, studies
+from chalicelib.domain.audit import Seen
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.studies import Attributes
@@ -33,10 +34,19 @@ class Match:
     """One result: the attributes of the entity and of those above it, and what its Retrieve URL needs."""
 
     attributes: Attributes
-    owner: str
-    study: str
+    seen: Seen
     series: str | None = None
     sop: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose study it is."""
+        return self.seen.owner
+
+    @property
+    def study(self) -> str:
+        """Its Study Instance UID."""
+        return self.seen.study
 
 
 @dataclass
@@ -79,19 +89,19 @@ def search(table: Table, caller: Caller, query: Query, now: datetime) -> Found:
 def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget) -> Iterator[Match]:
     viewer = caller.member.id
     if query.scope.study_instance_uid is not None:
-        item, (decision, transfers) = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
-        shown, _ = studies.shown_patient(viewer, item.data, decision, transfers, caller.registry)
+        item, decided = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
+        shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
         row = search_row(item.data, shown)
         if qido.matches(query, row["attributes"], "study"):
-            yield Match(row["attributes"], item.sk, str(item.data["study"]))
+            yield Match(row["attributes"], audit.seen(row, decided.decision.transfers))
         return
     candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))
     while chunk := list(islice(candidates, _CHUNK)):
         rows = [item.data for item in chunk if _row_matches(query, item.data)]
         rows = [row for row in rows if query.owner in (None, row["owner"])]
-        for row, (decision, _) in zip(rows, access.decide(table, viewer, rows, now), strict=True):
-            if decision.allowed:
-                yield Match(row["attributes"], str(row["owner"]), str(row["study"]))  # type: ignore[arg-type]
+        for row, decided in zip(rows, access.decide(table, viewer, rows, now), strict=True):
+            if decided.decision.allowed:
+                yield Match(row["attributes"], audit.seen(row, decided.decision.transfers))  # type: ignore[arg-type]
 
 
 def _row_matches(query: Query, row: dict[str, Any]) -> bool:
@@ -149,7 +159,7 @@ def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget)
         for item in budget.take(table.query_all(f"V#SERIES#{study.owner}#{study.study}", uid)):
             attributes = study.attributes | _series_attributes(item.sk, item.data)
             if query.scope.series_instance_uid in (None, item.sk) and qido.matches(query, attributes, "series"):
-                yield Match(attributes, study.owner, study.study, item.sk)
+                yield replace(study, attributes=attributes, series=item.sk)
 
 
 def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budget) -> Iterator[Match]:
@@ -162,14 +172,15 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
         if uid is not None and uid not in series_views:
             raise NotFound
         partition = studies.study_partition(study.owner, study.study)
-        for one in studies.instances(budget.take(table.query_all(partition, prefix))):
+        gone = studies.withdrawn(table.query_all(partition, "W#"))
+        for one in studies.instances(budget.take(table.query_all(partition, prefix)), gone):
             view = series_views.get(one.series_instance_uid, {"attributes": {}, "instances": 1})
             above = study.attributes | _series_attributes(one.series_instance_uid, view)
             if not qido.matches(query, above, "series"):
                 continue
             attributes = above | instance_attributes(one)
             if qido.matches(query, attributes, "instance"):
-                yield Match(attributes, study.owner, study.study, one.series_instance_uid, one.sop_instance_uid)
+                yield replace(study, attributes=attributes, series=one.series_instance_uid, sop=one.sop_instance_uid)
 
 
 def _series_attributes(series: str, view: dict[str, Any]) -> Attributes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import identifiers
+from chalicelib.domain import audit, identifiers
+from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.studies import Attributes, first_value
-from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
 from chalicelib.services import transfers as transfer_service
 from chalicelib.services.manifest import is_complete
@@ -18,7 +18,9 @@ from chalicelib.services.registry import Caller
 _MAX_STUDIES = 1000
 
 
-def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, now: datetime) -> dict[str, Any]:
+def timeline(
+    table: Table, caller: Caller, patient_id: str, issuer: str | None, now: datetime, record: Recorder
+) -> dict[str, Any]:
     """The answer of `GET /patients/{id}/timeline`. Raises NotFound when the caller may see nothing of the patient."""
     viewer = caller.member
     asked = identifiers.patient_identifier(patient_id, issuer, viewer.patient_id_issuer)
@@ -31,11 +33,16 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
             break
     found = list(rows.values())
     decided = access.decide(table, viewer.id, [item.data for item in found], now)
-    seen = [item for item, (decision, _) in zip(found, decided, strict=True) if decision.allowed]
-    touching = {transfer.id: (transfer, grant) for transfer, grant in access.patient_facts(table, [asked.hash])[asked.hash]}
-    mine = [(t, grant) for t, grant in touching.values() if viewer.id in (t.sender, t.receiver)]
+    allowed = [(item, one.decision) for item, one in zip(found, decided, strict=True) if one.decision.allowed]
+    seen = [item for item, _ in allowed]
+    known = access.know(table, [asked.hash])[0][asked.hash]
+    mine = [transfer for transfer in known.transfers if viewer.id in (transfer.sender, transfer.receiver)]
     if not seen and not mine:
         raise NotFound
+    mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
+    record(Entry(Kind.READ, mine_to_show, (asked,)))
+    for entry in audit.disclosures(viewer.id, [audit.seen(item.data, decision.transfers) for item, decision in allowed]):
+        record(entry)
     views = table.batch_get((f"V#STUDY#{item.data['study']}", str(item.data["owner"])) for item in seen)
     numbers = {(asked.issuer, asked.value)}
     entries: list[tuple[str, dict[str, Any]]] = []
@@ -53,9 +60,10 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
                 _entry(table, view, attributes),
             )
         )
-    for transfer, grant in mine:
-        if grant.live(now):
-            numbers |= {(n.issuer, n.value) for n in (transfer.patient, transfer.receiving) if n is not None}
+    linked = {asked, *known.record.linked}
+    for transfer in mine:
+        if transfer.status(now) == "active":
+            numbers |= {(n.issuer, n.value) for n in (transfer.patient, transfer.receiving) if n is not None and n in linked}
     return {
         "patient": {
             "identifiers": [
@@ -71,12 +79,8 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
             "sex": first_value(person, "00100040"),
         },
         "studies": [entry for _, entry in sorted(entries, key=lambda pair: pair[0], reverse=True)],
-        "transfers": [transfer_service.shown(t, now) | {"status": _status(t, grant.ended, now)} for t, grant in mine],
+        "transfers": [transfer_service.shown(transfer, now) for transfer in mine],
     }
-
-
-def _status(transfer: Transfer, ended: bool, now: datetime) -> str:
-    return "revoked" if ended else transfer.status(now)
 
 
 def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:

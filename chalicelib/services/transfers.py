@@ -11,10 +11,12 @@ from hashlib import sha256
 from typing import Any
 
 from chalicelib.domain import identifiers, transfers
+from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import Transfer, iso, partition
+from chalicelib.services import identities
 from chalicelib.services.registry import Caller
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -23,18 +25,30 @@ DEFAULT_LIMIT = 100
 _INDEXES = {"outgoing": ("gsi1", "FROM"), "incoming": ("gsi2", "TO")}
 
 
-def open_transfer(table: Table, caller: Caller, body: object, idempotency_key: str | None, now: datetime) -> dict[str, Any]:
+def open_transfer(
+    table: Table, caller: Caller, body: object, idempotency_key: str | None, now: datetime, act: Act, record: Recorder
+) -> dict[str, Any]:
     """Open a transfer of one of the caller's patients. Raises BadRequest, or Conflict for a key used for another one."""
     transfer = _parse(caller, body, _new_id(caller.member.id, idempotency_key), now)
     facts = transfers.opening(transfer)
     own = replace(facts[0], data=facts[0].data | {"by": caller.actor})
     writes: list[Write] = [PutNew(own), *(Put(fact) for fact in facts[1:])]
-    if not table.transact(writes):
+    if transfer.receiving is not None:
+        writes += identities.linking_writes(table, transfer.patient, transfer.receiving, "transfer", caller.member.id, (), now)
+    if not act(writes, *_entries(Kind.TRANSFER_OPENED, transfer)):
         return shown(transfer, now)
     known = transfers.from_facts(table.query_all(partition(transfer.id)))
     if known is None or not _same_terms(known, transfer, body):
         raise Conflict("This Idempotency-Key was used for another transfer.")
+    record(_entry(Kind.READ, known))
     return shown(known, now)
+
+
+def read_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, record: Recorder) -> dict[str, Any]:
+    """The answer of `GET /transfers/{id}`. Raises NotFound."""
+    transfer = get_transfer(table, caller, transfer_id)
+    record(_entry(Kind.READ, transfer))
+    return shown(transfer, now)
 
 
 def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
@@ -47,14 +61,18 @@ def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
     return transfer
 
 
-def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime) -> dict[str, Any]:
+def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
     """End a transfer, from the next request on. Either party may; again gives the same answer. One write."""
     transfer = get_transfer(table, caller, transfer_id)
-    table.put(PutNew(Item(partition(transfer.id), "END", {"at": iso(now), "by": caller.member.id, "actor": caller.actor})))
+    end = Item(partition(transfer.id), "END", {"at": iso(now), "by": caller.member.id, "actor": caller.actor})
+    if transfer.ended or act([PutNew(end)], *_entries(Kind.TRANSFER_ENDED, transfer)):
+        record(_entry(Kind.READ, transfer))
     return shown(replace(transfer, ended=True), now)
 
 
-def name_receiving_patient(table: Table, caller: Caller, transfer_id: str, body: object, now: datetime) -> dict[str, Any]:
+def name_receiving_patient(
+    table: Table, caller: Caller, transfer_id: str, body: object, now: datetime, act: Act, record: Recorder
+) -> dict[str, Any]:
     """The receiver says which of its own numbers the patient has; saying another one undoes the first. Receiver only."""
     transfer = get_transfer(table, caller, transfer_id)
     if caller.member.id != transfer.receiver:
@@ -63,12 +81,16 @@ def name_receiving_patient(table: Table, caller: Caller, transfer_id: str, body:
         raise BadRequest('The body must be {"id": "<the receiver\'s number of the patient>"}.', "id")
     number = identifiers.patient_identifier(body["id"], None, caller.member.patient_id_issuer)
     if number == transfer.receiving:
+        record(_entry(Kind.READ, transfer))
         return shown(transfer, now)
     named = replace(transfer, receiving=number, receiving_version=transfer.receiving_version + 1)
     first, *copies = transfers.naming(named)
     writes: list[Write] = [PutNew(replace(first, data=first.data | {"by": caller.actor, "at": iso(now)}))]
-    writes += [Put(fact) for fact in [*copies, *transfers.unnaming(transfer, now)]]
-    if table.transact(writes):
+    writes += [Put(fact) for fact in copies]
+    writes += identities.linking_writes(table, transfer.patient, number, "transfer", caller.member.id, (), now)
+    if transfer.receiving is not None:
+        writes += identities.unlinking_writes(table, transfer.patient, transfer.receiving, caller.member.id, now)
+    if act(writes, *_entries(Kind.LINK_CONFIRMED, named)):
         raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
     return shown(named, now)
 
@@ -104,6 +126,19 @@ def list_transfers(
         start = page.next
         if start is None:
             return {"transfers": entries}
+
+
+def _entry(kind: Kind, transfer: Transfer) -> Entry:
+    """What happened to a transfer, for the audit trail of the patient's sender."""
+    return Entry(kind, transfer.sender, (transfer.patient,), subject=transfer.id)
+
+
+def _entries(kind: Kind, transfer: Transfer) -> list[Entry]:
+    """The same for both parties, each under its own number of the patient, where it is known."""
+    entries = [_entry(kind, transfer)]
+    if transfer.receiving is not None:
+        entries.append(replace(entries[0], owner=transfer.receiver, patients=(transfer.receiving,)))
+    return entries
 
 
 def shown(transfer: Transfer, now: datetime) -> dict[str, Any]:

@@ -38,7 +38,10 @@ ADAPTERS = {
 """What a call of boto3 needs in IAM."""
 
 SHARED = {"access", "registry"}
-EVENT_HANDLERS = {"indexer": {"index_instances"} | SHARED, "projector": {"project_facts"} | SHARED}
+EVENT_HANDLERS = {
+    "indexer": {"index_instances", "identities"} | SHARED,
+    "projector": {"project_facts", "changes", "identities"} | SHARED,
+}
 """The services behind the event handlers. All others are behind the API's routes."""
 
 

@@ -1,0 +1,37 @@
+"""The kinds of identifiers that Italian patients have, told apart by issuer and form."""
+
+from __future__ import annotations
+
+import re
+
+from chalicelib.domain.identifiers import PatientIdentifier
+
+CODICE_FISCALE = "2.16.840.1.113883.2.9.4.3.2"
+STP = "2.16.840.1.113883.2.9.4.3.17"
+ENI = "2.16.840.1.113883.2.9.4.3.18"
+TEAM = "2.16.840.1.113883.2.9.4.3.7"
+TEAM_CARD = "2.16.840.1.113883.2.9.4.3.3"
+LOMBARDY = "2.16.840.1.113883.2.9.2.30.4.1"
+
+_FOREIGNER = re.compile(r"(STP|ENI)\d{13}")
+_PROVISIONAL = re.compile(r"\d{11}")
+_FISCAL = re.compile(r"[A-Z]{6}[0-9LMNPQRSTUV]{2}[ABCDEHLMPRST][0-9LMNPQRSTUV]{2}[A-Z][0-9LMNPQRSTUV]{3}[A-Z]")
+
+
+def kind(identifier: PatientIdentifier) -> str:
+    """`codice-fiscale`, `codice-fiscale-provisional`, `stp`, `eni`, `team`, `regional` or `hospital`.
+
+    STP and ENI codes also have 16 characters, and are told apart by their form even under the codice fiscale's root.
+    """
+    value = identifier.value.strip().upper()
+    foreigner = _FOREIGNER.fullmatch(value)
+    if foreigner and identifier.issuer in (CODICE_FISCALE, STP, ENI):
+        return foreigner[1].lower()
+    if identifier.issuer == CODICE_FISCALE:
+        return "codice-fiscale-provisional" if _PROVISIONAL.fullmatch(value) else "codice-fiscale"
+    return {STP: "stp", ENI: "eni", TEAM: "team", TEAM_CARD: "team", LOMBARDY: "regional"}.get(identifier.issuer, "hospital")
+
+
+def looks_like_codice_fiscale(value: str) -> bool:
+    """Whether a value has the form of a personal codice fiscale of 16 characters; whether it is valid is another question."""
+    return _FISCAL.fullmatch(value.strip().upper()) is not None

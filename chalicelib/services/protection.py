@@ -1,0 +1,169 @@
+"""What an owner does for a patient or against a mistake: objection, strengthened protection, consent, withdrawal."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import identifiers
+from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.patients import END, Record
+from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
+from chalicelib.domain.studies import study_partition
+from chalicelib.domain.transfers import MAX_REASON, iso, patient_partition
+from chalicelib.services import access
+from chalicelib.services.registry import Caller
+
+MAX_WITHDRAWN = 90
+
+
+def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """Hide one study, or all the caller's studies of the patient, from every other institution; at once. Raises NotFound."""
+    own, record = _patient(table, caller, patient_id)
+    study = _study_in(caller, record, body, required=False)
+    objection = secrets.token_hex(12)
+    data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
+    fact = Item(patient_partition(own.hash), f"OBJECTION#{objection}", data)
+    act([PutNew(fact)], Entry(Kind.OBJECTION, caller.member.id, (own,), study, subject=objection))
+    return {"id": objection, "study_instance_uid": study, "status": "active", "at": data["at"]}
+
+
+def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> dict[str, Any]:
+    """End an objection: the studies are shared again as before. Again: the same answer. Raises NotFound."""
+    own, _ = _patient(table, caller, patient_id)
+    fact = table.get(patient_partition(own.hash), f"OBJECTION#{objection}") if objection.isalnum() else None
+    if fact is None or fact.data["owner"] != caller.member.id:
+        raise NotFound
+    _end(fact, caller, now, act, Entry(Kind.OBJECTION_WITHDRAWN, caller.member.id, (own,), subject=objection))
+    return {"id": objection, "study_instance_uid": fact.data["study"], "status": "withdrawn", "at": fact.data["at"]}
+
+
+def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorder) -> dict[str, Any]:
+    """The objections that the caller records for its own patient. Raises NotFound."""
+    own, record = _patient(table, caller, patient_id)
+    tell(Entry(Kind.READ, caller.member.id, (own,)))
+    return {
+        "objections": [
+            {"id": key, "study_instance_uid": one.study, "status": "active"}
+            for key, one in sorted(record.objections.items())
+            if one.owner == caller.member.id
+        ]
+    }
+
+
+def protect(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """Put a study under strengthened protection: shared only with whom the patient consents to by name. Raises NotFound."""
+    own, record = _patient(table, caller, patient_id)
+    study = _study_in(caller, record, body, required=True)
+    data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
+    fact = Item(patient_partition(own.hash), f"PROTECTION#{study}", data)
+    act([Put(fact)], Entry(Kind.OBJECTION, caller.member.id, (own,), study, text="strengthened protection"))
+    return {"study_instance_uid": study, "status": "protected"}
+
+
+def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
+    own, record = _patient(table, caller, patient_id)
+    to = body.get("to") if isinstance(body, dict) else None
+    if to not in caller.registry.members:
+        raise BadRequest("No institution with this id is registered.", "to")
+    study = _study_in(
+        caller, record, {k: v for k, v in body.items() if k != "to"} if isinstance(body, dict) else None, required=True
+    )
+    consented = secrets.token_hex(12)
+    data: dict[str, object] = {"owner": caller.member.id, "study": study, "to": to, "at": iso(now), "by": caller.actor}
+    fact = Item(patient_partition(own.hash), f"CONSENT#{consented}", data)
+    act([PutNew(fact)], Entry(Kind.CONSENT, caller.member.id, (own,), study, subject=consented, text=f"to {to}"))
+    return {"id": consented, "study_instance_uid": study, "to": to, "status": "given"}
+
+
+def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> dict[str, Any]:
+    """End a consent. Again: the same answer. Raises NotFound."""
+    own, _ = _patient(table, caller, patient_id)
+    fact = table.get(patient_partition(own.hash), f"CONSENT#{consented}") if consented.isalnum() else None
+    if fact is None or fact.data["owner"] != caller.member.id:
+        raise NotFound
+    _end(fact, caller, now, act, Entry(Kind.CONSENT, caller.member.id, (own,), subject=consented, text="revoked"))
+    return {"id": consented, "study_instance_uid": fact.data["study"], "to": fact.data["to"], "status": "revoked"}
+
+
+def withdraw(table: Table, caller: Caller, study: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """The owner takes back a study sent in error, or some of its instances: gone for everybody at once; bytes and audit stay.
+
+    Raises NotFound for a study that is not the caller's own, BadRequest.
+    """
+    known = {"reason", "sop_instance_uids"}
+    if not isinstance(body, dict) or not set(body) <= known:
+        raise BadRequest('The body must be {"reason", "sop_instance_uids"?}.')
+    reason = body.get("reason")
+    if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON:
+        raise BadRequest(f"reason must be 1 to {MAX_REASON} characters.", "reason")
+    named = body.get("sop_instance_uids")
+    if named is not None and (not isinstance(named, list) or not 1 <= len(named) <= MAX_WITHDRAWN):
+        raise BadRequest(f"sop_instance_uids must list 1 to {MAX_WITHDRAWN} UIDs.", "sop_instance_uids")
+    partition = study_partition(caller.member.id, study)
+    if not table.query(partition, "I#", limit=1).items:
+        raise NotFound
+    data: dict[str, object] = {"at": iso(now), "by": caller.actor, "reason": reason.strip()}
+    entry = Entry(Kind.WITHDRAWAL, caller.member.id, _patients_of(table, caller, study), study, text=reason.strip())
+    if named is None:
+        act([Put(Item(*access.withdrawal_key(caller.member.id, study), data))], entry)
+        return {"study_instance_uid": study, "status": "withdrawn"}
+    sops = [identifiers.uid(str(one), "sop_instance_uids") for one in named]
+    here = {item.sk.rsplit("#", 1)[1] for item in table.query_all(partition, "I#")}
+    if set(sops) - here:
+        raise NotFound
+    act([Put(Item(partition, f"W#{sop}", data)) for sop in dict.fromkeys(sops)], replace(entry, count=len(sops)))
+    return {"study_instance_uid": study, "sop_instance_uids": sops, "status": "withdrawn"}
+
+
+def withdraw_instances(table: Table, owner: str, study: str, sops: list[str], data: dict[str, object]) -> None:
+    """Record that instances of a study were withdrawn, each once."""
+    partition = study_partition(owner, study)
+    for start in range(0, len(sops), 100):
+        writes: list[Write] = [PutNew(Item(partition, f"W#{sop}", data)) for sop in dict.fromkeys(sops[start : start + 100])]
+        while writes and (held := table.transact(writes)):
+            writes = [write for write, ok in zip(writes, held, strict=True) if ok]
+
+
+def _end(fact: Item, caller: Caller, now: datetime, act: Act, entry: Entry) -> None:
+    """End a fact; what has ended already stays as it ended, and the attempt is recorded."""
+    end = Item(fact.pk, fact.sk + END, {"at": iso(now), "by": caller.actor})
+    if act([PutNew(end)], entry):
+        act([], entry)
+
+
+def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
+    view = table.get(f"V#STUDY#{study}", caller.member.id)
+    numbers: Any = view.data["patients"] if view else []
+    return tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)
+
+
+def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record]:
+    """One of the caller's own patients. Raises NotFound for a number of which nothing is known."""
+    own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
+    record = access.load_record(table, own.hash)
+    if not any(owner == caller.member.id for owner, _ in record.studies) and not record.transfers:
+        raise NotFound
+    return own, record
+
+
+def _study_in(caller: Caller, record: Record, body: object, *, required: bool) -> str | None:
+    """The study that a body names, which must be the caller's own, of this patient. Raises BadRequest, NotFound."""
+    if body is None or body == {}:
+        study = None
+    elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and isinstance(body["study_instance_uid"], str):
+        study = identifiers.uid(body["study_instance_uid"], "study_instance_uid")
+    elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and body["study_instance_uid"] is None:
+        study = None
+    else:
+        raise BadRequest('The body must be {"study_instance_uid"}.', "study_instance_uid")
+    if study is None and required:
+        raise BadRequest("study_instance_uid is needed.", "study_instance_uid")
+    if study is not None and (caller.member.id, study) not in record.studies:
+        raise NotFound
+    return study

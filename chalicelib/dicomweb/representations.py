@@ -14,9 +14,10 @@ ZIP = "application/zip"
 # JSON.
 SEARCH: tuple[Offer, ...] = (Offer(JSON), Offer(XML, multipart=True), Offer("application/json"))
 METADATA: tuple[Offer, ...] = SEARCH
-# Table 10.5.4-1 and 13.1.3-1: one object, so XML needs no multipart.
+# One object, so XML needs no multipart (Annex I.3).
 STORE_RESPONSE: tuple[Offer, ...] = (Offer(JSON), Offer(XML), Offer("application/json"))
-COMMITMENT: tuple[Offer, ...] = STORE_RESPONSE
+# Table 13.1.3-1.
+COMMITMENT: tuple[Offer, ...] = (*STORE_RESPONSE, Offer(JSON, multipart=True), Offer(XML, multipart=True))
 
 # Table 8.7.3-5: transfer syntax → media type of its frames as bulk data.
 FRAME_TYPES: dict[str, str] = {

@@ -129,7 +129,7 @@ COMPUTED = frozenset(
 
 # Returned, but no keys: what the archive adds to an answer, and the zone, since none is converted
 # (PS3.4 C.4.1.1).
-RETURNED_ONLY = frozenset({"00080056", "00080201", "00081190", "04000561"})
+RETURNED_ONLY = frozenset({"00080056", "00080080", "00080201", "00081190", "04000561"})
 
 
 def _rows(level: Level, text: str) -> list[SearchAttribute]:

@@ -1,0 +1,200 @@
+"""Verifying the audit trail: which record was altered, removed, moved or cut off. Pure, over what was stored.
+
+What is compared, and what it would take to escape it:
+
+* each record with its own hash, its key, its indexes: an edit in place;
+* each record with the next one's `prev`: an edit with the hash made anew;
+* numbers without a gap, up to what the head says: a record removed;
+* everything with the heads in the anchors, which nobody can change: a chain, or its end, written anew.
+
+A record may be missing when it was kept long enough: a later record, or an anchor that covers it, proves its age.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from chalicelib.domain import audit_chain
+from chalicelib.domain.audit import Record
+from chalicelib.domain.audit_chain import GENESIS, Head
+from chalicelib.domain.ports import Item
+
+Problem = Literal["altered", "removed", "moved", "truncated", "rewritten", "anchor"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with the records `first` to `last` of a shard; `detail` says how that shows."""
+
+    problem: Problem
+    shard: str
+    first: int
+    last: int
+    detail: str
+
+    def __str__(self) -> str:
+        which = f"record {self.first}" if self.first == self.last else f"records {self.first} to {self.last}"
+        return f"{self.problem}: {which} of {self.shard}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """The head of a shard as an anchor says it was at `at`."""
+
+    at: datetime
+    head: Head
+    source: str
+
+
+@dataclass
+class _Walk:
+    """Where a walk along a shard stands: the number that should come next, and the last record as far as it can be trusted."""
+
+    expected: int
+    prev: str | None
+    blamed: int = 0
+
+
+def verify_shard(
+    shard: str,
+    items: Iterable[Item],
+    head: Item | None,
+    anchors: Sequence[Anchored],
+    keep_since: datetime,
+    start: Head | None = None,
+    to_the_end: bool = True,
+) -> Iterator[Finding]:
+    """What is wrong with a shard: `items` are its records in key order after `start` (an anchored head, or the beginning).
+
+    Records younger than `keep_since` must be there. `to_the_end` False: `items` stop before the shard's end, so that what
+    comes after is not missed.
+    """
+    begin = start or Head()
+    walk = _Walk(begin.seq + 1, begin.hash)
+    anchored = {one.head.seq for one in anchors}
+    hashes: dict[int, str] = {}
+    proof = _old_enough(anchors, keep_since)
+    for item in items:
+        if item.sk == audit_chain.HEAD:
+            continue
+        if item.sk.isdigit() and int(item.sk) in anchored:
+            hashes[int(item.sk)] = str(item.data.get("hash"))
+        yield from _step(shard, item, walk, proof, keep_since)
+    last = walk.expected - 1
+    if to_the_end:
+        yield from _end(shard, head, last, walk)
+    yield from _against_anchors(shard, anchors, hashes, begin.seq, last)
+
+
+def _step(shard: str, item: Item, walk: _Walk, proof: int, keep_since: datetime) -> Iterator[Finding]:
+    if not item.sk.isdigit():
+        yield Finding("altered", shard, 0, 0, f"a record has the key {item.sk[:20]!r}, which is no number")
+        return
+    seq, record = int(item.sk), item.data
+    if seq > walk.expected:
+        if str(record.get("at")) >= keep_since.isoformat() and seq - 1 > proof:
+            yield Finding("removed", shard, max(walk.expected, proof + 1), seq - 1, "the numbers have a gap")
+        walk.prev = None
+    walk.expected = seq + 1
+    stored = str(record.get("hash"))
+    if (record.get("shard"), record.get("seq")) != (shard, seq):
+        yield Finding("moved", shard, seq, seq, f"it is record {record.get('seq')} of {record.get('shard')}")
+        walk.prev, walk.blamed = None, seq
+        return
+    if audit_chain.digest(record) != stored:
+        yield Finding("altered", shard, seq, seq, "its content does not fit its hash")
+        walk.blamed = seq
+    elif audit_chain.item(record) != item:
+        yield Finding("altered", shard, seq, seq, "its indexes or its expiry do not fit its content")
+        walk.blamed = seq
+    if walk.prev is not None and record.get("prev") != walk.prev and walk.blamed < seq - 1 and seq > 1:
+        yield Finding("altered", shard, seq - 1, seq - 1, "the next record was chained to another content of it")
+    elif seq == 1 and record.get("prev") != GENESIS and walk.blamed < seq:
+        yield Finding("altered", shard, seq, seq, "it is the first, and says that it follows another")
+    walk.prev = stored
+
+
+def _end(shard: str, head: Item | None, last: int, walk: _Walk) -> Iterator[Finding]:
+    """The head against the last record that is there."""
+    if head is None:
+        if last > 0:
+            yield Finding("truncated", shard, last, last, "the shard's head is missing")
+        return
+    said = audit_chain.head_of(head)
+    if said.seq > last:
+        yield Finding("truncated", shard, last + 1, said.seq, "the shard's head names a later record than there is")
+    elif said.seq < last:
+        yield Finding("altered", shard, said.seq + 1, last, "the shard's head does not know of them")
+    elif walk.prev is not None and said.hash != walk.prev and walk.blamed < last:
+        yield Finding("altered", shard, last, last, "the shard's head was chained to another content of it")
+
+
+def _against_anchors(
+    shard: str, anchors: Sequence[Anchored], hashes: Mapping[int, str], begin: int, last: int
+) -> Iterator[Finding]:
+    """The anchored heads against the records under the same numbers. Each difference is told once."""
+    missing = max((one for one in anchors if one.head.seq > last), key=lambda one: one.head.seq, default=None)
+    if missing is not None:
+        yield Finding("truncated", shard, last + 1, missing.head.seq, f"{missing.source} saw them on {missing.at:%Y-%m-%d %H:%M}")
+    good = begin
+    for one in sorted(anchors, key=lambda anchored: anchored.head.seq):
+        if not begin < one.head.seq <= last or one.head.seq not in hashes:
+            continue
+        if hashes[one.head.seq] != one.head.hash:
+            yield Finding("rewritten", shard, good + 1, one.head.seq, f"{one.source} anchored another chain")
+            return
+        good = one.head.seq
+
+
+def _old_enough(anchors: Sequence[Anchored], keep_since: datetime) -> int:
+    """The highest number that an anchor from before `keep_since` covers: up to there records may have expired."""
+    return max((one.head.seq for one in anchors if one.at < keep_since), default=0)
+
+
+# Anchors -------------------------------------------------------------------------------------------------------------
+
+
+def anchor(at: str, heads: Mapping[str, Record], previous: tuple[str, str] | None, retention_years: int) -> bytes:
+    """An anchor document: the head of every shard, and key and SHA-256 of the anchor before it."""
+    content: dict[str, Any] = {"at": at, "heads": dict(heads), "retention_years": retention_years}
+    if previous is not None:
+        content["previous"] = {"key": previous[0], "sha256": previous[1]}
+    return json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
+
+
+def read_anchors(documents: Iterable[tuple[str, bytes]]) -> tuple[dict[str, list[Anchored]], list[Finding]]:
+    """What each shard's head was, by shard, from anchor documents (key, content) in the order of their keys.
+
+    The findings name anchors that cannot be read, and those whose predecessor is another one than they say.
+    """
+    heads: dict[str, dict[int, Anchored]] = {}
+    findings: list[Finding] = []
+    before: tuple[str, str] | None = None
+    for key, content in documents:
+        try:
+            document = json.loads(content)
+            at = datetime.fromisoformat(document["at"])
+            said = {shard: Head(int(head["seq"]), str(head["hash"])) for shard, head in document["heads"].items()}
+            previous = document.get("previous")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            findings.append(Finding("anchor", key, 0, 0, "it cannot be read"))
+            continue
+        if before is not None and previous != {"key": before[0], "sha256": before[1]}:
+            findings.append(
+                Finding("anchor", key, 0, 0, f"it does not follow {before[0]}: one between them is missing or was altered")
+            )
+        before = (key, hashlib.sha256(content).hexdigest())
+        for shard, head in said.items():
+            known = heads.setdefault(shard, {})
+            known.setdefault(head.seq, Anchored(at, head, key))
+    return {shard: sorted(known.values(), key=lambda one: one.head.seq) for shard, known in heads.items()}, findings
+
+
+def keep_since(now: datetime, retention_years: float) -> datetime:
+    """Records from this moment on must still be there; a day is given to the table's own expiry."""
+    return now - timedelta(days=365.25 * retention_years - 1)

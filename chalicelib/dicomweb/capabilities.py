@@ -5,11 +5,11 @@ The tree is the list of DICOMweb's routes: tests hold it against the routes that
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.media_types import Offer, describe
@@ -206,7 +206,7 @@ def _write(name: str, element: Any, out: list[str]) -> None:
         for one in element:
             _write(name, one, out)
         return
-    attributes = "".join(f" {escape(key[1:])}={quoteattr(value)}" for key, value in element.items() if key[0] == "@")
+    attributes = "".join(f" {key[1:]}="{html.escape(value)}"" for key, value in element.items() if key[0] == "@")
     children = {key: value for key, value in element.items() if key[0] != "@"}
     if not children:
         out.append(f"<{name}{attributes}/>")

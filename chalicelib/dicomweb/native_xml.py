@@ -6,11 +6,11 @@ the sender's own, is refused.
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from typing import Any
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 from chalicelib.dicomweb.json_model import MAX_ATTRIBUTES, MAX_DEPTH, VRS, Model, is_base64
 from chalicelib.dicomweb.person_names import GROUPS
@@ -40,9 +40,9 @@ def _write_data_set(model: Model, out: list[str]) -> None:
         element = model[tag]
         out.append(f'<DicomAttribute tag="{tag}" vr="{element["vr"]}"{_naming(tag, model)}>')
         if "BulkDataURI" in element:
-            out.append(f"<BulkData uri={quoteattr(_clean(element['BulkDataURI']))}/>")
+            out.append(f"<BulkData uri="{_attribute(element['BulkDataURI'])}"/>")
         elif "InlineBinary" in element:
-            out.append(f"<InlineBinary>{escape(element['InlineBinary'])}</InlineBinary>")
+            out.append(f"<InlineBinary>{html.escape(element['InlineBinary'])}</InlineBinary>")
         for number, value in enumerate(element.get("Value") or (), 1):
             _write_value(element["vr"], number, value, out)
         out.append("</DicomAttribute>")
@@ -52,7 +52,7 @@ def _naming(tag: str, model: Model) -> str:
     """The keyword of a standard attribute, the creator of a private one (PS3.19 Table A.1.5-2)."""
     if int(tag[3], 16) % 2:
         creator = model.get(f"{tag[:4]}00{tag[4:6]}", {}).get("Value") or [None]
-        return f" privateCreator={quoteattr(_clean(creator[0]))}" if isinstance(creator[0], str) else ""
+        return f" privateCreator="{_attribute(creator[0])}"" if isinstance(creator[0], str) else ""
     from pydicom.datadict import keyword_for_tag
 
     keyword = keyword_for_tag(tag)
@@ -85,9 +85,14 @@ def _clean(text: str) -> str:
     return _NOT_XML.sub("\ufffd", text)
 
 
+def _attribute(text: str) -> str:
+    escaped = html.escape(_clean(text))
+    return escaped.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")
+
+
 def _text(value: object) -> str:
     text = repr(value) if isinstance(value, float) else str(value)
-    return escape(_clean(text), {"\r": "&#13;"})
+    return html.escape(_clean(text), quote=False).replace("\r", "&#13;")
 
 
 def parse_xml(body: bytes | memoryview) -> Model:

@@ -206,7 +206,7 @@ def _write(name: str, element: Any, out: list[str]) -> None:
         for one in element:
             _write(name, one, out)
         return
-    attributes = "".join(f" {key[1:]}="{html.escape(value)}"" for key, value in element.items() if key[0] == "@")
+    attributes = "".join(f' {key[1:]}="{html.escape(value)}"' for key, value in element.items() if key[0] == "@")
     children = {key: value for key, value in element.items() if key[0] != "@"}
     if not children:
         out.append(f"<{name}{attributes}/>")

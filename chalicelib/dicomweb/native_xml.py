@@ -40,7 +40,8 @@ def _write_data_set(model: Model, out: list[str]) -> None:
         element = model[tag]
         out.append(f'<DicomAttribute tag="{tag}" vr="{element["vr"]}"{_naming(tag, model)}>')
         if "BulkDataURI" in element:
-            out.append(f"<BulkData uri="{_attribute(element['BulkDataURI'])}"/>")
+            uri = _attribute(element["BulkDataURI"])
+            out.append(f'<BulkData uri="{uri}"/>')
         elif "InlineBinary" in element:
             out.append(f"<InlineBinary>{html.escape(element['InlineBinary'])}</InlineBinary>")
         for number, value in enumerate(element.get("Value") or (), 1):
@@ -52,7 +53,7 @@ def _naming(tag: str, model: Model) -> str:
     """The keyword of a standard attribute, the creator of a private one (PS3.19 Table A.1.5-2)."""
     if int(tag[3], 16) % 2:
         creator = model.get(f"{tag[:4]}00{tag[4:6]}", {}).get("Value") or [None]
-        return f" privateCreator="{_attribute(creator[0])}"" if isinstance(creator[0], str) else ""
+        return f' privateCreator="{_attribute(creator[0])}"' if isinstance(creator[0], str) else ""
     from pydicom.datadict import keyword_for_tag
 
     keyword = keyword_for_tag(tag)

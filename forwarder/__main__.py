@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from forwarder import __version__
 from forwarder.errors import ConfigError, ForwarderError
@@ -33,35 +36,161 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    command = commands.add_parser("run", help="receive, keep and send until stopped")
+    _with_config(command, _run)
+
     command = commands.add_parser("send", help="send files and folders to the archive")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     command.add_argument("--profile", help="AWS profile whose role signs the requests")
     command.add_argument("--api", help="address of the archive (or CONTENITORE_API)")
     command.add_argument("--region", help="AWS region of the archive")
+    command.add_argument("--config", type=Path, metavar="FILE", help="take [archive] from this configuration")
     command.add_argument("--parallel", type=int, default=8, metavar="N", help="uploads at once (default 8)")
     command.set_defaults(command=_send)
+
+    command = commands.add_parser("status", help="how many are received, waiting, indexed, rejected")
+    command.add_argument("--once", action="store_true", help="print once instead of refreshing")
+    command.add_argument("--json", action="store_true", help="print once, as JSON")
+    _with_config(command, _status)
+
+    command = commands.add_parser("check", help="try PACS, archive, clock, disk and certificate")
+    _with_config(command, _check)
+
+    command = commands.add_parser("retry", help="try again at once what failed")
+    command.add_argument("digests", nargs="*", metavar="DIGEST", help="rejected instances to try too")
+    command.add_argument("--all", action="store_true", help="all rejected instances too")
+    _with_config(command, _retry)
+
+    command = commands.add_parser("rejected", help="what was put aside, and why")
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    _with_config(actions.add_parser("list", help="all of it"), _rejected_list)
+    action = actions.add_parser("show", help="one of it")
+    action.add_argument("digest", metavar="DIGEST", help="the digest or its beginning")
+    _with_config(action, _rejected_show)
+    action = actions.add_parser("discard", help="let go of it; the bytes are deleted")
+    action.add_argument("digests", nargs="*", metavar="DIGEST")
+    action.add_argument("--all", action="store_true", help="all that was put aside")
+    _with_config(action, _rejected_discard)
+
+    command = commands.add_parser("example-config", help="print a commented configuration")
+    command.set_defaults(command=_example_config)
     return parser
 
 
+def _with_config(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
+    default = Path(os.environ.get("CONTENITORE_FORWARDER_CONFIG", "/etc/contenitore/forwarder.toml"))
+    parser.add_argument("--config", type=Path, default=default, metavar="FILE", help=f"default {default}")
+    parser.set_defaults(command=command)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from forwarder import config, service
+
+    service.run(config.load(arguments.config))
+    return 0
+
+
 def _send(arguments: argparse.Namespace) -> int:
-    from forwarder import progress
+    from forwarder import config, progress, service
     from forwarder.archive import Archive, new_http
     from forwarder.send import send
     from forwarder.signing import Signer
 
-    api = arguments.api or os.environ.get("CONTENITORE_API")
-    if not api:
-        raise ConfigError("Which archive? Give --api URL (or set CONTENITORE_API).")
     if not 1 <= arguments.parallel <= 64:
         raise ConfigError("--parallel should be between 1 and 64.")
-    archive = Archive(
-        api, Signer(arguments.profile, arguments.region), new_http(connections=arguments.parallel)
-    )
+    api = arguments.api or os.environ.get("CONTENITORE_API")
+    if arguments.config:
+        archive = service.archive_of(config.load(arguments.config))
+        if arguments.profile or arguments.region:
+            archive.signer = Signer(arguments.profile, arguments.region)
+        archive.api = (arguments.api or archive.api).rstrip("/")
+    elif api:
+        signer = Signer(arguments.profile, arguments.region)
+        archive = Archive(api, signer, new_http(connections=arguments.parallel))
+    else:
+        raise ConfigError("Which archive? Give --api URL (or set CONTENITORE_API), or --config FILE.")
     console = Console()
     with progress.shown(console) as on_progress:
         summary = send(arguments.paths, archive, on_progress, parallel=arguments.parallel)
     progress.print_summary(console, summary)
     return summary.exit_code
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from forwarder import config, status
+
+    settings = config.load(arguments.config)
+    if arguments.json:
+        print(json.dumps(status.snapshot(settings), indent=2))
+    else:
+        status.watch(settings, Console(), once=arguments.once)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from forwarder import check, config
+
+    console, bad = Console(), 0
+    for finding in check.check(config.load(arguments.config)):
+        mark = "[green]good[/]" if finding.good else "[red]BAD [/]"
+        console.print(
+            f"{mark} {escape(finding.what)}: {escape(finding.text)}", soft_wrap=True, highlight=False
+        )
+        bad += not finding.good
+    return 1 if bad else 0
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from forwarder import admin
+
+    count = admin.retry(_spool(arguments), arguments.digests, everything=arguments.all)
+    print(f"{count} instances are tried again")
+    return 0
+
+
+def _rejected_list(arguments: argparse.Namespace) -> int:
+    from forwarder import admin
+    from forwarder.progress import explain
+
+    found = admin.rejected(_spool(arguments))
+    for one in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.settled_at))
+        origin = one.calling or "?"
+        print(
+            f"{one.digest[:12]}  {when}  {one.modality or '—':4} {origin:16}  {one.state}: {explain(one.reason)}"
+        )
+    print(f"{len(found)} put aside" if found else "nothing was put aside")
+    return 0
+
+
+def _rejected_show(arguments: argparse.Namespace) -> int:
+    from forwarder import admin
+
+    for name, value in admin.show(_spool(arguments), arguments.digest).items():
+        print(f"{name:16} {value}")
+    return 0
+
+
+def _rejected_discard(arguments: argparse.Namespace) -> int:
+    from forwarder import admin
+
+    if bool(arguments.digests) == arguments.all:
+        raise ConfigError("Name the digests to discard, or --all.")
+    print(f"{admin.discard(_spool(arguments), arguments.digests)} discarded")
+    return 0
+
+
+def _example_config(_: argparse.Namespace) -> int:
+    from forwarder import config
+
+    print(config.example(), end="")
+    return 0
+
+
+def _spool(arguments: argparse.Namespace) -> Path:
+    from forwarder import config
+
+    return Path(config.load(arguments.config).spool.folder)
 
 
 if __name__ == "__main__":

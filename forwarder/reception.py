@@ -89,13 +89,6 @@ class LargeReads(AssociationSocket):  # type: ignore[misc]
         return data
 
 
-class _Contexts(list[Any]):
-    """Presentation contexts that negotiation only reads: pynetdicom need not copy thousands for each association."""
-
-    def __deepcopy__(self, memo: object) -> _Contexts:
-        return self
-
-
 class Server(ThreadedAssociationServer):  # type: ignore[misc]
     """An association server whose TLS handshakes happen in the connection's own thread, within a time limit.
 
@@ -109,7 +102,6 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
     def __init__(self, *args: Any, new_arrival: Callable[[], Arrival], silence: float, **kwargs: Any) -> None:
         self.new_arrival = new_arrival
         self.silence = silence
-        kwargs["contexts"] = _Contexts(kwargs["contexts"])
         super().__init__(*args, request_handler=_Reception, **kwargs)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -154,7 +146,7 @@ class _Reception(RequestHandler):  # type: ignore[misc]
         assoc.acceptor.address_info = self.local
         assoc.acceptor.implementation_class_uid = self.ae.implementation_class_uid
         assoc.acceptor.implementation_version_name = self.ae.implementation_version_name
-        assoc.acceptor.supported_contexts = server.contexts
+        assoc.acceptor.supported_contexts = server.contexts  # only read: copying thousands would cost 0.1 s
         assoc.requestor.address_info = self.remote
         for event, handlers in server._handlers.items():
             if event.is_intervention:

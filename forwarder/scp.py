@@ -112,10 +112,11 @@ def tls_context(tls: TlsConfig, *, server: bool) -> ssl.SSLContext:
 class Receiver:
     """What the handlers need: the spool, how urgent something is, who records commitment requests."""
 
-    def __init__(self, spool: Spool, rank: Rank, on_action: OnAction) -> None:
+    def __init__(self, spool: Spool, rank: Rank, on_action: OnAction, on_stored: Callable[[], None]) -> None:
         self.spool = spool
         self.rank = rank
         self.on_action = on_action
+        self.on_stored = on_stored
         self.bytes_received = 0
         self.refused = 0
 
@@ -140,6 +141,7 @@ class Receiver:
             log.error("not stored", calling=calling, detail=str(error))
             return 0x0110
         self.bytes_received += arrival.size
+        self.on_stored()
         return 0x0000
 
     def action(self, event: evt.Event) -> tuple[int, None]:

@@ -217,6 +217,23 @@ class Spool:
         for path in (self.path(digest), self.packed_path(digest)):
             path.unlink(missing_ok=True)
 
+    def forget(self, before: float) -> int:
+        """Remove the rows of what was settled `before` (seconds since the epoch); returns how many."""
+        total = 0
+        while True:
+            gone = self.journal.write(
+                lambda connection: (
+                    connection.execute(
+                        "DELETE FROM instances WHERE digest IN (SELECT digest FROM instances"
+                        " WHERE state IN ('indexed', 'echo', 'discarded') AND settled_at < ? LIMIT 1000)",
+                        (before,),
+                    ).rowcount
+                )
+            )
+            total += gone
+            if gone < 1000:
+                return total
+
     def tally(self) -> dict[str, int]:
         """Received, waiting, stored, indexed, … of one moment."""
         with self.journal.read() as connection:

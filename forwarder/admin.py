@@ -1,0 +1,127 @@
+"""What the administrator does to a spool from the command line, whether the forwarder runs or not."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from forwarder.errors import ConfigError, SpoolError
+from forwarder.header import read_header
+from forwarder.journal import connect
+from forwarder.service import NUDGE
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """An instance that was put aside. Times are seconds since the epoch."""
+
+    digest: str
+    state: str
+    reason: str
+    size: int
+    modality: str | None
+    calling: str | None
+    received_at: float
+    settled_at: float
+
+
+@contextmanager
+def _journal(folder: Path) -> Iterator[sqlite3.Connection]:
+    path = folder / "journal.sqlite3"
+    if not path.exists():
+        raise SpoolError(f"There is no spool in “{folder}”.")
+    connection = connect(path)
+    try:
+        yield connection
+    except sqlite3.Error as error:
+        raise SpoolError(f"The journal cannot be used: {error}.") from error
+    finally:
+        connection.close()
+
+
+def rejected(folder: Path) -> list[Aside]:
+    """What was put aside, the oldest first. Raises SpoolError."""
+    with _journal(folder) as connection:
+        rows = connection.execute(
+            "SELECT digest, state, reason, size, modality, calling, received_at, settled_at FROM instances"
+            " WHERE state IN ('rejected', 'conflict') ORDER BY settled_at"
+        ).fetchall()
+    return [Aside(*row) for row in rows]
+
+
+def find(folder: Path, prefix: str) -> Aside:
+    """The one instance put aside whose digest begins with `prefix`. Raises ConfigError if it is none or several."""
+    found = [one for one in rejected(folder) if prefix and one.digest.startswith(prefix)]
+    if len(found) != 1:
+        which = "None" if not found else "More than one"
+        raise ConfigError(f"{which} of the rejected instances begins with “{prefix}”.")
+    return found[0]
+
+
+def show(folder: Path, prefix: str) -> dict[str, str]:
+    """What is known of one instance put aside, its technical header included, in the order to print. No names."""
+    one = find(folder, prefix)
+    path = folder / "instances" / one.digest[:2] / one.digest
+    shown = {
+        "digest": one.digest,
+        "state": one.state,
+        "reason": one.reason,
+        "size": str(one.size),
+        "from": one.calling or "",
+        "file": str(path),
+    }
+    try:
+        with path.open("rb") as file:
+            header = read_header(file)
+    except OSError:
+        return shown | {"file": f"{path} (missing)"}
+    if header is not None:
+        shown |= {
+            "transfer syntax": header.transfer_syntax_uid,
+            "SOP class": header.sop_class_uid or "",
+            "SOP instance": header.sop_instance_uid or "",
+            "study": header.study_instance_uid or "",
+            "modality": header.modality or "",
+        }
+    return shown
+
+
+def discard(folder: Path, prefixes: Sequence[str]) -> int:
+    """Let go of instances put aside: their bytes are deleted, the count stays. Returns how many."""
+    chosen = [find(folder, prefix).digest for prefix in prefixes] or [one.digest for one in rejected(folder)]
+    with _journal(folder) as connection:
+        for digest in chosen:
+            connection.execute(
+                "UPDATE instances SET state = 'discarded', settled_at = ? WHERE digest = ?"
+                " AND state IN ('rejected', 'conflict')",
+                (time.time(), digest),
+            )
+            for form in ("instances", "packed"):
+                (folder / form / digest[:2] / digest).unlink(missing_ok=True)
+    return len(chosen)
+
+
+def retry(folder: Path, prefixes: Sequence[str] = (), *, everything: bool = False) -> int:
+    """Try again at once what is postponed, and of what was put aside those named (or everything).
+
+    Returns how many instances are tried again. A running forwarder hears of it within a second.
+    """
+    chosen = [one.digest for one in rejected(folder) if everything]
+    chosen += [find(folder, prefix).digest for prefix in prefixes if not everything]
+    with _journal(folder) as connection:
+        count = connection.execute(
+            "UPDATE instances SET not_before = 0, attempts = 0 WHERE state = 'waiting' AND not_before > 0"
+        ).rowcount
+        for digest in chosen:
+            count += connection.execute(
+                "UPDATE instances SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
+                " packing = 'todo', packed_digest = NULL, packed_size = NULL, stored_at = NULL, settled_at = NULL"
+                " WHERE digest = ? AND state IN ('rejected', 'conflict')",
+                (digest,),
+            ).rowcount
+    (folder / NUDGE).touch()
+    return count

@@ -1,0 +1,56 @@
+"""The status as Prometheus metrics. Names and meanings stand in `METRICS`, which the docs are tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+# name: (kind, meaning, path in the snapshot)
+METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "forwarder_received": ("counter", "Instances that were acknowledged", ("received",)),
+    "forwarder_indexed": ("counter", "Instances that the archive has and can find", ("indexed",)),
+    "forwarder_rejected": ("counter", "Instances that were rejected, in conflict or discarded", ("rejected",)),
+    "forwarder_waiting": ("gauge", "Instances that are not settled yet", ("waiting",)),
+    "forwarder_at_archive": ("gauge", "Of those, what the archive has and not judged yet", ("at_archive",)),
+    "forwarder_troubled": ("gauge", "Waiting instances that failed and are tried later", ("troubled",)),
+    "forwarder_waiting_bytes": ("gauge", "Size of what waits, as received", ("bytes_waiting",)),
+    "forwarder_oldest_waiting_seconds": ("gauge", "Age of the oldest that waits", ("oldest_waiting_seconds",)),
+    "forwarder_refused": ("counter", "C-STORE requests answered with a failure", ("refused",)),
+    "forwarder_received_bytes": ("counter", "Bytes received since the start", ("traffic", "bytes_received")),
+    "forwarder_sent_bytes": ("counter", "Bytes sent since the start", ("traffic", "bytes_sent")),
+    "forwarder_saved_bytes": ("counter", "Bytes saved by compressing", ("traffic", "bytes_saved")),
+    "forwarder_packing_failures": ("counter", "Images that could not be compressed", ("traffic", "packing_failures")),
+    "forwarder_line_open": ("gauge", "1 if the archive answers", ("line", "open")),
+    "forwarder_uploads": ("gauge", "Uploads under way", ("line", "uploads")),
+    "forwarder_window": ("gauge", "Uploads that the line bears", ("line", "window")),
+    "forwarder_clock_skew_seconds": ("gauge", "The archive's clock less ours", ("line", "skew_seconds")),
+    "forwarder_disk_free_bytes": ("gauge", "Free space of the spool's disk", ("disk", "free_bytes")),
+    "forwarder_disk_low": ("gauge", "1 if senders are refused for lack of space", ("disk", "low")),
+    "forwarder_certificate_days": ("gauge", "Days until the TLS certificate ends", ("certificate_days",)),
+}  # fmt: skip
+
+
+class _Collector:
+    def __init__(self, snapshot: dict[str, Any]) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        for name, (kind, meaning, path) in METRICS.items():
+            value: Any = self._snapshot
+            for step in path:
+                value = value[step]
+            if value is None:
+                continue
+            family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+            yield family(name, meaning, value=float(value))
+
+
+def exposition(snapshot: dict[str, Any]) -> tuple[str, bytes]:
+    """(media type, body) of the metrics page."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(snapshot))
+    return CONTENT_TYPE_LATEST, generate_latest(registry)

@@ -1,0 +1,406 @@
+"""The way out: take what waits, compress it, ask the archive, PUT what it lacks, and learn its verdicts.
+
+    journal ─▶ compressing ─▶ offered (asked in batches) ─▶ uploading (a heap, the most urgent first) ─▶ stored ─▶ verdict
+
+At most `IN_FLIGHT` instances are in memory, however many wait. A failure of the line closes it for everyone and blames no
+instance; a failure of one instance postpones that one. Nothing here decides durability: whatever stands in memory can be
+lost at any instant, and the journal makes it begin again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from forwarder import files
+from forwarder.archive import BATCH, SETTLED, Archive, Standing, Upload
+from forwarder.config import SendConfig
+from forwarder.errors import ArchiveError, Failure, SpoolError
+from forwarder.line import Limiter, Line, Window
+from forwarder.logs import log
+from forwarder.pack import Packed
+from forwarder.packers import Packers
+from forwarder.queue import Item, Queue
+from forwarder.retry import pause
+from forwarder.spool import Spool, settle
+
+IN_FLIGHT = 1000
+COMPRESSING = 32
+UPLOADING = 300  # beyond it no more questions are asked
+LARGEST = 5 * 1024**3  # bytes; the contract's limit
+GIVE_UP_AFTER = (
+    12  # refusals of one instance's bytes by the store; then it goes aside for a person to look at
+)
+POLL_PATIENCE = 2.0  # seconds that a due verdict may wait while uploads are under way
+
+
+@dataclass
+class Traffic:
+    """What went out since the start."""
+
+    bytes_sent: int = 0  # over the line, repeated attempts included
+    instances_sent: int = 0
+    bytes_saved: int = 0  # by compressing
+    packing_failures: int = 0
+
+
+@dataclass(order=True)
+class _Job:
+    rank: float
+    number: int
+    item: Item = field(compare=False)
+    upload: Upload = field(compare=False)
+
+
+class Outbox:
+    """Runs the way out in threads of its own between `start` and `stop`."""
+
+    def __init__(self, spool: Spool, archive: Archive, config: SendConfig) -> None:
+        self.traffic = Traffic()
+        self.line = Line()
+        self.window = Window(config.parallel)
+        self.uploads_now = 0
+        self._spool = spool
+        self._archive = archive
+        self._config = config
+        self._queue = Queue(spool.journal)
+        self._packers = Packers()
+        self._limiter = Limiter(config.limits)
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)  # for feeder and verdicts
+        self._upload_wake = threading.Condition(self._lock)
+        self._stopping = False
+        self._in_flight: set[str] = set()
+        self._compressing = 0
+        self._deaths: dict[str, int] = {}  # of compressing processes, by the instance they died over
+        self._offered: list[Item] = []
+        self._offered_since = 0.0
+        self._jobs: list[_Job] = []
+        self._numbers = itertools.count()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        steps = [("feeder", self._feed, self._wake), ("verdicts", self._watch_verdicts, self._wake)]
+        for number in range(self._config.parallel):
+            steps.append((f"upload-{number}", self._upload, self._upload_wake))
+        for name, step, wake in steps:
+            thread = threading.Thread(target=self._guarded, args=(step, wake), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self, seconds: float = 10.0) -> None:
+        """Begin nothing new and wait for what is under way; what does not end in time begins again at the next start."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+            self._upload_wake.notify_all()
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._packers.close()
+
+    def notice(self) -> None:
+        """Something new waits."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def try_now(self) -> None:
+        """Do not wait for the line any longer."""
+        self.line.open_now()
+        with self._lock:
+            self._wake.notify_all()
+            self._upload_wake.notify_all()
+
+    def _guarded(self, step: Callable[[], float], wake: threading.Condition) -> None:
+        """Repeat `step`, which returns how long to wait (seconds) at most; a failing disk is waited out."""
+        while not self._stopping:
+            try:
+                wait = step()
+            except SpoolError as error:
+                log.error("the spool fails", detail=str(error))
+                wait = 2.0
+            if wait > 0:
+                with wake:
+                    if not self._stopping:
+                        wake.wait(wait)
+
+    # From the journal to the offers
+
+    def _feed(self) -> float:
+        with self._wake:
+            flying = set(self._in_flight)
+            room = min(
+                IN_FLIGHT - len(flying), COMPRESSING - self._compressing if self._config.lossless else BATCH
+            )
+        items = self._queue.next(room, flying) if room > 0 else []
+        for item in items:
+            self._take(item)
+        batch = self._batch_to_offer()
+        if batch:
+            return self._ask(batch)
+        if items:
+            return 0.0
+        with self._wake:
+            waiting_for_more = bool(self._offered)
+        if waiting_for_more:
+            return max(0.01, self._config.linger_seconds / 4)
+        due = self._queue.next_due() if not flying else None
+        return min(1.0, due if due is not None else 1.0)
+
+    def _take(self, item: Item) -> None:
+        with self._wake:
+            self._in_flight.add(item.digest)
+        if item.size > LARGEST:
+            self._set_aside(item, "larger-than-5-gib")
+        elif item.packing == "todo" and self._config.lossless and self._has_room_for(item):
+            with self._wake:
+                self._compressing += 1
+            self._compress(item)
+        else:
+            self._offer(item)
+
+    def _has_room_for(self, item: Item) -> bool:
+        return self._spool.free_bytes() > self._spool.reserve_bytes + 2 * item.size
+
+    def _compress(self, item: Item) -> None:
+        source, target = self._spool.path(item.digest), self._spool.packed_path(item.digest)
+        try:
+            future = self._packers.submit(source, target)
+        except BrokenProcessPool as error:
+            self._compressed(item, str(error))
+            return
+        future.add_done_callback(lambda done: self._packing_ended(item, done))
+
+    def _packing_ended(self, item: Item, done: Future[Packed | str | None]) -> None:
+        if done.cancelled() or self._stopping:
+            return
+        if done.exception() is None:
+            self._compressed(item, done.result())
+            return
+        with self._wake:
+            deaths = self._deaths[item.digest] = self._deaths.get(item.digest, 0) + 1
+        if deaths < 3:  # all that shared the process died with it; the next time will tell who it was
+            threading.Thread(target=self._compress, args=(item,), daemon=True).start()
+        else:
+            self._compressed(item, "the compressing process died")
+
+    def _compressed(self, item: Item, result: Packed | str | None) -> None:
+        if isinstance(result, Packed):
+            item.packing, item.packed = "packed", result
+            self.traffic.bytes_saved += item.size - result.size
+        else:
+            item.packing = "plain"
+            if isinstance(result, str):
+                self.traffic.packing_failures += 1
+                log.warning("sent uncompressed", instance=item.digest[:12], detail=result)
+        self._queue.packed(item)
+        with self._wake:
+            self._compressing -= 1
+            self._deaths.pop(item.digest, None)
+        self._offer(item)
+
+    def _offer(self, item: Item) -> None:
+        with self._wake:
+            if not self._offered:
+                self._offered_since = time.monotonic()
+            self._offered.append(item)
+            self._wake.notify_all()
+
+    # From the offers to the uploads
+
+    def _batch_to_offer(self) -> list[Item]:
+        """The instances to ask about now: a full batch, or what has lingered, while uploads have room."""
+        with self._wake:
+            lingered = time.monotonic() - self._offered_since >= self._config.linger_seconds
+            if not self._offered or len(self._jobs) >= UPLOADING or self.line.closed_for():
+                return []
+            if len(self._offered) < BATCH and not lingered:
+                return []
+            batch, self._offered = self._offered[:BATCH], self._offered[BATCH:]
+            return batch
+
+    def _ask(self, batch: list[Item]) -> float:
+        started = time.monotonic()
+        try:
+            standings = self._archive.ask([item.offer() for item in batch])
+        except ArchiveError as error:
+            return self._not_answered(batch, error, started)
+        self.line.succeeded()
+        settled: list[tuple[str, Standing]] = []
+        with self._wake:
+            for item, standing in zip(batch, standings, strict=True):
+                if standing.upload is not None:
+                    heapq.heappush(self._jobs, _Job(item.rank, next(self._numbers), item, standing.upload))
+                else:
+                    settled.append((item.digest, standing))
+            self._upload_wake.notify_all()
+        try:
+            self._judge(settled)
+        finally:
+            for digest, _ in settled:
+                self._land_digest(digest)
+        return 0.0
+
+    def _not_answered(self, batch: list[Item], error: ArchiveError, started: float) -> float:
+        if self.line.failed(error, started):
+            log.warning("the archive does not answer", kind=error.failure.value, detail=str(error))
+            with self._wake:
+                self.window.failed()
+                self._offered[:0] = batch
+            return self.line.closed_for()
+        if len(batch) > 1:  # one of them spoils the question: halve it until it stands alone
+            middle = len(batch) // 2
+            return max(self._ask(batch[:middle]), self._ask(batch[middle:]))
+        self._failed_alone(batch[0], error)
+        return 0.0
+
+    def _upload(self) -> float:
+        """One upload, if there is one and the window allows it."""
+        with self._wake:
+            closed = self.line.closed_for()
+            if closed:
+                return min(closed, 1.0)
+            if not self._jobs or self.uploads_now >= self.window.limit:
+                return 1.0
+            job = heapq.heappop(self._jobs)
+            self.uploads_now += 1
+            in_flight = self.uploads_now
+        try:
+            self._put(job, in_flight)
+        finally:
+            with self._wake:
+                self.uploads_now -= 1
+                self._upload_wake.notify(2)
+                if len(self._jobs) < UPLOADING:
+                    self._wake.notify_all()
+        return 0.0
+
+    def _put(self, job: _Job, in_flight: int) -> None:
+        item, started = job.item, time.monotonic()
+        if self._is_late(job.upload):
+            self._offer(item)
+            return
+        path = self._spool.packed_path(item.digest) if item.packed else self._spool.path(item.digest)
+        try:
+            with path.open("rb") as file:
+                self._archive.put(job.upload, file, item.sent_size, self._count)
+        except OSError as error:
+            self._unreadable(item, error)
+        except SpoolError as error:
+            log.error("an instance cannot be read", instance=item.digest[:12], detail=str(error))
+            self._check_bytes(item)
+        except ArchiveError as error:
+            if self.line.failed(error, started):
+                with self._wake:
+                    self.window.failed()
+                    heapq.heappush(self._jobs, job)
+            elif error.failure is Failure.EXPIRED_URL:
+                self._offer(item)
+            else:
+                self._failed_alone(item, error)
+        else:
+            self.line.succeeded()
+            with self._wake:
+                self.window.succeeded(item.sent_size, in_flight)
+                self.traffic.instances_sent += 1
+            self._queue.stored(item).add_done_callback(lambda _: self._land(item))
+
+    def _count(self, sent: int) -> None:
+        self.traffic.bytes_sent += sent
+        self._limiter.take(sent)
+
+    def _is_late(self, upload: Upload) -> bool:
+        try:
+            expires = datetime.fromisoformat(upload.expires_at).timestamp()
+        except ValueError:
+            return False
+        return self._archive.signer.clock.now() > expires - 2
+
+    # What goes wrong with one instance
+
+    def _failed_alone(self, item: Item, error: ArchiveError) -> None:
+        log.warning(
+            "instance refused", instance=item.digest[:12], kind=error.failure.value, detail=str(error)
+        )
+        if error.failure is Failure.INSTANCE and not self._check_bytes(item):
+            return
+        if item.attempts + 1 >= GIVE_UP_AFTER:
+            self._set_aside(item, "refused-by-the-store")
+            return
+        seconds = pause(error.failure, item.attempts + 1, error.retry_after)
+        self._queue.postponed(item, seconds, error.failure.value).add_done_callback(
+            lambda _: self._land(item)
+        )
+
+    def _set_aside(self, item: Item, reason: str) -> None:
+        """Something a person should look at."""
+        try:
+            settle(self._spool.journal, item.digest, "rejected", reason)
+        finally:  # if the journal cannot be written now, it begins again from the journal
+            self._land(item)
+
+    def _unreadable(self, item: Item, error: OSError) -> None:
+        log.error("an instance cannot be read", instance=item.digest[:12], detail=error.strerror)
+        self._check_bytes(item)
+
+    def _check_bytes(self, item: Item) -> bool:
+        """Whether what would be sent is what it should be. If not: compress anew, or put it aside as damaged."""
+        path = self._spool.packed_path(item.digest) if item.packed else self._spool.path(item.digest)
+        try:
+            sound = files.know(path).sha256 == item.sent_digest
+        except SpoolError:
+            sound = False
+        if sound:
+            return True
+        if item.packed:
+            item.packing, item.packed = "todo", None
+            path.unlink(missing_ok=True)
+            self._queue.packed(item).add_done_callback(lambda _: self._land(item))
+        else:
+            self._set_aside(item, "damaged-in-spool")
+        return False
+
+    # Verdicts
+
+    def _watch_verdicts(self) -> float:
+        due, count, delay = self._queue.to_poll(BATCH)
+        busy = self.uploads_now > 0
+        if not due or (busy and count < BATCH and (delay or 0.0) < POLL_PATIENCE) or self.line.closed_for():
+            return 0.2
+        started = time.monotonic()
+        try:
+            standings = self._archive.status([sent for _, sent in due])
+        except ArchiveError as error:
+            if not self.line.failed(error, started):
+                log.error("the archive refuses to tell", detail=str(error))
+            return max(0.2, self.line.closed_for())
+        self.line.succeeded()
+        self._judge([(digest, standing) for (digest, _), standing in zip(due, standings, strict=True)])
+        return 0.05
+
+    def _judge(self, verdicts: list[tuple[str, Standing]]) -> None:
+        if not verdicts:
+            return
+        for digest in self._queue.judged(verdicts):
+            self._spool.drop_files(digest)
+        for digest, standing in verdicts:
+            if standing.state in SETTLED and standing.state not in ("indexed", "echo"):
+                self._spool.packed_path(digest).unlink(missing_ok=True)
+                log.warning(
+                    "not accepted", instance=digest[:12], state=standing.state, reason=standing.reason
+                )
+
+    def _land(self, item: Item) -> None:
+        self._land_digest(item.digest)
+
+    def _land_digest(self, digest: str) -> None:
+        with self._wake:
+            self._in_flight.discard(digest)
+            self._wake.notify_all()

@@ -1,0 +1,167 @@
+"""What the way out reads from and writes to the journal."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from forwarder.archive import Offer, Standing
+from forwarder.journal import Journal
+from forwarder.pack import Packed
+
+POLL_FIRST = 0.25  # seconds after the PUT
+POLL_SLOWEST = 10.0
+KEPT_ASIDE = frozenset({"rejected", "conflict"})
+
+
+@dataclass(slots=True)
+class Item:
+    """An instance on its way. `digest` names its bytes as received; what is sent may be the compressed form."""
+
+    digest: str
+    size: int
+    study: str | None
+    rank: float
+    attempts: int
+    packing: str
+    packed: Packed | None
+
+    @property
+    def sent_digest(self) -> str:
+        return self.packed.digest if self.packed else self.digest
+
+    @property
+    def sent_size(self) -> int:
+        return self.packed.size if self.packed else self.size
+
+    def offer(self) -> Offer:
+        """What to ask the archive about."""
+        original = self.digest if self.packed else None
+        return Offer(self.sent_digest, self.sent_size, self.study, original)
+
+
+def _item(row: sqlite3.Row) -> Item:
+    packed = Packed(row["packed_digest"], row["packed_size"]) if row["packing"] == "packed" else None
+    return Item(
+        row["digest"], row["size"], row["study"], row["rank"], row["attempts"], row["packing"], packed
+    )
+
+
+COLUMNS = "digest, size, study, rank, attempts, packing, packed_digest, packed_size"
+
+
+class Queue:
+    """The instances that wait, in the order in which they should go."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def next(self, count: int, besides: Collection[str]) -> list[Item]:
+        """The next `count` to send that are due and not in `besides`."""
+        with self._journal.read() as connection:
+            rows = connection.execute(
+                f"SELECT {COLUMNS} FROM instances WHERE state = 'waiting' AND not_before <= ?"  # noqa: S608
+                " ORDER BY rank, digest LIMIT ?",
+                (time.time(), count + len(besides)),
+            )
+            return [_item(row) for row in rows if row["digest"] not in besides][:count]
+
+    def next_due(self) -> float | None:
+        """Seconds until the next postponed one is due, or None if nothing is postponed."""
+        with self._journal.read() as connection:
+            row = connection.execute(
+                "SELECT min(not_before) FROM instances WHERE state = 'waiting' AND not_before > ?",
+                (time.time(),),
+            ).fetchone()
+        return None if row[0] is None else max(0.0, row[0] - time.time())
+
+    def packed(self, item: Item) -> Future[sqlite3.Cursor]:
+        """Note how `item` will be sent (its `packing` and `packed`)."""
+        packed = item.packed
+        values = (item.packing, packed and packed.digest, packed and packed.size, item.digest)
+        return self._execute(
+            "UPDATE instances SET packing = ?, packed_digest = ?, packed_size = ?"
+            " WHERE digest = ? AND state = 'waiting'",
+            values,
+        )
+
+    def stored(self, item: Item) -> Future[sqlite3.Cursor]:
+        """The archive has the bytes; its verdict is to come."""
+        now = time.time()
+        return self._execute(
+            "UPDATE instances SET state = 'stored', stored_at = ?, not_before = ?, attempts = 0"
+            " WHERE digest = ? AND state = 'waiting'",
+            (now, now + POLL_FIRST, item.digest),
+        )
+
+    def postponed(self, item: Item, seconds: float, reason: str) -> Future[sqlite3.Cursor]:
+        """This one failed for its own reasons; it waits aside while the others go on."""
+        return self._execute(
+            "UPDATE instances SET attempts = attempts + 1, not_before = ?, reason = ?"
+            " WHERE digest = ? AND state = 'waiting'",
+            (time.time() + seconds, reason, item.digest),
+        )
+
+    def to_poll(self, count: int) -> tuple[list[tuple[str, str]], int, float | None]:
+        """Stored instances whose verdict is due: ([(digest, sent digest)], how many are due, the oldest's delay)."""
+        now = time.time()
+        with self._journal.read() as connection:
+            rows = connection.execute(
+                "SELECT digest, coalesce(packed_digest, digest) AS sent, not_before FROM instances"
+                " WHERE state = 'stored' AND not_before <= ? ORDER BY not_before LIMIT ?",
+                (now, count),
+            ).fetchall()
+        found = [(row["digest"], row["sent"]) for row in rows]
+        return found, len(found), (now - rows[0]["not_before"]) if rows else None
+
+    def judged(self, verdicts: Sequence[tuple[str, Standing]]) -> list[str]:
+        """Note the archive's verdicts on instances (by digest as received), durably.
+
+        Returns the digests whose bytes are no longer needed. What the archive calls absent goes back to waiting.
+        """
+        now = time.time()
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            done: list[str] = []
+            for digest, standing in verdicts:
+                if standing.state in ("indexed", "echo"):
+                    done.append(digest)
+                _note(connection, digest, standing, now)
+            return done
+
+        return self._journal.write(work)
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> Future[sqlite3.Cursor]:
+        return self._journal.write_soon(lambda connection: connection.execute(statement, values))
+
+
+def _note(connection: sqlite3.Connection, digest: str, standing: Standing, now: float) -> None:
+    if standing.state in ("indexed", "echo"):
+        connection.execute(
+            "UPDATE instances SET state = ?, reason = NULL, settled_at = ?"
+            " WHERE digest = ? AND state IN ('waiting', 'stored')",
+            (standing.state, now, digest),
+        )
+    elif standing.state in KEPT_ASIDE:
+        reason = standing.reason or standing.state
+        connection.execute(
+            "UPDATE instances SET state = ?, reason = ?, settled_at = ?"
+            " WHERE digest = ? AND state IN ('waiting', 'stored')",
+            (standing.state, reason, now, digest),
+        )
+    elif standing.state == "stored":
+        connection.execute(
+            "UPDATE instances SET state = 'stored', stored_at = coalesce(stored_at, ?),"
+            " not_before = ? + min(?, max(?, (? - coalesce(stored_at, ?)) * 0.5))"
+            " WHERE digest = ? AND state IN ('waiting', 'stored')",
+            (now, now, POLL_SLOWEST, POLL_FIRST, now, now, digest),
+        )
+    elif standing.state == "absent":
+        connection.execute(
+            "UPDATE instances SET state = 'waiting', stored_at = NULL, not_before = 0"
+            " WHERE digest = ? AND state IN ('waiting', 'stored')",
+            (digest,),
+        )

@@ -1,0 +1,128 @@
+"""`run`: everything together, until a signal ends it."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from forwarder import logs, page, scp
+from forwarder.archive import Archive, new_http
+from forwarder.commitment import Commitments
+from forwarder.config import Config
+from forwarder.errors import ConfigError, SpoolError
+from forwarder.logs import log
+from forwarder.outbox import Outbox
+from forwarder.signing import Signer
+from forwarder.spool import Spool
+from forwarder.state import State
+from forwarder.urgency import Ranks
+from forwarder.watch import Watcher
+
+HOUR = 3600.0
+NUDGE = "retry-now"  # a file in the spool by which `retry` tells a running forwarder
+
+
+def archive_of(config: Config) -> Archive:
+    """The archive as configured. Raises ConfigError."""
+    section = config.archive
+    http = new_http(
+        ca_file=section.ca_file or None,
+        proxy=section.proxy or None,
+        connections=config.send.parallel + 2,
+        timeout=float(section.timeout_seconds),
+    )
+    return Archive(section.api, Signer(section.profile or None, section.region), http)
+
+
+def run(config: Config) -> None:
+    """Run until SIGTERM or SIGINT. Raises ForwarderError for what keeps it from starting."""
+    logs.set_up(config.log.level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with running(config, stop):
+        stop.wait()
+        log.info("stopping")
+
+
+@contextmanager
+def running(config: Config, stop: threading.Event | None = None) -> Iterator[State]:
+    """A running forwarder, while the block runs. Raises ForwarderError for what keeps it from starting."""
+    stop = stop or threading.Event()
+    folder = Path(config.spool.folder)
+    with ExitStack() as stack:
+        stack.enter_context(_alone(folder))
+        spool = Spool(folder, config.spool.reserve_mb * 1_000_000)
+        stack.callback(spool.close)
+        removed, missing = spool.recover()
+        archive = archive_of(config)
+        outbox = Outbox(spool, archive, config.send)
+        ranks = Ranks(config.send.urgent)
+        commitments = Commitments(spool, config.dicom, config.peers)
+        receiver = scp.Receiver(spool, ranks, commitments.record, outbox.notice)
+        state = State(config, spool, outbox, receiver, archive)
+        outbox.start()
+        stack.callback(outbox.stop)
+        background = [threading.Thread(target=commitments.run, args=(stop,), name="commitments", daemon=True)]
+        background.append(
+            threading.Thread(
+                target=_tick, args=(stop, config, spool, outbox, state), name="tick", daemon=True
+            )
+        )
+        if config.watch.folder:
+            watcher = Watcher(config.watch, spool, ranks)
+            background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))
+        for thread in background:
+            thread.start()
+
+        def end_background() -> None:
+            stop.set()
+            commitments.close()
+            for thread in background:
+                thread.join(15)
+
+        stack.callback(end_background)
+        state.ports |= stack.enter_context(scp.listening(config.dicom, receiver))
+        stack.enter_context(page.serving(config.page, state))
+        log.info(
+            "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,
+            waiting=spool.tally()["waiting"], cleaned=removed, missing=missing,
+        )  # fmt: skip
+        yield state
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the spool's lock. Raises SpoolError if another forwarder has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SpoolError(f"Another forwarder is using the spool “{folder}”.") from None
+            yield
+    except PermissionError as error:
+        raise ConfigError(f"The spool “{folder}” cannot be written: {error.strerror}.") from error
+
+
+def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, state: State) -> None:
+    """Once a second: rates, and a look for a nudge; once an hour: forget what was delivered long ago."""
+    forget_at = 0.0
+    while not stop.wait(1.0):
+        try:
+            state.tick()
+            nudge = spool.folder / NUDGE
+            if nudge.exists():
+                nudge.unlink(missing_ok=True)
+                outbox.try_now()
+            if time.monotonic() >= forget_at:
+                forget_at = time.monotonic() + HOUR
+                spool.forget(before=time.time() - config.spool.history_days * 86400.0)
+        except (SpoolError, OSError) as error:
+            log.error("the spool fails", detail=str(error))

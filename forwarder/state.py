@@ -1,0 +1,147 @@
+"""The state that everyone may see: one snapshot for the page, the terminal, the metrics and `check`. No patient data."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from forwarder import __version__
+from forwarder.archive import Archive
+from forwarder.certificates import days_left
+from forwarder.config import Config
+from forwarder.journal import tally
+from forwarder.outbox import Outbox
+from forwarder.scp import Receiver
+from forwarder.spool import Spool
+
+RATE_OVER = 10.0  # seconds
+
+
+def summary(counters: dict[str, int]) -> dict[str, int]:
+    """The counters as people think of them: received = indexed + rejected + waiting, always.
+
+    `waiting` includes those that the archive has and has not judged yet (`at_archive`); `indexed` includes echoes;
+    `rejected` includes conflicts and what the administrator discarded.
+    """
+    return {
+        "received": counters["received"],
+        "waiting": counters["waiting"] + counters["stored"],
+        "indexed": counters["indexed"] + counters["echo"],
+        "rejected": counters["rejected"] + counters["conflict"] + counters["discarded"],
+        "at_archive": counters["stored"],
+        "echo": counters["echo"],
+        "conflict": counters["conflict"],
+        "discarded": counters["discarded"],
+        "bytes_waiting": counters["bytes_waiting"],
+    }
+
+
+def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
+    """What the journal alone can tell, in one consistent view."""
+    counts: dict[str, Any] = dict(summary(tally(connection)))
+    oldest = connection.execute(
+        "SELECT min(received_at) FROM instances WHERE state IN ('waiting', 'stored')"
+    ).fetchone()[0]
+    counts["oldest_waiting_seconds"] = None if oldest is None else round(max(0.0, time.time() - oldest), 1)
+    counts["aside"] = {
+        row["reason"]: row["n"]
+        for row in connection.execute(
+            "SELECT reason, count(*) AS n FROM instances WHERE state IN ('rejected', 'conflict')"
+            " GROUP BY reason ORDER BY reason"
+        )
+    }
+    counts["troubled"] = connection.execute(
+        "SELECT count(*) FROM instances WHERE state = 'waiting' AND not_before > ?", (time.time(),)
+    ).fetchone()[0]
+    return counts
+
+
+class Rates:
+    """Bytes and instances a second over the last ten, from running totals. `tick` once a second."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, dict[str, int]]] = deque()
+        self._lock = threading.Lock()
+
+    def tick(self, totals: dict[str, int]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._points.append((now, totals))
+            while len(self._points) > 2 and now - self._points[0][0] > RATE_OVER:
+                self._points.popleft()
+
+    def now(self) -> dict[str, float]:
+        with self._lock:
+            if len(self._points) < 2:
+                return {}
+            (start, first), (end, last) = self._points[0], self._points[-1]
+        elapsed = max(end - start, 0.001)
+        return {name: round((last[name] - first[name]) / elapsed, 1) for name in last}
+
+
+class State:
+    """Puts the snapshot together."""
+
+    def __init__(
+        self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive
+    ) -> None:
+        self._config = config
+        self._spool = spool
+        self._outbox = outbox
+        self._receiver = receiver
+        self._archive = archive
+        self._rates = Rates()
+        self.ports: dict[str, int] = {}
+        self.started_at = time.time()
+
+    def tick(self) -> None:
+        counters = self._spool.tally()
+        self._rates.tick(
+            {
+                "bytes_in": self._receiver.bytes_received,
+                "bytes_out": self._outbox.traffic.bytes_sent,
+                "instances_in": counters["received"],
+                "instances_out": counters["indexed"] + counters["echo"],
+            }
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything. Raises SpoolError when the journal cannot be read."""
+        with self._spool.journal.read() as connection:
+            counts = from_journal(connection)
+        free, reserve = self._spool.free_bytes(), self._spool.reserve_bytes
+        line, traffic = self._outbox.line, self._outbox.traffic
+        tls = self._config.dicom.tls
+        return {
+            "version": __version__,
+            "ae_title": self._config.dicom.ae_title,
+            "archive": self._config.archive.api,
+            "running": True,
+            "since": round(self.started_at),
+            "ports": self.ports,
+            **counts,
+            "rates": self._rates.now(),
+            "refused": self._receiver.refused,
+            "traffic": {
+                "bytes_received": self._receiver.bytes_received,
+                "bytes_sent": traffic.bytes_sent,
+                "bytes_saved": traffic.bytes_saved,
+                "packing_failures": traffic.packing_failures,
+            },
+            "line": {
+                "open": line.error is None,
+                "error": str(line.error) if line.error else None,
+                "kind": line.error.failure.value if line.error else None,
+                "since": round(line.since),
+                "again_in_seconds": round(line.closed_for(), 1),
+                "uploads": self._outbox.uploads_now,
+                "window": self._outbox.window.limit,
+                "skew_seconds": None if self._archive.skew is None else round(self._archive.skew, 1),
+            },
+            "disk": {"free_bytes": free, "reserve_bytes": reserve, "low": free < reserve},
+            "certificate_days": days_left(Path(tls.certificate)) if tls.port else None,
+        }

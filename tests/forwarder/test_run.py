@@ -1,0 +1,61 @@
+"""`run`: from a C-STORE to the archive's verdict, with real associations."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from fakes import FakeArchive
+from hospital import dcmtk, hospital, process, store, until
+from images import ct_slice, write_ct
+from pydicom import dcmread
+
+from forwarder.service import running
+
+pytestmark = pytest.mark.usefixtures("credentials")
+
+
+def test_an_instance_goes_from_c_store_to_indexed_and_leaves_the_spool(archive: FakeArchive, tmp_path: Path):
+    place = hospital(tmp_path, archive.url)
+    with running(place.config()):
+        assert store(place, [ct_slice(1)]) == [0x0000]
+        state = until(lambda: place.settled(1))
+    assert (state["received"], state["indexed"], state["rejected"]) == (1, 1, 0)
+    assert not [path for path in (place.spool / "instances").rglob("*") if path.is_file()]
+
+
+def test_a_process_receives_and_sends_and_ends_on_sigterm(archive: FakeArchive, tmp_path: Path):
+    place = hospital(tmp_path, archive.url)
+    with process(place) as forwarder:
+        assert store(place, [ct_slice(n) for n in range(1, 21)]) == [0x0000] * 20
+        until(lambda: place.settled(20))
+        forwarder.terminate()
+        assert forwarder.wait(20) == 0
+    assert len(archive.objects) == 20
+
+
+@pytest.mark.skipif(not dcmtk("storescu"), reason="DCMTK's storescu is not installed")
+@pytest.mark.parametrize("program", ["storescu", "dcmsend"])
+def test_dcmtk_sends(archive: FakeArchive, tmp_path: Path, program: str):
+    place = hospital(tmp_path, archive.url)
+    files = write_ct(tmp_path / "files", 10)
+    with running(place.config()):
+        subprocess.run(
+            [f"/usr/bin/{program}", "127.0.0.1", str(place.port), *map(str, files)],
+            check=True,
+            env={"TCP_NODELAY": "1"},
+            timeout=60,
+        )
+        until(lambda: place.settled(10))
+    for path in files:
+        sent = dcmread(path)
+        assert any(
+            dcmread_bytes(body).SOPInstanceUID == sent.SOPInstanceUID for body in archive.objects.values()
+        )
+
+
+def dcmread_bytes(body: bytes):
+    from io import BytesIO
+
+    return dcmread(BytesIO(body))

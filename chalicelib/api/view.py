@@ -1,0 +1,154 @@
+"""Doors of reading sessions: links for those who sign, and `/view/…` for the browser that opened one.
+
+Nothing below `/view/` is signed: a link's token, a session's key (`Authorization: Bearer`) or its pass (in the path) says
+what it opens, and facts decide at every request whether it still does. Answers may be read by the viewer's own page only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from chalice.app import Blueprint, Response
+
+from chalicelib import bootstrap
+from chalicelib.api.http import Call, answer, door
+from chalicelib.config import config
+from chalicelib.domain import identifiers
+from chalicelib.domain.audit import Entry
+from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.services import links, priors, view_images, view_timeline
+from chalicelib.services.links import Reader
+
+blueprint = Blueprint(__name__)
+_BEARER = "Bearer "
+
+
+@door(blueprint, "POST", "/links")
+def make_link(call: Call) -> Response:
+    """201 with the link: `{"id", "url", "expires_at"}`. 400; 404 for what the caller may not see; 409 without a viewer page."""
+    viewer_url = config().viewer_base_url
+    if viewer_url is None:
+        raise Conflict("This archive has no viewer page: VIEWER_BASE_URL is not set.")
+    made = links.make(bootstrap.table(), call.caller, call.json(), viewer_url.rstrip("/"), call.now, call.act, call.record)
+    return answer(made, 201)
+
+
+@door(blueprint, "DELETE", "/links/{link}")
+def end_link(call: Call, link: str) -> Response:
+    """200 with status `ended`, for the institution that made it, however often. 404."""
+    return answer(links.end_by_institution(bootstrap.table(), call.caller, link, call.now, call.act, call.record))
+
+
+@door(blueprint, "POST", "/view/session", public=True)
+def open_session(call: Call) -> Response:
+    """201 with a key, a pass and the timeline, for `{"token"}`. 404 for an unknown token, 410 for one that has ended."""
+    body = call.json()
+    token = body.get("token") if isinstance(body, dict) else None
+    reader, keys = links.open_link(bootstrap.table(), token, call.now)
+    _act_as(call, reader)
+    call.record(links.session_entry(reader.link, "opened"))
+    shown = view_timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
+    return view_answer({"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown}, 201)
+
+
+@door(blueprint, "DELETE", "/view/session", public=True)
+def close_session(call: Call) -> Response:
+    """200: the reading session has ended, for every key and pass of it. 404, 410."""
+    links.end(bearer(call), call.now, call.act, call.record)
+    return view_answer({"status": "ended"})
+
+
+@door(blueprint, "POST", "/view/session/keep", public=True)
+def keep_session(call: Call) -> Response:
+    """200 with the session's end: a person is there, so that it does not go idle. 404, 410."""
+    reader = links.keep(bootstrap.table(), bearer(call), call.now)
+    return view_answer(view_timeline.shown_session(reader))
+
+
+@door(blueprint, "GET", "/view/timeline", public=True)
+def get_timeline(call: Call) -> Response:
+    """200 with the timeline that the link opens, and an ETag. 404 when nothing of it may be seen any more; 410."""
+    shown = view_timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, call.record)
+    return view_answer(shown, etag=_etag(shown))
+
+
+@door(blueprint, "GET", "/view/events", public=True)
+def get_events(call: Call) -> Response:
+    """200 with the ETag that the timeline has now, and nothing else: has anything changed? 404, 410 as the timeline."""
+    shown = view_timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, _nothing_shown)
+    return view_answer({"etag": _etag(shown)})
+
+
+@door(blueprint, "GET", "/view/studies/{study}/images", public=True)
+def get_images(call: Call, study: str) -> Response:
+    """200 with series and instances in reading order. 400, 404, 410."""
+    reader = bearer(call)
+    uid = identifiers.uid(study, "study")
+    return view_answer(view_images.images(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record))
+
+
+@door(blueprint, "GET", "/view/studies/{study}/priors", public=True)
+def get_view_priors(call: Call, study: str) -> Response:
+    """200 with the priors of a study among those that the link opens. 400, 404, 410."""
+    reader = bearer(call)
+    uid = identifiers.uid(study, "study")
+    owner = view_images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
+    shown = view_timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
+    limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
+    return view_answer(priors.among(shown["studies"], uid, owner, limit))
+
+
+@door(blueprint, "GET", "/studies/{study}/priors")
+def get_priors(call: Call, study: str) -> Response:
+    """200 with earlier studies of the same patient, most relevant first, each with its reasons. 400, 404."""
+    uid = identifiers.uid(study, "study_instance_uid")
+    limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
+    owner = call.parameter("owner")
+    return answer(priors.priors_of(bootstrap.table(), call.caller, uid, owner, limit, call.now, call.record))
+
+
+def bearer(call: Call) -> Reader:
+    """Who reads with the key in `Authorization: Bearer`. Raises NotFound, Gone."""
+    header = call.request.headers.get("authorization") or ""
+    if not header.startswith(_BEARER):
+        raise NotFound
+    return _act_as(call, links.reader(bootstrap.table(), header.removeprefix(_BEARER), "key", call.now))
+
+
+def passing(call: Call, pass_: str) -> Reader:
+    """Who reads with the pass in the path. Raises NotFound, Gone."""
+    return _act_as(call, links.reader(bootstrap.table(), pass_, "pass", call.now))
+
+
+def _act_as(call: Call, reader: Reader) -> Reader:
+    """From here on the call is the practitioner's of the link: for the log and the audit trail."""
+    call.act_as(reader.caller)
+    return reader
+
+
+def view_answer(body: object, status: int = 200, **headers: str) -> Response:
+    """JSON for the viewer's page alone."""
+    return for_viewer(answer(body, status, **headers))
+
+
+def for_viewer(response: Response) -> Response:
+    """Let the viewer's page read the answer and no other site's, and keep the address out of every Referer."""
+    viewer = urlsplit(config().viewer_base_url or "")
+    response.headers["Access-Control-Allow-Origin"] = f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Vary"] = "Origin"
+    return response
+
+
+def _nothing_shown(entry: Entry) -> None:
+    """Whether something changed tells nothing of a patient, and is asked every few seconds: not a reading to record."""
+    del entry
+
+
+def _etag(shown: dict[str, Any]) -> str:
+    """A strong ETag of the timeline; the session's own end does not count."""
+    content = {key: value for key, value in shown.items() if key != "session"}
+    return '"' + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32] + '"'

@@ -1,0 +1,96 @@
+"""The images of one study as the page shows them: series and instances in their order, and where an instance lies."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import audit, studies
+from chalicelib.domain.audit import Kind, Recorder
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.ports import Objects, Table
+from chalicelib.domain.studies import Instance, first_value
+from chalicelib.services import access
+from chalicelib.services.index_instances import Stored
+from chalicelib.services.links import Reader
+from chalicelib.services.manifest import GET_SECONDS
+from chalicelib.services.view_timeline import require_in_scope
+
+MAX_INSTANCES = 5000
+
+
+def visible_owner(
+    table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder, count: int | None = None
+) -> str:
+    """Whose study a reader means, in the link's scope and allowed on facts at this moment. Raises NotFound.
+
+    Recorded as an access to `count` of its images.
+    """
+    meant = require_in_scope(table, reader, study, owner)
+    item, decided = access.find_study(table, reader.viewer, study, meant, now)
+    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision.transfers), count))
+    return item.sk
+
+
+def images(table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder) -> dict[str, Any]:
+    """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound."""
+    meant = visible_owner(table, reader, study, owner, now, record)
+    found: dict[str, list[Instance]] = {}
+    count = 0
+    for one in studies.instances(table.query_all(studies.study_partition(meant, study), "I#")):
+        count += 1
+        if count > MAX_INSTANCES:
+            break
+        found.setdefault(one.series_instance_uid, []).append(one)
+    series = [_series(uid, members) for uid, members in found.items()]
+    series.sort(key=lambda entry: (entry["number"], entry["series_instance_uid"]))
+    return {"study_instance_uid": study, "owner": meant, "series": series, "complete_list": count <= MAX_INSTANCES}
+
+
+def instance_url(
+    table: Table,
+    objects: Objects,
+    reader: Reader,
+    study: str,
+    series: str,
+    sop: str,
+    owner: str | None,
+    now: datetime,
+    record: Recorder,
+) -> str:
+    """A presigned GET of an instance's bytes, for 300 s. Raises NotFound."""
+    meant = visible_owner(table, reader, study, owner, now, record, 1)
+    item = table.get(studies.study_partition(meant, study), f"I#{series}#{sop}")
+    if item is None:
+        raise NotFound
+    stored = Stored(meant, str(item.data["sha256"]), 0)
+    return objects.presign_get(stored.key, GET_SECONDS, content_type="application/dicom")
+
+
+def _series(uid: str, members: list[Instance]) -> dict[str, Any]:
+    members.sort(key=lambda one: (_number(one, "00200013"), one.sop_instance_uid))
+    first = members[0].attributes
+    return {
+        "series_instance_uid": uid,
+        "number": _number(members[0], "00200011"),
+        "modality": first_value(first, "00080060"),
+        "description": first_value(first, "0008103E"),
+        "body_part": first_value(first, "00180015"),
+        "instances": [_instance(one) for one in members],
+    }
+
+
+def _instance(one: Instance) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": one.sop_instance_uid,
+        "sop_class_uid": one.data["class"],
+        "number": _number(one, "00200013"),
+        "frames": one.data.get("number_of_frames") or 1,
+        "rows": one.data.get("rows") or 0,
+        "columns": one.data.get("columns") or 0,
+    }
+
+
+def _number(one: Instance, tag: str) -> int:
+    text = first_value(one.attributes, tag)
+    return int(text) if text.lstrip("-").isdigit() else 0

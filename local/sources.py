@@ -66,7 +66,11 @@ def environment(name: str, overrides: dict[str, Any], stack: Stack) -> dict[str,
     """The variables that the template gives to a function (by its logical id)."""
     properties = overrides["Resources"].get(name, {}).get("Properties", {})
     variables = properties.get("Environment", {}).get("Variables", {})
-    return {key: resolve(value, stack) or "" for key, value in variables.items()}
+    defaults = {name: parameter.get("Default", "") for name, parameter in overrides.get("Parameters", {}).items()}
+    return {
+        key: defaults[value["Ref"]] if isinstance(value, dict) and value.get("Ref") in defaults else resolve(value, stack) or ""
+        for key, value in variables.items()
+    }
 
 
 def resolve(value: Any, stack: Stack) -> str | None:

@@ -1,0 +1,62 @@
+// Keeping the page true: asks whether something changed, tells the session that someone is there.
+
+import * as session from './session.js';
+
+const EVERY = 2000;
+const HIDDEN_EVERY = 30000;
+const RETRY_EVERY = 5000;
+const KEEP_EVERY = 5 * 60000;
+
+/**
+ * Start. `onchange({timeline, etag})` gets what is new, `ontrouble(kind)` what went wrong (`offline` and `broken` are tried
+ * again), `onwell()` that all is well. Returns a function that stops it.
+ */
+export function live(etag, { onchange, ontrouble, onwell }) {
+  let known = etag;
+  let timer = null;
+  let stopped = false;
+  let kept = Date.now();
+
+  async function look() {
+    let pause = document.hidden ? HIDDEN_EVERY : EVERY;
+    try {
+      const found = await session.events();
+      if (stopped) return;
+      if (found.etag !== known) {
+        const changed = await session.timeline();
+        if (stopped) return;
+        known = changed.etag;
+        onchange(changed.body);
+      }
+      onwell();
+    } catch (trouble) {
+      if (stopped) return;
+      ontrouble(trouble.kind ?? 'broken');
+      pause = RETRY_EVERY;
+    }
+    if (!stopped) timer = setTimeout(look, pause);
+  }
+
+  function wake() {
+    if (document.hidden || stopped) return;
+    clearTimeout(timer);
+    look();
+  }
+
+  function alive() {
+    if (Date.now() - kept < KEEP_EVERY) return;
+    kept = Date.now();
+    session.keep().catch(() => {});
+  }
+
+  const acts = ['pointerdown', 'keydown', 'wheel'];
+  document.addEventListener('visibilitychange', wake);
+  for (const act of acts) document.addEventListener(act, alive, { passive: true, capture: true });
+  timer = setTimeout(look, EVERY);
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+    document.removeEventListener('visibilitychange', wake);
+    for (const act of acts) document.removeEventListener(act, alive, { capture: true });
+  };
+}

@@ -1,0 +1,288 @@
+// The page: opens the session, shows the patient and all exams, puts two side by side, stays true.
+
+import { Pane } from './compare.js';
+import { fill, h, say } from './dom.js';
+import { live } from './live.js';
+import { Viewer } from './ohif.js';
+import * as session from './session.js';
+import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
+import { keyOf, timelineList, titleOf } from './timeline.js';
+
+const SLOW_AFTER = 3000;
+const app = document.getElementById('app');
+const state = { shown: null, chosen: { left: null, right: null }, proposal: null, linked: true, config: null };
+let parts = null;
+let stopLive = null;
+
+start(session.takeToken());
+addEventListener('hashchange', () => {
+  const token = session.takeToken();
+  if (token) start(token);
+});
+addEventListener('keydown', onkey);
+
+async function start(token) {
+  stopLive?.();
+  performance.mark('contenitore:start');
+  await loadTexts();
+  notice('loading', { busy: true });
+  const slow = setTimeout(() => notice('slow', { busy: true }), SLOW_AFTER);
+  try {
+    state.config = await session.loadConfig();
+    const found = await session.begin(token);
+    if (!found) notice('noLink');
+    else show(found);
+  } catch (trouble) {
+    stopped(trouble.kind ?? 'broken', () => start(token));
+  } finally {
+    clearTimeout(slow);
+  }
+}
+
+function show({ timeline, etag }) {
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null });
+  frame();
+  chooseFirst();
+  stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true) });
+  performance.mark('contenitore:timeline');
+}
+
+// ---- the frame ---------------------------------------------------------------------------------------------------
+
+function frame() {
+  document.title = `${nameText(state.shown.patient.name)} — ${t('title')}`;
+  const panes = { left: new Pane('left', scrolled), right: new Pane('right', scrolled) };
+  parts = {
+    panes,
+    patient: h('div.patient'),
+    list: h('nav.timeline', { 'aria-label': t('exams') }),
+    dot: h('span.dot', { role: 'img', 'aria-label': t('live'), title: t('live') }),
+    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer }, t('compareInViewer')),
+    back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
+    viewer: state.config.ohif ? new Viewer(closeViewer) : null,
+    toast: h('div.toast', { hidden: true }),
+    ends: h('span'),
+  };
+  fill(app,
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, h('span.reader', { title: state.shown.session.purpose }, t('readingAs', { practitioner: state.shown.session.practitioner.name, institution: state.shown.session.institution.name })), parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end')))),
+    h('main', {}, parts.list,
+      h('div.work', {},
+        h('div.bar', {},
+          h('label.linked', {}, h('input', { type: 'checkbox', checked: state.linked, onchange: event => { state.linked = event.target.checked; } }), t('link')),
+          h('span.keys', {}, t('keys')),
+          parts.viewer ? parts.open : null),
+        !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
+        h('div.panes', {}, panes.left.root, panes.right.root))),
+    parts.viewer?.root, parts.toast);
+  drawPatient();
+  drawEnd();
+}
+
+function drawPatient() {
+  const { patient, institutions } = state.shown;
+  const years = age(patient.birth_date);
+  const others = patient.identifiers.filter(number => number.id !== patient.own_id);
+  fill(parts.patient,
+    h('h1', {}, nameText(patient.name)),
+    h('p', {},
+      patient.own_id && h('span.own', {}, t('numberHere', { id: patient.own_id })),
+      patient.birth_date && h('span', {}, t('born', { date: dateText(patient.birth_date) }), years !== null && ` (${t('years', { count: years })})`),
+      patient.sex && h('span', {}, t(`sex${patient.sex}`) === `sex${patient.sex}` ? patient.sex : t(`sex${patient.sex}`)),
+      others.map(number => h('span.other', {}, t('numberAt', { hospital: institutions[number.institution] ?? number.issuer, id: number.id })))));
+}
+
+function drawEnd() {
+  parts.ends.textContent = t('endsAt', { time: clockText(state.shown.session.ends_at) });
+}
+
+function drawList() {
+  const { studies } = state.shown;
+  const focused = document.activeElement?.closest?.('[data-key]')?.dataset.key;
+  const side = document.activeElement?.dataset?.side;
+  const scroll = parts.list.scrollTop;
+  fill(parts.list, h('h2', {}, t('exams'), h('span.count', {}, t('examCount', { count: studies.length }))),
+    studies.length ? timelineList(state.shown, state.chosen, state.proposal, choose) : h('div.empty', {}, h('h3', {}, t('emptyTitle')), h('p', {}, t('empty'))));
+  parts.list.scrollTop = scroll;
+  if (focused) parts.list.querySelector(`[data-key="${CSS.escape(focused)}"] [data-side="${side ?? 'left'}"]`)?.focus();
+}
+
+function languages() {
+  return h('div.languages', { role: 'group', 'aria-label': t('language') }, LANGUAGES.map(language => h('button', {
+    type: 'button', lang: language, 'aria-pressed': String(language === currentLanguage()), onclick: () => speak(language),
+  }, language.toUpperCase())));
+}
+
+async function speak(language) {
+  await loadTexts(language);
+  const { left, right } = state.chosen;
+  parts.viewer?.remove();
+  frame();
+  await draw(left, right);
+}
+
+// ---- choosing ----------------------------------------------------------------------------------------------------
+
+const byKey = key => state.shown.studies.find(study => keyOf(study) === key) ?? null;
+
+async function chooseFirst() {
+  const [newest] = state.shown.studies;
+  if (!newest) return draw(null, null);
+  await choose(newest, 'left');
+}
+
+async function choose(study, side) {
+  const key = keyOf(study);
+  if (side === 'right') {
+    const left = state.chosen.left === key ? state.chosen.right : state.chosen.left;
+    return draw(left ?? key, key === left ? null : key);
+  }
+  state.proposal = null;
+  const right = state.chosen.right === key ? null : state.chosen.right;
+  const keepRight = right !== null && state.chosen.left !== null && byKey(right) !== null;
+  const drawn = draw(key, keepRight ? right : null);
+  const { priors } = await session.get(`/view/studies/${study.study_instance_uid}/priors?owner=${encodeURIComponent(study.owner)}&limit=1`).catch(() => ({ priors: [] }));
+  await drawn;
+  if (state.chosen.left !== key) return undefined;
+  state.proposal = priors[0] ?? null;
+  return draw(key, state.proposal && byKey(keyOf(state.proposal)) ? keyOf(state.proposal) : state.chosen.right);
+}
+
+async function draw(left, right) {
+  state.chosen = { left, right };
+  drawList();
+  const [current, other] = [byKey(left), byKey(right)];
+  if (parts.viewer) {
+    parts.open.textContent = t(other ? 'compareInViewer' : 'openInViewer');
+    parts.open.disabled = !current;
+  }
+  await Promise.all([parts.panes.left.show(state.shown, current, null), parts.panes.right.show(state.shown, other, current)]);
+  if (current && other) prepareSoon();
+}
+
+function scrolled(side, fraction) {
+  if (state.linked) parts.panes[side === 'left' ? 'right' : 'left'].follow(fraction);
+}
+
+// ---- the viewer --------------------------------------------------------------------------------------------------
+
+const pair = () => [byKey(state.chosen.left), byKey(state.chosen.right)].filter(Boolean);
+
+function prepareSoon() {
+  if (parts.viewer && !parts.viewer.isOpen) (window.requestIdleCallback ?? setTimeout)(() => parts?.viewer?.prepare(pair()), { timeout: 1500 });
+}
+
+function openViewer() {
+  if (!pair().length) return;
+  parts.viewer.open(pair());
+  parts.back.hidden = false;
+  document.body.classList.add('viewing');
+}
+
+function closeViewer() {
+  parts.viewer?.close();
+  parts.back.hidden = true;
+  document.body.classList.remove('viewing');
+  parts.open.focus();
+}
+
+// ---- staying true ------------------------------------------------------------------------------------------------
+
+async function changed(timeline) {
+  const before = new Map(state.shown.studies.map(study => [keyOf(study), study]));
+  const now = new Map(timeline.studies.map(study => [keyOf(study), study]));
+  const arrived = timeline.studies.filter(study => !before.has(keyOf(study)));
+  const gone = state.shown.studies.filter(study => !now.has(keyOf(study)));
+  const grown = timeline.studies.filter(study => before.has(keyOf(study)) && before.get(keyOf(study)).instances < study.instances);
+  state.shown = timeline;
+  drawPatient();
+  const shownGone = gone.map(keyOf).some(key => key === state.chosen.left || key === state.chosen.right);
+  if (shownGone) {
+    parts.viewer?.remove();
+    closeViewerQuietly();
+  }
+  const left = now.has(state.chosen.left) ? state.chosen.left : null;
+  if (state.proposal && !now.has(keyOf(state.proposal))) state.proposal = null;
+  if (left) await draw(left, now.has(state.chosen.right) ? state.chosen.right : null);
+  else await chooseFirst();
+  if (arrived.length) toast(t('arrived', { what: arrived.map(titleOf).join(', ') }), arrived[0]);
+  else if (gone.length) toast(t('withdrawn', { what: gone.map(titleOf).join(', ') }));
+  else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), grown[0]);
+}
+
+function closeViewerQuietly() {
+  parts.back.hidden = true;
+  document.body.classList.remove('viewing');
+}
+
+function toast(text, study = null) {
+  say(text);
+  fill(parts.toast, h('span', {}, text), study && h('button', { type: 'button', onclick: () => { parts.toast.hidden = true; choose(study, 'left'); } }, t('show')));
+  parts.toast.hidden = false;
+  clearTimeout(parts.toastTimer);
+  parts.toastTimer = setTimeout(() => { parts.toast.hidden = true; }, 12000);
+}
+
+function troubled(kind) {
+  if (kind === 'offline' || kind === 'broken') return connection(false);
+  return stopped(kind === 'unknown' ? 'revoked' : kind, null);
+}
+
+function connection(well) {
+  if (!parts || parts.well === well) return;
+  parts.well = well;
+  parts.dot.classList.toggle('lost', !well);
+  parts.dot.title = t(well ? 'live' : 'reconnecting');
+  parts.dot.setAttribute('aria-label', parts.dot.title);
+  if (!well) say(t('reconnecting'));
+}
+
+// ---- states without a timeline -----------------------------------------------------------------------------------
+
+function stopped(kind, again) {
+  stopLive?.();
+  parts?.viewer?.remove();
+  document.body.classList.remove('viewing');
+  parts = null;
+  state.shown = null;
+  const passing = kind === 'offline' || kind === 'broken';
+  if (!passing) session.end();
+  notice(kind, { again: passing ? again : null });
+  if (passing && again) setTimeout(() => { if (!state.shown) again(); }, 5000);
+}
+
+function notice(kind, { busy = false, again = null } = {}) {
+  document.title = t('title');
+  if (busy) {
+    fill(app, h('div.notice.busy', { 'aria-busy': 'true' }, h('span.spinner', { 'aria-hidden': 'true' }), h('p', { role: 'status' }, t(kind))));
+    return;
+  }
+  const heading = h('h1', { tabindex: -1 }, t(`${kind}Title`));
+  fill(app, h('main.notice', { 'data-kind': kind }, heading, h('p', {}, t(kind)), again && h('button.primary', { type: 'button', onclick: again }, t('retry')), noticeLanguages(kind, again)));
+  heading.focus();
+}
+
+function noticeLanguages(kind, again) {
+  return h('div.languages', { role: 'group', 'aria-label': t('language') }, LANGUAGES.map(language => h('button', {
+    type: 'button', lang: language, 'aria-pressed': String(language === currentLanguage()), onclick: async () => { await loadTexts(language); notice(kind, { again }); },
+  }, language.toUpperCase())));
+}
+
+async function endReading() {
+  await session.close().catch(() => {});
+  stopped('ended', null);
+}
+
+// ---- keys --------------------------------------------------------------------------------------------------------
+
+function onkey(event) {
+  if (!parts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, select, textarea, .picture')) return;
+  const entries = [...document.querySelectorAll('.exam')];
+  const at = entries.findIndex(entry => entry.contains(document.activeElement));
+  const study = at >= 0 ? byKey(entries[at].dataset.key) : null;
+  if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+    event.preventDefault();
+    entries[Math.min(Math.max(at + (event.key === 'ArrowDown' ? 1 : -1), 0), entries.length - 1)]?.querySelector('[data-side="left"]').focus();
+  } else if (event.key.toLowerCase() === 'a' && study) choose(study, 'right');
+  else if (event.key.toLowerCase() === 'v' && parts.viewer) openViewer();
+  else if (event.key === 'Escape' && parts.viewer?.isOpen) closeViewer();
+}

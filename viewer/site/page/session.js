@@ -1,0 +1,85 @@
+// The reading session: a link's token becomes a key for this tab, and every request says whether it still holds.
+
+const KEPT = 'contenitore.session';
+
+/** Something other than an answer: `kind` is `gone`, `unknown`, `refused`, `offline` or `broken`. */
+export class Trouble extends Error {
+  constructor(kind) {
+    super(kind);
+    this.kind = kind;
+  }
+}
+
+let config = null;
+let held = null;
+
+/** Where the archive is, and whether OHIF is installed here. */
+export async function loadConfig() {
+  config = config ?? await (await fetch('/config.json', { cache: 'no-cache' })).json();
+  return config;
+}
+
+/** Take the token out of the address before anything else can see it; null when there is none. */
+export function takeToken() {
+  const token = /^#([A-Za-z0-9_-]{43})$/.exec(location.hash)?.[1] ?? null;
+  if (location.hash) history.replaceState(null, '', location.pathname);
+  return token;
+}
+
+/** Open a link, or go on with this tab's session: `{timeline, etag}`, or null when there is neither. */
+export async function begin(token) {
+  await loadConfig();
+  if (token) {
+    end();
+    const { body } = await request('POST', '/view/session', JSON.stringify({ token }));
+    held = { api: config.api, key: body.key, pass: body.pass };
+    sessionStorage.setItem(KEPT, JSON.stringify(held));
+    return { timeline: body.timeline, etag: body.etag };
+  }
+  held = JSON.parse(sessionStorage.getItem(KEPT) || 'null');
+  if (!held || held.api !== config.api) return null;
+  const { body, etag } = await request('GET', '/view/timeline');
+  return { timeline: body, etag };
+}
+
+/** Forget the session here. */
+export function end() {
+  held = null;
+  sessionStorage.removeItem(KEPT);
+}
+
+/** End the session everywhere. */
+export async function close() {
+  await request('DELETE', '/view/session');
+  end();
+}
+
+/** A JSON answer of the archive. Raises Trouble. */
+export async function get(path) {
+  return (await request('GET', path)).body;
+}
+
+export const timeline = () => request('GET', '/view/timeline');
+export const keep = () => request('POST', '/view/session/keep', '');
+export const events = () => get('/view/events');
+
+/** An address below this session's DICOMweb, for what a browser fetches by itself. */
+export function imageUrl(path, parameters = {}) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== undefined && value !== ''));
+  return `${held.api}/view/${held.pass}/dicomweb${path}${query.size ? `?${query}` : ''}`;
+}
+
+async function request(method, path, body) {
+  const headers = held ? { Authorization: `Bearer ${held.key}` } : {};
+  let answer;
+  try {
+    // A text/plain body needs no preflight; the archive reads JSON whatever it is called.
+    answer = await fetch(config.api + path, { method, headers, body, referrerPolicy: 'no-referrer', cache: 'no-store' });
+  } catch {
+    throw new Trouble('offline');
+  }
+  if (answer.ok) return { body: await answer.json(), etag: answer.headers.get('ETag') };
+  if (answer.status === 410) throw new Trouble('gone');
+  if (answer.status === 404) throw new Trouble('unknown');
+  throw new Trouble(answer.status >= 500 || answer.status === 429 ? 'broken' : 'refused');
+}

@@ -1,0 +1,74 @@
+// The list of all exams of all hospitals, newest first.
+
+import { h } from './dom.js';
+import { dateText, reasonText, t } from './text.js';
+import { imageUrl } from './session.js';
+
+/** What identifies an exam: its UID and whose it is. */
+export const keyOf = study => `${study.owner} ${study.study_instance_uid}`;
+
+/** A hospital's name, and the number of the colour that stands beside it. */
+export function hospital(shown, owner) {
+  const ours = shown.session.institution.id;
+  const others = Object.keys(shown.institutions).filter(id => id !== ours);
+  return { name: shown.institutions[owner] ?? owner, colour: owner === ours ? 0 : (others.indexOf(owner) % 3) + 1 };
+}
+
+/** The small sign of a hospital. */
+export function hospitalSign(shown, owner) {
+  const { name, colour } = hospital(shown, owner);
+  return h(`span.hospital.colour${colour}`, {}, name);
+}
+
+/** What an exam is called. */
+export const titleOf = study => study.description || t('untitled');
+
+/** Parameters that name the owner where the caller has the same UID too. */
+export const ownerOf = study => ({ owner: study.owner });
+
+/**
+ * The list. `chosen` holds the keys of the exams on the left and on the right; `proposal` is the proposed prior or null;
+ * `onchoose(study, side)` is called with 'left' or 'right'.
+ */
+export function timelineList(shown, chosen, proposal, onchoose) {
+  return h('ol.exams', { id: 'exams' }, shown.studies.map((study, index) => entry(shown, study, index, chosen, proposal, onchoose)));
+}
+
+function entry(shown, study, index, chosen, proposal, onchoose) {
+  const key = keyOf(study);
+  const side = key === chosen.left ? 'left' : key === chosen.right ? 'right' : null;
+  const proposed = proposal && keyOf(proposal) === key;
+  const headline = `exam-${index}`;
+  return h('li', {},
+    h(`article.exam${side ? '.' + side : ''}`, { 'aria-labelledby': headline, 'data-key': key, 'data-uid': study.study_instance_uid },
+      thumbnail(study),
+      h('div.what', {},
+        h('div.row', {},
+          h('span.modality', {}, study.modalities.join(' ') || '—'),
+          hospitalSign(shown, study.owner),
+          side && h('span.side', {}, t(side === 'left' ? 'current' : 'beside'))),
+        h('h3', { id: headline, title: titleOf(study) }, titleOf(study)),
+        h('p.when', {}, dateText(study.study_date, study.study_time)),
+        h('p.facts', {},
+          h('span', {}, t('images', { count: study.instances })),
+          !study.complete && h('span.partial', { title: t('partialWhy') }, t('partial')),
+          study.reports.length > 0 && h('span.reported', {}, t('reportCount', { count: study.reports.length }))),
+        proposed && h('p.reasons', { title: t('proposedBecause', { reasons: proposal.reasons.map(reasonText).join(', ') }) },
+          h('strong', {}, t('proposed')), ' ', proposal.reasons.map(reasonText).join(', ')),
+        h('div.choices', {},
+          h('button.choice', { type: 'button', 'data-side': 'left', 'aria-pressed': side === 'left' ? 'true' : 'false', 'aria-label': `${t('putLeft')}: ${titleOf(study)}, ${dateText(study.study_date)}`, onclick: () => onchoose(study, 'left') }, t('putLeft')),
+          h('button.choice', { type: 'button', 'data-side': 'right', 'aria-pressed': side === 'right' ? 'true' : 'false', 'aria-label': `${t('putBeside')}: ${titleOf(study)}, ${dateText(study.study_date)}`, onclick: () => onchoose(study, 'right') }, t('putBeside'))))));
+}
+
+function thumbnail(study) {
+  const frame = h('div.thumb', {}, h('span.glyph', { 'aria-hidden': 'true' }, study.modalities[0] || '—'));
+  if (!study.instances) return frame;
+  const image = h('img', {
+    src: imageUrl(`/studies/${study.study_instance_uid}/thumbnail`, { ...ownerOf(study), viewport: '144,144' }),
+    alt: t('smallImageOf', { description: titleOf(study), date: dateText(study.study_date) }), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer',
+  });
+  image.addEventListener('error', () => image.remove());
+  image.addEventListener('load', () => frame.classList.add('shown'));
+  frame.append(image);
+  return frame;
+}

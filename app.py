@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice.app import Chalice
+from chalice.app import Chalice, Rate
 
-from chalicelib.api import archive, dicomweb, events, patients, sharing, view
+from chalicelib.api import archive, dicomweb, events, patients, reports, sharing, view
 
 
 class Contenitore(Chalice):
@@ -24,6 +24,7 @@ app.api.binary_types = ["*/*"]
 app.register_blueprint(archive.blueprint)
 app.register_blueprint(dicomweb.blueprint)
 app.register_blueprint(patients.blueprint)
+app.register_blueprint(reports.blueprint)
 app.register_blueprint(sharing.blueprint)
 app.register_blueprint(view.blueprint)
 
@@ -40,3 +41,10 @@ def index_instances(event: Any) -> dict[str, Any]:
 def project_facts(event: Any) -> dict[str, Any]:
     """Facts that changed are projected into views."""
     return events.project(event.to_dict())
+
+
+@app.schedule(Rate(15, unit=Rate.MINUTES), name="anchor_audit")
+def anchor_audit(event: Any) -> dict[str, Any]:
+    """The heads of the audit chains are locked away."""
+    del event
+    return events.anchor()

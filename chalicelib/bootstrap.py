@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config as ClientConfig
@@ -12,10 +13,18 @@ from botocore.config import Config as ClientConfig
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.s3 import S3Objects
 from chalicelib.adapters.sns import SnsAlerts
+from chalicelib.adapters.vault import S3Vault
 from chalicelib.config import config
-from chalicelib.domain.ports import Alerts, Objects, Table
+from chalicelib.domain.errors import ContenitoreError, NotFound, TooLarge
+from chalicelib.domain.ports import Alerts, Objects, Table, Vault
 from chalicelib.domain.rejections import Rejected
+from chalicelib.domain.studies import Attributes
 from chalicelib.services.audit import Trail
+from chalicelib.services.index_instances import Stored, index_instances
+from chalicelib.services.reports import Sent
+
+if TYPE_CHECKING:
+    from chalicelib.dicom.documents import Document
 
 _CLIENT = ClientConfig(
     connect_timeout=2,
@@ -45,9 +54,50 @@ def objects() -> Objects:
 
 
 @cache
+def vault() -> Vault:
+    """The bucket of the audit trail's anchors. Raises LookupError where no such bucket is configured."""
+    bucket = config().audit_anchor_bucket
+    if bucket is None:
+        raise LookupError("AUDIT_ANCHOR_BUCKET is not set")
+    return S3Vault(boto3.client("s3", config=_CLIENT), bucket)
+
+
+@cache
 def alerts() -> Alerts:
     """Where alerts go."""
     return SnsAlerts(boto3.client("sns", config=_CLIENT), config().alerts_topic_arn)
+
+
+def index_now(stored: Stored) -> ContenitoreError | None:
+    """`services.reports.Index`: index one object in this request; S3's event for it then finds it done."""
+    return index_instances(table(), objects(), read_summary, datetime.now(UTC), [stored]).get(stored)
+
+
+def build_report(sent: Sent, of_study: Attributes, series: str, sop: str, version: int, at: datetime) -> bytes:
+    """`services.reports.Build`."""
+    from chalicelib.dicom import documents
+
+    sop_class = {"pdf": documents.PDF, "cda": documents.CDA, "sr": documents.BASIC_TEXT_SR}[sent.kind]
+    identity = documents.Identity(series, sop, version, sent.title, at)
+    cda = documents.read_cda(sent.content) if sent.kind == "cda" else None
+    return documents.build(sop_class, of_study, identity, sent.content, cda)
+
+
+def read_document(stored: Stored) -> Document:
+    """The document in a stored object. Raises NotFound when it holds none that can be read."""
+    from chalicelib.dicom import documents
+    from chalicelib.dicom.header import read_head
+    from chalicelib.dicom.metadata import find_value
+
+    head = read_head(lambda start, length: objects().read(stored.key, start, length), stored.size)
+    place = find_value(head, (documents.ENCAPSULATED_DOCUMENT,))
+    if place is not None and (place.length > documents.MAX_DOCUMENT or head.deflated):
+        raise TooLarge("This document is too large to be answered here; the whole instance is in the study's manifest.")
+    content = objects().read(stored.key, place.offset, place.length) if place is not None else None
+    try:
+        return documents.read(head, content)
+    except documents.UnreadableDocument as error:
+        raise NotFound from error
 
 
 def read_summary(fetch: Callable[[int, int], bytes], size: int) -> dict[str, Any] | str:

@@ -14,7 +14,8 @@ class Config:
     """Names of what the stack created. `public_base_url` overrides the address that a request came to.
 
     `audit_retention_years` is how long audit records are kept, two at the least. `viewer_base_url` is where the web page
-    is served, to which links lead. `alerts_topic_arn` is where emergency accesses are told.
+    is served, to which links lead. `alerts_topic_arn` is where emergency accesses are told. `audit_anchor_bucket` is
+    where the heads of the audit chains are locked away.
     """
 
     table_name: str
@@ -24,6 +25,7 @@ class Config:
     audit_retention_years: int = 10
     viewer_base_url: str | None = None
     alerts_topic_arn: str | None = None
+    audit_anchor_bucket: str | None = None
 
 
 @cache
@@ -37,4 +39,5 @@ def config() -> Config:
         max(2, int(os.environ.get("AUDIT_RETENTION_YEARS") or 10)),
         os.environ.get("VIEWER_BASE_URL") or None,
         os.environ.get("ALERTS_TOPIC_ARN") or None,
+        os.environ.get("AUDIT_ANCHOR_BUCKET") or None,
     )

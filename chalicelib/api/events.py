@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from chalicelib import bootstrap
+from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError
-from chalicelib.services import index_instances, project_facts
+from chalicelib.services import audit_anchor, index_instances, project_facts
 from chalicelib.services.index_instances import Stored
 from chalicelib.telemetry import logger
 
@@ -56,6 +57,13 @@ def project(event: dict[str, Any]) -> dict[str, Any]:
 def _again(sequence: str, error: ContenitoreError) -> dict[str, Any]:
     logger().warning("projection is tried again", extra={"error": type(error).__name__})
     return {"batchItemFailures": [{"itemIdentifier": sequence}]}
+
+
+def anchor() -> dict[str, Any]:
+    """Every quarter of an hour: lock away the heads of the audit chains that have grown."""
+    grown = audit_anchor.anchor_heads(bootstrap.table(), bootstrap.vault(), datetime.now(UTC), config().audit_retention_years)
+    logger().info("anchored", extra={"chains": grown})
+    return {"chains": grown}
 
 
 def _stored(body: str) -> Iterator[Stored]:

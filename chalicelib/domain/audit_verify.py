@@ -160,7 +160,7 @@ def _old_enough(anchors: Sequence[Anchored], keep_since: datetime) -> int:
 
 
 def anchor(at: str, heads: Mapping[str, Record], previous: tuple[str, str] | None, retention_years: int) -> bytes:
-    """An anchor document: the head of every shard, and key and SHA-256 of the anchor before it."""
+    """An anchor document: the heads of the shards that grew, and key and SHA-256 of the anchor before it."""
     content: dict[str, Any] = {"at": at, "heads": dict(heads), "retention_years": retention_years}
     if previous is not None:
         content["previous"] = {"key": previous[0], "sha256": previous[1]}

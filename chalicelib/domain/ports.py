@@ -130,6 +130,10 @@ class Objects(Protocol):
         """At most `length` bytes from `start`; shorter at the object's end."""
         ...
 
+    def put_new(self, key: str, body: bytes, sha256: str) -> bool:
+        """Write these bytes (SHA-256 in hex) under a new key; False when the key is taken."""
+        ...
+
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         """(URL, headers) of one PUT of exactly the bytes with this SHA-256 (hex), if the key is new."""
         ...
@@ -144,4 +148,16 @@ class Alerts(Protocol):
 
     def alert(self, kind: str, content: dict[str, str]) -> None:
         """Publish an alert. `content` holds no personal data: the receiver looks it up."""
+        ...
+
+
+class Vault(Protocol):
+    """Where what is written stays as it is: a bucket that locks its objects."""
+
+    def put_new(self, key: str, content: bytes) -> bool:
+        """Write if nothing is there under this key; False if something is."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """What is there under this key."""
         ...

@@ -170,6 +170,11 @@ class MemoryObjects:
             raise NotFound
         return self.contents[key][start : start + length]
 
+    def put_new(self, key: str, body: bytes, sha256: str) -> bool:
+        if hashlib.sha256(body).hexdigest() != sha256:
+            raise ValueError("the checksum does not fit the bytes")
+        return self.contents.setdefault(key, body) is body
+
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         return f"memory://put/{key}?seconds={seconds}", {"x-sha256": sha256}
 

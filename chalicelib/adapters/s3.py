@@ -51,6 +51,28 @@ class S3Objects:
         except BotoCoreError as error:
             raise TryAgain from error
 
+    def put_new(self, key: str, body: bytes, sha256: str) -> bool:
+        """See `ports.Objects.put_new`. One PUT."""
+        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=body,
+                ContentType="application/dicom",
+                ChecksumSHA256=checksum,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if _status(error) == 412:
+                return False
+            if _status(error) in (409, 429) or _status(error) >= 500:
+                raise TryAgain from error
+            raise
+        except BotoCoreError as error:
+            raise TryAgain from error
+        return True
+
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         """See `ports.Objects.presign_put`. The checksum, `If-None-Match: *` and the content type are signed."""
         headers = {

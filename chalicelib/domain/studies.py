@@ -19,7 +19,7 @@ Attributes = dict[str, Any]
 # PS3.18 Tables 10.6.3-3 to 10.6.3-5: the level to which each attribute that is kept belongs.
 PATIENT_AND_STUDY = (
     "00080005", "00080020", "00080030", "00080050", "00080090", "00081030", "00100010", "00100020", "00100021",
-    "00100024", "00100030", "00100032", "00100040", "00101000", "00101001", "00101002", "0020000D", "00200010",
+    "00100024", "00080201", "00100030", "00100032", "00100040", "00101000", "00101001", "00101002", "0020000D", "00200010",
 )  # fmt: skip
 SERIES = (
     "00080005", "00080060", "0008103E", "00180015", "00181030", "00200060", "00400244", "00400245", "00400275",
@@ -27,8 +27,16 @@ SERIES = (
 )  # fmt: skip
 
 
-REPORT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.104.")
-"""SOP classes of structured reports and encapsulated documents begin so (PS3.4 B.5)."""
+REPORT_KINDS = {
+    "1.2.840.10008.5.1.4.1.1.104.1": "pdf",  # Encapsulated PDF
+    "1.2.840.10008.5.1.4.1.1.104.2": "cda",  # Encapsulated CDA
+    "1.2.840.10008.5.1.4.1.1.88.11": "sr",  # Basic Text SR
+    "1.2.840.10008.5.1.4.1.1.88.22": "sr",  # Enhanced SR
+    "1.2.840.10008.5.1.4.1.1.88.33": "sr",  # Comprehensive SR
+    "1.2.840.10008.5.1.4.1.1.88.34": "sr",  # Comprehensive 3D SR
+}
+"""SOP classes of what a person reads as a report (PS3.4 B.5). Dose and CAD reports, and key object notes, are none."""
+_MAX_REPORTS = 200
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,8 @@ def summarise(owner: str, study: str, found: list[Instance], expected: set[str])
                 attributes[tag] = one.attributes[tag]
     patients = sorted({(p["issuer"], p["id"]) for one in ordered if (p := one.data.get("patient"))})
     dates = [value for one in ordered if (value := first_value(one.attributes, "00080020"))]
+    if dates:
+        attributes["00080020"] = {"vr": "DA", "Value": [min(dates)]}
     series = {one.series_instance_uid for one in ordered}
     here = {str(one.data["sha256"]) for one in ordered}
     return {
@@ -95,7 +105,7 @@ def summarise(owner: str, study: str, found: list[Instance], expected: set[str])
         "anonymous": any(not one.data.get("patient") for one in ordered),
         "date": min(dates, default=""),
         "modalities": sorted({value for one in ordered if (value := first_value(one.attributes, "00080060"))}),
-        "reports": sum(str(one.data["class"]).startswith(REPORT_CLASSES) for one in ordered),
+        "reports": reports(ordered),
         "sop_classes": sorted({str(one.data["class"]) for one in ordered}),
         "body_parts": sorted({value for one in ordered if (value := first_value(one.attributes, "00180015"))}),
         "series": len(series),
@@ -104,6 +114,45 @@ def summarise(owner: str, study: str, found: list[Instance], expected: set[str])
         "changed_at": max(str(one.data["at"]) for one in ordered),
         "missing": sorted(expected - here)[:1000],
     }
+
+
+def reports(found: Iterable[Instance]) -> list[dict[str, Any]]:
+    """The reports among the instances of a study, newest first; of each document's versions, one is `newest`.
+
+    Versions of a document are the instances of one kind and title in one series, counted by Instance Number.
+    """
+    entries: list[dict[str, Any]] = []
+    for one in found:
+        kind = REPORT_KINDS.get(str(one.data["class"]))
+        if kind is None:
+            continue
+        number = first_value(one.attributes, "00200013")
+        date, time = first_value(one.attributes, "00080023"), first_value(one.attributes, "00080033")
+        entries.append(
+            {
+                "sop_instance_uid": one.sop_instance_uid,
+                "series_instance_uid": one.series_instance_uid,
+                "kind": kind,
+                "title": _report_title(one),
+                "date": date or first_value(one.attributes, "00080020"),
+                "time": time,
+                "version": int(number) if number.lstrip("-").isdigit() else 1,
+                "newest": False,
+            }
+        )
+    entries.sort(key=lambda e: (e["date"], e["time"], e["version"], e["sop_instance_uid"]), reverse=True)
+    seen: set[tuple[str, str, str]] = set()
+    for entry in sorted(entries, key=lambda e: (e["version"], e["date"], e["time"], e["sop_instance_uid"]), reverse=True):
+        document = (entry["series_instance_uid"], entry["kind"], entry["title"])
+        entry["newest"] = document not in seen
+        seen.add(document)
+    return entries[:_MAX_REPORTS]
+
+
+def _report_title(one: Instance) -> str:
+    named = one.attributes.get("0040A043", {}).get("Value") or [{}]
+    concept = first_value(named[0], "00080104") if isinstance(named[0], dict) else ""
+    return first_value(one.attributes, "00420010") or first_value(one.attributes, "0008103E") or concept
 
 
 def summarise_series(found: list[Instance]) -> dict[str, dict[str, Any]]:

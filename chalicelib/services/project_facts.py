@@ -133,7 +133,7 @@ def _changes(before: Item | None, summary: Mapping[str, Any], known: set[Key], r
     told = [Change(viewer, "", "study-arrived", content) for viewer in sorted(has - had)]
     if before is not None and before.data.get("instances") != summary["instances"]:
         told += [Change(viewer, "", "study-changed", content) for viewer in sorted(has & had)]
-    if before is not None and int(str(before.data.get("reports", 0))) < summary["reports"]:
+    if before is not None and len(before.data["reports"]) < len(summary["reports"]):  # type: ignore[arg-type]
         told += [Change(viewer, "", "report-arrived", content) for viewer in sorted(has & had)]
     if gone:
         told += [Change(viewer, "", "study-withdrawn", content) for viewer in sorted(had)]

@@ -95,7 +95,7 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
         "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
         "instances": view.data["instances"],
         "complete": is_complete(table, view),
-        "reports": [],
+        "reports": view.data["reports"],
     }
 
 

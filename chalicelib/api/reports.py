@@ -1,0 +1,107 @@
+"""Doors of reports: sent by a RIS, read by people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from chalice.app import Blueprint, Response
+
+from chalicelib import bootstrap
+from chalicelib.api.http import Call, answer, door
+from chalicelib.domain import identifiers
+from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
+from chalicelib.services import reports
+from chalicelib.services.reports import Sent
+
+if TYPE_CHECKING:
+    from chalicelib.dicom.documents import Document
+
+blueprint = Blueprint(__name__)
+MAX_TITLE = 64
+T = TypeVar("T")
+
+
+@door(blueprint, "POST", "/studies/{study}/reports")
+def add_report(call: Call, study: str) -> Response:
+    """201 with the report, now an instance of the caller's study; 200 when it is the newest version already.
+
+    Body: `application/pdf`, `text/plain; charset=utf-8` or `application/hl7-cda+xml`. Query: `title`, `document` (which
+    document this is a version of; a CDA's setId is its own). 400, 404, 413, 415.
+    """
+    uid = identifiers.uid(study, "study_instance_uid")
+    title = call.parameter("title") or ""
+    if len(title) > MAX_TITLE or not title.isprintable():
+        raise BadRequest(f"title must be at most {MAX_TITLE} printable characters.", "title")
+    sent = _sent(call, title, reports.check_document(call.parameter("document")))
+    table, objects = bootstrap.table(), bootstrap.objects()
+    report, is_new = reports.add_report(
+        table, objects, bootstrap.index_now, bootstrap.build_report, call.caller, uid, sent, call.now, call.record
+    )
+    return answer({"study_instance_uid": uid, **report}, 201 if is_new else 200)
+
+
+@door(blueprint, "GET", "/studies/{study}/reports")
+def list_reports(call: Call, study: str) -> Response:
+    """200 with the reports of a study, newest first. 400, 404."""
+    uid = identifiers.uid(study, "study_instance_uid")
+    owner = call.parameter("owner")
+    return answer(reports.list_reports(bootstrap.table(), call.caller, uid, owner, call.now, call.record))
+
+
+@door(blueprint, "GET", "/studies/{study}/reports/{sop}")
+def read_report(call: Call, study: str, sop: str) -> Response:
+    """200 with the document as it was sent (PDF, CDA), or a structured report as text; `format=text`: as text. 400, 404, 413."""
+    uid, instance = identifiers.uid(study, "study_instance_uid"), identifiers.uid(sop, "sop_instance_uid")
+    wanted = call.parameter("format")
+    if wanted not in (None, "text"):
+        raise BadRequest("format may be text.", "format")
+    stored, _ = reports.find_report(bootstrap.table(), call.caller, uid, instance, call.parameter("owner"), call.now, call.record)
+    return document_response(bootstrap.read_document(stored), as_text=wanted == "text")
+
+
+def document_response(document: Document, *, as_text: bool) -> Response:
+    """A document as an answer that a browser shows and never runs."""
+    as_it_is = document.kind == "pdf" or not as_text
+    headers = {
+        "Content-Type": document.media_type if as_it_is else "text/plain; charset=utf-8",
+        "Content-Disposition": f"inline; filename=report.{'pdf' if document.kind == 'pdf' else 'txt'}",
+        "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; object-src 'self'",
+        "Cache-Control": "no-store",
+    }
+    return Response(document.content if as_it_is else document.text.encode(), headers, 200)
+
+
+def _sent(call: Call, title: str, document: str) -> Sent:
+    from chalicelib.dicom import documents  # pydicom is imported only where a document is read or made
+
+    media_type, _, parameters = (call.request.headers.get("content-type") or "").partition(";")
+    sop_class = documents.MEDIA_TYPES.get(media_type.strip().lower())
+    if sop_class is None or (sop_class == documents.BASIC_TEXT_SR and not _is_utf8(parameters)):
+        taken = "application/pdf, text/plain; charset=utf-8, application/hl7-cda+xml"
+        raise UnsupportedMediaType(f"A report is one of {taken}.")
+    content = call.request.raw_body or b""
+    if len(content) > reports.MAX_BYTES:
+        raise TooLarge(f"A report here has at most {reports.MAX_BYTES} bytes; larger ones are sent as DICOM by /uploads.")
+    if sop_class == documents.PDF:
+        _checked(lambda: documents.check_pdf(content))
+        return Sent("pdf", title or "Referto", document, content)
+    if sop_class == documents.BASIC_TEXT_SR:
+        _checked(lambda: documents.check_text(content))
+        return Sent("sr", title or "Referto", document, content)
+    header = _checked(lambda: documents.read_cda(content))
+    return Sent("cda", title or header.title or "Referto", header.set_id or document, content)
+
+
+def _checked(check: Callable[[], T]) -> T:
+    from chalicelib.dicom import documents
+
+    try:
+        return check()
+    except documents.UnreadableDocument as error:
+        raise BadRequest(str(error), "body") from error
+
+
+def _is_utf8(parameters: str) -> bool:
+    name, _, value = parameters.strip().partition("=")
+    return not name or (name.strip().lower() == "charset" and value.strip().strip('"').lower() == "utf-8")

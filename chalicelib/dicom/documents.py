@@ -1,0 +1,306 @@
+"""Reports as DICOM instances: made from what a RIS sends, and read back for people.
+
+PS3.3 A.45.1 (Encapsulated PDF), A.45.2 (Encapsulated CDA), A.35.1 (Basic Text SR). XML is parsed without document type
+declarations, so there are no entities and nothing is fetched; what is read from it is text, never markup.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import ExplicitVRLittleEndian
+
+from chalicelib.dicom.header import Head
+from chalicelib.dicom.values import items_of, values_of
+
+PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+CDA = "1.2.840.10008.5.1.4.1.1.104.2"
+BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
+MEDIA_TYPES = {"application/pdf": PDF, "application/hl7-cda+xml": CDA, "text/plain": BASIC_TEXT_SR}
+
+ENCAPSULATED_DOCUMENT = 0x00420011
+MAX_DOCUMENT = 4_400_000
+"""Bytes of a document that fit a response of the API after base64."""
+_IMPLEMENTATION = "2.25.177834251793203581744915382104418301926"
+_MAX_LINES = 5_000
+_MAX_DEPTH = 40
+_HL7 = "{urn:hl7-org:v3}"
+_RADIOLOGY_REPORT = ("68604-8", "LN", "Radiology Diagnostic study note")
+
+
+class UnreadableDocument(Exception):
+    """What was sent is not the document that its media type says."""
+
+
+@dataclass(frozen=True)
+class CdaHeader:
+    """What identifies a CDA document and its versions: `set_id` as root and extension, the version, the title, the code."""
+
+    set_id: str
+    version: int
+    title: str
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """UIDs and number of the instance that a report becomes, and of the document it stands for."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    version: int
+    title: str
+    at: datetime
+    """In the hospital's time zone."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report read back: `media_type` and `content` as they were sent (text for a structured report), and plain `text`."""
+
+    kind: str
+    title: str
+    media_type: str
+    content: bytes
+    text: str
+
+
+def build(sop_class: str, of_study: dict[str, Any], identity: Identity, content: bytes, cda: CdaHeader | None = None) -> bytes:
+    """A report as a DICOM file (PS3.10). `of_study`: DICOM JSON of patient and study attributes to put it under."""
+    data = Dataset.from_json({tag: value for tag, value in of_study.items() if tag in _STUDY_TAGS})
+    data.SpecificCharacterSet = "ISO_IR 192"
+    data.SOPClassUID, data.SOPInstanceUID = sop_class, identity.sop_instance_uid
+    data.SeriesInstanceUID = identity.series_instance_uid
+    data.Modality = "SR" if sop_class == BASIC_TEXT_SR else "DOC"
+    data.SeriesNumber, data.InstanceNumber = 9000, identity.version
+    data.SeriesDescription = identity.title[:64]
+    data.Manufacturer = "Contenitore"
+    data.ContentDate, data.ContentTime = identity.at.strftime("%Y%m%d"), identity.at.strftime("%H%M%S")
+    if sop_class == BASIC_TEXT_SR:
+        _fill_text(data, identity, content.decode("utf-8"))
+    else:
+        _fill_document(data, sop_class, identity, content, cda)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, identity.sop_instance_uid
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = _IMPLEMENTATION
+    data.file_meta = meta
+    written = io.BytesIO()
+    dcmwrite(written, data, enforce_file_format=True)
+    return written.getvalue()
+
+
+def read(head: Head, encapsulated: bytes | None) -> Document:
+    """The document that an instance is. `encapsulated`: the value of (0042,0011) where it has one. Raises UnreadableDocument."""
+    data = head.dataset
+    title = _first(data, 0x00420010, "ST") or _concept(data) or _first(data, 0x0008103E, "LO")
+    if encapsulated is not None:
+        size = values_of(data, 0x00420015, "UL")
+        content = encapsulated[: size[0]] if size and isinstance(size[0], int) else encapsulated.rstrip(b"\0")
+        if content.startswith(b"%PDF"):
+            return Document("pdf", title, "application/pdf", content, "")
+        header = read_cda(content)
+        return Document("cda", title or header.title, "application/hl7-cda+xml", content, header.text)
+    content_items = items_of(data, 0x0040A730)
+    if len(content_items) == 1 and _first(content_items[0], 0x0040A040, "CS") == "TEXT":
+        lines = [_sr_value(content_items[0], "TEXT")]  # nothing but one text: its name says nothing to a reader
+    else:
+        lines = list(_sr_lines(data, 0))[:_MAX_LINES]
+    if not lines:
+        raise UnreadableDocument("The instance holds no document.")
+    text = "\n".join(lines)
+    return Document("sr", title, "text/plain; charset=utf-8", text.encode(), text)
+
+
+def check_pdf(content: bytes) -> None:
+    """Raises UnreadableDocument for what does not begin and end like a PDF (ISO 32000-1 7.5)."""
+    if not content.startswith(b"%PDF-") or b"%%EOF" not in content[-2048:]:
+        raise UnreadableDocument("The body is not a PDF.")
+
+
+def check_text(content: bytes) -> str:
+    """The text of a report. Raises UnreadableDocument for what is not UTF-8, or is empty."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadableDocument("The body is not UTF-8.") from error
+    if not text.strip():
+        raise UnreadableDocument("The body is empty.")
+    return text
+
+
+def read_cda(content: bytes) -> CdaHeader:
+    """What a CDA document says of itself (HL7 CDA R2 4.2), and its narrative as text. Raises UnreadableDocument."""
+    root = _parse_xml(content)
+    if root.tag != f"{_HL7}ClinicalDocument":
+        raise UnreadableDocument("The body is not a ClinicalDocument of HL7 version 3.")
+    set_id = root.find(f"{_HL7}setId")
+    number = root.find(f"{_HL7}versionNumber")
+    version = number.get("value", "1") if number is not None else "1"
+    code = root.find(f"{_HL7}code")
+    return CdaHeader(
+        f"{set_id.get('root', '')}^{set_id.get('extension', '')}" if set_id is not None else "",
+        int(version) if version.isascii() and version.isdigit() and len(version) < 9 else 1,
+        (root.findtext(f"{_HL7}title") or "").strip(),
+        code.get("code", "") if code is not None else "",
+        "\n".join(list(_cda_lines(root))[:_MAX_LINES]),
+    )
+
+
+_STUDY_TAGS = frozenset(
+    {
+        "00080020", "00080030", "00080050", "00080090", "00081030", "00100010", "00100020", "00100021", "00100024",
+        "00100030", "00100040", "0020000D", "00200010",
+    }
+)  # fmt: skip
+
+
+def _fill_text(data: Dataset, identity: Identity, text: str) -> None:
+    """SR Document Content (PS3.3 C.17.3): one CONTAINER with one TEXT."""
+    data.CompletionFlag, data.VerificationFlag = "COMPLETE", "UNVERIFIED"
+    data.ReferencedPerformedProcedureStepSequence = []
+    data.PerformedProcedureCodeSequence = []
+    data.ValueType, data.ContinuityOfContent = "CONTAINER", "SEPARATE"
+    data.ConceptNameCodeSequence = [_code("18748-4", "LN", identity.title[:64] or "Diagnostic imaging report")]
+    item = Dataset()
+    item.RelationshipType, item.ValueType = "CONTAINS", "TEXT"
+    item.ConceptNameCodeSequence = [_code("121070", "DCM", "Findings")]
+    item.TextValue = text
+    data.ContentSequence = [item]
+
+
+def _fill_document(data: Dataset, sop_class: str, identity: Identity, content: bytes, cda: CdaHeader | None) -> None:
+    """Encapsulated Document (PS3.3 C.24.2)."""
+    data.BurnedInAnnotation, data.ConversionType = "YES", "WSD"
+    data.AcquisitionDateTime = ""
+    data.DocumentTitle = identity.title[:64]
+    data.ConceptNameCodeSequence = [_code(*_RADIOLOGY_REPORT)]
+    data.MIMETypeOfEncapsulatedDocument = "application/pdf" if sop_class == PDF else "text/XML"
+    if cda is not None:
+        data.HL7InstanceIdentifier = cda.set_id[:64] or identity.sop_instance_uid
+    data.EncapsulatedDocumentLength = len(content)
+    data.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    return code
+
+
+def _sr_lines(item: Dataset, depth: int) -> Iterator[str]:
+    """A structured report's content tree as lines: name, colon, value; deeper ones indented (PS3.3 C.17.3)."""
+    if depth > _MAX_DEPTH:
+        return
+    for child in items_of(item, 0x0040A730):
+        name = _concept(child)
+        kind = _first(child, 0x0040A040, "CS")
+        value = _sr_value(child, kind)
+        if kind == "CONTAINER":
+            if name:
+                yield f"{'  ' * depth}{name}"
+        elif value:
+            yield f"{'  ' * depth}{name + ': ' if name else ''}{value}"
+        yield from _sr_lines(child, depth + 1)
+
+
+def _sr_value(item: Dataset, kind: str) -> str:
+    if kind == "NUM":
+        measured = items_of(item, 0x0040A300)[:1]
+        if not measured:
+            return ""
+        unit = items_of(measured[0], 0x004008EA)[:1]
+        return f"{_first(measured[0], 0x0040A30A, 'DS')} {_first(unit[0], 0x00080100, 'SH') if unit else ''}".strip()
+    if kind == "CODE":
+        coded = items_of(item, 0x0040A168)[:1]
+        return _first(coded[0], 0x00080104, "LO") if coded else ""
+    simple = {"TEXT": (0x0040A160, "UT"), "DATE": (0x0040A121, "DA"), "TIME": (0x0040A122, "TM"), "DATETIME": (0x0040A120, "DT")}
+    if kind in simple:
+        return _first(item, *simple[kind])
+    return _first(item, 0x0040A123, "PN") if kind == "PNAME" else ""
+
+
+def _concept(item: Dataset) -> str:
+    names = items_of(item, 0x0040A043)[:1]
+    return _first(names[0], 0x00080104, "LO") if names else ""
+
+
+def _first(item: Dataset, tag: int, vr: str) -> str:
+    values = values_of(item, tag, vr)
+    value = values[0] if values else None
+    if isinstance(value, dict):
+        value = value.get("Alphabetic")
+    return str(value) if value is not None else ""
+
+
+def _parse_xml(content: bytes) -> ElementTree.Element:
+    """A document without a type declaration: no entities, nothing fetched. Raises UnreadableDocument."""
+    builder = ElementTree.TreeBuilder()
+    parser = expat.ParserCreate(namespace_separator="}")
+    depth = 0
+
+    def refuse(*_: object) -> None:
+        raise UnreadableDocument("A document type declaration is not taken.")
+
+    def qualified(name: str) -> str:
+        return "{" + name if "}" in name else name
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > 200:
+            raise UnreadableDocument("The document is nested too deeply.")
+        builder.start(qualified(name), attributes)
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(qualified(name))
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise UnreadableDocument("The body is not well-formed XML.") from error
+    return builder.close()
+
+
+def _cda_lines(root: ElementTree.Element) -> Iterator[str]:
+    """Titles and narrative of a CDA's sections, as lines of text."""
+    for section in root.iter(f"{_HL7}section"):
+        title = " ".join((section.findtext(f"{_HL7}title") or "").split())
+        if title:
+            yield title
+        narrative = section.find(f"{_HL7}text")
+        if narrative is not None:
+            yield from _narrative(narrative)
+            yield ""
+
+
+def _narrative(element: ElementTree.Element) -> Iterator[str]:
+    blocks = {f"{_HL7}{name}" for name in ("paragraph", "item", "tr", "br", "content", "list", "table")}
+    parts = [element.text or ""]
+    for child in element:
+        if child.tag in blocks:
+            if line := " ".join("".join(parts).split()):
+                yield line
+            parts = []
+            yield from _narrative(child)
+        else:
+            parts += ["".join(child.itertext())]
+        parts.append(child.tail or "")
+    if line := " ".join("".join(parts).split()):
+        yield line

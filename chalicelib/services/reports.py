@@ -1,0 +1,140 @@
+"""Reports: a document that a RIS sends becomes a DICOM instance of its study; and is read back for people.
+
+A document is told by the `document` parameter of its sender (or the setId of a CDA), and its versions are the instances of one
+series. Sending the newest version again changes nothing; other bytes are the next version, and the older ones stay readable.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Protocol
+
+from chalicelib.domain import audit, studies
+from chalicelib.domain.audit import Entry, Kind, Recorder
+from chalicelib.domain.errors import BadRequest, ContenitoreError, NotFound, TryAgain
+from chalicelib.domain.ports import Item, Objects, Table
+from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.services import access
+from chalicelib.services.index_instances import Stored
+from chalicelib.services.registry import Caller
+
+MAX_BYTES = 4_400_000
+"""What fits a request of the API after base64; larger documents are sent as DICOM by `/uploads`."""
+_NAMESPACE = uuid.UUID("5d0b4e5e-7a2b-5d43-8f0e-5b0a9f1c8a11")
+
+Index = Callable[[Stored], ContenitoreError | None]
+"""Indexes a stored object now; the error when it must be tried again."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A report as it was sent: its kind, the title given or found in it, the id of the document, its bytes."""
+
+    kind: str
+    title: str
+    document: str
+    content: bytes
+
+
+class Build(Protocol):
+    """Makes the DICOM file of a report (`dicom.documents.build`)."""
+
+    def __call__(self, sent: Sent, of_study: studies.Attributes, series: str, sop: str, version: int, at: datetime) -> bytes: ...
+
+
+def add_report(
+    table: Table,
+    objects: Objects,
+    index: Index,
+    build: Build,
+    caller: Caller,
+    study: str,
+    sent: Sent,
+    now: datetime,
+    tell: Recorder,
+) -> tuple[dict[str, Any], bool]:
+    """Add a report to one of the caller's own studies: its entry, and whether it is new. Raises NotFound."""
+    owner = caller.member.id
+    view, _ = access.find_study(table, owner, study, owner, now)
+    series = _uid(f"{owner}\n{study}\n{sent.kind}\n{sent.document}")
+    facts = list(table.query_all(studies.study_partition(owner, study), f"I#{series}#"))
+    versions = sorted(studies.instances(facts), key=lambda one: int(studies.first_value(one.attributes, "00200013") or 0))
+    digest = sha256(sent.content).hexdigest()
+    version = len(versions) + 1
+    sop = _uid(f"{series}\n{digest}\n{version}")
+    if versions and versions[-1].sop_instance_uid == _uid(f"{series}\n{digest}\n{len(versions)}"):
+        tell(Entry(Kind.READ, owner, audit_patients(view), study))
+        return _entry(versions[-1].sop_instance_uid, series, sent, len(versions)), False
+    attributes = {**view.data["attributes"], "0020000D": {"vr": "UI", "Value": [study]}}  # type: ignore[dict-item]
+    instance = build(sent, attributes, series, sop, version, now.astimezone(HOSPITAL_TIME))
+    stored = Stored(owner, sha256(instance).hexdigest(), len(instance))
+    objects.put_new(stored.key, instance, stored.sha256)
+    failed = index(stored)
+    if failed is not None:
+        raise TryAgain from failed
+    tell(Entry(Kind.IMPORT, owner, audit_patients(view), study, count=1))
+    return _entry(sop, series, sent, version), True
+
+
+def list_reports(table: Table, caller: Caller, study: str, owner: str | None, now: datetime, tell: Recorder) -> dict[str, Any]:
+    """The reports of a study that the caller may see, newest first. Raises NotFound."""
+    view, decided = access.find_study(table, caller.member.id, study, owner, now)
+    _tell_seen(caller, view, decided, tell)
+    return {"study_instance_uid": study, "owner": view.sk, "reports": view.data["reports"]}
+
+
+def find_report(
+    table: Table, caller: Caller, study: str, sop: str, owner: str | None, now: datetime, tell: Recorder
+) -> tuple[Stored, dict[str, Any]]:
+    """The object that holds a report of a study that the caller may see, and the report's entry. Raises NotFound."""
+    view, decided = access.find_study(table, caller.member.id, study, owner, now)
+    entries: Any = view.data["reports"]
+    entry = next((one for one in entries if one["sop_instance_uid"] == sop), None)
+    if entry is None:
+        raise NotFound
+    partition = studies.study_partition(view.sk, study)
+    if table.get(partition, f"W#{sop}") is not None:
+        raise NotFound
+    fact = table.get(partition, f"I#{entry['series_instance_uid']}#{sop}")
+    if fact is None:
+        raise NotFound
+    _tell_seen(caller, view, decided, tell)
+    return Stored(view.sk, str(fact.data["sha256"]), int(str(fact.data["size"]))), entry
+
+
+def check_document(text: str | None) -> str:
+    """The id of a document that a sender gives, or the default. Raises BadRequest."""
+    if text is None:
+        return "report"
+    if not 1 <= len(text) <= 64 or not text.isprintable():
+        raise BadRequest("document must be 1 to 64 printable characters.", "document")
+    return text
+
+
+def audit_patients(view: Item) -> tuple[Any, ...]:
+    """The patients of a study's view, for the audit trail."""
+    return audit.seen(view.data, ()).patients
+
+
+def _tell_seen(caller: Caller, view: Item, decided: access.Decided, tell: Recorder) -> None:
+    for entry in audit.disclosures(caller.member.id, [audit.seen(view.data, decided.decision.transfers)]):
+        tell(entry)
+
+
+def _uid(text: str) -> str:
+    return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
+
+
+def _entry(sop: str, series: str, sent: Sent, version: int) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": sop,
+        "series_instance_uid": series,
+        "kind": sent.kind,
+        "title": sent.title,
+        "version": version,
+        "newest": True,
+    }

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from chalicelib.domain.assembly import Extract, Part
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Table, Write
 
@@ -175,11 +176,23 @@ class MemoryObjects:
             raise ValueError("the checksum does not fit the bytes")
         return self.contents.setdefault(key, body) is body
 
+    def write(self, key: str, body: bytes, content_type: str) -> None:
+        self.contents[key] = body
+
+    def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
+        pieces = [piece for part in parts for piece in part.pieces]
+        self.contents[key] = b"".join(
+            self.read(one.key, one.start, one.length) if isinstance(one, Extract) else one for one in pieces
+        )
+
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         return f"memory://put/{key}?seconds={seconds}", {"x-sha256": sha256}
 
     def presign_get(self, key: str, seconds: int, **response: str) -> str:
         return f"memory://get/{key}?seconds={seconds}"
+
+    def presign_head(self, key: str, seconds: int, **response: str) -> str:
+        return f"memory://head/{key}?seconds={seconds}"
 
 
 class Watched:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.domain.assembly import Extract, Part
 from chalicelib.domain.errors import NotFound, TryAgain
 
 _PARALLEL = 16
 _RESPONSE_PARAMETERS = {
     "content_type": "ResponseContentType",
     "content_disposition": "ResponseContentDisposition",
+    "content_encoding": "ResponseContentEncoding",
     "cache_control": "ResponseCacheControl",
 }
+_PARTS_AT_ONCE = 4
 
 
 class S3Objects:
@@ -73,6 +77,47 @@ class S3Objects:
             raise TryAgain from error
         return True
 
+    def write(self, key: str, body: bytes, content_type: str) -> None:
+        """See `ports.Objects.write`. One PUT."""
+        with _busy_as_try_again():
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
+
+    def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
+        """See `ports.Objects.assemble`. A multipart upload, or one PUT for one part; at most 32 MiB in memory at a time."""
+        if len(parts) == 1 and not parts[0].copied:
+            self.write(key, self._bytes(parts[0]), content_type)
+            return
+        target = {"Bucket": self._bucket, "Key": key}
+        with _busy_as_try_again():
+            upload = self._client.create_multipart_upload(**target, ContentType=content_type)["UploadId"]
+            target["UploadId"] = upload
+            try:
+                with ThreadPoolExecutor(min(_PARTS_AT_ONCE, len(parts))) as pool:
+                    tags = list(pool.map(lambda numbered: self._part(target, *numbered), enumerate(parts, 1)))
+                done = [{"ETag": tag, "PartNumber": number} for number, tag in enumerate(tags, 1)]
+                self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": done})
+            except BaseException:
+                self._client.abort_multipart_upload(**target)
+                raise
+
+    def _part(self, target: dict[str, str], number: int, part: Part) -> str:
+        if part.copied and isinstance(source := part.pieces[0], Extract):
+            copied = self._client.upload_part_copy(
+                **target,
+                PartNumber=number,
+                CopySource={"Bucket": self._bucket, "Key": source.key},
+                CopySourceRange=f"bytes={source.start}-{source.start + source.length - 1}",
+            )
+            return str(copied["CopyPartResult"]["ETag"])
+        return str(self._client.upload_part(**target, PartNumber=number, Body=self._bytes(part))["ETag"])
+
+    def _bytes(self, part: Part) -> bytes:
+        """The bytes of a part. Raises TryAgain when an object is shorter than it should be."""
+        found = [self.read(one.key, one.start, one.length) if isinstance(one, Extract) else one for one in part.pieces]
+        if sum(map(len, found)) != part.length:
+            raise TryAgain
+        return b"".join(found)
+
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         """See `ports.Objects.presign_put`. The checksum, `If-None-Match: *` and the content type are signed."""
         headers = {
@@ -95,9 +140,15 @@ class S3Objects:
 
     def presign_get(self, key: str, seconds: int, **response: str) -> str:
         """See `ports.Objects.presign_get`."""
-        overrides = {_RESPONSE_PARAMETERS[name]: value for name, value in response.items()}
         url: str = self._client.generate_presigned_url(
-            "get_object", Params={"Bucket": self._bucket, "Key": key, **overrides}, ExpiresIn=seconds
+            "get_object", Params={"Bucket": self._bucket, "Key": key, **_overrides(response)}, ExpiresIn=seconds
+        )
+        return url
+
+    def presign_head(self, key: str, seconds: int, **response: str) -> str:
+        """See `ports.Objects.presign_head`."""
+        url: str = self._client.generate_presigned_url(
+            "head_object", Params={"Bucket": self._bucket, "Key": key, **_overrides(response)}, ExpiresIn=seconds
         )
         return url
 
@@ -113,6 +164,23 @@ class S3Objects:
         except BotoCoreError as error:
             raise TryAgain from error
         return True
+
+
+def _overrides(response: dict[str, str]) -> dict[str, str]:
+    return {_RESPONSE_PARAMETERS[name]: value for name, value in response.items()}
+
+
+@contextmanager
+def _busy_as_try_again() -> Iterator[None]:
+    """A store that is throttled or unavailable raises TryAgain."""
+    try:
+        yield
+    except ClientError as error:
+        if _status(error) in (409, 429) or _status(error) >= 500:
+            raise TryAgain from error
+        raise
+    except BotoCoreError as error:
+        raise TryAgain from error
 
 
 def _status(error: ClientError) -> int:

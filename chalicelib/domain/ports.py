@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from chalicelib.domain.assembly import Part
+
 Key: TypeAlias = tuple[str, str]
 """(pk, sk) of an item."""
 
@@ -134,12 +136,24 @@ class Objects(Protocol):
         """Write these bytes (SHA-256 in hex) under a new key; False when the key is taken."""
         ...
 
+    def write(self, key: str, body: bytes, content_type: str) -> None:
+        """Write computed bytes under a key, whatever is there: never an instance."""
+        ...
+
+    def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
+        """Write an object made of bytes and of ranges of others (`domain.assembly.plan`), a few parts in memory at a time."""
+        ...
+
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         """(URL, headers) of one PUT of exactly the bytes with this SHA-256 (hex), if the key is new."""
         ...
 
     def presign_get(self, key: str, seconds: int, **response: str) -> str:
         """URL of a GET; `response` overrides headers of the answer, such as `content_type`."""
+        ...
+
+    def presign_head(self, key: str, seconds: int, **response: str) -> str:
+        """URL of a HEAD, which that of a GET does not serve."""
         ...
 
 

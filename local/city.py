@@ -105,17 +105,19 @@ class City:
 
     def _load_functions(self, emulated: Any) -> None:
         """The functions under their own roles, the gateway before them, the pumps behind."""
-        from local import permissions, sources, stacks
+        from local import direct, permissions, sources, stacks
         from local.cloud import Cloud
         from local.pages import Pages
 
         overrides = templates.overrides()
         variables = sources.environment("APIHandler", overrides, self.stack)
+        variables["VIEWER_BASE_URL"] = self._url(self._page)
         everyone = self._issue("functions")
         functions.set_environment(everyone, self._url(self._cloud), variables)
         limits = functions.Limits(ROOT / ".chalice" / "config.json")
         signers = {name: self._issue(name.replace("_", "-")) for name in limits.names()}
-        functions.use_credentials({**signers, "": everyone})
+        endpoint = self._url(self._cloud)
+        functions.use_session({**signers, "": everyone}, direct.sender(self._cloud.answer, endpoint))
         app, made = functions.load(self._options.app, limits)
         documents = {
             signers[name].role_name: [permissions.policy_file(file, self.stack)]
@@ -142,7 +144,7 @@ class City:
             stacks.bucket_policies(self.stack),
             on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
         )
-        self._page.app = Pages(ROOT / "viewer")
+        self._page.app = Pages(ROOT / "viewer", self._url(self._api), self.api, self._url(self._cloud))
         self._pumps = sources.pumps(app, made, overrides, self.stack, self.state)
 
     def _issue(self, role: str) -> Identity:

@@ -118,10 +118,12 @@ class _OfTheRunningFunction(Credentials):  # type: ignore[misc]
         return self._frozen.get(_running.get(), self._frozen[""])
 
 
-def use_credentials(identities: Mapping[str, Identity]) -> None:
-    """Let boto3's default session sign as the function that runs. A thread that a function starts for itself signs as
-    the identity named "", which may do what any of the functions may."""
+def use_session(identities: Mapping[str, Identity], send: Callable[..., Any]) -> None:
+    """Let boto3's default session sign as the function that runs, and hand its requests to `send` (botocore's event
+    `before-send`). A thread that a function starts for itself signs as the identity named "", which may do what any of
+    the functions may."""
     core = botocore.session.get_session()
+    core.register("before-send", send)
     core._credentials = _OfTheRunningFunction(identities)
     boto3.setup_default_session(botocore_session=core)
 
@@ -145,7 +147,7 @@ def set_environment(identity: Identity, endpoint: str, variables: Mapping[str, s
         POWERTOOLS_TRACE_DISABLED="true",
     )
     os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "INFO")
-    os.environ.update(variables)
+    os.environ.update({name: str(value) for name, value in variables.items()})
 
 
 def load(module_name: str, limits: Limits) -> tuple[Any, dict[str, Function]]:

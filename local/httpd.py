@@ -42,7 +42,7 @@ class Server:
         self._name = name
         try:
             self._server: TcpWSGIServer = create_server(
-                self._answer,
+                self.answer,
                 map=self._map,
                 _dispatcher=self._dispatcher,
                 listen=f"127.0.0.1:{port}",
@@ -65,7 +65,8 @@ class Server:
         self.port: int = self._server.effective_port
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """What `app` answers, which may be set after the port was taken."""
         return self.app(environ, start_response)
 
     def start(self) -> None:

@@ -23,6 +23,8 @@ from local.functions import PAYLOAD_LIMIT_BYTES, Function
 from local.state import State
 
 _log = logging.getLogger("city.pumps")
+STREAM_PERIOD = 0.25
+"""Seconds between two batches of a stream: Lambda polls a shard four times a second. A single change goes at once."""
 QUIET = 0.03
 """Seconds without a further message after which a batch is handed over, however long its window is."""
 
@@ -94,7 +96,7 @@ def queue_pump(source: QueueSource, function: Function, name: str) -> Pump:
 
     def step(pump: Pump) -> None:
         queue = backend.get_queue(source.queue_name)
-        messages = _gather(pump, backend, queue, source)
+        messages = _gather(pump, queue, source)
         pump.delivering = bool(messages)
         if messages:
             _handle_messages(function, queue, source, messages)
@@ -103,29 +105,53 @@ def queue_pump(source: QueueSource, function: Function, name: str) -> Pump:
     return Pump(name, step)
 
 
-def _gather(pump: Pump, backend: Any, queue: Any, source: QueueSource) -> list[Any]:
-    """Up to a batch of messages; waits for the first, then as long as others keep coming within the
-    window."""
-    visibility = int(queue.visibility_timeout)
-    with queue._messages_lock:
-        queue._messages_lock.wait_for(lambda: queue.messages or pump.stopping.is_set(), timeout=1.0)
-        if pump.stopping.is_set() or not queue.messages:
-            return []
+def _gather(pump: Pump, queue: Any, source: QueueSource) -> list[Any]:
+    """Up to a batch of messages; waits for the first, then as long as others keep coming within the window."""
     messages: list[Any] = []
-    until = time.monotonic() + source.window
-    while len(messages) < source.batch_size:
-        with queue._messages_lock:
-            if not queue.messages:
-                wait = min(QUIET, until - time.monotonic())
-                if wait <= 0 or not queue._messages_lock.wait_for(lambda: queue.messages, timeout=wait):
-                    break
-            more = backend.receive_message(source.queue_name, min(10, source.batch_size - len(messages)), 0, visibility)
-        if not more:
-            break
-        messages += more
-        if sum(len(message.body) for message in messages) > PAYLOAD_LIMIT_BYTES // 2:
-            break
+    with queue._messages_lock:
+        if not queue._messages_lock.wait_for(lambda: pump.stopping.is_set() or _visible(queue), timeout=1.0):
+            return []
+        until = time.monotonic() + source.window
+        while not pump.stopping.is_set() and len(messages) < source.batch_size:
+            messages += _take(queue, source.batch_size - len(messages))
+            if sum(len(message.body) for message in messages) > PAYLOAD_LIMIT_BYTES // 2:
+                break
+            wait = min(QUIET, until - time.monotonic())
+            if wait <= 0 or not queue._messages_lock.wait_for(lambda: _visible(queue), timeout=wait):
+                break
     return messages
+
+
+def _visible(queue: Any) -> bool:
+    now = time.time() * 1000
+    return any(message.visible_at < now and message.delayed_until <= now for message in queue._messages)
+
+
+def _take(queue: Any, count: int) -> list[Any]:
+    """Receive visible messages; those received too often move to the dead-letter queue. The lock is held.
+
+    The emulator's own ReceiveMessage counts the whole queue for each message it hands out.
+    """
+    now = time.time() * 1000
+    taken: list[Any] = []
+    dead: list[Any] = []
+    most = int(queue.redrive_policy["maxReceiveCount"]) if queue.dead_letter_queue is not None else None
+    for message in queue._messages:
+        if len(taken) >= count:
+            break
+        if message.visible_at >= now or message.delayed_until > now:
+            continue
+        if most is not None and message.approximate_receive_count >= most:
+            dead.append(message)
+            continue
+        message.mark_received(visibility_timeout=int(queue.visibility_timeout))
+        queue.pending_messages.add(message)
+        taken.append(message)
+    for message in dead:
+        queue._messages.remove(message)
+        queue.pending_messages.discard(message)
+        queue.dead_letter_queue.add_message(message)
+    return taken
 
 
 def _handle_messages(function: Function, queue: Any, source: QueueSource, messages: list[Any]) -> None:
@@ -197,12 +223,16 @@ def stream_pump(source: StreamSource, function: Function, state: State) -> Pump:
         database.execute("INSERT OR IGNORE INTO checkpoints VALUES (?, ?, 0)", (source.consumer, source.table_name))
     more = threading.Event()
     state.stream_listeners.append(more)
+    handed_over = 0.0
 
     def step(pump: Pump) -> None:
+        nonlocal handed_over
         pump.delivering = False
+        pump.stopping.wait(max(0.0, handed_over + STREAM_PERIOD - time.monotonic()))
         more.clear()
         rows, last = _read(source, state)
-        pump.delivering = bool(rows)
+        if rows:
+            pump.delivering, handed_over = True, time.monotonic()
         if last is None:
             more.wait(timeout=1.0)
             return

@@ -18,8 +18,8 @@ from typing import Any
 from moto.dynamodb.exceptions import ItemSizeTooLarge, MockValidationException
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
-from moto.dynamodb.models.utilities import bytesize
 
+from local.attributes import PlainAttributes, item_size, plain_item, with_bytes
 from local.state import State
 
 MAX_ITEM_BYTES = 400 * 1024
@@ -239,6 +239,8 @@ class StoredTable(Table):  # type: ignore[misc]
     def _item(self, body: str) -> Item:
         item = Item.__new__(Item)
         attributes = json.loads(body)
+        if '"B"' in body or '"BS"' in body:
+            attributes = {name: with_bytes(value) for name, value in attributes.items()}
         item.hash_key = DynamoType(attributes[self.hash_key_attr])
         item.range_key = DynamoType(attributes[self.range_key_attr])
         item.attrs = PlainAttributes((name, DynamoType(value)) for name, value in attributes.items())
@@ -257,7 +259,7 @@ class StoredTable(Table):  # type: ignore[misc]
                 if item_size(new) > MAX_ITEM_BYTES:
                     raise ItemSizeTooLarge()
                 columns, values = ["pk", "sk", "body"], [new.hash_key.value, new.range_key.value]
-                values.append(json.dumps(new.to_json()["Attributes"], ensure_ascii=False))
+                values.append(json.dumps(plain_item(new), ensure_ascii=False))
                 for index in self.global_indexes:
                     keys = self._index_keys(index, new)
                     if keys:
@@ -295,8 +297,8 @@ class StoredTable(Table):  # type: ignore[misc]
         return found
 
     def _append_record(self, old: Item | None, new: Item | None) -> None:
-        before = old.to_json()["Attributes"] if old is not None else None
-        after = new.to_json()["Attributes"] if new is not None else None
+        before = plain_item(old) if old is not None else None
+        after = plain_item(new) if new is not None else None
         if before == after:
             return  # a write that changes nothing makes no stream record
         keyed = new if new is not None else old
@@ -349,16 +351,6 @@ class _Nowhere:
         pass
 
 
-class PlainAttributes(dict[str, Any]):
-    """Attributes of an item without moto's quadratic size check: `StoredTable.store` checks once per
-    write."""
-
-
-def item_size(item: Item) -> int:
-    """Bytes that count towards the 400 KB of an item: UTF-8 names and values."""
-    return sum(bytesize(name) + value.size() for name, value in item.attrs.items())
-
-
 def _key_names(index: Any) -> tuple[str, str | None]:
     hash_name, range_name = "", None
     for key in index.schema:
@@ -371,6 +363,3 @@ def _key_names(index: Any) -> tuple[str, str | None]:
 
 def _path(attribute: str) -> str:
     return f'$."{attribute}".S'
-
-
-__all__ = ["MAX_ITEM_BYTES", "PlainAttributes", "StoredTable", "item_size"]

@@ -20,6 +20,8 @@ PORTS = {
     # Without the right to list, S3 answers 403 for what is absent, and absent would look like broken.
     r"\bobjects\.(read|existing)\(": {"s3:GetObject", "s3:ListBucket"},
     r"\bobjects\.presign_get\(": {"s3:GetObject"},
+    r"\bvault\.read\(": {"s3:GetObject"},
+    r"\bvault\.put_new\(": {"s3:PutObject"},
     r"\bobjects\.presign_put\(": {"s3:PutObject"},
 }
 """What a call of a port (domain/ports.py) needs in IAM."""
@@ -41,6 +43,7 @@ SHARED = {"access", "registry"}
 EVENT_HANDLERS = {
     "indexer": {"index_instances", "identities"} | SHARED,
     "projector": {"project_facts", "changes", "identities"} | SHARED,
+    "anchor": {"audit_anchor", "registry"},
 }
 """The services behind the event handlers. All others are behind the API's routes."""
 
@@ -49,7 +52,7 @@ def _services_of(function: str) -> set[str]:
     if function in EVENT_HANDLERS:
         return EVENT_HANDLERS[function]
     every = {path.stem for path in (ROOT / "chalicelib" / "services").glob("*.py")} - {"__init__"}
-    return every - {"index_instances", "project_facts"}
+    return every - {"audit_anchor", "index_instances", "project_facts"}
 
 
 def _needed(function: str) -> set[str]:
@@ -80,7 +83,7 @@ def _actions(statement: dict[str, Any]) -> set[str]:
     return {actions} if isinstance(actions, str) else set(actions)
 
 
-@pytest.mark.parametrize("function", ["api", "indexer", "projector"])
+@pytest.mark.parametrize("function", ["anchor", "api", "indexer", "projector"])
 def test_a_function_may_do_exactly_what_its_services_need(function: str) -> None:
     assert _granted(function) == _needed(function)
 
@@ -105,6 +108,11 @@ def test_instances_are_all_that_functions_reach_in_the_bucket() -> None:
                 assert statement["Condition"] == {"StringLike": {"s3:prefix": "instances/*"}}
             elif any(action.startswith("s3:") for action in _actions(statement)):
                 assert statement["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
+
+
+def test_anchors_are_all_that_their_function_reaches_in_buckets() -> None:
+    statements = [one for one in _statements("anchor") if any(action.startswith("s3:") for action in _actions(one))]
+    assert [one["Resource"] for one in statements] == [{"Fn::Sub": "${AuditAnchorBucket.Arn}/anchors/*"}]
 
 
 def test_addresses_are_signed_for_no_longer_than_the_bucket_honours_them() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
-FUNCTIONS = {"APIHandler", "IndexInstances", "ProjectFacts"}
+FUNCTIONS = {"APIHandler", "AnchorAudit", "IndexInstances", "ProjectFacts"}
 TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
 
 
@@ -20,6 +20,7 @@ def test_every_event_source_reports_partial_batch_failures(resources: Resources)
         (name, event)
         for name, function in resources("AWS::Serverless::Function")
         for event in function.get("Events", {}).values()
+        if event["Type"] != "Schedule"
     ]
     assert {name for name, _ in sources} == {"IndexInstances", "ProjectFacts"}
     for _, event in sources:
@@ -64,7 +65,12 @@ def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) 
     }
 
 
-def test_there_are_three_functions_with_a_role_each(resources: Resources) -> None:
+def test_the_audit_trail_is_anchored_every_quarter_of_an_hour(template: Template) -> None:
+    (event,) = template["Resources"]["AnchorAudit"]["Properties"]["Events"].values()
+    assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(15 minutes)")
+
+
+def test_each_function_has_a_role_of_its_own(resources: Resources) -> None:
     roles = {name: function["Role"]["Fn::GetAtt"][0] for name, function in resources("AWS::Serverless::Function")}
     assert set(roles) == FUNCTIONS
     assert len(set(roles.values())) == len(FUNCTIONS)

@@ -15,9 +15,10 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import botocore.session
 import requests
@@ -26,7 +27,7 @@ from botocore.awsrequest import AWSRequest
 from rich.console import Console
 from rich.table import Table
 
-from local.demo_images import MAUGERI, NAME, SAN_MATTEO, STRANGER, Hospital, write_follow_up, write_priors
+from local.demo_images import MAUGERI, NAME, REPORTS, SAN_MATTEO, STRANGER, Hospital, write_follow_up, write_priors
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 _PATIENCE = 60.0
@@ -45,7 +46,8 @@ class Hands:
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> requests.Response:
         """A signed request to the archive."""
-        data = json.dumps(body) if body is not None else None
+        text = body if isinstance(body, str) or body is None else json.dumps(body)
+        data = text.encode() if text is not None else None
         fields = ({"Content-Type": "application/json"} if data else {}) | headers
         request = AWSRequest(method, self.endpoints["api"] + path, data=data, headers=fields)
         credentials = botocore.session.Session(profile=self.profile).get_credentials()
@@ -71,18 +73,20 @@ def run(endpoints: dict[str, Any], state: Path) -> None:
         done.write_text(json.dumps({"patient": SAN_MATTEO.patient_id}))
     _tell_who_sees_what(hands)
     _tell_addresses(endpoints)
+    _tell_link(hands[MAUGERI.id])
 
 
 def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands]) -> None:
     started = time.monotonic()
     san_matteo, maugeri = hands[SAN_MATTEO.id], hands[MAUGERI.id]
     files = state / "demo"
-    today = date.today()
+    today = datetime.now(ZoneInfo("Europe/Rome")).date()
     write_priors(files / SAN_MATTEO.id, today)
     write_follow_up(files / MAUGERI.id, today)
 
     _step(1, f"San Matteo sends three studies of {_display(NAME)}: a chest film, a head CT, an ultrasound")
     _send(endpoints, SAN_MATTEO, files / SAN_MATTEO.id)
+    _report(san_matteo, SAN_MATTEO)
 
     _step(2, "San Matteo opens the transfer of the patient to Maugeri, which knows her under its own number")
     transfer = {
@@ -102,6 +106,7 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
 
     _step(4, "Maugeri sends the follow-up chest film; San Matteo, which discharged her, sees it")
     _send(endpoints, MAUGERI, files / MAUGERI.id)
+    _report(maugeri, MAUGERI)
     followed = _wait(lambda: _studies(san_matteo, SAN_MATTEO.patient_id), lambda studies: len(studies) == 4)
     _download(san_matteo, [one for one in followed if "owner=maugeri" in one["00081190"]["Value"][0]], files / MAUGERI.id)
 
@@ -123,6 +128,24 @@ def _send(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
         raise DemoFailed(f"sending from {hospital.id} ended with code {code}")
 
 
+def _report(who: Hands, hospital: Hospital) -> None:
+    """The hospital's RIS sends the report of its chest film, as soon as the film is there."""
+    studies = _wait(lambda: _studies(who, hospital.patient_id), lambda found: any(_is_own_chest(one) for one in found))
+    for study in studies:
+        if not _is_own_chest(study):
+            continue
+        path = f"/studies/{study['0020000D']['Value'][0]}/reports?title=Referto%20RX%20torace"
+        answer = who.call("POST", path, REPORTS[hospital.id], **{"Content-Type": "text/plain; charset=utf-8"})
+        if answer.status_code not in (200, 201):
+            raise DemoFailed(f"sending a report from {hospital.id} answered {answer.status_code}")
+    console.print("     and the report of the chest film")
+
+
+def _is_own_chest(study: dict[str, Any]) -> bool:
+    own = "owner=" not in study["00081190"]["Value"][0]
+    return own and "TORACE" in study.get("00081030", {}).get("Value", [""])[0]
+
+
 def _studies(who: Hands, patient_id: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = who.get(f"/dicomweb/studies?PatientID={urllib.parse.quote(patient_id)}&includefield=00081030")
     return found
@@ -140,8 +163,8 @@ def _wait(look: Callable[[], list[dict[str, Any]]], enough: Callable[[list[dict[
 
 
 def _download(who: Hands, studies: list[dict[str, Any]], sent: Path) -> None:
-    """Fetch every instance, and hold it against what was sent, byte for byte."""
-    originals = {hashlib.sha256(path.read_bytes()).hexdigest() for path in sent.rglob("*.dcm")}
+    """Fetch every instance, and hold it against what was sent, byte for byte. Raises DemoFailed."""
+    missing = {hashlib.sha256(path.read_bytes()).hexdigest() for path in sent.rglob("*.dcm")}
     count = size = 0
     for study in studies:
         path: str | None = f"/studies/{study['0020000D']['Value'][0]}/manifest"
@@ -150,17 +173,20 @@ def _download(who: Hands, studies: list[dict[str, Any]], sent: Path) -> None:
             page = who.get(path)
             for instance in page["instances"]:
                 body = requests.get(instance["url"], timeout=60).content
-                if hashlib.sha256(body).hexdigest() not in originals:
+                if hashlib.sha256(body).hexdigest() != instance["sha256"]:
                     raise DemoFailed("a downloaded instance differs from what was sent")
+                missing.discard(instance["sha256"])
                 count, size = count + 1, size + len(body)
             path = f"{base}?cursor={page['next']}" if page.get("next") else None
+    if missing:
+        raise DemoFailed(f"{len(missing)} of the files that were sent did not come back")
     console.print(f"     {count} instances, {size / 1e6:.1f} MB: [green]identical bit for bit[/green]")
 
 
 def _tell_who_sees_what(hands: dict[str, Hands]) -> None:
     table = Table(title=f"Who sees what of {_display(NAME)} (an invented patient)", title_justify="left")
-    for column in ("study", "date", "images", "sent by", "San Matteo", "Maugeri", "Mondino"):
-        table.add_column(column, justify="right" if column == "images" else "left")
+    for column in ("study", "date", "instances", "sent by", "San Matteo", "Maugeri", "Mondino"):
+        table.add_column(column, justify="right" if column == "instances" else "left")
     timeline = hands[SAN_MATTEO.id].get(f"/patients/{SAN_MATTEO.patient_id}/timeline")
     for study in timeline["studies"]:
         answers = [
@@ -185,6 +211,21 @@ def _tell_addresses(endpoints: dict[str, Any]) -> None:
     console.print(f"    export AWS_CONFIG_FILE={endpoints['aws_config_file']}")
     console.print(f"    export AWS_SHARED_CREDENTIALS_FILE={endpoints['aws_shared_credentials_file']}")
     console.print(f"    .venv/bin/python -m forwarder send FOLDER --profile maugeri --api {endpoints['api']}")
+    console.print()
+
+
+def _tell_link(who: Hands) -> None:
+    """What a button in the RIS does: a link for one reading session, with the patient loaded."""
+    body = {
+        "patient": {"id": MAUGERI.patient_id},
+        "practitioner": {"id": "dr-bianchi", "name": "Dott.ssa Anna Bianchi"},
+        "purpose": "TREAT",
+    }
+    answer = who.call("POST", "/links", body)
+    if answer.status_code != 201:
+        raise DemoFailed(f"making a link answered {answer.status_code}")
+    console.print("  [bold]Open the patient as Maugeri's radiologist, both hospitals side by side:[/bold]")
+    console.print(f"    {answer.json()['url']}")
     console.print("\n  Ctrl-C ends the city; what it has stays.\n")
 
 

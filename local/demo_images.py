@@ -33,6 +33,21 @@ class Hospital:
 SAN_MATTEO = Hospital("san-matteo", "Policlinico San Matteo", "SM-0451837")
 MAUGERI = Hospital("maugeri", "ICS Maugeri Pavia", "MG-77120")
 STRANGER = "mondino"
+REPORTS = {
+    "san-matteo": (
+        "RX TORACE PA\n\nQuesito: polmonite in trattamento.\n\n"
+        "Reperto: addensamento parenchimale in sede basale destra, con sfumatura del seno costofrenico omolaterale.\n"
+        "Ombra cardiaca nei limiti. Non versamento pleurico a sinistra.\n\n"
+        "Conclusioni: quadro compatibile con focolaio broncopneumonico basale destro. Utile controllo dopo terapia."
+    ),
+    "maugeri": (
+        "RX TORACE PA, controllo\n\nConfronto: esame del Policlinico San Matteo di sei giorni prima, disponibile in visione.\n\n"
+        "Reperto: riduzione dell'addensamento basale destro; seno costofrenico libero.\n"
+        "Ombra cardiaca invariata.\n\n"
+        "Conclusioni: evoluzione favorevole rispetto al precedente. La terapia in atto è efficace."
+    ),
+}
+"""Invented reports of the two chest films, as a RIS would send them."""
 
 
 def write_priors(folder: Path, today: date) -> None:

@@ -216,7 +216,7 @@ def _record(context: Context, entry: Entry) -> Record:
         "request": _cut(context.request_id, _MAX_NAME),
         "route": context.route,
         "owner": entry.owner,
-        "patients": [[patient.issuer, patient.value] for patient in entry.patients],
+        "patients": [[_cut(patient.issuer, 128), _cut(patient.value, _MAX_NAME)] for patient in entry.patients],
         "study": entry.study,
         "basis": list(entry.basis[:3]),
         "subject": _cut(entry.subject, _MAX_NAME),
@@ -227,7 +227,11 @@ def _record(context: Context, entry: Entry) -> Record:
 
 
 def _cut(text: str | None, length: int) -> str | None:
-    return text if text is None or len(text) <= length else text[: length - 1] + "…"
+    """At most `length` characters, and none that UTF-8 does not know."""
+    if text is None:
+        return None
+    clean = text.encode("utf-8", "replace").decode()
+    return clean if len(clean) <= length else clean[: length - 1] + "…"
 
 
 def patients_of(record: Record) -> list[PatientIdentifier]:

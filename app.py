@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice.app import Chalice, Rate
 
-from chalicelib.api import archive, dicomweb, events, patients, reports, sharing, view
+from chalicelib.api import archive, dicomweb, dicomweb_retrieve, events, patients, reports, sharing, view, view_dicomweb
 
 
 class Contenitore(Chalice):
@@ -23,17 +23,19 @@ app = Contenitore(app_name="contenitore", configure_logs=False)  # telemetry.py 
 app.api.binary_types = ["*/*"]
 app.register_blueprint(archive.blueprint)
 app.register_blueprint(dicomweb.blueprint)
+app.register_blueprint(dicomweb_retrieve.blueprint)
 app.register_blueprint(patients.blueprint)
 app.register_blueprint(reports.blueprint)
 app.register_blueprint(sharing.blueprint)
 app.register_blueprint(view.blueprint)
+app.register_blueprint(view_dicomweb.blueprint)
 
 
 @app.on_sqs_message(queue_arn="arn:aws:sqs:eu-south-1:000000000000:instances", batch_size=100,
                     maximum_batching_window_in_seconds=1, name="index_instances")  # fmt: skip
 def index_instances(event: Any) -> dict[str, Any]:
     """What S3 says was stored is checked and indexed."""
-    return events.index(event.to_dict())
+    return events.index(event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
 @app.on_dynamodb_record(stream_arn="arn:aws:dynamodb:eu-south-1:000000000000:table/t/stream/s", batch_size=500,

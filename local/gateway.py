@@ -87,6 +87,8 @@ class Gateway:
             raise Refused(413, "RequestTooLargeException", "Request Too Long")
         raw_path = self._below_base(request.raw_path)
         match = None if raw_path is None else self._routes.match(request.method, raw_path)
+        if match is None and raw_path is not None and request.method == "OPTIONS":
+            return self._preflight(raw_path)
         if raw_path is None or match is None:
             raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         resource, parameters, route = match
@@ -107,6 +109,16 @@ class Gateway:
         if status < 300 and self._on_success is not None:
             self._on_success(request.method, raw_path, body)
         return status, headers, content
+
+    def _preflight(self, raw_path: str) -> tuple[int, list[tuple[str, str]], bytes]:
+        """What the mock integration answers that Chalice puts on every resource with CORS (its packager's template)."""
+        methods = self._routes.methods(raw_path)
+        cors = next((route.cors for route in methods.values() if route.cors is not None), None)
+        if cors is None:
+            raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+        headers = [(str(name), str(value)) for name, value in cors.get_access_control_headers().items()]
+        allowed = ",".join(sorted({*methods, "OPTIONS"}))
+        return 200, [*headers, ("Access-Control-Allow-Methods", allowed), ("Content-Type", "application/json")], b""
 
     def _below_base(self, raw_path: str) -> str | None:
         if not self._base_path:
@@ -260,7 +272,7 @@ class Gateway:
             raise Refused(504, "InternalServerErrorException", "Endpoint request timed out") from error
         except PayloadTooLarge as error:
             _log.error("%s %s: %s", event["httpMethod"], event["resource"], error)
-            if "event" in str(error):
+            if error.part == "event":
                 raise Refused(413, "RequestTooLargeException", "Request Too Long") from error
             raise Refused(502, "InternalServerErrorException", "Internal server error") from error
         except Exception as error:
@@ -304,6 +316,12 @@ class _Routes:
             ((path.split("/"), path, methods) for path, methods in routes.items()),
             key=lambda entry: [part.startswith("{") for part in entry[0]],
         )
+
+    def methods(self, raw_path: str) -> dict[str, Any]:
+        """The routes of the resource that a path names, by method; none when there is no such resource."""
+        names = {name for _, _, entries in self._routes for name in entries}
+        found = {name: match for name in names if (match := self.match(name, raw_path)) is not None}
+        return {name: route for name, (_, _, route) in found.items()}
 
     def match(self, method: str, raw_path: str) -> tuple[str, dict[str, str], Any] | None:
         path = raw_path[:-1] if raw_path != "/" and raw_path.endswith("/") else raw_path

@@ -37,7 +37,9 @@ def images(table: Table, reader: Reader, study: str, owner: str | None, now: dat
     meant = visible_owner(table, reader, study, owner, now, record)
     found: dict[str, list[Instance]] = {}
     count = 0
-    for one in studies.instances(table.query_all(studies.study_partition(meant, study), "I#")):
+    partition = studies.study_partition(meant, study)
+    gone = studies.withdrawn(table.query_all(partition, "W#"))
+    for one in studies.instances(table.query_all(partition, "I#"), gone):
         count += 1
         if count > MAX_INSTANCES:
             break
@@ -60,8 +62,10 @@ def instance_url(
 ) -> str:
     """A presigned GET of an instance's bytes, for 300 s. Raises NotFound."""
     meant = visible_owner(table, reader, study, owner, now, record, 1)
-    item = table.get(studies.study_partition(meant, study), f"I#{series}#{sop}")
-    if item is None:
+    partition = studies.study_partition(meant, study)
+    there = table.batch_get([(partition, f"I#{series}#{sop}"), (partition, f"W#{sop}")])
+    item = there.get((partition, f"I#{series}#{sop}"))
+    if item is None or (partition, f"W#{sop}") in there:
         raise NotFound
     stored = Stored(meant, str(item.data["sha256"]), 0)
     return objects.presign_get(stored.key, GET_SECONDS, content_type="application/dicom")

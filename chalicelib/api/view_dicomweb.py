@@ -1,0 +1,154 @@
+"""DICOMweb of a reading session, below `/view/{reader}/dicomweb`: what the viewer and the page's images fetch by themselves.
+
+`{reader}` is the session's pass. Everything is kept to what the link opens; within that it is the archive's own DICOMweb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+from urllib.parse import quote
+
+from chalice.app import Blueprint, Response
+
+from chalicelib import bootstrap
+from chalicelib.api.dicomweb import DICOM_JSON, retrieve_url
+from chalicelib.api.http import Call, answer, door
+from chalicelib.api.view import for_viewer, passing
+from chalicelib.dicomweb.qido import Scope, parse_query
+from chalicelib.dicomweb.search_attributes import Level
+from chalicelib.dicomweb.search_results import project
+from chalicelib.domain import audit, identifiers
+from chalicelib.domain.audit import Entry, Kind
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.studies import Attributes
+from chalicelib.services import search, view_images, view_metadata, view_timeline
+from chalicelib.services.links import Reader
+
+blueprint = Blueprint(__name__)
+Parameters: TypeAlias = list[tuple[str, str]]
+_ROOT = "/view/{reader}/dicomweb"
+_STUDY, _SERIES = "studies/{study}", "studies/{study}/series/{series}"
+_STUDY_UID = ("StudyInstanceUID", "0020000D")
+
+
+@door(blueprint, "GET", f"{_ROOT}/studies", public=True)
+def search_link_studies(call: Call, reader: str) -> Response:
+    """200 with the matching studies among those that the link opens. 400, 404, 410."""
+    return _search(call, passing(call, reader), "study", Scope())
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_STUDY}/series", public=True)
+def search_link_series(call: Call, reader: str, study: str) -> Response:
+    """200 with the series of a study. 400, 404, 410."""
+    return _search(call, passing(call, reader), "series", Scope(identifiers.uid(study, "study")))
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_STUDY}/instances", public=True)
+def search_link_study_instances(call: Call, reader: str, study: str) -> Response:
+    """200 with the instances of a study. 400, 404, 410."""
+    return _search(call, passing(call, reader), "instance", Scope(identifiers.uid(study, "study")))
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_SERIES}/instances", public=True)
+def search_link_series_instances(call: Call, reader: str, study: str, series: str) -> Response:
+    """200 with the instances of a series. 400, 404, 410."""
+    scope = Scope(identifiers.uid(study, "study"), identifiers.uid(series, "series"))
+    return _search(call, passing(call, reader), "instance", scope)
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_STUDY}/metadata", public=True)
+def link_study_metadata(call: Call, reader: str, study: str) -> Response:
+    """200 with the metadata of a study's instances (PS3.18 10.4.1.1.2). 400, 404, 410."""
+    return _metadata(call, reader, study, None)
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_SERIES}/metadata", public=True)
+def link_series_metadata(call: Call, reader: str, study: str, series: str) -> Response:
+    """200 with the metadata of a series' instances (PS3.18 10.4.1.1.2). 400, 404, 410."""
+    return _metadata(call, reader, study, identifiers.uid(series, "series"))
+
+
+@door(blueprint, "GET", "/view/{reader}/wado", public=True)
+def link_wado_uri(call: Call, reader: str) -> Response:
+    """307 to a presigned address of the instance's bytes (PS3.18 9). 400, 404, 410."""
+    uids = []
+    for name in ("studyUID", "seriesUID", "objectUID"):
+        uids.append(identifiers.uid(call.parameter(name) or "", name))
+    if call.parameter("contentType") not in (None, "application/dicom"):
+        raise BadRequest("contentType must be application/dicom here.", "contentType")
+    return _instance(call, reader, *uids)
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_SERIES}/instances/{{sop}}", public=True)
+def retrieve_link_instance(call: Call, reader: str, study: str, series: str, sop: str) -> Response:
+    """307 to a presigned address of the instance's bytes. 400, 404, 410."""
+    uids = identifiers.uid(study, "study"), identifiers.uid(series, "series"), identifiers.uid(sop, "instance")
+    return _instance(call, reader, *uids)
+
+
+def _instance(call: Call, pass_: str, study: str, series: str, sop: str) -> Response:
+    url = view_images.instance_url(
+        bootstrap.table(), bootstrap.objects(), passing(call, pass_), study, series, sop,
+        call.parameter("owner"), call.now, call.record,
+    )  # fmt: skip
+    return for_viewer(Response(b"", {"Location": url, "Cache-Control": "no-store", "Content-Type": "application/dicom"}, 307))
+
+
+def _metadata(call: Call, pass_: str, study: str, series: str | None) -> Response:
+    found = view_metadata.metadata(
+        bootstrap.table(), bootstrap.objects(), _read_metadata, passing(call, pass_), identifiers.uid(study, "study"), series,
+        call.parameter("owner"), _service(call, pass_), call.now, call.record,
+    )  # fmt: skip
+    return for_viewer(answer(found, 200, DICOM_JSON))
+
+
+def _read_metadata(fetch: Callable[[int, int], bytes], size: int, bulk: str) -> Attributes:
+    from chalicelib.dicom.header import read_head  # pydicom is imported only where headers are read
+    from chalicelib.dicom.metadata import bulk_name, full_metadata
+
+    return full_metadata(read_head(fetch, size), lambda path: f"{bulk}/{bulk_name(path)}")
+
+
+def _service(call: Call, pass_: str) -> str:
+    return f"{call.base_url}/view/{quote(pass_)}/dicomweb"
+
+
+def _search(call: Call, reader: Reader, level: Level, scope: Scope) -> Response:
+    """QIDO-RS within the link: a study in the path must be one that it opens, and a search is narrowed to those."""
+    table = bootstrap.table()
+    if scope.study_instance_uid is not None:
+        meant = {(scope.study_instance_uid, view_timeline.require_in_scope(table, reader, scope.study_instance_uid, None))}
+        narrowed: Parameters | None = call.query
+    else:
+        shown = view_timeline.shown_timeline(table, reader, call.now, call.record)
+        meant = {(study["study_instance_uid"], study["owner"]) for study in shown["studies"]}
+        narrowed = _narrowed(call.query, {uid for uid, _ in meant})
+    if narrowed is None:
+        call.record(Entry(Kind.QUERY, text=call.query_text, count=0))
+        return for_viewer(answer([], 200, DICOM_JSON))
+    query = parse_query(level, narrowed, scope)
+    found = search.search(table, reader.caller, query, call.now)
+    service = _service(call, call.request.uri_params["reader"])
+    results = []
+    for match in found.matches:
+        if (match.study, match.owner) not in meant:
+            continue
+        result = project(query, match.attributes)
+        result["00081190"] = {"vr": "UR", "Value": [retrieve_url(service, match, reader.viewer)]}
+        results.append(dict(sorted(result.items())))
+    if scope.study_instance_uid is not None and not results:
+        raise NotFound
+    call.record(Entry(Kind.QUERY, text=call.query_text, count=len(results)))
+    for entry in audit.disclosures(reader.viewer, [match.seen for match in found.matches if (match.study, match.owner) in meant]):
+        call.record(entry)
+    return for_viewer(answer(results, 200, DICOM_JSON))
+
+
+def _narrowed(params: Parameters, opened: set[str]) -> Parameters | None:
+    """The search with the link's own studies as its StudyInstanceUID key, or None when it names none of them."""
+    named = [value for name, value in params if name in _STUDY_UID]
+    wanted = {uid for value in named for uid in value.replace("\\", ",").split(",")} & opened if named else opened
+    if not wanted:
+        return None
+    return [(name, value) for name, value in params if name not in _STUDY_UID] + [("StudyInstanceUID", ",".join(sorted(wanted)))]

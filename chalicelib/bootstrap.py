@@ -26,6 +26,8 @@ from chalicelib.services.reports import Sent
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document
 
+_LARGEST_METADATA = 512 * 1024
+"""Bytes of an instance's metadata that are kept when it is indexed; larger ones are read anew when asked for."""
 _CLIENT = ClientConfig(
     connect_timeout=2,
     read_timeout=10,
@@ -102,10 +104,14 @@ def read_document(stored: Stored) -> Document:
 
 def read_summary(fetch: Callable[[int, int], bytes], size: int) -> dict[str, Any] | str:
     """`services.index_instances.ReadSummary`: pydicom is imported here, where headers are read, and nowhere else."""
+    from chalicelib.dicom import served
     from chalicelib.dicom.header import read_head
     from chalicelib.dicom.summary import summarise
 
     try:
-        return summarise(read_head(fetch, size))
+        head = read_head(fetch, size)
+        summary = summarise(head)
     except Rejected as rejected:
         return rejected.reason
+    kept = served.keep(head, summary["series_instance_uid"], summary["sop_instance_uid"])
+    return summary | ({"metadata": kept} if len(kept) <= _LARGEST_METADATA else {})

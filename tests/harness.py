@@ -59,6 +59,12 @@ class Client(requests.Session):
         kwargs.setdefault("timeout", 60)
         return super().request(method, self.api + url if url.startswith("/") else url, *args, **kwargs)
 
+    def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+        """A redirect to S3 carries its signature in the address: S3 refuses what else of a signature stands in headers."""
+        super().rebuild_auth(prepared_request, response)
+        for name in [name for name in prepared_request.headers if name.lower().startswith("x-amz-")]:
+            del prepared_request.headers[name]
+
     def as_person(self, practitioner: str) -> Client:
         other = Client(self.api, self.auth)  # type: ignore[arg-type]
         other.headers["X-On-Behalf-Of"] = practitioner

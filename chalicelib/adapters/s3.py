@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.domain.assembly import Extract, Part
+from chalicelib.domain.assembly import Extract, Part, gather
 from chalicelib.domain.errors import NotFound, TryAgain
 
 _PARALLEL = 16
@@ -113,7 +113,7 @@ class S3Objects:
 
     def _bytes(self, part: Part) -> bytes:
         """The bytes of a part. Raises TryAgain when an object is shorter than it should be."""
-        found = [self.read(one.key, one.start, one.length) if isinstance(one, Extract) else one for one in part.pieces]
+        found = gather(part.pieces, lambda wanted: [self.read(one.key, one.start, one.length) for one in wanted])
         if sum(map(len, found)) != part.length:
             raise TryAgain
         return b"".join(found)

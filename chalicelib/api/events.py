@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -17,14 +17,19 @@ from chalicelib.services.index_instances import Stored
 from chalicelib.telemetry import logger
 
 
-def index(event: dict[str, Any]) -> dict[str, Any]:
-    """An SQS batch of S3 events: index what was stored; messages with an object that could not be done come again."""
+def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+    """An SQS batch of S3 events: index what was stored; messages with an object that could not be done come again.
+
+    `remaining` answers how many seconds the function has left.
+    """
     wanted: dict[str, list[Stored]] = {}
     for record in event["Records"]:
         wanted[record["messageId"]] = list(_stored(record["body"]))
     batch = [one for ones in wanted.values() for one in ones]
     now = datetime.now(UTC)
-    failed = index_instances.index_instances(bootstrap.table(), bootstrap.objects(), bootstrap.read_summary, now, batch)
+    failed = index_instances.index_instances(
+        bootstrap.table(), bootstrap.objects(), bootstrap.read_summary, now, batch, remaining
+    )
     again = [message for message, ones in wanted.items() if any(one in failed for one in ones)]
     kinds = sorted({type(error).__name__ for error in failed.values()})
     logger().info("indexed", extra={"objects": len(batch), "again": len(again), "errors": kinds})

@@ -102,6 +102,12 @@ class Call:
         host = context.get("domainName") or self.request.headers.get("host") or ""
         return f"{scheme}://{host}{prefix}"
 
+    @property
+    def accepts_gzip(self) -> bool:
+        """Whether the answer may be gzipped (RFC 9110 12.5.3)."""
+        codings = [part.replace(" ", "").lower() for part in (self.request.headers.get("accept-encoding") or "").split(",")]
+        return any(part == "gzip" or (part.startswith("gzip;q=") and part[7:].strip("0.") != "") for part in codings)
+
     def parameter(self, name: str) -> str | None:
         """A query parameter that may stand once. Raises BadRequest naming it when it is repeated or too long."""
         values = [value for key, value in self.query if key == name]
@@ -131,8 +137,10 @@ class Call:
 View = Callable[..., Response]
 
 
-def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False) -> Callable[[View], View]:
-    """Register `view(call, **path_parameters)` for a method and path.
+def door(
+    blueprint: Blueprint, method: str, path: str, *, public: bool = False, head: bool = False
+) -> Callable[[View], View]:
+    """Register `view(call, **path_parameters)` for a method and path, and with `head` for HEAD too.
 
     Signed requests only, unless `public`. Any content type is let in, since the view itself answers what it does not take.
     """
@@ -145,7 +153,8 @@ def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False) 
         options: dict[str, Any] = {} if public else {"authorizer": _IAM}
         if method in {"POST", "PUT", "PATCH"}:
             options["content_types"] = ["*/*"]
-        blueprint.route(path, methods=[method], cors=CORS, name=f"{method.lower()}_{view.__name__}", **options)(handler)
+        methods = [method, "HEAD"] if head else [method]
+        blueprint.route(path, methods=methods, cors=CORS, name=f"{method.lower()}_{view.__name__}", **options)(handler)
         return view
 
     return register

@@ -95,6 +95,24 @@ def frame_bytes(extent: Extent, data: bytes) -> bytes:
     return b"".join(parts)
 
 
+def fragments(extent: Extent, fetch: Fetch) -> list[tuple[int, int]]:
+    """(offset, length) of the value of each fragment of a frame in the object, from their heads alone.
+
+    Raises `FrameError` where the fragments do not fit, and what `fetch` raises.
+    """
+    found: list[tuple[int, int]] = []
+    position, end = extent.start, extent.start + extent.length
+    while position + 8 <= end:
+        group, element, length = unpack("<HHL", fetch(position, 8))
+        if group << 16 | element != ITEM:
+            break
+        if position + 8 + length > end or len(found) > _MOST_FETCHES:
+            raise FrameError(f"a fragment of {length} bytes in {end - position - 8}")
+        found.append((position + 8, length))
+        position += 8 + length
+    return found
+
+
 def frame_length(dataset: Dataset) -> tuple[int, int]:
     """Bits of one native frame, and of all its samples of one pixel (PS3.5 8.1.1; YBR_FULL_422: PS3.3
     C.7.6.3.1.2).

@@ -64,7 +64,7 @@ class Head:
     `file_meta` and `dataset` (everything before the Pixel Data, without the values in `left_out`) convert
     values when asked. `header_length` is the offset of the Pixel Data element, or where the data set ends.
     `part10` is false for an object that has no preamble or no File Meta Information: its transfer syntax
-    was found by looking.
+    was found by looking. `dataset_offset` is where the data set (or its deflated form) begins in the object.
     """
 
     file_meta: Dataset
@@ -78,6 +78,7 @@ class Head:
     left_out: tuple[LeftOut, ...]
     ranges: int
     bytes_fetched: int
+    dataset_offset: int
 
 
 def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
@@ -114,6 +115,7 @@ def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
         left_out=body.left_out,
         ranges=raw.fetches,
         bytes_fetched=raw.fetched,
+        dataset_offset=meta.position,
     )
 
 

@@ -48,13 +48,13 @@ def full_metadata(head: Head, bulk_uri: BulkUri, bulk_threshold: int = 1024) -> 
 
 
 def bulk_name(path: Path) -> str:
-    """A path as part of an address: `54000100/0/54001010`."""
-    return "/".join(f"{step:08X}" if index % 2 == 0 else str(step) for index, step in enumerate(path))
+    """A path as one segment of an address: `54000100.0.54001010`."""
+    return ".".join(f"{step:08X}" if index % 2 == 0 else str(step) for index, step in enumerate(path))
 
 
 def bulk_path(text: str) -> Path | None:
     """The path that `bulk_name` wrote, None for anything else."""
-    steps = text.split("/")
+    steps = text.split(".")
     if len(steps) % 2 == 0 or len(steps) > 65:
         return None
     path = []

@@ -10,7 +10,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from chalicelib.dicom.attributes import KEPT, Kept
-from chalicelib.dicom.header import Head
+from chalicelib.dicom.frames import FrameError, frame_length
+from chalicelib.dicom.header import EXPLICIT_BIG, Head
 from chalicelib.dicom.identity import SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, single_uid
 from chalicelib.dicom.values import items_of, valid_date, valid_time, values_of
 
@@ -54,11 +55,25 @@ def summarise(head: Head) -> dict[str, Any]:
         "header_length": head.header_length,
         "pixel_offset": pixels.offset if pixels else None,
         "pixel_length": pixels.length if pixels else None,
+        "frame_length": _frame_length(head),
         "deflated": head.deflated,
         "patient": _patient(dataset),
         "attributes": attributes,
         "dropped": dropped,
     }
+
+
+def _frame_length(head: Head) -> int | None:
+    """Bytes of one native frame where frames are whole bytes and lie one after the other, so that no head need be read."""
+    pixels = head.pixel_data
+    if pixels is None or pixels.length is None or head.deflated or head.transfer_syntax_uid == EXPLICIT_BIG:
+        return None
+    try:
+        bits, _ = frame_length(head.dataset)
+    except FrameError:
+        return None
+    count = max(1, _number(head.dataset, 0x00280008, "IS") or 1)
+    return bits // 8 if bits and bits % 8 == 0 and bits // 8 * count <= pixels.length else None
 
 
 def dicom_json(summary: dict[str, Any]) -> dict[str, Any]:

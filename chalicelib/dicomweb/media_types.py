@@ -163,6 +163,8 @@ def _range(text: str) -> MediaRange | None:
             return None
         name, multipart = inner.name, True
         syntax = syntax or inner.parameter("transfer-syntax")
+    if multipart is None and syntax is None:
+        syntax = ANY  # who takes anything takes what is stored
     if syntax is not None and syntax != ANY and not _UID.fullmatch(syntax):
         syntax = None
     return MediaRange(name, multipart, syntax, quality)
@@ -190,7 +192,7 @@ def negotiate(offers: Sequence[Offer], accept: str | None, accept_parameter: str
     return found
 
 
-_ANYTHING = MediaRange("*/*", None, None, 1.0)
+_ANYTHING = MediaRange("*/*", None, ANY, 1.0)
 
 
 def _best(offers: Sequence[Offer], ranges: Iterable[MediaRange]) -> Selected | None:

@@ -7,7 +7,8 @@ rest is copied inside S3, however long it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,7 +16,8 @@ MIB = 1024 * 1024
 MIN_PART = 5 * MIB
 READ_PART = 8 * MIB
 MAX_COPY = 4 * 1024 * MIB
-MAX_PARTS = 10_000
+MAX_GAP = 64 * 1024
+"""Bytes between two ranges of an object that are still read as one."""
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,25 @@ def _split(piece: Piece, at: int) -> tuple[Piece, Piece]:
 def bytes_read(parts: Sequence[Part]) -> int:
     """How many bytes go through whoever carries the plan out."""
     return sum(part.length for part in parts if not part.copied)
+
+
+def gather(pieces: Sequence[Piece], read: Callable[[Sequence[Extract]], Sequence[bytes]]) -> list[bytes]:
+    """The bytes of each piece. `read` answers ranges of objects; what lies close together is read as one range."""
+    wanted = sorted({one for one in pieces if isinstance(one, Extract)}, key=lambda one: (one.key, one.start, one.length))
+    ranges: list[Extract] = []
+    for one in wanted:
+        last = ranges[-1] if ranges else None
+        if last is not None and last.key == one.key and one.start <= last.start + last.length + MAX_GAP:
+            end = max(last.start + last.length, one.start + one.length)
+            if end - last.start <= READ_PART:
+                ranges[-1] = Extract(last.key, last.start, end - last.start)
+                continue
+        ranges.append(one)
+    found = list(zip(ranges, read(ranges), strict=True)) if ranges else []
+    return [_cut(one, found) if isinstance(one, Extract) else one for one in pieces]
+
+
+def _cut(wanted: Extract, found: Sequence[tuple[Extract, bytes]]) -> bytes:
+    place = bisect_right(found, (wanted.key, wanted.start), key=lambda one: (one[0].key, one[0].start)) - 1
+    there, data = found[place]
+    return data[wanted.start - there.start : wanted.start - there.start + wanted.length]

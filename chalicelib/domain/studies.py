@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ REPORT_KINDS = {
 }
 """SOP classes of what a person reads as a report (PS3.4 B.5). Dose and CAD reports, and key object notes, are none."""
 _MAX_REPORTS = 200
+_IDENTIFYING = ("00100020", "00100021", "00100022", "00100024")
+"""Patient ID, its issuer, its type, the issuer's qualifiers."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,14 @@ def summarise_series(found: list[Instance]) -> dict[str, dict[str, Any]]:
             for tag in SERIES:
                 if tag in one.attributes and tag not in attributes:
                     attributes[tag] = one.attributes[tag]
-        views[series] = {"attributes": attributes, "instances": len(members)}
+        views[series] = {"attributes": attributes, "instances": len(members), "digest": series_digest(members)}
     return views
+
+
+def series_digest(members: Iterable[Instance]) -> str:
+    """What stands for a series' content: another one as soon as an instance comes or is withdrawn. 32 hex digits."""
+    text = "\n".join(sorted(f"{one.sop_instance_uid} {one.data['sha256']}" for one in members))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def for_deciding(summary: Mapping[str, Any]) -> Study:
@@ -212,27 +221,29 @@ def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | Non
     PS3.3 C.12.1.1.9. Stored bytes are never rewritten; this is only what is answered.
     """
     attributes = dict(summary["attributes"])
-    original = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
     if shown is None:
         return attributes
-    if shown in original:
+    if shown in [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]:
         return {"00100021": {"vr": "LO", "Value": [shown.issuer]}, **attributes}
-    replaced = {tag: attributes[tag] for tag in ("00100020", "00100021", "00100024") if tag in attributes}
-    attributes["00100020"] = {"vr": "LO", "Value": [shown.value]}
-    attributes["00100021"] = {"vr": "LO", "Value": [shown.issuer]}
-    attributes.pop("00100024", None)
-    attributes["04000561"] = {
-        "vr": "SQ",
-        "Value": [
-            {
-                "04000550": {"vr": "SQ", "Value": [replaced]},
-                "04000563": {"vr": "LO", "Value": ["CONTENITORE"]},
-                "04000564": {"vr": "LO", "Value": [str(summary["owner"])]},
-                "04000565": {"vr": "CS", "Value": ["COERCE"]},
-            }
-        ],
+    original = {tag: attributes.pop(tag) for tag in _IDENTIFYING if tag in attributes}
+    identifiers, item = coerced(original, shown, str(summary["owner"]))
+    return attributes | identifiers | {"04000561": {"vr": "SQ", "Value": [item]}}
+
+
+def coerced(original: Attributes, shown: PatientIdentifier, owner: str) -> tuple[Attributes, Attributes]:
+    """(the attributes that identify the patient by the number that is `shown`, the item that says what they replace).
+
+    `original` are those of the images, of `owner`: what is in them besides number and issuer stays out, since it belongs to
+    the replaced number.
+    """
+    replaced = {tag: original[tag] for tag in _IDENTIFYING if tag in original}
+    identifiers = {"00100020": {"vr": "LO", "Value": [shown.value]}, "00100021": {"vr": "LO", "Value": [shown.issuer]}}
+    return identifiers, {
+        "04000550": {"vr": "SQ", "Value": [replaced]},
+        "04000563": {"vr": "LO", "Value": ["CONTENITORE"]},
+        "04000564": {"vr": "LO", "Value": [owner]},
+        "04000565": {"vr": "CS", "Value": ["COERCE"]},
     }
-    return attributes
 
 
 def first_value(attributes: Mapping[str, Any], tag: str) -> str:

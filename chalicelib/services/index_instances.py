@@ -2,20 +2,23 @@
 
 For a batch of objects: skip those with a verdict; read and check the head of each; then write, in one transaction for up
 to 33 instances, what each SOP Instance UID stands for, the instance, and the verdict. Nothing is written for an instance
-before that transaction but the fact that its patient has its study, which is true either way of repeating it. So a
-function that dies anywhere leaves nothing that the next delivery does not complete.
+before that transaction but the fact that its patient has its study, and the batch's metadata (one object, named by its
+content), which are true either way of repeating it. So a function that dies anywhere leaves nothing that the next delivery
+does not complete. What is not read when the time runs short is left to the next delivery.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import gzip
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from chalicelib.domain import studies
-from chalicelib.domain.errors import ContenitoreError, NotFound
+from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Institution
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
@@ -25,7 +28,15 @@ from chalicelib.services.registry import load_registry
 
 Summary = dict[str, Any]
 ReadSummary = Callable[[Callable[[int, int], bytes], int], Summary | str]
-"""Reads a head by ranged reads: a summary (`dicom.summary.summarise`), or the slug of why it is rejected."""
+"""Reads a head by ranged reads: a summary (`dicom.summary.summarise`), or the slug of why it is rejected.
+
+The summary's `metadata`, where it has one, is the line that is kept of it (`dicom.served.keep`).
+"""
+
+_SETTLED_EVERY = 5.0
+"""Seconds after which what was read so far is written, so that slow headers hold up no others."""
+_RESERVE = 12.0
+"""Seconds that are kept for writing."""
 
 _PARALLEL = 16
 _PER_TRANSACTION = 33
@@ -36,6 +47,7 @@ _KEPT_FIELDS = (
     "header_length",
     "pixel_offset",
     "pixel_length",
+    "frame_length",
     "deflated",
     "dropped",
 )
@@ -82,9 +94,17 @@ def sop_key(institution: str, sop_instance_uid: str) -> Key:
 
 
 def index_instances(
-    table: Table, objects: Objects, read_summary: ReadSummary, now: datetime, batch: Sequence[Stored]
+    table: Table,
+    objects: Objects,
+    read_summary: ReadSummary,
+    now: datetime,
+    batch: Sequence[Stored],
+    remaining: Callable[[], float] = lambda: 60.0,
 ) -> dict[Stored, ContenitoreError]:
-    """Index a batch; answers those that must be delivered again, with the error that kept them from being indexed."""
+    """Index a batch; answers those that must be delivered again, with the error that kept them from being indexed.
+
+    `remaining` answers how many seconds are left.
+    """
     wanted = list(dict.fromkeys(batch))
     done = table.batch_get(object_key(one.institution, one.sha256) for one in wanted)
     todo = [one for one in wanted if object_key(one.institution, one.sha256) not in done]
@@ -92,22 +112,55 @@ def index_instances(
         return {}
     members = load_registry(table).members
     failed: dict[Stored, ContenitoreError] = {}
+    pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
+    reading = {pool.submit(_check, objects, read_summary, members, one): one for one in todo}
+    try:
+        while reading and remaining() > _RESERVE:
+            wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
+            ready = [future for future in reading if future.done()]
+            failed |= _settle(table, objects, now, {reading.pop(future): future for future in ready})
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return failed | {one: TryAgain() for one in reading.values()}
+
+
+def _settle(
+    table: Table, objects: Objects, now: datetime, read: dict[Stored, Future[_Checked | ContenitoreError]]
+) -> dict[Stored, ContenitoreError]:
+    """Write what was read; answers those that must be delivered again."""
+    failed: dict[Stored, ContenitoreError] = {}
     checked: list[_Checked] = []
-    with ThreadPoolExecutor(min(_PARALLEL, len(todo))) as pool:
-        for one, result in zip(todo, pool.map(lambda one: _check(objects, read_summary, members, one), todo), strict=True):
-            if isinstance(result, NotFound):
-                continue  # the object was removed since: there is nothing left to index
-            if isinstance(result, ContenitoreError):
-                failed[one] = result
-            else:
-                checked.append(result)
+    for one, future in read.items():
+        result = future.result()
+        if isinstance(result, NotFound):
+            continue  # the object was removed since: there is nothing left to index
+        if isinstance(result, ContenitoreError):
+            failed[one] = result
+        else:
+            checked.append(result)
     try:
         accepted = _settle_rejected_and_echoes(table, checked, now)
         _file_under_patients(table, accepted)
-        _settle_accepted(table, accepted, now)
+        _settle_accepted(table, accepted, now, _keep_metadata(objects, accepted))
     except ContenitoreError as error:
         failed |= {one.stored: error for one in checked}
     return failed
+
+
+def _keep_metadata(objects: Objects, accepted: Sequence[_Checked]) -> dict[str, str]:
+    """Write the metadata of the batch, one object for each institution; answers its key by institution."""
+    lines: dict[str, list[bytes]] = {}
+    for one in accepted:
+        text = (one.summary or {}).get("metadata")
+        if text is not None:
+            lines.setdefault(one.stored.institution, []).append(one.stored.sha256.encode() + b"\t" + text)
+    keys: dict[str, str] = {}
+    for institution, texts in lines.items():
+        content = b"\n".join(sorted(texts))
+        key = f"metadata/parts/{institution}/{hashlib.sha256(content).hexdigest()[:32]}.json.gz"
+        objects.write(key, gzip.compress(content, 6, mtime=0), "application/gzip")
+        keys[institution] = key
+    return keys
 
 
 def _check(
@@ -185,7 +238,7 @@ def _file_under_patients(table: Table, accepted: Iterable[_Checked]) -> None:
         table.put(PutNew(item))
 
 
-def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime) -> None:
+def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime, parts: Mapping[str, str]) -> None:
     """Write what was accepted, some instances in each transaction; whoever finds its UID taken is a conflict."""
     waiting = list(accepted)
     while waiting:
@@ -199,16 +252,16 @@ def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime) 
                 taken.add(identity)
             else:
                 later.append(one)
-        waiting = _write(table, chunk, now) + later
+        waiting = _write(table, chunk, now, parts) + later
 
 
-def _write(table: Table, chunk: list[_Checked], now: datetime) -> list[_Checked]:
+def _write(table: Table, chunk: list[_Checked], now: datetime, parts: Mapping[str, str]) -> list[_Checked]:
     """One transaction; answers those of the chunk that are still to be written."""
     writes: list[Write] = []
     for one in chunk:
         institution, sha = one.stored.institution, one.stored.sha256
         writes.append(PutNew(Item(*sop_key(institution, one.sop), {"sha256": sha, "study": one.study})))
-        writes.append(Put(_instance(one, now)))
+        writes.append(Put(_instance(one, now, parts.get(institution))))
         writes.append(PutNew(_verdict(one, "indexed", now)))
     held = table.transact(writes)
     if not held:
@@ -227,7 +280,7 @@ def _write(table: Table, chunk: list[_Checked], now: datetime) -> list[_Checked]
     return again
 
 
-def _instance(one: _Checked, now: datetime) -> Item:
+def _instance(one: _Checked, now: datetime, part: str | None) -> Item:
     summary = one.summary or {}
     data: dict[str, object] = {
         "sha256": one.stored.sha256,
@@ -238,6 +291,8 @@ def _instance(one: _Checked, now: datetime) -> Item:
         "attributes": summary["attributes"],
     }
     data |= {name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}
+    if part is not None and summary.get("metadata") is not None:
+        data["part"] = part
     if one.patient is not None:
         data["patient"] = {"issuer": one.patient.issuer, "id": one.patient.value}
     return Item(

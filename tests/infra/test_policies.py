@@ -19,7 +19,9 @@ PORTS = {
     r"\bDelete\(": {"dynamodb:DeleteItem"},
     # Without the right to list, S3 answers 403 for what is absent, and absent would look like broken.
     r"\bobjects\.(read|existing)\(": {"s3:GetObject", "s3:ListBucket"},
-    r"\bobjects\.presign_get\(": {"s3:GetObject"},
+    r"\bobjects\.presign_(get|head)\b": {"s3:GetObject"},
+    r"\bobjects\.write\(": {"s3:PutObject"},
+    r"\bobjects\.assemble\(": {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
     r"\bvault\.read\(": {"s3:GetObject"},
     r"\bvault\.put_new\(": {"s3:PutObject"},
     r"\bobjects\.presign_put\(": {"s3:PutObject"},
@@ -36,6 +38,12 @@ ADAPTERS = {
     "get_object": {"s3:GetObject"},
     "head_object": {"s3:GetObject"},
     "put_object": {"s3:PutObject"},
+    "create_multipart_upload": {"s3:PutObject"},
+    "upload_part": {"s3:PutObject"},
+    "upload_part_copy": {"s3:GetObject", "s3:PutObject"},
+    "complete_multipart_upload": {"s3:PutObject"},
+    "abort_multipart_upload": {"s3:AbortMultipartUpload"},
+    "publish": set(),  # to a topic, not to a store
 }
 """What a call of boto3 needs in IAM."""
 
@@ -101,13 +109,35 @@ def test_the_adapters_call_nothing_whose_right_is_not_known() -> None:
     assert set().union(*(ADAPTERS[call] for call in calls)) == everything - {"s3:ListBucket"}
 
 
-def test_instances_are_all_that_functions_reach_in_the_bucket() -> None:
-    for function in ("api", "indexer", "projector"):
-        for statement in _statements(function):
-            if "s3:ListBucket" in _actions(statement):
-                assert statement["Condition"] == {"StringLike": {"s3:prefix": "instances/*"}}
-            elif any(action.startswith("s3:") for action in _actions(statement)):
-                assert statement["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
+REACHED = {
+    "api": {"instances/*", "cache/*", "metadata/*"},
+    "indexer": {"instances/*", "metadata/parts/*"},
+    "projector": set(),
+}
+"""Below which prefixes of the bucket each function reads or writes objects."""
+
+
+@pytest.mark.parametrize("function", sorted(REACHED))
+def test_a_function_reaches_only_its_prefixes_of_the_bucket(function: str) -> None:
+    reached, listed = set(), set()
+    for statement in _statements(function):
+        if "s3:ListBucket" in _actions(statement):
+            prefixes = statement["Condition"]["StringLike"]["s3:prefix"]
+            listed |= {prefixes} if isinstance(prefixes, str) else set(prefixes)
+        elif any(action.startswith("s3:") for action in _actions(statement)):
+            reached.add(statement["Resource"]["Fn::Sub"].removeprefix("${ImagesBucket.Arn}/"))
+    assert reached == REACHED[function]
+    assert listed <= REACHED[function]
+
+
+def test_instances_are_written_by_presigned_upload_only_where_an_upload_is_presigned() -> None:
+    writers = {
+        function
+        for function in REACHED
+        for one in _statements(function)
+        if "s3:PutObject" in _actions(one) and one["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
+    }
+    assert writers == {"api"}
 
 
 def test_anchors_are_all_that_their_function_reaches_in_buckets() -> None:

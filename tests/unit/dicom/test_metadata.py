@@ -104,7 +104,7 @@ def comparable(attribute: dict[str, Any]) -> Any:
 def test_binary_values_above_the_threshold_and_the_pixels_are_referred_to() -> None:
     inside = element(0x00091010, "OB", bytes(2000))
     metadata = with_elements(element(0x00081111, "SQ", item(b"") + item(inside)), element(0x00420011, "OB", bytes(100_000)))
-    assert metadata["00081111"]["Value"][1]["00091010"] == {"vr": "OB", "BulkDataURI": "00081111/1/00091010"}
+    assert metadata["00081111"]["Value"][1]["00091010"] == {"vr": "OB", "BulkDataURI": "00081111.1.00091010"}
     assert metadata["00420011"] == {"vr": "OB", "BulkDataURI": "00420011"}
     assert metadata["7FE00010"] == {"vr": "OW", "BulkDataURI": "7FE00010"}
 
@@ -178,7 +178,7 @@ def test_metadata_of_a_deflated_object_are_read() -> None:
 def test_an_icon_in_fragments_is_bulk() -> None:
     icon = element(0x7FE00010, "OB", b"", UNDEFINED) + item(b"") + item(b"\xff\xd8\xff\xd9") + SEQUENCE_END
     metadata = metadata_of(part10(identity() + element(0x00880200, "SQ", item(icon)) + pixels(), JPEG))
-    assert metadata["00880200"]["Value"][0]["7FE00010"]["BulkDataURI"] == "00880200/0/7FE00010"
+    assert metadata["00880200"]["Value"][0]["7FE00010"]["BulkDataURI"] == "00880200.0.7FE00010"
 
 
 def parsed(metadata: dict[str, Any]) -> ElementTree.Element:

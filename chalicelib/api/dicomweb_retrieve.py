@@ -1,0 +1,217 @@
+"""Doors of WADO-RS: instances, frames, bulk data, metadata (PS3.18 10.4), and of WADO-URI (PS3.18 9).
+
+Each is a function of what was asked (`Asked`), so that a reading session can answer with the same within its own limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chalice.app import Blueprint, Response
+
+from chalicelib import bootstrap
+from chalicelib.api.http import Call, door
+from chalicelib.dicomweb import caching, media_types, representations, resources, wado_uri
+from chalicelib.dicomweb.media_types import Selected
+from chalicelib.domain import identifiers
+from chalicelib.domain.audit import Kind
+from chalicelib.services import metadata, retrieve, retrieve_files, retrieve_frames
+from chalicelib.services.manifest import GET_SECONDS
+from chalicelib.services.retrieve import Body, Elsewhere, Inline, Opened
+
+blueprint = Blueprint(__name__)
+STUDY = "/dicomweb/studies/{study}"
+SERIES = STUDY + "/series/{series}"
+INSTANCE = SERIES + "/instances/{instance}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be retrieved: of which study, and below which address of a DICOMweb service (without a slash at the end)."""
+
+    call: Call
+    service: str
+    opened: Opened
+
+    @property
+    def accept(self) -> str | None:
+        """The Accept header."""
+        found: str | None = self.call.request.headers.get("accept")
+        return found
+
+    def select(self, offers: tuple[media_types.Offer, ...]) -> Selected:
+        """The representation that the caller wants. Raises NotAcceptable, BadRequest."""
+        return media_types.negotiate(offers, self.accept, self.call.parameter("accept"))
+
+    @property
+    def study_url(self) -> str:
+        """The address of the study, without `?owner=`."""
+        return resources.study_url(self.service, self.opened.study)
+
+
+def asked(call: Call, study: str) -> Asked:
+    """What a signed request asks for. Raises BadRequest, NotFound."""
+    uid = identifiers.uid(study, "study")
+    opened = retrieve.open_study(bootstrap.table(), call.caller, uid, call.parameter("owner"), call.now)
+    return Asked(call, f"{call.base_url}/dicomweb", opened)
+
+
+@door(blueprint, "GET", STUDY, head=True)
+def retrieve_study(call: Call, study: str) -> Response:
+    """200 or 307 with all instances of a study (PS3.18 10.4.1.1.1). 400, 404, 406, 413."""
+    return files(asked(call, study))
+
+
+@door(blueprint, "GET", SERIES, head=True)
+def retrieve_series(call: Call, study: str, series: str) -> Response:
+    """200 or 307 with all instances of a series. 400, 404, 406, 413."""
+    return files(asked(call, study), identifiers.uid(series, "series"))
+
+
+@door(blueprint, "GET", INSTANCE, head=True)
+def retrieve_instance(call: Call, study: str, series: str, instance: str) -> Response:
+    """200 or 307 with one instance. 400, 404, 406."""
+    return files(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
+
+
+@door(blueprint, "GET", INSTANCE + "/frames/{frames}", head=True)
+def retrieve_frames_of_instance(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
+    """200 or 307 with frames, as they are stored or decoded (PS3.18 10.4.1.1.6). 400, 404, 406, 413."""
+    return frame_list(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
+
+
+@door(blueprint, "GET", INSTANCE + "/bulkdata/{bulkdata}", head=True)
+def retrieve_bulkdata(call: Call, study: str, series: str, instance: str, bulkdata: str) -> Response:
+    """200 or 307 with the value of one attribute, whose address the metadata gave (PS3.18 10.4.1.1.5). 400, 404, 406, 413."""
+    return bulk(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), bulkdata)
+
+
+@door(blueprint, "GET", STUDY + "/metadata", head=True)
+def retrieve_study_metadata(call: Call, study: str) -> Response:
+    """200 or 307 with the metadata of a study's instances (PS3.18 10.4.1.1.2). 304, 400, 404, 406."""
+    return series_metadata(asked(call, study))
+
+
+@door(blueprint, "GET", SERIES + "/metadata", head=True)
+def retrieve_series_metadata(call: Call, study: str, series: str) -> Response:
+    """200 or 307 with the metadata of a series' instances. 304, 400, 404, 406."""
+    return series_metadata(asked(call, study), identifiers.uid(series, "series"))
+
+
+@door(blueprint, "GET", INSTANCE + "/metadata", head=True)
+def retrieve_instance_metadata(call: Call, study: str, series: str, instance: str) -> Response:
+    """200 with the metadata of one instance. 304, 400, 404, 406."""
+    return instance_metadata(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
+
+
+@door(blueprint, "GET", "/dicomweb/wado", head=True)
+def retrieve_by_uri(call: Call) -> Response:
+    """307 to the instance, or 200 with its picture (PS3.18 9). 400, 404, 406."""
+    wanted = wado_uri.parse_wado_uri(call.query)
+    opened = retrieve.open_study(bootstrap.table(), call.caller, wanted.study_instance_uid, wanted.owner, call.now)
+    return by_uri(Asked(call, f"{call.base_url}/dicomweb", opened), wanted)
+
+
+def files(this: Asked, series: str | None = None, sop: str | None = None) -> Response:
+    """Whole instances, each as it was stored unless another transfer syntax is asked for."""
+    table, objects = bootstrap.table(), bootstrap.objects()
+    if series is not None and sop is not None:
+        found = [retrieve.instance(table, this.opened, series, sop)]
+        offers = representations.instance(str(found[0].data["syntax"]))
+    else:
+        found = retrieve.instances(table, this.opened, series)
+        offers = representations.instances(frozenset(str(one.data["syntax"]) for one in found))
+    selected = this.select(offers)
+    return answer_body(this, retrieve_files.body(objects, this.opened, found, selected), len(found))
+
+
+def frame_list(this: Asked, series: str, sop: str, text: str) -> Response:
+    """Frames: as they are stored, or decoded where the caller wants plain pixels and they are compressed."""
+    table, objects = bootstrap.table(), bootstrap.objects()
+    one = retrieve.instance(table, this.opened, series, sop)
+    numbers = resources.parse_frame_list(text, retrieve_frames.number_of_frames(one))
+    stored = str(one.data["syntax"])
+    selected = this.select(representations.frames(stored, single=len(numbers) == 1))
+    return answer_body(this, retrieve_files.frames_body(objects, this.opened, one, numbers, selected), 1)
+
+
+def bulk(this: Asked, series: str, sop: str, name: str) -> Response:
+    """The value of one attribute; Pixel Data that is compressed as its frames, one part each."""
+    table, objects = bootstrap.table(), bootstrap.objects()
+    one = retrieve.instance(table, this.opened, series, sop)
+    if name.upper() in resources.PIXEL_TAGS and retrieve_files.is_encapsulated(one):
+        numbers = tuple(range(1, retrieve_frames.number_of_frames(one) + 1))
+        selected = this.select(representations.frames(str(one.data["syntax"]), single=len(numbers) == 1))
+        return answer_body(this, retrieve_files.frames_body(objects, this.opened, one, numbers, selected), 1)
+    selected = this.select(representations.bulkdata(single=True))
+    pieces = retrieve_frames.bulk_value(objects, this.opened.owner, one, name)
+    return answer_body(this, retrieve_files.parts_body(objects, [pieces], selected), 1)
+
+
+def series_metadata(this: Asked, series: str | None = None) -> Response:
+    """Metadata of a series, or of all series, with an entity tag."""
+    table, objects = bootstrap.table(), bootstrap.objects()
+    selected = this.select(representations.METADATA)
+    wanted = metadata.series_of(table, this.opened, series)
+    tag = _metadata_tag(this, selected, *(part for one in wanted for part in (one.uid, one.digest)))
+    if (unchanged := _unchanged(this, tag)) is not None:
+        return unchanged
+    text = metadata.texts(table, objects, this.opened, wanted, this.call.now)
+    return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url), tag)
+
+
+def instance_metadata(this: Asked, series: str, sop: str) -> Response:
+    """Metadata of one instance, with an entity tag."""
+    table, objects = bootstrap.table(), bootstrap.objects()
+    selected = this.select(representations.METADATA)
+    one = retrieve.instance(table, this.opened, series, sop)
+    tag = _metadata_tag(this, selected, str(one.data["sha256"]))
+    if (unchanged := _unchanged(this, tag)) is not None:
+        return unchanged
+    (text,) = metadata.lines(objects, this.opened.owner, [one])
+    return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url), tag)
+
+
+def by_uri(this: Asked, wanted: wado_uri.WadoUri) -> Response:
+    """One instance by the request with everything in its query."""
+    one = retrieve.instance(bootstrap.table(), this.opened, wanted.series_instance_uid, wanted.sop_instance_uid)
+    wado_uri.select(wanted, this.accept, str(one.data["syntax"]), ())
+    return answer_body(this, retrieve_files.elsewhere(this.opened, one), 1)
+
+
+def _metadata_tag(this: Asked, selected: Selected, *content: str) -> str:
+    opened = this.opened
+    shown = metadata.number_text(opened.shown) if opened.coerced else ""
+    return caching.entity_tag(selected.offer.media_type, this.study_url, opened.owner, shown, *content)
+
+
+def _unchanged(this: Asked, tag: str) -> Response | None:
+    if not caching.not_modified(this.call.request.headers.get("if-none-match"), tag):
+        return None
+    this.call.record(this.opened.entry(Kind.ACCESS, 0))
+    return Response(b"", caching.cached(tag), 304)
+
+
+def _metadata(this: Asked, selected: Selected, array: bytes, tag: str) -> Response:
+    body = retrieve_files.metadata_body(bootstrap.objects(), array, selected, this.call.accepts_gzip)
+    response = answer_body(this, body, 0)
+    if isinstance(body, Inline):
+        response.headers.update(caching.cached(tag))
+    return response
+
+
+def answer_body(this: Asked, body: Body, count: int) -> Response:
+    """200 with a body that fits, or 307 to where it lies; recorded as what was sent, or what an address was given of."""
+    call = this.call
+    call.record(this.opened.entry(Kind.SENT if isinstance(body, Inline) else Kind.ACCESS, count))
+    if isinstance(body, Elsewhere):
+        return redirect(call, body)
+    return Response(body.content, {"Content-Type": body.content_type, **caching.NO_STORE, **dict(body.headers)}, 200)
+
+
+def redirect(call: Call, body: Elsewhere) -> Response:
+    """307 to a presigned address that answers with the right media type; to one that serves HEAD where that was asked."""
+    objects = bootstrap.objects()
+    presign = objects.presign_head if call.request.method == "HEAD" else objects.presign_get
+    url = presign(body.key, GET_SECONDS, content_type=body.content_type, **dict(body.overrides))
+    return Response(b"", {"Location": url, "Content-Type": body.content_type, **caching.NO_STORE}, 307)

@@ -1,0 +1,81 @@
+"""Metadata as it is kept, and as it is served: text in which the address and the patient's number are put at the end.
+
+An instance's metadata is written once, when it is indexed, as one line of DICOM JSON (PS3.18 F.2). What depends on who
+asks is marked: the patient identifiers and Original Attributes Sequence by control characters, which JSON never holds
+unescaped, and the address by where it belongs, behind `"BulkDataURI":"`. So a whole series is turned into an answer
+by a few passes over its text, without being parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from chalicelib.dicom.header import Head
+from chalicelib.dicom.metadata import bulk_name, full_metadata
+
+_PATIENT = ("00100020", "00100024")
+"""First and last of the attributes that identify the patient (PS3.3 C.7.1.1)."""
+_ORIGINAL = "04000561"
+_MARKED = re.compile(rb"\x01([^\x02]*)\x02([^\x03]*)\x03([^\x04]*)\x04")
+_MARKS = b"\x01\x02\x03\x04"
+_BULK = re.compile(rb'"BulkDataURI":"([^"]*)"')
+
+Replace = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
+"""From an instance's patient identifiers to those that are shown, and to the item that says what was replaced."""
+
+
+def keep(head: Head, series: str, sop: str) -> bytes:
+    """The line that is kept: everything but what depends on who asks."""
+    below = f"/series/{series}/instances/{sop}/bulkdata/"
+    found = full_metadata(head, lambda path: below + bulk_name(path))
+    before = {tag: value for tag, value in found.items() if tag < _PATIENT[0]}
+    patient = {tag: value for tag, value in found.items() if _PATIENT[0] <= tag <= _PATIENT[1]}
+    between = {tag: value for tag, value in found.items() if _PATIENT[1] < tag < _ORIGINAL}
+    original = {_ORIGINAL: found[_ORIGINAL]} if _ORIGINAL in found else {}
+    after = {tag: value for tag, value in found.items() if tag > _ORIGINAL}
+    return b"".join(
+        (
+            b"{", _members(before)[1:], b"\x01", _members(patient), b"\x02", _members(between),
+            b"\x03", _members(original), b"\x04", _members(after), b"}",
+        )
+    )  # fmt: skip
+
+
+def _members(attributes: dict[str, Any]) -> bytes:
+    """Members of a JSON object, each behind a comma. Every instance has a SOP Class UID, so that there is one before."""
+    text = "".join(
+        f',"{tag}":{json.dumps(value, ensure_ascii=False, separators=(",", ":"))}' for tag, value in attributes.items()
+    )
+    return text.encode("utf-8", "replace")
+
+
+def serve(text: bytes, study_url: str, suffix: str, replace: Replace | None) -> bytes:
+    """Kept lines as they are sent. `study_url` is the study's address, `suffix` what stands behind one, such as `?owner=…`.
+
+    `replace` None: the patient identifiers stay as they are in the images.
+    """
+    if replace is None:
+        served = text.translate(None, _MARKS)
+    else:
+        shown = lru_cache(maxsize=256)(lambda patient, original: _shown(replace, patient, original))
+
+        def put(found: re.Match[bytes]) -> bytes:
+            patient, original = shown(found[1], found[3])
+            return b"".join((patient, found[2], original))
+
+        served = _MARKED.sub(put, text)
+    start = f'"BulkDataURI":"{study_url}'.encode()
+    return _BULK.sub(lambda found: b"".join((start, found[1], suffix.encode(), b'"')), served)
+
+
+def _shown(replace: Replace, patient: bytes, original: bytes) -> tuple[bytes, bytes]:
+    """The members of the patient's identifiers and of Original Attributes Sequence, as they are shown."""
+    identifiers, item = replace(json.loads(b"{" + patient[1:] + b"}"))
+    if not item:
+        return _members(identifiers), original
+    items = json.loads(b"{" + original[1:] + b"}").get(_ORIGINAL, {}).get("Value", [])
+    return _members(identifiers), _members({_ORIGINAL: {"vr": "SQ", "Value": [*items, item]}})

@@ -1,0 +1,165 @@
+"""Retrieving: which instances a request means, decided on facts at this moment; and the bodies made of them.
+
+What a Lambda response can hold is answered from here. What it cannot is put together once, inside S3, under `cache/`, where
+a lifecycle rule removes it after a day; the caller is sent there by a presigned address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from chalicelib.dicomweb import multipart
+from chalicelib.domain import assembly, audit, studies
+from chalicelib.domain.assembly import Extract, Piece
+from chalicelib.domain.audit import Entry, Kind, Seen
+from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Objects, Table
+from chalicelib.domain.studies import Instance
+from chalicelib.services import access
+from chalicelib.services.index_instances import Stored
+from chalicelib.services.registry import Caller
+
+INLINE = 4_400_000
+"""Bytes of a body that, in base64 and with its headers, fits Lambda's 6 MB."""
+MOST_STREAMED = 1536 * assembly.MIB
+"""Bytes that one request may carry through the function on their way from S3 to S3."""
+_PARALLEL = 16
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study that the caller may see: whose, which, for the audit trail, and under which patient number."""
+
+    owner: str
+    study: str
+    seen: Seen
+    shown: PatientIdentifier | None
+    viewer: str
+
+    @property
+    def shown_owner(self) -> str | None:
+        """The `owner` that addresses of this study need: none for the caller's own."""
+        return None if self.owner == self.viewer else self.owner
+
+    @property
+    def coerced(self) -> bool:
+        """Whether it is shown under another patient number than the one in the images."""
+        return self.shown is not None and self.shown not in self.seen.patients
+
+    def entry(self, kind: Kind, count: int) -> Entry:
+        """The record of `count` of its instances being read."""
+        return audit.of_study(kind, self.seen, count)
+
+
+def open_study(table: Table, caller: Caller, study: str, owner: str | None, now: datetime) -> Opened:
+    """The study that the caller means. Raises NotFound when it may not see it, for whatever reason."""
+    viewer = caller.member.id
+    item, decided = access.find_study(table, viewer, study, owner, now)
+    shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
+    return Opened(item.sk, study, audit.seen(item.data, decided.decision.transfers), shown, viewer)
+
+
+def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:
+    """The study's instances, or one series', in UID order. Raises NotFound when there is none."""
+    partition = studies.study_partition(opened.owner, opened.study)
+    gone = studies.withdrawn(table.query_all(partition, "W#"))
+    found = list(studies.instances(table.query_all(partition, f"I#{series}#" if series else "I#"), gone))
+    if not found:
+        raise NotFound
+    return found
+
+
+def instance(table: Table, opened: Opened, series: str, sop: str) -> Instance:
+    """One instance. Raises NotFound."""
+    partition = studies.study_partition(opened.owner, opened.study)
+    wanted, withdrawn = (partition, f"I#{series}#{sop}"), (partition, f"W#{sop}")
+    found = table.batch_get([wanted, withdrawn])
+    if wanted not in found or withdrawn in found:
+        raise NotFound
+    return Instance(series, sop, found[wanted].data)
+
+
+def object_key(owner: str, one: Instance) -> str:
+    """Where the instance's bytes lie."""
+    return Stored(owner, str(one.data["sha256"]), 0).key
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A body that fits a response."""
+
+    content: bytes
+    content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further header fields that belong to it, such as its encoding."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A body that lies in the bucket."""
+
+    key: str
+    content_type: str
+    overrides: tuple[tuple[str, str], ...] = ()
+    """Further header fields that S3 is to answer with, by their names in `ports.Objects.presign_get`."""
+
+
+Body = Inline | Elsewhere
+
+
+def multipart_body(objects: Objects, parts: Sequence[tuple[multipart.Headers, tuple[Piece, ...]]], media_type: str) -> Body:
+    """A `multipart/related` body of parts, each with its header fields. Raises TooLarge."""
+    digest = _digest(parts)
+    boundary = digest[:32]
+    pieces: list[Piece] = []
+    for position, (headers, content) in enumerate(parts):
+        pieces.append(multipart.part_head(boundary, headers, first=position == 0))
+        pieces += content
+    pieces.append(multipart.closing(boundary))
+    return _body(objects, pieces, f"cache/multipart/{digest}", f'multipart/related; type="{media_type}"; boundary={boundary}')
+
+
+def single_body(objects: Objects, pieces: Sequence[Piece], content_type: str) -> Body:
+    """A body of one part, without multipart. Raises TooLarge."""
+    return _body(objects, pieces, f"cache/single/{_digest([((), tuple(pieces))])}", content_type)
+
+
+def read_pieces(objects: Objects, pieces: Sequence[Piece]) -> list[bytes]:
+    """The bytes of each piece, read several at a time. Raises TryAgain when an object is shorter than it should be."""
+
+    def read(wanted: Sequence[Extract]) -> list[bytes]:
+        with ThreadPoolExecutor(min(_PARALLEL, len(wanted))) as pool:
+            return list(pool.map(lambda one: objects.read(one.key, one.start, one.length), wanted))
+
+    found = assembly.gather(pieces, read)
+    if any(len(data) != assembly.size(piece) for data, piece in zip(found, pieces, strict=True)):
+        raise TryAgain
+    return found
+
+
+def _body(objects: Objects, pieces: Sequence[Piece], key: str, content_type: str) -> Body:
+    if sum(map(assembly.size, pieces)) <= INLINE:
+        return Inline(b"".join(read_pieces(objects, pieces)), content_type)
+    if not objects.existing([key]):
+        parts = assembly.plan(pieces)
+        if assembly.bytes_read(parts) > MOST_STREAMED:
+            raise TooLarge("This is too much for one answer. Please retrieve series by series, or use the study's manifest.")
+        objects.assemble(key, parts, content_type)
+    return Elsewhere(key, content_type)
+
+
+def _digest(parts: Sequence[tuple[multipart.Headers, tuple[Piece, ...]]]) -> str:
+    """What stands for a body: the same for the same parts of the same objects, whose keys name their content."""
+    digest = hashlib.sha256()
+    for headers, content in parts:
+        digest.update(repr(tuple(headers)).encode())
+        for piece in content:
+            shown = hashlib.sha256(piece).hexdigest() if isinstance(piece, bytes) else f"{piece.key} {piece.start} {piece.length}"
+            digest.update(f"\n{shown}".encode())
+        digest.update(b"\0")
+    return digest.hexdigest()

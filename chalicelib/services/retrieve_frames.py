@@ -1,0 +1,135 @@
+"""Frames and bulk data of an instance, as they are stored: where they lie, and which bytes they are (PS3.18 10.4.1.1)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.assembly import MIB, Extract, Piece
+from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge, TryAgain
+from chalicelib.domain.ports import Objects
+from chalicelib.domain.studies import Instance
+from chalicelib.services.retrieve import INLINE, object_key, read_pieces
+
+if TYPE_CHECKING:
+    from chalicelib.dicom.frames import Extent
+    from chalicelib.dicom.header import Head
+
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+MOST_IN_MEMORY = 64 * MIB
+
+
+def number_of_frames(one: Instance) -> int:
+    """How many frames it has. Raises NotFound for an instance without pixels."""
+    if not one.data.get("pixel_offset"):
+        raise NotFound
+    return int(one.data.get("number_of_frames") or 1)
+
+
+def as_stored(one: Instance) -> bool:
+    """Whether its frames can be cut out of the object: not from a deflated one, nor in big endian order."""
+    return not one.data.get("deflated") and one.data["syntax"] != BIG_ENDIAN
+
+
+def frames(objects: Objects, owner: str, one: Instance, numbers: Sequence[int]) -> list[tuple[Piece, ...]]:
+    """The pieces of each frame (from 1) that is asked for, as it is stored: native pixels, or one compressed stream.
+
+    Raises NotAcceptable where the frames cannot be told apart.
+    """
+    from chalicelib.dicom.frames import FrameError
+
+    key, offset = object_key(owner, one), int(one.data["pixel_offset"])
+    if length := one.data.get("frame_length"):
+        return [(Extract(key, offset + (number - 1) * length, length),) for number in numbers]
+    rest = int(one.data["size"]) - offset
+    try:
+        if one.data.get("pixel_length") is None and number_of_frames(one) == 1 and rest <= INLINE:
+            return [(_only_frame(_read(objects, key, offset, rest)),) for _ in numbers]
+        extents = _extents(objects, key, int(one.data["size"]))
+        return _contents(objects, key, [extents[number - 1] for number in numbers])
+    except FrameError as error:
+        raise NotAcceptable(f"The frames of this instance cannot be told apart: {error}.") from error
+    except IndexError as error:
+        raise NotFound from error
+
+
+def _only_frame(data: bytes) -> bytes:
+    """The frame of encapsulated pixels with one frame: all fragments after the Basic Offset Table (PS3.5 A.4)."""
+    from chalicelib.dicom.frames import Extent, frame_bytes
+
+    first = 8 + int.from_bytes(data[4:8], "little")
+    return frame_bytes(Extent(0, len(data) - first, items=True), data[first:])
+
+
+def _extents(objects: Objects, key: str, size: int) -> list[Extent]:
+    from chalicelib.dicom.frames import locate_frames
+
+    return locate_frames(head_of(objects, key, size), lambda start, length: objects.read(key, start, length))
+
+
+def head_of(objects: Objects, key: str, size: int) -> Head:
+    """The head of a stored object, which was accepted when it was indexed."""
+    from chalicelib.dicom.header import read_head
+    from chalicelib.domain.rejections import Rejected
+
+    try:
+        return read_head(lambda start, length: objects.read(key, start, length), size)
+    except Rejected as rejected:
+        raise NotAcceptable(f"The instance cannot be read: {rejected.reason}.") from rejected
+
+
+def _contents(objects: Objects, key: str, extents: Sequence[Extent]) -> list[tuple[Piece, ...]]:
+    from chalicelib.dicom.frames import fragments, frame_bytes
+
+    plain = [one for one in extents if not one.items and one.bits is None]
+    if len(plain) == len(extents):
+        return [(Extract(key, one.start, one.length),) for one in extents]
+    if sum(one.length for one in extents) <= INLINE:
+        found = read_pieces(objects, [Extract(key, one.start, one.length) for one in extents])
+        return [(frame_bytes(extent, data),) for extent, data in zip(extents, found, strict=True)]
+    if any(one.bits is not None for one in extents):
+        raise TooLarge("This is too much for one answer. Please ask for fewer frames.")
+
+    def fetch(start: int, length: int) -> bytes:
+        return objects.read(key, start, length)
+
+    return [tuple(Extract(key, start, length) for start, length in fragments(one, fetch)) for one in extents]
+
+
+def bulk_value(objects: Objects, owner: str, one: Instance, name: str) -> tuple[Piece, ...]:
+    """The pieces of the value that a BulkDataURI ends in, in little endian order. Raises NotFound."""
+    from chalicelib.dicom.metadata import bulk_path, find_value
+    from chalicelib.dicom.values import little_endian_bytes
+
+    path = bulk_path(name)
+    if path is None:
+        raise NotFound
+    key, size = object_key(owner, one), int(one.data["size"])
+    head = head_of(objects, key, size)
+    found = find_value(head, path)
+    if found is None or found.length == 0:
+        raise NotFound
+    if head.deflated:
+        return (_inflated(objects, key, size, head)[found.offset : found.offset + found.length],)
+    if head.transfer_syntax_uid == BIG_ENDIAN:
+        if found.length > MOST_IN_MEMORY:
+            raise TooLarge("A big endian value this large is not served. Please retrieve the instance.")
+        return (little_endian_bytes(found.vr, _read(objects, key, found.offset, found.length)),)
+    return (Extract(key, found.offset, found.length),)
+
+
+def _inflated(objects: Objects, key: str, size: int, head: Head) -> bytes:
+    """The data set of a deflated object; how far it inflates was found within limits when it was indexed (PS3.5 A.5)."""
+    if size > MOST_IN_MEMORY:
+        raise TooLarge("A deflated instance this large is served as a whole only.")
+    data = _read(objects, key, 0, size)
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    return inflate.decompress(data[head.dataset_offset :], MOST_IN_MEMORY)
+
+
+def _read(objects: Objects, key: str, start: int, length: int) -> bytes:
+    data = objects.read(key, start, length)
+    if len(data) != length:
+        raise TryAgain
+    return data

@@ -8,26 +8,20 @@ happens against the emulated cloud, found by its AWS files or by ``--endpoints``
 
 import argparse
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import boto3
-import botocore.session
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.institutions import parse
-from infra import stacks
+from infra import stacks, where
 from infra.registry import Registration, Registry, RegistryRefused
 from infra.stacks import StackFailed
-from infra.templates import CITY_STACK, INSTITUTION
-
-REGION = "eu-south-1"
+from infra.templates import INSTITUTION
 
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)")
 _TRUST_ANCHOR = re.compile(r"arn:aws[a-z-]*:rolesanywhere:[a-z0-9-]+:\d{12}:trust-anchor/[\w-]+")
@@ -219,35 +213,6 @@ def _role_arn(city: dict[str, str], name: str) -> str:
     return city["OperatorRoleArn"].rpartition("role/")[0] + f"role/{name}"
 
 
-def _endpoints(given: Path | None) -> dict[str, str]:
-    """A local city's addresses: from the file given, else from the one beside its AWS files, if there is one."""
-    if given is None:
-        beside = Path(os.environ.get("AWS_CONFIG_FILE", os.devnull)).with_name("endpoints.json")
-        if not beside.is_file():
-            return {}
-        given = beside
-    found: dict[str, str] = json.loads(given.read_text(encoding="utf-8"))
-    return found
-
-
-def _session(options: argparse.Namespace, endpoints: dict[str, str]) -> Any:
-    """A session of the operator's profile, from the city's own AWS files where it has them."""
-    core = botocore.session.Session(profile=options.profile)
-    if endpoints:
-        core.set_config_variable("config_file", endpoints["aws_config_file"])
-        core.set_config_variable("credentials_file", endpoints["aws_shared_credentials_file"])
-    region = options.region or endpoints.get("region") or core.get_config_variable("region") or REGION
-    return boto3.Session(botocore_session=core, region_name=region)
-
-
-def _city(session: Any, name: str) -> dict[str, str]:
-    """The outputs of the city's stack. Raises Unusable when there is none."""
-    stack = stacks.describe(session.client("cloudformation"), name)
-    if stack is None:
-        raise Unusable(f"there is no stack {name} in {session.region_name}: see --city, --region, --profile")
-    return stacks.outputs(stack)
-
-
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.onboard", description="Bring an institution into the city.")
     parser.add_argument("id", help="its id: 3 to 40 of a-z, 0-9 and hyphen")
@@ -266,20 +231,7 @@ def _arguments() -> argparse.ArgumentParser:
     who.add_argument("--trust-anchor-arn", help="the authority of its certificate (IAM Roles Anywhere)")
     who.add_argument("--certificate-cn", help="the common name of its certificate")
     who.add_argument("--role-arn", help="a role that exists; no stack is deployed")
-    where = parser.add_argument_group("where")
-    where.add_argument("--city", default=CITY_STACK, help=f"the city's stack (default: {CITY_STACK})")
-    where.add_argument("--api", help="the API's address (default: what the city's stack says)")
-    where.add_argument(
-        "--endpoints",
-        type=Path,
-        help="a local city's endpoints.json: its AWS files and its API (default: the one beside AWS_CONFIG_FILE)",
-    )
-    where.add_argument(
-        "--profile",
-        default=os.environ.get("AWS_PROFILE", "operator"),
-        help="the operator's AWS profile (default: AWS_PROFILE, else operator)",
-    )
-    where.add_argument("--region", help=f"the city's region (default: the profile's, else {REGION})")
+    where.add_arguments(parser).add_argument("--api", help="the API's address (default: what the city's stack says)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; only read")
     parser.add_argument("--remove", action="store_true", help="take the institution out of the registry")
     parser.add_argument("--delete-stack", action="store_true", help="with --remove: delete its role, too")
@@ -287,9 +239,9 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _carry_out(options: argparse.Namespace) -> None:
-    endpoints = _endpoints(options.endpoints)
-    session = _session(options, endpoints)
-    city = _city(session, options.city)
+    endpoints = where.endpoints(options.endpoints)
+    session = where.session(options, endpoints)
+    city = where.outputs(session, options.city)
     api = options.api or endpoints.get("api") or city.get("ApiUrl")
     if not api:
         raise Unusable("the city's stack does not say where its API is: --api")
@@ -311,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (StackFailed, RegistryRefused, BotoCoreError, ClientError, requests.RequestException) as error:
         print(f"onboard: {error}", file=sys.stderr)
         return 1
-    except (Unusable, OSError, json.JSONDecodeError) as error:
+    except (Unusable, where.NotFound, OSError, json.JSONDecodeError) as error:
         print(f"onboard: {error}", file=sys.stderr)
         return 2
     return 0

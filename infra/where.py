@@ -1,0 +1,66 @@
+"""Which city a command of the operator's is for: in AWS, or the local one, found by its AWS files or `--endpoints`."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+
+from infra import stacks
+from infra.templates import CITY_STACK
+
+REGION = "eu-south-1"
+
+
+class NotFound(Exception):
+    """There is no such city where one looked; the message names the option."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """The options that say where; answers their group, for more of them."""
+    where = parser.add_argument_group("where")
+    where.add_argument("--city", default=CITY_STACK, help=f"the city's stack (default: {CITY_STACK})")
+    where.add_argument(
+        "--endpoints",
+        type=Path,
+        help="a local city's endpoints.json: its AWS files and its API (default: the one beside AWS_CONFIG_FILE)",
+    )
+    where.add_argument(
+        "--profile",
+        default=os.environ.get("AWS_PROFILE", "operator"),
+        help="the operator's AWS profile (default: AWS_PROFILE, else operator)",
+    )
+    where.add_argument("--region", help=f"the city's region (default: the profile's, else {REGION})")
+    return where
+
+
+def endpoints(given: Path | None) -> dict[str, str]:
+    """A local city's addresses: from the file given, else from the one beside its AWS files, if there is one."""
+    if given is None:
+        beside = Path(os.environ.get("AWS_CONFIG_FILE", os.devnull)).with_name("endpoints.json")
+        if not beside.is_file():
+            return {}
+        given = beside
+    found: dict[str, str] = json.loads(given.read_text(encoding="utf-8"))
+    return found
+
+
+def session(options: argparse.Namespace, addresses: dict[str, str]) -> Any:
+    """A session of the operator's profile, from the city's own AWS files where it has them."""
+    core = botocore.session.Session(profile=options.profile)
+    if addresses:
+        core.set_config_variable("config_file", addresses["aws_config_file"])
+        core.set_config_variable("credentials_file", addresses["aws_shared_credentials_file"])
+    region = options.region or addresses.get("region") or core.get_config_variable("region") or REGION
+    return boto3.Session(botocore_session=core, region_name=region)
+
+
+def outputs(of: Any, name: str) -> dict[str, str]:
+    """The outputs of the city's stack, by a session. Raises NotFound when there is none."""
+    stack = stacks.describe(of.client("cloudformation"), name)
+    if stack is None:
+        raise NotFound(f"there is no stack {name} in {of.region_name}: see --city, --region, --profile")
+    return stacks.outputs(stack)

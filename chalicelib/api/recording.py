@@ -24,6 +24,8 @@ UNRECORDED: dict[str, str] = {
 }
 """The routes that answer without a record, each with the reason. Every other one must record, or it answers nothing."""
 
+_SUBJECTS = frozenset({"consent", "emergency", "institution", "link", "objection", "transfer"})
+"""The parts of a path that say what was acted upon. Others are too fine, or, as a reading session's pass, secret."""
 _REFUSED = (Forbidden, Gone, NotFound, UnknownInstitution)
 
 
@@ -61,6 +63,6 @@ def refusal(error: ContenitoreError, parameters: Mapping[str, str], issuer: str 
         if not issuer and caller is not None and caller.institution is not None:
             issuer = caller.institution.patient_id_issuer
         patients = (PatientIdentifier((issuer or "")[:MAX_PATIENT_ID], patient[:MAX_PATIENT_ID]),)
-    subject = " ".join(f"{name}={value}" for name, value in sorted(names.items())) or None
+    subject = " ".join(f"{name}={value}" for name, value in sorted(names.items()) if name in _SUBJECTS) or None
     purpose = Purpose.ADMINISTRATION if "institution" in names else Purpose.TREATMENT
     return Entry(Kind.REFUSAL, None, patients, study[:64] if study else None, purpose, subject=subject)

@@ -15,10 +15,14 @@ from typing import Any, Protocol, TypeAlias
 
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Write
+from chalicelib.domain.sharing import Decision
 from chalicelib.domain.transfers import iso
 
 UNREGISTERED = "unregistered"
 """What stands for the institution of a caller that no institution has registered. No institution can have this id."""
+EMERGENCY_BASIS = "emergency:"
+"""What an emergency access begins with in the basis of a record; a transfer stands there as it is."""
+BY_OWNER = Decision(True)
 MAX_PATIENTS = 2
 """Patient identifiers that one record carries and can be found by; an entry with more becomes several records."""
 _MAX_TEXT = 240
@@ -98,9 +102,9 @@ class Purpose(StrEnum):
 class Entry:
     """What a view says happened. `owner` is the institution whose patient or study it is: it finds this in its audit.
 
-    `patients` are the numbers by which the owner knows the patient. `basis` names the transfers or emergencies by which
-    the caller may see what it saw; `subject` the transfer, link, objection, institution … acted upon; `count` how many
-    instances; `text` the query, or the reason given, cut to 240 characters.
+    `patients` are the numbers by which the owner knows the patient. `basis` names the transfers, and with the prefix
+    `emergency:` the emergency accesses, by which the caller may see what it saw; `subject` the transfer, link, objection,
+    institution … acted upon; `count` how many instances; `text` the query, or the reason given, cut to 240 characters.
     """
 
     kind: Kind
@@ -152,16 +156,23 @@ class Seen:
     patients: tuple[PatientIdentifier, ...]
     basis: tuple[str, ...] = ()
 
+    @property
+    def purpose(self) -> Purpose:
+        """Treatment, or, where no transfer but an emergency opened it, emergency treatment."""
+        by_emergency_only = bool(self.basis) and all(one.startswith(EMERGENCY_BASIS) for one in self.basis)
+        return Purpose.EMERGENCY if by_emergency_only else Purpose.TREATMENT
 
-def seen(summary: Mapping[str, Any], basis: Iterable[str] = ()) -> Seen:
-    """The study of a summary or of a search row (`domain.studies`), and by which transfers or emergencies it is seen."""
+
+def seen(summary: Mapping[str, Any], decision: Decision = BY_OWNER) -> Seen:
+    """The study of a summary or of a search row (`domain.studies`), and why it may be seen."""
     patients = tuple(PatientIdentifier(str(one["issuer"]), str(one["id"])) for one in summary["patients"])
-    return Seen(str(summary["owner"]), str(summary["study"]), patients, tuple(basis))
+    basis = (*decision.transfers, *(EMERGENCY_BASIS + one for one in decision.emergencies))
+    return Seen(str(summary["owner"]), str(summary["study"]), patients, basis)
 
 
-def of_study(kind: Kind, study: Seen, count: int | None = None, purpose: Purpose = Purpose.TREATMENT) -> Entry:
+def of_study(kind: Kind, study: Seen, count: int | None = None) -> Entry:
     """The entry that something was done with a study, such as handing out addresses of `count` of its instances."""
-    return Entry(kind, study.owner, study.patients, study.study, purpose, study.basis, count=count)
+    return Entry(kind, study.owner, study.patients, study.study, study.purpose, study.basis, count=count)
 
 
 def disclosures(viewer: str, shown: Iterable[Seen]) -> list[Entry]:
@@ -179,6 +190,7 @@ def disclosures(viewer: str, shown: Iterable[Seen]) -> list[Entry]:
             owner,
             patients,
             next(iter(studies)) if len(studies) == 1 else None,
+            next(iter(studies.values())).purpose,
             basis=tuple(sorted({basis for one in studies.values() for basis in one.basis})),
             count=len(studies),
         )

@@ -44,7 +44,7 @@ def manifest(
     while page.next is not None and len(found) < limit:
         page = table.query(partition, "I#", start=page.next, limit=limit - len(found))
         found += studies.instances(page.items, gone)
-    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision.transfers), len(found)))
+    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), len(found)))
     answer: dict[str, Any] = {
         "study_instance_uid": study,
         "owner": item.sk,

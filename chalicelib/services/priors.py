@@ -22,7 +22,7 @@ def priors_of(
 ) -> dict[str, Any]:
     """The answer of `GET /studies/{uid}/priors`. Raises NotFound for a study that the caller may not see."""
     item, decided = access.find_study(table, caller.member.id, study, owner, now)
-    record(audit.of_study(Kind.READ, audit.seen(item.data, decided.decision.transfers)))
+    record(audit.of_study(Kind.READ, audit.seen(item.data, decided.decision)))
     row = table.get(f"V#SEE#{caller.member.id}#{study}", item.sk)
     number: Any = row.data["found_as"] if row is not None else None
     entries: list[dict[str, Any]] = []

@@ -117,11 +117,11 @@ def check_document(text: str | None) -> str:
 
 def audit_patients(view: Item) -> tuple[Any, ...]:
     """The patients of a study's view, for the audit trail."""
-    return audit.seen(view.data, ()).patients
+    return audit.seen(view.data).patients
 
 
 def _tell_seen(caller: Caller, view: Item, decided: access.Decided, tell: Recorder) -> None:
-    for entry in audit.disclosures(caller.member.id, [audit.seen(view.data, decided.decision.transfers)]):
+    for entry in audit.disclosures(caller.member.id, [audit.seen(view.data, decided.decision)]):
         tell(entry)
 
 

@@ -61,7 +61,7 @@ def open_study(table: Table, caller: Caller, study: str, owner: str | None, now:
     viewer = caller.member.id
     item, decided = access.find_study(table, viewer, study, owner, now)
     shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
-    return Opened(item.sk, study, audit.seen(item.data, decided.decision.transfers), shown, viewer)
+    return Opened(item.sk, study, audit.seen(item.data, decided.decision), shown, viewer)
 
 
 def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:

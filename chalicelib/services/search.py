@@ -93,7 +93,7 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
         shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
         row = search_row(item.data, shown)
         if qido.matches(query, row["attributes"], "study"):
-            yield Match(row["attributes"], audit.seen(row, decided.decision.transfers))
+            yield Match(row["attributes"], audit.seen(row, decided.decision))
         return
     candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))
     while chunk := list(islice(candidates, _CHUNK)):
@@ -101,7 +101,7 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
         rows = [row for row in rows if query.owner in (None, row["owner"])]
         for row, decided in zip(rows, access.decide(table, viewer, rows, now), strict=True):
             if decided.decision.allowed:
-                yield Match(row["attributes"], audit.seen(row, decided.decision.transfers))  # type: ignore[arg-type]
+                yield Match(row["attributes"], audit.seen(row, decided.decision))  # type: ignore[arg-type]
 
 
 def _row_matches(query: Query, row: dict[str, Any]) -> bool:

@@ -41,7 +41,7 @@ def timeline(
         raise NotFound
     mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
     record(Entry(Kind.READ, mine_to_show, (asked,)))
-    for entry in audit.disclosures(viewer.id, [audit.seen(item.data, decision.transfers) for item, decision in allowed]):
+    for entry in audit.disclosures(viewer.id, [audit.seen(item.data, decision) for item, decision in allowed]):
         record(entry)
     views = table.batch_get((f"V#STUDY#{item.data['study']}", str(item.data["owner"])) for item in seen)
     numbers = {(asked.issuer, asked.value)}

@@ -28,7 +28,7 @@ def visible_owner(
     """
     meant = require_in_scope(table, reader, study, owner)
     item, decided = access.find_study(table, reader.viewer, study, meant, now)
-    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision.transfers), count))
+    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), count))
     return item.sk
 
 

@@ -74,7 +74,8 @@ class Cloud:
         if request.raw_path == "/_city/requests" and request.method == "GET":
             return respond(start_response, 200, [("Content-Type", "application/json")], json_body(self.requests()))
         header = request.headers.get("authorization", "")
-        service = header.split("/")[3] if header.count("/") >= 4 else "s3"
+        presigned = "X-Amz-Signature=" in request.query or "X-Amz-Algorithm=" in request.query
+        service = header.split("/")[3] if header.count("/") >= 4 and not presigned else "s3"
         if service == "s3":
             self._count(f"s3:{_s3_operation(request)}")
             return self._s3(request, start_response)

@@ -35,7 +35,11 @@ _log = logging.getLogger("city.functions")
 
 
 class PayloadTooLarge(Exception):
-    """An event or an answer is over Lambda's 6 MB."""
+    """An event or an answer is over Lambda's 6 MB; `part` says which."""
+
+    def __init__(self, part: str, size: int) -> None:
+        super().__init__(f"{part} of {size} bytes")
+        self.part = part
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Function:
         """
         payload = json.dumps(event)
         if len(payload) > PAYLOAD_LIMIT_BYTES:
-            raise PayloadTooLarge(f"event of {len(payload)} bytes")
+            raise PayloadTooLarge("event", len(payload))
         started = time.monotonic()
         context = Context(self.name, self.memory, started + self.timeout)
         with running(self.name):
@@ -87,7 +91,7 @@ class Function:
             _log.error("%s ran for %.1f s, Lambda would have ended it after %g s", self.name, took, self.timeout)
         text = json.dumps(answer)
         if len(text) > PAYLOAD_LIMIT_BYTES:
-            raise PayloadTooLarge(f"answer of {len(text)} bytes")
+            raise PayloadTooLarge("answer", len(text))
         return answer
 
 

@@ -6,6 +6,7 @@ client that asks first (`Expect: 100-continue`) is answered before it sends anyt
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer, create_server
-from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import RequestEntityTooLarge
 
 from local.web import Application, Environ, StartResponse
@@ -55,7 +56,6 @@ class Server:
                 cleanup_interval=30,
                 connection_limit=1000,
                 asyncore_use_poll=True,
-                send_bytes=1,
                 channel_request_lookahead=1,
                 clear_untrusted_proxy_headers=True,
             )
@@ -106,9 +106,18 @@ def _channel(too_large: bytes) -> type[HTTPChannel]:
 
     class Channel(HTTPChannel):  # type: ignore[misc]
         parser_class = _Parser
+        task_class = _Task
         error_task_class = Task
 
     return Channel
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    """waitress capitalises header names; S3 answers the names of metadata in lower case, and SDKs hand them on."""
+
+    def build_response_header(self) -> bytes:
+        header: bytes = super().build_response_header()
+        return re.sub(rb"^X-Amz-Meta-[^:]+", lambda found: found[0].lower(), header, flags=re.MULTILINE)
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from local.emulator import ACCOUNT, REGION
+from local.emulator import REGION
 from local.filters import Pattern, passes
 from local.functions import PAYLOAD_LIMIT_BYTES, Function
 from local.state import State
@@ -34,7 +34,6 @@ class QueueSource:
     """An SQS event source: `window` in seconds; `hurry` caps the seconds after which a failed message comes
     back."""
 
-    queue_name: str
     batch_size: int
     window: float
     reports_failures: bool
@@ -43,8 +42,10 @@ class QueueSource:
 
 @dataclass(frozen=True)
 class StreamSource:
-    """A DynamoDB stream event source; `tries` and `max_age` (seconds) as the mapping sets them, None for no
-    end."""
+    """A DynamoDB stream event source; `retries` and `max_age` (seconds) as the mapping sets them, None for no end.
+
+    `on_failure` is told, in the form of Lambda's failure destinations, which records were given up.
+    """
 
     consumer: str
     table_name: str
@@ -54,12 +55,11 @@ class StreamSource:
     bisect: bool
     retries: int | None
     max_age: float | None
-    dead_letter_queue: str | None
+    on_failure: Callable[[str], object] | None
 
 
 class Pump:
-    """A thread that runs `step` until `stop`; a step returns how long to wait before the next (None: until
-    woken)."""
+    """A thread that runs `step` again and again until `stop`; a step waits, a second at most, while there is nothing."""
 
     def __init__(self, name: str, step: Callable[[Pump], None]) -> None:
         self.stopping = threading.Event()
@@ -89,13 +89,10 @@ class Pump:
 # SQS -------------------------------------------------------------------------------------------------
 
 
-def queue_pump(source: QueueSource, function: Function, name: str) -> Pump:
-    from moto.sqs.models import sqs_backends
-
-    backend = sqs_backends[ACCOUNT][REGION]
+def queue_pump(source: QueueSource, queue: Any, function: Function, name: str) -> Pump:
+    """Hands the messages of `queue`, the emulator's, to the function."""
 
     def step(pump: Pump) -> None:
-        queue = backend.get_queue(source.queue_name)
         messages = _gather(pump, queue, source)
         pump.delivering = bool(messages)
         if messages:
@@ -319,10 +316,8 @@ def _from_lowest_failure(answer: Any, rows: list[Row]) -> list[Row]:
 
 
 def _give_up(source: StreamSource, rows: list[Row], condition: str) -> None:
-    from moto.sqs.models import sqs_backends
-
     _log.error("%s: %d records given up (%s)", source.consumer, len(rows), condition)
-    if source.dead_letter_queue is None:
+    if source.on_failure is None:
         return
     message = {
         "requestContext": {"functionArn": source.consumer, "condition": condition},
@@ -333,4 +328,4 @@ def _give_up(source: StreamSource, rows: list[Row], condition: str) -> None:
             "batchSize": len(rows),
         },
     }
-    sqs_backends[ACCOUNT][REGION].send_message(source.dead_letter_queue, json.dumps(message))
+    source.on_failure(json.dumps(message))

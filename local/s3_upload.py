@@ -225,7 +225,7 @@ def _store(headers: dict[str, str], bucket: FakeBucket, key: str, body: Body) ->
         kms_key_id=headers.get("x-amz-server-side-encryption-aws-kms-key-id"),
         disable_notification=True,
     )
-    stored.set_metadata(metadata_from_headers({name.title(): value for name, value in headers.items()}))
+    stored.set_metadata(metadata_from_headers(headers))
     for algorithm in ("sha256", "sha1", "crc32"):
         if value := headers.get(f"x-amz-checksum-{algorithm}"):
             stored.checksum_algorithm, stored.checksum_value = algorithm.upper(), value

@@ -4,12 +4,14 @@ template."""
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from chalice.app import DynamoDBEventConfig, SQSEventConfig
 from chalice.utils import to_cfn_resource_name
 from moto.cloudformation.models import Stack
 
+from local.emulator import ACCOUNT, REGION
 from local.functions import Function
 from local.pumps import Pump, QueueSource, StreamSource, queue_pump, stream_pump
 from local.state import State
@@ -23,18 +25,28 @@ def pumps(app: Any, functions: dict[str, Function], overrides: dict[str, Any], s
     for source in app.event_sources:
         function = functions[source.name]
         if isinstance(source, SQSEventConfig):
-            queue = queue_source(source, overrides, stack)
-            made += [queue_pump(queue, function, f"{source.name}-{n}") for n in range(QUEUE_WORKERS)]
+            settings, queue = queue_source(source, overrides), queue_named(queue_arn(source, overrides, stack))
+            made += [queue_pump(settings, queue, function, f"{source.name}-{n}") for n in range(QUEUE_WORKERS)]
         elif isinstance(source, DynamoDBEventConfig):
             made.append(stream_pump(stream_source(source, overrides, stack), function, state))
     return made
 
 
-def queue_source(source: SQSEventConfig, overrides: dict[str, Any], stack: Stack) -> QueueSource:
+def queue_named(arn: str) -> Any:
+    """The emulator's queue."""
+    from moto.sqs.models import sqs_backends
+
+    return sqs_backends[ACCOUNT][REGION].get_queue(arn.split(":")[-1])
+
+
+def queue_arn(source: SQSEventConfig, overrides: dict[str, Any], stack: Stack) -> str:
     properties = _properties(source.name, "SqsEventSource", overrides)
-    arn = resolve(properties.get("Queue"), stack) or source.queue_arn or ""
+    return resolve(properties.get("Queue"), stack) or source.queue_arn or ""
+
+
+def queue_source(source: SQSEventConfig, overrides: dict[str, Any]) -> QueueSource:
+    properties = _properties(source.name, "SqsEventSource", overrides)
     return QueueSource(
-        queue_name=arn.split(":")[-1],
         batch_size=int(properties.get("BatchSize", source.batch_size)),
         window=float(properties.get("MaximumBatchingWindowInSeconds", source.maximum_batching_window_in_seconds or 0)),
         reports_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
@@ -49,6 +61,7 @@ def stream_source(source: DynamoDBEventConfig, overrides: dict[str, Any], stack:
     max_age = float(properties.get("MaximumRecordAgeInSeconds", -1))
     failure = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
     dead_letters = resolve(failure, stack)
+    destination = queue_named(dead_letters) if dead_letters else None
     return StreamSource(
         consumer=source.name,
         table_name=arn.split(":table/")[1].split("/")[0],
@@ -58,8 +71,15 @@ def stream_source(source: DynamoDBEventConfig, overrides: dict[str, Any], stack:
         bisect=bool(properties.get("BisectBatchOnFunctionError", False)),
         retries=None if retries < 0 else retries,
         max_age=None if max_age < 0 else max_age,
-        dead_letter_queue=dead_letters.split(":")[-1] if dead_letters else None,
+        on_failure=partial(send, destination) if destination is not None else None,
     )
+
+
+def send(queue: Any, body: str) -> None:
+    """A message into a queue of the emulator."""
+    from moto.sqs.models import sqs_backends
+
+    sqs_backends[ACCOUNT][REGION].send_message(queue.name, body)
 
 
 def environment(name: str, overrides: dict[str, Any], stack: Stack) -> dict[str, str]:

@@ -67,6 +67,16 @@ def presign(name: str) -> dict[str, str]:
     }
 
 
+@app.route("/big/{size}", authorizer=iam)
+def big(size: str) -> dict[str, str]:
+    return {"text": "x" * int(size)}
+
+
+@app.route("/bytes", authorizer=iam)
+def some_bytes() -> Response:
+    return Response(b"\x00\xff\x01", headers={"Content-Type": "application/dicom"})
+
+
 @app.route("/crash", authorizer=iam)
 def crash() -> Response:
     os.environ["MISSING"]
@@ -96,9 +106,7 @@ def index_instances(event: Any) -> Any:
     return {"batchItemFailures": failed}
 
 
-@app.on_dynamodb_record(
-    stream_arn="arn:aws:dynamodb:eu-south-1:123456789012:table/t/stream/x", batch_size=500
-)
+@app.on_dynamodb_record(stream_arn="arn:aws:dynamodb:eu-south-1:123456789012:table/t/stream/x", batch_size=500)
 def project_facts(event: Any) -> Any:
     for record in event.to_dict()["Records"]:
         keys = record["dynamodb"]["Keys"]

@@ -1,0 +1,220 @@
+"""``python -m infra.audit``: verify the audit trail against its own hashes and the locked anchors, or export it.
+
+``verify`` walks every chain, compares it with every anchor, and names each record that was altered, removed, moved or cut
+off. ``export`` writes FHIR AuditEvents, one a line, in the order of time. Both only read.
+"""
+
+import argparse
+import heapq
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.adapters.dynamodb import DynamoTable
+from chalicelib.api.audit_event import audit_event
+from chalicelib.domain import audit_chain, audit_verify
+from chalicelib.domain.audit import Record
+from chalicelib.domain.audit_chain import Head
+from chalicelib.domain.audit_verify import Anchored, Finding
+from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.transfers import iso, parse_moment
+from chalicelib.services.audit_anchor import all_shards
+from chalicelib.services.registry import load_registry
+from infra import where
+
+_PARALLEL = 8
+_LAST = "9" * 12
+PREFIX = "anchors/"
+
+
+@dataclass
+class Verified:
+    """What a verification saw: its findings, records and chains read, anchors, and what no anchor covers yet."""
+
+    findings: list[Finding] = field(default_factory=list)
+    records: int = 0
+    shards: int = 0
+    anchors: int = 0
+    last_anchor: datetime | None = None
+    unanchored: int = 0
+
+
+def read_vault(s3: Any, bucket: str) -> tuple[list[tuple[str, bytes]], list[Finding]]:
+    """All anchors (key, content) as they were first written, by key; findings on those written over or hidden since."""
+    first: dict[str, str] = {}
+    written: dict[str, int] = {}
+    findings: list[Finding] = []
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=PREFIX):
+        for version in page.get("Versions", []):  # of one key: newest first, so that the last one seen is the first written
+            first[version["Key"]] = version["VersionId"]
+            written[version["Key"]] = written.get(version["Key"], 0) + 1
+        hidden = {marker["Key"] for marker in page.get("DeleteMarkers", [])}
+        findings += [Finding("anchor", key, 0, 0, "it was deleted; its locked version was read") for key in sorted(hidden)]
+    for key, count in sorted(written.items()):
+        if count > 1:
+            findings.append(Finding("anchor", key, 0, 0, "it was written over; its first version was read"))
+
+    def read(key: str) -> bytes:
+        with s3.get_object(Bucket=bucket, Key=key, VersionId=first[key])["Body"] as body:
+            content: bytes = body.read()
+        return content
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(zip(sorted(first), pool.map(read, sorted(first)), strict=True)), findings
+
+
+def verify(
+    table: Table,
+    documents: Iterable[tuple[str, bytes]],
+    now: datetime,
+    retention_years: float,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Verified:
+    """Verify every chain, or, of each, the part between the last anchor before `since` and the first one after `until`."""
+    documents = list(documents)
+    anchored, findings = audit_verify.read_anchors(documents)
+    shards = sorted({*all_shards(list(load_registry(table).versions)), *anchored})
+    keep_since = audit_verify.keep_since(now, retention_years)
+    last = max((one.at for ones in anchored.values() for one in ones), default=None)
+    seen = Verified(findings, anchors=len(documents), last_anchor=last)
+
+    def one(shard: str) -> tuple[list[Finding], int, Head]:
+        return _verify_shard(table, shard, anchored.get(shard, []), keep_since, since, until)
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        for shard, (found, count, head) in zip(shards, pool.map(one, shards), strict=True):
+            covered = max((one.head.seq for one in anchored.get(shard, [])), default=0)
+            seen.findings += found
+            seen.records += count
+            seen.shards += 1 if head.seq or count else 0
+            seen.unanchored += max(0, head.seq - covered)
+    return seen
+
+
+def _verify_shard(
+    table: Table,
+    shard: str,
+    anchors: list[Anchored],
+    keep_since: datetime,
+    since: datetime | None,
+    until: datetime | None,
+) -> tuple[list[Finding], int, Head]:
+    start = max((a.head for a in anchors if since and a.at <= since), key=lambda one: one.seq, default=Head())
+    end = min((a.head.seq for a in anchors if until and a.at >= until), default=None)
+    head, last = _end_of(table, shard)
+    last = last if end is None else audit_chain.sort_key(end)
+    count = 0
+
+    def counted() -> Iterator[Item]:
+        nonlocal count
+        first = audit_chain.sort_key(start.seq + 1)
+        if first <= last:
+            for item in table.query_all(audit_chain.partition(shard), between=(first, last)):
+                count += 1
+                yield item
+
+    wanted = [a for a in anchors if end is None or a.head.seq <= end]
+    found = list(audit_verify.verify_shard(shard, counted(), head, wanted, keep_since, start, to_the_end=end is None))
+    return found, count, audit_chain.head_of(head)
+
+
+def _end_of(table: Table, shard: str) -> tuple[Item | None, str]:
+    """The shard's head, and the sort key up to which to read: the head's, since the trail grows while it is read.
+
+    Records beyond a head that does not move are none that were just written: then everything is to be read.
+    """
+    partition = audit_chain.partition(shard)
+    head = table.get(partition, audit_chain.HEAD)
+    seq = audit_chain.head_of(head).seq
+    if table.query(partition, between=(audit_chain.sort_key(seq + 1), _LAST), limit=1).items:
+        again = table.get(partition, audit_chain.HEAD)
+        if audit_chain.head_of(again).seq == seq:
+            return head, _LAST
+    return head, audit_chain.sort_key(seq)
+
+
+def export(table: Table, out: TextIO, since: datetime | None, until: datetime | None, as_records: bool) -> int:
+    """Write what was recorded from `since` up to `until`, one JSON object a line; how many."""
+    registry = load_registry(table)
+    names = {member.id: member.name for member in registry.members.values()}
+    first, last = iso(since) if since else "", iso(until) if until else "~"
+    count = 0
+    chains = (_records(table, shard) for shard in all_shards(list(registry.versions)))
+    for record in heapq.merge(*chains, key=lambda one: str(one["at"])):
+        if first <= str(record["at"]) < last:
+            out.write(json.dumps(record if as_records else audit_event(record, names), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def _records(table: Table, shard: str) -> Iterator[Record]:
+    for item in table.query_all(audit_chain.partition(shard), between=("0", _LAST)):
+        yield item.data
+
+
+def report(seen: Verified, out: TextIO) -> None:
+    """What a verification saw, for people."""
+    for finding in seen.findings:
+        print(finding, file=out)
+    anchors = f"{seen.anchors} anchors" + (f", the last of {iso(seen.last_anchor)}" if seen.last_anchor else "")
+    print(f"{seen.records} records in {seen.shards} chains, {anchors}; {seen.unanchored} records are not anchored yet", file=out)
+    print("The audit trail is sound." if not seen.findings else f"{len(seen.findings)} findings: it was tampered with.", file=out)
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.audit", description="Verify or export the audit trail.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in (("verify", "verify every chain against its hashes and the anchors"), ("export", "write it out")):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--from", dest="since", help="a time with its offset, such as 2026-03-01T00:00:00Z")
+        command.add_argument("--to", dest="until", help="likewise; that moment is not included")
+        where.add_arguments(command)
+        if name == "verify":
+            command.add_argument("--retention-years", type=float, default=10, help="for how long records are kept (default: 10)")
+        else:
+            command.add_argument("--out", type=Path, help="the file to write (default: standard output)")
+            command.add_argument("--records", action="store_true", help="the records as they are stored, instead of FHIR")
+    return parser
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    since = parse_moment(options.since, "--from") if options.since else None
+    until = parse_moment(options.until, "--to") if options.until else None
+    session = where.session(options, where.endpoints(options.endpoints))
+    city = where.outputs(session, options.city)
+    table = DynamoTable(session.client("dynamodb"), city["TableName"])
+    if options.command == "verify":
+        documents, findings = read_vault(session.client("s3"), city["AuditAnchorBucketName"])
+        seen = verify(table, documents, datetime.now(UTC), options.retention_years, since, until)
+        seen.findings[:0] = findings
+        report(seen, sys.stdout)
+        return 1 if seen.findings else 0
+    if options.out is None:
+        export(table, sys.stdout, since, until, options.records)
+    else:
+        with options.out.open("w", encoding="utf-8") as out:
+            print(f"{export(table, out, since, until, options.records)} events written to {options.out}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command: 0 when the trail is sound (or was written), 1 when it is not, 2 when it could not be read."""
+    options = _arguments().parse_args(arguments)
+    try:
+        return _carry_out(options)
+    except (BadRequest, where.NotFound, BotoCoreError, ClientError, OSError, json.JSONDecodeError) as error:
+        print(f"audit: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

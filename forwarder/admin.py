@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forwarder.errors import ConfigError, SpoolError
-from forwarder.header import read_header
+from forwarder.header import head_of
 from forwarder.journal import connect
 from forwarder.service import NUDGE
 
@@ -76,7 +76,7 @@ def show(folder: Path, prefix: str) -> dict[str, str]:
     }
     try:
         with path.open("rb") as file:
-            header = read_header(file)
+            header = head_of(file)
     except OSError:
         return shown | {"file": f"{path} (missing)"}
     if header is not None:

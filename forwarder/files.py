@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forwarder.errors import ConfigError, SpoolError
-from forwarder.header import read_header
+from forwarder.header import head_of
 
 BLOCK = 1024 * 1024
 
@@ -52,7 +52,7 @@ def know(path: Path) -> Known:
             while block := file.read(BLOCK):
                 digest.update(block)
                 size += len(block)
-            header = read_header(file)
+            header = head_of(file)
     except OSError as error:
         raise SpoolError(f"“{path.name}” cannot be read: {error.strerror or error}") from error
     return Known(path, digest.hexdigest(), size, header.study_instance_uid if header else None)

@@ -7,6 +7,7 @@ the forwarder only wants to know it a little better.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,15 +19,18 @@ EXPLICIT_BE = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 LIMIT = 4 * 1024 * 1024  # bytes of header
+FIRST_READ = 64 * 1024
 MAX_DEPTH = 64
 MAX_VALUE = 1024  # bytes of a value worth keeping
 UNDEFINED = 0xFFFFFFFF
 PIXEL_DATA = (0x7FE0, 0x0010)
+STUDY_INSTANCE_UID = (0x0020, 0x000D)
 LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
 
 Tag = tuple[int, int]
+Buffer = bytes | mmap.mmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Header:
 
     @property
     def study_instance_uid(self) -> str | None:
-        return _uid(self.text((0x0020, 0x000D)))
+        return _uid(self.text(STUDY_INSTANCE_UID))
 
     @property
     def sop_instance_uid(self) -> str | None:
@@ -82,40 +86,39 @@ def _uid(text: str | None) -> str | None:
     return None
 
 
-def looks_like_dicom(head: bytes) -> bool:
-    """Whether the first 132 bytes or more look like DICOM: a Part 10 prefix, or a data set that starts at once."""
-    return (
-        head[128:132] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00") or head[:4] == b"\x00\x08\x00\x05"
-    )
+def head_of(file: BinaryIO) -> Header | None:
+    """The header of an open file, reading no more of it than needed. OSError when it cannot be read."""
+    for limit in (FIRST_READ, LIMIT):
+        file.seek(0)
+        data = file.read(limit)
+        header = read_header(data)
+        if len(data) < limit or (header is not None and header.pixel_data is not None):
+            return header
+    return header
 
 
-def read_header(file: BinaryIO) -> Header | None:
-    """Walk over the head of a DICOM file; None where nothing useful can be learnt. PS3.10 7, PS3.5 7.
+def read_header(data: Buffer, last: Tag = PIXEL_DATA) -> Header | None:
+    """Walk over the head of a DICOM file, up to the element `last`; None where nothing useful can be learnt.
 
-    Never raises for what a file contains; OSError when it cannot be read.
+    `data` is the file or its beginning. Never raises for what it contains. PS3.10 7, PS3.5 7.
     """
-    file.seek(0)
-    start = 132 if file.read(132)[128:132] == b"DICM" else 0
-    file.seek(start)
+    at = 132 if data[128:132] == b"DICM" else 0
     syntax = None
-    at = start
     try:
-        for element in _walk(file, start, implicit=False, order="<"):
+        for element in _walk(data, at, implicit=False, order="<"):
             if element.tag[0] != 0x0002:
                 break
             at = element.value_at + element.length
             if element.tag == (0x0002, 0x0010):
-                file.seek(element.value_at)
-                syntax = file.read(min(element.length, 64)).rstrip(b"\0 ").decode("ascii", "replace")
-            file.seek(at)
+                value = bytes(data[element.value_at : min(at, element.value_at + 64)])
+                syntax = value.rstrip(b"\0 ").decode("ascii", "replace")
     except (struct.error, ValueError):
         pass  # an implicit data set behind the (always explicit) file meta: `at` is where it begins
     if syntax is None:
-        file.seek(at)
-        syntax = _guess_syntax(file.read(6))
+        syntax = _guess_syntax(bytes(data[at : at + 6]))
     if syntax == DEFLATED:
         return Header(syntax, at, {}, None)
-    return _data_set(file, at, syntax)
+    return _data_set(data, at, syntax, last)
 
 
 def _guess_syntax(head: bytes) -> str:
@@ -124,71 +127,57 @@ def _guess_syntax(head: bytes) -> str:
     return EXPLICIT_LE if head[1:2] == b"\0" else EXPLICIT_BE
 
 
-def _data_set(file: BinaryIO, at: int, syntax: str) -> Header:
+def _data_set(data: Buffer, at: int, syntax: str, last: Tag) -> Header:
     values: dict[Tag, bytes] = {}
     pixel_data = None
-    file.seek(at)
     order = ">" if syntax == EXPLICIT_BE else "<"
     try:
-        for element in _walk(file, at, implicit=syntax == IMPLICIT_LE, order=order):
+        for element in _walk(data, at, implicit=syntax == IMPLICIT_LE, order=order):
             if element.tag == PIXEL_DATA:
                 pixel_data = element
+            if element.tag == PIXEL_DATA or element.tag > last:
                 break
             if 0 < element.length <= MAX_VALUE and element.vr != b"SQ":
-                file.seek(element.value_at)
-                values[element.tag] = file.read(element.length)
-                file.seek(element.value_at + element.length)
+                values[element.tag] = bytes(data[element.value_at : element.value_at + element.length])
     except (struct.error, ValueError):
         pass  # a broken header: what was read so far is still the best effort
     return Header(syntax, at, values, pixel_data)
 
 
-def _walk(file: BinaryIO, at: int, *, implicit: bool, order: str) -> Iterator[Element]:
-    """The top-level elements from `at` on. The caller leaves the file where it finds it, or at the element's end.
+def _walk(data: Buffer, at: int, *, implicit: bool, order: str) -> Iterator[Element]:
+    """The top-level elements from `at` on, without recursion.
 
-    Stops at the end of the file; ValueError for what is beyond the limits, struct.error for what is cut short.
+    Ends at the end of the data; ValueError for what is beyond the limits, struct.error for what is cut short.
     """
-    stack: list[
-        bool
-    ] = []  # one entry for each open sequence or item of undefined length: is its content implicit VR
-    begin = at
-    while True:
+    # One entry for each open sequence or item of undefined length: is its content implicit VR?
+    stack: list[bool] = []
+    begin, size = at, len(data)
+    tag_and_length, explicit = struct.Struct(order + "HHL"), struct.Struct(order + "HH2sH")
+    long_length = struct.Struct(order + "L")
+    while at + 8 <= size:
         if at - begin > LIMIT or len(stack) > MAX_DEPTH:
             raise ValueError("the header is too large or too deep")
-        file.seek(at)
-        head = file.read(8)
-        if len(head) < 8:
-            return
         now_implicit = stack[-1] if stack else implicit
-        group, number = struct.unpack(order + "HH", head[:4])
-        vr, length, value_at = _vr_and_length(file, head, group, now_implicit, order, at)
+        group, number, length = tag_and_length.unpack_from(data, at)
+        vr, value_at = b"", at + 8
+        if not now_implicit and group != 0xFFFE:
+            _, _, vr, length = explicit.unpack_from(data, at)
+            if vr in LONG_VRS:
+                (length,) = long_length.unpack_from(data, at + 8)
+                value_at = at + 12
+            elif not vr.isalpha():
+                raise ValueError("no VR where one should be")
         if group == 0xFFFE and number in (0xE00D, 0xE0DD):  # a delimiter
             if not stack:
                 return
             stack.pop()
             at = value_at
             continue
-        if length == UNDEFINED:
-            if not stack:
-                yield Element((group, number), vr, at, value_at, UNDEFINED)
-            stack.append(
-                now_implicit or vr == b"UN"
-            )  # PS3.5 6.2.2 note: UN of undefined length is implicit VR
-            at = value_at
-            continue
         if not stack:
             yield Element((group, number), vr, at, value_at, length)
-        at = value_at + length
-
-
-def _vr_and_length(
-    file: BinaryIO, head: bytes, group: int, implicit: bool, order: str, at: int
-) -> tuple[bytes, int, int]:
-    if implicit or group == 0xFFFE:
-        return b"", struct.unpack(order + "L", head[4:8])[0], at + 8
-    vr = head[4:6]
-    if vr in LONG_VRS:
-        return vr, struct.unpack(order + "L", file.read(4))[0], at + 12
-    if not vr.isalpha():
-        raise ValueError("no VR where one should be")
-    return vr, struct.unpack(order + "H", head[6:8])[0], at + 8
+        if length == UNDEFINED:
+            # PS3.5 6.2.2 note: UN of undefined length is implicit VR
+            stack.append(now_implicit or vr == b"UN")
+            at = value_at
+        else:
+            at = value_at + length

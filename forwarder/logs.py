@@ -13,13 +13,12 @@ class _JsonLines(logging.Formatter):
         entry: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
         }
-        fields = getattr(record, "fields", None)
-        if isinstance(fields, dict):
-            entry |= fields
-        if record.name != "forwarder":
-            entry["source"] = record.name
+        if record.name == "forwarder":
+            entry["message"] = record.getMessage()
+            entry |= getattr(record, "fields", {})
+        else:  # a library's words may quote what a sender sent: say where they were said, not what
+            entry["message"] = f"{record.name}.{record.funcName}, line {record.lineno}"
         if record.exc_info and record.exc_info[0]:
             entry["error"] = record.exc_info[0].__name__  # not its text: libraries quote what they were given
         return json.dumps(entry, ensure_ascii=False, default=str)
@@ -55,6 +54,5 @@ def set_up(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("forwarder").setLevel(level.upper())
-    # Their messages may quote what a sender sent; the forwarder logs the same events in its own words.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    logging.getLogger("pynetdicom").setLevel(logging.ERROR)

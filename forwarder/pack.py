@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from forwarder.header import EXPLICIT_LE, Header, read_header
+from forwarder.header import EXPLICIT_LE, Header, head_of
 
 JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 WORTH_IT = 0.95  # of the original's size; above it the original is sent
@@ -126,7 +126,7 @@ def pack(source: Path, target: Path) -> Packed | None:
     Raises NotIdenticalError if the check fails, OSError if a file cannot be read or written.
     """
     with source.open("rb") as file:
-        header = read_header(file)
+        header = head_of(file)
         if why_not(header) is not None:
             return None
         assert header is not None and header.pixel_data is not None
@@ -211,7 +211,7 @@ def _compare(original: mmap.mmap, header: Header, pixels: Pixels, meta: bytes, o
     """Read the new file back as anyone would, and compare all of it with the original. Raises NotIdenticalError."""
     element = header.pixel_data
     assert element is not None
-    written = read_header(out)
+    written = head_of(out)
     if written is None or written.transfer_syntax_uid != JPEG_LS_LOSSLESS or written.pixel_data is None:
         raise NotIdenticalError("the compressed file cannot be read")
     out.seek(0)

@@ -7,20 +7,22 @@ set is an answer (0xA700, 0x0110) instead of an exception in the protocol's thre
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import select
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from datetime import datetime
-from io import BytesIO
 from typing import Any
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from forwarder.spool import Arrival
@@ -31,55 +33,241 @@ IMPLEMENTATION_VERSION_NAME = "CONTENITORE_1"
 # update of the forwarder is the same bytes only while they stay what they are.
 
 HANDSHAKE_SECONDS = 15.0
+P_DATA_TF = b"\x04"  # PDU type, PS3.8 9.3.5
+COMMAND_FIELD, DATA_SET_TYPE = 0x0100, 0x0800  # elements of group 0000, PS3.7 E.1
+C_STORE_RQ, NO_DATA_SET = b"\x01\x00", b"\x01\x01"
+WAIT_MS = 20  # what a release or an abort may be late
 RECEIVE_BLOCK = 1024 * 1024
+LARGEST_PDU = 16 * 1024 * 1024  # far more than we offer; a peer that sends more is broken or hostile
 
 
 def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Preamble, prefix and file meta that turn a received data set into a file. PS3.10 7.1."""
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    return bytes(128) + b"DICM" + bytes(encode_file_meta(meta))
+    elements = struct.pack("<HH2sHL2s", 2, 0x0001, b"OB", 0, 2, b"\x00\x01")
+    for number, uid in (
+        (0x0002, sop_class_uid),
+        (0x0003, sop_instance_uid),
+        (0x0010, transfer_syntax_uid),
+        (0x0012, IMPLEMENTATION_CLASS_UID),
+    ):
+        value = _even(uid.encode("ascii"), b"\0")
+        elements += struct.pack("<HH2sH", 2, number, b"UI", len(value)) + value
+    name = _even(IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" ")
+    elements += struct.pack("<HH2sH", 2, 0x0013, b"SH", len(name)) + name
+    return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0x0000, b"UL", 4, len(elements)) + elements
+
+
+def _even(value: bytes, padding: bytes) -> bytes:
+    return value + padding * (len(value) % 2)
+
+
+def command_elements(data: bytes) -> dict[int, bytes]:
+    """The elements of a command set (implicit VR little endian, group 0000) by element number. PS3.7 6.3.
+
+    Raises ValueError for what is no command set.
+    """
+    elements, at = {}, 0
+    while at < len(data):
+        if at + 8 > len(data):
+            raise ValueError("a command set is cut short")
+        group, number, length = struct.unpack_from("<HHL", data, at)
+        at += 8
+        if group != 0 or at + length > len(data):
+            raise ValueError("a command set has a wrong element")
+        elements[number] = data[at : at + length]
+        at += length
+    return elements
 
 
 class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
-    """A DIMSE provider that gives each C-STORE request an `Arrival` to write its data set into."""
+    """A DIMSE provider that lets C-STORE requests write their data sets into an `Arrival`.
+
+    C-STORE requests and their responses are decoded and encoded here, since general data sets cost more time than all
+    the rest of receiving an image; every other message is pynetdicom's.
+    """
 
     def __init__(self, assoc: Association, new_arrival: Callable[[], Arrival]) -> None:
         super().__init__(assoc)
         self._new_arrival = new_arrival
+        self._command: list[tuple[int, bytes]] = []  # fragments of a command set that is not complete yet
+        self._storing: C_STORE | None = None  # a request whose data set is arriving
 
     def receive_primitive(self, primitive: Any) -> None:
-        super().receive_primitive(primitive)
-        message = self.message  # None when the message is complete and handed on
-        if isinstance(message, C_STORE_RQ) and not isinstance(message.data_set, Arrival):
-            message.data_set = self.begin(message.command_set, message.context_id, message.data_set)
+        for context_id, data in primitive.presentation_data_value_list:
+            self.receive_fragment(context_id, memoryview(data))
 
-    def begin(self, command: Any, context_id: int, already: BytesIO) -> Arrival:
-        """An arrival with file meta and what has `already` come of the data set."""
-        syntax = self.assoc._accepted_cx[context_id].transfer_syntax[0]
+    def receive_fragment(self, context_id: int, data: memoryview) -> None:
+        """One presentation data value: its message control header and what follows. PS3.8 E.2."""
+        is_command, is_last = data[0] & 1, data[0] & 2
+        if not is_command and self._storing is not None:
+            self._storing.DataSet.write(data[1:])
+            if is_last:
+                request, self._storing = self._storing, None
+                self.msg_queue.put((context_id, request))
+        elif is_command:
+            self._command.append((context_id, bytes(data)))
+            if is_last:
+                fragments, self._command = self._command, []
+                self._command_complete(fragments)
+        else:
+            self._pass_on([(context_id, bytes(data))])
+
+    def _command_complete(self, fragments: list[tuple[int, bytes]]) -> None:
+        try:
+            command = command_elements(b"".join(data[1:] for _, data in fragments))
+            if command[COMMAND_FIELD] == C_STORE_RQ and command[DATA_SET_TYPE] != NO_DATA_SET:
+                self._storing = self._store_request(command, fragments[-1][0])
+                return
+        except (KeyError, ValueError, TypeError):
+            self.dul.event_queue.put("Evt19")  # an invalid message ends the association
+            return
+        self._pass_on(fragments)
+
+    def _pass_on(self, fragments: list[tuple[int, bytes]]) -> None:
+        primitive = P_DATA()
+        primitive.presentation_data_value_list.extend(fragments)
+        super().receive_primitive(primitive)
+
+    def _store_request(self, command: dict[int, bytes], context_id: int) -> C_STORE:
+        """PS3.7 9.3.1.1. Raises KeyError, ValueError or TypeError for what is missing or not allowed."""
+        request = C_STORE()
+        request.AffectedSOPClassUID = _uid(command[0x0002])
+        request.MessageID = int.from_bytes(command[0x0110], "little")
+        request.Priority = int.from_bytes(command[0x0700], "little")
+        request.AffectedSOPInstanceUID = _uid(command[0x1000])
+        request._context_id = context_id
         arrival = self._new_arrival()
-        arrival.write(file_head(command.AffectedSOPClassUID, command.AffectedSOPInstanceUID, syntax))
-        arrival.write(already.getvalue())
-        return arrival
+        syntax = self.assoc._accepted_cx[context_id].transfer_syntax[0]
+        arrival.write(file_head(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID, syntax))
+        request.DataSet = arrival
+        return request
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        if not isinstance(primitive, C_STORE) or primitive.MessageIDBeingRespondedTo is None:
+            super().send_msg(primitive, context_id)
+            return
+        response = P_DATA()
+        response.presentation_data_value_list.append((context_id, b"\x03" + store_response(primitive)))
+        self.dul.send_pdu(response)
+
+    def get_msg(self, block: bool = False) -> Any:
+        """As pynetdicom's; but who does not want to block waits for `WAIT_MS` all the same, instead of spinning."""
+        if block:
+            return super().get_msg(block=True)
+        try:
+            return self.msg_queue.get(timeout=WAIT_MS / 1000)
+        except queue.Empty:
+            return None, None
 
     def abandon(self) -> None:
         """The association is gone: what was half received goes too."""
-        message = self.message
-        if isinstance(message, C_STORE_RQ) and isinstance(message.data_set, Arrival):
-            message.data_set.discard()
+        request, self._storing = self._storing, None
+        if request is not None:
+            request.DataSet.discard()
 
 
-class LargeReads(AssociationSocket):  # type: ignore[misc]
-    """pynetdicom reads 4 KiB at a time; this reads what is there."""
+def _uid(value: bytes) -> str:
+    return value.rstrip(b"\0 ").decode("ascii")
+
+
+def store_response(response: Any) -> bytes:
+    """The command set of a C-STORE response. PS3.7 9.3.1.2."""
+    elements = b""
+    for number, value in (
+        (0x0002, _even(str(response.AffectedSOPClassUID).encode("ascii"), b"\0")),
+        (COMMAND_FIELD, b"\x01\x80"),
+        (0x0120, struct.pack("<H", response.MessageIDBeingRespondedTo)),
+        (DATA_SET_TYPE, NO_DATA_SET),
+        (0x0900, struct.pack("<H", response.Status)),
+        (0x1000, _even(str(response.AffectedSOPInstanceUID).encode("ascii"), b"\0")),
+    ):
+        elements += struct.pack("<HHL", 0, number, len(value)) + value
+    return struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+
+
+class PromptDul(DULServiceProvider):  # type: ignore[misc]
+    """pynetdicom's upper layer, with a short way for data: P-DATA-TF while an association is established.
+
+    It goes from the socket to the DIMSE provider without the objects and queues of the state machine, which would find
+    that it stays in state 6 (PS3.8 table 9-10, event 10). Every other PDU takes pynetdicom's way.
+    """
+
+    def _read_pdu_data(self) -> None:
+        try:
+            head = self.socket.recv(6)
+            length = int.from_bytes(head[2:6], "big")
+            if head[:1] != P_DATA_TF or self.state_machine.current_state != "Sta6":
+                self.socket.unread(head)
+                super()._read_pdu_data()
+                return
+            if length > LARGEST_PDU:
+                self.event_queue.put("Evt19")  # unrecognised or invalid PDU
+                return
+            body = self.socket.recv(length)
+        except OSError:
+            self.event_queue.put("Evt17")  # transport connection closed
+            return
+        if len(head) < 6 or len(body) < length:
+            self.event_queue.put("Evt17")
+            return
+        view, at = memoryview(body), 0
+        while at + 6 <= length:
+            size = int.from_bytes(view[at : at + 4], "big")
+            if size < 2 or at + 4 + size > length:
+                break
+            self.assoc.dimse.receive_fragment(view[at + 4], view[at + 5 : at + 4 + size])
+            at += 4 + size
+        if at != length:
+            self.event_queue.put("Evt19")
+
+
+class PromptSocket(AssociationSocket):  # type: ignore[misc]
+    """pynetdicom looks for work every millisecond and reads 4 KiB at a time; this waits, and reads what is there.
+
+    `wake` ends the waiting when there is something to send.
+    """
+
+    def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(client_socket, select.POLLIN)
+        self._poll.register(self._woken, select.POLLIN)
+        self._unread = bytearray()
+        super().__init__(assoc, client_socket=client_socket)
+
+    def wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: nothing waits any more
+            self._waker.send(b"w")
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read, having waited for it for at most `WAIT_MS`."""
+        if self.socket is None or not self._is_connected:
+            return False
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return True
+        try:
+            found = self._poll.poll(WAIT_MS)
+            woken = self._woken.fileno()
+            if any(descriptor == woken for descriptor, _ in found):
+                self._woken.recv(4096)
+        except OSError:
+            self.event_queue.put("Evt17")  # transport connection closed
+            return False
+        return any(descriptor != woken for descriptor, _ in found)
+
+    def unread(self, data: bytearray) -> None:
+        """What was read and should be read again."""
+        self._unread = data
 
     def recv(self, nr_bytes: int) -> bytearray:
         data = bytearray(nr_bytes)
-        view, received = memoryview(data), 0
+        received = min(nr_bytes, len(self._unread))
+        data[:received] = self._unread[:received]
+        self._unread = self._unread[received:]
+        view = memoryview(data)
         while received < nr_bytes:
             count = self.socket.recv_into(view[received : received + RECEIVE_BLOCK])
             if not count:
@@ -87,6 +275,23 @@ class LargeReads(AssociationSocket):  # type: ignore[misc]
                 return data[:received]
             received += count
         return data
+
+    def close(self) -> None:
+        super().close()
+        self._woken.close()
+        self._waker.close()
+
+
+class _WakingQueue(queue.Queue[Any]):
+    """What is put here should be sent at once."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        super().__init__()
+        self._wake = wake
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._wake()
 
 
 class Server(ThreadedAssociationServer):  # type: ignore[misc]
@@ -139,8 +344,14 @@ class _Reception(RequestHandler):  # type: ignore[misc]
         assoc = Association(self.ae, "acceptor")
         assoc._server = server
         assoc.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"
+        assoc.dul = PromptDul(assoc)
+        assoc.network_timeout = assoc.network_timeout  # these two set the timers of `dul`
+        assoc.acse_timeout = assoc.acse_timeout
         assoc.dimse = SpoolingDimse(assoc, server.new_arrival)
-        assoc.set_socket(LargeReads(assoc, client_socket=self.request))
+        connection = PromptSocket(assoc, self.request)
+        assoc.set_socket(connection)
+        assoc.dul.to_provider_queue = _WakingQueue(connection.wake)
+        assoc.dul._run_loop_delay = 0  # the socket waits
         assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
         assoc.acceptor.ae_title = server.ae_title
         assoc.acceptor.address_info = self.local

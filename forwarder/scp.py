@@ -125,10 +125,8 @@ class Receiver:
         request = event.request
         arrival = request.DataSet
         calling = event.assoc.requestor.ae_title
-        if not isinstance(arrival, Arrival):  # the whole message came in one piece
-            if not arrival or not arrival.getbuffer().nbytes:
-                return 0xC000
-            arrival = event.assoc.dimse.begin(request, event.context.context_id, arrival)
+        if not isinstance(arrival, Arrival):  # a request without a data set comes as pynetdicom makes it
+            return 0xC000
         try:
             about = look_at(arrival.head, calling)
             self.spool.admit(arrival, about, self.rank(about))

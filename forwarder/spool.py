@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from forwarder.errors import SpoolError
-from forwarder.header import read_header
+from forwarder.header import STUDY_INSTANCE_UID, read_header
 from forwarder.journal import Journal, connect, tally
 
 HEAD = 64 * 1024  # bytes of the beginning that are looked at
@@ -287,7 +287,7 @@ Rank = Callable[[About], float]
 
 def look_at(head: bytes, calling: str | None = None) -> About:
     """What the beginning of a file tells, as far as it can be read."""
-    header = read_header(BytesIO(head))
+    header = read_header(head, last=STUDY_INSTANCE_UID)
     if header is None:
         return About(calling=calling)
     return About(

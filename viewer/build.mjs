@@ -45,11 +45,12 @@ async function minify(path) {
   writeFileSync(path, code);
 }
 
-// The page's policy lets no inline script run, and OHIF's index has one: it moves, unchanged, into a file.
+// Our policy lets no inline script run, and OHIF's index has two: they move, unchanged, into files. Its service worker, which
+// would keep files beyond our caching rules, is not installed.
 function moveInlineScripts(folder) {
   const path = join(folder, 'index.html');
   let count = 0;
-  const html = readFileSync(path, 'utf8').replace(/<script>([\s\S]*?)<\/script>/g, (_, code) => {
+  const html = readFileSync(path, 'utf8').replace(/<script[^>]*init-service-worker\.js"[^>]*><\/script>/, '').replace(/<script>([\s\S]*?)<\/script>/g, (_, code) => {
     count += 1;
     writeFileSync(join(folder, `inline-${count}.js`), code);
     return `<script src="/inline-${count}.js"></script>`;

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from chalice.app import Blueprint, Response
@@ -19,8 +19,11 @@ from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
 from chalicelib.domain.errors import Conflict, NotFound
-from chalicelib.services import links, priors, view_images, view_timeline
+from chalicelib.services import links, priors, reports, view_images, view_timeline
 from chalicelib.services.links import Reader
+
+if TYPE_CHECKING:
+    from chalicelib.dicom.documents import Document
 
 blueprint = Blueprint(__name__)
 _BEARER = "Bearer "
@@ -101,6 +104,28 @@ def get_view_priors(call: Call, study: str) -> Response:
     return view_answer(priors.among(shown["studies"], uid, owner, limit))
 
 
+@door(blueprint, "GET", "/view/studies/{study}/reports/{sop}", public=True)
+def get_view_report(call: Call, study: str, sop: str) -> Response:
+    """200 with a report as plain text: `{"kind", "title", "text"}`; a PDF is shown by its address. 400, 404, 410."""
+    document = _document(call, bearer(call), study, sop)
+    return view_answer({"kind": document.kind, "title": document.title, "text": document.text})
+
+
+@door(blueprint, "GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)
+def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
+    """200 with a PDF for a frame of the page to show. 400, 404 (for anything else too), 410."""
+    document = _document(call, passing(call, reader), study, sop)
+    if document.kind != "pdf":
+        raise NotFound
+    headers = {
+        "Content-Type": "application/pdf",
+        "Content-Disposition": "inline; filename=report.pdf",
+        "Content-Security-Policy": f"frame-ancestors {_viewer_origin()}",
+        "Cache-Control": "no-store",
+    }
+    return for_viewer(Response(document.content, headers, 200))
+
+
 @door(blueprint, "GET", "/studies/{study}/priors")
 def get_priors(call: Call, study: str) -> Response:
     """200 with earlier studies of the same patient, most relevant first, each with its reasons. 400, 404."""
@@ -123,6 +148,13 @@ def passing(call: Call, pass_: str) -> Reader:
     return _act_as(call, links.reader(bootstrap.table(), pass_, "pass", call.now))
 
 
+def _document(call: Call, reader: Reader, study: str, sop: str) -> Document:
+    uid, instance = identifiers.uid(study, "study"), identifiers.uid(sop, "report")
+    meant = view_images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
+    stored, _ = reports.find_report(bootstrap.table(), reader.caller, uid, instance, meant, call.now, call.record)
+    return bootstrap.read_document(stored)
+
+
 def _act_as(call: Call, reader: Reader) -> Reader:
     """From here on the call is the practitioner's of the link: for the log and the audit trail."""
     call.act_as(reader.caller)
@@ -136,11 +168,15 @@ def view_answer(body: object, status: int = 200, **headers: str) -> Response:
 
 def for_viewer(response: Response) -> Response:
     """Let the viewer's page read the answer and no other site's, and keep the address out of every Referer."""
-    viewer = urlsplit(config().viewer_base_url or "")
-    response.headers["Access-Control-Allow-Origin"] = f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
+    response.headers["Access-Control-Allow-Origin"] = _viewer_origin()
     response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Vary"] = "Origin"
+    response.headers.setdefault("Vary", "Origin")
     return response
+
+
+def _viewer_origin() -> str:
+    viewer = urlsplit(config().viewer_base_url or "")
+    return f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
 
 
 def _nothing_shown(entry: Entry) -> None:

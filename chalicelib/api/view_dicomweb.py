@@ -5,30 +5,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import quote
 
 from chalice.app import Blueprint, Response
 
 from chalicelib import bootstrap
+from chalicelib.api import dicomweb_retrieve as retrieve_doors
 from chalicelib.api.dicomweb import DICOM_JSON, retrieve_url
+from chalicelib.api.dicomweb_retrieve import Asked
 from chalicelib.api.http import Call, answer, door
 from chalicelib.api.view import for_viewer, passing
+from chalicelib.dicomweb import wado_uri
 from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
 from chalicelib.dicomweb.search_results import project
 from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind
-from chalicelib.domain.errors import BadRequest, NotFound
-from chalicelib.domain.studies import Attributes
-from chalicelib.services import search, view_images, view_metadata, view_timeline
+from chalicelib.domain.errors import NotFound
+from chalicelib.services import retrieve, search, view_timeline
 from chalicelib.services.links import Reader
 
 blueprint = Blueprint(__name__)
 Parameters: TypeAlias = list[tuple[str, str]]
 _ROOT = "/view/{reader}/dicomweb"
-_STUDY, _SERIES = "studies/{study}", "studies/{study}/series/{series}"
+_STUDY = "studies/{study}"
+_SERIES = _STUDY + "/series/{series}"
+_INSTANCE = _SERIES + "/instances/{instance}"
 _STUDY_UID = ("StudyInstanceUID", "0020000D")
 
 
@@ -59,55 +62,57 @@ def search_link_series_instances(call: Call, reader: str, study: str, series: st
 
 @door(blueprint, "GET", f"{_ROOT}/{_STUDY}/metadata", public=True)
 def link_study_metadata(call: Call, reader: str, study: str) -> Response:
-    """200 with the metadata of a study's instances (PS3.18 10.4.1.1.2). 400, 404, 410."""
-    return _metadata(call, reader, study, None)
+    """200 or 307 with the metadata of a study's instances (PS3.18 10.4.1.1.2). 304, 400, 404, 406, 410."""
+    return for_viewer(retrieve_doors.series_metadata(_asked(call, reader, study)))
 
 
 @door(blueprint, "GET", f"{_ROOT}/{_SERIES}/metadata", public=True)
 def link_series_metadata(call: Call, reader: str, study: str, series: str) -> Response:
-    """200 with the metadata of a series' instances (PS3.18 10.4.1.1.2). 400, 404, 410."""
-    return _metadata(call, reader, study, identifiers.uid(series, "series"))
+    """200 or 307 with the metadata of a series' instances. 304, 400, 404, 406, 410."""
+    return for_viewer(retrieve_doors.series_metadata(_asked(call, reader, study), identifiers.uid(series, "series")))
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_INSTANCE}/metadata", public=True)
+def link_instance_metadata(call: Call, reader: str, study: str, series: str, instance: str) -> Response:
+    """200 with the metadata of one instance. 304, 400, 404, 406, 410."""
+    return for_viewer(retrieve_doors.instance_metadata(_asked(call, reader, study), *_below(series, instance)))
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_INSTANCE}", public=True)
+def retrieve_link_instance(call: Call, reader: str, study: str, series: str, instance: str) -> Response:
+    """200 or 307 with one instance (PS3.18 10.4.1.1.1). 400, 404, 406, 410."""
+    return for_viewer(retrieve_doors.files(_asked(call, reader, study), *_below(series, instance)))
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_INSTANCE}/frames/{{frames}}", public=True)
+def retrieve_link_frames(call: Call, reader: str, study: str, series: str, instance: str, frames: str) -> Response:
+    """200 or 307 with frames (PS3.18 10.4.1.1.6). 400, 404, 406, 410, 413."""
+    return for_viewer(retrieve_doors.frame_list(_asked(call, reader, study), *_below(series, instance), frames))
+
+
+@door(blueprint, "GET", f"{_ROOT}/{_INSTANCE}/bulkdata/{{bulkdata}}", public=True)
+def retrieve_link_bulkdata(call: Call, reader: str, study: str, series: str, instance: str, bulkdata: str) -> Response:
+    """200 or 307 with the value of one attribute (PS3.18 10.4.1.1.5). 400, 404, 406, 410, 413."""
+    return for_viewer(retrieve_doors.bulk(_asked(call, reader, study), *_below(series, instance), bulkdata))
 
 
 @door(blueprint, "GET", "/view/{reader}/wado", public=True)
 def link_wado_uri(call: Call, reader: str) -> Response:
-    """307 to a presigned address of the instance's bytes (PS3.18 9). 400, 404, 410."""
-    uids = []
-    for name in ("studyUID", "seriesUID", "objectUID"):
-        uids.append(identifiers.uid(call.parameter(name) or "", name))
-    if call.parameter("contentType") not in (None, "application/dicom"):
-        raise BadRequest("contentType must be application/dicom here.", "contentType")
-    return _instance(call, reader, *uids)
+    """307 to the instance's bytes (PS3.18 9). 400, 404, 406, 410."""
+    wanted = wado_uri.parse_wado_uri(call.query)
+    return for_viewer(retrieve_doors.by_uri(_asked(call, reader, wanted.study_instance_uid, wanted.owner), wanted))
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_SERIES}/instances/{{sop}}", public=True)
-def retrieve_link_instance(call: Call, reader: str, study: str, series: str, sop: str) -> Response:
-    """307 to a presigned address of the instance's bytes. 400, 404, 410."""
-    uids = identifiers.uid(study, "study"), identifiers.uid(series, "series"), identifiers.uid(sop, "instance")
-    return _instance(call, reader, *uids)
+def _asked(call: Call, pass_: str, study: str, owner: str | None = None) -> Asked:
+    """What a reader asks for, in the link's scope and allowed on facts at this moment. Raises BadRequest, NotFound, Gone."""
+    who, uid = passing(call, pass_), identifiers.uid(study, "study")
+    meant = view_timeline.require_in_scope(bootstrap.table(), who, uid, owner or call.parameter("owner"))
+    opened = retrieve.open_study(bootstrap.table(), who.caller, uid, meant, call.now)
+    return Asked(call, _service(call, pass_), opened)
 
 
-def _instance(call: Call, pass_: str, study: str, series: str, sop: str) -> Response:
-    url = view_images.instance_url(
-        bootstrap.table(), bootstrap.objects(), passing(call, pass_), study, series, sop,
-        call.parameter("owner"), call.now, call.record,
-    )  # fmt: skip
-    return for_viewer(Response(b"", {"Location": url, "Cache-Control": "no-store", "Content-Type": "application/dicom"}, 307))
-
-
-def _metadata(call: Call, pass_: str, study: str, series: str | None) -> Response:
-    found = view_metadata.metadata(
-        bootstrap.table(), bootstrap.objects(), _read_metadata, passing(call, pass_), identifiers.uid(study, "study"), series,
-        call.parameter("owner"), _service(call, pass_), call.now, call.record,
-    )  # fmt: skip
-    return for_viewer(answer(found, 200, DICOM_JSON))
-
-
-def _read_metadata(fetch: Callable[[int, int], bytes], size: int, bulk: str) -> Attributes:
-    from chalicelib.dicom.header import read_head  # pydicom is imported only where headers are read
-    from chalicelib.dicom.metadata import bulk_name, full_metadata
-
-    return full_metadata(read_head(fetch, size), lambda path: f"{bulk}/{bulk_name(path)}")
+def _below(series: str, instance: str) -> tuple[str, str]:
+    return identifiers.uid(series, "series"), identifiers.uid(instance, "instance")
 
 
 def _service(call: Call, pass_: str) -> str:

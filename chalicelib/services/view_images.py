@@ -1,4 +1,4 @@
-"""The images of one study as the page shows them: series and instances in their order, and where an instance lies."""
+"""The images of one study as the page shows them: series and instances in their order."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import Any
 
 from chalicelib.domain import audit, studies
 from chalicelib.domain.audit import Kind, Recorder
-from chalicelib.domain.errors import NotFound
-from chalicelib.domain.ports import Objects, Table
+from chalicelib.domain.ports import Table
 from chalicelib.domain.studies import Instance, first_value
 from chalicelib.services import access
-from chalicelib.services.index_instances import Stored
 from chalicelib.services.links import Reader
-from chalicelib.services.manifest import GET_SECONDS
 from chalicelib.services.view_timeline import require_in_scope
 
 MAX_INSTANCES = 5000
@@ -47,28 +44,6 @@ def images(table: Table, reader: Reader, study: str, owner: str | None, now: dat
     series = [_series(uid, members) for uid, members in found.items()]
     series.sort(key=lambda entry: (entry["number"], entry["series_instance_uid"]))
     return {"study_instance_uid": study, "owner": meant, "series": series, "complete_list": count <= MAX_INSTANCES}
-
-
-def instance_url(
-    table: Table,
-    objects: Objects,
-    reader: Reader,
-    study: str,
-    series: str,
-    sop: str,
-    owner: str | None,
-    now: datetime,
-    record: Recorder,
-) -> str:
-    """A presigned GET of an instance's bytes, for 300 s. Raises NotFound."""
-    meant = visible_owner(table, reader, study, owner, now, record, 1)
-    partition = studies.study_partition(meant, study)
-    there = table.batch_get([(partition, f"I#{series}#{sop}"), (partition, f"W#{sop}")])
-    item = there.get((partition, f"I#{series}#{sop}"))
-    if item is None or (partition, f"W#{sop}") in there:
-        raise NotFound
-    stored = Stored(meant, str(item.data["sha256"]), 0)
-    return objects.presign_get(stored.key, GET_SECONDS, content_type="application/dicom")
 
 
 def _series(uid: str, members: list[Instance]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ export function live(etag, { onchange, ontrouble, onwell }) {
     session.keep().catch(() => {});
   }
 
-  const acts = ['pointerdown', 'keydown', 'wheel'];
+  const acts = ['pointerdown', 'keydown', 'wheel', 'contenitore:alive'];
   document.addEventListener('visibilitychange', wake);
   for (const act of acts) document.addEventListener(act, alive, { passive: true, capture: true });
   timer = setTimeout(look, EVERY);

@@ -59,7 +59,7 @@ function frame() {
     dot: h('span.dot', { role: 'img', 'aria-label': t('live'), title: t('live') }),
     open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer }, t('compareInViewer')),
     back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
-    viewer: state.config.ohif ? new Viewer(closeViewer) : null,
+    viewer: state.config.ohif ? new Viewer() : null,
     toast: h('div.toast', { hidden: true }),
     ends: h('span'),
   };
@@ -74,6 +74,7 @@ function frame() {
         !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
         h('div.panes', {}, panes.left.root, panes.right.root))),
     parts.viewer?.root, parts.toast);
+  new ResizeObserver(([entry]) => document.documentElement.style.setProperty('--top', `${entry.borderBoxSize[0].blockSize}px`)).observe(app.firstChild);
   drawPatient();
   drawEnd();
 }

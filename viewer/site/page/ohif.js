@@ -3,10 +3,9 @@
 import { h } from './dom.js';
 import { t } from './text.js';
 
-/** The frame. `onback` is called when the reader wants the timeline again. */
+/** The frame. */
 export class Viewer {
-  constructor(onback) {
-    this.onback = onback;
+  constructor() {
     this.frame = null;
     this.at = null;
     this.waiting = h('p.opening', { role: 'status' }, t('viewerOpens'));
@@ -60,6 +59,6 @@ export class Viewer {
       this.ready = true;
       this.root.classList.add('ready');
     }
-    if (event.data === 'contenitore:back' && this.isOpen) this.onback();
+    if (event.data === 'contenitore:alive') document.dispatchEvent(new CustomEvent('contenitore:alive'));
   }
 }

@@ -69,6 +69,11 @@ export function imageUrl(path, parameters = {}) {
   return `${held.api}/view/${held.pass}/dicomweb${path}${query.size ? `?${query}` : ''}`;
 }
 
+/** The address of a PDF report, for a frame. */
+export function reportUrl(study, sop, parameters) {
+  return `${held.api}/view/${held.pass}/studies/${study}/reports/${sop}?${new URLSearchParams(parameters)}`;
+}
+
 async function request(method, path, body) {
   const headers = held ? { Authorization: `Bearer ${held.key}` } : {};
   let answer;

@@ -23,6 +23,12 @@ export function hospitalSign(shown, owner) {
 /** What an exam is called. */
 export const titleOf = study => study.description || t('untitled');
 
+/** The kinds of image in an exam; reports are told apart. */
+export const modalitiesOf = study => study.modalities.filter(modality => !['SR', 'DOC', 'PR', 'KO'].includes(modality)).join(' ') || study.modalities.join(' ') || '—';
+
+/** How many of an exam's instances are images. */
+export const imagesOf = study => Math.max(0, study.instances - study.reports.length);
+
 /** Parameters that name the owner where the caller has the same UID too. */
 export const ownerOf = study => ({ owner: study.owner });
 
@@ -44,15 +50,16 @@ function entry(shown, study, index, chosen, proposal, onchoose) {
       thumbnail(study),
       h('div.what', {},
         h('div.row', {},
-          h('span.modality', {}, study.modalities.join(' ') || '—'),
-          hospitalSign(shown, study.owner),
-          side && h('span.side', {}, t(side === 'left' ? 'current' : 'beside'))),
+          h('span.modality', {}, modalitiesOf(study)),
+          side && h('span.side', {}, t(side === 'left' ? 'current' : 'beside')),
+          !study.complete && h('span.partial', { title: t('partialWhy') }, t('partial'))),
         h('h3', { id: headline, title: titleOf(study) }, titleOf(study)),
-        h('p.when', {}, dateText(study.study_date, study.study_time)),
+        h('p.from', {}, hospitalSign(shown, study.owner)),
         h('p.facts', {},
-          h('span', {}, t('images', { count: study.instances })),
-          !study.complete && h('span.partial', { title: t('partialWhy') }, t('partial')),
-          study.reports.length > 0 && h('span.reported', {}, t('reportCount', { count: study.reports.length }))),
+          h('span.when', {}, dateText(study.study_date, study.study_time)),
+          h('span', {}, t('images', { count: imagesOf(study) })),
+          study.reports.length > 0 && h('span.reported', {}, t('reportCount', { count: study.reports.length })))),
+      h('div.below', {},
         proposed && h('p.reasons', { title: t('proposedBecause', { reasons: proposal.reasons.map(reasonText).join(', ') }) },
           h('strong', {}, t('proposed')), ' ', proposal.reasons.map(reasonText).join(', ')),
         h('div.choices', {},
@@ -61,8 +68,8 @@ function entry(shown, study, index, chosen, proposal, onchoose) {
 }
 
 function thumbnail(study) {
-  const frame = h('div.thumb', {}, h('span.glyph', { 'aria-hidden': 'true' }, study.modalities[0] || '—'));
-  if (!study.instances) return frame;
+  const frame = h('div.thumb', {}, h('span.glyph', { 'aria-hidden': 'true' }, modalitiesOf(study).split(' ')[0]));
+  if (!imagesOf(study)) return frame;
   const image = h('img', {
     src: imageUrl(`/studies/${study.study_instance_uid}/thumbnail`, { ...ownerOf(study), viewport: '144,144' }),
     alt: t('smallImageOf', { description: titleOf(study), date: dateText(study.study_date) }), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer',

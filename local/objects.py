@@ -88,6 +88,12 @@ class StoredKey(FakeKey):  # type: ignore[misc]
         if self.multipart:
             self.multipart.dispose()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> StoredKey:
+        """The emulator copies versions to list them; the file behind them is one and the same."""
+        copied = StoredKey.__new__(StoredKey)
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     def __del__(self) -> None:
         """A version lives until it is deleted, not until it is forgotten."""
 

@@ -122,8 +122,7 @@ def audit_patients(view: Item) -> tuple[Any, ...]:
 
 def _tell_seen(caller: Caller, view: Item, decided: access.Decided, tell: Recorder) -> None:
     kind = Kind.READ if view.sk == caller.member.id else Kind.DISCLOSURE
-    basis = (*decided.decision.transfers, *decided.decision.emergencies)
-    tell(audit.of_study(kind, audit.seen(view.data, basis), count=1))
+    tell(audit.of_study(kind, audit.seen(view.data, decided.decision), count=1))
 
 
 def _uid(text: str) -> str:

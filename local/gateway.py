@@ -223,7 +223,7 @@ class Gateway:
         who = (
             {
                 "accessKey": identity.access_key,
-                "accountId": ACCOUNT,
+                "accountId": identity.account,
                 "caller": identity.user_id,
                 "user": identity.user_id,
                 "userArn": identity.arn,

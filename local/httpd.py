@@ -132,6 +132,8 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
             self.completed = self._ends(data)
             return len(data)
         consumed: int = super().received(data)
+        if self.body_rcv is None:
+            self.expect_continue = False  # or waitress waits for a body that has no bytes
         too_large = self.completed and isinstance(self.error, RequestEntityTooLarge)
         if too_large and not self.expect_continue:
             self._discarding = MAX_DISCARDED_BYTES

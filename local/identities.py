@@ -25,12 +25,16 @@ class Identity:
     expires: float
 
     @property
+    def account(self) -> str:
+        return self.role_arn.split(":")[4]
+
+    @property
     def role_name(self) -> str:
         return self.role_arn.rsplit("/", 1)[-1]
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:sts::{ACCOUNT}:assumed-role/{self.role_name}/{self.session}"
+        return f"arn:aws:sts::{self.account}:assumed-role/{self.role_name}/{self.session}"
 
     @property
     def expired(self) -> bool:
@@ -53,14 +57,14 @@ class Identities:
         with self._state.transaction() as database:
             database.execute("DELETE FROM credentials WHERE expires < ?", (time.time() - 86400,))
             rows = database.execute("SELECT access_key, secret, token, role_arn, session, expires FROM credentials").fetchall()
-        sessions = sts_backends[ACCOUNT]["aws"].assumed_roles
         for access_key, secret, token, role_arn, session, expires in rows:
-            key = AccessKey(user_name=None, prefix="ASIA", account_id=ACCOUNT)
+            account = role_arn.split(":")[4]
+            key = AccessKey(user_name=None, prefix="ASIA", account_id=account)
             key.access_key_id, key.secret_access_key, key.role_arn = access_key, secret, role_arn
-            role = AssumedRole(ACCOUNT, "aws", key, session, role_arn, "", 0, "")
+            role = AssumedRole(account, "aws", key, session, role_arn, "", 0, "")
             role.session_token = token
             role.expiration = datetime.datetime.fromtimestamp(expires, datetime.UTC).replace(tzinfo=None)
-            sessions.append(role)
+            sts_backends[account]["aws"].assumed_roles.append(role)
 
     def issue(self, role_arn: str, session: str, seconds: int) -> Identity:
         from moto.sts.models import sts_backends

@@ -83,25 +83,19 @@ class RunningCity:
         parser = configparser.RawConfigParser()
         parser.read(self.endpoints["aws_shared_credentials_file"])
         section = parser[profile]
-        return Credentials(
-            section["aws_access_key_id"], section["aws_secret_access_key"], section["aws_session_token"]
-        )
+        return Credentials(section["aws_access_key_id"], section["aws_secret_access_key"], section["aws_session_token"])
 
     def client(self, profile: str | None, credentials: Credentials | None = None) -> Client:
         """A signed client of an institution, or of `operator`; None for one that does not sign."""
         if profile is None and credentials is None:
             return Client(self.api, None)
-        return Client(
-            self.api, SignedBy(credentials or self.credentials(str(profile)), self.endpoints["region"])
-        )
+        return Client(self.api, SignedBy(credentials or self.credentials(str(profile)), self.endpoints["region"]))
 
     def session_credentials(self, profile: str, session: str) -> Credentials:
         """Credentials of the profile's own role under another session name, by STS."""
         who = self.aws("sts", profile)
         role = who.get_caller_identity()["Arn"].split("/")[1]
-        made = who.assume_role(RoleArn=f"arn:aws:iam::123456789012:role/{role}", RoleSessionName=session)[
-            "Credentials"
-        ]
+        made = who.assume_role(RoleArn=f"arn:aws:iam::123456789012:role/{role}", RoleSessionName=session)["Credentials"]
         return Credentials(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
 
     def aws(self, service: str, profile: str = "operator") -> Any:
@@ -160,6 +154,7 @@ def start_city(state: Path, *arguments: str, port: int | None = None) -> Running
         str(port or free_ports()),
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    (state / "endpoints.json").unlink(missing_ok=True)  # a killed city leaves it behind
     process = subprocess.Popen(
         [*command, "--no-demo", *arguments], cwd=ROOT, env=environment, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from chalice import Chalice, IAMAuthorizer, Response
 
 app = Chalice(app_name="standin")
@@ -77,6 +78,15 @@ def some_bytes() -> Response:
     return Response(b"\x00\xff\x01", headers={"Content-Type": "application/dicom"})
 
 
+@app.route("/delete", methods=["POST"], authorizer=iam)
+def delete() -> dict[str, str]:
+    try:
+        table().delete_item(Key={"pk": "x", "sk": "x"})
+    except ClientError as error:
+        return {"code": error.response["Error"]["Code"]}
+    return {"code": "none"}
+
+
 @app.route("/crash", authorizer=iam)
 def crash() -> Response:
     os.environ["MISSING"]
@@ -110,5 +120,5 @@ def index_instances(event: Any) -> Any:
 def project_facts(event: Any) -> Any:
     for record in event.to_dict()["Records"]:
         keys = record["dynamodb"]["Keys"]
-        table().put_item(Item={"pk": "V#" + keys["pk"]["S"], "sk": keys["sk"]["S"]})
+        table().put_item(Item={"pk": "V#" + keys["pk"]["S"], "sk": keys["sk"]["S"], "event": record["eventName"]})
     return {"batchItemFailures": []}

@@ -1,0 +1,206 @@
+"""What a city had, it has again; and it says clearly when it cannot start."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.harness import ROOT, RunningCity, free_ports, running_city, start_city, wait_until
+
+from .conftest import STANDIN
+from .test_s3 import BODY, presigned, stored, upload
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def port() -> int:
+    return free_ports()
+
+
+@pytest.fixture
+def cities() -> Iterator[list[RunningCity]]:
+    """Whatever a test starts is ended."""
+    started: list[RunningCity] = []
+    yield started
+    for city in started:
+        city.stop(signal.SIGKILL)
+        if city.process.stdout is not None:
+            city.process.stdout.close()
+
+
+def verdict(city: RunningCity, name: str) -> Any:
+    wanted = {"pk": {"S": f"F#OBJECT#test#{name}"}, "sk": {"S": "."}}
+    return city.aws("dynamodb").get_item(TableName=city.outputs()["TableName"], Key=wanted).get("Item")
+
+
+def start_and_fail(*arguments: str) -> str:
+    """The message of a city that does not start."""
+    command = [sys.executable, "-m", "local", "up", "--no-demo", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+# Kept ------------------------------------------------------------------------------------------------
+
+
+def test_after_a_restart_everything_is_there(state: Path, port: int, cities: list[RunningCity]) -> None:
+    first = start_city(state, *STANDIN, port=port)
+    cities.append(first)
+    outputs, s3 = first.outputs(), first.aws("s3")
+    bucket = outputs["BucketName"]
+    stored(first, "kept")
+    old = s3.put_object(Bucket=bucket, Key="cache/v", Body=b"1", ContentType="text/plain", Metadata={"a": "b"})
+    s3.put_object(Bucket=bucket, Key="cache/v", Body=b"2")
+    s3.put_object(Bucket=bucket, Key="cache/gone", Body=b"3")
+    s3.delete_object(Bucket=bucket, Key="cache/gone")
+    address = presigned(first, "get_object", "kept")
+    first.client("operator").put("/institutions/besta", json={"role_arn": "arn:aws:iam::210987654321:role/besta"})
+    template = {
+        "Resources": {"Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {"Statement": []}}}},
+        "Outputs": {"Arn": {"Value": {"Fn::GetAtt": ["Role", "Arn"]}}},
+    }
+    first.aws("cloudformation").create_stack(StackName="other", TemplateBody=json.dumps(template))
+    (made,) = first.aws("cloudformation").describe_stacks(StackName="other")["Stacks"]
+    wait_until(lambda: verdict(first, "kept"))
+    wait_until(lambda: first.client("besta").get("/echo/x").status_code == 200)
+    before = first.credentials("maugeri")
+    listed = s3.list_object_versions(Bucket=bucket)
+    assert first.stop() == 0
+
+    second = start_city(state, *STANDIN, port=port)
+    cities.append(second)
+    assert second.outputs() == outputs
+    s3 = second.aws("s3")
+    assert requests.get(address, timeout=10).content == BODY
+    again = s3.list_object_versions(Bucket=bucket)
+    for kind in ("Versions", "DeleteMarkers"):
+        assert again[kind] == listed[kind]
+    got = s3.get_object(Bucket=bucket, Key="cache/v", VersionId=old["VersionId"])
+    assert (got["Body"].read(), got["ContentType"], got["Metadata"]) == (b"1", "text/plain", {"a": "b"})
+    assert verdict(second, "kept")["tries"] == {"S": "1"}, "what has its verdict is not announced again"
+    assert second.client(None, before).get("/echo/x").status_code == 200, "credentials outlive a restart"
+    assert second.client("besta").get("/echo/x").status_code == 200
+    (remade,) = second.aws("cloudformation").describe_stacks(StackName="other")["Stacks"]
+    assert remade["Outputs"] == made["Outputs"]
+    url, headers = upload(second, "kept")
+    assert requests.put(url, data=BODY, headers=headers, timeout=10).status_code == 412
+
+
+def test_what_was_answered_survives_a_kill(state: Path, port: int, cities: list[RunningCity]) -> None:
+    first = start_city(state, *STANDIN, port=port)
+    cities.append(first)
+    dynamodb, table = first.aws("dynamodb"), first.outputs()["TableName"]
+    for number in range(20):
+        stored(first, f"killed-{number}")
+        dynamodb.put_item(TableName=table, Item={"pk": {"S": "kill"}, "sk": {"S": f"{number:02}"}})
+    first.stop(signal.SIGKILL)
+
+    with running_city(state, *STANDIN, port=port) as second:
+        for number in range(20):
+            answer = requests.get(presigned(second, "get_object", f"killed-{number}"), timeout=10)
+            assert answer.content == BODY
+            wait_until(lambda number=number: verdict(second, f"killed-{number}"))
+        found = second.aws("dynamodb").query(
+            TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": {"S": "kill"}}
+        )
+        assert found["Count"] == 20
+
+
+def test_an_upload_that_was_cut_off_leaves_nothing(state: Path, port: int, cities: list[RunningCity]) -> None:
+    with running_city(state, *STANDIN, port=port) as city:
+        stored(city, "whole")
+    orphan = state / "objects" / "00" / ("0" * 32)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"half")
+    with running_city(state, *STANDIN, port=port) as city:
+        assert requests.get(presigned(city, "get_object", "whole"), timeout=10).content == BODY
+    assert not orphan.exists()
+
+
+# Ended -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_city_ends_within_two_seconds_whatever_it_is_doing(state: Path, how: signal.Signals, cities: list[RunningCity]) -> None:
+    city = start_city(state, *STANDIN)
+    cities.append(city)
+    client = city.client("maugeri")
+
+    def poll() -> None:
+        try:
+            client.get("/sleep/20")
+        except requests.ConnectionError:
+            return
+
+    threading.Thread(target=poll, daemon=True).start()
+    time.sleep(0.3)
+    asked_at = time.monotonic()
+    assert city.stop(how) == 0
+    assert time.monotonic() - asked_at < 2
+    assert not (state / "endpoints.json").exists()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5])
+def test_a_city_that_is_starting_can_be_ended(state: Path, seconds: float, port: int) -> None:
+    command = [sys.executable, "-m", "local", "up", "--no-demo", "--state", str(state), "--ports", str(port), *STANDIN]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_until((state / "logs").exists)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=5)
+    assert (process.returncode, errors) == (0, "")
+    with running_city(state, *STANDIN, port=port) as city:
+        assert city.client("mondino").get("/echo/x").status_code == 200
+
+
+# Refused ---------------------------------------------------------------------------------------------
+
+
+def test_two_cities_do_not_share_a_state(standin_city: RunningCity) -> None:
+    message = start_and_fail("--state", str(standin_city.state), "--ports", str(free_ports()))
+    assert f"process {standin_city.process.pid}" in message
+
+
+def test_ports_in_use_are_named(standin_city: RunningCity, state: Path) -> None:
+    port = int(standin_city.api.rsplit(":", 1)[1])
+    assert f"Port {port} " in start_and_fail("--state", str(state), "--ports", str(port))
+
+
+def test_a_state_of_a_newer_city_is_left_alone(state: Path) -> None:
+    state.mkdir()
+    with sqlite3.connect(state / "city.sqlite") as database:
+        database.execute("PRAGMA user_version=99")
+    database.close()
+    message = start_and_fail("--state", str(state), "--ports", str(free_ports()))
+    assert "format 99" in message
+
+
+@pytest.mark.parametrize("content", [b"this is no database, and long enough to be read as a header" * 10])
+def test_a_file_that_is_no_state_is_left_alone(state: Path, content: bytes) -> None:
+    state.mkdir()
+    (state / "city.sqlite").write_bytes(content)
+    message = start_and_fail("--state", str(state), "--ports", str(free_ports()))
+    assert "move it away" in message
+    assert (state / "city.sqlite").read_bytes() == content
+
+
+def test_a_state_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be used" in start_and_fail("--state", str(tmp_path / "file" / "state"), "--ports", "0")

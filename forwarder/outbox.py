@@ -201,6 +201,7 @@ class Outbox:
                 self.traffic.packing_failures += 1
                 log.warning("sent uncompressed", instance=item.digest[:12], detail=result)
         self._queue.packed(item)
+        self._spool.step("packed")
         with self._wake:
             self._compressing -= 1
             self._deaths.pop(item.digest, None)
@@ -233,6 +234,7 @@ class Outbox:
         except ArchiveError as error:
             return self._not_answered(batch, error, started)
         self.line.succeeded()
+        self._spool.step("asked")
         settled: list[tuple[str, Standing]] = []
         with self._wake:
             for item, standing in zip(batch, standings, strict=True):
@@ -307,6 +309,7 @@ class Outbox:
                 self._failed_alone(item, error)
         else:
             self.line.succeeded()
+            self._spool.step("put")
             with self._wake:
                 self.window.succeeded(item.sent_size, in_flight)
                 self.traffic.instances_sent += 1
@@ -388,8 +391,11 @@ class Outbox:
     def _judge(self, verdicts: list[tuple[str, Standing]]) -> None:
         if not verdicts:
             return
-        for digest in self._queue.judged(verdicts):
+        done = self._queue.judged(verdicts)
+        self._spool.step("judged")
+        for digest in done:
             self._spool.drop_files(digest)
+            self._spool.step("dropped")
         for digest, standing in verdicts:
             if standing.state in SETTLED and standing.state not in ("indexed", "echo"):
                 self._spool.packed_path(digest).unlink(missing_ok=True)

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
@@ -192,6 +191,15 @@ class PromptDul(DULServiceProvider):  # type: ignore[misc]
     that it stays in state 6 (PS3.8 table 9-10, event 10). Every other PDU takes pynetdicom's way.
     """
 
+    def run_reactor(self) -> None:
+        try:
+            super().run_reactor()
+        finally:
+            self.socket.finish()
+            self.assoc.dimse.abandon()
+            if self.assoc.requestor.primitive is None:  # gone before it asked for anything: nobody need wait
+                self.to_user_queue.put(None)
+
     def _read_pdu_data(self) -> None:
         try:
             head = self.socket.recv(6)
@@ -234,6 +242,7 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
         self._poll = select.poll()
         self._poll.register(client_socket, select.POLLIN)
         self._poll.register(self._woken, select.POLLIN)
+        self._client = client_socket
         self._unread = bytearray()
         super().__init__(assoc, client_socket=client_socket)
 
@@ -276,10 +285,11 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
             received += count
         return data
 
-    def close(self) -> None:
-        super().close()
-        self._woken.close()
-        self._waker.close()
+    def finish(self) -> None:
+        """Let go of everything: the protocol's thread has ended."""
+        self.close()
+        for one in (self._client, self._woken, self._waker):
+            one.close()
 
 
 class _WakingQueue(queue.Queue[Any]):
@@ -367,9 +377,3 @@ class _Reception(RequestHandler):  # type: ignore[misc]
                 for handler in handlers:
                     assoc.bind(event, *handler)
         return assoc
-
-
-def abandon(event: evt.Event) -> None:
-    """Handler of EVT_CONN_CLOSE: forget what was half received."""
-    if isinstance(event.assoc.dimse, SpoolingDimse):
-        event.assoc.dimse.abandon()

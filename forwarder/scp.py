@@ -188,7 +188,6 @@ def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int
         (evt.EVT_C_ECHO, lambda _: 0x0000),
         (evt.EVT_C_STORE, receiver.store),
         (evt.EVT_N_ACTION, receiver.action),
-        (evt.EVT_CONN_CLOSE, reception.abandon),
         (evt.EVT_REJECTED, _log_rejected),
     ]
     contexts = supported_contexts(config.extra_sop_classes)

@@ -6,7 +6,7 @@ import fcntl
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -51,13 +51,15 @@ def run(config: Config) -> None:
 
 
 @contextmanager
-def running(config: Config, stop: threading.Event | None = None) -> Iterator[State]:
+def running(
+    config: Config, stop: threading.Event | None = None, steps: Callable[[str], None] = lambda _: None
+) -> Iterator[State]:
     """A running forwarder, while the block runs. Raises ForwarderError for what keeps it from starting."""
     stop = stop or threading.Event()
     folder = Path(config.spool.folder)
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
-        spool = Spool(folder, config.spool.reserve_mb * 1_000_000)
+        spool = Spool(folder, config.spool.reserve_mb * 1_000_000, steps)
         stack.callback(spool.close)
         removed, missing = spool.recover()
         archive = archive_of(config)

@@ -12,6 +12,7 @@ if it does.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -92,7 +93,8 @@ class Arrival(BytesIO):
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a failing disk it stays, and `recover` removes it
+            self.path.unlink(missing_ok=True)
 
     def take_file(self) -> int:
         """The open descriptor, to be fsynced and closed by the caller. Raises SpoolError if writing failed."""
@@ -109,14 +111,15 @@ def from_os(error: OSError) -> SpoolError:
 
 
 class Spool:
-    """The spool in `folder`. `steps` is called with the name of each step that was just done (tests die there)."""
+    """The spool in `folder`. `step` is called with the name of each step that was just done, here and by
+    the outbox: tests die there."""
 
     def __init__(
         self, folder: Path, reserve_bytes: int = 0, steps: Callable[[str], None] = lambda _: None
     ) -> None:
         self.folder = folder
         self.reserve_bytes = reserve_bytes
-        self._steps = steps
+        self.step = steps
         self._number = 0
         try:
             for name in ("incoming", "instances", "packed"):
@@ -171,14 +174,14 @@ class Spool:
         try:
             file = arrival.take_file()
             try:
-                self._steps("written")
+                self.step("written")
                 arrival.path.rename(home)
-                self._steps("renamed")
+                self.step("renamed")
                 os.fsync(file)
             finally:
                 os.close(file)
             _fsync_folder(home.parent)
-            self._steps("synced")
+            self.step("synced")
         except OSError as error:
             arrival.discard()
             raise from_os(error) from error
@@ -194,7 +197,7 @@ class Spool:
             "calling": about.calling,
         }
         state = self.journal.write(lambda connection: _insert(connection, row))
-        self._steps("journaled")
+        self.step("journaled")
         if state in ("indexed", "echo"):
             self.drop_files(digest)
         return digest

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pynetdicom.transport import AssociationSocket
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode: siblings are imported by name
 
@@ -33,3 +36,18 @@ def credentials(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sockets_are_closed() -> Iterator[None]:
+    """pynetdicom leaves a socket to the garbage collector when the peer went first, which is a warning here."""
+
+    def shut(self: AssociationSocket) -> None:
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AssociationSocket, "_shutdown_socket", shut)
+        yield

@@ -154,7 +154,8 @@ def store(
 ) -> list[int | None]:
     """C-STORE over one association; the status of each, None where none came."""
     ae = AE(calling)
-    ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = 20
+    ae.acse_timeout = ae.connection_timeout = 20
+    ae.dimse_timeout = 5  # pynetdicom waits so long even when the peer has died
     for uid in {ds.SOPClassUID for ds in datasets} | {CTImageStorage}:
         ae.add_requested_context(uid, ExplicitVRLittleEndian)
     ae.add_requested_context(Verification)

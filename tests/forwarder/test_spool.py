@@ -1,0 +1,206 @@
+"""The spool: durable before it says yes, nothing twice, honest about a failing disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forwarder.errors import SpoolError
+from forwarder.spool import About, Spool, SpoolFullError, settle
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(tmp_path / "spool")
+    yield spool
+    spool.close()
+
+
+def admit(spool: Spool, data: bytes, about: About | None = None) -> str:
+    arrival = spool.arrival()
+    arrival.write(data)
+    return spool.admit(arrival, about or About())
+
+
+def conserved(spool: Spool) -> dict[str, int]:
+    now = spool.tally()
+    states = ("waiting", "stored", "indexed", "echo", "rejected", "conflict", "discarded")
+    assert now["received"] == sum(now[state] for state in states), now
+    return now
+
+
+def test_what_was_admitted_is_on_the_disk_under_the_name_of_its_content(spool: Spool):
+    digest = admit(spool, b"some bytes")
+    assert digest == hashlib.sha256(b"some bytes").hexdigest()
+    assert spool.path(digest).read_bytes() == b"some bytes"
+    assert conserved(spool)["waiting"] == 1
+
+
+def test_the_steps_come_in_the_order_that_makes_it_durable(tmp_path: Path):
+    seen: list[str] = []
+    spool = Spool(tmp_path, 0, seen.append)
+    admit(spool, b"x")
+    spool.close()
+    assert seen == ["written", "renamed", "synced", "journaled"]
+
+
+def test_the_same_bytes_twice_are_one_instance(spool: Spool):
+    assert admit(spool, b"same") == admit(spool, b"same")
+    assert conserved(spool)["received"] == 1
+
+
+def test_two_instances_with_one_sop_instance_uid_are_both_kept(spool: Spool):
+    about = About(sop_instance="1.2.3")
+    first, second = admit(spool, b"one", about), admit(spool, b"two", about)
+    assert first != second
+    assert conserved(spool)["waiting"] == 2
+
+
+def test_bytes_that_came_again_after_they_were_indexed_are_not_kept(spool: Spool):
+    digest = admit(spool, b"again")
+    settle(spool.journal, digest, "indexed", None)
+    spool.drop_files(digest)
+    admit(spool, b"again")
+    assert not spool.path(digest).exists()
+    assert conserved(spool)["indexed"] == 1
+
+
+def test_what_was_discarded_and_comes_again_waits_again(spool: Spool):
+    digest = admit(spool, b"once more")
+    settle(spool.journal, digest, "rejected", "truncated")
+    settle(spool.journal, digest, "discarded", "truncated")
+    spool.drop_files(digest)
+    admit(spool, b"once more")
+    assert spool.path(digest).exists()
+    now = conserved(spool)
+    assert (now["received"], now["waiting"], now["discarded"]) == (1, 1, 0)
+
+
+def test_forgetting_old_history_leaves_the_counts_and_what_waits(spool: Spool):
+    for number in range(5):
+        digest = admit(spool, b"%d" % number)
+        if number:
+            settle(spool.journal, digest, "indexed", None)
+    assert spool.forget(before=9e9) == 4
+    now = conserved(spool)
+    assert (now["received"], now["indexed"], now["waiting"]) == (5, 4, 1)
+
+
+def test_many_threads_lose_nothing(spool: Spool):
+    def work(name: int) -> None:
+        for number in range(40):
+            admit(spool, b"%d %d" % (name, number % 30))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert conserved(spool)["received"] == 8 * 30
+    assert sum(1 for path in (spool.folder / "instances").rglob("*") if path.is_file()) == 240
+
+
+class TestRecovery:
+    def test_what_was_never_acknowledged_goes_and_what_waits_stays(self, tmp_path: Path):
+        spool = Spool(tmp_path)
+        waiting = admit(spool, b"waiting")
+        done = admit(spool, b"done")
+        settle(spool.journal, done, "indexed", None)  # died before the file was removed
+        spool.close()
+        (tmp_path / "incoming" / "half").write_bytes(b"half")
+        orphan = hashlib.sha256(b"orphan").hexdigest()
+        (tmp_path / "instances" / orphan[:2] / orphan).write_bytes(b"orphan")  # died before the journal
+
+        spool = Spool(tmp_path)
+        assert spool.recover() == (3, 0)
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file() and len(path.name) == 64] == [
+            waiting
+        ]
+        spool.close()
+
+    def test_a_file_that_vanished_is_told_and_counted(self, tmp_path: Path):
+        spool = Spool(tmp_path)
+        digest = admit(spool, b"gone")
+        spool.path(digest).unlink()
+        assert spool.recover() == (0, 1)
+        assert conserved(spool)["rejected"] == 1
+        admit(spool, b"gone")  # sent again, it is whole again
+        assert conserved(spool)["waiting"] == 1
+        spool.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a tmpfs cannot be mounted here (needs root)")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+class TestFullDisk:
+    def test_below_the_reserve_nothing_is_admitted_and_with_space_it_is_again(self, small_disk: Path):
+        spool = Spool(small_disk, reserve_bytes=1_000_000)
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(spool.free_bytes() - 900_000))
+        with pytest.raises(SpoolFullError):
+            admit(spool, b"too late")
+        ballast.unlink()
+        admit(spool, b"too late")
+        assert conserved(spool)["received"] == 1
+        spool.close()
+
+    def test_filled_to_the_brim_it_never_says_yes_and_leaves_nothing_behind(self, small_disk: Path):
+        spool = Spool(small_disk)
+        admitted = []
+        with pytest.raises(SpoolError):
+            for number in range(100):
+                admitted.append(admit(spool, os.urandom(200_000) + b"%d" % number))
+        assert 0 < len(admitted) < 100
+        assert not list((small_disk / "incoming").iterdir())
+        spool.close()
+        spool = Spool(small_disk)
+        spool.recover()
+        for digest in admitted:
+            assert hashlib.sha256(spool.path(digest).read_bytes()).hexdigest() == digest
+        assert conserved(spool)["waiting"] == len(admitted)
+        spool.close()
+
+    def test_the_journal_recovers_without_a_restart(self, small_disk: Path):
+        spool = Spool(small_disk)
+        digest = admit(spool, b"first")
+        ballast = small_disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(SpoolError):
+            for number in range(1000):
+                settle(spool.journal, digest, "waiting", "x" * 3000 + str(number))
+        ballast.unlink()
+        settle(spool.journal, digest, "indexed", None)
+        assert conserved(spool)["indexed"] == 1
+        spool.close()
+
+    def test_a_disk_that_became_read_only_is_never_a_success(self, small_disk: Path):
+        spool = Spool(small_disk)
+        admit(spool, b"before")
+        for folder in ("incoming", "instances"):
+            over = small_disk / folder
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(over)], check=True)
+            with pytest.raises(SpoolError):
+                admit(spool, b"after")
+            subprocess.run(["umount", str(over)], check=True)
+        admit(spool, b"after")
+        assert conserved(spool)["waiting"] == 2
+        spool.close()

@@ -1,0 +1,442 @@
+"""DICOM in: what senders of all kinds are answered, and what stands in the spool afterwards."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+from io import BytesIO
+from pathlib import Path
+
+import psutil
+import pytest
+from certificates import Authority, client_context
+from fakes import FakeArchive
+from hospital import Hospital, dcmtk, free_port, hospital, process, store, until
+from images import ct_slice, write_ct
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+)
+from pynetdicom import AE, evt
+from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from forwarder import reception, scp
+from forwarder.service import running
+
+pytestmark = pytest.mark.usefixtures("credentials")
+NOWHERE = "http://127.0.0.1:9"  # an archive that never answers
+
+
+def spooled(place: Hospital) -> list[Path]:
+    return sorted(path for path in (place.spool / "instances").rglob("*") if path.is_file())
+
+
+def associate(place: Hospital, contexts, **options):
+    ae = AE(options.pop("calling", "MODALITY"))
+    ae.acse_timeout = ae.connection_timeout = 10
+    ae.dimse_timeout = 10
+    for abstract, syntaxes in contexts:
+        ae.add_requested_context(abstract, syntaxes)
+    return ae.associate("127.0.0.1", place.port, **options)
+
+
+def test_echo_is_answered(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()):
+        assoc = associate(place, [(Verification, None)])
+        assert assoc.send_c_echo().Status == 0x0000
+        assoc.release()
+
+
+@pytest.mark.skipif(not dcmtk("echoscu"), reason="DCMTK's echoscu is not installed")
+def test_dcmtk_echoes(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()):
+        subprocess.run(["/usr/bin/echoscu", "127.0.0.1", str(place.port)], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_the_data_set_is_kept_byte_for_byte_in_the_syntax_that_was_agreed(tmp_path, syntax):
+    place = hospital(tmp_path, NOWHERE)
+    ds = dcmread(get_testdata_file("MR_small.dcm"))
+    little = syntax != ExplicitVRBigEndian
+    if not little:
+        ds = dcmread(get_testdata_file("MR_small_bigendian.dcm"))
+    ds.file_meta.TransferSyntaxUID = syntax
+    sent = BytesIO()
+    ds.save_as(
+        sent, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=little, enforce_file_format=True
+    )
+    sent.seek(0)
+    ds = dcmread(sent)
+    with running(place.config()):
+        assoc = associate(place, [(ds.SOPClassUID, syntax)])
+        assert assoc.send_c_store(ds).Status == 0x0000
+        assoc.release()
+        (path,) = spooled(place)
+        kept = path.read_bytes()
+    assert data_set_of(kept) == data_set_of(sent.getvalue())
+
+
+@pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "examples_jpeg2k.dcm", "SC_rgb_jpeg_gdcm.dcm"])
+def test_compressed_images_come_as_they_are(tmp_path, name):
+    place = hospital(tmp_path, NOWHERE)
+    ds = dcmread(get_testdata_file(name))
+    with running(place.config()):
+        assoc = associate(place, [(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)])
+        assert assoc.send_c_store(ds).Status == 0x0000
+        assoc.release()
+        (path,) = spooled(place)
+        kept = dcmread(path)
+        assert kept.PixelData == ds.PixelData
+        assert kept.file_meta.TransferSyntaxUID == ds.file_meta.TransferSyntaxUID
+
+
+def test_every_storage_class_and_syntax_is_accepted():
+    contexts = scp.supported_contexts(["1.2.3.4.5"])
+    classes = {str(context.abstract_syntax) for context in contexts}
+    assert {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.104.1", "1.2.3.4.5"} <= classes
+    assert len(classes) > 150
+    assert all(
+        len(context.transfer_syntax) > 30
+        for context in contexts
+        if "1.1.4.1.1" in str(context.abstract_syntax)
+    )
+
+
+def test_uncompressed_is_chosen_where_a_sender_offers_lossy_too(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()):
+        offer = ["1.2.840.10008.1.2.4.50", ImplicitVRLittleEndian, JPEG2000Lossless, ExplicitVRLittleEndian]
+        assoc = associate(place, [(ct_slice().SOPClassUID, offer)])
+        (context,) = assoc.accepted_contexts
+        assoc.release()
+    assert context.transfer_syntax == [ExplicitVRLittleEndian]
+
+
+def test_a_private_class_is_stored_once_it_is_configured(archive, tmp_path):
+    place = hospital(tmp_path, archive.url, dicom__extra_sop_classes=["1.2.246.352.70.1.70"])
+    ds = ct_slice()
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.246.352.70.1.70"
+    with running(place.config()):
+        assert store(place, [ds]) == [0x0000]
+
+
+def test_only_allowed_callers_get_in(tmp_path):
+    place = hospital(tmp_path, NOWHERE, dicom__allowed_callers=["PACS"])
+    with running(place.config()):
+        assert store(place, [ct_slice()], calling="STRANGER") == [None]
+        assert store(place, [ct_slice()], calling="PACS") == [0x0000]
+
+
+def test_another_called_title_is_refused_if_so_configured(tmp_path):
+    place = hospital(tmp_path, NOWHERE, dicom__check_called=True)
+    with running(place.config()):
+        assert store(place, [ct_slice()], called="OTHER") == [None]
+        assert store(place, [ct_slice()], called="CONTENITORE") == [0x0000]
+
+
+def test_a_full_disk_is_a700_and_with_space_it_goes_on_in_the_same_association(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()) as state:
+        spool = state._spool
+        assoc = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
+        spool.reserve_bytes = 1 << 60
+        assert assoc.send_c_store(ct_slice(1)).Status == 0xA700
+        assert place.state()["disk"]["low"]
+        spool.reserve_bytes = 0
+        assert assoc.send_c_store(ct_slice(1)).Status == 0x0000
+        assoc.release()
+        assert place.state()["received"] == 1
+        assert place.state()["refused"] == 1
+
+
+def test_an_association_cut_in_the_middle_leaves_nothing(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()):
+        assoc = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
+        request = command_set(0x0001, ct_slice(), message_id=1)
+        assoc.dul.socket.socket.sendall(p_data(1, 0x03, request) + p_data(1, 0x00, bytes(5000)))
+        until(lambda: list((place.spool / "incoming").iterdir()))
+        assoc.abort()
+        until(lambda: not list((place.spool / "incoming").iterdir()))
+        assert place.state()["received"] == 0
+
+
+def command_set(field: int, ds: Dataset, message_id: int) -> bytes:
+    command = b""
+    for number, value in (
+        (0x0002, scp_even(ds.SOPClassUID)),
+        (0x0100, field.to_bytes(2, "little")),
+        (0x0110, message_id.to_bytes(2, "little")),
+        (0x0700, b"\0\0"),
+        (0x0800, b"\0\0"),
+        (0x1000, scp_even(ds.SOPInstanceUID)),
+    ):
+        command += b"\0\0" + number.to_bytes(2, "little") + len(value).to_bytes(4, "little") + value
+    return b"\0\0\0\0\4\0\0\0" + len(command).to_bytes(4, "little") + command
+
+
+def scp_even(uid: str) -> bytes:
+    return uid.encode() + b"\0" * (len(uid) % 2)
+
+
+def p_data(context: int, header: int, data: bytes) -> bytes:
+    value = (len(data) + 2).to_bytes(4, "big") + bytes([context, header]) + data
+    return b"\x04\0" + len(value).to_bytes(4, "big") + value
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_a_data_set_in_tiny_fragments_several_to_a_pdu_is_whole(tmp_path, size):
+    """PS3.8 allows many presentation data values in one PDU, command and data together."""
+    place = hospital(tmp_path, NOWHERE)
+    ds = ct_slice(edge=16)
+    encoded = BytesIO()
+    ds.save_as(encoded, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    data = data_set_of(encoded.getvalue())
+    with running(place.config()):
+        assoc = associate(place, [(ds.SOPClassUID, ExplicitVRLittleEndian)])
+        parts = [(0x03, command_set(0x0001, ds, 1))]
+        parts += [(0, data[at : at + size]) for at in range(0, len(data), size)]
+        parts[-1] = (0x02, parts[-1][1])
+        values = b"".join(
+            (len(part) + 2).to_bytes(4, "big") + bytes([1, header]) + part for header, part in parts
+        )
+        assoc.dul.socket.socket.sendall(b"\x04\0" + len(values).to_bytes(4, "big") + values)
+        (path,) = until(lambda: spooled(place))
+        until(lambda: place.state()["received"] == 1)
+        assert path.read_bytes().endswith(data)
+        assoc.abort()
+
+
+def data_set_of(file: bytes) -> bytes:
+    if file[128:132] != b"DICM":
+        return file
+    return file[132 + 12 + dcmread(BytesIO(file)).file_meta.FileMetaInformationGroupLength :]
+
+
+@pytest.mark.parametrize(
+    "pdu",
+    [
+        p_data(1, 0x03, b"\0\0\0\1"),  # a command set that is cut short
+        p_data(1, 0x03, b"\0\0\0\1\2\0\0\0\1\0"),  # a C-STORE request without anything else
+        b"\x04\0\0\0\0\x0a" + b"\xff\xff\xff\xff" + bytes(6),  # a value longer than its PDU
+        b"\x04\0\xff\xff\xff\xff",  # a PDU of 4 GB
+        b"\x99\0\0\0\0\1\0",  # a PDU type that does not exist
+    ],
+    ids=["cut", "bare", "overlong", "huge", "unknown"],
+)
+def test_a_broken_sender_ends_its_own_association_only(tmp_path, pdu):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()):
+        broken = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
+        broken.dul.socket.socket.sendall(pdu)
+        until(lambda: not broken.is_established)
+        assert store(place, [ct_slice()]) == [0x0000]
+
+
+def test_who_connects_and_says_nothing_keeps_nobody_out(tmp_path):
+    authority = Authority(tmp_path / "tls")
+    ours, theirs = authority.issue("forwarder"), authority.issue("pacs")
+    port = free_port()
+    place = hospital(tmp_path, NOWHERE, **tls_values(authority, ours, port))
+    with running(place.config()):
+        silent = [socket.create_connection(("127.0.0.1", p)) for p in (port, place.port) for _ in range(5)]
+        assert store(place, [ct_slice(1)], port=port, tls=(client_context(authority, theirs), "x")) == [
+            0x0000
+        ]
+        assert store(place, [ct_slice(2)]) == [0x0000]
+        for one in silent:
+            one.close()
+
+
+def tls_values(authority, pair, port):
+    return {
+        "dicom__tls__port": port,
+        "dicom__tls__certificate": str(pair.certificate),
+        "dicom__tls__key": str(pair.key),
+        "dicom__tls__ca_file": str(authority.pem),
+    }
+
+
+class TestTls:
+    @pytest.fixture
+    def secure(self, tmp_path: Path):
+        authority = Authority(tmp_path / "tls")
+        port = free_port()
+        place = hospital(tmp_path, NOWHERE, **tls_values(authority, authority.issue("forwarder"), port))
+        with running(place.config()):
+            yield place, authority, port
+
+    def test_both_ends_show_a_certificate(self, secure):
+        place, authority, port = secure
+        context = client_context(authority, authority.issue("pacs"))
+        assert store(place, [ct_slice()], port=port, tls=(context, "x")) == [0x0000]
+        assert place.state()["certificate_days"] == 60
+
+    def test_without_a_certificate_nobody_gets_in(self, secure):
+        place, authority, port = secure
+        assert store(place, [ct_slice()], port=port, tls=(client_context(authority, None), "x")) == [None]
+
+    def test_a_strangers_certificate_does_not_count(self, secure, tmp_path):
+        place, authority, port = secure
+        stranger = Authority(tmp_path / "other", "stranger").issue("pacs")
+        assert store(place, [ct_slice()], port=port, tls=(client_context(authority, stranger), "x")) == [None]
+
+    def test_nothing_older_than_tls_1_2_is_spoken(self, secure):
+        _, authority, port = secure
+        context = client_context(authority, authority.issue("pacs"))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("AES128-SHA")  # no forward secrecy
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with socket.create_connection(("127.0.0.1", port)) as plain, pytest.raises(ssl.SSLError):
+            context.wrap_socket(plain)
+
+    def test_plain_dicom_on_the_tls_port_is_refused(self, secure):
+        place, _, port = secure
+        assert store(place, [ct_slice()], port=port) == [None]
+
+    @pytest.mark.skipif(not dcmtk("storescu"), reason="DCMTK's storescu is not installed")
+    def test_dcmtk_sends_over_tls(self, secure, tmp_path):
+        place, authority, port = secure
+        pair = authority.issue("dcmtk")
+        (path,) = write_ct(tmp_path / "files", 1)
+        command = [
+            "/usr/bin/storescu",
+            "+tls",
+            str(pair.key),
+            str(pair.certificate),
+            "+cf",
+            str(authority.pem),
+        ]
+        subprocess.run([*command, "127.0.0.1", str(port), str(path)], check=True, timeout=30)
+        assert place.state()["received"] == 1
+
+
+def test_file_meta_is_what_pydicom_would_write():
+    head = reception.file_head("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
+    meta = dcmread(BytesIO(head)).file_meta
+    assert head == bytes(128) + b"DICM" + encode_file_meta(meta)
+    assert meta.ImplementationVersionName == "CONTENITORE_1"
+
+
+def test_memory_does_not_grow_with_the_size_of_an_instance(archive, tmp_path):
+    place = hospital(tmp_path, NOWHERE, send__lossless=False)
+    with process(place) as forwarder:
+        memory = psutil.Process(forwarder.pid).memory_info
+        assert store(place, [ct_slice(1)]) == [0x0000]
+        before = memory().rss
+        big = ct_slice(2)
+        big.Rows = big.Columns = 8192
+        big.PixelData = bytes(8192 * 8192 * 2)  # 134 MB
+        assert store(place, [big]) == [0x0000]
+        assert memory().rss - before < 30_000_000
+
+
+class TestCommitment:
+    """PS3.4 J: the PACS asks, and is told once it is certain."""
+
+    def pacs(self, place: Hospital, reports: list) -> AE:
+        ae = AE("PACS")
+        ae.acse_timeout = ae.connection_timeout = ae.dimse_timeout = 10
+        ae.add_requested_context(ct_slice().SOPClassUID, ExplicitVRLittleEndian)
+        ae.add_requested_context(StorageCommitmentPushModel)
+        return ae
+
+    def handler(self, reports: list):
+        def report(event):
+            reports.append((event.event_type, event.event_information))
+            return 0x0000, None
+
+        return [(evt.EVT_N_EVENT_REPORT, report)]
+
+    def ask(self, assoc, datasets: list[Dataset], transaction: str = "1.2.3.99") -> int:
+        request = Dataset()
+        request.TransactionUID = transaction
+        request.ReferencedSOPSequence = []
+        for ds in datasets:
+            item = Dataset()
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+            request.ReferencedSOPSequence.append(item)
+        status, _ = assoc.send_n_action(request, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1")
+        return status.Status
+
+    def test_on_the_association_that_asked(self, archive: FakeArchive, tmp_path):
+        place, reports = hospital(tmp_path, archive.url), []
+        with running(place.config()):
+            ae = self.pacs(place, reports)
+            assoc = ae.associate("127.0.0.1", place.port, evt_handlers=self.handler(reports))
+            assert assoc.send_c_store(ct_slice(1)).Status == 0x0000
+            assert self.ask(assoc, [ct_slice(1)]) == 0x0000
+            until(lambda: reports)
+            assoc.release()
+        event_type, information = reports[0]
+        assert event_type == 1
+        assert information.TransactionUID == "1.2.3.99"
+        assert [item.ReferencedSOPInstanceUID for item in information.ReferencedSOPSequence] == [
+            ct_slice(1).SOPInstanceUID
+        ]
+
+    def test_on_a_new_association_after_a_restart(self, archive: FakeArchive, tmp_path):
+        reports: list = []
+        listener = AE("PACS")
+        listener.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+        server = listener.start_server(("127.0.0.1", 0), block=False, evt_handlers=self.handler(reports))
+        peer = {"ae_title": "PACS", "host": "127.0.0.1", "port": server.server_address[1]}
+        place = hospital(tmp_path, archive.url, peers=[peer])
+        archive.indexing_seconds = 3600
+        try:
+            with running(place.config()):
+                assoc = self.pacs(place, reports).associate("127.0.0.1", place.port)
+                assert assoc.send_c_store(ct_slice(1)).Status == 0x0000
+                assert self.ask(assoc, [ct_slice(1)]) == 0x0000
+                assoc.release()
+                until(lambda: place.state()["at_archive"] == 1)
+            assert not reports
+            archive.indexing_seconds = 0
+            with running(place.config()):
+                until(lambda: reports)
+        finally:
+            server.shutdown()
+        assert reports[0][0] == 1
+
+    def test_what_failed_is_named_with_its_reason(self, archive: FakeArchive, tmp_path):
+        place, reports = hospital(tmp_path, archive.url), []
+        archive.verdict = lambda sha256, body: (
+            ("rejected", "truncated") if b"1.2.826.0.1.3680043.10.1.2.2" in body else ("indexed", None)
+        )
+        with running(place.config()):
+            ae = self.pacs(place, reports)
+            assoc = ae.associate("127.0.0.1", place.port, evt_handlers=self.handler(reports))
+            for number in (1, 2):
+                assert assoc.send_c_store(ct_slice(number)).Status == 0x0000
+            until(lambda: place.settled(2))
+            wrong_class = ct_slice(1)
+            wrong_class.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+            assert self.ask(assoc, [ct_slice(1), ct_slice(2), ct_slice(3), wrong_class]) == 0x0000
+            until(lambda: reports)
+            assoc.release()
+        event_type, information = reports[0]
+        assert event_type == 2
+        assert [item.FailureReason for item in information.FailedSOPSequence] == [0x0110, 0x0112, 0x0119]
+
+    def test_nothing_is_promised_while_the_archive_has_not_judged(self, archive: FakeArchive, tmp_path):
+        place, reports = hospital(tmp_path, archive.url), []
+        archive.indexing_seconds = 3600
+        with running(place.config()):
+            assoc = self.pacs(place, reports).associate(
+                "127.0.0.1", place.port, evt_handlers=self.handler(reports)
+            )
+            assert assoc.send_c_store(ct_slice(1)).Status == 0x0000
+            assert self.ask(assoc, [ct_slice(1)]) == 0x0000
+            until(lambda: place.state()["at_archive"] == 1)
+            assert not reports
+            archive.indexing_seconds = 0
+            until(lambda: reports)
+            assoc.release()

@@ -28,82 +28,82 @@ from chalicelib.services.links import Reader
 
 blueprint = Blueprint(__name__)
 Parameters: TypeAlias = list[tuple[str, str]]
-_ROOT = "/view/{reader}/dicomweb"
-_STUDY = "studies/{study}"
-_SERIES = _STUDY + "/series/{series}"
-_INSTANCE = _SERIES + "/instances/{instance}"
+ROOT = "/view/{reader}/dicomweb"
+STUDY = "studies/{study}"
+SERIES = STUDY + "/series/{series}"
+INSTANCE = SERIES + "/instances/{instance}"
 _STUDY_UID = ("StudyInstanceUID", "0020000D")
 
 
-@door(blueprint, "GET", f"{_ROOT}/studies", public=True)
+@door(blueprint, "GET", f"{ROOT}/studies", public=True)
 def search_link_studies(call: Call, reader: str) -> Response:
     """200 with the matching studies among those that the link opens. 400, 404, 410."""
     return _search(call, passing(call, reader), "study", Scope())
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_STUDY}/series", public=True)
+@door(blueprint, "GET", f"{ROOT}/{STUDY}/series", public=True)
 def search_link_series(call: Call, reader: str, study: str) -> Response:
     """200 with the series of a study. 400, 404, 410."""
     return _search(call, passing(call, reader), "series", Scope(identifiers.uid(study, "study")))
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_STUDY}/instances", public=True)
+@door(blueprint, "GET", f"{ROOT}/{STUDY}/instances", public=True)
 def search_link_study_instances(call: Call, reader: str, study: str) -> Response:
     """200 with the instances of a study. 400, 404, 410."""
     return _search(call, passing(call, reader), "instance", Scope(identifiers.uid(study, "study")))
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_SERIES}/instances", public=True)
+@door(blueprint, "GET", f"{ROOT}/{SERIES}/instances", public=True)
 def search_link_series_instances(call: Call, reader: str, study: str, series: str) -> Response:
     """200 with the instances of a series. 400, 404, 410."""
     scope = Scope(identifiers.uid(study, "study"), identifiers.uid(series, "series"))
     return _search(call, passing(call, reader), "instance", scope)
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_STUDY}/metadata", public=True)
+@door(blueprint, "GET", f"{ROOT}/{STUDY}/metadata", public=True)
 def link_study_metadata(call: Call, reader: str, study: str) -> Response:
     """200 or 307 with the metadata of a study's instances (PS3.18 10.4.1.1.2). 304, 400, 404, 406, 410."""
-    return for_viewer(retrieve_doors.series_metadata(_asked(call, reader, study)))
+    return for_viewer(retrieve_doors.series_metadata(asked_by_reader(call, reader, study)))
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_SERIES}/metadata", public=True)
+@door(blueprint, "GET", f"{ROOT}/{SERIES}/metadata", public=True)
 def link_series_metadata(call: Call, reader: str, study: str, series: str) -> Response:
     """200 or 307 with the metadata of a series' instances. 304, 400, 404, 406, 410."""
-    return for_viewer(retrieve_doors.series_metadata(_asked(call, reader, study), identifiers.uid(series, "series")))
+    return for_viewer(retrieve_doors.series_metadata(asked_by_reader(call, reader, study), identifiers.uid(series, "series")))
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_INSTANCE}/metadata", public=True)
+@door(blueprint, "GET", f"{ROOT}/{INSTANCE}/metadata", public=True)
 def link_instance_metadata(call: Call, reader: str, study: str, series: str, instance: str) -> Response:
     """200 with the metadata of one instance. 304, 400, 404, 406, 410."""
-    return for_viewer(retrieve_doors.instance_metadata(_asked(call, reader, study), *_below(series, instance)))
+    return for_viewer(retrieve_doors.instance_metadata(asked_by_reader(call, reader, study), *below(series, instance)))
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_INSTANCE}", public=True)
+@door(blueprint, "GET", f"{ROOT}/{INSTANCE}", public=True)
 def retrieve_link_instance(call: Call, reader: str, study: str, series: str, instance: str) -> Response:
     """200 or 307 with one instance (PS3.18 10.4.1.1.1). 400, 404, 406, 410."""
-    return for_viewer(retrieve_doors.files(_asked(call, reader, study), *_below(series, instance)))
+    return for_viewer(retrieve_doors.files(asked_by_reader(call, reader, study), *below(series, instance)))
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_INSTANCE}/frames/{{frames}}", public=True)
+@door(blueprint, "GET", f"{ROOT}/{INSTANCE}/frames/{{frames}}", public=True)
 def retrieve_link_frames(call: Call, reader: str, study: str, series: str, instance: str, frames: str) -> Response:
     """200 or 307 with frames (PS3.18 10.4.1.1.6). 400, 404, 406, 410, 413."""
-    return for_viewer(retrieve_doors.frame_list(_asked(call, reader, study), *_below(series, instance), frames))
+    return for_viewer(retrieve_doors.frame_list(asked_by_reader(call, reader, study), *below(series, instance), frames))
 
 
-@door(blueprint, "GET", f"{_ROOT}/{_INSTANCE}/bulkdata/{{bulkdata}}", public=True)
+@door(blueprint, "GET", f"{ROOT}/{INSTANCE}/bulkdata/{{bulkdata}}", public=True)
 def retrieve_link_bulkdata(call: Call, reader: str, study: str, series: str, instance: str, bulkdata: str) -> Response:
     """200 or 307 with the value of one attribute (PS3.18 10.4.1.1.5). 400, 404, 406, 410, 413."""
-    return for_viewer(retrieve_doors.bulk(_asked(call, reader, study), *_below(series, instance), bulkdata))
+    return for_viewer(retrieve_doors.bulk(asked_by_reader(call, reader, study), *below(series, instance), bulkdata))
 
 
 @door(blueprint, "GET", "/view/{reader}/wado", public=True)
 def link_wado_uri(call: Call, reader: str) -> Response:
     """307 to the instance's bytes (PS3.18 9). 400, 404, 406, 410."""
     wanted = wado_uri.parse_wado_uri(call.query)
-    return for_viewer(retrieve_doors.by_uri(_asked(call, reader, wanted.study_instance_uid, wanted.owner), wanted))
+    return for_viewer(retrieve_doors.by_uri(asked_by_reader(call, reader, wanted.study_instance_uid, wanted.owner), wanted))
 
 
-def _asked(call: Call, pass_: str, study: str, owner: str | None = None) -> Asked:
+def asked_by_reader(call: Call, pass_: str, study: str, owner: str | None = None) -> Asked:
     """What a reader asks for, in the link's scope and allowed on facts at this moment. Raises BadRequest, NotFound, Gone."""
     who, uid = passing(call, pass_), identifiers.uid(study, "study")
     meant = view_timeline.require_in_scope(bootstrap.table(), who, uid, owner or call.parameter("owner"))
@@ -111,7 +111,8 @@ def _asked(call: Call, pass_: str, study: str, owner: str | None = None) -> Aske
     return Asked(call, _service(call, pass_), opened)
 
 
-def _below(series: str, instance: str) -> tuple[str, str]:
+def below(series: str, instance: str) -> tuple[str, str]:
+    """A series and an instance from the path. Raises BadRequest."""
     return identifiers.uid(series, "series"), identifiers.uid(instance, "instance")
 
 

@@ -68,8 +68,9 @@ def _holds(operator: str, key: str, wanted: list[Any], context: Context) -> bool
 @functools.cache
 def _operator(name: str) -> tuple[Callable[[str, str], bool], bool, bool]:
     """The comparison, whether it is negated, whether an absent key passes."""
-    base = name.removesuffix("IfExists")
-    if_exists = base != name
+    single = name.removeprefix("ForAnyValue:").removeprefix("ForAllValues:")  # no key here has several values
+    base = single.removesuffix("IfExists")
+    if_exists = base != single or name.startswith("ForAllValues:")
     positive = base.replace("NotEquals", "Equals").replace("NotLike", "Like")
     comparison = _COMPARISONS.get(positive)
     if comparison is None and base != "Null":

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice.app import Chalice, Rate
 
-from chalicelib.api import archive, dicomweb, dicomweb_retrieve, events, patients, reports, sharing, view, view_dicomweb
+from chalicelib.api import archive, audit, dicomweb, dicomweb_retrieve, events, patients, reports, sharing, view, view_dicomweb
 
 
 class Contenitore(Chalice):
@@ -22,6 +22,7 @@ class Contenitore(Chalice):
 app = Contenitore(app_name="contenitore", configure_logs=False)  # telemetry.py has the logger
 app.api.binary_types = ["*/*"]
 app.register_blueprint(archive.blueprint)
+app.register_blueprint(audit.blueprint)
 app.register_blueprint(dicomweb.blueprint)
 app.register_blueprint(dicomweb_retrieve.blueprint)
 app.register_blueprint(patients.blueprint)

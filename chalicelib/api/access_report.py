@@ -1,0 +1,193 @@
+"""The report of accesses that a patient may ask for, in words that a layperson understands: who, where, when, what, why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Purpose, Record
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.institutions import Institution, Registry
+from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.services.audit_reading import Details
+
+Words = Callable[[str], str]
+
+
+def N_(text: str) -> str:
+    """Mark a text for the catalogs; it is translated where it is used."""
+    return text
+
+
+_WHAT: dict[Kind, str] = {
+    Kind.QUERY: N_("Searched for your examinations"),
+    Kind.DISCLOSURE: N_("Saw which examinations you have had"),
+    Kind.READ: N_("Looked at your page: which examinations you have had, and who may see them"),
+    Kind.ACCESS: N_("Opened images or a report"),
+    Kind.SENT: N_("Received images or a report"),
+    Kind.IMPORT: N_("Added images or a report"),
+    Kind.TRANSFER_OPENED: N_("Opened the sharing of your examinations with another hospital"),
+    Kind.TRANSFER_ENDED: N_("Ended the sharing of your examinations with another hospital"),
+    Kind.LINK_CONFIRMED: N_("Confirmed that your numbers at two hospitals are the same person's"),
+    Kind.LINK_UNDONE: N_("Undid the link between your numbers at two hospitals"),
+    Kind.OBJECTION: N_("Recorded that examinations are to be hidden or specially protected"),
+    Kind.OBJECTION_WITHDRAWN: N_("Recorded that examinations are no longer to be hidden"),
+    Kind.CONSENT: N_("Recorded your consent, or its end"),
+    Kind.EMERGENCY: N_("Declared an emergency to see your examinations"),
+    Kind.EMERGENCY_REVIEWED: N_("Reviewed an access that was made in an emergency"),
+    Kind.WITHDRAWAL: N_("Withdrew an examination, or a part of it, that was sent in error"),
+    Kind.SESSION: N_("Began or ended a reading session"),
+    Kind.ADMINISTRATION: N_("Changed the settings of the archive"),
+    Kind.AUDIT_USED: N_("Looked at this list of accesses"),
+    Kind.REFUSAL: N_("Asked for examinations and was refused"),
+}
+_WHY: dict[Purpose, str] = {
+    Purpose.TREATMENT: N_("Treatment"),
+    Purpose.EMERGENCY: N_("Treatment in an emergency"),
+    Purpose.OPERATIONS: N_("Running of the service"),
+    Purpose.ADMINISTRATION: N_("Administration of the archive"),
+    Purpose.PATIENT_REQUEST: N_("At your request"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One access as people read it."""
+
+    when: str
+    who: str
+    what: str
+    why: str
+
+
+def when(moment: datetime, _: Words) -> str:
+    """An aware moment in the hospitals' time, as the language writes it."""
+    return moment.astimezone(HOSPITAL_TIME).strftime(_("%Y-%m-%d %H:%M"))
+
+
+def entry(record: Record, found: Details, registry: Registry, _: Words) -> dict[str, Any]:
+    """One access as JSON: for machines, with the same words as on paper."""
+    line = describe(record, found, registry, _)
+    institution = str(record["institution"])
+    return {
+        "at": record["at"],
+        "person": record["actor"] if by_person(record) else None,
+        "machine": record.get("role"),
+        "institution": {"id": institution, "name": _name(registry, institution)},
+        "kind": record["kind"],
+        "purpose": record["purpose"],
+        "outcome": record["outcome"],
+        "study_instance_uid": record.get("study"),
+        "transfers": [one for one in _basis(record) if one in found.transfers],
+        "who": line.who,
+        "what": line.what,
+        "why": line.why,
+        "request_id": record.get("request"),
+    }
+
+
+def describe(record: Record, found: Details, registry: Registry, _: Words) -> Line:
+    """One access as a line of the table."""
+    institution = _name(registry, str(record["institution"]))
+    if by_person(record):
+        who = f"{record['actor']}, {institution}"
+    else:
+        who = _("{institution}, automatic system ({name})").format(institution=institution, name=record.get("actor", ""))
+    at = when(datetime.fromisoformat(str(record["at"])), _)
+    return Line(at, who, _what(record, found, _), _why(record, found, registry, _))
+
+
+def by_person(record: Record) -> bool:
+    """Whether a person was named, rather than only the machine that asked."""
+    return bool(record.get("actor")) and record.get("actor") != record.get("session")
+
+
+def _what(record: Record, found: Details, _: Words) -> str:
+    what = _(_WHAT[Kind(str(record["kind"]))])
+    study = found.studies.get(str(record.get("study")))
+    if study is not None:
+        description = _first(study, "00081030") or ", ".join(str(one) for one in study["modalities"])
+        day = str(study["date"])
+        if len(day) == 8:
+            day = datetime.strptime(day, "%Y%m%d").strftime(_("%Y-%m-%d")) if day.isdigit() else day
+        what += ": " + (_("{examination} of {day}").format(examination=description, day=day) if day else description)
+    elif record.get("study"):
+        what += ": " + _("examination no. {uid}").format(uid=record["study"])
+    return what
+
+
+def _why(record: Record, found: Details, registry: Registry, _: Words) -> str:
+    why = [_(_WHY[Purpose(str(record["purpose"]))])]
+    named = [found.transfers[one] for one in _basis(record) if one in found.transfers]
+    for transfer in named[:1]:
+        text = _("your care passed from {sender} to {receiver}, since {day}")
+        day = transfer.opened_at.astimezone(HOSPITAL_TIME).strftime(_("%Y-%m-%d"))
+        why.append(text.format(sender=_name(registry, transfer.sender), receiver=_name(registry, transfer.receiver), day=day))
+    if any(one.startswith(EMERGENCY_BASIS) for one in _basis(record)):
+        why.append(_("an emergency was declared, which is reviewed afterwards"))
+    return "; ".join(why)
+
+
+def _basis(record: Record) -> list[str]:
+    basis = record.get("basis")
+    named = [str(one) for one in basis] if isinstance(basis, list) else []
+    return [*named, str(record["subject"])] if str(record["kind"]).startswith("transfer-") else named
+
+
+def _name(registry: Registry, institution: str) -> str:
+    member: Institution | None = registry.members.get(institution)
+    return member.name if member is not None else institution
+
+
+def _first(study: dict[str, Any], tag: str) -> str:
+    values = study["attributes"].get(tag, {}).get("Value") or [""]
+    return str(values[0])
+
+
+Bounds = tuple[datetime | None, datetime | None]
+
+
+def frame(
+    institution: str, patient: PatientIdentifier, bounds: Bounds, now: datetime, count: int, cut: bool, years: int, _: Words
+) -> tuple[str, list[str], list[str], list[str]]:
+    """What stands around the table on paper: title, introduction, headings of the four columns, closing words.
+
+    `cut`: older accesses were left out. `years`: for how long accesses are kept.
+    """
+    introduction = [
+        _(
+            "{institution} keeps a copy of your examinations in the archive that the hospitals of the city share, so that "
+            "whoever treats you can see them. This is a list of everyone who looked at them there, or changed who may see them."
+        ).format(institution=institution),
+        _("Patient number: {number}. Period: {period}. Made on {now}. Entries: {count}.").format(
+            number=patient.value, period=_period(bounds, _), now=when(now, _), count=count
+        ),
+    ]
+    if cut:
+        introduction.append(_("Only the newest entries are shown. Please ask for an earlier period to see the others."))
+    if not count:
+        introduction.append(_("In this period nobody looked at your examinations in the shared archive."))
+    closing = [
+        _(
+            "Entries are kept for {years} years and cannot be changed unnoticed. Where no person is named, a system of the "
+            "hospital acted by itself, for example to send or to fetch examinations."
+        ).format(years=years),
+        _(
+            "You may object to your examinations being shown to other hospitals, all of them or single ones, at any time. "
+            "For this, or if something in this list looks wrong to you, please ask {institution}."
+        ).format(institution=institution),
+    ]
+    title = _("Who has looked at your examinations")
+    return title, introduction, [_("When"), _("Who"), _("What"), _("Why")], closing
+
+
+def _period(bounds: Bounds, _: Words) -> str:
+    since, until = bounds
+    if since is None and until is None:
+        return _("since the beginning")
+    if until is None:
+        return _("since {since}").format(since=when(since, _)) if since else ""
+    first = when(since, _) if since else _("the beginning")
+    return _("from {since} to {until}").format(since=first, until=when(until, _))

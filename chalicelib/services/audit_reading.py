@@ -1,0 +1,145 @@
+"""Reading the audit trail: what happened to an institution's own patients, newest first, page by page.
+
+An institution reads its own partition of the indexes and nothing else, whatever it asks for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import heapq
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from chalicelib.domain import audit_chain, identifiers, transfers
+from chalicelib.domain.audit import EMERGENCY_BASIS, Record
+from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Table
+from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.services import access
+from chalicelib.services.registry import Caller
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_POSITION = re.compile(r"\d{4}-\d{2}-\d{2}T[0-9:.]{8,16}Z#[a-z0-9-]{3,40}#\d{2}#\d{12}")
+
+
+@dataclass(frozen=True)
+class Period:
+    """From when, and up to when (not included); None for no bound."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Records, newest first, and the cursor of the next page when there may be more."""
+
+    records: list[Record]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Details:
+    """What records name, looked up: the owner's studies by UID (their summaries), transfers by id."""
+
+    studies: dict[str, dict[str, Any]]
+    transfers: dict[str, Transfer]
+
+
+def period(since: str | None, until: str | None) -> Period:
+    """`from` and `to` of a query: RFC 3339 times, or days, which count whole and in the hospitals' time. Raises BadRequest."""
+    return Period(_moment(since, "from", timedelta()), _moment(until, "to", timedelta(days=1)))
+
+
+def _moment(text: str | None, parameter: str, whole_day: timedelta) -> datetime | None:
+    if text is None:
+        return None
+    if not _DAY.fullmatch(text):
+        return transfers.parse_moment(text, parameter)
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=HOSPITAL_TIME) + whole_day
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(f"{parameter} must be a day or an RFC 3339 time with its offset.", parameter) from error
+
+
+def own_patient(caller: Caller, patient: str, issuer: str | None) -> PatientIdentifier:
+    """The patient that an institution asks about; its own number where no issuer is named. Raises BadRequest."""
+    return identifiers.patient_identifier(patient, issuer, caller.member.patient_id_issuer)
+
+
+def accesses(
+    table: Table, caller: Caller, patient: PatientIdentifier | None, when: Period, cursor: str | None, limit: int
+) -> Page:
+    """What happened to the caller's patients, or to one of them under any of its linked numbers. Raises BadRequest."""
+    last = _decode(cursor) if cursor else (iso(when.until) if when.until else "~")
+    between = (iso(when.since) if when.since else "0", last)
+    if between[0] > between[1]:
+        return Page([], None)
+    if patient is None:
+        chains: list[tuple[str, str]] = [("gsi3", audit_chain.by_owner(caller.member.id))]
+    else:
+        numbers = {patient, *access.load_record(table, patient.hash).linked}
+        keys = [audit_chain.by_patient(caller.member.id, number.hash) for number in sorted(numbers)]
+        chains = [(index, key) for key in keys for index in ("gsi1", "gsi2")]
+    found = list(islice(_newest_first(table, chains, between, limit + 2), limit + 2))
+    found = [record for record in found if audit_chain.position(record) != last][: limit + 1]
+    following = _encode(audit_chain.position(found[limit - 1])) if len(found) > limit else None
+    return Page(found[:limit], following)
+
+
+def _newest_first(table: Table, chains: Sequence[tuple[str, str]], between: tuple[str, str], page: int) -> Iterator[Record]:
+    """The records of several index partitions in one order, each once."""
+    streams = [
+        (item.data for item in table.query_all(key, index=index, between=between, descending=True, page=page))
+        for index, key in chains
+    ]
+    before = ""
+    for record in heapq.merge(*streams, key=audit_chain.position, reverse=True):
+        if (here := audit_chain.position(record)) != before:
+            yield record
+        before = here
+
+
+def details(table: Table, caller: Caller, records: Iterable[Record]) -> Details:
+    """What the records name, for people to read: studies of the caller's own, and the transfers that opened them."""
+    records = list(records)
+    owner = caller.member.id
+    wanted = {(f"V#STUDY#{record['study']}", owner) for record in records if record.get("study")}
+    named = {one for record in records for one in _transfers_of(record)}
+    found = table.batch_get([*sorted(wanted), *((transfers.partition(one), "OPEN") for one in sorted(named))])
+    return Details(
+        {str(item.data["study"]): item.data for key, item in found.items() if key in wanted},
+        {str(item.data["id"]): transfers.from_terms(item.data) for key, item in found.items() if key not in wanted},
+    )
+
+
+def _transfers_of(record: Record) -> Iterator[str]:
+    basis = record.get("basis")
+    for one in basis if isinstance(basis, list) else []:
+        if not str(one).startswith(EMERGENCY_BASIS):
+            yield str(one)
+    if str(record["kind"]).startswith("transfer-"):
+        yield str(record["subject"])
+
+
+def _encode(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> str:
+    try:
+        position = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    except (binascii.Error, ValueError):
+        position = ""
+    if not _POSITION.fullmatch(position):
+        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
+    return position

@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from local import demo
 from local.city import City, Options
@@ -31,11 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="/PATH",
         help="serve the API below a path, as under a stage address",
     )
+    up.add_argument("--no-forwarders", action="store_true", help="the cloud only, no forwarder beside each hospital")
     up.add_argument("--app", default="app", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if not 0 <= chosen.ports <= 65533:
         parser.error("--ports must be between 0 and 65533")
-    return _up(chosen.state.resolve(), Options(chosen.ports, chosen.app, chosen.base_path), with_demo=not chosen.no_demo)
+    forwarders = not chosen.no_forwarders and chosen.app == "app"
+    options = Options(chosen.ports, chosen.app, chosen.base_path, forwarders)
+    return _up(chosen.state.resolve(), options, with_demo=not chosen.no_demo)
 
 
 class _Ended(BaseException):
@@ -76,14 +80,14 @@ def _tell(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def _announce(city: City, endpoints: dict[str, str], state: Path) -> None:
+def _announce(city: City, endpoints: dict[str, Any], state: Path) -> None:
     print()
     _tell(f"The city is up.   API {endpoints['api']}   page {endpoints['viewer']}   S3 {endpoints['s3']}")
     _tell(f"Profiles: {', '.join(city.profiles.institutions())}, operator   in {endpoints['aws_config_file']}")
     _tell(f"Addresses in {state / 'endpoints.json'}, logs in {state / 'logs'}\n")
 
 
-def _run_demo(endpoints: dict[str, str], state: Path) -> None:
+def _run_demo(endpoints: dict[str, Any], state: Path) -> None:
     """The demo. One that fails says so and leaves the city up."""
     try:
         demo.run(endpoints, state)

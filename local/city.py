@@ -19,7 +19,9 @@ from local import emulator, functions, gateway, httpd, terminal
 from local.state import State, write_atomically
 
 if TYPE_CHECKING:
+    from local.forwarders import Forwarders
     from local.identities import Identity
+    from local.workers import Workers
 
 ROOT = Path(__file__).parent.parent
 API_THREADS = 200
@@ -34,6 +36,7 @@ class Options:
     port: int = 8080
     app: str = "app"
     base_path: str = ""
+    forwarders: bool = True
 
 
 class City:
@@ -44,8 +47,10 @@ class City:
         self._servers: list[httpd.Server] = []
         self._pumps: list[Any] = []
         self._stopping = threading.Event()
+        self._workers: Workers | None = None
+        self._forwarders: Forwarders | None = None
 
-    def start(self) -> dict[str, str]:
+    def start(self) -> dict[str, Any]:
         """Bring everything up and write `endpoints.json`; returns its content. Raises PortTaken."""
         state = self.state
         (state.directory / "endpoints.json").unlink(missing_ok=True)
@@ -105,7 +110,7 @@ class City:
 
     def _load_functions(self, emulated: Any) -> None:
         """The functions under their own roles, the gateway before them, the pumps behind."""
-        from local import direct, permissions, sources, stacks
+        from local import direct, permissions, sources, stacks, workers
         from local.cloud import Cloud
         from local.pages import Pages
 
@@ -124,6 +129,8 @@ class City:
             for name in signers
             if (file := limits.policy_file(name)) is not None
         }
+        pixels = self._issue("pixels")
+        documents[pixels.role_name] = [permissions.policy_file(ROOT / ".chalice" / "policies" / "pixels.json", self.stack)]
         documents[everyone.role_name] = [document for own in documents.values() for document in own]
         rights = permissions.Permissions(documents, f"{templates.CITY_STACK}-operator")
         self._api.app = gateway.Gateway(
@@ -136,12 +143,21 @@ class City:
             on_success=self._heard,
             threads=API_THREADS,
         )
+        decoder = overrides["Resources"]["RenderPixels"]["Properties"]
+        self._workers = workers.Workers(
+            ROOT,
+            pixels,
+            {"BUCKET_NAME": variables["BUCKET_NAME"], "AWS_REGION": emulator.REGION, "AWS_DEFAULT_REGION": emulator.REGION}
+            | {"AWS_ENDPOINT_URL": endpoint},
+            float(decoder["Timeout"]),
+        )
         self._cloud.app = Cloud(
             emulated,
             self.state,
             self.identities,
             rights,
             stacks.bucket_policies(self.stack),
+            {variables["PIXELS_FUNCTION"]: self._workers.invoke},
             on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
         )
         self._page.app = Pages(ROOT / "viewer", self._url(self._api), self.api, self._url(self._cloud))
@@ -178,9 +194,11 @@ class City:
         while not self._stopping.wait(RENEWED_EVERY):
             self.profiles.write(renew=True)
 
-    def _announce(self) -> dict[str, str]:
+    def _announce(self) -> dict[str, Any]:
+        from local import institutions
+
         api = self.api
-        endpoints = {
+        endpoints: dict[str, Any] = {
             "api": api,
             "dicomweb": f"{api}/dicomweb",
             "s3": self._url(self._cloud),
@@ -191,6 +209,12 @@ class City:
         }
         for address in (f"{api}/health", f"{endpoints['s3']}/_city/requests", endpoints["viewer"]):
             _wait_for(address)
+        if self._options.forwarders:
+            from local.forwarders import Forwarders
+
+            self._tell("starting the hospitals' forwarders …")
+            self._forwarders = Forwarders(self.state.directory, endpoints)
+            endpoints["forwarders"] = self._forwarders.start(institutions.AE_TITLES)
         write_atomically(self.state.directory / "endpoints.json", json.dumps(endpoints, indent=2) + "\n")
         return endpoints
 
@@ -198,12 +222,16 @@ class City:
         """End everything, also what was only begun, and close the state. What runs longer than a second is cut off, as
         in a function whose machine dies; what it had written stays."""
         self._stopping.set()
+        if self._forwarders is not None:
+            self._forwarders.stop()
         (self.state.directory / "endpoints.json").unlink(missing_ok=True)
         for part in (*self._pumps, *self._servers):
             part.stop()
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline and any(part.busy for part in (*self._pumps, *self._servers)):
             time.sleep(0.02)
+        if self._workers is not None:
+            self._workers.stop()
         self.state.close()
 
 

@@ -16,6 +16,7 @@ import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,6 +25,8 @@ import botocore.session
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from pydicom import dcmread
+from pynetdicom import AE
 from rich.console import Console
 from rich.table import Table
 
@@ -104,8 +107,8 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
     found = _wait(lambda: _studies(maugeri, MAUGERI.patient_id), lambda studies: len(studies) == 3)
     _download(maugeri, found, files / SAN_MATTEO.id)
 
-    _step(4, "Maugeri sends the follow-up chest film; San Matteo, which discharged her, sees it")
-    _send(endpoints, MAUGERI, files / MAUGERI.id)
+    _step(4, "Maugeri's PACS sends the follow-up by C-STORE to its forwarder; San Matteo, which discharged her, sees it")
+    _store(endpoints, MAUGERI, files / MAUGERI.id)
     _report(maugeri, MAUGERI)
     followed = _wait(lambda: _studies(san_matteo, SAN_MATTEO.patient_id), lambda studies: len(studies) == 4)
     _download(san_matteo, [one for one in followed if "owner=maugeri" in one["00081190"]["Value"][0]], files / MAUGERI.id)
@@ -126,6 +129,29 @@ def _send(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
     code = subprocess.run(command, check=False).returncode
     if code != 0:
         raise DemoFailed(f"sending from {hospital.id} ended with code {code}")
+
+
+def _store(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
+    """What a PACS does: an association with the hospital's forwarder, and a C-STORE for each file. Raises DemoFailed."""
+    forwarder = endpoints.get("forwarders", {}).get(hospital.id)
+    if forwarder is None:
+        _send(endpoints, hospital, folder)
+        return
+    images = [dcmread(path) for path in sorted(folder.rglob("*.dcm"))]
+    pacs = AE(ae_title="PACS")
+    for image in images:
+        pacs.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
+    host, port = forwarder["dicom"].split(":")
+    association = pacs.associate(host, int(port), ae_title=forwarder["aet"])
+    if not association.is_established:
+        raise DemoFailed(f"the forwarder of {hospital.id} took no association")
+    try:
+        answers = [association.send_c_store(image).get("Status") for image in images]
+    finally:
+        association.release()
+    if any(answers):
+        raise DemoFailed(f"the forwarder of {hospital.id} refused an instance")
+    console.print(f"     {len(images)} instance{'s' * (len(images) > 1)}: 0x0000, it is on the forwarder's disk")
 
 
 def _report(who: Hands, hospital: Hospital) -> None:
@@ -163,9 +189,10 @@ def _wait(look: Callable[[], list[dict[str, Any]]], enough: Callable[[list[dict[
 
 
 def _download(who: Hands, studies: list[dict[str, Any]], sent: Path) -> None:
-    """Fetch every instance, and hold it against what was sent, byte for byte. Raises DemoFailed."""
-    missing = {hashlib.sha256(path.read_bytes()).hexdigest() for path in sent.rglob("*.dcm")}
-    count = size = 0
+    """Fetch every instance, and hold it against what was sent: byte for byte, or, where the forwarder compressed it
+    losslessly on the way, pixel for pixel. Raises DemoFailed."""
+    missing = {dcmread(path, stop_before_pixels=True).SOPInstanceUID: path for path in sent.rglob("*.dcm")}
+    bits = pixels = size = 0
     for study in studies:
         path: str | None = f"/studies/{study['0020000D']['Value'][0]}/manifest"
         base = path
@@ -174,13 +201,27 @@ def _download(who: Hands, studies: list[dict[str, Any]], sent: Path) -> None:
             for instance in page["instances"]:
                 body = requests.get(instance["url"], timeout=60).content
                 if hashlib.sha256(body).hexdigest() != instance["sha256"]:
-                    raise DemoFailed("a downloaded instance differs from what was sent")
-                missing.discard(instance["sha256"])
-                count, size = count + 1, size + len(body)
+                    raise DemoFailed("a downloaded instance is not the one in the manifest")
+                original = missing.pop(instance["sop_instance_uid"], None)
+                if original is None:
+                    continue  # a report
+                if body == original.read_bytes():
+                    bits += 1
+                elif dcmread(BytesIO(body)).pixel_array.tobytes() == dcmread(original).pixel_array.tobytes():
+                    pixels += 1
+                else:
+                    raise DemoFailed("a pixel differs from what was sent")
+                size += len(body)
             path = f"{base}?cursor={page['next']}" if page.get("next") else None
     if missing:
         raise DemoFailed(f"{len(missing)} of the files that were sent did not come back")
-    console.print(f"     {count} instances, {size / 1e6:.1f} MB: [green]identical bit for bit[/green]")
+    if bits:
+        console.print(f"     {bits} instances, {size / 1e6:.1f} MB: [green]identical bit for bit[/green]")
+    if pixels:
+        console.print(
+            f"     {pixels} instance, {size / 1e6:.1f} MB: losslessly compressed on the way, "
+            "[green]identical pixel for pixel[/green]"
+        )
 
 
 def _tell_who_sees_what(hands: dict[str, Hands]) -> None:

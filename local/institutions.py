@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -19,7 +19,7 @@ from local.profiles import OPERATOR
 if TYPE_CHECKING:
     from local.city import City
 
-FOUNDERS = {
+FOUNDERS: dict[str, dict[str, Any]] = {
     "san-matteo": {
         "name": "Fondazione IRCCS Policlinico San Matteo",
         "patient_id_issuer": "2.16.840.1.113883.2.9.99.1.4.1",
@@ -37,6 +37,8 @@ FOUNDERS = {
     },
 }
 """Example registrations. The OIDs lie in the arc of Italian health identifiers and are invented."""
+AE_TITLES = {institution: str(record["ae_titles"][0]) for institution, record in FOUNDERS.items()}
+"""The AE title of each one's forwarder."""
 
 
 def found(city: City) -> None:

@@ -141,8 +141,9 @@ def free_ports() -> int:
         return port
 
 
-def start_city(state: Path, *arguments: str, port: int | None = None) -> RunningCity:
-    """Start `python -m local up --no-demo` and wait until it answers."""
+def start_city(state: Path, *arguments: str, port: int | None = None, forwarders: bool = False) -> RunningCity:
+    """Start `python -m local up --no-demo` and wait until it answers; without forwarders unless asked for."""
+    arguments = arguments if forwarders else ("--no-forwarders", *arguments)
     command = [
         sys.executable,
         "-m",
@@ -170,8 +171,10 @@ def start_city(state: Path, *arguments: str, port: int | None = None) -> Running
 
 
 @contextmanager
-def running_city(state: Path, *arguments: str, port: int | None = None) -> Iterator[RunningCity]:
-    city = start_city(state, *arguments, port=port)
+def running_city(
+    state: Path, *arguments: str, port: int | None = None, forwarders: bool = False
+) -> Iterator[RunningCity]:
+    city = start_city(state, *arguments, port=port, forwarders=forwarders)
     try:
         yield city
     finally:

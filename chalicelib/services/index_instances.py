@@ -73,6 +73,7 @@ class _Checked:
     summary: Summary | None
     reason: str | None = None
     patient: PatientIdentifier | None = None
+    original: str | None = None
 
     @property
     def study(self) -> str:
@@ -81,6 +82,10 @@ class _Checked:
     @property
     def sop(self) -> str:
         return str((self.summary or {})["sop_instance_uid"])
+
+
+MADE_FROM = "FROM"
+"""Sort key, beside an object's verdict, of the fact that it was losslessly compressed from another one."""
 
 
 def object_key(institution: str, sha256: str) -> Key:
@@ -106,14 +111,19 @@ def index_instances(
     `remaining` answers how many seconds are left.
     """
     wanted = list(dict.fromkeys(batch))
-    done = table.batch_get(object_key(one.institution, one.sha256) for one in wanted)
+    keys = [object_key(one.institution, one.sha256) for one in wanted]
+    done = table.batch_get([*keys, *((pk, MADE_FROM) for pk, _ in keys)])
     todo = [one for one in wanted if object_key(one.institution, one.sha256) not in done]
     if not todo:
         return {}
     members = load_registry(table).members
     failed: dict[Stored, ContenitoreError] = {}
     pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
-    reading = {pool.submit(_check, objects, read_summary, members, one): one for one in todo}
+    originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == MADE_FROM}
+    reading = {
+        pool.submit(_check, objects, read_summary, members, one, originals.get(object_key(one.institution, one.sha256)[0])): one
+        for one in todo
+    }
     try:
         while reading and remaining() > _RESERVE:
             wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
@@ -164,7 +174,7 @@ def _keep_metadata(objects: Objects, accepted: Sequence[_Checked]) -> dict[str, 
 
 
 def _check(
-    objects: Objects, read_summary: ReadSummary, members: dict[str, Institution], one: Stored
+    objects: Objects, read_summary: ReadSummary, members: dict[str, Institution], one: Stored, original: str | None
 ) -> _Checked | ContenitoreError:
     member = members.get(one.institution)
     try:
@@ -175,7 +185,7 @@ def _check(
         return _Checked(one, None, summary)
     patient = summary["patient"]
     if not patient["id"] or member is None:
-        return _Checked(one, summary)
+        return _Checked(one, summary, original=original)
     identifier = resolve_issuer(
         patient["id"],
         patient["issuer"] or "",
@@ -183,7 +193,7 @@ def _check(
         member.patient_id_issuer,
         member.names,
     )
-    return _Checked(one, summary, None, identifier)
+    return _Checked(one, summary, None, identifier, original)
 
 
 def _settle_rejected_and_echoes(table: Table, checked: Iterable[_Checked], now: datetime) -> list[_Checked]:
@@ -293,6 +303,8 @@ def _instance(one: _Checked, now: datetime, part: str | None) -> Item:
     data |= {name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}
     if part is not None and summary.get("metadata") is not None:
         data["part"] = part
+    if one.original is not None:
+        data["original_sha256"] = one.original
     if one.patient is not None:
         data["patient"] = {"issuer": one.patient.issuer, "id": one.patient.value}
     return Item(

@@ -67,16 +67,20 @@ def is_complete(table: Table, study: Item) -> bool:
 
 
 def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any]:
-    return {
+    sha = str(one.data["sha256"])
+    entry = {
         "series_instance_uid": one.series_instance_uid,
         "sop_instance_uid": one.sop_instance_uid,
         "sop_class_uid": one.data["class"],
         "transfer_syntax_uid": one.data["syntax"],
         "number_of_frames": one.data.get("number_of_frames", 1),
         "size": one.data["size"],
-        "sha256": one.data["sha256"],
-        "url": objects.presign_get(Stored(owner, str(one.data["sha256"]), 0).key, GET_SECONDS),
+        "sha256": sha,
+        "url": objects.presign_get(Stored(owner, sha, 0).key, GET_SECONDS),
     }
+    if "original_sha256" in one.data:
+        entry["original_sha256"] = one.data["original_sha256"]
+    return entry
 
 
 def _encode(sk: str) -> str:

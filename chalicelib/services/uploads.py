@@ -10,22 +10,28 @@ from typing import Any
 
 from chalicelib.domain import identifiers, studies
 from chalicelib.domain.errors import BadRequest
-from chalicelib.domain.ports import Item, Objects, Put, Table
+from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.transfers import iso
-from chalicelib.services.index_instances import Stored, object_key
+from chalicelib.services.index_instances import MADE_FROM, Stored, object_key
 
 MAX_INSTANCES = 500
 MAX_SIZE = 5 * 1024**3
 UPLOAD_SECONDS = 900
+SENT_AS = "AS"
+"""Sort key of the fact that an original was sent as another object, losslessly compressed."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """An instance that a hospital wants to send: SHA-256, size in bytes, and its study where the sender knows it."""
+    """An instance that a hospital wants to send: SHA-256, size in bytes, and its study where the sender knows it.
+
+    `original`: SHA-256 of what the modality made, where the sender compressed it losslessly on the way.
+    """
 
     sha256: str
     size: int
     study: str | None = None
+    original: str | None = None
 
 
 def parse_offers(body: object) -> list[Offer]:
@@ -43,7 +49,10 @@ def parse_offers(body: object) -> list[Offer]:
         if study is not None and not isinstance(study, str):
             raise BadRequest(f"{where}.study_instance_uid must be a UID.", f"{where}.study_instance_uid")
         checked = identifiers.uid(study, f"{where}.study_instance_uid") if study else None
-        offers.append(Offer(identifiers.sha256(entry.get("sha256"), f"{where}.sha256"), size, checked))
+        original = entry.get("original_sha256")
+        if original is not None:
+            original = identifiers.sha256(original, f"{where}.original_sha256")
+        offers.append(Offer(identifiers.sha256(entry.get("sha256"), f"{where}.sha256"), size, checked, original))
     return offers
 
 
@@ -58,7 +67,13 @@ def request_uploads(
 ) -> list[dict[str, Any]]:
     """For each offer, in order, its state, and for what is absent the presigned PUT of exactly these bytes."""
     known = states(table, objects, institution, [offer.sha256 for offer in offers])
-    _announce(table, institution, [offer for offer in offers if known[offer.sha256]["state"] == "absent"])
+    originals = _verdicts(table, institution, [offer.original for offer in offers if offer.original])
+    for offer in offers:
+        if offer.original in originals and known[offer.sha256]["state"] == "absent":
+            known[offer.sha256] = _answer(offer.sha256, originals[offer.original])  # it is here as it was made
+    absent = [offer for offer in offers if known[offer.sha256]["state"] == "absent"]
+    _announce(table, institution, absent)
+    _remember_originals(table, institution, absent)
     expires_at = iso(now + timedelta(seconds=UPLOAD_SECONDS))
     answers: list[dict[str, Any]] = []
     for offer in offers:
@@ -71,30 +86,54 @@ def request_uploads(
 
 
 def states(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What became of each of the institution's own objects: the answer of `POST /uploads/status`, by SHA-256."""
+    """What became of each of the institution's own objects: the answer of `POST /uploads/status`, by SHA-256.
+
+    An original that was compressed on the way stands for what it was sent as.
+    """
     wanted = list(dict.fromkeys(hashes))
-    verdicts = table.batch_get(object_key(institution, sha) for sha in wanted)
-    unknown = [sha for sha in wanted if object_key(institution, sha) not in verdicts]
+    verdicts = _verdicts(table, institution, wanted)
+    unknown = [sha for sha in wanted if sha not in verdicts]
     stored = objects.existing([_key(institution, sha) for sha in unknown])
-    answers: dict[str, dict[str, Any]] = {}
-    for sha in wanted:
-        verdict = verdicts.get(object_key(institution, sha))
-        if verdict is None:
-            answers[sha] = {
-                "sha256": sha,
-                "state": "stored" if _key(institution, sha) in stored else "absent",
-            }
-            continue
-        answer: dict[str, Any] = {"sha256": sha, "state": verdict.data["state"]}
-        for field, source in (
-            ("reason", "reason"),
-            ("study_instance_uid", "study"),
-            ("sop_instance_uid", "sop"),
-        ):
-            if verdict.data.get(source):
-                answer[field] = verdict.data[source]
-        answers[sha] = answer
+    answers = {sha: _answer(sha, verdict) for sha, verdict in verdicts.items()}
+    for sha in unknown:
+        answers[sha] = {"sha256": sha, "state": "stored" if _key(institution, sha) in stored else "absent"}
     return answers
+
+
+def _verdicts(table: Table, institution: str, hashes: Sequence[str]) -> dict[str, Item]:
+    """The verdicts that there are, by the SHA-256 asked for."""
+    found = table.batch_get(object_key(institution, sha) for sha in hashes)
+    verdicts = {sha: found[key] for sha in hashes if (key := object_key(institution, sha)) in found}
+    unknown = [sha for sha in hashes if sha not in verdicts]
+    aliases = table.batch_get((object_key(institution, sha)[0], SENT_AS) for sha in unknown)
+    sent_as = {
+        sha: str(aliases[key].data["sha256"]) for sha in unknown if (key := (object_key(institution, sha)[0], SENT_AS)) in aliases
+    }
+    compressed = table.batch_get(object_key(institution, sha) for sha in sent_as.values())
+    for sha, other in sent_as.items():
+        verdict = compressed.get(object_key(institution, other))
+        if verdict is not None and verdict.data["state"] == "indexed":
+            verdicts[sha] = verdict
+    return verdicts
+
+
+def _answer(sha: str, verdict: Item) -> dict[str, Any]:
+    answer: dict[str, Any] = {"sha256": sha, "state": verdict.data["state"]}
+    for field, source in (("reason", "reason"), ("study_instance_uid", "study"), ("sop_instance_uid", "sop")):
+        if verdict.data.get(source):
+            answer[field] = verdict.data[source]
+    return answer
+
+
+def _remember_originals(table: Table, institution: str, offers: Sequence[Offer]) -> None:
+    """Record what each compressed instance was made from, and what each original was sent as: the same facts each time."""
+    writes: list[Write] = []
+    for sha, original in dict.fromkeys((offer.sha256, offer.original) for offer in offers if offer.original):
+        writes.append(Put(Item(object_key(institution, sha)[0], MADE_FROM, {"sha256": original})))
+        writes.append(Put(Item(object_key(institution, str(original))[0], SENT_AS, {"sha256": sha})))
+    by_key = list({write.item.key: write for write in writes if isinstance(write, Put)}.values())
+    for start in range(0, len(by_key), 100):
+        table.transact(by_key[start : start + 100])
 
 
 def _announce(table: Table, institution: str, offers: Sequence[Offer]) -> None:

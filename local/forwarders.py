@@ -1,0 +1,174 @@
+"""One forwarder for each hospital, a process of its own, started again when it dies, as systemd would do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from forwarder import config
+
+ROOT = Path(__file__).resolve().parent.parent
+_READY_SECONDS = 30.0
+_AGAIN_SECONDS = 1.0
+_STOP_SECONDS = 5.0
+_log = logging.getLogger("city.forwarders")
+
+
+@dataclass
+class Forwarder:
+    """A hospital's forwarder: where it listens, and the process that is it now."""
+
+    institution: str
+    aet: str
+    dicom_port: int
+    page_port: int
+    file: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """Its entry in `endpoints.json`."""
+        return {
+            "aet": self.aet,
+            "dicom": f"127.0.0.1:{self.dicom_port}",
+            "page": f"http://127.0.0.1:{self.page_port}",
+            "pid": self.process.pid if self.process else None,
+            "config": str(self.file),
+        }
+
+    def answers(self) -> bool:
+        """Whether its page says that it is up."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.page_port}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+class Forwarders:
+    """All of them. `start` returns when each answers; from then on one that dies is started again."""
+
+    def __init__(self, directory: Path, endpoints: dict[str, Any]) -> None:
+        self._directory, self._endpoints = directory, endpoints
+        self._all: list[Forwarder] = []
+        self._stopping = threading.Event()
+        self._logs: list[IO[bytes]] = []
+
+    def start(self, titles: dict[str, str]) -> dict[str, dict[str, Any]]:
+        """Start one for each institution (id → AE title); their entries for `endpoints.json`."""
+        for institution, title in titles.items():
+            one = self._prepare(institution, title)
+            self._spawn(one)
+            self._all.append(one)
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline and not all(one.answers() for one in self._all):
+            time.sleep(0.05)
+        threading.Thread(target=self._watch, daemon=True, name="forwarders").start()
+        return {one.institution: one.shown() for one in self._all}
+
+    def stop(self) -> None:
+        """End all of them; what they have not sent yet stays in their spools."""
+        self._stopping.set()
+        for one in self._all:
+            if one.process is not None:
+                one.process.terminate()
+        for one in self._all:
+            if one.process is not None:
+                try:
+                    one.process.wait(_STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    one.process.kill()
+        for log in self._logs:
+            log.close()
+
+    def _prepare(self, institution: str, title: str) -> Forwarder:
+        """Its folder, with ports that stay the same from one start to the next, and a configuration written anew."""
+        folder = self._directory / "forwarders" / institution
+        folder.mkdir(parents=True, exist_ok=True)
+        ports = folder / "ports.json"
+        dicom_port, page_port = json.loads(ports.read_text()) if ports.exists() else (_free_port(), _free_port())
+        ports.write_text(json.dumps([dicom_port, page_port]))
+        file = folder / "forwarder.toml"
+        _end_orphan(folder / "pid", file)
+        values: dict[str, object] = {
+            "archive.api": self._endpoints["api"],
+            "archive.profile": institution,
+            "archive.region": self._endpoints["region"],
+            "spool.folder": str(folder / "spool"),
+            "spool.reserve_mb": 64,
+            "dicom.ae_title": title,
+            "dicom.address": "127.0.0.1",
+            "dicom.port": dicom_port,
+            "page.port": page_port,
+        }
+        file.write_text(config.example(values), encoding="utf-8")
+        return Forwarder(institution, title, dicom_port, page_port, file)
+
+    def _spawn(self, one: Forwarder) -> None:
+        environment = os.environ | {
+            "AWS_CONFIG_FILE": self._endpoints["aws_config_file"],
+            "AWS_SHARED_CREDENTIALS_FILE": self._endpoints["aws_shared_credentials_file"],
+        }
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+            environment.pop(name, None)
+        log = (self._directory / "logs" / f"forwarder-{one.institution}.log").open("ab")
+        self._logs.append(log)
+        one.process = subprocess.Popen(
+            [sys.executable, "-m", "forwarder", "run", "--config", str(one.file)],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        (one.file.parent / "pid").write_text(str(one.process.pid))
+
+    def _watch(self) -> None:
+        """Start again what died, and write `endpoints.json` anew with its pid."""
+        while not self._stopping.wait(0.2):
+            for one in self._all:
+                if one.process is not None and one.process.poll() is not None:
+                    _log.warning("the forwarder of %s ended with %s; starting it again", one.institution, one.process.returncode)
+                    if self._stopping.wait(_AGAIN_SECONDS):
+                        return
+                    self._spawn(one)
+                    self._publish()
+
+    def _publish(self) -> None:
+        file = self._directory / "endpoints.json"
+        content = {**self._endpoints, "forwarders": {one.institution: one.shown() for one in self._all}}
+        written = file.with_suffix(".new")
+        written.write_text(json.dumps(content, indent=2))
+        written.replace(file)
+
+
+def _end_orphan(pid: Path, file: Path) -> None:
+    """End a forwarder that outlived a city that was killed: it has the spool and the ports."""
+    try:
+        process = psutil.Process(int(pid.read_text()))
+        if str(file) in process.cmdline():
+            process.terminate()
+            process.wait(_STOP_SECONDS)
+    except (OSError, ValueError, psutil.NoSuchProcess, psutil.ZombieProcess):
+        return
+    except psutil.TimeoutExpired:
+        process.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,55 @@
+"""The local city's forwarders: C-STORE to visible, and started again when one dies."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pynetdicom import AE
+
+from tests.harness import RunningCity, running_city, wait_until
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory):
+    with running_city(tmp_path_factory.mktemp("city"), forwarders=True) as running:
+        yield running
+
+
+def _forwarder(city: RunningCity, institution: str = "san-matteo") -> dict:
+    return json.loads((Path(city.state) / "endpoints.json").read_text())["forwarders"][institution]
+
+
+def _store(forwarder: dict, name: str) -> int:
+    image = dcmread(get_testdata_file(name))
+    pacs = AE(ae_title="PACS")
+    pacs.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
+    host, port = forwarder["dicom"].split(":")
+    association = pacs.associate(host, int(port), ae_title=forwarder["aet"])
+    assert association.is_established
+    status = association.send_c_store(image).Status
+    association.release()
+    return int(status)
+
+
+def _found(city: RunningCity, study: str) -> list:
+    return city.client("san-matteo").get(f"/dicomweb/studies?StudyInstanceUID={study}").json()
+
+
+def test_what_the_pacs_stores_is_found_in_the_archive(city: RunningCity):
+    study = dcmread(get_testdata_file("CT_small.dcm"), stop_before_pixels=True).StudyInstanceUID
+    assert _store(_forwarder(city), "CT_small.dcm") == 0x0000
+    wait_until(lambda: _found(city, study))
+
+
+def test_a_forwarder_that_is_killed_comes_back_with_its_ports_and_sends_what_it_had(city: RunningCity):
+    before = _forwarder(city)
+    study = dcmread(get_testdata_file("MR_small.dcm"), stop_before_pixels=True).StudyInstanceUID
+    assert _store(before, "MR_small.dcm") == 0x0000
+    os.kill(before["pid"], signal.SIGKILL)
+    after = wait_until(lambda: (now := _forwarder(city))["pid"] != before["pid"] and now)
+    assert {**after, "pid": 0} == {**before, "pid": 0}
+    wait_until(lambda: _found(city, study))

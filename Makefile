@@ -1,12 +1,13 @@
 # make run    the whole city on this machine      make test   every test
 # make check  lint, types, import rules           make package  what is deployed
+# make viewer the stock OHIF viewer for the page (needs Node.js)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= state
 PORTS ?= 8080
 
-.PHONY: run test check package setup clean
+.PHONY: run test check package viewer setup clean
 
 run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
@@ -19,9 +20,13 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p chalicelib -p app -p local -p infra -p forwarder
 	$(BIN)/lint-imports
+	$(BIN)/cfn-lint -r eu-south-1 -- $(wildcard infra/account.yaml infra/city.yaml infra/institution.yaml infra/viewer.yaml)
 
 package: setup
 	$(BIN)/python -m infra.package
+
+viewer:
+	cd viewer && npm ci --silent && node build.mjs
 
 setup: $(VENV)/.installed
 

@@ -103,11 +103,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Decision:
-    """`allowed`, and by which transfers and emergencies (none for the owner)."""
+    """`allowed`, by which transfers and emergencies, and until when if nothing changes (none and None for the owner)."""
 
     allowed: bool
     transfers: tuple[str, ...] = ()
     emergencies: tuple[str, ...] = ()
+    until: datetime | None = None
 
 
 DENIED = Decision(False)
@@ -117,24 +118,30 @@ def decide(viewer: str, study: Study, facts: Mapping[str, PatientFacts], now: da
     """Whether `viewer` may see `study` at `now` (aware), given the facts of each of its patients' identifiers."""
     if viewer == study.owner:
         return Decision(True)
-    if not study.patients:
+    if not study.patients or hidden(viewer, study, facts):
         return DENIED
     transfers: set[str] = set()
     emergencies: set[str] = set()
+    ends: list[datetime] = []
     for patient in study.patients:
         known = facts.get(patient, NOTHING_KNOWN)
-        if _hidden(study, known) or _protected(viewer, study, known):
-            return DENIED
-        declared = {one.emergency_id for one in known.emergencies if _declared(one, viewer, now)}
-        granting = {grant.transfer_id for grant in known.grants if _opens(grant, viewer, study, now)}
+        declared = [one for one in known.emergencies if _declared(one, viewer, now)]
+        granting = [grant for grant in known.grants if _opens(grant, viewer, study, now)]
         if not declared and not granting:
             return DENIED
-        transfers |= granting
-        emergencies |= declared
-    return Decision(True, tuple(sorted(transfers)), tuple(sorted(emergencies)))
+        transfers |= {grant.transfer_id for grant in granting}
+        emergencies |= {one.emergency_id for one in declared}
+        ends.append(max([grant.expires_at for grant in granting] + [one.expires_at for one in declared]))
+    return Decision(True, tuple(sorted(transfers)), tuple(sorted(emergencies)), min(ends))
 
 
-def _hidden(study: Study, known: PatientFacts) -> bool:
+def hidden(viewer: str, study: Study, facts: Mapping[str, PatientFacts]) -> bool:
+    """Whether rule 2 or 3 keeps `study` from `viewer`, whatever else holds."""
+    known = [facts.get(patient, NOTHING_KNOWN) for patient in study.patients]
+    return viewer != study.owner and any(_objected(study, one) or _protected(viewer, study, one) for one in known)
+
+
+def _objected(study: Study, known: PatientFacts) -> bool:
     return any(one.owner == study.owner and one.study in (None, study.study_instance_uid) for one in known.objections)
 
 

@@ -6,7 +6,20 @@ from typing import Any
 
 from chalice.app import Chalice, Rate
 
-from chalicelib.api import archive, audit, dicomweb, dicomweb_retrieve, events, patients, reports, sharing, view, view_dicomweb
+from chalicelib.api import (
+    archive,
+    audit,
+    dicomweb,
+    dicomweb_rendered,
+    dicomweb_retrieve,
+    events,
+    patients,
+    reports,
+    sharing,
+    view,
+    view_dicomweb,
+    view_rendered,
+)
 
 
 class Contenitore(Chalice):
@@ -24,12 +37,14 @@ app.api.binary_types = ["*/*"]
 app.register_blueprint(archive.blueprint)
 app.register_blueprint(audit.blueprint)
 app.register_blueprint(dicomweb.blueprint)
+app.register_blueprint(dicomweb_rendered.blueprint)
 app.register_blueprint(dicomweb_retrieve.blueprint)
 app.register_blueprint(patients.blueprint)
 app.register_blueprint(reports.blueprint)
 app.register_blueprint(sharing.blueprint)
 app.register_blueprint(view.blueprint)
 app.register_blueprint(view_dicomweb.blueprint)
+app.register_blueprint(view_rendered.blueprint)
 
 
 @app.on_sqs_message(queue_arn="arn:aws:sqs:eu-south-1:000000000000:instances", batch_size=100,

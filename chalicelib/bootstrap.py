@@ -11,12 +11,13 @@ import boto3
 from botocore.config import Config as ClientConfig
 
 from chalicelib.adapters.dynamodb import DynamoTable
+from chalicelib.adapters.lambda_ import LambdaPixels
 from chalicelib.adapters.s3 import S3Objects
 from chalicelib.adapters.sns import SnsAlerts
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.config import config
 from chalicelib.domain.errors import ContenitoreError, NotFound, TooLarge
-from chalicelib.domain.ports import Alerts, Objects, Table, Vault
+from chalicelib.domain.ports import Alerts, Objects, Pixels, Table, Vault
 from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.studies import Attributes
 from chalicelib.services.audit import Trail
@@ -68,6 +69,16 @@ def vault() -> Vault:
 def alerts() -> Alerts:
     """Where alerts go."""
     return SnsAlerts(boto3.client("sns", config=_CLIENT), config().alerts_topic_arn)
+
+
+@cache
+def pixels() -> Pixels:
+    """The function that decodes pixels. It is asked once, for as long as the API's own caller waits. Raises LookupError."""
+    name = config().pixels_function
+    if name is None:
+        raise LookupError("PIXELS_FUNCTION is not set")
+    patient = ClientConfig(connect_timeout=2, read_timeout=25, retries={"total_max_attempts": 1}, max_pool_connections=32)
+    return LambdaPixels(boto3.client("lambda", config=patient), name)
 
 
 def index_now(stored: Stored) -> ContenitoreError | None:

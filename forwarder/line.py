@@ -12,19 +12,23 @@ from forwarder.errors import ArchiveError
 from forwarder.retry import PLANS, Blame, pause
 
 EPOCH = 1.0  # seconds over which the window measures
+HOLD = 20  # epochs that it stays where it is after a try that brought nothing
 
 
 class Window:
     """How many uploads at once: climbs while that brings more bytes a second, halves when the line complains.
 
-    Bounds: 1 and `greatest`. Not thread-safe by itself; the caller holds a lock.
+    It tries half as many again; if that does not bring 5 % more it goes back and stays for a while, since a line that is
+    full only gets longer queues. Bounds: 1 and `greatest`. The caller holds a lock.
     """
 
     def __init__(self, greatest: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.greatest = greatest
         self.limit = min(2, greatest)
         self._clock = clock
-        self._best = 0.0
+        self._rate = 0.0  # bytes a second in the last epoch that told anything
+        self._tried_from = 0  # the limit to go back to, while a greater one is being tried
+        self._hold = 0  # epochs before the next try
         self._begin()
 
     def _begin(self) -> None:
@@ -39,25 +43,28 @@ class Window:
         elapsed = self._clock() - self._since
         if elapsed < EPOCH:
             return
-        rate = self._bytes / elapsed
         if self._filled:  # else the line was not the bound, and the rate says nothing about it
-            self._adapt(rate)
+            self._adapt(self._bytes / elapsed)
         self._begin()
 
     def _adapt(self, rate: float) -> None:
-        if rate > self._best * 1.05:
-            self._best = rate
+        before, self._rate = self._rate, rate
+        tried_from, self._tried_from = self._tried_from, 0
+        if tried_from and rate < before * 1.05:
+            self.limit, self._hold = tried_from, HOLD
+        elif rate < before * 0.7:
+            self.limit, self._hold = max(1, self.limit - max(1, self.limit // 4)), HOLD
+        elif self._hold:
+            self._hold -= 1
+        elif self.limit < self.greatest:
+            self._tried_from = self.limit
             self.limit = min(self.greatest, self.limit + max(1, self.limit // 2))
-        elif rate < self._best * 0.8:
-            self._best = rate
-            self.limit = max(1, self.limit - max(1, self.limit // 4))
-        else:
-            self._best *= 0.98  # forget slowly, so that a better line is found again
 
     def failed(self) -> None:
         """The line failed or the archive asked for patience."""
         self.limit = max(1, self.limit // 2)
-        self._best = 0.0
+        self._rate = 0.0
+        self._tried_from = self._hold = 0
         self._begin()
 
 

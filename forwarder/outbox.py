@@ -38,7 +38,8 @@ LARGEST = 5 * 1024**3  # bytes; the contract's limit
 GIVE_UP_AFTER = (
     12  # refusals of one instance's bytes by the store; then it goes aside for a person to look at
 )
-POLL_PATIENCE = 2.0  # seconds that a due verdict may wait while uploads are under way
+POLL_PACE = (0.5, 8.0)  # seconds between two questions about verdicts: at best, and when none come
+POLL_PATIENCE = 2.0  # and at least so long while uploads are under way
 
 
 @dataclass
@@ -84,6 +85,8 @@ class Outbox:
         self._offered_since = 0.0
         self._jobs: list[_Job] = []
         self._numbers = itertools.count()
+        self._polled_at = 0.0
+        self._poll_pace = POLL_PACE[0]
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -373,9 +376,11 @@ class Outbox:
     # Verdicts
 
     def _watch_verdicts(self) -> float:
-        due, count, delay = self._queue.to_poll(BATCH)
-        busy = self.uploads_now > 0
-        if not due or (busy and count < BATCH and (delay or 0.0) < POLL_PATIENCE) or self.line.closed_for():
+        """Ask about what is stored: together, seldom while uploads are under way, more seldom while nothing is judged."""
+        due = self._queue.to_poll(BATCH)
+        since = time.monotonic() - self._polled_at
+        patience = max(self._poll_pace, POLL_PATIENCE if self.uploads_now else 0.0)
+        if not due or self.line.closed_for() or (since < patience and len(due) < BATCH):
             return 0.2
         started = time.monotonic()
         try:
@@ -383,8 +388,11 @@ class Outbox:
         except ArchiveError as error:
             if not self.line.failed(error, started):
                 log.error("the archive refuses to tell", detail=str(error))
-            return max(0.2, self.line.closed_for())
+            return max(1.0, self.line.closed_for())
         self.line.succeeded()
+        self._polled_at = time.monotonic()
+        some = any(standing.state != "stored" for standing in standings)
+        self._poll_pace = POLL_PACE[0] if some else min(POLL_PACE[1], self._poll_pace * 1.5)
         self._judge([(digest, standing) for (digest, _), standing in zip(due, standings, strict=True)])
         return 0.05
 

@@ -63,8 +63,9 @@ class Pixels:
     def precision(self, frame: bytes) -> int:
         """The bits per sample for the code stream. Raises UnfitError for what decoders would not agree on.
 
-        Unsigned samples take the bits stored. Signed ones take all that are allocated, with the sign extended through
-        them. Anything else above the stored bits (an old overlay, a sign that is not extended) stays uncompressed.
+        Unsigned samples take the bits stored (in two bytes all, where that would be one). Signed ones
+        take all that are allocated, with the sign extended through them. Anything else above the stored
+        bits (an old overlay, a sign that is not extended) stays uncompressed.
         """
         if self.bits_stored == self.bits_allocated:
             return self.bits_allocated
@@ -79,7 +80,7 @@ class Pixels:
             return self.bits_allocated
         if int(np.frombuffer(frame, dtype="<u2" if wide else "u1").max()) >= 1 << self.bits_stored:
             raise UnfitError
-        return self.bits_stored
+        return self.bits_stored if self.bits_stored > 8 or not wide else self.bits_allocated
 
 
 def why_not(header: Header | None) -> str | None:
@@ -187,15 +188,19 @@ def _frames(original: mmap.mmap, pixels: Pixels) -> Iterator[bytes]:
 
 
 def encode(frame: bytes, pixels: Pixels) -> bytes:
-    """One frame as JPEG-LS, lossless, of even length."""
+    """One frame as JPEG-LS, lossless, of even length. Raises UnfitError."""
     import jpeg_ls  # type: ignore[import-untyped]
 
     interleave = 2 if pixels.samples > 1 else 0
-    code = bytes(
-        jpeg_ls.encode_buffer(
-            frame, pixels.rows, pixels.columns, pixels.samples, pixels.precision(frame), 0, interleave
+    precision = pixels.precision(frame)
+    try:
+        code = bytes(
+            jpeg_ls.encode_buffer(
+                frame, pixels.rows, pixels.columns, pixels.samples, precision, 0, interleave
+            )
         )
-    )
+    except RuntimeError as error:  # CharLS: the code would be larger than the pixels
+        raise UnfitError from error
     return code + bytes(len(code) % 2)
 
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any, Protocol
-
-import waitress
 
 from forwarder import metrics
 from forwarder.config import PageConfig
 from forwarder.errors import ConfigError, ForwarderError
+from forwarder.logs import log
 
-StartResponse = Callable[[str, list[tuple[str, str]]], object]
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -33,64 +32,80 @@ class HasSnapshot(Protocol):
     def snapshot(self) -> dict[str, Any]: ...
 
 
-def application(state: HasSnapshot) -> Callable[[dict[str, Any], StartResponse], Iterable[bytes]]:
-    """The WSGI application: `/`, `/status.json`, `/metrics`, `/health`."""
+class _Handler(BaseHTTPRequestHandler):
+    """`/`, `/status.json`, `/metrics`, `/health`."""
 
-    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        status, media_type, body = _respond(state, environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/"))
-        headers = [
+    timeout = 10  # seconds for a client that says nothing
+    server: _Server
+
+    def do_GET(self) -> None:
+        status, media_type, body = respond(self.server.state, self.path.partition("?")[0])
+        self.send_response(status)
+        for name, value in (
             ("Content-Type", media_type),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("Content-Security-Policy", POLICY),
             ("X-Content-Type-Options", "nosniff"),
-        ]
-        start_response(status, headers)
-        return [body if environ["REQUEST_METHOD"] != "HEAD" else b""]
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-    return answer
+    do_HEAD = do_GET
+
+    def version_string(self) -> str:
+        return "contenitore-forwarder"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
-def _respond(state: HasSnapshot, method: str, path: str) -> tuple[str, str, bytes]:
-    plain, as_json = "text/plain; charset=utf-8", "application/json"
-    if method not in ("GET", "HEAD"):
-        return "405 Method Not Allowed", plain, b"Nothing can be changed here.\n"
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, config: PageConfig, state: HasSnapshot) -> None:
+        self.state = state
+        super().__init__((config.address, config.port), _Handler)
+
+    def handle_error(self, *_: object) -> None:
+        log.debug("a client of the page went away")
+
+
+def respond(state: HasSnapshot, path: str) -> tuple[int, str, bytes]:
+    """(status, media type, body) of one of the pages."""
+    as_json = "application/json"
     if path in FILES:
         name, media_type = FILES[path]
-        return "200 OK", media_type, (resources.files("forwarder") / "web" / name).read_bytes()
+        return 200, media_type, (resources.files("forwarder") / "web" / name).read_bytes()
     try:
         if path == "/status.json":
-            return "200 OK", as_json, json.dumps(state.snapshot()).encode()
+            return 200, as_json, json.dumps(state.snapshot()).encode()
         if path == "/metrics":
             media_type, body = metrics.exposition(state.snapshot())
-            return "200 OK", media_type, body
+            return 200, media_type, body
         if path == "/health":
             state.snapshot()
-            return "200 OK", as_json, b'{"status": "ok"}'
+            return 200, as_json, b'{"status": "ok"}'
     except ForwarderError as error:
-        return "503 Service Unavailable", as_json, json.dumps({"status": str(error)}).encode()
-    return "404 Not Found", plain, b"There is no such page.\n"
+        return 503, as_json, json.dumps({"status": str(error)}).encode()
+    return 404, "text/plain; charset=utf-8", b"There is no such page.\n"
 
 
 @contextmanager
 def serving(config: PageConfig, state: HasSnapshot) -> Iterator[None]:
     """Serve the page while the block runs. Raises ConfigError if the port is taken."""
     try:
-        server = waitress.create_server(
-            application(state),
-            host=config.address,
-            port=config.port,
-            threads=2,
-            ident="contenitore-forwarder",
-        )
+        server = _Server(config, state)
     except OSError as error:
-        raise ConfigError(
-            f"Cannot show the page on {config.address}:{config.port}: {error.strerror}."
-        ) from error
-    thread = threading.Thread(target=server.run, name="page", daemon=True)
+        text = f"Cannot show the page on {config.address}:{config.port}: {error.strerror}."
+        raise ConfigError(text) from error
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="page", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        server.close()
+        server.shutdown()
+        server.server_close()
         thread.join(5)

@@ -105,17 +105,15 @@ class Queue:
             (time.time() + seconds, reason, item.digest),
         )
 
-    def to_poll(self, count: int) -> tuple[list[tuple[str, str]], int, float | None]:
-        """Stored instances whose verdict is due: ([(digest, sent digest)], how many are due, the oldest's delay)."""
-        now = time.time()
+    def to_poll(self, count: int) -> list[tuple[str, str]]:
+        """Stored instances whose verdict is due, at most `count`: (digest as received, digest as sent)."""
         with self._journal.read() as connection:
             rows = connection.execute(
-                "SELECT digest, coalesce(packed_digest, digest) AS sent, not_before FROM instances"
+                "SELECT digest, coalesce(packed_digest, digest) AS sent FROM instances"
                 " WHERE state = 'stored' AND not_before <= ? ORDER BY not_before LIMIT ?",
-                (now, count),
-            ).fetchall()
-        found = [(row["digest"], row["sent"]) for row in rows]
-        return found, len(found), (now - rows[0]["not_before"]) if rows else None
+                (time.time(), count),
+            )
+            return [(row["digest"], row["sent"]) for row in rows]
 
     def judged(self, verdicts: Sequence[tuple[str, Standing]]) -> list[str]:
         """Note the archive's verdicts on instances (by digest as received), durably.

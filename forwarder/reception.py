@@ -36,6 +36,7 @@ P_DATA_TF = b"\x04"  # PDU type, PS3.8 9.3.5
 COMMAND_FIELD, DATA_SET_TYPE = 0x0100, 0x0800  # elements of group 0000, PS3.7 E.1
 C_STORE_RQ, NO_DATA_SET = b"\x01\x00", b"\x01\x01"
 WAIT_MS = 20  # what a release or an abort may be late
+QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 RECEIVE_BLOCK = 1024 * 1024
 LARGEST_PDU = 16 * 1024 * 1024  # far more than we offer; a peer that sends more is broken or hostile
 
@@ -277,6 +278,7 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
         data[:received] = self._unread[:received]
         self._unread = self._unread[received:]
         view = memoryview(data)
+        self._acknowledge_at_once()
         while received < nr_bytes:
             count = self.socket.recv_into(view[received : received + RECEIVE_BLOCK])
             if not count:
@@ -284,6 +286,14 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
                 return data[:received]
             received += count
         return data
+
+    def _acknowledge_at_once(self) -> None:
+        """Linux: no delayed acknowledgement. Most senders leave Nagle's algorithm on, and would wait 40 ms for it
+        with each image. The option does not last, so it is set with each read.
+        """
+        if QUICK_ACKNOWLEDGEMENT is not None:
+            with contextlib.suppress(OSError):
+                self._client.setsockopt(socket.IPPROTO_TCP, QUICK_ACKNOWLEDGEMENT, 1)
 
     def finish(self) -> None:
         """Let go of everything: the protocol's thread has ended."""

@@ -1,5 +1,6 @@
 """The CloudFormation templates of this folder, as plain dicts in CloudFormation's long form."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ Template = dict[str, Any]
 FOLDER = Path(__file__).parent
 CITY = FOLDER / "city.yaml"
 FUNCTIONS = FOLDER / "functions.yaml"
+PIXELS = FOLDER / "pixels.yaml"
+PIXELS_POLICY = FOLDER.parent / ".chalice" / "policies" / "pixels.json"
 ACCOUNT = FOLDER / "account.yaml"
 INSTITUTION = FOLDER / "institution.yaml"
 
@@ -52,10 +55,12 @@ def merge(over: Any, under: Any) -> Any:
 
 
 def overrides() -> Template:
-    """What is merged over Chalice's template: the city, and what functions.yaml adds to functions and API.
+    """What is merged over Chalice's template: the city, what functions.yaml adds to functions and API, and the function
+    that decodes pixels, which is none of Chalice's.
 
     The city's parameter ``RestAPI`` is left out: in the packaged template that name is the API itself.
     """
-    template: Template = merge(load(FUNCTIONS), load(CITY))
+    template: Template = merge(load(PIXELS), merge(load(FUNCTIONS), load(CITY)))
+    template["Resources"]["RenderPixels"]["Properties"]["Policies"] = [json.loads(PIXELS_POLICY.read_text(encoding="utf-8"))]
     del template["Parameters"]["RestAPI"]
     return template

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -24,7 +24,9 @@ from local.permissions import Permissions, needs
 from local.s3_door import S3Door
 from local.state import State
 from local.web import Application, Request, StartResponse, json_body, read_request, request_id, respond
+from local.workers import Crashed
 
+_FUNCTION_ERROR = ("X-Amz-Function-Error", "Unhandled")
 MAX_SKEW = datetime.timedelta(minutes=5)
 MAX_BODY_BYTES = 32 * 1024**2
 
@@ -55,10 +57,12 @@ class Cloud:
         identities: Identities,
         permissions: Permissions,
         policies: dict[str, policy.Document],
+        functions: Mapping[str, Callable[[dict[str, Any]], Any]],
         on_stack_change: Callable[[], None] = lambda: None,
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
         self._emulator, self._state, self._identities = emulator, state, identities
+        self._functions = functions
         self._permissions, self._now, self._on_stack_change = permissions, now, on_stack_change
         self._s3 = S3Door(emulator, state, identities, permissions, policies, now)
         self._counts: collections.Counter[str] = collections.Counter()
@@ -111,11 +115,24 @@ class Cloud:
     def _emulated(self, request: Request, service: str, operation: str, start_response: StartResponse) -> Iterable[bytes]:
         if service == "dynamodb":
             return self._in_transaction(request, start_response)
+        if service == "lambda":
+            return self._invoked(request, start_response)
         if service == "cloudformation" and not operation.startswith(("Describe", "Get", "List", "Validate")):
             answer = [b"".join(self._emulator(request.environ, start_response))]
             self._on_stack_change()
             return answer
         return self._emulator(request.environ, start_response)
+
+    def _invoked(self, request: Request, start_response: StartResponse) -> list[bytes]:
+        """A synchronous invocation (Lambda API reference, "Invoke"); one that ends without an answer is a function error."""
+        function = self._functions.get(request.path.split("/")[-2])
+        if function is None:
+            return respond(start_response, 404, [("x-amzn-ErrorType", "ResourceNotFoundException")], b"{}")
+        try:
+            answer, headers = function(json.loads(request.environ["wsgi.input"].read())), []
+        except Crashed as error:
+            answer, headers = {"errorType": "Runtime.ExitError", "errorMessage": str(error)}, [_FUNCTION_ERROR]
+        return respond(start_response, 200, [("Content-Type", "application/json"), *headers], json_body(answer))
 
     def _in_transaction(self, request: Request, start_response: StartResponse) -> list[bytes]:
         """One DynamoDB request is one transaction of the state; what was refused has changed nothing."""

@@ -110,6 +110,9 @@ def needs(service: str, operation: str, parameters: Mapping[str, Any]) -> Needs:
     if service == "dynamodb":
         return _dynamodb_needs(operation, parameters)
     resource = "*"
+    if service == "lambda" and operation.startswith("POST /2015-03-31/functions/"):
+        name = operation.split("/")[3]
+        return [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")]
     if service == "sts":
         resource = str(parameters.get("RoleArn", "*"))
     elif service == "sqs" and "QueueUrl" in parameters:

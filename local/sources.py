@@ -98,6 +98,10 @@ def resolve(value: Any, stack: Stack) -> str | None:
     not set."""
     if value is None or isinstance(value, str):
         return value
+    if "Fn::Sub" in value:
+        from moto.cloudformation.parsing import clean_json
+
+        return str(clean_json(value, stack.resource_map))
     if "Fn::If" in value:
         return resolve(value["Fn::If"][2], stack)
     if "Ref" in value:

@@ -166,6 +166,9 @@ class MemoryObjects:
     def existing(self, keys: Sequence[str]) -> set[str]:
         return {key for key in keys if key in self.contents}
 
+    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
+        return {key: len(self.contents[key]) for key in keys if key in self.contents}
+
     def read(self, key: str, start: int, length: int) -> bytes:
         if key not in self.contents:
             raise NotFound

@@ -32,10 +32,15 @@ class S3Objects:
 
     def existing(self, keys: Sequence[str]) -> set[str]:
         """See `ports.Objects.existing`. One HEAD each, several at a time."""
+        return set(self.sizes(keys))
+
+    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
+        """See `ports.Objects.sizes`. One HEAD each, several at a time."""
         if not keys:
-            return set()
+            return {}
         with ThreadPoolExecutor(min(_PARALLEL, len(keys))) as pool:
-            return {key for key, there in zip(keys, pool.map(self._exists, keys), strict=True) if there}
+            found = zip(keys, pool.map(self._size, keys), strict=True)
+            return {key: size for key, size in found if size is not None}
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """See `ports.Objects.read`. One ranged GET. Raises NotFound when there is no such object."""
@@ -152,18 +157,14 @@ class S3Objects:
         )
         return url
 
-    def _exists(self, key: str) -> bool:
+    def _size(self, key: str) -> int | None:
         try:
-            self._client.head_object(Bucket=self._bucket, Key=key)
+            with _busy_as_try_again():
+                return int(self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
         except ClientError as error:
             if _status(error) == 404:
-                return False
-            if _status(error) >= 500 or _status(error) == 429:
-                raise TryAgain from error
+                return None
             raise
-        except BotoCoreError as error:
-            raise TryAgain from error
-        return True
 
 
 def _overrides(response: dict[str, str]) -> dict[str, str]:

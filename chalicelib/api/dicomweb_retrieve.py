@@ -15,7 +15,9 @@ from chalicelib.dicomweb import caching, media_types, representations, resources
 from chalicelib.dicomweb.media_types import Selected
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Kind
-from chalicelib.services import metadata, retrieve, retrieve_files, retrieve_frames
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.studies import Instance
+from chalicelib.services import metadata, rendering, retrieve, retrieve_files, retrieve_frames
 from chalicelib.services.manifest import GET_SECONDS
 from chalicelib.services.retrieve import Body, Elsewhere, Inline, Opened
 
@@ -122,7 +124,7 @@ def files(this: Asked, series: str | None = None, sop: str | None = None) -> Res
         found = retrieve.instances(table, this.opened, series)
         offers = representations.instances(frozenset(str(one.data["syntax"]) for one in found))
     selected = this.select(offers)
-    return answer_body(this, retrieve_files.body(objects, this.opened, found, selected), len(found))
+    return answer_body(this, retrieve_files.body(objects, bootstrap.pixels(), this.opened, found, selected), len(found))
 
 
 def frame_list(this: Asked, series: str, sop: str, text: str) -> Response:
@@ -132,7 +134,7 @@ def frame_list(this: Asked, series: str, sop: str, text: str) -> Response:
     numbers = resources.parse_frame_list(text, retrieve_frames.number_of_frames(one))
     stored = str(one.data["syntax"])
     selected = this.select(representations.frames(stored, single=len(numbers) == 1))
-    return answer_body(this, retrieve_files.frames_body(objects, this.opened, one, numbers, selected), 1)
+    return answer_body(this, retrieve_files.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected), 1)
 
 
 def bulk(this: Asked, series: str, sop: str, name: str) -> Response:
@@ -142,7 +144,7 @@ def bulk(this: Asked, series: str, sop: str, name: str) -> Response:
     if name.upper() in resources.PIXEL_TAGS and retrieve_files.is_encapsulated(one):
         numbers = tuple(range(1, retrieve_frames.number_of_frames(one) + 1))
         selected = this.select(representations.frames(str(one.data["syntax"]), single=len(numbers) == 1))
-        return answer_body(this, retrieve_files.frames_body(objects, this.opened, one, numbers, selected), 1)
+        return answer_body(this, retrieve_files.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected), 1)
     selected = this.select(representations.bulkdata(single=True))
     pieces = retrieve_frames.bulk_value(objects, this.opened.owner, one, name)
     return answer_body(this, retrieve_files.parts_body(objects, [pieces], selected), 1)
@@ -173,10 +175,29 @@ def instance_metadata(this: Asked, series: str, sop: str) -> Response:
 
 
 def by_uri(this: Asked, wanted: wado_uri.WadoUri) -> Response:
-    """One instance by the request with everything in its query."""
+    """One instance by the request with everything in its query: its file by an address of its own, or its picture."""
+    objects, pixels = bootstrap.objects(), bootstrap.pixels()
     one = retrieve.instance(bootstrap.table(), this.opened, wanted.series_instance_uid, wanted.sop_instance_uid)
-    wado_uri.select(wanted, this.accept, str(one.data["syntax"]), ())
-    return answer_body(this, retrieve_files.elsewhere(this.opened, one), 1)
+    if wanted.presentation is not None:
+        raise BadRequest("Presentation states are not applied here.", "presentationUID")
+    stored = str(one.data["syntax"])
+    frame = wanted.rendering.frame
+    if frame is not None and frame > retrieve_frames.number_of_frames(one):
+        raise BadRequest("The instance has fewer frames.", "frameNumber")
+    selected = wado_uri.select(wanted, this.accept, stored, _rendered_by_uri(one))
+    if selected.offer.media_type != representations.DICOM:
+        return answer_body(this, rendering.body(objects, pixels, this.opened, [(one, frame)], wanted.rendering, selected), 1)
+    if selected.any_syntax or selected.transfer_syntax in (None, stored):
+        return answer_body(this, retrieve_files.elsewhere(this.opened, one), 1)
+    return answer_body(this, retrieve_files.transcoded(objects, pixels, this.opened, one), 1)
+
+
+def _rendered_by_uri(one: Instance) -> tuple[media_types.Offer, ...]:
+    """The pictures that WADO-URI has of an instance: JPEG unless another is asked for (9.1.2.2.1). None for what has none."""
+    try:
+        return tuple(offer for offer in rendering.offers(one, 1 if rendering.is_image(one) else None) if not offer.multipart)
+    except NotFound:
+        return ()
 
 
 def _metadata_tag(this: Asked, selected: Selected, *content: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -128,6 +128,10 @@ class Objects(Protocol):
         """Those of the keys that are stored."""
         ...
 
+    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
+        """The size in bytes of those of the keys that are stored."""
+        ...
+
     def read(self, key: str, start: int, length: int) -> bytes:
         """At most `length` bytes from `start`; shorter at the object's end."""
         ...
@@ -162,6 +166,14 @@ class Alerts(Protocol):
 
     def alert(self, kind: str, content: dict[str, str]) -> None:
         """Publish an alert. `content` holds no personal data: the receiver looks it up."""
+        ...
+
+
+class Pixels(Protocol):
+    """The function that decodes pixels, which nothing else does."""
+
+    def run(self, job: Mapping[str, object]) -> str | None:
+        """Do a job (`pixels.handler`): None when its target is written, else the reason why it cannot be done."""
         ...
 
 

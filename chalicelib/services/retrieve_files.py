@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from chalicelib.dicomweb import multipart, native_xml, representations
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
 from chalicelib.domain.assembly import Extract, Piece
-from chalicelib.domain.ports import Objects
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.ports import Objects, Pixels
 from chalicelib.domain.studies import Instance
-from chalicelib.services import retrieve_frames
+from chalicelib.services import decoding, retrieve_frames
 from chalicelib.services.retrieve import INLINE, Body, Elsewhere, Inline, Opened, multipart_body, object_key, single_body
 
 
@@ -21,18 +22,49 @@ def is_encapsulated(one: Instance) -> bool:
     return str(one.data["syntax"]) in representations.FRAME_TYPES
 
 
-def body(objects: Objects, opened: Opened, found: Sequence[Instance], selected: Selected) -> Body:
-    """Whole instances. One by itself that does not fit lies in the bucket as it is; several are put together."""
-    media_type = selected.offer.media_type
-    parts: list[tuple[multipart.Headers, tuple[Piece, ...]]] = []
+def body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected) -> Body:
+    """Whole instances, or with `application/octet-stream` their pixels. One that does not fit lies in the bucket as it is.
+
+    Raises CannotBeDecoded, TryAgain, TooLarge.
+    """
+    if selected.offer.media_type == representations.OCTETS:
+        return pixels_body(objects, pixels, opened, found, selected)
+    files = _files(objects, pixels, opened, found, selected)
+    if not selected.offer.multipart:
+        ((syntax, content),) = files
+        if content.length > INLINE:
+            return Elsewhere(content.key, part_type(selected, syntax))
+        return single_body(objects, (content,), part_type(selected, syntax))
+    parts = [((("Content-Type", part_type(selected, syntax)),), (content,)) for syntax, content in files]
+    return multipart_body(objects, parts, selected.offer.media_type)
+
+
+def _files(
+    objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected
+) -> list[tuple[str, Extract]]:
+    """(transfer syntax, where it lies) of each instance, transcoded where the caller wants another than the stored one.
+
+    Who names no transfer syntax gets Explicit VR Little Endian (8.7.3.5). One instance among several that cannot be decoded
+    comes as it is stored: the others are not withheld for it.
+    """
+    several = len({str(one.data["syntax"]) for one in found}) > 1
+    jobs: dict[str, decoding.Job] = {}
     for one in found:
-        key, size, syntax = object_key(opened.owner, one), int(one.data["size"]), str(one.data["syntax"])
-        if not selected.offer.multipart:
-            if size > INLINE:
-                return Elsewhere(key, part_type(selected, syntax))
-            return single_body(objects, (Extract(key, 0, size),), part_type(selected, syntax))
-        parts.append(((("Content-Type", part_type(selected, syntax)),), (Extract(key, 0, size),)))
-    return multipart_body(objects, parts, media_type)
+        stored = str(one.data["syntax"])
+        if selected.any_syntax or selected.transfer_syntax in (None, stored) or (several and stored in representations.LOSSY):
+            continue
+        jobs[one.sop_instance_uid] = {"op": "transcode", "source": object_key(opened.owner, one)}
+    wanted = list(jobs.values())
+    sizes = decoding.make(objects, pixels, wanted) if len(found) == 1 else decoding.attempt(objects, pixels, wanted)[0]
+    files: list[tuple[str, Extract]] = []
+    for one in found:
+        job = jobs.get(one.sop_instance_uid)
+        key = decoding.target(job) if job is not None else ""
+        if key in sizes:
+            files.append((EXPLICIT_VR_LITTLE_ENDIAN, Extract(key, 0, sizes[key])))
+        else:
+            files.append((str(one.data["syntax"]), Extract(object_key(opened.owner, one), 0, int(one.data["size"]))))
+    return files
 
 
 def elsewhere(opened: Opened, one: Instance) -> Elsewhere:
@@ -40,10 +72,49 @@ def elsewhere(opened: Opened, one: Instance) -> Elsewhere:
     return Elsewhere(object_key(opened.owner, one), representations.DICOM)
 
 
-def frames_body(objects: Objects, opened: Opened, one: Instance, numbers: Sequence[int], selected: Selected) -> Body:
+def transcoded(objects: Objects, pixels: Pixels, opened: Opened, one: Instance) -> Elsewhere:
+    """The instance in Explicit VR Little Endian, where it lies."""
+    job: decoding.Job = {"op": "transcode", "source": object_key(opened.owner, one)}
+    decoding.make(objects, pixels, [job])
+    return Elsewhere(decoding.target(job), representations.DICOM)
+
+
+def frames_body(
+    objects: Objects, pixels: Pixels, opened: Opened, one: Instance, numbers: Sequence[int], selected: Selected
+) -> Body:
     """Frames, one part each."""
-    found = retrieve_frames.frames(objects, opened.owner, one, numbers)
-    return parts_body(objects, found, selected, str(one.data["syntax"]) if is_encapsulated(one) else EXPLICIT_VR_LITTLE_ENDIAN)
+    stored = str(one.data["syntax"]) if is_encapsulated(one) else EXPLICIT_VR_LITTLE_ENDIAN
+    as_stored = selected.any_syntax or selected.transfer_syntax == stored
+    found = _frames(objects, pixels, opened, one, numbers, as_stored)
+    return parts_body(objects, found, selected, stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN)
+
+
+def pixels_body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected) -> Body:
+    """Every frame of these instances, one part each (10.4.1.1.5, 10.4.1.1.7). Raises NotFound when none has pixels."""
+    parts: list[tuple[multipart.Headers, tuple[Piece, ...]]] = []
+    for one in found:
+        if not one.data.get("pixel_offset"):
+            continue
+        stored = str(one.data["syntax"]) if is_encapsulated(one) else EXPLICIT_VR_LITTLE_ENDIAN
+        as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)
+        syntax = stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN
+        numbers = range(1, retrieve_frames.number_of_frames(one) + 1)
+        name = f"{representations.OCTETS}; transfer-syntax={syntax}"
+        parts += [((("Content-Type", name),), pieces) for pieces in _frames(objects, pixels, opened, one, numbers, as_stored)]
+    if not parts:
+        raise NotFound
+    return multipart_body(objects, parts, representations.OCTETS)
+
+
+def _frames(
+    objects: Objects, pixels: Pixels, opened: Opened, one: Instance, numbers: Sequence[int], as_stored: bool
+) -> list[tuple[Piece, ...]]:
+    """The pieces of each frame: cut out of the object where they lie in it as they are wanted, else decoded."""
+    if (as_stored or not is_encapsulated(one)) and retrieve_frames.as_stored(one):
+        return retrieve_frames.frames(objects, opened.owner, one, numbers)
+    jobs = [{"op": "frame", "source": object_key(opened.owner, one), "frame": number} for number in numbers]
+    sizes = decoding.make(objects, pixels, jobs)
+    return [(Extract(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
 
 
 def parts_body(objects: Objects, found: Sequence[tuple[Piece, ...]], selected: Selected, syntax: str | None = None) -> Body:

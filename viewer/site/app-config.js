@@ -114,7 +114,7 @@
         wadoUriRoot: `${root}/wado`,
         qidoSupportsIncludeField: true,
         imageRendering: 'wadouri',
-        thumbnailRendering: 'wadors',
+        thumbnailRendering: 'thumbnailDirect',
         enableStudyLazyLoad: true,
         supportsFuzzyMatching: false,
         supportsWildcard: false,

@@ -9,6 +9,7 @@ import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameTe
 import { keyOf, timelineList, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
+const WARN_BEFORE = 10 * 60000;
 const app = document.getElementById('app');
 const state = { shown: null, chosen: { left: null, right: null }, proposal: null, linked: true, config: null };
 let parts = null;
@@ -93,7 +94,10 @@ function drawPatient() {
 }
 
 function drawEnd() {
-  parts.ends.textContent = t('endsAt', { time: clockText(state.shown.session.ends_at) });
+  const end = state.shown.session.ends_at;
+  parts.ends.textContent = t('endsAt', { time: clockText(end) });
+  clearTimeout(state.warning);
+  state.warning = setTimeout(() => parts && toast(t('endsSoon', { time: clockText(end) })), Math.max(0, Date.parse(end) - Date.now() - WARN_BEFORE));
 }
 
 function drawList() {

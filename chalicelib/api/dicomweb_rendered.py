@@ -1,0 +1,169 @@
+"""Doors of rendered resources, thumbnails, and of pixels as bulk data (PS3.18 10.4.1.1.3 to 10.4.1.1.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chalice.app import Blueprint, Response
+
+from chalicelib import bootstrap
+from chalicelib.api.dicomweb_retrieve import INSTANCE, SERIES, STUDY, Asked, answer_body, asked
+from chalicelib.api.http import Call, door
+from chalicelib.dicomweb import representations, resources
+from chalicelib.dicomweb.media_types import Offer
+from chalicelib.dicomweb.rendered import Rendering, parse_rendering, parse_thumbnail
+from chalicelib.dicomweb.search_results import warning_header
+from chalicelib.domain import identifiers
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.studies import Instance
+from chalicelib.services import rendering, retrieve, retrieve_files, retrieve_frames
+
+blueprint = Blueprint(__name__)
+
+
+@door(blueprint, "GET", STUDY + "/rendered", head=True)
+def retrieve_rendered_study(call: Call, study: str) -> Response:
+    """200 or 307 with the picture that stands for a study, or in multipart with all. 400, 404, 406."""
+    return rendered_of_all(asked(call, study))
+
+
+@door(blueprint, "GET", SERIES + "/rendered", head=True)
+def retrieve_rendered_series(call: Call, study: str, series: str) -> Response:
+    """200 or 307 with the picture that stands for a series, or in multipart with all. 400, 404, 406."""
+    return rendered_of_all(asked(call, study), identifiers.uid(series, "series"))
+
+
+@door(blueprint, "GET", INSTANCE + "/rendered", head=True)
+def retrieve_rendered_instance(call: Call, study: str, series: str, instance: str) -> Response:
+    """200 or 307 with the instance as a picture, an animation, a text or a document. 400, 404, 406."""
+    return rendered(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
+
+
+@door(blueprint, "GET", INSTANCE + "/frames/{frames}/rendered", head=True)
+def retrieve_rendered_frames(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
+    """200 or 307 with pictures of frames. 400, 404, 406."""
+    return rendered(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
+
+
+@door(blueprint, "GET", STUDY + "/thumbnail", head=True)
+def retrieve_study_thumbnail(call: Call, study: str) -> Response:
+    """200 with a small picture that stands for a study. 400, 404, 406."""
+    return thumbnail(asked(call, study))
+
+
+@door(blueprint, "GET", SERIES + "/thumbnail", head=True)
+def retrieve_series_thumbnail(call: Call, study: str, series: str) -> Response:
+    """200 with a small picture that stands for a series. 400, 404, 406."""
+    return thumbnail(asked(call, study), identifiers.uid(series, "series"))
+
+
+@door(blueprint, "GET", INSTANCE + "/thumbnail", head=True)
+def retrieve_instance_thumbnail(call: Call, study: str, series: str, instance: str) -> Response:
+    """200 with a small picture of an instance. 400, 404, 406."""
+    return thumbnail(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
+
+
+@door(blueprint, "GET", INSTANCE + "/frames/{frames}/thumbnail", head=True)
+def retrieve_frame_thumbnail(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
+    """200 with a small picture of a frame, the first of those named. 400, 404, 406."""
+    return thumbnail(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
+
+
+@door(blueprint, "GET", STUDY + "/bulkdata", head=True)
+def retrieve_study_bulkdata(call: Call, study: str) -> Response:
+    """200 or 307 with the pixels of a study's instances. 400, 404, 406, 413."""
+    return pixel_data(asked(call, study))
+
+
+@door(blueprint, "GET", SERIES + "/bulkdata", head=True)
+def retrieve_series_bulkdata(call: Call, study: str, series: str) -> Response:
+    """200 or 307 with the pixels of a series' instances. 400, 404, 406, 413."""
+    return pixel_data(asked(call, study), identifiers.uid(series, "series"))
+
+
+@door(blueprint, "GET", INSTANCE + "/bulkdata", head=True)
+def retrieve_instance_bulkdata(call: Call, study: str, series: str, instance: str) -> Response:
+    """200 or 307 with the pixels of an instance. 400, 404, 406, 413."""
+    return pixel_data(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
+
+
+@door(blueprint, "GET", STUDY + "/pixeldata", head=True)
+def retrieve_study_pixel_data(call: Call, study: str) -> Response:
+    """200 or 307 with the pixels of a study's instances. 400, 404, 406, 413."""
+    return pixel_data(asked(call, study))
+
+
+@door(blueprint, "GET", SERIES + "/pixeldata", head=True)
+def retrieve_series_pixel_data(call: Call, study: str, series: str) -> Response:
+    """200 or 307 with the pixels of a series' instances. 400, 404, 406, 413."""
+    return pixel_data(asked(call, study), identifiers.uid(series, "series"))
+
+
+@door(blueprint, "GET", INSTANCE + "/pixeldata", head=True)
+def retrieve_instance_pixel_data(call: Call, study: str, series: str, instance: str) -> Response:
+    """200 or 307 with the pixels of an instance. 400, 404, 406, 413."""
+    return pixel_data(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
+
+
+def rendered(this: Asked, series: str, sop: str, frames: str | None = None) -> Response:
+    """An instance, or frames of it, as pictures; a report as text, a document as it is."""
+    one = retrieve.instance(bootstrap.table(), this.opened, series, sop)
+    wanted = parse_rendering(this.call.query)
+    if frames is None:
+        return _pictures(this, [(one, None)], wanted, rendering.offers(one))
+    numbers = resources.parse_frame_list(frames, retrieve_frames.number_of_frames(one))
+    return _pictures(this, [(one, number) for number in numbers], wanted, rendering.offers(one, len(numbers)))
+
+
+def rendered_of_all(this: Asked, series: str | None = None) -> Response:
+    """The picture that stands for a series or a study, or all pictures in multipart."""
+    found = retrieve.instances(bootstrap.table(), this.opened, series)
+    wanted = parse_rendering(this.call.query)
+    selected = this.select(rendering.offers_of_all(found))
+    shown = [one for one in found if rendering.is_image(one)] if selected.offer.multipart else [rendering.representative(found)]
+    return _pictures(this, [(one, None) for one in shown], wanted, (selected.offer,))
+
+
+def thumbnail(this: Asked, series: str | None = None, sop: str | None = None, frames: str | None = None) -> Response:
+    """A small picture of what stands for the resource. Raises NotFound for what has no picture."""
+    wanted = rendering.thumbnail(parse_thumbnail(this.call.query))
+    one = _standing_for(this, series, sop)
+    if not rendering.is_image(one):
+        raise NotFound
+    frame = resources.parse_frame_list(frames, retrieve_frames.number_of_frames(one))[0] if frames is not None else None
+    return _pictures(this, [(one, frame)], wanted, representations.THUMBNAIL)
+
+
+def pixel_data(this: Asked, series: str | None = None, sop: str | None = None) -> Response:
+    """Every frame of the resource's instances, one part each, as they are stored or decoded."""
+    table = bootstrap.table()
+    if series is not None and sop is not None:
+        found: Sequence[Instance] = [retrieve.instance(table, this.opened, series, sop)]
+    else:
+        found = retrieve.instances(table, this.opened, series)
+    syntaxes = {str(one.data["syntax"]) for one in found if one.data.get("pixel_offset")}
+    if not syntaxes:
+        raise NotFound
+    offers = representations.frames(next(iter(syntaxes)) if len(syntaxes) == 1 else "", single=False)
+    selected = this.select(tuple(offer for offer in offers if offer.media_type == representations.OCTETS) or offers)
+    body = retrieve_files.pixels_body(bootstrap.objects(), bootstrap.pixels(), this.opened, found, selected)
+    return answer_body(this, body, len(found))
+
+
+def _standing_for(this: Asked, series: str | None, sop: str | None) -> Instance:
+    table = bootstrap.table()
+    if series is not None and sop is not None:
+        return retrieve.instance(table, this.opened, series, sop)
+    return rendering.representative(retrieve.instances(table, this.opened, series))
+
+
+def _pictures(
+    this: Asked, shown: Sequence[tuple[Instance, int | None]], wanted: Rendering, offers: tuple[Offer, ...]
+) -> Response:
+    selected = this.select(offers)
+    body = rendering.body(bootstrap.objects(), bootstrap.pixels(), this.opened, shown, wanted, selected)
+    response = answer_body(this, body, len(shown))
+    warning = warning_header(this.service, wanted.warnings)
+    if warning:
+        response.headers["Warning"] = warning
+    return response

@@ -1,0 +1,64 @@
+"""What the function that decodes pixels makes of an object: made once, kept under `cache/rendered/`, then only read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from chalicelib.domain.errors import NotAcceptable, TryAgain
+from chalicelib.domain.ports import Objects, Pixels
+
+Job = Mapping[str, object]
+"""What to do to an object (`pixels.handler`), without where to put it."""
+
+_VERSION = "1"
+"""Another one when the same job makes something else than before."""
+_AT_ONCE = 8
+_SECONDS = 18.0
+"""How long one request waits for all its jobs; what was made until then is kept for the next."""
+
+
+class CannotBeDecoded(NotAcceptable):
+    """The pixels, or the object, cannot be decoded."""
+
+
+def target(job: Job) -> str:
+    """Under which key the result of a job is kept: its source's key names its content."""
+    text = json.dumps([_VERSION, dict(job)], sort_keys=True)
+    return f"cache/rendered/{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def make(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> dict[str, int]:
+    """Have every job done that was not done before; answers the size of each result by its key.
+
+    Raises CannotBeDecoded, and TryAgain as `attempt` does.
+    """
+    made, reasons = attempt(objects, pixels, jobs)
+    if reasons:
+        raise CannotBeDecoded(f"The pixels of this instance cannot be decoded: {reasons[0]}.")
+    return made
+
+
+def attempt(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> tuple[dict[str, int], list[str]]:
+    """(the size of each result by its key, why others could not be made).
+
+    Raises TryAgain when the time is up: the same request then goes on where this one ended.
+    """
+    wanted = {target(job): job for job in jobs}
+    there = objects.sizes(list(wanted))
+    missing = [key for key in wanted if key not in there]
+    if not missing:
+        return there, []
+    until = time.monotonic() + _SECONDS
+
+    def run(key: str) -> str | None:
+        if time.monotonic() > until:
+            raise TryAgain("This is being decoded. Please send the same request again.", retry_after=1)
+        return pixels.run({**wanted[key], "target": key})
+
+    with ThreadPoolExecutor(min(_AT_ONCE, len(missing))) as pool:
+        reasons = [reason for reason in pool.map(run, missing) if reason is not None]
+    return there | objects.sizes(missing), reasons

@@ -23,15 +23,24 @@ class TooMuch(ValueError):
 
 def to_explicit_little_endian(path: Path, target: Path) -> None:
     """Write the instance anew, its pixels decoded, under the same SOP Instance UID. Raises TooMuch, and what decoding raises."""
-    dataset = dcmread(path, force=True)
+    dataset: Dataset = dcmread(path, force=True)
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is not None and syntax.is_compressed and syntax.is_encapsulated and "PixelData" in dataset:
         _check_size(dataset)
         _decompress(path, dataset)
     elif syntax == ExplicitVRBigEndian:
-        dataset.walk(_swap)
+        dataset.walk(_swap)  # and reads every element, so that none is left in the order of the file
+        dataset = _anew(dataset)
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dcmwrite(target, dataset, implicit_vr=False, little_endian=True, force_encoding=True, enforce_file_format=True)
+    dcmwrite(target, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+
+
+def _anew(dataset: Dataset) -> Dataset:
+    """The same elements in a data set that comes from no file, which may be written in any order of bytes."""
+    plain = Dataset()
+    plain.update(dataset)
+    plain.file_meta = dataset.file_meta
+    return plain
 
 
 def frame(path: Path, dataset: Dataset, index: int) -> bytes:

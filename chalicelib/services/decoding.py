@@ -21,10 +21,6 @@ _SECONDS = 18.0
 """How long one request waits for all its jobs; what was made until then is kept for the next."""
 
 
-class CannotBeDecoded(NotAcceptable):
-    """The pixels, or the object, cannot be decoded."""
-
-
 def target(job: Job) -> str:
     """Under which key the result of a job is kept: its source's key names its content."""
     text = json.dumps([_VERSION, dict(job)], sort_keys=True)
@@ -34,11 +30,11 @@ def target(job: Job) -> str:
 def make(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> dict[str, int]:
     """Have every job done that was not done before; answers the size of each result by its key.
 
-    Raises CannotBeDecoded, and TryAgain as `attempt` does.
+    Raises NotAcceptable, and TryAgain as `attempt` does.
     """
     made, reasons = attempt(objects, pixels, jobs)
     if reasons:
-        raise CannotBeDecoded(f"The pixels of this instance cannot be decoded: {reasons[0]}.")
+        raise NotAcceptable(f"The pixels of this instance cannot be decoded: {reasons[0]}.")
     return made
 
 

@@ -78,7 +78,7 @@ def body(
     wanted: Rendering,
     selected: Selected,
 ) -> Body:
-    """Pictures of (instance, frame) pairs, or the document that the only instance is. Raises NotFound, CannotBeDecoded.
+    """Pictures of (instance, frame) pairs, or the document that the only instance is. Raises NotFound, NotAcceptable.
 
     A frame of None is all frames for an animation, and else the middle one.
     """

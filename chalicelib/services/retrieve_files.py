@@ -25,7 +25,7 @@ def is_encapsulated(one: Instance) -> bool:
 def body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected) -> Body:
     """Whole instances, or with `application/octet-stream` their pixels. One that does not fit lies in the bucket as it is.
 
-    Raises CannotBeDecoded, TryAgain, TooLarge.
+    Raises NotAcceptable, TryAgain, TooLarge.
     """
     if selected.offer.media_type == representations.OCTETS:
         return pixels_body(objects, pixels, opened, found, selected)

@@ -18,7 +18,7 @@ PORTS = {
     r"\btable\.(put|transact)\(": {"dynamodb:PutItem"},
     r"\bDelete\(": {"dynamodb:DeleteItem"},
     # Without the right to list, S3 answers 403 for what is absent, and absent would look like broken.
-    r"\bobjects\.(read|existing)\(": {"s3:GetObject", "s3:ListBucket"},
+    r"\bobjects\.(read|existing|sizes)\(": {"s3:GetObject", "s3:ListBucket"},
     r"\bobjects\.presign_(get|head)\b": {"s3:GetObject"},
     r"\bobjects\.write\(": {"s3:PutObject"},
     r"\bobjects\.assemble\(": {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
@@ -44,6 +44,7 @@ ADAPTERS = {
     "complete_multipart_upload": {"s3:PutObject"},
     "abort_multipart_upload": {"s3:AbortMultipartUpload"},
     "publish": set(),  # to a topic, not to a store
+    "invoke": set(),  # of a function
 }
 """What a call of boto3 needs in IAM."""
 
@@ -113,6 +114,7 @@ REACHED = {
     "api": {"instances/*", "cache/*", "metadata/*"},
     "indexer": {"instances/*", "metadata/parts/*"},
     "projector": set(),
+    "pixels": {"instances/*", "cache/rendered/*"},
 }
 """Below which prefixes of the bucket each function reads or writes objects."""
 
@@ -128,6 +130,20 @@ def test_a_function_reaches_only_its_prefixes_of_the_bucket(function: str) -> No
             reached.add(statement["Resource"]["Fn::Sub"].removeprefix("${ImagesBucket.Arn}/"))
     assert reached == REACHED[function]
     assert listed <= REACHED[function]
+
+
+def test_the_function_that_decodes_pixels_reads_instances_and_writes_what_it_made_of_them_and_nothing_else() -> None:
+    rights = {
+        (action, json.dumps(one["Resource"]))
+        for one in _statements("pixels")
+        for action in _actions(one)
+        if not action.startswith(("logs:", "kms:"))
+    }
+    bucket = "${ImagesBucket.Arn}"
+    assert rights == {
+        ("s3:GetObject", json.dumps({"Fn::Sub": f"{bucket}/instances/*"})),
+        ("s3:PutObject", json.dumps({"Fn::Sub": f"{bucket}/cache/rendered/*"})),
+    }
 
 
 def test_instances_are_written_by_presigned_upload_only_where_an_upload_is_presigned() -> None:

@@ -35,6 +35,7 @@ def install(state: State) -> Any:
     warnings.filterwarnings("ignore", message="Tried to parse .* but it's not supported by moto")
     import moto.backends as backends
     import moto.cloudformation.models as cloudformation
+    import moto.core.common_models as common_models
     import moto.core.serialize as serialize
     import moto.dynamodb.models as dynamodb
     import moto.dynamodb.models.dynamo_type as dynamo_type
@@ -55,9 +56,16 @@ def install(state: State) -> Any:
     _lock_deletes(sqs.Queue)
     cloudformation.Stack.parse_template = staticmethod(_parse_template(cloudformation.Stack.parse_template))
     _remember_roles(state)
+    common_models.BaseModel.__new__ = _untracked
+    s3.get_canned_acl = functools.cache(s3.get_canned_acl)
     _serialize_attributes_at_once(serialize.BaseJSONSerializer)
     backends.list_of_moto_modules = functools.cache(lambda listed=backends.list_of_moto_modules: list(listed()))
     return DomainDispatcherApplication(create_backend_app)
+
+
+def _untracked(cls: type, *_arguments: Any, **_named: Any) -> Any:
+    """moto keeps every object that it ever made, each item of each query among them, for a reset that never comes."""
+    return object.__new__(cls)
 
 
 def _undo_transactions_by_savepoint(backend: Any, state: State) -> None:

@@ -123,6 +123,15 @@ def save_versions(state: State, bucket: FakeBucket, names: Iterable[str]) -> Non
             database.executemany("INSERT INTO objects VALUES (?, ?, ?, ?, ?)", rows)
 
 
+def save_newest(state: State, bucket: FakeBucket, name: str) -> None:
+    """Write the version that was just added under this name."""
+    versions = bucket.keys.getlist(name)
+    last = len(versions) - 1
+    row = (bucket.name, name, last, str(versions[last].version_id), json.dumps(_facts(versions[last])))
+    with state.transaction() as database:
+        database.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", row)
+
+
 def _facts(version: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {"last_modified": version.last_modified.isoformat()}
     if isinstance(version, FakeDeleteMarker):

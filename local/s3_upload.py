@@ -18,7 +18,7 @@ from moto.s3.models import FakeBucket, s3_backends
 from moto.s3.utils import metadata_from_headers
 
 from local.emulator import ACCOUNT
-from local.objects import Body, StoredKey, new_body_path, save_versions
+from local.objects import Body, StoredKey, new_body_path, save_newest
 from local.s3_data import Answer, checksum_headers, facts, precondition_failed
 from local.s3_guard import Refused
 from local.sigv4 import UNSIGNED_PAYLOAD
@@ -50,7 +50,7 @@ def put_object(request: Request, bucket: FakeBucket, key: str, state: State) -> 
         with state.lock:
             _check_conditions(headers, bucket, key)
             stored = _store(headers, bucket, key, body)
-            save_versions(state, bucket, [key])
+            save_newest(state, bucket, key)
     except BaseException:
         body.path.unlink(missing_ok=True)
         raise

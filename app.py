@@ -12,6 +12,7 @@ from chalicelib.api import (
     dicomweb,
     dicomweb_rendered,
     dicomweb_retrieve,
+    dicomweb_store,
     events,
     patients,
     reports,
@@ -39,6 +40,7 @@ app.register_blueprint(audit.blueprint)
 app.register_blueprint(dicomweb.blueprint)
 app.register_blueprint(dicomweb_rendered.blueprint)
 app.register_blueprint(dicomweb_retrieve.blueprint)
+app.register_blueprint(dicomweb_store.blueprint)
 app.register_blueprint(patients.blueprint)
 app.register_blueprint(reports.blueprint)
 app.register_blueprint(sharing.blueprint)

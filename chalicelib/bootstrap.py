@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _LARGEST_METADATA = 512 * 1024
 """Bytes of an instance's metadata that are kept when it is indexed; larger ones are read anew when asked for."""
+_PATIENCE = 25.0
+"""Seconds of a request that indexing may take, its reserve for writing included."""
 _CLIENT = ClientConfig(
     connect_timeout=2,
     read_timeout=10,
@@ -69,6 +72,12 @@ def vault() -> Vault:
 def alerts() -> Alerts:
     """Where alerts go."""
     return SnsAlerts(boto3.client("sns", config=_CLIENT), config().alerts_topic_arn)
+
+
+def index_all_now(stored: Sequence[Stored]) -> dict[Stored, ContenitoreError]:
+    """`services.store.IndexAll`: index in this request, for as long as its caller waits."""
+    until = time.monotonic() + _PATIENCE
+    return index_instances(table(), objects(), read_summary, datetime.now(UTC), stored, lambda: until - time.monotonic())
 
 
 @cache

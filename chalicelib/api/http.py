@@ -154,7 +154,8 @@ def door(
         if method in {"POST", "PUT", "PATCH"}:
             options["content_types"] = ["*/*"]
         methods = [method, "HEAD"] if head else [method]
-        blueprint.route(path, methods=methods, cors=CORS, name=f"{method.lower()}_{view.__name__}", **options)(handler)
+        cors = None if method == "OPTIONS" else CORS  # the gateway's own answer to a preflight would stand in its place
+        blueprint.route(path, methods=methods, cors=cors, name=f"{method.lower()}_{view.__name__}", **options)(handler)
         return view
 
     return register

@@ -16,6 +16,7 @@ from chalicelib.services.registry import OPERATOR, Caller
 
 UNRECORDED: dict[str, str] = {
     "GET /health": "no credentials, no data",
+    "OPTIONS /dicomweb": "what the service can do, no patient",
     "GET /institutions": "names of institutions, no patient",
     "GET /view/events": "whether something changed, nothing of it; asked every few seconds by an open page",
     "POST /view/session/keep": "that someone is still there; opening and ending the session are recorded",

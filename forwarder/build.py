@@ -1,0 +1,85 @@
+"""Build the forwarder's wheel: `python -m forwarder.build OUT`. Needs pip and setuptools, and no network."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from forwarder import __version__
+from forwarder.errors import ForwarderError
+
+# What an installation needs. pynetdicom is pinned, since `forwarder.reception` reaches into it.
+REQUIRES = [
+    "botocore>=1.40",
+    "cryptography>=44",
+    "numpy>=1.26",
+    "prometheus-client>=0.20",
+    "pydicom>=3.0.2,<4",
+    "pyjpegls>=1.5.1",
+    "pynetdicom==3.0.4",
+    "rich>=13",
+    "urllib3>=2.2,<3",
+]
+PYPROJECT = """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "contenitore-forwarder"
+version = "{version}"
+description = "From a hospital's PACS to the city's archive, and nothing lost on the way"
+requires-python = ">=3.11"
+license = "Apache-2.0"
+dependencies = {requires}
+
+[project.scripts]
+contenitore-forwarder = "forwarder.__main__:main"
+
+[tool.setuptools]
+packages = ["forwarder"]
+
+[tool.setuptools.package-data]
+forwarder = ["web/*", "deploy/*"]
+"""
+
+
+def build(out: Path) -> Path:
+    """Build the wheel into `out`, with the Dockerfile and the systemd unit beside it; returns its path.
+
+    Raises ForwarderError when pip fails.
+    """
+    package = Path(__file__).parent
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        project = Path(scratch)
+        ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+        shutil.copytree(package, project / "forwarder", ignore=ignore)
+        requires = "[" + ", ".join(f'"{one}"' for one in REQUIRES) + "]"
+        (project / "pyproject.toml").write_text(PYPROJECT.format(version=__version__, requires=requires))
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+        done = subprocess.run([*command, "--wheel-dir", str(out), str(project)], check=False)
+    if done.returncode:
+        raise ForwarderError("The wheel could not be built; pip said why above.")
+    for path in (package / "deploy").iterdir():
+        shutil.copy(path, out / path.name)
+    return out / f"contenitore_forwarder-{__version__}-py3-none-any.whl"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m forwarder.build", description=__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to build into")
+    try:
+        print(build(parser.parse_args().out))
+    except ForwarderError as error:
+        print(f"forwarder: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""What the administrator sees and does: page, metrics, status, check, retry, rejected, watched folder, logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from certificates import Authority
+from fakes import FakeArchive, Reply
+from hospital import conserved, free_port, hospital, process, store, until
+from images import ct_slice, write_ct
+from packaging.requirements import Requirement
+from prometheus_client.parser import text_string_to_metric_families
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from forwarder import build, metrics
+from forwarder.__main__ import main
+from forwarder.service import running
+
+pytestmark = pytest.mark.usefixtures("credentials")
+
+
+class TestPage:
+    def test_it_shows_the_counts_and_they_agree(self, archive: FakeArchive, tmp_path):
+        place = hospital(tmp_path, archive.url)
+        with running(place.config()):
+            store(place, [ct_slice(n) for n in range(1, 6)])
+            until(lambda: place.settled(5))
+            page = place.get("/")
+            assert page.status == 200
+            assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+            for path in re.findall(rb'(?:src|href)="([^":]+)"', page.data):
+                assert place.get("/" + path.decode()).status == 200
+
+    def test_the_metrics_can_be_read_by_prometheus(self, archive: FakeArchive, tmp_path):
+        place = hospital(tmp_path, archive.url)
+        with running(place.config()):
+            store(place, [ct_slice(1)])
+            until(lambda: place.settled(1))
+            families = list(text_string_to_metric_families(place.get("/metrics").data.decode()))
+        values = {family.name: family.samples[0].value for family in families}
+        assert values["forwarder_received"] == values["forwarder_indexed"] == 1
+        assert set(metrics.METRICS) - set(values) == {
+            "forwarder_oldest_waiting_seconds",
+            "forwarder_certificate_days",
+        }
+
+    def test_both_languages_have_every_word(self):
+        script = (Path(build.__file__).parent / "web" / "page.js").read_text()
+        italian, english = (
+            set(re.findall(r"(\w+): \"", block))
+            for block in re.findall(r"(?:it|en): \{(.*?)\n  \}", script, re.S)
+        )
+        assert italian == english and "received" in italian
+
+    def test_nothing_else_is_there(self, archive: FakeArchive, tmp_path):
+        place = hospital(tmp_path, archive.url)
+        with running(place.config()):
+            assert place.get("/../config.py").status == 404
+            assert place.get("/status.json?x=1").status == 200
+
+
+class TestStatus:
+    def test_running_and_stopped(self, archive: FakeArchive, tmp_path, capsys):
+        place = hospital(tmp_path, archive.url)
+        path = str(place.write_config())
+        archive.before = lambda *_: Reply(503)
+        with running(place.config()):
+            store(place, [ct_slice(1)])
+            assert main(["status", "--once", "--config", path]) == 0
+            assert re.search(r"received\s+1\b", capsys.readouterr().out)
+        assert main(["status", "--json", "--config", path]) == 0
+        now = json.loads(capsys.readouterr().out)
+        conserved(now)
+        assert (now["running"], now["waiting"]) == (False, 1)
+
+    def test_without_a_spool_it_says_so(self, archive: FakeArchive, tmp_path, capsys):
+        place = hospital(tmp_path, archive.url)
+        assert main(["status", "--once", "--config", str(place.write_config())]) == 2
+        assert "There is no spool" in capsys.readouterr().err
+
+
+class TestCheck:
+    def test_everything_right(self, archive: FakeArchive, tmp_path, capsys):
+        pacs = AE("PACS")
+        pacs.add_supported_context(Verification)
+        server = pacs.start_server(("127.0.0.1", 0), block=False)
+        authority = Authority(tmp_path / "tls")
+        pair = authority.issue("forwarder", days=60)
+        place = hospital(
+            tmp_path,
+            archive.url,
+            peers=[{"ae_title": "PACS", "host": "127.0.0.1", "port": server.server_address[1]}],
+            dicom__tls__port=free_port(),
+            dicom__tls__certificate=str(pair.certificate),
+            dicom__tls__key=str(pair.key),
+            dicom__tls__ca_file=str(authority.pem),
+        )
+        place.spool.mkdir()
+        assert main(["check", "--config", str(place.write_config())]) == 0
+        server.shutdown()
+        out = capsys.readouterr().out
+        for text in ("answers C-ECHO", "answers signed calls", "agrees", "MB free", "holds for 60 days"):
+            assert text in out
+
+    def test_everything_wrong_is_named(self, archive: FakeArchive, tmp_path, capsys):
+        archive.clock_ahead = 1200
+        authority = Authority(tmp_path / "tls")
+        pair = authority.issue("forwarder", days=3)
+        place = hospital(
+            tmp_path,
+            archive.url,
+            peers=[{"ae_title": "PACS", "host": "127.0.0.1", "port": free_port()}],
+            dicom__tls__port=free_port(),
+            dicom__tls__certificate=str(pair.certificate),
+            dicom__tls__key=str(pair.key),
+            dicom__tls__ca_file=str(authority.pem),
+            spool__reserve_mb=9_000_000,
+        )
+        place.spool.mkdir()
+        assert main(["check", "--config", str(place.write_config())]) == 1
+        out = capsys.readouterr().out
+        assert out.count("BAD") == 4
+        for text in ("nobody answers DICOM", "1200 s behind", "9000000 in reserve", "holds for 3 days"):
+            assert text in out
+
+    def test_an_unknown_role_is_named(self, archive: FakeArchive, tmp_path, capsys):
+        archive.before = lambda *_: Reply(403, '{"detail": "No institution has registered this role."}')
+        place = hospital(tmp_path, archive.url)
+        assert main(["check", "--config", str(place.write_config())]) == 1
+        assert "No institution has registered this role." in capsys.readouterr().out
+
+
+class TestAside:
+    @pytest.fixture
+    def place(self, archive: FakeArchive, tmp_path):
+        """A forwarder that runs and has two rejected instances of three."""
+        place = hospital(tmp_path, archive.url, send__lossless=False)
+        archive.verdict = lambda sha256, body: (
+            ("indexed", None) if b"SLICE1" in body else ("rejected", "truncated")
+        )
+        slices = [ct_slice(n) for n in (1, 2, 3)]
+        slices[0].SeriesDescription = "SLICE1"
+        path = str(place.write_config())
+        with running(place.config()):
+            store(place, slices)
+            until(lambda: place.settled(3))
+            yield place, path
+
+    def digests(self, path: str, capsys) -> list[str]:
+        assert main(["rejected", "list", "--config", path]) == 0
+        return re.findall(r"^([0-9a-f]{12}) ", capsys.readouterr().out, re.M)
+
+    def test_listed_and_shown_with_the_reason_and_without_names(self, place, capsys):
+        place, path = place
+        first, _ = self.digests(path, capsys)
+        assert main(["rejected", "show", first, "--config", path]) == 0
+        out = capsys.readouterr().out
+        assert "truncated" in out and "1.2.840.10008.1.2.1" in out and "MODALITY" in out
+        assert "Prova" not in out
+
+    def test_discarded_they_are_gone_and_still_counted(self, place, capsys):
+        place, path = place
+        first, _ = self.digests(path, capsys)
+        assert main(["rejected", "discard", first, "--config", path]) == 0
+        state = place.state()
+        conserved(state)
+        assert (state["rejected"], state["discarded"], state["aside"]) == (2, 1, {"truncated": 1})
+        assert main(["rejected", "discard", "--all", "--config", path]) == 0
+        assert place.state()["aside"] == {}
+        assert not [p for p in (place.spool / "instances").rglob("*") if p.is_file()]
+
+    def test_tried_again_they_arrive(self, place, archive, capsys):
+        place, path = place
+        archive.verdict = lambda sha256, body: ("indexed", None)
+        assert main(["retry", "--all", "--config", path]) == 0
+        state = until(lambda: place.settled(3) if place.state()["indexed"] == 3 else None)
+        assert (state["received"], state["rejected"]) == (3, 0)
+
+    def test_a_digest_that_does_not_exist_is_named(self, place, capsys):
+        _, path = place
+        assert main(["rejected", "show", "abcdef", "--config", path]) == 2
+        assert "abcdef" in capsys.readouterr().err
+
+    def test_discard_wants_to_know_what(self, place, capsys):
+        _, path = place
+        assert main(["rejected", "discard", "--config", path]) == 2
+
+
+def test_retry_does_not_wait_for_the_pause_to_end(archive: FakeArchive, tmp_path):
+    place = hospital(tmp_path, archive.url)
+    path = str(place.write_config())
+    archive.before = lambda *_: Reply(503, headers={"Retry-After": "800"})
+    with running(place.config()):
+        store(place, [ct_slice(1)])
+        until(lambda: place.state()["line"]["again_in_seconds"] > 100)
+        archive.before = lambda *_: None
+        assert main(["retry", "--config", path]) == 0
+        until(lambda: place.settled(1))
+
+
+def test_two_forwarders_never_share_a_spool(archive: FakeArchive, tmp_path, capsys):
+    place = hospital(tmp_path, archive.url)
+    path = place.write_config()
+    with running(place.config()):
+        done = subprocess.run(
+            [sys.executable, "-m", "forwarder", "run", "--config", str(path)],
+            capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "Another forwarder is using the spool" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_one_sentence(archive: FakeArchive, tmp_path):
+    place = hospital(tmp_path / "one", archive.url)
+    other = hospital(tmp_path / "two", archive.url, dicom__port=place.port)
+    with running(place.config()):
+        done = subprocess.run(
+            [sys.executable, "-m", "forwarder", "run", "--config", str(other.write_config())],
+            capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert f"Cannot listen on 127.0.0.1:{place.port}" in done.stderr and "Traceback" not in done.stderr
+
+
+class TestWatchedFolder:
+    def test_what_is_put_there_is_sent_and_removed(self, archive: FakeArchive, tmp_path):
+        inbox = tmp_path / "inbox"
+        inbox.mkdir()
+        place = hospital(
+            tmp_path, archive.url, watch__folder=str(inbox), watch__every_seconds=0.1, watch__settled_seconds=0.2,
+            send__lossless=False,
+        )  # fmt: skip
+        with running(place.config()):
+            files = {path.read_bytes() for path in write_ct(inbox / "study", 3)}
+            until(lambda: place.settled(3))
+            until(lambda: not [path for path in inbox.rglob("*") if path.is_file()])
+        assert set(archive.objects.values()) == files
+
+    def test_a_file_that_still_grows_is_left_until_it_is_whole(self, archive: FakeArchive, tmp_path):
+        inbox = tmp_path / "inbox"
+        inbox.mkdir()
+        place = hospital(
+            tmp_path, archive.url, watch__folder=str(inbox), watch__every_seconds=0.05, watch__settled_seconds=0.6,
+            send__lossless=False,
+        )  # fmt: skip
+        (source,) = write_ct(tmp_path / "source", 1)
+        data = source.read_bytes()
+        with running(place.config()), (inbox / "growing").open("wb", buffering=0) as file:
+            for at in range(0, len(data), 300):
+                file.write(data[at : at + 300])
+                assert not place.state()["received"]
+            until(lambda: place.settled(1))
+        assert list(archive.objects.values()) == [data]
+
+    def test_kept_files_are_taken_once_restart_or_not(self, archive: FakeArchive, tmp_path):
+        inbox = tmp_path / "inbox"
+        write_ct(inbox, 2)
+        place = hospital(
+            tmp_path, archive.url, watch__folder=str(inbox), watch__every_seconds=0.05, watch__settled_seconds=0,
+            watch__after="keep",
+        )  # fmt: skip
+        for _ in range(2):
+            with running(place.config()):
+                until(lambda: place.settled(2))
+        assert len(list(inbox.iterdir())) == 2
+        assert len(archive.order) == 2
+
+
+def test_logs_are_json_lines_and_name_no_patient(archive: FakeArchive, tmp_path):
+    place = hospital(tmp_path, archive.url)
+    archive.verdict = lambda sha256, body: ("rejected", "truncated")
+    with process(place):
+        store(place, [ct_slice(n) for n in range(1, 4)], calling="CT1")
+        until(lambda: place.settled(3))
+    lines = (place.folder / "log").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert {"ready", "not accepted", "stopping"} <= {entry["message"] for entry in entries}
+    for secret in ("Prova", "Paziente", "PROVA-1", ct_slice().StudyInstanceUID, "wJalrXUtnFEMI"):
+        assert not any(secret in line for line in lines)
+
+
+def test_the_wheel_has_everything_and_its_pins_are_what_is_tested(tmp_path):
+    wheel = build.build(tmp_path)
+    names = ZipFile(wheel).namelist()
+    package = Path(build.__file__).parent
+    for path in package.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert f"forwarder/{path.relative_to(package)}" in names
+    assert {"Dockerfile", "contenitore-forwarder.service"} <= {path.name for path in tmp_path.iterdir()}
+    for text in build.REQUIRES:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(version(requirement.name)), text
+
+
+def test_the_wheel_runs_away_from_the_repository(tmp_path):
+    wheel = build.build(tmp_path / "dist")
+    environment = {**os.environ, "PYTHONPATH": str(wheel)}
+    done = subprocess.run(
+        [sys.executable, "-m", "forwarder", "example-config"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert "[archive]" in done.stdout

@@ -153,13 +153,14 @@ class Archive:
         url = self.api + path
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         for again in (True, False):
+            offset = self.signer.clock.offset
             signed = self.signer.sign("POST", url, payload, headers)
             response = self._send("POST", url, payload, signed)
             if response.status == 200:
                 return _json_object(response)
             failure = failed(response, f"POST {path}")
             # A wrong clock and stale credentials are put right on the spot, once.
-            if again and failure.failure is Failure.SKEW and self.signer.clock.offset:
+            if again and failure.failure is Failure.SKEW and self.signer.clock.offset != offset:
                 continue
             if again and failure.failure is Failure.CREDENTIALS:
                 self.signer.reload()

@@ -46,8 +46,8 @@ def write(ds: Dataset, path: Path) -> Path:
     return path
 
 
-def write_ct(folder: Path, count: int, *, study: str | None = None) -> list[Path]:
+def write_ct(folder: Path, count: int, *, study: str | None = None, edge: int = 32) -> list[Path]:
     """`count` slices of one study."""
     folder.mkdir(parents=True, exist_ok=True)
     study = study or f"{STUDY}.{next(_studies)}"
-    return [write(ct_slice(n, study=study), folder / f"{n:04}.dcm") for n in range(1, count + 1)]
+    return [write(ct_slice(n, study=study, edge=edge), folder / f"{n:04}.dcm") for n in range(1, count + 1)]

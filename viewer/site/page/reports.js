@@ -7,13 +7,13 @@ import { ownerOf } from './timeline.js';
 
 /** The reports of an exam, the newest version open, earlier ones to unfold. */
 export function reportsOf(shown, study) {
-  if (!study.reports.length) return h('section.reports', { 'aria-label': t('reports') }, h('p.none', {}, t('noReport')));
+  if (!study.reports.length) return h('div.reports', {}, h('p.none', {}, t('noReport')));
   const documents = new Map();
   for (const report of study.reports) {
     const document = [report.series_instance_uid, report.kind, report.title].join(' ');
     documents.set(document, [...(documents.get(document) ?? []), report]);
   }
-  return h('section.reports', { 'aria-label': t('reports') }, [...documents.values()].map(versions => {
+  return h('div.reports', {}, [...documents.values()].map(versions => {
     const [newest, ...older] = versions.sort((one, other) => Number(other.newest) - Number(one.newest) || other.version - one.version);
     return h('article.report', {}, h('header', {}, h('h3', {}, newest.title || t('reports')), h('p.when', {}, details(newest, older.length > 0))), content(study, newest),
       older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(report => {

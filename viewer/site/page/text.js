@@ -6,6 +6,9 @@ let catalog = {};
 let language = 'it';
 let plural = new Intl.PluralRules(language);
 
+/** How dates and numbers are written: in English as in Europe, not as in America. */
+const locale = () => ({ it: 'it-IT', en: 'en-GB' })[language];
+
 /** Load the reader's language: chosen before, else the browser's, else Italian. */
 export async function loadTexts(wanted) {
   const asked = wanted || localStorage.getItem(KEPT) || navigator.languages.map(tag => tag.slice(0, 2)).find(tag => LANGUAGES.includes(tag));
@@ -40,7 +43,7 @@ export function dateText(date, time = '') {
   const match = /^(\d{4})(\d{2})(\d{2})/.exec(date || '');
   if (!match) return t('undated');
   const day = new Date(Number(match[1]), Number(match[2]) - 1, Number(match[3]));
-  const text = new Intl.DateTimeFormat(language, { day: 'numeric', month: 'short', year: 'numeric' }).format(day);
+  const text = new Intl.DateTimeFormat(locale(), { day: 'numeric', month: 'short', year: 'numeric' }).format(day);
   const clock = /^(\d{2})(\d{2})/.exec(time || '');
   return clock ? `${text}, ${clock[1]}:${clock[2]}` : text;
 }
@@ -52,13 +55,13 @@ export function distanceText(date, reference) {
   const days = Math.round((other - one) / 86400000);
   if (days === 0) return t('sameDay');
   const [value, unit] = Math.abs(days) < 60 ? [Math.abs(days), 'day'] : Math.abs(days) < 700 ? [Math.round(Math.abs(days) / 30.44), 'month'] : [Math.round(Math.abs(days) / 365.25), 'year'];
-  const amount = new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'long' }).format(value);
+  const amount = new Intl.NumberFormat(locale(), { style: 'unit', unit, unitDisplay: 'long' }).format(value);
   return t(days > 0 ? 'before' : 'after', { amount });
 }
 
 /** A clock time of an RFC 3339 moment. */
 export function clockText(moment) {
-  return new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit' }).format(new Date(moment));
+  return new Intl.DateTimeFormat(locale(), { hour: '2-digit', minute: '2-digit' }).format(new Date(moment));
 }
 
 /** Whole years between a birth date and today, or null. */

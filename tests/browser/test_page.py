@@ -1,0 +1,346 @@
+"""The page in a real browser: the demo's story, and everything that may go wrong while someone reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Frame, Page, Route, expect
+from playwright.sync_api import Error as PlaywrightError
+
+from tests.browser import hospital
+from tests.browser.chromium import shows_a_picture
+from tests.browser.conftest import Open
+from tests.browser.hospital import Patient
+from tests.harness import RunningCity, wait_until
+
+pytestmark = pytest.mark.usefixtures("browser")
+
+
+class Story:
+    """Two chest films of two hospitals, with their reports, and a head CT."""
+
+    def __init__(self, city: RunningCity, name: str = "FERRARI^LUCIA", description: str = "RX TORACE PA") -> None:
+        self.city, self.patient = city, Patient(name)
+        self.prior = hospital.chest_film(self.patient, "san-matteo", "20260301", description=description)
+        self.head = hospital.image(self.patient, "san-matteo", date="20260302", description="TC ENCEFALO")
+        self.current = hospital.chest_film(self.patient, "maugeri", "20260310", Rows=1955, description=description)
+        hospital.send(city.client("san-matteo"), self.prior, self.head)
+        hospital.send(city.client("maugeri"), self.current)
+        self.transfer = hospital.transfer(city, self.patient)
+        hospital.wait_for_studies(city, self.patient, 3)
+
+    def report(self, who: str, study: str, text: str) -> None:
+        answer = self.city.client(who).post(
+            f"/studies/{study}/reports?title=Referto", data=text.encode(), headers={"Content-Type": "text/plain; charset=utf-8"}
+        )
+        assert answer.status_code == 201, answer.text
+
+    def link(self, **body: Any) -> str:
+        return str(hospital.link(self.city, **(body or {"patient": {"id": self.patient.at["maugeri"]}}))["url"])
+
+
+@pytest.fixture(scope="module")
+def story(city: RunningCity) -> Story:
+    made = Story(city)
+    made.report("san-matteo", str(made.prior.StudyInstanceUID), "Addensamento basale destro.\n\nUtile controllo.")
+    made.report("maugeri", str(made.current.StudyInstanceUID), "Risoluzione dell'addensamento.")
+    return made
+
+
+def exams(page: Page) -> Any:
+    return page.locator(".exam")
+
+
+def answering(path: str, change: Callable[[Any], Any]) -> Callable[[Page], None]:
+    """Prepare a page whose JSON answers of a path are changed on their way."""
+
+    def prepare(page: Page) -> None:
+        def handle(route: Route) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, json=change(answer.json()))
+
+        page.route(path, handle)
+
+    return prepare
+
+
+def _text(frame: Frame) -> str:
+    """What a frame holds, or nothing while it is on its way."""
+    try:
+        return frame.content().lower()
+    except PlaywrightError:
+        return "contenitore"
+
+
+def no_violations(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_link_shows_the_patient_both_hospitals_exams_and_two_films_side_by_side(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link())
+    expect(page.get_by_role("heading", level=1)).to_have_text("FERRARI Lucia")
+    expect(page.locator(".patient")).to_contain_text(story.patient.at["maugeri"])
+    expect(page.locator(".patient")).to_contain_text("14 mar 1951")
+    expect(exams(page)).to_have_count(3)
+    assert exams(page).locator("h3").all_inner_texts() == ["RX TORACE PA", "TC ENCEFALO", "RX TORACE PA"]
+    expect(page.locator(".pane.left h2")).to_have_text("RX TORACE PA")
+    expect(page.locator(".pane.left .hospital")).to_contain_text("Maugeri")
+    expect(page.locator(".pane.right .hospital")).to_contain_text("San Matteo")
+    expect(page.locator(".exam.right .reasons")).to_contain_text("stessa regione, stessa metodica")
+    for side in ("left", "right"):
+        expect(page.locator(f".pane.{side} .picture img")).to_be_visible()
+        wait_until(lambda side=side: shows_a_picture(page.locator(f".pane.{side} .picture")))
+    assert shows_a_picture(exams(page).first.locator(".thumb"))
+
+
+def test_the_reports_of_both_stand_beside_each_other_in_full(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link())
+    expect(page.locator(".pane.left .report")).to_contain_text("Risoluzione dell'addensamento.")
+    expect(page.locator(".pane.right .report")).to_contain_text("Utile controllo.")
+
+
+def test_one_click_puts_another_exam_beside_the_current_one(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link())
+    expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
+    exams(page).nth(1).get_by_role("button", name="Metti accanto").click()
+    expect(page.locator(".pane.right h2")).to_have_text("TC ENCEFALO")
+    expect(page.locator(".pane.left h2")).to_have_text("RX TORACE PA")
+    wait_until(lambda: shows_a_picture(page.locator(".pane.right .picture")))
+
+
+def test_the_token_is_in_no_address_referrer_or_storage(open_page: Open, story: Story) -> None:
+    url = story.link()
+    token = url.split("#")[1]
+    page, watch = open_page(url)
+    expect(exams(page)).to_have_count(3)
+    assert "#" not in page.url
+    assert page.evaluate("history.length") <= 2
+    kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie])")
+    assert token not in kept
+    page.go_back()
+    assert token not in page.url
+    assert not [address for address in watch.requests if token in address]
+
+
+def test_a_reload_goes_on_with_the_session_and_a_page_without_a_link_says_what_to_do(
+    open_page: Open, story: Story, city: RunningCity
+) -> None:
+    page, _ = open_page(story.link())
+    expect(exams(page)).to_have_count(3)
+    page.reload()
+    expect(exams(page)).to_have_count(3)
+    other, _ = open_page(city.endpoints["viewer"])
+    expect(other.locator("[data-kind=noLink] h1")).to_have_text("Questa pagina si apre da un collegamento")
+    no_violations(other)
+
+
+def test_a_new_exam_and_a_new_report_appear_by_themselves(open_page: Open, city: RunningCity) -> None:
+    story = Story(city)
+    page, _ = open_page(story.link())
+    expect(exams(page)).to_have_count(3)
+    follow_up = hospital.chest_film(story.patient, "maugeri", "20260312", description="RX TORACE DI CONTROLLO")
+    hospital.send(city.client("maugeri"), follow_up)
+    expect(exams(page)).to_have_count(4, timeout=15000)
+    expect(page.locator("#said")).to_have_text("Novità: RX TORACE DI CONTROLLO")
+    expect(page.locator(".pane.left .when")).to_contain_text("10 mar 2026")
+    page.locator(".toast").get_by_role("button", name="Mostra").click()
+    expect(page.locator(".pane.left h2")).to_have_text("RX TORACE DI CONTROLLO")
+    story.report("maugeri", str(follow_up.StudyInstanceUID), "Quadro nei limiti.")
+    expect(page.locator(".pane.left .report")).to_contain_text("Quadro nei limiti.", timeout=15000)
+
+
+def test_revocation_takes_the_other_hospitals_exams_off_the_screen(open_page: Open, city: RunningCity) -> None:
+    story = Story(city)
+    page, watch = open_page(story.link())
+    expect(page.locator(".pane.right .hospital")).to_contain_text("San Matteo")
+    watch.expect("404")
+    city.client("maugeri").delete(f"/transfers/{story.transfer}")
+    expect(exams(page)).to_have_count(1, timeout=15000)
+    expect(page.locator("#said")).to_contain_text("Non più visibile")
+    expect(page.locator(".pane.right .picture")).to_have_count(0)
+    expect(page.locator(".pane.right .nothing")).to_be_visible()
+
+
+def test_when_nothing_may_be_seen_any_more_the_page_says_so_and_shows_nothing(open_page: Open, city: RunningCity) -> None:
+    story = Story(city)
+    page, watch = open_page(story.link(study_instance_uids=[str(story.prior.StudyInstanceUID)]))
+    expect(exams(page)).to_have_count(1)
+    watch.expect("404")
+    city.client("san-matteo").delete(f"/transfers/{story.transfer}")
+    expect(page.locator("[data-kind=revoked] h1")).to_be_visible(timeout=15000)
+    expect(page.locator("img, iframe")).to_have_count(0)
+    assert "FERRARI" not in page.content()
+    no_violations(page)
+
+
+def test_ending_the_reading_closes_it_on_every_screen_and_the_link_opens_nothing_more(open_page: Open, story: Story) -> None:
+    url = story.link()
+    page, _ = open_page(url)
+    other, other_watch = open_page(url)
+    expect(exams(other)).to_have_count(3)
+    other_watch.expect("410")
+    page.get_by_role("button", name="Termina lettura").click()
+    expect(page.locator("[data-kind=ended] h1")).to_have_text("Lettura terminata")
+    expect(other.locator("[data-kind=gone] h1")).to_be_visible(timeout=15000)
+    assert page.evaluate("sessionStorage.length") == 0
+    again, watch = open_page(url)
+    watch.expect("410")
+    expect(again.locator("[data-kind=gone] h1")).to_have_text("La sessione di lettura è terminata")
+    no_violations(again)
+
+
+def test_a_link_that_never_was_opens_nothing(open_page: Open, city: RunningCity) -> None:
+    page, watch = open_page(f"{city.endpoints['viewer']}/#{'A' * 43}", locale="en-GB")
+    watch.expect("404")
+    expect(page.locator("[data-kind=unknown] h1")).to_have_text("This link opens nothing")
+    no_violations(page)
+
+
+@pytest.mark.parametrize(("locale", "language", "end"), [("it-IT", "it", "Termina lettura"), ("en-GB", "en", "End reading")])
+def test_the_page_speaks_the_readers_language_and_the_other_at_a_click(
+    open_page: Open, story: Story, locale: str, language: str, end: str
+) -> None:
+    page, _ = open_page(story.link(), locale=locale)
+    expect(page.get_by_role("button", name=end)).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == language
+    other = {"it": "en", "en": "it"}[language]
+    page.get_by_role("button", name=other.upper(), exact=True).click()
+    expect(page.get_by_role("button", name=end)).to_have_count(0)
+    assert page.evaluate("document.documentElement.lang") == other
+    expect(page.locator(".pane.left h2")).to_have_text("RX TORACE PA")
+    page.reload()
+    expect(exams(page)).to_have_count(3)
+    assert page.evaluate("document.documentElement.lang") == other
+
+
+@pytest.mark.parametrize("locale", ["it-IT", "en-GB"])
+def test_no_accessibility_rule_is_broken(open_page: Open, story: Story, locale: str) -> None:
+    page, _ = open_page(story.link(), locale=locale)
+    expect(page.locator(".pane.right .report")).to_be_visible()
+    no_violations(page)
+
+
+def test_everything_can_be_done_from_the_keyboard(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link())
+    expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("a")
+    expect(page.locator(".pane.right h2")).to_have_text("TC ENCEFALO")
+    page.keyboard.press("Enter")
+    expect(page.locator(".pane.left h2")).to_have_text("TC ENCEFALO")
+    focused = page.evaluate("document.activeElement.closest('.exam').dataset.uid")
+    assert focused == str(story.head.StudyInstanceUID)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (720, 450), (640, 360), (360, 640)])
+def test_small_screens_and_large_letters_lose_nothing(open_page: Open, story: Story, width: int, height: int) -> None:
+    """720 × 450 is a laptop of 1440 × 900 at 200 %."""
+    page, _ = open_page(story.link(), width=width, height=height)
+    expect(page.locator(".pane.right h2")).to_be_attached()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for element in (
+        page.get_by_role("button", name="Termina lettura"),
+        page.locator(".pane.left h2"),
+        page.locator(".pane.right h2"),
+    ):
+        element.scroll_into_view_if_needed()
+        box = element.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width + 1
+
+
+HOSTILE = '<img src=x onerror="document.title=1">'
+
+
+def test_names_and_descriptions_are_text_whatever_they_look_like(open_page: Open, city: RunningCity) -> None:
+    story = Story(city, name="<u>FERRARI</u>^<script>", description="<u>RX</u><script>document.title=2</script>")
+    story.report("maugeri", str(story.current.StudyInstanceUID), f"{HOSTILE}<script>document.title=3</script>")
+    page, _ = open_page(story.link())
+    expect(page.locator(".pane.left .report")).to_contain_text(HOSTILE)
+    expect(page.get_by_role("heading", level=1)).to_have_text("<u>FERRARI</u> <script>")
+    expect(exams(page).first.locator("h3")).to_contain_text("<script>document.title=2</script>")
+    assert page.locator("img[src='x'], #app script, #app u").count() == 0
+    assert page.title() not in {"1", "2", "3"}
+
+
+def test_an_exam_that_is_still_arriving_says_so(open_page: Open, story: Story) -> None:
+    def partial(body: Any) -> Any:
+        body["timeline"]["studies"][0]["complete"] = False
+        return body
+
+    page, _ = open_page(story.link(), prepare=answering("**/view/session", partial))
+    expect(exams(page).first.locator(".partial")).to_have_text("parziale")
+    expect(page.locator(".pane.left .partial")).to_be_visible()
+
+
+def test_a_patient_without_exams_and_a_page_without_ohif_say_so(open_page: Open, story: Story) -> None:
+    def empty(body: Any) -> Any:
+        body["timeline"]["studies"] = []
+        return body
+
+    def prepare(page: Page) -> None:
+        answering("**/view/session", empty)(page)
+        answering("**/config.json", lambda config: {**config, "ohif": False})(page)
+        page.route("**/view/events", lambda route: route.fulfill(status=503, body="{}"))
+
+    page, watch = open_page(story.link(), prepare=prepare)
+    watch.expect("503")
+    expect(page.locator(".empty h3")).to_have_text("Ancora nessun esame")
+    expect(page.locator(".missing")).to_contain_text("make viewer")
+    no_violations(page)
+
+
+def test_a_slow_archive_and_one_that_does_not_answer_are_told_and_tried_again(open_page: Open, story: Story) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    def prepare(page: Page) -> None:
+        page.route("**/view/session", hold)
+
+    page, watch = open_page(story.link(), prepare=prepare)
+    watch.expect("ERR_FAILED")
+    expect(page.get_by_role("status")).to_contain_text(["L'archivio sta impiegando più del solito"])
+    held.pop().abort()
+    expect(page.locator("[data-kind=offline] h1")).to_have_text("L'archivio non risponde")
+    no_violations(page)
+    page.unroute("**/view/session")
+    page.get_by_role("button", name="Riprova").click()
+    expect(exams(page)).to_have_count(3)
+
+
+def test_a_connection_that_is_lost_while_reading_is_told_and_found_again(open_page: Open, story: Story) -> None:
+    page, watch = open_page(story.link())
+    expect(exams(page)).to_have_count(3)
+    watch.expect("ERR_FAILED")
+    page.route("**/view/events", lambda route: route.abort())
+    expect(page.locator(".dot.lost")).to_have_attribute("aria-label", "connessione interrotta, riprovo…", timeout=10000)
+    expect(exams(page)).to_have_count(3)
+    page.unroute("**/view/events")
+    expect(page.locator(".dot.lost")).to_have_count(0, timeout=10000)
+
+
+def test_no_other_site_can_read_through_a_link_or_frame_the_page(browser: Browser, story: Story, city: RunningCity) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("http://elsewhere.test/", lambda route: route.fulfill(content_type="text/html", body="<!doctype html>"))
+    page.goto("http://elsewhere.test/")
+    token = story.link().split("#")[1]
+    tried = page.evaluate(
+        "([url, body]) => fetch(url, {method: 'POST', body}).then(answer => answer.text()).catch(error => error.name)",
+        [f"{city.api}/view/session", json.dumps({"token": token})],
+    )
+    assert tried == "TypeError"
+    frame = "url => document.body.append(Object.assign(document.createElement('iframe'), {src: url}))"
+    page.evaluate(frame, city.endpoints["viewer"])
+    wait_until(lambda: len(page.frames) == 2 and "contenitore" not in _text(page.frames[1]))
+    assert page.frames[1].locator("#app").count() == 0
+    context.close()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
+from infra import templates
 from local import sigv4
 from local.emulator import ACCOUNT, REGION
 from local.functions import Function, PayloadTooLarge
@@ -24,7 +25,9 @@ from local.identities import Identities, Identity
 from local.web import Request, StartResponse, json_body, read_request, request_id, respond
 
 MAX_BODY_BYTES = 10 * 1024**2
-TOO_LARGE = b'{"message":"Request Too Long"}'
+_TOO_LARGE = templates.load(templates.FUNCTIONS)["Resources"]["RequestTooLarge"]["Properties"]["ResponseTemplates"]
+TOO_LARGE = str(_TOO_LARGE["application/json"]).encode()
+"""The answer to a request that is too large, as the template says it (gateway response REQUEST_TOO_LARGE)."""
 MAX_SKEW = datetime.timedelta(minutes=5)
 INTEGRATION_TIMEOUT = 29.0
 STAGE = "api"
@@ -74,6 +77,8 @@ class Gateway:
             status, headers, body = self._answer(request, id_)
         except Refused as error:
             status, body = error.status, json_body({"message": error.message})
+            if status == 413:
+                body = TOO_LARGE.replace(b"$context.requestId", id_.encode())
             headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.error_type)]
         if request.method == "HEAD":
             length = str(len(body))

@@ -2,53 +2,60 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chalice.app import Blueprint, Response
 
 from chalicelib import bootstrap
+from chalicelib.api.bodies import send
 from chalicelib.api.http import Call, answer, door
+from chalicelib.dicomweb import representations
+from chalicelib.dicomweb.caching import NO_STORE
+from chalicelib.dicomweb.media_types import Selected, negotiate
 from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
 from chalicelib.dicomweb.search_results import project, warning_header
 from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.services.retrieve_files import xml_body
 from chalicelib.services.search import Match, search
 
 blueprint = Blueprint(__name__)
 DICOM_JSON = "application/dicom+json"
 
 
-@door(blueprint, "GET", "/dicomweb/studies")
+@door(blueprint, "GET", "/dicomweb/studies", head=True)
 def search_for_studies(call: Call) -> Response:
     """200 with matching studies, `[]` for none (PS3.18 10.6). 400."""
     return _search(call, "study", Scope())
 
 
-@door(blueprint, "GET", "/dicomweb/series")
+@door(blueprint, "GET", "/dicomweb/series", head=True)
 def search_for_all_series(call: Call) -> Response:
     """200 with matching series of all studies. 400."""
     return _search(call, "series", Scope())
 
 
-@door(blueprint, "GET", "/dicomweb/instances")
+@door(blueprint, "GET", "/dicomweb/instances", head=True)
 def search_for_all_instances(call: Call) -> Response:
     """200 with matching instances of all studies. 400."""
     return _search(call, "instance", Scope())
 
 
-@door(blueprint, "GET", "/dicomweb/studies/{study}/series")
+@door(blueprint, "GET", "/dicomweb/studies/{study}/series", head=True)
 def search_for_series(call: Call, study: str) -> Response:
     """200 with matching series of one study. 400, 404."""
     return _search(call, "series", Scope(identifiers.uid(study, "study")))
 
 
-@door(blueprint, "GET", "/dicomweb/studies/{study}/instances")
+@door(blueprint, "GET", "/dicomweb/studies/{study}/instances", head=True)
 def search_for_study_instances(call: Call, study: str) -> Response:
     """200 with matching instances of one study. 400, 404."""
     return _search(call, "instance", Scope(identifiers.uid(study, "study")))
 
 
-@door(blueprint, "GET", "/dicomweb/studies/{study}/series/{series}/instances")
+@door(blueprint, "GET", "/dicomweb/studies/{study}/series/{series}/instances", head=True)
 def search_for_series_instances(call: Call, study: str, series: str) -> Response:
     """200 with matching instances of one series. 400, 404."""
     return _search(call, "instance", Scope(identifiers.uid(study, "study"), identifiers.uid(series, "series")))
@@ -57,6 +64,7 @@ def search_for_series_instances(call: Call, study: str, series: str) -> Response
 def _search(call: Call, level: Level, scope: Scope) -> Response:
     service = f"{call.base_url}/dicomweb"
     caller = call.caller
+    selected = negotiate(representations.SEARCH, call.request.headers.get("accept"), call.parameter("accept"))
     query = parse_query(level, call.query, scope)
     found = search(bootstrap.table(), caller, query, call.now)
     call.record(
@@ -70,7 +78,19 @@ def _search(call: Call, level: Level, scope: Scope) -> Response:
         result["00081190"] = {"vr": "UR", "Value": [retrieve_url(service, match, caller.member.id)]}
         results.append(dict(sorted(result.items())))
     warning = warning_header(service, found.warnings)
-    return answer(results, 200, DICOM_JSON, **({"warning": warning} if warning else {}))
+    response = _in_representation(call, results, selected)
+    return (
+        response if warning is None else Response(response.body, {**response.headers, "Warning": warning}, response.status_code)
+    )
+
+
+def _in_representation(call: Call, results: list[dict[str, Any]], selected: Selected) -> Response:
+    """Results as JSON, or as XML in multipart, which has no form for none of them (204)."""
+    if not selected.offer.multipart:
+        return answer(results, 200, selected.offer.media_type)
+    if not results:
+        return Response(b"", {"Content-Type": representations.XML, **NO_STORE}, 204)
+    return send(call, xml_body(bootstrap.objects(), results))
 
 
 def _query_entry(call: Call, results: int) -> Entry:

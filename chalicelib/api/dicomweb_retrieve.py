@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from chalice.app import Blueprint, Response
 
 from chalicelib import bootstrap
+from chalicelib.api.bodies import send
 from chalicelib.api.http import Call, door
 from chalicelib.dicomweb import caching, media_types, representations, resources, wado_uri
 from chalicelib.dicomweb.media_types import Selected
@@ -18,8 +19,7 @@ from chalicelib.domain.audit import Kind
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.studies import Instance
 from chalicelib.services import metadata, rendering, retrieve, retrieve_files, retrieve_frames
-from chalicelib.services.manifest import GET_SECONDS
-from chalicelib.services.retrieve import Body, Elsewhere, Inline, Opened
+from chalicelib.services.retrieve import Body, Inline, Opened
 
 blueprint = Blueprint(__name__)
 STUDY = "/dicomweb/studies/{study}"
@@ -223,16 +223,5 @@ def _metadata(this: Asked, selected: Selected, array: bytes, tag: str) -> Respon
 
 def answer_body(this: Asked, body: Body, count: int) -> Response:
     """200 with a body that fits, or 307 to where it lies; recorded as what was sent, or what an address was given of."""
-    call = this.call
-    call.record(this.opened.entry(Kind.SENT if isinstance(body, Inline) else Kind.ACCESS, count))
-    if isinstance(body, Elsewhere):
-        return redirect(call, body)
-    return Response(body.content, {"Content-Type": body.content_type, **caching.NO_STORE, **dict(body.headers)}, 200)
-
-
-def redirect(call: Call, body: Elsewhere) -> Response:
-    """307 to a presigned address that answers with the right media type; to one that serves HEAD where that was asked."""
-    objects = bootstrap.objects()
-    presign = objects.presign_head if call.request.method == "HEAD" else objects.presign_get
-    url = presign(body.key, GET_SECONDS, content_type=body.content_type, **dict(body.overrides))
-    return Response(b"", {"Location": url, "Content-Type": body.content_type, **caching.NO_STORE}, 307)
+    this.call.record(this.opened.entry(Kind.SENT if isinstance(body, Inline) else Kind.ACCESS, count))
+    return send(this.call, body)

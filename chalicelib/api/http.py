@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from chalicelib.services.registry import Caller, identify
 from chalicelib.telemetry import logger
 
 MAX_CURSOR = 500
+MIN_GZIPPED = 1024
+"""Bytes below which gzip does not pay."""
 CORS = CORSConfig(
     allow_origin="*",
     allow_headers=[
@@ -172,6 +175,7 @@ def _answer(request: Request, route: str, view: View, parameters: dict[str, str]
     except Exception:  # the outermost door: logged whole, answered without details
         logger().exception("unexpected", extra={"route": route, "request_id": request_id})
         response = problems.unexpected(request_id)
+    _gzip(call, response)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     logger().info(
         "request",
@@ -184,6 +188,18 @@ def _answer(request: Request, route: str, view: View, parameters: dict[str, str]
         },
     )
     return response
+
+
+def _gzip(call: Call, response: Response) -> None:
+    """Text that is long goes out gzipped to who takes that; what it depends on is said (RFC 9110 12.5.5)."""
+    kind = str(response.headers.get("Content-Type", "")).split(";")[0].strip()
+    if "Content-Encoding" in response.headers or not (kind.startswith("text/") or kind.endswith(("json", "xml"))):
+        return
+    vary = [part for part in str(response.headers.get("Vary", "")).split(", ") if part]
+    response.headers["Vary"] = ", ".join(dict.fromkeys([*vary, "Accept-Encoding"]))
+    if isinstance(response.body, bytes) and len(response.body) >= MIN_GZIPPED and call.accepts_gzip:
+        response.body = gzip.compress(response.body, 5, mtime=0)
+        response.headers["Content-Encoding"] = "gzip"
 
 
 def _recorded(call: Call, view: View, parameters: dict[str, str]) -> Response:

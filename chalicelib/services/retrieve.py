@@ -7,7 +7,7 @@ a lifecycle rule removes it after a day; the caller is sent there by a presigned
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,15 +142,33 @@ def read_pieces(objects: Objects, pieces: Sequence[Piece]) -> list[bytes]:
     return found
 
 
+def kept_body(
+    objects: Objects, key: str, content_type: str, headers: tuple[tuple[str, str], ...], make: Callable[[], Sequence[Piece]]
+) -> Body:
+    """A body that is costly to make: put together once, under a key that names its content. Raises TooLarge."""
+    sizes = objects.sizes([key])
+    if key not in sizes:
+        pieces = make()
+        _assemble(objects, key, pieces, content_type)
+        sizes = {key: sum(map(assembly.size, pieces))}
+    if sizes[key] <= INLINE:
+        return Inline(b"".join(read_pieces(objects, [Extract(key, 0, sizes[key])])), content_type, headers)
+    return Elsewhere(key, content_type, tuple((name.lower().replace("-", "_"), value) for name, value in headers))
+
+
 def _body(objects: Objects, pieces: Sequence[Piece], key: str, content_type: str) -> Body:
     if sum(map(assembly.size, pieces)) <= INLINE:
         return Inline(b"".join(read_pieces(objects, pieces)), content_type)
     if not objects.existing([key]):
-        parts = assembly.plan(pieces)
-        if assembly.bytes_read(parts) > MOST_STREAMED:
-            raise TooLarge("This is too much for one answer. Please retrieve series by series, or use the study's manifest.")
-        objects.assemble(key, parts, content_type)
+        _assemble(objects, key, pieces, content_type)
     return Elsewhere(key, content_type)
+
+
+def _assemble(objects: Objects, key: str, pieces: Sequence[Piece], content_type: str) -> None:
+    parts = assembly.plan(pieces)
+    if assembly.bytes_read(parts) > MOST_STREAMED:
+        raise TooLarge("This is too much for one answer. Please retrieve series by series, or use the study's manifest.")
+    objects.assemble(key, parts, content_type)
 
 
 def _digest(parts: Sequence[tuple[multipart.Headers, tuple[Piece, ...]]]) -> str:

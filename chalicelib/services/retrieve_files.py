@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from chalicelib.dicomweb import multipart, native_xml, representations
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
@@ -13,7 +14,7 @@ from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Objects, Pixels
 from chalicelib.domain.studies import Instance
-from chalicelib.services import decoding, retrieve_frames
+from chalicelib.services import archive_zip, decoding, retrieve_frames
 from chalicelib.services.retrieve import INLINE, Body, Elsewhere, Inline, Opened, multipart_body, object_key, single_body
 
 
@@ -29,6 +30,8 @@ def body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Insta
     """
     if selected.offer.media_type == representations.OCTETS:
         return pixels_body(objects, pixels, opened, found, selected)
+    if selected.offer.media_type == representations.ZIP:
+        return archive_zip.body(objects, opened, found)
     files = _files(objects, pixels, opened, found, selected)
     if not selected.offer.multipart:
         ((syntax, content),) = files
@@ -128,7 +131,7 @@ def parts_body(objects: Objects, found: Sequence[tuple[Piece, ...]], selected: S
 def metadata_body(objects: Objects, array: bytes, selected: Selected, gzipped: bool) -> Body:
     """A JSON array of metadata as JSON or XML; gzipped where the caller takes that. What does not fit lies in the bucket."""
     if selected.offer.multipart:
-        return _xml(objects, json.loads(array))
+        return xml_body(objects, json.loads(array))
     content = gzip.compress(array, 1, mtime=0) if gzipped else array
     encoding = (("Content-Encoding", "gzip"),) if gzipped else ()
     if len(content) <= INLINE:
@@ -138,7 +141,8 @@ def metadata_body(objects: Objects, array: bytes, selected: Selected, gzipped: b
     return Elsewhere(key, selected.offer.media_type, (("content_encoding", "gzip"),) if gzipped else ())
 
 
-def _xml(objects: Objects, data_sets: Iterable[dict[str, object]]) -> Body:
+def xml_body(objects: Objects, data_sets: Iterable[dict[str, Any]]) -> Body:
+    """Each data set as a part in XML (PS3.18 8.7.3.1, F.3). At least one."""
     headers = (("Content-Type", representations.XML),)
     parts = [(headers, (native_xml.to_xml(one),)) for one in data_sets]
     return multipart_body(objects, parts, representations.XML)

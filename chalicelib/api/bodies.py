@@ -1,0 +1,21 @@
+"""Bodies that services make, as answers: what fits is sent, what lies in the bucket is referred to."""
+
+from __future__ import annotations
+
+from chalice.app import Response
+
+from chalicelib import bootstrap
+from chalicelib.api.http import Call
+from chalicelib.dicomweb.caching import NO_STORE
+from chalicelib.services.manifest import GET_SECONDS
+from chalicelib.services.retrieve import Body, Elsewhere
+
+
+def send(call: Call, body: Body) -> Response:
+    """200 with the body, or 307 to a presigned address that answers with the right media type, and serves HEAD where asked."""
+    if not isinstance(body, Elsewhere):
+        return Response(body.content, {"Content-Type": body.content_type, **NO_STORE, **dict(body.headers)}, 200)
+    objects = bootstrap.objects()
+    presign = objects.presign_head if call.request.method == "HEAD" else objects.presign_get
+    url = presign(body.key, GET_SECONDS, content_type=body.content_type, **dict(body.overrides))
+    return Response(b"", {"Location": url, "Content-Type": body.content_type, **NO_STORE}, 307)

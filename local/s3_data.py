@@ -54,6 +54,13 @@ def facts(stored: StoredKey) -> list[tuple[str, str]]:
             facts["x-amz-server-side-encryption-bucket-key-enabled"] = "true"
     if stored._is_versioned:
         facts["x-amz-version-id"] = stored.version_id
+    for name, value in (
+        ("mode", stored.lock_mode),
+        ("retain-until-date", stored.lock_until),
+        ("legal-hold", stored.lock_legal_status),
+    ):
+        if value:
+            facts[f"x-amz-object-lock-{name}"] = value
     if stored.storage_class != "STANDARD":
         facts["x-amz-storage-class"] = stored.storage_class
     return list(facts.items())

@@ -12,9 +12,9 @@ from xml.sax.saxutils import unescape
 
 from moto.s3.models import FakeBucket, s3_backends
 
-from local import policy, s3_data
+from local import policy, s3_actions, s3_data
 from local.emulator import ACCOUNT
-from local.identities import Identities
+from local.identities import Identities, Identity
 from local.objects import save_versions
 from local.permissions import Permissions
 from local.s3_download import get_object
@@ -23,7 +23,6 @@ from local.s3_upload import put_object
 from local.state import State
 from local.web import Application, Request, StartResponse, request_id, respond, xml_error
 
-_ACTIONS = {"PUT": "s3:PutObject", "GET": "s3:GetObject", "HEAD": "s3:GetObject", "DELETE": "s3:DeleteObject"}
 _CONDITION_HEADERS = (
     "x-amz-server-side-encryption",
     "x-amz-server-side-encryption-aws-kms-key-id",
@@ -73,27 +72,30 @@ class S3Door:
 
     def _answer(self, request: Request, bucket_name: str, key: str) -> s3_data.Answer:
         identity, age = authenticate(request, self._identities, self._now())
-        action, resource = _action(request, key), f"arn:aws:s3:::{bucket_name}" + (f"/{key}" if key else "")
-        if self._permissions.may(identity, [(action, resource)]) is not None:
-            raise Refused(
-                403,
-                "AccessDenied",
-                f'User: {identity.arn} is not authorized to perform: {action} on resource: "{resource}"',
-            )
-        document = self._policies.get(bucket_name)
-        if document and policy.decide([document], action, resource, _context(request, age)) == "deny":
-            raise Refused(
-                403,
-                "AccessDenied",
-                f"User: {identity.arn} is not authorized to perform: {action} on resource: "
-                f'"{resource}" with an explicit deny in a resource-based policy',
-            )
+        self._authorize(identity, request, bucket_name, key, age)
         if not s3_data.is_data_request(request, key):
             return self._emulated(request, bucket_name, key)
         bucket = s3_data.bucket_named(bucket_name)
         if request.method == "PUT":
             return put_object(request, bucket, key, self._state)
         return get_object(request, bucket, key)
+
+    def _authorize(self, identity: Identity, request: Request, bucket_name: str, key: str, age: float) -> None:
+        """What the identity's policies do not allow, or the bucket's policy denies, is refused."""
+        needs = s3_actions.needs(request, bucket_name, key)
+        missing, reason = self._permissions.may(identity, needs), ""
+        document = self._policies.get(bucket_name)
+        if missing is None and document is not None:
+            context = _context(request, age)
+            denied = (need for need in needs if policy.decide([document], *need, context) == "deny")
+            missing, reason = next(denied, None), " with an explicit deny in a resource-based policy"
+        if missing is not None:
+            action, resource = missing
+            raise Refused(
+                403,
+                "AccessDenied",
+                f'User: {identity.arn} is not authorized to perform: {action} on resource: "{resource}"{reason}',
+            )
 
     def _emulated(self, request: Request, bucket_name: str, key: str) -> s3_data.Answer:
         """Let the emulator answer, and write into the state what it changed."""
@@ -124,12 +126,6 @@ def _deleted_names(environ: dict[str, Any], request: Request) -> list[str]:
     body = request.body.read(request.length)
     environ["wsgi.input"] = io.BytesIO(body)
     return [unescape(name) for name in re.findall(r"<Key>([^<]*)</Key>", body.decode("utf-8", "replace"))]
-
-
-def _action(request: Request, key: str) -> str:
-    if key:
-        return _ACTIONS.get(request.method, "s3:PutObject")
-    return "s3:ListBucket" if request.method in ("GET", "HEAD") else "s3:PutBucketConfiguration"
 
 
 def _context(request: Request, age: float) -> dict[str, str]:

@@ -44,6 +44,12 @@ def put_object(request: Request, bucket: FakeBucket, key: str, state: State) -> 
             Header="If-None-Match",
         )
     wanted = _wanted_digests(headers)
+    if _lock(headers, bucket) != {} and not wanted.keys() - {"content-sha256"} and "x-amz-trailer" not in headers:
+        raise Refused(
+            400,
+            "InvalidRequest",
+            "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters",
+        )
     _check_conditions(headers, bucket, key)
     body = _receive(request, state, wanted)
     try:
@@ -224,12 +230,24 @@ def _store(headers: dict[str, str], bucket: FakeBucket, key: str, body: Body) ->
         encryption=headers.get("x-amz-server-side-encryption"),
         kms_key_id=headers.get("x-amz-server-side-encryption-aws-kms-key-id"),
         disable_notification=True,
+        **_lock(headers, bucket),
     )
     stored.set_metadata(metadata_from_headers(headers))
     for algorithm in ("sha256", "sha1", "crc32"):
         if value := headers.get(f"x-amz-checksum-{algorithm}"):
             stored.checksum_algorithm, stored.checksum_value = algorithm.upper(), value
     return stored
+
+
+def _lock(headers: dict[str, str], bucket: FakeBucket) -> dict[str, str]:
+    """The lock that the new version gets: what the request says, else the bucket's default."""
+    if not bucket.object_lock_enabled:
+        return {}
+    names = {"lock_mode": "mode", "lock_until": "retain-until-date", "lock_legal_status": "legal-hold"}
+    asked = {name: headers[f"x-amz-object-lock-{part}"] for name, part in names.items() if f"x-amz-object-lock-{part}" in headers}
+    if asked or not bucket.has_default_lock:
+        return asked
+    return {"lock_mode": bucket.default_lock_mode, "lock_until": bucket.default_retention()}
 
 
 def _notify(bucket: FakeBucket, stored: StoredKey) -> None:

@@ -7,20 +7,21 @@ import json
 from functools import partial
 from typing import Any
 
-from chalice.app import DynamoDBEventConfig, SQSEventConfig
+from chalice.app import DynamoDBEventConfig, ScheduledEventConfig, SQSEventConfig
 from chalice.utils import to_cfn_resource_name
 from moto.cloudformation.models import Stack
 
 from local.emulator import ACCOUNT, REGION
 from local.functions import Function
 from local.pumps import Pump, QueueSource, StreamSource, queue_pump, stream_pump
+from local.schedule import period, schedule_pump
 from local.state import State
 
 QUEUE_WORKERS = 2
 
 
 def pumps(app: Any, functions: dict[str, Function], overrides: dict[str, Any], stack: Stack, state: State) -> list[Pump]:
-    """One stream pump and two queue pumps for each event source of the app."""
+    """Two pumps for each queue, one for each stream and each schedule of the app."""
     made: list[Pump] = []
     for source in app.event_sources:
         function = functions[source.name]
@@ -29,6 +30,12 @@ def pumps(app: Any, functions: dict[str, Function], overrides: dict[str, Any], s
             made += [queue_pump(settings, queue, function, f"{source.name}-{n}") for n in range(QUEUE_WORKERS)]
         elif isinstance(source, DynamoDBEventConfig):
             made.append(stream_pump(stream_source(source, overrides, stack), function, state))
+        elif isinstance(source, ScheduledEventConfig):
+            expression = source.schedule_expression
+            text = expression if isinstance(expression, str) else expression.to_string()
+            made.append(schedule_pump(function, period(text), state))
+        else:
+            raise NotImplementedError(f"The local city has no event source for {source.name}")
     return made
 
 

@@ -173,6 +173,12 @@ def _finish_bucket(bucket: Any, properties: dict[str, Any]) -> None:
         bucket.set_cors([_cors_rule(rule) for rule in cors["CorsRules"]])
     if lifecycle := properties.get("LifecycleConfiguration"):
         bucket.set_lifecycle([_lifecycle_rule(rule) for rule in lifecycle["Rules"]])
+    if lock := properties.get("ObjectLockConfiguration"):
+        retention = lock.get("Rule", {}).get("DefaultRetention", {})
+        bucket.object_lock_enabled = True
+        bucket.default_lock_mode = retention.get("Mode")
+        bucket.default_lock_days = int(retention.get("Days", 0))
+        bucket.default_lock_years = int(retention.get("Years", 0))
     if notification := properties.get("NotificationConfiguration"):
         s3.put_bucket_notification_configuration(bucket.name, _notification(notification))
 

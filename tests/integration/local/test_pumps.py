@@ -14,6 +14,7 @@ from moto.sqs.models import Message, Queue
 
 from local.functions import Function
 from local.pumps import Pump, QueueSource, StreamSource, queue_pump, stream_pump
+from local.schedule import UnknownSchedule, period, schedule_pump
 from local.state import State
 from tests.harness import wait_until
 
@@ -277,3 +278,42 @@ def test_a_change_that_is_undone_makes_no_record(state: State) -> None:
         raise RuntimeError
     with state.lock:
         assert state.database.execute("SELECT count(*) FROM stream").fetchone()[0] == 0
+
+
+# Schedules -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("expression", "seconds"), [("rate(15 minutes)", 900), ("rate(1 hour)", 3600), ("rate(2 days)", 172800)])
+def test_a_rate_is_understood(expression: str, seconds: float) -> None:
+    assert period(expression) == seconds
+
+
+def test_a_schedule_that_is_not_understood_is_an_error() -> None:
+    with pytest.raises(UnknownSchedule):
+        period("cron(0 3 * * ? *)")
+
+
+def test_a_function_runs_when_its_time_has_come_and_again_after_a_period(state: State, started: Callable[[Pump], Pump]) -> None:
+    recorder = Recorder(lambda event: None)
+    began = time.monotonic()
+    started(schedule_pump(recorder.function, 0.2, state))
+    wait_until(lambda: len(recorder.events) == 2)
+    assert time.monotonic() - began > 0.35
+    assert recorder.events[0]["source"] == "aws.events"
+
+
+def test_a_function_that_was_due_while_the_city_was_down_runs_at_its_start(state: State, started: Callable[[Pump], Pump]) -> None:
+    recorder = Recorder(lambda event: None)
+    state.set_setting("schedule:recorder", time.time() - 1000)
+    started(schedule_pump(recorder.function, 900, state))
+    wait_until(lambda: recorder.events, 2)
+
+
+def test_a_scheduled_function_that_raises_is_called_twice_more(state: State, started: Callable[[Pump], Pump]) -> None:
+    def answer(event: Event) -> Any:
+        raise RuntimeError("not now")
+
+    recorder = Recorder(answer)
+    state.set_setting("schedule:recorder", time.time() - 1000)
+    pump = started(schedule_pump(recorder.function, 900, state, pause=0.01))
+    wait_until(lambda: len(recorder.events) == 3 and not pump.busy)

@@ -395,3 +395,33 @@ def test_a_refusal_can_be_read_by_a_browser(standin_city: RunningCity) -> None:
     answer = requests.get(url, headers={"Origin": "http://viewer.example"}, timeout=10)
     assert answer.status_code == 403
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+# Locked ----------------------------------------------------------------------------------------------
+
+
+def test_what_the_audit_trail_locks_away_cannot_be_removed_or_shortened_by_anyone(standin_city: RunningCity) -> None:
+    s3 = standin_city.aws("s3")
+    (bucket,) = [found["Name"] for found in s3.list_buckets()["Buckets"] if "anchor" in found["Name"]]
+    locked = {"Bucket": bucket, "Key": "anchors/x"}
+    version = s3.put_object(**locked, Body=b"head", IfNoneMatch="*", ChecksumAlgorithm="SHA256")["VersionId"]
+    until = s3.head_object(**locked)["ObjectLockRetainUntilDate"]
+    assert until > datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=365)
+    for operation, arguments in (
+        ("delete_object", {"VersionId": version}),
+        ("delete_object", {"VersionId": version, "BypassGovernanceRetention": True}),
+        ("put_object_retention", {"Retention": {"Mode": "GOVERNANCE", "RetainUntilDate": "2030-01-01"}}),
+    ):
+        with pytest.raises(ClientError) as refused:
+            getattr(s3, operation)(**locked, **arguments)
+        assert refused.value.response["Error"]["Code"] == "AccessDenied", operation
+    s3.delete_object(**locked)
+    assert s3.get_object(**locked, VersionId=version)["Body"].read() == b"head"
+
+
+def test_a_locked_bucket_wants_a_checksum(standin_city: RunningCity) -> None:
+    s3 = standin_city.aws("s3")
+    (bucket,) = [found["Name"] for found in s3.list_buckets()["Buckets"] if "anchor" in found["Name"]]
+    url = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "anchors/y", "IfNoneMatch": "*"})
+    answer = requests.put(url, data=b"x", headers={"If-None-Match": "*"}, timeout=10)
+    assert code(answer) == (400, "InvalidRequest")

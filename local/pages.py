@@ -41,6 +41,8 @@ class Pages:
         self._api = api
         text = (viewer / "headers.json").read_text().replace("{api}", api_origin).replace("{s3}", s3)
         self._headers: dict[str, dict[str, str]] = json.loads(text)
+        about = self._ohif / "ohif.json"
+        self._decoder = str(json.loads(about.read_text())["decoder"]) if about.is_file() else ""
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         request = read_request(environ)
@@ -69,7 +71,7 @@ class Pages:
             ("Cache-Control", _UNCHANGING if _HASHED.search(file.name) else "no-cache"),
             ("Vary", "Accept-Encoding"),
             *self._headers["all"].items(),
-            *self._headers["page" if ours and file.name != "app-config.js" else "ohif"].items(),
+            *self._headers[self._policy(file)].items(),
         ]
         if tag in request.headers.get("if-none-match", ""):
             return respond(start_response, 304, headers)
@@ -81,6 +83,11 @@ class Pages:
             return []
         wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](sent.open("rb"), 1 << 16)
         return wrapped
+
+    def _policy(self, file: Path) -> str:
+        if file.is_relative_to(self._site) and file.name != "app-config.js":
+            return "page"
+        return "decoder" if file.name == self._decoder else "ohif"
 
     def _find(self, path: str) -> Path | None:
         if "\0" in path:

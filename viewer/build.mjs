@@ -72,7 +72,10 @@ try {
   for (const name of readdirSync(unpacked).filter(name => /^(LICENSE|NOTICE)/i.test(name))) cpSync(join(unpacked, name), join(staged, `ohif-${name}.txt`));
   moveInlineScripts(staged);
   for (const path of files(staged)) if (['.js', '.css'].includes(extname(path))) await minify(path);
-  writeFileSync(join(staged, 'ohif.json'), JSON.stringify({ package: PACKAGE, integrity: INTEGRITY }) + '\n');
+  // The codecs' glue code makes functions from text. Only the worker that decodes may, under a policy of its own, see docs/viewer.md.
+  const decoder = readdirSync(staged).filter(name => /^\d+\.bundle\.[0-9a-f]+\.js$/.test(name) && readFileSync(join(staged, name), 'utf8').includes('decodeTask'));
+  if (decoder.length !== 1) throw new Error(`Which file decodes? ${decoder}`);
+  writeFileSync(join(staged, 'ohif.json'), JSON.stringify({ package: PACKAGE, integrity: INTEGRITY, decoder: decoder[0] }) + '\n');
   let bytes = 0;
   for (const path of [...files(staged)]) {
     bytes += statSync(path).size;

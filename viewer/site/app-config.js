@@ -94,6 +94,7 @@
     extensions: [{ id: 'contenitore', getHangingProtocolModule: () => [{ name: compare.id, protocol: compare }] }],
     modes: [],
     customizationService: [{ 'ohif.tours': { $set: [] } }],
+    httpErrorHandler: error => console.warn(`The archive answered ${error?.status ?? error?.request?.status ?? 'nothing'}.`),
     showStudyList: false,
     showWarningMessageForCrossOrigin: false,
     showCPUFallbackMessage: true,

@@ -22,6 +22,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from infra import pixels
 from infra.templates import Template, overrides
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +54,8 @@ class Package:
 
 
 def package(stage: str, out: Path, root: Path = ROOT) -> Package:
-    """Package ``root`` for a stage of ``.chalice/config.json``: ``out/sam.json`` and ``out/deployment.zip``.
+    """Package ``root`` for a stage of ``.chalice/config.json``: ``out/sam.json``, ``out/deployment.zip``
+    and, of the function that decodes pixels, ``out/pixels.zip``.
 
     Raises PackagingFailed when Chalice fails or the outcome has a fault.
     """
@@ -67,6 +69,7 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
         output = _run_chalice(copy, stage, merge_file, made)
         template = json.loads((made / "sam.json").read_text(encoding="utf-8"))
         _write_zip(made / "deployment.zip", out / "deployment.zip")
+    decoder = pixels.build(out / "pixels.zip")
     template_file = out / "sam.json"
     template_file.write_text(json.dumps(template, indent=2) + "\n", encoding="utf-8")
     with zipfile.ZipFile(out / "deployment.zip") as archive:
@@ -84,6 +87,7 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
         *wheels_left_out(output, requirements, [entry.filename for entry in entries]),
         *strays(entry.filename for entry in entries),
         *oversize(result.zipped, result.unzipped),
+        *([f"pixels.zip: {decoder:,} bytes unzipped are more than Lambda takes"] if decoder > pixels.UNZIPPED_LIMIT else []),
         *overrides_without_target(template),
         *lint(template_file),
     ]

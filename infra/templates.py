@@ -61,6 +61,7 @@ def overrides() -> Template:
     The city's parameter ``RestAPI`` is left out: in the packaged template that name is the API itself.
     """
     template: Template = merge(load(PIXELS), merge(load(FUNCTIONS), load(CITY)))
-    template["Resources"]["RenderPixels"]["Properties"]["Policies"] = [json.loads(PIXELS_POLICY.read_text(encoding="utf-8"))]
+    policy = {"PolicyName": "RenderPixelsPolicy", "PolicyDocument": json.loads(PIXELS_POLICY.read_text(encoding="utf-8"))}
+    template["Resources"]["RenderPixelsRole"]["Properties"]["Policies"] = [policy]
     del template["Parameters"]["RestAPI"]
     return template

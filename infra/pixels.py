@@ -1,0 +1,88 @@
+"""``python -m infra.pixels``: the package of the function that decodes pixels.
+
+It is not Chalice's: its decoders are built for a newer C library than that of the other functions' runtime, and no other
+function should have them. Of imagecodecs only the codecs that DICOM has are kept: what is not there cannot be attacked.
+The same sources give the same zip, byte for byte.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+REQUIREMENTS = ROOT / "requirements" / "pixels.txt"
+PYTHON = "3.12"
+PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64", "manylinux_2_17_aarch64")
+"""What the runtime python3.12 on arm64 can load (Amazon Linux 2023, glibc 2.34)."""
+UNZIPPED_LIMIT = 250_000_000
+"""Bytes that Lambda takes."""
+
+_LIBRARIES = ("libjpeg-", "libcharls-", "libopenjp2-", "liblcms2-")
+_CODECS = ("_jpeg8", "_jpegls", "_jpeg2k", "_shared", "_shared_cython")
+_LEFT_OUT = re.compile(
+    r"(^|/)(tests?|__pycache__|testing)/|\.pyi$|\.pyc$|(^|/)bin/|^pydicom/data/(test_files|charset_files|palettes)/"
+)
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class WheelsMissing(Exception):
+    """A wheel for the runtime is not to be had; the text is what pip says."""
+
+
+def build(target: Path) -> int:
+    """Write the zip; its unzipped size in bytes. Raises WheelsMissing."""
+    content = _contents()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, data in sorted(content.items()):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
+            archive.writestr(entry, data, compresslevel=6)
+    return sum(map(len, content.values()))
+
+
+@cache
+def _contents() -> dict[str, bytes]:
+    """What goes into the zip, by name."""
+    with tempfile.TemporaryDirectory(prefix="contenitore-pixels-") as folder:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+        platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
+        wanted = ["--implementation", "cp", "--python-version", PYTHON, "--only-binary=:all:", "--target", folder]
+        done = subprocess.run(
+            [*command, *platforms, *wanted, "-r", str(REQUIREMENTS)], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise WheelsMissing(done.stdout + done.stderr)
+        found = {name: path.read_bytes() for name, path in _files(Path(folder))}
+    for path in sorted((ROOT / "pixels").glob("*.py")):
+        if path.name != "worker.py":  # the local city's own
+            found[f"pixels/{path.name}"] = path.read_bytes()
+    return found
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        codec = re.match(r"imagecodecs/(_\w+)\.", name)
+        unused = codec is not None and name.endswith(".so") and codec[1] not in _CODECS
+        library = re.match(r"imagecodecs\.libs/(.+)", name)
+        unused = unused or (library is not None and not library[1].startswith(_LIBRARIES))
+        if path.is_file() and not unused and not _LEFT_OUT.search(name):
+            yield name, path
+
+
+def main() -> int:
+    """The command: writes build/pixels.zip."""
+    target = ROOT / "build" / "pixels.zip"
+    target.parent.mkdir(exist_ok=True)
+    unzipped = build(target)
+    print(f"{target}  ({target.stat().st_size / 1e6:.1f} MB, unzipped {unzipped / 1e6:.1f} MB)")
+    return 0 if unzipped < UNZIPPED_LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

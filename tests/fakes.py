@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from chalicelib.domain.assembly import Extract, Part
+from chalicelib.domain.assembly import Part
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Table, Write
 
@@ -50,8 +50,9 @@ class MemoryTable:
         if not pk or (limit is not None and limit < 1):
             raise ValueError("DynamoDB refuses an empty partition and a limit below 1")
         with self._lock:
-            entries = [(self._place(item, index), item) for item in self._items.values()]
-        found = sorted((place, item) for place, item in entries if place is not None and place[0] == pk)
+            candidates = [item for item in self._items.values() if index is not None or item.pk == pk]
+        placed = [(place, item) for item in candidates if (place := self._place(item, index)) is not None and place[0] == pk]
+        found = sorted(placed, key=lambda entry: entry[0])
         if between is not None:
             found = [(place, item) for place, item in found if between[0] <= place[1] <= between[1]]
         else:
@@ -166,17 +167,17 @@ class MemoryObjects:
     def existing(self, keys: Sequence[str]) -> set[str]:
         return {key for key in keys if key in self.contents}
 
-    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
-        return {key: len(self.contents[key]) for key in keys if key in self.contents}
-
     def read(self, key: str, start: int, length: int) -> bytes:
         if key not in self.contents:
             raise NotFound
         return self.contents[key][start : start + length]
 
+    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
+        return {key: len(self.contents[key]) for key in keys if key in self.contents}
+
     def put_new(self, key: str, body: bytes, sha256: str) -> bool:
         if hashlib.sha256(body).hexdigest() != sha256:
-            raise ValueError("the checksum does not fit the bytes")
+            raise ValueError("S3 refuses bytes with another checksum")
         return self.contents.setdefault(key, body) is body
 
     def write(self, key: str, body: bytes, content_type: str) -> None:
@@ -185,17 +186,17 @@ class MemoryObjects:
     def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
         pieces = [piece for part in parts for piece in part.pieces]
         self.contents[key] = b"".join(
-            self.read(one.key, one.start, one.length) if isinstance(one, Extract) else one for one in pieces
+            piece if isinstance(piece, bytes) else self.read(piece.key, piece.start, piece.length) for piece in pieces
         )
+
+    def presign_head(self, key: str, seconds: int, **response: str) -> str:
+        return f"memory://head/{key}?seconds={seconds}"
 
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         return f"memory://put/{key}?seconds={seconds}", {"x-sha256": sha256}
 
     def presign_get(self, key: str, seconds: int, **response: str) -> str:
         return f"memory://get/{key}?seconds={seconds}"
-
-    def presign_head(self, key: str, seconds: int, **response: str) -> str:
-        return f"memory://head/{key}?seconds={seconds}"
 
 
 class Watched:
@@ -254,7 +255,7 @@ class Watched:
 
 
 class WatchedObjects(MemoryObjects):
-    """A bucket that calls `before("read")` ahead of each ranged read."""
+    """A bucket that calls `before(name)` ahead of each read and write."""
 
     def __init__(self, contents: dict[str, bytes], before: Callable[[str], None]) -> None:
         super().__init__()
@@ -264,6 +265,10 @@ class WatchedObjects(MemoryObjects):
     def read(self, key: str, start: int, length: int) -> bytes:
         self._before("read")
         return super().read(key, start, length)
+
+    def write(self, key: str, body: bytes, content_type: str) -> None:
+        self._before("write")
+        super().write(key, body, content_type)
 
 
 __all__ = ["Delete", "MemoryObjects", "MemoryTable", "Put", "PutNew", "PutVersion", "Watched", "WatchedObjects"]

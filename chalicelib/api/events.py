@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -23,14 +24,21 @@ def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, An
     `remaining` answers how many seconds the function has left.
     """
     wanted: dict[str, list[Stored]] = {}
+    unreadable: list[str] = []
     for record in event["Records"]:
-        wanted[record["messageId"]] = list(_stored(record["body"]))
+        try:
+            wanted[record["messageId"]] = list(_stored(record["body"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            unreadable.append(record["messageId"])  # not what S3 sends: it ends in the dead-letter queue, alone
     batch = [one for ones in wanted.values() for one in ones]
     now = datetime.now(UTC)
     failed = index_instances.index_instances(
         bootstrap.table(), bootstrap.objects(), bootstrap.read_summary, now, batch, remaining
     )
-    again = [message for message, ones in wanted.items() if any(one in failed for one in ones)]
+    again = [*unreadable, *(message for message, ones in wanted.items() if any(one in failed for one in ones))]
+    for error in failed.values():
+        if not isinstance(error, ContenitoreError):
+            logger().error("an object could not be read", extra={"error": type(error).__name__, "at": _place(error)})
     kinds = sorted({type(error).__name__ for error in failed.values()})
     logger().info("indexed", extra={"objects": len(batch), "again": len(again), "errors": kinds})
     return {"batchItemFailures": [{"itemIdentifier": message} for message in again]}
@@ -41,27 +49,20 @@ def project(event: dict[str, Any]) -> dict[str, Any]:
 
     Reports the first record whose study could not be projected; the stream then comes again from there.
     """
-    table = bootstrap.table()
-    first: dict[project_facts.StudyRef, str] = {}
-    for sequence, pk, sk in project_facts.stream_keys(event["Records"]):
-        try:
-            refs = project_facts.affected(table, bootstrap.alerts(), pk, sk, datetime.now(UTC))
-        except ContenitoreError as error:
-            return _again(sequence, error)
-        for ref in sorted(refs):
-            first.setdefault(ref, sequence)
-    for ref, sequence in first.items():
-        try:
-            project_facts.project_study(table, *ref, datetime.now(UTC))
-        except ContenitoreError as error:
-            return _again(sequence, error)
-    logger().info("projected", extra={"records": len(event["Records"]), "studies": len(first)})
+    records = project_facts.stream_keys(event["Records"])
+    failed = project_facts.project(bootstrap.table(), bootstrap.alerts(), records, lambda: datetime.now(UTC))
+    if failed is not None:
+        sequence, error = failed
+        logger().warning("projection is tried again", extra={"error": type(error).__name__})
+        return {"batchItemFailures": [{"itemIdentifier": sequence}]}
+    logger().info("projected", extra={"records": len(records)})
     return {"batchItemFailures": []}
 
 
-def _again(sequence: str, error: ContenitoreError) -> dict[str, Any]:
-    logger().warning("projection is tried again", extra={"error": type(error).__name__})
-    return {"batchItemFailures": [{"itemIdentifier": sequence}]}
+def _place(error: Exception) -> str:
+    """Where an unexpected error arose; not what it says, since that may quote a patient's data."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
 
 
 def anchor() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest
@@ -34,10 +34,15 @@ class Institution:
 
 @dataclass(frozen=True)
 class Registry:
-    """All members, by id. Small: one partition, read at every request, so that a change holds at once."""
+    """All members, and those that left, by id. Small: one partition, read at every request, so that a change holds at once."""
 
     members: dict[str, Institution]
     versions: dict[str, int]
+    former: dict[str, Institution] = field(default_factory=dict)
+
+    def known(self, institution: str) -> Institution | None:
+        """The institution with this id, be it one that left: what it sent was sent under its own numbers."""
+        return self.members.get(institution) or self.former.get(institution)
 
     def by_role(self, account: str, role: str) -> Institution | None:
         """The institution whose role this is, or None."""
@@ -64,6 +69,7 @@ def fold(versions: Iterable[Institution]) -> Registry:
     return Registry(
         {key: entry for key, entry in sorted(latest.items()) if not entry.removed},
         {key: entry.version for key, entry in latest.items()},
+        {key: entry for key, entry in sorted(latest.items()) if entry.removed},
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from chalicelib.domain import italian
@@ -50,11 +51,20 @@ class Instance:
     sop_instance_uid: str
     data: dict[str, Any]
 
-    @property
+    @cached_property
     def attributes(self) -> Attributes:
         """Its attributes as DICOM JSON."""
-        found = self.data["attributes"]
-        return found if isinstance(found, dict) else {}
+        return unpacked(self.data["attributes"])
+
+
+def packed(attributes: Attributes) -> dict[str, list[Any]]:
+    """Attributes as a fact keeps them: tag → [vr, value, …], a quarter shorter than DICOM JSON."""
+    return {tag: [element["vr"], *element.get("Value", ())] for tag, element in attributes.items()}
+
+
+def unpacked(kept: Mapping[str, Sequence[Any]]) -> Attributes:
+    """What `packed` made, as DICOM JSON again."""
+    return {tag: {"vr": vr, "Value": values} if values else {"vr": vr} for tag, (vr, *values) in kept.items()}
 
 
 def study_partition(owner: str, study: str) -> str:

@@ -5,6 +5,10 @@ to 33 instances, what each SOP Instance UID stands for, the instance, and the ve
 before that transaction but the fact that its patient has its study, and the batch's metadata (one object, named by its
 content), which are true either way of repeating it. So a function that dies anywhere leaves nothing that the next delivery
 does not complete. What is not read when the time runs short is left to the next delivery.
+
+What is hostile, or merely huge, must not keep its neighbours waiting: at first every head is read within limits that a
+whole batch keeps in seconds, then those over these limits, one after the other. And whatever goes wrong with one object is
+that object's own failure.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,15 +24,16 @@ from typing import Any
 from chalicelib.domain import studies
 from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
-from chalicelib.domain.institutions import Institution
+from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import iso, patient_partition
 from chalicelib.services import access, identities
 from chalicelib.services.registry import load_registry
 
 Summary = dict[str, Any]
-ReadSummary = Callable[[Callable[[int, int], bytes], int], Summary | str]
-"""Reads a head by ranged reads: a summary (`dicom.summary.summarise`), or the slug of why it is rejected.
+ReadSummary = Callable[[Callable[[int, int], bytes], int, bool], Summary | str | None]
+"""Reads a head by ranged reads: a summary (`dicom.summary.summarise`), or the slug of why it is rejected; None for one that
+is over the limits of the first round, unless the last argument says that the whole is wanted.
 
 The summary's `metadata`, where it has one, is the line that is kept of it (`dicom.served.keep`).
 """
@@ -65,6 +70,21 @@ class Stored:
     def key(self) -> str:
         """Its key in the bucket."""
         return f"instances/{self.institution}/{self.sha256}"
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An object that could not be read; with NotFound one that was removed since: there is nothing left to index."""
+
+    stored: Stored
+    error: Exception
+
+
+@dataclass(frozen=True)
+class _Large:
+    """An object whose head is over the limits of the first round."""
+
+    stored: Stored
 
 
 @dataclass(frozen=True)
@@ -105,7 +125,7 @@ def index_instances(
     now: datetime,
     batch: Sequence[Stored],
     remaining: Callable[[], float] = lambda: 60.0,
-) -> dict[Stored, ContenitoreError]:
+) -> dict[Stored, Exception]:
     """Index a batch; answers those that must be delivered again, with the error that kept them from being indexed.
 
     `remaining` answers how many seconds are left.
@@ -116,38 +136,42 @@ def index_instances(
     todo = [one for one in wanted if object_key(one.institution, one.sha256) not in done]
     if not todo:
         return {}
-    members = load_registry(table).members
-    failed: dict[Stored, ContenitoreError] = {}
-    pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
+    registry = load_registry(table)
     originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == MADE_FROM}
-    reading = {
-        pool.submit(_check, objects, read_summary, members, one, originals.get(object_key(one.institution, one.sha256)[0])): one
-        for one in todo
-    }
+
+    def check(one: Stored, whole: bool) -> _Checked | _Failed | _Large:
+        original = originals.get(object_key(one.institution, one.sha256)[0])
+        return _check(objects, read_summary, registry, one, original, whole=whole)
+
+    failed: dict[Stored, Exception] = {}
+    large: list[Stored] = []
+    pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
+    reading = {pool.submit(check, one, False): one for one in todo}
     try:
         while reading and remaining() > _RESERVE:
             wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
-            ready = [future for future in reading if future.done()]
-            failed |= _settle(table, objects, now, {reading.pop(future): future for future in ready})
+            results = [(reading.pop(future), future.result()) for future in list(reading) if future.done()]
+            large += [one for one, result in results if isinstance(result, _Large)]
+            failed |= _settle(table, objects, now, [result for _, result in results])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return failed | {one: TryAgain() for one in reading.values()}
+    failed |= {one: TryAgain() for one in reading.values()}
+    for one in large:
+        if remaining() > _RESERVE:
+            failed |= _settle(table, objects, now, [check(one, True)])
+        else:
+            failed[one] = TryAgain()
+    return failed
 
 
 def _settle(
-    table: Table, objects: Objects, now: datetime, read: dict[Stored, Future[_Checked | ContenitoreError]]
-) -> dict[Stored, ContenitoreError]:
+    table: Table, objects: Objects, now: datetime, read: Sequence[_Checked | _Failed | _Large]
+) -> dict[Stored, Exception]:
     """Write what was read; answers those that must be delivered again."""
-    failed: dict[Stored, ContenitoreError] = {}
-    checked: list[_Checked] = []
-    for one, future in read.items():
-        result = future.result()
-        if isinstance(result, NotFound):
-            continue  # the object was removed since: there is nothing left to index
-        if isinstance(result, ContenitoreError):
-            failed[one] = result
-        else:
-            checked.append(result)
+    failed = {one.stored: one.error for one in read if isinstance(one, _Failed) and not isinstance(one.error, NotFound)}
+    checked = [one for one in read if isinstance(one, _Checked)]
+    if not checked:
+        return failed
     try:
         accepted = _settle_rejected_and_echoes(table, checked, now)
         _file_under_patients(table, accepted)
@@ -174,13 +198,15 @@ def _keep_metadata(objects: Objects, accepted: Sequence[_Checked]) -> dict[str, 
 
 
 def _check(
-    objects: Objects, read_summary: ReadSummary, members: dict[str, Institution], one: Stored, original: str | None
-) -> _Checked | ContenitoreError:
-    member = members.get(one.institution)
+    objects: Objects, read_summary: ReadSummary, registry: Registry, one: Stored, original: str | None, *, whole: bool
+) -> _Checked | _Failed | _Large:
+    member = registry.known(one.institution)
     try:
-        summary = read_summary(lambda start, length: objects.read(one.key, start, length), one.size)
-    except ContenitoreError as error:
-        return error
+        summary = read_summary(lambda start, length: objects.read(one.key, start, length), one.size, whole)
+    except Exception as error:  # reported, logged, delivered again, in the end set aside: by itself, without its neighbours
+        return _Failed(one, error)
+    if summary is None:
+        return _Large(one)
     if isinstance(summary, str):
         return _Checked(one, None, summary)
     patient = summary["patient"]
@@ -230,7 +256,11 @@ def _echoes(table: Table, accepted: list[_Checked], now: datetime) -> list[tuple
             if not decided.decision.allowed:
                 continue
             known = table.batch_get(sop_key(item.sk, one.sop) for one in members)
-            echoes += [(one, item.sk) for one in members if sop_key(item.sk, one.sop) in known]
+            echoes += [
+                (one, item.sk)
+                for one in members
+                if (first := known.get(sop_key(item.sk, one.sop))) is not None and first.data["study"] == study
+            ]
     return echoes
 
 
@@ -298,9 +328,11 @@ def _instance(one: _Checked, now: datetime, part: str | None) -> Item:
         "at": iso(now),
         "class": summary["sop_class_uid"],
         "syntax": summary["transfer_syntax_uid"],
-        "attributes": summary["attributes"],
+        "attributes": studies.packed(summary["attributes"]),
     }
     data |= {name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}
+    if data.get("number_of_frames") == 1:
+        del data["number_of_frames"]
     if part is not None and summary.get("metadata") is not None:
         data["part"] = part
     if one.original is not None:
@@ -319,7 +351,6 @@ def _verdict(one: _Checked, state: str, now: datetime, **more: str) -> Item:
     if one.summary is not None:
         data |= {
             "study": one.study,
-            "series": one.summary["series_instance_uid"],
             "sop": one.sop,
         }
     return Item(*object_key(one.stored.institution, one.stored.sha256), data)

@@ -1,21 +1,23 @@
 """Projecting: facts into views. Driven by the table's stream; safe to repeat, in any order, by several at once.
 
-A projection reads the version of `V#STUDY`, then the facts (consistently), and writes the new `V#STUDY` and what each
-institution can find, in one transaction on the condition that the version is still the same. Who loses starts again, so
-that what was read from old facts never overwrites what was read from newer ones.
+A projection reads the version of `V#STUDY`, then the facts (consistently), and writes the new `V#STUDY`, its series and what
+each institution can find, in one transaction on the condition that the version is still the same. Who loses starts again,
+so that what was read from old facts never overwrites what was read from newer ones. It writes a new version also when the
+facts say the same as before: else a slower projection, which saw other facts in between (a transfer opened, and ended
+since), would still find the version that it read, and put back what is no longer so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
 from chalicelib.domain import sharing, studies, transfers
-from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.errors import ContenitoreError, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.patients import END
@@ -30,6 +32,33 @@ _ATTEMPTS = 20
 _MAX_TRANSACTION = 100
 StudyRef = tuple[str, str]
 """(owner, Study Instance UID)."""
+Fact = tuple[str, str, str]
+"""(sequence number, pk, sk) of a fact that was written."""
+
+
+def project(
+    table: Table, alerts: Alerts, facts: Iterable[Fact], now: Callable[[], datetime]
+) -> tuple[str, ContenitoreError] | None:
+    """Bring the views of all that the facts touch up to date, each study once.
+
+    None when done; else from which sequence number on everything must be delivered again, and why.
+    """
+    first: dict[StudyRef, str] = {}
+    failed: tuple[str, ContenitoreError] | None = None
+    for sequence, pk, sk in facts:
+        try:
+            touched = affected(table, alerts, pk, sk, now())
+        except ContenitoreError as error:
+            failed = sequence, error
+            break  # what came before is still to be projected: it will not be delivered again
+        for ref in sorted(touched):
+            first.setdefault(ref, sequence)
+    for ref, sequence in first.items():
+        try:
+            project_study(table, *ref, now())
+        except ContenitoreError as error:
+            return sequence, error
+    return failed
 
 
 def affected(table: Table, alerts: Alerts, pk: str, sk: str, now: datetime) -> set[StudyRef]:
@@ -40,8 +69,11 @@ def affected(table: Table, alerts: Alerts, pk: str, sk: str, now: datetime) -> s
         return {(owner, study)}
     if kind == "TRANSFER":
         return _of_transfer(table, rest, sk, now)
-    if kind != "PATIENT" or sk.startswith("STUDY#"):
-        return set()  # the instance that follows in the study's own partition is what counts
+    if kind != "PATIENT":
+        return set()
+    if sk.startswith("STUDY#"):
+        _, owner, study = sk.split("#", 2)
+        return {(owner, study)}
     if sk.startswith("CARRIES#"):
         identities.link_carriers(table, rest, now)
         return set()  # each link is a fact of its own
@@ -88,7 +120,7 @@ def project_study(table: Table, owner: str, study: str, now: datetime) -> None:
 
 def _project(table: Table, owner: str, study: str, now: datetime) -> bool:
     before = table.get(f"V#STUDY#{study}", owner)
-    series_before = {item.sk: item for item in table.query_all(_series_partition(owner, study))}
+    series_before = {item.sk: item.data for item in table.query_all(_series_partition(owner, study))}
     facts = list(table.query_all(studies.study_partition(owner, study)))
     found = list(studies.instances(facts, studies.withdrawn(facts)))
     gone = not found or any(item.sk == "WITHDRAWN" for item in facts)
@@ -98,30 +130,45 @@ def _project(table: Table, owner: str, study: str, now: datetime) -> bool:
     known, _ = access.know(table, [] if gone else studies.for_deciding(summary).patients)
     summary["linked"] = sorted({other.hash for one in known.values() for other in one.record.linked})
     rows = [] if gone else _rows(load_registry(table), summary, known, now)
-    summary["rows"] = sorted(list(row.key) for row in rows)
-    summary["rows_digest"] = _digest(rows)
-    if (before is None or before.data != summary) and not _write(table, before, summary, rows, gone, now):
-        return False
-    return all(
-        _put_series(table, _series_partition(owner, study), series, view, series_before.get(series))
-        for series, view in studies.summarise_series(found).items()
-    )
+    series = {} if gone else studies.summarise_series(found)
+    return _write(table, before, summary, rows, [*_series_writes(owner, study, series, series_before)], gone, now)
 
 
-def _write(table: Table, before: Item | None, summary: dict[str, Any], rows: list[Item], gone: bool, now: datetime) -> bool:
-    """Write the views and tell who is concerned, together, if the study's view is still the one that was read."""
+def _write(
+    table: Table,
+    before: Item | None,
+    summary: dict[str, Any],
+    rows: list[Item],
+    series: list[Write],
+    gone: bool,
+    now: datetime,
+) -> bool:
+    """Write the views and tell who is concerned, if the study's view is still the one that was read; else False.
+
+    One transaction nearly always. Where it would be too large, each part is conditional on the one before, and notes every
+    row that may be there, so that whoever goes on after a death half way knows what to write and what to remove.
+    """
     owner, study = str(summary["owner"]), str(summary["study"])
     known: set[Key] = {(str(pk), str(sk)) for pk, sk in before.data["rows"]} if before else set()  # type: ignore[attr-defined]
+    keys, digest = {row.key for row in rows}, _digest(rows)
+    writes = series
+    if before is None or before.data["rows_digest"] != digest:
+        writes = [*series, *(Put(row) for row in rows), *(Delete(*key) for key in sorted(known - keys))]
+    told = changes.entry_writes(table, _changes(before, summary, known, rows, gone), now)
     version = (before.version or 0) if before else 0
-    writes: list[Write] = [PutVersion(Item(f"V#STUDY#{study}", owner, summary, version=version + 1), version)]
-    writes += changes.entry_writes(table, _changes(before, summary, known, rows, gone), now)
-    writes += [Put(row) for row in rows]
-    writes += [Delete(*key) for key in sorted(known - {row.key for row in rows})]
-    if table.transact(writes[:_MAX_TRANSACTION]):
-        return False
-    for start in range(_MAX_TRANSACTION, len(writes), _MAX_TRANSACTION):
-        table.transact(writes[start : start + _MAX_TRANSACTION])
-    return True
+    while True:
+        room = _MAX_TRANSACTION - 1 - len(told)
+        part, writes = writes[:room], writes[room:]
+        noted: dict[str, Any] = {
+            "rows": sorted(list(key) for key in (known | keys if writes else keys)),
+            "rows_digest": "" if writes else digest,
+        }
+        view = PutVersion(Item(f"V#STUDY#{study}", owner, summary | noted, version=version + 1), version)
+        if table.transact([view, *told, *part]):
+            return False
+        if not writes:
+            return True
+        version, told = version + 1, []
 
 
 def _changes(before: Item | None, summary: Mapping[str, Any], known: set[Key], rows: list[Item], gone: bool) -> list[Change]:
@@ -144,13 +191,16 @@ def _series_partition(owner: str, study: str) -> str:
     return f"V#SERIES#{owner}#{study}"
 
 
-def _put_series(table: Table, pk: str, series: str, view: dict[str, Any], before: Item | None) -> bool:
-    if before is not None and before.data == view:
-        return True
-    version = (before.version or 0) if before else 0
-    owner_and_study = pk.split("#", 2)[2]
-    indexes = {"gsi1": (f"S#{series}", owner_and_study)}
-    return table.put(PutVersion(Item(pk, series, view, indexes, version=version + 1), version))
+def _series_writes(
+    owner: str, study: str, series: Mapping[str, dict[str, Any]], before: Mapping[str, dict[str, Any]]
+) -> Iterator[Write]:
+    """What is to be written of the views of series, given those that are there."""
+    pk = _series_partition(owner, study)
+    for uid, view in sorted(series.items()):
+        if before.get(uid) != view:
+            yield Put(Item(pk, uid, view, {"gsi1": (f"S#{uid}", f"{owner}#{study}")}))
+    for uid in sorted(before.keys() - series.keys()):
+        yield Delete(pk, uid)
 
 
 def _digest(rows: list[Item]) -> str:
@@ -230,7 +280,7 @@ def _number(identifier: PatientIdentifier | None) -> dict[str, str]:
     return {"issuer": identifier.issuer, "id": identifier.value} if identifier else {"issuer": "", "id": ""}
 
 
-def stream_keys(records: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+def stream_keys(records: Iterable[Mapping[str, Any]]) -> list[Fact]:
     """(sequence number, pk, sk) of each stream record."""
     return [
         (

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from chalicelib.domain import audit, studies
 from chalicelib.domain.audit import Entry, Kind, Recorder
-from chalicelib.domain.errors import BadRequest, ContenitoreError, NotFound, TryAgain
+from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.services import access
@@ -26,7 +26,7 @@ MAX_BYTES = 4_400_000
 """What fits a request of the API after base64; larger documents are sent as DICOM by `/uploads`."""
 _NAMESPACE = uuid.UUID("5d0b4e5e-7a2b-5d43-8f0e-5b0a9f1c8a11")
 
-Index = Callable[[Stored], ContenitoreError | None]
+Index = Callable[[Stored], Exception | None]
 """Indexes a stored object now; the error when it must be tried again."""
 
 

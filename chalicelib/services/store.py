@@ -14,12 +14,11 @@ from chalicelib.dicomweb.part10 import Unstorable
 from chalicelib.dicomweb.stow import StoreRequest
 from chalicelib.dicomweb.stow_response import Failed, Outcome
 from chalicelib.dicomweb.stow_response import Stored as Kept
-from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.services.index_instances import ReadSummary, Stored, Summary, object_key
 
 _PARALLEL = 8
-IndexAll = Callable[[Sequence[Stored]], Mapping[Stored, ContenitoreError]]
+IndexAll = Callable[[Sequence[Stored]], Mapping[Stored, Exception]]
 """Indexes stored objects now; those that must be tried again, with the error."""
 
 
@@ -83,9 +82,9 @@ def _stored(institution: str, one: _Read) -> Stored:
 
 
 def _read(read_summary: ReadSummary, content: bytes, study: str | None) -> _Read:
-    summary = read_summary(lambda start, length: content[start : start + length], len(content)) if content else "not-dicom"
-    if isinstance(summary, str):
-        return _Read(content, {}, Failed(summary))
+    summary = read_summary(lambda start, length: content[start : start + length], len(content), True) if content else "not-dicom"
+    if not isinstance(summary, dict):
+        return _Read(content, {}, Failed(summary or "too-large-header"))
     one = _Read(content, summary)
     if study is not None and summary["study_instance_uid"] != study:
         return _Read(content, summary, one.failure("study-mismatch"))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.s3 import S3Objects
+from chalicelib.domain.assembly import Extract, Piece, plan
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.ports import Delete, Item, Objects, Put, PutNew, PutVersion, Table
 from tests.emulated import Emulated, emulated_cloud
@@ -228,6 +229,25 @@ def test_a_range_is_read_and_ends_where_the_object_ends(bucket: Bucket) -> None:
         bucket.objects.read("instances/a/2", 0, 5)
 
 
+def test_a_new_key_is_written_once_and_a_computed_one_again(bucket: Bucket) -> None:
+    sha = hashlib.sha256(b"one").hexdigest()
+    assert bucket.objects.put_new("instances/n/1", b"one", sha)
+    assert not bucket.objects.put_new("instances/n/1", b"".join([b"o", b"ne"]), sha)
+    for content in (b"first", b"second"):
+        bucket.objects.write("metadata/n", content, "application/gzip")
+        assert bucket.objects.read("metadata/n", 0, 99) == content
+    assert bucket.objects.sizes(["instances/n/1", "metadata/n", "metadata/m"]) == {"instances/n/1": 3, "metadata/n": 6}
+    assert bucket.objects.sizes([]) == {}
+
+
+def test_an_object_is_put_together_from_bytes_and_from_ranges_of_others(bucket: Bucket) -> None:
+    bucket.fill("instances/p/1", bytes(range(256)) * 40_000)
+    pieces: list[Piece] = [b"begin", Extract("instances/p/1", 3, 5), b"--", Extract("instances/p/1", 0, 256 * 40_000), b"end"]
+    bucket.objects.assemble("copies/p", plan(pieces), "application/octet-stream")
+    whole = bytes(range(256)) * 40_000
+    assert bucket.objects.read("copies/p", 0, 2 * len(whole)) == b"begin" + whole[3:8] + b"--" + whole + b"end"
+
+
 def test_those_that_are_stored_are_told_from_those_that_are_not(bucket: Bucket) -> None:
     for number in range(0, 40, 2):
         bucket.fill(f"instances/b/{number}", b"x")
@@ -281,7 +301,8 @@ def refusal(code: str, reasons: list[str] | None = None) -> Exception:
     response: dict[str, Any] = {"Error": {"Code": code, "Message": ""}}
     if reasons is not None:
         response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
-    return ClientError(response, "Operation")  # type: ignore[arg-type]
+    error: Exception = ClientError(response, "Operation")
+    return error
 
 
 def test_what_a_batch_left_out_is_asked_for_again() -> None:

@@ -19,6 +19,18 @@ BATCH = 500  # the contract's limit of instances in one call
 BLOCK = 256 * 1024
 SETTLED = frozenset({"indexed", "rejected", "conflict", "echo"})
 """States in which an instance waits for nothing more."""
+ABOUT_THE_BYTES = frozenset(
+    {
+        "BadDigest",
+        "EntityTooLarge",
+        "EntityTooSmall",
+        "InvalidDigest",
+        "InvalidRequest",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+"""S3's error codes that speak of the object's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,36 +261,52 @@ def failed(response: urllib3.BaseHTTPResponse, what: str) -> ArchiveError:
 
 
 def classify(status: int, body: str) -> Failure:
-    """The kind of failure of an answer, by status and by the words that API Gateway and S3 use."""
-    if status in (429, 503) or "SlowDown" in body:
+    """The kind of failure of an answer, by status and by the words that API Gateway, the archive and S3 use.
+
+    An instance is only blamed in words that speak of its bytes: a proxy's or a policy's refusal concerns them all.
+    """
+    code = _between(body, "<Code>", "</Code>")  # S3 answers in XML
+    if status in (429, 503) or code == "SlowDown":
         return Failure.THROTTLED
     if status >= 500:
         return Failure.SERVER
-    if status in (400, 403) and (
-        "ExpiredToken" in body or "security token included in the request is" in body
-    ):
-        return Failure.CREDENTIALS
-    if status == 403 and (
-        "Signature expired" in body or "not yet current" in body or "RequestTimeTooSkewed" in body
-    ):
+    if code:
+        return _of_the_store(status, code, body)
+    if status == 403 and ("Signature expired" in body or "not yet current" in body):
         return Failure.SKEW
-    if status == 403 and "Request has expired" in body:
-        return Failure.EXPIRED_URL
-    if status == 403 and "<Code>" not in body:
+    if status in (400, 403) and "security token included in the request is" in body:
+        return Failure.CREDENTIALS
+    if status in (401, 403, 407):
         return Failure.REFUSED
     if status == 409:
         return Failure.BUSY
-    if 400 <= status < 500:
+    if status in (400, 413, 422) and body.lstrip().startswith("{"):
         return Failure.INSTANCE
     return Failure.PROTOCOL
+
+
+def _of_the_store(status: int, code: str, body: str) -> Failure:
+    if code == "RequestTimeTooSkewed":
+        return Failure.SKEW
+    if code == "ExpiredToken" or "Request has expired" in body:
+        return Failure.EXPIRED_URL
+    if code in ("RequestTimeout", "IncompleteBody"):
+        return Failure.NETWORK
+    if status == 409:
+        return Failure.BUSY
+    return Failure.INSTANCE if code in ABOUT_THE_BYTES else Failure.REFUSED
+
+
+def _between(text: str, start: str, end: str) -> str:
+    begin, finish = text.find(start), text.find(end)
+    return text[begin + len(start) : finish] if 0 <= begin < finish else ""
 
 
 def _their_words(text: str) -> str:
     try:
         body = json.loads(text)
     except ValueError:
-        start, end = text.find("<Message>"), text.find("</Message>")
-        return text[start + 9 : end] if 0 <= start < end else ""
+        return _between(text, "<Message>", "</Message>")
     if not isinstance(body, dict):
         return ""
     return str(body.get("detail") or body.get("title") or body.get("message") or "")

@@ -162,10 +162,29 @@ def store(
     assoc = ae.associate("127.0.0.1", port or place.port, ae_title=called, tls_args=tls)
     if not assoc.is_established:
         return [None] * len(datasets)
+    let_go = _hold_reactor(assoc)
     try:
         return [_status(assoc, ds) for ds in datasets]
     finally:
+        let_go()
         assoc.release()
+
+
+def _hold_reactor(assoc: Any) -> Callable[[], None]:
+    """Keep pynetdicom's reactor of a sender from taking an answer that came faster than it expects.
+
+    `send_c_store` pauses the reactor, but believes it paused in the moment in which it is just starting again.
+    """
+    checkpoint = assoc._reactor_checkpoint
+    checkpoint.clear()
+    until(lambda: checkpoint._cond._waiters or not assoc.is_established)
+    checkpoint.set = lambda: None
+
+    def let_go() -> None:
+        del checkpoint.set
+        checkpoint.set()
+
+    return let_go
 
 
 def _status(assoc: Any, ds: Dataset) -> int | None:

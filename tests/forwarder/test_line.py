@@ -56,7 +56,11 @@ def test_jitter_is_full():
         (403, '{"message": "Signature expired: 1 is now earlier than 2"}', Failure.SKEW),
         (403, '{"message": "Signature not yet current"}', Failure.SKEW),
         (403, '{"message": "The security token included in the request is expired"}', Failure.CREDENTIALS),
-        (400, "<Error><Code>ExpiredToken</Code></Error>", Failure.CREDENTIALS),
+        (400, "<Error><Code>ExpiredToken</Code></Error>", Failure.EXPIRED_URL),
+        (400, "<Error><Code>RequestTimeout</Code></Error>", Failure.NETWORK),
+        (403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>", Failure.REFUSED),
+        (407, "<html>a proxy that wants a password</html>", Failure.REFUSED),
+        (404, "<html>a page of something else</html>", Failure.PROTOCOL),
         (
             403,
             "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
@@ -65,7 +69,7 @@ def test_jitter_is_full():
         (403, '{"type": "urn:contenitore:problem:unknown-institution"}', Failure.REFUSED),
         (409, "<Error><Code>ConditionalRequestConflict</Code></Error>", Failure.BUSY),
         (400, "<Error><Code>BadDigest</Code></Error>", Failure.INSTANCE),
-        (413, "", Failure.INSTANCE),
+        (413, '{"detail": "too large"}', Failure.INSTANCE),
         (302, "", Failure.PROTOCOL),
     ],
 )

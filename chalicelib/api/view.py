@@ -47,14 +47,18 @@ def end_link(call: Call, link: str) -> Response:
 
 @door(blueprint, "POST", "/view/session", public=True)
 def open_session(call: Call) -> Response:
-    """201 with a key, a pass and the timeline, for `{"token"}`. 404 for an unknown token, 410 for one that has ended."""
+    """201 with a key, a pass, the timeline, and its newest exam's best prior, for `{"token"}`.
+
+    404 for an unknown token, 410 for one that has ended.
+    """
     body = call.json()
     token = body.get("token") if isinstance(body, dict) else None
     reader, keys = links.open_link(bootstrap.table(), token, call.now)
     _act_as(call, reader)
     call.record(links.session_entry(reader.link, "opened"))
     shown = view_timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
-    return view_answer({"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown}, 201)
+    opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown, "priors": _of_newest(shown)}
+    return view_answer(opened, 201)
 
 
 @door(blueprint, "DELETE", "/view/session", public=True)
@@ -177,6 +181,14 @@ def for_viewer(response: Response) -> Response:
 def _viewer_origin() -> str:
     viewer = urlsplit(config().viewer_base_url or "")
     return f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
+
+
+def _of_newest(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    """The prior to put beside the newest exam, so that a page has both without asking again."""
+    for study in shown["studies"][:1]:
+        found: list[dict[str, Any]] = priors.among(shown["studies"], study["study_instance_uid"], study["owner"], 1)["priors"]
+        return found
+    return []
 
 
 def _nothing_shown(entry: Entry) -> None:

@@ -40,10 +40,10 @@ async function start(token) {
   }
 }
 
-function show({ timeline, etag }) {
+function show({ timeline, etag, priors }) {
   Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null });
   frame();
-  chooseFirst();
+  chooseFirst(priors);
   stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true) });
   performance.mark('contenitore:timeline');
 }
@@ -129,10 +129,12 @@ async function speak(language) {
 
 const byKey = key => state.shown.studies.find(study => keyOf(study) === key) ?? null;
 
-async function chooseFirst() {
+async function chooseFirst(priors = null) {
   const [newest] = state.shown.studies;
   if (!newest) return draw(null, null);
-  await choose(newest, 'left');
+  if (priors === null) return choose(newest, 'left');
+  state.proposal = priors[0] ?? null;
+  return draw(keyOf(newest), state.proposal && keyOf(state.proposal));
 }
 
 async function choose(study, side) {
@@ -160,8 +162,8 @@ async function draw(left, right) {
     parts.open.textContent = t(other ? 'compareInViewer' : 'openInViewer');
     parts.open.disabled = !current;
   }
-  await Promise.all([parts.panes.left.show(state.shown, current, null), parts.panes.right.show(state.shown, other, current)]);
   if (current && other) prepareSoon();
+  await Promise.all([parts.panes.left.show(state.shown, current, null), parts.panes.right.show(state.shown, other, current)]);
 }
 
 function scrolled(side, fraction) {
@@ -273,6 +275,7 @@ function noticeLanguages(kind, again) {
 }
 
 async function endReading() {
+  stopLive?.();
   await session.close().catch(() => {});
   stopped('ended', null);
 }

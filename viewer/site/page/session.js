@@ -34,7 +34,7 @@ export async function begin(token) {
     const { body } = await request('POST', '/view/session', JSON.stringify({ token }));
     held = { api: config.api, key: body.key, pass: body.pass };
     sessionStorage.setItem(KEPT, JSON.stringify(held));
-    return { timeline: body.timeline, etag: body.etag };
+    return { timeline: body.timeline, etag: body.etag, priors: body.priors };
   }
   held = JSON.parse(sessionStorage.getItem(KEPT) || 'null');
   if (!held || held.api !== config.api) return null;

@@ -44,16 +44,17 @@ def iso(moment: datetime) -> str:
 
 
 def parse_moment(text: object, parameter: str) -> datetime:
-    """An RFC 3339 moment with its offset from UTC. Raises BadRequest naming `parameter`."""
+    """An RFC 3339 moment with its offset from UTC, to the millisecond, as it is kept. Raises BadRequest naming `parameter`."""
     moment = None
     if isinstance(text, str) and len(text) <= 40:
         try:
             moment = datetime.fromisoformat(text)
-        except ValueError:
+            utc = moment.astimezone(UTC)
+        except (ValueError, OverflowError):
             moment = None
     if moment is None or moment.tzinfo is None:
         raise BadRequest(f"{parameter} must be an RFC 3339 time with its offset, such as 2026-03-01T12:00:00Z.", parameter)
-    return moment.astimezone(UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
 def expiry(asked: object, now: datetime) -> datetime:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -22,6 +23,9 @@ from chalicelib.services.registry import Caller
 _ID = re.compile(r"[0-9a-f]{32}")
 _KNOWN = frozenset({"patient", "to", "reason", "expires_at", "receiving_patient_id"})
 DEFAULT_LIMIT = 100
+_PAGE = 100
+_MAX_EXAMINED = 1000
+_PARALLEL = 8
 _INDEXES = {"outgoing": ("gsi1", "FROM"), "incoming": ("gsi2", "TO")}
 
 
@@ -104,7 +108,10 @@ def list_transfers(
     limit: int,
     now: datetime,
 ) -> dict[str, Any]:
-    """The caller's transfers, newest first, a page at a time."""
+    """The caller's transfers, newest first, a page at a time.
+
+    Work is bounded: where few have the status that is asked for, a page is shorter than `limit`, and says where to go on.
+    """
     if direction not in _INDEXES:
         raise BadRequest("direction must be incoming or outgoing.", "direction")
     if status not in (None, "active", "expired", "revoked"):
@@ -112,20 +119,20 @@ def list_transfers(
     index, side = _INDEXES[direction]
     hash_value = f"{side}#{caller.member.id}"
     start = _start(index, hash_value, cursor) if cursor else None
-    entries: list[dict[str, Any]] = []
+    chosen: list[Transfer] = []
+    examined = 0
     while True:
-        page = table.query(hash_value, index=index, start=start, limit=limit, descending=True)
-        for item, transfer in zip(page.items, _current(table, page.items), strict=True):
-            answer = shown(transfer, now)
-            if status in (None, answer["status"]):
-                entries.append(answer)
-            if len(entries) == limit:
-                last = item.indexes[index][1]
+        page = table.query(hash_value, index=index, start=start, limit=max(limit, _PAGE if status else 1), descending=True)
+        for item, transfer in zip(page.items, _with_ends(table, page.items), strict=True):
+            examined += 1
+            if status in (None, transfer.status(now)):
+                chosen.append(transfer)
+            if len(chosen) == limit or examined == _MAX_EXAMINED:
                 more = item is not page.items[-1] or page.next is not None
-                return {"transfers": entries, **({"next": last} if more else {})}
+                return _listed(table, chosen, item.indexes[index][1] if more else None, now)
         start = page.next
         if start is None:
-            return {"transfers": entries}
+            return _listed(table, chosen, None, now)
 
 
 def _entry(kind: Kind, transfer: Transfer) -> Entry:
@@ -158,15 +165,28 @@ def shown(transfer: Transfer, now: datetime) -> dict[str, Any]:
     return answer
 
 
-def _current(table: Table, opened: list[Item]) -> list[Transfer]:
+def _with_ends(table: Table, opened: list[Item]) -> list[Transfer]:
+    """The transfers as they were opened, and whether they were ended."""
     found = [transfers.from_terms(item.data) for item in opened]
     ends = table.batch_get((partition(transfer.id), "END") for transfer in found)
-    current: list[Transfer] = []
-    for transfer in found:
-        latest = table.query(partition(transfer.id), "RECEIVER#", limit=1, descending=True).items
-        known = transfers.from_terms(latest[0].data) if latest else transfer
-        current.append(replace(known, ended=(partition(transfer.id), "END") in ends))
-    return current
+    return [replace(transfer, ended=(partition(transfer.id), "END") in ends) for transfer in found]
+
+
+def _listed(table: Table, chosen: Sequence[Transfer], cursor: str | None, now: datetime) -> dict[str, Any]:
+    """A page, with the receivers' numbers as they were named last."""
+    named = table.batch_get((partition(transfer.id), "RECEIVER#000001") for transfer in chosen)
+    later = [transfer.id for transfer in chosen if (partition(transfer.id), "RECEIVER#000001") in named]
+    latest: dict[str, Transfer] = {}
+    if later:
+        with ThreadPoolExecutor(min(_PARALLEL, len(later))) as pool:
+            latest = dict(zip(later, pool.map(lambda one: _latest(table, one), later), strict=True))
+    shown_now = [replace(latest.get(one.id, one), ended=one.ended) for one in chosen]
+    return {"transfers": [shown(one, now) for one in shown_now], **({"next": cursor} if cursor else {})}
+
+
+def _latest(table: Table, transfer_id: str) -> Transfer:
+    (item,) = table.query(partition(transfer_id), "RECEIVER#", limit=1, descending=True).items
+    return transfers.from_terms(item.data)
 
 
 def _parse(caller: Caller, body: object, transfer_id: str, now: datetime) -> Transfer:

@@ -1,0 +1,244 @@
+"""Transfers: the facts of one fold into what they say, in any order; and what a request may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.domain import transfers
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
+from chalicelib.domain.ports import Item
+from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.services import transfers as service
+from tests.archive import NOW, Archive, patient
+from tests.fakes import Watched
+
+TRANSFER = Transfer(
+    "0" * 32, "san-matteo", "maugeri", patient("san-matteo", "SM1"), NOW, NOW + timedelta(days=30), "rehabilitation"
+)
+
+
+def named(number: str, version: int) -> Transfer:
+    return replace(TRANSFER, receiving=patient("maugeri", number), receiving_version=version)
+
+
+def own(items: list[Item]) -> list[Item]:
+    return [item for item in items if item.pk == transfers.partition(TRANSFER.id)]
+
+
+END = Item(transfers.partition(TRANSFER.id), "END", {"at": iso(NOW)})
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (transfers.opening(TRANSFER), TRANSFER),
+        (transfers.opening(named("MG1", 1)), named("MG1", 1)),
+        ([*transfers.opening(TRANSFER), *transfers.naming(named("MG1", 1))], named("MG1", 1)),
+        (
+            [*transfers.opening(TRANSFER), *transfers.naming(named("MG1", 1)), *transfers.naming(named("MG2", 2))],
+            named("MG2", 2),
+        ),
+        ([*transfers.opening(TRANSFER), END], replace(TRANSFER, ended=True)),
+        ([*transfers.opening(TRANSFER), END, *transfers.naming(named("MG1", 1))], replace(named("MG1", 1), ended=True)),
+        ([], None),
+        ([END], None),
+    ],
+)
+def test_facts_fold_into_the_transfer_in_any_order(facts: list[Item], expected: Transfer | None) -> None:
+    for order in (facts, facts[::-1], sorted(facts, key=lambda item: hash(item.sk)), facts + facts):
+        assert transfers.from_facts(own(order)) == expected
+
+
+def test_the_patients_partition_says_the_same_as_the_transfers_own() -> None:
+    facts = [*transfers.opening(TRANSFER), *transfers.naming(named("MG1", 1)), *transfers.naming(named("MG2", 2))]
+    copies = [item for item in facts if item.pk == transfers.patient_partition(TRANSFER.patient.hash)]
+    assert transfers.in_patient(copies[::-1]) == [named("MG2", 2)]
+
+
+@pytest.mark.parametrize(
+    ("ended", "now", "status"),
+    [
+        (False, NOW, "active"),
+        (False, NOW + timedelta(days=30), "expired"),
+        (True, NOW, "revoked"),
+        (True, NOW + timedelta(days=31), "revoked"),
+    ],
+)
+def test_a_transfer_is_active_expired_or_revoked(ended: bool, now: datetime, status: str) -> None:
+    assert replace(TRANSFER, ended=ended).status(now) == status
+
+
+@given(moments=st.lists(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=2))])), min_size=2, max_size=2))
+def test_moments_sort_as_their_texts(moments: list[datetime]) -> None:
+    first, second = moments
+    if (
+        abs(first - second) >= timedelta(milliseconds=1)
+        and min(first.year, second.year) > 1000
+        and max(first.year, second.year) < 9999
+    ):
+        assert (iso(first) < iso(second)) is (first < second)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2026", "yesterday", "2026-03-02T10:00:00", "2026-13-01T00:00:00Z", None, 7, ["x"], "9" * 99]
+)
+def test_what_is_no_moment_with_an_offset_is_refused(text: object) -> None:
+    with pytest.raises(BadRequest, match="expires_at"):
+        transfers.parse_moment(text, "expires_at")
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_moment_that_does_not_exist_in_utc_is_refused_too(text: str) -> None:
+    with pytest.raises(BadRequest, match="expires_at"):
+        transfers.parse_moment(text, "expires_at")
+
+
+# What the service takes ------------------------------------------------------------------------------
+
+
+def opened(archive: Archive, key: str | None = None, sender: str = "san-matteo", **changes: Any) -> dict[str, Any]:
+    body = {"patient": {"id": "SM1"}, "to": "maugeri", "reason": "rehabilitation", **changes}
+    return service.open_transfer(archive.table, archive.caller(sender), body, key, NOW, archive.act, lambda *entries: None)
+
+
+def test_a_transfer_is_opened_for_a_year_under_the_callers_numbering() -> None:
+    answer = opened(Archive())
+    assert answer["patient"] == {"id": "SM1", "issuer": patient("san-matteo", "").issuer}
+    assert (answer["from"], answer["to"], answer["status"]) == ("san-matteo", "maugeri", "active")
+    assert answer["expires_at"] == iso(NOW + timedelta(days=365))
+
+
+def test_the_same_key_gives_the_same_transfer_and_another_body_a_conflict() -> None:
+    archive = Archive()
+    expires = "2026-09-01T10:00:00.123456+02:00"
+    first = opened(archive, "k1", expires_at=expires)
+    assert opened(archive, "k1", expires_at=expires) == first
+    assert opened(archive, "k2", expires_at=expires)["id"] != first["id"]
+    others: list[dict[str, Any]] = [
+        {"reason": "surgery"},
+        {"to": "mondino"},
+        {"patient": {"id": "SM2"}},
+        {"expires_at": "2026-09-02T10:00:00Z"},
+    ]
+    for changes in others:
+        with pytest.raises(Conflict):
+            opened(archive, "k1", **{"expires_at": expires, **changes})
+
+
+def test_the_same_key_of_another_institution_is_another_key() -> None:
+    archive = Archive()
+    assert opened(archive, "k1")["id"] != opened(archive, "k1", sender="mondino")["id"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "parameter"),
+    [
+        ({"to": "nowhere"}, "to"),
+        ({"to": "san-matteo"}, "to"),
+        ({"to": 7}, "to"),
+        ({"to": None}, "to"),
+        ({"patient": "SM1"}, "patient"),
+        ({"patient": None}, "patient"),
+        ({"patient": {"id": ""}}, "patient.id"),
+        ({"patient": {"id": "x" * 65}}, "patient.id"),
+        ({"patient": {"id": "a\\b"}}, "patient.id"),
+        ({"patient": {"id": "a\nb"}}, "patient.id"),
+        ({"patient": {"id": 1}}, "patient.id"),
+        ({"patient": {"id": "SM1", "issuer": 5}}, "patient.issuer"),
+        ({"patient": {"id": "SM1", "issuer": "x" * 129}}, "patient.issuer"),
+        ({"reason": ""}, "reason"),
+        ({"reason": "x" * 501}, "reason"),
+        ({"reason": ["x"]}, "reason"),
+        ({"expires_at": "2026-03-02T09:30:00Z"}, "expires_at"),
+        ({"expires_at": "2036-12-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": 5}, "expires_at"),
+        ({"receiving_patient_id": {"id": "x"}}, "patient.id"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_what_a_transfer_cannot_be_is_refused_naming_the_field(changes: dict[str, Any], parameter: str) -> None:
+    archive = Archive()
+    before = archive.facts()
+    with pytest.raises(BadRequest) as refused:
+        opened(archive, **changes)
+    assert refused.value.parameter == parameter
+    assert archive.facts() == before
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 7, True])
+def test_a_body_that_is_no_object_is_refused(body: object) -> None:
+    archive = Archive()
+    with pytest.raises(BadRequest):
+        service.open_transfer(archive.table, archive.caller("maugeri"), body, None, NOW, archive.act, lambda *entries: None)
+
+
+def test_only_the_receiver_names_its_number_and_only_a_party_knows_the_transfer() -> None:
+    archive = Archive()
+    answer = opened(archive)
+    for institution, error in (("san-matteo", Forbidden), ("mondino", NotFound)):
+        with pytest.raises(error):
+            service.name_receiving_patient(
+                archive.table, archive.caller(institution), answer["id"], {"id": "X"}, NOW, archive.act, lambda *entries: None
+            )
+    known = service.name_receiving_patient(
+        archive.table, archive.caller("maugeri"), answer["id"], {"id": "MG1"}, NOW, archive.act, lambda *entries: None
+    )
+    assert known["receiving_patient"]["id"] == "MG1"
+
+
+def listed(archive: Archive, institution: str, direction: str, status: str | None = None, limit: int = 2) -> list[str]:
+    """All pages of a list."""
+    found: list[str] = []
+    cursor: str | None = None
+    for _ in range(50):
+        page = service.list_transfers(archive.table, archive.caller(institution), direction, status, cursor, limit, NOW)
+        assert len(page["transfers"]) <= limit
+        found += [entry["id"] for entry in page["transfers"]]
+        cursor = page.get("next")
+        if cursor is None:
+            return found
+    raise AssertionError("the pages do not end")
+
+
+def test_lists_are_newest_first_in_pages_by_side_and_status() -> None:
+    archive = Archive()
+    made = [
+        archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=NOW - timedelta(minutes=n), days=n) for n in range(8)
+    ]
+    for transfer in made[::3]:
+        archive.end_transfer(transfer)
+    ids = [transfer.id for transfer in made]
+    assert listed(archive, "san-matteo", "outgoing") == ids
+    assert listed(archive, "maugeri", "incoming") == ids
+    assert listed(archive, "san-matteo", "incoming") == listed(archive, "mondino", "outgoing") == []
+    assert listed(archive, "maugeri", "incoming", "revoked") == ids[::3]
+    assert set(listed(archive, "maugeri", "incoming", "active")) == set(ids) - set(ids[::3])
+
+
+def test_a_cursor_of_another_institution_leads_nowhere_but_into_ones_own_list() -> None:
+    archive = Archive()
+    for n in range(4):
+        archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=NOW - timedelta(minutes=n))
+    cursor = service.list_transfers(archive.table, archive.caller("maugeri"), "incoming", None, None, 2, NOW)["next"]
+    stolen = service.list_transfers(archive.table, archive.caller("mondino"), "incoming", None, cursor, 2, NOW)
+    assert stolen == {"transfers": []}
+
+
+def test_listing_looks_at_a_bounded_number_of_transfers_for_each_page() -> None:
+    """However few have the status that is asked for: a page may be short, and then says where to go on."""
+    archive = Archive()
+    for n in range(300):
+        archive.open_transfer("san-matteo", "maugeri", "SM1", opened_at=NOW - timedelta(minutes=n))
+    calls: list[str] = []
+    page = service.list_transfers(
+        Watched(archive.table, calls.append), archive.caller("maugeri"), "incoming", "revoked", None, 10, NOW
+    )
+    assert page["transfers"] == []
+    assert len(calls) <= 60
+    assert listed(archive, "maugeri", "incoming", "revoked", limit=10) == []

@@ -133,9 +133,7 @@ def _check(arguments: argparse.Namespace) -> int:
     console, bad = Console(), 0
     for finding in check.check(config.load(arguments.config)):
         mark = "[green]good[/]" if finding.good else "[red]BAD [/]"
-        console.print(
-            f"{mark} {escape(finding.what)}: {escape(finding.text)}", soft_wrap=True, highlight=False
-        )
+        console.print(f"{mark} {escape(finding.what)}: {escape(finding.text)}", soft_wrap=True, highlight=False)
         bad += not finding.good
     return 1 if bad else 0
 
@@ -156,9 +154,7 @@ def _rejected_list(arguments: argparse.Namespace) -> int:
     for one in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.settled_at))
         origin = one.calling or "?"
-        print(
-            f"{one.digest[:12]}  {when}  {one.modality or '—':4} {origin:16}  {one.state}: {explain(one.reason)}"
-        )
+        print(f"{one.digest[:12]}  {when}  {one.modality or '—':4} {origin:16}  {one.state}: {explain(one.reason)}")
     print(f"{len(found)} put aside" if found else "nothing was put aside")
     return 0
 

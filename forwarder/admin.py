@@ -96,8 +96,7 @@ def discard(folder: Path, prefixes: Sequence[str]) -> int:
     with _journal(folder) as connection:
         for digest in chosen:
             connection.execute(
-                "UPDATE instances SET state = 'discarded', settled_at = ? WHERE digest = ?"
-                " AND state IN ('rejected', 'conflict')",
+                "UPDATE instances SET state = 'discarded', settled_at = ? WHERE digest = ? AND state IN ('rejected', 'conflict')",
                 (time.time(), digest),
             )
             for form in ("instances", "packed"):

@@ -132,9 +132,7 @@ class Archive:
         if response.status != 200:
             raise failed(response, "GET /health")
 
-    def put(
-        self, upload: Upload, body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None
-    ) -> None:
+    def put(self, upload: Upload, body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None) -> None:
         """PUT `size` bytes from `body`. 412 means that the archive already has them, which is success.
 
         `on_bytes` hears of each block as it leaves (and may sleep, to hold the line to a limit). Raises ArchiveError.
@@ -150,15 +148,11 @@ class Archive:
     def _instances(self, path: str, body: Mapping[str, Any], expected: int) -> list[Standing]:
         answer = self._post(path, body).get("instances")
         if not isinstance(answer, list) or len(answer) != expected:
-            raise ArchiveError(
-                f"The archive's answer to POST {path} is not what the contract says.", Failure.PROTOCOL
-            )
+            raise ArchiveError(f"The archive's answer to POST {path} is not what the contract says.", Failure.PROTOCOL)
         try:
             return [_standing(entry) for entry in answer]
         except (KeyError, TypeError, AttributeError) as error:
-            raise ArchiveError(
-                f"The archive's answer to POST {path} lacks {error}.", Failure.PROTOCOL
-            ) from error
+            raise ArchiveError(f"The archive's answer to POST {path} lacks {error}.", Failure.PROTOCOL) from error
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         payload = json.dumps(body, separators=(",", ":")).encode()
@@ -189,9 +183,7 @@ class Archive:
         except TransportError as error:
             raise ArchiveError(_transport_message(url, error), Failure.NETWORK) from error
         except OSError as error:
-            raise ArchiveError(
-                f"The line to {urlsplit(url).hostname} broke: {error}", Failure.NETWORK
-            ) from error
+            raise ArchiveError(f"The line to {urlsplit(url).hostname} broke: {error}", Failure.NETWORK) from error
         skew = self.signer.clock.learn(response.headers.get("Date"))
         self.skew = skew if skew is not None else self.skew
         return response
@@ -242,9 +234,7 @@ def _standing(entry: Mapping[str, Any]) -> Standing:
     return Standing(
         sha256=str(entry["sha256"]),
         state=str(entry["state"]),
-        upload=Upload(upload["url"], upload["headers"], str(upload.get("expires_at", "")))
-        if upload
-        else None,
+        upload=Upload(upload["url"], upload["headers"], str(upload.get("expires_at", ""))) if upload else None,
         reason=entry.get("reason"),
         study_instance_uid=entry.get("study_instance_uid"),
         sop_instance_uid=entry.get("sop_instance_uid"),

@@ -97,9 +97,7 @@ def _disk(config: Config) -> Finding:
         return Finding(False, "disk", f"the spool “{folder}” cannot be written")
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize // 1_000_000
-    return Finding(
-        free >= config.spool.reserve_mb, "disk", f"{free} MB free, {config.spool.reserve_mb} in reserve"
-    )
+    return Finding(free >= config.spool.reserve_mb, "disk", f"{free} MB free, {config.spool.reserve_mb} in reserve")
 
 
 def _certificate(path: Path) -> Finding:

@@ -36,9 +36,7 @@ Reference = tuple[str, str]
 def outcome(connection: sqlite3.Connection, reference: Reference) -> int | None:
     """0 if committed, a failure reason if it will not be, None while that is open."""
     sop_class, sop_instance = reference
-    rows = connection.execute(
-        "SELECT state, sop_class FROM instances WHERE sop_instance = ?", (sop_instance,)
-    ).fetchall()
+    rows = connection.execute("SELECT state, sop_class FROM instances WHERE sop_instance = ?", (sop_instance,)).fetchall()
     if not rows:
         return NO_SUCH_OBJECT
     if any(row["state"] in ("waiting", "stored") for row in rows):
@@ -86,8 +84,7 @@ class Commitments:
         items = json.dumps(references)
         self._spool.journal.write(
             lambda connection: connection.execute(
-                "INSERT OR REPLACE INTO commitments (transaction_uid, caller, requested_at, items)"
-                " VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO commitments (transaction_uid, caller, requested_at, items) VALUES (?, ?, ?, ?)",
                 (transaction, caller, time.time(), items),
             )
         )
@@ -112,8 +109,7 @@ class Commitments:
         """Report what can be reported; returns whether anything is still open."""
         with self._spool.journal.read() as connection:
             rows = connection.execute(
-                "SELECT transaction_uid, caller, items, attempts, requested_at, not_before FROM commitments"
-                " ORDER BY requested_at"
+                "SELECT transaction_uid, caller, items, attempts, requested_at, not_before FROM commitments ORDER BY requested_at"
             ).fetchall()
         for row in rows:
             if row["not_before"] <= time.time():
@@ -153,8 +149,7 @@ class Commitments:
         wait = min(600.0, 2.0 ** row["attempts"])
         self._spool.journal.write(
             lambda connection: connection.execute(
-                "UPDATE commitments SET attempts = attempts + 1, not_before = ?"
-                " WHERE transaction_uid = ? AND caller = ?",
+                "UPDATE commitments SET attempts = attempts + 1, not_before = ? WHERE transaction_uid = ? AND caller = ?",
                 (time.time() + wait * 0.5, transaction, caller),
             )
         )
@@ -189,9 +184,7 @@ class Commitments:
 
     def _send(self, association: Any, event_type: int, information: Dataset) -> bool:
         try:
-            status, _ = association.send_n_event_report(
-                information, event_type, StorageCommitmentPushModel, WELL_KNOWN_INSTANCE
-            )
+            status, _ = association.send_n_event_report(information, event_type, StorageCommitmentPushModel, WELL_KNOWN_INSTANCE)
         except (RuntimeError, ValueError) as error:  # the association ended meanwhile, or has no such context
             log.warning("commitment report not sent", detail=type(error).__name__)
             return False

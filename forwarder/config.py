@@ -26,9 +26,7 @@ def _between(low: float, high: float) -> Check:
 
 
 def _one_of(*allowed: str) -> Check:
-    return lambda value: (
-        None if value in allowed else "should be one of " + ", ".join(f"“{a}”" for a in allowed)
-    )
+    return lambda value: None if value in allowed else "should be one of " + ", ".join(f"“{a}”" for a in allowed)
 
 
 def _ae_title(value: str) -> str | None:
@@ -60,13 +58,9 @@ class ArchiveConfig:
     """The city's archive."""
 
     api: str = option("https://archive.example.org", "Address of the archive.", _address, required=True)
-    profile: str = option(
-        "", "AWS profile (credential_process for Roles Anywhere); empty: the standard chain."
-    )
+    profile: str = option("", "AWS profile (credential_process for Roles Anywhere); empty: the standard chain.")
     region: str = option("eu-south-1", "AWS region of the archive.")
-    ca_file: str = option(
-        "", "PEM file of a private certificate authority to trust, for the hospital's proxy."
-    )
+    ca_file: str = option("", "PEM file of a private certificate authority to trust, for the hospital's proxy.")
     proxy: str = option("", "Address of an HTTP proxy, such as http://proxy.example.org:3128.")
     timeout_seconds: int = option(60, "Patience with one answer.", _between(1, 900))
 
@@ -79,9 +73,7 @@ class SpoolConfig:
     reserve_mb: int = option(
         1024, "Below this free space (MB) the PACS is answered 0xA700, to try later.", _between(1, 10_000_000)
     )
-    history_days: int = option(
-        30, "How long it is remembered that an instance was delivered.", _between(1, 3650)
-    )
+    history_days: int = option(30, "How long it is remembered that an instance was delivered.", _between(1, 3650))
 
 
 @dataclass(frozen=True)
@@ -104,9 +96,7 @@ class DicomConfig:
     allowed_callers: list[str] = option([], "Calling AE titles that may connect; empty: any.")
     check_called: bool = option(False, "Refuse associations that call another AE title than ours.")
     max_associations: int = option(32, "Associations at once.", _between(1, 500))
-    idle_seconds: int = option(
-        120, "An association that says nothing for so long is closed.", _between(5, 86400)
-    )
+    idle_seconds: int = option(120, "An association that says nothing for so long is closed.", _between(5, 86400))
     extra_sop_classes: list[str] = option([], "UIDs of private storage SOP classes to accept too.")
     tls: TlsConfig = field(default_factory=TlsConfig)
 
@@ -127,9 +117,7 @@ class WatchConfig:
 
     folder: str = option("", "The folder; empty: none.")
     every_seconds: float = option(2.0, "How often to look.", _between(0.05, 3600))
-    settled_seconds: float = option(
-        5.0, "A file is whole when it has not changed for so long.", _between(0, 3600)
-    )
+    settled_seconds: float = option(5.0, "A file is whole when it has not changed for so long.", _between(0, 3600))
     after: str = option("delete", "What to do with a file that was taken in.", _one_of("delete", "keep"))
 
 
@@ -155,9 +143,7 @@ class SendConfig:
     """The way out."""
 
     lossless: bool = option(True, "Compress uncompressed images losslessly (JPEG-LS), each one checked.")
-    parallel: int = option(
-        16, "Greatest number of uploads at once; the line decides below it.", _between(1, 128)
-    )
+    parallel: int = option(16, "Greatest number of uploads at once; the line decides below it.", _between(1, 128))
     linger_seconds: float = option(0.3, "How long to gather instances into one question.", _between(0, 60))
     limits: list[LimitConfig] = field(default_factory=list)
     urgent: list[UrgentConfig] = field(default_factory=list)
@@ -256,9 +242,7 @@ def _together(config: Config) -> None:
     """What one key alone cannot tell."""
     tls = config.dicom.tls
     if not config.dicom.port and not tls.port and not config.watch.folder:
-        raise ConfigError(
-            "Nothing would come in: “dicom.port”, “dicom.tls.port” and “watch.folder” are all off."
-        )
+        raise ConfigError("Nothing would come in: “dicom.port”, “dicom.tls.port” and “watch.folder” are all off.")
     if tls.port:
         for name in ("certificate", "key", "ca_file"):
             if not getattr(tls, name):
@@ -321,8 +305,7 @@ def _example_list(kind: type, name: str, text: str, entries: Any, lines: list[st
     if not entries:
         lines.append(f"# [[{name}]]")
         lines += [
-            f"# {one.name} = {_toml(getattr(kind(), one.name))}  # {one.metadata['text']}"
-            for one in dataclasses.fields(kind)
+            f"# {one.name} = {_toml(getattr(kind(), one.name))}  # {one.metadata['text']}" for one in dataclasses.fields(kind)
         ]
         lines.append("")
 

@@ -25,9 +25,7 @@ MAX_VALUE = 1024  # bytes of a value worth keeping
 UNDEFINED = 0xFFFFFFFF
 PIXEL_DATA = (0x7FE0, 0x0010)
 STUDY_INSTANCE_UID = (0x0020, 0x000D)
-LONG_VRS = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-)
+LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 
 Tag = tuple[int, int]
 Buffer = bytes | mmap.mmap

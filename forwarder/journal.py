@@ -1,7 +1,8 @@
 """The journal: what the forwarder has taken responsibility for, in SQLite, with group commit.
 
-One thread writes. Whoever has something to write hands it over and waits; all that is waiting goes into one transaction,
-so that many associations share one fsync. `synchronous=FULL` in WAL mode: when `write` returns, it is on the disk.
+Whoever has something to write puts it on a list and takes the writer's lock; who gets the lock writes all that is on the
+list in one transaction. So many associations share one fsync, and one alone writes without a change of thread.
+`synchronous=FULL` in WAL mode: when `write` returns, it is on the disk.
 
 The counters are kept by triggers in the same transactions as the rows, so that
 received = waiting + indexed + rejected holds in every state that any reader can see.
@@ -9,9 +10,9 @@ received = waiting + indexed + rejected holds in every state that any reader can
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -114,33 +115,55 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
-        connection = connect(path)
+        self._connection = connect(path)
         try:
-            _prepare(connection)
+            _prepare(self._connection)
         except sqlite3.Error as error:
             raise SpoolError(f"The journal “{path}” cannot be used: {error}.") from error
+        self._waiting: deque[tuple[Work, Future[Any]]] = deque()
+        self._writer = threading.Lock()
         self._readers = threading.local()
-        self._thread = threading.Thread(target=self._run, args=(connection,), name="journal", daemon=True)
+        self._soon = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._write_what_is_soon, name="journal", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Write what was handed over and stop."""
-        self._queue.put(None)
+        self._closing = True
+        self._soon.set()
         self._thread.join()
+        with self._writer:
+            self._write_group()
+            self._connection.close()
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` in a transaction and return its result once it is durable.
 
         Raises SpoolError when the disk does not take it; then nothing of it has happened.
         """
-        return self.write_soon(work).result()
+        future: Future[T] = Future()
+        self._waiting.append((work, future))
+        while not future.done():
+            with self._writer:
+                if not future.done():
+                    self._write_group()
+        return future.result()
 
     def write_soon(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Hand `work` over; the future is done when it is durable, or carries SpoolError."""
         future: Future[T] = Future()
-        self._queue.put((work, future))
+        self._waiting.append((work, future))
+        self._soon.set()
         return future
+
+    def _write_what_is_soon(self) -> None:
+        while not self._closing:
+            self._soon.wait()
+            self._soon.clear()
+            while self._waiting:
+                with self._writer:
+                    self._write_group()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -157,24 +180,15 @@ class Journal:
         except sqlite3.Error as error:
             raise SpoolError(f"The journal cannot be read: {error}.") from error
 
-    def _run(self, connection: sqlite3.Connection) -> None:
-        stopping = False
-        while not stopping:
-            group = [self._queue.get()]
-            while len(group) < GROUP:
-                try:
-                    group.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            stopping = None in group
-            connection = self._commit(connection, [entry for entry in group if entry is not None])
-        connection.close()
-
-    def _commit(
-        self, connection: sqlite3.Connection, group: list[tuple[Work, Future[Any]]]
-    ) -> sqlite3.Connection:
+    def _write_group(self) -> None:
+        """Write what is waiting, at most `GROUP`, in one transaction. The caller has the writer's lock."""
+        group: list[tuple[Work, Future[Any]]] = []
+        while self._waiting and len(group) < GROUP:
+            group.append(self._waiting.popleft())
+        if not group:
+            return
         done: list[tuple[Future[Any], Any]] = []
-        failure: sqlite3.Error | None = None
+        connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
             for work, future in group:
@@ -187,15 +201,13 @@ class Journal:
                 connection.execute("RELEASE work")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            failure = error
-        if failure is None:
-            for future, result in done:
-                future.set_result(result)
-            return connection
-        for _, future in group:
-            if not future.done():
-                future.set_exception(SpoolError(f"The journal cannot be written: {failure}."))
-        return self._reopened(connection)
+            self._connection = self._reopened(connection)
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(SpoolError(f"The journal cannot be written: {error}."))
+            return
+        for future, result in done:
+            future.set_result(result)
 
     def _reopened(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """After a disk error the connection's state is not to be trusted: take a new one if the disk gives it."""

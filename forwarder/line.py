@@ -137,11 +137,7 @@ class Limiter:
     def rate(self) -> float | None:
         """Bytes a second that are allowed now (the least of what applies), or None without limit."""
         now = self._time_of_day()
-        rates = [
-            rate
-            for start, end, rate in self._limits
-            if (start <= now < end if start <= end else now >= start or now < end)
-        ]
+        rates = [rate for start, end, rate in self._limits if (start <= now < end if start <= end else now >= start or now < end)]
         return min(rates, default=None)
 
     def take(self, count: int) -> None:

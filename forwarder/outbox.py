@@ -35,9 +35,7 @@ IN_FLIGHT = 1000
 COMPRESSING = 32
 UPLOADING = 300  # beyond it no more questions are asked
 LARGEST = 5 * 1024**3  # bytes; the contract's limit
-GIVE_UP_AFTER = (
-    12  # refusals of one instance's bytes by the store; then it goes aside for a person to look at
-)
+GIVE_UP_AFTER = 12  # refusals of one instance's bytes by the store; then it goes aside for a person to look at
 POLL_PACE = (0.5, 8.0)  # seconds between two questions about verdicts: at best, and when none come
 POLL_PATIENCE = 2.0  # and at least so long while uploads are under way
 
@@ -139,9 +137,7 @@ class Outbox:
     def _feed(self) -> float:
         with self._wake:
             flying = set(self._in_flight)
-            room = min(
-                IN_FLIGHT - len(flying), COMPRESSING - self._compressing if self._config.lossless else BATCH
-            )
+            room = min(IN_FLIGHT - len(flying), COMPRESSING - self._compressing if self._config.lossless else BATCH)
         items = self._queue.next(room, flying) if room > 0 else []
         for item in items:
             self._take(item)
@@ -332,18 +328,14 @@ class Outbox:
     # What goes wrong with one instance
 
     def _failed_alone(self, item: Item, error: ArchiveError) -> None:
-        log.warning(
-            "instance refused", instance=item.digest[:12], kind=error.failure.value, detail=str(error)
-        )
+        log.warning("instance refused", instance=item.digest[:12], kind=error.failure.value, detail=str(error))
         if error.failure is Failure.INSTANCE and not self._check_bytes(item):
             return
         if item.attempts + 1 >= GIVE_UP_AFTER:
             self._set_aside(item, "refused-by-the-store")
             return
         seconds = pause(error.failure, item.attempts + 1, error.retry_after)
-        self._queue.postponed(item, seconds, error.failure.value).add_done_callback(
-            lambda _: self._land(item)
-        )
+        self._queue.postponed(item, seconds, error.failure.value).add_done_callback(lambda _: self._land(item))
 
     def _set_aside(self, item: Item, reason: str) -> None:
         """Something a person should look at."""
@@ -407,9 +399,7 @@ class Outbox:
         for digest, standing in verdicts:
             if standing.state in SETTLED and standing.state not in ("indexed", "echo"):
                 self._spool.packed_path(digest).unlink(missing_ok=True)
-                log.warning(
-                    "not accepted", instance=digest[:12], state=standing.state, reason=standing.reason
-                )
+                log.warning("not accepted", instance=digest[:12], state=standing.state, reason=standing.reason)
 
     def _land(self, item: Item) -> None:
         self._land_digest(item.digest)

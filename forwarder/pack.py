@@ -116,9 +116,7 @@ def layout(header: Header) -> Pixels | None:
         return None
     if not 2 <= stored <= allocated or high_bit != stored - 1 or signed not in (0, 1):
         return None
-    return Pixels(
-        rows, columns, samples, allocated, stored, signed == 1, int(frames), element.value_at, element.length
-    )
+    return Pixels(rows, columns, samples, allocated, stored, signed == 1, int(frames), element.value_at, element.length)
 
 
 def pack(source: Path, target: Path) -> Packed | None:
@@ -194,11 +192,7 @@ def encode(frame: bytes, pixels: Pixels) -> bytes:
     interleave = 2 if pixels.samples > 1 else 0
     precision = pixels.precision(frame)
     try:
-        code = bytes(
-            jpeg_ls.encode_buffer(
-                frame, pixels.rows, pixels.columns, pixels.samples, precision, 0, interleave
-            )
-        )
+        code = bytes(jpeg_ls.encode_buffer(frame, pixels.rows, pixels.columns, pixels.samples, precision, 0, interleave))
     except RuntimeError as error:  # CharLS: the code would be larger than the pixels
         raise UnfitError from error
     return code + bytes(len(code) % 2)

@@ -55,11 +55,7 @@ def shown(console: Console) -> Iterator[Callable[[sending.Progress], None]]:
 
 def _draw(bar: Progress, task: TaskID, now: sending.Progress) -> None:
     doing = "Reading" if now.hashed < now.files and not now.bytes_sent else "Sending"
-    if (
-        now.hashed == now.files
-        and now.sent + (now.settled - now.sent) >= now.files
-        and now.settled < now.files
-    ):
+    if now.hashed == now.files and now.sent + (now.settled - now.sent) >= now.files and now.settled < now.files:
         doing = "Waiting for the archive"
     note = escape(now.waiting_for) or f"{now.settled} of {now.files} done"
     bar.update(task, description=doing, total=max(now.bytes_total, 1), completed=now.bytes_sent, note=note)

@@ -45,9 +45,7 @@ class Item:
 
 def _item(row: sqlite3.Row) -> Item:
     packed = Packed(row["packed_digest"], row["packed_size"]) if row["packing"] == "packed" else None
-    return Item(
-        row["digest"], row["size"], row["study"], row["rank"], row["attempts"], row["packing"], packed
-    )
+    return Item(row["digest"], row["size"], row["study"], row["rank"], row["attempts"], row["packing"], packed)
 
 
 COLUMNS = "digest, size, study, rank, attempts, packing, packed_digest, packed_size"
@@ -83,8 +81,7 @@ class Queue:
         packed = item.packed
         values = (item.packing, packed and packed.digest, packed and packed.size, item.digest)
         return self._execute(
-            "UPDATE instances SET packing = ?, packed_digest = ?, packed_size = ?"
-            " WHERE digest = ? AND state = 'waiting'",
+            "UPDATE instances SET packing = ?, packed_digest = ?, packed_size = ? WHERE digest = ? AND state = 'waiting'",
             values,
         )
 
@@ -100,8 +97,7 @@ class Queue:
     def postponed(self, item: Item, seconds: float, reason: str) -> Future[sqlite3.Cursor]:
         """This one failed for its own reasons; it waits aside while the others go on."""
         return self._execute(
-            "UPDATE instances SET attempts = attempts + 1, not_before = ?, reason = ?"
-            " WHERE digest = ? AND state = 'waiting'",
+            "UPDATE instances SET attempts = attempts + 1, not_before = ?, reason = ? WHERE digest = ? AND state = 'waiting'",
             (time.time() + seconds, reason, item.digest),
         )
 
@@ -139,15 +135,13 @@ class Queue:
 def _note(connection: sqlite3.Connection, digest: str, standing: Standing, now: float) -> None:
     if standing.state in ("indexed", "echo"):
         connection.execute(
-            "UPDATE instances SET state = ?, reason = NULL, settled_at = ?"
-            " WHERE digest = ? AND state IN ('waiting', 'stored')",
+            "UPDATE instances SET state = ?, reason = NULL, settled_at = ? WHERE digest = ? AND state IN ('waiting', 'stored')",
             (standing.state, now, digest),
         )
     elif standing.state in KEPT_ASIDE:
         reason = standing.reason or standing.state
         connection.execute(
-            "UPDATE instances SET state = ?, reason = ?, settled_at = ?"
-            " WHERE digest = ? AND state IN ('waiting', 'stored')",
+            "UPDATE instances SET state = ?, reason = ?, settled_at = ? WHERE digest = ? AND state IN ('waiting', 'stored')",
             (standing.state, reason, now, digest),
         )
     elif standing.state == "stored":

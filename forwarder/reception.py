@@ -14,12 +14,12 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
@@ -34,11 +34,21 @@ IMPLEMENTATION_VERSION_NAME = "CONTENITORE_1"
 HANDSHAKE_SECONDS = 15.0
 P_DATA_TF = b"\x04"  # PDU type, PS3.8 9.3.5
 COMMAND_FIELD, DATA_SET_TYPE = 0x0100, 0x0800  # elements of group 0000, PS3.7 E.1
-C_STORE_RQ, NO_DATA_SET = b"\x01\x00", b"\x01\x01"
+C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = b"\x01\x00", b"\x01\x80", b"\x01\x01"
 WAIT_MS = 20  # what a release or an abort may be late
 QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 RECEIVE_BLOCK = 1024 * 1024
 LARGEST_PDU = 16 * 1024 * 1024  # far more than we offer; a peer that sends more is broken or hostile
+
+
+class Door(Protocol):
+    """Who takes in what arrives."""
+
+    def new_arrival(self) -> Arrival: ...
+
+    def store(self, request: StoreRequest, calling: str) -> int:
+        """Make it durable; returns the status to answer."""
+        ...
 
 
 def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
@@ -79,18 +89,47 @@ def command_elements(data: bytes) -> dict[int, bytes]:
     return elements
 
 
-class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
-    """A DIMSE provider that lets C-STORE requests write their data sets into an `Arrival`.
+@dataclass(slots=True)
+class StoreRequest:
+    """A C-STORE request. PS3.7 9.3.1.1."""
 
-    C-STORE requests and their responses are decoded and encoded here, since general data sets cost more time than all
-    the rest of receiving an image; every other message is pynetdicom's.
+    context_id: int
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    arrival: Arrival
+    accepted: bool  # whether its SOP class is that of the presentation context
+
+    def response(self, status: int) -> bytes:
+        """The P-DATA-TF PDU of the response. PS3.7 9.3.1.2, PS3.8 9.3.5."""
+        elements = b""
+        for number, value in (
+            (0x0002, _even(self.sop_class_uid.encode("ascii"), b"\0")),
+            (COMMAND_FIELD, C_STORE_RSP),
+            (0x0120, struct.pack("<H", self.message_id)),
+            (DATA_SET_TYPE, NO_DATA_SET),
+            (0x0900, struct.pack("<H", status)),
+            (0x1000, _even(self.sop_instance_uid.encode("ascii"), b"\0")),
+        ):
+            elements += struct.pack("<HHL", 0, number, len(value)) + value
+        command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+        size = len(command) + 2
+        return struct.pack(">BBLLBB", 0x04, 0, size + 4, size, self.context_id, 0x03) + command
+
+
+class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
+    """A DIMSE provider that lets C-STORE requests write their data sets into an `Arrival`, and answers them itself.
+
+    All of a C-STORE happens in the thread that reads the connection, since each change of thread costs more than the
+    work that it hands over; and its command sets are decoded here, since general data sets cost more time than all the
+    rest of receiving an image. Every other message is pynetdicom's.
     """
 
-    def __init__(self, assoc: Association, new_arrival: Callable[[], Arrival]) -> None:
+    def __init__(self, assoc: Association, door: Door) -> None:
         super().__init__(assoc)
-        self._new_arrival = new_arrival
+        self._door = door
         self._command: list[tuple[int, bytes]] = []  # fragments of a command set that is not complete yet
-        self._storing: C_STORE | None = None  # a request whose data set is arriving
+        self._storing: StoreRequest | None = None  # a request whose data set is arriving
 
     def receive_primitive(self, primitive: Any) -> None:
         for context_id, data in primitive.presentation_data_value_list:
@@ -100,10 +139,11 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
         """One presentation data value: its message control header and what follows. PS3.8 E.2."""
         is_command, is_last = data[0] & 1, data[0] & 2
         if not is_command and self._storing is not None:
-            self._storing.DataSet.write(data[1:])
+            self._storing.arrival.write(data[1:])
             if is_last:
                 request, self._storing = self._storing, None
-                self.msg_queue.put((context_id, request))
+                status = self._door.store(request, self.assoc.requestor.ae_title)
+                self.dul.socket.send(request.response(status))
         elif is_command:
             self._command.append((context_id, bytes(data)))
             if is_last:
@@ -118,7 +158,7 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
             if command[COMMAND_FIELD] == C_STORE_RQ and command[DATA_SET_TYPE] != NO_DATA_SET:
                 self._storing = self._store_request(command, fragments[-1][0])
                 return
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError):
             self.dul.event_queue.put("Evt19")  # an invalid message ends the association
             return
         self._pass_on(fragments)
@@ -128,27 +168,20 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
         primitive.presentation_data_value_list.extend(fragments)
         super().receive_primitive(primitive)
 
-    def _store_request(self, command: dict[int, bytes], context_id: int) -> C_STORE:
-        """PS3.7 9.3.1.1. Raises KeyError, ValueError or TypeError for what is missing or not allowed."""
-        request = C_STORE()
-        request.AffectedSOPClassUID = _uid(command[0x0002])
-        request.MessageID = int.from_bytes(command[0x0110], "little")
-        request.Priority = int.from_bytes(command[0x0700], "little")
-        request.AffectedSOPInstanceUID = _uid(command[0x1000])
-        request._context_id = context_id
-        arrival = self._new_arrival()
-        syntax = self.assoc._accepted_cx[context_id].transfer_syntax[0]
-        arrival.write(file_head(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID, syntax))
-        request.DataSet = arrival
-        return request
-
-    def send_msg(self, primitive: Any, context_id: int) -> None:
-        if not isinstance(primitive, C_STORE) or primitive.MessageIDBeingRespondedTo is None:
-            super().send_msg(primitive, context_id)
-            return
-        response = P_DATA()
-        response.presentation_data_value_list.append((context_id, b"\x03" + store_response(primitive)))
-        self.dul.send_pdu(response)
+    def _store_request(self, command: dict[int, bytes], context_id: int) -> StoreRequest:
+        """Raises KeyError or ValueError for what is missing or not allowed."""
+        context = self.assoc._accepted_cx[context_id]
+        sop_class_uid, sop_instance_uid = _uid(command[0x0002]), _uid(command[0x1000])
+        arrival = self._door.new_arrival()
+        arrival.write(file_head(sop_class_uid, sop_instance_uid, context.transfer_syntax[0]))
+        return StoreRequest(
+            context_id,
+            int.from_bytes(command[0x0110][:2], "little"),
+            sop_class_uid,
+            sop_instance_uid,
+            arrival,
+            context.abstract_syntax == sop_class_uid,
+        )
 
     def get_msg(self, block: bool = False) -> Any:
         """As pynetdicom's; but who does not want to block waits for `WAIT_MS` all the same, instead of spinning."""
@@ -163,26 +196,15 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
         """The association is gone: what was half received goes too."""
         request, self._storing = self._storing, None
         if request is not None:
-            request.DataSet.discard()
+            request.arrival.discard()
 
 
 def _uid(value: bytes) -> str:
-    return value.rstrip(b"\0 ").decode("ascii")
-
-
-def store_response(response: Any) -> bytes:
-    """The command set of a C-STORE response. PS3.7 9.3.1.2."""
-    elements = b""
-    for number, value in (
-        (0x0002, _even(str(response.AffectedSOPClassUID).encode("ascii"), b"\0")),
-        (COMMAND_FIELD, b"\x01\x80"),
-        (0x0120, struct.pack("<H", response.MessageIDBeingRespondedTo)),
-        (DATA_SET_TYPE, NO_DATA_SET),
-        (0x0900, struct.pack("<H", response.Status)),
-        (0x1000, _even(str(response.AffectedSOPInstanceUID).encode("ascii"), b"\0")),
-    ):
-        elements += struct.pack("<HHL", 0, number, len(value)) + value
-    return struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+    """Raises ValueError for what is no UID at all; whether it is a good one is the archive's to judge."""
+    text = value.rstrip(b"\0 ").decode("ascii")
+    if not 0 < len(text) <= 64:
+        raise ValueError("not a UID")
+    return text
 
 
 class PromptDul(DULServiceProvider):  # type: ignore[misc]
@@ -324,8 +346,8 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, *args: Any, new_arrival: Callable[[], Arrival], silence: float, **kwargs: Any) -> None:
-        self.new_arrival = new_arrival
+    def __init__(self, *args: Any, door: Door, silence: float, **kwargs: Any) -> None:
+        self.door = door
         self.silence = silence
         super().__init__(*args, request_handler=_Reception, **kwargs)
 
@@ -367,7 +389,7 @@ class _Reception(RequestHandler):  # type: ignore[misc]
         assoc.dul = PromptDul(assoc)
         assoc.network_timeout = assoc.network_timeout  # these two set the timers of `dul`
         assoc.acse_timeout = assoc.acse_timeout
-        assoc.dimse = SpoolingDimse(assoc, server.new_arrival)
+        assoc.dimse = SpoolingDimse(assoc, server.door)
         connection = PromptSocket(assoc, self.request)
         assoc.set_socket(connection)
         assoc.dul.to_provider_queue = _WakingQueue(connection.wake)

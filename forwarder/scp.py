@@ -85,9 +85,7 @@ def supported_contexts(extra: list[str]) -> list[Any]:
             register_uid(uid, "Private" + uid.replace(".", "_"), StorageServiceClass)
             storage.add(uid)
     contexts = [build_context(uid, TRANSFER_SYNTAXES) for uid in sorted(storage)]
-    contexts += [
-        build_context(uid, NEGOTIATION_SYNTAXES) for uid in (Verification, StorageCommitmentPushModel)
-    ]
+    contexts += [build_context(uid, NEGOTIATION_SYNTAXES) for uid in (Verification, StorageCommitmentPushModel)]
     return contexts
 
 
@@ -120,13 +118,15 @@ class Receiver:
         self.bytes_received = 0
         self.refused = 0
 
-    def store(self, event: evt.Event) -> int:
-        """Answer a C-STORE request; returns one of `STORE_STATUS`."""
-        request = event.request
-        arrival = request.DataSet
-        calling = event.assoc.requestor.ae_title
-        if not isinstance(arrival, Arrival):  # a request without a data set comes as pynetdicom makes it
-            return 0xC000
+    def new_arrival(self) -> Arrival:
+        return self.spool.arrival()
+
+    def store(self, request: reception.StoreRequest, calling: str) -> int:
+        """Make a received instance durable; returns one of `STORE_STATUS`."""
+        arrival = request.arrival
+        if not request.accepted:
+            arrival.discard()
+            return 0x0122
         try:
             about = look_at(arrival.head, calling)
             self.spool.admit(arrival, about, self.rank(about))
@@ -186,7 +186,7 @@ def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int
     ae.require_called_aet = config.check_called
     handlers = [
         (evt.EVT_C_ECHO, lambda _: 0x0000),
-        (evt.EVT_C_STORE, receiver.store),
+        (evt.EVT_C_STORE, lambda _: 0xC000),  # only what has no data set comes this way
         (evt.EVT_N_ACTION, receiver.action),
         (evt.EVT_REJECTED, _log_rejected),
     ]
@@ -206,16 +206,14 @@ def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int
                     ssl_context=context,
                     evt_handlers=handlers,
                     server_class=_Server,
-                    new_arrival=receiver.spool.arrival,
+                    door=receiver,
                     silence=float(config.idle_seconds),
                 )
             except OSError as error:
                 text = f"Cannot listen on {config.address}:{port} for DICOM: {error.strerror}."
                 raise ConfigError(text) from error
             ae._servers.append(servers[name])
-            threading.Thread(
-                target=servers[name].serve_forever, kwargs={"poll_interval": 0.1}, name=name, daemon=True
-            ).start()
+            threading.Thread(target=servers[name].serve_forever, kwargs={"poll_interval": 0.1}, name=name, daemon=True).start()
         yield {name: server.server_address[1] for name, server in servers.items()}
     finally:
         for server in servers.values():

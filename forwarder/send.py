@@ -29,9 +29,7 @@ class Client(Protocol):
 
     def ask(self, offers: Sequence[Offer]) -> list[Standing]: ...
     def status(self, sha256s: Sequence[str]) -> list[Standing]: ...
-    def put(
-        self, upload: Upload, body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None
-    ) -> None: ...
+    def put(self, upload: Upload, body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +87,7 @@ class _Run:
     hashed: int = 0
     bytes_total: int = 0
     bytes_sent: int = 0
-    known: dict[str, list[Known]] = field(
-        default_factory=dict
-    )  # by digest: two files may have the same content
+    known: dict[str, list[Known]] = field(default_factory=dict)  # by digest: two files may have the same content
     verdicts: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     unreadable: list[Outcome] = field(default_factory=list)
     stored: set[str] = field(default_factory=set)

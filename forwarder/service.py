@@ -71,11 +71,7 @@ def running(
         outbox.start()
         stack.callback(outbox.stop)
         background = [threading.Thread(target=commitments.run, args=(stop,), name="commitments", daemon=True)]
-        background.append(
-            threading.Thread(
-                target=_tick, args=(stop, config, spool, outbox, state), name="tick", daemon=True
-            )
-        )
+        background.append(threading.Thread(target=_tick, args=(stop, config, spool, outbox, state), name="tick", daemon=True))
         if config.watch.folder:
             watcher = Watcher(config.watch, spool, ranks)
             background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))

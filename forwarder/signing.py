@@ -90,9 +90,7 @@ class Signer:
         try:
             frozen = credentials.get_frozen_credentials()
         except BotoCoreError as error:
-            raise ArchiveError(
-                f"The AWS credentials cannot be renewed: {error}", Failure.CREDENTIALS
-            ) from error
+            raise ArchiveError(f"The AWS credentials cannot be renewed: {error}", Failure.CREDENTIALS) from error
         request = AWSRequest(method=method, url=url, data=body, headers=dict(headers))
         _SigV4AtCorrectedTime(frozen, self.region, self.clock).add_auth(request)
         return {str(name): str(value) for name, value in request.headers.items()}

@@ -114,9 +114,7 @@ class Spool:
     """The spool in `folder`. `step` is called with the name of each step that was just done, here and by
     the outbox: tests die there."""
 
-    def __init__(
-        self, folder: Path, reserve_bytes: int = 0, steps: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, folder: Path, reserve_bytes: int = 0, steps: Callable[[str], None] = lambda _: None) -> None:
         self.folder = folder
         self.reserve_bytes = reserve_bytes
         self.step = steps
@@ -256,9 +254,7 @@ class Spool:
         with self.journal.read() as connection:
             absent = [
                 row["digest"]
-                for row in connection.execute(
-                    "SELECT digest FROM instances WHERE state IN ('waiting', 'stored')"
-                )
+                for row in connection.execute("SELECT digest FROM instances WHERE state IN ('waiting', 'stored')")
                 if not self.path(row["digest"]).exists()
             ]
         for digest in absent:

@@ -43,15 +43,12 @@ def summary(counters: dict[str, int]) -> dict[str, int]:
 def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
     """What the journal alone can tell, in one consistent view."""
     counts: dict[str, Any] = dict(summary(tally(connection)))
-    oldest = connection.execute(
-        "SELECT min(received_at) FROM instances WHERE state IN ('waiting', 'stored')"
-    ).fetchone()[0]
+    oldest = connection.execute("SELECT min(received_at) FROM instances WHERE state IN ('waiting', 'stored')").fetchone()[0]
     counts["oldest_waiting_seconds"] = None if oldest is None else round(max(0.0, time.time() - oldest), 1)
     counts["aside"] = {
         row["reason"]: row["n"]
         for row in connection.execute(
-            "SELECT reason, count(*) AS n FROM instances WHERE state IN ('rejected', 'conflict')"
-            " GROUP BY reason ORDER BY reason"
+            "SELECT reason, count(*) AS n FROM instances WHERE state IN ('rejected', 'conflict') GROUP BY reason ORDER BY reason"
         )
     }
     counts["troubled"] = connection.execute(
@@ -86,9 +83,7 @@ class Rates:
 class State:
     """Puts the snapshot together."""
 
-    def __init__(
-        self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive
-    ) -> None:
+    def __init__(self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive) -> None:
         self._config = config
         self._spool = spool
         self._outbox = outbox

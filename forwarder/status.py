@@ -59,9 +59,7 @@ def view(now: dict[str, Any]) -> Group:
     counts = Table(box=None, pad_edge=False, show_header=False)
     for name in ("received", "indexed", "rejected", "waiting"):
         counts.add_row(name, f"[bold]{now[name]}[/]")
-    counts.add_row(
-        "", f"received = indexed + rejected + waiting; of these {now['at_archive']} await a verdict"
-    )
+    counts.add_row("", f"received = indexed + rejected + waiting; of these {now['at_archive']} await a verdict")
     counts.add_row("oldest", age(now["oldest_waiting_seconds"]))
     counts.add_row("waiting", size(now["bytes_waiting"]))
     if now["troubled"]:
@@ -73,12 +71,8 @@ def view(now: dict[str, Any]) -> Group:
         return Group(head.append("not running", style="bold red"), counts)
     line, disk, rates = now["line"], now["disk"], now["rates"]
     head.append(now["archive"], style="dim")
-    counts.add_row(
-        "in", f"{size(rates.get('bytes_in', 0))}/s, {rates.get('instances_in', 0):.0f} instances/s"
-    )
-    counts.add_row(
-        "out", f"{size(rates.get('bytes_out', 0))}/s, {rates.get('instances_out', 0):.0f} instances/s"
-    )
+    counts.add_row("in", f"{size(rates.get('bytes_in', 0))}/s, {rates.get('instances_in', 0):.0f} instances/s")
+    counts.add_row("out", f"{size(rates.get('bytes_out', 0))}/s, {rates.get('instances_out', 0):.0f} instances/s")
     counts.add_row("saved", f"{size(now['traffic']['bytes_saved'])} by compressing")
     state = "[green]open[/]" if line["open"] else f"[red]{line['error']}[/]"
     again = "" if line["open"] else f" (again in {age(line['again_in_seconds'])})"

@@ -79,9 +79,7 @@ class Watcher:
             self._spool.admit_file(path, CALLING, self._rank)
             if self._config.after == "keep":
                 self._spool.journal.write(
-                    lambda connection: connection.execute(
-                        "INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (str(path), *stamp)
-                    )
+                    lambda connection: connection.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (str(path), *stamp))
                 )
             else:
                 path.unlink(missing_ok=True)

@@ -171,9 +171,7 @@ def start_city(state: Path, *arguments: str, port: int | None = None, forwarders
 
 
 @contextmanager
-def running_city(
-    state: Path, *arguments: str, port: int | None = None, forwarders: bool = False
-) -> Iterator[RunningCity]:
+def running_city(state: Path, *arguments: str, port: int | None = None, forwarders: bool = False) -> Iterator[RunningCity]:
     city = start_city(state, *arguments, port=port, forwarders=forwarders)
     try:
         yield city

@@ -140,9 +140,7 @@ class Call:
 View = Callable[..., Response]
 
 
-def door(
-    blueprint: Blueprint, method: str, path: str, *, public: bool = False, head: bool = False
-) -> Callable[[View], View]:
+def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False, head: bool = False) -> Callable[[View], View]:
     """Register `view(call, **path_parameters)` for a method and path, and with `head` for HEAD too.
 
     Signed requests only, unless `public`. Any content type is let in, since the view itself answers what it does not take.

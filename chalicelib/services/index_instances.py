@@ -351,6 +351,7 @@ def _verdict(one: _Checked, state: str, now: datetime, **more: str) -> Item:
     if one.summary is not None:
         data |= {
             "study": one.study,
+            "series": one.summary["series_instance_uid"],
             "sop": one.sop,
         }
     return Item(*object_key(one.stored.institution, one.stored.sha256), data)

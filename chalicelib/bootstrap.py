@@ -18,8 +18,9 @@ from chalicelib.adapters.s3 import S3Objects
 from chalicelib.adapters.sns import SnsAlerts
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.config import config
+from chalicelib.domain.audit import Act, Context, Entry
 from chalicelib.domain.errors import NotFound, TooLarge
-from chalicelib.domain.ports import Alerts, Objects, Pixels, Table, Vault
+from chalicelib.domain.ports import Alerts, Objects, Pixels, Table, Vault, Write
 from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.studies import Attributes
 from chalicelib.services.audit import Trail
@@ -78,7 +79,8 @@ def alerts() -> Alerts:
 def index_all_now(stored: Sequence[Stored]) -> dict[Stored, Exception]:
     """`services.store.IndexAll`: index in this request, for as long as its caller waits."""
     until = time.monotonic() + _PATIENCE
-    return index_instances(table(), objects(), read_summary, datetime.now(UTC), stored, lambda: until - time.monotonic())
+    now = datetime.now(UTC)
+    return index_instances(table(), objects(), read_summary, now, stored, lambda: until - time.monotonic(), act=indexing_act)
 
 
 @cache
@@ -93,7 +95,17 @@ def pixels() -> Pixels:
 
 def index_now(stored: Stored) -> Exception | None:
     """`services.reports.Index`: index one object in this request; S3's event for it then finds it done."""
-    return index_instances(table(), objects(), read_summary, datetime.now(UTC), [stored]).get(stored)
+    return index_instances(table(), objects(), read_summary, datetime.now(UTC), [stored], act=indexing_act).get(stored)
+
+
+def indexing_act(institution: str) -> Act:
+    """What the indexer does on behalf of an institution, recorded in the same transaction."""
+
+    def act(writes: Sequence[Write], *entries: Entry) -> list[bool]:
+        context = Context(datetime.now(UTC), "", "index_instances", institution, "indexer", "indexer", "indexer")
+        return trail().append(context, entries, writes)
+
+    return act
 
 
 def build_report(sent: Sent, of_study: Attributes, series: str, sop: str, version: int, at: datetime) -> bytes:

@@ -19,7 +19,7 @@ from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import Transfer, iso
-from chalicelib.services import identities, index_instances, project_facts, protection, registry, search, uploads
+from chalicelib.services import access, index_instances, linking, project_facts, protection, registry, search, uploads
 from chalicelib.services import transfers as transfer_service
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
@@ -117,9 +117,11 @@ class Archive:
         remaining: Callable[[], float] = lambda: 60.0,
     ) -> dict[Stored, Exception]:
         """Hand a batch to the indexer; those that must come again."""
+        at = table or self.table
         return index_instances.index_instances(
-            table or self.table, objects or self.objects, bootstrap.read_summary, NOW, stored, remaining
-        )
+            at, objects or self.objects, bootstrap.read_summary, NOW, stored, remaining,
+            act=lambda _: lambda writes, *entries: at.transact(writes),
+        )  # fmt: skip
 
     def send(self, institution: str, *contents: bytes, now: datetime = NOW) -> list[str]:
         """Store, index and project; the state of each."""
@@ -163,7 +165,8 @@ class Archive:
     def link(self, institution: str, number: str, other: PatientIdentifier) -> None:
         """Join one of a hospital's numbers with another."""
         own = patient(institution, number)
-        for write in identities.linking_writes(self.table, own, other, "confirmed", institution, (), NOW):
+        record = access.load_record(self.table, own.hash)
+        for write in linking.linking_writes(record, own, other, "confirmed", institution, (), NOW):
             self.table.put(write)
 
     def objection(self, owner: str, number: str, study: str | None = None) -> None:

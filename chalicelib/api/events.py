@@ -33,7 +33,7 @@ def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, An
     batch = [one for ones in wanted.values() for one in ones]
     now = datetime.now(UTC)
     failed = index_instances.index_instances(
-        bootstrap.table(), bootstrap.objects(), bootstrap.read_summary, now, batch, remaining
+        bootstrap.table(), bootstrap.objects(), bootstrap.read_summary, now, batch, remaining, act=bootstrap.indexing_act
     )
     again = [*unreadable, *(message for message, ones in wanted.items() if any(one in failed for one in ones))]
     for error in failed.values():

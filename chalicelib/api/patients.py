@@ -88,7 +88,9 @@ def declare_emergency(call: Call) -> Response:
 @door(blueprint, "GET", "/emergency-access")
 def list_emergency_reviews(call: Call) -> Response:
     """200 with the emergency accesses to the caller's own patients that wait for review (`status=closed`: that had it). 400."""
-    return answer(emergencies.list_reviews(bootstrap.table(), call.caller, call.parameter("status"), call.record))
+    status, cursor = call.parameter("status"), call.parameter("cursor")
+    limit = call.number("limit", emergencies.DEFAULT_LIMIT, emergencies.MAX_LIMIT)
+    return answer(emergencies.list_reviews(bootstrap.table(), call.caller, status, cursor, limit, call.record))
 
 
 @door(blueprint, "POST", "/emergency-access/{emergency}/review")

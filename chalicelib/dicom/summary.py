@@ -9,6 +9,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from chalicelib.dicom import rejection_note
 from chalicelib.dicom.attributes import KEPT, Kept
 from chalicelib.dicom.frames import FrameError, frame_length
 from chalicelib.dicom.header import EXPLICIT_BIG, Head
@@ -38,7 +39,8 @@ def summarise(head: Head) -> dict[str, Any]:
     inflated bytes. `patient`: `id`, `issuer` (0010,0021), `issuer_universal_id` (0010,0024): str or None;
     `other_ids`: the same three for each of (0010,1000) and (0010,1002). `attributes`: DICOM JSON Model
     (PS3.18 F.2) of `attributes.KEPT`, text in Unicode, invalid values left out, at most `ATTRIBUTES_LIMIT`
-    bytes. `dropped`: the tags that had no room, least important first to go.
+    bytes. `dropped`: the tags that had no room, least important first to go. `rejects`: see
+    `rejection_note.read`.
     """
     dataset = head.dataset
     pixels = head.pixel_data
@@ -60,6 +62,7 @@ def summarise(head: Head) -> dict[str, Any]:
         "patient": _patient(dataset),
         "attributes": attributes,
         "dropped": dropped,
+        "rejects": rejection_note.read(dataset),
     }
 
 

@@ -31,6 +31,7 @@ FAILURE_REASONS: dict[str, Reason] = {
     "deflate-too-large": Reason(0xC005, "Deflated data set too large", _CANNOT_UNDERSTAND),
     "executable-preamble": Reason(0xC006, "Preamble of an executable", _CANNOT_UNDERSTAND),
     "unsupported-media-type": Reason(0xC007, "A part of another media type", _CANNOT_UNDERSTAND),
+    "too-many-references": Reason(0xC008, "Rejection note names too many instances", _CANNOT_UNDERSTAND),
     "ambiguous-identifier": Reason(0xA900, "Identifying attribute twice", _DOES_NOT_MATCH),
     "study-mismatch": Reason(0xA901, "Study Instance UID is not the one in the path", _DOES_NOT_MATCH),
     "missing-uid": Reason(0xA902, "A UID is missing", _DOES_NOT_MATCH),

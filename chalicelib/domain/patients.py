@@ -3,12 +3,13 @@
 Patients are linked, never merged. A link joins two identifiers, stands in the partitions of both, and is ended by a fact
 beside it. Links are not followed further: what is linked to a linked identifier is not linked.
 
-Every kind of fact is `KIND#<id>[#<number>]`, and is ended by the same key with `#END`.
+Every kind of fact is `KIND#<id>[#<number>]`, and is ended by the same key with `#END`. The kinds that decide lie side by
+side in the order of keys, between those that only tell which images there are, of which there may be many: `DECIDING`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -16,11 +17,13 @@ from typing import Any
 
 from chalicelib.domain import transfers
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Item
+from chalicelib.domain.ports import Item, Key
 from chalicelib.domain.sharing import Consent, Emergency, Objection, Protection
 from chalicelib.domain.transfers import Transfer, iso, patient_partition
 
 END = "#END"
+DECIDING: Key = ("CONSENT#", "TRANSFER#~")
+"""The sort keys between which all that decides lies: CONSENT, EMERGENCY, LINK, OBJECTION, PROTECTION, TRANSFER."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Carrier:
 
 @dataclass(frozen=True)
 class Record:
-    """The partition of one patient identifier, folded."""
+    """The partition of one patient identifier, folded. `studies` and `carriers` only where the whole of it was read."""
 
     patient: str
     links: tuple[Link, ...] = ()
@@ -94,9 +97,14 @@ def fold(patient: str, items: Iterable[Item]) -> Record:
         protections=tuple(Protection(str(i.data["owner"]), str(i.data["study"])) for i in of("PROTECTION")),
         consents=tuple(Consent(str(i.data["owner"]), str(i.data["study"]), str(i.data["to"])) for i in of("CONSENT")),
         emergencies=tuple(emergency(item.data) for item in of("EMERGENCY")),
-        studies=tuple(_owner_and_study(item.sk) for item in of("STUDY")),
+        studies=tuple(owner_and_study(item.sk) for item in of("UID")),
         carriers=tuple(_carrier(item.data) for item in of("CARRIES")),
     )
+
+
+def filed(identifier: PatientIdentifier, owner: str, study: str) -> Item:
+    """The fact that a patient identifier has a study."""
+    return Item(patient_partition(identifier.hash), f"UID#{owner}#{study}", dict(_shown(identifier)))
 
 
 def linking(link: Link) -> list[Item]:
@@ -130,16 +138,38 @@ def emergency(data: dict[str, Any]) -> Emergency:
     )
 
 
-def agreeing(carriers: Iterable[Carrier], birth: str, sex: str) -> list[PatientIdentifier]:
-    """The identifiers whose every record agrees with the birth date (YYMMDD) and sex that a codice fiscale encodes.
+@dataclass(frozen=True)
+class Verdict:
+    """What the records that carry a codice fiscale say of it: identifiers that agree with it, and those that contradict it.
 
-    One record that says otherwise keeps its identifier out: a newborn filed under its mother's code is not her.
+    Those in neither do not say enough.
     """
-    verdict: dict[PatientIdentifier, bool] = {}
-    for carrier in carriers:
-        agrees = len(carrier.birth_date) == 8 and carrier.birth_date[2:] == birth and carrier.sex == sex
-        verdict[carrier.identifier] = verdict.get(carrier.identifier, True) and agrees
-    return sorted(identifier for identifier, agrees in verdict.items() if agrees)
+
+    agreeing: frozenset[PatientIdentifier]
+    contradicting: frozenset[PatientIdentifier]
+
+
+def judge(carriers: Sequence[Carrier], birth: str, sex: str) -> Verdict:
+    """Compare records with the birth date (YYMMDD) and the sex (M, F) that a codice fiscale encodes.
+
+    An identifier agrees when one of its records states both and they fit, and none states another one: a newborn filed
+    under its mother's code is not her. What is absent, or a sex of O, says nothing. The code does not tell the century, so
+    where those who agree differ in it, all of them contradict.
+    """
+    contradicting = {one.identifier for one in carriers if _contradicts(one, birth, sex)}
+    fitting = [one for one in carriers if one.identifier not in contradicting and _fits(one, birth, sex)]
+    if len({one.birth_date for one in fitting}) > 1:
+        return Verdict(frozenset(), frozenset(contradicting | {one.identifier for one in fitting}))
+    return Verdict(frozenset(one.identifier for one in fitting), frozenset(contradicting))
+
+
+def _fits(carrier: Carrier, birth: str, sex: str) -> bool:
+    return len(carrier.birth_date) == 8 and carrier.birth_date[2:] == birth and carrier.sex == sex
+
+
+def _contradicts(carrier: Carrier, birth: str, sex: str) -> bool:
+    other_date = len(carrier.birth_date) == 8 and carrier.birth_date[2:] != birth
+    return other_date or (carrier.sex in ("M", "F") and carrier.sex != sex)
 
 
 def _link(item: Item, ended: bool) -> Link:
@@ -166,7 +196,8 @@ def _study(item: Item) -> str | None:
     return str(study) if study else None
 
 
-def _owner_and_study(sk: str) -> tuple[str, str]:
+def owner_and_study(sk: str) -> tuple[str, str]:
+    """The study that the sort key of a `filed` fact names."""
     _, owner, study = sk.split("#", 2)
     return owner, study
 

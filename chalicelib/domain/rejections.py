@@ -21,6 +21,7 @@ REASONS: dict[str, str] = {
     "meta-mismatch": "The File Meta Information names another SOP class or SOP instance than the data set.",
     "truncated": "A declared length reaches beyond the object's end, or the object ends inside an element.",
     "too-deep": "Sequences are nested deeper than any real instance does.",
+    "too-many-references": "A rejection note names more instances than are taken back at once: withdraw the study instead.",
     "too-large-header": ("What comes before the Pixel Data has more bytes or more elements than the archive reads."),
     "deflate-too-large": "The deflated data set inflates to more bytes than the archive accepts.",
     "unreadable": ("The structure of the data set is broken: lengths, delimiters or the compressed stream do not fit."),

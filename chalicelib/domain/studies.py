@@ -67,19 +67,50 @@ def unpacked(kept: Mapping[str, Sequence[Any]]) -> Attributes:
     return {tag: {"vr": vr, "Value": values} if values else {"vr": vr} for tag, (vr, *values) in kept.items()}
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What was decided on: an instance that a view of its study does not know of may be another patient's, or older.
+
+    `patients` None: everything, as for the owner. `date` is the study's, YYYYMMDD or empty.
+    """
+
+    patients: tuple[tuple[str, str], ...] | None = None
+    date: str = ""
+
+    def hold(self, one: Instance) -> bool:
+        """Whether the decision on the study holds for this instance, too."""
+        if self.patients is None:
+            return True
+        patient = one.data.get("patient") or {}
+        known = (patient.get("issuer"), patient.get("id")) in self.patients
+        return known and (first_value(one.attributes, "00080020") or self.date) >= self.date
+
+
+EVERYTHING = Bounds()
+
+
+def bounds(viewer: str, summary: Mapping[str, Any]) -> Bounds:
+    """How far what was decided of a study's summary goes for `viewer`."""
+    if summary["owner"] == viewer:
+        return EVERYTHING
+    return Bounds(tuple((p["issuer"], p["id"]) for p in summary["patients"]), str(summary["date"]))
+
+
 def study_partition(owner: str, study: str) -> str:
     """The partition of the facts of one owner's study."""
     return f"F#STUDY#{owner}#{study}"
 
 
-def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset()) -> Iterator[Instance]:
-    """The instances among the facts of a study's partition, but for those with a SOP Instance UID in `withdrawn`."""
+def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), within: Bounds = EVERYTHING) -> Iterator[Instance]:
+    """The instances among the facts of a study's partition, but for those with a SOP Instance UID in `withdrawn`, and those
+    for which what was decided on the study does not hold."""
     for item in items:
         kind, _, rest = item.sk.partition("#")
         if kind == "I":
             series, _, sop = rest.partition("#")
-            if sop not in withdrawn:
-                yield Instance(series, sop, item.data)
+            one = Instance(series, sop, item.data)
+            if sop not in withdrawn and within.hold(one):
+                yield one
 
 
 def withdrawn(items: Iterable[Item]) -> set[str]:
@@ -180,7 +211,13 @@ def summarise_series(found: list[Instance]) -> dict[str, dict[str, Any]]:
             for tag in SERIES:
                 if tag in one.attributes and tag not in attributes:
                     attributes[tag] = one.attributes[tag]
-        views[series] = {"attributes": attributes, "instances": len(members), "digest": series_digest(members)}
+        patients = sorted({(p["issuer"], p["id"]) for one in members if (p := one.data.get("patient"))})
+        views[series] = {
+            "attributes": attributes,
+            "instances": len(members),
+            "digest": series_digest(members),
+            "patients": [{"issuer": issuer, "id": value} for issuer, value in patients],
+        }
     return views
 
 
@@ -254,6 +291,23 @@ def coerced(original: Attributes, shown: PatientIdentifier, owner: str) -> tuple
         "04000564": {"vr": "LO", "Value": [owner]},
         "04000565": {"vr": "CS", "Value": ["COERCE"]},
     }
+
+
+def is_coerced(attributes: Attributes) -> bool:
+    """Whether attributes are served under another number than the one in the images."""
+    return "04000561" in attributes
+
+
+def shown_number(attributes: Attributes) -> dict[str, str]:
+    """The patient's number in attributes that are served."""
+    return {"issuer": first_value(attributes, "00100021"), "id": first_value(attributes, "00100020")}
+
+
+def uncoerced(attributes: Attributes, issuer: str) -> Attributes:
+    """Attributes as they are served under the number in the images, which is of `issuer`."""
+    original: Attributes = attributes["04000561"]["Value"][0]["04000550"]["Value"][0]
+    kept = {tag: value for tag, value in attributes.items() if tag not in ("04000561", *_IDENTIFYING)}
+    return {"00100021": {"vr": "LO", "Value": [issuer]}, **kept, **original}
 
 
 def first_value(attributes: Mapping[str, Any], tag: str) -> str:

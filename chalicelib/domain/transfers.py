@@ -101,10 +101,9 @@ def opening(transfer: Transfer) -> list[Item]:
 def naming(transfer: Transfer) -> list[Item]:
     """The facts that name the receiver's number: the transfer's own, and the copy in the patient's partition.
 
-    They only say which number; that the two numbers are the same patient's is a link (`domain.patients`), which can be undone.
+    They only say which number, or that it is none of those said before; that two numbers are the same patient's is a link
+    (`domain.patients`), which can be undone.
     """
-    if transfer.receiving is None:
-        raise ValueError("the transfer has no receiving patient")
     number = f"{transfer.receiving_version:06d}"
     terms = _terms(transfer)
     return [
@@ -158,6 +157,7 @@ def _terms(transfer: Transfer) -> dict[str, object]:
     }
     if transfer.receiving is not None:
         terms["receiving"] = {"issuer": transfer.receiving.issuer, "id": transfer.receiving.value}
+    if transfer.receiving_version:
         terms["receiving_version"] = transfer.receiving_version
     return terms
 

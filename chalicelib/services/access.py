@@ -1,19 +1,20 @@
 """Deciding on facts: loads what `domain.sharing.decide` needs, consistently, at the moment of the request.
 
-Two consistent reads besides the data itself: the partitions of the patient and of its linked identifiers (at once), and,
-in one BatchGet, the ends of the transfers found there and the withdrawal of the study. A study that does not exist costs
-the same two reads, so that absent and hidden take the same time.
+Two consistent reads, one after the other, besides the data itself: the partitions of the patient and of its linked
+identifiers, side by side; and, in one BatchGet, the ends of the transfers found there and the withdrawal of the study.
+
+A refusal reads as much whether nothing is there or something is hidden (`even_out`), so that the two take the same time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import patients, sharing, transfers
+from chalicelib.domain import patients, sharing, studies, transfers
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import Record
@@ -22,8 +23,12 @@ from chalicelib.domain.sharing import DENIED, Decision, PatientFacts
 from chalicelib.domain.studies import for_deciding, study_partition
 from chalicelib.domain.transfers import Transfer
 
+WIDTH = 6
+"""Partitions that a refusal reads at least: the patient's, and those of as many linked numbers as nearly all patients have."""
 _PARALLEL = 8
 _NOBODY = "0" * 32
+Row = dict[str, Any]
+"""A search row (`services.search_rows.search_row`)."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,31 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Read:
+    """What was read: what is known of each patient hash that was asked for, and which of the further keys are there.
+
+    `partitions` of patients were read, in so many `rounds`, one after the other.
+    """
+
+    known: Mapping[str, Known]
+    there: frozenset[Key] = frozenset()
+    partitions: int = 0
+    rounds: int = 0
+
+
+@dataclass(frozen=True)
 class Decided:
     """A decision, and the records it was made from, by patient hash."""
 
     decision: Decision
     known: Mapping[str, Known]
+    granted: Decision = DENIED
+    """The same as if the owner had not withdrawn the study."""
+    hidden: bool = False
+    """Whether an objection or a protection keeps the study from the viewer."""
 
     def numbers(self) -> tuple[PatientIdentifier, ...]:
-        """The numbers that the transfers which opened the study name, and those linked to its patients."""
+        """The numbers that are linked to the study's patients."""
         found: set[PatientIdentifier] = set()
         for one in self.known.values():
             found |= {*one.record.linked}
@@ -63,44 +85,75 @@ def withdrawal_key(owner: str, study: str) -> Key:
 
 
 def load_record(table: Table, patient: str) -> Record:
-    """The record of one patient identifier, read consistently."""
+    """The whole record of one patient identifier, read consistently."""
     return patients.fold(patient, table.query_all(transfers.patient_partition(patient)))
 
 
-def know(
-    table: Table, wanted: Iterable[str], hints: Iterable[str] = (), also: Iterable[Key] = ()
-) -> tuple[dict[str, Known], set[Key]]:
+def load_deciding(table: Table, patient: str) -> Record:
+    """What decides in the record of one patient identifier, read consistently; not which studies it has."""
+    return patients.fold(patient, table.query_all(transfers.patient_partition(patient), between=patients.DECIDING))
+
+
+def owners_of(table: Table, patient: str) -> list[str]:
+    """The institutions that have studies of a patient identifier or of those linked to it.
+
+    It reads as many partitions whether or not anything is known of the patient.
+    """
+    record = load_deciding(table, patient)
+    around = [patient, *(one.hash for one in record.linked)]
+    around += [f"{number:032d}" for number in range(1, WIDTH - len(around) + 1)]
+
+    def owners(one: str) -> list[str]:
+        return [item.sk.split("#")[1] for item in table.query_all(transfers.patient_partition(one), "UID#")]
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return sorted({owner for found in pool.map(owners, around) for owner in found})
+
+
+def know(table: Table, wanted: Iterable[str], hints: Iterable[str] = (), also: Iterable[Key] = ()) -> Read:
     """What is known of each patient hash; and which of the keys in `also` exist, read in the same BatchGet.
 
     `hints`: hashes that are probably linked, read at once with the others; a link that no hint foretold costs one more read.
     """
     asked = list(dict.fromkeys(wanted))
     records = _load(table, [*asked, *hints])
-    missing = {one.hash for patient in asked for one in records[patient].linked} - records.keys()
-    records |= _load(table, sorted(missing))
+    missing = sorted({one.hash for patient in asked for one in records[patient].linked} - records.keys())
+    rounds = bool(records) + bool(missing)
+    records |= _load(table, missing)
     touching = {
         patient: [records[patient], *(records[one.hash] for one in records[patient].linked if one.hash in records)]
         for patient in asked
     }
     found = {transfer.id for each in touching.values() for record in each for transfer in record.transfers}
     ends = {(transfers.partition(transfer), "END") for transfer in found or ([_NOBODY] if asked else [])}
-    there = set(table.batch_get([*sorted(ends), *also])) if ends or also else set()
-    return {patient: _known(each, there) for patient, each in touching.items()}, there
+    there = frozenset(table.batch_get([*sorted(ends), *also])) if ends or also else frozenset()
+    known = {patient: _known(each, there) for patient, each in touching.items()}
+    return Read(known, there, len(records), rounds)
+
+
+def even_out(table: Table, read: Read) -> None:
+    """Before refusing: read as many partitions of nobody as make the refusal look like any other."""
+    if read.rounds == 0:
+        more = know(table, [_NOBODY])
+        read = replace(read, partitions=more.partitions, rounds=1)
+    if read.rounds == 1:
+        load_deciding(table, _NOBODY)
+        read = replace(read, partitions=read.partitions + 1, rounds=2)
+    _load(table, [f"{number:032d}" for number in range(1, WIDTH - read.partitions + 1)])
 
 
 def decide(table: Table, viewer: str, summaries: Sequence[Mapping[str, Any]], now: datetime) -> list[Decided]:
     """For each study summary, whether `viewer` may see it now. A withdrawn study nobody sees, not even its owner."""
-    refs = [for_deciding(summary) for summary in summaries]
-    foreign = [patient for ref in refs if ref.owner != viewer for patient in ref.patients]
-    hints = [str(one) for summary in summaries if summary["owner"] != viewer for one in summary.get("linked", ())]
-    withdrawals = [withdrawal_key(ref.owner, ref.study_instance_uid) for ref in refs]
-    known, there = know(table, foreign, hints, withdrawals)
-    facts = {patient: one.facts for patient, one in known.items()}
-    decided: list[Decided] = []
-    for ref, key in zip(refs, withdrawals, strict=True):
-        decision = DENIED if key in there else sharing.decide(viewer, ref, facts, now)
-        decided.append(Decided(decision, {patient: known[patient] for patient in ref.patients if patient in known}))
-    return decided
+    return _decide(table, viewer, summaries, now)[0]
+
+
+def visible(table: Table, viewer: str, rows: Sequence[Row], now: datetime) -> list[tuple[Row, Decided]]:
+    """Those of the search rows whose study `viewer` may see now.
+
+    A row that says a number which is not linked any more is answered as if it never had been: under the number in the images.
+    """
+    decided = decide(table, viewer, rows, now)
+    return [(_as_linked_now(row, one), one) for row, one in zip(rows, decided, strict=True) if one.decision.allowed]
 
 
 def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | None, now: datetime) -> tuple[Item, Decided]:
@@ -110,25 +163,62 @@ def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | 
     """
     owners = list(table.query_all(f"V#STUDY#{study_instance_uid}"))
     candidates = [item for item in owners if owner in (None, item.sk)]
-    candidates.sort(key=lambda item: (item.sk != viewer, item.sk))
-    decided = decide(table, viewer, [item.data for item in candidates], now)
-    if not any(for_deciding(item.data).patients for item in candidates if item.sk != viewer):
-        know(table, [_NOBODY])
-    for item, found in zip(candidates, decided, strict=True):
+    own = [item for item in candidates if item.sk == viewer and not item.data.get("gone")]
+    if own and table.get(*withdrawal_key(viewer, study_instance_uid)) is None:
+        return own[0], Decided(Decision(True), {})
+    others = sorted((item for item in candidates if item.sk != viewer), key=lambda item: item.sk)
+    decided, read = _decide(table, viewer, [item.data for item in others], now)
+    for item, found in zip(others, decided, strict=True):
         if found.decision.allowed:
             return item, found
+    even_out(table, read)
     raise NotFound
+
+
+def _decide(table: Table, viewer: str, summaries: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[Decided], Read]:
+    refs = [for_deciding(summary) for summary in summaries]
+    needed = [viewer != ref.owner or _relies_on_links(summary) for ref, summary in zip(refs, summaries, strict=True)]
+    wanted = [patient for ref, need in zip(refs, needed, strict=True) if need for patient in ref.patients]
+    hints = [str(one) for summary, need in zip(summaries, needed, strict=True) if need for one in summary.get("linked", ())]
+    withdrawals = [withdrawal_key(ref.owner, ref.study_instance_uid) for ref in refs]
+    read = know(table, wanted, hints, withdrawals)
+    facts = {patient: one.facts for patient, one in read.known.items()}
+    decided: list[Decided] = []
+    for ref, key, summary in zip(refs, withdrawals, summaries, strict=True):
+        granted = sharing.decide(viewer, ref, facts, now)
+        decision = DENIED if key in read.there or summary.get("gone") else granted
+        records = {patient: read.known[patient] for patient in ref.patients if patient in read.known}
+        decided.append(Decided(decision, records, granted, sharing.hidden(viewer, ref, facts)))
+    return decided, read
+
+
+def _relies_on_links(row: Mapping[str, Any]) -> bool:
+    """Whether a search row is found or shown under a number that is not one of those in the images."""
+    number = row.get("found_as")
+    return bool(number and number["id"] and (number not in row["patients"] or studies.is_coerced(row["attributes"])))
+
+
+def _as_linked_now(row: Row, decided: Decided) -> Row:
+    if not _relies_on_links(row):
+        return row
+    linked = [{"issuer": one.issuer, "id": one.value} for one in decided.numbers()]
+    first = row["patients"][0]
+    if row["found_as"] not in [*linked, *row["patients"]]:
+        row = row | {"found_as": first}
+    if studies.is_coerced(row["attributes"]) and studies.shown_number(row["attributes"]) not in linked:
+        row = row | {"attributes": studies.uncoerced(row["attributes"], first["issuer"])}
+    return row
 
 
 def _load(table: Table, hashes: Sequence[str]) -> dict[str, Record]:
     wanted = list(dict.fromkeys(hashes))
     if len(wanted) <= 1:
-        return {patient: load_record(table, patient) for patient in wanted}
+        return {patient: load_deciding(table, patient) for patient in wanted}
     with ThreadPoolExecutor(min(_PARALLEL, len(wanted))) as pool:
-        return dict(zip(wanted, pool.map(lambda patient: load_record(table, patient), wanted), strict=True))
+        return dict(zip(wanted, pool.map(lambda patient: load_deciding(table, patient), wanted), strict=True))
 
 
-def _known(records: list[Record], there: set[Key]) -> Known:
+def _known(records: list[Record], there: frozenset[Key]) -> Known:
     touching = {transfer.id: transfer for record in records for transfer in record.transfers}
     current = [
         Transfer(**{**transfer.__dict__, "ended": (transfers.partition(transfer.id), "END") in there})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.errors import BadRequest, TryAgain
 from chalicelib.domain.ports import Item, PutNew, PutVersion, Table, Write
 from chalicelib.domain.transfers import iso
 from chalicelib.services import access
@@ -21,6 +21,8 @@ from chalicelib.services.registry import Caller
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 MAX_WAIT = 20
+MAX_EXAMINED = 5000
+"""Entries looked at for one page."""
 _ATTEMPTS = 20
 _PAUSE = 0.25
 _PLACE = 20
@@ -59,15 +61,20 @@ def entry_writes(table: Table, changes: Iterable[Change], now: datetime) -> list
     return writes
 
 
+def was_told(table: Table, change: Change) -> bool:
+    """Whether `tell` has told this event."""
+    return table.get(partition(change.viewer), f"D#{change.event}") is not None
+
+
 def tell(table: Table, changes: Sequence[Change], now: datetime) -> None:
-    """Append changes that no view's version guards: each once, by a marker of its event."""
+    """Append changes that no view's version guards: each once, by a marker of its event. Raises TryAgain."""
     for change in changes:
         marker = Item(partition(change.viewer), f"D#{change.event}", {"at": iso(now)})
         for _ in range(_ATTEMPTS):
-            if table.get(*marker.key) is not None:
+            if was_told(table, change) or not table.transact([PutNew(marker), *entry_writes(table, [change], now)]):
                 break
-            if not table.transact([PutNew(marker), *entry_writes(table, [change], now)]):
-                break
+        else:
+            raise TryAgain
 
 
 def read_changes(
@@ -85,29 +92,49 @@ def read_changes(
     if len(after) != _PLACE or not after.isascii() or not after.isdigit():
         raise BadRequest("This cursor is not one that the archive gave.", "since")
     deadline = time.monotonic() + min(wait, MAX_WAIT)
+    position = after
     while True:
-        found, last = _page(table, viewer, after, limit, clock())
-        after = last
+        found, position = _page(table, viewer, position, limit, clock())
         if found or time.monotonic() >= deadline:
-            return {"changes": found, "next": after}
+            break
         sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
+    return {"changes": found, "next": found[-1]["cursor"] if found else after}
 
 
 def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> tuple[list[dict[str, Any]], str]:
-    """Entries after a place, but for those about a study that the caller may not see any more."""
-    between = (f"E#{after}~", "E#~")
-    items = table.query(partition(viewer), between=between, limit=limit).items
-    about = {(str(i.data["owner"]), str(i.data["study_instance_uid"])) for i in items if _names_study(i)}
+    """The next `limit` entries after a place, but for those about a study that the caller may not see any more; and the place
+    up to which there are no others.
+
+    Entries that are not shown leave no trace: neither a page that is shorter, nor a place that is skipped.
+    """
+    found: list[dict[str, Any]] = []
+    examined = 0
+    while len(found) < limit and examined < MAX_EXAMINED:
+        asked = min(MAX_LIMIT, limit)
+        items = table.query(partition(viewer), between=(f"E#{after}~", "E#~"), limit=asked).items
+        found += _shown(table, viewer, items, now)
+        examined += len(items)
+        after = items[-1].sk.removeprefix("E#") if items else after
+        if len(items) < asked:
+            break
+    return found[:limit], after
+
+
+def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[dict[str, Any]]:
+    about = {(str(item.data["owner"]), str(item.data["study_instance_uid"])) for item in items if _names_study(item)}
     views = table.batch_get((f"V#STUDY#{study}", owner) for owner, study in sorted(about))
     decided = access.decide(table, viewer, [view.data for view in views.values()], now)
-    visible = {(view.sk, view.data["study"]) for view, one in zip(views.values(), decided, strict=True) if one.decision.allowed}
-    entries = [
-        {"cursor": item.sk.removeprefix("E#"), **item.data}
-        for item in items
-        if not _names_study(item) or (item.data["owner"], item.data["study_instance_uid"]) in visible
-    ]
-    return entries, items[-1].sk.removeprefix("E#") if items else after
+    known = {(view.sk, view.data["study"]): one for view, one in zip(views.values(), decided, strict=True)}
+    shown: list[dict[str, Any]] = []
+    for item in items:
+        if _names_study(item):
+            one = known.get((str(item.data["owner"]), item.data["study_instance_uid"]))
+            withdrawn = item.data["kind"] == "study-withdrawn"
+            if one is None or (one.hidden if withdrawn else not one.decision.allowed):
+                continue
+        shown.append({"cursor": item.sk.removeprefix("E#"), **item.data})
+    return shown
 
 
 def _names_study(item: Item) -> bool:
-    return item.data["kind"] in {"study-arrived", "study-changed", "report-arrived"}
+    return "study_instance_uid" in item.data

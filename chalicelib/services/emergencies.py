@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,13 +12,19 @@ from chalicelib.domain import identifiers, italian
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Item, PutNew, Table, Write
-from chalicelib.domain.transfers import MAX_REASON, iso, patient_partition
-from chalicelib.services import access, codice_fiscale
+from chalicelib.domain.ports import Alerts, Item, PutNew, Table, Write
+from chalicelib.domain.transfers import MAX_REASON, iso, parse_moment, patient_partition
+from chalicelib.services import access, changes, codice_fiscale
+from chalicelib.services.changes import Change
 from chalicelib.services.registry import Caller
 
 DURATION = timedelta(hours=24)
+MAX_AT_ONCE = 40
+"""Owners that are told in the declaration itself; further ones when their studies are projected."""
+DEFAULT_LIMIT, MAX_LIMIT = 100, 500
+MAX_EXAMINED = 2000
 _MIN_REASON = 10
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def partition(emergency: str) -> str:
@@ -29,9 +36,7 @@ def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act)
     """Open what is known of a patient for 24 h. The answer does not say whether anything is known. Raises BadRequest."""
     patient, reason, practitioner = _parse(caller, body)
     emergency = secrets.token_hex(16)
-    touched = sorted({patient.hash, *(one.hash for one in access.load_record(table, patient.hash).linked)})
-    records = [access.load_record(table, one) for one in touched]
-    owners = sorted({owner for record in records for owner, _ in record.studies} - {caller.member.id})
+    owners = [owner for owner in access.owners_of(table, patient.hash) if owner != caller.member.id][:MAX_AT_ONCE]
     data: dict[str, object] = {
         "id": emergency,
         "institution": caller.member.id,
@@ -44,11 +49,8 @@ def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act)
         "by": caller.actor,
     }
     writes: list[Write] = [PutNew(Item(partition(emergency), "OPEN", data))]
-    writes += [
-        PutNew(Item(partition(emergency), f"REVIEW#{owner}", data, {"gsi1": (f"REVIEW#{owner}", f"{iso(now)}#{emergency}")}))
-        for owner in owners
-    ]
-    writes += [PutNew(Item(patient_partition(one), f"EMERGENCY#{emergency}", data)) for one in touched[:50]]
+    writes += [PutNew(review_item(data, owner)) for owner in owners]
+    writes.append(PutNew(Item(patient_partition(patient.hash), f"EMERGENCY#{emergency}", data)))
     entries = [
         Entry(
             Kind.EMERGENCY,
@@ -64,20 +66,64 @@ def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act)
     return {"id": emergency, "status": "active", "opened_at": iso(now), "expires_at": iso(now + DURATION)}
 
 
-def list_reviews(table: Table, caller: Caller, status: str | None, tell: Recorder) -> dict[str, Any]:
-    """Emergency accesses to the caller's own patients, newest first: `open` (the default) until its reviewer closes them."""
+def review_item(data: dict[str, Any], owner: str) -> Item:
+    """The fact that an owner has an emergency access to review."""
+    place = f"{data['opened_at']}#{data['id']}"
+    return Item(partition(str(data["id"])), f"REVIEW#{owner}", data, {"gsi1": (f"REVIEW#{owner}", place)})
+
+
+def alert_owner(table: Table, alerts: Alerts, emergency: str, owner: str, now: datetime) -> None:
+    """Tell an owner that an emergency access opens its studies, and let it review that. Once, however often it is called."""
+    fact = table.get(partition(emergency), "OPEN")
+    if fact is None:
+        return
+    content = {"emergency_id": emergency, "institution": str(fact.data["institution"])}
+    change = Change(owner, f"EMERGENCY#{emergency}", "emergency-access", content)
+    if changes.was_told(table, change):
+        return
+    table.put(PutNew(review_item(fact.data, owner)))
+    about = {"id": emergency, "institution": content["institution"], "owner": owner, "at": str(fact.data["opened_at"])}
+    alerts.alert("emergency-access", about)
+    changes.tell(table, [change], now)
+
+
+def list_reviews(
+    table: Table, caller: Caller, status: str | None, cursor: str | None, limit: int, tell: Recorder
+) -> dict[str, Any]:
+    """Emergency accesses to the caller's own patients, newest first, a page at a time: `open` (the default) or `closed`.
+
+    A page looks at no more than `MAX_EXAMINED`; `next` says that there may be more. Raises BadRequest.
+    """
     if status not in (None, "open", "closed"):
         raise BadRequest("status must be open or closed.", "status")
     owner = caller.member.id
-    found = list(table.query_all(f"REVIEW#{owner}", index="gsi1", descending=True))
-    closed = table.batch_get((item.pk, f"REVIEWED#{owner}") for item in found)
-    reviews = []
-    for item in found:
-        review = closed.get((item.pk, f"REVIEWED#{owner}"))
-        if (review is None) == (status in (None, "open")):
-            reviews.append(_shown(item, review))
+    start = _start(owner, cursor) if cursor else None
+    reviews: list[dict[str, Any]] = []
+    examined, last = 0, ""
+    more = True
+    while more and len(reviews) < limit and examined < MAX_EXAMINED:
+        page = table.query(f"REVIEW#{owner}", index="gsi1", start=start, limit=limit, descending=True)
+        closed = table.batch_get((item.pk, f"REVIEWED#{owner}") for item in page.items)
+        for position, item in enumerate(page.items):
+            examined, last = examined + 1, item.indexes["gsi1"][1]
+            review = closed.get((item.pk, f"REVIEWED#{owner}"))
+            if (review is None) == (status in (None, "open")):
+                reviews.append(_shown(item, review))
+            if len(reviews) == limit:
+                more = position + 1 < len(page.items) or page.next is not None
+                break
+        else:
+            start, more = page.next, page.next is not None
     tell(Entry(Kind.QUERY, owner, count=len(reviews), text="emergency accesses"))
-    return {"reviews": reviews}
+    return {"reviews": reviews, **({"next": last} if more else {})}
+
+
+def _start(owner: str, cursor: str) -> dict[str, str]:
+    opened_at, _, emergency = cursor.partition("#")
+    if not _ID.fullmatch(emergency) or len(opened_at) > 40:
+        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
+    parse_moment(opened_at, "cursor")
+    return {"pk": partition(emergency), "sk": f"REVIEW#{owner}", "gsi1pk": f"REVIEW#{owner}", "gsi1sk": cursor}
 
 
 def close_review(
@@ -85,7 +131,7 @@ def close_review(
 ) -> dict[str, Any]:
     """The owner's reviewer closes an emergency access with a conclusion. Again: the first conclusion stands. Raises NotFound."""
     owner = caller.member.id
-    opened = table.get(partition(emergency), f"REVIEW#{owner}") if emergency.isalnum() and len(emergency) <= 64 else None
+    opened = table.get(partition(emergency), f"REVIEW#{owner}") if _ID.fullmatch(emergency) else None
     if opened is None:
         raise NotFound
     conclusion = body.get("conclusion") if isinstance(body, dict) else None

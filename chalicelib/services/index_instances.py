@@ -21,14 +21,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import studies
+from chalicelib.domain import patients, studies
 from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
-from chalicelib.domain.transfers import iso, patient_partition
-from chalicelib.services import access, identities
+from chalicelib.domain.transfers import iso
+from chalicelib.services import access, linking, rejection_notes
 from chalicelib.services.registry import load_registry
+from chalicelib.services.rejection_notes import ActFor
 
 Summary = dict[str, Any]
 ReadSummary = Callable[[Callable[[int, int], bytes], int, bool], Summary | str | None]
@@ -125,10 +126,12 @@ def index_instances(
     now: datetime,
     batch: Sequence[Stored],
     remaining: Callable[[], float] = lambda: 60.0,
+    *,
+    act: ActFor,
 ) -> dict[Stored, Exception]:
     """Index a batch; answers those that must be delivered again, with the error that kept them from being indexed.
 
-    `remaining` answers how many seconds are left.
+    `remaining` answers how many seconds are left. `act` is how what a rejection note takes back is done and recorded.
     """
     wanted = list(dict.fromkeys(batch))
     keys = [object_key(one.institution, one.sha256) for one in wanted]
@@ -152,20 +155,25 @@ def index_instances(
             wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
             results = [(reading.pop(future), future.result()) for future in list(reading) if future.done()]
             large += [one for one, result in results if isinstance(result, _Large)]
-            failed |= _settle(table, objects, now, [result for _, result in results])
+            failed |= _settle(table, objects, now, registry, act, [result for _, result in results])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     failed |= {one: TryAgain() for one in reading.values()}
     for one in large:
         if remaining() > _RESERVE:
-            failed |= _settle(table, objects, now, [check(one, True)])
+            failed |= _settle(table, objects, now, registry, act, [check(one, True)])
         else:
             failed[one] = TryAgain()
     return failed
 
 
 def _settle(
-    table: Table, objects: Objects, now: datetime, read: Sequence[_Checked | _Failed | _Large]
+    table: Table,
+    objects: Objects,
+    now: datetime,
+    registry: Registry,
+    act: ActFor,
+    read: Sequence[_Checked | _Failed | _Large],
 ) -> dict[Stored, Exception]:
     """Write what was read; answers those that must be delivered again."""
     failed = {one.stored: one.error for one in read if isinstance(one, _Failed) and not isinstance(one.error, NotFound)}
@@ -174,7 +182,11 @@ def _settle(
         return failed
     try:
         accepted = _settle_rejected_and_echoes(table, checked, now)
-        _file_under_patients(table, accepted)
+        first = _not_conflicting(table, accepted)
+        _file_under_patients(table, registry, first)
+        for note in first:
+            if note.summary is not None and note.summary.get("rejects"):
+                rejection_notes.apply(act(note.stored.institution), note.stored.institution, note.summary, note.patient, now)
         _settle_accepted(table, accepted, now, _keep_metadata(objects, accepted))
     except ContenitoreError as error:
         failed |= {one.stored: error for one in checked}
@@ -242,7 +254,10 @@ def _settle_rejected_and_echoes(table: Table, checked: Iterable[_Checked], now: 
 
 
 def _echoes(table: Table, accepted: list[_Checked], now: datetime) -> list[tuple[_Checked, str]]:
-    """Those that are another owner's instances coming back: same study and SOP UID, and the sender may see that study."""
+    """Those that are another owner's instances coming back: same study and SOP UID, and the sender may see that study.
+
+    Or might, if its owner had not withdrawn it: what was sent in error must not come back as the sender's own.
+    """
     echoes: list[tuple[_Checked, str]] = []
     by_study: dict[tuple[str, str], list[_Checked]] = {}
     for one in accepted:
@@ -253,7 +268,7 @@ def _echoes(table: Table, accepted: list[_Checked], now: datetime) -> list[tuple
             continue
         visible = access.decide(table, sender, [item.data for item in others], now)
         for item, decided in zip(others, visible, strict=True):
-            if not decided.decision.allowed:
+            if not decided.granted.allowed:
                 continue
             known = table.batch_get(sop_key(item.sk, one.sop) for one in members)
             echoes += [
@@ -264,16 +279,26 @@ def _echoes(table: Table, accepted: list[_Checked], now: datetime) -> list[tuple
     return echoes
 
 
-def _file_under_patients(table: Table, accepted: Iterable[_Checked]) -> None:
+def _not_conflicting(table: Table, accepted: Sequence[_Checked]) -> list[_Checked]:
+    """Those whose SOP Instance UID stands for nothing else yet: what a conflicting one says counts for nothing."""
+    known = table.batch_get(sop_key(one.stored.institution, one.sop) for one in accepted)
+
+    def stands(one: _Checked) -> bool:
+        first = known.get(sop_key(one.stored.institution, one.sop))
+        return first is None or first.data["sha256"] == one.stored.sha256
+
+    return [one for one in accepted if stands(one)]
+
+
+def _file_under_patients(table: Table, registry: Registry, accepted: Iterable[_Checked]) -> None:
     """Record that a patient has a study, and which codici fiscali its images carry. The same facts however often."""
     facts: dict[Key, Item] = {}
     for one in accepted:
         if one.patient is None:
             continue
-        shown: dict[str, object] = {"issuer": one.patient.issuer, "id": one.patient.value}
-        filed = Item(patient_partition(one.patient.hash), f"STUDY#{one.stored.institution}#{one.study}", shown)
-        facts[filed.key] = filed
-        facts |= {item.key: item for item in identities.carrying(one.patient, one.summary or {})}
+        filed = patients.filed(one.patient, one.stored.institution, one.study)
+        carried = linking.carrying(one.stored.institution, registry, one.patient, one.summary or {})
+        facts |= {item.key: item for item in (filed, *carried)}
     for item in facts.values():
         table.put(PutNew(item))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.domain import audit, studies
 from chalicelib.domain.audit import Kind, Recorder
-from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.transfers import iso
 from chalicelib.services import access
@@ -19,6 +20,7 @@ from chalicelib.services.index_instances import Stored, object_key
 GET_SECONDS = 300
 DEFAULT_LIMIT = 500
 MAX_LIMIT = 1000
+_SORT_KEY = re.compile(r"I#[0-9.]{1,64}#[0-9.]{1,64}")
 
 
 def manifest(
@@ -40,10 +42,13 @@ def manifest(
     gone = studies.withdrawn(table.query_all(partition, "W#"))
     start = {"pk": partition, "sk": partition_start} if partition_start else None
     page = table.query(partition, "I#", start=start, limit=limit)
-    found = list(studies.instances(page.items, gone))
+    within = studies.bounds(viewer, item.data)
+    found = list(studies.instances(page.items, gone, within))
     while page.next is not None and len(found) < limit:
         page = table.query(partition, "I#", start=page.next, limit=limit - len(found))
-        found += studies.instances(page.items, gone)
+        found += studies.instances(page.items, gone, within)
+    if not found and cursor is None:
+        raise NotFound
     record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), len(found)))
     answer: dict[str, Any] = {
         "study_instance_uid": study,
@@ -93,6 +98,6 @@ def _decode(cursor: str) -> str:
         sk = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError) as error:
         raise BadRequest("This cursor is not one that the archive gave.", "cursor") from error
-    if not isinstance(sk, str) or not sk.startswith("I#") or len(sk) > 200:
+    if not isinstance(sk, str) or not _SORT_KEY.fullmatch(sk):
         raise BadRequest("This cursor is not one that the archive gave.", "cursor")
     return sk

@@ -19,7 +19,7 @@ from typing import Any
 from chalicelib.domain import studies
 from chalicelib.domain.errors import NotFound, TooLarge
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Objects, Table
+from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.studies import Instance
 from chalicelib.domain.transfers import iso
 from chalicelib.services.retrieve import Opened, object_key
@@ -56,10 +56,31 @@ def series_of(table: Table, opened: Opened, series: str | None) -> list[Series]:
         items = [item] if item is not None else []
     else:
         items = list(table.query_all(partition))
-    found = [Series(item.sk, str(item.data["digest"])) for item in items if item.data["instances"]]
+    gone = studies.withdrawn(table.query_all(studies.study_partition(opened.owner, opened.study), "W#"))
+    found = [one for item in items if (one := _series(table, opened, item, gone)) is not None]
     if not found:
         raise NotFound
     return found
+
+
+def _series(table: Table, opened: Opened, view: Item, gone: set[str]) -> Series | None:
+    """A series as it is to be shown. Where instances were withdrawn, or the view is newer than what was decided on, its
+    content is counted anew: the view may not yet know."""
+    known = opened.within.patients is None or set(_patients(view)) <= set(opened.within.patients)
+    if not gone and known:
+        return Series(view.sk, str(view.data["digest"]))
+    found = _instances(table, opened, view.sk, gone)
+    return Series(view.sk, studies.series_digest(found)) if found else None
+
+
+def _patients(view: Item) -> list[tuple[str, str]]:
+    patients: Any = view.data.get("patients", [])
+    return [(one["issuer"], one["id"]) for one in patients]
+
+
+def _instances(table: Table, opened: Opened, series: str, gone: set[str]) -> list[Instance]:
+    facts = table.query_all(studies.study_partition(opened.owner, opened.study), f"I#{series}#")
+    return list(studies.instances(facts, gone, opened.within))
 
 
 def texts(table: Table, objects: Objects, opened: Opened, wanted: Sequence[Series], now: datetime) -> bytes:
@@ -77,9 +98,8 @@ def _series_text(table: Table, objects: Objects, opened: Opened, series: Series,
         return _inflate(objects.read(key, 0, _WHOLE))
     except NotFound:
         pass
-    partition = studies.study_partition(opened.owner, opened.study)
-    gone = studies.withdrawn(table.query_all(partition, "W#"))
-    found = list(studies.instances(table.query_all(partition, f"I#{series.uid}#"), gone))
+    gone = studies.withdrawn(table.query_all(studies.study_partition(opened.owner, opened.study), "W#"))
+    found = _instances(table, opened, series.uid, gone)
     text = b",\n".join(lines(objects, opened.owner, found))
     quiet = all(str(one.data["at"]) < iso(now - _QUIET) for one in found)
     if quiet and studies.series_digest(found) == series.digest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import replace
 from datetime import datetime
@@ -12,13 +13,15 @@ from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END, Record
-from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
+from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.studies import study_partition
 from chalicelib.domain.transfers import MAX_REASON, iso, patient_partition
 from chalicelib.services import access
+from chalicelib.services.index_instances import sop_key
 from chalicelib.services.registry import Caller
 
 MAX_WITHDRAWN = 90
+_ID = re.compile(r"[0-9a-f]{24}")
 
 
 def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
 def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> dict[str, Any]:
     """End an objection: the studies are shared again as before. Again: the same answer. Raises NotFound."""
     own, _ = _patient(table, caller, patient_id)
-    fact = table.get(patient_partition(own.hash), f"OBJECTION#{objection}") if objection.isalnum() else None
+    fact = table.get(patient_partition(own.hash), f"OBJECTION#{objection}") if _ID.fullmatch(objection) else None
     if fact is None or fact.data["owner"] != caller.member.id:
         raise NotFound
     _end(fact, caller, now, act, Entry(Kind.OBJECTION_WITHDRAWN, caller.member.id, (own,), subject=objection))
@@ -61,7 +64,7 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
     study = _study_in(caller, record, body, required=True)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
     fact = Item(patient_partition(own.hash), f"PROTECTION#{study}", data)
-    act([Put(fact)], Entry(Kind.OBJECTION, caller.member.id, (own,), study, text="strengthened protection"))
+    _once([fact], act, Entry(Kind.OBJECTION, caller.member.id, (own,), study, text="strengthened protection"))
     return {"study_instance_uid": study, "status": "protected"}
 
 
@@ -84,7 +87,7 @@ def consent(table: Table, caller: Caller, patient_id: str, body: object, now: da
 def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> dict[str, Any]:
     """End a consent. Again: the same answer. Raises NotFound."""
     own, _ = _patient(table, caller, patient_id)
-    fact = table.get(patient_partition(own.hash), f"CONSENT#{consented}") if consented.isalnum() else None
+    fact = table.get(patient_partition(own.hash), f"CONSENT#{consented}") if _ID.fullmatch(consented) else None
     if fact is None or fact.data["owner"] != caller.member.id:
         raise NotFound
     _end(fact, caller, now, act, Entry(Kind.CONSENT, caller.member.id, (own,), subject=consented, text="revoked"))
@@ -105,36 +108,33 @@ def withdraw(table: Table, caller: Caller, study: str, body: object, now: dateti
     named = body.get("sop_instance_uids")
     if named is not None and (not isinstance(named, list) or not 1 <= len(named) <= MAX_WITHDRAWN):
         raise BadRequest(f"sop_instance_uids must list 1 to {MAX_WITHDRAWN} UIDs.", "sop_instance_uids")
-    partition = study_partition(caller.member.id, study)
+    owner = caller.member.id
+    partition = study_partition(owner, study)
     if not table.query(partition, "I#", limit=1).items:
         raise NotFound
     data: dict[str, object] = {"at": iso(now), "by": caller.actor, "reason": reason.strip()}
-    entry = Entry(Kind.WITHDRAWAL, caller.member.id, _patients_of(table, caller, study), study, text=reason.strip())
+    entry = Entry(Kind.WITHDRAWAL, owner, _patients_of(table, caller, study), study, text=reason.strip())
     if named is None:
-        act([Put(Item(*access.withdrawal_key(caller.member.id, study), data))], entry)
+        _once([Item(*access.withdrawal_key(owner, study), data)], act, entry)
         return {"study_instance_uid": study, "status": "withdrawn"}
-    sops = [identifiers.uid(str(one), "sop_instance_uids") for one in named]
-    here = {item.sk.rsplit("#", 1)[1] for item in table.query_all(partition, "I#")}
-    if set(sops) - here:
+    sops = list(dict.fromkeys(identifiers.uid(str(one), "sop_instance_uids") for one in named))
+    here = {item.pk for item in table.batch_get(sop_key(owner, sop) for sop in sops).values() if item.data["study"] == study}
+    if any(sop_key(owner, sop)[0] not in here for sop in sops):
         raise NotFound
-    act([Put(Item(partition, f"W#{sop}", data)) for sop in dict.fromkeys(sops)], replace(entry, count=len(sops)))
+    _once([Item(partition, f"W#{sop}", data) for sop in sops], act, replace(entry, count=len(sops)))
     return {"study_instance_uid": study, "sop_instance_uids": sops, "status": "withdrawn"}
 
 
-def withdraw_instances(table: Table, owner: str, study: str, sops: list[str], data: dict[str, object]) -> None:
-    """Record that instances of a study were withdrawn, each once."""
-    partition = study_partition(owner, study)
-    for start in range(0, len(sops), 100):
-        writes: list[Write] = [PutNew(Item(partition, f"W#{sop}", data)) for sop in dict.fromkeys(sops[start : start + 100])]
-        while writes and (held := table.transact(writes)):
-            writes = [write for write, ok in zip(writes, held, strict=True) if ok]
+def _once(facts: list[Item], act: Act, entry: Entry) -> None:
+    """Write facts of which the first stands: those that are there already stay, and the attempt is recorded."""
+    writes: list[Write] = [PutNew(fact) for fact in facts]
+    while held := act(writes, entry):
+        writes = [write for write, ok in zip(writes, held, strict=True) if ok]
 
 
 def _end(fact: Item, caller: Caller, now: datetime, act: Act, entry: Entry) -> None:
     """End a fact; what has ended already stays as it ended, and the attempt is recorded."""
-    end = Item(fact.pk, fact.sk + END, {"at": iso(now), "by": caller.actor})
-    if act([PutNew(end)], entry):
-        act([], entry)
+    _once([Item(fact.pk, fact.sk + END, {"at": iso(now), "by": caller.actor})], act, entry)
 
 
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
@@ -147,7 +147,7 @@ def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIden
     """One of the caller's own patients. Raises NotFound for a number of which nothing is known."""
     own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
     record = access.load_record(table, own.hash)
-    if not any(owner == caller.member.id for owner, _ in record.studies) and not record.transfers:
+    if not any(owner == caller.member.id for owner, _ in record.studies) and not record.transfers and not record.links:
         raise NotFound
     return own, record
 

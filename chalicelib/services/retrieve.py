@@ -19,7 +19,7 @@ from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Objects, Table
-from chalicelib.domain.studies import Instance
+from chalicelib.domain.studies import Bounds, Instance
 from chalicelib.services import access
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
@@ -40,6 +40,7 @@ class Opened:
     seen: Seen
     shown: PatientIdentifier | None
     viewer: str
+    within: Bounds = studies.EVERYTHING
 
     @property
     def shown_owner(self) -> str | None:
@@ -61,14 +62,15 @@ def open_study(table: Table, caller: Caller, study: str, owner: str | None, now:
     viewer = caller.member.id
     item, decided = access.find_study(table, viewer, study, owner, now)
     shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
-    return Opened(item.sk, study, audit.seen(item.data, decided.decision), shown, viewer)
+    within = studies.bounds(viewer, item.data)
+    return Opened(item.sk, study, audit.seen(item.data, decided.decision), shown, viewer, within)
 
 
 def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:
     """The study's instances, or one series', in UID order. Raises NotFound when there is none."""
     partition = studies.study_partition(opened.owner, opened.study)
     gone = studies.withdrawn(table.query_all(partition, "W#"))
-    found = list(studies.instances(table.query_all(partition, f"I#{series}#" if series else "I#"), gone))
+    found = list(studies.instances(table.query_all(partition, f"I#{series}#" if series else "I#"), gone, opened.within))
     if not found:
         raise NotFound
     return found
@@ -81,7 +83,10 @@ def instance(table: Table, opened: Opened, series: str, sop: str) -> Instance:
     found = table.batch_get([wanted, withdrawn])
     if wanted not in found or withdrawn in found:
         raise NotFound
-    return Instance(series, sop, found[wanted].data)
+    one = Instance(series, sop, found[wanted].data)
+    if not opened.within.hold(one):
+        raise NotFound
+    return one
 
 
 def object_key(owner: str, one: Instance) -> str:

@@ -18,12 +18,12 @@ from chalicelib.dicomweb.search_results import remaining_text
 from chalicelib.domain import audit, studies
 from chalicelib.domain.audit import Seen
 from chalicelib.domain.errors import NotFound
-from chalicelib.domain.ports import Item, Table
-from chalicelib.domain.studies import Attributes
+from chalicelib.domain.ports import Item, Key, Table
+from chalicelib.domain.studies import Attributes, Bounds
 from chalicelib.services import access
 from chalicelib.services.index_instances import sop_key
-from chalicelib.services.project_facts import search_row
 from chalicelib.services.registry import Caller
+from chalicelib.services.search_rows import search_row
 
 MAX_EXAMINED = 10_000
 _CHUNK = 100
@@ -35,6 +35,7 @@ class Match:
 
     attributes: Attributes
     seen: Seen
+    within: Bounds
     series: str | None = None
     sop: str | None = None
 
@@ -93,15 +94,15 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
         shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
         row = search_row(item.data, shown)
         if qido.matches(query, row["attributes"], "study"):
-            yield Match(row["attributes"], audit.seen(row, decided.decision))
+            yield Match(row["attributes"], audit.seen(row, decided.decision), studies.bounds(viewer, row))
         return
     candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))
     while chunk := list(islice(candidates, _CHUNK)):
         rows = [item.data for item in chunk if _row_matches(query, item.data)]
         rows = [row for row in rows if query.owner in (None, row["owner"])]
-        for row, decided in zip(rows, access.decide(table, viewer, rows, now), strict=True):
-            if decided.decision.allowed:
-                yield Match(row["attributes"], audit.seen(row, decided.decision))  # type: ignore[arg-type]
+        for row, decided in access.visible(table, viewer, rows, now):
+            if _row_matches(query, row):
+                yield Match(row["attributes"], audit.seen(row, decided.decision), studies.bounds(viewer, row))
 
 
 def _row_matches(query: Query, row: dict[str, Any]) -> bool:
@@ -114,17 +115,18 @@ def _row_matches(query: Query, row: dict[str, Any]) -> bool:
     return qido.matches(query, row["attributes"] | (as_found if number["id"] else {}), "study")
 
 
-def _narrow(table: Table, caller: Caller, query: Query) -> tuple[str, ...] | None:
-    """The studies that a key below study level leaves, when it names series or instances by UID; else None."""
+def _narrow(table: Table, caller: Caller, query: Query) -> tuple[Key, ...] | None:
+    """(owner, study) of the studies that a key below study level leaves, when it names series or instances by UID; else None."""
     sops, series = query.key("00080018"), query.key("0020000E")
     if sops is not None and isinstance(sops.match, Uids):
         keys = [sop_key(member, uid) for uid in sorted(sops.match.uids) for member in caller.registry.members]
-        return tuple(sorted({str(item.data["study"]) for item in table.batch_get(keys).values()}))
+        found = table.batch_get(keys)
+        return tuple(sorted({(key[0].split("#")[2], str(item.data["study"])) for key, item in found.items()}))
     if series is not None and isinstance(series.match, Uids):
         return tuple(
             sorted(
                 {
-                    item.indexes["gsi1"][1].split("#", 1)[1]
+                    _owner_and_study(item.indexes["gsi1"][1])
                     for uid in sorted(series.match.uids)
                     for item in table.query_all(f"S#{uid}", index="gsi1")
                 }
@@ -133,8 +135,19 @@ def _narrow(table: Table, caller: Caller, query: Query) -> tuple[str, ...] | Non
     return None
 
 
-def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[str, ...] | None) -> Iterator[Item]:
-    key = search_plan.ByStudy(narrowed) if narrowed is not None else search_plan.selective_key(query)
+def _owner_and_study(text: str) -> Key:
+    owner, _, study = text.partition("#")
+    return owner, study
+
+
+def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[Key, ...] | None) -> Iterator[Item]:
+    if narrowed is not None:
+        # One request, whether there is something that the viewer may not see, or nothing at all.
+        rows = [(f"V#SEE#{viewer}#{study}", owner) for owner, study in narrowed]
+        found = table.batch_get(rows or [(f"V#SEE#{viewer}#0", viewer)])
+        yield from (found[key] for key in sorted(found))
+        return
+    key = search_plan.selective_key(query)
     page = min(1000, query.offset + query.limit + 1)
     match key:
         case search_plan.ByStudy(uids):
@@ -173,7 +186,7 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
             raise NotFound
         partition = studies.study_partition(study.owner, study.study)
         gone = studies.withdrawn(table.query_all(partition, "W#"))
-        for one in studies.instances(budget.take(table.query_all(partition, prefix)), gone):
+        for one in studies.instances(budget.take(table.query_all(partition, prefix)), gone, study.within):
             view = series_views.get(one.series_instance_uid, {"attributes": {}, "instances": 1})
             above = study.attributes | _series_attributes(one.series_instance_uid, view)
             if not qido.matches(query, above, "series"):

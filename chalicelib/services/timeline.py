@@ -31,27 +31,28 @@ def timeline(
             rows.setdefault((str(item.data["owner"]), str(item.data["study"])), item)
         if len(rows) >= _MAX_STUDIES:
             break
-    found = list(rows.values())
-    decided = access.decide(table, viewer.id, [item.data for item in found], now)
-    allowed = [(item, one.decision) for item, one in zip(found, decided, strict=True) if one.decision.allowed]
-    seen = [item for item, _ in allowed]
-    known = access.know(table, [asked.hash])[0][asked.hash]
+    visible = access.visible(table, viewer.id, [item.data for item in rows.values()], now)
+    allowed = [(row, one) for row, one in visible if row["found_as"] == {"issuer": asked.issuer, "id": asked.value}]
+    seen = [row for row, _ in allowed]
+    read = access.know(table, [asked.hash])
+    known = read.known[asked.hash]
     mine = [transfer for transfer in known.transfers if viewer.id in (transfer.sender, transfer.receiver)]
     if not seen and not mine:
+        access.even_out(table, read)
         raise NotFound
     mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
     record(Entry(Kind.READ, mine_to_show, (asked,)))
-    for entry in audit.disclosures(viewer.id, [audit.seen(item.data, decision) for item, decision in allowed]):
+    for entry in audit.disclosures(viewer.id, [audit.seen(row, one.decision) for row, one in allowed]):
         record(entry)
-    views = table.batch_get((f"V#STUDY#{item.data['study']}", str(item.data["owner"])) for item in seen)
+    views = table.batch_get((f"V#STUDY#{row['study']}", str(row["owner"])) for row in seen)
     numbers = {(asked.issuer, asked.value)}
     entries: list[tuple[str, dict[str, Any]]] = []
     person: Attributes = {}
-    for item in seen:
-        view = views.get((f"V#STUDY#{item.data['study']}", str(item.data["owner"])))
+    for row in seen:
+        view = views.get((f"V#STUDY#{row['study']}", str(row["owner"])))
         if view is None:
             continue
-        attributes: Attributes = item.data["attributes"]  # type: ignore[assignment]
+        attributes: Attributes = row["attributes"]
         person = person or attributes
         numbers |= {(p["issuer"], p["id"]) for p in view.data["patients"]}  # type: ignore[attr-defined]
         entries.append(

@@ -11,13 +11,14 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from chalicelib.domain import identifiers, transfers
+from chalicelib.domain import identifiers, patients, transfers
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.patients import Record
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import Transfer, iso, partition
-from chalicelib.services import identities
+from chalicelib.services import access, linking
 from chalicelib.services.registry import Caller
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -26,6 +27,7 @@ DEFAULT_LIMIT = 100
 _PAGE = 100
 _MAX_EXAMINED = 1000
 _PARALLEL = 8
+_ATTEMPTS = 3
 _INDEXES = {"outgoing": ("gsi1", "FROM"), "incoming": ("gsi2", "TO")}
 
 
@@ -36,16 +38,19 @@ def open_transfer(
     transfer = _parse(caller, body, _new_id(caller.member.id, idempotency_key), now)
     facts = transfers.opening(transfer)
     own = replace(facts[0], data=facts[0].data | {"by": caller.actor})
-    writes: list[Write] = [PutNew(own), *(Put(fact) for fact in facts[1:])]
-    if transfer.receiving is not None:
-        writes += identities.linking_writes(table, transfer.patient, transfer.receiving, "transfer", caller.member.id, (), now)
-    if not act(writes, *_entries(Kind.TRANSFER_OPENED, transfer)):
-        return shown(transfer, now)
-    known = transfers.from_facts(table.query_all(partition(transfer.id)))
-    if known is None or not _same_terms(known, transfer, body):
-        raise Conflict("This Idempotency-Key was used for another transfer.")
-    record(_entry(Kind.READ, known))
-    return shown(known, now)
+    for _ in range(_ATTEMPTS):
+        writes: list[Write] = [PutNew(own), *(Put(fact) for fact in facts[1:])]
+        if transfer.receiving is not None:
+            writes += _naming_link(table, caller, transfer.patient, transfer.receiving, now)
+        if not act(writes, *_entries(Kind.TRANSFER_OPENED, transfer)):
+            return shown(transfer, now)
+        known = transfers.from_facts(table.query_all(partition(transfer.id)))
+        if known is not None and not _same_terms(known, transfer, body):
+            raise Conflict("This Idempotency-Key was used for another transfer.")
+        if known is not None:
+            record(_entry(Kind.READ, known))
+            return shown(known, now)
+    raise TryAgain
 
 
 def read_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, record: Recorder) -> dict[str, Any]:
@@ -77,26 +82,54 @@ def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, 
 def name_receiving_patient(
     table: Table, caller: Caller, transfer_id: str, body: object, now: datetime, act: Act, record: Recorder
 ) -> dict[str, Any]:
-    """The receiver says which of its own numbers the patient has; saying another one undoes the first. Receiver only."""
+    """The receiver says which of its own numbers the patient has; saying another one undoes the first. Receiver only.
+
+    Raises Forbidden, BadRequest, NotFound; Conflict for a transfer that has ended, and where the codici fiscali differ.
+    """
     transfer = get_transfer(table, caller, transfer_id)
     if caller.member.id != transfer.receiver:
         raise Forbidden("Only the receiver names its own number of the patient.")
     if not isinstance(body, dict) or set(body) != {"id"}:
         raise BadRequest('The body must be {"id": "<the receiver\'s number of the patient>"}.', "id")
     number = identifiers.patient_identifier(body["id"], None, caller.member.patient_id_issuer)
-    if number == transfer.receiving:
-        record(_entry(Kind.READ, transfer))
-        return shown(transfer, now)
-    named = replace(transfer, receiving=number, receiving_version=transfer.receiving_version + 1)
-    first, *copies = transfers.naming(named)
-    writes: list[Write] = [PutNew(replace(first, data=first.data | {"by": caller.actor, "at": iso(now)}))]
-    writes += [Put(fact) for fact in copies]
-    writes += identities.linking_writes(table, transfer.patient, number, "transfer", caller.member.id, (), now)
-    if transfer.receiving is not None:
-        writes += identities.unlinking_writes(table, transfer.patient, transfer.receiving, caller.member.id, now)
-    if act(writes, *_entries(Kind.LINK_CONFIRMED, named)):
-        raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
-    return shown(named, now)
+    for _ in range(_ATTEMPTS):
+        transfer = get_transfer(table, caller, transfer_id)
+        if transfer.status(now) != "active":
+            raise Conflict("This transfer has ended.")
+        theirs, mine = access.load_deciding(table, transfer.patient.hash), access.load_deciding(table, number.hash)
+        if linking.different_codes(theirs, mine):
+            raise Conflict("The two records carry different codici fiscali: they are not the same patient's.")
+        writes = linking.linking_writes(theirs, transfer.patient, number, "transfer", caller.member.id, (), now)
+        if number == transfer.receiving and not writes:
+            record(_entry(Kind.READ, transfer))
+            return shown(transfer, now)
+        named = replace(transfer, receiving=number, receiving_version=transfer.receiving_version + 1)
+        first, *copies = transfers.naming(named)
+        said = replace(first, data=first.data | {"by": caller.actor, "at": iso(now)})
+        writes += [PutNew(said), *(Put(fact) for fact in copies)]
+        if transfer.receiving is not None and number != transfer.receiving:
+            writes += _unnaming(theirs, transfer, caller.member.id, now)
+        if not act(writes, *_entries(Kind.LINK_CONFIRMED, named)):
+            return shown(named, now)
+    raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
+
+
+def _naming_link(
+    table: Table, caller: Caller, patient: PatientIdentifier, receiving: PatientIdentifier, now: datetime
+) -> list[Write]:
+    """The link that the sender's word makes. None between different codici fiscali, and the sender is not told of that."""
+    theirs, mine = access.load_deciding(table, receiving.hash), access.load_deciding(table, patient.hash)
+    if linking.different_codes(mine, theirs):
+        return []
+    return linking.linking_writes(mine, patient, receiving, "transfer", caller.member.id, (), now)
+
+
+def _unnaming(record: Record, transfer: Transfer, by: str, now: datetime) -> list[Write]:
+    """The writes that undo the link to the number that was named before, if nothing but this transfer made it."""
+    if transfer.receiving is None or any(t.id != transfer.id and t.receiving == transfer.receiving for t in record.transfers):
+        return []
+    links = [link for link in linking.between(record, transfer.receiving) if not link.ended and link.basis == "transfer"]
+    return [PutNew(fact) for link in links for fact in patients.unlinking(link, by, now)]
 
 
 def list_transfers(

@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.domain import audit, studies
 from chalicelib.domain.audit import Kind, Recorder
-from chalicelib.domain.ports import Table
+from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.studies import Instance, first_value
 from chalicelib.services import access
 from chalicelib.services.links import Reader
@@ -16,27 +16,33 @@ from chalicelib.services.view_timeline import require_in_scope
 MAX_INSTANCES = 5000
 
 
-def visible_owner(
+def visible_owner(table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder) -> str:
+    """Whose study a reader means: see `visible`."""
+    return visible(table, reader, study, owner, now, record).sk
+
+
+def visible(
     table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder, count: int | None = None
-) -> str:
-    """Whose study a reader means, in the link's scope and allowed on facts at this moment. Raises NotFound.
+) -> Item:
+    """The view of the study that a reader means, in the link's scope and allowed on facts at this moment. Raises NotFound.
 
     Recorded as an access to `count` of its images.
     """
     meant = require_in_scope(table, reader, study, owner)
     item, decided = access.find_study(table, reader.viewer, study, meant, now)
     record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), count))
-    return item.sk
+    return item
 
 
 def images(table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder) -> dict[str, Any]:
     """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound."""
-    meant = visible_owner(table, reader, study, owner, now, record)
+    view = visible(table, reader, study, owner, now, record)
+    meant, within = view.sk, studies.bounds(reader.viewer, view.data)
     found: dict[str, list[Instance]] = {}
     count = 0
     partition = studies.study_partition(meant, study)
     gone = studies.withdrawn(table.query_all(partition, "W#"))
-    for one in studies.instances(table.query_all(partition, "I#"), gone):
+    for one in studies.instances(table.query_all(partition, "I#"), gone, within):
         count += 1
         if count > MAX_INSTANCES:
             break

@@ -50,8 +50,8 @@ ADAPTERS = {
 
 SHARED = {"access", "registry"}
 EVENT_HANDLERS = {
-    "indexer": {"index_instances", "identities"} | SHARED,
-    "projector": {"project_facts", "changes", "identities"} | SHARED,
+    "indexer": {"index_instances", "linking", "rejection_notes", "audit"} | SHARED,
+    "projector": {"project_facts", "project_studies", "changes", "linking"} | SHARED,
     "anchor": {"audit_anchor", "registry"},
 }
 """The services behind the event handlers. All others are behind the API's routes."""
@@ -61,7 +61,7 @@ def _services_of(function: str) -> set[str]:
     if function in EVENT_HANDLERS:
         return EVENT_HANDLERS[function]
     every = {path.stem for path in (ROOT / "chalicelib" / "services").glob("*.py")} - {"__init__"}
-    return every - {"audit_anchor", "index_instances", "project_facts"}
+    return every - {"audit_anchor", "index_instances", "project_facts", "project_studies"}
 
 
 def _needed(function: str) -> set[str]:

@@ -19,10 +19,25 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
+from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.domain import audit
+from chalicelib.domain.errors import NotFound
 from chalicelib.domain.institutions import Institution
 from chalicelib.domain.ports import Delete, Item, Key, Page, PutNew, Write
-from chalicelib.services import index_instances, project_facts, registry
+from chalicelib.services import (
+    access,
+    changes,
+    emergencies,
+    identities,
+    index_instances,
+    manifest,
+    project_facts,
+    protection,
+    registry,
+    search,
+    timeline,
+    transfers,
+)  # fmt: skip
 from chalicelib.services.audit import Trail
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
@@ -31,12 +46,7 @@ from local import filters
 from tests.fakes import MemoryObjects, MemoryTable
 
 A, B, C, D = "san-matteo", "maugeri", "mondino", "don-gnocchi"
-OIDS = {
-    A: "2.16.840.1.113883.2.9.1.1",
-    B: "2.16.840.1.113883.2.9.1.2",
-    C: "2.16.840.1.113883.2.9.1.3",
-    D: "2.16.840.1.113883.2.9.1.4",
-}
+OIDS = {name: f"2.16.840.1.113883.2.9.1.{number}" for number, name in enumerate((A, B, C, D), 1)}
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 CT, KEY_OBJECT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.59"
 
@@ -44,7 +54,7 @@ CT, KEY_OBJECT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.59"
 @cache
 def stream_patterns() -> list[Any]:
     """What the stream's event source lets through, as the template says."""
-    resource = templates.load(templates.INFRA / "functions.yaml")["Resources"]["ProjectFacts"]
+    resource = templates.load(templates.FUNCTIONS)["Resources"]["ProjectFacts"]
     (source,) = resource["Properties"]["Events"].values()
     return [json.loads(one["Pattern"]) for one in source["Properties"]["FilterCriteria"]["Filters"]]
 
@@ -130,7 +140,7 @@ class Told:
         self.sent.append((kind, dict(content)))
 
 
-def plain_summary(fetch: Callable[[int, int], bytes], size: int) -> dict[str, Any] | str:
+def plain_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = True) -> dict[str, Any] | str:
     """Reads what `World.arrive` writes when it is not to cost the making and reading of DICOM files."""
     found: dict[str, Any] = json.loads(fetch(0, size))
     return found
@@ -180,13 +190,106 @@ class World:
         return Stored(owner, self.objects.store(owner, content), len(content))
 
     def index(self, *stored: Stored) -> dict[Stored, Any]:
-        return index_instances.index_instances(self.table, self.objects, self.read_summary, self.now, stored)
+        return index_instances.index_instances(
+            self.table, self.objects, self.read_summary, self.now, stored, act=lambda _: self.act
+        )
 
     def arrive(self, owner: str, patient: str | None, study: str, instance: str | None = None, **more: Any) -> Stored:
         """An instance comes and is indexed. See `summary` for `more`."""
         stored = self.store(owner, json.dumps(summary(patient, study, instance, **more)).encode())
         assert self.index(stored) == {}
         return stored
+
+    def open(
+        self, sender: str, patient: str, to: str, receiving: str | None = None, issuer: str | None = None, **more: Any
+    ) -> str:
+        """Open a transfer; its id."""
+        body = {"patient": {"id": patient} | ({"issuer": issuer} if issuer else {}), "to": to, "reason": "discharge"} | more
+        if receiving is not None:
+            body["receiving_patient_id"] = receiving
+        answer = transfers.open_transfer(self.table, self.caller(sender), body, None, self.now, self.act, self.tell)
+        return str(answer["id"])
+
+    def end(self, who: str, transfer: str) -> None:
+        transfers.end_transfer(self.table, self.caller(who), transfer, self.now, self.act, self.tell)
+
+    def name_receiving(self, who: str, transfer: str, number: str) -> dict[str, Any]:
+        body = {"id": number}
+        return transfers.name_receiving_patient(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell)
+
+    def links(self, who: str, patient: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = identities.list_links(self.table, self.caller(who), patient, self.now, self.tell)["links"]
+        return found
+
+    def confirm(self, who: str, patient: str, body: dict[str, Any]) -> dict[str, Any]:
+        return identities.confirm_link(self.table, self.caller(who), patient, body, self.now, self.act, self.tell)
+
+    def undo(self, who: str, patient: str, link: str) -> dict[str, Any]:
+        return identities.undo_link(self.table, self.caller(who), patient, link, self.now, self.act, self.tell)
+
+    def object(self, owner: str, patient: str, study: str | None = None) -> str:
+        body = {"study_instance_uid": study} if study else {}
+        return str(protection.object_to_sharing(self.table, self.caller(owner), patient, body, self.now, self.act)["id"])
+
+    def withdraw(self, owner: str, study: str, *instances: str) -> None:
+        body: dict[str, Any] = {"reason": "sent in error"} | ({"sop_instance_uids": list(instances)} if instances else {})
+        protection.withdraw(self.table, self.caller(owner), study, body, self.now, self.act)
+
+    def declare_emergency(self, who: str, patient: str, issuer: str | None = None) -> str:
+        body = {"patient": {"id": patient} | ({"issuer": issuer} if issuer else {}), "reason": "unconscious, chest trauma"}
+        answer = emergencies.declare(self.table, self.caller(who), body | {"practitioner": "verdi"}, self.now, self.act)
+        return str(answer["id"])
+
+    # What one sees ------------------------------------------------------------------------------------------------
+
+    def sees(self, who: str, study: str, owner: str | None = None) -> bool:
+        """Whether facts let the institution see the study, at this moment."""
+        try:
+            access.find_study(self.table, who, study, owner, self.now)
+        except NotFound:
+            return False
+        return True
+
+    def find(self, who: str, *query: tuple[str, str], level: Any = "study", scope: Scope | None = None) -> list[Any]:
+        """The results of a search, as DICOM JSON."""
+        asked = parse_query(level, list(query), scope or Scope())
+        return [match.attributes for match in search.search(self.table, self.caller(who), asked, self.now).matches]
+
+    def found(self, who: str, *query: tuple[str, str]) -> set[str]:
+        """The Study Instance UIDs that a search finds."""
+        return {one["0020000D"]["Value"][0] for one in self.find(who, *query)}
+
+    def timeline(self, who: str, patient: str, issuer: str | None = None) -> dict[str, Any] | None:
+        """The timeline, or None for 404."""
+        try:
+            return timeline.timeline(self.table, self.caller(who), patient, issuer, self.now, self.tell)
+        except NotFound:
+            return None
+
+    def on_timeline(self, who: str, patient: str, issuer: str | None = None) -> set[str]:
+        return {one["study_instance_uid"] for one in (self.timeline(who, patient, issuer) or {"studies": []})["studies"]}
+
+    def transfers(self, who: str, direction: str = "incoming") -> list[dict[str, Any]]:
+        caller = self.caller(who)
+        listed: list[dict[str, Any]] = transfers.list_transfers(self.table, caller, direction, None, None, 100, self.now)[
+            "transfers"
+        ]
+        single = [transfers.read_transfer(self.table, caller, one["id"], self.now, self.tell) for one in listed]
+        assert single == listed
+        return listed
+
+    def changes(self, who: str, since: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+        answer = changes.read_changes(self.table, self.caller(who), since, limit, 0, lambda: self.now)
+        found: list[dict[str, Any]] = answer["changes"]
+        return found
+
+    def handed_out(self, who: str, study: str, owner: str | None = None) -> set[str] | None:
+        """The SOP Instance UIDs of which the manifest gives addresses, or None for 404."""
+        try:
+            found = manifest.manifest(self.table, self.objects, who, study, self.now, owner, record=self.tell)
+        except NotFound:
+            return None
+        return {one["sop_instance_uid"] for one in found["instances"]}
 
     def verdict(self, stored: Stored) -> dict[str, Any]:
         item = self.table.get(*index_instances.object_key(stored.institution, stored.sha256))
@@ -201,8 +304,7 @@ class World:
             {"dynamodb": {"SequenceNumber": str(number), "Keys": {"pk": {"S": pk}, "sk": {"S": sk}}}}
             for number, (pk, sk) in enumerate(keys)
         ]
-        failed = project_facts.project(self.table, self.alerts, project_facts.stream_keys(records), lambda: self.now)
-        assert failed is None
+        assert project_facts.project(self.table, self.alerts, project_facts.stream_keys(records), lambda: self.now) is None
 
     def settle(self, shuffled: random.Random | None = None) -> None:
         """Deliver until nothing is pending; with `shuffled` in any order of the partitions, and some twice."""

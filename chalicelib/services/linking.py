@@ -1,0 +1,165 @@
+"""Making and ending links between patient identifiers: what the archive does by itself, and the writes of what people do.
+
+A link is made without a person only where both records carry the same valid codice fiscale, and the birth date and sex that
+it encodes agree with both. It ends by itself as soon as a record says otherwise, and then never comes back by itself.
+Whatever its basis, a link of two numbers that carry different codici fiscali is ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from itertools import combinations, islice
+from typing import Any
+
+from chalicelib.domain import identifiers, italian, patients, transfers
+from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.patients import Link, Record, link_id
+from chalicelib.domain.ports import Item, PutNew, Table, Write
+from chalicelib.domain.studies import first_value
+from chalicelib.domain.transfers import iso, patient_partition
+from chalicelib.services import access, codice_fiscale
+
+MAX_CARRIERS = 16
+"""Numbers that one codice fiscale joins by itself. Nobody is known to so many; a code with more joins nothing."""
+MAX_RENAMED = 40
+_MOST_READ = 2000
+_ATTEMPTS = 5
+ARCHIVE = "archive"
+AUTOMATIC = "codice-fiscale"
+
+
+def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary: Mapping[str, Any]) -> Iterator[Item]:
+    """The facts that a patient's images carry a codice fiscale, with the birth date and sex that they state.
+
+    It may stand in Patient ID or in Other Patient IDs (0010,1000 and 0010,1002), under its issuer or under none. What
+    `owner` says of another member's numbers is not believed.
+    """
+    member = registry.by_issuer(patient.issuer)
+    if member is not None and member.id != owner:
+        return
+    named = [(patient.value, patient.issuer)]
+    named += [(one["id"] or "", one["issuer_universal_id"] or one["issuer"] or "") for one in summary["patient"]["other_ids"]]
+    for value, issuer in dict.fromkeys(named):
+        if identifiers.is_oid(issuer) and issuer != italian.CODICE_FISCALE and (value, issuer) != named[0]:
+            continue
+        fiscal = codice_fiscale.read(value)
+        if fiscal is None:
+            continue
+        birth = first_value(summary["attributes"], "00100030")
+        sex = first_value(summary["attributes"], "00100040")
+        data: dict[str, object] = {
+            "issuer": patient.issuer,
+            "id": patient.value,
+            "code": fiscal.code,
+            "birth_date": birth,
+            "sex": sex,
+        }
+        digest = sha256(f"{birth}\n{sex}".encode()).hexdigest()[:8]
+        code = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
+        yield Item(patient_partition(code.hash), f"CARRIES#{patient.hash}#{digest}", data)
+
+
+def link_carriers(table: Table, code: str, now: datetime) -> None:
+    """Link those that carry the codice fiscale with this hash and agree with it; end automatic links that no longer do."""
+    carriers = patients.fold(code, islice(table.query_all(patient_partition(code), "CARRIES#"), _MOST_READ)).carriers
+    fiscal = codice_fiscale.read(carriers[0].code) if carriers else None
+    if fiscal is None:
+        return
+    verdict = patients.judge(carriers, fiscal.birth, fiscal.sex)
+    itself = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
+    joined = verdict.agreeing | ({itself} if verdict.agreeing else set())
+    if len(joined) <= MAX_CARRIERS + 1:
+        for one, other in combinations(sorted(joined - verdict.contradicting), 2):
+            link = Link(link_id(one, other), 1, one, other, AUTOMATIC, ARCHIVE, iso(now), ("same-codice-fiscale",))
+            table.transact([PutNew(item) for item in patients.linking(link)])
+    for identifier in sorted(verdict.contradicting):
+        _end_automatic(table, access.load_deciding(table, identifier.hash), now)
+
+
+def review(table: Table, record: Record, now: datetime) -> None:
+    """End the links of an identifier that cannot be: those between different codici fiscali.
+
+    A number that carries two codes is nobody's for certain: all its automatic links end. A number whose code is another than
+    that of a number it is linked to is another patient's: that link ends, whoever made it.
+    """
+    mine = codes(record)
+    if len(mine) > 1:
+        _end_automatic(table, record, now)
+        return
+    for link in record.links:
+        other = link.beyond(record.patient)
+        if not link.ended and mine and italian.kind(other) != "codice-fiscale":
+            theirs = codes(access.load_deciding(table, other.hash))
+            if theirs and not theirs & mine:
+                _end(table, link, now)
+
+
+def codes(record: Record) -> set[str]:
+    """The codici fiscali, without omocodia, of a number: itself, or those linked to it."""
+    itself = {side for link in record.links for side in (link.one, link.other) if side.hash == record.patient}
+    fiscal = [one.value for one in {*record.linked, *itself} if italian.kind(one) == "codice-fiscale"]
+    return {known.code for value in fiscal if (known := codice_fiscale.read(value)) is not None}
+
+
+def different_codes(one: Record, other: Record) -> bool:
+    """Whether two numbers carry codici fiscali, and none in common."""
+    mine, theirs = codes(one), codes(other)
+    return bool(mine and theirs) and not mine & theirs
+
+
+def linking_writes(
+    record: Record,
+    one: PatientIdentifier,
+    other: PatientIdentifier,
+    basis: str,
+    by: str,
+    evidence: tuple[str, ...],
+    now: datetime,
+) -> list[Write]:
+    """The writes that link `one`, whose record is given, to `other`; none when they are linked already, or are the same."""
+    if one == other:
+        return []
+    known = between(record, other)
+    if any(not link.ended for link in known):
+        return []
+    number = max((link.number for link in known), default=0) + 1
+    link = Link(link_id(one, other), number, one, other, basis, by, iso(now), evidence)
+    return [PutNew(item) for item in patients.linking(link)]
+
+
+def ending_writes(table: Table, link: Link, by: str, now: datetime) -> list[Write]:
+    """The writes that end a link, and take the number out of the transfers that named it: no trace of it is shown."""
+    facts = patients.unlinking(link, by, now)
+    renamed = 0
+    for side in (link.one, link.other):
+        for transfer in access.load_deciding(table, side.hash).transfers:
+            if (transfer.patient, transfer.receiving) == (side, link.beyond(side.hash)) and renamed < MAX_RENAMED:
+                unnamed = replace(transfer, receiving=None, receiving_version=transfer.receiving_version + 1)
+                facts += [replace(fact, data=fact.data | {"by": by, "at": iso(now)}) for fact in transfers.naming(unnamed)]
+                renamed += 1
+    return [PutNew(fact) for fact in facts]
+
+
+def between(record: Record, other: PatientIdentifier) -> list[Link]:
+    """The links of an identifier with another one, those that ended included."""
+    return [link for link in record.links if link.beyond(record.patient) == other]
+
+
+def _end_automatic(table: Table, record: Record, now: datetime) -> None:
+    for link in record.links:
+        if link.basis == AUTOMATIC and not link.ended:
+            _end(table, link, now)
+
+
+def _end(table: Table, link: Link, now: datetime) -> None:
+    """End a link. Raises TryAgain when its transfers keep changing meanwhile."""
+    ended = patients.unlinking(link, ARCHIVE, now)[0].key
+    for _ in range(_ATTEMPTS):
+        if not table.transact(ending_writes(table, link, ARCHIVE, now)) or table.get(*ended) is not None:
+            return
+    raise TryAgain

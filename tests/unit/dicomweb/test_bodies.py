@@ -1,0 +1,107 @@
+"""What fits a response is sent; what does not lies in the bucket; what would be too much work is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chalicelib.dicomweb import representations
+from chalicelib.dicomweb.media_types import negotiate
+from chalicelib.domain.assembly import Extract
+from chalicelib.domain.audit import Seen
+from chalicelib.domain.errors import NotAcceptable, TooLarge
+from chalicelib.domain.studies import Instance
+from chalicelib.services import archive_zip, decoding, rendering, retrieve, retrieve_files
+from chalicelib.services.retrieve import Elsewhere, Inline, Opened
+from tests.fakes import MemoryObjects
+
+OPENED = Opened("san-matteo", "1.2", Seen("san-matteo", "1.2", ()), None, "san-matteo")
+
+
+class Decoder:
+    """Stands for the function that decodes: writes so many bytes, or says why not."""
+
+    def __init__(self, objects: MemoryObjects, size: int = 10, reason: str | None = None) -> None:
+        self.objects, self.size, self.reason, self.jobs = objects, size, reason, 0
+
+    def run(self, job: Any) -> str | None:
+        self.jobs += 1
+        if self.reason is None:
+            self.objects.contents[str(job["target"])] = bytes(self.size)
+        return self.reason
+
+
+def instance(size: int, **more: Any) -> Instance:
+    data = {"sha256": "a" * 64, "size": size, "class": "1.2", "syntax": "1.2.840.10008.1.2.1", "attributes": {}, **more}
+    return Instance("1.3", "1.4", data)
+
+
+def test_a_small_body_is_sent_and_a_large_one_made_once() -> None:
+    objects = MemoryObjects()
+    objects.contents["a"] = bytes(retrieve.INLINE + 1)
+    small = retrieve.multipart_body(objects, [((), (Extract("a", 0, 100),))], "application/dicom")
+    assert isinstance(small, Inline) and list(objects.contents) == ["a"]
+    parts: Any = [((), (Extract("a", 0, retrieve.INLINE + 1),))]
+    large = retrieve.multipart_body(objects, parts, "application/dicom")
+    assert isinstance(large, Elsewhere) and large.key.startswith("cache/multipart/")
+    objects.contents[large.key] = b"made before"
+    assert retrieve.multipart_body(objects, parts, "application/dicom") == large
+    assert objects.contents[large.key] == b"made before"
+
+
+def test_more_than_a_request_can_carry_is_refused_before_anything_is_read() -> None:
+    pieces: Any = [((), (Extract("a", number, 6 * 1024**2),)) for number in range(300)]
+    with pytest.raises(TooLarge, match="manifest"):
+        retrieve.multipart_body(MemoryObjects(), pieces, "application/dicom")
+    with pytest.raises(TooLarge, match="manifest"):
+        archive_zip.body(MemoryObjects(), OPENED, [instance(1024**3)])
+
+
+def test_metadata_that_does_not_fit_lies_in_the_bucket_with_its_encoding() -> None:
+    objects = MemoryObjects()
+    selected = negotiate(representations.METADATA, None)
+    array = b"[" + bytes(range(33, 127)) * 60_000 + b"]"
+    plain = retrieve_files.metadata_body(objects, array, selected, gzipped=False)
+    assert isinstance(plain, Elsewhere) and objects.contents[plain.key] == array
+    assert isinstance(retrieve_files.metadata_body(objects, array, selected, gzipped=True), Inline)
+
+
+def test_a_picture_that_does_not_fit_lies_in_the_bucket() -> None:
+    objects = MemoryObjects()
+    decoder = Decoder(objects, retrieve.INLINE + 1)
+    one = instance(10, rows=10, columns=10, pixel_offset=5)
+    selected = negotiate(rendering.offers(one), "image/png")
+    found = rendering.body(objects, decoder, OPENED, [(one, 1)], rendering.Rendering(), selected)
+    assert isinstance(found, Elsewhere) and found.content_type == "image/png"
+
+
+def test_what_was_decoded_is_not_decoded_again() -> None:
+    objects = MemoryObjects()
+    decoder = Decoder(objects)
+    jobs: Any = [{"op": "frame", "source": "instances/x/y", "frame": number} for number in (1, 2)]
+    assert decoding.make(objects, decoder, jobs) == decoding.make(objects, decoder, jobs)
+    assert decoder.jobs == 2
+    with pytest.raises(NotAcceptable, match="undecodable"):
+        decoding.make(objects, Decoder(objects, reason="undecodable"), [{"op": "frame", "source": "z", "frame": 1}])
+
+
+def test_one_instance_that_cannot_be_decoded_does_not_withhold_the_others() -> None:
+    objects = MemoryObjects()
+    objects.contents["instances/san-matteo/" + "a" * 64] = bytes(10)
+    two = [
+        instance(10, syntax="1.2.840.10008.1.2.4.90"),
+        Instance("1.3", "1.5", instance(10, syntax="1.2.840.10008.1.2.4.90").data),
+    ]
+    selected = negotiate(
+        representations.instances(frozenset({"1.2.840.10008.1.2.4.90"})), "multipart/related; type=application/dicom"
+    )
+    found = retrieve_files.body(objects, Decoder(objects, reason="undecodable"), OPENED, two, selected)
+    assert isinstance(found, Inline) and found.content.count(b"transfer-syntax=1.2.840.10008.1.2.4.90") == 2
+
+
+def test_an_encapsulated_cda_is_offered_as_xml_and_what_nobody_can_draw_as_nothing() -> None:
+    cda = instance(10, **{"class": "1.2.840.10008.5.1.4.1.1.104.2"})
+    assert [offer.media_type for offer in rendering.offers(cda)] == ["text/xml"]
+    with pytest.raises(retrieve.NotFound):
+        rendering.offers(instance(10))

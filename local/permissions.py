@@ -115,6 +115,8 @@ def needs(service: str, operation: str, parameters: Mapping[str, Any]) -> Needs:
         return [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")]
     if service == "sts":
         resource = str(parameters.get("RoleArn", "*"))
+    elif service == "sns" and "TopicArn" in parameters:
+        resource = str(parameters["TopicArn"])
     elif service == "sqs" and "QueueUrl" in parameters:
         resource = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{str(parameters['QueueUrl']).rsplit('/', 1)[-1]}"
     return [(f"{service}:{operation}", resource)]

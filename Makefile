@@ -18,7 +18,7 @@ test: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p chalicelib -p app -p local -p infra -p forwarder
+	$(BIN)/mypy -p chalicelib -p app -p local -p infra -p forwarder -p pixels
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint -r eu-south-1 -- $(wildcard infra/account.yaml infra/city.yaml infra/institution.yaml infra/viewer.yaml)
 

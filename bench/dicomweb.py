@@ -5,7 +5,7 @@
 Milliseconds are a client's on the loopback interface, median of `--calls` after warming up. For our side they are mostly the
 emulated cloud's, which is not the product; what is the product's is the work: AWS requests and bytes for each call, and CPU time
 of the city's process (function and emulator together, so an upper bound of the function's). Orthanc: plugin as Debian ships it,
-`HttpCompressionEnabled`, `TcpNoDelay` and `KeepAlive` true, no authentication; our side verifies SigV4 and records each access.
+`HttpCompressionEnabled`, `TcpNoDelay` and `KeepAlive` true, no authentication. Our side verifies SigV4 and records each access.
 """
 
 from __future__ import annotations

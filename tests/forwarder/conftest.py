@@ -26,9 +26,7 @@ def archive() -> Iterator[FakeArchive]:
 def credentials(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """AWS files with one profile, `san-matteo`, and nothing else of the surroundings."""
     folder = tmp_path_factory.mktemp("aws")
-    (folder / "credentials").write_text(
-        f"[san-matteo]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
-    )
+    (folder / "credentials").write_text(f"[san-matteo]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n")
     (folder / "config").write_text("[profile san-matteo]\nregion = eu-south-1\n")
     for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)

@@ -56,8 +56,7 @@ class TestPage:
     def test_both_languages_have_every_word(self):
         script = (Path(build.__file__).parent / "web" / "page.js").read_text()
         italian, english = (
-            set(re.findall(r"(\w+): \"", block))
-            for block in re.findall(r"(?:it|en): \{(.*?)\n  \}", script, re.S)
+            set(re.findall(r"(\w+): \"", block)) for block in re.findall(r"(?:it|en): \{(.*?)\n  \}", script, re.S)
         )
         assert italian == english and "received" in italian
 
@@ -149,9 +148,7 @@ class TestAside:
     def place(self, archive: FakeArchive, tmp_path):
         """A forwarder that runs and has two rejected instances of three."""
         place = hospital(tmp_path, archive.url, send__lossless=False)
-        archive.verdict = lambda sha256, body: (
-            ("indexed", None) if b"SLICE1" in body else ("rejected", "truncated")
-        )
+        archive.verdict = lambda sha256, body: ("indexed", None) if b"SLICE1" in body else ("rejected", "truncated")
         slices = [ct_slice(n) for n in (1, 2, 3)]
         slices[0].SeriesDescription = "SLICE1"
         path = str(place.write_config())

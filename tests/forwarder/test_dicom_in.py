@@ -70,9 +70,7 @@ def test_the_data_set_is_kept_byte_for_byte_in_the_syntax_that_was_agreed(tmp_pa
         ds = dcmread(get_testdata_file("MR_small_bigendian.dcm"))
     ds.file_meta.TransferSyntaxUID = syntax
     sent = BytesIO()
-    ds.save_as(
-        sent, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=little, enforce_file_format=True
-    )
+    ds.save_as(sent, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=little, enforce_file_format=True)
     sent.seek(0)
     ds = dcmread(sent)
     with running(place.config()):
@@ -103,11 +101,7 @@ def test_every_storage_class_and_syntax_is_accepted():
     classes = {str(context.abstract_syntax) for context in contexts}
     assert {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.104.1", "1.2.3.4.5"} <= classes
     assert len(classes) > 150
-    assert all(
-        len(context.transfer_syntax) > 30
-        for context in contexts
-        if "1.1.4.1.1" in str(context.abstract_syntax)
-    )
+    assert all(len(context.transfer_syntax) > 30 for context in contexts if "1.1.4.1.1" in str(context.abstract_syntax))
 
 
 def test_uncompressed_is_chosen_where_a_sender_offers_lossy_too(tmp_path):
@@ -205,9 +199,7 @@ def test_a_data_set_in_tiny_fragments_several_to_a_pdu_is_whole(tmp_path, size):
         parts = [(0x03, command_set(0x0001, ds, 1))]
         parts += [(0, data[at : at + size]) for at in range(0, len(data), size)]
         parts[-1] = (0x02, parts[-1][1])
-        values = b"".join(
-            (len(part) + 2).to_bytes(4, "big") + bytes([1, header]) + part for header, part in parts
-        )
+        values = b"".join((len(part) + 2).to_bytes(4, "big") + bytes([1, header]) + part for header, part in parts)
         assoc.dul.socket.socket.sendall(b"\x04\0" + len(values).to_bytes(4, "big") + values)
         (path,) = until(lambda: spooled(place))
         until(lambda: place.state()["received"] == 1)
@@ -248,9 +240,7 @@ def test_who_connects_and_says_nothing_keeps_nobody_out(tmp_path):
     place = hospital(tmp_path, NOWHERE, **tls_values(authority, ours, port))
     with running(place.config()):
         silent = [socket.create_connection(("127.0.0.1", p)) for p in (port, place.port) for _ in range(5)]
-        assert store(place, [ct_slice(1)], port=port, tls=(client_context(authority, theirs), "x")) == [
-            0x0000
-        ]
+        assert store(place, [ct_slice(1)], port=port, tls=(client_context(authority, theirs), "x")) == [0x0000]
         assert store(place, [ct_slice(2)]) == [0x0000]
         for one in silent:
             one.close()
@@ -379,9 +369,7 @@ class TestCommitment:
         event_type, information = reports[0]
         assert event_type == 1
         assert information.TransactionUID == "1.2.3.99"
-        assert [item.ReferencedSOPInstanceUID for item in information.ReferencedSOPSequence] == [
-            ct_slice(1).SOPInstanceUID
-        ]
+        assert [item.ReferencedSOPInstanceUID for item in information.ReferencedSOPSequence] == [ct_slice(1).SOPInstanceUID]
 
     def test_on_a_new_association_after_a_restart(self, archive: FakeArchive, tmp_path):
         reports: list = []
@@ -430,9 +418,7 @@ class TestCommitment:
         place, reports = hospital(tmp_path, archive.url), []
         archive.indexing_seconds = 3600
         with running(place.config()):
-            assoc = self.pacs(place, reports).associate(
-                "127.0.0.1", place.port, evt_handlers=self.handler(reports)
-            )
+            assoc = self.pacs(place, reports).associate("127.0.0.1", place.port, evt_handlers=self.handler(reports))
             assert assoc.send_c_store(ct_slice(1)).Status == 0x0000
             assert self.ask(assoc, [ct_slice(1)]) == 0x0000
             until(lambda: place.state()["at_archive"] == 1)

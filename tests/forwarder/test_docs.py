@@ -19,8 +19,7 @@ def test_every_key_of_the_configuration_stands_with_its_meaning():
 def test_every_metric_stands_with_its_meaning():
     documented = dict(re.findall(r"^\| `(forwarder_\w+)` \| (.*) \|$", DOCS, re.M))
     assert documented == {
-        name + ("_total" if kind == "counter" else ""): meaning
-        for name, (kind, meaning, _) in metrics.METRICS.items()
+        name + ("_total" if kind == "counter" else ""): meaning for name, (kind, meaning, _) in metrics.METRICS.items()
     }
 
 
@@ -42,6 +41,4 @@ def test_the_conformance_statement_is_that_of_the_code():
 
 
 def test_what_may_go_wrong_is_told():
-    assert (
-        len(retry.PLANS) == 10
-    )  # a new kind of failure belongs into the table “What goes wrong, and what then”
+    assert len(retry.PLANS) == 10  # a new kind of failure belongs into the table “What goes wrong, and what then”

@@ -47,21 +47,15 @@ def arrived(archive: FakeArchive) -> list[str]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_death_right_after_each_step_loses_and_doubles_nothing(
-    archive: FakeArchive, tmp_path: Path, step: str
-):
+def test_death_right_after_each_step_loses_and_doubles_nothing(archive: FakeArchive, tmp_path: Path, step: str):
     place = hospital(tmp_path, archive.url)
     slices = [ct_slice(number, edge=96) for number in range(1, 7)]
     acknowledged: list[Dataset] = []
     with doomed(place, step, times=1 if step in ("asked", "judged") else 3) as forwarder:
-        acknowledged += [
-            ds for ds, status in zip(slices, store(place, slices), strict=True) if status == 0x0000
-        ]
+        acknowledged += [ds for ds, status in zip(slices, store(place, slices), strict=True) if status == 0x0000]
         assert until(lambda: forwarder.poll() is not None) and forwarder.returncode == -signal.SIGKILL
     with process(place):
-        again = [
-            ds for ds in slices if ds not in acknowledged
-        ]  # a PACS sends again what was not acknowledged
+        again = [ds for ds in slices if ds not in acknowledged]  # a PACS sends again what was not acknowledged
         assert store(place, again) == [0x0000] * len(again)
         state = until(lambda: place.settled(len(slices)))
     assert state["received"] == state["indexed"] == len(slices)
@@ -71,9 +65,7 @@ def test_death_right_after_each_step_loses_and_doubles_nothing(
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_while_several_modalities_send_and_the_line_fails(
-    archive: FakeArchive, tmp_path: Path
-):
+def test_killed_at_random_moments_while_several_modalities_send_and_the_line_fails(archive: FakeArchive, tmp_path: Path):
     seed = int.from_bytes(os.urandom(4), "big")
     chance = random.Random(seed)
     place = hospital(tmp_path, archive.url)

@@ -75,9 +75,7 @@ def test_answers_lost_after_the_commit_end_in_one_object_each(archive: FakeArchi
 def test_one_poison_instance_never_holds_up_the_rest(archive: FakeArchive, tmp_path):
     place = plain(tmp_path, archive)
     archive.before = lambda method, path, body: (
-        Reply(400, "<Error><Code>BadDigest</Code></Error>")
-        if method == "PUT" and number_of(body) == 1
-        else None
+        Reply(400, "<Error><Code>BadDigest</Code></Error>") if method == "PUT" and number_of(body) == 1 else None
     )
     with running(place.config()):
         store(place, [ct_slice(1)])
@@ -103,9 +101,7 @@ def test_one_instance_that_spoils_the_question_is_found_by_halving(archive: Fake
 
 def test_rejected_instances_stay_aside_and_the_others_leave(archive: FakeArchive, tmp_path):
     place = plain(tmp_path, archive)
-    archive.verdict = lambda sha256, body: (
-        ("rejected", "meta-mismatch") if number_of(body) == 2 else ("indexed", None)
-    )
+    archive.verdict = lambda sha256, body: ("rejected", "meta-mismatch") if number_of(body) == 2 else ("indexed", None)
     with running(place.config()):
         store(place, [ct_slice(n) for n in (1, 2, 3)])
         state = until(lambda: place.settled(3))
@@ -199,9 +195,7 @@ def test_a_whole_study_costs_few_questions(archive: FakeArchive, tmp_path):
 
 
 class TestLossless:
-    def test_what_arrives_is_compressed_and_identical_in_every_pixel_and_element(
-        self, archive: FakeArchive, tmp_path
-    ):
+    def test_what_arrives_is_compressed_and_identical_in_every_pixel_and_element(self, archive: FakeArchive, tmp_path):
         place = hospital(tmp_path, archive.url)
         sent = ct_slice(1, edge=128)
         with running(place.config()):

@@ -50,9 +50,7 @@ def test_dcmtk_sends(archive: FakeArchive, tmp_path: Path, program: str):
         until(lambda: place.settled(10))
     for path in files:
         sent = dcmread(path)
-        assert any(
-            dcmread_bytes(body).SOPInstanceUID == sent.SOPInstanceUID for body in archive.objects.values()
-        )
+        assert any(dcmread_bytes(body).SOPInstanceUID == sent.SOPInstanceUID for body in archive.objects.values())
 
 
 def dcmread_bytes(body: bytes):

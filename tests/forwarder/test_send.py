@@ -64,9 +64,7 @@ def test_rejected_files_are_named_with_their_reason_while_the_others_arrive(arch
     good = write_ct(tmp_path, 2)
     bad = tmp_path / "note.dcm"
     bad.write_bytes(b"not an image")
-    archive.verdict = lambda sha256, body: (
-        ("rejected", "not-dicom") if sha256 == digest(bad) else ("indexed", None)
-    )
+    archive.verdict = lambda sha256, body: ("rejected", "not-dicom") if sha256 == digest(bad) else ("indexed", None)
     assert command(archive, tmp_path) == 1
     out = capsys.readouterr().out
     assert "note.dcm" in out and "not-dicom" in out
@@ -106,9 +104,7 @@ def test_an_answer_lost_after_the_commit_ends_in_one_object(archive, tmp_path):
     """The PUT was carried out, the sender hears a broken line, sends again and hears 412."""
     write_ct(tmp_path, 3)
     cut = iter([True, True])
-    archive.after = lambda method, path, body: (
-        Reply(cut=True) if method == "PUT" and next(cut, False) else None
-    )
+    archive.after = lambda method, path, body: Reply(cut=True) if method == "PUT" and next(cut, False) else None
     assert send([tmp_path], client(archive)).counts == {"indexed": 3}
     assert len(archive.order) == 3
 
@@ -168,11 +164,7 @@ def test_renewed_credentials_in_the_file_are_picked_up(archive, tmp_path, creden
 
     def expired(method: str, path: str, body: bytes) -> Reply | None:
         first = archive.calls["POST /uploads"] == 1
-        return (
-            Reply(403, '{"message": "The security token included in the request is expired"}')
-            if first
-            else None
-        )
+        return Reply(403, '{"message": "The security token included in the request is expired"}') if first else None
 
     archive.before = expired
     assert send([tmp_path], Archive(archive.url, signer)).counts == {"indexed": 1}

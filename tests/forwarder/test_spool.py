@@ -119,9 +119,7 @@ class TestRecovery:
 
         spool = Spool(tmp_path)
         assert spool.recover() == (3, 0)
-        assert [path.name for path in tmp_path.rglob("*") if path.is_file() and len(path.name) == 64] == [
-            waiting
-        ]
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file() and len(path.name) == 64] == [waiting]
         spool.close()
 
     def test_a_file_that_vanished_is_told_and_counted(self, tmp_path: Path):
@@ -140,9 +138,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A tmpfs of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("a tmpfs cannot be mounted here (needs root)")
     yield folder

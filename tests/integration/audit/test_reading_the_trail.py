@@ -100,8 +100,7 @@ def test_an_institution_sees_nothing_of_anothers_patients(shared: Shared) -> Non
 def test_the_operator_who_is_no_hospital_is_refused(shared: Shared) -> None:
     operator = shared.city.client("operator")
     for path in ("/audit", f"/patients/{shared.number}/accesses"):
-        answer = operator.get(path)
-        assert (answer.status_code, answer.json()["type"]) == (403, "urn:contenitore:problem:forbidden")
+        assert operator.get(path).status_code == 403
 
 
 def test_a_patient_is_found_under_every_number_that_is_linked(shared: Shared) -> None:

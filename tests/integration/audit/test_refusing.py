@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.domain import audit_chain
@@ -131,15 +132,15 @@ def test_absent_costs_the_same_requests_as_hidden(shared: Shared, stranger: Clie
 
 def test_a_role_that_nobody_registered_is_recorded(city: RunningCity) -> None:
     made = city.aws("iam")
-    trust = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
+    trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
     made.create_role(RoleName="stray", AssumeRolePolicyDocument=json.dumps(trust))
     made.put_role_policy(
         RoleName="stray", PolicyName="calls",
-        PolicyDocument=json.dumps({"Statement": [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}]}),
+        PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}]}
+        ),
     )  # fmt: skip
     role = city.aws("sts").assume_role(RoleArn="arn:aws:iam::123456789012:role/stray", RoleSessionName="somebody")["Credentials"]
-    from botocore.credentials import Credentials
-
     client = city.client(None, Credentials(role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"]))
     answer = client.get("/studies/1.2.3/manifest")
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:contenitore:problem:unknown-institution")

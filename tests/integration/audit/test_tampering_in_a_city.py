@@ -117,8 +117,8 @@ def test_an_anchor_that_was_deleted_or_written_over_is_told_and_its_first_versio
     trail: Tampered, capsys: pytest.CaptureFixture[str]
 ) -> None:
     s3, bucket = trail.city.aws("s3"), trail.city.outputs()["AuditAnchorBucketName"]
-    s3.put_object(Bucket=bucket, Key="anchors/000000001.json", Body=b"{}")
     s3.delete_object(Bucket=bucket, Key="anchors/000000001.json")
+    s3.put_object(Bucket=bucket, Key="anchors/000000001.json", Body=b"{}", IfNoneMatch="*")
     code, out = _verify(trail, capsys)
     assert code == 1
     assert "it was written over" in out and "it was deleted" in out

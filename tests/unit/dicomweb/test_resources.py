@@ -7,12 +7,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chalicelib.dicomweb import capabilities, resources
 from chalicelib.dicomweb.caching import NO_STORE, PRIVATE, cached, entity_tag, not_modified
-from chalicelib.dicomweb.resources import BulkPath, parse_bulk_path, parse_frame_list
+from chalicelib.dicomweb.resources import parse_frame_list
 from chalicelib.domain.errors import BadRequest
 
 SERVICE = "https://archive.example/prod/dicomweb"
@@ -23,34 +21,6 @@ def test_addresses_are_below_the_service_and_name_the_owner_last() -> None:
     assert resources.series_url(SERVICE, "1.2", "1.3", "maugeri") == f"{SERVICE}/studies/1.2/series/1.3?owner=maugeri"
     instance = resources.instance_url(SERVICE, "1.2", "1.3", "1.4", "maugeri")
     assert instance == f"{SERVICE}/studies/1.2/series/1.3/instances/1.4?owner=maugeri"
-    assert resources.frames_url(instance, (1, 3)) == instance.replace("?", "/frames/1,3?")
-    bulk = resources.bulkdata_url(instance, BulkPath("54001010", (("54000100", 1),)))
-    assert bulk == instance.replace("?", "/bulkdata/54000100.1.54001010?")
-
-
-@given(
-    st.lists(st.tuples(st.from_regex(r"[0-9A-F]{8}", fullmatch=True), st.integers(1, 9999)), max_size=4),
-    st.from_regex(r"[0-9A-F]{8}", fullmatch=True),
-)
-def test_the_address_of_bulk_data_is_read_back(parents: list[tuple[str, int]], tag: str) -> None:
-    path = BulkPath(tag, tuple(parents))
-    assert parse_bulk_path(resources.bulkdata_url("x", path).removeprefix("x/bulkdata/")) == path
-
-
-@pytest.mark.parametrize(
-    "text", ["", "7FE0001", "7FE00010.1", "7FE00010.0.7FE00010", "a/b", "../x", "7FE00010." * 12 + "7FE00010"]
-)
-def test_what_is_no_address_of_bulk_data_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest):
-        parse_bulk_path(text)
-
-
-def test_long_octets_become_references_and_short_ones_do_not() -> None:
-    assert resources.is_bulk("OW", 1025)
-    assert not resources.is_bulk("OB", 1024)
-    assert resources.is_bulk("UT", 70_000)
-    assert not resources.is_bulk("LO", 70_000)
-    assert not resources.is_bulk("SQ", 70_000)
 
 
 def test_frames_are_listed_in_the_order_asked() -> None:

@@ -72,6 +72,10 @@ class Call:
         on_behalf_of = self.request.headers.get("x-on-behalf-of")
         return identify(bootstrap.table(), identity.get("userArn") or "", on_behalf_of, config().operator_role_arn)
 
+    def identify(self) -> Caller:
+        """Look the caller up, if that has not been done. Raises UnknownInstitution."""
+        return self.caller
+
     def act_as(self, caller: Caller) -> None:
         """Say for whom an unsigned request acts: a reading session for the person whose link it is."""
         self.__dict__["caller"] = caller
@@ -143,13 +147,16 @@ View = Callable[..., Response]
 def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False, head: bool = False) -> Callable[[View], View]:
     """Register `view(call, **path_parameters)` for a method and path, and with `head` for HEAD too.
 
-    Signed requests only, unless `public`. Any content type is let in, since the view itself answers what it does not take.
+    Signed requests only, unless `public`: of members and the operator, before anything else is looked at. Any content type is
+    let in, since the view itself answers what it does not take.
     """
 
     def register(view: View) -> View:
+        guarded = view if public else _for_known_callers(view)
+
         @wraps(view)
         def handler(**parameters: str) -> Response:
-            return _answer(blueprint.current_request, f"{method} {path}", view, parameters)
+            return _answer(blueprint.current_request, f"{method} {path}", guarded, parameters)
 
         options: dict[str, Any] = {} if public else {"authorizer": _IAM}
         if method in {"POST", "PUT", "PATCH"}:
@@ -160,6 +167,14 @@ def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False, 
         return view
 
     return register
+
+
+def _for_known_callers(view: View) -> View:
+    def guarded(call: Call, **parameters: str) -> Response:
+        call.identify()
+        return view(call, **parameters)
+
+    return guarded
 
 
 def _answer(request: Request, route: str, view: View, parameters: dict[str, str]) -> Response:

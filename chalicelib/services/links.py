@@ -61,8 +61,9 @@ def make(
 
 def end_by_institution(table: Table, caller: Caller, link_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
     """The answer of `DELETE /links/{id}`: the link opens nothing from the next request on. Raises NotFound."""
+    institution = caller.member.id
     link = _load(table, link_id if links.is_id(link_id) else _NO_LINK)
-    if link is None or link.institution != caller.member.id:
+    if link is None or link.institution != institution:
         raise NotFound
     _end(link, caller.actor, now, act, record)
     return {"id": link.id, "status": "ended"}

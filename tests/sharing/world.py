@@ -6,8 +6,6 @@ The services are the real ones, over `tests.fakes`. Nothing happens by itself: s
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import random
 from collections import Counter
@@ -17,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
-from urllib.parse import urlencode
 
 from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.domain import audit
@@ -200,6 +197,12 @@ class World:
         assert self.index(stored) == {}
         return stored
 
+    def send(self, owner: str, *contents: bytes) -> list[Stored]:
+        """DICOM files come and are indexed; for a world that reads them."""
+        stored = [self.store(owner, content) for content in contents]
+        assert self.index(*stored) == {}
+        return stored
+
     def open(
         self, sender: str, patient: str, to: str, receiving: str | None = None, issuer: str | None = None, **more: Any
     ) -> str:
@@ -366,70 +369,3 @@ def summary(
     if rejects is not None:
         found["rejects"] = rejects
     return found
-
-
-# The API in this process ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class Api:
-    """The real Chalice app over a `World`, called with events as API Gateway makes them. See the fixture `api`."""
-
-    def __init__(self, app: Any, world: World) -> None:
-        self.app, self.world = app, world
-        self._serial = 0
-
-    def call(
-        self,
-        who: str | None,
-        method: str,
-        route: str,
-        query: Sequence[tuple[str, str]] = (),
-        body: Any = None,
-        headers: dict[str, str] | None = None,
-        **parameters: str,
-    ) -> Answer:
-        """`who`: an institution, `operator`, `unregistered`, or None for an unsigned request. `route`: with placeholders."""
-        self._serial += 1
-        path = route
-        for name, value in parameters.items():
-            path = path.replace("{" + name + "}", value)
-        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        values: dict[str, list[str]] = {}
-        for name, value in query:
-            values.setdefault(name, []).append(value)
-        arn = None if who is None else f"arn:aws:sts::123456789012:assumed-role/contenitore-{who}/{who}"
-        sent = {"Content-Type": "application/json", "Host": "archive.test", "X-Forwarded-Proto": "https"} | (headers or {})
-        event = {
-            "resource": route, "path": path, "httpMethod": method, "headers": sent,
-            "multiValueHeaders": {name: [value] for name, value in sent.items()},
-            "queryStringParameters": {name: found[-1] for name, found in values.items()} or None,
-            "multiValueQueryStringParameters": values or None, "pathParameters": parameters or None, "stageVariables": None,
-            "body": base64.b64encode(content).decode(), "isBase64Encoded": True,
-            "requestContext": {
-                "resourcePath": route, "path": f"{path}?{urlencode(query)}".rstrip("?").split("?")[0], "httpMethod": method,
-                "requestId": f"request-{self._serial}", "identity": {"userArn": arn, "sourceIp": "127.0.0.1"}, "stage": "api",
-            },
-        }  # fmt: skip
-        answer = self.app(event, None)
-        content = answer["body"]
-        raw = base64.b64decode(content) if answer.get("isBase64Encoded") else content.encode()
-        single = {name.lower(): str(value) for name, value in (answer.get("headers") or {}).items()}
-        single |= {name.lower(): str(found[-1]) for name, found in (answer.get("multiValueHeaders") or {}).items()}
-        return Answer(int(answer["statusCode"]), single, raw)
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,116 @@
+"""The real Chalice app in this process, over a city in memory, called with events as API Gateway makes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from chalicelib import bootstrap, config
+from tests.fakes import MemoryObjects
+from tests.sharing.world import A, B, C, World
+
+OPERATOR, UNREGISTERED = "operator", "unregistered"
+VIEWER = "https://viewer.test"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Decoder:
+    """Stands for the function that decodes pixels: whatever is asked for is made."""
+
+    def __init__(self, objects: MemoryObjects) -> None:
+        self._objects = objects
+
+    def run(self, job: Mapping[str, object]) -> str | None:
+        self._objects.write(str(job["target"]), b"decoded", "image/png")
+        return None
+
+
+class Api:
+    """The app over a `World`."""
+
+    def __init__(self, app: Any, world: World) -> None:
+        self.app, self.world = app, world
+        self._serial = 0
+
+    def call(
+        self,
+        who: str | None,
+        method: str,
+        route: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        **parameters: str,
+    ) -> Answer:
+        """`who`: an institution, `operator`, `unregistered`, or None for an unsigned request. `route`: with placeholders."""
+        self._serial += 1
+        path = route
+        for name, value in parameters.items():
+            path = path.replace("{" + name + "}", quote(value, safe=""))
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        values: dict[str, list[str]] = {}
+        for name, value in query:
+            values.setdefault(name, []).append(value)
+        arn = None if who is None else f"arn:aws:sts::123456789012:assumed-role/contenitore-{who}/{who}"
+        sent = {"Content-Type": "application/json", "Host": "archive.test", "X-Forwarded-Proto": "https", **(headers or {})}
+        event = {
+            "resource": route, "path": path, "httpMethod": method, "headers": sent,
+            "multiValueHeaders": {name: [value] for name, value in sent.items()},
+            "queryStringParameters": {name: found[-1] for name, found in values.items()} or None,
+            "multiValueQueryStringParameters": values or None, "pathParameters": parameters or None, "stageVariables": None,
+            "body": base64.b64encode(content).decode(), "isBase64Encoded": True,
+            "requestContext": {
+                "resourcePath": route, "path": path, "httpMethod": method, "requestId": f"request-{self._serial}",
+                "identity": {"userArn": arn, "sourceIp": "127.0.0.1"}, "stage": "api",
+            },
+        }  # fmt: skip
+        answer = self.app(event, None)
+        text = answer.get("body") or ""
+        raw = base64.b64decode(text) if answer.get("isBase64Encoded") else text.encode()
+        single = {name.lower(): str(value) for name, value in (answer.get("headers") or {}).items()}
+        single |= {name.lower(): str(found[-1]) for name, found in (answer.get("multiValueHeaders") or {}).items()}
+        return Answer(int(answer["statusCode"]), single, raw)
+
+
+@contextmanager
+def api_over(world: World | None = None, institutions: Sequence[str] = (A, B, C)) -> Iterator[Api]:
+    """The API over `world`, or over a new one to which DICOM files are sent and whose clock is the real one."""
+    if world is None:
+        world = World(institutions, bootstrap.read_summary)
+        world.now = datetime.now(UTC)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "TABLE_NAME": "archive", "BUCKET_NAME": "images", "VIEWER_BASE_URL": VIEWER, "AUDIT_ANCHOR_BUCKET": "",
+            "OPERATOR_ROLE_ARN": f"arn:aws:iam::123456789012:role/contenitore-{OPERATOR}", "POWERTOOLS_LOG_LEVEL": "CRITICAL",
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        config.config.cache_clear()
+        parts = {"table": world.table, "objects": world.objects, "alerts": world.alerts, "trail": world.trail}
+        for name, part in (parts | {"pixels": Decoder(world.objects)}).items():
+            patch.setattr(bootstrap, name, lambda part=part: part)
+        import app
+
+        try:
+            yield Api(app.app, world)
+        finally:
+            config.config.cache_clear()

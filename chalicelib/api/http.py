@@ -135,10 +135,14 @@ class Call:
 
     def json(self) -> Any:
         """The body as JSON. Raises BadRequest."""
+        raw = self.request.raw_body or b""
         try:
-            return json.loads(self.request.raw_body or b"")
+            body = json.loads(raw)
+            if b"\\u" in raw:
+                json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text: nothing could store it
         except (ValueError, RecursionError) as error:
             raise BadRequest("The body is not JSON.", "body") from error
+        return body
 
 
 View = Callable[..., Response]

@@ -1,0 +1,123 @@
+"""What the audit trail costs: `python -m bench.audit [--appends N] [--shards N]`, on this machine, in a local city of its own.
+
+Cost: requests to the table and milliseconds for the records of one request, written by one process after another. Contention:
+as many processes at once as a busy institution may have functions, each with its own memory of where it wrote last; a
+transaction more than one for each request is a collision, after which the process goes on in another chain. A chain verified
+and a patient's PDF, too. The emulated table answers in its own time: on AWS a transaction takes some 10 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chalicelib.adapters.dynamodb import DynamoTable
+from chalicelib.domain import audit_chain
+from chalicelib.domain.audit import Context, Entry, Kind
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.services.audit import Trail
+from infra import audit as command
+from tests.fakes import Watched
+from tests.harness import RunningCity, running_city
+
+PATIENT = PatientIdentifier("2.16.840.1.113883.2.9.99.2.4.1", "A-1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--appends", type=int, default=400, help="requests recorded in each measurement (default 400)")
+    parser.add_argument(
+        "--shards", type=int, default=audit_chain.SHARDS, help=f"chains of an institution (default {audit_chain.SHARDS})"
+    )
+    options = parser.parse_args()
+    audit_chain.SHARDS = options.shards
+    with tempfile.TemporaryDirectory() as state, running_city(Path(state)) as city:
+        cost(city, options.appends)
+        contention(city, options.appends)
+        verification(city)
+
+
+def context(institution: str) -> Context:
+    role = f"contenitore-institution-{institution}"
+    return Context(
+        datetime.now(UTC), "0" * 36, "GET /studies/{study}/manifest", institution, "rossi", role, institution, "203.0.113.7"
+    )
+
+
+def entry(number: int) -> Entry:
+    return Entry(Kind.ACCESS, "san-matteo", (PATIENT,), f"1.2.826.0.1.3680043.8.498.{number}", basis=("0" * 32,), count=300)
+
+
+def cost(city: RunningCity, appends: int) -> None:
+    print("\nrecords of a request   requests to the table   ms (median)")
+    calls: Counter[str] = Counter()
+    trail = Trail(Watched(_table(city), lambda name: calls.update([name])), 10)
+    trail.append(context("cost"), [entry(0)])
+    for records, times in ((1, appends), (10, appends // 4), (99, appends // 20)):
+        calls.clear()
+        took = [_timed(lambda: trail.append(context("cost"), [entry(n) for n in range(records)])) for _ in range(times)]
+        each = ", ".join(f"{count / times:.2f} {name}" for name, count in calls.items())
+        print(f"{records:>20}   {each:<21}   {statistics.median(took):.1f}")
+
+
+def contention(city: RunningCity, appends: int) -> None:
+    print(f"\nprocesses at once, {audit_chain.SHARDS} chains   transactions each   reads each   ms (median, 95 %)   requests/s")
+    for processes in (1, 2, 4, 8, 16, 32):
+        institution, calls = f"contended-{processes}", Counter[str]()
+        trails = [Trail(Watched(_table(city), lambda name: calls.update([name])), 10) for _ in range(processes)]
+        started = time.perf_counter()
+        with ThreadPoolExecutor(processes) as pool:
+            work = [pool.submit(_share, trail, institution, appends // processes) for trail in trails]
+            took = sorted(one for future in work for one in future.result())
+        seconds = time.perf_counter() - started
+        done = len(took)
+        print(
+            f"{processes:>28}   {calls['transact'] / done:>17.2f}   {calls['get'] / done:>10.2f}   "
+            f"{statistics.median(took):>8.1f}, {took[int(done * 0.95) - 1]:>6.1f}   {done / seconds:>10.0f}"
+        )
+
+
+def _share(trail: Trail, institution: str, count: int) -> list[float]:
+    return [_timed(lambda: trail.append(context(institution), [entry(0)])) for _ in range(count)]
+
+
+def verification(city: RunningCity) -> None:
+    table = _table(city)
+    shards = [shard for who in ("cost", *(f"contended-{n}" for n in (1, 2, 4, 8, 16, 32))) for shard in audit_chain.shards(who)]
+    started = time.perf_counter()
+    verified = [command._verify_shard(table, shard, [], datetime(2000, 1, 1, tzinfo=UTC), None, None) for shard in shards]
+    seconds = time.perf_counter() - started
+    records, findings = sum(count for _, count, _ in verified), sum(len(found) for found, _, _ in verified)
+    print(f"\nverified: {records} records in {seconds:.1f} s, {findings} findings")
+    from chalicelib.api.access_pdf import render
+
+    row = (
+        "01/03/2026 10:00",
+        "dr.rossi, Istituti Clinici Scientifici Maugeri",
+        "Ha aperto immagini: TC TORACE del 01/03/2026",
+        "Cura; la Sua cura è passata",
+    )
+    content: list[bytes] = []
+    took = _timed(lambda: content.append(render("Titolo", [], ["Quando", "Chi", "Che cosa", "Perché"], [row] * 300, [], "it")))
+    print(f"a PDF of 300 accesses: {took:.0f} ms, {len(content[0]) // 1000} kB")
+
+
+def _table(city: RunningCity) -> DynamoTable:
+    return DynamoTable(city.aws("dynamodb"), city.outputs()["TableName"])
+
+
+def _timed(do: object) -> float:
+    """Milliseconds."""
+    started = time.perf_counter()
+    do()  # type: ignore[operator]
+    return (time.perf_counter() - started) * 1000
+
+
+if __name__ == "__main__":
+    main()

@@ -261,6 +261,7 @@ def _tell_link(who: Hands) -> None:
         "patient": {"id": MAUGERI.patient_id},
         "practitioner": {"id": "dr-bianchi", "name": "Dott.ssa Anna Bianchi"},
         "purpose": "TREAT",
+        "open_within_seconds": 8 * 3600,
     }
     answer = who.call("POST", "/links", body)
     if answer.status_code != 201:

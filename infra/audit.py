@@ -86,9 +86,11 @@ def verify(
     keep_since = audit_verify.keep_since(now, retention_years)
     last = max((one.at for ones in anchored.values() for one in ones), default=None)
     seen = Verified(findings, anchors=len(documents), last_anchor=last)
+    heads = table.batch_get((audit_chain.partition(shard), audit_chain.HEAD) for shard in shards)
 
     def one(shard: str) -> tuple[list[Finding], int, Head]:
-        return _verify_shard(table, shard, anchored.get(shard, []), keep_since, since, until)
+        head = heads.get((audit_chain.partition(shard), audit_chain.HEAD))
+        return verify_shard(table, shard, head, anchored.get(shard, []), keep_since, since, until)
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         for shard, (found, count, head) in zip(shards, pool.map(one, shards), strict=True):
@@ -100,18 +102,19 @@ def verify(
     return seen
 
 
-def _verify_shard(
+def verify_shard(
     table: Table,
     shard: str,
+    head: Item | None,
     anchors: list[Anchored],
     keep_since: datetime,
-    since: datetime | None,
-    until: datetime | None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> tuple[list[Finding], int, Head]:
+    """The findings on one chain whose head was read before, how many records were read, and that head."""
     start = max((a.head for a in anchors if since and a.at <= since), key=lambda one: one.seq, default=Head())
     end = min((a.head.seq for a in anchors if until and a.at >= until), default=None)
-    head, last = _end_of(table, shard)
-    last = last if end is None else audit_chain.sort_key(end)
+    last = _end_of(table, shard, head) if end is None else audit_chain.sort_key(end)
     count = 0
 
     def counted() -> Iterator[Item]:
@@ -127,19 +130,18 @@ def _verify_shard(
     return found, count, audit_chain.head_of(head)
 
 
-def _end_of(table: Table, shard: str) -> tuple[Item | None, str]:
-    """The shard's head, and the sort key up to which to read: the head's, since the trail grows while it is read.
+def _end_of(table: Table, shard: str, head: Item | None) -> str:
+    """The sort key up to which a shard is read: its head's, since the trail grows while it is read.
 
-    Records beyond a head that does not move are none that were just written: then everything is to be read.
+    Records beyond a head that has not moved are none that were just written: then everything is to be read.
     """
     partition = audit_chain.partition(shard)
-    head = table.get(partition, audit_chain.HEAD)
     seq = audit_chain.head_of(head).seq
     if table.query(partition, between=(audit_chain.sort_key(seq + 1), _LAST), limit=1).items:
         again = table.get(partition, audit_chain.HEAD)
         if audit_chain.head_of(again).seq == seq:
-            return head, _LAST
-    return head, audit_chain.sort_key(seq)
+            return _LAST
+    return audit_chain.sort_key(seq)
 
 
 def export(table: Table, out: TextIO, since: datetime | None, until: datetime | None, as_records: bool) -> int:

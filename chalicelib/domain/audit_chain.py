@@ -17,7 +17,7 @@ from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Write
 GENESIS = "0" * 64
 """What stands for the hash of the record before the first."""
 HEAD = "HEAD"
-SHARDS = 16
+SHARDS = 64
 """Chains of each institution. So many can be appended to at once; see docs/audit.md for what was measured."""
 
 

@@ -7,11 +7,13 @@ in one transaction, together with the act itself where there is one.
 from __future__ import annotations
 
 import random
+import threading
+import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from queue import Empty, LifoQueue
 
 from chalicelib.domain import audit, audit_chain
 from chalicelib.domain.audit import Context, Entry, Record
@@ -22,13 +24,44 @@ from chalicelib.domain.ports import Table, Write
 _MAX_WRITES = 100
 _TRIES = 8
 _WAIT_SECONDS = 5.0
+_PAUSE_SECONDS = 0.02
 _YEAR = timedelta(days=365.25)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Shard:
+    """A chain, and its head where this process knows it."""
+
     name: str
     head: Head | None = None
+
+
+class _Free:
+    """The shards of an institution that no thread of this process is writing to, the one written to last at the end."""
+
+    def __init__(self, institution: str) -> None:
+        names = audit_chain.shards(institution)
+        self._shards = deque(_Shard(name) for name in random.sample(names, len(names)))
+        self._changed = threading.Condition()
+
+    def take(self) -> _Shard:
+        """The shard whose head is most likely still known. Raises TryAgain when none becomes free."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._shards, _WAIT_SECONDS):
+                raise TryAgain
+            return self._shards.pop()
+
+    def give_back(self, shard: _Shard) -> None:
+        with self._changed:
+            self._shards.append(shard)
+            self._changed.notify()
+
+    def another(self, shard: _Shard) -> _Shard:
+        """Any other shard for one in whose way another process was; or the same again, when all others are taken."""
+        with self._changed:
+            self._shards.appendleft(shard)
+            self._shards.rotate(random.randrange(len(self._shards)))  # noqa: S311 (spreads load)
+            return self._shards.pop()
 
 
 class Trail:
@@ -41,7 +74,7 @@ class Trail:
     def __init__(self, table: Table, retention_years: float) -> None:
         self._table = table
         self._retention = _YEAR * retention_years
-        self._free = cache(_shuffled)
+        self._free = cache(_Free)
 
     def append(self, context: Context, entries: Sequence[Entry], acts: Sequence[Write] = ()) -> list[bool]:
         """Record `entries`, and do `acts` in the same transaction as the first of them.
@@ -63,9 +96,9 @@ class Trail:
 
     def _append(self, institution: str, new: list[Record], expires: int, acts: Sequence[Write]) -> list[bool]:
         table, free = self._table, self._free(institution)
-        shard = _take(free)
+        shard = free.take()
         try:
-            for _ in range(_TRIES):
+            for attempt in range(_TRIES):
                 head = shard.head or audit_chain.head_of(table.get(audit_chain.partition(shard.name), audit_chain.HEAD))
                 shard.head = None  # unknown until the transaction has told
                 chained = audit_chain.chain(head, shard.name, new, expires)
@@ -75,33 +108,8 @@ class Trail:
                     return []
                 if not all(held[: len(acts)]):
                     return held[: len(acts)]
-                shard = _another(free, shard)
+                shard = free.another(shard)
+                time.sleep(random.uniform(0, _PAUSE_SECONDS) * attempt)  # noqa: S311 (spreads load)
         finally:
-            free.put(shard)
+            free.give_back(shard)
         raise TryAgain
-
-
-def _shuffled(institution: str) -> LifoQueue[_Shard]:
-    names = audit_chain.shards(institution)
-    random.shuffle(names)
-    free: LifoQueue[_Shard] = LifoQueue()
-    for name in names:
-        free.put(_Shard(name))
-    return free
-
-
-def _take(free: LifoQueue[_Shard]) -> _Shard:
-    try:
-        return free.get(timeout=_WAIT_SECONDS)
-    except Empty:
-        raise TryAgain from None
-
-
-def _another(free: LifoQueue[_Shard], shard: _Shard) -> _Shard:
-    """Another shard that is free, given back this one; or this one again."""
-    try:
-        other = free.get_nowait()
-    except Empty:
-        return shard
-    free.put(shard)
-    return other

@@ -76,7 +76,7 @@ def _transferred(world: World, expires: timedelta | None = None, **more: str) ->
     return transfer
 
 
-def _open_session(scene: Scene, study: str | None = None) -> None:
+def open_session(scene: Scene, study: str | None = None) -> None:
     """A reading session of the viewer, for the study, or for its own other one."""
     if scene.viewer not in (A, B, C):
         return
@@ -99,7 +99,7 @@ def owner() -> Scene:
     world.send(A, image("P-2", f"{OTHER}.9"))
     world.settle()
     scene.link = world.confirm(A, PATIENT, {"id": "P-2"})["link"]
-    _open_session(scene, STUDY)
+    open_session(scene, STUDY)
     return scene
 
 
@@ -112,7 +112,7 @@ def receiver() -> Scene:
     world = _city()
     _sent(world)
     scene = Scene(world, B, True, transfer=_transferred(world), parties={A, B})
-    _open_session(scene, STUDY)
+    open_session(scene, STUDY)
     return scene
 
 
@@ -120,7 +120,7 @@ def receiver_under_its_own_number() -> Scene:
     world = _city()
     _sent(world)
     scene = Scene(world, B, True, transfer=_transferred(world, receiving=RECEIVED), parties={A, B})
-    _open_session(scene, STUDY)
+    open_session(scene, STUDY)
     return scene
 
 
@@ -129,7 +129,7 @@ def sender_after_the_transfer() -> Scene:
     transfer = _transferred(world, receiving=RECEIVED)
     _sent(world, B, RECEIVED, LATER)
     scene = Scene(world, A, True, B, RECEIVED, transfer, parties={A, B})
-    _open_session(scene, STUDY)
+    open_session(scene, STUDY)
     return scene
 
 
@@ -138,7 +138,7 @@ def sender_before_the_transfer() -> Scene:
     transfer = _transferred(world, receiving=RECEIVED)
     _sent(world, B, RECEIVED, "20200101")
     scene = Scene(world, A, False, B, RECEIVED, transfer, parties={A, B})
-    _open_session(scene)
+    open_session(scene)
     return scene
 
 
@@ -146,7 +146,7 @@ def expired() -> Scene:
     world = _city()
     _sent(world)
     scene = Scene(world, B, False, transfer=_transferred(world, timedelta(minutes=10)), parties={A, B})
-    _open_session(scene, STUDY)
+    open_session(scene, STUDY)
     return scene
 
 
@@ -211,7 +211,7 @@ def passed_on() -> Scene:
     transfer = world.open(B, RECEIVED, C)
     world.open(B, PATIENT, C, issuer=world.member(A).patient_id_issuer)
     scene = Scene(world, C, False, transfer=transfer, parties={B, C})
-    _open_session(scene)
+    open_session(scene)
     return scene
 
 
@@ -219,7 +219,7 @@ def stranger() -> Scene:
     world = _city()
     _sent(world)
     scene = Scene(world, C, False, transfer=_transferred(world), parties={A, B})
-    _open_session(scene)
+    open_session(scene)
     return scene
 
 
@@ -229,7 +229,7 @@ def emergency() -> Scene:
     scene = Scene(world, C, True)
     scene.emergency = world.declare_emergency(C, PATIENT, world.member(A).patient_id_issuer)
     world.settle()
-    _open_session(scene, STUDY)
+    open_session(scene, STUDY)
     return scene
 
 
@@ -240,7 +240,7 @@ def emergency_over() -> Scene:
     scene.emergency = world.declare_emergency(C, PATIENT, world.member(A).patient_id_issuer)
     world.settle()
     world.now = datetime.now(UTC)
-    _open_session(scene)
+    open_session(scene)
     return scene
 
 

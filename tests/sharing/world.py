@@ -127,6 +127,30 @@ class StreamedTable:
         self.pending += [key for key in keys if streamed(*key)]
 
 
+class CountedObjects(MemoryObjects):
+    """The bucket: counts requests by kind, in the table's counter, so that one number says what a request cost."""
+
+    def __init__(self, requests: Counter[str]) -> None:
+        super().__init__()
+        self._requests = requests
+
+    def existing(self, keys: Sequence[str]) -> set[str]:
+        self._requests["object"] += len(keys)
+        return super().existing(keys)
+
+    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
+        self._requests["object"] += len(keys)
+        return super().sizes(keys)
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        self._requests["object"] += 1
+        return super().read(key, start, length)
+
+    def write(self, key: str, body: bytes, content_type: str) -> None:
+        self._requests["object"] += 1
+        super().write(key, body, content_type)
+
+
 @dataclass
 class Told:
     """What went out as alerts."""
@@ -148,7 +172,7 @@ class World:
 
     def __init__(self, institutions: Sequence[str] = (A, B, C), read_summary: Any = plain_summary) -> None:
         self.table = StreamedTable()
-        self.objects = MemoryObjects()
+        self.objects = CountedObjects(self.table.requests)
         self.alerts = Told()
         self.now = START
         self.read_summary = read_summary
@@ -204,13 +228,20 @@ class World:
         return stored
 
     def open(
-        self, sender: str, patient: str, to: str, receiving: str | None = None, issuer: str | None = None, **more: Any
+        self,
+        sender: str,
+        patient: str,
+        to: str,
+        receiving: str | None = None,
+        issuer: str | None = None,
+        key: str | None = None,
+        **more: Any,
     ) -> str:
-        """Open a transfer; its id."""
+        """Open a transfer; its id, which is always the same for the same `key`."""
         body = {"patient": {"id": patient} | ({"issuer": issuer} if issuer else {}), "to": to, "reason": "discharge"} | more
         if receiving is not None:
             body["receiving_patient_id"] = receiving
-        answer = transfers.open_transfer(self.table, self.caller(sender), body, None, self.now, self.act, self.tell)
+        answer = transfers.open_transfer(self.table, self.caller(sender), body, key, self.now, self.act, self.tell)
         return str(answer["id"])
 
     def end(self, who: str, transfer: str) -> None:

@@ -268,7 +268,7 @@ def codecs(_: Path) -> None:
         data = path.read_bytes()[pixels.value_at :][: pixels.frame_bytes * pixels.frames]
         frames = [data[k * pixels.frame_bytes :][: pixels.frame_bytes] for k in range(pixels.frames)]
         shape, kind = (pixels.rows, pixels.columns), "<i2" if pixels.signed else "<u2"
-        cells = [measured(frames, lambda frame: encode(frame, pixels), decode)]  # noqa: B023  # used at once
+        cells = [measured(frames, lambda frame: encode(frame, pixels), decode)]  # used at once
         if htj2k_encode:
             as_array = [np.frombuffer(frame, kind).reshape(shape) for frame in frames]
             cells.append(measured(as_array, htj2k_encode, htj2k_decode))

@@ -10,9 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
 from forwarder import __version__
 from forwarder.errors import ConfigError, ForwarderError
 
@@ -91,6 +88,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _send(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
     from forwarder import config, progress, service
     from forwarder.archive import Archive, new_http
     from forwarder.send import send
@@ -117,6 +116,8 @@ def _send(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
     from forwarder import config, status
 
     settings = config.load(arguments.config)
@@ -128,6 +129,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.markup import escape
+
     from forwarder import check, config
 
     console, bad = Console(), 0

@@ -103,7 +103,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         if not read_only:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -4000")
+        connection.execute("PRAGMA cache_size = -1000")
         connection.row_factory = sqlite3.Row
     except sqlite3.Error as error:
         raise SpoolError(f"The journal “{path}” cannot be opened: {error}.") from error
@@ -122,7 +122,7 @@ class Journal:
             raise SpoolError(f"The journal “{path}” cannot be used: {error}.") from error
         self._waiting: deque[tuple[Work, Future[Any]]] = deque()
         self._writer = threading.Lock()
-        self._readers = threading.local()
+        self._readers: list[sqlite3.Connection] = []  # idle ones: as many as were ever used at once
         self._soon = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._write_what_is_soon, name="journal", daemon=True)
@@ -136,6 +136,8 @@ class Journal:
         with self._writer:
             self._write_group()
             self._connection.close()
+        while self._readers:
+            self._readers.pop().close()
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` in a transaction and return its result once it is durable.
@@ -167,10 +169,11 @@ class Journal:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of the journal (a read transaction) for this thread. Raises SpoolError."""
-        connection = getattr(self._readers, "connection", None)
-        if connection is None:
-            connection = self._readers.connection = connect(self._path)
+        """One consistent view of the journal (a read transaction). Raises SpoolError."""
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = connect(self._path)
         try:
             connection.execute("BEGIN")
             try:
@@ -178,7 +181,12 @@ class Journal:
             finally:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
+            connection.close()
             raise SpoolError(f"The journal cannot be read: {error}.") from error
+        except BaseException:
+            connection.close()
+            raise
+        self._readers.append(connection)
 
     def _write_group(self) -> None:
         """Write what is waiting, at most `GROUP`, in one transaction. The caller has the writer's lock."""

@@ -124,7 +124,7 @@ class Outbox:
         while not self._stopping:
             try:
                 wait = step()
-            except SpoolError as error:
+            except (SpoolError, OSError) as error:
                 log.error("the spool fails", detail=str(error))
                 wait = 2.0
             if wait > 0:

@@ -6,6 +6,7 @@ It only shows; nothing can be changed through it. It holds no patient data.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((config.address, config.port), _Handler)
 
     def handle_error(self, *_: object) -> None:
-        log.debug("a client of the page went away")
+        log.warning("a page could not be shown", error=str(sys.exc_info()[1].__class__.__name__))
 
 
 def respond(state: HasSnapshot, path: str) -> tuple[int, str, bytes]:

@@ -148,7 +148,11 @@ class Spool:
         return self.folder / "packed" / digest[:2] / digest
 
     def free_bytes(self) -> int:
-        disk = os.statvfs(self.folder)
+        """Free space of the spool's disk. Raises SpoolError."""
+        try:
+            disk = os.statvfs(self.folder)
+        except OSError as error:
+            raise from_os(error) from error
         return disk.f_bavail * disk.f_frsize
 
     def check_space(self) -> None:

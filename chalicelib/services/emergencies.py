@@ -142,7 +142,9 @@ def close_review(
         raise BadRequest(f"note must have at most {MAX_REASON} characters.", "note")
     data: dict[str, object] = {"conclusion": conclusion, "note": note, "by": caller.actor, "at": iso(now)}
     reviewed = PutNew(Item(partition(emergency), f"REVIEWED#{owner}", data))
-    entry = Entry(Kind.EMERGENCY_REVIEWED, owner, purpose=Purpose.OPERATIONS, subject=emergency, text=str(conclusion))
+    named = opened.data["patient"]
+    patients = (PatientIdentifier(str(named["issuer"]), str(named["id"])),) if isinstance(named, dict) else ()
+    entry = Entry(Kind.EMERGENCY_REVIEWED, owner, patients, None, Purpose.OPERATIONS, subject=emergency, text=str(conclusion))
     if act([reviewed], entry):
         tell(replace(entry, kind=Kind.READ, text=None))
     return _shown(opened, table.get(partition(emergency), f"REVIEWED#{owner}"))

@@ -12,11 +12,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from chalicelib.dicom.xml import NAMESPACE, native_xml
 from pydicom import dcmread
 
 from chalicelib.dicom.header import read_head
 from chalicelib.dicom.metadata import bulk_name, bulk_path, find_value, full_metadata
-from chalicelib.dicom.xml import NAMESPACE, native_xml
 from chalicelib.domain.rejections import Rejected
 from tests.unit.dicom.building import (
     BIG,

@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from xml.etree import ElementTree
 
-from chalicelib.dicom.xml import native_xml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from chalicelib.dicom.header import read_head
 from chalicelib.dicom.limits import KIB, Limits
 from chalicelib.dicom.metadata import bulk_name, full_metadata
 from chalicelib.dicom.summary import ATTRIBUTES_LIMIT, summarise
+from chalicelib.dicomweb.native_xml import to_xml as native_xml
 from chalicelib.domain.rejections import REASONS, Rejected
 from tests.unit.dicom.building import part10, reader, real_files
 

@@ -24,6 +24,8 @@ check: setup
 
 package: setup
 	$(BIN)/python -m infra.package
+	$(BIN)/python -m infra.pixels
+	$(BIN)/python -m forwarder.build build/forwarder
 
 viewer:
 	cd viewer && npm ci --silent && node build.mjs

@@ -162,9 +162,7 @@ def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False, 
         def handler(**parameters: str) -> Response:
             return _answer(blueprint.current_request, f"{method} {path}", guarded, parameters)
 
-        options: dict[str, Any] = {} if public else {"authorizer": _IAM}
-        if method in {"POST", "PUT", "PATCH"}:
-            options["content_types"] = ["*/*"]
+        options: dict[str, Any] = {"content_types": ["*/*"]} | ({} if public else {"authorizer": _IAM})
         methods = [method, "HEAD"] if head else [method]
         cors = None if method == "OPTIONS" else CORS  # the gateway's own answer to a preflight would stand in its place
         blueprint.route(path, methods=methods, cors=cors, name=f"{method.lower()}_{view.__name__}", **options)(handler)

@@ -72,7 +72,7 @@ def consent(table: Table, caller: Caller, patient_id: str, body: object, now: da
     """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
     own, record = _patient(table, caller, patient_id)
     to = body.get("to") if isinstance(body, dict) else None
-    if to not in caller.registry.members:
+    if not isinstance(to, str) or to not in caller.registry.members:
         raise BadRequest("No institution with this id is registered.", "to")
     study = _study_in(
         caller, record, {k: v for k, v in body.items() if k != "to"} if isinstance(body, dict) else None, required=True

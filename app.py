@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import boto3  # noqa: F401  loaded while the function starts, when Lambda lends it a whole processor
 from chalice.app import Chalice, Rate
 
-from chalicelib.api import (
-    archive,
-    audit,
-    dicomweb,
-    dicomweb_rendered,
-    dicomweb_retrieve,
-    dicomweb_store,
-    events,
-    patients,
-    reports,
-    sharing,
-    view,
-    view_dicomweb,
-    view_rendered,
-)
+from chalicelib import telemetry  # noqa: F401  the same
+from chalicelib.api.routes import open_doors
 
 
 class Contenitore(Chalice):
@@ -35,24 +23,15 @@ class Contenitore(Chalice):
 
 app = Contenitore(app_name="contenitore", configure_logs=False)  # telemetry.py has the logger
 app.api.binary_types = ["*/*"]
-app.register_blueprint(archive.blueprint)
-app.register_blueprint(audit.blueprint)
-app.register_blueprint(dicomweb.blueprint)
-app.register_blueprint(dicomweb_rendered.blueprint)
-app.register_blueprint(dicomweb_retrieve.blueprint)
-app.register_blueprint(dicomweb_store.blueprint)
-app.register_blueprint(patients.blueprint)
-app.register_blueprint(reports.blueprint)
-app.register_blueprint(sharing.blueprint)
-app.register_blueprint(view.blueprint)
-app.register_blueprint(view_dicomweb.blueprint)
-app.register_blueprint(view_rendered.blueprint)
+open_doors(app)
 
 
 @app.on_sqs_message(queue_arn="arn:aws:sqs:eu-south-1:000000000000:instances", batch_size=100,
                     maximum_batching_window_in_seconds=1, name="index_instances")  # fmt: skip
 def index_instances(event: Any) -> dict[str, Any]:
     """What S3 says was stored is checked and indexed."""
+    from chalicelib.api import events
+
     return events.index(event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
@@ -60,6 +39,8 @@ def index_instances(event: Any) -> dict[str, Any]:
                         starting_position="TRIM_HORIZON", name="project_facts")  # fmt: skip
 def project_facts(event: Any) -> dict[str, Any]:
     """Facts that changed are projected into views."""
+    from chalicelib.api import events
+
     return events.project(event.to_dict())
 
 
@@ -67,4 +48,6 @@ def project_facts(event: Any) -> dict[str, Any]:
 def anchor_audit(event: Any) -> dict[str, Any]:
     """The heads of the audit chains are locked away."""
     del event
+    from chalicelib.api import events
+
     return events.anchor()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap, config
 from chalicelib.api.http import Call, answer, door
@@ -11,17 +11,15 @@ from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.institutions import Institution
 from chalicelib.services import manifest, registry, uploads
 
-blueprint = Blueprint(__name__)
 
-
-@door(blueprint, "GET", "/health", public=True)
+@door("GET", "/health", public=True)
 def health(call: Call) -> Response:
     """200: the API is there. No credentials, no details."""
     del call
     return answer({"status": "ok", "version": config.VERSION})
 
 
-@door(blueprint, "POST", "/uploads")
+@door("POST", "/uploads")
 def request_uploads(call: Call) -> Response:
     """200 with a state, and for what is absent a presigned PUT, for each instance in the order asked. 400."""
     institution = call.caller.member.id
@@ -30,7 +28,7 @@ def request_uploads(call: Call) -> Response:
     return answer({"instances": uploads.request_uploads(bootstrap.table(), bootstrap.objects(), institution, offers, call.now)})
 
 
-@door(blueprint, "POST", "/uploads/status")
+@door("POST", "/uploads/status")
 def upload_status(call: Call) -> Response:
     """200 with the state of each object in the order asked. 400."""
     institution = call.caller.member.id
@@ -39,7 +37,7 @@ def upload_status(call: Call) -> Response:
     return answer({"instances": [states[sha] for sha in hashes]})
 
 
-@door(blueprint, "GET", "/studies/{study}/manifest")
+@door("GET", "/studies/{study}/manifest")
 def get_manifest(call: Call, study: str) -> Response:
     """200 with a page of instances and presigned GET URLs. 400, 404."""
     viewer = call.caller.member.id
@@ -57,7 +55,7 @@ def get_manifest(call: Call, study: str) -> Response:
     return answer(found)
 
 
-@door(blueprint, "GET", "/institutions")
+@door("GET", "/institutions")
 def list_institutions(call: Call) -> Response:
     """200: ids and names for members; everything for the operator."""
     caller = call.caller
@@ -67,7 +65,7 @@ def list_institutions(call: Call) -> Response:
     return answer({"institutions": [{"id": member.id, "name": member.name} for member in members]})
 
 
-@door(blueprint, "PUT", "/institutions/{institution}")
+@door("PUT", "/institutions/{institution}")
 def put_institution(call: Call, institution: str) -> Response:
     """201 when new, 200 when changed or the same. Operator only: else 403. 400; 409 for a role, issuer or AE title taken."""
     call.caller.require_operator()
@@ -77,7 +75,7 @@ def put_institution(call: Call, institution: str) -> Response:
     return answer(_shown(member), 200 if known else 201)
 
 
-@door(blueprint, "DELETE", "/institutions/{institution}")
+@door("DELETE", "/institutions/{institution}")
 def delete_institution(call: Call, institution: str) -> Response:
     """200: its role opens nothing from the next request on. Operator only: else 403. 404."""
     registry.remove(call.caller, institution, call.now, call.act)

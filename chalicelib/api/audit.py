@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap, config
 from chalicelib.api import access_report
@@ -21,14 +21,13 @@ from chalicelib.domain.transfers import iso
 from chalicelib.services import audit_reading
 from chalicelib.services.audit_reading import DEFAULT_LIMIT, MAX_LIMIT, Period
 
-blueprint = Blueprint(__name__)
 MAX_ROWS = 2000
 """Accesses in one PDF, the newest; more are had by asking for an earlier period."""
 _FORMATS = {"json": "application/json", "pdf": "application/pdf"}
 _OFFERS = (Offer("application/json"), Offer("application/pdf"))
 
 
-@door(blueprint, "GET", "/audit")
+@door("GET", "/audit")
 def read_audit(call: Call) -> Response:
     """200 with a FHIR Bundle of AuditEvents, newest first: accesses to the caller's own patients, or to one of them. 400."""
     when, limit = _period(call), call.number("limit", DEFAULT_LIMIT, MAX_LIMIT)
@@ -44,7 +43,7 @@ def read_audit(call: Call) -> Response:
     return answer(bundle(events, call.base_url, _address(call, call.query), following), 200, CONTENT_TYPE)
 
 
-@door(blueprint, "GET", "/patients/{patient}/accesses")
+@door("GET", "/patients/{patient}/accesses")
 def report_accesses(call: Call, patient: str) -> Response:
     """200 with the report that a patient may ask for: JSON, or a PDF in Italian or English. 400, 406."""
     who = audit_reading.own_patient(call.caller, patient, call.parameter("issuer"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.bodies import send
@@ -21,41 +21,40 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.services.retrieve_files import xml_body
 from chalicelib.services.search import Match, search
 
-blueprint = Blueprint(__name__)
 DICOM_JSON = "application/dicom+json"
 
 
-@door(blueprint, "GET", "/dicomweb/studies", head=True)
+@door("GET", "/dicomweb/studies", head=True)
 def search_for_studies(call: Call) -> Response:
     """200 with matching studies, `[]` for none (PS3.18 10.6). 400."""
     return _search(call, "study", Scope())
 
 
-@door(blueprint, "GET", "/dicomweb/series", head=True)
+@door("GET", "/dicomweb/series", head=True)
 def search_for_all_series(call: Call) -> Response:
     """200 with matching series of all studies. 400."""
     return _search(call, "series", Scope())
 
 
-@door(blueprint, "GET", "/dicomweb/instances", head=True)
+@door("GET", "/dicomweb/instances", head=True)
 def search_for_all_instances(call: Call) -> Response:
     """200 with matching instances of all studies. 400."""
     return _search(call, "instance", Scope())
 
 
-@door(blueprint, "GET", "/dicomweb/studies/{study}/series", head=True)
+@door("GET", "/dicomweb/studies/{study}/series", head=True)
 def search_for_series(call: Call, study: str) -> Response:
     """200 with matching series of one study. 400, 404."""
     return _search(call, "series", Scope(identifiers.uid(study, "study")))
 
 
-@door(blueprint, "GET", "/dicomweb/studies/{study}/instances", head=True)
+@door("GET", "/dicomweb/studies/{study}/instances", head=True)
 def search_for_study_instances(call: Call, study: str) -> Response:
     """200 with matching instances of one study. 400, 404."""
     return _search(call, "instance", Scope(identifiers.uid(study, "study")))
 
 
-@door(blueprint, "GET", "/dicomweb/studies/{study}/series/{series}/instances", head=True)
+@door("GET", "/dicomweb/studies/{study}/series/{series}/instances", head=True)
 def search_for_series_instances(call: Call, study: str, series: str) -> Response:
     """200 with matching instances of one series. 400, 404."""
     return _search(call, "instance", Scope(identifiers.uid(study, "study"), identifiers.uid(series, "series")))

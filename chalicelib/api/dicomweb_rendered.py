@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.dicomweb_retrieve import INSTANCE, SERIES, STUDY, Asked, answer_body, asked
@@ -18,88 +18,86 @@ from chalicelib.domain.errors import NotFound
 from chalicelib.domain.studies import Instance
 from chalicelib.services import rendering, retrieve, retrieve_files, retrieve_frames
 
-blueprint = Blueprint(__name__)
 
-
-@door(blueprint, "GET", STUDY + "/rendered", head=True)
+@door("GET", STUDY + "/rendered", head=True)
 def retrieve_rendered_study(call: Call, study: str) -> Response:
     """200 or 307 with the picture that stands for a study, or in multipart with all. 400, 404, 406."""
     return rendered_of_all(asked(call, study))
 
 
-@door(blueprint, "GET", SERIES + "/rendered", head=True)
+@door("GET", SERIES + "/rendered", head=True)
 def retrieve_rendered_series(call: Call, study: str, series: str) -> Response:
     """200 or 307 with the picture that stands for a series, or in multipart with all. 400, 404, 406."""
     return rendered_of_all(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door(blueprint, "GET", INSTANCE + "/rendered", head=True)
+@door("GET", INSTANCE + "/rendered", head=True)
 def retrieve_rendered_instance(call: Call, study: str, series: str, instance: str) -> Response:
     """200 or 307 with the instance as a picture, an animation, a text or a document. 400, 404, 406."""
     return rendered(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door(blueprint, "GET", INSTANCE + "/frames/{frames}/rendered", head=True)
+@door("GET", INSTANCE + "/frames/{frames}/rendered", head=True)
 def retrieve_rendered_frames(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
     """200 or 307 with pictures of frames. 400, 404, 406."""
     return rendered(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
 
 
-@door(blueprint, "GET", STUDY + "/thumbnail", head=True)
+@door("GET", STUDY + "/thumbnail", head=True)
 def retrieve_study_thumbnail(call: Call, study: str) -> Response:
     """200 with a small picture that stands for a study. 400, 404, 406."""
     return thumbnail(asked(call, study))
 
 
-@door(blueprint, "GET", SERIES + "/thumbnail", head=True)
+@door("GET", SERIES + "/thumbnail", head=True)
 def retrieve_series_thumbnail(call: Call, study: str, series: str) -> Response:
     """200 with a small picture that stands for a series. 400, 404, 406."""
     return thumbnail(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door(blueprint, "GET", INSTANCE + "/thumbnail", head=True)
+@door("GET", INSTANCE + "/thumbnail", head=True)
 def retrieve_instance_thumbnail(call: Call, study: str, series: str, instance: str) -> Response:
     """200 with a small picture of an instance. 400, 404, 406."""
     return thumbnail(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door(blueprint, "GET", INSTANCE + "/frames/{frames}/thumbnail", head=True)
+@door("GET", INSTANCE + "/frames/{frames}/thumbnail", head=True)
 def retrieve_frame_thumbnail(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
     """200 with a small picture of a frame, the first of those named. 400, 404, 406."""
     return thumbnail(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
 
 
-@door(blueprint, "GET", STUDY + "/bulkdata", head=True)
+@door("GET", STUDY + "/bulkdata", head=True)
 def retrieve_study_bulkdata(call: Call, study: str) -> Response:
     """200 or 307 with the pixels of a study's instances. 400, 404, 406, 413."""
     return pixel_data(asked(call, study))
 
 
-@door(blueprint, "GET", SERIES + "/bulkdata", head=True)
+@door("GET", SERIES + "/bulkdata", head=True)
 def retrieve_series_bulkdata(call: Call, study: str, series: str) -> Response:
     """200 or 307 with the pixels of a series' instances. 400, 404, 406, 413."""
     return pixel_data(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door(blueprint, "GET", INSTANCE + "/bulkdata", head=True)
+@door("GET", INSTANCE + "/bulkdata", head=True)
 def retrieve_instance_bulkdata(call: Call, study: str, series: str, instance: str) -> Response:
     """200 or 307 with the pixels of an instance. 400, 404, 406, 413."""
     return pixel_data(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door(blueprint, "GET", STUDY + "/pixeldata", head=True)
+@door("GET", STUDY + "/pixeldata", head=True)
 def retrieve_study_pixel_data(call: Call, study: str) -> Response:
     """200 or 307 with the pixels of a study's instances. 400, 404, 406, 413."""
     return pixel_data(asked(call, study))
 
 
-@door(blueprint, "GET", SERIES + "/pixeldata", head=True)
+@door("GET", SERIES + "/pixeldata", head=True)
 def retrieve_series_pixel_data(call: Call, study: str, series: str) -> Response:
     """200 or 307 with the pixels of a series' instances. 400, 404, 406, 413."""
     return pixel_data(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door(blueprint, "GET", INSTANCE + "/pixeldata", head=True)
+@door("GET", INSTANCE + "/pixeldata", head=True)
 def retrieve_instance_pixel_data(call: Call, study: str, series: str, instance: str) -> Response:
     """200 or 307 with the pixels of an instance. 400, 404, 406, 413."""
     return pixel_data(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))

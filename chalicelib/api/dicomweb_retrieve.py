@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.bodies import send
@@ -21,7 +21,6 @@ from chalicelib.domain.studies import Instance
 from chalicelib.services import metadata, rendering, retrieve, retrieve_files, retrieve_frames
 from chalicelib.services.retrieve import Body, Inline, Opened
 
-blueprint = Blueprint(__name__)
 STUDY = "/dicomweb/studies/{study}"
 SERIES = STUDY + "/series/{series}"
 INSTANCE = SERIES + "/instances/{instance}"
@@ -58,55 +57,55 @@ def asked(call: Call, study: str) -> Asked:
     return Asked(call, f"{call.base_url}/dicomweb", opened)
 
 
-@door(blueprint, "GET", STUDY, head=True)
+@door("GET", STUDY, head=True)
 def retrieve_study(call: Call, study: str) -> Response:
     """200 or 307 with all instances of a study (PS3.18 10.4.1.1.1). 400, 404, 406, 413."""
     return files(asked(call, study))
 
 
-@door(blueprint, "GET", SERIES, head=True)
+@door("GET", SERIES, head=True)
 def retrieve_series(call: Call, study: str, series: str) -> Response:
     """200 or 307 with all instances of a series. 400, 404, 406, 413."""
     return files(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door(blueprint, "GET", INSTANCE, head=True)
+@door("GET", INSTANCE, head=True)
 def retrieve_instance(call: Call, study: str, series: str, instance: str) -> Response:
     """200 or 307 with one instance. 400, 404, 406."""
     return files(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door(blueprint, "GET", INSTANCE + "/frames/{frames}", head=True)
+@door("GET", INSTANCE + "/frames/{frames}", head=True)
 def retrieve_frames_of_instance(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
     """200 or 307 with frames, as they are stored or decoded (PS3.18 10.4.1.1.6). 400, 404, 406, 413."""
     return frame_list(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
 
 
-@door(blueprint, "GET", INSTANCE + "/bulkdata/{bulkdata}", head=True)
+@door("GET", INSTANCE + "/bulkdata/{bulkdata}", head=True)
 def retrieve_bulkdata(call: Call, study: str, series: str, instance: str, bulkdata: str) -> Response:
     """200 or 307 with the value of one attribute, whose address the metadata gave (PS3.18 10.4.1.1.5). 400, 404, 406, 413."""
     return bulk(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), bulkdata)
 
 
-@door(blueprint, "GET", STUDY + "/metadata", head=True)
+@door("GET", STUDY + "/metadata", head=True)
 def retrieve_study_metadata(call: Call, study: str) -> Response:
     """200 or 307 with the metadata of a study's instances (PS3.18 10.4.1.1.2). 304, 400, 404, 406."""
     return series_metadata(asked(call, study))
 
 
-@door(blueprint, "GET", SERIES + "/metadata", head=True)
+@door("GET", SERIES + "/metadata", head=True)
 def retrieve_series_metadata(call: Call, study: str, series: str) -> Response:
     """200 or 307 with the metadata of a series' instances. 304, 400, 404, 406."""
     return series_metadata(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door(blueprint, "GET", INSTANCE + "/metadata", head=True)
+@door("GET", INSTANCE + "/metadata", head=True)
 def retrieve_instance_metadata(call: Call, study: str, series: str, instance: str) -> Response:
     """200 with the metadata of one instance. 304, 400, 404, 406."""
     return instance_metadata(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door(blueprint, "GET", "/dicomweb/wado", head=True)
+@door("GET", "/dicomweb/wado", head=True)
 def retrieve_by_uri(call: Call) -> Response:
     """307 to the instance, or 200 with its picture (PS3.18 9). 400, 404, 406."""
     wanted = wado_uri.parse_wado_uri(call.query)

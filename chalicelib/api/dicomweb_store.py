@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
@@ -15,23 +15,22 @@ from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.services import commitment, store
 
-blueprint = Blueprint(__name__)
 _COMMITMENT = "/dicomweb/commitment-requests/{transaction}"
 
 
-@door(blueprint, "POST", "/dicomweb/studies")
+@door("POST", "/dicomweb/studies")
 def store_instances(call: Call) -> Response:
     """200 when all are stored, 202 when some are, 409 when none is, each with a reason for each. 400, 406, 413, 415."""
     return _store(call, None)
 
 
-@door(blueprint, "POST", "/dicomweb/studies/{study}")
+@door("POST", "/dicomweb/studies/{study}")
 def store_study_instances(call: Call, study: str) -> Response:
     """The same for instances that must be of the study in the path. 200, 202, 409. 400, 406, 413, 415."""
     return _store(call, identifiers.uid(study, "study"))
 
 
-@door(blueprint, "POST", _COMMITMENT)
+@door("POST", _COMMITMENT)
 def request_commitment(call: Call, transaction: str) -> Response:
     """200 with what is kept and what is not (PS3.18 13.1). 400, 406; 409 for a UID that stands for another request; 415."""
     uid = identifiers.uid(transaction, "transactionUID")
@@ -42,7 +41,7 @@ def request_commitment(call: Call, transaction: str) -> Response:
     return _model(model, 200, selected)
 
 
-@door(blueprint, "GET", _COMMITMENT, head=True)
+@door("GET", _COMMITMENT, head=True)
 def check_commitment(call: Call, transaction: str) -> Response:
     """200 with the result of an earlier request (PS3.18 13.2). 400, 404, 406."""
     uid = identifiers.uid(transaction, "transactionUID")
@@ -51,7 +50,7 @@ def check_commitment(call: Call, transaction: str) -> Response:
     return _model(model, 200, selected)
 
 
-@door(blueprint, "OPTIONS", "/dicomweb")
+@door("OPTIONS", "/dicomweb")
 def retrieve_capabilities(call: Call) -> Response:
     """200 with the description of the service (PS3.18 8.9). 406."""
     selected = _select(call, capabilities.OFFERS)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, wraps
+from functools import cached_property
 from typing import Any
 
-from chalice.app import Blueprint, CORSConfig, IAMAuthorizer, Request, Response
+from chalice.app import Request, Response
 
 from chalicelib import bootstrap
 from chalicelib.api import problems, recording
@@ -25,20 +25,6 @@ from chalicelib.telemetry import logger
 MAX_CURSOR = 500
 MIN_GZIPPED = 1024
 """Bytes below which gzip does not pay."""
-CORS = CORSConfig(
-    allow_origin="*",
-    allow_headers=[
-        "Content-Type",
-        "Accept",
-        "If-None-Match",
-        "X-On-Behalf-Of",
-        "Idempotency-Key",
-        "X-Amz-Content-Sha256",
-    ],
-    expose_headers=["ETag", "Warning", "Content-Location", "Location"],
-    max_age=86400,
-)
-_IAM = IAMAuthorizer()
 
 
 @dataclass(frozen=True)
@@ -148,24 +134,19 @@ class Call:
 View = Callable[..., Response]
 
 
-def door(blueprint: Blueprint, method: str, path: str, *, public: bool = False, head: bool = False) -> Callable[[View], View]:
-    """Register `view(call, **path_parameters)` for a method and path, and with `head` for HEAD too.
+DOORS: dict[tuple[str, str], View] = {}
+"""The views by method and path, of the modules that were imported so far."""
 
-    Signed requests only, unless `public`: of members and the operator, before anything else is looked at. Any content type is
-    let in, since the view itself answers what it does not take.
+
+def door(method: str, path: str, *, public: bool = False, head: bool = False) -> Callable[[View], View]:
+    """Let `view(call, **path_parameters)` answer a method and path, with `head` HEAD too. `api.routes` registers it.
+
+    Signed requests only, unless `public`: of members and the operator, before anything else is looked at.
     """
+    del head  # said here for the reader; `api.routes` lets it in
 
     def register(view: View) -> View:
-        guarded = view if public else _for_known_callers(view)
-
-        @wraps(view)
-        def handler(**parameters: str) -> Response:
-            return _answer(blueprint.current_request, f"{method} {path}", guarded, parameters)
-
-        options: dict[str, Any] = {"content_types": ["*/*"]} | ({} if public else {"authorizer": _IAM})
-        methods = [method, "HEAD"] if head else [method]
-        cors = None if method == "OPTIONS" else CORS  # the gateway's own answer to a preflight would stand in its place
-        blueprint.route(path, methods=methods, cors=cors, name=f"{method.lower()}_{view.__name__}", **options)(handler)
+        DOORS[method, path] = view if public else _for_known_callers(view)
         return view
 
     return register
@@ -179,7 +160,9 @@ def _for_known_callers(view: View) -> View:
     return guarded
 
 
-def _answer(request: Request, route: str, view: View, parameters: dict[str, str]) -> Response:
+def respond(request: Request, method: str, path: str, parameters: dict[str, str]) -> Response:
+    """The answer of the view for a method and path, recorded and logged. Never raises."""
+    view, route = DOORS[method, path], f"{method} {path}"
     started = time.perf_counter()
     request_id = str(request.context.get("requestId", ""))
     call = Call(request, datetime.now(UTC), route)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
@@ -17,12 +17,11 @@ from chalicelib.services.reports import Sent
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document
 
-blueprint = Blueprint(__name__)
 MAX_TITLE = 64
 T = TypeVar("T")
 
 
-@door(blueprint, "POST", "/studies/{study}/reports")
+@door("POST", "/studies/{study}/reports")
 def add_report(call: Call, study: str) -> Response:
     """201 with the report, now an instance of the caller's study; 200 when it is the newest version already.
 
@@ -41,7 +40,7 @@ def add_report(call: Call, study: str) -> Response:
     return answer({"study_instance_uid": uid, **report}, 201 if is_new else 200)
 
 
-@door(blueprint, "GET", "/studies/{study}/reports")
+@door("GET", "/studies/{study}/reports")
 def list_reports(call: Call, study: str) -> Response:
     """200 with the reports of a study, newest first. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")
@@ -49,7 +48,7 @@ def list_reports(call: Call, study: str) -> Response:
     return answer(reports.list_reports(bootstrap.table(), call.caller, uid, owner, call.now, call.record))
 
 
-@door(blueprint, "GET", "/studies/{study}/reports/{sop}")
+@door("GET", "/studies/{study}/reports/{sop}")
 def read_report(call: Call, study: str, sop: str) -> Response:
     """200 with the document as it was sent (PDF, CDA), or a structured report as text; `format=text`: as text. 400, 404, 413."""
     uid, instance = identifiers.uid(study, "study_instance_uid"), identifiers.uid(sop, "sop_instance_uid")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.services import timeline, transfers
 
-blueprint = Blueprint(__name__)
 
-
-@door(blueprint, "POST", "/transfers")
+@door("POST", "/transfers")
 def open_transfer(call: Call) -> Response:
     """201 with the transfer; the same one again for the same Idempotency-Key. 400; 409 for a key used for another one."""
     key = call.request.headers.get("idempotency-key")
@@ -20,7 +18,7 @@ def open_transfer(call: Call) -> Response:
     return answer(opened, 201, location=f"{call.base_url}/transfers/{opened['id']}")
 
 
-@door(blueprint, "GET", "/transfers")
+@door("GET", "/transfers")
 def list_transfers(call: Call) -> Response:
     """200 with a page of the caller's transfers, newest first. 400."""
     limit = call.number("limit", transfers.DEFAULT_LIMIT, 1000)
@@ -34,19 +32,19 @@ def list_transfers(call: Call) -> Response:
     return answer(found)
 
 
-@door(blueprint, "GET", "/transfers/{transfer}")
+@door("GET", "/transfers/{transfer}")
 def get_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, for its two parties. 404."""
     return answer(transfers.read_transfer(bootstrap.table(), call.caller, transfer, call.now, call.record))
 
 
-@door(blueprint, "DELETE", "/transfers/{transfer}")
+@door("DELETE", "/transfers/{transfer}")
 def end_transfer(call: Call, transfer: str) -> Response:
     """200 with status `revoked`, for either party, however often. 404."""
     return answer(transfers.end_transfer(bootstrap.table(), call.caller, transfer, call.now, call.act, call.record))
 
 
-@door(blueprint, "PUT", "/transfers/{transfer}/receiving-patient")
+@door("PUT", "/transfers/{transfer}/receiving-patient")
 def name_receiving_patient(call: Call, transfer: str) -> Response:
     """200 with the transfer: the receiver's own number is linked. 400, 404; 403 for the sender."""
     body = call.json()
@@ -55,7 +53,7 @@ def name_receiving_patient(call: Call, transfer: str) -> Response:
     )
 
 
-@door(blueprint, "GET", "/patients/{patient}/timeline")
+@door("GET", "/patients/{patient}/timeline")
 def get_timeline(call: Call, patient: str) -> Response:
     """200 with all that the caller may see of the patient, both hospitals', newest first. 400; 404 when that is nothing."""
     issuer = call.parameter("issuer")

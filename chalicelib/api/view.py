@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
@@ -25,11 +25,10 @@ from chalicelib.services.links import Reader
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document
 
-blueprint = Blueprint(__name__)
 _BEARER = "Bearer "
 
 
-@door(blueprint, "POST", "/links")
+@door("POST", "/links")
 def make_link(call: Call) -> Response:
     """201 with the link: `{"id", "url", "expires_at"}`. 400; 404 for what the caller may not see; 409 without a viewer page."""
     viewer_url = config().viewer_base_url
@@ -39,13 +38,13 @@ def make_link(call: Call) -> Response:
     return answer(made, 201)
 
 
-@door(blueprint, "DELETE", "/links/{link}")
+@door("DELETE", "/links/{link}")
 def end_link(call: Call, link: str) -> Response:
     """200 with status `ended`, for the institution that made it, however often. 404."""
     return answer(links.end_by_institution(bootstrap.table(), call.caller, link, call.now, call.act, call.record))
 
 
-@door(blueprint, "POST", "/view/session", public=True)
+@door("POST", "/view/session", public=True)
 def open_session(call: Call) -> Response:
     """201 with a key, a pass, the timeline, and its newest exam's best prior, for `{"token"}`.
 
@@ -61,35 +60,35 @@ def open_session(call: Call) -> Response:
     return view_answer(opened, 201)
 
 
-@door(blueprint, "DELETE", "/view/session", public=True)
+@door("DELETE", "/view/session", public=True)
 def close_session(call: Call) -> Response:
     """200: the reading session has ended, for every key and pass of it. 404, 410."""
     links.end(bearer(call), call.now, call.act, call.record)
     return view_answer({"status": "ended"})
 
 
-@door(blueprint, "POST", "/view/session/keep", public=True)
+@door("POST", "/view/session/keep", public=True)
 def keep_session(call: Call) -> Response:
     """200 with the session's end: a person is there, so that it does not go idle. 404, 410."""
     reader = links.keep(bootstrap.table(), bearer(call), call.now)
     return view_answer(view_timeline.shown_session(reader))
 
 
-@door(blueprint, "GET", "/view/timeline", public=True)
+@door("GET", "/view/timeline", public=True)
 def get_timeline(call: Call) -> Response:
     """200 with the timeline that the link opens, and an ETag. 404 when nothing of it may be seen any more; 410."""
     shown = view_timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, call.record)
     return view_answer(shown, etag=_etag(shown))
 
 
-@door(blueprint, "GET", "/view/events", public=True)
+@door("GET", "/view/events", public=True)
 def get_events(call: Call) -> Response:
     """200 with the ETag that the timeline has now, and nothing else: has anything changed? 404, 410 as the timeline."""
     shown = view_timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, _nothing_shown)
     return view_answer({"etag": _etag(shown)})
 
 
-@door(blueprint, "GET", "/view/studies/{study}/images", public=True)
+@door("GET", "/view/studies/{study}/images", public=True)
 def get_images(call: Call, study: str) -> Response:
     """200 with series and instances in reading order. 400, 404, 410."""
     reader = bearer(call)
@@ -97,7 +96,7 @@ def get_images(call: Call, study: str) -> Response:
     return view_answer(view_images.images(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record))
 
 
-@door(blueprint, "GET", "/view/studies/{study}/priors", public=True)
+@door("GET", "/view/studies/{study}/priors", public=True)
 def get_view_priors(call: Call, study: str) -> Response:
     """200 with the priors of a study among those that the link opens. 400, 404, 410."""
     reader = bearer(call)
@@ -108,14 +107,14 @@ def get_view_priors(call: Call, study: str) -> Response:
     return view_answer(priors.among(shown["studies"], uid, owner, limit))
 
 
-@door(blueprint, "GET", "/view/studies/{study}/reports/{sop}", public=True)
+@door("GET", "/view/studies/{study}/reports/{sop}", public=True)
 def get_view_report(call: Call, study: str, sop: str) -> Response:
     """200 with a report as plain text: `{"kind", "title", "text"}`; a PDF is shown by its address. 400, 404, 410."""
     document = _document(call, bearer(call), study, sop)
     return view_answer({"kind": document.kind, "title": document.title, "text": document.text})
 
 
-@door(blueprint, "GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)
+@door("GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)
 def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
     """200 with a PDF for a frame of the page to show. 400, 404 (for anything else too), 410."""
     document = _document(call, passing(call, reader), study, sop)
@@ -130,7 +129,7 @@ def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
     return for_viewer(Response(document.content, headers, 200))
 
 
-@door(blueprint, "GET", "/studies/{study}/priors")
+@door("GET", "/studies/{study}/priors")
 def get_priors(call: Call, study: str) -> Response:
     """200 with earlier studies of the same patient, most relevant first, each with its reasons. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")

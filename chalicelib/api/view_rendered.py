@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib.api import dicomweb_rendered as rendered_doors
 from chalicelib.api.http import Call, door
@@ -10,34 +10,32 @@ from chalicelib.api.view import for_viewer
 from chalicelib.api.view_dicomweb import INSTANCE, ROOT, SERIES, STUDY, asked_by_reader, below
 from chalicelib.domain import identifiers
 
-blueprint = Blueprint(__name__)
 
-
-@door(blueprint, "GET", f"{ROOT}/{STUDY}/thumbnail", public=True)
+@door("GET", f"{ROOT}/{STUDY}/thumbnail", public=True)
 def link_study_thumbnail(call: Call, reader: str, study: str) -> Response:
     """200 with a small picture that stands for a study. 400, 404, 406, 410."""
     return for_viewer(rendered_doors.thumbnail(asked_by_reader(call, reader, study)))
 
 
-@door(blueprint, "GET", f"{ROOT}/{SERIES}/thumbnail", public=True)
+@door("GET", f"{ROOT}/{SERIES}/thumbnail", public=True)
 def link_series_thumbnail(call: Call, reader: str, study: str, series: str) -> Response:
     """200 with a small picture that stands for a series. 400, 404, 406, 410."""
     return for_viewer(rendered_doors.thumbnail(asked_by_reader(call, reader, study), identifiers.uid(series, "series")))
 
 
-@door(blueprint, "GET", f"{ROOT}/{INSTANCE}/thumbnail", public=True)
+@door("GET", f"{ROOT}/{INSTANCE}/thumbnail", public=True)
 def link_instance_thumbnail(call: Call, reader: str, study: str, series: str, instance: str) -> Response:
     """200 with a small picture of an instance. 400, 404, 406, 410."""
     return for_viewer(rendered_doors.thumbnail(asked_by_reader(call, reader, study), *below(series, instance)))
 
 
-@door(blueprint, "GET", f"{ROOT}/{INSTANCE}/rendered", public=True)
+@door("GET", f"{ROOT}/{INSTANCE}/rendered", public=True)
 def link_rendered_instance(call: Call, reader: str, study: str, series: str, instance: str) -> Response:
     """200 or 307 with an instance as a picture, a text or a document. 400, 404, 406, 410."""
     return for_viewer(rendered_doors.rendered(asked_by_reader(call, reader, study), *below(series, instance)))
 
 
-@door(blueprint, "GET", f"{ROOT}/{INSTANCE}/frames/{{frames}}/rendered", public=True)
+@door("GET", f"{ROOT}/{INSTANCE}/frames/{{frames}}/rendered", public=True)
 def link_rendered_frames(call: Call, reader: str, study: str, series: str, instance: str, frames: str) -> Response:
     """200 or 307 with pictures of frames. 400, 404, 406, 410."""
     return for_viewer(rendered_doors.rendered(asked_by_reader(call, reader, study), *below(series, instance), frames))

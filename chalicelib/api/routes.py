@@ -1,0 +1,176 @@
+"""All routes, as data: which module answers which, so that a function loads what it needs when it needs it.
+
+Importing `app` is what every cold start of every function pays for, of the indexer and the projector too. So a module of
+views is imported with the first request for one of its routes. The decorators in those modules say the same; a test holds
+the two against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from chalice.app import Chalice, CORSConfig, IAMAuthorizer, Response
+
+PUBLIC = "public"
+"""Mark of a route that the gateway lets in without a signature."""
+
+ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "archive": (
+        ("GET", "/health", PUBLIC),
+        ("POST", "/uploads"),
+        ("POST", "/uploads/status"),
+        ("GET", "/studies/{study}/manifest"),
+        ("GET", "/institutions"),
+        ("PUT", "/institutions/{institution}"),
+        ("DELETE", "/institutions/{institution}"),
+    ),
+    "audit": (
+        ("GET", "/audit"),
+        ("GET", "/patients/{patient}/accesses"),
+    ),
+    "dicomweb": (
+        ("GET HEAD", "/dicomweb/studies"),
+        ("GET HEAD", "/dicomweb/series"),
+        ("GET HEAD", "/dicomweb/instances"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series"),
+        ("GET HEAD", "/dicomweb/studies/{study}/instances"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances"),
+    ),
+    "dicomweb_retrieve": (
+        ("GET HEAD", "/dicomweb/studies/{study}"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{bulkdata}"),
+        ("GET HEAD", "/dicomweb/studies/{study}/metadata"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/metadata"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata"),
+        ("GET HEAD", "/dicomweb/wado"),
+    ),
+    "dicomweb_rendered": (
+        ("GET HEAD", "/dicomweb/studies/{study}/rendered"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/rendered"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/rendered"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered"),
+        ("GET HEAD", "/dicomweb/studies/{study}/thumbnail"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/thumbnail"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/thumbnail"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail"),
+        ("GET HEAD", "/dicomweb/studies/{study}/bulkdata"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/bulkdata"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata"),
+        ("GET HEAD", "/dicomweb/studies/{study}/pixeldata"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/pixeldata"),
+        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/pixeldata"),
+    ),
+    "dicomweb_store": (
+        ("POST", "/dicomweb/studies"),
+        ("POST", "/dicomweb/studies/{study}"),
+        ("POST", "/dicomweb/commitment-requests/{transaction}"),
+        ("GET HEAD", "/dicomweb/commitment-requests/{transaction}"),
+        ("OPTIONS", "/dicomweb"),
+    ),
+    "patients": (
+        ("GET", "/patients/{patient}/links"),
+        ("POST", "/patients/{patient}/links"),
+        ("DELETE", "/patients/{patient}/links/{link}"),
+        ("GET", "/patients/{patient}/objections"),
+        ("POST", "/patients/{patient}/objections"),
+        ("DELETE", "/patients/{patient}/objections/{objection}"),
+        ("POST", "/patients/{patient}/protections"),
+        ("POST", "/patients/{patient}/consents"),
+        ("DELETE", "/patients/{patient}/consents/{consent}"),
+        ("POST", "/studies/{study}/withdrawals"),
+        ("POST", "/emergency-access"),
+        ("GET", "/emergency-access"),
+        ("POST", "/emergency-access/{emergency}/review"),
+        ("GET", "/changes"),
+    ),
+    "reports": (
+        ("POST", "/studies/{study}/reports"),
+        ("GET", "/studies/{study}/reports"),
+        ("GET", "/studies/{study}/reports/{sop}"),
+    ),
+    "sharing": (
+        ("POST", "/transfers"),
+        ("GET", "/transfers"),
+        ("GET", "/transfers/{transfer}"),
+        ("DELETE", "/transfers/{transfer}"),
+        ("PUT", "/transfers/{transfer}/receiving-patient"),
+        ("GET", "/patients/{patient}/timeline"),
+    ),
+    "view": (
+        ("POST", "/links"),
+        ("DELETE", "/links/{link}"),
+        ("POST", "/view/session", PUBLIC),
+        ("DELETE", "/view/session", PUBLIC),
+        ("POST", "/view/session/keep", PUBLIC),
+        ("GET", "/view/timeline", PUBLIC),
+        ("GET", "/view/events", PUBLIC),
+        ("GET", "/view/studies/{study}/images", PUBLIC),
+        ("GET", "/view/studies/{study}/priors", PUBLIC),
+        ("GET", "/view/studies/{study}/reports/{sop}", PUBLIC),
+        ("GET", "/view/{reader}/studies/{study}/reports/{sop}", PUBLIC),
+        ("GET", "/studies/{study}/priors"),
+    ),
+    "view_dicomweb": (
+        ("GET", "/view/{reader}/dicomweb/studies", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/instances", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/metadata", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/metadata", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{bulkdata}", PUBLIC),
+        ("GET", "/view/{reader}/wado", PUBLIC),
+    ),
+    "view_rendered": (
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/thumbnail", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/thumbnail", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/thumbnail", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/rendered", PUBLIC),
+        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered", PUBLIC),
+    ),
+}
+"""Module of `chalicelib.api` → (methods, path, marks)."""
+
+_CORS = CORSConfig(
+    allow_origin="*",
+    allow_headers=[
+        "Content-Type",
+        "Accept",
+        "If-None-Match",
+        "X-On-Behalf-Of",
+        "Idempotency-Key",
+        "X-Amz-Content-Sha256",
+    ],
+    expose_headers=["ETag", "Warning", "Content-Location", "Location"],
+    max_age=86400,
+)
+_IAM = IAMAuthorizer()
+
+
+def open_doors(app: Chalice) -> None:
+    """Register every route. Any content type is let in, since the view itself answers what it does not take."""
+    for module, routes in ROUTES.items():
+        for methods, path, *marks in routes:
+            method, *_ = methods.split()
+            options: dict[str, Any] = {"content_types": ["*/*"]} | ({} if PUBLIC in marks else {"authorizer": _IAM})
+            # The gateway's own answer to a preflight would stand in the place of a view of OPTIONS.
+            cors = None if method == "OPTIONS" else _CORS
+            route = app.route(path, methods=methods.split(), cors=cors, name=f"{method} {path}", **options)
+            route(_view(app, module, method, path))
+
+
+def _view(app: Chalice, module: str, method: str, path: str) -> Callable[..., Response]:
+    def view(**parameters: str) -> Response:
+        import_module(f"chalicelib.api.{module}")
+        from chalicelib.api.http import respond
+
+        return respond(app.current_request, method, path, parameters)
+
+    return view

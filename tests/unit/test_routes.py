@@ -1,0 +1,58 @@
+"""The table of routes says what the views say of themselves."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.api import http, routes
+
+API = Path(routes.__file__).parent
+
+
+def decorators() -> list[tuple[str, str, dict[str, Any], ast.FunctionDef]]:
+    """(module, method, keywords, view) of every `@door(…)`."""
+    found = []
+    for path in sorted(API.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for one in node.decorator_list if isinstance(node, ast.FunctionDef) else []:
+                if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id == "door":
+                    assert isinstance(node, ast.FunctionDef)
+                    assert isinstance(one.args[0], ast.Constant)
+                    keywords = {word.arg or "": ast.literal_eval(word.value) for word in one.keywords}
+                    found.append((path.stem, str(one.args[0].value), keywords, node))
+    return found
+
+
+def test_every_view_is_in_the_table_with_what_it_says_of_itself() -> None:
+    said = sorted(
+        (module, f"{method} HEAD" if keywords.get("head") else method, bool(keywords.get("public")))
+        for module, method, keywords, _ in decorators()
+    )
+    listed = sorted(
+        (module, methods, routes.PUBLIC in marks) for module, rows in routes.ROUTES.items() for methods, _, *marks in rows
+    )
+    assert said == listed
+
+
+@pytest.mark.parametrize("module", sorted(routes.ROUTES))
+def test_every_route_of_a_module_leads_to_a_view_of_it(module: str) -> None:
+    imported = __import__(f"chalicelib.api.{module}", fromlist=["_"])
+    for methods, path, *marks in routes.ROUTES[module]:
+        view = http.DOORS[methods.split()[0], path]
+        assert (view.__name__ == "guarded") is (routes.PUBLIC not in marks), path
+    assert imported.__doc__
+
+
+def test_no_view_is_left_without_a_route() -> None:
+    for module in routes.ROUTES:
+        __import__(f"chalicelib.api.{module}")
+    assert set(http.DOORS) == {(row[0].split()[0], row[1]) for rows in routes.ROUTES.values() for row in rows}
+
+
+def test_only_health_and_the_pages_of_a_link_are_public() -> None:
+    public = {path for rows in routes.ROUTES.values() for _, path, *marks in rows if marks}
+    assert all(path == "/health" or path.startswith("/view/") for path in public)

@@ -256,7 +256,10 @@ def _parse(caller: Caller, body: object, transfer_id: str, now: datetime) -> Tra
 def _patient(caller: Caller, patient: object) -> PatientIdentifier:
     if not isinstance(patient, Mapping):
         raise BadRequest('patient must be {"id", "issuer"?}.', "patient")
-    return identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
+    number = identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
+    if caller.registry.by_issuer(number.issuer) not in (None, caller.institution):
+        raise BadRequest("A transfer is of one of your own patients, not of another institution's number.", "patient.issuer")
+    return number
 
 
 def _same_terms(known: Transfer, asked: Transfer, body: object) -> bool:

@@ -93,12 +93,16 @@ NOTHING_KNOWN = PatientFacts()
 
 @dataclass(frozen=True)
 class Study:
-    """What deciding needs to know of a study: its owner, its earliest date (YYYYMMDD or empty), its patients' hashes."""
+    """What deciding needs to know of a study: its owner, its earliest date (YYYYMMDD or empty), its patients' hashes.
+
+    `former` are those of instances that were withdrawn: what was said of this study under them still hides it.
+    """
 
     owner: str
     study_instance_uid: str
     date: str
     patients: tuple[str, ...]
+    former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,19 +140,20 @@ def decide(viewer: str, study: Study, facts: Mapping[str, PatientFacts], now: da
 
 
 def hidden(viewer: str, study: Study, facts: Mapping[str, PatientFacts]) -> bool:
-    """Whether rule 2 or 3 keeps `study` from `viewer`, whatever else holds."""
-    known = [facts.get(patient, NOTHING_KNOWN) for patient in study.patients]
-    return viewer != study.owner and any(_objected(study, one) or _protected(viewer, study, one) for one in known)
+    """Whether rule 2 or 3 keeps `study` from `viewer`, whatever else holds.
 
-
-def _objected(study: Study, known: PatientFacts) -> bool:
-    return any(one.owner == study.owner and one.study in (None, study.study_instance_uid) for one in known.objections)
-
-
-def _protected(viewer: str, study: Study, known: PatientFacts) -> bool:
-    if Protection(study.owner, study.study_instance_uid) not in known.protections:
+    Of the study itself it counts under whichever of its patient identifiers it was said; of all, only of those it has now.
+    """
+    if viewer == study.owner:
         return False
-    return Consent(study.owner, study.study_instance_uid, viewer) not in known.consents
+    now = [facts.get(patient, NOTHING_KNOWN) for patient in study.patients]
+    ever = [*now, *(facts.get(patient, NOTHING_KNOWN) for patient in study.former)]
+    if any(Objection(study.owner) in known.objections for known in now):
+        return True
+    if any(Objection(study.owner, study.study_instance_uid) in known.objections for known in ever):
+        return True
+    protected = any(Protection(study.owner, study.study_instance_uid) in known.protections for known in ever)
+    return protected and not any(Consent(study.owner, study.study_instance_uid, viewer) in known.consents for known in ever)
 
 
 def _declared(emergency: Emergency, viewer: str, now: datetime) -> bool:

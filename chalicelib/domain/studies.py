@@ -101,6 +101,15 @@ def study_partition(owner: str, study: str) -> str:
     return f"F#STUDY#{owner}#{study}"
 
 
+def former_patients(every: Iterable[Instance], left: Iterable[Instance]) -> list[str]:
+    """The hashes of the patient identifiers under which a study was filed, and of which no instance is left."""
+
+    def hashes(found: Iterable[Instance]) -> set[str]:
+        return {PatientIdentifier(p["issuer"], p["id"]).hash for one in found if (p := one.data.get("patient"))}
+
+    return sorted(hashes(every) - hashes(left))
+
+
 def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), within: Bounds = EVERYTHING) -> Iterator[Instance]:
     """The instances among the facts of a study's partition, but for those with a SOP Instance UID in `withdrawn`, and those
     for which what was decided on the study does not hold."""
@@ -230,7 +239,8 @@ def series_digest(members: Iterable[Instance]) -> str:
 def for_deciding(summary: Mapping[str, Any]) -> Study:
     """A study's summary as `domain.sharing` wants it. An instance without PatientID makes it unshareable."""
     hashes = () if summary["anonymous"] else tuple(PatientIdentifier(p["issuer"], p["id"]).hash for p in summary["patients"])
-    return Study(str(summary["owner"]), str(summary["study"]), str(summary["date"]), hashes)
+    former = tuple(str(patient) for patient in summary.get("former", ()))
+    return Study(str(summary["owner"]), str(summary["study"]), str(summary["date"]), hashes, former)
 
 
 def shown_patient(

@@ -178,7 +178,7 @@ def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | 
 def _decide(table: Table, viewer: str, summaries: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[Decided], Read]:
     refs = [for_deciding(summary) for summary in summaries]
     needed = [viewer != ref.owner or _relies_on_links(summary) for ref, summary in zip(refs, summaries, strict=True)]
-    wanted = [patient for ref, need in zip(refs, needed, strict=True) if need for patient in ref.patients]
+    wanted = [patient for ref, need in zip(refs, needed, strict=True) if need for patient in (*ref.patients, *ref.former)]
     hints = [str(one) for summary, need in zip(summaries, needed, strict=True) if need for one in summary.get("linked", ())]
     withdrawals = [withdrawal_key(ref.owner, ref.study_instance_uid) for ref in refs]
     read = know(table, wanted, hints, withdrawals)

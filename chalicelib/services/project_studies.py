@@ -109,7 +109,7 @@ def refresh(table: Table, alerts: Alerts, refs: Sequence[StudyRef], now: datetim
         states = _states(table, refs[start : start + _STUDIES_AT_ONCE])
         whole = [state for state in states if state.view is None or state.content.get("unsettled")]
         settled = [state for state in states if state not in whole]
-        hashes = [patient for state in settled for patient in studies.for_deciding(state.content).patients]
+        hashes = [patient for state in settled for patient in _patients_of(state.content)]
         hints = [hint for state in settled for hint in _texts(state.content.get("linked"))]
         known = access.know(table, hashes, hints).known
         registry = load_registry(table)
@@ -133,6 +133,12 @@ def _states(table: Table, refs: Sequence[StudyRef]) -> list[_State]:
     return states
 
 
+def _patients_of(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hashes of all patient identifiers on which it depends who sees a study."""
+    ref = studies.for_deciding(summary)
+    return (*ref.patients, *ref.former)
+
+
 def _view_partition(study: str) -> str:
     return f"V#STUDY#{study}"
 
@@ -153,7 +159,8 @@ def _from_facts(table: Table, alerts: Alerts, state: _State, now: datetime) -> _
     if not found:
         summary |= {"instances": 0, "series": 0, "reports": []}
     summary |= {"gone": not found, "withdrawn": len(every) - len(found)}
-    known = access.know(table, studies.for_deciding(summary).patients, _texts(state.content.get("linked"))).known
+    summary["former"] = studies.former_patients(every, found or every)
+    known = access.know(table, _patients_of(summary), _texts(state.content.get("linked"))).known
     seen = _seen(table, alerts, state, summary, load_registry(table), known, now)
     series = studies.summarise_series(found)
     summary["series_digest"] = _digest(series)

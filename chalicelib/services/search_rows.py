@@ -56,13 +56,13 @@ def sight(
     `former` viewers are asked about too, whether it is hidden from them.
     """
     ref = studies.for_deciding(summary)
-    known = {patient: known[patient] for patient in ref.patients if patient in known}
     facts = {patient: one.facts for patient, one in known.items()}
+    known = {patient: known[patient] for patient in ref.patients if patient in known}
     touching = {transfer.id: transfer for one in known.values() for transfer in one.transfers}
     linked = sorted({other for one in known.values() for other in one.record.linked})
     summary = {**summary, "linked": sorted(other.hash for other in linked)}
     parties = {ref.owner, *(party for t in touching.values() for party in (t.sender, t.receiver))}
-    parties |= {emergency.institution for one in facts.values() for emergency in one.emergencies}
+    parties |= {emergency.institution for one in known.values() for emergency in one.facts.emergencies}
     rows: list[Item] = []
     until: dict[str, str | None] = {}
     emergencies: set[str] = set()
@@ -88,7 +88,7 @@ def search_row(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> d
     attributes["00080062"] = {"vr": "UI", "Value": summary["sop_classes"]}
     attributes["00201206"] = {"vr": "IS", "Value": [summary["series"]]}
     attributes["00201208"] = {"vr": "IS", "Value": [summary["instances"]]}
-    kept = ("owner", "study", "patients", "anonymous", "date", "linked")
+    kept = ("owner", "study", "patients", "anonymous", "date", "linked", "former")
     return {"attributes": attributes, **{name: summary[name] for name in kept}}
 
 

@@ -1,0 +1,441 @@
+"""Any history ends in what the promises say: a state machine over everything that hospitals, patients and the clock can do.
+
+What each institution may see is computed here from what happened, by the rules of docs/sharing.md written down a second time,
+and compared after every step with what facts let it see, however late the projector is; and, once everything is projected,
+with what searches find, what the feeds told, and what the manifests hand out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import permutations
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.domain.ports import Key
+from chalicelib.services import protection
+from tests.sharing.codes import fiscal_code
+from tests.sharing.test_identifiers import CF
+from tests.sharing.world import OIDS, A, B, C, World
+
+HOSPITALS = (A, B, C)
+NUMBERS = {A: ("a1", "a2"), B: ("b1", "b2"), C: ("c1",)}
+BEFORE, AFTER = "20200101", "20990101"
+Number = tuple[str, str]
+"""(institution, value)."""
+CODE = fiscal_code()
+
+
+@dataclass
+class Image:
+    """An instance that was sent."""
+
+    number: Number
+    date: str
+    withdrawn: bool = False
+
+
+@dataclass
+class Sent:
+    """A study: whose, its instances by UID, whether all of it was withdrawn."""
+
+    owner: str
+    images: dict[str, Image] = field(default_factory=dict)
+    withdrawn: bool = False
+
+    @property
+    def live(self) -> dict[str, Image]:
+        return {} if self.withdrawn else {uid: one for uid, one in self.images.items() if not one.withdrawn}
+
+
+@dataclass
+class Transfer:
+    sender: str
+    receiver: str
+    number: Number
+    day: str
+    expires: datetime
+    ended: bool = False
+
+
+class City(RuleBasedStateMachine):
+    """What happens, and the model of what it means."""
+
+    @initialize(seed=st.integers(0, 2**16))
+    def begin(self, seed: int) -> None:
+        self.world = World(HOSPITALS)
+        self.random = random.Random(seed)
+        self.studies: dict[str, Sent] = {}
+        self.transfers: dict[str, Transfer] = {}
+        self.objections: dict[str, tuple[Number, str | None]] = {}
+        self.protected: set[str] = set()
+        self.consents: dict[str, tuple[str, str]] = {}
+        self.emergencies: list[tuple[str, Number, datetime]] = []
+        self.delivered: list[Key] = []
+        self.read: dict[str, list[dict[str, Any]]] = {name: [] for name in HOSPITALS}
+        self.settled = True
+
+    # The model ----------------------------------------------------------------------------------------------------
+
+    def linked(self, number: Number) -> set[Number]:
+        """The number, and those that are linked to it by facts that have not ended."""
+        from chalicelib.domain.identifiers import PatientIdentifier
+        from chalicelib.services import access
+
+        record = access.load_record(self.world.table.memory, PatientIdentifier(OIDS[number[0]], number[1]).hash)
+        institutions = {oid: name for name, oid in OIDS.items()}
+        return {number} | {(institutions.get(one.issuer, ""), one.value) for one in record.linked}
+
+    def opened(self, viewer: str, owner: str, number: Number, date: str, study: str) -> bool:
+        """Whether rules 2 to 5 let `viewer` see what `owner` made of this patient number on that date."""
+        around = self.linked(number)
+        if any(of in around and only is None for of, only in self.objections.values() if of[0] == owner):
+            return False
+        if any(only == study for of, only in self.objections.values() if of[0] == owner):
+            return False
+        if study in self.protected and (study, viewer) not in self.consents.values():
+            return False
+        now = self.world.now
+        if any(who == viewer and of in around and now < until for who, of, until in self.emergencies):
+            return True
+        for one in self.transfers.values():
+            if one.ended or now >= one.expires or one.number not in around:
+                continue
+            if (one.sender, one.receiver) == (owner, viewer):
+                return True
+            if (one.sender, one.receiver) == (viewer, owner) and date >= one.day:
+                return True
+        return False
+
+    def may_see(self, viewer: str, uid: str) -> bool:
+        """Whether the promises let `viewer` see the study."""
+        study = self.studies[uid]
+        if not study.live:
+            return False
+        if viewer == study.owner:
+            return True
+        date = min((one.date for one in study.live.values() if one.date), default="")
+        return all(self.opened(viewer, study.owner, one.number, date, uid) for one in study.live.values())
+
+    # What happens ----------------------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        self.settled = False
+
+    @rule(
+        owner=st.sampled_from([A, A, B, B, C]),
+        which=st.integers(0, 1),
+        date=st.sampled_from([BEFORE, AFTER, AFTER, ""]),
+        code=st.booleans(),
+    )
+    def a_study_arrives(self, owner: str, which: int, date: str, code: bool) -> None:
+        if len(self.studies) >= 6:
+            return
+        uid = f"1.2.{len(self.studies) + 1}"
+        self.studies[uid] = Sent(owner)
+        self._send(uid, NUMBERS[owner][which % len(NUMBERS[owner])], date, code)
+
+    @precondition(lambda self: self.studies)
+    @rule(data=st.data(), which=st.integers(0, 1), date=st.sampled_from([BEFORE, AFTER, ""]))
+    def another_instance_arrives(self, data: st.DataObject, which: int, date: str) -> None:
+        uid = data.draw(st.sampled_from(sorted(self.studies)))
+        owner = self.studies[uid].owner
+        if len(self.studies[uid].images) < 4:
+            self._send(uid, NUMBERS[owner][which % len(NUMBERS[owner])], date, False)
+
+    def _send(self, uid: str, number: str, date: str, code: bool) -> None:
+        study = self.studies[uid]
+        instance = f"{uid}.1.{len(study.images) + 1}"
+        carried = [(CODE, CF)] if code and number.endswith("1") else []
+        self.world.arrive(study.owner, number, uid, instance, date=date or None, other_ids=carried)
+        study.images[instance] = Image((study.owner, number), date)
+        self.changed()
+
+    @rule(
+        data=st.data(),
+        sender=st.sampled_from(HOSPITALS),
+        days=st.sampled_from([1, 365]),
+        foreign=st.booleans(),
+        named=st.booleans(),
+    )
+    def a_transfer_opens(self, data: st.DataObject, sender: str, days: int, foreign: bool, named: bool) -> None:
+        if len(self.transfers) >= 5:
+            return
+        receiver = data.draw(st.sampled_from([name for name in HOSPITALS if name != sender]))
+        whose = data.draw(st.sampled_from(HOSPITALS)) if foreign else sender
+        number = data.draw(st.sampled_from(NUMBERS[whose]))
+        receiving = data.draw(st.sampled_from(NUMBERS[receiver])) if named and whose != receiver else None
+        expires = self.world.now + timedelta(days=days)
+        until = expires.isoformat()
+        key = f"transfer {len(self.transfers)}"  # the same id whenever this history is played
+        transfer = self.world.open(sender, number, receiver, receiving, OIDS[whose], key, expires_at=until)
+        day = self.world.now.astimezone(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")
+        self.transfers[transfer] = Transfer(sender, receiver, (whose, number), day, expires)
+        self.changed()
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data())
+    def the_receiver_names_its_number(self, data: st.DataObject) -> None:
+        transfer = data.draw(st.sampled_from([*self.transfers]))
+        known = self.transfers[transfer]
+        number = data.draw(st.sampled_from(NUMBERS[known.receiver]))
+        if (known.receiver, number) == known.number:
+            return
+        over = known.ended or self.world.now >= known.expires
+        try:
+            self.world.name_receiving(known.receiver, transfer, number)
+        except Conflict:
+            assert over
+            return
+        assert not over
+        assert (known.receiver, number) in self.linked(known.number)
+        self.changed()
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data(), by_receiver=st.booleans())
+    def a_transfer_is_revoked(self, data: st.DataObject, by_receiver: bool) -> None:
+        transfer = data.draw(st.sampled_from([*self.transfers]))
+        known = self.transfers[transfer]
+        self.world.end(known.receiver if by_receiver else known.sender, transfer)
+        known.ended = True
+        self.changed()
+
+    @rule(hours=st.sampled_from([1, 23, 25, 24 * 400]))
+    def time_passes(self, hours: int) -> None:
+        self.world.later(hours=hours)
+
+    @rule(owner=st.sampled_from([A, B]))
+    def two_numbers_of_a_hospital_are_linked(self, owner: str) -> None:
+        one, other = NUMBERS[owner]
+        self.world.confirm(owner, one, {"id": other})
+        self.changed()
+
+    @rule(data=st.data(), owner=st.sampled_from(HOSPITALS))
+    def a_link_is_undone(self, data: st.DataObject, owner: str) -> None:
+        number = data.draw(st.sampled_from(NUMBERS[owner]))
+        try:
+            known = [one for one in self.world.links(owner, number) if one["status"] == "confirmed"]
+        except NotFound:
+            return
+        if known:
+            link = data.draw(st.sampled_from(known))
+            self.world.undo(owner, number, link["link"])
+            whose = {oid: name for name, oid in OIDS.items()}.get(link["identifier"]["issuer"], "")
+            assert (whose, link["identifier"]["id"]) not in self.linked((owner, number))
+            self.changed()
+
+    @precondition(lambda self: self.studies)
+    @rule(data=st.data(), whole=st.booleans())
+    def a_patient_objects(self, data: st.DataObject, whole: bool) -> None:
+        uid = data.draw(st.sampled_from(sorted(self.studies)))
+        study = self.studies[uid]
+        number = data.draw(st.sampled_from(sorted({one.number for one in study.images.values()})))
+        objection = self.world.object(study.owner, number[1], None if whole else uid)
+        self.objections[objection] = (number, None if whole else uid)
+        self.changed()
+
+    @precondition(lambda self: self.objections)
+    @rule(data=st.data())
+    def an_objection_is_withdrawn(self, data: st.DataObject) -> None:
+        objection = data.draw(st.sampled_from([*self.objections]))
+        (owner, number), _ = self.objections.pop(objection)
+        w = self.world
+        protection.withdraw_objection(w.table, w.caller(owner), number, objection, w.now, w.act)
+        self.changed()
+
+    @precondition(lambda self: self.studies)
+    @rule(data=st.data(), to=st.sampled_from([None, *HOSPITALS]))
+    def a_study_is_protected_or_consented_to(self, data: st.DataObject, to: str | None) -> None:
+        uid = data.draw(st.sampled_from(sorted(self.studies)))
+        study = self.studies[uid]
+        w, body = self.world, {"study_instance_uid": uid}
+        if to is None:
+            # Under every number of the study: which of them decides is not the question here.
+            for _, each in sorted({one.number for one in study.images.values()}):
+                protection.protect(w.table, w.caller(study.owner), each, body, w.now, w.act)
+            self.protected.add(uid)
+        else:
+            for _, each in sorted({one.number for one in study.images.values()}):
+                given = protection.consent(w.table, w.caller(study.owner), each, body | {"to": to}, w.now, w.act)
+                self.consents[given["id"]] = (uid, to)
+        self.changed()
+
+    @rule(data=st.data(), who=st.sampled_from(HOSPITALS))
+    def an_emergency_is_declared(self, data: st.DataObject, who: str) -> None:
+        if len(self.emergencies) >= 3:
+            return
+        whose = data.draw(st.sampled_from(HOSPITALS))
+        number = data.draw(st.sampled_from(NUMBERS[whose]))
+        self.world.declare_emergency(who, number, OIDS[whose])
+        self.emergencies.append((who, (whose, number), self.world.now + timedelta(hours=24)))
+        self.changed()
+
+    @precondition(lambda self: self.studies)
+    @rule(data=st.data(), whole=st.booleans())
+    def something_is_taken_back(self, data: st.DataObject, whole: bool) -> None:
+        uid = data.draw(st.sampled_from(sorted(self.studies)))
+        study = self.studies[uid]
+        if whole:
+            self.world.withdraw(study.owner, uid)
+            study.withdrawn = True
+        else:
+            instance = data.draw(st.sampled_from(sorted(study.images)))
+            self.world.withdraw(study.owner, uid, instance)
+            study.images[instance].withdrawn = True
+        self.changed()
+
+    # The stream ---------------------------------------------------------------------------------------------------
+
+    def _deliver(self, batch: list[Key]) -> None:
+        self.delivered += batch
+        self.world.deliver(batch)
+
+    @precondition(lambda self: self.world.table.pending)
+    @rule()
+    def the_projector_gets_some_records(self) -> None:
+        pending = self.world.table.pending
+        self.random.shuffle(pending)
+        cut = self.random.randint(1, len(pending))
+        batch, self.world.table.pending = pending[:cut], pending[cut:]
+        self._deliver(batch)
+
+    @precondition(lambda self: self.delivered)
+    @rule()
+    def records_come_again(self) -> None:
+        self.world.deliver(self.random.sample(self.delivered, min(5, len(self.delivered))))
+
+    @rule()
+    def everything_is_projected(self) -> None:
+        while self.world.table.pending:
+            batch, self.world.table.pending = self.world.table.pending, []
+            self._deliver(batch)
+        self.settled = True
+        self.rows_are_exactly_what_may_be_seen()
+        self.feeds_go_on()
+
+    # What must hold -------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def facts_decide_at_once(self) -> None:
+        """Nothing is shown, found or handed out that may not be seen, however late the projector is."""
+        for viewer in HOSPITALS:
+            for uid, study in self.studies.items():
+                for uid_shown in self.world.handed_out(viewer, uid) or set():
+                    image = study.images[uid_shown]
+                    assert not image.withdrawn
+                    assert not study.withdrawn
+                    if viewer != study.owner:
+                        assert self.opened(viewer, study.owner, image.number, image.date or AFTER, uid)
+            for uid in self.world.found(viewer):
+                study = self.studies[uid]
+                assert not study.withdrawn
+                if viewer != study.owner:
+                    # The view may not yet know of the newest instance; of one of those it knows the rules must hold.
+                    assert any(
+                        self.opened(viewer, study.owner, one.number, one.date or AFTER, uid) for one in study.images.values()
+                    )
+
+    def rows_are_exactly_what_may_be_seen(self) -> None:
+        """Once settled: searches, rows and manifests show exactly what may be seen."""
+        now = self.world.now.timestamp()
+        rows = {
+            (key[0].split("#")[2], key[0].split("#")[3])
+            for key, item in self.world.table.memory.items().items()
+            if key[0].startswith("V#SEE#") and "#" not in key[1] and (item.expires is None or item.expires > now)
+        }
+        expected = {(viewer, uid) for viewer in HOSPITALS for uid in self.studies if self.may_see(viewer, uid)}
+        assert rows == expected
+        for viewer in HOSPITALS:
+            assert self.world.found(viewer) == {uid for who, uid in expected if who == viewer}
+            for uid, study in self.studies.items():
+                shown = self.world.handed_out(viewer, uid)
+                assert shown == (set(study.live) if (viewer, uid) in expected else None)
+
+    def feeds_go_on(self) -> None:
+        """A reader that goes on from its last place gets everything once, in order, and only what it may know."""
+        for viewer in HOSPITALS:
+            read = self.read[viewer]
+            since = read[-1]["cursor"] if read else None
+            new = self.world.changes(viewer, since, limit=3)
+            while new:
+                read += new
+                for one in new:
+                    if one["kind"] != "study-withdrawn" and "study_instance_uid" in one:
+                        assert self.may_see(viewer, one["study_instance_uid"])
+                new = self.world.changes(viewer, read[-1]["cursor"], limit=3)
+            places = [one["cursor"] for one in read]
+            assert places == sorted(set(places))
+            told = {one["study_instance_uid"] for one in read if one["kind"] == "study-arrived"}
+            assert {uid for uid in self.studies if self.may_see(viewer, uid)} <= told
+            for kind in ("transfer-opened", "transfer-ended"):
+                named = [one["transfer_id"] for one in read if one["kind"] == kind]
+                assert len(named) == len(set(named))
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.everything_is_projected()
+
+
+City.TestCase.settings = settings(
+    max_examples=30, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
+)  # fmt: skip
+TestAnyHistory = City.TestCase
+
+
+# The same things in any order -----------------------------------------------------------------------------------------
+
+
+def happenings() -> Iterator[tuple[str, ...]]:
+    """Every order in which a number is named after its transfer was opened."""
+    for order in permutations(("study", "follow-up", "transfer", "named", "link")):
+        if order.index("transfer") < order.index("named"):
+            yield order
+
+
+def seen(world: World) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for who in HOSPITALS:
+        found[who] = sorted(map(repr, world.find(who)))
+        for number in ("a1", "a2", "b1"):
+            found[f"{who} {number}"] = sorted(map(repr, world.find(who, ("PatientID", number))))
+            for whose in (A, B):
+                timeline = world.timeline(who, number, OIDS[whose])
+                found[f"{who} {whose} {number}"] = timeline and {**timeline, "transfers": len(timeline["transfers"])}
+    return found
+
+
+def play(order: tuple[str, ...], late: bool) -> dict[str, object]:
+    world = World(HOSPITALS)
+    for one in order:
+        if one == "study":
+            world.arrive(A, "a2", "1.2.1", date=BEFORE)
+        elif one == "follow-up":
+            world.arrive(B, "b1", "1.2.2", date=AFTER)
+        elif one == "transfer":
+            transfer = world.open(A, "a1", B)
+        elif one == "named":
+            world.name_receiving(B, transfer, "b1")
+        elif one == "link":
+            world.confirm(A, "a1", {"id": "a2"})
+        if not late:
+            world.settle()
+    world.settle(random.Random(7) if late else None)
+    return seen(world)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["projected at once", "projected at the end"])
+def test_arrival_transfer_naming_and_link_end_in_the_same_whatever_comes_first(late: bool) -> None:
+    answers = [play(order, late) for order in happenings()]
+    assert all(answer == answers[0] for answer in answers)
+    assert "1.2.1" in repr(answers[0][B])
+    assert "1.2.2" in repr(answers[0][A])
+    assert answers[0][C] == []

@@ -1,0 +1,122 @@
+"""The change feed: in order, nothing twice or skipped, whoever writes to it and reads it at the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.ports import Table
+from chalicelib.services import changes, project_facts
+from tests.interleaving import interleave
+from tests.sharing.world import A, B, Told, World
+
+
+@settings(max_examples=25, deadline=None)
+@given(turns=st.lists(st.integers(0, 11), min_size=1, max_size=60), limit=st.integers(1, 4))
+def test_a_reader_gets_everything_once_and_in_order_while_several_projectors_write(turns: list[int], limit: int) -> None:
+    world = World((A, B))
+    for number in range(6):
+        world.arrive(A, f"p{number}", f"1.2.{number}")
+        world.open(A, f"p{number}", B, key=f"{number}")
+    batch, world.table.pending = world.table.pending, []
+    done = [0]
+    read: list[dict[str, Any]] = []
+
+    def projector(which: int) -> Any:
+        def run(table: Table) -> None:
+            records = [(str(place), *key) for place, key in enumerate(batch[which::2])]
+            for record in records:
+                assert project_facts.project(table, Told(), [record], lambda: world.now) is None
+            done[0] += 1
+
+        return run
+
+    def reader(table: Table) -> None:
+        caller = world.caller(B)
+        while True:
+            finished = done[0] == 2
+            since = read[-1]["cursor"] if read else None
+            page = changes.read_changes(table, caller, since, limit, 0, lambda: world.now)
+            read.extend(page["changes"])
+            assert page["next"] == (read[-1]["cursor"] if read else "0" * 20)
+            if finished and not page["changes"]:
+                return
+
+    interleave(world.table.memory, [projector(0), projector(1), reader], turns)
+    assert read == world.changes(B)
+    places = [one["cursor"] for one in read]
+    assert places == sorted(set(places))
+    assert sorted(one["study_instance_uid"] for one in read if one["kind"] == "study-arrived") == [f"1.2.{n}" for n in range(6)]
+    assert sum(one["kind"] == "transfer-opened" for one in read) == 6
+
+
+def test_places_rise_even_when_a_clock_goes_back(world: World) -> None:
+    for number in range(4):
+        world.arrive(A, "1", f"1.2.{number}")
+        world.settle()
+        world.now -= timedelta(hours=1)
+    places = [one["cursor"] for one in world.changes(A)]
+    assert places == sorted(set(places))
+    assert len(places) == 4
+
+
+def test_records_that_come_again_tell_nothing_again(world: World) -> None:
+    world.arrive(A, "1", "1.2.1")
+    transfer = world.open(A, "1", B)
+    world.end(A, transfer)
+    batch, world.table.pending = world.table.pending, []
+    world.deliver(batch)
+    once = world.changes(A), world.changes(B)
+    for _ in range(3):
+        world.deliver(batch)
+        world.deliver(batch[::-1])
+    assert (world.changes(A), world.changes(B)) == once
+
+
+def test_a_page_that_is_full_of_what_is_hidden_goes_on_to_what_is_not(world: World) -> None:
+    for number in range(30):
+        world.arrive(A, "hidden", f"1.2.{number}")
+    world.open(A, "hidden", B)
+    world.settle()
+    world.arrive(A, "1", "1.3.1")
+    world.open(A, "1", B)
+    world.settle()
+    world.object(A, "hidden")
+    world.settle()
+    (first,) = [one for one in world.changes(B, limit=5) if one["kind"] == "study-arrived"]
+    assert first["study_instance_uid"] == "1.3.1"
+
+
+def test_a_long_poll_answers_as_soon_as_something_happens_and_else_after_its_time(world: World) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            world.arrive(A, "1", "1.2.1")
+            world.settle()
+        if len(slept) > 500:
+            raise AssertionError("it never ends")
+
+    answer = changes.read_changes(world.table, world.caller(A), None, 10, 20, lambda: world.now, sleep)
+    assert [one["kind"] for one in answer["changes"]] == ["study-arrived"]
+    assert len(slept) == 3
+    started = time.monotonic()
+    waiting = threading.Event()
+    answer = changes.read_changes(world.table, world.caller(B), None, 10, 0.3, lambda: world.now, waiting.wait)
+    assert answer == {"changes": [], "next": "0" * 20}
+    assert 0.3 <= time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("since", ["", "1", "x" * 20, "٣" * 20, "0" * 21, "-0000000000000000001"])
+def test_a_cursor_that_was_not_given_is_refused(world: World, since: str) -> None:
+    if since:
+        with pytest.raises(BadRequest):
+            world.changes(A, since)

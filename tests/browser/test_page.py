@@ -95,7 +95,7 @@ def test_a_link_shows_the_patient_both_hospitals_exams_and_two_films_side_by_sid
     for side in ("left", "right"):
         expect(page.locator(f".pane.{side} .picture img")).to_be_visible()
         wait_until(lambda side=side: shows_a_picture(page.locator(f".pane.{side} .picture")))
-    assert shows_a_picture(exams(page).first.locator(".thumb"))
+    wait_until(lambda: shows_a_picture(exams(page).first.locator(".thumb")))
 
 
 def test_the_reports_of_both_stand_beside_each_other_in_full(open_page: Open, story: Story) -> None:

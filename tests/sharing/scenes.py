@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
+import pytest
+
 from chalicelib import bootstrap
+from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.links import Link
 from chalicelib.services import links, protection
 from tests.sharing.api import OPERATOR, UNREGISTERED, VIEWER
@@ -209,7 +212,8 @@ def passed_on() -> Scene:
     _sent(world)
     _transferred(world, receiving=RECEIVED)
     transfer = world.open(B, RECEIVED, C)
-    world.open(B, PATIENT, C, issuer=world.member(A).patient_id_issuer)
+    with pytest.raises(BadRequest):  # nor under the number that the sender knows the patient by
+        world.open(B, PATIENT, C, issuer=world.member(A).patient_id_issuer)
     scene = Scene(world, C, False, transfer=transfer, parties={B, C})
     open_session(scene)
     return scene

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound
 from chalicelib.domain.ports import Key
 from chalicelib.services import protection
 from tests.sharing.codes import fiscal_code
@@ -171,15 +171,19 @@ class City(RuleBasedStateMachine):
         if len(self.transfers) >= 5:
             return
         receiver = data.draw(st.sampled_from([name for name in HOSPITALS if name != sender]))
-        whose = data.draw(st.sampled_from(HOSPITALS)) if foreign else sender
-        number = data.draw(st.sampled_from(NUMBERS[whose]))
-        receiving = data.draw(st.sampled_from(NUMBERS[receiver])) if named and whose != receiver else None
+        if foreign:  # another institution's number opens nothing, whoever it is sent to
+            whose = data.draw(st.sampled_from([name for name in HOSPITALS if name != sender]))
+            with pytest.raises(BadRequest):
+                self.world.open(sender, data.draw(st.sampled_from(NUMBERS[whose])), receiver, issuer=OIDS[whose])
+            return
+        number = data.draw(st.sampled_from(NUMBERS[sender]))
+        receiving = data.draw(st.sampled_from(NUMBERS[receiver])) if named else None
         expires = self.world.now + timedelta(days=days)
         until = expires.isoformat()
         key = f"transfer {len(self.transfers)}"  # the same id whenever this history is played
-        transfer = self.world.open(sender, number, receiver, receiving, OIDS[whose], key, expires_at=until)
+        transfer = self.world.open(sender, number, receiver, receiving, OIDS[sender], key, expires_at=until)
         day = self.world.now.astimezone(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")
-        self.transfers[transfer] = Transfer(sender, receiver, (whose, number), day, expires)
+        self.transfers[transfer] = Transfer(sender, receiver, (sender, number), day, expires)
         self.changed()
 
     @precondition(lambda self: self.transfers)

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chalicelib.domain.errors import BadRequest, Conflict, NotFound
+from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.domain.ports import Key
 from chalicelib.services import protection
 from tests.sharing.codes import fiscal_code
@@ -31,8 +31,9 @@ HOSPITALS = (A, B, C)
 NUMBERS = {A: ("a1", "a2"), B: ("b1", "b2"), C: ("c1",)}
 BEFORE, AFTER = "20200101", "20990101"
 Number = tuple[str, str]
-"""(institution, value)."""
+"""(institution, value); without an institution the codice fiscale."""
 CODE = fiscal_code()
+ISSUERS = {**OIDS, "": CF}
 
 
 @dataclass
@@ -53,6 +54,10 @@ class Sent:
     withdrawn: bool = False
 
     @property
+    def numbers(self) -> set[Number]:
+        return {one.number for one in self.live.values()}
+
+    @property
     def live(self) -> dict[str, Image]:
         return {} if self.withdrawn else {uid: one for uid, one in self.images.items() if not one.withdrawn}
 
@@ -70,8 +75,8 @@ class Transfer:
 class City(RuleBasedStateMachine):
     """What happens, and the model of what it means."""
 
-    @initialize(seed=st.integers(0, 2**16))
-    def begin(self, seed: int) -> None:
+    @initialize(seed=st.integers(0, 2**16), prepared=st.sampled_from([False, True, True]))
+    def begin(self, seed: int, prepared: bool) -> None:
         self.world = World(HOSPITALS)
         self.random = random.Random(seed)
         self.studies: dict[str, Sent] = {}
@@ -82,7 +87,13 @@ class City(RuleBasedStateMachine):
         self.emergencies: list[tuple[str, Number, datetime]] = []
         self.delivered: list[Key] = []
         self.read: dict[str, list[dict[str, Any]]] = {name: [] for name in HOSPITALS}
-        self.settled = True
+        if prepared:
+            self._send_study(A, "a1", BEFORE, code=True)
+            self._send_study(B, "b1", AFTER, code=True)
+            self._open(A, "a1", B, "b1", 365)
+            self.world.confirm(A, "a1", {"id": "a2"})
+            self._send_study(A, "a2", AFTER, code=False)
+            self.everything_is_projected()
 
     # The model ----------------------------------------------------------------------------------------------------
 
@@ -91,8 +102,8 @@ class City(RuleBasedStateMachine):
         from chalicelib.domain.identifiers import PatientIdentifier
         from chalicelib.services import access
 
-        record = access.load_record(self.world.table.memory, PatientIdentifier(OIDS[number[0]], number[1]).hash)
-        institutions = {oid: name for name, oid in OIDS.items()}
+        record = access.load_record(self.world.table.memory, PatientIdentifier(ISSUERS[number[0]], number[1]).hash)
+        institutions = {oid: name for name, oid in ISSUERS.items()}
         return {number} | {(institutions.get(one.issuer, ""), one.value) for one in record.linked}
 
     def opened(self, viewer: str, owner: str, number: Number, date: str, study: str) -> bool:
@@ -128,9 +139,6 @@ class City(RuleBasedStateMachine):
 
     # What happens ----------------------------------------------------------------------------------------------------
 
-    def changed(self) -> None:
-        self.settled = False
-
     @rule(
         owner=st.sampled_from([A, A, B, B, C]),
         which=st.integers(0, 1),
@@ -140,9 +148,12 @@ class City(RuleBasedStateMachine):
     def a_study_arrives(self, owner: str, which: int, date: str, code: bool) -> None:
         if len(self.studies) >= 6:
             return
+        self._send_study(owner, NUMBERS[owner][which % len(NUMBERS[owner])], date, code)
+
+    def _send_study(self, owner: str, number: str, date: str, code: bool) -> None:
         uid = f"1.2.{len(self.studies) + 1}"
         self.studies[uid] = Sent(owner)
-        self._send(uid, NUMBERS[owner][which % len(NUMBERS[owner])], date, code)
+        self._send(uid, number, date, code)
 
     @precondition(lambda self: self.studies)
     @rule(data=st.data(), which=st.integers(0, 1), date=st.sampled_from([BEFORE, AFTER, ""]))
@@ -158,33 +169,30 @@ class City(RuleBasedStateMachine):
         carried = [(CODE, CF)] if code and number.endswith("1") else []
         self.world.arrive(study.owner, number, uid, instance, date=date or None, other_ids=carried)
         study.images[instance] = Image((study.owner, number), date)
-        self.changed()
 
     @rule(
         data=st.data(),
         sender=st.sampled_from(HOSPITALS),
         days=st.sampled_from([1, 365]),
-        foreign=st.booleans(),
+        by_code=st.booleans(),
         named=st.booleans(),
     )
-    def a_transfer_opens(self, data: st.DataObject, sender: str, days: int, foreign: bool, named: bool) -> None:
+    def a_transfer_opens(self, data: st.DataObject, sender: str, days: int, by_code: bool, named: bool) -> None:
         if len(self.transfers) >= 5:
             return
         receiver = data.draw(st.sampled_from([name for name in HOSPITALS if name != sender]))
-        if foreign:  # another institution's number opens nothing, whoever it is sent to
-            whose = data.draw(st.sampled_from([name for name in HOSPITALS if name != sender]))
-            with pytest.raises(BadRequest):
-                self.world.open(sender, data.draw(st.sampled_from(NUMBERS[whose])), receiver, issuer=OIDS[whose])
-            return
-        number = data.draw(st.sampled_from(NUMBERS[sender]))
+        number = CODE if by_code else data.draw(st.sampled_from(NUMBERS[sender]))
         receiving = data.draw(st.sampled_from(NUMBERS[receiver])) if named else None
+        self._open(sender, number, receiver, receiving, days)
+
+    def _open(self, sender: str, number: str, receiver: str, receiving: str | None, days: int) -> None:
+        whose = "" if number == CODE else sender
         expires = self.world.now + timedelta(days=days)
         until = expires.isoformat()
         key = f"transfer {len(self.transfers)}"  # the same id whenever this history is played
-        transfer = self.world.open(sender, number, receiver, receiving, OIDS[sender], key, expires_at=until)
+        transfer = self.world.open(sender, number, receiver, receiving, ISSUERS[whose], key, expires_at=until)
         day = self.world.now.astimezone(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")
-        self.transfers[transfer] = Transfer(sender, receiver, (sender, number), day, expires)
-        self.changed()
+        self.transfers[transfer] = Transfer(sender, receiver, (whose, number), day, expires)
 
     @precondition(lambda self: self.transfers)
     @rule(data=st.data())
@@ -202,7 +210,6 @@ class City(RuleBasedStateMachine):
             return
         assert not over
         assert (known.receiver, number) in self.linked(known.number)
-        self.changed()
 
     @precondition(lambda self: self.transfers)
     @rule(data=st.data(), by_receiver=st.booleans())
@@ -211,7 +218,6 @@ class City(RuleBasedStateMachine):
         known = self.transfers[transfer]
         self.world.end(known.receiver if by_receiver else known.sender, transfer)
         known.ended = True
-        self.changed()
 
     @rule(hours=st.sampled_from([1, 23, 25, 24 * 400]))
     def time_passes(self, hours: int) -> None:
@@ -221,7 +227,6 @@ class City(RuleBasedStateMachine):
     def two_numbers_of_a_hospital_are_linked(self, owner: str) -> None:
         one, other = NUMBERS[owner]
         self.world.confirm(owner, one, {"id": other})
-        self.changed()
 
     @rule(data=st.data(), owner=st.sampled_from(HOSPITALS))
     def a_link_is_undone(self, data: st.DataObject, owner: str) -> None:
@@ -235,7 +240,6 @@ class City(RuleBasedStateMachine):
             self.world.undo(owner, number, link["link"])
             whose = {oid: name for name, oid in OIDS.items()}.get(link["identifier"]["issuer"], "")
             assert (whose, link["identifier"]["id"]) not in self.linked((owner, number))
-            self.changed()
 
     @precondition(lambda self: self.studies)
     @rule(data=st.data(), whole=st.booleans())
@@ -245,7 +249,6 @@ class City(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted({one.number for one in study.images.values()})))
         objection = self.world.object(study.owner, number[1], None if whole else uid)
         self.objections[objection] = (number, None if whole else uid)
-        self.changed()
 
     @precondition(lambda self: self.objections)
     @rule(data=st.data())
@@ -254,7 +257,6 @@ class City(RuleBasedStateMachine):
         (owner, number), _ = self.objections.pop(objection)
         w = self.world
         protection.withdraw_objection(w.table, w.caller(owner), number, objection, w.now, w.act)
-        self.changed()
 
     @precondition(lambda self: self.studies)
     @rule(data=st.data(), to=st.sampled_from([None, *HOSPITALS]))
@@ -271,7 +273,6 @@ class City(RuleBasedStateMachine):
             for _, each in sorted({one.number for one in study.images.values()}):
                 given = protection.consent(w.table, w.caller(study.owner), each, body | {"to": to}, w.now, w.act)
                 self.consents[given["id"]] = (uid, to)
-        self.changed()
 
     @rule(data=st.data(), who=st.sampled_from(HOSPITALS))
     def an_emergency_is_declared(self, data: st.DataObject, who: str) -> None:
@@ -281,7 +282,6 @@ class City(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(NUMBERS[whose]))
         self.world.declare_emergency(who, number, OIDS[whose])
         self.emergencies.append((who, (whose, number), self.world.now + timedelta(hours=24)))
-        self.changed()
 
     @precondition(lambda self: self.studies)
     @rule(data=st.data(), whole=st.booleans())
@@ -295,7 +295,6 @@ class City(RuleBasedStateMachine):
             instance = data.draw(st.sampled_from(sorted(study.images)))
             self.world.withdraw(study.owner, uid, instance)
             study.images[instance].withdrawn = True
-        self.changed()
 
     # The stream ---------------------------------------------------------------------------------------------------
 
@@ -322,7 +321,6 @@ class City(RuleBasedStateMachine):
         while self.world.table.pending:
             batch, self.world.table.pending = self.world.table.pending, []
             self._deliver(batch)
-        self.settled = True
         self.rows_are_exactly_what_may_be_seen()
         self.feeds_go_on()
 
@@ -363,6 +361,12 @@ class City(RuleBasedStateMachine):
             for uid, study in self.studies.items():
                 shown = self.world.handed_out(viewer, uid)
                 assert shown == (set(study.live) if (viewer, uid) in expected else None)
+            for number in [*((viewer, value) for value in NUMBERS[viewer]), ("", CODE)]:
+                around = self.linked(number)
+                under = {uid for who, uid in expected if who == viewer and around & self.studies[uid].numbers}
+                query = [("PatientID", number[1]), ("IssuerOfPatientID", ISSUERS[number[0]])]
+                assert self.world.found(viewer, *query) == under
+                assert self.world.on_timeline(viewer, number[1], ISSUERS[number[0]]) == under
 
     def feeds_go_on(self) -> None:
         """A reader that goes on from its last place gets everything once, in order, and only what it may know."""
@@ -383,6 +387,8 @@ class City(RuleBasedStateMachine):
             for kind in ("transfer-opened", "transfer-ended"):
                 named = [one["transfer_id"] for one in read if one["kind"] == kind]
                 assert len(named) == len(set(named))
+                own = {key for key, one in self.transfers.items() if viewer in (one.sender, one.receiver)}
+                assert set(named) == {key for key in own if kind == "transfer-opened" or self.transfers[key].ended}
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -390,7 +396,7 @@ class City(RuleBasedStateMachine):
 
 
 City.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 TestAnyHistory = City.TestCase
 

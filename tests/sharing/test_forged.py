@@ -200,3 +200,13 @@ def test_an_owner_that_is_forged_finds_nothing(scene: Scene) -> None:
             assert found.status == 400 or found.json == []
         headers = {"X-Institution": A, "X-On-Behalf-Of": A}
         assert api.call(C, "GET", "/studies/{study}/manifest", headers=headers, study=STUDY).status == 404
+
+
+def test_a_transfer_of_another_hospitals_number_opens_nothing_and_says_nothing(scene: Scene) -> None:
+    with api_over(scene.world) as api:
+        answers = []
+        for number in (PATIENT, "nobody"):
+            body = {"patient": {"id": number, "issuer": OIDS[A]}, "to": A, "reason": "curiosity"}
+            answers.append(api.call(C, "POST", "/transfers", body=body))
+        assert [answer.status for answer in answers] == [400, 400]
+        assert {**answers[0].json, "request_id": ""} == {**answers[1].json, "request_id": ""}

@@ -396,7 +396,7 @@ class City(RuleBasedStateMachine):
 
 
 City.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 TestAnyHistory = City.TestCase
 

@@ -170,13 +170,16 @@ def plain_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = T
 class World:
     """The city. `now` is the clock; move it by `later`."""
 
-    def __init__(self, institutions: Sequence[str] = (A, B, C), read_summary: Any = plain_summary) -> None:
+    def __init__(
+        self, institutions: Sequence[str] = (A, B, C), read_summary: Any = plain_summary, *, audited: bool = True
+    ) -> None:
         self.table = StreamedTable()
         self.objects = CountedObjects(self.table.requests)
         self.alerts = Told()
         self.now = START
         self.read_summary = read_summary
         self.trail = Trail(self.table, 2)
+        self.audited = audited
         for name in institutions:
             self.register(name)
 
@@ -201,6 +204,8 @@ class World:
 
     def act(self, writes: Sequence[Write], *entries: audit.Entry) -> list[bool]:
         """As a request does it: the act and its record in one transaction."""
+        if not self.audited:
+            return self.table.transact(writes) if writes else []
         context = audit.Context(self.now, "r", "test", A, "rossi", "role", "rossi")
         return self.trail.append(context, entries, writes)
 

@@ -22,14 +22,18 @@ def image(
     issuer: str = "",
     accession: str = "",
     comment: str = "",
+    code: str = "",
 ) -> bytes:
-    """An 8 × 4 CT slice of 16 bits. Its series is `<study>.1`, itself `<study>.1.<number>`."""
+    """An 8 × 4 CT slice of 16 bits. Its series is `<study>.1`, itself `<study>.1.<number>`.
+
+    `code` stands in Other Patient IDs (0010,1000).
+    """
     sop = f"{study}.1.{number}"
     tags = {
         0x00080016: ("UI", building.CT), 0x00080018: ("UI", sop), 0x00080020: ("DA", date), 0x00080030: ("TM", "101500"),
         0x00080050: ("SH", accession), 0x00080060: ("CS", "CT"), 0x00081030: ("LO", "TC TORACE"), 0x00100010: ("PN", name),
         0x00100020: ("LO", patient), 0x00100021: ("LO", issuer), 0x00100030: ("DA", birth), 0x00100040: ("CS", sex),
-        0x0020000D: ("UI", study), 0x0020000E: ("UI", f"{study}.1"), 0x00200013: ("IS", str(number)),
+        0x00101000: ("LO", code), 0x0020000D: ("UI", study), 0x0020000E: ("UI", f"{study}.1"), 0x00200013: ("IS", str(number)),
         0x00204000: ("LT", comment), 0x00280002: ("US", b"\1\0"), 0x00280004: ("CS", "MONOCHROME2"),
         0x00280010: ("US", b"\4\0"), 0x00280011: ("US", b"\x08\0"), 0x00280100: ("US", b"\x10\0"),
         0x00280101: ("US", b"\x10\0"), 0x00280102: ("US", b"\x0f\0"), 0x00280103: ("US", b"\0\0"),

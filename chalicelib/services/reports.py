@@ -83,8 +83,11 @@ def add_report(
 def list_reports(table: Table, caller: Caller, study: str, owner: str | None, now: datetime, tell: Recorder) -> dict[str, Any]:
     """The reports of a study that the caller may see, newest first. Raises NotFound."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
+    gone = studies.withdrawn(table.query_all(studies.study_partition(view.sk, study), "W#"))
+    entries: Any = view.data["reports"]
     _tell_seen(caller, view, decided, tell)
-    return {"study_instance_uid": study, "owner": view.sk, "reports": view.data["reports"]}
+    left = [entry for entry in entries if entry["sop_instance_uid"] not in gone]
+    return {"study_instance_uid": study, "owner": view.sk, "reports": left}
 
 
 def find_report(

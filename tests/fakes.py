@@ -96,6 +96,13 @@ class MemoryTable:
             raise ValueError("a transaction has 1 to 100 writes of different keys")
         return self._write(writes)
 
+    def copied(self) -> MemoryTable:
+        """Another table with the same items."""
+        with self._lock:
+            other = MemoryTable(self._page)
+            other._items = dict(self._items)
+            return other
+
     def items(self) -> dict[Key, Item]:
         """Everything, by key: for tests to look at."""
         with self._lock:

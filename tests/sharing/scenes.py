@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -281,8 +281,9 @@ RELATIONS: dict[str, Callable[[], Scene]] = {
 }
 
 
-def build(relation: str, *, settled: bool) -> Scene:
-    """The city of a relation as it is now; `settled`: with everything projected."""
+@cache
+def shared(relation: str, *, settled: bool) -> Scene:
+    """The city of a relation as it is now, the same one for all tests that only look; `settled`: with everything projected."""
     scene = RELATIONS[relation]()
     if settled:
         scene.world.settle()
@@ -290,7 +291,7 @@ def build(relation: str, *, settled: bool) -> Scene:
     return scene
 
 
-@cache
-def shared(relation: str, *, settled: bool) -> Scene:
-    """The same city for all tests that only look."""
-    return build(relation, settled=settled)
+def build(relation: str, *, settled: bool) -> Scene:
+    """A city of its own for a test that changes something."""
+    known = shared(relation, settled=settled)
+    return replace(known, world=known.world.copied())

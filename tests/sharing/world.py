@@ -183,6 +183,16 @@ class World:
         for name in institutions:
             self.register(name)
 
+    def copied(self) -> World:
+        """Another city in which the same has happened."""
+        other = World((), self.read_summary, audited=self.audited)
+        other.table.memory = self.table.memory.copied()
+        other.table.pending = list(self.table.pending)
+        other.objects.contents = dict(self.objects.contents)
+        other.alerts.sent = list(self.alerts.sent)
+        other.now = self.now
+        return other
+
     # What happens -------------------------------------------------------------------------------------------------
 
     def register(self, name: str, version: int = 1, *, removed: bool = False) -> None:

@@ -61,6 +61,7 @@ def test_both_hospitals_see_one_patient_until_the_transfer_ends(city: RunningCit
     patient.send(A, image(patient.number[A], prior))
     patient.send(B, image(patient.number[B], follow_up, date="20991231"))
     sender, receiver, stranger = (city.client(name) for name in (A, B, C))
+    wait_until(lambda: sees(sender, prior) and sees(receiver, follow_up))  # an arrival is a view, a transfer decides at once
     body = {"patient": {"id": patient.number[A]}, "to": B, "reason": "rehabilitation"}
     transfer = sender.post("/transfers", json=body).json()["id"]
     assert sees(receiver, prior), "at once"

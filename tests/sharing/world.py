@@ -20,7 +20,7 @@ from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.domain import audit
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.institutions import Institution
-from chalicelib.domain.ports import Delete, Item, Key, Page, PutNew, Write
+from chalicelib.domain.ports import Delete, Item, Key, PutNew, Write
 from chalicelib.services import (
     access,
     changes,
@@ -40,7 +40,7 @@ from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
 from infra import templates
 from local import filters
-from tests.fakes import MemoryObjects, MemoryTable
+from tests.fakes import MemoryObjects, MemoryTable, Watched
 
 A, B, C, D = "san-matteo", "maugeri", "mondino", "don-gnocchi"
 OIDS = {name: f"2.16.840.1.113883.2.9.1.{number}" for number, name in enumerate((A, B, C, D), 1)}
@@ -61,64 +61,27 @@ def streamed(pk: str, sk: str) -> bool:
     return filters.passes(stream_patterns(), {"dynamodb": {"Keys": {"pk": {"S": pk}, "sk": {"S": sk}}}})
 
 
-class StreamedTable:
+class StreamedTable(Watched):
     """The table: counts requests by kind, and remembers what its stream would deliver."""
 
     def __init__(self) -> None:
         self.memory = MemoryTable()
         self.requests: Counter[str] = Counter()
         self.pending: list[Key] = []
-
-    def get(self, pk: str, sk: str) -> Item | None:
-        self.requests["get"] += 1
-        return self.memory.get(pk, sk)
+        super().__init__(self.memory, lambda name: self.requests.update([name]))
 
     def batch_get(self, keys: Iterable[Key]) -> dict[Key, Item]:
         asked = list(dict.fromkeys(keys))
         self.requests["batch_get"] += -(-len(asked) // 100)
         return self.memory.batch_get(asked)
 
-    def query(
-        self,
-        pk: str,
-        prefix: str = "",
-        *,
-        index: str | None = None,
-        between: Key | None = None,
-        start: dict[str, str] | None = None,
-        limit: int | None = None,
-        descending: bool = False,
-    ) -> Page:
-        self.requests["query"] += 1
-        return self.memory.query(pk, prefix, index=index, between=between, start=start, limit=limit, descending=descending)
-
-    def query_all(
-        self,
-        pk: str,
-        prefix: str = "",
-        *,
-        index: str | None = None,
-        between: Key | None = None,
-        descending: bool = False,
-        page: int | None = None,
-    ) -> Iterator[Item]:
-        start: dict[str, str] | None = None
-        while True:
-            answer = self.query(pk, prefix, index=index, between=between, start=start, limit=page, descending=descending)
-            yield from answer.items
-            start = answer.next
-            if start is None:
-                return
-
     def put(self, write: Write) -> bool:
-        self.requests["put"] += 1
-        done = self.memory.put(write)
+        done = super().put(write)
         self._tell([write] if done else [])
         return done
 
     def transact(self, writes: Sequence[Write]) -> list[bool]:
-        self.requests["transact"] += 1
-        held = self.memory.transact(writes)
+        held = super().transact(writes)
         self._tell([] if held else writes)
         return held
 

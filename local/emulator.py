@@ -6,13 +6,12 @@ savepoint.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from local.state import State
@@ -143,13 +142,3 @@ def _remember_roles(state: State) -> None:
         return role
 
     sts.STSBackend.assume_role = assume_role
-
-
-@contextlib.contextmanager
-def without_credentials() -> Iterator[None]:
-    """moto builds botocore sessions of its own; none of them may find a user's profile."""
-    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("AWS_")}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)

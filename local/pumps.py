@@ -73,7 +73,7 @@ class Pump:
         while not self.stopping.is_set():
             try:
                 step(self)
-            except Exception:
+            except Exception:  # the emulator's own: a pump that ends would stop the city in silence
                 _log.exception("a pump stumbled and goes on")
                 self.stopping.wait(1)
 
@@ -157,7 +157,7 @@ def _handle_messages(function: Function, queue: Any, source: QueueSource, messag
     try:
         answer = function.invoke(event)
         failed = _failed_ids(answer, everything) if source.reports_failures else set()
-    except Exception:
+    except Exception:  # whatever a function raises, Lambda delivers its batch again
         _log.exception("%s failed with a batch of %d", function.name, len(messages))
         failed = everything
     with queue._messages_lock:
@@ -282,7 +282,7 @@ def _deliver(pump: Pump, source: StreamSource, function: Function, rows: list[Ro
         try:
             answer = function.invoke({"Records": [record for _, record in rows]})
             left, raised = (_from_lowest_failure(answer, rows) if source.reports_failures else []), False
-        except Exception:
+        except Exception:  # whatever a function raises, Lambda delivers its batch again
             _log.exception("%s failed with a batch of %d", function.name, len(rows))
             left, raised = rows, True
         if len(left) < len(rows):

@@ -60,7 +60,7 @@ def _run(function: Function, pump: Pump, pause: float) -> None:
         try:
             function.invoke(_event(function.name))
             return
-        except Exception:
+        except Exception:  # whatever a function raises, Lambda runs it again
             _log.exception("%s failed", function.name)
             if pump.stopping.wait(pause):
                 return

@@ -35,7 +35,7 @@ def pumps(app: Any, functions: dict[str, Function], overrides: dict[str, Any], s
             text = expression if isinstance(expression, str) else expression.to_string()
             made.append(schedule_pump(function, period(text), state))
         else:
-            raise NotImplementedError(f"The local city has no event source for {source.name}")
+            raise ValueError(f"The local city has no event source of this kind: {source.name}")
     return made
 
 

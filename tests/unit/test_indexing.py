@@ -330,3 +330,15 @@ def test_the_facts_of_an_instance_take_no_more_than_two_kilobytes() -> None:
     own = [item for item in archive.facts().values() if item.pk.split("#")[1] in ("OBJECT", "SOP", "STUDY")]
     size = sum(len(json.dumps([*item.key, item.data], ensure_ascii=False, separators=(",", ":")).encode()) for item in own)
     assert size <= 2048
+
+
+@pytest.mark.parametrize("size_of_a_batch", [100, 40])
+def test_the_facts_of_a_ct_of_500_slices_are_written_in_few_requests_and_each_head_is_read_once(size_of_a_batch: int) -> None:
+    archive = Archive()
+    stored = archive.store("san-matteo", *(image(study="1.2.500", sop=str(number)) for number in range(500)))
+    calls: list[str] = []
+    table, objects = Watched(archive.table, calls.append), WatchedObjects(archive.objects.contents, calls.append)
+    for start in range(0, 500, size_of_a_batch):
+        assert archive.deliver(stored[start : start + size_of_a_batch], table, objects) == {}
+    assert calls.count("read") == 500
+    assert calls.count("transact") + calls.count("put") <= 40

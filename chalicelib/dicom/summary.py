@@ -79,21 +79,6 @@ def _frame_length(head: Head) -> int | None:
     return bits // 8 if bits and bits % 8 == 0 and bits // 8 * count <= pixels.length else None
 
 
-def dicom_json(summary: dict[str, Any]) -> dict[str, Any]:
-    """A summary as one DICOM JSON Model object: its attributes, and those that it keeps as fields."""
-    fields: dict[str, Any] = {
-        "00080016": {"vr": "UI", "Value": [summary["sop_class_uid"]]},
-        "00080018": {"vr": "UI", "Value": [summary["sop_instance_uid"]]},
-        "0020000D": {"vr": "UI", "Value": [summary["study_instance_uid"]]},
-        "0020000E": {"vr": "UI", "Value": [summary["series_instance_uid"]]},
-    }
-    if summary["rows"] is not None and summary["columns"] is not None:
-        fields["00280008"] = {"vr": "IS", "Value": [summary["number_of_frames"]]}
-        fields["00280010"] = {"vr": "US", "Value": [summary["rows"]]}
-        fields["00280011"] = {"vr": "US", "Value": [summary["columns"]]}
-    return dict(sorted({**summary["attributes"], **fields}.items()))
-
-
 def _attributes(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
     room = ATTRIBUTES_LIMIT - len("{}")
     taken: dict[str, Any] = {}

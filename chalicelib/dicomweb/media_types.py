@@ -245,10 +245,3 @@ def part_type(selected: Selected, transfer_syntax: str | None = None) -> str:
     """Content-Type of the body or, in a multipart one, of a part (8.7.9)."""
     syntax = transfer_syntax or selected.transfer_syntax
     return f"{selected.offer.media_type}; transfer-syntax={syntax}" if syntax else selected.offer.media_type
-
-
-def body_type(selected: Selected, boundary: str, transfer_syntax: str | None = None) -> str:
-    """Content-Type of the whole answer; `boundary` is used where it is multipart (8.7.1)."""
-    if selected.offer.multipart:
-        return f'multipart/related; type="{selected.offer.media_type}"; boundary={boundary}'
-    return part_type(selected, transfer_syntax)

@@ -8,7 +8,6 @@ bodies that break lines with LF alone throughout, are all taken.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -143,11 +142,6 @@ def _text(value: bytes) -> str:
     if not _VALUE.fullmatch(value):
         raise BadRequest("A header field of a part has a control character.")
     return value.decode("latin-1")
-
-
-def new_boundary() -> str:
-    """A boundary that no body contains, but by a chance of 2⁻¹²⁸."""
-    return secrets.token_hex(16)
 
 
 def part_head(boundary: str, headers: Headers, *, first: bool) -> bytes:

@@ -23,11 +23,6 @@ def study_url(service: str, study: str, owner: str | None = None) -> str:
     return _owned(f"{service}/studies/{study}", owner)
 
 
-def series_url(service: str, study: str, series: str, owner: str | None = None) -> str:
-    """The address of a series."""
-    return _owned(f"{service}/studies/{study}/series/{series}", owner)
-
-
 def instance_url(service: str, study: str, series: str, instance: str, owner: str | None = None) -> str:
     """The address of an instance."""
     return _owned(f"{service}/studies/{study}/series/{series}/instances/{instance}", owner)

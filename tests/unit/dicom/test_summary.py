@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from chalicelib.dicom.attributes import KEPT
 from chalicelib.dicom.header import read_head
-from chalicelib.dicom.summary import ATTRIBUTES_LIMIT, dicom_json, summarise
+from chalicelib.dicom.summary import ATTRIBUTES_LIMIT, summarise
 from tests.unit.dicom.building import element, identity, item, part10, pixels, reader, real_files
 
 
@@ -139,13 +139,6 @@ def test_what_has_no_room_is_dropped_by_importance_and_named() -> None:
     assert size(summary["attributes"]) <= ATTRIBUTES_LIMIT
     assert "00080050" in summary["attributes"]
     assert "00081010" in summary["dropped"]
-
-
-def test_the_dicom_json_of_a_summary_has_its_uids_and_dimensions_in_order_of_tags() -> None:
-    attributes = dicom_json(summary_of(real_files()["RG1_UNCR.dcm"].read_bytes()))
-    assert list(attributes) == sorted(attributes)
-    assert attributes["00080016"] == {"vr": "UI", "Value": ["1.2.840.10008.5.1.4.1.1.1"]}
-    assert attributes["00280010"] == {"vr": "US", "Value": [1955]}
 
 
 def test_reading_a_value_through_pydicom_first_changes_nothing() -> None:

@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--region", help="AWS region of the archive")
     command.add_argument("--config", type=Path, metavar="FILE", help="take [archive] from this configuration")
     command.add_argument("--parallel", type=int, default=8, metavar="N", help="uploads at once (default 8)")
+    command.add_argument(
+        "--lossless", action=argparse.BooleanOptionalAction, help="compress losslessly, each image checked (the default)"
+    )
     command.set_defaults(command=_send)
 
     command = commands.add_parser("status", help="how many are received, waiting, indexed, rejected")
@@ -98,8 +101,10 @@ def _send(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.parallel <= 64:
         raise ConfigError("--parallel should be between 1 and 64.")
     api = arguments.api or os.environ.get("CONTENITORE_API")
+    lossless = True
     if arguments.config:
-        archive = service.archive_of(config.load(arguments.config))
+        settings = config.load(arguments.config)
+        archive, lossless = service.archive_of(settings), settings.send.lossless
         if arguments.profile or arguments.region:
             archive.signer = Signer(arguments.profile, arguments.region)
         archive.api = (arguments.api or archive.api).rstrip("/")
@@ -110,7 +115,8 @@ def _send(arguments: argparse.Namespace) -> int:
         raise ConfigError("Which archive? Give --api URL (or set CONTENITORE_API), or --config FILE.")
     console = Console()
     with progress.shown(console) as on_progress:
-        summary = send(arguments.paths, archive, on_progress, parallel=arguments.parallel)
+        lossless = lossless if arguments.lossless is None else arguments.lossless
+        summary = send(arguments.paths, archive, on_progress, parallel=arguments.parallel, lossless=lossless)
     progress.print_summary(console, summary)
     return summary.exit_code
 

@@ -10,18 +10,21 @@ from pathlib import Path
 
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of
+from forwarder.pack import why_not
 
 BLOCK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A file by its content: SHA-256 (hex), size in bytes, and the study it says it belongs to."""
+    """A file by its content: SHA-256 (hex), size in bytes, the study it says it belongs to, and whether it is `fit` to be
+    compressed losslessly."""
 
     path: Path
     sha256: str
     size: int
     study_instance_uid: str | None
+    fit: bool
 
 
 def walk(paths: Iterable[Path]) -> Iterator[Path]:
@@ -55,4 +58,5 @@ def know(path: Path) -> Known:
             header = head_of(file)
     except OSError as error:
         raise SpoolError(f"“{path.name}” cannot be read: {error.strerror or error}") from error
-    return Known(path, digest.hexdigest(), size, header.study_instance_uid if header else None)
+    study = header.study_instance_uid if header else None
+    return Known(path, digest.hexdigest(), size, study, why_not(header) is None)

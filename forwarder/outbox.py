@@ -171,7 +171,7 @@ class Outbox:
     def _compress(self, item: Item) -> None:
         source, target = self._spool.path(item.digest), self._spool.packed_path(item.digest)
         try:
-            future = self._packers.submit(source, target)
+            future = self._packers.submit(source, target, item.digest)
         except BrokenProcessPool as error:
             self._compressed(item, str(error))
             return

@@ -27,7 +27,8 @@ COLOURS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_
 
 
 class NotIdenticalError(Exception):
-    """The compressed file did not decode to the same pixels, or another byte differs. It must not be sent."""
+    """The compressed file did not decode to the same pixels, or another byte differs, or the original is no longer what
+    it was. It must not be sent."""
 
 
 class UnfitError(Exception):
@@ -119,10 +120,11 @@ def layout(header: Header) -> Pixels | None:
     return Pixels(rows, columns, samples, allocated, stored, signed == 1, int(frames), element.value_at, element.length)
 
 
-def pack(source: Path, target: Path) -> Packed | None:
+def pack(source: Path, target: Path, sha256: str) -> Packed | None:
     """Compress `source` into `target` and check it; None, and no target, where it cannot be done or gains too little.
 
-    Raises NotIdenticalError if the check fails, OSError if a file cannot be read or written.
+    `sha256` (hex) is what `source` was when it was taken on: a file that a disk has changed since must not become a
+    flawless compressed one. Raises NotIdenticalError if a check fails, OSError if a file cannot be read or written.
     """
     with source.open("rb") as file:
         header = head_of(file)
@@ -144,6 +146,8 @@ def pack(source: Path, target: Path) -> Packed | None:
                         return None
                     out.flush()
                     _compare(original, header, pixels, meta, out)
+                    if hashlib.sha256(original).hexdigest() != sha256:
+                        raise NotIdenticalError("the original is no longer what it was")
                     out.seek(0)
                     digest = hashlib.file_digest(out, "sha256").hexdigest()
             except UnfitError:

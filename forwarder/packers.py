@@ -27,10 +27,10 @@ def _begin() -> None:
         os.nice(5)
 
 
-def _work(source: str, target: str) -> Packed | str | None:
+def _work(source: str, target: str, sha256: str) -> Packed | str | None:
     """Packed, None for “send it as it is”, or in words why it failed."""
     try:
-        return pack(Path(source), Path(target))
+        return pack(Path(source), Path(target), sha256)
     except NotIdenticalError as error:
         return f"not identical: {error}"
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
@@ -45,8 +45,11 @@ class Packers:
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
-    def submit(self, source: Path, target: Path) -> Future[Packed | str | None]:
-        """Compress in the background. The future carries BrokenProcessPool if the process died over it."""
+    def submit(self, source: Path, target: Path, sha256: str) -> Future[Packed | str | None]:
+        """Compress in the background (`forwarder.pack.pack`): packed, None for “send it as it is”, or in words why it failed.
+
+        The future carries BrokenProcessPool if the process died over it.
+        """
         with self._lock:
             for _ in range(2):
                 if self._pool is None:
@@ -57,7 +60,7 @@ class Packers:
                         max_tasks_per_child=INSTANCES_PER_PROCESS,
                     )
                 try:
-                    return self._pool.submit(_work, str(source), str(target))
+                    return self._pool.submit(_work, str(source), str(target), sha256)
                 except BrokenProcessPool:
                     self._pool.shutdown(wait=False)
                     self._pool = None

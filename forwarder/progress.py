@@ -65,9 +65,12 @@ def print_summary(console: Console, summary: sending.Summary, limit: int = 50) -
     """One line of counts, and one line for each file that did not get in (the first `limit` files)."""
     counts = ", ".join(f"{count} {state}" for state, count in sorted(summary.counts.items())) or "no files"
     rate = summary.bytes_sent / max(summary.seconds, 0.001) / 1e6
+    saved = f"; {summary.bytes_saved / 1e6:.1f} MB saved by compressing" if summary.bytes_saved else ""
+    plain = f"; {summary.packing_failures} could not be compressed and went as they are" if summary.packing_failures else ""
     console.print(
-        f"{counts}; {summary.bytes_sent / 1e6:.1f} MB sent in {summary.seconds:.1f} s ({rate:.1f} MB/s)",
+        f"{counts}; {summary.bytes_sent / 1e6:.1f} MB sent in {summary.seconds:.1f} s ({rate:.1f} MB/s){saved}{plain}",
         highlight=False,
+        soft_wrap=True,
     )
     troubled = [outcome for outcome in summary.outcomes if outcome.state not in ("indexed", "echo")]
     if not troubled:

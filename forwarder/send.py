@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
@@ -14,9 +15,11 @@ from typing import BinaryIO, Protocol, TypeVar
 from forwarder.archive import BATCH, SETTLED, Offer, Standing, Upload
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.files import Known, know, walk
+from forwarder.parcels import Parcel, Wrap, as_it_is, compressing
 from forwarder.retry import PLANS, Blame, pause
 
 PARALLEL = 8
+BATCH_BYTES = 256_000_000  # of originals: what is compressed at once, beside what is being sent, bounds the disk's use
 ATTEMPTS = 6
 ATTEMPTS_BEFORE_FIRST_ANSWER = 3  # a mistyped address should not take long to show
 T = TypeVar("T")
@@ -62,6 +65,8 @@ class Summary:
     outcomes: tuple[Outcome, ...]
     bytes_sent: int
     seconds: float
+    bytes_saved: int = 0  # by compressing
+    packing_failures: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -87,10 +92,12 @@ class _Run:
     hashed: int = 0
     bytes_total: int = 0
     bytes_sent: int = 0
+    bytes_saved: int = 0
+    packing_failures: int = 0
     known: dict[str, list[Known]] = field(default_factory=dict)  # by digest: two files may have the same content
     verdicts: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     unreadable: list[Outcome] = field(default_factory=list)
-    stored: set[str] = field(default_factory=set)
+    stored: dict[str, str] = field(default_factory=dict)  # by digest: the digest of what was sent, perhaps compressed
     waiting_for: str = ""
     reached: bool = False
 
@@ -99,7 +106,7 @@ class _Run:
             Progress(
                 files=self.files,
                 hashed=self.hashed,
-                sent=sum(len(self.known[sha256]) for sha256 in self.stored | self.verdicts.keys()),
+                sent=sum(len(self.known[sha256]) for sha256 in self.stored.keys() | self.verdicts.keys()),
                 settled=sum(len(self.known[sha256]) for sha256 in self.verdicts) + len(self.unreadable),
                 bytes_total=self.bytes_total,
                 bytes_sent=self.bytes_sent,
@@ -107,12 +114,16 @@ class _Run:
             )
         )
 
-    def settle(self, standing: Standing) -> None:
+    def settle(self, sha256: str, standing: Standing) -> None:
+        """Note how the file with this digest stands; the standing may be that of its compressed form."""
         if standing.state in SETTLED:
-            self.verdicts[standing.sha256] = (standing.state, standing.reason)
-            self.stored.discard(standing.sha256)
+            self.verdicts[sha256] = (standing.state, standing.reason)
+            self.stored.pop(sha256, None)
         elif standing.state == "stored":
-            self.stored.add(standing.sha256)
+            self.stored[sha256] = standing.sha256
+
+    def packing_failed(self) -> None:
+        self.packing_failures += 1
 
     def moved(self, count: int) -> None:
         self.bytes_sent += count
@@ -124,21 +135,25 @@ def send(
     on_progress: Callable[[Progress], None] = lambda _: None,
     *,
     parallel: int = PARALLEL,
+    lossless: bool = True,
     patience: float = PATIENCE,
 ) -> Summary:
     """Bring the files at `paths` into the archive and wait until each has its verdict.
 
-    Hashes, asks in batches of 500, PUTs what is absent in parallel, then polls. Safe to repeat: what the archive already
-    has is not sent again. Raises ConfigError for a path that does not exist and ArchiveError when the archive cannot be
-    used at all; what concerns one file alone is in the summary.
+    Hashes, compresses losslessly unless told not to, asks in batches of 500, PUTs what is absent in parallel, then polls.
+    Safe to repeat: what the archive already has, in either form, is not sent again. Raises ConfigError for a path that does
+    not exist and ArchiveError when the archive cannot be used at all; what concerns one file alone is in the summary.
     """
     began = time.monotonic()
     files = list(dict.fromkeys(walk(paths)))
     run = _Run(client, on_progress, parallel, files=len(files))
     run.report()
-    with ThreadPoolExecutor(parallel, thread_name_prefix="send") as pool:
-        for batch in _batches(_hashed(run, files, pool), BATCH):
-            _send_batch(run, batch, pool)
+    with (
+        ThreadPoolExecutor(parallel, thread_name_prefix="send") as pool,
+        compressing(run.packing_failed) if lossless else nullcontext(as_it_is) as wrap,
+    ):
+        for parcels in _wrapped(run, _batches(_hashed(run, files, pool), BATCH, lambda known: known.size), wrap):
+            _send_batch(run, parcels, pool)
     _wait_for_verdicts(run, patience)
     outcomes = [
         Outcome(known.path, sha256, *run.verdicts.get(sha256, ("stored", "not indexed in time")))
@@ -147,7 +162,7 @@ def send(
     ]
     order = {path: number for number, path in enumerate(files)}
     outcomes = sorted([*outcomes, *run.unreadable], key=lambda outcome: order[outcome.path])
-    return Summary(tuple(outcomes), run.bytes_sent, time.monotonic() - began)
+    return Summary(tuple(outcomes), run.bytes_sent, time.monotonic() - began, run.bytes_saved, run.packing_failures)
 
 
 def _hashed(run: _Run, files: Sequence[Path], pool: ThreadPoolExecutor) -> Iterator[Known]:
@@ -173,66 +188,105 @@ def _hashed(run: _Run, files: Sequence[Path], pool: ThreadPoolExecutor) -> Itera
                 yield known
 
 
-def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+def _wrapped(run: _Run, batches: Iterator[list[Known]], wrap: Wrap) -> Iterator[list[Parcel]]:
+    """The parcels of each batch; while one is being sent the next is compressed."""
+    before: list[Callable[[], Parcel]] = []
+    for batch in batches:
+        begun = [wrap(known) for known in _unknown_to_the_archive(run, batch, wrap)]
+        yield [_parcel(run, ended) for ended in before]
+        before = begun
+    yield [_parcel(run, ended) for ended in before]
+
+
+def _unknown_to_the_archive(run: _Run, batch: list[Known], wrap: Wrap) -> list[Known]:
+    """Those that are worth compressing: the archive is asked first, so that sending again costs no work."""
+    fit = [known for known in batch if known.fit] if wrap is not as_it_is else []
+    if not fit:
+        return batch
+    for known, standing in zip(fit, _ask_status(run, [known.sha256 for known in fit]), strict=True):
+        run.settle(known.sha256, standing)
+        if standing.state != "absent":
+            run.bytes_total -= known.size
+    return [known for known in batch if known.sha256 not in run.verdicts and known.sha256 not in run.stored]
+
+
+def _parcel(run: _Run, ended: Callable[[], Parcel]) -> Parcel:
+    parcel = ended()
+    saved = parcel.known.size - parcel.size
+    run.bytes_saved += saved
+    run.bytes_total -= saved
+    return parcel
+
+
+def _batches(items: Iterator[T], most: int, weight: Callable[[T], int] = lambda _: 0) -> Iterator[list[T]]:
+    """At most so many together, and no more once they weigh `BATCH_BYTES`."""
     batch: list[T] = []
+    heavy = 0
     for item in items:
         batch.append(item)
-        if len(batch) == size:
+        heavy += weight(item)
+        if len(batch) == most or heavy >= BATCH_BYTES:
             yield batch
-            batch = []
+            batch, heavy = [], 0
     if batch:
         yield batch
 
 
-def _send_batch(run: _Run, batch: Sequence[Known], pool: ThreadPoolExecutor) -> None:
+def _send_batch(run: _Run, batch: Sequence[Parcel], pool: ThreadPoolExecutor) -> None:
     """Ask, PUT what is absent, and ask again about what an expired URL or a broken line left behind."""
-    missing = {known.sha256: known for known in batch}
-    for attempt in range(1, ATTEMPTS + 1):
-        offers = [Offer(known.sha256, known.size, known.study_instance_uid) for known in missing.values()]
-        standings = _ask(run, offers)
-        for standing in standings:
-            run.settle(standing)
-            if standing.upload is None:
-                run.bytes_total -= missing.pop(standing.sha256).size
-        errors: dict[str, ArchiveError | SpoolError] = {}
-        futures: dict[Future[None], str] = {
-            pool.submit(_put, run, missing[standing.sha256], standing.upload): standing.sha256
-            for standing in standings
-            if standing.upload is not None
-        }
-        for future in as_completed(futures):
-            sha256 = futures[future]
-            error = future.exception()
-            if error is None:
-                run.stored.add(sha256)
-                missing.pop(sha256)
-            elif isinstance(error, ArchiveError | SpoolError):
-                errors[sha256] = error
-            else:
-                raise error
-            run.report()
-        if not missing:
-            return
-        for sha256, error in errors.items():
-            if attempt == ATTEMPTS or not _worth_repeating(error):
-                run.verdicts[sha256] = ("failed", str(error))
-                missing.pop(sha256)
-        if not missing:
-            return
-        again = [error for error in errors.values() if isinstance(error, ArchiveError)]
-        _sleep(max(pause(error.failure, attempt, error.retry_after) for error in again), run, str(again[0]))
+    missing = {parcel.known.sha256: parcel for parcel in batch}
+    try:
+        for attempt in range(1, ATTEMPTS + 1):
+            if not missing:
+                return
+            errors = _try_once(run, missing, pool)
+            for sha256, error in errors.items():
+                if attempt == ATTEMPTS or not _worth_repeating(error):
+                    run.verdicts[sha256] = ("failed", str(error))
+                    missing.pop(sha256)
+            again = [error for sha256, error in errors.items() if sha256 in missing and isinstance(error, ArchiveError)]
+            if again:
+                _sleep(max(pause(error.failure, attempt, error.retry_after) for error in again), run, str(again[0]))
+    finally:
+        for parcel in batch:
+            parcel.discard()
+
+
+def _try_once(run: _Run, missing: dict[str, Parcel], pool: ThreadPoolExecutor) -> dict[str, ArchiveError | SpoolError]:
+    """Ask about what is missing and PUT what is absent; what got through is missing no more. Returns what went wrong."""
+    parcels = list(missing.values())
+    futures: dict[Future[None], Parcel] = {}
+    for parcel, standing in zip(parcels, _ask(run, [parcel.offer() for parcel in parcels]), strict=True):
+        run.settle(parcel.known.sha256, standing)
+        if standing.upload is None:
+            run.bytes_total -= missing.pop(parcel.known.sha256).size
+        else:
+            futures[pool.submit(_put, run, parcel, standing.upload)] = parcel
+    errors: dict[str, ArchiveError | SpoolError] = {}
+    for future in as_completed(futures):
+        parcel = futures[future]
+        error = future.exception()
+        if error is None:
+            run.stored[parcel.known.sha256] = parcel.sha256
+            missing.pop(parcel.known.sha256)
+        elif isinstance(error, ArchiveError | SpoolError):
+            errors[parcel.known.sha256] = error
+        else:
+            raise error
+        run.report()
+    return errors
 
 
 def _worth_repeating(error: ArchiveError | SpoolError) -> bool:
     return isinstance(error, ArchiveError) and error.failure is not Failure.INSTANCE
 
 
-def _put(run: _Run, known: Known, upload: Upload) -> None:
+def _put(run: _Run, parcel: Parcel, upload: Upload) -> None:
     try:
-        with known.path.open("rb") as file:
-            run.client.put(upload, file, known.size, run.moved)
+        with parcel.path.open("rb") as file:
+            run.client.put(upload, file, parcel.size, run.moved)
     except OSError as error:
-        raise SpoolError(f"“{known.path.name}” cannot be read: {error.strerror or error}") from error
+        raise SpoolError(f"“{parcel.known.path.name}” cannot be read: {error.strerror or error}") from error
 
 
 def _patiently(call: Callable[[], list[Standing]], run: _Run) -> list[Standing]:
@@ -277,9 +331,10 @@ def _wait_for_verdicts(run: _Run, patience: float) -> None:
     while run.stored and time.monotonic() < deadline:
         time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, no secret
         before = len(run.stored)
-        for batch in _batches(iter(sorted(run.stored)), BATCH):
-            for standing in _ask_status(run, batch):
-                run.settle(standing)
+        for batch in _batches(iter(sorted(run.stored.items())), BATCH):
+            standings = _ask_status(run, [sent for _, sent in batch])
+            for (sha256, _), standing in zip(batch, standings, strict=True):
+                run.settle(sha256, standing)
         run.report()
         moved = len(run.stored) < before
         wait = min(wait * (1.2 if moved else 1.6), 8.0)

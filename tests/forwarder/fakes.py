@@ -58,6 +58,7 @@ class FakeArchive:
     objects: dict[str, bytes] = field(default_factory=dict)
     stored_at: dict[str, float] = field(default_factory=dict)
     offers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sent_as: dict[str, str] = field(default_factory=dict)  # originals by digest: what they were compressed to
     tokens: dict[str, tuple[str, int, float]] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     order: list[str] = field(default_factory=list)  # digests in the order in which they were stored
@@ -72,6 +73,9 @@ class FakeArchive:
     def state(self, sha256: str) -> dict[str, Any]:
         body = self.objects.get(sha256)
         if body is None:
+            sent_as = self.sent_as.get(sha256)
+            if sent_as in self.objects and self.state(sent_as)["state"] == "indexed":
+                return {"sha256": sha256, "state": "indexed"}
             return {"sha256": sha256, "state": "absent"}
         if time.time() - self.stored_at[sha256] < self.indexing_seconds:
             return {"sha256": sha256, "state": "stored"}
@@ -84,7 +88,10 @@ class FakeArchive:
             sha256, size = entry["sha256"], entry["size"]
             self.offers[sha256] = entry
             standing = self.state(sha256)
+            if standing["state"] == "absent" and entry.get("original_sha256"):
+                standing = self.state(entry["original_sha256"]) | {"sha256": sha256}  # it may be here as it was made
             if standing["state"] == "absent":
+                self.sent_as[entry.get("original_sha256", sha256)] = sha256
                 token = secrets.token_hex(8)
                 self.tokens[token] = (sha256, size, self.now() + self.url_seconds)
                 expires = datetime.fromtimestamp(self.now() + self.url_seconds, UTC).isoformat()

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from fakes import FakeArchive, Reply
 from hospital import Hospital, conserved, hospital, store, until
-from images import ct_slice
+from images import ct_slice, write
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 
 from forwarder.service import running
+from forwarder.spool import Spool
 
 pytestmark = pytest.mark.usefixtures("credentials")
 
@@ -247,6 +248,19 @@ class TestLossless:
             data[-1] ^= 1
             path.write_bytes(data)
             hold.set()
+            state = until(lambda: place.settled(1), 60)
+        assert state["aside"] == {"damaged-in-spool": 1}
+        assert not archive.objects
+
+    def test_an_original_that_rots_before_it_is_compressed_is_not_made_sound_by_it(self, archive: FakeArchive, tmp_path):
+        place = hospital(tmp_path, archive.url)
+        spool = Spool(place.spool)
+        digest = spool.admit_file(write(ct_slice(1, edge=128), tmp_path / "x.dcm"))
+        spool.close()
+        data = bytearray(spool.path(digest).read_bytes())
+        data[-1000] ^= 1
+        spool.path(digest).write_bytes(data)
+        with running(place.config()):
             state = until(lambda: place.settled(1), 60)
         assert state["aside"] == {"damaged-in-spool": 1}
         assert not archive.objects

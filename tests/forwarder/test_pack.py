@@ -19,7 +19,7 @@ from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 
 from forwarder import pack as packing
 from forwarder.header import head_of, read_header
-from forwarder.pack import Packed, Pixels, pack
+from forwarder.pack import Packed, Pixels
 
 REAL = ["CT_small.dcm", "MR_small.dcm", "RG1_UNCR.dcm", "RG3_UNCR.dcm", "693_UNCR.dcm", "MR2_UNCR.dcm"]
 REAL += [
@@ -30,6 +30,11 @@ REAL += [
     "examples_overlay.dcm",
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # real files have UIDs with leading zeros
+
+
+def pack(source: Path, target: Path) -> Packed | None:
+    """Compress a file that is what it was."""
+    return packing.pack(source, target, hashlib.sha256(source.read_bytes()).hexdigest())
 
 
 def halves(path: Path) -> tuple[bytes, bytes]:
@@ -122,6 +127,17 @@ def test_a_codec_that_lies_is_caught_before_anything_leaves(tmp_path: Path, monk
     monkeypatch.setattr(packing, "encode", lying)
     with pytest.raises(packing.NotIdenticalError):
         pack(write(ct_slice(edge=128), tmp_path / "x.dcm"), tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+
+
+def test_an_image_that_the_disk_has_changed_is_not_made_a_flawless_compressed_one(tmp_path: Path):
+    source = write(ct_slice(edge=128), tmp_path / "x.dcm")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    rotten = bytearray(source.read_bytes())
+    rotten[-1000] ^= 4
+    source.write_bytes(rotten)
+    with pytest.raises(packing.NotIdenticalError):
+        packing.pack(source, tmp_path / "packed", digest)
     assert not (tmp_path / "packed").exists()
 
 

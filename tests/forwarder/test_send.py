@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import FakeArchive, Reply
+from hospital import hospital
 from images import write_ct
+from pydicom import Dataset, dcmread
+from pydicom.uid import JPEGLSLossless
 
+from forwarder import send as sending
 from forwarder.__main__ import main
 from forwarder.archive import Archive
 from forwarder.send import Progress, send
@@ -28,6 +35,10 @@ def command(archive: FakeArchive, *paths: Path) -> int:
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read(body: bytes) -> Dataset:
+    return dcmread(BytesIO(body))
 
 
 def test_a_folder_arrives_bit_for_bit_and_the_command_says_so(archive, tmp_path, capsys):
@@ -190,6 +201,88 @@ def test_progress_ends_with_everything_done(archive, tmp_path):
     last = seen[-1]
     assert (last.files, last.hashed, last.sent, last.settled) == (3, 3, 3, 3)
     assert last.bytes_sent == last.bytes_total > 0
+
+
+class TestLossless:
+    """What is uncompressed is compressed on the way, unless that is switched off."""
+
+    def test_every_pixel_and_element_arrives_in_fewer_bytes_and_the_original_is_named(self, archive, tmp_path, capsys):
+        files = write_ct(tmp_path, 3, edge=128)
+        assert command(archive, tmp_path) == 0
+        assert {offer["original_sha256"] for offer in archive.offers.values()} == {digest(path) for path in files}
+        arrived = {str(ds.SOPInstanceUID): ds for ds in map(read, archive.objects.values())}
+        for path in files:
+            sent, got = dcmread(path), arrived[str(dcmread(path).SOPInstanceUID)]
+            assert got.file_meta.TransferSyntaxUID == JPEGLSLossless
+            assert np.array_equal(sent.pixel_array, got.pixel_array)
+            del sent.PixelData, got.PixelData
+            assert list(sent) == list(got)
+        assert sum(map(len, archive.objects.values())) < sum(path.stat().st_size for path in files) / 2
+        assert "saved by compressing" in capsys.readouterr().out
+
+    def test_again_no_byte_is_sent_and_nothing_compressed(self, archive, tmp_path):
+        write_ct(tmp_path, 2, edge=128)
+        assert command(archive, tmp_path) == command(archive, tmp_path) == 0
+        assert archive.calls["PUT /objects"] == 2
+        assert archive.calls["POST /uploads"] == 1
+
+    def test_what_the_archive_has_as_it_was_made_is_not_sent_compressed(self, archive, tmp_path):
+        files = write_ct(tmp_path, 2, edge=128)
+        assert send([tmp_path], client(archive), lossless=False).counts == {"indexed": 2}
+        assert send([tmp_path], client(archive)).counts == {"indexed": 2}
+        assert archive.objects.keys() == {digest(path) for path in files}
+
+    def test_the_switch_sends_the_very_bytes(self, archive, tmp_path):
+        files = write_ct(tmp_path, 2, edge=128)
+        arguments = ["send", "--no-lossless", "--profile", "san-matteo", "--api", archive.url, str(tmp_path)]
+        assert main(arguments) == 0
+        assert {digest(path): path.read_bytes() for path in files} == archive.objects
+
+    def test_the_configuration_switches_it_off_and_the_command_line_on_again(self, archive, tmp_path):
+        place = hospital(tmp_path / "place", archive.url, send__lossless=False)
+        one, two = write_ct(tmp_path / "ct", 2, edge=128)
+        assert main(["send", "--config", str(place.write_config()), str(one)]) == 0
+        assert archive.objects.keys() == {digest(one)}
+        assert main(["send", "--config", str(place.write_config()), "--lossless", str(two)]) == 0
+        assert digest(two) not in archive.objects and len(archive.objects) == 2
+
+    def test_while_one_batch_is_sent_the_next_is_compressed_and_all_arrive(self, archive, tmp_path, monkeypatch):
+        files = write_ct(tmp_path, 7, edge=128)
+        monkeypatch.setattr(sending, "BATCH_BYTES", 2 * files[0].stat().st_size)
+        assert send([tmp_path], client(archive)).counts == {"indexed": 7}
+        assert archive.calls["POST /uploads"] == 4
+
+    def test_nothing_is_left_of_the_compressed_forms(self, archive, tmp_path, monkeypatch):
+        folder = tmp_path / "temporary"
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        write_ct(tmp_path / "ct", 2, edge=128)
+        seen: list[int] = []
+        archive.before = lambda *_: seen.append(len(list(folder.rglob("*"))))
+        assert send([tmp_path / "ct"], client(archive)).counts == {"indexed": 2}
+        assert max(seen) == 3  # the folder of this run and two files
+        assert not list(folder.iterdir())
+
+    def test_without_a_place_to_compress_in_the_way_out_is_named(self, archive, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+        write_ct(tmp_path, 1, edge=128)
+        assert command(archive, tmp_path) == 2
+        assert "--no-lossless" in capsys.readouterr().err
+
+    def test_a_file_that_changes_under_the_senders_hand_is_never_sent_as_what_it_was(self, archive, tmp_path):
+        (path,) = write_ct(tmp_path, 1, edge=128)
+
+        def change(method: str, where: str, body: bytes) -> None:
+            if where == "/uploads/status" and not archive.objects:  # it was hashed, and is compressed next
+                data = bytearray(path.read_bytes())
+                data[-1000] ^= 1
+                path.write_bytes(data)
+                archive.before = lambda *_: None
+
+        archive.before = change
+        summary = send([path], client(archive))
+        assert summary.counts == {"failed": 1} and summary.packing_failures == 1
+        assert not archive.objects
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

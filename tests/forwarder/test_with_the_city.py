@@ -114,3 +114,37 @@ def test_what_was_sent_compressed_is_not_sent_again_as_the_original(city, real: 
     assert state["indexed"] == 2 and state["traffic"]["bytes_saved"] > 0
     assert send(files, real).counts == {"indexed": 2}
     assert real.calls.put == 0
+
+
+def test_sent_from_the_command_line_it_is_compressed_and_read_back_identical(city, real: Archive, tmp_path: Path):
+    """The promise: every pixel and every element, and the original's SHA-256 kept with the instance."""
+    study = f"{STUDY}.4"
+    files = write_ct(tmp_path / "ct", 3, study=study, edge=128)
+    assert send(files, real).counts == {"indexed": 3}
+    assert real.calls.bytes_put < sum(path.stat().st_size for path in files) / 2
+    manifest = city.client("san-matteo").get(f"/studies/{study}/manifest").json()
+    by_digest = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in files}
+    assert {entry["original_sha256"] for entry in manifest["instances"]} == by_digest.keys()
+    for entry in manifest["instances"]:
+        got, sent = (
+            dcmread(DicomBytesIO(requests.get(entry["url"], timeout=30).content)),
+            dcmread(by_digest[entry["original_sha256"]]),
+        )
+        assert np.array_equal(got.pixel_array, sent.pixel_array)
+        del got.PixelData, sent.PixelData
+        assert list(got) == list(sent)
+    again = Archive(real.api, real.signer)
+    assert send(files, again).counts == {"indexed": 3}
+    assert send(files, again, lossless=False).counts == {"indexed": 3}
+    assert again.calls.put == 0
+
+
+def test_with_the_switch_what_is_read_is_bit_for_bit_what_was_sent(city, real: Archive, tmp_path: Path):
+    study = f"{STUDY}.5"
+    files = write_ct(tmp_path / "ct", 2, study=study, edge=128)
+    assert send(files, real, lossless=False).counts == {"indexed": 2}
+    manifest = city.client("san-matteo").get(f"/studies/{study}/manifest").json()
+    got = {requests.get(entry["url"], timeout=30).content for entry in manifest["instances"]}
+    assert got == {path.read_bytes() for path in files}
+    assert send(files, real).counts == {"indexed": 2}
+    assert real.calls.put == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -156,15 +156,21 @@ class Archive:
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         payload = json.dumps(body, separators=(",", ":")).encode()
-        url = self.api + path
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        return _json_object(self.call("POST", path, payload, headers))
+
+    def call(
+        self, method: str, path: str, payload: bytes, headers: Mapping[str, str], expected: Collection[int] = (200,)
+    ) -> urllib3.BaseHTTPResponse:
+        """A signed request; its answer if the status is one of those expected. Raises ArchiveError."""
+        url = self.api + path
         for again in (True, False):
             offset = self.signer.clock.offset
-            signed = self.signer.sign("POST", url, payload, headers)
-            response = self._send("POST", url, payload, signed)
-            if response.status == 200:
-                return _json_object(response)
-            failure = failed(response, f"POST {path}")
+            signed = self.signer.sign(method, url, payload, headers)
+            response = self._send(method, url, payload or None, signed)
+            if response.status in expected:
+                return response
+            failure = failed(response, f"{method} {path.partition('?')[0]}")
             # A wrong clock and stale credentials are put right on the spot, once.
             if again and failure.failure is Failure.SKEW and self.signer.clock.offset != offset:
                 continue

@@ -103,7 +103,7 @@ def tls_context(tls: TlsConfig, *, server: bool) -> ssl.SSLContext:
         context.load_cert_chain(tls.certificate, tls.key)
         context.load_verify_locations(tls.ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"The certificates of [dicom.tls] cannot be used: {error}.") from error
+        raise ConfigError(f"The certificates for TLS cannot be used: {error}.") from error
     return context
 
 

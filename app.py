@@ -51,3 +51,12 @@ def anchor_audit(event: Any) -> dict[str, Any]:
     from chalicelib.api import events
 
     return events.anchor()
+
+
+@app.lambda_function(name="assemble_bodies")
+def assemble_bodies(event: dict[str, Any], context: Any) -> Any:
+    """A part of a body that is too large for the API is put together."""
+    del context
+    from chalicelib.api import events
+
+    return events.carry(event)

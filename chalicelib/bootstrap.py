@@ -13,11 +13,12 @@ import boto3
 from botocore.config import Config as ClientConfig
 
 from chalicelib.adapters.dynamodb import DynamoTable
-from chalicelib.adapters.lambda_ import LambdaPixels
-from chalicelib.adapters.s3 import S3Objects
+from chalicelib.adapters.lambda_ import LambdaCarrier, LambdaPixels
+from chalicelib.adapters.s3 import S3Carrier, S3Objects
 from chalicelib.adapters.sns import SnsAlerts
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.config import config
+from chalicelib.domain.assembly import Carrier
 from chalicelib.domain.audit import Act, Context, Entry
 from chalicelib.domain.errors import NotFound, TooLarge
 from chalicelib.domain.ports import Alerts, Objects, Pixels, Table, Vault, Write
@@ -57,8 +58,27 @@ def trail() -> Trail:
 @cache
 def objects() -> Objects:
     """The bucket, one client for the life of the process. URLs are signed with SigV4, and name the region."""
-    client_config = _CLIENT.merge(ClientConfig(signature_version="s3v4", s3={"addressing_style": "auto"}))
-    return S3Objects(boto3.client("s3", config=client_config), config().bucket_name)
+    return S3Objects(_s3(), config().bucket_name, _carrier())
+
+
+@cache
+def carrier() -> Carrier:
+    """What brings bytes from S3 to S3, through this process."""
+    return S3Carrier(_s3(), config().bucket_name)
+
+
+def _carrier() -> Carrier | None:
+    """The function that puts large bodies together. It is waited for as long as the API's own caller waits."""
+    name = config().assembly_function
+    if name is None:
+        return None
+    patient = ClientConfig(connect_timeout=2, read_timeout=25, retries={"total_max_attempts": 2}, max_pool_connections=64)
+    return LambdaCarrier(boto3.client("lambda", config=patient), name)
+
+
+@cache
+def _s3() -> Any:
+    return boto3.client("s3", config=_CLIENT.merge(ClientConfig(signature_version="s3v4", s3={"addressing_style": "auto"})))
 
 
 @cache

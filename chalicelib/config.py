@@ -15,7 +15,8 @@ class Config:
 
     `audit_retention_years` is how long audit records are kept, two at the least. `viewer_base_url` is where the web page
     is served, to which links lead. `alerts_topic_arn` is where emergency accesses are told. `audit_anchor_bucket` is
-    where the heads of the audit chains are locked away. `pixels_function` is the name of the function that decodes pixels.
+    where the heads of the audit chains are locked away. `pixels_function` is the name of the function that decodes pixels,
+    `assembly_function` of the one that puts large bodies together.
     """
 
     table_name: str
@@ -27,6 +28,7 @@ class Config:
     alerts_topic_arn: str | None = None
     audit_anchor_bucket: str | None = None
     pixels_function: str | None = None
+    assembly_function: str | None = None
 
 
 @cache
@@ -42,4 +44,5 @@ def config() -> Config:
         os.environ.get("ALERTS_TOPIC_ARN") or None,
         os.environ.get("AUDIT_ANCHOR_BUCKET") or None,
         os.environ.get("PIXELS_FUNCTION") or None,
+        os.environ.get("ASSEMBLY_FUNCTION") or None,
     )

@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent.parent
 API_THREADS = 200
 """Requests at once; each long poll holds one for up to 20 seconds."""
 CLOUD_THREADS = 64
+INVOKED_AT_ONCE = 2
+"""Invocations by name of one function at once, since one may hold 32 MiB; the others wait, as none would in AWS."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,12 @@ class City:
         overrides = templates.overrides()
         variables = sources.environment("APIHandler", overrides, self.stack)
         variables["VIEWER_BASE_URL"] = self._url(self._page)
-        everyone = self._issue("functions")
-        functions.set_environment(everyone, self._url(self._cloud), variables)
+        nobody = self._issue("functions")
+        functions.set_environment(nobody, self._url(self._cloud), variables)
         limits = functions.Limits(ROOT / ".chalice" / "config.json")
         signers = {name: self._issue(name.replace("_", "-")) for name in limits.names()}
         endpoint = self._url(self._cloud)
-        functions.use_session({**signers, "": everyone}, direct.sender(self._cloud.answer, endpoint))
+        functions.use_session({**signers, "": nobody}, direct.sender(self._cloud.answer, endpoint))
         app, made = functions.load(self._options.app, limits)
         documents = {
             signers[name].role_name: [permissions.policy_file(file, self.stack)]
@@ -131,7 +133,6 @@ class City:
         }
         pixels = self._issue("pixels")
         documents[pixels.role_name] = [permissions.policy_file(ROOT / ".chalice" / "policies" / "pixels.json", self.stack)]
-        documents[everyone.role_name] = [document for own in documents.values() for document in own]
         rights = permissions.Permissions(documents, f"{templates.CITY_STACK}-operator")
         self._api.app = gateway.Gateway(
             app,
@@ -157,7 +158,13 @@ class City:
             self.identities,
             rights,
             stacks.bucket_policies(self.stack),
-            {variables["PIXELS_FUNCTION"]: self._workers.invoke},
+            {
+                variables["PIXELS_FUNCTION"]: self._workers.invoke,
+                **{
+                    name: workers.in_this_process(function, INVOKED_AT_ONCE)
+                    for name, function in sources.invoked(made, overrides, self.stack).items()
+                },
+            },
             on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
         )
         self._page.app = Pages(ROOT / "viewer", self._url(self._api), self.api, self._url(self._cloud))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from local import policy, sigv4
+from local import meter, policy, sigv4
 from local.emulator import REGION
 from local.identities import Identities, Identity, role_exists
 from local.permissions import Permissions, needs
@@ -77,6 +77,8 @@ class Cloud:
         request = read_request(environ)
         if request.raw_path == "/_city/requests" and request.method == "GET":
             return respond(start_response, 200, [("Content-Type", "application/json")], json_body(self.requests()))
+        if request.raw_path == "/_city/functions" and request.method == "GET":
+            return respond(start_response, 200, [("Content-Type", "application/json")], json_body(meter.totals()))
         header = request.headers.get("authorization", "")
         presigned = "X-Amz-Signature=" in request.query or "X-Amz-Algorithm=" in request.query
         service = header.split("/")[3] if header.count("/") >= 4 and not presigned else "s3"

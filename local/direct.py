@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
+from local import meter
 from local.web import Application
 
 
@@ -30,8 +31,12 @@ def sender(cloud: Application, endpoint: str) -> Callable[..., AWSResponse | Non
         def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
             answer[:] = [int(status.split()[0]), {name.lower(): value for name, value in headers}]
 
-        body = cloud(_environ(request, address.path, address.query, host), start_response)
-        return AWSResponse(request.url, answer[0], answer[1], _Raw(body))
+        environ = _environ(request, address.path, address.query, host)
+        with meter.outside() as spent:
+            body = cloud(environ, start_response)
+        if spent is not None:
+            spent.add(sent=int(environ.get("CONTENT_LENGTH") or 0))
+        return AWSResponse(request.url, answer[0], answer[1], _Raw(body, spent))
 
     return send
 
@@ -72,8 +77,20 @@ def _environ(request: AWSPreparedRequest, path: str, query: str, host: str) -> d
 class _Raw:
     """A WSGI answer as what botocore reads a body from: `read` like a file, `stream` in pieces."""
 
-    def __init__(self, body: Iterable[bytes]) -> None:
-        self._body, self._pieces, self._left = body, iter(body), b""
+    def __init__(self, body: Iterable[bytes], spent: meter.Spent | None) -> None:
+        self._body, self._pieces, self._left = body, self._read(iter(body)), b""
+        self._spent = spent
+
+    def _read(self, body: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces of the body, which the emulated cloud reads from its file at its own expense."""
+        while True:
+            with meter.outside():
+                piece = next(body, None)
+            if piece is None:
+                return
+            if self._spent is not None:
+                self._spent.add(read=len(piece))
+            yield piece
 
     def read(self, amt: int | None = None, **_: Any) -> bytes:
         if amt is None:

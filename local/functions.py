@@ -6,8 +6,6 @@ deployed.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import importlib
 import json
 import logging
@@ -15,7 +13,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import boto3
 import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
+from local import meter
 from local.emulator import ACCOUNT, REGION
 from local.identities import Identity
 
@@ -84,7 +83,7 @@ class Function:
             raise PayloadTooLarge("event", len(payload))
         started = time.monotonic()
         context = Context(self.name, self.memory, started + self.timeout)
-        with running(self.name):
+        with meter.running(self.name):
             answer = self.handler(json.loads(payload), context)
         took = time.monotonic() - started
         if took > self.timeout:
@@ -93,19 +92,6 @@ class Function:
         if len(text) > PAYLOAD_LIMIT_BYTES:
             raise PayloadTooLarge("answer", len(text))
         return answer
-
-
-_running: contextvars.ContextVar[str] = contextvars.ContextVar("running", default="")
-
-
-@contextlib.contextmanager
-def running(name: str) -> Iterator[None]:
-    """Within it, boto3's default session signs as this function."""
-    token = _running.set(name)
-    try:
-        yield
-    finally:
-        _running.reset(token)
 
 
 class _OfTheRunningFunction(Credentials):  # type: ignore[misc]
@@ -119,13 +105,13 @@ class _OfTheRunningFunction(Credentials):  # type: ignore[misc]
         super().__init__(*self.get_frozen_credentials()[:3])
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        return self._frozen.get(_running.get(), self._frozen[""])
+        return self._frozen.get(meter.running_function(), self._frozen[""])
 
 
 def use_session(identities: Mapping[str, Identity], send: Callable[..., Any]) -> None:
     """Let boto3's default session sign as the function that runs, and hand its requests to `send` (botocore's event
-    `before-send`). A thread that a function starts for itself signs as the identity named "", which may do what any of
-    the functions may."""
+    `before-send`). Outside of any function it signs as the identity named "", which may do nothing."""
+    meter.let_threads_inherit()
     core = botocore.session.get_session()
     core.register("before-send", send)
     core._credentials = _OfTheRunningFunction(identities)

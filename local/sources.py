@@ -100,6 +100,16 @@ def environment(name: str, overrides: dict[str, Any], stack: Stack) -> dict[str,
     }
 
 
+def invoked(functions: dict[str, Function], overrides: dict[str, Any], stack: Stack) -> dict[str, Function]:
+    """The functions that the template gives a name, by it: so that others can invoke them."""
+    found = {}
+    for name, function in functions.items():
+        properties = overrides["Resources"].get(to_cfn_resource_name(name), {}).get("Properties", {})
+        if "FunctionName" in properties:
+            found[str(resolve(properties["FunctionName"], stack))] = function
+    return found
+
+
 def resolve(value: Any, stack: Stack) -> str | None:
     """A literal, `Ref`, `Fn::GetAtt`, or the last branch of an `Fn::If` whose condition the local city does
     not set."""

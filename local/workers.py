@@ -16,10 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from local.functions import Function
 from local.identities import Identity
 
 _log = logging.getLogger("city.workers")
@@ -27,6 +28,21 @@ _log = logging.getLogger("city.workers")
 
 class Crashed(Exception):
     """The function ended without an answer, or was ended because it took too long."""
+
+
+def in_this_process(function: Function, most: int) -> Callable[[dict[str, Any]], Any]:
+    """A function that the API invokes and that needs no process of its own; at most `most` at once."""
+    room = threading.BoundedSemaphore(most)
+
+    def invoke(event: dict[str, Any]) -> Any:
+        with room:
+            try:
+                return function.invoke(event)
+            except Exception as error:  # whatever it is, Lambda makes a function error of it
+                _log.exception("%s failed", function.name)
+                raise Crashed(type(error).__name__) from error
+
+    return invoke
 
 
 class Workers:

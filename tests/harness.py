@@ -118,6 +118,11 @@ class RunningCity:
         answer: dict[str, int] = requests.get(f"{self.s3}/_city/requests", timeout=10).json()
         return answer
 
+    def functions(self) -> dict[str, dict[str, float]]:
+        """Of each function since the start: invocations, cpu_ms, bytes_sent, bytes_read."""
+        answer: dict[str, dict[str, float]] = requests.get(f"{self.s3}/_city/functions", timeout=10).json()
+        return answer
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)

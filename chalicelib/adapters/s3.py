@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from zlib import crc32
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.domain.assembly import Extract, Part, gather
+from chalicelib.domain.assembly import Carrier, Extract, Load, Numbered, Part, gather, loads, ranges
+from chalicelib.domain.checksums import joined
 from chalicelib.domain.errors import NotFound, TryAgain
 
 _PARALLEL = 16
+_LOADS_AT_ONCE = 64
+"""Loads of what `services.retrieve.MOST_CARRIED` allows: none waits for another."""
 _RESPONSE_PARAMETERS = {
     "content_type": "ResponseContentType",
     "content_disposition": "ResponseContentDisposition",
@@ -24,11 +28,14 @@ _PARTS_AT_ONCE = 4
 
 
 class S3Objects:
-    """`client` is a boto3 S3 client, `bucket` the bucket's name."""
+    """`client` is a boto3 S3 client, `bucket` the bucket's name, `carrier` what large bodies are put together by: this
+    process where there is none."""
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, carrier: Carrier | None = None) -> None:
         self._client = client
         self._bucket = bucket
+        self._here = S3Carrier(client, bucket)
+        self._carrier = carrier or self._here
 
     def existing(self, keys: Sequence[str]) -> set[str]:
         """See `ports.Objects.existing`. One HEAD each, several at a time."""
@@ -44,21 +51,7 @@ class S3Objects:
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """See `ports.Objects.read`. One ranged GET. Raises NotFound when there is no such object."""
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
-            with answer["Body"] as body:
-                found: bytes = body.read()
-            return found
-        except ClientError as error:
-            if _status(error) == 416:
-                return b""
-            if _status(error) == 404:
-                raise NotFound from error
-            if _status(error) >= 500 or _status(error) == 429:
-                raise TryAgain from error
-            raise
-        except BotoCoreError as error:
-            raise TryAgain from error
+        return _read(self._client, self._bucket, key, start, length)
 
     def put_new(self, key: str, body: bytes, sha256: str) -> bool:
         """See `ports.Objects.put_new`. One PUT."""
@@ -88,40 +81,48 @@ class S3Objects:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
 
     def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
-        """See `ports.Objects.assemble`. A multipart upload, or one PUT for one part; at most 32 MiB in memory at a time."""
+        """See `ports.Objects.assemble`. A multipart upload, or one PUT for one part."""
         if len(parts) == 1 and not parts[0].copied:
-            self.write(key, self._bytes(parts[0]), content_type)
+            self.write(key, self._here.content(parts[0]), content_type)
             return
         target = {"Bucket": self._bucket, "Key": key}
         with _busy_as_try_again():
             upload = self._client.create_multipart_upload(**target, ContentType=content_type)["UploadId"]
-            target["UploadId"] = upload
             try:
-                with ThreadPoolExecutor(min(_PARTS_AT_ONCE, len(parts))) as pool:
-                    tags = list(pool.map(lambda numbered: self._part(target, *numbered), enumerate(parts, 1)))
-                done = [{"ETag": tag, "PartNumber": number} for number, tag in enumerate(tags, 1)]
-                self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": done})
+                done = [{"ETag": tag, "PartNumber": number} for number, tag in sorted(self._sent(key, upload, parts).items())]
+                self._client.complete_multipart_upload(**target, UploadId=upload, MultipartUpload={"Parts": done})
             except BaseException:
-                self._client.abort_multipart_upload(**target)
+                self._client.abort_multipart_upload(**target, UploadId=upload)
                 raise
 
-    def _part(self, target: dict[str, str], number: int, part: Part) -> str:
-        if part.copied and isinstance(source := part.pieces[0], Extract):
-            copied = self._client.upload_part_copy(
-                **target,
-                PartNumber=number,
-                CopySource={"Bucket": self._bucket, "Key": source.key},
-                CopySourceRange=f"bytes={source.start}-{source.start + source.length - 1}",
-            )
-            return str(copied["CopyPartResult"]["ETag"])
-        return str(self._client.upload_part(**target, PartNumber=number, Body=self._bytes(part))["ETag"])
+    def _sent(self, key: str, upload: str, parts: Sequence[Part]) -> dict[int, str]:
+        """The ETag of each part by its number, once all are sent."""
+        own, shared = loads(parts)
 
-    def _bytes(self, part: Part) -> bytes:
-        """The bytes of a part. Raises TryAgain when an object is shorter than it should be."""
-        found = gather(part.pieces, lambda wanted: [self.read(one.key, one.start, one.length) for one in wanted])
-        if sum(map(len, found)) != part.length:
-            raise TryAgain
-        return b"".join(found)
+        def send(who: Carrier, numbered: Sequence[Numbered]) -> dict[int, str]:
+            tags = who.upload(Load(key, upload, tuple(numbered)))
+            return {number: tag for (number, _), tag in zip(numbered, tags, strict=True)}
+
+        jobs = [(self._carrier, load) for load in shared] + ([(self._here, own)] if own else [])
+        with ThreadPoolExecutor(min(_LOADS_AT_ONCE, len(jobs))) as pool:
+            return {number: tag for sent in pool.map(lambda job: send(*job), jobs) for number, tag in sent.items()}
+
+    def checksums(self, extracts: Sequence[Extract]) -> list[int]:
+        """See `ports.Objects.checksums`. One GET for each range of 8 MiB."""
+        shared = ranges(extracts)
+        if not shared:
+            return [0] * len(extracts)
+        with ThreadPoolExecutor(min(_LOADS_AT_ONCE, len(shared))) as pool:
+            values = [value for found in pool.map(self._carrier.checksums, shared) for value in found]
+        found = iter(zip((one for load in shared for one in load), values, strict=True))
+        results: list[int] = []
+        for extract in extracts:
+            value, left = 0, extract.length
+            while left:
+                one, of_range = next(found)
+                value, left = joined(value, of_range, one.length), left - one.length
+            results.append(value)
+        return results
 
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         """See `ports.Objects.presign_put`. The checksum, `If-None-Match: *` and the content type are signed."""
@@ -165,6 +166,71 @@ class S3Objects:
             if _status(error) == 404:
                 return None
             raise
+
+
+class S3Carrier:
+    """Brings bytes from S3 to S3 through this process, 32 MiB in memory at a time. Fulfils `domain.assembly.Carrier`."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def upload(self, load: Load) -> list[str]:
+        """See `Carrier.upload`. For each part a GET of each range and a PUT, or one copy inside S3."""
+        target = {"Bucket": self._bucket, "Key": load.key, "UploadId": load.upload}
+        with _busy_as_try_again(), ThreadPoolExecutor(min(_PARTS_AT_ONCE, len(load.parts))) as pool:
+            return list(pool.map(lambda numbered: self._part(target, *numbered), load.parts))
+
+    def checksums(self, ranges: Sequence[Extract]) -> list[int]:
+        """See `Carrier.checksums`. One GET for each."""
+
+        def checksum(one: Extract) -> int:
+            data = _read(self._client, self._bucket, one.key, one.start, one.length)
+            if len(data) != one.length:
+                raise TryAgain
+            return crc32(data)
+
+        with ThreadPoolExecutor(min(_PARTS_AT_ONCE, len(ranges))) as pool:
+            return list(pool.map(checksum, ranges))
+
+    def content(self, part: Part) -> bytes:
+        """The bytes of a part. Raises TryAgain when an object is shorter than it should be."""
+        found = gather(
+            part.pieces,
+            lambda wanted: [_read(self._client, self._bucket, one.key, one.start, one.length) for one in wanted],
+        )
+        if sum(map(len, found)) != part.length:
+            raise TryAgain
+        return b"".join(found)
+
+    def _part(self, target: dict[str, str], number: int, part: Part) -> str:
+        if part.copied and isinstance(source := part.pieces[0], Extract):
+            copied = self._client.upload_part_copy(
+                **target,
+                PartNumber=number,
+                CopySource={"Bucket": self._bucket, "Key": source.key},
+                CopySourceRange=f"bytes={source.start}-{source.start + source.length - 1}",
+            )
+            return str(copied["CopyPartResult"]["ETag"])
+        return str(self._client.upload_part(**target, PartNumber=number, Body=self.content(part))["ETag"])
+
+
+def _read(client: Any, bucket: str, key: str, start: int, length: int) -> bytes:
+    try:
+        answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
+        with answer["Body"] as body:
+            found: bytes = body.read()
+        return found
+    except ClientError as error:
+        if _status(error) == 416:
+            return b""
+        if _status(error) == 404:
+            raise NotFound from error
+        if _status(error) >= 500 or _status(error) == 429:
+            raise TryAgain from error
+        raise
+    except BotoCoreError as error:
+        raise TryAgain from error
 
 
 def _overrides(response: dict[str, str]) -> dict[str, str]:

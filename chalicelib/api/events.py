@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 
 from chalicelib import bootstrap
 from chalicelib.config import config
-from chalicelib.domain import identifiers
+from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError
 from chalicelib.services import audit_anchor, index_instances, project_facts
 from chalicelib.services.index_instances import Stored
@@ -70,6 +70,11 @@ def anchor() -> dict[str, Any]:
     grown = audit_anchor.anchor_heads(bootstrap.table(), bootstrap.vault(), datetime.now(UTC), config().audit_retention_years)
     logger().info("anchored", extra={"chains": grown})
     return {"chains": grown}
+
+
+def carry(event: dict[str, Any]) -> list[str] | list[int]:
+    """One load of a large body, on the way from S3 to S3."""
+    return assembly.carry(event, bootstrap.carrier())
 
 
 def _stored(body: str) -> Iterator[Stored]:

@@ -3,14 +3,18 @@
 S3 wants every part of a multipart upload but the last to be 5 MiB at least (S3 User Guide, "multipart upload limits"). So
 what is small is read and uploaded in parts of 8 MiB, and of what is large only the beginning, as far as a part needs it; the
 rest is copied inside S3, however long it is.
+
+What has to be read is shared out in loads of a bounded size, one for each invocation of a function that does nothing else: so
+no function's work grows with the size of what is put together.
 """
 
 from __future__ import annotations
 
+import base64
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 MIB = 1024 * 1024
 MIN_PART = 5 * MIB
@@ -18,6 +22,12 @@ READ_PART = 8 * MIB
 MAX_COPY = 4 * 1024 * MIB
 MAX_GAP = 64 * 1024
 """Bytes between two ranges of an object that are still read as one."""
+LOAD = 64 * MIB
+"""Bytes that one invocation reads."""
+MOST_OWN_BYTES = MIB
+"""Bytes of a load that come with it instead of from an object: an invocation's event is 6 MB at most, in base64."""
+MOST_PIECES = 10_000
+"""Pieces of a load, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,37 @@ class Part:
     def length(self) -> int:
         """Its size in bytes."""
         return sum(size(piece) for piece in self.pieces)
+
+
+    @property
+    def own_bytes(self) -> int:
+        """Of them, those that are in it rather than in an object."""
+        return sum(len(piece) for piece in self.pieces if isinstance(piece, bytes))
+
+
+Numbered: TypeAlias = tuple[int, Part]
+"""A part and its number in the upload, from 1."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Parts of one multipart upload, to be sent by one invocation."""
+
+    key: str
+    upload: str
+    parts: tuple[Numbered, ...]
+
+
+class Carrier(Protocol):
+    """What brings bytes from S3 to S3."""
+
+    def upload(self, load: Load) -> list[str]:
+        """Send the parts of a load: their ETags. Raises TryAgain."""
+        ...
+
+    def checksums(self, ranges: Sequence[Extract]) -> list[int]:
+        """The CRC-32 of each range, none longer than `READ_PART`, all together no more than `LOAD`. Raises TryAgain."""
+        ...
 
 
 def size(piece: Piece) -> int:
@@ -95,19 +136,80 @@ def bytes_read(parts: Sequence[Part]) -> int:
     return sum(part.length for part in parts if not part.copied)
 
 
+def loads(parts: Sequence[Part]) -> tuple[list[Numbered], list[list[Numbered]]]:
+    """The parts that whoever has the plan sends itself, since no byte of theirs has to be read or most come with it; and those
+    that are read, shared out in loads."""
+    own: list[Numbered] = []
+    shared: list[list[Numbered]] = []
+    left = Part(())
+    for number, part in enumerate(parts, 1):
+        if part.copied or part.own_bytes > MOST_OWN_BYTES or len(part.pieces) > MOST_PIECES:
+            own.append((number, part))
+            continue
+        together = Part((*left.pieces, *part.pieces))
+        if not shared or together.length > LOAD or together.own_bytes > MOST_OWN_BYTES or len(together.pieces) > MOST_PIECES:
+            shared.append([])
+            together = part
+        shared[-1].append((number, part))
+        left = together
+    return own, shared
+
+
+def ranges(extracts: Iterable[Extract]) -> list[list[Extract]]:
+    """The extracts in ranges that are read at once, shared out in loads; in order."""
+    shared: list[list[Extract]] = [[]]
+    left = LOAD
+    for extract in extracts:
+        for start in range(0, extract.length, READ_PART):
+            length = min(READ_PART, extract.length - start)
+            if length > left or len(shared[-1]) == MOST_PIECES:
+                shared.append([])
+                left = LOAD
+            shared[-1].append(Extract(extract.key, extract.start + start, length))
+            left -= length
+    return shared if shared[-1] else []
+
+
+def upload_event(load: Load) -> dict[str, Any]:
+    """A load as JSON, for the function that carries it."""
+    parts = [[number, part.copied, [_to_json(piece) for piece in part.pieces]] for number, part in load.parts]
+    return {"key": load.key, "upload": load.upload, "parts": parts}
+
+
+def checksums_event(wanted: Sequence[Extract]) -> dict[str, Any]:
+    """Ranges whose checksums are wanted, as JSON."""
+    return {"checksums": [_to_json(one) for one in wanted]}
+
+
+def carry(event: Mapping[str, Any], carrier: Carrier) -> list[str] | list[int]:
+    """Do what `upload_event` or `checksums_event` says."""
+    if "checksums" in event:
+        return carrier.checksums([Extract(*one) for one in event["checksums"]])
+    parts = tuple((number, Part(tuple(map(_from_json, pieces)), copied)) for number, copied, pieces in event["parts"])
+    return carrier.upload(Load(event["key"], event["upload"], parts))
+
+
+def _to_json(piece: Piece) -> str | list[Any]:
+    return [piece.key, piece.start, piece.length] if isinstance(piece, Extract) else base64.b64encode(piece).decode()
+
+
+def _from_json(piece: str | list[Any]) -> Piece:
+    return base64.b64decode(piece) if isinstance(piece, str) else Extract(*piece)
+
+
 def gather(pieces: Sequence[Piece], read: Callable[[Sequence[Extract]], Sequence[bytes]]) -> list[bytes]:
     """The bytes of each piece. `read` answers ranges of objects; what lies close together is read as one range."""
     wanted = sorted({one for one in pieces if isinstance(one, Extract)}, key=lambda one: (one.key, one.start, one.length))
-    ranges: list[Extract] = []
+    joined: list[Extract] = []
     for one in wanted:
-        last = ranges[-1] if ranges else None
+        last = joined[-1] if joined else None
         if last is not None and last.key == one.key and one.start <= last.start + last.length + MAX_GAP:
             end = max(last.start + last.length, one.start + one.length)
             if end - last.start <= READ_PART:
-                ranges[-1] = Extract(last.key, last.start, end - last.start)
+                joined[-1] = Extract(last.key, last.start, end - last.start)
                 continue
-        ranges.append(one)
-    found = list(zip(ranges, read(ranges), strict=True)) if ranges else []
+        joined.append(one)
+    found = list(zip(joined, read(joined), strict=True)) if joined else []
     return [_cut(one, found) if isinstance(one, Extract) else one for one in pieces]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from chalicelib.domain.assembly import Part
+from chalicelib.domain.assembly import Extract, Part
 
 Key: TypeAlias = tuple[str, str]
 """(pk, sk) of an item."""
@@ -146,6 +146,10 @@ class Objects(Protocol):
 
     def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
         """Write an object made of bytes and of ranges of others (`domain.assembly.plan`), a few parts in memory at a time."""
+        ...
+
+    def checksums(self, extracts: Sequence[Extract]) -> list[int]:
+        """The CRC-32 of each extract. Raises TryAgain when an object is shorter than it should be."""
         ...
 
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:

@@ -1,7 +1,8 @@
 """Retrieving: which instances a request means, decided on facts at this moment; and the bodies made of them.
 
 What a Lambda response can hold is answered from here. What it cannot is put together once, inside S3, under `cache/`, where
-a lifecycle rule removes it after a day; the caller is sent there by a presigned address.
+a lifecycle rule removes it after a day; the caller is sent there by a presigned address. What has to be read for it, other
+functions read, each a bounded load (docs/adr/0025).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from chalicelib.services.registry import Caller
 
 INLINE = 4_400_000
 """Bytes of a body that, in base64 and with its headers, fits Lambda's 6 MB."""
-MOST_STREAMED = 1536 * assembly.MIB
-"""Bytes that one request may carry through the function on their way from S3 to S3."""
+MOST_CARRIED = 4096 * assembly.MIB
+"""Bytes of one body that may have to be read on their way from S3 to S3: 64 loads."""
 _PARALLEL = 16
 
 
@@ -171,7 +172,7 @@ def _body(objects: Objects, pieces: Sequence[Piece], key: str, content_type: str
 
 def _assemble(objects: Objects, key: str, pieces: Sequence[Piece], content_type: str) -> None:
     parts = assembly.plan(pieces)
-    if assembly.bytes_read(parts) > MOST_STREAMED:
+    if assembly.bytes_read(parts) > MOST_CARRIED:
         raise TooLarge("This is too much for one answer. Please retrieve series by series, or use the study's manifest.")
     objects.assemble(key, parts, content_type)
 

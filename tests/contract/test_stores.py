@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
+import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -14,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb import DynamoTable
-from chalicelib.adapters.s3 import S3Objects
-from chalicelib.domain.assembly import Extract, Piece, plan
+from chalicelib.adapters.lambda_ import LambdaCarrier
+from chalicelib.adapters.s3 import S3Carrier, S3Objects
+from chalicelib.domain.assembly import MIB, Carrier, Extract, Piece, carry, plan
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.ports import Delete, Item, Objects, Put, PutNew, PutVersion, Table
 from tests.emulated import Emulated, emulated_cloud
@@ -212,12 +215,26 @@ class Bucket:
             self.objects.contents[key] = content
 
 
-@pytest.fixture(params=["memory", "emulated"])
+class Invoked:
+    """Stands for Lambda: the function gets its event, and its caller the answer, as JSON."""
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+
+    def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:
+        assert FunctionName == "assembly"
+        return {"Payload": io.BytesIO(json.dumps(carry(json.loads(Payload), self._carrier)).encode())}
+
+
+@pytest.fixture(params=["memory", "emulated", "emulated, put together by a function"])
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     if request.param == "memory":
         return Bucket(MemoryObjects(), None)
     cloud: Emulated = request.getfixturevalue("cloud")
-    return Bucket(S3Objects(cloud.s3, cloud.bucket_name), cloud)
+    for one in cloud.s3.list_objects_v2(Bucket=cloud.bucket_name).get("Contents", []):
+        cloud.s3.delete_object(Bucket=cloud.bucket_name, Key=one["Key"])
+    function = LambdaCarrier(Invoked(S3Carrier(cloud.s3, cloud.bucket_name)), "assembly")
+    return Bucket(S3Objects(cloud.s3, cloud.bucket_name, None if request.param == "emulated" else function), cloud)
 
 
 def test_a_range_is_read_and_ends_where_the_object_ends(bucket: Bucket) -> None:
@@ -246,6 +263,37 @@ def test_an_object_is_put_together_from_bytes_and_from_ranges_of_others(bucket: 
     bucket.objects.assemble("copies/p", plan(pieces), "application/octet-stream")
     whole = bytes(range(256)) * 40_000
     assert bucket.objects.read("copies/p", 0, 2 * len(whole)) == b"begin" + whole[3:8] + b"--" + whole + b"end"
+
+
+def test_checksums_are_those_of_the_bytes(bucket: Bucket) -> None:
+    content = bytes(range(256)) * 70_000
+    bucket.fill("instances/k/1", content)
+    bucket.fill("instances/k/2", b"123456789")
+    wanted = [Extract("instances/k/1", 5, 17_000_000), Extract("instances/k/2", 0, 9), Extract("instances/k/2", 4, 0)]
+    assert bucket.objects.checksums(wanted) == [zlib.crc32(content[5:17_000_005]), 0xCBF43926, 0]
+    assert bucket.objects.checksums([]) == []
+    assert bucket.objects.checksums([Extract("instances/k/2", 4, 0)]) == [0]
+
+
+def test_an_object_that_is_shorter_than_it_should_be_is_neither_put_together_nor_summed(cloud: Emulated) -> None:
+    objects = S3Objects(cloud.s3, cloud.bucket_name)
+    objects.write("instances/s/1", b"x" * 100, "application/dicom")
+    for asked in (Extract("instances/s/1", 0, 101), Extract("instances/s/1", 0, 6 * MIB)):
+        with pytest.raises(TryAgain):
+            objects.assemble("copies/s", plan([asked, b"y" * 6 * MIB]), "application/dicom")
+        with pytest.raises(TryAgain):
+            objects.checksums([asked])
+    assert objects.existing(["copies/s"]) == set()
+    assert "Uploads" not in cloud.s3.list_multipart_uploads(Bucket=cloud.bucket_name)
+
+
+def test_a_function_that_fails_to_carry_means_try_again() -> None:
+    class Failing:
+        def invoke(self, **request: object) -> dict[str, Any]:
+            return {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorType": "Sandbox.Timedout"}')}
+
+    with pytest.raises(TryAgain):
+        LambdaCarrier(Failing(), "assembly").checksums([Extract("instances/f/1", 0, 1)])
 
 
 def test_those_that_are_stored_are_told_from_those_that_are_not(bucket: Bucket) -> None:

@@ -18,7 +18,7 @@ PORTS = {
     r"\btable\.(put|transact)\(": {"dynamodb:PutItem"},
     r"\bDelete\(": {"dynamodb:DeleteItem"},
     # Without the right to list, S3 answers 403 for what is absent, and absent would look like broken.
-    r"\bobjects\.(read|existing|sizes)\(": {"s3:GetObject", "s3:ListBucket"},
+    r"\bobjects\.(read|existing|sizes|checksums)\(": {"s3:GetObject", "s3:ListBucket"},
     r"\bobjects\.presign_(get|head)\b": {"s3:GetObject"},
     r"\bobjects\.write\(": {"s3:PutObject"},
     r"\bobjects\.assemble\(": {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
@@ -112,6 +112,7 @@ def test_the_adapters_call_nothing_whose_right_is_not_known() -> None:
 
 REACHED = {
     "api": {"instances/*", "cache/*", "metadata/*"},
+    "assembly": {"instances/*", "cache/*"},
     "indexer": {"instances/*", "metadata/parts/*"},
     "projector": set(),
     "pixels": {"instances/*", "cache/rendered/*"},
@@ -127,7 +128,8 @@ def test_a_function_reaches_only_its_prefixes_of_the_bucket(function: str) -> No
             prefixes = statement["Condition"]["StringLike"]["s3:prefix"]
             listed |= {prefixes} if isinstance(prefixes, str) else set(prefixes)
         elif any(action.startswith("s3:") for action in _actions(statement)):
-            reached.add(statement["Resource"]["Fn::Sub"].removeprefix("${ImagesBucket.Arn}/"))
+            named = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+            reached |= {one["Fn::Sub"].removeprefix("${ImagesBucket.Arn}/") for one in named}
     assert reached == REACHED[function]
     assert listed <= REACHED[function]
 
@@ -144,6 +146,12 @@ def test_the_function_that_decodes_pixels_reads_instances_and_writes_what_it_mad
         ("s3:GetObject", json.dumps({"Fn::Sub": f"{bucket}/instances/*"})),
         ("s3:PutObject", json.dumps({"Fn::Sub": f"{bucket}/cache/rendered/*"})),
     }
+
+
+def test_the_function_that_puts_bodies_together_writes_what_lasts_a_day_and_nothing_else() -> None:
+    written = [one["Resource"] for one in _statements("assembly") if "s3:PutObject" in _actions(one)]
+    assert written == [{"Fn::Sub": "${ImagesBucket.Arn}/cache/*"}]
+    assert {action.split(":")[0] for one in _statements("assembly") for action in _actions(one)} == {"s3", "kms", "logs", "xray"}
 
 
 def test_instances_are_written_by_presigned_upload_only_where_an_upload_is_presigned() -> None:

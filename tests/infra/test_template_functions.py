@@ -7,7 +7,7 @@ from typing import Any
 Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
-FUNCTIONS = {"APIHandler", "AnchorAudit", "IndexInstances", "ProjectFacts", "RenderPixels"}
+FUNCTIONS = {"APIHandler", "AnchorAudit", "AssembleBodies", "IndexInstances", "ProjectFacts", "RenderPixels"}
 TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
 
 

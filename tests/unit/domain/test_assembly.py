@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import zlib
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain import assembly
-from chalicelib.domain.assembly import MIB, Extract, Part, Piece, bytes_read, gather, plan, size
+from chalicelib.domain import assembly, checksums
+from chalicelib.domain.assembly import MIB, Extract, Load, Part, Piece, bytes_read, gather, loads, plan, size
 
 extracts = st.builds(Extract, st.sampled_from("abc"), st.integers(0, 10), st.integers(0, 40 * MIB))
 pieces = st.lists(st.one_of(st.binary(max_size=50), extracts), max_size=60)
@@ -58,3 +62,80 @@ def test_what_lies_close_together_is_read_at_once_and_each_piece_is_its_own(want
     found = gather([between, *wanted], read)
     assert found == [between, *(objects[one.key][one.start : one.start + one.length] for one in wanted)]
     assert len(asked) <= len({one.key for one in wanted})
+
+
+EVENT_LIMIT = 6 * 1000**2
+"""Bytes of an invocation's event (Lambda quotas)."""
+
+
+class Noted:
+    """A carrier that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.uploads: list[Load] = []
+        self.ranges: list[list[Extract]] = []
+
+    def upload(self, load: Load) -> list[str]:
+        self.uploads.append(load)
+        return [str(number) for number, _ in load.parts]
+
+    def checksums(self, ranges: Sequence[Extract]) -> list[int]:
+        self.ranges.append(list(ranges))
+        return [one.length for one in ranges]
+
+
+LONG = "instances/" + "x" * 105
+many = st.tuples(st.binary(max_size=300), st.builds(Extract, st.just(LONG), st.integers(0, 10), st.integers(0, 2000)))
+large = st.builds(lambda block, times: block * times, st.binary(min_size=1, max_size=8), st.integers(1, 3 * MIB))
+bodies = st.one_of(
+    pieces,
+    st.builds(lambda one, times: [*one] * times, many, st.integers(1, 30_000)),
+    st.lists(st.one_of(large, extracts), max_size=12),
+)
+
+
+@given(bodies)
+def test_every_part_is_sent_by_someone_once_and_no_load_is_more_than_an_invocation_takes(wanted: list[Piece]) -> None:
+    parts = plan(wanted)
+    own, shared = loads(parts)
+    assert sorted([*own, *(one for load in shared for one in load)], key=lambda one: one[0]) == list(enumerate(parts, 1))
+    for load in shared:
+        event = assembly.upload_event(Load("cache/multipart/" + "x" * 64, "u" * 128, tuple(load)))
+        assert sum(part.length for _, part in load) <= assembly.LOAD
+        assert len(json.dumps(event)) < EVENT_LIMIT
+
+
+@given(st.lists(st.one_of(st.binary(max_size=50), extracts), min_size=1, max_size=60))
+def test_a_load_is_the_same_after_its_way_to_another_function(wanted: list[Piece]) -> None:
+    load = Load("cache/multipart/1", "upload", tuple(enumerate(plan(wanted), 1)))
+    carrier = Noted()
+    tags = assembly.carry(json.loads(json.dumps(assembly.upload_event(load))), carrier)
+    assert carrier.uploads == [load]
+    assert tags == [str(number) for number, _ in load.parts]
+
+
+def test_no_load_of_many_instances_is_carried_by_the_caller_and_twice_as_many_are_twice_the_loads() -> None:
+    def slices(count: int) -> list[Piece]:
+        return [piece for number in range(count) for piece in (b"--head", Extract(f"instances/h/{number}", 0, 512 * 1024))]
+
+    for count in (500, 1000):
+        own, shared = loads(plan(slices(count)))
+        assert own == []
+        assert len(shared) == -(-count * 512 // (64 * 1024))
+
+
+@given(st.lists(st.builds(Extract, st.sampled_from("abc"), st.integers(0, 10), st.integers(0, 300 * MIB)), max_size=20))
+def test_checksums_are_asked_for_in_ranges_that_fit_an_invocation_and_cover_everything(wanted: list[Extract]) -> None:
+    shared = assembly.ranges(wanted)
+    assert content([Part(tuple(one for load in shared for one in load))]) == content([Part(tuple(wanted))])
+    for load in shared:
+        assert 0 < sum(one.length for one in load) <= assembly.LOAD
+        assert all(one.length <= assembly.READ_PART for one in load)
+        carrier = Noted()
+        assembly.carry(json.loads(json.dumps(assembly.checksums_event(load))), carrier)
+        assert carrier.ranges == [load]
+
+
+@given(st.binary(), st.binary(max_size=5000))
+def test_checksums_of_two_runs_give_that_of_both(first: bytes, second: bytes) -> None:
+    assert checksums.joined(zlib.crc32(first), zlib.crc32(second), len(second)) == zlib.crc32(first + second)

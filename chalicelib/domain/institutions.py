@@ -34,11 +34,15 @@ class Institution:
 
 @dataclass(frozen=True)
 class Registry:
-    """All members, and those that left, by id. Small: one partition, read at every request, so that a change holds at once."""
+    """All members, and those that left, by id. Small, and read at every request, so that a change holds at once.
+
+    `changes` counts the changes to it: a change is made to what was read, or not at all.
+    """
 
     members: dict[str, Institution]
     versions: dict[str, int]
     former: dict[str, Institution] = field(default_factory=dict)
+    changes: int = 0
 
     def known(self, institution: str) -> Institution | None:
         """The institution with this id, be it one that left: what it sent was sent under its own numbers."""
@@ -59,8 +63,8 @@ class Registry:
         return None
 
 
-def fold(versions: Iterable[Institution]) -> Registry:
-    """The registry from all versions of all institutions, in any order: the highest version of each counts."""
+def fold(versions: Iterable[Institution], changes: int = 0) -> Registry:
+    """The registry from versions of institutions, in any order: the highest version of each counts."""
     latest: dict[str, Institution] = {}
     for entry in versions:
         known = latest.get(entry.id)
@@ -70,6 +74,7 @@ def fold(versions: Iterable[Institution]) -> Registry:
         {key: entry for key, entry in sorted(latest.items()) if not entry.removed},
         {key: entry.version for key, entry in latest.items()},
         {key: entry for key, entry in sorted(latest.items()) if entry.removed},
+        changes,
     )
 
 

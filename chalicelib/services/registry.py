@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -9,10 +10,10 @@ from chalicelib.domain import institutions
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain, UnknownInstitution
 from chalicelib.domain.institutions import Institution, Registry
-from chalicelib.domain.ports import Item, PutNew, Table
+from chalicelib.domain.ports import Item, PutNew, PutVersion, Table
 from chalicelib.domain.transfers import iso
 
-_PARTITION = "F#REGISTRY"
+_PARTITION, _VERSIONS, _LATEST = "F#REGISTRY", "INSTITUTION#", "LATEST"
 OPERATOR = "operator"
 
 
@@ -38,8 +39,13 @@ class Caller:
 
 
 def load_registry(table: Table) -> Registry:
-    """All institutions, read consistently."""
-    return institutions.fold(_from_item(item) for item in table.query_all(_PARTITION))
+    """All institutions, read consistently: one item, which every change rewrites under its version."""
+    latest = table.get(_PARTITION, _LATEST)
+    if latest is None:
+        return institutions.fold(_from_data(item.data) for item in table.query_all(_PARTITION, _VERSIONS))
+    entries = latest.data["institutions"]
+    assert isinstance(entries, list)
+    return institutions.fold(map(_from_data, entries), latest.version or 0)
 
 
 def identify(table: Table, user_arn: str, on_behalf_of: str | None, operator_role_arn: str) -> Caller:
@@ -96,7 +102,11 @@ def _write(caller: Caller, new: Institution, now: datetime, act: Act) -> Institu
     version = caller.registry.versions.get(new.id, 0) + 1
     entry = replace(new, version=version)
     data: dict[str, object] = asdict(entry) | {"at": iso(now), "by": caller.actor}
-    if act([PutNew(Item(_PARTITION, f"INSTITUTION#{new.id}#{version:06d}", data))], _entry(new.id)):
+    known = caller.registry
+    everyone = {**known.former, **known.members, new.id: entry}
+    latest = Item(_PARTITION, _LATEST, {"institutions": [asdict(one) for one in everyone.values()]}, version=known.changes + 1)
+    fact = PutNew(Item(_PARTITION, f"{_VERSIONS}{new.id}#{version:06d}", data))
+    if act([fact, PutVersion(latest, known.changes)], _entry(new.id)):
         raise TryAgain("The registry was changed at the same moment. Please look, and send it again.")
     return entry
 
@@ -105,8 +115,7 @@ def _entry(institution: str) -> Entry:
     return Entry(Kind.ADMINISTRATION, purpose=Purpose.ADMINISTRATION, subject=f"institution={institution}")
 
 
-def _from_item(item: Item) -> Institution:
-    data = item.data
+def _from_data(data: Mapping[str, object]) -> Institution:
     titles = data["ae_titles"]
     return Institution(
         str(data["id"]),

@@ -1,0 +1,91 @@
+"""The registry: one item says what all versions of all institutions amount to, and two changes at once are not both made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.domain import institutions
+from chalicelib.domain.errors import Conflict, NotFound, TryAgain
+from chalicelib.domain.institutions import Institution, Registry
+from chalicelib.domain.ports import Table
+from chalicelib.services import registry
+from chalicelib.services.registry import Caller, load_registry
+from tests.fakes import MemoryTable, Watched
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+IDS = ("maugeri", "mondino", "san-matteo")
+
+
+def body(number: int) -> dict[str, Any]:
+    return {
+        "name": f"Hospital {number}",
+        "role_arn": f"arn:aws:iam::123456789012:role/hospital-{number}",
+        "patient_id_issuer": f"1.2.{number}",
+    }
+
+
+def change(table: Table, known: Registry, who: str, number: int | None) -> None:
+    """Register `who` with the role of that number, or remove it (None), on the strength of what was known."""
+    caller = Caller(None, "operator", known)
+
+    def act(writes: Any, *_: Any) -> list[bool]:
+        return table.transact(writes)
+
+    if number is None:
+        registry.remove(caller, who, NOW, act)
+    else:
+        registry.register(caller, who, body(number), NOW, act, lambda *_: None)
+
+
+def from_facts(table: Table) -> dict[str, Institution]:
+    """The members by what was ever registered, whatever the one item says."""
+    versions = [registry._from_data(item.data) for item in table.query_all("F#REGISTRY", "INSTITUTION#")]
+    return institutions.fold(versions).members
+
+
+@given(st.lists(st.tuples(st.sampled_from(IDS), st.one_of(st.none(), st.integers(1, 4))), max_size=12))
+def test_what_is_read_is_what_the_facts_amount_to(changes: list[tuple[str, int | None]]) -> None:
+    table = MemoryTable()
+    for who, number in changes:
+        try:
+            change(table, load_registry(table), who, number)
+        except (Conflict, NotFound):
+            pass
+        assert load_registry(table).members == from_facts(table)
+
+
+def test_two_that_want_the_same_role_at_the_same_moment_do_not_both_get_it() -> None:
+    table = MemoryTable()
+    change(table, load_registry(table), "mondino", 3)
+    known = load_registry(table)
+    change(table, known, "san-matteo", 1)
+    with pytest.raises(TryAgain):
+        change(table, known, "maugeri", 1)
+    with pytest.raises(Conflict):
+        change(table, load_registry(table), "maugeri", 1)
+    assert [one.id for one in load_registry(table).members.values()] == ["mondino", "san-matteo"]
+
+
+def test_a_registry_of_before_there_was_one_item_is_read_from_its_facts_until_the_next_change() -> None:
+    table = MemoryTable()
+    change(table, load_registry(table), "san-matteo", 1)
+    older = MemoryTable()
+    for item in table.query_all("F#REGISTRY", "INSTITUTION#"):
+        older.put(registry.PutNew(item))
+    assert set(load_registry(older).members) == {"san-matteo"}
+    change(older, load_registry(older), "maugeri", 2)
+    assert load_registry(older).members == from_facts(older)
+    assert set(load_registry(older).members) == {"maugeri", "san-matteo"}
+
+
+def test_every_request_reads_one_item_of_it() -> None:
+    table, read = MemoryTable(), []
+    for number, who in enumerate(IDS, 1):
+        change(table, load_registry(table), who, number)
+    assert set(load_registry(Watched(table, read.append)).members) == set(IDS)
+    assert read == ["get"]

@@ -1,11 +1,12 @@
 """DICOMweb: what each call costs, at 100, 1,000, … studies; beside Orthanc with its DICOMweb plugin where that is installed.
 
-    python bench/dicomweb.py --studies 100 1000 [--slices 500] [--json FILE]
+    python bench/dicomweb.py --studies 100 1000 10000 [--slices 500] [--bodies 64 128 256] [--json FILE]
 
-Milliseconds are a client's on the loopback interface, median of `--calls` after warming up. For our side they are mostly the
-emulated cloud's, which is not the product; what is the product's is the work: AWS requests and bytes for each call, and CPU time
-of the city's process (function and emulator together, so an upper bound of the function's). Orthanc: plugin as Debian ships it,
-`HttpCompressionEnabled`, `TcpNoDelay` and `KeepAlive` true, no authentication. Our side verifies SigV4 and records each access.
+A city (and an Orthanc) for each number of studies, all up at the same time and asked in turns, so that what else the machine does
+falls on all alike. Milliseconds are a client's on the loopback interface, median of `--calls` after warming up. For our side they
+are mostly the emulated cloud's, which is not the product; what is the product's is the work: AWS requests, bytes to and from AWS, and
+CPU time in the function. Orthanc: plugin as Debian ships it, `HttpCompressionEnabled`, `TcpNoDelay` and `KeepAlive` true, no
+authentication. Our side verifies SigV4 and records each access. `--bodies` retrieves series of so many slices of 512 KiB as one body.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pydicom
 import requests
 from pydicom.data import get_testdata_file
@@ -38,6 +39,8 @@ from tests.harness import RunningCity, free_ports, running_city, wait_until
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ROOT = "1.2.826.0.1.3680043.8.498"
 Get = Callable[[str, dict[str, str]], requests.Response]
+Ask = tuple[str, dict[str, str]]
+"""Path and headers."""
 
 
 def instances(studies: int, slices: int) -> Iterator[bytes]:
@@ -75,19 +78,39 @@ def searches(studies: int) -> dict[str, str]:
     }
 
 
-def measure(get: Get, path: str, headers: dict[str, str], calls: int) -> dict[str, float]:
-    """Median and slowest milliseconds, bytes of the answer."""
-    taken = []
+@dataclass
+class Side:
+    """One server that is measured: how to ask it, and for ours what it did so far."""
+
+    get: Get
+    work: Callable[[], Counter[str]] = Counter
+
+
+def measure(sides: Sequence[Side], path_of: Sequence[Ask], calls: int) -> list[dict[str, Any]]:
+    """For each side: median milliseconds, bytes of the answer, and the work of each call. Asked in turns."""
+    taken: list[list[float]] = [[] for _ in sides]
+    spent: list[Counter[str]] = [Counter() for _ in sides]
+    sizes = [0 for _ in sides]
     for number in range(calls + 3):
-        started = time.perf_counter()
-        answer = get(path, headers)
-        answer.raise_for_status()
-        if number >= 3:
-            taken.append((time.perf_counter() - started) * 1000)
-    return {"ms": round(statistics.median(taken), 1), "slowest": round(max(taken), 1), "bytes": len(answer.content)}
+        for at, (side, (path, headers)) in enumerate(zip(sides, path_of, strict=True)):
+            before = side.work()
+            started = time.perf_counter()
+            answer = side.get(path, headers)
+            took = time.perf_counter() - started
+            answer.raise_for_status()
+            sizes[at] = len(answer.content)
+            if number >= 3:
+                taken[at].append(took * 1000)
+                after = side.work()
+                after.subtract(before)
+                spent[at] += after
+    return [
+        {"ms": round(statistics.median(times), 1), "bytes": size, "work": {key: round(n / calls, 2) for key, n in done.items()}}
+        for times, size, done in zip(taken, sizes, spent, strict=True)
+    ]
 
 
-def calls(studies: int) -> dict[str, tuple[str, dict[str, str]]]:
+def calls(studies: int) -> dict[str, Ask]:
     """Every call that is measured: path and headers."""
     star = {"Accept": "multipart/related; type=application/octet-stream; transfer-syntax=*"}
     series = f"/studies/{ROOT}.2/series/{ROOT}.2.1"
@@ -108,39 +131,29 @@ def whole_study(get: Get, slices: int) -> dict[str, float]:
     return {"ms": round(seconds * 1000, 1), "instances/s": round(slices / seconds, 1), "bytes": size}
 
 
-def ours(studies: int, slices: int, count: int) -> dict[str, Any]:
-    """Our side: a fresh local city."""
+@contextlib.contextmanager
+def ours(contents: list[bytes], quiet: Callable[[Any], bool]) -> Iterator[Side]:
+    """Our side: a fresh local city with these instances."""
     with tempfile.TemporaryDirectory() as folder, running_city(Path(folder)) as city:
         client = city.client("san-matteo")
-        _upload(client, list(instances(studies, slices)))
-        wait_until(lambda: client.get(f"/dicomweb/studies/{ROOT}.2/series").ok, 600)
-        last = f"/dicomweb/studies?PatientID=P{studies - 2:06d}"
-        wait_until(lambda: len(client.get(last).json()) == 1, 600)
-        time.sleep(12)  # a series is quiet after ten seconds
+        _upload(client, contents)
+        wait_until(lambda: quiet(client), 600)
 
         def get(path: str, headers: dict[str, str]) -> requests.Response:
             return client.get(f"/dicomweb{path}", headers=headers)
 
-        results: dict[str, Any] = {}
-        for name, (path, headers) in calls(studies).items():
-            get(path, headers)
-            with _work(city, count + 3) as work:
-                results[name] = measure(get, path, headers, count)
-            results[name] |= work
-        results["whole study, 8 connections"] = whole_study(get, slices)
-        return results
+        yield Side(get, lambda: _work(city))
 
 
-@contextlib.contextmanager
-def _work(city: RunningCity, count: int) -> Iterator[dict[str, Any]]:
-    """What the calls inside cost: AWS requests for each, and CPU milliseconds."""
-    process = psutil.Process(city.process.pid)
-    before, cpu = Counter(city.aws_requests()), sum(process.cpu_times()[:2])
-    found: dict[str, Any] = {}
-    yield found
-    spent = Counter(city.aws_requests()) - before
-    found["cpu ms"] = round((sum(process.cpu_times()[:2]) - cpu) * 1000 / count, 1)
-    found["aws"] = {name: round(value / count, 2) for name, value in sorted(spent.items())}
+def _work(city: RunningCity) -> Counter[str]:
+    """What was done so far: AWS requests by name; of the functions CPU in ms and bytes; invocations of the others."""
+    spent: Counter[str] = Counter({name.split(":")[1]: count for name, count in city.aws_requests().items()})
+    for name, done in city.functions().items():
+        if name in ("api_handler", "assemble_bodies"):
+            which = "" if name == "api_handler" else "assembly "
+            spent[f"{which}cpu ms"] = done["cpu_ms"]  # type: ignore[assignment]
+            spent[f"{which}KB"] = (done["bytes_sent"] + done["bytes_read"]) / 1000  # type: ignore[assignment]
+    return spent
 
 
 def _upload(client: Any, contents: list[bytes]) -> None:
@@ -163,11 +176,9 @@ def _put(content: bytes, answer: dict[str, Any]) -> None:
     requests.put(answer["upload"]["url"], data=content, headers=answer["upload"]["headers"], timeout=60).raise_for_status()
 
 
-def orthanc(studies: int, slices: int, count: int) -> dict[str, Any] | None:
-    """The peer; None where it is not installed."""
-    program = shutil.which("Orthanc")
-    if program is None or not PLUGIN.exists():
-        return None
+@contextlib.contextmanager
+def orthanc(contents: list[bytes]) -> Iterator[Side]:
+    """The peer, with the same instances."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_ports()
         settings = {
@@ -176,21 +187,13 @@ def orthanc(studies: int, slices: int, count: int) -> dict[str, Any] | None:
             "KeepAlive": True, "Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True, "StudiesMetadata": "Full"},
         }  # fmt: skip
         (Path(folder) / "orthanc.json").write_text(json.dumps(settings))
-        process = subprocess.Popen([program, f"{folder}/orthanc.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(["Orthanc", f"{folder}/orthanc.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             base, session = f"http://127.0.0.1:{port}", requests.Session()
             wait_until(lambda: _answers(f"{base}/system"), 30)
-            for content in instances(studies, slices):
+            for content in contents:
                 session.post(f"{base}/instances", data=content, timeout=60).raise_for_status()
-
-            def get(path: str, headers: dict[str, str]) -> requests.Response:
-                return session.get(f"{base}/dicom-web{path}", headers=headers, timeout=60)
-
-            results: dict[str, Any] = {
-                name: measure(get, path, headers, count) for name, (path, headers) in calls(studies).items()
-            }
-            results["whole study, 8 connections"] = whole_study(get, slices)
-            return results
+            yield Side(lambda path, headers: session.get(f"{base}/dicom-web{path}", headers=headers, timeout=60))
         finally:
             process.terminate()
             process.wait(20)
@@ -203,25 +206,82 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _all_there(studies: int) -> Callable[[Any], bool]:
+    def quiet(client: Any) -> bool:
+        last = client.get(f"/dicomweb/studies?PatientID=P{studies - 2:06d}").json()
+        series = client.get(f"/dicomweb/studies/{ROOT}.2/series")
+        if len(last) == 1 and series.ok:
+            time.sleep(12)  # a series is quiet after ten seconds
+            return True
+        return False
+
+    return quiet
+
+
+def compare(numbers: Sequence[int], slices: int, count: int) -> dict[str, Any]:
+    """Every call at every number of studies, on every side."""
+    with contextlib.ExitStack() as stack:
+        sides: dict[str, Side] = {}
+        for studies in numbers:
+            made = list(instances(studies, slices))
+            sides[f"contenitore {studies}"] = stack.enter_context(ours(made, _all_there(studies)))
+            if shutil.which("Orthanc") and PLUGIN.exists():
+                sides[f"orthanc {studies}"] = stack.enter_context(orthanc(made))
+            print(f"{studies} studies are there", flush=True)
+        results: dict[str, Any] = {}
+        for name in calls(numbers[0]):
+            asked = [calls(int(side.split()[1]))[name] for side in sides]
+            results[name] = dict(zip(sides, measure(list(sides.values()), asked, count), strict=True))
+            _show(name, results[name])
+        results["whole study, 8 connections"] = {name: whole_study(side.get, slices) for name, side in sides.items()}
+        _show("whole study, 8 connections", results["whole study, 8 connections"])
+        return results
+
+
+def bodies(numbers: Sequence[int]) -> dict[str, Any]:
+    """A series of so many slices of 512 KiB retrieved as one body, for the first time: what each function does for it."""
+    ct = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    ct.Rows = ct.Columns = 512
+    results: dict[str, Any] = {}
+    for slices in numbers:
+        made = []
+        for number in range(1, slices + 1):
+            ct.PixelData = number.to_bytes(4, "big") * (512 * 512 // 2)
+            made.append(_made(ct, f"{ROOT}.3", f"{ROOT}.3.1", number, 1))
+        with ours(made, lambda client: client.get(f"/dicomweb/studies/{ROOT}.3/series").ok) as side:
+            for name, accept in (
+                ("multipart", 'multipart/related; type="application/dicom"; transfer-syntax=*'),
+                ("zip", "application/zip"),
+            ):
+                before = side.work()
+                started = time.perf_counter()
+                answer = side.get(f"/studies/{ROOT}.3", {"Accept": accept})
+                answer.raise_for_status()
+                found = {"ms": round((time.perf_counter() - started) * 1000), "bytes": len(answer.content)}
+                after = side.work()
+                after.subtract(before)
+                results[f"{slices} slices as {name}"] = found | {"work": {key: round(n, 1) for key, n in after.items() if n > 0}}
+                _show(f"{slices} slices as {name}", {"contenitore": results[f"{slices} slices as {name}"]})
+    return results
+
+
+def _show(name: str, found: dict[str, Any]) -> None:
+    print(f"\n{name}")
+    for side, one in found.items():
+        work = ", ".join(f"{value:g} {key}" for key, value in sorted(one.get("work", {}).items()))
+        print(f"  {side:20} {one['ms']:9.1f} ms {one['bytes']:>12,} B  {work}", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--studies", type=int, nargs="*", default=[100, 1000, 10000])
     parser.add_argument("--slices", type=int, default=500)
-    parser.add_argument("--calls", type=int, default=20)
+    parser.add_argument("--bodies", type=int, nargs="*", default=[64, 128, 256])
+    parser.add_argument("--calls", type=int, default=30)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    everything: dict[str, Any] = {}
-    for studies in options.studies:
-        mine = ours(studies, options.slices, options.calls)
-        peer = orthanc(studies, options.slices, options.calls)
-        everything[str(studies)] = {"contenitore": mine, "orthanc": peer}
-        print(f"\n{studies} studies, one of {options.slices} slices")
-        for name, found in mine.items():
-            other = f"{peer[name]['ms']:9.1f}" if peer else "        —"
-            aws = ", ".join(f"{count:g} {call}" for call, count in found.get("aws", {}).items())
-            line = f"  {name:28} {found['ms']:9.1f} ms  orthanc {other} ms  {found['bytes']:>11,} B"
-            print(f"{line}  cpu {found.get('cpu ms', 0):6.1f} ms  {aws}")
+    everything = (compare(options.studies, options.slices, options.calls) if options.studies else {}) | bodies(options.bodies)
     if options.json:
         options.json.write_text(json.dumps(everything, indent=2) + "\n")
 

@@ -117,10 +117,10 @@ class S3Objects:
         found = iter(zip((one for load in shared for one in load), values, strict=True))
         results: list[int] = []
         for extract in extracts:
-            value, left = 0, extract.length
-            while left:
+            value, done = 0, 0
+            while done < extract.length:
                 one, of_range = next(found)
-                value, left = joined(value, of_range, one.length), left - one.length
+                value, done = joined(value, of_range, one.length) if done else of_range, done + one.length
             results.append(value)
         return results
 

@@ -26,7 +26,7 @@ from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.studies import Attributes
 from chalicelib.services.audit import Trail
 from chalicelib.services.index_instances import Stored, index_instances
-from chalicelib.services.reports import Sent
+from chalicelib.services.reports import Place, Sent
 
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document
@@ -128,19 +128,19 @@ def indexing_act(institution: str) -> Act:
     return act
 
 
-def build_report(sent: Sent, of_study: Attributes, series: str, sop: str, version: int, at: datetime) -> bytes:
+def build_report(sent: Sent, of_study: Attributes, place: Place, at: datetime) -> bytes:
     """`services.reports.Build`."""
-    from chalicelib.dicom import documents
+    from chalicelib.dicom import cda, documents
 
     sop_class = {"pdf": documents.PDF, "cda": documents.CDA, "sr": documents.BASIC_TEXT_SR}[sent.kind]
-    identity = documents.Identity(series, sop, version, sent.title, at)
-    cda = documents.read_cda(sent.content) if sent.kind == "cda" else None
-    return documents.build(sop_class, of_study, identity, sent.content, cda)
+    identity = documents.Identity(place.series, place.sop, place.version, sent.title, at, place.replaces)
+    header = cda.read_cda(sent.content).header if sent.kind == "cda" else None
+    return documents.build(sop_class, of_study, identity, sent.content, header)
 
 
 def read_document(stored: Stored) -> Document:
     """The document in a stored object. Raises NotFound when it holds none that can be read."""
-    from chalicelib.dicom import documents
+    from chalicelib.dicom import cda, documents
     from chalicelib.dicom.header import read_head
     from chalicelib.dicom.metadata import find_value
 
@@ -151,7 +151,7 @@ def read_document(stored: Stored) -> Document:
     content = objects().read(stored.key, place.offset, place.length) if place is not None else None
     try:
         return documents.read(head, content)
-    except documents.UnreadableDocument as error:
+    except cda.UnreadableDocument as error:
         raise NotFound from error
 
 
@@ -161,14 +161,14 @@ def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = Tr
     Within the limits of the first round a head takes 0.2 s at the most; a hostile one of 4 KB that uses all that the whole
     ones are allowed, ten times as long.
     """
-    from chalicelib.dicom import served
+    from chalicelib.dicom import report_identity, served
     from chalicelib.dicom.header import DEFAULT_LIMITS, read_head
     from chalicelib.dicom.summary import summarise
 
     limits = DEFAULT_LIMITS if whole else replace(DEFAULT_LIMITS, elements=20_000, header=2 * 1024**2, fetches=8)
     try:
         head = read_head(fetch, size, limits)
-        summary = summarise(head)
+        summary = summarise(head) | {"document": report_identity.identify(head, fetch)}
     except Rejected as rejected:
         return None if not whole and rejected.reason == "too-large-header" else rejected.reason
     kept = served.keep(head, summary["series_instance_uid"], summary["sop_instance_uid"])

@@ -72,7 +72,7 @@ def document_response(document: Document, *, as_text: bool) -> Response:
 
 
 def _sent(call: Call, title: str, document: str) -> Sent:
-    from chalicelib.dicom import documents  # pydicom is imported only where a document is read or made
+    from chalicelib.dicom import cda, documents  # pydicom is imported only where a document is read or made
 
     media_type, _, parameters = (call.request.headers.get("content-type") or "").partition(";")
     sop_class = documents.MEDIA_TYPES.get(media_type.strip().lower())
@@ -88,16 +88,17 @@ def _sent(call: Call, title: str, document: str) -> Sent:
     if sop_class == documents.BASIC_TEXT_SR:
         _checked(lambda: documents.check_text(content))
         return Sent("sr", title or "Referto", document, content)
-    header = _checked(lambda: documents.read_cda(content))
-    return Sent("cda", title or header.title or "Referto", header.set_id or document, content)
+    header = _checked(lambda: cda.read_cda(content)).header
+    version = header.version if header.set_id else None
+    return Sent("cda", title or header.title or "Referto", header.set_id or document, content, version)
 
 
 def _checked(check: Callable[[], T]) -> T:
-    from chalicelib.dicom import documents
+    from chalicelib.dicom import cda
 
     try:
         return check()
-    except documents.UnreadableDocument as error:
+    except cda.UnreadableDocument as error:
         raise BadRequest(str(error), "body") from error
 
 

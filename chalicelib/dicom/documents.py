@@ -1,7 +1,6 @@
 """Reports as DICOM instances: made from what a RIS sends, and read back for people.
 
-PS3.3 A.45.1 (Encapsulated PDF), A.45.2 (Encapsulated CDA), A.35.1 (Basic Text SR). XML is parsed without document type
-declarations, so there are no entities and nothing is fetched; what is read from it is text, never markup.
+PS3.3 A.45.1 (Encapsulated PDF), A.45.2 (Encapsulated CDA), A.35.1 (Basic Text SR).
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from xml.etree import ElementTree
-from xml.parsers import expat
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian
 
+from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.values import items_of, values_of
 
@@ -32,23 +30,8 @@ MAX_DOCUMENT = 4_400_000
 _IMPLEMENTATION = "2.25.177834251793203581744915382104418301926"
 _MAX_LINES = 5_000
 _MAX_DEPTH = 40
-_HL7 = "{urn:hl7-org:v3}"
+_LOINC = "2.16.840.1.113883.6.1"
 _RADIOLOGY_REPORT = ("68604-8", "LN", "Radiology Diagnostic study note")
-
-
-class UnreadableDocument(Exception):
-    """What was sent is not the document that its media type says."""
-
-
-@dataclass(frozen=True)
-class CdaHeader:
-    """What identifies a CDA document and its versions: `set_id` as root and extension, the version, the title, the code."""
-
-    set_id: str
-    version: int
-    title: str
-    code: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +44,8 @@ class Identity:
     title: str
     at: datetime
     """In the hospital's time zone."""
+    predecessors: tuple[str, ...] = ()
+    """SOP Instance UIDs of the versions that it replaces, of the same class and series."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +72,7 @@ def build(sop_class: str, of_study: dict[str, Any], identity: Identity, content:
     data.ContentDate, data.ContentTime = identity.at.strftime("%Y%m%d"), identity.at.strftime("%H%M%S")
     if sop_class == BASIC_TEXT_SR:
         _fill_text(data, identity, content.decode("utf-8"))
+        _fill_predecessors(data, sop_class, identity)
     else:
         _fill_document(data, sop_class, identity, content, cda)
     meta = FileMetaDataset()
@@ -108,8 +94,8 @@ def read(head: Head, encapsulated: bytes | None) -> Document:
         content = encapsulated[: size[0]] if size and isinstance(size[0], int) else encapsulated.rstrip(b"\0")
         if content.startswith(b"%PDF"):
             return Document("pdf", title, "application/pdf", content, "")
-        header = read_cda(content)
-        return Document("cda", title or header.title, "application/hl7-cda+xml", content, header.text)
+        document = read_cda(content)
+        return Document("cda", title or document.header.title, "application/hl7-cda+xml", content, document.text)
     content_items = items_of(data, 0x0040A730)
     if len(content_items) == 1 and _first(content_items[0], 0x0040A040, "CS") == "TEXT":
         lines = [_sr_value(content_items[0], "TEXT")]  # nothing but one text: its name says nothing to a reader
@@ -138,24 +124,6 @@ def check_text(content: bytes) -> str:
     return text
 
 
-def read_cda(content: bytes) -> CdaHeader:
-    """What a CDA document says of itself (HL7 CDA R2 4.2), and its narrative as text. Raises UnreadableDocument."""
-    root = _parse_xml(content)
-    if root.tag != f"{_HL7}ClinicalDocument":
-        raise UnreadableDocument("The body is not a ClinicalDocument of HL7 version 3.")
-    set_id = root.find(f"{_HL7}setId")
-    number = root.find(f"{_HL7}versionNumber")
-    version = number.get("value", "1") if number is not None else "1"
-    code = root.find(f"{_HL7}code")
-    return CdaHeader(
-        f"{set_id.get('root', '')}^{set_id.get('extension', '')}" if set_id is not None else "",
-        int(version) if version.isascii() and version.isdigit() and len(version) < 9 else 1,
-        (root.findtext(f"{_HL7}title") or "").strip(),
-        code.get("code", "") if code is not None else "",
-        "\n".join(list(_cda_lines(root))[:_MAX_LINES]),
-    )
-
-
 _STUDY_TAGS = frozenset(
     {
         "00080020", "00080030", "00080050", "00080090", "00081030", "00100010", "00100020", "00100021", "00100024",
@@ -178,17 +146,43 @@ def _fill_text(data: Dataset, identity: Identity, text: str) -> None:
     data.ContentSequence = [item]
 
 
+def _fill_predecessors(data: Dataset, sop_class: str, identity: Identity) -> None:
+    """Predecessor Documents Sequence (PS3.3 C.17.2), where this is a later version."""
+    if not identity.predecessors:
+        return
+    series, study = Dataset(), Dataset()
+    series.ReferencedSOPSequence = [_reference(sop_class, sop) for sop in identity.predecessors]
+    series.SeriesInstanceUID = identity.series_instance_uid
+    study.ReferencedSeriesSequence = [series]
+    study.StudyInstanceUID = data.StudyInstanceUID
+    data.PredecessorDocumentsSequence = [study]
+
+
+def _reference(sop_class: str, sop: str) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = sop_class, sop
+    return reference
+
+
 def _fill_document(data: Dataset, sop_class: str, identity: Identity, content: bytes, cda: CdaHeader | None) -> None:
     """Encapsulated Document (PS3.3 C.24.2)."""
     data.BurnedInAnnotation, data.ConversionType = "YES", "WSD"
     data.AcquisitionDateTime = ""
     data.DocumentTitle = identity.title[:64]
-    data.ConceptNameCodeSequence = [_code(*_RADIOLOGY_REPORT)]
+    data.ConceptNameCodeSequence = [_document_code(identity, cda)]
     data.MIMETypeOfEncapsulatedDocument = "application/pdf" if sop_class == PDF else "text/XML"
     if cda is not None:
-        data.HL7InstanceIdentifier = cda.set_id[:64] or identity.sop_instance_uid
+        data.HL7InstanceIdentifier = cda.id[:1024] or identity.sop_instance_uid
     data.EncapsulatedDocumentLength = len(content)
     data.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
+
+
+def _document_code(identity: Identity, cda: CdaHeader | None) -> Dataset:
+    """What kind of document it is: as a CDA says by LOINC, else a radiology report."""
+    value, system = cda.code if cda is not None else ("", "")
+    if system != _LOINC or not value or value == _RADIOLOGY_REPORT[0]:
+        return _code(*_RADIOLOGY_REPORT)
+    return _code(value, "LN", identity.title[:64] or value)
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:
@@ -240,67 +234,3 @@ def _first(item: Dataset, tag: int, vr: str) -> str:
     if isinstance(value, dict):
         value = value.get("Alphabetic")
     return str(value) if value is not None else ""
-
-
-def _parse_xml(content: bytes) -> ElementTree.Element:
-    """A document without a type declaration: no entities, nothing fetched. Raises UnreadableDocument."""
-    builder = ElementTree.TreeBuilder()
-    parser = expat.ParserCreate(namespace_separator="}")
-    depth = 0
-
-    def refuse(*_: object) -> None:
-        raise UnreadableDocument("A document type declaration is not taken.")
-
-    def qualified(name: str) -> str:
-        return "{" + name if "}" in name else name
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > 200:
-            raise UnreadableDocument("The document is nested too deeply.")
-        builder.start(qualified(name), attributes)
-
-    def end(name: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(qualified(name))
-
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = builder.data
-    try:
-        parser.Parse(content, True)
-    except expat.ExpatError as error:
-        raise UnreadableDocument("The body is not well-formed XML.") from error
-    return builder.close()
-
-
-def _cda_lines(root: ElementTree.Element) -> Iterator[str]:
-    """Titles and narrative of a CDA's sections, as lines of text."""
-    for section in root.iter(f"{_HL7}section"):
-        title = " ".join((section.findtext(f"{_HL7}title") or "").split())
-        if title:
-            yield title
-        narrative = section.find(f"{_HL7}text")
-        if narrative is not None:
-            yield from _narrative(narrative)
-            yield ""
-
-
-def _narrative(element: ElementTree.Element) -> Iterator[str]:
-    blocks = {f"{_HL7}{name}" for name in ("paragraph", "item", "tr", "br", "content", "list", "table")}
-    parts = [element.text or ""]
-    for child in element:
-        if child.tag in blocks:
-            if line := " ".join("".join(parts).split()):
-                yield line
-            parts = []
-            yield from _narrative(child)
-        else:
-            parts += ["".join(child.itertext())]
-        parts.append(child.tail or "")
-    if line := " ".join("".join(parts).split()):
-        yield line

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from chalicelib.domain import italian
+from chalicelib.domain import italian, report_versions
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
+from chalicelib.domain.report_versions import Report
 from chalicelib.domain.sharing import Study
 from chalicelib.domain.transfers import Transfer
 
@@ -21,7 +22,7 @@ Attributes = dict[str, Any]
 # PS3.18 Tables 10.6.3-3 to 10.6.3-5: the level to which each attribute that is kept belongs.
 PATIENT_AND_STUDY = (
     "00080005", "00080020", "00080030", "00080050", "00080090", "00081030", "00100010", "00100020", "00100021",
-    "00100024", "00080201", "00100030", "00100032", "00100040", "00101000", "00101001", "00101002", "0020000D", "00200010",
+    "00100024", "00080201", "00100030", "00100032", "00100040", "00101000", "00101001", "00101002", "00101010", "0020000D", "00200010",
 )  # fmt: skip
 SERIES = (
     "00080005", "00080060", "0008103E", "00180015", "00181030", "00200060", "00400244", "00400245", "00400275",
@@ -132,8 +133,10 @@ def announced(items: Iterable[Item]) -> set[str]:
     return {str(sha) for item in items if item.sk.startswith("E#") for sha in _list(item.data["sha256"])}
 
 
-def summarise(owner: str, study: str, found: list[Instance], expected: set[str]) -> dict[str, Any]:
-    """The summary of a study: what `V#STUDY` holds.
+def summarise(
+    owner: str, study: str, found: list[Instance], expected: set[str], withdrawn: Sequence[Instance] = ()
+) -> dict[str, Any]:
+    """The summary of a study: what `V#STUDY` holds. What is in `withdrawn` only tells which reports it replaced.
 
     Attributes are those of the first instance in UID order that has them, so any order of arrival gives the same.
     `date` is the earliest of all (YYYYMMDD), since a study must not count as later than its oldest part.
@@ -158,7 +161,7 @@ def summarise(owner: str, study: str, found: list[Instance], expected: set[str])
         "anonymous": any(not one.data.get("patient") for one in ordered),
         "date": min(dates, default=""),
         "modalities": sorted({value for one in ordered if (value := first_value(one.attributes, "00080060"))}),
-        "reports": reports(ordered),
+        "reports": reports(ordered, withdrawn),
         "sop_classes": sorted({str(one.data["class"]) for one in ordered}),
         "body_parts": sorted({value for one in ordered if (value := first_value(one.attributes, "00180015"))}),
         "series": len(series),
@@ -169,37 +172,49 @@ def summarise(owner: str, study: str, found: list[Instance], expected: set[str])
     }
 
 
-def reports(found: Iterable[Instance]) -> list[dict[str, Any]]:
-    """The reports among the instances of a study, newest first; of each document's versions, one is `newest`.
+def reports(found: Iterable[Instance], withdrawn: Iterable[Instance] = ()) -> list[dict[str, Any]]:
+    """The reports among the instances of a study, newest first; `newest` are those that none of the others has replaced.
 
-    Versions of a document are the instances of one kind and title in one series, counted by Instance Number.
+    Reports with the same `document` are versions of one; `same_as` names the instance that another one is a copy of.
     """
-    entries: list[dict[str, Any]] = []
-    for one in found:
-        kind = REPORT_KINDS.get(str(one.data["class"]))
-        if kind is None:
-            continue
-        number = first_value(one.attributes, "00200013")
-        date, time = first_value(one.attributes, "00080023"), first_value(one.attributes, "00080033")
-        entries.append(
-            {
-                "sop_instance_uid": one.sop_instance_uid,
-                "series_instance_uid": one.series_instance_uid,
-                "kind": kind,
-                "title": _report_title(one),
-                "date": date or first_value(one.attributes, "00080020"),
-                "time": time,
-                "version": int(number) if number.lstrip("-").isdigit() else 1,
-                "newest": False,
-            }
-        )
-    entries.sort(key=lambda e: (e["date"], e["time"], e["version"], e["sop_instance_uid"]), reverse=True)
-    seen: set[tuple[str, str, str]] = set()
-    for entry in sorted(entries, key=lambda e: (e["version"], e["date"], e["time"], e["sop_instance_uid"]), reverse=True):
-        document = (entry["series_instance_uid"], entry["kind"], entry["title"])
-        entry["newest"] = document not in seen
-        seen.add(document)
-    return entries[:_MAX_REPORTS]
+    every = [_report(one, shown) for ones, shown in ((found, True), (withdrawn, False)) for one in ones if _is_report(one)]
+    return [
+        {
+            "sop_instance_uid": placed.report.sop_instance_uid,
+            "series_instance_uid": placed.report.series_instance_uid,
+            "kind": placed.report.kind,
+            "title": placed.report.title,
+            "date": placed.report.date,
+            "time": placed.report.time,
+            "version": placed.version,
+            "newest": placed.newest,
+            "document": placed.document,
+            **({"preliminary": True} if placed.report.declared.get("preliminary") else {}),
+            **({"same_as": placed.same_as} if placed.same_as else {}),
+        }
+        for placed in report_versions.place(every)[:_MAX_REPORTS]
+    ]
+
+
+def _is_report(one: Instance) -> bool:
+    return str(one.data["class"]) in REPORT_KINDS
+
+
+def _report(one: Instance, shown: bool) -> Report:
+    number = first_value(one.attributes, "00200013")
+    declared: dict[str, Any] = one.data.get("document") or {}
+    date, time = first_value(one.attributes, "00080023"), first_value(one.attributes, "00080033")
+    return Report(
+        one.sop_instance_uid,
+        one.series_instance_uid,
+        REPORT_KINDS[str(one.data["class"])],
+        _report_title(one),
+        str(declared.get("date") or date or first_value(one.attributes, "00080020")),
+        str(declared.get("time", "")) if declared.get("date") else time,
+        int(number) if number.lstrip("-").isdigit() else 1,
+        declared,
+        shown,
+    )
 
 
 def _report_title(one: Instance) -> str:

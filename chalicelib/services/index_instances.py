@@ -56,6 +56,7 @@ _KEPT_FIELDS = (
     "frame_length",
     "deflated",
     "dropped",
+    "document",
 )
 
 

@@ -155,7 +155,8 @@ def _from_facts(table: Table, alerts: Alerts, state: _State, now: datetime) -> _
     whole = any(item.sk == "WITHDRAWN" for item in facts)
     withdrawn = {one.sop_instance_uid for one in every} if whole else studies.withdrawn(facts)
     found = [one for one in every if one.sop_instance_uid not in withdrawn]
-    summary = studies.summarise(state.owner, state.study, found or every, studies.announced(facts))
+    gone = [one for one in every if one.sop_instance_uid in withdrawn]
+    summary = studies.summarise(state.owner, state.study, found or every, studies.announced(facts), gone if found else ())
     if not found:
         summary |= {"instances": 0, "series": 0, "reports": []}
     summary |= {"gone": not found, "withdrawn": len(every) - len(found)}

@@ -2,6 +2,7 @@
 
 A document is told by the `document` parameter of its sender (or the setId of a CDA), and its versions are the instances of one
 series. Sending the newest version again changes nothing; other bytes are the next version, and the older ones stay readable.
+A CDA that names its set and its version has that version, whenever it comes.
 """
 
 from __future__ import annotations
@@ -32,18 +33,32 @@ Index = Callable[[Stored], Exception | None]
 
 @dataclass(frozen=True)
 class Sent:
-    """A report as it was sent: its kind, the title given or found in it, the id of the document, its bytes."""
+    """A report as it was sent: its kind, the title given or found in it, the id of the document, its bytes.
+
+    `version`: that of a CDA with setId and versionNumber; None where it is the next one.
+    """
 
     kind: str
     title: str
     document: str
     content: bytes
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a report goes: its series, its own UID, its version, and the UIDs of the versions that it replaces."""
+
+    series: str
+    sop: str
+    version: int
+    replaces: tuple[str, ...]
 
 
 class Build(Protocol):
     """Makes the DICOM file of a report (`dicom.documents.build`)."""
 
-    def __call__(self, sent: Sent, of_study: studies.Attributes, series: str, sop: str, version: int, at: datetime) -> bytes: ...
+    def __call__(self, sent: Sent, of_study: studies.Attributes, place: Place, at: datetime) -> bytes: ...
 
 
 def add_report(
@@ -62,22 +77,30 @@ def add_report(
     view, _ = access.find_study(table, owner, study, owner, now)
     series = _uid(f"{owner}\n{study}\n{sent.kind}\n{sent.document}")
     facts = list(table.query_all(studies.study_partition(owner, study), f"I#{series}#"))
-    versions = sorted(studies.instances(facts), key=lambda one: int(studies.first_value(one.attributes, "00200013") or 0))
+    numbers = {one.sop_instance_uid: _number(one) for one in studies.instances(facts)}
+    latest = max(numbers.values(), default=0)
     digest = sha256(sent.content).hexdigest()
-    version = len(versions) + 1
-    sop = _uid(f"{series}\n{digest}\n{version}")
-    if versions and versions[-1].sop_instance_uid == _uid(f"{series}\n{digest}\n{len(versions)}"):
+
+    def entry(version: int) -> dict[str, Any]:
+        return _entry(_uid(f"{series}\n{digest}\n{version}"), series, sent, version, newest=version >= latest)
+
+    version = sent.version
+    known = _uid(f"{series}\n{digest}\n{latest if version is None else version}")
+    if known in numbers:
         tell(Entry(Kind.READ, owner, audit_patients(view), study))
-        return _entry(versions[-1].sop_instance_uid, series, sent, len(versions)), False
+        return entry(numbers[known]), False
+    version = latest + 1 if version is None else version
+    replaces = tuple(sorted(sop for sop, number in numbers.items() if number == latest < version))
+    place = Place(series, _uid(f"{series}\n{digest}\n{version}"), version, replaces)
     attributes = {**view.data["attributes"], "0020000D": {"vr": "UI", "Value": [study]}}  # type: ignore[dict-item]
-    instance = build(sent, attributes, series, sop, version, now.astimezone(HOSPITAL_TIME))
+    instance = build(sent, attributes, place, now.astimezone(HOSPITAL_TIME))
     stored = Stored(owner, sha256(instance).hexdigest(), len(instance))
     objects.put_new(stored.key, instance, stored.sha256)
     failed = index(stored)
     if failed is not None:
         raise TryAgain from failed
     tell(Entry(Kind.IMPORT, owner, audit_patients(view), study, count=1))
-    return _entry(sop, series, sent, version), True
+    return entry(version), True
 
 
 def list_reports(table: Table, caller: Caller, study: str, owner: str | None, now: datetime, tell: Recorder) -> dict[str, Any]:
@@ -128,16 +151,21 @@ def _tell_seen(caller: Caller, view: Item, decided: access.Decided, tell: Record
     tell(audit.of_study(kind, audit.seen(view.data, decided.decision), count=1))
 
 
+def _number(one: studies.Instance) -> int:
+    text = studies.first_value(one.attributes, "00200013")
+    return int(text) if text.isdigit() else 0
+
+
 def _uid(text: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
 
 
-def _entry(sop: str, series: str, sent: Sent, version: int) -> dict[str, Any]:
+def _entry(sop: str, series: str, sent: Sent, version: int, *, newest: bool) -> dict[str, Any]:
     return {
         "sop_instance_uid": sop,
         "series_instance_uid": series,
         "kind": sent.kind,
         "title": sent.title,
         "version": version,
-        "newest": True,
+        "newest": newest,
     }

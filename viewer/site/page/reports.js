@@ -5,23 +5,35 @@ import { dateText, t } from './text.js';
 import { get, reportUrl } from './session.js';
 import { ownerOf } from './timeline.js';
 
-/** The reports of an exam, the newest version open, earlier ones to unfold. */
+/** The reports of an exam: what stands, in full; the versions that it replaced, to unfold. A copy of one is not shown again. */
 export function reportsOf(shown, study) {
   if (!study.reports.length) return h('div.reports', {}, h('p.none', {}, t('noReport')));
   const documents = new Map();
-  for (const report of study.reports) {
-    const document = [report.series_instance_uid, report.kind, report.title].join(' ');
-    documents.set(document, [...(documents.get(document) ?? []), report]);
+  for (const report of study.reports.filter(one => !one.same_as)) {
+    documents.set(report.document ?? report.sop_instance_uid, [...(documents.get(report.document) ?? []), report]);
   }
-  return h('div.reports', {}, [...documents.values()].map(versions => {
-    const [newest, ...older] = versions.sort((one, other) => Number(other.newest) - Number(one.newest) || other.version - one.version);
-    return h('article.report', {}, h('header', {}, h('h3', {}, newest.title || t('reports')), h('p.when', {}, details(newest, older.length > 0))), content(study, newest),
-      older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(report => {
-        const unfolded = h('details.older', {}, h('summary', {}, details(report, true)));
-        unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(study, report)));
-        return unfolded;
-      })));
+  return h('div.reports', {}, [...documents.values()].flatMap(versions => {
+    const standing = versions.filter(one => one.newest);
+    const [last, ...before] = standing.length ? standing : versions.slice(0, 1);
+    const older = versions.filter(one => one !== last && !before.includes(one));
+    return [last, ...before].map((report, index) => article(study, report, index === before.length ? older : []));
   }));
+}
+
+function article(study, report, older) {
+  const versioned = report.version > 1 || older.length > 0;
+  return h('article.report', {},
+    h('header', {}, h('h3', {}, report.title || t('reports')), h('p.when', {}, details(report, versioned), preliminary(report))),
+    content(study, report),
+    older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(one => {
+      const unfolded = h('details.older', {}, h('summary', {}, details(one, true), preliminary(one)));
+      unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(study, one)));
+      return unfolded;
+    })));
+}
+
+function preliminary(report) {
+  return report.preliminary ? h('span.preliminary', {}, t('preliminary')) : null;
 }
 
 function details(report, versioned) {

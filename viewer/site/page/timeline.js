@@ -45,6 +45,7 @@ function entry(shown, study, index, chosen, proposal, onchoose) {
   const side = key === chosen.left ? 'left' : key === chosen.right ? 'right' : null;
   const proposed = proposal && keyOf(proposal) === key;
   const headline = `exam-${index}`;
+  const reports = study.reports.filter(report => report.newest).length;
   return h('li', {},
     h(`article.exam${side ? '.' + side : ''}`, { 'aria-labelledby': headline, 'data-key': key, 'data-uid': study.study_instance_uid },
       thumbnail(study),
@@ -58,7 +59,7 @@ function entry(shown, study, index, chosen, proposal, onchoose) {
         h('p.facts', {},
           h('span.when', {}, dateText(study.study_date, study.study_time)),
           h('span', {}, t('images', { count: imagesOf(study) })),
-          study.reports.length > 0 && h('span.reported', {}, t('reportCount', { count: study.reports.length })))),
+          reports > 0 && h('span.reported', {}, t('reportCount', { count: reports })))),
       h('div.below', {},
         proposed && h('p.reasons', { title: t('proposedBecause', { reasons: proposal.reasons.map(reasonText).join(', ') }) },
           h('strong', {}, t('proposed')), ' ', proposal.reasons.map(reasonText).join(', ')),

@@ -1,0 +1,224 @@
+"""HL7 CDA R2 documents: what one says of itself and of the versions it replaces, and its narrative as text.
+
+Read as a stream, so that memory does not grow with what a document contains. Document type declarations are refused, so there
+are no entities and nothing is fetched; stylesheets and processing instructions are ignored; what is read is text, never markup.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone, tzinfo
+from xml.parsers import expat
+
+_HL7 = "urn:hl7-org:v3}"
+_MAX_LINES = 5_000
+_MAX_DEPTH = 200
+_MAX_TEXT = 2_000_000
+"""Characters of narrative that are kept."""
+_MAX_REPLACED = 16
+_CHUNK = 64 * 1024
+_BLOCKS = frozenset({"paragraph", "item", "tr", "br", "list", "table", "caption", "footnote", "thead", "tbody"})
+_CELLS = frozenset({"td", "th"})
+_TIME = re.compile(r"(\d{8})(\d{2})?(\d{2})?(\d{2})?(?:\.\d+)?([+-]\d{4})?")
+
+
+class UnreadableDocument(Exception):
+    """What was sent is not the document that its media type says."""
+
+
+@dataclass(frozen=True)
+class CdaHeader:
+    """What identifies a CDA document and its versions (CDA R2 4.2.1, 4.2.3).
+
+    `id` and `set_id`: root, caret and extension, or empty. `version`: versionNumber, or None. `replaces`: the ids of the parent
+    documents that it replaces (RPLC; an addendum replaces nothing). `effective`: effectiveTime as it was written. `code`: code
+    and codeSystem.
+    """
+
+    id: str = ""
+    set_id: str = ""
+    version: int | None = None
+    title: str = ""
+    code: tuple[str, str] = ("", "")
+    replaces: tuple[str, ...] = ()
+    effective: str = ""
+
+    def when(self, zone: tzinfo) -> tuple[str, str]:
+        """effectiveTime as YYYYMMDD and HHMMSS in `zone`, which is also what it is taken to be in where it names no offset.
+
+        The time is empty where only a day is given, both are where it is no time.
+        """
+        found = _TIME.fullmatch(self.effective)
+        if not found:
+            return "", ""
+        day, hours, minutes, seconds, offset = found.groups()
+        try:
+            moment = datetime.strptime(f"{day}{hours or '00'}{minutes or '00'}{seconds or '00'}", "%Y%m%d%H%M%S")
+            if hours and offset:
+                east = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
+                moment = moment.replace(tzinfo=timezone(east if offset[0] == "+" else -east)).astimezone(zone)
+        except (ValueError, OverflowError):
+            return "", ""
+        return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S") if hours else ""
+
+
+@dataclass(frozen=True)
+class Cda:
+    """A CDA document: its header, and titles and narrative of its sections as lines of text."""
+
+    header: CdaHeader
+    text: str
+
+
+def read_cda(content: bytes) -> Cda:
+    """A whole document. Raises UnreadableDocument for what is not well-formed, or no ClinicalDocument of HL7 version 3."""
+    reader = _Reader(header_only=False)
+    reader.read(content)
+    return Cda(reader.header(), "\n".join(reader.lines[:_MAX_LINES]))
+
+
+def read_header(beginning: bytes) -> CdaHeader:
+    """The header, from as much of the document as there is: reading ends where the body begins. Raises UnreadableDocument."""
+    reader = _Reader(header_only=True)
+    reader.read(beginning)
+    return reader.header()
+
+
+def same(identifier: str) -> str:
+    """What an identifier (root, caret, extension) is compared by: 32 hex digits. Roots are compared without case."""
+    root, _, extension = identifier.strip().partition("^")
+    return hashlib.sha256(f"{root.strip().lower()}^{extension.strip()}".encode()).hexdigest()[:32]
+
+
+class _HeaderEnds(Exception):
+    """The body begins."""
+
+
+class _Reader:
+    """One pass over a document: `path` holds the open elements' names, without the namespace of HL7."""
+
+    def __init__(self, header_only: bool) -> None:
+        self._header_only = header_only
+        self._path: list[str] = []
+        self._found: dict[str, str] = {}
+        self._version: int | None = None
+        self._code = ("", "")
+        self._relation = ""
+        self._replaces: list[str] = []
+        self._title: list[str] | None = None
+        self._narrative = 0
+        self._words: list[str] = []
+        self._room = _MAX_TEXT
+        self.lines: list[str] = []
+
+    def header(self) -> CdaHeader:
+        return CdaHeader(
+            self._found.get("id", ""),
+            self._found.get("setId", ""),
+            self._version,
+            self._found.get("title", ""),
+            self._code,
+            tuple(dict.fromkeys(self._replaces)),
+            self._found.get("effectiveTime", ""),
+        )
+
+    def read(self, content: bytes) -> None:
+        parser = expat.ParserCreate(namespace_separator="}")
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = _refuse
+        parser.EntityDeclHandler = _refuse
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        try:
+            for start in range(0, len(content), _CHUNK):
+                parser.Parse(content[start : start + _CHUNK], False)
+            parser.Parse(b"", True)
+        except _HeaderEnds:
+            return
+        except (expat.ExpatError, LookupError, ValueError) as error:
+            raise UnreadableDocument("The body is not well-formed XML.") from error
+
+    def _start(self, qualified: str, attributes: dict[str, str]) -> None:
+        name = qualified.removeprefix(_HL7) if qualified.startswith(_HL7) else f"?{qualified}"
+        path = self._path
+        if not path and name != "ClinicalDocument":
+            raise UnreadableDocument("The body is not a ClinicalDocument of HL7 version 3.")
+        if len(path) >= _MAX_DEPTH:
+            raise UnreadableDocument("The document is nested too deeply.")
+        path.append(name)
+        if self._narrative:
+            self._inside_narrative(name)
+        elif len(path) == 2:
+            self._of_document(name, attributes)
+        elif path[1:] == ["relatedDocument", "parentDocument", "id"]:
+            if self._relation == "RPLC" and len(self._replaces) < _MAX_REPLACED and (parent := _identifier(attributes)):
+                self._replaces.append(parent)
+        elif name == "title" and path[-2] == "section":
+            self._title = []
+        elif name == "text" and path[-2] == "section":
+            self._narrative = len(path)
+
+    def _of_document(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "component" and self._header_only:
+            raise _HeaderEnds
+        if name in ("id", "setId"):
+            self._found.setdefault(name, _identifier(attributes))
+        elif name == "effectiveTime":
+            self._found.setdefault(name, attributes.get("value", "").strip()[:32])
+        elif name == "versionNumber":
+            number = attributes.get("value", "").strip()
+            self._version = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else None
+        elif name == "code":
+            self._code = (attributes.get("code", "")[:16], attributes.get("codeSystem", "")[:64])
+        elif name == "relatedDocument":
+            self._relation = attributes.get("typeCode", "")
+        elif name == "title":
+            self._title = []
+
+    def _inside_narrative(self, name: str) -> None:
+        if name in _BLOCKS:
+            self._break()
+        elif name in _CELLS and any(word.strip() for word in self._words):
+            self._words.append(" | ")
+
+    def _end(self, _: str) -> None:
+        name = self._path[-1]
+        if self._narrative == len(self._path):
+            self._break()
+            self.lines.append("")
+            self._narrative = 0
+        elif self._narrative and name in _BLOCKS:
+            self._break()
+        elif name == "title" and self._title is not None:
+            title = " ".join("".join(self._title).split())
+            self._title = None
+            if len(self._path) == 2:
+                self._found.setdefault("title", title)
+            elif title:
+                self.lines.append(title)
+        self._path.pop()
+
+    def _characters(self, text: str) -> None:
+        if self._title is None and not self._narrative:
+            return
+        text = text[: self._room]
+        self._room -= len(text)
+        (self._words if self._title is None else self._title).append(text)
+
+    def _break(self) -> None:
+        if line := " ".join("".join(self._words).split()):
+            self.lines.append(line)
+        self._words = []
+
+
+def _identifier(attributes: dict[str, str]) -> str:
+    """An instance identifier (HL7 II) as DICOM writes it: root, caret and extension, where there is one (PS3.3 C.24.2)."""
+    root, extension = attributes.get("root", "").strip(), attributes.get("extension", "").strip()
+    return f"{root}^{extension}" if extension else root
+
+
+def _refuse(*_: object) -> None:
+    raise UnreadableDocument("A document type declaration is not taken.")

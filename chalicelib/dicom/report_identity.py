@@ -1,0 +1,101 @@
+"""Which document a report's instance stands for, and which ones it replaces: what orders the versions of reports.
+
+Structured reports say it in Predecessor Documents Sequence (PS3.3 C.17.2); CDA documents in their own header (CDA R2 4.2: id,
+setId, versionNumber, relatedDocument RPLC), which also stands first, so that little of a document is read. Identifiers are kept
+as digests: they are compared and never shown, and a sender may have put a patient's number into one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from chalicelib.dicom import cda
+from chalicelib.dicom.header import Head
+from chalicelib.dicom.identity import SOP_CLASS, STUDY, single_uid
+from chalicelib.dicom.metadata import find_value
+from chalicelib.dicom.values import items_of, values_of
+from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.domain.studies import REPORT_KINDS
+
+MAX_DOCUMENT = 1024 * 1024
+"""Bytes of an encapsulated document that are read when it is indexed: of a larger one, its header and not its digest."""
+_MAX_PREDECESSORS = 32
+_ENCAPSULATED_DOCUMENT = 0x00420011
+
+
+def identify(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any] | None:
+    """What a report says of itself, ready for JSON; None for what is no report. What is missing or unreadable is left out.
+
+    `replaces`: the SOP Instance UIDs, of the same study, that it replaces. `preliminary`: true for one that is not final
+    (PARTIAL, or PRELIMINARY). Of a CDA document: `id` and `set` (digests, `cda.same`), `version` (int), `replaces_ids`
+    (digests), `date` and `time` (effectiveTime, at the hospital), `content` (the digest of its bytes).
+    """
+    kind = REPORT_KINDS.get(single_uid(head.dataset, SOP_CLASS))
+    if kind is None:
+        return None
+    found: dict[str, Any] = {}
+    if replaces := list(dict.fromkeys(_predecessors(head.dataset)))[:_MAX_PREDECESSORS]:
+        found["replaces"] = replaces
+    if {"PARTIAL", "PRELIMINARY"} & {_first(head.dataset, tag, "CS") for tag in (0x0040A491, 0x0040A496)}:
+        found["preliminary"] = True
+    if kind == "cda":
+        if identifier := _digest(_first(head.dataset, 0x0040E001, "ST")):
+            found["id"] = identifier
+        found |= _of_cda(head, fetch)
+    return found
+
+
+def _predecessors(dataset: Dataset) -> Iterator[str]:
+    """What it replaces of its own study: a report of another one, whose content it may include, stays as it is."""
+    own = single_uid(dataset, STUDY)
+    for study in items_of(dataset, 0x0040A360):
+        if _first(study, STUDY, "UI") == own:
+            for series in items_of(study, 0x00081115):
+                for reference in items_of(series, 0x00081199):
+                    if sop := _first(reference, 0x00081155, "UI"):
+                        yield sop[:64]
+
+
+def _of_cda(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any]:
+    content = _encapsulated(head, fetch)
+    if content is None:
+        return {}
+    try:
+        header = cda.read_header(content)
+    except cda.UnreadableDocument:
+        return {}
+    date, time = header.when(HOSPITAL_TIME)
+    said: dict[str, Any] = {
+        "id": _digest(header.id),
+        "set": _digest(header.set_id),
+        "replaces_ids": [cda.same(one) for one in header.replaces],
+        "date": date,
+        "time": time,
+        "content": hashlib.sha256(content.rstrip(b"\0")).hexdigest()[:32] if len(content) < MAX_DOCUMENT else "",
+    }
+    said = {name: value for name, value in said.items() if value}
+    return said if header.version is None else {**said, "version": header.version}
+
+
+def _encapsulated(head: Head, fetch: Callable[[int, int], bytes]) -> bytes | None:
+    """The document, or its beginning; None where it has none, or a large one in a deflated data set."""
+    element = head.dataset.get_item(_ENCAPSULATED_DOCUMENT)
+    if element is not None and isinstance(element.value, bytes):
+        return element.value
+    place = find_value(head, (_ENCAPSULATED_DOCUMENT,))
+    if place is None or not place.length or head.deflated:
+        return None
+    return fetch(place.offset, min(place.length, MAX_DOCUMENT))
+
+
+def _digest(identifier: str) -> str:
+    return cda.same(identifier) if identifier.strip() else ""
+
+
+def _first(dataset: Dataset, tag: int, vr: str) -> str:
+    values = values_of(dataset, tag, vr)
+    return str(values[0]) if values and values[0] is not None else ""

@@ -1,0 +1,190 @@
+"""Versions of reports: which of a study's reports stand, and which have been replaced. Pure, whatever order they came in.
+
+A report is replaced by whatever says so, and by nothing else: a structured report by one that names it as its predecessor; a
+CDA document by one that replaces it (RPLC), or that has a higher versionNumber in its set (setId); a PDF, or a CDA document
+without these two, by one of its series and title with a higher Instance Number, as `POST /studies/{uid}/reports` makes them. Two
+that both replace a third both stand, since a report that nobody replaced must not be put away as an older version. What has
+been withdrawn is shown no more, and still says what it replaced. In a circle, the latest stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+Key = tuple[str, str, int, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report as ordering sees it. `date` (YYYYMMDD) and `time` (HHMMSS…) may be empty; `number` is its Instance Number;
+    `declared` what it says of its document (`dicom.report_identity.identify`); `shown` is False for a withdrawn one."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    kind: str
+    title: str
+    date: str
+    time: str
+    number: int
+    declared: dict[str, Any] = field(default_factory=dict)
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A report in its place: its version, whether it stands (`newest`), and what all versions of its document share.
+
+    `same_as`: the SOP Instance UID of the one that it is a copy of, or empty.
+    """
+
+    report: Report
+    version: int
+    newest: bool
+    document: str
+    same_as: str
+
+
+def place(reports: Iterable[Report]) -> list[Placed]:
+    """The shown ones among the reports of a study: latest first, and each before those that it replaces."""
+    every = {_instance(one.sop_instance_uid): one for one in reports}
+    graph = _Graph(every)
+    copies = _replacements(graph, every)
+    order, replaced = graph.newest_first()
+    depths = graph.depths(order)
+    placed: list[Placed] = []
+    for node in order:
+        one = every.get(node)
+        if one is not None and one.shown:
+            version, stands = _version(one, depths[node]), node not in replaced
+            placed.append(Placed(one, version, stands, graph.document(node), copies.get(node, "")))
+    return placed
+
+
+def _replacements(graph: _Graph, every: dict[str, Report]) -> dict[str, str]:
+    """Put into the graph what replaces what; answers what each copy is a copy of.
+
+    A document's id stands for whatever instance holds it, and a level of a set or a series for all of that version, so that
+    the graph stays as small as what it is made from.
+    """
+    levels: dict[tuple[str, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    copies: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for node, one in every.items():
+        declared = one.declared
+        for sop in declared.get("replaces", ()):
+            graph.add(node, _instance(sop))
+        for identifier in declared.get("replaces_ids", ()):
+            if identifier != declared.get("id"):
+                graph.add(node, f"id {identifier}")
+        if identifier := declared.get("id"):
+            graph.add(f"id {identifier}", node)
+            if one.shown and (content := declared.get("content")):
+                copies[identifier, content].append(node)
+        if "set" in declared and "version" in declared:
+            levels["set", declared["set"]][int(declared["version"])].append(node)
+        elif one.kind != "sr":
+            levels["series", one.series_instance_uid, one.kind, one.title][one.number].append(node)
+    for group, by_version in levels.items():
+        versions = sorted(by_version)
+        for older, newer in itertools.pairwise(versions):
+            level = " ".join((*group, str(older)))
+            for node in by_version[newer]:
+                graph.add(node, level)
+            for node in by_version[older]:
+                graph.add(level, node)
+    copied: dict[str, str] = {}
+    for nodes in copies.values():
+        first, *others = sorted(nodes)
+        for other in others:
+            graph.add(first, other)
+            copied[other] = every[first].sop_instance_uid
+    return copied
+
+
+def _version(one: Report, depth: int) -> int:
+    """As the document itself says; else how many it stands on, or the number that its series gives it."""
+    if "version" in one.declared:
+        return int(one.declared["version"])
+    return depth if one.kind == "sr" else max(depth, one.number)
+
+
+def _instance(sop: str) -> str:
+    return f"instance {sop}"
+
+
+class _Graph:
+    """Which node replaces which: instances, absent ones among them, and what stands for several of them."""
+
+    def __init__(self, reports: dict[str, Report]) -> None:
+        self._reports = reports
+        self._older: dict[str, set[str]] = {node: set() for node in reports}
+        self._parents: dict[str, str] = {}
+
+    def add(self, newer: str, older: str) -> None:
+        """`newer` replaces `older`. Nothing replaces itself."""
+        if newer == older:
+            return
+        self._older.setdefault(newer, set()).add(older)
+        self._older.setdefault(older, set())
+        one, other = sorted((self._root(newer), self._root(older)))
+        if one != other:
+            self._parents[other] = one
+
+    def document(self, node: str) -> str:
+        """What all that is connected has in common: 16 hex digits."""
+        return hashlib.sha256(self._root(node).encode()).hexdigest()[:16]
+
+    def newest_first(self) -> tuple[list[str], set[str]]:
+        """(all nodes, newer before older; those that something shown replaces). A circle is opened at its latest."""
+        waiting = dict.fromkeys(self._older, 0)
+        for node in itertools.chain.from_iterable(self._older.values()):
+            waiting[node] += 1
+        latest = sorted(self._older, key=self._key, reverse=True)
+        rank = {node: position for position, node in enumerate(latest)}
+        ready = [rank[node] for node, count in waiting.items() if not count]
+        heapq.heapify(ready)
+        order: list[str] = []
+        done: set[str] = set()
+        replaced: set[str] = set()
+        in_circles = (node for node in latest if node in self._reports)
+        while len(order) < len(latest):
+            node = latest[heapq.heappop(ready)] if ready else next(one for one in in_circles if one not in done)
+            if node in done:
+                continue
+            done.add(node)
+            order.append(node)
+            shown = node in self._reports and self._reports[node].shown
+            for older in self._older[node]:
+                if older in done:
+                    continue
+                if shown or node in replaced:
+                    replaced.add(older)
+                waiting[older] -= 1
+                if not waiting[older]:
+                    heapq.heappush(ready, rank[older])
+        return order, replaced
+
+    def depths(self, order: list[str]) -> dict[str, int]:
+        """How many instances deep each node stands, itself counted; `order` as `newest_first` answers."""
+        at = {node: position for position, node in enumerate(order)}
+        depths: dict[str, int] = {}
+        for node in reversed(order):
+            below = [depths[older] for older in self._older[node] if at[older] > at[node]]
+            depths[node] = max(below, default=0) + node.startswith("instance ")
+        return depths
+
+    def _key(self, node: str) -> tuple[bool, Key]:
+        """Latest first, and what is not a report before all of them, since it only hands on what replaces it."""
+        one = self._reports.get(node)
+        return (False, (one.date, one.time, one.number, one.sop_instance_uid)) if one else (True, ("", "", 0, node))
+
+    def _root(self, node: str) -> str:
+        while (parent := self._parents.get(node, node)) != node:
+            self._parents[node] = self._parents.get(parent, parent)
+            node = parent
+        return node

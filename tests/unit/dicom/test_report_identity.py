@@ -1,0 +1,171 @@
+"""What reports say of themselves: CDA headers within bounds, predecessors of structured reports."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from chalicelib.dicom import cda, documents, report_identity
+from chalicelib.dicom.cda import UnreadableDocument
+from chalicelib.dicom.header import read_head
+
+ROME = ZoneInfo("Europe/Rome")
+HEADER = """<id root="2.16.840.1.113883.2.9.2" extension="R-2"/><code code="68604-8" codeSystem="2.16.840.1.113883.6.1"/>
+<title>Referto  di
+radiologia</title><effectiveTime value="20260310113000+0100"/><setId root="2.16.840.1.113883.2.9.2" extension="R"/>
+<versionNumber value="2"/><relatedDocument typeCode="RPLC"><parentDocument><id root="2.16.840.1.113883.2.9.2" extension="R-1"/>
+<setId root="9.9" extension="other"/></parentDocument></relatedDocument>
+<relatedDocument typeCode="APND"><parentDocument><id root="1.1"/></parentDocument></relatedDocument>"""
+BODY = """<component><structuredBody><component><section><title>Referto</title><text><paragraph>Polmoni
+ <content styleCode="Bold">espansi</content>.</paragraph><table><tr><th>Lobo</th><td>nodulo &lt;script&gt;</td></tr></table>
+<list><item>uno</item><item>due</item></list>fine</text></section></component></structuredBody></component>"""
+
+
+STYLED = '<?xml version="1.0"?><?xml-stylesheet href="http://x.test/"?>'
+
+
+def document(header: str = HEADER, body: str = BODY, before: str = STYLED) -> bytes:
+    return f'{before}<ClinicalDocument xmlns="urn:hl7-org:v3">{header}{body}</ClinicalDocument>'.encode()
+
+
+def instance(sop_class: str, syntax: str = ExplicitVRLittleEndian, **more: Any) -> bytes:
+    data = Dataset()
+    data.SOPClassUID, data.SOPInstanceUID, data.StudyInstanceUID, data.SeriesInstanceUID = sop_class, "1.2.3", "1.2", "1.2.4"
+    data.PatientID = "P"
+    for keyword, value in more.items():
+        setattr(data, keyword, value)
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID, data.file_meta.MediaStorageSOPInstanceUID = syntax, "1.2.3"
+    written = io.BytesIO()
+    pydicom.dcmwrite(written, data, enforce_file_format=True)
+    return written.getvalue()
+
+
+def identified(content: bytes) -> tuple[dict[str, Any] | None, int]:
+    """What an instance says of itself, and how many ranges more than for its header were read."""
+    fetched = []
+
+    def fetch(start: int, length: int) -> bytes:
+        fetched.append(length)
+        return content[start : start + length]
+
+    head = read_head(fetch, len(content))
+    before = len(fetched)
+    return report_identity.identify(head, fetch), len(fetched) - before
+
+
+def encapsulated(content: bytes, **more: Any) -> bytes:
+    return instance(documents.CDA, EncapsulatedDocument=content + b"\0" * (len(content) % 2), **more)
+
+
+def test_a_cda_says_its_set_its_version_what_it_replaces_and_when_it_was_made() -> None:
+    header = cda.read_header(document())
+    assert (header.id, header.set_id) == ("2.16.840.1.113883.2.9.2^R-2", "2.16.840.1.113883.2.9.2^R")
+    assert (header.version, header.title) == (2, "Referto di radiologia")
+    assert header.replaces == ("2.16.840.1.113883.2.9.2^R-1",)
+    assert header.when(ROME) == ("20260310", "113000")
+
+
+def test_the_narrative_is_text_a_line_for_each_block() -> None:
+    assert cda.read_cda(document()).text == "Referto\nPolmoni espansi.\nLobo | nodulo <script>\nuno\ndue\nfine\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("20260310233000+0000", ("20260311", "003000")),
+        ("20260310", ("20260310", "")),
+        ("202603101130", ("20260310", "113000")),
+        ("20260310113000.123-0500", ("20260310", "173000")),
+        ("20269999", ("", "")),
+        ("00010101000000+1400", ("", "")),
+        ("2026-03-10", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_effective_time_is_told_at_the_hospital(written: str, read: tuple[str, str]) -> None:
+    assert cda.CdaHeader(effective=written).when(ROME) == read
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        document(before='<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>', header="<title>&x;</title>"),
+        document(before="<!DOCTYPE a [" + "".join(f'<!ENTITY a{n + 1} "&a{n};&a{n};">' for n in range(30)) + "]>"),
+        document(header="<a>" * 300),
+        document(header=HEADER + "<unclosed>")[:-40],
+        b"<html/>",
+        b"",
+        b"\0" * 100,
+        b'<?xml version="1.0" encoding="x-no-such"?><a/>',
+        b"\xff\xfe<\0",
+    ],
+)
+def test_hostile_xml_is_refused_and_says_nothing(hostile: bytes) -> None:
+    with pytest.raises(UnreadableDocument):
+        cda.read_cda(hostile)
+    assert identified(encapsulated(hostile + b" "))[0] == {}
+
+
+def test_a_megabyte_of_elements_is_read_in_a_moment_and_held_by_no_one() -> None:
+    content = document(body="<component>" + "<a/>" * 250_000 + "</component>")
+    started = time.perf_counter()
+    assert cda.read_cda(content).header.version == 2
+    assert time.perf_counter() - started < 3
+
+
+def test_a_small_cda_costs_no_further_read_and_a_large_one_a_single_bounded_one() -> None:
+    small, ranges = identified(encapsulated(document()))
+    assert ranges == 0
+    assert small is not None
+    assert small["version"] == 2
+    assert small["replaces_ids"] == [cda.same("2.16.840.1.113883.2.9.2^R-1")]
+    for length in (100_000, 3_000_000):
+        large, ranges = identified(encapsulated(document(body=BODY.replace("fine", "x" * length))))
+        assert ranges == 1
+        assert large is not None
+        assert all(large[name] == small[name] for name in ("id", "set", "version", "replaces_ids", "date", "time"))
+        assert ("content" in large) == (length < report_identity.MAX_DOCUMENT)
+
+
+def test_identifiers_are_kept_as_digests_that_know_no_case_of_roots() -> None:
+    said, _ = identified(encapsulated(document()))
+    assert "R-2" not in str(said)
+    assert cda.same("A-B^x") == cda.same(" a-b^x ") != cda.same("A-B^X")
+
+
+def test_where_the_xml_cannot_be_read_the_data_set_says_which_document_it_is() -> None:
+    said, _ = identified(encapsulated(b"no XML", HL7InstanceIdentifier="1.2^R-1"))
+    assert said == {"id": cda.same("1.2^R-1")}
+    assert identified(encapsulated(b"no XML"))[0] == {}
+
+
+def test_a_large_document_in_a_deflated_data_set_is_not_sought() -> None:
+    content = document(body=BODY.replace("fine", "".join(map(str, range(30_000)))))
+    data = instance(documents.CDA, DeflatedExplicitVRLittleEndian, EncapsulatedDocument=content + b"\0" * (len(content) % 2))
+    assert identified(data) == ({}, 0)
+
+
+def reference(sop: str, study: str = "1.2") -> Dataset:
+    one, series, whole = Dataset(), Dataset(), Dataset()
+    one.ReferencedSOPInstanceUID, one.ReferencedSOPClassUID = sop, documents.BASIC_TEXT_SR
+    series.ReferencedSOPSequence, series.SeriesInstanceUID = [one], "1.2.4"
+    whole.ReferencedSeriesSequence, whole.StudyInstanceUID = [series], study
+    return whole
+
+
+def test_a_structured_report_says_what_it_replaces_of_its_own_study_and_whether_it_is_final() -> None:
+    predecessors = [reference("1.9.1"), reference("1.9.2", study="7.7"), reference("1.9.1")]
+    said, _ = identified(instance(documents.BASIC_TEXT_SR, PredecessorDocumentsSequence=predecessors, CompletionFlag="PARTIAL"))
+    assert said == {"replaces": ["1.9.1"], "preliminary": True}
+    assert identified(instance(documents.BASIC_TEXT_SR, CompletionFlag="COMPLETE", PreliminaryFlag="FINAL"))[0] == {}
+    many = [reference(f"1.9.{number}") for number in range(500)]
+    assert len((identified(instance(documents.PDF, PredecessorDocumentsSequence=many))[0] or {})["replaces"]) <= 32
+    assert identified(instance("1.2.840.10008.5.1.4.1.1.2"))[0] is None

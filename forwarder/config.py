@@ -8,6 +8,8 @@ A key that is unknown, missing, of the wrong type or out of bounds is a ConfigEr
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
+import re
 import tomllib
 import types
 from collections.abc import Callable, Mapping
@@ -45,6 +47,19 @@ def _address(value: str) -> str | None:
     return None if value.startswith(("http://", "https://")) else "should begin with https://"
 
 
+def _network(value: str) -> str | None:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return "should be an address or a network, such as “10.1.2.0/24”"
+    return None
+
+
+def _hl7_field(value: str) -> str | None:
+    good = re.fullmatch(r"[A-Z][A-Z0-9]{2}-[1-9]\d?(\.[1-9]\d?)?", value)
+    return None if good else "should be a field such as “OBR-18” or “IPC-1.1”"
+
+
 def option(default: Any, text: str, check: Check | None = None, *, required: bool = False) -> Any:
     """One key: its default (or, if required, a value for the example), what it means, what it may be."""
     metadata = {"text": text, "check": check, "required": required}
@@ -78,10 +93,10 @@ class SpoolConfig:
 
 @dataclass(frozen=True)
 class TlsConfig:
-    """DICOM over TLS (BCP 195 profile, PS3.15 B.12). Both ends show a certificate."""
+    """The same over TLS (BCP 195 profile, PS3.15 B.12). Both ends show a certificate."""
 
-    port: int = option(0, "Port for TLS, usually 2762; 0: none.", _between(0, 65535))
-    certificate: str = option("", "PEM file of this AE's certificate (and chain).")
+    port: int = option(0, "Port for TLS (DICOM's is usually 2762); 0: none.", _between(0, 65535))
+    certificate: str = option("", "PEM file of this machine's certificate (and chain).")
     key: str = option("", "PEM file of its private key.")
     ca_file: str = option("", "PEM file of the authorities whose certificates the senders show.")
 
@@ -98,6 +113,31 @@ class DicomConfig:
     max_associations: int = option(32, "Associations at once.", _between(1, 500))
     idle_seconds: int = option(120, "An association that says nothing for so long is closed.", _between(5, 86400))
     extra_sop_classes: list[str] = option([], "UIDs of private storage SOP classes to accept too.")
+    tls: TlsConfig = field(default_factory=TlsConfig)
+
+
+@dataclass(frozen=True)
+class Hl7Config:
+    """What the RIS speaks to: reports by HL7 v2 over MLLP. [archive] and [spool] are those of the images."""
+
+    address: str = option("0.0.0.0", "Network interface to listen on; 0.0.0.0: all.")  # noqa: S104  # the RIS is elsewhere
+    port: int = option(0, "Port without TLS, usually 2575; 0: none.", _between(0, 65535))
+    charset: str = option(
+        "UNICODE UTF-8", "Character set where MSH-18 is empty.", _one_of("ASCII", "UNICODE UTF-8", "8859/1", "8859/15")
+    )
+    accession_fields: list[str] = option(
+        ["OBR-18"], "Where the accession number stands, for reports without Study Instance UID; the first counts.", _hl7_field
+    )
+    patient_authority: str = option("", "Only numbers of this assigning authority (PID-3.4) count; empty: any.")
+    processing_id: str = option("P", "Take only messages with this processing id (MSH-11).", _one_of("P", "T", "D"))
+    allowed_addresses: list[str] = option([], "Addresses or networks that may connect; empty: any.", _network)
+    allowed_senders: list[str] = option([], "Senders (MSH-3, or MSH-3@MSH-4) whose messages are taken; empty: any.")
+    wait_days: int = option(30, "How long a report waits for its study; then it is put aside.", _between(1, 3650))
+    max_message_mb: int = option(8, "Larger messages are refused.", _between(1, 64))
+    max_segments: int = option(20_000, "Messages with more segments are refused.", _between(10, 1_000_000))
+    max_connections: int = option(16, "Connections at once.", _between(1, 500))
+    idle_seconds: int = option(3600, "A connection that says nothing for so long is closed.", _between(5, 86400))
+    message_seconds: int = option(60, "A message that is not whole after so long is broken off.", _between(1, 3600))
     tls: TlsConfig = field(default_factory=TlsConfig)
 
 
@@ -171,6 +211,7 @@ class Config:
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     spool: SpoolConfig = field(default_factory=SpoolConfig)
     dicom: DicomConfig = field(default_factory=DicomConfig)
+    hl7: Hl7Config = field(default_factory=Hl7Config)
     peers: list[PeerConfig] = field(default_factory=list)
     watch: WatchConfig = field(default_factory=WatchConfig)
     send: SendConfig = field(default_factory=SendConfig)
@@ -240,17 +281,16 @@ def _value(hint: Any, value: Any, where: str, check: Check | None) -> Any:
 
 def _together(config: Config) -> None:
     """What one key alone cannot tell."""
-    tls = config.dicom.tls
-    if not config.dicom.port and not tls.port and not config.watch.folder:
-        raise ConfigError("Nothing would come in: “dicom.port”, “dicom.tls.port” and “watch.folder” are all off.")
-    if tls.port:
-        for name in ("certificate", "key", "ca_file"):
-            if not getattr(tls, name):
-                raise ConfigError(f"The key “dicom.tls.{name}” is needed for TLS.")
-    for where, path in (
-        ("archive.ca_file", config.archive.ca_file),
-        *((f"dicom.tls.{name}", getattr(tls, name)) for name in ("certificate", "key", "ca_file")),
-    ):
+    doors = {"dicom.tls": config.dicom.tls, "hl7.tls": config.hl7.tls}
+    if not any((config.dicom.port, config.hl7.port, config.watch.folder, *(tls.port for tls in doors.values()))):
+        raise ConfigError("Nothing would come in: “dicom.port”, “hl7.port”, “watch.folder” and both TLS ports are off.")
+    files = {"archive.ca_file": config.archive.ca_file}
+    for door, tls in doors.items():
+        files |= {f"{door}.{name}": getattr(tls, name) for name in ("certificate", "key", "ca_file")}
+        missing = next((name for name in ("certificate", "key", "ca_file") if tls.port and not getattr(tls, name)), None)
+        if missing:
+            raise ConfigError(f"The key “{door}.{missing}” is needed for TLS.")
+    for where, path in files.items():
         if path and not Path(path).is_file():
             raise ConfigError(f"The key “{where}” names a file that does not exist: {path}")
 

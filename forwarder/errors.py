@@ -23,6 +23,7 @@ class Failure(Enum):
     EXPIRED_URL = "expired-url"  # the presigned PUT is too old
     BUSY = "busy"  # 409: the same object is just being written
     INSTANCE = "instance"  # these bytes and no others were refused
+    ABSENT = "study-not-there"  # a report came before its study
     PROTOCOL = "protocol"  # an answer that the contract does not know
 
 

@@ -24,7 +24,6 @@ from forwarder.errors import SpoolError
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 
-SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE instances (
     digest TEXT PRIMARY KEY,             -- SHA-256 of the bytes as received
@@ -86,6 +85,45 @@ CREATE TABLE commitments (
 
 CREATE TABLE watched (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL) WITHOUT ROWID;
 """
+
+REPORTS = """
+CREATE TABLE reports (                   -- each a document of one study, out of an HL7 message
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order in which they came
+    digest TEXT NOT NULL UNIQUE,         -- of the message without its time, and the number within it
+    size INTEGER NOT NULL,
+    state TEXT NOT NULL,                 -- waiting; sent; aside, discarded
+    reason TEXT,                         -- why it is not sent
+    sender TEXT NOT NULL,                -- MSH-3@MSH-4
+    study TEXT NOT NULL, accession TEXT NOT NULL,  -- one of the two may be empty
+    patients TEXT NOT NULL,              -- JSON: the numbers in PID-3
+    document TEXT NOT NULL,              -- versions of one document go in order
+    part INTEGER NOT NULL,
+    title TEXT NOT NULL, media_type TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    received_at REAL NOT NULL,
+    settled_at REAL,
+    content BLOB                         -- NULL once it is sent or discarded, and where the sender took a report back
+);
+CREATE INDEX reports_waiting ON reports (document, seq, not_before) WHERE state = 'waiting';
+CREATE INDEX reports_settled ON reports (settled_at) WHERE state IN ('sent', 'discarded');
+CREATE INDEX reports_document ON reports (document, seq);
+
+INSERT INTO counters VALUES
+    ('reports_received', 0), ('reports_waiting', 0), ('reports_sent', 0), ('reports_aside', 0), ('reports_discarded', 0);
+CREATE TRIGGER report_received AFTER INSERT ON reports BEGIN
+    UPDATE counters SET value = value + 1 WHERE name IN ('reports_received', 'reports_' || NEW.state);
+END;
+CREATE TRIGGER report_moved AFTER UPDATE OF state ON reports WHEN OLD.state != NEW.state BEGIN
+    UPDATE counters SET value = value - 1 WHERE name = 'reports_' || OLD.state;
+    UPDATE counters SET value = value + 1 WHERE name = 'reports_' || NEW.state;
+END;
+CREATE TRIGGER report_kept BEFORE DELETE ON reports WHEN OLD.state NOT IN ('sent', 'discarded') BEGIN
+    SELECT RAISE(ABORT, 'a report that is not settled cannot be forgotten');
+END;
+"""
+SCHEMAS = (SCHEMA, REPORTS)
+"""What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction
 
@@ -229,12 +267,12 @@ class Journal:
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        for statement in _statements(SCHEMA):
+    for script in SCHEMAS[version:]:
+        for statement in _statements(script):
             connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {max(version, len(SCHEMAS))}")
     connection.execute("COMMIT")
-    if version > SCHEMA_VERSION:
+    if version > len(SCHEMAS):
         raise SpoolError("The journal was written by a newer forwarder; install that version.")
 
 

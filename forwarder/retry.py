@@ -42,6 +42,7 @@ PLANS: dict[Failure, Plan] = {
     Failure.EXPIRED_URL: Plan(0, 5, Blame.INSTANCE),
     Failure.BUSY: Plan(0.5, 10, Blame.INSTANCE),
     Failure.INSTANCE: Plan(2, 3600, Blame.INSTANCE),
+    Failure.ABSENT: Plan(2, 6 * 3600, Blame.INSTANCE),
 }
 
 

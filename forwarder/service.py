@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from forwarder import logs, page, scp
+from forwarder import hl7_mllp, hl7_queue, logs, page, scp
 from forwarder.archive import Archive, new_http
 from forwarder.commitment import Commitments
 from forwarder.config import Config
 from forwarder.errors import ConfigError, SpoolError
+from forwarder.hl7_door import Door
+from forwarder.hl7_outbox import ReportOutbox
 from forwarder.logs import log
 from forwarder.outbox import Outbox
 from forwarder.signing import Signer
@@ -77,10 +79,13 @@ def running(
         ranks = Ranks(config.send.urgent)
         commitments = Commitments(spool, config.dicom, config.peers)
         receiver = scp.Receiver(spool, ranks, commitments.record, outbox.notice)
-        state = State(config, spool, outbox, receiver, archive)
+        reports = ReportOutbox(spool, archive, outbox.line, config.hl7.wait_days)
+        door = Door(config.hl7, spool, reports.notice)
+        state = State(config, spool, outbox, receiver, archive, door)
         outbox.start()
         stack.callback(outbox.stop)
         background = [threading.Thread(target=commitments.run, args=(stop,), name="commitments", daemon=True)]
+        background.append(threading.Thread(target=reports.run, args=(stop,), name="reports", daemon=True))
         background.append(threading.Thread(target=_tick, args=(stop, config, spool, outbox, state), name="tick", daemon=True))
         if config.watch.folder:
             watcher = Watcher(config.watch, spool, ranks)
@@ -91,11 +96,13 @@ def running(
         def end_background() -> None:
             stop.set()
             commitments.close()
+            reports.notice()
             for thread in background:
                 thread.join(15)
 
         stack.callback(end_background)
         state.ports |= stack.enter_context(scp.listening(config.dicom, receiver))
+        state.ports |= stack.enter_context(hl7_mllp.listening(config.hl7, door.take))
         stack.enter_context(page.serving(config.page, state))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,
@@ -131,6 +138,8 @@ def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, s
                 outbox.try_now()
             if time.monotonic() >= forget_at:
                 forget_at = time.monotonic() + HOUR
-                spool.forget(before=time.time() - config.spool.history_days * 86400.0)
+                before = time.time() - config.spool.history_days * 86400.0
+                spool.forget(before)
+                hl7_queue.forget(spool.journal, before)
         except (SpoolError, OSError) as error:
             log.error("the spool fails", detail=str(error))

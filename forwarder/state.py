@@ -13,6 +13,8 @@ from forwarder import __version__
 from forwarder.archive import Archive
 from forwarder.certificates import days_left
 from forwarder.config import Config
+from forwarder.hl7_door import Door
+from forwarder.hl7_queue import summary as reports_summary
 from forwarder.journal import tally
 from forwarder.outbox import Outbox
 from forwarder.scp import Receiver
@@ -45,12 +47,14 @@ def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
     counts: dict[str, Any] = dict(summary(tally(connection)))
     oldest = connection.execute("SELECT min(received_at) FROM instances WHERE state IN ('waiting', 'stored')").fetchone()[0]
     counts["oldest_waiting_seconds"] = None if oldest is None else round(max(0.0, time.time() - oldest), 1)
+    counts["reports"] = reports_summary(connection)
     counts["aside"] = {
         row["reason"]: row["n"]
         for row in connection.execute(
             "SELECT reason, count(*) AS n FROM instances WHERE state IN ('rejected', 'conflict') GROUP BY reason ORDER BY reason"
         )
     }
+    counts["aside"] |= counts["reports"].pop("reasons")
     counts["troubled"] = connection.execute(
         "SELECT count(*) FROM instances WHERE state = 'waiting' AND not_before > ?", (time.time(),)
     ).fetchone()[0]
@@ -83,12 +87,13 @@ class Rates:
 class State:
     """Puts the snapshot together."""
 
-    def __init__(self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive) -> None:
+    def __init__(self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive, door: Door) -> None:
         self._config = config
         self._spool = spool
         self._outbox = outbox
         self._receiver = receiver
         self._archive = archive
+        self._door = door
         self._rates = Rates()
         self.ports: dict[str, int] = {}
         self.started_at = time.time()
@@ -110,7 +115,7 @@ class State:
             counts = from_journal(connection)
         free, reserve = self._spool.free_bytes(), self._spool.reserve_bytes
         line, traffic = self._outbox.line, self._outbox.traffic
-        tls = self._config.dicom.tls
+        certificates = [tls.certificate for tls in (self._config.dicom.tls, self._config.hl7.tls) if tls.port]
         return {
             "version": __version__,
             "ae_title": self._config.dicom.ae_title,
@@ -121,6 +126,7 @@ class State:
             **counts,
             "rates": self._rates.now(),
             "refused": self._receiver.refused,
+            "hl7_refused": self._door.refused,
             "traffic": {
                 "bytes_received": self._receiver.bytes_received,
                 "bytes_sent": traffic.bytes_sent,
@@ -138,5 +144,5 @@ class State:
                 "skew_seconds": None if self._archive.skew is None else round(self._archive.skew, 1),
             },
             "disk": {"free_bytes": free, "reserve_bytes": reserve, "low": free < reserve},
-            "certificate_days": days_left(Path(tls.certificate)) if tls.port else None,
+            "certificate_days": min((days_left(Path(one)) for one in certificates), default=None),
         }

@@ -34,6 +34,7 @@ class Forwarder:
     aet: str
     dicom_port: int
     page_port: int
+    hl7_port: int
     file: Path
     process: subprocess.Popen[bytes] | None = None
 
@@ -43,6 +44,7 @@ class Forwarder:
             "aet": self.aet,
             "dicom": f"127.0.0.1:{self.dicom_port}",
             "page": f"http://127.0.0.1:{self.page_port}",
+            "hl7": f"127.0.0.1:{self.hl7_port}",
             "pid": self.process.pid if self.process else None,
             "config": str(self.file),
         }
@@ -97,8 +99,9 @@ class Forwarders:
         folder = self._directory / "forwarders" / institution
         folder.mkdir(parents=True, exist_ok=True)
         ports = folder / "ports.json"
-        dicom_port, page_port = json.loads(ports.read_text()) if ports.exists() else (_free_port(), _free_port())
-        ports.write_text(json.dumps([dicom_port, page_port]))
+        known: list[int] = json.loads(ports.read_text()) if ports.exists() else []
+        dicom_port, page_port, hl7_port = known = [*known, *(_free_port() for _ in range(3 - len(known)))]
+        ports.write_text(json.dumps(known))
         file = folder / "forwarder.toml"
         _end_orphan(folder / "pid", file)
         values: dict[str, object] = {
@@ -110,10 +113,12 @@ class Forwarders:
             "dicom.ae_title": title,
             "dicom.address": "127.0.0.1",
             "dicom.port": dicom_port,
+            "hl7.address": "127.0.0.1",
+            "hl7.port": hl7_port,
             "page.port": page_port,
         }
         file.write_text(config.example(values), encoding="utf-8")
-        return Forwarder(institution, title, dicom_port, page_port, file)
+        return Forwarder(institution, title, dicom_port, page_port, hl7_port, file)
 
     def _spawn(self, one: Forwarder) -> None:
         environment = os.environ | {

@@ -1,0 +1,52 @@
+"""Acknowledgements: MSH, MSA and, for what is refused, ERR (HL7 v2.5.1 2.9.2, 2.9.3, 2.15.5).
+
+In the original mode the answer is AA, AE or AR; where MSH-15 or MSH-16 is valued, the enhanced mode's CA, CE, CR and the
+application's AA, AE, AR under the conditions that stand there. Both say the same: the message is durable here, or it is not.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from forwarder.hl7_message import CONDITIONS, Refusal, Segment
+
+_WANTED = {"AL": (True, True), "NE": (False, False), "ER": (False, True), "SU": (True, False)}
+"""Table 0155: whether to answer (what was accepted, what was refused)."""
+
+
+def acknowledge(header: Segment | None, refusal: Refusal | None) -> list[bytes]:
+    """The answers to a message, at most two. `header`: its MSH, None if it has none; `refusal`: None if it was accepted."""
+    code = refusal.code if refusal else "AA"
+    if header is None:
+        return [_message(None, code, refusal)]
+    accept, application = header.value(15), header.value(16)
+    if not accept and not application:
+        return [_message(header, code, refusal)]
+    codes = [kind + code[1] for kind, wish in (("C", accept), ("A", application)) if wish and _wanted(wish, refusal)]
+    return [_message(header, one, refusal) for one in codes]
+
+
+def _wanted(wish: str, refusal: Refusal | None) -> bool:
+    return _WANTED.get(wish, _WANTED["AL"])[refusal is not None]
+
+
+def _message(header: Segment | None, code: str, refusal: Refusal | None) -> bytes:
+    """One acknowledgement, in the message's delimiters and character set: what it repeats, it repeats byte for byte."""
+    bar, marks = (header.delimiters.field, header.raw(2)) if header else ("|", "^~\\&")
+    hat, ampersand = marks[0], marks[3]
+    said = header.raw if header else (lambda field: {11: "P", 12: "2.5.1"}.get(field, ""))
+    event = [*said(9).split(hat), ""][1] or "R01"
+    text = "".join(" " if mark in bar + marks else mark for mark in str(refusal or ""))
+    now, ours = datetime.now().astimezone().strftime("%Y%m%d%H%M%S%z"), uuid.uuid4().hex[:20]
+    addresses = [said(5), said(6), said(3), said(4)]
+    kind = hat.join(("ACK", event, "ACK"))
+    lines = [["MSH", marks, *addresses, now, "", kind, ours, said(11), said(12), *[""] * 5, said(18)]]
+    lines.append(["MSA", code, said(10), text])
+    if refusal is not None:
+        condition = (str(refusal.condition), CONDITIONS[refusal.condition], "HL70357")
+        place = [refusal.segment, str(refusal.number), str(refusal.field or "")] if refusal.segment else []
+        old = hat.join([*(place or ["", "", ""]), ampersand.join(condition)])
+        new = ["", hat.join(place), hat.join(condition), "E", "", "", "", text]
+        lines.append(["ERR", *(new if said(12)[:3] == "2.5" else [old])])
+    return "".join(bar.join(line).rstrip(bar) + "\r" for line in lines).encode("latin-1")

@@ -1,0 +1,56 @@
+"""HL7 in: a message becomes reports in the journal, and is answered with AA only when they are durable there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+
+from forwarder.config import Hl7Config
+from forwarder.hl7_ack import acknowledge
+from forwarder.hl7_message import Refusal, Segment, read_header
+from forwarder.hl7_queue import take_in
+from forwarder.hl7_report import check_header, read_reports, sender_of
+from forwarder.logs import log
+from forwarder.spool import Spool
+
+
+class Door:
+    """Takes messages in. `refused` counts those answered with AE or AR since the start."""
+
+    def __init__(self, config: Hl7Config, spool: Spool, on_stored: Callable[[], None]) -> None:
+        self._config = config
+        self._spool = spool
+        self._on_stored = on_stored
+        self.refused = 0
+
+    def take(self, content: bytes, whole: bool) -> list[bytes]:
+        """The answers to a message (`hl7_mllp.Take`). Raises SpoolError: then nothing was taken, and nothing is answered."""
+        header: Segment | None = None
+        try:
+            header = read_header(content)
+            check_header(header, self._config)
+            if not whole:
+                raise Refusal("AE", 207, f"The message is larger than {self._config.max_message_mb} MB.")
+            reports = read_reports(content, header, self._config)
+        except Refusal as refusal:
+            self.refused += 1
+            log.warning("HL7 message refused", code=refusal.code, condition=refusal.condition, detail=str(refusal))
+            return acknowledge(header, refusal)
+        self._spool.check_space()
+        message = _digest(content, header)
+        new = take_in(self._spool.journal, message, sender_of(header)[:64], reports)
+        self._spool.step("report-journaled")
+        log.info("HL7 message accepted", digest=message[:12], reports=len(reports), new=new)
+        for report in reports:
+            if report.content is None:
+                log.warning("a report was taken back by its sender", digest=message[:12], document=report.document[:12])
+        self._on_stored()
+        return acknowledge(header, None)
+
+
+def _digest(content: bytes, header: Segment) -> str:
+    """Of what a message says, its control id included: the same when it is sent again, whatever time MSH-7 then says."""
+    said = [*header.fields[:7], *header.fields[8:]]
+    body = re.split(rb"[\r\n]", content.lstrip(b"\r\n"), maxsplit=1)[1:]
+    return hashlib.sha256(b"\r".join(["|".join(said).encode("latin-1"), *body])).hexdigest()

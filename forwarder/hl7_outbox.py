@@ -1,0 +1,129 @@
+"""The way out of reports: find the study, make sure whose it is, and add the report to it.
+
+It shares the line, the credentials and the retry plans with the images. A report waits for its study for as long as the
+configuration says; nothing that is wrong with one report holds up another.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+from urllib.parse import quote
+
+from forwarder import hl7_queue as queue
+from forwarder.archive import Archive
+from forwarder.errors import ArchiveError, Failure, SpoolError
+from forwarder.hl7_report import Report
+from forwarder.line import Line
+from forwarder.logs import log
+from forwarder.retry import pause
+from forwarder.spool import Spool
+
+ANOTHER_PATIENT, REFUSED, NO_STUDY, OVERTAKEN = (
+    "report-of-another-patient", "report-refused-by-archive", "report-without-study", "report-overtaken",
+)  # fmt: skip
+
+
+class ReportOutbox:
+    """Sends what waits, in a thread of its own (`run`)."""
+
+    def __init__(self, spool: Spool, archive: Archive, line: Line, wait_days: int) -> None:
+        self._spool = spool
+        self._archive = archive
+        self._line = line
+        self._patience = wait_days * 86400.0
+        self._wake = threading.Event()
+
+    def notice(self) -> None:
+        """Something new waits, or it is time to stop."""
+        self._wake.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; a failing disk is waited out."""
+        while not stop.is_set():
+            self._wake.clear()
+            try:
+                wait = self.step()
+            except SpoolError as error:
+                log.error("the spool fails", detail=str(error))
+                wait = 2.0
+            if wait and not stop.is_set():
+                self._wake.wait(wait)
+
+    def step(self) -> float:
+        """Send one report, if one is due and the line is open; how long to wait (seconds) before the next step."""
+        closed = self._line.closed_for()
+        waiting = None if closed else queue.next_due(self._spool.journal)
+        if waiting is None:
+            return min(closed or 1.0, 1.0)
+        started = time.monotonic()
+        if waiting.newer_sent:
+            self._aside(waiting, OVERTAKEN)
+            return 0.0
+        try:
+            verdict = self._deliver(waiting.report)
+        except ArchiveError as error:
+            self._failed(waiting, error, started)
+            return 0.0
+        self._line.succeeded()
+        if verdict is None:
+            queue.settle(self._spool.journal, waiting.digest, "sent")
+            self._spool.step("report-settled")
+            log.info("report sent", report=waiting.digest[:12])
+        elif verdict == NO_STUDY and time.time() - waiting.received_at < self._patience:
+            seconds = pause(Failure.ABSENT, waiting.attempts + 1)
+            queue.postpone(self._spool.journal, waiting.digest, seconds, Failure.ABSENT.value)
+        else:
+            self._aside(waiting, verdict)
+        return 0.0
+
+    def _deliver(self, report: Report) -> str | None:
+        """None when the archive has the report; else why not. Raises ArchiveError."""
+        found = self._search(report)
+        own = [one for one in found if _first(one, "00100020") in report.patients]
+        self._spool.step("report-found")
+        if not own:
+            return ANOTHER_PATIENT if found else NO_STUDY
+        verdicts = [self._add(report, _first(one, "0020000D")) for one in own]
+        self._spool.step("report-added")
+        return next((verdict for verdict in verdicts if verdict), None)
+
+    def _search(self, report: Report) -> list[dict[str, Any]]:
+        """Our own studies that the report may mean, by UID or exact accession number (PS3.18 10.6)."""
+        key, tag = ("StudyInstanceUID", "0020000D") if report.study else ("AccessionNumber", "00080050")
+        value = report.study or report.accession
+        path = f"/dicomweb/studies?{key}={quote(value, safe='')}"
+        try:
+            found = json.loads(self._archive.call("GET", path, b"", {"Accept": "application/dicom+json"}).data)
+        except ValueError as error:
+            raise ArchiveError("The archive's answer to a search is not JSON.", Failure.PROTOCOL) from error
+        return [one for one in found if _first(one, tag) == value and "owner=" not in _first(one, "00081190")]
+
+    def _add(self, report: Report, study: str) -> str | None:
+        """Sending the newest version again changes nothing there, so an answer that was lost does no harm."""
+        document = report.document if report.part == 1 else f"{report.document}-{report.part}"
+        path = f"/studies/{study}/reports?document={document}&title={quote(report.title, safe='')}"
+        headers = {"Content-Type": report.media_type, "Accept": "application/json"}
+        expected = {200, 201, 400, 404, 413, 415}
+        status = self._archive.call("POST", path, report.content or b"", headers, expected).status
+        return {200: None, 201: None, 404: NO_STUDY}.get(status, REFUSED)
+
+    def _failed(self, waiting: queue.Waiting, error: ArchiveError, started: float) -> None:
+        log.warning("report not sent", report=waiting.digest[:12], kind=error.failure.value, detail=str(error))
+        blamed = not self._line.failed(error, started)
+        if error.failure is Failure.INSTANCE:
+            self._aside(waiting, REFUSED)
+        elif blamed or error.failure is Failure.SERVER:  # should the trouble be this report, it does not hold up the others
+            seconds = pause(Failure.INSTANCE, waiting.attempts + 1, error.retry_after)
+            queue.postpone(self._spool.journal, waiting.digest, seconds, error.failure.value)
+
+    def _aside(self, waiting: queue.Waiting, reason: str) -> None:
+        queue.settle(self._spool.journal, waiting.digest, "aside", reason)
+        log.warning("report put aside", report=waiting.digest[:12], reason=reason)
+
+
+def _first(attributes: dict[str, Any], tag: str) -> str:
+    values = attributes.get(tag, {}).get("Value") or [""]
+    return str(values[0]).strip()

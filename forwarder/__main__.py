@@ -158,7 +158,7 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 def _rejected_list(arguments: argparse.Namespace) -> int:
     from forwarder import admin
-    from forwarder.progress import explain
+    from forwarder.troubles import explain
 
     found = admin.rejected(_spool(arguments))
     for one in found:

@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError as TransportError
 from forwarder import __version__
 from forwarder.errors import ArchiveError, ConfigError, Failure, SpoolError
 from forwarder.signing import Signer
+from forwarder.troubles import Trouble
 
 BATCH = 500  # the contract's limit of instances in one call
 BLOCK = 256 * 1024
@@ -187,9 +188,11 @@ class Archive:
         try:
             response = self.http.request(method, url, body=body, headers={**agent, **headers}, redirect=False)
         except TransportError as error:
-            raise ArchiveError(_transport_message(url, error), Failure.NETWORK) from error
+            text, trouble = _transport_trouble(url, error)
+            raise ArchiveError(text, Failure.NETWORK, trouble=trouble) from error
         except OSError as error:
-            raise ArchiveError(f"The line to {urlsplit(url).hostname} broke: {error}", Failure.NETWORK) from error
+            text = f"The line to {urlsplit(url).hostname} broke: {error}"
+            raise ArchiveError(text, Failure.NETWORK, trouble=Trouble.LINE_BROKE) from error
         skew = self.signer.clock.learn(response.headers.get("Date"))
         self.skew = skew if skew is not None else self.skew
         return response
@@ -211,18 +214,20 @@ def _blocks(body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None) -
             on_bytes(len(block))
 
 
-def _transport_message(url: str, error: TransportError) -> str:
+def _transport_trouble(url: str, error: TransportError) -> tuple[str, Trouble]:
+    """What a broken line means: a sentence for the administrator, and its name for the page."""
     host = urlsplit(url).netloc
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"The certificate of {host} is not trusted here; a private CA is named by “ca_file”."
+        hint = f"The certificate of {host} is not trusted here; a private CA is named by “ca_file”."
+        return hint, Trouble.UNTRUSTED_CERTIFICATE
     if "NameResolution" in type(error).__name__ or "Failed to resolve" in text:
-        return f"The name {urlsplit(url).hostname} cannot be resolved."
+        return f"The name {urlsplit(url).hostname} cannot be resolved.", Trouble.UNKNOWN_NAME
     if "refused" in text:
-        return f"Nothing answers at {host}: the connection was refused."
+        return f"Nothing answers at {host}: the connection was refused.", Trouble.CONNECTION_REFUSED
     if "timed out" in text or "Timeout" in type(error).__name__:
-        return f"{host} did not answer in time."
-    return f"The line to {host} broke ({type(error).__name__})."
+        return f"{host} did not answer in time.", Trouble.NO_ANSWER_IN_TIME
+    return f"The line to {host} broke ({type(error).__name__}).", Trouble.LINE_BROKE
 
 
 def _json_object(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
@@ -253,7 +258,8 @@ def failed(response: urllib3.BaseHTTPResponse, what: str) -> ArchiveError:
     failure = classify(response.status, text)
     said = _their_words(text)
     message = f"{what} was answered with {response.status}" + (f": {said}" if said else ".")
-    return ArchiveError(message, failure, _retry_after(response.headers.get("Retry-After")))
+    trouble = Trouble.UNKNOWN_INSTITUTION if response.status == 403 and ":unknown-institution" in text else None
+    return ArchiveError(message, failure, _retry_after(response.headers.get("Retry-After")), trouble)
 
 
 def classify(status: int, body: str) -> Failure:

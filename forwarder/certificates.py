@@ -8,6 +8,8 @@ from pathlib import Path
 
 from forwarder.errors import ConfigError
 
+DAYS_WARNED = 30
+
 
 @lru_cache(maxsize=8)
 def _ends(path: Path, _changed: int) -> datetime:

@@ -12,14 +12,12 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from forwarder.archive import Archive
-from forwarder.certificates import days_left
+from forwarder.certificates import DAYS_WARNED, days_left
 from forwarder.config import Config, PeerConfig
 from forwarder.errors import ForwarderError
 from forwarder.scp import tls_context
 from forwarder.service import archive_of
-
-SKEW_TOLERATED = 60.0  # seconds
-DAYS_WARNED = 30
+from forwarder.signing import SKEW_TOLERATED
 
 
 @dataclass(frozen=True, slots=True)

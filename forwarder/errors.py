@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from forwarder.troubles import Trouble
+
 
 class Failure(Enum):
     """The kinds of failure between forwarder and archive. What to do about each: `forwarder.retry.PLANS`."""
@@ -42,10 +44,12 @@ class SpoolError(ForwarderError):
 class ArchiveError(ForwarderError):
     """A call to the archive failed.
 
-    `failure` is the kind, `retry_after` what the archive asked for (seconds), or None.
+    `failure` is the kind, `retry_after` what the archive asked for (seconds), or None. `trouble` names what is wrong to
+    people, more exactly than the kind where that is known.
     """
 
-    def __init__(self, message: str, failure: Failure, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, failure: Failure, retry_after: float | None = None, trouble: Trouble | None = None) -> None:
         super().__init__(message)
         self.failure = failure
         self.retry_after = retry_after
+        self.trouble: str = trouble or failure.value

@@ -30,6 +30,7 @@ from forwarder.packers import Packers
 from forwarder.queue import Item, Queue
 from forwarder.retry import pause
 from forwarder.spool import Spool, settle
+from forwarder.troubles import Reason
 
 IN_FLIGHT = 1000
 COMPRESSING = 32
@@ -66,6 +67,7 @@ class Outbox:
         self.line = Line()
         self.window = Window(config.parallel)
         self.uploads_now = 0
+        self._failed_steps: set[str] = set()  # those that the spool failed, at their last try
         self._spool = spool
         self._archive = archive
         self._config = config
@@ -86,6 +88,11 @@ class Outbox:
         self._polled_at = 0.0
         self._poll_pace = POLL_PACE[0]
         self._threads: list[threading.Thread] = []
+
+    @property
+    def failing(self) -> bool:
+        """Whether the spool failed at the last try."""
+        return bool(self._failed_steps)
 
     def start(self) -> None:
         steps = [("feeder", self._feed, self._wake), ("verdicts", self._watch_verdicts, self._wake)]
@@ -126,7 +133,10 @@ class Outbox:
                 wait = step()
             except (SpoolError, OSError) as error:
                 log.error("the spool fails", detail=str(error))
+                self._failed_steps.add(step.__name__)
                 wait = 2.0
+            else:
+                self._failed_steps.discard(step.__name__)
             if wait > 0:
                 with wake:
                     if not self._stopping:
@@ -157,7 +167,7 @@ class Outbox:
         with self._wake:
             self._in_flight.add(item.digest)
         if item.size > LARGEST:
-            self._set_aside(item, "larger-than-5-gib")
+            self._set_aside(item, Reason.LARGER_THAN_5_GIB)
         elif item.packing == "todo" and self._config.lossless and self._has_room_for(item):
             with self._wake:
                 self._compressing += 1
@@ -332,12 +342,12 @@ class Outbox:
         if error.failure is Failure.INSTANCE and not self._check_bytes(item):
             return
         if item.attempts + 1 >= GIVE_UP_AFTER:
-            self._set_aside(item, "refused-by-the-store")
+            self._set_aside(item, Reason.REFUSED_BY_THE_STORE)
             return
         seconds = pause(error.failure, item.attempts + 1, error.retry_after)
         self._queue.postponed(item, seconds, error.failure.value).add_done_callback(lambda _: self._land(item))
 
-    def _set_aside(self, item: Item, reason: str) -> None:
+    def _set_aside(self, item: Item, reason: Reason) -> None:
         """Something a person should look at."""
         try:
             settle(self._spool.journal, item.digest, "rejected", reason)
@@ -362,7 +372,7 @@ class Outbox:
             path.unlink(missing_ok=True)
             self._queue.packed(item).add_done_callback(lambda _: self._land(item))
         else:
-            self._set_aside(item, "damaged-in-spool")
+            self._set_aside(item, Reason.DAMAGED_IN_SPOOL)
         return False
 
     # Verdicts

@@ -18,12 +18,14 @@ from forwarder import metrics
 from forwarder.config import PageConfig
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.logs import log
+from forwarder.troubles import LANGUAGES
 
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
+    **{f"/{language}.json": (f"{language}.json", "application/json") for language in LANGUAGES},
 }
 
 

@@ -11,27 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.progress import TransferSpeedColumn as Speed
 
 from forwarder import send as sending
-
-ADVICE = {
-    "not-dicom": "not a DICOM file",
-    "empty-file": "the file is empty",
-    "ambiguous-identifier": "an identifying attribute stands twice or has two values",
-    "invalid-uid": "a UID with characters other than digits and dots, or longer than 64",
-    "meta-mismatch": "file meta and data set name different instances",
-    "truncated": "the file is cut short",
-    "too-deep": "sequences nested too deep",
-    "too-large-header": "the header is too large",
-    "deflate-too-large": "the deflated data set is too large when inflated",
-    "executable-preamble": "the preamble looks like a program",
-}
-
-
-def explain(reason: str | None) -> str:
-    """A reason's slug with what it means, for people."""
-    if not reason:
-        return ""
-    meaning = ADVICE.get(reason)
-    return f"{reason} ({meaning})" if meaning else reason
+from forwarder.troubles import explain
 
 
 @contextmanager

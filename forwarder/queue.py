@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from forwarder.archive import Offer, Standing
 from forwarder.journal import Journal
 from forwarder.pack import Packed
+from forwarder.troubles import Reason
 
 POLL_FIRST = 0.25  # seconds after the PUT
 POLL_SLOWEST = 10.0
@@ -139,7 +140,7 @@ def _note(connection: sqlite3.Connection, digest: str, standing: Standing, now: 
             (standing.state, now, digest),
         )
     elif standing.state in KEPT_ASIDE:
-        reason = standing.reason or standing.state
+        reason = standing.reason or Reason(standing.state)
         connection.execute(
             "UPDATE instances SET state = ?, reason = ?, settled_at = ? WHERE digest = ? AND state IN ('waiting', 'stored')",
             (standing.state, reason, now, digest),

@@ -117,6 +117,7 @@ class Receiver:
         self.on_stored = on_stored
         self.bytes_received = 0
         self.refused = 0
+        self.failing = False  # whether the spool failed the last instance
 
     def new_arrival(self) -> Arrival:
         return self.spool.arrival()
@@ -136,8 +137,10 @@ class Receiver:
             return 0xA700
         except SpoolError as error:
             self.refused += 1
+            self.failing = True
             log.error("not stored", calling=calling, detail=str(error))
             return 0x0110
+        self.failing = False
         self.bytes_received += arrival.size
         self.on_stored()
         return 0x0000

@@ -17,6 +17,7 @@ from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.files import Known, know, walk
 from forwarder.parcels import Parcel, Wrap, as_it_is, compressing
 from forwarder.retry import PLANS, Blame, pause
+from forwarder.troubles import Reason
 
 PARALLEL = 8
 BATCH_BYTES = 256_000_000  # of originals: what is compressed at once, beside what is being sent, bounds the disk's use
@@ -178,7 +179,7 @@ def _hashed(run: _Run, files: Sequence[Path], pool: ThreadPoolExecutor) -> Itera
             finally:
                 run.hashed += 1
             if known.size == 0:
-                run.unreadable.append(Outcome(path, known.sha256, "rejected", "empty-file"))
+                run.unreadable.append(Outcome(path, known.sha256, "rejected", Reason.EMPTY_FILE))
                 continue
             same = run.known.setdefault(known.sha256, [])
             same.append(known)

@@ -88,7 +88,7 @@ def running(
         background.append(threading.Thread(target=reports.run, args=(stop,), name="reports", daemon=True))
         background.append(threading.Thread(target=_tick, args=(stop, config, spool, outbox, state), name="tick", daemon=True))
         if config.watch.folder:
-            watcher = Watcher(config.watch, spool, ranks)
+            state.watcher = watcher = Watcher(config.watch, spool, ranks)
             background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))
         for thread in background:
             thread.start()

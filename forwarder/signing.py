@@ -14,8 +14,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 
 from forwarder.errors import ArchiveError, ConfigError, Failure
+from forwarder.troubles import Trouble
 
-SKEW_WORTH_CORRECTING = 60.0  # seconds; API Gateway tolerates 300
+SKEW_TOLERATED = 60.0  # seconds; API Gateway tolerates 300
 
 
 class Clock:
@@ -37,7 +38,7 @@ class Clock:
         except ValueError:
             return None
         skew = theirs - time.time()
-        self.offset = skew if abs(skew) > SKEW_WORTH_CORRECTING else 0.0
+        self.offset = skew if abs(skew) > SKEW_TOLERATED else 0.0
         return skew
 
 
@@ -86,11 +87,13 @@ class Signer:
             credentials = self._credentials
         if credentials is None:
             where = f"the profile “{self._profile}”" if self._profile else "the standard AWS chain"
-            raise ArchiveError(f"No AWS credentials were found in {where}.", Failure.CREDENTIALS)
+            text = f"No AWS credentials were found in {where}."
+            raise ArchiveError(text, Failure.CREDENTIALS, trouble=Trouble.NO_CREDENTIALS)
         try:
             frozen = credentials.get_frozen_credentials()
         except BotoCoreError as error:
-            raise ArchiveError(f"The AWS credentials cannot be renewed: {error}", Failure.CREDENTIALS) from error
+            text = f"The AWS credentials cannot be renewed: {error}"
+            raise ArchiveError(text, Failure.CREDENTIALS, trouble=Trouble.CREDENTIALS_NOT_RENEWED) from error
         request = AWSRequest(method=method, url=url, data=body, headers=dict(headers))
         _SigV4AtCorrectedTime(frozen, self.region, self.clock).add_auth(request)
         return {str(name): str(value) for name, value in request.headers.items()}

@@ -27,6 +27,7 @@ from typing import Any
 from forwarder.errors import SpoolError
 from forwarder.header import STUDY_INSTANCE_UID, read_header
 from forwarder.journal import Journal, connect, tally
+from forwarder.troubles import Reason
 
 HEAD = 64 * 1024  # bytes of the beginning that are looked at
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -155,6 +156,13 @@ class Spool:
             raise from_os(error) from error
         return disk.f_bavail * disk.f_frsize
 
+    def read_only(self) -> bool:
+        """Whether the spool's disk takes no writing, as after a failure. Raises SpoolError."""
+        try:
+            return bool(os.statvfs(self.folder).f_flag & os.ST_RDONLY)
+        except OSError as error:
+            raise from_os(error) from error
+
     def check_space(self) -> None:
         """Raises SpoolFullError when what is free is less than what is kept in reserve."""
         if self.free_bytes() < self.reserve_bytes:
@@ -262,7 +270,7 @@ class Spool:
                 if not self.path(row["digest"]).exists()
             ]
         for digest in absent:
-            settle(self.journal, digest, "rejected", "lost-from-spool")
+            settle(self.journal, digest, "rejected", Reason.LOST_FROM_SPOOL)
             missing += 1
         return removed, missing
 

@@ -11,14 +11,18 @@ from typing import Any
 
 from forwarder import __version__
 from forwarder.archive import Archive
-from forwarder.certificates import days_left
+from forwarder.certificates import DAYS_WARNED, days_left
 from forwarder.config import Config
+from forwarder.errors import ConfigError
 from forwarder.hl7_door import Door
 from forwarder.hl7_queue import summary as reports_summary
 from forwarder.journal import tally
 from forwarder.outbox import Outbox
 from forwarder.scp import Receiver
+from forwarder.signing import SKEW_TOLERATED
 from forwarder.spool import Spool
+from forwarder.troubles import Trouble
+from forwarder.watch import Watcher
 
 RATE_OVER = 10.0  # seconds
 
@@ -95,6 +99,7 @@ class State:
         self._archive = archive
         self._door = door
         self._rates = Rates()
+        self.watcher: Watcher | None = None
         self.ports: dict[str, int] = {}
         self.started_at = time.time()
 
@@ -115,12 +120,13 @@ class State:
             counts = from_journal(connection)
         free, reserve = self._spool.free_bytes(), self._spool.reserve_bytes
         line, traffic = self._outbox.line, self._outbox.traffic
-        certificates = [tls.certificate for tls in (self._config.dicom.tls, self._config.hl7.tls) if tls.port]
+        days = self._certificate_days()
         return {
             "version": __version__,
             "ae_title": self._config.dicom.ae_title,
             "archive": self._config.archive.api,
             "running": True,
+            "troubles": self._troubles(free < reserve, days),
             "since": round(self.started_at),
             "ports": self.ports,
             **counts,
@@ -137,6 +143,7 @@ class State:
                 "open": line.error is None,
                 "error": str(line.error) if line.error else None,
                 "kind": line.error.failure.value if line.error else None,
+                "trouble": line.error.trouble if line.error else None,
                 "since": round(line.since),
                 "again_in_seconds": round(line.closed_for(), 1),
                 "uploads": self._outbox.uploads_now,
@@ -144,5 +151,28 @@ class State:
                 "skew_seconds": None if self._archive.skew is None else round(self._archive.skew, 1),
             },
             "disk": {"free_bytes": free, "reserve_bytes": reserve, "low": free < reserve},
-            "certificate_days": min((days_left(Path(one)) for one in certificates), default=None),
+            "certificate_days": min(days, default=None) if days is not None else None,
         }
+
+    def _certificate_days(self) -> list[int] | None:
+        """Until each certificate of ours ends; None where one cannot be read."""
+        doors = (self._config.dicom.tls, self._config.hl7.tls)
+        try:
+            return [days_left(Path(tls.certificate)) for tls in doors if tls.port]
+        except ConfigError:
+            return None
+
+    def _troubles(self, low: bool, days: list[int] | None) -> list[str]:
+        """What is wrong now, the gravest first: names of `forwarder.troubles`, and kinds of failure."""
+        error, skew = self._outbox.line.error, self._archive.skew
+        found: list[tuple[bool, str]] = [
+            (self._spool.read_only(), Trouble.DISK_READ_ONLY),
+            (low, Trouble.DISK_LOW),
+            (self._receiver.failing or self._outbox.failing, Trouble.SPOOL_FAILS),
+            (error is not None, error.trouble if error else ""),
+            (self.watcher is not None and self.watcher.failing, Trouble.WATCH_FAILS),
+            (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),
+            (days is None, Trouble.CERTIFICATE_UNREADABLE),
+            (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),
+        ]
+        return [str(name) for holds, name in found if holds]

@@ -10,12 +10,14 @@ from typing import Any
 import urllib3
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from forwarder.config import Config
 from forwarder.spool import open_read_only
 from forwarder.state import from_journal
+from forwarder.troubles import explain, texts
 
 
 def snapshot(config: Config) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def view(now: dict[str, Any]) -> Group:
     if now["troubled"]:
         counts.add_row("troubled", f"{now['troubled']} failed and are tried later")
     for reason, number in now["aside"].items():
-        counts.add_row("aside", f"{number} × {reason}")
+        counts.add_row("aside", escape(f"{number} × {explain(reason)}"))
     head = Text(f"{now['ae_title']}  ", style="bold")
     if not now["running"]:
         return Group(head.append("not running", style="bold red"), counts)
@@ -74,13 +76,14 @@ def view(now: dict[str, Any]) -> Group:
     counts.add_row("in", f"{size(rates.get('bytes_in', 0))}/s, {rates.get('instances_in', 0):.0f} instances/s")
     counts.add_row("out", f"{size(rates.get('bytes_out', 0))}/s, {rates.get('instances_out', 0):.0f} instances/s")
     counts.add_row("saved", f"{size(now['traffic']['bytes_saved'])} by compressing")
-    state = "[green]open[/]" if line["open"] else f"[red]{line['error']}[/]"
+    state = "[green]open[/]" if line["open"] else f"[red]{escape(str(line['error']))}[/]"
     again = "" if line["open"] else f" (again in {age(line['again_in_seconds'])})"
     counts.add_row("line", f"{state}{again}; {line['uploads']} of at most {line['window']} uploads")
-    low = " [red]too little: senders get 0xA700[/]" if disk["low"] else ""
-    counts.add_row("disk", f"{size(disk['free_bytes'])} free{low}")
+    counts.add_row("disk", f"{size(disk['free_bytes'])} free")
     if now["certificate_days"] is not None:
         counts.add_row("certificate", f"{now['certificate_days']} days")
+    for trouble in now["troubles"]:
+        counts.add_row("trouble", f"[red]{escape(texts('en').get(f'trouble.{trouble}', trouble))}[/]")
     return Group(head, counts)
 
 

@@ -26,6 +26,7 @@ class Watcher:
         self._rank = rank
         self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
         self._folder = Path(config.folder)
+        self.failing = False  # whether the folder could not be read the last time
         if not self._folder.is_dir():
             raise ConfigError(f"The key “watch.folder” names a folder that does not exist: {config.folder}")
 
@@ -34,7 +35,9 @@ class Watcher:
         while not stop.wait(self._config.every_seconds):
             try:
                 self.look()
+                self.failing = False
             except (OSError, ConfigError) as error:  # a share that went away may come back
+                self.failing = True
                 log.warning("watched folder cannot be read", detail=type(error).__name__)
 
     def look(self) -> int:

@@ -1,0 +1,63 @@
+"""What can be wrong, by the names under which the page tells it: each has a text in every language of `forwarder/web`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+LANGUAGES = ("it", "en")
+
+
+class Trouble(StrEnum):
+    """What is wrong with the line, more exactly than the kind of failure, or with this machine."""
+
+    UNTRUSTED_CERTIFICATE = "untrusted-certificate"
+    UNKNOWN_NAME = "unknown-name"
+    CONNECTION_REFUSED = "connection-refused"
+    NO_ANSWER_IN_TIME = "no-answer-in-time"
+    LINE_BROKE = "line-broke"
+    NO_CREDENTIALS = "no-credentials"
+    CREDENTIALS_NOT_RENEWED = "credentials-not-renewed"
+    UNKNOWN_INSTITUTION = "unknown-institution"
+    DISK_READ_ONLY = "disk-read-only"
+    DISK_LOW = "disk-low"
+    SPOOL_FAILS = "spool-fails"
+    WATCH_FAILS = "watch-fails"
+    CLOCK_WRONG = "clock-wrong"
+    CERTIFICATE_ENDS = "certificate-ends"
+    CERTIFICATE_UNREADABLE = "certificate-unreadable"
+
+
+class Reason(StrEnum):
+    """Why the forwarder itself put an instance or a report aside, or what stands for the archive's reason where it gave none."""
+
+    LARGER_THAN_5_GIB = "larger-than-5-gib"
+    REFUSED_BY_THE_STORE = "refused-by-the-store"
+    DAMAGED_IN_SPOOL = "damaged-in-spool"
+    LOST_FROM_SPOOL = "lost-from-spool"
+    EMPTY_FILE = "empty-file"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    REPORT_OF_ANOTHER_PATIENT = "report-of-another-patient"
+    REPORT_REFUSED = "report-refused-by-archive"
+    REPORT_WITHOUT_STUDY = "report-without-study"
+    REPORT_OVERTAKEN = "report-overtaken"
+    REPORT_DELETION = "report-deletion"
+    REPORT_TAKEN_BACK = "report-taken-back"
+
+
+@cache
+def texts(language: str) -> dict[str, str]:
+    """Every text of a language, by key; troubles as `trouble.…`, reasons as `reason.…`."""
+    found: dict[str, str] = json.loads((resources.files("forwarder") / "web" / f"{language}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def explain(reason: str | None) -> str:
+    """A reason's slug with what it means, in English; the slug alone where a newer archive knows more of them."""
+    if not reason:
+        return ""
+    meaning = texts("en").get(f"reason.{reason}")
+    return f"{reason} ({meaning})" if meaning else reason

@@ -1,0 +1,201 @@
+"""What the hospital's staff read on the forwarder's page: every trouble and reason, in Italian and in English."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from certificates import Authority
+from fakes import FakeArchive, Reply
+from hospital import free_port, hospital, store, until
+from images import ct_slice
+from playwright.sync_api import Page, expect
+
+from chalicelib.domain.rejections import REASONS
+from forwarder import page
+from forwarder.config import PageConfig
+from forwarder.errors import Failure, SpoolError
+from forwarder.service import running
+from forwarder.troubles import Reason, Trouble, explain
+from tests.browser.chromium import EXECUTABLE, Watch, chromium
+
+pytestmark = pytest.mark.usefixtures("credentials")
+WEB = Path(page.__file__).parent / "web"
+TEXTS = {language: json.loads((WEB / f"{language}.json").read_text()) for language in ("it", "en")}
+CAN_BE_WRONG = [*Trouble, *(failure.value for failure in Failure)]
+CAN_BE_THE_REASON = [*REASONS, *Reason]
+
+
+class TestTexts:
+    def test_both_languages_have_the_same_texts_and_none_is_left_untranslated(self):
+        assert TEXTS["it"].keys() == TEXTS["en"].keys()
+        same = {key for key, text in TEXTS["it"].items() if text == TEXTS["en"][key]}
+        assert same == {"title"}
+
+    @pytest.mark.parametrize("language", ["it", "en"])
+    def test_whatever_can_be_wrong_has_a_text(self, language: str):
+        troubles = {key.removeprefix("trouble.") for key in TEXTS[language] if key.startswith("trouble.")}
+        assert troubles == set(CAN_BE_WRONG)
+
+    @pytest.mark.parametrize("language", ["it", "en"])
+    def test_whatever_can_be_the_reason_has_a_text(self, language: str):
+        reasons = {key.removeprefix("reason.") for key in TEXTS[language] if key.startswith("reason.")}
+        assert reasons == {*CAN_BE_THE_REASON, "other"}
+
+    def test_reports_are_put_aside_for_no_other_reasons(self):
+        sources = "".join(path.read_text() for path in WEB.parent.glob("hl7_*.py"))
+        steps = set(re.findall(r'step\("(report-[a-z-]+)"', sources))
+        assert set(re.findall(r"""["'](report-[a-z-]+)["']""", sources)) - steps <= set(Reason)
+
+    def test_every_text_that_the_page_uses_is_there_and_every_one_is_used(self):
+        source = (WEB / "page.js").read_text() + (WEB / "index.html").read_text()
+        used = set(re.findall(r'(?:text\(|data-text=)"([a-z_.]+)"', source)) | {"received", "waiting", "indexed", "rejected"}
+        used |= {"day", "days"}
+        assert used - TEXTS["it"].keys() == set()
+        assert {key for key in TEXTS["it"] if not key.startswith(("trouble.", "reason."))} <= used
+
+    def test_a_reason_that_only_a_newer_archive_knows_stands_for_itself(self):
+        assert explain("something-new") == "something-new"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if EXECUTABLE is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    with chromium() as found:
+        yield found
+
+
+class Everything:
+    """A snapshot in which all goes wrong that can."""
+
+    broken = False
+
+    def snapshot(self) -> dict[str, Any]:
+        if self.broken:
+            raise SpoolError("The journal cannot be read: disk I/O error.")
+        return {
+            "version": "1", "ae_title": "CONTENITORE", "archive": "https://archive.example.org", "running": True,
+            "received": 1234, "waiting": 1, "indexed": 1000, "rejected": 233, "at_archive": 0, "troubled": 0, "refused": 2,
+            "oldest_waiting_seconds": 12.0, "rates": {}, "certificate_days": 1,
+            "aside": dict.fromkeys([*CAN_BE_THE_REASON, "something-new"], 1),
+            "troubles": [str(one) for one in CAN_BE_WRONG],
+            "traffic": {"bytes_saved": 1, "packing_failures": 0},
+            "line": {"trouble": "unknown-name", "again_in_seconds": 7.0, "uploads": 0, "window": 2, "skew_seconds": 900.5},
+            "disk": {"free_bytes": 10**9, "low": True},
+        }  # fmt: skip
+
+
+class TestInTheBrowser:
+    @pytest.fixture
+    def everything(self) -> Iterator[tuple[Everything, str]]:
+        state, port = Everything(), free_port()
+        with page.serving(PageConfig("127.0.0.1", port), state):
+            yield state, f"http://127.0.0.1:{port}/"
+
+    @pytest.fixture
+    def shown(self, browser, everything) -> Iterator[Page]:
+        context = browser.new_context(locale="it-IT")
+        shown = context.new_page()
+        watch = Watch(shown)
+        watch.expect("503")
+        shown.goto(everything[1])
+        yield shown
+        context.close()
+        watch.check()
+
+    def reads(self, shown: Page, language: str, other: str) -> None:
+        expect(shown.locator("html")).to_have_attribute("lang", language)
+        texts = TEXTS[language]
+        for slug in CAN_BE_WRONG:
+            expect(shown.locator("#line")).to_contain_text(texts[f"trouble.{slug}"])
+        for slug in CAN_BE_THE_REASON:
+            expect(shown.locator("#aside")).to_contain_text(texts[f"reason.{slug}"])
+        expect(shown.locator("#aside")).to_contain_text(f"{texts['reason.other']}: something-new")
+        body = shown.locator("body").inner_text()
+        foreign = {key for key, text in TEXTS[other].items() if re.search(rf"(?<!\w){re.escape(text)}(?!\w)", body)}
+        assert foreign <= {"title", "in"}  # “forwarder”, and a word of both languages
+
+    def test_everything_that_can_be_wrong_is_read_in_italian_and_in_english(self, shown: Page):
+        self.reads(shown, "it", "en")
+        shown.get_by_role("button", name="English").click()
+        self.reads(shown, "en", "it")
+
+    def test_a_journal_that_cannot_be_read_and_a_forwarder_that_is_gone_are_told_apart(self, everything, shown: Page):
+        state, _ = everything
+        expect(shown.locator("#line")).to_contain_text(TEXTS["it"]["trouble.disk-low"])
+        state.broken = True
+        expect(shown.locator("#line")).to_have_text(TEXTS["it"]["journal"])
+        assert "disk I/O" not in shown.locator("body").inner_text()
+
+
+class TestTroubles:
+    """What is wrong stands in the status as long as it is."""
+
+    def test_nothing_is_wrong(self, archive: FakeArchive, tmp_path):
+        place = hospital(tmp_path, archive.url)
+        with running(place.config()):
+            store(place, [ct_slice(1)])
+            assert until(lambda: place.settled(1))["troubles"] == []
+
+    @pytest.mark.parametrize(
+        ("reply", "trouble"),
+        [
+            (
+                Reply(403, '{"type": "urn:contenitore:problem:unknown-institution", "detail": "No such role."}'),
+                "unknown-institution",
+            ),
+            (Reply(403, '{"message": "Forbidden"}'), "refused"),
+            (Reply(503), "throttled"),
+            (Reply(cut=True), "line-broke"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_the_line(self, archive: FakeArchive, tmp_path, reply: Reply, trouble: str):
+        place = hospital(tmp_path, archive.url)
+        archive.before = lambda *_: reply
+        with running(place.config()):
+            store(place, [ct_slice(1)])
+            until(lambda: place.state()["troubles"] == [trouble])
+            archive.before = lambda *_: None
+            until(lambda: place.state()["troubles"] == [], 60)
+
+    @pytest.mark.parametrize(
+        ("api", "trouble"), [("http://127.0.0.1:9", "connection-refused"), ("http://archive.invalid", "unknown-name")]
+    )
+    def test_no_way_to_the_archive(self, tmp_path, api: str, trouble: str):
+        place = hospital(tmp_path, api)
+        with running(place.config()):
+            store(place, [ct_slice(1)])
+            until(lambda: place.state()["troubles"] == [trouble])
+
+    def test_a_certificate_that_vanished_or_ends_is_told_and_everything_else_still_shown(self, tmp_path):
+        authority = Authority(tmp_path / "tls")
+        pair = authority.issue("forwarder", days=3)
+        place = hospital(
+            tmp_path, "http://127.0.0.1:9", dicom__tls__port=free_port(), dicom__tls__certificate=str(pair.certificate),
+            dicom__tls__key=str(pair.key), dicom__tls__ca_file=str(authority.pem),
+        )  # fmt: skip
+        with running(place.config()):
+            assert place.state()["troubles"] == ["certificate-ends"]
+            Path(pair.certificate).unlink()
+            assert place.get("/health").status == 200
+            assert place.state()["troubles"] == ["certificate-unreadable"]
+
+    def test_the_disk_and_the_clock_and_the_watched_folder(self, archive: FakeArchive, tmp_path):
+        inbox = tmp_path / "inbox"
+        inbox.mkdir()
+        archive.clock_ahead = 1200
+        place = hospital(tmp_path, archive.url, watch__folder=str(inbox), watch__every_seconds=0.05)
+        with running(place.config()) as state:
+            store(place, [ct_slice(1)])
+            until(lambda: place.settled(1))
+            assert place.state()["troubles"] == ["clock-wrong"]
+            inbox.rmdir()
+            until(lambda: place.state()["troubles"] == ["watch-fails", "clock-wrong"])
+            state._spool.reserve_bytes = 1 << 60
+            assert place.state()["troubles"] == ["disk-low", "watch-fails", "clock-wrong"]

@@ -53,6 +53,15 @@ def anchor_audit(event: Any) -> dict[str, Any]:
     return events.anchor()
 
 
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="tell_expired")
+def tell_expired(event: Any) -> dict[str, Any]:
+    """The parties of transfers that ran out are told."""
+    del event
+    from chalicelib.api import events
+
+    return events.tell_expired()
+
+
 @app.lambda_function(name="assemble_bodies")
 def assemble_bodies(event: dict[str, Any], context: Any) -> Any:
     """A part of a body that is too large for the API is put together."""

@@ -13,7 +13,7 @@ from chalicelib import bootstrap
 from chalicelib.config import config
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError
-from chalicelib.services import audit_anchor, index_instances, project_facts
+from chalicelib.services import audit_anchor, expiries, index_instances, project_facts
 from chalicelib.services.index_instances import Stored
 from chalicelib.telemetry import logger
 
@@ -70,6 +70,13 @@ def anchor() -> dict[str, Any]:
     grown = audit_anchor.anchor_heads(bootstrap.table(), bootstrap.vault(), datetime.now(UTC), config().audit_retention_years)
     logger().info("anchored", extra={"chains": grown})
     return {"chains": grown}
+
+
+def tell_expired() -> dict[str, Any]:
+    """Every minute: tell the parties of transfers that ran out."""
+    told = expiries.tell_expired(bootstrap.table(), datetime.now(UTC))
+    logger().info("expired", extra={"transfers": told})
+    return {"transfers": told}
 
 
 def carry(event: dict[str, Any]) -> list[str] | list[int]:

@@ -14,6 +14,8 @@ from chalicelib.domain.sharing import Grant
 DEFAULT_DURATION = timedelta(days=365)
 MAX_DURATION = timedelta(days=3653)
 MAX_REASON = 500
+EXPIRING = "EXPIRES"
+"""The index partition (gsi3) of all transfers by their expiry."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def opening(transfer: Transfer) -> list[Item]:
             {
                 "gsi1": (f"FROM#{transfer.sender}", f"{opened}#{transfer.id}"),
                 "gsi2": (f"TO#{transfer.receiver}", f"{opened}#{transfer.id}"),
+                "gsi3": (EXPIRING, f"{iso(transfer.expires_at)}#{transfer.id}"),
             },
         ),
         Item(patient_partition(transfer.patient.hash), f"TRANSFER#{transfer.id}#000000", terms),

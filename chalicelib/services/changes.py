@@ -14,7 +14,7 @@ from typing import Any
 
 from chalicelib.domain.errors import BadRequest, TryAgain
 from chalicelib.domain.ports import Item, PutNew, PutVersion, Table, Write
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.transfers import Transfer, iso
 from chalicelib.services import access
 from chalicelib.services.registry import Caller
 
@@ -36,6 +36,21 @@ class Change:
     event: str
     kind: str
     content: dict[str, Any]
+
+
+def transfer_opened(transfer: Transfer) -> list[Change]:
+    """What both parties are told when a transfer is opened."""
+    return _of_transfer(transfer, "OPEN", "transfer-opened", {"expires_at": iso(transfer.expires_at)})
+
+
+def transfer_ended(transfer: Transfer, status: str) -> list[Change]:
+    """What both parties are told once when it is over: `revoked` or `expired`."""
+    return _of_transfer(transfer, "END", "transfer-ended", {"status": status})
+
+
+def _of_transfer(transfer: Transfer, event: str, kind: str, more: dict[str, Any]) -> list[Change]:
+    content = {"transfer_id": transfer.id, "from": transfer.sender, "to": transfer.receiver, **more}
+    return [Change(party, f"{event}#{transfer.id}", kind, content) for party in (transfer.sender, transfer.receiver)]
 
 
 def partition(viewer: str) -> str:

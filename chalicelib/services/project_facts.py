@@ -15,7 +15,6 @@ from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Alerts, Table
 from chalicelib.services import access, changes, emergencies, linking, project_studies
-from chalicelib.services.changes import Change
 from chalicelib.services.project_studies import StudyRef
 
 Fact = tuple[str, str, str]
@@ -96,12 +95,10 @@ def _of_transfer(table: Table, alerts: Alerts, transfer_id: str, sks: list[str],
     transfer = transfers.from_facts(table.query_all(transfers.partition(transfer_id)))
     if transfer is None:
         return set()
-    content = {"transfer_id": transfer.id, "from": transfer.sender, "to": transfer.receiver}
-    opened = content | {"expires_at": transfers.iso(transfer.expires_at)}
-    parties = (transfer.sender, transfer.receiver)
-    for sk, kind, told in (("OPEN", "transfer-opened", opened), ("END", "transfer-ended", content)):
-        if sk in sks:
-            changes.tell(table, [Change(party, f"{sk}#{transfer.id}", kind, told) for party in parties], now)
+    if "OPEN" in sks:
+        changes.tell(table, changes.transfer_opened(transfer), now)
+    if "END" in sks:
+        changes.tell(table, changes.transfer_ended(transfer, "revoked"), now)
     record = access.load_record(table, transfer.patient.hash)
     return _studies_around(table, record, {other.hash for other in record.linked})
 

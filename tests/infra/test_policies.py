@@ -53,6 +53,7 @@ EVENT_HANDLERS = {
     "indexer": {"index_instances", "linking", "rejection_notes", "audit"} | SHARED,
     "projector": {"project_facts", "project_studies", "changes", "linking"} | SHARED,
     "anchor": {"audit_anchor", "registry"},
+    "expiry": {"expiries", "changes"},
 }
 """The services behind the event handlers. All others are behind the API's routes."""
 
@@ -61,7 +62,7 @@ def _services_of(function: str) -> set[str]:
     if function in EVENT_HANDLERS:
         return EVENT_HANDLERS[function]
     every = {path.stem for path in (ROOT / "chalicelib" / "services").glob("*.py")} - {"__init__"}
-    return every - {"audit_anchor", "index_instances", "project_facts", "project_studies"}
+    return every - {"audit_anchor", "expiries", "index_instances", "project_facts", "project_studies"}
 
 
 def _needed(function: str) -> set[str]:
@@ -92,7 +93,7 @@ def _actions(statement: dict[str, Any]) -> set[str]:
     return {actions} if isinstance(actions, str) else set(actions)
 
 
-@pytest.mark.parametrize("function", ["anchor", "api", "indexer", "projector"])
+@pytest.mark.parametrize("function", ["anchor", "api", "expiry", "indexer", "projector"])
 def test_a_function_may_do_exactly_what_its_services_need(function: str) -> None:
     assert _granted(function) == _needed(function)
 

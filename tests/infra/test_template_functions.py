@@ -7,7 +7,7 @@ from typing import Any
 Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
-FUNCTIONS = {"APIHandler", "AnchorAudit", "AssembleBodies", "IndexInstances", "ProjectFacts", "RenderPixels"}
+FUNCTIONS = {"APIHandler", "AnchorAudit", "AssembleBodies", "IndexInstances", "ProjectFacts", "RenderPixels", "TellExpired"}
 TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
 
 
@@ -72,6 +72,11 @@ def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) 
 def test_the_audit_trail_is_anchored_every_quarter_of_an_hour(template: Template) -> None:
     (event,) = template["Resources"]["AnchorAudit"]["Properties"]["Events"].values()
     assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(15 minutes)")
+
+
+def test_whoever_had_a_transfer_is_told_within_a_minute_that_it_ran_out(template: Template) -> None:
+    (event,) = template["Resources"]["TellExpired"]["Properties"]["Events"].values()
+    assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(1 minute)")
 
 
 def test_each_function_has_a_role_of_its_own(resources: Resources) -> None:

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.domain.ports import Key
-from chalicelib.services import protection
+from chalicelib.services import expiries, protection
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
 from tests.sharing.world import OIDS, A, B, C, World
@@ -199,7 +199,7 @@ class City(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(NUMBERS[known.receiver]))
         if (known.receiver, number) == known.number:
             return
-        over = known.ended or self.world.now >= known.expires
+        over = self.over(known)
         try:
             self.world.name_receiving(known.receiver, transfer, number)
         except Conflict:
@@ -207,6 +207,9 @@ class City(RuleBasedStateMachine):
             return
         assert not over
         assert (known.receiver, number) in self.linked(known.number)
+
+    def over(self, transfer: Transfer) -> bool:
+        return transfer.ended or self.world.now >= transfer.expires
 
     @precondition(lambda self: self.transfers)
     @rule(data=st.data(), by_receiver=st.booleans())
@@ -367,6 +370,7 @@ class City(RuleBasedStateMachine):
 
     def feeds_go_on(self) -> None:
         """A reader that goes on from its last place gets everything once, in order, and only what it may know."""
+        expiries.tell_expired(self.world.table, self.world.now)
         for viewer in HOSPITALS:
             read = self.read[viewer]
             since = read[-1]["cursor"] if read else None
@@ -385,7 +389,7 @@ class City(RuleBasedStateMachine):
                 named = [one["transfer_id"] for one in read if one["kind"] == kind]
                 assert len(named) == len(set(named))
                 own = {key for key, one in self.transfers.items() if viewer in (one.sender, one.receiver)}
-                assert set(named) == {key for key in own if kind == "transfer-opened" or self.transfers[key].ended}
+                assert set(named) == {key for key in own if kind == "transfer-opened" or self.over(self.transfers[key])}
 
     def teardown(self) -> None:
         if hasattr(self, "world"):

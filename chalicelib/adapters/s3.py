@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -25,14 +26,16 @@ _RESPONSE_PARAMETERS = {
     "cache_control": "ResponseCacheControl",
 }
 _PARTS_AT_ONCE = 4
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class S3Objects:
     """`client` is a boto3 S3 client, `bucket` the bucket's name, `carrier` what large bodies are put together by: this
-    process where there is none."""
+    process where there is none. No load is begun when one body has taken `patience` seconds."""
 
-    def __init__(self, client: Any, bucket: str, carrier: Carrier | None = None) -> None:
-        self._client = client
+    def __init__(self, client: Any, bucket: str, carrier: Carrier | None = None, patience: float = 20.0) -> None:
+        self._client, self._patience = client, patience
         self._bucket = bucket
         self._here = S3Carrier(client, bucket)
         self._carrier = carrier or self._here
@@ -104,16 +107,12 @@ class S3Objects:
             return {number: tag for (number, _), tag in zip(numbered, tags, strict=True)}
 
         jobs = [(self._carrier, load) for load in shared] + ([(self._here, own)] if own else [])
-        with ThreadPoolExecutor(min(_LOADS_AT_ONCE, len(jobs))) as pool:
-            return {number: tag for sent in pool.map(lambda job: send(*job), jobs) for number, tag in sent.items()}
+        return {number: tag for sent in self._side_by_side(lambda job: send(*job), jobs) for number, tag in sent.items()}
 
     def checksums(self, extracts: Sequence[Extract]) -> list[int]:
         """See `ports.Objects.checksums`. One GET for each range of 8 MiB."""
         shared = ranges(extracts)
-        if not shared:
-            return [0] * len(extracts)
-        with ThreadPoolExecutor(min(_LOADS_AT_ONCE, len(shared))) as pool:
-            values = [value for found in pool.map(self._carrier.checksums, shared) for value in found]
+        values = [value for found in self._side_by_side(self._carrier.checksums, shared) for value in found]
         found = iter(zip((one for load in shared for one in load), values, strict=True))
         results: list[int] = []
         for extract in extracts:
@@ -123,6 +122,18 @@ class S3Objects:
                 value, done = joined(value, of_range, one.length) if done else of_range, done + one.length
             results.append(value)
         return results
+
+    def _side_by_side(self, run: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
+        """The result of each job. Raises TryAgain when the time is up in which the API's own caller wants its answer."""
+        until = time.monotonic() + self._patience
+
+        def in_time(job: Job) -> Result:
+            if time.monotonic() > until:
+                raise TryAgain
+            return run(job)
+
+        with ThreadPoolExecutor(max(1, min(_LOADS_AT_ONCE, len(jobs)))) as pool:
+            return list(pool.map(in_time, jobs))
 
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         """See `ports.Objects.presign_put`. The checksum, `If-None-Match: *` and the content type are signed."""

@@ -287,6 +287,15 @@ def test_an_object_that_is_shorter_than_it_should_be_is_neither_put_together_nor
     assert "Uploads" not in cloud.s3.list_multipart_uploads(Bucket=cloud.bucket_name)
 
 
+def test_a_body_that_takes_too_long_is_given_up_and_leaves_nothing(cloud: Emulated) -> None:
+    objects = S3Objects(cloud.s3, cloud.bucket_name, patience=-1.0)
+    objects.write("instances/t/1", b"x" * 6 * MIB, "application/dicom")
+    with pytest.raises(TryAgain):
+        objects.assemble("copies/t", plan([Extract("instances/t/1", 0, 6 * MIB), b"y" * 6 * MIB]), "application/dicom")
+    assert objects.existing(["copies/t"]) == set()
+    assert "Uploads" not in cloud.s3.list_multipart_uploads(Bucket=cloud.bucket_name)
+
+
 def test_a_function_that_fails_to_carry_means_try_again() -> None:
     class Failing:
         def invoke(self, **request: object) -> dict[str, Any]:

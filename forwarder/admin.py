@@ -17,7 +17,7 @@ from forwarder.service import NUDGE
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """An instance that was put aside. Times are seconds since the epoch."""
+    """An instance that was put aside, or a report (`modality` “report”). Times are seconds since the epoch."""
 
     digest: str
     state: str
@@ -48,7 +48,9 @@ def rejected(folder: Path) -> list[Aside]:
     with _journal(folder) as connection:
         rows = connection.execute(
             "SELECT digest, state, reason, size, modality, calling, received_at, settled_at FROM instances"
-            " WHERE state IN ('rejected', 'conflict') ORDER BY settled_at"
+            " WHERE state IN ('rejected', 'conflict')"
+            " UNION ALL SELECT digest, state, reason, size, 'report', sender, received_at, settled_at FROM reports"
+            " WHERE state = 'aside' ORDER BY settled_at"
         ).fetchall()
     return [Aside(*row) for row in rows]
 
@@ -66,14 +68,14 @@ def show(folder: Path, prefix: str) -> dict[str, str]:
     """What is known of one instance put aside, its technical header included, in the order to print. No names."""
     one = find(folder, prefix)
     path = folder / "instances" / one.digest[:2] / one.digest
-    shown = {
-        "digest": one.digest,
-        "state": one.state,
-        "reason": one.reason,
-        "size": str(one.size),
-        "from": one.calling or "",
-        "file": str(path),
-    }
+    shown = {"digest": one.digest, "state": one.state, "reason": one.reason, "size": str(one.size), "from": one.calling or ""}
+    if one.modality == "report":
+        with _journal(folder) as connection:
+            row = connection.execute(
+                "SELECT study, accession, media_type FROM reports WHERE digest = ?", (one.digest,)
+            ).fetchone()
+        return shown | {"kind": row["media_type"], "study": row["study"], "accession": row["accession"]}
+    shown["file"] = str(path)
     try:
         with path.open("rb") as file:
             header = head_of(file)
@@ -99,6 +101,10 @@ def discard(folder: Path, prefixes: Sequence[str]) -> int:
                 "UPDATE instances SET state = 'discarded', settled_at = ? WHERE digest = ? AND state IN ('rejected', 'conflict')",
                 (time.time(), digest),
             )
+            connection.execute(
+                "UPDATE reports SET state = 'discarded', content = NULL, settled_at = ? WHERE digest = ? AND state = 'aside'",
+                (time.time(), digest),
+            )
             for form in ("instances", "packed"):
                 (folder / form / digest[:2] / digest).unlink(missing_ok=True)
     return len(chosen)
@@ -112,14 +118,22 @@ def retry(folder: Path, prefixes: Sequence[str] = (), *, everything: bool = Fals
     chosen = [one.digest for one in rejected(folder) if everything]
     chosen += [find(folder, prefix).digest for prefix in prefixes if not everything]
     with _journal(folder) as connection:
-        count = connection.execute(
-            "UPDATE instances SET not_before = 0, attempts = 0 WHERE state = 'waiting' AND not_before > 0"
-        ).rowcount
+        count = sum(
+            connection.execute(
+                f"UPDATE {table} SET not_before = 0, attempts = 0 WHERE state = 'waiting' AND not_before > 0"  # noqa: S608
+            ).rowcount
+            for table in ("instances", "reports")
+        )
         for digest in chosen:
             count += connection.execute(
                 "UPDATE instances SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
                 " packing = 'todo', packed_digest = NULL, packed_size = NULL, stored_at = NULL, settled_at = NULL"
                 " WHERE digest = ? AND state IN ('rejected', 'conflict')",
+                (digest,),
+            ).rowcount
+            count += connection.execute(
+                "UPDATE reports SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0, settled_at = NULL"
+                " WHERE digest = ? AND state = 'aside' AND content IS NOT NULL",
                 (digest,),
             ).rowcount
     (folder / NUDGE).touch()

@@ -1,9 +1,9 @@
-"""Reports by HL7 to the real local city: they stand beside the images, at the other hospital too, in whatever order things come."""
+"""Reports by HL7 to the real local city: they stand beside the images, at the other hospital too, in whatever order."""
 
 from __future__ import annotations
 
 import itertools
-import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,12 +37,13 @@ class Case:
     def port(self) -> int:
         return int(self.place.values["hl7.port"])
 
-    def image(self) -> None:
-        """The PACS sends the study; it is there when this returns."""
+    def image(self, patient: str = "") -> None:
+        """The PACS sends the study, perhaps under another patient's number; it is there when this returns."""
         ds = ct_slice(1, study=self.study, edge=16)
-        ds.PatientID, ds.AccessionNumber = self.patient, self.accession
+        ds.PatientID, ds.AccessionNumber = patient or self.patient, self.accession
         assert store(self.place, [ds]) == [0x0000]
-        until(lambda: self.city.client("maugeri").get(f"/studies/{self.study}/reports").status_code == 200)
+        who = self.city.client("san-matteo" if patient else "maugeri")
+        until(lambda: who.get(f"/studies/{self.study}/reports").status_code == 200)
 
     def oru(self, text: str, **more: Any) -> bytes:
         return ris.oru(text, **{"patient": self.patient, "study": self.study} | more)
@@ -94,3 +95,154 @@ def test_a_report_stands_beside_the_images_at_the_other_hospital(up: Case):
     ((title, version, text),) = until(up.seen)
     assert (title, version) == ("RX TORACE PA", 1)
     assert text == "Non lesioni focali.\nConclusioni: negativo per perché."
+
+
+def test_a_report_that_comes_before_its_study_waits_for_it_and_holds_up_no_other(up: Case):
+    early = up.oru("In anticipo.", study=f"{up.study}.9", order="F-0")
+    assert up.send(early, up.oru("Prima delle immagini.")) == ["AA", "AA"]
+    up.image()
+    assert [text for _, _, text in until(up.seen)] == ["Prima delle immagini."]
+    assert until(lambda: (now := up.reports())["sent"] == 1 and now)["waiting"] == 1
+
+
+def test_a_final_report_replaces_the_preliminary_one_and_a_correction_the_final_one(up: Case):
+    up.image()
+    versions = [up.oru("Negativo.", state="P"), up.oru("Negativo."), up.oru("Nodulo di 4 mm.", state="C")]
+    assert up.send(*versions) == ["AA"] * 3
+    up.settled(3)
+    assert until(lambda: len(seen := up.seen()) == 3 and seen) == [
+        ("RX TORACE PA (corretto)", 3, "Nodulo di 4 mm."),
+        ("RX TORACE PA", 2, "Negativo."),
+        ("RX TORACE PA (provvisorio)", 1, "REFERTO PROVVISORIO\n\nNegativo."),
+    ]
+
+
+def test_what_is_sent_again_is_acknowledged_and_makes_no_new_version(up: Case):
+    up.image()
+    first = up.oru("Negativo.", control_id="A1")
+    later = up.oru("Negativo.", control_id="A1", field_7="20260301110000")
+    renumbered = up.oru("Negativo.", control_id="A2")
+    assert up.send(first, first, later, renumbered) == ["AA"] * 4
+    assert up.settled(2)["sent"] == 2  # the third is a message of its own, whose content the archive has already
+    assert [version for _, version, _ in until(up.seen)] == [1]
+
+
+def test_by_accession_number_and_any_of_the_patients_numbers(up: Case):
+    up.image()
+    numbers = f"FRRLCU51C54G388X^^^MEF^CF~{up.patient}"
+    assert up.send(up.oru("Per numero.", study="", accession=up.accession, patient=numbers)) == ["AA"]
+    up.settled(1)
+    assert [text for _, _, text in until(up.seen)] == ["Per numero."]
+
+
+def test_a_wild_card_is_no_accession_number(up: Case):
+    up.image()
+    assert up.send(up.oru("Di nessuno.", study="", accession="*"), up.oru("Suo.", order="F-2")) == ["AA", "AA"]
+    until(lambda: up.reports()["sent"] == 1)
+    assert up.reports()["waiting"] == 1
+    assert [text for _, _, text in until(up.seen)] == ["Suo."]
+
+
+def test_text_pdf_and_cda_of_one_report_stand_beside_each_other(up: Case):
+    up.image()
+    cda = b'<ClinicalDocument xmlns="urn:hl7-org:v3"><title>Referto CDA</title></ClinicalDocument>'
+    assert up.send(up.oru("Testo.", documents=(ris.pdf(), cda))) == ["AA"]
+    assert up.settled(3)["sent"] == 3
+    seen = until(lambda: len(seen := up.seen()) == 3 and seen)
+    assert {text for _, _, text in seen} == {"Testo.", ris.pdf().decode(), cda.decode()}
+
+
+def test_a_report_is_never_attached_to_another_patients_study(up: Case):
+    up.image(patient="SOMEBODY-ELSE")
+    assert up.send(up.oru("Di un altro."), up.oru("Di un altro.", study="", accession=up.accession, order="F-2")) == ["AA", "AA"]
+    assert up.settled(2)["aside"] == 2
+    assert up.place.state()["aside"] == {"report-of-another-patient": 2}
+    assert up.city.client("san-matteo").get(f"/studies/{up.study}/reports").json()["reports"] == []
+    first, second = admin.rejected(up.place.spool)
+    assert (first.state, first.reason, first.modality) == ("aside", "report-of-another-patient", "report")
+    shown = admin.show(up.place.spool, first.digest[:12])
+    assert shown["from"] == "RIS@SAN-MATTEO" and shown["study"] == up.study
+    assert not {up.patient, "Di un altro."} & {*shown.values()}
+    assert admin.retry(up.place.spool, [first.digest]) == 1
+    until(lambda: [one.digest for one in admin.rejected(up.place.spool)] == [second.digest, first.digest])
+    assert admin.discard(up.place.spool, []) == 2
+    assert up.place.state()["aside"] == {} and up.reports()["aside"] == 2
+
+
+def test_a_report_that_is_taken_back_while_it_waits_is_not_sent(up: Case):
+    report = up.oru("Da ritirare.")
+    assert up.send(report, up.oru("Da ritirare.", state="X"), report) == ["AA"] * 3
+    assert up.settled(2)["aside"] == 2
+    assert up.place.state()["aside"] == {"report-deletion": 1, "report-taken-back": 1}
+    up.image()
+    deletion = next(one for one in admin.rejected(up.place.spool) if one.reason == "report-deletion")
+    assert admin.retry(up.place.spool, [deletion.digest]) == 0  # there is nothing to send
+    assert up.seen() == []
+
+
+def test_an_older_version_does_not_follow_its_correction(up: Case):
+    up.image(patient=up.patient)
+    wrong, right = up.oru("Prima versione.", patient="SOMEBODY-ELSE"), up.oru("Seconda versione.", state="C")
+    assert up.send(wrong, right) == ["AA", "AA"]
+    up.settled(2)
+    admin.retry(up.place.spool, everything=True)
+    until(lambda: up.place.state()["aside"] == {"report-overtaken": 1})
+    assert [text for _, _, text in until(up.seen)] == ["Seconda versione."]
+
+
+def test_an_answer_that_was_lost_makes_no_second_version(case: Case):
+    with bad_line() as line:
+        case.place.values["archive.proxy"] = line.url
+        line.lose_answer = lambda method, path: method == "POST" and "/reports" in path and not line.lost
+        with running(case.place.config()):
+            case.image()
+            assert case.send(case.oru("Una volta sola.")) == ["AA"]
+            assert case.settled(1)["sent"] == 1
+    assert line.lost == 1
+    assert [(version, text) for _, version, text in until(case.seen)] == [(1, "Una volta sola.")]
+
+
+def test_a_report_that_the_archive_fails_at_does_not_hold_up_the_others(case: Case):
+    with bad_line() as line:
+        case.place.values["archive.proxy"] = line.url
+        line.instead = lambda method, path: (500, b"{}") if f"StudyInstanceUID={case.study}.9" in path else None
+        with running(case.place.config()):
+            case.image()
+            poison = case.oru("Veleno.", study=f"{case.study}.9", order="F-0")
+            assert case.send(poison, case.oru("Uno."), case.oru("Due.", order="F-2")) == ["AA"] * 3
+            until(lambda: case.reports()["sent"] == 2)
+    seen = until(lambda: len(seen := case.seen()) == 2 and seen)
+    assert {text for _, _, text in seen} == {"Uno.", "Due."}
+
+
+def test_what_the_archive_refuses_is_put_aside(case: Case):
+    with bad_line() as line:
+        case.place.values["archive.proxy"] = line.url
+        line.instead = lambda method, path: (413, b"{}") if method == "POST" and "/reports" in path else None
+        with running(case.place.config()):
+            case.image()
+            assert case.send(case.oru("Rifiutato.")) == ["AA"]
+            assert case.settled(1)["aside"] == 1
+            assert case.place.state()["aside"] == {"report-refused-by-archive": 1}
+
+
+@pytest.mark.parametrize("step", ["report-journaled", "report-found", "report-added", "report-settled"])
+def test_death_right_after_each_step_loses_and_doubles_no_report(case: Case, step: str):
+    versions = [case.oru("Primo.", state="P"), case.oru("Secondo.")]
+    acknowledged = 0
+    with doomed(case.place, step, 1) as forwarder:
+        case.image()
+        with ris.Ris(case.port) as sender:
+            for message in versions:
+                sender.post(message)
+                answer = sender.answer()
+                if answer is None:
+                    break
+                assert answer.code == "AA"
+                acknowledged += 1
+        assert until(lambda: forwarder.poll() is not None) and forwarder.returncode == -signal.SIGKILL
+    with running(case.place.config()):
+        assert case.send(*versions[acknowledged:]) == ["AA"] * (2 - acknowledged)  # a RIS sends again what had no answer
+        assert case.settled(2)["sent"] == 2
+    seen = until(lambda: len(seen := case.seen()) == 2 and seen)
+    assert [(version, text.split("\n")[-1]) for _, version, text in seen] == [(2, "Secondo."), (1, "Primo.")]

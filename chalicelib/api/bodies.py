@@ -17,5 +17,6 @@ def send(call: Call, body: Body) -> Response:
         return Response(body.content, {"Content-Type": body.content_type, **NO_STORE, **dict(body.headers)}, 200)
     objects = bootstrap.objects()
     presign = objects.presign_head if call.request.method == "HEAD" else objects.presign_get
-    url = presign(body.key, GET_SECONDS, content_type=body.content_type, **dict(body.overrides))
+    fields = {"cache_control": "no-store", **dict(body.overrides)}  # a film must not outlive the session on somebody's disk
+    url = presign(body.key, GET_SECONDS, content_type=body.content_type, **fields)
     return Response(b"", {"Location": url, "Content-Type": body.content_type, **NO_STORE}, 307)

@@ -175,6 +175,7 @@ def respond(request: Request, method: str, path: str, parameters: dict[str, str]
         response = problems.unexpected(request_id)
     _gzip(call, response)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
     logger().info(
         "request",
         extra={

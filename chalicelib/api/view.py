@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from chalice.app import Response
 
@@ -18,14 +18,13 @@ from chalicelib.api.http import Call, answer, door
 from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
-from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.domain.errors import Conflict, NotFound, TooLarge
 from chalicelib.services import links, priors, reports, view_images, view_timeline
+from chalicelib.services.index_instances import Stored
 from chalicelib.services.links import Reader
 
-if TYPE_CHECKING:
-    from chalicelib.dicom.documents import Document
-
 _BEARER = "Bearer "
+_INERT = "sandbox; default-src 'none'; style-src 'unsafe-inline'; "
 
 
 @door("POST", "/links")
@@ -110,23 +109,29 @@ def get_view_priors(call: Call, study: str) -> Response:
 @door("GET", "/view/studies/{study}/reports/{sop}", public=True)
 def get_view_report(call: Call, study: str, sop: str) -> Response:
     """200 with a report as plain text: `{"kind", "title", "text"}`; a PDF is shown by its address. 400, 404, 410."""
-    document = _document(call, bearer(call), study, sop)
+    stored, _, _ = _report(call, bearer(call), study, sop)
+    document = bootstrap.read_document(stored)
     return view_answer({"kind": document.kind, "title": document.title, "text": document.text})
 
 
 @door("GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)
 def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
-    """200 with a PDF for a frame of the page to show. 400, 404 (for anything else too), 410."""
-    document = _document(call, passing(call, reader), study, sop)
-    if document.kind != "pdf":
+    """200 with a PDF for a frame of the page to show, or 307 to one that is too large. 400, 404 (for anything else too), 410."""
+    stored, entry, uid = _report(call, passing(call, reader), study, sop)
+    if entry["kind"] != "pdf":
         raise NotFound
+    try:
+        content = bootstrap.read_document(stored).content
+    except TooLarge:
+        below = f"studies/{uid}/series/{entry['series_instance_uid']}/instances/{entry['sop_instance_uid']}/rendered"
+        address = f"{call.base_url}/view/{quote(reader)}/dicomweb/{below}?owner={quote(stored.institution)}"
+        return for_viewer(Response(b"", {"Location": address, "Cache-Control": "no-store"}, 307))
     headers = {
         "Content-Type": "application/pdf",
         "Content-Disposition": "inline; filename=report.pdf",
-        "Content-Security-Policy": f"frame-ancestors {_viewer_origin()}",
         "Cache-Control": "no-store",
     }
-    return for_viewer(Response(document.content, headers, 200))
+    return for_viewer(Response(content, headers, 200))
 
 
 @door("GET", "/studies/{study}/priors")
@@ -151,11 +156,11 @@ def passing(call: Call, pass_: str) -> Reader:
     return _act_as(call, links.reader(bootstrap.table(), pass_, "pass", call.now))
 
 
-def _document(call: Call, reader: Reader, study: str, sop: str) -> Document:
+def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, dict[str, Any], str]:
+    """(the object that holds a report, its entry, its study's UID). Raises BadRequest, NotFound."""
     uid, instance = identifiers.uid(study, "study"), identifiers.uid(sop, "report")
     meant = view_images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
-    stored, _ = reports.find_report(bootstrap.table(), reader.caller, uid, instance, meant, call.now, call.record)
-    return bootstrap.read_document(stored)
+    return *reports.find_report(bootstrap.table(), reader.caller, uid, instance, meant, call.now, call.record), uid
 
 
 def _act_as(call: Call, reader: Reader) -> Reader:
@@ -170,8 +175,15 @@ def view_answer(body: object, status: int = 200, **headers: str) -> Response:
 
 
 def for_viewer(response: Response) -> Response:
-    """Let the viewer's page read the answer and no other site's, and keep the address out of every Referer."""
+    """Let the viewer's page read the answer and no other site's, and keep the address out of every Referer.
+
+    What is opened by its address alone is inert, and may be framed by the viewer's page only. A PDF is not sandboxed, since
+    browsers then do not show it.
+    """
     response.headers["Access-Control-Allow-Origin"] = _viewer_origin()
+    framed = f"frame-ancestors {_viewer_origin()}"
+    inert = "" if response.headers.get("Content-Type") == "application/pdf" else _INERT
+    response.headers["Content-Security-Policy"] = inert + framed
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers.setdefault("Vary", "Origin")
     return response

@@ -42,3 +42,9 @@ def test_every_response_keeps_the_address_to_itself() -> None:
         assert config["SecurityHeadersConfig"]["ReferrerPolicy"]["ReferrerPolicy"] == HEADERS["all"]["Referrer-Policy"]
         custom = {item["Header"]: item["Value"] for item in config["CustomHeadersConfig"]["Items"]}
         assert custom.items() <= HEADERS["all"].items()
+
+
+def test_nobody_else_may_frame_the_site_in_old_browsers_either() -> None:
+    for name, kind in (("PageHeaders", "page"), ("OhifHeaders", "ohif")):
+        config = TEMPLATE["Resources"][name]["Properties"]["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+        assert config["FrameOptions"]["FrameOption"] == HEADERS[kind]["X-Frame-Options"]

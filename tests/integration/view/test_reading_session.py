@@ -214,6 +214,21 @@ def test_only_the_viewers_page_may_read_the_answers_and_no_address_is_passed_on(
         assert "Set-Cookie" not in answer.headers
 
 
+def test_what_an_address_alone_opens_is_inert_and_is_kept_nowhere(city: RunningCity, story: Story) -> None:
+    browser = of_patient(city, story)
+    viewer = city.endpoints["viewer"]
+    pictures = [f"{_instance(story.chest)}/rendered", f"{_instance(story.chest)}/thumbnail"]
+    for answer in (*(browser.fetch(path) for path in pictures), *(route(browser, story.chest) for route in ROUTES)):
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy == f"sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors {viewer}"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] in ("no-store", "private, no-cache")
+        if answer.status_code == 307:
+            assert requests.get(answer.headers["Location"], timeout=10).headers["Cache-Control"] == "no-store"
+    refused = browser.fetch(f"/dicomweb/studies/{story.chest.StudyInstanceUID}/series", pass_="x")
+    assert (refused.status_code, refused.headers["Referrer-Policy"]) == (404, "no-referrer")
+
+
 def test_neither_token_nor_key_nor_pass_is_written_to_any_log(city: RunningCity, story: Story) -> None:
     browser = of_patient(city, story)
     for route in ROUTES:

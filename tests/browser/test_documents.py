@@ -1,0 +1,106 @@
+"""Reports as documents: a PDF in its frame on the page, PDF and structured reports in stock OHIF; shown, not only there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import FrameLocator, Page, expect
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from tests.browser import hospital
+from tests.browser.conftest import Open
+from tests.browser.documents import pdf, shows_the_document
+from tests.browser.hospital import Patient
+from tests.harness import RunningCity, wait_until
+
+pytestmark = pytest.mark.usefixtures("browser")
+LARGE = 5_000_000
+"""Bytes of a PDF that no answer of the API can hold."""
+
+
+class Story:
+    """A CT of Maugeri with a report in text, and one in PDF of so many bytes."""
+
+    def __init__(self, city: RunningCity, padding: int) -> None:
+        self.city, self.patient, self.client = city, Patient(), city.client("maugeri")
+        images = hospital.stack(self.patient, "maugeri", "20260310", 2)
+        self.uid = str(images[0].StudyInstanceUID)
+        hospital.send(self.client, *images)
+        hospital.wait_for_studies(city, self.patient, 1)
+        self.report(b"Nessun versamento pleurico. <b>x</b>", "text/plain; charset=utf-8", "Referto TC")
+        content = pdf("REFERTO", padding)
+        if padding < LARGE:
+            self.report(content, "application/pdf", "Referto firmato")
+        else:
+            hospital.send(self.client, self.encapsulated(images[0], content))
+        wait_until(lambda: len(self.client.get(f"/studies/{self.uid}/reports").json()["reports"]) == 2, 20)
+        self.url = str(hospital.link(city, patient={"id": self.patient.at["maugeri"]})["url"])
+
+    def report(self, content: bytes, media_type: str, title: str) -> None:
+        headers = {"Content-Type": media_type}
+        answer = self.client.post(f"/studies/{self.uid}/reports", params={"title": title}, data=content, headers=headers)
+        assert answer.status_code == 201, answer.text
+
+    def encapsulated(self, of: Dataset, content: bytes) -> Dataset:
+        data = Dataset()
+        for keyword in ("SpecificCharacterSet", "PatientName", "PatientID", "StudyInstanceUID", "StudyDate"):
+            setattr(data, keyword, getattr(of, keyword))
+        data.file_meta = of.file_meta.copy()
+        data.SOPClassUID, data.Modality, data.InstanceNumber = "1.2.840.10008.5.1.4.1.1.104.1", "DOC", 1
+        data.SOPInstanceUID, data.SeriesInstanceUID = generate_uid(), generate_uid()
+        data.file_meta.MediaStorageSOPClassUID, data.file_meta.MediaStorageSOPInstanceUID = data.SOPClassUID, data.SOPInstanceUID
+        data.DocumentTitle, data.MIMETypeOfEncapsulatedDocument = "Referto firmato", "application/pdf"
+        data.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
+        return data
+
+
+def answers(page: Page) -> list[Any]:
+    """Every answer with a PDF, from here on."""
+    found: list[Any] = []
+    page.on("response", lambda answer: found.append(answer) if answer.headers.get("content-type") == "application/pdf" else None)
+    return found
+
+
+@pytest.mark.parametrize("padding", [0, LARGE], ids=["small", "larger than an answer of the API"])
+def test_a_pdf_is_shown_in_its_frame_and_nobody_else_may_frame_it(open_page: Open, city: RunningCity, padding: int) -> None:
+    story = Story(city, padding)
+    seen: list[Any] = []
+    page, _ = open_page(story.url, prepare=lambda page: seen.append(answers(page)))
+    frame = page.locator("iframe.pdf")
+    expect(frame).to_have_attribute("title", "Referto firmato")
+    frame.scroll_into_view_if_needed()
+    wait_until(lambda: shows_the_document(frame), 30)
+    answer = next(one for one in seen[0] if one.status == 200)
+    assert answer.headers["cache-control"] == "no-store"
+    if padding < LARGE:
+        assert answer.headers["content-security-policy"] == f"frame-ancestors {city.endpoints['viewer']}"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def in_ohif(page: Page, label: str) -> FrameLocator:
+    """OHIF with one of the study's documents in its viewport."""
+    page.locator("#open-viewer").click()
+    expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
+    frame = page.frame_locator(".viewer iframe")
+    frame.locator("[data-cy^=study-browser-thumbnail-no-image]", has_text=label).dblclick()
+    return frame
+
+
+@pytest.mark.usefixtures("ohif")
+def test_ohif_shows_a_structured_report_as_text(open_page: Open, city: RunningCity) -> None:
+    page, _ = open_page(Story(city, 0).url)
+    frame = in_ohif(page, "Referto TC")
+    expect(frame.locator("[data-cy=viewport-pane]").first).to_contain_text("Nessun versamento pleurico. <b>x</b>")
+
+
+@pytest.mark.usefixtures("ohif")
+@pytest.mark.parametrize("padding", [0, 100_000, LARGE], ids=["inline", "by its address", "larger than an answer of the API"])
+def test_ohif_shows_a_pdf(open_page: Open, city: RunningCity, padding: int) -> None:
+    page, _ = open_page(Story(city, padding).url)
+    frame = in_ohif(page, "Referto firmato" if padding < LARGE else "DOC")
+    document = frame.locator("object[type='application/pdf']")
+    expect(document).to_be_visible()
+    wait_until(lambda: shows_the_document(document), 30)

@@ -45,8 +45,8 @@ def _message(header: Segment | None, code: str, refusal: Refusal | None) -> byte
     lines.append(["MSA", code, said(10), text])
     if refusal is not None:
         condition = (str(refusal.condition), CONDITIONS[refusal.condition], "HL70357")
-        place = [refusal.segment, str(refusal.number), str(refusal.field or "")] if refusal.segment else []
-        old = hat.join([*(place or ["", "", ""]), ampersand.join(condition)])
-        new = ["", hat.join(place), hat.join(condition), "E", "", "", "", text]
-        lines.append(["ERR", *(new if said(12)[:3] == "2.5" else [old])])
+        place = [refusal.segment, str(refusal.number), str(refusal.field or "")] if refusal.segment else ["", "", ""]
+        old = hat.join([*place, ampersand.join(condition)])
+        new = ["", hat.join(place).rstrip(hat), hat.join(condition), "E", "", "", "", text]
+        lines.append(["ERR", *([old] if said(12)[:3] in ("2.1", "2.2", "2.3", "2.4") else new)])
     return "".join(bar.join(line).rstrip(bar) + "\r" for line in lines).encode("latin-1")

@@ -191,7 +191,7 @@ def _study(group: _Group) -> str:
     for one, where in places:
         if uid := one.value(where) or one.value(where, 2):  # an HD may have it in its second component
             found[uid] = one, where
-    for uid, (one, where) in found.items():
+    for uid, (one, where) in reversed(found.items()):
         if len(found) > 1 or len(uid) > 64 or not _UID.fullmatch(uid):
             text = "Several studies are named for one report." if len(found) > 1 else "This is no Study Instance UID."
             raise Refusal("AE", 102, text, one.name, one.number, where)

@@ -102,7 +102,7 @@ class Ris:
             self._rest += data
         one, _, self._rest = self._rest.partition(b"\x1c\r")
         assert one[:1] == b"\x0b"
-        return Answer(one[1:].decode())
+        return Answer(one[1:].decode(errors="replace"))
 
     def send(self, message: bytes) -> Answer:
         self.post(message)

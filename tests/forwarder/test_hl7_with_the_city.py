@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import ris
-from hospital import Hospital, free_port, hospital, process, store, until
+from hospital import Hospital, free_port, hospital, store, until
 from images import ct_slice
 from line_proxy import bad_line
 from test_kill import doomed

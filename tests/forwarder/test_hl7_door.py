@@ -1,0 +1,350 @@
+"""The HL7 door: what senders of all kinds are answered, over real sockets, and what stands in the journal afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ris
+from certificates import Authority, client_context
+from hospital import Hospital, free_port, hospital, until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from forwarder.service import running
+
+pytestmark = pytest.mark.usefixtures("credentials")
+NOWHERE = "http://127.0.0.1:9"  # an archive that never answers
+STUDY = "1.2.826.0.1.3680043.10.77"
+
+
+def place_of(folder: Path, **values: Any) -> Hospital:
+    return hospital(folder, NOWHERE, **{"hl7__address": "127.0.0.1", "hl7__port": free_port(), **values})
+
+
+@contextmanager
+def door(folder: Path, **values: Any) -> Iterator[Hospital]:
+    place = place_of(folder, **values)
+    with running(place.config()):
+        yield place
+
+
+def port(place: Hospital) -> int:
+    return int(place.values["hl7.port"])
+
+
+def kept(place: Hospital) -> list[sqlite3.Row]:
+    """The reports in the journal, in order."""
+    connection = sqlite3.connect(place.spool / "journal.sqlite3")
+    connection.row_factory = sqlite3.Row
+    with contextlib.closing(connection):
+        return connection.execute("SELECT * FROM reports ORDER BY seq").fetchall()
+
+
+def answer(place: Hospital, message: bytes) -> ris.Answer:
+    with ris.Ris(port(place)) as sender:
+        return sender.send(message)
+
+
+def test_a_report_is_in_the_journal_when_it_is_acknowledged(tmp_path):
+    with door(tmp_path) as place:
+        got = answer(place, ris.oru("Riga uno.\nRiga due.", study=STUDY, control_id="C-1"))
+        (row,) = kept(place)
+    assert (got.code, got.field("MSA", 2)) == ("AA", "C-1")
+    assert [got.field("MSH", n) for n in (3, 5, 9, 11, 12, 18)] == [
+        "CONTENITORE",
+        "RIS",
+        "ACK^R01^ACK",
+        "P",
+        "2.5",
+        "UNICODE UTF-8",
+    ]
+    assert (row["state"], row["study"], row["content"]) == ("waiting", STUDY, b"Riga uno.\nRiga due.")
+
+
+def replaced(old: str, new: str) -> Callable[[str], str]:
+    return lambda message: message.replace(old, new, 1)
+
+
+REFUSED: list[tuple[str, Callable[[str], str], str, str, str]] = [
+    ("another type", replaced("ORU^R01", "ADT^A01"), "AR", "MSH^1^9", "200"),
+    ("another event", replaced("ORU^R01", "ORU^R30"), "AR", "MSH^1^9", "201"),
+    ("another version", replaced("|2.5|", "|2.7|"), "AR", "MSH^1^12", "203"),
+    ("a test message", replaced("|P|2.5", "|T|2.5"), "AR", "MSH^1^11", "202"),
+    ("no control id", replaced("|C-1|", "||"), "AR", "MSH^1^10", "101"),
+    ("another character set", replaced("UNICODE UTF-8", "GB 18030"), "AE", "MSH^1^18", "103"),
+    ("other characters than it says", replaced("UNICODE UTF-8", "ASCII"), "AE", "MSH^1^18", "102"),
+    ("no patient", replaced("PID|", "ZID|"), "AE", "PID^1", "100"),
+    ("no patient number", replaced("SM-1^^^SM^MR", ""), "AE", "PID^1^3", "101"),
+    ("no order", replaced("OBR|", "ZBR|"), "AE", "OBR^1", "100"),
+    ("no study", replaced("113014^DICOM Study^DCM", "1^x^y"), "AE", "OBR^1^18", "101"),
+    ("no UID", replaced(STUDY, "1.2.x"), "AE", "OBX^1^5", "102"),
+    ("two studies", replaced("OBX|2", f"ZDS|{STUDY}.1\rOBX|2"), "AE", "ZDS^1^1", "102"),
+    ("no text", replaced("|TX|", "|NM|"), "AE", "OBX^1^5", "101"),
+    ("a damaged document", replaced("|TX|18748-4^Referto^LN||", "|ED|1||^Application^PDF^Base64^JVBE"), "AE", "OBX^2^5", "102"),
+    (
+        "what is neither PDF nor CDA",
+        replaced("|TX|18748-4^Referto^LN||Però", "|ED|1||^AP^PDF^Base64^QUJD"),
+        "AE",
+        "OBX^2^5",
+        "102",
+    ),
+    ("a line that is no segment", replaced("ORC|", "orc!|"), "AE", "", "100"),
+    ("two headers", replaced("PID|", "MSH|^~\\&|A\rPID|"), "AE", "MSH^2", "100"),
+]
+
+
+@pytest.mark.parametrize(("change", "code", "place", "condition"), [one[1:] for one in REFUSED], ids=[one[0] for one in REFUSED])
+@pytest.mark.parametrize("version", ["2.3.1", "2.5"])
+def test_what_cannot_be_used_is_refused_naming_the_place_and_repeating_nothing(
+    closed_door: Hospital, change: Callable[[str], str], code: str, place: str, condition: str, version: str
+):
+    message = change(ris.oru("Però.", study=STUDY, control_id="C-1").decode()).replace("|2.5|", f"|{version}|", 1)
+    got = answer(closed_door, message.encode())
+    assert got.code == code
+    if got.field("MSH", 12) != "2.3.1":
+        assert got.field("ERR", 2) == place
+        assert got.field("ERR", 3).split("^")[0] == condition
+    else:
+        located = got.field("ERR", 1).split("^")
+        assert "^".join(located[:3]).strip("^") == place and located[3].split("&")[0] == condition
+    assert not any(personal in got.text for personal in ("Però", "FERRARI", "SM-1", STUDY))
+    assert kept(closed_door) == []
+
+
+@pytest.fixture(scope="module")
+def closed_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
+    """A door that no test of this module leaves anything behind in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.delenv("AWS_PROFILE", raising=False)
+        with door(tmp_path_factory.mktemp("door"), archive__profile="", hl7__message_seconds=1, hl7__max_message_mb=1) as place:
+            yield place
+
+
+@pytest.mark.parametrize(
+    ("wishes", "good", "bad"),
+    [
+        (("", ""), ["AA"], ["AE"]),
+        (("AL", "NE"), ["CA"], ["CE"]),
+        (("AL", "AL"), ["CA", "AA"], ["CE", "AE"]),
+        (("NE", "AL"), ["AA"], ["AE"]),
+        (("ER", "SU"), ["AA"], ["CE"]),
+    ],
+)
+def test_the_enhanced_mode_is_answered_as_msh_15_and_16_wish(tmp_path, wishes, good, bad):
+    fields = {"field_15": wishes[0], "field_16": wishes[1]}
+    last = ris.oru("Ultimo.", study=STUDY, control_id="LAST")
+    with door(tmp_path) as place, ris.Ris(port(place)) as sender:
+        for message, codes in ((ris.oru("Bene.", study=STUDY, **fields), good), (ris.oru("", study=STUDY, **fields), bad)):
+            sender.post(message)
+            assert [sender.answer().code for _ in codes] == codes
+        assert sender.send(last).field("MSA", 2) == "LAST"
+
+
+def test_nobody_is_answered_who_wishes_no_answer(tmp_path):
+    with door(tmp_path) as place, ris.Ris(port(place)) as sender:
+        sender.post(ris.oru("Uno.", study=STUDY, field_15="NE", field_16="NE"))
+        assert sender.send(ris.oru("Due.", study=STUDY, control_id="C-2")).field("MSA", 2) == "C-2"
+        assert len(kept(place)) == 2
+
+
+@pytest.mark.parametrize("charset", ["UNICODE UTF-8", "8859/1", "8859/15"])
+def test_the_character_set_of_the_message_counts(tmp_path, charset):
+    codec = {"8859/1": "cp1252", "8859/15": "iso-8859-15"}.get(charset, "utf-8")
+    text = "È più stabile: 3 € d'attesa, così"
+    with door(tmp_path) as place:
+        assert answer(place, ris.oru(text, study=STUDY, charset=charset).decode().encode(codec)).code == "AA"
+        (row,) = kept(place)
+    assert row["content"].decode() == text
+
+
+def test_where_the_message_names_no_character_set_the_configured_one_counts(tmp_path):
+    with door(tmp_path, hl7__charset="8859/1") as place:
+        assert answer(place, ris.oru("Però", study=STUDY, charset="").decode().encode("latin-1")).code == "AA"
+        (row,) = kept(place)
+    assert row["content"].decode() == "Però"
+
+
+def test_a_message_that_is_too_large_is_refused_and_the_connection_goes_on(closed_door: Hospital):
+    with ris.Ris(port(closed_door)) as sender:
+        got = sender.send(ris.oru("x" * 3_000_000, study=STUDY, control_id="BIG"))
+        assert (got.code, got.field("MSA", 2)) == ("AE", "BIG")
+        assert sender.send(ris.oru("", study=STUDY, control_id="NEXT")).field("MSA", 2) == "NEXT"
+
+
+@pytest.mark.parametrize("junk", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"MSH|^~\\&|A\r", bytes(1000)])
+def test_what_is_not_mllp_ends_the_connection(closed_door: Hospital, junk: bytes):
+    with ris.Ris(port(closed_door)) as sender:
+        sender.socket.sendall(junk)
+        assert sender.answer() is None
+
+
+@pytest.mark.parametrize("junk", [b"", b"hello", b"MSH", b"MSH|^~\\&", b"MSH||||||||", b"MSHABCDEFGH", b"\xff" * 500])
+def test_what_is_no_message_is_refused_and_the_connection_goes_on(closed_door: Hospital, junk: bytes):
+    with ris.Ris(port(closed_door)) as sender:
+        assert sender.send(junk).code == "AR"
+        assert sender.send(ris.oru("", study=STUDY)).code == "AE"
+
+
+def test_a_sender_that_dribbles_loses_its_connection_and_delays_nobody(closed_door: Hospital):
+    with ris.Ris(port(closed_door)) as slow:
+        slow.socket.sendall(b"\x0bMSH|^~\\&|")
+        started = time.monotonic()
+
+        def dribbles() -> bool:
+            try:
+                slow.socket.sendall(b"x")
+                slow.socket.settimeout(0.05)
+                return slow.socket.recv(1) == b""
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        assert answer(closed_door, ris.oru("", study=STUDY)).code == "AE"
+        until(dribbles, 10)
+        assert time.monotonic() - started >= 0.9
+
+
+def test_a_message_that_breaks_off_is_not_taken(closed_door: Hospital):
+    with ris.Ris(port(closed_door)) as sender:
+        sender.socket.sendall(b"\x0b" + ris.oru("Mezzo.", study=STUDY))
+    assert answer(closed_door, ris.oru("", study=STUDY)).code == "AE"
+    assert kept(closed_door) == []
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_damage_to_a_message_breaks_the_door(closed_door: Hospital, data: st.DataObject):
+    """Whatever is done to a message, it is answered, and the next one is."""
+    message = bytearray(ris.oru("Però.", study=STUDY, control_id="C-1", kind="ORU^R30"))
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(message) - 1))
+        what = data.draw(st.sampled_from([b"|", b"^", b"\r", b"\\", b"&", b"~", b"\xe0", b"MSH|", b""]))
+        message[at : at + data.draw(st.integers(0, 30))] = what
+    with ris.Ris(port(closed_door)) as sender:
+        sender.post(bytes(message))
+        sender.post(ris.oru("", study=STUDY, control_id="NEXT", field_15="", field_16=""))
+        answers = []
+        while not answers or answers[-1].field("MSA", 2) != "NEXT":
+            got = sender.answer()
+            assert got is not None
+            answers.append(got)
+
+
+def test_more_segments_than_allowed_are_refused(tmp_path):
+    with door(tmp_path, hl7__max_segments=10) as place:
+        assert answer(place, ris.oru("\n".join("abcdefg"), study=STUDY)).code == "AE"
+        assert kept(place) == []
+
+
+def test_only_known_addresses_come_in(tmp_path):
+    with (
+        door(tmp_path, hl7__allowed_addresses=["10.1.0.0/16"]) as place,
+        contextlib.suppress(ConnectionError),
+        ris.Ris(port(place)) as sender,
+    ):
+        sender.post(ris.oru("Uno.", study=STUDY))
+        assert sender.answer() is None
+
+
+@pytest.mark.parametrize(("allowed", "code"), [("RIS", "AA"), ("RIS@SAN-MATTEO", "AA"), ("RIS@MAUGERI", "AR"), ("PACS", "AR")])
+def test_only_known_senders_are_heard(tmp_path, allowed, code):
+    with door(tmp_path, hl7__allowed_senders=[allowed]) as place:
+        assert answer(place, ris.oru("Uno.", study=STUDY)).code == code
+
+
+def test_beyond_the_most_connections_the_next_is_closed_until_one_ends(tmp_path):
+    with door(tmp_path, hl7__max_connections=1) as place:
+        with ris.Ris(port(place)) as first:
+            assert first.send(ris.oru("Uno.", study=STUDY)).code == "AA"
+            with contextlib.suppress(ConnectionError), ris.Ris(port(place)) as second:
+                second.post(ris.oru("Due.", study=STUDY))
+                assert second.answer() is None
+        until(lambda: _answers(place))
+
+
+def _answers(place: Hospital) -> bool:
+    with contextlib.suppress(ConnectionError, AssertionError):
+        return answer(place, ris.oru("Tre.", study=STUDY)).code == "AA"
+    return False
+
+
+def test_a_disk_that_is_nearly_full_gets_no_answer_and_takes_nothing(tmp_path):
+    with door(tmp_path, spool__reserve_mb=10_000_000) as place:
+        with ris.Ris(port(place)) as sender:
+            sender.post(ris.oru("Uno.", study=STUDY))
+            assert sender.answer() is None
+        assert kept(place) == []
+
+
+def test_over_tls_with_certificates_at_both_ends(tmp_path):
+    authority = Authority(tmp_path / "ca")
+    ours, theirs = authority.issue("forwarder"), authority.issue("ris")
+    values = {"certificate": str(ours.certificate), "key": str(ours.key), "ca_file": str(authority.pem)}
+    tls_port = free_port()
+    with door(tmp_path, hl7__port=0, hl7__tls__port=tls_port, **{f"hl7__tls__{k}": v for k, v in values.items()}) as place:
+        with ris.Ris(tls_port, client_context(authority, theirs)) as sender:
+            assert sender.send(ris.oru("Cifrato.", study=STUDY)).code == "AA"
+        with contextlib.suppress(OSError), ris.Ris(tls_port, client_context(authority, None)) as stranger:
+            stranger.post(ris.oru("Senza certificato.", study=STUDY))
+            assert stranger.answer() is None
+        with ris.Ris(tls_port) as plain:
+            plain.post(ris.oru("In chiaro.", study=STUDY))
+            assert plain.answer() is None
+        assert len(kept(place)) == 1
+        assert place.state()["ports"]["hl7_tls"] == tls_port
+
+
+def test_nothing_of_a_patient_is_in_the_log_or_the_metrics(tmp_path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("DEBUG", "forwarder")
+    with door(tmp_path) as place:
+        messages = [ris.oru("Segreto.", study=STUDY, patient="SM-77"), ris.oru("Segreto.", study="1.2.x", patient="SM-77")]
+        assert ris.send(port(place), *messages, ris.oru("Segreto.", study=STUDY, patient="SM-77", state="X")) == [
+            "AA",
+            "AE",
+            "AA",
+        ]
+        shown = place.get("/metrics").data.decode() + place.get("/status.json").data.decode()
+    told = shown + "".join(f"{one.getMessage()} {getattr(one, 'fields', '')}" for one in caplog.records)
+    assert "HL7 message refused" in told and "forwarder_reports_aside 2.0" in told
+    assert not any(secret in told for secret in ("Segreto", "SM-77", STUDY, "FERRARI"))
+
+
+def test_several_messages_in_one_packet_are_answered_one_by_one(tmp_path):
+    with door(tmp_path) as place, ris.Ris(port(place)) as sender:
+        frames = [b"\x0b" + ris.oru("Uno.", study=STUDY, order=f"F-{n}") + b"\x1c\r" for n in range(5)]
+        sender.socket.sendall(b"".join(frames))
+        assert [sender.answer().code for _ in frames] == ["AA"] * 5
+
+
+def test_a_port_that_is_taken_is_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = place_of(tmp_path, hl7__port=taken.getsockname()[1])
+        with pytest.raises(Exception, match="for HL7"), running(place.config()):
+            pass
+
+
+def test_a_journal_from_before_reports_gets_what_it_lacks(tmp_path):
+    from forwarder.journal import SCHEMA
+    from forwarder.spool import open_read_only
+    from forwarder.state import from_journal
+
+    place = place_of(tmp_path)
+    place.spool.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(place.spool / "journal.sqlite3")) as old:
+        old.executescript(SCHEMA + "PRAGMA user_version = 1;")
+    with contextlib.closing(open_read_only(place.spool)) as journal:
+        assert from_journal(journal)["reports"]["received"] == 0
+    with running(place.config()):
+        assert answer(place, ris.oru("Uno.", study=STUDY)).code == "AA"
+        assert place.state()["reports"]["waiting"] == 1

@@ -2,7 +2,8 @@
 
 Chalice packages a copy of the sources, so that no build of before and no stray file gets into the zip.
 Chalice leaves out a wheel that Lambda could not load *with only a warning*, and merges an override for a
-resource that does not exist in silence: here both are faults, and so is whatever cfn-lint finds.
+resource that does not exist in silence: here both are faults, and so are native code that the runtime could not load
+(`infra.elf`) and whatever cfn-lint finds.
 The same sources give the same zip, byte for byte.
 """
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infra import pixels
+from infra import elf, pixels
 from infra.templates import Template, overrides
 
 ROOT = Path(__file__).parent.parent
@@ -89,6 +90,7 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
         *oversize(result.zipped, result.unzipped),
         *([f"pixels.zip: {decoder:,} bytes unzipped are more than Lambda takes"] if decoder > pixels.UNZIPPED_LIMIT else []),
         *overrides_without_target(template),
+        *unloadable(template, out),
         *lint(template_file),
     ]
     if faults:
@@ -146,6 +148,13 @@ def overrides_without_target(template: Template) -> Iterator[str]:
         for event, source in resource.get("Properties", {}).get("Events", {}).items():
             if "Type" not in source:
                 yield f"an override names an event source that app.py does not make: {name}.{event}"
+
+
+def unloadable(template: Template, folder: Path) -> Iterator[str]:
+    """Native code that the runtime of its function could not load: for each zip and runtime that the template names."""
+    functions = [one["Properties"] for one in template["Resources"].values() if one.get("Type") == "AWS::Serverless::Function"]
+    for code, runtime in sorted({(one["CodeUri"], one["Runtime"]) for one in functions}):
+        yield from elf.unloadable(folder / code, runtime)
 
 
 def lint(template_file: Path) -> Iterator[str]:

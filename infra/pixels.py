@@ -16,9 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements" / "pixels.txt"
-PYTHON = "3.12"
+PYTHON = "3.13"
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64", "manylinux_2_17_aarch64")
-"""What the runtime python3.12 on arm64 can load (Amazon Linux 2023, glibc 2.34)."""
+"""What the runtime python3.13 on arm64 can load (Amazon Linux 2023, glibc 2.34)."""
 UNZIPPED_LIMIT = 250_000_000
 """Bytes that Lambda takes."""
 

@@ -33,7 +33,7 @@ def upload_status(call: Call) -> Response:
     """200 with the state of each object in the order asked. 400."""
     institution = call.caller.member.id
     hashes = uploads.parse_hashes(call.json())
-    states = uploads.states(bootstrap.table(), bootstrap.objects(), institution, hashes)
+    states = uploads.statuses(bootstrap.table(), bootstrap.objects(), institution, hashes)
     return answer({"instances": [states[sha] for sha in hashes]})
 
 

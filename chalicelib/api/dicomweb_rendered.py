@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from chalice.app import Response
 
 from chalicelib import bootstrap
-from chalicelib.api.dicomweb_retrieve import INSTANCE, SERIES, STUDY, Asked, answer_body, asked
+from chalicelib.api.dicomweb_retrieve import INSTANCE, SERIES, STUDY, Asked, answer_body, asked, bulkdata_of
 from chalicelib.api.http import Call, door
 from chalicelib.dicomweb import representations, resources
 from chalicelib.dicomweb.media_types import Offer
@@ -16,7 +16,7 @@ from chalicelib.dicomweb.search_results import warning_header
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.studies import Instance
-from chalicelib.services import rendering, retrieve, retrieve_files, retrieve_frames
+from chalicelib.services import rendering, retrieve, retrieve_frames, retrieve_values
 
 
 @door("GET", STUDY + "/rendered", head=True)
@@ -69,20 +69,20 @@ def retrieve_frame_thumbnail(call: Call, study: str, series: str, instance: str,
 
 @door("GET", STUDY + "/bulkdata", head=True)
 def retrieve_study_bulkdata(call: Call, study: str) -> Response:
-    """200 or 307 with the pixels of a study's instances. 400, 404, 406, 413."""
-    return pixel_data(asked(call, study))
+    """200 or 307 with all bulk data of a study's instances (PS3.18 10.4.1.1.5). 400, 404, 406, 413."""
+    return bulkdata(asked(call, study))
 
 
 @door("GET", SERIES + "/bulkdata", head=True)
 def retrieve_series_bulkdata(call: Call, study: str, series: str) -> Response:
-    """200 or 307 with the pixels of a series' instances. 400, 404, 406, 413."""
-    return pixel_data(asked(call, study), identifiers.uid(series, "series"))
+    """200 or 307 with all bulk data of a series' instances. 400, 404, 406, 413."""
+    return bulkdata(asked(call, study), identifiers.uid(series, "series"))
 
 
 @door("GET", INSTANCE + "/bulkdata", head=True)
 def retrieve_instance_bulkdata(call: Call, study: str, series: str, instance: str) -> Response:
-    """200 or 307 with the pixels of an instance. 400, 404, 406, 413."""
-    return pixel_data(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
+    """200 or 307 with all bulk data of an instance. 400, 404, 406, 413."""
+    return bulkdata(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
 @door("GET", STUDY + "/pixeldata", head=True)
@@ -134,18 +134,31 @@ def thumbnail(this: Asked, series: str | None = None, sop: str | None = None, fr
 
 def pixel_data(this: Asked, series: str | None = None, sop: str | None = None) -> Response:
     """Every frame of the resource's instances, one part each, as they are stored or decoded."""
-    table = bootstrap.table()
-    if series is not None and sop is not None:
-        found: Sequence[Instance] = [retrieve.instance(table, this.opened, series, sop)]
-    else:
-        found = retrieve.instances(table, this.opened, series)
-    syntaxes = {str(one.data["syntax"]) for one in found if one.data.get("pixel_offset")}
-    if not syntaxes:
+    found, locate = _instances(this, series, sop), this.bulkdata_address
+    if not any(one.data.get("pixel_offset") for one in found):
         raise NotFound
-    offers = representations.frames(next(iter(syntaxes)) if len(syntaxes) == 1 else "", single=False)
-    selected = this.select(tuple(offer for offer in offers if offer.media_type == representations.OCTETS) or offers)
-    body = retrieve_files.pixels_body(bootstrap.objects(), bootstrap.pixels(), this.opened, found, selected)
+    selected = this.select(_octets(found))
+    body = retrieve_values.pixels_body(bootstrap.objects(), bootstrap.pixels(), this.opened, found, selected, locate)
     return answer_body(this, body, len(found))
+
+
+def bulkdata(this: Asked, series: str | None = None, sop: str | None = None) -> Response:
+    """All bulk data of the resource's instances, compressed pixels as they are stored or decoded."""
+    found = _instances(this, series, sop)
+    return bulkdata_of(this, found, this.select(_octets(found)))
+
+
+def _octets(found: Sequence[Instance]) -> tuple[Offer, ...]:
+    """What their bulk data can be had as: octets in each transfer syntax that all pixels can be had in."""
+    syntaxes = {str(one.data["syntax"]) for one in found if one.data.get("pixel_offset")}
+    offers = representations.frames(next(iter(syntaxes)) if len(syntaxes) == 1 else "", single=False)
+    return tuple(offer for offer in offers if offer.media_type == representations.OCTETS) or offers
+
+
+def _instances(this: Asked, series: str | None, sop: str | None) -> Sequence[Instance]:
+    if series is not None and sop is not None:
+        return [retrieve.instance(bootstrap.table(), this.opened, series, sop)]
+    return retrieve.instances(bootstrap.table(), this.opened, series)
 
 
 def _standing_for(this: Asked, series: str | None, sop: str | None) -> Instance:

@@ -5,6 +5,7 @@ Each is a function of what was asked (`Asked`), so that a reading session can an
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chalice.app import Response
@@ -18,7 +19,7 @@ from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Kind
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.studies import Instance
-from chalicelib.services import metadata, rendering, retrieve, retrieve_files, retrieve_frames
+from chalicelib.services import metadata, rendering, retrieve, retrieve_files, retrieve_frames, retrieve_values
 from chalicelib.services.retrieve import Body, Inline, Opened
 
 STUDY = "/dicomweb/studies/{study}"
@@ -33,6 +34,8 @@ class Asked:
     call: Call
     service: str
     opened: Opened
+    secret: bool = False
+    """Whether the address of the service must not be kept anywhere, since it opens what is below it."""
 
     @property
     def accept(self) -> str | None:
@@ -48,6 +51,21 @@ class Asked:
     def study_url(self) -> str:
         """The address of the study, without `?owner=`."""
         return resources.study_url(self.service, self.opened.study)
+
+    def located(self, one: Instance, path: str) -> str | None:
+        """The address of a resource below an instance, for the header of a part."""
+        if self.secret:
+            return None
+        of, owner = (self.opened.study, one.series_instance_uid, one.sop_instance_uid), self.opened.shown_owner
+        return resources.below_instance(self.service, *of, path, owner)
+
+    def bulkdata_address(self, one: Instance, name: str) -> str | None:
+        """The address of a value, as the metadata of its instance gives it."""
+        return self.located(one, f"bulkdata/{name}")
+
+    def locations(self, one: Instance, paths: Iterable[str]) -> list[str]:
+        """Those addresses; none for a service whose address is kept nowhere."""
+        return [address for path in paths if (address := self.located(one, path)) is not None]
 
 
 def asked(call: Call, study: str) -> Asked:
@@ -123,6 +141,8 @@ def files(this: Asked, series: str | None = None, sop: str | None = None) -> Res
         found = retrieve.instances(table, this.opened, series)
         offers = representations.instances(frozenset(str(one.data["syntax"]) for one in found))
     selected = this.select(offers)
+    if selected.offer.media_type == representations.OCTETS:  # the same as the resource's bulk data (10.4.4)
+        return bulkdata_of(this, found, selected)
     return answer_body(this, retrieve_files.body(objects, bootstrap.pixels(), this.opened, found, selected), len(found))
 
 
@@ -133,20 +153,36 @@ def frame_list(this: Asked, series: str, sop: str, text: str) -> Response:
     numbers = resources.parse_frame_list(text, retrieve_frames.number_of_frames(one))
     stored = str(one.data["syntax"])
     selected = this.select(representations.frames(stored, single=len(numbers) == 1))
-    return answer_body(this, retrieve_files.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected), 1)
+    locations = this.locations(one, (f"frames/{number}" for number in numbers))
+    body = retrieve_files.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected, locations)
+    return answer_body(this, body, 1)
+
+
+def bulkdata_of(this: Asked, found: Sequence[Instance], selected: Selected) -> Response:
+    """All bulk data of these instances."""
+    locate = this.bulkdata_address
+    body = retrieve_values.bulkdata_body(bootstrap.objects(), bootstrap.pixels(), this.opened, found, selected, locate)
+    return answer_body(this, body, len(found))
 
 
 def bulk(this: Asked, series: str, sop: str, name: str) -> Response:
-    """The value of one attribute; Pixel Data that is compressed as its frames, one part each."""
+    """The value of one attribute; compressed Pixel Data as its frames, one part each; a document in its own type."""
     table, objects = bootstrap.table(), bootstrap.objects()
     one = retrieve.instance(table, this.opened, series, sop)
     if name.upper() in resources.PIXEL_TAGS and retrieve_files.is_encapsulated(one):
         numbers = tuple(range(1, retrieve_frames.number_of_frames(one) + 1))
         selected = this.select(representations.frames(str(one.data["syntax"]), single=len(numbers) == 1))
-        return answer_body(this, retrieve_files.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected), 1)
-    selected = this.select(representations.bulkdata(single=True))
-    pieces = retrieve_frames.bulk_value(objects, this.opened.owner, one, name)
-    return answer_body(this, retrieve_files.parts_body(objects, [pieces], selected), 1)
+        locations = this.locations(one, [f"bulkdata/{name.upper()}"] * len(numbers))
+        body = retrieve_files.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected, locations)
+        return answer_body(this, body, 1)
+    document = rendering.document_type(one) if name == resources.ENCAPSULATED_DOCUMENT else None
+    selected = this.select(representations.bulkdata(single=True, document=document))
+    if selected.offer.media_type == document:
+        pieces = retrieve_frames.document(objects, this.opened.owner, one)
+    else:
+        pieces = retrieve_frames.bulk_value(objects, this.opened.owner, one, name)
+    locations = this.locations(one, [f"bulkdata/{name.upper()}"])
+    return answer_body(this, retrieve_files.parts_body(objects, [pieces], selected, locations=locations), 1)
 
 
 def series_metadata(this: Asked, series: str | None = None) -> Response:
@@ -155,7 +191,7 @@ def series_metadata(this: Asked, series: str | None = None) -> Response:
     selected = this.select(representations.METADATA)
     wanted = metadata.series_of(table, this.opened, series)
     tag = _metadata_tag(this, selected, *(part for one in wanted for part in (one.uid, one.digest)))
-    if (unchanged := _unchanged(this, tag)) is not None:
+    if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
     text = metadata.texts(table, objects, this.opened, wanted, this.call.now)
     return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url), tag)
@@ -167,7 +203,7 @@ def instance_metadata(this: Asked, series: str, sop: str) -> Response:
     selected = this.select(representations.METADATA)
     one = retrieve.instance(table, this.opened, series, sop)
     tag = _metadata_tag(this, selected, str(one.data["sha256"]))
-    if (unchanged := _unchanged(this, tag)) is not None:
+    if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
     (text,) = metadata.lines(objects, this.opened.owner, [one])
     return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url), tag)
@@ -205,11 +241,11 @@ def _metadata_tag(this: Asked, selected: Selected, *content: str) -> str:
     return caching.entity_tag(selected.offer.media_type, this.study_url, opened.owner, shown, *content)
 
 
-def _unchanged(this: Asked, tag: str) -> Response | None:
+def _unchanged(this: Asked, tag: str, selected: Selected) -> Response | None:
     if not caching.not_modified(this.call.request.headers.get("if-none-match"), tag):
         return None
     this.call.record(this.opened.entry(Kind.ACCESS, 0))
-    return Response(b"", caching.cached(tag), 304)
+    return Response(b"", {**caching.cached(tag), "Content-Type": selected.offer.media_type}, 304)
 
 
 def _metadata(this: Asked, selected: Selected, array: bytes, tag: str) -> Response:

@@ -107,7 +107,7 @@ def asked_by_reader(call: Call, pass_: str, study: str, owner: str | None = None
     who, uid = passing(call, pass_), identifiers.uid(study, "study")
     meant = view_timeline.require_in_scope(bootstrap.table(), who, uid, owner or call.parameter("owner"))
     opened = retrieve.open_study(bootstrap.table(), who.caller, uid, meant, call.now)
-    return Asked(call, _service(call, pass_), opened)
+    return Asked(call, _service(call, pass_), opened, secret=True)
 
 
 def below(series: str, instance: str) -> tuple[str, str]:

@@ -119,6 +119,25 @@ def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
     )
 
 
+def declared_uids(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> tuple[str, str]:
+    """(SOP Class UID, SOP Instance UID) that the File Meta Information of an object says, which `read_head` rejected.
+
+    Empty where it does not say them, or not clearly. Raises whatever `fetch` raises.
+    """
+    raw = RangeSource(fetch, size, limits)
+    start = 132 if raw.read(0, 132)[128:] == b"DICM" else 0
+    try:
+        meta = scan(raw, start, Encoding(False, True), limits, stop=lambda tag: tag >> 16 != 2)
+        if identity.ONCE & meta.repeated:
+            return "", ""
+        sop_class, sop = (
+            identity.single_uid(meta.dataset, tag) for tag in (identity.MEDIA_SOP_CLASS, identity.MEDIA_SOP_INSTANCE)
+        )
+    except Rejected:
+        return "", ""
+    return sop_class, sop
+
+
 def _encoding(raw: RangeSource, position: int, declared: str, part10: bool) -> tuple[str, Encoding]:
     """The transfer syntax and what it means for the data set; looked for where it is not declared."""
     if declared in (IMPLICIT_LITTLE, GE_PRIVATE_BIG):

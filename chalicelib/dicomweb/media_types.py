@@ -163,8 +163,6 @@ def _range(text: str) -> MediaRange | None:
             return None
         name, multipart = inner.name, True
         syntax = syntax or inner.parameter("transfer-syntax")
-    if multipart is None and syntax is None:
-        syntax = ANY  # who takes anything takes what is stored
     if syntax is not None and syntax != ANY and not _UID.fullmatch(syntax):
         syntax = None
     return MediaRange(name, multipart, syntax, quality)
@@ -178,21 +176,24 @@ def negotiate(offers: Sequence[Offer], accept: str | None, accept_parameter: str
     it is offered. Raises NotAcceptable, and BadRequest for a parameter that mixes DICOM and rendered media
     types.
     """
+    asked: tuple[MediaRange, ...] = ()
     if accept_parameter:
-        asked = tuple(r for r in parse_accept(accept_parameter) if ANY not in r.name.split("/"))
+        # A plus sign that is not percent-encoded arrives as a blank.
+        asked = tuple(r for r in parse_accept(_BLANK.sub("+", accept_parameter)) if ANY not in r.name.split("/"))
         names = {r.name for r in asked}
         if names & _DICOM_TYPES and names & _RENDERED_TYPES:
             raise BadRequest("accept mixes DICOM and rendered media types.", "accept")
         found = _best(offers, asked)
         if found is not None:
             return found
-    found = _best(offers, parse_accept(accept) if accept and accept.strip() else (_ANYTHING,))
+    found = _best(offers, parse_accept(accept) if accept and accept.strip() else () if asked else (_ANYTHING,))
     if found is None:
         raise NotAcceptable(f"None of these is acceptable: {', '.join(dict.fromkeys(map(describe, offers)))}.")
     return found
 
 
-_ANYTHING = MediaRange("*/*", None, ANY, 1.0)
+_ANYTHING = MediaRange("*/*", None, None, 1.0)
+_BLANK = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
 
 
 def _best(offers: Sequence[Offer], ranges: Iterable[MediaRange]) -> Selected | None:
@@ -208,7 +209,7 @@ def _best(offers: Sequence[Offer], ranges: Iterable[MediaRange]) -> Selected | N
             found = next((r for r in ordered if _matches(r, offer, syntax)), None)
             if found is None or found.quality <= 0:
                 continue
-            anything = found.transfer_syntax == ANY and syntax is not None
+            anything = syntax is not None and _as_stored(found, offer)
             rank = (found.quality, -position, 1 if anything and syntax == offer.stored else -place)
             if best is None or rank > best:
                 best, selected = rank, Selected(offer, syntax, anything)
@@ -231,9 +232,15 @@ def _matches(media_range: MediaRange, offer: Offer, syntax: str | None) -> bool:
     offered_kind, offered_subtype = offer.media_type.lower().split("/")
     if kind not in (ANY, offered_kind) or subtype not in (ANY, offered_subtype):
         return False
-    if syntax is None or media_range.transfer_syntax == ANY:
+    if syntax is None or _as_stored(media_range, offer):
         return True
     return syntax == (media_range.transfer_syntax or offer.transfer_syntaxes[0])
+
+
+def _as_stored(media_range: MediaRange, offer: Offer) -> bool:
+    """Whether any transfer syntax will do: said by `*`, or of whole instances by `*/*` alone."""
+    anything = media_range.multipart is None and media_range.transfer_syntax is None
+    return media_range.transfer_syntax == ANY or (anything and offer.media_type == "application/dicom")
 
 
 def describe(offer: Offer) -> str:

@@ -178,9 +178,9 @@ def _flag(name: str, value: str | None) -> bool:
 def _unsigned(name: str, value: str | None, default: int) -> int:
     if value is None:
         return default
-    if not (value.isascii() and value.isdigit()) or len(value) > 10:
+    if not (value.isascii() and value.isdigit()):
         raise BadRequest(f"{name} must be an unsigned integer.", name)
-    return int(value)
+    return int(value) if len(value) <= 10 else MAX_OFFSET
 
 
 def _match_parameters(params: Iterable[tuple[str, str]], warnings: list[str]) -> Iterable[tuple[str, tuple[str, ...], str]]:

@@ -125,7 +125,11 @@ def frames(stored: str, *, single: bool) -> tuple[Offer, ...]:
     return tuple(offers)
 
 
-def bulkdata(*, single: bool) -> tuple[Offer, ...]:
-    """Of bulk data other than pixels (Table 10.4.4-1)."""
-    offers = (Offer(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN,)),)
-    return (*offers, Offer(OCTETS, False, (EXPLICIT_VR_LITTLE_ENDIAN,))) if single else offers
+def bulkdata(*, single: bool, document: str | None = None) -> tuple[Offer, ...]:
+    """Of bulk data other than pixels (Table 10.4.4-1); `document`: its own media type, if it is an encapsulated document."""
+    offers = [Offer(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN,))]
+    if document is not None:
+        offers.append(Offer(document, True))
+    if single:
+        offers += [Offer(o.media_type, False, o.transfer_syntaxes) for o in offers]
+    return tuple(offers)

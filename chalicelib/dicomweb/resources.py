@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 
-from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.errors import BadRequest, NotFound
 
 MAX_FRAMES = 2000
 """Frames of one request."""
 
+ENCAPSULATED_DOCUMENT = "00420011"
 PIXEL_TAGS = frozenset({"7FE00008", "7FE00009", "7FE00010"})
 
 _FRAME = re.compile(r"[1-9][0-9]{0,6}")
@@ -28,6 +29,11 @@ def instance_url(service: str, study: str, series: str, instance: str, owner: st
     return _owned(f"{service}/studies/{study}/series/{series}/instances/{instance}", owner)
 
 
+def below_instance(service: str, study: str, series: str, instance: str, path: str, owner: str | None = None) -> str:
+    """The address of a resource below an instance, such as `bulkdata/7FE00010`: what metadata refers to."""
+    return _owned(f"{instance_url(service, study, series, instance)}/{path}", owner)
+
+
 def _owned(url: str, owner: str | None) -> str:
     return url if owner is None else f"{url}?owner={owner}"
 
@@ -35,12 +41,12 @@ def _owned(url: str, owner: str | None) -> str:
 def parse_frame_list(text: str, number_of_frames: int | None = None) -> tuple[int, ...]:
     """The frames of `…/frames/{list}`, from 1, in the order asked (10.4.1.1.6). Raises BadRequest.
 
-    `number_of_frames`: what the instance has; a frame beyond is a BadRequest too.
+    `number_of_frames`: what the instance has. Raises NotFound for a frame beyond: there is no such resource.
     """
     values = [value.strip() for value in text.split(",")]
     if not all(_FRAME.fullmatch(value) for value in values) or len(values) > MAX_FRAMES:
         raise BadRequest(f"frames takes up to {MAX_FRAMES} positive integers.", "frames")
     numbers = tuple(int(value) for value in values)
     if number_of_frames is not None and max(numbers) > number_of_frames:
-        raise BadRequest("The instance has fewer frames.", "frames")
+        raise NotFound
     return numbers

@@ -12,6 +12,9 @@ from chalicelib.dicomweb.search_attributes import ATTRIBUTES, LEVELS, RETURNED_A
 # Everything that is found is in S3: it can be fetched at once (PS3.3 C.4.23.1.1).
 _AVAILABILITY = {"vr": "CS", "Value": ["ONLINE"]}
 _REQUEST_ATTRIBUTES = "00400275"
+# Unique keys of study, series and instance: each result has those of the entities above it too, whatever the path has fixed,
+# as C-FIND has them (PS3.4 C.4.1.1.3.2) and clients expect.
+_UNIQUE = ("0020000D", "0020000E", "00080018")
 # Required inside an item of Request Attributes Sequence (Table 10.6.3-4).
 _REQUIRED_IN_REQUEST = ("00400009", "00401001")
 
@@ -42,6 +45,8 @@ def project(query: Query, attributes: Attributes) -> dict[str, Any]:
         level = row.level if row.level in levels else next((x for x in levels if tag in RETURNED_ALSO[x]), None)
         if level is not None and row.returned != "O":
             _put(result, tag, known.get(tag), required=row.returned in "UR")
+    for tag in _UNIQUE[: rank(query.level) + 1]:
+        _put(result, tag, known.get(tag), required=True)
     asked = {key.path for key in query.keys} | query.included | {(m.time,) for m in query.moments}
     for path in sorted(asked, key=len, reverse=True):
         asked_row = ATTRIBUTES.get(path[0])

@@ -24,7 +24,6 @@ MOST_PICTURES = 64
 _IMAGES = representations.RENDERED["single-frame"]
 _ANIMATED = (Offer("image/gif"), Offer("image/jpeg"), Offer("image/png"))
 _DOCUMENT = {"pdf": (Offer("application/pdf"),), "cda": (Offer("text/xml"),), "sr": (Offer("text/html"), Offer("text/plain"))}
-_ENCAPSULATED = "00420011"
 
 
 def is_image(one: Instance) -> bool:
@@ -48,6 +47,12 @@ def offers(one: Instance, frames: int | None = None) -> tuple[Offer, ...]:
 def offers_of_all(found: Sequence[Instance]) -> tuple[Offer, ...]:
     """What a series or a study can be rendered as: the picture that stands for it, or all of them in multipart."""
     return (*_IMAGES, *(Offer(offer.media_type, True) for offer in _IMAGES)) if any(map(is_image, found)) else offers(found[0])
+
+
+def document_type(one: Instance) -> str | None:
+    """The media type of the document that an instance encapsulates; None for what encapsulates none."""
+    kind = _kind(one)
+    return _DOCUMENT[kind][0].media_type if kind in ("pdf", "cda") else None
 
 
 def _kind(one: Instance) -> str | None:
@@ -129,7 +134,7 @@ def _annotations(opened: Opened, one: Instance, wanted: Rendering) -> list[str]:
 
 def _document(objects: Objects, pixels: Pixels, opened: Opened, one: Instance, media_type: str) -> Body:
     if _kind(one) != "sr":
-        return single_body(objects, retrieve_frames.bulk_value(objects, opened.owner, one, _ENCAPSULATED), media_type)
+        return single_body(objects, retrieve_frames.document(objects, opened.owner, one), media_type)
     job: decoding.Job = {"op": "report", "source": object_key(opened.owner, one), "media_type": media_type}
     size = decoding.make(objects, pixels, [job])[decoding.target(job)]
     pieces: tuple[Piece, ...] = (Extract(decoding.target(job), 0, size),)

@@ -6,12 +6,12 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from chalicelib.dicomweb import multipart, native_xml, representations
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
 from chalicelib.domain.assembly import Extract, Piece
-from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Objects, Pixels
 from chalicelib.domain.studies import Instance
 from chalicelib.services import archive_zip, decoding, retrieve_frames
@@ -24,12 +24,10 @@ def is_encapsulated(one: Instance) -> bool:
 
 
 def body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected) -> Body:
-    """Whole instances, or with `application/octet-stream` their pixels. One that does not fit lies in the bucket as it is.
+    """Whole instances. One that does not fit lies in the bucket as it is.
 
     Raises NotAcceptable, TryAgain, TooLarge.
     """
-    if selected.offer.media_type == representations.OCTETS:
-        return pixels_body(objects, pixels, opened, found, selected)
     if selected.offer.media_type == representations.ZIP:
         return archive_zip.body(objects, opened, found)
     files = _files(objects, pixels, opened, found, selected)
@@ -83,33 +81,22 @@ def transcoded(objects: Objects, pixels: Pixels, opened: Opened, one: Instance) 
 
 
 def frames_body(
-    objects: Objects, pixels: Pixels, opened: Opened, one: Instance, numbers: Sequence[int], selected: Selected
+    objects: Objects,
+    pixels: Pixels,
+    opened: Opened,
+    one: Instance,
+    numbers: Sequence[int],
+    selected: Selected,
+    locations: Sequence[str] = (),
 ) -> Body:
-    """Frames, one part each."""
+    """Frames, one part each; `locations` are their addresses."""
     stored = str(one.data["syntax"]) if is_encapsulated(one) else EXPLICIT_VR_LITTLE_ENDIAN
     as_stored = selected.any_syntax or selected.transfer_syntax == stored
-    found = _frames(objects, pixels, opened, one, numbers, as_stored)
-    return parts_body(objects, found, selected, stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN)
+    found = frame_pieces(objects, pixels, opened, one, numbers, as_stored)
+    return parts_body(objects, found, selected, stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN, locations)
 
 
-def pixels_body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected) -> Body:
-    """Every frame of these instances, one part each (10.4.1.1.5, 10.4.1.1.7). Raises NotFound when none has pixels."""
-    parts: list[tuple[multipart.Headers, tuple[Piece, ...]]] = []
-    for one in found:
-        if not one.data.get("pixel_offset"):
-            continue
-        stored = str(one.data["syntax"]) if is_encapsulated(one) else EXPLICIT_VR_LITTLE_ENDIAN
-        as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)
-        syntax = stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN
-        numbers = range(1, retrieve_frames.number_of_frames(one) + 1)
-        name = f"{representations.OCTETS}; transfer-syntax={syntax}"
-        parts += [((("Content-Type", name),), pieces) for pieces in _frames(objects, pixels, opened, one, numbers, as_stored)]
-    if not parts:
-        raise NotFound
-    return multipart_body(objects, parts, representations.OCTETS)
-
-
-def _frames(
+def frame_pieces(
     objects: Objects, pixels: Pixels, opened: Opened, one: Instance, numbers: Sequence[int], as_stored: bool
 ) -> list[tuple[Piece, ...]]:
     """The pieces of each frame: cut out of the object where they lie in it as they are wanted, else decoded."""
@@ -120,12 +107,24 @@ def _frames(
     return [(Extract(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
 
 
-def parts_body(objects: Objects, found: Sequence[tuple[Piece, ...]], selected: Selected, syntax: str | None = None) -> Body:
-    """Values that are octets, one part each, or the only one by itself."""
+def parts_body(
+    objects: Objects,
+    found: Sequence[tuple[Piece, ...]],
+    selected: Selected,
+    syntax: str | None = None,
+    locations: Sequence[str] = (),
+) -> Body:
+    """Values, one part each with its address (10.4.3.3.5) where `locations` says one, or the only one by itself."""
     name = part_type(selected, syntax)
     if not selected.offer.multipart:
         return single_body(objects, found[0], name)
-    return multipart_body(objects, [((("Content-Type", name),), pieces) for pieces in found], selected.offer.media_type)
+    parts = [(part_headers(name, at), pieces) for at, pieces in zip_longest(locations, found)]
+    return multipart_body(objects, parts, selected.offer.media_type)
+
+
+def part_headers(content_type: str, location: str | None) -> multipart.Headers:
+    """The header fields of a part of bulk data."""
+    return (("Content-Type", content_type), *((("Content-Location", location),) if location is not None else ()))
 
 
 def metadata_body(objects: Objects, array: bytes, selected: Selected, gzipped: bool) -> Body:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from chalicelib.domain import assembly
 from chalicelib.domain.assembly import MIB, Extract, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge, TryAgain
 from chalicelib.domain.ports import Objects
@@ -13,11 +14,13 @@ from chalicelib.domain.studies import Instance
 from chalicelib.services.retrieve import INLINE, object_key, read_pieces
 
 if TYPE_CHECKING:
+    from chalicelib.dicom.elements import Path
     from chalicelib.dicom.frames import Extent
     from chalicelib.dicom.header import Head
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 MOST_IN_MEMORY = 64 * MIB
+_ENCAPSULATED_DOCUMENT, _ENCAPSULATED_DOCUMENT_LENGTH = 0x00420011, 0x00420015
 
 
 def number_of_frames(one: Instance) -> int:
@@ -99,14 +102,38 @@ def _contents(objects: Objects, key: str, extents: Sequence[Extent]) -> list[tup
 
 def bulk_value(objects: Objects, owner: str, one: Instance, name: str) -> tuple[Piece, ...]:
     """The pieces of the value that a BulkDataURI ends in, in little endian order. Raises NotFound."""
-    from chalicelib.dicom.metadata import bulk_path, find_value
-    from chalicelib.dicom.values import little_endian_bytes
+    from chalicelib.dicom.metadata import bulk_path
 
     path = bulk_path(name)
     if path is None:
         raise NotFound
     key, size = object_key(owner, one), int(one.data["size"])
+    return _value(objects, key, size, head_of(objects, key, size), path)
+
+
+def document(objects: Objects, owner: str, one: Instance) -> tuple[Piece, ...]:
+    """The pieces of an encapsulated document, without what made its length even (PS3.3 C.24.2.2). Raises NotFound."""
+    from chalicelib.dicom.values import values_of
+
+    key, size = object_key(owner, one), int(one.data["size"])
     head = head_of(objects, key, size)
+    pieces = _value(objects, key, size, head, (_ENCAPSULATED_DOCUMENT,))
+    (piece,) = pieces
+    length = assembly.size(piece)
+    declared = values_of(head.dataset, _ENCAPSULATED_DOCUMENT_LENGTH, "UL")
+    if declared and isinstance(declared[0], int) and 0 < declared[0] <= length:
+        length = declared[0]
+    elif isinstance(piece, bytes):
+        length -= piece.endswith(b"\0")
+    else:
+        length -= _read(objects, key, piece.start + length - 1, 1) == b"\0"
+    return (piece[:length] if isinstance(piece, bytes) else Extract(key, piece.start, length),)
+
+
+def _value(objects: Objects, key: str, size: int, head: Head, path: Path) -> tuple[Piece, ...]:
+    from chalicelib.dicom.metadata import find_value
+    from chalicelib.dicom.values import little_endian_bytes
+
     found = find_value(head, path)
     if found is None or found.length == 0:
         raise NotFound

@@ -15,9 +15,12 @@ from chalicelib.dicomweb.stow import StoreRequest
 from chalicelib.dicomweb.stow_response import Failed, Outcome
 from chalicelib.dicomweb.stow_response import Stored as Kept
 from chalicelib.domain.ports import Item, Objects, Table
+from chalicelib.services import searchable
 from chalicelib.services.index_instances import ReadSummary, Stored, Summary, object_key
 
 _PARALLEL = 8
+_PATIENCE = 4.0
+"""Seconds that an answer waits until what it says can be retrieved and searched."""
 IndexAll = Callable[[Sequence[Stored]], Mapping[Stored, Exception]]
 """Indexes stored objects now; those that must be tried again, with the error."""
 
@@ -65,6 +68,7 @@ def store(
             list(pool.map(lambda one: objects.put_new(one.key, contents[one], one.sha256), contents))
     again = index_all(list(contents))
     verdicts = table.batch_get(object_key(institution, one.sha256) for one in contents)
+    searchable.wait_for(table, institution, {key: verdict.data for key, verdict in verdicts.items()}, _PATIENCE)
     outcomes: list[Outcome] = []
     for one in read:
         if one.failed is not None:
@@ -82,13 +86,22 @@ def _stored(institution: str, one: _Read) -> Stored:
 
 
 def _read(read_summary: ReadSummary, content: bytes, study: str | None) -> _Read:
-    summary = read_summary(lambda start, length: content[start : start + length], len(content), True) if content else "not-dicom"
+    def fetch(start: int, length: int) -> bytes:
+        return content[start : start + length]
+
+    summary = read_summary(fetch, len(content), True) if content else "not-dicom"
     if not isinstance(summary, dict):
-        return _Read(content, {}, Failed(summary or "too-large-header"))
+        return _Read(content, {}, Failed(summary or "too-large-header", *_declared(fetch, len(content))))
     one = _Read(content, summary)
     if study is not None and summary["study_instance_uid"] != study:
         return _Read(content, summary, one.failure("study-mismatch"))
     return one
+
+
+def _declared(fetch: Callable[[int, int], bytes], size: int) -> tuple[str, str]:
+    from chalicelib.dicom.header import declared_uids
+
+    return declared_uids(fetch, size)
 
 
 def _made(read_summary: ReadSummary, request: StoreRequest, one: stow.MetadataInstance, study: str | None) -> _Read:

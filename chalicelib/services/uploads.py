@@ -12,6 +12,7 @@ from chalicelib.domain import identifiers, studies
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.transfers import iso
+from chalicelib.services import searchable
 from chalicelib.services.index_instances import MADE_FROM, Stored, object_key
 
 MAX_INSTANCES = 500
@@ -86,12 +87,25 @@ def request_uploads(
 
 
 def states(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What became of each of the institution's own objects: the answer of `POST /uploads/status`, by SHA-256.
+    """What became of each of the institution's own objects, by SHA-256.
 
     An original that was compressed on the way stands for what it was sent as.
     """
     wanted = list(dict.fromkeys(hashes))
+    return _states(objects, institution, wanted, _verdicts(table, institution, wanted))
+
+
+def statuses(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The answer of `POST /uploads/status`: the same, but `indexed` only of what a search finds by now."""
+    wanted = list(dict.fromkeys(hashes))
     verdicts = _verdicts(table, institution, wanted)
+    answers = _states(objects, institution, wanted, verdicts)
+    for sha in searchable.awaited(table, institution, {sha: verdict.data for sha, verdict in verdicts.items()}):
+        answers[sha] = {"sha256": sha, "state": "stored"}
+    return answers
+
+
+def _states(objects: Objects, institution: str, wanted: Sequence[str], verdicts: dict[str, Item]) -> dict[str, dict[str, Any]]:
     unknown = [sha for sha in wanted if sha not in verdicts]
     stored = objects.existing([_key(institution, sha) for sha in unknown])
     answers = {sha: _answer(sha, verdict) for sha, verdict in verdicts.items()}

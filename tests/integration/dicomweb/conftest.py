@@ -15,11 +15,12 @@ import requests
 from pydicom import Dataset, FileDataset
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import EncapsulatedCDAStorage, EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
 
 from tests.harness import Client, RunningCity, running_city, wait_until
 
 PATIENT = "SM-0001"
+CDA = b'<?xml version="1.0"?>\n<ClinicalDocument xmlns="urn:hl7-org:v3"><title>Referto</title></ClinicalDocument>\n'
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
 
 
@@ -87,7 +88,7 @@ def upload(client: Client, contents: Sequence[bytes]) -> list[dict[str, Any]]:
     return result
 
 
-def _written(dataset: Dataset) -> bytes:
+def written(dataset: Dataset) -> bytes:
     out = io.BytesIO()
     dataset.save_as(out, enforce_file_format=True)
     return out.getvalue()
@@ -109,7 +110,7 @@ def made(name: str, study: str, series: str, number: int = 1) -> bytes:
         entropy_srcs=[study, series, str(number)]
     )
     dataset.StudyDate, dataset.AccessionNumber, dataset.InstanceNumber = "20251120", "ACC-1", number
-    return _written(dataset)
+    return written(dataset)
 
 
 def encapsulated_pdf(study: str) -> bytes:
@@ -122,7 +123,19 @@ def encapsulated_pdf(study: str) -> bytes:
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study}.99"
     dataset.StudyDate, dataset.Modality, dataset.InstanceNumber = "20251120", "DOC", 1
     dataset.MIMETypeOfEncapsulatedDocument, dataset.EncapsulatedDocument = "application/pdf", PDF + b"\0" * (len(PDF) % 2)
-    return _written(dataset)
+    return written(dataset)
+
+
+def encapsulated_cda(study: str, *, length: bool = True) -> bytes:
+    """A CDA of odd length, which is padded; `length`: whether the instance says how long it is."""
+    dataset = pydicom.dcmread(io.BytesIO(encapsulated_pdf(study)))
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EncapsulatedCDAStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[study, str(length)])
+    dataset.SeriesInstanceUID, dataset.MIMETypeOfEncapsulatedDocument = f"{study}.98", "text/XML"
+    dataset.EncapsulatedDocument = CDA + b"\0"
+    if length:
+        dataset.EncapsulatedDocumentLength = len(CDA)
+    return written(dataset)
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +150,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "lossy": made("SC_rgb_jpeg_dcmtk.dcm", mixed, f"{mixed}.5"),
         "report": made("reportsi.dcm", mixed, f"{mixed}.6"),
         "pdf": encapsulated_pdf(mixed),
+        "cda": encapsulated_cda(mixed),
         "film": made("RG1_UNCR.dcm", "1.2.826.0.1.3680043.8.498.3", "1.2.826.0.1.3680043.8.498.3.1"),
     }
     with running_city(tmp_path_factory.mktemp("dicomweb") / "city") as city:

@@ -70,14 +70,26 @@ def test_a_header_beyond_reason_is_refused() -> None:
 
 
 @pytest.mark.parametrize("accept", [None, "", "*/*", "text/html,application/xml;q=0.9,*/*;q=0.8"])
-def test_who_takes_anything_gets_the_default_as_it_is_stored(accept: str | None) -> None:
+def test_who_takes_anything_gets_the_default_and_instances_as_they_are_stored(accept: str | None) -> None:
     assert chosen(offers.SEARCH, accept) == ("application/dicom+json", None)
     assert chosen(offers.instance(JLS), accept) == ('multipart/related; type="application/dicom"', JLS)
     assert chosen(offers.frames(JLS, single=True), accept) == (
         'multipart/related; type="application/octet-stream"',
-        JLS,
+        "1.2.840.10008.1.2.1",
     )
     assert chosen(offers.THUMBNAIL, accept) == ("image/jpeg", None)
+
+
+def test_a_plus_sign_that_was_not_percent_encoded_is_one() -> None:
+    assert negotiate(offers.STORE_RESPONSE, None, "application/dicom xml").offer.media_type == "application/dicom+xml"
+    found = negotiate(offers.SEARCH, None, 'multipart/related; type="application/dicom xml"')
+    assert found.offer.multipart and found.offer.media_type == "application/dicom+xml"
+
+
+def test_a_parameter_that_nothing_fits_needs_a_header_that_does() -> None:
+    with pytest.raises(NotAcceptable):
+        negotiate(offers.THUMBNAIL, None, "application/pdf")
+    assert negotiate(offers.THUMBNAIL, "*/*", "application/pdf").offer.media_type == "image/jpeg"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.dicomweb import capabilities, resources
 from chalicelib.dicomweb.caching import NO_STORE, PRIVATE, cached, entity_tag, not_modified
 from chalicelib.dicomweb.resources import parse_frame_list
-from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.errors import BadRequest, NotFound
 
 SERVICE = "https://archive.example/prod/dicomweb"
 
@@ -27,10 +27,15 @@ def test_frames_are_listed_in_the_order_asked() -> None:
     assert parse_frame_list("1") == (1,)
 
 
-@pytest.mark.parametrize("text", ["", "0", "1,", "a", "-1", "1.5", "4", "01", ",".join(["1"] * 2001)])
+@pytest.mark.parametrize("text", ["", "0", "1,", "a", "-1", "1.5", "01", ",".join(["1"] * 2001)])
 def test_what_is_no_list_of_frames_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         parse_frame_list(text, 3)
+
+
+def test_a_frame_that_the_instance_does_not_have_is_not_there() -> None:
+    with pytest.raises(NotFound):
+        parse_frame_list("3,4", 3)
 
 
 def test_an_entity_tag_changes_with_each_of_its_parts() -> None:

@@ -71,21 +71,23 @@ def test_attributes_of_entities_below_are_never_returned() -> None:
 @pytest.mark.parametrize(
     ("level", "scope", "expected"),
     [
-        ("series", Scope("1.2"), SERIES_REQUIRED),
+        ("series", Scope("1.2"), SERIES_REQUIRED | {"0020000D"}),
         ("series", Scope(), SERIES_REQUIRED | STUDY_REQUIRED),
-        ("instance", Scope("1.2", "1.3"), INSTANCE_REQUIRED),
-        ("instance", Scope("1.2"), INSTANCE_REQUIRED | SERIES_REQUIRED),
+        ("instance", Scope("1.2", "1.3"), INSTANCE_REQUIRED | {"0020000D", "0020000E"}),
+        ("instance", Scope("1.2"), INSTANCE_REQUIRED | SERIES_REQUIRED | {"0020000D"}),
         ("instance", Scope(), INSTANCE_REQUIRED | SERIES_REQUIRED | STUDY_REQUIRED),
     ],
 )
-def test_a_wider_search_returns_the_attributes_of_the_entities_above(level: Level, scope: Scope, expected: set[str]) -> None:
+def test_a_result_has_what_is_required_of_entities_that_the_path_leaves_open_and_all_unique_keys(
+    level: Level, scope: Scope, expected: set[str]
+) -> None:
     assert set(project(query("", level, scope), {})) == expected
 
 
 def test_a_series_returns_study_attributes_that_were_asked_for() -> None:
     known = {"00081030": value("LO", "CHEST"), "0008103E": value("LO", "PA")}
     result = project(query("includefield=00081030", "series", Scope("1.2")), known)
-    assert set(result) == SERIES_REQUIRED | {"00081030", "0008103E"}
+    assert set(result) == SERIES_REQUIRED | {"0020000D", "00081030", "0008103E"}
 
 
 def test_request_attributes_have_their_two_required_attributes_in_each_item() -> None:

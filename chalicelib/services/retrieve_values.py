@@ -1,0 +1,98 @@
+"""Bulk data of whole instances: their pixels, or all values that their metadata refers to (PS3.18 10.4.3.3.5, 10.4.3.3.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from chalicelib.dicomweb import multipart, representations
+from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected
+from chalicelib.dicomweb.resources import ENCAPSULATED_DOCUMENT, PIXEL_TAGS
+from chalicelib.domain.assembly import Extract, Piece
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.ports import Objects, Pixels
+from chalicelib.domain.studies import REPORT_KINDS, Instance
+from chalicelib.services import metadata, retrieve_frames
+from chalicelib.services.retrieve import Body, Opened, multipart_body, object_key
+from chalicelib.services.retrieve_files import frame_pieces, is_encapsulated, part_headers
+
+_PARALLEL = 16
+_NAME = re.compile(rb'"BulkDataURI":"[^"]*/bulkdata/([^"/]+)"')
+_PIXEL_DATA = "7FE00010"
+_UNCOMPRESSED = f"{representations.OCTETS}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
+_DOCUMENTS = {sop_class for sop_class, kind in REPORT_KINDS.items() if kind != "sr"}
+
+Part = tuple[multipart.Headers, tuple[Piece, ...]]
+Locate = Callable[[Instance, str], str | None]
+"""From an instance and the name of an attribute to the address that its metadata gives of the value; None for none."""
+
+
+def pixels_body(
+    objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected, locate: Locate
+) -> Body:
+    """Every frame of these instances, one part each. Raises NotFound when none has pixels."""
+    parts = [part for one in found for part in _pixels(objects, pixels, opened, one, selected, locate)]
+    return _body(objects, parts)
+
+
+def bulkdata_body(
+    objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected, locate: Locate
+) -> Body:
+    """Every value that the metadata of these instances refers to, and their documents: one part each, of compressed pixels
+    one for each frame. Raises NotFound when there is none.
+    """
+    lines = metadata.lines(objects, opened.owner, found)
+    names = {one.sop_instance_uid: _names(one, line) for one, line in zip(found, lines, strict=True)}
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        values = list(pool.map(lambda one: _values(objects, opened, one, names[one.sop_instance_uid], locate), found))
+    parts: list[Part] = []
+    for one, others in zip(found, values, strict=True):
+        parts += others
+        if is_encapsulated(one):
+            parts += _pixels(objects, pixels, opened, one, selected, locate)
+    return _body(objects, parts)
+
+
+def _names(one: Instance, line: bytes) -> list[str]:
+    """The attributes that have bulk data; a document has it even where it is so short that it stands in the metadata itself."""
+    names = [name.decode() for name in _NAME.findall(line)]
+    short = one.data["class"] in _DOCUMENTS and f'"{ENCAPSULATED_DOCUMENT}":{{"vr":"OB","InlineBinary"'.encode() in line
+    return [*names, ENCAPSULATED_DOCUMENT] if short else names
+
+
+def _body(objects: Objects, parts: list[Part]) -> Body:
+    if not parts:
+        raise NotFound
+    return multipart_body(objects, parts, representations.OCTETS)
+
+
+def _values(objects: Objects, opened: Opened, one: Instance, names: list[str], locate: Locate) -> list[Part]:
+    """The values as they are, but for compressed pixels."""
+    return [
+        (part_headers(_UNCOMPRESSED, locate(one, name)), _native(objects, opened, one, name))
+        for name in names
+        if not (name in PIXEL_TAGS and is_encapsulated(one))
+    ]
+
+
+def _native(objects: Objects, opened: Opened, one: Instance, name: str) -> tuple[Piece, ...]:
+    length = one.data.get("pixel_length")
+    if name == _PIXEL_DATA and length and retrieve_frames.as_stored(one):
+        return (Extract(object_key(opened.owner, one), int(one.data["pixel_offset"]), int(length)),)
+    return retrieve_frames.bulk_value(objects, opened.owner, one, name)
+
+
+def _pixels(
+    objects: Objects, pixels: Pixels, opened: Opened, one: Instance, selected: Selected, locate: Locate
+) -> Iterator[Part]:
+    """The frames of an instance, as they are stored where that is wanted, or where only that is without loss."""
+    if not one.data.get("pixel_offset"):
+        return
+    stored = str(one.data["syntax"]) if is_encapsulated(one) else EXPLICIT_VR_LITTLE_ENDIAN
+    as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)
+    syntax = stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN
+    numbers = range(1, retrieve_frames.number_of_frames(one) + 1)
+    headers = part_headers(f"{representations.OCTETS}; transfer-syntax={syntax}", locate(one, _PIXEL_DATA))
+    for pieces in frame_pieces(objects, pixels, opened, one, numbers, as_stored):
+        yield headers, pieces

@@ -1,0 +1,46 @@
+"""Whether what is indexed can be searched: the projector brings the views up to date soon after the facts, not at once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from chalicelib.domain.ports import Item, Table
+
+_EVERY = 0.05
+
+K = TypeVar("K")
+Verdict = Mapping[str, Any]
+"""The data of `F#OBJECT`."""
+
+
+def awaited(table: Table, institution: str, verdicts: Mapping[K, Verdict]) -> set[K]:
+    """Those of the institution's indexed objects whose study's view does not know them yet. One read for all.
+
+    A view knows of an instance when it was made of facts that are as new, and counts as many as are asked for here. Where
+    something was taken back it counts less, and settled once.
+    """
+    indexed = {key: data for key, data in verdicts.items() if data["state"] == "indexed"}
+    asked = Counter(str(data["study"]) for data in indexed.values())
+    views = table.batch_get((f"V#STUDY#{study}", institution) for study in asked)
+    return {
+        key
+        for key, data in indexed.items()
+        if not _knows(views.get((f"V#STUDY#{data['study']}", institution)), str(data["at"]), asked[str(data["study"])])
+    }
+
+
+def wait_for(table: Table, institution: str, verdicts: Mapping[K, Verdict], seconds: float) -> None:
+    """Wait until all of them can be searched, for so many seconds at the most."""
+    until = time.monotonic() + seconds
+    while awaited(table, institution, verdicts) and time.monotonic() < until:
+        time.sleep(_EVERY)
+
+
+def _knows(view: Item | None, at: str, count: int) -> bool:
+    if view is None or view.data.get("unsettled"):
+        return False
+    content: Verdict = view.data
+    return bool(content["withdrawn"]) or (str(content["changed_at"]) >= at and int(content["instances"]) >= count)

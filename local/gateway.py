@@ -25,14 +25,20 @@ from local.identities import Identities, Identity
 from local.web import Request, StartResponse, json_body, read_request, request_id, respond
 
 MAX_BODY_BYTES = 10 * 1024**2
-_TOO_LARGE = templates.load(templates.FUNCTIONS)["Resources"]["RequestTooLarge"]["Properties"]["ResponseTemplates"]
-TOO_LARGE = str(_TOO_LARGE["application/json"]).encode()
-"""The answer to a request that is too large, as the template says it (gateway response REQUEST_TOO_LARGE)."""
+_TOO_LARGE = templates.load(templates.FUNCTIONS)["Resources"]["RequestTooLarge"]["Properties"]
+_HEADER = "gatewayresponse.header."
+_TOO_LARGE_HEADERS = [(name.removeprefix(_HEADER), value.strip("'")) for name, value in _TOO_LARGE["ResponseParameters"].items()]
 MAX_SKEW = datetime.timedelta(minutes=5)
 INTEGRATION_TIMEOUT = 29.0
 STAGE = "api"
 
 _log = logging.getLogger("city.gateway")
+
+
+def too_large(id_: str) -> tuple[list[tuple[str, str]], bytes]:
+    """What answers a request that is too large, as the template says it (gateway response REQUEST_TOO_LARGE)."""
+    body = str(_TOO_LARGE["ResponseTemplates"]["application/json"]).replace("$context.requestId", id_)
+    return [*_TOO_LARGE_HEADERS, ("x-amzn-ErrorType", "RequestTooLargeException")], body.encode()
 
 
 class Refused(Exception):
@@ -77,9 +83,9 @@ class Gateway:
             status, headers, body = self._answer(request, id_)
         except Refused as error:
             status, body = error.status, json_body({"message": error.message})
-            if status == 413:
-                body = TOO_LARGE.replace(b"$context.requestId", id_.encode())
             headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.error_type)]
+            if status == 413:
+                headers, body = too_large(id_)
         if request.method == "HEAD":
             length = str(len(body))
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
@@ -349,4 +355,4 @@ def _title(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
-__all__ = ["MAX_BODY_BYTES", "STAGE", "TOO_LARGE", "Gateway"]
+__all__ = ["MAX_BODY_BYTES", "STAGE", "Gateway", "too_large"]

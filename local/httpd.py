@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -18,8 +18,9 @@ from waitress.server import TcpWSGIServer, create_server
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import RequestEntityTooLarge
 
-from local.web import Application, Environ, StartResponse
+from local.web import Application, Environ, StartResponse, request_id
 
+TooLarge = Callable[[str], tuple[list[tuple[str, str]], bytes]]
 MAX_DISCARDED_BYTES = 256 * 1024**2
 """More than this is not even read: the connection is closed."""
 
@@ -31,12 +32,13 @@ class PortTaken(Exception):
 class Server:
     """A server that listens at once, on `port`, and answers, by `app`, after `start`.
 
-    `max_body` is the most bytes that a body may have; `too_large` is the JSON that answers more (413).
+    `max_body` is the most bytes that a body may have; `too_large` makes the header fields and the body that answer more (413),
+    for a request id.
     """
 
     app: Application
 
-    def __init__(self, port: int, threads: int, max_body: int, too_large: bytes = b"", name: str = "http") -> None:
+    def __init__(self, port: int, threads: int, max_body: int, too_large: TooLarge | None = None, name: str = "http") -> None:
         self._map: dict[int, Any] = {}
         self._dispatcher = ThreadedTaskDispatcher()
         self._dispatcher.set_thread_count(threads)
@@ -87,20 +89,18 @@ class Server:
         return any(channel.requests or channel.total_outbufs_len for channel in channels)
 
 
-def _channel(too_large: bytes) -> type[HTTPChannel]:
+def _channel(too_large: TooLarge | None) -> type[HTTPChannel]:
     class Task(ErrorTask):  # type: ignore[misc]
         def execute(self) -> None:
-            if isinstance(self.request.error, RequestEntityTooLarge) and too_large:
+            if isinstance(self.request.error, RequestEntityTooLarge) and too_large is not None:
+                id_ = request_id()
+                headers, body = too_large(id_)
                 self.status = "413 Request Entity Too Large"
-                self.response_headers += [
-                    ("Content-Type", "application/json"),
-                    ("Content-Length", str(len(too_large))),
-                    ("x-amzn-ErrorType", "RequestTooLargeException"),
-                    ("Connection", "close"),
-                ]
+                more = [("Content-Length", str(len(body))), ("x-amzn-RequestId", id_), ("Connection", "close")]
+                self.response_headers += [*headers, *more]
                 self.set_close_on_finish()
-                self.content_length = len(too_large)
-                self.write(too_large)
+                self.content_length = len(body)
+                self.write(body)
                 return
             super().execute()
 

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable
 
 from forwarder.config import Hl7Config
+from forwarder.errors import SpoolError
 from forwarder.hl7_ack import acknowledge
 from forwarder.hl7_message import Refusal, Segment, read_header
 from forwarder.hl7_queue import take_in
 from forwarder.hl7_report import check_header, read_reports, sender_of
 from forwarder.logs import log
-from forwarder.spool import Spool
+from forwarder.spool import Spool, SpoolFullError
 
 
 class Door:
@@ -23,6 +24,7 @@ class Door:
         self._spool = spool
         self._on_stored = on_stored
         self.refused = 0
+        self.failing = False  # whether the spool failed the last message
 
     def take(self, content: bytes, whole: bool) -> list[bytes]:
         """The answers to a message (`hl7_mllp.Take`). Raises SpoolError: then nothing was taken, and nothing is answered."""
@@ -37,9 +39,14 @@ class Door:
             self.refused += 1
             log.warning("HL7 message refused", code=refusal.code, condition=refusal.condition, detail=str(refusal))
             return acknowledge(header, refusal)
-        self._spool.check_space()
         message = _digest(content, header)
-        new = take_in(self._spool.journal, message, sender_of(header)[:64], reports)
+        try:
+            self._spool.check_space()
+            new = take_in(self._spool.journal, message, sender_of(header)[:64], reports)
+        except SpoolError as error:
+            self.failing = not isinstance(error, SpoolFullError)
+            raise
+        self.failing = False
         self._spool.step("report-journaled")
         log.info("HL7 message accepted", digest=message[:12], reports=len(reports), new=new)
         for report in reports:

@@ -20,10 +20,7 @@ from forwarder.line import Line
 from forwarder.logs import log
 from forwarder.retry import pause
 from forwarder.spool import Spool
-
-ANOTHER_PATIENT, REFUSED, NO_STUDY, OVERTAKEN = (
-    "report-of-another-patient", "report-refused-by-archive", "report-without-study", "report-overtaken",
-)  # fmt: skip
+from forwarder.troubles import Reason
 
 
 class ReportOutbox:
@@ -60,7 +57,7 @@ class ReportOutbox:
             return min(closed or 1.0, 1.0)
         started = time.monotonic()
         if waiting.newer_sent:
-            self._aside(waiting, OVERTAKEN)
+            self._aside(waiting, Reason.REPORT_OVERTAKEN)
             return 0.0
         try:
             verdict = self._deliver(waiting.report)
@@ -72,20 +69,20 @@ class ReportOutbox:
             queue.settle(self._spool.journal, waiting.digest, "sent")
             self._spool.step("report-settled")
             log.info("report sent", report=waiting.digest[:12])
-        elif verdict == NO_STUDY and time.time() - waiting.received_at < self._patience:
+        elif verdict == Reason.REPORT_WITHOUT_STUDY and time.time() - waiting.received_at < self._patience:
             seconds = pause(Failure.ABSENT, waiting.attempts + 1)
             queue.postpone(self._spool.journal, waiting.digest, seconds, Failure.ABSENT.value)
         else:
             self._aside(waiting, verdict)
         return 0.0
 
-    def _deliver(self, report: Report) -> str | None:
+    def _deliver(self, report: Report) -> Reason | None:
         """None when the archive has the report; else why not. Raises ArchiveError."""
         found = self._search(report)
         own = [one for one in found if _first(one, "00100020") in report.patients]
         self._spool.step("report-found")
         if not own:
-            return ANOTHER_PATIENT if found else NO_STUDY
+            return Reason.REPORT_OF_ANOTHER_PATIENT if found else Reason.REPORT_WITHOUT_STUDY
         verdicts = [self._add(report, _first(one, "0020000D")) for one in own]
         self._spool.step("report-added")
         return next((verdict for verdict in verdicts if verdict), None)
@@ -101,25 +98,25 @@ class ReportOutbox:
             raise ArchiveError("The archive's answer to a search is not JSON.", Failure.PROTOCOL) from error
         return [one for one in found if _first(one, tag) == value and "owner=" not in _first(one, "00081190")]
 
-    def _add(self, report: Report, study: str) -> str | None:
+    def _add(self, report: Report, study: str) -> Reason | None:
         """Sending the newest version again changes nothing there, so an answer that was lost does no harm."""
         document = report.document if report.part == 1 else f"{report.document}-{report.part}"
         path = f"/studies/{study}/reports?document={document}&title={quote(report.title, safe='')}"
         headers = {"Content-Type": report.media_type, "Accept": "application/json"}
         expected = {200, 201, 400, 404, 413, 415}
         status = self._archive.call("POST", path, report.content or b"", headers, expected).status
-        return {200: None, 201: None, 404: NO_STUDY}.get(status, REFUSED)
+        return {200: None, 201: None, 404: Reason.REPORT_WITHOUT_STUDY}.get(status, Reason.REPORT_REFUSED)
 
     def _failed(self, waiting: queue.Waiting, error: ArchiveError, started: float) -> None:
         log.warning("report not sent", report=waiting.digest[:12], kind=error.failure.value, detail=str(error))
         blamed = not self._line.failed(error, started)
         if error.failure is Failure.INSTANCE:
-            self._aside(waiting, REFUSED)
+            self._aside(waiting, Reason.REPORT_REFUSED)
         elif blamed or error.failure is Failure.SERVER:  # should the trouble be this report, it does not hold up the others
             seconds = pause(Failure.INSTANCE, waiting.attempts + 1, error.retry_after)
             queue.postpone(self._spool.journal, waiting.digest, seconds, error.failure.value)
 
-    def _aside(self, waiting: queue.Waiting, reason: str) -> None:
+    def _aside(self, waiting: queue.Waiting, reason: Reason) -> None:
         queue.settle(self._spool.journal, waiting.digest, "aside", reason)
         log.warning("report put aside", report=waiting.digest[:12], reason=reason)
 

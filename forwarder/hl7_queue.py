@@ -15,6 +15,7 @@ from typing import Any
 
 from forwarder.hl7_report import Report
 from forwarder.journal import Journal, tally
+from forwarder.troubles import Reason
 
 _COLUMNS = "digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content"
 
@@ -51,12 +52,13 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
         "digest": hashlib.sha256(name.encode()).hexdigest(),
         "size": len(report.content or b""),
         "state": "aside" if back else "waiting",
-        "reason": "report-deletion" if back else None,
+        "reason": Reason.REPORT_DELETION if back else None,
         "sender": sender,
         "now": now,
         "settled": now if back else None,
         **asdict(report),
         "patients": json.dumps(report.patients),
+        "taken_back": Reason.REPORT_TAKEN_BACK,
     }
     done = connection.execute(
         "INSERT INTO reports (digest, size, state, reason, sender, study, accession, patients, document, part, title, media_type,"
@@ -64,14 +66,14 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
         " :document, :part, :title, :media_type, :now, :settled, :content)"
         " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
         " received_at = excluded.received_at, settled_at = NULL, content = excluded.content"
-        " WHERE state IN ('aside', 'discarded') AND reason != 'report-taken-back' AND excluded.content IS NOT NULL",
+        " WHERE state IN ('aside', 'discarded') AND reason != :taken_back AND excluded.content IS NOT NULL",
         row,
     )
     if back and done.rowcount:
         connection.execute(
-            "UPDATE reports SET state = 'aside', reason = 'report-taken-back', settled_at = ?"
-            " WHERE document = ? AND state = 'waiting'",
-            (now, report.document),
+            "UPDATE reports SET state = 'aside', reason = :taken_back, settled_at = :now"
+            " WHERE document = :document AND state = 'waiting'",
+            row,
         )
     return done.rowcount
 
@@ -105,7 +107,7 @@ def postpone(journal: Journal, digest: str, seconds: float, reason: str) -> None
     )
 
 
-def settle(journal: Journal, digest: str, state: str, reason: str | None = None) -> None:
+def settle(journal: Journal, digest: str, state: str, reason: Reason | None = None) -> None:
     """It is `sent`, or put `aside` with a reason. Raises SpoolError."""
     journal.write(
         lambda connection: connection.execute(

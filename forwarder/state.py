@@ -168,7 +168,7 @@ class State:
         found: list[tuple[bool, str]] = [
             (self._spool.read_only(), Trouble.DISK_READ_ONLY),
             (low, Trouble.DISK_LOW),
-            (self._receiver.failing or self._outbox.failing, Trouble.SPOOL_FAILS),
+            (self._receiver.failing or self._door.failing or self._outbox.failing, Trouble.SPOOL_FAILS),
             (error is not None, error.trouble if error else ""),
             (self.watcher is not None and self.watcher.failing, Trouble.WATCH_FAILS),
             (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),

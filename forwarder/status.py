@@ -66,6 +66,10 @@ def view(now: dict[str, Any]) -> Group:
     counts.add_row("waiting", size(now["bytes_waiting"]))
     if now["troubled"]:
         counts.add_row("troubled", f"{now['troubled']} failed and are tried later")
+    reports = now["reports"]
+    if reports["received"]:
+        counts.add_row("reports", f"{reports['received']} = {reports['sent']} + {reports['aside']} + {reports['waiting']}")
+        counts.add_row("", f"received = sent + put aside + waiting, the oldest for {age(reports['oldest_waiting_seconds'])}")
     for reason, number in now["aside"].items():
         counts.add_row("aside", escape(f"{number} × {explain(reason)}"))
     head = Text(f"{now['ae_title']}  ", style="bold")

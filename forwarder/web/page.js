@@ -50,7 +50,7 @@ function draw() {
   element("sum").textContent = text("sum");
   const troubles = state();
   const line = element("line");
-  const sentences = troubles.length ? troubles : [last.waiting ? text("open") : `${text("open")} ${text("empty")}`];
+  const sentences = troubles.length ? troubles : [last.waiting || last.reports.waiting ? text("open") : `${text("open")} ${text("empty")}`];
   if (line.innerText !== sentences.join("\n")) { // unchanged it is not read aloud again
     line.replaceChildren(...sentences.flatMap((sentence, place) => place ? [document.createElement("br"), sentence] : [sentence]));
   }
@@ -81,6 +81,13 @@ function draw() {
     [text("skew"), last.line.skew_seconds === null ? "—" : `${number(last.line.skew_seconds)} s`],
     [text("version"), last.version],
   ];
+  const reports = last.reports;
+  if (reports.received || last.hl7_refused) {
+    const sum = ["received", "sent", "aside", "waiting"].map((name) => number(reports[name]));
+    details.push([text("reports"), `${sum[0]} = ${sum.slice(1).join(" + ")}`]);
+    details.push([text("reports_oldest"), duration(reports.oldest_waiting_seconds)]);
+    details.push([text("reports_refused"), number(last.hl7_refused)]);
+  }
   const days = last.certificate_days;
   if (days !== null) details.push([text("certificate"), `${number(days)} ${text(days === 1 ? "day" : "days")}`]);
   list(element("details"), details, false);

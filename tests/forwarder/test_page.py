@@ -87,6 +87,7 @@ class Everything:
             "traffic": {"bytes_saved": 1, "packing_failures": 0},
             "line": {"trouble": "unknown-name", "again_in_seconds": 7.0, "uploads": 0, "window": 2, "skew_seconds": 900.5},
             "disk": {"free_bytes": 10**9, "low": True},
+            "reports": {"received": 9, "sent": 6, "aside": 2, "waiting": 1, "oldest_waiting_seconds": 30.0}, "hl7_refused": 3,
         }  # fmt: skip
 
 
@@ -116,6 +117,7 @@ class TestInTheBrowser:
         for slug in CAN_BE_THE_REASON:
             expect(shown.locator("#aside")).to_contain_text(texts[f"reason.{slug}"])
         expect(shown.locator("#aside")).to_contain_text(f"{texts['reason.other']}: something-new")
+        expect(shown.locator("#details")).to_contain_text(f"{texts['reports']}9 = 6 + 2 + 1")
         body = shown.locator("body").inner_text()
         foreign = {key for key, text in TEXTS[other].items() if re.search(rf"(?<!\w){re.escape(text)}(?!\w)", body)}
         assert foreign <= {"title", "in"}  # “forwarder”, and a word of both languages

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -89,7 +90,7 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
 
     _step(1, f"San Matteo sends three studies of {_display(NAME)}: a chest film, a head CT, an ultrasound")
     _send(endpoints, SAN_MATTEO, files / SAN_MATTEO.id)
-    _report(san_matteo, SAN_MATTEO)
+    _report(endpoints, san_matteo, SAN_MATTEO)
 
     _step(2, "San Matteo opens the transfer of the patient to Maugeri, which knows her under its own number")
     transfer = {
@@ -109,7 +110,7 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
 
     _step(4, "Maugeri's PACS sends the follow-up by C-STORE to its forwarder; San Matteo, which discharged her, sees it")
     _store(endpoints, MAUGERI, files / MAUGERI.id)
-    _report(maugeri, MAUGERI)
+    _report(endpoints, maugeri, MAUGERI)
     followed = _wait(lambda: _studies(san_matteo, SAN_MATTEO.patient_id), lambda studies: len(studies) == 4)
     _download(san_matteo, [one for one in followed if "owner=maugeri" in one["00081190"]["Value"][0]], files / MAUGERI.id)
 
@@ -154,17 +155,38 @@ def _store(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
     console.print(f"     {len(images)} instance{'s' * (len(images) > 1)}: 0x0000, it is on the forwarder's disk")
 
 
-def _report(who: Hands, hospital: Hospital) -> None:
-    """The hospital's RIS sends the report of its chest film, as soon as the film is there."""
-    studies = _wait(lambda: _studies(who, hospital.patient_id), lambda found: any(_is_own_chest(one) for one in found))
-    for study in studies:
-        if not _is_own_chest(study):
-            continue
-        path = f"/studies/{study['0020000D']['Value'][0]}/reports?title=Referto%20RX%20torace"
-        answer = who.call("POST", path, REPORTS[hospital.id], **{"Content-Type": "text/plain; charset=utf-8"})
-        if answer.status_code not in (200, 201):
-            raise DemoFailed(f"sending a report from {hospital.id} answered {answer.status_code}")
+def _report(endpoints: dict[str, Any], who: Hands, hospital: Hospital) -> None:
+    """The hospital's RIS sends the report of its chest film, as soon as the film is there: Maugeri's by HL7, as a RIS does."""
+    forwarder = endpoints.get("forwarders", {}).get(hospital.id)
+    found = _wait(lambda: [one for one in _studies(who, hospital.patient_id) if _is_own_chest(one)], bool)
+    path = f"/studies/{found[0]['0020000D']['Value'][0]}/reports"
+    if forwarder is not None and hospital == MAUGERI:
+        _by_hl7(forwarder["hl7"], hospital, found[0]["00080050"]["Value"][0])
+        _wait(lambda: who.get(path)["reports"], bool)
+        console.print("     and the report of the chest film by HL7 (ORU^R01): AA, and it stands beside the images")
+        return
+    text = {"Content-Type": "text/plain; charset=utf-8"}
+    answer = who.call("POST", f"{path}?title=Referto%20RX%20torace", REPORTS[hospital.id], **text)
+    if answer.status_code not in (200, 201):
+        raise DemoFailed(f"sending a report from {hospital.id} answered {answer.status_code}")
     console.print("     and the report of the chest film")
+
+
+def _by_hl7(address: str, hospital: Hospital, accession: str) -> None:
+    """What a RIS does: an ORU^R01 over MLLP, the study named by its accession number (OBR-18). Raises DemoFailed."""
+    now = datetime.now(ZoneInfo("Europe/Rome")).strftime("%Y%m%d%H%M%S")
+    segments = [
+        f"MSH|^~\\&|RIS|{hospital.id}|CONTENITORE||{now}||ORU^R01^ORU_R01|{now}|P|2.5||||||UNICODE UTF-8",
+        f"PID|1||{hospital.patient_id}||{NAME}",
+        f"OBR|1|{accession}|{accession}|^Referto RX torace|||{now}|||||||||||{accession}|||||||F",
+        *(f"OBX|{n}|TX|^Referto||{line}||||||F" for n, line in enumerate(REPORTS[hospital.id].split("\n"), 1)),
+    ]
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as ris:
+        ris.sendall(b"\x0b" + "\r".join(segments).encode() + b"\r\x1c\r")
+        answer = ris.makefile("rb").read1()
+    if b"\rMSA|AA|" not in answer:
+        raise DemoFailed(f"the forwarder of {hospital.id} took no report")
 
 
 def _is_own_chest(study: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,25 @@ def test_what_the_pacs_stores_is_found_in_the_archive(city: RunningCity):
     study = dcmread(get_testdata_file("CT_small.dcm"), stop_before_pixels=True).StudyInstanceUID
     assert _store(_forwarder(city), "CT_small.dcm") == 0x0000
     wait_until(lambda: _found(city, study))
+
+
+def test_what_the_ris_sends_by_hl7_is_read_beside_the_images(city: RunningCity):
+    image = dcmread(get_testdata_file("CT_small.dcm"), stop_before_pixels=True)
+    path = f"/studies/{image.StudyInstanceUID}/reports"
+    assert _store(_forwarder(city), "CT_small.dcm") == 0x0000
+    report = [
+        "MSH|^~\\&|RIS|SM|CONTENITORE||20260301||ORU^R01|1|P|2.5||||||UNICODE UTF-8",
+        f"PID|1||{image.PatientID}",
+        "OBR|1|P|F|^TC",
+        f"ZDS|{image.StudyInstanceUID}^^Application^DICOM",
+        "OBX|1|TX|^Referto||Negativo.||||||F",
+    ]
+    host, port = _forwarder(city)["hl7"].split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as ris:
+        ris.sendall(b"\x0b" + "\r".join(report).encode() + b"\x1c\r")
+        assert b"MSA|AA|1" in ris.recv(65536)
+    (found,) = wait_until(lambda: city.client("san-matteo").get(path).json().get("reports"))
+    assert city.client("san-matteo").get(f"{path}/{found['sop_instance_uid']}").text == "Negativo."
 
 
 def test_a_forwarder_that_is_killed_comes_back_with_its_ports_and_sends_what_it_had(city: RunningCity):

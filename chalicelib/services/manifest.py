@@ -64,11 +64,15 @@ def manifest(
 
 def is_complete(table: Table, study: Item) -> bool:
     """Whether everything that the sender announced for the study has come, or was refused with a verdict."""
+    return still_to_come(table, study) == 0
+
+
+def still_to_come(table: Table, study: Item) -> int:
+    """How many of the instances that the sender announced for the study have no verdict yet; of more than 1,000, some."""
     missing = [str(sha) for sha in study.data["missing"]] if isinstance(study.data["missing"], list) else []
     if not missing:
-        return True
-    verdicts = table.batch_get(object_key(study.sk, sha) for sha in missing)
-    return len(verdicts) == len(missing)
+        return 0
+    return len(missing) - len(table.batch_get(object_key(study.sk, sha) for sha in missing))
 
 
 def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.studies import Attributes, first_value
 from chalicelib.services import access
 from chalicelib.services import transfers as transfer_service
-from chalicelib.services.manifest import is_complete
+from chalicelib.services.manifest import still_to_come
 from chalicelib.services.registry import Caller
 
 _MAX_STUDIES = 1000
@@ -85,7 +85,7 @@ def timeline(
 
 
 def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
-    body_parts = view.data["body_parts"]
+    body_parts, missing = view.data["body_parts"], still_to_come(table, view)
     return {
         "study_instance_uid": view.data["study"],
         "owner": view.sk,
@@ -95,7 +95,8 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
         "description": first_value(attributes, "00081030"),
         "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
         "instances": view.data["instances"],
-        "complete": is_complete(table, view),
+        "complete": missing == 0,
+        "missing": missing,
         "reports": view.data["reports"],
     }
 

@@ -72,10 +72,15 @@ def stack(patient: Patient, hospital: str, date: str, slices: int, **more: Any) 
     return made
 
 
+def announce(client: Client, *images: Dataset) -> None:
+    """Say that these images are coming, as a forwarder does for a study that it has received."""
+    assert client.post("/uploads", json={"instances": [_offer(one) for one in images]}).status_code == 200
+
+
 def send(client: Client, *images: Dataset) -> None:
     """Upload, and wait until everything is indexed."""
     files = [_bytes(one) for one in images]
-    offers = [{"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for content in files]
+    offers = [_offer(one) for one in images]
     answer = client.post("/uploads", json={"instances": offers}).json()["instances"]
     for content, offer in zip(files, answer, strict=True):
         stored = requests.put(offer["upload"]["url"], data=content, headers=offer["upload"]["headers"], timeout=60)
@@ -121,6 +126,11 @@ def link(city: RunningCity, hospital: str = "maugeri", **body: Any) -> dict[str,
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
     return made
+
+
+def _offer(one: Dataset) -> dict[str, Any]:
+    content = _bytes(one)
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "study_instance_uid": str(one.StudyInstanceUID)}
 
 
 def _bytes(one: Dataset) -> bytes:

@@ -18,6 +18,8 @@ from tests.browser.hospital import Patient
 from tests.harness import RunningCity, wait_until
 
 pytestmark = pytest.mark.usefixtures("browser")
+PREPARING = ("request failed", "Error validating study")
+"""What the viewer says that is being made ready behind the page, when it is refused what it asks for."""
 
 
 class Story:
@@ -158,7 +160,7 @@ def test_revocation_takes_the_other_hospitals_exams_off_the_screen(open_page: Op
     story = Story(city)
     page, watch = open_page(story.link())
     expect(page.locator(".pane.right .hospital")).to_contain_text("San Matteo")
-    watch.expect("404")
+    watch.expect("404", *PREPARING)
     city.client("maugeri").delete(f"/transfers/{story.transfer}")
     expect(exams(page)).to_have_count(1, timeout=15000)
     expect(page.locator("#said")).to_contain_text("Non più visibile")
@@ -170,7 +172,7 @@ def test_when_nothing_may_be_seen_any_more_the_page_says_so_and_shows_nothing(op
     story = Story(city)
     page, watch = open_page(story.link(study_instance_uids=[str(story.prior.StudyInstanceUID)]))
     expect(exams(page)).to_have_count(1)
-    watch.expect("404")
+    watch.expect("404", *PREPARING)
     city.client("san-matteo").delete(f"/transfers/{story.transfer}")
     expect(page.locator("[data-kind=revoked] h1")).to_be_visible(timeout=15000)
     expect(page.locator("img, iframe")).to_have_count(0)
@@ -183,8 +185,8 @@ def test_ending_the_reading_closes_it_on_every_screen_and_the_link_opens_nothing
     page, own_watch = open_page(url)
     other, other_watch = open_page(url)
     expect(exams(other)).to_have_count(3)
-    for ended in (own_watch, other_watch):  # the viewer that is being made ready behind the page asks once more, and is told
-        ended.expect("410", "request failed", "Error validating study")
+    for ended in (own_watch, other_watch):
+        ended.expect("410", *PREPARING)
     page.get_by_role("button", name="Termina lettura").click()
     expect(page.locator("[data-kind=ended] h1")).to_have_text("Lettura terminata")
     expect(other.locator("[data-kind=gone] h1")).to_be_visible(timeout=15000)
@@ -257,6 +259,15 @@ def test_small_screens_and_large_letters_lose_nothing(open_page: Open, story: St
         assert box["x"] + box["width"] <= width + 1
 
 
+def test_no_text_of_a_hospital_turns_the_direction_of_what_stands_beside_it(open_page: Open, city: RunningCity) -> None:
+    story = Story(city, name="\u202eFERRARI^\u2066LUCIA", description="RX\u202e TORACE PA")
+    story.report("maugeri", str(story.current.StudyInstanceUID), "Nessun\u202e nodulo.")
+    page, _ = open_page(story.link())
+    expect(page.locator(".pane.left .report")).to_contain_text("Nessun nodulo.")
+    expect(page.get_by_role("heading", level=1)).to_have_text("FERRARI Lucia")
+    assert not any(mark in page.content() for mark in "\u202e\u2066")
+
+
 HOSTILE = '<img src=x onerror="document.title=1">'
 
 
@@ -271,14 +282,66 @@ def test_names_and_descriptions_are_text_whatever_they_look_like(open_page: Open
     assert page.title() not in {"1", "2", "3"}
 
 
-def test_an_exam_that_is_still_arriving_says_so(open_page: Open, story: Story) -> None:
-    def partial(body: Any) -> Any:
-        body["timeline"]["studies"][0]["complete"] = False
-        return body
+def test_an_exam_is_partial_while_announced_images_are_on_their_way_and_no_longer(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    images = hospital.stack(patient, "maugeri", "20260310", 4)
+    hospital.announce(client, *images)
+    hospital.send(client, *images[:2])
+    hospital.wait_for_studies(city, patient, 1)
+    url = str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"])
+    italian, english = (open_page(url, locale=locale)[0] for locale in ("it-IT", "en-GB"))
+    for page, text, images_text in (
+        (italian, "parziale: ne mancano 2", "2 immagini"),
+        (english, "partial: 2 to come", "2 images"),
+    ):
+        for place in (page.locator(".exam .partial"), page.locator(".pane.left .partial")):
+            expect(place).to_have_text(text)
+        expect(page.locator(".exam .facts")).to_contain_text(images_text)
+        page.evaluate("window.untouched = true")
+    no_violations(italian)
+    italian.locator(".pane.left .picture").press("End")
+    expect(italian.locator(".position")).to_have_text("2 / 2")
+    hospital.send(client, images[2])
+    expect(italian.locator(".exam .partial")).to_have_text("parziale: ne manca 1", timeout=15000)
+    expect(italian.locator(".position")).to_have_text("2 / 3")
+    hospital.send(client, images[3])
+    for page, here in ((italian, "4 immagini"), (english, "4 images")):
+        expect(page.locator(".partial")).to_have_count(0, timeout=15000)
+        expect(page.locator(".exam .facts")).to_contain_text(here)
+        assert page.evaluate("window.untouched")
+    expect(italian.locator("#said")).to_have_text("Esame completo: TC TORACE")
+    expect(italian.locator(".position")).to_have_text("2 / 4")
+    expect(italian.locator(".pane.left .picture")).to_be_focused()
 
-    page, _ = open_page(story.link(), prepare=answering("**/view/session", partial))
-    expect(exams(page).first.locator(".partial")).to_have_text("parziale")
-    expect(page.locator(".pane.left .partial")).to_be_visible()
+
+def test_the_distance_in_time_is_to_the_exam_that_is_current_now(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link())
+    expect(page.locator(".pane.right .distance")).to_have_text("9 giorni prima")
+    exams(page).nth(1).get_by_role("button", name="Metti in esame").click()
+    expect(page.locator(".pane.left h2")).to_have_text("TC ENCEFALO")
+    expect(page.locator(".pane.right .distance")).to_have_text("1 giorno prima")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1280, 800), (640, 900)])
+def test_both_films_have_the_same_size_and_their_reports_begin_side_by_side(
+    open_page: Open, story: Story, width: int, height: int
+) -> None:
+    page, _ = open_page(story.link(), width=width, height=height)
+    boxes = {}
+    for side in ("left", "right"):
+        expect(page.locator(f".pane.{side} .picture img")).to_be_visible()
+        expect(page.locator(f".pane.{side} .report .text p").last).to_be_visible()
+    for side in ("left", "right"):
+        for part in (".picture", ".reports"):
+            boxes[side, part] = page.locator(f".pane.{side} {part}").bounding_box()
+    for part in (".picture", ".reports"):
+        left, right = (boxes[side, part] for side in ("left", "right"))
+        assert left["y"] == right["y"]
+        assert left["height"] == right["height"]
+        assert abs(left["width"] - right["width"]) <= 1
+    if width > 1000:
+        assert boxes["left", ".picture"]["height"] > 0.45 * height
+        assert boxes["left", ".reports"]["y"] + boxes["left", ".reports"]["height"] <= height
 
 
 def test_a_patient_without_exams_and_a_page_without_ohif_say_so(open_page: Open, story: Story) -> None:
@@ -293,7 +356,7 @@ def test_a_patient_without_exams_and_a_page_without_ohif_say_so(open_page: Open,
 
     page, watch = open_page(story.link(), prepare=prepare)
     watch.expect("503")
-    expect(page.locator(".empty h3")).to_have_text("Ancora nessun esame")
+    expect(page.locator(".empty h2")).to_have_text("Ancora nessun esame")
     expect(page.locator(".missing")).to_contain_text("make viewer")
     no_violations(page)
 
@@ -324,9 +387,35 @@ def test_a_connection_that_is_lost_while_reading_is_told_and_found_again(open_pa
     watch.expect("ERR_FAILED")
     page.route("**/view/events", lambda route: route.abort())
     expect(page.locator(".dot.lost")).to_have_attribute("aria-label", "connessione interrotta, riprovo…", timeout=10000)
+    expect(page.locator(".lost-text")).to_be_visible()
     expect(exams(page)).to_have_count(3)
     page.unroute("**/view/events")
     expect(page.locator(".dot.lost")).to_have_count(0, timeout=10000)
+
+
+def test_what_nobody_can_vouch_for_any_more_is_taken_down_until_the_archive_answers(open_page: Open, story: Story) -> None:
+    page, watch = open_page(story.link(), prepare=lambda page: page.clock.install())
+    expect(exams(page)).to_have_count(3)
+    watch.expect("ERR_FAILED", *PREPARING)
+    page.route("**/view/**", lambda route: route.abort())
+    page.clock.run_for(60_000)
+    expect(page.locator(".dot.lost")).to_be_visible()
+    expect(exams(page)).to_have_count(3)
+    page.clock.run_for(10 * 60_000)
+    expect(page.locator("[data-kind=offline] h1")).to_be_visible()
+    expect(page.locator("img, iframe")).to_have_count(0)
+    assert "FERRARI" not in page.content()
+    page.unroute("**/view/**")
+    page.get_by_role("button", name="Riprova").click()
+    expect(exams(page)).to_have_count(3)
+
+
+def test_a_page_that_a_browser_kept_and_shows_again_asks_first_whether_it_still_may(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link())
+    expect(exams(page)).to_have_count(3)
+    with page.expect_request("**/view/timeline"):
+        page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    expect(exams(page)).to_have_count(3)
 
 
 def test_no_other_site_can_read_through_a_link_or_frame_the_page(browser: Browser, story: Story, city: RunningCity) -> None:

@@ -3,48 +3,61 @@
 import { fill, h } from './dom.js';
 import { dateText, distanceText, t } from './text.js';
 import { get, imageUrl } from './session.js';
-import { hospital, hospitalSign, keyOf, ownerOf, titleOf } from './timeline.js';
+import { hospital, hospitalSign, keyOf, ownerOf, partialSign, titleOf } from './timeline.js';
 import { reportsOf } from './reports.js';
 
 const NOT_IMAGES = new Set(['SR', 'DOC', 'KO', 'PR', 'SEG', 'REG', 'RTSTRUCT', 'ECG']);
 const VIEWPORT = 1400;
+const KEPT = 48;
 
-/** A pane of the comparison. `show(shown, study, reference)` puts an exam into it; `refresh` says that it has changed. */
+/** A pane of the comparison. `show(shown, study, reference)` puts an exam into it, or brings the one in it up to date. */
 export class Pane {
   constructor(side, onscroll) {
     this.side = side;
     this.onscroll = onscroll;
-    this.key = null;
-    this.positions = [];
-    this.at = 0;
+    this.study = null;
     this.root = h(`section.pane.${side}`, { 'aria-label': t(side === 'left' ? 'current' : 'beside') });
+    this.#empty();
   }
 
   /** Put an exam into the pane. `reference` is the exam to which its distance in time is told, or null. */
   async show(shown, study, reference) {
-    const key = study ? `${keyOf(study)} ${study.instances} ${study.complete} ${JSON.stringify(study.reports)}` : null;
-    if (key !== null && key === this.key) return;
-    const same = this.study && study && keyOf(this.study) === keyOf(study);
-    Object.assign(this, { key, shown, study, reference });
-    if (!study) {
-      this.positions = [];
-      fill(this.root, h('p.nothing', {}, t('noBeside')));
-      return;
+    const before = this.study;
+    Object.assign(this, { shown, study, reference });
+    if (!study) return this.#empty();
+    if (!before || keyOf(before) !== keyOf(study)) return this.#fill();
+    fill(this.header, this.#about());
+    if (JSON.stringify(before.reports) !== JSON.stringify(study.reports)) {
+      const reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
+      this.reports.replaceWith(reports);
+      this.reports = reports;
     }
-    if (!same) this.at = 0;
+    return before.instances === study.instances && before.complete === study.complete ? undefined : this.#load();
+  }
+
+  #empty() {
+    Object.assign(this, { study: null, series: [], chosen: null, positions: [], at: 0, image: null, loaded: new Map() });
+    fill(this.root, this.side === 'right' && h('p.nothing', {}, t('noBeside')));
+  }
+
+  #fill() {
+    const { shown, study } = this;
+    Object.assign(this, { series: [], chosen: null, positions: [], at: 0, image: null, loaded: new Map() });
+    this.header = h('header', {}, this.#about());
     this.picture = h('div.picture', { tabindex: 0, role: 'group', 'aria-label': titleOf(study) }, h('p.waiting', {}, t('loadingImage')));
     this.controls = h('div.controls');
+    this.reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
     this.picture.addEventListener('wheel', event => this.#wheel(event), { passive: false });
     this.picture.addEventListener('keydown', event => this.#key(event));
-    fill(this.root, this.#header(), this.picture, this.controls, reportsOf(shown, study));
-    await this.#load(key);
+    fill(this.root, this.header, this.picture, this.controls, this.reports);
+    return this.#load();
   }
 
   /** Go to an image; `quietly` when the other pane led. */
   go(at, quietly = false) {
     if (!this.positions.length) return;
     const wanted = Math.min(Math.max(at, 0), this.positions.length - 1);
-    if (wanted === this.at && this.image) return;
+    if (wanted === this.at) return;
     this.at = wanted;
     this.#draw();
     if (!quietly) this.onscroll?.(this.side, wanted / Math.max(1, this.positions.length - 1));
@@ -55,69 +68,92 @@ export class Pane {
     this.go(Math.round(fraction * (this.positions.length - 1)), true);
   }
 
-  #header() {
+  #about() {
     const { shown, study, reference } = this;
     const distance = reference ? distanceText(study.study_date, reference.study_date) : '';
-    return h('header', {},
-      h('div.row', {},
-        h('span.side', {}, t(this.side === 'left' ? 'current' : 'beside')), hospitalSign(shown, study.owner),
-        !study.complete && h('span.partial', { title: t('partialWhy') }, t('partial'))),
+    return [
+      h('div.row', {}, h('span.side', {}, t(this.side === 'left' ? 'current' : 'beside')), hospitalSign(shown, study.owner), partialSign(study)),
       h('h2', {}, titleOf(study)),
-      h('p.when', {}, dateText(study.study_date, study.study_time), distance && h('span.distance', {}, distance)));
+      h('p.when', {}, dateText(study.study_date, study.study_time), distance && h('span.distance', {}, distance)),
+    ];
   }
 
-  async #load(key) {
+  async #load() {
+    const { study } = this;
     try {
-      const found = await get(`/view/studies/${this.study.study_instance_uid}/images?owner=${encodeURIComponent(this.study.owner)}`);
-      if (key !== this.key) return;
+      const found = await get(`/view/studies/${study.study_instance_uid}/images?owner=${encodeURIComponent(study.owner)}`);
+      if (study !== this.study) return;
       this.series = found.series.filter(series => !NOT_IMAGES.has(series.modality));
-      this.#choose(this.series[0]);
+      this.#choose(this.series.find(one => one.series_instance_uid === this.chosen?.series_instance_uid) ?? this.series[0]);
     } catch {
-      if (key === this.key) fill(this.picture, h('p.waiting', {}, t('noImage')));
+      if (study === this.study && !this.image) fill(this.picture, h('p.waiting', {}, t('noImage')));
     }
   }
 
+  /** Show a series: where it was if it is the one that is shown already, however much it has grown, else its first image. */
   #choose(series) {
+    const shown = this.positions[this.at];
     this.positions = series ? series.instances.flatMap(one => Array.from({ length: one.frames }, (_, frame) => ({ series, one, frame: frame + 1 }))) : [];
-    this.chosen = series;
-    if (!this.positions.length) {
-      fill(this.picture, h('p.waiting', {}, t('noImages')));
-      fill(this.controls);
-      return;
-    }
-    this.at = Math.min(this.at, this.positions.length - 1);
+    this.chosen = series ?? null;
+    const same = shown ? this.positions.findIndex(place => place.one.sop_instance_uid === shown.one.sop_instance_uid && place.frame === shown.frame) : -1;
+    this.at = Math.max(same, 0);
     this.#drawControls();
-    this.#draw();
+    if (!series) {
+      this.image = null;
+      fill(this.picture, h('p.waiting', {}, t('noImages')));
+    } else if (same < 0 || !this.image) this.#draw();
   }
 
   #drawControls() {
+    const focused = this.controls.contains(document.activeElement) && document.activeElement.localName;
     const many = this.positions.length > 1;
     this.label = h('output.position');
-    this.slider = h('input', { type: 'range', min: 0, max: this.positions.length - 1, value: this.at, 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
-    const series = this.series.length > 1 && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => { this.at = 0; this.#choose(this.series[event.target.selectedIndex]); } },
+    this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.positions.length - 1), 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
+    const series = this.series.length > 1 && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#choose(this.series[event.target.selectedIndex]) },
       this.series.map((one, index) => h('option', { selected: one === this.chosen }, `${index + 1}. ${one.description || one.modality} (${one.instances.length})`)));
     fill(this.controls, series, many && this.slider, many && this.label);
+    if (focused) this.controls.querySelector(focused)?.focus();
+    this.#tellPosition();
+  }
+
+  #tellPosition() {
+    const text = t('position', { number: this.at + 1, count: this.positions.length });
+    this.slider.value = this.at;
+    this.slider.setAttribute('aria-valuetext', text);
+    this.label.textContent = text;
   }
 
   #draw() {
-    const { series, one, frame } = this.positions[this.at];
+    this.#tellPosition();
+    const image = this.#fetch(this.at);
+    this.wanted = image;
+    image.decode().then(
+      () => {
+        if (image !== this.wanted) return;
+        this.image = image;
+        fill(this.picture, image);
+        for (const near of [1, -1, 2]) if (this.positions[this.at + near]) this.#fetch(this.at + near);
+      },
+      () => {
+        this.loaded.delete(image.src);
+        if (image !== this.wanted) return;
+        this.image = null;
+        fill(this.picture, h('p.waiting', {}, t('noImage')));
+      });
+  }
+
+  /** The picture at a position, on its way or here; those looked at last are kept. */
+  #fetch(at) {
+    const { series, one, frame } = this.positions[at];
     const { study, shown } = this;
-    if (this.slider) this.slider.value = this.at;
-    if (this.label) this.label.textContent = t('position', { number: this.at + 1, count: this.positions.length });
     const path = `/studies/${study.study_instance_uid}/series/${series.series_instance_uid}/instances/${one.sop_instance_uid}`;
-    const image = h('img', { alt: t('imageOf', { description: titleOf(study), hospital: hospital(shown, study.owner).name, date: dateText(study.study_date), number: this.at + 1, count: this.positions.length }), decoding: 'async', referrerpolicy: 'no-referrer', draggable: 'false' });
-    const wanted = (this.wanted = (this.wanted ?? 0) + 1);
-    image.addEventListener('load', () => {
-      if (wanted !== this.wanted) return;
-      this.image = image;
-      fill(this.picture, image);
-    });
-    image.addEventListener('error', () => {
-      if (wanted !== this.wanted) return;
-      this.image = null;
-      fill(this.picture, h('p.waiting', {}, t('noImage')));
-    });
-    image.src = imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { ...ownerOf(study), viewport: `${VIEWPORT},${VIEWPORT}` });
+    const address = imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { ...ownerOf(study), viewport: `${VIEWPORT},${VIEWPORT}` });
+    const image = this.loaded.get(address) ?? h('img', { decoding: 'async', referrerpolicy: 'no-referrer', draggable: 'false', src: address });
+    image.alt = t('imageOf', { description: titleOf(study), hospital: hospital(shown, study.owner).name, date: dateText(study.study_date), number: at + 1, count: this.positions.length });
+    this.loaded.delete(address);
+    this.loaded.set(address, image);
+    if (this.loaded.size > KEPT) this.loaded.delete(this.loaded.keys().next().value);
+    return image;
   }
 
   #wheel(event) {

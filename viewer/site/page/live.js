@@ -8,14 +8,15 @@ const RETRY_EVERY = 5000;
 const KEEP_EVERY = 5 * 60000;
 
 /**
- * Start. `onchange({timeline, etag})` gets what is new, `ontrouble(kind)` what went wrong (`offline` and `broken` are tried
- * again), `onwell()` that all is well. Returns a function that stops it.
+ * Start. `onchange({timeline, etag})` gets what is new, `ontrouble(kind, milliseconds)` what went wrong and since when nothing
+ * went well (`offline` and `broken` are tried again), `onwell()` that all is well. Returns a function that stops it.
  */
 export function live(etag, { onchange, ontrouble, onwell }) {
   let known = etag;
   let timer = null;
   let stopped = false;
   let kept = Date.now();
+  let well = Date.now();
 
   async function look() {
     let pause = document.hidden ? HIDDEN_EVERY : EVERY;
@@ -28,10 +29,12 @@ export function live(etag, { onchange, ontrouble, onwell }) {
         known = changed.etag;
         onchange(changed.body);
       }
+      well = Date.now();
       onwell();
     } catch (trouble) {
       if (stopped) return;
-      ontrouble(trouble.kind ?? 'broken');
+      ontrouble(trouble.kind ?? 'broken', Date.now() - well);
+      if (stopped) return;
       pause = RETRY_EVERY;
     }
     if (!stopped) timer = setTimeout(look, pause);
@@ -51,12 +54,14 @@ export function live(etag, { onchange, ontrouble, onwell }) {
 
   const acts = ['pointerdown', 'keydown', 'wheel', 'contenitore:alive'];
   document.addEventListener('visibilitychange', wake);
+  addEventListener('online', wake);
   for (const act of acts) document.addEventListener(act, alive, { passive: true, capture: true });
   timer = setTimeout(look, EVERY);
   return () => {
     stopped = true;
     clearTimeout(timer);
     document.removeEventListener('visibilitychange', wake);
+    removeEventListener('online', wake);
     for (const act of acts) document.removeEventListener(act, alive, { capture: true });
   };
 }

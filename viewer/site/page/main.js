@@ -10,8 +10,9 @@ import { keyOf, timelineList, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
+const UNSEEN_FOR = 10 * 60000;
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, proposal: null, linked: true, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, proposal: null, linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 
@@ -21,6 +22,7 @@ addEventListener('hashchange', () => {
   if (token) start(token);
 });
 addEventListener('keydown', onkey);
+addEventListener('pageshow', event => event.persisted && location.reload());
 
 async function start(token) {
   stopLive?.();
@@ -34,7 +36,8 @@ async function start(token) {
     if (!found) notice('noLink');
     else show(found);
   } catch (trouble) {
-    stopped(trouble.kind ?? 'broken', () => start(token));
+    const kind = trouble.kind ?? 'broken';
+    stopped(kind === 'unknown' && !token ? 'revoked' : kind, () => start(token));
   } finally {
     clearTimeout(slow);
   }
@@ -58,26 +61,36 @@ function frame() {
     patient: h('div.patient'),
     list: h('nav.timeline', { 'aria-label': t('exams') }),
     dot: h('span.dot', { role: 'img', 'aria-label': t('live'), title: t('live') }),
+    lost: h('span.lost-text', { hidden: true }, t('reconnecting')),
+    reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', {}, ` · ${state.shown.session.institution.name}`)),
     open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer }, t('compareInViewer')),
     back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
     viewer: state.config.ohif ? new Viewer() : null,
     toast: h('div.toast', { hidden: true }),
     ends: h('span'),
+    sides: h('div.panes', {}, panes.left.root, panes.right.root),
   };
+  parts.sides.classList.toggle('reading', state.large);
+  parts.bar = h('div.bar', {},
+    tick('link', state.linked, on => { state.linked = on; }),
+    tick('largeReports', state.large, on => { state.large = on; parts.sides.classList.toggle('reading', on); }),
+    h('span.keys', {}, t('keys')),
+    parts.viewer && parts.open);
   fill(app,
-    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, h('span.reader', { title: state.shown.session.purpose }, t('readingAs', { practitioner: state.shown.session.practitioner.name, institution: state.shown.session.institution.name })), parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end')))),
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end')))),
     h('main', {}, parts.list,
       h('div.work', {},
-        h('div.bar', {},
-          h('label.linked', {}, h('input', { type: 'checkbox', checked: state.linked, onchange: event => { state.linked = event.target.checked; } }), t('link')),
-          h('span.keys', {}, t('keys')),
-          parts.viewer ? parts.open : null),
+        parts.bar,
         !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
-        h('div.panes', {}, panes.left.root, panes.right.root))),
+        parts.sides)),
     parts.viewer?.root, parts.toast);
   new ResizeObserver(([entry]) => document.documentElement.style.setProperty('--top', `${entry.borderBoxSize[0].blockSize}px`)).observe(app.firstChild);
   drawPatient();
   drawEnd();
+}
+
+function tick(text, checked, onchange) {
+  return h(`label.tick.${text}`, {}, h('input', { type: 'checkbox', id: text, checked, onchange: event => onchange(event.target.checked) }), t(text));
 }
 
 function drawPatient() {
@@ -106,7 +119,8 @@ function drawList() {
   const side = document.activeElement?.dataset?.side;
   const scroll = parts.list.scrollTop;
   fill(parts.list, h('h2', {}, t('exams'), h('span.count', {}, t('examCount', { count: studies.length }))),
-    studies.length ? timelineList(state.shown, state.chosen, state.proposal, choose) : h('div.empty', {}, h('h3', {}, t('emptyTitle')), h('p', {}, t('empty'))));
+    studies.length ? timelineList(state.shown, state.chosen, state.proposal, choose) : h('div.empty', { role: 'note' }, h('h2', {}, t('emptyTitle')), h('p', {}, t('empty'))));
+  app.querySelector('main').classList.toggle('no-exams', !studies.length);
   parts.list.scrollTop = scroll;
   if (focused) parts.list.querySelector(`[data-key="${CSS.escape(focused)}"] [data-side="${side ?? 'left'}"]`)?.focus();
 }
@@ -199,7 +213,9 @@ async function changed(timeline) {
   const now = new Map(timeline.studies.map(study => [keyOf(study), study]));
   const arrived = timeline.studies.filter(study => !before.has(keyOf(study)));
   const gone = state.shown.studies.filter(study => !now.has(keyOf(study)));
-  const grown = timeline.studies.filter(study => before.has(keyOf(study)) && before.get(keyOf(study)).instances < study.instances);
+  const known = timeline.studies.filter(study => before.has(keyOf(study)));
+  const grown = known.filter(study => study.complete && before.get(keyOf(study)).instances < study.instances);
+  const completed = known.filter(study => study.complete && !before.get(keyOf(study)).complete);
   state.shown = timeline;
   drawPatient();
   const shownGone = gone.map(keyOf).some(key => key === state.chosen.left || key === state.chosen.right);
@@ -213,6 +229,7 @@ async function changed(timeline) {
   else await chooseFirst();
   if (arrived.length) toast(t('arrived', { what: arrived.map(titleOf).join(', ') }), arrived[0]);
   else if (gone.length) toast(t('withdrawn', { what: gone.map(titleOf).join(', ') }));
+  else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), completed[0]);
   else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), grown[0]);
 }
 
@@ -229,8 +246,10 @@ function toast(text, study = null) {
   parts.toastTimer = setTimeout(() => { parts.toast.hidden = true; }, 12000);
 }
 
-function troubled(kind) {
-  if (kind === 'offline' || kind === 'broken') return connection(false);
+/** Without an answer for long, nobody knows whether all this may still be seen: it is taken down until there is one. */
+function troubled(kind, since) {
+  if ((kind === 'offline' || kind === 'broken') && since < UNSEEN_FOR) return connection(false);
+  if (kind === 'offline' || kind === 'broken') return stopped(kind, () => start(null));
   return stopped(kind === 'unknown' ? 'revoked' : kind, null);
 }
 
@@ -238,6 +257,8 @@ function connection(well) {
   if (!parts || parts.well === well) return;
   parts.well = well;
   parts.dot.classList.toggle('lost', !well);
+  parts.lost.hidden = well;
+  parts.reader.hidden = !well;
   parts.dot.title = t(well ? 'live' : 'reconnecting');
   parts.dot.setAttribute('aria-label', parts.dot.title);
   if (!well) say(t('reconnecting'));
@@ -283,7 +304,7 @@ async function endReading() {
 // ---- keys --------------------------------------------------------------------------------------------------------
 
 function onkey(event) {
-  if (!parts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, select, textarea, .picture')) return;
+  if (!parts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, select, textarea, .picture, .reports')) return;
   const entries = [...document.querySelectorAll('.exam')];
   const at = entries.findIndex(entry => entry.contains(document.activeElement));
   const study = at >= 0 ? byKey(entries[at].dataset.key) : null;

@@ -3,16 +3,17 @@
 import { fill, h } from './dom.js';
 import { dateText, t } from './text.js';
 import { get, reportUrl } from './session.js';
-import { ownerOf } from './timeline.js';
+import { ownerOf, titleOf } from './timeline.js';
 
 /** The reports of an exam: what stands, in full; the versions that it replaced, to unfold. A copy of one is not shown again. */
-export function reportsOf(shown, study) {
-  if (!study.reports.length) return h('div.reports', {}, h('p.none', {}, t('noReport')));
+export function reportsOf(shown, study, side) {
+  const region = { tabindex: 0, role: 'region', 'aria-label': `${side}, ${t('reports')}: ${titleOf(study)}` };
+  if (!study.reports.length) return h('div.reports', region, h('p.none', {}, t('noReport')));
   const documents = new Map();
   for (const report of study.reports.filter(one => !one.same_as)) {
     documents.set(report.document ?? report.sop_instance_uid, [...(documents.get(report.document) ?? []), report]);
   }
-  return h('div.reports', {}, [...documents.values()].flatMap(versions => {
+  return h('div.reports', region, [...documents.values()].flatMap(versions => {
     const standing = versions.filter(one => one.newest);
     const [last, ...before] = standing.length ? standing : versions.slice(0, 1);
     const older = versions.filter(one => one !== last && !before.includes(one));
@@ -49,7 +50,7 @@ function content(study, report) {
 async function load(study, report, place) {
   const title = report.title || t('reports');
   if (report.kind === 'pdf') {
-    fill(place, h('iframe.pdf', { src: reportUrl(study.study_instance_uid, report.sop_instance_uid, ownerOf(study)), title, referrerpolicy: 'no-referrer' }));
+    fill(place, h('iframe.pdf', { src: `${reportUrl(study.study_instance_uid, report.sop_instance_uid, ownerOf(study))}#navpanes=0&view=FitH`, title, referrerpolicy: 'no-referrer' }));
     return;
   }
   try {

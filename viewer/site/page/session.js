@@ -74,6 +74,9 @@ export function reportUrl(study, sop, parameters) {
   return `${held.api}/view/${held.pass}/studies/${study}/reports/${sop}?${new URLSearchParams(parameters)}`;
 }
 
+/** Text without the characters that turn the direction of what stands around it: nothing that a hospital sends moves a date. */
+const legible = (_, value) => (typeof value === 'string' ? value.replace(/[\u202a-\u202e\u2066-\u2069]/g, '') : value);
+
 async function request(method, path, body) {
   const headers = held ? { Authorization: `Bearer ${held.key}` } : {};
   let answer;
@@ -83,7 +86,7 @@ async function request(method, path, body) {
   } catch {
     throw new Trouble('offline');
   }
-  if (answer.ok) return { body: await answer.json(), etag: answer.headers.get('ETag') };
+  if (answer.ok) return { body: JSON.parse(await answer.text(), legible), etag: answer.headers.get('ETag') };
   if (answer.status === 410) throw new Trouble('gone');
   if (answer.status === 404) throw new Trouble('unknown');
   throw new Trouble(answer.status >= 500 || answer.status === 429 ? 'broken' : 'refused');

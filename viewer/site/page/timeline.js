@@ -29,6 +29,12 @@ export const modalitiesOf = study => study.modalities.filter(modality => !['SR',
 /** How many of an exam's instances are images. */
 export const imagesOf = study => Math.max(0, study.instances - study.reports.length);
 
+/** What says that images of an exam are still on their way, and how many; null for one that is complete. */
+export function partialSign(study) {
+  if (study.complete) return null;
+  return h('span.partial', { title: t('partialWhy') }, study.missing ? t('partialCount', { count: study.missing }) : t('partial'));
+}
+
 /** Parameters that name the owner where the caller has the same UID too. */
 export const ownerOf = study => ({ owner: study.owner });
 
@@ -50,22 +56,27 @@ function entry(shown, study, index, chosen, proposal, onchoose) {
     h(`article.exam${side ? '.' + side : ''}`, { 'aria-labelledby': headline, 'data-key': key, 'data-uid': study.study_instance_uid },
       thumbnail(study),
       h('div.what', {},
-        h('div.row', {},
-          h('span.modality', {}, modalitiesOf(study)),
-          side && h('span.side', {}, t(side === 'left' ? 'current' : 'beside')),
-          !study.complete && h('span.partial', { title: t('partialWhy') }, t('partial'))),
+        h('div.row', {}, h('span.modality', {}, modalitiesOf(study)), h('span.day', {}, dateText(study.study_date, study.study_time))),
         h('h3', { id: headline, title: titleOf(study) }, titleOf(study)),
         h('p.from', {}, hospitalSign(shown, study.owner)),
         h('p.facts', {},
-          h('span.when', {}, dateText(study.study_date, study.study_time)),
+          partialSign(study),
           h('span', {}, t('images', { count: imagesOf(study) })),
           reports > 0 && h('span.reported', {}, t('reportCount', { count: reports })))),
       h('div.below', {},
         proposed && h('p.reasons', { title: t('proposedBecause', { reasons: proposal.reasons.map(reasonText).join(', ') }) },
           h('strong', {}, t('proposed')), ' ', proposal.reasons.map(reasonText).join(', ')),
         h('div.choices', {},
-          h('button.choice', { type: 'button', 'data-side': 'left', 'aria-pressed': side === 'left' ? 'true' : 'false', 'aria-label': `${t('putLeft')}: ${titleOf(study)}, ${dateText(study.study_date)}`, onclick: () => onchoose(study, 'left') }, t('putLeft')),
-          h('button.choice', { type: 'button', 'data-side': 'right', 'aria-pressed': side === 'right' ? 'true' : 'false', 'aria-label': `${t('putBeside')}: ${titleOf(study)}, ${dateText(study.study_date)}`, onclick: () => onchoose(study, 'right') }, t('putBeside'))))));
+          choice(study, 'left', side, onchoose), choice(study, 'right', side, onchoose)))));
+}
+
+/** The button that puts an exam on a side, or says that it is there. */
+function choice(study, to, side, onchoose) {
+  const pressed = side === to;
+  const label = to === 'left' ? t(pressed ? 'current' : 'putLeft') : t(pressed ? 'beside' : 'putBeside');
+  return h('button.choice', {
+    type: 'button', 'data-side': to, 'aria-pressed': String(pressed), 'aria-label': `${label}: ${titleOf(study)}, ${dateText(study.study_date)}`, onclick: () => onchoose(study, to),
+  }, label);
 }
 
 function thumbnail(study) {

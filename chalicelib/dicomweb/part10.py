@@ -8,8 +8,11 @@ out. Needs pydicom, which is imported only then.
 from __future__ import annotations
 
 import base64
+import logging
 import struct
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -56,20 +59,34 @@ def to_part10(model: Model, bulkdata: Callable[[str], Sequence[Part]]) -> bytes:
     if pixels is not None:
         content[PIXEL_DATA] = {"vr": "OB"}
     try:
-        dataset = Dataset.from_json(_inlined(content, bulkdata))
-        if pixels is not None:
-            dataset.PixelData = pixels
-            dataset[PIXEL_DATA].is_undefined_length = True
-        dataset.SpecificCharacterSet = "ISO_IR 192"
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.file_meta.TransferSyntaxUID = syntax
-        out = BytesIO()
-        dataset.save_as(out, enforce_file_format=True)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error) as error:
+        with _unheard():
+            dataset = Dataset.from_json(_inlined(content, bulkdata))
+            if pixels is not None:
+                dataset.PixelData = pixels
+                dataset[PIXEL_DATA].is_undefined_length = True
+            dataset.SpecificCharacterSet = "ISO_IR 192"
+            dataset.file_meta = FileMetaDataset()
+            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            dataset.file_meta.TransferSyntaxUID = syntax
+            out = BytesIO()
+            dataset.save_as(out, enforce_file_format=True)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError, struct.error) as error:
         raise Unstorable("unreadable") from error
     return out.getvalue()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """pydicom warns of a value by repeating it, by `warnings` and to its logger: of a patient, neither may reach a log."""
+    log = logging.getLogger("pydicom")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
 
 
 def _pixels(model: Model, bulkdata: Callable[[str], Sequence[Part]]) -> tuple[str, bytes | None]:

@@ -245,6 +245,43 @@ def test_metadata_that_makes_no_instance_says_why(change: Model, reason: str) ->
     assert reason in FAILURE_REASONS
 
 
+def test_values_that_are_not_their_vrs_are_stored_and_not_repeated_in_any_log(caplog: pytest.LogCaptureFixture) -> None:
+    odd: Model = {
+        "00100010": {"vr": "PN", "Value": ["ESPOSITO^" + "GIULIA" * 20]},
+        "00100020": {"vr": "LO", "Value": ["SM-0001" * 20]},
+        "00100030": {"vr": "DA", "Value": ["1952-03-04"]},
+    }
+    made = dcmread(BytesIO(made_of(UIDS | odd)))
+    assert bytes(made.get_item("PatientBirthDate").value).strip() == b"1952-03-04"
+    assert caplog.text == ""
+
+
+ANY_VALUE = st.none() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["00100010", "00100030", "00280010", "00280008", "00080061", "00181030", "0020000D", "7FE00010"]),
+        st.fixed_dictionaries(
+            {
+                "vr": st.sampled_from(["US", "SS", "SV", "UV", "FL", "FD", "DS", "IS", "AT", "PN", "DA", "TM", "UI", "LO", "OW"]),
+                "Value": st.lists(ANY_VALUE, max_size=3),
+            }
+        ),
+        max_size=4,
+    )
+)
+def test_any_metadata_is_stored_or_refused_with_a_reason(odd: Model) -> None:
+    try:
+        content = made_of(UIDS | odd)
+    except Unstorable as unstorable:
+        assert unstorable.reason in FAILURE_REASONS
+    except BadRequest:
+        pass  # no DICOM JSON Model
+    else:
+        assert content[128:132] == b"DICM"
+
+
 def test_pixels_that_would_have_to_be_transformed_are_not_supported() -> None:
     _, model = metadata_of("CT_small.dcm")
     model["7FE00010"] = {"vr": "OB", "BulkDataURI": "/png"}

@@ -1,8 +1,11 @@
 """The journal: what the forwarder has taken responsibility for, in SQLite, with group commit.
 
 Whoever has something to write puts it on a list and takes the writer's lock; who gets the lock writes all that is on the
-list in one transaction. So many associations share one fsync, and one alone writes without a change of thread.
-`synchronous=FULL` in WAL mode: when `write` returns, it is on the disk.
+list in one transaction. So many associations share one commit, and one alone writes without a change of thread.
+
+There are two promises. When `write` returns, it is on the disk (WAL mode, `synchronous=FULL`). When `note` returns, every
+reader sees it and the death of this process cannot take it back; a power failure can, until the next `write`. That is enough
+for what the files of the spool tell as well (`forwarder.spool`), and for what would only be asked or done once more.
 
 The counters are kept by triggers in the same transactions as the rows, so that
 received = waiting + indexed + rejected holds in every state that any reader can see.
@@ -23,6 +26,8 @@ from forwarder.errors import SpoolError
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
+Entry = tuple[Work, Future[Any], bool]
+"""What to do, who waits for it, whether it has to be on the disk then."""
 
 SCHEMA = """
 CREATE TABLE instances (
@@ -158,7 +163,8 @@ class Journal:
             _prepare(self._connection)
         except sqlite3.Error as error:
             raise SpoolError(f"The journal “{path}” cannot be used: {error}.") from error
-        self._waiting: deque[tuple[Work, Future[Any]]] = deque()
+        self._waiting: deque[Entry] = deque()
+        self._synchronous: bool | None = None  # as the connection was told
         self._writer = threading.Lock()
         self._readers: list[sqlite3.Connection] = []  # idle ones: as many as were ever used at once
         self._soon = threading.Event()
@@ -178,24 +184,34 @@ class Journal:
             self._readers.pop().close()
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` in a transaction and return its result once it is durable.
+        """Do `work` in a transaction and return its result once it is on the disk.
 
         Raises SpoolError when the disk does not take it; then nothing of it has happened.
         """
+        return self._done(work, durable=True)
+
+    def note(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in a transaction and return its result once it is committed, though perhaps not on the disk yet.
+
+        Raises SpoolError when the disk does not take it; then nothing of it has happened.
+        """
+        return self._done(work, durable=False)
+
+    def note_soon(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Hand `work` over; the future is done when it is committed as by `note`, or carries SpoolError."""
         future: Future[T] = Future()
-        self._waiting.append((work, future))
+        self._waiting.append((work, future, False))
+        self._soon.set()
+        return future
+
+    def _done(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+        future: Future[T] = Future()
+        self._waiting.append((work, future, durable))
         while not future.done():
             with self._writer:
                 if not future.done():
                     self._write_group()
         return future.result()
-
-    def write_soon(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        """Hand `work` over; the future is done when it is durable, or carries SpoolError."""
-        future: Future[T] = Future()
-        self._waiting.append((work, future))
-        self._soon.set()
-        return future
 
     def _write_what_is_soon(self) -> None:
         while not self._closing:
@@ -228,40 +244,59 @@ class Journal:
 
     def _write_group(self) -> None:
         """Write what is waiting, at most `GROUP`, in one transaction. The caller has the writer's lock."""
-        group: list[tuple[Work, Future[Any]]] = []
+        group: list[Entry] = []
         while self._waiting and len(group) < GROUP:
             group.append(self._waiting.popleft())
         if not group:
             return
-        done: list[tuple[Future[Any], Any]] = []
         connection = self._connection
         try:
+            self._synchronise(any(durable for _, _, durable in group))
             connection.execute("BEGIN IMMEDIATE")
-            for work, future in group:
-                connection.execute("SAVEPOINT work")
-                try:
-                    done.append((future, work(connection)))
-                except sqlite3.IntegrityError as error:
-                    connection.execute("ROLLBACK TO work")
-                    future.set_exception(SpoolError(f"The journal refused an entry: {error}."))
-                connection.execute("RELEASE work")
+            done = [(future, result) for work, future, _ in group for result in _results(connection, work, future)]
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._connection = self._reopened(connection)
-            for _, future in group:
+            for _, future, _ in group:
                 if not future.done():
                     future.set_exception(SpoolError(f"The journal cannot be written: {error}."))
             return
         for future, result in done:
             future.set_result(result)
 
+    def _synchronise(self, durable: bool) -> None:
+        """Have the next commit wait for the disk, or not."""
+        if self._synchronous is not durable:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._synchronous = durable
+
     def _reopened(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """After a disk error the connection's state is not to be trusted: take a new one if the disk gives it."""
+        self._synchronous = None
         try:
             connection.close()
             return connect(self._path)
         except (sqlite3.Error, SpoolError):
             return connection
+
+
+def _results(connection: sqlite3.Connection, work: Work, future: Future[Any]) -> list[Any]:
+    """The result of one piece of work, in a list; an empty one if it failed for its own reasons, which its owner hears."""
+    connection.execute("SAVEPOINT work")
+    try:
+        results = [work(connection)]
+    except sqlite3.IntegrityError as error:
+        connection.execute("ROLLBACK TO work")
+        future.set_exception(SpoolError(f"The journal refused an entry: {error}."))
+        results = []
+    except sqlite3.Error:
+        raise  # the disk's trouble, and so that of all who share the transaction
+    except Exception as error:  # a mistake of one must not keep the others waiting
+        connection.execute("ROLLBACK TO work")
+        future.set_exception(error)
+        results = []
+    connection.execute("RELEASE work")
+    return results
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -270,7 +305,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     for script in SCHEMAS[version:]:
         for statement in _statements(script):
             connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {max(version, len(SCHEMAS))}")
+    if version < len(SCHEMAS):  # else nothing is written: it has to open on a full disk too
+        connection.execute(f"PRAGMA user_version = {len(SCHEMAS)}")
     connection.execute("COMMIT")
     if version > len(SCHEMAS):
         raise SpoolError("The journal was written by a newer forwarder; install that version.")

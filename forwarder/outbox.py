@@ -33,10 +33,12 @@ from forwarder.spool import Spool, settle
 from forwarder.troubles import Reason
 
 IN_FLIGHT = 1000
+URGENT_BESIDES = 500  # and so many more of what is urgent, which shall not wait for the others
 COMPRESSING = 32
 UPLOADING = 300  # beyond it no more questions are asked
 LARGEST = 5 * 1024**3  # bytes; the contract's limit
 GIVE_UP_AFTER = 12  # refusals of one instance's bytes by the store; then it goes aside for a person to look at
+LOOK_PACE = 0.05  # seconds between two looks into the journal: instances may come by the hundred a second
 POLL_PACE = (0.5, 8.0)  # seconds between two questions about verdicts: at best, and when none come
 POLL_PATIENCE = 2.0  # and at least so long while uploads are under way
 
@@ -75,9 +77,13 @@ class Outbox:
         self._packers = Packers()
         self._limiter = Limiter(config.limits)
         self._lock = threading.Lock()
-        self._wake = threading.Condition(self._lock)  # for feeder and verdicts
+        self._wake = threading.Condition(self._lock)  # for the feeder
+        self._verdict_wake = threading.Condition(self._lock)
         self._upload_wake = threading.Condition(self._lock)
         self._stopping = False
+        self._noticed = False  # something came since the feeder looked
+        self._idle = False  # the feeder waits for that
+        self._look_at = 0.0  # when the feeder may look into the journal again
         self._in_flight: set[str] = set()
         self._compressing = 0
         self._deaths: dict[str, int] = {}  # of compressing processes, by the instance they died over
@@ -95,7 +101,7 @@ class Outbox:
         return bool(self._failed_steps)
 
     def start(self) -> None:
-        steps = [("feeder", self._feed, self._wake), ("verdicts", self._watch_verdicts, self._wake)]
+        steps = [("feeder", self._feed, self._wake), ("verdicts", self._watch_verdicts, self._verdict_wake)]
         for number in range(self._config.parallel):
             steps.append((f"upload-{number}", self._upload, self._upload_wake))
         for name, step, wake in steps:
@@ -107,24 +113,28 @@ class Outbox:
         """Begin nothing new and wait for what is under way; what does not end in time begins again at the next start."""
         with self._wake:
             self._stopping = True
-            self._wake.notify_all()
-            self._upload_wake.notify_all()
+            self._notify_all()
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._packers.close()
 
     def notice(self) -> None:
-        """Something new waits."""
-        with self._wake:
-            self._wake.notify_all()
+        """Something new waits. Called for each instance that arrives: it costs next to nothing while the feeder is busy."""
+        self._noticed = True
+        if self._idle:
+            with self._wake:
+                self._wake.notify_all()
 
     def try_now(self) -> None:
         """Do not wait for the line any longer."""
         self.line.open_now()
         with self._lock:
-            self._wake.notify_all()
-            self._upload_wake.notify_all()
+            self._notify_all()
+
+    def _notify_all(self) -> None:
+        for wake in (self._wake, self._verdict_wake, self._upload_wake):
+            wake.notify_all()
 
     def _guarded(self, step: Callable[[], float], wake: threading.Condition) -> None:
         """Repeat `step`, which returns how long to wait (seconds) at most; a failing disk is waited out."""
@@ -145,23 +155,43 @@ class Outbox:
     # From the journal to the offers
 
     def _feed(self) -> float:
-        with self._wake:
-            flying = set(self._in_flight)
-            room = min(IN_FLIGHT - len(flying), COMPRESSING - self._compressing if self._config.lossless else BATCH)
-        items = self._queue.next(room, flying) if room > 0 else []
-        for item in items:
-            self._take(item)
-        batch = self._batch_to_offer()
-        if batch:
-            return self._ask(batch)
-        if items:
+        if self._may_offer():
+            if self._noticed:
+                self._look()  # what is most urgent may have come just now
+            return self._ask(self._batch_to_offer())
+        rest = self._look_at - time.monotonic()
+        if rest <= 0 and self._look():
             return 0.0
         with self._wake:
-            waiting_for_more = bool(self._offered)
+            waiting_for_more, flying = bool(self._offered), bool(self._in_flight)
         if waiting_for_more:
             return max(0.01, self._config.linger_seconds / 4)
+        if rest > 0:
+            return rest
         due = self._queue.next_due() if not flying else None
-        return min(1.0, due if due is not None else 1.0)
+        with self._wake:
+            self._idle = True
+            if not self._noticed and not self._stopping:
+                self._wake.wait(min(1.0, due if due is not None else 1.0))
+            self._idle = False
+        return 0.0
+
+    def _look(self) -> bool:
+        """Take what there is room for from the journal; returns whether there was something."""
+        self._look_at = time.monotonic() + LOOK_PACE
+        self._noticed = False
+        with self._wake:
+            flying = set(self._in_flight)
+            room = COMPRESSING - self._compressing if self._config.lossless else BATCH
+        ordinary = min(room, IN_FLIGHT - len(flying))
+        items: list[Item] = []
+        if ordinary > 0:
+            items = self._queue.next(ordinary, flying)
+        elif room > 0 and len(flying) < IN_FLIGHT + URGENT_BESIDES:
+            items = self._queue.next(room, flying, only_urgent=True)
+        for item in items:
+            self._take(item)
+        return bool(items)
 
     def _take(self, item: Item) -> None:
         with self._wake:
@@ -225,14 +255,20 @@ class Outbox:
 
     # From the offers to the uploads
 
-    def _batch_to_offer(self) -> list[Item]:
-        """The instances to ask about now: a full batch, or what has lingered, while uploads have room."""
+    def _may_offer(self) -> bool:
+        """Whether it is time to ask: a full batch, or what has lingered, while uploads have room or something is urgent."""
         with self._wake:
+            if not self._offered or self.line.closed_for():
+                return False
+            if len(self._jobs) >= UPLOADING and not any(item.urgent for item in self._offered):
+                return False
             lingered = time.monotonic() - self._offered_since >= self._config.linger_seconds
-            if not self._offered or len(self._jobs) >= UPLOADING or self.line.closed_for():
-                return []
-            if len(self._offered) < BATCH and not lingered:
-                return []
+            return lingered or len(self._offered) >= BATCH
+
+    def _batch_to_offer(self) -> list[Item]:
+        """The instances to ask about now, the most urgent first."""
+        with self._wake:
+            self._offered.sort(key=lambda item: item.rank)
             batch, self._offered = self._offered[:BATCH], self._offered[BATCH:]
             return batch
 

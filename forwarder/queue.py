@@ -38,6 +38,11 @@ class Item:
     def sent_size(self) -> int:
         return self.packed.size if self.packed else self.size
 
+    @property
+    def urgent(self) -> bool:
+        """Whether it goes before everything that is not (`forwarder.urgency`)."""
+        return self.rank < 0
+
     def offer(self) -> Offer:
         """What to ask the archive about."""
         original = self.digest if self.packed else None
@@ -58,13 +63,14 @@ class Queue:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def next(self, count: int, besides: Collection[str]) -> list[Item]:
+    def next(self, count: int, besides: Collection[str], *, only_urgent: bool = False) -> list[Item]:
         """The next `count` to send that are due and not in `besides`."""
+        before = 0.0 if only_urgent else float("inf")
         with self._journal.read() as connection:
             rows = connection.execute(
-                f"SELECT {COLUMNS} FROM instances WHERE state = 'waiting' AND not_before <= ?"  # noqa: S608
+                f"SELECT {COLUMNS} FROM instances WHERE state = 'waiting' AND rank < ? AND not_before <= ?"  # noqa: S608
                 " ORDER BY rank, digest LIMIT ?",
-                (time.time(), count + len(besides)),
+                (before, time.time(), count + len(besides)),
             )
             return [_item(row) for row in rows if row["digest"] not in besides][:count]
 
@@ -130,7 +136,7 @@ class Queue:
         return self._journal.write(work)
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> Future[sqlite3.Cursor]:
-        return self._journal.write_soon(lambda connection: connection.execute(statement, values))
+        return self._journal.note_soon(lambda connection: connection.execute(statement, values))
 
 
 def _note(connection: sqlite3.Connection, digest: str, standing: Standing, now: float) -> None:

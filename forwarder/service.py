@@ -73,7 +73,7 @@ def running(
         stack.enter_context(_alone(folder))
         spool = Spool(folder, config.spool.reserve_mb * 1_000_000, steps)
         stack.callback(spool.close)
-        removed, missing = spool.recover()
+        recovered = spool.recover()
         archive = archive_of(config)
         outbox = Outbox(spool, archive, config.send)
         ranks = Ranks(config.send.urgent)
@@ -106,7 +106,7 @@ def running(
         stack.enter_context(page.serving(config.page, state))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,
-            waiting=spool.tally()["waiting"], cleaned=removed, missing=missing,
+            waiting=spool.tally()["waiting"], cleaned=recovered.removed, adopted=recovered.adopted, missing=recovered.missing,
         )  # fmt: skip
         yield state
 

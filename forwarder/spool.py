@@ -3,11 +3,13 @@
     incoming/              what is just arriving; nothing here was ever acknowledged
     instances/ab/abcd…     the bytes as received, named by their SHA-256
     packed/ab/abcd…        the losslessly compressed form of the same, under the same name
-    journal.sqlite3        who is responsible for what (`forwarder.journal`)
+    journal.sqlite3        what has become of each (`forwarder.journal`)
 
 The order is what makes it safe: write, rename into place, fsync the file, fsync its directory, commit the journal, and
-only then say yes. A file without a row was never acknowledged; a row without its file cannot happen, and is reported
-if it does.
+only then say yes. The commit is not waited for on the disk, since the file tells the same: it bears the name of its content, so
+a whole file without a row is one whose row a power failure took, and `recover` takes it on again. What the files cannot
+tell, that an instance may be dropped, is on the disk before the file goes. So a row without its file cannot happen, and is
+reported if it does.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,21 @@ from forwarder.troubles import Reason
 
 HEAD = 64 * 1024  # bytes of the beginning that are looked at
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+SETTLED_WELL = frozenset({"indexed", "echo"})  # the archive has it: no bytes are needed any more
 
 
 class SpoolFullError(SpoolError):
     """Out of space, or too near to it: the sender should try later."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What was found after a start: files removed since nobody needs them or they are not whole, files taken on again whose
+    row a power failure took, instances whose file is missing."""
+
+    removed: int = 0
+    adopted: int = 0
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,22 +208,24 @@ class Spool:
         except OSError as error:
             arrival.discard()
             raise from_os(error) from error
-        row = {
-            "digest": digest,
-            "size": arrival.size,
-            "rank": now if rank is None else rank,
-            "now": now,
-            "study": about.study,
-            "sop_class": about.sop_class,
-            "sop_instance": about.sop_instance,
-            "modality": about.modality,
-            "calling": about.calling,
-        }
-        state = self.journal.write(lambda connection: _insert(connection, row))
+        row = _row(digest, arrival.size, about, now, now if rank is None else rank)
+        try:
+            state = self.journal.note(lambda connection: _insert(connection, row))
+        except SpoolError:
+            self._take_back(digest)
+            raise
         self.step("journaled")
-        if state in ("indexed", "echo"):
+        if state in SETTLED_WELL:
             self.drop_files(digest)
+        elif not home.exists():
+            raise SpoolError("The instance was discarded in the moment in which it came.")
         return digest
+
+    def _take_back(self, digest: str) -> None:
+        """Remove a file that could not be journaled, unless the same bytes were taken on before."""
+        with contextlib.suppress(SpoolError, OSError), self.journal.read() as connection:  # else `recover` sees to it
+            if connection.execute("SELECT 1 FROM instances WHERE digest = ?", (digest,)).fetchone() is None:
+                self.path(digest).unlink(missing_ok=True)
 
     def admit_file(self, source: Path, calling: str | None = None, rank: Rank | None = None) -> str:
         """Take a copy of a file in. Raises SpoolError as `admit`, and if the file cannot be read."""
@@ -234,7 +249,7 @@ class Spool:
         """Remove the rows of what was settled `before` (seconds since the epoch); returns how many."""
         total = 0
         while True:
-            gone = self.journal.write(
+            gone = self.journal.note(
                 lambda connection: (
                     connection.execute(
                         "DELETE FROM instances WHERE digest IN (SELECT digest FROM instances"
@@ -252,17 +267,14 @@ class Spool:
         with self.journal.read() as connection:
             return tally(connection)
 
-    def recover(self) -> tuple[int, int]:
-        """After a start: remove what was never acknowledged or is no longer needed, report what is missing.
-
-        Returns (files removed, instances whose file is missing). Constant memory for any number of files in a shard.
-        """
-        removed = missing = 0
+    def recover(self) -> Recovery:
+        """After a start: make files and journal agree. Constant memory for any number of files in a shard."""
+        found = Recovery()
         for leftover in (self.folder / "incoming").iterdir():
             leftover.unlink(missing_ok=True)
-            removed += 1
+            found.removed += 1
         for shard in range(256):
-            removed += self._sweep(f"{shard:02x}")
+            self._sweep(f"{shard:02x}", found)
         with self.journal.read() as connection:
             absent = [
                 row["digest"]
@@ -271,26 +283,34 @@ class Spool:
             ]
         for digest in absent:
             settle(self.journal, digest, "rejected", Reason.LOST_FROM_SPOOL)
-            missing += 1
-        return removed, missing
+            found.missing += 1
+        return found
 
-    def _sweep(self, shard: str) -> int:
+    def _sweep(self, shard: str, found: Recovery) -> None:
         with self.journal.read() as connection:
-            needed = {
-                row["digest"]
-                for row in connection.execute(
-                    "SELECT digest FROM instances WHERE digest >= ? AND digest < ?"
-                    " AND state NOT IN ('indexed', 'echo', 'discarded')",
-                    (shard, shard + "g"),
-                )
-            }
-        removed = 0
+            rows = connection.execute("SELECT digest, state FROM instances WHERE digest BETWEEN ? AND ?", (shard, shard + "g"))
+            states = {row["digest"]: row["state"] for row in rows}
         for name in ("instances", "packed"):
             for path in (self.folder / name / shard).iterdir():
-                if path.name not in needed:
+                state = states.get(path.name)
+                if state is None and name == "instances" and self._adopt(path):
+                    found.adopted += 1
+                elif state is None or state in SETTLED_WELL or state == "discarded":
                     path.unlink(missing_ok=True)
-                    removed += 1
-        return removed
+                    found.removed += 1
+
+    def _adopt(self, path: Path) -> bool:
+        """Take on a file whose row a power failure took; False if it is not whole, and so was never acknowledged."""
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != path.name:
+                return False
+            os.fsync(file.fileno())
+            _fsync_folder(path.parent)
+            file.seek(0)
+            about, found = look_at(file.read(HEAD)), os.fstat(file.fileno())
+        row = _row(path.name, found.st_size, about, found.st_mtime, found.st_mtime)
+        self.journal.note(lambda connection: _insert(connection, row))
+        return True
 
 
 Rank = Callable[[About], float]
@@ -310,15 +330,19 @@ def look_at(head: bytes, calling: str | None = None) -> About:
     )
 
 
+def _row(digest: str, size: int, about: About, now: float, rank: float) -> dict[str, object]:
+    return {"digest": digest, "size": size, "now": now, "rank": rank, **asdict(about)}
+
+
 def _insert(connection: sqlite3.Connection, row: dict[str, object]) -> str:
-    """Take an instance on; what was discarded and came again waits again. Returns the state it is in."""
+    """Take an instance on; what was discarded, lost or damaged and came again waits again. Returns the state it is in."""
     connection.execute(
         "INSERT INTO instances"
         " (digest, size, state, study, sop_class, sop_instance, modality, calling, rank, received_at)"
         " VALUES (:digest, :size, 'waiting', :study, :sop_class, :sop_instance, :modality, :calling, :rank, :now)"
         " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
         " packing = 'todo', packed_digest = NULL, packed_size = NULL, settled_at = NULL"
-        " WHERE state = 'discarded' OR (state = 'rejected' AND reason = 'lost-from-spool')",
+        " WHERE state = 'discarded' OR (state = 'rejected' AND reason IN ('lost-from-spool', 'damaged-in-spool'))",
         row,
     )
     found = connection.execute("SELECT state FROM instances WHERE digest = ?", (row["digest"],)).fetchone()
@@ -326,8 +350,8 @@ def _insert(connection: sqlite3.Connection, row: dict[str, object]) -> str:
 
 
 def settle(journal: Journal, digest: str, state: str, reason: str | None) -> None:
-    """Note an instance's end. Raises SpoolError."""
-    journal.write(
+    """Note an instance's end; its files stay. Raises SpoolError."""
+    journal.note(
         lambda connection: connection.execute(
             "UPDATE instances SET state = ?, reason = ?, settled_at = ? WHERE digest = ?",
             (state, reason, time.time(), digest),

@@ -81,7 +81,7 @@ class Watcher:
         try:
             self._spool.admit_file(path, CALLING, self._rank)
             if self._config.after == "keep":
-                self._spool.journal.write(
+                self._spool.journal.note(
                     lambda connection: connection.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (str(path), *stamp))
                 )
             else:

@@ -17,6 +17,7 @@ from images import ct_slice, write
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 
+from forwarder import outbox
 from forwarder.service import running
 from forwarder.spool import Spool
 
@@ -181,6 +182,20 @@ def test_the_newest_urgent_study_goes_first(archive: FakeArchive, tmp_path):
         until(lambda: place.settled(8), 60)
     order = [studies[dcmread(BytesIO(archive.objects[sha256])).SOPInstanceUID] for sha256 in archive.order]
     assert order == ["1.4", "1.4", "1.2", "1.2", "1.1", "1.1", "1.3", "1.3"]
+
+
+def test_what_is_urgent_goes_first_even_when_all_that_may_be_under_way_is(archive: FakeArchive, tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "IN_FLIGHT", 4)
+    monkeypatch.setattr(outbox, "UPLOADING", 1)
+    place = plain(tmp_path, archive, send__parallel=1, send__urgent=[{"modality": ["CR"]}])
+    archive.bytes_per_second = 8000.0
+    with running(place.config()):
+        assert store(place, [ct_slice(n) for n in range(1, 7)]) == [0x0000] * 6
+        until(lambda: archive.in_flight and archive.calls["POST /uploads"])
+        assert store(place, [ct_slice(99, modality="CR")]) == [0x0000]
+        until(lambda: place.settled(7), 60)
+    order = [number_of(archive.objects[sha256]) for sha256 in archive.order]
+    assert order.index(99) <= 2  # besides what was on the line then
 
 
 def test_a_whole_study_costs_few_questions(archive: FakeArchive, tmp_path):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
+import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from images import ct_slice, write
 
 from forwarder.errors import SpoolError
-from forwarder.spool import About, Spool, SpoolFullError, settle
+from forwarder.spool import About, Recovery, Spool, SpoolFullError, settle
+from forwarder.troubles import Reason
 
 
 @pytest.fixture
@@ -114,23 +120,111 @@ class TestRecovery:
         settle(spool.journal, done, "indexed", None)  # died before the file was removed
         spool.close()
         (tmp_path / "incoming" / "half").write_bytes(b"half")
-        orphan = hashlib.sha256(b"orphan").hexdigest()
-        (tmp_path / "instances" / orphan[:2] / orphan).write_bytes(b"orphan")  # died before the journal
+        torn = hashlib.sha256(b"all of it").hexdigest()
+        (tmp_path / "instances" / torn[:2] / torn).write_bytes(b"all o")  # the power failed before it was synced
 
         spool = Spool(tmp_path)
-        assert spool.recover() == (3, 0)
+        assert spool.recover() == Recovery(removed=3)
         assert [path.name for path in tmp_path.rglob("*") if path.is_file() and len(path.name) == 64] == [waiting]
+        spool.close()
+
+    def test_a_whole_file_whose_row_a_power_failure_took_is_taken_on_again(self, tmp_path: Path):
+        spool = Spool(tmp_path / "spool")
+        for name in ("journal.sqlite3", "journal.sqlite3-wal"):  # what the disk has of the journal at this moment
+            shutil.copy(spool.folder / name, tmp_path / name)
+        digest = spool.admit_file(write(ct_slice(7), tmp_path / "x.dcm"), "CT1")
+        again = admit(spool, b"came twice")
+        spool.close()
+        for name in ("journal.sqlite3", "journal.sqlite3-wal"):
+            shutil.copy(tmp_path / name, spool.folder / name)
+
+        spool = Spool(tmp_path / "spool")
+        assert conserved(spool)["received"] == 0
+        assert spool.recover() == Recovery(adopted=2)
+        assert conserved(spool)["waiting"] == 2
+        assert admit(spool, b"came twice") == again
+        assert conserved(spool)["received"] == 2
+        with spool.journal.read() as connection:
+            row = connection.execute("SELECT * FROM instances WHERE digest = ?", (digest,)).fetchone()
+        assert (row["sop_instance"], row["modality"]) == (ct_slice(7).SOPInstanceUID, "CT")
+        assert row["size"] == (tmp_path / "x.dcm").stat().st_size
+        assert spool.recover() == Recovery()
         spool.close()
 
     def test_a_file_that_vanished_is_told_and_counted(self, tmp_path: Path):
         spool = Spool(tmp_path)
         digest = admit(spool, b"gone")
         spool.path(digest).unlink()
-        assert spool.recover() == (0, 1)
+        assert spool.recover() == Recovery(missing=1)
         assert conserved(spool)["rejected"] == 1
         admit(spool, b"gone")  # sent again, it is whole again
         assert conserved(spool)["waiting"] == 1
         spool.close()
+
+
+def test_what_was_damaged_and_comes_again_is_whole_again_and_waits(spool: Spool):
+    digest = admit(spool, b"sound")
+    spool.path(digest).write_bytes(b"rotten")
+    settle(spool.journal, digest, "rejected", Reason.DAMAGED_IN_SPOOL)
+    admit(spool, b"sound")
+    assert spool.path(digest).read_bytes() == b"sound"
+    assert conserved(spool)["waiting"] == 1
+
+
+def test_a_mistake_of_one_keeps_nobody_else_waiting(spool: Spool):
+    """Whoever writes the group for all hears of his own mistakes only, and leaves nobody without an answer."""
+    heard: list[str] = []
+
+    def mistake(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO watched VALUES (?, 1, 1)", ("\udce8",))  # no text that SQLite takes
+
+    def work(number: int) -> None:
+        try:
+            spool.journal.write(mistake) if number % 3 == 0 else admit(spool, b"%d" % number)
+        except UnicodeEncodeError:
+            heard.append("mistake")
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+    assert len(heard) == 10 and conserved(spool)["waiting"] == 20
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_what_waits_for_the_disk_before_it_counts(tmp_path: Path):
+    """The calls to the system in their order: yes after the syncs of file and folder, dropped after that of the journal."""
+    script = tmp_path / "life.py"
+    script.write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from forwarder.archive import Standing\n"
+        "from forwarder.outbox import Queue\n"
+        "from forwarder.spool import About, Spool\n"
+        "spool = Spool(Path(sys.argv[1]))\n"
+        "os.write(1, b'RECEIVING')\n"
+        "arrival = spool.arrival()\n"
+        "arrival.write(b'an instance')\n"
+        "digest = spool.admit(arrival, About())\n"
+        "os.write(1, b'YES')\n"
+        "for digest in Queue(spool.journal).judged([(digest, Standing(digest, 'indexed'))]):\n"
+        "    spool.drop_files(digest)\n"
+        "os.write(1, b'DROPPED')\n"
+    )
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-f", "-y", "-s", "64", "-e", "trace=fsync,fdatasync,unlink,write", "-o", str(trace),
+         sys.executable, str(script), str(tmp_path / "spool")],
+        check=True, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."}, stdout=subprocess.DEVNULL, timeout=60,
+    )  # fmt: skip
+    text = trace.read_text()
+    receiving, dropping = re.split("RECEIVING|YES|DROPPED", text)[1:3]
+    digest = hashlib.sha256(b"an instance").hexdigest()
+    sync = r"f(?:data)?sync\(\d+<[^>]*/"
+    assert re.search(rf"{sync}instances/{digest[:2]}/{digest}>.*{sync}instances/{digest[:2]}>", receiving, re.S)
+    assert re.search(rf"{sync}journal\.sqlite3-wal>.*unlink\([^)]*{digest}", dropping, re.S)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 | Study Instance UID, in the path or as a key | the studies themselves |
 | Accession Number, Patient ID: one value each without wild cards | the index of that number |
 | Patient's Name that begins with three letters or more | the index of names |
+| Modalities in Study, or Modality below study level, without wild cards, and Study Date if given | the index of each modality |
 | Study Date, one day or a range | the index of dates |
 | Patient's Name that begins with one or two letters | the index of names |
 | anything else | the index of dates, newest first, with bounded work |
@@ -19,6 +20,8 @@ from chalicelib.dicomweb.matching import Moments, Names, Texts, Uids
 from chalicelib.dicomweb.qido import Query
 
 _NAME_PREFIX = 3
+MOST_MODALITIES = 10
+"""Values that are looked up, each by a Query of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,15 @@ class ByName:
 
 
 @dataclass(frozen=True, slots=True)
+class ByModality:
+    """The studies that have one of these modalities, of these days (`ByDate`)."""
+
+    modalities: tuple[str, ...]
+    first: str | None
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ByDate:
     """The studies of these days, `YYYYMMDD`, both included; None where the range is open."""
 
@@ -62,7 +74,7 @@ class Everything:
     """No key helps: all that the caller may see, newest first."""
 
 
-SelectiveKey = ByStudy | ByPatient | ByAccession | ByName | ByDate | Everything
+SelectiveKey = ByStudy | ByPatient | ByAccession | ByName | ByModality | ByDate | Everything
 
 
 def selective_key(query: Query) -> SelectiveKey:
@@ -82,17 +94,27 @@ def selective_key(query: Query) -> SelectiveKey:
     if len(prefix) >= _NAME_PREFIX:
         return ByName(prefix)
     date = query.key("00080020")
-    if date is not None and isinstance(date.match, Moments):
-        return ByDate(date.match.range.first, date.match.range.last)
+    first, last = (date.match.range.first, date.match.range.last) if date and isinstance(date.match, Moments) else (None, None)
+    modalities = _texts(query, "00080061") or (_texts(query, "00080060") if query.level != "study" else ())
+    if 1 <= len(modalities) <= MOST_MODALITIES:
+        return ByModality(modalities, first, last)
+    if first or last:
+        return ByDate(first, last)
     return ByName(prefix) if prefix else Everything()
 
 
 def _one_text(query: Query, tag: str) -> str | None:
+    texts = _texts(query, tag)
+    return texts[0] if len(texts) == 1 else None
+
+
+def _texts(query: Query, tag: str) -> tuple[str, ...]:
+    """The values of a key, if none has wild cards; else none."""
     key = query.key(tag)
-    if key is None or not isinstance(key.match, Texts) or len(key.match.patterns) != 1:
-        return None
-    pattern = key.match.patterns[0]
-    return None if "*" in pattern or "?" in pattern else pattern
+    if key is None or not isinstance(key.match, Texts):
+        return ()
+    patterns = tuple(dict.fromkeys(key.match.patterns))
+    return () if any("*" in pattern or "?" in pattern for pattern in patterns) else patterns
 
 
 def _name_prefix(query: Query) -> str:

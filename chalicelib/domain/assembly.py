@@ -55,7 +55,6 @@ class Part:
         """Its size in bytes."""
         return sum(size(piece) for piece in self.pieces)
 
-
     @property
     def own_bytes(self) -> int:
         """Of them, those that are in it rather than in an object."""

@@ -5,6 +5,7 @@ Work is bounded: a search that no index helps looks at `MAX_EXAMINED` entities a
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -159,11 +160,27 @@ def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[Key, ..
             yield from table.query_all(f"P#{viewer}#{number}", index="gsi1", descending=True, page=page)
         case search_plan.ByName(prefix):
             yield from table.query_all(f"N#{viewer}", prefix, index="gsi4", page=1000)
+        case search_plan.ByModality(modalities, first, last):
+            between = (first or "0", f"{last or '99999999'}~")
+            yield from _newest_first(
+                table.query_all(f"M#{viewer}#{one}", index="gsi3", between=between, descending=True, page=max(page, _CHUNK))
+                for one in modalities
+            )
         case search_plan.ByDate(first, last):
             between = (first or "0", f"{last or '99999999'}~")
             yield from table.query_all(f"D#{viewer}", index="gsi3", between=between, descending=True, page=1000)
         case _:
             yield from table.query_all(f"D#{viewer}", index="gsi3", descending=True, page=min(1000, max(page, _CHUNK)))
+
+
+def _newest_first(found: Iterable[Iterator[Item]]) -> Iterator[Item]:
+    """What several queries of the same index find, each study once."""
+    seen: set[str] = set()
+    for item in heapq.merge(*found, key=lambda item: item.indexes["gsi3"][1], reverse=True):
+        place = item.indexes["gsi3"][1]
+        if place not in seen:
+            seen.add(place)
+            yield item
 
 
 def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget) -> Iterator[Match]:

@@ -100,7 +100,7 @@ def _index_rows(
     numbers: list[PatientIdentifier],
     expires: int | None,
 ) -> list[Item]:
-    """The row under the number that is shown, and one more for each other number."""
+    """The row under the number that is shown, and one more for each other number and for each modality."""
     owner, study = str(summary["owner"]), str(summary["study"])
     attributes: Attributes = summary["attributes"]
     moment = str(summary["date"]) + studies.first_value(attributes, "00080030")[:6]
@@ -128,6 +128,9 @@ def _index_rows(
                 expires=expires,
             )
         )
+    for modality in summary["modalities"]:
+        index = {"gsi3": (f"M#{viewer}#{modality}", newest_first)}
+        rows.append(Item(pk, f"{owner}#M#{modality}", rows[0].data, index, expires=expires))
     return rows
 
 

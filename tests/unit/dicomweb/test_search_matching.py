@@ -16,6 +16,7 @@ from chalicelib.dicomweb.search_attributes import ATTRIBUTES, RETURNED_ONLY, Lev
 from chalicelib.dicomweb.search_plan import (
     ByAccession,
     ByDate,
+    ByModality,
     ByName,
     ByPatient,
     ByStudy,
@@ -253,11 +254,20 @@ def test_any_stored_value_is_compared_without_harm(value: object) -> None:
         ("PatientName=ROSSI%3DX", Everything()),
         ("StudyDate=20200101-20200131", ByDate("20200101", "20200131")),
         ("StudyDate=20200101-20200131&StudyTime=10-12", ByDate("20200101", "20200131")),
-        ("ModalitiesInStudy=CT", Everything()),
+        ("ModalitiesInStudy=CT", ByModality(("CT",), None, None)),
+        ("ModalitiesInStudy=CT%5CMR&StudyDate=20200101-", ByModality(("CT", "MR"), "20200101", None)),
+        ("ModalitiesInStudy=C*&StudyDate=20200101-", ByDate("20200101", None)),
+        ("ModalitiesInStudy=CT&PatientID=7", ByPatient("7")),
+        ("ModalitiesInStudy=" + "%5C".join(f"M{number}" for number in range(11)), Everything()),
     ],
 )
 def test_the_plan_takes_the_most_selective_key(written: str, expected: object) -> None:
     assert selective_key(query(written)) == expected
+
+
+def test_the_modality_of_a_series_finds_its_studies() -> None:
+    assert selective_key(query("Modality=CT", "series")) == ByModality(("CT",), None, None)
+    assert selective_key(query("Modality=CT&ModalitiesInStudy=MR", "series")) == ByModality(("MR",), None, None)
 
 
 def test_a_study_in_the_path_is_the_plan() -> None:

@@ -1,0 +1,72 @@
+"""A search by modality reads what matches, however much else there is; and finds the same as one that reads everything."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.dicomweb.qido import parse_query
+from chalicelib.services import search
+from tests.archive import NOW, Archive, image
+from tests.fakes import Watched
+
+MODALITIES = ("CR", "CT", "MR", "SR")
+studies = st.lists(
+    st.tuples(st.lists(st.sampled_from(MODALITIES), min_size=1, max_size=3), st.integers(0, 4), st.booleans()), max_size=6
+)
+
+
+def filled(made: list[tuple[list[str], int, bool]]) -> Archive:
+    """An archive with studies: the modalities of their series, the day, whether Maugeri's."""
+    archive = Archive()
+    for number, (modalities, day, theirs) in enumerate(made):
+        who, date = ("maugeri" if theirs else "san-matteo"), f"2026030{day + 1}"
+        contents = [
+            image(f"1.2.{number}", str(series), "1", "P1", date, modality=modality)
+            for series, modality in enumerate(modalities, 1)
+        ]
+        archive.send(who, *contents)
+    transfer = archive.open_transfer("maugeri", "san-matteo", "P1", NOW - timedelta(days=60), days=365)
+    archive.name_receiving(transfer, "P1")
+    archive.project_all()
+    return archive
+
+
+@settings(max_examples=25, deadline=None)
+@given(studies, st.lists(st.sampled_from(MODALITIES), min_size=1, max_size=3), st.sampled_from(["", "20260302-20260303"]))
+def test_what_it_finds_is_what_has_one_of_them_newest_first_and_each_study_once(
+    made: list[tuple[list[str], int, bool]], asked: list[str], dates: str
+) -> None:
+    archive = filled(made)
+    keys = [("ModalitiesInStudy", "\\".join(asked))] + ([("StudyDate", dates)] if dates else [])
+    found = [match.study for match in archive.found("san-matteo", parse_query("study", keys))]
+    every = archive.found("san-matteo", parse_query("study", [("includefield", "all")]))
+    expected = [
+        match.study
+        for match in every
+        if set(match.attributes["00080061"]["Value"]) & set(asked)
+        and (not dates or "20260302" <= match.attributes["00080020"]["Value"][0] <= "20260303")
+    ]
+    assert found == expected
+
+
+def test_a_study_that_loses_a_modality_is_not_found_by_it_any_more() -> None:
+    archive = filled([(["CT", "SR"], 1, False)])
+    assert len(archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "SR")]))) == 1
+    archive.withdraw("san-matteo", "1.2.0", "1.2.0.2.1")
+    archive.project_all()
+    assert archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "SR")])) == []
+    assert len(archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "CT")]))) == 1
+
+
+def test_one_of_a_rare_modality_is_found_by_one_query() -> None:
+    archive = filled([(["CT"], 1, False)] * 60 + [(["MR"], 0, False)])
+    asked: list[str] = []
+    caller = archive.caller("san-matteo")
+    table = Watched(archive.table, asked.append)
+    found = search.search(table, caller, parse_query("study", [("ModalitiesInStudy", "MR")]), NOW)
+    assert [match.study for match in found.matches] == ["1.2.60"]
+    assert asked == ["query", "batch_get"]
+    assert search.search(table, caller, parse_query("series", [("Modality", "MR")]), NOW).matches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable
 
 from forwarder.config import Hl7Config
@@ -23,6 +24,7 @@ class Door:
         self._config = config
         self._spool = spool
         self._on_stored = on_stored
+        self._one_by_one = threading.Lock()  # what reading a large message takes of memory, it takes once
         self.refused = 0
         self.failing = False  # whether the spool failed the last message
 
@@ -34,7 +36,8 @@ class Door:
             check_header(header, self._config)
             if not whole:
                 raise Refusal("AE", 207, f"The message is larger than {self._config.max_message_mb} MB.")
-            reports = read_reports(content, header, self._config)
+            with self._one_by_one:
+                reports = read_reports(content, header, self._config)
         except Refusal as refusal:
             self.refused += 1
             log.warning("HL7 message refused", code=refusal.code, condition=refusal.condition, detail=str(refusal))

@@ -23,6 +23,7 @@ CONDITIONS = {
     207: "Application internal error",
 }
 """Table 0357, as far as it is used."""
+LONGEST_HEADER = 5000  # characters
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2})+|\.(?i:br|sp|ce|in|ti|fi|nf|sk)\s*[+-]?\d{0,3})"
 
@@ -99,7 +100,9 @@ class Segment:
 
 def read_header(content: bytes) -> Segment:
     """The MSH segment, byte for byte (as Latin-1), whatever the message's character set. Raises Refusal (AR)."""
-    text = re.split(r"[\r\n]", content.lstrip(b"\r\n").decode("latin-1"), maxsplit=1)[0]
+    text = re.split(r"[\r\n]", content.lstrip(b"\r\n")[:LONGEST_HEADER].decode("latin-1"), maxsplit=1)[0]
+    if len(text) == LONGEST_HEADER:
+        raise Refusal("AR", 207, f"The MSH segment has {LONGEST_HEADER} characters or more.", "MSH")
     if not text.startswith("MSH") or len(text) < 9 or len(set(text[3:8])) != 5 or text[8] not in (text[3], "#"):
         raise Refusal("AR", 100, "This is not an HL7 version 2 message: it does not begin with MSH and its delimiters.", "MSH")
     if any(mark.isalnum() or not mark.isprintable() or mark.isspace() for mark in text[3:8]):
@@ -133,6 +136,8 @@ def parse(content: bytes, header: Segment, charset: str, most_segments: int) -> 
         counts[name] = counts.get(name, 0) + 1
         shift = [header.delimiters.field] if name == "MSH" else []
         found.append(Segment(name, counts[name], [name, *shift, *fields], header.delimiters, codec))
+    if header.value(14) or "ADD" in counts or any(one.name == "DSC" and one.value(1) for one in found):
+        raise Refusal("AE", 207, "Messages that are continued in another one are not taken.", "MSH", 1, 14)
     if counts.get("MSH") != 1:
         raise Refusal("AE", 100, "A message has exactly one MSH segment.", "MSH", 2)
     return found

@@ -22,6 +22,9 @@ from forwarder.retry import pause
 from forwarder.spool import Spool
 from forwarder.troubles import Reason
 
+PERHAPS_THIS_ONE = frozenset({Failure.SERVER, Failure.REFUSED, Failure.PROTOCOL})
+"""Blamed on the line; but should it be this report (a proxy may dislike its words), it must not hold up the others."""
+
 
 class ReportOutbox:
     """Sends what waits, in a thread of its own (`run`)."""
@@ -112,7 +115,7 @@ class ReportOutbox:
         blamed = not self._line.failed(error, started)
         if error.failure is Failure.INSTANCE:
             self._aside(waiting, Reason.REPORT_REFUSED)
-        elif blamed or error.failure is Failure.SERVER:  # should the trouble be this report, it does not hold up the others
+        elif blamed or error.failure in PERHAPS_THIS_ONE:
             seconds = pause(Failure.INSTANCE, waiting.attempts + 1, error.retry_after)
             queue.postpone(self._spool.journal, waiting.digest, seconds, error.failure.value)
 

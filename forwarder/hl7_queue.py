@@ -79,7 +79,7 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
 
 
 def next_due(journal: Journal) -> Waiting | None:
-    """The report to send now, or None. Raises SpoolError."""
+    """The report to send now, those first that failed least; or None. Raises SpoolError."""
     with journal.read() as connection:
         row = connection.execute(
             f"SELECT {_COLUMNS}, EXISTS (SELECT 1 FROM reports AS later WHERE later.document = reports.document"  # noqa: S608
@@ -87,7 +87,7 @@ def next_due(journal: Journal) -> Waiting | None:
             " AND later.state = 'sent') AS newer FROM reports"
             " WHERE state = 'waiting' AND not_before <= ? AND NOT EXISTS (SELECT 1 FROM reports AS earlier"
             " WHERE earlier.document = reports.document AND earlier.state = 'waiting' AND earlier.seq < reports.seq)"
-            " ORDER BY seq LIMIT 1",
+            " ORDER BY attempts, seq LIMIT 1",
             (time.time(),),
         ).fetchone()
     if row is None:

@@ -17,6 +17,7 @@ from forwarder.config import Hl7Config
 from forwarder.hl7_message import Refusal, Segment, parse
 
 LARGEST = 4_400_000  # bytes of one document, as the archive takes it
+MOST = 100  # reports in one message
 KINDS = {("ORU", "R01"): "OBR", ("MDM", "T02"): "TXA"}
 """What is taken, and the segment with which a group begins."""
 VERSIONS = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1")
@@ -99,6 +100,8 @@ def read_reports(content: bytes, header: Segment, config: Hl7Config) -> list[Rep
             group.documents, group.state = full[0].documents, full[0].state
         if group.documents or group.taken_back:
             reports += _reports(group, sender_of(header), config)
+        if len(reports) > MOST or sum(len(one.content or b"") for one in reports) > 10 * LARGEST:
+            raise Refusal("AE", 207, f"The message has more than {MOST} reports, or more than {10 * LARGEST} bytes of them.")
     return reports
 
 

@@ -189,11 +189,34 @@ def test_base64_may_be_broken_into_lines():
     assert report.content == ris.pdf("x" * 90)
 
 
-@pytest.mark.parametrize("size", [4_400_001])
-def test_a_document_that_the_archive_would_not_take_is_refused(size: int):
+def many(count: int, content: str) -> str:
+    orders = [f"OBR|{n}|P|F-{n}|^RX\rZDS|{STUDY}.{n}" for n in range(1, count + 1)]
+    return message(*orders, f"OBX|1|TX|1||{content}")
+
+
+@pytest.mark.parametrize(
+    "too_much",
+    [
+        ris.oru("", study=STUDY, documents=(b"%PDF-" + bytes(4_400_000) + b"%%EOF",)).decode(),
+        ris.oru("x" * 4_400_001, study=STUDY).decode(),
+        many(101, "Testo"),
+        many(12, "x" * 4_000_000),
+        ris.oru("x", study=STUDY, field_14="CONTINUED").decode(),
+        ris.oru("x", study=STUDY).decode() + "DSC|NEXT|I\r",
+        ris.oru("x", study=STUDY).decode() + "ADD|rest\r",
+    ],
+    ids=["document", "text", "reports", "copies", "continued", "to-continue", "continuation"],
+)
+def test_what_is_too_much_or_not_the_whole_is_refused(too_much: str):
     with pytest.raises(Refusal) as caught:
-        read(ris.oru("", study=STUDY, documents=(b"%PDF-" + bytes(size - 10) + b"%%EOF",)))
+        read(too_much)
     assert (caught.value.code, caught.value.condition) == ("AE", 207)
+
+
+def test_a_header_without_end_is_refused():
+    with pytest.raises(Refusal) as caught:
+        read(ris.oru("x", study=STUDY, field_3="x" * 5000))
+    assert (caught.value.code, caught.value.condition) == ("AR", 207)
 
 
 def test_an_original_document_notification_is_a_report():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,6 +107,19 @@ def test_a_report_that_comes_before_its_study_waits_for_it_and_holds_up_no_other
     assert until(lambda: (now := up.reports())["sent"] == 1 and now)["waiting"] == 1
 
 
+def test_a_report_whose_study_does_not_come_is_put_aside_in_the_end_and_tried_again_when_it_did_come(up: Case):
+    assert up.send(up.oru("Troppo presto.")) == ["AA"]
+    long_ago = time.time() - 31 * 86400
+    with contextlib.closing(sqlite3.connect(up.place.spool / "journal.sqlite3", timeout=20, isolation_level=None)) as journal:
+        journal.execute("UPDATE reports SET received_at = ?, not_before = 0", (long_ago,))
+    assert up.settled(1)["aside"] == 1
+    assert up.place.state()["aside"] == {"report-without-study": 1}
+    up.image()
+    assert admin.retry(up.place.spool, everything=True) == 1
+    assert up.settled(1)["sent"] == 1
+    assert [text for _, _, text in until(up.seen)] == ["Troppo presto."]
+
+
 def test_a_final_report_replaces_the_preliminary_one_and_a_correction_the_final_one(up: Case):
     up.image()
     versions = [up.oru("Negativo.", state="P"), up.oru("Negativo."), up.oru("Nodulo di 4 mm.", state="C")]
@@ -202,10 +217,11 @@ def test_an_answer_that_was_lost_makes_no_second_version(case: Case):
     assert [(version, text) for _, version, text in until(case.seen)] == [(1, "Una volta sola.")]
 
 
-def test_a_report_that_the_archive_fails_at_does_not_hold_up_the_others(case: Case):
+@pytest.mark.parametrize("status", [403, 406, 500])
+def test_a_report_that_the_archive_or_a_proxy_fails_at_does_not_hold_up_the_others(case: Case, status: int):
     with bad_line() as line:
         case.place.values["archive.proxy"] = line.url
-        line.instead = lambda method, path: (500, b"{}") if f"StudyInstanceUID={case.study}.9" in path else None
+        line.instead = lambda method, path: (status, b"<html>") if f"StudyInstanceUID={case.study}.9" in path else None
         with running(case.place.config()):
             case.image()
             poison = case.oru("Veleno.", study=f"{case.study}.9", order="F-0")

@@ -18,9 +18,9 @@ from typing import Any
 
 import boto3
 import pydicom.config
-from pydicom import Dataset, dcmread
 
 from pixels import codecs, render, report, transcode
+from pixels.frames import head_of
 
 MOST_BYTES = 1024 * 1024 * 1024
 _log = logging.getLogger("pixels")
@@ -73,19 +73,15 @@ def _fetch(key: str, path: Path) -> None:
             file.write(chunk)
 
 
-def _head(path: Path) -> Dataset:
-    return dcmread(path, force=True, stop_before_pixels=True)
-
-
 def _render(event: Mapping[str, Any], path: Path, made: Path) -> str:
     wanted = render.job(event)
-    made.write_bytes(render.render(path, _head(path), wanted))
+    made.write_bytes(render.render(path, head_of(path), wanted))
     return wanted.media_type
 
 
 def _report(event: Mapping[str, Any], path: Path, made: Path) -> str:
     kind = str(event["media_type"])
-    made.write_bytes(report.to_text(_head(path)) if kind == "text/plain" else report.to_html(_head(path)))
+    made.write_bytes(report.to_text(head_of(path)) if kind == "text/plain" else report.to_html(head_of(path)))
     return f"{kind}; charset=utf-8"
 
 
@@ -96,7 +92,7 @@ def _transcode(event: Mapping[str, Any], path: Path, made: Path) -> str:
 
 
 def _frame(event: Mapping[str, Any], path: Path, made: Path) -> str:
-    made.write_bytes(transcode.frame(path, _head(path), int(event["frame"]) - 1))
+    made.write_bytes(transcode.frame(path, head_of(path), int(event["frame"]) - 1))
     return "application/octet-stream"
 
 

@@ -96,6 +96,7 @@ def _of_frame(dataset: Dataset, index: int) -> Dataset:
     """The data set with what the functional groups of an enhanced image say of this frame (PS3.3 C.7.6.16)."""
     described = Dataset()
     described.update(dataset)
+    described.file_meta = dataset.file_meta  # says in which order the bytes of a palette are
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     for group in [*shared[:1], *per_frame[index : index + 1]]:

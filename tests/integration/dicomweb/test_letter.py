@@ -6,12 +6,18 @@ import io
 import json
 import re
 from email.parser import BytesParser
+from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pydicom
 import pytest
 import requests
+from PIL import Image
 from pydicom import Dataset
+from pydicom.data import get_testdata_file
+from pydicom.pixels import apply_color_lut
+from pydicom.uid import ImplicitVRLittleEndian
 
 from tests.harness import wait_until
 from tests.integration.dicomweb.conftest import (
@@ -207,3 +213,19 @@ def test_what_is_said_to_be_indexed_is_found(world: World) -> None:
         (found,) = world.owner.get(f"/dicomweb/studies?StudyInstanceUID={study}").json()
         assert (found["00201206"]["Value"], found["00201208"]["Value"]) == ([2], [40])
         assert world.owner.get(f"/studies/{study}/manifest").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["OT-PAL-8-face.dcm", "gdcm-US-ALOKA-16.dcm", "gdcm-US-ALOKA-16_big.dcm"])
+def test_colours_of_a_palette_are_shown_whatever_it_is_written_in(world: World, name: str) -> None:
+    """One without file meta, two with segmented palettes, one of them big endian."""
+    dataset = pydicom.dcmread(str(get_testdata_file(name, download=False)), force=True)
+    dataset.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
+    expected = apply_color_lut(dataset.pixel_array, dataset)
+    content = Path(str(get_testdata_file(name, download=False))).read_bytes()
+    if name.endswith("_big.dcm"):  # the same image as the other
+        content = content.replace(dataset.SOPInstanceUID.encode(), dataset.SOPInstanceUID[:-1].encode() + b"7")
+    (item,) = stow(world, content).json()["00081199"]["Value"]
+    answer = world.owner.get(item["00081190"]["Value"][0] + "/rendered", headers={"Accept": "image/png"})
+    assert answer.status_code == 200, answer.text
+    shown = np.asarray(Image.open(io.BytesIO(answer.content)))
+    assert np.abs(shown.astype(float) - expected[..., :3] / (257 if expected.dtype == np.uint16 else 1)).max() <= 1

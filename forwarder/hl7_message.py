@@ -25,7 +25,8 @@ CONDITIONS = {
 """Table 0357, as far as it is used."""
 LONGEST_HEADER = 5000  # characters
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
-_ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2})+|\.(?i:br|sp|ce|in|ti|fi|nf|sk)\s*[+-]?\d{0,3})"
+_ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2}){1,200}|\.(?i:br|sp|ce|in|ti|fi|nf|sk)\s*[+-]?\d{0,2})"
+_LAYOUT = {"br": "\n", "ce": "\n", "sp": "\n", "sk": " "}
 
 
 class Refusal(Exception):
@@ -80,8 +81,10 @@ class Segment:
 
     def unescape(self, text: str) -> str:
         """Escape sequences resolved (2.7). What is unknown stays as it is: text is never lost."""
+        if self.delimiters.escape not in text:
+            return text
         escape = re.escape(self.delimiters.escape)
-        return re.sub(escape + _ESCAPED + escape, self._escaped, text) if self.delimiters.escape in text else text
+        return re.sub(escape + _ESCAPED + escape, self._escaped, text)
 
     def _escaped(self, found: re.Match[str]) -> str:
         code, marks = found[1], self.delimiters
@@ -91,9 +94,8 @@ class Segment:
             except ValueError:
                 return found[0]
         if code[0] == ".":
-            count = max(1, min(int(re.sub(r"\D", "", code) or 1), 100))
-            layout = {"br": "\n", "sp": "\n" * count, "ce": "\n", "sk": " " * count}
-            return layout.get(code[1:3].lower(), "")
+            mark = _LAYOUT.get(code[1:3].lower(), "")
+            return mark * min(int(code[3:].strip(" +-") or 1), 20)
         plain = {"F": marks.field, "S": marks.component, "T": marks.subcomponent, "R": marks.repetition, "E": marks.escape}
         return plain.get(code, "")  # the other two, H and N, begin and end highlighting
 

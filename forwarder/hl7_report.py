@@ -143,7 +143,8 @@ def _read(group: _Group) -> None:
         if kind == "ED":
             files += [_file(obx, repetition) for repetition in obx.repetitions(5)]
         else:
-            texts.append((obx.value(3, 2), "\n".join(obx.unescape(line) for line in obx.repetitions(5))))
+            lines = obx.raw(5).replace(obx.delimiters.repetition, "\n")
+            texts.append((obx.value(3, 2), obx.unescape(lines)))
     group.state = group.value("TXA-17" if group.head.name == "TXA" else "OBR-25")
     if not group.state:
         group.state = next((one for one in (*sorted(PRELIMINARY), "C") if one in states), "F")

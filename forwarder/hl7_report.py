@@ -96,13 +96,19 @@ def read_reports(content: bytes, header: Segment, config: Hl7Config) -> list[Rep
         raise Refusal("AE", 101, "No OBX holds a report: text (TX, FT, ST), or a PDF or CDA (ED).", "OBX", 1, 5)
     reports: list[Report] = []
     for group in groups:
-        if len(full) == 1 and not group.documents and group.state in ("F", full[0].state):
+        if len(full) == 1 and _read_together(group, full[0]):
             group.documents, group.state = full[0].documents, full[0].state
         if group.documents or group.taken_back:
             reports += _reports(group, sender_of(header), config)
         if len(reports) > MOST or sum(len(one.content or b"") for one in reports) > 10 * LARGEST:
             raise Refusal("AE", 207, f"The message has more than {MOST} reports, or more than {10 * LARGEST} bytes of them.")
     return reports
+
+
+def _read_together(group: _Group, full: _Group) -> bool:
+    """Whether an order without content is one that the report of another order of the same patient speaks of too."""
+    bare = not group.documents and not group.taken_back
+    return bare and group.patient is full.patient and group.state in ("F", full.state)
 
 
 def _groups(segments: Sequence[Segment], head: str) -> list[_Group]:

@@ -22,7 +22,7 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_refused": ("counter", "C-STORE requests answered with a failure", ("refused",)),
     "forwarder_reports_received": ("counter", "Reports that came by HL7 and were acknowledged", ("reports", "received")),
     "forwarder_reports_sent": ("counter", "Reports that the archive has", ("reports", "sent")),
-    "forwarder_reports_aside": ("gauge", "Reports that were put aside or discarded", ("reports", "aside")),
+    "forwarder_reports_aside": ("counter", "Reports that were put aside or discarded", ("reports", "aside")),
     "forwarder_reports_waiting": ("gauge", "Reports that wait for the line or for their study", ("reports", "waiting")),
     "forwarder_reports_oldest_waiting_seconds": ("gauge", "Age of the oldest of them", ("reports", "oldest_waiting_seconds")),
     "forwarder_hl7_refused": ("counter", "HL7 messages answered with AE or AR", ("hl7_refused",)),

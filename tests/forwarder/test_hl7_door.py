@@ -316,7 +316,7 @@ def test_nothing_of_a_patient_is_in_the_log_or_the_metrics(tmp_path, caplog: pyt
         ]
         shown = place.get("/metrics").data.decode() + place.get("/status.json").data.decode()
     told = shown + "".join(f"{one.getMessage()} {getattr(one, 'fields', '')}" for one in caplog.records)
-    assert "HL7 message refused" in told and "forwarder_reports_aside 2.0" in told
+    assert "HL7 message refused" in told and "forwarder_reports_aside_total 2.0" in told
     assert not any(secret in told for secret in ("Segreto", "SM-77", STUDY, "FERRARI"))
 
 

@@ -144,6 +144,12 @@ def test_exams_that_were_read_together_get_the_one_report():
     ]
 
 
+def test_another_patients_exam_never_gets_the_report():
+    lines = [ris.header(), "PID|1||SM-1", "OBR|1|P|F-1|^RX", f"ZDS|{STUDY}.1"]
+    lines += ["PID|2||SM-2", "OBR|2|P|F-2|^TC", f"ZDS|{STUDY}.2", "OBX|1|TX|1||Suo"]
+    assert [(report.patients, report.study) for report in read("\r".join(lines))] == [(("SM-2",), f"{STUDY}.2")]
+
+
 def test_an_exam_that_is_still_open_gets_no_others_report():
     lines = [f"OBR|1|P|F-1|^RX{'|' * 21}I", f"ZDS|{STUDY}.1"]
     lines += [f"OBR|2|P|F-2|^RX{'|' * 21}F", f"ZDS|{STUDY}.2", "OBX|1|TX|1||Finito"]

@@ -45,27 +45,34 @@ packages = ["forwarder"]
 
 [tool.setuptools.package-data]
 forwarder = ["web/*", "deploy/*"]
+
+[tool.setuptools.data-files]
+"share/contenitore" = ["forwarder.md"]
 """
 
 
 def build(out: Path) -> Path:
-    """Build the wheel into `out`, with the Dockerfile and the systemd unit beside it; returns its path.
+    """Build the wheel into `out`, with the manual, the Dockerfile and the systemd unit beside it; returns its path.
 
-    Raises ForwarderError when pip fails.
+    Raises ForwarderError when pip fails, or where this is no copy of the sources.
     """
     package = Path(__file__).parent
+    manual = package.parent / "docs" / "forwarder.md"
+    if not manual.exists():
+        raise ForwarderError("The wheel is built from the sources, with docs/forwarder.md beside the package.")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch)
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
         shutil.copytree(package, project / "forwarder", ignore=ignore)
+        shutil.copy(manual, project)
         requires = "[" + ", ".join(f'"{one}"' for one in REQUIRES) + "]"
         (project / "pyproject.toml").write_text(PYPROJECT.format(version=__version__, requires=requires))
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
         done = subprocess.run([*command, "--wheel-dir", str(out), str(project)], check=False)
     if done.returncode:
         raise ForwarderError("The wheel could not be built; pip said why above.")
-    for path in (package / "deploy").iterdir():
+    for path in (manual, *(package / "deploy").iterdir()):
         shutil.copy(path, out / path.name)
     return out / f"contenitore_forwarder-{__version__}-py3-none-any.whl"
 

@@ -31,7 +31,7 @@ from pydicom.uid import UID
 from infra import elf, pixels, templates
 from infra import package as packaging
 from pixels.codecs import SYNTAXES
-from tests.infra import arm
+from tests.infra import arm, machines
 from tests.infra.arm import Function
 from tests.unit.dicom.building import real_files
 
@@ -93,6 +93,7 @@ def archive(packaged: packaging.Package, cloud: dict[str, str], tmp_path_factory
     arm.compile_all(root, "python3.11")
     with arm.function(arm.emulated(root, "python3.11"), ["/var/task"], cloud, folder / "log") as made:
         yield made
+    machines.remove(root)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,7 @@ def decoder(packaged: packaging.Package, cloud: dict[str, str], tmp_path_factory
     arm.compile_all(root, runtime)
     with arm.function(arm.emulated(root, runtime), ["/var/task", "/var/runtime"], cloud, folder / "log") as made:
         yield made
+    machines.remove(root)
 
 
 @pytest.fixture(scope="module")

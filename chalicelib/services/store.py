@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from chalicelib.services.index_instances import ReadSummary, Stored, Summary, ob
 _PARALLEL = 8
 _PATIENCE = 4.0
 """Seconds that an answer waits until what it says can be retrieved and searched."""
+_AT_MOST = 26.0
+"""Seconds after which it waits no more, whatever came before: the gateway gives up after 29."""
 IndexAll = Callable[[Sequence[Stored]], Mapping[Stored, Exception]]
 """Indexes stored objects now; those that must be tried again, with the error."""
 
@@ -59,6 +62,7 @@ def store(
 
     `study`: the study in the path, of which every instance must be. `service`: the address of DICOMweb.
     """
+    started = time.monotonic()
     read = [_read(read_summary, bytes(part.body), study) for part in request.instances]
     read += [_made(read_summary, request, one, study) for one in request.metadata]
     stored = {id(one): _stored(institution, one) for one in read if one.failed is None}
@@ -68,7 +72,8 @@ def store(
             list(pool.map(lambda one: objects.put_new(one.key, contents[one], one.sha256), contents))
     again = index_all(list(contents))
     verdicts = table.batch_get(object_key(institution, one.sha256) for one in contents)
-    searchable.wait_for(table, institution, {key: verdict.data for key, verdict in verdicts.items()}, _PATIENCE)
+    known = {key: verdict.data for key, verdict in verdicts.items()}
+    searchable.wait_for(table, institution, known, min(_PATIENCE, started + _AT_MOST - time.monotonic()))
     outcomes: list[Outcome] = []
     for one in read:
         if one.failed is not None:

@@ -83,8 +83,9 @@ class _Connection(socketserver.BaseRequestHandler):
         try:
             if server.tls:
                 connection.settimeout(HANDSHAKE_SECONDS)
-                connection = server.tls.wrap_socket(connection, server_side=True)
+                connection = server.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 server.replace(self.request, connection)
+                connection.do_handshake()
             frames = Frames(connection, server.config)
             while True:
                 answers = server.take(*frames.next())
@@ -140,7 +141,7 @@ class _Server(socketserver.ThreadingTCPServer):
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RD)
+                    socket.socket.shutdown(connection, socket.SHUT_RD)  # TLS's own would have the last answer go in plain
         self.server_close()
 
     def handle_error(self, *_: object) -> None:

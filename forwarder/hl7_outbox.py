@@ -97,9 +97,9 @@ class ReportOutbox:
         path = f"/dicomweb/studies?{key}={quote(value, safe='')}"
         try:
             found = json.loads(self._archive.call("GET", path, b"", {"Accept": "application/dicom+json"}).data)
-        except ValueError as error:
-            raise ArchiveError("The archive's answer to a search is not JSON.", Failure.PROTOCOL) from error
-        return [one for one in found if _first(one, tag) == value and "owner=" not in _first(one, "00081190")]
+            return [one for one in found if _first(one, tag) == value and "owner=" not in _first(one, "00081190")]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ArchiveError("The archive's answer to a search is not what the standard says.", Failure.PROTOCOL) from error
 
     def _add(self, report: Report, study: str) -> Reason | None:
         """Sending the newest version again changes nothing there, so an answer that was lost does no harm."""

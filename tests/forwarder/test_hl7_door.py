@@ -305,6 +305,21 @@ def test_over_tls_with_certificates_at_both_ends(tmp_path):
         assert place.state()["ports"]["hl7_tls"] == tls_port
 
 
+def test_connections_that_say_nothing_do_not_keep_the_forwarder_from_stopping(tmp_path):
+    authority = Authority(tmp_path / "ca")
+    pair, tls_port = authority.issue("forwarder"), free_port()
+    values = {"certificate": str(pair.certificate), "key": str(pair.key), "ca_file": str(authority.pem)}
+    with contextlib.ExitStack() as idle:
+        with door(tmp_path, hl7__tls__port=tls_port, **{f"hl7__tls__{k}": v for k, v in values.items()}) as place:
+            for one in (port(place), tls_port):
+                idle.enter_context(ris.Ris(one))
+            for one, tls in ((port(place), None), (tls_port, client_context(authority, pair))):
+                sender = idle.enter_context(ris.Ris(one, tls))
+                assert sender.send(ris.oru("Uno.", study=STUDY)).code == "AA"
+            stopping = time.monotonic()
+        assert time.monotonic() - stopping < 10
+
+
 def test_nothing_of_a_patient_is_in_the_log_or_the_metrics(tmp_path, caplog: pytest.LogCaptureFixture):
     caplog.set_level("DEBUG", "forwarder")
     with door(tmp_path) as place:

@@ -175,7 +175,7 @@ def view_answer(body: object, status: int = 200, **headers: str) -> Response:
 
 
 def for_viewer(response: Response) -> Response:
-    """Let the viewer's page read the answer and no other site's, and keep the address out of every Referer.
+    """Let the viewer's page read the answer and no other site's, and keep the address out of every Referer, and it off the disk.
 
     What is opened by its address alone is inert, and may be framed by the viewer's page only. A PDF is not sandboxed, since
     browsers then do not show it.
@@ -185,6 +185,7 @@ def for_viewer(response: Response) -> Response:
     inert = "" if response.headers.get("Content-Type") == "application/pdf" else _INERT
     response.headers["Content-Security-Policy"] = inert + framed
     response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
     response.headers.setdefault("Vary", "Origin")
     return response
 

@@ -23,9 +23,9 @@ LARGE = 5_000_000
 class Story:
     """A CT of Maugeri with a report in text, and one in PDF of so many bytes."""
 
-    def __init__(self, city: RunningCity, padding: int) -> None:
-        self.city, self.patient, self.client = city, Patient(), city.client("maugeri")
-        images = hospital.stack(self.patient, "maugeri", "20260310", 2)
+    def __init__(self, city: RunningCity, padding: int, name: str = "FERRARI^LUCIA", **more: Any) -> None:
+        self.city, self.patient, self.client = city, Patient(name), city.client("maugeri")
+        images = hospital.stack(self.patient, "maugeri", "20260310", 2, **more)
         self.uid = str(images[0].StudyInstanceUID)
         hospital.send(self.client, *images)
         hospital.wait_for_studies(city, self.patient, 1)
@@ -70,6 +70,7 @@ def test_a_pdf_is_shown_in_its_frame_and_nobody_else_may_frame_it(open_page: Ope
     page, _ = open_page(story.url, prepare=lambda page: seen.append(answers(page)))
     frame = page.locator("iframe.pdf")
     expect(frame).to_have_attribute("title", "Referto firmato")
+    page.get_by_label("Referti in grande").check()
     frame.scroll_into_view_if_needed()
     wait_until(lambda: shows_the_document(frame), 30)
     answer = next(one for one in seen[0] if one.status == 200)
@@ -94,6 +95,16 @@ def test_ohif_shows_a_structured_report_as_text(open_page: Open, city: RunningCi
     page, _ = open_page(Story(city, 0).url)
     frame = in_ohif(page, "Referto TC")
     expect(frame.locator("[data-cy=viewport-pane]").first).to_contain_text("Nessun versamento pleurico. <b>x</b>")
+
+
+@pytest.mark.usefixtures("ohif")
+def test_names_and_descriptions_are_text_in_ohif_too(open_page: Open, city: RunningCity) -> None:
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    story = Story(city, 0, name=f"<u>X</u>{hostile}"[:60], StudyDescription=hostile, SeriesDescription=hostile)
+    page, _ = open_page(story.url)
+    frame = in_ohif(page, "Referto TC")
+    expect(frame.get_by_text("<img src=x").first).to_be_visible()
+    assert frame.locator("img[src=x], u").count() == 0
 
 
 @pytest.mark.usefixtures("ohif")

@@ -124,15 +124,29 @@ def test_parameters_that_name_other_hosts_or_configurations_are_refused(open_pag
     story = films(city)
     page, watch = open_page(story.url)
     expect(page.locator(".exam")).to_have_count(2)
-    watch.expect("Content Security Policy", "customization", "Customization")
+    watch.expect("Content Security Policy", "customization", "Customization", "request failed", "Error validating study")
+    page.locator(".viewer iframe").wait_for(state="attached")
     for query in (
         "configUrl=http://elsewhere.test/c.json",
         "url=http://elsewhere.test/d.json",
         "customization=http://elsewhere.test/e",
     ):
-        page.goto(f"{city.endpoints['viewer']}/viewer?{query}")
+        with page.expect_response(lambda answer, query=query: answer.url.endswith(query)):
+            page.evaluate("url => { document.querySelector('.viewer iframe').src = url }", f"/viewer?{query}")
         page.wait_for_load_state("networkidle")
     assert not [address for address in watch.requests if address.startswith("http://elsewhere.test")]
+
+
+def test_the_viewer_by_itself_which_would_hear_of_no_revocation_leads_back_to_the_page(
+    open_page: Open, city: RunningCity
+) -> None:
+    story = films(city)
+    page, watch = open_page(story.url)
+    expect(page.locator(".exam")).to_have_count(2)
+    watch.expect("dangerouslyUseDynamicConfig", "undefined", "request failed", "Error validating study")
+    page.goto(f"{city.endpoints['viewer']}/viewer?StudyInstanceUIDs=1.2.3")
+    expect(page.locator(".exam")).to_have_count(2)
+    assert page.url == f"{city.endpoints['viewer']}/"
 
 
 def test_the_viewer_without_a_session_leads_back_to_the_page(open_page: Open, city: RunningCity) -> None:

@@ -78,6 +78,12 @@ def _text(frame: Frame) -> str:
         return "contenitore"
 
 
+def test_nobody_translates_what_a_page_shows_elsewhere(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link(), locale="en-GB")
+    expect(exams(page)).to_have_count(3)
+    assert page.evaluate("document.documentElement.translate") is False
+
+
 def no_violations(page: Page) -> None:
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
@@ -124,6 +130,7 @@ def test_the_token_is_in_no_address_referrer_or_storage(open_page: Open, story: 
     assert page.evaluate("history.length") <= 2
     kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie])")
     assert token not in kept
+    assert "FERRARI" not in page.title().upper()  # which a browser's history keeps
     page.go_back()
     assert token not in page.url
     assert not [address for address in watch.requests if token in address]
@@ -195,6 +202,32 @@ def test_ending_the_reading_closes_it_on_every_screen_and_the_link_opens_nothing
     watch.expect("410")
     expect(again.locator("[data-kind=gone] h1")).to_have_text("La sessione di lettura è terminata")
     no_violations(again)
+
+
+def test_a_link_that_is_opened_again_and_again_in_one_tab_asks_for_news_once(open_page: Open, story: Story) -> None:
+    url = story.link()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    def prepare(page: Page) -> None:
+        page.clock.install()
+        page.route("**/view/session", hold)
+
+    page, _ = open_page(url, prepare=prepare)
+    wait_until(lambda: page.title() and len(held) == 1)
+    page.evaluate("hash => { location.hash = hash }", url.split("#")[1])
+    wait_until(lambda: page.title() and len(held) == 2)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/view/events") else None)
+    for route in held:
+        route.continue_()
+    expect(exams(page)).to_have_count(3)
+    page.wait_for_load_state("networkidle")
+    with page.expect_response("**/view/events"):
+        page.clock.run_for(2500)
+    assert len(asked) == 1
 
 
 def test_a_link_that_never_was_opens_nothing(open_page: Open, city: RunningCity) -> None:

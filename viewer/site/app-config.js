@@ -1,10 +1,11 @@
 // Configuration of stock OHIF for a reading session: the link's own DICOMweb, and two exams side by side.
 //
-// OHIF reads `window.config` once. The session is this tab's; without one there is nothing to show.
+// OHIF reads `window.config` once. The session is this tab's; without one there is nothing to show. Nor is there outside the page's
+// frame: the page around it hears when something may not be shown any more, and takes the frame away.
 
 (() => {
   const session = JSON.parse(sessionStorage.getItem('contenitore.session') || 'null');
-  if (!session) {
+  if (!session || parent === window) {
     location.replace('/');
     return;
   }
@@ -71,7 +72,7 @@
     if (told) return;
     told = true;
     performance.mark('contenitore:shown');
-    if (parent !== window) parent.postMessage('contenitore:shown', location.origin);
+    parent.postMessage('contenitore:shown', location.origin);
   }
   document.addEventListener('CORNERSTONE_IMAGE_RENDERED', event => {
     const { viewportId, renderingEngineId } = event.detail;
@@ -85,7 +86,7 @@
   }, true);
   setTimeout(tell, 20000);
   for (const act of ['pointerdown', 'keydown', 'wheel']) {
-    document.addEventListener(act, () => parent !== window && parent.postMessage('contenitore:alive', location.origin), { passive: true, capture: true });
+    document.addEventListener(act, () => parent.postMessage('contenitore:alive', location.origin), { passive: true, capture: true });
   }
 
   window.config = {

@@ -15,6 +15,7 @@ const app = document.getElementById('app');
 const state = { shown: null, chosen: { left: null, right: null }, proposal: null, linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
+let attempt = 0;
 
 start(session.takeToken());
 addEventListener('hashchange', () => {
@@ -25,17 +26,20 @@ addEventListener('keydown', onkey);
 addEventListener('pageshow', event => event.persisted && location.reload());
 
 async function start(token) {
+  const mine = (attempt += 1);
   stopLive?.();
   performance.mark('contenitore:start');
   await loadTexts();
   notice('loading', { busy: true });
-  const slow = setTimeout(() => notice('slow', { busy: true }), SLOW_AFTER);
+  const slow = setTimeout(() => mine === attempt && notice('slow', { busy: true }), SLOW_AFTER);
   try {
     state.config = await session.loadConfig();
     const found = await session.begin(token);
+    if (mine !== attempt) return;
     if (!found) notice('noLink');
     else show(found);
   } catch (trouble) {
+    if (mine !== attempt) return;
     const kind = trouble.kind ?? 'broken';
     stopped(kind === 'unknown' && !token ? 'revoked' : kind, () => start(token));
   } finally {
@@ -54,7 +58,7 @@ function show({ timeline, etag, priors }) {
 // ---- the frame ---------------------------------------------------------------------------------------------------
 
 function frame() {
-  document.title = `${nameText(state.shown.patient.name)} — ${t('title')}`;
+  document.title = t('title'); // without the patient's name, which a browser's history would keep
   const panes = { left: new Pane('left', scrolled), right: new Pane('right', scrolled) };
   parts = {
     panes,
@@ -275,7 +279,8 @@ function stopped(kind, again) {
   const passing = kind === 'offline' || kind === 'broken';
   if (!passing) session.end();
   notice(kind, { again: passing ? again : null });
-  if (passing && again) setTimeout(() => { if (!state.shown) again(); }, 5000);
+  const after = attempt;
+  if (passing && again) setTimeout(() => after === attempt && again(), 5000);
 }
 
 function notice(kind, { busy = false, again = null } = {}) {

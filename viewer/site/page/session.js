@@ -12,6 +12,7 @@ export class Trouble extends Error {
 
 let config = null;
 let held = null;
+let turn = 0;
 
 /** Where the archive is, and whether OHIF is installed here. */
 export async function loadConfig() {
@@ -26,12 +27,14 @@ export function takeToken() {
   return token;
 }
 
-/** Open a link, or go on with this tab's session: `{timeline, etag}`, or null when there is neither. */
+/** Open a link, or go on with this tab's session: `{timeline, etag}`, or null when there is neither, or another was begun since. */
 export async function begin(token) {
+  const mine = (turn += 1);
   await loadConfig();
   if (token) {
     end();
     const { body } = await request('POST', '/view/session', JSON.stringify({ token }));
+    if (mine !== turn) return null;
     held = { api: config.api, key: body.key, pass: body.pass };
     sessionStorage.setItem(KEPT, JSON.stringify(held));
     return { timeline: body.timeline, etag: body.etag, priors: body.priors };

@@ -7,22 +7,14 @@ set is an answer (0xA700, 0x0110) instead of an exception in the protocol's thre
 
 from __future__ import annotations
 
-import contextlib
 import queue
-import select
-import socket
-import ssl
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from forwarder.spool import Arrival
 
@@ -31,14 +23,17 @@ IMPLEMENTATION_VERSION_NAME = "CONTENITORE_1"
 # The two above stand in the file meta of every instance, and so in its digest: the same instance sent again after an
 # update of the forwarder is the same bytes only while they stay what they are.
 
-HANDSHAKE_SECONDS = 15.0
-P_DATA_TF = b"\x04"  # PDU type, PS3.8 9.3.5
 COMMAND_FIELD, DATA_SET_TYPE = 0x0100, 0x0800  # elements of group 0000, PS3.7 E.1
 C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = b"\x01\x00", b"\x01\x80", b"\x01\x01"
+HEADER = 6  # bytes of what precedes a fragment
 WAIT_MS = 20  # what a release or an abort may be late
-QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
-RECEIVE_BLOCK = 1024 * 1024
-LARGEST_PDU = 16 * 1024 * 1024  # far more than we offer; a peer that sends more is broken or hostile
+LARGEST_COMMAND = 64 * 1024  # bytes of a command set; real ones have a few hundred
+OUTSTANDING = 100  # requests that wait for their answer; without an agreement there is one at a time (PS3.7 D.3.3.3)
+LARGEST_MESSAGE = 32 * 1024 * 1024  # bytes of a data set that is no instance: 100,000 references have half of it
+
+
+class InvalidError(Exception):
+    """What came is not what PS3.8 9.3 and PS3.7 6.3 say, or more than anyone would send; the association is aborted."""
 
 
 class Door(Protocol):
@@ -129,38 +124,54 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
         super().__init__(assoc)
         self._door = door
         self._command: list[tuple[int, bytes]] = []  # fragments of a command set that is not complete yet
+        self._collected = 0  # bytes of a message other than C-STORE, or of a command set, so far
         self._storing: StoreRequest | None = None  # a request whose data set is arriving
 
-    def receive_primitive(self, primitive: Any) -> None:
-        for context_id, data in primitive.presentation_data_value_list:
-            self.receive_fragment(context_id, memoryview(data))
+    @property
+    def storing(self) -> bool:
+        """Whether the data set of an instance is arriving."""
+        return self._storing is not None
 
-    def receive_fragment(self, context_id: int, data: memoryview) -> None:
-        """One presentation data value: its message control header and what follows. PS3.8 E.2."""
-        is_command, is_last = data[0] & 1, data[0] & 2
-        if not is_command and self._storing is not None:
-            self._storing.arrival.write(data[1:])
-            if is_last:
+    def receive_primitive(self, primitive: Any) -> None:
+        try:
+            for context_id, data in primitive.presentation_data_value_list:
+                self.receive_fragment(context_id, data[0], memoryview(data)[1:])
+        except InvalidError:
+            self.dul.event_queue.put("Evt19")
+
+    def receive_fragment(self, context_id: int, control: int, data: memoryview) -> None:
+        """A presentation data value, or a part of it: its message control header (PS3.8 E.2) and what follows.
+
+        `data` is only valid during the call. Raises InvalidError, which ends the association.
+        """
+        if not control & 1 and self._storing is not None:
+            self._storing.arrival.write(data)
+            if control & 2:
                 request, self._storing = self._storing, None
                 status = self._door.store(request, self.assoc.requestor.ae_title)
                 self.dul.socket.send(request.response(status))
-        elif is_command:
-            self._command.append((context_id, bytes(data)))
-            if is_last:
-                fragments, self._command = self._command, []
-                self._command_complete(fragments)
+            return
+        self._collected += HEADER + len(data)
+        if self._collected > (LARGEST_COMMAND if control & 1 else LARGEST_MESSAGE):
+            raise InvalidError
+        if not control & 1:
+            self._pass_on([(context_id, bytes([control]) + data)])
         else:
-            self._pass_on([(context_id, bytes(data))])
+            self._command.append((context_id, bytes([control]) + data))
+            if control & 2:
+                fragments, self._command, self._collected = self._command, [], 0
+                self._command_complete(fragments)
 
     def _command_complete(self, fragments: list[tuple[int, bytes]]) -> None:
         try:
             command = command_elements(b"".join(data[1:] for _, data in fragments))
+            if self._storing is not None or self.msg_queue.qsize() > OUTSTANDING:
+                raise InvalidError
             if command[COMMAND_FIELD] == C_STORE_RQ and command[DATA_SET_TYPE] != NO_DATA_SET:
                 self._storing = self._store_request(command, fragments[-1][0])
                 return
-        except (KeyError, ValueError):
-            self.dul.event_queue.put("Evt19")  # an invalid message ends the association
-            return
+        except (KeyError, ValueError) as error:
+            raise InvalidError from error
         self._pass_on(fragments)
 
     def _pass_on(self, fragments: list[tuple[int, bytes]]) -> None:
@@ -205,207 +216,3 @@ def _uid(value: bytes) -> str:
     if not 0 < len(text) <= 64:
         raise ValueError("not a UID")
     return text
-
-
-class PromptDul(DULServiceProvider):  # type: ignore[misc]
-    """pynetdicom's upper layer, with a short way for data: P-DATA-TF while an association is established.
-
-    It goes from the socket to the DIMSE provider without the objects and queues of the state machine, which would find
-    that it stays in state 6 (PS3.8 table 9-10, event 10). Every other PDU takes pynetdicom's way.
-    """
-
-    def run_reactor(self) -> None:
-        try:
-            super().run_reactor()
-        finally:
-            self.socket.finish()
-            self.assoc.dimse.abandon()
-            if self.assoc.requestor.primitive is None:  # gone before it asked for anything: nobody need wait
-                self.to_user_queue.put(None)
-
-    def _read_pdu_data(self) -> None:
-        try:
-            head = self.socket.recv(6)
-            length = int.from_bytes(head[2:6], "big")
-            if head[:1] != P_DATA_TF or self.state_machine.current_state != "Sta6":
-                self.socket.unread(head)
-                super()._read_pdu_data()
-                return
-            if length > LARGEST_PDU:
-                self.event_queue.put("Evt19")  # unrecognised or invalid PDU
-                return
-            body = self.socket.recv(length)
-        except OSError:
-            self.event_queue.put("Evt17")  # transport connection closed
-            return
-        if len(head) < 6 or len(body) < length:
-            self.event_queue.put("Evt17")
-            return
-        view, at = memoryview(body), 0
-        while at + 6 <= length:
-            size = int.from_bytes(view[at : at + 4], "big")
-            if size < 2 or at + 4 + size > length:
-                break
-            self.assoc.dimse.receive_fragment(view[at + 4], view[at + 5 : at + 4 + size])
-            at += 4 + size
-        if at != length:
-            self.event_queue.put("Evt19")
-
-
-class PromptSocket(AssociationSocket):  # type: ignore[misc]
-    """pynetdicom looks for work every millisecond and reads 4 KiB at a time; this waits, and reads what is there.
-
-    `wake` ends the waiting when there is something to send.
-    """
-
-    def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
-        self._woken, self._waker = socket.socketpair()
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
-        self._poll = select.poll()
-        self._poll.register(client_socket, select.POLLIN)
-        self._poll.register(self._woken, select.POLLIN)
-        self._client = client_socket
-        self._unread = bytearray()
-        super().__init__(assoc, client_socket=client_socket)
-
-    def wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: nothing waits any more
-            self._waker.send(b"w")
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read, having waited for it for at most `WAIT_MS`."""
-        if self.socket is None or not self._is_connected:
-            return False
-        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
-            return True
-        try:
-            found = self._poll.poll(WAIT_MS)
-            woken = self._woken.fileno()
-            if any(descriptor == woken for descriptor, _ in found):
-                self._woken.recv(4096)
-        except OSError:
-            self.event_queue.put("Evt17")  # transport connection closed
-            return False
-        return any(descriptor != woken for descriptor, _ in found)
-
-    def unread(self, data: bytearray) -> None:
-        """What was read and should be read again."""
-        self._unread = data
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        data = bytearray(nr_bytes)
-        received = min(nr_bytes, len(self._unread))
-        data[:received] = self._unread[:received]
-        self._unread = self._unread[received:]
-        view = memoryview(data)
-        self._acknowledge_at_once()
-        while received < nr_bytes:
-            count = self.socket.recv_into(view[received : received + RECEIVE_BLOCK])
-            if not count:
-                view.release()
-                return data[:received]
-            received += count
-        return data
-
-    def _acknowledge_at_once(self) -> None:
-        """Linux: no delayed acknowledgement. Most senders leave Nagle's algorithm on, and would wait 40 ms for it
-        with each image. The option does not last, so it is set with each read.
-        """
-        if QUICK_ACKNOWLEDGEMENT is not None:
-            with contextlib.suppress(OSError):
-                self._client.setsockopt(socket.IPPROTO_TCP, QUICK_ACKNOWLEDGEMENT, 1)
-
-    def finish(self) -> None:
-        """Let go of everything: the protocol's thread has ended."""
-        self.close()
-        for one in (self._client, self._woken, self._waker):
-            one.close()
-
-
-class _WakingQueue(queue.Queue[Any]):
-    """What is put here should be sent at once."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        super().__init__()
-        self._wake = wake
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        super().put(item, block, timeout)
-        self._wake()
-
-
-class Server(ThreadedAssociationServer):  # type: ignore[misc]
-    """An association server whose TLS handshakes happen in the connection's own thread, within a time limit.
-
-    Otherwise one client that connects and says nothing would keep all others out.
-    """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, *args: Any, door: Door, silence: float, **kwargs: Any) -> None:
-        self.door = door
-        self.silence = silence
-        super().__init__(*args, request_handler=_Reception, **kwargs)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        client, address = self.socket.accept()
-        client.settimeout(self.silence)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return client, address
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        if self.ssl_context:
-            request.settimeout(HANDSHAKE_SECONDS)
-            try:
-                request = self.ssl_context.wrap_socket(request, server_side=True)
-            except (OSError, ssl.SSLError) as error:
-                self.refused(client_address, error)
-                self.shutdown_request(request)
-                return
-            request.settimeout(self.silence)
-        super().process_request_thread(request, client_address)
-
-    def refused(self, client_address: Any, error: OSError) -> None:
-        """A TLS handshake failed; overridden by who wants to know."""
-
-    def service_actions(self) -> None:
-        """pynetdicom collects garbage here every minute of idling; the interpreter does it well enough."""
-
-
-class _Reception(RequestHandler):  # type: ignore[misc]
-    """As pynetdicom's, but with our DIMSE provider and socket."""
-
-    server: Server
-
-    def _create_association(self) -> Association:
-        server = self.server
-        assoc = Association(self.ae, "acceptor")
-        assoc._server = server
-        assoc.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"
-        assoc.dul = PromptDul(assoc)
-        assoc.network_timeout = assoc.network_timeout  # these two set the timers of `dul`
-        assoc.acse_timeout = assoc.acse_timeout
-        assoc.dimse = SpoolingDimse(assoc, server.door)
-        connection = PromptSocket(assoc, self.request)
-        assoc.set_socket(connection)
-        assoc.dul.to_provider_queue = _WakingQueue(connection.wake)
-        assoc.dul._run_loop_delay = 0  # the socket waits
-        assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
-        assoc.acceptor.ae_title = server.ae_title
-        assoc.acceptor.address_info = self.local
-        assoc.acceptor.implementation_class_uid = self.ae.implementation_class_uid
-        assoc.acceptor.implementation_version_name = self.ae.implementation_version_name
-        assoc.acceptor.supported_contexts = server.contexts  # only read: copying thousands would cost 0.1 s
-        assoc.requestor.address_info = self.remote
-        for event, handlers in server._handlers.items():
-            if event.is_intervention:
-                if handlers:
-                    assoc.bind(event, *handlers)
-            else:
-                for handler in handlers:
-                    assoc.bind(event, *handler)
-        return assoc

@@ -27,7 +27,7 @@ from pynetdicom.presentation import AllStoragePresentationContexts, build_contex
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from forwarder import reception
+from forwarder import reception, wire
 from forwarder.config import DicomConfig, TlsConfig
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.logs import log
@@ -223,7 +223,10 @@ def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int
             server.shutdown()
 
 
-class _Server(reception.Server):
+class _Server(wire.Server):
+    def crowded(self, client_address: Any) -> None:
+        log.warning("too many connections", peer=client_address[0])
+
     def refused(self, client_address: Any, error: OSError) -> None:
         log.warning("TLS handshake failed", peer=client_address[0], detail=type(error).__name__)
 

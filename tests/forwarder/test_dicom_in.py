@@ -26,7 +26,7 @@ from pynetdicom import AE, evt
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from forwarder import reception, scp
+from forwarder import reception, scp, wire
 from forwarder.service import running
 
 pytestmark = pytest.mark.usefixtures("credentials")
@@ -231,6 +231,122 @@ def test_a_broken_sender_ends_its_own_association_only(tmp_path, pdu):
         broken.dul.socket.socket.sendall(pdu)
         until(lambda: not broken.is_established)
         assert store(place, [ct_slice()]) == [0x0000]
+
+
+@pytest.mark.parametrize("kind", [0x01, 0x04, 0x05])
+def test_a_stranger_who_announces_four_gigabytes_is_cut_off(tmp_path, kind):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()), socket.create_connection(("127.0.0.1", place.port), 10) as stranger:
+        stranger.settimeout(10)
+        stranger.sendall(bytes([kind, 0]) + b"\xff\xff\xff\xff" + bytes(1000))
+        assert ended(stranger)
+        assert store(place, [ct_slice()]) == [0x0000]
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other end closes the connection, perhaps after an A-ABORT."""
+    try:
+        while connection.recv(1024):
+            pass
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_command_that_never_ends_ends_the_association(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()):
+        endless = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
+        for _ in range(3):
+            endless.dul.socket.socket.sendall(p_data(1, 0x01, bytes(30_000)))
+        until(lambda: not endless.is_established)
+        assert store(place, [ct_slice()]) == [0x0000]
+
+
+def test_requests_without_their_data_sets_do_not_use_up_the_files(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    with running(place.config()):
+        before = len(psutil.Process().open_files())
+        careless = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
+        careless.dul.socket.socket.sendall(p_data(1, 0x03, command_set(0x0001, ct_slice(), 1)) * 50)
+        until(lambda: not careless.is_established)
+        until(lambda: not list((place.spool / "incoming").iterdir()))
+        assert len(psutil.Process().open_files()) <= before
+        assert store(place, [ct_slice()]) == [0x0000]
+
+
+def test_a_commitment_request_of_any_size_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(reception, "LARGEST_MESSAGE", 10_000)
+    place = hospital(tmp_path, NOWHERE)
+    command = command_set(0x0130, ct_slice(), message_id=1)
+    with running(place.config()):
+        greedy = associate(place, [(StorageCommitmentPushModel, ImplicitVRLittleEndian)])
+        greedy.dul.socket.socket.sendall(p_data(1, 0x03, command) + p_data(1, 0x00, bytes(6000)) + p_data(1, 0x00, bytes(6000)))
+        until(lambda: not greedy.is_established)
+        assert store(place, [ct_slice()]) == [0x0000]
+
+
+def test_more_connections_than_there_may_be_are_closed_at_once_and_the_others_served(tmp_path, monkeypatch):
+    monkeypatch.setattr(wire, "STRANGERS", 2)
+    place = hospital(tmp_path, NOWHERE, dicom__max_associations=2)
+    with running(place.config()):
+        kept = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
+        crowd = [socket.create_connection(("127.0.0.1", place.port), 10) for _ in range(8)]
+        assert sum(ended(one) for one in crowd[-3:]) == 3
+        assert kept.send_c_store(ct_slice(1)).Status == 0x0000
+        kept.release()
+        for one in crowd:
+            one.close()
+        until(lambda: store(place, [ct_slice(2)]) == [0x0000])
+
+
+def test_a_sender_that_falls_silent_in_the_middle_of_an_image_is_given_up(tmp_path):
+    place = hospital(tmp_path, NOWHERE, dicom__idle_seconds=5)
+    with running(place.config()):
+        silent = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
+        silent.dul.socket.socket.sendall(p_data(1, 0x03, command_set(0x0001, ct_slice(), 1)) + p_data(1, 0x00, bytes(5000)))
+        until(lambda: list((place.spool / "incoming").iterdir()))
+        until(lambda: not list((place.spool / "incoming").iterdir()), 20)
+        assert place.state()["received"] == 0
+
+
+def test_an_image_that_comes_drop_by_drop_is_whole(tmp_path):
+    """Whatever the pieces in which the network brings it."""
+    place = hospital(tmp_path, NOWHERE)
+    ds = ct_slice(edge=16)
+    encoded = BytesIO()
+    ds.save_as(encoded, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    data = data_set_of(encoded.getvalue())
+    stream = p_data(1, 0x03, command_set(0x0001, ds, 1))
+    stream += p_data(1, 0x00, data[:200]) + p_data(1, 0x00, data[200:300]) + p_data(1, 0x02, data[300:])
+    with running(place.config()):
+        assoc = associate(place, [(ds.SOPClassUID, ExplicitVRLittleEndian)])
+        raw = assoc.dul.socket.socket
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(stream), 7):
+            raw.sendall(stream[at : at + 7])
+        until(lambda: place.state()["received"] == 1)
+        (path,) = spooled(place)
+        assert path.read_bytes().endswith(data)
+        assoc.abort()
+
+
+def test_an_image_in_the_largest_pdus_that_are_borne_is_whole(tmp_path):
+    """Larger than what is offered, and than the buffer."""
+    place = hospital(tmp_path, NOWHERE)
+    ds = ct_slice(edge=1024)
+    encoded = BytesIO()
+    ds.save_as(encoded, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    data = data_set_of(encoded.getvalue())
+    with running(place.config()):
+        assoc = associate(place, [(ds.SOPClassUID, ExplicitVRLittleEndian)])
+        assoc.dul.socket.socket.sendall(p_data(1, 0x03, command_set(0x0001, ds, 1)) + p_data(1, 0x02, data))
+        until(lambda: place.state()["received"] == 1)
+        (path,) = spooled(place)
+        assert path.read_bytes().endswith(data)
+        assoc.abort()
 
 
 def test_who_connects_and_says_nothing_keeps_nobody_out(tmp_path):

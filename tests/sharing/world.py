@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,18 +62,32 @@ def streamed(pk: str, sk: str) -> bool:
     return filters.passes(stream_patterns(), {"dynamodb": {"Keys": {"pk": {"S": pk}, "sk": {"S": sk}}}})
 
 
+class Requests(Counter[str]):
+    """Requests by kind. Exact, whichever threads make them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def made(self, kind: str, count: int = 1) -> None:
+        with self._lock:
+            self[kind] += count
+
+
 class StreamedTable(Watched):
     """The table: counts requests by kind, and remembers what its stream would deliver."""
 
-    def __init__(self) -> None:
-        self.memory = MemoryTable()
-        self.requests: Counter[str] = Counter()
+    def __init__(self, memory: MemoryTable) -> None:
+        self.memory = memory
+        self.requests = Requests()
         self.pending: list[Key] = []
-        super().__init__(self.memory, lambda name: self.requests.update([name]))
+        self.deliver_at_once: Callable[[], None] | None = None
+        self._delivering = threading.Lock()
+        super().__init__(memory, self.requests.made)
 
     def batch_get(self, keys: Iterable[Key]) -> dict[Key, Item]:
         asked = list(dict.fromkeys(keys))
-        self.requests["batch_get"] += -(-len(asked) // 100)
+        self.requests.made("batch_get", -(-len(asked) // 100))
         return self.memory.batch_get(asked)
 
     def put(self, write: Write) -> bool:
@@ -88,29 +103,34 @@ class StreamedTable(Watched):
     def _tell(self, writes: Iterable[Write]) -> None:
         keys = [(w.pk, w.sk) if isinstance(w, Delete) else w.item.key for w in writes]
         self.pending += [key for key in keys if streamed(*key)]
+        if self.deliver_at_once is not None and self._delivering.acquire(blocking=False):
+            try:
+                self.deliver_at_once()
+            finally:
+                self._delivering.release()
 
 
 class CountedObjects(MemoryObjects):
     """The bucket: counts requests by kind, in the table's counter, so that one number says what a request cost."""
 
-    def __init__(self, requests: Counter[str]) -> None:
+    def __init__(self, requests: Requests) -> None:
         super().__init__()
         self._requests = requests
 
     def existing(self, keys: Sequence[str]) -> set[str]:
-        self._requests["object"] += len(keys)
+        self._requests.made("object", len(keys))
         return super().existing(keys)
 
     def sizes(self, keys: Sequence[str]) -> dict[str, int]:
-        self._requests["object"] += len(keys)
+        self._requests.made("object", len(keys))
         return super().sizes(keys)
 
     def read(self, key: str, start: int, length: int) -> bytes:
-        self._requests["object"] += 1
+        self._requests.made("object")
         return super().read(key, start, length)
 
     def write(self, key: str, body: bytes, content_type: str) -> None:
-        self._requests["object"] += 1
+        self._requests.made("object")
         super().write(key, body, content_type)
 
 
@@ -134,9 +154,14 @@ class World:
     """The city. `now` is the clock; move it by `later`."""
 
     def __init__(
-        self, institutions: Sequence[str] = (A, B, C), read_summary: Any = plain_summary, *, audited: bool = True
+        self,
+        institutions: Sequence[str] = (A, B, C),
+        read_summary: Any = plain_summary,
+        *,
+        audited: bool = True,
+        memory: MemoryTable | None = None,
     ) -> None:
-        self.table = StreamedTable()
+        self.table = StreamedTable(memory or MemoryTable())
         self.objects = CountedObjects(self.table.requests)
         self.alerts = Told()
         self.now = START
@@ -148,8 +173,7 @@ class World:
 
     def copied(self) -> World:
         """Another city in which the same has happened."""
-        other = World((), self.read_summary, audited=self.audited)
-        other.table.memory = self.table.memory.copied()
+        other = World((), self.read_summary, audited=self.audited, memory=self.table.memory.copied())
         other.table.pending = list(self.table.pending)
         other.objects.contents = dict(self.objects.contents)
         other.alerts.sent = list(self.alerts.sent)
@@ -333,10 +357,10 @@ class World:
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:
         """The requests to the table made within."""
-        before = self.table.requests.copy()
+        before = Counter(self.table.requests)
         during: Counter[str] = Counter()
         yield during
-        during.update(self.table.requests - before)
+        during.update(Counter(self.table.requests) - before)
 
 
 def summary(

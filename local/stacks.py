@@ -19,7 +19,10 @@ from typing import Any
 from moto.cloudformation.models import Stack, cloudformation_backends
 from moto.moto_api._internal import mock_random
 
-from local import policy
+from local import (
+    policy,
+    roles_anywhere,  # noqa: F401  known to the emulator once it is loaded
+)
 from local.emulator import ACCOUNT, REGION
 from local.state import State
 

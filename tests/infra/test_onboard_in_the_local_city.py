@@ -78,3 +78,16 @@ def test_a_fourth_institution_works_at_once_and_is_a_stranger_once_removed(envir
     answer = _call(environment, besta, "GET", "/institutions")
     assert answer.status_code == 403
     assert answer.json()["type"] == "urn:contenitore:problem:unknown-institution"
+
+
+def test_an_institution_with_a_certificate_is_brought_in_and_taken_out_as_the_manual_says(environment: dict[str, str]) -> None:
+    anchor = "arn:aws:rolesanywhere:eu-south-1:123456789012:trust-anchor/11111111-2222-3333-4444-555555555555"
+    sandonato = ["sandonato", "--name", "San Donato", "--issuer-oid", "2.16.840.1.113883.2.9.99.5.5.1", "--ae-title", "SANDONATO"]
+    trust = ["--trust-anchor-arn", anchor, "--certificate-cn", "forwarder.sandonato"]
+    assert "Dry run: nothing was done." in _onboard(environment, *sandonato, *trust, "--dry-run")
+    said = _onboard(environment, *sandonato, *trust)
+    assert "sandonato: registered" in said
+    assert "names the profile arn:aws:rolesanywhere:eu-south-1:" in said
+    assert "Nothing to do." in _onboard(environment, *sandonato, *trust)
+    assert _call(environment, _credentials(environment, "sandonato"), "GET", "/institutions").status_code == 200
+    assert "no longer registered" in _onboard(environment, "sandonato", "--remove", "--delete-stack")

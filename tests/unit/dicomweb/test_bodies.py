@@ -51,11 +51,11 @@ def test_a_small_body_is_sent_and_a_large_one_made_once() -> None:
 
 
 def test_more_than_a_request_can_carry_is_refused_before_anything_is_read() -> None:
-    pieces: Any = [((), (Extract("a", number, 6 * 1024**2),)) for number in range(300)]
+    pieces: Any = [((), (Extract("a", number, 6 * 1024**2),)) for number in range(700)]
     with pytest.raises(TooLarge, match="manifest"):
         retrieve.multipart_body(MemoryObjects(), pieces, "application/dicom")
     with pytest.raises(TooLarge, match="manifest"):
-        archive_zip.body(MemoryObjects(), OPENED, [instance(1024**3)])
+        archive_zip.body(MemoryObjects(), OPENED, [instance(5 * 1024**3)])
 
 
 def test_metadata_that_does_not_fit_lies_in_the_bucket_with_its_encoding() -> None:

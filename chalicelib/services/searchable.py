@@ -23,7 +23,8 @@ def awaited(table: Table, institution: str, verdicts: Mapping[K, Verdict]) -> se
     something was taken back it counts less, and settled once.
     """
     indexed = {key: data for key, data in verdicts.items() if data["state"] == "indexed"}
-    asked = Counter(str(data["study"]) for data in indexed.values())
+    instances = {(str(data["study"]), str(data["sop"])) for data in indexed.values()}  # one may be known by two digests
+    asked = Counter(study for study, _ in instances)
     views = table.batch_get((f"V#STUDY#{study}", institution) for study in asked)
     return {
         key

@@ -1,35 +1,52 @@
-"""`indexed` is said of what a search finds, and not before."""
+"""`indexed` is said of what a search finds, and not before: in `/uploads/status` and in the answer to a store."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from chalicelib.services import uploads
-from tests.archive import Archive, image
-
-HOSPITAL = "san-matteo"
-
-
-def said(archive: Archive, *contents: bytes) -> list[str]:
-    hashes = [hashlib.sha256(one).hexdigest() for one in contents]
-    answers = uploads.statuses(archive.table, archive.objects, HOSPITAL, hashes)
-    return [answers[sha]["state"] for sha in hashes]
+from chalicelib.services.uploads import Offer
+from tests.archive import NOW, Archive, image
 
 
-def test_an_instance_is_indexed_for_its_sender_once_the_views_know_it() -> None:
+def states(archive: Archive, *hashes: str) -> dict[str, Any]:
+    answers = uploads.statuses(archive.table, archive.objects, "san-matteo", list(hashes))
+    return {sha: one["state"] for sha, one in answers.items()}
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_what_is_indexed_counts_as_stored_until_the_projector_has_seen_it() -> None:
     archive = Archive()
-    first, second = (image(sop=str(number)) for number in (1, 2))
-    assert archive.deliver(archive.store(HOSPITAL, first)) == {}
-    assert said(archive, first) == ["stored"]
+    first, second = image(sop="1"), image(sop="2")
+    assert archive.deliver(archive.store("san-matteo", first)) == {}
+    assert states(archive, digest(first)) == {digest(first): "stored"}
     archive.project_all()
-    assert said(archive, first) == ["indexed"]
-    assert archive.deliver(archive.store(HOSPITAL, second)) == {}
-    assert said(archive, first, second) == ["stored", "stored"]
+    assert states(archive, digest(first)) == {digest(first): "indexed"}
+    archive.deliver(archive.store("san-matteo", second))
+    assert states(archive, digest(first), digest(second)) == {digest(first): "stored", digest(second): "stored"}
+    assert states(archive, digest(first)) == {digest(first): "indexed"}
     archive.project_all()
-    assert said(archive, first, second) == ["indexed", "indexed"]
+    assert set(states(archive, digest(first), digest(second)).values()) == {"indexed"}
 
 
-def test_what_the_archive_has_not_is_absent_and_what_it_refused_is_rejected_at_once() -> None:
+def test_an_instance_asked_for_by_both_of_its_digests_is_one() -> None:
     archive = Archive()
-    assert archive.deliver(archive.store(HOSPITAL, b"no image")) == {}
-    assert said(archive, b"no image", b"never sent") == ["rejected", "absent"]
+    packed, original = image(), "0" * 64
+    uploads.request_uploads(
+        archive.table, archive.objects, "san-matteo", [Offer(digest(packed), len(packed), original=original)], NOW
+    )
+    archive.send("san-matteo", packed)
+    assert states(archive, original, digest(packed)) == {original: "indexed", digest(packed): "indexed"}
+
+
+def test_what_was_taken_back_stays_indexed() -> None:
+    archive = Archive()
+    first, second = image(sop="1"), image(sop="2")
+    archive.send("san-matteo", first, second)
+    archive.withdraw("san-matteo", "1.2.3", "1.2.3.1.1")
+    archive.project_all()
+    assert set(states(archive, digest(first), digest(second)).values()) == {"indexed"}

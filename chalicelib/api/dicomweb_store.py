@@ -13,6 +13,7 @@ from chalicelib.dicomweb.json_model import Model
 from chalicelib.dicomweb.stow import parse_store_request
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry, Kind
+from chalicelib.domain.errors import UnsupportedMediaType
 from chalicelib.services import commitment, store
 
 _COMMITMENT = "/dicomweb/commitment-requests/{transaction}"
@@ -35,7 +36,7 @@ def request_commitment(call: Call, transaction: str) -> Response:
     """200 with what is kept and what is not (PS3.18 13.1). 400, 406; 409 for a UID that stands for another request; 415."""
     uid = identifiers.uid(transaction, "transactionUID")
     selected = _select(call, representations.COMMITMENT)
-    request = parse_commitment_request(call.request.headers.get("content-type"), call.request.raw_body or b"")
+    request = parse_commitment_request(call.request.headers.get("content-type"), _content(call))
     institution = call.caller.member.id
     model = commitment.commit(bootstrap.table(), institution, uid, request, call.now, call.act, call.record)
     return _model(model, 200, selected)
@@ -62,7 +63,7 @@ def retrieve_capabilities(call: Call) -> Response:
 
 def _store(call: Call, study: str | None) -> Response:
     selected = _select(call, representations.STORE_RESPONSE)
-    request = parse_store_request(call.request.headers.get("content-type"), call.request.raw_body or b"")
+    request = parse_store_request(call.request.headers.get("content-type"), _content(call))
     institution = call.caller.member.id
     outcomes = store.store(
         bootstrap.table(),
@@ -77,6 +78,13 @@ def _store(call: Call, study: str | None) -> Response:
     kept = sum(isinstance(one, stow_response.Stored) for one in outcomes)
     call.record(Entry(Kind.IMPORT, institution, study=study, count=kept))
     return _model(stow_response.response(outcomes), stow_response.status(outcomes), selected)
+
+
+def _content(call: Call) -> bytes:
+    """The request's body. Raises UnsupportedMediaType for one that is compressed (RFC 9110 8.4, 15.5.16)."""
+    if (call.request.headers.get("content-encoding") or "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("Content-Encoding of a request is not taken. Send it as it is.")
+    return call.request.raw_body or b""
 
 
 def _select(call: Call, offers: tuple[media_types.Offer, ...]) -> media_types.Selected:

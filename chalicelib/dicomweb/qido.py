@@ -118,8 +118,8 @@ def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: Scope | 
     `params`: names and values in the order given, percent-decoded, repeats included. Raises BadRequest,
     which names the parameter and never repeats its value.
     """
-    if len(params) > MAX_PARAMETERS:
-        raise BadRequest(f"A search takes at most {MAX_PARAMETERS} query parameters.")
+    if sum(name != "includefield" for name, _ in params) > MAX_PARAMETERS:
+        raise BadRequest(f"A search takes at most {MAX_PARAMETERS} query parameters besides includefield.")
     single = _single_values(params)
     flags = {name: _flag(name, single.get(name)) for name in _FLAGS}
     warnings: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -37,10 +38,15 @@ from tests.integration.dicomweb.conftest import (
 PROBLEM = "application/problem+json"
 
 
+MULTIPART = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
+
+
+def packed(*contents: bytes) -> bytes:
+    return b"".join(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + one + b"\r\n" for one in contents) + b"--b--\r\n"
+
+
 def stow(world: World, *contents: bytes) -> requests.Response:
-    body = b"".join(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + one + b"\r\n" for one in contents) + b"--b--\r\n"
-    kind = 'multipart/related; type="application/dicom"; boundary=b'
-    return world.owner.post("/dicomweb/studies", data=body, headers={"Content-Type": kind})
+    return world.owner.post("/dicomweb/studies", data=packed(*contents), headers=MULTIPART)
 
 
 def parts(answer: requests.Response) -> list[tuple[dict[str, str], bytes]]:
@@ -69,6 +75,12 @@ def test_what_the_gateway_refuses_is_a_problem_too(world: World, size: int) -> N
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert answer.json()["status"] == 413 and "/uploads" in answer.json()["detail"]
     assert answer.json()["request_id"] == answer.headers["x-amzn-RequestId"]
+
+
+def test_a_request_that_is_compressed_is_not_taken(world: World) -> None:
+    body = gzip.compress(packed(world["slice1"].content))
+    answer = world.owner.post("/dicomweb/studies", data=body, headers={**MULTIPART, "Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (415, PROBLEM)
 
 
 def test_each_failure_names_its_instance_as_long_as_its_head_says_which(world: World) -> None:

@@ -239,6 +239,7 @@ def test_includefields_may_be_repeated_or_listed_or_all() -> None:
     assert query("includefield=00081048&includefield=00081049&includefield=NameOfPhysiciansReadingStudy").included == paths
     assert query("includefield=00400275.00400009").included == {("00400275", "00400009")}
     assert query("includefield=all").include_all
+    assert len(query("&".join(f"includefield={tag:08X}" for tag in range(0x00181000, 0x00181000 + 250))).included) == 250
     assert query("includefield=").included == frozenset()
 
 

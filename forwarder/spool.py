@@ -5,8 +5,8 @@
     packed/ab/abcd…        the losslessly compressed form of the same, under the same name
     journal.sqlite3        what has become of each (`forwarder.journal`)
 
-The order is what makes it safe: write, rename into place, fsync the file, fsync its directory, commit the journal, and
-only then say yes. The commit is not waited for on the disk, since the file tells the same: it bears the name of its content, so
+The order is what makes it safe: write, rename into place, fsync file and directory, commit the journal, and only then
+say yes. The commit is not waited for on the disk, since the file tells the same: it bears the name of its content, so
 a whole file without a row is one whose row a power failure took, and `recover` takes it on again. What the files cannot
 tell, that an instance may be dropped, is on the disk before the file goes. So a row without its file cannot happen, and is
 reported if it does.
@@ -21,6 +21,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +32,7 @@ from forwarder.header import STUDY_INSTANCE_UID, read_header
 from forwarder.journal import Journal, connect, tally
 from forwarder.troubles import Reason
 
+SYNCING = 8  # folders that are synced at once
 HEAD = 64 * 1024  # bytes of the beginning that are looked at
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 SETTLED_WELL = frozenset({"indexed", "echo"})  # the archive has it: no bytes are needed any more
@@ -133,6 +135,7 @@ class Spool:
         self.reserve_bytes = reserve_bytes
         self.step = steps
         self._number = 0
+        self._syncing = ThreadPoolExecutor(SYNCING, thread_name_prefix="sync")
         try:
             for name in ("incoming", "instances", "packed"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -146,6 +149,7 @@ class Spool:
         self.journal = Journal(folder / "journal.sqlite3")
 
     def close(self) -> None:
+        self._syncing.shutdown()
         self.journal.close()
 
     def new_path(self) -> Path:
@@ -200,10 +204,11 @@ class Spool:
                 self.step("written")
                 arrival.path.rename(home)
                 self.step("renamed")
+                folder = self._syncing.submit(_fsync_folder, home.parent)  # both at once: one wait instead of two
                 os.fsync(file)
             finally:
                 os.close(file)
-            _fsync_folder(home.parent)
+            folder.result()
             self.step("synced")
         except OSError as error:
             arrival.discard()

@@ -51,9 +51,11 @@ class Extent:
     bits: int | None = None
 
 
-def locate_frames(head: Head, fetch: Fetch, limits: Limits | None = None) -> list[Extent]:
+def locate_frames(head: Head, fetch: Fetch, limits: Limits | None = None, count: int | None = None) -> list[Extent]:
     """The extent of every frame, the first frame first. Native ones, and those in tables, need no read, or
     one.
+
+    `count`: how many there are, where that is not Number of Frames: a video is one stream of all.
 
     Raises `FrameError`, for an object without pixels and for a deflated one too, whose extents would not be
     the object's; and what `fetch` raises.
@@ -63,7 +65,7 @@ def locate_frames(head: Head, fetch: Fetch, limits: Limits | None = None) -> lis
         raise FrameError("no Pixel Data")
     if head.deflated:
         raise FrameError("deflated")
-    count = _frame_count(head.dataset)
+    count = count or _frame_count(head.dataset)
     if pixels.length is not None:
         return _native(head, pixels, pixels.length, count)
     source = RangeSource(fetch, head.size, replace(limits or Limits(), fetches=min(4 * count + 64, _MOST_FETCHES)))

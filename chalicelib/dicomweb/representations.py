@@ -56,10 +56,10 @@ FRAME_TYPES: dict[str, str] = {
     "1.2.840.10008.1.2.4.108": "video/H265",
 }
 
-_VIDEO = frozenset(uid for uid, name in FRAME_TYPES.items() if name.startswith("video/"))
+VIDEO = frozenset(uid for uid, name in FRAME_TYPES.items() if name.startswith("video/"))
 
 # Where only lossy pixels exist, they may be returned as they are to who names no syntax (8.7.3.4).
-LOSSY = _VIDEO | {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "81", "91", "93", "111", "112", "203")}
+LOSSY = VIDEO | {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "81", "91", "93", "111", "112", "203")}
 
 # Of these the data set is little endian with explicit VR, as web services want it (8.7.3); the others are
 # rewritten.
@@ -79,7 +79,7 @@ def _syntaxes(stored: str) -> tuple[tuple[str, ...], str]:
     """(all that a client may ask for, default first; what it gets for `*`) of something stored in one syntax."""
     if stored in NOT_FOR_THE_WEB or stored == EXPLICIT_VR_LITTLE_ENDIAN:
         return (EXPLICIT_VR_LITTLE_ENDIAN,), EXPLICIT_VR_LITTLE_ENDIAN
-    if stored in _VIDEO:
+    if stored in VIDEO:
         return (stored,), stored
     if stored in LOSSY:
         return (stored, EXPLICIT_VR_LITTLE_ENDIAN), stored
@@ -111,14 +111,17 @@ def frames(stored: str, *, single: bool) -> tuple[Offer, ...]:
     """Of frames, or of Pixel Data as bulk data (Tables 8.7.3-4 and 8.7.3-5).
 
     `single`: the answer is one part, so a media type without multipart will do. The uncompressed octets are
-    the default; whoever asks for an image gets the stored frame, and only in the syntax it has.
+    the default; whoever asks for an image gets the stored frame, and only in the syntax it has. A video is
+    never decoded.
     """
     compressed = FRAME_TYPES.get(stored)
     if compressed is None:
         offers = [Offer(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN,), EXPLICIT_VR_LITTLE_ENDIAN)]
     else:
         offers = [Offer(compressed, True, (stored,), stored)]
-        if stored not in _VIDEO:
+        if stored in VIDEO:
+            offers.append(Offer(OCTETS, True, (stored,), stored))
+        else:
             offers.insert(0, Offer(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN, stored), stored))
     if single:
         offers += [Offer(o.media_type, False, o.transfer_syntaxes, o.stored) for o in offers]

@@ -28,7 +28,8 @@ _DOCUMENT = {"pdf": (Offer("application/pdf"),), "cda": (Offer("text/xml"),), "s
 
 def is_image(one: Instance) -> bool:
     """Whether it has pixels that can be drawn."""
-    return bool(one.data.get("pixel_offset") and one.data.get("rows") and one.data.get("columns"))
+    pixels = one.data.get("pixel_offset") and one.data.get("rows") and one.data.get("columns")
+    return bool(pixels) and not retrieve_frames.is_video(one)
 
 
 def offers(one: Instance, frames: int | None = None) -> tuple[Offer, ...]:
@@ -38,10 +39,18 @@ def offers(one: Instance, frames: int | None = None) -> tuple[Offer, ...]:
         if frames is not None:
             return (*_IMAGES, *several) if frames == 1 else several
         return (*_ANIMATED, *several) if retrieve_frames.number_of_frames(one) > 1 else (*_IMAGES, *several)
+    if frames is None and (video := _video(one)) is not None:
+        return (Offer(video),)
     kind = _kind(one)
     if kind is None or frames is not None:
         raise NotFound
     return _DOCUMENT[kind]
+
+
+def _video(one: Instance) -> str | None:
+    """The media type of a video, which is served as it is stored."""
+    moving = one.data.get("pixel_offset") and retrieve_frames.is_video(one)
+    return representations.FRAME_TYPES[str(one.data["syntax"])] if moving else None
 
 
 def offers_of_all(found: Sequence[Instance]) -> tuple[Offer, ...]:
@@ -133,6 +142,9 @@ def _annotations(opened: Opened, one: Instance, wanted: Rendering) -> list[str]:
 
 
 def _document(objects: Objects, pixels: Pixels, opened: Opened, one: Instance, media_type: str) -> Body:
+    if _video(one) is not None:
+        (stream,) = retrieve_frames.frames(objects, opened.owner, one, [1])
+        return single_body(objects, stream, media_type)
     if _kind(one) != "sr":
         return single_body(objects, retrieve_frames.document(objects, opened.owner, one), media_type)
     job: decoding.Job = {"op": "report", "source": object_key(opened.owner, one), "media_type": media_type}

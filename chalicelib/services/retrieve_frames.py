@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from chalicelib.dicomweb import representations
 from chalicelib.domain import assembly
 from chalicelib.domain.assembly import MIB, Extract, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge, TryAgain
@@ -24,10 +25,15 @@ _ENCAPSULATED_DOCUMENT, _ENCAPSULATED_DOCUMENT_LENGTH = 0x00420011, 0x00420015
 
 
 def number_of_frames(one: Instance) -> int:
-    """How many frames it has. Raises NotFound for an instance without pixels."""
+    """How many frames can be had of it, one of a video, which is one stream. Raises NotFound for an instance without pixels."""
     if not one.data.get("pixel_offset"):
         raise NotFound
-    return int(one.data.get("number_of_frames") or 1)
+    return 1 if is_video(one) else int(one.data.get("number_of_frames") or 1)
+
+
+def is_video(one: Instance) -> bool:
+    """Whether its pixels are one compressed stream of all frames (PS3.5 8.2.5 to 8.2.9)."""
+    return str(one.data["syntax"]) in representations.VIDEO
 
 
 def as_stored(one: Instance) -> bool:
@@ -49,7 +55,7 @@ def frames(objects: Objects, owner: str, one: Instance, numbers: Sequence[int]) 
     try:
         if one.data.get("pixel_length") is None and number_of_frames(one) == 1 and rest <= INLINE:
             return [(_only_frame(_read(objects, key, offset, rest)),) for _ in numbers]
-        extents = _extents(objects, key, int(one.data["size"]))
+        extents = _extents(objects, key, int(one.data["size"]), 1 if is_video(one) else None)
         return _contents(objects, key, [extents[number - 1] for number in numbers])
     except FrameError as error:
         raise NotAcceptable(f"The frames of this instance cannot be told apart: {error}.") from error
@@ -65,10 +71,10 @@ def _only_frame(data: bytes) -> bytes:
     return frame_bytes(Extent(0, len(data) - first, items=True), data[first:])
 
 
-def _extents(objects: Objects, key: str, size: int) -> list[Extent]:
+def _extents(objects: Objects, key: str, size: int, count: int | None) -> list[Extent]:
     from chalicelib.dicom.frames import locate_frames
 
-    return locate_frames(head_of(objects, key, size), lambda start, length: objects.read(key, start, length))
+    return locate_frames(head_of(objects, key, size), lambda start, length: objects.read(key, start, length), count=count)
 
 
 def head_of(objects: Objects, key: str, size: int) -> Head:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from chalicelib.dicomweb import multipart, representations
-from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected
+from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
 from chalicelib.dicomweb.resources import ENCAPSULATED_DOCUMENT, PIXEL_TAGS
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.errors import NotFound
@@ -33,7 +33,7 @@ def pixels_body(
 ) -> Body:
     """Every frame of these instances, one part each. Raises NotFound when none has pixels."""
     parts = [part for one in found for part in _pixels(objects, pixels, opened, one, selected, locate)]
-    return _body(objects, parts)
+    return _body(objects, parts, selected)
 
 
 def bulkdata_body(
@@ -51,7 +51,7 @@ def bulkdata_body(
         parts += others
         if is_encapsulated(one):
             parts += _pixels(objects, pixels, opened, one, selected, locate)
-    return _body(objects, parts)
+    return _body(objects, parts, selected)
 
 
 def _names(one: Instance, line: bytes) -> list[str]:
@@ -61,10 +61,10 @@ def _names(one: Instance, line: bytes) -> list[str]:
     return [*names, ENCAPSULATED_DOCUMENT] if short else names
 
 
-def _body(objects: Objects, parts: list[Part]) -> Body:
+def _body(objects: Objects, parts: list[Part], selected: Selected) -> Body:
     if not parts:
         raise NotFound
-    return multipart_body(objects, parts, representations.OCTETS)
+    return multipart_body(objects, parts, selected.offer.media_type)
 
 
 def _values(objects: Objects, opened: Opened, one: Instance, names: list[str], locate: Locate) -> list[Part]:
@@ -93,6 +93,6 @@ def _pixels(
     as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)
     syntax = stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN
     numbers = range(1, retrieve_frames.number_of_frames(one) + 1)
-    headers = part_headers(f"{representations.OCTETS}; transfer-syntax={syntax}", locate(one, _PIXEL_DATA))
+    headers = part_headers(part_type(selected, syntax), locate(one, _PIXEL_DATA))
     for pieces in frame_pieces(objects, pixels, opened, one, numbers, as_stored):
         yield headers, pieces

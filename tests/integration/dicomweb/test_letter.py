@@ -17,6 +17,7 @@ import requests
 from PIL import Image
 from pydicom import Dataset
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_color_lut
 from pydicom.uid import ImplicitVRLittleEndian
 
@@ -241,3 +242,24 @@ def test_colours_of_a_palette_are_shown_whatever_it_is_written_in(world: World, 
     assert answer.status_code == 200, answer.text
     shown = np.asarray(Image.open(io.BytesIO(answer.content)))
     assert np.abs(shown.astype(float) - expected[..., :3] / (257 if expected.dtype == np.uint16 else 1)).max() <= 1
+
+
+def test_a_video_is_one_stream_as_it_is_stored(world: World) -> None:
+    study, stream = "1.2.826.0.1.3680043.8.498.37", b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 20
+    dataset = pydicom.dcmread(io.BytesIO(made("SC_rgb_jpeg_dcmtk.dcm", study, f"{study}.1")))
+    dataset.file_meta.TransferSyntaxUID, dataset.NumberOfFrames = "1.2.840.10008.1.2.4.102", 100
+    dataset.PixelData = encapsulate([stream[:2000], stream[2000:]], has_bot=False)
+    (item,) = stow(world, written(dataset)).json()["00081199"]["Value"]
+    instance = item["00081190"]["Value"][0]
+    (metadata,) = world.owner.get(f"{instance}/metadata").json()
+    for address in (metadata["7FE00010"]["BulkDataURI"], f"{instance}/frames/1", f"{instance}/rendered"):
+        answer = world.owner.get(address, headers={"Accept": "video/mp4"})
+        assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (200, "video/mp4"), answer.text[:200]
+        assert answer.content == stream
+    for address in (metadata["7FE00010"]["BulkDataURI"], f"{instance}/frames/1", f"{instance}/bulkdata", f"{instance}/pixeldata"):
+        star = {"Accept": "multipart/related; type=application/octet-stream; transfer-syntax=*"}
+        ((head, body),) = parts(world.owner.get(address, headers=star))
+        assert (head["Content-Type"], body) == ("application/octet-stream; transfer-syntax=1.2.840.10008.1.2.4.102", stream)
+    assert {world.owner.get(f"{instance}/{below}").status_code for below in ("thumbnail", "frames/2", "frames/1/rendered")} == {
+        404
+    }

@@ -121,6 +121,18 @@ def test_one_click_puts_another_exam_beside_the_current_one(open_page: Open, sto
     wait_until(lambda: shows_a_picture(page.locator(".pane.right .picture")))
 
 
+def test_small_images_are_fetched_once_however_often_the_list_is_drawn(open_page: Open, story: Story) -> None:
+    page, watch = open_page(story.link())
+    expect(page.locator(".thumb.shown")).to_have_count(3)
+    for _ in range(2):
+        exams(page).nth(1).get_by_role("button", name="Metti accanto").click()
+        expect(page.locator(".pane.right h2")).to_have_text("TC ENCEFALO")
+        exams(page).nth(2).get_by_role("button", name="Metti accanto").click()
+        expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
+    expect(page.locator(".thumb.shown")).to_have_count(3)
+    assert sum("/thumbnail?" in address and "viewport=144" in address for address in watch.requests) == 3
+
+
 def test_the_token_is_in_no_address_referrer_or_storage(open_page: Open, story: Story) -> None:
     url = story.link()
     token = url.split("#")[1]

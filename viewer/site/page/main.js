@@ -6,7 +6,7 @@ import { live } from './live.js';
 import { Viewer } from './ohif.js';
 import * as session from './session.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { keyOf, timelineList, titleOf } from './timeline.js';
+import { keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
@@ -276,6 +276,7 @@ function stopped(kind, again) {
   document.body.classList.remove('viewing');
   parts = null;
   state.shown = null;
+  keepThumbnails([]);
   const passing = kind === 'offline' || kind === 'broken';
   if (!passing) session.end();
   notice(kind, { again: passing ? again : null });

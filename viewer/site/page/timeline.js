@@ -43,6 +43,7 @@ export const ownerOf = study => ({ owner: study.owner });
  * `onchoose(study, side)` is called with 'left' or 'right'.
  */
 export function timelineList(shown, chosen, proposal, onchoose) {
+  keepThumbnails(shown.studies);
   return h('ol.exams', { id: 'exams' }, shown.studies.map((study, index) => entry(shown, study, index, chosen, proposal, onchoose)));
 }
 
@@ -79,7 +80,26 @@ function choice(study, to, side, onchoose) {
   }, label);
 }
 
+const thumbnails = new Map();
+
+/** Forget the small pictures of all exams but these. */
+export function keepThumbnails(studies) {
+  const kept = new Set(studies.map(keyOf));
+  for (const key of thumbnails.keys()) if (!kept.has(key)) thumbnails.delete(key);
+}
+
+/** The small picture of an exam, fetched once, and again when the exam has become complete. */
 function thumbnail(study) {
+  const known = thumbnails.get(keyOf(study));
+  const state = `${study.complete} ${imagesOf(study) > 0} ${t('smallImageOf')}`;
+  if (known?.state === state) return known.frame;
+  const frame = draw(study);
+  thumbnails.set(keyOf(study), { state, frame });
+  frame.querySelector('img')?.addEventListener('error', () => thumbnails.delete(keyOf(study)));
+  return frame;
+}
+
+function draw(study) {
   const frame = h('div.thumb', {}, h('span.glyph', { 'aria-hidden': 'true' }, modalitiesOf(study).split(' ')[0]));
   if (!imagesOf(study)) return frame;
   const image = h('img', {

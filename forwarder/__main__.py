@@ -113,6 +113,7 @@ def _send(arguments: argparse.Namespace) -> int:
         archive = Archive(api, signer, new_http(connections=arguments.parallel))
     else:
         raise ConfigError("Which archive? Give --api URL (or set CONTENITORE_API), or --config FILE.")
+    archive.signer.prepare()
     console = Console()
     with progress.shown(console) as on_progress:
         lossless = lossless if arguments.lossless is None else arguments.lossless

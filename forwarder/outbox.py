@@ -13,9 +13,10 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -196,14 +197,24 @@ class Outbox:
     def _take(self, item: Item) -> None:
         with self._wake:
             self._in_flight.add(item.digest)
-        if item.size > LARGEST:
-            self._set_aside(item, Reason.LARGER_THAN_5_GIB)
-        elif item.packing == "todo" and self._config.lossless and self._has_room_for(item):
-            with self._wake:
-                self._compressing += 1
-            self._compress(item)
-        else:
-            self._offer(item)
+        with self._landing_on_failure(item):
+            if item.size > LARGEST:
+                self._set_aside(item, Reason.LARGER_THAN_5_GIB)
+            elif item.packing == "todo" and self._config.lossless and self._has_room_for(item):
+                with self._wake:
+                    self._compressing += 1
+                self._compress(item)
+            else:
+                self._offer(item)
+
+    @contextmanager
+    def _landing_on_failure(self, item: Item) -> Iterator[None]:
+        """Where the spool fails in the middle, the instance begins again from the journal instead of staying in the air."""
+        try:
+            yield
+        except (SpoolError, OSError):
+            self._land(item)
+            raise
 
     def _has_room_for(self, item: Item) -> bool:
         return self._spool.free_bytes() > self._spool.reserve_bytes + 2 * item.size
@@ -226,7 +237,7 @@ class Outbox:
         with self._wake:
             deaths = self._deaths[item.digest] = self._deaths.get(item.digest, 0) + 1
         if deaths < 3:  # all that shared the process died with it; the next time will tell who it was
-            threading.Thread(target=self._compress, args=(item,), daemon=True).start()
+            threading.Thread(target=self._compress, args=(item,), name="compress", daemon=True).start()
         else:
             self._compressed(item, "the compressing process died")
 
@@ -305,7 +316,8 @@ class Outbox:
         if len(batch) > 1:  # one of them spoils the question: halve it until it stands alone
             middle = len(batch) // 2
             return max(self._ask(batch[:middle]), self._ask(batch[middle:]))
-        self._failed_alone(batch[0], error)
+        with self._landing_on_failure(batch[0]):
+            self._failed_alone(batch[0], error)
         return 0.0
 
     def _upload(self) -> float:
@@ -320,7 +332,8 @@ class Outbox:
             self.uploads_now += 1
             in_flight = self.uploads_now
         try:
-            self._put(job, in_flight)
+            with self._landing_on_failure(job.item):
+                self._put(job, in_flight)
         finally:
             with self._wake:
                 self.uploads_now -= 1

@@ -8,6 +8,7 @@ import fcntl
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from forwarder import hl7_mllp, hl7_queue, logs, page, scp
 from forwarder.archive import Archive, new_http
 from forwarder.commitment import Commitments
 from forwarder.config import Config
-from forwarder.errors import ConfigError, SpoolError
+from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.hl7_door import Door
 from forwarder.hl7_outbox import ReportOutbox
 from forwarder.logs import log
@@ -29,6 +30,7 @@ from forwarder.watch import Watcher
 
 HOUR = 3600.0
 M_ARENA_MAX = -8  # malloc.h
+OF_ONE_CONNECTION = ("Thread-", "AcceptorThread")  # names that the standard library and pynetdicom give
 NUDGE = "retry-now"  # a file in the spool by which `retry` tells a running forwarder
 
 
@@ -51,9 +53,33 @@ def run(config: Config) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    died = _end_with_any_thread(stop)
     with running(config, stop):
         stop.wait()
         log.info("stopping")
+    if died:
+        raise ForwarderError(f"The thread “{died[0]}” ended unexpectedly, and the forwarder with it; it is to be started again.")
+
+
+def _end_with_any_thread(stop: threading.Event) -> list[str]:
+    """From now on an unexpected error in any thread but those of one connection ends the forwarder, so that whoever watches over
+    it starts it again: better than to look alive and to send nothing. Returns where the thread's name will stand.
+    """
+    died: list[str] = []
+
+    def ended(what: threading.ExceptHookArgs) -> None:
+        name = what.thread.name if what.thread else ""
+        where = traceback.extract_tb(what.exc_traceback)[-1:]
+        log.error(
+            "a thread ended unexpectedly", thread=name, error=what.exc_type.__name__,
+            where=[f"{Path(frame.filename).name}:{frame.lineno}" for frame in where],
+        )  # fmt: skip
+        if not name.startswith(OF_ONE_CONNECTION):
+            died.append(name)
+            stop.set()
+
+    threading.excepthook = ended
+    return died
 
 
 def _few_arenas() -> None:
@@ -113,17 +139,18 @@ def running(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the spool's lock. Raises SpoolError if another forwarder has it."""
+    """Hold the spool's lock. Raises SpoolError if another forwarder has it, ConfigError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SpoolError(f"Another forwarder is using the spool “{folder}”.") from None
-            yield
-    except PermissionError as error:
-        raise ConfigError(f"The spool “{folder}” cannot be written: {error.strerror}.") from error
+        file = (folder / "lock").open("a")
+    except OSError as error:
+        raise ConfigError(f"The spool “{folder}” cannot be written: {error.strerror or error}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SpoolError(f"Another forwarder is using the spool “{folder}”.") from None
+        yield
 
 
 def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, state: State) -> None:

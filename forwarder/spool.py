@@ -273,13 +273,16 @@ class Spool:
             return tally(connection)
 
     def recover(self) -> Recovery:
-        """After a start: make files and journal agree. Constant memory for any number of files in a shard."""
+        """After a start: make files and journal agree. Constant memory for any number of shards. Raises SpoolError."""
         found = Recovery()
-        for leftover in (self.folder / "incoming").iterdir():
-            leftover.unlink(missing_ok=True)
-            found.removed += 1
-        for shard in range(256):
-            self._sweep(f"{shard:02x}", found)
+        try:
+            for leftover in (self.folder / "incoming").iterdir():
+                leftover.unlink(missing_ok=True)
+                found.removed += 1
+            for shard in range(256):
+                self._sweep(f"{shard:02x}", found)
+        except OSError as error:
+            raise from_os(error) from error
         with self.journal.read() as connection:
             absent = [
                 row["digest"]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from forwarder.config import WatchConfig
-from forwarder.errors import ConfigError, SpoolError
+from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.files import walk
 from forwarder.logs import log
 from forwarder.spool import Rank, Spool
 
 CALLING = "WATCHED FOLDER"
 SEEN_AT_MOST = 100_000
+AGAIN_AFTER = 30.0  # seconds, and `settled_seconds`
 
 
 class Watcher:
@@ -36,12 +38,12 @@ class Watcher:
             try:
                 self.look()
                 self.failing = False
-            except (OSError, ConfigError) as error:  # a share that went away may come back
+            except (OSError, ForwarderError) as error:  # a share that went away may come back, a disk recover
                 self.failing = True
                 log.warning("watched folder cannot be read", detail=type(error).__name__)
 
     def look(self) -> int:
-        """Take in what is settled; returns how many files."""
+        """Take in what is settled; returns how many files. Raises OSError and ForwarderError where nothing can be read."""
         taken = 0
         present = set()
         for path, stamp in self._files():
@@ -51,9 +53,13 @@ class Watcher:
             if before is None or before[0] != stamp:
                 self._seen[path] = (stamp, now)
                 before = self._seen[path]
-            if now - before[1] >= self._config.settled_seconds and self._take(path, stamp):
+            if now - before[1] < self._config.settled_seconds:
+                continue
+            if self._take(path, stamp):
                 taken += 1
                 self._seen.pop(path, None)
+            else:
+                self._seen[path] = (stamp, now + AGAIN_AFTER)
         for gone in self._seen.keys() - present:
             del self._seen[gone]
         return taken
@@ -64,7 +70,7 @@ class Watcher:
                 return
             try:
                 found = path.stat()
-            except FileNotFoundError:
+            except OSError:  # it went away, or the share has a bad moment: the others are not to wait for it
                 continue
             stamp = (found.st_size, found.st_mtime_ns)
             if found.st_size and not (self._config.after == "keep" and self._was_taken(path, stamp)):
@@ -73,20 +79,30 @@ class Watcher:
     def _was_taken(self, path: Path, stamp: tuple[int, int]) -> bool:
         with self._spool.journal.read() as connection:
             row = connection.execute(
-                "SELECT 1 FROM watched WHERE path = ? AND size = ? AND mtime_ns = ?", (str(path), *stamp)
+                "SELECT 1 FROM watched WHERE path = ? AND size = ? AND mtime_ns = ?", (_as_text(path), *stamp)
             ).fetchone()
         return row is not None
 
     def _take(self, path: Path, stamp: tuple[int, int]) -> bool:
+        """Whether the file is in the spool and, where it should go, gone. What fails is tried again after `AGAIN_AFTER`."""
         try:
             self._spool.admit_file(path, CALLING, self._rank)
             if self._config.after == "keep":
+                row = (_as_text(path), *stamp)
                 self._spool.journal.note(
-                    lambda connection: connection.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (str(path), *stamp))
+                    lambda connection: connection.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", row)
                 )
             else:
                 path.unlink(missing_ok=True)
         except SpoolError as error:
             log.warning("file of the watched folder not taken", detail=str(error))
             return False
+        except OSError as error:
+            log.warning("file of the watched folder cannot be removed", detail=error.strerror)
+            return False
         return True
+
+
+def _as_text(path: Path) -> str:
+    """A name of any bytes, as a text that the journal takes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -23,7 +23,9 @@ from pynetdicom.sop_class import Verification
 
 from forwarder import build, metrics
 from forwarder.__main__ import main
+from forwarder.errors import SpoolError
 from forwarder.service import running
+from forwarder.watch import Watcher
 
 pytestmark = pytest.mark.usefixtures("credentials")
 
@@ -256,6 +258,44 @@ class TestWatchedFolder:
                 assert not place.state()["received"]
             until(lambda: place.settled(1))
         assert list(archive.objects.values()) == [data]
+
+    def test_one_file_that_makes_trouble_keeps_no_other_waiting(self, archive: FakeArchive, tmp_path):
+        """A name that is no text, a file that cannot be read, one that cannot be removed."""
+        inbox = tmp_path / "inbox"
+        (inbox / "a").mkdir(parents=True)
+        (inbox / "a" / "gone").symlink_to("/proc/self/mem")
+        (odd,) = write_ct(tmp_path / "odd", 1)
+        odd.rename(os.fsdecode(os.fsencode(inbox) + b"/perch\xe9.dcm"))
+        write_ct(inbox / "z", 2)
+        place = hospital(
+            tmp_path, archive.url, watch__folder=str(inbox), watch__every_seconds=0.05, watch__settled_seconds=0,
+            watch__after="keep",
+        )  # fmt: skip
+        for _ in range(2):
+            with running(place.config()):
+                until(lambda: place.settled(3))
+        assert len(archive.order) == 3
+
+    def test_a_journal_that_fails_for_a_moment_does_not_end_the_watching(self, archive: FakeArchive, tmp_path, monkeypatch):
+        inbox = tmp_path / "inbox"
+        inbox.mkdir()
+        place = hospital(
+            tmp_path, archive.url, watch__folder=str(inbox), watch__every_seconds=0.05, watch__settled_seconds=0,
+            watch__after="keep",
+        )  # fmt: skip
+        fail = [True]
+
+        def failing(self, path, stamp, honest=Watcher._was_taken):
+            if fail:
+                fail.clear()
+                raise SpoolError("The journal cannot be read: disk I/O error.")
+            return honest(self, path, stamp)
+
+        monkeypatch.setattr(Watcher, "_was_taken", failing)
+        with running(place.config()):
+            write_ct(inbox, 1)
+            until(lambda: place.settled(1))
+        assert not fail
 
     def test_kept_files_are_taken_once_restart_or_not(self, archive: FakeArchive, tmp_path):
         inbox = tmp_path / "inbox"

@@ -166,6 +166,20 @@ class TestTroubles:
             archive.before = lambda *_: None
             until(lambda: place.state()["troubles"] == [], 60)
 
+    @pytest.mark.parametrize("program", ["/does/not/exist", "/bin/echo no json", "/bin/false", "/bin/echo {}"])
+    def test_credentials_that_cannot_be_had_are_told_and_taken_once_they_can(self, archive, credentials, tmp_path, program: str):
+        """As with Roles Anywhere, when a machine starts while the line is down: it receives, and sends later."""
+        place = hospital(tmp_path, archive.url)
+        good = (credentials / "credentials").read_text()
+        (credentials / "credentials").unlink()
+        (credentials / "config").write_text(f"[profile san-matteo]\nregion = eu-south-1\ncredential_process = {program}\n")
+        with running(place.config()):
+            assert store(place, [ct_slice(1)]) == [0x0000]
+            until(lambda: place.state()["troubles"] == ["credentials-not-renewed"])
+            (credentials / "credentials").write_text(good)
+            until(lambda: place.settled(1), 60)
+            assert place.state()["troubles"] == []
+
     @pytest.mark.parametrize(
         ("api", "trouble"), [("http://127.0.0.1:9", "connection-refused"), ("http://archive.invalid", "unknown-name")]
     )

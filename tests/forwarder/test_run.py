@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from fakes import FakeArchive
 from hospital import dcmtk, hospital, process, store, until
@@ -33,6 +35,37 @@ def test_a_process_receives_and_sends_and_ends_on_sigterm(archive: FakeArchive, 
         forwarder.terminate()
         assert forwarder.wait(20) == 0
     assert len(archive.objects) == 20
+
+
+def test_compressing_processes_end_with_a_forwarder_that_is_killed(tmp_path: Path):
+    place = hospital(tmp_path, "http://127.0.0.1:9")
+    with process(place) as forwarder:
+        assert store(place, [ct_slice(1, edge=128)]) == [0x0000]
+        children = until(lambda: psutil.Process(forwarder.pid).children(recursive=True))
+        until(lambda: [path for path in (place.spool / "packed").rglob("*") if path.is_file()])
+        forwarder.kill()
+        forwarder.wait()
+    until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+
+
+def test_a_thread_that_ends_unexpectedly_ends_the_forwarder_and_says_where(tmp_path: Path):
+    """Whoever watches over it starts it again: better than to look alive and to send nothing."""
+    place = hospital(tmp_path, "http://127.0.0.1:9")
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from forwarder import config, outbox, service\n"
+        "from forwarder.__main__ import main\n"
+        "outbox.Outbox._watch_verdicts = lambda self: {}['x']\n"
+        "sys.exit(main(['run', '--config', sys.argv[1]]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(place.write_config())],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert '"thread": "verdicts"' in done.stderr and '"error": "KeyError"' in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(not dcmtk("storescu"), reason="DCMTK's storescu is not installed")

@@ -286,6 +286,31 @@ def test_everything_can_be_done_from_the_keyboard(open_page: Open, story: Story)
     assert focused == str(story.head.StudyInstanceUID)
 
 
+def test_one_step_leads_past_the_list_to_the_two_exams(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link())
+    expect(page.locator(".pane.left .picture img")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Vai agli esami affiancati")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".pane.left .picture")).to_be_focused()
+
+
+def test_what_could_not_be_fetched_is_fetched_again(open_page: Open, story: Story) -> None:
+    def fail(page: Page) -> None:
+        for what in ("**/rendered?*", "**/view/studies/*/reports/*", "**/view/events"):
+            page.route(what, lambda route: route.abort())
+
+    page, watch = open_page(story.link(), prepare=fail)
+    watch.expect("ERR_FAILED", *PREPARING)
+    expect(page.locator(".pane.left .picture")).to_have_text("Anteprima non disponibile")
+    expect(page.locator(".lost-text")).to_be_visible()
+    for what in ("**/rendered?*", "**/view/studies/*/reports/*", "**/view/events"):
+        page.unroute(what)
+    page.locator(".pane.left .report").get_by_role("button", name="Riprova").click()
+    expect(page.locator(".pane.left .report")).to_contain_text("Risoluzione dell'addensamento.")
+    expect(page.locator(".pane.left .picture img")).to_be_visible()
+
+
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (720, 450), (640, 360), (360, 640)])
 def test_small_screens_and_large_letters_lose_nothing(open_page: Open, story: Story, width: int, height: int) -> None:
     """720 × 450 is a laptop of 1440 × 900 at 200 %."""

@@ -68,6 +68,12 @@ export class Pane {
     this.go(Math.round(fraction * (this.positions.length - 1)), true);
   }
 
+  /** Fetch again what could not be fetched. */
+  retry() {
+    if (!this.study || this.image) return undefined;
+    return this.positions.length ? this.#draw() : this.#load();
+  }
+
   #about() {
     const { shown, study, reference } = this;
     const distance = reference ? distanceText(study.study_date, reference.study_date) : '';

@@ -81,6 +81,7 @@ function frame() {
     h('span.keys', {}, t('keys')),
     parts.viewer && parts.open);
   fill(app,
+    h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
     h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end')))),
     h('main', {}, parts.list,
       h('div.work', {},
@@ -88,7 +89,7 @@ function frame() {
         !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
         parts.sides)),
     parts.viewer?.root, parts.toast);
-  new ResizeObserver(([entry]) => document.documentElement.style.setProperty('--top', `${entry.borderBoxSize[0].blockSize}px`)).observe(app.firstChild);
+  new ResizeObserver(([entry]) => document.documentElement.style.setProperty('--top', `${entry.borderBoxSize[0].blockSize}px`)).observe(app.querySelector('.top'));
   drawPatient();
   drawEnd();
 }
@@ -259,6 +260,7 @@ function troubled(kind, since) {
 
 function connection(well) {
   if (!parts || parts.well === well) return;
+  if (well && parts.well === false) for (const pane of Object.values(parts.panes)) pane.retry();
   parts.well = well;
   parts.dot.classList.toggle('lost', !well);
   parts.lost.hidden = well;

@@ -56,8 +56,14 @@ async function load(study, report, place) {
   try {
     const query = new URLSearchParams(ownerOf(study));
     const { text } = await get(`/view/studies/${study.study_instance_uid}/reports/${report.sop_instance_uid}?${query}`);
-    fill(place, text.trim().split(/\n{2,}/).map(paragraph => h('p', {}, paragraph)));
+    fill(place, text.trim().split(/\n{2,}/).map(paragraph => h('p', {}, labelled(paragraph))));
   } catch {
-    fill(place, h('p.waiting', {}, t('reportFailed')));
+    fill(place, h('p.waiting', {}, t('reportFailed')), h('button', { type: 'button', onclick: () => { fill(place, h('p.waiting', {}, t('reportLoading'))); load(study, report, place); } }, t('retry')));
   }
+}
+
+/** A paragraph whose first words are a label, as in "Conclusioni: …", with the label to be found at a glance. */
+function labelled(paragraph) {
+  const label = /^\p{Lu}[\p{L}'’ ]{2,40}:(?=\s)/u.exec(paragraph)?.[0];
+  return label ? [h('strong', {}, label), paragraph.slice(label.length)] : [paragraph];
 }

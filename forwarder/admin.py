@@ -11,6 +11,7 @@ from pathlib import Path
 
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of
+from forwarder.hl7_queue import DROP
 from forwarder.journal import connect
 from forwarder.service import NUDGE
 
@@ -102,7 +103,7 @@ def discard(folder: Path, prefixes: Sequence[str]) -> int:
                 (time.time(), digest),
             )
             connection.execute(
-                "UPDATE reports SET state = 'discarded', content = NULL, settled_at = ? WHERE digest = ? AND state = 'aside'",
+                f"UPDATE reports SET state = 'discarded', {DROP}, settled_at = ? WHERE digest = ? AND state = 'aside'",  # noqa: S608
                 (time.time(), digest),
             )
             for form in ("instances", "packed"):

@@ -69,7 +69,7 @@ class ReportOutbox:
             return 0.0
         self._line.succeeded()
         if verdict is None:
-            queue.settle(self._spool.journal, waiting.digest, "sent")
+            queue.sent(self._spool.journal, waiting.digest)
             self._spool.step("report-settled")
             log.info("report sent", report=waiting.digest[:12])
         elif verdict == Reason.REPORT_WITHOUT_STUDY and time.time() - waiting.received_at < self._patience:
@@ -120,7 +120,7 @@ class ReportOutbox:
             queue.postpone(self._spool.journal, waiting.digest, seconds, error.failure.value)
 
     def _aside(self, waiting: queue.Waiting, reason: Reason) -> None:
-        queue.settle(self._spool.journal, waiting.digest, "aside", reason)
+        queue.put_aside(self._spool.journal, waiting.digest, reason)
         log.warning("report put aside", report=waiting.digest[:12], reason=reason)
 
 

@@ -18,6 +18,8 @@ from forwarder.journal import Journal, tally
 from forwarder.troubles import Reason
 
 _COLUMNS = "digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content"
+DROP = "content = NULL, patients = '[]', accession = '', title = ''"
+"""What is forgotten of a report that is sent or discarded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
         " received_at, settled_at, content) VALUES (:digest, :size, :state, :reason, :sender, :study, :accession, :patients,"
         " :document, :part, :title, :media_type, :now, :settled, :content)"
         " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
-        " received_at = excluded.received_at, settled_at = NULL, content = excluded.content"
+        " received_at = excluded.received_at, settled_at = NULL, patients = excluded.patients, accession = excluded.accession,"
+        " title = excluded.title, content = excluded.content"
         " WHERE state IN ('aside', 'discarded') AND reason != :taken_back AND excluded.content IS NOT NULL",
         row,
     )
@@ -107,13 +110,22 @@ def postpone(journal: Journal, digest: str, seconds: float, reason: str) -> None
     )
 
 
-def settle(journal: Journal, digest: str, state: str, reason: Reason | None = None) -> None:
-    """It is `sent`, or put `aside` with a reason. Raises SpoolError."""
+def sent(journal: Journal, digest: str) -> None:
+    """The archive has it: what is left is that it came, and nothing of the patient. Raises SpoolError."""
     journal.write(
         lambda connection: connection.execute(
-            "UPDATE reports SET state = ?, reason = ?, settled_at = ?, content = iif(? = 'sent', NULL, content)"
-            " WHERE digest = ? AND state = 'waiting'",
-            (state, reason, time.time(), state, digest),
+            f"UPDATE reports SET state = 'sent', {DROP}, reason = NULL, settled_at = ? WHERE digest = ? AND state = 'waiting'",  # noqa: S608
+            (time.time(), digest),
+        )
+    )
+
+
+def put_aside(journal: Journal, digest: str, reason: Reason) -> None:
+    """A person should look at it. Raises SpoolError."""
+    journal.write(
+        lambda connection: connection.execute(
+            "UPDATE reports SET state = 'aside', reason = ?, settled_at = ? WHERE digest = ? AND state = 'waiting'",
+            (reason, time.time(), digest),
         )
     )
 

@@ -97,6 +97,9 @@ def test_a_report_stands_beside_the_images_at_the_other_hospital(up: Case):
     ((title, version, text),) = until(up.seen)
     assert (title, version) == ("RX TORACE PA", 1)
     assert text == "Non lesioni focali.\nConclusioni: negativo per perché."
+    with contextlib.closing(sqlite3.connect(up.place.spool / "journal.sqlite3")) as journal:
+        kept = journal.execute("SELECT content, patients, accession, title FROM reports").fetchall()
+    assert kept == [(None, "[]", "", "")]
 
 
 def test_a_report_that_comes_before_its_study_waits_for_it_and_holds_up_no_other(up: Case):
@@ -182,6 +185,11 @@ def test_a_report_is_never_attached_to_another_patients_study(up: Case):
     until(lambda: [one.digest for one in admin.rejected(up.place.spool)] == [second.digest, first.digest])
     assert admin.discard(up.place.spool, []) == 2
     assert up.place.state()["aside"] == {} and up.reports()["aside"] == 2
+    assert up.send(up.oru("Di un altro.", control_id="AGAIN"), up.oru("Di un altro.", control_id="AGAIN")) == ["AA", "AA"]
+    (again,) = until(lambda: admin.rejected(up.place.spool))
+    admin.discard(up.place.spool, [again.digest])
+    assert up.send(up.oru("Di un altro.", control_id="AGAIN")) == ["AA"]
+    assert until(lambda: admin.rejected(up.place.spool))[0].reason == "report-of-another-patient"
 
 
 def test_a_report_that_is_taken_back_while_it_waits_is_not_sent(up: Case):

@@ -17,6 +17,9 @@ from chalicelib.dicom.values import BINARY, json_values, little_endian_bytes, va
 BULK_VR = frozenset({"DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"} | BINARY)
 """VRs whose value may be behind a BulkDataURI (PS3.18 F.2.2)."""
 
+BULK_TEXT_VR = frozenset({"LT", "ST", "UC", "UT"})
+"""Those of them whose bytes depend on Specific Character Set."""
+
 _SPACINGS = frozenset({0x00280030, 0x00181164, 0x00182010})
 """Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing: with a zero, viewers divide by it."""
 
@@ -92,6 +95,17 @@ def find_value(head: Head, path: Path) -> LeftOut | None:
     if isinstance(element, DataElement) and isinstance(element.value, bytes):
         return LeftOut(path, str(element.VR), element.file_tell or 0, len(element.value))
     return None
+
+
+def charset_at(head: Head, path: Path) -> list[str]:
+    """The codecs of the text at a path that `find_value` found: of the item that it is in, or the data set's."""
+    dataset = head.dataset
+    for tag, number in zip(path[:-1:2], path[1::2], strict=True):
+        sequence = dataset.get_item(tag)
+        if sequence is None or sequence.VR != "SQ" or number >= len(sequence.value):
+            break
+        dataset = sequence.value[number]
+    return list(dataset.original_character_set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from chalicelib.domain.studies import Instance
 from chalicelib.services.retrieve import INLINE, object_key, read_pieces
 
 if TYPE_CHECKING:
-    from chalicelib.dicom.elements import Path
+    from chalicelib.dicom.elements import LeftOut, Path
     from chalicelib.dicom.frames import Extent
     from chalicelib.dicom.header import Head
 
@@ -137,12 +137,24 @@ def document(objects: Objects, owner: str, one: Instance) -> tuple[Piece, ...]:
 
 
 def _value(objects: Objects, key: str, size: int, head: Head, path: Path) -> tuple[Piece, ...]:
-    from chalicelib.dicom.metadata import find_value
-    from chalicelib.dicom.values import little_endian_bytes
+    """The value at a path, text in UTF-8 as in the metadata (PS3.18 F.2.2, note 4)."""
+    from chalicelib.dicom.charset import decode
+    from chalicelib.dicom.metadata import BULK_TEXT_VR, charset_at, find_value
 
     found = find_value(head, path)
     if found is None or found.length == 0:
         raise NotFound
+    pieces = _bytes_of(objects, key, size, head, found)
+    if found.vr not in BULK_TEXT_VR:
+        return pieces
+    if found.length > MOST_IN_MEMORY:
+        raise TooLarge("A text this large is not served. Please retrieve the instance.")
+    return (decode(b"".join(read_pieces(objects, pieces)), charset_at(head, path)).encode(),)
+
+
+def _bytes_of(objects: Objects, key: str, size: int, head: Head, found: LeftOut) -> tuple[Piece, ...]:
+    from chalicelib.dicom.values import little_endian_bytes
+
     if head.deflated:
         return (_inflated(objects, key, size, head)[found.offset : found.offset + found.length],)
     if head.transfer_syntax_uid == BIG_ENDIAN:

@@ -191,6 +191,20 @@ def test_all_bulk_data_of_an_instance_is_what_its_metadata_refers_to(world: Worl
     assert pixels == dataset.PixelData
 
 
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192"])
+def test_text_as_bulk_data_is_utf_8_like_the_metadata(world: World, charset: str) -> None:
+    study, text = f"1.2.826.0.1.3680043.8.498.38.{charset[-3:]}", "è così " * 20_000
+    dataset = pydicom.dcmread(io.BytesIO(made("MR_small.dcm", study, f"{study}.1")))
+    dataset.SpecificCharacterSet, item = charset, Dataset()
+    item.add_new(0x0040A160, "UT", text)
+    dataset.ContentSequence = [item]
+    (stored,) = stow(world, written(dataset)).json()["00081199"]["Value"]
+    (metadata,) = world.owner.get(stored["00081190"]["Value"][0] + "/metadata").json()
+    uri = metadata["0040A730"]["Value"][0]["0040A160"]["BulkDataURI"]
+    answer = world.owner.get(uri, headers={"Accept": "application/octet-stream"})
+    assert answer.content.decode("utf-8").rstrip() == text.rstrip()
+
+
 def test_not_modified_has_no_other_type_than_what_it_stands_for(world: World) -> None:
     address = f"/dicomweb{world['slice1'].path}/metadata"
     tag = world.owner.get(address).headers["ETag"]

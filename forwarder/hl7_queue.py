@@ -18,7 +18,7 @@ from forwarder.journal import Journal, tally
 from forwarder.troubles import Reason
 
 _COLUMNS = "digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content"
-DROP = "content = NULL, patients = '[]', accession = '', title = ''"
+DROP = "content = NULL, patients = '[]', study = '', accession = '', title = ''"
 """What is forgotten of a report that is sent or discarded."""
 
 
@@ -67,8 +67,8 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
         " received_at, settled_at, content) VALUES (:digest, :size, :state, :reason, :sender, :study, :accession, :patients,"
         " :document, :part, :title, :media_type, :now, :settled, :content)"
         " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
-        " received_at = excluded.received_at, settled_at = NULL, patients = excluded.patients, accession = excluded.accession,"
-        " title = excluded.title, content = excluded.content"
+        " received_at = excluded.received_at, settled_at = NULL, patients = excluded.patients, study = excluded.study,"
+        " accession = excluded.accession, title = excluded.title, content = excluded.content"
         " WHERE state IN ('aside', 'discarded') AND reason != :taken_back AND excluded.content IS NOT NULL",
         row,
     )

@@ -98,8 +98,8 @@ def test_a_report_stands_beside_the_images_at_the_other_hospital(up: Case):
     assert (title, version) == ("RX TORACE PA", 1)
     assert text == "Non lesioni focali.\nConclusioni: negativo per perché."
     with contextlib.closing(sqlite3.connect(up.place.spool / "journal.sqlite3")) as journal:
-        kept = journal.execute("SELECT content, patients, accession, title FROM reports").fetchall()
-    assert kept == [(None, "[]", "", "")]
+        kept = journal.execute("SELECT content, patients, study, accession, title FROM reports").fetchall()
+    assert kept == [(None, "[]", "", "", "")]
 
 
 def test_a_report_that_comes_before_its_study_waits_for_it_and_holds_up_no_other(up: Case):

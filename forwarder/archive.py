@@ -17,7 +17,8 @@ from forwarder.signing import Signer
 from forwarder.troubles import Trouble
 
 BATCH = 500  # the contract's limit of instances in one call
-BLOCK = 256 * 1024
+BLOCK = 64 * 1024  # small, so that under a bandwidth limit no connection rests long enough to be closed
+LARGEST_ANSWER = 16 * 1024 * 1024  # bytes; 500 presigned addresses have about one
 SETTLED = frozenset({"indexed", "rejected", "conflict", "echo"})
 """States in which an instance waits for nothing more."""
 ABOUT_THE_BYTES = frozenset(
@@ -71,6 +72,15 @@ class Standing:
     reason: str | None = None
     study_instance_uid: str | None = None
     sop_instance_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
 
 
 @dataclass(slots=True)
@@ -162,7 +172,7 @@ class Archive:
 
     def call(
         self, method: str, path: str, payload: bytes, headers: Mapping[str, str], expected: Collection[int] = (200,)
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> Answer:
         """A signed request; its answer if the status is one of those expected. Raises ArchiveError."""
         url = self.api + path
         for again in (True, False):
@@ -181,21 +191,29 @@ class Archive:
             raise failure
         raise AssertionError("unreachable")
 
-    def _send(
-        self, method: str, url: str, body: bytes | Iterator[bytes] | None, headers: Mapping[str, str]
-    ) -> urllib3.BaseHTTPResponse:
+    def _send(self, method: str, url: str, body: bytes | Iterator[bytes] | None, headers: Mapping[str, str]) -> Answer:
         agent = {"User-Agent": f"contenitore-forwarder/{__version__}"}
         try:
-            response = self.http.request(method, url, body=body, headers={**agent, **headers}, redirect=False)
+            response = self.http.request(
+                method, url, body=body, headers={**agent, **headers}, redirect=False, preload_content=False
+            )
+            data = response.read(LARGEST_ANSWER + 1)
+            if len(data) <= LARGEST_ANSWER:
+                response.release_conn()
         except TransportError as error:
             text, trouble = _transport_trouble(url, error)
             raise ArchiveError(text, Failure.NETWORK, trouble=trouble) from error
         except OSError as error:
             text = f"The line to {urlsplit(url).hostname} broke: {error}"
             raise ArchiveError(text, Failure.NETWORK, trouble=Trouble.LINE_BROKE) from error
+        if len(data) > LARGEST_ANSWER:
+            response.close()
+            raise ArchiveError(
+                f"The answer of {urlsplit(url).hostname} is larger than any that the contract knows.", Failure.PROTOCOL
+            )
         skew = self.signer.clock.learn(response.headers.get("Date"))
         self.skew = skew if skew is not None else self.skew
-        return response
+        return Answer(response.status, response.headers, data)
 
 
 def _blocks(body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None) -> Iterator[bytes]:
@@ -230,7 +248,7 @@ def _transport_trouble(url: str, error: TransportError) -> tuple[str, Trouble]:
     return f"The line to {host} broke ({type(error).__name__}).", Trouble.LINE_BROKE
 
 
-def _json_object(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+def _json_object(response: Answer) -> dict[str, Any]:
     try:
         value = json.loads(response.data)
     except ValueError as error:
@@ -252,7 +270,7 @@ def _standing(entry: Mapping[str, Any]) -> Standing:
     )
 
 
-def failed(response: urllib3.BaseHTTPResponse, what: str) -> ArchiveError:
+def failed(response: Answer, what: str) -> ArchiveError:
     """The error that an unhappy answer stands for: which kind, and a sentence about it."""
     text = response.data[:4096].decode("utf-8", "replace")
     failure = classify(response.status, text)
@@ -315,4 +333,4 @@ def _their_words(text: str) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    return float(value) if value and value.isdigit() else None
+    return float(value) if value and value.isascii() and value.isdigit() else None

@@ -56,7 +56,10 @@ def _echo(config: Config, peer: PeerConfig) -> Finding:
         tls = (tls_context(config.dicom.tls, server=False), None) if peer.tls else None
     except ForwarderError as error:
         return Finding(False, what, str(error))
-    association = ae.associate(peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls)
+    try:
+        association = ae.associate(peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls)
+    except OSError:
+        return Finding(False, what, f"the name {peer.host} cannot be resolved")
     if association.is_rejected:
         return Finding(False, what, f"refuses the calling AE title “{config.dicom.ae_title}”")
     if not association.is_established:

@@ -22,12 +22,13 @@ from forwarder.config import DicomConfig, PeerConfig
 from forwarder.errors import ForwarderError
 from forwarder.logs import log
 from forwarder.scp import NEGOTIATION_SYNTAXES, tls_context
-from forwarder.spool import Spool
+from forwarder.spool import Spool, SpoolFullError
 
 WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
 PROCESSING_FAILURE, NO_SUCH_OBJECT, CLASS_INSTANCE_CONFLICT = 0x0110, 0x0112, 0x0119  # PS3.3 C.14
 GIVE_UP_AFTER = 7 * 86400.0  # seconds; by then the PACS has asked again, or never will
 LOOK_EVERY = 0.5
+OPEN_AT_MOST = 1000  # requests
 
 Reference = tuple[str, str]
 """(SOP Class UID, SOP Instance UID)"""
@@ -77,30 +78,39 @@ class Commitments:
         self._dicom = dicom
         self._peers = {peer.ae_title.strip(): peer for peer in peers}
         self._askers: dict[tuple[str, str], Any] = {}
+        self._look_at: dict[tuple[str, str], float] = {}  # monotonic
         self._wake = threading.Event()
 
     def record(self, transaction: str, caller: str, references: list[Reference], association: Any) -> None:
-        """Remember a request durably. Raises SpoolError."""
+        """Remember a request durably. Raises SpoolError; SpoolFullError for lack of space, and where too many are open."""
+        self._spool.check_space()
         items = json.dumps(references)
-        self._spool.journal.write(
-            lambda connection: connection.execute(
+
+        def work(connection: sqlite3.Connection) -> bool:
+            if connection.execute("SELECT count(*) FROM commitments").fetchone()[0] >= OPEN_AT_MOST:
+                return False
+            connection.execute(
                 "INSERT OR REPLACE INTO commitments (transaction_uid, caller, requested_at, items) VALUES (?, ?, ?, ?)",
                 (transaction, caller, time.time(), items),
             )
-        )
+            return True
+
+        if not self._spool.journal.write(work):
+            raise SpoolFullError("Too many requests for commitment are open.")
         self._askers[(transaction, caller)] = association
         self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
         """Report what is certain until told to stop."""
         while not stop.is_set():
+            self._wake.clear()
             try:
                 some = self._report_due()
             except ForwarderError as error:
                 log.error("commitment not reported", detail=str(error))
                 some = True
-            self._wake.clear()
-            self._wake.wait(LOOK_EVERY if some else 5.0)
+            if not stop.is_set():
+                self._wake.wait(LOOK_EVERY if some else 5.0)
 
     def close(self) -> None:
         self._wake.set()
@@ -108,13 +118,25 @@ class Commitments:
     def _report_due(self) -> bool:
         """Report what can be reported; returns whether anything is still open."""
         with self._spool.journal.read() as connection:
-            rows = connection.execute(
-                "SELECT transaction_uid, caller, items, attempts, requested_at, not_before FROM commitments ORDER BY requested_at"
+            keys = connection.execute(
+                "SELECT transaction_uid, caller, not_before FROM commitments ORDER BY requested_at"
             ).fetchall()
-        for row in rows:
-            if row["not_before"] <= time.time():
-                self._consider(row)
-        return bool(rows)
+        for transaction, caller, not_before in keys:
+            began = time.monotonic()
+            if not_before > time.time() or began < self._look_at.get((transaction, caller), 0.0):
+                continue
+            with self._spool.journal.read() as connection:
+                row = connection.execute(
+                    "SELECT transaction_uid, caller, items, attempts, requested_at FROM commitments"
+                    " WHERE transaction_uid = ? AND caller = ?",
+                    (transaction, caller),
+                ).fetchone()
+            self._consider(row)
+            took = time.monotonic() - began  # a request about very many is looked at less often
+            self._look_at[(transaction, caller)] = time.monotonic() + took * 20
+        for gone in self._look_at.keys() - {(transaction, caller) for transaction, caller, _ in keys}:
+            del self._look_at[gone]
+        return bool(keys)
 
     def _consider(self, row: sqlite3.Row) -> None:
         references = [(str(one), str(other)) for one, other in json.loads(row["items"])]
@@ -128,10 +150,9 @@ class Commitments:
         transaction, caller = row["transaction_uid"], row["caller"]
         event_type, information = report(transaction, outcomes)
         # The answer to N-ACTION has to leave before the report may come on the same association.
-        delivered = time.time() - row["requested_at"] >= LOOK_EVERY / 5 and self._deliver(
-            transaction, caller, event_type, information
-        )
-        if delivered or time.time() - row["requested_at"] > GIVE_UP_AFTER:
+        age = time.time() - row["requested_at"]
+        delivered = not 0 <= age < LOOK_EVERY / 5 and self._deliver(transaction, caller, event_type, information)
+        if delivered or age > GIVE_UP_AFTER:
             self._spool.journal.write(
                 lambda connection: connection.execute(
                     "DELETE FROM commitments WHERE transaction_uid = ? AND caller = ?", (transaction, caller)
@@ -166,14 +187,17 @@ class Commitments:
         ae.acse_timeout = ae.connection_timeout = 10
         ae.dimse_timeout = 30
         ae.add_requested_context(StorageCommitmentPushModel, NEGOTIATION_SYNTAXES)
-        tls = (tls_context(self._dicom.tls, server=False), None) if peer.tls else None
-        association = ae.associate(
-            peer.host,
-            peer.port,
-            ae_title=peer.ae_title,
-            ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
-            tls_args=tls,
-        )
+        try:
+            association = ae.associate(
+                peer.host,
+                peer.port,
+                ae_title=peer.ae_title,
+                ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
+                tls_args=(tls_context(self._dicom.tls, server=False), None) if peer.tls else None,
+            )
+        except OSError as error:  # its name cannot be resolved
+            log.warning("who asked for commitment cannot be reached", caller=caller, detail=type(error).__name__)
+            return False
         if not association.is_established:
             log.warning("who asked for commitment cannot be reached", caller=caller)
             return False

@@ -15,6 +15,7 @@ from forwarder.troubles import Reason
 
 POLL_FIRST = 0.25  # seconds after the PUT
 POLL_SLOWEST = 10.0
+LONGEST_PAUSES = {"instances": 2 * 3600.0, "commitments": 3600.0, "reports": 12 * 3600.0}  # seconds, by table; generously
 KEPT_ASIDE = frozenset({"rejected", "conflict"})
 
 
@@ -55,6 +56,17 @@ def _item(row: sqlite3.Row) -> Item:
 
 
 COLUMNS = "digest, size, study, rank, attempts, packing, packed_digest, packed_size"
+
+
+def straighten(journal: Journal) -> None:
+    """What a clock that has been put right since put off for longer than any pause lasts is due now. Raises SpoolError."""
+    now = time.time()
+
+    def work(connection: sqlite3.Connection) -> None:
+        for table, longest in LONGEST_PAUSES.items():
+            connection.execute(f"UPDATE {table} SET not_before = 0 WHERE not_before > ?", (now + longest,))  # noqa: S608
+
+    journal.note(work)
 
 
 class Queue:

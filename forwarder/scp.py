@@ -67,7 +67,7 @@ ACTION_STATUS = {
     0x0112: "no such SOP instance: not the well-known instance of storage commitment",
     0x0114: "no such argument: no transaction UID or no referenced instance",
     0x0123: "no such action: only action type 1 exists",
-    0x0213: "resource limitation: more than 100,000 references in one request",
+    0x0213: "resource limitation: more than 100,000 references in one request, 1,000 requests open, or the disk nearly full",
 }
 
 Rank = Callable[[About], float]
@@ -161,6 +161,9 @@ class Receiver:
             return 0x0213, None
         try:
             self.on_action(transaction, event.assoc.requestor.ae_title, references, event.assoc)
+        except SpoolFullError as error:
+            log.warning("commitment request not recorded", detail=str(error))
+            return 0x0213, None
         except SpoolError as error:
             log.error("commitment request not recorded", detail=str(error))
             return 0x0110, None

@@ -22,6 +22,7 @@ from forwarder.hl7_door import Door
 from forwarder.hl7_outbox import ReportOutbox
 from forwarder.logs import log
 from forwarder.outbox import Outbox
+from forwarder.queue import straighten
 from forwarder.signing import Signer
 from forwarder.spool import Spool
 from forwarder.state import State
@@ -29,6 +30,7 @@ from forwarder.urgency import Ranks
 from forwarder.watch import Watcher
 
 HOUR = 3600.0
+CLOCK_JUMP = 60.0  # seconds
 M_ARENA_MAX = -8  # malloc.h
 OF_ONE_CONNECTION = ("Thread-", "AcceptorThread")  # names that the standard library and pynetdicom give
 NUDGE = "retry-now"  # a file in the spool by which `retry` tells a running forwarder
@@ -100,6 +102,7 @@ def running(
         spool = Spool(folder, config.spool.reserve_mb * 1_000_000, steps)
         stack.callback(spool.close)
         recovered = spool.recover()
+        straighten(spool.journal)
         archive = archive_of(config)
         outbox = Outbox(spool, archive, config.send)
         ranks = Ranks(config.send.urgent)
@@ -156,9 +159,13 @@ def _alone(folder: Path) -> Iterator[None]:
 def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, state: State) -> None:
     """Once a second: rates, and a look for a nudge; once an hour: forget what was delivered long ago."""
     forget_at = 0.0
+    clock = time.time() - time.monotonic()
     while not stop.wait(1.0):
         try:
             state.tick()
+            if abs(time.time() - time.monotonic() - clock) > CLOCK_JUMP:
+                clock = time.time() - time.monotonic()
+                straighten(spool.journal)
             nudge = spool.folder / NUDGE
             if nudge.exists():
                 nudge.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from pynetdicom import AE, evt
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from forwarder import reception, scp, wire
+from forwarder import commitment, reception, scp, wire
 from forwarder.service import running
 
 pytestmark = pytest.mark.usefixtures("credentials")
@@ -509,6 +509,32 @@ class TestCommitment:
         finally:
             server.shutdown()
         assert reports[0][0] == 1
+
+    def test_a_peer_whose_name_cannot_be_resolved_holds_up_no_other(self, archive: FakeArchive, tmp_path, caplog):
+        peer = {"ae_title": "PACS", "host": "pacs.invalid", "port": 104}
+        place, reports = hospital(tmp_path, archive.url, peers=[peer]), []
+        with running(place.config()):
+            gone = self.pacs(place, reports).associate("127.0.0.1", place.port)
+            assert gone.send_c_store(ct_slice(1)).Status == 0x0000
+            until(lambda: place.settled(1))
+            assert self.ask(gone, [ct_slice(1)]) == 0x0000
+            gone.abort()
+            until(lambda: "cannot be reached" in caplog.text)
+            ae = self.pacs(place, reports)
+            assoc = ae.associate("127.0.0.1", place.port, evt_handlers=self.handler(reports))
+            assert self.ask(assoc, [ct_slice(1)], "1.2.3.100") == 0x0000
+            until(lambda: any(information.TransactionUID == "1.2.3.100" for _, information in reports))
+            assoc.release()
+
+    def test_more_open_requests_than_can_be_kept_are_refused(self, archive: FakeArchive, tmp_path, monkeypatch):
+        monkeypatch.setattr(commitment, "OPEN_AT_MOST", 2)
+        place, reports = hospital(tmp_path, NOWHERE), []
+        with running(place.config()):
+            assoc = self.pacs(place, reports).associate("127.0.0.1", place.port)
+            assert assoc.send_c_store(ct_slice(1)).Status == 0x0000
+            statuses = [self.ask(assoc, [ct_slice(1)], f"1.2.3.{number}") for number in range(3)]
+            assoc.release()
+        assert statuses == [0x0000, 0x0000, 0x0213]
 
     def test_what_failed_is_named_with_its_reason(self, archive: FakeArchive, tmp_path):
         place, reports = hospital(tmp_path, archive.url), []

@@ -17,6 +17,7 @@ from images import ct_slice, write
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 
+from forwarder import archive as contract
 from forwarder import outbox
 from forwarder.service import running
 from forwarder.spool import Spool
@@ -182,6 +183,32 @@ def test_the_newest_urgent_study_goes_first(archive: FakeArchive, tmp_path):
         until(lambda: place.settled(8), 60)
     order = [studies[dcmread(BytesIO(archive.objects[sha256])).SOPInstanceUID] for sha256 in archive.order]
     assert order == ["1.4", "1.4", "1.2", "1.2", "1.1", "1.1", "1.3", "1.3"]
+
+
+def test_what_a_wrong_clock_put_off_for_a_year_is_due_once_the_clock_is_right(archive: FakeArchive, tmp_path):
+    place = plain(tmp_path, archive)
+    spool = Spool(place.spool)
+    digest = spool.admit_file(write(ct_slice(1), tmp_path / "x.dcm"))
+    spool.journal.write(
+        lambda connection: connection.execute(
+            "UPDATE instances SET not_before = ? WHERE digest = ?", (time.time() + 365 * 86400, digest)
+        )
+    )
+    spool.close()
+    with running(place.config()):
+        until(lambda: place.settled(1))
+
+
+def test_an_endless_answer_does_not_fill_the_memory(archive: FakeArchive, tmp_path, monkeypatch):
+    """A proxy's page of any size instead of the archive's words."""
+    monkeypatch.setattr(contract, "LARGEST_ANSWER", 10_000)
+    place = plain(tmp_path, archive)
+    archive.before = lambda *_: Reply(200, "x" * 50_000)
+    with running(place.config()):
+        store(place, [ct_slice(1)])
+        until(lambda: place.state()["troubles"] == ["protocol"])
+        archive.before = lambda *_: None
+        until(lambda: place.settled(1), 60)
 
 
 def test_what_is_urgent_goes_first_even_when_all_that_may_be_under_way_is(archive: FakeArchive, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from chalicelib.dicomweb.caching import NO_STORE
 from chalicelib.dicomweb.media_types import Selected, negotiate
 from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
-from chalicelib.dicomweb.search_results import project, warning_header
+from chalicelib.dicomweb.search_results import project, warning_header, with_day_of_change
 from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -71,7 +71,7 @@ def _search(call: Call, level: Level, scope: Scope) -> Response:
     )
     results = []
     for match in found.matches:
-        result = project(query, match.attributes)
+        result = with_day_of_change(project(query, match.attributes), call.now)
         owner = caller.registry.members.get(match.owner)
         result["00080080"] = {"vr": "LO", "Value": [owner.name if owner else match.owner]}
         result["00081190"] = {"vr": "UR", "Value": [retrieve_url(service, match, caller.member.id)]}

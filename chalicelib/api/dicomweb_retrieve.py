@@ -194,7 +194,7 @@ def series_metadata(this: Asked, series: str | None = None) -> Response:
     if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
     text = metadata.texts(table, objects, this.opened, wanted, this.call.now)
-    return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url), tag)
+    return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url, this.call.now), tag)
 
 
 def instance_metadata(this: Asked, series: str, sop: str) -> Response:
@@ -206,7 +206,7 @@ def instance_metadata(this: Asked, series: str, sop: str) -> Response:
     if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
     (text,) = metadata.lines(objects, this.opened.owner, [one])
-    return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url), tag)
+    return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url, this.call.now), tag)
 
 
 def by_uri(this: Asked, wanted: wado_uri.WadoUri) -> Response:

@@ -19,7 +19,7 @@ from chalicelib.api.view import for_viewer, passing
 from chalicelib.dicomweb import wado_uri
 from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
-from chalicelib.dicomweb.search_results import project
+from chalicelib.dicomweb.search_results import project, with_day_of_change
 from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.errors import NotFound
@@ -139,7 +139,7 @@ def _search(call: Call, reader: Reader, level: Level, scope: Scope) -> Response:
     for match in found.matches:
         if (match.study, match.owner) not in meant:
             continue
-        result = project(query, match.attributes)
+        result = with_day_of_change(project(query, match.attributes), call.now)
         result["00081190"] = {"vr": "UR", "Value": [retrieve_url(service, match, reader.viewer)]}
         results.append(dict(sorted(result.items())))
     if scope.study_instance_uid is not None and not results:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.matching import Element
@@ -60,6 +61,20 @@ def project(query: Query, attributes: Attributes) -> dict[str, Any]:
     if _REQUEST_ATTRIBUTES in result:
         result[_REQUEST_ATTRIBUTES] = _request_attributes(result[_REQUEST_ATTRIBUTES])
     return {tag: dict(result[tag]) for tag in sorted(result)}
+
+
+def dated(item: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """An item of Original Attributes Sequence with the day on which the attributes are replaced (PS3.3 Table C.12-1)."""
+    day = {"vr": "DT", "Value": [now.strftime("%Y%m%d")]}
+    return dict(sorted({**item, "04000562": day}.items()))
+
+
+def with_day_of_change(result: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """A result whose patient is shown under another number than the one in the images, with the day on which it is."""
+    original = result.get("04000561")
+    if original is None:
+        return result
+    return {**result, "04000561": {"vr": "SQ", "Value": [dated(item, now) for item in original.get("Value", [])]}}
 
 
 def _put(result: dict[str, Any], tag: str, element: Element | None, *, required: bool) -> None:

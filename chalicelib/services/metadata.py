@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from chalicelib.dicomweb.search_results import dated
 from chalicelib.domain import studies
 from chalicelib.domain.errors import NotFound, TooLarge
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -146,7 +147,7 @@ def _inflate(data: bytes) -> bytes:
     return text
 
 
-def serve(text: bytes, opened: Opened, study_url: str) -> bytes:
+def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
     """Kept lines as a JSON array for this viewer: under its own patient number, with addresses of the archive.
 
     Where the number is another than the one in the images, the originals stand in Original Attributes Sequence
@@ -158,7 +159,10 @@ def serve(text: bytes, opened: Opened, study_url: str) -> bytes:
     shown = opened.shown
 
     def replace(original: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        return studies.coerced(original, shown, opened.owner) if shown is not None else (original, {})
+        if shown is None:
+            return original, {}
+        identifiers, item = studies.coerced(original, shown, opened.owner)
+        return identifiers, dated(item, now)
 
     return b"[" + served.serve(text, study_url, suffix, replace if opened.coerced else None) + b"]"
 

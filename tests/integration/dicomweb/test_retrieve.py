@@ -156,8 +156,11 @@ def test_another_hospital_sees_its_own_patient_number_and_the_original_beside_it
         assert one["00100020"]["Value"] == ["MG-77"]
         (item,) = one["04000561"]["Value"]
         assert item["04000550"]["Value"][0]["00100020"]["Value"] == ["SM-0001"]
+        assert set(item) == {"04000550", "04000562", "04000563", "04000564", "04000565"}, "all of PS3.3 Table C.12-1"
         assert one["7FE00010"]["BulkDataURI"].endswith("?owner=san-matteo")
         assert list(one) == sorted(one)
+    (found,) = world.receiver.get(f"/dicomweb/studies?StudyInstanceUID={world['slice1'].head.StudyInstanceUID}").json()
+    assert found["04000561"]["Value"] == [item]
     uri = one["7FE00010"]["BulkDataURI"].removeprefix(world.city.api)
     assert world.receiver.get(uri, headers={"Accept": "application/octet-stream"}).status_code == 200
     assert bodies(world.receiver.get(f"/dicomweb{world['slice1'].path}")) == [world["slice1"].content]

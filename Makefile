@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= state
 PORTS ?= 8080
+STAGE ?= prod
 
 .PHONY: run test check package viewer setup clean
 
@@ -23,8 +24,7 @@ check: setup
 	$(BIN)/cfn-lint -r eu-south-1 -- $(wildcard infra/account.yaml infra/city.yaml infra/institution.yaml infra/viewer.yaml)
 
 package: setup
-	$(BIN)/python -m infra.package
-	$(BIN)/python -m infra.pixels
+	$(BIN)/python -m infra.package --stage $(STAGE)
 	$(BIN)/python -m forwarder.build build/forwarder
 
 viewer:

@@ -32,6 +32,8 @@ HALF_OF_UNZIPPED_LIMIT = 250_000_000 // 2
 """Bytes. Lambda takes 250 MB unzipped; the other half is for those who come after."""
 HALF_OF_ZIPPED_LIMIT = 50_000_000 // 2
 """Bytes. Lambda takes 50 MB zipped."""
+TEMPLATE_LIMIT = 900_000
+"""Bytes of a template as `aws cloudformation package` writes it. CloudFormation takes 1,000,000."""
 
 _LAMBDA_ENVIRONMENT = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
 _UNWANTED = re.compile(r"^(local|forwarder|infra|docs|tests|moto|pynetdicom|pytest)/|__pycache__/|\.pyc$")
@@ -89,6 +91,7 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
         *strays(entry.filename for entry in entries),
         *oversize(result.zipped, result.unzipped),
         *([f"pixels.zip: {decoder:,} bytes unzipped are more than Lambda takes"] if decoder > pixels.UNZIPPED_LIMIT else []),
+        *oversize_template(template),
         *overrides_without_target(template),
         *unloadable(template, out),
         *lint(template_file),
@@ -138,6 +141,13 @@ def oversize(zipped: int, unzipped: int) -> Iterator[str]:
         yield f"zip of {zipped:,} bytes is over {HALF_OF_ZIPPED_LIMIT:,}, half of what Lambda takes"
     if unzipped > HALF_OF_UNZIPPED_LIMIT:
         yield f"unzipped {unzipped:,} bytes are over {HALF_OF_UNZIPPED_LIMIT:,}, half of what Lambda takes"
+
+
+def oversize_template(template: Template) -> Iterator[str]:
+    """The template's size in bytes, indented as the AWS CLI indents it, against what CloudFormation takes."""
+    size = len(json.dumps(template, indent=4))
+    if size > TEMPLATE_LIMIT:
+        yield f"template of {size:,} bytes, as the AWS CLI writes it, is over {TEMPLATE_LIMIT:,}"
 
 
 def overrides_without_target(template: Template) -> Iterator[str]:
@@ -230,6 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     runtime = resources[functions[0]]["Properties"]["Runtime"]
     print(f"functions  {', '.join(functions)}  ({runtime}, stage {options.stage})")
     print(f"zip        {made.zip_file}  ({made.zipped / 1e6:.1f} MB, unzipped {made.unzipped / 1e6:.1f} MB)")
+    print(f"pixels     {options.out / 'pixels.zip'}  (python{pixels.PYTHON})")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def _functions(packaged: packaging.Package) -> list[dict[str, Any]]:
 
 def test_both_packages_load_in_the_runtimes_that_the_template_names(packaged: packaging.Package) -> None:
     runtimes = {(one["CodeUri"], one["Runtime"]) for one in _functions(packaged)}
-    assert runtimes == {("./deployment.zip", "python3.11"), ("./pixels.zip", f"python{pixels.PYTHON}")}
+    chalices = f"python3.{sys.version_info.minor}"  # the interpreter that runs Chalice
+    assert runtimes == {("./deployment.zip", chalices), ("./pixels.zip", f"python{pixels.PYTHON}")}
     assert list(packaging.unloadable(packaged.template, packaged.zip_file.parent)) == []
 
 

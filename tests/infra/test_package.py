@@ -100,6 +100,12 @@ def test_a_package_over_half_of_the_limits_is_a_fault() -> None:
     assert list(packaging.oversize(25_000_000, 125_000_000)) == []
 
 
+def test_a_template_that_cloudformation_would_not_take_is_a_fault(template: dict[str, Any]) -> None:
+    assert list(packaging.oversize_template(template)) == []
+    larger = {"Resources": {f"R{n}": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "x" * 100}} for n in range(5000)}}
+    assert len(list(packaging.oversize_template(larger))) == 1
+
+
 def test_every_override_meets_what_chalice_made(template: dict[str, Any]) -> None:
     assert list(packaging.overrides_without_target(template)) == []
     assert set(overrides()["Resources"]) <= set(template["Resources"])

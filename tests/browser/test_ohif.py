@@ -93,6 +93,7 @@ def test_two_chest_films_of_two_hospitals_are_visible_side_by_side(open_page: Op
         boxes.append(canvas.bounding_box())
     assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"] + 2
     assert pixels(viewport(frame, VIEWPORTS[0])).shape[0] > 300
+    expect(page.locator(".pair > span")).to_contain_text(["10 mar 2026 Istituti Clinici", "1 mar 2026 Fondazione IRCCS"])
     page.get_by_role("button", name="Torna agli esami").click()
     expect(page.locator(".viewer")).to_be_hidden()
     expect(page.locator("#open-viewer")).to_be_focused()

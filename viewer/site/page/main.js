@@ -6,7 +6,7 @@ import { live } from './live.js';
 import { Viewer } from './ohif.js';
 import * as session from './session.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
+import { hospitalSign, keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
@@ -72,6 +72,7 @@ function frame() {
     viewer: state.config.ohif ? new Viewer() : null,
     toast: h('div.toast', { hidden: true }),
     ends: h('span'),
+    pair: h('p.pair', { hidden: true }),
     sides: h('div.panes', {}, panes.left.root, panes.right.root),
   };
   parts.sides.classList.toggle('reading', state.large);
@@ -82,7 +83,7 @@ function frame() {
     parts.viewer && parts.open);
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
-    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end')))),
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair),
     h('main', {}, parts.list,
       h('div.work', {},
         parts.bar,
@@ -200,14 +201,13 @@ function prepareSoon() {
 function openViewer() {
   if (!pair().length) return;
   parts.viewer.open(pair());
-  parts.back.hidden = false;
-  document.body.classList.add('viewing');
+  parts.back.hidden = parts.pair.hidden = false;
+  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))));
 }
 
 function closeViewer() {
   parts.viewer?.close();
-  parts.back.hidden = true;
-  document.body.classList.remove('viewing');
+  parts.back.hidden = parts.pair.hidden = true;
   parts.open.focus();
 }
 
@@ -239,8 +239,7 @@ async function changed(timeline) {
 }
 
 function closeViewerQuietly() {
-  parts.back.hidden = true;
-  document.body.classList.remove('viewing');
+  parts.back.hidden = parts.pair.hidden = true;
 }
 
 function toast(text, study = null) {
@@ -275,7 +274,6 @@ function connection(well) {
 function stopped(kind, again) {
   stopLive?.();
   parts?.viewer?.remove();
-  document.body.classList.remove('viewing');
   parts = null;
   state.shown = null;
   keepThumbnails([]);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -96,7 +97,10 @@ class Calls:
 def new_http(
     *, ca_file: str | None = None, proxy: str | None = None, connections: int = 16, timeout: float = 60.0
 ) -> urllib3.PoolManager:
-    """A pool of kept-alive connections. Retries are none of its business: `forwarder.retry` decides."""
+    """A pool of kept-alive connections. Retries are none of its business: `forwarder.retry` decides.
+
+    Raises ConfigError for a CA file that is none.
+    """
     options: dict[str, Any] = {
         "num_pools": 8,
         "maxsize": connections,
@@ -105,6 +109,10 @@ def new_http(
         "blocksize": BLOCK,
     }
     if ca_file:
+        try:
+            ssl.create_default_context(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"The key “archive.ca_file” names a file without certificates: {ca_file}") from error
         options["ca_certs"] = ca_file
     if proxy:
         return urllib3.ProxyManager(proxy, **options)

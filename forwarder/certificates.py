@@ -1,12 +1,17 @@
-"""How long a certificate still holds."""
+"""How long a certificate still holds, and taking a renewed one into use without a restart."""
 
 from __future__ import annotations
 
+import ssl
+import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from forwarder.errors import ConfigError
+from forwarder.logs import log
 
 DAYS_WARNED = 30
 
@@ -28,3 +33,36 @@ def days_left(path: Path) -> int:
     except OSError as error:
         raise ConfigError(f"The certificate “{path}” cannot be read.") from error
     return (_ends(path, changed) - datetime.now(UTC)).days
+
+
+class RenewedContext(ssl.SSLContext):
+    """A server's context that is made anew when its files change: a renewed certificate counts from the next connection on.
+
+    While they cannot be used, as in the moment between writing the one and the other, the last good ones stay in use.
+    """
+
+    def follow(self, make: Callable[[], ssl.SSLContext], paths: Sequence[str]) -> None:
+        """Use what `make` gives (it raises ConfigError) whenever one of the files has changed. Raises ConfigError now."""
+        self._make, self._paths = make, [Path(path) for path in paths]
+        self._making = threading.Lock()
+        self._stamp = self._now()
+        self._newest = make()
+
+    def _now(self) -> tuple[int, ...]:
+        try:
+            return tuple(path.stat().st_mtime_ns for path in self._paths)
+        except OSError:
+            return ()
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        """As that of the newest context."""
+        with self._making:
+            stamp = self._now()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                try:
+                    self._newest = self._make()
+                    log.info("new certificates for TLS are in use")
+                except ConfigError as error:
+                    log.warning("new certificates for TLS are not in use", detail=str(error))
+        return self._newest.wrap_socket(*args, **kwargs)

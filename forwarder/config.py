@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from forwarder.errors import ConfigError
 
@@ -39,12 +40,27 @@ def _ae_title(value: str) -> str | None:
 
 def _time(value: str) -> str | None:
     hours, _, minutes = value.partition(":")
-    good = hours.isdigit() and minutes.isdigit() and int(hours) <= 24 and int(minutes) < 60
+    good = (
+        value.isascii()
+        and hours.isdigit()
+        and minutes.isdigit()
+        and int(hours) * 60 + int(minutes) <= 24 * 60
+        and int(minutes) < 60
+    )
     return None if good else "should be a time like “08:30”"
 
 
 def _address(value: str) -> str | None:
     return None if value.startswith(("http://", "https://")) else "should begin with https://"
+
+
+def _proxy(value: str) -> str | None:
+    good = not value or (value.startswith(("http://", "https://")) and urlsplit(value).hostname)
+    return None if good else "should be an address such as http://proxy.example.org:3128"
+
+
+def _folder(value: str) -> str | None:
+    return None if value.strip() else "should be the path of a folder"
 
 
 def _network(value: str) -> str | None:
@@ -76,7 +92,7 @@ class ArchiveConfig:
     profile: str = option("", "AWS profile (credential_process for Roles Anywhere); empty: the standard chain.")
     region: str = option("eu-south-1", "AWS region of the archive.")
     ca_file: str = option("", "PEM file of a private certificate authority to trust, for the hospital's proxy.")
-    proxy: str = option("", "Address of an HTTP proxy, such as http://proxy.example.org:3128.")
+    proxy: str = option("", "Address of an HTTP proxy, such as http://proxy.example.org:3128.", _proxy)
     timeout_seconds: int = option(60, "Patience with one answer.", _between(1, 900))
 
 
@@ -84,7 +100,7 @@ class ArchiveConfig:
 class SpoolConfig:
     """Where instances wait, on a disk of this machine (not a network share)."""
 
-    folder: str = option("/var/lib/contenitore-forwarder", "The spool's folder.", required=True)
+    folder: str = option("/var/lib/contenitore-forwarder", "The spool's folder.", _folder, required=True)
     reserve_mb: int = option(
         1024, "Below this free space (MB) the PACS is answered 0xA700, to try later.", _between(1, 10_000_000)
     )
@@ -108,7 +124,7 @@ class DicomConfig:
     ae_title: str = option("CONTENITORE", "AE title of this forwarder.", _ae_title)
     address: str = option("0.0.0.0", "Network interface to listen on; 0.0.0.0: all.")  # noqa: S104  # the PACS is elsewhere
     port: int = option(11112, "Port without TLS; 0: none.", _between(0, 65535))
-    allowed_callers: list[str] = option([], "Calling AE titles that may connect; empty: any.")
+    allowed_callers: list[str] = option([], "Calling AE titles that may connect; empty: any.", _ae_title)
     check_called: bool = option(False, "Refuse associations that call another AE title than ours.")
     max_associations: int = option(32, "Associations at once.", _between(1, 500))
     idle_seconds: int = option(120, "An association that says nothing for so long is closed.", _between(5, 86400))
@@ -167,7 +183,7 @@ class LimitConfig:
 
     start: str = option("08:00", "From.", _time, required=True)
     end: str = option("18:00", "To; earlier than “start” means past midnight.", _time, required=True)
-    mbit: float = option(50.0, "Megabits per second.", _between(0.01, 100_000), required=True)
+    mbit: float = option(50.0, "Megabits per second.", _between(0.1, 100_000), required=True)
 
 
 @dataclass(frozen=True)
@@ -175,7 +191,7 @@ class UrgentConfig:
     """What overtakes: studies that match all that is given, the newest first."""
 
     modality: list[str] = option([], "Modalities, such as CR, DX.")
-    calling: list[str] = option([], "Calling AE titles.")
+    calling: list[str] = option([], "Calling AE titles.", _ae_title)
 
 
 @dataclass(frozen=True)
@@ -290,6 +306,12 @@ def _together(config: Config) -> None:
         missing = next((name for name in ("certificate", "key", "ca_file") if tls.port and not getattr(tls, name)), None)
         if missing:
             raise ConfigError(f"The key “{door}.{missing}” is needed for TLS.")
+    if config.watch.folder:
+        inbox, spool = Path(config.watch.folder).resolve(), Path(config.spool.folder).resolve()
+        if inbox.is_relative_to(spool) or spool.is_relative_to(inbox):
+            raise ConfigError(
+                "The key “watch.folder” should be a folder apart from “spool.folder”: what lies in it is taken away."
+            )
     for where, path in files.items():
         if path and not Path(path).is_file():
             raise ConfigError(f"The key “{where}” names a file that does not exist: {path}")

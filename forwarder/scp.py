@@ -28,6 +28,7 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from forwarder import reception, wire
+from forwarder.certificates import RenewedContext
 from forwarder.config import DicomConfig, TlsConfig
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.logs import log
@@ -92,9 +93,17 @@ def supported_contexts(extra: list[str]) -> list[Any]:
 def tls_context(tls: TlsConfig, *, server: bool) -> ssl.SSLContext:
     """The BCP 195 TLS profile (PS3.15 B.12): TLS 1.2 or newer, forward secrecy, both ends authenticated.
 
-    Raises ConfigError when certificate, key or authority cannot be used.
+    A server's follows its files when they are renewed. Raises ConfigError when certificate, key or authority cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    if not server:
+        return _context_now(tls, ssl.PROTOCOL_TLS_CLIENT)
+    context = RenewedContext(ssl.PROTOCOL_TLS_SERVER)
+    context.follow(lambda: _context_now(tls, ssl.PROTOCOL_TLS_SERVER), (tls.certificate, tls.key, tls.ca_file))
+    return context
+
+
+def _context_now(tls: TlsConfig, protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM")
     context.check_hostname = False  # DICOM nodes are known by certificate, not by name

@@ -395,6 +395,22 @@ class TestTls:
         stranger = Authority(tmp_path / "other", "stranger").issue("pacs")
         assert store(place, [ct_slice()], port=port, tls=(client_context(authority, stranger), "x")) == [None]
 
+    def test_a_renewed_certificate_counts_from_the_next_connection_on(self, secure):
+        place, authority, port = secure
+        old, new = place.values["dicom.tls.certificate"], authority.issue("renewed", days=90)
+
+        def shown() -> bytes | None:
+            context = client_context(authority, authority.issue("pacs"))
+            with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as tls:
+                return tls.getpeercert(binary_form=True)
+
+        first = shown()
+        Path(old).write_bytes(b"half of a certif")
+        assert shown() == first
+        Path(place.values["dicom.tls.key"]).write_bytes(Path(new.key).read_bytes())
+        Path(old).write_bytes(Path(new.certificate).read_bytes())
+        assert shown() == ssl.PEM_cert_to_DER_cert(Path(new.certificate).read_text())
+
     def test_nothing_older_than_tls_1_2_is_spoken(self, secure):
         _, authority, port = secure
         context = client_context(authority, authority.issue("pacs"))

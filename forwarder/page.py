@@ -20,6 +20,7 @@ from forwarder.errors import ConfigError, ForwarderError
 from forwarder.logs import log
 from forwarder.troubles import LANGUAGES
 
+AT_ONCE = 32  # connections
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -70,7 +71,21 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, config: PageConfig, state: HasSnapshot) -> None:
         self.state = state
+        self._free = threading.BoundedSemaphore(AT_ONCE)
         super().__init__((config.address, config.port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, unless there are too many already."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, *_: object) -> None:
         log.warning("a page could not be shown", error=str(sys.exc_info()[1].__class__.__name__))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from certificates import Authority
 from fakes import FakeArchive, Reply
 from hospital import free_port, hospital, store, until
@@ -133,6 +136,28 @@ class TestInTheBrowser:
         state.broken = True
         expect(shown.locator("#line")).to_have_text(TEXTS["it"]["journal"])
         assert "disk I/O" not in shown.locator("body").inner_text()
+
+
+def test_a_crowd_that_says_nothing_does_not_use_up_the_threads(monkeypatch):
+    monkeypatch.setattr(page, "AT_ONCE", 3)
+    port = free_port()
+    with page.serving(PageConfig("127.0.0.1", port), Everything()):
+        before = threading.active_count()
+        crowd = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(20)]
+        assert [one.recv(1) for one in crowd[-5:]] == [b""] * 5
+        assert threading.active_count() <= before + 3
+        for one in crowd:
+            one.close()
+        url = f"http://127.0.0.1:{port}/status.json"
+        until(lambda: answers(url))
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib3.PoolManager(retries=False, timeout=5.0) as http:
+            return http.request("GET", url).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
 
 
 class TestTroubles:

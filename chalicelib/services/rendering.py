@@ -18,6 +18,7 @@ from chalicelib.services.retrieve import Body, Opened, multipart_body, object_ke
 
 QUALITY = 90
 THUMBNAIL = Viewport(128, 128)
+LARGEST_THUMBNAIL = 1024
 MOST_PICTURES = 64
 """Pictures of one answer."""
 
@@ -80,8 +81,13 @@ def representative(found: Sequence[Instance]) -> Instance:
 
 
 def thumbnail(wanted: Rendering) -> Rendering:
-    """A thumbnail is a small picture; the caller may say how small."""
-    return wanted if wanted.viewport is not None else replace(wanted, viewport=THUMBNAIL)
+    """A thumbnail is a small picture; the caller may say how small, and no more than so large."""
+    if wanted.viewport is None:
+        return replace(wanted, viewport=THUMBNAIL)
+    width, height = (
+        min(side or LARGEST_THUMBNAIL, LARGEST_THUMBNAIL) for side in (wanted.viewport.width, wanted.viewport.height)
+    )
+    return replace(wanted, viewport=replace(wanted.viewport, width=width, height=height))
 
 
 def body(

@@ -277,3 +277,8 @@ def test_a_video_is_one_stream_as_it_is_stored(world: World) -> None:
     assert {world.owner.get(f"{instance}/{below}").status_code for below in ("thumbnail", "frames/2", "frames/1/rendered")} == {
         404
     }
+
+
+def test_a_thumbnail_is_never_large(world: World) -> None:
+    answer = world.owner.get(f"/dicomweb{world['film'].path}/thumbnail?viewport=8192,8192", allow_redirects=False)
+    assert answer.status_code == 200 and max(Image.open(io.BytesIO(answer.content)).size) == 1024

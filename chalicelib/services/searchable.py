@@ -44,4 +44,4 @@ def _knows(view: Item | None, at: str, count: int) -> bool:
     if view is None or view.data.get("unsettled"):
         return False
     content: Verdict = view.data
-    return bool(content["withdrawn"]) or (str(content["changed_at"]) >= at and int(content["instances"]) >= count)
+    return bool(content.get("withdrawn")) or (str(content["changed_at"]) >= at and int(content["instances"]) >= count)

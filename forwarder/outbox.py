@@ -14,24 +14,22 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from forwarder import files
-from forwarder.archive import BATCH, SETTLED, Archive, Standing, Upload
+from forwarder.archive import BATCH, Archive, Standing, Upload
 from forwarder.config import SendConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.line import Limiter, Line, Window
 from forwarder.logs import log
 from forwarder.pack import Packed
 from forwarder.packers import Packers
-from forwarder.queue import Item, Queue
+from forwarder.queue import Item, Job, Queue, Traffic
 from forwarder.retry import pause
 from forwarder.spool import Spool, settle
 from forwarder.troubles import Reason
+from forwarder.verdicts import Verdicts
 
 IN_FLIGHT = 1000
 URGENT_BESIDES = 500  # and so many more of what is urgent, which shall not wait for the others
@@ -40,26 +38,6 @@ UPLOADING = 300  # beyond it no more questions are asked
 LARGEST = 5 * 1024**3  # bytes; the contract's limit
 GIVE_UP_AFTER = 12  # refusals of one instance's bytes by the store; then it goes aside for a person to look at
 LOOK_PACE = 0.05  # seconds between two looks into the journal: instances may come by the hundred a second
-POLL_PACE = (0.5, 8.0)  # seconds between two questions about verdicts: at best, and when none come
-POLL_PATIENCE = 2.0  # and at least so long while uploads are under way
-
-
-@dataclass
-class Traffic:
-    """What went out since the start."""
-
-    bytes_sent: int = 0  # over the line, repeated attempts included
-    instances_sent: int = 0
-    bytes_saved: int = 0  # by compressing
-    packing_failures: int = 0
-
-
-@dataclass(order=True)
-class _Job:
-    rank: float
-    number: int
-    item: Item = field(compare=False)
-    upload: Upload = field(compare=False)
 
 
 class Outbox:
@@ -87,13 +65,11 @@ class Outbox:
         self._look_at = 0.0  # when the feeder may look into the journal again
         self._in_flight: set[str] = set()
         self._compressing = 0
-        self._deaths: dict[str, int] = {}  # of compressing processes, by the instance they died over
         self._offered: list[Item] = []
         self._offered_since = 0.0
-        self._jobs: list[_Job] = []
+        self._jobs: list[Job] = []
         self._numbers = itertools.count()
-        self._polled_at = 0.0
-        self._poll_pace = POLL_PACE[0]
+        self._verdicts = Verdicts(spool, self._queue, archive, self.line)
         self._threads: list[threading.Thread] = []
 
     @property
@@ -102,7 +78,7 @@ class Outbox:
         return bool(self._failed_steps)
 
     def start(self) -> None:
-        steps = [("feeder", self._feed, self._wake), ("verdicts", self._watch_verdicts, self._verdict_wake)]
+        steps = [("feeder", self._feed, self._wake), ("verdicts", self._ask_for_verdicts, self._verdict_wake)]
         for number in range(self._config.parallel):
             steps.append((f"upload-{number}", self._upload, self._upload_wake))
         for name, step, wake in steps:
@@ -221,25 +197,10 @@ class Outbox:
 
     def _compress(self, item: Item) -> None:
         source, target = self._spool.path(item.digest), self._spool.packed_path(item.digest)
-        try:
-            future = self._packers.submit(source, target, item.digest)
-        except BrokenProcessPool as error:
-            self._compressed(item, str(error))
-            return
-        future.add_done_callback(lambda done: self._packing_ended(item, done))
-
-    def _packing_ended(self, item: Item, done: Future[Packed | str | None]) -> None:
-        if done.cancelled() or self._stopping:
-            return
-        if done.exception() is None:
-            self._compressed(item, done.result())
-            return
-        with self._wake:
-            deaths = self._deaths[item.digest] = self._deaths.get(item.digest, 0) + 1
-        if deaths < 3:  # all that shared the process died with it; the next time will tell who it was
-            threading.Thread(target=self._compress, args=(item,), name="compress", daemon=True).start()
-        else:
-            self._compressed(item, "the compressing process died")
+        future = self._packers.submit(source, target, item.digest)
+        future.add_done_callback(
+            lambda done: None if done.cancelled() or self._stopping else self._compressed(item, done.result())
+        )
 
     def _compressed(self, item: Item, result: Packed | str | None) -> None:
         if isinstance(result, Packed):
@@ -254,7 +215,6 @@ class Outbox:
         self._spool.step("packed")
         with self._wake:
             self._compressing -= 1
-            self._deaths.pop(item.digest, None)
         self._offer(item)
 
     def _offer(self, item: Item) -> None:
@@ -295,12 +255,12 @@ class Outbox:
         with self._wake:
             for item, standing in zip(batch, standings, strict=True):
                 if standing.upload is not None:
-                    heapq.heappush(self._jobs, _Job(item.rank, next(self._numbers), item, standing.upload))
+                    heapq.heappush(self._jobs, Job(item.rank, next(self._numbers), item, standing.upload))
                 else:
                     settled.append((item.digest, standing))
             self._upload_wake.notify_all()
         try:
-            self._judge(settled)
+            self._verdicts.judge(settled)
         finally:
             for digest, _ in settled:
                 self._land_digest(digest)
@@ -342,7 +302,7 @@ class Outbox:
                     self._wake.notify_all()
         return 0.0
 
-    def _put(self, job: _Job, in_flight: int) -> None:
+    def _put(self, job: Job, in_flight: int) -> None:
         item, started = job.item, time.monotonic()
         if self._is_late(job.upload):
             self._offer(item)
@@ -424,41 +384,8 @@ class Outbox:
             self._set_aside(item, Reason.DAMAGED_IN_SPOOL)
         return False
 
-    # Verdicts
-
-    def _watch_verdicts(self) -> float:
-        """Ask about what is stored: together, seldom while uploads are under way, more seldom while nothing is judged."""
-        due = self._queue.to_poll(BATCH)
-        since = time.monotonic() - self._polled_at
-        patience = max(self._poll_pace, POLL_PATIENCE if self.uploads_now else 0.0)
-        if not due or self.line.closed_for() or (since < patience and len(due) < BATCH):
-            return 0.2
-        started = time.monotonic()
-        try:
-            standings = self._archive.status([sent for _, sent in due])
-        except ArchiveError as error:
-            if not self.line.failed(error, started):
-                log.error("the archive refuses to tell", detail=str(error))
-            return max(1.0, self.line.closed_for())
-        self.line.succeeded()
-        self._polled_at = time.monotonic()
-        some = any(standing.state != "stored" for standing in standings)
-        self._poll_pace = POLL_PACE[0] if some else min(POLL_PACE[1], self._poll_pace * 1.5)
-        self._judge([(digest, standing) for (digest, _), standing in zip(due, standings, strict=True)])
-        return 0.05
-
-    def _judge(self, verdicts: list[tuple[str, Standing]]) -> None:
-        if not verdicts:
-            return
-        done = self._queue.judged(verdicts)
-        self._spool.step("judged")
-        for digest in done:
-            self._spool.drop_files(digest)
-            self._spool.step("dropped")
-        for digest, standing in verdicts:
-            if standing.state in SETTLED and standing.state not in ("indexed", "echo"):
-                self._spool.packed_path(digest).unlink(missing_ok=True)
-                log.warning("not accepted", instance=digest[:12], state=standing.state, reason=standing.reason)
+    def _ask_for_verdicts(self) -> float:
+        return self._verdicts.ask(busy=self.uploads_now > 0)
 
     def _land(self, item: Item) -> None:
         self._land_digest(item.digest)

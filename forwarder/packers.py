@@ -14,6 +14,7 @@ from pathlib import Path
 
 from forwarder.pack import NotIdenticalError, Packed, pack
 
+TRIES = 3
 INSTANCES_PER_PROCESS = 2000  # then a fresh one, so that memory stays flat whatever the codec keeps
 
 
@@ -57,8 +58,19 @@ class Packers:
     def submit(self, source: Path, target: Path, sha256: str) -> Future[Packed | str | None]:
         """Compress in the background (`forwarder.pack.pack`): packed, None for “send it as it is”, or in words why it failed.
 
-        The future carries BrokenProcessPool if the process died over it.
+        Where a process dies it is tried again: all that shared it died with it, and the next time will tell who it was.
         """
+        result: Future[Packed | str | None] = Future()
+        self._try(result, (str(source), str(target), sha256), TRIES)
+        return result
+
+    def _try(self, result: Future[Packed | str | None], work: tuple[str, str, str], left: int) -> None:
+        try:
+            self._begin(work).add_done_callback(lambda done: self._ended(result, work, left - 1, done))
+        except BrokenProcessPool:
+            result.set_result("the compressing processes do not start")
+
+    def _begin(self, work: tuple[str, str, str]) -> Future[Packed | str | None]:
         with self._lock:
             for _ in range(2):
                 if self._pool is None:
@@ -69,11 +81,23 @@ class Packers:
                         max_tasks_per_child=INSTANCES_PER_PROCESS,
                     )
                 try:
-                    return self._pool.submit(_work, str(source), str(target), sha256)
+                    return self._pool.submit(_work, *work)
                 except BrokenProcessPool:
                     self._pool.shutdown(wait=False)
                     self._pool = None
         raise BrokenProcessPool("the compressing processes do not start")
+
+    def _ended(
+        self, result: Future[Packed | str | None], work: tuple[str, str, str], left: int, done: Future[Packed | str | None]
+    ) -> None:
+        if done.cancelled():
+            result.cancel()
+        elif done.exception() is None:
+            result.set_result(done.result())
+        elif left:  # in a thread, since this one is the broken pool's own
+            threading.Thread(target=self._try, args=(result, work, left), name="compress", daemon=True).start()
+        else:
+            result.set_result("the compressing process died")
 
     def close(self) -> None:
         with self._lock:

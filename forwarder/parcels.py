@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from forwarder.errors import ConfigError
 from forwarder.files import Known
 from forwarder.pack import Packed
 from forwarder.packers import Packers
-
-TRIES = 3  # a process that dies takes all with it that shared it; the next time tells who it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ def compressing(on_failure: Callable[[], None]) -> Iterator[Wrap]:
                 return as_it_is(known)
             target = folder / known.sha256
             future = packers.submit(known.path, target, known.sha256)
-            return lambda: _ended(packers, known, target, future, on_failure)
+            return lambda: _ended(known, target, future, on_failure)
 
         try:
             yield begin
@@ -84,20 +81,11 @@ def compressing(on_failure: Callable[[], None]) -> Iterator[Wrap]:
             packers.close()
 
 
-def _ended(
-    packers: Packers, known: Known, target: Path, future: Future[Packed | str | None], on_failure: Callable[[], None]
-) -> Parcel:
-    for _ in range(TRIES):
-        try:
-            result = future.result()
-        except BrokenProcessPool:
-            future = packers.submit(known.path, target, known.sha256)
-            continue
-        if isinstance(result, Packed):
-            return Parcel(known, target, result)
-        if result is None:
-            return Parcel(known, known.path)
-        break
-    target.unlink(missing_ok=True)
-    on_failure()
+def _ended(known: Known, target: Path, future: Future[Packed | str | None], on_failure: Callable[[], None]) -> Parcel:
+    result = future.result()
+    if isinstance(result, Packed):
+        return Parcel(known, target, result)
+    if result is not None:
+        target.unlink(missing_ok=True)
+        on_failure()
     return Parcel(known, known.path)

@@ -6,9 +6,9 @@ import sqlite3
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from forwarder.archive import Offer, Standing
+from forwarder.archive import Offer, Standing, Upload
 from forwarder.journal import Journal
 from forwarder.pack import Packed
 from forwarder.troubles import Reason
@@ -48,6 +48,26 @@ class Item:
         """What to ask the archive about."""
         original = self.digest if self.packed else None
         return Offer(self.sent_digest, self.sent_size, self.study, original)
+
+
+@dataclass(order=True)
+class Job:
+    """An upload to be made: the smallest rank first, then the one that came first."""
+
+    rank: float
+    number: int
+    item: Item = field(compare=False)
+    upload: Upload = field(compare=False)
+
+
+@dataclass
+class Traffic:
+    """What went out since the start."""
+
+    bytes_sent: int = 0  # over the line, repeated attempts included
+    instances_sent: int = 0
+    bytes_saved: int = 0  # by compressing
+    packing_failures: int = 0
 
 
 def _item(row: sqlite3.Row) -> Item:

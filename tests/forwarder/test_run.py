@@ -56,7 +56,7 @@ def test_a_thread_that_ends_unexpectedly_ends_the_forwarder_and_says_where(tmp_p
         "from pathlib import Path\n"
         "from forwarder import config, outbox, service\n"
         "from forwarder.__main__ import main\n"
-        "outbox.Outbox._watch_verdicts = lambda self: {}['x']\n"
+        "outbox.Outbox._ask_for_verdicts = lambda self: {}['x']\n"
         "sys.exit(main(['run', '--config', sys.argv[1]]))\n"
     )
     done = subprocess.run(

@@ -56,7 +56,7 @@ def print_summary(console: Console, summary: sending.Summary, limit: int = 50) -
     if not troubled:
         return
     for outcome in troubled[:limit]:
-        line = f"  {outcome.state}: {outcome.path}: {explain(outcome.reason)}"
+        line = f"  {outcome.state}: {outcome.path}: {explain(outcome.reason or outcome.state)}"
         console.print(escape(line), soft_wrap=True, highlight=False)
     if len(troubled) > limit:
         console.print(f"… and {len(troubled) - limit} more")

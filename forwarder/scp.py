@@ -52,6 +52,33 @@ PREFERRED = [
 TRANSFER_SYNTAXES = [*PREFERRED, *(uid for uid in ALL_TRANSFER_SYNTAXES if uid not in PREFERRED)]
 NEGOTIATION_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
+# PS3.6 table A-1: storage SOP classes that are retired. Old equipment sends them, and archives are full of them.
+RETIRED_STORAGE = [
+    f"1.2.840.10008.5.1.{end}"
+    for end in (
+        "1.27",  # Stored Print
+        "1.29",  # Hardcopy Grayscale Image
+        "1.30",  # Hardcopy Color Image
+        "4.1.1.3",  # Ultrasound Multi-frame Image
+        "4.1.1.5",  # Nuclear Medicine Image
+        "4.1.1.6",  # Ultrasound Image
+        "4.1.1.8",  # Standalone Overlay
+        "4.1.1.9",  # Standalone Curve
+        "4.1.1.9.1",  # Waveform, trial
+        "4.1.1.10",  # Standalone Modality LUT
+        "4.1.1.11",  # Standalone VOI LUT
+        "4.1.1.12.3",  # X-Ray Angiographic Bi-Plane Image
+        "4.1.1.77.1",  # VL Image, trial
+        "4.1.1.77.2",  # VL Multi-frame Image, trial
+        "4.1.1.88.1",  # Text SR, trial
+        "4.1.1.88.2",  # Audio SR, trial
+        "4.1.1.88.3",  # Detail SR, trial
+        "4.1.1.88.4",  # Comprehensive SR, trial
+        "4.1.1.129",  # Standalone PET Curve
+        "4.34.1",  # RT Beams Delivery Instruction, trial
+    )
+]
+
 # PS3.4 table B.2-1 and PS3.7 annex C: what C-STORE is answered, and when.
 STORE_STATUS = {
     0x0000: "success: the instance is durable in the spool",
@@ -82,8 +109,9 @@ def supported_contexts(extra: list[str]) -> list[Any]:
     for uid in extra:
         if not UID(uid).is_valid:
             raise ConfigError(f"The key “dicom.extra_sop_classes” has “{uid}”, which is not a UID.")
+    for uid in (*RETIRED_STORAGE, *extra):
         if uid not in storage:
-            register_uid(uid, "Private" + uid.replace(".", "_"), StorageServiceClass)
+            register_uid(uid, "Storage" + uid.replace(".", "_"), StorageServiceClass)
             storage.add(uid)
     contexts = [build_context(uid, TRANSFER_SYNTAXES) for uid in sorted(storage)]
     contexts += [build_context(uid, NEGOTIATION_SYNTAXES) for uid in (Verification, StorageCommitmentPushModel)]

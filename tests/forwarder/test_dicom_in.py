@@ -122,6 +122,14 @@ def test_a_private_class_is_stored_once_it_is_configured(archive, tmp_path):
         assert store(place, [ds]) == [0x0000]
 
 
+def test_a_retired_class_of_old_equipment_is_stored(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    ds = dcmread(get_testdata_file("color-pl.dcm"))
+    assert ds.SOPClassUID == "1.2.840.10008.5.1.4.1.1.6"  # Ultrasound Image, retired in 1993
+    with running(place.config()):
+        assert store(place, [ds]) == [0x0000]
+
+
 def test_only_allowed_callers_get_in(tmp_path):
     place = hospital(tmp_path, NOWHERE, dicom__allowed_callers=["PACS"])
     with running(place.config()):

@@ -79,6 +79,8 @@ def request_uploads(
     answers: list[dict[str, Any]] = []
     for offer in offers:
         answer: dict[str, Any] = {"sha256": offer.sha256, "state": known[offer.sha256]["state"]}
+        if "reason" in known[offer.sha256]:
+            answer["reason"] = known[offer.sha256]["reason"]
         if answer["state"] == "absent":
             url, headers = objects.presign_put(_key(institution, offer.sha256), offer.sha256, UPLOAD_SECONDS)
             answer["upload"] = {"method": "PUT", "url": url, "headers": headers, "expires_at": expires_at}

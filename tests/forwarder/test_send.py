@@ -89,6 +89,13 @@ def test_conflict_is_code_1_and_echo_is_code_0(archive, tmp_path):
     assert command(archive, two) == 0
 
 
+def test_a_conflict_is_told_in_words(archive, tmp_path, capsys):
+    (path,) = write_ct(tmp_path, 1)
+    archive.verdict = lambda sha256, body: ("conflict", None)
+    assert command(archive, path) == 1
+    assert "another instance with the same SOP Instance UID" in " ".join(capsys.readouterr().out.split())
+
+
 def test_two_files_with_the_same_content_are_one_upload_and_two_results(archive, tmp_path):
     (path,) = write_ct(tmp_path, 1)
     (tmp_path / "copy.dcm").write_bytes(path.read_bytes())

@@ -48,6 +48,9 @@ def test_every_hostile_file_is_rejected_for_its_reason_while_its_neighbours_are_
     assert [one["state"] for one in states[:2] + states[-4:]] == ["indexed"] * 6
     assert [(one["state"], one["reason"]) for one in states[2:-4]] == [("rejected", reason) for reason, _ in bad]
     assert visible(city.client("san-matteo"), study, 6)
+    offers = [{"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for _, content in bad]
+    again = city.client("san-matteo").post("/uploads", json={"instances": offers}).json()["instances"]
+    assert [one["reason"] for one in again] == [reason for reason, _ in bad]
 
 
 def test_a_fourth_hospital_works_at_once_and_one_that_left_is_refused_at_once(city: RunningCity) -> None:

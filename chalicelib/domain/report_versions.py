@@ -54,26 +54,40 @@ def place(reports: Iterable[Report]) -> list[Placed]:
     """The shown ones among the reports of a study: latest first, and each before those that it replaces."""
     every = {_instance(one.sop_instance_uid): one for one in reports}
     graph = _Graph(every)
-    copies = _replacements(graph, every)
+    _replacements(graph, every)
     order, replaced = graph.newest_first()
     depths = graph.depths(order)
+    shown = [node for node in order if node in every and every[node].shown]
+    copies = _copies(every[node] for node in shown if node not in replaced)
+    copies |= _copies(every[node] for node in shown if node in replaced)
     placed: list[Placed] = []
-    for node in order:
-        one = every.get(node)
-        if one is not None and one.shown:
-            version, stands = _version(one, depths[node]), node not in replaced
-            placed.append(Placed(one, version, stands, graph.document(node), copies.get(node, "")))
+    for node in shown:
+        one, same_as = every[node], copies.get(every[node].sop_instance_uid, "")
+        stands = node not in replaced and not same_as
+        placed.append(Placed(one, _version(one, depths[node]), stands, graph.document(node), same_as))
     return placed
 
 
-def _replacements(graph: _Graph, every: dict[str, Report]) -> dict[str, str]:
-    """Put into the graph what replaces what; answers what each copy is a copy of.
+def _copies(reports: Iterable[Report]) -> dict[str, str]:
+    """Each that is a copy of one before it, byte for byte and under the same id: its SOP Instance UID, and that one's."""
+    first: dict[tuple[str, str], str] = {}
+    copies: dict[str, str] = {}
+    for one in reports:
+        if "id" in one.declared and "content" in one.declared:
+            content = (str(one.declared["id"]), str(one.declared["content"]))
+            original = first.setdefault(content, one.sop_instance_uid)
+            if original != one.sop_instance_uid:
+                copies[one.sop_instance_uid] = original
+    return copies
+
+
+def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
+    """Put into the graph what replaces what.
 
     A document's id stands for whatever instance holds it, and a level of a set or a series for all of that version, so that
     the graph stays as small as what it is made from.
     """
     levels: dict[tuple[str, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
-    copies: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node, one in every.items():
         declared = one.declared
         for sop in declared.get("replaces", ()):
@@ -83,8 +97,6 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> dict[str, str]:
                 graph.add(node, f"id {identifier}")
         if identifier := declared.get("id"):
             graph.add(f"id {identifier}", node)
-            if one.shown and (content := declared.get("content")):
-                copies[identifier, content].append(node)
         if "set" in declared and "version" in declared:
             levels["set", declared["set"]][int(declared["version"])].append(node)
         elif one.kind != "sr":
@@ -97,13 +109,6 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> dict[str, str]:
                 graph.add(node, level)
             for node in by_version[older]:
                 graph.add(level, node)
-    copied: dict[str, str] = {}
-    for nodes in copies.values():
-        first, *others = sorted(nodes)
-        for other in others:
-            graph.add(first, other)
-            copied[other] = every[first].sop_instance_uid
-    return copied
 
 
 def _version(one: Report, depth: int) -> int:

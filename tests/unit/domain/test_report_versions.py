@@ -75,7 +75,7 @@ def test_a_pdf_is_replaced_by_the_next_of_its_series_and_title() -> None:
 def test_the_same_document_that_came_twice_stands_once() -> None:
     found = place([cda("2", "a", 1, content="x"), cda("1", "a", 1, content="x"), cda("3", "a", 1, content="other")])
     said = [(one.report.sop_instance_uid, one.newest, one.same_as) for one in found]
-    assert said == [("3", True, ""), ("1", True, ""), ("2", False, "1")]
+    assert said == [("3", True, ""), ("2", True, ""), ("1", False, "2")]
     assert len({one.document for one in found}) == 1
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infra import elf, pixels
+from infra import bundle, elf, pixels
 from infra.templates import Template, overrides
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,6 @@ TEMPLATE_LIMIT = 900_000
 
 _LAMBDA_ENVIRONMENT = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
 _UNWANTED = re.compile(r"^(local|forwarder|infra|docs|tests|moto|pynetdicom|pytest)/|__pycache__/|\.pyc$")
-_EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
 class PackagingFailed(Exception):
@@ -71,7 +70,7 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
         made = Path(folder) / "made"
         output = _run_chalice(copy, stage, merge_file, made)
         template = json.loads((made / "sam.json").read_text(encoding="utf-8"))
-        _write_zip(made / "deployment.zip", out / "deployment.zip")
+        bundle.finish(made / "deployment.zip", out / "deployment.zip")
     decoder = pixels.build(out / "pixels.zip")
     template_file = out / "sam.json"
     template_file.write_text(json.dumps(template, indent=2) + "\n", encoding="utf-8")
@@ -88,7 +87,8 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
     requirements = (root / "requirements.txt").read_text(encoding="utf-8")
     faults = [
         *wheels_left_out(output, requirements, [entry.filename for entry in entries]),
-        *strays(entry.filename for entry in entries),
+        *strays(bundle.sources(entry.filename for entry in entries)),
+        *uncompiled(entry.filename for entry in entries),
         *oversize(result.zipped, result.unzipped),
         *([f"pixels.zip: {decoder:,} bytes unzipped are more than Lambda takes"] if decoder > pixels.UNZIPPED_LIMIT else []),
         *oversize_template(template),
@@ -133,6 +133,17 @@ def strays(names: Iterable[str]) -> Iterator[str]:
     for name in ("app.py", "chalice/app.py"):
         if name not in all_names:
             yield f"not in the zip: {name}"
+
+
+def uncompiled(names: Iterable[str]) -> Iterator[str]:
+    """What of our own would have to be compiled at each cold start."""
+    all_names = set(names)
+    for name in sorted(all_names):
+        folder, _, module = name.rpartition("/")
+        code = f"{folder}/__pycache__/" if folder else "__pycache__/"
+        ours = name == "app.py" or (name.startswith("chalicelib/") and name.endswith(".py"))
+        if ours and f"{code}{module.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc" not in all_names:
+            yield f"no byte code of {name}"
 
 
 def oversize(zipped: int, unzipped: int) -> Iterator[str]:
@@ -210,17 +221,6 @@ def _run_chalice(project: Path, stage: str, merge_file: Path, out: Path) -> str:
     if done.returncode != 0:
         raise PackagingFailed(f"chalice package failed:\n{output}")
     return output
-
-
-def _write_zip(source: Path, target: Path) -> None:
-    """The same content in the order of names, without times and owners."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in sorted(set(old.namelist())):
-            entry = zipfile.ZipInfo(name, _EPOCH_OF_ZIP)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.create_system = 3
-            entry.external_attr = 0o100644 << 16
-            new.writestr(entry, old.read(name), compresslevel=9)
 
 
 def main(arguments: list[str] | None = None) -> int:

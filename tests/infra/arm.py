@@ -72,9 +72,12 @@ def make_root(folder: Path, runtime: str) -> str:
     return ""
 
 
-def compile_all(folder: Path, runtime: str) -> None:
-    """Compile all Python of the world for arm64 by this machine's processor, which the emulated one would take minutes for."""
-    parts = [f"/arm/usr/lib/{runtime}", "/arm/usr/lib/python3", "/arm/var"]
+def compile_all(folder: Path, runtime: str, *others: str) -> None:
+    """Compile the library of Python for arm64, and `others` of its folders, which would take the emulated processor minutes.
+
+    This machine's own processor does it, and the same byte code comes of it.
+    """
+    parts = [f"/arm/usr/lib/{runtime}", "/arm/usr/lib/python3", *(f"/arm{other}" for other in others)]
     command = ["chroot", str(folder), f"/usr/bin/{runtime}", "-m", "compileall", "-q", "-j", "2", "-s", "/arm", *parts]
     subprocess.run(command, capture_output=True, check=False, timeout=240)  # some files are templates, and do not compile
 

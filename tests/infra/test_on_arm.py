@@ -111,7 +111,7 @@ def decoder(packaged: packaging.Package, cloud: dict[str, str], tmp_path_factory
     arm.unpack(packaged.zip_file.parent / "pixels.zip", root / "arm" / "var" / "task")
     lent = ("boto3/", "botocore/", "s3transfer/", "jmespath/", "urllib3/", "dateutil/", "six.py")
     arm.unpack(packaged.zip_file, root / "arm" / "var" / "runtime", lent)
-    arm.compile_all(root, runtime)
+    arm.compile_all(root, runtime, "/var")
     with arm.function(arm.emulated(root, runtime), ["/var/task", "/var/runtime"], cloud, folder / "log") as made:
         yield made
     machines.remove(root)

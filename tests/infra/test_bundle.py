@@ -1,0 +1,65 @@
+"""The zip of the archive's functions at a cold start: compiled, and without what nothing in it can call."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from infra import bundle
+from infra import package as packaging
+
+
+@pytest.fixture(scope="module")
+def names(packaged: packaging.Package) -> set[str]:
+    with zipfile.ZipFile(packaged.zip_file) as archive:
+        return set(archive.namelist())
+
+
+def test_every_module_that_a_cold_start_loads_is_loaded_from_byte_code(packaged: packaging.Package, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packaged.zip_file) as archive:
+        archive.extractall(tmp_path)
+    load = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import app, pydicom; from chalicelib.api import events"
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-v", "-c", load], capture_output=True, text=True, check=True, timeout=120,
+        env={"AWS_DEFAULT_REGION": "eu-south-1", "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    loaded = re.findall(rf"^# code object from '?{re.escape(str(tmp_path))}/([^'\n]+)", done.stderr, re.MULTILINE)
+    assert len(re.findall(rf"{re.escape(str(tmp_path))}/\S+ matches ", done.stderr)) > 200
+    assert [name for name in loaded if not name.endswith(".pyc")] == []
+
+
+def test_byte_code_is_trusted_without_a_look_at_the_source(packaged: packaging.Package) -> None:
+    with zipfile.ZipFile(packaged.zip_file) as archive:
+        for name in archive.namelist():
+            if name.endswith(".pyc"):
+                assert int.from_bytes(archive.read(name)[4:8], "little") == 1, name  # PEP 552: hash-based, unchecked
+
+
+def test_a_module_of_ours_without_byte_code_is_a_fault(names: set[str]) -> None:
+    assert list(packaging.uncompiled(names)) == []
+    without = {name for name in names if "/services/__pycache__/uploads." not in name and not name.startswith("__pycache__/app.")}
+    assert list(packaging.uncompiled(without)) == ["no byte code of app.py", "no byte code of chalicelib/services/uploads.py"]
+
+
+def test_every_service_that_has_a_client_is_described_and_hardly_any_other(names: set[str]) -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (packaging.ROOT / "chalicelib").rglob("*.py"))
+    used = set(re.findall(r"boto3\.(?:client|resource)\(\s*\"([a-z0-9-]+)\"", code))
+    assert used == set(bundle.SERVICES) - {"sts"}
+    described = {name.split("/")[2] for name in names if re.match(r"botocore/data/[^/]+/.", name)}
+    assert described == set(bundle.SERVICES)
+    for file in ("endpoints.json", "partitions.json", "sdk-default-configuration.json", "_retry.json"):
+        assert f"botocore/data/{file}" in names
+
+
+def test_a_service_that_nothing_calls_is_left_out_and_nothing_else() -> None:
+    assert not bundle.is_called("botocore/data/ec2/2016-11-15/service-2.json.gz")
+    assert not bundle.is_called("botocore/data/s3/2006-03-01/examples-1.json")
+    assert bundle.is_called("botocore/data/s3/2006-03-01/service-2.json.gz")
+    assert bundle.is_called("botocore/data/endpoints.json")
+    assert bundle.is_called("chalicelib/config.py")

@@ -66,7 +66,7 @@ text = st.text(st.characters(codec="latin-1", exclude_characters="\\"), max_size
 @given(patient=text, comment=text, name=text)
 def test_no_text_of_an_image_can_pass_for_a_mark(patient: str, comment: str, name: str) -> None:
     hostile = comment + '"BulkDataURI":"\x01\x02\x03\x04'
-    data = instance(patient=patient[:60].encode("latin-1", "replace").decode("latin-1"), comment=hostile, name=name)
+    data = instance(patient=patient[:30], comment=hostile, name=name)  # read as Latin-1, UTF-8 has up to twice as many characters
     own, other = shown(data, None), shown(data, coerced)
     assert other["00100020"]["Value"] == ["MG-1"]
     assert {k: v for k, v in own.items() if k[:4] not in ("0010", "0400")} == {

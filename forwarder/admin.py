@@ -94,21 +94,28 @@ def show(folder: Path, prefix: str) -> dict[str, str]:
 
 
 def discard(folder: Path, prefixes: Sequence[str]) -> int:
-    """Let go of instances put aside: their bytes are deleted, the count stays. Returns how many."""
+    """Let go of instances put aside: their bytes are deleted, the count stays. Returns how many.
+
+    What has begun to wait again meanwhile keeps its bytes: deciding and deleting are one transaction.
+    """
     chosen = [find(folder, prefix).digest for prefix in prefixes] or [one.digest for one in rejected(folder)]
     with _journal(folder) as connection:
+        count = 0
         for digest in chosen:
-            connection.execute(
+            connection.execute("BEGIN IMMEDIATE")
+            instances = connection.execute(
                 "UPDATE instances SET state = 'discarded', settled_at = ? WHERE digest = ? AND state IN ('rejected', 'conflict')",
                 (time.time(), digest),
-            )
-            connection.execute(
+            ).rowcount
+            reports = connection.execute(
                 f"UPDATE reports SET state = 'discarded', {DROP}, settled_at = ? WHERE digest = ? AND state = 'aside'",  # noqa: S608
                 (time.time(), digest),
-            )
-            for form in ("instances", "packed"):
+            ).rowcount
+            for form in ("instances", "packed") if instances else ():
                 (folder / form / digest[:2] / digest).unlink(missing_ok=True)
-    return len(chosen)
+            connection.execute("COMMIT")
+            count += instances + reports
+    return count
 
 
 def retry(folder: Path, prefixes: Sequence[str] = (), *, everything: bool = False) -> int:

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 from forwarder import pack as packing
 from forwarder.header import head_of, read_header
 from forwarder.pack import Packed, Pixels
+from forwarder.packers import Packers
 
 REAL = ["CT_small.dcm", "MR_small.dcm", "RG1_UNCR.dcm", "RG3_UNCR.dcm", "693_UNCR.dcm", "MR2_UNCR.dcm"]
 REAL += [
@@ -146,6 +148,22 @@ def test_the_same_image_is_always_compressed_to_the_same_bytes(tmp_path: Path):
     assert pack(source, tmp_path / "one") == pack(source, tmp_path / "two")
 
 
+def test_a_codec_that_dies_over_an_image_is_given_up_and_the_next_image_compressed(tmp_path: Path):
+    large, small = write(ct_slice(edge=4096), tmp_path / "large.dcm"), write(ct_slice(edge=128), tmp_path / "small.dcm")
+    packers = Packers(1)
+    try:
+        future = packers.submit(large, tmp_path / "1", hashlib.sha256(large.read_bytes()).hexdigest())
+        while not future.done():
+            for child in psutil.Process().children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
+        assert future.result() == "the compressing process died"
+        future = packers.submit(small, tmp_path / "2", hashlib.sha256(small.read_bytes()).hexdigest())
+        assert isinstance(future.result(60), Packed)
+    finally:
+        packers.close()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     frame=arrays.arrays(np.uint16, arrays.array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=40)),
@@ -188,3 +206,15 @@ def test_implicit_headers_are_read_too():
     header = read_header(file.getvalue())
     assert header is not None
     assert (header.study_instance_uid, header.modality) == (ds.StudyInstanceUID, "CT")
+
+
+def test_a_deflated_instance_is_known_by_its_identifiers():
+    data = Path(str(get_testdata_file("image_dfl.dcm"))).read_bytes()
+    ds = dcmread(BytesIO(data))
+    header = read_header(data)
+    assert header is not None and header.pixel_data is None
+    assert header.sop_class_uid == ds.SOPClassUID
+    assert header.sop_instance_uid == ds.SOPInstanceUID
+    assert header.study_instance_uid == ds.StudyInstanceUID
+    damaged = read_header(data[:400] + bytes(200))
+    assert damaged is not None and damaged.sop_instance_uid == ds.SOPInstanceUID

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from images import ct_slice, write
 
+from forwarder import admin
 from forwarder.errors import SpoolError
 from forwarder.spool import About, Recovery, Spool, SpoolFullError, settle
 from forwarder.troubles import Reason
@@ -191,6 +192,17 @@ def test_a_mistake_of_one_keeps_nobody_else_waiting(spool: Spool):
         thread.join(20)
     assert not any(thread.is_alive() for thread in threads)
     assert len(heard) == 10 and conserved(spool)["waiting"] == 20
+
+
+def test_what_waits_again_is_not_discarded_by_a_decision_that_came_too_late(spool: Spool, monkeypatch):
+    digest = admit(spool, b"wanted")
+    settle(spool.journal, digest, "rejected", Reason.DAMAGED_IN_SPOOL)
+    listed = admin.rejected(spool.folder)
+    admit(spool, b"wanted")  # the PACS has sent it again while the administrator was thinking
+    monkeypatch.setattr(admin, "rejected", lambda folder: listed)
+    assert admin.discard(spool.folder, [digest]) == 0
+    assert spool.path(digest).read_bytes() == b"wanted"
+    assert conserved(spool)["waiting"] == 1
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")

@@ -175,6 +175,22 @@ def test_a_new_exam_and_a_new_report_appear_by_themselves(open_page: Open, city:
     expect(page.locator(".pane.left .report")).to_contain_text("Quadro nei limiti.", timeout=15000)
 
 
+def test_images_that_are_long_on_their_way_come_though_the_timeline_changes_meanwhile(open_page: Open, city: RunningCity) -> None:
+    story = Story(city)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page, _ = open_page(story.link(), prepare=lambda page: page.route(f"**/{story.current.StudyInstanceUID}/images?*", hold))
+    expect(page.locator(".pane.right .picture img")).to_be_visible()
+    story.report("san-matteo", str(story.prior.StudyInstanceUID), "Quadro nei limiti.")
+    expect(page.locator(".pane.right .report")).to_contain_text("Quadro nei limiti.", timeout=15000)
+    for route in held:
+        route.continue_()
+    expect(page.locator(".pane.left .picture img")).to_be_visible()
+
+
 def test_revocation_takes_the_other_hospitals_exams_off_the_screen(open_page: Open, city: RunningCity) -> None:
     story = Story(city)
     page, watch = open_page(story.link())

@@ -36,7 +36,7 @@ export class Pane {
   }
 
   #empty() {
-    Object.assign(this, { study: null, series: [], chosen: null, positions: [], at: 0, image: null, loaded: new Map() });
+    Object.assign(this, { study: null, asked: null, series: [], chosen: null, positions: [], at: 0, image: null, loaded: new Map() });
     fill(this.root, this.side === 'right' && h('p.nothing', {}, t('noBeside')));
   }
 
@@ -86,13 +86,14 @@ export class Pane {
 
   async #load() {
     const { study } = this;
+    const asked = (this.asked = {});
     try {
       const found = await get(`/view/studies/${study.study_instance_uid}/images?owner=${encodeURIComponent(study.owner)}`);
-      if (study !== this.study) return;
+      if (asked !== this.asked) return;
       this.series = found.series.filter(series => !NOT_IMAGES.has(series.modality));
       this.#choose(this.series.find(one => one.series_instance_uid === this.chosen?.series_instance_uid) ?? this.series[0]);
     } catch {
-      if (study === this.study && !this.image) fill(this.picture, h('p.waiting', {}, t('noImage')));
+      if (asked === this.asked && !this.image) fill(this.picture, h('p.waiting', {}, t('noImage')));
     }
   }
 

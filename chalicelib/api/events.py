@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +14,10 @@ from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError
 from chalicelib.services import audit_anchor, expiries, index_instances, project_facts
 from chalicelib.services.index_instances import Stored
-from chalicelib.telemetry import logger
+from chalicelib.telemetry import log_unexpected, logger, without_texts
 
 
+@without_texts
 def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
     """An SQS batch of S3 events: index what was stored; messages with an object that could not be done come again.
 
@@ -38,12 +38,13 @@ def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, An
     again = [*unreadable, *(message for message, ones in wanted.items() if any(one in failed for one in ones))]
     for error in failed.values():
         if not isinstance(error, ContenitoreError):
-            logger().error("an object could not be read", extra={"error": type(error).__name__, "at": _place(error)})
+            log_unexpected(error, function="index_instances")
     kinds = sorted({type(error).__name__ for error in failed.values()})
     logger().info("indexed", extra={"objects": len(batch), "again": len(again), "errors": kinds})
     return {"batchItemFailures": [{"itemIdentifier": message} for message in again]}
 
 
+@without_texts
 def project(event: dict[str, Any]) -> dict[str, Any]:
     """A batch of stream records: bring the views of what they touch up to date, each study once.
 
@@ -59,12 +60,7 @@ def project(event: dict[str, Any]) -> dict[str, Any]:
     return {"batchItemFailures": []}
 
 
-def _place(error: Exception) -> str:
-    """Where an unexpected error arose; not what it says, since that may quote a patient's data."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-
-
+@without_texts
 def anchor() -> dict[str, Any]:
     """Every quarter of an hour: lock away the heads of the audit chains that have grown."""
     grown = audit_anchor.anchor_heads(bootstrap.table(), bootstrap.vault(), datetime.now(UTC), config().audit_retention_years)
@@ -72,6 +68,7 @@ def anchor() -> dict[str, Any]:
     return {"chains": grown}
 
 
+@without_texts
 def tell_expired() -> dict[str, Any]:
     """Every minute: tell the parties of transfers that ran out."""
     told = expiries.tell_expired(bootstrap.table(), datetime.now(UTC))
@@ -79,6 +76,7 @@ def tell_expired() -> dict[str, Any]:
     return {"transfers": told}
 
 
+@without_texts
 def carry(event: dict[str, Any]) -> list[str] | list[int]:
     """One load of a large body, on the way from S3 to S3."""
     return assembly.carry(event, bootstrap.carrier())

@@ -20,7 +20,7 @@ from chalicelib.domain.audit import Context, Entry
 from chalicelib.domain.errors import BadRequest, ContenitoreError
 from chalicelib.domain.ports import Write
 from chalicelib.services.registry import Caller, identify
-from chalicelib.telemetry import logger
+from chalicelib.telemetry import log_unexpected, logger
 
 MAX_CURSOR = 500
 MIN_GZIPPED = 1024
@@ -170,8 +170,8 @@ def respond(request: Request, method: str, path: str, parameters: dict[str, str]
         response = _recorded(call, view, parameters)
     except ContenitoreError as error:
         response = problems.to_response(error, request_id)
-    except Exception:  # the outermost door: logged whole, answered without details
-        logger().exception("unexpected", extra={"route": route, "request_id": request_id})
+    except Exception as error:  # the outermost door: logged by kind and place, answered without details
+        log_unexpected(error, route=route, request_id=request_id)
         response = problems.unexpected(request_id)
     _gzip(call, response)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -258,6 +258,23 @@ def test_a_link_that_is_opened_again_and_again_in_one_tab_asks_for_news_once(ope
     assert len(asked) == 1
 
 
+def test_an_answer_that_comes_when_the_reading_has_ended_troubles_nobody(open_page: Open, story: Story) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page, watch = open_page(story.link(), prepare=lambda page: page.route("**/priors?*", hold))
+    expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
+    exams(page).nth(1).get_by_role("button", name="Metti in esame").click()
+    wait_until(lambda: page.title() and held)
+    watch.expect("410", *PREPARING)
+    page.get_by_role("button", name="Termina lettura").click()
+    expect(page.locator("[data-kind=ended]")).to_be_visible()
+    held.pop().fulfill(json={"priors": []}, headers={"Access-Control-Allow-Origin": "*"})
+    page.wait_for_load_state("networkidle")
+
+
 def test_a_link_that_never_was_opens_nothing(open_page: Open, city: RunningCity) -> None:
     page, watch = open_page(f"{city.endpoints['viewer']}/#{'A' * 43}", locale="en-GB")
     watch.expect("404")

@@ -169,7 +169,7 @@ async function choose(study, side) {
   const drawn = draw(key, keepRight ? right : null);
   const { priors } = await session.get(`/view/studies/${study.study_instance_uid}/priors?owner=${encodeURIComponent(study.owner)}&limit=1`).catch(() => ({ priors: [] }));
   await drawn;
-  if (state.chosen.left !== key) return undefined;
+  if (!parts || state.chosen.left !== key) return undefined;
   state.proposal = priors[0] ?? null;
   return draw(key, state.proposal && byKey(keyOf(state.proposal)) ? keyOf(state.proposal) : state.chosen.right);
 }
@@ -232,6 +232,7 @@ async function changed(timeline) {
   if (state.proposal && !now.has(keyOf(state.proposal))) state.proposal = null;
   if (left) await draw(left, now.has(state.chosen.right) ? state.chosen.right : null);
   else await chooseFirst();
+  if (!parts) return;
   if (arrived.length) toast(t('arrived', { what: arrived.map(titleOf).join(', ') }), arrived[0]);
   else if (gone.length) toast(t('withdrawn', { what: gone.map(titleOf).join(', ') }));
   else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), completed[0]);

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -20,6 +21,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 
 LIMIT = 4 * 1024 * 1024  # bytes of header
 FIRST_READ = 64 * 1024
+LIMIT_INFLATED = 256 * 1024  # bytes of a deflated data set that are looked at
 MAX_DEPTH = 64
 MAX_VALUE = 1024  # bytes of a value worth keeping
 UNDEFINED = 0xFFFFFFFF
@@ -44,7 +46,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The top-level elements before Pixel Data (short values as raw bytes), and Pixel Data's place."""
+    """The top-level elements before Pixel Data and of the file meta (short values as raw bytes), and Pixel Data's place."""
 
     transfer_syntax_uid: str
     data_set_at: int
@@ -67,11 +69,13 @@ class Header:
 
     @property
     def sop_instance_uid(self) -> str | None:
-        return _uid(self.text((0x0008, 0x0018)))
+        """As the data set says, else as the file meta does."""
+        return _uid(self.text((0x0008, 0x0018)) or self.text((0x0002, 0x0003)))
 
     @property
     def sop_class_uid(self) -> str | None:
-        return _uid(self.text((0x0008, 0x0016)))
+        """As the data set says, else as the file meta does."""
+        return _uid(self.text((0x0008, 0x0016)) or self.text((0x0002, 0x0002)))
 
     @property
     def modality(self) -> str | None:
@@ -102,21 +106,32 @@ def read_header(data: Buffer, last: Tag = PIXEL_DATA) -> Header | None:
     """
     at = 132 if data[128:132] == b"DICM" else 0
     syntax = None
+    meta: dict[Tag, bytes] = {}
     try:
         for element in _walk(data, at, implicit=False, order="<"):
             if element.tag[0] != 0x0002:
                 break
             at = element.value_at + element.length
+            meta[element.tag] = bytes(data[element.value_at : min(at, element.value_at + 65)])
             if element.tag == (0x0002, 0x0010):
-                value = bytes(data[element.value_at : min(at, element.value_at + 64)])
-                syntax = value.rstrip(b"\0 ").decode("ascii", "replace")
+                syntax = meta[element.tag][:64].rstrip(b"\0 ").decode("ascii", "replace")
     except (struct.error, ValueError):
         pass  # an implicit data set behind the (always explicit) file meta: `at` is where it begins
     if syntax is None:
         syntax = _guess_syntax(bytes(data[at : at + 6]))
     if syntax == DEFLATED:
-        return Header(syntax, at, {}, None)
-    return _data_set(data, at, syntax, last)
+        inside = _data_set(_inflated(data, at), 0, EXPLICIT_LE, last, meta)
+        return Header(syntax, at, inside.values, None)
+    return _data_set(data, at, syntax, last, meta)
+
+
+def _inflated(data: Buffer, at: int) -> bytes:
+    """The beginning of a deflated data set (PS3.5 A.5), as far as it can be had."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        return inflater.decompress(data[at : at + LIMIT_INFLATED], LIMIT_INFLATED)
+    except zlib.error:
+        return b""
 
 
 def _guess_syntax(head: bytes) -> str:
@@ -125,8 +140,8 @@ def _guess_syntax(head: bytes) -> str:
     return EXPLICIT_LE if head[1:2] == b"\0" else EXPLICIT_BE
 
 
-def _data_set(data: Buffer, at: int, syntax: str, last: Tag) -> Header:
-    values: dict[Tag, bytes] = {}
+def _data_set(data: Buffer, at: int, syntax: str, last: Tag, meta: dict[Tag, bytes]) -> Header:
+    values = dict(meta)
     pixel_data = None
     order = ">" if syntax == EXPLICIT_BE else "<"
     try:

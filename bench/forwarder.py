@@ -147,6 +147,7 @@ def receive(scratch: Path) -> None:
                 f"  {associations} association{'s' if associations > 1 else ' '}  {name:<32}"
                 f"{SLICES / middle:>5.0f} ({SLICES / best:.0f}) instances/s  {megabytes / middle:>5.0f} MB/s"
             )
+        print(f"  load now {os.getloadavg()[0]:.1f}")
 
 
 def resident(pid: int) -> tuple[float, float]:
@@ -315,6 +316,7 @@ def main() -> None:
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}")
     for name in chosen:
+        print(f"load {os.getloadavg()[0]:.1f}")
         with tempfile.TemporaryDirectory() as scratch:
             print(f"\n{name}")
             parts[name](Path(scratch))

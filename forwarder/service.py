@@ -24,12 +24,12 @@ from forwarder.logs import log
 from forwarder.outbox import Outbox
 from forwarder.queue import straighten
 from forwarder.signing import Signer
-from forwarder.spool import Spool
+from forwarder.spool import Recovery, Spool
 from forwarder.state import State
 from forwarder.urgency import Ranks
 from forwarder.watch import Watcher
 
-HOUR = 3600.0
+MINUTE, HOUR = 60.0, 3600.0
 CLOCK_JUMP = 60.0  # seconds
 M_ARENA_MAX = -8  # malloc.h
 OF_ONE_CONNECTION = ("Thread-", "AcceptorThread")  # names that the standard library and pynetdicom give
@@ -115,7 +115,9 @@ def running(
         stack.callback(outbox.stop)
         background = [threading.Thread(target=commitments.run, args=(stop,), name="commitments", daemon=True)]
         background.append(threading.Thread(target=reports.run, args=(stop,), name="reports", daemon=True))
-        background.append(threading.Thread(target=_tick, args=(stop, config, spool, outbox, state), name="tick", daemon=True))
+        background.append(
+            threading.Thread(target=_tick, args=(stop, config, spool, outbox, state, recovered), name="tick", daemon=True)
+        )
         if config.watch.folder:
             state.watcher = watcher = Watcher(config.watch, spool, ranks)
             background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))
@@ -156,9 +158,9 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, state: State) -> None:
+def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, state: State, recovered: Recovery) -> None:
     """Once a second: rates, and a look for a nudge; once an hour: forget what was delivered long ago."""
-    forget_at = 0.0
+    forget_at = adopt_at = 0.0
     clock = time.time() - time.monotonic()
     while not stop.wait(1.0):
         try:
@@ -170,6 +172,10 @@ def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, s
             if nudge.exists():
                 nudge.unlink(missing_ok=True)
                 outbox.try_now()
+            if recovered.postponed and time.monotonic() >= adopt_at:
+                adopt_at = time.monotonic() + MINUTE
+                recovered = spool.adopt_postponed()
+                outbox.notice()
             if time.monotonic() >= forget_at:
                 forget_at = time.monotonic() + HOUR
                 before = time.time() - config.spool.history_days * 86400.0

@@ -50,6 +50,7 @@ class Recovery:
     removed: int = 0
     adopted: int = 0
     missing: int = 0
+    postponed: int = 0  # to be taken on again, once the journal can be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,24 +302,40 @@ class Spool:
         for name in ("instances", "packed"):
             for path in (self.folder / name / shard).iterdir():
                 state = states.get(path.name)
-                if state is None and name == "instances" and self._adopt(path):
-                    found.adopted += 1
+                if state is None and name == "instances" and _is_whole(path):
+                    try:
+                        self._adopt(path)
+                        found.adopted += 1
+                    except SpoolError:  # a full disk must not keep the forwarder from starting, and so from emptying it
+                        found.postponed += 1
                 elif state is None or state in SETTLED_WELL or state == "discarded":
                     path.unlink(missing_ok=True)
                     found.removed += 1
 
-    def _adopt(self, path: Path) -> bool:
-        """Take on a file whose row a power failure took; False if it is not whole, and so was never acknowledged."""
+    def adopt_postponed(self) -> Recovery:
+        """Try again what `recover` had to postpone; harmless while instances arrive. Raises SpoolError."""
+        found = Recovery()
+        try:
+            for shard in range(256):
+                self._sweep(f"{shard:02x}", found)
+        except OSError as error:
+            raise from_os(error) from error
+        return found
+
+    def _adopt(self, path: Path) -> None:
+        """Take on a file whose row a power failure took. Raises SpoolError, OSError."""
         with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != path.name:
-                return False
             os.fsync(file.fileno())
             _fsync_folder(path.parent)
-            file.seek(0)
             about, found = look_at(file.read(HEAD)), os.fstat(file.fileno())
         row = _row(path.name, found.st_size, about, found.st_mtime, found.st_mtime)
         self.journal.note(lambda connection: _insert(connection, row))
-        return True
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is what its name says; else it was never acknowledged. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == path.name
 
 
 Rank = Callable[[About], float]

@@ -152,6 +152,21 @@ class TestRecovery:
         assert spool.recover() == Recovery()
         spool.close()
 
+    def test_a_journal_that_cannot_be_written_keeps_nothing_from_starting_and_loses_nothing(self, tmp_path: Path, monkeypatch):
+        spool = Spool(tmp_path)
+        digest = hashlib.sha256(b"acknowledged").hexdigest()
+        spool.path(digest).write_bytes(b"acknowledged")
+
+        def full(work):
+            raise SpoolFullError("The journal cannot be written: database or disk is full.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(spool.journal, "note", full)
+            assert spool.recover() == Recovery(postponed=1)
+        assert spool.adopt_postponed() == Recovery(adopted=1)
+        assert spool.path(digest).exists() and conserved(spool)["waiting"] == 1
+        spool.close()
+
     def test_a_file_that_vanished_is_told_and_counted(self, tmp_path: Path):
         spool = Spool(tmp_path)
         digest = admit(spool, b"gone")

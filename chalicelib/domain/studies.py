@@ -165,12 +165,20 @@ def summarise(
         "reports": reports(ordered, withdrawn),
         "sop_classes": sorted({str(one.data["class"]) for one in ordered}),
         "body_parts": sorted({value for one in ordered if (value := first_value(one.attributes, "00180015"))}),
+        "laterality": _laterality(ordered),
         "series": len(series),
         "instances": len(ordered),
         "bytes": sum(int(one.data["size"]) for one in ordered),
         "changed_at": max(str(one.data["at"]) for one in ordered),
         "missing": sorted(expected - here)[:1000],
     }
+
+
+def _laterality(found: Iterable[Instance]) -> str:
+    """The side that the images show: R, L, B for both, or empty (Laterality, Image Laterality; PS3.3 C.7.3.1, C.7.6.1)."""
+    said = {value for one in found for tag in ("00200060", "00200062") if (value := first_value(one.attributes, tag))}
+    sides = said & {"R", "L", "B"}
+    return next(iter(sides)) if len(sides) == 1 else "B" if sides else ""
 
 
 def reports(found: Iterable[Instance], withdrawn: Iterable[Instance] = ()) -> list[dict[str, Any]]:

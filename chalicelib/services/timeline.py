@@ -94,6 +94,7 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
         "modalities": view.data["modalities"],
         "description": first_value(attributes, "00081030"),
         "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
+        "laterality": view.data.get("laterality", ""),
         "instances": view.data["instances"],
         "complete": missing == 0,
         "missing": missing,

@@ -110,6 +110,8 @@ class _Reader:
         self._title: list[str] | None = None
         self._narrative = 0
         self._words: list[str] = []
+        self._begun = False
+        """Whether the line has words yet."""
         self._room = _MAX_TEXT
         self.lines: list[str] = []
 
@@ -181,7 +183,7 @@ class _Reader:
     def _inside_narrative(self, name: str) -> None:
         if name in _BLOCKS:
             self._break()
-        elif name in _CELLS and any(word.strip() for word in self._words):
+        elif name in _CELLS and self._begun:
             self._words.append(" | ")
 
     def _end(self, _: str) -> None:
@@ -207,11 +209,12 @@ class _Reader:
         text = text[: self._room]
         self._room -= len(text)
         (self._words if self._title is None else self._title).append(text)
+        self._begun = self._begun or (self._title is None and bool(text.strip()))
 
     def _break(self) -> None:
         if line := " ".join("".join(self._words).split()):
             self.lines.append(line)
-        self._words = []
+        self._words, self._begun = [], False
 
 
 def _identifier(attributes: dict[str, str]) -> str:

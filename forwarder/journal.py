@@ -153,6 +153,14 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def open_read_only(folder: Path) -> sqlite3.Connection:
+    """The journal of a spool, for a look from another process. Raises SpoolError."""
+    path = folder / "journal.sqlite3"
+    if not path.exists():
+        raise SpoolError(f"There is no spool in “{folder}”.")
+    return connect(path, read_only=True)
+
+
 class Journal:
     """The open journal. `write` from any thread; `read` gives a consistent view."""
 

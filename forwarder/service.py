@@ -32,7 +32,7 @@ from forwarder.watch import Watcher
 MINUTE, HOUR = 60.0, 3600.0
 CLOCK_JUMP = 60.0  # seconds
 M_ARENA_MAX = -8  # malloc.h
-OF_ONE_CONNECTION = ("Thread-", "AcceptorThread")  # names that the standard library and pynetdicom give
+OF_ONE_CONNECTION = ("Thread-", "AcceptorThread", "RequestorThread")  # names that the standard library and pynetdicom give
 NUDGE = "retry-now"  # a file in the spool by which `retry` tells a running forwarder
 
 

@@ -29,10 +29,11 @@ from typing import Any
 
 from forwarder.errors import SpoolError
 from forwarder.header import STUDY_INSTANCE_UID, read_header
-from forwarder.journal import Journal, connect, tally
+from forwarder.journal import Journal, tally
 from forwarder.troubles import Reason
 
 SYNCING = 8  # folders that are synced at once
+LOOK_EVERY = 64 * 1024 * 1024  # bytes of one instance after which the disk is looked at again
 HEAD = 64 * 1024  # bytes of the beginning that are looked at
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 SETTLED_WELL = frozenset({"indexed", "echo"})  # the archive has it: no bytes are needed any more
@@ -77,6 +78,8 @@ class Arrival(BytesIO):
         self.size = 0
         self.failure: SpoolError | None = None
         self.head = b""  # the first bytes, for a look at the header
+        self._spool = spool
+        self._look_at = LOOK_EVERY
         self.path = spool.new_path()
         self._file: int | None = None
         try:
@@ -95,9 +98,12 @@ class Arrival(BytesIO):
                     written += os.write(self._file, view[written:])
                 self.digest.update(view)
                 self.size += len(view)
+                if self.size >= self._look_at:
+                    self._look_at = self.size + LOOK_EVERY
+                    self._spool.check_space()
                 if len(self.head) < HEAD:
                     self.head += bytes(view[: HEAD - len(self.head)])
-            except OSError as error:
+            except (OSError, SpoolError) as error:
                 self._fail(error)
         return len(view)
 
@@ -390,11 +396,3 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def open_read_only(folder: Path) -> sqlite3.Connection:
-    """The journal of a spool, for a look from another process. Raises SpoolError."""
-    path = folder / "journal.sqlite3"
-    if not path.exists():
-        raise SpoolError(f"There is no spool in “{folder}”.")
-    return connect(path, read_only=True)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from forwarder.config import Config
-from forwarder.spool import open_read_only
+from forwarder.journal import open_read_only
 from forwarder.state import from_journal
 from forwarder.troubles import explain, texts
 

@@ -279,6 +279,18 @@ class TestFullDisk:
         assert conserved(spool)["received"] == 1
         spool.close()
 
+    def test_one_instance_alone_does_not_use_up_the_reserve(self, small_disk: Path, monkeypatch):
+        monkeypatch.setattr("forwarder.spool.LOOK_EVERY", 100_000)
+        spool = Spool(small_disk, reserve_bytes=1_000_000)
+        arrival = spool.arrival()
+        for _ in range(60):
+            arrival.write(bytes(65536))
+        assert isinstance(arrival.failure, SpoolFullError)
+        assert not list((small_disk / "incoming").iterdir())
+        with pytest.raises(SpoolFullError):
+            spool.admit(arrival, About())
+        spool.close()
+
     def test_filled_to_the_brim_it_never_says_yes_and_leaves_nothing_behind(self, small_disk: Path):
         spool = Spool(small_disk)
         admitted = []

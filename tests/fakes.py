@@ -17,6 +17,7 @@ from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Table, Write
 
 MAX_TRANSACTION = 100
+MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 MAX_PAGE = 250
 """Items in one page, standing for the 1 MB of DynamoDB."""
 
@@ -95,6 +96,8 @@ class MemoryTable:
         keys = [_key(write) for write in writes]
         if not 1 <= len(writes) <= MAX_TRANSACTION or len(set(keys)) != len(keys):
             raise ValueError("a transaction has 1 to 100 writes of different keys")
+        if sum(_size(write.item) for write in writes if not isinstance(write, Delete)) > MAX_TRANSACTION_BYTES:
+            raise ValueError("a transaction is larger than 4 MB")
         return self._write(writes)
 
     def copied(self) -> MemoryTable:
@@ -158,6 +161,11 @@ def _checked(item: Item) -> Item:
     if len(text) > 390 * 1024:
         raise ValueError("an item is larger than 400 KB")
     return replace(item, data=json.loads(text), indexes={name: (pk, sk) for name, (pk, sk) in item.indexes.items()})
+
+
+def _size(item: Item) -> int:
+    keys = [item.key, *item.indexes.values()]
+    return len(json.dumps(item.data, ensure_ascii=False).encode()) + sum(len("".join(key).encode()) for key in keys)
 
 
 class MemoryObjects:

@@ -41,6 +41,9 @@ REPORT_KINDS = {
 }
 """SOP classes of what a person reads as a report (PS3.4 B.5). Dose and CAD reports, and key object notes, are none."""
 _MAX_REPORTS = 200
+_MAX_VALUES = 30
+"""Modalities, SOP classes and body parts of a study that its summary names. Each modality is a row of its own, which holds all:
+more than any examination has would fit no transaction, and hold up what is projected with it."""
 _IDENTIFYING = ("00100020", "00100021", "00100022", "00100024")
 """Patient ID, its issuer, its type, the issuer's qualifiers."""
 
@@ -161,10 +164,10 @@ def summarise(
         "patients": [{"issuer": issuer, "id": value} for issuer, value in patients],
         "anonymous": any(not one.data.get("patient") for one in ordered),
         "date": min(dates, default=""),
-        "modalities": sorted({value for one in ordered if (value := first_value(one.attributes, "00080060"))}),
+        "modalities": _values(ordered, "00080060"),
         "reports": reports(ordered, withdrawn),
-        "sop_classes": sorted({str(one.data["class"]) for one in ordered}),
-        "body_parts": sorted({value for one in ordered if (value := first_value(one.attributes, "00180015"))}),
+        "sop_classes": sorted({str(one.data["class"]) for one in ordered})[:_MAX_VALUES],
+        "body_parts": _values(ordered, "00180015"),
         "laterality": _laterality(ordered),
         "series": len(series),
         "instances": len(ordered),
@@ -179,6 +182,10 @@ def _laterality(found: Iterable[Instance]) -> str:
     said = {value for one in found for tag in ("00200060", "00200062") if (value := first_value(one.attributes, tag))}
     sides = said & {"R", "L", "B"}
     return next(iter(sides)) if len(sides) == 1 else "B" if sides else ""
+
+
+def _values(found: Iterable[Instance], tag: str) -> list[str]:
+    return sorted({value for one in found if (value := first_value(one.attributes, tag))})[:_MAX_VALUES]
 
 
 def reports(found: Iterable[Instance], withdrawn: Iterable[Instance] = ()) -> list[dict[str, Any]]:

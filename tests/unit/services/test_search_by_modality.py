@@ -61,6 +61,16 @@ def test_a_study_that_loses_a_modality_is_not_found_by_it_any_more() -> None:
     assert len(archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "CT")]))) == 1
 
 
+def test_a_study_of_more_modalities_than_any_examination_has_is_projected_all_the_same() -> None:
+    archive = Archive()
+    slices = [image("1.2.0", str(one), modality=f"{one:04}".ljust(64, "\u20ac")) for one in range(600)]
+    archive.send("san-matteo", *slices, image("1.2.1", modality="MR"))
+    (study,) = archive.found("san-matteo", parse_query("study", [("StudyInstanceUID", "1.2.0"), ("includefield", "all")]))
+    assert study.attributes["00201208"]["Value"] == [600]
+    assert len(study.attributes["00080061"]["Value"]) == 30
+    assert len(archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "MR")]))) == 1
+
+
 def test_one_of_a_rare_modality_is_found_by_one_query() -> None:
     archive = filled([(["CT"], 1, False)] * 60 + [(["MR"], 0, False)])
     asked: list[str] = []

@@ -198,7 +198,8 @@ def test_revocation_takes_the_other_hospitals_exams_off_the_screen(open_page: Op
     watch.expect("404", *PREPARING)
     city.client("maugeri").delete(f"/transfers/{story.transfer}")
     expect(exams(page)).to_have_count(1, timeout=15000)
-    expect(page.locator("#said")).to_contain_text("Non più visibile")
+    expect(page.locator("#said")).to_contain_text("non più visibili: 2")
+    assert "TC ENCEFALO" not in page.content()  # the message names nothing either
     expect(page.locator(".pane.right .picture")).to_have_count(0)
     expect(page.locator(".pane.right .nothing")).to_be_visible()
 
@@ -230,6 +231,18 @@ def test_ending_the_reading_closes_it_on_every_screen_and_the_link_opens_nothing
     watch.expect("410")
     expect(again.locator("[data-kind=gone] h1")).to_have_text("La sessione di lettura è terminata")
     no_violations(again)
+
+
+def test_what_was_announced_goes_with_everything_else_when_the_reading_ends(open_page: Open, city: RunningCity) -> None:
+    story = Story(city)
+    page, watch = open_page(story.link())
+    expect(exams(page)).to_have_count(3)
+    hospital.send(city.client("maugeri"), hospital.image(story.patient, "maugeri", date="20260311", description="TC ADDOME"))
+    expect(page.locator("#said")).to_contain_text("TC ADDOME", timeout=15000)
+    watch.expect("410", *PREPARING)
+    page.get_by_role("button", name="Termina lettura").click()
+    expect(page.locator("[data-kind=ended] h1")).to_be_visible()
+    assert "TC ADDOME" not in page.content()
 
 
 def test_a_link_that_is_opened_again_and_again_in_one_tab_asks_for_news_once(open_page: Open, story: Story) -> None:

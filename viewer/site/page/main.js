@@ -234,7 +234,7 @@ async function changed(timeline) {
   else await chooseFirst();
   if (!parts) return;
   if (arrived.length) toast(t('arrived', { what: arrived.map(titleOf).join(', ') }), arrived[0]);
-  else if (gone.length) toast(t('withdrawn', { what: gone.map(titleOf).join(', ') }));
+  else if (gone.length) toast(t('withdrawn', { count: gone.length }));
   else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), completed[0]);
   else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), grown[0]);
 }
@@ -278,6 +278,7 @@ function stopped(kind, again) {
   parts = null;
   state.shown = null;
   keepThumbnails([]);
+  say('');
   const passing = kind === 'offline' || kind === 'broken';
   if (!passing) session.end();
   notice(kind, { again: passing ? again : null });

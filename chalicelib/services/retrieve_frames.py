@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from chalicelib.dicomweb import representations
@@ -108,69 +110,90 @@ def _contents(objects: Objects, key: str, extents: Sequence[Extent]) -> list[tup
 
 def bulk_value(objects: Objects, owner: str, one: Instance, name: str) -> tuple[Piece, ...]:
     """The pieces of the value that a BulkDataURI ends in, in little endian order. Raises NotFound."""
+    return bulk_values(objects, owner, one, [name])[0]
+
+
+def bulk_values(objects: Objects, owner: str, one: Instance, names: Sequence[str]) -> list[tuple[Piece, ...]]:
+    """The same of several values, out of a head that is read once. Raises NotFound."""
     from chalicelib.dicom.metadata import bulk_path
 
-    path = bulk_path(name)
-    if path is None:
-        raise NotFound
-    key, size = object_key(owner, one), int(one.data["size"])
-    return _value(objects, key, size, head_of(objects, key, size), path)
+    paths: list[Path] = []
+    for name in names:
+        path = bulk_path(name)
+        if path is None:
+            raise NotFound
+        paths.append(path)
+    source = _source(objects, owner, one)
+    return [_value(source, path) for path in paths]
 
 
 def document(objects: Objects, owner: str, one: Instance) -> tuple[Piece, ...]:
     """The pieces of an encapsulated document, without what made its length even (PS3.3 C.24.2.2). Raises NotFound."""
     from chalicelib.dicom.values import values_of
 
-    key, size = object_key(owner, one), int(one.data["size"])
-    head = head_of(objects, key, size)
-    pieces = _value(objects, key, size, head, (_ENCAPSULATED_DOCUMENT,))
-    (piece,) = pieces
+    source = _source(objects, owner, one)
+    (piece,) = _value(source, (_ENCAPSULATED_DOCUMENT,))
     length = assembly.size(piece)
-    declared = values_of(head.dataset, _ENCAPSULATED_DOCUMENT_LENGTH, "UL")
+    declared = values_of(source.head.dataset, _ENCAPSULATED_DOCUMENT_LENGTH, "UL")
     if declared and isinstance(declared[0], int) and 0 < declared[0] <= length:
         length = declared[0]
     elif isinstance(piece, bytes):
         length -= piece.endswith(b"\0")
     else:
-        length -= _read(objects, key, piece.start + length - 1, 1) == b"\0"
-    return (piece[:length] if isinstance(piece, bytes) else Extract(key, piece.start, length),)
+        length -= _read(objects, source.key, piece.start + length - 1, 1) == b"\0"
+    return (piece[:length] if isinstance(piece, bytes) else Extract(source.key, piece.start, length),)
 
 
-def _value(objects: Objects, key: str, size: int, head: Head, path: Path) -> tuple[Piece, ...]:
+@dataclass(frozen=True)
+class _Source:
+    """A stored object whose values are wanted."""
+
+    objects: Objects
+    key: str
+    size: int
+    head: Head
+
+    @cached_property
+    def inflated(self) -> bytes:
+        """The data set of a deflated object; how far it inflates was found within limits when it was indexed (PS3.5 A.5)."""
+        if self.size > MOST_IN_MEMORY:
+            raise TooLarge("A deflated instance this large is served as a whole only.")
+        data = _read(self.objects, self.key, 0, self.size)
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        return inflate.decompress(data[self.head.dataset_offset :], MOST_IN_MEMORY)
+
+
+def _source(objects: Objects, owner: str, one: Instance) -> _Source:
+    key, size = object_key(owner, one), int(one.data["size"])
+    return _Source(objects, key, size, head_of(objects, key, size))
+
+
+def _value(source: _Source, path: Path) -> tuple[Piece, ...]:
     """The value at a path, text in UTF-8 as in the metadata (PS3.18 F.2.2, note 4)."""
     from chalicelib.dicom.charset import decode
     from chalicelib.dicom.metadata import BULK_TEXT_VR, charset_at, find_value
 
-    found = find_value(head, path)
+    found = find_value(source.head, path)
     if found is None or found.length == 0:
         raise NotFound
-    pieces = _bytes_of(objects, key, size, head, found)
+    pieces = _bytes_of(source, found)
     if found.vr not in BULK_TEXT_VR:
         return pieces
     if found.length > MOST_IN_MEMORY:
         raise TooLarge("A text this large is not served. Please retrieve the instance.")
-    return (decode(b"".join(read_pieces(objects, pieces)), charset_at(head, path)).encode(),)
+    return (decode(b"".join(read_pieces(source.objects, pieces)), charset_at(source.head, path)).encode(),)
 
 
-def _bytes_of(objects: Objects, key: str, size: int, head: Head, found: LeftOut) -> tuple[Piece, ...]:
+def _bytes_of(source: _Source, found: LeftOut) -> tuple[Piece, ...]:
     from chalicelib.dicom.values import little_endian_bytes
 
-    if head.deflated:
-        return (_inflated(objects, key, size, head)[found.offset : found.offset + found.length],)
-    if head.transfer_syntax_uid == BIG_ENDIAN:
+    if source.head.deflated:
+        return (source.inflated[found.offset : found.offset + found.length],)
+    if source.head.transfer_syntax_uid == BIG_ENDIAN:
         if found.length > MOST_IN_MEMORY:
             raise TooLarge("A big endian value this large is not served. Please retrieve the instance.")
-        return (little_endian_bytes(found.vr, _read(objects, key, found.offset, found.length)),)
-    return (Extract(key, found.offset, found.length),)
-
-
-def _inflated(objects: Objects, key: str, size: int, head: Head) -> bytes:
-    """The data set of a deflated object; how far it inflates was found within limits when it was indexed (PS3.5 A.5)."""
-    if size > MOST_IN_MEMORY:
-        raise TooLarge("A deflated instance this large is served as a whole only.")
-    data = _read(objects, key, 0, size)
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    return inflate.decompress(data[head.dataset_offset :], MOST_IN_MEMORY)
+        return (little_endian_bytes(found.vr, _read(source.objects, source.key, found.offset, found.length)),)
+    return (Extract(source.key, found.offset, found.length),)
 
 
 def _read(objects: Objects, key: str, start: int, length: int) -> bytes:

@@ -69,18 +69,21 @@ def _body(objects: Objects, parts: list[Part], selected: Selected) -> Body:
 
 def _values(objects: Objects, opened: Opened, one: Instance, names: list[str], locate: Locate) -> list[Part]:
     """The values as they are, but for compressed pixels."""
-    return [
-        (part_headers(_UNCOMPRESSED, locate(one, name)), _native(objects, opened, one, name))
-        for name in names
-        if not (name in PIXEL_TAGS and is_encapsulated(one))
-    ]
+    wanted = [name for name in names if not (name in PIXEL_TAGS and is_encapsulated(one))]
+    values: dict[str, tuple[Piece, ...]] = {
+        name: (pixels,) for name in wanted if (pixels := _plain_pixels(opened, one, name)) is not None
+    }
+    if others := [name for name in wanted if name not in values]:
+        values |= zip(others, retrieve_frames.bulk_values(objects, opened.owner, one, others), strict=True)
+    return [(part_headers(_UNCOMPRESSED, locate(one, name)), values[name]) for name in wanted]
 
 
-def _native(objects: Objects, opened: Opened, one: Instance, name: str) -> tuple[Piece, ...]:
+def _plain_pixels(opened: Opened, one: Instance, name: str) -> Extract | None:
+    """Pixel Data of which the facts say where it lies, so that no head need be read."""
     length = one.data.get("pixel_length")
-    if name == _PIXEL_DATA and length and retrieve_frames.as_stored(one):
-        return (Extract(object_key(opened.owner, one), int(one.data["pixel_offset"]), int(length)),)
-    return retrieve_frames.bulk_value(objects, opened.owner, one, name)
+    if name != _PIXEL_DATA or not length or not retrieve_frames.as_stored(one):
+        return None
+    return Extract(object_key(opened.owner, one), int(one.data["pixel_offset"]), int(length))
 
 
 def _pixels(

@@ -1,0 +1,47 @@
+"""All bulk data of an instance at once: how much work it is, whatever the instance holds."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from chalicelib.dicomweb import representations
+from chalicelib.dicomweb.media_types import negotiate
+from chalicelib.services import retrieve, retrieve_values
+from chalicelib.services.retrieve import Inline
+from tests.archive import NOW, Archive
+from tests.fakes import WatchedObjects
+from tests.unit.dicom import building
+
+VALUES = 300
+
+
+class NoPixels:
+    """Nothing here is decoded."""
+
+    def run(self, job: object) -> str | None:
+        raise AssertionError
+
+
+def with_many_values(syntax: str) -> bytes:
+    values = b"".join(building.element(0x00910010 + 0x100 + n, "OB", bytes([n % 256]) * 1100) for n in range(VALUES))
+    creator = building.element(0x00910010, "LO", "TEST") + building.element(0x00910011, "LO", "TEST")
+    return building.part10(building.identity() + creator + values + building.pixels(), syntax)
+
+
+@pytest.mark.parametrize("syntax", [building.EXPLICIT, building.DEFLATED])
+def test_the_head_of_an_instance_is_read_once_however_many_values_it_has(syntax: str) -> None:
+    archive = Archive()
+    assert archive.send("san-matteo", with_many_values(syntax)) == ["indexed"]
+    opened = retrieve.open_study(archive.table, archive.caller("san-matteo"), "1.2.3", None, NOW)
+    found = retrieve.instances(archive.table, opened)
+    calls: list[str] = []
+    objects = WatchedObjects(archive.objects.contents, calls.append)
+    selected = negotiate(representations.frames(building.EXPLICIT, single=False), None, None)
+    body = retrieve_values.bulkdata_body(objects, NoPixels(), opened, found, selected, lambda one, name: f"at/{name}")
+    assert isinstance(body, Inline)
+    names = re.findall(rb"Content-Location: at/(\w+)", body.content)
+    assert len(set(names)) == VALUES + 1
+    assert body.content.count(b"\1" * 1100) >= 1
+    assert calls.count("read") < 20

@@ -101,9 +101,12 @@ def read_changes(
     clock: Callable[[], datetime],
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """The answer of `GET /changes`: entries after `since`, waiting up to `wait` seconds for the first. Raises BadRequest."""
+    """The answer of `GET /changes`: entries after `since`, waiting up to `wait` seconds for the first. Raises BadRequest.
+
+    The feed begins where `since` is absent, empty or 0.
+    """
     viewer = caller.member.id
-    after = since or "0" * _PLACE
+    after = "0" * _PLACE if since in (None, "", "0") else since
     if len(after) != _PLACE or not after.isascii() or not after.isdigit():
         raise BadRequest("This cursor is not one that the archive gave.", "since")
     deadline = time.monotonic() + min(wait, MAX_WAIT)

@@ -85,6 +85,7 @@ def test_a_rejection_note_an_objection_and_an_emergency_hold_at_once(city: Runni
     wait_until(lambda: len(found(city.client(A), PatientID=patient.number[A])) == 3)
     doctor = city.client(C).as_person("verdi")
     since = city.client(A).get("/changes").json()["next"]
+    assert city.client(A).get("/changes?since=0").json() == city.client(A).get("/changes?since=").json()
     who = {"id": patient.number[A], "issuer": issuer}
     declared = doctor.post("/emergency-access", json={"patient": who, "reason": "unconscious, trauma", "practitioner": "verdi"})
     assert declared.status_code == 201

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,8 +114,13 @@ def bulk_value(objects: Objects, owner: str, one: Instance, name: str) -> tuple[
     return bulk_values(objects, owner, one, [name])[0]
 
 
-def bulk_values(objects: Objects, owner: str, one: Instance, names: Sequence[str]) -> list[tuple[Piece, ...]]:
-    """The same of several values, out of a head that is read once. Raises NotFound."""
+def bulk_values(
+    objects: Objects, owner: str, one: Instance, names: Sequence[str], room: Room | None = None
+) -> list[tuple[Piece, ...]]:
+    """The same of several values, out of a head that is read once. Raises NotFound, TooLarge.
+
+    `room`: what values that have to be held share with those of other instances of the same answer.
+    """
     from chalicelib.dicom.metadata import bulk_path
 
     paths: list[Path] = []
@@ -123,7 +129,7 @@ def bulk_values(objects: Objects, owner: str, one: Instance, names: Sequence[str
         if path is None:
             raise NotFound
         paths.append(path)
-    source = _source(objects, owner, one)
+    source = _source(objects, owner, one, room)
     return [_value(source, path) for path in paths]
 
 
@@ -144,6 +150,21 @@ def document(objects: Objects, owner: str, one: Instance) -> tuple[Piece, ...]:
     return (piece[:length] if isinstance(piece, bytes) else Extract(source.key, piece.start, length),)
 
 
+class Room:
+    """The memory for values that cannot be copied inside S3, since they have to be inflated, turned round or decoded first."""
+
+    def __init__(self) -> None:
+        self._left = MOST_IN_MEMORY
+        self.lock = threading.RLock()
+
+    def take(self, count: int) -> None:
+        """So many bytes will be held. Raises TooLarge."""
+        with self.lock:
+            self._left -= count
+            if self._left < 0:
+                raise TooLarge("Of these values too much has to be made anew for one answer. Please retrieve the instances.")
+
+
 @dataclass(frozen=True)
 class _Source:
     """A stored object whose values are wanted."""
@@ -152,20 +173,25 @@ class _Source:
     key: str
     size: int
     head: Head
+    room: Room
 
     @cached_property
     def inflated(self) -> bytes:
         """The data set of a deflated object; how far it inflates was found within limits when it was indexed (PS3.5 A.5)."""
         if self.size > MOST_IN_MEMORY:
             raise TooLarge("A deflated instance this large is served as a whole only.")
-        data = _read(self.objects, self.key, 0, self.size)
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        return inflate.decompress(data[self.head.dataset_offset :], MOST_IN_MEMORY)
+        with self.room.lock:  # how much it is, is only known when it is there: so one at a time
+            self.room.take(0)
+            data = _read(self.objects, self.key, 0, self.size)
+            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            content = inflate.decompress(data[self.head.dataset_offset :], MOST_IN_MEMORY)
+            self.room.take(len(content))
+            return content
 
 
-def _source(objects: Objects, owner: str, one: Instance) -> _Source:
+def _source(objects: Objects, owner: str, one: Instance, room: Room | None = None) -> _Source:
     key, size = object_key(owner, one), int(one.data["size"])
-    return _Source(objects, key, size, head_of(objects, key, size))
+    return _Source(objects, key, size, head_of(objects, key, size), room or Room())
 
 
 def _value(source: _Source, path: Path) -> tuple[Piece, ...]:
@@ -179,8 +205,8 @@ def _value(source: _Source, path: Path) -> tuple[Piece, ...]:
     pieces = _bytes_of(source, found)
     if found.vr not in BULK_TEXT_VR:
         return pieces
-    if found.length > MOST_IN_MEMORY:
-        raise TooLarge("A text this large is not served. Please retrieve the instance.")
+    if isinstance(pieces[0], Extract):
+        source.room.take(found.length)
     return (decode(b"".join(read_pieces(source.objects, pieces)), charset_at(source.head, path)).encode(),)
 
 
@@ -190,8 +216,7 @@ def _bytes_of(source: _Source, found: LeftOut) -> tuple[Piece, ...]:
     if source.head.deflated:
         return (source.inflated[found.offset : found.offset + found.length],)
     if source.head.transfer_syntax_uid == BIG_ENDIAN:
-        if found.length > MOST_IN_MEMORY:
-            raise TooLarge("A big endian value this large is not served. Please retrieve the instance.")
+        source.room.take(found.length)
         return (little_endian_bytes(found.vr, _read(source.objects, source.key, found.offset, found.length)),)
     return (Extract(source.key, found.offset, found.length),)
 

@@ -40,12 +40,13 @@ def bulkdata_body(
     objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected, locate: Locate
 ) -> Body:
     """Every value that the metadata of these instances refers to, and their documents: one part each, of compressed pixels
-    one for each frame. Raises NotFound when there is none.
+    one for each frame. Raises NotFound when there is none, TooLarge.
     """
     lines = metadata.lines(objects, opened.owner, found)
     names = {one.sop_instance_uid: _names(one, line) for one, line in zip(found, lines, strict=True)}
+    room = retrieve_frames.Room()
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        values = list(pool.map(lambda one: _values(objects, opened, one, names[one.sop_instance_uid], locate), found))
+        values = list(pool.map(lambda one: _values(objects, opened, one, names[one.sop_instance_uid], locate, room), found))
     parts: list[Part] = []
     for one, others in zip(found, values, strict=True):
         parts += others
@@ -67,14 +68,16 @@ def _body(objects: Objects, parts: list[Part], selected: Selected) -> Body:
     return multipart_body(objects, parts, selected.offer.media_type)
 
 
-def _values(objects: Objects, opened: Opened, one: Instance, names: list[str], locate: Locate) -> list[Part]:
+def _values(
+    objects: Objects, opened: Opened, one: Instance, names: list[str], locate: Locate, room: retrieve_frames.Room
+) -> list[Part]:
     """The values as they are, but for compressed pixels."""
     wanted = [name for name in names if not (name in PIXEL_TAGS and is_encapsulated(one))]
     values: dict[str, tuple[Piece, ...]] = {
         name: (pixels,) for name in wanted if (pixels := _plain_pixels(opened, one, name)) is not None
     }
     if others := [name for name in wanted if name not in values]:
-        values |= zip(others, retrieve_frames.bulk_values(objects, opened.owner, one, others), strict=True)
+        values |= zip(others, retrieve_frames.bulk_values(objects, opened.owner, one, others, room), strict=True)
     return [(part_headers(_UNCOMPRESSED, locate(one, name)), values[name]) for name in wanted]
 
 

@@ -23,7 +23,6 @@ MAX_AT_ONCE = 40
 """Owners that are told in the declaration itself; further ones when their studies are projected."""
 DEFAULT_LIMIT, MAX_LIMIT = 100, 500
 MAX_EXAMINED = 2000
-_MIN_REASON = 10
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -170,8 +169,8 @@ def _parse(caller: Caller, body: object) -> tuple[PatientIdentifier, str, dict[s
     if fiscal is not None:
         identifier = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
     reason = body.get("reason")
-    if not isinstance(reason, str) or not _MIN_REASON <= len(reason.strip()) <= MAX_REASON:
-        raise BadRequest(f"reason must be {_MIN_REASON} to {MAX_REASON} characters.", "reason")
+    if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON:
+        raise BadRequest(f"reason must be 1 to {MAX_REASON} characters.", "reason")
     return identifier, reason.strip(), _practitioner(body.get("practitioner"))
 
 

@@ -350,8 +350,7 @@ def test_a_port_that_is_taken_is_named(tmp_path):
 
 
 def test_a_journal_from_before_reports_gets_what_it_lacks(tmp_path):
-    from forwarder.journal import SCHEMA
-    from forwarder.journal import open_read_only
+    from forwarder.journal import SCHEMA, open_read_only
     from forwarder.state import from_journal
 
     place = place_of(tmp_path)

@@ -64,6 +64,7 @@ def _up(directory: Path, options: Options, with_demo: bool) -> int:
             _announce(city, endpoints, directory)
             if with_demo:
                 _run_demo(endpoints, directory)
+            city.publish(endpoints)
             while True:
                 signal.pause()
         finally:

@@ -53,7 +53,7 @@ class City:
         self._forwarders: Forwarders | None = None
 
     def start(self) -> dict[str, Any]:
-        """Bring everything up and write `endpoints.json`; returns its content. Raises PortTaken."""
+        """Bring everything up; returns what `publish` will write. Raises PortTaken."""
         state = self.state
         (state.directory / "endpoints.json").unlink(missing_ok=True)
         _log_to(state.directory / "logs")
@@ -222,8 +222,13 @@ class City:
             self._tell("starting the hospitals' forwarders …")
             self._forwarders = Forwarders(self.state.directory, endpoints)
             endpoints["forwarders"] = self._forwarders.start(institutions.AE_TITLES)
-        write_atomically(self.state.directory / "endpoints.json", json.dumps(endpoints, indent=2) + "\n")
         return endpoints
+
+    def publish(self, endpoints: dict[str, Any]) -> None:
+        """Write `endpoints.json`: the last thing to do, since who sees it counts on all that was asked for."""
+        if self._forwarders is not None:
+            endpoints = endpoints | {"forwarders": self._forwarders.shown()}
+        write_atomically(self.state.directory / "endpoints.json", json.dumps(endpoints, indent=2) + "\n")
 
     def stop(self) -> None:
         """End everything, also what was only begun, and close the state. What runs longer than a second is cut off, as

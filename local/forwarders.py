@@ -77,6 +77,10 @@ class Forwarders:
         while time.monotonic() < deadline and not all(one.answers() for one in self._all):
             time.sleep(0.05)
         threading.Thread(target=self._watch, daemon=True, name="forwarders").start()
+        return self.shown()
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """Their entries in `endpoints.json`, as they are now."""
         return {one.institution: one.shown() for one in self._all}
 
     def stop(self) -> None:
@@ -153,7 +157,9 @@ class Forwarders:
 
     def _publish(self) -> None:
         file = self._directory / "endpoints.json"
-        content = {**self._endpoints, "forwarders": {one.institution: one.shown() for one in self._all}}
+        if not file.exists():
+            return  # the city is not whole yet, and will write it with the pids of then
+        content = {**self._endpoints, "forwarders": self.shown()}
         written = file.with_suffix(".new")
         written.write_text(json.dumps(content, indent=2))
         written.replace(file)

@@ -26,7 +26,7 @@ from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.studies import Attributes
 from chalicelib.services.audit import Trail
 from chalicelib.services.index_instances import Stored, index_instances
-from chalicelib.services.reports import Place, Sent
+from chalicelib.services.reports import MAX_BYTES, Place, Sent
 
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document
@@ -146,7 +146,7 @@ def read_document(stored: Stored) -> Document:
 
     head = read_head(lambda start, length: objects().read(stored.key, start, length), stored.size)
     place = find_value(head, (documents.ENCAPSULATED_DOCUMENT,))
-    if place is not None and (place.length > documents.MAX_DOCUMENT or head.deflated):
+    if place is not None and (place.length > MAX_BYTES or head.deflated):
         raise TooLarge("This document is too large to be answered here; the whole instance is in the study's manifest.")
     content = objects().read(stored.key, place.offset, place.length) if place is not None else None
     try:

@@ -86,5 +86,3 @@ KEPT: tuple[Kept, ...] = (
     Kept(0x00200012, "AcquisitionNumber", "IS", "instance", OPTIONAL_KEY),
     Kept(0x00081010, "StationName", "SH", "series", OPTIONAL_KEY),
 )
-
-BY_TAG: dict[int, Kept] = {kept.tag: kept for kept in KEPT}

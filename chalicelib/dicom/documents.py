@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda
 from chalicelib.dicom.header import Head
-from chalicelib.dicom.values import items_of, values_of
+from chalicelib.dicom.values import items_of, text_of, values_of
 
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 CDA = "1.2.840.10008.5.1.4.1.1.104.2"
@@ -25,8 +25,6 @@ BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 MEDIA_TYPES = {"application/pdf": PDF, "application/hl7-cda+xml": CDA, "text/plain": BASIC_TEXT_SR}
 
 ENCAPSULATED_DOCUMENT = 0x00420011
-MAX_DOCUMENT = 4_400_000
-"""Bytes of a document that fit a response of the API after base64."""
 _IMPLEMENTATION = "2.25.177834251793203581744915382104418301926"
 _MAX_LINES = 5_000
 _MAX_DEPTH = 40
@@ -88,7 +86,7 @@ def build(sop_class: str, of_study: dict[str, Any], identity: Identity, content:
 def read(head: Head, encapsulated: bytes | None) -> Document:
     """The document that an instance is. `encapsulated`: the value of (0042,0011) where it has one. Raises UnreadableDocument."""
     data = head.dataset
-    title = _first(data, 0x00420010, "ST") or _concept(data) or _first(data, 0x0008103E, "LO")
+    title = text_of(data, 0x00420010, "ST") or _concept(data) or text_of(data, 0x0008103E, "LO")
     if encapsulated is not None:
         size = values_of(data, 0x00420015, "UL")
         content = encapsulated[: size[0]] if size and isinstance(size[0], int) else encapsulated.rstrip(b"\0")
@@ -97,7 +95,7 @@ def read(head: Head, encapsulated: bytes | None) -> Document:
         document = read_cda(content)
         return Document("cda", title or document.header.title, "application/hl7-cda+xml", content, document.text)
     content_items = items_of(data, 0x0040A730)
-    if len(content_items) == 1 and _first(content_items[0], 0x0040A040, "CS") == "TEXT":
+    if len(content_items) == 1 and text_of(content_items[0], 0x0040A040, "CS") == "TEXT":
         lines = [_sr_value(content_items[0], "TEXT")]  # nothing but one text: its name says nothing to a reader
     else:
         lines = list(_sr_lines(data, 0))[:_MAX_LINES]
@@ -197,7 +195,7 @@ def _sr_lines(item: Dataset, depth: int) -> Iterator[str]:
         return
     for child in items_of(item, 0x0040A730):
         name = _concept(child)
-        kind = _first(child, 0x0040A040, "CS")
+        kind = text_of(child, 0x0040A040, "CS")
         value = _sr_value(child, kind)
         if kind == "CONTAINER":
             if name:
@@ -213,24 +211,16 @@ def _sr_value(item: Dataset, kind: str) -> str:
         if not measured:
             return ""
         unit = items_of(measured[0], 0x004008EA)[:1]
-        return f"{_first(measured[0], 0x0040A30A, 'DS')} {_first(unit[0], 0x00080100, 'SH') if unit else ''}".strip()
+        return f"{text_of(measured[0], 0x0040A30A, 'DS')} {text_of(unit[0], 0x00080100, 'SH') if unit else ''}".strip()
     if kind == "CODE":
         coded = items_of(item, 0x0040A168)[:1]
-        return _first(coded[0], 0x00080104, "LO") if coded else ""
+        return text_of(coded[0], 0x00080104, "LO") if coded else ""
     simple = {"TEXT": (0x0040A160, "UT"), "DATE": (0x0040A121, "DA"), "TIME": (0x0040A122, "TM"), "DATETIME": (0x0040A120, "DT")}
     if kind in simple:
-        return _first(item, *simple[kind])
-    return _first(item, 0x0040A123, "PN") if kind == "PNAME" else ""
+        return text_of(item, *simple[kind])
+    return text_of(item, 0x0040A123, "PN") if kind == "PNAME" else ""
 
 
 def _concept(item: Dataset) -> str:
     names = items_of(item, 0x0040A043)[:1]
-    return _first(names[0], 0x00080104, "LO") if names else ""
-
-
-def _first(item: Dataset, tag: int, vr: str) -> str:
-    values = values_of(item, tag, vr)
-    value = values[0] if values else None
-    if isinstance(value, dict):
-        value = value.get("Alphabetic")
-    return str(value) if value is not None else ""
+    return text_of(names[0], 0x00080104, "LO") if names else ""

@@ -7,7 +7,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from chalicelib.dicom.identity import SOP_CLASS, single_uid
-from chalicelib.dicom.values import items_of, values_of
+from chalicelib.dicom.values import items_of, text_of
 from chalicelib.domain.rejections import Rejected
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
@@ -30,22 +30,17 @@ def read(dataset: Dataset) -> dict[str, Any] | None:
     if single_uid(dataset, SOP_CLASS) != KEY_OBJECT_SELECTION:
         return None
     titles = items_of(dataset, 0x0040A043)[:1]
-    code, scheme = (_first(titles[0], tag) if titles else "" for tag in (0x00080100, 0x00080102))
+    code, scheme = (text_of(titles[0], tag, "SH") if titles else "" for tag in (0x00080100, 0x00080102))
     if scheme != "DCM" or code not in TITLES:
         return None
     studies: dict[str, list[str]] = {}
     count = 0
     for study in items_of(dataset, 0x0040A375):
-        sops = studies.setdefault(_first(study, 0x0020000D), [])
+        sops = studies.setdefault(text_of(study, 0x0020000D, "UI"), [])
         for series in items_of(study, 0x00081115):
-            named = [_first(one, 0x00081155) for one in items_of(series, 0x00081199)]
+            named = [text_of(one, 0x00081155, "UI") for one in items_of(series, 0x00081199)]
             count += len(named)
             if count > MAX_REFERENCES:
                 raise Rejected("too-many-references", f"more than {MAX_REFERENCES}")
             sops += [sop for sop in named if sop]
     return {"code": code, "studies": {study: sops for study, sops in studies.items() if study and sops}}
-
-
-def _first(dataset: Dataset, tag: int) -> str:
-    values = values_of(dataset, tag, "UI")
-    return str(values[0]) if values and values[0] is not None else ""

@@ -17,7 +17,7 @@ from chalicelib.dicom import cda
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.identity import SOP_CLASS, STUDY, single_uid
 from chalicelib.dicom.metadata import find_value
-from chalicelib.dicom.values import items_of, values_of
+from chalicelib.dicom.values import items_of, text_of
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.studies import REPORT_KINDS
 
@@ -40,10 +40,10 @@ def identify(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any] |
     found: dict[str, Any] = {}
     if replaces := list(dict.fromkeys(_predecessors(head.dataset)))[:_MAX_PREDECESSORS]:
         found["replaces"] = replaces
-    if {"PARTIAL", "PRELIMINARY"} & {_first(head.dataset, tag, "CS") for tag in (0x0040A491, 0x0040A496)}:
+    if {"PARTIAL", "PRELIMINARY"} & {text_of(head.dataset, tag, "CS") for tag in (0x0040A491, 0x0040A496)}:
         found["preliminary"] = True
     if kind == "cda":
-        if identifier := _digest(_first(head.dataset, 0x0040E001, "ST")):
+        if identifier := _digest(text_of(head.dataset, 0x0040E001, "ST")):
             found["id"] = identifier
         found |= _of_cda(head, fetch)
     return found
@@ -53,10 +53,10 @@ def _predecessors(dataset: Dataset) -> Iterator[str]:
     """What it replaces of its own study: a report of another one, whose content it may include, stays as it is."""
     own = single_uid(dataset, STUDY)
     for study in items_of(dataset, 0x0040A360):
-        if _first(study, STUDY, "UI") == own:
+        if text_of(study, STUDY, "UI") == own:
             for series in items_of(study, 0x00081115):
                 for reference in items_of(series, 0x00081199):
-                    if sop := _first(reference, 0x00081155, "UI"):
+                    if sop := text_of(reference, 0x00081155, "UI"):
                         yield sop[:64]
 
 
@@ -94,8 +94,3 @@ def _encapsulated(head: Head, fetch: Callable[[int, int], bytes]) -> bytes | Non
 
 def _digest(identifier: str) -> str:
     return cda.same(identifier) if identifier.strip() else ""
-
-
-def _first(dataset: Dataset, tag: int, vr: str) -> str:
-    values = values_of(dataset, tag, vr)
-    return str(values[0]) if values and values[0] is not None else ""

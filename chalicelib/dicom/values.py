@@ -83,6 +83,15 @@ def values_of(dataset: Dataset, tag: int, vr: str) -> list[JsonValue]:
     return list(values) if element.VR in _NUMBERS else text_values(vr, "\\".join(map(str, values)))
 
 
+def text_of(dataset: Dataset, tag: int, vr: str) -> str:
+    """The first value of an attribute as text, of a name its alphabetic group; empty where there is none."""
+    values = values_of(dataset, tag, vr)
+    value = values[0] if values else None
+    if isinstance(value, dict):
+        value = value.get("Alphabetic")
+    return str(value) if value is not None else ""
+
+
 def items_of(dataset: Dataset, tag: int) -> list[Dataset]:
     """The items of a sequence, empty where there is none."""
     element = dataset.get_item(tag)

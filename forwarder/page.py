@@ -18,10 +18,11 @@ from forwarder import metrics
 from forwarder.config import PageConfig
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.logs import log
-from forwarder.troubles import LANGUAGES
+from forwarder.troubles import LANGUAGES, texts
 
 AT_ONCE = 32  # connections
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+COUNTS = ("received", "waiting", "indexed", "rejected")
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
@@ -96,7 +97,8 @@ def respond(state: HasSnapshot, path: str) -> tuple[int, str, bytes]:
     as_json = "application/json"
     if path in FILES:
         name, media_type = FILES[path]
-        return 200, media_type, (resources.files("forwarder") / "web" / name).read_bytes()
+        body = (resources.files("forwarder") / "web" / name).read_bytes()
+        return 200, media_type, _with_counts(body, state) if path == "/" else body
     try:
         if path == "/status.json":
             return 200, as_json, json.dumps(state.snapshot()).encode()
@@ -109,6 +111,18 @@ def respond(state: HasSnapshot, path: str) -> tuple[int, str, bytes]:
     except ForwarderError as error:
         return 503, as_json, json.dumps({"status": str(error)}).encode()
     return 404, "text/plain; charset=utf-8", b"There is no such page.\n"
+
+
+def _with_counts(page: bytes, state: HasSnapshot) -> bytes:
+    """The page with the counts of now in it, in English, for who has no scripts; with them it follows by itself."""
+    try:
+        now = state.snapshot()
+    except ForwarderError:
+        return page  # the script says what is wrong
+    words = texts("en")
+    counts = "".join(f"<div><dt>{words[name]}</dt><dd>{int(now[name])}</dd></div>" for name in COUNTS)
+    filled = page.replace(b'<dl id="counts"></dl>', f'<dl id="counts">{counts}</dl>'.encode())
+    return filled.replace(b'<p id="sum"></p>', f'<p id="sum">{words["sum"]}</p>'.encode())
 
 
 @contextmanager

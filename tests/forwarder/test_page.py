@@ -138,6 +138,18 @@ class TestInTheBrowser:
         assert "disk I/O" not in shown.locator("body").inner_text()
 
 
+def test_the_counts_are_read_without_scripts_too():
+    state = Everything()
+    _, _, body = page.respond(state, "/")
+    text = re.sub(r"<[^>]+>", " ", body.decode())
+    now = state.snapshot()
+    for name in ("received", "waiting", "indexed", "rejected"):
+        assert f"{TEXTS['en'][name]}  {now[name]} " in text
+    assert TEXTS["en"]["sum"] in text
+    state.broken = True
+    assert page.respond(state, "/")[0] == 200
+
+
 def test_a_crowd_that_says_nothing_does_not_use_up_the_threads(monkeypatch):
     monkeypatch.setattr(page, "AT_ONCE", 3)
     port = free_port()

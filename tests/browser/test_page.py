@@ -265,7 +265,6 @@ def test_a_link_that_is_opened_again_and_again_in_one_tab_asks_for_news_once(ope
     for route in held:
         route.continue_()
     expect(exams(page)).to_have_count(3)
-    page.wait_for_load_state("networkidle")
     with page.expect_response("**/view/events"):
         page.clock.run_for(2500)
     assert len(asked) == 1
@@ -285,7 +284,7 @@ def test_an_answer_that_comes_when_the_reading_has_ended_troubles_nobody(open_pa
     page.get_by_role("button", name="Termina lettura").click()
     expect(page.locator("[data-kind=ended]")).to_be_visible()
     held.pop().fulfill(json={"priors": []}, headers={"Access-Control-Allow-Origin": "*"})
-    page.wait_for_load_state("networkidle")
+    page.evaluate("new Promise(done => setTimeout(done))")
 
 
 def test_a_link_that_never_was_opens_nothing(open_page: Open, city: RunningCity) -> None:

@@ -135,6 +135,11 @@ class _Server(socketserver.ThreadingTCPServer):
             if by is not None:
                 self._open.add(by)
 
+    def shutdown_request(self, request: Any) -> None:
+        """A connection is over, also one for which no thread could be started: its place is free."""
+        self.replace(request, None)
+        super().shutdown_request(request)
+
     def end(self) -> None:
         """Close the door and every connection, and wait until what is under way is answered or dropped."""
         self.shutdown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -270,6 +271,18 @@ def test_beyond_the_most_connections_the_next_is_closed_until_one_ends(tmp_path)
             with contextlib.suppress(ConnectionError), ris.Ris(port(place)) as second:
                 second.post(ris.oru("Due.", study=STUDY))
                 assert second.answer() is None
+        until(lambda: _answers(place))
+
+
+def test_a_connection_for_which_there_is_no_thread_takes_no_place(tmp_path):
+    with door(tmp_path, hl7__max_connections=1) as place:
+        usual = threading.stack_size(2**46)  # more than there is: no thread can be started
+        try:
+            with contextlib.suppress(ConnectionError), ris.Ris(port(place)) as turned_away:
+                turned_away.post(ris.oru("Uno.", study=STUDY))
+                assert turned_away.answer() is None
+        finally:
+            threading.stack_size(usual)
         until(lambda: _answers(place))
 
 

@@ -263,6 +263,17 @@ def ended(connection: socket.socket) -> bool:
     return True
 
 
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the other end has closed the connection by now."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1024) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
 def test_a_command_that_never_ends_ends_the_association(tmp_path):
     place = hospital(tmp_path, NOWHERE)
     with running(place.config()):
@@ -302,7 +313,7 @@ def test_more_connections_than_there_may_be_are_closed_at_once_and_the_others_se
     with running(place.config()):
         kept = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
         crowd = [socket.create_connection(("127.0.0.1", place.port), 10) for _ in range(8)]
-        assert sum(ended(one) for one in crowd[-3:]) == 3
+        until(lambda: sum(has_ended(one) for one in crowd) >= 5)  # three may stay beside the one, whichever they are
         assert kept.send_c_store(ct_slice(1)).Status == 0x0000
         kept.release()
         for one in crowd:

@@ -153,7 +153,7 @@ def _retry(arguments: argparse.Namespace) -> int:
     from forwarder import admin
 
     count = admin.retry(_spool(arguments), arguments.digests, everything=arguments.all)
-    print(f"{count} instances are tried again")
+    print("1 instance is tried again" if count == 1 else f"{count} instances are tried again")
     return 0
 
 

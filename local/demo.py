@@ -238,12 +238,16 @@ def _download(who: Hands, studies: list[dict[str, Any]], sent: Path) -> None:
     if missing:
         raise DemoFailed(f"{len(missing)} of the files that were sent did not come back")
     if bits:
-        console.print(f"     {bits} instances, {size / 1e6:.1f} MB: [green]identical bit for bit[/green]")
+        console.print(f"     {_instances(bits)}, {size / 1e6:.1f} MB: [green]identical bit for bit[/green]")
     if pixels:
         console.print(
-            f"     {pixels} instance, {size / 1e6:.1f} MB: losslessly compressed on the way, "
+            f"     {_instances(pixels)}, {size / 1e6:.1f} MB: losslessly compressed on the way, "
             "[green]identical pixel for pixel[/green]"
         )
+
+
+def _instances(count: int) -> str:
+    return "1 instance" if count == 1 else f"{count} instances"
 
 
 def _tell_who_sees_what(hands: dict[str, Hands]) -> None:

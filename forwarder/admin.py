@@ -12,7 +12,7 @@ from pathlib import Path
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of
 from forwarder.hl7_queue import DROP
-from forwarder.journal import connect
+from forwarder.journal import connect, shorten
 from forwarder.service import NUDGE
 
 
@@ -115,6 +115,7 @@ def discard(folder: Path, prefixes: Sequence[str]) -> int:
                 (folder / form / digest[:2] / digest).unlink(missing_ok=True)
             connection.execute("COMMIT")
             count += instances + reports
+        shorten(connection)
     return count
 
 

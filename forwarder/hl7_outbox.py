@@ -35,6 +35,7 @@ class ReportOutbox:
         self._line = line
         self._patience = wait_days * 86400.0
         self._wake = threading.Event()
+        self._leftovers = True  # whether the journal's log may still hold what was sent, perhaps before this start
 
     def notice(self) -> None:
         """Something new waits, or it is time to stop."""
@@ -57,6 +58,7 @@ class ReportOutbox:
         closed = self._line.closed_for()
         waiting = None if closed else queue.next_due(self._spool.journal)
         if waiting is None:
+            self._leftovers = self._leftovers and not self._spool.journal.shorten()
             return min(closed or 1.0, 1.0)
         started = time.monotonic()
         if waiting.newer_sent:
@@ -70,6 +72,7 @@ class ReportOutbox:
         self._line.succeeded()
         if verdict is None:
             queue.sent(self._spool.journal, waiting.digest)
+            self._leftovers = True
             self._spool.step("report-settled")
             log.info("report sent", report=waiting.digest[:12])
         elif verdict == Reason.REPORT_WITHOUT_STUDY and time.time() - waiting.received_at < self._patience:

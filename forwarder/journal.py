@@ -131,6 +131,7 @@ SCHEMAS = (SCHEMA, REPORTS)
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction
+PATIENCE = 30  # seconds for which other connections are waited for
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -139,13 +140,14 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
             uri=True,
-            timeout=30,
+            timeout=PATIENCE,
             isolation_level=None,
             check_same_thread=False,
         )
         if not read_only:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA cache_size = -1000")
         connection.row_factory = sqlite3.Row
     except sqlite3.Error as error:
@@ -159,6 +161,15 @@ def open_read_only(folder: Path) -> sqlite3.Connection:
     if not path.exists():
         raise SpoolError(f"There is no spool in “{folder}”.")
     return connect(path, read_only=True)
+
+
+def shorten(connection: sqlite3.Connection) -> bool:
+    """Begin the log anew, so that nothing that was removed or written over stays in it; whether no reader was in the way.
+
+    Raises sqlite3.Error.
+    """
+    (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
 
 
 class Journal:
@@ -228,6 +239,18 @@ class Journal:
             while self._waiting:
                 with self._writer:
                     self._write_group()
+
+    def shorten(self) -> bool:
+        """As the function, but readers are waited for no longer than a moment: it can be tried again. Raises SpoolError."""
+        with self._writer:
+            try:
+                self._connection.execute("PRAGMA busy_timeout = 100")
+                try:
+                    return shorten(self._connection)
+                finally:
+                    self._connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+            except sqlite3.Error as error:
+                raise SpoolError(f"The journal cannot be written: {error}.") from error
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

@@ -62,6 +62,10 @@ class Case:
     def settled(self, count: int) -> dict[str, Any]:
         return until(lambda: (now := self.reports())["received"] >= count and not now["waiting"] and now)
 
+    def on_disk(self, text: str) -> bool:
+        """Whether a text stands anywhere in the journal's files, be it in a row or not."""
+        return any(text.encode() in one.read_bytes() for one in self.place.spool.glob("journal.sqlite3*"))
+
     def seen(self) -> list[tuple[str, int, str]]:
         """(title, version, text) of the reports that Maugeri sees, newest first."""
         maugeri = self.city.client("maugeri")
@@ -100,6 +104,7 @@ def test_a_report_stands_beside_the_images_at_the_other_hospital(up: Case):
     with contextlib.closing(sqlite3.connect(up.place.spool / "journal.sqlite3")) as journal:
         kept = journal.execute("SELECT content, patients, study, accession, title FROM reports").fetchall()
     assert kept == [(None, "[]", "", "", "")]
+    until(lambda: not up.on_disk("lesioni focali"))
 
 
 def test_a_report_that_comes_before_its_study_waits_for_it_and_holds_up_no_other(up: Case):
@@ -185,6 +190,7 @@ def test_a_report_is_never_attached_to_another_patients_study(up: Case):
     until(lambda: [one.digest for one in admin.rejected(up.place.spool)] == [second.digest, first.digest])
     assert admin.discard(up.place.spool, []) == 2
     assert up.place.state()["aside"] == {} and up.reports()["aside"] == 2
+    assert not up.on_disk("Di un altro.")
     assert up.send(up.oru("Di un altro.", control_id="AGAIN"), up.oru("Di un altro.", control_id="AGAIN")) == ["AA", "AA"]
     (again,) = until(lambda: admin.rejected(up.place.spool))
     admin.discard(up.place.spool, [again.digest])

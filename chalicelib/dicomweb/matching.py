@@ -20,8 +20,6 @@ MAX_TEXT = 1024
 
 # PS3.4 C.2.2.2.4: the VRs with wild cards.
 WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
-# PS3.4 C.2.2.2.8: the VRs with multiple value matching.
-MULTIPLE_VALUE_VRS = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
 NUMBER_VRS = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV"})
 _INTEGER_VRS = NUMBER_VRS - {"DS", "FL", "FD"}
 MOMENT_VRS = frozenset({"DA", "TM", "DT"})

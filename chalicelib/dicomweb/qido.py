@@ -106,11 +106,6 @@ class Query:
         found = (k for k in self.keys if k.path == path and not isinstance(k.match, Universal))
         return next(found, None)
 
-    def has_keys_of(self, level: Level) -> bool:
-        """Whether the search restricts the entities of `level`."""
-        restricting = (k.level for k in self.keys if not isinstance(k.match, Universal))
-        return level in restricting or any(m.level == level for m in self.moments)
-
 
 def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: Scope | None = None) -> Query:
     """The search that a query component asks for (PS3.18 8.3.4, 10.6.1.2).

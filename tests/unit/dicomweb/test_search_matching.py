@@ -157,9 +157,6 @@ def test_a_study_can_be_ruled_out_before_its_series_are_read() -> None:
     search = query("PatientID=P-77&Modality=MR", "series")
     assert matches(search, STUDY, "study")
     assert not matches(search, entity(Modality="CT"), "series")
-    assert search.has_keys_of("study")
-    assert search.has_keys_of("series")
-    assert not search.has_keys_of("instance")
 
 
 def test_a_stored_value_that_is_no_date_is_not_found_by_date() -> None:

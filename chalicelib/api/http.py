@@ -102,13 +102,13 @@ class Call:
         return any(part == "gzip" or (part.startswith("gzip;q=") and part[7:].strip("0.") != "") for part in codings)
 
     def parameter(self, name: str) -> str | None:
-        """A query parameter that may stand once. Raises BadRequest naming it when it is repeated or too long."""
+        """A query parameter that may stand once; an empty one says nothing. Raises BadRequest when it is repeated or too long."""
         values = [value for key, value in self.query if key == name]
         if len(values) > 1:
             raise BadRequest(f"{name} may be given once.", name)
         if values and len(values[0]) > MAX_CURSOR:
             raise BadRequest(f"{name} is too long.", name)
-        return values[0] if values else None
+        return values[0] or None if values else None
 
     def number(self, name: str, default: int, maximum: int) -> int:
         """A query parameter from 1 to `maximum`. Raises BadRequest naming it."""

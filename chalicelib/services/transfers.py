@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from chalicelib.domain import identifiers, patients, transfers
@@ -141,31 +143,47 @@ def list_transfers(
     limit: int,
     now: datetime,
 ) -> dict[str, Any]:
-    """The caller's transfers, newest first, a page at a time.
+    """The caller's transfers, those of both directions unless one is asked for, newest first, a page at a time.
 
     Work is bounded: where few have the status that is asked for, a page is shorter than `limit`, and says where to go on.
     """
-    if direction not in _INDEXES:
+    if direction not in (None, *_INDEXES):
         raise BadRequest("direction must be incoming or outgoing.", "direction")
     if status not in (None, "active", "expired", "revoked"):
         raise BadRequest("status must be active, expired or revoked.", "status")
-    index, side = _INDEXES[direction]
-    hash_value = f"{side}#{caller.member.id}"
-    start = _start(index, hash_value, cursor) if cursor else None
+    sides = [_INDEXES[direction]] if direction else list(_INDEXES.values())
+    size = max(limit + 1, _PAGE if status else 1)
+    found = heapq.merge(
+        *(_newest_first(table, *side, caller.member.id, cursor, size) for side in sides), key=_place, reverse=True
+    )
     chosen: list[Transfer] = []
     examined = 0
-    while True:
-        page = table.query(hash_value, index=index, start=start, limit=max(limit, _PAGE if status else 1), descending=True)
-        for item, transfer in zip(page.items, _with_ends(table, page.items), strict=True):
+    while chunk := list(islice(found, size - 1)):
+        for item, transfer in zip(chunk, _with_ends(table, chunk), strict=True):
             examined += 1
             if status in (None, transfer.status(now)):
                 chosen.append(transfer)
             if len(chosen) == limit or examined == _MAX_EXAMINED:
-                more = item is not page.items[-1] or page.next is not None
-                return _listed(table, chosen, item.indexes[index][1] if more else None, now)
+                more = item is not chunk[-1] or next(found, None) is not None
+                return _listed(table, chosen, _place(item) if more else None, now)
+    return _listed(table, chosen, None, now)
+
+
+def _newest_first(table: Table, index: str, side: str, institution: str, cursor: str | None, size: int) -> Iterator[Item]:
+    """The transfers on one side of which an institution stands, after the one that the cursor names, `size` at a time."""
+    hash_value = f"{side}#{institution}"
+    start = _start(index, hash_value, cursor) if cursor else None
+    while True:
+        page = table.query(hash_value, index=index, start=start, limit=size, descending=True)
+        yield from page.items
         start = page.next
         if start is None:
-            return _listed(table, chosen, None, now)
+            return
+
+
+def _place(item: Item) -> str:
+    """Where a transfer stands in either index, which is also the cursor that goes on after it."""
+    return item.indexes["gsi1"][1]
 
 
 def _entry(kind: Kind, transfer: Transfer) -> Entry:

@@ -192,7 +192,7 @@ def test_only_the_receiver_names_its_number_and_only_a_party_knows_the_transfer(
     assert known["receiving_patient"]["id"] == "MG1"
 
 
-def listed(archive: Archive, institution: str, direction: str, status: str | None = None, limit: int = 2) -> list[str]:
+def listed(archive: Archive, institution: str, direction: str | None, status: str | None = None, limit: int = 2) -> list[str]:
     """All pages of a list."""
     found: list[str] = []
     cursor: str | None = None
@@ -219,6 +219,19 @@ def test_lists_are_newest_first_in_pages_by_side_and_status() -> None:
     assert listed(archive, "san-matteo", "incoming") == listed(archive, "mondino", "outgoing") == []
     assert listed(archive, "maugeri", "incoming", "revoked") == ids[::3]
     assert set(listed(archive, "maugeri", "incoming", "active")) == set(ids) - set(ids[::3])
+
+
+def test_without_a_direction_both_are_listed_in_one_order() -> None:
+    archive = Archive()
+    made = [
+        archive.open_transfer(*sides, f"N{n}", opened_at=NOW - timedelta(minutes=n), days=9)
+        for n, sides in enumerate([("san-matteo", "maugeri"), ("maugeri", "san-matteo"), ("maugeri", "mondino")] * 3)
+    ]
+    archive.end_transfer(made[1])
+    ids = [transfer.id for transfer in made if "san-matteo" in (transfer.sender, transfer.receiver)]
+    for limit in (1, 2, 5, 100):
+        assert listed(archive, "san-matteo", None, limit=limit) == ids
+        assert listed(archive, "san-matteo", None, "active", limit=limit) == [one for one in ids if one != made[1].id]
 
 
 def test_a_cursor_of_another_institution_leads_nowhere_but_into_ones_own_list() -> None:

@@ -188,9 +188,9 @@ def _rejected_discard(arguments: argparse.Namespace) -> int:
 
 
 def _example_config(_: argparse.Namespace) -> int:
-    from forwarder import config
+    from forwarder import config_example
 
-    print(config.example(), end="")
+    print(config_example.example(), end="")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The configuration: one TOML file, every key checked at start, and the commented example made from the same table.
+"""The configuration: one TOML file, every key checked at start.
 
 A key that is unknown, missing, of the wrong type or out of bounds is a ConfigError that names it.
 """
@@ -11,8 +11,7 @@ import dataclasses
 import ipaddress
 import re
 import tomllib
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -264,15 +263,15 @@ def _section(kind: Any, data: Any, where: str) -> Any:
     known = {one.name: one for one in dataclasses.fields(kind)}
     for name in data:
         if name not in known:
-            raise ConfigError(f"The key “{_dotted(where, name)}” is unknown.")
+            raise ConfigError(f"The key “{dotted(where, name)}” is unknown.")
     values = {}
     for name, one in known.items():
         if name in data:
-            values[name] = _value(hints[name], data[name], _dotted(where, name), one.metadata.get("check"))
+            values[name] = _value(hints[name], data[name], dotted(where, name), one.metadata.get("check"))
         elif dataclasses.is_dataclass(hints[name]):
-            values[name] = _section(hints[name], {}, _dotted(where, name))
+            values[name] = _section(hints[name], {}, dotted(where, name))
         elif one.metadata.get("required"):
-            raise ConfigError(f"The key “{_dotted(where, name)}” is missing.")
+            raise ConfigError(f"The key “{dotted(where, name)}” is missing.")
     return kind(**values)
 
 
@@ -317,86 +316,6 @@ def _together(config: Config) -> None:
             raise ConfigError(f"The key “{where}” names a file that does not exist: {path}")
 
 
-def _dotted(where: str, name: str) -> str:
+def dotted(where: str, name: str) -> str:
+    """A key as messages and the manual name it."""
     return f"{where}.{name}" if where else name
-
-
-def example(values: Mapping[str, object] | None = None) -> str:
-    """A complete, commented configuration. `values` replaces defaults by dotted key, as in {"archive.api": …}.
-
-    Raises ConfigError for a dotted key that does not exist.
-    """
-    wanted = dict(values or {})
-    lines = ["# The forwarder's configuration. What is commented out shows the default.", ""]
-    _example_section(Config(), "", wanted, lines)
-    if wanted:
-        raise ConfigError(f"The key “{next(iter(wanted))}” is unknown.")
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _example_section(section: Any, where: str, wanted: dict[str, object], lines: list[str]) -> None:
-    nested: list[tuple[str, Any]] = []
-    hints = get_type_hints(type(section))
-    for one in dataclasses.fields(section):
-        name, value = _dotted(where, one.name), getattr(section, one.name)
-        inner = get_args(hints[one.name])
-        if dataclasses.is_dataclass(value) or (inner and dataclasses.is_dataclass(inner[0])):
-            nested.append((name, value if dataclasses.is_dataclass(value) else inner[0]))
-            continue
-        given = name in wanted
-        shown = _toml(wanted.pop(name, value))
-        lines.append(f"# {one.metadata['text']}")
-        lines.append(f"{'' if given or one.metadata['required'] else '# '}{one.name} = {shown}")
-    if where:
-        lines.append("")
-    for name, value in nested:
-        text = (type(value) if not isinstance(value, type) else value).__doc__ or ""
-        if isinstance(value, type):
-            _example_list(value, name, text, wanted.pop(name, []), lines)
-            continue
-        lines += [f"# {text.strip()}", f"[{name}]"]
-        _example_section(value, name, wanted, lines)
-
-
-def _example_list(kind: type, name: str, text: str, entries: Any, lines: list[str]) -> None:
-    lines.append(f"# {text.strip()}")
-    for entry in entries:
-        lines.append(f"[[{name}]]")
-        lines += [f"{inner} = {_toml(value)}" for inner, value in entry.items()]
-        lines.append("")
-    if not entries:
-        lines.append(f"# [[{name}]]")
-        lines += [
-            f"# {one.name} = {_toml(getattr(kind(), one.name))}  # {one.metadata['text']}" for one in dataclasses.fields(kind)
-        ]
-        lines.append("")
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(one) for one in value) + "]"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return str(value)
-
-
-def keys() -> dict[str, str]:
-    """Every dotted key with its meaning; lists of sections as `name[].key`. The docs are tested against it."""
-    found: dict[str, str] = {}
-
-    def collect(kind: Any, where: str) -> None:
-        hints = get_type_hints(kind)
-        for one in dataclasses.fields(kind):
-            name, hint = _dotted(where, one.name), hints[one.name]
-            if isinstance(hint, types.GenericAlias) and dataclasses.is_dataclass(get_args(hint)[0]):
-                collect(get_args(hint)[0], f"{name}[]")
-            elif dataclasses.is_dataclass(hint):
-                collect(hint, name)
-            else:
-                found[name] = one.metadata["text"]
-
-    collect(Config, "")
-    return found

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import psutil
 
-from forwarder import config
+from forwarder import config_example
 
 ROOT = Path(__file__).resolve().parent.parent
 _READY_SECONDS = 30.0
@@ -121,7 +121,7 @@ class Forwarders:
             "hl7.port": hl7_port,
             "page.port": page_port,
         }
-        file.write_text(config.example(values), encoding="utf-8")
+        file.write_text(config_example.example(values), encoding="utf-8")
         return Forwarder(institution, title, dicom_port, page_port, hl7_port, file)
 
     def _spawn(self, one: Forwarder) -> None:

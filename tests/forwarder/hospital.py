@@ -23,7 +23,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from forwarder import config
+from forwarder import config, config_example
 
 T = TypeVar("T")
 DCMTK = {name: f"/usr/bin/{name}" for name in ("storescu", "echoscu", "dcmsend", "storescp")}
@@ -75,7 +75,7 @@ class Hospital:
         return f"http://127.0.0.1:{self.values['page.port']}"
 
     def text(self) -> str:
-        return config.example(self.values)
+        return config_example.example(self.values)
 
     def config(self) -> config.Config:
         return config.parse(self.text())

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from forwarder import config
+from forwarder import config, config_example
 from forwarder.errors import ConfigError
 
 GOOD = '[archive]\napi = "https://a.example"\n[spool]\nfolder = "/tmp/spool"\n'
 
 
 def test_the_example_is_complete_and_valid():
-    text = config.example()
+    text = config_example.example()
     parsed = config.parse(text)
     assert parsed.dicom.port == 11112
-    names = config.keys()
+    names = config_example.keys()
     for name in names:
         last = name.rsplit(".", 1)[1]
         assert f"{last} = " in text, name
@@ -23,9 +23,9 @@ def test_the_example_is_complete_and_valid():
 def test_every_commented_default_in_the_example_is_the_default():
     uncommented = "\n".join(
         line.removeprefix("# ") if line.startswith("# ") and " = " in line and "[[" not in line else line
-        for line in config.example().split("# [[")[0].splitlines()
+        for line in config_example.example().split("# [[")[0].splitlines()
     )
-    assert config.parse(uncommented) == config.parse(config.example())
+    assert config.parse(uncommented) == config.parse(config_example.example())
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_a_whole_number_will_do_where_a_fraction_may_stand():
 
 def test_a_dotted_key_that_does_not_exist_is_refused_by_the_example_too():
     with pytest.raises(ConfigError, match=r"send\.colour"):
-        config.example({"send.colour": "red"})
+        config_example.example({"send.colour": "red"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from forwarder import config, metrics, reception, retry, scp
+from forwarder import config_example, metrics, reception, retry, scp
 from forwarder.__main__ import _parser
 
 DOCS = (Path(__file__).parents[2] / "docs" / "forwarder.md").read_text()
@@ -13,7 +13,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "forwarder.md").read_text()
 
 def test_every_key_of_the_configuration_stands_with_its_meaning():
     documented = dict(re.findall(r"^\| `([a-z0-9_]+(?:\[\])?\.[a-z_.\[\]]+)` \| (.*) \|$", DOCS, re.M))
-    assert documented == config.keys()
+    assert documented == config_example.keys()
 
 
 def test_every_metric_stands_with_its_meaning():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pydicom
 import pytest
+import requests
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -111,6 +112,19 @@ class Study:
         answer = self.client.get(f"/studies/{self.uid}/reports/{report['sop_instance_uid']}?format=text")
         assert answer.status_code == 200
         return answer.text
+
+
+def test_a_document_too_large_for_an_answer_is_not_opened_by_a_browser_either(city: RunningCity) -> None:
+    study = Study(city)
+    study.upload(national_report("R", 1, "x" * 4_500_000))
+    (report,) = study.reports(1)
+    path = f"/studies/{study.uid}/series/{report['series_instance_uid']}/instances/{report['sop_instance_uid']}/rendered"
+    answer = study.client.get(f"/dicomweb{path}", allow_redirects=False, headers={"Accept": "text/xml"})
+    assert answer.status_code == 307
+    there = requests.get(answer.headers["Location"], timeout=30)
+    assert there.headers["Content-Type"] == "text/xml"
+    assert there.headers["Content-Disposition"] == "attachment"  # it may hold scripts, and S3 says nothing that stops them
+    assert there.content.endswith(b"</ClinicalDocument>")
 
 
 def test_versions_of_a_national_report_are_ordered_whichever_way_and_in_whichever_order_they_come(city: RunningCity) -> None:

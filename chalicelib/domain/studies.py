@@ -12,7 +12,7 @@ from chalicelib.domain import italian, report_versions
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
-from chalicelib.domain.report_versions import Report
+from chalicelib.domain.report_versions import Placed, Report
 from chalicelib.domain.sharing import Study
 from chalicelib.domain.transfers import Transfer
 
@@ -208,8 +208,14 @@ def reports(found: Iterable[Instance], withdrawn: Iterable[Instance] = ()) -> li
             **({"preliminary": True} if placed.report.declared.get("preliminary") else {}),
             **({"same_as": placed.same_as} if placed.same_as else {}),
         }
-        for placed in report_versions.place(every)[:_MAX_REPORTS]
+        for placed in _listed(report_versions.place(every))
     ]
+
+
+def _listed(placed: Sequence[Placed]) -> list[Placed]:
+    """As many as fit a summary, in order: of too many, older versions make room for what stands."""
+    standing_first = sorted(range(len(placed)), key=lambda position: not placed[position].newest)
+    return [placed[position] for position in sorted(standing_first[:_MAX_REPORTS])]
 
 
 def _is_report(one: Instance) -> bool:

@@ -17,6 +17,7 @@ from chalicelib.domain.studies import (
     for_deciding,
     instances,
     packed,
+    reports,
     summarise,
     summarise_series,
     unpacked,
@@ -95,3 +96,16 @@ def test_facts_of_a_study_are_told_apart() -> None:
     assert announced(items) == {"1", "2", "3"}
     assert withdrawn(items) == {"1.1.2"}
     assert [(one.series_instance_uid, one.sop_instance_uid) for one in instances(items, withdrawn(items))] == [("1.1", "1.1.1")]
+
+
+def test_older_versions_make_room_for_a_report_that_stands() -> None:
+    def pdf(sop: int, title: str, number: int) -> Instance:
+        attributes = {"00080023": {"vr": "DA", "Value": [f"2026{sop:04}"]}, "00200013": {"vr": "IS", "Value": [number]}}
+        attributes["00420010"] = {"vr": "ST", "Value": [title]}
+        data = {"class": "1.2.840.10008.5.1.4.1.1.104.1", "attributes": packed(attributes)}
+        return Instance("1.2.3", f"1.2.3.{sop}", data)
+
+    listed = reports([pdf(0, "Torace", 1), *(pdf(n, "Encefalo", n) for n in range(1, 300))])
+    assert [one["version"] for one in listed[:3]] == [299, 298, 297]
+    assert (len(listed), listed[-1]["title"]) == (200, "Torace")
+    assert [one["title"] for one in listed if one["newest"]] == ["Encefalo", "Torace"]

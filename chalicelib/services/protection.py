@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import identifiers
+from chalicelib.domain import identifiers, studies
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -29,9 +29,10 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
     own, record = _patient(table, caller, patient_id)
     study = _study_in(caller, record, body, required=False)
     objection = secrets.token_hex(12)
-    data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
-    fact = Item(patient_partition(own.hash), f"OBJECTION#{objection}", data)
-    act([PutNew(fact)], Entry(Kind.OBJECTION, caller.member.id, (own,), study, subject=objection))
+    patients = _where_it_counts(table, caller, own, study)
+    data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor, "in": patients}
+    facts = [PutNew(Item(patient_partition(patient), f"OBJECTION#{objection}", data)) for patient in patients]
+    act(facts, Entry(Kind.OBJECTION, caller.member.id, (own,), study, subject=objection))
     return {"id": objection, "study_instance_uid": study, "status": "active", "at": data["at"]}
 
 
@@ -63,8 +64,9 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
     own, record = _patient(table, caller, patient_id)
     study = _study_in(caller, record, body, required=True)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
-    fact = Item(patient_partition(own.hash), f"PROTECTION#{study}", data)
-    _once([fact], act, Entry(Kind.OBJECTION, caller.member.id, (own,), study, text="strengthened protection"))
+    patients = _where_it_counts(table, caller, own, study)
+    facts = [Item(patient_partition(patient), f"PROTECTION#{study}", data) for patient in patients]
+    _once(facts, act, Entry(Kind.OBJECTION, caller.member.id, (own,), study, text="strengthened protection"))
     return {"study_instance_uid": study, "status": "protected"}
 
 
@@ -133,8 +135,24 @@ def _once(facts: list[Item], act: Act, entry: Entry) -> None:
 
 
 def _end(fact: Item, caller: Caller, now: datetime, act: Act, entry: Entry) -> None:
-    """End a fact; what has ended already stays as it ended, and the attempt is recorded."""
-    _once([Item(fact.pk, fact.sk + END, {"at": iso(now), "by": caller.actor})], act, entry)
+    """End a fact wherever it stands; what has ended already stays as it ended, and the attempt is recorded."""
+    patients = fact.data.get("in")
+    partitions = [patient_partition(str(patient)) for patient in patients] if isinstance(patients, list) else [fact.pk]
+    _once([Item(pk, fact.sk + END, {"at": iso(now), "by": caller.actor}) for pk in partitions], act, entry)
+
+
+def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study: str | None) -> list[str]:
+    """The hashes of the patient identifiers under which something said of a study is written down.
+
+    Its view, by which it is decided whose facts are read, may not know yet that the study has images of this patient. Then one
+    that it knows is enough: it never loses one but to those that count for ever (`sharing.hidden`).
+    """
+    view = table.get(f"V#STUDY#{study}", caller.member.id) if study is not None else None
+    if view is None:
+        return [own.hash]
+    ref = studies.for_deciding(view.data)
+    known = (*ref.patients, *ref.former)
+    return [own.hash] if own.hash in known else [own.hash, *known[:1]]
 
 
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:

@@ -20,6 +20,7 @@ from chalicelib.domain.sharing import (
     decide,
     hidden,
 )  # fmt: skip
+from chalicelib.services import protection
 from tests.sharing.world import A, B, C, World
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -124,3 +125,23 @@ def test_rows_end_with_what_opens_them(world: World) -> None:
     theirs = {item.expires for key, item in world.table.memory.items().items() if key[0] == f"V#SEE#{B}#1.2.1"}
     assert theirs == {int(datetime(2026, 3, 20, 0, 0, 1, tzinfo=UTC).timestamp())}
     assert {item.expires for key, item in world.table.memory.items().items() if key[0] == f"V#SEE#{A}#1.2.1"} == {None}
+
+
+@pytest.mark.parametrize("said", ["objection", "protection"])
+def test_what_is_said_under_a_number_that_the_projector_has_not_seen_yet_holds_at_once(world: World, said: str) -> None:
+    world.arrive(A, "1", "1.2.1")
+    world.open(A, "1", B)
+    world.settle()
+    world.arrive(A, "2", "1.2.1", "1.2.1.1.2")  # the same study, under another number
+    assert world.handed_out(B, "1.2.1")
+    if said == "objection":
+        objection = world.object(A, "2", "1.2.1")
+    else:
+        protection.protect(world.table, world.caller(A), "2", {"study_instance_uid": "1.2.1"}, world.now, world.act)
+    assert world.handed_out(B, "1.2.1") is None
+    world.settle()
+    assert world.handed_out(B, "1.2.1") is None
+    if said == "objection":
+        world.open(A, "2", B)
+        protection.withdraw_objection(world.table, world.caller(A), "2", objection, world.now, world.act)
+        assert world.handed_out(B, "1.2.1")

@@ -166,6 +166,7 @@ def _upload(client: Any, contents: list[bytes]) -> None:
         hashes = [offer["sha256"] for offer in offers]
 
         def settled(hashes: list[str] = hashes) -> bool:
+            time.sleep(0.3)
             found = client.post("/uploads/status", json={"sha256": hashes}).json()["instances"]
             return all(one["state"] == "indexed" for one in found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,3 +20,14 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
     state: Path = tmp_path_factory.mktemp("city")
     with running_city(state) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of a process, which can have no second one beside it."""
+    from tests.browser.chromium import EXECUTABLE, chromium
+
+    if EXECUTABLE is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    with chromium() as found:
+        yield found

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one browser for all, a fresh context for each, watched."""
+"""Fixtures of the browser tests: a fresh context for each, watched."""
 
 from __future__ import annotations
 
@@ -8,18 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chromium import EXECUTABLE, OHIF, Watch, chromium
+from tests.browser.chromium import OHIF, Watch
 
 expect.set_options(timeout=20000)
 Open = Callable[..., tuple[Page, Watch]]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if EXECUTABLE is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

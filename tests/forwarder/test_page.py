@@ -24,7 +24,7 @@ from forwarder.config import PageConfig
 from forwarder.errors import Failure, SpoolError
 from forwarder.service import running
 from forwarder.troubles import Reason, Trouble, explain
-from tests.browser.chromium import EXECUTABLE, Watch, chromium
+from tests.browser.chromium import Watch
 
 pytestmark = pytest.mark.usefixtures("credentials")
 WEB = Path(page.__file__).parent / "web"
@@ -63,14 +63,6 @@ class TestTexts:
 
     def test_a_reason_that_only_a_newer_archive_knows_stands_for_itself(self):
         assert explain("something-new") == "something-new"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if EXECUTABLE is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    with chromium() as found:
-        yield found
 
 
 class Everything:

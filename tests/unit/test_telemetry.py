@@ -33,9 +33,11 @@ def said() -> Iterator[list[dict[str, Any]]]:
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.__dict__)
 
-    handler = Listening()
+    handler, level = Listening(), logger().log_level
     logger().addHandler(handler)
+    logger().setLevel("INFO")
     yield lines
+    logger().setLevel(level)
     logger().removeHandler(handler)
 
 

@@ -1,4 +1,4 @@
-"""Codici fiscali that cannot belong to anybody: surname and name are XXX, which no surname and no name makes."""
+"""Codici fiscali that cannot belong to anybody: for surname and name they have three times X, which none makes."""
 
 from __future__ import annotations
 

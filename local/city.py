@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from infra import templates
 from local import emulator, functions, gateway, httpd, terminal
@@ -191,9 +192,9 @@ class City:
         if len(parts) != 2 or parts[0] != "institutions":
             return
         if method == "PUT":
-            self.profiles.register(parts[1], json.loads(body)["role_arn"])
+            self.profiles.register(unquote(parts[1]), json.loads(body)["role_arn"])
         elif method == "DELETE":
-            self.profiles.unregister(parts[1])
+            self.profiles.unregister(unquote(parts[1]))
 
     def _renew_profiles(self) -> None:
         from local.profiles import RENEWED_EVERY

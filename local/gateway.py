@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote_plus
 
 from infra import templates
 from local import sigv4
@@ -319,8 +319,10 @@ _DROPPED = {"content-length", "transfer-encoding", "connection", "date", "server
 
 
 class _Routes:
-    """Chalice's routes, matched as API Gateway matches resources: literal parts before parameters, segment by
-    segment."""
+    """Chalice's routes, matched as API Gateway matches resources: literal parts before parameters, segment by segment.
+
+    A segment is handed on as it was sent, percent-encoded ("Amazon API Gateway important notes"); decoding it is the app's.
+    """
 
     def __init__(self, routes: dict[str, dict[str, Any]]) -> None:
         self._routes = sorted(
@@ -343,8 +345,8 @@ class _Routes:
             parameters: dict[str, str] = {}
             for wanted, part in zip(pattern, parts, strict=True):
                 if wanted.startswith("{") and part:
-                    parameters[wanted[1:-1]] = unquote(part)
-                elif wanted != unquote(part):
+                    parameters[wanted[1:-1]] = part
+                elif wanted != part:
                     break
             else:
                 return resource, parameters, methods[method]

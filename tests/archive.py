@@ -47,6 +47,7 @@ def image(
 ) -> bytes:
     """A small CT slice. Series and SOP Instance UID are made of the study's and a number."""
     tags = {
+        0x00080005: ("CS", more.get("charset", "")),
         0x00080016: ("UI", building.CT),
         0x00080018: ("UI", f"{study}.{series}.{sop}" if "." not in sop else sop),
         0x00080020: ("DA", date),

@@ -14,7 +14,7 @@ from typing import Any
 from chalice.app import Request, Response
 
 from chalicelib import bootstrap
-from chalicelib.api import problems, recording
+from chalicelib.api import paths, problems, recording
 from chalicelib.config import config
 from chalicelib.domain.audit import Context, Entry
 from chalicelib.domain.errors import BadRequest, ContenitoreError
@@ -88,9 +88,8 @@ class Call:
         if (fixed := config().public_base_url) is not None:
             return fixed.rstrip("/")
         context = self.request.context
-        segments = context["resourcePath"].strip("/").split("/")
-        path = str(context.get("path") or "").rstrip("/").split("/")
-        prefix = "/".join(path[: len(path) - len(segments)])
+        segments, first = str(context.get("path") or "").split("/"), context["resourcePath"].split("/")[1]
+        prefix = "/".join(segments[: segments.index(first)]) if first in segments else ""
         scheme = self.request.headers.get("x-forwarded-proto") or "https"
         host = context.get("domainName") or self.request.headers.get("host") or ""
         return f"{scheme}://{host}{prefix}"
@@ -161,13 +160,13 @@ def _for_known_callers(view: View) -> View:
 
 
 def respond(request: Request, method: str, path: str, parameters: dict[str, str]) -> Response:
-    """The answer of the view for a method and path, recorded and logged. Never raises."""
+    """The answer of the view for a method and path, recorded and logged; `parameters` as they stand in the path. Never raises."""
     view, route = DOORS[method, path], f"{method} {path}"
     started = time.perf_counter()
     request_id = str(request.context.get("requestId", ""))
     call = Call(request, datetime.now(UTC), route)
     try:
-        response = _recorded(call, view, parameters)
+        response = _recorded(call, view, paths.decoded(parameters))
     except ContenitoreError as error:
         response = problems.to_response(error, request_id)
     except Exception as error:  # the outermost door: logged by kind and place, answered without details

@@ -24,7 +24,6 @@ from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.errors import NotFound
 from chalicelib.services import retrieve, search, view_timeline
-from chalicelib.services.links import Reader
 
 Parameters: TypeAlias = list[tuple[str, str]]
 ROOT = "/view/{reader}/dicomweb"
@@ -37,26 +36,26 @@ _STUDY_UID = ("StudyInstanceUID", "0020000D")
 @door("GET", f"{ROOT}/studies", public=True)
 def search_link_studies(call: Call, reader: str) -> Response:
     """200 with the matching studies among those that the link opens. 400, 404, 410."""
-    return _search(call, passing(call, reader), "study", Scope())
+    return _search(call, reader, "study", Scope())
 
 
 @door("GET", f"{ROOT}/{STUDY}/series", public=True)
 def search_link_series(call: Call, reader: str, study: str) -> Response:
     """200 with the series of a study. 400, 404, 410."""
-    return _search(call, passing(call, reader), "series", Scope(identifiers.uid(study, "study")))
+    return _search(call, reader, "series", Scope(identifiers.uid(study, "study")))
 
 
 @door("GET", f"{ROOT}/{STUDY}/instances", public=True)
 def search_link_study_instances(call: Call, reader: str, study: str) -> Response:
     """200 with the instances of a study. 400, 404, 410."""
-    return _search(call, passing(call, reader), "instance", Scope(identifiers.uid(study, "study")))
+    return _search(call, reader, "instance", Scope(identifiers.uid(study, "study")))
 
 
 @door("GET", f"{ROOT}/{SERIES}/instances", public=True)
 def search_link_series_instances(call: Call, reader: str, study: str, series: str) -> Response:
     """200 with the instances of a series. 400, 404, 410."""
     scope = Scope(identifiers.uid(study, "study"), identifiers.uid(series, "series"))
-    return _search(call, passing(call, reader), "instance", scope)
+    return _search(call, reader, "instance", scope)
 
 
 @door("GET", f"{ROOT}/{STUDY}/metadata", public=True)
@@ -119,9 +118,9 @@ def _service(call: Call, pass_: str) -> str:
     return f"{call.base_url}/view/{quote(pass_)}/dicomweb"
 
 
-def _search(call: Call, reader: Reader, level: Level, scope: Scope) -> Response:
+def _search(call: Call, pass_: str, level: Level, scope: Scope) -> Response:
     """QIDO-RS within the link: a study in the path must be one that it opens, and a search is narrowed to those."""
-    table = bootstrap.table()
+    table, reader = bootstrap.table(), passing(call, pass_)
     if scope.study_instance_uid is not None:
         meant = {(scope.study_instance_uid, view_timeline.require_in_scope(table, reader, scope.study_instance_uid, None))}
         narrowed: Parameters | None = call.query
@@ -134,7 +133,7 @@ def _search(call: Call, reader: Reader, level: Level, scope: Scope) -> Response:
         return for_viewer(answer([], 200, DICOM_JSON))
     query = parse_query(level, narrowed, scope)
     found = search.search(table, reader.caller, query, call.now)
-    service = _service(call, call.request.uri_params["reader"])
+    service = _service(call, pass_)
     results = []
     for match in found.matches:
         if (match.study, match.owner) not in meant:

@@ -64,9 +64,9 @@ class Api:
     ) -> Answer:
         """`who`: an institution, `operator`, `unregistered`, or None for an unsigned request. `route`: with placeholders."""
         self._serial += 1
-        path = route
-        for name, value in parameters.items():
-            path = path.replace("{" + name + "}", quote(value, safe=""))
+        path, encoded = route, {name: quote(value, safe="") for name, value in parameters.items()}
+        for name, value in encoded.items():
+            path = path.replace("{" + name + "}", value)
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         values: dict[str, list[str]] = {}
         for name, value in query:
@@ -77,7 +77,7 @@ class Api:
             "resource": route, "path": path, "httpMethod": method, "headers": sent,
             "multiValueHeaders": {name: [value] for name, value in sent.items()},
             "queryStringParameters": {name: found[-1] for name, found in values.items()} or None,
-            "multiValueQueryStringParameters": values or None, "pathParameters": parameters or None, "stageVariables": None,
+            "multiValueQueryStringParameters": values or None, "pathParameters": encoded or None, "stageVariables": None,
             "body": base64.b64encode(content).decode(), "isBase64Encoded": True,
             "requestContext": {
                 "resourcePath": route, "path": path, "httpMethod": method, "requestId": f"request-{self._serial}",

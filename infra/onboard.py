@@ -104,19 +104,26 @@ def wanted_stack(city: str, institution: str, trust: Trust, city_outputs: dict[s
     )
 
 
-def registration_of(institution: str, name: str, role_arn: str, issuer: str, ae_titles: list[str]) -> Registration:
-    """The body to register, checked by the rules that the API itself applies. Raises Unusable."""
+def registration_of(
+    institution: str, name: str, role_arn: str, issuer: str, ae_titles: list[str], **more: object
+) -> Registration:
+    """The body to register, checked by the rules that the API itself applies. Raises Unusable.
+
+    `more` is issuer_names and corrections, each only where it was asked for: what a registration does not name stays.
+    """
     body: Registration = {
         "name": name,
         "role_arn": role_arn,
         "patient_id_issuer": issuer,
         "ae_titles": ae_titles,
+        **more,
     }
     try:
         checked = parse(institution, body)
     except BadRequest as error:
         raise Unusable(str(error)) from error
-    return body | {"name": checked.name, "ae_titles": list(checked.ae_titles)}
+    body |= {"name": checked.name, "ae_titles": list(checked.ae_titles)}
+    return body | ({"issuer_names": list(checked.issuer_names)} if "issuer_names" in more else {})
 
 
 def differs(known: Registration | None, wanted: Registration) -> bool:
@@ -129,6 +136,10 @@ def describe(plan: Plan, api: str) -> str:
     body = plan.registration
     titles = f", AE titles {', '.join(body['ae_titles'])}" if body["ae_titles"] else ""
     lines = [f"{plan.institution}: {body['name']}, patient numbers of {body['patient_id_issuer']}{titles}"]
+    if "issuer_names" in body:
+        lines.append(f"           its own numbering is called {', '.join(body['issuer_names'])}")
+    if "corrections" in body:
+        lines.append(f"           corrections: {body['corrections']}")
     if plan.stack:
         lines.append(f"  {plan.step if plan.step != 'nothing' else 'keep':8} stack {plan.stack.name}")
         lines.append(f"           role {body['role_arn']}, assumed by {plan.trust}")
@@ -151,7 +162,7 @@ def onboard(options: argparse.Namespace, session: Any, registry: Registry, city:
         trust = _trust(options, city)
         wanted = wanted_stack(options.city, options.id, trust, city)
         role_arn = _role_arn(city, wanted.name)
-    registration = registration_of(options.id, options.name, role_arn, options.issuer_oid, options.ae_title)
+    registration = registration_of(options.id, options.name, role_arn, options.issuer_oid, options.ae_title, **_asked(options))
     if wanted:
         step = stacks.plan(wanted, stacks.describe(cloudformation, wanted.name))
     plan = Plan(
@@ -208,6 +219,12 @@ def _trust(options: argparse.Namespace, city: dict[str, str]) -> Trust:
     return check_trust(Trust(principals, options.trust_anchor_arn or "", options.certificate_cn or ""))
 
 
+def _asked(options: argparse.Namespace) -> dict[str, object]:
+    """What of the registration may be left as it is, where the command names it."""
+    given = {"issuer_names": options.issuer_name, "corrections": options.corrections}
+    return {key: value for key, value in given.items() if value is not None}
+
+
 def _role_arn(city: dict[str, str], name: str) -> str:
     """The ARN of a role beside the operator's: same partition, same account."""
     return city["OperatorRoleArn"].rpartition("role/")[0] + f"role/{name}"
@@ -219,6 +236,16 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="its name, as people read it")
     parser.add_argument("--issuer-oid", help="the OID under which it numbers its patients")
     parser.add_argument("--ae-title", action="append", default=[], help="an AE title of its PACS (may be repeated)")
+    parser.add_argument(
+        "--issuer-name",
+        action="append",
+        help="what its systems write as Issuer of Patient ID for its own numbering (may be repeated; left out: as it is)",
+    )
+    parser.add_argument(
+        "--corrections",
+        choices=("accept", "conflict"),
+        help="what becomes of its own instance that comes again with other patient or order data (left out: as it is)",
+    )
     who = parser.add_argument_group(
         "who acts as the institution", "Where nobody is named: whoever the city's own AWS account allows to."
     )

@@ -9,7 +9,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 Registration = dict[str, Any]
-"""The body of ``PUT /institutions/{id}``: name, role_arn, patient_id_issuer, ae_titles."""
+"""The body of ``PUT /institutions/{id}``: name, role_arn, patient_id_issuer, ae_titles, issuer_names, corrections."""
 
 _TIMEOUT = 35  # seconds; the gateway itself gives up after 29
 

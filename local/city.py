@@ -186,13 +186,13 @@ class City:
         load_versions(self.state, backend)
         announce_unindexed(backend.buckets[self.outputs["BucketName"]], self.outputs["TableName"])
 
-    def _heard(self, method: str, path: str, body: bytes) -> None:
+    def _heard(self, method: str, path: str, answer: bytes) -> None:
         """Institutions that the API registered get a profile."""
         parts = path.strip("/").split("/")
         if len(parts) != 2 or parts[0] != "institutions":
             return
         if method == "PUT":
-            self.profiles.register(unquote(parts[1]), json.loads(body)["role_arn"])
+            self.profiles.register(unquote(parts[1]), json.loads(answer)["role_arn"])
         elif method == "DELETE":
             self.profiles.unregister(unquote(parts[1]))
 

@@ -54,7 +54,7 @@ class Gateway:
 
     `app` is the Chalice app, `function` what Lambda would run. `base_path` is "" as under a custom domain, or
     "/api" as under the stage address. `may_invoke(identity, arn)` decides `execute-api:Invoke`.
-    `on_success(method, path, body)` hears of every answered request below 300.
+    `on_success(method, path, answer)` hears of every answered request below 300.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Gateway:
         event = self._event(request, id_, raw_path, resource, parameters, identity, body)
         status, headers, content = self._unwrap(self._invoke(event), request)
         if status < 300 and self._on_success is not None:
-            self._on_success(request.method, raw_path, body)
+            self._on_success(request.method, raw_path, content)
         return status, headers, content
 
     def _preflight(self, raw_path: str) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -6,9 +6,8 @@ from chalice.app import Response
 
 from chalicelib import bootstrap, config
 from chalicelib.api.http import Call, answer, door
-from chalicelib.domain import identifiers
+from chalicelib.domain import identifiers, institutions
 from chalicelib.domain.audit import Entry, Kind
-from chalicelib.domain.institutions import Institution
 from chalicelib.services import manifest, registry, uploads
 
 
@@ -61,7 +60,7 @@ def list_institutions(call: Call) -> Response:
     caller = call.caller
     members = caller.registry.members.values()
     if caller.institution is None:
-        return answer({"institutions": [_shown(member) for member in members]})
+        return answer({"institutions": [institutions.shown(member) for member in members]})
     return answer({"institutions": [{"id": member.id, "name": member.name} for member in members]})
 
 
@@ -72,7 +71,7 @@ def put_institution(call: Call, institution: str) -> Response:
     identifiers.institution_id(institution, "id")
     known = call.caller.registry.members.get(institution)
     member, _ = registry.register(call.caller, institution, call.json(), call.now, call.act, call.record)
-    return answer(_shown(member), 200 if known else 201)
+    return answer(institutions.shown(member), 200 if known else 201)
 
 
 @door("DELETE", "/institutions/{institution}")
@@ -80,13 +79,3 @@ def delete_institution(call: Call, institution: str) -> Response:
     """200: its role opens nothing from the next request on. Operator only: else 403. 404."""
     registry.remove(call.caller, institution, call.now, call.act)
     return answer({"id": institution, "status": "removed"})
-
-
-def _shown(member: Institution) -> dict[str, object]:
-    return {
-        "id": member.id,
-        "name": member.name,
-        "role_arn": member.role_arn,
-        "patient_id_issuer": member.patient_id_issuer,
-        "ae_titles": list(member.ae_titles),
-    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Literal, cast
 
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest
@@ -12,11 +13,17 @@ from chalicelib.domain.errors import BadRequest
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/(?:[\w+=,.@/-]*/)?([\w+=,.@-]{1,64})")
 _ASSUMED = re.compile(r"arn:aws[a-z-]*:sts::(\d{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{1,64})")
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+MAX_NAMES = 50
+Corrections = Literal["accept", "conflict"]
 
 
 @dataclass(frozen=True)
 class Institution:
-    """A member of the city. `version` counts its registrations from 1; a removed one is kept, with `removed` set."""
+    """A member of the city. `version` counts its registrations from 1; a removed one is kept, with `removed` set.
+
+    `issuer_names` is what its systems write as Issuer of Patient ID (0010,0021) for its own numbering; `corrections` says
+    what becomes of an own instance that comes again with other patient or order data.
+    """
 
     id: str
     name: str
@@ -25,6 +32,8 @@ class Institution:
     ae_titles: tuple[str, ...] = ()
     version: int = 1
     removed: bool = False
+    issuer_names: tuple[str, ...] = ()
+    corrections: Corrections = "accept"
 
     @property
     def names(self) -> frozenset[str]:
@@ -90,34 +99,78 @@ def assumed_role(user_arn: str) -> tuple[str, str, str] | None:
     return (found[1], found[2], found[3]) if found else None
 
 
-def parse(institution: str, body: object) -> Institution:
-    """The body of `PUT /institutions/{id}` as an institution of version 0. Raises BadRequest naming the field."""
+REGISTERED = ("name", "role_arn", "patient_id_issuer", "ae_titles", "issuer_names", "corrections")
+"""What `PUT /institutions/{id}` may say; all of it stands in a registration."""
+
+
+def parse(institution: str, body: object, known: Institution | None = None) -> Institution:
+    """The body of `PUT /institutions/{id}` as an institution of version 0; what it does not name stays as in `known`.
+
+    Raises BadRequest naming the field.
+    """
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.")
-    known = {"name", "role_arn", "patient_id_issuer", "ae_titles"}
     for key in body:
-        if key not in known:
-            raise BadRequest("Unknown field; known are name, role_arn, patient_id_issuer, ae_titles.", str(key)[:40])
-    name = body.get("name")
+        if key not in REGISTERED:
+            raise BadRequest(f"Unknown field; known are {', '.join(REGISTERED)}.", str(key)[:40])
+    wanted = {**(_registered(known) if known else {}), **body}
+    name = wanted.get("name")
     if not isinstance(name, str) or not 1 <= len(name.strip()) <= 100 or not name.isprintable():
         raise BadRequest("name must be 1 to 100 printable characters.", "name")
-    role_arn = body.get("role_arn")
+    role_arn = wanted.get("role_arn")
     if not isinstance(role_arn, str) or role_of(role_arn) is None:
         raise BadRequest("role_arn must be the ARN of an IAM role.", "role_arn")
-    titles = body.get("ae_titles", [])
-    if not isinstance(titles, list) or len(titles) > 50:
-        raise BadRequest("ae_titles must be a list of at most 50 AE titles.", "ae_titles")
+    titles = wanted.get("ae_titles", [])
+    if not isinstance(titles, list) or len(titles) > MAX_NAMES:
+        raise BadRequest(f"ae_titles must be a list of at most {MAX_NAMES} AE titles.", "ae_titles")
     for title in titles:
         if not isinstance(title, str) or not _AE_TITLE.fullmatch(title) or not title.strip():
             raise BadRequest("An AE title has 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2).", "ae_titles")
+    corrections = wanted.get("corrections", "accept")
+    if corrections not in ("accept", "conflict"):
+        raise BadRequest('corrections must be "accept" or "conflict".', "corrections")
     return Institution(
         identifiers.institution_id(institution, "id"),
         name.strip(),
         role_arn,
-        identifiers.oid(body.get("patient_id_issuer"), "patient_id_issuer"),
+        identifiers.oid(wanted.get("patient_id_issuer"), "patient_id_issuer"),
         tuple(title.strip() for title in titles),
         version=0,
+        issuer_names=_issuer_names(wanted.get("issuer_names", [])),
+        corrections=cast("Corrections", corrections),
     )
+
+
+def _issuer_names(names: object) -> tuple[str, ...]:
+    """Names for a numbering, each once whatever its case. An OID is none: it names a numbering by itself."""
+    if not isinstance(names, list) or len(names) > MAX_NAMES:
+        raise BadRequest(f"issuer_names must be a list of at most {MAX_NAMES} names.", "issuer_names")
+    kept: dict[str, str] = {}
+    for name in names:
+        if not isinstance(name, str) or not 1 <= len(name.strip()) <= 64 or not name.isprintable() or "\\" in name:
+            raise BadRequest("An issuer's name has 1 to 64 printable characters, no backslash (PS3.5 6.2).", "issuer_names")
+        if identifiers.is_oid(name.strip()):
+            raise BadRequest("An issuer's name is no OID: an OID in an image says by itself whose number it is.", "issuer_names")
+        kept.setdefault(name.strip().casefold(), name.strip())
+    return tuple(kept.values())
+
+
+def _registered(known: Institution) -> dict[str, object]:
+    """A registration as a body of `PUT /institutions/{id}` that changes nothing."""
+    values = {key: getattr(known, key) for key in REGISTERED}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def shown(member: Institution) -> dict[str, object]:
+    """A registration as the operator reads it."""
+    return {"id": member.id} | _registered(member)
+
+
+def from_data(data: Mapping[str, object]) -> Institution:
+    """The institution that an item of the registry stands for; items of before a field was there have its default."""
+    known = {key.name: data[key.name] for key in fields(Institution) if key.name in data}
+    lists = {key: tuple(value) for key, value in known.items() if isinstance(value, list)}
+    return Institution(**{**known, **lists, "version": int(str(data["version"]))})  # type: ignore[arg-type]
 
 
 def clash(registry: Registry, new: Institution) -> str | None:

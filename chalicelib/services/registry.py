@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -42,10 +41,10 @@ def load_registry(table: Table) -> Registry:
     """All institutions, read consistently: one item, which every change rewrites under its version."""
     latest = table.get(_PARTITION, _LATEST)
     if latest is None:
-        return institutions.fold(_from_data(item.data) for item in table.query_all(_PARTITION, _VERSIONS))
+        return institutions.fold(institutions.from_data(item.data) for item in table.query_all(_PARTITION, _VERSIONS))
     entries = latest.data["institutions"]
     assert isinstance(entries, list)
-    return institutions.fold(map(_from_data, entries), latest.version or 0)
+    return institutions.fold(map(institutions.from_data, entries), latest.version or 0)
 
 
 def identify(table: Table, user_arn: str, on_behalf_of: str | None, operator_role_arn: str) -> Caller:
@@ -73,10 +72,10 @@ def register(
 ) -> tuple[Institution, bool]:
     """Register an institution, or change it: the institution and whether anything changed. Operator only.
 
-    Raises Conflict when its role, issuer or an AE title belongs to another member.
+    What the body does not name stays as it is. Raises Conflict when its role, issuer or an AE title belongs to another member.
     """
     caller.require_operator()
-    new = institutions.parse(institution, body)
+    new = institutions.parse(institution, body, caller.registry.known(institution))
     known = caller.registry.members.get(new.id)
     if known is not None and replace(known, version=0) == new:
         record(_entry(new.id))
@@ -113,16 +112,3 @@ def _write(caller: Caller, new: Institution, now: datetime, act: Act) -> Institu
 
 def _entry(institution: str) -> Entry:
     return Entry(Kind.ADMINISTRATION, purpose=Purpose.ADMINISTRATION, subject=f"institution={institution}")
-
-
-def _from_data(data: Mapping[str, object]) -> Institution:
-    titles = data["ae_titles"]
-    return Institution(
-        str(data["id"]),
-        str(data["name"]),
-        str(data["role_arn"]),
-        str(data["patient_id_issuer"]),
-        tuple(str(title) for title in titles) if isinstance(titles, list) else (),
-        int(str(data["version"])),
-        bool(data["removed"]),
-    )

@@ -168,6 +168,17 @@ def test_an_institution_gets_its_role_and_is_registered(
     assert f"registered with {ROLE}" in said
 
 
+def test_what_the_numbering_is_called_is_registered_and_left_alone_where_it_is_not_given(endpoints: Path, api: Api) -> None:
+    assert (
+        _onboard(endpoints, "--role-arn", ROLE, "--issuer-name", "ADT1", "--issuer-name", "RIS", "--corrections", "conflict") == 0
+    )
+    assert api.registered["besta"]["issuer_names"] == ["ADT1", "RIS"]
+    assert api.registered["besta"]["corrections"] == "conflict"
+    assert _onboard(endpoints, "--role-arn", ROLE) == 0
+    assert [method for method, _, _ in api.requests] == ["GET", "PUT", "GET"]
+    assert _onboard(endpoints, "--role-arn", ROLE, "--issuer-name", "1.2.3") == 2
+
+
 def test_repeating_it_does_nothing_and_says_so(endpoints: Path, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
     capsys.readouterr()

@@ -80,6 +80,21 @@ def test_only_the_operator_keeps_the_registry(city: RunningCity) -> None:
     assert city.client("mondino").get("/institutions").status_code == 200
 
 
+def test_a_registration_says_what_its_issuer_is_called_and_what_becomes_of_corrections(city: RunningCity) -> None:
+    operator = city.client("operator")
+    body = {"name": "Casa di cura", "role_arn": "arn:aws:iam::222222222222:role/named", "patient_id_issuer": "2.16.99.41"}
+    made = operator.put("/institutions/named", json=body | {"issuer_names": ["ADT1"], "corrections": "conflict"})
+    assert made.status_code == 201
+    again = operator.put("/institutions/named", json={"name": "Casa di cura Beato Matteo"})
+    assert (again.status_code, again.json()["issuer_names"], again.json()["corrections"]) == (200, ["ADT1"], "conflict")
+    listed = {one["id"]: one for one in operator.get("/institutions").json()["institutions"]}
+    assert listed["named"] == again.json()
+    assert listed["maugeri"]["corrections"] == "accept"
+    refused = operator.put("/institutions/unheard-of", json={"issuer_names": ["ADT1"]})
+    assert (refused.status_code, problem(refused)["type"]) == (400, "urn:contenitore:problem:bad-request")
+    assert operator.delete("/institutions/named").status_code == 200
+
+
 def addresses(hospital: Client, study: str) -> list[str]:
     """Every address of the API that answers hold."""
     found = visible(hospital, study)

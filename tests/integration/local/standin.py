@@ -32,7 +32,7 @@ def health() -> dict[str, str]:
 
 @app.route("/institutions/{institution}", methods=["PUT", "DELETE"], authorizer=iam)
 def institution(institution: str) -> dict[str, str]:
-    return {"id": institution}
+    return {"id": institution, **(app.current_request.json_body or {})}
 
 
 @app.route(

@@ -45,7 +45,7 @@ def change(table: Table, known: Registry, who: str, number: int | None) -> None:
 
 def from_facts(table: Table) -> dict[str, Institution]:
     """The members by what was ever registered, whatever the one item says."""
-    versions = [registry._from_data(item.data) for item in table.query_all("F#REGISTRY", "INSTITUTION#")]
+    versions = [institutions.from_data(item.data) for item in table.query_all("F#REGISTRY", "INSTITUTION#")]
     return institutions.fold(versions).members
 
 
@@ -80,6 +80,28 @@ def test_a_registry_of_before_there_was_one_item_is_read_from_its_facts_until_th
     change(older, load_registry(older), "maugeri", 2)
     assert load_registry(older).members == from_facts(older)
     assert set(load_registry(older).members) == {"maugeri", "san-matteo"}
+
+
+def test_what_a_registration_does_not_name_stays_as_it_is() -> None:
+    table = MemoryTable()
+    change(table, load_registry(table), "san-matteo", 1)
+
+    def put(**body: object) -> Institution:
+        caller = Caller(None, "operator", load_registry(table))
+        registry.register(caller, "san-matteo", body, NOW, lambda writes, *_: table.transact(writes), lambda *_: None)
+        return load_registry(table).members["san-matteo"]
+
+    named = put(issuer_names=["ADT1", " adt1 ", "RIS"], ae_titles=["SANMATTEO"])
+    assert (named.name, named.issuer_names, named.ae_titles) == ("Hospital 1", ("ADT1", "RIS"), ("SANMATTEO",))
+    assert put(corrections="conflict").issuer_names == ("ADT1", "RIS")
+    assert put().corrections == "conflict"
+    assert put(issuer_names=[]).issuer_names == ()
+
+
+def test_a_registration_of_before_there_were_names_for_its_issuer_is_read() -> None:
+    kept = {"id": "mondino", "role_arn": body(3)["role_arn"], "patient_id_issuer": "1.2.3", "ae_titles": ["M"], "version": 2}
+    read = institutions.from_data(kept | {"name": "Mondino", "removed": False, "at": "2026-01-01T00:00:00Z", "by": "operator"})
+    assert (read.ae_titles, read.version, read.issuer_names, read.corrections) == (("M",), 2, (), "accept")
 
 
 def test_every_request_reads_one_item_of_it() -> None:

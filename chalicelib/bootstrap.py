@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 _LARGEST_METADATA = 512 * 1024
 """Bytes of an instance's metadata that are kept when it is indexed; larger ones are read anew when asked for."""
+_ANSWER_WITHIN = 26.0
+"""Seconds in which a request is answered, or refused for now: its gateway waits for 29."""
+_until: ContextVar[float | None] = ContextVar("until", default=None)
 _PATIENCE = 25.0
 """Seconds of a request that indexing may take, its reserve for writing included."""
 _CLIENT = ClientConfig(
@@ -41,6 +45,17 @@ _CLIENT = ClientConfig(
     retries={"mode": "standard", "total_max_attempts": 4},
     max_pool_connections=32,
 )
+
+
+def begin_request() -> None:
+    """A request begins: whatever waits for others in it, one after another, stops waiting before its own caller does."""
+    _until.set(time.monotonic() + _ANSWER_WITHIN)
+
+
+def remaining() -> float:
+    """Seconds left of the request that this thread answers."""
+    until = _until.get()
+    return _ANSWER_WITHIN if until is None else until - time.monotonic()
 
 
 @cache
@@ -58,7 +73,7 @@ def trail() -> Trail:
 @cache
 def objects() -> Objects:
     """The bucket, one client for the life of the process. URLs are signed with SigV4, and name the region."""
-    return S3Objects(_s3(), config().bucket_name, _carrier())
+    return S3Objects(_s3(), config().bucket_name, _carrier(), remaining)
 
 
 @cache
@@ -68,11 +83,11 @@ def carrier() -> Carrier:
 
 
 def _carrier() -> Carrier | None:
-    """The function that puts large bodies together. It is waited for as long as the API's own caller waits."""
+    """The function that puts large bodies together. It is asked once, for as long as the API's own caller waits."""
     name = config().assembly_function
     if name is None:
         return None
-    patient = ClientConfig(connect_timeout=2, read_timeout=25, retries={"total_max_attempts": 2}, max_pool_connections=64)
+    patient = ClientConfig(connect_timeout=2, read_timeout=25, retries={"total_max_attempts": 1}, max_pool_connections=64)
     return LambdaCarrier(boto3.client("lambda", config=patient), name)
 
 

@@ -26,16 +26,20 @@ _RESPONSE_PARAMETERS = {
     "cache_control": "ResponseCacheControl",
 }
 _PARTS_AT_ONCE = 4
+_LEAST_SECONDS = 1.0
+"""No load is begun with less time than this."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
 class S3Objects:
     """`client` is a boto3 S3 client, `bucket` the bucket's name, `carrier` what large bodies are put together by: this
-    process where there is none. No load is begun when one body has taken `patience` seconds."""
+    process where there is none. `remaining` answers how many seconds there are until the API's own caller gives up."""
 
-    def __init__(self, client: Any, bucket: str, carrier: Carrier | None = None, patience: float = 20.0) -> None:
-        self._client, self._patience = client, patience
+    def __init__(
+        self, client: Any, bucket: str, carrier: Carrier | None = None, remaining: Callable[[], float] = lambda: 26.0
+    ) -> None:
+        self._client, self._remaining = client, remaining
         self._bucket = bucket
         self._here = S3Carrier(client, bucket)
         self._carrier = carrier or self._here
@@ -124,16 +128,25 @@ class S3Objects:
         return results
 
     def _side_by_side(self, run: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
-        """The result of each job. Raises TryAgain when the time is up in which the API's own caller wants its answer."""
-        until = time.monotonic() + self._patience
+        """The result of each job. Raises TryAgain when the time is up in which the API's own caller wants its answer.
+
+        What is under way then is left to itself: it ends by its own time limit, and what it made is not used.
+        """
+        until = time.monotonic() + self._remaining()
 
         def in_time(job: Job) -> Result:
-            if time.monotonic() > until:
+            if time.monotonic() > until - _LEAST_SECONDS:
                 raise TryAgain
             return run(job)
 
-        with ThreadPoolExecutor(max(1, min(_LOADS_AT_ONCE, len(jobs)))) as pool:
-            return list(pool.map(in_time, jobs))
+        pool = ThreadPoolExecutor(max(1, min(_LOADS_AT_ONCE, len(jobs))))
+        try:
+            waiting = [pool.submit(in_time, job) for job in jobs]
+            return [one.result(max(0.0, until - time.monotonic())) for one in waiting]
+        except TimeoutError as error:
+            raise TryAgain from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def presign_put(self, key: str, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
         """See `ports.Objects.presign_put`. The checksum, `If-None-Match: *` and the content type are signed."""

@@ -163,6 +163,7 @@ def respond(request: Request, method: str, path: str, parameters: dict[str, str]
     """The answer of the view for a method and path, recorded and logged; `parameters` as they stand in the path. Never raises."""
     view, route = DOORS[method, path], f"{method} {path}"
     started = time.perf_counter()
+    bootstrap.begin_request()
     request_id = str(request.context.get("requestId", ""))
     call = Call(request, datetime.now(UTC), route)
     try:

@@ -17,8 +17,8 @@ Job = Mapping[str, object]
 _VERSION = "1"
 """Another one when the same job makes something else than before."""
 _AT_ONCE = 8
-_SECONDS = 18.0
-"""How long one request waits for all its jobs; what was made until then is kept for the next."""
+_SECONDS, _LAST_SECONDS = 18.0, 24.0
+"""Until when one request begins jobs, and waits for those it began; what was made until then is kept for the next."""
 
 
 def target(job: Job) -> str:
@@ -48,13 +48,20 @@ def attempt(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> tuple[dict
     missing = [key for key in wanted if key not in there]
     if not missing:
         return there, []
-    until = time.monotonic() + _SECONDS
+    started = time.monotonic()
+    not_yet = TryAgain("This is being decoded. Please send the same request again.", retry_after=1)
 
     def run(key: str) -> str | None:
-        if time.monotonic() > until:
-            raise TryAgain("This is being decoded. Please send the same request again.", retry_after=1)
+        if time.monotonic() > started + _SECONDS:
+            raise not_yet
         return pixels.run({**wanted[key], "target": key})
 
-    with ThreadPoolExecutor(min(_AT_ONCE, len(missing))) as pool:
-        reasons = [reason for reason in pool.map(run, missing) if reason is not None]
-    return there | objects.sizes(missing), reasons
+    pool = ThreadPoolExecutor(min(_AT_ONCE, len(missing)))
+    try:
+        waiting = [pool.submit(run, key) for key in missing]
+        answers = [one.result(max(0.0, started + _LAST_SECONDS - time.monotonic())) for one in waiting]
+    except TimeoutError as error:
+        raise not_yet from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return there | objects.sizes(missing), [reason for reason in answers if reason is not None]

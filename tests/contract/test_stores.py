@@ -6,6 +6,8 @@ import base64
 import hashlib
 import io
 import json
+import threading
+import time
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
@@ -288,11 +290,38 @@ def test_an_object_that_is_shorter_than_it_should_be_is_neither_put_together_nor
 
 
 def test_a_body_that_takes_too_long_is_given_up_and_leaves_nothing(cloud: Emulated) -> None:
-    objects = S3Objects(cloud.s3, cloud.bucket_name, patience=-1.0)
+    objects = S3Objects(cloud.s3, cloud.bucket_name, remaining=lambda: -1.0)
     objects.write("instances/t/1", b"x" * 6 * MIB, "application/dicom")
     with pytest.raises(TryAgain):
         objects.assemble("copies/t", plan([Extract("instances/t/1", 0, 6 * MIB), b"y" * 6 * MIB]), "application/dicom")
     assert objects.existing(["copies/t"]) == set()
+    assert "Uploads" not in cloud.s3.list_multipart_uploads(Bucket=cloud.bucket_name)
+
+
+def test_all_that_one_request_waits_for_has_one_deadline(cloud: Emulated) -> None:
+    class NeverDone:
+        """A function that answers nobody in time."""
+
+        done = threading.Event()
+
+        def upload(self, load: object) -> list[str]:
+            self.done.wait(60)
+            return []
+
+        def checksums(self, ranges: object) -> list[int]:
+            self.done.wait(60)
+            return []
+
+    until = time.monotonic() + 2.0
+    objects = S3Objects(cloud.s3, cloud.bucket_name, NeverDone(), lambda: until - time.monotonic())
+    objects.write("instances/u/1", b"x" * 6 * MIB, "application/dicom")
+    with pytest.raises(TryAgain):
+        objects.checksums([Extract("instances/u/1", 0, 6 * MIB)])
+    with pytest.raises(TryAgain):
+        objects.assemble("copies/u", plan([Extract("instances/u/1", 0, 6 * MIB), b"y" * 6 * MIB]), "application/dicom")
+    assert time.monotonic() < until + 8.0, "it waited anew for each"
+    NeverDone.done.set()
+    assert objects.existing(["copies/u"]) == set()
     assert "Uploads" not in cloud.s3.list_multipart_uploads(Bucket=cloud.bucket_name)
 
 

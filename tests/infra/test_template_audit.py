@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from local import policy
+
 Template = dict[str, Any]
 
 
@@ -34,6 +36,24 @@ def test_nobody_writes_an_anchor_twice_or_shortens_its_lock(template: Template) 
     lock = _statement(template, "AuditAnchorBucketPolicy", "NobodyShortensTheLock")
     assert (lock["Effect"], lock["Principal"]) == ("Deny", "*")
     assert {"s3:BypassGovernanceRetention", "s3:PutObjectRetention"} <= set(lock["Action"])
+
+
+def test_the_years_of_the_lock_are_changed_by_an_update_of_the_stack_and_by_nothing_else(template: Template) -> None:
+    statements = [
+        statement | {"Resource": "*"}  # which bucket is not the question
+        for statement in template["Resources"]["AuditAnchorBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    ]
+    over_tls = {"aws:securetransport": "true"}
+
+    def decided(action: str, **context: str) -> str:
+        by = {name.replace("_", ":").lower(): value for name, value in context.items()}
+        return policy.decide([{"Statement": statements}], action, "arn:aws:s3:::anchors", over_tls | by)
+
+    setting = "s3:PutBucketObjectLockConfiguration"
+    assert decided(setting) == "deny"
+    assert decided(setting, aws_calledvia="cloudformation.amazonaws.com") == "none", "nothing denies it"
+    for action in ("s3:PutObjectRetention", "s3:BypassGovernanceRetention"):
+        assert decided(action, aws_calledvia="cloudformation.amazonaws.com") == "deny"
 
 
 def test_the_operator_reads_the_trail_and_writes_none_of_it(template: Template) -> None:

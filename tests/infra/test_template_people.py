@@ -39,7 +39,8 @@ def test_the_operator_makes_no_role_without_the_boundary(template: Template) -> 
 
 def test_what_suffers_rings(resources: Resources) -> None:
     alarms = dict(resources("AWS::CloudWatch::Alarm"))
-    watched = {(alarm["MetricName"], json.dumps(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
+    single = [alarm for alarm in alarms.values() if "MetricName" in alarm]
+    watched = {(alarm["MetricName"], json.dumps(alarm["Dimensions"][0]["Value"])) for alarm in single}
     for metric, source in [
         ("ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["InstancesDeadLetterQueue", "QueueName"]}),
         ("ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["ProjectorDeadLetterQueue", "QueueName"]}),
@@ -60,3 +61,71 @@ def test_the_alarm_on_errors_watches_the_api_by_the_name_it_has(template: Templa
     assert template["Resources"]["RestAPI"]["Properties"]["Name"] == {"Ref": "AWS::StackName"}
     dimensions = template["Resources"]["ApiErrorsAlarm"]["Properties"]["Dimensions"]
     assert dimensions[0] == {"Name": "ApiName", "Value": {"Ref": "AWS::StackName"}}
+
+
+def test_what_runs_by_the_clock_and_does_not_run_rings(template: Template, resources: Resources) -> None:
+    """A function that nothing calls any more has no errors either: no figure is a bad one."""
+    by_clock = {
+        name
+        for name, function in resources("AWS::Serverless::Function")
+        if any(event["Type"] == "Schedule" for event in function.get("Events", {}).values())
+    }
+    assert {"AnchorAudit", "TellExpired"} <= by_clock
+    watching = {
+        alarm["Dimensions"][0]["Value"]["Ref"]: alarm
+        for _, alarm in resources("AWS::CloudWatch::Alarm")
+        if alarm.get("MetricName") == "Errors"
+    }
+    for name in by_clock:
+        assert watching[name]["TreatMissingData"] == "breaching", name
+
+
+def test_an_emergency_that_reaches_nobody_rings(template: Template) -> None:
+    alarm = template["Resources"]["EmergenciesUnheardAlarm"]["Properties"]
+    topic = {"Fn::GetAtt": ["EmergenciesTopic", "TopicName"]}
+    counted = {
+        metric["Id"]: metric["MetricStat"]["Metric"]["MetricName"] for metric in alarm["Metrics"] if "MetricStat" in metric
+    }
+    assert counted == {"told": "NumberOfMessagesPublished", "heard": "NumberOfNotificationsDelivered"}
+    assert all(
+        metric["MetricStat"]["Metric"]["Dimensions"] == [{"Name": "TopicName", "Value": topic}]
+        for metric in alarm["Metrics"]
+        if "MetricStat" in metric
+    )
+
+
+def test_a_city_where_nobody_hears_of_emergencies_or_alarms_is_not_deployed(template: Template) -> None:
+    """Rules are asserted by CloudFormation before anything is made: decided here as it decides them."""
+    (assertion,) = template["Rules"]["SomebodyHearsOfIt"]["Assertions"]
+    defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+
+    def decided(**given: str) -> bool:
+        return _asserted(assertion["Assert"], defaults | given)
+
+    assert not decided()
+    assert not decided(AlarmEmail="a@example.org")
+    assert not decided(EmergencyEmail="a@example.org")
+    assert decided(AlarmEmail="a@example.org", EmergencyEmail="b@example.org")
+    assert decided(SubscribedByHand="yes")
+    mail = template["Resources"]["EmergenciesByMail"]
+    assert mail["Properties"] == {
+        "TopicArn": {"Ref": "EmergenciesTopic"},
+        "Protocol": "email",
+        "Endpoint": {"Ref": "EmergencyEmail"},
+    }
+
+
+def _asserted(expression: Any, parameters: dict[str, Any]) -> Any:
+    """A rule's assertion with these parameters (CloudFormation User Guide, "Rules section": Equals, Not, And, Or, Ref)."""
+    if not isinstance(expression, dict):
+        return expression
+    ((name, of),) = expression.items()
+    if name == "Ref":
+        return parameters[of]
+    values = [_asserted(one, parameters) for one in of]
+    return {
+        "Fn::Equals": lambda: values[0] == values[1],
+        "Fn::Not": lambda: not values[0],
+        "Fn::And": lambda: all(values),
+        "Fn::Or": lambda: any(values),
+    }[name]()

@@ -136,7 +136,7 @@ def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
 
 @door("GET", "/studies/{study}/priors")
 def get_priors(call: Call, study: str) -> Response:
-    """200 with earlier studies of the same patient, most relevant first, each with its reasons. 400, 404."""
+    """200 with earlier studies of the same patient, best first, each with its reasons and whether it is `relevant`. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
     owner = call.parameter("owner")

@@ -1,23 +1,31 @@
-"""Which earlier exams to look at beside a current one: scores with their reasons. Pure.
+"""Which earlier exams to look at beside a current one: relevant or not, and scores with their reasons. Pure.
 
-Region and kind of exam first, then side, then recency; another hospital's exam wins a tie, since it is the one that the
-reader has not seen. Reasons are slugs with a text in Italian and in English, in the order of their weight.
+The gate is the place: an exam is relevant where it shows the same place as the current one, or one above or below it; else it is
+not, whatever the rest says, and what nobody understood is never. Within, the share of the current one's places that it shows and
+its kind weigh most, then side, contrast and recency; another hospital's exam wins a tie, since it is the one that the reader has
+not seen. Reasons are slugs with a text in Italian and in English, in the order of their weight.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from chalicelib.domain import procedures
-from chalicelib.domain.procedures import Procedure
+from chalicelib.domain import places, procedures
+from chalicelib.domain.procedures import Procedure, Vocabulary
 
 TEXTS: dict[str, tuple[str, str]] = {
     "same-region": ("stessa regione", "same body region"),
-    "related-region": ("regione vicina", "neighbouring body region"),
+    "part-of-region": ("una parte della stessa regione", "part of the same body region"),
+    "other-region": ("altra regione", "another body region"),
+    "region-not-recognised": ("regione non riconosciuta", "body region not recognised"),
+    "no-images": ("nessuna immagine", "no images"),
     "same-modality": ("stessa metodica", "same modality"),
+    "similar-modality": ("metodica affine", "similar modality"),
     "same-side": ("stesso lato", "same side"),
     "other-side": ("lato opposto", "other side"),
+    "same-contrast": ("stesso uso del contrasto", "same use of contrast"),
     "within-a-week": ("nell'ultima settimana", "within a week"),
     "within-a-month": ("nell'ultimo mese", "within a month"),
     "within-a-year": ("nell'ultimo anno", "within a year"),
@@ -27,14 +35,18 @@ TEXTS: dict[str, tuple[str, str]] = {
 }
 """Slug → (Italian, English)."""
 
+_SHOWN, _SHOWN_ONLY = 80, 20
+"""Points for the share of the current exam's places that another shows, and for how little else it shows."""
 _WEIGHTS = {
-    "same-region": 100,
-    "related-region": 40,
     "same-modality": 60,
+    "similar-modality": 12,
     "same-side": 15,
     "other-side": -30,
+    "same-contrast": 4,
     "other-hospital": 2,
 }
+_SECTIONS = frozenset({"ct", "mr", "pet"})
+"""Kinds that show sections through the body."""
 _RECENCY = (("within-a-week", 7, 20), ("within-a-month", 31, 15), ("within-a-year", 366, 8))
 
 
@@ -47,20 +59,23 @@ class Exam:
     date: str
     time: str
     procedure: Procedure
+    images: bool = True
+    """Whether there is a picture in it: a letter, a dose report or a tracing is compared with nothing."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """A proposed prior, its score (higher is better), and the slugs of the reasons."""
+    """An earlier exam, whether it is relevant, its score (higher is better), and the slugs of the reasons."""
 
     exam: Exam
+    relevant: bool
     score: int
     reasons: tuple[str, ...]
 
 
-def exam(study: dict[str, object]) -> Exam:
-    """An exam from an entry of the timeline."""
-    modalities = study["modalities"]
+def exam(study: Mapping[str, object], own: Vocabulary | None = None) -> Exam:
+    """An exam from an entry of the timeline, read with the phrases of its own hospital too."""
+    modalities = _texts(study.get("modalities"))
     return Exam(
         str(study["study_instance_uid"]),
         str(study["owner"]),
@@ -69,20 +84,33 @@ def exam(study: dict[str, object]) -> Exam:
         procedures.understand(
             str(study["description"]),
             str(study["body_part"]),
-            tuple(str(code) for code in modalities) if isinstance(modalities, list) else (),
+            modalities,
             str(study.get("laterality", "")),
+            codes=_texts(study.get("codes")),
+            series=_texts(study.get("series_names")),
+            body_parts=_texts(study.get("body_parts")),
+            own=own,
         ),
+        not modalities or any(code not in procedures.NOT_IMAGES for code in modalities),
     )
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(one) for one in value) if isinstance(value, list | tuple) else ()
+
+
 def rank(current: Exam, others: list[Exam]) -> list[Prior]:
-    """Those of `others` that are not later than `current`, most relevant first.
+    """Those of `others` that are not later than `current`: the relevant ones first, the best of them at the top.
 
     On the same day the time decides where both have one; an undated exam may be earlier, so it is kept, last of its kind.
     """
     earlier = [one for one in others if (one.study_instance_uid, one.owner) != _identity(current) and _not_later(one, current)]
     scored = [_score(current, one) for one in earlier]
-    return sorted(scored, key=lambda prior: (prior.score, prior.exam.date, prior.exam.time, _identity(prior.exam)), reverse=True)
+    return sorted(
+        scored,
+        key=lambda prior: (prior.relevant, prior.score, prior.exam.date, prior.exam.time, _identity(prior.exam)),
+        reverse=True,
+    )
 
 
 def reasons(slugs: tuple[str, ...]) -> list[dict[str, str]]:
@@ -103,19 +131,32 @@ def _not_later(one: Exam, current: Exam) -> bool:
 def _score(current: Exam, one: Exam) -> Prior:
     mine, its = current.procedure, one.procedure
     found: list[str] = []
-    if mine.regions & its.regions:
-        found.append("same-region")
-    elif procedures.related(mine.regions, its.regions):
-        found.append("related-region")
+    points = 0
+    shown = places.coverage(mine.regions, its.regions)
+    relevant = shown > 0 and one.images
+    if relevant:
+        only = places.coverage(its.regions, mine.regions)
+        points += round(_SHOWN * shown + _SHOWN_ONLY * only)
+        found.append("same-region" if shown == 1 else "part-of-region")
+        if mine.regions == its.regions:
+            points += 1
+    elif not one.images:
+        found.append("no-images")
+    else:
+        found.append("other-region" if mine.understood and its.understood else "region-not-recognised")
     if mine.kinds & its.kinds:
         found.append("same-modality")
-    if found and mine.side and its.side:
+    elif relevant and mine.kinds & _SECTIONS and its.kinds & _SECTIONS:
+        found.append("similar-modality")
+    if relevant and mine.side and its.side:
         found.append("same-side" if mine.side == its.side or "both" in (mine.side, its.side) else "other-side")
-    slug, points = _recency(current.date, one.date)
+    if relevant and mine.contrast and mine.contrast == its.contrast:
+        found.append("same-contrast")
+    slug, recent = _recency(current.date, one.date)
     found.append(slug)
     if one.owner != current.owner:
         found.append("other-hospital")
-    return Prior(one, points + sum(_WEIGHTS.get(reason, 0) for reason in found), tuple(found))
+    return Prior(one, relevant, points + recent + sum(_WEIGHTS.get(reason, 0) for reason in found), tuple(found))
 
 
 def _recency(current: str, earlier: str) -> tuple[str, int]:

@@ -45,7 +45,7 @@ def among(entries: list[dict[str, Any]], study: str, owner: str, limit: int) -> 
         "owner": owner,
         "priors": [
             by_key[(prior.exam.study_instance_uid, prior.exam.owner)]
-            | {"score": prior.score, "reasons": priors.reasons(prior.reasons)}
+            | {"relevant": prior.relevant, "score": prior.score, "reasons": priors.reasons(prior.reasons)}
             for prior in ranked[:limit]
         ],
     }

@@ -32,9 +32,9 @@ def best(current: Exam, *others: Exam) -> Exam:
         ("RX TORACE PA", "chest"), ("Chest X-ray", "chest"), ("TC torace senza e con mdc", "chest"), ("CT THORAX W/O", "chest"),
         ("HRCT polmoni", "chest"), ("TC ENCEFALO SENZA MDC", "head"), ("RM cranio", "head"), ("MRI Brain", "head"),
         ("HEAD CT", "head"), ("ECOGRAFIA ADDOME COMPLETO", "abdomen"), ("US Abdomen", "abdomen"), ("Eco epatica", "abdomen"),
-        ("RX BACINO", "pelvis"), ("RX ginocchio dx", "lower-limb"), ("Knee left", "lower-limb"),
+        ("RX BACINO", "pelvis"), ("RX ginocchio dx", "knee"), ("Knee left", "knee"),
         ("RM rachide lombosacrale", "lumbar-spine"),
-        ("Mammografia bilaterale", "breast"), ("RX MANO SIN", "upper-limb"), ("Ecocardiogramma", "heart"), ("RX anca", "hip"),
+        ("Mammografia bilaterale", "breast"), ("RX MANO SIN", "hand"), ("Ecocardiogramma", "heart"), ("RX anca", "hip"),
         ("PET-TC total-body", "whole-body"), ("RX spalla", "shoulder"), ("TC COLLO", "neck"),
     ],
 )  # fmt: skip

@@ -149,11 +149,14 @@ async function speak(language) {
 
 const byKey = key => state.shown.studies.find(study => keyOf(study) === key) ?? null;
 
+// Only what shows the same place is put beside an exam by itself.
+const proposed = priors => (priors[0]?.relevant ? priors[0] : null);
+
 async function chooseFirst(priors = null) {
   const [newest] = state.shown.studies;
   if (!newest) return draw(null, null);
   if (priors === null) return choose(newest, 'left');
-  state.proposal = priors[0] ?? null;
+  state.proposal = proposed(priors);
   return draw(keyOf(newest), state.proposal && keyOf(state.proposal));
 }
 
@@ -170,7 +173,7 @@ async function choose(study, side) {
   const { priors } = await session.get(`/view/studies/${study.study_instance_uid}/priors?owner=${encodeURIComponent(study.owner)}&limit=1`).catch(() => ({ priors: [] }));
   await drawn;
   if (!parts || state.chosen.left !== key) return undefined;
-  state.proposal = priors[0] ?? null;
+  state.proposal = proposed(priors);
   return draw(key, state.proposal && byKey(keyOf(state.proposal)) ? keyOf(state.proposal) : state.chosen.right);
 }
 

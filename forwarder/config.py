@@ -11,7 +11,7 @@ import dataclasses
 import ipaddress
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -234,23 +234,50 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
 
 
+SITE = "site.toml"
+"""A file beside the configuration that is laid over it: what a site changes, where something else writes the configuration."""
+
+
 def load(path: Path) -> Config:
-    """Read and check a configuration file. Raises ConfigError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"The configuration “{path}” cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"The configuration “{path}” is not UTF-8 text.") from error
-    return parse(text)
+    """Read and check a configuration file, with the `site.toml` beside it, if any, laid over it. Raises ConfigError."""
+    data = _tables(_text(path), path.name)
+    site = path.with_name(SITE)
+    if site.is_file() and site != path:
+        data = laid_over(data, _tables(_text(site), SITE))
+    return _checked(data)
 
 
 def parse(text: str) -> Config:
     """Check a configuration. Raises ConfigError that names the key."""
+    return _checked(_tables(text, "configuration"))
+
+
+def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid over it: tables merge, everything else, lists too, is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = laid_over(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
+    return merged
+
+
+def _text(path: Path) -> str:
     try:
-        data = tomllib.loads(text)
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"The configuration “{path}” cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The configuration “{path}” is not UTF-8 text.") from error
+
+
+def _tables(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"The configuration is not TOML: {error}.") from error
+        raise ConfigError(f"The {name} is not TOML: {error}.") from error
+
+
+def _checked(data: Mapping[str, Any]) -> Config:
     config: Config = _section(Config, data, "")
     _together(config)
     return config

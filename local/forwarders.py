@@ -49,6 +49,10 @@ class Forwarder:
             "config": str(self.file),
         }
 
+    def runs(self) -> bool:
+        """Whether its process has not ended, as it does at a configuration that is wrong."""
+        return self.process is not None and self.process.poll() is None
+
     def answers(self) -> bool:
         """Whether its page says that it is up."""
         try:
@@ -74,7 +78,7 @@ class Forwarders:
             self._spawn(one)
             self._all.append(one)
         deadline = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < deadline and not all(one.answers() for one in self._all):
+        while time.monotonic() < deadline and not all(one.answers() for one in self._all if one.runs()):
             time.sleep(0.05)
         threading.Thread(target=self._watch, daemon=True, name="forwarders").start()
         return self.shown()

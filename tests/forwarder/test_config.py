@@ -71,6 +71,23 @@ def test_what_is_wrong_is_named(text, named):
         config.parse(text)
 
 
+def test_a_site_file_beside_the_configuration_is_laid_over_it(tmp_path):
+    file, site = tmp_path / "forwarder.toml", tmp_path / "site.toml"
+    file.write_text(GOOD + '[dicom]\nae_title = "A"\nallowed_callers = ["X", "Y"]\n[dicom.tls]\nport = 0\n')
+    assert config.load(file).dicom.allowed_callers == ["X", "Y"]
+    site.write_text('[dicom]\nallowed_callers = ["Z"]\n[send]\nparallel = 3\n[[peers]]\nae_title = "P"\nhost = "h"\nport = 104\n')
+    loaded = config.load(file)
+    assert loaded.dicom.ae_title == "A"  # tables merge
+    assert loaded.dicom.allowed_callers == ["Z"]  # lists are replaced
+    assert (loaded.send.parallel, loaded.peers[0].ae_title) == (3, "P")
+    site.write_text("[dicom]\ncolour = 1\n")
+    with pytest.raises(ConfigError, match=r"dicom\.colour"):
+        config.load(file)
+    site.write_text("[dicom\n")
+    with pytest.raises(ConfigError, match=r"site\.toml"):
+        config.load(file)
+
+
 def test_a_whole_number_will_do_where_a_fraction_may_stand():
     assert config.parse(GOOD + "[send]\nlinger_seconds = 1\n").send.linger_seconds == 1.0
 

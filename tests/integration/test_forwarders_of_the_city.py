@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import requests
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pynetdicom import AE
@@ -73,3 +74,21 @@ def test_a_forwarder_that_is_killed_comes_back_with_its_ports_and_sends_what_it_
     after = wait_until(lambda: (now := _forwarder(city))["pid"] != before["pid"] and now)
     assert {**after, "pid": 0} == {**before, "pid": 0}
     wait_until(lambda: _found(city, study))
+
+
+def test_what_site_toml_says_is_laid_over_at_the_next_start_and_an_unknown_key_stops_it_by_name(city: RunningCity):
+    before = _forwarder(city, "mondino")
+    site = Path(before["config"]).with_name("site.toml")
+    site.write_text("[dicom]\nae_titel = 'ODD'\n")
+    os.kill(before["pid"], signal.SIGKILL)
+    log = Path(city.state) / "logs" / "forwarder-mondino.log"
+    wait_until(lambda: "dicom.ae_titel" in log.read_text(), 30)
+    site.write_text("[dicom]\nae_title = 'SITE'\n")
+
+    def title() -> str:
+        try:
+            return str(requests.get(before["page"] + "/status.json", timeout=5).json()["ae_title"])
+        except requests.ConnectionError:
+            return ""
+
+    wait_until(lambda: title() == "SITE", 60)

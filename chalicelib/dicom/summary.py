@@ -14,15 +14,24 @@ from chalicelib.dicom.attributes import KEPT, Kept
 from chalicelib.dicom.frames import FrameError, frame_length
 from chalicelib.dicom.header import EXPLICIT_BIG, Head
 from chalicelib.dicom.identity import SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, single_uid
-from chalicelib.dicom.values import items_of, valid_date, valid_time, values_of
+from chalicelib.dicom.readings import valid_date, valid_time
+from chalicelib.dicom.values import items_of, values_of
 
 ATTRIBUTES_LIMIT = 1536
-"""Bytes of `attributes` as compact JSON in UTF-8. An ordinary image takes 900 to 1,300."""
+"""Bytes of `attributes` as compact JSON in UTF-8, where no value is longer than its VR allows. An ordinary image takes 900 to
+1,300.
+"""
+
+LONG_LIMIT = 8192
+"""Bytes of them with the values that are longer."""
 
 _TEXT_LIMIT = 64
-"""Characters kept of one text value: the longest that LO and one component group of PN may have (PS3.5
-6.2).
+"""Characters of one text value that nothing else has to make room for: the longest that LO and one component group of PN may have
+(PS3.5 6.2).
 """
+
+_LONG_TEXT_LIMIT = 1024
+"""Characters kept of one text value: as many as a search may ask for."""
 
 _VALUES_LIMIT = 8
 _ITEMS_LIMIT = 4
@@ -39,12 +48,13 @@ def summarise(head: Head) -> dict[str, Any]:
     inflated bytes. `patient`: `id`, `issuer` (0010,0021), `issuer_universal_id` (0010,0024): str or None;
     `other_ids`: the same three for each of (0010,1000) and (0010,1002). `attributes`: DICOM JSON Model
     (PS3.18 F.2) of `attributes.KEPT`, text in Unicode, invalid values left out, at most `ATTRIBUTES_LIMIT`
-    bytes. `dropped`: the tags that had no room, least important first to go. `rejects`: see
+    bytes, or `LONG_LIMIT` with values that are longer than their VR allows. `dropped`: the tags that had no room, or of which not
+    all had, least important first to go. `unread`: the tags of dates and times that are there and cannot be read. `rejects`: see
     `rejection_note.read`.
     """
     dataset = head.dataset
     pixels = head.pixel_data
-    attributes, dropped = _attributes(dataset)
+    attributes, dropped, unread = _attributes(dataset)
     return {
         "study_instance_uid": single_uid(dataset, STUDY),
         "series_instance_uid": single_uid(dataset, SERIES),
@@ -62,6 +72,7 @@ def summarise(head: Head) -> dict[str, Any]:
         "patient": _patient(dataset),
         "attributes": attributes,
         "dropped": dropped,
+        "unread": unread,
         "rejects": rejection_note.read(dataset),
     }
 
@@ -79,30 +90,56 @@ def _frame_length(head: Head) -> int | None:
     return bits // 8 if bits and bits % 8 == 0 and bits // 8 * count <= pixels.length else None
 
 
-def _attributes(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
-    room = ATTRIBUTES_LIMIT - len("{}")
-    taken: dict[str, Any] = {}
-    dropped = []
+def _attributes(dataset: Dataset) -> tuple[dict[str, Any], list[str], list[str]]:
+    """What is kept; what had no room; what could not be read."""
+    room, taken, dropped, unread = ATTRIBUTES_LIMIT - len("{}"), dict[str, Any](), list[str](), list[str]()
+    whole: dict[str, Any] = {}
     for kept in KEPT:
-        attribute = _attribute(dataset, kept)
+        attribute, complete = _attribute(dataset, kept)
         if attribute is None:
+            if kept.vr in ("DA", "TM") and any(values_of(dataset, kept.tag, kept.vr)):
+                unread.append(kept.json_tag)
             continue
-        text = json.dumps(attribute, ensure_ascii=False, separators=(",", ":"))
-        cost = len(f'"{kept.json_tag}":,') + len(text.encode())
-        if cost > room:
+        short = _clipped(attribute, _TEXT_LIMIT)
+        if (cost := _cost(kept.json_tag, short)) > room:
             dropped.append(kept.json_tag)
             continue
         room -= cost
-        taken[kept.json_tag] = attribute
-    return taken, dropped
+        taken[kept.json_tag] = short
+        if short != attribute:
+            whole[kept.json_tag] = attribute
+        if not complete:
+            dropped.append(kept.json_tag)
+    room += LONG_LIMIT - ATTRIBUTES_LIMIT
+    for tag, attribute in whole.items():  # what is longer than it may be takes no room from the others
+        cost = _cost(tag, attribute) - _cost(tag, taken[tag])
+        if cost <= room:
+            room -= cost
+            taken[tag] = attribute
+        elif tag not in dropped:
+            dropped.append(tag)
+    return taken, dropped, unread
 
 
-def _attribute(dataset: Dataset, kept: Kept) -> dict[str, Any] | None:
+def _cost(tag: str, attribute: dict[str, Any]) -> int:
+    text = json.dumps(attribute, ensure_ascii=False, separators=(",", ":"))
+    return len(f'"{tag}":,') + len(text.encode("utf-8", "replace"))
+
+
+def _attribute(dataset: Dataset, kept: Kept) -> tuple[dict[str, Any] | None, bool]:
+    """An attribute, with values of `_LONG_TEXT_LIMIT` characters at the most, and whether that is all of it."""
     if kept.items:
-        items = [_item(item, kept.items) for item in items_of(dataset, kept.tag)[:_ITEMS_LIMIT]]
-        return {"vr": "SQ", "Value": [item for item in items if item]} if any(items) else None
-    values = _clean(kept.vr, values_of(dataset, kept.tag, kept.vr))
-    return {"vr": kept.vr, "Value": values} if values else None
+        every = items_of(dataset, kept.tag)
+        items = [_item(item, kept.items) for item in every[:_ITEMS_LIMIT]]
+        found = [item for item in items if item]
+        return ({"vr": "SQ", "Value": found} if found else None), len(every) <= _ITEMS_LIMIT
+    every = values_of(dataset, kept.tag, kept.vr)
+    values = _clean(kept.vr, every)
+    if not values:
+        return None, True
+    attribute = {"vr": kept.vr, "Value": values}
+    clipped = _clipped(attribute, _LONG_TEXT_LIMIT)
+    return clipped, clipped == attribute and len(every) <= _VALUES_LIMIT
 
 
 def _item(item: Dataset, tags: tuple[int, ...]) -> dict[str, Any]:
@@ -116,16 +153,17 @@ def _item(item: Dataset, tags: tuple[int, ...]) -> dict[str, Any]:
 
 def _clean(vr: str, values: list[Any]) -> list[Any]:
     check = {"DA": valid_date, "TM": valid_time}.get(vr)
-    cleaned = [_clip(check(value) if check and value is not None else value) for value in values[:_VALUES_LIMIT]]
+    cleaned = [check(value) if check and value is not None else value for value in values[:_VALUES_LIMIT]]
     return cleaned if any(value is not None for value in cleaned) else []
 
 
-def _clip(value: Any) -> Any:
+def _clipped(value: Any, limit: int) -> Any:
+    """A value, or an attribute with all that is in it, without what is longer than `limit` characters."""
     if isinstance(value, str):
-        return value[:_TEXT_LIMIT]
+        return value[:limit]
     if isinstance(value, dict):
-        return {kind: text[:_TEXT_LIMIT] for kind, text in value.items()}
-    return value
+        return {kind: one if kind == "vr" else _clipped(one, limit) for kind, one in value.items()}
+    return [_clipped(one, limit) for one in value] if isinstance(value, list) else value
 
 
 def _patient(dataset: Dataset) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """Values of raw elements as the DICOM JSON Model has them (PS3.18 F.2), by VR, from bytes.
 
-A value that is no value of its VR becomes None, and is never an error: a date of 99 days must not keep a
-film from the radiologist. Text is Unicode whatever the file's character set.
+What a sloppy sender wrote is read where it can mean one thing only (`dicom.readings`). A number that is none becomes None, a
+date is the text that was written, and neither is ever an error: a date of 99 days must not keep a film from the radiologist. Text
+is Unicode whatever the file's character set.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, MutableSequence
-from datetime import date
 from struct import iter_unpack
 from typing import Any
 
@@ -17,6 +16,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from chalicelib.dicom.charset import decode
+from chalicelib.dicom.readings import decimal, integer
 
 JsonValue = Any
 """str, int, float, dict (a name) or None."""
@@ -26,11 +26,6 @@ SINGLE = frozenset({"ST", "LT", "UT", "UR"})
 BINARY = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "UN", "OB or OW", "US or OW", "US or SS or OW"})
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _WIDTH = {"H": 2, "h": 2, "L": 4, "l": 4, "Q": 8, "q": 8, "f": 4, "d": 8}
-
-_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-_DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
-_TIME = re.compile(r"([01][0-9]|2[0-3])(?::?([0-5][0-9])(?::?([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?")
 
 
 def json_values(vr: str, data: bytes, charset: list[str], *, little_endian: bool) -> list[JsonValue]:
@@ -47,16 +42,19 @@ def json_values(vr: str, data: bytes, charset: list[str], *, little_endian: bool
         order = "<HH" if little_endian else ">HH"
         whole = data[: len(data) // 4 * 4]
         return [f"{group:04X}{element:04X}" for group, element in iter_unpack(order, whole)]
-    return text_values(vr, decode(data, charset) if vr in TEXT else data.decode("latin-1"))
+    return text_values(vr, decode(data, charset, vr) if vr in TEXT else data.decode("latin-1"))
 
 
 def text_values(vr: str, text: str) -> list[JsonValue]:
-    """The values that a text holds between backslashes, padding gone, None where one is empty or invalid."""
+    """The values that a text holds between backslashes, padding gone, None where one is empty or invalid.
+
+    A NUL ends a value: what stands behind it is left over in the sender's buffer.
+    """
     if vr in SINGLE:
         text = text.rstrip(" \0")
         return [text] if text else []
     strip = " \0\t" if vr in ("IS", "DS") else " \0"
-    parts = [part.strip(strip) for part in text.split("\\")]
+    parts = [part.strip(strip).partition("\0")[0].strip(strip) for part in text.split("\\")]
     read = _READ.get(vr)
     values: list[JsonValue] = [(read(part) if read else part) if part else None for part in parts]
     return values if any(value is not None for value in values) else []
@@ -115,41 +113,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _integer(text: str) -> int | None:
-    return int(text) if _INTEGER.fullmatch(text) else None
-
-
-def _decimal(text: str) -> float | int | None:
-    if not _DECIMAL.fullmatch(text):
-        return None
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return _finite(float(text))
-
-
 def _name(text: str) -> dict[str, str] | None:
     groups = zip(("Alphabetic", "Ideographic", "Phonetic"), text.split("="), strict=False)
     name = {kind: group.strip(" ") for kind, group in groups if group.strip(" ^")}
     return name or None
 
 
-_READ: dict[str, Callable[[str], JsonValue]] = {"IS": _integer, "DS": _decimal, "PN": _name}
-
-
-def valid_date(text: str) -> str | None:
-    """A DA value, the dotted form of ACR-NEMA among them, as eight digits; None for what is no day."""
-    found = _DATE.fullmatch(text)
-    if not found:
-        return None
-    year, month, day = (int(part) for part in found.groups())
-    try:
-        date(year, month, day)
-    except ValueError:
-        return None
-    return f"{year:04}{month:02}{day:02}"
-
-
-def valid_time(text: str) -> str | None:
-    """A TM value, the form with colons among them, without colons; None for what is no time of day."""
-    found = _TIME.fullmatch(text)
-    return "".join(part or "" for part in found.groups()) if found else None
+_READ: dict[str, Callable[[str], JsonValue]] = {"IS": integer, "DS": decimal, "PN": _name}

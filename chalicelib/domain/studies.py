@@ -174,6 +174,7 @@ def summarise(
         "bytes": sum(int(one.data["size"]) for one in ordered),
         "changed_at": max(str(one.data["at"]) for one in ordered),
         "missing": sorted(expected - here)[:1000],
+        "unread": sorted({tag for one in ordered for tag in one.data.get("unread") or ()}),
     }
 
 
@@ -185,7 +186,7 @@ def _laterality(found: Iterable[Instance]) -> str:
 
 
 def _values(found: Iterable[Instance], tag: str) -> list[str]:
-    return sorted({value for one in found if (value := first_value(one.attributes, tag))})[:_MAX_VALUES]
+    return sorted({value for one in found for value in texts(one.attributes, tag)})[:_MAX_VALUES]
 
 
 def reports(found: Iterable[Instance], withdrawn: Iterable[Instance] = ()) -> list[dict[str, Any]]:
@@ -362,6 +363,11 @@ def first_value(attributes: Mapping[str, Any], tag: str) -> str:
     values = attributes.get(tag, {}).get("Value") or [""]
     first = values[0]
     return str(first) if isinstance(first, str | int | float) else ""
+
+
+def texts(attributes: Mapping[str, Any], tag: str) -> list[str]:
+    """All values of an attribute that are text; some equipment writes two modalities into one series."""
+    return [value for value in attributes.get(tag, {}).get("Value") or [] if isinstance(value, str) and value]
 
 
 def _list(value: object) -> list[object]:

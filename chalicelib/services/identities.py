@@ -21,6 +21,7 @@ from chalicelib.domain.studies import Attributes, first_value
 from chalicelib.domain.transfers import patient_partition
 from chalicelib.services import access, linking
 from chalicelib.services.registry import Caller
+from chalicelib.services.search_rows import indexed
 
 _MAX_CANDIDATES = 20
 _MAX_ROWS = 200
@@ -137,7 +138,7 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
     if not name:
         return []
     rows: list[dict[str, Any]] = []
-    for item in table.query_all(f"N#{viewer}", f"{name}#", index="gsi4", page=_MAX_ROWS):
+    for item in table.query_all(f"N#{viewer}", f"{indexed(name)}#", index="gsi4", page=_MAX_ROWS):
         rows.append(item.data)
         if len(rows) >= _MAX_ROWS:
             break

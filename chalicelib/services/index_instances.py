@@ -56,6 +56,7 @@ _KEPT_FIELDS = (
     "frame_length",
     "deflated",
     "dropped",
+    "unread",
     "document",
 )
 
@@ -380,4 +381,6 @@ def _verdict(one: _Checked, state: str, now: datetime, **more: str) -> Item:
             "series": one.summary["series_instance_uid"],
             "sop": one.sop,
         }
+        if one.summary.get("unread"):
+            data["unread"] = one.summary["unread"]
     return Item(*object_key(one.stored.institution, one.stored.sha256), data)

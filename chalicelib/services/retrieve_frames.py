@@ -207,7 +207,7 @@ def _value(source: _Source, path: Path) -> tuple[Piece, ...]:
         return pieces
     if isinstance(pieces[0], Extract):
         source.room.take(found.length)
-    return (decode(b"".join(read_pieces(source.objects, pieces)), charset_at(source.head, path)).encode(),)
+    return (decode(b"".join(read_pieces(source.objects, pieces)), charset_at(source.head, path), found.vr).encode(),)
 
 
 def _bytes_of(source: _Source, found: LeftOut) -> tuple[Piece, ...]:

@@ -24,7 +24,7 @@ from chalicelib.domain.studies import Attributes, Bounds
 from chalicelib.services import access
 from chalicelib.services.index_instances import sop_key
 from chalicelib.services.registry import Caller
-from chalicelib.services.search_rows import search_row
+from chalicelib.services.search_rows import indexed, search_row
 
 MAX_EXAMINED = 10_000
 _CHUNK = 100
@@ -155,15 +155,17 @@ def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[Key, ..
             for uid in uids:
                 yield from (item for item in table.query_all(f"V#SEE#{viewer}#{uid}") if "#" not in item.sk)
         case search_plan.ByAccession(number):
-            yield from table.query_all(f"A#{viewer}#{number}", index="gsi2", descending=True, page=page)
+            yield from table.query_all(f"A#{viewer}#{indexed(number)}", index="gsi2", descending=True, page=page)
         case search_plan.ByPatient(number):
             yield from table.query_all(f"P#{viewer}#{number}", index="gsi1", descending=True, page=page)
         case search_plan.ByName(prefix):
-            yield from table.query_all(f"N#{viewer}", prefix, index="gsi4", page=1000)
+            yield from table.query_all(f"N#{viewer}", indexed(prefix), index="gsi4", page=1000)
         case search_plan.ByModality(modalities, first, last):
             between = (first or "0", f"{last or '99999999'}~")
             yield from _newest_first(
-                table.query_all(f"M#{viewer}#{one}", index="gsi3", between=between, descending=True, page=max(page, _CHUNK))
+                table.query_all(
+                    f"M#{viewer}#{indexed(one)}", index="gsi3", between=between, descending=True, page=max(page, _CHUNK)
+                )
                 for one in modalities
             )
         case search_plan.ByDate(first, last):

@@ -21,6 +21,14 @@ from chalicelib.domain.studies import Attributes
 from chalicelib.domain.transfers import iso
 from chalicelib.services.access import Known
 
+_LONGEST_KEY = 200
+"""Characters of a value that stand in an index: a key of DynamoDB has 1,024 bytes, and what files hold has no bound."""
+
+
+def indexed(text: str) -> str:
+    """A value as the indexes have it. What is longer is found by its beginning, and compared as a whole afterwards."""
+    return text[:_LONGEST_KEY]
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -111,9 +119,9 @@ def _index_rows(
     if shown:
         indexes["gsi1"] = (f"P#{viewer}#{shown.value}", newest_first)
     if accession:
-        indexes["gsi2"] = (f"A#{viewer}#{accession}", newest_first)
+        indexes["gsi2"] = (f"A#{viewer}#{indexed(accession)}", newest_first)
     if name:
-        indexes["gsi4"] = (f"N#{viewer}", f"{name}#{study}#{owner}")
+        indexes["gsi4"] = (f"N#{viewer}", f"{indexed(name)}#{study}#{owner}")
     pk = f"V#SEE#{viewer}#{study}"
     rows = [Item(pk, owner, content | {"found_as": _number(shown)}, indexes, expires=expires)]
     others = [number for number in numbers if shown is None or number.value != shown.value]
@@ -129,8 +137,8 @@ def _index_rows(
             )
         )
     for modality in summary["modalities"]:
-        index = {"gsi3": (f"M#{viewer}#{modality}", newest_first)}
-        rows.append(Item(pk, f"{owner}#M#{modality}", rows[0].data, index, expires=expires))
+        index = {"gsi3": (f"M#{viewer}#{indexed(modality)}", newest_first)}
+        rows.append(Item(pk, f"{owner}#M#{indexed(modality)}", rows[0].data, index, expires=expires))
     return rows
 
 

@@ -99,6 +99,7 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
         "complete": missing == 0,
         "missing": missing,
         "reports": view.data["reports"],
+        "unread": view.data.get("unread", []),
     }
 
 

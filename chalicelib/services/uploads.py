@@ -138,6 +138,8 @@ def _answer(sha: str, verdict: Item) -> dict[str, Any]:
     for field, source in (("reason", "reason"), ("study_instance_uid", "study"), ("sop_instance_uid", "sop")):
         if verdict.data.get(source):
             answer[field] = verdict.data[source]
+    if verdict.data.get("unread"):
+        answer["unread"] = verdict.data["unread"]
     return answer
 
 

@@ -84,9 +84,16 @@ def _with_config(parser: argparse.ArgumentParser, command: Callable[[argparse.Na
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from forwarder import config, service
+    from forwarder import config, logs, service
 
-    service.run(config.load(arguments.config))
+    try:
+        service.run(config.load(arguments.config))
+    except ForwarderError as error:
+        if sys.stderr.isatty():  # a person reads the sentence alone more easily; a log has JSON lines and nothing else
+            raise
+        logs.set_up("info")
+        logs.log.error("forwarder ended", detail=str(error))
+        return 2
     return 0
 
 

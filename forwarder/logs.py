@@ -1,11 +1,19 @@
-"""Structured logs: one JSON object a line on standard error. No patient data: what is logged is listed at each call."""
+"""Structured logs: one JSON object a line on standard error. No patient data: what is logged is listed at each call.
+
+What others would write there (warnings, tracebacks, what the interpreter says of an error it cannot raise) becomes such a line
+too, with kind and place, and without its words, which may quote what a sender sent.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+import traceback
+import warnings
 from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
 
 
 class _JsonLines(logging.Formatter):
@@ -47,7 +55,7 @@ log = _Log()
 
 
 def set_up(level: str) -> None:
-    """Send all logs to standard error. Libraries only speak up from warnings on."""
+    """Send all logs of this process to standard error. Libraries only speak up from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     root = logging.getLogger()
@@ -56,3 +64,25 @@ def set_up(level: str) -> None:
     logging.getLogger("forwarder").setLevel(level.upper())
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # parameters that are not used are named so
+    sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
+
+
+def place_of(trace: TracebackType | None) -> list[str]:
+    """Where an error came from: file and line, innermost last."""
+    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(trace)[-3:]]
+
+
+def _show_warning(
+    _: Warning | str, category: type[Warning], filename: str, lineno: int, _file: object = None, _line: object = None
+) -> None:
+    log.debug("a library warns", kind=category.__name__, where=[f"{Path(filename).name}:{lineno}"])
+
+
+def _uncaught(kind: type[BaseException], _: BaseException, trace: TracebackType | None) -> None:
+    log.error("ended unexpectedly", error=kind.__name__, where=place_of(trace))
+
+
+def _unraisable(what: sys.UnraisableHookArgs) -> None:
+    log.error("an error that nobody could catch", error=what.exc_type.__name__, where=place_of(what.exc_traceback))

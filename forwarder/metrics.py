@@ -20,6 +20,8 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_waiting_bytes": ("gauge", "Size of what waits, as received", ("bytes_waiting",)),
     "forwarder_oldest_waiting_seconds": ("gauge", "Age of the oldest that waits", ("oldest_waiting_seconds",)),
     "forwarder_refused": ("counter", "C-STORE requests answered with a failure", ("refused",)),
+    "forwarder_associations_refused": ("counter", "DICOM associations that were refused", ("associations_refused",)),
+    "forwarder_contexts_refused": ("counter", "Presentation contexts that were refused", ("contexts_refused",)),
     "forwarder_reports_received": ("counter", "Reports that came by HL7 and were acknowledged", ("reports", "received")),
     "forwarder_reports_sent": ("counter", "Reports that the archive has", ("reports", "sent")),
     "forwarder_reports_aside": ("counter", "Reports that were put aside or discarded", ("reports", "aside")),

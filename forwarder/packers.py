@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from forwarder import logs
 from forwarder.pack import NotIdenticalError, Packed, pack
 
 TRIES = 3
@@ -23,7 +25,8 @@ def processes() -> int:
     return max(1, (os.cpu_count() or 2) - 1)
 
 
-def _begin() -> None:
+def _begin(level: str) -> None:
+    logs.set_up(level)  # what a codec's library has to say becomes lines of the log too
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with contextlib.suppress(OSError):
@@ -78,6 +81,7 @@ class Packers:
                         self._count,
                         mp_context=multiprocessing.get_context("spawn"),
                         initializer=_begin,
+                        initargs=(logging.getLevelName(logging.getLogger("forwarder").getEffectiveLevel()).lower(),),
                         max_tasks_per_child=INSTANCES_PER_PROCESS,
                     )
                 try:

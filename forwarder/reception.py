@@ -36,12 +36,23 @@ class InvalidError(Exception):
     """What came is not what PS3.8 9.3 and PS3.7 6.3 say, or more than anyone would send; the association is aborted."""
 
 
+class Sender(Protocol):
+    """Who an association is with: address and AE titles."""
+
+    @property
+    def peer(self) -> str: ...
+    @property
+    def calling(self) -> str: ...
+    @property
+    def called(self) -> str: ...
+
+
 class Door(Protocol):
     """Who takes in what arrives."""
 
     def new_arrival(self) -> Arrival: ...
 
-    def store(self, request: StoreRequest, calling: str) -> int:
+    def store(self, request: StoreRequest, sender: Sender) -> int:
         """Make it durable; returns the status to answer."""
         ...
 
@@ -95,8 +106,8 @@ class StoreRequest:
     arrival: Arrival
     accepted: bool  # whether its SOP class is that of the presentation context
 
-    def response(self, status: int) -> bytes:
-        """The P-DATA-TF PDU of the response. PS3.7 9.3.1.2, PS3.8 9.3.5."""
+    def response(self, status: int, maximum_length: int) -> bytes:
+        """The response as P-DATA-TF PDUs of at most `maximum_length` bytes. PS3.7 9.3.1.2, PS3.8 9.3.5 and D.1."""
         elements = b""
         for number, value in (
             (0x0002, _even(self.sop_class_uid.encode("ascii"), b"\0")),
@@ -108,8 +119,12 @@ class StoreRequest:
         ):
             elements += struct.pack("<HHL", 0, number, len(value)) + value
         command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
-        size = len(command) + 2
-        return struct.pack(">BBLLBB", 0x04, 0, size + 4, size, self.context_id, 0x03) + command
+        most = maximum_length - HEADER
+        parts = [command[at : at + most] for at in range(0, len(command), most)]
+        return b"".join(
+            struct.pack(">BBLLBB", 0x04, 0, len(part) + 6, len(part) + 2, self.context_id, 3 if part is parts[-1] else 1) + part
+            for part in parts
+        )
 
 
 class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
@@ -137,6 +152,7 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
             for context_id, data in primitive.presentation_data_value_list:
                 self.receive_fragment(context_id, data[0], memoryview(data)[1:])
         except InvalidError:
+            self.assoc.ending = "protocol error"
             self.dul.event_queue.put("Evt19")
 
     def receive_fragment(self, context_id: int, control: int, data: memoryview) -> None:
@@ -148,8 +164,9 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
             self._storing.arrival.write(data)
             if control & 2:
                 request, self._storing = self._storing, None
-                status = self._door.store(request, self.assoc.requestor.ae_title)
-                self.dul.socket.send(request.response(status))
+                status = self._door.store(request, self.assoc)
+                self.assoc.stored[status] += 1
+                self.dul.socket.send(request.response(status, self.maximum_pdu_size))
             return
         self._collected += HEADER + len(data)
         if self._collected > (LARGEST_COMMAND if control & 1 else LARGEST_MESSAGE):

@@ -27,14 +27,16 @@ from pynetdicom.presentation import AllStoragePresentationContexts, build_contex
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from forwarder import reception, wire
+from forwarder import reception
+from forwarder.associations import Desk, Places, Server
 from forwarder.certificates import RenewedContext
 from forwarder.config import DicomConfig, TlsConfig
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.logs import log
+from forwarder.negotiation import Policy
+from forwarder.refusals import Refusals, Refused
 from forwarder.spool import About, Arrival, Spool, SpoolFullError, look_at
-
-MAXIMUM_PDU = 131072  # bytes; larger than usual, since each PDU costs the library a fixed time
+from forwarder.troubles import Refusal
 
 # Where a sender offers several syntaxes for one class, this order decides: what it holds uncompressed stays whole, and
 # nobody is led to compress with loss.
@@ -103,8 +105,8 @@ OnAction = Callable[[str, str, list[tuple[str, str]], Any], None]
 """(transaction UID, calling AE, [(SOP class, SOP instance)], association) → recorded. Raises SpoolError."""
 
 
-def supported_contexts(extra: list[str]) -> list[Any]:
-    """Every storage SOP class with every transfer syntax, verification and storage commitment."""
+def supported_syntaxes(extra: list[str]) -> dict[str, list[str]]:
+    """By SOP class the transfer syntaxes, the preferred ones first: every storage class, verification and storage commitment."""
     storage = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
     for uid in extra:
         if not UID(uid).is_valid:
@@ -113,9 +115,8 @@ def supported_contexts(extra: list[str]) -> list[Any]:
         if uid not in storage:
             register_uid(uid, "Storage" + uid.replace(".", "_"), StorageServiceClass)
             storage.add(uid)
-    contexts = [build_context(uid, TRANSFER_SYNTAXES) for uid in sorted(storage)]
-    contexts += [build_context(uid, NEGOTIATION_SYNTAXES) for uid in (Verification, StorageCommitmentPushModel)]
-    return contexts
+    syntaxes, few = [str(uid) for uid in TRANSFER_SYNTAXES], [str(uid) for uid in NEGOTIATION_SYNTAXES]
+    return dict.fromkeys(sorted(storage), syntaxes) | {str(uid): few for uid in (Verification, StorageCommitmentPushModel)}
 
 
 def tls_context(tls: TlsConfig, *, server: bool) -> ssl.SSLContext:
@@ -152,35 +153,39 @@ class Receiver:
         self.rank = rank
         self.on_action = on_action
         self.on_stored = on_stored
+        self.refusals = Refusals()
         self.bytes_received = 0
-        self.refused = 0
         self.failing = False  # whether the spool failed the last instance
 
     def new_arrival(self) -> Arrival:
         return self.spool.arrival()
 
-    def store(self, request: reception.StoreRequest, calling: str) -> int:
+    def store(self, request: reception.StoreRequest, sender: reception.Sender) -> int:
         """Make a received instance durable; returns one of `STORE_STATUS`."""
         arrival = request.arrival
         if not request.accepted:
             arrival.discard()
-            return 0x0122
+            return self._refuse(0x0122, Refusal.OTHER_CONTEXT, sender, request.sop_class_uid)
         try:
-            about = look_at(arrival.head, calling)
+            about = look_at(arrival.head, sender.calling)
             self.spool.admit(arrival, about, self.rank(about))
         except SpoolFullError as error:
-            self.refused += 1
-            log.warning("refused for lack of space", calling=calling, detail=str(error))
-            return 0xA700
+            return self._refuse(0xA700, Refusal.NO_SPACE, sender, detail=str(error))
         except SpoolError as error:
-            self.refused += 1
             self.failing = True
-            log.error("not stored", calling=calling, detail=str(error))
-            return 0x0110
+            return self._refuse(0x0110, Refusal.SPOOL_FAILS, sender, detail=str(error))
         self.failing = False
         self.bytes_received += arrival.size
         self.on_stored()
         return 0x0000
+
+    def store_nothing(self, event: evt.Event) -> int:
+        """Answer a C-STORE request without data set; the others never come this way."""
+        return self._refuse(0xC000, Refusal.NO_DATA_SET, event.assoc)
+
+    def _refuse(self, status: int, why: Refusal, sender: reception.Sender, sop_class: str = "", detail: str = "") -> int:
+        self.refusals.note("C-STORE", Refused(why, sender.peer, sender.calling, sender.called, sop_class, (), detail))
+        return status
 
     def action(self, event: evt.Event) -> tuple[int, None]:
         """Answer an N-ACTION request of storage commitment; returns one of `ACTION_STATUS`."""
@@ -197,7 +202,7 @@ class Receiver:
         if len(references) > 100_000:
             return 0x0213, None
         try:
-            self.on_action(transaction, event.assoc.requestor.ae_title, references, event.assoc)
+            self.on_action(transaction, event.assoc.calling, references, event.assoc)
         except SpoolFullError as error:
             log.warning("commitment request not recorded", detail=str(error))
             return 0x0213, None
@@ -220,20 +225,15 @@ def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
     ae = AE(config.ae_title)
-    ae.maximum_pdu_size = MAXIMUM_PDU
-    ae.maximum_associations = config.max_associations
     ae.network_timeout = config.idle_seconds
-    ae.implementation_class_uid = reception.IMPLEMENTATION_CLASS_UID
-    ae.implementation_version_name = reception.IMPLEMENTATION_VERSION_NAME
-    ae.require_calling_aet = config.allowed_callers
-    ae.require_called_aet = config.check_called
     handlers = [
         (evt.EVT_C_ECHO, lambda _: 0x0000),
-        (evt.EVT_C_STORE, lambda _: 0xC000),  # only what has no data set comes this way
+        (evt.EVT_C_STORE, receiver.store_nothing),
         (evt.EVT_N_ACTION, receiver.action),
-        (evt.EVT_REJECTED, _log_rejected),
     ]
-    contexts = supported_contexts(config.extra_sop_classes)
+    supported = supported_syntaxes(config.extra_sop_classes)
+    policy = Policy(config.ae_title, frozenset(title.strip() for title in config.allowed_callers), config.check_called, supported)
+    desk = Desk(policy, Places(config.max_associations), receiver, receiver.refusals)
     servers: dict[str, Any] = {}
     wanted: list[tuple[str, int, ssl.SSLContext | None]] = []
     if config.port:
@@ -245,11 +245,11 @@ def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int
             try:
                 servers[name] = ae.make_server(
                     (config.address, port),
-                    contexts=contexts,
+                    contexts=[build_context(Verification)],  # the library asks for one; what counts stands in the policy
                     ssl_context=context,
                     evt_handlers=handlers,
-                    server_class=_Server,
-                    door=receiver,
+                    server_class=Server,
+                    desk=desk,
                     silence=float(config.idle_seconds),
                 )
             except OSError as error:
@@ -261,15 +261,3 @@ def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int
     finally:
         for server in servers.values():
             server.shutdown()
-
-
-class _Server(wire.Server):
-    def crowded(self, client_address: Any) -> None:
-        log.warning("too many connections", peer=client_address[0])
-
-    def refused(self, client_address: Any, error: OSError) -> None:
-        log.warning("TLS handshake failed", peer=client_address[0], detail=type(error).__name__)
-
-
-def _log_rejected(event: evt.Event) -> None:
-    log.warning("association refused", calling=event.assoc.requestor.ae_title)

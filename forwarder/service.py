@@ -8,7 +8,6 @@ import fcntl
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -71,11 +70,8 @@ def _end_with_any_thread(stop: threading.Event) -> list[str]:
 
     def ended(what: threading.ExceptHookArgs) -> None:
         name = what.thread.name if what.thread else ""
-        where = traceback.extract_tb(what.exc_traceback)[-1:]
-        log.error(
-            "a thread ended unexpectedly", thread=name, error=what.exc_type.__name__,
-            where=[f"{Path(frame.filename).name}:{frame.lineno}" for frame in where],
-        )  # fmt: skip
+        where = logs.place_of(what.exc_traceback)[-1:]
+        log.error("a thread ended unexpectedly", thread=name, error=what.exc_type.__name__, where=where)
         if not name.startswith(OF_ONE_CONNECTION):
             died.append(name)
             stop.set()

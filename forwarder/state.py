@@ -131,7 +131,10 @@ class State:
             "ports": self.ports,
             **counts,
             "rates": self._rates.now(),
-            "refused": self._receiver.refused,
+            "refused": self._receiver.refusals.totals["C-STORE"],
+            "associations_refused": self._receiver.refusals.totals["association"],
+            "contexts_refused": self._receiver.refusals.totals["presentation context"],
+            "refusals": self._receiver.refusals.listed(),
             "hl7_refused": self._door.refused,
             "traffic": {
                 "bytes_received": self._receiver.bytes_received,

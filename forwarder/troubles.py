@@ -48,9 +48,31 @@ class Reason(StrEnum):
     REPORT_TAKEN_BACK = "report-taken-back"
 
 
+class Refusal(StrEnum):
+    """Why an association, a presentation context or an instance was not taken at the DICOM door."""
+
+    PROTOCOL_VERSION = "protocol-version"
+    APPLICATION_CONTEXT = "application-context"
+    CALLING_AE_TITLE = "calling-ae-title"
+    CALLED_AE_TITLE = "called-ae-title"
+    TOO_MANY_ASSOCIATIONS = "too-many-associations"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    NO_REQUEST_IN_TIME = "no-request-in-time"
+    NOT_DICOM = "not-dicom"
+    TLS_HANDSHAKE = "tls-handshake"
+    SOP_CLASS = "sop-class"
+    TRANSFER_SYNTAX = "transfer-syntax"
+    NO_TRANSFER_SYNTAX = "no-transfer-syntax"
+    DAMAGED_CONTEXT = "damaged-context"
+    OTHER_CONTEXT = "other-context"
+    NO_DATA_SET = "no-data-set"
+    NO_SPACE = "no-space"
+    SPOOL_FAILS = "spool-fails"
+
+
 @cache
 def texts(language: str) -> dict[str, str]:
-    """Every text of a language, by key; troubles as `trouble.…`, reasons as `reason.…`."""
+    """Every text of a language, by key; troubles as `trouble.…`, reasons as `reason.…`, refusals as `refusal.…`."""
     found: dict[str, str] = json.loads((resources.files("forwarder") / "web" / f"{language}.json").read_text(encoding="utf-8"))
     return found
 

@@ -13,19 +13,17 @@ import select
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket
 
-from forwarder.reception import WAIT_MS, Door, InvalidError, SpoolingDimse
+from forwarder.reception import WAIT_MS, InvalidError
 
-HANDSHAKE_SECONDS = 15.0
 P_DATA_TF = b"\x04"  # PDU type, PS3.8 9.3.5
 PDU_TYPES = frozenset(bytes([number]) for number in range(1, 8))
 HEADER = 6  # bytes of the header of a PDU, and of what precedes the data of a presentation data value
@@ -33,13 +31,19 @@ BUFFER = 192 * 1024  # bytes; room for the greatest PDU that we offer to take, a
 PIECE = 160 * 1024  # what is taken of it at once
 WHOLE = 4096  # what is at least so large is waited for in one call
 LARGEST_PDU = 16 * 1024 * 1024  # far more than we offer; a peer that sends more is broken or hostile
-LARGEST_OTHER_PDU = 1024 * 1024  # of those that are no data: an A-ASSOCIATE-RQ with all contexts there may be has 0.3 MB
-STRANGERS = 64  # connections beside the associations that may be: those that will be refused, or say nothing
+LARGEST_OTHER_PDU = 1024 * 1024  # of those that are no data
 QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """PDUs that are to leave together: the P-DATA-TF of one message (PS3.7 6.3.1: no other's fragments in between)."""
+
+    data: bytes
+
+
 class PromptDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
-    """pynetdicom's upper layer, with a short way for P-DATA-TF while an association is established.
+    """pynetdicom's upper layer of an association that stands, with a short way for P-DATA-TF.
 
     There the state machine would find that it stays in state 6 (PS3.8 table 9-10, event 10). Every other PDU takes
     pynetdicom's way.
@@ -51,8 +55,16 @@ class PromptDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom is unty
         finally:
             self.socket.finish()
             self.assoc.dimse.abandon()
-            if self.assoc.requestor.primitive is None:  # gone before it asked for anything: nobody need wait
-                self.to_user_queue.put(None)
+
+    def _process_recv_primitive(self) -> bool:
+        """What is encoded already leaves as it is; everything else takes pynetdicom's way."""
+        waiting = self.to_provider_queue.queue
+        if not waiting or not isinstance(waiting[0], Encoded):
+            return bool(super()._process_recv_primitive())
+        message = self.to_provider_queue.get(block=False)
+        if self.state_machine.current_state == "Sta6":
+            self.socket.send(message.data)
+        return True
 
     def _read_pdu_data(self) -> None:
         try:
@@ -75,6 +87,7 @@ class PromptDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom is unty
         except OSError:
             self.event_queue.put("Evt17")  # transport connection closed
         except InvalidError:
+            self.assoc.ending = "protocol error"
             self.event_queue.put("Evt19")  # unrecognised or invalid PDU
             self.socket.deaf = True  # where the next one would begin nobody knows
 
@@ -210,7 +223,7 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
             one.close()
 
 
-class _WakingQueue(queue.Queue[Any]):
+class WakingQueue(queue.Queue[Any]):
     """What is put here should be sent at once."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -220,107 +233,3 @@ class _WakingQueue(queue.Queue[Any]):
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         super().put(item, block, timeout)
         self._wake()
-
-
-class Server(ThreadedAssociationServer):  # type: ignore[misc]
-    """An association server whose TLS handshakes happen in the connection's own thread, within a time limit.
-
-    Otherwise one client that connects and says nothing would keep all others out. Nor may many such take all threads and files:
-    beyond `STRANGERS` more than the associations allowed, a connection is closed at once.
-    """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, *args: Any, door: Door, silence: float, **kwargs: Any) -> None:
-        self.door = door
-        self.silence = silence
-        self._handshakes = 0
-        self._lock = threading.Lock()
-        super().__init__(*args, request_handler=_Reception, **kwargs)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        client, address = self.socket.accept()
-        client.settimeout(self.silence)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return client, address
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        open_now = self._handshakes + sum(isinstance(thread, Association) for thread in threading.enumerate())
-        if open_now >= self.ae.maximum_associations + STRANGERS:
-            self.crowded(client_address)
-            self.shutdown_request(request)
-            return
-        with self._lock:
-            self._handshakes += 1
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # no thread can be started
-            with self._lock:
-                self._handshakes -= 1
-            self.crowded(client_address)
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            if self.ssl_context:
-                request.settimeout(HANDSHAKE_SECONDS)
-                try:
-                    request = self.ssl_context.wrap_socket(request, server_side=True)
-                except (OSError, ssl.SSLError) as error:
-                    self.refused(client_address, error)
-                    self.shutdown_request(request)
-                    return
-            # Waiting in the system is one call where Python's own timeouts are two; the receiver looks up each second.
-            request.settimeout(None)
-            request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 1, 0))
-            request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(self.silence), 0))
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._lock:
-                self._handshakes -= 1
-
-    def refused(self, client_address: Any, error: OSError) -> None:
-        """A TLS handshake failed; overridden by who wants to know."""
-
-    def crowded(self, client_address: Any) -> None:
-        """A connection was closed since there are too many; overridden by who wants to know."""
-
-    def service_actions(self) -> None:
-        """pynetdicom collects garbage here every minute of idling; the interpreter does it well enough."""
-
-
-class _Reception(RequestHandler):  # type: ignore[misc]
-    """As pynetdicom's, but with our DIMSE provider and socket."""
-
-    server: Server
-
-    def _create_association(self) -> Association:
-        server = self.server
-        assoc = Association(self.ae, "acceptor")
-        assoc._server = server
-        assoc.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"
-        assoc.dul = PromptDul(assoc)
-        assoc.network_timeout = assoc.network_timeout  # these two set the timers of `dul`
-        assoc.acse_timeout = assoc.acse_timeout
-        assoc.dimse = SpoolingDimse(assoc, server.door)
-        connection = PromptSocket(assoc, self.request, server.silence)
-        assoc.set_socket(connection)
-        assoc.dul.to_provider_queue = _WakingQueue(connection.wake)
-        assoc.dul._run_loop_delay = 0  # the socket waits
-        assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
-        assoc.acceptor.ae_title = server.ae_title
-        assoc.acceptor.address_info = self.local
-        assoc.acceptor.implementation_class_uid = self.ae.implementation_class_uid
-        assoc.acceptor.implementation_version_name = self.ae.implementation_version_name
-        assoc.acceptor.supported_contexts = server.contexts  # only read: copying thousands would cost 0.1 s
-        assoc.requestor.address_info = self.remote
-        for event, handlers in server._handlers.items():
-            if event.is_intervention:
-                if handlers:
-                    assoc.bind(event, *handlers)
-            else:
-                for handler in handlers:
-                    assoc.bind(event, *handler)
-        return assoc

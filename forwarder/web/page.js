@@ -37,6 +37,26 @@ function list(target, pairs, wrap) {
   }
 }
 
+function table(id, heads, rows, none) {
+  const target = element(id);
+  target.replaceChildren();
+  if (heads.length && rows.length) {
+    const head = target.createTHead().insertRow();
+    for (const name of heads) head.appendChild(document.createElement("th")).textContent = name;
+  }
+  const body = target.createTBody();
+  for (const cells of rows.length ? rows : [[none]]) {
+    const row = body.insertRow();
+    for (const cell of cells) row.insertCell().textContent = cell;
+  }
+}
+
+const moment = (seconds) => new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "short" }).format(seconds * 1000);
+const sender = (one) => [one.calling, one.peer].filter(Boolean).join(", ") + (one.called ? ` → ${one.called}` : "");
+const refusal = (one) => [
+  text(`refusal.${one.reason}`), one.name, one.sop_class, (one.transfer_syntaxes || []).join(" "), one.detail,
+].filter(Boolean).join(" · ");
+
 function state() {
   if (!last) return [unread ? text("journal") : text("gone")];
   const again = ` (${text("again")} ${duration(last.line.again_in_seconds)})`;
@@ -59,13 +79,10 @@ function draw() {
   element("ae").textContent = last.ae_title;
   element("archive").textContent = last.archive;
   list(element("counts"), ["received", "waiting", "indexed", "rejected"].map((name) => [text(name), number(last[name])]), true);
-  const table = element("aside");
-  table.replaceChildren();
-  const rows = Object.entries(last.aside).map(([slug, count]) => [number(count), reason(slug)]);
-  for (const cells of rows.length ? rows : [[text("none")]]) {
-    const row = table.insertRow();
-    for (const cell of cells) row.insertCell().textContent = cell;
-  }
+  table("aside", [], Object.entries(last.aside).map(([slug, count]) => [number(count), reason(slug)]), text("none"));
+  const heads = [text("seen"), text("times"), text("who"), text("why")];
+  const refused = last.refusals.map((one) => [moment(one.last_at), number(one.count), sender(one), refusal(one)]);
+  table("refusals", heads, refused, text("no_refusals"));
   const rates = last.rates;
   const details = [
     [text("oldest"), duration(last.oldest_waiting_seconds)],

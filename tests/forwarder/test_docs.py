@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from forwarder import config_example, metrics, reception, retry, scp
+from forwarder import associations, config_example, metrics, reception, retry, scp
 from forwarder.__main__ import _parser
 
 DOCS = (Path(__file__).parents[2] / "docs" / "forwarder.md").read_text()
@@ -37,7 +37,7 @@ def test_every_command_stands():
 
 def test_the_conformance_statement_is_that_of_the_code():
     assert reception.IMPLEMENTATION_CLASS_UID in DOCS and reception.IMPLEMENTATION_VERSION_NAME in DOCS
-    assert f"{scp.MAXIMUM_PDU:,}" in DOCS
+    assert f"{associations.MAXIMUM_PDU:,}" in DOCS
 
 
 def test_what_may_go_wrong_is_told():

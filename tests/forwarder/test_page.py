@@ -23,7 +23,7 @@ from forwarder import page
 from forwarder.config import PageConfig
 from forwarder.errors import Failure, SpoolError
 from forwarder.service import running
-from forwarder.troubles import Reason, Trouble, explain
+from forwarder.troubles import Reason, Refusal, Trouble, explain
 from tests.browser.chromium import Watch
 
 pytestmark = pytest.mark.usefixtures("credentials")
@@ -49,6 +49,10 @@ class TestTexts:
         reasons = {key.removeprefix("reason.") for key in TEXTS[language] if key.startswith("reason.")}
         assert reasons == {*CAN_BE_THE_REASON, "other"}
 
+    @pytest.mark.parametrize("language", ["it", "en"])
+    def test_whatever_can_be_refused_has_a_text(self, language: str):
+        assert {key.removeprefix("refusal.") for key in TEXTS[language] if key.startswith("refusal.")} == set(Refusal)
+
     def test_reports_are_put_aside_for_no_other_reasons(self):
         sources = "".join(path.read_text() for path in WEB.parent.glob("hl7_*.py"))
         steps = set(re.findall(r'step\("(report-[a-z-]+)"', sources))
@@ -59,7 +63,7 @@ class TestTexts:
         used = set(re.findall(r'(?:text\(|data-text=)"([a-z_.]+)"', source)) | {"received", "waiting", "indexed", "rejected"}
         used |= {"day", "days"}
         assert used - TEXTS["it"].keys() == set()
-        assert {key for key in TEXTS["it"] if not key.startswith(("trouble.", "reason."))} <= used
+        assert {key for key in TEXTS["it"] if not key.startswith(("trouble.", "reason.", "refusal."))} <= used
 
     def test_a_reason_that_only_a_newer_archive_knows_stands_for_itself(self):
         assert explain("something-new") == "something-new"
@@ -78,6 +82,10 @@ class Everything:
             "received": 1234, "waiting": 1, "indexed": 1000, "rejected": 233, "at_archive": 0, "troubled": 0, "refused": 2,
             "oldest_waiting_seconds": 12.0, "rates": {}, "certificate_days": 1,
             "aside": dict.fromkeys([*CAN_BE_THE_REASON, "something-new"], 1),
+            "refusals": [
+                {"reason": str(one), "peer": "10.1.2.3", "calling": "CT1", "called": "OTHER", "count": 1, "last_at": 1.7e9,
+                 "sop_class": "1.3.12.2.1107.5.9.1", "transfer_syntaxes": ["1.2.3"]} for one in Refusal
+            ],
             "troubles": [str(one) for one in CAN_BE_WRONG],
             "traffic": {"bytes_saved": 1, "packing_failures": 0},
             "line": {"trouble": "unknown-name", "again_in_seconds": 7.0, "uploads": 0, "window": 2, "skew_seconds": 900.5},
@@ -112,6 +120,10 @@ class TestInTheBrowser:
         for slug in CAN_BE_THE_REASON:
             expect(shown.locator("#aside")).to_contain_text(texts[f"reason.{slug}"])
         expect(shown.locator("#aside")).to_contain_text(f"{texts['reason.other']}: something-new")
+        for why in Refusal:
+            expect(shown.locator("#refusals")).to_contain_text(texts[f"refusal.{why}"])
+        expect(shown.locator("#refusals")).to_contain_text("CT1, 10.1.2.3 → OTHER")
+        expect(shown.locator("#refusals")).to_contain_text("1.3.12.2.1107.5.9.1")
         expect(shown.locator("#details")).to_contain_text(f"{texts['reports']}9 = 6 + 2 + 1")
         body = shown.locator("body").inner_text()
         foreign = {key for key, text in TEXTS[other].items() if re.search(rf"(?<!\w){re.escape(text)}(?!\w)", body)}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain.audit import Entry, Kind
-from chalicelib.services import timeline, transfers
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.services import numbering, timeline, transfers
 
 
 @door("POST", "/transfers")
@@ -15,7 +18,7 @@ def open_transfer(call: Call) -> Response:
     """201 with the transfer; the same one again for the same Idempotency-Key. 400; 409 for a key used for another one."""
     key = call.request.headers.get("idempotency-key")
     opened = transfers.open_transfer(bootstrap.table(), call.caller, call.json(), key, call.now, call.act, call.record)
-    return answer(opened, 201, location=f"{call.base_url}/transfers/{opened['id']}")
+    return answer(opened | _apart(call, opened), 201, location=f"{call.base_url}/transfers/{opened['id']}")
 
 
 @door("GET", "/transfers")
@@ -35,7 +38,8 @@ def list_transfers(call: Call) -> Response:
 @door("GET", "/transfers/{transfer}")
 def get_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, for its two parties. 404."""
-    return answer(transfers.read_transfer(bootstrap.table(), call.caller, transfer, call.now, call.record))
+    found = transfers.read_transfer(bootstrap.table(), call.caller, transfer, call.now, call.record)
+    return answer(found | _apart(call, found))
 
 
 @door("DELETE", "/transfers/{transfer}")
@@ -58,3 +62,12 @@ def get_timeline(call: Call, patient: str) -> Response:
     """200 with all that the caller may see of the patient, both hospitals', newest first. 400; 404 when that is nothing."""
     issuer = call.parameter("issuer")
     return answer(timeline.timeline(bootstrap.table(), call.caller, patient, issuer, call.now, call.record))
+
+
+def _apart(call: Call, transfer: dict[str, Any]) -> dict[str, Any]:
+    """For the sender: what it has under the same number of another issuer, which the transfer does not open."""
+    if transfer["from"] != call.caller.member.id:
+        return {}
+    number = PatientIdentifier(transfer["patient"]["issuer"], transfer["patient"]["id"])
+    apart = numbering.apart_from(bootstrap.table(), call.caller.member.id, number, call.now)
+    return {"apart": apart} if apart else {}

@@ -21,6 +21,7 @@ INSTANCE_ANSWER = "PS3.18 Table 10.6.3-5"
 OPTIONAL_KEY = "PS3.4 C.6.1.1"
 TIMELINE = "the patient's timeline"
 REPORT = "PS3.3 C.17.3, C.24.2"
+ISSUERS = "PS3.3 C.7.1.1, C.7.2.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class Kept:
 
 
 _CODE = (0x00080100, 0x00080102, 0x00080104)
+_UNIVERSAL = (0x00400032, 0x00400033)
+_AUTHORITY = (0x00400031, *_UNIVERSAL)
+ITEM_VRS = {0x00080104: "LO", 0x00400031: "UT", 0x00400032: "UT", 0x00400033: "CS"}
+"""The VRs of what is kept of items, where it is not SH."""
 
 KEPT: tuple[Kept, ...] = (
     Kept(0x00100020, "PatientID", "LO", "patient", MATCHING),
@@ -53,6 +58,7 @@ KEPT: tuple[Kept, ...] = (
     Kept(0x00080020, "StudyDate", "DA", "study", MATCHING),
     Kept(0x00080030, "StudyTime", "TM", "study", MATCHING),
     Kept(0x00080050, "AccessionNumber", "SH", "study", MATCHING),
+    Kept(0x00080051, "IssuerOfAccessionNumberSequence", "SQ", "study", ISSUERS, _AUTHORITY),
     Kept(0x00080060, "Modality", "CS", "series", MATCHING),
     Kept(0x00200010, "StudyID", "SH", "study", MATCHING),
     Kept(0x00080090, "ReferringPhysicianName", "PN", "study", MATCHING),
@@ -80,6 +86,7 @@ KEPT: tuple[Kept, ...] = (
     Kept(0x00080023, "ContentDate", "DA", "instance", TIMELINE),
     Kept(0x00080033, "ContentTime", "TM", "instance", TIMELINE),
     Kept(0x00100021, "IssuerOfPatientID", "LO", "patient", OPTIONAL_KEY),
+    Kept(0x00100024, "IssuerOfPatientIDQualifiersSequence", "SQ", "patient", ISSUERS, _UNIVERSAL),
     Kept(0x00101010, "PatientAge", "AS", "study", OPTIONAL_KEY),
     Kept(0x00080021, "SeriesDate", "DA", "series", OPTIONAL_KEY),
     Kept(0x00080031, "SeriesTime", "TM", "series", OPTIONAL_KEY),

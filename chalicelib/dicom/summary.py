@@ -10,7 +10,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from chalicelib.dicom import rejection_note
-from chalicelib.dicom.attributes import KEPT, Kept
+from chalicelib.dicom.attributes import ITEM_VRS, KEPT, Kept
 from chalicelib.dicom.frames import FrameError, frame_length
 from chalicelib.dicom.header import EXPLICIT_BIG, Head
 from chalicelib.dicom.identity import SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, single_uid
@@ -147,7 +147,7 @@ def _item(item: Dataset, tags: tuple[int, ...]) -> dict[str, Any]:
     for tag in tags:
         values = _clean("LO", values_of(item, tag, "LO"))
         if values:
-            out[f"{tag:08X}"] = {"vr": "LO" if tag == 0x00080104 else "SH", "Value": values}
+            out[f"{tag:08X}"] = {"vr": ITEM_VRS.get(tag, "SH"), "Value": values}
     return out
 
 

@@ -36,6 +36,7 @@ _STUDY = """
 00080020 StudyDate DA R
 00080030 StudyTime TM R
 00080050 AccessionNumber SH R
+00080051 IssuerOfAccessionNumberSequence SQ C
 00080056 InstanceAvailability CS C
 00080061 ModalitiesInStudy CS R
 00080062 SOPClassesInStudy UI O
@@ -47,6 +48,7 @@ _STUDY = """
 00100010 PatientName PN R
 00100020 PatientID LO R
 00100021 IssuerOfPatientID LO C
+00100024 IssuerOfPatientIDQualifiersSequence SQ O
 00100030 PatientBirthDate DA R
 00100040 PatientSex CS R
 00101010 PatientAge AS O
@@ -102,6 +104,9 @@ _ITEM = """
 00080102 CodingSchemeDesignator SH
 00080104 CodeMeaning LO
 00400009 ScheduledProcedureStepID SH
+00400031 LocalNamespaceEntityID UT
+00400032 UniversalEntityID UT
+00400033 UniversalEntityIDType CS
 00401001 RequestedProcedureID SH
 """
 

@@ -83,12 +83,13 @@ def resolve_issuer(
 
     A Universal Entity ID that is an OID wins; then an Issuer of Patient ID that is an OID; a name that the institution
     goes by, or no name, means its own numbering. Any other name is another numbering of the same house, kept apart,
-    since joining two numberings would show one patient's images as another's.
+    since joining two numberings would show one patient's images as another's; `Institution.own` joins those that its
+    registration names.
     """
     for text in (universal_id.strip(), issuer_text.strip()):
         if is_oid(text):
             return PatientIdentifier(text, value)
-    name = issuer_text.strip()
+    name = issuer_text.strip() or universal_id.strip()
     if not name or name.casefold() in own_names:
         return PatientIdentifier(own_issuer, value)
     return PatientIdentifier(f"{own_issuer}/{name}", value)

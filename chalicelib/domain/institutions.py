@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.identifiers import PatientIdentifier
 
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/(?:[\w+=,.@/-]*/)?([\w+=,.@-]{1,64})")
 _ASSUMED = re.compile(r"arn:aws[a-z-]*:sts::(\d{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{1,64})")
@@ -39,6 +40,20 @@ class Institution:
     def names(self) -> frozenset[str]:
         """What its own numbering may be called in Issuer of Patient ID, folded to lower case."""
         return frozenset(text.casefold() for text in (self.id, self.name, *self.ae_titles))
+
+    def own(self, number: PatientIdentifier) -> PatientIdentifier:
+        """The number under its own issuer, where it is filed under one of the names that its systems give that issuer."""
+        name = self._kept_apart(number)
+        known = name is not None and name.casefold() in self.names | {one.casefold() for one in self.issuer_names}
+        return PatientIdentifier(self.patient_id_issuer, number.value) if known else number
+
+    def unknown_name(self, number: PatientIdentifier) -> str | None:
+        """The name of the issuer under which a number is kept apart, since it is none of the institution's; else None."""
+        return self._kept_apart(number) if self.own(number) == number else None
+
+    def _kept_apart(self, number: PatientIdentifier) -> str | None:
+        issuer, slash, name = number.issuer.partition("/")
+        return name if slash and issuer == self.patient_id_issuer else None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ identifier never. A study without a date is never a follow-up. "The day" is the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -89,6 +89,12 @@ class PatientFacts:
 
 
 NOTHING_KNOWN = PatientFacts()
+
+
+def together(every: Iterable[PatientFacts]) -> PatientFacts:
+    """What decides on a number that has several spellings: all that is known of each."""
+    found = list(every)
+    return PatientFacts(*(tuple(fact for one in found for fact in getattr(one, part.name)) for part in fields(PatientFacts)))
 
 
 @dataclass(frozen=True)

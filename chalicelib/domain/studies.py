@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from chalicelib.domain import italian, report_versions
+from chalicelib.domain.filing import Filing, Own, as_said, filing
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
@@ -21,8 +22,8 @@ Attributes = dict[str, Any]
 
 # PS3.18 Tables 10.6.3-3 to 10.6.3-5: the level to which each attribute that is kept belongs.
 PATIENT_AND_STUDY = (
-    "00080005", "00080020", "00080030", "00080050", "00080090", "00081030", "00100010", "00100020", "00100021",
-    "00100024", "00080201", "00100030", "00100032", "00100040", "00101000", "00101001", "00101002", "00101010",
+    "00080005", "00080020", "00080030", "00080050", "00080051", "00080090", "00081030", "00100010", "00100020",
+    "00100021", "00100024", "00080201", "00100030", "00100032", "00100040", "00101000", "00101001", "00101002", "00101010",
     "0020000D", "00200010",
 )  # fmt: skip
 SERIES = (
@@ -76,7 +77,7 @@ def unpacked(kept: Mapping[str, Sequence[Any]]) -> Attributes:
 class Bounds:
     """What was decided on: an instance that a view of its study does not know of may be another patient's, or older.
 
-    `patients` None: everything, as for the owner. `date` is the study's, YYYYMMDD or empty.
+    `patients`, as the instances say them, None: everything, as for the owner. `date` is the study's, YYYYMMDD or empty.
     """
 
     patients: tuple[tuple[str, str], ...] | None = None
@@ -98,7 +99,8 @@ def bounds(viewer: str, summary: Mapping[str, Any]) -> Bounds:
     """How far what was decided of a study's summary goes for `viewer`."""
     if summary["owner"] == viewer:
         return EVERYTHING
-    return Bounds(tuple((p["issuer"], p["id"]) for p in summary["patients"]), str(summary["date"]))
+    said = summary.get("said") or summary["patients"]
+    return Bounds(tuple((p["issuer"], p["id"]) for p in said), str(summary["date"]))
 
 
 def study_partition(owner: str, study: str) -> str:
@@ -106,11 +108,12 @@ def study_partition(owner: str, study: str) -> str:
     return f"F#STUDY#{owner}#{study}"
 
 
-def former_patients(every: Iterable[Instance], left: Iterable[Instance]) -> list[str]:
+def former_patients(every: Iterable[Instance], left: Iterable[Instance], own: Own = as_said) -> list[str]:
     """The hashes of the patient identifiers under which a study was filed, and of which no instance is left."""
 
     def hashes(found: Iterable[Instance]) -> set[str]:
-        return {PatientIdentifier(p["issuer"], p["id"]).hash for one in found if (p := one.data.get("patient"))}
+        said = [_identifier(p) for one in found if (p := one.data.get("patient"))]
+        return {number.hash for one in said for number in (one, own(one))}
 
     return sorted(hashes(every) - hashes(left))
 
@@ -137,10 +140,29 @@ def announced(items: Iterable[Item]) -> set[str]:
     return {str(sha) for item in items if item.sk.startswith("E#") for sha in _list(item.data["sha256"])}
 
 
+def filed(found: Iterable[Instance], own: Own = as_said) -> Filing:
+    """Whose the instances are, and how they say so."""
+    return filing(((_identifier(p), _is_report(one)) for one in found if (p := one.data.get("patient"))), own)
+
+
+def _identifier(number: Mapping[str, str]) -> PatientIdentifier:
+    return PatientIdentifier(number["issuer"], number["id"])
+
+
+def _numbers(numbers: Iterable[PatientIdentifier]) -> list[dict[str, str]]:
+    return [{"issuer": one.issuer, "id": one.value} for one in numbers]
+
+
 def summarise(
-    owner: str, study: str, found: list[Instance], expected: set[str], withdrawn: Sequence[Instance] = ()
+    owner: str,
+    study: str,
+    found: list[Instance],
+    expected: set[str],
+    withdrawn: Sequence[Instance] = (),
+    own: Own = as_said,
 ) -> dict[str, Any]:
     """The summary of a study: what `V#STUDY` holds. What is in `withdrawn` only tells which reports it replaced.
+    `own` knows the names of the owner's numbering.
 
     Attributes are those of the first instance in UID order that has them, so any order of arrival gives the same.
     `date` is the earliest of all (YYYYMMDD), since a study must not count as later than its oldest part.
@@ -151,7 +173,7 @@ def summarise(
         for tag in PATIENT_AND_STUDY:
             if tag in one.attributes and tag not in attributes:
                 attributes[tag] = one.attributes[tag]
-    patients = sorted({(p["issuer"], p["id"]) for one in ordered if (p := one.data.get("patient"))})
+    numbers = filed(ordered, own)
     dates = [value for one in ordered if (value := first_value(one.attributes, "00080020"))]
     if dates:
         attributes["00080020"] = {"vr": "DA", "Value": [min(dates)]}
@@ -161,7 +183,10 @@ def summarise(
         "owner": owner,
         "study": study,
         "attributes": attributes,
-        "patients": [{"issuer": issuer, "id": value} for issuer, value in patients],
+        "patients": _numbers(numbers.patients),
+        "said": _numbers(numbers.said),
+        "aliases": numbers.aliases,
+        "reported": list(numbers.reported),
         "anonymous": any(not one.data.get("patient") for one in ordered),
         "date": min(dates, default=""),
         "modalities": _values(ordered, "00080060"),
@@ -323,6 +348,18 @@ def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | Non
     original = {tag: attributes.pop(tag) for tag in _IDENTIFYING if tag in attributes}
     identifiers, item = coerced(original, shown, str(summary["owner"]))
     return attributes | identifiers | {"04000561": {"vr": "SQ", "Value": [item]}}
+
+
+def to_file_under(summary: Mapping[str, Any]) -> Attributes:
+    """The attributes that put a document into a study: of its own patient, whose issuer is said as plainly as its images do.
+
+    Where they say it only in Issuer of Patient ID Qualifiers, what was kept of them may lack it.
+    """
+    attributes: Attributes = dict(summary["attributes"])
+    issuers = [str(one["issuer"]) for one in summary["patients"]]
+    if len(issuers) == 1:
+        attributes.setdefault("00100021", {"vr": "LO", "Value": issuers})
+    return attributes
 
 
 def coerced(original: Attributes, shown: PatientIdentifier, owner: str) -> tuple[Attributes, Attributes]:

@@ -175,19 +175,44 @@ def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | 
     raise NotFound
 
 
+def numbers_of(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hashes of the numbers whose facts open a study: its patients', and their other spellings."""
+    ref = for_deciding(summary)
+    aliases = summary.get("aliases") or {}
+    return (*ref.patients, *(alias for patient in ref.patients for alias in aliases.get(patient, ())))
+
+
+def deciding_numbers(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hashes of all numbers on whose facts it depends who sees a study."""
+    return (*numbers_of(summary), *for_deciding(summary).former, *(str(one) for one in summary.get("reported", ())))
+
+
+def facts_of(summary: Mapping[str, Any], known: Mapping[str, Known]) -> dict[str, PatientFacts]:
+    """What decides on a study, by its patients' numbers: that of another spelling counts as if it stood under the number
+    itself; of a number that only reports say, what hides."""
+    aliases = summary.get("aliases") or {}
+    facts = {patient: one.facts for patient, one in known.items()}
+    hiding = [replace(sharing.NOTHING_KNOWN, objections=one.objections, protections=one.protections)
+              for number in summary.get("reported", ()) if (one := facts.get(number))]  # fmt: skip
+    for patient in for_deciding(summary).patients if aliases or hiding else ():
+        spelled = [facts.get(one, sharing.NOTHING_KNOWN) for one in (patient, *aliases.get(patient, ()))]
+        facts[patient] = sharing.together([*spelled, *hiding])
+    return facts
+
+
 def _decide(table: Table, viewer: str, summaries: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[Decided], Read]:
     refs = [for_deciding(summary) for summary in summaries]
     needed = [viewer != ref.owner or _relies_on_links(summary) for ref, summary in zip(refs, summaries, strict=True)]
-    wanted = [patient for ref, need in zip(refs, needed, strict=True) if need for patient in (*ref.patients, *ref.former)]
+    wanted = [patient for summary, need in zip(summaries, needed, strict=True) if need for patient in deciding_numbers(summary)]
     hints = [str(one) for summary, need in zip(summaries, needed, strict=True) if need for one in summary.get("linked", ())]
     withdrawals = [withdrawal_key(ref.owner, ref.study_instance_uid) for ref in refs]
     read = know(table, wanted, hints, withdrawals)
-    facts = {patient: one.facts for patient, one in read.known.items()}
     decided: list[Decided] = []
     for ref, key, summary in zip(refs, withdrawals, summaries, strict=True):
+        facts = facts_of(summary, read.known)
         granted = sharing.decide(viewer, ref, facts, now)
         decision = DENIED if key in read.there or summary.get("gone") else granted
-        records = {patient: read.known[patient] for patient in ref.patients if patient in read.known}
+        records = {patient: read.known[patient] for patient in numbers_of(summary) if patient in read.known}
         decided.append(Decided(decision, records, granted, sharing.hidden(viewer, ref, facts)))
     return decided, read
 

@@ -27,7 +27,7 @@ from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import iso
-from chalicelib.services import access, linking, rejection_notes
+from chalicelib.services import access, linking, numbering, rejection_notes
 from chalicelib.services.registry import load_registry
 from chalicelib.services.rejection_notes import ActFor
 
@@ -97,6 +97,8 @@ class _Checked:
     reason: str | None = None
     patient: PatientIdentifier | None = None
     original: str | None = None
+    issuer_name: str | None = None
+    """The name of the issuer that keeps its number apart, since its sender has registered no such name."""
 
     @property
     def study(self) -> str:
@@ -233,7 +235,7 @@ def _check(
         member.patient_id_issuer,
         member.names,
     )
-    return _Checked(one, summary, None, identifier, original)
+    return _Checked(one, summary, None, identifier, original, member.unknown_name(identifier))
 
 
 def _settle_rejected_and_echoes(table: Table, checked: Iterable[_Checked], now: datetime) -> list[_Checked]:
@@ -298,9 +300,11 @@ def _file_under_patients(table: Table, registry: Registry, accepted: Iterable[_C
     for one in accepted:
         if one.patient is None:
             continue
-        filed = patients.filed(one.patient, one.stored.institution, one.study)
-        carried = linking.carrying(one.stored.institution, registry, one.patient, one.summary or {})
-        facts |= {item.key: item for item in (filed, *carried)}
+        institution = one.stored.institution
+        numbers = dict.fromkeys((one.patient, numbering.own_of(registry, institution)(one.patient)))
+        filed = [patients.filed(number, institution, one.study) for number in numbers]
+        carried = linking.carrying(institution, registry, one.patient, one.summary or {})
+        facts |= {item.key: item for item in (*filed, *carried)}
     for item in facts.values():
         table.put(PutNew(item))
 
@@ -329,7 +333,7 @@ def _write(table: Table, chunk: list[_Checked], now: datetime, parts: Mapping[st
         institution, sha = one.stored.institution, one.stored.sha256
         writes.append(PutNew(Item(*sop_key(institution, one.sop), {"sha256": sha, "study": one.study})))
         writes.append(Put(_instance(one, now, parts.get(institution))))
-        writes.append(PutNew(_verdict(one, "indexed", now)))
+        writes.append(PutNew(_verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {}))))
     held = table.transact(writes)
     if not held:
         return []

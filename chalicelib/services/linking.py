@@ -7,7 +7,7 @@ Whatever its basis, a link of two numbers that carry different codici fiscali is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -18,11 +18,12 @@ from chalicelib.domain import identifiers, italian, patients, transfers
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.patients import Link, Record, link_id
+from chalicelib.domain.patients import Carrier, Link, Record, link_id
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.studies import first_value
 from chalicelib.domain.transfers import iso, patient_partition
 from chalicelib.services import access, codice_fiscale
+from chalicelib.services.registry import load_registry
 
 MAX_CARRIERS = 16
 """Numbers that one codice fiscale joins by itself. Nobody is known to so many; a code with more joins nothing."""
@@ -66,7 +67,8 @@ def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary
 
 def link_carriers(table: Table, code: str, now: datetime) -> None:
     """Link those that carry the codice fiscale with this hash and agree with it; end automatic links that no longer do."""
-    carriers = patients.fold(code, islice(table.query_all(patient_partition(code), "CARRIES#"), _MOST_READ)).carriers
+    said = patients.fold(code, islice(table.query_all(patient_partition(code), "CARRIES#"), _MOST_READ)).carriers
+    carriers = _under_own_numbers(table, said)
     fiscal = codice_fiscale.read(carriers[0].code) if carriers else None
     if fiscal is None:
         return
@@ -79,6 +81,19 @@ def link_carriers(table: Table, code: str, now: datetime) -> None:
             table.transact([PutNew(item) for item in patients.linking(link)])
     for identifier in sorted(verdict.contradicting):
         _end_automatic(table, access.load_deciding(table, identifier.hash), now)
+
+
+def _under_own_numbers(table: Table, said: Sequence[Carrier]) -> list[Carrier]:
+    """What carries a code, and the same under the number of its hospital's own where it is filed under a name of that."""
+    if not any("/" in one.identifier.issuer for one in said):
+        return list(said)
+    registry = load_registry(table)
+    found = dict.fromkeys(said)
+    for one in said:
+        member = registry.by_issuer(one.identifier.issuer)
+        if member is not None:
+            found.setdefault(replace(one, identifier=member.own(one.identifier)))
+    return list(found)
 
 
 def review(table: Table, record: Record, now: datetime) -> None:

@@ -14,7 +14,7 @@ from chalicelib.domain import patients, transfers
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Alerts, Table
-from chalicelib.services import access, changes, emergencies, linking, project_studies
+from chalicelib.services import access, changes, emergencies, linking, numbering, project_studies
 from chalicelib.services.project_studies import StudyRef
 
 Fact = tuple[str, str, str]
@@ -32,9 +32,9 @@ def project(
     own: dict[StudyRef, int] = {}
     seen: dict[StudyRef, int] = {}
     failed: list[tuple[int, ContenitoreError]] = []
-    by_kind = {"TRANSFER": _of_transfer, "PATIENT": _of_patient}
+    by_kind = {"TRANSFER": _of_transfer, "PATIENT": _of_patient, "REGISTRY": _of_registry}
     for pk, (position, sks) in _by_partition(facts).items():
-        _, kind, rest = pk.split("#", 2)
+        kind, _, rest = pk.removeprefix("F#").partition("#")
         if kind == "STUDY":
             owner, _, study = rest.partition("#")
             own.setdefault((owner, study), position)
@@ -101,6 +101,15 @@ def _of_transfer(table: Table, alerts: Alerts, transfer_id: str, sks: list[str],
         changes.tell(table, changes.transfer_ended(transfer, "revoked"), now)
     record = access.load_record(table, transfer.patient.hash)
     return _studies_around(table, record, {other.hash for other in record.linked})
+
+
+def _of_registry(table: Table, alerts: Alerts, rest: str, sks: list[str], now: datetime) -> set[StudyRef]:
+    """Nothing by itself: each study that another name for its numbers touches has a fact of its own."""
+    del alerts, rest
+    for sk in sks:
+        if sk.startswith("INSTITUTION#"):
+            numbering.names_changed(table, sk, now)
+    return set()
 
 
 def _decides(sk: str) -> bool:

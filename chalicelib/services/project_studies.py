@@ -25,7 +25,7 @@ from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
 from chalicelib.domain.transfers import iso
-from chalicelib.services import access, changes, emergencies, search_rows
+from chalicelib.services import access, changes, emergencies, numbering, search_rows
 from chalicelib.services.access import Known
 from chalicelib.services.changes import Change
 from chalicelib.services.registry import load_registry
@@ -109,7 +109,7 @@ def refresh(table: Table, alerts: Alerts, refs: Sequence[StudyRef], now: datetim
         states = _states(table, refs[start : start + _STUDIES_AT_ONCE])
         whole = [state for state in states if state.view is None or state.content.get("unsettled")]
         settled = [state for state in states if state not in whole]
-        hashes = [patient for state in settled for patient in _patients_of(state.content)]
+        hashes = [patient for state in settled for patient in access.deciding_numbers(state.content)]
         hints = [hint for state in settled for hint in _texts(state.content.get("linked"))]
         known = access.know(table, hashes, hints).known
         registry = load_registry(table)
@@ -133,12 +133,6 @@ def _states(table: Table, refs: Sequence[StudyRef]) -> list[_State]:
     return states
 
 
-def _patients_of(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hashes of all patient identifiers on which it depends who sees a study."""
-    ref = studies.for_deciding(summary)
-    return (*ref.patients, *ref.former)
-
-
 def _view_partition(study: str) -> str:
     return f"V#STUDY#{study}"
 
@@ -156,13 +150,18 @@ def _from_facts(table: Table, alerts: Alerts, state: _State, now: datetime) -> _
     withdrawn = {one.sop_instance_uid for one in every} if whole else studies.withdrawn(facts)
     found = [one for one in every if one.sop_instance_uid not in withdrawn]
     gone = [one for one in every if one.sop_instance_uid in withdrawn]
-    summary = studies.summarise(state.owner, state.study, found or every, studies.announced(facts), gone if found else ())
+    registry = load_registry(table)
+    expected = studies.announced(facts)
+    own = numbering.own_of(registry, state.owner)
+    summary = studies.summarise(state.owner, state.study, found or every, expected, gone if found else (), own)
     if not found:
         summary |= {"instances": 0, "series": 0, "reports": []}
+    numbering.file_under_own(table, registry, state.owner, state.study, state.content, summary, now)
+    numbering.tell_unknown(table, registry, state.owner, state.content, summary, now)
     summary |= {"gone": not found, "withdrawn": len(every) - len(found)}
-    summary["former"] = studies.former_patients(every, found or every)
-    known = access.know(table, _patients_of(summary), _texts(state.content.get("linked"))).known
-    seen = _seen(table, alerts, state, summary, load_registry(table), known, now)
+    summary["former"] = studies.former_patients(every, found or every, own)
+    known = access.know(table, access.deciding_numbers(summary), _texts(state.content.get("linked"))).known
+    seen = _seen(table, alerts, state, summary, registry, known, now)
     series = studies.summarise_series(found)
     summary["series_digest"] = _digest(series)
     changed: list[Write] = []

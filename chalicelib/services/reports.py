@@ -92,7 +92,7 @@ def add_report(
     version = latest + 1 if version is None else version
     replaces = tuple(sorted(sop for sop, number in numbers.items() if number == latest < version))
     place = Place(series, _uid(f"{series}\n{digest}\n{version}"), version, replaces)
-    attributes = {**view.data["attributes"], "0020000D": {"vr": "UI", "Value": [study]}}  # type: ignore[dict-item]
+    attributes = studies.to_file_under(view.data) | {"0020000D": {"vr": "UI", "Value": [study]}}
     instance = build(sent, attributes, place, now.astimezone(HOSPITAL_TIME))
     stored = Stored(owner, sha256(instance).hexdigest(), len(instance))
     objects.put_new(stored.key, instance, stored.sha256)

@@ -19,6 +19,7 @@ from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
 from chalicelib.domain.studies import Attributes
 from chalicelib.domain.transfers import iso
+from chalicelib.services import access
 from chalicelib.services.access import Known
 
 _LONGEST_KEY = 200
@@ -64,8 +65,8 @@ def sight(
     `former` viewers are asked about too, whether it is hidden from them.
     """
     ref = studies.for_deciding(summary)
-    facts = {patient: one.facts for patient, one in known.items()}
-    known = {patient: known[patient] for patient in ref.patients if patient in known}
+    facts = access.facts_of(summary, known)
+    known = {patient: known[patient] for patient in access.numbers_of(summary) if patient in known}
     touching = {transfer.id: transfer for one in known.values() for transfer in one.transfers}
     linked = sorted({other for one in known.values() for other in one.record.linked})
     summary = {**summary, "linked": sorted(other.hash for other in linked)}
@@ -97,7 +98,10 @@ def search_row(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> d
     attributes["00201206"] = {"vr": "IS", "Value": [summary["series"]]}
     attributes["00201208"] = {"vr": "IS", "Value": [summary["instances"]]}
     kept = ("owner", "study", "patients", "anonymous", "date", "linked", "former")
-    return {"attributes": attributes, **{name: summary[name] for name in kept}}
+    said = {name: summary[name] for name in ("said", "aliases", "reported") if summary.get(name)}
+    if said.get("said") == summary["patients"]:
+        del said["said"]
+    return {"attributes": attributes, **{name: summary[name] for name in kept}, **said}
 
 
 def _index_rows(

@@ -10,7 +10,7 @@ from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.studies import Attributes, first_value
-from chalicelib.services import access
+from chalicelib.services import access, numbering
 from chalicelib.services import transfers as transfer_service
 from chalicelib.services.manifest import still_to_come
 from chalicelib.services.registry import Caller
@@ -25,19 +25,25 @@ def timeline(
     viewer = caller.member
     asked = identifiers.patient_identifier(patient_id, issuer, viewer.patient_id_issuer)
     rows: dict[tuple[str, str], Item] = {}
+    others: dict[tuple[str, str], Item] = {}
     for item in table.query_all(f"P#{viewer.id}#{asked.value}", index="gsi1", descending=True):
         number = item.data["found_as"]
+        study = (str(item.data["owner"]), str(item.data["study"]))
         if number == {"issuer": asked.issuer, "id": asked.value}:
-            rows.setdefault((str(item.data["owner"]), str(item.data["study"])), item)
-        if len(rows) >= _MAX_STUDIES:
+            rows.setdefault(study, item)
+        elif study[0] == viewer.id:
+            others.setdefault(study, item)
+        if len(rows) >= _MAX_STUDIES or len(others) >= _MAX_STUDIES:
             break
-    visible = access.visible(table, viewer.id, [item.data for item in rows.values()], now)
+    found = [*rows.values(), *(item for study, item in others.items() if study not in rows)]
+    visible = access.visible(table, viewer.id, [item.data for item in found], now)
+    apart = numbering.kept_apart(viewer.id, asked, [row for row, _ in visible])
     allowed = [(row, one) for row, one in visible if row["found_as"] == {"issuer": asked.issuer, "id": asked.value}]
     seen = [row for row, _ in allowed]
     read = access.know(table, [asked.hash])
     known = read.known[asked.hash]
     mine = [transfer for transfer in known.transfers if viewer.id in (transfer.sender, transfer.receiver)]
-    if not seen and not mine:
+    if not seen and not mine and not apart:
         access.even_out(table, read)
         raise NotFound
     mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
@@ -81,6 +87,7 @@ def timeline(
         },
         "studies": [entry for _, entry in sorted(entries, key=lambda pair: pair[0], reverse=True)],
         "transfers": [transfer_service.shown(transfer, now) for transfer in mine],
+        **({"apart": apart} if apart else {}),
     }
 
 

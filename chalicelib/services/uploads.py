@@ -133,9 +133,18 @@ def _verdicts(table: Table, institution: str, hashes: Sequence[str]) -> dict[str
     return verdicts
 
 
+_SHOWN = (
+    ("reason", "reason"),
+    ("study_instance_uid", "study"),
+    ("sop_instance_uid", "sop"),
+    ("issuer_name", "issuer_name"),
+)
+"""What a verdict's answer says, and what the fact calls it."""
+
+
 def _answer(sha: str, verdict: Item) -> dict[str, Any]:
     answer: dict[str, Any] = {"sha256": sha, "state": verdict.data["state"]}
-    for field, source in (("reason", "reason"), ("study_instance_uid", "study"), ("sop_instance_uid", "sop")):
+    for field, source in _SHOWN:
         if verdict.data.get(source):
             answer[field] = verdict.data[source]
     if verdict.data.get("unread"):

@@ -42,7 +42,7 @@ def test_a_message_stays_invisible_for_six_times_as_long_as_the_indexer_may_run(
     assert queue["VisibilityTimeout"] >= 6 * function["Timeout"] + window
 
 
-FACTS = ("F#STUDY#", "F#PATIENT#", "F#TRANSFER#")
+FACTS = ("F#STUDY#", "F#PATIENT#", "F#TRANSFER#", "F#REGISTRY")
 """What views are made of: docs/data-model.md."""
 
 

@@ -182,10 +182,11 @@ class World:
 
     # What happens -------------------------------------------------------------------------------------------------
 
-    def register(self, name: str, version: int = 1, *, removed: bool = False) -> None:
+    def register(self, name: str, version: int = 1, *, removed: bool = False, issuer_names: Sequence[str] = ()) -> None:
         data: dict[str, object] = {
             "id": name, "name": name.replace("-", " ").title(), "role_arn": f"arn:aws:iam::123456789012:role/contenitore-{name}",
             "patient_id_issuer": OIDS[name], "ae_titles": [], "version": version, "removed": removed,
+            "issuer_names": list(issuer_names),
         }  # fmt: skip
         self.table.put(PutNew(Item("F#REGISTRY", f"INSTITUTION#{name}#{version:06d}", data)))
 

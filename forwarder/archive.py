@@ -73,6 +73,8 @@ class Standing:
     reason: str | None = None
     study_instance_uid: str | None = None
     sop_instance_uid: str | None = None
+    issuer_name: str | None = None
+    """The name in Issuer of Patient ID that keeps its number apart at the archive, since nobody registered it for us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,7 @@ def _standing(entry: Mapping[str, Any]) -> Standing:
         reason=entry.get("reason"),
         study_instance_uid=entry.get("study_instance_uid"),
         sop_instance_uid=entry.get("sop_instance_uid"),
+        issuer_name=entry.get("issuer_name"),
     )
 
 

@@ -73,6 +73,11 @@ class Outbox:
         self._threads: list[threading.Thread] = []
 
     @property
+    def issuer_names(self) -> dict[str, int]:
+        """See `Verdicts.issuer_names`."""
+        return self._verdicts.issuer_names
+
+    @property
     def failing(self) -> bool:
         """Whether the spool failed at the last try."""
         return bool(self._failed_steps)

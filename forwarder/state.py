@@ -136,6 +136,7 @@ class State:
             "contexts_refused": self._receiver.refusals.totals["presentation context"],
             "refusals": self._receiver.refusals.listed(),
             "hl7_refused": self._door.refused,
+            "issuer_names": self._outbox.issuer_names,
             "traffic": {
                 "bytes_received": self._receiver.bytes_received,
                 "bytes_sent": traffic.bytes_sent,

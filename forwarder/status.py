@@ -70,6 +70,8 @@ def view(now: dict[str, Any]) -> Group:
     if reports["received"]:
         counts.add_row("reports", f"{reports['received']} = {reports['sent']} + {reports['aside']} + {reports['waiting']}")
         counts.add_row("", f"received = sent + put aside + waiting, the oldest for {age(reports['oldest_waiting_seconds'])}")
+    for name, number in now.get("issuer_names", {}).items():
+        counts.add_row("apart", escape(f"{number} × Issuer of Patient ID {name}: not registered as ours"))
     for reason, number in now["aside"].items():
         counts.add_row("aside", escape(f"{number} × {explain(reason)}"))
     head = Text(f"{now['ae_title']}  ", style="bold")

@@ -13,6 +13,7 @@ from forwarder.queue import Queue
 from forwarder.spool import SETTLED_WELL, Spool
 
 PACE = (0.5, 8.0)  # seconds between two questions: at best, and when none is judged
+MOST_NAMES = 20
 PATIENCE = 2.0  # and at least so long while uploads are under way
 
 
@@ -26,6 +27,11 @@ class Verdicts:
         self._line = line
         self._asked_at = 0.0
         self._pace = PACE[0]
+        self.issuer_names: dict[str, int] = {}
+        """Since the start, under each name of an issuer that nobody registered for us, the instances that are kept apart for it.
+
+        At most `MOST_NAMES` names; what came under others is counted under "…".
+        """
 
     def ask(self, *, busy: bool) -> float:
         """One question, if it is time for one; returns the seconds to wait before the next call. Raises SpoolError, OSError.
@@ -61,6 +67,13 @@ class Verdicts:
             self._spool.drop_files(digest)
             self._spool.step("dropped")
         for digest, standing in verdicts:
+            self._count(standing.issuer_name)
             if standing.state in SETTLED - SETTLED_WELL:
                 self._spool.packed_path(digest).unlink(missing_ok=True)
                 log.warning("not accepted", instance=digest[:12], state=standing.state, reason=standing.reason)
+
+    def _count(self, issuer_name: str | None) -> None:
+        if issuer_name:
+            names = self.issuer_names
+            name = issuer_name[:64] if issuer_name[:64] in names or len(names) < MOST_NAMES else "…"
+            self.issuer_names = names | {name: names.get(name, 0) + 1}

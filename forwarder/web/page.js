@@ -105,6 +105,7 @@ function draw() {
     details.push([text("reports_oldest"), duration(reports.oldest_waiting_seconds)]);
     details.push([text("reports_refused"), number(last.hl7_refused)]);
   }
+  for (const [name, count] of Object.entries(last.issuer_names)) details.push([`${text("issuer_name")}: ${name}`, number(count)]);
   const days = last.certificate_days;
   if (days !== null) details.push([text("certificate"), `${number(days)} ${text(days === 1 ? "day" : "days")}`]);
   list(element("details"), details, false);

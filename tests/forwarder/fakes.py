@@ -49,6 +49,7 @@ class FakeArchive:
 
     url: str = ""
     verdict: Callable[[str, bytes], tuple[str, str | None]] = lambda sha256, body: ("indexed", None)
+    issuer_name: str | None = None
     indexing_seconds: float = 0.0
     url_seconds: float = 300.0
     clock_ahead: float = 0.0
@@ -80,7 +81,8 @@ class FakeArchive:
         if time.time() - self.stored_at[sha256] < self.indexing_seconds:
             return {"sha256": sha256, "state": "stored"}
         state, reason = self.verdict(sha256, body)
-        return {"sha256": sha256, "state": state} | ({"reason": reason} if reason else {})
+        named = {"issuer_name": self.issuer_name} if self.issuer_name else {}
+        return {"sha256": sha256, "state": state, **named} | ({"reason": reason} if reason else {})
 
     def ask(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
         answers = []

@@ -87,7 +87,7 @@ class Everything:
                  "sop_class": "1.3.12.2.1107.5.9.1", "transfer_syntaxes": ["1.2.3"]} for one in Refusal
             ],
             "troubles": [str(one) for one in CAN_BE_WRONG],
-            "traffic": {"bytes_saved": 1, "packing_failures": 0},
+            "traffic": {"bytes_saved": 1, "packing_failures": 0}, "issuer_names": {"ADT1": 12},
             "line": {"trouble": "unknown-name", "again_in_seconds": 7.0, "uploads": 0, "window": 2, "skew_seconds": 900.5},
             "disk": {"free_bytes": 10**9, "low": True},
             "reports": {"received": 9, "sent": 6, "aside": 2, "waiting": 1, "oldest_waiting_seconds": 30.0}, "hl7_refused": 3,
@@ -125,6 +125,7 @@ class TestInTheBrowser:
         expect(shown.locator("#refusals")).to_contain_text("CT1, 10.1.2.3 → OTHER")
         expect(shown.locator("#refusals")).to_contain_text("1.3.12.2.1107.5.9.1")
         expect(shown.locator("#details")).to_contain_text(f"{texts['reports']}9 = 6 + 2 + 1")
+        expect(shown.locator("#details")).to_contain_text(f"{texts['issuer_name']}: ADT112")
         body = shown.locator("body").inner_text()
         foreign = {key for key, text in TEXTS[other].items() if re.search(rf"(?<!\w){re.escape(text)}(?!\w)", body)}
         assert foreign <= {"title", "in"}  # “forwarder”, and a word of both languages
@@ -256,3 +257,13 @@ class TestTroubles:
             until(lambda: place.state()["troubles"] == ["watch-fails", "clock-wrong"])
             state._spool.reserve_bytes = 1 << 60
             assert place.state()["troubles"] == ["disk-low", "watch-fails", "clock-wrong"]
+
+    def test_names_that_keep_images_apart_are_counted(self, archive: FakeArchive, tmp_path):
+        archive.issuer_name = "ADT1"
+        place = hospital(tmp_path, archive.url)
+        with running(place.config()):
+            store(place, [ct_slice(number) for number in (1, 2)])
+            assert until(lambda: place.settled(2))["issuer_names"] == {"ADT1": 2}
+            archive.issuer_name = None
+            store(place, [ct_slice(3)])
+            assert until(lambda: place.settled(3))["issuer_names"] == {"ADT1": 2}

@@ -63,6 +63,7 @@ class Head:
 
     `file_meta` and `dataset` (everything before the Pixel Data, without the values in `left_out`) convert
     values when asked. `header_length` is the offset of the Pixel Data element, or where the data set ends.
+    `transfer_syntax_uid` is the one that the bytes are in, where File Meta Information contradicts them.
     `part10` is false for an object that has no preamble or no File Meta Information: its transfer syntax
     was found by looking. `dataset_offset` is where the data set (or its deflated form) begins in the object.
     """
@@ -96,9 +97,12 @@ def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
         raise Rejected("dicomdir")
     declared = identity.single_uid(file_meta, 0x00020010)
     transfer_syntax, encoding = _encoding(raw, meta.position, declared, start > 0)
-    deflated = transfer_syntax in DEFLATED
-    source: Source = InflatedSource(raw, meta.position, limits) if deflated else raw
-    body = scan(source, 0 if deflated else meta.position, encoding, limits, stop=lambda tag: tag in PIXEL_DATA)
+    data_at = meta.position
+    deflated = transfer_syntax in DEFLATED and guess_encoding(raw.read(data_at, 8)) is None
+    source: Source = InflatedSource(raw, data_at, limits) if deflated else raw
+    body = scan(source, 0 if deflated else data_at, encoding, limits, stop=lambda tag: tag in PIXEL_DATA)
+    if not deflated:
+        transfer_syntax = _shown_syntax(transfer_syntax, body.encoding)
     identity.check(file_meta, meta.repeated, body.dataset, body.repeated, part10=start > 0)
     pixel_data = _pixel_data(source, raw, size, body.stopped_at, body, limits) if body.stopped_at else None
     if isinstance(source, InflatedSource):
@@ -115,7 +119,7 @@ def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
         left_out=body.left_out,
         ranges=raw.fetches,
         bytes_fetched=raw.fetched,
-        dataset_offset=meta.position,
+        dataset_offset=data_at,
     )
 
 
@@ -153,6 +157,18 @@ def _encoding(raw: RangeSource, position: int, declared: str, part10: bool) -> t
         found = shown_encoding(raw, position, Encoding(True, True))
     implicit, little_endian = found
     return (IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE if little_endian else EXPLICIT_BIG), found
+
+
+def _shown_syntax(declared: str, shown: Encoding) -> str:
+    """The transfer syntax that the elements are in, where what is declared says no more than how elements are written.
+
+    File Meta Information that contradicts the data set is believed for what cannot be seen: how pixels are compressed.
+    """
+    if declared not in (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, *DEFLATED):
+        return declared
+    if shown.implicit:
+        return IMPLICIT_LITTLE if shown.little_endian else declared
+    return EXPLICIT_LITTLE if shown.little_endian else EXPLICIT_BIG
 
 
 def _pixel_data(source: Source, raw: RangeSource, size: int, element: Element, body: Scanned, limits: Limits) -> PixelData:

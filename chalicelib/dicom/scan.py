@@ -24,12 +24,14 @@ from chalicelib.dicom.charset import DEFAULT, python_encodings
 from chalicelib.dicom.elements import (
     ITEM,
     ITEM_END,
+    PADDING,
     SEQUENCE_END,
     Element,
     Encoding,
     LeftOut,
     Path,
     element_head,
+    is_head,
     item_head,
     name,
     shown_encoding,
@@ -42,6 +44,9 @@ from chalicelib.domain.rejections import Rejected
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _LARGE = Lock()
 """Held by the one thread whose header has more than `Limits.alone` elements so far."""
+
+_MOST_PADDING = 1024 * 1024
+"""Bytes of padding behind the last element that are looked through."""
 
 _ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
@@ -62,7 +67,9 @@ class Scanned:
 
 @dataclass(slots=True)
 class _Level:
-    """One open data set, or, where `items` is a list, one open sequence. `end` is None where undefined."""
+    """One open data set, or, where `items` is a list, one open sequence. `end` is None where undefined, `bound` that of what
+    it is in, `closed` where its last sequence of defined length ended.
+    """
 
     end: int | None
     encoding: Encoding
@@ -71,6 +78,8 @@ class _Level:
     start: int
     elements: dict[BaseTag, RawDataElement | DataElement] = field(default_factory=dict)
     items: list[Dataset] | None = None
+    bound: int | None = None
+    closed: int = -1
 
 
 def scan(
@@ -109,12 +118,13 @@ class _Scan:
         stopped_at = None
         while True:
             level = self._levels[-1]
-            if level is not self._root and level.end is not None and self._position >= level.end:
-                self._close()
+            end = level.bound if level.end is None else level.end
+            if level is not self._root and end is not None and self._position >= end:
+                self._close()  # where the delimiter is missing, at the end of what it is in
             elif level.items is not None:
                 self._item(level, level.items)
             else:
-                element = element_head(self._source, self._position, level.encoding)
+                element = None if self._padded(level) else element_head(self._source, self._position, level.encoding)
                 if element is None:
                     if level is not self._root:
                         raise Rejected("truncated", f"the object ends inside {name(level.path[-2])}")
@@ -134,21 +144,26 @@ class _Scan:
 
     def _element(self, level: _Level, element: Element) -> None:
         tag, _, length, value, _ = element
+        stray = tag == SEQUENCE_END and level.closed == self._position
+        if tag in (ITEM, SEQUENCE_END) and level.end is None and level is not self._root and not stray:
+            return self._close()  # without its delimiter: what follows belongs to the sequence
         self._count(1, value - self._position)
         self._position = value
         if tag == ITEM_END and level.end is None:
             return self._close()
-        if tag in (ITEM_END, SEQUENCE_END) and length == 0:
+        if tag in (ITEM_END, SEQUENCE_END) and not length:
             return None  # stray: some writers put delimiters after defined lengths
         if tag >> 16 == 0xFFFE:
             raise Rejected("unreadable", f"{name(tag)} outside a sequence at {value}")
         if level is self._root:
             (self._repeated if tag in self._seen else self._seen).add(tag)
+        if length is not None and length % 2:
+            length = self._even(level, tag, value, length)
         if length is not None:
             self._check_end(level, tag, value + length)
         vr = self._vr(level, element)
         if vr == "SQ":
-            return self._open(level, element)
+            return self._open(level, element, length)
         if length is None:
             return self._fragments(level, element, vr)
         return self._leaf(level, element, vr, length)
@@ -175,25 +190,50 @@ class _Scan:
             return "UN"
         return known
 
-    def _open(self, level: _Level, element: Element) -> None:
+    def _even(self, level: _Level, tag: int, value: int, length: int) -> int:
+        """A length that is odd: of the value as it stands, or without the byte that pads it. What follows tells."""
+        if length > self._limits.value:
+            return length
+        follows = self._source.read(value, length + 9)[length:]
+        padded = not is_head(follows[:8], tag, level.encoding) and is_head(follows[1:9], tag, level.encoding)
+        return length + padded
+
+    def _padded(self, level: _Level) -> bool:
+        """Whether nothing but padding is left of the object: zeros or line ends, as files have that came by tape or by mail."""
+        if level is not self._root or self._source.read(self._position, 8).strip(PADDING):
+            return False
+        if self._source.read(self._position, 128).strip(PADDING):
+            return False  # an element with such a number and length, whose value begins
+        position = self._position
+        while data := self._source.read(position, self._limits.value):
+            if data.strip(PADDING) or position > self._position + _MOST_PADDING:
+                raise Rejected("unreadable", f"padding at {self._position}, and more behind it")
+            position += len(data)
+        self._position = position
+        return True
+
+    def _open(self, level: _Level, element: Element, length: int | None) -> None:
         if len(self._levels) // 2 >= self._limits.depth:
             raise Rejected("too-deep", f"more than {self._limits.depth} sequences at {element.value}")
         unknown = element.vr == "UN"
         implicit = element.implicit and not unknown
         little_endian = unknown or level.encoding.little_endian
-        end = None if element.length is None else element.value + element.length
+        end = None if length is None else element.value + length
         path = (*level.path, element.tag)
         inner = Encoding(implicit, little_endian)
-        self._levels.append(_Level(end, inner, level.charset, path, element.value, items=[]))
+        bound = level.bound if level.end is None or level is self._root else level.end
+        self._levels.append(_Level(end, inner, level.charset, path, element.value, items=[], bound=bound))
 
     def _item(self, level: _Level, items: list[Dataset]) -> None:
         tag, length = item_head(self._source, self._position, level.encoding)
+        if tag not in (ITEM, SEQUENCE_END) and level.end is None and self._follows(level):
+            return self._close()  # without its delimiter
         self._count(self._limits.item_weight, 8)
         self._position += 8
         if tag == SEQUENCE_END and level.end is None:
             return self._close()
-        if tag == SEQUENCE_END and self._position == level.end:
-            return None
+        if tag in (SEQUENCE_END, ITEM_END) and not length:
+            return None  # stray
         if tag != ITEM:
             raise Rejected("unreadable", f"no item in {name(level.path[-1])} at {self._position - 8}")
         end = None if length is None else self._position + length
@@ -203,8 +243,14 @@ class _Scan:
         if not encoding.implicit:
             encoding = shown_encoding(self._source, self._position, encoding)
         path = (*level.path, len(items))
-        self._levels.append(_Level(end, encoding, level.charset, path, self._position))
+        bound = level.bound if level.end is None else level.end
+        self._levels.append(_Level(end, encoding, level.charset, path, self._position, bound=bound))
         return None
+
+    def _follows(self, sequence: _Level) -> bool:
+        """Whether the next element of what the sequence is in begins here."""
+        around = self._levels[-2]
+        return is_head(self._source.read(self._position, 8), sequence.path[-1], around.encoding)
 
     def _close(self) -> None:
         done, parent = self._levels.pop(), self._levels[-1]
@@ -214,6 +260,7 @@ class _Scan:
             item.is_undefined_length_sequence_item = done.end is None
             parent.items.append(item)
         else:
+            parent.closed = -1 if done.end is None else self._position
             sequence = Sequence(done.items)
             sequence.is_undefined_length = done.end is None
             tag = BaseTag(done.path[-1])

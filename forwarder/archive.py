@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from forwarder.troubles import Trouble
 BATCH = 500  # the contract's limit of instances in one call
 BLOCK = 64 * 1024  # small, so that under a bandwidth limit no connection rests long enough to be closed
 LARGEST_ANSWER = 16 * 1024 * 1024  # bytes; 500 presigned addresses have about one
-SETTLED = frozenset({"indexed", "rejected", "conflict", "echo"})
-"""States in which an instance waits for nothing more."""
+PENDING = frozenset({"absent", "stored"})
+"""States in which an instance waits for something. In every other, one that this version does not know included, it does not."""
+STATE_NAME = re.compile(r"[a-z0-9-]{1,40}")
 ABOUT_THE_BYTES = frozenset(
     {
         "BadDigest",
@@ -140,7 +142,10 @@ class Archive:
     def ask(self, offers: Sequence[Offer]) -> list[Standing]:
         """`POST /uploads` for 1–500 offers, in the order given. Raises ArchiveError."""
         self.calls.uploads += 1
-        return self._instances("/uploads", {"instances": [offer.as_json() for offer in offers]}, len(offers))
+        standings = self._instances("/uploads", {"instances": [offer.as_json() for offer in offers]}, len(offers))
+        if any(standing.state == "absent" and standing.upload is None for standing in standings):
+            raise ArchiveError("The archive's answer to POST /uploads names no address to upload to.", Failure.PROTOCOL)
+        return standings
 
     def status(self, sha256s: Sequence[str]) -> list[Standing]:
         """`POST /uploads/status` for 1–500 digests, in the order given. Raises ArchiveError."""
@@ -270,9 +275,10 @@ def _json_object(response: Answer) -> dict[str, Any]:
 
 def _standing(entry: Mapping[str, Any]) -> Standing:
     upload = entry.get("upload")
+    state = str(entry["state"])
     return Standing(
         sha256=str(entry["sha256"]),
-        state=str(entry["state"]),
+        state=state if STATE_NAME.fullmatch(state) else "unknown-state",
         upload=Upload(upload["url"], upload["headers"], str(upload.get("expires_at", ""))) if upload else None,
         reason=entry.get("reason"),
         study_instance_uid=entry.get("study_instance_uid"),

@@ -45,6 +45,7 @@ HANDSHAKE_SECONDS = 15.0
 ARTIM_SECONDS = 30.0  # from the connection to a whole A-ASSOCIATE-RQ
 LINGER_SECONDS = 3.0  # for a peer that was refused to close the connection
 STRANGERS = 64  # connections beside the associations that may be: those that will be refused, or say nothing
+REPORTS = 1000  # answers that are remembered until they are asked for
 A_ASSOCIATE_RQ = 0x01
 
 
@@ -263,8 +264,9 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
         self.stored: Counter[int] = Counter()  # C-STORE answers, by status
         self._desk = server.desk
         self._began = time.monotonic()
-        self._answered: dict[int, int] = {}  # by message id: the status with which a report of ours was answered
-        self._answer = threading.Condition()
+        self._reports = 0  # sent by us
+        self._answers: dict[int, int] = {}  # by message id: the status with which a report of ours was answered
+        self._answered = threading.Condition()
         self._server = server
         self.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"
         self.dul = PromptDul(self)
@@ -304,8 +306,8 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
             if not self.dul.is_alive():
                 self.dul.socket.finish()
             self._desk.places.leave(associated=True)
-            with self._answer:
-                self._answer.notify_all()
+            with self._answered:
+                self._answered.notify_all()
             self._tell_end()
 
     def _tell_end(self) -> None:
@@ -322,20 +324,20 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
             self.ending = "silent for too long" if self.dul.idle_timer_expired() else "a request that cannot be served"
         super().abort(block)
 
-    def report(self, information: Dataset, event_type: int, sop_class: str, sop_instance: str, seconds: float) -> int | None:
-        """Send an N-EVENT-REPORT and wait for its answer: the status, None where none comes in time. PS3.7 10.1.1.
+    def send_report(self, information: Dataset, event_type: int, sop_class: str, sop_instance: str) -> int:
+        """Send an N-EVENT-REPORT; returns its message id, for `answer`. PS3.7 10.1.1.
 
-        The association goes on meanwhile and afterwards: a modality that stores, and answers late or never, is not to lose
-        it. Raises ValueError where there is no context for it.
+        Nobody waits meanwhile, and the association goes on: a modality that stores, and answers late or never, is not to
+        lose it. Raises ValueError where there is no context for it.
         """
         context = next((one for one in self._accepted_cx.values() if one.abstract_syntax == sop_class), None)
         if context is None:
             raise ValueError("there is no presentation context for it")
         syntax = context.transfer_syntax[0]
-        with self._answer:
-            request = N_EVENT_REPORT()
-            request.MessageID = message_id = next(number for number in range(1, 65536) if number not in self._answered)
-            self._answered[message_id] = -1
+        request = N_EVENT_REPORT()
+        with self._answered:
+            self._reports += 1
+            request.MessageID = message_id = self._reports % 65536
         request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = UID(sop_class), UID(sop_instance)
         request.EventTypeID = event_type
         request.EventInformation = BytesIO(encode(information, syntax.is_implicit_VR, syntax.is_little_endian) or b"")
@@ -343,22 +345,21 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
         message.primitive_to_message(request)
         parts = message.encode_msg(context.context_id, self.dimse.maximum_pdu_size)
         self.dul.to_provider_queue.put(Encoded(b"".join(P_DATA_TF(part).encode() for part in parts)))
-        deadline = time.monotonic() + seconds
-        with self._answer:
-            while self._answered[message_id] < 0 and self.is_established and (left := deadline - time.monotonic()) > 0:
-                self._answer.wait(left)
-            status = self._answered[message_id]
-            if status >= 0:  # else its number stays taken: the answer may still come
-                del self._answered[message_id]
-        return status if status >= 0 else None
+        return message_id
+
+    def answer(self, message_id: int, seconds: float) -> int | None:
+        """The status with which a report of ours was answered; None where no answer comes in time."""
+        with self._answered:
+            self._answered.wait_for(lambda: message_id in self._answers or not self.is_established, seconds)
+            return self._answers.pop(message_id, None)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         """As pynetdicom's; an answer to a report of ours goes to who waits for it."""
         if isinstance(msg, N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is not None:
-            with self._answer:
-                if msg.MessageIDBeingRespondedTo in self._answered:
-                    self._answered[msg.MessageIDBeingRespondedTo] = int(msg.Status or 0)
-                self._answer.notify_all()
+            with self._answered:
+                if len(self._answers) < REPORTS and isinstance(msg.Status, int):
+                    self._answers[msg.MessageIDBeingRespondedTo] = msg.Status
+                self._answered.notify_all()
             return
         super()._serve_request(msg, context_id)
 

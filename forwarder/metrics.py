@@ -22,6 +22,8 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_refused": ("counter", "C-STORE requests answered with a failure", ("refused",)),
     "forwarder_associations_refused": ("counter", "DICOM associations that were refused", ("associations_refused",)),
     "forwarder_contexts_refused": ("counter", "Presentation contexts that were refused", ("contexts_refused",)),
+    "forwarder_commitments_open": ("gauge", "Requests for storage commitment that are not answered yet", ("commitments", "open")),
+    "forwarder_commitments_oldest_seconds": ("gauge", "Age of the oldest of them", ("commitments", "oldest_seconds")),
     "forwarder_reports_received": ("counter", "Reports that came by HL7 and were acknowledged", ("reports", "received")),
     "forwarder_reports_sent": ("counter", "Reports that the archive has", ("reports", "sent")),
     "forwarder_reports_aside": ("counter", "Reports that were put aside or discarded", ("reports", "aside")),

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from forwarder.archive import Offer, Standing, Upload
 from forwarder.journal import Journal
 from forwarder.pack import Packed
-from forwarder.troubles import Reason
 
 POLL_FIRST = 0.25  # seconds after the PUT
 POLL_SLOWEST = 10.0
@@ -177,12 +176,6 @@ def _note(connection: sqlite3.Connection, digest: str, standing: Standing, now: 
             "UPDATE instances SET state = ?, reason = NULL, settled_at = ? WHERE digest = ? AND state IN ('waiting', 'stored')",
             (standing.state, now, digest),
         )
-    elif standing.state in KEPT_ASIDE:
-        reason = standing.reason or Reason(standing.state)
-        connection.execute(
-            "UPDATE instances SET state = ?, reason = ?, settled_at = ? WHERE digest = ? AND state IN ('waiting', 'stored')",
-            (standing.state, reason, now, digest),
-        )
     elif standing.state == "stored":
         connection.execute(
             "UPDATE instances SET state = 'stored', stored_at = coalesce(stored_at, ?),"
@@ -196,3 +189,14 @@ def _note(connection: sqlite3.Connection, digest: str, standing: Standing, now: 
             " WHERE digest = ? AND state IN ('waiting', 'stored')",
             (digest,),
         )
+    else:  # put aside for a person: rejected, in conflict, superseded, and what a newer archive may call it
+        state = standing.state if standing.state in KEPT_ASIDE else "rejected"
+        connection.execute(
+            "UPDATE instances SET state = ?, reason = ?, settled_at = ? WHERE digest = ? AND state IN ('waiting', 'stored')",
+            (state, reason_of(standing), now, digest),
+        )
+
+
+def reason_of(standing: Standing) -> str:
+    """Under which reason it is put aside: the archive's, else the state's own name."""
+    return standing.state if standing.state not in KEPT_ASIDE or not standing.reason else standing.reason

@@ -31,7 +31,7 @@ from forwarder import reception
 from forwarder.associations import Desk, Places, Server
 from forwarder.certificates import RenewedContext
 from forwarder.config import DicomConfig, TlsConfig
-from forwarder.errors import ConfigError, SpoolError
+from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.logs import log
 from forwarder.negotiation import Policy
 from forwarder.refusals import Refusals, Refused
@@ -93,7 +93,7 @@ STORE_STATUS = {
 # PS3.4 J.3.2.2: what N-ACTION is answered.
 ACTION_STATUS = {
     0x0000: "success: the request is recorded and will be answered by N-EVENT-REPORT",
-    0x0110: "failure, processing: the journal could not record the request",
+    0x0110: "failure, processing: the journal could not record the request, or who asks cannot be answered",
     0x0112: "no such SOP instance: not the well-known instance of storage commitment",
     0x0114: "no such argument: no transaction UID or no referenced instance",
     0x0123: "no such action: only action type 1 exists",
@@ -102,7 +102,10 @@ ACTION_STATUS = {
 
 Rank = Callable[[About], float]
 OnAction = Callable[[str, str, list[tuple[str, str]], Any], None]
-"""(transaction UID, calling AE, [(SOP class, SOP instance)], association) → recorded. Raises SpoolError."""
+"""(transaction UID, calling AE, [(SOP class, SOP instance)], association) → recorded.
+
+Raises SpoolError; another ForwarderError for an asker that could never be answered.
+"""
 
 
 def supported_syntaxes(extra: list[str]) -> dict[str, list[str]]:
@@ -208,6 +211,10 @@ class Receiver:
             return 0x0213, None
         except SpoolError as error:
             log.error("commitment request not recorded", detail=str(error))
+            return 0x0110, None
+        except ForwarderError:  # forwarder.commitment.UnreachableError
+            asks = event.assoc
+            self.refusals.note("commitment request", Refused(Refusal.NO_PEER, asks.peer, asks.calling, asks.called))
             return 0x0110, None
         return 0x0000, None
 

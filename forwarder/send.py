@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
-from forwarder.archive import BATCH, SETTLED, Offer, Standing, Upload
+from forwarder.archive import BATCH, PENDING, Offer, Standing, Upload
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.files import Known, know, walk
 from forwarder.parcels import Parcel, Wrap, as_it_is, compressing
@@ -23,6 +23,8 @@ PARALLEL = 8
 BATCH_BYTES = 256_000_000  # of originals: what is compressed at once, beside what is being sent, bounds the disk's use
 ATTEMPTS = 6
 ATTEMPTS_BEFORE_FIRST_ANSWER = 3  # a mistyped address should not take long to show
+UNSENT = frozenset({"stored", "unreadable", "failed"})  # what ends so was not sent, or not judged in time
+ARRIVED = frozenset({"indexed", "echo", "superseded", "left-out"})  # what ends so needs nobody
 T = TypeVar("T")
 
 PATIENCE = 600.0  # seconds without any instance settling, before `send` gives up waiting
@@ -75,11 +77,11 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 all are in the archive, 1 some were rejected or are in conflict, 2 some could not be sent."""
+        """0 all are in the archive, 1 some are not accepted, 2 some could not be sent."""
         states = {outcome.state for outcome in self.outcomes}
-        if states - SETTLED:
+        if states & UNSENT:
             return 2
-        return 1 if states & {"rejected", "conflict"} else 0
+        return 1 if states - ARRIVED else 0
 
 
 @dataclass
@@ -117,11 +119,11 @@ class _Run:
 
     def settle(self, sha256: str, standing: Standing) -> None:
         """Note how the file with this digest stands; the standing may be that of its compressed form."""
-        if standing.state in SETTLED:
+        if standing.state == "stored":
+            self.stored[sha256] = standing.sha256
+        elif standing.state not in PENDING:
             self.verdicts[sha256] = (standing.state, standing.reason)
             self.stored.pop(sha256, None)
-        elif standing.state == "stored":
-            self.stored[sha256] = standing.sha256
 
     def packing_failed(self) -> None:
         self.packing_failures += 1

@@ -12,6 +12,7 @@ from typing import Any
 from forwarder import __version__
 from forwarder.archive import Archive
 from forwarder.certificates import DAYS_WARNED, days_left
+from forwarder.commitment import summary as commitments_summary
 from forwarder.config import Config
 from forwarder.errors import ConfigError
 from forwarder.hl7_door import Door
@@ -52,6 +53,7 @@ def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
     oldest = connection.execute("SELECT min(received_at) FROM instances WHERE state IN ('waiting', 'stored')").fetchone()[0]
     counts["oldest_waiting_seconds"] = None if oldest is None else round(max(0.0, time.time() - oldest), 1)
     counts["reports"] = reports_summary(connection)
+    counts["commitments"] = commitments_summary(connection)
     counts["aside"] = {
         row["reason"]: row["n"]
         for row in connection.execute(

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     LOST_FROM_SPOOL = "lost-from-spool"
     EMPTY_FILE = "empty-file"
     CONFLICT = "conflict"
+    SUPERSEDED = "superseded"
     REJECTED = "rejected"
     REPORT_OF_ANOTHER_PATIENT = "report-of-another-patient"
     REPORT_REFUSED = "report-refused-by-archive"
@@ -68,6 +69,7 @@ class Refusal(StrEnum):
     NO_DATA_SET = "no-data-set"
     NO_SPACE = "no-space"
     SPOOL_FAILS = "spool-fails"
+    NO_PEER = "no-peer"
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from forwarder.archive import BATCH, SETTLED, Archive, Standing
+from forwarder.archive import BATCH, PENDING, Archive, Standing
 from forwarder.errors import ArchiveError
 from forwarder.line import Line
 from forwarder.logs import log
@@ -68,7 +68,7 @@ class Verdicts:
             self._spool.step("dropped")
         for digest, standing in verdicts:
             self._count(standing.issuer_name)
-            if standing.state in SETTLED - SETTLED_WELL:
+            if standing.state not in PENDING | SETTLED_WELL:
                 self._spool.packed_path(digest).unlink(missing_ok=True)
                 log.warning("not accepted", instance=digest[:12], state=standing.state, reason=standing.reason)
 

@@ -89,6 +89,7 @@ function draw() {
     [text("at_archive"), number(last.at_archive)],
     [text("troubled"), number(last.troubled)],
     [text("refused"), number(last.refused)],
+    [text("commitments"), number(last.commitments.open)],
     [text("in"), `${bytes(rates.bytes_in || 0)}/s`],
     [text("out"), `${bytes(rates.bytes_out || 0)}/s`],
     [text("saved"), bytes(last.traffic.bytes_saved)],

@@ -52,6 +52,7 @@ class TestPage:
         assert values["forwarder_received"] == values["forwarder_indexed"] == 1
         assert set(metrics.METRICS) - set(values) == {
             "forwarder_oldest_waiting_seconds",
+            "forwarder_commitments_oldest_seconds",
             "forwarder_reports_oldest_waiting_seconds",
             "forwarder_certificate_days",
         }
@@ -182,6 +183,27 @@ class TestAside:
         assert main(["retry", "--all", "--config", path]) == 0
         state = until(lambda: place.settled(3) if place.state()["indexed"] == 3 else None)
         assert (state["received"], state["rejected"]) == (3, 0)
+
+    @pytest.mark.parametrize(
+        ("state", "shown"), [("superseded", "superseded"), ("quarantined", "quarantined"), ("<b>Bianchi^Prova", "unknown-state")]
+    )
+    def test_a_state_that_is_not_known_is_put_aside_under_its_name(self, archive, tmp_path, capsys, state, shown):
+        place = hospital(tmp_path / "other", archive.url)
+        path = str(place.write_config())
+        archive.verdict = lambda sha256, body: (state, None)
+        with running(place.config()):
+            store(place, [ct_slice(9)])
+            found = until(lambda: place.settled(1))
+            assert (found["rejected"], found["aside"]) == (1, {shown: 1})
+            assert main(["rejected", "list", "--config", path]) == 0
+            assert shown in capsys.readouterr().out
+            asked = archive.calls["POST /uploads/status"]
+            store(place, [ct_slice(9)])
+            assert place.state()["aside"] == {shown: 1}
+            assert archive.calls["POST /uploads/status"] <= asked + 1 and archive.calls["PUT /objects"] == 1
+            archive.verdict = lambda sha256, body: ("indexed", None)
+            assert main(["retry", "--all", "--config", path]) == 0
+            until(lambda: place.state()["indexed"] == 1)
 
     def test_a_digest_that_does_not_exist_is_named(self, place, capsys):
         _, path = place

@@ -80,6 +80,7 @@ class Everything:
         return {
             "version": "1", "ae_title": "CONTENITORE", "archive": "https://archive.example.org", "running": True,
             "received": 1234, "waiting": 1, "indexed": 1000, "rejected": 233, "at_archive": 0, "troubled": 0, "refused": 2,
+            "commitments": {"open": 4, "oldest_seconds": 5.0},
             "oldest_waiting_seconds": 12.0, "rates": {}, "certificate_days": 1,
             "aside": dict.fromkeys([*CAN_BE_THE_REASON, "something-new"], 1),
             "refusals": [

@@ -89,6 +89,22 @@ def test_conflict_is_code_1_and_echo_is_code_0(archive, tmp_path):
     assert command(archive, two) == 0
 
 
+def test_a_state_that_is_not_known_ends_the_waiting_and_is_told(archive, tmp_path, capsys):
+    write_ct(tmp_path, 1)
+    archive.verdict = lambda sha256, body: ("quarantined", None)
+    assert command(archive, tmp_path) == 1
+    assert "1 quarantined" in capsys.readouterr().out
+    archive.verdict = lambda sha256, body: ("superseded", None)
+    assert command(archive, tmp_path) == 0
+
+
+def test_an_archive_that_lacks_an_instance_and_names_no_address_is_not_asked_for_ever(archive, tmp_path, capsys):
+    write_ct(tmp_path, 1)
+    archive.ask = lambda instances: [{"sha256": one["sha256"], "state": "absent"} for one in instances]
+    assert command(archive, tmp_path) == 2
+    assert "names no address" in capsys.readouterr().err
+
+
 def test_a_conflict_is_told_in_words(archive, tmp_path, capsys):
     (path,) = write_ct(tmp_path, 1)
     archive.verdict = lambda sha256, body: ("conflict", None)

@@ -5,6 +5,7 @@ need.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -49,7 +50,8 @@ def summarise(head: Head) -> dict[str, Any]:
     `other_ids`: the same three for each of (0010,1000) and (0010,1002). `attributes`: DICOM JSON Model
     (PS3.18 F.2) of `attributes.KEPT`, text in Unicode, invalid values left out, at most `ATTRIBUTES_LIMIT`
     bytes, or `LONG_LIMIT` with values that are longer than their VR allows. `dropped`: the tags that had no room, or of which not
-    all had, least important first to go. `unread`: the tags of dates and times that are there and cannot be read. `rejects`: see
+    all had, least important first to go. `unread`: the tags of dates and times that are there and cannot be read.
+    `place`: see `_place`. `rejects`: see
     `rejection_note.read`.
     """
     dataset = head.dataset
@@ -73,6 +75,7 @@ def summarise(head: Head) -> dict[str, Any]:
         "attributes": attributes,
         "dropped": dropped,
         "unread": unread,
+        "place": _place(dataset),
         "rejects": rejection_note.read(dataset),
     }
 
@@ -88,6 +91,26 @@ def _frame_length(head: Head) -> int | None:
         return None
     count = max(1, _number(head.dataset, 0x00280008, "IS") or 1)
     return bits // 8 if bits and bits % 8 == 0 and bits // 8 * count <= pixels.length else None
+
+
+def _place(dataset: Dataset) -> list[Any] | None:
+    """[position in mm along the normal of the slice, or its Slice Location; acquisition time], what images are read in order by.
+
+    Either is None where it is not known; None where neither is (PS3.3 C.7.6.2.1.1).
+    """
+    position: float | None = None
+    origin, plane = values_of(dataset, 0x00200032, "DS"), values_of(dataset, 0x00200037, "DS")
+    if len(origin) == 3 and len(plane) == 6 and None not in (*origin, *plane):
+        a, b, c, d, e, f = plane
+        position = sum(x * n for x, n in zip(origin, (b * f - c * e, c * d - a * f, a * e - b * d), strict=True))
+    elif location := values_of(dataset, 0x00201041, "DS")[:1]:
+        position = location[0]
+    if position is not None and not math.isfinite(position):
+        position = None
+    time = next((valid_time(text) for text in values_of(dataset, 0x00080032, "TM") if text), None)
+    if time is None and (moment := values_of(dataset, 0x0008002A, "DT")) and moment[0]:
+        time = valid_time(moment[0])
+    return None if position is None and time is None else [None if position is None else round(position, 3), time]
 
 
 def _attributes(dataset: Dataset) -> tuple[dict[str, Any], list[str], list[str]]:

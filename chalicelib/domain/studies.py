@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from chalicelib.domain import italian, report_versions
+from chalicelib.domain import instance_versions, italian, report_versions
 from chalicelib.domain.filing import Filing, Own, as_said, filing
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
@@ -119,20 +119,28 @@ def former_patients(every: Iterable[Instance], left: Iterable[Instance], own: Ow
 
 
 def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), within: Bounds = EVERYTHING) -> Iterator[Instance]:
-    """The instances among the facts of a study's partition, but for those with a SOP Instance UID in `withdrawn`, and those
-    for which what was decided on the study does not hold."""
-    for item in items:
-        kind, _, rest = item.sk.partition("#")
-        if kind == "I":
-            series, _, sop = rest.partition("#")
-            one = Instance(series, sop, item.data)
-            if sop not in withdrawn and within.hold(one):
-                yield one
+    """The instances among the facts of a study's partition, in the order of their keys, each as it is now; but for those with
+    a SOP Instance UID in `withdrawn`, and those for which what was decided on the study does not hold."""
+    for where, item in instance_versions.current(items):
+        one = Instance(where.series, where.sop, item.data)
+        if where.sop not in withdrawn and within.hold(one):
+            yield one
+
+
+def every_version(items: Iterable[Item]) -> Iterator[Instance]:
+    """The instances among the facts of a study's partition, with the versions that were superseded since."""
+    for where, item in instance_versions.placed(items):
+        yield Instance(where.series, where.sop, item.data)
 
 
 def withdrawn(items: Iterable[Item]) -> set[str]:
-    """The SOP Instance UIDs that the owner withdrew one by one."""
-    return {item.sk.removeprefix("W#") for item in items if item.sk.startswith("W#")}
+    """The SOP Instance UIDs that the owner withdrew one by one, and has not shown again."""
+    return {item.sk.removeprefix("W#") for item in items if item.sk.startswith("W#") and is_withdrawal(item)}
+
+
+def is_withdrawal(item: Item | None) -> bool:
+    """Whether what was written of a withdrawal still holds: it is there, and has not ended."""
+    return item is not None and not item.data.get("ended_at")
 
 
 def announced(items: Iterable[Item]) -> set[str]:
@@ -199,6 +207,7 @@ def summarise(
         "bytes": sum(int(one.data["size"]) for one in ordered),
         "changed_at": max(str(one.data["at"]) for one in ordered),
         "missing": sorted(expected - here)[:1000],
+        "corrected": sum(instance_versions.corrected(one.data) for one in ordered),
         "unread": sorted({tag for one in ordered for tag in one.data.get("unread") or ()}),
     }
 
@@ -294,8 +303,11 @@ def summarise_series(found: list[Instance]) -> dict[str, dict[str, Any]]:
 
 
 def series_digest(members: Iterable[Instance]) -> str:
-    """What stands for a series' content: another one as soon as an instance comes or is withdrawn. 32 hex digits."""
-    text = "\n".join(sorted(f"{one.sop_instance_uid} {one.data['sha256']}" for one in members))
+    """What stands for a series' content: another one as soon as an instance comes, is withdrawn,
+    corrected or read by another reader. 32 hex digits."""
+    text = "\n".join(
+        sorted(f"{one.sop_instance_uid} {one.data['sha256']} {one.data.get('reader', '')}".rstrip() for one in members)
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

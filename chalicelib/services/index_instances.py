@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import patients, studies
+from chalicelib.domain import instance_versions, patients, studies
 from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Registry
@@ -57,6 +57,7 @@ _KEPT_FIELDS = (
     "deflated",
     "dropped",
     "unread",
+    "place",
     "document",
 )
 
@@ -120,7 +121,7 @@ def object_key(institution: str, sha256: str) -> Key:
 
 def sop_key(institution: str, sop_instance_uid: str) -> Key:
     """(pk, sk) of what a SOP Instance UID stands for at an institution."""
-    return f"F#SOP#{institution}#{sop_instance_uid}", "."
+    return instance_versions.sop_partition(institution, sop_instance_uid), "."
 
 
 def index_instances(
@@ -360,6 +361,7 @@ def _instance(one: _Checked, now: datetime, part: str | None) -> Item:
         "class": summary["sop_class_uid"],
         "syntax": summary["transfer_syntax_uid"],
         "attributes": studies.packed(summary["attributes"]),
+        "reader": instance_versions.READER,
     }
     data |= {name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}
     if data.get("number_of_frames") == 1:

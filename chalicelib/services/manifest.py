@@ -6,13 +6,17 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain import audit, studies
+from chalicelib.domain import audit, instance_versions, studies
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.ports import Item, Objects, Table
+from chalicelib.domain.reading_order import in_reading_order
+from chalicelib.domain.studies import Instance
 from chalicelib.domain.transfers import iso
 from chalicelib.services import access
 from chalicelib.services.index_instances import Stored, object_key
@@ -20,7 +24,9 @@ from chalicelib.services.index_instances import Stored, object_key
 GET_SECONDS = 300
 DEFAULT_LIMIT = 500
 MAX_LIMIT = 1000
-_SORT_KEY = re.compile(r"I#[0-9.]{1,64}#[0-9.]{1,64}")
+MOST_ORDERED = 2000
+"""Instances of a study that is read whole for each page, so that it comes in reading order."""
+_SORT_KEY = re.compile(r"[IR]#[0-9.]{1,64}#[0-9.]{1,64}")
 
 
 def manifest(
@@ -35,19 +41,17 @@ def manifest(
     *,
     record: Recorder,
 ) -> dict[str, Any]:
-    """One page of a study's instances in UID order, with URLs that live 300 s. Raises NotFound, BadRequest."""
-    partition_start = _decode(cursor) if cursor else None
+    """One page of a study's instances, with URLs that live 300 s: in the order in which they are read, or, of more than
+    `MOST_ORDERED`, in UID order. Raises NotFound, BadRequest."""
+    after = _decode(cursor) if cursor else None
     item, decided = access.find_study(table, viewer, study, owner, now)
     partition = studies.study_partition(item.sk, study)
     gone = studies.withdrawn(table.query_all(partition, "W#"))
-    start = {"pk": partition, "sk": partition_start} if partition_start else None
-    page = table.query(partition, "I#", start=start, limit=limit)
     within = studies.bounds(viewer, item.data)
-    found = list(studies.instances(page.items, gone, within))
-    while page.next is not None and len(found) < limit:
-        page = table.query(partition, "I#", start=page.next, limit=limit - len(found))
-        found += studies.instances(page.items, gone, within)
-    if not found and cursor is None:
+    ordered = int(str(item.data["instances"])) <= MOST_ORDERED and not (after or "").startswith("I#")
+    page = _ordered_page(table, partition, after, limit) if ordered else _uid_page(table, partition, after, limit)
+    found = [one for one in page.instances if one.sop_instance_uid not in gone and within.hold(one)]
+    if not found and cursor is None and page.next is None:
         raise NotFound
     record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), len(found)))
     answer: dict[str, Any] = {
@@ -58,8 +62,39 @@ def manifest(
         "expires_at": iso(now + timedelta(seconds=GET_SECONDS)),
     }
     if page.next is not None:
-        answer["next"] = _encode(page.next["sk"])
+        answer["next"] = _encode(page.next)
     return answer
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Instances, withdrawn ones among them, and where the next page begins; None where there is none."""
+
+    instances: Sequence[Instance]
+    next: str | None
+
+
+def _ordered_page(table: Table, partition: str, after: str | None, limit: int) -> _Page:
+    """A page in reading order, of a study that is read whole for each. `after`: `R#<series>#<sop>`, which it begins behind."""
+    every = in_reading_order(studies.instances(table.query_all(partition, "I#")))
+    names = [f"R#{one.series_instance_uid}#{one.sop_instance_uid}" for one in every]
+    start = names.index(after) + 1 if after in names else 0
+    end = start + limit
+    return _Page(every[start:end], names[end - 1] if end < len(every) else None)
+
+
+def _uid_page(table: Table, partition: str, after: str | None, limit: int) -> _Page:
+    """A page in UID order, which reads no more of a study than it shows. `after`: the sort key of an instance's first fact."""
+    start = {"pk": partition, "sk": f"{after}#~"} if after and after.startswith("I#") else None
+    page = table.query(partition, "I#", start=start, limit=limit)
+    if not page.items or page.next is None:
+        return _Page(list(studies.instances(page.items)), None)
+    last = instance_versions.place(page.items[-1].sk)
+    assert last is not None
+    first = last._replace(number=0)
+    rest = table.query_all(partition, between=instance_versions.span(*last.instance))  # a page may end inside its versions
+    items = [one for one in page.items if instance_versions.place(one.sk).instance != last.instance]  # type: ignore[union-attr]
+    return _Page(list(studies.instances([*items, *rest])), first.sk)
 
 
 def is_complete(table: Table, study: Item) -> bool:

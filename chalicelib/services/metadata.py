@@ -21,6 +21,7 @@ from chalicelib.domain import studies
 from chalicelib.domain.errors import NotFound, TooLarge
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Objects, Table
+from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.studies import Instance
 from chalicelib.domain.transfers import iso
 from chalicelib.services.retrieve import Opened, object_key
@@ -81,7 +82,7 @@ def _patients(view: Item) -> list[tuple[str, str]]:
 
 def _instances(table: Table, opened: Opened, series: str, gone: set[str]) -> list[Instance]:
     facts = table.query_all(studies.study_partition(opened.owner, opened.study), f"I#{series}#")
-    return list(studies.instances(facts, gone, opened.within))
+    return in_reading_order(studies.instances(facts, gone, opened.within))
 
 
 def texts(table: Table, objects: Objects, opened: Opened, wanted: Sequence[Series], now: datetime) -> bytes:

@@ -76,7 +76,6 @@ def representative(found: Sequence[Instance]) -> Instance:
     if not images:
         return found[0]
     same = [one for one in images if one.series_instance_uid == images[0].series_instance_uid]
-    same.sort(key=lambda one: (_number(one), one.sop_instance_uid))
     return same[len(same) // 2]
 
 
@@ -157,8 +156,3 @@ def _document(objects: Objects, pixels: Pixels, opened: Opened, one: Instance, m
     size = decoding.make(objects, pixels, [job])[decoding.target(job)]
     pieces: tuple[Piece, ...] = (Extract(decoding.target(job), 0, size),)
     return single_body(objects, pieces, f"{media_type}; charset=utf-8")
-
-
-def _number(one: Instance) -> int:
-    text = first_value(one.attributes, "00200013")
-    return int(text) if text.lstrip("-").isdigit() else 0

@@ -19,7 +19,7 @@ from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.sharing import HOSPITAL_TIME
-from chalicelib.services import access
+from chalicelib.services import access, versions
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
 
@@ -122,10 +122,7 @@ def find_report(
     entry = next((one for one in entries if one["sop_instance_uid"] == sop), None)
     if entry is None:
         raise NotFound
-    partition = studies.study_partition(view.sk, study)
-    if table.get(partition, f"W#{sop}") is not None:
-        raise NotFound
-    fact = table.get(partition, f"I#{entry['series_instance_uid']}#{sop}")
+    fact = versions.fact_of(table, view.sk, study, str(entry["series_instance_uid"]), sop)
     if fact is None:
         raise NotFound
     _tell_seen(caller, view, decided, tell)

@@ -20,8 +20,9 @@ from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Objects, Table
+from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.studies import Bounds, Instance
-from chalicelib.services import access
+from chalicelib.services import access, versions
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
 
@@ -68,23 +69,21 @@ def open_study(table: Table, caller: Caller, study: str, owner: str | None, now:
 
 
 def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:
-    """The study's instances, or one series', in UID order. Raises NotFound when there is none."""
+    """The study's instances, or one series', in the order in which they are read. Raises NotFound when there is none."""
     partition = studies.study_partition(opened.owner, opened.study)
     gone = studies.withdrawn(table.query_all(partition, "W#"))
     found = list(studies.instances(table.query_all(partition, f"I#{series}#" if series else "I#"), gone, opened.within))
     if not found:
         raise NotFound
-    return found
+    return in_reading_order(found)
 
 
 def instance(table: Table, opened: Opened, series: str, sop: str) -> Instance:
     """One instance. Raises NotFound."""
-    partition = studies.study_partition(opened.owner, opened.study)
-    wanted, withdrawn = (partition, f"I#{series}#{sop}"), (partition, f"W#{sop}")
-    found = table.batch_get([wanted, withdrawn])
-    if wanted not in found or withdrawn in found:
+    fact = versions.fact_of(table, opened.owner, opened.study, series, sop)
+    if fact is None:
         raise NotFound
-    one = Instance(series, sop, found[wanted].data)
+    one = Instance(series, sop, fact.data)
     if not opened.within.hold(one):
         raise NotFound
     return one

@@ -8,6 +8,7 @@ from typing import Any
 from chalicelib.domain import audit, studies
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.reading_order import by_series, number
 from chalicelib.domain.studies import Instance, first_value
 from chalicelib.services import access
 from chalicelib.services.links import Reader
@@ -38,7 +39,7 @@ def images(table: Table, reader: Reader, study: str, owner: str | None, now: dat
     """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound."""
     view = visible(table, reader, study, owner, now, record)
     meant, within = view.sk, studies.bounds(reader.viewer, view.data)
-    found: dict[str, list[Instance]] = {}
+    found: list[Instance] = []
     count = 0
     partition = studies.study_partition(meant, study)
     gone = studies.withdrawn(table.query_all(partition, "W#"))
@@ -46,18 +47,16 @@ def images(table: Table, reader: Reader, study: str, owner: str | None, now: dat
         count += 1
         if count > MAX_INSTANCES:
             break
-        found.setdefault(one.series_instance_uid, []).append(one)
-    series = [_series(uid, members) for uid, members in found.items()]
-    series.sort(key=lambda entry: (entry["number"], entry["series_instance_uid"]))
+        found.append(one)
+    series = [_series(members) for members in by_series(found)]
     return {"study_instance_uid": study, "owner": meant, "series": series, "complete_list": count <= MAX_INSTANCES}
 
 
-def _series(uid: str, members: list[Instance]) -> dict[str, Any]:
-    members.sort(key=lambda one: (_number(one, "00200013"), one.sop_instance_uid))
+def _series(members: list[Instance]) -> dict[str, Any]:
     first = members[0].attributes
     return {
-        "series_instance_uid": uid,
-        "number": _number(members[0], "00200011"),
+        "series_instance_uid": members[0].series_instance_uid,
+        "number": number(members[0], "00200011") or 0,
         "modality": first_value(first, "00080060"),
         "description": first_value(first, "0008103E"),
         "body_part": first_value(first, "00180015"),
@@ -69,13 +68,8 @@ def _instance(one: Instance) -> dict[str, Any]:
     return {
         "sop_instance_uid": one.sop_instance_uid,
         "sop_class_uid": one.data["class"],
-        "number": _number(one, "00200013"),
+        "number": number(one) or 0,
         "frames": one.data.get("number_of_frames") or 1,
         "rows": one.data.get("rows") or 0,
         "columns": one.data.get("columns") or 0,
     }
-
-
-def _number(one: Instance, tag: str) -> int:
-    text = first_value(one.attributes, tag)
-    return int(text) if text.lstrip("-").isdigit() else 0

@@ -1,0 +1,102 @@
+"""Versions of an instance's fact: what was corrected by its owner, brought back, or read again by a later reader.
+
+A fact is never changed: a newer one stands beside it, under the same UIDs and a higher number, and the highest counts. So any
+order and repetition of events ends in the same. The first has no number in its sort key, since most instances have one only.
+Beside what a SOP Instance UID stood for first, the item `CURRENT` says what it stands for now; it is rewritten under its version
+in the transaction that adds a fact, so that two of them never take the same number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Write
+
+READER = 2
+"""Another one when the same bytes are read otherwise than before. Facts without one are of the first reader."""
+CURRENT, CONFLICT = "CURRENT", "CONFLICT"
+"""Sort keys beside what a SOP Instance UID stood for first: what it stands for now; the last bytes that were refused for it."""
+MOST_VERSIONS = 200
+"""Facts of one instance: a sender that corrects more often than that is out of order."""
+
+
+def sop_partition(institution: str, sop_instance_uid: str) -> str:
+    """The partition of what a SOP Instance UID stands for at an institution."""
+    return f"F#SOP#{institution}#{sop_instance_uid}"
+
+
+class Place(NamedTuple):
+    """Where an instance's fact stands in its study's partition."""
+
+    series: str
+    sop: str
+    number: int = 0
+
+    @property
+    def sk(self) -> str:
+        """Its sort key. Those of one instance are neighbours: `#` sorts before digits and points."""
+        return f"I#{self.series}#{self.sop}" + (f"#{self.number:06d}" if self.number else "")
+
+    @property
+    def instance(self) -> tuple[str, str]:
+        """(Series, SOP Instance UID)."""
+        return self.series, self.sop
+
+
+def place(sk: str) -> Place | None:
+    """The place that a sort key names; None for what is no instance's fact."""
+    kind, _, rest = sk.partition("#")
+    if kind != "I":
+        return None
+    series, _, rest = rest.partition("#")
+    sop, _, number = rest.partition("#")
+    return Place(series, sop, int(number or 0))
+
+
+def span(series: str, sop: str) -> Key:
+    """The first and last sort key that facts of one instance may have."""
+    first = Place(series, sop).sk
+    return first, f"{first}#~"
+
+
+def placed(items: Iterable[Item]) -> Iterator[tuple[Place, Item]]:
+    """The facts of instances, with their places, the superseded ones among them."""
+    for item in items:
+        where = place(item.sk)
+        if where is not None:
+            yield where, item
+
+
+def current(items: Iterable[Item]) -> Iterator[tuple[Place, Item]]:
+    """The facts that count, from those of a partition in the order of their sort keys."""
+    last: tuple[Place, Item] | None = None
+    for where, item in placed(items):
+        if last is not None and last[0].instance != where.instance:
+            yield last
+        last = where, item
+    if last is not None:
+        yield last
+
+
+def corrected(data: Mapping[str, Any]) -> int:
+    """How often the bytes behind an instance's fact were exchanged for others."""
+    return int(data.get("corrected", 0))
+
+
+def another(
+    partition: str, sop_partition: str, where: Place, before: Item | None, data: Mapping[str, Any], exchanged: bool
+) -> tuple[Item, list[Write]]:
+    """(the next fact of an instance, the writes that put it in place).
+
+    `where` is the place of the fact that counts now, `before` the item `CURRENT`, None where there is none. `exchanged`: whether
+    other bytes stand behind it. The first write fails when another one was faster.
+    """
+    new = where._replace(number=where.number + 1)
+    content: dict[str, object] = {**data, "corrected": int(data.get("corrected", 0)) + exchanged}
+    fact = Item(partition, new.sk, content)
+    head: dict[str, object] = {"sha256": data["sha256"], "number": new.number, "series": where.series}
+    version = (before.version or 0) if before is not None else 0
+    pointer = replace(Item(sop_partition, CURRENT, head), version=version + 1)
+    return fact, [PutVersion(pointer, version), PutNew(fact)]

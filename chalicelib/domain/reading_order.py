@@ -1,0 +1,51 @@
+"""The order in which the images of a study are read: the same on the page, in metadata, manifest, viewer and archive files.
+
+Series by Series Number, images by Instance Number. Where that says nothing, or the same of several, images go by their position
+along the normal of the slice (PS3.3 C.7.6.2.1.1) or by Slice Location, then by acquisition time; UIDs, which are random, come
+last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from chalicelib.domain.studies import Instance, first_value
+
+_SERIES_NUMBER, _INSTANCE_NUMBER = "00200011", "00200013"
+
+
+def number(one: Instance, tag: str = _INSTANCE_NUMBER) -> int | None:
+    """A number of an instance, None where it has none."""
+    text = first_value(one.attributes, tag)
+    return int(text) if text.lstrip("-").isdigit() else None
+
+
+def in_reading_order(found: Iterable[Instance]) -> list[Instance]:
+    """Instances of one study, series by series."""
+    return [one for members in by_series(found) for one in members]
+
+
+def by_series(found: Iterable[Instance]) -> list[list[Instance]]:
+    """The series of a study in their order, each with its instances in theirs."""
+    series: dict[str, list[Instance]] = {}
+    for one in found:
+        series.setdefault(one.series_instance_uid, []).append(one)
+    ordered = [sorted(members, key=_within) for members in series.values()]
+    return sorted(ordered, key=_of_series)
+
+
+def _of_series(members: Sequence[Instance]) -> tuple[float, str]:
+    known = number(members[0], _SERIES_NUMBER)
+    return (known if known is not None else 0, members[0].series_instance_uid)
+
+
+def _within(one: Instance) -> tuple[float, float, str, str]:
+    known = number(one)
+    position, time = (*(one.data.get("place") or ()), None, None)[:2]
+    return (
+        known if known is not None else math.inf,
+        position if isinstance(position, int | float) else math.inf,
+        str(time or ""),
+        one.sop_instance_uid,
+    )

@@ -1,0 +1,23 @@
+"""The fact of one instance that counts now, read by its UIDs."""
+
+from __future__ import annotations
+
+from chalicelib.domain import studies
+from chalicelib.domain.instance_versions import CURRENT, Place, sop_partition
+from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.studies import study_partition
+
+
+def fact_of(table: Table, owner: str, study: str, series: str, sop: str) -> Item | None:
+    """The fact of an instance as it is now; None where there is none, or its owner withdrew it.
+
+    One read, and two of one that has versions.
+    """
+    partition = study_partition(owner, study)
+    first, withdrawn, current = (partition, Place(series, sop).sk), (partition, f"W#{sop}"), (sop_partition(owner, sop), CURRENT)
+    found = table.batch_get([first, withdrawn, current])
+    if first not in found or studies.is_withdrawal(found.get(withdrawn)):
+        return None
+    if current not in found:
+        return found[first]
+    return table.get(partition, Place(series, sop, int(str(found[current].data["number"]))).sk)

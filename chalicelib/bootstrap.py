@@ -27,6 +27,7 @@ from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.studies import Attributes
 from chalicelib.services.audit import Trail
 from chalicelib.services.index_instances import Stored, index_instances
+from chalicelib.services.registry import OPERATOR
 from chalicelib.services.reports import MAX_BYTES, Place, Sent
 
 if TYPE_CHECKING:
@@ -139,6 +140,15 @@ def indexing_act(institution: str) -> Act:
     def act(writes: Sequence[Write], *entries: Entry) -> list[bool]:
         context = Context(datetime.now(UTC), "", "index_instances", institution, "indexer", "indexer", "indexer")
         return trail().append(context, entries, writes)
+
+    return act
+
+
+def scheduled_act(function: str) -> Act:
+    """What a function that the clock calls does, recorded as the operator's own machine."""
+
+    def act(writes: Sequence[Write], *entries: Entry) -> list[bool]:
+        return trail().append(Context(datetime.now(UTC), "", function, OPERATOR, function, function, function), entries, writes)
 
     return act
 

@@ -58,6 +58,7 @@ class Plan:
     step: stacks.Step
     registration: Registration
     register: bool
+    known: Registration | None = None
 
     @property
     def empty(self) -> bool:
@@ -128,7 +129,14 @@ def registration_of(
 
 def differs(known: Registration | None, wanted: Registration) -> bool:
     """Whether the registry must be told. What it does not show (to whoever asks) counts as different."""
-    return known is None or any(known.get(key) != value for key, value in wanted.items())
+    return known is None or any(
+        known.get(key) != value for key, value in wanted.items() if key != "role_arn" or not waits(known, wanted)
+    )
+
+
+def waits(known: Registration | None, wanted: Registration) -> bool:
+    """Whether the role that is wanted was proposed already, and waits for the institution to confirm it."""
+    return known is not None and known.get("proposed_role_arn") == wanted["role_arn"]
 
 
 def describe(plan: Plan, api: str) -> str:
@@ -145,6 +153,8 @@ def describe(plan: Plan, api: str) -> str:
         lines.append(f"           role {body['role_arn']}, assumed by {plan.trust}")
     else:
         lines.append(f"  {'keep':8} role {body['role_arn']}, which exists")
+    if plan.known is not None and plan.known.get("role_arn") != body["role_arn"]:
+        lines.append(f"           instead of {plan.known.get('role_arn')}, once the institution confirms it, or after 72 hours")
     lines.append(f"  {'register' if plan.register else 'keep':8} {api}/institutions/{plan.institution}")
     return "\n".join(lines)
 
@@ -165,17 +175,19 @@ def onboard(options: argparse.Namespace, session: Any, registry: Registry, city:
     registration = registration_of(options.id, options.name, role_arn, options.issuer_oid, options.ae_title, **_asked(options))
     if wanted:
         step = stacks.plan(wanted, stacks.describe(cloudformation, wanted.name))
+    known = registry.get(options.id)
     plan = Plan(
         institution=options.id,
         stack=wanted,
         trust=trust,
         step=step,
         registration=registration,
-        register=differs(registry.get(options.id), registration),
+        register=differs(known, registration),
+        known=known,
     )
     print(describe(plan, registry.api))
     if plan.empty:
-        print("Nothing to do.")
+        print("Nothing to do." if not waits(known, registration) else f"Nothing to do. {_waiting(options.id, known or {})}")
         return
     if options.dry_run:
         print("Dry run: nothing was done.")
@@ -187,8 +199,25 @@ def onboard(options: argparse.Namespace, session: Any, registry: Registry, city:
         if "CertificateProfileArn" in deployed:
             print(f"The forwarder's credential helper names the profile {deployed['CertificateProfileArn']}")
     if plan.register:
-        registry.put(options.id, registration)
-        print(f"{options.id}: registered with {role_arn}")
+        counts = registry.put(options.id, registration)
+        print(f"{options.id}: registered with {counts.get('role_arn', role_arn)}")
+        if counts.get("proposed_role_arn"):
+            print(_waiting(options.id, counts))
+
+
+def _waiting(institution: str, registration: Registration) -> str:
+    """What is said of a new role that waits."""
+    return (
+        f"{registration.get('proposed_role_arn')} waits: the institution confirms it, signed by the role that it has "
+        f"(python -m infra.onboard {institution} --confirm --profile ITS-OWN --api URL), "
+        f"or it counts from {registration.get('takes_effect_at')} on."
+    )
+
+
+def confirm(options: argparse.Namespace, registry: Registry) -> None:
+    """As the institution itself: let its new role count. Raises RegistryRefused."""
+    counts = registry.confirm(options.id)
+    print(f"{options.id}: {counts['role_arn']} counts from now on")
 
 
 def remove(options: argparse.Namespace, session: Any, registry: Registry) -> None:
@@ -260,6 +289,7 @@ def _arguments() -> argparse.ArgumentParser:
     who.add_argument("--role-arn", help="a role that exists; no stack is deployed")
     where.add_arguments(parser).add_argument("--api", help="the API's address (default: what the city's stack says)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; only read")
+    parser.add_argument("--confirm", action="store_true", help="as the institution itself: confirm its new role, which waits")
     parser.add_argument("--remove", action="store_true", help="take the institution out of the registry")
     parser.add_argument("--delete-stack", action="store_true", help="with --remove: delete its role, too")
     return parser
@@ -268,7 +298,7 @@ def _arguments() -> argparse.ArgumentParser:
 def _carry_out(options: argparse.Namespace) -> None:
     endpoints = where.endpoints(options.endpoints)
     session = where.session(options, endpoints)
-    city = where.outputs(session, options.city)
+    city = {} if options.confirm else where.outputs(session, options.city)  # an institution reads no stack of the city
     api = options.api or endpoints.get("api") or city.get("ApiUrl")
     if not api:
         raise Unusable("the city's stack does not say where its API is: --api")
@@ -276,7 +306,9 @@ def _carry_out(options: argparse.Namespace) -> None:
     if credentials is None:
         raise Unusable(f"the profile {options.profile} has no credentials")
     registry = Registry(api, credentials.get_frozen_credentials(), session.region_name)
-    if options.remove:
+    if options.confirm:
+        confirm(options, registry)
+    elif options.remove:
         remove(options, session, registry)
     else:
         onboard(options, session, registry, city)

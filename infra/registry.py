@@ -32,9 +32,15 @@ class Registry:
         listed: list[Registration] = answer.json()["institutions"]
         return next((entry for entry in listed if entry.get("id") == institution), None)
 
-    def put(self, institution: str, registration: Registration) -> None:
-        """Register it, or change its registration. Raises RegistryRefused, requests.RequestException."""
-        self._call("PUT", f"/institutions/{institution}", json.dumps(registration), {200, 201})
+    def put(self, institution: str, registration: Registration) -> Registration:
+        """Register it, or change its registration; what counts now. Raises RegistryRefused, requests.RequestException."""
+        answer: Registration = self._call("PUT", f"/institutions/{institution}", json.dumps(registration), {200, 201}).json()
+        return answer
+
+    def confirm(self, institution: str) -> Registration:
+        """Confirm the new role that waits, as the institution itself. Raises RegistryRefused, requests.RequestException."""
+        answer: Registration = self._call("POST", f"/institutions/{institution}/confirm", "{}", {200}).json()
+        return answer
 
     def delete(self, institution: str) -> bool:
         """Take it out; False if it was not registered. Raises RegistryRefused, requests.RequestException."""

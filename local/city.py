@@ -187,11 +187,11 @@ class City:
         announce_unindexed(backend.buckets[self.outputs["BucketName"]], self.outputs["TableName"])
 
     def _heard(self, method: str, path: str, answer: bytes) -> None:
-        """Institutions that the API registered get a profile."""
+        """Institutions that the API registered get a profile, and those that confirmed a new role one of that role."""
         parts = path.strip("/").split("/")
-        if len(parts) != 2 or parts[0] != "institutions":
+        if parts[0] != "institutions" or len(parts) != (3 if method == "POST" else 2):
             return
-        if method == "PUT":
+        if method in ("PUT", "POST"):
             self.profiles.register(unquote(parts[1]), json.loads(answer)["role_arn"])
         elif method == "DELETE":
             self.profiles.unregister(unquote(parts[1]))

@@ -19,7 +19,7 @@ from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import Transfer, iso
-from chalicelib.services import access, index_instances, linking, project_facts, protection, registry, search, uploads
+from chalicelib.services import access, index_instances, linking, membership, project_facts, protection, registry, search, uploads
 from chalicelib.services import transfers as transfer_service
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
@@ -99,10 +99,10 @@ class Archive:
             "patient_id_issuer": ISSUERS.get(institution, "2.16.1.9"),
             **changes,
         }
-        registry.register(self.operator, institution, body, NOW, self.act, lambda *entries: None)
+        membership.register(self.table, self.operator, institution, body, NOW, self.act, lambda *entries: None)
 
     def remove(self, institution: str) -> None:
-        registry.remove(self.operator, institution, NOW, self.act)
+        membership.remove(self.operator, institution, NOW, self.act)
 
     # The way in -----------------------------------------------------------------------------------------
 

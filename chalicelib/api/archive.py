@@ -8,7 +8,7 @@ from chalicelib import bootstrap, config
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain import identifiers, institutions
 from chalicelib.domain.audit import Entry, Kind
-from chalicelib.services import manifest, registry, uploads
+from chalicelib.services import manifest, membership, uploads
 
 
 @door("GET", "/health", public=True)
@@ -56,26 +56,38 @@ def get_manifest(call: Call, study: str) -> Response:
 
 @door("GET", "/institutions")
 def list_institutions(call: Call) -> Response:
-    """200: ids and names for members; everything for the operator."""
+    """200: ids and names for members, and all of the caller's own registration; everything for the operator."""
     caller = call.caller
     members = caller.registry.members.values()
-    if caller.institution is None:
-        return answer({"institutions": [institutions.shown(member) for member in members]})
-    return answer({"institutions": [{"id": member.id, "name": member.name} for member in members]})
+    own = caller.institution.id if caller.institution is not None else None
+    shown = [
+        institutions.shown(member) if own in (None, member.id) else {"id": member.id, "name": member.name} for member in members
+    ]
+    return answer({"institutions": shown})
 
 
 @door("PUT", "/institutions/{institution}")
 def put_institution(call: Call, institution: str) -> Response:
-    """201 when new, 200 when changed or the same. Operator only: else 403. 400; 409 for a role, issuer or AE title taken."""
+    """201 when new, 200 when changed or the same; a member's new role waits. Operator only: else 403.
+
+    400; 409 for an id, role, issuer or AE title that is or was another's, and for an issuer that facts name.
+    """
     call.caller.require_operator()
     identifiers.institution_id(institution, "id")
     known = call.caller.registry.members.get(institution)
-    member, _ = registry.register(call.caller, institution, call.json(), call.now, call.act, call.record)
+    member, _ = membership.register(bootstrap.table(), call.caller, institution, call.json(), call.now, call.act, call.record)
     return answer(institutions.shown(member), 200 if known else 201)
+
+
+@door("POST", "/institutions/{institution}/confirm")
+def confirm_role(call: Call, institution: str) -> Response:
+    """200: the member's new role counts, and the one that signed this no more. 400, 403; 409 where none waits."""
+    body = call.json() if call.request.raw_body else {}
+    return answer(institutions.shown(membership.confirm(call.caller, institution, body, call.now, call.act)))
 
 
 @door("DELETE", "/institutions/{institution}")
 def delete_institution(call: Call, institution: str) -> Response:
     """200: its role opens nothing from the next request on. Operator only: else 403. 404."""
-    registry.remove(call.caller, institution, call.now, call.act)
+    membership.remove(call.caller, institution, call.now, call.act)
     return answer({"id": institution, "status": "removed"})

@@ -12,7 +12,7 @@ from chalicelib import bootstrap
 from chalicelib.config import config
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError
-from chalicelib.services import audit_anchor, expiries, index_instances, project_facts
+from chalicelib.services import audit_anchor, expiries, index_instances, membership, project_facts
 from chalicelib.services.index_instances import Stored
 from chalicelib.telemetry import log_unexpected, logger, without_texts
 
@@ -70,10 +70,12 @@ def anchor() -> dict[str, Any]:
 
 @without_texts
 def tell_expired() -> dict[str, Any]:
-    """Every minute: tell the parties of transfers that ran out."""
-    told = expiries.tell_expired(bootstrap.table(), datetime.now(UTC))
-    logger().info("expired", extra={"transfers": told})
-    return {"transfers": told}
+    """Every minute: tell the parties of transfers that ran out; let new roles of members count that waited long enough."""
+    table, now = bootstrap.table(), datetime.now(UTC)
+    told = expiries.tell_expired(table, now)
+    roles = membership.take_effect(table, now, bootstrap.scheduled_act("tell_expired"))
+    logger().info("expired", extra={"transfers": told, "roles": roles})
+    return {"transfers": told, "roles": roles}
 
 
 @without_texts

@@ -24,6 +24,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("GET", "/studies/{study}/manifest"),
         ("GET", "/institutions"),
         ("PUT", "/institutions/{institution}"),
+        ("POST", "/institutions/{institution}/confirm"),
         ("DELETE", "/institutions/{institution}"),
     ),
     "audit": (

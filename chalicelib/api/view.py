@@ -18,7 +18,7 @@ from chalicelib.api.http import Call, answer, door
 from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
-from chalicelib.domain.errors import Conflict, NotFound, TooLarge
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
 from chalicelib.services import links, priors, reports, view_images, view_timeline
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.links import Reader
@@ -50,7 +50,9 @@ def open_session(call: Call) -> Response:
     404 for an unknown token, 410 for one that has ended.
     """
     body = call.json()
-    token = body.get("token") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        raise BadRequest('The body must be {"token"}.', "body")
+    token = body.get("token")
     reader, keys = links.open_link(bootstrap.table(), token, call.now)
     _act_as(call, reader)
     call.record(links.session_entry(reader.link, "opened"))

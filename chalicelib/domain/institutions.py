@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal, cast
 
-from chalicelib.domain import identifiers
+from chalicelib.domain import identifiers, italian
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 
@@ -23,7 +23,8 @@ class Institution:
     """A member of the city. `version` counts its registrations from 1; a removed one is kept, with `removed` set.
 
     `issuer_names` is what its systems write as Issuer of Patient ID (0010,0021) for its own numbering; `corrections` says
-    what becomes of an own instance that comes again with other patient or order data.
+    what becomes of an own instance that comes again with other patient or order data. `proposed_role_arn` is a new role that
+    waits until `takes_effect_at` (RFC 3339), or until the member confirms it; both are empty where none does.
     """
 
     id: str
@@ -35,6 +36,8 @@ class Institution:
     removed: bool = False
     issuer_names: tuple[str, ...] = ()
     corrections: Corrections = "accept"
+    proposed_role_arn: str = ""
+    takes_effect_at: str = ""
 
     @property
     def names(self) -> frozenset[str]:
@@ -141,6 +144,9 @@ def parse(institution: str, body: object, known: Institution | None = None) -> I
     for title in titles:
         if not isinstance(title, str) or not _AE_TITLE.fullmatch(title) or not title.strip():
             raise BadRequest("An AE title has 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2).", "ae_titles")
+    issuer = identifiers.oid(wanted.get("patient_id_issuer"), "patient_id_issuer")
+    if italian.is_public(issuer) and (known is None or known.patient_id_issuer != issuer):
+        raise BadRequest("This OID is that of a national or regional register, and no hospital's own.", "patient_id_issuer")
     corrections = wanted.get("corrections", "accept")
     if corrections not in ("accept", "conflict"):
         raise BadRequest('corrections must be "accept" or "conflict".', "corrections")
@@ -148,7 +154,7 @@ def parse(institution: str, body: object, known: Institution | None = None) -> I
         identifiers.institution_id(institution, "id"),
         name.strip(),
         role_arn,
-        identifiers.oid(wanted.get("patient_id_issuer"), "patient_id_issuer"),
+        issuer,
         tuple(title.strip() for title in titles),
         version=0,
         issuer_names=_issuer_names(wanted.get("issuer_names", [])),
@@ -177,8 +183,9 @@ def _registered(known: Institution) -> dict[str, object]:
 
 
 def shown(member: Institution) -> dict[str, object]:
-    """A registration as the operator reads it."""
-    return {"id": member.id} | _registered(member)
+    """A registration as the operator and the institution itself read it."""
+    waits = {"proposed_role_arn": member.proposed_role_arn, "takes_effect_at": member.takes_effect_at}
+    return {"id": member.id} | _registered(member) | (waits if member.proposed_role_arn else {})
 
 
 def from_data(data: Mapping[str, object]) -> Institution:

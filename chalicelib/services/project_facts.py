@@ -14,7 +14,7 @@ from chalicelib.domain import patients, transfers
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Alerts, Table
-from chalicelib.services import access, changes, emergencies, linking, numbering, project_studies
+from chalicelib.services import access, changes, emergencies, linking, membership, numbering, project_studies
 from chalicelib.services.project_studies import StudyRef
 
 Fact = tuple[str, str, str]
@@ -104,8 +104,9 @@ def _of_transfer(table: Table, alerts: Alerts, transfer_id: str, sks: list[str],
 
 
 def _of_registry(table: Table, alerts: Alerts, rest: str, sks: list[str], now: datetime) -> set[StudyRef]:
-    """Nothing by itself: each study that another name for its numbers touches has a fact of its own."""
-    del alerts, rest
+    """Nothing by itself: whom it concerns is told, and each study that another name for its numbers touches has its own fact."""
+    del rest
+    membership.tell(table, alerts, sks, now)
     for sk in sks:
         if sk.startswith("INSTITUTION#"):
             numbering.names_changed(table, sk, now)

@@ -16,7 +16,7 @@ from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.studies import study_partition
 from chalicelib.domain.transfers import MAX_REASON, iso, patient_partition
-from chalicelib.services import access
+from chalicelib.services import access, membership
 from chalicelib.services.index_instances import sop_key
 from chalicelib.services.registry import Caller
 
@@ -30,6 +30,8 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
     study = _study_in(caller, record, body, required=False)
     objection = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study)
+    if study is None:
+        patients += _under_former_issuers(table, caller, own)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor, "in": patients}
     facts = [PutNew(Item(patient_partition(patient), f"OBJECTION#{objection}", data)) for patient in patients]
     act(facts, Entry(Kind.OBJECTION, caller.member.id, (own,), study, subject=objection))
@@ -155,6 +157,16 @@ def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study
     return [own.hash] if own.hash in known else [own.hash, *known[:1]]
 
 
+def _under_former_issuers(table: Table, caller: Caller, own: PatientIdentifier) -> list[str]:
+    """The hashes of the same number under issuers that the caller had before, where it has studies under them.
+
+    An issuer does not change once it is named (`services.membership`); in a city of before that rule it may have.
+    """
+    former = [one for one in membership.issuers_ever(table, caller.member.id) if one != own.issuer]
+    hashes = [PatientIdentifier(issuer, own.value).hash for issuer in former]
+    return [one for one in hashes if any(o == caller.member.id for o, _ in access.load_record(table, one).studies)]
+
+
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
     view = table.get(f"V#STUDY#{study}", caller.member.id)
     numbers: Any = view.data["patients"] if view else []
@@ -172,14 +184,14 @@ def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIden
 
 def _study_in(caller: Caller, record: Record, body: object, *, required: bool) -> str | None:
     """The study that a body names, which must be the caller's own, of this patient. Raises BadRequest, NotFound."""
-    if body is None or body == {}:
+    if body == {}:
         study = None
     elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and isinstance(body["study_instance_uid"], str):
         study = identifiers.uid(body["study_instance_uid"], "study_instance_uid")
     elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and body["study_instance_uid"] is None:
         study = None
     else:
-        raise BadRequest('The body must be {"study_instance_uid"}.', "study_instance_uid")
+        raise BadRequest('The body must be {"study_instance_uid"?}.', "study_instance_uid")
     if study is None and required:
         raise BadRequest("study_instance_uid is needed.", "study_instance_uid")
     if study is not None and (caller.member.id, study) not in record.studies:

@@ -80,6 +80,22 @@ def test_a_fourth_institution_works_at_once_and_is_a_stranger_once_removed(envir
     assert answer.json()["type"] == "urn:contenitore:problem:unknown-institution"
 
 
+def test_a_changed_role_waits_until_the_institution_confirms_it(environment: dict[str, str]) -> None:
+    cattinara = ["cattinara", "--name", "Cattinara", "--issuer-oid", "2.16.840.1.113883.2.9.99.6.6.1"]
+    roles = [f"arn:aws:iam::222222222222:role/cattinara-{number}" for number in (1, 2)]
+    assert f"registered with {roles[0]}" in _onboard(environment, *cattinara, "--role-arn", roles[0])
+    said = _onboard(environment, *cattinara, "--role-arn", roles[1])
+    assert f"instead of {roles[0]}" in said
+    assert f"{roles[1]} waits" in said
+    again = _onboard(environment, *cattinara, "--role-arn", roles[1])
+    assert "Nothing to do." in again
+    assert f"{roles[1]} waits" in again
+    confirmed = _onboard(environment, "cattinara", "--confirm", "--profile", "cattinara", "--api", environment["API"])
+    assert f"{roles[1]} counts" in confirmed
+    assert "Nothing to do.\n" in _onboard(environment, *cattinara, "--role-arn", roles[1])
+    assert "no longer registered" in _onboard(environment, "cattinara", "--remove")
+
+
 def test_an_institution_with_a_certificate_is_brought_in_and_taken_out_as_the_manual_says(environment: dict[str, str]) -> None:
     anchor = "arn:aws:rolesanywhere:eu-south-1:123456789012:trust-anchor/11111111-2222-3333-4444-555555555555"
     sandonato = ["sandonato", "--name", "San Donato", "--issuer-oid", "2.16.840.1.113883.2.9.99.5.5.1", "--ae-title", "SANDONATO"]

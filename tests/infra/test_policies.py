@@ -51,9 +51,9 @@ ADAPTERS = {
 SHARED = {"access", "registry"}
 EVENT_HANDLERS = {
     "indexer": {"index_instances", "linking", "rejection_notes", "audit"} | SHARED,
-    "projector": {"project_facts", "project_studies", "changes", "linking"} | SHARED,
+    "projector": {"project_facts", "project_studies", "changes", "linking", "membership"} | SHARED,
     "anchor": {"audit_anchor", "registry"},
-    "expiry": {"expiries", "changes"},
+    "expiry": {"expiries", "changes", "membership", "audit"} | {"registry"},
 }
 """The services behind the event handlers. All others are behind the API's routes."""
 

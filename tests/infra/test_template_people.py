@@ -34,7 +34,10 @@ def test_the_operator_makes_no_role_without_the_boundary(template: Template) -> 
         assert all("*" not in action for action in actions)
         assert "*" not in _list(statement["Resource"])
         if actions & gives_rights:
-            assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "InstitutionBoundary"}}}
+            assert statement["Condition"]["StringEquals"] == {"iam:PermissionsBoundary": {"Ref": "InstitutionBoundary"}}
+        if any(action.startswith("iam:") for action in actions - {"iam:PassRole"}):
+            by_stacks_only = {"ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}}
+            assert by_stacks_only.items() <= statement["Condition"].items(), "who may assume a role is changed by a stack only"
 
 
 def test_what_suffers_rings(resources: Resources) -> None:

@@ -88,6 +88,7 @@ ROWS: dict[str, Row] = {
     "PUT /institutions/{institution}": own("operator", {
         "name": "Nuova", "role_arn": "arn:aws:iam::123456789012:role/contenitore-nuova", "patient_id_issuer": "1.2.3.4.5",
     }),
+    "POST /institutions/{institution}/confirm": own("itself", {}),
     "DELETE /institutions/{institution}": own("operator"),
     # What one may see of a study
     **{f"{method} {_S}{below}": _DICOM[method] for below in ("", "/series/{series}", "/series/{series}/instances/{instance}")
@@ -224,6 +225,8 @@ def expected(scene: Scene, row: Row) -> frozenset[int]:
         return three
     if row.kind == "anyone known":
         return row.done
+    if row.kind == "itself":  # another institution's role is no secret, and none waits
+        return three if scene.viewer == OPERATOR else frozenset({403, 409})
     if row.kind == "operator":
         return row.done | four if scene.viewer == OPERATOR else three
     if scene.viewer == OPERATOR:

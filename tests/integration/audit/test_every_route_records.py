@@ -173,6 +173,15 @@ def _new_institution(route: str, tour: Tour) -> requests.Response:
     return _with("every-route", route, tour, "operator", body)
 
 
+def _confirm_role(route: str, tour: Tour) -> requests.Response:
+    """A role that the operator proposed for an institution, which confirms it."""
+    operator, role = tour.city.client("operator"), "arn:aws:iam::123456789012:role/confirms"
+    body = {"name": "Test", "role_arn": role, "patient_id_issuer": "2.16.840.1.113883.2.9.99.10"}
+    assert operator.put("/institutions/confirms", json=body).status_code == 201
+    assert operator.put("/institutions/confirms", json={"role_arn": role + "-new"}).status_code == 200
+    return tour.client(route, "confirms").post("/institutions/confirms/confirm", json={})
+
+
 def _link_id(tour: Tour) -> str:
     client = tour.city.client("san-matteo")
     return str(client.get(f"{tour.of_patient}/links").json()["links"][0]["link"])
@@ -190,6 +199,7 @@ CALLS: dict[str, Callable[[str, Tour], requests.Response]] = {
     "POST /dicomweb/commitment-requests/{transaction}": _commit,
     "GET /dicomweb/commitment-requests/{transaction}": _get,
     "PUT /institutions/{institution}": _new_institution,
+    "POST /institutions/{institution}/confirm": _confirm_role,
     "DELETE /institutions/{institution}": lambda r, t: _with("every-route", r, t, "operator"),
     "POST /links": lambda r, t: _post(
         "maugeri",

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from chalicelib.domain import institutions
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.institutions import Institution, Registry
-from chalicelib.domain.ports import Table
-from chalicelib.services import registry
+from chalicelib.domain.ports import PutNew, Table
+from chalicelib.services import membership
 from chalicelib.services.registry import Caller, load_registry
 from tests.fakes import MemoryTable, Watched
 
@@ -38,9 +38,9 @@ def change(table: Table, known: Registry, who: str, number: int | None) -> None:
         return table.transact(writes)
 
     if number is None:
-        registry.remove(caller, who, NOW, act)
+        membership.remove(caller, who, NOW, act)
     else:
-        registry.register(caller, who, body(number), NOW, act, lambda *_: None)
+        membership.register(table, caller, who, body(number), NOW, act, lambda *_: None)
 
 
 def from_facts(table: Table) -> dict[str, Institution]:
@@ -64,6 +64,8 @@ def test_two_that_want_the_same_role_at_the_same_moment_do_not_both_get_it() -> 
     known = load_registry(table)
     change(table, known, "san-matteo", 1)
     with pytest.raises(TryAgain):
+        change(table, known, "maugeri", 2)
+    with pytest.raises(Conflict):
         change(table, known, "maugeri", 1)
     with pytest.raises(Conflict):
         change(table, load_registry(table), "maugeri", 1)
@@ -75,7 +77,7 @@ def test_a_registry_of_before_there_was_one_item_is_read_from_its_facts_until_th
     change(table, load_registry(table), "san-matteo", 1)
     older = MemoryTable()
     for item in table.query_all("F#REGISTRY", "INSTITUTION#"):
-        older.put(registry.PutNew(item))
+        older.put(PutNew(item))
     assert set(load_registry(older).members) == {"san-matteo"}
     change(older, load_registry(older), "maugeri", 2)
     assert load_registry(older).members == from_facts(older)
@@ -88,7 +90,7 @@ def test_what_a_registration_does_not_name_stays_as_it_is() -> None:
 
     def put(**body: object) -> Institution:
         caller = Caller(None, "operator", load_registry(table))
-        registry.register(caller, "san-matteo", body, NOW, lambda writes, *_: table.transact(writes), lambda *_: None)
+        membership.register(table, caller, "san-matteo", body, NOW, lambda writes, *_: table.transact(writes), lambda *_: None)
         return load_registry(table).members["san-matteo"]
 
     named = put(issuer_names=["ADT1", " adt1 ", "RIS"], ae_titles=["SANMATTEO"])

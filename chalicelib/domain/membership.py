@@ -1,0 +1,85 @@
+"""What may change of a membership, when it counts, and what is told of it. Pure.
+
+Whoever holds a member's role reads that member's images, so the operator, who reads none, must not be able to hand the role
+on unseen: a new role waits until the member confirms it, signed by the one it has, or for `WAITING`, while its alarm rings.
+Names, numbers and roles that once stood for one institution never stand for another, since facts go on naming them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from chalicelib.domain.institutions import Institution, Registry, clash, role_of
+from chalicelib.domain.transfers import iso
+
+WAITING = timedelta(hours=72)
+"""After this a new role counts even if nobody confirmed it: a member may have lost the role that it had."""
+_TOLD = ("name", "role_arn", "patient_id_issuer", "ae_titles", "issuer_names", "corrections")
+
+
+def proposed(known: Institution | None, wanted: Institution, names_role: bool, now: datetime) -> Institution:
+    """`wanted` as it is kept: a role other than the one that `known` has waits. `names_role`: whether a role was asked for.
+
+    An institution that left has the role that it had: one that joins again under another role waits like any other.
+    """
+    if known is None:
+        return wanted
+    if not names_role:
+        return replace(wanted, proposed_role_arn=known.proposed_role_arn, takes_effect_at=known.takes_effect_at)
+    if role_of(wanted.role_arn) == role_of(known.role_arn):
+        return replace(wanted, proposed_role_arn="", takes_effect_at="")
+    waits = known.takes_effect_at if wanted.role_arn == known.proposed_role_arn else iso(now + WAITING)
+    return replace(wanted, role_arn=known.role_arn, proposed_role_arn=wanted.role_arn, takes_effect_at=waits)
+
+
+def in_effect(member: Institution) -> Institution:
+    """The member with the role that was proposed."""
+    return replace(member, role_arn=member.proposed_role_arn, proposed_role_arn="", takes_effect_at="")
+
+
+def due(registry: Registry, now: datetime) -> list[Institution]:
+    """The members whose new role has waited long enough."""
+    return [one for one in registry.members.values() if one.takes_effect_at and one.takes_effect_at <= iso(now)]
+
+
+def refusal(registry: Registry, ever: Iterable[Institution], new: Institution) -> str | None:
+    """Why `new` cannot be registered, or None. `ever`: every version of every institution that was registered."""
+    former = registry.former.get(new.id)
+    if former is not None and former.patient_id_issuer != new.patient_id_issuer:
+        return "This id was another institution's, with another patient_id_issuer: an id is never given to another."
+    roles = {role_of(new.role_arn), role_of(new.proposed_role_arn)} - {None}
+    for one in ever:
+        if one.id != new.id and roles & {role_of(one.role_arn)}:
+            return "This role_arn is or was another institution's: a role is never given to another."
+    for one in registry.members.values():
+        if one.id != new.id and roles & {role_of(one.proposed_role_arn)}:
+            return "This role_arn is proposed for another institution."
+    field = clash(registry, new)
+    return None if field is None else f"Another institution already has this {field}."
+
+
+def what_changed(before: Institution | None, after: Institution) -> dict[str, object]:
+    """What is told of a change: `change` (joined, removed, role-proposed, role-withdrawn, role-changed, changed), and of what.
+
+    Empty for what is no change.
+    """
+    told: dict[str, object] = {"institution": after.id}
+    if after.removed:
+        return told | {"change": "removed"}
+    if before is None or before.removed:
+        waits = _waits(after) if after.proposed_role_arn else {}
+        return told | {"change": "joined"} | waits
+    fields = [key for key in _TOLD if getattr(before, key) != getattr(after, key)]
+    if "role_arn" in fields:
+        return told | {"change": "role-changed", "fields": fields, "role_arn": after.role_arn}
+    if after.proposed_role_arn != before.proposed_role_arn:
+        if after.proposed_role_arn:
+            return told | {"change": "role-proposed", "fields": fields} | _waits(after)
+        return told | {"change": "role-withdrawn", "fields": fields}
+    return told | {"change": "changed", "fields": fields} if fields else {}
+
+
+def _waits(after: Institution) -> dict[str, object]:
+    return {"proposed_role_arn": after.proposed_role_arn, "takes_effect_at": after.takes_effect_at}

@@ -1,0 +1,142 @@
+"""Membership over time, with the clock in the test's hand: a role that nobody confirms; what is older than the rules."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.errors import Conflict, TryAgain
+from chalicelib.domain.ports import Item, PutNew
+from chalicelib.services import membership, registry
+from chalicelib.services.registry import Caller, load_registry
+from tests.sharing.world import OIDS, A, B, C, World
+
+NEW = "arn:aws:iam::123456789012:role/contenitore-another"
+
+
+def operator(world: World) -> Caller:
+    return Caller(None, "operator", load_registry(world.table))
+
+
+def put(world: World, institution: str, **body: Any) -> None:
+    membership.register(world.table, operator(world), institution, body, world.now, world.act, world.tell)
+
+
+def role_of(world: World, institution: str) -> str:
+    return load_registry(world.table).members[institution].role_arn
+
+
+def told(world: World, institution: str) -> list[str]:
+    return [one["change"] for one in world.changes(institution) if one["kind"] == "membership-changed"]
+
+
+def test_a_role_that_nobody_confirms_counts_after_72_hours_and_rings_twice() -> None:
+    world = World()
+    before = role_of(world, B)
+    put(world, B, role_arn=NEW)
+    world.settle()
+    world.later(hours=71, minutes=59)
+    assert membership.take_effect(world.table, world.now, world.act) == 0
+    assert role_of(world, B) == before
+    world.later(minutes=1)
+    assert membership.take_effect(world.table, world.now, world.act) == 1
+    assert membership.take_effect(world.table, world.now, world.act) == 0
+    world.settle()
+    assert role_of(world, B) == NEW
+    assert told(world, B) == ["role-proposed", "role-changed"]
+    assert told(world, A) == []
+    assert [(kind, one["owner"], one["change"]) for kind, one in world.alerts.sent] == [
+        ("membership-changed", B, "role-proposed"),
+        ("membership-changed", B, "role-changed"),
+    ]
+
+
+def test_however_often_and_late_the_projector_hears_of_it_it_is_told_once() -> None:
+    world = World()
+    put(world, B, role_arn=NEW)
+    pending = list(world.table.pending)
+    for _ in range(3):
+        world.deliver(pending)
+    assert told(world, B) == ["role-proposed"]
+    assert len(world.alerts.sent) == 1
+
+
+def test_a_confirmation_of_what_was_replaced_meanwhile_is_refused() -> None:
+    world = World()
+    put(world, B, role_arn=NEW)
+    member = Caller(world.member(B), "rossi", load_registry(world.table))
+    put(world, B, role_arn=NEW + "-2")
+    with pytest.raises(TryAgain):
+        membership.confirm(member, B, {"role_arn": NEW}, world.now, world.act)
+    with pytest.raises(Conflict):
+        membership.confirm(world.caller(B), B, {"role_arn": NEW}, world.now, world.act)
+    assert membership.confirm(world.caller(B), B, {}, world.now, world.act).role_arn == NEW + "-2"
+
+
+def test_only_one_of_a_confirmation_and_its_72_hours_counts() -> None:
+    world = World()
+    put(world, B, role_arn=NEW)
+    world.later(hours=72)
+    done = threading.Barrier(2)
+    failed: list[Exception] = []
+
+    def confirm() -> None:
+        caller = world.caller(B)
+        done.wait(10)
+        try:
+            membership.confirm(caller, B, {}, world.now, world.act)
+        except (Conflict, TryAgain) as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=confirm)
+    thread.start()
+    done.wait(10)
+    try:
+        membership.take_effect(world.table, world.now, world.act)
+    except TryAgain as error:
+        failed.append(error)
+    thread.join(10)
+    assert role_of(world, B) == NEW
+    world.settle()
+    assert told(world, B) == ["role-proposed", "role-changed"]
+
+
+def test_a_transfer_to_an_institution_is_enough_to_name_its_issuer() -> None:
+    world = World()
+    world.arrive(A, "SM-1", "1.2.3")
+    world.settle()
+    world.open(A, "SM-1", B)
+    with pytest.raises(Conflict):
+        put(world, B, patient_id_issuer="2.16.1.77")
+    put(world, C, patient_id_issuer="2.16.1.77")
+
+
+def test_where_an_issuer_was_changed_before_that_was_refused_an_objection_hides_what_lies_under_the_old_one() -> None:
+    """San Matteo's OID was corrected after it had sent: its new transfer is of the new number, the study lies under the old."""
+    world = World()
+    world.arrive(A, "SM-1", "1.2.3")
+    world.settle()
+    world.open(A, "SM-1", B)
+    world.settle()
+    assert world.sees(B, "1.2.3")
+    data = next(world.table.query_all(registry.PARTITION, f"{registry.VERSIONS}{A}#")).data
+    corrected = data | {"patient_id_issuer": "2.16.1.99", "version": 2}
+    world.table.put(PutNew(Item(registry.PARTITION, f"{registry.VERSIONS}{A}#000002", corrected)))
+    assert world.member(A).patient_id_issuer == "2.16.1.99" != OIDS[A]
+    world.arrive(A, "SM-1", "1.2.4")
+    world.settle()
+    objection = world.object(A, "SM-1")
+    assert not world.sees(B, "1.2.3"), "answered 201, and hid nothing"
+    from chalicelib.services import protection
+
+    protection.withdraw_objection(world.table, world.caller(A), "SM-1", objection, world.now, world.act)
+    assert world.sees(B, "1.2.3")
+
+
+def test_72_hours_are_72_hours() -> None:
+    from chalicelib.domain.membership import WAITING
+
+    assert timedelta(hours=72) == WAITING

@@ -158,26 +158,34 @@ def build_report(sent: Sent, of_study: Attributes, place: Place, at: datetime) -
     from chalicelib.dicom import cda, documents
 
     sop_class = {"pdf": documents.PDF, "cda": documents.CDA, "sr": documents.BASIC_TEXT_SR}[sent.kind]
-    identity = documents.Identity(place.series, place.sop, place.version, sent.title, at, place.replaces)
+    identity = documents.Identity(
+        place.series, place.sop, place.number, sent.title, place.date, place.time, at,
+        place.replaces, sent.status, place.document, place.replaced,
+    )  # fmt: skip
     header = cda.read_cda(sent.content).header if sent.kind == "cda" else None
     return documents.build(sop_class, of_study, identity, sent.content, header)
 
 
 def read_document(stored: Stored) -> Document:
-    """The document in a stored object. Raises NotFound when it holds none that can be read."""
+    """The document in a stored object. Raises NotFound when it holds none that can be read, TooLarge over `MAX_BYTES`."""
     from chalicelib.dicom import cda, documents
-    from chalicelib.dicom.header import read_head
-    from chalicelib.dicom.metadata import find_value
+    from chalicelib.dicom.header import DEFAULT_LIMITS, read_head
 
-    head = read_head(lambda start, length: objects().read(stored.key, start, length), stored.size)
-    place = find_value(head, (documents.ENCAPSULATED_DOCUMENT,))
-    if place is not None and (place.length > MAX_BYTES or head.deflated):
-        raise TooLarge("This document is too large to be answered here; the whole instance is in the study's manifest.")
-    content = objects().read(stored.key, place.offset, place.length) if place is not None else None
+    limits = replace(DEFAULT_LIMITS, value=MAX_BYTES + 1)  # one byte of padding
+    too_large = TooLarge("This document is too large to be answered here; the whole instance is in the study's manifest.")
     try:
-        return documents.read(head, content)
+        head = read_head(lambda start, length: objects().read(stored.key, start, length), stored.size, limits)
+    except Rejected as error:  # it was taken when its long values were not read
+        raise too_large from error
+    if any(one.path[-1] in documents.LONG for one in head.left_out):
+        raise too_large
+    try:
+        document = documents.read(head)
     except cda.UnreadableDocument as error:
         raise NotFound from error
+    if len(document.text) > MAX_BYTES or len(document.text.encode()) > MAX_BYTES:
+        raise too_large
+    return document
 
 
 def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = True) -> dict[str, Any] | str | None:

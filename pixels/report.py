@@ -63,6 +63,8 @@ def _content(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
         yield depth, _meaning(item, "ConceptNameCodeSequence"), _value(item)
         if depth < _DEEPEST:
             pending += [(depth + 1, child) for child in reversed(item.get("ContentSequence") or [])]
+    if pending:
+        yield 0, "…", f"The report has more than {MOST_ITEMS} items. The instance itself has them all."
 
 
 def _value(item: Dataset) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from chalice.app import Response
@@ -11,6 +12,7 @@ from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
+from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.services import reports
 from chalicelib.services.reports import Sent
 
@@ -26,13 +28,17 @@ def add_report(call: Call, study: str) -> Response:
     """201 with the report, now an instance of the caller's study; 200 when it is the newest version already.
 
     Body: `application/pdf`, `text/plain; charset=utf-8` or `application/hl7-cda+xml`. Query: `title`, `document` (which
-    document this is a version of; a CDA's setId is its own). 400, 404, 413, 415.
+    document this is a version of; a CDA's setId is its own), `date` (when it was written; a CDA's effectiveTime is its own),
+    `status`, `replaces` (ids of other documents). 400, 404, 413, 415.
     """
     uid = identifiers.uid(study, "study_instance_uid")
     title = call.parameter("title") or ""
     if len(title) > MAX_TITLE or not title.isprintable():
         raise BadRequest(f"title must be at most {MAX_TITLE} printable characters.", "title")
     sent = _sent(call, title, reports.check_document(call.parameter("document")))
+    date, time = reports.check_date(call.parameter("date"))
+    status, replaces = reports.check_status(call.parameter("status")), reports.check_replaces(call.parameter("replaces"))
+    sent = replace(sent, date=sent.date or date, time=sent.time if sent.date else time, status=status, replaces=replaces)
     table, objects = bootstrap.table(), bootstrap.objects()
     report, is_new = reports.add_report(
         table, objects, bootstrap.index_now, bootstrap.build_report, call.caller, uid, sent, call.now, call.record
@@ -90,7 +96,8 @@ def _sent(call: Call, title: str, document: str) -> Sent:
         return Sent("sr", title or "Referto", document, content)
     header = _checked(lambda: cda.read_cda(content)).header
     version = header.version if header.set_id else None
-    return Sent("cda", title or header.title or "Referto", header.set_id or document, content, version)
+    date, time = header.when(HOSPITAL_TIME)
+    return Sent("cda", title or header.title or "Referto", header.set_id or document, content, version, date, time)
 
 
 def _checked(check: Callable[[], T]) -> T:

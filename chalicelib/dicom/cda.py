@@ -1,7 +1,8 @@
 """HL7 CDA R2 documents: what one says of itself and of the versions it replaces, and its narrative as text.
 
-Read as a stream, so that memory does not grow with what a document contains. Document type declarations are refused, so there
-are no entities and nothing is fetched; stylesheets and processing instructions are ignored; what is read is text, never markup.
+Read as a stream: what is held is the text, which is never longer than the document. Document type declarations are refused, so
+there are no entities and nothing is fetched; stylesheets and processing instructions are ignored; what is read is text, never
+markup.
 """
 
 from __future__ import annotations
@@ -13,10 +14,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from xml.parsers import expat
 
 _HL7 = "urn:hl7-org:v3}"
-_MAX_LINES = 5_000
 _MAX_DEPTH = 200
-_MAX_TEXT = 2_000_000
-"""Characters of narrative that are kept."""
 _MAX_REPLACED = 16
 _CHUNK = 64 * 1024
 _BLOCKS = frozenset({"paragraph", "item", "tr", "br", "list", "table", "caption", "footnote", "thead", "tbody"})
@@ -76,7 +74,7 @@ def read_cda(content: bytes) -> Cda:
     """A whole document. Raises UnreadableDocument for what is not well-formed, or no ClinicalDocument of HL7 version 3."""
     reader = _Reader(header_only=False)
     reader.read(content)
-    return Cda(reader.header(), "\n".join(reader.lines[:_MAX_LINES]))
+    return Cda(reader.header(), "\n".join(reader.lines))
 
 
 def read_header(beginning: bytes) -> CdaHeader:
@@ -112,7 +110,6 @@ class _Reader:
         self._words: list[str] = []
         self._begun = False
         """Whether the line has words yet."""
-        self._room = _MAX_TEXT
         self.lines: list[str] = []
 
     def header(self) -> CdaHeader:
@@ -206,8 +203,6 @@ class _Reader:
     def _characters(self, text: str) -> None:
         if self._title is None and not self._narrative:
             return
-        text = text[: self._room]
-        self._room -= len(text)
         (self._words if self._title is None else self._title).append(text)
         self._begun = self._begun or (self._title is None and bool(text.strip()))
 

@@ -17,7 +17,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda
 from chalicelib.dicom.header import Head
+from chalicelib.dicom.report_identity import DOCUMENT, OURS, PRIVATE_CREATOR, REPLACED, STATUS
 from chalicelib.dicom.values import items_of, text_of, values_of
+from chalicelib.domain.report_versions import UNFINISHED
 
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 CDA = "1.2.840.10008.5.1.4.1.1.104.2"
@@ -25,8 +27,9 @@ BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 MEDIA_TYPES = {"application/pdf": PDF, "application/hl7-cda+xml": CDA, "text/plain": BASIC_TEXT_SR}
 
 ENCAPSULATED_DOCUMENT = 0x00420011
+LONG = frozenset({ENCAPSULATED_DOCUMENT, 0x0040A160})
+"""Encapsulated Document and Text Value: what may be as long as a report is."""
 _IMPLEMENTATION = "2.25.177834251793203581744915382104418301926"
-_MAX_LINES = 5_000
 _MAX_DEPTH = 40
 _LOINC = "2.16.840.1.113883.6.1"
 _RADIOLOGY_REPORT = ("68604-8", "LN", "Radiology Diagnostic study note")
@@ -40,10 +43,19 @@ class Identity:
     sop_instance_uid: str
     version: int
     title: str
-    at: datetime
-    """In the hospital's time zone."""
+    date: str
+    time: str
+    """When it was written, in the hospital's time zone: YYYYMMDD, and HHMMSS[.ffffff] or empty."""
+    made_at: datetime
+    """When the instance is made, in the hospital's time zone."""
     predecessors: tuple[str, ...] = ()
     """SOP Instance UIDs of the versions that it replaces, of the same class and series."""
+    status: str = ""
+    """One of `domain.report_versions.STATUSES`, or empty where nothing was said."""
+    document: str = ""
+    """The digest of its document's name."""
+    replaced: tuple[str, ...] = ()
+    """The digests of the names of other documents that it replaces."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +79,12 @@ def build(sop_class: str, of_study: dict[str, Any], identity: Identity, content:
     data.SeriesNumber, data.InstanceNumber = 9000, identity.version
     data.SeriesDescription = identity.title[:64]
     data.Manufacturer = "Contenitore"
-    data.ContentDate, data.ContentTime = identity.at.strftime("%Y%m%d"), identity.at.strftime("%H%M%S")
+    data.ContentDate, data.ContentTime = identity.date, identity.time
+    made_at = identity.made_at
+    data.InstanceCreationDate, data.InstanceCreationTime = made_at.strftime("%Y%m%d"), made_at.strftime("%H%M%S")
+    _fill_private(data, identity)
     if sop_class == BASIC_TEXT_SR:
-        _fill_text(data, identity, content.decode("utf-8"))
+        _fill_text(data, identity, content.decode("utf-8-sig"))
         _fill_predecessors(data, sop_class, identity)
     else:
         _fill_document(data, sop_class, identity, content, cda)
@@ -83,9 +98,11 @@ def build(sop_class: str, of_study: dict[str, Any], identity: Identity, content:
     return written.getvalue()
 
 
-def read(head: Head, encapsulated: bytes | None) -> Document:
-    """The document that an instance is. `encapsulated`: the value of (0042,0011) where it has one. Raises UnreadableDocument."""
+def read(head: Head) -> Document:
+    """The document that an instance is, whose head was read with its long values (`LONG`). Raises UnreadableDocument."""
     data = head.dataset
+    element = data.get_item(ENCAPSULATED_DOCUMENT)
+    encapsulated = element.value if element is not None and isinstance(element.value, bytes) else None
     title = text_of(data, 0x00420010, "ST") or _concept(data) or text_of(data, 0x0008103E, "LO")
     if encapsulated is not None:
         size = values_of(data, 0x00420015, "UL")
@@ -98,7 +115,7 @@ def read(head: Head, encapsulated: bytes | None) -> Document:
     if len(content_items) == 1 and text_of(content_items[0], 0x0040A040, "CS") == "TEXT":
         lines = [_sr_value(content_items[0], "TEXT")]  # nothing but one text: its name says nothing to a reader
     else:
-        lines = list(_sr_lines(data, 0))[:_MAX_LINES]
+        lines = list(_sr_lines(data, 0))
     if not lines:
         raise UnreadableDocument("The instance holds no document.")
     text = "\n".join(lines)
@@ -117,7 +134,7 @@ def check_text(content: bytes) -> str:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UnreadableDocument("The body is not UTF-8.") from error
-    if not text.strip():
+    if not any(mark.isprintable() and not mark.isspace() for mark in text):
         raise UnreadableDocument("The body is empty.")
     return text
 
@@ -132,7 +149,10 @@ _STUDY_TAGS = frozenset(
 
 def _fill_text(data: Dataset, identity: Identity, text: str) -> None:
     """SR Document Content (PS3.3 C.17.3): one CONTAINER with one TEXT."""
-    data.CompletionFlag, data.VerificationFlag = "COMPLETE", "UNVERIFIED"
+    unfinished = identity.status in UNFINISHED
+    data.CompletionFlag, data.VerificationFlag = "PARTIAL" if unfinished else "COMPLETE", "UNVERIFIED"
+    if identity.status:
+        data.PreliminaryFlag = "PRELIMINARY" if unfinished else "FINAL"
     data.ReferencedPerformedProcedureStepSequence = []
     data.PerformedProcedureCodeSequence = []
     data.ValueType, data.ContinuityOfContent = "CONTAINER", "SEPARATE"
@@ -142,6 +162,16 @@ def _fill_text(data: Dataset, identity: Identity, text: str) -> None:
     item.ConceptNameCodeSequence = [_code("121070", "DCM", "Findings")]
     item.TextValue = text
     data.ContentSequence = [item]
+
+
+def _fill_private(data: Dataset, identity: Identity) -> None:
+    data.add_new(PRIVATE_CREATOR, "LO", OURS)
+    if identity.status:
+        data.add_new(STATUS, "LO", identity.status.upper())
+    if identity.document:
+        data.add_new(DOCUMENT, "LO", identity.document)
+    if identity.replaced:
+        data.add_new(REPLACED, "LO", list(identity.replaced))
 
 
 def _fill_predecessors(data: Dataset, sop_class: str, identity: Identity) -> None:

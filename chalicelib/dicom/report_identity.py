@@ -17,13 +17,19 @@ from chalicelib.dicom import cda
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.identity import SOP_CLASS, STUDY, single_uid
 from chalicelib.dicom.metadata import find_value
-from chalicelib.dicom.values import items_of, text_of
+from chalicelib.dicom.values import items_of, text_of, values_of
+from chalicelib.domain.report_versions import STATUSES, UNFINISHED
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.studies import REPORT_KINDS
 
 MAX_DOCUMENT = 1024 * 1024
 """Bytes of an encapsulated document that are read when it is indexed: of a larger one, its header and not its digest."""
+OURS = "CONTENITORE"
+"""Creator of the private block (0041,xx00) of the reports that the archive makes: what the standard has no attribute for."""
+PRIVATE_CREATOR, STATUS, DOCUMENT, REPLACED = 0x00410010, 0x00411001, 0x00411002, 0x00411003
+"""Its status (LO); the digest of its document's name (LO); those of the documents that it replaces (LO, several)."""
 _MAX_PREDECESSORS = 32
+_DIGEST = 32
 _ENCAPSULATED_DOCUMENT = 0x00420011
 
 
@@ -31,8 +37,10 @@ def identify(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any] |
     """What a report says of itself, ready for JSON; None for what is no report. What is missing or unreadable is left out.
 
     `replaces`: the SOP Instance UIDs, of the same study, that it replaces. `preliminary`: true for one that is not final
-    (PARTIAL, or PRELIMINARY). Of a CDA document: `id` and `set` (digests, `cda.same`), `version` (int), `replaces_ids`
-    (digests), `date` and `time` (effectiveTime, at the hospital), `content` (the digest of its bytes).
+    (PARTIAL, or PRELIMINARY). Of one that `POST /studies/{uid}/reports` made: `named` (the digest of its document's name),
+    `replaces_named`, and `status` (`report_versions.STATUSES`). Of a CDA document: `id` and `set` (digests, `cda.same`),
+    `version` (int), `replaces_ids` (digests), `date` and `time` (effectiveTime, at the hospital), `content` (the digest
+    of its bytes).
     """
     kind = REPORT_KINDS.get(single_uid(head.dataset, SOP_CLASS))
     if kind is None:
@@ -42,6 +50,7 @@ def identify(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any] |
         found["replaces"] = replaces
     if {"PARTIAL", "PRELIMINARY"} & {text_of(head.dataset, tag, "CS") for tag in (0x0040A491, 0x0040A496)}:
         found["preliminary"] = True
+    found |= _of_ours(head.dataset)
     if kind == "cda":
         if identifier := _digest(text_of(head.dataset, 0x0040E001, "ST")):
             found["id"] = identifier
@@ -58,6 +67,21 @@ def _predecessors(dataset: Dataset) -> Iterator[str]:
                 for reference in items_of(series, 0x00081199):
                     if sop := text_of(reference, 0x00081155, "UI"):
                         yield sop[:64]
+
+
+def _of_ours(dataset: Dataset) -> dict[str, Any]:
+    """What the private block of `dicom.documents` says."""
+    if text_of(dataset, PRIVATE_CREATOR, "LO") != OURS:
+        return {}
+    status = text_of(dataset, STATUS, "LO").lower()
+    replaced = [str(one)[:_DIGEST] for one in values_of(dataset, REPLACED, "LO") if one][:_MAX_PREDECESSORS]
+    said: dict[str, Any] = {
+        "named": text_of(dataset, DOCUMENT, "LO")[:_DIGEST],
+        "replaces_named": replaced,
+        "status": status if status in STATUSES else "",
+        "preliminary": status in UNFINISHED,
+    }
+    return {name: value for name, value in said.items() if value}
 
 
 def _of_cda(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any]:

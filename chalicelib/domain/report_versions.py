@@ -1,10 +1,12 @@
 """Versions of reports: which of a study's reports stand, and which have been replaced. Pure, whatever order they came in.
 
 A report is replaced by whatever says so, and by nothing else: a structured report by one that names it as its predecessor; a
-CDA document by one that replaces it (RPLC), or that has a higher versionNumber in its set (setId); a PDF, or a CDA document
-without these two, by one of its series and title with a higher Instance Number, as `POST /studies/{uid}/reports` makes them. Two
-that both replace a third both stand, since a report that nobody replaced must not be put away as an older version. What has
-been withdrawn is shown no more, and still says what it replaced. In a circle, the latest stands.
+CDA document by one that replaces it (RPLC), or that has a higher versionNumber in its set (setId); a version that
+`POST /studies/{uid}/reports` made, by a later one of its series (by the report's own date, then its status, then its number), or
+by one that names its document; another PDF, or CDA document without these two, by one of its series and title with a higher
+Instance Number. An addendum replaces nothing. Two that both replace a third both stand, since a report that nobody replaced must
+not be put away as an older version. What has been withdrawn is shown no more, and still says what it replaced. In a circle, the
+latest stands.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-Key = tuple[str, str, int, str]
+Key = tuple[str, str, int, int, str]
+UNFINISHED = frozenset({"preliminary", "partial"})
+STATUSES = {"preliminary": 0, "partial": 1, "final": 1, "addendum": 1, "corrected": 2, "cancelled": 3}
+"""What a report may be, and which of two of the same moment counts as the later; one that says nothing counts as final."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,16 @@ class Report:
     number: int
     declared: dict[str, Any] = field(default_factory=dict)
     shown: bool = True
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`, or empty where it says none."""
+        return str(self.declared.get("status", ""))
+
+    @property
+    def moment(self) -> Key:
+        """What orders the versions of a document that says no order itself."""
+        return self.date, self.time, STATUSES.get(self.status, 1), self.number, self.sop_instance_uid
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ def place(reports: Iterable[Report]) -> list[Placed]:
     _replacements(graph, every)
     order, replaced = graph.newest_first()
     depths = graph.depths(order)
+    by_date = _by_date(every.values())
     shown = [node for node in order if node in every and every[node].shown]
     copies = _copies(every[node] for node in shown if node not in replaced)
     copies |= _copies(every[node] for node in shown if node in replaced)
@@ -64,7 +80,8 @@ def place(reports: Iterable[Report]) -> list[Placed]:
     for node in shown:
         one, same_as = every[node], copies.get(every[node].sop_instance_uid, "")
         stands = node not in replaced and not same_as
-        placed.append(Placed(one, _version(one, depths[node]), stands, graph.document(node), same_as))
+        version = _version(one, depths[node], _series(one) in by_date)
+        placed.append(Placed(one, version, stands, graph.document(node), same_as))
     return placed
 
 
@@ -88,6 +105,8 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
     the graph stays as small as what it is made from.
     """
     levels: dict[tuple[str, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    by_date = _by_date(every.values())
+    dated: dict[tuple[str, ...], list[Report]] = defaultdict(list)
     for node, one in every.items():
         declared = one.declared
         for sop in declared.get("replaces", ()):
@@ -97,8 +116,15 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
                 graph.add(node, f"id {identifier}")
         if identifier := declared.get("id"):
             graph.add(f"id {identifier}", node)
+        for name in declared.get("replaces_named", ()):
+            if name != declared.get("named"):
+                graph.add(node, f"named {name}")
+        if name := declared.get("named"):
+            graph.add(f"named {name}", node)
         if "set" in declared and "version" in declared:
             levels["set", declared["set"]][int(declared["version"])].append(node)
+        elif _series(one) in by_date:
+            dated[_series(one)].append(one)
         elif one.kind != "sr":
             levels["series", one.series_instance_uid, one.kind, one.title][one.number].append(node)
     for group, by_version in levels.items():
@@ -109,13 +135,37 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
                 graph.add(node, level)
             for node in by_version[older]:
                 graph.add(level, node)
+    for versions_of_one in dated.values():
+        _chain(graph, sorted(versions_of_one, key=lambda one: one.moment))
 
 
-def _version(one: Report, depth: int) -> int:
+def _chain(graph: _Graph, versions: list[Report]) -> None:
+    """Each version of a document replaces those since the one before it; an addendum replaces none."""
+    standing: list[str] = []
+    for one in versions:
+        node = _instance(one.sop_instance_uid)
+        if one.status == "addendum":
+            standing.append(node)
+            continue
+        for older in standing:
+            graph.add(node, older)
+        standing = [node]
+
+
+def _by_date(reports: Iterable[Report]) -> set[tuple[str, ...]]:
+    """The series that `POST /studies/{uid}/reports` made, or added to: each holds the versions of one document."""
+    return {_series(one) for one in reports if "named" in one.declared and not {"set", "version"} <= one.declared.keys()}
+
+
+def _series(one: Report) -> tuple[str, ...]:
+    return one.series_instance_uid, one.kind
+
+
+def _version(one: Report, depth: int, by_date: bool) -> int:
     """As the document itself says; else how many it stands on, or the number that its series gives it."""
     if "version" in one.declared:
         return int(one.declared["version"])
-    return depth if one.kind == "sr" else max(depth, one.number)
+    return depth if one.kind == "sr" or by_date else max(depth, one.number)
 
 
 def _instance(sop: str) -> str:
@@ -186,7 +236,7 @@ class _Graph:
     def _key(self, node: str) -> tuple[bool, Key]:
         """Latest first, and what is not a report before all of them, since it only hands on what replaces it."""
         one = self._reports.get(node)
-        return (False, (one.date, one.time, one.number, one.sop_instance_uid)) if one else (True, ("", "", 0, node))
+        return (False, one.moment) if one else (True, ("", "", 0, 0, node))
 
     def _root(self, node: str) -> str:
         while (parent := self._parents.get(node, node)) != node:

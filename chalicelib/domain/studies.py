@@ -228,7 +228,7 @@ def reports(found: Iterable[Instance], withdrawn: Iterable[Instance] = ()) -> li
 
     Reports with the same `document` are versions of one; `same_as` names the instance that another one is a copy of.
     """
-    every = [_report(one, shown) for ones, shown in ((found, True), (withdrawn, False)) for one in ones if _is_report(one)]
+    every = [report_of(one, shown) for ones, shown in ((found, True), (withdrawn, False)) for one in ones if _is_report(one)]
     return [
         {
             "sop_instance_uid": placed.report.sop_instance_uid,
@@ -240,6 +240,7 @@ def reports(found: Iterable[Instance], withdrawn: Iterable[Instance] = ()) -> li
             "version": placed.version,
             "newest": placed.newest,
             "document": placed.document,
+            **({"status": status} if (status := _status(placed.report)) else {}),
             **({"preliminary": True} if placed.report.declared.get("preliminary") else {}),
             **({"same_as": placed.same_as} if placed.same_as else {}),
         }
@@ -257,7 +258,13 @@ def _is_report(one: Instance) -> bool:
     return str(one.data["class"]) in REPORT_KINDS
 
 
-def _report(one: Instance, shown: bool) -> Report:
+def _status(report: Report) -> str:
+    """As it says itself; of one that says no more than that it is not final, that."""
+    return report.status or ("preliminary" if report.declared.get("preliminary") else "")
+
+
+def report_of(one: Instance, shown: bool = True) -> Report:
+    """An instance of a report's class as ordering sees it."""
     number = first_value(one.attributes, "00200013")
     declared: dict[str, Any] = one.data.get("document") or {}
     date, time = first_value(one.attributes, "00080023"), first_value(one.attributes, "00080033")

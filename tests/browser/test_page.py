@@ -160,6 +160,32 @@ def test_a_reload_goes_on_with_the_session_and_a_page_without_a_link_says_what_t
     no_violations(other)
 
 
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("it-IT", ["annullato", "corretto", "integrazione", "parziale o integrazione", "provvisorio"]),
+        ("en-GB", ["cancelled", "corrected", "addendum", "partial or addendum", "preliminary"]),
+    ],
+)
+def test_each_version_says_when_it_was_written_and_what_it_is(
+    open_page: Open, city: RunningCity, locale: str, words: list[str]
+) -> None:
+    story = Story(city)
+    uid = str(story.current.StudyInstanceUID)
+    for day, status in enumerate(("preliminary", "partial", "addendum", "final", "corrected", "cancelled"), 1):
+        query = {"document": status, "date": f"2026031{day}0930", "status": status}
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        client = city.client("maugeri")
+        assert client.post(f"/studies/{uid}/reports", params=query, data=status.encode(), headers=headers).status_code == 201
+    wait_until(lambda: len(client.get(f"/studies/{uid}/reports").json()["reports"]) == 6, 20)
+    page, _ = open_page(story.link(), locale=locale)
+    found = page.locator(".pane.left .report .when")
+    expect(found).to_have_count(6)
+    expect(page.locator(".pane.left .report .status")).to_have_text([words[0], words[1], words[2], words[3], words[4]])
+    expect(found.first).to_contain_text("09:30")
+    expect(found.first).to_contain_text("16")
+
+
 def test_a_new_exam_and_a_new_report_appear_by_themselves(open_page: Open, city: RunningCity) -> None:
     story = Story(city)
     page, _ = open_page(story.link())

@@ -82,9 +82,12 @@ class Study:
         hospital.send(self.client, self.image)
         hospital.wait_for_studies(city, patient, 1, "san-matteo")
 
-    def post(self, content: bytes, media_type: str = "application/hl7-cda+xml", status: int = 201) -> dict[str, Any]:
-        answer = self.client.post(f"/studies/{self.uid}/reports", data=content, headers={"Content-Type": media_type})
-        assert answer.status_code == status, answer.text
+    def post(
+        self, content: bytes, media_type: str = "application/hl7-cda+xml", expected: int = 201, **query: str
+    ) -> dict[str, Any]:
+        address, headers = f"/studies/{self.uid}/reports", {"Content-Type": media_type}
+        answer = self.client.post(address, data=content, headers=headers, params=query)
+        assert answer.status_code == expected, answer.text
         made: dict[str, Any] = answer.json()
         return made
 
@@ -144,10 +147,10 @@ def test_versions_of_a_national_report_are_ordered_whichever_way_and_in_whicheve
 def test_a_version_that_is_posted_late_takes_its_place_and_again_it_changes_nothing(city: RunningCity) -> None:
     study = Study(city)
     late, now = national_report("L", 1, "prima"), national_report("L", 2, "dopo")
-    assert study.post(now) == study.post(now, status=200)
+    assert study.post(now) == study.post(now, expected=200)
     posted = study.post(late)
     assert (posted["version"], posted["newest"]) == (1, False)
-    assert study.post(late, status=200)["version"] == 1
+    assert study.post(late, expected=200)["version"] == 1
     assert [one["version"] for one in study.reports(2)] == [2, 1]
 
 
@@ -189,6 +192,140 @@ def test_what_is_posted_again_with_other_words_replaces(city: RunningCity, media
     assert [(one["version"], one["newest"]) for one in study.reports(3)] == [(3, True), (2, False), (1, False)]
     oldest = study.reports(3)[-1]["sop_instance_uid"]
     assert versions[0] in study.client.get(f"/studies/{study.uid}/reports/{oldest}").content
+
+
+KINDS = {"text/plain; charset=utf-8": "{}", "application/pdf": "%PDF-1.4 {}\n%%EOF"}
+
+
+@pytest.mark.parametrize("media_type", KINDS)
+def test_versions_are_in_the_order_in_which_they_were_written_whenever_they_come(city: RunningCity, media_type: str) -> None:
+    """Whatever comes first, second, third; and each again, which changes nothing."""
+    written = [("20260110083000", "preliminary"), ("2026-01-10T09:00:00+01:00", "final"), ("20260110103000", "corrected")]
+    for order in [*itertools.permutations(range(3))][:: 1 if media_type.startswith("text") else 5]:
+        study = Study(city)
+
+        def post(number: int, expected: int, study: Study = study) -> dict[str, Any]:
+            date, said = written[number]
+            return study.post(KINDS[media_type].format(said).encode(), media_type, expected, date=date, status=said)
+
+        posted = {number: post(number, 201) for number in order}
+        found = study.reports(3)
+        assert [(one["status"], one["version"], one["newest"], one["date"], one["time"]) for one in found] == [
+            ("corrected", 3, True, "20260110", "103000"),
+            ("final", 2, False, "20260110", "090000"),
+            ("preliminary", 1, False, "20260110", "083000"),
+        ]  # fmt: skip
+        assert [one["sop_instance_uid"] for one in found] == [posted[number]["sop_instance_uid"] for number in (2, 1, 0)]
+        assert [one.get("preliminary", False) for one in found] == [False, False, True]
+        for number in range(3):
+            assert post(number, 200)["newest"] is (number == 2)
+        assert len(study.reports(3)) == 3
+
+
+def test_of_two_of_one_moment_the_status_tells_the_later(city: RunningCity) -> None:
+    study = Study(city)
+    for status in ("corrected", "final", "preliminary"):
+        study.post(status.encode(), "text/plain", date="20260110", status=status)
+    assert [one["status"] for one in study.reports(3)] == ["corrected", "final", "preliminary"]
+    assert [one["newest"] for one in study.reports(3)] == [True, False, False]
+
+
+def test_what_is_sent_without_a_date_counts_as_written_now_and_again_it_changes_nothing(city: RunningCity) -> None:
+    study = Study(city)
+    study.post(b"prima", "text/plain")
+    study.post(b"molto prima", "text/plain", date="20200101")
+    study.post(b"dopo", "text/plain")
+    study.post(b"dopo", "text/plain", expected=200)
+    assert [study.text(one) for one in study.reports(3) if one["newest"]] == ["dopo"]
+    assert [study.text(one) for one in study.reports(3)] == ["dopo", "prima", "molto prima"]
+    study.post(b"prima", "text/plain")  # it is the newest no more: this is a fourth version
+    assert study.text(study.reports(4)[0]) == "prima"
+
+
+def test_an_addendum_stands_beside_what_it_adds_to_until_a_whole_report_comes(city: RunningCity) -> None:
+    study = Study(city)
+    study.post(b"addendum", "text/plain", date="20260111", status="addendum")
+    study.post(b"referto", "text/plain", date="20260110", status="final")
+    assert sorted(study.text(one) for one in study.reports(2) if one["newest"]) == ["addendum", "referto"]
+    study.post(b"tutto", "text/plain", date="20260112", status="corrected")
+    assert [study.text(one) for one in study.reports(3) if one["newest"]] == ["tutto"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_document_that_stands_in_for_others_replaces_all_their_versions_in_any_order(city: RunningCity, order: Any) -> None:
+    study = Study(city)
+    chain: list[dict[str, str]] = [{"document": "A"}, {"document": "B", "replaces": "A"}, {"document": "C", "replaces": "B"}]
+    for number in order:
+        study.post(f"testo {number}".encode(), "text/plain", date=f"2026011{number}", **chain[number])
+    found = study.reports(3)
+    assert [(study.text(one), one["newest"]) for one in found] == [("testo 2", True), ("testo 1", False), ("testo 0", False)]
+    assert len({one["document"] for one in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("date", "2026-13-01"), ("date", "10/01/2026"), ("date", "20260110T9"), ("date", "2026-0110"), ("date", "yesterday"),
+        ("date", "00000101"), ("date", "20260110103000+9999"), ("status", "F"), ("replaces", ",".join("abcdefghijklmnopq")),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_says_nothing_is_named(city: RunningCity, parameter: str, value: str) -> None:
+    study = _STUDIES.setdefault(id(city), Study(city))
+    answer = study.client.post(
+        f"/studies/{study.uid}/reports", data=b"x", headers={"Content-Type": "text/plain"}, params={parameter: value}
+    )
+    assert answer.status_code == 400
+    assert parameter in answer.json()["detail"]
+
+
+_STUDIES: dict[int, Study] = {}
+
+LONG = "\n".join(f"Riga {number}: nessuna lesione, perciò è così." for number in range(90_000))
+
+
+def test_a_text_of_megabytes_is_read_back_whole(city: RunningCity) -> None:
+    study = Study(city)
+    for count, text in enumerate(("x" * 65_535, "x" * 65_536 + "!", LONG), 1):
+        assert len(text.encode()) < 4_400_000
+        posted = study.post(text.encode(), "text/plain; charset=utf-8")
+        study.reports(count)
+        path = f"/studies/{study.uid}/reports/{posted['sop_instance_uid']}"
+        assert study.client.get(path).text == text
+        assert study.client.get(path, params={"format": "text"}).text == text
+
+
+def test_stored_structured_reports_and_documents_of_megabytes_are_read_whole_or_refused_as_too_large(city: RunningCity) -> None:
+    study = Study(city)
+    sections = [f"sezione {number} " + "x" * 70_000 for number in range(9)]
+    many = structured(study.image, "")
+    for section in sections:
+        item = Dataset()
+        item.RelationshipType, item.ValueType, item.TextValue = "CONTAINS", "TEXT", section
+        many.ContentSequence.append(item)
+    long_one = structured(study.image, LONG)
+    long_one.SpecificCharacterSet = "ISO_IR 192"
+    too_long = structured(study.image, "x" * 5_000_000)
+    for one in (many, long_one, too_long):
+        hospital.send(study.client, one)
+    paragraphs = "".join(f"<paragraph>paragrafo {number}</paragraph>" for number in range(100_000))
+    study.upload(national_report("N", 1, f"</paragraph>{paragraphs}<paragraph>fine"))
+    found = {one["sop_instance_uid"]: one for one in study.reports(4)}
+    assert study.text(found[many.SOPInstanceUID]).split("\n") == sections
+    assert study.text(found[long_one.SOPInstanceUID]) == LONG
+    answer = study.client.get(f"/studies/{study.uid}/reports/{too_long.SOPInstanceUID}")
+    assert answer.status_code == 413
+    (narrative,) = (one for one in found.values() if one["kind"] == "cda")
+    lines = study.text(narrative).split("\n")
+    assert lines[1:100_001] == [f"paragrafo {number}" for number in range(100_000)]
+    assert lines[100_001] == "fine"
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/pdf", "application/hl7-cda+xml"])
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xef\xbb\xbf", b"\0" * 10, "però".encode("latin-1"), b"%PDF-", b"<a>"])
+def test_what_is_no_report_is_refused(city: RunningCity, media_type: str, content: bytes) -> None:
+    if media_type == "text/plain" and content in (b"%PDF-", b"<a>"):
+        return
+    _STUDIES.setdefault(id(city), Study(city)).post(content, media_type, 400)
 
 
 def test_a_withdrawn_version_holds_the_chain_together_and_leaves_the_one_before_it_standing(city: RunningCity) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.report_versions import Placed, Report, place
+from chalicelib.domain.report_versions import STATUSES, Placed, Report, place
 
 
 def report(sop: str, kind: str = "sr", date: str = "20260301", **more: Any) -> Report:
@@ -72,6 +72,13 @@ def test_a_pdf_is_replaced_by_the_next_of_its_series_and_title() -> None:
     assert [(sop, newest) for sop, _, newest in found] == [("4", True), ("3", True), ("2", True), ("1", False)]
 
 
+def test_posted_versions_are_in_the_order_of_their_dates_also_beside_those_of_an_older_release() -> None:
+    old = report("1", "pdf", number=1, date="20260302", title="Referto (provvisorio)")
+    late = report("2", "pdf", number=2, date="20260301", named="n", status="preliminary")
+    newest = report("3", "pdf", number=3, date="20260303", named="n", status="corrected")
+    assert placed(old, late, newest) == [("3", 3, True), ("1", 2, False), ("2", 1, False)]
+
+
 def test_the_same_document_that_came_twice_stands_once() -> None:
     found = place([cda("2", "a", 1, content="x"), cda("1", "a", 1, content="x"), cda("3", "a", 1, content="other")])
     said = [(one.report.sop_instance_uid, one.newest, one.same_as) for one in found]
@@ -92,7 +99,8 @@ _DECLARED = st.fixed_dictionaries(
     optional={
         "replaces": st.lists(_SOPS, max_size=2), "replaces_ids": st.lists(st.sampled_from("abc"), max_size=2),
         "id": st.sampled_from("abc"), "set": st.sampled_from("st"), "version": st.integers(0, 3),
-        "content": st.sampled_from("xy"),
+        "content": st.sampled_from("xy"), "named": st.sampled_from("no"),
+        "replaces_named": st.lists(st.sampled_from("no"), max_size=1), "status": st.sampled_from(sorted(STATUSES)),
     },
 )  # fmt: skip
 _REPORTS = st.lists(
@@ -104,17 +112,26 @@ _REPORTS = st.lists(
 )  # fmt: skip
 
 
-def _said(newer: Report, older: Report) -> bool:
+def _said(newer: Report, older: Report, posted: set[tuple[str, str]]) -> bool:
     """Whether what these two say of themselves makes one replace the other."""
     one, other = newer.declared, older.declared
     if older.sop_instance_uid in one.get("replaces", ()):
         return True
     if other.get("id") in one.get("replaces_ids", ()) and other["id"] != one.get("id"):
         return True
+    if other.get("named") in one.get("replaces_named", ()) and other["named"] != one.get("named"):
+        return True
     if {"set", "version"} <= one.keys() & other.keys():
         return bool(one["set"] == other["set"] and one["version"] > other["version"])
     loose = [each.kind != "sr" and not {"set", "version"} <= each.declared.keys() for each in (newer, older)]
-    same = (newer.series_instance_uid, newer.kind, newer.title) == (older.series_instance_uid, older.kind, older.title)
+    same = (newer.series_instance_uid, newer.kind) == (older.series_instance_uid, older.kind)
+    unnumbered = not any({"set", "version"} <= each.keys() for each in (one, other))
+    if same and unnumbered and (newer.series_instance_uid, newer.kind) in posted:
+        later = [
+            (each.date, each.time, STATUSES.get(each.status, 1), each.number, each.sop_instance_uid) for each in (newer, older)
+        ]
+        return newer.status != "addendum" and later[0] > later[1]
+    same = same and newer.title == older.title
     return all(loose) and same and newer.number > older.number
 
 
@@ -138,8 +155,13 @@ def test_any_order_gives_the_same_and_hides_nothing_that_was_not_replaced(found:
 
 def _reached(found: list[Report]) -> dict[str, set[str]]:
     """What each replaces, at one remove or more."""
+    posted = {
+        (one.series_instance_uid, one.kind)
+        for one in found
+        if "named" in one.declared and not {"set", "version"} <= one.declared.keys()
+    }
     reached = {
-        one.sop_instance_uid: {other.sop_instance_uid for other in found if other is not one and _said(one, other)}
+        one.sop_instance_uid: {other.sop_instance_uid for other in found if other is not one and _said(one, other, posted)}
         for one in found
     }
     for _ in found:

@@ -24,17 +24,21 @@ export function reportsOf(shown, study, side) {
 function article(study, report, older) {
   const versioned = report.version > 1 || older.length > 0;
   return h('article.report', {},
-    h('header', {}, h('h3', {}, report.title || t('reports')), h('p.when', {}, details(report, versioned), preliminary(report))),
+    h('header', {}, h('h3', {}, report.title || t('reports')), h('p.when', {}, details(report, versioned), status(report))),
     content(study, report),
     older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(one => {
-      const unfolded = h('details.older', {}, h('summary', {}, details(one, true), preliminary(one)));
+      const unfolded = h('details.older', {}, h('summary', {}, details(one, true), status(one)));
       unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(study, one)));
       return unfolded;
     })));
 }
 
-function preliminary(report) {
-  return report.preliminary ? h('span.preliminary', {}, t('preliminary')) : null;
+const STATUSES = { preliminary: 'preliminary', partial: 'partialReport', addendum: 'addendum', corrected: 'corrected', cancelled: 'cancelled' };
+
+/** What kind of version it is; one that is simply final says nothing. */
+function status(report) {
+  const said = report.status ?? (report.preliminary ? 'preliminary' : 'final');
+  return STATUSES[said] ? h(`span.status.${said}`, {}, t(STATUSES[said])) : null;
 }
 
 function details(report, versioned) {

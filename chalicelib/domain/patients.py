@@ -15,13 +15,16 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from chalicelib.domain import transfers
+from chalicelib.domain import italian, transfers
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key
 from chalicelib.domain.sharing import Consent, Emergency, Objection, Protection
 from chalicelib.domain.transfers import Transfer, iso, patient_partition
 
 END = "#END"
+AUTOMATIC = "codice-fiscale"
+"""The basis of a link that the archive makes by itself."""
+ABOUT = "ABOUT#"
 DECIDING: Key = ("CONSENT#", "TRANSFER#~")
 """The sort keys between which all that decides lies: CONSENT, EMERGENCY, LINK, OBJECTION, PROTECTION, TRANSFER."""
 
@@ -39,6 +42,11 @@ class Link:
     at: str
     evidence: tuple[str, ...] = ()
     ended: bool = False
+
+    @property
+    def rests_on_code(self) -> bool:
+        """Whether two numbers are joined by nothing but the codice fiscale that both are linked to."""
+        return self.basis == AUTOMATIC and not any(italian.kind(side) == "codice-fiscale" for side in (self.one, self.other))
 
     def beyond(self, patient: str) -> PatientIdentifier:
         """The identifier that is not the one with this hash."""
@@ -71,8 +79,23 @@ class Record:
 
     @property
     def linked(self) -> tuple[PatientIdentifier, ...]:
-        """The identifiers that are linked to this one now."""
-        return tuple(sorted({link.beyond(self.patient) for link in self.links if not link.ended}))
+        """The identifiers that are linked to this one now, as far as this record can tell (see `joins`)."""
+        return tuple(sorted({link.beyond(self.patient) for link in self.links if not link.ended and self._holds(link)}))
+
+    @property
+    def codes(self) -> frozenset[PatientIdentifier]:
+        """The codici fiscali that it is, or is linked to now."""
+        sides = {side for link in self.links if not link.ended for side in (link.one, link.other)}
+        return frozenset(side for side in sides if italian.kind(side) == "codice-fiscale")
+
+    def joins(self, other: Record) -> bool:
+        """Whether the link to the identifier of another record holds: one that rests on a codice fiscale, only as long as both
+        are linked to it."""
+        live = [link for link in self.links if not link.ended and link.beyond(self.patient).hash == other.patient]
+        return any(not link.rests_on_code or self.codes & other.codes for link in live)
+
+    def _holds(self, link: Link) -> bool:
+        return bool(self.codes) or not link.rests_on_code
 
 
 def link_id(one: PatientIdentifier, other: PatientIdentifier) -> str:
@@ -128,6 +151,27 @@ def unlinking(link: Link, by: str, now: datetime) -> list[Item]:
     return [Item(patient_partition(side.hash), f"LINK#{link.id}#{link.number:06d}{END}", data) for side in (link.one, link.other)]
 
 
+@dataclass(frozen=True)
+class Statement:
+    """What an image says of whose number it has: birth date (YYYYMMDD), sex, and a codice fiscale; each may be empty."""
+
+    birth_date: str
+    sex: str
+    code: str = ""
+
+
+def stating(identifier: PatientIdentifier, said: Statement) -> Item:
+    """The fact that an image of this identifier says so. The same however often it is said."""
+    digest = sha256(f"{said.birth_date}\n{said.sex}\n{said.code}".encode()).hexdigest()[:16]
+    data: dict[str, object] = {"birth_date": said.birth_date, "sex": said.sex, "code": said.code}
+    return Item(patient_partition(identifier.hash), f"{ABOUT}{digest}", data)
+
+
+def statement(item: Item) -> Statement:
+    """What a fact of `stating` says."""
+    return Statement(*(str(item.data[name]) for name in ("birth_date", "sex", "code")))
+
+
 def emergency(data: dict[str, Any]) -> Emergency:
     """An emergency access from the content of its fact."""
     return Emergency(
@@ -156,7 +200,7 @@ def judge(carriers: Sequence[Carrier], birth: str, sex: str) -> Verdict:
     under its mother's code is not her. What is absent, or a sex of O, says nothing. The code does not tell the century, so
     where those who agree differ in it, all of them contradict.
     """
-    contradicting = {one.identifier for one in carriers if _contradicts(one, birth, sex)}
+    contradicting = {one.identifier for one in carriers if contradicts(one, birth, sex)}
     fitting = [one for one in carriers if one.identifier not in contradicting and _fits(one, birth, sex)]
     if len({one.birth_date for one in fitting}) > 1:
         return Verdict(frozenset(), frozenset(contradicting | {one.identifier for one in fitting}))
@@ -167,9 +211,10 @@ def _fits(carrier: Carrier, birth: str, sex: str) -> bool:
     return len(carrier.birth_date) == 8 and carrier.birth_date[2:] == birth and carrier.sex == sex
 
 
-def _contradicts(carrier: Carrier, birth: str, sex: str) -> bool:
-    other_date = len(carrier.birth_date) == 8 and carrier.birth_date[2:] != birth
-    return other_date or (carrier.sex in ("M", "F") and carrier.sex != sex)
+def contradicts(said: Carrier | Statement, birth: str, sex: str) -> bool:
+    """Whether a record states another birth date (YYMMDD) or sex (M, F). What is absent, or a sex of O, says nothing."""
+    other_date = len(said.birth_date) == 8 and said.birth_date[2:] != birth
+    return other_date or (said.sex in ("M", "F") and said.sex != sex)
 
 
 def _link(item: Item, ended: bool) -> Link:

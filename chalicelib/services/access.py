@@ -41,6 +41,12 @@ class Known:
     transfers: tuple[Transfer, ...]
     """Those that touch it or a linked identifier, with `ended` looked up."""
 
+    @property
+    def numbers(self) -> tuple[PatientIdentifier, ...]:
+        """The identifiers that are linked to it now."""
+        joined = {record.patient for record in self.linked}
+        return tuple(one for one in self.record.linked if one.hash in joined)
+
 
 @dataclass(frozen=True)
 class Read:
@@ -70,7 +76,7 @@ class Decided:
         """The numbers that are linked to the study's patients."""
         found: set[PatientIdentifier] = set()
         for one in self.known.values():
-            found |= {*one.record.linked}
+            found |= {*one.numbers}
         return tuple(sorted(found))
 
     def used(self) -> tuple[Transfer, ...]:
@@ -121,7 +127,10 @@ def know(table: Table, wanted: Iterable[str], hints: Iterable[str] = (), also: I
     rounds = bool(records) + bool(missing)
     records |= _load(table, missing)
     touching = {
-        patient: [records[patient], *(records[one.hash] for one in records[patient].linked if one.hash in records)]
+        patient: [
+            records[patient],
+            *(records[one.hash] for one in records[patient].linked if records[patient].joins(records[one.hash])),
+        ]
         for patient in asked
     }
     found = {transfer.id for each in touching.values() for record in each for transfer in record.transfers}

@@ -102,7 +102,8 @@ def undo_link(
         entry = Entry(Kind.LINK_UNDONE, caller.member.id, (own, last.beyond(own.hash)), subject=link)
         if last.ended:
             tell(replace(entry, kind=Kind.READ))
-        if last.ended or not act(linking.ending_writes(table, last, f"{caller.member.id}/{caller.actor}", now), entry):
+        by = f"{caller.member.id}/{caller.actor}"
+        if last.ended or not act(linking.undoing_writes(table, record, last, by, now), entry):
             return _shown(replace(last, ended=True), own)
     raise TryAgain("The links were changed at the same moment. Please look, and send it again.")
 

@@ -1,13 +1,14 @@
 """Making and ending links between patient identifiers: what the archive does by itself, and the writes of what people do.
 
 A link is made without a person only where both records carry the same valid codice fiscale, and the birth date and sex that
-it encodes agree with both. It ends by itself as soon as a record says otherwise, and then never comes back by itself.
+it encodes agree with both. It ends by itself as soon as a record says otherwise, and then never comes back by itself. What
+joins two numbers by a code rests on the link of each to that code: when either ends, it ends with it.
 Whatever its basis, a link of two numbers that carry different codici fiscali is ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -18,24 +19,25 @@ from chalicelib.domain import identifiers, italian, patients, transfers
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.patients import Carrier, Link, Record, link_id
+from chalicelib.domain.patients import ABOUT, AUTOMATIC, Carrier, Link, Record, Statement, link_id
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.studies import first_value
 from chalicelib.domain.transfers import iso, patient_partition
 from chalicelib.services import access, codice_fiscale
+from chalicelib.services.codice_fiscale import CodiceFiscale
 from chalicelib.services.registry import load_registry
 
 MAX_CARRIERS = 16
 """Numbers that one codice fiscale joins by itself. Nobody is known to so many; a code with more joins nothing."""
 MAX_RENAMED = 40
+MAX_WRITES = 90
 _MOST_READ = 2000
 _ATTEMPTS = 5
 ARCHIVE = "archive"
-AUTOMATIC = "codice-fiscale"
 
 
 def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary: Mapping[str, Any]) -> Iterator[Item]:
-    """The facts that a patient's images carry a codice fiscale, with the birth date and sex that they state.
+    """The facts of what a patient's images state, and that they carry a codice fiscale.
 
     It may stand in Patient ID or in Other Patient IDs (0010,1000 and 0010,1002), under its issuer or under none. What
     `owner` says of another member's numbers is not believed.
@@ -45,14 +47,16 @@ def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary
         return
     named = [(patient.value, patient.issuer)]
     named += [(one["id"] or "", one["issuer_universal_id"] or one["issuer"] or "") for one in summary["patient"]["other_ids"]]
+    birth = first_value(summary["attributes"], "00100030")
+    sex = first_value(summary["attributes"], "00100040")
+    codes: list[str] = []
     for value, issuer in dict.fromkeys(named):
         if identifiers.is_oid(issuer) and issuer != italian.CODICE_FISCALE and (value, issuer) != named[0]:
             continue
         fiscal = codice_fiscale.read(value)
         if fiscal is None:
             continue
-        birth = first_value(summary["attributes"], "00100030")
-        sex = first_value(summary["attributes"], "00100040")
+        codes.append(fiscal.code)
         data: dict[str, object] = {
             "issuer": patient.issuer,
             "id": patient.value,
@@ -63,6 +67,9 @@ def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary
         digest = sha256(f"{birth}\n{sex}".encode()).hexdigest()[:8]
         code = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
         yield Item(patient_partition(code.hash), f"CARRIES#{patient.hash}#{digest}", data)
+    if birth or sex or codes:
+        for fiscal_code in codes or [""]:
+            yield patients.stating(patient, Statement(birth, sex, fiscal_code))
 
 
 def link_carriers(table: Table, code: str, now: datetime) -> None:
@@ -74,13 +81,44 @@ def link_carriers(table: Table, code: str, now: datetime) -> None:
         return
     verdict = patients.judge(carriers, fiscal.birth, fiscal.sex)
     itself = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
-    joined = verdict.agreeing | ({itself} if verdict.agreeing else set())
-    if len(joined) <= MAX_CARRIERS + 1:
-        for one, other in combinations(sorted(joined - verdict.contradicting), 2):
-            link = Link(link_id(one, other), 1, one, other, AUTOMATIC, ARCHIVE, iso(now), ("same-codice-fiscale",))
-            table.transact([PutNew(item) for item in patients.linking(link)])
-    for identifier in sorted(verdict.contradicting):
+    denying = _denying(table, verdict.agreeing, fiscal)
+    agreeing = verdict.agreeing - verdict.contradicting - denying
+    if agreeing and len(agreeing | {itself}) <= MAX_CARRIERS + 1:
+        for one in sorted(agreeing - {itself}):  # first to the code: what rests on that comes after it
+            _link(table, min(one, itself), max(one, itself), now)
+        joined = agreeing & set(access.load_deciding(table, code).linked)
+        for one, other in combinations(sorted(joined), 2):
+            _link(table, one, other, now)
+    for identifier in sorted(verdict.contradicting | denying):
         _end_automatic(table, access.load_deciding(table, identifier.hash), now)
+
+
+def _link(table: Table, one: PatientIdentifier, other: PatientIdentifier, now: datetime) -> None:
+    """Link two numbers automatically, once: a link that was ended does not come back by itself."""
+    link = Link(link_id(one, other), 1, one, other, AUTOMATIC, ARCHIVE, iso(now), ("same-codice-fiscale",))
+    table.transact([PutNew(item) for item in patients.linking(link)])
+
+
+def _denying(table: Table, agreeing: Iterable[PatientIdentifier], fiscal: CodiceFiscale) -> set[PatientIdentifier]:
+    """Those of the numbers of which some image, though it does not carry the code, says that it is another person's: another
+    code, birth date or sex."""
+    return {one for one in agreeing if any(_denies(said, fiscal) for said in _statements(table, one))}
+
+
+def _statements(table: Table, number: PatientIdentifier) -> list[Statement]:
+    return [patients.statement(item) for item in islice(table.query_all(patient_partition(number.hash), ABOUT), _MOST_READ)]
+
+
+def _denies(said: Statement, fiscal: CodiceFiscale) -> bool:
+    return bool(said.code and said.code != fiscal.code) or patients.contradicts(said, fiscal.birth, fiscal.sex)
+
+
+def check_again(table: Table, record: Record, now: datetime) -> None:
+    """After an image said something of a number: whether what its codici fiscali join still holds."""
+    for code in sorted(record.codes):
+        fiscal = codice_fiscale.read(code.value)
+        if fiscal is not None:
+            link_carriers(table, PatientIdentifier(italian.CODICE_FISCALE, fiscal.code).hash, now)
 
 
 def _under_own_numbers(table: Table, said: Sequence[Carrier]) -> list[Carrier]:
@@ -106,6 +144,8 @@ def review(table: Table, record: Record, now: datetime) -> None:
     if len(mine) > 1:
         _end_automatic(table, record, now)
         return
+    if not mine:
+        _end_resting_on_code(table, record, now)
     for link in record.links:
         other = link.beyond(record.patient)
         if not link.ended and mine and italian.kind(other) != "codice-fiscale":
@@ -163,6 +203,27 @@ def ending_writes(table: Table, link: Link, by: str, now: datetime) -> list[Writ
 def between(record: Record, other: PatientIdentifier) -> list[Link]:
     """The links of an identifier with another one, those that ended included."""
     return [link for link in record.links if link.beyond(record.patient) == other]
+
+
+def resting_on_codes(record: Record) -> list[Link]:
+    """The links of a number that hold only because it is linked to a codice fiscale."""
+    return [link for link in record.links if not link.ended and link.rests_on_code]
+
+
+def undoing_writes(table: Table, record: Record, link: Link, by: str, now: datetime) -> list[Write]:
+    """The writes that undo a link of the number whose record is given, and what rested on it: where it was a codice fiscale's,
+    all that this code joined to the number. What does not fit the transaction, the projector ends (`review`)."""
+    writes = ending_writes(table, link, by, now)
+    if italian.kind(link.beyond(record.patient)) == "codice-fiscale":
+        for other in resting_on_codes(record):
+            more = ending_writes(table, other, by, now)
+            writes += more if len(writes) + len(more) <= MAX_WRITES else []
+    return writes
+
+
+def _end_resting_on_code(table: Table, record: Record, now: datetime) -> None:
+    for link in resting_on_codes(record):
+        _end(table, link, now)
 
 
 def _end_automatic(table: Table, record: Record, now: datetime) -> None:

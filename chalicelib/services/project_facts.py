@@ -77,6 +77,8 @@ def _of_patient(table: Table, alerts: Alerts, patient: str, sks: list[str], now:
     """What facts of a patient identifier touch; on the way, what they link or end by themselves, and whom they alert."""
     if any(sk.startswith("CARRIES#") for sk in sks):
         linking.link_carriers(table, patient, now)  # each link is a fact of its own
+    if any(sk.startswith(patients.ABOUT) for sk in sks):
+        linking.check_again(table, access.load_deciding(table, patient), now)
     filed = {patients.owner_and_study(sk) for sk in sks if sk.startswith("UID#")}
     if not any(_decides(sk) for sk in sks):
         return filed

@@ -68,7 +68,7 @@ def sight(
     facts = access.facts_of(summary, known)
     known = {patient: known[patient] for patient in access.numbers_of(summary) if patient in known}
     touching = {transfer.id: transfer for one in known.values() for transfer in one.transfers}
-    linked = sorted({other for one in known.values() for other in one.record.linked})
+    linked = sorted({other for one in known.values() for other in one.numbers})
     summary = {**summary, "linked": sorted(other.hash for other in linked)}
     parties = {ref.owner, *(party for t in touching.values() for party in (t.sender, t.receiver))}
     parties |= {emergency.institution for one in known.values() for emergency in one.facts.emergencies}

@@ -67,7 +67,7 @@ def timeline(
                 _entry(table, view, attributes),
             )
         )
-    linked = {asked, *known.record.linked}
+    linked = {asked, *known.numbers}
     for transfer in mine:
         if transfer.status(now) == "active":
             numbers |= {(n.issuer, n.value) for n in (transfer.patient, transfer.receiving) if n is not None and n in linked}

@@ -12,13 +12,18 @@ from chalicelib.api.routes import open_doors
 
 
 class Contenitore(Chalice):
-    """Chalice, but for requests without an Accept header, which mean `*/*` (RFC 9110 12.5.1) and would be refused."""
+    """Chalice, but for header fields that were sent more than once, which are one list (RFC 9110 5.3) and of which it would
+    take the last, and for requests without an Accept header, which mean `*/*` (12.5.1) and which it would refuse.
+    """
 
     def __call__(self, event: dict[str, Any], context: Any) -> Any:
-        headers = event.get("headers") or {}
-        if not any(name.lower() == "accept" for name in headers):
-            event = {**event, "headers": {**headers, "Accept": "*/*"}}
-        return super().__call__(event, context)
+        headers: dict[str, str] = {}
+        for name, values in (event.get("multiValueHeaders") or {}).items():
+            known = headers.get(name.lower())
+            headers[name.lower()] = ", ".join([known, *values] if known is not None else values)
+        headers = headers or {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        headers.setdefault("accept", "*/*")
+        return super().__call__({**event, "headers": headers}, context)
 
 
 app = Contenitore(app_name="contenitore", configure_logs=False)  # telemetry.py has the logger

@@ -3,7 +3,7 @@
 Chalice packages a copy of the sources, so that no build of before and no stray file gets into the zip.
 Chalice leaves out a wheel that Lambda could not load *with only a warning*, and merges an override for a
 resource that does not exist in silence: here both are faults, and so are native code that the runtime could not load
-(`infra.elf`) and whatever cfn-lint finds.
+(`infra.elf`) and whatever cfn-lint finds in what CloudFormation's transform makes of the template (`infra.transform`).
 The same sources give the same zip, byte for byte.
 """
 
@@ -17,17 +17,17 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infra import bundle, elf, pixels
+from infra import bundle, elf, pixels, throttles, transform
 from infra.templates import Template, overrides
 
 ROOT = Path(__file__).parent.parent
-REGION = "eu-south-1"
 HALF_OF_UNZIPPED_LIMIT = 250_000_000 // 2
 """Bytes. Lambda takes 250 MB unzipped; the other half is for those who come after."""
 HALF_OF_ZIPPED_LIMIT = 50_000_000 // 2
@@ -62,14 +62,7 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
     Raises PackagingFailed when Chalice fails or the outcome has a fault.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="contenitore-package-") as folder:
-        copy = Path(folder) / "app"
-        _copy_sources(root, copy)
-        merge_file = Path(folder) / "overrides.json"
-        merge_file.write_text(json.dumps(overrides()), encoding="utf-8")
-        made = Path(folder) / "made"
-        output = _run_chalice(copy, stage, merge_file, made)
-        template = json.loads((made / "sam.json").read_text(encoding="utf-8"))
+    with _chalice(stage, root) as (made, template, output):
         bundle.finish(made / "deployment.zip", out / "deployment.zip")
     decoder = pixels.build(out / "pixels.zip")
     template_file = out / "sam.json"
@@ -92,13 +85,26 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
         *oversize(result.zipped, result.unzipped),
         *([f"pixels.zip: {decoder:,} bytes unzipped are more than Lambda takes"] if decoder > pixels.UNZIPPED_LIMIT else []),
         *oversize_template(template),
-        *overrides_without_target(template),
+        *template_faults(template),
         *unloadable(template, out),
-        *lint(template_file),
     ]
     if faults:
         raise PackagingFailed("\n".join(faults))
     return result
+
+
+def sam_template(stage: str, root: Path = ROOT) -> Template:
+    """The template alone, as `package` makes it, in seconds and without the package index. Raises PackagingFailed."""
+    with _chalice(stage, root, dependencies=False) as (_, template, _output):
+        return template
+
+
+def template_faults(template: Template) -> Iterator[str]:
+    """What is wrong with the template, whatever is in the zips."""
+    unmet = list(overrides_without_target(template))
+    yield from unmet
+    if not unmet:
+        yield from transform.faults(template)
 
 
 def wheels_left_out(output: str, requirements: str, names: Iterable[str]) -> Iterator[str]:
@@ -178,12 +184,20 @@ def unloadable(template: Template, folder: Path) -> Iterator[str]:
         yield from elf.unloadable(folder / code, runtime)
 
 
-def lint(template_file: Path) -> Iterator[str]:
-    """What cfn-lint finds in a template, after the transform that CloudFormation would apply."""
-    from cfnlint.api import lint_file  # a second to import, and only packaging needs it
-
-    for match in lint_file(template_file, {"regions": [REGION]}):
-        yield f"cfn-lint {match.rule.id}: {match.message} (line {match.linenumber})"
+@contextmanager
+def _chalice(stage: str, root: Path, dependencies: bool = True) -> Iterator[tuple[Path, Template, str]]:
+    """What Chalice makes: the folder with its zip, its template, and what it said. Without `dependencies` the zip is no use."""
+    with tempfile.TemporaryDirectory(prefix="contenitore-package-") as folder:
+        copy = Path(folder) / "app"
+        _copy_sources(root, copy)
+        if not dependencies:
+            (copy / "requirements.txt").write_text("", encoding="utf-8")
+        merge_file = Path(folder) / "overrides.json"
+        merge_file.write_text(json.dumps(overrides()), encoding="utf-8")
+        made = Path(folder) / "made"
+        output = _run_chalice(copy, stage, merge_file, made)
+        template = json.loads((made / "sam.json").read_text(encoding="utf-8"))
+        yield made, throttles.with_public_limits(template), output
 
 
 def _copy_sources(root: Path, folder: Path) -> None:
@@ -201,7 +215,7 @@ def _copy_sources(root: Path, folder: Path) -> None:
 def _run_chalice(project: Path, stage: str, merge_file: Path, out: Path) -> str:
     """Chalice's output. It needs a region and no credentials, and must not wait for any."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
-        "AWS_DEFAULT_REGION": REGION,
+        "AWS_DEFAULT_REGION": transform.REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -228,15 +242,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.package", description="Make what is deployed.")
     parser.add_argument("--stage", default="dev", help="a stage of .chalice/config.json (default: dev)")
     parser.add_argument("--out", type=Path, default=ROOT / "build", help="where to (default: build/)")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the sources (default: these)")
+    parser.add_argument("--check", action="store_true", help="make and check the template only, in seconds, and write nothing")
     options = parser.parse_args(arguments)
     try:
-        made = package(options.stage, options.out)
+        if options.check:
+            faults = list(template_faults(sam_template(options.stage, options.root)))
+            print("\n".join(faults) or "template   clean, as the transform leaves it", file=sys.stderr if faults else sys.stdout)
+            return 1 if faults else 0
+        made = package(options.stage, options.out, options.root)
     except PackagingFailed as failure:
         print(failure, file=sys.stderr)
         return 1
     resources = made.template["Resources"]
     functions = sorted(n for n, r in resources.items() if r["Type"] == "AWS::Serverless::Function")
-    print(f"template   {made.template_file}  ({len(resources)} resources, cfn-lint clean)")
+    print(f"template   {made.template_file}  ({len(resources)} resources, clean as the transform leaves it)")
     runtime = resources[functions[0]]["Properties"]["Runtime"]
     print(f"functions  {', '.join(functions)}  ({runtime}, stage {options.stage})")
     print(f"zip        {made.zip_file}  ({made.zipped / 1e6:.1f} MB, unzipped {made.unzipped / 1e6:.1f} MB)")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from infra import templates
-from local import emulator, functions, gateway, httpd, terminal
+from local import emulator, functions, gateway, gateway_answers, httpd, terminal
 from local.state import State, write_atomically
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class City:
         if port:
             httpd.ports_are_free([port, port + 1, port + 2])
         ports = [port + offset if port else 0 for offset in range(3)]
-        self._api = httpd.Server(ports[0], API_THREADS, gateway.MAX_BODY_BYTES, gateway.too_large, name="api")
+        self._api = httpd.Server(ports[0], API_THREADS, gateway.MAX_BODY_BYTES, gateway_answers.too_large, name="api")
         self._cloud = httpd.Server(ports[1], CLOUD_THREADS, 6 * 1024**3, name="cloud")
         self._page = httpd.Server(ports[2], 8, 1 << 16, name="page")
         self._servers = [self._api, self._cloud, self._page]

@@ -15,38 +15,21 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import unquote_plus
 
-from infra import templates
+from infra import throttles
 from local import sigv4
 from local.emulator import ACCOUNT, REGION
 from local.functions import Function, PayloadTooLarge
+from local.gateway_answers import Refused, TokenBucket, gateway_response, too_large_request
 from local.identities import Identities, Identity
-from local.web import Request, StartResponse, json_body, read_request, request_id, respond
+from local.proxy_event import MAX_HEADER_BYTES, STAGE, header_bytes, is_supported, proxy_event
+from local.web import Request, StartResponse, read_request, request_id, respond
 
 MAX_BODY_BYTES = 10 * 1024**2
-_TOO_LARGE = templates.load(templates.FUNCTIONS)["Resources"]["RequestTooLarge"]["Properties"]
-_HEADER = "gatewayresponse.header."
-_TOO_LARGE_HEADERS = [(name.removeprefix(_HEADER), value.strip("'")) for name, value in _TOO_LARGE["ResponseParameters"].items()]
 MAX_SKEW = datetime.timedelta(minutes=5)
 INTEGRATION_TIMEOUT = 29.0
-STAGE = "api"
 
 _log = logging.getLogger("city.gateway")
-
-
-def too_large(id_: str) -> tuple[list[tuple[str, str]], bytes]:
-    """What answers a request that is too large, as the template says it (gateway response REQUEST_TOO_LARGE)."""
-    body = str(_TOO_LARGE["ResponseTemplates"]["application/json"]).replace("$context.requestId", id_)
-    return [*_TOO_LARGE_HEADERS, ("x-amzn-ErrorType", "RequestTooLargeException")], body.encode()
-
-
-class Refused(Exception):
-    """The gateway answers itself: status, the `x-amzn-ErrorType`, the message."""
-
-    def __init__(self, status: int, error_type: str, message: str) -> None:
-        super().__init__(error_type)
-        self.status, self.error_type, self.message = status, error_type, message
 
 
 class Gateway:
@@ -75,6 +58,7 @@ class Gateway:
         self._on_success, self._now, self._timeout = on_success, now, timeout
         self._binary = [name.lower() for name in app.api.binary_types]
         self._routes = _Routes(app.routes)
+        self._buckets: dict[tuple[str, str], TokenBucket] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="function")
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -82,10 +66,7 @@ class Gateway:
         try:
             status, headers, body = self._answer(request, id_)
         except Refused as error:
-            status, body = error.status, json_body({"message": error.message})
-            headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.error_type)]
-            if status == 413:
-                headers, body = too_large(id_)
+            status, headers, body = gateway_response(error, id_)
         if request.method == "HEAD":
             length = str(len(body))
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
@@ -94,8 +75,10 @@ class Gateway:
         return respond(start_response, status, [*headers, ("x-amzn-RequestId", id_)], body)
 
     def _answer(self, request: Request, id_: str) -> tuple[int, list[tuple[str, str]], bytes]:
-        if request.length > MAX_BODY_BYTES:
-            raise Refused(413, "RequestTooLargeException", "Request Too Long")
+        if request.length > MAX_BODY_BYTES or header_bytes(request) > MAX_HEADER_BYTES:
+            raise too_large_request()
+        if not is_supported(request.query):
+            raise Refused(400, "BadRequestException", "Bad Request")
         raw_path = self._below_base(request.raw_path)
         match = None if raw_path is None else self._routes.match(request.method, raw_path)
         if match is None and raw_path is not None and request.method == "OPTIONS":
@@ -103,6 +86,8 @@ class Gateway:
         if raw_path is None or match is None:
             raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         resource, parameters, route = match
+        if route.authorizer is None:
+            self._throttle(request.method, resource)
         body = request.body.read(request.length)
         identity = None
         if route.authorizer is not None:
@@ -115,11 +100,18 @@ class Gateway:
                     f"User: {identity.arn} is not authorized to perform: execute-api:Invoke on resource: "
                     f"{arn.replace(ACCOUNT, '********' + ACCOUNT[-4:])}",
                 )
-        event = self._event(request, id_, raw_path, resource, parameters, identity, body)
+        binary = self._is_binary(request.headers.get("content-type", "application/json"))
+        event = proxy_event(request, id_, raw_path, resource, parameters, identity, body, binary, self._api_id)
         status, headers, content = self._unwrap(self._invoke(event), request)
         if status < 300 and self._on_success is not None:
             self._on_success(request.method, raw_path, content)
         return status, headers, content
+
+    def _throttle(self, method: str, resource: str) -> None:
+        """Limits of what needs no signature; those of all routes and of the account are above what one machine can do."""
+        bucket = self._buckets.setdefault((method, resource), TokenBucket(*throttles.limit(resource)))
+        if not bucket.take(time.monotonic()):
+            raise Refused(429, "TooManyRequestsException", "Too Many Requests")
 
     def _preflight(self, raw_path: str) -> tuple[int, list[tuple[str, str]], bytes]:
         """What the mock integration answers that Chalice puts on every resource with CORS (its packager's template)."""
@@ -206,73 +198,6 @@ class Gateway:
                 f"'{sigv4.string_to_sign(signature, shown)}'\n",
             )
 
-    def _event(
-        self,
-        request: Request,
-        id_: str,
-        raw_path: str,
-        resource: str,
-        parameters: dict[str, str],
-        identity: Identity | None,
-        body: bytes,
-    ) -> dict[str, Any]:
-        headers = {_title(name): value for name, value in request.headers.items()}
-        host = request.headers.get("host", "")
-        headers |= {
-            "X-Forwarded-For": "127.0.0.1",
-            "X-Forwarded-Proto": "http",
-            "X-Forwarded-Port": host.partition(":")[2] or "80",
-        }
-        query: dict[str, list[str]] = {}
-        for part in request.query.split("&"):
-            if part:
-                name, _, value = part.partition("=")
-                query.setdefault(unquote_plus(name), []).append(unquote_plus(value))
-        binary = self._is_binary(request.headers.get("content-type", "application/json"))
-        content = base64.b64encode(body).decode() if binary else body.decode("utf-8", "replace")
-        now = time.time()
-        who = (
-            {
-                "accessKey": identity.access_key,
-                "accountId": identity.account,
-                "caller": identity.user_id,
-                "user": identity.user_id,
-                "userArn": identity.arn,
-            }
-            if identity
-            else dict.fromkeys(("accessKey", "accountId", "caller", "user", "userArn"))
-        )
-        return {
-            "resource": resource,
-            "path": raw_path,
-            "httpMethod": request.method,
-            "headers": headers,
-            "multiValueHeaders": {name: [value] for name, value in headers.items()},
-            "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
-            "multiValueQueryStringParameters": query or None,
-            "pathParameters": parameters or None,
-            "stageVariables": None,
-            "requestContext": {
-                "resourceId": hashlib.sha256(resource.encode()).hexdigest()[:6],
-                "resourcePath": resource,
-                "httpMethod": request.method,
-                "extendedRequestId": id_,
-                "requestTime": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),
-                "path": request.raw_path,
-                "accountId": ACCOUNT,
-                "protocol": "HTTP/1.1",
-                "stage": STAGE,
-                "domainPrefix": host.split(".")[0],
-                "requestTimeEpoch": int(now * 1000),
-                "requestId": id_,
-                "identity": {**who, "sourceIp": "127.0.0.1", "userAgent": request.headers.get("user-agent")},
-                "domainName": host,
-                "apiId": self._api_id,
-            },
-            "body": content if body else None,
-            "isBase64Encoded": bool(body) and binary,
-        }
-
     def _invoke(self, event: dict[str, Any]) -> Any:
         future = self._pool.submit(self._function.invoke, event)
         try:
@@ -284,7 +209,7 @@ class Gateway:
         except PayloadTooLarge as error:
             _log.error("%s %s: %s", event["httpMethod"], event["resource"], error)
             if error.part == "event":
-                raise Refused(413, "RequestTooLargeException", "Request Too Long") from error
+                raise too_large_request() from error
             raise Refused(502, "InternalServerErrorException", "Internal server error") from error
         except Exception as error:
             _log.exception("%s %s failed", event["httpMethod"], event["resource"])
@@ -307,7 +232,11 @@ class Gateway:
             raise Refused(502, "InternalServerErrorException", "Internal server error") from error
         if not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", "application/json"))
-        return status, [pair for pair in headers if pair[0].lower() not in _DROPPED], body
+        return (
+            status,
+            [(f"x-amzn-Remapped-{name}" if name.lower() in _REMAPPED else name, value) for name, value in headers],
+            body,
+        )
 
     def _is_binary(self, media_type: str) -> bool:
         name = media_type.split(";")[0].strip().lower()
@@ -315,7 +244,12 @@ class Gateway:
         return any(known in (name, "*/*", f"{kind}/*") for known in self._binary)
 
 
-_DROPPED = {"content-length", "transfer-encoding", "connection", "date", "server"}
+_REMAPPED = {
+    "age", "authorization", "connection", "content-length", "content-md5", "date", "expect", "host", "max-forwards",
+    "proxy-authenticate", "server", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via", "warn",
+    "www-authenticate",
+}  # fmt: skip
+"""Header fields of an answer that arrive under another name ("Amazon API Gateway important notes")."""
 
 
 class _Routes:
@@ -353,8 +287,4 @@ class _Routes:
         return None
 
 
-def _title(name: str) -> str:
-    return "-".join(part.capitalize() for part in name.split("-"))
-
-
-__all__ = ["MAX_BODY_BYTES", "STAGE", "Gateway", "too_large"]
+__all__ = ["MAX_BODY_BYTES", "STAGE", "Gateway"]

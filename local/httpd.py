@@ -18,7 +18,7 @@ from waitress.server import TcpWSGIServer, create_server
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import RequestEntityTooLarge
 
-from local.web import Application, Environ, StartResponse, request_id
+from local.web import FIELDS, Application, Environ, StartResponse, request_id
 
 TooLarge = Callable[[str], tuple[list[tuple[str, str]], bytes]]
 MAX_DISCARDED_BYTES = 256 * 1024**2
@@ -119,12 +119,24 @@ class _Task(WSGITask):  # type: ignore[misc]
         header: bytes = super().build_response_header()
         return re.sub(rb"^X-Amz-Meta-[^:]+", lambda found: found[0].lower(), header, flags=re.MULTILINE)
 
+    def get_environment(self) -> Environ:
+        environ: Environ = super().get_environment()
+        environ[FIELDS] = self.request.fields
+        return environ
+
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Reads on after a body was found too large, so that the client gets to read the answer."""
 
     _discarding = 0
     _seen = 0
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        lines = header_plus.decode("latin-1").split("\r\n")[1:]
+        pairs = (line.partition(":") for line in lines if ":" in line and not line[0].isspace())
+        self.fields = tuple((name.strip(), value.strip()) for name, _, value in pairs)
 
     def received(self, data: bytes) -> int:
         if self._discarding:

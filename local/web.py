@@ -16,6 +16,9 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+FIELDS = "city.header_fields"
+"""Where a server leaves the header fields of a request as they were sent, names and values, repeated ones too."""
+
 REASONS = {
     200: "OK",
     204: "No Content",
@@ -41,7 +44,8 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it arrived: path and query still percent-encoded, header names in lower case."""
+    """A request as it arrived: path and query still percent-encoded; `headers` by lower-case name, repeated ones joined, and
+    `fields` as they were sent."""
 
     method: str
     raw_path: str
@@ -54,6 +58,15 @@ class Request:
     @property
     def path(self) -> str:
         return unquote(self.raw_path)
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        return self.environ.get(FIELDS) or list(self.headers.items())
+
+    @property
+    def address(self) -> str:
+        """Where the request came from."""
+        return str(self.environ.get("REMOTE_ADDR") or "127.0.0.1")
 
 
 def read_request(environ: Environ) -> Request:

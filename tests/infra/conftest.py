@@ -1,4 +1,7 @@
-"""The templates as they are deployed, packaged once a session. Packaging fetches wheels from the index."""
+"""The templates as they are deployed: made once a session, and as CloudFormation's transform leaves them.
+
+Only `packaged` needs the package index, for wheels; the template is the same without.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 import pytest
 
 from infra import package as packaging
+from infra import transform
 
 Template = dict[str, Any]
 
@@ -24,9 +28,15 @@ def packaged_for_production(tmp_path_factory: pytest.TempPathFactory) -> packagi
 
 
 @pytest.fixture(scope="session")
-def template(packaged: packaging.Package) -> Template:
-    """The packaged template, in CloudFormation's long form."""
-    return packaged.template
+def sam() -> Template:
+    """The packaged template, as it is handed to CloudFormation, in its long form."""
+    return packaging.sam_template("dev")
+
+
+@pytest.fixture(scope="session")
+def template(sam: Template) -> Template:
+    """What CloudFormation makes of the packaged template, and then makes resources of."""
+    return transform.transformed(sam)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra import package as packaging
+from infra import transform
 from infra.templates import ACCOUNT, CITY, INSTITUTION, load
 
 API = "arn:aws:execute-api:eu-south-1:123456789012:abc123"
@@ -90,7 +90,7 @@ def test_the_stack_wants_somebody_who_may_assume_the_role() -> None:
 
 @pytest.mark.parametrize("path", [ACCOUNT, CITY, INSTITUTION], ids=lambda path: path.name)
 def test_templates_that_are_deployed_as_they_are_lint_clean(path: Any) -> None:
-    assert list(packaging.lint(path)) == []
+    assert list(transform.lint(load(path))) == []
 
 
 def test_short_forms_are_read_as_cloudformation_reads_them() -> None:

@@ -20,7 +20,7 @@ def test_anchors_are_locked_for_as_long_as_records_are_kept(template: Template) 
     assert retention == {"Mode": {"Ref": "AuditLockMode"}, "Years": {"Ref": "AuditRetentionYears"}}
     assert template["Parameters"]["AuditLockMode"]["Default"] == "COMPLIANCE"
     assert int(template["Parameters"]["AuditRetentionYears"]["MinValue"]) >= 2
-    assert bucket["DeletionPolicy"] == "Retain"
+    assert bucket["DeletionPolicy"] == "RetainExceptOnCreate"
 
 
 def test_the_functions_keep_records_for_as_long_as_anchors(template: Template) -> None:

@@ -10,9 +10,18 @@ Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
 
 def test_data_outlive_the_stack(template: Template) -> None:
-    for name in ("DataKey", "ImagesBucket", "Table"):
+    for name in ("AuditAnchorBucket", "DataKey", "ImagesBucket", "InstancesQueue", "Table"):
         resource = template["Resources"][name]
-        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain"), name
+        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain"), name
+
+
+def test_a_first_deployment_that_failed_leaves_nothing_that_the_next_one_meets(template: Template) -> None:
+    """What outlives the stack goes with a creation that was rolled back, and has no name that two could want."""
+    named = ("BucketName", "LogGroupName", "QueueName", "TableName", "TopicName", "RoleName", "FunctionName", "ManagedPolicyName")
+    kept = {name: one for name, one in template["Resources"].items() if "DeletionPolicy" in one}
+    assert len(kept) >= 10
+    assert {one["DeletionPolicy"] for one in kept.values()} == {"RetainExceptOnCreate"}
+    assert [name for name, one in kept.items() if set(named) & set(one["Properties"])] == ["ImagesBucket"]
 
 
 def test_the_key_is_rotated(template: Template) -> None:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
@@ -15,31 +17,30 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+INDEXER_SOURCE = "IndexInstancesIndexInstancesSqsEventSource"
+PROJECTOR_SOURCE = "ProjectFactsProjectFactsDynamodbEventSource"
+
+
 def test_every_event_source_reports_partial_batch_failures(resources: Resources) -> None:
-    sources = [
-        (name, event)
-        for name, function in resources("AWS::Serverless::Function")
-        for event in function.get("Events", {}).values()
-        if event["Type"] != "Schedule"
-    ]
-    assert {name for name, _ in sources} == {"IndexInstances", "ProjectFacts"}
-    for _, event in sources:
-        assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    sources = dict(resources("AWS::Lambda::EventSourceMapping"))
+    assert set(sources) == {INDEXER_SOURCE, PROJECTOR_SOURCE}
+    for source in sources.values():
+        assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
 def test_the_indexer_takes_batches_from_the_real_queue(template: Template) -> None:
-    events = template["Resources"]["IndexInstances"]["Properties"]["Events"]
-    source = events["IndexInstancesSqsEventSource"]["Properties"]
-    assert source["Queue"] == {"Fn::GetAtt": ["InstancesQueue", "Arn"]}
+    source = template["Resources"][INDEXER_SOURCE]["Properties"]
+    assert source["EventSourceArn"] == {"Fn::GetAtt": ["InstancesQueue", "Arn"]}
+    assert source["FunctionName"] == {"Ref": "IndexInstances"}
     assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (100, 1)
     assert source["ScalingConfig"]["MaximumConcurrency"] >= 2
 
 
 def test_a_message_stays_invisible_for_six_times_as_long_as_the_indexer_may_run(template: Template) -> None:
-    function = template["Resources"]["IndexInstances"]["Properties"]
-    window = function["Events"]["IndexInstancesSqsEventSource"]["Properties"]["MaximumBatchingWindowInSeconds"]
+    timeout = template["Resources"]["IndexInstances"]["Properties"]["Timeout"]
+    window = template["Resources"][INDEXER_SOURCE]["Properties"]["MaximumBatchingWindowInSeconds"]
     queue = template["Resources"]["InstancesQueue"]["Properties"]
-    assert queue["VisibilityTimeout"] >= 6 * function["Timeout"] + window
+    assert queue["VisibilityTimeout"] >= 6 * timeout + window
 
 
 FACTS = ("F#STUDY#", "F#PATIENT#", "F#TRANSFER#", "F#REGISTRY")
@@ -49,9 +50,9 @@ FACTS = ("F#STUDY#", "F#PATIENT#", "F#TRANSFER#", "F#REGISTRY")
 def test_the_projector_follows_the_facts_of_studies_patients_and_transfers_in_the_real_stream(
     template: Template,
 ) -> None:
-    events = template["Resources"]["ProjectFacts"]["Properties"]["Events"]
-    source = events["ProjectFactsDynamodbEventSource"]["Properties"]
-    assert {"Fn::GetAtt": ["Table", "StreamArn"]} in source["Stream"]["Fn::If"]
+    source = template["Resources"][PROJECTOR_SOURCE]["Properties"]
+    assert {"Fn::GetAtt": ["Table", "StreamArn"]} in source["EventSourceArn"]["Fn::If"]
+    assert source["FunctionName"] == {"Ref": "ProjectFacts"}
     assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (500, 0)
     assert source["StartingPosition"] == "TRIM_HORIZON"
     patterns = [json.loads(entry["Pattern"]) for entry in source["FilterCriteria"]["Filters"]]
@@ -59,28 +60,36 @@ def test_the_projector_follows_the_facts_of_studies_patients_and_transfers_in_th
 
 
 def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) -> None:
-    events = template["Resources"]["ProjectFacts"]["Properties"]["Events"]
-    source = events["ProjectFactsDynamodbEventSource"]["Properties"]
+    source = template["Resources"][PROJECTOR_SOURCE]["Properties"]
     assert source["BisectBatchOnFunctionError"] is True
     assert 0 < source["MaximumRetryAttempts"] < 100
-    assert source["DestinationConfig"]["OnFailure"] == {
-        "Type": "SQS",
-        "Destination": {"Fn::GetAtt": ["ProjectorDeadLetterQueue", "Arn"]},
-    }
+    assert source["DestinationConfig"]["OnFailure"] == {"Destination": {"Fn::GetAtt": ["ProjectorDeadLetterQueue", "Arn"]}}
 
 
-def test_the_audit_trail_is_anchored_every_quarter_of_an_hour(template: Template) -> None:
-    (event,) = template["Resources"]["AnchorAudit"]["Properties"]["Events"].values()
-    assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(15 minutes)")
+@pytest.mark.parametrize(("function", "rate"), [("AnchorAudit", "rate(15 minutes)"), ("TellExpired", "rate(1 minute)")])
+def test_what_has_to_be_done_every_so_often_is_called_so_often(
+    template: Template, resources: Resources, function: str, rate: str
+) -> None:
+    (name,) = [
+        name
+        for name, rule in resources("AWS::Events::Rule")
+        if [target["Arn"] for target in rule["Targets"]] == [{"Fn::GetAtt": [function, "Arn"]}]
+    ]
+    assert template["Resources"][name]["Properties"]["ScheduleExpression"] == rate
+    permission = template["Resources"][f"{name}Permission"]["Properties"]
+    assert (permission["Principal"], permission["FunctionName"]) == ("events.amazonaws.com", {"Ref": function})
+    assert permission["SourceArn"] == {"Fn::GetAtt": [name, "Arn"]}
 
 
-def test_whoever_had_a_transfer_is_told_within_a_minute_that_it_ran_out(template: Template) -> None:
-    (event,) = template["Resources"]["TellExpired"]["Properties"]["Events"].values()
-    assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(1 minute)")
+def test_nothing_but_the_api_and_the_schedules_may_call_a_function(resources: Resources) -> None:
+    for name, permission in resources("AWS::Lambda::Permission"):
+        assert permission["Action"] == "lambda:InvokeFunction"
+        assert permission["SourceArn"], f"anyone's {permission['Principal']} may call: {name}"
+        assert permission["Principal"] in ("apigateway.amazonaws.com", "events.amazonaws.com")
 
 
 def test_each_function_has_a_role_of_its_own(resources: Resources) -> None:
-    roles = {name: function["Role"]["Fn::GetAtt"][0] for name, function in resources("AWS::Serverless::Function")}
+    roles = {name: function["Role"]["Fn::GetAtt"][0] for name, function in resources("AWS::Lambda::Function")}
     assert set(roles) == FUNCTIONS
     assert len(set(roles.values())) == len(FUNCTIONS)
 
@@ -129,7 +138,7 @@ def _function_statements(template: Template) -> Iterator[tuple[str, Template]]:
 
 
 def test_every_function_knows_where_things_are(resources: Resources) -> None:
-    for name, function in resources("AWS::Serverless::Function"):
+    for name, function in resources("AWS::Lambda::Function"):
         variables = function["Environment"]["Variables"]
         if name == "RenderPixels":  # knows the bucket, and of nothing else
             assert variables == {"BUCKET_NAME": {"Ref": "ImagesBucket"}}
@@ -146,7 +155,7 @@ def test_the_api_gives_up_before_the_gateway_does(template: Template) -> None:
 
 
 def test_every_log_group_is_made_by_the_stack_and_forgets(template: Template, resources: Resources) -> None:
-    for name, function in resources("AWS::Serverless::Function"):
+    for name, function in resources("AWS::Lambda::Function"):
         group = template["Resources"][function["LoggingConfig"]["LogGroup"]["Ref"]]
         assert group["Type"] == "AWS::Logs::LogGroup"
         assert group["Properties"]["RetentionInDays"] >= 30, name

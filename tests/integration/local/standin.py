@@ -45,6 +45,7 @@ def echo(word: str) -> dict[str, Any]:
     return {
         "word": word,
         "event": app.current_request.to_dict(),
+        "original": app.current_request.to_original_event(),
         "raw": app.current_request.raw_body.decode("latin-1"),
         "context": app.current_request.context,
     }
@@ -85,6 +86,11 @@ def delete() -> dict[str, str]:
     except ClientError as error:
         return {"code": error.response["Error"]["Code"]}
     return {"code": "none"}
+
+
+@app.route("/remapped", authorizer=iam)
+def remapped() -> Response:
+    return Response("", headers={"WWW-Authenticate": "Bearer", "ETag": '"x"'})
 
 
 @app.route("/crash", authorizer=iam)

@@ -29,6 +29,7 @@ PROBLEMS: dict[type[errors.ContenitoreError], Problem] = {
     errors.NotAcceptable: Problem("not-acceptable", "No representation fits Accept", 406),
     errors.Conflict: Problem("conflict", "This contradicts what is recorded", 409),
     errors.Gone: Problem("gone", "This has ended", 410),
+    errors.OpenedElsewhere: Problem("opened-elsewhere", "This was opened in another browser", 410),
     errors.TooLarge: Problem("too-large", "Too large", 413),
     errors.UnsupportedMediaType: Problem("unsupported-media-type", "This media type is not taken here", 415),
     errors.TryAgain: Problem("try-again", "The archive is busy", 503),

@@ -19,6 +19,7 @@ from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
+from chalicelib.domain.links import browser_secret
 from chalicelib.services import links, priors, reports, view_images, view_timeline
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.links import Reader
@@ -45,15 +46,16 @@ def end_link(call: Call, link: str) -> Response:
 
 @door("POST", "/view/session", public=True)
 def open_session(call: Call) -> Response:
-    """201 with a key, a pass, the timeline, and its newest exam's best prior, for `{"token"}`.
+    """201 with a key, a pass, the timeline, and its newest exam's best prior, for `{"token", "browser"?}`.
 
-    404 for an unknown token, 410 for one that has ended.
+    `browser` is a secret that this browser keeps: with it, and with nothing else, the link opens again. 400; 404 for an
+    unknown token; 410 for one that has ended, or (`opened-elsewhere`) was opened by another browser.
     """
     body = call.json()
     if not isinstance(body, dict):
-        raise BadRequest('The body must be {"token"}.', "body")
-    token = body.get("token")
-    reader, keys = links.open_link(bootstrap.table(), token, call.now)
+        raise BadRequest('The body must be {"token", "browser"?}.', "body")
+    browser = browser_secret(body.get("browser"))
+    reader, keys = links.open_link(bootstrap.table(), body.get("token"), browser, call.now)
     _act_as(call, reader)
     call.record(links.session_entry(reader.link, "opened"))
     shown = view_timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)

@@ -7,6 +7,7 @@
     ├── NotFound               absent, not shared, or hidden: all three look the same
     ├── Conflict               the same key already stands for something else
     ├── Gone                   a reading session that has ended
+    │   └── OpenedElsewhere    a link that another browser opened
     ├── NotAcceptable          no representation fits Accept
     ├── UnsupportedMediaType   a body of a type that is not taken here
     ├── TooLarge               over a limit; says which way works
@@ -58,6 +59,13 @@ class Conflict(ContenitoreError):
 
 class Gone(ContenitoreError):
     """What the link opened has ended."""
+
+
+class OpenedElsewhere(Gone):
+    """The link was opened before, and not by this browser."""
+
+    def __init__(self) -> None:
+        super().__init__("This link was opened before, in another browser. Please have a new one made.")
 
 
 class NotAcceptable(ContenitoreError):

@@ -5,7 +5,9 @@ whether a reader may go on is one consistent Query. In this order:
 
 * a link waits to be opened for `OPEN_WITHIN` (or as asked, at most `SESSION_LIMIT`);
 * its first opening begins *the* reading session, which ends `SESSION_LIMIT` later, or `IDLE_LIMIT` after the last sign of
-  a reader, or when someone ends it, whichever is first. Opening it again joins that session; it never makes a longer one;
+  a reader, or when someone ends it, whichever is first;
+* it opens again only from the browser that opened it, which keeps a secret of its own for that: a reload or a second tab joins
+  the session, and never makes a longer one. Whoever finds the address elsewhere is told that it was opened;
 * each opening is given a *key* (sent in `Authorization`) and a *pass* (put into addresses that a browser fetches without
   headers: images, frames, documents). A pass only reads images and reports; it cannot end, keep or open anything.
 """
@@ -67,6 +69,8 @@ class Link:
     alive_at: datetime | None
     ended: bool
     keys: frozenset[tuple[str, str]]
+    browser: str = ""
+    """What stands for the browser that opened it (`_of_browser`); empty for one that keeps no secret: it opens once."""
 
     @property
     def ends_at(self) -> datetime:
@@ -78,6 +82,10 @@ class Link:
         if self.opened_at is None:
             return not self.ended and now < self.open_until
         return self.live(now) and len(self.keys) < 2 * MAX_OPENINGS
+
+    def opened_elsewhere(self, browser: str | None) -> bool:
+        """Whether it was opened, and not by the browser with this secret."""
+        return self.opened_at is not None and (browser is None or _of_browser(self.id, browser) != self.browser)
 
     def live(self, now: datetime) -> bool:
         """Whether the reading session holds at `now` (aware)."""
@@ -173,6 +181,20 @@ def split_credential(text: str) -> tuple[str, str] | None:
     return (link, secret) if dot and _SECRET.fullmatch(link) and _SECRET.fullmatch(secret) else None
 
 
+def browser_secret(value: object) -> str | None:
+    """What a browser says to be known again by: 43 characters of base64url, or nothing. Raises BadRequest."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _SECRET.fullmatch(value):
+        raise BadRequest("browser must be 256 random bits, as 43 characters of base64url.", "browser")
+    return value
+
+
+def _of_browser(link: str, secret: str) -> str:
+    """What is kept of a browser's secret: nothing that could be compared between links."""
+    return _sha256(f"{link}.{secret}")
+
+
 def is_id(text: str) -> bool:
     """Whether `text` can be a link's id."""
     return _SECRET.fullmatch(text) is not None
@@ -213,9 +235,10 @@ def opening(link: Link, key: str, pass_: str, now: datetime) -> list[Item]:
     ]
 
 
-def first_opening(link: Link, now: datetime) -> Item:
-    """The fact that begins the reading session: the first one stands."""
-    return Item(partition(link.id), "OPENED", {"at": iso(now)}, expires=_forgotten(now + SESSION_LIMIT))
+def first_opening(link: Link, now: datetime, browser: str | None = None) -> Item:
+    """The fact that begins the reading session: the first one stands. `browser` is the secret of the browser that opened it."""
+    data: dict[str, object] = {"at": iso(now), "browser": _of_browser(link.id, browser) if browser else ""}
+    return Item(partition(link.id), "OPENED", data, expires=_forgotten(now + SESSION_LIMIT))
 
 
 def sign_of_life(link: Link, now: datetime) -> Item | None:
@@ -235,6 +258,7 @@ def from_facts(link: str, items: Iterable[Item]) -> Link | None:
     made: dict[str, object] | None = None
     opened: datetime | None = None
     alive: list[datetime] = []
+    browser = ""
     keys: set[tuple[str, str]] = set()
     ended = False
     for item in items:
@@ -249,13 +273,14 @@ def from_facts(link: str, items: Iterable[Item]) -> Link | None:
         elif kind in ("OPENED", "ALIVE"):
             at = datetime.fromisoformat(str(item.data["at"]))
             alive.append(at)
-            opened = at if kind == "OPENED" else opened
+            if kind == "OPENED":
+                opened, browser = at, str(item.data.get("browser", ""))
     if made is None:
         return None
     return Link(
         link, str(made["institution"]), _practitioner(made["practitioner"]), str(made["purpose"]), _scope(made),
         datetime.fromisoformat(str(made["created_at"])), datetime.fromisoformat(str(made["open_until"])),
-        opened, max(alive, default=None), ended, frozenset(keys),
+        opened, max(alive, default=None), ended, frozenset(keys), browser,
     )  # fmt: skip
 
 

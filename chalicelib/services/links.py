@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.domain import links
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
-from chalicelib.domain.errors import Gone, NotFound
+from chalicelib.domain.errors import Gone, NotFound, OpenedElsewhere
 from chalicelib.domain.links import Link, Scope
 from chalicelib.domain.ports import Item, PutNew, Table
 from chalicelib.domain.transfers import iso
@@ -69,19 +69,20 @@ def end_by_institution(table: Table, caller: Caller, link_id: str, now: datetime
     return {"id": link.id, "status": "ended"}
 
 
-def open_link(table: Table, token: object, now: datetime) -> tuple[Reader, Keys]:
-    """Open a link: a key and a pass of its reading session. Raises NotFound for an unknown token, Gone for one that ended."""
+def open_link(table: Table, token: object, browser: str | None, now: datetime) -> tuple[Reader, Keys]:
+    """Open a link: a key and a pass of its reading session. `browser`: the secret of the browser that opens it.
+
+    Raises NotFound for an unknown token, Gone for one that ended, OpenedElsewhere for one that another browser opened.
+    """
     number = links.link_id(token) if isinstance(token, str) else None
     link = _load(table, number or _NO_LINK)
     if link is None:
         raise NotFound
-    if not link.may_open(now):
-        raise Gone("This link has ended.")
+    _require_open(link, browser, now)
     reader = _reader(table, link)
-    if link.opened_at is None and not table.put(PutNew(links.first_opening(link, now))):
+    if link.opened_at is None and not table.put(PutNew(links.first_opening(link, now, browser))):
         link = _load(table, link.id) or link
-        if not link.may_open(now):
-            raise Gone("This link has ended.")
+        _require_open(link, browser, now)
     secrets = links.new_secret(), links.new_secret()
     writes: list[Item] = links.opening(link, *secrets, now)
     if link.opened_at is not None and (alive := links.sign_of_life(link, now)) is not None:
@@ -89,6 +90,13 @@ def open_link(table: Table, token: object, now: datetime) -> tuple[Reader, Keys]
     table.transact([PutNew(item) for item in writes])
     opened = replace(link, opened_at=link.opened_at or now, alive_at=now)
     return replace(reader, link=opened), Keys(*(links.credential(link.id, secret) for secret in secrets))
+
+
+def _require_open(link: Link, browser: str | None, now: datetime) -> None:
+    if not link.may_open(now):
+        raise Gone("This link has ended.")
+    if link.opened_elsewhere(browser):
+        raise OpenedElsewhere
 
 
 def reader(table: Table, credential: str, kind: str, now: datetime) -> Reader:

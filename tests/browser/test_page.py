@@ -133,6 +133,23 @@ def test_small_images_are_fetched_once_however_often_the_list_is_drawn(open_page
     assert sum("/thumbnail?" in address and "viewport=144" in address for address in watch.requests) == 3
 
 
+def test_a_reload_and_a_second_tab_go_on_and_another_browser_does_not(open_page: Open, story: Story) -> None:
+    url = story.link()
+    page, _ = open_page(url)
+    expect(exams(page)).to_have_count(3)
+    page.reload()
+    expect(exams(page)).to_have_count(3)
+    second = page.context.new_page()
+    second.goto(url)
+    expect(exams(second)).to_have_count(3)
+    other, watch = open_page(url)
+    watch.expect("410")
+    expect(other.locator("[data-kind=elsewhere] h1")).to_have_text("Questo collegamento è già stato aperto")
+    expect(exams(other)).to_have_count(0)
+    no_violations(other)
+    expect(exams(page)).to_have_count(3)
+
+
 def test_the_token_is_in_no_address_referrer_or_storage(open_page: Open, story: Story) -> None:
     url = story.link()
     token = url.split("#")[1]

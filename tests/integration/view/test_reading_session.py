@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pydicom
 import pytest
 import requests
 
+from chalicelib.domain.links import new_secret
 from tests.browser import hospital
 from tests.browser.hospital import Patient
 from tests.harness import Client, RunningCity, wait_until
@@ -20,9 +22,10 @@ from tests.harness import Client, RunningCity, wait_until
 class Browser:
     """A browser that opened a link: its key, its pass, and what it was shown."""
 
-    def __init__(self, city: RunningCity, url: str) -> None:
+    def __init__(self, city: RunningCity, url: str, secret: str | None = None) -> None:
         self.city, self.token = city, url.split("#")[1]
-        self.opened = city.client(None).post("/view/session", data=json.dumps({"token": self.token}))
+        said = {"token": self.token} | ({"browser": secret} if secret else {})
+        self.opened = city.client(None).post("/view/session", data=json.dumps(said))
         body = self.opened.json()
         self.key, self.pass_ = body.get("key", ""), body.get("pass", "")
         self.timeline: dict[str, Any] = body.get("timeline", {})
@@ -155,7 +158,7 @@ def test_nothing_but_the_right_kind_of_credential_opens_a_route(city: RunningCit
         assert browser.fetch(f"/dicomweb/studies/{uid}/series", pass_=wrong).status_code == 404
     assert city.client(None).get("/view/timeline").status_code == 404
     assert city.client(None).post("/view/session", data=json.dumps({"token": "A" * 43})).status_code == 404
-    assert city.client(None).post("/view/session", data="[]").status_code == 404
+    assert city.client(None).post("/view/session", data="[]").status_code == 400
     assert city.client(None).post("/view/session", data="{").status_code == 400
 
 
@@ -175,14 +178,48 @@ def test_a_revoked_transfer_closes_its_studies_from_the_next_request_on(city: Ru
 
 def test_an_ended_session_opens_nothing_with_any_key_pass_or_token(city: RunningCity, story: Story) -> None:
     url = hospital.link(city, patient={"id": story.patient.at["maugeri"]})["url"]
-    one, other = Browser(city, url), Browser(city, url)
+    secret = new_secret()
+    one, other = Browser(city, url, secret), Browser(city, url, secret)
     assert other.opened.status_code == 201
     ended = city.client(None).delete("/view/session", headers={"Authorization": f"Bearer {one.key}"})
     assert ended.json() == {"status": "ended"}
     for browser in (one, other):
         assert browser.get("/view/timeline").status_code == 410
         assert all(route(browser, story.chest).status_code == 410 for route in ROUTES)
-    assert Browser(city, url).opened.status_code == 410
+    assert Browser(city, url, secret).opened.status_code == 410
+
+
+def test_a_link_opens_once_and_again_only_from_the_browser_that_opened_it(city: RunningCity, story: Story) -> None:
+    secret, of_another = new_secret(), new_secret()
+
+    def link() -> str:
+        return str(hospital.link(city, patient={"id": story.patient.at["maugeri"]})["url"])
+
+    url = link()
+    first = Browser(city, url, secret)
+    assert [Browser(city, url, other).opened.status_code for other in (None, of_another)] == [410, 410]
+    refused = Browser(city, url, of_another).opened
+    assert refused.json()["type"] == "urn:contenitore:problem:opened-elsewhere"
+    again = Browser(city, url, secret)
+    assert again.opened.status_code == 201, "a reload, a second tab, an answer that was lost"
+    assert {one.get("/view/timeline").status_code for one in (first, again)} == {200}
+    assert again.timeline["session"]["ends_at"] == first.timeline["session"]["ends_at"]
+    secretless = link()
+    assert [Browser(city, secretless).opened.status_code for _ in range(2)] == [201, 410]
+    assert Browser(city, secretless, secret).opened.status_code == 410
+    for wrong in ("x", "A" * 42, "A" * 42 + "/", 7, ["A" * 43]):
+        asked = city.client(None).post("/view/session", data=json.dumps({"token": link().split("#")[1], "browser": wrong}))
+        assert (asked.status_code, asked.json()["parameter"]) == (400, "browser")
+
+
+def test_of_two_browsers_that_open_a_link_at_once_one_reads(city: RunningCity, story: Story) -> None:
+    for _ in range(5):
+        url = str(hospital.link(city, patient={"id": story.patient.at["maugeri"]})["url"])
+        with ThreadPoolExecutor(4) as pool:
+            opened = list(
+                pool.map(lambda secret, url=url: Browser(city, url, secret).opened.status_code, [new_secret() for _ in range(4)])
+            )
+        assert sorted(opened) == [201, 410, 410, 410]
 
 
 def test_the_institution_that_made_a_link_may_end_it_and_no_other_may(city: RunningCity, story: Story) -> None:

@@ -1,8 +1,9 @@
 // The reading session: a link's token becomes a key for this tab, and every request says whether it still holds.
 
 const KEPT = 'contenitore.session';
+const BROWSER = 'contenitore.browser';
 
-/** Something other than an answer: `kind` is `gone`, `unknown`, `refused`, `offline` or `broken`. */
+/** Something other than an answer: `kind` is `gone`, `elsewhere`, `unknown`, `refused`, `offline` or `broken`. */
 export class Trouble extends Error {
   constructor(kind) {
     super(kind);
@@ -33,7 +34,7 @@ export async function begin(token) {
   await loadConfig();
   if (token) {
     end();
-    const { body } = await request('POST', '/view/session', JSON.stringify({ token }));
+    const { body } = await request('POST', '/view/session', JSON.stringify({ token, browser: browserSecret() }));
     if (mine !== turn) return null;
     held = { api: config.api, key: body.key, pass: body.pass };
     sessionStorage.setItem(KEPT, JSON.stringify(held));
@@ -43,6 +44,20 @@ export async function begin(token) {
   if (!held || held.api !== config.api) return null;
   const { body, etag } = await request('GET', '/view/timeline');
   return { timeline: body, etag };
+}
+
+/** What this browser is known again by: a link opens once, and then only for the browser that opened it. */
+function browserSecret() {
+  try {
+    const kept = localStorage.getItem(BROWSER);
+    if (/^[A-Za-z0-9_-]{43}$/.test(kept)) return kept;
+    const bits = crypto.getRandomValues(new Uint8Array(32));
+    const made = btoa(String.fromCharCode(...bits)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+    localStorage.setItem(BROWSER, made); // before it is sent: an answer that is lost on the way is asked for again
+    return made;
+  } catch {
+    return undefined; // a browser that keeps nothing opens it once; a reload goes on with the tab's own key
+  }
 }
 
 /** Forget the session here. */
@@ -90,7 +105,7 @@ async function request(method, path, body) {
     throw new Trouble('offline');
   }
   if (answer.ok) return { body: JSON.parse(await answer.text(), legible), etag: answer.headers.get('ETag') };
-  if (answer.status === 410) throw new Trouble('gone');
+  if (answer.status === 410) throw new Trouble((await answer.text()).includes(':opened-elsewhere"') ? 'elsewhere' : 'gone');
   if (answer.status === 404) throw new Trouble('unknown');
   throw new Trouble(answer.status >= 500 || answer.status === 429 ? 'broken' : 'refused');
 }

@@ -36,7 +36,11 @@ class Story:
         else:
             hospital.send(self.client, self.encapsulated(images[0], content))
         wait_until(lambda: len(self.client.get(f"/studies/{self.uid}/reports").json()["reports"]) == 2, 20)
-        self.url = str(hospital.link(city, patient={"id": self.patient.at["maugeri"]})["url"])
+
+    @property
+    def url(self) -> str:
+        """A new link to the patient: one opens once."""
+        return str(hospital.link(self.city, patient={"id": self.patient.at["maugeri"]})["url"])
 
     def report(self, content: bytes, media_type: str, title: str) -> None:
         headers = {"Content-Type": media_type}

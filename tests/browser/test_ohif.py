@@ -26,7 +26,11 @@ class Story:
         hospital.send(city.client("maugeri"), *current)
         self.transfer = hospital.transfer(city, patient)
         hospital.wait_for_studies(city, patient, 2)
-        self.url = hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]
+
+    @property
+    def url(self) -> str:
+        """A new link to the patient: one opens once."""
+        return str(hospital.link(self.city, patient={"id": self.patient.at["maugeri"]})["url"])
 
 
 def films(city: RunningCity) -> Story:

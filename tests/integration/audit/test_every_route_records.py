@@ -28,6 +28,7 @@ from tests.browser.hospital import Patient
 from tests.harness import Client, RunningCity
 
 READER = "reader-of-every-route"
+BROWSER = "B" * 43
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
 ROUTES = sorted(f"{method} {path}" for path, methods in app.app.routes.items() for method in methods if method != "HEAD")
 
@@ -58,7 +59,7 @@ class Tour:
         hospital.wait_for_studies(city, self.patient, 3)
         link = hospital.link(city, patient={"id": self.patient.at["maugeri"]}, practitioner={"id": READER, "name": "Anna Rossi"})
         self.link, self.token = link["id"], link["url"].split("#")[1]
-        opened = city.client(None).post("/view/session", json={"token": self.token}).json()
+        opened = city.client(None).post("/view/session", json={"token": self.token, "browser": BROWSER}).json()
         self.key, self.pass_ = opened["key"], opened["pass"]
         self.text = self._report(b"no finding", "text/plain; charset=utf-8")
         self.pdf = self._report(PDF, "application/pdf")
@@ -232,7 +233,7 @@ CALLS: dict[str, Callable[[str, Tour], requests.Response]] = {
         "san-matteo", r, t, {"patient": {"id": t.patient.at["san-matteo"]}, "to": "mondino", "reason": "stroke"}
     ),
     "PUT /transfers/{transfer}/receiving-patient": lambda r, t: _post("maugeri", r, t, {"id": f"NEW-{t.patient.at['maugeri']}"}),
-    "POST /view/session": lambda r, t: t.city.client(None).post("/view/session", json={"token": t.token}),
+    "POST /view/session": lambda r, t: t.city.client(None).post("/view/session", json={"token": t.token, "browser": BROWSER}),
     "POST /studies/{study}/withdrawals": lambda r, t: _post("san-matteo", r, t, {"reason": "wrong patient"}),
     "DELETE /transfers/{transfer}": lambda r, t: _with(t.transfer, r, t),
     "DELETE /view/session": lambda r, t: t.city.client(None).delete(

@@ -238,7 +238,8 @@ def _rendered_by_uri(one: Instance) -> tuple[media_types.Offer, ...]:
 def _metadata_tag(this: Asked, selected: Selected, *content: str) -> str:
     opened = this.opened
     shown = metadata.number_text(opened.shown) if opened.coerced else ""
-    return caching.entity_tag(selected.offer.media_type, this.study_url, opened.owner, shown, *content)
+    issuer = str(opened.accession_issuer)
+    return caching.entity_tag(selected.offer.media_type, this.study_url, opened.owner, shown, issuer, *content)
 
 
 def _unchanged(this: Asked, tag: str, selected: Selected) -> Response | None:

@@ -24,6 +24,11 @@ _MARKED = re.compile(rb"\x01([^\x02]*)\x02([^\x03]*)\x03([^\x04]*)\x04")
 _MARKS = b"\x01\x02\x03\x04"
 _BULK = re.compile(rb'"BulkDataURI":"([^"]*)"')
 
+_HEAD = re.compile(rb"^\{[^\x01]*", re.MULTILINE)
+"""Of each line what stands before the patient."""
+_ACCESSION = re.compile(rb'"00080050":\{"vr":"SH","Value":\["(?:[^"\\]|\\.)*"\]\}(?!,"00080051")')
+"""An accession number without an issuer."""
+
 Replace = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
 """From an instance's patient identifiers to those that are shown, and to the item that says what was replaced."""
 
@@ -70,6 +75,18 @@ def serve(text: bytes, study_url: str, suffix: str, replace: Replace | None) -> 
         served = _MARKED.sub(put, text)
     start = f'"BulkDataURI":"{study_url}'.encode()
     return _BULK.sub(lambda found: b"".join((start, found[1], suffix.encode(), b'"')), served)
+
+
+def with_accession_issuer(text: bytes, issuer: dict[str, Any] | None) -> bytes:
+    """Kept lines in which an accession number that says no issuer has this one, an item of (0008,0051)."""
+    if issuer is None:
+        return text
+    element = _members({"00080051": {"vr": "SQ", "Value": [issuer]}})
+
+    def fill(head: re.Match[bytes]) -> bytes:
+        return _ACCESSION.sub(lambda found: found[0] + element, head[0], count=1)
+
+    return _HEAD.sub(fill, text)
 
 
 def _shown(replace: Replace, patient: bytes, original: bytes) -> tuple[bytes, bytes]:

@@ -101,6 +101,12 @@ class Query:
     owner: str | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def by_accession_number_alone(self) -> bool:
+        """Whether it names an accession number, and not whose."""
+        issuer = any(k.path[0] == "00080051" and not isinstance(k.match, Universal) for k in self.keys)
+        return self.key("00080050") is not None and not issuer
+
     def key(self, *path: str) -> Key | None:
         """The key on the attribute at `path`, unless it matches everything."""
         found = (k for k in self.keys if k.path == path and not isinstance(k.match, Universal))

@@ -165,7 +165,8 @@ def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
         identifiers, item = studies.coerced(original, shown, opened.owner)
         return identifiers, dated(item, now)
 
-    return b"[" + served.serve(text, study_url, suffix, replace if opened.coerced else None) + b"]"
+    with_issuer = served.with_accession_issuer(text, opened.accession_issuer)
+    return b"[" + served.serve(with_issuer, study_url, suffix, replace if opened.coerced else None) + b"]"
 
 
 def number_text(shown: PatientIdentifier | None) -> str:

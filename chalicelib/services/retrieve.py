@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.dicomweb import multipart
-from chalicelib.domain import assembly, audit, studies
+from chalicelib.domain import accession, assembly, audit, studies
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
@@ -43,6 +43,8 @@ class Opened:
     shown: PatientIdentifier | None
     viewer: str
     within: Bounds = studies.EVERYTHING
+    accession_issuer: studies.Attributes | None = None
+    """Who issued an accession number whose issuer the images do not name (`domain.accession`)."""
 
     @property
     def shown_owner(self) -> str | None:
@@ -65,7 +67,15 @@ def open_study(table: Table, caller: Caller, study: str, owner: str | None, now:
     item, decided = access.find_study(table, viewer, study, owner, now)
     shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
     within = studies.bounds(viewer, item.data)
-    return Opened(item.sk, study, audit.seen(item.data, decided.decision), shown, viewer, within)
+    return Opened(
+        item.sk,
+        study,
+        audit.seen(item.data, decided.decision),
+        shown,
+        viewer,
+        within,
+        accession.issuer_of(caller.registry, item.sk),
+    )
 
 
 def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:

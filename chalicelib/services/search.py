@@ -16,7 +16,7 @@ from chalicelib.dicomweb import qido, search_plan
 from chalicelib.dicomweb.matching import Uids
 from chalicelib.dicomweb.qido import Query
 from chalicelib.dicomweb.search_results import remaining_text
-from chalicelib.domain import audit, studies
+from chalicelib.domain import accession, audit, studies
 from chalicelib.domain.audit import Seen
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Key, Table
@@ -94,26 +94,39 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
         item, decided = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
         shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
         row = search_row(item.data, shown)
-        if qido.matches(query, row["attributes"], "study"):
-            yield Match(row["attributes"], audit.seen(row, decided.decision), studies.bounds(viewer, row))
+        issuer = accession.issuer_of(caller.registry, item.sk)
+        if _means_owner(query, viewer, item.sk) and qido.matches(query, accession.matched(row["attributes"], issuer), "study"):
+            yield _match(viewer, row, decided, issuer)
         return
     candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))
     while chunk := list(islice(candidates, _CHUNK)):
-        rows = [item.data for item in chunk if _row_matches(query, item.data)]
-        rows = [row for row in rows if query.owner in (None, row["owner"])]
+        issuers = {owner: accession.issuer_of(caller.registry, owner) for owner in {str(item.data["owner"]) for item in chunk}}
+        rows = [item.data for item in chunk if _means_owner(query, viewer, str(item.data["owner"]))]
+        rows = [row for row in rows if _row_matches(query, row, issuers[str(row["owner"])])]
         for row, decided in access.visible(table, viewer, rows, now):
-            if _row_matches(query, row):
-                yield Match(row["attributes"], audit.seen(row, decided.decision), studies.bounds(viewer, row))
+            if _row_matches(query, row, issuers[str(row["owner"])]):
+                yield _match(viewer, row, decided, issuers[str(row["owner"])])
 
 
-def _row_matches(query: Query, row: dict[str, Any]) -> bool:
+def _match(viewer: str, row: dict[str, Any], decided: access.Decided, issuer: Attributes | None) -> Match:
+    attributes = accession.with_issuer(row["attributes"], issuer)
+    return Match(attributes, audit.seen(row, decided.decision), studies.bounds(viewer, row))
+
+
+def _means_owner(query: Query, viewer: str, owner: str) -> bool:
+    """Whether a search may mean a study of this owner: an accession number alone is the caller's own."""
+    return query.owner in (None, owner) and (owner == viewer or not query.by_accession_number_alone)
+
+
+def _row_matches(query: Query, row: dict[str, Any], issuer: Attributes | None) -> bool:
     """A row is matched under the number that it is found by, which need not be the one that is shown."""
     number = row["found_as"]
     as_found = {
         "00100020": {"vr": "LO", "Value": [number["id"]]},
         "00100021": {"vr": "LO", "Value": [number["issuer"]]},
     }
-    return qido.matches(query, row["attributes"] | (as_found if number["id"] else {}), "study")
+    shown = accession.matched(row["attributes"], issuer)
+    return qido.matches(query, shown | (as_found if number["id"] else {}), "study")
 
 
 def _narrow(table: Table, caller: Caller, query: Query) -> tuple[Key, ...] | None:

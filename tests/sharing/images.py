@@ -21,6 +21,7 @@ def image(
     sex: str = "F",
     issuer: str = "",
     accession: str = "",
+    accession_issuer: str = "",
     comment: str = "",
     code: str = "",
 ) -> bytes:
@@ -31,7 +32,9 @@ def image(
     sop = f"{study}.1.{number}"
     tags = {
         0x00080016: ("UI", building.CT), 0x00080018: ("UI", sop), 0x00080020: ("DA", date), 0x00080030: ("TM", "101500"),
-        0x00080050: ("SH", accession), 0x00080060: ("CS", "CT"), 0x00081030: ("LO", "TC TORACE"), 0x00100010: ("PN", name),
+        0x00080050: ("SH", accession),
+        0x00080051: ("SQ", item(element(0x00400031, "UT", accession_issuer)) if accession_issuer else ""),
+        0x00080060: ("CS", "CT"), 0x00081030: ("LO", "TC TORACE"), 0x00100010: ("PN", name),
         0x00100020: ("LO", patient), 0x00100021: ("LO", issuer), 0x00100030: ("DA", birth), 0x00100040: ("CS", sex),
         0x00101000: ("LO", code), 0x0020000D: ("UI", study), 0x0020000E: ("UI", f"{study}.1"), 0x00200013: ("IS", str(number)),
         0x00204000: ("LT", comment), 0x00280002: ("US", b"\1\0"), 0x00280004: ("CS", "MONOCHROME2"),

@@ -12,6 +12,7 @@ import datetime
 import hashlib
 import io
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -109,6 +110,8 @@ class Cloud:
                 )
             if service == "dynamodb":
                 _check_limits(operation, parameters)
+            if operation == "AssumeRole":
+                _check_session(parameters)
         except Denied as error:
             return _denied(request, error, start_response)
         request.environ["wsgi.input"] = io.BytesIO(body)
@@ -225,6 +228,25 @@ def _check_limits(operation: str, parameters: dict[str, Any]) -> None:
             )
         if len(json.dumps(items)) > 4 * 1024**2:
             raise Denied("ValidationException", "Transaction request is too large", 400)
+
+
+def _check_session(parameters: Mapping[str, Any]) -> None:
+    """What STS takes of a session's name and length; here every caller is a role already, so that it chains roles (STS API
+    reference, "AssumeRole")."""
+    name, seconds = str(parameters.get("RoleSessionName", "")), str(parameters.get("DurationSeconds", "3600"))
+    if not re.fullmatch(r"[\w+=,.@-]{2,64}", name, re.ASCII):
+        raise Denied(
+            "ValidationError",
+            "1 validation error detected: Value at 'roleSessionName' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: [\\w+=,.@-]*",
+            400,
+        )
+    if not seconds.isdigit() or not 900 <= int(seconds) <= 3600:
+        raise Denied(
+            "ValidationError",
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
+            400,
+        )
 
 
 _JSON_CODES = {

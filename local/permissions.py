@@ -31,15 +31,15 @@ class Permissions:
     def __init__(self, functions: Mapping[str, list[policy.Document]], operator: str) -> None:
         self._functions, self._operator = functions, operator
 
-    def may(self, identity: Identity, needs: Needs) -> tuple[str, str] | None:
-        """None if everything is allowed, else the first pair that is not."""
+    def may(self, identity: Identity, needs: Needs, context: policy.Context | None = None) -> tuple[str, str] | None:
+        """None if everything is allowed, else the first pair that is not; `context` are the condition keys of the request."""
         if identity.role_name == self._operator:
             return None
         documents = self._functions.get(identity.role_name, [])
         for action, resource in needs:
             if action == "sts:GetCallerIdentity" or (action == "sts:AssumeRole" and resource == identity.role_arn):
                 continue
-            if policy.decide(documents, action, resource, {}) != "allow":
+            if policy.decide(documents, action, resource, context or {}) != "allow":
                 return action, resource
         return None
 

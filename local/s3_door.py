@@ -20,6 +20,7 @@ from local.permissions import Permissions
 from local.s3_download import get_object
 from local.s3_guard import Refused, authenticate
 from local.s3_upload import put_object
+from local.sigv4 import query_pairs
 from local.state import State
 from local.web import Application, Request, StartResponse, request_id, respond, xml_error
 
@@ -78,15 +79,25 @@ class S3Door:
         bucket = s3_data.bucket_named(bucket_name)
         if request.method == "PUT":
             return put_object(request, bucket, key, self._state)
-        return get_object(request, bucket, key)
+        try:
+            return get_object(request, bucket, key)
+        except Refused as error:
+            if error.code == "NoSuchKey" and not self._may_list(identity, bucket_name, key):
+                raise Refused(403, "AccessDenied", "Access Denied") from error
+            raise
+
+    def _may_list(self, identity: Identity, bucket: str, key: str) -> bool:
+        """Who may not list a bucket is not told that something is absent (S3 API reference, "GetObject")."""
+        context = {"s3:prefix": key}
+        return self._permissions.may(identity, [("s3:ListBucket", f"arn:aws:s3:::{bucket}")], context) is None
 
     def _authorize(self, identity: Identity, request: Request, bucket_name: str, key: str, age: float) -> None:
         """What the identity's policies do not allow, or the bucket's policy denies, is refused."""
         needs = s3_actions.needs(request, bucket_name, key)
-        missing, reason = self._permissions.may(identity, needs), ""
+        context = _context(request, age)
+        missing, reason = self._permissions.may(identity, needs, context), ""
         document = self._policies.get(bucket_name)
         if missing is None and document is not None:
-            context = _context(request, age)
             denied = (need for need in needs if policy.decide([document], *need, context) == "deny")
             missing, reason = next(denied, None), " with an explicit deny in a resource-based policy"
         if missing is not None:
@@ -137,6 +148,9 @@ def _context(request: Request, age: float) -> dict[str, str]:
         "s3:signatureage": str(int(age * 1000)),
         "s3:objectcreationoperation": str("uploadId" not in request.query).lower(),
     }
+    parameters = dict(query_pairs(request.query))
+    if "prefix" in parameters:
+        context["s3:prefix"] = parameters["prefix"]
     for name in _CONDITION_HEADERS:
         if name in request.headers:
             context[f"s3:{name}"] = request.headers[name]

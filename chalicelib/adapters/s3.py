@@ -187,7 +187,7 @@ class S3Objects:
             with _busy_as_try_again():
                 return int(self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
         except ClientError as error:
-            if _status(error) == 404:
+            if _is_absent(self._client, self._bucket, key, error):
                 return None
             raise
 
@@ -248,13 +248,30 @@ def _read(client: Any, bucket: str, key: str, start: int, length: int) -> bytes:
     except ClientError as error:
         if _status(error) == 416:
             return b""
-        if _status(error) == 404:
+        if _is_absent(client, bucket, key, error):
             raise NotFound from error
         if _status(error) >= 500 or _status(error) == 429:
             raise TryAgain from error
         raise
     except BotoCoreError as error:
         raise TryAgain from error
+
+
+def _is_absent(client: Any, bucket: str, key: str, error: ClientError) -> bool:
+    """Whether what failed to be read is not there.
+
+    S3 answers 403 in place of 404 to who may not list the bucket, and it is not documented whether a right that is bound to a
+    prefix counts. So a 403 is asked about in the way that such a right surely covers. What is there, and what may not be
+    listed either, was truly refused: to take that for absent would drop what waits to be indexed. Raises TryAgain.
+    """
+    if _status(error) != 403:
+        return _status(error) == 404
+    try:
+        with _busy_as_try_again():
+            listed = client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)  # the key itself comes first
+    except ClientError:
+        return False
+    return all(found["Key"] != key for found in listed.get("Contents", []))
 
 
 def _overrides(response: dict[str, str]) -> dict[str, str]:

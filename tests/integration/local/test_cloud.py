@@ -50,6 +50,15 @@ def test_an_institution_can_use_no_service_with_its_own_credentials(standin_city
         assert error(getattr(client, operation), **arguments) in denied, (service, operation)
 
 
+def test_a_session_has_a_name_and_a_length_that_sts_takes(standin_city: RunningCity) -> None:
+    sts = standin_city.aws("sts", "maugeri")
+    role = "arn:aws:iam::123456789012:role/contenitore-institution-maugeri"
+    assert sts.assume_role(RoleArn=role, RoleSessionName="dr.rossi@maugeri")["Credentials"]
+    for name, seconds in (("dr rossi", 3600), ("d\u00f2c", 3600), ("xx", 7200)):
+        given = {"RoleSessionName": name, "DurationSeconds": seconds}
+        assert error(sts.assume_role, RoleArn=role, **given) == "ValidationError", given
+
+
 def test_wrong_credentials_are_refused(standin_city: RunningCity) -> None:
     good = standin_city.credentials("operator")
     for access_key, secret, token, code in (

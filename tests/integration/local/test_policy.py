@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from infra import templates
+from infra.package import ROOT
 from local import policy
 from local.filters import UnknownFilter, passes
+from local.identities import Identity
+from local.permissions import Permissions
 from local.policy import UnknownOperator, check, decide
 
 
@@ -109,3 +113,18 @@ def test_without_filters_everything_passes_and_one_that_is_not_known_is_an_error
     assert passes([], {"a": 1})
     with pytest.raises(UnknownFilter):
         passes([{"a": [{"numeric": [">", 1]}]}], {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("function", "key", "told"),
+    [("api", "instances/maugeri/a", True), ("indexer", "instances/maugeri/a", True), ("indexer", "cache/a", False),
+     ("pixels", "instances/maugeri/a", False), ("assembly", "cache/a", False)],
+)  # fmt: skip
+def test_who_may_list_a_prefix_of_the_bucket_is_told_what_is_absent_below_it(function: str, key: str, told: bool) -> None:
+    document = json.loads((ROOT / ".chalice" / "policies" / f"{function}.json").read_text(encoding="utf-8"))
+    listing = [{**one, "Resource": "arn:aws:s3:::images"} for one in document["Statement"] if "s3:ListBucket" in one["Action"]]
+    identity = Identity("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", 0)
+    rights = Permissions({identity.role_name: [{"Statement": listing}]}, "operator")
+    wanted = [("s3:ListBucket", "arn:aws:s3:::images")]
+    assert (rights.may(identity, wanted, {"s3:prefix": key}) is None) is told
+    assert rights.may(identity, wanted) is not None

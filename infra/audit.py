@@ -1,28 +1,30 @@
 """``python -m infra.audit``: verify the audit trail against its own hashes and the locked anchors, or export it.
 
 ``verify`` walks every chain, compares it with every anchor, and names each record that was altered, removed, moved or cut
-off. ``export`` writes FHIR AuditEvents, one a line, in the order of time. Both only read.
+off. ``export`` writes FHIR AuditEvents, one a line, in the order of time. Both only read. ``restored`` records, locked away
+beside the anchors, that the table was brought back to an earlier moment: what that took away is then told as lost, and no more.
 """
 
 import argparse
 import heapq
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.dynamodb import DynamoTable
+from chalicelib.adapters.vault import S3Vault
 from chalicelib.api.audit_event import audit_event
 from chalicelib.domain import audit_chain, audit_verify
 from chalicelib.domain.audit import Record
 from chalicelib.domain.audit_chain import Head
-from chalicelib.domain.audit_verify import Anchored, Finding
+from chalicelib.domain.audit_verify import Anchored, Finding, Restore
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.transfers import iso, parse_moment
@@ -32,7 +34,11 @@ from infra import where
 
 _PARALLEL = 8
 _LAST = "9" * 12
-PREFIX = "anchors/"
+PREFIX, RESTORES = "anchors/", "restores/"
+OLD = timedelta(hours=1)
+"""An anchor of before this makes one look whether anything still anchors."""
+MOST_RESTORED = timedelta(days=36)
+"""The table can be restored to moments of the last 35 days."""
 
 
 @dataclass
@@ -45,14 +51,23 @@ class Verified:
     anchors: int = 0
     last_anchor: datetime | None = None
     unanchored: int = 0
+    restores: list[str] = field(default_factory=list)
+
+    @property
+    def proven(self) -> bool:
+        """Whether there is an anchor at all: without one a chain that is gone altogether leaves no gap."""
+        return self.anchors > 0
 
 
-def read_vault(s3: Any, bucket: str) -> tuple[list[tuple[str, bytes]], list[Finding]]:
-    """All anchors (key, content) as they were first written, by key; findings on those written over or hidden since."""
+def read_vault(s3: Any, bucket: str, prefix: str = PREFIX) -> tuple[list[tuple[str, bytes]], list[Finding]]:
+    """All anchors (key, content) as they were first written, by key; findings on those written over or hidden since.
+
+    With `RESTORES` the recorded restores.
+    """
     first: dict[str, str] = {}
     written: dict[str, int] = {}
     findings: list[Finding] = []
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=PREFIX):
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         for version in page.get("Versions", []):  # of one key: newest first, so that the last one seen is the first written
             first[version["Key"]] = version["VersionId"]
             written[version["Key"]] = written.get(version["Key"], 0) + 1
@@ -78,14 +93,18 @@ def verify(
     retention_years: float,
     since: datetime | None = None,
     until: datetime | None = None,
+    restores: Iterable[tuple[str, bytes]] = (),
 ) -> Verified:
     """Verify every chain, or, of each, the part between the last anchor before `since` and the first one after `until`."""
     documents = list(documents)
-    anchored, findings = audit_verify.read_anchors(documents)
+    recorded, findings = audit_verify.read_restores(restores)
+    anchored, wrong = audit_verify.read_anchors(documents, recorded)
+    findings += wrong
     shards = sorted({*all_shards(list(load_registry(table).versions)), *anchored})
     keep_since = audit_verify.keep_since(now, retention_years)
     last = max((one.at for ones in anchored.values() for one in ones), default=None)
     seen = Verified(findings, anchors=len(documents), last_anchor=last)
+    seen.restores = [_told(one, anchored) for one in recorded]
     heads = table.batch_get((audit_chain.partition(shard), audit_chain.HEAD) for shard in shards)
 
     def one(shard: str) -> tuple[list[Finding], int, Head]:
@@ -102,6 +121,16 @@ def verify(
     return seen
 
 
+def _told(restore: Restore, anchored: Mapping[str, Sequence[Anchored]]) -> str:
+    """A restore in words, with how many anchored records it took away at the most."""
+    lost = 0
+    for ones in anchored.values():
+        before = max((one.head.seq for one in ones if one.at <= restore.to), default=0)
+        lost += max(0, max((one.head.seq for one in ones if restore.explains(one.at)), default=before) - before)
+    where = f"to {iso(restore.to)}, recorded on {iso(restore.at)} by {restore.by}"
+    return f"restored: {where}: {restore.reason}; at most {lost} anchored records were lost with it"
+
+
 def verify_shard(
     table: Table,
     shard: str,
@@ -112,8 +141,9 @@ def verify_shard(
     until: datetime | None = None,
 ) -> tuple[list[Finding], int, Head]:
     """The findings on one chain whose head was read before, how many records were read, and that head."""
-    start = max((a.head for a in anchors if since and a.at <= since), key=lambda one: one.seq, default=Head())
-    end = min((a.head.seq for a in anchors if until and a.at >= until), default=None)
+    certain = [a for a in anchors if not a.restored]
+    start = max((a.head for a in certain if since and a.at <= since), key=lambda one: one.seq, default=Head())
+    end = min((a.head.seq for a in certain if until and a.at >= until), default=None)
     last = _end_of(table, shard, head) if end is None else audit_chain.sort_key(end)
     count = 0
 
@@ -163,18 +193,43 @@ def _records(table: Table, shard: str) -> Iterator[Record]:
         yield item.data
 
 
-def report(seen: Verified, out: TextIO) -> None:
+def report(seen: Verified, out: TextIO, now: datetime | None = None) -> None:
     """What a verification saw, for people."""
+    for restore in seen.restores:
+        print(restore, file=out)
     for finding in seen.findings:
         print(finding, file=out)
     anchors = f"{seen.anchors} anchors" + (f", the last of {iso(seen.last_anchor)}" if seen.last_anchor else "")
     print(f"{seen.records} records in {seen.shards} chains, {anchors}; {seen.unanchored} records are not anchored yet", file=out)
-    print("The audit trail is sound." if not seen.findings else f"{len(seen.findings)} findings: it was tampered with.", file=out)
+    if now is not None and seen.last_anchor is not None and seen.last_anchor < now - OLD:
+        print("No anchor was made for over an hour: if anything was recorded since, nothing proves it.", file=out)
+    if seen.findings:
+        print(f"{len(seen.findings)} findings: it was tampered with.", file=out)
+    elif not seen.proven:
+        print("There is no anchor: nothing proves that the audit trail is whole.", file=out)
+    else:
+        print("The audit trail is sound.", file=out)
+
+
+def record_restore(s3: Any, bucket: str, to: datetime, now: datetime, by: str, reason: str) -> str:
+    """Lock away that the table was restored: the key. Raises BadRequest for a moment that it cannot have been restored to."""
+    if not now - MOST_RESTORED < to < now:
+        raise BadRequest("--to must be the moment to which the table was restored, within the last 35 days.", "--to")
+    if not 1 <= len(reason.strip()) <= 500 or not reason.isprintable():
+        raise BadRequest("--reason must be 1 to 500 printable characters.", "--reason")
+    key = f"{RESTORES}{iso(now)}.json"
+    if not S3Vault(s3, bucket).put_new(key, audit_verify.restore(iso(to), iso(now), by, reason.strip())):
+        raise BadRequest("A restore was recorded at this very moment. Please look, and try again.", "--to")
+    return key
 
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.audit", description="Verify or export the audit trail.")
     commands = parser.add_subparsers(dest="command", required=True)
+    restored = commands.add_parser("restored", help="record that the table was restored to an earlier moment")
+    restored.add_argument("--to", required=True, help="the moment to which it was restored, with its offset")
+    restored.add_argument("--reason", required=True, help="why, for those who read a verification")
+    where.add_arguments(restored)
     for name, what in (("verify", "verify every chain against its hashes and the anchors"), ("export", "write it out")):
         command = commands.add_parser(name, help=what)
         command.add_argument("--from", dest="since", help="a time with its offset, such as 2026-03-01T00:00:00Z")
@@ -189,17 +244,21 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _carry_out(options: argparse.Namespace) -> int:
+    if options.command == "restored":
+        return _restored(options)
     since = parse_moment(options.since, "--from") if options.since else None
     until = parse_moment(options.until, "--to") if options.until else None
     session = where.session(options, where.endpoints(options.endpoints))
     city = where.outputs(session, options.city)
     table = DynamoTable(session.client("dynamodb"), city["TableName"])
     if options.command == "verify":
-        documents, findings = read_vault(session.client("s3"), city["AuditAnchorBucketName"])
-        seen = verify(table, documents, datetime.now(UTC), options.retention_years, since, until)
-        seen.findings[:0] = findings
-        report(seen, sys.stdout)
-        return 1 if seen.findings else 0
+        s3, now = session.client("s3"), datetime.now(UTC)
+        documents, findings = read_vault(s3, city["AuditAnchorBucketName"])
+        restores, hidden = read_vault(s3, city["AuditAnchorBucketName"], RESTORES)
+        seen = verify(table, documents, now, options.retention_years, since, until, restores)
+        seen.findings[:0] = findings + hidden
+        report(seen, sys.stdout, now)
+        return 1 if seen.findings else 0 if seen.proven else 3
     if options.out is None:
         export(table, sys.stdout, since, until, options.records)
     else:
@@ -208,8 +267,17 @@ def _carry_out(options: argparse.Namespace) -> int:
     return 0
 
 
+def _restored(options: argparse.Namespace) -> int:
+    session = where.session(options, where.endpoints(options.endpoints))
+    bucket = where.outputs(session, options.city)["AuditAnchorBucketName"]
+    by = str(session.client("sts").get_caller_identity()["Arn"])
+    to = parse_moment(options.to, "--to")
+    print(f"recorded: {record_restore(session.client('s3'), bucket, to, datetime.now(UTC), by, options.reason)}")
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """The command: 0 when the trail is sound (or was written), 1 when it is not, 2 when it could not be read."""
+    """The command: 0 when the trail is sound (or was written), 1 when it is not, 2 when it cannot be read, 3 with no anchor."""
     options = _arguments().parse_args(arguments)
     try:
         return _carry_out(options)

@@ -7,7 +7,9 @@ What is compared, and what it would take to escape it:
 * numbers without a gap, up to what the head says: a record removed;
 * everything with the heads in the anchors, which nobody can change: a chain, or its end, written anew.
 
-A record may be missing when it was kept long enough: a later record, or an anchor that covers it, proves its age.
+A record may be missing when it was kept long enough: a later record, or an anchor that covers it, proves its age. And one that
+an anchor saw between the moment to which the table was restored and the one at which that was recorded, beside the anchors and
+as locked as they are, may be lost with that restore, which is told with every verification.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ class Anchored:
     at: datetime
     head: Head
     source: str
+    restored: bool = False
+    """Whether a recorded restore explains that the chain does not have it."""
 
 
 @dataclass
@@ -138,7 +142,7 @@ def _against_anchors(
     shard: str, anchors: Sequence[Anchored], hashes: Mapping[int, str], begin: int, last: int
 ) -> Iterator[Finding]:
     """The anchored heads against the records under the same numbers. Each difference is told once."""
-    missing = max((one for one in anchors if one.head.seq > last), key=lambda one: one.head.seq, default=None)
+    missing = max((one for one in anchors if one.head.seq > last and not one.restored), key=lambda o: o.head.seq, default=None)
     if missing is not None:
         yield Finding("truncated", shard, last + 1, missing.head.seq, f"{missing.source} saw them on {missing.at:%Y-%m-%d %H:%M}")
     good = begin
@@ -146,6 +150,8 @@ def _against_anchors(
         if not begin < one.head.seq <= last or one.head.seq not in hashes:
             continue
         if hashes[one.head.seq] != one.head.hash:
+            if one.restored:
+                continue
             yield Finding("rewritten", shard, good + 1, one.head.seq, f"{one.source} anchored another chain")
             return
         good = one.head.seq
@@ -167,12 +173,47 @@ def anchor(at: str, heads: Mapping[str, Record], previous: tuple[str, str] | Non
     return json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
 
 
-def read_anchors(documents: Iterable[tuple[str, bytes]]) -> tuple[dict[str, list[Anchored]], list[Finding]]:
+@dataclass(frozen=True)
+class Restore:
+    """That the table was brought back to what it was at `to`; recorded at `at`, by whom and why."""
+
+    to: datetime
+    at: datetime
+    by: str
+    reason: str
+
+    def explains(self, anchored: datetime) -> bool:
+        """Whether an anchor of this moment may name records that the restore took away."""
+        return self.to < anchored <= self.at
+
+
+def restore(to: str, at: str, by: str, reason: str) -> bytes:
+    """The document that records a restore."""
+    return json.dumps({"restored_to": to, "at": at, "by": by, "reason": reason}, sort_keys=True, ensure_ascii=False).encode()
+
+
+def read_restores(documents: Iterable[tuple[str, bytes]]) -> tuple[list[Restore], list[Finding]]:
+    """The recorded restores, from documents (key, content). One that cannot be read is a finding, and explains nothing."""
+    found: list[Restore] = []
+    findings: list[Finding] = []
+    for key, content in documents:
+        try:
+            said = json.loads(content)
+            to, at = (datetime.fromisoformat(said[name]) for name in ("restored_to", "at"))
+            found.append(Restore(to, at, str(said["by"]), str(said["reason"])))
+        except (ValueError, KeyError, TypeError):
+            findings.append(Finding("anchor", key, 0, 0, "it cannot be read"))
+    return found, findings
+
+
+def read_anchors(
+    documents: Iterable[tuple[str, bytes]], restores: Sequence[Restore] = ()
+) -> tuple[dict[str, list[Anchored]], list[Finding]]:
     """What each shard's head was, by shard, from anchor documents (key, content) in the order of their keys.
 
     The findings name anchors that cannot be read, and those whose predecessor is another one than they say.
     """
-    heads: dict[str, dict[int, Anchored]] = {}
+    heads: dict[str, dict[tuple[int, str], Anchored]] = {}
     findings: list[Finding] = []
     before: tuple[str, str] | None = None
     for key, content in documents:
@@ -189,9 +230,10 @@ def read_anchors(documents: Iterable[tuple[str, bytes]]) -> tuple[dict[str, list
                 Finding("anchor", key, 0, 0, f"it does not follow {before[0]}: one between them is missing or was altered")
             )
         before = (key, hashlib.sha256(content).hexdigest())
+        restored = any(one.explains(at) for one in restores)
         for shard, head in said.items():
             known = heads.setdefault(shard, {})
-            known.setdefault(head.seq, Anchored(at, head, key))
+            known.setdefault((head.seq, head.hash), Anchored(at, head, key, restored))
     return {shard: sorted(known.values(), key=lambda one: one.head.seq) for shard, known in heads.items()}, findings
 
 

@@ -11,12 +11,20 @@ import json
 from datetime import datetime
 
 from chalicelib.domain import audit, audit_chain, audit_verify
-from chalicelib.domain.ports import Item, PutVersion, Table, Vault
+from chalicelib.domain.audit import Record
+from chalicelib.domain.ports import Item, Put, PutVersion, Table, Vault
 from chalicelib.domain.transfers import iso
 from chalicelib.services.registry import OPERATOR, load_registry
 
-_KEY = ("V#AUDIT", "ANCHOR")
-"""(pk, sk) of what was anchored last: only so that nothing is written when nothing changed."""
+Heads = dict[str, Record]
+"""Number, hash and time of the last record of each shard."""
+_PARTITION, _LAST = "V#AUDIT", "ANCHOR"
+"""(pk, sk) of what was anchored last, with an item beside it for each institution's heads: only so that nothing is written
+when nothing changed."""
+_AT_ONCE = 99
+"""Institutions' items that are written in one transaction with the last anchor's number."""
+_MOST_ADOPTED = 2000
+"""Anchors of other runs, or of before a restore, that one run goes through until it finds a number that is free."""
 
 
 def anchor_key(number: int) -> str:
@@ -30,23 +38,72 @@ def all_shards(institutions: list[str]) -> list[str]:
 
 
 def anchor_heads(table: Table, vault: Vault, now: datetime, retention_years: int) -> int:
-    """Write an anchor if a chain has grown since the last one; the number of chains that had. Safe to repeat."""
+    """Write an anchor if a chain has grown since the last one; the number of chains that had. Safe to repeat.
+
+    Anchors that are there already under the next numbers, of a run that died or of before the table was restored, are adopted
+    first: what they say was anchored, whatever the table says now.
+    """
     shards = all_shards(list(load_registry(table).versions))
     found = table.batch_get((audit_chain.partition(shard), audit_chain.HEAD) for shard in shards)
-    heads = {item.pk.removeprefix("F#AUDIT#"): item.data for item in found.values()}
-    known = table.get(*_KEY)
-    before = known.data if known else {"number": 0, "heads": {}}
-    last = before["heads"] if isinstance(before["heads"], dict) else {}
-    grown = {shard: head for shard, head in heads.items() if last.get(shard) != head}
-    if not grown:
-        return 0
-    previous = (anchor_key(int(str(before["number"]))), str(before["sha256"])) if known else None
-    number = int(str(before["number"])) + 1
-    content = audit_verify.anchor(iso(now), grown, previous, retention_years)
-    if not vault.put_new(anchor_key(number), content):
-        content = vault.read(anchor_key(number))
-        grown = json.loads(content)["heads"]
-    data: dict[str, object] = {"number": number, "sha256": hashlib.sha256(content).hexdigest(), "heads": last | grown}
-    version = (known.version or 0) if known else 0
-    table.put(PutVersion(Item(*_KEY, data, version=version + 1), version))
+    heads: Heads = {item.pk.removeprefix("F#AUDIT#"): item.data for item in found.values()}
+    known, last, stale = _last(table)
+    number, sha256 = (int(str(known.data["number"])), str(known.data["sha256"])) if known else (0, "")
+    grown = _grown(heads, last)
+    moved = False
+    for _ in range(_MOST_ADOPTED):
+        new = _grown(heads, last)
+        if not new:
+            break
+        content = audit_verify.anchor(iso(now), new, (anchor_key(number), sha256) if number else None, retention_years)
+        written = vault.put_new(anchor_key(number + 1), content)
+        if not written:
+            content = vault.read(anchor_key(number + 1))
+            new = json.loads(content)["heads"]
+        number, sha256, moved = number + 1, hashlib.sha256(content).hexdigest(), True
+        last |= new
+        stale |= {_institution(shard) for shard in new}
+        if written:
+            break
+    if moved:
+        _remember(table, known, {"number": number, "sha256": sha256}, last, stale)
     return len(grown)
+
+
+def _grown(heads: Heads, last: Heads) -> Heads:
+    return {shard: head for shard, head in heads.items() if last.get(shard) != head}
+
+
+def _last(table: Table) -> tuple[Item | None, Heads, set[str]]:
+    """The last anchor's item, all heads as they were anchored, and the institutions whose item is yet to be written.
+
+    The last anchor's item of before had all heads in itself, until there were too many for one.
+    """
+    items = list(table.query_all(_PARTITION, _LAST))
+    known = next((item for item in items if item.sk == _LAST), None)
+    heads: Heads = {}
+    stale: set[str] = set()
+    for item in [known, *(one for one in items if one is not known)] if known else items:
+        said = item.data.get("heads")
+        if isinstance(said, dict):
+            heads |= said
+            stale |= {_institution(shard) for shard in said} if item is known else set()
+    return known, heads, stale
+
+
+def _remember(table: Table, known: Item | None, last: dict[str, object], heads: Heads, changed: set[str]) -> None:
+    """Write what was anchored last, unless another run did meanwhile: then that one's is as good."""
+    of: dict[str, Heads] = {institution: {} for institution in sorted(changed)}
+    for shard, head in heads.items():
+        if (institution := _institution(shard)) in of:
+            of[institution][shard] = head
+    puts = [Put(Item(_PARTITION, f"{_LAST}#{institution}", {"heads": one})) for institution, one in of.items()]
+    version = (known.version or 0) if known else 0
+    first = PutVersion(Item(_PARTITION, _LAST, last, version=version + 1), version)
+    if table.transact([first, *puts[:_AT_ONCE]]):
+        return
+    for put in puts[_AT_ONCE:]:
+        table.put(put)
+
+
+def _institution(shard: str) -> str:
+    return shard.partition("#")[0]

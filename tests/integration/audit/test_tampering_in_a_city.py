@@ -130,3 +130,28 @@ def test_the_export_is_one_event_a_line(trail: Tampered, capsys: pytest.CaptureF
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(events) >= 15
     assert {event["resourceType"] for event in events} == {"AuditEvent"}
+
+
+def test_a_restore_is_recorded_by_a_command_and_then_told_as_one(audited: Tampered, capsys: pytest.CaptureFixture[str]) -> None:
+    """Last, since the city's trail is another one afterwards."""
+    anchored = ("V#AUDIT", *(audit_chain.partition(shard) for shard in audit_chain.shards("maugeri")))
+    kept = [item for pk in anchored for item in audited.table.query_all(pk)]
+    to = datetime.now(UTC)
+    for number in range(6):
+        audited.city.client("maugeri").get(f"/dicomweb/studies?PatientID=LOST{number}")
+    audited.anchor()
+    for pk in anchored:
+        for item in list(audited.table.query_all(pk)):
+            audited.table.put(Delete(*item.key))
+    for item in kept:
+        audited.table.put(Put(item))
+    assert "truncated: record" in _verify(audited, capsys)[1]
+    endpoints = ["--endpoints", str(audited.city.state / "endpoints.json")]
+    assert command.main(["restored", "--to", "2019-01-01T00:00:00Z", "--reason", "x", *endpoints]) == 2
+    assert command.main(["restored", "--to", to.isoformat(), "--reason", "a wrong deletion", *endpoints]) == 0
+    said = _verify(audited, capsys)[1]
+    assert "truncated" not in said
+    assert "a wrong deletion; at most" in said
+    assert audited.anchor() >= 0, "the numbers of anchors that the restore forgot are gone through"
+    audited.table.put(Delete(*record(audited.table, audited.shard, 3).key))
+    assert f"removed: record 3 of {audited.shard}" in _verify(audited, capsys)[1]

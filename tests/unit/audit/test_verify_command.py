@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
-from chalicelib.domain import audit_chain
-from chalicelib.domain.ports import Delete
+from chalicelib.domain import audit, audit_chain, audit_verify
+from chalicelib.domain.ports import Delete, Item, Put, PutNew
+from chalicelib.domain.transfers import iso
 from chalicelib.services.audit import Trail
 from chalicelib.services.audit_anchor import anchor_heads
 from infra import audit as command
@@ -75,7 +77,7 @@ def test_two_runs_at_the_same_time_make_one_chain_of_anchors() -> None:
 
     def slow(name: str) -> None:
         """Between what the slow run read and what it writes, another run is there, which then dies before its last write."""
-        if name == "put":
+        if name == "transact":
             raise ConnectionError
 
     with pytest.raises(ConnectionError):
@@ -85,6 +87,134 @@ def test_two_runs_at_the_same_time_make_one_chain_of_anchors() -> None:
     anchor_heads(table, vault, NOW + timedelta(minutes=15), 10)
     seen = _verify(table, vault)
     assert (seen.findings, seen.anchors, seen.unanchored) == ([], 3, 0)
+
+
+def test_a_trail_without_any_anchor_is_not_called_sound_even_where_everything_is_gone() -> None:
+    table = MemoryTable()
+    shard = written(table, 5, "operator")
+    for item in list(table.query_all(audit_chain.partition(shard))):
+        table.put(Delete(*item.key))
+    seen = command.verify(table, [], NOW, 10)
+    out = io.StringIO()
+    command.report(seen, out)
+    assert (seen.findings, seen.proven) == ([], False)
+    assert "nothing proves that the audit trail is whole" in out.getvalue()
+    assert "sound" not in out.getvalue()
+
+
+def test_an_old_last_anchor_is_told() -> None:
+    table = MemoryTable()
+    vault, _ = _anchored_every_five(table, 5)
+    for now, told in ((NOW + timedelta(minutes=30), False), (NOW + timedelta(hours=3), True)):
+        out = io.StringIO()
+        command.report(_verify(table, vault), out, now)
+        assert ("No anchor was made for over an hour" in out.getvalue()) == told
+
+
+def test_what_was_anchored_of_sixty_hospitals_fits_the_tables_items() -> None:
+    """An item holds 400 KB; all heads of 64 chains each had been one item."""
+    table, vault = MemoryTable(), MemoryVault()
+    hospitals = [f"hospital-of-the-city-number-{number:02d}" for number in range(60)]
+    for number, hospital in enumerate(hospitals):
+        data: dict[str, object] = {"name": hospital, "role_arn": f"arn:aws:iam::123456789012:role/{hospital}", "ae_titles": []}
+        data |= {"id": hospital, "patient_id_issuer": f"1.2.{number}", "version": 1, "removed": False}
+        table.put(PutNew(Item("F#REGISTRY", f"INSTITUTION#{hospital}#000001", data)))
+        for shard in audit_chain.shards(hospital):
+            table.put(PutNew(audit_chain.head_item(shard, {"seq": 1, "hash": "0" * 64, "at": "2026-03-01T12:00:00.000Z"})))
+    assert anchor_heads(table, vault, NOW, 10) == 60 * 64
+    assert anchor_heads(table, vault, NOW, 10) == 0
+    table.put(Put(audit_chain.head_item(f"{hospitals[59]}#00", {"seq": 2, "hash": "1" * 64, "at": "2026-03-01T12:01:00.000Z"})))
+    assert anchor_heads(table, vault, NOW, 10) == 1
+
+
+def test_what_an_earlier_release_remembered_of_its_last_anchor_is_gone_on_from() -> None:
+    table, vault = MemoryTable(), MemoryVault()
+    shard = written(table, 3, "operator")
+    assert anchor_heads(table, vault, NOW, 10) == 1
+    known = table.get("V#AUDIT", "ANCHOR")
+    assert known is not None
+    heads = {shard: json.loads(vault.documents["anchors/000000001.json"])["heads"][shard]}
+    table.put(Delete("V#AUDIT", "ANCHOR#operator"))
+    table.put(Put(Item("V#AUDIT", "ANCHOR", known.data | {"heads": heads}, version=known.version)))
+    assert anchor_heads(table, vault, NOW, 10) == 0
+    Trail(table, 10).append(context("operator"), [access()])
+    assert anchor_heads(table, vault, NOW, 10) == 1
+    assert anchor_heads(table, vault, NOW, 10) == 0
+    assert _verify(table, vault).findings == []
+    assert "heads" not in (table.get("V#AUDIT", "ANCHOR") or known).data
+
+
+class Restored:
+    """A trail anchored every five records, whose table was brought back to minute 12 at minute 20, and went on for ten more."""
+
+    def __init__(self) -> None:
+        self.table = MemoryTable()
+        self.vault, trail = MemoryVault(), Trail(self.table, 10)
+        kept = self.table
+        for number in range(20):
+            at = NOW + timedelta(minutes=number)
+            trail.append(context("operator", at, f"r-{number}"), [access()])
+            if number % 5 == 4:
+                anchor_heads(self.table, self.vault, at + timedelta(seconds=1), 10)
+            if number == 11:
+                kept = self.table.copied()
+        self.table, trail = kept, Trail(kept, 10)
+        self.to, self.at = NOW + timedelta(minutes=12), NOW + timedelta(minutes=20)
+        (self.shard,) = [one for one in audit_chain.shards("operator") if kept.get(audit_chain.partition(one), audit_chain.HEAD)]
+        for number in range(20, 30):
+            at = NOW + timedelta(minutes=number)
+            self._append(trail, number, at)
+            if number % 5 == 4:
+                anchor_heads(self.table, self.vault, at + timedelta(seconds=1), 10)
+
+    def _append(self, trail: Trail, number: int, at: datetime) -> None:
+        """To the same chain as before: where else would it show."""
+        head = audit_chain.head_of(self.table.get(audit_chain.partition(self.shard), audit_chain.HEAD))
+        new = audit.records(context("operator", at, f"r-{number}"), [access()])
+        self.table.transact(audit_chain.appending(self.shard, head, audit_chain.chain(head, self.shard, new, 2**31)))
+
+    def verify(self, *restores: bytes) -> command.Verified:
+        documents = [(f"restores/{number}.json", one) for number, one in enumerate(restores)]
+        return command.verify(self.table, sorted(self.vault.documents.items()), NOW, 10, restores=documents)
+
+    def recorded(self, **other: datetime) -> bytes:
+        moments = {"to": self.to, "at": self.at} | other
+        return audit_verify.restore(iso(moments["to"]), iso(moments["at"]), "arn:aws:iam::1:user/admin", "the disk of the year")
+
+
+def test_a_restore_is_told_as_one_once_it_is_recorded_and_as_tampering_before() -> None:
+    trail = Restored()
+    assert {one.problem for one in trail.verify().findings} == {"rewritten"}
+    seen = trail.verify(trail.recorded())
+    assert (seen.findings, seen.proven) == ([], True)
+    (told,) = seen.restores
+    assert "the disk of the year" in told
+    assert "at most 10 anchored records were lost" in told
+    out = io.StringIO()
+    command.report(seen, out)
+    assert told in out.getvalue()
+    assert "The audit trail is sound." in out.getvalue()
+
+
+def test_anchors_of_before_a_restore_keep_nobody_from_anchoring_after_it() -> None:
+    trail = Restored()
+    assert len(trail.vault.documents) == 6
+    assert anchor_heads(trail.table, trail.vault, NOW + timedelta(hours=1), 10) == 0
+
+
+def test_what_a_recorded_restore_does_not_explain_is_still_tampering() -> None:
+    for seq, problem in ((3, "rewritten"), (14, "rewritten"), (22, "altered")):
+        trail = Restored()
+        rewrite(trail.table, trail.shard, seq, actor="bianchi") if problem == "rewritten" else trail.table.put(
+            Put(replace(record(trail.table, trail.shard, seq), data=record(trail.table, trail.shard, seq).data | {"actor": "x"}))
+        )
+        assert [one.problem for one in trail.verify(trail.recorded()).findings] == [problem], seq
+    trail = Restored()
+    for wrong in (trail.recorded(to=NOW + timedelta(minutes=16)), trail.recorded(at=NOW + timedelta(minutes=14)), b"{}"):
+        assert trail.verify(wrong).findings, wrong
+    for number in range(5, 23):
+        trail.table.put(Delete(*record(trail.table, trail.shard, number).key))
+    assert trail.verify(trail.recorded()).findings
 
 
 def test_a_chain_written_anew_is_found_between_two_anchors() -> None:

@@ -194,14 +194,14 @@ def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = Tr
     Within the limits of the first round a head takes 0.2 s at the most; a hostile one of 4 KB that uses all that the whole
     ones are allowed, ten times as long.
     """
-    from chalicelib.dicom import report_identity, served
+    from chalicelib.dicom import frames, report_identity, served
     from chalicelib.dicom.header import DEFAULT_LIMITS, read_head
     from chalicelib.dicom.summary import summarise
 
     limits = DEFAULT_LIMITS if whole else replace(DEFAULT_LIMITS, elements=20_000, header=2 * 1024**2, fetches=8)
     try:
         head = read_head(fetch, size, limits)
-        summary = summarise(head) | {"document": report_identity.identify(head, fetch)}
+        summary = summarise(head, frames.examine(head, fetch)) | {"document": report_identity.identify(head, fetch)}
     except Rejected as rejected:
         return None if not whole and rejected.reason == "too-large-header" else rejected.reason
     kept = served.keep(head, summary["series_instance_uid"], summary["sop_instance_uid"])

@@ -19,6 +19,8 @@ REQUIREMENTS = ROOT / "requirements" / "pixels.txt"
 PYTHON = "3.13"
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64", "manylinux_2_17_aarch64")
 """What the runtime python3.13 on arm64 can load (Amazon Linux 2023, glibc 2.34)."""
+SOURCES = ("pixels/*.py", "chalicelib/__init__.py", "chalicelib/dicom/*.py", "chalicelib/domain/*.py")
+"""Its own, and the rules of what the pixels of an instance are, which are the same wherever they are asked (docs/adr/0026)."""
 UNZIPPED_LIMIT = 250_000_000
 """Bytes that Lambda takes."""
 
@@ -58,9 +60,9 @@ def _contents() -> dict[str, bytes]:
         if done.returncode != 0:
             raise WheelsMissing(done.stdout + done.stderr)
         found = {name: path.read_bytes() for name, path in _files(Path(folder))}
-    for path in sorted((ROOT / "pixels").glob("*.py")):
+    for path in (path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))):
         if path.name != "worker.py":  # the local city's own
-            found[f"pixels/{path.name}"] = path.read_bytes()
+            found[path.relative_to(ROOT).as_posix()] = path.read_bytes()
     return found
 
 

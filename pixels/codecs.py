@@ -1,92 +1,78 @@
-"""Compressed frames by imagecodecs, as a plugin of pydicom's decoders (PS3.5 8.2, A.4).
+"""Compressed frames by imagecodecs (PS3.5 8.2, A.4): libjpeg-turbo for JPEG baseline, extended and lossless, CharLS for
+JPEG-LS, OpenJPEG for JPEG 2000 and HTJ2K.
 
-JPEG baseline, extended and lossless by libjpeg-turbo, JPEG-LS by CharLS, JPEG 2000 and HTJ2K by OpenJPEG. RLE is pydicom's own.
+Each is asked by name and never chosen by what is installed, so that the same bytes give the same pixels everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import imagecodecs
 import numpy as np
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID
 
-_JPEG = ("50", "51", "57", "70")
-_JPEG_LS = ("80", "81")
-_JPEG_2000 = ("90", "91", "201", "202", "203")
-_PREFIX = "1.2.840.10008.1.2.4."
-SYNTAXES = tuple(_PREFIX + end for end in (*_JPEG, *_JPEG_LS, *_JPEG_2000))
-LABEL = "imagecodecs"
-
-DECODER_DEPENDENCIES = {UID(uid): ("numpy", "imagecodecs") for uid in SYNTAXES}
+from chalicelib.dicom import codestream
+from chalicelib.dicom.codestream import Codestream
+from chalicelib.dicom.pixels import Layout, stream_fault
+from pixels.errors import Undecodable
 
 
-class Undecodable(ValueError):
-    """The frame is not what the data set says of it."""
+def decode(source: bytes, layout: Layout, family: str) -> tuple[Any, str]:
+    """(the cells of one frame: rows, columns and, in colour, samples; what its samples are, a photometric interpretation).
+
+    Raises Undecodable.
+    """
+    said = codestream.read(source)
+    if said is None:
+        raise Undecodable("its compressed frame cannot be read")
+    if fault := stream_fault(layout, family, said):
+        raise Undecodable(fault)
+    decoded, photometric = _decoded(source, layout, said)
+    decoded = np.ascontiguousarray(decoded)
+    shape = (layout.rows, layout.columns, *((layout.samples,) if layout.samples > 1 else ()))
+    if decoded.shape != shape or decoded.dtype.kind not in "iu":
+        raise Undecodable(f"its compressed frame decodes to {decoded.shape}, the data set says {shape}")
+    return cells(decoded, layout, said.precision), photometric
 
 
-def register() -> None:
-    """Make pydicom decode with imagecodecs, whatever else is installed."""
-    for uid in SYNTAXES:
-        decoder = get_decoder(UID(uid))
-        if LABEL not in decoder.available_plugins:
-            decoder.add_plugin(LABEL, (__name__, "decode_frame"))
+def cells(decoded: Any, layout: Layout, precision: int) -> Any:
+    """Decoded samples in the width that is allocated, and with the sign that is declared, which is not always the stream's.
 
-
-def is_available(uid: str) -> bool:
-    """What pydicom asks a plugin."""
-    return uid in SYNTAXES
-
-
-def decode_frame(source: bytes, runner: Any) -> bytes:
-    """One frame in little endian, samples of a pixel together. Raises Undecodable."""
-    decoded = np.ascontiguousarray(_decoder(str(runner.transfer_syntax))(source, runner))
-    samples = int(runner.samples_per_pixel)
-    shape = (int(runner.rows), int(runner.columns)) + ((samples,) if samples > 1 else ())
-    if decoded.shape != shape:
-        raise Undecodable(f"a frame of {decoded.shape} where {shape} is declared")
-    if samples > 1:
-        runner.set_option("planar_configuration", 0)
-    width = (int(runner.bits_allocated) + 7) // 8
-    if decoded.dtype.kind not in "iu" or width not in (1, 2, 4):
-        raise Undecodable(f"{decoded.dtype} where {runner.bits_allocated} bits are declared")
-    return bytes(_fitted(decoded, width, int(runner.bits_stored), bool(runner.pixel_representation)).tobytes())
-
-
-def _fitted(decoded: Any, width: int, stored: int, signed: bool) -> Any:
-    """In the declared width, and with the declared sign, which is not always that of the compressed stream."""
-    wide = decoded.astype(np.int64) & ((1 << stored) - 1)
-    if signed:
-        half = 1 << (stored - 1)
+    A stream of more bits than are stored may hold the whole cell, with an overlay or the sign in its upper bits: then it stays as
+    it is.
+    """
+    width = max(1, layout.allocated // 8)
+    kind = np.dtype(f"<{'i' if layout.signed else 'u'}{width}")
+    whole = precision > layout.stored and bool(np.any(decoded.astype(np.int64) >> layout.stored))
+    if whole or layout.high_bit != layout.stored - 1:
+        return decoded.astype(np.int64).astype(np.dtype(f"<u{width}")).view(kind)
+    wide = decoded.astype(np.int64) & ((1 << layout.stored) - 1)
+    if layout.signed:
+        half = 1 << (layout.stored - 1)
         wide = (wide ^ half) - half
-    return wide.astype(np.dtype(f"<{'i' if signed else 'u'}{width}"))
+    return wide.astype(kind)
 
 
-def _decoder(syntax: str) -> Callable[[bytes, Any], Any]:
-    end = syntax.removeprefix(_PREFIX)
-    if end in _JPEG:
-        return _jpeg
-    return _jpeg_ls if end in _JPEG_LS else _jpeg_2000
+def _decoded(source: bytes, layout: Layout, said: Codestream) -> tuple[Any, str]:
+    if said.family == "jpeg-2000":
+        return imagecodecs.jpeg2k_decode(source), _of_jpeg_2000(layout, said)
+    if said.family == "jpeg-ls":
+        return imagecodecs.jpegls_decode(source), without_transform(layout)
+    if layout.samples == 1:
+        return imagecodecs.jpeg8_decode(source), layout.photometric
+    rgb = said.rgb if said.rgb is not None else layout.photometric in ("RGB", "YBR_RCT", "YBR_ICT")
+    if said.lossless or rgb:  # the samples as they are: libjpeg converts none in lossless streams
+        photometric = "RGB" if rgb else "YBR_FULL"
+        return imagecodecs.jpeg8_decode(source, colorspace="RGB", outcolorspace="RGB"), photometric
+    return imagecodecs.jpeg8_decode(source, colorspace="YCBCR", outcolorspace="RGB"), "RGB"
 
 
-def _jpeg(source: bytes, runner: Any) -> Any:
-    if int(runner.samples_per_pixel) != 3:
-        return imagecodecs.jpeg8_decode(source)
-    if str(runner.photometric_interpretation) == "RGB":
-        return imagecodecs.jpeg8_decode(source, colorspace="RGB", outcolorspace="RGB")
-    runner.set_option("photometric_interpretation", "RGB")
-    return imagecodecs.jpeg8_decode(source, colorspace="YCBCR", outcolorspace="RGB")
+def _of_jpeg_2000(layout: Layout, said: Codestream) -> str:
+    """The stream's own transform, which only RGB goes through, was taken back with it (PS3.5 8.2.4)."""
+    return "RGB" if said.transformed and layout.samples == 3 else without_transform(layout)
 
 
-def _jpeg_ls(source: bytes, runner: Any) -> Any:
-    del runner
-    return imagecodecs.jpegls_decode(source)
-
-
-def _jpeg_2000(source: bytes, runner: Any) -> Any:
-    decoded = imagecodecs.jpeg2k_decode(source)
-    if str(runner.photometric_interpretation) in ("YBR_RCT", "YBR_ICT"):
-        runner.set_option("photometric_interpretation", "RGB")  # the stream's own transform was undone with it
-    return decoded
+def without_transform(layout: Layout) -> str:
+    if layout.photometric in ("YBR_RCT", "YBR_ICT"):
+        return "RGB"
+    return "YBR_FULL" if layout.photometric == "YBR_FULL_422" else layout.photometric

@@ -19,15 +19,19 @@ from typing import Any
 import boto3
 import pydicom.config
 
-from pixels import codecs, render, report, transcode
-from pixels.frames import head_of
+from chalicelib.dicom.header import DEFAULT_LIMITS
+from chalicelib.domain.rejections import Rejected
+from pixels import render, report, transcode
+from pixels.errors import Undecodable, Unrenderable
+from pixels.instance import Opened
+from pixels.report import head_of
 
 MOST_BYTES = 1024 * 1024 * 1024
+"""Of an object that is read as a whole. Of those that are drawn, or of which frames are decoded, only their bytes are read."""
 _log = logging.getLogger("pixels")
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
-codecs.register()
 
 
 class Refused(Exception):
@@ -43,10 +47,11 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="pixels-") as folder:
         path, made = Path(folder) / "source", Path(folder) / "target"
         try:
-            _fetch(source, path)
-            kind = _OPERATIONS[str(event["op"])](event, path, made)
-        except Refused as refused:
+            kind = _OPERATIONS[str(event["op"])](event, source, path, made)
+        except (Refused, Undecodable, Unrenderable) as refused:
             return {"state": "refused", "reason": str(refused)}
+        except Rejected as rejected:
+            return {"state": "refused", "reason": f"the instance cannot be read: {rejected.reason}"}
         except Exception as error:  # whatever a stranger's file does to a decoder
             _log.warning("refused: %s in %s", type(error).__name__, event["op"])
             return {"state": "refused", "reason": "undecodable"}
@@ -67,36 +72,57 @@ def _bucket() -> str:
 def _fetch(key: str, path: Path) -> None:
     found = _s3().get_object(Bucket=_bucket(), Key=key)
     if found["ContentLength"] > MOST_BYTES:
-        raise Refused("too-large")
+        raise Refused("it is too large to be written anew")
     with path.open("wb") as file:
         for chunk in found["Body"].iter_chunks(1 << 20):
             file.write(chunk)
 
 
-def _render(event: Mapping[str, Any], path: Path, made: Path) -> str:
+def _open(key: str) -> Opened:
+    """The object, of which only what is needed is read."""
+
+    def fetch(start: int, length: int) -> bytes:
+        if length <= 0:
+            return b""
+        found = _s3().get_object(Bucket=_bucket(), Key=key, Range=f"bytes={start}-{start + length - 1}")
+        return bytes(found["Body"].read())
+
+    first = _s3().get_object(Bucket=_bucket(), Key=key, Range=f"bytes=0-{DEFAULT_LIMITS.first_range - 1}")
+    begin = first["Body"].read()
+    size = int(first["ContentRange"].rpartition("/")[2])
+    return Opened(
+        lambda start, length: begin[start : start + length] if start + length <= len(begin) else fetch(start, length), size
+    )
+
+
+def _render(event: Mapping[str, Any], key: str, path: Path, made: Path) -> str:
+    del path
     wanted = render.job(event)
-    made.write_bytes(render.render(path, head_of(path), wanted))
+    made.write_bytes(render.render(_open(key), wanted))
     return wanted.media_type
 
 
-def _report(event: Mapping[str, Any], path: Path, made: Path) -> str:
+def _report(event: Mapping[str, Any], key: str, path: Path, made: Path) -> str:
+    _fetch(key, path)
     kind = str(event["media_type"])
     made.write_bytes(report.to_text(head_of(path)) if kind == "text/plain" else report.to_html(head_of(path)))
     return f"{kind}; charset=utf-8"
 
 
-def _transcode(event: Mapping[str, Any], path: Path, made: Path) -> str:
+def _transcode(event: Mapping[str, Any], key: str, path: Path, made: Path) -> str:
     del event
+    _fetch(key, path)
     transcode.to_explicit_little_endian(path, made)
     return "application/dicom"
 
 
-def _frame(event: Mapping[str, Any], path: Path, made: Path) -> str:
-    made.write_bytes(transcode.frame(path, head_of(path), int(event["frame"]) - 1))
+def _frame(event: Mapping[str, Any], key: str, path: Path, made: Path) -> str:
+    del path
+    made.write_bytes(transcode.frame(_open(key), int(event["frame"]) - 1))
     return "application/octet-stream"
 
 
-_OPERATIONS: dict[str, Callable[[Mapping[str, Any], Path, Path], str]] = {
+_OPERATIONS: dict[str, Callable[[Mapping[str, Any], str, Path, Path], str]] = {
     "render": _render,
     "report": _report,
     "transcode": _transcode,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 MOST_ITEMS = 5000
 _DEEPEST = 30
@@ -24,6 +25,11 @@ _ABOUT = (
     ("CompletionFlag", "VerificationFlag"),
 )
 _STYLE = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}dt{font-weight:bold}dd{margin:0 0 .5em 1em}"
+
+
+def head_of(path: Path) -> Dataset:
+    """The data set without pixels."""
+    return dcmread(path, force=True, stop_before_pixels=True)
 
 
 def to_html(dataset: Dataset) -> bytes:

@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import Dataset, dcmread, dcmwrite
-from pydicom.pixels import iter_pixels
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
-from pixels.frames import frame_values
+from chalicelib.dicom.source import Fetch
+from pixels import decode
+from pixels.decode import BIG_ENDIAN
+from pixels.errors import Undecodable
+from pixels.instance import Opened
 
-MOST_DECODED = 1024 * 1024 * 1024
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
-_COLOUR = ("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
-
-
-class TooMuch(ValueError):
-    """More pixels than are decoded at once."""
+_PLAIN = (None, ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+"""Transfer syntaxes whose elements can be written anew as they are, whatever their pixels are."""
 
 
 def to_explicit_little_endian(path: Path, target: Path) -> None:
-    """Write the instance anew, its pixels decoded, under the same SOP Instance UID. Raises TooMuch, and what decoding raises."""
+    """Write the instance anew, its pixels decoded, under the same SOP Instance UID. Raises Undecodable, and what reading raises.
+
+    Compressed pixels that cannot be decoded rightly make no instance; what was never compressed goes as it is.
+    """
     dataset: Dataset = dcmread(path, force=True)
     syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is not None and syntax.is_compressed and syntax.is_encapsulated and "PixelData" in dataset:
-        _check_size(dataset)
-        _decompress(path, dataset)
-    elif syntax == ExplicitVRBigEndian:
+    if "PixelData" in dataset:
+        with path.open("rb") as file:
+            opened = Opened(ranges(file), path.stat().st_size)
+            if opened.described.facts.frames_fault and syntax not in _PLAIN:
+                raise Undecodable(opened.described.facts.frames_fault)
+            if opened.described.facts.encapsulated:
+                _decompress(opened, dataset)
+    if syntax == ExplicitVRBigEndian:
         dataset.walk(_swap)  # and reads every element, so that none is left in the order of the file
         dataset = _anew(dataset)
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dcmwrite(target, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+
+
+def ranges(file: BinaryIO) -> Fetch:
+    """Reads an open file as a stored object is read."""
+
+    def fetch(start: int, length: int) -> bytes:
+        file.seek(start)
+        return file.read(length)
+
+    return fetch
 
 
 def _anew(dataset: Dataset) -> Dataset:
@@ -43,32 +64,49 @@ def _anew(dataset: Dataset) -> Dataset:
     return plain
 
 
-def frame(path: Path, dataset: Dataset, index: int) -> bytes:
-    """One frame (from 0) in little endian, samples of a pixel together. Raises TooMuch, and what decoding raises."""
-    _check_size(dataset, 1)
-    return _little(frame_values(path, dataset, index))
+def frame(opened: Opened, index: int) -> bytes:
+    """One frame (from 0) in little endian: native samples in their own order, compressed ones together. Raises Undecodable."""
+    described, layout = opened.described, opened.described.layout
+    if not described.facts.encapsulated:
+        decode.check_size(layout)
+        source = opened.frame(index)
+        width = layout.allocated // 8
+        swapped = opened.head.transfer_syntax_uid in BIG_ENDIAN and width > 1
+        return _turned(source, width) if swapped else source
+    return _little(_decoded(opened, index)[0])
 
 
-def _decompress(path: Path, dataset: Dataset) -> None:
-    frames = [_little(one) for one in iter_pixels(path)]
+def _decoded(opened: Opened, index: int) -> tuple[Any, str]:
+    """Cells, and what they are; YBR of YBR_FULL_422 is of every pixel."""
+    cells, photometric = decode.cells(opened, index)
+    if opened.described.layout.allocated == 1:
+        return np.packbits(cells.ravel(), bitorder="little"), photometric
+    return cells, photometric
+
+
+def _decompress(opened: Opened, dataset: Dataset) -> None:
+    count = opened.described.facts.frames
+    decode.check_size(opened.described.layout, count)
+    frames, photometric = [], ""
+    for index in range(count):
+        cells, photometric = _decoded(opened, index)
+        frames.append(_little(cells))
     pixels = b"".join(frames)
     dataset["PixelData"].value = pixels + b"\0" * (len(pixels) % 2)
     dataset["PixelData"].VR = "OW" if int(dataset.BitsAllocated) > 8 else "OB"
     dataset["PixelData"].is_undefined_length = False
-    if int(dataset.SamplesPerPixel) > 1:
+    if opened.described.layout.samples > 1:
         dataset.PlanarConfiguration = 0
-        if dataset.PhotometricInterpretation in _COLOUR:
-            dataset.PhotometricInterpretation = "RGB"
+        dataset.PhotometricInterpretation = photometric
+    if count != opened.described.declared_frames:
+        dataset.NumberOfFrames = count
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         if keyword in dataset:
             del dataset[keyword]
 
 
-def _check_size(dataset: Dataset, frames: int | None = None) -> None:
-    count = frames or max(1, int(dataset.get("NumberOfFrames") or 1))
-    width = (int(dataset.BitsAllocated) + 7) // 8
-    if count * int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel) * width > MOST_DECODED:
-        raise TooMuch
+def _turned(source: bytes, width: int) -> bytes:
+    return np.frombuffer(source, f">u{width}").astype(f"<u{width}").tobytes()
 
 
 def _little(values: Any) -> bytes:

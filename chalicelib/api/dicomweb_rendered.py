@@ -108,16 +108,17 @@ def rendered(this: Asked, series: str, sop: str, frames: str | None = None) -> R
     one = retrieve.instance(bootstrap.table(), this.opened, series, sop)
     wanted = parse_rendering(this.call.query)
     if frames is None:
-        return _pictures(this, [(one, None)], wanted, rendering.offers(one))
-    numbers = resources.parse_frame_list(frames, retrieve_frames.number_of_frames(one))
-    return _pictures(this, [(one, number) for number in numbers], wanted, rendering.offers(one, len(numbers)))
+        return _pictures(this, [(one, None)], wanted, rendering.offers(bootstrap.objects(), this.opened.owner, one))
+    numbers = resources.parse_frame_list(frames, _count(this, one))
+    offers = rendering.offers(bootstrap.objects(), this.opened.owner, one, len(numbers))
+    return _pictures(this, [(one, number) for number in numbers], wanted, offers)
 
 
 def rendered_of_all(this: Asked, series: str | None = None) -> Response:
     """The picture that stands for a series or a study, or all pictures in multipart."""
     found = retrieve.instances(bootstrap.table(), this.opened, series)
     wanted = parse_rendering(this.call.query)
-    selected = this.select(rendering.offers_of_all(found))
+    selected = this.select(rendering.offers_of_all(bootstrap.objects(), this.opened.owner, found))
     shown = [one for one in found if rendering.is_image(one)] if selected.offer.multipart else [rendering.representative(found)]
     return _pictures(this, [(one, None) for one in shown], wanted, (selected.offer,))
 
@@ -128,7 +129,7 @@ def thumbnail(this: Asked, series: str | None = None, sop: str | None = None, fr
     one = _standing_for(this, series, sop)
     if not rendering.is_image(one):
         raise NotFound
-    frame = resources.parse_frame_list(frames, retrieve_frames.number_of_frames(one))[0] if frames is not None else None
+    frame = resources.parse_frame_list(frames, _count(this, one))[0] if frames is not None else None
     return _pictures(this, [(one, frame)], wanted, representations.THUMBNAIL)
 
 
@@ -153,6 +154,10 @@ def _octets(found: Sequence[Instance]) -> tuple[Offer, ...]:
     syntaxes = {str(one.data["syntax"]) for one in found if one.data.get("pixel_offset")}
     offers = representations.frames(next(iter(syntaxes)) if len(syntaxes) == 1 else "", single=False)
     return tuple(offer for offer in offers if offer.media_type == representations.OCTETS) or offers
+
+
+def _count(this: Asked, one: Instance) -> int:
+    return retrieve_frames.number_of_frames(bootstrap.objects(), this.opened.owner, one)
 
 
 def _instances(this: Asked, series: str | None, sop: str | None) -> Sequence[Instance]:

@@ -150,8 +150,8 @@ def frame_list(this: Asked, series: str, sop: str, text: str) -> Response:
     """Frames: as they are stored, or decoded where the caller wants plain pixels and they are compressed."""
     table, objects = bootstrap.table(), bootstrap.objects()
     one = retrieve.instance(table, this.opened, series, sop)
-    numbers = resources.parse_frame_list(text, retrieve_frames.number_of_frames(one))
-    stored = str(one.data["syntax"])
+    numbers = resources.parse_frame_list(text, retrieve_frames.number_of_frames(objects, this.opened.owner, one))
+    stored = retrieve_files.stored_frames(objects, this.opened, one)
     selected = this.select(representations.frames(stored, single=len(numbers) == 1))
     locations = this.locations(one, (f"frames/{number}" for number in numbers))
     body = retrieve_files.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected, locations)
@@ -169,9 +169,11 @@ def bulk(this: Asked, series: str, sop: str, name: str) -> Response:
     """The value of one attribute; compressed Pixel Data as its frames, one part each; a document in its own type."""
     table, objects = bootstrap.table(), bootstrap.objects()
     one = retrieve.instance(table, this.opened, series, sop)
-    if name.upper() in resources.PIXEL_TAGS and retrieve_files.is_encapsulated(one):
-        numbers = tuple(range(1, retrieve_frames.number_of_frames(one) + 1))
-        selected = this.select(representations.frames(str(one.data["syntax"]), single=len(numbers) == 1))
+    pixel_data = name.upper() in resources.PIXEL_TAGS
+    if pixel_data and retrieve_frames.known_pixels(objects, this.opened.owner, one).encapsulated:
+        numbers = tuple(range(1, retrieve_frames.number_of_frames(objects, this.opened.owner, one) + 1))
+        stored = retrieve_files.stored_frames(objects, this.opened, one)
+        selected = this.select(representations.frames(stored, single=len(numbers) == 1))
         locations = this.locations(one, [f"bulkdata/{name.upper()}"] * len(numbers))
         body = retrieve_files.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected, locations)
         return answer_body(this, body, 1)
@@ -217,9 +219,9 @@ def by_uri(this: Asked, wanted: wado_uri.WadoUri) -> Response:
         raise BadRequest("Presentation states are not applied here.", "presentationUID")
     stored = str(one.data["syntax"])
     frame = wanted.rendering.frame
-    if frame is not None and frame > retrieve_frames.number_of_frames(one):
+    if frame is not None and frame > retrieve_frames.number_of_frames(objects, this.opened.owner, one):
         raise BadRequest("The instance has fewer frames.", "frameNumber")
-    selected = wado_uri.select(wanted, this.accept, stored, _rendered_by_uri(one))
+    selected = wado_uri.select(wanted, this.accept, stored, _rendered_by_uri(this, one))
     if selected.offer.media_type != representations.DICOM:
         return answer_body(this, rendering.body(objects, pixels, this.opened, [(one, frame)], wanted.rendering, selected), 1)
     if selected.any_syntax or selected.transfer_syntax in (None, stored):
@@ -227,10 +229,11 @@ def by_uri(this: Asked, wanted: wado_uri.WadoUri) -> Response:
     return answer_body(this, retrieve_files.transcoded(objects, pixels, this.opened, one), 1)
 
 
-def _rendered_by_uri(one: Instance) -> tuple[media_types.Offer, ...]:
+def _rendered_by_uri(this: Asked, one: Instance) -> tuple[media_types.Offer, ...]:
     """The pictures that WADO-URI has of an instance: JPEG unless another is asked for (9.1.2.2.1). None for what has none."""
     try:
-        return tuple(offer for offer in rendering.offers(one, 1 if rendering.is_image(one) else None) if not offer.multipart)
+        offers = rendering.offers(bootstrap.objects(), this.opened.owner, one, 1 if rendering.is_image(one) else None)
+        return tuple(offer for offer in offers if not offer.multipart)
     except NotFound:
         return ()
 

@@ -1,24 +1,25 @@
 """Where each frame lies in an object, so that one ranged read fetches it (PS3.5 8.1, A.4; PS3.3 C.7.6.3).
 
-Native frames follow from the image's dimensions. Encapsulated ones follow from the Extended Offset Table,
-from the Basic Offset Table, or, where there is neither, from the heads of the fragments, read one after the
+Native frames follow from what `dicom.pixels` says of them. Encapsulated ones follow from the Extended Offset Table,
+from the Basic Offset Table, or, where there is neither or it is wrong, from the heads of the fragments, read one after the
 other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from struct import unpack
 
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
 
+from chalicelib.dicom import codestream
 from chalicelib.dicom.elements import ITEM, SEQUENCE_END, Encoding, item_head
-from chalicelib.dicom.header import Head, PixelData
+from chalicelib.dicom.header import END_OF_STREAM, END_WITHIN, Head, PixelData
 from chalicelib.dicom.limits import Limits
-from chalicelib.dicom.source import Fetch, RangeSource
-from chalicelib.dicom.values import values_of
+from chalicelib.dicom.pixels import FAMILIES, Pixels, declared_frames, describe
+from chalicelib.dicom.source import Fetch, RangeSource, Source
 from chalicelib.domain.rejections import Rejected
 
 _LITTLE = Encoding(implicit=False, little_endian=True)
@@ -26,9 +27,15 @@ _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _MOST_FRAMES = 100_000
 _MOST_FRAGMENTS = 400_000
 _MOST_FETCHES = 4096
-_MARKER = b"\xff\xd9"
-_MARKER_WITHIN = 10
-"""Bytes at a fragment's end that may hold the marker: padding, and garbage of some encoders, follow it."""
+_MOST_OF_A_FRAME = 4096
+"""Fragments of one frame to which a table leads."""
+_PROVED = 64
+"""Entries of a table that are looked at, at most."""
+_LOOKED_THROUGH = 4 * 1024 * 1024
+"""Bytes of an object whose fragments are counted when it is indexed, if its tables do not list its frames."""
+_ITEM_WORDS = int.from_bytes(b"\xfe\xff\x00\xe0", "little")
+_HEADS = 1024
+"""Bytes of a read that looks at the head of a fragment."""
 
 
 class FrameError(Exception):
@@ -51,28 +58,93 @@ class Extent:
     bits: int | None = None
 
 
-def locate_frames(head: Head, fetch: Fetch, limits: Limits | None = None, count: int | None = None) -> list[Extent]:
-    """The extent of every frame, the first frame first. Native ones, and those in tables, need no read, or
-    one.
+def locate_frames(
+    head: Head, fetch: Fetch, limits: Limits | None = None, count: int | None = None, wanted: Sequence[int] | None = None
+) -> list[Extent]:
+    """The extent of every frame, the first frame first: of those that are there, where Number of Frames says
+    otherwise. Native ones need no read; those in tables one for each that is looked at.
 
-    `count`: how many there are, where that is not Number of Frames: a video is one stream of all.
+    `count`: how many there are, where that is not Number of Frames: a video is one stream of all. `wanted`:
+    the frames (from 0) for which a table must prove right; some of all where it is None. A table that does
+    not lead to fragments is not believed.
 
     Raises `FrameError`, for an object without pixels and for a deflated one too, whose extents would not be
     the object's; and what `fetch` raises.
     """
-    pixels = head.pixel_data
-    if pixels is None:
-        raise FrameError("no Pixel Data")
     if head.deflated:
         raise FrameError("deflated")
-    count = count or _frame_count(head.dataset)
+    return extents_in(head, fetch, limits, count, wanted)
+
+
+def extents_in(
+    head: Head, fetch: Fetch, limits: Limits | None = None, count: int | None = None, wanted: Sequence[int] | None = None
+) -> list[Extent]:
+    """`locate_frames`, of a deflated object in its inflated data set, which `fetch` then reads."""
+    pixels, described = head.pixel_data, describe(head)
+    if pixels is None or described is None:
+        raise FrameError("no Pixel Data")
+    if described.facts.frames_fault:
+        raise FrameError(described.facts.frames_fault)
     if pixels.length is not None:
-        return _native(head, pixels, pixels.length, count)
-    source = RangeSource(fetch, head.size, replace(limits or Limits(), fetches=min(4 * count + 64, _MOST_FETCHES)))
+        return _native(pixels.offset, described.frame_bits, described.facts.frames)
+    count = count or described.declared_frames
+    if count > _MOST_FRAMES:
+        raise FrameError(f"{count} frames")
+    bounds = replace(limits or Limits(), fetches=min(4 * count + 64, _MOST_FETCHES))
+    size = _end(head)
     try:
-        return _encapsulated(head, pixels.offset, count, source, fetch)
+        return _encapsulated(head, pixels.offset, count, size, RangeSource(fetch, size, bounds), fetch, wanted)
     except Rejected as broken:
         raise FrameError(broken.detail) from None
+
+
+def examine(head: Head, fetch: Fetch) -> Pixels | None:
+    """What the pixels of an instance are, its first compressed stream and, where that is cheap, its fragments looked at.
+
+    Reads what came with the head, or one range more. Raises what `fetch` raises.
+    """
+    pixels = head.pixel_data
+    if pixels is None or pixels.length is not None or head.deflated or head.transfer_syntax_uid not in FAMILIES:
+        return describe(head)
+    stream, listed = _first_stream(head, pixels, fetch)
+    if declared_frames(head.dataset) == listed or head.size > _LOOKED_THROUGH:
+        return describe(head, stream)
+    try:
+        located: int | str = len(locate_frames(head, fetch))
+    except FrameError as error:
+        located = f"its frames cannot be told apart: {error}"
+    return describe(head, stream, located)
+
+
+def _first_stream(head: Head, pixels: PixelData, fetch: Fetch) -> tuple[bytes | None, int]:
+    """(the beginning of the first fragment, how many frames the Basic Offset Table lists; one where it lists none of one)."""
+
+    def read(start: int, length: int) -> bytes:
+        held = pixels.begins[start - pixels.offset : start - pixels.offset + length]
+        end = min(start + length, head.size)
+        return held if start + len(held) >= end else fetch(start, end - start)
+
+    item = read(pixels.offset, 8)
+    if len(item) < 8 or int.from_bytes(item[:4], "little") != _ITEM_WORDS:
+        return None, 0
+    table = int.from_bytes(item[4:], "little")
+    data = read(pixels.offset + 8 + table, 8 + codestream.HEAD)
+    length = int.from_bytes(data[4:8], "little")
+    listed = table // 4 if table else int(pixels.offset + 8 + table + 8 + length >= head.size - 8)
+    return data[8 : 8 + length], listed
+
+
+def only_frame(data: bytes) -> bytes:
+    """The frame of encapsulated pixels with one frame, from the Basic Offset Table on (PS3.5 A.4). Raises `FrameError`."""
+    source = RangeSource(lambda start, length: data[start : start + length], len(data), replace(Limits(), fetches=_MOST_FETCHES))
+    try:
+        tag, length = item_head(source, 0, _LITTLE)
+        if tag != ITEM or length is None:
+            raise FrameError("no Basic Offset Table")
+        (extent,) = _walk(source, 8 + length, 1)[:1]
+    except Rejected as broken:
+        raise FrameError(broken.detail) from None
+    return frame_bytes(extent, data[extent.start : extent.start + extent.length])
 
 
 def frame_bytes(extent: Extent, data: bytes) -> bytes:
@@ -94,6 +166,8 @@ def frame_bytes(extent: Extent, data: bytes) -> bytes:
             raise FrameError(f"a fragment of {length} bytes in {len(data) - position}")
         parts.append(data[position : position + length])
         position += length
+    if not parts:
+        raise FrameError("no fragment where a frame should be")
     return b"".join(parts)
 
 
@@ -112,55 +186,46 @@ def fragments(extent: Extent, fetch: Fetch) -> list[tuple[int, int]]:
             raise FrameError(f"a fragment of {length} bytes in {end - position - 8}")
         found.append((position + 8, length))
         position += 8 + length
+    if not found:
+        raise FrameError("no fragment where a frame should be")
     return found
 
 
-def frame_length(dataset: Dataset) -> tuple[int, int]:
-    """Bits of one native frame, and of all its samples of one pixel (PS3.5 8.1.1; YBR_FULL_422: PS3.3
-    C.7.6.3.1.2).
-    """
-    rows, columns = _number(dataset, 0x00280010), _number(dataset, 0x00280011)
-    samples = values_of(dataset, 0x00280002, "US") or [1]
-    allocated = _number(dataset, 0x00280100)
-    photometric = values_of(dataset, 0x00280004, "CS")
-    shared = photometric[:1] in (["YBR_FULL_422"], ["YBR_PARTIAL_422"]) and samples[0] == 3
-    pixel = allocated * (2 if shared else int(samples[0]))
-    return rows * columns * pixel, pixel
-
-
-def _native(head: Head, pixels: PixelData, length: int, count: int) -> list[Extent]:
-    bits, _ = frame_length(head.dataset)
-    if bits == 0:
-        raise FrameError("an image without pixels")
-    if (bits * count + 7) // 8 > length:
-        raise FrameError(f"{count} frames of {bits} bits in {length} bytes")
+def _native(offset: int, bits: int, count: int) -> list[Extent]:
     if bits % 8 == 0:
         size = bits // 8
-        return [Extent(pixels.offset + number * size, size) for number in range(count)]
+        return [Extent(offset + number * size, size) for number in range(count)]
     extents = []
     for first in range(0, bits * count, bits):
         start, end = first // 8, (first + bits + 7) // 8
-        extents.append(Extent(pixels.offset + start, end - start, skip=first % 8, bits=bits))
+        extents.append(Extent(offset + start, end - start, skip=first % 8, bits=bits))
     return extents
 
 
-def _encapsulated(head: Head, offset: int, count: int, source: RangeSource, fetch: Fetch) -> list[Extent]:
+def _end(head: Head) -> int:
+    """Where the object ends; of a deflated one nobody knows where its inflated data set does, but for a limit."""
+    return Limits().inflated if head.deflated else head.size
+
+
+def _encapsulated(
+    head: Head, offset: int, count: int, size: int, source: RangeSource, fetch: Fetch, wanted: Sequence[int] | None
+) -> list[Extent]:
     tag, length = item_head(source, offset, _LITTLE)
     if tag != ITEM or length is None:
         raise FrameError("no Basic Offset Table")
     first = offset + 8 + length
-    table = _extended(head, first, count, fetch)
-    if table is not None:
-        return table
-    if length == 4 * count and count > 1:
+    table = _extended(head, first, count, size, fetch)
+    if table is None and length == 4 * count and count > 1:
         offsets = unpack(f"<{count}L", source.read(offset + 8, length))
-        if _ascending(offsets, head.size - first):
-            ends = [*offsets[1:], head.size - first]
-            return [Extent(first + start, end - start, True) for start, end in zip(offsets, ends, strict=True)]
+        if _ascending(offsets, size - first):
+            ends = [*offsets[1:], size - first]
+            table = [Extent(first + start, end - start, True) for start, end in zip(offsets, ends, strict=True)]
+    if table is not None and _leads(table, fetch, size, wanted):
+        return table
     return _walk(source, first, count)
 
 
-def _extended(head: Head, first: int, count: int, fetch: Fetch) -> list[Extent] | None:
+def _extended(head: Head, first: int, count: int, size: int, fetch: Fetch) -> list[Extent] | None:
     """Extended Offset Table: one fragment for each frame, offsets to its item, lengths of its value
     (C.7.6.3.1.8).
     """
@@ -178,61 +243,102 @@ def _extended(head: Head, first: int, count: int, fetch: Fetch) -> list[Extent] 
             return None
         tables.append(unpack(f"<{count}Q", data))
     offsets, lengths = tables
-    if not _ascending(offsets, head.size - first):
+    if not _ascending(offsets, size - first):
         return None
     extents = [Extent(first + start, 8 + length + length % 2, True) for start, length in zip(offsets, lengths, strict=True)]
-    return extents if all(extent.start + extent.length <= head.size for extent in extents) else None
+    return extents if all(extent.start + extent.length <= size for extent in extents) else None
+
+
+def _leads(table: Sequence[Extent], fetch: Fetch, size: int, wanted: Sequence[int] | None) -> bool:
+    """Whether a table leads to fragments that end where the next frame begins, at the frames that are wanted, or at some."""
+    if wanted is None:
+        step = max(1, len(table) // _PROVED)
+        wanted = [*range(0, len(table), step), len(table) - 1]
+    ordered = sorted({number for number in wanted if number < len(table)})[:_PROVED]
+    source = RangeSource(fetch, size, replace(Limits(), first_range=_HEADS, fetches=_MOST_FETCHES))
+    try:
+        return all(_leads_to(source, table[number], last=number == len(table) - 1) for number in ordered)
+    except Rejected:
+        return False
+
+
+def _leads_to(source: RangeSource, extent: Extent, *, last: bool) -> bool:
+    position, end = extent.start, extent.start + extent.length
+    for _ in range(_MOST_OF_A_FRAME):
+        tag, length = item_head(source, position, _LITTLE)
+        if tag == SEQUENCE_END and last:
+            return position > extent.start
+        if tag != ITEM or length is None:
+            return False
+        position += 8 + length
+        if position >= end:
+            return position == end
+    return False
 
 
 def _walk(source: RangeSource, position: int, count: int) -> list[Extent]:
-    """No table: all fragments are one frame, or each is one, or a frame ends with the fragment that has its
-    marker.
-
-    The marker is JPEG's End of Image and JPEG 2000's End of Codestream, which are the same two bytes.
+    """No table: a frame begins with the fragment in which a stream begins, or each fragment is one, or a frame
+    ends with the fragment that has its marker, or all are one.
     """
-    frames: list[Extent] = []
+    fragments: list[Extent] = []
+    by_start: list[int] = []
     by_marker: list[Extent] = []
     start = first = position
-    while True:
-        tag, length = item_head(source, position, _LITTLE)
-        if tag == SEQUENCE_END:
-            break
-        if tag != ITEM or length is None:
-            raise FrameError(f"no fragment at {position}")
-        end = position + 8 + length
-        frames.append(Extent(position, end - position, True))
-        if _MARKER in source.read(max(position + 8, end - _MARKER_WITHIN), min(length, _MARKER_WITHIN)):
+    for at, length in walk_fragments(source, position):
+        end = at + 8 + length
+        fragments.append(Extent(at, 8 + length, True))
+        if _begins(source.read(at + 8, min(length, 12))):
+            by_start.append(at)
+        if END_OF_STREAM in source.read(max(at + 8, end - END_WITHIN), min(length, END_WITHIN)):
             by_marker.append(Extent(start, end - start, True))
             start = end
-        position = end
-        if len(frames) > _MOST_FRAGMENTS:
+        if len(fragments) > _MOST_FRAGMENTS:
             raise FrameError(f"more than {_MOST_FRAGMENTS} fragments")
-    if count == 1 and frames:
-        return [Extent(first, position - first, True)]
-    for found in (frames, by_marker):
+    if not fragments:
+        raise FrameError("no fragment")
+    last = fragments[-1].start + fragments[-1].length
+    begun = [Extent(one, end - one, True) for one, end in pairwise([*by_start, last])] if by_start[:1] == [first] else []
+    if count == 1:
+        return begun[:1] or [Extent(first, last - first, True)]
+    for found in (begun, fragments, by_marker):
         if len(found) == count:
             return found
-    raise FrameError(f"{count} frames in {len(frames)} fragments without an offset table")
+    if begun:  # Number of Frames is wrong: those that are there
+        return begun
+    raise FrameError(f"{count} frames in {len(fragments)} fragments without an offset table")
+
+
+def walk_fragments(source: Source, position: int) -> Iterator[tuple[int, int]]:
+    """(where its item begins, length of its value) of each fragment, until a delimiter of whatever length, zeros, or
+    the object's end. An odd length may stand for an even one. Raises `FrameError`, and Rejected as `source` does.
+    """
+    odd = False
+    while source.size is None or position + 8 <= source.size:
+        tag, length = item_head(source, position, _LITTLE)
+        if odd and tag not in (ITEM, SEQUENCE_END):
+            position += 1
+            odd = False
+            continue
+        if tag == SEQUENCE_END or (tag, length) == (0, 0):
+            return
+        if tag != ITEM or length is None:
+            raise FrameError(f"no fragment at {position}")
+        if source.size is not None and position + 8 + length > source.size:
+            raise FrameError(f"a fragment of {length} bytes in {source.size - position - 8}")
+        yield position, length
+        position += 8 + length
+        odd = length % 2 == 1
+
+
+def _begins(data: bytes) -> bool:
+    """Whether a compressed stream begins here: one of the JPEGs, or an RLE header (PS3.5 G.5)."""
+    segments = int.from_bytes(data[:4], "little")
+    return codestream.starts(data) or (1 <= segments <= 15 and data[4:8] == b"\x40\0\0\0")
 
 
 def _ascending(offsets: Sequence[int], end: int) -> bool:
     pairs = zip(offsets, [*offsets[1:], end], strict=True)
     return offsets[0] == 0 and all(start + 8 <= following for start, following in pairs)
-
-
-def _frame_count(dataset: Dataset) -> int:
-    values = values_of(dataset, 0x00280008, "IS")
-    count = values[0] if values and isinstance(values[0], int) else 1
-    if count > _MOST_FRAMES:
-        raise FrameError(f"{count} frames")
-    return max(1, count)
-
-
-def _number(dataset: Dataset, tag: int) -> int:
-    values = values_of(dataset, tag, "US")
-    if not values or not isinstance(values[0], int):
-        raise FrameError(f"no {tag:08X}")
-    return values[0]
 
 
 def _shifted(data: bytes, skip: int, bits: int) -> bytes:

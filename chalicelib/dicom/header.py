@@ -44,17 +44,27 @@ PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 DEFAULT_LIMITS = Limits()
 
+_BEGINNING = 16 * 1024
+"""Bytes of fragments that are kept beside the head: the Basic Offset Table, and what the first frame says of itself."""
+END_OF_STREAM = b"\xff\xd9"
+"""JPEG's End of Image and JPEG 2000's End of Codestream, which are the same two bytes."""
+END_WITHIN = 10
+"""Bytes at a fragment's end that may hold the marker: padding, and garbage of some encoders, follow it."""
+_MOST_HOPS = 40
+"""Heads of fragments that are read one by one, where the object does not end with a delimiter."""
+
 
 @dataclass(frozen=True)
 class PixelData:
     """Where the pixels are. `length` is None where encapsulated. `offset` counts in the inflated data set
-    of a deflated object, and from the object's start otherwise.
+    of a deflated object, and from the object's start otherwise. `begins`: of fragments, as much as came with the head.
     """
 
     tag: int
     offset: int
     length: int | None
     vr: str
+    begins: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -176,9 +186,11 @@ def _pixel_data(source: Source, raw: RangeSource, size: int, element: Element, b
     if element.length is None:
         if element.tag != 0x7FE00010:
             raise Rejected("unreadable", f"{name(element.tag)} has undefined length")
+        begins = b""
         if source is raw:
+            begins = raw.read(element.value, min(raw.held(element.value), _BEGINNING))
             _check_fragments(raw, size, element, body.encoding, limits)
-        return PixelData(element.tag, element.value, None, vr)
+        return PixelData(element.tag, element.value, None, vr, begins)
     end = element.value + element.length
     if source.size is None:
         if element.length and not source.read(end - 1, 1):
@@ -209,25 +221,39 @@ def _check_tail(source: Source, position: int, encoding: Encoding, limits: Limit
 def _check_fragments(raw: RangeSource, size: int, element: Element, encoding: Encoding, limits: Limits) -> None:
     """That the fragments end inside the object (PS3.5 A.4), without reading pixels.
 
-    Those whose heads came with the header, or would come with one range more, are walked. Of more than
-    those, only the object's end is read, which must hold the delimiter. One fragment that ends where it
-    should costs nothing.
+    Those whose heads came with the header, or would come with one range more, are walked. Of more than those, the object's end
+    is read, which most often holds the delimiter; where it does not, heads are read until it comes, `_MOST_HOPS` at the most.
+    A delimiter of whatever length ends them, and so do zeros, or the object's end behind a stream that is whole, since writers
+    err in that; what follows is padding. A byte may follow a fragment of odd length.
     """
-    position = element.value
-    while raw.held(position) >= 8 or position + 8 < size <= position + limits.first_range:
+    position, start = element.value, size - limits.first_range
+    hops, looked_at_end, odd = 0, False, False
+    while position + 8 <= size:
+        near = raw.held(position) >= 8 or position + 8 < size <= position + limits.first_range
+        if not near and position + 8 == size:
+            return None  # room for the delimiter, and nothing else
+        if not near and not looked_at_end:
+            looked_at_end = True
+            tail = raw.aside(max(position, start), limits.first_range)
+            delimiter = SEQUENCE_END_BYTES[encoding.little_endian]
+            if delimiter in tail or delimiter[:4] + b"\xff" * 4 in tail:
+                return None
+        hops += not near
+        if hops > _MOST_HOPS:
+            raise Rejected("truncated", "no delimiter ends the fragments")
         tag, length = item_head(raw, position, encoding)
-        position += 8
         if tag == SEQUENCE_END:
-            return _check_tail(raw, position, encoding, limits)
+            return _check_tail(raw, position + 8, encoding, limits)
+        if (tag, length) == (0, 0):
+            return None
         if tag != ITEM or length is None:
-            raise Rejected("unreadable", f"no fragment at {position - 8}")
-        position += length
-    if position + 8 > size:
-        raise Rejected("truncated", f"the fragments need {position + 8} bytes, the object has {size}")
-    if position + 8 == size:
-        return None
-    start = size - limits.first_range
-    delimiter = raw.read(start, limits.first_range).rfind(SEQUENCE_END_BYTES[encoding.little_endian])
-    if delimiter < 0:
-        raise Rejected("truncated", "no delimiter ends the fragments")
+            if not odd:
+                raise Rejected("unreadable", f"no fragment at {position}")
+            position, odd = position + 1, False
+            continue
+        position, odd = position + 8 + length, length % 2 == 1
+    if position > size:
+        raise Rejected("truncated", f"the fragments need {position} bytes, the object has {size}")
+    if END_OF_STREAM not in raw.aside(max(element.value, size - END_WITHIN), END_WITHIN):
+        raise Rejected("truncated", "no delimiter ends the fragments, nor a marker the last of them")
     return None

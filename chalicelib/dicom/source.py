@@ -34,7 +34,7 @@ class RangeSource:
         self.size: int | None = size
         self.fetches = 0
         self.fetched = 0
-        self._fetch = fetch
+        self.fetch = fetch
         self._end = size
         self._limits = limits
         self._next = limits.first_range
@@ -49,6 +49,15 @@ class RangeSource:
         self._fill(position, length)
         begin = position - self._start
         return self._data[begin : begin + length]
+
+    def aside(self, position: int, length: int) -> bytes:
+        """`read`, without going there: what lies before can still be read. It is fetched by itself, unless it is here."""
+        length = min(length, self._end - position)
+        if self.held(position) >= length:
+            return self.read(position, length)
+        self.fetches += 1
+        self.fetched += length
+        return self.fetch(position, length)
 
     def held(self, position: int) -> int:
         """How many bytes from `position` on are already here."""
@@ -69,7 +78,7 @@ class RangeSource:
             raise Rejected("too-large-header", f"more than {self._limits.fetches} ranges")
         at = position + len(self._data)
         count = min(max(self._next, missing), self._end - at)
-        chunk = self._fetch(at, count)
+        chunk = self.fetch(at, count)
         if len(chunk) != count:
             raise OSError(f"asked for {count} bytes from {at} on, got {len(chunk)}")
         self.fetches += 1

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 
 from chalicelib.dicom import rejection_note
 from chalicelib.dicom.attributes import ITEM_VRS, KEPT, Kept
-from chalicelib.dicom.frames import FrameError, frame_length
-from chalicelib.dicom.header import EXPLICIT_BIG, Head
+from chalicelib.dicom.header import Head
 from chalicelib.dicom.identity import SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, single_uid
+from chalicelib.dicom.pixels import Pixels, declared_frames, describe
 from chalicelib.dicom.readings import valid_date, valid_time
 from chalicelib.dicom.values import items_of, values_of
 
@@ -39,13 +39,14 @@ _ITEMS_LIMIT = 4
 _OTHER_IDS_LIMIT = 16
 
 
-def summarise(head: Head) -> dict[str, Any]:
-    """The summary of an instance, ready for JSON.
+def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
+    """The summary of an instance, ready for JSON. `described`: what its pixels are, where more
+    than the head was looked at (`frames.examine`).
 
     `study_instance_uid`, `series_instance_uid`, `sop_instance_uid`, `sop_class_uid`, `transfer_syntax_uid`:
     str. `number_of_frames`: int, at least 1. `rows`, `columns`: int, or None for what is no image.
     `header_length`: bytes before the Pixel Data element. `pixel_offset`, `pixel_length`: of its value, None
-    where there is none; the length is also None where it is encapsulated. `deflated`: these three count
+    where there is none; the length is also None where it is encapsulated. `pixels`: `PixelFacts`. `deflated`: these three count
     inflated bytes. `patient`: `id`, `issuer` (0010,0021), `issuer_universal_id` (0010,0024): str or None;
     `other_ids`: the same three for each of (0010,1000) and (0010,1002). `attributes`: DICOM JSON Model
     (PS3.18 F.2) of `attributes.KEPT`, text in Unicode, invalid values left out, at most `ATTRIBUTES_LIMIT`
@@ -56,6 +57,7 @@ def summarise(head: Head) -> dict[str, Any]:
     """
     dataset = head.dataset
     pixels = head.pixel_data
+    described = described or describe(head)
     attributes, dropped, unread = _attributes(dataset)
     return {
         "study_instance_uid": single_uid(dataset, STUDY),
@@ -63,13 +65,13 @@ def summarise(head: Head) -> dict[str, Any]:
         "sop_instance_uid": single_uid(dataset, SOP_INSTANCE),
         "sop_class_uid": single_uid(dataset, SOP_CLASS),
         "transfer_syntax_uid": head.transfer_syntax_uid,
-        "number_of_frames": max(1, _number(dataset, 0x00280008, "IS") or 1),
+        "number_of_frames": declared_frames(dataset),
         "rows": _number(dataset, 0x00280010, "US"),
         "columns": _number(dataset, 0x00280011, "US"),
         "header_length": head.header_length,
         "pixel_offset": pixels.offset if pixels else None,
         "pixel_length": pixels.length if pixels else None,
-        "frame_length": _frame_length(head),
+        **(pixel_fields(described) if described else {}),
         "deflated": head.deflated,
         "patient": _patient(dataset),
         "attributes": attributes,
@@ -80,17 +82,17 @@ def summarise(head: Head) -> dict[str, Any]:
     }
 
 
-def _frame_length(head: Head) -> int | None:
+def pixel_fields(pixels: Pixels) -> dict[str, Any]:
+    """What a summary says of pixels: `number_of_frames`, `frame_length`, `pixels`."""
+    frames = pixels.facts.frames
+    return {"number_of_frames": frames, "frame_length": _frame_length(pixels), "pixels": pixels.facts.to_item()}
+
+
+def _frame_length(pixels: Pixels) -> int | None:
     """Bytes of one native frame where frames are whole bytes and lie one after the other, so that no head need be read."""
-    pixels = head.pixel_data
-    if pixels is None or pixels.length is None or head.deflated or head.transfer_syntax_uid == EXPLICIT_BIG:
+    if pixels.facts.encapsulated or pixels.facts.frames_fault or not pixels.facts.direct:
         return None
-    try:
-        bits, _ = frame_length(head.dataset)
-    except FrameError:
-        return None
-    count = max(1, _number(head.dataset, 0x00280008, "IS") or 1)
-    return bits // 8 if bits and bits % 8 == 0 and bits // 8 * count <= pixels.length else None
+    return pixels.frame_bits // 8 if pixels.frame_bits % 8 == 0 else None
 
 
 def _place(dataset: Dataset) -> list[Any] | None:

@@ -9,13 +9,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from chalicelib.domain.errors import NotAcceptable, TryAgain
+from chalicelib.domain.pixel_facts import DECODER
 from chalicelib.domain.ports import Objects, Pixels
 
 Job = Mapping[str, object]
 """What to do to an object (`pixels.handler`), without where to put it."""
 
-_VERSION = "1"
-"""Another one when the same job makes something else than before."""
+_IN_WORDS = {
+    "undecodable": "they are broken",
+    "too-slow": "it takes too long",
+    "not-allowed": "this is not an instance",
+}
+"""Of the reasons that are no words themselves."""
 _AT_ONCE = 8
 _SECONDS, _LAST_SECONDS = 18.0, 24.0
 """Until when one request begins jobs, and waits for those it began; what was made until then is kept for the next."""
@@ -23,7 +28,7 @@ _SECONDS, _LAST_SECONDS = 18.0, 24.0
 
 def target(job: Job) -> str:
     """Under which key the result of a job is kept: its source's key names its content."""
-    text = json.dumps([_VERSION, dict(job)], sort_keys=True)
+    text = json.dumps([DECODER, dict(job)], sort_keys=True)
     return f"cache/rendered/{hashlib.sha256(text.encode()).hexdigest()}"
 
 
@@ -34,7 +39,7 @@ def make(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> dict[str, int
     """
     made, reasons = attempt(objects, pixels, jobs)
     if reasons:
-        raise NotAcceptable(f"The pixels of this instance cannot be decoded: {reasons[0]}.")
+        raise NotAcceptable(f"The pixels of this instance cannot be decoded: {_IN_WORDS.get(reasons[0], reasons[0])}.")
     return made
 
 

@@ -55,6 +55,7 @@ _KEPT_FIELDS = (
     "pixel_length",
     "frame_length",
     "deflated",
+    "pixels",
     "dropped",
     "unread",
     "place",

@@ -9,8 +9,10 @@ from typing import Any
 from chalicelib.dicomweb import multipart, representations
 from chalicelib.dicomweb.media_types import Offer, Selected
 from chalicelib.dicomweb.rendered import Rendering, Viewport, place
+from chalicelib.domain import pixel_facts
 from chalicelib.domain.assembly import Extract, Piece
-from chalicelib.domain.errors import NotFound
+from chalicelib.domain.errors import NotAcceptable, NotFound
+from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.ports import Objects, Pixels
 from chalicelib.domain.studies import REPORT_KINDS, Instance, first_value
 from chalicelib.services import decoding, retrieve_frames
@@ -24,6 +26,10 @@ MOST_PICTURES = 64
 
 _IMAGES = representations.RENDERED["single-frame"]
 _ANIMATED = (Offer("image/gif"), Offer("image/jpeg"), Offer("image/png"))
+_STILL = (Offer("image/jpeg"), Offer("image/png"))
+MOST_ANIMATED = 200
+"""Frames of an animation, and `MOST_PIXELS` of all of them (`pixels.render`)."""
+MOST_PIXELS = 128 * 1024 * 1024
 _DOCUMENT = {"pdf": (Offer("application/pdf"),), "cda": (Offer("text/xml"),), "sr": (Offer("text/html"), Offer("text/plain"))}
 
 
@@ -33,13 +39,19 @@ def is_image(one: Instance) -> bool:
     return bool(pixels) and not retrieve_frames.is_video(one)
 
 
-def offers(one: Instance, frames: int | None = None) -> tuple[Offer, ...]:
-    """What an instance, or so many frames of it, can be rendered as (Table 8.7.4-1). Raises NotFound for what cannot be."""
+def offers(objects: Objects, owner: str, one: Instance, frames: int | None = None) -> tuple[Offer, ...]:
+    """What an instance, or so many frames of it, can be rendered as (Table 8.7.4-1): all of its frames as an animation, unless
+    they are too many for one. Raises NotFound for what cannot be, NotAcceptable for pixels that cannot be drawn rightly.
+    """
     if is_image(one):
         several = tuple(Offer(offer.media_type, True) for offer in _IMAGES)
         if frames is not None:
             return (*_IMAGES, *several) if frames == 1 else several
-        return (*_ANIMATED, *several) if retrieve_frames.number_of_frames(one) > 1 else (*_IMAGES, *several)
+        count = require_picture(objects, owner, one).frames
+        area = int(one.data["rows"]) * int(one.data["columns"])
+        if count == 1:
+            return (*_IMAGES, *several)
+        return (*_ANIMATED, *several) if count <= MOST_ANIMATED and count * area <= MOST_PIXELS else (*_STILL, *several)
     if frames is None and (video := _video(one)) is not None:
         return (Offer(video),)
     kind = _kind(one)
@@ -48,15 +60,25 @@ def offers(one: Instance, frames: int | None = None) -> tuple[Offer, ...]:
     return _DOCUMENT[kind]
 
 
+def require_picture(objects: Objects, owner: str, one: Instance) -> PixelFacts:
+    """What the pixels of an image are. Raises NotAcceptable for those of which every picture would be wrong."""
+    facts = retrieve_frames.described(objects, owner, one)
+    if facts.picture_fault:
+        raise NotAcceptable(f"No picture can be made of this instance: {facts.picture_fault}.")
+    return facts
+
+
 def _video(one: Instance) -> str | None:
     """The media type of a video, which is served as it is stored."""
     moving = one.data.get("pixel_offset") and retrieve_frames.is_video(one)
     return representations.FRAME_TYPES[str(one.data["syntax"])] if moving else None
 
 
-def offers_of_all(found: Sequence[Instance]) -> tuple[Offer, ...]:
+def offers_of_all(objects: Objects, owner: str, found: Sequence[Instance]) -> tuple[Offer, ...]:
     """What a series or a study can be rendered as: the picture that stands for it, or all of them in multipart."""
-    return (*_IMAGES, *(Offer(offer.media_type, True) for offer in _IMAGES)) if any(map(is_image, found)) else offers(found[0])
+    if any(map(is_image, found)):
+        return (*_IMAGES, *(Offer(offer.media_type, True) for offer in _IMAGES))
+    return offers(objects, owner, found[0])
 
 
 def document_type(one: Instance) -> str | None:
@@ -75,8 +97,15 @@ def representative(found: Sequence[Instance]) -> Instance:
     images = [one for one in found if is_image(one)]
     if not images:
         return found[0]
-    same = [one for one in images if one.series_instance_uid == images[0].series_instance_uid]
+    drawable = [one for one in images if not _said_fault(one)] or images
+    same = [one for one in drawable if one.series_instance_uid == drawable[0].series_instance_uid]
     return same[len(same) // 2]
+
+
+def _said_fault(one: Instance) -> bool:
+    """Whether it is known already that no picture can be made of it."""
+    facts = pixel_facts.from_item(one.data.get("pixels"))
+    return facts is not None and bool(facts.picture_fault)
 
 
 def thumbnail(wanted: Rendering) -> Rendering:
@@ -104,7 +133,7 @@ def body(
     media_type = selected.offer.media_type
     if not is_image(found[0][0]):
         return _document(objects, pixels, opened, found[0][0], media_type)
-    jobs = [_job(opened, one, frame, wanted, media_type) for one, frame in found[:MOST_PICTURES] if is_image(one)]
+    jobs = [_job(objects, opened, one, frame, wanted, media_type) for one, frame in found[:MOST_PICTURES] if is_image(one)]
     sizes = decoding.make(objects, pixels, jobs)
     made = [(Extract(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
     if not selected.offer.multipart:
@@ -113,11 +142,12 @@ def body(
     return multipart_body(objects, [(headers, pieces) for pieces in made], media_type)
 
 
-def _job(opened: Opened, one: Instance, frame: int | None, wanted: Rendering, media_type: str) -> decoding.Job:
+def _job(objects: Objects, opened: Opened, one: Instance, frame: int | None, wanted: Rendering, media_type: str) -> decoding.Job:
+    facts = require_picture(objects, opened.owner, one)
     columns, rows = int(one.data["columns"]), int(one.data["rows"])
     shown = place(wanted.viewport, columns, rows)
     if frame is None and media_type != "image/gif":
-        frame = (retrieve_frames.number_of_frames(one) + 1) // 2
+        frame = (facts.frames + 1) // 2
     window = wanted.window
     return {
         "op": "render",

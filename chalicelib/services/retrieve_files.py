@@ -18,9 +18,18 @@ from chalicelib.services import archive_zip, decoding, retrieve_frames
 from chalicelib.services.retrieve import INLINE, Body, Elsewhere, Inline, Opened, multipart_body, object_key, single_body
 
 
-def is_encapsulated(one: Instance) -> bool:
-    """Whether its pixels are compressed frames in fragments."""
-    return str(one.data["syntax"]) in representations.FRAME_TYPES
+def is_encapsulated(objects: Objects, opened: Opened, one: Instance) -> bool:
+    """Whether its pixels are frames in fragments. Raises NotFound for an instance without pixels."""
+    return retrieve_frames.described(objects, opened.owner, one).encapsulated
+
+
+def stored_frames(objects: Objects, opened: Opened, one: Instance) -> str:
+    """The transfer syntax that its frames have as they lie in the object: none of its own, unless they are compressed in one
+    that has a media type of its own."""
+    stored = str(one.data["syntax"])
+    return (
+        stored if is_encapsulated(objects, opened, one) and stored in representations.FRAME_TYPES else EXPLICIT_VR_LITTLE_ENDIAN
+    )
 
 
 def body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected) -> Body:
@@ -90,7 +99,7 @@ def frames_body(
     locations: Sequence[str] = (),
 ) -> Body:
     """Frames, one part each; `locations` are their addresses."""
-    stored = str(one.data["syntax"]) if is_encapsulated(one) else EXPLICIT_VR_LITTLE_ENDIAN
+    stored = stored_frames(objects, opened, one)
     as_stored = selected.any_syntax or selected.transfer_syntax == stored
     found = frame_pieces(objects, pixels, opened, one, numbers, as_stored)
     return parts_body(objects, found, selected, stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN, locations)
@@ -100,7 +109,9 @@ def frame_pieces(
     objects: Objects, pixels: Pixels, opened: Opened, one: Instance, numbers: Sequence[int], as_stored: bool
 ) -> list[tuple[Piece, ...]]:
     """The pieces of each frame: cut out of the object where they lie in it as they are wanted, else decoded."""
-    if (as_stored or not is_encapsulated(one)) and retrieve_frames.as_stored(one):
+    facts = retrieve_frames.with_frames(objects, opened.owner, one)
+    compressed = stored_frames(objects, opened, one) != EXPLICIT_VR_LITTLE_ENDIAN
+    if facts.direct and ((as_stored and compressed) or not facts.encapsulated):
         return retrieve_frames.frames(objects, opened.owner, one, numbers)
     jobs = [{"op": "frame", "source": object_key(opened.owner, one), "frame": number} for number in numbers]
     sizes = decoding.make(objects, pixels, jobs)

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from chalicelib.dicomweb import representations
-from chalicelib.domain import assembly
+from chalicelib.domain import assembly, pixel_facts
 from chalicelib.domain.assembly import MIB, Extract, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge, TryAgain
+from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.ports import Objects
 from chalicelib.domain.studies import Instance
 from chalicelib.services.retrieve import INLINE, object_key, read_pieces
@@ -27,11 +28,50 @@ MOST_IN_MEMORY = 64 * MIB
 _ENCAPSULATED_DOCUMENT, _ENCAPSULATED_DOCUMENT_LENGTH = 0x00420011, 0x00420015
 
 
-def number_of_frames(one: Instance) -> int:
-    """How many frames can be had of it, one of a video, which is one stream. Raises NotFound for an instance without pixels."""
+def described(objects: Objects, owner: str, one: Instance) -> PixelFacts:
+    """What its pixels are; of an instance that was indexed before that was recorded, as its object says now.
+
+    Raises NotFound for an instance without pixels, NotAcceptable for one that can no longer be read.
+    """
     if not one.data.get("pixel_offset"):
         raise NotFound
-    return 1 if is_video(one) else int(one.data.get("number_of_frames") or 1)
+    facts = pixel_facts.from_item(one.data.get("pixels"))
+    if facts is not None:
+        return facts
+    from chalicelib.dicom.frames import examine
+    from chalicelib.dicom.summary import pixel_fields
+
+    key, size = object_key(owner, one), int(one.data["size"])
+    found = examine(head_of(objects, key, size), lambda start, length: objects.read(key, start, length))
+    if found is None:
+        raise NotFound
+    one.data.update(pixel_fields(found))  # for the rest of this request
+    return found.facts
+
+
+def known_pixels(objects: Objects, owner: str, one: Instance) -> PixelFacts:
+    """What its pixels are. Raises NotAcceptable where nobody knows what the bytes mean: they come as a whole instance only."""
+    facts = described(objects, owner, one)
+    if facts.opaque:
+        raise NotAcceptable(f"The pixels of this instance can be had as it was stored only: {facts.frames_fault}.")
+    return facts
+
+
+def number_of_frames(objects: Objects, owner: str, one: Instance) -> int:
+    """How many frames can be had of it, one of a video, which is one stream.
+
+    Raises NotFound for an instance without pixels, NotAcceptable for one whose frames cannot be had.
+    """
+    facts = with_frames(objects, owner, one)
+    return 1 if is_video(one) else facts.frames
+
+
+def with_frames(objects: Objects, owner: str, one: Instance) -> PixelFacts:
+    """What its pixels are. Raises NotFound for an instance without any, NotAcceptable for one whose frames cannot be had."""
+    facts = described(objects, owner, one)
+    if facts.frames_fault:
+        raise NotAcceptable(f"The frames of this instance cannot be had: {facts.frames_fault}.")
+    return facts
 
 
 def is_video(one: Instance) -> bool:
@@ -39,26 +79,23 @@ def is_video(one: Instance) -> bool:
     return str(one.data["syntax"]) in representations.VIDEO
 
 
-def as_stored(one: Instance) -> bool:
-    """Whether its frames can be cut out of the object: not from a deflated one, nor in big endian order."""
-    return not one.data.get("deflated") and one.data["syntax"] != BIG_ENDIAN
-
-
 def frames(objects: Objects, owner: str, one: Instance, numbers: Sequence[int]) -> list[tuple[Piece, ...]]:
     """The pieces of each frame (from 1) that is asked for, as it is stored: native pixels, or one compressed stream.
 
     Raises NotAcceptable where the frames cannot be told apart.
     """
-    from chalicelib.dicom.frames import FrameError
+    from chalicelib.dicom.frames import FrameError, only_frame
 
+    facts = with_frames(objects, owner, one)
     key, offset = object_key(owner, one), int(one.data["pixel_offset"])
     if length := one.data.get("frame_length"):
         return [(Extract(key, offset + (number - 1) * length, length),) for number in numbers]
     rest = int(one.data["size"]) - offset
     try:
-        if one.data.get("pixel_length") is None and number_of_frames(one) == 1 and rest <= INLINE:
-            return [(_only_frame(_read(objects, key, offset, rest)),) for _ in numbers]
-        extents = _extents(objects, key, int(one.data["size"]), 1 if is_video(one) else None)
+        if facts.encapsulated and (facts.frames == 1 or is_video(one)) and rest <= INLINE:
+            return [(only_frame(_read(objects, key, offset, rest)),) for _ in numbers]
+        wanted = [number - 1 for number in numbers]
+        extents = _extents(objects, key, int(one.data["size"]), 1 if is_video(one) else None, wanted)
         return _contents(objects, key, [extents[number - 1] for number in numbers])
     except FrameError as error:
         raise NotAcceptable(f"The frames of this instance cannot be told apart: {error}.") from error
@@ -66,18 +103,13 @@ def frames(objects: Objects, owner: str, one: Instance, numbers: Sequence[int]) 
         raise NotFound from error
 
 
-def _only_frame(data: bytes) -> bytes:
-    """The frame of encapsulated pixels with one frame: all fragments after the Basic Offset Table (PS3.5 A.4)."""
-    from chalicelib.dicom.frames import Extent, frame_bytes
-
-    first = 8 + int.from_bytes(data[4:8], "little")
-    return frame_bytes(Extent(0, len(data) - first, items=True), data[first:])
-
-
-def _extents(objects: Objects, key: str, size: int, count: int | None) -> list[Extent]:
+def _extents(objects: Objects, key: str, size: int, count: int | None, wanted: Sequence[int]) -> list[Extent]:
     from chalicelib.dicom.frames import locate_frames
 
-    return locate_frames(head_of(objects, key, size), lambda start, length: objects.read(key, start, length), count=count)
+    def fetch(start: int, length: int) -> bytes:
+        return objects.read(key, start, length)
+
+    return locate_frames(head_of(objects, key, size), fetch, count=count, wanted=wanted)
 
 
 def head_of(objects: Objects, key: str, size: int) -> Head:

@@ -15,7 +15,7 @@ from chalicelib.domain.ports import Objects, Pixels
 from chalicelib.domain.studies import REPORT_KINDS, Instance
 from chalicelib.services import metadata, retrieve_frames
 from chalicelib.services.retrieve import Body, Opened, multipart_body, object_key
-from chalicelib.services.retrieve_files import frame_pieces, is_encapsulated, part_headers
+from chalicelib.services.retrieve_files import frame_pieces, is_encapsulated, part_headers, stored_frames
 
 _PARALLEL = 16
 _NAME = re.compile(rb'"BulkDataURI":"[^"]*/bulkdata/([^"/]+)"')
@@ -50,7 +50,7 @@ def bulkdata_body(
     parts: list[Part] = []
     for one, others in zip(found, values, strict=True):
         parts += others
-        if is_encapsulated(one):
+        if _has_fragments(objects, opened, one):
             parts += _pixels(objects, pixels, opened, one, selected, locate)
     return _body(objects, parts, selected)
 
@@ -72,19 +72,25 @@ def _values(
     objects: Objects, opened: Opened, one: Instance, names: list[str], locate: Locate, room: retrieve_frames.Room
 ) -> list[Part]:
     """The values as they are, but for compressed pixels."""
-    wanted = [name for name in names if not (name in PIXEL_TAGS and is_encapsulated(one))]
+    wanted = [name for name in names if not (name in PIXEL_TAGS and _has_fragments(objects, opened, one))]
     values: dict[str, tuple[Piece, ...]] = {
-        name: (pixels,) for name in wanted if (pixels := _plain_pixels(opened, one, name)) is not None
+        name: (pixels,) for name in wanted if (pixels := _plain_pixels(objects, opened, one, name)) is not None
     }
     if others := [name for name in wanted if name not in values]:
         values |= zip(others, retrieve_frames.bulk_values(objects, opened.owner, one, others, room), strict=True)
     return [(part_headers(_UNCOMPRESSED, locate(one, name)), values[name]) for name in wanted]
 
 
-def _plain_pixels(opened: Opened, one: Instance, name: str) -> Extract | None:
+def _has_fragments(objects: Objects, opened: Opened, one: Instance) -> bool:
+    return bool(one.data.get("pixel_offset")) and is_encapsulated(objects, opened, one)
+
+
+def _plain_pixels(objects: Objects, opened: Opened, one: Instance, name: str) -> Extract | None:
     """Pixel Data of which the facts say where it lies, so that no head need be read."""
     length = one.data.get("pixel_length")
-    if name != _PIXEL_DATA or not length or not retrieve_frames.as_stored(one):
+    if name not in PIXEL_TAGS or not length or not retrieve_frames.known_pixels(objects, opened.owner, one).direct:
+        return None
+    if name != _PIXEL_DATA:
         return None
     return Extract(object_key(opened.owner, one), int(one.data["pixel_offset"]), int(length))
 
@@ -95,10 +101,10 @@ def _pixels(
     """The frames of an instance, as they are stored where that is wanted, or where only that is without loss."""
     if not one.data.get("pixel_offset"):
         return
-    stored = str(one.data["syntax"]) if is_encapsulated(one) else EXPLICIT_VR_LITTLE_ENDIAN
+    stored = stored_frames(objects, opened, one)
     as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)
     syntax = stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN
-    numbers = range(1, retrieve_frames.number_of_frames(one) + 1)
+    numbers = range(1, retrieve_frames.number_of_frames(objects, opened.owner, one) + 1)
     headers = part_headers(part_type(selected, syntax), locate(one, _PIXEL_DATA))
     for pieces in frame_pieces(objects, pixels, opened, one, numbers, as_stored):
         yield headers, pieces

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
 
-from chalicelib.dicom.frames import Extent, FrameError, frame_bytes, frame_length, locate_frames
+from chalicelib.dicom.frames import Extent, FrameError, frame_bytes, locate_frames
 from chalicelib.dicom.header import read_head
 from chalicelib.domain.rejections import Rejected
 from tests.unit.dicom.building import (
@@ -74,13 +74,17 @@ def test_the_frames_of_real_files_are_those_that_pydicom_finds(name: str) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole = dcmread(real_files()[name], force=True)
-    count = int(whole.get("NumberOfFrames") or 1)
     found = frames_of(data)
+    if "PixelData" not in whole:  # pydicom loses the pixels of a file without a delimiter at its end
+        assert name == "emri_small_jpeg_2k_lossless_too_short.dcm" and len(found) == 10
+        return
+    count = int(whole.get("NumberOfFrames") or 1)
     assert len(found) == count
     if whole["PixelData"].is_undefined_length:
         assert found == list(generate_frames(whole.PixelData, number_of_frames=count))
     elif whole.BitsAllocated > 1:
-        size = frame_length(whole)[0] // 8
+        size = whole.Rows * whole.Columns * whole.BitsAllocated // 8
+        size = size * 2 if whole.PhotometricInterpretation == "YBR_FULL_422" else size * whole.SamplesPerPixel
         assert found == [whole.PixelData[number * size : (number + 1) * size] for number in range(count)]
         assert size * count <= len(whole.PixelData)
 
@@ -163,11 +167,11 @@ def test_frames_far_apart_cost_one_read_each_and_no_pixels() -> None:
     "data",
     [
         part10(identity()),
-        part10(identity() + dimensions(4, 4, 16, 4) + element(0x7FE00010, "OW", bytes(96))),
+        part10(identity() + dimensions(8, 8, 16, 4) + element(0x7FE00010, "OW", bytes(96))),
         part10(identity() + dimensions(0, 4, 16, 1) + element(0x7FE00010, "OW", bytes(96))),
         part10(identity() + element(0x7FE00010, "OW", bytes(96)), EXPLICIT),
         part10(identity() + dimensions(4, 4, 16, 1) + element(0x7FE00010, "OW", bytes(32)), DEFLATED),
-        part10(identity() + dimensions(1, 1, 8, 10**9) + element(0x7FE00010, "OW", bytes(32))),
+        encapsulated(10**6, item(b"") + item(b"\0\0") * 3),
         encapsulated(4, item(b"") + item(b"\0\0") * 3),
     ],
 )

@@ -59,7 +59,11 @@ def test_the_metadata_of_a_real_file_are_what_pydicom_makes_of_it(name: str) -> 
     assert list(metadata) == sorted(metadata)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = dcmread(real_files()[name], force=True).to_json_dict(
+        theirs = dcmread(real_files()[name], force=True)
+        if name == "emri_small_jpeg_2k_lossless_too_short.dcm":  # without a delimiter at its end pydicom has nothing
+            assert not list(theirs)
+            return
+        expected = theirs.to_json_dict(
             bulk_data_threshold=1368, bulk_data_element_handler=lambda element: "", suppress_invalid_tags=True
         )
     differing = differences(metadata, expected)

@@ -144,6 +144,14 @@ class Hl7Config:
         ["OBR-18"], "Where the accession number stands, for reports without Study Instance UID; the first counts.", _hl7_field
     )
     patient_authority: str = option("", "Only numbers of this assigning authority (PID-3.4) count; empty: any.")
+    patient_fields: list[str] = option(
+        ["PID-3"],
+        "Where the patient's numbers stand (PID-2, PID-3, PID-4, PID-18, PID-19).",
+        _one_of("PID-2", "PID-3", "PID-4", "PID-18", "PID-19"),
+    )
+    patient_zeros: str = option(
+        "kept", "Whether zeros before a patient's number count: kept, or ignored.", _one_of("kept", "ignored")
+    )
     processing_id: str = option("P", "Take only messages with this processing id (MSH-11).", _one_of("P", "T", "D"))
     allowed_addresses: list[str] = option([], "Addresses or networks that may connect; empty: any.", _network)
     allowed_senders: list[str] = option([], "Senders (MSH-3, or MSH-3@MSH-4) whose messages are taken; empty: any.")

@@ -5,12 +5,22 @@ What the fields mean is not known here. A message that cannot be used is a `Refu
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 CHARSETS = {"ASCII": "ascii", "UNICODE UTF-8": "utf-8", "8859/1": "cp1252", "8859/15": "iso-8859-15"}
 """Table 0211 → codec. Who says 8859/1 often sends Windows-1252, whose further characters are control characters in 8859/1."""
+_WRITTEN = {
+    "ascii": ("ASCII", "USASCII", "ISOIR6", "ISO646", "ANSIX3.4"),
+    "utf-8": ("UTF8", "UNICODEUTF8", "UNICODE", "ISOIR192", "ISO10646", "CSUTF8"),
+    "cp1252": ("WINDOWS1252", "WIN1252", "CP1252", "1252", "ANSI", "LATIN1", "ISOIR100", "L1"),
+    "iso-8859-2": ("LATIN2", "ISOIR101", "L2"),
+    "iso-8859-15": ("LATIN9", "ISOIR203", "L9"),
+}
+"""How senders write it, in capitals and without blanks, dashes, slashes and underscores. Any ISO 8859 is known by its number."""
 CONDITIONS = {
     100: "Segment sequence error",
     101: "Required field missing",
@@ -24,6 +34,8 @@ CONDITIONS = {
 }
 """Table 0357, as far as it is used."""
 LONGEST_HEADER = 5000  # characters
+_BEFORE = b"\r\n\t\0 "
+_TEXT_FIELD = 5  # OBX-5
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2}){1,200}|\.(?i:br|sp|ce|in|ti|fi|nf|sk)\s*[+-]?\d{0,2})"
 _LAYOUT = {"br": "\n", "ce": "\n", "sp": "\n", "sk": " "}
@@ -100,41 +112,74 @@ class Segment:
         return plain.get(code, "")  # the other two, H and N, begin and end highlighting
 
 
+def begin(content: bytes) -> bytes:
+    """A message without what some senders put before MSH: a byte order mark, line ends, blanks."""
+    content = content.lstrip(_BEFORE)
+    return content[len(codecs.BOM_UTF8) :].lstrip(_BEFORE) if content.startswith(codecs.BOM_UTF8) else content
+
+
 def read_header(content: bytes) -> Segment:
-    """The MSH segment, byte for byte (as Latin-1), whatever the message's character set. Raises Refusal (AR)."""
-    text = re.split(r"[\r\n]", content.lstrip(b"\r\n")[:LONGEST_HEADER].decode("latin-1"), maxsplit=1)[0]
+    """The MSH segment, byte for byte (as Latin-1), whatever the message's character set. Raises Refusal (AR).
+
+    MSH-2 may have a truncation character (2.7), and lack what is seldom used: escape and subcomponent separator.
+    """
+    text = re.split(r"[\r\n]", begin(content)[:LONGEST_HEADER].decode("latin-1"), maxsplit=1)[0]
     if len(text) == LONGEST_HEADER:
         raise Refusal("AR", 207, f"The MSH segment has {LONGEST_HEADER} characters or more.", "MSH")
-    if not text.startswith("MSH") or len(text) < 9 or len(set(text[3:8])) != 5 or text[8] not in (text[3], "#"):
+    bar = text[3:4]
+    marks = text[4:].split(bar, 1)[0].strip().removesuffix("amp;") if bar else ""  # some write & as XML does
+    if not text.startswith("MSH") or not 2 <= len(marks) <= 5 or bar not in text[4:]:
         raise Refusal("AR", 100, "This is not an HL7 version 2 message: it does not begin with MSH and its delimiters.", "MSH")
-    if any(mark.isalnum() or not mark.isprintable() or mark.isspace() for mark in text[3:8]):
+    used = bar + marks[:4] + "^~\\&"[len(marks) :]
+    if len(set(used)) != 5 or any(mark.isalnum() or not mark.isprintable() or mark.isspace() for mark in used):
         raise Refusal("AR", 102, "The delimiters in MSH-1 and MSH-2 cannot be used.", "MSH", 1, 2)
-    marks = Delimiters(*text[3:8])
-    fields = text.split(marks.field)
-    return Segment("MSH", 1, ["MSH", marks.field, *fields[1:]], marks, "latin-1")
+    fields = text.split(bar)
+    return Segment("MSH", 1, ["MSH", bar, *fields[1:]], Delimiters(*used), "latin-1")
+
+
+def codec_of(named: str) -> str | None:
+    """The codec for a character set as a sender writes it; None for what is not known."""
+    if named.upper() in CHARSETS:
+        return CHARSETS[named.upper()]
+    plain = re.sub(r"[\s/_-]", "", named.upper())
+    for codec, written in _WRITTEN.items():
+        if plain in written:
+            return codec
+    if number := re.fullmatch(r"(?:ISO)?8859([1-9]|1[0-6])", plain):
+        return {"1": "cp1252", "12": None}.get(number[1], f"iso-8859-{number[1]}")
+    return None
+
+
+def decode(content: bytes, header: Segment, charset: str) -> tuple[str, str]:
+    """(the text of a message, its codec). `charset` (of table 0211) counts where MSH-18 says nothing. Raises Refusal.
+
+    MSH-18 may repeat (2.15.9.18): what is not in the first character set is read in one of the others.
+    """
+    content = content.lstrip(_BEFORE)
+    marked = "UNICODE UTF-8" if content.startswith(codecs.BOM_UTF8) else ""
+    named = [name for one in header.repetitions(18) if (name := header.component(one, 1))] or [marked or charset]
+    known = [codec for one in named if (codec := codec_of(one))]
+    if not known:
+        raise Refusal("AE", 103, f"The character set in MSH-18 is none of {', '.join(CHARSETS)}.", "MSH", 1, 18)
+    content = begin(content)
+    for codec in known:
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(codec), codec
+    raise Refusal("AE", 102, f"The message is not in the character set {named[0][:32]} as MSH-18 says.", "MSH", 1, 18)
 
 
 def parse(content: bytes, header: Segment, charset: str, most_segments: int) -> list[Segment]:
     """The segments of a message, in order. `charset` (of table 0211) counts where MSH-18 says nothing. Raises Refusal."""
-    named = header.value(18) or charset
-    codec = CHARSETS.get(named.upper())
-    if codec is None:
-        known = ", ".join(CHARSETS)
-        raise Refusal("AE", 103, f"The character set in MSH-18 is none of {known}.", "MSH", 1, 18)
-    try:
-        text = content.decode(codec)
-    except UnicodeDecodeError:
-        raise Refusal("AE", 102, f"The message is not in the character set {named} as MSH-18 says.", "MSH", 1, 18) from None
-    lines = [line.strip("\n") for line in text.split("\r")] if "\r" in text else text.split("\n")
-    lines = [line for line in lines if line.strip()]
+    text, codec = decode(content, header, charset)
+    lines = _lines(text, header.delimiters.field)
     if len(lines) > most_segments:
         raise Refusal("AE", 207, f"The message has more than {most_segments} segments.")
     found: list[Segment] = []
     counts: dict[str, int] = {}
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         name, *fields = line.split(header.delimiters.field)
         if not _NAME.fullmatch(name):
-            raise Refusal("AE", 100, f"Line {len(found) + 1} does not begin with the name of a segment.")
+            raise Refusal("AE", 100, f"Line {number} does not begin with the name of a segment.")
         counts[name] = counts.get(name, 0) + 1
         shift = [header.delimiters.field] if name == "MSH" else []
         found.append(Segment(name, counts[name], [name, *shift, *fields], header.delimiters, codec))
@@ -142,4 +187,27 @@ def parse(content: bytes, header: Segment, charset: str, most_segments: int) -> 
         raise Refusal("AE", 207, "Messages that are continued in another one are not taken.", "MSH", 1, 14)
     if counts.get("MSH") != 1:
         raise Refusal("AE", 100, "A message has exactly one MSH segment.", "MSH", 2)
+    return found
+
+
+def _lines(text: str, bar: str) -> list[str]:
+    """The lines that are segments, however they end; what follows an OBX that is cut in its OBX-5 belongs to that value.
+
+    A line break in a text should be escaped, or another segment. One that is not is plain to see: the line before stops within
+    OBX-5, and this one does not begin with the name of a segment and a separator.
+    """
+    begins = re.compile(rf"[A-Z][A-Z0-9]{{2}}(?:{re.escape(bar)}|$)")
+    found: list[str] = []
+    blank = 0  # empty lines since: in the middle of a text they are part of it
+    for line in re.split(r"\r\n?" if "\r" in text else r"\n", text):
+        for part in re.split(rf"\n(?=[A-Z][A-Z0-9]{{2}}{re.escape(bar)})", line.strip("\n")):
+            if not part.strip():
+                blank += 1
+                continue
+            open_text = bool(found) and found[-1].startswith(f"OBX{bar}") and found[-1].count(bar) == _TEXT_FIELD
+            if open_text and not begins.match(part):
+                found[-1] += "\n" * (blank + 1) + part
+            else:
+                found.append(part)
+            blank = 0
     return found

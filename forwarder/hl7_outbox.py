@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from forwarder import hl7_queue as queue
 from forwarder.archive import Archive
+from forwarder.config import Hl7Config
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.hl7_report import Report
 from forwarder.line import Line
@@ -22,6 +24,9 @@ from forwarder.retry import pause
 from forwarder.spool import Spool
 from forwarder.troubles import Reason
 
+LOOK_AGAIN = 0.3  # seconds between two looks for a study that is being indexed
+ARRIVING_SECONDS = 10.0  # and for how long it is looked for so often
+MOST_ARRIVING = 10_000  # studies that are remembered so
 PERHAPS_THIS_ONE = frozenset({Failure.SERVER, Failure.REFUSED, Failure.PROTOCOL})
 """Blamed on the line; but should it be this report (a proxy may dislike its words), it must not hold up the others."""
 
@@ -29,17 +34,31 @@ PERHAPS_THIS_ONE = frozenset({Failure.SERVER, Failure.REFUSED, Failure.PROTOCOL}
 class ReportOutbox:
     """Sends what waits, in a thread of its own (`run`)."""
 
-    def __init__(self, spool: Spool, archive: Archive, line: Line, wait_days: int) -> None:
+    def __init__(self, spool: Spool, archive: Archive, line: Line, config: Hl7Config) -> None:
         self._spool = spool
         self._archive = archive
         self._line = line
-        self._patience = wait_days * 86400.0
+        self._patience = config.wait_days * 86400.0
+        self._zeros_count = config.patient_zeros == "kept"
+        self._arriving: dict[str, float] = {}  # studies whose images just came, and until when to look often
         self._wake = threading.Event()
         self._leftovers = True  # whether the journal's log may still hold what was sent, perhaps before this start
 
     def notice(self) -> None:
         """Something new waits, or it is time to stop."""
         self._wake.set()
+
+    def arrived(self, studies: Collection[str]) -> None:
+        """Images of these studies are in the archive: reports that wait for them go now. Raises SpoolError."""
+        now = time.monotonic()
+        fresh = [study for study in studies if self._arriving.get(study, 0.0) < now]
+        if not fresh:
+            return
+        if len(self._arriving) > MOST_ARRIVING:
+            self._arriving = {study: until for study, until in self._arriving.items() if until > now}
+        self._arriving |= dict.fromkeys(fresh, now + ARRIVING_SECONDS)
+        if queue.wake(self._spool.journal, fresh):
+            self.notice()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; a failing disk is waited out."""
@@ -59,11 +78,9 @@ class ReportOutbox:
         waiting = None if closed else queue.next_due(self._spool.journal)
         if waiting is None:
             self._leftovers = self._leftovers and not self._spool.journal.shorten()
-            return min(closed or 1.0, 1.0)
+            now = time.monotonic()
+            return min(closed or 1.0, LOOK_AGAIN if any(until > now for until in self._arriving.values()) else 1.0)
         started = time.monotonic()
-        if waiting.newer_sent:
-            self._aside(waiting, Reason.REPORT_OVERTAKEN)
-            return 0.0
         try:
             verdict = self._deliver(waiting.report)
         except ArchiveError as error:
@@ -76,7 +93,8 @@ class ReportOutbox:
             self._spool.step("report-settled")
             log.info("report sent", report=waiting.digest[:12])
         elif verdict == Reason.REPORT_WITHOUT_STUDY and time.time() - waiting.received_at < self._patience:
-            seconds = pause(Failure.ABSENT, waiting.attempts + 1)
+            fresh = self._arriving.get(waiting.report.study, 0.0) > time.monotonic()
+            seconds = LOOK_AGAIN if fresh else pause(Failure.ABSENT, waiting.attempts + 1)
             queue.postpone(self._spool.journal, waiting.digest, seconds, Failure.ABSENT.value)
         else:
             self._aside(waiting, verdict)
@@ -85,7 +103,7 @@ class ReportOutbox:
     def _deliver(self, report: Report) -> Reason | None:
         """None when the archive has the report; else why not. Raises ArchiveError."""
         found = self._search(report)
-        own = [one for one in found if _first(one, "00100020") in report.patients]
+        own = [one for one in found if self._same(_first(one, "00100020"), report.patients)]
         self._spool.step("report-found")
         if not own:
             return Reason.REPORT_OF_ANOTHER_PATIENT if found else Reason.REPORT_WITHOUT_STUDY
@@ -104,10 +122,18 @@ class ReportOutbox:
         except (ValueError, TypeError, AttributeError) as error:
             raise ArchiveError("The archive's answer to a search is not what the standard says.", Failure.PROTOCOL) from error
 
+    def _same(self, patient: str, numbers: Collection[str]) -> bool:
+        """Whether a study's Patient ID is one of these, leading zeros as configured."""
+        if self._zeros_count:
+            return patient in numbers
+        return (patient.lstrip("0") or "0") in {number.lstrip("0") or "0" for number in numbers} if patient else False
+
     def _add(self, report: Report, study: str) -> Reason | None:
-        """Sending the newest version again changes nothing there, so an answer that was lost does no harm."""
+        """Sending a version again changes nothing there, so an answer that was lost does no harm."""
         document = report.document if report.part == 1 else f"{report.document}-{report.part}"
-        path = f"/studies/{study}/reports?document={document}&title={quote(report.title, safe='')}"
+        query = {"document": document, "title": report.title, "date": report.at, "status": report.status}
+        query |= {"replaces": report.replaces} if report.replaces else {}
+        path = f"/studies/{study}/reports?{urlencode({name: one for name, one in query.items() if one}, quote_via=quote)}"
         headers = {"Content-Type": report.media_type, "Accept": "application/json"}
         expected = {200, 201, 400, 404, 413, 415}
         status = self._archive.call("POST", path, report.content or b"", headers, expected).status

@@ -1,6 +1,7 @@
 """Reports in the journal: taken in with the message's other reports in one durable write, given out in order, settled.
 
-Versions of one document go in the order in which they came: each waits for those before it, and for no other report.
+Versions of one document go in the order in which they came: each waits for those before it, and for no other report. Which of
+them stands is the archive's to tell, by when each was written.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from forwarder.errors import Failure
 from forwarder.hl7_report import Report
+from forwarder.hl7_time import moment_at_the_hospital
 from forwarder.journal import Journal, tally
 from forwarder.troubles import Reason
 
-_COLUMNS = "digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content"
+_COLUMNS = (
+    "digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content, at, status, replaces"
+)
 DROP = "content = NULL, patients = '[]', study = '', accession = '', title = ''"
 """What is forgotten of a report that is sent or discarded."""
 
@@ -30,15 +35,14 @@ class Waiting:
     report: Report
     attempts: int
     received_at: float
-    newer_sent: bool
-    """A later version of it is in the archive already."""
 
 
 def take_in(journal: Journal, message: str, sender: str, reports: Sequence[Report]) -> int:
     """Take the reports of a message on, durably; how many are new. `message`: the digest of what it says. Raises SpoolError.
 
     The same message again changes nothing, but what was put aside or discarded of it waits again. Where a sender takes a report
-    back, that is put aside for a person to see, and so are the report's versions that still wait.
+    back, that is put aside for a person to see, and so are the report's versions that still wait, and those that come later and
+    were written before.
     """
     now = time.time()
 
@@ -50,22 +54,25 @@ def take_in(journal: Journal, message: str, sender: str, reports: Sequence[Repor
 
 def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Report, now: float) -> int:
     back = report.content is None
+    at = _written_at(connection, report, now)
+    reason = Reason.REPORT_DELETION if back else Reason.REPORT_TAKEN_BACK if _taken_back(connection, report, at) else None
     row = {
         "digest": hashlib.sha256(name.encode()).hexdigest(),
         "size": len(report.content or b""),
-        "state": "aside" if back else "waiting",
-        "reason": Reason.REPORT_DELETION if back else None,
+        "state": "aside" if reason else "waiting",
+        "reason": reason,
         "sender": sender,
         "now": now,
-        "settled": now if back else None,
+        "settled": now if reason else None,
         **asdict(report),
+        "at": at,
         "patients": json.dumps(report.patients),
         "taken_back": Reason.REPORT_TAKEN_BACK,
     }
     done = connection.execute(
         "INSERT INTO reports (digest, size, state, reason, sender, study, accession, patients, document, part, title, media_type,"
-        " received_at, settled_at, content) VALUES (:digest, :size, :state, :reason, :sender, :study, :accession, :patients,"
-        " :document, :part, :title, :media_type, :now, :settled, :content)"
+        " received_at, settled_at, content, at, status, replaces) VALUES (:digest, :size, :state, :reason, :sender, :study,"
+        " :accession, :patients, :document, :part, :title, :media_type, :now, :settled, :content, :at, :status, :replaces)"
         " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
         " received_at = excluded.received_at, settled_at = NULL, patients = excluded.patients, study = excluded.study,"
         " accession = excluded.accession, title = excluded.title, content = excluded.content"
@@ -81,13 +88,28 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
     return done.rowcount
 
 
+def _written_at(connection: sqlite3.Connection, report: Report, now: float) -> str:
+    """When it was written: as the message says; else when the exam was, or now, and never before a version that is known here."""
+    if report.dated:
+        return report.at
+    known = connection.execute("SELECT max(at) FROM reports WHERE document = ?", (report.document,)).fetchone()[0] or ""
+    return max(report.at or moment_at_the_hospital(now), str(known))
+
+
+def _taken_back(connection: sqlite3.Connection, report: Report, at: str) -> bool:
+    """Whether its sender took this version back before it came."""
+    row = connection.execute(
+        "SELECT 1 FROM reports WHERE document = ? AND reason = ? AND at >= ? AND at != ''",
+        (report.document, Reason.REPORT_DELETION, at),
+    ).fetchone()
+    return row is not None
+
+
 def next_due(journal: Journal) -> Waiting | None:
     """The report to send now, those first that failed least; or None. Raises SpoolError."""
     with journal.read() as connection:
         row = connection.execute(
-            f"SELECT {_COLUMNS}, EXISTS (SELECT 1 FROM reports AS later WHERE later.document = reports.document"  # noqa: S608
-            " AND later.part = reports.part AND later.media_type = reports.media_type AND later.seq > reports.seq"
-            " AND later.state = 'sent') AS newer FROM reports"
+            f"SELECT {_COLUMNS} FROM reports"  # noqa: S608
             " WHERE state = 'waiting' AND not_before <= ? AND NOT EXISTS (SELECT 1 FROM reports AS earlier"
             " WHERE earlier.document = reports.document AND earlier.state = 'waiting' AND earlier.seq < reports.seq)"
             " ORDER BY attempts, seq LIMIT 1",
@@ -95,9 +117,35 @@ def next_due(journal: Journal) -> Waiting | None:
         ).fetchone()
     if row is None:
         return None
-    digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content, newer = row
-    report = Report(study, accession, tuple(json.loads(patients)), document, part, title, media_type, content)
-    return Waiting(digest, report, attempts, received_at, bool(newer))
+    digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content, *said = row
+    at, status, replaces = said
+    report = Report(
+        study, accession, tuple(json.loads(patients)), document, part, title, media_type, content, at, bool(at), status, replaces
+    )
+    return Waiting(digest, report, attempts, received_at)
+
+
+def waiting_for_studies(journal: Journal) -> tuple[int, set[str], set[str]]:
+    """(how many reports wait for a study, the Study Instance UIDs that they name, the accession numbers). Raises SpoolError."""
+    with journal.read() as connection:
+        rows = connection.execute(
+            "SELECT study, accession FROM reports WHERE state = 'waiting' AND reason = ?", (Failure.ABSENT.value,)
+        ).fetchall()
+    return len(rows), {row[0] for row in rows if row[0]}, {row[1] for row in rows if not row[0]}
+
+
+def wake(journal: Journal, studies: Collection[str] | None = None, accessions: Collection[str] = ()) -> int:
+    """Try now those that wait for one of these studies, or, with None, for any; how many. Raises SpoolError."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        one = "UPDATE reports SET not_before = 0, attempts = 0 WHERE state = 'waiting' AND reason = ?"
+        if studies is None:
+            return connection.execute(one, (Failure.ABSENT.value,)).rowcount
+        named = [("study", study) for study in studies] + [("study = '' AND accession", number) for number in accessions]
+        found = (connection.execute(f"{one} AND {place} = ?", (Failure.ABSENT.value, value)) for place, value in named)
+        return sum(each.rowcount for each in found)
+
+    return journal.write(work)
 
 
 def postpone(journal: Journal, digest: str, seconds: float, reason: str) -> None:

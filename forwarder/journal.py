@@ -127,7 +127,12 @@ CREATE TRIGGER report_kept BEFORE DELETE ON reports WHEN OLD.state NOT IN ('sent
     SELECT RAISE(ABORT, 'a report that is not settled cannot be forgotten');
 END;
 """
-SCHEMAS = (SCHEMA, REPORTS)
+REPORTS_HAVE_DATES = """
+ALTER TABLE reports ADD COLUMN at TEXT NOT NULL DEFAULT '';        -- when it was written; '' in one of before
+ALTER TABLE reports ADD COLUMN status TEXT NOT NULL DEFAULT '';    -- what the archive is told
+ALTER TABLE reports ADD COLUMN replaces TEXT NOT NULL DEFAULT '';  -- another document that it stands in for
+"""
+SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES)
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction

@@ -30,6 +30,8 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_reports_waiting": ("gauge", "Reports that wait for the line or for their study", ("reports", "waiting")),
     "forwarder_reports_oldest_waiting_seconds": ("gauge", "Age of the oldest of them", ("reports", "oldest_waiting_seconds")),
     "forwarder_hl7_refused": ("counter", "HL7 messages answered with AE or AR", ("hl7_refused",)),
+    "forwarder_hl7_made_room": ("counter", "HL7 connections that were closed for new ones", ("hl7_made_room",)),
+    "forwarder_hl7_turned_away": ("counter", "HL7 connections for which there was no room", ("hl7_turned_away",)),
     "forwarder_received_bytes": ("counter", "Bytes received since the start", ("traffic", "bytes_received")),
     "forwarder_sent_bytes": ("counter", "Bytes sent since the start", ("traffic", "bytes_sent")),
     "forwarder_saved_bytes": ("counter", "Bytes saved by compressing", ("traffic", "bytes_saved")),

@@ -13,7 +13,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -41,9 +41,13 @@ LOOK_PACE = 0.05  # seconds between two looks into the journal: instances may co
 
 
 class Outbox:
-    """Runs the way out in threads of its own between `start` and `stop`."""
+    """Runs the way out in threads of its own between `start` and `stop`.
+
+    `on_indexed` hears the Study Instance UIDs of what the archive has indexed.
+    """
 
     def __init__(self, spool: Spool, archive: Archive, config: SendConfig) -> None:
+        self.on_indexed: Callable[[Collection[str]], None] = lambda _: None
         self.traffic = Traffic()
         self.line = Line()
         self.window = Window(config.parallel)
@@ -69,7 +73,7 @@ class Outbox:
         self._offered_since = 0.0
         self._jobs: list[Job] = []
         self._numbers = itertools.count()
-        self._verdicts = Verdicts(spool, self._queue, archive, self.line)
+        self._verdicts = Verdicts(spool, self._queue, archive, self.line, self._indexed)
         self._threads: list[threading.Thread] = []
 
     @property
@@ -113,6 +117,9 @@ class Outbox:
         self.line.open_now()
         with self._lock:
             self._notify_all()
+
+    def _indexed(self, studies: Collection[str]) -> None:
+        self.on_indexed(studies)
 
     def _notify_all(self) -> None:
         for wake in (self._wake, self._verdict_wake, self._upload_wake):

@@ -18,6 +18,7 @@ from forwarder.commitment import Commitments
 from forwarder.config import Config
 from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.hl7_door import Door
+from forwarder.hl7_feed import Feed
 from forwarder.hl7_outbox import ReportOutbox
 from forwarder.logs import log
 from forwarder.outbox import Outbox
@@ -104,7 +105,8 @@ def running(
         ranks = Ranks(config.send.urgent)
         commitments = Commitments(spool, config.dicom, config.peers)
         receiver = scp.Receiver(spool, ranks, commitments.record, outbox.notice)
-        reports = ReportOutbox(spool, archive, outbox.line, config.hl7.wait_days)
+        reports = ReportOutbox(spool, archive, outbox.line, config.hl7)
+        outbox.on_indexed = reports.arrived
         door = Door(config.hl7, spool, reports.notice)
         state = State(config, spool, outbox, receiver, archive, door)
         outbox.start()
@@ -119,6 +121,8 @@ def running(
             background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))
         for thread in background:
             thread.start()
+        feed = Feed(spool, archive, outbox.line, reports.notice)  # not waited for at the end: it may be in a long poll
+        threading.Thread(target=feed.run, args=(stop,), name="feed", daemon=True).start()
 
         def end_background() -> None:
             stop.set()
@@ -129,7 +133,7 @@ def running(
 
         stack.callback(end_background)
         state.ports |= stack.enter_context(scp.listening(config.dicom, receiver))
-        state.ports |= stack.enter_context(hl7_mllp.listening(config.hl7, door.take))
+        state.ports |= stack.enter_context(hl7_mllp.listening(config.hl7, door))
         stack.enter_context(page.serving(config.page, state))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,

@@ -139,6 +139,8 @@ class State:
             "refusals": self._receiver.refusals.listed(),
             "hl7_refused": self._door.refused,
             "issuer_names": self._outbox.issuer_names,
+            "hl7_made_room": self._door.made_room,
+            "hl7_turned_away": self._door.turned_away,
             "traffic": {
                 "bytes_received": self._receiver.bytes_received,
                 "bytes_sent": traffic.bytes_sent,
@@ -178,6 +180,7 @@ class State:
             (error is not None, error.trouble if error else ""),
             (self.watcher is not None and self.watcher.failing, Trouble.WATCH_FAILS),
             (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),
+            (self._door.is_crowded, Trouble.HL7_CROWDED),
             (days is None, Trouble.CERTIFICATE_UNREADABLE),
             (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),
         ]

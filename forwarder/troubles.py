@@ -25,6 +25,7 @@ class Trouble(StrEnum):
     DISK_LOW = "disk-low"
     SPOOL_FAILS = "spool-fails"
     WATCH_FAILS = "watch-fails"
+    HL7_CROWDED = "hl7-connections-full"
     CLOCK_WRONG = "clock-wrong"
     CERTIFICATE_ENDS = "certificate-ends"
     CERTIFICATE_UNREADABLE = "certificate-unreadable"

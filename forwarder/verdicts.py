@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from forwarder.archive import BATCH, PENDING, Archive, Standing
 from forwarder.errors import ArchiveError
@@ -20,11 +20,14 @@ PATIENCE = 2.0  # and at least so long while uploads are under way
 class Verdicts:
     """Asks about stored instances, seldom while uploads are under way, more seldom while nothing is judged."""
 
-    def __init__(self, spool: Spool, queue: Queue, archive: Archive, line: Line) -> None:
+    def __init__(
+        self, spool: Spool, queue: Queue, archive: Archive, line: Line, on_indexed: Callable[[Collection[str]], None]
+    ) -> None:
         self._spool = spool
         self._queue = queue
         self._archive = archive
         self._line = line
+        self._on_indexed = on_indexed
         self._asked_at = 0.0
         self._pace = PACE[0]
         self.issuer_names: dict[str, int] = {}
@@ -71,6 +74,8 @@ class Verdicts:
             if standing.state not in PENDING | SETTLED_WELL:
                 self._spool.packed_path(digest).unlink(missing_ok=True)
                 log.warning("not accepted", instance=digest[:12], state=standing.state, reason=standing.reason)
+        if studies := {one.study_instance_uid for _, one in verdicts if one.state == "indexed" and one.study_instance_uid}:
+            self._on_indexed(studies)
 
     def _count(self, issuer_name: str | None) -> None:
         if issuer_name:

@@ -77,7 +77,7 @@ def replaced(old: str, new: str) -> Callable[[str], str]:
 REFUSED: list[tuple[str, Callable[[str], str], str, str, str]] = [
     ("another type", replaced("ORU^R01", "ADT^A01"), "AR", "MSH^1^9", "200"),
     ("another event", replaced("ORU^R01", "ORU^R30"), "AR", "MSH^1^9", "201"),
-    ("another version", replaced("|2.5|", "|2.7|"), "AR", "MSH^1^12", "203"),
+    ("another version", replaced("|2.5|", "|3.0|"), "AR", "MSH^1^12", "203"),
     ("a test message", replaced("|P|2.5", "|T|2.5"), "AR", "MSH^1^11", "202"),
     ("no control id", replaced("|C-1|", "||"), "AR", "MSH^1^10", "101"),
     ("another character set", replaced("UNICODE UTF-8", "GB 18030"), "AE", "MSH^1^18", "103"),
@@ -264,13 +264,41 @@ def test_only_known_senders_are_heard(tmp_path, allowed, code):
         assert answer(place, ris.oru("Uno.", study=STUDY)).code == code
 
 
-def test_beyond_the_most_connections_the_next_is_closed_until_one_ends(tmp_path):
+def test_beyond_the_most_connections_the_most_idle_one_makes_room(tmp_path):
+    with door(tmp_path, hl7__max_connections=3) as place, contextlib.ExitStack() as stack:
+        kept_open = [stack.enter_context(ris.Ris(port(place))) for _ in range(3)]
+        for number, one in enumerate(kept_open):
+            assert one.send(ris.oru("Uno.", study=STUDY, order=f"A-{number}")).code == "AA"
+        assert kept_open[0].send(ris.oru("Due.", study=STUDY)).code == "AA"  # so the second is the one that is idle for longest
+        assert answer(place, ris.oru("Tre.", study=STUDY)).code == "AA"
+        assert kept_open[1].answer() is None
+        assert [one.send(ris.oru("Quattro.", study=STUDY)).code for one in (kept_open[0], kept_open[2])] == ["AA", "AA"]
+        state = place.state()
+        assert (state["hl7_made_room"], state["hl7_turned_away"]) == (1, 0)
+        assert "hl7-connections-full" in state["troubles"]
+        assert "forwarder_hl7_made_room_total 1" in place.get("/metrics").data.decode()
+
+
+def test_connections_that_say_nothing_keep_no_sender_out(tmp_path):
+    with door(tmp_path, hl7__max_connections=4) as place, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(ris.Ris(port(place))) for _ in range(20)]
+        assert answer(place, ris.oru("Uno.", study=STUDY)).code == "AA"
+        assert sum(one.answer() is None for one in silent[:16]) == 16
+
+
+def test_a_message_under_way_makes_no_room_for_another_sender(tmp_path):
     with door(tmp_path, hl7__max_connections=1) as place:
         with ris.Ris(port(place)) as first:
-            assert first.send(ris.oru("Uno.", study=STUDY)).code == "AA"
+            message = ris.oru("Uno.", study=STUDY)
+            first.socket.sendall(b"\x0b" + message + b"\x1c\r\x0b" + message[:100])
+            assert first.answer() is not None
             with contextlib.suppress(ConnectionError), ris.Ris(port(place)) as second:
                 second.post(ris.oru("Due.", study=STUDY))
                 assert second.answer() is None
+            first.socket.sendall(message[100:] + b"\x1c\r")
+            answered = first.answer()
+            assert answered is not None and answered.code == "AA"
+            assert place.state()["hl7_turned_away"] >= 1
         until(lambda: _answers(place))
 
 
@@ -346,6 +374,43 @@ def test_nothing_of_a_patient_is_in_the_log_or_the_metrics(tmp_path, caplog: pyt
     told = shown + "".join(f"{one.getMessage()} {getattr(one, 'fields', '')}" for one in caplog.records)
     assert "HL7 message refused" in told and "forwarder_reports_aside_total 2.0" in told
     assert not any(secret in told for secret in ("Segreto", "SM-77", STUDY, "FERRARI"))
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.5"])
+def test_an_attachment_that_is_not_taken_is_told_with_the_acceptance(tmp_path, caplog: pytest.LogCaptureFixture, version: str):
+    image = "OBX|7|ED|IMG^Immagine FERRARI^L||^image^jpeg^Base64^/9j/4AAQSkZJRg==||||||F\r"
+    with door(tmp_path) as place:
+        got = answer(place, ris.oru("Testo.", study=STUDY, version=version) + image.encode())
+        (row,) = kept(place)
+    assert got.code == "AA" and "JPEG" in got.field("MSA", 3)
+    said = [got.field("ERR", number) for number in (2, 3, 4)]
+    assert said == (["OBX^3^5", "102^Data type error^HL70357", "W"] if version == "2.5" else ["", "", ""])
+    assert row["content"].decode().endswith("\n[Allegato non trasmesso: Immagine FERRARI (JPEG)]")
+    (logged,) = [one.fields for one in caplog.records if "in part" in one.getMessage()]
+    assert (logged["peer"], logged["sender"]) == ("127.0.0.1", "RIS@SAN-MATTEO")
+    assert "FERRARI" not in got.text + str(logged)
+
+
+def test_the_log_of_a_refusal_says_who_sent_it_and_where_it_is_wrong(tmp_path, caplog: pytest.LogCaptureFixture):
+    with door(tmp_path) as place:
+        assert answer(place, ris.oru("", study=STUDY)).code == "AE"
+        assert answer(place, b"MSH|nothing").code == "AR"
+    first, second = [one.fields for one in caplog.records if one.getMessage() == "HL7 message refused"]
+    assert [first[name] for name in ("peer", "sender", "segment", "field")] == ["127.0.0.1", "RIS@SAN-MATTEO", "OBX", 5]
+    assert (second["peer"], second["sender"]) == ("127.0.0.1", "")
+
+
+def test_a_version_that_was_taken_back_before_it_came_is_put_aside(tmp_path):
+    def version(hour: int, state: str) -> bytes:
+        return ris.oru(f"Ore {hour}.", study=STUDY, state=state, status_at=f"20260110{hour:02}0000")
+
+    with door(tmp_path) as place:
+        assert ris.send(port(place), version(11, "X"), version(10, "F"), version(12, "F")) == ["AA"] * 3
+        assert [(one["state"], one["reason"]) for one in kept(place)][:2] == [
+            ("aside", "report-deletion"),
+            ("aside", "report-taken-back"),
+        ]
+        assert kept(place)[2]["state"] == "waiting"
 
 
 def test_several_messages_in_one_packet_are_answered_one_by_one(tmp_path):

@@ -20,7 +20,7 @@ def read(message: bytes | str, **config) -> list[Report]:
     content = message.encode() if isinstance(message, str) else message
     header = read_header(content)
     check_header(header, Hl7Config(**config))
-    return read_reports(content, header, Hl7Config(**config))
+    return read_reports(content, header, Hl7Config(**config)).reports
 
 
 def message(*lines: str, **of_header: str) -> str:
@@ -239,3 +239,235 @@ def test_a_report_keeps_its_name_through_its_versions_and_tells_nothing_by_it():
     assert one.document == two.document and "F-1" not in one.document
     assert read(ris.oru("a", study=STUDY, order="F-2"))[0].document != one.document
     assert read(ris.oru("a", study=STUDY, field_3="OTHER"))[0].document != one.document
+
+
+def heads(versions: str, event: str = "ORU^R01", **fields: str) -> str:
+    return ris.header(kind=event, version=versions, **fields)
+
+
+@pytest.mark.parametrize(
+    ("named", "codec"),
+    [
+        *((name, "utf-8") for name in ("UNICODE UTF-8", "UTF-8", "UTF8", "utf-8", "UNICODE_UTF-8", "Unicode", "ISO IR192")),
+        *((name, "cp1252") for name in ("8859/1", "ISO-8859-1", "ISO8859-1", "ISO 8859/1", "iso88591", "8859-1", "Latin1")),
+        *((name, "cp1252") for name in ("WINDOWS-1252", "windows1252", "CP1252", "ANSI", "ISO IR100", "ISO_IR 100")),
+        *((name, "iso-8859-15") for name in ("8859/15", "ISO-8859-15", "latin9")),
+        ("8859/2", "iso-8859-2"), ("ASCII~8859/1", "cp1252"), ("UNICODE UTF-8~8859/1", "cp1252"),
+        ("8859/1~UNICODE UTF-8", "cp1252"),
+        ("", "utf-8"),
+    ],
+)  # fmt: skip
+def test_the_character_set_is_known_however_it_is_written(named: str, codec: str):
+    text = "perché così" if codec == "iso-8859-2" else "È più stabile, così"
+    text = "Łódź" if codec == "iso-8859-2" else text
+    (report,) = read(ris.oru(text, study=STUDY, charset=named).decode().encode(codec))
+    assert report.content == text.encode()
+
+
+@pytest.mark.parametrize("before", ["\ufeff", "\r\n\r\n", "\n \r", "\r\n\ufeff\r\n", "\0"])
+@pytest.mark.parametrize("charset", ["", "UNICODE UTF-8"])
+def test_what_stands_before_the_header_does_no_harm(before: str, charset: str):
+    (report,) = read(before.encode() + ris.oru("Però", study=STUDY, charset=charset), charset="8859/15")
+    assert report.content is not None
+    assert report.content.decode() == ("Però" if charset or "\ufeff" in before else "PerĂ²".replace("Ă", "Ã"))
+
+
+@pytest.mark.parametrize("marks", ["^~\\&#", "^~\\&amp;", "^~\\", "^~", "^~\\& "])
+@pytest.mark.parametrize("version", ["2.1", "2.2", "2.3.1", "2.6", "2.7.1", "2.8", "2.8.2", ""])
+def test_delimiters_and_versions_that_are_seldom_seen_are_read(marks: str, version: str):
+    text = ris.oru("a b", accession="A-1", study=STUDY, version=version).decode().replace("^~\\&", marks)
+    (report,) = read(text)
+    assert (report.study, report.title, report.content) == (STUDY, "RX TORACE PA", b"a b")
+
+
+def test_a_result_of_before_events_is_one():
+    assert read(ris.oru("a", study=STUDY, kind="ORU", version="2.1"))[0].content == b"a"
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("Aorta 3|4 cm||||||F", "Aorta 3|4 cm"),
+        ("|4 cm|5 cm||||||F|||20260110", "|4 cm|5 cm"),
+        ("riga uno\rriga due||||||F", "riga uno\nriga due"),
+        ("riga uno\n\nriga due\r\nTAC: no\rRX torace||||||F", "riga uno\n\nriga due\nTAC: no\nRX torace"),
+        ("testo|mg|1-2|H|||F", "testo"),
+        ("testo|||N", "testo"),
+        ("testo||||||FINAL", "testo"),
+        ("testo", "testo"),
+    ],
+)
+def test_what_is_not_escaped_is_read_where_it_is_plain_what_it_means(sent: str, meant: str):
+    assert text_of(f"OBX|1|TX|1||{sent}", "NTE|1||nota") == meant
+
+
+@pytest.mark.parametrize("sent", ["Aorta 3|4 cm", "a|b||||F", "a|b|c|d|e|f|g||||||x", "uno|due||||||F||||||F"])
+def test_a_text_whose_end_cannot_be_told_is_refused(sent: str):
+    with pytest.raises(Refusal) as caught:
+        text_of(f"OBX|1|TX|1||{sent}")
+    assert (caught.value.code, caught.value.condition, caught.value.field) == ("AE", 102, 5)
+    assert not {"Aorta", "due"} & set(str(caught.value).split())
+
+
+JPEG, RTF = base64.b64encode(b"\xff\xd8\xff\xe0xx").decode(), base64.b64encode(b"{\\rtf1 x}").decode()
+
+
+@pytest.mark.parametrize(
+    ("obx", "named"),
+    [
+        (f"ED|IMG^Immagine chiave||^image^jpeg^Base64^{JPEG}", "Immagine chiave (JPEG)"),
+        (f"ED|RTF^Documento||^text^rtf^Base64^{RTF}", "Documento (RTF)"),
+        ("ED|X^Rotto||^application^pdf^Base64^%%%", "Rotto (illeggibile)"),
+        ("ED|X^Testo||^application^octet-stream^Base64^QUJD", "Testo (formato non ammesso)"),
+        ("RP|X^Collegamento||https://pacs.example.org^^IM", "Collegamento (riferimento esterno)"),
+        ("ED|X^Vuoto||", ""), ("ED|X^Vuoto||^application^pdf^Base64^", ""), ("ED|X^Vuoto||^^^^", ""),
+    ],
+)  # fmt: skip
+def test_a_good_text_goes_and_names_the_attachment_that_cannot_be_used(obx: str, named: str):
+    content = message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", "OBX|1|TX|1^Referto||Buono.||||||F", f"OBX|2|{obx}||||||F").encode()
+    header = read_header(content)
+    reading = read_reports(content, header, Hl7Config())
+    (report,) = reading.reports
+    assert report.content is not None
+    assert report.content.decode() == (f"Buono.\n\n[Allegato non trasmesso: {named}]" if named else "Buono.")
+    assert [(one.segment, one.number) for one in reading.left_out] == ([("OBX", 2)] if named else [])
+    if named:
+        with pytest.raises(Refusal):  # alone it is no report
+            read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|2|{obx}||||||F"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "^application^pdf^Base64^{b64}", "RIS^AP^PDF^BASE64^{b64}", "^^^Base64^{b64}", "PDF^Base64^{b64}",
+        "^application^pdf^^{b64}",
+        "^application^pdf^Hex^{hex}", "^AP^PDF^Base64^{nopad}", "{b64}", "^AP^PDF^Base64^{lines}",
+    ],
+)  # fmt: skip
+def test_a_document_is_found_in_the_forms_in_which_it_is_sent(value: str):
+    content = ris.pdf("è" * 100)
+    b64 = base64.b64encode(content).decode()
+    lines = "\r\n".join(b64[at : at + 76] for at in range(0, len(b64), 76))
+    filled = value.format(b64=b64, hex=content.hex(), nopad=b64.rstrip("="), lines=lines)
+    (report,) = read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|1|ED|1||{filled}||||||F"))
+    assert (report.media_type, report.content) == ("application/pdf", content)
+
+
+@pytest.mark.parametrize("value", ["^TEXT^plain^Base64^{}", "^text^plain^A^Perché"])
+def test_a_text_file_is_text(value: str):
+    value = value.format(base64.b64encode("Perché".encode()).decode())
+    (report,) = read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|1|ED|1||{value}||||||F"))
+    assert (report.media_type, report.content) == ("text/plain; charset=utf-8", "Perché".encode())
+
+
+def test_a_study_that_is_named_once_is_that_of_every_order_of_the_patient():
+    lines = ["OBR|1|P|F-1|^RX", "OBX|1|TX|1||Uno", "OBR|2|P|F-2|^TC", "OBX|1|TX|1||Due", f"ZDS|{STUDY}"]
+    assert [(one.study, one.content) for one in read(message(*lines))] == [(STUDY, b"Uno"), (STUDY, b"Due")]
+    bare = ["OBR|1|P|F-1|^RX", "OBR|2|P|F-2|^TC", "OBX|1|TX|1||Due", f"ZDS|{STUDY}"]
+    assert [(one.study, one.content) for one in read(message(*bare))] == [(STUDY, b"Due")]  # once, not for each order
+    other = [ris.header(), "PID|1||SM-1", *lines[:2], "PID|2||SM-2", *lines[2:]]
+    with pytest.raises(Refusal):
+        read("\r".join(other))
+    own = [f"OBR|1|P|F-1|^RX{'|' * 14}A-1", "OBX|1|TX|1||Uno", "OBR|2|P|F-2|^TC", "OBX|1|TX|1||Due", f"ZDS|{STUDY}"]
+    assert [(one.study, one.accession) for one in read(message(*own))] == [("", "A-1"), (STUDY, "")]
+
+
+def test_the_patients_numbers_stand_where_the_configuration_says():
+    text = message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", "OBX|1|TX|1||x").replace(
+        "PID|1||SM-1^^^SM^MR", "PID|1|X-2|SM-1^^^SM^MR" + "|" * 16 + "CF-19"
+    )
+    assert read(text)[0].patients == ("SM-1",)
+    assert read(text, patient_fields=["PID-19", "PID-3", "PID-2"], patient_authority="SM")[0].patients == ("CF-19", "SM-1", "X-2")
+    with pytest.raises(Refusal) as caught:
+        read(text.replace("CF-19", ""), patient_fields=["PID-19"])
+    assert (caught.value.segment, caught.value.field) == ("PID", 19)
+
+
+@pytest.mark.parametrize(
+    ("obr_22", "obr_7", "at", "dated"),
+    [
+        ("20260110103000", "20260101", "20260110103000", True),
+        ("202601101030", "", "20260110103000", True),
+        ("2026011023+0000", "", "20260111000000", True),
+        ("20260110103000.1234-0500", "", "20260110163000", True),
+        ("20260110", "", "20260110", True),
+        ("", "202601010900", "20260101090000", False),
+        ("2026", "20260101", "20260101", False),
+        ("20269999", "", "", False),
+        ('""', "", "", False),
+    ],
+)
+def test_a_report_is_of_when_its_status_changed_or_else_of_the_exam(obr_22: str, obr_7: str, at: str, dated: bool):
+    (report,) = read(message(f"OBR|1|P|F|^RX|||{obr_7}{'|' * 15}{obr_22}|||F", f"ZDS|{STUDY}", "OBX|1|TX|1||x"))
+    assert (report.at, report.dated) == (at, dated)
+
+
+def mdm(
+    event: str,
+    text: str = "Testo",
+    number: str = "DOC-1",
+    parent: str = "",
+    state: str = "LA",
+    availability: str = "",
+    at: str = "20260110103000",
+):
+    txa = f"TXA|1|RAD|TX|{at}||||||||{number}|{parent}||||{state}||{availability}"
+    obx = [f"OBX|1|TX|1||{text}||||||F"] if text else []
+    return "\r".join([ris.header(kind=f"MDM^{event}"), f"EVN|{event}", "PID|1||SM-1", "PV1|1|O", txa, *obx, f"ZDS|{STUDY}"])
+
+
+@pytest.mark.parametrize(
+    ("event", "state", "status"),
+    [
+        ("T02", "LA", "final"), ("T02", "PA", "preliminary"), ("T02", "AU", "final"), ("T04", "DI", "preliminary"),
+        ("T04", "AU", "final"),
+        ("T06", "LA", "addendum"), ("T08", "LA", "corrected"), ("T08", "IP", "preliminary"), ("T10", "AU", "corrected"),
+        ("T01", "LA", "final"),
+    ],
+)  # fmt: skip
+def test_a_document_with_content_is_a_report_of_its_status(event: str, state: str, status: str):
+    (report,) = read(mdm(event, state=state))
+    assert (report.study, report.status, report.at, report.dated) == (STUDY, status, "20260110103000", True)
+
+
+def test_notifications_say_nothing_but_that_a_document_is_taken_back():
+    for event in ("T01", "T03", "T05", "T07", "T09"):
+        assert read(mdm(event, text="")) == []
+    for event, more in (("T11", {}), ("T03", {"availability": "CA"}), ("T03", {"availability": "OB"})):
+        (report,) = read(mdm(event, text="", **more))
+        assert report.content is None
+        assert report.document == read(mdm("T02"))[0].document
+    for event in ("T02", "T04", "T06", "T08", "T10"):
+        with pytest.raises(Refusal):
+            read(mdm(event, text=""))
+    with pytest.raises(Refusal) as caught:
+        read(mdm("T12"))
+    assert (caught.value.code, caught.value.condition) == ("AR", 201)
+
+
+def test_what_replaces_names_what_it_replaces_and_an_addendum_is_no_version_of_it():
+    original = read(mdm("T02"))[0].document
+    assert read(mdm("T08"))[0].document == read(mdm("T10"))[0].document == original
+    (replacement,) = read(mdm("T10", number="DOC-9", parent="DOC-1"))
+    assert (replacement.replaces, replacement.document != original) == (original, True)
+    assert read(mdm("T08", number="DOC-9"))[0].document == replacement.document
+    (addendum,) = read(mdm("T06", number="DOC-2", parent="DOC-1"))
+    assert (addendum.replaces, addendum.document) == ("", read(mdm("T08", number="DOC-2"))[0].document)
+    sloppy = [read(mdm("T06", text, parent=parent))[0].document for text in ("uno", "due") for parent in ("", "DOC-1")]
+    assert sloppy[0] == sloppy[1] != sloppy[2] == sloppy[3]
+    assert original not in sloppy
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "begin"),
+    [
+        ("F", "final", "x"),
+        ("C", "corrected", "x"),
+        ("P", "preliminary", "REFERTO PROVVISORIO"),
+        ("A", "partial", "REFERTO PARZIALE"),
+    ],
+)
+def test_the_status_is_told_and_stands_in_the_text_where_it_is_not_final(state: str, status: str, begin: str):
+    (report,) = read(ris.oru("x", study=STUDY, state=state))
+    assert report.status == status
+    assert report.content is not None and report.content.decode().startswith(begin)

@@ -115,6 +115,20 @@ def test_a_long_poll_answers_as_soon_as_something_happens_and_else_after_its_tim
     assert 0.3 <= time.monotonic() - started < 5
 
 
+def test_a_reader_may_begin_with_what_comes_from_now_on(world: World) -> None:
+    world.arrive(A, "1", "1.2.1")
+    world.settle()
+    world.now += timedelta(hours=1)
+    answer = changes.read_changes(world.table, world.caller(A), "now", 10, 20, lambda: world.now)
+    assert answer["changes"] == []
+    world.arrive(A, "2", "1.2.2")
+    world.settle()
+    after = changes.read_changes(world.table, world.caller(A), answer["next"], 10, 0, lambda: world.now)
+    assert [one["study_instance_uid"] for one in after["changes"]] == ["1.2.2"]
+    empty = changes.read_changes(world.table, world.caller(B), "now", 10, 20, lambda: world.now)
+    assert empty["next"] == changes.read_changes(world.table, world.caller(A), "now", 10, 20, lambda: world.now)["next"]
+
+
 @pytest.mark.parametrize("since", ["", "1", "x" * 20, "٣" * 20, "0" * 21, "-0000000000000000001"])
 def test_a_cursor_that_was_not_given_is_refused(world: World, since: str) -> None:
     if since:

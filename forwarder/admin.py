@@ -14,6 +14,7 @@ from forwarder.header import head_of
 from forwarder.hl7_queue import DROP
 from forwarder.journal import connect, shorten
 from forwarder.service import NUDGE
+from forwarder.troubles import advise, explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def show(folder: Path, prefix: str) -> dict[str, str]:
     """What is known of one instance put aside, its technical header included, in the order to print. No names."""
     one = find(folder, prefix)
     path = folder / "instances" / one.digest[:2] / one.digest
-    shown = {"digest": one.digest, "state": one.state, "reason": one.reason, "size": str(one.size), "from": one.calling or ""}
+    shown = {"digest": one.digest, "state": one.state, "reason": explain(one.reason), "to do": advise(one.reason)}
+    shown |= {"size": str(one.size), "from": one.calling or ""}
     if one.modality == "report":
         with _journal(folder) as connection:
             row = connection.execute(

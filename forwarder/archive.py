@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError as TransportError
+from urllib3.exceptions import ProxyError
 
 from forwarder import __version__
 from forwarder.errors import ArchiveError, ConfigError, Failure, SpoolError
@@ -24,6 +26,7 @@ LARGEST_ANSWER = 16 * 1024 * 1024  # bytes; 500 presigned addresses have about o
 PENDING = frozenset({"absent", "stored"})
 """States in which an instance waits for something. In every other, one that this version does not know included, it does not."""
 STATE_NAME = re.compile(r"[a-z0-9-]{1,40}")
+PROBE = b"contenitore: whether the store can be reached\n"
 ABOUT_THE_BYTES = frozenset(
     {
         "BadDigest",
@@ -169,7 +172,23 @@ class Archive:
         if response.status in (200, 201, 204):
             self.calls.bytes_put += size
         elif response.status != 412:
-            raise failed(response, "PUT of an instance")
+            raise _put_failed(upload.url, response)
+
+    def probe(self) -> str:
+        """Whether an instance could be uploaded, without uploading one: ask for an address, and put other bytes there than it
+        is signed for, which the store refuses. Returns the store's host and port. Raises ArchiveError.
+        """
+        (standing,) = self.ask([Offer(secrets.token_hex(32), len(PROBE))])
+        if standing.upload is None:
+            raise ArchiveError("The archive says that it has an instance that cannot be.", Failure.PROTOCOL)
+        url, headers = standing.upload.url, {**standing.upload.headers, "Content-Length": str(len(PROBE))}
+        answer = self._send("PUT", url, PROBE, headers)
+        if _between(answer.data.decode("utf-8", "replace"), "<Code>", "</Code>") not in ABOUT_THE_BYTES:
+            raise _put_failed(url, answer)
+        answer = self._send("GET", url, None, {})  # signed for PUT: what counts is that the store is who says no
+        if not _is_the_store(answer):
+            raise _put_failed(url, answer)
+        return place_of(url)
 
     def _instances(self, path: str, body: Mapping[str, Any], expected: int) -> list[Standing]:
         answer = self._post(path, body).get("instances")
@@ -217,10 +236,10 @@ class Archive:
                 response.release_conn()
         except TransportError as error:
             text, trouble = _transport_trouble(url, error)
-            raise ArchiveError(text, Failure.NETWORK, trouble=trouble) from error
+            raise ArchiveError(text, Failure.NETWORK, trouble=trouble, host=place_of(url)) from error
         except OSError as error:
             text = f"The line to {urlsplit(url).hostname} broke: {error}"
-            raise ArchiveError(text, Failure.NETWORK, trouble=Trouble.LINE_BROKE) from error
+            raise ArchiveError(text, Failure.NETWORK, trouble=Trouble.LINE_BROKE, host=place_of(url)) from error
         if len(data) > LARGEST_ANSWER:
             response.close()
             raise ArchiveError(
@@ -251,6 +270,11 @@ def _transport_trouble(url: str, error: TransportError) -> tuple[str, Trouble]:
     """What a broken line means: a sentence for the administrator, and its name for the page."""
     host = urlsplit(url).netloc
     text = str(error)
+    if isinstance(error, ProxyError):
+        said = re.search(r"Tunnel connection failed: (\d{3})", text)
+        if said:
+            return f"The proxy does not let {host} through (it says {said[1]}).", Trouble.PROXY_REFUSES
+        return "The proxy cannot be reached.", Trouble.PROXY_UNREACHABLE
     if "CERTIFICATE_VERIFY_FAILED" in text:
         hint = f"The certificate of {host} is not trusted here; a private CA is named by “ca_file”."
         return hint, Trouble.UNTRUSTED_CERTIFICATE
@@ -295,6 +319,27 @@ def failed(response: Answer, what: str) -> ArchiveError:
     message = f"{what} was answered with {response.status}" + (f": {said}" if said else ".")
     trouble = Trouble.UNKNOWN_INSTITUTION if response.status == 403 and ":unknown-institution" in text else None
     return ArchiveError(message, failure, _retry_after(response.headers.get("Retry-After")), trouble)
+
+
+def place_of(url: str) -> str:
+    """The host and port of an address, as a firewall knows them."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _is_the_store(response: Answer) -> bool:
+    """Whether S3 itself answered: what stands between speaks otherwise."""
+    return b"<Code>" in response.data or any(name.lower().startswith("x-amz-") for name in response.headers)
+
+
+def _put_failed(url: str, response: Answer) -> ArchiveError:
+    """The error of a PUT that the store, or what stands before it, did not take."""
+    error, host = failed(response, "PUT of an instance"), place_of(url)
+    if _is_the_store(response) or response.status in (429, *range(500, 600)):
+        error.host = host
+        return error
+    text = f"{host}, where images are put, is not reached: a proxy or firewall answers in its place (status {response.status})."
+    return ArchiveError(text, Failure.REFUSED, trouble=Trouble.STORE_BLOCKED, host=host)
 
 
 def classify(status: int, body: str) -> Failure:

@@ -45,11 +45,14 @@ class ArchiveError(ForwarderError):
     """A call to the archive failed.
 
     `failure` is the kind, `retry_after` what the archive asked for (seconds), or None. `trouble` names what is wrong to
-    people, more exactly than the kind where that is known.
+    people, more exactly than the kind where that is known; `host` is which of the archive's hosts it concerns.
     """
 
-    def __init__(self, message: str, failure: Failure, retry_after: float | None = None, trouble: Trouble | None = None) -> None:
+    def __init__(
+        self, message: str, failure: Failure, retry_after: float | None = None, trouble: Trouble | None = None, host: str = ""
+    ) -> None:
         super().__init__(message)
         self.failure = failure
         self.retry_after = retry_after
         self.trouble: str = trouble or failure.value
+        self.host = host

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import Enum
 
 from forwarder.config import LimitConfig
 from forwarder.errors import ArchiveError
@@ -68,8 +69,19 @@ class Window:
         self._begin()
 
 
+class End(Enum):
+    """Where the line leads: two hosts, of which a firewall may let one through and not the other."""
+
+    ARCHIVE = "archive"
+    STORE = "store"
+
+
 class Line:
-    """Whether the line may be used now. One failure closes it for everyone, for a time drawn by `retry.pause`."""
+    """Whether the line may be used now. One failure closes it for everyone, for a time drawn by `retry.pause`.
+
+    What is wrong with one end stands until that end has answered: that the archive tells where to put an instance says nothing
+    of whether it can be put there.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -77,15 +89,21 @@ class Line:
         self._attempt = 0
         self._closed_until = 0.0
         self._failed_at = -1.0
-        self.error: ArchiveError | None = None
+        self._errors: dict[End, ArchiveError] = {}
+        self.reached = False  # whether the archive has ever answered
         self.since = time.time()
+
+    @property
+    def error(self) -> ArchiveError | None:
+        """What is wrong now."""
+        return next(iter(tuple(self._errors.values())), None)
 
     def closed_for(self) -> float:
         """Seconds until the line may be tried again; 0 when it may be now."""
         with self._lock:
             return max(0.0, self._closed_until - self._clock())
 
-    def failed(self, error: ArchiveError, started: float) -> bool:
+    def failed(self, error: ArchiveError, started: float, end: End = End.ARCHIVE) -> bool:
         """A request that began at `started` (monotonic) failed. Returns whether the line was to blame.
 
         Several that were under way together count as one failure.
@@ -97,19 +115,20 @@ class Line:
                 self._attempt += 1
                 self._failed_at = self._clock()
                 self._closed_until = self._failed_at + pause(error.failure, self._attempt, error.retry_after)
-                if self.error is None:
+                if not self._errors:
                     self.since = time.time()
-                self.error = error
+                self._errors[end] = error
         return True
 
-    def succeeded(self) -> None:
-        """A request got through."""
+    def succeeded(self, end: End = End.ARCHIVE) -> None:
+        """A request got through to that end."""
         with self._lock:
-            if self.error is not None:
-                self.error = None
+            self.reached = True
+            if self._errors.pop(end, None) is not None and not self._errors:
                 self.since = time.time()
-            self._attempt = 0
-            self._closed_until = 0.0
+            if not self._errors:
+                self._attempt = 0
+                self._closed_until = 0.0
 
     def open_now(self) -> None:
         """Someone knows that it is worth trying again at once."""

@@ -21,7 +21,7 @@ from forwarder import files
 from forwarder.archive import BATCH, Archive, Standing, Upload
 from forwarder.config import SendConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
-from forwarder.line import Limiter, Line, Window
+from forwarder.line import End, Limiter, Line, Window
 from forwarder.logs import log
 from forwarder.pack import Packed
 from forwarder.packers import Packers
@@ -329,7 +329,8 @@ class Outbox:
             log.error("an instance cannot be read", instance=item.digest[:12], detail=str(error))
             self._check_bytes(item)
         except ArchiveError as error:
-            if self.line.failed(error, started):
+            if self.line.failed(error, started, End.STORE):
+                log.warning("the store does not take it", kind=error.failure.value, detail=str(error))
                 with self._wake:
                     self.window.failed()
                     heapq.heappush(self._jobs, job)
@@ -338,7 +339,7 @@ class Outbox:
             else:
                 self._failed_alone(item, error)
         else:
-            self.line.succeeded()
+            self.line.succeeded(End.STORE)
             self._spool.step("put")
             with self._wake:
                 self.window.succeeded(item.sent_size, in_flight)

@@ -35,6 +35,7 @@ from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.logs import log
 from forwarder.negotiation import Policy
 from forwarder.refusals import Refusals, Refused
+from forwarder.senders import Senders
 from forwarder.spool import About, Arrival, Spool, SpoolFullError, look_at
 from forwarder.troubles import Refusal
 
@@ -157,6 +158,7 @@ class Receiver:
         self.on_action = on_action
         self.on_stored = on_stored
         self.refusals = Refusals()
+        self.senders = Senders()
         self.bytes_received = 0
         self.failing = False  # whether the spool failed the last instance
 
@@ -179,6 +181,7 @@ class Receiver:
             return self._refuse(0x0110, Refusal.SPOOL_FAILS, sender, detail=str(error))
         self.failing = False
         self.bytes_received += arrival.size
+        self.senders.heard(sender.calling, sender.peer)
         self.on_stored()
         return 0x0000
 

@@ -160,6 +160,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, state: State, recovered: Recovery) -> None:
     """Once a second: rates, and a look for a nudge; once an hour: forget what was delivered long ago."""
+    with contextlib.suppress(SpoolError):  # the page then tells of those that come from now on
+        state.recall()
     forget_at = adopt_at = 0.0
     clock = time.time() - time.monotonic()
     while not stop.wait(1.0):

@@ -26,6 +26,7 @@ from forwarder.troubles import Trouble
 from forwarder.watch import Watcher
 
 RATE_OVER = 10.0  # seconds
+COUNTED = 100_000  # instances of the last day: more would only cost time
 
 
 def summary(counters: dict[str, int]) -> dict[str, int]:
@@ -61,10 +62,22 @@ def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
         )
     }
     counts["aside"] |= counts["reports"].pop("reasons")
+    counts["last_day"] = _last_day(connection)
     counts["troubled"] = connection.execute(
         "SELECT count(*) FROM instances WHERE state = 'waiting' AND not_before > ?", (time.time(),)
     ).fetchone()[0]
     return counts
+
+
+def _last_day(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many arrived and how many were put aside in the last day, each counted up to `COUNTED`."""
+    return {
+        name: connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM instances WHERE state IN ({states}) AND settled_at > ? LIMIT {COUNTED})",  # noqa: S608
+            (time.time() - 86400.0,),
+        ).fetchone()[0]
+        for name, states in (("arrived", "'indexed', 'echo', 'discarded'"), ("aside", "'rejected', 'conflict'"))
+    }
 
 
 class Rates:
@@ -105,6 +118,10 @@ class State:
         self.ports: dict[str, int] = {}
         self.started_at = time.time()
 
+    def recall(self) -> None:
+        """Look once at what the journal remembers. Raises SpoolError."""
+        self._receiver.senders.recall(self._spool.journal)
+
     def tick(self) -> None:
         counters = self._spool.tally()
         self._rates.tick(
@@ -128,7 +145,7 @@ class State:
             "ae_title": self._config.dicom.ae_title,
             "archive": self._config.archive.api,
             "running": True,
-            "troubles": self._troubles(free < reserve, days),
+            "troubles": self._troubles(counts["last_day"], free < reserve, days),
             "since": round(self.started_at),
             "ports": self.ports,
             **counts,
@@ -137,6 +154,7 @@ class State:
             "associations_refused": self._receiver.refusals.totals["association"],
             "contexts_refused": self._receiver.refusals.totals["presentation context"],
             "refusals": self._receiver.refusals.listed(),
+            "senders": self._receiver.senders.listed(),
             "hl7_refused": self._door.refused,
             "issuer_names": self._outbox.issuer_names,
             "hl7_made_room": self._door.made_room,
@@ -148,10 +166,12 @@ class State:
                 "packing_failures": traffic.packing_failures,
             },
             "line": {
-                "open": line.error is None,
+                "open": line.error is None and line.reached,
+                "tried": line.reached or line.error is not None,
                 "error": str(line.error) if line.error else None,
                 "kind": line.error.failure.value if line.error else None,
                 "trouble": line.error.trouble if line.error else None,
+                "host": line.error.host if line.error else None,
                 "since": round(line.since),
                 "again_in_seconds": round(line.closed_for(), 1),
                 "uploads": self._outbox.uploads_now,
@@ -170,7 +190,7 @@ class State:
         except ConfigError:
             return None
 
-    def _troubles(self, low: bool, days: list[int] | None) -> list[str]:
+    def _troubles(self, last_day: dict[str, int], low: bool, days: list[int] | None) -> list[str]:
         """What is wrong now, the gravest first: names of `forwarder.troubles`, and kinds of failure."""
         error, skew = self._outbox.line.error, self._archive.skew
         found: list[tuple[bool, str]] = [
@@ -178,6 +198,7 @@ class State:
             (low, Trouble.DISK_LOW),
             (self._receiver.failing or self._door.failing or self._outbox.failing, Trouble.SPOOL_FAILS),
             (error is not None, error.trouble if error else ""),
+            (0 < last_day["arrived"] + last_day["aside"] <= 3 * last_day["aside"], Trouble.MANY_ASIDE),
             (self.watcher is not None and self.watcher.failing, Trouble.WATCH_FAILS),
             (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),
             (self._door.is_crowded, Trouble.HL7_CROWDED),

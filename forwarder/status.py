@@ -82,8 +82,8 @@ def view(now: dict[str, Any]) -> Group:
     counts.add_row("in", f"{size(rates.get('bytes_in', 0))}/s, {rates.get('instances_in', 0):.0f} instances/s")
     counts.add_row("out", f"{size(rates.get('bytes_out', 0))}/s, {rates.get('instances_out', 0):.0f} instances/s")
     counts.add_row("saved", f"{size(now['traffic']['bytes_saved'])} by compressing")
-    state = "[green]open[/]" if line["open"] else f"[red]{escape(str(line['error']))}[/]"
-    again = "" if line["open"] else f" (again in {age(line['again_in_seconds'])})"
+    state = "[green]open[/]" if line["open"] else f"[red]{escape(str(line['error']))}[/]" if line["error"] else "not tried yet"
+    again = "" if not line["error"] else f" (again in {age(line['again_in_seconds'])})"
     counts.add_row("line", f"{state}{again}; {line['uploads']} of at most {line['window']} uploads")
     counts.add_row("disk", f"{size(disk['free_bytes'])} free")
     if now["certificate_days"] is not None:

@@ -18,6 +18,9 @@ class Trouble(StrEnum):
     CONNECTION_REFUSED = "connection-refused"
     NO_ANSWER_IN_TIME = "no-answer-in-time"
     LINE_BROKE = "line-broke"
+    PROXY_REFUSES = "proxy-refuses"
+    PROXY_UNREACHABLE = "proxy-unreachable"
+    STORE_BLOCKED = "store-blocked"
     NO_CREDENTIALS = "no-credentials"
     CREDENTIALS_NOT_RENEWED = "credentials-not-renewed"
     UNKNOWN_INSTITUTION = "unknown-institution"
@@ -26,6 +29,7 @@ class Trouble(StrEnum):
     SPOOL_FAILS = "spool-fails"
     WATCH_FAILS = "watch-fails"
     HL7_CROWDED = "hl7-connections-full"
+    MANY_ASIDE = "many-aside"
     CLOCK_WRONG = "clock-wrong"
     CERTIFICATE_ENDS = "certificate-ends"
     CERTIFICATE_UNREADABLE = "certificate-unreadable"
@@ -78,6 +82,11 @@ def texts(language: str) -> dict[str, str]:
     """Every text of a language, by key; troubles as `trouble.…`, reasons as `reason.…`, refusals as `refusal.…`."""
     found: dict[str, str] = json.loads((resources.files("forwarder") / "web" / f"{language}.json").read_text(encoding="utf-8"))
     return found
+
+
+def advise(reason: str | None) -> str:
+    """What to do about what was put aside for this reason, in English."""
+    return texts("en").get(f"advice.{reason}", texts("en")["advice.other"])
 
 
 def explain(reason: str | None) -> str:

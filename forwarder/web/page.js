@@ -25,6 +25,8 @@ const duration = (seconds) => {
 // A newer archive may know reasons that this page does not: then the name stands for itself.
 const reason = (slug) => text(`reason.${slug}`) || `${text("reason.other")}: ${slug}`;
 
+const advice = (slug) => text(`advice.${slug}`) || text("advice.other");
+
 function list(target, pairs, wrap) {
   target.replaceChildren();
   for (const [name, value] of pairs) {
@@ -60,7 +62,8 @@ const refusal = (one) => [
 function state() {
   if (!last) return [unread ? text("journal") : text("gone")];
   const again = ` (${text("again")} ${duration(last.line.again_in_seconds)})`;
-  return last.troubles.map((slug) => text(`trouble.${slug}`) + (slug === last.line.trouble ? again : ""));
+  const where = last.line.host ? ` [${last.line.host}]` : "";
+  return last.troubles.map((slug) => text(`trouble.${slug}`) + (slug === last.line.trouble ? where + again : ""));
 }
 
 function draw() {
@@ -70,7 +73,8 @@ function draw() {
   element("sum").textContent = text("sum");
   const troubles = state();
   const line = element("line");
-  const sentences = troubles.length ? troubles : [last.waiting || last.reports.waiting ? text("open") : `${text("open")} ${text("empty")}`];
+  const open = last && (last.line.tried ? text("open") : text("untried"));
+  const sentences = troubles.length ? troubles : [last.waiting || last.reports.waiting ? open : `${open} ${text("empty")}`];
   if (line.innerText !== sentences.join("\n")) { // unchanged it is not read aloud again
     line.replaceChildren(...sentences.flatMap((sentence, place) => place ? [document.createElement("br"), sentence] : [sentence]));
   }
@@ -79,7 +83,10 @@ function draw() {
   element("ae").textContent = last.ae_title;
   element("archive").textContent = last.archive;
   list(element("counts"), ["received", "waiting", "indexed", "rejected"].map((name) => [text(name), number(last[name])]), true);
-  table("aside", [], Object.entries(last.aside).map(([slug, count]) => [number(count), reason(slug)]), text("none"));
+  const aside = Object.entries(last.aside).map(([slug, count]) => [number(count), reason(slug), advice(slug)]);
+  table("aside", [text("times"), text("why"), text("todo")], aside, text("none"));
+  const heard = last.senders.map((one) => [moment(one.last_at), sender(one)]);
+  table("senders", [text("seen"), text("who")], heard, text("no_senders"));
   const heads = [text("seen"), text("times"), text("who"), text("why")];
   const refused = last.refusals.map((one) => [moment(one.last_at), number(one.count), sender(one), refusal(one)]);
   table("refusals", heads, refused, text("no_refusals"));

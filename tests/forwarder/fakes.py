@@ -182,6 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         def real(path: str, body: bytes) -> Reply:
+            if path.startswith("/objects"):  # no address is signed for GET
+                return Reply(403, "<Error><Code>SignatureDoesNotMatch</Code></Error>")
             return Reply(200, '{"status": "ok"}') if path == "/health" else Reply(404)
 
         self._handle(real)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from hospital import conserved, free_port, hospital, process, store, until
 from images import ct_slice, write_ct
 from packaging.requirements import Requirement
 from prometheus_client.parser import text_string_to_metric_families
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from forwarder import build, metrics
@@ -26,6 +27,8 @@ from forwarder.__main__ import main
 from forwarder.errors import SpoolError
 from forwarder.service import running
 from forwarder.watch import Watcher
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
 
 pytestmark = pytest.mark.usefixtures("credentials")
 
@@ -132,6 +135,80 @@ class TestCheck:
             "holds for 3 days",
         ):
             assert text in out
+
+    def check(self, place, capsys) -> tuple[int, str]:
+        place.spool.mkdir(exist_ok=True)
+        code = main(["check", "--config", str(place.write_config())])
+        return code, capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("method", "reply"),
+        [
+            ("PUT", Reply(403, "<html>Blocked</html>")),
+            ("PUT", Reply(403, "")),
+            ("PUT", Reply(200, "<html>Log in</html>")),
+            ("PUT", Reply(307, "", headers={"Location": "http://login.example.org"})),
+            ("PUT", Reply(cut=True)),
+            ("GET", Reply(403, "<html>Blocked</html>")),
+            ("PUT", Reply(403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")),
+            ("PUT", Reply(404, "<Error><Code>NoSuchBucket</Code></Error>")),
+        ],
+        ids=str,
+    )
+    def test_a_store_that_cannot_be_reached_or_takes_nothing_is_found(self, archive, tmp_path, capsys, method, reply):
+        archive.before = lambda asked, path, _: reply if asked == method and path.startswith("/objects") else None
+        code, out = self.check(hospital(tmp_path, archive.url), capsys)
+        assert code == 1 and "good archive" in out and re.search("BAD .* store: ", out)
+
+    def test_trying_the_store_leaves_nothing_in_it(self, archive: FakeArchive, tmp_path, capsys):
+        code, out = self.check(hospital(tmp_path, archive.url), capsys)
+        assert code == 0 and "good store" in out and not archive.objects
+
+    def test_a_proxy_that_lets_one_host_through_and_not_the_other_is_named_with_the_host(self, archive, tmp_path, capsys):
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        place = hospital(tmp_path, archive.url, archive__proxy=f"http://127.0.0.1:{port}")
+        code, out = self.check(place, capsys)
+        assert code == 1 and "The proxy cannot be reached" in out
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            ({"require_called_aet": True}, "is not called “WRONG”"),
+            ({"require_calling_aet": ["OTHER"]}, "does not know the calling AE title “CONTENITORE”"),
+            ({"contexts": CT}, "no Verification (C-ECHO)"),
+            ({"status": 0x0122}, "answers C-ECHO with 0x0122"),
+        ],
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    )
+    def test_the_cause_that_a_pacs_gives_is_the_cause_that_is_named(self, archive, tmp_path, capsys, options, text):
+        pacs = AE("PACS")
+        options = dict(options)
+        pacs.add_supported_context(options.pop("contexts", Verification))
+        status = options.pop("status", 0)
+        handlers = [(evt.EVT_C_ECHO, lambda _: status)]
+        for name, value in options.items():
+            setattr(pacs, name, value)
+        server = pacs.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        peer = {"ae_title": "WRONG", "host": "127.0.0.1", "port": server.server_address[1]}
+        code, out = self.check(hospital(tmp_path, archive.url, peers=[peer]), capsys)
+        server.shutdown()
+        assert code == 1 and text in out and out.count("BAD") == 1
+
+    def test_what_stands_at_the_pacs_port_is_told_from_nobody(self, archive: FakeArchive, tmp_path, capsys):
+        port = int(archive.url.rpartition(":")[2])
+        peers = [{"ae_title": "WEB", "host": "127.0.0.1", "port": port}, {"ae_title": "DNS", "host": "pacs.invalid", "port": 104}]
+        code, out = self.check(hospital(tmp_path, archive.url, peers=peers), capsys)
+        assert code == 1
+        assert "does not speak DICOM" in out and "pacs.invalid cannot be resolved" in out
+
+    def test_what_the_firewall_has_to_let_through_is_printed(self, archive: FakeArchive, tmp_path, capsys):
+        peers = [{"ae_title": "PACS", "host": "127.0.0.1", "port": 9}]
+        place = hospital(tmp_path, archive.url, peers=peers, hl7__port=2575)
+        _, out = self.check(place, capsys)
+        host = archive.url.removeprefix("http://")
+        assert f"firewall, out: to {host}" in out and "PACS 127.0.0.1:9" in out
+        assert f"TCP {place.port} (DICOM)" in out and "TCP 2575 (HL7)" in out
 
     def test_an_unknown_role_is_named(self, archive: FakeArchive, tmp_path, capsys):
         archive.before = lambda *_: Reply(403, '{"detail": "No institution has registered this role."}')

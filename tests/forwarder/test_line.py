@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from forwarder.archive import classify
 from forwarder.config import LimitConfig, UrgentConfig
 from forwarder.errors import ArchiveError, Failure
-from forwarder.line import Limiter, Line, Window, of_day
+from forwarder.line import End, Limiter, Line, Window, of_day
 from forwarder.retry import PLANS, bound, pause
 from forwarder.spool import About
 from forwarder.urgency import Ranks
@@ -44,6 +44,18 @@ def test_jitter_is_full():
     rng = random.Random(1)
     drawn = [pause(Failure.NETWORK, 8, draw=rng.uniform) for _ in range(500)]
     assert min(drawn) < 2 and max(drawn) > 55
+
+
+def test_an_answer_of_the_archive_says_nothing_of_its_store():
+    line = Line(Clock())
+    assert not line.reached
+    blocked = ArchiveError("A proxy answers.", Failure.REFUSED)
+    line.succeeded()
+    line.failed(blocked, 1.0, End.STORE)
+    line.succeeded()
+    assert line.error is blocked and line.reached
+    line.succeeded(End.STORE)
+    assert line.error is None and line.closed_for() == 0
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ class TestLossless:
         with running(place.config()):
             store(place, [ct_slice(1, edge=128)])
             (packed,) = until(lambda: [p for p in (place.spool / "packed").rglob("*") if p.is_file()])
-            until(lambda: not place.state()["line"]["open"])
+            until(lambda: place.state()["line"]["error"])
             data = bytearray(packed.read_bytes())
             data[-100] ^= 1
             packed.write_bytes(data)

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,13 @@ class TestTexts:
         assert reasons == {*CAN_BE_THE_REASON, "other"}
 
     @pytest.mark.parametrize("language", ["it", "en"])
+    def test_for_each_reason_stands_what_to_do(self, language: str):
+        keys = TEXTS[language]
+        assert {key for key in keys if key.startswith("advice.")} == {
+            key.replace("reason.", "advice.") for key in keys if key.startswith("reason.")
+        }
+
+    @pytest.mark.parametrize("language", ["it", "en"])
     def test_whatever_can_be_refused_has_a_text(self, language: str):
         assert {key.removeprefix("refusal.") for key in TEXTS[language] if key.startswith("refusal.")} == set(Refusal)
 
@@ -63,7 +71,7 @@ class TestTexts:
         used = set(re.findall(r'(?:text\(|data-text=)"([a-z_.]+)"', source)) | {"received", "waiting", "indexed", "rejected"}
         used |= {"day", "days"}
         assert used - TEXTS["it"].keys() == set()
-        assert {key for key in TEXTS["it"] if not key.startswith(("trouble.", "reason.", "refusal."))} <= used
+        assert {key for key in TEXTS["it"] if not key.startswith(("trouble.", "reason.", "refusal.", "advice."))} <= used
 
     def test_a_reason_that_only_a_newer_archive_knows_stands_for_itself(self):
         assert explain("something-new") == "something-new"
@@ -83,13 +91,15 @@ class Everything:
             "commitments": {"open": 4, "oldest_seconds": 5.0},
             "oldest_waiting_seconds": 12.0, "rates": {}, "certificate_days": 1,
             "aside": dict.fromkeys([*CAN_BE_THE_REASON, "something-new"], 1),
+            "senders": [{"calling": "CT1", "peer": "10.1.2.3", "last_at": 1.7e9}],
             "refusals": [
                 {"reason": str(one), "peer": "10.1.2.3", "calling": "CT1", "called": "OTHER", "count": 1, "last_at": 1.7e9,
                  "sop_class": "1.3.12.2.1107.5.9.1", "transfer_syntaxes": ["1.2.3"]} for one in Refusal
             ],
             "troubles": [str(one) for one in CAN_BE_WRONG],
             "traffic": {"bytes_saved": 1, "packing_failures": 0}, "issuer_names": {"ADT1": 12},
-            "line": {"trouble": "unknown-name", "again_in_seconds": 7.0, "uploads": 0, "window": 2, "skew_seconds": 900.5},
+            "line": {"trouble": "unknown-name", "host": "archive.example.org:443", "tried": True,
+                     "again_in_seconds": 7.0, "uploads": 0, "window": 2, "skew_seconds": 900.5},
             "disk": {"free_bytes": 10**9, "low": True},
             "reports": {"received": 9, "sent": 6, "aside": 2, "waiting": 1, "oldest_waiting_seconds": 30.0}, "hl7_refused": 3,
         }  # fmt: skip
@@ -120,7 +130,9 @@ class TestInTheBrowser:
             expect(shown.locator("#line")).to_contain_text(texts[f"trouble.{slug}"])
         for slug in CAN_BE_THE_REASON:
             expect(shown.locator("#aside")).to_contain_text(texts[f"reason.{slug}"])
+            expect(shown.locator("#aside")).to_contain_text(texts[f"advice.{slug}"])
         expect(shown.locator("#aside")).to_contain_text(f"{texts['reason.other']}: something-new")
+        expect(shown.locator("#senders")).to_contain_text("CT1, 10.1.2.3")
         for why in Refusal:
             expect(shown.locator("#refusals")).to_contain_text(texts[f"refusal.{why}"])
         expect(shown.locator("#refusals")).to_contain_text("CT1, 10.1.2.3 → OTHER")
@@ -208,6 +220,43 @@ class TestTroubles:
             until(lambda: place.state()["troubles"] == [trouble])
             archive.before = lambda *_: None
             until(lambda: place.state()["troubles"] == [], 60)
+
+    def test_a_store_that_is_blocked_is_told_though_the_archive_answers(self, archive, tmp_path):
+        place = hospital(tmp_path, archive.url)
+        archive.before = lambda method, *_: Reply(403, "<html>Blocked</html>") if method == "PUT" else None
+        with running(place.config()) as state:
+            assert (place.state()["line"]["open"], place.state()["line"]["tried"]) == (False, False)
+            store(place, [ct_slice(1)])
+            found = until(lambda: place.state() if place.state()["troubles"] else None)
+            assert (found["troubles"], found["line"]["open"]) == (["store-blocked"], False)
+            assert found["line"]["host"] == archive.url.removeprefix("http://")
+            archive.before = lambda *_: None
+            state._outbox.try_now()
+            until(lambda: place.settled(1), 60)
+            assert (place.state()["troubles"], place.state()["line"]["open"]) == ([], True)
+
+    def test_a_third_that_is_put_aside_is_told(self, archive: FakeArchive, tmp_path):
+        place = hospital(tmp_path, archive.url, send__lossless=False)
+        archive.verdict = lambda sha256, body: ("rejected", "truncated") if b"SLICE1" in body else ("indexed", None)
+        bad = ct_slice(1)
+        bad.SeriesDescription = "SLICE1"
+        with running(place.config()):
+            store(place, [bad, ct_slice(2), ct_slice(3)])
+            assert until(lambda: place.settled(3))["troubles"] == ["many-aside"]
+            store(place, [ct_slice(4)])
+            assert until(lambda: place.settled(4))["troubles"] == []
+
+    def test_who_sent_last_and_when_is_told_also_after_a_restart(self, archive: FakeArchive, tmp_path):
+        place = hospital(tmp_path, archive.url)
+        with running(place.config()):
+            store(place, [ct_slice(1)], calling="CT1")
+            store(place, [ct_slice(2)], calling="CT2")
+            until(lambda: [one["calling"] for one in place.state()["senders"]] == ["CT2", "CT1"])
+            assert {one["peer"] for one in place.state()["senders"]} == {"127.0.0.1"}
+        with running(place.config()):
+            senders = until(lambda: place.state()["senders"])
+        assert {one["calling"] for one in senders} == {"CT1", "CT2"}
+        assert all(abs(one["last_at"] - time.time()) < 300 for one in senders)
 
     @pytest.mark.parametrize("program", ["/does/not/exist", "/bin/echo no json", "/bin/false", "/bin/echo {}"])
     def test_credentials_that_cannot_be_had_are_told_and_taken_once_they_can(self, archive, credentials, tmp_path, program: str):

@@ -31,6 +31,12 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("GET", "/audit"),
         ("GET", "/patients/{patient}/accesses"),
     ),
+    "corrections": (
+        ("GET", "/studies/{study}/versions"),
+        ("POST", "/studies/{study}/versions/{sha256}/current"),
+        ("GET", "/studies/{study}/withdrawals"),
+        ("DELETE", "/studies/{study}/withdrawals/{withdrawal}"),
+    ),
     "dicomweb": (
         ("GET HEAD", "/dicomweb/studies"),
         ("GET HEAD", "/dicomweb/series"),

@@ -86,9 +86,9 @@ def corrected(data: Mapping[str, Any]) -> int:
 
 
 def another(
-    partition: str, sop_partition: str, where: Place, before: Item | None, data: Mapping[str, Any], exchanged: bool
-) -> tuple[Item, list[Write]]:
-    """(the next fact of an instance, the writes that put it in place).
+    partition: str, sop_partition: str, where: Place, before: Item | None, data: Mapping[str, Any], *, exchanged: bool
+) -> list[Write]:
+    """The writes that put the next fact of an instance in place.
 
     `where` is the place of the fact that counts now, `before` the item `CURRENT`, None where there is none. `exchanged`: whether
     other bytes stand behind it. The first write fails when another one was faster.
@@ -99,4 +99,4 @@ def another(
     head: dict[str, object] = {"sha256": data["sha256"], "number": new.number, "series": where.series}
     version = (before.version or 0) if before is not None else 0
     pointer = replace(Item(sop_partition, CURRENT, head), version=version + 1)
-    return fact, [PutVersion(pointer, version), PutNew(fact)]
+    return [PutVersion(pointer, version), PutNew(fact)]

@@ -118,6 +118,17 @@ def former_patients(every: Iterable[Instance], left: Iterable[Instance], own: Ow
     return sorted(hashes(every) - hashes(left))
 
 
+def corrected_away(items: Iterable[Item], own: Own = as_said) -> list[str]:
+    """The hashes of the patient identifiers that a study had, and that corrections took from all of its instances."""
+    facts = list(items)
+
+    def hashes(found: Iterable[Instance]) -> set[str]:
+        said = [_identifier(p) for one in found if (p := one.data.get("patient"))]
+        return {number.hash for one in said for number in (one, own(one))}
+
+    return sorted(hashes(every_version(facts)) - hashes(instances(facts)))
+
+
 def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), within: Bounds = EVERYTHING) -> Iterator[Instance]:
     """The instances among the facts of a study's partition, in the order of their keys, each as it is now; but for those with
     a SOP Instance UID in `withdrawn`, and those for which what was decided on the study does not hold."""

@@ -20,7 +20,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import Record
 from chalicelib.domain.ports import Item, Key, Table
 from chalicelib.domain.sharing import DENIED, Decision, PatientFacts
-from chalicelib.domain.studies import for_deciding, study_partition
+from chalicelib.domain.studies import for_deciding, is_withdrawal, study_partition
 from chalicelib.domain.transfers import Transfer
 
 WIDTH = 6
@@ -52,7 +52,7 @@ class Known:
 class Read:
     """What was read: what is known of each patient hash that was asked for, and which of the further keys are there.
 
-    `partitions` of patients were read, in so many `rounds`, one after the other.
+    A withdrawal that has ended counts as not there. `partitions` of patients were read, in so many `rounds`, one after the other.
     """
 
     known: Mapping[str, Known]
@@ -135,7 +135,8 @@ def know(table: Table, wanted: Iterable[str], hints: Iterable[str] = (), also: I
     }
     found = {transfer.id for each in touching.values() for record in each for transfer in record.transfers}
     ends = {(transfers.partition(transfer), "END") for transfer in found or ([_NOBODY] if asked else [])}
-    there = frozenset(table.batch_get([*sorted(ends), *also])) if ends or also else frozenset()
+    found_items = table.batch_get([*sorted(ends), *also]) if ends or also else {}
+    there = frozenset(key for key, item in found_items.items() if is_withdrawal(item))
     known = {patient: _known(each, there) for patient, each in touching.items()}
     return Read(known, there, len(records), rounds)
 
@@ -173,7 +174,7 @@ def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | 
     owners = list(table.query_all(f"V#STUDY#{study_instance_uid}"))
     candidates = [item for item in owners if owner in (None, item.sk)]
     own = [item for item in candidates if item.sk == viewer and not item.data.get("gone")]
-    if own and table.get(*withdrawal_key(viewer, study_instance_uid)) is None:
+    if own and not is_withdrawal(table.get(*withdrawal_key(viewer, study_instance_uid))):
         return own[0], Decided(Decision(True), {})
     others = sorted((item for item in candidates if item.sk != viewer), key=lambda item: item.sk)
     decided, read = _decide(table, viewer, [item.data for item in others], now)

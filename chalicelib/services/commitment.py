@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,8 +15,9 @@ from chalicelib.dicomweb.commitment import CommitmentRequest, Reference
 from chalicelib.dicomweb.json_model import Model
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.domain.instance_versions import CONFLICT, CURRENT, sop_partition
 from chalicelib.domain.ports import Item, Key, PutNew, Table
-from chalicelib.domain.studies import study_partition
+from chalicelib.domain.studies import is_withdrawal, study_partition
 from chalicelib.services import access
 from chalicelib.services.index_instances import object_key, sop_key
 
@@ -77,7 +78,7 @@ def _digest(request: CommitmentRequest) -> str:
 
 
 def _reasons(table: Table, institution: str, references: Sequence[Reference]) -> dict[Reference, int | None]:
-    """For each instance None when it is kept, else the Failure Reason (PS3.3 C.14.1.1). Three reads for a hundred."""
+    """For each instance None when it is kept, else the Failure Reason (PS3.3 C.14.1.1). Four reads for a hundred."""
     sops = table.batch_get(sop_key(institution, one.sop_instance_uid) for one in references)
     stands: dict[Reference, Any] = {
         one: item.data for one in references if (item := sops.get(sop_key(institution, one.sop_instance_uid)))
@@ -93,8 +94,24 @@ def _reasons(table: Table, institution: str, references: Sequence[Reference]) ->
             )
     gone = {key for pk, sk in facts.values() for key in ((pk, f"W#{sk.rsplit('#', 1)[1]}"),)}
     gone |= {access.withdrawal_key(institution, str(stands[one]["study"])) for one in facts}
-    there = table.batch_get([*facts.values(), *gone])
-    return {one: _reason(institution, one, facts.get(one), there, stands.get(one)) for one in references}
+    found = table.batch_get([*facts.values(), *gone])
+    there = {key: item for key, item in found.items() if key in facts.values() or is_withdrawal(item)}
+    refused = _refused(table, institution, facts)
+    reasons = {one: _reason(institution, one, facts.get(one), there, stands.get(one)) for one in references}
+    return reasons | dict.fromkeys(refused, commitment.PROCESSING_FAILURE)
+
+
+def _refused(table: Table, institution: str, kept: Iterable[Reference]) -> set[Reference]:
+    """Those under whose SOP Instance UID other bytes came last, which are a conflict: whoever asks may mean these."""
+    found = table.batch_get((sop_partition(institution, one.sop_instance_uid), sk) for one in kept for sk in (CONFLICT, CURRENT))
+    refused: set[Reference] = set()
+    for one in kept:
+        partition = sop_partition(institution, one.sop_instance_uid)
+        conflict, current = found.get((partition, CONFLICT)), found.get((partition, CURRENT))
+        number = int(str(current.data["number"])) if current is not None else 0
+        if conflict is not None and int(str(conflict.data["number"])) >= number:
+            refused.add(one)
+    return refused
 
 
 def _reason(institution: str, one: Reference, key: Key | None, there: dict[Key, Item], stands: Any) -> int | None:

@@ -27,7 +27,8 @@ from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import iso
-from chalicelib.services import access, linking, numbering, rejection_notes
+from chalicelib.services import access, corrections, linking, numbering, rejection_notes
+from chalicelib.services.corrections import Came, Compare
 from chalicelib.services.registry import load_registry
 from chalicelib.services.rejection_notes import ActFor
 
@@ -43,6 +44,10 @@ _SETTLED_EVERY = 5.0
 """Seconds after which what was read so far is written, so that slow headers hold up no others."""
 _RESERVE = 12.0
 """Seconds that are kept for writing."""
+
+_MOST_COMPARED = 1024 * 1024 * 1024
+_COMPARED_A_SECOND = 40 * 1024 * 1024
+"""Bytes of an object that are compared with what stands under its UID, in a second at least."""
 
 _PARALLEL = 16
 _PER_TRANSACTION = 33
@@ -134,10 +139,12 @@ def index_instances(
     remaining: Callable[[], float] = lambda: 60.0,
     *,
     act: ActFor,
+    compare: Compare = corrections.compare_objects,
 ) -> dict[Stored, Exception]:
     """Index a batch; answers those that must be delivered again, with the error that kept them from being indexed.
 
-    `remaining` answers how many seconds are left. `act` is how what a rejection note takes back is done and recorded.
+    `remaining` answers how many seconds are left. `act` is how what a rejection note takes back, and what a correction changes,
+    is done and recorded. `compare` tells what a correction is.
     """
     wanted = list(dict.fromkeys(batch))
     keys = [object_key(one.institution, one.sha256) for one in wanted]
@@ -152,6 +159,7 @@ def index_instances(
         original = originals.get(object_key(one.institution, one.sha256)[0])
         return _check(objects, read_summary, registry, one, original, whole=whole)
 
+    run = _Run(table, objects, now, registry, act, compare, remaining)
     failed: dict[Stored, Exception] = {}
     large: list[Stored] = []
     pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
@@ -161,27 +169,34 @@ def index_instances(
             wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
             results = [(reading.pop(future), future.result()) for future in list(reading) if future.done()]
             large += [one for one, result in results if isinstance(result, _Large)]
-            failed |= _settle(table, objects, now, registry, act, [result for _, result in results])
+            failed |= _settle(run, [result for _, result in results])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     failed |= {one: TryAgain() for one in reading.values()}
     for one in large:
         if remaining() > _RESERVE:
-            failed |= _settle(table, objects, now, registry, act, [check(one, True)])
+            failed |= _settle(run, [check(one, True)])
         else:
             failed[one] = TryAgain()
     return failed
 
 
-def _settle(
-    table: Table,
-    objects: Objects,
-    now: datetime,
-    registry: Registry,
-    act: ActFor,
-    read: Sequence[_Checked | _Failed | _Large],
-) -> dict[Stored, Exception]:
+@dataclass(frozen=True)
+class _Run:
+    """What one call of `index_instances` works with."""
+
+    table: Table
+    objects: Objects
+    now: datetime
+    registry: Registry
+    act: ActFor
+    compare: Compare
+    remaining: Callable[[], float]
+
+
+def _settle(run: _Run, read: Sequence[_Checked | _Failed | _Large]) -> dict[Stored, Exception]:
     """Write what was read; answers those that must be delivered again."""
+    table, now = run.table, run.now
     failed = {one.stored: one.error for one in read if isinstance(one, _Failed) and not isinstance(one.error, NotFound)}
     checked = [one for one in read if isinstance(one, _Checked)]
     if not checked:
@@ -189,14 +204,44 @@ def _settle(
     try:
         accepted = _settle_rejected_and_echoes(table, checked, now)
         first = _not_conflicting(table, accepted)
-        _file_under_patients(table, registry, first)
+        _file_under_patients(table, run.registry, first)
         for note in first:
             if note.summary is not None and note.summary.get("rejects"):
-                rejection_notes.apply(act(note.stored.institution), note.stored.institution, note.summary, note.patient, now)
-        _settle_accepted(table, accepted, now, _keep_metadata(objects, accepted))
+                owner = note.stored.institution
+                rejection_notes.apply(table, run.act(owner), owner, note.summary, note.patient, now)
+        parts = _keep_metadata(run.objects, accepted)
+        taken = [one for one in accepted if one not in first] + _settle_accepted(table, first, now, parts)
     except ContenitoreError as error:
-        failed |= {one.stored: error for one in checked}
+        return failed | {one.stored: error for one in checked}
+    for one in taken:
+        try:
+            _settle_taken(run, one, parts.get(one.stored.institution))
+        except Exception as error:  # its own failure, as one that cannot be read
+            failed[one.stored] = error
     return failed
+
+
+def _settle_taken(run: _Run, one: _Checked, part: str | None) -> None:
+    """What comes under a SOP Instance UID that stands for other bytes. Raises TryAgain, also where time to compare is short."""
+    size = one.stored.size if one.stored.size <= _MOST_COMPARED else 0
+    if run.remaining() < _RESERVE + size / _COMPARED_A_SECOND:
+        raise TryAgain
+    owner, summary = one.stored.institution, one.summary or {}
+    member = run.registry.known(owner)
+    corrections.settle(
+        run.table,
+        run.objects,
+        Came(
+            owner, one.study, str(summary["series_instance_uid"]), one.sop, one.stored.key, one.stored.sha256,
+            _instance(one, run.now, part).data, one.patient,
+        ),
+        accepted=member is not None and member.corrections == "accept",
+        compare=run.compare,
+        verdict=lambda state, more: _verdict(one, state, run.now, **more),
+        file=lambda: _file_under_patients(run.table, run.registry, [one]),
+        act=run.act(owner),
+        now=run.now,
+    )  # fmt: skip
 
 
 def _keep_metadata(objects: Objects, accepted: Sequence[_Checked]) -> dict[str, str]:
@@ -311,9 +356,9 @@ def _file_under_patients(table: Table, registry: Registry, accepted: Iterable[_C
         table.put(PutNew(item))
 
 
-def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime, parts: Mapping[str, str]) -> None:
-    """Write what was accepted, some instances in each transaction; whoever finds its UID taken is a conflict."""
-    waiting = list(accepted)
+def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime, parts: Mapping[str, str]) -> list[_Checked]:
+    """Write what was accepted, some instances in each transaction; answers those whose UID was taken meanwhile."""
+    waiting, occupied = list(accepted), list[_Checked]()
     while waiting:
         chunk: list[_Checked] = []
         later: list[_Checked] = []
@@ -325,11 +370,13 @@ def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime, 
                 taken.add(identity)
             else:
                 later.append(one)
-        waiting = _write(table, chunk, now, parts) + later
+        again, other = _write(table, chunk, now, parts)
+        waiting, occupied = again + later, occupied + other
+    return occupied
 
 
-def _write(table: Table, chunk: list[_Checked], now: datetime, parts: Mapping[str, str]) -> list[_Checked]:
-    """One transaction; answers those of the chunk that are still to be written."""
+def _write(table: Table, chunk: list[_Checked], now: datetime, parts: Mapping[str, str]) -> tuple[list[_Checked], list[_Checked]]:
+    """One transaction; answers those of the chunk that are still to be written, and those whose UID stands for other bytes."""
     writes: list[Write] = []
     for one in chunk:
         institution, sha = one.stored.institution, one.stored.sha256
@@ -338,8 +385,8 @@ def _write(table: Table, chunk: list[_Checked], now: datetime, parts: Mapping[st
         writes.append(PutNew(_verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {}))))
     held = table.transact(writes)
     if not held:
-        return []
-    again: list[_Checked] = []
+        return [], []
+    again, occupied = list[_Checked](), list[_Checked]()
     for position, one in enumerate(chunk):
         sop_free, _, verdict_free = held[3 * position : 3 * position + 3]
         if not verdict_free:
@@ -347,10 +394,10 @@ def _write(table: Table, chunk: list[_Checked], now: datetime, parts: Mapping[st
         if not sop_free:
             first = table.get(*sop_key(one.stored.institution, one.sop))
             if first is not None and first.data["sha256"] != one.stored.sha256:
-                table.put(PutNew(_verdict(one, "conflict", now, first=str(first.data["sha256"]))))
+                occupied.append(one)
                 continue
         again.append(one)
-    return again
+    return again, occupied
 
 
 def _instance(one: _Checked, now: datetime, part: str | None) -> Item:

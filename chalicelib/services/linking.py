@@ -21,7 +21,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.patients import ABOUT, AUTOMATIC, Carrier, Link, Record, Statement, link_id
 from chalicelib.domain.ports import Item, PutNew, Table, Write
-from chalicelib.domain.studies import first_value
+from chalicelib.domain.studies import first_value, for_deciding
 from chalicelib.domain.transfers import iso, patient_partition
 from chalicelib.services import access, codice_fiscale
 from chalicelib.services.codice_fiscale import CodiceFiscale
@@ -239,3 +239,22 @@ def _end(table: Table, link: Link, now: datetime) -> None:
         if not table.transact(ending_writes(table, link, ARCHIVE, now)) or table.get(*ended) is not None:
             return
     raise TryAgain
+
+
+def leave(table: Table, patient: str, study: tuple[str, str], now: datetime) -> None:
+    """End the automatic links of a number that nothing is left of: corrections took it from its only study.
+
+    What that study's images said of the codice fiscale was somebody else's.
+    """
+    record = access.load_record(table, patient)
+    others = [(f"V#STUDY#{uid}", owner) for owner, uid in record.studies if (owner, uid) != study]
+    if any(patient in for_deciding(view.data).patients for view in table.batch_get(others).values()):
+        return
+    for link in record.links:
+        other = link.beyond(patient)
+        if link.ended or link.basis != AUTOMATIC or italian.kind(other) != "codice-fiscale":
+            continue
+        for item in list(table.query_all(patient_partition(other.hash), f"CARRIES#{patient}#")):
+            if not item.sk.endswith(patients.END):
+                table.put(PutNew(Item(item.pk, item.sk + patients.END, {"at": iso(now), "by": ARCHIVE})))
+        _end(table, link, now)

@@ -25,7 +25,7 @@ from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
 from chalicelib.domain.transfers import iso
-from chalicelib.services import access, changes, emergencies, numbering, search_rows
+from chalicelib.services import access, changes, emergencies, linking, numbering, search_rows
 from chalicelib.services.access import Known
 from chalicelib.services.changes import Change
 from chalicelib.services.registry import load_registry
@@ -146,7 +146,7 @@ def _from_facts(table: Table, alerts: Alerts, state: _State, now: datetime) -> _
     every = list(studies.instances(facts))
     if not every:
         return None
-    whole = any(item.sk == "WITHDRAWN" for item in facts)
+    whole = any(item.sk == "WITHDRAWN" and studies.is_withdrawal(item) for item in facts)
     withdrawn = {one.sop_instance_uid for one in every} if whole else studies.withdrawn(facts)
     found = [one for one in every if one.sop_instance_uid not in withdrawn]
     gone = [one for one in every if one.sop_instance_uid in withdrawn]
@@ -159,7 +159,9 @@ def _from_facts(table: Table, alerts: Alerts, state: _State, now: datetime) -> _
     numbering.file_under_own(table, registry, state.owner, state.study, state.content, summary, now)
     numbering.tell_unknown(table, registry, state.owner, state.content, summary, now)
     summary |= {"gone": not found, "withdrawn": len(every) - len(found)}
-    summary["former"] = studies.former_patients(every, found or every, own)
+    summary["former"] = studies.former_patients(studies.every_version(facts), found or every, own)
+    for patient in studies.corrected_away(facts, own):
+        linking.leave(table, patient, (state.owner, state.study), now)
     known = access.know(table, access.deciding_numbers(summary), _texts(state.content.get("linked"))).known
     seen = _seen(table, alerts, state, summary, registry, known, now)
     series = studies.summarise_series(found)
@@ -203,9 +205,14 @@ def _news(
     """What each institution has been told of the study after this, and what of that is new.
 
     Who ever saw a study is told when its owner withdraws it or a part of it, even if it may not see it any more; but not
-    where an objection or a protection hides it.
+    where an objection or a protection hides it. So is who saw it under a patient's number that its owner has corrected since.
     """
-    counts = {"instances": summary["instances"], "reports": len(summary["reports"]), "withdrawn": summary.get("withdrawn", 0)}
+    counts = {
+        "instances": summary["instances"],
+        "reports": len(summary["reports"]),
+        "withdrawn": summary.get("withdrawn", 0),
+        "corrected": summary.get("corrected", 0),
+    }
     content = {"owner": state.owner, "study_instance_uid": state.study, "instances": counts["instances"]}
     told = dict(state.told)
     news: dict[str, list[Change]] = {}
@@ -213,13 +220,16 @@ def _news(
         last = told.get(viewer)
         sees = viewer in seen.until
         saw = last is not None and last["sees"] and (last["until"] is None or last["until"] > iso(now))
+        corrected = last is not None and last.get("corrected", 0) != counts["corrected"]
         kinds: list[str] = []
         if last is not None and last["withdrawn"] < counts["withdrawn"] and viewer not in seen.hidden_from:
             kinds.append("study-withdrawn")
         if sees and not saw:
             kinds.append("study-arrived")
-        elif sees and last is not None and last["instances"] != counts["instances"]:
+        elif sees and last is not None and (last["instances"] != counts["instances"] or corrected):
             kinds.append("study-changed")
+        elif last is not None and last["sees"] and not sees and corrected and viewer not in seen.hidden_from and not kinds:
+            kinds.append("study-withdrawn")  # it was another patient's, whom this viewer may not see
         if sees and saw and last is not None and last["reports"] < counts["reports"]:
             kinds.append("report-arrived")
         if kinds:

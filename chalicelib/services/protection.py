@@ -16,7 +16,7 @@ from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.studies import study_partition
 from chalicelib.domain.transfers import MAX_REASON, iso, patient_partition
-from chalicelib.services import access, membership
+from chalicelib.services import access, membership, withdrawals
 from chalicelib.services.index_instances import sop_key
 from chalicelib.services.registry import Caller
 
@@ -119,14 +119,29 @@ def withdraw(table: Table, caller: Caller, study: str, body: object, now: dateti
     data: dict[str, object] = {"at": iso(now), "by": caller.actor, "reason": reason.strip()}
     entry = Entry(Kind.WITHDRAWAL, owner, _patients_of(table, caller, study), study, text=reason.strip())
     if named is None:
-        _once([Item(*access.withdrawal_key(owner, study), data)], act, entry)
-        return {"study_instance_uid": study, "status": "withdrawn"}
+        done = _take_back(table, partition, [withdrawals.WHOLE], None, data, act, entry)
+        return {"id": done, "study_instance_uid": study, "status": "withdrawn"}
     sops = list(dict.fromkeys(identifiers.uid(str(one), "sop_instance_uids") for one in named))
     here = {item.pk for item in table.batch_get(sop_key(owner, sop) for sop in sops).values() if item.data["study"] == study}
     if any(sop_key(owner, sop)[0] not in here for sop in sops):
         raise NotFound
-    _once([Item(partition, f"W#{sop}", data) for sop in sops], act, replace(entry, count=len(sops)))
-    return {"study_instance_uid": study, "sop_instance_uids": sops, "status": "withdrawn"}
+    done = _take_back(table, partition, [f"W#{sop}" for sop in sops], sops, data, act, replace(entry, count=len(sops)))
+    return {"id": done, "study_instance_uid": study, "sop_instance_uids": sops, "status": "withdrawn"}
+
+
+def _take_back(
+    table: Table, partition: str, sks: list[str], sops: list[str] | None, data: dict[str, object], act: Act, entry: Entry
+) -> str:
+    """Withdraw what `sks` name; the id of the withdrawal, which is that of the first where all is withdrawn already."""
+    while True:
+        known = {item.sk: item for item in table.batch_get((partition, sk) for sk in sks).values()}
+        done = secrets.token_hex(12)
+        writes = withdrawals.marking(partition, done, data, sks, known)
+        if not writes:
+            act([], entry)
+            return withdrawals.id_of(known[sks[0]])
+        if not act([*writes, PutNew(withdrawals.history(partition, done, data, sops))], entry):
+            return done
 
 
 def _once(facts: list[Item], act: Act, entry: Entry) -> None:

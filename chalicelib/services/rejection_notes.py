@@ -6,22 +6,24 @@ one is a copy for continuity of care, and a film that its own hospital would not
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Item, PutNew, Write
+from chalicelib.domain.ports import Table, Write
 from chalicelib.domain.studies import study_partition
 from chalicelib.domain.transfers import iso
+from chalicelib.services import withdrawals
 
 ActFor = Callable[[str], Act]
 """The act and its record in one transaction, on behalf of an institution."""
 _AT_ONCE = 90
 
 
-def apply(act: Act, owner: str, note: dict[str, Any], patient: PatientIdentifier | None, now: datetime) -> None:
+def apply(table: Table, act: Act, owner: str, note: dict[str, Any], patient: PatientIdentifier | None, now: datetime) -> None:
     """Record that `owner` withdrew what its note (a summary with `rejects`) names, each instance once. Raises TryAgain.
 
     Only its own instances: another owner's of the same UIDs are not touched. The images may come later.
@@ -30,11 +32,12 @@ def apply(act: Act, owner: str, note: dict[str, Any], patient: PatientIdentifier
     named: dict[str, list[str]] = {uid: list(sops) for uid, sops in rejects["studies"].items()}
     named.setdefault(study, []).append(sop)
     data: dict[str, object] = {"at": iso(now), "by": "rejection-note", "reason": str(rejects["code"]), "note": sop}
+    withdrawal = hashlib.sha256(f"rejection-note\n{sop}".encode()).hexdigest()[:24]
     for uid, sops in named.items():
         partition = study_partition(owner, uid)
-        facts = [Item(partition, f"W#{one}", data) for one in dict.fromkeys(sops)]
-        for start in range(0, len(facts), _AT_ONCE):
-            part = facts[start : start + _AT_ONCE]
+        every = [f"{withdrawals.ONE}{one}" for one in dict.fromkeys(sops)]
+        for start in range(0, len(every), _AT_ONCE):
+            part = every[start : start + _AT_ONCE]
             entry = Entry(
                 Kind.WITHDRAWAL,
                 owner,
@@ -44,6 +47,13 @@ def apply(act: Act, owner: str, note: dict[str, Any], patient: PatientIdentifier
                 count=len(part),
                 text=f"rejection note {rejects['code']}",
             )
-            writes: list[Write] = [PutNew(fact) for fact in part]
-            while writes and (held := act(writes, entry)):
-                writes = [write for write, ok in zip(writes, held, strict=True) if ok]
+            while writes := _still_to_write(table, partition, withdrawal, data, part):
+                if not act(writes, entry):
+                    break
+
+
+def _still_to_write(table: Table, partition: str, withdrawal: str, data: dict[str, object], sks: list[str]) -> list[Write]:
+    """What a note still has to withdraw: not what it withdrew before, even where that has ended since."""
+    known = {item.sk: item for item in table.batch_get((partition, sk) for sk in sks).values()}
+    new = [sk for sk in sks if sk not in known or withdrawals.id_of(known[sk]) != withdrawal]
+    return withdrawals.marking(partition, withdrawal, data, new, known)

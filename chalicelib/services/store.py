@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from chalicelib.dicomweb import part10, resources, stow
 from chalicelib.dicomweb.json_model import first_text
@@ -15,9 +14,10 @@ from chalicelib.dicomweb.part10 import Unstorable
 from chalicelib.dicomweb.stow import StoreRequest
 from chalicelib.dicomweb.stow_response import Failed, Outcome
 from chalicelib.dicomweb.stow_response import Stored as Kept
-from chalicelib.domain.ports import Item, Objects, Table
-from chalicelib.services import searchable
+from chalicelib.domain.ports import Objects, Table
+from chalicelib.services import searchable, standing
 from chalicelib.services.index_instances import ReadSummary, Stored, Summary, object_key
+from chalicelib.services.standing import Verdict
 
 _PARALLEL = 8
 _PATIENCE = 4.0
@@ -74,6 +74,8 @@ def store(
     verdicts = table.batch_get(object_key(institution, one.sha256) for one in contents)
     known = {key: verdict.data for key, verdict in verdicts.items()}
     searchable.wait_for(table, institution, known, min(_PATIENCE, started + _AT_MOST - time.monotonic()))
+    by_object = {key: (key[0].rpartition("#")[2], data) for key, data in known.items()}
+    now = standing.now_standing(table, institution, by_object)
     outcomes: list[Outcome] = []
     for one in read:
         if one.failed is not None:
@@ -81,8 +83,7 @@ def store(
         elif stored[id(one)] in again:
             outcomes.append(one.failure("out-of-resources"))
         else:
-            verdict = verdicts.get(object_key(institution, stored[id(one)].sha256))
-            outcomes.append(_outcome(one, verdict, service))
+            outcomes.append(_outcome(one, now.get(object_key(institution, stored[id(one)].sha256)), service))
     return outcomes + [Failed("unsupported-media-type")] * request.foreign
 
 
@@ -118,8 +119,8 @@ def _made(read_summary: ReadSummary, request: StoreRequest, one: stow.MetadataIn
     return _read(read_summary, content, study)
 
 
-def _outcome(one: _Read, verdict: Item | None, service: str) -> Outcome:
-    data: dict[str, Any] = verdict.data if verdict is not None else {}
+def _outcome(one: _Read, verdict: Verdict | None, service: str) -> Outcome:
+    data: Verdict = verdict or {}
     state = data.get("state")
     if state in ("indexed", "echo"):
         owner = str(data["owner"]) if state == "echo" else None

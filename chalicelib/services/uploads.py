@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -12,8 +12,9 @@ from chalicelib.domain import identifiers, studies
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.transfers import iso
-from chalicelib.services import searchable
+from chalicelib.services import searchable, standing
 from chalicelib.services.index_instances import MADE_FROM, Stored, object_key
+from chalicelib.services.standing import Verdict
 
 MAX_INSTANCES = 500
 MAX_SIZE = 5 * 1024**3
@@ -68,7 +69,7 @@ def request_uploads(
 ) -> list[dict[str, Any]]:
     """For each offer, in order, its state, and for what is absent the presigned PUT of exactly these bytes."""
     known = states(table, objects, institution, [offer.sha256 for offer in offers])
-    originals = _verdicts(table, institution, [offer.original for offer in offers if offer.original])
+    originals = _standing(table, institution, [offer.original for offer in offers if offer.original])
     for offer in offers:
         if offer.original in originals and known[offer.sha256]["state"] == "absent":
             known[offer.sha256] = _answer(offer.sha256, originals[offer.original])  # it is here as it was made
@@ -94,26 +95,35 @@ def states(table: Table, objects: Objects, institution: str, hashes: Sequence[st
     An original that was compressed on the way stands for what it was sent as.
     """
     wanted = list(dict.fromkeys(hashes))
-    return _states(objects, institution, wanted, _verdicts(table, institution, wanted))
+    return _states(objects, institution, wanted, _standing(table, institution, wanted))
 
 
 def statuses(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The answer of `POST /uploads/status`: the same, but `indexed` only of what a search finds by now."""
     wanted = list(dict.fromkeys(hashes))
-    verdicts = _verdicts(table, institution, wanted)
+    verdicts = _standing(table, institution, wanted)
     answers = _states(objects, institution, wanted, verdicts)
-    for sha in searchable.awaited(table, institution, {sha: verdict.data for sha, verdict in verdicts.items()}):
+    for sha in searchable.awaited(table, institution, verdicts):
         answers[sha] = {"sha256": sha, "state": "stored"}
     return answers
 
 
-def _states(objects: Objects, institution: str, wanted: Sequence[str], verdicts: dict[str, Item]) -> dict[str, dict[str, Any]]:
+def _states(
+    objects: Objects, institution: str, wanted: Sequence[str], verdicts: Mapping[str, Verdict]
+) -> dict[str, dict[str, Any]]:
     unknown = [sha for sha in wanted if sha not in verdicts]
     stored = objects.existing([_key(institution, sha) for sha in unknown])
     answers = {sha: _answer(sha, verdict) for sha, verdict in verdicts.items()}
     for sha in unknown:
         answers[sha] = {"sha256": sha, "state": "stored" if _key(institution, sha) in stored else "absent"}
     return answers
+
+
+def _standing(table: Table, institution: str, hashes: Sequence[str]) -> dict[str, Verdict]:
+    """What the verdicts that there are come to now, by the SHA-256 asked for."""
+    verdicts = _verdicts(table, institution, hashes)
+    by_object = {sha: (item.pk.rpartition("#")[2], item.data) for sha, item in verdicts.items()}
+    return standing.now_standing(table, institution, by_object)
 
 
 def _verdicts(table: Table, institution: str, hashes: Sequence[str]) -> dict[str, Item]:
@@ -142,13 +152,13 @@ _SHOWN = (
 """What a verdict's answer says, and what the fact calls it."""
 
 
-def _answer(sha: str, verdict: Item) -> dict[str, Any]:
-    answer: dict[str, Any] = {"sha256": sha, "state": verdict.data["state"]}
+def _answer(sha: str, verdict: Verdict) -> dict[str, Any]:
+    answer: dict[str, Any] = {"sha256": sha, "state": verdict["state"]}
     for field, source in _SHOWN:
-        if verdict.data.get(source):
-            answer[field] = verdict.data[source]
-    if verdict.data.get("unread"):
-        answer["unread"] = verdict.data["unread"]
+        if verdict.get(source):
+            answer[field] = verdict[source]
+    if verdict.get("unread"):
+        answer["unread"] = verdict["unread"]
     return answer
 
 

@@ -127,6 +127,10 @@ ROWS: dict[str, Row] = {
     "POST /uploads/status": own("anyone", {"sha256": ["a" * 64]}),
     "POST /studies/{study}/reports": own("own study", lambda _: b"nothing found", Content_Type="text/plain; charset=utf-8"),
     "POST /studies/{study}/withdrawals": own("own study", {"reason": "wrong patient"}),
+    "GET /studies/{study}/withdrawals": own("own study"),
+    "DELETE /studies/{study}/withdrawals/{withdrawal}": own("nobody's"),
+    "GET /studies/{study}/versions": own("own study"),
+    "POST /studies/{study}/versions/{sha256}/current": own("nobody's"),
     "GET /patients/{patient}/links": own("own number"),
     "POST /patients/{patient}/links": own("anyone", {"id": "another"}),
     "DELETE /patients/{patient}/links/{link}": own("own fact"),
@@ -178,7 +182,7 @@ def parameters(scene: Scene, path: str) -> dict[str, str]:
         "study": STUDY, "series": SERIES, "instance": INSTANCE, "frames": "1", "bulkdata": "7FE00010", "sop": REPORT,
         "patient": PATIENT, "transfer": scene.transfer, "emergency": scene.emergency, "objection": scene.objection,
         "consent": scene.consent, "link": scene.link, "reader": scene.session[1] or "x", "transaction": "1.2.3.4",
-        "institution": "nuova",
+        "institution": "nuova", "withdrawal": "0" * 24, "sha256": "0" * 64,
     }  # fmt: skip
     if "/objections/" in path or "/consents/" in path:
         values["patient"] = "own"

@@ -109,6 +109,9 @@ class Tour:
             "sop": report, "frames": "1", "bulkdata": "7FE00010", "reader": self.pass_, "transfer": self.transfer,
             "patient": self.patient.at.get("maugeri" if session else institution, "X"), "transaction": self.transaction,
         }  # fmt: skip
+        if "{sha256}" in path:
+            listed = self.city.client("san-matteo").get(f"/studies/{values['study']}/manifest").json()["instances"]
+            values["sha256"] = listed[0]["sha256"]
         return path.format_map(values)
 
 
@@ -188,6 +191,11 @@ def _link_id(tour: Tour) -> str:
     return str(client.get(f"{tour.of_patient}/links").json()["links"][0]["link"])
 
 
+def _withdrawal_id(tour: Tour) -> str:
+    listed = tour.city.client("san-matteo").get(f"/studies/{tour.image.StudyInstanceUID}/withdrawals").json()
+    return str(listed["withdrawals"][0]["id"])
+
+
 def _confirm(route: str, tour: Tour) -> requests.Response:
     """A link to another number that San Matteo itself gave to the patient."""
     return _post("san-matteo", route, tour, {"id": f"OTHER-{tour.patient.at['san-matteo']}"})
@@ -234,7 +242,9 @@ CALLS: dict[str, Callable[[str, Tour], requests.Response]] = {
     ),
     "PUT /transfers/{transfer}/receiving-patient": lambda r, t: _post("maugeri", r, t, {"id": f"NEW-{t.patient.at['maugeri']}"}),
     "POST /view/session": lambda r, t: t.city.client(None).post("/view/session", json={"token": t.token, "browser": BROWSER}),
+    "POST /studies/{study}/versions/{sha256}/current": lambda r, t: _post("san-matteo", r, t, {}),
     "POST /studies/{study}/withdrawals": lambda r, t: _post("san-matteo", r, t, {"reason": "wrong patient"}),
+    "DELETE /studies/{study}/withdrawals/{withdrawal}": lambda r, t: _with(_withdrawal_id(t), r, t),
     "DELETE /transfers/{transfer}": lambda r, t: _with(t.transfer, r, t),
     "DELETE /view/session": lambda r, t: t.city.client(None).delete(
         "/view/session", headers={"Authorization": f"Bearer {t.key}"}

@@ -1,0 +1,57 @@
+"""What became of an object at this moment: its verdict, which is never changed, and what happened since.
+
+An indexed instance may have been corrected since (`superseded`). What came under UIDs that its owner has withdrawn is rejected as
+long as the withdrawal lasts, so that nothing is `indexed` that nobody can see, and no automatic resend brings back what was taken
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from chalicelib.domain import studies
+from chalicelib.domain.instance_versions import CURRENT, sop_partition
+from chalicelib.domain.ports import Item, Key, Table
+from chalicelib.domain.studies import study_partition
+from chalicelib.services.access import withdrawal_key
+
+K = TypeVar("K")
+Verdict = Mapping[str, Any]
+WITHDRAWN: Verdict = {"state": "rejected", "reason": "withdrawn"}
+_CONCERNED = ("indexed", "conflict")
+
+
+def now_standing(table: Table, institution: str, verdicts: Mapping[K, tuple[str, Verdict]]) -> dict[K, Verdict]:
+    """The verdicts on objects of the institution, each (SHA-256, data), with what holds of them now in place of what held first.
+
+    One read for the studies, and more only for those of which something was corrected or withdrawn.
+    """
+    concerned = {key: one for key, one in verdicts.items() if one[1]["state"] in _CONCERNED and one[1].get("study")}
+    views = table.batch_get((f"V#STUDY#{study}", institution) for study in {str(data["study"]) for _, data in concerned.values()})
+    touched = {key: one for key, one in concerned.items() if _touched(views.get((f"V#STUDY#{one[1]['study']}", institution)))}
+    found = table.batch_get(key for _, data in touched.values() for key in _keys(institution, data))
+    return {key: _now(institution, sha, data, found) if key in touched else data for key, (sha, data) in verdicts.items()}
+
+
+def _touched(view: Item | None) -> bool:
+    """Whether something of a study was ever corrected or withdrawn, as far as its view knows; without one, it may be."""
+    return view is None or bool(view.data.get("withdrawn") or view.data.get("gone") or view.data.get("corrected"))
+
+
+def _keys(institution: str, data: Verdict) -> tuple[Key, Key, Key]:
+    study, sop = str(data["study"]), str(data["sop"])
+    one = study_partition(institution, study), f"W#{sop}"
+    return withdrawal_key(institution, study), one, (sop_partition(institution, sop), CURRENT)
+
+
+def _now(institution: str, sha256: str, data: Verdict, found: Mapping[Key, Item]) -> Verdict:
+    whole, one, current = _keys(institution, data)
+    marker = found.get(one)
+    itself = marker is not None and marker.data.get("note") == data["sop"]  # a rejection note did what it was sent for
+    if studies.is_withdrawal(found.get(whole)) or (studies.is_withdrawal(marker) and not itself):
+        return {**data, **WITHDRAWN}
+    pointer = found.get(current)
+    if data["state"] == "indexed" and pointer is not None and pointer.data["sha256"] != sha256:
+        return {**data, "state": "superseded"}
+    return data

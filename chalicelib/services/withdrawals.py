@@ -1,0 +1,91 @@
+"""Ending what an owner took back: the withdrawals of a study, and their end.
+
+What is withdrawn is said twice. `WITHDRAWAL#<id>` and its `#END` are facts, of what was done. `WITHDRAWN` and `W#<sop>` say what
+holds now of the study and of single instances, so that one look tells it; they name the withdrawal, and are rewritten when it
+ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import studies
+from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.patients import END
+from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
+from chalicelib.domain.studies import study_partition
+from chalicelib.domain.transfers import iso
+from chalicelib.services.registry import Caller
+
+WHOLE, ONE, DONE = "WITHDRAWN", "W#", "WITHDRAWAL#"
+_AT_ONCE = 90
+
+
+def id_of(marker: Item) -> str:
+    """The id of the withdrawal that a marker is of; one that was written before there were ids has one all the same."""
+    known = marker.data.get("id")
+    return str(known) if known else hashlib.sha256(f"{marker.pk}\n{marker.sk}\n{marker.data.get('at')}".encode()).hexdigest()[:24]
+
+
+def marking(partition: str, withdrawal: str, data: dict[str, object], sks: Iterable[str], known: dict[str, Item]) -> list[Write]:
+    """The writes that withdraw what `sks` name, where it is not withdrawn yet. `known`: the markers that are there, by `sk`."""
+    said = data | {"id": withdrawal}
+    missing = [sk for sk in sks if not studies.is_withdrawal(known.get(sk))]
+    return [Put(Item(partition, sk, said)) if sk in known else PutNew(Item(partition, sk, said)) for sk in missing]
+
+
+def history(partition: str, withdrawal: str, data: dict[str, object], sops: list[str] | None) -> Item:
+    """The fact that something was withdrawn: the whole study, or these instances."""
+    return Item(partition, f"{DONE}{withdrawal}", data | {"sop_instance_uids": sops})
+
+
+def list_withdrawals(table: Table, caller: Caller, study: str, tell: Recorder) -> dict[str, Any]:
+    """The withdrawals of the caller's own study, oldest first. Raises NotFound for a study that it never had."""
+    owner = caller.member.id
+    facts, patients = _facts(table, owner, study)
+    tell(Entry(Kind.READ, owner, patients, study))
+    found: dict[str, dict[str, Any]] = {}
+    for marker in facts:
+        if marker.sk.startswith(DONE):
+            continue
+        one = found.setdefault(id_of(marker), {"id": id_of(marker), "at": marker.data["at"], "reason": marker.data["reason"]})
+        one["status"] = "active" if studies.is_withdrawal(marker) else "ended"
+        if marker.sk != WHOLE:
+            one.setdefault("sop_instance_uids", []).append(marker.sk.removeprefix(ONE))
+    return {"study_instance_uid": study, "withdrawals": sorted(found.values(), key=lambda one: (str(one["at"]), str(one["id"])))}
+
+
+def end_withdrawal(table: Table, caller: Caller, study: str, withdrawal: str, now: datetime, act: Act) -> dict[str, Any]:
+    """Show again what a withdrawal hid, and what came since under its UIDs. Again: the same answer. Raises NotFound."""
+    owner = caller.member.id
+    facts, patients = _facts(table, owner, study)
+    partition = study_partition(owner, study)
+    mine = [one for one in facts if not one.sk.startswith(DONE) and id_of(one) == withdrawal]
+    if not mine and not any(one.sk == f"{DONE}{withdrawal}" for one in facts):
+        raise NotFound
+    ended: dict[str, object] = {"ended_at": iso(now), "ended_by": caller.actor}
+    live = [one for one in mine if studies.is_withdrawal(one) and one.sk != f"{ONE}{one.data.get('note')}"]
+    entry = Entry(Kind.CORRECTION, owner, patients, study, subject=withdrawal, count=len(live), text="withdrawal ended")
+    end = Item(partition, f"{DONE}{withdrawal}{END}", {"at": iso(now), "by": caller.actor})
+    for start in range(0, max(1, len(live)), _AT_ONCE):
+        writes: list[Write] = [Put(Item(one.pk, one.sk, one.data | ended)) for one in live[start : start + _AT_ONCE]]
+        if held := act([*writes, PutNew(end)], entry):
+            assert not held[-1]  # it has ended before: nothing else has a condition
+            act(writes, entry)
+    return {"id": withdrawal, "study_instance_uid": study, "status": "ended"}
+
+
+def _facts(table: Table, owner: str, study: str) -> tuple[list[Item], tuple[PatientIdentifier, ...]]:
+    """What was withdrawn of a study, and whose it is."""
+    partition = study_partition(owner, study)
+    facts = list(table.query_all(partition, "W"))
+    if not facts and not table.query(partition, "I#", limit=1).items:
+        raise NotFound
+    view = table.get(f"V#STUDY#{study}", owner)
+    numbers: Any = view.data["patients"] if view else []
+    return facts, tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)

@@ -197,17 +197,19 @@ def _lines(text: str, bar: str) -> list[str]:
     OBX-5, and this one does not begin with the name of a segment and a separator.
     """
     begins = re.compile(rf"[A-Z][A-Z0-9]{{2}}(?:{re.escape(bar)}|$)")
-    found: list[str] = []
-    blank = 0  # empty lines since: in the middle of a text they are part of it
+    found: list[list[str]] = []  # each segment in the lines that it came in
+    bars = blank = 0  # separators of the last one; empty lines since, which in the middle of a text are part of it
     for line in re.split(r"\r\n?" if "\r" in text else r"\n", text):
         for part in re.split(rf"\n(?=[A-Z][A-Z0-9]{{2}}{re.escape(bar)})", line.strip("\n")):
             if not part.strip():
                 blank += 1
                 continue
-            open_text = bool(found) and found[-1].startswith(f"OBX{bar}") and found[-1].count(bar) == _TEXT_FIELD
+            open_text = bool(found) and found[-1][0].startswith(f"OBX{bar}") and bars == _TEXT_FIELD
             if open_text and not begins.match(part):
-                found[-1] += "\n" * (blank + 1) + part
+                found[-1] += [*[""] * blank, part]
             else:
-                found.append(part)
+                found.append([part])
+                bars = 0
+            bars += part.count(bar)
             blank = 0
-    return found
+    return ["\n".join(parts) for parts in found]

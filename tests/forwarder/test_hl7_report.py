@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 import ris
@@ -351,6 +352,15 @@ def test_a_document_is_found_in_the_forms_in_which_it_is_sent(value: str):
     filled = value.format(b64=b64, hex=content.hex(), nopad=b64.rstrip("="), lines=lines)
     (report,) = read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|1|ED|1||{filled}||||||F"))
     assert (report.media_type, report.content) == ("application/pdf", content)
+
+
+def test_megabytes_in_lines_that_were_not_escaped_are_read_in_a_moment():
+    code = base64.b64encode(ris.pdf("x" * 3_000_000)).decode()
+    lines = "\r".join(code[at : at + 40] for at in range(0, len(code), 40))
+    started = time.monotonic()
+    (report,) = read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|1|ED|1||^AP^PDF^Base64^{lines}||||||F"))
+    assert report.content is not None and len(report.content) > 3_000_000
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("value", ["^TEXT^plain^Base64^{}", "^text^plain^A^Perché"])

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from pydicom import Dataset, dcmread, dcmwrite
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 
+from chalicelib.dicom.header import GE_PRIVATE_BIG, Head, read_head
+from chalicelib.dicom.pixels import NATIVE
 from chalicelib.dicom.source import Fetch
-from pixels import decode
+from chalicelib.dicom.values import values_of
+from pixels import decode, explicit
 from pixels.decode import BIG_ENDIAN
 from pixels.errors import Undecodable
 from pixels.instance import Opened
 
-_WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
-_PLAIN = (None, ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-"""Transfer syntaxes whose elements can be written anew as they are, whatever their pixels are."""
+_PLANAR, _PHOTOMETRIC, _FRAMES, _ALLOCATED = 0x00280006, 0x00280004, 0x00280008, 0x00280100
+_OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
+_WORDS = {"OW": 2, "OF": 4, "OD": 8}
 
 
 def to_explicit_little_endian(path: Path, target: Path) -> None:
@@ -30,20 +27,20 @@ def to_explicit_little_endian(path: Path, target: Path) -> None:
 
     Compressed pixels that cannot be decoded rightly make no instance; what was never compressed goes as it is.
     """
-    dataset: Dataset = dcmread(path, force=True)
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if "PixelData" in dataset:
-        with path.open("rb") as file:
-            opened = Opened(ranges(file), path.stat().st_size)
-            if opened.described.facts.frames_fault and syntax not in _PLAIN:
-                raise Undecodable(opened.described.facts.frames_fault)
-            if opened.described.facts.encapsulated:
-                _decompress(opened, dataset)
-    if syntax == ExplicitVRBigEndian:
-        dataset.walk(_swap)  # and reads every element, so that none is left in the order of the file
-        dataset = _anew(dataset)
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dcmwrite(target, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    with path.open("rb") as file, target.open("w+b") as out:
+        fetch, size = ranges(file), path.stat().st_size
+        head = read_head(fetch, size)
+        if head.pixel_data is None:
+            explicit.write(out, head, fetch, {}, None)
+            return
+        opened = Opened(fetch, size)
+        facts = opened.described.facts
+        if facts.frames_fault and head.transfer_syntax_uid not in NATIVE:
+            raise Undecodable(facts.frames_fault)
+        if facts.encapsulated:
+            explicit.write(out, head, fetch, *_decompressed(opened))
+        else:
+            explicit.write(out, head, fetch, {}, _native(opened))
 
 
 def ranges(file: BinaryIO) -> Fetch:
@@ -54,14 +51,6 @@ def ranges(file: BinaryIO) -> Fetch:
         return file.read(length)
 
     return fetch
-
-
-def _anew(dataset: Dataset) -> Dataset:
-    """The same elements in a data set that comes from no file, which may be written in any order of bytes."""
-    plain = Dataset()
-    plain.update(dataset)
-    plain.file_meta = dataset.file_meta
-    return plain
 
 
 def frame(opened: Opened, index: int) -> bytes:
@@ -84,25 +73,48 @@ def _decoded(opened: Opened, index: int) -> tuple[Any, str]:
     return cells, photometric
 
 
-def _decompress(opened: Opened, dataset: Dataset) -> None:
-    count = opened.described.facts.frames
-    decode.check_size(opened.described.layout, count)
-    frames, photometric = [], ""
-    for index in range(count):
-        cells, photometric = _decoded(opened, index)
-        frames.append(_little(cells))
-    pixels = b"".join(frames)
-    dataset["PixelData"].value = pixels + b"\0" * (len(pixels) % 2)
-    dataset["PixelData"].VR = "OW" if int(dataset.BitsAllocated) > 8 else "OB"
-    dataset["PixelData"].is_undefined_length = False
-    if opened.described.layout.samples > 1:
-        dataset.PlanarConfiguration = 0
-        dataset.PhotometricInterpretation = photometric
+def _decompressed(opened: Opened) -> tuple[explicit.Replaced, tuple[str, Iterator[bytes]]]:
+    """What is said otherwise of decoded pixels, and these, a frame at a time."""
+    count, layout = opened.described.facts.frames, opened.described.layout
+    decode.check_size(layout, count)
+    first, photometric = _decoded(opened, 0)
+
+    def frames() -> Iterator[bytes]:
+        yield _little(first)
+        for index in range(1, count):
+            yield _little(_decoded(opened, index)[0])
+
+    replaced: dict[int, tuple[str, bytes] | None] = dict.fromkeys(_OFFSET_TABLES)
+    if layout.samples > 1:
+        replaced |= {_PLANAR: ("US", b"\0\0"), _PHOTOMETRIC: ("CS", photometric.encode())}
     if count != opened.described.declared_frames:
-        dataset.NumberOfFrames = count
-    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        if keyword in dataset:
-            del dataset[keyword]
+        replaced[_FRAMES] = ("IS", str(count).encode())
+    return replaced, ("OW" if layout.allocated > 8 else "OB", frames())
+
+
+def _native(opened: Opened) -> tuple[str, Iterator[bytes]]:
+    """Pixels that were never compressed, in little endian."""
+    head = opened.head
+    pixels = head.pixel_data
+    assert pixels is not None
+    vr = _pixel_vr(head)
+    width = 1
+    if head.transfer_syntax_uid in BIG_ENDIAN:
+        allocated = values_of(head.dataset, _ALLOCATED, "US") or [8]
+        width = 1 if head.transfer_syntax_uid == GE_PRIVATE_BIG and allocated[0] == 8 else _WORDS.get(vr, 1)
+        if allocated[0] in (32, 64) and vr == "OW":
+            width = allocated[0] // 8
+    length = pixels.length or 0
+    return vr, (explicit.turned(piece, width) for piece in explicit.pieces_of(opened.inner, pixels.offset, length))
+
+
+def _pixel_vr(head: Head) -> str:
+    """OB or OW as it was written; OW of what is neither, as all of Implicit VR (PS3.5 A.1, A.2)."""
+    pixels = head.pixel_data
+    assert pixels is not None
+    if pixels.tag != 0x7FE00010:
+        return "OF" if pixels.tag == 0x7FE00008 else "OD"
+    return pixels.vr if pixels.vr in ("OB", "OW") else "OW"
 
 
 def _turned(source: bytes, width: int) -> bytes:
@@ -111,12 +123,3 @@ def _turned(source: bytes, width: int) -> bytes:
 
 def _little(values: Any) -> bytes:
     return bytes(np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
-
-
-def _swap(dataset: Dataset, element: Any) -> None:
-    """Binary words of a big endian data set in little endian order (PS3.5 7.3)."""
-    width = _WORDS.get(element.VR, 1)
-    if element.tag == 0x7FE00010 and int(dataset.get("BitsAllocated") or 8) == 8:
-        width = 2 if element.VR == "OW" else 1
-    if width > 1 and isinstance(element.value, bytes) and len(element.value) % width == 0:
-        element.value = np.frombuffer(element.value, f">u{width}").astype(f"<u{width}").tobytes()

@@ -108,7 +108,7 @@ def read_header(data: Buffer, last: Tag = PIXEL_DATA) -> Header | None:
     syntax = None
     meta: dict[Tag, bytes] = {}
     try:
-        for element in _walk(data, at, implicit=False, order="<"):
+        for element in walk(data, at, implicit=False, order="<"):
             if element.tag[0] != 0x0002:
                 break
             at = element.value_at + element.length
@@ -145,7 +145,7 @@ def _data_set(data: Buffer, at: int, syntax: str, last: Tag, meta: dict[Tag, byt
     pixel_data = None
     order = ">" if syntax == EXPLICIT_BE else "<"
     try:
-        for element in _walk(data, at, implicit=syntax == IMPLICIT_LE, order=order):
+        for element in walk(data, at, implicit=syntax == IMPLICIT_LE, order=order):
             if element.tag == PIXEL_DATA:
                 pixel_data = element
             if element.tag == PIXEL_DATA or element.tag > last:
@@ -157,7 +157,7 @@ def _data_set(data: Buffer, at: int, syntax: str, last: Tag, meta: dict[Tag, byt
     return Header(syntax, at, values, pixel_data)
 
 
-def _walk(data: Buffer, at: int, *, implicit: bool, order: str) -> Iterator[Element]:
+def walk(data: Buffer, at: int, *, implicit: bool, order: str, limit: int = LIMIT) -> Iterator[Element]:
     """The top-level elements from `at` on, without recursion.
 
     Ends at the end of the data; ValueError for what is beyond the limits, struct.error for what is cut short.
@@ -168,7 +168,7 @@ def _walk(data: Buffer, at: int, *, implicit: bool, order: str) -> Iterator[Elem
     tag_and_length, explicit = struct.Struct(order + "HHL"), struct.Struct(order + "HH2sH")
     long_length = struct.Struct(order + "L")
     while at + 8 <= size:
-        if at - begin > LIMIT or len(stack) > MAX_DEPTH:
+        if at - begin > limit or len(stack) > MAX_DEPTH:
             raise ValueError("the header is too large or too deep")
         now_implicit = stack[-1] if stack else implicit
         group, number, length = tag_and_length.unpack_from(data, at)

@@ -1,0 +1,420 @@
+"""Coercing a file for the hospital's own PACS, as IHE IRWF.b (RAD-61) and PS3.3 C.12.1.1.9 want it.
+
+The patient becomes the one that the local PACS knows, the order's numbers of the other hospital go, and what was there
+stands in one item that is appended to Original Attributes Sequence. UIDs, pixels and every other element are copied byte
+for byte: the file is taken apart at its top-level elements and put together again, never parsed and written as a whole.
+
+Text is written in the data set's own character set. Where that cannot hold it, the whole data set becomes UTF-8; where
+that cannot be done without loss, the name stays as it is, and the result says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import struct
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import charset, dcmread
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.valuerep import PersonName
+
+from forwarder.header import DEFLATED, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED, Element, Tag, walk
+
+LARGEST_HEAD = 64 * 1024 * 1024
+"""Bytes before Pixel Data that are taken apart; also of a deflated data set, inflated."""
+_COPIED_AT_ONCE = 1024 * 1024
+_BULK = frozenset({(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)})
+SPECIFIC_CHARACTER_SET: Tag = (0x0008, 0x0005)
+INSTANCE_COERCION_DATE_TIME: Tag = (0x0008, 0x0015)
+CONTRIBUTING_EQUIPMENT_SEQUENCE: Tag = (0x0018, 0xA001)
+ORIGINAL_ATTRIBUTES_SEQUENCE: Tag = (0x0400, 0x0561)
+STUDY_DESCRIPTION: Tag = (0x0008, 0x1030)
+UTF_8 = "ISO_IR 192"
+
+
+def _tag(keyword: str) -> Tag:
+    found = tag_for_keyword(keyword)
+    if found is None:
+        raise ValueError(keyword)
+    return found >> 16, found & 0xFFFF
+
+
+_PATIENT = tuple(
+    map(_tag, ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "AccessionNumber"))
+)
+"""Always replaced, and always in the originals, whether or not they changed (IHE IRWF.b: even an unchanged issuer)."""
+_REMOVED = tuple(
+    map(
+        _tag,
+        (
+            "IssuerOfPatientIDQualifiersSequence", "OtherPatientIDs", "OtherPatientIDsSequence",
+            "IssuerOfAccessionNumberSequence", "RequestAttributesSequence", "RequestedProcedureID",
+            "PlacerOrderNumberImagingServiceRequest",
+            "FillerOrderNumberImagingServiceRequest", "AdmissionID", "IssuerOfAdmissionIDSequence",
+        ),
+    )
+)  # fmt: skip
+"""Numbers of the other hospital's that would be mistaken for one's own. They stand in the originals."""
+
+
+class UncoercibleError(Exception):
+    """This file cannot be coerced: it would not be known whose it is. The text says why, without what stands in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPatient:
+    """The patient as the local PACS knows them: `name` as DICOM writes it, `birth_date` YYYYMMDD, `sex` M, F or O, or empty."""
+
+    id: str
+    issuer: str
+    name: str
+    birth_date: str = ""
+    sex: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the values came from, by whom they are coerced, and what PACS users are to see of it."""
+
+    source: str
+    """Source of Previous Values (0400,0564): the other institution."""
+    institution: str
+    """Who coerces: the receiving institution."""
+    mark: str = ""
+    """What Study Description begins with, so that everyone in front of the PACS sees where the exam is from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coerced:
+    """What was written: SHA-256 (hex) and size of the file, its transfer syntax, and the keywords of what stayed as it was."""
+
+    sha256: str
+    size: int
+    transfer_syntax_uid: str
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """How a data set is written (PS3.5 7, 6.1)."""
+
+    implicit: bool
+    big_endian: bool
+    character_sets: tuple[str, ...]
+
+    @property
+    def order(self) -> str:
+        return ">" if self.big_endian else "<"
+
+    def element(self, tag: Tag, value: str) -> bytes:
+        """One element of text or of a name. Raises UnicodeEncodeError where the character set cannot hold it."""
+        vr = dictionary_VR(tag)
+        encodings = charset.convert_encodings(list(self.character_sets) or ["ISO_IR 6"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                raw = PersonName(value).encode(encodings) if vr == "PN" else charset.encode_string(value, encodings)
+            except (UserWarning, UnicodeError, LookupError, ValueError) as error:
+                raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set") from error
+        if _read_back(bytes(raw), encodings, vr) != value:
+            raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set")
+        padded = bytes(raw) + b" " * (len(raw) % 2)
+        return self.wrap(tag, vr.encode(), padded)
+
+    def wrap(self, tag: Tag, vr: bytes, value: bytes, length: int | None = None) -> bytes:
+        """An element with its head; `length` where it is not that of the value."""
+        size = len(value) if length is None else length
+        if self.implicit:
+            return struct.pack(self.order + "HHL", *tag, size) + value
+        if vr in LONG_VRS:
+            return struct.pack(self.order + "HH2sHL", *tag, vr, 0, size) + value
+        return struct.pack(self.order + "HH2sH", *tag, vr, size) + value
+
+    def item(self, content: bytes) -> bytes:
+        """An item of defined length."""
+        return struct.pack(self.order + "HHL", 0xFFFE, 0xE000, len(content)) + content
+
+    def sequence(self, tag: Tag, items: bytes) -> bytes:
+        """A sequence of defined length."""
+        return self.wrap(tag, b"SQ", items)
+
+    def data_set(self, content: Dataset) -> bytes:
+        """A data set's elements."""
+        out = DicomBytesIO()
+        out.is_little_endian, out.is_implicit_VR = not self.big_endian, self.implicit
+        write_dataset(out, content)
+        return bytes(out.getvalue())
+
+
+def _read_back(raw: bytes, encodings: list[str], vr: str) -> str:
+    if vr == "PN":
+        return str(PersonName(raw, encodings).decode())
+    return charset.decode_bytes(raw, encodings, {0x5C}) if raw else ""
+
+
+def coerce(source: Path, target: Path, patient: LocalPatient, origin: Origin, now: datetime) -> Coerced:
+    """Write `source`, a Part 10 file, to `target` under the local patient. `now` is aware.
+
+    A deflated data set is written inflated (Explicit VR Little Endian). Raises UncoercibleError, OSError.
+    """
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        begin, syntax = _begin(data)
+        content: bytes | mmap.mmap = data
+        written_syntax = syntax
+        if syntax == DEFLATED:
+            content, begin, written_syntax = _inflated(data, begin), 0, EXPLICIT_LE
+        elements, rest_at = _elements(content, begin, syntax)
+        encoding = _encoding(elements, syntax)
+        head, kept = _head(elements, encoding, patient, origin, now)
+        with target.open("wb") as out:
+            out.write(_meta(data, written_syntax))
+            out.write(head)
+            _copy(content, rest_at, out)
+            size = out.tell()
+    with target.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Coerced(digest, size, written_syntax, kept)
+
+
+def _begin(data: mmap.mmap) -> tuple[int, str]:
+    """(where the data set begins, its transfer syntax) of a Part 10 file."""
+    if data[128:132] != b"DICM":
+        raise UncoercibleError("no file meta information")
+    at, syntax = 132, ""
+    try:
+        for element in walk(data, 132, implicit=False, order="<", limit=LARGEST_HEAD):
+            if element.tag[0] != 2:
+                break
+            at = element.value_at + element.length
+            if element.tag == (0x0002, 0x0010):
+                syntax = bytes(data[element.value_at : at]).rstrip(b"\0 ").decode("ascii", "replace")
+    except (struct.error, ValueError):
+        pass  # an implicit data set behind it
+    if not syntax:
+        raise UncoercibleError("no transfer syntax")
+    return at, syntax
+
+
+def _inflated(data: mmap.mmap, at: int) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = inflater.decompress(data[at:], LARGEST_HEAD)
+    except zlib.error as error:
+        raise UncoercibleError("the deflated data set is damaged") from error
+    if inflater.unconsumed_tail:
+        raise UncoercibleError("the deflated data set is too large")
+    return content
+
+
+def _elements(content: bytes | mmap.mmap, at: int, syntax: str) -> tuple[dict[Tag, bytes], int]:
+    """(the top-level elements before bulk data as they are written, by tag; where what follows them begins)."""
+    found: dict[Tag, bytes] = {}
+    implicit = syntax == IMPLICIT_LE
+    order = ">" if syntax == EXPLICIT_BE else "<"
+    last: Element | None = None
+    rest = len(content)
+    try:
+        for element in walk(content, at, implicit=implicit, order=order, limit=LARGEST_HEAD):
+            if last is not None:
+                found[last.tag] = bytes(content[last.start : element.start])
+            last = element
+            if element.tag in _BULK:
+                return found, element.start
+            if element.tag[0] == 0x7FE0 or element.tag[0] >= 0xFFFA:
+                return found, element.start
+    except (struct.error, ValueError) as error:
+        raise UncoercibleError("its elements cannot be told apart") from error
+    if last is not None:
+        found[last.tag] = bytes(content[last.start : rest])
+    return found, rest
+
+
+def _value(raw: bytes, implicit: bool) -> bytes:
+    if implicit:
+        return raw[8:]
+    return raw[12:] if raw[4:6] in LONG_VRS else raw[8:]
+
+
+def _encoding(elements: Mapping[Tag, bytes], syntax: str) -> _Encoding:
+    implicit = syntax == IMPLICIT_LE
+    raw = _value(elements.get(SPECIFIC_CHARACTER_SET, b""), implicit).rstrip(b"\0 ").decode("ascii", "replace")
+    sets = tuple(part.strip() for part in raw.split("\\")) if raw else ()
+    return _Encoding(implicit, syntax == EXPLICIT_BE, sets)
+
+
+def _head(
+    elements: dict[Tag, bytes], encoding: _Encoding, patient: LocalPatient, origin: Origin, now: datetime
+) -> tuple[bytes, tuple[str, ...]]:
+    """The elements before bulk data, coerced; and the keywords of what stayed as it was."""
+    try:
+        return _rewritten(elements, encoding, patient, origin, now), ()
+    except UnicodeEncodeError:
+        pass
+    as_utf8 = _in_utf8(elements, encoding)
+    if as_utf8 is not None:
+        other = _Encoding(encoding.implicit, encoding.big_endian, (UTF_8,))
+        return _rewritten(as_utf8, other, patient, origin, now), ()
+    plain = LocalPatient(patient.id, patient.issuer, "", patient.birth_date, patient.sex)
+    try:
+        return _rewritten(elements, encoding, plain, Origin(origin.source, origin.institution), now, _PATIENT[:1]), (
+            "PatientName",
+        )
+    except UnicodeEncodeError as error:
+        raise UncoercibleError("the patient's number cannot be written in its character set") from error
+
+
+def _rewritten(
+    elements: Mapping[Tag, bytes],
+    encoding: _Encoding,
+    patient: LocalPatient,
+    origin: Origin,
+    now: datetime,
+    kept: Iterable[Tag] = (),
+) -> bytes:
+    """Raises UnicodeEncodeError where the character set cannot hold what is to be written."""
+    values = dict(zip(_PATIENT, (patient.name, patient.id, patient.issuer, patient.birth_date, patient.sex, ""), strict=True))
+    new = {tag: encoding.element(tag, value) for tag, value in values.items() if tag not in tuple(kept)}
+    replaced = [tag for tag in (*_PATIENT, *_REMOVED) if tag not in tuple(kept)]
+    if origin.mark:
+        described = _marked(elements.get(STUDY_DESCRIPTION), encoding, origin.mark)
+        if described is not None:
+            new[STUDY_DESCRIPTION] = described
+            replaced.append(STUDY_DESCRIPTION)
+    moment = f"{now:%Y%m%d%H%M%S.%f%z}"
+    new[INSTANCE_COERCION_DATE_TIME] = encoding.element(INSTANCE_COERCION_DATE_TIME, moment)
+    before = b"".join(elements[tag] for tag in sorted(replaced) if tag in elements)
+    missing = b"".join(encoding.element(tag, "") for tag in (_PATIENT[2],) if tag not in elements)
+    originals = _in_order(before + missing, encoding)
+    modified = encoding.item(
+        encoding.sequence((0x0400, 0x0550), encoding.item(originals))
+        + encoding.element((0x0400, 0x0562), moment)
+        + encoding.element((0x0400, 0x0563), "CONTENITORE")
+        + encoding.element((0x0400, 0x0564), origin.source)
+        + encoding.element((0x0400, 0x0565), "COERCE")
+    )
+    new[ORIGINAL_ATTRIBUTES_SEQUENCE] = _appended(elements, ORIGINAL_ATTRIBUTES_SEQUENCE, modified, encoding)
+    new[CONTRIBUTING_EQUIPMENT_SEQUENCE] = _appended(
+        elements, CONTRIBUTING_EQUIPMENT_SEQUENCE, encoding.item(_equipment(origin, moment, encoding)), encoding
+    )
+    kept_as_is = {tag: raw for tag, raw in elements.items() if tag not in new and tag not in _REMOVED and tag[1] != 0}
+    together = kept_as_is | new
+    return b"".join(together[tag] for tag in sorted(together))
+
+
+def _in_order(elements: bytes, encoding: _Encoding) -> bytes:
+    found = {
+        element.tag: element
+        for element in walk(elements, 0, implicit=encoding.implicit, order=encoding.order, limit=LARGEST_HEAD)
+    }
+    ends = [*sorted(element.start for element in found.values()), len(elements)]
+    return b"".join(elements[found[tag].start : ends[ends.index(found[tag].start) + 1]] for tag in sorted(found))
+
+
+def _marked(raw: bytes | None, encoding: _Encoding, mark: str) -> bytes | None:
+    """Study Description with the mark before it, within LO's 64 characters; None where it has it already."""
+    encodings = charset.convert_encodings(list(encoding.character_sets) or ["ISO_IR 6"])
+    text = charset.decode_bytes(_value(raw, encoding.implicit), encodings, {0x5C}).strip("\0 ") if raw else ""
+    if text.startswith(mark):
+        return None
+    return encoding.element(STUDY_DESCRIPTION, f"{mark} {text}".strip()[:64])
+
+
+def _equipment(origin: Origin, moment: str, encoding: _Encoding) -> bytes:
+    """PS3.3 C.12.1.1.5: who contributed, and how (PS3.16 CID 7005)."""
+    purpose = Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109103", "DCM", "Modifying Equipment"
+    return (
+        encoding.element(_tag("Manufacturer"), "Contenitore")
+        + encoding.element(_tag("InstitutionName"), origin.institution)
+        + encoding.element(_tag("ManufacturerModelName"), "forwarder")
+        + encoding.element(_tag("ContributionDateTime"), moment)
+        + encoding.element(_tag("ContributionDescription"), "Patient and order of the receiving institution")
+        + encoding.sequence(_tag("PurposeOfReferenceCodeSequence"), encoding.item(encoding.data_set(purpose)))
+    )
+
+
+def _appended(elements: Mapping[Tag, bytes], tag: Tag, item: bytes, encoding: _Encoding) -> bytes:
+    """A sequence with one more item; those that are there stay as they are."""
+    raw = elements.get(tag, b"")
+    value = _value(raw, encoding.implicit)
+    if not raw:
+        return encoding.sequence(tag, item)
+    vr = b"" if encoding.implicit else raw[4:6]
+    (length,) = struct.unpack(encoding.order + "L", raw[len(raw) - len(value) - 4 : len(raw) - len(value)])
+    if vr == b"UN":
+        raise UncoercibleError("a sequence is of unknown representation")
+    if length == UNDEFINED:
+        value = value[:-8]  # its delimiter
+    return encoding.sequence(tag, value + item)
+
+
+def _in_utf8(elements: Mapping[Tag, bytes], encoding: _Encoding) -> dict[Tag, bytes] | None:
+    """The elements with all their text in UTF-8; None where that would lose something."""
+    raw = b"".join(elements[tag] for tag in sorted(elements))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            content = dcmread(io.BytesIO(_bare(raw, encoding)))
+            content.decode()
+            content.SpecificCharacterSet = UTF_8
+            for item in _nested(content):
+                if "SpecificCharacterSet" in item:
+                    del item.SpecificCharacterSet
+            written = encoding.data_set(content)
+    except Exception:  # whatever pydicom stumbles over: what is not surely whole stays as it is
+        return None
+    elements_again, _ = _elements(written, 0, _syntax(encoding))
+    return elements_again
+
+
+def _nested(content: Dataset) -> Iterator[Dataset]:
+    for element in content:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield item
+                yield from _nested(item)
+
+
+def _syntax(encoding: _Encoding) -> str:
+    return IMPLICIT_LE if encoding.implicit else EXPLICIT_BE if encoding.big_endian else EXPLICIT_LE
+
+
+def _bare(raw: bytes, encoding: _Encoding) -> bytes:
+    """A Part 10 file of these elements, for pydicom to read."""
+    uid = _syntax(encoding).encode()
+    uid += b"\0" * (len(uid) % 2)
+    body = struct.pack("<HH2sH", 2, 0x10, b"UI", len(uid)) + uid
+    return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(body)) + body + raw
+
+
+def _meta(data: mmap.mmap, syntax: str) -> bytes:
+    """Preamble and file meta: as they were, but for a transfer syntax that changed."""
+    begin, before = _begin(data)
+    if syntax == before:
+        return bytes(data[:begin])
+    uid = syntax.encode() + b"\0" * (len(syntax) % 2)
+    kept = []
+    for element in walk(bytes(data[:begin]), 132, implicit=False, order="<", limit=LARGEST_HEAD):
+        raw = bytes(data[element.start : element.value_at + element.length])
+        if element.tag == (0x0002, 0x0010):
+            raw = struct.pack("<HH2sH", 2, 0x10, b"UI", len(uid)) + uid
+        if element.tag != (0x0002, 0x0000):
+            kept.append(raw)
+    body = b"".join(kept)
+    return bytes(data[:132]) + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(body)) + body
+
+
+def _copy(content: bytes | mmap.mmap, at: int, out: BinaryIO) -> None:
+    for start in range(at, len(content), _COPIED_AT_ONCE):
+        out.write(content[start : start + _COPIED_AT_ONCE])

@@ -1,0 +1,137 @@
+"""A file that enters the hospital's own PACS: under its number of the patient, and with every other byte as it was."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.data import get_charset_files, get_testdata_file
+from pydicom.dataset import Dataset
+
+from forwarder.deliver.coercion import Coerced, LocalPatient, Origin, UncoercibleError, coerce
+
+PATIENT = LocalPatient("MG-7", "2.999.2", "BIANCHI^ADA", "19400506", "F")
+ORIGIN = Origin("Policlinico San Matteo", "Istituti Clinici Maugeri", "[San Matteo]")
+NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
+FILES = [
+    "CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm", "JPEG2000.dcm", "JPEG-LL.dcm",
+    "MR_small_RLE.dcm", "693_UNCI.dcm", "test-SR.dcm", "reportsi.dcm", "liver_1frame.dcm", "eCT_Supplemental.dcm",
+]  # fmt: skip
+CHANGED = {
+    "SpecificCharacterSet", "InstanceCoercionDateTime", "AccessionNumber", "StudyDescription", "PatientName", "PatientID",
+    "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "OriginalAttributesSequence", "ContributingEquipmentSequence",
+    "OtherPatientIDs", "OtherPatientIDsSequence", "IssuerOfPatientIDQualifiersSequence", "RequestAttributesSequence",
+    "RequestedProcedureID", "IssuerOfAccessionNumberSequence", "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest", "AdmissionID", "IssuerOfAdmissionIDSequence",
+}  # fmt: skip
+
+
+def path_of(name: str) -> Path:
+    found = get_testdata_file(name, download=False)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return Path(str(found))
+
+
+def coerced(source: Path, tmp_path: Path, patient: LocalPatient = PATIENT) -> tuple[Coerced, Dataset]:
+    target = tmp_path / "coerced.dcm"
+    result = coerce(source, target, patient, ORIGIN, NOW)
+    assert result.size == target.stat().st_size
+    return result, pydicom.dcmread(target)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_patient_and_order_change_whatever_the_transfer_syntax(name: str, tmp_path: Path) -> None:
+    before = pydicom.dcmread(path_of(name))
+    result, after = coerced(path_of(name), tmp_path)
+    assert result.kept == ()
+    assert str(after.PatientName) == PATIENT.name
+    assert (after.PatientID, after.IssuerOfPatientID, after.PatientBirthDate, after.PatientSex, after.AccessionNumber) == (
+        "MG-7", "2.999.2", "19400506", "F", "",
+    )  # fmt: skip
+    assert after.StudyDescription.startswith("[San Matteo]")
+    for element in before:
+        if element.keyword not in CHANGED and element.tag.element != 0:
+            assert after[element.tag].value == element.value, element.tag
+    assert {e.keyword for e in after} - {e.keyword for e in before} <= CHANGED
+    original = after.OriginalAttributesSequence[-1]
+    assert (original.SourceOfPreviousValues, original.ReasonForTheAttributeModification) == ("Policlinico San Matteo", "COERCE")
+    (was,) = original.ModifiedAttributesSequence
+    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyDescription"):
+        assert was.get(keyword) == before.get(keyword), keyword
+    assert "IssuerOfPatientID" in was
+    assert after.ContributingEquipmentSequence[-1].InstitutionName == ORIGIN.institution
+    assert str(after.get("InstitutionName", "")) == str(before.get("InstitutionName", ""))
+    if "deflated" not in before.file_meta.TransferSyntaxUID.name.lower():
+        assert after.file_meta.TransferSyntaxUID == before.file_meta.TransferSyntaxUID
+
+
+def test_what_was_coerced_before_keeps_its_history(tmp_path: Path) -> None:
+    coerced(path_of("CT_small.dcm"), tmp_path)
+    first = tmp_path / "first.dcm"
+    (tmp_path / "coerced.dcm").rename(first)
+    other = LocalPatient("MO-9", "2.999.3", "BIANCHI^ADA")
+    _, after = coerced(first, tmp_path, other)
+    assert [one.ModifiedAttributesSequence[0].PatientID for one in after.OriginalAttributesSequence] == ["1CT1", "MG-7"]
+    assert len(after.ContributingEquipmentSequence) == 2
+    assert after.StudyDescription.count("[San Matteo]") == 1
+
+
+@pytest.mark.parametrize(
+    ("sets", "name"),
+    [
+        ("ISO_IR 100", "CONTÙ^NICCOLÒ"), ("ISO_IR 144", "Жуков^Иван"), ("ISO_IR 192", "王^小東"), ("ISO_IR 126", "Διον^Δ"),
+        ("ISO_IR 101", "WAŁĘSA^ŁUKASZ"), ("GB18030", "王^小东"),
+    ],
+)  # fmt: skip
+def test_a_name_that_its_character_set_can_hold_is_written_in_it(sets: str, name: str, tmp_path: Path) -> None:
+    image = pydicom.dcmread(path_of("CT_small.dcm"))
+    image.SpecificCharacterSet = sets
+    image.save_as(tmp_path / "in.dcm")
+    result, after = coerced(tmp_path / "in.dcm", tmp_path, LocalPatient("7", "2.999", name))
+    assert (str(after.PatientName), after.SpecificCharacterSet, result.kept) == (name, sets, ())
+
+
+@pytest.mark.parametrize("sets", ["ISO_IR 100", "", None, "ISO_IR 144"])
+def test_a_name_that_it_cannot_hold_makes_the_whole_utf_8_without_loss(sets: str | None, tmp_path: Path) -> None:
+    image = pydicom.dcmread(path_of("CT_small.dcm"))
+    image.SpecificCharacterSet = sets
+    if sets is None:
+        del image.SpecificCharacterSet
+    text = {"ISO_IR 100": "Tórax à gauche", "ISO_IR 144": "Грудь"}.get(sets or "", "Thorax")
+    image.SeriesDescription = text
+    image.save_as(tmp_path / "in.dcm")
+    result, after = coerced(tmp_path / "in.dcm", tmp_path, LocalPatient("7", "2.999", "王^小東"))
+    assert (str(after.PatientName), after.SeriesDescription, after.SpecificCharacterSet) == ("王^小東", text, "ISO_IR 192")
+    assert result.kept == ()
+    assert after.PixelData == image.PixelData
+
+
+def test_real_names_of_many_character_sets_survive_in_the_originals(tmp_path: Path) -> None:
+    seen = 0
+    for file in get_charset_files("chr*.dcm"):
+        source = Path(str(file))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            before = pydicom.dcmread(source)
+            try:
+                result, after = coerced(source, tmp_path, LocalPatient("7", "2.999", "CONTÙ^NICCOLÒ"))
+            except UncoercibleError:
+                continue
+            was = after.OriginalAttributesSequence[-1].ModifiedAttributesSequence[0]
+            was.decode() if "SpecificCharacterSet" in was else after.decode()
+            before.decode()
+            assert str(was.get("PatientName")) == str(before.get("PatientName")), source.name
+            assert str(after.PatientName) == ("CONTÙ^NICCOLÒ" if not result.kept else str(before.PatientName))
+        seen += 1
+    assert seen >= 8
+
+
+def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:
+    for content in (b"", b"x" * 200, bytes(128) + b"DICM", bytes(128) + b"DICM" + b"\xff" * 200):
+        (tmp_path / "in").write_bytes(content or b"0")
+        with pytest.raises(UncoercibleError):
+            coerce(tmp_path / "in", tmp_path / "out", PATIENT, ORIGIN, NOW)

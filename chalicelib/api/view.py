@@ -25,6 +25,8 @@ from chalicelib.services.index_instances import Stored
 from chalicelib.services.links import Reader
 
 _BEARER = "Bearer "
+_LARGEST_PLAIN = 4_600_000
+"""Bytes of JSON that fit an answer of Lambda after base64; line breaks and quotes take two each."""
 _INERT = "sandbox; default-src 'none'; style-src 'unsafe-inline'; "
 
 
@@ -112,10 +114,13 @@ def get_view_priors(call: Call, study: str) -> Response:
 
 @door("GET", "/view/studies/{study}/reports/{sop}", public=True)
 def get_view_report(call: Call, study: str, sop: str) -> Response:
-    """200 with a report as plain text: `{"kind", "title", "text"}`; a PDF is shown by its address. 400, 404, 410."""
+    """200 with a report as plain text: `{"kind", "title", "text"}`; a PDF is shown by its address. 400, 404, 410, 413."""
     stored, _, _ = _report(call, bearer(call), study, sop)
     document = bootstrap.read_document(stored)
-    return view_answer({"kind": document.kind, "title": document.title, "text": document.text})
+    response = view_answer({"kind": document.kind, "title": document.title, "text": document.text})
+    if len(response.body) > _LARGEST_PLAIN and not call.accepts_gzip:
+        raise TooLarge("This report is too large to be answered without compression: send Accept-Encoding: gzip.")
+    return response
 
 
 @door("GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)

@@ -294,6 +294,22 @@ def test_a_text_of_megabytes_is_read_back_whole(city: RunningCity) -> None:
         assert study.client.get(path, params={"format": "text"}).text == text
 
 
+def test_a_long_text_of_many_lines_fits_the_pages_answer_or_is_refused_as_too_large(city: RunningCity) -> None:
+    study, text = Study(city), "a" + "\n" * 4_390_000 + "b"
+    posted = study.post(text.encode(), "text/plain; charset=utf-8")
+    study.reports(1)
+    link = hospital.link(city, "san-matteo", study_instance_uids=[study.uid])
+    token = str(link["url"]).rpartition("#")[2]
+    anyone = city.client(None)
+    key = anyone.post("/view/session", json={"token": token}).json()["key"]
+    path = f"/view/studies/{study.uid}/reports/{posted['sop_instance_uid']}"
+    for coding, status in (("gzip", 200), ("identity", 413)):
+        headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": coding}
+        answer = anyone.get(path, headers=headers)
+        assert answer.status_code == status
+        assert status != 200 or answer.json()["text"] == text
+
+
 def test_stored_structured_reports_and_documents_of_megabytes_are_read_whole_or_refused_as_too_large(city: RunningCity) -> None:
     study = Study(city)
     sections = [f"sezione {number} " + "x" * 70_000 for number in range(9)]

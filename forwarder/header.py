@@ -27,6 +27,9 @@ MAX_VALUE = 1024  # bytes of a value worth keeping
 UNDEFINED = 0xFFFFFFFF
 PIXEL_DATA = (0x7FE0, 0x0010)
 STUDY_INSTANCE_UID = (0x0020, 0x000D)
+FIRST_GROUPS = (b"\2\0", b"\0\2", b"\x08\0", b"\0\x08")  # 0002 and 0008, of either byte order
+OTHER_FORMATS = (b"PK\3\4", b"MZ", b"\x7fELF", b"%PDF", b"\xd0\xcf\x11\xe0", b"Rar!", b"7z\xbc\xaf", b"#!")
+"""What a preamble may not begin with: programs and archives that would be DICOM too. The archive knows more of them."""
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 
 Tag = tuple[int, int]
@@ -97,6 +100,20 @@ def head_of(file: BinaryIO) -> Header | None:
         if len(data) < limit or (header is not None and header.pixel_data is not None):
             return header
     return header
+
+
+def is_dicom(file: BinaryIO) -> bool:
+    """Whether an open file is one that the archive could take: with the prefix and an element behind it (PS3.10 7.1), or without
+    preamble a data set that says its SOP class and instance. OSError when it cannot be read.
+    """
+    file.seek(0)
+    begin = file.read(140)
+    if begin[128:132] == b"DICM":
+        return not begin.startswith(OTHER_FORMATS) and begin[132:134] in FIRST_GROUPS
+    if begin[:2] not in FIRST_GROUPS:
+        return False
+    header = head_of(file)
+    return header is not None and bool(header.sop_class_uid) and bool(header.sop_instance_uid)
 
 
 def read_header(data: Buffer, last: Tag = PIXEL_DATA) -> Header | None:

@@ -384,8 +384,8 @@ class Outbox:
         """Whether what would be sent is what it should be. If not: compress anew, or put it aside as damaged."""
         path = self._spool.packed_path(item.digest) if item.packed else self._spool.path(item.digest)
         try:
-            sound = files.know(path).sha256 == item.sent_digest
-        except SpoolError:
+            sound = files.sha256_of(path) == item.sent_digest
+        except OSError:
             sound = False
         if sound:
             return True

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from forwarder.archive import BATCH, PENDING, Offer, Standing, Upload
 from forwarder.errors import ArchiveError, Failure, SpoolError
-from forwarder.files import Known, know, walk
+from forwarder.files import Known, NotSentError, Source, know, opened_again, walk
 from forwarder.parcels import Parcel, Wrap, as_it_is, compressing
 from forwarder.retry import PLANS, Blame, pause
 from forwarder.troubles import Reason
@@ -24,7 +24,7 @@ BATCH_BYTES = 256_000_000  # of originals: what is compressed at once, beside wh
 ATTEMPTS = 6
 ATTEMPTS_BEFORE_FIRST_ANSWER = 3  # a mistyped address should not take long to show
 UNSENT = frozenset({"stored", "unreadable", "failed"})  # what ends so was not sent, or not judged in time
-ARRIVED = frozenset({"indexed", "echo", "superseded", "left-out"})  # what ends so needs nobody
+ARRIVED = frozenset({"indexed", "echo", "superseded"})  # what ends so needs nobody
 T = TypeVar("T")
 
 PATIENCE = 600.0  # seconds without any instance settling, before `send` gives up waiting
@@ -40,7 +40,7 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file. `state` is one of the contract's, or `unreadable` or `failed` (see `reason`)."""
+    """What became of one file. `state` is one of the contract's, or `not-sent`, `unreadable` or `failed` (see `reason`)."""
 
     path: Path
     sha256: str | None
@@ -125,6 +125,9 @@ class _Run:
             self.verdicts[sha256] = (standing.state, standing.reason)
             self.stored.pop(sha256, None)
 
+    def not_sent(self, path: Path, reason: Reason) -> None:
+        self.unreadable.append(Outcome(path, None, "not-sent", reason))
+
     def packing_failed(self) -> None:
         self.packing_failures += 1
 
@@ -148,8 +151,9 @@ def send(
     not exist and ArchiveError when the archive cannot be used at all; what concerns one file alone is in the summary.
     """
     began = time.monotonic()
-    files = list(dict.fromkeys(walk(paths)))
-    run = _Run(client, on_progress, parallel, files=len(files))
+    run = _Run(client, on_progress, parallel)
+    files = list(dict.fromkeys(walk(paths, run.not_sent)))
+    run.files = len(files) + len(run.unreadable)
     run.report()
     with (
         ThreadPoolExecutor(parallel, thread_name_prefix="send") as pool,
@@ -163,26 +167,26 @@ def send(
         for sha256, same in run.known.items()
         for known in same
     ]
-    order = {path: number for number, path in enumerate(files)}
-    outcomes = sorted([*outcomes, *run.unreadable], key=lambda outcome: order[outcome.path])
+    order = {source.path: number for number, source in enumerate(files)}
+    outcomes = sorted([*outcomes, *run.unreadable], key=lambda outcome: order.get(outcome.path, len(order)))
     return Summary(tuple(outcomes), run.bytes_sent, time.monotonic() - began, run.bytes_saved, run.packing_failures)
 
 
-def _hashed(run: _Run, files: Sequence[Path], pool: ThreadPoolExecutor) -> Iterator[Known]:
+def _hashed(run: _Run, files: Sequence[Source], pool: ThreadPoolExecutor) -> Iterator[Known]:
     """Each distinct content once, hashed a few files ahead of the sending."""
     for some in _batches(iter(files), BATCH):
-        futures = [(path, pool.submit(know, path)) for path in some]
+        futures = [(source.path, pool.submit(know, source)) for source in some]
         for path, future in futures:
             try:
                 known = future.result()
+            except NotSentError as error:
+                run.not_sent(path, error.reason)
+                continue
             except SpoolError as error:
                 run.unreadable.append(Outcome(path, None, "unreadable", str(error)))
                 continue
             finally:
                 run.hashed += 1
-            if known.size == 0:
-                run.unreadable.append(Outcome(path, known.sha256, "rejected", Reason.EMPTY_FILE))
-                continue
             same = run.known.setdefault(known.sha256, [])
             same.append(known)
             run.report()
@@ -286,7 +290,7 @@ def _worth_repeating(error: ArchiveError | SpoolError) -> bool:
 
 def _put(run: _Run, parcel: Parcel, upload: Upload) -> None:
     try:
-        with parcel.path.open("rb") as file:
+        with parcel.path.open("rb") if parcel.packed else opened_again(parcel.known) as file:
             run.client.put(upload, file, parcel.size, run.moved)
     except OSError as error:
         raise SpoolError(f"“{parcel.known.path.name}” cannot be read: {error.strerror or error}") from error

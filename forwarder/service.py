@@ -118,6 +118,7 @@ def running(
         )
         if config.watch.folder:
             state.watcher = watcher = Watcher(config.watch, spool, ranks)
+            watcher.heard = receiver.senders.heard
             background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))
         for thread in background:
             thread.start()

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from forwarder.errors import SpoolError
 from forwarder.header import STUDY_INSTANCE_UID, read_header
@@ -239,13 +239,12 @@ class Spool:
             if connection.execute("SELECT 1 FROM instances WHERE digest = ?", (digest,)).fetchone() is None:
                 self.path(digest).unlink(missing_ok=True)
 
-    def admit_file(self, source: Path, calling: str | None = None, rank: Rank | None = None) -> str:
-        """Take a copy of a file in. Raises SpoolError as `admit`, and if the file cannot be read."""
+    def admit_file(self, file: BinaryIO, calling: str | None = None, rank: Rank | None = None) -> str:
+        """Take a copy of an open file in. Raises SpoolError as `admit`, and if the file cannot be read."""
         arrival = self.arrival()
         try:
-            with source.open("rb") as file:
-                while block := file.read(1024 * 1024):
-                    arrival.write(block)
+            while block := file.read(1024 * 1024):
+                arrival.write(block)
         except OSError as error:
             arrival.discard()
             raise SpoolError(f"A file of the watched folder cannot be read: {error.strerror}.") from error

@@ -155,6 +155,7 @@ class State:
             "contexts_refused": self._receiver.refusals.totals["presentation context"],
             "refusals": self._receiver.refusals.listed(),
             "senders": self._receiver.senders.listed(),
+            "left_in_folder": self.watcher.left if self.watcher else {},
             "hl7_refused": self._door.refused,
             "issuer_names": self._outbox.issuer_names,
             "hl7_made_room": self._door.made_room,

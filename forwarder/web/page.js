@@ -85,6 +85,9 @@ function draw() {
   list(element("counts"), ["received", "waiting", "indexed", "rejected"].map((name) => [text(name), number(last[name])]), true);
   const aside = Object.entries(last.aside).map(([slug, count]) => [number(count), reason(slug), advice(slug)]);
   table("aside", [text("times"), text("why"), text("todo")], aside, text("none"));
+  const left = Object.entries(last.left_in_folder).map(([slug, count]) => [number(count), reason(slug), advice(slug)]);
+  table("left", [text("times"), text("why"), text("todo")], left, text("none_left"));
+  element("folder").hidden = !left.length;
   const heard = last.senders.map((one) => [moment(one.last_at), sender(one)]);
   table("senders", [text("seen"), text("who")], heard, text("no_senders"));
   const heads = [text("seen"), text("times"), text("who"), text("why")];

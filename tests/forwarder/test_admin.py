@@ -375,6 +375,27 @@ class TestWatchedFolder:
                 until(lambda: place.settled(3))
         assert len(archive.order) == 3
 
+    def test_what_is_no_dicom_or_leads_out_stays_and_is_told_without_its_name(self, archive, tmp_path, caplog):
+        inbox = tmp_path / "inbox"
+        (inbox / "a").mkdir(parents=True)
+        (inbox / "a" / "BIANCHI.zip").write_bytes(b"PK\3\4" + bytes(300))
+        (secret,) = write_ct(tmp_path / "outside", 1)
+        (inbox / "link").symlink_to(secret)
+        os.mkfifo(inbox / "pipe")
+        write_ct(inbox / "study", 1, study="1.2.3")
+        place = hospital(tmp_path, archive.url, watch__folder=str(inbox), watch__every_seconds=0.05, watch__settled_seconds=0)
+        with running(place.config()):
+            until(lambda: place.settled(1))
+            told = {"not-dicom": 1, "link-out-of-folder": 1, "special-file": 1}
+            until(lambda: place.state()["left_in_folder"] == told)
+            assert [one["calling"] for one in place.state()["senders"]] == ["WATCHED FOLDER"]
+            (inbox / "pipe").unlink()
+            (inbox / "a" / "BIANCHI.zip").write_bytes(secret.read_bytes())  # it becomes an image: it is taken
+            until(lambda: place.settled(2))
+            until(lambda: place.state()["left_in_folder"] == {"link-out-of-folder": 1})
+        assert "BIANCHI" not in caplog.text
+        assert len([one for one in caplog.records if "left where it is" in one.getMessage()]) == 3
+
     def test_a_journal_that_fails_for_a_moment_does_not_end_the_watching(self, archive: FakeArchive, tmp_path, monkeypatch):
         inbox = tmp_path / "inbox"
         inbox.mkdir()

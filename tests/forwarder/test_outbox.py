@@ -188,7 +188,8 @@ def test_the_newest_urgent_study_goes_first(archive: FakeArchive, tmp_path):
 def test_what_a_wrong_clock_put_off_for_a_year_is_due_once_the_clock_is_right(archive: FakeArchive, tmp_path):
     place = plain(tmp_path, archive)
     spool = Spool(place.spool)
-    digest = spool.admit_file(write(ct_slice(1), tmp_path / "x.dcm"))
+    with write(ct_slice(1), tmp_path / "x.dcm").open("rb") as file:
+        digest = spool.admit_file(file)
     spool.journal.write(
         lambda connection: connection.execute(
             "UPDATE instances SET not_before = ? WHERE digest = ?", (time.time() + 365 * 86400, digest)
@@ -297,7 +298,8 @@ class TestLossless:
     def test_an_original_that_rots_before_it_is_compressed_is_not_made_sound_by_it(self, archive: FakeArchive, tmp_path):
         place = hospital(tmp_path, archive.url)
         spool = Spool(place.spool)
-        digest = spool.admit_file(write(ct_slice(1, edge=128), tmp_path / "x.dcm"))
+        with write(ct_slice(1, edge=128), tmp_path / "x.dcm").open("rb") as file:
+            digest = spool.admit_file(file)
         spool.close()
         data = bytearray(spool.path(digest).read_bytes())
         data[-1000] ^= 1

@@ -91,6 +91,7 @@ class Everything:
             "commitments": {"open": 4, "oldest_seconds": 5.0},
             "oldest_waiting_seconds": 12.0, "rates": {}, "certificate_days": 1,
             "aside": dict.fromkeys([*CAN_BE_THE_REASON, "something-new"], 1),
+            "left_in_folder": {"link-out-of-folder": 2},
             "senders": [{"calling": "CT1", "peer": "10.1.2.3", "last_at": 1.7e9}],
             "refusals": [
                 {"reason": str(one), "peer": "10.1.2.3", "calling": "CT1", "called": "OTHER", "count": 1, "last_at": 1.7e9,

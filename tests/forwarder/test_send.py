@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 from fakes import FakeArchive, Reply
 from hospital import hospital
-from images import write_ct
+from images import ct_slice, write_ct
 from pydicom import Dataset, dcmread
-from pydicom.uid import JPEGLSLossless
+from pydicom.data import get_testdata_file
+from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 
+from forwarder import files
 from forwarder import send as sending
 from forwarder.__main__ import main
 from forwarder.archive import Archive
+from forwarder.header import is_dicom
 from forwarder.send import Progress, send
 from forwarder.signing import Signer
 
@@ -72,14 +76,127 @@ def test_the_offer_names_the_study_that_the_header_names(archive, tmp_path):
 
 
 def test_rejected_files_are_named_with_their_reason_while_the_others_arrive(archive, tmp_path, capsys):
-    good = write_ct(tmp_path, 2)
-    bad = tmp_path / "note.dcm"
-    bad.write_bytes(b"not an image")
-    archive.verdict = lambda sha256, body: ("rejected", "not-dicom") if sha256 == digest(bad) else ("indexed", None)
+    bad, *good = write_ct(tmp_path, 3)
+    archive.verdict = lambda sha256, body: ("rejected", "truncated") if sha256 == digest(bad) else ("indexed", None)
     assert command(archive, tmp_path) == 1
     out = capsys.readouterr().out
-    assert "note.dcm" in out and "not-dicom" in out
+    assert bad.name in out and "truncated" in out
     assert all(digest(path) in archive.objects for path in good)
+
+
+class TestWhatStaysInTheHospital:
+    """Only what is DICOM is sent, and only what lies in the folder; the rest is said, with its reason."""
+
+    def sent(self, archive, *paths: Path) -> dict[str, tuple[str, str | None]]:
+        found = {one.path.name: (one.state, one.reason) for one in send(paths, client(archive)).outcomes}
+        good = {digest(path) for folder in paths for path in (folder.rglob("*.dcm") if folder.is_dir() else [folder])}
+        assert archive.objects.keys() | archive.offers.keys() <= good
+        return found
+
+    def test_what_is_no_dicom_is_not_even_offered(self, archive, tmp_path, capsys):
+        (image,) = write_ct(tmp_path, 1)
+        others = {
+            "note.txt": b"not an image", "backup.zip": b"PK\3\4" + bytes(200), "key.pem": b"-----BEGIN PRIVATE KEY-----\n",
+            "letter.doc": b"\xd0\xcf\x11\xe0" + bytes(600), "two.bin": b"\2\0", "zeros.bin": bytes(300),
+            "eight.bin": b"\x08\0" * 300,
+            "polyglot": b"PK\3\4" + bytes(124) + b"DICM\2\0\0\0UL\4\0" + bytes(40),
+            "prefix": bytes(128) + b"DICM" + b"secret" * 9,
+            "empty": b"",
+        }  # fmt: skip
+        for name, content in others.items():
+            (tmp_path / name).write_bytes(content)
+        expected = dict.fromkeys(others, ("not-sent", "not-dicom")) | {"empty": ("not-sent", "empty-file")}
+        assert self.sent(archive, tmp_path) == expected | {image.name: ("indexed", None)}
+        assert command(archive, tmp_path) == 1
+        out = " ".join(capsys.readouterr().out.split())
+        assert "not-sent" in out and "backup.zip: not-dicom (not a DICOM instance)" in out
+
+    @pytest.mark.parametrize("name", ["nopreamble-LE", "implicit", "big-endian"])
+    def test_a_data_set_without_preamble_is_dicom(self, archive, tmp_path, name):
+        ds = ct_slice(1)
+        little, implicit = name != "big-endian", name == "implicit"
+        if not little:
+            ds = dcmread(get_testdata_file("MR_small_bigendian.dcm"))
+        ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ds.file_meta.TransferSyntaxUID
+        del ds.file_meta
+        ds.save_as(tmp_path / "bare.dcm", implicit_vr=implicit, little_endian=little, enforce_file_format=False)
+        assert self.sent(archive, tmp_path) == {"bare.dcm": ("indexed", None)}
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_every_file_that_pydicom_brings_and_has_a_sop_class_is_dicom(self, tmp_path):
+        missed = []
+        for path in Path(get_testdata_file("MR_small.dcm")).parent.glob("*.dcm"):
+            try:
+                ds = dcmread(path, force=True)
+            except (ValueError, NotImplementedError, EOFError, AttributeError, TypeError):  # broken on purpose
+                continue
+            with path.open("rb") as file:
+                if ds.get("SOPClassUID") and ds.get("SOPInstanceUID") and not is_dicom(file):
+                    missed.append(path.name)
+        assert missed == []
+
+    def test_links_out_of_the_folder_are_not_followed_and_those_within_are(self, archive, tmp_path):
+        folder, outside = tmp_path / "folder", tmp_path / "outside"
+        (image,) = write_ct(folder / "a", 1)
+        (secret,) = write_ct(outside, 1)
+        (folder / "up").symlink_to("../outside/" + secret.name)
+        (folder / "abs").symlink_to(secret)
+        (folder / "dir").symlink_to(outside)
+        (folder / "within.dcm").symlink_to("a/" + image.name)
+        (folder / "loop").symlink_to("loop")
+        found = self.sent(archive, folder)
+        assert {found[name] for name in ("up", "abs", "dir")} == {("not-sent", "link-out-of-folder")}
+        assert found[image.name] == found["within.dcm"] == ("indexed", None)
+        assert digest(secret) not in archive.objects
+
+    def test_a_folder_that_is_named_by_a_link_is_that_folder(self, archive, tmp_path):
+        write_ct(tmp_path / "folder", 1)
+        (tmp_path / "link").symlink_to("folder")
+        assert send([tmp_path / "link"], client(archive)).counts == {"indexed": 1}
+
+    def test_pipes_devices_and_proc_are_not_opened(self, archive, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "socket"))
+        (tmp_path / "null").symlink_to("/dev/null")
+        found = self.sent(archive, tmp_path)
+        assert found == {
+            "pipe": ("not-sent", "special-file"), "socket": ("not-sent", "special-file"),
+            "null": ("not-sent", "link-out-of-folder"),
+        }  # fmt: skip
+        for named, reason in {"/dev/zero": "special-file", "/proc/self/environ": "empty-file"}.items():
+            summary = send([Path(named), tmp_path / "pipe"], client(archive))
+            assert [one.reason for one in summary.outcomes] == [reason, "special-file"]
+        assert not archive.calls
+
+    def test_a_file_that_becomes_a_link_after_it_was_found_leads_nowhere(self, tmp_path):
+        folder, outside = tmp_path / "folder", tmp_path / "outside"
+        (image,) = write_ct(folder / "a", 1)
+        (secret,) = write_ct(outside, 1, study="1.2.3")
+        (source,) = files.walk([folder])
+        image.unlink()
+        image.symlink_to(secret)
+        with pytest.raises(files.NotSentError):
+            files.know(source)
+        image.unlink()
+        image.parent.rmdir()
+        (folder / "a").symlink_to(outside)
+        with pytest.raises(files.NotSentError):
+            files.know(source)
+
+    def test_a_file_that_was_replaced_after_it_was_hashed_is_not_sent(self, archive, tmp_path):
+        (image,) = write_ct(tmp_path / "folder", 1)
+        (other,) = write_ct(tmp_path / "other", 1, study="1.2.3")
+
+        def replace(method: str, where: str, body: bytes) -> None:
+            if where == "/uploads":
+                image.unlink()
+                other.rename(image)
+                archive.before = lambda *_: None
+
+        archive.before = replace
+        assert send([image], client(archive), lossless=False).counts == {"failed": 1}
+        assert archive.calls["PUT /objects"] == 0
 
 
 def test_conflict_is_code_1_and_echo_is_code_0(archive, tmp_path):
@@ -127,10 +244,10 @@ def test_hidden_files_and_dicomdir_of_a_folder_stay_at_home(archive, tmp_path):
     assert send([tmp_path], client(archive)).counts == {"indexed": 1}
 
 
-def test_an_empty_file_is_rejected_here(archive, tmp_path):
+def test_an_empty_file_is_not_sent(archive, tmp_path):
     (tmp_path / "empty.dcm").touch()
     summary = send([tmp_path], client(archive))
-    assert [(o.state, o.reason) for o in summary.outcomes] == [("rejected", "empty-file")]
+    assert [(o.state, o.reason) for o in summary.outcomes] == [("not-sent", "empty-file")]
     assert not archive.calls
 
 

@@ -133,7 +133,8 @@ class TestRecovery:
         spool = Spool(tmp_path / "spool")
         for name in ("journal.sqlite3", "journal.sqlite3-wal"):  # what the disk has of the journal at this moment
             shutil.copy(spool.folder / name, tmp_path / name)
-        digest = spool.admit_file(write(ct_slice(7), tmp_path / "x.dcm"), "CT1")
+        with write(ct_slice(7), tmp_path / "x.dcm").open("rb") as file:
+            digest = spool.admit_file(file, "CT1")
         again = admit(spool, b"came twice")
         spool.close()
         for name in ("journal.sqlite3", "journal.sqlite3-wal"):

@@ -198,11 +198,14 @@ def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = Tr
     from chalicelib.dicom.header import DEFAULT_LIMITS, read_head
     from chalicelib.dicom.summary import summarise
 
-    limits = DEFAULT_LIMITS if whole else replace(DEFAULT_LIMITS, elements=20_000, header=2 * 1024**2, fetches=8)
+    limits = DEFAULT_LIMITS if whole else replace(DEFAULT_LIMITS, elements=20_000, passed=20_000, header=2 * 1024**2, fetches=8)
     try:
         head = read_head(fetch, size, limits)
-        summary = summarise(head, frames.examine(head, fetch)) | {"document": report_identity.identify(head, fetch)}
+        described = frames.examine(head, fetch)
+        summary = summarise(head, described) | {"document": report_identity.identify(head, fetch)}
     except Rejected as rejected:
         return None if not whole and rejected.reason == "too-large-header" else rejected.reason
-    kept = served.keep(head, summary["series_instance_uid"], summary["sop_instance_uid"])
+    if head.streamed:
+        return summary  # its metadata is made when it is asked for
+    kept = served.keep(head, summary["series_instance_uid"], summary["sop_instance_uid"], described)
     return summary | ({"metadata": kept} if len(kept) <= _LARGEST_METADATA else {})

@@ -15,9 +15,10 @@ from pydicom.dataelem import DataElement, RawDataElement
 
 from chalicelib.dicom.elements import Path
 from chalicelib.dicom.frames import Extent, FrameError, extents_in, frame_bytes
-from chalicelib.dicom.header import DEFAULT_LIMITS, EXPLICIT_BIG, Head, read_head
+from chalicelib.dicom.header import ACCEPTED, DEFAULT_LIMITS, EXPLICIT_BIG, Head, read_head
 from chalicelib.dicom.pixels import Pixels, describe
 from chalicelib.dicom.source import Fetch
+from chalicelib.dicom.streaming import one_item
 from chalicelib.dicom.values import values_of
 from pixels.errors import Undecodable
 
@@ -72,7 +73,7 @@ class Opened:
 
     def __init__(self, fetch: Fetch, size: int) -> None:
         self.fetch = fetch
-        self.head: Head = read_head(fetch, size)
+        self.head: Head = read_head(fetch, size, ACCEPTED)
         described = describe(self.head)
         if described is None:
             raise Undecodable("it has no pixels")
@@ -97,7 +98,9 @@ class Opened:
 
     def groups(self, index: int) -> list[Node]:
         """The functional groups that say something of a frame (from 0), the more special one last (PS3.3 C.7.6.16)."""
-        found = (self.root.item(_SHARED_GROUPS), self.root.item(_FRAME_GROUPS, index))
+        found = [self.root.item(_SHARED_GROUPS), self.root.item(_FRAME_GROUPS, index)]
+        if _FRAME_GROUPS in self.head.streamed and (item := one_item(self.head, _FRAME_GROUPS, index)) is not None:
+            found.append(Node(self, item.dataset, (_FRAME_GROUPS, index)))
         return [one for one in found if one is not None]
 
     def frame(self, index: int) -> bytes:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
+
+from pydicom.dataset import Dataset
 
 from chalicelib.dicom.source import Source
 from chalicelib.dicom.vr import KNOWN_VR, LONG_VR, public_vr
@@ -33,6 +37,20 @@ class LeftOut(NamedTuple):
     vr: str
     offset: int
     length: int
+
+
+STREAMED = frozenset({0x52009230})
+"""Per-frame Functional Groups Sequence: of a segmentation, tens of thousands of items (PS3.3 C.7.6.16)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """Items of sequences that are too long to be held, handed on one by one and forgotten: those that are `wanted` by the
+    sequence's tag and their number, from 0.
+    """
+
+    wanted: Callable[[int, int], bool]
+    each: Callable[[int, int, Dataset, list[LeftOut]], None]
 
 
 class Element(NamedTuple):

@@ -7,7 +7,8 @@ within `Limits`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from pydicom.dataset import Dataset
 
@@ -19,6 +20,7 @@ from chalicelib.dicom.elements import (
     Element,
     Encoding,
     LeftOut,
+    Streaming,
     item_head,
     name,
     shown_encoding,
@@ -43,6 +45,8 @@ PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, Double Float and Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
 
 DEFAULT_LIMITS = Limits()
+ACCEPTED = Limits(accepted=True)
+"""Those for an object that was accepted by the default ones."""
 
 _BEGINNING = 16 * 1024
 """Bytes of fragments that are kept beside the head: the Basic Offset Table, and what the first frame says of itself."""
@@ -76,6 +80,8 @@ class Head:
     `transfer_syntax_uid` is the one that the bytes are in, where File Meta Information contradicts them.
     `part10` is false for an object that has no preamble or no File Meta Information: its transfer syntax
     was found by looking. `dataset_offset` is where the data set (or its deflated form) begins in the object.
+    `streamed` are sequences that are too long to be held (`scan.STREAMED`), and how many items each has; `again` reads their
+    items one by one.
     """
 
     file_meta: Dataset
@@ -90,6 +96,8 @@ class Head:
     ranges: int
     bytes_fetched: int
     dataset_offset: int
+    streamed: Mapping[int, int] = field(default_factory=dict)
+    again: Callable[[Streaming], object] = field(default=lambda _: None, repr=False, compare=False)
 
 
 def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
@@ -110,7 +118,16 @@ def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
     data_at = meta.position
     deflated = transfer_syntax in DEFLATED and guess_encoding(raw.read(data_at, 8)) is None
     source: Source = InflatedSource(raw, data_at, limits) if deflated else raw
-    body = scan(source, 0 if deflated else data_at, encoding, limits, stop=lambda tag: tag in PIXEL_DATA)
+
+    def read(source: Source, limits: Limits, streaming: Streaming | None = None) -> Scanned:
+        return scan(source, 0 if deflated else data_at, encoding, limits, lambda tag: tag in PIXEL_DATA, streaming)
+
+    def again(streaming: Streaming) -> Scanned:
+        anew = RangeSource(fetch, size, replace(limits, first_range=limits.largest_range))
+        source = InflatedSource(anew, data_at, limits) if deflated else anew
+        return read(source, replace(limits, accepted=True), streaming)
+
+    body = read(source, limits)
     if not deflated:
         transfer_syntax = _shown_syntax(transfer_syntax, body.encoding)
     identity.check(file_meta, meta.repeated, body.dataset, body.repeated, part10=start > 0)
@@ -130,6 +147,8 @@ def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
         ranges=raw.fetches,
         bytes_fetched=raw.fetched,
         dataset_offset=data_at,
+        streamed=body.streamed,
+        again=again,
     )
 
 

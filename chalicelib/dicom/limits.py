@@ -22,6 +22,10 @@ class Limits:
         `item_weight`, since it costs as much memory as that many elements.
     `alone`: elements from which on a header is read while no other one of its kind is: threads that read headers side by
         side share one function's memory, and a full one takes about 120 MB.
+    `kept_items`: items of Per-frame Functional Groups that are held; of more than these none is: they are passed over, and read
+        again one by one where they are wanted (`dicom.streaming`).
+    `passed`: data elements and items that are passed over so. A segmentation has about 26 for each of its frames.
+    `accepted`: whether the object was walked before: then what is passed over and says how long it is, is not walked again.
     `depth`: sequences inside sequences. The deepest real ones known are CAD structured reports, with about
     ten. `inflated`: bytes that a deflated data set may inflate to, Pixel Data included.
     """
@@ -34,5 +38,8 @@ class Limits:
     elements: int = 400_000
     item_weight: int = 4
     alone: int = 20_000
+    kept_items: int = 1_000
+    passed: int = 4_000_000
+    accepted: bool = False
     depth: int = 32
     inflated: int = 64 * MIB

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydicom.dataelem import DataElement, RawDataElement
@@ -12,6 +13,8 @@ from pydicom.dataset import Dataset
 
 from chalicelib.dicom.elements import LeftOut, Path
 from chalicelib.dicom.header import Head
+from chalicelib.dicom.pixels import Pixels, layout_of
+from chalicelib.dicom.streaming import Item, each_item, one_item
 from chalicelib.dicom.values import BINARY, json_values, little_endian_bytes, values_of
 
 BULK_VR = frozenset({"DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"} | BINARY)
@@ -30,24 +33,63 @@ BulkUri = Callable[[Path], str]
 """From the path of an element to the address of its value."""
 
 
-def full_metadata(head: Head, bulk_uri: BulkUri, bulk_threshold: int = 1024) -> dict[str, Any]:
-    """Every attribute of the instance as a DICOM JSON Model object, in ascending order of tags.
+class Serialised(str):
+    """JSON text of an attribute that is too long to be held as an object."""
+
+    __slots__ = ()
+
+
+def full_metadata(head: Head, bulk_uri: BulkUri, bulk_threshold: int = 1024, described: Pixels | None = None) -> dict[str, Any]:
+    """Every attribute of the instance as a DICOM JSON Model object, in ascending order of tags; a sequence that the head does not
+    hold is `Serialised`. What contradicts the pixels, as far as `described` says what they are, is as they are.
 
     Binary values over `bulk_threshold` bytes, values that the head left in the object, and the Pixel Data
     get `bulk_uri` of their path. Group lengths are left out (F.2.2), and so is a pixel spacing that
     contains zero. Invalid values become null or are missing. Specific Character Set stays as it was in the
     object (F.2.2, note 3).
     """
-    left_out: dict[Path, list[LeftOut]] = {}
-    for left in head.left_out:
-        left_out.setdefault(left.path[:-1], []).append(left)
     signed = values_of(head.dataset, _PIXEL_REPRESENTATION, "US") == [1]
-    metadata = _Writer(signed, left_out, bulk_uri, bulk_threshold).object(head.dataset, ())
+    writer = _Writer(signed, _by_place(head.left_out), bulk_uri, bulk_threshold)
+    metadata: dict[str, Any] = writer.object(head.dataset, ())
+    for tag in head.streamed:
+        metadata[f"{tag:08X}"] = _streamed(head, tag, writer)
+    if described is not None:
+        metadata |= _as_they_are(head, described)
     if head.pixel_data is not None:
         path = (head.pixel_data.tag,)
         vr = _RESOLVED.get(head.pixel_data.vr, head.pixel_data.vr)
         metadata[f"{head.pixel_data.tag:08X}"] = {"vr": vr, "BulkDataURI": bulk_uri(path)}
     return dict(sorted(metadata.items()))
+
+
+def _by_place(left_out: Iterable[LeftOut]) -> dict[Path, list[LeftOut]]:
+    found: dict[Path, list[LeftOut]] = {}
+    for left in left_out:
+        found.setdefault(left.path[:-1], []).append(left)
+    return found
+
+
+def _streamed(head: Head, tag: int, writer: _Writer) -> Serialised:
+    items: list[str] = []
+
+    def use(item: Item) -> None:
+        found = replace(writer, left_out=_by_place(item.left_out)).object(item.dataset, (tag, item.number))
+        items.append(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
+
+    each_item(head, tag, use)
+    return Serialised(f'{{"vr":"SQ","Value":[{",".join(items)}]}}')
+
+
+def _as_they_are(head: Head, described: Pixels) -> dict[str, Any]:
+    """Number of Frames and Photometric Interpretation where the file says what its pixels are not."""
+    found: dict[str, Any] = {}
+    if described.facts.frames_fault:
+        return found
+    if described.facts.frames != described.declared_frames:
+        found["00280008"] = {"vr": "IS", "Value": [described.facts.frames]}
+    if described.layout.photometric != layout_of(head.dataset, described.tag).photometric:
+        found["00280004"] = {"vr": "CS", "Value": [described.layout.photometric]}
+    return found
 
 
 def bulk_name(path: Path) -> str:
@@ -75,19 +117,16 @@ def find_value(head: Head, path: Path) -> LeftOut | None:
 
     The length of encapsulated Pixel Data, which the head does not know, is given up to the object's end.
     """
-    for left in head.left_out:
+    dataset, left_out = _around(head, path)
+    for left in left_out:
         if left.path == path:
             return left
     pixels = head.pixel_data
     if pixels is not None and path == (pixels.tag,):
         length = head.size - pixels.offset if pixels.length is None else pixels.length
         return LeftOut(path, pixels.vr, pixels.offset, length)
-    dataset = head.dataset
-    for tag, number in zip(path[:-1:2], path[1::2], strict=True):
-        element = dataset.get_item(tag)
-        if element is None or element.VR != "SQ" or number >= len(element.value):
-            return None
-        dataset = element.value[number]
+    if dataset is None:
+        return None
     element = dataset.get_item(path[-1])
     if isinstance(element, RawDataElement) and element.value is not None:
         vr = _RESOLVED.get(str(element.VR), str(element.VR))
@@ -99,13 +138,24 @@ def find_value(head: Head, path: Path) -> LeftOut | None:
 
 def charset_at(head: Head, path: Path) -> list[str]:
     """The codecs of the text at a path that `find_value` found: of the item that it is in, or the data set's."""
-    dataset = head.dataset
-    for tag, number in zip(path[:-1:2], path[1::2], strict=True):
-        sequence = dataset.get_item(tag)
-        if sequence is None or sequence.VR != "SQ" or number >= len(sequence.value):
-            break
-        dataset = sequence.value[number]
-    return list(dataset.original_character_set)
+    dataset, _ = _around(head, path)
+    return list((dataset or head.dataset).original_character_set)
+
+
+def _around(head: Head, path: Path) -> tuple[Dataset | None, Sequence[LeftOut]]:
+    """(the data set or item that an element is in, None where there is none; the values that are left in the object)."""
+    dataset, left_out, steps = head.dataset, head.left_out, list(zip(path[:-1:2], path[1::2], strict=True))
+    if steps and steps[0][0] in head.streamed:
+        item = one_item(head, *steps.pop(0))
+        if item is None:
+            return None, ()
+        dataset, left_out = item.dataset, tuple(item.left_out)
+    for tag, number in steps:
+        element = dataset.get_item(tag)
+        if element is None or element.VR != "SQ" or number >= len(element.value):
+            return None, left_out
+        dataset = element.value[number]
+    return dataset, left_out
 
 
 @dataclass(frozen=True, slots=True)

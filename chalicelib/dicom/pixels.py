@@ -9,7 +9,7 @@ pixels asks here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
@@ -79,6 +79,7 @@ class Pixels:
     shared: bool
     family: str
     declared_frames: int
+    tag: int = INTEGER
 
 
 def layout_of(dataset: Dataset, tag: int) -> Layout:
@@ -121,7 +122,7 @@ def describe(head: Head, stream: bytes | None = None, located: int | str | None 
     direct = not head.deflated and syntax not in (EXPLICIT_BIG, GE_PRIVATE_BIG)
     if pixels.length is None:
         return _in_fragments(layout, count, syntax, direct, stream, located)
-    return _native(layout, count, syntax, direct, pixels.length)
+    return replace(_native(layout, count, syntax, direct, pixels.length), tag=pixels.tag)
 
 
 def _in_fragments(

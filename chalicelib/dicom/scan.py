@@ -26,10 +26,12 @@ from chalicelib.dicom.elements import (
     ITEM_END,
     PADDING,
     SEQUENCE_END,
+    STREAMED,
     Element,
     Encoding,
     LeftOut,
     Path,
+    Streaming,
     element_head,
     is_head,
     item_head,
@@ -54,7 +56,8 @@ _ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 @dataclass(frozen=True, slots=True)
 class Scanned:
     """`dataset` up to `position`; `stopped_at` is the element there, or None at the end. `repeated`:
-    top-level tags that occur more than once.
+    top-level tags that occur more than once. `streamed`: the sequences of `STREAMED` that are too long to be held, and how many
+    items each has; they are not in `dataset`.
     """
 
     dataset: Dataset
@@ -63,12 +66,14 @@ class Scanned:
     encoding: Encoding
     left_out: tuple[LeftOut, ...]
     repeated: frozenset[int]
+    streamed: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Level:
     """One open data set, or, where `items` is a list, one open sequence. `end` is None where undefined, `bound` that of what
-    it is in, `closed` where its last sequence of defined length ended.
+    it is in, `closed` where its last sequence of defined length ended, `count` how many items it had so far. What is `passed`
+    over is walked as everything is, and not held.
     """
 
     end: int | None
@@ -80,6 +85,8 @@ class _Level:
     items: list[Dataset] | None = None
     bound: int | None = None
     closed: int = -1
+    count: int = 0
+    passed: bool = False
 
 
 def scan(
@@ -88,12 +95,14 @@ def scan(
     encoding: Encoding,
     limits: Limits,
     stop: Callable[[int], bool] = lambda _: False,
+    streaming: Streaming | None = None,
 ) -> Scanned:
-    """The data set from `start` to the first top-level element for whose tag `stop` is true, or to the end.
+    """The data set from `start` to the first top-level element for whose tag `stop` is true, or to the end. `streaming`: what
+    becomes of the items of `STREAMED`, all of them.
 
     Raises `Rejected` with `truncated`, `too-deep`, `too-large-header` or `unreadable`.
     """
-    scanning = _Scan(source, start, encoding, limits)
+    scanning = _Scan(source, start, encoding, limits, streaming)
     try:
         return scanning.run(stop)
     finally:
@@ -101,7 +110,10 @@ def scan(
 
 
 class _Scan:
-    def __init__(self, source: Source, start: int, encoding: Encoding, limits: Limits) -> None:
+    def __init__(self, source: Source, start: int, encoding: Encoding, limits: Limits, streaming: Streaming | None) -> None:
+        self._streaming = streaming
+        self._streamed: dict[int, int] = {}
+        self._passed = 0
         self._source = source
         self._limits = limits
         self._position = start
@@ -140,6 +152,7 @@ class _Scan:
             self._root.encoding,
             tuple(self._left_out),
             frozenset(self._repeated),
+            self._streamed,
         )
 
     def _element(self, level: _Level, element: Element) -> None:
@@ -222,7 +235,7 @@ class _Scan:
         path = (*level.path, element.tag)
         inner = Encoding(implicit, little_endian)
         bound = level.bound if level.end is None or level is self._root else level.end
-        self._levels.append(_Level(end, inner, level.charset, path, element.value, items=[], bound=bound))
+        self._levels.append(_Level(end, inner, level.charset, path, element.value, items=[], bound=bound, passed=level.passed))
 
     def _item(self, level: _Level, items: list[Dataset]) -> None:
         tag, length = item_head(self._source, self._position, level.encoding)
@@ -242,10 +255,26 @@ class _Scan:
         encoding = level.encoding
         if not encoding.implicit:
             encoding = shown_encoding(self._source, self._position, encoding)
-        path = (*level.path, len(items))
+        path = (*level.path, level.count)
         bound = level.bound if level.end is None else level.end
-        self._levels.append(_Level(end, encoding, level.charset, path, self._position, bound=bound))
+        passed = self._passes(level, items) if level.path[0] in STREAMED and len(level.path) == 1 else level.passed
+        level.count += 1
+        if passed and end is not None and self._limits.accepted:
+            self._position = end
+            return None
+        self._levels.append(_Level(end, encoding, level.charset, path, self._position, bound=bound, passed=passed))
         return None
+
+    def _passes(self, sequence: _Level, items: list[Dataset]) -> bool:
+        """Whether the next item of a sequence that may be long is passed over."""
+        if self._streaming is not None:
+            sequence.passed = True
+            return not self._streaming.wanted(sequence.path[0], sequence.count)
+        if sequence.count == self._limits.kept_items:
+            sequence.passed = True
+            items.clear()
+            self._left_out = [left for left in self._left_out if left.path[0] != sequence.path[0]]
+        return sequence.passed
 
     def _follows(self, sequence: _Level) -> bool:
         """Whether the next element of what the sequence is in begins here."""
@@ -256,19 +285,35 @@ class _Scan:
         done, parent = self._levels.pop(), self._levels[-1]
         if done.items is None:
             assert parent.items is not None
-            item = _dataset(done)
-            item.is_undefined_length_sequence_item = done.end is None
-            parent.items.append(item)
-        else:
-            parent.closed = -1 if done.end is None else self._position
+            if parent.passed:
+                self._hand_on(done)
+            else:
+                item = _dataset(done)
+                item.is_undefined_length_sequence_item = done.end is None
+                parent.items.append(item)
+            return
+        parent.closed = -1 if done.end is None else self._position
+        if not done.passed:
             sequence = Sequence(done.items)
             sequence.is_undefined_length = done.end is None
             tag = BaseTag(done.path[-1])
             parent.elements[tag] = DataElement(tag, "SQ", sequence, done.start, done.end is None, already_converted=True)
+        elif len(done.path) == 1:
+            self._streamed[done.path[0]] = done.count
+
+    def _hand_on(self, item: _Level) -> None:
+        if self._streaming is None or item.passed or len(item.path) != 2:
+            return
+        tag, number = item.path
+        left_out, self._left_out = self._left_out, []
+        self._streaming.each(tag, number, _dataset(item), left_out)
+        self._elements = self._held = 0
 
     def _leaf(self, level: _Level, element: Element, vr: str, length: int) -> None:
         tag, value = element.tag, element.value
         self._position = value + length
+        if level.passed:
+            return
         if length > self._limits.value:
             if self._source.size is None and not self._source.read(self._position - 1, 1):
                 raise Rejected("truncated", f"{name(tag)} declares {length} bytes")
@@ -314,6 +359,11 @@ class _Scan:
             _LARGE.release()
 
     def _count(self, weight: int, held: int) -> None:
+        if self._levels[-1].passed:
+            self._passed += 1
+            if self._passed > self._limits.passed:
+                raise Rejected("too-large-header", f"more than {self._limits.passed} elements")
+            return
         self._elements += weight
         self._held += held
         if self._elements > self._limits.alone and not self._alone:

@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import Any
 
 from chalicelib.dicom.header import Head
-from chalicelib.dicom.metadata import bulk_name, full_metadata
+from chalicelib.dicom.metadata import Serialised, bulk_name, full_metadata
+from chalicelib.dicom.pixels import Pixels
 
 _PATIENT = ("00100020", "00100024")
 """First and last of the attributes that identify the patient (PS3.3 C.7.1.1)."""
@@ -33,10 +34,10 @@ Replace = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
 """From an instance's patient identifiers to those that are shown, and to the item that says what was replaced."""
 
 
-def keep(head: Head, series: str, sop: str) -> bytes:
-    """The line that is kept: everything but what depends on who asks."""
+def keep(head: Head, series: str, sop: str, described: Pixels | None = None) -> bytes:
+    """The line that is kept: everything but what depends on who asks. `described`: what its pixels are."""
     below = f"/series/{series}/instances/{sop}/bulkdata/"
-    found = full_metadata(head, lambda path: below + bulk_name(path))
+    found = full_metadata(head, lambda path: below + bulk_name(path), described=described)
     before = {tag: value for tag, value in found.items() if tag < _PATIENT[0]}
     patient = {tag: value for tag, value in found.items() if _PATIENT[0] <= tag <= _PATIENT[1]}
     between = {tag: value for tag, value in found.items() if _PATIENT[1] < tag < _ORIGINAL}
@@ -53,7 +54,8 @@ def keep(head: Head, series: str, sop: str) -> bytes:
 def _members(attributes: dict[str, Any]) -> bytes:
     """Members of a JSON object, each behind a comma. Every instance has a SOP Class UID, so that there is one before."""
     text = "".join(
-        f',"{tag}":{json.dumps(value, ensure_ascii=False, separators=(",", ":"))}' for tag, value in attributes.items()
+        f',"{tag}":{value if isinstance(value, Serialised) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))}'
+        for tag, value in attributes.items()
     )
     return text.encode("utf-8", "replace")
 

@@ -67,7 +67,7 @@ class RangeSource:
         begin = position - self._start
         if begin < 0:
             raise ValueError("a source is read forwards only")
-        if begin > len(self._data):
+        if begin > len(self._data) + self._limits.first_range:  # a value was stepped over
             self._next = self._limits.first_range
         self._data = self._data[begin:]
         self._start = position

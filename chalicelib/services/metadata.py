@@ -18,7 +18,7 @@ from typing import Any
 
 from chalicelib.dicomweb.search_results import dated
 from chalicelib.domain import studies
-from chalicelib.domain.errors import NotFound, TooLarge
+from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
@@ -134,10 +134,16 @@ def _by_hash(text: bytes) -> Iterable[tuple[bytes, bytes]]:
 
 
 def _read_anew(objects: Objects, owner: str, one: Instance) -> bytes:
-    from chalicelib.dicom import served
+    from chalicelib.dicom import frames, served
+    from chalicelib.domain.rejections import Rejected
 
-    head = head_of(objects, object_key(owner, one), int(one.data["size"]))
-    return served.keep(head, one.series_instance_uid, one.sop_instance_uid)
+    key = object_key(owner, one)
+    head = head_of(objects, key, int(one.data["size"]))
+    described = frames.examine(head, lambda start, length: objects.read(key, start, length))
+    try:
+        return served.keep(head, one.series_instance_uid, one.sop_instance_uid, described)
+    except Rejected as rejected:
+        raise NotAcceptable(f"The instance cannot be read: {rejected.reason}.") from rejected
 
 
 def _inflate(data: bytes) -> bytes:

@@ -114,11 +114,11 @@ def _extents(objects: Objects, key: str, size: int, count: int | None, wanted: S
 
 def head_of(objects: Objects, key: str, size: int) -> Head:
     """The head of a stored object, which was accepted when it was indexed."""
-    from chalicelib.dicom.header import read_head
+    from chalicelib.dicom.header import ACCEPTED, read_head
     from chalicelib.domain.rejections import Rejected
 
     try:
-        return read_head(lambda start, length: objects.read(key, start, length), size)
+        return read_head(lambda start, length: objects.read(key, start, length), size, ACCEPTED)
     except Rejected as rejected:
         raise NotAcceptable(f"The instance cannot be read: {rejected.reason}.") from rejected
 

@@ -1,0 +1,57 @@
+"""What is kept of pictures is named by the decoder's version: a change of what comes out needs another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from pydicom.uid import ExplicitVRBigEndian
+
+from chalicelib.domain.pixel_facts import DECODER
+from chalicelib.services import decoding
+from pixels import render, transcode
+from tests.unit.dicom.building import real_files
+from tests.unit.pixels.generated import Spec, file_of, opened
+
+LOSSLESS = (
+    "CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "J2K_pixelrep_mismatch.dcm",
+    "OBXXXX1A.dcm", "OBXXXX1A_expb.dcm", "SC_rgb_jpeg_gdcm.dcm", "liver_1frame.dcm",
+    "mlut_18.dcm", "parametric_map_float.dcm", "vlut_04.dcm",
+)  # fmt: skip
+"""Images in which no rounding takes part that another processor does otherwise."""
+
+SPECS = (
+    Spec(),
+    Spec(photometric="MONOCHROME1", signed=True, above=True, high_bit=15, stored=12, slope=2, intercept=-1024),
+    Spec(window=(600, 900, "LINEAR")),
+    Spec(window=(600, 900, "LINEAR_EXACT"), signed=True),
+    Spec(photometric="RGB", allocated=8, stored=8, high_bit=7, planar=1, syntax=ExplicitVRBigEndian),
+    Spec(photometric="RGB", allocated=16, stored=10, high_bit=9),
+    Spec(allocated=32, stored=30, high_bit=29),
+)
+
+MADE = {"2": "86c5a593a43b1d63446e0234da9a1023f13f56c77ac2bcaa9bd82462998284de"}
+"""Decoder version → digest of what it makes of these images. A new version gets a line of its own here."""
+
+
+def outcomes() -> Iterator[bytes]:
+    every = {path.rpartition("/")[2]: found for path, found in sorted(real_files().items())}
+    for name in LOSSLESS:
+        if name in every:
+            read = opened(every[name].read_bytes())
+            yield name.encode() + render.drawn(read, 0).tobytes() + transcode.frame(read, 0)
+    for spec in SPECS:
+        read = opened(file_of(spec))
+        yield render.drawn(read, 0).tobytes() + transcode.frame(read, 0)
+
+
+def test_pictures_come_out_as_this_version_of_the_decoder_makes_them() -> None:
+    digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in outcomes())).hexdigest()
+    assert MADE.get(DECODER) == digest, "Pictures come out otherwise: give `DECODER` another version, and it a line here."
+
+
+def test_a_kept_picture_is_named_by_the_version() -> None:
+    job = {"op": "render", "source": "instances/a/b"}
+    text = json.dumps([DECODER, job], sort_keys=True)
+    assert decoding.target(job) == f"cache/rendered/{hashlib.sha256(text.encode()).hexdigest()}"

@@ -240,7 +240,7 @@ def _rendered_by_uri(this: Asked, one: Instance) -> tuple[media_types.Offer, ...
 
 def _metadata_tag(this: Asked, selected: Selected, *content: str) -> str:
     opened = this.opened
-    shown = metadata.number_text(opened.shown) if opened.coerced else ""
+    shown = metadata.numbers_text(opened)
     issuer = str(opened.accession_issuer)
     return caching.entity_tag(selected.offer.media_type, this.study_url, opened.owner, shown, issuer, *content)
 

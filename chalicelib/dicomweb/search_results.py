@@ -15,6 +15,7 @@ _AVAILABILITY = {"vr": "CS", "Value": ["ONLINE"]}
 _REQUEST_ATTRIBUTES = "00400275"
 # Unique keys of study, series and instance: each result has those of the entities above it too, whatever the path has fixed,
 # as C-FIND has them (PS3.4 C.4.1.1.3.2) and clients expect.
+_MARKS = ("00110010", "00111001")  # (0011,xx01) of CONTENITORE: how many patients a study has, where they are several
 _UNIQUE = ("0020000D", "0020000E", "00080018")
 # Required inside an item of Request Attributes Sequence (Table 10.6.3-4).
 _REQUIRED_IN_REQUEST = ("00400009", "00401001")
@@ -58,6 +59,8 @@ def project(query: Query, attributes: Attributes) -> dict[str, Any]:
             known_row = ATTRIBUTES.get(tag)
             if known_row is None or rank(known_row.level) <= rank(query.level):
                 result[tag] = element
+    if "study" in levels:
+        result |= {tag: known[tag] for tag in _MARKS if tag in known}
     if _REQUEST_ATTRIBUTES in result:
         result[_REQUEST_ATTRIBUTES] = _request_attributes(result[_REQUEST_ATTRIBUTES])
     return {tag: dict(result[tag]) for tag in sorted(result)}

@@ -10,7 +10,7 @@ and the same number are one patient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -62,3 +62,14 @@ def filing(said: Iterable[tuple[PatientIdentifier, bool]], own: Own) -> Filing:
         {patient: sorted(others) for patient, others in sorted(aliases.items())},
         tuple(sorted(reported - spelled)),
     )
+
+
+def whose(
+    said: PatientIdentifier, patients: Iterable[PatientIdentifier], aliases: Mapping[str, Iterable[str]] | None = None
+) -> PatientIdentifier | None:
+    """Which of a study's patients an instance is of that says this number: the same one, or the same in another spelling."""
+    found = list(patients)
+    if said in found:
+        return said
+    spelled = [one for one in found if said.hash in (aliases or {}).get(one.hash, ())]
+    return next(iter([*spelled, *(one for one in found if one.value == said.value)]), None)

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from chalicelib.domain import instance_versions, italian, report_versions
-from chalicelib.domain.filing import Filing, Own, as_said, filing
+from chalicelib.domain import instance_versions, report_versions
+from chalicelib.domain.filing import Filing, Own, as_said, filing, whose
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
 from chalicelib.domain.report_versions import Placed, Report
 from chalicelib.domain.sharing import Study
-from chalicelib.domain.transfers import Transfer
 
 Attributes = dict[str, Any]
 """DICOM JSON model (PS3.18 F.2): tag as eight hex digits → {"vr", "Value"}."""
@@ -41,12 +39,12 @@ REPORT_KINDS = {
     "1.2.840.10008.5.1.4.1.1.88.34": "sr",  # Comprehensive 3D SR
 }
 """SOP classes of what a person reads as a report (PS3.4 B.5). Dose and CAD reports, and key object notes, are none."""
+MAX_PERSONS = 8
+"""Patients of one study of which its summary has what their instances say."""
 _MAX_REPORTS = 200
 _MAX_VALUES = 30
 """Modalities, SOP classes and body parts of a study that its summary names. Each modality is a row of its own, which holds all:
 more than any examination has would fit no transaction, and hold up what is projected with it."""
-_IDENTIFYING = ("00100020", "00100021", "00100022", "00100024")
-"""Patient ID, its issuer, its type, the issuer's qualifiers."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +191,7 @@ def summarise(
             if tag in one.attributes and tag not in attributes:
                 attributes[tag] = one.attributes[tag]
     numbers = filed(ordered, own)
+    persons = _persons(ordered, numbers, own, attributes) if len(numbers.patients) > 1 else {}
     dates = [value for one in ordered if (value := first_value(one.attributes, "00080020"))]
     if dates:
         attributes["00080020"] = {"vr": "DA", "Value": [min(dates)]}
@@ -206,6 +205,7 @@ def summarise(
         "said": _numbers(numbers.said),
         "aliases": numbers.aliases,
         "reported": list(numbers.reported),
+        **({"persons": persons} if persons else {}),
         "anonymous": any(not one.data.get("patient") for one in ordered),
         "date": min(dates, default=""),
         "modalities": _values(ordered, "00080060"),
@@ -221,6 +221,26 @@ def summarise(
         "corrected": sum(instance_versions.corrected(one.data) for one in ordered),
         "unread": sorted({tag for one in ordered for tag in one.data.get("unread") or ()}),
     }
+
+
+def _persons(found: Sequence[Instance], numbers: Filing, own: Own, of_all: Attributes) -> dict[str, Attributes]:
+    """Of a study with instances of several patients, what those of each say of patient and study, by the patient's hash."""
+    persons: dict[str, Attributes] = {}
+    for one in found:
+        said = one.data.get("patient")
+        patient = whose(own(_identifier(said)), numbers.patients) if said else None
+        if patient is not None and (patient.hash in persons or len(persons) < MAX_PERSONS):
+            said_of = persons.setdefault(patient.hash, {})
+            said_of.update(
+                {tag: one.attributes[tag] for tag in PATIENT_AND_STUDY if tag in one.attributes and tag not in said_of}
+            )
+    study = {tag: value for tag, value in of_all.items() if not is_of_patient(tag)}
+    return {patient: study | said_of for patient, said_of in persons.items()}
+
+
+def is_of_patient(tag: str) -> bool:
+    """Whether an attribute is the patient's, and not the study's."""
+    return tag.startswith("0010")
 
 
 def _laterality(found: Iterable[Instance]) -> str:
@@ -334,95 +354,6 @@ def for_deciding(summary: Mapping[str, Any]) -> Study:
     hashes = () if summary["anonymous"] else tuple(PatientIdentifier(p["issuer"], p["id"]).hash for p in summary["patients"])
     former = tuple(str(patient) for patient in summary.get("former", ()))
     return Study(str(summary["owner"]), str(summary["study"]), str(summary["date"]), hashes, former)
-
-
-def shown_patient(
-    viewer: str,
-    summary: Mapping[str, Any],
-    transfers: Iterable[Transfer],
-    linked: Iterable[PatientIdentifier],
-    registry: Registry,
-) -> tuple[PatientIdentifier | None, list[PatientIdentifier]]:
-    """(the number under which `viewer` sees the study's patient, all numbers it may be found under).
-
-    The viewer's own number where one is known; else the one in the images. It is found under that, under the one in the
-    images, under those that `transfers` (live ones of the viewer) name, and under `linked` ones that are the viewer's own
-    or national: another hospital's number that the viewer was never told leads nowhere.
-    """
-    original = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
-    if not original:
-        return None, []
-    member = registry.members.get(viewer)
-    joined = {*original, *linked}
-    named = {number for t in transfers for number in (t.patient, t.receiving) if number in joined}
-
-    def is_own(number: PatientIdentifier) -> bool:
-        return member is not None and registry.by_issuer(number.issuer) == member
-
-    known = {*original, *(number for number in joined if is_own(number) or italian.kind(number) != "hospital")}
-    known |= {number for number in named if number is not None}
-    own = [number for number in original if is_own(number)] + sorted(number for number in known if is_own(number))
-    return (own[0] if own else original[0]), sorted(known)
-
-
-def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> Attributes:
-    """The study's attributes as sent out: under the viewer's own number, the originals in Original Attributes Sequence.
-
-    PS3.3 C.12.1.1.9. Stored bytes are never rewritten; this is only what is answered.
-    """
-    attributes = dict(summary["attributes"])
-    if shown is None:
-        return attributes
-    if shown in [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]:
-        return {"00100021": {"vr": "LO", "Value": [shown.issuer]}, **attributes}
-    original = {tag: attributes.pop(tag) for tag in _IDENTIFYING if tag in attributes}
-    identifiers, item = coerced(original, shown, str(summary["owner"]))
-    return attributes | identifiers | {"04000561": {"vr": "SQ", "Value": [item]}}
-
-
-def to_file_under(summary: Mapping[str, Any]) -> Attributes:
-    """The attributes that put a document into a study: of its own patient, whose issuer is said as plainly as its images do.
-
-    Where they say it only in Issuer of Patient ID Qualifiers, what was kept of them may lack it.
-    """
-    attributes: Attributes = dict(summary["attributes"])
-    issuers = [str(one["issuer"]) for one in summary["patients"]]
-    if len(issuers) == 1:
-        attributes.setdefault("00100021", {"vr": "LO", "Value": issuers})
-    return attributes
-
-
-def coerced(original: Attributes, shown: PatientIdentifier, owner: str) -> tuple[Attributes, Attributes]:
-    """(the attributes that identify the patient by the number that is `shown`, the item that says what they replace).
-
-    `original` are those of the images, of `owner`: what is in them besides number and issuer stays out, since it belongs to
-    the replaced number.
-    """
-    replaced = {tag: original[tag] for tag in _IDENTIFYING if tag in original}
-    identifiers = {"00100020": {"vr": "LO", "Value": [shown.value]}, "00100021": {"vr": "LO", "Value": [shown.issuer]}}
-    return identifiers, {
-        "04000550": {"vr": "SQ", "Value": [replaced]},
-        "04000563": {"vr": "LO", "Value": ["CONTENITORE"]},
-        "04000564": {"vr": "LO", "Value": [owner]},
-        "04000565": {"vr": "CS", "Value": ["COERCE"]},
-    }
-
-
-def is_coerced(attributes: Attributes) -> bool:
-    """Whether attributes are served under another number than the one in the images."""
-    return "04000561" in attributes
-
-
-def shown_number(attributes: Attributes) -> dict[str, str]:
-    """The patient's number in attributes that are served."""
-    return {"issuer": first_value(attributes, "00100021"), "id": first_value(attributes, "00100020")}
-
-
-def uncoerced(attributes: Attributes, issuer: str) -> Attributes:
-    """Attributes as they are served under the number in the images, which is of `issuer`."""
-    original: Attributes = attributes["04000561"]["Value"][0]["04000550"]["Value"][0]
-    kept = {tag: value for tag, value in attributes.items() if tag not in ("04000561", *_IDENTIFYING)}
-    return {"00100021": {"vr": "LO", "Value": [issuer]}, **kept, **original}
 
 
 def first_value(attributes: Mapping[str, Any], tag: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import patients, sharing, studies, transfers
+from chalicelib.domain import patients, sharing, shown_patients, transfers
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import Record
@@ -163,7 +163,7 @@ def visible(table: Table, viewer: str, rows: Sequence[Row], now: datetime) -> li
     A row that says a number which is not linked any more is answered as if it never had been: under the number in the images.
     """
     decided = decide(table, viewer, rows, now)
-    return [(_as_linked_now(row, one), one) for row, one in zip(rows, decided, strict=True) if one.decision.allowed]
+    return [(as_linked_now(row, one), one) for row, one in zip(rows, decided, strict=True) if one.decision.allowed]
 
 
 def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | None, now: datetime) -> tuple[Item, Decided]:
@@ -229,20 +229,34 @@ def _decide(table: Table, viewer: str, summaries: Sequence[Mapping[str, Any]], n
 
 def _relies_on_links(row: Mapping[str, Any]) -> bool:
     """Whether a search row is found or shown under a number that is not one of those in the images."""
-    number = row.get("found_as")
-    return bool(number and number["id"] and (number not in row["patients"] or studies.is_coerced(row["attributes"])))
+
+    def relies(one: Mapping[str, Any]) -> bool:
+        number = one.get("found_as")
+        shown = number and number["id"] and (number not in row["patients"] or shown_patients.is_coerced(one["attributes"]))
+        return bool(shown)
+
+    return relies(row) or any(relies(one) for one in row.get("faces", ()))
 
 
-def _as_linked_now(row: Row, decided: Decided) -> Row:
+def as_linked_now(row: Row, decided: Decided) -> Row:
+    """A search row without what a link said that is there no more."""
     if not _relies_on_links(row):
         return row
     linked = [{"issuer": one.issuer, "id": one.value} for one in decided.numbers()]
-    first = row["patients"][0]
-    if row["found_as"] not in [*linked, *row["patients"]]:
-        row = row | {"found_as": first}
-    if studies.is_coerced(row["attributes"]) and studies.shown_number(row["attributes"]) not in linked:
-        row = row | {"attributes": studies.uncoerced(row["attributes"], first["issuer"])}
-    return row
+    whole = _face_as_linked_now(row, row, linked)
+    if "faces" in row:
+        whole = whole | {"faces": [_face_as_linked_now(one, row, linked) for one in row["faces"]]}
+    return whole
+
+
+def _face_as_linked_now(face: Row, row: Row, linked: Sequence[Mapping[str, str]]) -> Row:
+    first = face.get("patient") or row["patients"][0]
+    if face["found_as"] not in [*linked, *row["patients"]]:
+        face = face | {"found_as": first}
+    attributes = face["attributes"]
+    if shown_patients.is_coerced(attributes) and shown_patients.shown_number(attributes) not in linked:
+        face = face | {"attributes": shown_patients.uncoerced(attributes, first["issuer"])}
+    return face
 
 
 def _load(table: Table, hashes: Sequence[str]) -> dict[str, Record]:

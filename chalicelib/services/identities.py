@@ -146,7 +146,8 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
     seen: dict[PatientIdentifier, Attributes] = {}
     for row, _ in access.visible(table, viewer, rows, now):
         for number in row["patients"]:
-            seen.setdefault(PatientIdentifier(number["issuer"], number["id"]), row["attributes"])
+            said = next((one for one in row.get("faces", ()) if one["patient"] == number), row)
+            seen.setdefault(PatientIdentifier(number["issuer"], number["id"]), said["attributes"])
     candidates = sorted(other for other in seen if other != own and other not in record.linked)[:_MAX_CANDIDATES]
     return [_proposal(table, own, record, other, person, seen[other]) for other in candidates]
 
@@ -178,7 +179,8 @@ def _proposal(
 
 def _person(table: Table, viewer: str, own: PatientIdentifier) -> Attributes | None:
     for item in table.query(f"P#{viewer}#{own.value}", index="gsi1", limit=20).items:
-        if {"issuer": own.issuer, "id": own.value} in item.data["patients"]:  # type: ignore[operator]
+        number = {"issuer": own.issuer, "id": own.value}
+        if number in item.data["patients"] and item.data.get("patient", number) == number:  # type: ignore[operator]
             attributes: Attributes = item.data["attributes"]  # type: ignore[assignment]
             return attributes
     return None

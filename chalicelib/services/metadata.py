@@ -17,9 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.dicomweb.search_results import dated
-from chalicelib.domain import studies
+from chalicelib.domain import shown_patients, studies
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
-from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.studies import Instance
@@ -163,18 +162,21 @@ def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
     from chalicelib.dicom import served
 
     suffix = f"?owner={opened.shown_owner}" if opened.shown_owner else ""
-    shown = opened.shown
 
     def replace(original: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        if shown is None:
+        value = studies.first_value(original, "00100020")
+        face = opened.face({"issuer": "", "id": value})
+        if len({one.shown for one in opened.faces if one.patient is not None and one.patient.value == value}) > 1:
+            return original, {}  # two patients with the same number of two issuers
+        if face is None or face.shown is None or (len(opened.faces) > 1 and not face.coerced):
             return original, {}
-        identifiers, item = studies.coerced(original, shown, opened.owner)
+        identifiers, item = shown_patients.coerced(original, face.shown, opened.owner)
         return identifiers, dated(item, now)
 
     with_issuer = served.with_accession_issuer(text, opened.accession_issuer)
     return b"[" + served.serve(with_issuer, study_url, suffix, replace if opened.coerced else None) + b"]"
 
 
-def number_text(shown: PatientIdentifier | None) -> str:
-    """The number that an answer is made for, for its entity tag."""
-    return f"{shown.issuer}\x1f{shown.value}" if shown else ""
+def numbers_text(opened: Opened) -> str:
+    """The numbers that an answer is made for, for its entity tag."""
+    return "\x1e".join(f"{one.issuer}\x1f{one.value}" for one in opened.numbers) if opened.coerced else ""

@@ -170,7 +170,9 @@ def _annotations(opened: Opened, one: Instance, wanted: Rendering) -> list[str]:
     if "patient" in wanted.annotations:
         name: Any = (attributes.get("00100010", {}).get("Value") or [{}])[0]
         lines += [str(name.get("Alphabetic", "")) if isinstance(name, dict) else ""]
-        lines += [opened.shown.value if opened.shown else "", first_value(attributes, "00100030")]
+        face = opened.face(one.data.get("patient"))
+        number = face.shown.value if face and face.shown else first_value(attributes, "00100020")
+        lines += [number, first_value(attributes, "00100030")]
     if "technique" in wanted.annotations:
         lines += [first_value(attributes, tag) for tag in ("00080060", "00080020", "0008103E", "00181030")]
     return [line for line in lines if line]

@@ -8,23 +8,26 @@ functions read, each a bounded load (docs/adr/0025).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from chalicelib.dicomweb import multipart
-from chalicelib.domain import accession, assembly, audit, studies
+from chalicelib.domain import accession, assembly, audit, shown_patients, studies
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
+from chalicelib.domain.shown_patients import Face
 from chalicelib.domain.studies import Bounds, Instance
 from chalicelib.services import access, versions
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
+from chalicelib.services.search_rows import numbers_linked
 
 INLINE = 4_400_000
 """Bytes of a body that, in base64 and with its headers, fits Lambda's 6 MB."""
@@ -40,11 +43,12 @@ class Opened:
     owner: str
     study: str
     seen: Seen
-    shown: PatientIdentifier | None
+    faces: tuple[Face, ...]
     viewer: str
     within: Bounds = studies.EVERYTHING
     accession_issuer: studies.Attributes | None = None
     """Who issued an accession number whose issuer the images do not name (`domain.accession`)."""
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def shown_owner(self) -> str | None:
@@ -53,8 +57,17 @@ class Opened:
 
     @property
     def coerced(self) -> bool:
-        """Whether it is shown under another patient number than the one in the images."""
-        return self.shown is not None and self.shown not in self.seen.patients
+        """Whether any of its patients is shown under another number than the one in the images."""
+        return any(one.coerced and one.shown not in self.seen.patients for one in self.faces)
+
+    @property
+    def numbers(self) -> tuple[PatientIdentifier, ...]:
+        """The numbers under which its patients are shown, in order."""
+        return tuple(one.shown for one in self.faces if one.shown is not None)
+
+    def face(self, said: Mapping[str, str] | None) -> Face | None:
+        """As whom an instance that says this number is shown; None for a patient that the study was not decided on."""
+        return shown_patients.of_instance(said, self.faces, self.aliases)
 
     def entry(self, kind: Kind, count: int) -> Entry:
         """The record of `count` of its instances being read."""
@@ -65,17 +78,12 @@ def open_study(table: Table, caller: Caller, study: str, owner: str | None, now:
     """The study that the caller means. Raises NotFound when it may not see it, for whatever reason."""
     viewer = caller.member.id
     item, decided = access.find_study(table, viewer, study, owner, now)
-    shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
+    found = shown_patients.faces(viewer, item.data, decided.used(), numbers_linked(item.data, decided.known), caller.registry)
     within = studies.bounds(viewer, item.data)
-    return Opened(
-        item.sk,
-        study,
-        audit.seen(item.data, decided.decision),
-        shown,
-        viewer,
-        within,
-        accession.issuer_of(caller.registry, item.sk),
-    )
+    issuer = accession.issuer_of(caller.registry, item.sk)
+    seen = audit.seen(item.data, decided.decision)
+    aliases: Any = item.data.get("aliases") or {}
+    return Opened(item.sk, study, seen, tuple(found), viewer, within, issuer, aliases)
 
 
 def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:

@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -16,7 +17,7 @@ from chalicelib.dicomweb import qido, search_plan
 from chalicelib.dicomweb.matching import Uids
 from chalicelib.dicomweb.qido import Query
 from chalicelib.dicomweb.search_results import remaining_text
-from chalicelib.domain import accession, audit, studies
+from chalicelib.domain import accession, audit, shown_patients, studies
 from chalicelib.domain.audit import Seen
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Key, Table
@@ -24,7 +25,8 @@ from chalicelib.domain.studies import Attributes, Bounds
 from chalicelib.services import access
 from chalicelib.services.index_instances import sop_key
 from chalicelib.services.registry import Caller
-from chalicelib.services.search_rows import indexed, search_row
+from chalicelib.services.search_persons import Persons, matching_face, persons
+from chalicelib.services.search_rows import indexed, numbers_linked, search_row
 
 MAX_EXAMINED = 10_000
 _CHUNK = 100
@@ -39,6 +41,10 @@ class Match:
     within: Bounds
     series: str | None = None
     sop: str | None = None
+    persons: Persons | None = None
+    """Of a study of several patients, which of its series and instances are whose."""
+    issuer: Attributes | None = None
+    """Of accession numbers (`domain.accession`)."""
 
     @property
     def owner(self) -> str:
@@ -92,25 +98,42 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
     viewer = caller.member.id
     if query.scope.study_instance_uid is not None:
         item, decided = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
-        shown, _ = studies.shown_patient(viewer, item.data, decided.used(), decided.numbers(), caller.registry)
-        row = search_row(item.data, shown)
-        issuer = accession.issuer_of(caller.registry, item.sk)
-        if _means_owner(query, viewer, item.sk) and qido.matches(query, accession.matched(row["attributes"], issuer), "study"):
-            yield _match(viewer, row, decided, issuer)
-        return
+        linked = numbers_linked(item.data, decided.known)
+        found = shown_patients.faces(viewer, item.data, decided.used(), linked, caller.registry)
+        rows: Iterable[tuple[dict[str, Any], access.Decided]] = [(search_row(item.data, found), decided)]
+    else:
+        rows = _rows(table, caller, query, now, budget)
+    seen: set[tuple[str, str]] = set()
+    for row, decided in rows:
+        owner, study = str(row["owner"]), str(row["study"])
+        issuer = accession.issuer_of(caller.registry, owner)
+        face = _matching(query, row, issuer) if _means_owner(query, viewer, owner) else None
+        if face is None or (owner, study) in seen:
+            continue
+        seen.add((owner, study))
+        people = None
+        if query.level != "study":
+            people = persons(table, viewer, face, decided, partial(_matches, query, issuer))
+        yield Match(
+            accession.with_issuer(face["attributes"], issuer),
+            audit.seen(row, decided.decision),
+            studies.bounds(viewer, row),
+            persons=people,
+            issuer=issuer,
+        )
+
+
+def _rows(
+    table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget
+) -> Iterator[tuple[dict[str, Any], access.Decided]]:
+    """The rows that an index finds, as far as the caller may see them; only those that match are decided on."""
+    viewer = caller.member.id
     candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))
     while chunk := list(islice(candidates, _CHUNK)):
-        issuers = {owner: accession.issuer_of(caller.registry, owner) for owner in {str(item.data["owner"]) for item in chunk}}
         rows = [item.data for item in chunk if _means_owner(query, viewer, str(item.data["owner"]))]
-        rows = [row for row in rows if _row_matches(query, row, issuers[str(row["owner"])])]
-        for row, decided in access.visible(table, viewer, rows, now):
-            if _row_matches(query, row, issuers[str(row["owner"])]):
-                yield _match(viewer, row, decided, issuers[str(row["owner"])])
-
-
-def _match(viewer: str, row: dict[str, Any], decided: access.Decided, issuer: Attributes | None) -> Match:
-    attributes = accession.with_issuer(row["attributes"], issuer)
-    return Match(attributes, audit.seen(row, decided.decision), studies.bounds(viewer, row))
+        issuers = {owner: accession.issuer_of(caller.registry, owner) for owner in {str(row["owner"]) for row in rows}}
+        rows = [row for row in rows if _matching(query, row, issuers[str(row["owner"])]) is not None]
+        yield from access.visible(table, viewer, rows, now)
 
 
 def _means_owner(query: Query, viewer: str, owner: str) -> bool:
@@ -118,14 +141,18 @@ def _means_owner(query: Query, viewer: str, owner: str) -> bool:
     return query.owner in (None, owner) and (owner == viewer or not query.by_accession_number_alone)
 
 
-def _row_matches(query: Query, row: dict[str, Any], issuer: Attributes | None) -> bool:
-    """A row is matched under the number that it is found by, which need not be the one that is shown."""
-    number = row["found_as"]
+def _matching(query: Query, row: dict[str, Any], issuer: Attributes | None) -> dict[str, Any] | None:
+    return matching_face(row, partial(_matches, query, issuer))
+
+
+def _matches(query: Query, issuer: Attributes | None, face: dict[str, Any]) -> bool:
+    """A study is matched under the number that it is found by, which need not be the one that is shown."""
+    number = face["found_as"]
     as_found = {
         "00100020": {"vr": "LO", "Value": [number["id"]]},
         "00100021": {"vr": "LO", "Value": [number["issuer"]]},
     }
-    shown = accession.matched(row["attributes"], issuer)
+    shown = accession.matched(face["attributes"], issuer)
     return qido.matches(query, shown | (as_found if number["id"] else {}), "study")
 
 
@@ -166,7 +193,7 @@ def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[Key, ..
     match key:
         case search_plan.ByStudy(uids):
             for uid in uids:
-                yield from (item for item in table.query_all(f"V#SEE#{viewer}#{uid}") if "#" not in item.sk)
+                yield from (item for item in table.query_all(f"V#SEE#{viewer}#{uid}") if "#M#" not in item.sk)
         case search_plan.ByAccession(number):
             yield from table.query_all(f"A#{viewer}#{indexed(number)}", index="gsi2", descending=True, page=page)
         case search_plan.ByPatient(number):
@@ -202,7 +229,11 @@ def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget)
     for study in found:
         uid = query.scope.series_instance_uid or ""
         for item in budget.take(table.query_all(f"V#SERIES#{study.owner}#{study.study}", uid)):
-            attributes = study.attributes | _series_attributes(item.sk, item.data)
+            said: Any = item.data.get("patients", ())
+            whole = study.persons.of_series(said) if study.persons else study.attributes
+            if whole is None:
+                continue
+            attributes = accession.with_issuer(whole, study.issuer) | _series_attributes(item.sk, item.data)
             if query.scope.series_instance_uid in (None, item.sk) and qido.matches(query, attributes, "series"):
                 yield replace(study, attributes=attributes, series=item.sk)
 
@@ -220,7 +251,10 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
         gone = studies.withdrawn(table.query_all(partition, "W#"))
         for one in studies.instances(budget.take(table.query_all(partition, prefix)), gone, study.within):
             view = series_views.get(one.series_instance_uid, {"attributes": {}, "instances": 1})
-            above = study.attributes | _series_attributes(one.series_instance_uid, view)
+            whole = study.persons.of_instance(one) if study.persons else study.attributes
+            if whole is None:
+                continue
+            above = accession.with_issuer(whole, study.issuer) | _series_attributes(one.series_instance_uid, view)
             if not qido.matches(query, above, "series"):
                 continue
             attributes = above | instance_attributes(one)

@@ -7,16 +7,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
-from chalicelib.domain import sharing, studies
+from chalicelib.domain import sharing, shown_patients, studies
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
+from chalicelib.domain.shown_patients import Face
 from chalicelib.domain.studies import Attributes
 from chalicelib.domain.transfers import iso
 from chalicelib.services import access
@@ -82,68 +83,90 @@ def sight(
         until[viewer] = iso(decision.until) if decision.until else None
         emergencies |= set(decision.emergencies)
         own = [t for t in touching.values() if viewer in (t.sender, t.receiver) and t.status(now) == "active"]
-        shown, numbers = studies.shown_patient(viewer, summary, own, linked, registry)
+        found = shown_patients.faces(viewer, summary, own, numbers_linked(summary, known), registry)
         expires = math.ceil(decision.until.timestamp()) if decision.until else None
-        rows += _index_rows(viewer, summary, search_row(summary, shown), shown, numbers, expires)
+        rows += _index_rows(viewer, summary, found, expires)
     hidden = frozenset(viewer for viewer in former if sharing.hidden(viewer, ref, facts))
     return Sight(tuple(rows), until, frozenset(emergencies), tuple(summary["linked"]), hidden)
 
 
-def search_row(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> dict[str, Any]:
-    """What a search answers from: the study's attributes as this viewer is shown them, with computed ones, and what decides."""
-    attributes = studies.served_attributes(summary, shown)
-    attributes["0020000D"] = {"vr": "UI", "Value": [summary["study"]]}
-    attributes["00080061"] = {"vr": "CS", "Value": summary["modalities"]}
-    attributes["00080062"] = {"vr": "UI", "Value": summary["sop_classes"]}
-    attributes["00201206"] = {"vr": "IS", "Value": [summary["series"]]}
-    attributes["00201208"] = {"vr": "IS", "Value": [summary["instances"]]}
+def numbers_linked(
+    summary: Mapping[str, Any], known: Mapping[str, Known]
+) -> Callable[[PatientIdentifier], Iterable[PatientIdentifier]]:
+    """What answers the numbers that are linked to one of a study's patients, under whichever of its spellings."""
+    aliases = summary.get("aliases") or {}
+
+    def linked(patient: PatientIdentifier) -> Iterable[PatientIdentifier]:
+        spelled = (patient.hash, *aliases.get(patient.hash, ()))
+        return {number for one in spelled if one in known for number in known[one].numbers}
+
+    return linked
+
+
+def search_row(summary: Mapping[str, Any], found: Sequence[Face], number: int = 0) -> dict[str, Any]:
+    """What a search answers from: the study's attributes as this viewer is shown them, with computed ones, and what decides.
+
+    Of the patients in `found`, the one with this number; of several, the first one's row has all of them.
+    """
+    computed = {
+        "0020000D": {"vr": "UI", "Value": [summary["study"]]},
+        "00080061": {"vr": "CS", "Value": summary["modalities"]},
+        "00080062": {"vr": "UI", "Value": summary["sop_classes"]},
+        "00201206": {"vr": "IS", "Value": [summary["series"]]},
+        "00201208": {"vr": "IS", "Value": [summary["instances"]]},
+    }
     kept = ("owner", "study", "patients", "anonymous", "date", "linked", "former")
-    said = {name: summary[name] for name in ("said", "aliases", "reported") if summary.get(name)}
-    if said.get("said") == summary["patients"]:
-        del said["said"]
-    return {"attributes": attributes, **{name: summary[name] for name in kept}, **said}
+    row: dict[str, Any] = {"attributes": found[number].attributes | computed, **{name: summary[name] for name in kept}}
+    row |= {name: summary[name] for name in ("said", "aliases", "reported") if summary.get(name)}
+    if row.get("said") == summary["patients"]:
+        del row["said"]
+    if len(found) > 1:
+        row["patient"] = _number(found[number].patient)
+        if number == 0:
+            row["faces"] = [_person(one, computed) for one in found[: studies.MAX_PERSONS]]
+    return row | {"found_as": _number(found[number].shown)}
 
 
-def _index_rows(
-    viewer: str,
-    summary: Mapping[str, Any],
-    content: dict[str, Any],
-    shown: PatientIdentifier | None,
-    numbers: list[PatientIdentifier],
-    expires: int | None,
-) -> list[Item]:
-    """The row under the number that is shown, and one more for each other number and for each modality."""
+def _person(face: Face, computed: Attributes) -> dict[str, Any]:
+    return {"patient": _number(face.patient), "found_as": _number(face.shown), "attributes": face.attributes | computed}
+
+
+def _index_rows(viewer: str, summary: Mapping[str, Any], found: Sequence[Face], expires: int | None) -> list[Item]:
+    """The row under the number that is shown, and one more for each other number and for each modality.
+
+    Of a study of several patients, each of them is found under its own numbers, name and accession number.
+    """
     owner, study = str(summary["owner"]), str(summary["study"])
-    attributes: Attributes = summary["attributes"]
-    moment = str(summary["date"]) + studies.first_value(attributes, "00080030")[:6]
+    moment = str(summary["date"]) + studies.first_value(summary["attributes"], "00080030")[:6]
     newest_first = f"{moment}#{study}#{owner}"
-    accession = studies.first_value(attributes, "00080050")
-    name = name_key((attributes.get("00100010", {}).get("Value") or [""])[0])
-    indexes = {"gsi3": (f"D#{viewer}", newest_first)}
-    if shown:
-        indexes["gsi1"] = (f"P#{viewer}#{shown.value}", newest_first)
-    if accession:
-        indexes["gsi2"] = (f"A#{viewer}#{indexed(accession)}", newest_first)
-    if name:
-        indexes["gsi4"] = (f"N#{viewer}", f"{indexed(name)}#{study}#{owner}")
     pk = f"V#SEE#{viewer}#{study}"
-    rows = [Item(pk, owner, content | {"found_as": _number(shown)}, indexes, expires=expires)]
-    others = [number for number in numbers if shown is None or number.value != shown.value]
-    for position, number in enumerate(others):
-        found_as = content | {"found_as": _number(number)}
-        rows.append(
-            Item(
-                pk,
-                f"{owner}#{position + 1}",
-                found_as,
-                {"gsi1": (f"P#{viewer}#{number.value}", newest_first)},
-                expires=expires,
-            )
-        )
+    rows: list[Item] = []
+    for position, face in enumerate(found):
+        content = search_row(summary, found, position)
+        indexes = _of_person(viewer, face, f"{study}#{owner}", newest_first)
+        if position == 0:
+            indexes["gsi3"] = (f"D#{viewer}", newest_first)
+        if face.shown:
+            indexes["gsi1"] = (f"P#{viewer}#{face.shown.value}", newest_first)
+        rows.append(Item(pk, f"{owner}#{len(rows)}" if rows else owner, content, indexes, expires=expires))
+        for number in face.numbers:
+            if face.shown is None or number.value != face.shown.value:
+                index = {"gsi1": (f"P#{viewer}#{number.value}", newest_first)}
+                found_as = content | {"found_as": _number(number)}
+                found_as.pop("faces", None)
+                rows.append(Item(pk, f"{owner}#{len(rows)}", found_as, index, expires=expires))
     for modality in summary["modalities"]:
         index = {"gsi3": (f"M#{viewer}#{indexed(modality)}", newest_first)}
         rows.append(Item(pk, f"{owner}#M#{indexed(modality)}", rows[0].data, index, expires=expires))
     return rows
+
+
+def _of_person(viewer: str, face: Face, place: str, newest_first: str) -> dict[str, tuple[str, str]]:
+    """The entries in the indexes of accession numbers and names."""
+    accession = studies.first_value(face.attributes, "00080050")
+    name = name_key((face.attributes.get("00100010", {}).get("Value") or [""])[0])
+    by_number = {"gsi2": (f"A#{viewer}#{indexed(accession)}", newest_first)} if accession else {}
+    return by_number | ({"gsi4": (f"N#{viewer}", f"{indexed(name)}#{place}")} if name else {})
 
 
 def _number(identifier: PatientIdentifier | None) -> dict[str, str]:

@@ -104,6 +104,7 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
         "laterality": view.data.get("laterality", ""),
         "instances": view.data["instances"],
         "complete": missing == 0,
+        "number_of_patients": len(_list(view.data["patients"])),
         "missing": missing,
         "reports": view.data["reports"],
         "unread": view.data.get("unread", []),
@@ -113,3 +114,7 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
 def _name(attributes: Attributes) -> str:
     value = (attributes.get("00100010", {}).get("Value") or [{}])[0]
     return str(value.get("Alphabetic", "")) if isinstance(value, dict) else ""
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

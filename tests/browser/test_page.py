@@ -595,3 +595,16 @@ def test_no_other_site_can_read_through_a_link_or_frame_the_page(browser: Browse
     wait_until(lambda: len(page.frames) == 2 and "contenitore" not in _text(page.frames[1]))
     assert page.frames[1].locator("#app").count() == 0
     context.close()
+
+
+def test_an_exam_with_images_of_two_patients_says_so(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    images = hospital.stack(patient, "maugeri", "20260310", 2)
+    images[1].PatientID, images[1].PatientName = f"{patient.at['maugeri']}-B", "ROSSI^ANNA"
+    hospital.send(client, *images)
+    hospital.wait_for_studies(city, patient, 1)
+    for locale, text in (("it-IT", "immagini di 2 pazienti"), ("en-GB", "images of 2 patients")):
+        page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]), locale=locale)
+        for place in (page.locator(".exam .several"), page.locator(".pane.left .several")):
+            expect(place).to_have_text(text)
+        no_violations(page)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.dicom import served
 from chalicelib.dicom.header import read_head
 from chalicelib.dicom.metadata import bulk_name, full_metadata
-from chalicelib.domain import studies
+from chalicelib.domain import shown_patients
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.rejections import Rejected
 from tests.unit.dicom.building import CT, element, file_meta, item, part10, pixels, reader, real_files
@@ -20,7 +20,7 @@ SHOWN = PatientIdentifier("1.2.3", "MG-1")
 
 
 def coerced(original: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    return studies.coerced(original, SHOWN, "san-matteo")
+    return shown_patients.coerced(original, SHOWN, "san-matteo")
 
 
 def instance(**texts: str) -> bytes:

@@ -3,7 +3,7 @@
 import { fill, h } from './dom.js';
 import { dateText, distanceText, t } from './text.js';
 import { get, imageUrl } from './session.js';
-import { hospital, hospitalSign, keyOf, ownerOf, partialSign, titleOf } from './timeline.js';
+import { hospital, hospitalSign, keyOf, ownerOf, partialSign, severalPatientsSign, titleOf } from './timeline.js';
 import { reportsOf } from './reports.js';
 
 const NOT_IMAGES = new Set(['SR', 'DOC', 'KO', 'PR', 'SEG', 'REG', 'RTSTRUCT', 'ECG']);
@@ -78,7 +78,7 @@ export class Pane {
     const { shown, study, reference } = this;
     const distance = reference ? distanceText(study.study_date, reference.study_date) : '';
     return [
-      h('div.row', {}, h('span.side', {}, t(this.side === 'left' ? 'current' : 'beside')), hospitalSign(shown, study.owner), partialSign(study)),
+      h('div.row', {}, h('span.side', {}, t(this.side === 'left' ? 'current' : 'beside')), hospitalSign(shown, study.owner), severalPatientsSign(study), partialSign(study)),
       h('h2', {}, titleOf(study)),
       h('p.when', {}, dateText(study.study_date, study.study_time), distance && h('span.distance', {}, distance)),
     ];

@@ -35,6 +35,12 @@ export function partialSign(study) {
   return h('span.partial', { title: t('partialWhy') }, study.missing ? t('partialCount', { count: study.missing }) : t('partial'));
 }
 
+/** What says that images of an exam are of other patients too, and of how many; null for an exam of one patient. */
+export function severalPatientsSign(study) {
+  if (!(study.number_of_patients > 1)) return null;
+  return h('span.several', { title: t('severalPatientsWhy') }, t('severalPatients', { count: study.number_of_patients }));
+}
+
 /** Parameters that name the owner where the caller has the same UID too. */
 export const ownerOf = study => ({ owner: study.owner });
 
@@ -61,6 +67,7 @@ function entry(shown, study, index, chosen, proposal, onchoose) {
         h('h3', { id: headline, title: titleOf(study) }, titleOf(study)),
         h('p.from', {}, hospitalSign(shown, study.owner)),
         h('p.facts', {},
+          severalPatientsSign(study),
           partialSign(study),
           h('span', {}, t('images', { count: imagesOf(study) })),
           reports > 0 && h('span.reported', {}, t('reportCount', { count: reports })))),

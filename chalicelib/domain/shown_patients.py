@@ -1,0 +1,192 @@
+"""Under which number and name a viewer is shown a study: its own where one is known, and each patient of a study by itself.
+
+PS3.3 C.12.1.1.9. Stored bytes are never rewritten; this is only what is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.domain import italian
+from chalicelib.domain.filing import whose
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.studies import Attributes, first_value, is_of_patient
+from chalicelib.domain.transfers import Transfer
+
+_IDENTIFYING = ("00100020", "00100021", "00100022", "00100024")
+"""Patient ID, its issuer, its type, the issuer's qualifiers."""
+PRIVATE_CREATOR, NUMBER_OF_PATIENTS = "00110010", "00111001"
+"""(0011,xx01) of the private creator CONTENITORE: how many patients the instances of a study name, where there are several."""
+_CREATOR = "CONTENITORE"
+
+
+@dataclass(frozen=True)
+class Face:
+    """One patient of a study, as a viewer is shown it.
+
+    `patient` as the study is filed under; `shown` the number it is shown under; `numbers` all that find it.
+    """
+
+    patient: PatientIdentifier | None
+    shown: PatientIdentifier | None
+    numbers: tuple[PatientIdentifier, ...]
+    attributes: Attributes
+
+    @property
+    def coerced(self) -> bool:
+        """Whether it is shown under another number than the one in the images."""
+        return self.shown is not None and self.shown != self.patient
+
+
+def faces(
+    viewer: str,
+    summary: Mapping[str, Any],
+    transfers: Iterable[Transfer],
+    linked: Callable[[PatientIdentifier], Iterable[PatientIdentifier]],
+    registry: Registry,
+) -> list[Face]:
+    """The patients of a study as `viewer` is shown them, the one that stands for the study first: the first of its own numbers.
+
+    `linked`: the numbers that are linked to a patient's.
+    """
+    touching = list(transfers)
+    persons = summary.get("persons") or {}
+    patients = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
+    if not persons:  # of one patient, or of none; or summarised by an earlier release
+        every = {number for patient in patients for number in linked(patient)}
+        number, numbers = shown_patient(viewer, summary, touching, every, registry)
+        attributes = marked(served_attributes(summary, number), len(patients))
+        return [Face(patients[0] if patients else None, number, tuple(numbers), attributes)]
+    shown: list[Face] = []
+    for patient in patients:
+        identifier = {"issuer": patient.issuer, "id": patient.value}
+        said = persons.get(patient.hash) or of_nobody(summary["attributes"], _saying(patient))
+        part = {**summary, "patients": [identifier], "attributes": said}
+        number, numbers = shown_patient(viewer, part, touching, linked(patient), registry)
+        shown.append(Face(patient, number, tuple(numbers), marked(served_attributes(part, number), len(patients))))
+    member = registry.members.get(viewer)
+    shown.sort(key=lambda one: one.patient is None or registry.by_issuer(one.patient.issuer) != member)
+    return shown
+
+
+def _saying(patient: PatientIdentifier) -> Attributes:
+    return {"00100020": {"vr": "LO", "Value": [patient.value]}, "00100021": {"vr": "LO", "Value": [patient.issuer]}}
+
+
+def marked(attributes: Attributes, patients: int) -> Attributes:
+    """Attributes that say so where they are of a study with instances of several patients."""
+    if patients < 2:
+        return attributes
+    return {
+        **attributes,
+        PRIVATE_CREATOR: {"vr": "LO", "Value": [_CREATOR]},
+        NUMBER_OF_PATIENTS: {"vr": "US", "Value": [patients]},
+    }
+
+
+def of_nobody(attributes: Attributes, said: Attributes) -> Attributes:
+    """A study's attributes for an instance of a patient of whom the summary has nothing: what the instance says itself."""
+    own = {tag: value for tag, value in said.items() if is_of_patient(tag)}
+    return {tag: value for tag, value in attributes.items() if not is_of_patient(tag)} | own
+
+
+def of_instance(said: Mapping[str, str] | None, found: Sequence[Face], aliases: Mapping[str, Sequence[str]]) -> Face | None:
+    """The face of the patient that an instance names, or None where it names none of them."""
+    if len(found) == 1:
+        return found[0]
+    if said is None:
+        return None
+    number = PatientIdentifier(said["issuer"], said["id"])
+    named = whose(number, [one.patient for one in found if one.patient is not None], aliases)
+    return next((one for one in found if named is not None and one.patient == named), None)
+
+
+def shown_patient(
+    viewer: str,
+    summary: Mapping[str, Any],
+    transfers: Iterable[Transfer],
+    linked: Iterable[PatientIdentifier],
+    registry: Registry,
+) -> tuple[PatientIdentifier | None, list[PatientIdentifier]]:
+    """(the number under which `viewer` sees the study's patient, all numbers it may be found under).
+
+    The viewer's own number where one is known; else the one in the images. It is found under that, under the one in the
+    images, under those that `transfers` (live ones of the viewer) name, and under `linked` ones that are the viewer's own
+    or national: another hospital's number that the viewer was never told leads nowhere.
+    """
+    original = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
+    if not original:
+        return None, []
+    member = registry.members.get(viewer)
+    joined = {*original, *linked}
+    named = {number for t in transfers for number in (t.patient, t.receiving) if number in joined}
+
+    def is_own(number: PatientIdentifier) -> bool:
+        return member is not None and registry.by_issuer(number.issuer) == member
+
+    known = {*original, *(number for number in joined if is_own(number) or italian.kind(number) != "hospital")}
+    known |= {number for number in named if number is not None}
+    own = [number for number in original if is_own(number)] + sorted(number for number in known if is_own(number))
+    return (own[0] if own else original[0]), sorted(known)
+
+
+def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> Attributes:
+    """The study's attributes as sent out: under the viewer's own number, the originals in Original Attributes Sequence.
+
+    PS3.3 C.12.1.1.9. Stored bytes are never rewritten; this is only what is answered.
+    """
+    attributes = dict(summary["attributes"])
+    if shown is None:
+        return attributes
+    if shown in [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]:
+        return {"00100021": {"vr": "LO", "Value": [shown.issuer]}, **attributes}
+    original = {tag: attributes.pop(tag) for tag in _IDENTIFYING if tag in attributes}
+    identifiers, item = coerced(original, shown, str(summary["owner"]))
+    return attributes | identifiers | {"04000561": {"vr": "SQ", "Value": [item]}}
+
+
+def to_file_under(summary: Mapping[str, Any]) -> Attributes:
+    """The attributes that put a document into a study: of its own patient, whose issuer is said as plainly as its images do.
+
+    Where they say it only in Issuer of Patient ID Qualifiers, what was kept of them may lack it.
+    """
+    attributes: Attributes = dict(summary["attributes"])
+    issuers = [str(one["issuer"]) for one in summary["patients"]]
+    if len(issuers) == 1:
+        attributes.setdefault("00100021", {"vr": "LO", "Value": issuers})
+    return attributes
+
+
+def coerced(original: Attributes, shown: PatientIdentifier, owner: str) -> tuple[Attributes, Attributes]:
+    """(the attributes that identify the patient by the number that is `shown`, the item that says what they replace).
+
+    `original` are those of the images, of `owner`: what is in them besides number and issuer stays out, since it belongs to
+    the replaced number.
+    """
+    replaced = {tag: original[tag] for tag in _IDENTIFYING if tag in original}
+    return _saying(shown), {
+        "04000550": {"vr": "SQ", "Value": [replaced]},
+        "04000563": {"vr": "LO", "Value": ["CONTENITORE"]},
+        "04000564": {"vr": "LO", "Value": [owner]},
+        "04000565": {"vr": "CS", "Value": ["COERCE"]},
+    }
+
+
+def is_coerced(attributes: Attributes) -> bool:
+    """Whether attributes are served under another number than the one in the images."""
+    return "04000561" in attributes
+
+
+def shown_number(attributes: Attributes) -> dict[str, str]:
+    """The patient's number in attributes that are served."""
+    return {"issuer": first_value(attributes, "00100021"), "id": first_value(attributes, "00100020")}
+
+
+def uncoerced(attributes: Attributes, issuer: str) -> Attributes:
+    """Attributes as they are served under the number in the images, which is of `issuer`."""
+    original: Attributes = attributes["04000561"]["Value"][0]["04000550"]["Value"][0]
+    kept = {tag: value for tag, value in attributes.items() if tag not in ("04000561", *_IDENTIFYING)}
+    return {"00100021": {"vr": "LO", "Value": [issuer]}, **kept, **original}

@@ -9,7 +9,7 @@ from typing import Any
 
 SITE = Path(__file__).parents[2] / "viewer" / "site"
 CATALOGS = {path.stem: json.loads(path.read_text()) for path in (SITE / "page" / "text").glob("*.json")}
-NOTICES = ("noLink", "unknown", "gone", "revoked", "ended", "offline", "broken", "refused")
+NOTICES = ("noLink", "unknown", "elsewhere", "gone", "revoked", "ended", "offline", "broken", "refused")
 
 
 def _places(text: Any) -> set[str]:

@@ -67,6 +67,14 @@ def tell_expired(event: Any) -> dict[str, Any]:
     return events.tell_expired()
 
 
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="read_again")
+def read_again(event: Any) -> dict[str, Any]:
+    """What an earlier release stored is read again, some of it at a time."""
+    from chalicelib.api import events
+
+    return events.read_again(lambda: event.context.get_remaining_time_in_millis() / 1000)
+
+
 @app.lambda_function(name="assemble_bodies")
 def assemble_bodies(event: dict[str, Any], context: Any) -> Any:
     """A part of a body that is too large for the API is put together."""

@@ -134,6 +134,13 @@ def index_now(stored: Stored) -> Exception | None:
     return index_instances(table(), objects(), read_summary, datetime.now(UTC), [stored], act=indexing_act).get(stored)
 
 
+def read_study_again(owner: str, study: str) -> int:
+    """`services.read_again.read_study`, at the first use of a study that an earlier release read."""
+    from chalicelib.services import read_again
+
+    return read_again.read_study(table(), objects(), read_summary, owner, study, datetime.now(UTC))
+
+
 def indexing_act(institution: str) -> Act:
     """What the indexer does on behalf of an institution, recorded in the same transaction."""
 

@@ -183,6 +183,10 @@ class MemoryObjects:
     def existing(self, keys: Sequence[str]) -> set[str]:
         return {key for key in keys if key in self.contents}
 
+    def keys_after(self, prefix: str, after: str, count: int) -> list[tuple[str, int]]:
+        keys = sorted(key for key in self.contents if key.startswith(prefix) and key > after)
+        return [(key, len(self.contents[key])) for key in keys[:count]]
+
     def read(self, key: str, start: int, length: int) -> bytes:
         if key not in self.contents:
             raise NotFound

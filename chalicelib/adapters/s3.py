@@ -56,6 +56,17 @@ class S3Objects:
             found = zip(keys, pool.map(self._size, keys), strict=True)
             return {key: size for key, size in found if size is not None}
 
+    def keys_after(self, prefix: str, after: str, count: int) -> list[tuple[str, int]]:
+        """See `ports.Objects.keys_after`. One request."""
+        start = {"StartAfter": after} if after else {}
+        try:
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=count, **start)
+        except ClientError as error:
+            if _status(error) == 429 or _status(error) >= 500:
+                raise TryAgain from error
+            raise
+        return [(str(one["Key"]), int(one["Size"])) for one in page.get("Contents", [])]
+
     def read(self, key: str, start: int, length: int) -> bytes:
         """See `ports.Objects.read`. One ranged GET. Raises NotFound when there is no such object."""
         return _read(self._client, self._bucket, key, start, length)

@@ -191,6 +191,8 @@ def series_metadata(this: Asked, series: str | None = None) -> Response:
     """Metadata of a series, or of all series, with an entity tag."""
     table, objects = bootstrap.table(), bootstrap.objects()
     selected = this.select(representations.METADATA)
+    if this.opened.stale:
+        bootstrap.read_study_again(this.opened.owner, this.opened.study)
     wanted = metadata.series_of(table, this.opened, series)
     tag = _metadata_tag(this, selected, *(part for one in wanted for part in (one.uid, one.digest)))
     if (unchanged := _unchanged(this, tag, selected)) is not None:

@@ -13,6 +13,7 @@ from chalicelib.config import config
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError
 from chalicelib.services import audit_anchor, expiries, index_instances, membership, project_facts
+from chalicelib.services import read_again as reading
 from chalicelib.services.index_instances import Stored
 from chalicelib.telemetry import log_unexpected, logger, without_texts
 
@@ -76,6 +77,15 @@ def tell_expired() -> dict[str, Any]:
     roles = membership.take_effect(table, now, bootstrap.scheduled_act("tell_expired"))
     logger().info("expired", extra={"transfers": told, "roles": roles})
     return {"transfers": told, "roles": roles}
+
+
+@without_texts
+def read_again(remaining: Callable[[], float]) -> dict[str, Any]:
+    """Every minute: go on reading again what an earlier release read otherwise; nothing once all is through."""
+    table, objects, read = bootstrap.table(), bootstrap.objects(), bootstrap.read_summary
+    count = reading.sweep(table, objects, read, datetime.now(UTC), remaining, act=bootstrap.indexing_act)
+    logger().info("read again", extra={"objects": count})
+    return {"objects": count}
 
 
 @without_texts

@@ -98,7 +98,8 @@ def get_images(call: Call, study: str) -> Response:
     """200 with series and instances in reading order. 400, 404, 410."""
     reader = bearer(call)
     uid = identifiers.uid(study, "study")
-    return view_answer(view_images.images(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record))
+    owner, table = call.parameter("owner"), bootstrap.table()
+    return view_answer(view_images.images(table, reader, uid, owner, call.now, call.record, bootstrap.read_study_again))
 
 
 @door("GET", "/view/studies/{study}/priors", public=True)

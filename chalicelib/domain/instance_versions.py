@@ -80,6 +80,11 @@ def current(items: Iterable[Item]) -> Iterator[tuple[Place, Item]]:
         yield last
 
 
+def is_stale(reader: object) -> bool:
+    """Whether a fact, or the oldest of a study, is of an earlier reader than this release's."""
+    return int(str(reader or 1)) < READER
+
+
 def corrected(data: Mapping[str, Any]) -> int:
     """How often the bytes behind an instance's fact were exchanged for others."""
     return int(data.get("corrected", 0))

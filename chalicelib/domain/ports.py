@@ -132,6 +132,10 @@ class Objects(Protocol):
         """The size in bytes of those of the keys that are stored."""
         ...
 
+    def keys_after(self, prefix: str, after: str, count: int) -> list[tuple[str, int]]:
+        """(key, size) of the next keys with a prefix, in order, `count` (1 to 1,000) at the most; "" begins."""
+        ...
+
     def read(self, key: str, start: int, length: int) -> bytes:
         """At most `length` bytes from `start`; shorter at the object's end."""
         ...

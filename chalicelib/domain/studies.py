@@ -218,6 +218,7 @@ def summarise(
         "bytes": sum(int(one.data["size"]) for one in ordered),
         "changed_at": max(str(one.data["at"]) for one in ordered),
         "missing": sorted(expected - here)[:1000],
+        "reader": min((int(one.data.get("reader", 1)) for one in ordered), default=instance_versions.READER),
         "corrected": sum(instance_versions.corrected(one.data) for one in ordered),
         "unread": sorted({tag for one in ordered for tag in one.data.get("unread") or ()}),
     }

@@ -19,7 +19,7 @@ from chalicelib.domain.instance_versions import CONFLICT, CURRENT, sop_partition
 from chalicelib.domain.ports import Item, Key, PutNew, Table
 from chalicelib.domain.studies import is_withdrawal, study_partition
 from chalicelib.services import access
-from chalicelib.services.index_instances import object_key, sop_key
+from chalicelib.services.instance_items import object_key, sop_key, verdicts_of
 
 KEPT_FOR = timedelta(days=30)
 
@@ -83,7 +83,7 @@ def _reasons(table: Table, institution: str, references: Sequence[Reference]) ->
     stands: dict[Reference, Any] = {
         one: item.data for one in references if (item := sops.get(sop_key(institution, one.sop_instance_uid)))
     }
-    verdicts = table.batch_get(object_key(institution, str(data["sha256"])) for data in stands.values())
+    verdicts = verdicts_of(table, [object_key(institution, str(data["sha256"])) for data in stands.values()])
     facts: dict[Reference, Key] = {}
     for one, data in stands.items():
         verdict = verdicts.get(object_key(institution, str(data["sha256"])))

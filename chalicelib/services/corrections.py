@@ -20,6 +20,7 @@ from chalicelib.domain.instance_versions import CONFLICT, CURRENT, MOST_VERSIONS
 from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.studies import study_partition
 from chalicelib.domain.transfers import iso
+from chalicelib.services.instance_items import object_key, verdicts_of
 from chalicelib.services.registry import Caller
 
 _ATTEMPTS = 10
@@ -214,7 +215,7 @@ def _patients(every: Any) -> tuple[PatientIdentifier, ...]:
 def bring_back(table: Table, caller: Caller, study: str, sha256: str, now: datetime, act: Act) -> dict[str, Any]:
     """Make a version of one of the caller's own instances the one that stands. Again: the same. Raises NotFound, TryAgain."""
     owner = caller.member.id
-    verdict = table.get(f"F#OBJECT#{owner}#{sha256}", ".")
+    verdict = verdicts_of(table, [object_key(owner, sha256)]).get(object_key(owner, sha256))
     if verdict is None or verdict.data["state"] != "indexed" or verdict.data.get("study") != study:
         raise NotFound
     series, sop = str(verdict.data["series"]), str(verdict.data["sop"])

@@ -13,32 +13,36 @@ that object's own failure.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from chalicelib.domain import instance_versions, patients, studies
 from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
-from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
-from chalicelib.domain.transfers import iso
-from chalicelib.services import access, corrections, linking, numbering, rejection_notes
+from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Write
+from chalicelib.services import access, corrections, rejection_notes
 from chalicelib.services.corrections import Came, Compare
+from chalicelib.services.instance_items import (
+    MADE_FROM,
+    Checked,
+    Failed,
+    Large,
+    ReadSummary,
+    Stored,
+    Summary,
+    check,
+    fact_of,
+    file_under_patients,
+    keep_metadata,
+    object_key,
+    sop_key,
+    verdict,
+)
 from chalicelib.services.registry import load_registry
 from chalicelib.services.rejection_notes import ActFor
 
-Summary = dict[str, Any]
-ReadSummary = Callable[[Callable[[int, int], bytes], int, bool], Summary | str | None]
-"""Reads a head by ranged reads: a summary (`dicom.summary.summarise`), or the slug of why it is rejected; None for one that
-is over the limits of the first round, unless the last argument says that the whole is wanted.
-
-The summary's `metadata`, where it has one, is the line that is kept of it (`dicom.served.keep`).
-"""
+__all__ = ["MADE_FROM", "ReadSummary", "Stored", "Summary", "index_again", "index_instances", "object_key", "sop_key"]
 
 _SETTLED_EVERY = 5.0
 """Seconds after which what was read so far is written, so that slow headers hold up no others."""
@@ -51,83 +55,6 @@ _COMPARED_A_SECOND = 40 * 1024 * 1024
 
 _PARALLEL = 16
 _PER_TRANSACTION = 33
-_KEPT_FIELDS = (
-    "number_of_frames",
-    "rows",
-    "columns",
-    "header_length",
-    "pixel_offset",
-    "pixel_length",
-    "frame_length",
-    "deflated",
-    "pixels",
-    "dropped",
-    "unread",
-    "place",
-    "document",
-)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An object that S3 says is stored: whose, its SHA-256 from the key, its size in bytes."""
-
-    institution: str
-    sha256: str
-    size: int
-
-    @property
-    def key(self) -> str:
-        """Its key in the bucket."""
-        return f"instances/{self.institution}/{self.sha256}"
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """An object that could not be read; with NotFound one that was removed since: there is nothing left to index."""
-
-    stored: Stored
-    error: Exception
-
-
-@dataclass(frozen=True)
-class _Large:
-    """An object whose head is over the limits of the first round."""
-
-    stored: Stored
-
-
-@dataclass(frozen=True)
-class _Checked:
-    stored: Stored
-    summary: Summary | None
-    reason: str | None = None
-    patient: PatientIdentifier | None = None
-    original: str | None = None
-    issuer_name: str | None = None
-    """The name of the issuer that keeps its number apart, since its sender has registered no such name."""
-
-    @property
-    def study(self) -> str:
-        return str((self.summary or {})["study_instance_uid"])
-
-    @property
-    def sop(self) -> str:
-        return str((self.summary or {})["sop_instance_uid"])
-
-
-MADE_FROM = "FROM"
-"""Sort key, beside an object's verdict, of the fact that it was losslessly compressed from another one."""
-
-
-def object_key(institution: str, sha256: str) -> Key:
-    """(pk, sk) of the verdict on an object."""
-    return f"F#OBJECT#{institution}#{sha256}", "."
-
-
-def sop_key(institution: str, sop_instance_uid: str) -> Key:
-    """(pk, sk) of what a SOP Instance UID stands for at an institution."""
-    return instance_versions.sop_partition(institution, sop_instance_uid), "."
 
 
 def index_instances(
@@ -155,30 +82,37 @@ def index_instances(
     registry = load_registry(table)
     originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == MADE_FROM}
 
-    def check(one: Stored, whole: bool) -> _Checked | _Failed | _Large:
+    def read(one: Stored, whole: bool) -> Checked | Failed | Large:
         original = originals.get(object_key(one.institution, one.sha256)[0])
-        return _check(objects, read_summary, registry, one, original, whole=whole)
+        return check(objects, read_summary, registry, one, original, whole=whole)
 
     run = _Run(table, objects, now, registry, act, compare, remaining)
     failed: dict[Stored, Exception] = {}
     large: list[Stored] = []
     pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
-    reading = {pool.submit(check, one, False): one for one in todo}
+    reading = {pool.submit(read, one, False): one for one in todo}
     try:
         while reading and remaining() > _RESERVE:
             wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
             results = [(reading.pop(future), future.result()) for future in list(reading) if future.done()]
-            large += [one for one, result in results if isinstance(result, _Large)]
+            large += [one for one, result in results if isinstance(result, Large)]
             failed |= _settle(run, [result for _, result in results])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     failed |= {one: TryAgain() for one in reading.values()}
     for one in large:
         if remaining() > _RESERVE:
-            failed |= _settle(run, [check(one, True)])
+            failed |= _settle(run, [read(one, True)])
         else:
             failed[one] = TryAgain()
     return failed
+
+
+def index_again(
+    table: Table, objects: Objects, registry: Registry, now: datetime, checked: Sequence[Checked], *, act: ActFor
+) -> dict[Stored, Exception]:
+    """Index objects that were rejected once and can be read now: each gets a second verdict. Answers those that failed."""
+    return _settle(_Run(table, objects, now, registry, act, corrections.compare_objects, lambda: 60.0), checked)
 
 
 @dataclass(frozen=True)
@@ -194,22 +128,22 @@ class _Run:
     remaining: Callable[[], float]
 
 
-def _settle(run: _Run, read: Sequence[_Checked | _Failed | _Large]) -> dict[Stored, Exception]:
+def _settle(run: _Run, read: Sequence[Checked | Failed | Large]) -> dict[Stored, Exception]:
     """Write what was read; answers those that must be delivered again."""
     table, now = run.table, run.now
-    failed = {one.stored: one.error for one in read if isinstance(one, _Failed) and not isinstance(one.error, NotFound)}
-    checked = [one for one in read if isinstance(one, _Checked)]
+    failed = {one.stored: one.error for one in read if isinstance(one, Failed) and not isinstance(one.error, NotFound)}
+    checked = [one for one in read if isinstance(one, Checked)]
     if not checked:
         return failed
     try:
         accepted = _settle_rejected_and_echoes(table, checked, now)
         first = _not_conflicting(table, accepted)
-        _file_under_patients(table, run.registry, first)
+        file_under_patients(table, run.registry, first)
         for note in first:
             if note.summary is not None and note.summary.get("rejects"):
                 owner = note.stored.institution
                 rejection_notes.apply(table, run.act(owner), owner, note.summary, note.patient, now)
-        parts = _keep_metadata(run.objects, accepted)
+        parts = keep_metadata(run.objects, accepted)
         taken = [one for one in accepted if one not in first] + _settle_accepted(table, first, now, parts)
     except ContenitoreError as error:
         return failed | {one.stored: error for one in checked}
@@ -221,7 +155,7 @@ def _settle(run: _Run, read: Sequence[_Checked | _Failed | _Large]) -> dict[Stor
     return failed
 
 
-def _settle_taken(run: _Run, one: _Checked, part: str | None) -> None:
+def _settle_taken(run: _Run, one: Checked, part: str | None) -> None:
     """What comes under a SOP Instance UID that stands for other bytes. Raises TryAgain, also where time to compare is short."""
     size = one.stored.size if one.stored.size <= _MOST_COMPARED else 0
     if run.remaining() < _RESERVE + size / _COMPARED_A_SECOND:
@@ -233,69 +167,28 @@ def _settle_taken(run: _Run, one: _Checked, part: str | None) -> None:
         run.objects,
         Came(
             owner, one.study, str(summary["series_instance_uid"]), one.sop, one.stored.key, one.stored.sha256,
-            _instance(one, run.now, part).data, one.patient,
+            fact_of(one, run.now, part).data, one.patient,
         ),
         accepted=member is not None and member.corrections == "accept",
         compare=run.compare,
-        verdict=lambda state, more: _verdict(one, state, run.now, **more),
-        file=lambda: _file_under_patients(run.table, run.registry, [one]),
+        verdict=lambda state, more: verdict(one, state, run.now, **more),
+        file=lambda: file_under_patients(run.table, run.registry, [one]),
         act=run.act(owner),
         now=run.now,
     )  # fmt: skip
 
 
-def _keep_metadata(objects: Objects, accepted: Sequence[_Checked]) -> dict[str, str]:
-    """Write the metadata of the batch, one object for each institution; answers its key by institution."""
-    lines: dict[str, list[bytes]] = {}
-    for one in accepted:
-        text = (one.summary or {}).get("metadata")
-        if text is not None:
-            lines.setdefault(one.stored.institution, []).append(one.stored.sha256.encode() + b"\t" + text)
-    keys: dict[str, str] = {}
-    for institution, texts in lines.items():
-        content = b"\n".join(sorted(texts))
-        key = f"metadata/parts/{institution}/{hashlib.sha256(content).hexdigest()[:32]}.json.gz"
-        objects.write(key, gzip.compress(content, 6, mtime=0), "application/gzip")
-        keys[institution] = key
-    return keys
-
-
-def _check(
-    objects: Objects, read_summary: ReadSummary, registry: Registry, one: Stored, original: str | None, *, whole: bool
-) -> _Checked | _Failed | _Large:
-    member = registry.known(one.institution)
-    try:
-        summary = read_summary(lambda start, length: objects.read(one.key, start, length), one.size, whole)
-    except Exception as error:  # reported, logged, delivered again, in the end set aside: by itself, without its neighbours
-        return _Failed(one, error)
-    if summary is None:
-        return _Large(one)
-    if isinstance(summary, str):
-        return _Checked(one, None, summary)
-    patient = summary["patient"]
-    if not patient["id"] or member is None:
-        return _Checked(one, summary, original=original)
-    identifier = resolve_issuer(
-        patient["id"],
-        patient["issuer"] or "",
-        patient["issuer_universal_id"] or "",
-        member.patient_id_issuer,
-        member.names,
-    )
-    return _Checked(one, summary, None, identifier, original, member.unknown_name(identifier))
-
-
-def _settle_rejected_and_echoes(table: Table, checked: Iterable[_Checked], now: datetime) -> list[_Checked]:
+def _settle_rejected_and_echoes(table: Table, checked: Iterable[Checked], now: datetime) -> list[Checked]:
     """Record the verdicts on what is not to be indexed; answers the rest, each SOP Instance UID once a round."""
-    accepted: list[_Checked] = []
+    accepted: list[Checked] = []
     verdicts: list[Item] = []
     for one in checked:
         if one.reason is not None:
-            verdicts.append(_verdict(one, "rejected", now, reason=one.reason))
+            verdicts.append(verdict(one, "rejected", now, reason=one.reason))
         else:
             accepted.append(one)
     echoes = _echoes(table, accepted, now)
-    verdicts += [_verdict(one, "echo", now, owner=owner) for one, owner in echoes]
+    verdicts += [verdict(one, "echo", now, owner=owner) for one, owner in echoes]
     for start in range(0, len(verdicts), 100):
         writes: list[Write] = [PutNew(item) for item in verdicts[start : start + 100]]
         while writes and (held := table.transact(writes)):
@@ -304,13 +197,13 @@ def _settle_rejected_and_echoes(table: Table, checked: Iterable[_Checked], now: 
     return [one for one in accepted if id(one) not in echoed]
 
 
-def _echoes(table: Table, accepted: list[_Checked], now: datetime) -> list[tuple[_Checked, str]]:
+def _echoes(table: Table, accepted: list[Checked], now: datetime) -> list[tuple[Checked, str]]:
     """Those that are another owner's instances coming back: same study and SOP UID, and the sender may see that study.
 
     Or might, if its owner had not withdrawn it: what was sent in error must not come back as the sender's own.
     """
-    echoes: list[tuple[_Checked, str]] = []
-    by_study: dict[tuple[str, str], list[_Checked]] = {}
+    echoes: list[tuple[Checked, str]] = []
+    by_study: dict[tuple[str, str], list[Checked]] = {}
     for one in accepted:
         by_study.setdefault((one.stored.institution, one.study), []).append(one)
     for (sender, study), members in by_study.items():
@@ -330,38 +223,23 @@ def _echoes(table: Table, accepted: list[_Checked], now: datetime) -> list[tuple
     return echoes
 
 
-def _not_conflicting(table: Table, accepted: Sequence[_Checked]) -> list[_Checked]:
+def _not_conflicting(table: Table, accepted: Sequence[Checked]) -> list[Checked]:
     """Those whose SOP Instance UID stands for nothing else yet: what a conflicting one says counts for nothing."""
     known = table.batch_get(sop_key(one.stored.institution, one.sop) for one in accepted)
 
-    def stands(one: _Checked) -> bool:
+    def stands(one: Checked) -> bool:
         first = known.get(sop_key(one.stored.institution, one.sop))
         return first is None or first.data["sha256"] == one.stored.sha256
 
     return [one for one in accepted if stands(one)]
 
 
-def _file_under_patients(table: Table, registry: Registry, accepted: Iterable[_Checked]) -> None:
-    """Record that a patient has a study, and which codici fiscali its images carry. The same facts however often."""
-    facts: dict[Key, Item] = {}
-    for one in accepted:
-        if one.patient is None:
-            continue
-        institution = one.stored.institution
-        numbers = dict.fromkeys((one.patient, numbering.own_of(registry, institution)(one.patient)))
-        filed = [patients.filed(number, institution, one.study) for number in numbers]
-        carried = linking.carrying(institution, registry, one.patient, one.summary or {})
-        facts |= {item.key: item for item in (*filed, *carried)}
-    for item in facts.values():
-        table.put(PutNew(item))
-
-
-def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime, parts: Mapping[str, str]) -> list[_Checked]:
+def _settle_accepted(table: Table, accepted: Sequence[Checked], now: datetime, parts: Mapping[str, str]) -> list[Checked]:
     """Write what was accepted, some instances in each transaction; answers those whose UID was taken meanwhile."""
-    waiting, occupied = list(accepted), list[_Checked]()
+    waiting, occupied = list(accepted), list[Checked]()
     while waiting:
-        chunk: list[_Checked] = []
-        later: list[_Checked] = []
+        chunk: list[Checked] = []
+        later: list[Checked] = []
         taken: set[tuple[str, str]] = set()
         for one in waiting:
             identity = (one.stored.institution, one.sop)
@@ -375,18 +253,18 @@ def _settle_accepted(table: Table, accepted: Sequence[_Checked], now: datetime, 
     return occupied
 
 
-def _write(table: Table, chunk: list[_Checked], now: datetime, parts: Mapping[str, str]) -> tuple[list[_Checked], list[_Checked]]:
+def _write(table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str, str]) -> tuple[list[Checked], list[Checked]]:
     """One transaction; answers those of the chunk that are still to be written, and those whose UID stands for other bytes."""
     writes: list[Write] = []
     for one in chunk:
         institution, sha = one.stored.institution, one.stored.sha256
         writes.append(PutNew(Item(*sop_key(institution, one.sop), {"sha256": sha, "study": one.study})))
-        writes.append(Put(_instance(one, now, parts.get(institution))))
-        writes.append(PutNew(_verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {}))))
+        writes.append(Put(fact_of(one, now, parts.get(institution))))
+        writes.append(PutNew(verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {}))))
     held = table.transact(writes)
     if not held:
         return [], []
-    again, occupied = list[_Checked](), list[_Checked]()
+    again, occupied = list[Checked](), list[Checked]()
     for position, one in enumerate(chunk):
         sop_free, _, verdict_free = held[3 * position : 3 * position + 3]
         if not verdict_free:
@@ -398,43 +276,3 @@ def _write(table: Table, chunk: list[_Checked], now: datetime, parts: Mapping[st
                 continue
         again.append(one)
     return again, occupied
-
-
-def _instance(one: _Checked, now: datetime, part: str | None) -> Item:
-    summary = one.summary or {}
-    data: dict[str, object] = {
-        "sha256": one.stored.sha256,
-        "size": one.stored.size,
-        "at": iso(now),
-        "class": summary["sop_class_uid"],
-        "syntax": summary["transfer_syntax_uid"],
-        "attributes": studies.packed(summary["attributes"]),
-        "reader": instance_versions.READER,
-    }
-    data |= {name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}
-    if data.get("number_of_frames") == 1:
-        del data["number_of_frames"]
-    if part is not None and summary.get("metadata") is not None:
-        data["part"] = part
-    if one.original is not None:
-        data["original_sha256"] = one.original
-    if one.patient is not None:
-        data["patient"] = {"issuer": one.patient.issuer, "id": one.patient.value}
-    return Item(
-        studies.study_partition(one.stored.institution, one.study),
-        f"I#{summary['series_instance_uid']}#{one.sop}",
-        data,
-    )
-
-
-def _verdict(one: _Checked, state: str, now: datetime, **more: str) -> Item:
-    data: dict[str, object] = {"state": state, "at": iso(now), "size": one.stored.size, **more}
-    if one.summary is not None:
-        data |= {
-            "study": one.study,
-            "series": one.summary["series_instance_uid"],
-            "sop": one.sop,
-        }
-        if one.summary.get("unread"):
-            data["unread"] = one.summary["unread"]
-    return Item(*object_key(one.stored.institution, one.stored.sha256), data)

@@ -19,7 +19,7 @@ from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.studies import Instance
 from chalicelib.domain.transfers import iso
 from chalicelib.services import access
-from chalicelib.services.index_instances import Stored, object_key
+from chalicelib.services.instance_items import Stored, object_key
 
 GET_SECONDS = 300
 DEFAULT_LIMIT = 500

@@ -68,7 +68,7 @@ def _series(table: Table, opened: Opened, view: Item, gone: set[str]) -> Series 
     """A series as it is to be shown. Where instances were withdrawn, or the view is newer than what was decided on, its
     content is counted anew: the view may not yet know."""
     known = opened.within.patients is None or set(_patients(view)) <= set(opened.within.patients)
-    if not gone and known:
+    if not gone and known and not opened.stale:
         return Series(view.sk, str(view.data["digest"]))
     found = _instances(table, opened, view.sk, gone)
     return Series(view.sk, studies.series_digest(found)) if found else None

@@ -17,7 +17,7 @@ from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.studies import study_partition
 from chalicelib.domain.transfers import MAX_REASON, iso, patient_partition
 from chalicelib.services import access, membership, withdrawals
-from chalicelib.services.index_instances import sop_key
+from chalicelib.services.instance_items import sop_key
 from chalicelib.services.registry import Caller
 
 MAX_WITHDRAWN = 90

@@ -24,7 +24,7 @@ from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.report_versions import Placed, Report
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.services import access, versions
-from chalicelib.services.index_instances import Stored
+from chalicelib.services.instance_items import Stored
 from chalicelib.services.registry import Caller
 
 MAX_BYTES = 4_400_000

@@ -20,12 +20,13 @@ from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.instance_versions import is_stale
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.shown_patients import Face
 from chalicelib.domain.studies import Bounds, Instance
 from chalicelib.services import access, versions
-from chalicelib.services.index_instances import Stored
+from chalicelib.services.instance_items import Stored
 from chalicelib.services.registry import Caller
 from chalicelib.services.search_rows import numbers_linked
 
@@ -49,6 +50,8 @@ class Opened:
     accession_issuer: studies.Attributes | None = None
     """Who issued an accession number whose issuer the images do not name (`domain.accession`)."""
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    stale: bool = False
+    """Whether an earlier reader read some of its instances, as far as its view knows."""
 
     @property
     def shown_owner(self) -> str | None:
@@ -83,7 +86,8 @@ def open_study(table: Table, caller: Caller, study: str, owner: str | None, now:
     issuer = accession.issuer_of(caller.registry, item.sk)
     seen = audit.seen(item.data, decided.decision)
     aliases: Any = item.data.get("aliases") or {}
-    return Opened(item.sk, study, seen, tuple(found), viewer, within, issuer, aliases)
+    stale = is_stale(item.data.get("reader"))
+    return Opened(item.sk, study, seen, tuple(found), viewer, within, issuer, aliases, stale)
 
 
 def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:

@@ -23,7 +23,7 @@ from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Key, Table
 from chalicelib.domain.studies import Attributes, Bounds
 from chalicelib.services import access
-from chalicelib.services.index_instances import sop_key
+from chalicelib.services.instance_items import sop_key
 from chalicelib.services.registry import Caller
 from chalicelib.services.search_persons import Persons, matching_face, persons
 from chalicelib.services.search_rows import indexed, numbers_linked, search_row

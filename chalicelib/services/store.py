@@ -16,7 +16,7 @@ from chalicelib.dicomweb.stow_response import Failed, Outcome
 from chalicelib.dicomweb.stow_response import Stored as Kept
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.services import searchable, standing
-from chalicelib.services.index_instances import ReadSummary, Stored, Summary, object_key
+from chalicelib.services.instance_items import ReadSummary, Stored, Summary, object_key, verdicts_of
 from chalicelib.services.standing import Verdict
 
 _PARALLEL = 8
@@ -71,7 +71,7 @@ def store(
         with ThreadPoolExecutor(min(_PARALLEL, len(contents))) as pool:
             list(pool.map(lambda one: objects.put_new(one.key, contents[one], one.sha256), contents))
     again = index_all(list(contents))
-    verdicts = table.batch_get(object_key(institution, one.sha256) for one in contents)
+    verdicts = verdicts_of(table, [object_key(institution, one.sha256) for one in contents])
     known = {key: verdict.data for key, verdict in verdicts.items()}
     searchable.wait_for(table, institution, known, min(_PATIENCE, started + _AT_MOST - time.monotonic()))
     by_object = {key: (key[0].rpartition("#")[2], data) for key, data in known.items()}

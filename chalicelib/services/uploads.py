@@ -13,7 +13,7 @@ from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.transfers import iso
 from chalicelib.services import searchable, standing
-from chalicelib.services.index_instances import MADE_FROM, Stored, object_key
+from chalicelib.services.instance_items import MADE_FROM, Stored, object_key, verdicts_of
 from chalicelib.services.standing import Verdict
 
 MAX_INSTANCES = 500
@@ -128,14 +128,14 @@ def _standing(table: Table, institution: str, hashes: Sequence[str]) -> dict[str
 
 def _verdicts(table: Table, institution: str, hashes: Sequence[str]) -> dict[str, Item]:
     """The verdicts that there are, by the SHA-256 asked for."""
-    found = table.batch_get(object_key(institution, sha) for sha in hashes)
+    found = verdicts_of(table, [object_key(institution, sha) for sha in hashes])
     verdicts = {sha: found[key] for sha in hashes if (key := object_key(institution, sha)) in found}
     unknown = [sha for sha in hashes if sha not in verdicts]
     aliases = table.batch_get((object_key(institution, sha)[0], SENT_AS) for sha in unknown)
     sent_as = {
         sha: str(aliases[key].data["sha256"]) for sha in unknown if (key := (object_key(institution, sha)[0], SENT_AS)) in aliases
     }
-    compressed = table.batch_get(object_key(institution, sha) for sha in sent_as.values())
+    compressed = verdicts_of(table, [object_key(institution, sha) for sha in sent_as.values()])
     for sha, other in sent_as.items():
         verdict = compressed.get(object_key(institution, other))
         if verdict is not None and verdict.data["state"] == "indexed":

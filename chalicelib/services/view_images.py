@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from chalicelib.domain import audit, studies
 from chalicelib.domain.audit import Kind, Recorder
+from chalicelib.domain.instance_versions import is_stale
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.reading_order import by_series, number
 from chalicelib.domain.studies import Instance, first_value
@@ -35,9 +37,22 @@ def visible(
     return item
 
 
-def images(table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder) -> dict[str, Any]:
-    """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound."""
+def images(
+    table: Table,
+    reader: Reader,
+    study: str,
+    owner: str | None,
+    now: datetime,
+    record: Recorder,
+    freshen: Callable[[str, str], object] | None = None,
+) -> dict[str, Any]:
+    """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound.
+
+    `freshen` reads the instances of an owner's study again that an earlier reader read.
+    """
     view = visible(table, reader, study, owner, now, record)
+    if freshen is not None and is_stale(view.data.get("reader")):
+        freshen(view.sk, study)
     meant, within = view.sk, studies.bounds(reader.viewer, view.data)
     found: list[Instance] = []
     count = 0

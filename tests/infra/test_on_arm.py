@@ -51,7 +51,16 @@ ENVIRONMENT = {
     "POWERTOOLS_LOG_LEVEL": "INFO",
 }
 CALLED = {
-    "app." + name for name in ("app", "index_instances", "project_facts", "anchor_audit", "tell_expired", "assemble_bodies")
+    "app." + name
+    for name in (
+        "app",
+        "index_instances",
+        "project_facts",
+        "anchor_audit",
+        "tell_expired",
+        "read_again",
+        "assemble_bodies",
+    )
 }
 """The handlers that the first test calls: a new one has to be called there too."""
 LOSSY = {"1.2.840.10008.1.2.4." + end for end in ("50", "51", "81", "91", "203")}
@@ -179,6 +188,7 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
         "time": "2026-11-25T08:00:00Z", "region": "eu-south-1", "resources": [], "detail": {},
     }  # fmt: skip
     assert archive("app.tell_expired", tick) == {"transfers": 0}
+    assert archive("app.read_again", tick) == {"objects": 0}
     assert archive("app.anchor_audit", tick)["chains"] >= 1
     (anchored,) = _client("s3", cloud).list_objects_v2(Bucket="archive-anchors")["Contents"]
     assert anchored["Key"].startswith("anchors/")

@@ -19,6 +19,7 @@ PORTS = {
     r"\bDelete\(": {"dynamodb:DeleteItem"},
     # Without the right to list, S3 answers 403 for what is absent, and absent would look like broken.
     r"\bobjects\.(read|existing|sizes|checksums)\(": {"s3:GetObject", "s3:ListBucket"},
+    r"\bobjects\.keys_after\(": {"s3:ListBucket"},
     r"\bobjects\.presign_(get|head)\b": {"s3:GetObject"},
     r"\bobjects\.write\(": {"s3:PutObject"},
     r"\bobjects\.assemble\(": {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
@@ -51,9 +52,11 @@ ADAPTERS = {
 
 SHARED = {"access", "registry"}
 EVENT_HANDLERS = {
-    "indexer": {"index_instances", "linking", "rejection_notes", "audit"} | SHARED,
+    "indexer": {"index_instances", "instance_items", "corrections", "linking", "rejection_notes", "audit"} | SHARED,
     "projector": {"project_facts", "project_studies", "changes", "linking", "membership"} | SHARED,
     "anchor": {"audit_anchor", "registry"},
+    "rereader": {"read_again", "index_instances", "instance_items", "corrections", "linking", "rejection_notes", "audit"}
+    | SHARED,
     "expiry": {"expiries", "changes", "membership", "audit"} | {"registry"},
 }
 """The services behind the event handlers. All others are behind the API's routes."""
@@ -63,7 +66,7 @@ def _services_of(function: str) -> set[str]:
     if function in EVENT_HANDLERS:
         return EVENT_HANDLERS[function]
     every = {path.stem for path in (ROOT / "chalicelib" / "services").glob("*.py")} - {"__init__"}
-    return every - {"audit_anchor", "expiries", "index_instances", "project_facts", "project_studies"}
+    return every - {"read_again", "audit_anchor", "expiries", "index_instances", "project_facts", "project_studies"}
 
 
 def _needed(function: str) -> set[str]:
@@ -94,7 +97,7 @@ def _actions(statement: dict[str, Any]) -> set[str]:
     return {actions} if isinstance(actions, str) else set(actions)
 
 
-@pytest.mark.parametrize("function", ["anchor", "api", "expiry", "indexer", "projector"])
+@pytest.mark.parametrize("function", ["anchor", "api", "expiry", "indexer", "projector", "rereader"])
 def test_a_function_may_do_exactly_what_its_services_need(function: str) -> None:
     assert _granted(function) == _needed(function)
 
@@ -116,6 +119,7 @@ REACHED = {
     "api": {"instances/*", "cache/*", "metadata/*"},
     "assembly": {"instances/*", "cache/*"},
     "indexer": {"instances/*", "metadata/parts/*"},
+    "rereader": {"instances/*", "metadata/parts/*"},
     "projector": set(),
     "pixels": {"instances/*", "cache/rendered/*"},
 }

@@ -218,9 +218,9 @@ def line(scratch: Path) -> None:
         city = stack.enter_context(running_city(scratch / "city"))
         slow = stack.enter_context(bad_line())
         slow.bytes_per_second = 100e6 / 8
-        answer = city.client("san-matteo").post(
-            "/transfers", json={"patient": {"id": "PROVA-BENCH"}, "to": "maugeri", "reason": "bench"}
-        )
+        sender = city.client("san-matteo")
+        sender.put("/patients/PROVA-BENCH", json={"event": "bench"}).raise_for_status()
+        answer = sender.post("/transfers", json={"patient": {"id": "PROVA-BENCH"}, "to": "maugeri", "reason": "bench"})
         answer.raise_for_status()
         place = hospital(scratch / "line", city.api, archive__proxy=slow.url)
         files_of_aws = {

@@ -92,29 +92,40 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
     _send(endpoints, SAN_MATTEO, files / SAN_MATTEO.id)
     _report(endpoints, san_matteo, SAN_MATTEO)
 
-    _step(2, "San Matteo opens the transfer of the patient to Maugeri, which knows her under its own number")
+    _step(2, "San Matteo opens the transfer of the patient to Maugeri")
     transfer = {
         "patient": {"id": SAN_MATTEO.patient_id},
         "to": MAUGERI.id,
         "reason": "Riabilitazione dopo polmonite / rehabilitation after pneumonia",
-        "receiving_patient_id": MAUGERI.patient_id,
     }
     answer = san_matteo.call("POST", "/transfers", transfer, **{"Idempotency-Key": "demo"})
     if answer.status_code != 201:
         raise DemoFailed(f"opening the transfer answered {answer.status_code}")
-    console.print(f"     transfer {answer.json()['id'][:8]}… is active until {answer.json()['expires_at'][:10]}")
+    opened = answer.json()["id"]
+    console.print(f"     transfer {opened[:8]}… is active until {answer.json()['expires_at'][:10]}")
 
-    _step(3, "Maugeri finds the studies under its own number, and downloads them by presigned URL")
+    _step(3, "Maugeri, where it waits, accepts the patient under its own number; from now on San Matteo may see the follow-up")
+    waiting = [one["id"] for one in maugeri.get("/transfers?direction=incoming&accepted=false")["transfers"]]
+    if opened not in waiting:
+        raise DemoFailed("the transfer does not wait at Maugeri")
+    answer = maugeri.call(
+        "PUT", f"/transfers/{opened}/receiving-patient", {"id": MAUGERI.patient_id}, **{"X-On-Behalf-Of": "accettazione"}
+    )
+    if answer.status_code != 200:
+        raise DemoFailed(f"accepting the transfer answered {answer.status_code}")
+    console.print(f"     accepted by Maugeri (accettazione) at {_clock(answer.json()['accepted_at'])}, as {MAUGERI.patient_id}")
+
+    _step(4, "Maugeri finds the studies under its own number, and downloads them by presigned URL")
     found = _wait(lambda: _studies(maugeri, MAUGERI.patient_id), lambda studies: len(studies) == 3)
     _download(maugeri, found, files / SAN_MATTEO.id)
 
-    _step(4, "Maugeri's PACS sends the follow-up by C-STORE to its forwarder; San Matteo, which discharged her, sees it")
+    _step(5, "Maugeri's PACS sends the follow-up by C-STORE to its forwarder; San Matteo, which discharged her, sees it")
     _store(endpoints, MAUGERI, files / MAUGERI.id)
     _report(endpoints, maugeri, MAUGERI)
     followed = _wait(lambda: _studies(san_matteo, SAN_MATTEO.patient_id), lambda studies: len(studies) == 4)
     _download(san_matteo, [one for one in followed if "owner=maugeri" in one["00081190"]["Value"][0]], files / MAUGERI.id)
 
-    _step(5, "Mondino, which is no party, asks for the same studies")
+    _step(6, "Mondino, which is no party, asks for the same studies")
     for study in followed:
         uid = study["0020000D"]["Value"][0]
         status = hands[STRANGER].call("GET", f"/studies/{uid}/manifest").status_code
@@ -269,6 +280,10 @@ def _tell_who_sees_what(hands: dict[str, Hands]) -> None:
             *("[green]yes[/green]" if code == 200 else f"[red]{code}[/red]" for code in answers),
         )
     console.print(table)
+    for transfer in timeline["transfers"]:
+        accepted = transfer.get("accepted_at")
+        state = f"accepted {accepted[:10]} at {_clock(accepted)}" if accepted else "waits: the sender sees no follow-up"
+        console.print(f"  transfer {transfer['id'][:8]}…  {transfer['from']} → {transfer['to']}: {state}")
 
 
 def _tell_addresses(endpoints: dict[str, Any]) -> None:
@@ -299,6 +314,10 @@ def _tell_link(who: Hands) -> None:
 
 def _step(number: int, text: str) -> None:
     console.print(f"\n  [bold]{number}.[/bold] {text}")
+
+
+def _clock(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone(ZoneInfo("Europe/Rome")).strftime("%H:%M:%S")
 
 
 def _display(name: str) -> str:

@@ -19,8 +19,18 @@ from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import Transfer, iso
-from chalicelib.services import access, index_instances, linking, membership, project_facts, protection, registry, search, uploads
-from chalicelib.services import transfers as transfer_service
+from chalicelib.services import (
+    acceptance,
+    access,
+    index_instances,
+    linking,
+    membership,
+    project_facts,
+    protection,
+    registry,
+    search,
+    uploads,
+)
 from chalicelib.services.index_instances import Stored
 from chalicelib.services.registry import Caller
 from chalicelib.services.uploads import Offer
@@ -157,9 +167,9 @@ class Archive:
         self.transfers.append(transfer)
         return transfer
 
-    def name_receiving(self, transfer: Transfer, number: str) -> None:
-        """The receiver says which of its own numbers the patient has."""
-        transfer_service.name_receiving_patient(
+    def accept(self, transfer: Transfer, number: str) -> None:
+        """The receiver accepts the patient under one of its own numbers."""
+        acceptance.accept(
             self.table, self.caller(transfer.receiver), transfer.id, {"id": number}, NOW, self.act, lambda *entries: None
         )
 

@@ -12,7 +12,7 @@ from chalicelib import bootstrap
 from chalicelib.config import config
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError
-from chalicelib.services import audit_anchor, expiries, index_instances, membership, project_facts
+from chalicelib.services import audit_anchor, earlier_transfers, expiries, index_instances, membership, project_facts
 from chalicelib.services import read_again as reading
 from chalicelib.services.index_instances import Stored
 from chalicelib.telemetry import log_unexpected, logger, without_texts
@@ -71,8 +71,12 @@ def anchor() -> dict[str, Any]:
 
 @without_texts
 def tell_expired() -> dict[str, Any]:
-    """Every minute: tell the parties of transfers that ran out; let new roles of members count that waited long enough."""
+    """Every minute: tell the parties of transfers that ran out; let new roles of members count that waited long enough.
+
+    Once, transfers of before that wait for their receiver are told of.
+    """
     table, now = bootstrap.table(), datetime.now(UTC)
+    earlier_transfers.bring_up_to_date(table, now)
     told = expiries.tell_expired(table, now)
     roles = membership.take_effect(table, now, bootstrap.scheduled_act("tell_expired"))
     logger().info("expired", extra={"transfers": told, "roles": roles})

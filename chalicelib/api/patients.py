@@ -1,4 +1,4 @@
-"""Doors about one patient: links, objections, protection, consents, emergency access; withdrawal; the change feed."""
+"""Doors about one patient: what its hospital says, links, objections, protection, consents, emergencies; withdrawal; the feed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest
-from chalicelib.services import changes, emergencies, identities, protection
+from chalicelib.services import changes, emergencies, identities, known_patients, protection
+
+
+@door("PUT", "/patients/{patient}")
+def make_known(call: Call, patient: str) -> Response:
+    """200 with what the caller's registration now says of its own patient; the same again changes nothing. 400."""
+    body = call.json()
+    return answer(known_patients.make_known(bootstrap.table(), call.caller, patient, body, call.now, call.act, call.record))
 
 
 @door("GET", "/patients/{patient}/links")

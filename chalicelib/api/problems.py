@@ -32,6 +32,7 @@ PROBLEMS: dict[type[errors.ContenitoreError], Problem] = {
     errors.OpenedElsewhere: Problem("opened-elsewhere", "This was opened in another browser", 410),
     errors.TooLarge: Problem("too-large", "Too large", 413),
     errors.UnsupportedMediaType: Problem("unsupported-media-type", "This media type is not taken here", 415),
+    errors.TooMany: Problem("too-many", "Too many in so short a time", 429),
     errors.TryAgain: Problem("try-again", "The archive is busy", 503),
 }
 UNEXPECTED = Problem("internal-error", "Something went wrong on our side", 500)
@@ -44,7 +45,9 @@ def to_response(error: errors.ContenitoreError, request_id: str) -> Response:
     headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
     if isinstance(error, errors.BadRequest) and error.parameter is not None:
         body["parameter"] = error.parameter
-    if isinstance(error, errors.TryAgain):
+    if isinstance(error, errors.Conflict) and error.count is not None:
+        body["count"] = error.count
+    if isinstance(error, errors.TryAgain | errors.TooMany):
         headers["Retry-After"] = str(error.retry_after)
     return Response(json.dumps(body).encode(), headers, problem.status)
 

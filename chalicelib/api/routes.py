@@ -80,6 +80,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("OPTIONS", "/dicomweb"),
     ),
     "patients": (
+        ("PUT", "/patients/{patient}"),
         ("GET", "/patients/{patient}/links"),
         ("POST", "/patients/{patient}/links"),
         ("DELETE", "/patients/{patient}/links/{link}"),
@@ -104,8 +105,10 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("POST", "/transfers"),
         ("GET", "/transfers"),
         ("GET", "/transfers/{transfer}"),
+        ("PATCH", "/transfers/{transfer}"),
         ("DELETE", "/transfers/{transfer}"),
         ("PUT", "/transfers/{transfer}/receiving-patient"),
+        ("DELETE", "/transfers/{transfer}/receiving-patient"),
         ("GET", "/patients/{patient}/timeline"),
     ),
     "view": (

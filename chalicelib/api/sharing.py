@@ -10,27 +10,27 @@ from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.services import numbering, timeline, transfers
+from chalicelib.services import acceptance, numbering, timeline, transfer_reading, transfers
+from chalicelib.telemetry import logger
 
 
 @door("POST", "/transfers")
 def open_transfer(call: Call) -> Response:
-    """201 with the transfer; the same one again for the same Idempotency-Key. 400; 409 for a key used for another one."""
+    """201 with the transfer; the same one again for the same Idempotency-Key. 400; 404 for a patient who is none of the caller's;
+    409 for a key used for another one; 429 after 60 proposed numbers in an hour."""
     key = call.request.headers.get("idempotency-key")
     opened = transfers.open_transfer(bootstrap.table(), call.caller, call.json(), key, call.now, call.act, call.record)
+    if "proposed_patient" in opened:
+        logger().info("proposal", extra={"institution": opened["from"]})  # counted: see ProposalsMetric in infra/functions.yaml
     return answer(opened | _apart(call, opened), 201, location=f"{call.base_url}/transfers/{opened['id']}")
 
 
 @door("GET", "/transfers")
 def list_transfers(call: Call) -> Response:
     """200 with a page of the caller's transfers, newest first. 400."""
-    limit = call.number("limit", transfers.DEFAULT_LIMIT, 1000)
-    direction, status, cursor = (
-        call.parameter("direction"),
-        call.parameter("status"),
-        call.parameter("cursor"),
-    )
-    found = transfers.list_transfers(bootstrap.table(), call.caller, direction, status, cursor, limit, call.now)
+    limit = call.number("limit", transfer_reading.DEFAULT_LIMIT, 1000)
+    direction, status, accepted, cursor = (call.parameter(name) for name in ("direction", "status", "accepted", "cursor"))
+    found = transfer_reading.list_transfers(bootstrap.table(), call.caller, direction, status, accepted, cursor, limit, call.now)
     call.record(Entry(Kind.QUERY, text=call.query_text, count=len(found["transfers"])))
     return answer(found)
 
@@ -38,8 +38,15 @@ def list_transfers(call: Call) -> Response:
 @door("GET", "/transfers/{transfer}")
 def get_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, for its two parties. 404."""
-    found = transfers.read_transfer(bootstrap.table(), call.caller, transfer, call.now, call.record)
+    found = transfer_reading.read_transfer(bootstrap.table(), call.caller, transfer, call.now, call.record)
     return answer(found | _apart(call, found))
+
+
+@door("PATCH", "/transfers/{transfer}")
+def extend_transfer(call: Call, transfer: str) -> Response:
+    """200 with the transfer, which lasts longer. 400, 404; 403 for the receiver; 409 for one that is over."""
+    body = call.json()
+    return answer(transfers.extend_transfer(bootstrap.table(), call.caller, transfer, body, call.now, call.act, call.record))
 
 
 @door("DELETE", "/transfers/{transfer}")
@@ -49,12 +56,17 @@ def end_transfer(call: Call, transfer: str) -> Response:
 
 
 @door("PUT", "/transfers/{transfer}/receiving-patient")
-def name_receiving_patient(call: Call, transfer: str) -> Response:
-    """200 with the transfer: the receiver's own number is linked. 400, 404; 403 for the sender."""
+def accept_transfer(call: Call, transfer: str) -> Response:
+    """200 with the transfer, accepted: the receiver's own number is linked. 400, 404; 403 for the sender; 409 for one that
+    is over, for another codice fiscale, and, with their count, where not just one number is linked and none is named."""
     body = call.json()
-    return answer(
-        transfers.name_receiving_patient(bootstrap.table(), call.caller, transfer, body, call.now, call.act, call.record)
-    )
+    return answer(acceptance.accept(bootstrap.table(), call.caller, transfer, body, call.now, call.act, call.record))
+
+
+@door("DELETE", "/transfers/{transfer}/receiving-patient")
+def take_acceptance_back(call: Call, transfer: str) -> Response:
+    """200 with the transfer, which waits again, however often. 404; 403 for the sender; 409 for one that is over."""
+    return answer(acceptance.take_back(bootstrap.table(), call.caller, transfer, call.now, call.act, call.record))
 
 
 @door("GET", "/patients/{patient}/timeline")

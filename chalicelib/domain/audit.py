@@ -40,6 +40,10 @@ class Kind(StrEnum):
     IMPORT = "import"
     TRANSFER_OPENED = "transfer-opened"
     TRANSFER_ENDED = "transfer-ended"
+    TRANSFER_EXTENDED = "transfer-extended"
+    TRANSFER_ACCEPTED = "transfer-accepted"
+    ACCEPTANCE_ENDED = "transfer-acceptance-ended"
+    PATIENT_STATED = "patient-stated"
     LINK_CONFIRMED = "link-confirmed"
     LINK_UNDONE = "link-undone"
     OBJECTION = "objection"
@@ -74,6 +78,10 @@ EVENTS: dict[Kind, Event] = {
     Kind.IMPORT: Event("110107", "Import", "C"),  # A.5.3.6
     Kind.TRANSFER_OPENED: Event("110110", "Patient Record", "C"),
     Kind.TRANSFER_ENDED: Event("110110", "Patient Record", "D"),
+    Kind.TRANSFER_EXTENDED: Event("110110", "Patient Record", "U"),
+    Kind.TRANSFER_ACCEPTED: Event("110110", "Patient Record", "U"),
+    Kind.ACCEPTANCE_ENDED: Event("110110", "Patient Record", "U"),
+    Kind.PATIENT_STATED: Event("110110", "Patient Record", "U"),
     Kind.LINK_CONFIRMED: Event("110110", "Patient Record", "U"),
     Kind.LINK_UNDONE: Event("110110", "Patient Record", "U"),
     Kind.OBJECTION: Event("110110", "Patient Record", "U"),

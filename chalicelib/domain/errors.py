@@ -11,6 +11,7 @@
     ├── NotAcceptable          no representation fits Accept
     ├── UnsupportedMediaType   a body of a type that is not taken here
     ├── TooLarge               over a limit; says which way works
+    ├── TooMany                more of the same in a time than is let through
     └── TryAgain               the cloud under us is throttled or unavailable
 
 No text here may carry personal data: a detail names parameters, limits and tags, never values of patients.
@@ -54,7 +55,11 @@ class NotFound(ContenitoreError):
 
 
 class Conflict(ContenitoreError):
-    """The request contradicts what is already recorded."""
+    """The request contradicts what is already recorded; `count` says how many there are where one was meant."""
+
+    def __init__(self, detail: str, count: int | None = None) -> None:
+        super().__init__(detail)
+        self.count = count
 
 
 class Gone(ContenitoreError):
@@ -78,6 +83,14 @@ class UnsupportedMediaType(ContenitoreError):
 
 class TooLarge(ContenitoreError):
     """Over a size limit; the detail names the way that works."""
+
+
+class TooMany(ContenitoreError):
+    """More of the same within a time than is let through; there is room again after `retry_after` seconds."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class TryAgain(ContenitoreError):

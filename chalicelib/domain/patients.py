@@ -4,7 +4,7 @@ Patients are linked, never merged. A link joins two identifiers, stands in the p
 beside it. Links are not followed further: what is linked to a linked identifier is not linked.
 
 Every kind of fact is `KIND#<id>[#<number>]`, and is ended by the same key with `#END`. The kinds that decide lie side by
-side in the order of keys, between those that only tell which images there are, of which there may be many: `DECIDING`.
+side in the order of keys, between those that only tell what is there, of which there may be many: `DECIDING`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from chalicelib.domain import italian, transfers
+from chalicelib.domain import demographics, italian, transfers
+from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key
 from chalicelib.domain.sharing import Consent, Emergency, Objection, Protection
@@ -65,7 +66,7 @@ class Carrier:
 
 @dataclass(frozen=True)
 class Record:
-    """The partition of one patient identifier, folded. `studies` and `carriers` only where the whole of it was read."""
+    """The partition of one patient identifier, folded. `studies`, `carriers` and `stated` only where the whole of it was read."""
 
     patient: str
     links: tuple[Link, ...] = ()
@@ -76,6 +77,8 @@ class Record:
     emergencies: tuple[Emergency, ...] = ()
     studies: tuple[tuple[str, str], ...] = ()
     carriers: tuple[Carrier, ...] = ()
+    stated: tuple[Demographics, ...] = ()
+    """What its hospital's registration said of it, the latest last."""
 
     @property
     def linked(self) -> tuple[PatientIdentifier, ...]:
@@ -122,6 +125,7 @@ def fold(patient: str, items: Iterable[Item]) -> Record:
         emergencies=tuple(emergency(item.data) for item in of("EMERGENCY")),
         studies=tuple(owner_and_study(item.sk) for item in of("UID")),
         carriers=tuple(_carrier(item.data) for item in of("CARRIES")),
+        stated=demographics.in_partition(facts),
     )
 
 

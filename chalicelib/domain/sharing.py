@@ -8,10 +8,12 @@ The rules, in full, first match wins:
 4. Emergency access, while it lasts, lets the institution that declared it see the patient's studies of every owner.
 5. A live transfer (opened, not expired, not ended) lets
    a. the receiver see all of the sender's studies of that patient;
-   b. the sender see the receiver's studies of that patient made on or after the day of the transfer, nothing earlier.
+   b. the sender see the receiver's studies of that patient made on or after the day of the transfer, nothing earlier, and only
+      while the receiver's acceptance stands.
 6. Nobody sees anything else.
 
-"That patient" is every identifier that is linked to the transfer's, directly and not undone. Rules 4 and 5 must hold for
+"That patient" is every identifier that is linked to the transfer's, directly and not undone. Acceptance is of one number of the
+receiver's: for the way back, an identifier must besides be that number, or be linked to it. Rules 4 and 5 must hold for
 *every* patient identifier of a study: one filed under two patients is shared only where both are, one with no
 identifier never. A study without a date is never a follow-up. "The day" is the day at the hospitals: Europe/Rome.
 """
@@ -28,7 +30,7 @@ HOSPITAL_TIME = ZoneInfo("Europe/Rome")
 
 @dataclass(frozen=True)
 class Grant:
-    """A transfer as it touches one patient identifier."""
+    """A transfer as it touches one patient identifier. `accepted`: whether the receiver accepted this very patient."""
 
     transfer_id: str
     sender: str
@@ -36,6 +38,7 @@ class Grant:
     opened_at: datetime
     expires_at: datetime
     ended: bool = False
+    accepted: bool = False
 
     def live(self, now: datetime) -> bool:
         """Whether it holds at `now` (aware)."""
@@ -172,5 +175,5 @@ def _opens(grant: Grant, viewer: str, study: Study, now: datetime) -> bool:
     if (grant.sender, grant.receiver) == (study.owner, viewer):
         return True
     if (grant.sender, grant.receiver) == (viewer, study.owner):
-        return study.date >= grant.opened_at.astimezone(HOSPITAL_TIME).strftime("%Y%m%d")
+        return grant.accepted and study.date >= grant.opened_at.astimezone(HOSPITAL_TIME).strftime("%Y%m%d")
     return False

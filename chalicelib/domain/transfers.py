@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Item
+from chalicelib.domain.ports import Item, Key
 from chalicelib.domain.sharing import Grant
 
 DEFAULT_DURATION = timedelta(days=365)
@@ -20,7 +20,11 @@ EXPIRING = "EXPIRES"
 
 @dataclass(frozen=True)
 class Transfer:
-    """One patient, two institutions, for a time. `receiving` is the receiver's own number for the patient, once known."""
+    """One patient, two institutions, for a time.
+
+    `proposed` is what the sender takes for the receiver's number: a word, which opens nothing and links nothing. `receiving` is
+    the number by which the receiver accepted the patient, at `accepted_at`; both or neither. `version` counts what was changed.
+    """
 
     id: str
     sender: str
@@ -29,8 +33,10 @@ class Transfer:
     opened_at: datetime
     expires_at: datetime
     reason: str
+    proposed: PatientIdentifier | None = None
     receiving: PatientIdentifier | None = None
-    receiving_version: int = 0
+    accepted_at: datetime | None = None
+    version: int = 0
     ended: bool = False
 
     def status(self, now: datetime) -> str:
@@ -38,6 +44,18 @@ class Transfer:
         if self.ended:
             return "revoked"
         return "active" if now < self.expires_at else "expired"
+
+    def accepted(self, number: PatientIdentifier, now: datetime) -> Transfer:
+        """The same, once the receiver accepted the patient under its own number."""
+        return replace(self, receiving=number, accepted_at=now, version=self.version + 1)
+
+    def unaccepted(self) -> Transfer:
+        """The same, once the receiver's acceptance has ended: it waits again."""
+        return replace(self, receiving=None, accepted_at=None, version=self.version + 1)
+
+    def extended(self, expires_at: datetime) -> Transfer:
+        """The same, with a later expiry."""
+        return replace(self, expires_at=expires_at, version=self.version + 1)
 
 
 def iso(moment: datetime) -> str:
@@ -69,6 +87,14 @@ def expiry(asked: object, now: datetime) -> datetime:
     return moment
 
 
+def later_expiry(transfer: Transfer, asked: object) -> datetime:
+    """Until when a transfer is to last now: no less than so far, and never more than ten years in all. Raises BadRequest."""
+    moment = parse_moment(asked, "expires_at")
+    if not transfer.expires_at <= moment <= transfer.opened_at + MAX_DURATION:
+        raise BadRequest("expires_at must be later than so far, and within ten years of the opening.", "expires_at")
+    return moment
+
+
 def partition(transfer_id: str) -> str:
     """The partition of one transfer's facts."""
     return f"F#TRANSFER#{transfer_id}"
@@ -81,71 +107,101 @@ def patient_partition(patient_hash: str) -> str:
 
 def opening(transfer: Transfer) -> list[Item]:
     """The facts that open `transfer`: its own, and the copy in the patient's partition that deciding reads."""
-    terms = _terms(transfer)
     opened = iso(transfer.opened_at)
-    facts = [
-        Item(
-            partition(transfer.id),
-            "OPEN",
-            terms,
-            {
-                "gsi1": (f"FROM#{transfer.sender}", f"{opened}#{transfer.id}"),
-                "gsi2": (f"TO#{transfer.receiver}", f"{opened}#{transfer.id}"),
-                "gsi3": (EXPIRING, f"{iso(transfer.expires_at)}#{transfer.id}"),
-            },
-        ),
-        Item(patient_partition(transfer.patient.hash), f"TRANSFER#{transfer.id}#000000", terms),
-    ]
-    if transfer.receiving is not None:
-        facts += naming(transfer)
-    return facts
+    own = {
+        "gsi1": (f"FROM#{transfer.sender}", f"{opened}#{transfer.id}"),
+        "gsi2": (f"TO#{transfer.receiver}", f"{opened}#{transfer.id}"),
+    }
+    return _stated(transfer, "OPEN", own | _expiring(transfer))
 
 
-def naming(transfer: Transfer) -> list[Item]:
-    """The facts that name the receiver's number: the transfer's own, and the copy in the patient's partition.
+def changing(transfer: Transfer) -> list[Item]:
+    """The facts of a later version: the transfer's own, and the copy in the patient's partition.
 
-    They only say which number, or that it is none of those said before; that two numbers are the same patient's is a link
-    (`domain.patients`), which can be undone.
+    They say all that it is since then. That two numbers are the same patient's is a link (`domain.patients`), beside them.
     """
-    number = f"{transfer.receiving_version:06d}"
+    return _stated(transfer, version_key(transfer.version), {})
+
+
+def extending(transfer: Transfer) -> list[Item]:
+    """The same for a version with another expiry, by which it is found when it has run out."""
+    return _stated(transfer, version_key(transfer.version), _expiring(transfer))
+
+
+def version_key(version: int) -> str:
+    """The sort key of a later version in the transfer's own partition: what was changed first was the receiver's number."""
+    return f"RECEIVER#{version:06d}"
+
+
+def _stated(transfer: Transfer, sk: str, indexes: dict[str, Key]) -> list[Item]:
     terms = _terms(transfer)
-    return [
-        Item(partition(transfer.id), f"RECEIVER#{number}", terms),
-        Item(patient_partition(transfer.patient.hash), f"TRANSFER#{transfer.id}#{number}", terms),
-    ]
+    copy = f"TRANSFER#{transfer.id}#{transfer.version:06d}"
+    return [Item(partition(transfer.id), sk, terms, indexes), Item(patient_partition(transfer.patient.hash), copy, terms)]
+
+
+def _expiring(transfer: Transfer) -> dict[str, Key]:
+    return {"gsi3": (EXPIRING, f"{iso(transfer.expires_at)}#{transfer.id}")}
+
+
+def history(items: Iterable[Item]) -> list[Transfer]:
+    """What a transfer was at first and after each change, from the facts of its own partition; empty if it was never opened."""
+    facts = {item.sk: item for item in items}
+    opened = facts.get("OPEN")
+    if opened is None:
+        return []
+    ended = "END" in facts
+    versions = [opened, *(facts[key] for key in sorted(facts) if key.startswith("RECEIVER#"))]
+    return [replace(as_of(opened, one), ended=ended) for one in versions]
 
 
 def from_facts(items: Iterable[Item]) -> Transfer | None:
     """The transfer that the facts of its own partition describe, or None when it was never opened."""
-    opened: Item | None = None
-    latest: Item | None = None
-    ended = False
-    for item in items:
-        if item.sk == "OPEN":
-            opened = item
-        elif item.sk == "END":
-            ended = True
-        elif item.sk.startswith("RECEIVER#") and (latest is None or item.sk > latest.sk):
-            latest = item
-    if opened is None:
-        return None
-    transfer = from_terms((latest or opened).data)
-    return Transfer(**{**transfer.__dict__, "ended": ended})
+    versions = history(items)
+    return versions[-1] if versions else None
 
 
-def grant(transfer: Transfer, ended: bool) -> Grant:
-    """A transfer as a grant for deciding, once its end was looked up."""
-    return Grant(transfer.id, transfer.sender, transfer.receiver, transfer.opened_at, transfer.expires_at, ended)
+def grant(transfer: Transfer, ended: bool, accepted: bool) -> Grant:
+    """A transfer as a grant for deciding, once its end was looked up, and whether its acceptance is of this patient."""
+    return Grant(
+        transfer.id, transfer.sender, transfer.receiver, transfer.opened_at, transfer.expires_at, ended, accepted=accepted
+    )
 
 
 def in_patient(items: Iterable[Item]) -> list[Transfer]:
-    """The transfers of a patient identifier, from the facts of its partition: of each, the latest terms."""
-    latest: dict[str, Item] = {}
+    """The transfers of a patient identifier, from the facts of its partition: of each, the latest version."""
+    versions: dict[str, list[Item]] = {}
     for item in sorted(items, key=lambda one: one.sk):
         kind, _, rest = item.sk.partition("#")
         if kind == "TRANSFER":
-            latest[rest.split("#")[0]] = item
-    return [from_terms(item.data) for _, item in sorted(latest.items())]
+            versions.setdefault(rest.split("#")[0], []).append(item)
+    return [as_of(found[0], found[-1]) for _, found in sorted(versions.items())]
+
+
+def as_of(opened: Item, version: Item) -> Transfer:
+    """A transfer as of a version (or as it was opened), from the facts of both.
+
+    What was written before acceptance was known (`accepted_at` is not among the terms) is read as what it meant: a number that
+    stood there from the opening on was the sender's, a proposal; one that came later the receiver had named, which accepts.
+    When, only the transfer's own fact says, not its copy: the day of the opening stands for it there.
+    """
+    terms = version.data
+    transfer = _from_terms(terms)
+    if "accepted_at" in terms:
+        return transfer
+    number, first = transfer.receiving, _from_terms(opened.data)
+    by_receiver = number is not None and transfer.version > first.version
+    accepted_at = _moment(terms.get("at")) or transfer.opened_at
+    return replace(
+        transfer,
+        proposed=first.receiving,
+        receiving=number if by_receiver else None,
+        accepted_at=accepted_at if by_receiver else None,
+    )
+
+
+def is_of_before(version: Item) -> bool:
+    """Whether a transfer's fact was written before acceptance was known."""
+    return "accepted_at" not in version.data
 
 
 def _terms(transfer: Transfer) -> dict[str, object]:
@@ -157,17 +213,18 @@ def _terms(transfer: Transfer) -> dict[str, object]:
         "opened_at": iso(transfer.opened_at),
         "expires_at": iso(transfer.expires_at),
         "reason": transfer.reason,
+        "accepted_at": iso(transfer.accepted_at) if transfer.accepted_at else None,
     }
-    if transfer.receiving is not None:
-        terms["receiving"] = {"issuer": transfer.receiving.issuer, "id": transfer.receiving.value}
-    if transfer.receiving_version:
-        terms["receiving_version"] = transfer.receiving_version
+    for name, number in (("proposed", transfer.proposed), ("receiving", transfer.receiving)):
+        if number is not None:
+            terms[name] = {"issuer": number.issuer, "id": number.value}
+    if transfer.version:
+        terms["receiving_version"] = transfer.version
     return terms
 
 
-def from_terms(terms: dict[str, object]) -> Transfer:
-    """A transfer from the terms that its facts carry."""
-    receiving = terms.get("receiving")
+def _from_terms(terms: dict[str, object]) -> Transfer:
+    proposed, receiving = terms.get("proposed"), terms.get("receiving")
     version = terms.get("receiving_version", 0)
     return Transfer(
         str(terms["id"]),
@@ -177,9 +234,15 @@ def from_terms(terms: dict[str, object]) -> Transfer:
         datetime.fromisoformat(str(terms["opened_at"])),
         datetime.fromisoformat(str(terms["expires_at"])),
         str(terms["reason"]),
+        _identifier(proposed) if proposed else None,
         _identifier(receiving) if receiving else None,
+        _moment(terms.get("accepted_at")),
         version if isinstance(version, int) else 0,
     )
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(str(text)) if text else None
 
 
 def _identifier(value: object) -> PatientIdentifier:

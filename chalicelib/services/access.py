@@ -270,14 +270,18 @@ def _load(table: Table, hashes: Sequence[str]) -> dict[str, Record]:
 def _known(records: list[Record], there: frozenset[Key]) -> Known:
     touching = {transfer.id: transfer for record in records for transfer in record.transfers}
     current = [
-        Transfer(**{**transfer.__dict__, "ended": (transfers.partition(transfer.id), "END") in there})
-        for _, transfer in sorted(touching.items())
+        replace(transfer, ended=(transfers.partition(transfer.id), "END") in there) for _, transfer in sorted(touching.items())
     ]
     facts = PatientFacts(
-        tuple(transfers.grant(transfer, transfer.ended) for transfer in current),
+        tuple(transfers.grant(transfer, transfer.ended, _is_accepted(transfer, records)) for transfer in current),
         tuple(one for record in records for one in record.objections.values()),
         tuple(one for record in records for one in record.protections),
         tuple(one for record in records for one in record.consents),
         tuple(one for record in records for one in record.emergencies),
     )
     return Known(records[0], tuple(records[1:]), facts, tuple(current))
+
+
+def _is_accepted(transfer: Transfer, records: Sequence[Record]) -> bool:
+    """Whether the receiver accepted the patient of the first record: under this very number, or one of those linked to it."""
+    return transfer.receiving is not None and transfer.receiving.hash in {record.patient for record in records}

@@ -118,7 +118,7 @@ def details(table: Table, caller: Caller, records: Iterable[Record]) -> Details:
     found = table.batch_get([*sorted(wanted), *((transfers.partition(one), "OPEN") for one in sorted(named))])
     return Details(
         {str(item.data["study"]): item.data for key, item in found.items() if key in wanted},
-        {str(item.data["id"]): transfers.from_terms(item.data) for key, item in found.items() if key not in wanted},
+        {str(item.data["id"]): transfers.as_of(item, item) for key, item in found.items() if key not in wanted},
     )
 
 

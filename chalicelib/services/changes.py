@@ -50,6 +50,24 @@ def transfer_ended(transfer: Transfer, status: str) -> list[Change]:
     return _of_transfer(transfer, "END", "transfer-ended", {"status": status})
 
 
+def transfer_changed(before: Transfer, after: Transfer) -> list[Change]:
+    """What both parties are told of a later version: accepted, not accepted any more, or lasting longer."""
+    told: list[Change] = []
+    version = f"{after.version:06d}"
+    if after.accepted_at is not None and (before.accepted_at is None or before.receiving != after.receiving):
+        told += _of_transfer(after, f"ACCEPTED#{version}", "transfer-accepted", {"accepted_at": iso(after.accepted_at)})
+    if before.accepted_at is not None and after.accepted_at is None:
+        told += _of_transfer(after, f"WAITS#{version}", "transfer-waiting", {})
+    if before.expires_at != after.expires_at:
+        told += _of_transfer(after, f"EXTENDED#{version}", "transfer-extended", {"expires_at": iso(after.expires_at)})
+    return told
+
+
+def transfer_waiting(transfer: Transfer) -> list[Change]:
+    """What both parties are told once of a transfer of before acceptance was known, which the receiver has not accepted."""
+    return _of_transfer(transfer, "WAITS", "transfer-waiting", {})
+
+
 def _of_transfer(transfer: Transfer, event: str, kind: str, more: dict[str, Any]) -> list[Change]:
     content = {"transfer_id": transfer.id, "from": transfer.sender, "to": transfer.receiver, **more}
     return [Change(party, f"{event}#{transfer.id}", kind, content) for party in (transfer.sender, transfer.receiver)]
@@ -92,6 +110,20 @@ def tell(table: Table, changes: Sequence[Change], now: datetime) -> None:
                 break
         else:
             raise TryAgain
+
+
+def tell_seldom(table: Table, change: Change, at: datetime, pause: timedelta, now: datetime) -> None:
+    """Append a change of the moment `at`, but for those of its event within `pause` of one that was told. Raises TryAgain."""
+    key = partition(change.viewer), f"D#{change.event}"
+    for _ in range(_ATTEMPTS):
+        last = table.get(*key)
+        if last is not None and at < datetime.fromisoformat(str(last.data["at"])) + pause:
+            return
+        version = (last.version or 0) if last else 0
+        marker = PutVersion(Item(*key, {"at": iso(at)}, version=version + 1), version)
+        if not table.transact([marker, *entry_writes(table, [change], now)]):
+            return
+    raise TryAgain
 
 
 def read_changes(

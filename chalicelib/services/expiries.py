@@ -26,8 +26,8 @@ def tell_expired(table: Table, now: datetime) -> int:
     told = 0
     for item in table.query_all(transfers.EXPIRING, index="gsi3", between=(iso(since), f"{iso(now)}~")):
         transfer = transfers.from_facts(table.query_all(item.pk))
-        if transfer is None or transfer.ended:
-            continue
+        if transfer is None or transfer.status(now) != "expired":
+            continue  # ended, or extended since: then it is found again at its later expiry
         ended = changes.transfer_ended(transfer, "expired")
         if all(changes.was_told(table, change) for change in ended):
             continue

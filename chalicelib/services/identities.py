@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
-from chalicelib.domain import identifiers, italian
+from chalicelib.domain import demographics, identifiers, italian
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -37,7 +37,7 @@ def list_links(table: Table, caller: Caller, patient_id: str, now: datetime, tel
     record = access.load_deciding(table, own.hash)
     confirmed = [link for link in record.links if not link.ended and _may_know(table, caller, link, record)]
     proposed = _proposals(table, caller, own, record, now)
-    if not record.links and not record.transfers and not proposed and not _has_studies(table, own):
+    if not record.links and not record.transfers and not proposed and not _is_known(table, own):
         raise NotFound
     tell(Entry(Kind.READ, caller.member.id, (own,)))
     return {"links": [_shown(link, own) for link in confirmed] + proposed}
@@ -112,8 +112,10 @@ def _own(caller: Caller, patient_id: str) -> PatientIdentifier:
     return identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
 
 
-def _has_studies(table: Table, number: PatientIdentifier) -> bool:
-    return bool(table.query(patient_partition(number.hash), "UID#", limit=1).items)
+def _is_known(table: Table, number: PatientIdentifier) -> bool:
+    """Whether there is a study under this number, or its hospital made it known."""
+    partition = patient_partition(number.hash)
+    return any(table.query(partition, prefix, limit=1).items for prefix in ("UID#", demographics.PREFIX))
 
 
 def _may_know(table: Table, caller: Caller, link: Link, record: Record) -> bool:

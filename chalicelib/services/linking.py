@@ -16,6 +16,7 @@ from itertools import combinations, islice
 from typing import Any
 
 from chalicelib.domain import identifiers, italian, patients, transfers
+from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
@@ -53,23 +54,33 @@ def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary
     for value, issuer in dict.fromkeys(named):
         if identifiers.is_oid(issuer) and issuer != italian.CODICE_FISCALE and (value, issuer) != named[0]:
             continue
-        fiscal = codice_fiscale.read(value)
-        if fiscal is None:
-            continue
-        codes.append(fiscal.code)
+        if (fiscal := codice_fiscale.read(value)) is not None:
+            codes.append(fiscal.code)
+    yield from _saying(patient, birth, sex, codes)
+
+
+def stated(own: PatientIdentifier, known: Demographics) -> list[Item]:
+    """The same of what a hospital's registration says of its own number: only what stands under the codice fiscale's issuer."""
+    codes = [one.code for one in map(codice_fiscale.read, known.codes) if one is not None]
+    return list(_saying(own, known.birth_date, known.sex, codes))
+
+
+def _saying(patient: PatientIdentifier, birth: str, sex: str, codes: Sequence[str]) -> Iterator[Item]:
+    """The facts that a record states this birth date and sex, and carries these codici fiscali, each once."""
+    for fiscal in dict.fromkeys(codes):
         data: dict[str, object] = {
             "issuer": patient.issuer,
             "id": patient.value,
-            "code": fiscal.code,
+            "code": fiscal,
             "birth_date": birth,
             "sex": sex,
         }
         digest = sha256(f"{birth}\n{sex}".encode()).hexdigest()[:8]
-        code = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
+        code = PatientIdentifier(italian.CODICE_FISCALE, fiscal)
         yield Item(patient_partition(code.hash), f"CARRIES#{patient.hash}#{digest}", data)
     if birth or sex or codes:
-        for fiscal_code in codes or [""]:
-            yield patients.stating(patient, Statement(birth, sex, fiscal_code))
+        for fiscal in dict.fromkeys(codes or [""]):
+            yield patients.stating(patient, Statement(birth, sex, fiscal))
 
 
 def link_carriers(table: Table, code: str, now: datetime) -> None:
@@ -188,14 +199,14 @@ def linking_writes(
 
 
 def ending_writes(table: Table, link: Link, by: str, now: datetime) -> list[Write]:
-    """The writes that end a link, and take the number out of the transfers that named it: no trace of it is shown."""
+    """The writes that end a link, and with it the acceptances that named the number: no trace of it is shown."""
     facts = patients.unlinking(link, by, now)
     renamed = 0
     for side in (link.one, link.other):
         for transfer in access.load_deciding(table, side.hash).transfers:
             if (transfer.patient, transfer.receiving) == (side, link.beyond(side.hash)) and renamed < MAX_RENAMED:
-                unnamed = replace(transfer, receiving=None, receiving_version=transfer.receiving_version + 1)
-                facts += [replace(fact, data=fact.data | {"by": by, "at": iso(now)}) for fact in transfers.naming(unnamed)]
+                waiting = transfers.changing(transfer.unaccepted())
+                facts += [replace(fact, data=fact.data | {"by": by, "at": iso(now)}) for fact in waiting]
                 renamed += 1
     return [PutNew(fact) for fact in facts]
 

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from chalicelib.domain import patients, transfers
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Alerts, Table
-from chalicelib.services import access, changes, emergencies, linking, membership, numbering, project_studies
+from chalicelib.services import (
+    access,
+    changes,
+    emergencies,
+    linking,
+    membership,
+    numbering,
+    project_studies,
+    proposals,
+)
 from chalicelib.services.project_studies import StudyRef
 
 Fact = tuple[str, str, str]
@@ -92,13 +102,18 @@ def _of_patient(table: Table, alerts: Alerts, patient: str, sks: list[str], now:
 
 
 def _of_transfer(table: Table, alerts: Alerts, transfer_id: str, sks: list[str], now: datetime) -> set[StudyRef]:
-    """What facts of a transfer touch; on the way, both parties are told when it opens and ends."""
+    """What facts of a transfer touch; on the way, both parties are told when it opens, changes and ends."""
     del alerts
-    transfer = transfers.from_facts(table.query_all(transfers.partition(transfer_id)))
-    if transfer is None:
+    versions = transfers.history(table.query_all(transfers.partition(transfer_id)))
+    if not versions:
         return set()
+    transfer = versions[-1]
     if "OPEN" in sks:
-        changes.tell(table, changes.transfer_opened(transfer), now)
+        changes.tell(table, changes.transfer_opened(versions[0]), now)
+        proposals.tell(table, versions[0], now)
+    for before, after in pairwise(versions):
+        if transfers.version_key(after.version) in sks:
+            changes.tell(table, changes.transfer_changed(before, after), now)
     if "END" in sks:
         changes.tell(table, changes.transfer_ended(transfer, "revoked"), now)
     record = access.load_record(table, transfer.patient.hash)

@@ -192,7 +192,8 @@ def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIden
     """One of the caller's own patients. Raises NotFound for a number of which nothing is known."""
     own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
     record = access.load_record(table, own.hash)
-    if not any(owner == caller.member.id for owner, _ in record.studies) and not record.transfers and not record.links:
+    known = record.transfers or record.links or record.stated
+    if not known and not any(owner == caller.member.id for owner, _ in record.studies):
         raise NotFound
     return own, record
 

@@ -7,11 +7,15 @@ from typing import Any
 
 from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind, Recorder
+from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.sharing import Objection
 from chalicelib.domain.studies import Attributes, first_value
-from chalicelib.services import access, numbering
+from chalicelib.services import access, known_patients, numbering
 from chalicelib.services import transfers as transfer_service
+from chalicelib.services.access import Known
 from chalicelib.services.manifest import still_to_come
 from chalicelib.services.registry import Caller
 
@@ -43,7 +47,8 @@ def timeline(
     read = access.know(table, [asked.hash])
     known = read.known[asked.hash]
     mine = [transfer for transfer in known.transfers if viewer.id in (transfer.sender, transfer.receiver)]
-    if not seen and not mine and not apart:
+    stated = None if seen else _stated(table, caller, asked, known, now)
+    if not seen and not mine and not apart and stated is None:
         access.even_out(table, read)
         raise NotFound
     mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
@@ -81,14 +86,32 @@ def timeline(
                 }
                 for oid, number in sorted(numbers)
             ],
-            "name": _name(person),
-            "birth_date": first_value(person, "00100030"),
-            "sex": first_value(person, "00100040"),
+            "name": stated.name if stated else _name(person),
+            "birth_date": stated.birth_date if stated else first_value(person, "00100030"),
+            "sex": stated.sex if stated else first_value(person, "00100040"),
         },
         "studies": [entry for _, entry in sorted(entries, key=lambda pair: pair[0], reverse=True)],
         "transfers": [transfer_service.shown(transfer, now) for transfer in mine],
         **({"apart": apart} if apart else {}),
     }
+
+
+def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: Known, now: datetime) -> Demographics | None:
+    """What registrations say of a patient of whom the caller sees no study: its own, of its number that is asked for or linked;
+    else, to the receiver of a transfer that runs, the sender's, unless the patient objected there.
+
+    For a number of which the caller may know nothing, nothing is read.
+    """
+    viewer = caller.member.id
+    own = [one for one in (asked, *known.record.linked) if caller.registry.by_issuer(one.issuer) == caller.institution]
+    received = [
+        transfer.patient
+        for transfer in known.transfers
+        if transfer.receiver == viewer
+        and transfer.status(now) == "active"
+        and Objection(transfer.sender) not in known.facts.objections
+    ]
+    return known_patients.latest_of_any(table, dict.fromkeys([*own, *received]))
 
 
 def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:

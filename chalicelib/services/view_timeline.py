@@ -14,6 +14,8 @@ from chalicelib.services.links import Reader
 from chalicelib.services.registry import Caller
 from chalicelib.services.timeline import timeline
 
+_OF_TRANSFERS = ("id", "from", "to", "status", "opened_at", "expires_at", "accepted_at")
+
 
 def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder) -> dict[str, Any]:
     """The timeline within the link's scope, with what the page says about the session and the hospitals.
@@ -32,10 +34,7 @@ def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder
     return {
         "patient": found["patient"] | {"own_id": own[0] if own else ""},
         "studies": found["studies"],
-        "transfers": [
-            {key: transfer[key] for key in ("id", "from", "to", "status", "opened_at", "expires_at")}
-            for transfer in found["transfers"]
-        ],
+        "transfers": [{key: transfer[key] for key in _OF_TRANSFERS if key in transfer} for transfer in found["transfers"]],
         "institutions": {name: members[name].name for name in sorted(shown) if name in members},
         "session": shown_session(reader),
     }

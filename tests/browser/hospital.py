@@ -96,14 +96,19 @@ def send(client: Client, *images: Dataset) -> None:
 
 
 def transfer(city: RunningCity, patient: Patient) -> str:
-    """San Matteo transfers the patient to Maugeri, which knows its own number; the transfer's id."""
-    body = {
-        "patient": {"id": patient.at["san-matteo"]}, "to": "maugeri", "reason": "rehabilitation",
-        "receiving_patient_id": patient.at["maugeri"],
-    }  # fmt: skip
+    """San Matteo transfers the patient to Maugeri, which accepts it under its own number; the transfer's id."""
+    body = {"patient": {"id": patient.at["san-matteo"]}, "to": "maugeri", "reason": "rehabilitation"}
     answer = city.client("san-matteo").post("/transfers", json=body)
     assert answer.status_code == 201, answer.text
+    accept(city, answer.json()["id"], patient)
     return str(answer.json()["id"])
+
+
+def accept(city: RunningCity, transfer: str, patient: Patient) -> None:
+    """Maugeri accepts the patient."""
+    number = {"id": patient.at["maugeri"]}
+    answer = city.client("maugeri").put(f"/transfers/{transfer}/receiving-patient", json=number)
+    assert answer.status_code == 200, answer.text
 
 
 def wait_for_studies(city: RunningCity, patient: Patient, count: int, hospital: str = "maugeri") -> list[dict[str, Any]]:

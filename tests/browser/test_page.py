@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -608,3 +610,24 @@ def test_an_exam_with_images_of_two_patients_says_so(open_page: Open, city: Runn
         for place in (page.locator(".exam .several"), page.locator(".pane.left .several")):
             expect(place).to_have_text(text)
         no_violations(page)
+
+
+def test_the_page_says_who_accepted_the_patient_and_when_or_that_it_waits(open_page: Open, city: RunningCity) -> None:
+    story = Story(city)
+    today = datetime.now(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")
+    hospital.send(city.client("maugeri"), hospital.image(story.patient, "maugeri", date=today))
+    hospital.wait_for_studies(city, story.patient, 3, "san-matteo")
+    sender = hospital.link(city, "san-matteo", patient={"id": story.patient.at["san-matteo"]})["url"]
+    page, watch = open_page(str(sender))
+    expect(exams(page)).to_have_count(3)
+    expect(page.locator(".transfer.accepted")).to_contain_text("Trasferimento da San Matteo a Maugeri")
+    expect(page.locator(".transfer.accepted strong")).to_contain_text("accettato da Maugeri")
+    no_violations(page)
+    watch.expect("404", *PREPARING)
+    city.client("maugeri").delete(f"/transfers/{story.transfer}/receiving-patient")
+    expect(page.locator(".transfer.waits strong")).to_contain_text("in attesa che Maugeri accetti", timeout=15000)
+    expect(exams(page)).to_have_count(2)
+    page.get_by_role("button", name="EN").click()
+    expect(page.locator(".transfer.waits strong")).to_contain_text("waits for Maugeri to accept")
+    hospital.accept(city, story.transfer, story.patient)
+    expect(page.locator(".transfer.accepted strong")).to_contain_text("accepted by Maugeri", timeout=15000)

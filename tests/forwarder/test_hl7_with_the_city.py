@@ -86,8 +86,9 @@ def case(city, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     place = hospital(tmp_path, city.api, hl7__address="127.0.0.1", hl7__port=free_port())
     number = f"{time.time_ns()}{next(_numbers)}"
     patient = f"SM-{number}"
-    transfer = {"patient": {"id": patient}, "to": "maugeri", "reason": "test", "receiving_patient_id": f"MG-{number}"}
-    assert city.client("san-matteo").post("/transfers", json=transfer).status_code == 201
+    sender, transfer = city.client("san-matteo"), {"patient": {"id": patient}, "to": "maugeri", "reason": "test"}
+    assert sender.put(f"/patients/{patient}", json={"event": "A01"}).status_code == 200
+    assert sender.post("/transfers", json=transfer).status_code == 201
     return Case(city, place, patient, f"2.25.{number}", number[-16:])
 
 

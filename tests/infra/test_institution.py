@@ -51,6 +51,8 @@ def _decide(statements: list[dict[str, Any]], request: str) -> bool:
         ("api/POST/dicomweb/studies", True),
         ("api/PUT/transfers/t1/receiving-patient", True),
         ("api/DELETE/transfers/t1", True),
+        ("api/PATCH/transfers/t1", True),
+        ("api/PUT/patients/p1", True),
         ("api/PUT/institutions/besta", False),
         ("api/DELETE/institutions/maugeri", False),
         ("other/GET/studies", False),

@@ -43,7 +43,7 @@ def test_the_operator_makes_no_role_without_the_boundary(template: Template) -> 
 def test_what_suffers_rings(resources: Resources) -> None:
     alarms = dict(resources("AWS::CloudWatch::Alarm"))
     single = [alarm for alarm in alarms.values() if "MetricName" in alarm]
-    watched = {(alarm["MetricName"], json.dumps(alarm["Dimensions"][0]["Value"])) for alarm in single}
+    watched = {(alarm["MetricName"], json.dumps(alarm["Dimensions"][0]["Value"])) for alarm in single if "Dimensions" in alarm}
     for metric, source in [
         ("ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["InstancesDeadLetterQueue", "QueueName"]}),
         ("ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["ProjectorDeadLetterQueue", "QueueName"]}),
@@ -58,6 +58,21 @@ def test_what_suffers_rings(resources: Resources) -> None:
     for name, alarm in alarms.items():
         assert alarm["AlarmActions"] == [{"Ref": "AlarmsTopic"}], name
         assert alarm["AlarmDescription"], name
+
+
+def test_guessing_at_numbers_is_counted_and_rings(template: Template) -> None:
+    """By the lines of the API's log that say so: `message`, `route` and `status` are fields of it (`chalicelib/api/http.py`)."""
+    found = template["Resources"]
+    counted, refused, alarm = (
+        found[name]["Properties"] for name in ("ProposalsMetric", "ProposalsRefusedMetric", "ProposalsAlarm")
+    )
+    for metric in (counted, refused):
+        assert metric["LogGroupName"] == {"Ref": "ApiLog"}
+    assert counted["FilterPattern"] == '{ $.message = "proposal" }'
+    assert refused["FilterPattern"] == '{ $.message = "request" && $.route = "POST /transfers" && $.status = 429 }'
+    (what,) = refused["MetricTransformations"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (what["MetricNamespace"], what["MetricName"])
+    assert alarm["Threshold"] == 0
 
 
 def test_the_alarm_on_errors_watches_the_api_by_the_name_it_has(template: Template) -> None:

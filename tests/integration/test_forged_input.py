@@ -17,7 +17,9 @@ BODIES = (
     ("POST", "/uploads", ("instances",)),
     ("POST", "/uploads/status", ("sha256",)),
     ("POST", "/transfers", ("patient", "to", "reason", "expires_at", "receiving_patient_id")),
-    ("PUT", "/transfers/" + "0" * 32 + "/receiving-patient", ("id",)),
+    ("PATCH", "/transfers/" + "0" * 32, ("expires_at",)),
+    ("PUT", "/transfers/" + "0" * 32 + "/receiving-patient", ("id", "issuer")),
+    ("PUT", "/patients/P1", ("name", "birth_date", "sex", "identifiers", "event")),
     ("PUT", "/institutions/forged", ("name", "role_arn", "patient_id_issuer", "ae_titles")),
     ("POST", "/patients/P1/links", ("id", "issuer", "link")),
     ("POST", "/patients/P1/objections", ("study_instance_uid",)),
@@ -36,7 +38,7 @@ LISTS = (
     "/dicomweb/instances", "/dicomweb/studies/1.2.3/series", "/dicomweb/wado",
 )  # fmt: skip
 NAMES = (
-    "direction", "status", "cursor", "limit", "since", "wait", "patient", "issuer", "from", "to", "owner", "offset",
+    "direction", "status", "accepted", "cursor", "limit", "since", "wait", "patient", "issuer", "from", "to", "owner", "offset",
     "includefield",
     "PatientID", "00100010", "StudyDate", "StudyInstanceUID", "ModalitiesInStudy", "fuzzymatching", "requestType", "studyUID",
     "contentType", "format", "language",

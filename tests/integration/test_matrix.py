@@ -58,6 +58,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory):
         sha = hashlib.sha256(body).hexdigest()
         offer = owner.post("/uploads", json={"instances": [{"sha256": sha, "size": len(body)}]}).json()["instances"][0]
         requests.put(offer["upload"]["url"], data=body, headers=offer["upload"]["headers"], timeout=30)
+        wait_until(lambda: owner.get(f"/dicomweb/studies?StudyInstanceUID={image.StudyInstanceUID}").json())
         transfer = owner.post("/transfers", json={"patient": {"id": image.PatientID}, "to": "maugeri", "reason": "matrix"}).json()
         receiver = city.client("maugeri")
         wait_until(lambda: receiver.get(f"/dicomweb/studies?StudyInstanceUID={image.StudyInstanceUID}").json())

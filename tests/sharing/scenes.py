@@ -136,6 +136,23 @@ def sender_after_the_transfer() -> Scene:
     return scene
 
 
+def sender_before_acceptance() -> Scene:
+    """The sender proposed the right number, and the receiver has not accepted."""
+    world = _city()
+    transfer = _transferred(world, proposed=RECEIVED)
+    _sent(world, B, RECEIVED, LATER)
+    scene = Scene(world, A, False, B, RECEIVED, transfer, parties={A, B})
+    open_session(scene)
+    return scene
+
+
+def sender_after_acceptance_was_taken_back() -> Scene:
+    scene = sender_after_the_transfer()
+    scene.world.take_back(B, scene.transfer)
+    scene.visible = False
+    return scene
+
+
 def sender_before_the_transfer() -> Scene:
     world = _city()
     transfer = _transferred(world, receiving=RECEIVED)
@@ -263,6 +280,8 @@ RELATIONS: dict[str, Callable[[], Scene]] = {
     "receiver under its own number": receiver_under_its_own_number,
     "sender after the transfer": sender_after_the_transfer,
     "sender before the transfer": sender_before_the_transfer,
+    "sender before acceptance": sender_before_acceptance,
+    "sender after acceptance was taken back": sender_after_acceptance_was_taken_back,
     "expired": expired,
     "revoked": revoked,
     "patient objected": of_an_objecting_patient,

@@ -30,6 +30,7 @@ BEFORE, AFTER = "20200101", "20990101"
 Number = tuple[str, str]
 """(institution, value); without an institution the codice fiscale."""
 CODE = fiscal_code()
+TWIN = fiscal_code(place="G388")
 ISSUERS = {**OIDS, "": CF}
 
 
@@ -67,6 +68,8 @@ class Transfer:
     day: str
     expires: datetime
     ended: bool = False
+    accepted: str | None = None
+    """The receiver's number by which it accepted, as long as that stands."""
 
 
 class City(RuleBasedStateMachine):
@@ -81,13 +84,18 @@ class City(RuleBasedStateMachine):
         self.objections: dict[str, tuple[Number, str | None]] = {}
         self.protected: set[str] = set()
         self.consents: dict[str, tuple[str, str]] = {}
+        self.stated: set[Number] = set()
+        self.two_codes = False
         self.emergencies: list[tuple[str, Number, datetime]] = []
         self.delivered: list[Key] = []
         self.read: dict[str, list[dict[str, Any]]] = {name: [] for name in HOSPITALS}
         if prepared:
             self._send_study(A, "a1", BEFORE, code=True)
             self._send_study(B, "b1", AFTER, code=True)
-            self._open(A, "a1", B, "b1", 365)
+            transfer = self._open(A, "a1", B, "b1", 365)
+            assert transfer is not None
+            self.world.accept(B, transfer, "b1")
+            self.transfers[transfer].accepted = "b1"
             self.world.confirm(A, "a1", {"id": "a2"})
             self._send_study(A, "a2", AFTER, code=False)
             self.everything_is_projected()
@@ -120,7 +128,9 @@ class City(RuleBasedStateMachine):
                 continue
             if (one.sender, one.receiver) == (owner, viewer):
                 return True
-            if (one.sender, one.receiver) == (viewer, owner) and date >= one.day:
+            theirs = (one.receiver, one.accepted or "")
+            accepted = one.accepted is not None and (theirs == number or theirs in around)
+            if (one.sender, one.receiver) == (viewer, owner) and accepted and date >= one.day:
                 return True
         return False
 
@@ -179,34 +189,89 @@ class City(RuleBasedStateMachine):
             return
         receiver = data.draw(st.sampled_from([name for name in HOSPITALS if name != sender]))
         number = CODE if by_code else data.draw(st.sampled_from(NUMBERS[sender]))
-        receiving = data.draw(st.sampled_from(NUMBERS[receiver])) if named else None
-        self._open(sender, number, receiver, receiving, days)
+        proposed = data.draw(st.sampled_from(NUMBERS[receiver])) if named else None
+        self._open(sender, number, receiver, proposed, days)
 
-    def _open(self, sender: str, number: str, receiver: str, receiving: str | None, days: int) -> None:
+    def _open(self, sender: str, number: str, receiver: str, proposed: str | None, days: int) -> str | None:
         whose = "" if number == CODE else sender
         expires = self.world.now + timedelta(days=days)
         until = expires.isoformat()
         key = f"transfer {len(self.transfers)}"  # the same id whenever this history is played
-        transfer = self.world.open(sender, number, receiver, receiving, ISSUERS[whose], key, expires_at=until)
+        known = whose == sender or any(one in self.linked(("", CODE)) and self.has(one) for one in self.numbers_of(sender))
+        try:
+            transfer = self.world.open(sender, number, receiver, None, ISSUERS[whose], key, proposed, expires_at=until)
+        except NotFound:
+            assert not known
+            return None
+        assert known
+        if whose == sender and not self.has((sender, number)):
+            self.stated.add((sender, number))
         day = self.world.now.astimezone(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")
         self.transfers[transfer] = Transfer(sender, receiver, (whose, number), day, expires)
+        return transfer
+
+    def numbers_of(self, owner: str) -> list[Number]:
+        return [(owner, value) for value in NUMBERS[owner]]
+
+    def has(self, number: Number) -> bool:
+        """Whether its hospital sent an image under this number, or said that there is such a patient."""
+        sent = any(one.number == number for study in self.studies.values() for one in study.images.values())
+        return sent or number in self.stated
+
+    @rule(data=st.data(), owner=st.sampled_from(HOSPITALS), code=st.sampled_from([None, CODE, CODE, TWIN]))
+    def a_registration_says_something(self, data: st.DataObject, owner: str, code: str | None) -> None:
+        number = data.draw(st.sampled_from(NUMBERS[owner]))
+        said = [{"issuer": CF, "id": code}] if code else []
+        self.world.make_known(owner, number, name="Bianchi^Ada", birth_date="19600315", sex="F", identifiers=said, event="A08")
+        self.stated.add((owner, number))
+        self.two_codes |= code == TWIN
 
     @precondition(lambda self: self.transfers)
-    @rule(data=st.data())
-    def the_receiver_names_its_number(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), names=st.sampled_from([True, True, False]))
+    def the_receiver_accepts(self, data: st.DataObject, names: bool) -> None:
         transfer = data.draw(st.sampled_from([*self.transfers]))
         known = self.transfers[transfer]
-        number = data.draw(st.sampled_from(NUMBERS[known.receiver]))
+        number = data.draw(st.sampled_from(NUMBERS[known.receiver])) if names else None
         if (known.receiver, number) == known.number:
             return
         over = self.over(known)
         try:
-            self.world.name_receiving(known.receiver, transfer, number)
-        except Conflict:
-            assert over
+            answer = self.world.accept(known.receiver, transfer, number)
+        except Conflict as error:
+            assert over or error.count is not None or self.two_codes
             return
         assert not over
-        assert (known.receiver, number) in self.linked(known.number)
+        known.accepted = answer["receiving_patient"]["id"]
+        assert known.accepted is not None
+        assert number in (None, known.accepted)
+        assert (known.receiver, known.accepted) in self.linked(known.number)
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data())
+    def the_receiver_takes_it_back(self, data: st.DataObject) -> None:
+        transfer = data.draw(st.sampled_from([*self.transfers]))
+        known = self.transfers[transfer]
+        try:
+            answer = self.world.take_back(known.receiver, transfer)
+        except Conflict:
+            assert self.over(known)
+            return
+        assert "accepted_at" not in answer
+        known.accepted = None
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data())
+    def the_sender_extends_it(self, data: st.DataObject) -> None:
+        transfer = data.draw(st.sampled_from([*self.transfers]))
+        known = self.transfers[transfer]
+        later = known.expires + timedelta(days=10)
+        try:
+            self.world.extend(known.sender, transfer, later)
+        except Conflict:
+            assert self.over(known)
+            return
+        assert not self.over(known)
+        known.expires = later
 
     def over(self, transfer: Transfer) -> bool:
         return transfer.ended or self.world.now >= transfer.expires
@@ -329,6 +394,7 @@ class City(RuleBasedStateMachine):
     @invariant()
     def facts_decide_at_once(self) -> None:
         """Nothing is shown, found or handed out that may not be seen, however late the projector is."""
+        self._acceptance_ends_with_its_link()
         for viewer in HOSPITALS:
             for uid, study in self.studies.items():
                 for uid_shown in self.world.handed_out(viewer, uid) or set():
@@ -346,8 +412,17 @@ class City(RuleBasedStateMachine):
                         self.opened(viewer, study.owner, one.number, one.date or AFTER, uid) for one in study.images.values()
                     )
 
+    def _acceptance_ends_with_its_link(self) -> None:
+        for transfer, one in self.transfers.items():
+            if one.accepted is not None and (one.receiver, one.accepted) not in self.linked(one.number):
+                one.accepted = None
+            shown = self.world.transfer(one.receiver, transfer)
+            assert shown.get("receiving_patient", {}).get("id") == one.accepted
+            assert ("accepted_at" in shown) is (one.accepted is not None)
+
     def rows_are_exactly_what_may_be_seen(self) -> None:
         """Once settled: searches, rows and manifests show exactly what may be seen."""
+        self._acceptance_ends_with_its_link()
         now = self.world.now.timestamp()
         rows = {
             (key[0].split("#")[2], key[0].split("#")[3])

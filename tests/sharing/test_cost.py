@@ -104,7 +104,8 @@ def test_what_decides_is_read_without_what_only_lists_images(world: World) -> No
     """A patient's many studies, or a stranger's forged claims of a code, make no decision slower."""
     code = fiscal_code()
     for number in range(150):
-        world.arrive(A, "1", f"1.2.{number}")
+        world.arrive(A, "1", f"1.2.{number}", other_ids=[(code, CF)] if number == 0 else [])
+    world.settle()
     for number in range(150):
         world.arrive(C, f"forged{number}", f"1.3.{number}", other_ids=[(code, CF)])
     world.open(A, "1", B)
@@ -112,7 +113,7 @@ def test_what_decides_is_read_without_what_only_lists_images(world: World) -> No
     world.settle()
     with world.counted() as requests:
         access.find_study(world.table, B, "1.2.7", None, world.now)
-    assert dict(requests) == {"query": 2, "batch_get": 1}
+    assert dict(requests) == {"query": 3, "batch_get": 1}, "the study, its patient, and the code beside it"
     with world.counted() as requests:
         world.timeline(C, code, CF)
     assert requests["query"] <= access.WIDTH + 2

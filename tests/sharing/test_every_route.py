@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 import app
+from chalicelib.domain.transfers import iso
 from tests.sharing import scenes
 from tests.sharing.api import OPERATOR, UNREGISTERED, Answer, api_over
 from tests.sharing.images import image
@@ -131,6 +133,7 @@ ROWS: dict[str, Row] = {
     "DELETE /studies/{study}/withdrawals/{withdrawal}": own("nobody's"),
     "GET /studies/{study}/versions": own("own study"),
     "POST /studies/{study}/versions/{sha256}/current": own("nobody's"),
+    "PUT /patients/{patient}": own("anyone", {"name": "Verdi^Mia", "event": "A01"}),
     "GET /patients/{patient}/links": own("own number"),
     "POST /patients/{patient}/links": own("anyone", {"id": "another"}),
     "DELETE /patients/{patient}/links/{link}": own("own fact"),
@@ -148,8 +151,10 @@ ROWS: dict[str, Row] = {
         "patient": {"id": "own"}, "to": A if scene.viewer != A else B, "reason": "discharge"}),
     "GET /transfers": Row("anyone", (("direction", "incoming"),)),
     "GET /transfers/{transfer}": own("party"),
+    "PATCH /transfers/{transfer}": own("sender", lambda _: {"expires_at": iso(datetime.now(UTC) + timedelta(days=500))}),
     "DELETE /transfers/{transfer}": own("party"),
     "PUT /transfers/{transfer}/receiving-patient": own("receiver", {"id": "R-1"}),
+    "DELETE /transfers/{transfer}/receiving-patient": own("receiver"),
     "POST /links": Row("link", (), lambda _: {
         "study_instance_uids": [STUDY], "practitioner": {"id": "v", "name": "V"}, "purpose": "reading"}, {}, frozenset({201})),
     "DELETE /links/{link}": own("nobody's"),
@@ -240,11 +245,11 @@ def expected(scene: Scene, row: Row) -> frozenset[int]:
         "anyone": True, "nobody's": False, "own study": scene.owns, "own patient": scene.owns and scene.owner == A,
         "own number": scene.viewer == A,
         "own fact": scene.viewer == A and scene.objection != "0" * 24, "party": scene.viewer in scene.parties,
-        "receiver": False,
+        "receiver": False, "sender": False,
     }  # fmt: skip
     if row.kind == "timeline":
         return SEEN if scene.visible else SEEN | four
-    if row.kind == "receiver":
+    if row.kind in ("receiver", "sender"):
         if scene.viewer not in scene.parties:
             return four
         return frozenset({200, 403, 409})

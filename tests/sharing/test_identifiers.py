@@ -185,7 +185,7 @@ def test_same_name_and_birth_date_with_another_code_is_never_linked_not_even_by_
         with pytest.raises(Conflict):
             world.confirm(B, "9", body)
     with pytest.raises(Conflict):
-        world.name_receiving(B, transfer, "9")
+        world.accept(B, transfer, "9")
     world.settle()
     assert world.on_timeline(B, "9") == {"1.2.2"}
 
@@ -194,7 +194,7 @@ def test_a_senders_word_about_the_receivers_number_does_not_join_two_codes_and_t
     world.arrive(A, "1", "1.2.1", other_ids=[(ADA, CF)])
     world.arrive(B, "9", "1.2.2", other_ids=[(UGO, CF)], sex="M", date="20260401")
     world.settle()
-    world.open(A, "1", B, receiving="9")
+    world.open(A, "1", B, proposed="9")
     world.settle()
     assert world.on_timeline(B, "9") == {"1.2.2"}
     assert not world.sees(A, "1.2.2")
@@ -264,7 +264,7 @@ def test_an_undone_link_never_returns_by_itself_but_a_person_can_make_it_again(w
     world.arrive(B, "9", "1.2.4", other_ids=[(ADA, CF)])
     world.settle(random.Random(1))
     assert not joined(world, B, "9", OIDS[A], "1")
-    world.name_receiving(B, transfer, "9")
+    world.accept(B, transfer, "9")
     world.settle()
     assert joined(world, B, "9", OIDS[A], "1")
     assert world.on_timeline(B, "9") == {"1.2.1", "1.2.2", "1.2.3", "1.2.4"}
@@ -276,7 +276,7 @@ def test_a_wrong_link_undone_leaves_no_trace_in_what_anyone_sees(world: World) -
     never = world.open(A, "1", B)
     world.settle()
     before = seen_by_all(world)
-    world.name_receiving(B, never, "9")
+    world.accept(B, never, "9")
     world.settle()
     assert seen_by_all(world) != before
     assert world.sees(A, "1.2.2")
@@ -294,7 +294,7 @@ def test_naming_another_number_undoes_the_first_and_leaves_no_trace_of_it(world:
     transfer = world.open(A, "1", B, receiving="9")
     world.settle()
     assert world.found(A) == {"1.2.1", "1.2.2"}
-    world.name_receiving(B, transfer, "10")
+    world.accept(B, transfer, "10")
     assert not world.sees(A, "1.2.2")
     world.settle()
     assert world.found(A) == {"1.2.1", "1.2.3"}
@@ -308,7 +308,7 @@ def test_correcting_the_number_of_one_transfer_leaves_a_link_by_code_alone(world
     world.arrive(B, "9", "1.2.2", other_ids=[(ADA, CF)])
     world.settle()
     transfer = world.open(A, "1", B, receiving="9")
-    world.name_receiving(B, transfer, "10")
+    world.accept(B, transfer, "10")
     world.settle()
     assert joined(world, A, "1", OIDS[B], "9")
     assert joined(world, A, "1", OIDS[B], "10")
@@ -358,7 +358,7 @@ def test_candidates_are_proposed_with_evidence_confirmed_undone_and_every_step_i
 
 
 def seen_by_all(world: World) -> dict[str, object]:
-    """Everything that anyone sees, but for when the feed's entries were written."""
+    """Everything that anyone sees, but for when the feed's entries were written, and that a transfer was accepted, and is not."""
     seen: dict[str, object] = {}
     for who in (A, B, C):
         for number, issuer in (("1", OIDS[A]), ("9", OIDS[B]), ("1", None), ("9", None)):
@@ -367,7 +367,8 @@ def seen_by_all(world: World) -> dict[str, object]:
             query = [("PatientID", number), *([("IssuerOfPatientID", issuer)] if issuer else [])]
             seen[f"{who} search {number} {issuer}"] = world.find(who, *query)
         seen[f"{who} all"] = world.find(who)
-        seen[f"{who} changes"] = [(one["kind"], one.get("study_instance_uid")) for one in world.changes(who)]
+        told = [one for one in world.changes(who) if one["kind"] not in ("transfer-accepted", "transfer-waiting")]
+        seen[f"{who} changes"] = [(one["kind"], one.get("study_instance_uid")) for one in told]
     for who, number in ((A, "1"), (B, "9")):
         seen[f"{who} links"] = [{k: v for k, v in one.items() if k != "against"} for one in world.links(who, number)]
         seen[f"{who} transfers"] = world.transfers(who)

@@ -62,7 +62,7 @@ def test_a_name_of_the_issuer_joins_whenever_it_is_registered(world: World, orde
 
     def open_transfer() -> None:
         transfer = world.open(A, "7", B)
-        world.name_receiving(B, transfer, "9")
+        world.accept(B, transfer, "9")
 
     steps: list[Callable[[], None]] = [lambda: images(world), lambda: name(world, "ADT1"), open_transfer]
     if order.index(2) < order.index(0):
@@ -76,7 +76,7 @@ def test_a_name_of_the_issuer_joins_whenever_it_is_registered(world: World, orde
 def test_a_name_that_is_taken_out_parts_them_again(world: World) -> None:
     images(world)
     transfer = world.open(A, "7", B)
-    world.name_receiving(B, transfer, "9")
+    world.accept(B, transfer, "9")
     world.settle()
     parted(world)
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_a_study_of_before_whose_view_knows_nothing_of_names_is_joined_too(world
             for later in ("said", "aliases", "reported"):
                 item.data.pop(later, None)
     transfer = world.open(A, "7", B)
-    world.name_receiving(B, transfer, "9")
+    world.accept(B, transfer, "9")
     name(world, "ADT1")
     world.settle()
     joined(world)
@@ -105,7 +105,7 @@ def test_a_study_of_before_whose_view_knows_nothing_of_names_is_joined_too(world
 def test_a_transfer_of_the_number_under_its_name_goes_on_when_the_name_is_registered(world: World) -> None:
     world.arrive(A, "7", NAMED, issuer="ADT1")
     transfer = world.open(A, "7", B, issuer=f"{OIDS[A]}/ADT1")
-    world.name_receiving(B, transfer, "9")
+    world.accept(B, transfer, "9")
     world.settle()
     assert world.found(B, ("PatientID", "9")) == {NAMED}
     name(world, "ADT1")

@@ -41,7 +41,7 @@ def play(order: tuple[str, ...], late: bool) -> dict[str, object]:
         elif one == "transfer":
             transfer = world.open(A, "a1", B)
         elif one == "named":
-            world.name_receiving(B, transfer, "b1")
+            world.accept(B, transfer, "b1")
         elif one == "link":
             world.confirm(A, "a1", {"id": "a2"})
         if not late:

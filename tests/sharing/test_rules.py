@@ -26,6 +26,7 @@ from tests.sharing.world import A, B, C, World
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 STUDY = Study(A, "1.2.3", "20260101", ("p",))
 GRANT = Grant("t", A, B, NOW - timedelta(days=1), NOW + timedelta(days=1))
+ACCEPTED = replace(GRANT, accepted=True)
 EMERGENCY = Emergency("e", C, NOW - timedelta(hours=1), NOW + timedelta(hours=23))
 
 
@@ -56,10 +57,13 @@ def facts(**known: object) -> PatientFacts:
         (B, STUDY, facts(emergencies=(EMERGENCY,)), False),
         (C, STUDY, facts(emergencies=(replace(EMERGENCY, expires_at=NOW),)), False),
         (C, STUDY, facts(emergencies=(EMERGENCY,), objections=(Objection(A),)), False),
-        (A, replace(STUDY, owner=B, date="20260301"), facts(grants=(GRANT,)), True),
-        (A, replace(STUDY, owner=B, date="20260228"), facts(grants=(GRANT,)), False),
-        (A, replace(STUDY, owner=B, date=""), facts(grants=(GRANT,)), False),
-        (C, replace(STUDY, owner=B, date="20260301"), facts(grants=(GRANT,)), False),
+        (A, replace(STUDY, owner=B, date="20260301"), facts(grants=(ACCEPTED,)), True),
+        (A, replace(STUDY, owner=B, date="20260301"), facts(grants=(GRANT,)), False),
+        (A, replace(STUDY, owner=B, date="20260301"), facts(grants=(replace(ACCEPTED, ended=True),)), False),
+        (A, replace(STUDY, owner=B, date="20260228"), facts(grants=(ACCEPTED,)), False),
+        (A, replace(STUDY, owner=B, date=""), facts(grants=(ACCEPTED,)), False),
+        (C, replace(STUDY, owner=B, date="20260301"), facts(grants=(ACCEPTED,)), False),
+        (B, STUDY, facts(grants=(ACCEPTED,)), True),
         (B, replace(STUDY, owner=C), facts(grants=(GRANT,)), False),
         (B, replace(STUDY, patients=()), facts(grants=(GRANT,)), False),
         (B, replace(STUDY, patients=("p", "q")), facts(grants=(GRANT,)), False),
@@ -71,7 +75,7 @@ def test_a_case_is_decided(viewer: str, study: Study, known: PatientFacts, allow
 
 def test_the_day_of_a_transfer_is_the_day_at_the_hospitals() -> None:
     late = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # half past midnight of the 2nd in Rome
-    grant = replace(GRANT, opened_at=late)
+    grant = replace(ACCEPTED, opened_at=late)
     for date, allowed in (("20260301", False), ("20260302", True)):
         study = replace(STUDY, owner=B, date=date)
         assert decide(A, study, {"p": facts(grants=(grant,))}, NOW).allowed is allowed

@@ -122,7 +122,7 @@ def test_an_emergency_under_the_number_opens_nothing_of_the_other_any_more(share
 
 def test_the_feed_goes_on_without_what_was_joined(shared: World) -> None:
     transfer = shared.open(A, NUMBERS[A], C)
-    shared.name_receiving(C, transfer, NUMBERS[C])
+    shared.accept(C, transfer, NUMBERS[C])
     shared.settle()
     undo(shared, B)
     before = shared.changes(A)[-1]["cursor"]

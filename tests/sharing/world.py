@@ -20,20 +20,24 @@ from typing import Any
 from chalicelib.dicomweb.qido import Scope, parse_query
 from chalicelib.domain import audit
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution
 from chalicelib.domain.ports import Delete, Item, Key, PutNew, Write
 from chalicelib.services import (
+    acceptance,
     access,
     changes,
     emergencies,
     identities,
     index_instances,
+    known_patients,
     manifest,
     project_facts,
     protection,
     registry,
     search,
     timeline,
+    transfer_reading,
     transfers,
 )  # fmt: skip
 from chalicelib.services.audit import Trail
@@ -238,21 +242,41 @@ class World:
         receiving: str | None = None,
         issuer: str | None = None,
         key: str | None = None,
+        proposed: str | None = None,
         **more: Any,
     ) -> str:
-        """Open a transfer; its id, which is always the same for the same `key`."""
+        """Open a transfer of one of the sender's patients; its id, which is always the same for the same `key`.
+
+        `receiving`: the receiver accepts it at once, under this number. `proposed`: what the sender takes for that number.
+        """
+        number = PatientIdentifier(issuer or OIDS[sender], patient)
+        if number.issuer == OIDS[sender] and not known_patients.has(self.table.memory, self.caller(sender), number, self.now):
+            self.make_known(sender, patient)
         body = {"patient": {"id": patient} | ({"issuer": issuer} if issuer else {}), "to": to, "reason": "discharge"} | more
-        if receiving is not None:
-            body["receiving_patient_id"] = receiving
+        if proposed is not None:
+            body["receiving_patient_id"] = proposed
         answer = transfers.open_transfer(self.table, self.caller(sender), body, key, self.now, self.act, self.tell)
+        if receiving is not None:
+            self.accept(to, str(answer["id"]), receiving)
         return str(answer["id"])
+
+    def make_known(self, who: str, patient: str, **said: Any) -> dict[str, Any]:
+        """The hospital's registration says something of its patient; or only that there is one."""
+        return known_patients.make_known(self.table, self.caller(who), patient, said, self.now, self.act, self.tell)
 
     def end(self, who: str, transfer: str) -> None:
         transfers.end_transfer(self.table, self.caller(who), transfer, self.now, self.act, self.tell)
 
-    def name_receiving(self, who: str, transfer: str, number: str) -> dict[str, Any]:
-        body = {"id": number}
-        return transfers.name_receiving_patient(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell)
+    def accept(self, who: str, transfer: str, number: str | None = None) -> dict[str, Any]:
+        body = {"id": number} if number is not None else {}
+        return acceptance.accept(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell)
+
+    def take_back(self, who: str, transfer: str) -> dict[str, Any]:
+        return acceptance.take_back(self.table, self.caller(who), transfer, self.now, self.act, self.tell)
+
+    def extend(self, who: str, transfer: str, expires_at: datetime) -> dict[str, Any]:
+        body = {"expires_at": expires_at.isoformat()}
+        return transfers.extend_transfer(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell)
 
     def links(self, who: str, patient: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = identities.list_links(self.table, self.caller(who), patient, self.now, self.tell)["links"]
@@ -306,12 +330,14 @@ class World:
     def on_timeline(self, who: str, patient: str, issuer: str | None = None) -> set[str]:
         return {one["study_instance_uid"] for one in (self.timeline(who, patient, issuer) or {"studies": []})["studies"]}
 
+    def transfer(self, who: str, transfer: str) -> dict[str, Any]:
+        return transfer_reading.read_transfer(self.table, self.caller(who), transfer, self.now, self.tell)
+
     def transfers(self, who: str, direction: str = "incoming") -> list[dict[str, Any]]:
         caller = self.caller(who)
-        listed: list[dict[str, Any]] = transfers.list_transfers(self.table, caller, direction, None, None, 100, self.now)[
-            "transfers"
-        ]
-        single = [transfers.read_transfer(self.table, caller, one["id"], self.now, self.tell) for one in listed]
+        page = transfer_reading.list_transfers(self.table, caller, direction, None, None, None, 100, self.now)
+        listed: list[dict[str, Any]] = page["transfers"]
+        single = [transfer_reading.read_transfer(self.table, caller, one["id"], self.now, self.tell) for one in listed]
         assert single == listed
         return listed
 

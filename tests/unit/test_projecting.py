@@ -55,11 +55,11 @@ def transfer(archive: Archive) -> None:
 
 
 def named(archive: Archive) -> None:
-    archive.name_receiving(archive.transfers[0], "MG1")
+    archive.accept(archive.transfers[0], "MG1")
 
 
 def corrected(archive: Archive) -> None:
-    archive.name_receiving(archive.transfers[0], "MG2")
+    archive.accept(archive.transfers[0], "MG2")
 
 
 def ended(archive: Archive) -> None:
@@ -237,7 +237,7 @@ def many_rows(numbers: int = 35) -> Archive:
     archive.deliver(archive.store("san-matteo", image(study="1.1", patient="SM1")))
     for number in range(numbers):
         opened = archive.open_transfer("san-matteo", "maugeri", "SM1", opened_at=NOW - timedelta(seconds=number))
-        archive.name_receiving(opened, f"MG{number}")
+        archive.accept(opened, f"MG{number}")
     for number in range(numbers):
         archive.link("san-matteo", "SM1", patient("san-matteo", f"SM{100 + number}"))
     return archive

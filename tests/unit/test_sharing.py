@@ -24,7 +24,7 @@ from chalicelib.domain.sharing import (
 NOON = datetime(2026, 3, 2, 12, tzinfo=HOSPITAL_TIME)
 PRIOR = Study("san-matteo", "1.2.3", "20260115", ("P",))
 FOLLOW_UP = Study("maugeri", "1.2.4", "20260305", ("P",))
-TRANSFER = Grant("t1", "san-matteo", "maugeri", NOON, NOON + timedelta(days=30))
+TRANSFER = Grant("t1", "san-matteo", "maugeri", NOON, NOON + timedelta(days=30), accepted=True)
 LATER = NOON + timedelta(days=5)
 
 
@@ -56,6 +56,14 @@ def test_the_receiver_sees_all_of_the_senders_studies_however_old_or_new() -> No
 )
 def test_the_sender_sees_the_receivers_studies_of_the_day_of_the_transfer_and_after(date: str, seen: bool) -> None:
     assert sees("san-matteo", replace(FOLLOW_UP, date=date), facts(TRANSFER)) is seen
+
+
+def test_the_sender_sees_nothing_of_a_patient_whom_the_receiver_has_not_accepted() -> None:
+    waiting = replace(TRANSFER, accepted=False)
+    for date in ("20260302", "20260305", "20990101"):
+        assert not sees("san-matteo", replace(FOLLOW_UP, date=date), facts(waiting))
+    assert sees("maugeri", PRIOR, facts(waiting)), "the receiver sees the sender's from the opening on"
+    assert sees("san-matteo", FOLLOW_UP, facts(waiting, replace(TRANSFER, transfer_id="t2"))), "but by another transfer"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +162,9 @@ def test_emergency_access_opens_every_owners_studies_to_the_one_who_declared_it_
 
 _HOUSES = st.sampled_from(["san-matteo", "maugeri", "mondino"])
 _MOMENTS = st.integers(-50, 50).map(lambda hours: NOON + timedelta(hours=hours))
-_GRANTS = st.builds(Grant, st.sampled_from(["t1", "t2"]), _HOUSES, _HOUSES, _MOMENTS, _MOMENTS, st.booleans())
+_GRANTS = st.builds(
+    Grant, st.sampled_from(["t1", "t2"]), _HOUSES, _HOUSES, _MOMENTS, _MOMENTS, st.booleans(), accepted=st.booleans()
+)
 _STUDIES = st.builds(
     Study, _HOUSES, st.just("1.2.3"), st.sampled_from(["", "20260228", "20260301", "20260302", "20260303", "20260304"]),
     st.sampled_from([(), ("P",), ("Q",), ("P", "Q")]),
@@ -187,7 +197,9 @@ def test_whoever_is_allowed_owns_it_or_is_named_by_what_still_holds(
         live = [
             grant
             for grant in known[patient].grants
-            if grant.live(now) and {viewer, study.owner} == {grant.sender, grant.receiver}
+            if grant.live(now)
+            and {viewer, study.owner} == {grant.sender, grant.receiver}
+            and (grant.accepted or viewer == grant.receiver)
         ]
         assert live or any(one.institution == viewer for one in known[patient].emergencies)
 

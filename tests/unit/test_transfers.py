@@ -14,6 +14,7 @@ from chalicelib.domain import transfers
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.domain.ports import Item
 from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.services import acceptance, known_patients, transfer_reading
 from chalicelib.services import transfers as service
 from tests.archive import NOW, Archive, patient
 from tests.fakes import Watched
@@ -24,7 +25,10 @@ TRANSFER = Transfer(
 
 
 def named(number: str, version: int) -> Transfer:
-    return replace(TRANSFER, receiving=patient("maugeri", number), receiving_version=version)
+    return replace(TRANSFER, receiving=patient("maugeri", number), accepted_at=NOW, version=version)
+
+
+PROPOSED = replace(TRANSFER, proposed=patient("maugeri", "MG1"))
 
 
 def own(items: list[Item]) -> list[Item]:
@@ -38,14 +42,14 @@ END = Item(transfers.partition(TRANSFER.id), "END", {"at": iso(NOW)})
     ("facts", "expected"),
     [
         (transfers.opening(TRANSFER), TRANSFER),
-        (transfers.opening(named("MG1", 1)), named("MG1", 1)),
-        ([*transfers.opening(TRANSFER), *transfers.naming(named("MG1", 1))], named("MG1", 1)),
+        (transfers.opening(PROPOSED), PROPOSED),
+        ([*transfers.opening(TRANSFER), *transfers.changing(named("MG1", 1))], named("MG1", 1)),
         (
-            [*transfers.opening(TRANSFER), *transfers.naming(named("MG1", 1)), *transfers.naming(named("MG2", 2))],
+            [*transfers.opening(TRANSFER), *transfers.changing(named("MG1", 1)), *transfers.changing(named("MG2", 2))],
             named("MG2", 2),
         ),
         ([*transfers.opening(TRANSFER), END], replace(TRANSFER, ended=True)),
-        ([*transfers.opening(TRANSFER), END, *transfers.naming(named("MG1", 1))], replace(named("MG1", 1), ended=True)),
+        ([*transfers.opening(TRANSFER), END, *transfers.changing(named("MG1", 1))], replace(named("MG1", 1), ended=True)),
         ([], None),
         ([END], None),
     ],
@@ -56,7 +60,7 @@ def test_facts_fold_into_the_transfer_in_any_order(facts: list[Item], expected: 
 
 
 def test_the_patients_partition_says_the_same_as_the_transfers_own() -> None:
-    facts = [*transfers.opening(TRANSFER), *transfers.naming(named("MG1", 1)), *transfers.naming(named("MG2", 2))]
+    facts = [*transfers.opening(TRANSFER), *transfers.changing(named("MG1", 1)), *transfers.changing(named("MG2", 2))]
     copies = [item for item in facts if item.pk == transfers.patient_partition(TRANSFER.patient.hash)]
     assert transfers.in_patient(copies[::-1]) == [named("MG2", 2)]
 
@@ -102,20 +106,29 @@ def test_a_moment_that_does_not_exist_in_utc_is_refused_too(text: str) -> None:
 # What the service takes ------------------------------------------------------------------------------
 
 
+def city() -> Archive:
+    """An archive in which two hospitals have made patients known."""
+    archive = Archive()
+    for sender in ("san-matteo", "mondino"):
+        for number in ("SM1", "SM2"):
+            known_patients.make_known(archive.table, archive.caller(sender), number, {}, NOW, archive.act, lambda *entries: None)
+    return archive
+
+
 def opened(archive: Archive, key: str | None = None, sender: str = "san-matteo", **changes: Any) -> dict[str, Any]:
     body = {"patient": {"id": "SM1"}, "to": "maugeri", "reason": "rehabilitation", **changes}
     return service.open_transfer(archive.table, archive.caller(sender), body, key, NOW, archive.act, lambda *entries: None)
 
 
 def test_a_transfer_is_opened_for_a_year_under_the_callers_numbering() -> None:
-    answer = opened(Archive())
+    answer = opened(city())
     assert answer["patient"] == {"id": "SM1", "issuer": patient("san-matteo", "").issuer}
     assert (answer["from"], answer["to"], answer["status"]) == ("san-matteo", "maugeri", "active")
     assert answer["expires_at"] == iso(NOW + timedelta(days=365))
 
 
 def test_the_same_key_gives_the_same_transfer_and_another_body_a_conflict() -> None:
-    archive = Archive()
+    archive = city()
     expires = "2026-09-01T10:00:00.123456+02:00"
     first = opened(archive, "k1", expires_at=expires)
     assert opened(archive, "k1", expires_at=expires) == first
@@ -132,7 +145,7 @@ def test_the_same_key_gives_the_same_transfer_and_another_body_a_conflict() -> N
 
 
 def test_the_same_key_of_another_institution_is_another_key() -> None:
-    archive = Archive()
+    archive = city()
     assert opened(archive, "k1")["id"] != opened(archive, "k1", sender="mondino")["id"]
 
 
@@ -163,7 +176,7 @@ def test_the_same_key_of_another_institution_is_another_key() -> None:
     ],
 )
 def test_what_a_transfer_cannot_be_is_refused_naming_the_field(changes: dict[str, Any], parameter: str) -> None:
-    archive = Archive()
+    archive = city()
     before = archive.facts()
     with pytest.raises(BadRequest) as refused:
         opened(archive, **changes)
@@ -173,20 +186,20 @@ def test_what_a_transfer_cannot_be_is_refused_naming_the_field(changes: dict[str
 
 @pytest.mark.parametrize("body", [None, [], "x", 7, True])
 def test_a_body_that_is_no_object_is_refused(body: object) -> None:
-    archive = Archive()
+    archive = city()
     with pytest.raises(BadRequest):
         service.open_transfer(archive.table, archive.caller("maugeri"), body, None, NOW, archive.act, lambda *entries: None)
 
 
 def test_only_the_receiver_names_its_number_and_only_a_party_knows_the_transfer() -> None:
-    archive = Archive()
+    archive = city()
     answer = opened(archive)
     for institution, error in (("san-matteo", Forbidden), ("mondino", NotFound)):
         with pytest.raises(error):
-            service.name_receiving_patient(
+            acceptance.accept(
                 archive.table, archive.caller(institution), answer["id"], {"id": "X"}, NOW, archive.act, lambda *entries: None
             )
-    known = service.name_receiving_patient(
+    known = acceptance.accept(
         archive.table, archive.caller("maugeri"), answer["id"], {"id": "MG1"}, NOW, archive.act, lambda *entries: None
     )
     assert known["receiving_patient"]["id"] == "MG1"
@@ -197,7 +210,9 @@ def listed(archive: Archive, institution: str, direction: str | None, status: st
     found: list[str] = []
     cursor: str | None = None
     for _ in range(50):
-        page = service.list_transfers(archive.table, archive.caller(institution), direction, status, cursor, limit, NOW)
+        page = transfer_reading.list_transfers(
+            archive.table, archive.caller(institution), direction, status, None, cursor, limit, NOW
+        )
         assert len(page["transfers"]) <= limit
         found += [entry["id"] for entry in page["transfers"]]
         cursor = page.get("next")
@@ -238,8 +253,11 @@ def test_a_cursor_of_another_institution_leads_nowhere_but_into_ones_own_list() 
     archive = Archive()
     for n in range(4):
         archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=NOW - timedelta(minutes=n))
-    cursor = service.list_transfers(archive.table, archive.caller("maugeri"), "incoming", None, None, 2, NOW)["next"]
-    stolen = service.list_transfers(archive.table, archive.caller("mondino"), "incoming", None, cursor, 2, NOW)
+
+    def listing(who: str, cursor: str | None) -> dict[str, Any]:
+        return transfer_reading.list_transfers(archive.table, archive.caller(who), "incoming", None, None, cursor, 2, NOW)
+
+    stolen = listing("mondino", listing("maugeri", None)["next"])
     assert stolen == {"transfers": []}
 
 
@@ -249,8 +267,8 @@ def test_listing_looks_at_a_bounded_number_of_transfers_for_each_page() -> None:
     for n in range(300):
         archive.open_transfer("san-matteo", "maugeri", "SM1", opened_at=NOW - timedelta(minutes=n))
     calls: list[str] = []
-    page = service.list_transfers(
-        Watched(archive.table, calls.append), archive.caller("maugeri"), "incoming", "revoked", None, 10, NOW
+    page = transfer_reading.list_transfers(
+        Watched(archive.table, calls.append), archive.caller("maugeri"), "incoming", "revoked", None, None, 10, NOW
     )
     assert page["transfers"] == []
     assert len(calls) <= 60

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -240,7 +240,14 @@ CALLS: dict[str, Callable[[str, Tour], requests.Response]] = {
     "POST /transfers": lambda r, t: _post(
         "san-matteo", r, t, {"patient": {"id": t.patient.at["san-matteo"]}, "to": "mondino", "reason": "stroke"}
     ),
+    "PATCH /transfers/{transfer}": lambda r, t: t.client(r, "san-matteo").patch(
+        f"/transfers/{t.transfer}", json={"expires_at": (datetime.now(UTC) + timedelta(days=500)).isoformat()}
+    ),
     "PUT /transfers/{transfer}/receiving-patient": lambda r, t: _post("maugeri", r, t, {"id": f"NEW-{t.patient.at['maugeri']}"}),
+    "DELETE /transfers/{transfer}/receiving-patient": lambda r, t: t.client(r, "maugeri").delete(
+        f"/transfers/{t.transfer}/receiving-patient"
+    ),
+    "PUT /patients/{patient}": lambda r, t: _post("san-matteo", r, t, {"name": "Verdi^Mia", "event": "A08"}),
     "POST /view/session": lambda r, t: t.city.client(None).post("/view/session", json={"token": t.token, "browser": BROWSER}),
     "POST /studies/{study}/versions/{sha256}/current": lambda r, t: _post("san-matteo", r, t, {}),
     "POST /studies/{study}/withdrawals": lambda r, t: _post("san-matteo", r, t, {"reason": "wrong patient"}),

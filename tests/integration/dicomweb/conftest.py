@@ -157,11 +157,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         owner, receiver = city.client("san-matteo"), city.client("maugeri")
         states = upload(owner, list(contents.values()))
         assert [one["state"] for one in states] == ["indexed"] * len(contents), states
-        opened = owner.post(
-            "/transfers",
-            json={"patient": {"id": PATIENT}, "to": "maugeri", "reason": "rehabilitation", "receiving_patient_id": "MG-77"},
-        )
+        opened = owner.post("/transfers", json={"patient": {"id": PATIENT}, "to": "maugeri", "reason": "rehabilitation"})
         assert opened.status_code == 201, opened.text
+        accepted = receiver.put(f"/transfers/{opened.json()['id']}/receiving-patient", json={"id": "MG-77"})
+        assert accepted.status_code == 200, accepted.text
         wait_until(lambda: len(receiver.get("/dicomweb/studies?PatientID=MG-77").json()) == 3)
         yield World(city, owner, receiver, city.client("mondino"), {name: kept(one) for name, one in contents.items()})
 

@@ -29,7 +29,7 @@ def filled(made: list[tuple[list[str], int, bool]]) -> Archive:
         ]
         archive.send(who, *contents)
     transfer = archive.open_transfer("maugeri", "san-matteo", "P1", NOW - timedelta(days=60), days=365)
-    archive.name_receiving(transfer, "P1")
+    archive.accept(transfer, "P1")
     archive.project_all()
     return archive
 

@@ -5,6 +5,7 @@ import { fill, h, say } from './dom.js';
 import { live } from './live.js';
 import { Viewer } from './ohif.js';
 import * as session from './session.js';
+import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
 import { hospitalSign, keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
 
@@ -109,7 +110,8 @@ function drawPatient() {
       patient.own_id && h('span.own', {}, t('numberHere', { id: patient.own_id })),
       patient.birth_date && h('span', {}, t('born', { date: dateText(patient.birth_date) }), years !== null && ` (${t('years', { count: years })})`),
       patient.sex && h('span', {}, t(`sex${patient.sex}`) === `sex${patient.sex}` ? patient.sex : t(`sex${patient.sex}`)),
-      others.map(number => h('span.other', {}, t('numberAt', { hospital: institutions[number.institution] ?? number.issuer, id: number.id })))));
+      others.map(number => h('span.other', {}, t('numberAt', { hospital: institutions[number.institution] ?? number.issuer, id: number.id })))),
+    transferList(state.shown));
 }
 
 function drawEnd() {

@@ -64,6 +64,11 @@ export function clockText(moment) {
   return new Intl.DateTimeFormat(locale(), { hour: '2-digit', minute: '2-digit' }).format(new Date(moment));
 }
 
+/** A day and clock time of an RFC 3339 moment. */
+export function momentText(moment) {
+  return new Intl.DateTimeFormat(locale(), { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' }).format(new Date(moment));
+}
+
 /** Whole years between a birth date and today, or null. */
 export function age(birthDate) {
   const match = /^(\d{4})(\d{2})(\d{2})$/.exec(birthDate || '');

@@ -1,0 +1,215 @@
+"""A member that names numbers which it guessed: it reads nothing, learns nothing, is counted, and is told of."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from chalicelib.domain.errors import Conflict, NotFound, TooMany
+from chalicelib.domain.ports import Table
+from chalicelib.services import links, proposals, transfers
+from tests.interleaving import interleave
+from tests.sharing.api import Api
+from tests.sharing.images import image
+from tests.sharing.test_acceptance import ADA, FOLLOW_UP, PRIOR, UGO, acting, discharged
+from tests.sharing.test_cost import Rounds
+from tests.sharing.test_identifiers import CF, joined
+from tests.sharing.world import OIDS, A, B, C, World
+
+
+def test_a_member_follows_nobody_whom_it_links_to_its_own_number_after_the_acceptance(world: World) -> None:
+    """Accepted is one number: what the sender's record says of codes since then opens no other patient of the receiver's."""
+    world.arrive(B, "victim", "1.2.7", date="20260401", birth="19710220", sex="M", other_ids=[(UGO, CF)], name="Neri^Ugo")
+    world.arrive(B, "9", FOLLOW_UP, date="20260401")
+    world.open(C, "5", B, receiving="9")
+    world.settle()
+    assert world.found(C) == {FOLLOW_UP}
+    world.make_known(C, "5", birth_date="19710220", sex="M", identifiers=[{"issuer": CF, "id": UGO}])
+    world.settle()
+    assert joined(world, C, "5", OIDS[B], "victim"), "the code joins the two, as it would its owner's"
+    assert not world.sees(C, "1.2.7")
+    assert world.found(C) == {FOLLOW_UP}
+
+
+@pytest.mark.parametrize("how", ["image", "registration"])
+def test_naming_a_strangers_code_opens_nothing(world: World, how: str) -> None:
+    world.arrive(B, "9", FOLLOW_UP, date="20260401", other_ids=[(ADA, CF)])
+    world.settle()
+    with pytest.raises(NotFound):
+        world.open(C, ADA, B, issuer=CF)
+    if how == "image":
+        world.arrive(C, "5", "1.2.5", other_ids=[(ADA, CF)])
+    else:
+        world.make_known(C, "5", birth_date="19600315", sex="F", identifiers=[{"issuer": CF, "id": ADA}])
+    world.settle()
+    world.open(C, "5", B, proposed="9")
+    world.open(C, ADA, B, issuer=CF)
+    world.settle()
+    assert not world.sees(C, FOLLOW_UP)
+    assert world.found(C) == ({"1.2.5"} if how == "image" else set())
+    assert "9" not in {one["id"] for one in world.timeline(C, "5")["patient"]["identifiers"]}  # type: ignore[index]
+
+
+def test_a_patient_whom_the_sender_never_had_is_as_unknown_to_it_as_nobody(api: Api) -> None:
+    world = api.world
+    world.send(B, image("9", FOLLOW_UP, code=ADA), image(ADA, "1.2.3", issuer=CF))
+    world.settle()
+    api.call(C, "GET", "/transfers")  # the trail's head is read once
+    heard = []
+    for number, issuer in ((ADA, CF), (UGO, CF), ("9", OIDS[C]), ("nobody", None)):
+        body = {"patient": {"id": number} | ({"issuer": issuer} if issuer else {}), "to": B, "reason": "x"}
+        with world.counted() as requests:
+            answer = api.call(C, "POST", "/transfers", body=body)
+        heard.append((answer.status, {**answer.json, "request_id": ""}, dict(requests)))
+    assert {one[0] for one in heard} == {404}
+    assert heard[0] == heard[1], "a code that others know, and one that nobody does"
+    assert heard[2] == heard[3], "another's number, and nobody's"
+    assert heard[0][:2] == heard[2][:2]
+
+
+def everything(world: World, who: str, number: str, transfer: str) -> dict[str, object]:
+    """All that a hospital can learn of its patient, and what it costs."""
+    heard: dict[str, object] = {}
+    with world.counted() as requests:
+        heard["transfer"] = world.transfer(who, transfer)
+        heard["transfers"] = world.transfers(who, "outgoing")
+        heard["links"] = world.links(who, number)
+        heard["changes"] = [{k: v for k, v in one.items() if k != "cursor"} for one in world.changes(who)]
+        for searched in (number, "9", "8", ADA):
+            heard[f"search {searched}"] = world.find(who, ("PatientID", searched))
+            for issuer in (None, OIDS[B], CF):
+                heard[f"timeline {searched} {issuer}"] = world.timeline(who, searched, issuer)
+        heard["sees"] = [world.sees(who, uid) for uid in (PRIOR, FOLLOW_UP, "1.2.3")]
+    heard["requests"] = dict(requests)
+    return heard
+
+
+@pytest.mark.parametrize("code", [False, True], ids=["no code", "one code"])
+def test_a_proposal_is_answered_alike_whether_it_is_right_wrong_or_nobodys(code: bool) -> None:
+    heard = []
+    for proposed in ("9", "8", "7"):
+        world = World()
+        carried = [(ADA, CF)] if code else []
+        world.arrive(A, "1", PRIOR, other_ids=carried)
+        world.arrive(B, "9", FOLLOW_UP, date="20260401", other_ids=carried)
+        world.arrive(B, "8", "1.2.3", date="20260401", name="Neri^Ugo", sex="M", birth="19710220")
+        world.settle()
+        table = Rounds(world.table)
+        body = {"patient": {"id": "1"}, "to": B, "reason": "discharge", "receiving_patient_id": proposed}
+        opened = transfers.open_transfer(table, world.caller(A), body, "key", world.now, world.act, world.tell)
+        world.settle()
+        answers = everything(world, A, "1", opened["id"])
+        text = repr((opened, answers)).replace(f"'id': '{proposed}', 'issuer': '{OIDS[B]}'", "what it said itself")
+        heard.append((text, table.rounds, sorted(table.kinds)))
+    assert heard[0] == heard[1] == heard[2]
+
+
+def test_the_receiver_finds_a_proposal_in_its_audit_under_the_number_that_was_proposed(world: World) -> None:
+    discharged(world, proposed="8")
+    records = [item.data for (pk, _), item in world.table.memory.items().items() if pk.startswith("F#AUDIT#")]
+    mine = [one for one in records if one.get("owner") == B and one.get("kind") == "transfer-opened"]
+    assert [one["patients"] for one in mine] == [[[OIDS[B], "8"]]]
+
+
+def test_after_sixty_proposals_in_an_hour_there_is_no_more_for_a_while(api: Api) -> None:
+    world = api.world
+    world.send(C, image("5", "1.2.5"))
+    world.settle()
+
+    def propose(number: int | None, to: str = B, **headers: str) -> tuple[int, dict[str, str]]:
+        more = {} if number is None else {"receiving_patient_id": f"{number}"}
+        body = {"patient": {"id": "5"}, "to": to, "reason": "x"} | more
+        answer = api.call(C, "POST", "/transfers", body=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        return answer.status, answer.headers
+
+    assert [propose(number, (A, B)[number % 2])[0] for number in range(proposals.LIMIT - 1)] == [201] * (proposals.LIMIT - 1)
+    assert propose(59, Idempotency_Key="k")[0] == 201
+    assert propose(59, Idempotency_Key="k")[0] == 201, "the same one again is no other"
+    status, headers = propose(60)
+    assert status == 429
+    assert 3500 < int(headers["retry-after"]) <= 3600
+    assert propose(None)[0] == 201, "without a proposal as before"
+    assert propose(60, "nowhere")[0] == 400
+    world.settle()
+    for receiver in (A, B):
+        kinds = [one["kind"] for one in world.changes(receiver)]
+        assert kinds.count("link-proposed") == 1
+
+
+def test_the_limit_is_of_any_hour_and_of_each_institution_for_itself(world: World) -> None:
+    for number in range(proposals.LIMIT):
+        world.open(C, "5", B, proposed=str(number))
+        world.later(seconds=30)
+    with pytest.raises(TooMany) as refused:
+        world.open(C, "5", B, proposed="60")
+    assert refused.value.retry_after == 1800
+    world.open(A, "1", B, proposed="60")
+    world.later(seconds=1800)
+    world.open(C, "5", B, proposed="60")
+    with pytest.raises(TooMany):
+        world.open(C, "5", B, proposed="61")
+
+
+@pytest.mark.parametrize("choices", list(product((0, 1), repeat=4)))
+def test_of_two_proposals_at_once_where_there_is_room_for_one_only_one_is_made(choices: tuple[int, ...]) -> None:
+    world = World(audited=False)
+    for number in range(proposals.LIMIT - 1):
+        world.open(C, "5", B, proposed=str(number))
+    outcomes: list[str] = []
+
+    def propose(table: Table) -> None:
+        body = {"patient": {"id": "5"}, "to": B, "reason": "x", "receiving_patient_id": "y"}
+        try:
+            transfers.open_transfer(table, world.caller(C), body, None, world.now, acting(table), world.tell)
+            outcomes.append("opened")
+        except TooMany:
+            outcomes.append("too many")
+
+    interleave(world.table, [propose, propose], choices)
+    assert sorted(outcomes) == ["opened", "too many"]
+
+
+def test_proposals_are_told_once_an_hour_and_sender_however_often_records_come(world: World) -> None:
+    for minute in range(0, 150, 10):
+        world.open(C, "5", B, proposed=str(minute))
+        batch, world.table.pending = world.table.pending, []
+        world.deliver(batch)
+        world.deliver(batch)
+        world.later(minutes=10)
+    world.open(A, "1", B, proposed="9")
+    world.settle()
+    told = [(one["from"], one["at"][11:16]) for one in world.changes(B) if one["kind"] == "link-proposed"]
+    assert told == [(C, "09:00"), (C, "10:00"), (C, "11:00"), (A, "11:30")]
+    assert all(
+        set(one) == {"cursor", "kind", "at", "from", "to", "transfer_id"}
+        for one in world.changes(B)
+        if one["kind"] == "link-proposed"
+    )
+
+
+def test_a_reading_link_for_a_patient_shows_what_the_institution_may_see_and_no_more(world: World) -> None:
+    transfer = discharged(world, proposed="9")
+    body = {"practitioner": {"id": "v", "name": "V"}, "purpose": "reading"}
+    for patient in ({"id": "9", "issuer": OIDS[B]}, {"id": "nobody"}):
+        with pytest.raises(NotFound):
+            links.make(world.table, world.caller(A), body | {"patient": patient}, "https://v", world.now, world.act, world.tell)
+    with pytest.raises(NotFound):
+        more = {"study_instance_uids": [FOLLOW_UP]}
+        links.make(world.table, world.caller(A), body | more, "https://v", world.now, world.act, world.tell)
+    assert "accepted_at" not in world.transfer(B, transfer)
+
+
+def test_a_key_of_a_transfer_without_or_with_another_proposal_is_another_transfers(world: World) -> None:
+    world.open(A, "1", B, key="k", proposed="9")
+    for proposed in (None, "8"):
+        with pytest.raises(Conflict):
+            world.open(A, "1", B, key="k", proposed=proposed)
+    assert world.open(A, "1", B, key="k", proposed="9") == world.open(A, "1", B, key="k", proposed="9")
+
+
+def test_a_number_that_was_guessed_is_not_confirmed_by_the_guesser(world: World) -> None:
+    discharged(world, proposed="9")
+    for body in ({"issuer": OIDS[B], "id": "9"}, {"issuer": OIDS[B], "id": "8"}):
+        with pytest.raises(NotFound):
+            world.confirm(A, "1", body)

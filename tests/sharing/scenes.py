@@ -87,7 +87,7 @@ def open_session(scene: Scene, study: str | None = None) -> None:
     own = f"{OTHER}.{(A, B, C).index(scene.viewer)}"
     body = {"study_instance_uids": [study or own], "practitioner": {"id": "verdi", "name": "Anna Verdi"}, "purpose": "reading"}
     made = links.make(world.table, world.caller(scene.viewer), body, VIEWER, world.now, world.act, world.tell)
-    reader, keys = links.open_link(world.table, made["url"].split("#")[1], world.now)
+    reader, keys = links.open_link(world.table, made["url"].split("#")[1], None, world.now)
     assert isinstance(reader.link, Link)
     scene.session, scene.session_of_study = (keys.key, keys.pass_), study is not None
 

@@ -66,7 +66,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory):
             "study": image.StudyInstanceUID, "series": image.SeriesInstanceUID, "instance": image.SOPInstanceUID,
             "sop": image.SOPInstanceUID, "frames": "1", "bulkdata": "7FE00010", "transfer": transfer["id"],
             "patient": image.PatientID, "institution": "san-matteo", "link": "0" * 24, "objection": "0" * 24,
-            "consent": "0" * 24, "emergency": "0" * 32, "transaction": "1.2.3.4", "reader": "x",
+            "consent": "0" * 24, "withdrawal": "0" * 24, "sha256": "0" * 64, "emergency": "0" * 32, "transaction": "1.2.3.4", "reader": "x",
         }  # fmt: skip
         yield city, names
 

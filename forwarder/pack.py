@@ -23,7 +23,7 @@ WORTH_IT = 0.95  # of the original's size; above it the original is sent
 SMALLEST = 8 * 1024  # bytes of pixel data below which it is not worth the trouble
 LARGEST_FRAME = 256 * 1024 * 1024
 ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-COLOURS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL"})
+COLOURS = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "YBR_FULL": 3}  # samples a pixel
 
 
 class NotIdenticalError(Exception):
@@ -91,10 +91,11 @@ def why_not(header: Header | None) -> str | None:
     element = header.pixel_data
     if element is None or element.vr not in (b"OW", b"OB") or element.length < SMALLEST:
         return "no native pixel data worth compressing"
-    if header.text((0x0028, 0x0004)) not in COLOURS:
+    samples = COLOURS.get(header.text((0x0028, 0x0004)) or "")
+    if samples is None:
         return "photometric interpretation"
     pixels = layout(header)
-    if pixels is None:
+    if pixels is None or pixels.samples != samples:
         return "image attributes"
     expected = pixels.frame_bytes * pixels.frames
     if not 0 <= element.length - expected <= expected % 2 or pixels.frame_bytes > LARGEST_FRAME:

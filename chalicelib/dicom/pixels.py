@@ -239,7 +239,7 @@ def _layout_fault(layout: Layout, *, native: bool) -> str:
         return f"the high bit of {layout.stored} bits stored cannot be {layout.high_bit}"
     if not layout.sign_said and layout.samples == 1 and layout.photometric != "PALETTE COLOR":
         return "it does not say whether its pixels have a sign"
-    if layout.planar not in (0, 1):
+    if layout.samples > 1 and layout.planar not in (0, 1):
         return f"there is no planar configuration {layout.planar}"
     return ""
 

@@ -443,6 +443,17 @@ def test_names_and_descriptions_are_text_whatever_they_look_like(open_page: Open
     assert page.title() not in {"1", "2", "3"}
 
 
+def test_an_image_that_would_be_shown_wrongly_is_not_shown_and_the_page_says_why(open_page: Open, city: RunningCity) -> None:
+    patient = Patient()
+    hospital.send(city.client("maugeri"), hospital.image(patient, "maugeri", BitsStored=17))
+    hospital.wait_for_studies(city, patient, 1)
+    page, watch = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    watch.expect("406")
+    expect(page.locator(".pane.left .picture .refused")).to_contain_text("non si può mostrare")
+    expect(page.locator(".pane.left .picture .refused")).to_contain_text("of 16 bits allocated 17 cannot be stored")
+    expect(exams(page).first.locator(".thumb .refused")).to_have_text("Non mostrabile")
+
+
 def test_an_exam_is_partial_while_announced_images_are_on_their_way_and_no_longer(open_page: Open, city: RunningCity) -> None:
     patient, client = Patient(), city.client("maugeri")
     images = hospital.stack(patient, "maugeri", "20260310", 4)

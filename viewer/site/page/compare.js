@@ -2,7 +2,7 @@
 
 import { fill, h } from './dom.js';
 import { dateText, distanceText, t } from './text.js';
-import { get, imageUrl } from './session.js';
+import { get, imageUrl, whyNotShown } from './session.js';
 import { hospital, hospitalSign, keyOf, ownerOf, partialSign, severalPatientsSign, titleOf } from './timeline.js';
 import { reportsOf } from './reports.js';
 
@@ -146,6 +146,10 @@ export class Pane {
         if (image !== this.wanted) return;
         this.image = null;
         fill(this.picture, h('p.waiting', {}, t('noImage')));
+        whyNotShown(image.src).then(reason => {
+          if (!reason || image !== this.wanted || this.image) return;
+          fill(this.picture, h('p.waiting.refused', {}, t('notDrawn'), h('br'), h('small', { lang: 'en' }, reason)));
+        });
       });
   }
 

@@ -87,6 +87,18 @@ export function imageUrl(path, parameters = {}) {
   return `${held.api}/view/${held.pass}/dicomweb${path}${query.size ? `?${query}` : ''}`;
 }
 
+/** Why an image is not shown, in the archive's words: it would be another one. Null where that is not why. */
+export async function whyNotShown(address) {
+  try {
+    const answer = await fetch(address, { cache: 'no-store', referrerPolicy: 'no-referrer' });
+    if (answer.status === 406) return (await answer.json()).detail ?? null;
+    await answer.body?.cancel();
+  } catch {
+    // no answer is no reason
+  }
+  return null;
+}
+
 /** The address of a PDF report, for a frame. */
 export function reportUrl(study, sop, parameters) {
   return `${held.api}/view/${held.pass}/studies/${study}/reports/${sop}?${new URLSearchParams(parameters)}`;

@@ -2,7 +2,7 @@
 
 import { h } from './dom.js';
 import { dateText, reasonText, t } from './text.js';
-import { imageUrl } from './session.js';
+import { imageUrl, whyNotShown } from './session.js';
 
 /** What identifies an exam: its UID and whose it is. */
 export const keyOf = study => `${study.owner} ${study.study_instance_uid}`;
@@ -113,7 +113,11 @@ function draw(study) {
     src: imageUrl(`/studies/${study.study_instance_uid}/thumbnail`, { ...ownerOf(study), viewport: '144,144' }),
     alt: t('smallImageOf', { description: titleOf(study), date: dateText(study.study_date) }), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer',
   });
-  image.addEventListener('error', () => image.remove());
+  image.addEventListener('error', async () => {
+    image.remove();
+    const reason = await whyNotShown(image.src);
+    if (reason) frame.append(h('span.refused', { title: `${t('notDrawn')} ${reason}` }, t('notDrawnShort')));
+  });
   image.addEventListener('load', () => frame.classList.add('shown'));
   frame.append(image);
   return frame;

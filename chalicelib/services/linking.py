@@ -255,9 +255,11 @@ def _end(table: Table, link: Link, now: datetime) -> None:
 def leave(table: Table, patient: str, study: tuple[str, str], now: datetime) -> None:
     """End the automatic links of a number that nothing is left of: corrections took it from its only study.
 
-    What that study's images said of the codice fiscale was somebody else's.
+    What that study's images said of the codice fiscale was somebody else's; what its hospital's registration said of it stays.
     """
     record = access.load_record(table, patient)
+    if any(said.codes for said in record.stated):
+        return
     others = [(f"V#STUDY#{uid}", owner) for owner, uid in record.studies if (owner, uid) != study]
     if any(patient in for_deciding(view.data).patients for view in table.batch_get(others).values()):
         return

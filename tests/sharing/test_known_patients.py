@@ -188,3 +188,17 @@ def test_each_hospital_says_something_of_its_own_numbers_only(api: Api) -> None:
     assert put(api, "operator", "1", {}).status == 403
     with pytest.raises(BadRequest):
         known_patients.make_known(api.world.table, api.world.caller(A), "\\", {}, api.world.now, api.world.act, api.world.tell)
+
+
+def test_what_a_registration_says_of_a_code_stays_where_a_correction_takes_the_only_image_away(api: Api) -> None:
+    world = api.world
+    world.send(B, image("9", "1.2.2", code=ADA))
+    world.send(A, image("1", "1.2.1", code=ADA), image("3", "1.2.3", code=UGO, sex="M"))
+    world.settle()
+    put(api, A, "1", coded(ADA))
+    world.send(A, image("2", "1.2.1"))
+    world.send(A, image("4", "1.2.3"))
+    world.settle()
+    assert world.on_timeline(A, "1") == set()
+    assert joined(world, A, "1", OIDS[B], "9"), "it is still that patient's number"
+    assert not joined(world, A, "3", CF, UGO), "what only the image said went with it"

@@ -3,12 +3,13 @@
 Cost: requests to the table and milliseconds for the records of one request, written by one process after another. Contention:
 as many processes at once as a busy institution may have functions, each with its own memory of where it wrote last; a
 transaction more than one for each request is a collision, after which the process goes on in another chain. A chain verified
-and a patient's PDF, too. The emulated table answers in its own time: on AWS a transaction takes some 10 ms.
+and a patient's PDF, too. A reading: what the trail of one OHIF reading of forty images is, in bytes, write units and USD. The emulated table answers in its own time: on AWS a transaction takes some 10 ms.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -17,14 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydicom.dataset import Dataset
+
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.api import access_pdf
 from chalicelib.domain import audit_chain
 from chalicelib.domain.audit import Context, Entry, Kind
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Item
 from chalicelib.services.audit import Trail
 from infra import audit as command
+from tests.browser import hospital
 from tests.fakes import Watched
 from tests.harness import RunningCity, running_city
 
@@ -44,6 +49,7 @@ def main() -> None:
         cost(city, options.appends)
         contention(city, options.appends)
         verification(city)
+        reading(city)
 
 
 def context(institution: str) -> Context:
@@ -109,6 +115,58 @@ def verification(city: RunningCity) -> None:
     started = time.perf_counter()
     content = access_pdf.render("Titolo", [], ["Quando", "Chi", "Che cosa", "Perché"], [row] * 300, [], "it")
     print(f"a PDF of 300 accesses: {(time.perf_counter() - started) * 1000:.0f} ms, {len(content) // 1000} kB")
+
+
+IMAGES = 40
+WRITE_UNIT, STORED = 0.7423e-6, 0.2975
+"""USD of a write unit, and of a GB for a month (DynamoDB on demand, eu-south-1, standard class)."""
+YEARS = 10
+
+
+def reading(city: RunningCity) -> None:
+    """A link is opened, two series' metadata are read, and forty images by WADO-URI, as OHIF does, six requests at a time."""
+    patient = hospital.Patient()
+    stack = hospital.stack(patient, "san-matteo", "20260301", IMAGES)
+    hospital.send(city.client("san-matteo"), *stack)
+    hospital.send(city.client("maugeri"), hospital.image(patient, "maugeri", date="20260310"))
+    hospital.transfer(city, patient)
+    hospital.wait_for_studies(city, patient, 2)
+    token = hospital.link(city, patient={"id": patient.at["maugeri"]})["url"].split("#")[1]
+    before = {item.key for item in _records(city, "maugeri")}
+    spent = city.aws_requests().get("dynamodb:TransactWriteItems", 0)
+    opened = city.client(None).post("/view/session", json={"token": token}).json()
+    client, root = city.client(None), f"/view/{opened['pass']}"
+    study = stack[0].StudyInstanceUID
+    for series in {one.SeriesInstanceUID for one in stack}:
+        assert client.get(f"{root}/dicomweb/studies/{study}/series/{series}/metadata", allow_redirects=False).ok
+
+    def fetch(one: Dataset) -> None:
+        uids = f"studyUID={study}&seriesUID={one.SeriesInstanceUID}&objectUID={one.SOPInstanceUID}"
+        asked = f"{root}/wado?requestType=WADO&{uids}&contentType=application/dicom"
+        assert city.client(None).get(asked, allow_redirects=False).status_code == 307
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(fetch, stack))
+    transactions = city.aws_requests()["dynamodb:TransactWriteItems"] - spent
+    new = [item for item in _records(city, "maugeri") if item.key not in before]
+    stored = sum(_size(item) * (1 + len(item.indexes)) for item in new)
+    units = 2 * transactions + sum(-(-_size(item) // 1024) * (2 + len(item.indexes)) for item in new)
+    usd = units * WRITE_UNIT + stored / 1024**3 * STORED * 12 * YEARS
+    print(f"\na reading of {IMAGES} images: {len(new)} records in {transactions} transactions, {units} write units,")
+    print(f"{stored:,} bytes with indexes; {usd:.6f} USD with {YEARS} years of storage")
+
+
+def _records(city: RunningCity, institution: str) -> list[Item]:
+    table = _table(city)
+    partitions = [audit_chain.partition(shard) for shard in audit_chain.shards(institution)]
+    return [item for one in partitions for item in table.query_all(one) if item.sk != audit_chain.HEAD]
+
+
+def _size(item: Item) -> int:
+    """Bytes of an item as DynamoDB counts them: names and values, and 100 for what it keeps beside (Developer Guide)."""
+    values = [item.pk, item.sk, json.dumps(item.data, ensure_ascii=False, separators=(",", ":"))]
+    values += [part for pair in item.indexes.values() for part in pair]
+    return sum(len(one.encode()) for one in values) + 8 + 14 * len(item.indexes) + 14 + 100
 
 
 def _table(city: RunningCity) -> DynamoTable:

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.api.audit_event import audit_event
-from chalicelib.domain import audit_chain, audit_verify
+from chalicelib.domain import audit_chain, audit_repeats, audit_verify
 from chalicelib.domain.audit import Record
 from chalicelib.domain.audit_chain import Head
 from chalicelib.domain.audit_verify import Anchored, Finding, Restore
@@ -174,16 +174,23 @@ def _end_of(table: Table, shard: str, head: Item | None) -> str:
     return audit_chain.sort_key(seq)
 
 
-def export(table: Table, out: TextIO, since: datetime | None, until: datetime | None, as_records: bool) -> int:
-    """Write what was recorded from `since` up to `until`, one JSON object a line; how many."""
+def export(
+    table: Table, out: TextIO, since: datetime | None, until: datetime | None, as_records: bool, as_stored: bool = False
+) -> int:
+    """Write what was recorded from `since` up to `until`, one JSON object a line; how many.
+
+    As AuditEvents, as records, or as the records are stored: those of what is the same again in short.
+    """
     registry = load_registry(table)
     names = {member.id: member.name for member in registry.members.values()}
     first, last = iso(since) if since else "", iso(until) if until else "~"
     count = 0
     chains = (_records(table, shard) for shard in all_shards(list(registry.versions)))
+    if not as_stored:
+        chains = (_whole(chain) for chain in chains)
     for record in heapq.merge(*chains, key=lambda one: str(one["at"])):
         if first <= str(record["at"]) < last:
-            out.write(json.dumps(record if as_records else audit_event(record, names), ensure_ascii=False) + "\n")
+            out.write(json.dumps(record if as_records or as_stored else audit_event(record, names), ensure_ascii=False) + "\n")
             count += 1
     return count
 
@@ -191,6 +198,21 @@ def export(table: Table, out: TextIO, since: datetime | None, until: datetime | 
 def _records(table: Table, shard: str) -> Iterator[Record]:
     for item in table.query_all(audit_chain.partition(shard), between=("0", _LAST)):
         yield item.data
+
+
+def _whole(chain: Iterator[Record]) -> Iterator[Record]:
+    """The records of a chain, those that were written in short as if they had been written whole."""
+    before: dict[int, Record] = {}
+    for record in chain:
+        seq = int(str(record["seq"]))
+        before.pop(seq - audit_repeats.REACH - 1, None)
+        if "same" not in record:
+            before[seq] = record
+        elif (whole := before.get(int(str(record["same"])))) is not None:  # else that one expired, minutes before this one
+            record = audit_repeats.expand(record, whole)
+        else:
+            continue
+        yield record
 
 
 def report(seen: Verified, out: TextIO, now: datetime | None = None) -> None:
@@ -239,7 +261,8 @@ def _arguments() -> argparse.ArgumentParser:
             command.add_argument("--retention-years", type=float, default=10, help="for how long records are kept (default: 10)")
         else:
             command.add_argument("--out", type=Path, help="the file to write (default: standard output)")
-            command.add_argument("--records", action="store_true", help="the records as they are stored, instead of FHIR")
+            command.add_argument("--records", action="store_true", help="the records themselves, instead of FHIR")
+            command.add_argument("--stored", action="store_true", help="the records as they are stored and hashed, some in short")
     return parser
 
 
@@ -260,10 +283,10 @@ def _carry_out(options: argparse.Namespace) -> int:
         report(seen, sys.stdout, now)
         return 1 if seen.findings else 0 if seen.proven else 3
     if options.out is None:
-        export(table, sys.stdout, since, until, options.records)
+        export(table, sys.stdout, since, until, options.records, options.stored)
     else:
         with options.out.open("w", encoding="utf-8") as out:
-            print(f"{export(table, out, since, until, options.records)} events written to {options.out}")
+            print(f"{export(table, out, since, until, options.records, options.stored)} events written to {options.out}")
     return 0
 
 

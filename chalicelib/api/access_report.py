@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Purpose, Record
+from chalicelib.domain.audit_sessions import Session
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.domain.transfers import iso
 from chalicelib.services.audit_reading import Details
 
 Words = Callable[[str], str]
@@ -27,6 +29,7 @@ _WHAT: dict[Kind, str] = {
     Kind.READ: N_("Looked at your page: which examinations you have had, and who may see them"),
     Kind.ACCESS: N_("Opened images or a report"),
     Kind.SENT: N_("Received images or a report"),
+    Kind.SHOWN: N_("Had images or a report on the screen"),
     Kind.IMPORT: N_("Added images or a report"),
     Kind.TRANSFER_OPENED: N_("Opened the sharing of your examinations with another hospital"),
     Kind.TRANSFER_ENDED: N_("Ended the sharing of your examinations with another hospital"),
@@ -57,6 +60,10 @@ _WHY: dict[Purpose, str] = {
 }
 
 
+_NAMED = 5
+"""Examinations that one line names."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One access as people read it."""
@@ -72,20 +79,26 @@ def when(moment: datetime, _: Words) -> str:
     return moment.astimezone(HOSPITAL_TIME).strftime(_("%Y-%m-%d %H:%M"))
 
 
-def entry(record: Record, found: Details, registry: Registry, _: Words) -> dict[str, Any]:
-    """One access as JSON: for machines, with the same words as on paper."""
-    line = describe(record, found, registry, _)
-    institution = str(record["institution"])
+def entry(session: Session, found: Details, registry: Registry, _: Words) -> dict[str, Any]:
+    """One reading session, or one act, as JSON: for machines, with the same words as on paper."""
+    line, record = describe(session, found, registry, _), session.main
+    institution, opened = str(record["institution"]), session.opened()
     return {
-        "at": record["at"],
+        "at": iso(session.begin),
+        "until": iso(session.end),
         "person": record["actor"] if by_person(record) else None,
         "machine": record.get("role"),
         "institution": {"id": institution, "name": _name(registry, institution)},
         "kind": record["kind"],
         "purpose": record["purpose"],
         "outcome": record["outcome"],
-        "study_instance_uid": record.get("study"),
-        "transfers": [one for one in _basis(record) if one in found.transfers],
+        "study_instance_uid": record.get("study") if len(opened) <= 1 else None,
+        "studies": [
+            {"study_instance_uid": study, "examination": _examination(study, found, _), "handed_out": count}
+            for study, count in opened.items()
+        ],
+        "transfers": list(dict.fromkeys(one for r in session.records for one in _basis(r) if one in found.transfers)),
+        "events": session.events,
         "who": line.who,
         "what": line.what,
         "why": line.why,
@@ -93,15 +106,18 @@ def entry(record: Record, found: Details, registry: Registry, _: Words) -> dict[
     }
 
 
-def describe(record: Record, found: Details, registry: Registry, _: Words) -> Line:
-    """One access as a line of the table."""
+def describe(session: Session, found: Details, registry: Registry, _: Words) -> Line:
+    """One reading session, or one act, as a line of the table."""
+    record = session.main
     institution = _name(registry, str(record["institution"]))
     if by_person(record):
         who = f"{record['actor']}, {institution}"
     else:
         who = _("{institution}, automatic system ({name})").format(institution=institution, name=record.get("actor", ""))
-    at = when(datetime.fromisoformat(str(record["at"])), _)
-    return Line(at, who, _what(record, found, _), _why(record, found, registry, _))
+    what, minutes = _what(session, found, _), round((session.end - session.begin).total_seconds() / 60)
+    if minutes:
+        what = _("{what} (for {minutes} min)").format(what=what, minutes=minutes)
+    return Line(when(session.begin, _), who, what, _why(record, found, registry, _))
 
 
 def by_person(record: Record) -> bool:
@@ -109,18 +125,27 @@ def by_person(record: Record) -> bool:
     return bool(record.get("actor")) and record.get("actor") != record.get("session")
 
 
-def _what(record: Record, found: Details, _: Words) -> str:
+def _what(session: Session, found: Details, _: Words) -> str:
+    record = session.main
     what = _(_WHAT[Kind(str(record["kind"]))])
-    study = found.studies.get(str(record.get("study")))
-    if study is not None:
-        description = _first(study, "00081030") or ", ".join(str(one) for one in study["modalities"])
-        day = str(study["date"])
-        if len(day) == 8:
-            day = datetime.strptime(day, "%Y%m%d").strftime(_("%Y-%m-%d")) if day.isdigit() else day
-        what += ": " + (_("{examination} of {day}").format(examination=description, day=day) if day else description)
-    elif record.get("study"):
-        what += ": " + _("examination no. {uid}").format(uid=record["study"])
+    studies = list(session.opened()) or ([str(record["study"])] if record.get("study") else [])
+    if studies:
+        what += ": " + "; ".join(_examination(study, found, _) for study in studies[:_NAMED])
+    if len(studies) > _NAMED:
+        what += _(", and {count} others").format(count=len(studies) - _NAMED)
     return what
+
+
+def _examination(uid: str, found: Details, _: Words) -> str:
+    """A study in words, as far as it is known."""
+    study = found.studies.get(uid)
+    if study is None:
+        return _("examination no. {uid}").format(uid=uid)
+    description = _first(study, "00081030") or ", ".join(str(one) for one in study["modalities"])
+    day = str(study["date"])
+    if len(day) == 8:
+        day = datetime.strptime(day, "%Y%m%d").strftime(_("%Y-%m-%d")) if day.isdigit() else day
+    return _("{examination} of {day}").format(examination=description, day=day) if day else description
 
 
 def _why(record: Record, found: Details, registry: Registry, _: Words) -> str:

@@ -15,14 +15,15 @@ from chalicelib.api.http import Call, answer, door
 from chalicelib.api.words import LANGUAGES, language_of, words
 from chalicelib.dicomweb.media_types import Offer, negotiate
 from chalicelib.domain.audit import Entry, Kind, Purpose, Record
+from chalicelib.domain.audit_sessions import sessions
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.transfers import iso
 from chalicelib.services import audit_reading
 from chalicelib.services.audit_reading import DEFAULT_LIMIT, MAX_LIMIT, Period
 
-MAX_ROWS = 2000
-"""Accesses in one PDF, the newest; more are had by asking for an earlier period."""
+MAX_ROWS, MAX_READ = 2000, 10_000
+"""Lines in one PDF, and records that are read for them, the newest; more are had by asking for an earlier period."""
 _FORMATS = {"json": "application/json", "pdf": "application/pdf"}
 _OFFERS = (Offer("application/json"), Offer("application/pdf"))
 
@@ -56,9 +57,11 @@ def report_accesses(call: Call, patient: str) -> Response:
         records, following = page.records, page.next
     found = audit_reading.details(bootstrap.table(), call.caller, records)
     call.record(_entry(call, who, Purpose.PATIENT_REQUEST, len(records)))
+    readings = sessions(records)
     if as_pdf:
-        lines = [access_report.describe(record, found, call.caller.registry, words(language)) for record in records]
-        return _pdf(call, who, when, lines, following is not None, language)
+        cut = following is not None or len(readings) > MAX_ROWS
+        lines = [access_report.describe(one, found, call.caller.registry, words(language)) for one in readings[:MAX_ROWS]]
+        return _pdf(call, who, when, lines, cut, language)
     member = call.caller.member
     return answer(
         {
@@ -68,7 +71,7 @@ def report_accesses(call: Call, patient: str) -> Response:
             "to": iso(when.until) if when.until else None,
             "generated_at": iso(call.now),
             "language": language,
-            "accesses": [access_report.entry(record, found, call.caller.registry, words(language)) for record in records],
+            "accesses": [access_report.entry(one, found, call.caller.registry, words(language)) for one in readings],
             **({"next": following} if following is not None else {}),
         }
     )
@@ -89,8 +92,8 @@ def _newest(call: Call, who: PatientIdentifier, when: Period) -> tuple[list[Reco
     while True:
         page = audit_reading.accesses(bootstrap.table(), call.caller, who, when, cursor, MAX_LIMIT)
         records, cursor = records + page.records, page.next
-        if cursor is None or len(records) >= MAX_ROWS:
-            return records[:MAX_ROWS], cursor
+        if cursor is None or len(records) >= MAX_READ:
+            return records, cursor
 
 
 def _language(call: Call) -> str:

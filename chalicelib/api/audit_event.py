@@ -19,6 +19,8 @@ from chalicelib.domain.identifiers import PatientIdentifier, is_oid
 CONTENT_TYPE = "application/fhir+json"
 CHAIN = "urn:contenitore:audit:chain"
 """Extension: shard, number and hash of the record, by which the event is found in the chain again."""
+REPEATED = "urn:contenitore:audit:repeated"
+"""Extension: of how many records of the chain an event is made, and the last of them."""
 
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _HL7 = "http://terminology.hl7.org/CodeSystem"
@@ -45,9 +47,13 @@ def audit_event(record: Record, names: Mapping[str, str]) -> dict[str, Any]:
     if kind is Kind.DISCLOSURE:
         event["meta"] = {"profile": [_DISCLOSURE]}
     event["extension"] = [{"url": CHAIN, "valueString": f"{record['shard']}/{record['seq']} {record['hash']}"}]
+    if "last" in record:  # the same again within minutes, recorded in short: `domain.audit_repeats`
+        event["extension"].append({"url": REPEATED, "valueString": f"{record['events']} to {record['shard']}/{record['last']}"})
     event["type"] = {"system": _DCM, "code": EVENTS[kind].code, "display": EVENTS[kind].meaning}
     event["subtype"] = list(_subtypes(kind, record))
     event["action"] = EVENTS[kind].action
+    if "until" in record:
+        event["period"] = {"start": record["at"], "end": record["until"]}
     event["recorded"] = record["at"]
     event["outcome"] = "8" if refused else "0"
     if refused:

@@ -19,7 +19,7 @@ UNRECORDED: dict[str, str] = {
     "OPTIONS /dicomweb": "what the service can do, no patient",
     "GET /institutions": "names of institutions, no patient",
     "GET /view/events": "whether something changed, nothing of it; asked every few seconds by an open page",
-    "POST /view/session/keep": "that someone is still there; opening and ending the session are recorded",
+    "POST /view/session/keep": "that someone is still there; what the page says is on the screen is recorded",
     "GET /changes": "what changed, by UID and transfer, asked for all day; opening a study is recorded",
     "POST /uploads/status": "the state of the caller's own objects, by hash; their upload was recorded",
 }

@@ -74,8 +74,17 @@ def close_session(call: Call) -> Response:
 
 @door("POST", "/view/session/keep", public=True)
 def keep_session(call: Call) -> Response:
-    """200 with the session's end: a person is there, so that it does not go idle. 404, 410."""
-    reader = links.keep(bootstrap.table(), bearer(call), call.now)
+    """200 with the session's end: a person is there, so that it does not go idle. 400, 404, 410.
+
+    `{"shown": [{"study_instance_uid", "owner"?}]}` says what is on the screen: it is recorded, so that a patient's report
+    says for how long somebody looked.
+    """
+    body = call.json() if call.request.raw_body else {}
+    if not isinstance(body, dict):
+        raise BadRequest('The body must be {"shown"?}.', "body")
+    who = bearer(call)
+    view_images.on_screen(bootstrap.table(), who, body.get("shown", []), call.now, call.record)
+    reader = links.keep(bootstrap.table(), who, call.now)
     return view_answer(view_timeline.shown_session(reader))
 
 

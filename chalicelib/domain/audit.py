@@ -37,6 +37,7 @@ class Kind(StrEnum):
     READ = "read"
     ACCESS = "access"
     SENT = "sent"
+    SHOWN = "shown"
     IMPORT = "import"
     TRANSFER_OPENED = "transfer-opened"
     TRANSFER_ENDED = "transfer-ended"
@@ -75,6 +76,7 @@ EVENTS: dict[Kind, Event] = {
     Kind.READ: Event("110110", "Patient Record", "R"),  # A.5.3.8: seen by the owner itself
     Kind.ACCESS: Event("110103", "DICOM Instances Accessed", "R"),  # A.5.3.3: an address was handed out
     Kind.SENT: Event("110104", "DICOM Instances Transferred", "R"),  # A.5.3.7: the bytes themselves were answered
+    Kind.SHOWN: Event("110103", "DICOM Instances Accessed", "R"),  # what was handed out is still on the screen
     Kind.IMPORT: Event("110107", "Import", "C"),  # A.5.3.6
     Kind.TRANSFER_OPENED: Event("110110", "Patient Record", "C"),
     Kind.TRANSFER_ENDED: Event("110110", "Patient Record", "D"),

@@ -11,13 +11,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 
-from chalicelib.domain import audit, audit_chain
+from chalicelib.domain import audit, audit_chain, audit_repeats
 from chalicelib.domain.audit import Context, Entry, Record
 from chalicelib.domain.audit_chain import Head
+from chalicelib.domain.audit_repeats import Whole
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Table, Write
 
@@ -25,6 +26,7 @@ _MAX_WRITES = 100
 _TRIES = 8
 _WAIT_SECONDS = 5.0
 _PAUSE_SECONDS = 0.02
+_MOST_KNOWN = 500
 _YEAR = timedelta(days=365.25)
 
 
@@ -34,6 +36,8 @@ class _Shard:
 
     name: str
     head: Head | None = None
+    whole: dict[str, Whole] = field(default_factory=dict)
+    """What this process wrote whole here and may repeat, by signature; nothing of it holds once another process was here."""
 
 
 class _Free:
@@ -68,7 +72,8 @@ class Trail:
     """The audit trail as one process writes it. Threads may share it.
 
     A process keeps to the shard that it wrote to last, whose head it still knows, so that a record costs one
-    transaction and no read. When another process was there meanwhile, it goes on with another shard.
+    transaction and no read, and what is the same again within minutes is written in short (`domain.audit_repeats`). When
+    another process was there meanwhile, it goes on with another shard.
     """
 
     def __init__(self, table: Table, retention_years: float) -> None:
@@ -100,11 +105,14 @@ class Trail:
         try:
             for attempt in range(_TRIES):
                 head = shard.head or audit_chain.head_of(table.get(audit_chain.partition(shard.name), audit_chain.HEAD))
+                known = shard.whole if shard.head is not None and len(shard.whole) <= _MOST_KNOWN else {}
                 shard.head = None  # unknown until the transaction has told
-                chained = audit_chain.chain(head, shard.name, new, expires)
+                short, whole = audit_repeats.shorten(new, head.seq, known)
+                chained = audit_chain.chain(head, shard.name, short, expires)
                 held = table.transact([*acts, *audit_chain.appending(shard.name, head, chained)])
                 if not held:
                     shard.head = Head(int(str(chained[-1]["seq"])), str(chained[-1]["hash"]))
+                    shard.whole = known | whole
                     return []
                 if not all(held[: len(acts)]):
                     return held[: len(acts)]

@@ -10,13 +10,14 @@ import binascii
 import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import audit_chain, identifiers, transfers
-from chalicelib.domain.audit import EMERGENCY_BASIS, Record
+from chalicelib.domain import audit_chain, audit_repeats, identifiers, transfers
+from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Record
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
@@ -27,6 +28,7 @@ from chalicelib.services.registry import Caller
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+_PARALLEL = 8
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _POSITION = re.compile(r"\d{4}-\d{2}-\d{2}T[0-9:.]{8,16}Z#[a-z0-9-]{3,40}#\d{2}#\d{12}")
 
@@ -79,9 +81,12 @@ def own_patient(caller: Caller, patient: str, issuer: str | None) -> PatientIden
 def accesses(
     table: Table, caller: Caller, patient: PatientIdentifier | None, when: Period, cursor: str | None, limit: int
 ) -> Page:
-    """What happened to the caller's patients, or to one of them under any of its linked numbers. Raises BadRequest."""
+    """What happened to the caller's patients, or to one of them under any of its linked numbers. Raises BadRequest.
+
+    What was recorded in short stands with the record that it repeats, within the period.
+    """
     last = _decode(cursor) if cursor else (iso(when.until) if when.until else "~")
-    between = (iso(when.since) if when.since else "0", last)
+    between = (iso(when.since - audit_repeats.WINDOW) if when.since else "0", last)
     if between[0] > between[1]:
         return Page([], None)
     if patient is None:
@@ -93,7 +98,44 @@ def accesses(
     found = list(islice(_newest_first(table, chains, between, limit + 2), limit + 2))
     found = [record for record in found if audit_chain.position(record) != last][: limit + 1]
     following = _encode(audit_chain.position(found[limit - 1])) if len(found) > limit else None
-    return Page(found[:limit], following)
+    return Page(_with_repeats(table, found[:limit], when), following)
+
+
+def _with_repeats(table: Table, records: Sequence[Record], when: Period) -> list[Record]:
+    """The records, each with its repeats; of what lies before the period only what was repeated in it."""
+    repeats: dict[tuple[str, int], list[Record]] = {}
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        for shard, found in pool.map(lambda one: (one[0], _repeats_in(table, *one)), _ranges(records)):
+            for record in found:
+                repeats.setdefault((shard, int(str(record["same"]))), []).append(record)
+    first, until = iso(when.since) if when.since else "", iso(when.until) if when.until else "~"
+    shown: list[Record] = []
+    for record in records:
+        own = repeats.get((str(record["shard"]), int(str(record["seq"]))), [])
+        own = [one for one in own if first <= str(one["at"]) < until]
+        if str(record["at"]) >= first:
+            shown.append(audit_repeats.joined(record, own))
+        elif own:
+            whole = audit_repeats.expand(own[0], record)
+            shown.append(audit_repeats.joined(whole, own[1:]))
+    return shown
+
+
+def _ranges(records: Sequence[Record]) -> list[tuple[str, int, int]]:
+    """Where the repeats of records may be: (shard, first number, last number), what overlaps as one."""
+    found: list[tuple[str, int, int]] = []
+    places = {(str(one["shard"]), int(str(one["seq"]))) for one in records if Kind(str(one["kind"])) in audit_repeats.REPEATED}
+    for shard, seq in sorted(places):
+        if found and found[-1][0] == shard and seq <= found[-1][2]:
+            found[-1] = (shard, found[-1][1], seq + audit_repeats.REACH)
+        else:
+            found.append((shard, seq + 1, seq + audit_repeats.REACH))
+    return found
+
+
+def _repeats_in(table: Table, shard: str, first: int, last: int) -> list[Record]:
+    between = (audit_chain.sort_key(first), audit_chain.sort_key(last))
+    return [item.data for item in table.query_all(audit_chain.partition(shard), between=between) if "same" in item.data]
 
 
 def _newest_first(table: Table, chains: Sequence[tuple[str, str]], between: tuple[str, str], page: int) -> Iterator[Record]:

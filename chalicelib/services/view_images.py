@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, studies
+from chalicelib.domain import audit, identifiers, studies
 from chalicelib.domain.audit import Kind, Recorder
+from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.instance_versions import is_stale
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.reading_order import by_series, number
@@ -17,6 +18,8 @@ from chalicelib.services.links import Reader
 from chalicelib.services.view_timeline import require_in_scope
 
 MAX_INSTANCES = 5000
+MAX_SHOWN = 4
+"""Studies that a page can have on the screen at once."""
 
 
 def visible_owner(table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder) -> str:
@@ -35,6 +38,23 @@ def visible(
     item, decided = access.find_study(table, reader.viewer, study, meant, now)
     record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), count))
     return item
+
+
+def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record: Recorder) -> None:
+    """Record which studies a reader still has on the screen; what may not be seen any more is passed over. Raises BadRequest."""
+    if not isinstance(shown, list) or len(shown) > MAX_SHOWN:
+        raise BadRequest(f"shown must be a list of at most {MAX_SHOWN} studies.", "shown")
+    for one in shown:
+        uid, owner = (one.get("study_instance_uid"), one.get("owner")) if isinstance(one, dict) else (None, None)
+        if not isinstance(uid, str) or not (owner is None or isinstance(owner, str)):
+            raise BadRequest('Each one of shown must be {"study_instance_uid", "owner"?}.', "shown")
+        identifiers.uid(uid, "shown")
+        try:
+            meant = require_in_scope(table, reader, uid, owner)
+            item, decided = access.find_study(table, reader.viewer, uid, meant, now)
+        except NotFound:
+            continue
+        record(audit.of_study(Kind.SHOWN, audit.seen(item.data, decided.decision)))
 
 
 def images(

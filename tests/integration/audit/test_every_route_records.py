@@ -20,8 +20,10 @@ from pydicom.uid import generate_uid
 
 import app
 from chalicelib.adapters.dynamodb import DynamoTable
+from chalicelib.adapters.vault import S3Vault
 from chalicelib.api.recording import UNRECORDED
 from chalicelib.domain.audit import Record
+from chalicelib.services.audit_anchor import anchor_heads
 from infra import audit as command
 from tests.browser import hospital
 from tests.browser.hospital import Patient
@@ -294,4 +296,7 @@ def test_the_list_of_routes_without_a_record_is_short_and_names_routes_only() ->
 
 
 def test_what_was_recorded_on_the_way_is_sound(city: RunningCity, toured: object) -> None:
+    outputs = city.outputs()
+    vault = S3Vault(city.aws("s3"), outputs["AuditAnchorBucketName"])
+    anchor_heads(DynamoTable(city.aws("dynamodb"), outputs["TableName"]), vault, datetime.now(UTC), 10)
     assert command.main(["verify", "--endpoints", str(city.state / "endpoints.json")]) == 0

@@ -9,9 +9,10 @@ const KEEP_EVERY = 5 * 60000;
 
 /**
  * Start. `onchange({timeline, etag})` gets what is new, `ontrouble(kind, milliseconds)` what went wrong and since when nothing
- * went well (`offline` and `broken` are tried again), `onwell()` that all is well. Returns a function that stops it.
+ * went well (`offline` and `broken` are tried again), `onwell()` that all is well; `shown()` says what is on the screen. Returns a
+ * function that stops it.
  */
-export function live(etag, { onchange, ontrouble, onwell }) {
+export function live(etag, { onchange, ontrouble, onwell, shown }) {
   let known = etag;
   let timer = null;
   let stopped = false;
@@ -49,7 +50,7 @@ export function live(etag, { onchange, ontrouble, onwell }) {
   function alive() {
     if (Date.now() - kept < KEEP_EVERY) return;
     kept = Date.now();
-    session.keep().catch(() => {});
+    session.keep(shown()).catch(() => {});
   }
 
   const acts = ['pointerdown', 'keydown', 'wheel', 'contenitore:alive'];

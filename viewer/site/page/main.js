@@ -52,7 +52,7 @@ function show({ timeline, etag, priors }) {
   Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null });
   frame();
   chooseFirst(priors);
-  stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true) });
+  stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true), shown: onScreen });
   performance.mark('contenitore:timeline');
 }
 
@@ -197,6 +197,7 @@ function scrolled(side, fraction) {
 
 // ---- the viewer --------------------------------------------------------------------------------------------------
 
+const onScreen = () => pair().map(({ study_instance_uid, owner }) => ({ study_instance_uid, owner }));
 const pair = () => [byKey(state.chosen.left), byKey(state.chosen.right)].filter(Boolean);
 
 function prepareSoon() {
@@ -310,7 +311,7 @@ function noticeLanguages(kind, again) {
 
 async function endReading() {
   stopLive?.();
-  await session.close().catch(() => {});
+  await session.close(onScreen()).catch(() => {});
   stopped('ended', null);
 }
 

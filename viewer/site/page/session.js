@@ -66,8 +66,9 @@ export function end() {
   sessionStorage.removeItem(KEPT);
 }
 
-/** End the session everywhere. */
-export async function close() {
+/** End the session everywhere; `shown` is what was on the screen until now. */
+export async function close(shown) {
+  await keep(shown).catch(() => {});
   await request('DELETE', '/view/session');
   end();
 }
@@ -78,7 +79,7 @@ export async function get(path) {
 }
 
 export const timeline = () => request('GET', '/view/timeline');
-export const keep = () => request('POST', '/view/session/keep', '');
+export const keep = shown => request('POST', '/view/session/keep', JSON.stringify({ shown }));
 export const events = () => get('/view/events');
 
 /** An address below this session's DICOMweb, for what a browser fetches by itself. */

@@ -1,0 +1,72 @@
+"""Reading sessions, as a patient understands them: who looked, from when to when, at what. Pure, over records of the trail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from chalicelib.domain.audit import Kind, Record
+
+GAP = timedelta(minutes=60)
+"""Without anything for so long, what follows is another session: as long as a page may lie idle (`domain.links`)."""
+_RANK = {Kind.QUERY: 0, Kind.DISCLOSURE: 1, Kind.READ: 2, Kind.SHOWN: 3, Kind.ACCESS: 4, Kind.SENT: 4}
+"""What belongs to a reading, and what of it is said first."""
+_OPENED = frozenset({Kind.ACCESS, Kind.SENT, Kind.SHOWN})
+
+
+@dataclass
+class Session:
+    """What one person or machine did in one go, newest first; or one act that is no reading."""
+
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def main(self) -> Record:
+        """What says best what it was: the newest of the most that was done."""
+        return max(self.records, key=lambda one: _RANK.get(_kind(one), 0))
+
+    @property
+    def begin(self) -> datetime:
+        """When it began."""
+        return min(datetime.fromisoformat(str(one["at"])) for one in self.records)
+
+    @property
+    def end(self) -> datetime:
+        """When the last of it was handed out, or was said to be still on the screen."""
+        return max(datetime.fromisoformat(str(one.get("until", one["at"]))) for one in self.records)
+
+    @property
+    def events(self) -> int:
+        """Records of the trail that it is made of."""
+        return sum(int(str(one.get("events", 1))) for one in self.records)
+
+    def opened(self) -> dict[str, int]:
+        """The studies whose images or reports were opened, in that order, and how many times something of them was handed out."""
+        found: dict[str, int] = {}
+        for one in reversed(self.records):
+            if _kind(one) in _OPENED and one.get("study"):
+                handed_out = int(str(one.get("events", 1))) if _kind(one) is not Kind.SHOWN else 0
+                found[str(one["study"])] = found.get(str(one["study"]), 0) + handed_out
+        return found
+
+
+def sessions(records: Iterable[Record]) -> list[Session]:
+    """Records, newest first, as sessions, by the newest of each."""
+    found: list[Session] = []
+    under_way: dict[tuple[str, ...], Session] = {}
+    for record in records:
+        if _kind(record) not in _RANK:
+            found.append(Session([record]))
+            continue
+        key = tuple(str(record.get(name, "")) for name in ("institution", "actor", "session", "purpose"))
+        session = under_way.get(key)
+        if session is None or session.begin - datetime.fromisoformat(str(record.get("until", record["at"]))) > GAP:
+            session = under_way[key] = Session()
+            found.append(session)
+        session.records.append(record)
+    return found
+
+
+def _kind(record: Record) -> Kind:
+    return Kind(str(record["kind"]))

@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STATE ?= state
 PORTS ?= 8080
 STAGE ?= prod
+RUNTIME ?= python3.13
 
 .PHONY: run test check package viewer setup clean
 
@@ -25,7 +26,7 @@ check: setup
 	$(BIN)/python -m infra.package --check
 
 package: setup
-	$(BIN)/python -m infra.package --stage $(STAGE)
+	$(BIN)/python -m infra.package --stage $(STAGE) --runtime $(RUNTIME)
 	$(BIN)/python -m forwarder.build build/forwarder
 
 viewer:

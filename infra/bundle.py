@@ -5,12 +5,11 @@ descriptions of some four hundred services only those are kept that `chalicelib`
 same zip, byte for byte.
 """
 
+import io
 import os
 import subprocess
-import sys
-import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 SERVICES = ("dynamodb", "lambda", "s3", "sns", "sts")
@@ -21,12 +20,16 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PLACE = "/var/task"
 
 
-def finish(source: Path, target: Path) -> None:
-    """Write the zip anew: in the order of names, without times and owners."""
+def finish(source: Path, wheels: Path, target: Path, interpreter: Sequence[str] | None) -> None:
+    """Write the zip of what Chalice zipped and of what was installed into `wheels`: in the order of names, without times and
+    owners, compiled by `interpreter`."""
     with zipfile.ZipFile(source) as old:
-        contents = {name: old.read(name) for name in sorted(set(old.namelist())) if not name.endswith("/") and is_called(name)}
+        found = {name: old.read(name) for name in sorted(set(old.namelist())) if not name.endswith("/")}
+    installed = {path.relative_to(wheels).as_posix(): path.read_bytes() for path in wheels.rglob("*") if path.is_file()}
+    found = {name: content for name, content in installed.items() if not name.startswith("bin/")} | found
+    contents = {name: content for name, content in found.items() if is_called(name)}
     with zipfile.ZipFile(target, "w") as new:
-        for name, content in sorted({**contents, **compiled(contents)}.items()):
+        for name, content in sorted({**contents, **compiled(contents, interpreter)}.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
             new.writestr(entry, content, compresslevel=9)
@@ -43,19 +46,39 @@ def sources(names: Iterable[str]) -> list[str]:
     return [name for name in names if "/__pycache__/" not in f"/{name}"]
 
 
-def compiled(contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The byte code of all modules, by its place in the zip: for this interpreter, whose version is the runtime's, and
-    trusted without a look at the source (PEP 552, unchecked), whose time Lambda does not keep.
+def compiled(contents: Mapping[str, bytes], interpreter: Sequence[str] | None) -> dict[str, bytes]:
+    """The byte code of all modules, by its place in the zip: made by `interpreter`, whose version is the runtime's, and trusted
+    without a look at the source (PEP 552, unchecked), whose time Lambda does not keep. None where there is no interpreter.
     """
-    with tempfile.TemporaryDirectory(prefix="contenitore-compile-") as folder:
-        for name, content in contents.items():
+    if interpreter is None:
+        return {}
+    given, made = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(given, "w") as sources:
+        for name, content in sorted(contents.items()):
             if name.endswith(".py"):
-                path = Path(folder, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-        command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-        subprocess.run(  # it fails when one file does, such as a template, which need not be Python
-            [*command, "-s", folder, "-p", _PLACE, folder],
-            env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, check=False,
-        )  # fmt: skip
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(Path(folder).rglob("*.pyc"))}
+                sources.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    done = subprocess.run(
+        [*interpreter, "-W", "ignore", "-c", _COMPILE], input=given.getvalue(), env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True, check=True,
+    )  # fmt: skip
+    made.write(done.stdout)
+    with zipfile.ZipFile(made) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+_COMPILE = f"""
+import importlib.util, io, sys, zipfile
+from importlib._bootstrap_external import _code_to_hash_pyc
+made = io.BytesIO()
+with zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())) as given, zipfile.ZipFile(made, "w") as archive:
+    for name in given.namelist():
+        source = given.read(name)
+        try:
+            code = compile(source, "{_PLACE}/" + name, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            continue  # such as a template, which need not be Python
+        content = _code_to_hash_pyc(code, importlib.util.source_hash(source), False)
+        archive.writestr(importlib.util.cache_from_source(name), bytes(content))
+sys.stdout.buffer.write(made.getvalue())
+"""
+"""Byte code of the modules in a zip on standard input, as a zip on standard output: an interpreter may be in a container."""

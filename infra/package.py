@@ -1,9 +1,9 @@
 """``python -m infra.package``: what is deployed, made on this machine without an account.
 
-Chalice packages a copy of the sources, so that no build of before and no stray file gets into the zip.
-Chalice leaves out a wheel that Lambda could not load *with only a warning*, and merges an override for a
-resource that does not exist in silence: here both are faults, and so are native code that the runtime could not load
-(`infra.elf`) and whatever cfn-lint finds in what CloudFormation's transform makes of the template (`infra.transform`).
+Chalice packages a copy of the sources, so that no build of before and no stray file gets into the zip; what they need is added
+for the runtime that is asked for (`infra.runtime`). Chalice merges an override for a resource that does not exist in silence:
+here it is a fault, and so are a wheel that is left out, native code that the runtime could not load (`infra.elf`), and whatever
+cfn-lint finds in what CloudFormation's transform makes of the template (`infra.transform`).
 The same sources give the same zip, byte for byte.
 """
 
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infra import bundle, elf, pixels, throttles, transform
+from infra import bundle, elf, pixels, runtime, throttles, transform
 from infra.templates import Template, overrides
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +35,8 @@ HALF_OF_ZIPPED_LIMIT = 50_000_000 // 2
 TEMPLATE_LIMIT = 900_000
 """Bytes of a template as `aws cloudformation package` writes it. CloudFormation takes 1,000,000."""
 
+Interpreter = Sequence[str] | None
+"""The command of an interpreter of the runtime's version, where there is one."""
 _LAMBDA_ENVIRONMENT = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
 _UNWANTED = re.compile(r"^(local|forwarder|infra|docs|tests|moto|pynetdicom|pytest)/|__pycache__/|\.pyc$")
 
@@ -45,43 +47,45 @@ class PackagingFailed(Exception):
 
 @dataclass(frozen=True)
 class Package:
-    """What was made: the template, the zip beside it, its sizes in bytes, and what Chalice said."""
+    """What was made: the template, the zip beside it, and its sizes in bytes."""
 
     template_file: Path
     zip_file: Path
     template: Template
     zipped: int
     unzipped: int
-    output: str
 
 
-def package(stage: str, out: Path, root: Path = ROOT) -> Package:
-    """Package ``root`` for a stage of ``.chalice/config.json``: ``out/sam.json``, ``out/deployment.zip``
-    and, of the function that decodes pixels, ``out/pixels.zip``.
+def package(stage: str, out: Path, root: Path = ROOT, name: str = runtime.DEFAULT, python: Interpreter = None) -> Package:
+    """Package ``root`` for a stage of ``.chalice/config.json`` and a runtime: ``out/sam.json``, ``out/deployment.zip`` and, of
+    the function that decodes pixels, ``out/pixels.zip``. Byte code is made by ``python``, an interpreter of that version.
 
-    Raises PackagingFailed when Chalice fails or the outcome has a fault.
+    Raises PackagingFailed when Chalice fails, a wheel is not to be had, or the outcome has a fault.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _chalice(stage, root) as (made, template, output):
-        bundle.finish(made / "deployment.zip", out / "deployment.zip")
-    decoder = pixels.build(out / "pixels.zip")
+    with _chalice(stage, root, name) as (made, template), tempfile.TemporaryDirectory(prefix="contenitore-wheels-") as wheels:
+        try:
+            runtime.install(root / "requirements.txt", name, Path(wheels))
+            decoder = pixels.build(out / "pixels.zip", name, python)
+        except runtime.WheelsMissing as missing:
+            raise PackagingFailed(f"a wheel for {name} on arm64 is not to be had:\n{missing}") from missing
+        bundle.finish(made / "deployment.zip", Path(wheels), out / "deployment.zip", python)
     template_file = out / "sam.json"
     template_file.write_text(json.dumps(template, indent=2) + "\n", encoding="utf-8")
     with zipfile.ZipFile(out / "deployment.zip") as archive:
         entries = archive.infolist()
+    names = [entry.filename for entry in entries]
     result = Package(
         template_file=template_file,
         zip_file=out / "deployment.zip",
         template=template,
         zipped=(out / "deployment.zip").stat().st_size,
         unzipped=sum(entry.file_size for entry in entries),
-        output=output,
     )
-    requirements = (root / "requirements.txt").read_text(encoding="utf-8")
     faults = [
-        *wheels_left_out(output, requirements, [entry.filename for entry in entries]),
-        *strays(bundle.sources(entry.filename for entry in entries)),
-        *uncompiled(entry.filename for entry in entries),
+        *wheels_left_out((root / "requirements.txt").read_text(encoding="utf-8"), names, name),
+        *strays(bundle.sources(names)),
+        *(uncompiled(names, name) if python else ()),
         *oversize(result.zipped, result.unzipped),
         *([f"pixels.zip: {decoder:,} bytes unzipped are more than Lambda takes"] if decoder > pixels.UNZIPPED_LIMIT else []),
         *oversize_template(template),
@@ -93,9 +97,9 @@ def package(stage: str, out: Path, root: Path = ROOT) -> Package:
     return result
 
 
-def sam_template(stage: str, root: Path = ROOT) -> Template:
+def sam_template(stage: str, root: Path = ROOT, name: str = runtime.DEFAULT) -> Template:
     """The template alone, as `package` makes it, in seconds and without the package index. Raises PackagingFailed."""
-    with _chalice(stage, root, dependencies=False) as (_, template, _output):
+    with _chalice(stage, root, name) as (_, template):
         return template
 
 
@@ -107,11 +111,9 @@ def template_faults(template: Template) -> Iterator[str]:
         yield from transform.faults(template)
 
 
-def wheels_left_out(output: str, requirements: str, names: Iterable[str]) -> Iterator[str]:
-    """Every requirement that is not in the zip, by Chalice's own warning and by the zip's content."""
-    warning = re.search(r"Could not install dependencies:\n(.*?)\nYou will have to build", output, re.DOTALL)
-    if warning:
-        yield f"left out by Chalice: {', '.join(warning.group(1).split())}"
+def wheels_left_out(requirements: str, names: Iterable[str], name: str = runtime.DEFAULT) -> Iterator[str]:
+    """Every requirement that is not in the zip, by the zip's content."""
+    environment = _LAMBDA_ENVIRONMENT | {"python_version": runtime.version(name)}
     present = {
         (canonicalize_name(match.group(1)), match.group(2))
         for match in (re.match(r"([^/]+)-([^/-]+)\.dist-info/METADATA$", name) for name in names)
@@ -122,7 +124,7 @@ def wheels_left_out(output: str, requirements: str, names: Iterable[str]) -> Ite
         if not text:
             continue
         requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate(_LAMBDA_ENVIRONMENT):
+        if requirement.marker and not requirement.marker.evaluate(environment):
             continue
         if not any(
             name == canonicalize_name(requirement.name) and requirement.specifier.contains(version) for name, version in present
@@ -141,14 +143,14 @@ def strays(names: Iterable[str]) -> Iterator[str]:
             yield f"not in the zip: {name}"
 
 
-def uncompiled(names: Iterable[str]) -> Iterator[str]:
+def uncompiled(names: Iterable[str], runtime_name: str = runtime.DEFAULT) -> Iterator[str]:
     """What of our own would have to be compiled at each cold start."""
     all_names = set(names)
     for name in sorted(all_names):
         folder, _, module = name.rpartition("/")
         code = f"{folder}/__pycache__/" if folder else "__pycache__/"
         ours = name == "app.py" or (name.startswith("chalicelib/") and name.endswith(".py"))
-        if ours and f"{code}{module.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc" not in all_names:
+        if ours and f"{code}{module.removesuffix('.py')}.{runtime.cache_tag(runtime_name)}.pyc" not in all_names:
             yield f"no byte code of {name}"
 
 
@@ -180,24 +182,29 @@ def overrides_without_target(template: Template) -> Iterator[str]:
 def unloadable(template: Template, folder: Path) -> Iterator[str]:
     """Native code that the runtime of its function could not load: for each zip and runtime that the template names."""
     functions = [one["Properties"] for one in template["Resources"].values() if one.get("Type") == "AWS::Serverless::Function"]
-    for code, runtime in sorted({(one["CodeUri"], one["Runtime"]) for one in functions}):
-        yield from elf.unloadable(folder / code, runtime)
+    for code, name in sorted({(one["CodeUri"], one["Runtime"]) for one in functions}):
+        yield from elf.unloadable(folder / code, name)
 
 
 @contextmanager
-def _chalice(stage: str, root: Path, dependencies: bool = True) -> Iterator[tuple[Path, Template, str]]:
-    """What Chalice makes: the folder with its zip, its template, and what it said. Without `dependencies` the zip is no use."""
+def _chalice(stage: str, root: Path, name: str) -> Iterator[tuple[Path, Template]]:
+    """What Chalice makes for a runtime: the folder with a zip of our sources and its own, and the template.
+
+    What these need is not in that zip: Chalice would take wheels for the interpreter that it runs on.
+    """
     with tempfile.TemporaryDirectory(prefix="contenitore-package-") as folder:
         copy = Path(folder) / "app"
         _copy_sources(root, copy)
-        if not dependencies:
-            (copy / "requirements.txt").write_text("", encoding="utf-8")
+        (copy / "requirements.txt").write_text("", encoding="utf-8")
         merge_file = Path(folder) / "overrides.json"
         merge_file.write_text(json.dumps(overrides()), encoding="utf-8")
         made = Path(folder) / "made"
-        output = _run_chalice(copy, stage, merge_file, made)
+        _run_chalice(copy, stage, merge_file, made)
         template = json.loads((made / "sam.json").read_text(encoding="utf-8"))
-        yield made, throttles.with_public_limits(template), output
+        for resource in template["Resources"].values():
+            if resource.get("Type") == "AWS::Serverless::Function":
+                resource["Properties"]["Runtime"] = name
+        yield made, throttles.with_public_limits(template)
 
 
 def _copy_sources(root: Path, folder: Path) -> None:
@@ -212,8 +219,8 @@ def _copy_sources(root: Path, folder: Path) -> None:
     shutil.copy2(root / ".chalice/config.json", folder / ".chalice/config.json")
 
 
-def _run_chalice(project: Path, stage: str, merge_file: Path, out: Path) -> str:
-    """Chalice's output. It needs a region and no credentials, and must not wait for any."""
+def _run_chalice(project: Path, stage: str, merge_file: Path, out: Path) -> None:
+    """Let Chalice write into `out`. It needs a region and no credentials, and must not wait for any. Raises PackagingFailed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
         "AWS_DEFAULT_REGION": transform.REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -231,10 +238,8 @@ def _run_chalice(project: Path, stage: str, merge_file: Path, out: Path) -> str:
         text=True,
         check=False,
     )
-    output = done.stdout + done.stderr
     if done.returncode != 0:
-        raise PackagingFailed(f"chalice package failed:\n{output}")
-    return output
+        raise PackagingFailed(f"chalice package failed:\n{done.stdout}{done.stderr}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -242,25 +247,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.package", description="Make what is deployed.")
     parser.add_argument("--stage", default="dev", help="a stage of .chalice/config.json (default: dev)")
     parser.add_argument("--out", type=Path, default=ROOT / "build", help="where to (default: build/)")
+    parser.add_argument("--runtime", default=runtime.DEFAULT, choices=runtime.CHOICES, help=f"default: {runtime.DEFAULT}")
     parser.add_argument("--root", type=Path, default=ROOT, help="the sources (default: these)")
     parser.add_argument("--check", action="store_true", help="make and check the template only, in seconds, and write nothing")
     options = parser.parse_args(arguments)
     try:
         if options.check:
-            faults = list(template_faults(sam_template(options.stage, options.root)))
+            faults = list(template_faults(sam_template(options.stage, options.root, options.runtime)))
             print("\n".join(faults) or "template   clean, as the transform leaves it", file=sys.stderr if faults else sys.stdout)
             return 1 if faults else 0
-        made = package(options.stage, options.out, options.root)
-    except PackagingFailed as failure:
+        python = runtime.interpreter(options.runtime)
+        made = package(options.stage, options.out, options.root, options.runtime, python)
+    except (PackagingFailed, runtime.WrongInterpreter) as failure:
         print(failure, file=sys.stderr)
         return 1
     resources = made.template["Resources"]
     functions = sorted(n for n, r in resources.items() if r["Type"] == "AWS::Serverless::Function")
     print(f"template   {made.template_file}  ({len(resources)} resources, clean as the transform leaves it)")
-    runtime = resources[functions[0]]["Properties"]["Runtime"]
-    print(f"functions  {', '.join(functions)}  ({runtime}, stage {options.stage})")
+    print(f"functions  {', '.join(functions)}  ({options.runtime}, stage {options.stage})")
     print(f"zip        {made.zip_file}  ({made.zipped / 1e6:.1f} MB, unzipped {made.unzipped / 1e6:.1f} MB)")
-    print(f"pixels     {options.out / 'pixels.zip'}  (python{pixels.PYTHON})")
+    print(f"pixels     {options.out / 'pixels.zip'}")
+    if python is None:
+        print(f"byte code  none: no {options.runtime} on this machine; each cold start takes longer (docs/deploy.md, 2)")
     return 0
 
 

@@ -6,19 +6,17 @@ The same sources give the same zip, byte for byte.
 """
 
 import re
-import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from infra import bundle, runtime
+
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements" / "pixels.txt"
-PYTHON = "3.13"
-PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64", "manylinux_2_17_aarch64")
-"""What the runtime python3.13 on arm64 can load (Amazon Linux 2023, glibc 2.34)."""
 SOURCES = ("pixels/*.py", "chalicelib/__init__.py", "chalicelib/dicom/*.py", "chalicelib/domain/*.py")
 """Its own, and the rules of what the pixels of an instance are, which are the same wherever they are asked (docs/adr/0026)."""
 UNZIPPED_LIMIT = 250_000_000
@@ -32,34 +30,24 @@ _LEFT_OUT = re.compile(
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class WheelsMissing(Exception):
-    """A wheel for the runtime is not to be had; the text is what pip says."""
-
-
-def build(target: Path) -> int:
-    """Write the zip; its unzipped size in bytes. Raises WheelsMissing."""
-    content = _contents()
+def build(target: Path, name: str = runtime.DEFAULT, python: Sequence[str] | None = None) -> int:
+    """Write the zip for a runtime, compiled by `python`; its unzipped size in bytes. Raises WheelsMissing."""
+    content = _contents(name)
+    content = {**content, **bundle.compiled(content, python)}
     with zipfile.ZipFile(target, "w") as archive:
-        for name, data in sorted(content.items()):
-            entry = zipfile.ZipInfo(name, _EPOCH)
+        for place, data in sorted(content.items()):
+            entry = zipfile.ZipInfo(place, _EPOCH)
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
             archive.writestr(entry, data, compresslevel=6)
     return sum(map(len, content.values()))
 
 
 @cache
-def _contents() -> dict[str, bytes]:
-    """What goes into the zip, by name."""
+def _contents(name: str) -> dict[str, bytes]:
+    """What goes into the zip for a runtime, by name."""
     with tempfile.TemporaryDirectory(prefix="contenitore-pixels-") as folder:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
-        platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
-        wanted = ["--implementation", "cp", "--python-version", PYTHON, "--only-binary=:all:", "--target", folder]
-        done = subprocess.run(
-            [*command, *platforms, *wanted, "-r", str(REQUIREMENTS)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise WheelsMissing(done.stdout + done.stderr)
-        found = {name: path.read_bytes() for name, path in _files(Path(folder))}
+        runtime.install(REQUIREMENTS, name, Path(folder))
+        found = {place: path.read_bytes() for place, path in _files(Path(folder))}
     for path in (path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))):
         if path.name != "worker.py":  # the local city's own
             found[path.relative_to(ROOT).as_posix()] = path.read_bytes()
@@ -81,7 +69,7 @@ def main() -> int:
     """The command: writes build/pixels.zip."""
     target = ROOT / "build" / "pixels.zip"
     target.parent.mkdir(exist_ok=True)
-    unzipped = build(target)
+    unzipped = build(target, python=runtime.interpreter(runtime.DEFAULT))
     print(f"{target}  ({target.stat().st_size / 1e6:.1f} MB, unzipped {unzipped / 1e6:.1f} MB)")
     return 0 if unzipped < UNZIPPED_LIMIT else 1
 

@@ -53,22 +53,30 @@ def make_root(folder: Path, runtime: str) -> str:
 
     Answers why Debian's packages could not be had, or nothing.
     """
-    for root, options in ((folder, []), (folder / "arm", ["--architectures=arm64"])):
-        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--include={_PACKAGES}", *options]
-        done = subprocess.run(
-            [*command, RELEASES[runtime], str(root)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-            stdin=subprocess.DEVNULL,
-        )
-        if done.returncode != 0:
-            return f"Debian's packages cannot be had: {done.stderr.strip()[-300:]}"
-        for name in ("bin", "lib", "lib64"):  # what installing the base system would do
-            if not (root / name).exists():
-                (root / name).symlink_to(f"usr/{name}")
+    for root, options in ((folder, ()), (folder / "arm", ("--architectures=arm64",))):
+        reason = debian(root, runtime, *options)
+        if reason:
+            return reason
     shutil.copy(EMULATOR, folder / "arm" / "usr" / "bin" / "emulator")
+    return ""
+
+
+def debian(root: Path, runtime: str, *options: str) -> str:
+    """Debian with the interpreter of `runtime` in a folder; why its packages could not be had, or nothing."""
+    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--include={_PACKAGES}", *options]
+    done = subprocess.run(
+        [*command, RELEASES[runtime], str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode != 0:
+        return f"Debian's packages cannot be had: {done.stderr.strip()[-300:]}"
+    for name in ("bin", "lib", "lib64"):  # what installing the base system would do
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
     return ""
 
 

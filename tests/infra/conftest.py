@@ -4,27 +4,52 @@ Only `packaged` needs the package index, for wheels; the template is the same wi
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra import package as packaging
-from infra import transform
+from infra import runtime, transform
+from tests.infra import arm, machines
 
 Template = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Interpreter:
+    """How the runtime's interpreter is called, and the folder of this machine that it takes for its root."""
+
+    command: list[str]
+    root: Path
+
+
 @pytest.fixture(scope="session")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> packaging.Package:
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interpreter | None]:
+    """The interpreter of the runtime: this machine's, or Debian's in a folder; None where neither is to be had."""
+    command = runtime.interpreter(runtime.DEFAULT)
+    if command is not None or arm.missing():
+        yield Interpreter(command, Path("/")) if command is not None else None
+        return
+    root = tmp_path_factory.mktemp("interpreter") / "root"
+    reason = arm.debian(root, runtime.DEFAULT)
+    yield None if reason else Interpreter(["chroot", str(root), f"/usr/bin/{runtime.DEFAULT}"], root)
+    machines.remove(root)
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory, interpreter: Interpreter | None) -> packaging.Package:
     """What `python -m infra.package` makes for the stage dev."""
-    return packaging.package("dev", tmp_path_factory.mktemp("dev"), packaging.ROOT)
+    python = interpreter.command if interpreter else None
+    return packaging.package("dev", tmp_path_factory.mktemp("dev"), packaging.ROOT, runtime.DEFAULT, python)
 
 
 @pytest.fixture(scope="session")
-def packaged_for_production(tmp_path_factory: pytest.TempPathFactory) -> packaging.Package:
+def packaged_for_production(tmp_path_factory: pytest.TempPathFactory, interpreter: Interpreter | None) -> packaging.Package:
     """The same sources, packaged again for the stage prod."""
-    return packaging.package("prod", tmp_path_factory.mktemp("prod"), packaging.ROOT)
+    python = interpreter.command if interpreter else None
+    return packaging.package("prod", tmp_path_factory.mktemp("prod"), packaging.ROOT, runtime.DEFAULT, python)
 
 
 @pytest.fixture(scope="session")

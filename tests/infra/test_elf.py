@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra import elf, pixels
+from infra import elf, runtime
 from infra import package as packaging
 
 
@@ -28,8 +27,7 @@ def _functions(packaged: packaging.Package) -> list[dict[str, Any]]:
 
 def test_both_packages_load_in_the_runtimes_that_the_template_names(packaged: packaging.Package) -> None:
     runtimes = {(one["CodeUri"], one["Runtime"]) for one in _functions(packaged)}
-    chalices = f"python3.{sys.version_info.minor}"  # the interpreter that runs Chalice
-    assert runtimes == {("./deployment.zip", chalices), ("./pixels.zip", f"python{pixels.PYTHON}")}
+    assert runtimes == {("./deployment.zip", runtime.DEFAULT), ("./pixels.zip", runtime.DEFAULT)}
     assert list(packaging.unloadable(packaged.template, packaged.zip_file.parent)) == []
 
 

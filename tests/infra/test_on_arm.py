@@ -30,7 +30,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 from infra import package as packaging
-from infra import pixels, templates
+from infra import templates
 from pixels.codecs import SYNTAXES
 from tests.infra import arm, machines
 from tests.infra.arm import Function
@@ -115,7 +115,7 @@ def archive(packaged: packaging.Package, cloud: dict[str, str], tmp_path_factory
 def decoder(packaged: packaging.Package, cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
     """The function that decodes pixels on arm64, from pixels.zip; boto3 is the runtime's, so that it lies elsewhere."""
     folder = tmp_path_factory.mktemp("decoder")
-    runtime = f"python{pixels.PYTHON}"
+    runtime = packaged.template["Resources"]["RenderPixels"]["Properties"]["Runtime"]
     root = _root(folder / "root", runtime)
     arm.unpack(packaged.zip_file.parent / "pixels.zip", root / "arm" / "var" / "task")
     lent = ("boto3/", "botocore/", "s3transfer/", "jmespath/", "urllib3/", "dateutil/", "six.py")
@@ -187,7 +187,7 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
         "version": "0", "id": "i", "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
         "time": "2026-11-25T08:00:00Z", "region": "eu-south-1", "resources": [], "detail": {},
     }  # fmt: skip
-    assert archive("app.tell_expired", tick) == {"transfers": 0}
+    assert archive("app.tell_expired", tick)["transfers"] == 0
     assert archive("app.read_again", tick) == {"objects": 0}
     assert archive("app.anchor_audit", tick)["chains"] >= 1
     (anchored,) = _client("s3", cloud).list_objects_v2(Bucket="archive-anchors")["Contents"]

@@ -1,24 +1,19 @@
 """Packaging: what Chalice only warns about, or does in silence, must not be deployed."""
 
 import copy
+import json
+import shutil
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import cfnlint
 import pytest
 
-from infra import bundle
+from infra import bundle, runtime, transform
 from infra import package as packaging
 from infra.templates import merge, overrides
-
-_WARNING = """Creating deployment package.
-
-Could not install dependencies:
-numpy==2.4.6
-pillow==99.0
-You will have to build these yourself and vendor them in
-the chalice vendor folder.
-"""
 
 
 def test_every_locked_requirement_is_in_the_zip_and_nothing_else_is_ours(packaged: packaging.Package) -> None:
@@ -26,7 +21,7 @@ def test_every_locked_requirement_is_in_the_zip_and_nothing_else_is_ours(package
         names = archive.namelist()
         assert archive.testzip() is None
     requirements = (packaging.ROOT / "requirements.txt").read_text(encoding="utf-8")
-    assert list(packaging.wheels_left_out(packaged.output, requirements, names)) == []
+    assert list(packaging.wheels_left_out(requirements, names)) == []
     assert list(packaging.strays(bundle.sources(names))) == []
     assert {"app.py", "chalice/app.py", "boto3/__init__.py", "chalicelib/__init__.py"} <= set(names)
 
@@ -65,11 +60,6 @@ def test_stages_differ_in_how_much_they_log_and_in_nothing_else(
     assert without_stage(packaged.template) == without_stage(packaged_for_production.template)
 
 
-def test_a_wheel_that_chalice_left_out_is_a_fault() -> None:
-    faults = list(packaging.wheels_left_out(_WARNING, "", []))
-    assert faults == ["left out by Chalice: numpy==2.4.6, pillow==99.0"]
-
-
 @pytest.mark.parametrize(
     ("requirement", "entry", "missing"),
     [
@@ -78,11 +68,13 @@ def test_a_wheel_that_chalice_left_out_is_a_fault() -> None:
         ("typing-extensions==4.16.0", "typing_extensions-4.16.0.dist-info/METADATA", False),
         ("pydicom==3.0.2  # headers", "boto3/__init__.py", True),
         ("colorama==0.4.6 ; sys_platform == 'win32'", "boto3/__init__.py", False),
+        ("tomli==2.4.0 ; python_version < '3.11'", "boto3/__init__.py", False),
+        ("tomli==2.4.0 ; python_version > '3.11'", "boto3/__init__.py", True),
         ("# a comment", "boto3/__init__.py", False),
     ],
 )
 def test_a_requirement_that_is_not_in_the_zip_is_a_fault(requirement: str, entry: str, missing: bool) -> None:
-    assert bool(list(packaging.wheels_left_out("", requirement, [entry]))) is missing
+    assert bool(list(packaging.wheels_left_out(requirement, [entry]))) is missing
 
 
 @pytest.mark.parametrize(
@@ -151,3 +143,38 @@ def test_an_app_that_cannot_be_imported_is_not_packaged(sources: Path, tmp_path:
     (sources / ".chalice" / "config.json").write_text('{"version": "2.0", "app_name": "contenitore", "stages": {"dev": {}}}')
     with pytest.raises(packaging.PackagingFailed, match="nothing_of_this_name"):
         packaging.package("dev", tmp_path / "out", sources)
+
+
+def test_a_wheel_that_is_not_to_be_had_for_the_runtime_is_a_fault(sources: Path, tmp_path: Path) -> None:
+    shutil.copytree(packaging.ROOT / ".chalice", sources / ".chalice")
+    shutil.copytree(packaging.ROOT / "chalicelib", sources / "chalicelib")
+    shutil.copy2(packaging.ROOT / "app.py", sources / "app.py")
+    (sources / "requirements.txt").write_text("numpy==1.26.4\n")  # the last one without a wheel for Python 3.13
+    with pytest.raises(packaging.PackagingFailed, match=r"a wheel for python3\.13 on arm64 is not to be had"):
+        packaging.package("dev", tmp_path / "out", sources, "python3.13")
+
+
+def test_everything_runs_on_the_runtime_that_is_asked_for_and_on_no_other(template: dict[str, Any]) -> None:
+    def runtimes(made: dict[str, Any]) -> set[str]:
+        return {one["Properties"]["Runtime"] for one in made["Resources"].values() if one["Type"] == "AWS::Lambda::Function"}
+
+    assert runtimes(template) == {runtime.DEFAULT}
+    assert runtimes(transform.transformed(packaging.sam_template("dev", name="python3.12"))) == {"python3.12"}
+
+
+def test_the_runtime_is_one_that_lambda_supports_for_years() -> None:
+    """cfn-lint knows when AWS ends a runtime; a year before, another one is due."""
+    path = Path(cfnlint.__file__).parent / "data" / "AdditionalSpecs" / "LmbdRuntimeLifecycle.json"
+    ends = json.loads(path.read_text(encoding="utf-8"))[runtime.DEFAULT]["deprecated"]
+    assert ends > "2028"
+
+
+def test_an_interpreter_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in ("/nowhere/python", "/bin/false", f"{sys.executable} -S"):
+        monkeypatch.setenv(runtime.COMMAND, command)
+        with pytest.raises(runtime.WrongInterpreter):
+            runtime.interpreter("python3.99")
+    monkeypatch.delenv(runtime.COMMAND)
+    assert runtime.interpreter("python3.99") is None
+    here = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    assert runtime.interpreter(here) == [sys.executable]

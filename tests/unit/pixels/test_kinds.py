@@ -1,0 +1,366 @@
+"""The kinds of images that equipment makes, one by one, each with the picture or the frame that it should give."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import zlib
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
+
+from pixels import render, transcode
+from pixels.errors import Undecodable
+from tests.unit.dicom.building import element
+from tests.unit.pixels.generated import Spec, cells, dataset, opened, packed, replace, written
+from tests.unit.pixels.test_against_dcmtk import alike, picture
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+EIGHT = Spec(allocated=8, stored=8, high_bit=7, rows=8, columns=12)
+ENCAPSULATED, DEFLATED = "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1"
+COLOUR = replace(EIGHT, photometric="RGB")
+needs_dcmtk = pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="DCMTK is not installed")
+
+
+def made(spec: Spec, pixels: bytes | None = None, syntax: str | None = None, **tags: Any) -> bytes:
+    data = dataset(spec)
+    data.add_new(0x7FE00010, "OW" if spec.allocated > 8 else "OB", packed(spec) if pixels is None else pixels)
+    for keyword, value in tags.items():
+        setattr(data, keyword, value)
+    return written(data, syntax or spec.syntax)
+
+
+def fragments(spec: Spec, frames: list[bytes], syntax: str, **tags: Any) -> bytes:
+    data = dataset(spec)
+    data.add_new(0x7FE00010, "OB", encapsulate(frames))
+    data["PixelData"].is_undefined_length = True
+    for keyword, value in tags.items():
+        setattr(data, keyword, value)
+    return written(data, syntax)
+
+
+def lut(entries: Any, first: int, bits: int, tags: tuple[int, int] = (0x00283002, 0x00283006)) -> Dataset:
+    item = Dataset()
+    item.add_new(tags[0], "US", [len(entries) & 0xFFFF, first & 0xFFFF, bits])
+    item.add_new(tags[1], "OW", np.asarray(entries, "<u2").tobytes())
+    return item
+
+
+def values(spec: Spec) -> Any:
+    found = cells(spec)[0, ..., 0].astype(np.int64)
+    return np.where(found >= 1 << (spec.stored - 1), found - (1 << spec.stored), found) if spec.signed else found
+
+
+def stretch(found: Any, drawn: Any = None) -> Any:
+    seen = found if drawn is None else found[drawn]
+    return np.clip(np.rint((found - seen.min()) / (seen.max() - seen.min()) * 255), 0, 255)
+
+
+def test_single_bits_go_on_across_bytes_and_frames() -> None:
+    spec = Spec(allocated=1, stored=1, high_bit=0, rows=3, columns=5, frames=5)
+    bits = np.random.default_rng(3).integers(0, 2, (5, 3, 5), dtype=np.uint8)
+    data = dataset(replace(spec, frames=5))
+    data.add_new(0x7FE00010, "OB", np.packbits(bits.ravel(), bitorder="little").tobytes())
+    read = opened(written(data, ExplicitVRLittleEndian))
+    for number in range(5):
+        assert np.array_equal(render.drawn(read, number), bits[number] * 255)
+        assert np.array_equal(np.unpackbits(np.frombuffer(transcode.frame(read, number), np.uint8), bitorder="little")[:15],
+                              bits[number].ravel())  # fmt: skip
+
+
+def test_what_is_padding_is_background_and_stretches_nothing() -> None:
+    spec = Spec(signed=True, allocated=16, stored=16, high_bit=15)
+    found = values(spec).astype(np.int16) // 16
+    found[0, :4], found[1, :2] = -2000, -1998
+    ours = render.drawn(
+        opened(made(spec, found.astype("<i2").tobytes(), PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1998)), 0
+    )
+    padding = (found >= -2000) & (found <= -1998)
+    assert alike(ours, np.where(padding, 0, stretch(found, ~padding)), 1)
+    inverted = replace(spec, photometric="MONOCHROME1")
+    ours = render.drawn(
+        opened(made(inverted, found.astype("<i2").tobytes(), PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1998)), 0
+    )
+    assert alike(ours, np.where(padding, 0, 255 - stretch(found, ~padding)), 1)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_modality_lut_is_looked_up_from_its_first_value_on(signed: bool) -> None:
+    spec = Spec(signed=signed, stored=8, high_bit=7, allocated=8)
+    entries = (np.arange(200) ** 2 % 4096).astype(np.uint16)
+    first = -100 if signed else 20
+    data = made(spec, ModalityLUTSequence=Sequence([lut(entries, first, 12)]))
+    expected = entries[np.clip(values(spec) - first, 0, 199)].astype(float)
+    assert alike(render.drawn(opened(data), 0), stretch(expected), 1)
+
+
+def test_a_voi_lut_is_drawn_over_its_whole_range_behind_a_rescale() -> None:
+    spec = Spec(slope=1, intercept=-1000)
+    entries = np.linspace(0, 1023, 2048).astype(np.uint16)
+    data = made(spec, VOILUTSequence=Sequence([lut(entries, -500, 10)]))
+    assert alike(render.drawn(opened(data), 0), np.rint(entries[np.clip(values(spec) - 500, 0, 2047)] / 1023 * 255), 1)
+
+
+@pytest.mark.parametrize(
+    ("tags", "window"),
+    [
+        ({"WindowCenter": ["", 700], "WindowWidth": [400, 300]}, (700, 300)),
+        ({"WindowCenter": [600, 700], "WindowWidth": [400, 300]}, (600, 400)),
+        ({"WindowCenter": 600, "WindowWidth": 0.5}, None),
+        ({"WindowCenter": 600, "WindowWidth": 0}, None),
+        ({"WindowCenter": 600, "WindowWidth": -5}, None),
+        ({"WindowCenter": 600}, None),
+        ({"WindowCenter": 600, "WindowWidth": 1}, (600, 1)),
+        ({"WindowCenter": 600, "WindowWidth": 400, "RescaleSlope": 0}, None),
+        ({"WindowCenter": 600, "WindowWidth": 400, "RescaleSlope": None, "RescaleIntercept": None}, (600, 400)),
+        ({"WindowCenter": 600, "WindowWidth": 400, "VOILUTFunction": "linear"}, (600, 400)),
+    ],
+)
+def test_the_first_window_that_is_one_is_used(tags: dict[str, Any], window: tuple[float, float] | None) -> None:
+    spec = Spec()
+    found = values(spec).astype(float)
+    if window is None:
+        expected = stretch(found)
+    elif window[1] == 1:
+        expected = np.where(found > window[0] - 0.5, 255, 0)
+    else:
+        expected = np.rint(np.clip((found - (window[0] - 0.5)) / (window[1] - 1) + 0.5, 0, 1) * 255)
+    assert alike(render.drawn(opened(made(spec, **tags)), 0), expected, 1)
+
+
+@pytest.mark.parametrize("kind", ["OF", "OD"])
+def test_float_pixels_without_numbers_in_some_places(kind: str) -> None:
+    width = 4 if kind == "OF" else 8
+    found = np.linspace(-3, 5, 48).reshape(6, 8).astype(f"<f{width}")
+    found[0, 0], found[1, 1], found[2, 2] = np.nan, np.inf, -np.inf
+    data = dataset(Spec())
+    for keyword in ("BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(data, keyword)
+    data.BitsAllocated = 8 * width
+    data.add_new(0x7FE00008 if kind == "OF" else 0x7FE00009, kind, found.tobytes())
+    ours = render.drawn(opened(written(data, ExplicitVRLittleEndian)), 0)
+    finite = np.isfinite(found)
+    assert alike(ours[finite], stretch(found[finite].astype(float)), 1)
+    assert not ours[~finite].any()
+
+
+PALETTE = np.stack([np.arange(256), 255 - np.arange(256), np.arange(256) * 3 % 256], 1)
+
+
+def with_palette(bits: int, *, words: bool, order: str = "<", scale: int = 1, first: int = 0, alpha: bool = False) -> Dataset:
+    data = dataset(replace(EIGHT, photometric="PALETTE COLOR"))
+    for colour in range(4 if alpha else 3):
+        tag = colour if colour < 3 else 3
+        entries = PALETTE[:, colour % 3] * scale
+        data.add_new(0x00281101 + tag, "US", [256, first, bits])
+        raw = entries.astype(f"{order}u2").tobytes() if words else entries.astype(np.uint8).tobytes()
+        if not words and order == ">":
+            raw = np.frombuffer(raw, ">u2").astype("<u2").tobytes()
+        data.add_new(0x00281201 + tag, "OW", raw)
+    data.add_new(0x7FE00010, "OB", packed(EIGHT))
+    return data
+
+
+@pytest.mark.parametrize(
+    ("bits", "words", "scale"), [(16, True, 257), (16, True, 256), (16, True, 1), (8, True, 1), (8, False, 1), (16, False, 1)]
+)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_palettes_of_every_make(bits: int, words: bool, scale: int, syntax: str, alpha: bool) -> None:
+    data = with_palette(bits, words=words, order=">" if syntax == ExplicitVRBigEndian else "<", scale=scale, alpha=alpha)
+    ours = render.drawn(opened(written(data, syntax)), 0)
+    assert alike(ours, PALETTE[cells(EIGHT)[0, ..., 0]], 1)
+
+
+def test_a_palette_begins_where_it_says_and_has_65536_entries() -> None:
+    spec = Spec(photometric="PALETTE COLOR", allocated=16, stored=16, high_bit=15)
+    data = dataset(spec)
+    for colour in range(3):
+        data.add_new(0x00281101 + colour, "US", [0, 0, 16])
+        data.add_new(0x00281201 + colour, "OW", (np.arange(65536) if colour else np.arange(65536)[::-1]).astype("<u2").tobytes())
+    data.add_new(0x7FE00010, "OW", packed(spec))
+    found = values(spec)
+    expected = np.rint(np.stack([65535 - found, found, found], -1) / 257)
+    assert alike(render.drawn(opened(written(data, ExplicitVRLittleEndian)), 0), expected, 1)
+    with pytest.raises(Exception, match="entries has"):
+        data[0x00281201].value = b"\0" * 100
+        render.drawn(opened(written(data, ExplicitVRLittleEndian)), 0)
+
+
+def ycc(rgb: Any) -> Any:
+    matrix = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+    return np.clip(np.rint(rgb.astype(float) @ matrix.T + [0, 128, 128]), 0, 255).astype(np.uint8)
+
+
+SMOOTH = np.stack(np.broadcast_arrays(np.arange(12) * 20, (np.arange(8) * 30)[:, None], 90), -1).astype(np.uint8)
+
+
+@needs_dcmtk
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_PARTIAL_422"])
+def test_native_pixels_that_share_their_colour(photometric: str) -> None:
+    full = ycc(SMOOTH)
+    shared = np.concatenate([full[:, 0::2, :1], full[:, 1::2, :1], full[:, 0::2, 1:]], -1).astype(np.uint8)
+    data = made(replace(COLOUR, photometric=photometric), shared.tobytes())
+    theirs = picture(data, 1)
+    assert theirs is not None and alike(render.drawn(opened(data), 0), theirs, 3)
+
+
+def jpeg(array: Any, **options: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, "JPEG", **{"quality": 95, "subsampling": 0, **options})
+    return out.getvalue()
+
+
+def without_marks(stream: bytes) -> bytes:
+    """A JPEG without its JFIF segment."""
+    assert stream[2:4] == b"\xff\xe0"
+    return stream[:2] + stream[4 + int.from_bytes(stream[4:6], "big") :]
+
+
+def adobe(stream: bytes, transform: int) -> bytes:
+    segment = b"\xff\xee" + struct.pack(">H", 14) + b"Adobe" + struct.pack(">HHHB", 100, 0, 0, transform)
+    bare = without_marks(stream)
+    return bare[:2] + segment + bare[2:]
+
+
+@pytest.mark.parametrize(
+    ("stream", "photometric"),
+    [
+        (jpeg(SMOOTH), "YBR_FULL_422"),
+        (jpeg(SMOOTH), "RGB"),
+        (jpeg(SMOOTH, subsampling=2), "RGB"),
+        (adobe(jpeg(SMOOTH), 1), "RGB"),
+        (without_marks(jpeg(SMOOTH)), "YBR_FULL"),
+        (adobe(jpeg(SMOOTH), 1), "YBR_FULL_422"),
+    ],
+)
+def test_what_the_stream_says_of_its_colour_goes_first(stream: bytes, photometric: str) -> None:
+    read = opened(fragments(replace(COLOUR, photometric=photometric), [stream], JPEGBaseline8Bit))
+    assert alike(render.drawn(read, 0), SMOOTH, 40 if b"\x22\x00" in stream[:400] else 6)
+
+
+def test_samples_that_the_stream_calls_rgb_are_not_converted() -> None:
+    rgb = imagecodecs.jpeg8_encode(SMOOTH, level=95, colorspace="RGB", outcolorspace="RGB")
+    for photometric in ("RGB", "YBR_FULL_422", "YBR_FULL"):
+        read = opened(fragments(replace(COLOUR, photometric=photometric), [rgb], JPEGBaseline8Bit))
+        assert alike(render.drawn(read, 0), SMOOTH, 8), photometric
+
+
+def jpeg_2000(array: Any) -> bytes:
+    """By Pillow, which is another encoder than those that decode here, with the colour transform for three samples."""
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, "JPEG2000", irreversible=False, no_jp2=True, mct=int(array.ndim == 3))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("photometric", ["YBR_RCT", "RGB", "YBR_FULL"])
+def test_the_transform_of_jpeg_2000_is_undone_once(photometric: str) -> None:
+    read = opened(fragments(replace(COLOUR, photometric=photometric), [jpeg_2000(SMOOTH)], JPEG2000Lossless))
+    assert np.array_equal(render.drawn(read, 0), SMOOTH)
+
+
+@pytest.mark.parametrize("stored", [8, 12, 16])
+def test_jpeg_2000_decodes_to_what_another_encoder_was_given(stored: int) -> None:
+    spec = Spec(rows=32, columns=32, allocated=8 if stored == 8 else 16, stored=stored, high_bit=stored - 1)
+    found = cells(spec)[0, ..., 0]
+    stream = jpeg_2000(found)
+    with Image.open(io.BytesIO(stream)) as other:
+        assert np.array_equal(np.array(other), found)  # and decodes to it elsewhere
+    assert transcode.frame(opened(fragments(spec, [stream], JPEG2000Lossless)), 0) == found.tobytes()
+
+
+def rle(planes: list[bytes]) -> bytes:
+    segments, offsets = b"", []
+    for plane in planes:
+        offsets.append(64 + len(segments))
+        segments += b"".join(bytes([len(part) - 1]) + part for part in (plane[at : at + 128] for at in range(0, len(plane), 128)))
+        segments += b"\0" * (len(segments) % 2)
+    return struct.pack("<16L", len(planes), *offsets, *[0] * (15 - len(offsets))) + segments
+
+
+@pytest.mark.parametrize("spec", [EIGHT, Spec(rows=3, columns=3, stored=16, high_bit=15), COLOUR])
+def test_rle_by_segments_whose_ends_are_padded(spec: Spec) -> None:
+    found = cells(spec)[0]
+    big = found.astype(found.dtype.newbyteorder(">")).view(np.uint8).reshape(spec.rows * spec.columns, -1)
+    planes = [big[:, plane].tobytes() for plane in range(big.shape[1])]
+    read = opened(fragments(spec, [rle(planes)], RLELossless))
+    assert transcode.frame(read, 0) == found.tobytes()
+    for broken in (rle(planes[:-1] or [b""] * 2), rle(planes)[:70], rle([plane[:-2] for plane in planes])):
+        with pytest.raises(Undecodable):
+            transcode.frame(opened(fragments(spec, [broken + b"\0" * (len(broken) % 2)], RLELossless)), 0)
+
+
+def test_encapsulated_uncompressed_and_deflated_frames() -> None:
+    spec = replace(EIGHT, rows=3, columns=3, frames=3)
+    frames = [one.tobytes() for one in cells(spec)]
+    read = opened(fragments(spec, frames, ENCAPSULATED))
+    assert [transcode.frame(read, number) for number in range(3)] == frames
+    squeezed = []
+    for one in frames:
+        squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+        squeezed.append(squeeze.compress(one) + squeeze.flush())
+    there = fragments(spec, squeezed, ENCAPSULATED).replace(
+        element(0x00020010, "UI", ENCAPSULATED), element(0x00020010, "UI", DEFLATED)
+    )
+    read = opened(there)
+    assert [transcode.frame(read, number) for number in range(3)] == frames
+
+
+def test_pixels_inside_a_deflated_data_set() -> None:
+    spec = replace(EIGHT, frames=2)
+    read = opened(made(spec, syntax=DeflatedExplicitVRLittleEndian))
+    assert [transcode.frame(read, number) for number in range(2)] == [one.tobytes() for one in cells(spec)]
+
+
+def test_an_overlay_in_unused_bits_is_neither_drawn_nor_taken_for_a_value() -> None:
+    plain, overlaid = Spec(seed=4), Spec(seed=4, above=True)
+    assert np.array_equal(render.drawn(opened(made(plain)), 0), render.drawn(opened(made(overlaid)), 0))
+
+
+def test_values_of_functional_groups_go_before_those_of_the_data_set() -> None:
+    spec = Spec(frames=2)
+
+    def group(center: float, slope: float) -> Dataset:
+        window, transformation, item = Dataset(), Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = center, 500
+        transformation.RescaleSlope, transformation.RescaleIntercept, transformation.RescaleType = slope, 0, "US"
+        item.FrameVOILUTSequence, item.PixelValueTransformationSequence = Sequence([window]), Sequence([transformation])
+        return item
+
+    tags = {"PerFrameFunctionalGroupsSequence": Sequence([group(500, 1), group(900, 2)]), "WindowCenter": 1, "WindowWidth": 2}
+    read = opened(made(spec, **tags))
+    for number, (center, slope) in enumerate(((500, 1), (900, 2))):
+        found = cells(spec)[number, ..., 0] * float(slope)
+        expected = np.rint(np.clip((found - (center - 0.5)) / 499 + 0.5, 0, 1) * 255)
+        assert alike(render.drawn(read, number), expected, 1)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "inverted"),
+    [
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME1", "INVERSE", True),
+        ("MONOCHROME1", "IDENTITY", True),
+        ("MONOCHROME2", "IDENTITY", False),
+    ],
+)
+def test_black_and_white_change_places_once(photometric: str, shape: str, inverted: bool) -> None:
+    spec = Spec(photometric=photometric)
+    expected = stretch(values(spec))
+    ours = render.drawn(opened(made(spec, PresentationLUTShape=shape)), 0)
+    assert alike(ours, 255 - expected if inverted else expected, 1)

@@ -75,6 +75,14 @@ def read_again(event: Any) -> dict[str, Any]:
     return events.read_again(lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
+@app.schedule(Rate(5, unit=Rate.MINUTES), name="sweep_uploads")
+def sweep_uploads(event: Any) -> dict[str, Any]:
+    """What was uploaded, and of which S3's event was lost, is announced again."""
+    from chalicelib.api import events
+
+    return events.sweep_uploads(event.to_dict())
+
+
 @app.lambda_function(name="assemble_bodies")
 def assemble_bodies(event: dict[str, Any], context: Any) -> Any:
     """A part of a body that is too large for the API is put together."""

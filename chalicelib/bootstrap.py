@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,12 +17,13 @@ from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.lambda_ import LambdaCarrier, LambdaPixels
 from chalicelib.adapters.s3 import S3Carrier, S3Objects
 from chalicelib.adapters.sns import SnsAlerts
+from chalicelib.adapters.sqs import SqsAnnouncer
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.config import config
 from chalicelib.domain.assembly import Carrier
 from chalicelib.domain.audit import Act, Context, Entry
 from chalicelib.domain.errors import NotFound, TooLarge
-from chalicelib.domain.ports import Alerts, Objects, Pixels, Table, Vault, Write
+from chalicelib.domain.ports import Alerts, Announcer, Objects, Pixels, Table, Vault, Write
 from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.studies import Attributes
 from chalicelib.services.audit import Trail
@@ -110,6 +111,19 @@ def vault() -> Vault:
 def alerts() -> Alerts:
     """Where alerts go."""
     return SnsAlerts(boto3.client("sns", config=_CLIENT), config().alerts_topic_arn)
+
+
+@cache
+def _announcer() -> Announcer:
+    queue = config().instances_queue_url
+    if queue is None:
+        raise LookupError("INSTANCES_QUEUE_URL is not set")
+    return SqsAnnouncer(boto3.client("sqs", config=_CLIENT), queue)
+
+
+def announce(sizes: Mapping[str, int]) -> None:
+    """`services.offers.Announce`. The client is made when there is something to announce, which is seldom."""
+    _announcer().announce(sizes)
 
 
 def index_all_now(stored: Sequence[Stored]) -> dict[Stored, Exception]:

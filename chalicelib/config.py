@@ -16,7 +16,8 @@ class Config:
     `audit_retention_years` is how long audit records are kept, two at the least. `viewer_base_url` is where the web page
     is served, to which links lead. `alerts_topic_arn` is where emergency accesses are told. `audit_anchor_bucket` is
     where the heads of the audit chains are locked away. `pixels_function` is the name of the function that decodes pixels,
-    `assembly_function` of the one that puts large bodies together.
+    `assembly_function` of the one that puts large bodies together. `instances_queue_url` is the queue that S3 tells what was
+    stored.
     """
 
     table_name: str
@@ -29,6 +30,7 @@ class Config:
     audit_anchor_bucket: str | None = None
     pixels_function: str | None = None
     assembly_function: str | None = None
+    instances_queue_url: str | None = None
 
 
 @cache
@@ -45,4 +47,5 @@ def config() -> Config:
         os.environ.get("AUDIT_ANCHOR_BUCKET") or None,
         os.environ.get("PIXELS_FUNCTION") or None,
         os.environ.get("ASSEMBLY_FUNCTION") or None,
+        os.environ.get("INSTANCES_QUEUE_URL") or None,
     )

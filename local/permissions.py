@@ -119,7 +119,7 @@ def needs(service: str, operation: str, parameters: Mapping[str, Any]) -> Needs:
         resource = str(parameters["TopicArn"])
     elif service == "sqs" and "QueueUrl" in parameters:
         resource = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{str(parameters['QueueUrl']).rsplit('/', 1)[-1]}"
-    return [(f"{service}:{operation}", resource)]
+    return [(f"{service}:{operation.removesuffix('Batch') if service == 'sqs' else operation}", resource)]
 
 
 def _dynamodb_needs(operation: str, parameters: Mapping[str, Any]) -> Needs:

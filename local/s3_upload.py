@@ -17,6 +17,7 @@ from typing import Any
 from moto.s3.models import FakeBucket, s3_backends
 from moto.s3.utils import metadata_from_headers
 
+from local import losses
 from local.emulator import ACCOUNT
 from local.objects import Body, StoredKey, new_body_path, save_newest
 from local.s3_data import Answer, checksum_headers, facts, precondition_failed
@@ -253,4 +254,6 @@ def _lock(headers: dict[str, str], bucket: FakeBucket) -> dict[str, str]:
 def _notify(bucket: FakeBucket, stored: StoredKey) -> None:
     from moto.s3 import notifications
 
+    if losses.is_lost(StoredKey.directory.parent):
+        return
     notifications.send_event(ACCOUNT, notifications.S3NotificationEvent.OBJECT_CREATED_PUT_EVENT, bucket, stored)

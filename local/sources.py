@@ -101,12 +101,11 @@ def environment(name: str, overrides: dict[str, Any], stack: Stack) -> dict[str,
 
 
 def invoked(functions: dict[str, Function], overrides: dict[str, Any], stack: Stack) -> dict[str, Function]:
-    """The functions that the template gives a name, by it: so that others can invoke them."""
+    """The functions by the name under which they are invoked: the template's where it gives one, else the app's."""
     found = {}
     for name, function in functions.items():
         properties = overrides["Resources"].get(to_cfn_resource_name(name), {}).get("Properties", {})
-        if "FunctionName" in properties:
-            found[str(resolve(properties["FunctionName"], stack))] = function
+        found[str(resolve(properties.get("FunctionName", name), stack))] = function
     return found
 
 

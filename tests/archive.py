@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -85,6 +85,8 @@ class Archive:
         self.table: Table = table or self.memory
         self.objects: MemoryObjects = objects or MemoryObjects()
         self.transfers: list[Transfer] = []
+        self.announced: list[Mapping[str, int]] = []
+        """What the indexer was told again to be stored: sizes by key."""
         for institution in ISSUERS:
             self.register(institution)
 
@@ -194,7 +196,7 @@ class Archive:
     def announce(self, institution: str, study: str, hashes: list[str]) -> None:
         """The hospital says what the study will consist of."""
         offers = [Offer(sha, 1000, study) for sha in hashes]
-        uploads.request_uploads(self.table, self.objects, institution, offers, NOW)
+        uploads.request_uploads(self.table, self.objects, self.announced.append, institution, offers, NOW)
 
     def end_transfer(self, transfer: Transfer) -> None:
         self.table.put(PutNew(Item(transfers.partition(transfer.id), "END", {"at": iso(NOW)})))

@@ -24,7 +24,8 @@ def request_uploads(call: Call) -> Response:
     institution = call.caller.member.id
     offers = uploads.parse_offers(call.json())
     call.record(Entry(Kind.IMPORT, institution, count=len(offers)))
-    return answer({"instances": uploads.request_uploads(bootstrap.table(), bootstrap.objects(), institution, offers, call.now)})
+    answers = uploads.request_uploads(bootstrap.table(), bootstrap.objects(), bootstrap.announce, institution, offers, call.now)
+    return answer({"instances": answers})
 
 
 @door("POST", "/uploads/status")

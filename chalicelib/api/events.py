@@ -12,7 +12,7 @@ from chalicelib import bootstrap
 from chalicelib.config import config
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError
-from chalicelib.services import audit_anchor, earlier_transfers, expiries, index_instances, membership, project_facts
+from chalicelib.services import audit_anchor, earlier_transfers, expiries, index_instances, membership, offers, project_facts
 from chalicelib.services import read_again as reading
 from chalicelib.services.index_instances import Stored
 from chalicelib.telemetry import log_unexpected, logger, without_texts
@@ -90,6 +90,15 @@ def read_again(remaining: Callable[[], float]) -> dict[str, Any]:
     count = reading.sweep(table, objects, read, datetime.now(UTC), remaining, act=bootstrap.indexing_act)
     logger().info("read again", extra={"objects": count})
     return {"objects": count}
+
+
+@without_texts
+def sweep_uploads(event: dict[str, Any]) -> dict[str, Any]:
+    """Every five minutes: announce again what was uploaded and has no verdict."""
+    now = datetime.fromisoformat(event["time"])
+    announced = offers.announce_lost(bootstrap.table(), bootstrap.objects(), bootstrap.announce, now)
+    logger().info("swept", extra={"announced": announced})
+    return {"announced": announced}
 
 
 @without_texts

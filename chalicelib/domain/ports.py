@@ -177,6 +177,14 @@ class Alerts(Protocol):
         ...
 
 
+class Announcer(Protocol):
+    """Where S3 tells which objects were stored."""
+
+    def announce(self, sizes: Mapping[str, int]) -> None:
+        """Tell again, as S3 does, that objects are stored: their sizes in bytes, by key. Raises TryAgain."""
+        ...
+
+
 class Pixels(Protocol):
     """The function that decodes pixels, which nothing else does."""
 

@@ -12,8 +12,10 @@ from chalicelib.domain import identifiers, studies
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.transfers import iso
+from chalicelib.services import offers as offered
 from chalicelib.services import searchable, standing
 from chalicelib.services.instance_items import MADE_FROM, Stored, object_key, verdicts_of
+from chalicelib.services.offers import Announce
 from chalicelib.services.standing import Verdict
 
 MAX_INSTANCES = 500
@@ -65,17 +67,24 @@ def parse_hashes(body: object) -> list[str]:
 
 
 def request_uploads(
-    table: Table, objects: Objects, institution: str, offers: Sequence[Offer], now: datetime
+    table: Table, objects: Objects, announce: Announce, institution: str, offers: Sequence[Offer], now: datetime
 ) -> list[dict[str, Any]]:
-    """For each offer, in order, its state, and for what is absent the presigned PUT of exactly these bytes."""
+    """For each offer, in order, its state, and for what is absent the presigned PUT of exactly these bytes.
+
+    What is stored and has no verdict is announced to the indexer again: the event that told of it may be lost.
+    """
     known = states(table, objects, institution, [offer.sha256 for offer in offers])
     originals = _standing(table, institution, [offer.original for offer in offers if offer.original])
     for offer in offers:
         if offer.original in originals and known[offer.sha256]["state"] == "absent":
             known[offer.sha256] = _answer(offer.sha256, originals[offer.original])  # it is here as it was made
     absent = [offer for offer in offers if known[offer.sha256]["state"] == "absent"]
-    _announce(table, institution, absent)
+    _expect(table, institution, absent)
     _remember_originals(table, institution, absent)
+    unread = [offer.sha256 for offer in offers if known[offer.sha256]["state"] == "stored"]
+    offered.remember(table, institution, [*(offer.sha256 for offer in absent), *unread], now)
+    if unread:
+        announce(objects.sizes([_key(institution, sha) for sha in dict.fromkeys(unread)]))
     expires_at = iso(now + timedelta(seconds=UPLOAD_SECONDS))
     answers: list[dict[str, Any]] = []
     for offer in offers:
@@ -173,7 +182,7 @@ def _remember_originals(table: Table, institution: str, offers: Sequence[Offer])
         table.transact(by_key[start : start + 100])
 
 
-def _announce(table: Table, institution: str, offers: Sequence[Offer]) -> None:
+def _expect(table: Table, institution: str, offers: Sequence[Offer]) -> None:
     """Record what each study will consist of, so that everyone can see while it is incomplete. One write for each study."""
     by_study: dict[str, list[str]] = {}
     for offer in offers:

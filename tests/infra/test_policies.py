@@ -46,6 +46,7 @@ ADAPTERS = {
     "complete_multipart_upload": {"s3:PutObject"},
     "abort_multipart_upload": {"s3:AbortMultipartUpload"},
     "publish": set(),  # to a topic, not to a store
+    "send_message_batch": set(),  # to a queue
     "invoke": set(),  # of a function
 }
 """What a call of boto3 needs in IAM."""
@@ -58,6 +59,7 @@ EVENT_HANDLERS = {
     "rereader": {"read_again", "index_instances", "instance_items", "corrections", "linking", "rejection_notes", "audit"}
     | SHARED,
     "expiry": {"expiries", "changes", "membership", "audit"} | {"registry"},
+    "sweep": {"offers"},
 }
 """The services behind the event handlers. All others are behind the API's routes."""
 
@@ -97,7 +99,7 @@ def _actions(statement: dict[str, Any]) -> set[str]:
     return {actions} if isinstance(actions, str) else set(actions)
 
 
-@pytest.mark.parametrize("function", ["anchor", "api", "expiry", "indexer", "projector", "rereader"])
+@pytest.mark.parametrize("function", ["anchor", "api", "expiry", "indexer", "projector", "rereader", "sweep"])
 def test_a_function_may_do_exactly_what_its_services_need(function: str) -> None:
     assert _granted(function) == _needed(function)
 
@@ -122,6 +124,7 @@ REACHED = {
     "rereader": {"instances/*", "metadata/parts/*"},
     "projector": set(),
     "pixels": {"instances/*", "cache/rendered/*"},
+    "sweep": {"instances/*"},
 }
 """Below which prefixes of the bucket each function reads or writes objects."""
 
@@ -168,6 +171,17 @@ def test_instances_are_written_by_presigned_upload_only_where_an_upload_is_presi
         if "s3:PutObject" in _actions(one) and one["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
     }
     assert writers == {"api"}
+
+
+def test_only_the_api_and_the_sweep_say_that_something_is_stored() -> None:
+    every = {path.stem for path in (ROOT / ".chalice" / "policies").glob("*.json")}
+    senders = {
+        function
+        for function in every
+        for one in _statements(function)
+        if "sqs:SendMessage" in _actions(one) and "InstancesQueue" in json.dumps(one["Resource"])
+    }
+    assert senders == {"api", "sweep"}
 
 
 def test_anchors_are_all_that_their_function_reaches_in_buckets() -> None:

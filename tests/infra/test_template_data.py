@@ -132,7 +132,25 @@ def test_queues_are_encrypted_and_refuse_plain_connections(template: Template, r
     assert guarded == queues
 
 
-def test_only_this_bucket_and_the_operator_send_to_the_queue(template: Template) -> None:
+ANNOUNCING = {"APIHandler": "ApiHandlerRole", "SweepUploads": "SweepUploadsRole"}
+"""The roles of the functions that announce instances again."""
+
+
+def _made_for(role: str) -> Template:
+    """The role by the name that CloudFormation makes: <stack>-<logical id>-<random>."""
+    return {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{AWS::StackName}}-{role}-*"}
+
+
+def test_those_roles_have_the_names_that_the_queue_knows(template: Template) -> None:
+    """A role that is named otherwise, or so long that CloudFormation cuts its name, could not send."""
+    longest = 63 - len("-images-123456789012-eu-central-1")  # the bucket's name has the stack's too
+    for function, role in ANNOUNCING.items():
+        assert template["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0] == role
+        assert "RoleName" not in template["Resources"][role]["Properties"]
+        assert longest + len(f"-{role}-") + 13 <= 64
+
+
+def test_only_this_bucket_the_operator_and_who_announces_again_send_to_the_queue(template: Template) -> None:
     statements = template["Resources"]["InstancesQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     allowed, denied = statements[0], statements[1]
     bucket = template["Resources"]["ImagesBucket"]["Properties"]["BucketName"]["Fn::Sub"]
@@ -144,6 +162,6 @@ def test_only_this_bucket_and_the_operator_send_to_the_queue(template: Template)
     assert denied["Condition"] == {
         "ArnNotEquals": {
             "aws:SourceArn": arn,
-            "aws:PrincipalArn": {"Fn::GetAtt": ["OperatorRole", "Arn"]},
+            "aws:PrincipalArn": [{"Fn::GetAtt": ["OperatorRole", "Arn"]}, *map(_made_for, ANNOUNCING.values())],
         }
     }

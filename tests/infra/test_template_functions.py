@@ -10,7 +10,8 @@ Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
 FUNCTIONS = {
-    "APIHandler", "AnchorAudit", "AssembleBodies", "IndexInstances", "ProjectFacts", "ReadAgain", "RenderPixels", "TellExpired",
+    "APIHandler", "AnchorAudit", "AssembleBodies", "IndexInstances", "ProjectFacts", "ReadAgain", "RenderPixels",
+    "SweepUploads", "TellExpired",
 }  # fmt: skip
 TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
 
@@ -70,7 +71,12 @@ def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) 
 
 @pytest.mark.parametrize(
     ("function", "rate"),
-    [("AnchorAudit", "rate(15 minutes)"), ("ReadAgain", "rate(1 minute)"), ("TellExpired", "rate(1 minute)")],
+    [
+        ("AnchorAudit", "rate(15 minutes)"),
+        ("ReadAgain", "rate(1 minute)"),
+        ("SweepUploads", "rate(5 minutes)"),
+        ("TellExpired", "rate(1 minute)"),
+    ],
 )
 def test_what_has_to_be_done_every_so_often_is_called_so_often(
     template: Template, resources: Resources, function: str, rate: str

@@ -84,7 +84,7 @@ def test_the_alarm_on_errors_watches_the_api_by_the_name_it_has(template: Templa
 def test_what_runs_by_the_clock_and_does_not_run_rings(template: Template, resources: Resources) -> None:
     """A function that nothing calls any more has no errors either: no figure is a bad one."""
     by_clock = {target["Arn"]["Fn::GetAtt"][0] for _, rule in resources("AWS::Events::Rule") for target in rule["Targets"]}
-    assert {"AnchorAudit", "TellExpired"} <= by_clock
+    assert {"AnchorAudit", "SweepUploads", "TellExpired"} <= by_clock
     watching = {
         alarm["Dimensions"][0]["Value"]["Ref"]: alarm
         for _, alarm in resources("AWS::CloudWatch::Alarm")

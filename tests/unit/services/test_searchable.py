@@ -37,7 +37,12 @@ def test_an_instance_asked_for_by_both_of_its_digests_is_one() -> None:
     archive = Archive()
     packed, original = image(), "0" * 64
     uploads.request_uploads(
-        archive.table, archive.objects, "san-matteo", [Offer(digest(packed), len(packed), original=original)], NOW
+        archive.table,
+        archive.objects,
+        archive.announced.append,
+        "san-matteo",
+        [Offer(digest(packed), len(packed), original=original)],
+        NOW,
     )
     archive.send("san-matteo", packed)
     assert states(archive, original, digest(packed)) == {original: "indexed", digest(packed): "indexed"}

@@ -24,6 +24,9 @@ REASONS: dict[str, str] = {
     "too-many-references": "A rejection note names more instances than are taken back at once: withdraw the study instead.",
     "too-large-header": ("What comes before the Pixel Data has more bytes or more elements than the archive reads."),
     "deflate-too-large": "The deflated data set inflates to more bytes than the archive accepts.",
+    "withdrawn": "Its owner has withdrawn the study or the instance: what comes under its UIDs is kept aside until that ends.",
+    "pixels-not-compared": "Another instance with its SOP Instance UID is there, and it is too large to be compared with it.",
+    "too-many-corrections": "The instance was corrected more often than the archive takes.",
     "unreadable": ("The structure of the data set is broken: lengths, delimiters or the compressed stream do not fit."),
 }
 

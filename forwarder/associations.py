@@ -44,6 +44,7 @@ SMALLEST_PDU = 64  # who names less could hardly be answered at all
 HANDSHAKE_SECONDS = 15.0
 ARTIM_SECONDS = 30.0  # from the connection to a whole A-ASSOCIATE-RQ
 LINGER_SECONDS = 3.0  # for a peer that was refused to close the connection
+STOP_SECONDS = 3.0  # for the associations that stand when the forwarder stops
 STRANGERS = 64  # connections beside the associations that may be: those that will be refused, or say nothing
 REPORTS = 1000  # answers that are remembered until they are asked for
 A_ASSOCIATE_RQ = 0x01
@@ -220,6 +221,17 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom is 
             raise
         return association
 
+    def shutdown(self) -> None:
+        """Stop listening and abort the associations that stand: their senders know at once, and send again later."""
+        super().shutdown()
+        open_ones = self.active_associations
+        for association in open_ones:
+            association.ending = association.ending or "the forwarder stops"
+            association.abort(block=False)
+        deadline = time.monotonic() + STOP_SECONDS
+        for association in open_ones:
+            association.join(max(0.0, deadline - time.monotonic()))
+
     def service_actions(self) -> None:
         """pynetdicom collects garbage here every minute of idling; the interpreter does it well enough."""
 
@@ -270,6 +282,7 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
         self._server = server
         self.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"
         self.dul = PromptDul(self)
+        self.dul.daemon = True  # a sender that does not let go keeps no forwarder from stopping
         self.network_timeout, self.acse_timeout = server.ae.network_timeout, server.ae.acse_timeout  # this sets timers of `dul`
         self.dimse = SpoolingDimse(self, server.desk.door)
         connection = PromptSocket(self, request, server.silence)

@@ -291,6 +291,17 @@ def test_a_tls_handshake_that_fails_names_the_peer(tmp_path):
         assert told(place, "tls-handshake")["peer"] == "127.0.0.1"
 
 
+def test_a_forwarder_that_stops_tells_the_senders_and_waits_for_none(tmp_path):
+    place = hospital(tmp_path, NOWHERE)
+    with process(place) as forwarder, Sender(place.port, 30) as sender, Sender(place.port) as silent:
+        sender.ask(request(context(1, CT, EXPLICIT)))
+        assert status(sender.send(store_request(1, ct_slice())).message()) == 0
+        forwarder.terminate()
+        assert sender.pdu()[0] == 7
+        assert forwarder.wait(40) == 0  # idle_seconds is 120
+        assert silent.ends(5)
+
+
 class TestTheLog:
     """One JSON object a line, whatever happens; with `debug`, the life of each association."""
 

@@ -29,9 +29,9 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
+from chalicelib.dicom.pixels import FAMILIES
 from infra import package as packaging
 from infra import templates
-from pixels.codecs import SYNTAXES
 from tests.infra import arm, machines
 from tests.infra.arm import Function
 from tests.unit.dicom.building import real_files
@@ -301,6 +301,9 @@ def decoded(
     return run
 
 
+CODECS = {syntax for syntax, family in FAMILIES.items() if family in ("jpeg", "jpeg-ls", "jpeg-2000")}
+
+
 @pytest.fixture(scope="module")
 def images() -> dict[str, bytes]:
     with warnings.catch_warnings():
@@ -309,7 +312,7 @@ def images() -> dict[str, bytes]:
 
 
 def test_images_of_every_transfer_syntax_are_tried(images: dict[str, bytes]) -> None:
-    assert {_syntax(content) for content in images.values()} == {*SYNTAXES, RLE, DEFLATED, *PLAIN}
+    assert {_syntax(content) for content in images.values()} == {*CODECS, RLE, DEFLATED, *PLAIN}
 
 
 def test_frames_decoded_on_arm64_are_those_decoded_here(
@@ -381,7 +384,10 @@ def test_a_damaged_image_is_refused_on_arm64_and_harms_nothing(
     damaged.PixelData = encapsulate([b"\xff\x4f\xff\x51" + bytes(4000)])
     _client("s3", cloud).put_object(Bucket="archive-images", Key="instances/maugeri/damaged", Body=_written(damaged))
     job = {"op": "frame", "frame": 1, "source": "instances/maugeri/damaged", "target": "cache/rendered/damaged"}
-    assert decoder("pixels.handler.handler", job) == {"state": "refused", "reason": "undecodable"}
+    assert decoder("pixels.handler.handler", job) == {
+        "state": "refused",
+        "reason": "its compressed frame has 0 columns and 0 rows, the data set says 64 and 64",
+    }
     assert decoder("pixels.handler.handler", {**job, "target": "instances/maugeri/x"})["state"] == "refused"
 
 

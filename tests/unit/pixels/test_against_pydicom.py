@@ -73,9 +73,6 @@ OTHERWISE = {
     "SC_rgb_jpeg_dcmtk.dcm",
     "SC_rgb_jpeg_lossy_gdcm.dcm",
     "SC_rgb_small_odd_jpeg.dcm",
-    # marked as JFIF, which is YBR, though its Photometric Interpretation is RGB
-    "SC_rgb_jpeg.dcm",
-    "SC_jpeg_no_color_transform.dcm",
 }
 BROKEN = {"JPEG2000-embedded-sequence-delimiter.dcm"}
 

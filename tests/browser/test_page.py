@@ -639,7 +639,7 @@ def test_the_page_says_who_accepted_the_patient_and_when_or_that_it_waits(open_p
     city.client("maugeri").delete(f"/transfers/{story.transfer}/receiving-patient")
     expect(page.locator(".transfer.waits strong")).to_contain_text(re.compile("in attesa che .*Maugeri.* accetti"), timeout=15000)
     expect(exams(page)).to_have_count(2)
-    page.get_by_role("button", name="EN").click()
+    page.get_by_role("button", name="EN", exact=True).click()
     expect(page.locator(".transfer.waits strong")).to_contain_text(re.compile("waits for .*Maugeri.* to accept"))
     hospital.accept(city, story.transfer, story.patient)
     expect(page.locator(".transfer.accepted strong")).to_contain_text(re.compile("accepted by .*Maugeri"), timeout=15000)

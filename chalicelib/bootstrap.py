@@ -174,6 +174,15 @@ def scheduled_act(function: str) -> Act:
     return act
 
 
+def act_as(context: Context) -> Act:
+    """What is done and recorded in another's place: what somebody was refused is told in the chain of who asked."""
+
+    def act(writes: Sequence[Write], *entries: Entry) -> list[bool]:
+        return trail().append(context, entries, writes)
+
+    return act
+
+
 def build_report(sent: Sent, of_study: Attributes, place: Place, at: datetime) -> bytes:
     """`services.reports.Build`."""
     from chalicelib.dicom import cda, documents

@@ -50,6 +50,7 @@ _WHAT: dict[Kind, str] = {
     Kind.ADMINISTRATION: N_("Changed the settings of the archive"),
     Kind.AUDIT_USED: N_("Looked at this list of accesses"),
     Kind.REFUSAL: N_("Asked for examinations and was refused"),
+    Kind.PROBED: N_("Asked for your examinations and was refused"),
 }
 _WHY: dict[Purpose, str] = {
     Purpose.TREATMENT: N_("Treatment"),
@@ -112,6 +113,8 @@ def describe(session: Session, found: Details, registry: Registry, _: Words) -> 
     institution = _name(registry, str(record["institution"]))
     if by_person(record):
         who = f"{record['actor']}, {institution}"
+    elif record["kind"] == Kind.PROBED.value:  # counted later by a system; the text says who had asked
+        who = f"{record.get('text', '')}, {institution}"
     else:
         who = _("{institution}, automatic system ({name})").format(institution=institution, name=record.get("actor", ""))
     what, minutes = _what(session, found, _), round((session.end - session.begin).total_seconds() / 60)

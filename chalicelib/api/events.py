@@ -11,10 +11,20 @@ from urllib.parse import unquote_plus
 from chalicelib import bootstrap
 from chalicelib.config import config
 from chalicelib.domain import assembly, identifiers
-from chalicelib.domain.errors import BadRequest, ContenitoreError
-from chalicelib.services import audit_anchor, earlier_transfers, expiries, index_instances, membership, offers, project_facts
+from chalicelib.domain.errors import BadRequest, ContenitoreError, TryAgain
+from chalicelib.services import (
+    audit_anchor,
+    audit_probes,
+    earlier_transfers,
+    expiries,
+    index_instances,
+    membership,
+    offers,
+    project_facts,
+)
 from chalicelib.services import read_again as reading
 from chalicelib.services.index_instances import Stored
+from chalicelib.services.registry import load_registry
 from chalicelib.telemetry import log_unexpected, logger, without_texts
 
 
@@ -63,8 +73,17 @@ def project(event: dict[str, Any]) -> dict[str, Any]:
 
 @without_texts
 def anchor() -> dict[str, Any]:
-    """Every quarter of an hour: lock away the heads of the audit chains that have grown."""
-    grown = audit_anchor.anchor_heads(bootstrap.table(), bootstrap.vault(), datetime.now(UTC), config().audit_retention_years)
+    """Every quarter of an hour: tell owners who was refused what is theirs; lock away the heads of the chains that have grown."""
+    table, now = bootstrap.table(), datetime.now(UTC)
+    registry = load_registry(table)
+    try:
+        probes = audit_probes.count_probes(
+            table, registry, audit_anchor.all_shards(list(registry.versions)), now, bootstrap.act_as
+        )
+        logger().info("probes", extra={"refusals": probes})
+    except TryAgain:  # the next run counts them; anchoring waits for nothing
+        logger().warning("probes are counted later")
+    grown = audit_anchor.anchor_heads(table, bootstrap.vault(), now, config().audit_retention_years)
     logger().info("anchored", extra={"chains": grown})
     return {"chains": grown}
 

@@ -58,6 +58,7 @@ class Kind(StrEnum):
     ADMINISTRATION = "administration"
     AUDIT_USED = "audit-used"
     REFUSAL = "refusal"
+    PROBED = "probed"
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ EVENTS: dict[Kind, Event] = {
     Kind.ADMINISTRATION: Event("110113", "Security Alert", "E", ("110136", "Security Roles Changed")),
     Kind.AUDIT_USED: Event("110101", "Audit Log Used", "R"),  # A.5.3.2
     Kind.REFUSAL: Event("110113", "Security Alert", "E", ("110132", "Use of Restricted Function")),
+    Kind.PROBED: Event("110113", "Security Alert", "E", ("110132", "Use of Restricted Function")),  # refusals, told to the owner
 }
 
 
@@ -230,7 +232,7 @@ def _record(context: Context, entry: Entry) -> Record:
     record: Record = {
         "at": iso(context.at),
         "kind": entry.kind.value,
-        "outcome": "refused" if entry.kind is Kind.REFUSAL else "success",
+        "outcome": "refused" if entry.kind in (Kind.REFUSAL, Kind.PROBED) else "success",
         "purpose": entry.purpose.value,
         "institution": context.institution,
         "actor": _cut(context.actor, _MAX_NAME),

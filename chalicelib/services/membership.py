@@ -20,7 +20,7 @@ from chalicelib.services.changes import Change
 from chalicelib.services.registry import LATEST, OPERATOR, PARTITION, VERSIONS, Caller, load_registry
 
 _MOST_LOOKED_AT = 200
-_NAMES_NOBODY = frozenset({Kind.ADMINISTRATION, Kind.AUDIT_USED, Kind.QUERY, Kind.REFUSAL})
+_NAMES_NOBODY = frozenset({Kind.ADMINISTRATION, Kind.AUDIT_USED, Kind.PROBED, Kind.QUERY, Kind.REFUSAL})
 """What may happen to an institution's data without a fact that names one of its patients."""
 
 

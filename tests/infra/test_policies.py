@@ -55,7 +55,7 @@ SHARED = {"access", "registry"}
 EVENT_HANDLERS = {
     "indexer": {"index_instances", "instance_items", "corrections", "linking", "rejection_notes", "audit"} | SHARED,
     "projector": {"project_facts", "project_studies", "changes", "linking", "membership"} | SHARED,
-    "anchor": {"audit_anchor", "registry"},
+    "anchor": {"audit_anchor", "audit_probes", "audit", "access", "registry"},
     "rereader": {"read_again", "index_instances", "instance_items", "corrections", "linking", "rejection_notes", "audit"}
     | SHARED,
     "expiry": {"expiries", "changes", "membership", "audit"} | {"registry"},

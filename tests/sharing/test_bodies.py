@@ -16,6 +16,7 @@ from tests.sharing.world import A, B
 NO_OBJECTS = (None, [], ["x"], "x", "", 1, 0, True, False)
 TAKES_NO_JSON = {
     "POST /dicomweb/studies", "POST /dicomweb/studies/{study}", "POST /studies/{study}/reports", "POST /view/session/keep",
+    "POST /studies/{study}/versions/{sha256}/current",
 }  # fmt: skip
 ROUTES = sorted(
     f"{method} {path}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -18,6 +18,7 @@ from chalicelib.services import (
     earlier_transfers,
     expiries,
     index_instances,
+    index_retries,
     membership,
     offers,
     project_facts,
@@ -42,10 +43,19 @@ def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, An
         except (ValueError, KeyError, TypeError, AttributeError):
             unreadable.append(record["messageId"])  # not what S3 sends: it ends in the dead-letter queue, alone
     batch = [one for ones in wanted.values() for one in ones]
-    now = datetime.now(UTC)
-    failed = index_instances.index_instances(
-        bootstrap.table(), bootstrap.objects(), bootstrap.read_summary, now, batch, remaining, act=bootstrap.indexing_act
-    )
+
+    def attempt(some: Sequence[Stored]) -> dict[Stored, Exception]:
+        return index_instances.index_instances(
+            bootstrap.table(),
+            bootstrap.objects(),
+            bootstrap.read_summary,
+            datetime.now(UTC),
+            some,
+            remaining,
+            act=bootstrap.indexing_act,
+        )
+
+    failed = index_retries.index_patiently(attempt, batch, remaining)
     again = [*unreadable, *(message for message, ones in wanted.items() if any(one in failed for one in ones))]
     for error in failed.values():
         if not isinstance(error, ContenitoreError):

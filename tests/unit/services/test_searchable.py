@@ -48,10 +48,10 @@ def test_an_instance_asked_for_by_both_of_its_digests_is_one() -> None:
     assert states(archive, original, digest(packed)) == {original: "indexed", digest(packed): "indexed"}
 
 
-def test_what_was_taken_back_stays_indexed() -> None:
+def test_what_was_taken_back_counts_as_withdrawn_and_holds_up_no_other() -> None:
     archive = Archive()
     first, second = image(sop="1"), image(sop="2")
     archive.send("san-matteo", first, second)
     archive.withdraw("san-matteo", "1.2.3", "1.2.3.1.1")
     archive.project_all()
-    assert set(states(archive, digest(first), digest(second)).values()) == {"indexed"}
+    assert states(archive, digest(first), digest(second)) == {digest(first): "rejected", digest(second): "indexed"}

@@ -41,7 +41,7 @@ dependencies = {requires}
 contenitore-forwarder = "forwarder.__main__:main"
 
 [tool.setuptools]
-packages = ["forwarder"]
+packages = ["forwarder", "forwarder.deliver"]
 
 [tool.setuptools.package-data]
 forwarder = ["web/*", "deploy/*"]

@@ -314,7 +314,7 @@ class TestTroubles:
         place = hospital(tmp_path, archive.url)
         with running(place.config()):
             store(place, [ct_slice(number) for number in (1, 2)])
-            assert until(lambda: place.settled(2))["issuer_names"] == {"ADT1": 2}
+            until(lambda: (now := place.settled(2)) and now["issuer_names"] == {"ADT1": 2})
             archive.issuer_name = None
             store(place, [ct_slice(3)])
             assert until(lambda: place.settled(3))["issuer_names"] == {"ADT1": 2}

@@ -177,7 +177,7 @@ def test_a_link_undone_shows_the_number_of_the_images_again(world: World) -> Non
     for instance, person in enumerate((ADA, BEA), 1):
         world.arrive(A, person["number"], STUDY, f"{STUDY}.1.{instance}", name=person["name"], birth=person["birth"])
         transfer = world.open(A, person["number"], B)
-        world.name_receiving(B, transfer, f"MG-{person['number']}")
+        world.accept(B, transfer, f"MG-{person['number']}")
     world.settle()
     (link,) = [one for one in world.links(B, "MG-B1") if one["status"] == "confirmed"]
     numbers = {one["00080018"]["Value"][0]: one["00100020"]["Value"][0] for one in world.find(B, level="instance")}

@@ -252,10 +252,17 @@ def test_before_an_association_stands_a_connection_is_one_thread_and_there_are_o
         before = threads()
         crowd = [Sender(place.port) for _ in range(100)]
         until(lambda: sum(one.ends(0.01) for one in crowd) >= 30)  # 2 + 64 may stay
-        assert threads() <= before + 66
+        until(lambda: threads() <= before + 66)  # those that were sent away end within moments
         for one in crowd:
             one.__exit__()
-        until(lambda: store(place, [ct_slice(2)]) == [0x0000])
+
+        def served() -> bool:
+            try:
+                return store(place, [ct_slice(2)]) == [0x0000]
+            except (AssertionError, OSError):  # refused for as long as the crowd's places are not free yet
+                return False
+
+        until(served)
 
 
 def test_associations_beyond_the_limit_are_refused_for_now_and_their_places_are_free_again(tmp_path):

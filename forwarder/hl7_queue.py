@@ -54,7 +54,8 @@ def take_in(journal: Journal, message: str, sender: str, reports: Sequence[Repor
 
 def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Report, now: float) -> int:
     back = report.content is None
-    at = _written_at(connection, report, now)
+    sha256 = hashlib.sha256(report.content or b"").hexdigest()
+    at = _written_at(connection, report, sha256, now)
     reason = Reason.REPORT_DELETION if back else Reason.REPORT_TAKEN_BACK if _taken_back(connection, report, at) else None
     row = {
         "digest": hashlib.sha256(name.encode()).hexdigest(),
@@ -66,13 +67,15 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
         "settled": now if reason else None,
         **asdict(report),
         "at": at,
+        "sha256": sha256,
         "patients": json.dumps(report.patients),
         "taken_back": Reason.REPORT_TAKEN_BACK,
     }
     done = connection.execute(
         "INSERT INTO reports (digest, size, state, reason, sender, study, accession, patients, document, part, title, media_type,"
-        " received_at, settled_at, content, at, status, replaces) VALUES (:digest, :size, :state, :reason, :sender, :study,"
-        " :accession, :patients, :document, :part, :title, :media_type, :now, :settled, :content, :at, :status, :replaces)"
+        " received_at, settled_at, content, at, status, replaces, sha256) VALUES (:digest, :size, :state, :reason, :sender,"
+        " :study, :accession, :patients, :document, :part, :title, :media_type, :now, :settled, :content, :at, :status,"
+        " :replaces, :sha256)"
         " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
         " received_at = excluded.received_at, settled_at = NULL, patients = excluded.patients, study = excluded.study,"
         " accession = excluded.accession, title = excluded.title, content = excluded.content"
@@ -88,11 +91,22 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
     return done.rowcount
 
 
-def _written_at(connection: sqlite3.Connection, report: Report, now: float) -> str:
-    """When it was written: as the message says; else when the exam was, or now, and never before a version that is known here."""
+def _written_at(connection: sqlite3.Connection, report: Report, sha256: str, now: float) -> str:
+    """When it was written: as the message says; else when the exam was, or now, and never before a version that is known here.
+
+    What says no time and repeats the latest version word for word, is that version: sent again under another control ID.
+    """
     if report.dated:
         return report.at
-    known = connection.execute("SELECT max(at) FROM reports WHERE document = ?", (report.document,)).fetchone()[0] or ""
+    latest = connection.execute(
+        "SELECT at, part, status, media_type, sha256 FROM reports WHERE document = ? ORDER BY at DESC, seq DESC LIMIT 1",
+        (report.document,),
+    ).fetchone()
+    if latest is None:
+        return report.at or moment_at_the_hospital(now)
+    known, *said = latest
+    if said == [report.part, report.status, report.media_type, sha256]:
+        return str(known)
     return max(report.at or moment_at_the_hospital(now), str(known))
 
 

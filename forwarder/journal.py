@@ -132,7 +132,10 @@ ALTER TABLE reports ADD COLUMN at TEXT NOT NULL DEFAULT '';        -- when it wa
 ALTER TABLE reports ADD COLUMN status TEXT NOT NULL DEFAULT '';    -- what the archive is told
 ALTER TABLE reports ADD COLUMN replaces TEXT NOT NULL DEFAULT '';  -- another document that it stands in for
 """
-SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES)
+REPORTS_KNOW_THEIR_CONTENT = """
+ALTER TABLE reports ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';    -- of the content; '' in one of before
+"""
+SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT)
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction

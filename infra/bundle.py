@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-SERVICES = ("dynamodb", "lambda", "s3", "sns", "sts")
+SERVICES = ("dynamodb", "lambda", "s3", "sns", "sqs", "sts")
 """What `chalicelib` has clients of, and STS, whose part in finding credentials is botocore's own."""
 
 _DATA = "botocore/data/"

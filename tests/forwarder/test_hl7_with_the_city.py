@@ -235,7 +235,11 @@ def test_what_is_sent_again_is_acknowledged_and_makes_no_new_version(up: Case):
     renumbered = up.oru("Negativo.", control_id="A2")
     assert up.send(first, first, later, renumbered) == ["AA"] * 4
     assert up.settled(2)["sent"] == 2  # the third is a message of its own, whose content the archive has already
-    assert [version for _, version, _ in until(up.seen)] == [1]
+    assert up.send(up.oru("Nodulo di 4 mm.", state="C")) == ["AA"]
+    up.settled(3)
+    expected = [(2, "Nodulo di 4 mm."), (1, "Negativo.")]
+    until(lambda: len(seen := up.seen()) > 1 and seen)
+    assert [(version, text) for _, version, text in up.seen()] == expected
 
 
 def test_by_accession_number_and_any_of_the_patients_numbers(up: Case):

@@ -253,7 +253,7 @@ def _images() -> dict[str, bytes]:
         "test_files/MR_small_jp2klossless.dcm", "test_files/J2K_pixelrep_mismatch.dcm", "test_files/GDCMJ2K_TextGBR.dcm",
         "test_files/JPEG2000.dcm", "test_files/693_J2KI.dcm",
     ]  # fmt: skip
-    found = {name.rsplit("/", 1)[-1]: real_files()[name].read_bytes() for name in names}
+    found = {name.rsplit("/", 1)[-1]: _named(real_files()[name].read_bytes()) for name in names}
     found["lossless-process-14.dcm"] = _with_syntax(dcmread(io.BytesIO(found["JPEG-LL.dcm"])), "57")  # SV1 is one of its kinds
     original = dcmread(io.BytesIO(found["MR_small.dcm"]))
     for end, options in (("201", {"reversible": True}), ("202", {"reversible": True}), ("203", {"reversible": False})):
@@ -264,6 +264,15 @@ def _images() -> dict[str, bytes]:
         made["PixelData"].is_undefined_length = True
         found[f"htj2k-{end}.dcm"] = _with_syntax(made, end)
     return found
+
+
+def _named(content: bytes) -> bytes:
+    """A file with the UIDs without which the archive takes none in."""
+    dataset = dcmread(io.BytesIO(content))
+    missing = [name for name in ("StudyInstanceUID", "SeriesInstanceUID") if name not in dataset]
+    for name in missing:
+        setattr(dataset, name, UID("2.25.1"))
+    return _written(dataset) if missing else content
 
 
 def _with_syntax(dataset: Dataset, end: str) -> bytes:

@@ -11,6 +11,7 @@ from chalicelib.dicomweb.media_types import negotiate
 from chalicelib.domain.assembly import Extract
 from chalicelib.domain.audit import Seen
 from chalicelib.domain.errors import NotAcceptable, TooLarge
+from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.studies import Instance
 from chalicelib.services import archive_zip, decoding, rendering, retrieve, retrieve_files
 from chalicelib.services.retrieve import Elsewhere, Inline, Opened
@@ -70,8 +71,8 @@ def test_metadata_that_does_not_fit_lies_in_the_bucket_with_its_encoding() -> No
 def test_a_picture_that_does_not_fit_lies_in_the_bucket() -> None:
     objects = MemoryObjects()
     decoder = Decoder(objects, retrieve.INLINE + 1)
-    one = instance(10, rows=10, columns=10, pixel_offset=5)
-    selected = negotiate(rendering.offers(one), "image/png")
+    one = instance(10, rows=10, columns=10, pixel_offset=5, pixels=PixelFacts().to_item())
+    selected = negotiate(rendering.offers(objects, "san-matteo", one), "image/png")
     found = rendering.body(objects, decoder, OPENED, [(one, 1)], rendering.Rendering(), selected)
     assert isinstance(found, Elsewhere) and found.content_type == "image/png"
 
@@ -82,7 +83,7 @@ def test_what_was_decoded_is_not_decoded_again() -> None:
     jobs: Any = [{"op": "frame", "source": "instances/x/y", "frame": number} for number in (1, 2)]
     assert decoding.make(objects, decoder, jobs) == decoding.make(objects, decoder, jobs)
     assert decoder.jobs == 2
-    with pytest.raises(NotAcceptable, match="undecodable"):
+    with pytest.raises(NotAcceptable, match="broken"):
         decoding.make(objects, Decoder(objects, reason="undecodable"), [{"op": "frame", "source": "z", "frame": 1}])
 
 
@@ -102,6 +103,6 @@ def test_one_instance_that_cannot_be_decoded_does_not_withhold_the_others() -> N
 
 def test_an_encapsulated_cda_is_offered_as_xml_and_what_nobody_can_draw_as_nothing() -> None:
     cda = instance(10, **{"class": "1.2.840.10008.5.1.4.1.1.104.2"})
-    assert [offer.media_type for offer in rendering.offers(cda)] == ["text/xml"]
+    assert [offer.media_type for offer in rendering.offers(MemoryObjects(), "san-matteo", cda)] == ["text/xml"]
     with pytest.raises(retrieve.NotFound):
-        rendering.offers(instance(10))
+        rendering.offers(MemoryObjects(), "san-matteo", instance(10))

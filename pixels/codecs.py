@@ -16,6 +16,10 @@ from chalicelib.dicom.codestream import Codestream
 from chalicelib.dicom.pixels import Layout, stream_fault
 from pixels.errors import Undecodable
 
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+"""JPEG's Start of Scan and End of Image, which compressed samples never hold (ISO/IEC 10918-1 B.1.1.2)."""
+_OTHER_BYTES = bytes(range(1, 255))
+
 
 def decode(source: bytes, layout: Layout, family: str) -> tuple[Any, str]:
     """(the cells of one frame: rows, columns and, in colour, samples; what its samples are, a photometric interpretation).
@@ -59,12 +63,27 @@ def _decoded(source: bytes, layout: Layout, said: Codestream) -> tuple[Any, str]
     if said.family == "jpeg-ls":
         return imagecodecs.jpegls_decode(source), without_transform(layout)
     if layout.samples == 1:
-        return imagecodecs.jpeg8_decode(source), layout.photometric
+        return _jpeg(source), layout.photometric
     rgb = said.rgb if said.rgb is not None else layout.photometric in ("RGB", "YBR_RCT", "YBR_ICT")
     if said.lossless or rgb:  # the samples as they are: libjpeg converts none in lossless streams
-        photometric = "RGB" if rgb else "YBR_FULL"
-        return imagecodecs.jpeg8_decode(source, colorspace="RGB", outcolorspace="RGB"), photometric
-    return imagecodecs.jpeg8_decode(source, colorspace="YCBCR", outcolorspace="RGB"), "RGB"
+        return _jpeg(source, "RGB"), "RGB" if rgb else "YBR_FULL"
+    return _jpeg(source, "YCBCR"), "RGB"
+
+
+def _jpeg(source: bytes, colorspace: str | None = None) -> Any:
+    """The samples of a JPEG that is whole. Raises Undecodable.
+
+    Of a stream that ends too early libjpeg makes up the rest, and tells it by a warning only. What follows the last sample of a
+    whole one changes nothing: so it is decoded with other bytes behind it, too.
+    """
+    outcolorspace = "RGB" if colorspace else None
+    found = imagecodecs.jpeg8_decode(source, colorspace=colorspace, outcolorspace=outcolorspace)
+    end = source.rfind(_END)
+    body = source[:end] if end > source.rfind(_SCAN) else source
+    again = imagecodecs.jpeg8_decode(body + _OTHER_BYTES + _END, colorspace=colorspace, outcolorspace=outcolorspace)
+    if not np.array_equal(found, again):
+        raise Undecodable("its compressed frame ends too early")
+    return found
 
 
 def _of_jpeg_2000(layout: Layout, said: Codestream) -> str:

@@ -94,9 +94,9 @@ def _padding(opened: Opened, *, single: bool) -> tuple[float, float] | None:
     values = []
     for tag in (_PADDING, _PADDING_LIMIT):
         words = opened.root.words(tag)
-        if words is None or len(words[0]) < 2:
+        if words is None or len(words.data) < 2:
             break
-        value = int.from_bytes(words[0][:2], "little" if words[1] else "big")
+        value = int.from_bytes(words.data[:2], "little" if words.little else "big")
         if layout.signed and value >= 0x8000:
             value -= 0x10000
         values.append(value)
@@ -129,8 +129,9 @@ def _modality(opened: Opened, groups: list[Node], stored: Any) -> tuple[Any, boo
         if slopes or intercepts:
             slope = 1.0 if not slopes else slopes[0] if slopes[0] is not None else 0.0
             read = intercepts[0] if intercepts else 0.0
-            known = slope != 0.0 and read is not None
             intercept = read if read is not None else 0.0
+            whole = bool(slopes and intercepts) or (slope, intercept) == (1.0, 0.0)  # of half a one readers make several things
+            known = slope != 0.0 and read is not None and whole
     if not known:  # what cannot be read is not guessed: the values as they are stored, and no window meant for others
         return values, False, layout.signed
     return values * slope + intercept, True, layout.signed or slope < 0 or intercept < 0

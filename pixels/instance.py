@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from pydicom import Dataset
 from pydicom.dataelem import DataElement, RawDataElement
@@ -24,6 +25,14 @@ from pixels.errors import Undecodable
 
 MOST_DEFLATED = 256 * 1024 * 1024
 _SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
+
+
+class Words(NamedTuple):
+    """A binary value: whether its words are `little` endian, and whether it is written as `octets`, one by one (OB)."""
+
+    data: bytes
+    little: bool
+    octets: bool
 
 
 @dataclass(frozen=True)
@@ -55,16 +64,17 @@ class Node:
         values = values_of(self.dataset, tag, "CS")
         return str(values[0]).strip().upper() if values and values[0] is not None else ""
 
-    def words(self, tag: int) -> tuple[bytes, bool] | None:
-        """A binary value as it is stored, and whether its words are little endian; None where there is none."""
+    def words(self, tag: int) -> Words | None:
+        """A binary value as it is stored; None where there is none."""
         for left in self.opened.head.left_out:
             if left.path == (*self.path, tag):
-                return self.opened.inner(left.offset, left.length), self.opened.head.transfer_syntax_uid != EXPLICIT_BIG
+                little = self.opened.head.transfer_syntax_uid != EXPLICIT_BIG
+                return Words(self.opened.inner(left.offset, left.length), little, left.vr == "OB")
         element = self.dataset.get_item(tag)
         if isinstance(element, RawDataElement) and element.value:
-            return bytes(element.value), bool(element.is_little_endian)
+            return Words(bytes(element.value), bool(element.is_little_endian), element.VR == "OB")
         if isinstance(element, DataElement) and isinstance(element.value, bytes) and element.value:
-            return element.value, True
+            return Words(element.value, True, False)
         return None
 
 

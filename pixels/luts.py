@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pixels.errors import Unrenderable
-from pixels.instance import Node
+from pixels.instance import Node, Words
 
 _MOST_ENTRIES = 1 << 16
 
@@ -71,23 +71,23 @@ def used_bits(entries: Any, declared: int) -> int:
     return 8 if declared == 16 and most <= 8 else declared
 
 
-def _descriptor(value: tuple[bytes, bool], *, signed: bool) -> tuple[int, int, int]:
-    data, little = value
+def _descriptor(value: Words, *, signed: bool) -> tuple[int, int, int]:
+    data, little, _ = value
     if len(data) < 6:
         raise Unrenderable("the descriptor of a lookup table is too short")
     count, first, bits = (int(one) for one in np.frombuffer(data[:6], "<u2" if little else ">u2"))
     return count or _MOST_ENTRIES, first - 0x10000 if signed and first >= 0x8000 else first, bits
 
 
-def _entries(value: tuple[bytes, bool], count: int | None, bits: int) -> Any:
+def _entries(value: Words, count: int | None, bits: int) -> Any:
     """The entries: one a word, or, where there are only as many bytes as entries, one a byte."""
-    data, little = value
+    data, little, octets = value
     if count is None:
         return np.frombuffer(data[: len(data) // 2 * 2] if bits > 8 else data, ("<u2" if little else ">u2") if bits > 8 else "u1")
     if len(data) >= 2 * count:
         return np.frombuffer(data[: 2 * count], "<u2" if little else ">u2")
     if len(data) >= count and len(data) <= count + 1:
-        if not little:  # bytes in big endian words
+        if not little and not octets:  # bytes in big endian words
             words = bytearray(data[: len(data) // 2 * 2])
             words[0::2], words[1::2] = words[1::2], words[0::2]
             data = bytes(words) + data[len(words) :]

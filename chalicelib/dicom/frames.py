@@ -128,6 +128,8 @@ def _first_stream(head: Head, pixels: PixelData, fetch: Fetch) -> tuple[bytes | 
     if len(item) < 8 or int.from_bytes(item[:4], "little") != _ITEM_WORDS:
         return None, 0
     table = int.from_bytes(item[4:], "little")
+    if _begins(read(pixels.offset + 8, min(table, 12))):
+        return read(pixels.offset + 8, min(table, codestream.HEAD)), 0
     data = read(pixels.offset + 8 + table, 8 + codestream.HEAD)
     length = int.from_bytes(data[4:8], "little")
     listed = table // 4 if table else int(pixels.offset + 8 + table + 8 + length >= head.size - 8)
@@ -138,10 +140,8 @@ def only_frame(data: bytes) -> bytes:
     """The frame of encapsulated pixels with one frame, from the Basic Offset Table on (PS3.5 A.4). Raises `FrameError`."""
     source = RangeSource(lambda start, length: data[start : start + length], len(data), replace(Limits(), fetches=_MOST_FETCHES))
     try:
-        tag, length = item_head(source, 0, _LITTLE)
-        if tag != ITEM or length is None:
-            raise FrameError("no Basic Offset Table")
-        (extent,) = _walk(source, 8 + length, 1)[:1]
+        length = _table_length(source, 0)
+        (extent,) = _walk(source, 8 + length if length is not None else 0, 1)[:1]
     except Rejected as broken:
         raise FrameError(broken.detail) from None
     return frame_bytes(extent, data[extent.start : extent.start + extent.length])
@@ -210,10 +210,8 @@ def _end(head: Head) -> int:
 def _encapsulated(
     head: Head, offset: int, count: int, size: int, source: RangeSource, fetch: Fetch, wanted: Sequence[int] | None
 ) -> list[Extent]:
-    tag, length = item_head(source, offset, _LITTLE)
-    if tag != ITEM or length is None:
-        raise FrameError("no Basic Offset Table")
-    first = offset + 8 + length
+    length = _table_length(source, offset)
+    first = offset + 8 + length if length is not None else offset
     table = _extended(head, first, count, size, fetch)
     if table is None and length == 4 * count and count > 1:
         offsets = unpack(f"<{count}L", source.read(offset + 8, length))
@@ -223,6 +221,14 @@ def _encapsulated(
     if table is not None and _leads(table, fetch, size, wanted):
         return table
     return _walk(source, first, count)
+
+
+def _table_length(source: RangeSource, offset: int) -> int | None:
+    """Length of the Basic Offset Table; None where the first frame stands in its place, since the writer left it out."""
+    tag, length = item_head(source, offset, _LITTLE)
+    if tag != ITEM or length is None:
+        raise FrameError("no Basic Offset Table")
+    return None if _begins(source.read(offset + 8, min(length, 12))) else length
 
 
 def _extended(head: Head, first: int, count: int, size: int, fetch: Fetch) -> list[Extent] | None:

@@ -31,7 +31,7 @@ FAMILIES: dict[str, str] = {
     ENCAPSULATED_UNCOMPRESSED: "native",
     DEFLATED_FRAMES: "deflated",
     f"{_PREFIX}.5": "rle",
-    **dict.fromkeys((f"{_PREFIX}.4.{end}" for end in ("50", "51", "57", "70")), "jpeg"),
+    **dict.fromkeys((f"{_PREFIX}.4.{end}" for end in ("50", "51", "53", "55", "57", "70")), "jpeg"),
     **dict.fromkeys((f"{_PREFIX}.4.{end}" for end in ("80", "81")), "jpeg-ls"),
     **dict.fromkeys((f"{_PREFIX}.4.{end}" for end in ("90", "91", "201", "202", "203")), "jpeg-2000"),
 }

@@ -64,13 +64,13 @@ def values_of(dataset: Dataset, tag: int, vr: str) -> list[JsonValue]:
     """The values of a data set's element, read as `vr`, the dictionary's: the VR that a file writes may be
     wrong.
 
-    Only binary numbers are read by the file's own VR, which says how wide they are.
+    Only binary numbers are read by the file's own VR, which says how wide they are, or that they are text.
     """
     element = dataset.get_item(tag)
     if element is None or not element.value or element.VR == "SQ":
         return []
     if isinstance(element, RawDataElement):
-        own = str(element.VR or vr) if vr in _NUMBERS else vr
+        own = _number_vr(str(element.VR or vr), vr) if vr in _NUMBERS else vr
         charset = list(dataset.original_character_set)
         return json_values(own, element.value, charset, little_endian=element.is_little_endian)
     if isinstance(element.value, bytes):
@@ -79,6 +79,13 @@ def values_of(dataset: Dataset, tag: int, vr: str) -> list[JsonValue]:
     if element.VR == "AT":
         return [f"{int(value):08X}" for value in values]
     return list(values) if element.VR in _NUMBERS else text_values(vr, "\\".join(map(str, values)))
+
+
+def _number_vr(written: str, vr: str) -> str:
+    """How a binary number is read that a file writes as `written`: by its width, as text, or by the dictionary's VR."""
+    if written in _NUMBERS:
+        return written
+    return vr if written in BINARY else "DS" if vr in ("FL", "FD") else "IS"
 
 
 def text_of(dataset: Dataset, tag: int, vr: str) -> str:

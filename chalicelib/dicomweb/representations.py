@@ -24,6 +24,8 @@ FRAME_TYPES: dict[str, str] = {
     "1.2.840.10008.1.2.5": "image/dicom-rle",
     "1.2.840.10008.1.2.4.50": "image/jpeg",
     "1.2.840.10008.1.2.4.51": "image/jpeg",
+    "1.2.840.10008.1.2.4.53": "image/jpeg",
+    "1.2.840.10008.1.2.4.55": "image/jpeg",
     "1.2.840.10008.1.2.4.57": "image/jpeg",
     "1.2.840.10008.1.2.4.70": "image/jpeg",
     "1.2.840.10008.1.2.4.80": "image/jls",
@@ -59,7 +61,7 @@ FRAME_TYPES: dict[str, str] = {
 VIDEO = frozenset(uid for uid, name in FRAME_TYPES.items() if name.startswith("video/"))
 
 # Where only lossy pixels exist, they may be returned as they are to who names no syntax (8.7.3.4).
-LOSSY = VIDEO | {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "81", "91", "93", "111", "112", "203")}
+LOSSY = VIDEO | {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "53", "55", "81", "91", "93", "111", "112", "203")}
 
 # Of these the data set is little endian with explicit VR, as web services want it (8.7.3); the others are
 # rewritten.

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-DECODER = "2"
+DECODER = "3"
 """What pictures and decoded frames that are kept are named by, too: another one when the function that decodes pixels makes
 something else of the same object than before, so that a picture of an older release is never served."""
 
-VERSION = 1
+VERSION = 2
 """Another one when the same object is described otherwise than before: facts of an older version are made anew when needed."""
 
 

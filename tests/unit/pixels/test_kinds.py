@@ -202,6 +202,37 @@ def test_a_palette_begins_where_it_says_and_has_65536_entries() -> None:
         render.drawn(opened(written(data, ExplicitVRLittleEndian)), 0)
 
 
+@pytest.mark.parametrize(("vr", "octets"), [("OB", True), ("OW", False)])
+def test_a_palette_of_eight_bits_in_big_endian_order(vr: str, octets: bool) -> None:
+    spec = replace(EIGHT, photometric="PALETTE COLOR", syntax=ExplicitVRBigEndian)
+    data, table = dataset(spec), np.arange(256, dtype=np.uint8)
+    for colour in range(3):
+        data.add_new(0x00281101 + colour, "US", [256, 0, 8])
+        data.add_new(0x00281201 + colour, vr, (table if octets else table.reshape(-1, 2)[:, ::-1]).tobytes())
+    data.add_new(0x7FE00010, "OB", packed(spec))
+    expected = np.repeat(cells(spec)[0], 3, -1)
+    assert np.array_equal(render.drawn(opened(written(data, ExplicitVRBigEndian)), 0), expected)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value"), [("OW", b"\x06\0"), ("LO", b"6 "), ("DS", b"6.0 "), ("UL", b"\x06\0\0\0"), ("??", b"\x06\0")]
+)
+def test_rows_are_read_whatever_their_vr(vr: str, value: bytes) -> None:
+    whole = made(Spec())
+    rows = element(0x00280010, "US", b"\x06\0")
+    assert whole.count(rows) == 1
+    data = whole.replace(rows, element(0x00280010, vr, value))
+    assert alike(render.drawn(opened(data), 0), stretch(values(Spec())), 1)
+
+
+@pytest.mark.parametrize(
+    "half", [{"RescaleIntercept": -1024}, {"RescaleSlope": None, "RescaleIntercept": -1024}, {"RescaleSlope": 2}]
+)
+def test_half_a_rescale_makes_no_window(half: dict[str, Any]) -> None:
+    data = made(Spec(), WindowCenter=40, WindowWidth=400, **half)
+    assert alike(render.drawn(opened(data), 0), stretch(values(Spec())), 1)
+
+
 def ycc(rgb: Any) -> Any:
     matrix = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
     return np.clip(np.rint(rgb.astype(float) @ matrix.T + [0, 128, 128]), 0, 255).astype(np.uint8)
@@ -218,6 +249,9 @@ def test_native_pixels_that_share_their_colour(photometric: str) -> None:
     data = made(replace(COLOUR, photometric=photometric), shared.tobytes())
     theirs = picture(data, 1)
     assert theirs is not None and alike(render.drawn(opened(data), 0), theirs, 3)
+
+
+NOISE = np.random.default_rng(5).integers(0, 256, (64, 64), dtype=np.uint8)
 
 
 def jpeg(array: Any, **options: Any) -> bytes:
@@ -282,6 +316,50 @@ def test_jpeg_2000_decodes_to_what_another_encoder_was_given(stored: int) -> Non
     with Image.open(io.BytesIO(stream)) as other:
         assert np.array_equal(np.array(other), found)  # and decodes to it elsewhere
     assert transcode.frame(opened(fragments(spec, [stream], JPEG2000Lossless)), 0) == found.tobytes()
+
+
+def ends_early(stream: bytes, part: float, *, marked: bool) -> bytes:
+    begin = stream.rfind(b"\xff\xda") + 14
+    short = stream[: begin + int((len(stream) - begin) * part)]
+    return short + b"\xff\xd9" if marked else short
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.97])
+@pytest.mark.parametrize(
+    ("stream", "spec"),
+    [
+        (jpeg(NOISE), EIGHT),
+        (jpeg(np.stack([NOISE] * 3, -1), subsampling=2), COLOUR),
+        (imagecodecs.jpeg8_encode(NOISE, lossless=True), EIGHT),
+        (imagecodecs.jpeg8_encode(NOISE.astype(np.uint16) * 16, lossless=True, bitspersample=12), Spec(rows=64, columns=64)),
+    ],
+)
+def test_what_is_missing_of_a_jpeg_is_not_made_up(stream: bytes, spec: Spec, part: float, marked: bool) -> None:
+    spec = replace(spec, rows=64, columns=64)
+    whole = render.drawn(opened(fragments(spec, [stream], JPEGBaseline8Bit)), 0)
+    without_end = stream.rstrip(b"\0").removesuffix(b"\xff\xd9")
+    assert np.array_equal(render.drawn(opened(fragments(spec, [without_end], JPEGBaseline8Bit)), 0), whole)
+    short = fragments(spec, [ends_early(stream, part, marked=marked)], JPEGBaseline8Bit)
+    with pytest.raises(Undecodable, match="ends too early"):
+        render.drawn(opened(short), 0)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"])
+def test_retired_processes_of_jpeg_are_decoded(syntax: str) -> None:
+    read = opened(fragments(COLOUR, [jpeg(SMOOTH, progressive=True)], syntax, PhotometricInterpretation="YBR_FULL_422"))
+    assert alike(render.drawn(read, 0), SMOOTH, 6)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_frames_that_begin_where_their_offset_table_should_be(frames: int) -> None:
+    made_ = [jpeg(np.full((8, 12), 40 * (number + 1), np.uint8)) for number in range(frames)]
+    whole = fragments(replace(EIGHT, frames=frames), made_, JPEGBaseline8Bit)
+    table = whole.find(b"\xfe\xff\x00\xe0")
+    length = 8 + int.from_bytes(whole[table + 4 : table + 8], "little")
+    read = opened(whole[:table] + whole[table + length :])
+    for number in range(frames):
+        assert abs(int(transcode.frame(read, number)[0]) - 40 * (number + 1)) <= 2
 
 
 def rle(planes: list[bytes]) -> bytes:

@@ -27,7 +27,7 @@ from chalicelib.domain.audit import Context, Entry, Kind
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
-from chalicelib.services.audit import Trail
+from chalicelib.services.audit.trail import Trail
 from infra import audit as command
 from tests.browser import hospital
 from tests.fakes import Watched

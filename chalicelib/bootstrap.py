@@ -26,10 +26,10 @@ from chalicelib.domain.errors import NotFound, TooLarge
 from chalicelib.domain.ports import Alerts, Announcer, Objects, Pixels, Table, Vault, Write
 from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.studies import Attributes
-from chalicelib.services.audit import Trail
-from chalicelib.services.index_instances import Stored, index_instances
+from chalicelib.services.audit.trail import Trail
+from chalicelib.services.ingest.index import Stored, index_instances
+from chalicelib.services.ingest.reports import MAX_BYTES, Place, Sent
 from chalicelib.services.registry import OPERATOR
-from chalicelib.services.reports import MAX_BYTES, Place, Sent
 
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document
@@ -122,12 +122,12 @@ def _announcer() -> Announcer:
 
 
 def announce(sizes: Mapping[str, int]) -> None:
-    """`services.offers.Announce`. The client is made when there is something to announce, which is seldom."""
+    """`services.ingest.offers.Announce`. The client is made when there is something to announce, which is seldom."""
     _announcer().announce(sizes)
 
 
 def index_all_now(stored: Sequence[Stored]) -> dict[Stored, Exception]:
-    """`services.store.IndexAll`: index in this request, for as long as its caller waits."""
+    """`services.ingest.store.IndexAll`: index in this request, for as long as its caller waits."""
     until = time.monotonic() + _PATIENCE
     now = datetime.now(UTC)
     return index_instances(table(), objects(), read_summary, now, stored, lambda: until - time.monotonic(), act=indexing_act)
@@ -144,13 +144,13 @@ def pixels() -> Pixels:
 
 
 def index_now(stored: Stored) -> Exception | None:
-    """`services.reports.Index`: index one object in this request; S3's event for it then finds it done."""
+    """`services.ingest.reports.Index`: index one object in this request; S3's event for it then finds it done."""
     return index_instances(table(), objects(), read_summary, datetime.now(UTC), [stored], act=indexing_act).get(stored)
 
 
 def read_study_again(owner: str, study: str) -> int:
-    """`services.read_again.read_study`, at the first use of a study that an earlier release read."""
-    from chalicelib.services import read_again
+    """`services.ingest.read_again.read_study`, at the first use of a study that an earlier release read."""
+    from chalicelib.services.ingest import read_again
 
     return read_again.read_study(table(), objects(), read_summary, owner, study, datetime.now(UTC))
 
@@ -184,7 +184,7 @@ def act_as(context: Context) -> Act:
 
 
 def build_report(sent: Sent, of_study: Attributes, place: Place, at: datetime) -> bytes:
-    """`services.reports.Build`."""
+    """`services.ingest.reports.Build`."""
     from chalicelib.dicom import cda, documents
 
     sop_class = {"pdf": documents.PDF, "cda": documents.CDA, "sr": documents.BASIC_TEXT_SR}[sent.kind]
@@ -219,7 +219,7 @@ def read_document(stored: Stored) -> Document:
 
 
 def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = True) -> dict[str, Any] | str | None:
-    """`services.index_instances.ReadSummary`: pydicom is imported here, where headers are read, and nowhere else.
+    """`services.ingest.index.ReadSummary`: pydicom is imported here, where headers are read, and nowhere else.
 
     Within the limits of the first round a head takes 0.2 s at the most; a hostile one of 4 KB that uses all that the whole
     ones are allowed, ten times as long.

@@ -28,7 +28,7 @@ from chalicelib.domain.audit_verify import Anchored, Finding, Restore
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.transfers import iso, parse_moment
-from chalicelib.services.audit_anchor import all_shards
+from chalicelib.services.audit.anchor import all_shards
 from chalicelib.services.registry import load_registry
 from infra import where
 

@@ -19,21 +19,15 @@ from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.transfers import Transfer, iso
-from chalicelib.services import (
-    acceptance,
-    access,
-    index_instances,
-    linking,
-    membership,
-    project_facts,
-    protection,
-    registry,
-    search,
-    uploads,
-)
-from chalicelib.services.index_instances import Stored
+from chalicelib.services import access, membership, registry
+from chalicelib.services.finding import search
+from chalicelib.services.identity import linking
+from chalicelib.services.ingest import index, uploads
+from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.uploads import Offer
+from chalicelib.services.projection import facts as project_facts
 from chalicelib.services.registry import Caller
-from chalicelib.services.uploads import Offer
+from chalicelib.services.sharing import acceptance, protection
 from infra import templates
 from local.filters import passes
 from tests.fakes import MemoryObjects, MemoryTable
@@ -131,7 +125,7 @@ class Archive:
     ) -> dict[Stored, Exception]:
         """Hand a batch to the indexer; those that must come again."""
         at = table or self.table
-        return index_instances.index_instances(
+        return index.index_instances(
             at, objects or self.objects, bootstrap.read_summary, NOW, stored, remaining,
             act=lambda _: lambda writes, *entries: at.transact(writes),
         )  # fmt: skip

@@ -18,7 +18,7 @@ from chalicelib.domain.errors import NotFound, TryAgain
 
 _PARALLEL = 16
 _LOADS_AT_ONCE = 64
-"""Loads of what `services.retrieve.MOST_CARRIED` allows: none waits for another."""
+"""Loads of what `services.retrieval.bodies.MOST_CARRIED` allows: none waits for another."""
 _RESPONSE_PARAMETERS = {
     "content_type": "ResponseContentType",
     "content_disposition": "ResponseContentDisposition",

@@ -13,7 +13,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.transfers import iso
-from chalicelib.services.audit_reading import Details
+from chalicelib.services.audit.reading import Details
 
 Words = Callable[[str], str]
 

@@ -8,7 +8,9 @@ from chalicelib import bootstrap, config
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain import identifiers, institutions
 from chalicelib.domain.audit import Entry, Kind
-from chalicelib.services import manifest, membership, uploads
+from chalicelib.services import membership
+from chalicelib.services.ingest import uploads
+from chalicelib.services.retrieval import manifest
 
 
 @door("GET", "/health", public=True)

@@ -19,8 +19,8 @@ from chalicelib.domain.audit_sessions import sessions
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.transfers import iso
-from chalicelib.services import audit_reading
-from chalicelib.services.audit_reading import DEFAULT_LIMIT, MAX_LIMIT, Period
+from chalicelib.services.audit import reading
+from chalicelib.services.audit.reading import DEFAULT_LIMIT, MAX_LIMIT, Period
 
 MAX_ROWS, MAX_READ = 2000, 10_000
 """Lines in one PDF, and records that are read for them, the newest; more are had by asking for an earlier period."""
@@ -34,8 +34,8 @@ def read_audit(call: Call) -> Response:
     when, limit = _period(call), call.number("limit", DEFAULT_LIMIT, MAX_LIMIT)
     patient, asked = None, call.parameter("patient")
     if asked is not None:
-        patient = audit_reading.own_patient(call.caller, asked, call.parameter("issuer"))
-    page = audit_reading.accesses(bootstrap.table(), call.caller, patient, when, call.parameter("cursor"), limit)
+        patient = reading.own_patient(call.caller, asked, call.parameter("issuer"))
+    page = reading.accesses(bootstrap.table(), call.caller, patient, when, call.parameter("cursor"), limit)
     call.record(_entry(call, patient, Purpose.OPERATIONS, len(page.records)))
     names = {member.id: member.name for member in call.caller.registry.members.values()}
     events = [audit_event(record, names) for record in page.records]
@@ -47,15 +47,15 @@ def read_audit(call: Call) -> Response:
 @door("GET", "/patients/{patient}/accesses")
 def report_accesses(call: Call, patient: str) -> Response:
     """200 with the report that a patient may ask for: JSON, or a PDF in Italian or English. 400, 406."""
-    who = audit_reading.own_patient(call.caller, patient, call.parameter("issuer"))
+    who = reading.own_patient(call.caller, patient, call.parameter("issuer"))
     when, language, as_pdf = _period(call), _language(call), _format(call) == "application/pdf"
     if as_pdf:
         records, following = _newest(call, who, when)
     else:
         limit = call.number("limit", MAX_LIMIT, MAX_LIMIT)
-        page = audit_reading.accesses(bootstrap.table(), call.caller, who, when, call.parameter("cursor"), limit)
+        page = reading.accesses(bootstrap.table(), call.caller, who, when, call.parameter("cursor"), limit)
         records, following = page.records, page.next
-    found = audit_reading.details(bootstrap.table(), call.caller, records)
+    found = reading.details(bootstrap.table(), call.caller, records)
     call.record(_entry(call, who, Purpose.PATIENT_REQUEST, len(records)))
     readings = sessions(records)
     if as_pdf:
@@ -78,7 +78,7 @@ def report_accesses(call: Call, patient: str) -> Response:
 
 
 def _period(call: Call) -> Period:
-    return audit_reading.period(call.parameter("from"), call.parameter("to"))
+    return reading.period(call.parameter("from"), call.parameter("to"))
 
 
 def _entry(call: Call, patient: PatientIdentifier | None, purpose: Purpose, count: int) -> Entry:
@@ -90,7 +90,7 @@ def _newest(call: Call, who: PatientIdentifier, when: Period) -> tuple[list[Reco
     records: list[Record] = []
     cursor: str | None = None
     while True:
-        page = audit_reading.accesses(bootstrap.table(), call.caller, who, when, cursor, MAX_LIMIT)
+        page = reading.accesses(bootstrap.table(), call.caller, who, when, cursor, MAX_LIMIT)
         records, cursor = records + page.records, page.next
         if cursor is None or len(records) >= MAX_READ:
             return records, cursor

@@ -7,8 +7,8 @@ from chalice.app import Response
 from chalicelib import bootstrap
 from chalicelib.api.http import Call
 from chalicelib.dicomweb.caching import NO_STORE
-from chalicelib.services.manifest import GET_SECONDS
-from chalicelib.services.retrieve import Body, Elsewhere
+from chalicelib.services.retrieval.bodies import Body, Elsewhere
+from chalicelib.services.retrieval.manifest import GET_SECONDS
 
 _ACTIVE = frozenset({"text/html", "text/xml"})
 """Media types that a browser may find scripts in."""

@@ -7,7 +7,7 @@ from chalice.app import Response
 from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain import identifiers
-from chalicelib.services import corrections, withdrawals
+from chalicelib.services.ingest import corrections, withdrawals
 
 
 @door("GET", "/studies/{study}/versions")

@@ -18,8 +18,8 @@ from chalicelib.dicomweb.search_results import project, warning_header, with_day
 from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.services.retrieve_files import xml_body
-from chalicelib.services.search import Match, search
+from chalicelib.services.finding.search import Match, search
+from chalicelib.services.retrieval.files import xml_body
 
 DICOM_JSON = "application/dicom+json"
 

@@ -16,7 +16,9 @@ from chalicelib.dicomweb.search_results import warning_header
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.studies import Instance
-from chalicelib.services import rendering, retrieve, retrieve_frames, retrieve_values
+from chalicelib.services.retrieval import bodies, rendering
+from chalicelib.services.retrieval import bulkdata as retrieve_values
+from chalicelib.services.retrieval import frames as retrieve_frames
 
 
 @door("GET", STUDY + "/rendered", head=True)
@@ -105,7 +107,7 @@ def retrieve_instance_pixel_data(call: Call, study: str, series: str, instance: 
 
 def rendered(this: Asked, series: str, sop: str, frames: str | None = None) -> Response:
     """An instance, or frames of it, as pictures; a report as text, a document as it is."""
-    one = retrieve.instance(bootstrap.table(), this.opened, series, sop)
+    one = bodies.instance(bootstrap.table(), this.opened, series, sop)
     wanted = parse_rendering(this.call.query)
     if frames is None:
         return _pictures(this, [(one, None)], wanted, rendering.offers(bootstrap.objects(), this.opened.owner, one))
@@ -116,7 +118,7 @@ def rendered(this: Asked, series: str, sop: str, frames: str | None = None) -> R
 
 def rendered_of_all(this: Asked, series: str | None = None) -> Response:
     """The picture that stands for a series or a study, or all pictures in multipart."""
-    found = retrieve.instances(bootstrap.table(), this.opened, series)
+    found = bodies.instances(bootstrap.table(), this.opened, series)
     wanted = parse_rendering(this.call.query)
     selected = this.select(rendering.offers_of_all(bootstrap.objects(), this.opened.owner, found))
     shown = [one for one in found if rendering.is_image(one)] if selected.offer.multipart else [rendering.representative(found)]
@@ -162,15 +164,15 @@ def _count(this: Asked, one: Instance) -> int:
 
 def _instances(this: Asked, series: str | None, sop: str | None) -> Sequence[Instance]:
     if series is not None and sop is not None:
-        return [retrieve.instance(bootstrap.table(), this.opened, series, sop)]
-    return retrieve.instances(bootstrap.table(), this.opened, series)
+        return [bodies.instance(bootstrap.table(), this.opened, series, sop)]
+    return bodies.instances(bootstrap.table(), this.opened, series)
 
 
 def _standing_for(this: Asked, series: str | None, sop: str | None) -> Instance:
     table = bootstrap.table()
     if series is not None and sop is not None:
-        return retrieve.instance(table, this.opened, series, sop)
-    return rendering.representative(retrieve.instances(table, this.opened, series))
+        return bodies.instance(table, this.opened, series, sop)
+    return rendering.representative(bodies.instances(table, this.opened, series))
 
 
 def _pictures(

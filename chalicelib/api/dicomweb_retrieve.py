@@ -19,8 +19,11 @@ from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Kind
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.studies import Instance
-from chalicelib.services import metadata, rendering, retrieve, retrieve_files, retrieve_frames, retrieve_values
-from chalicelib.services.retrieve import Body, Inline, Opened
+from chalicelib.services.retrieval import bodies, metadata, rendering
+from chalicelib.services.retrieval import bulkdata as retrieve_values
+from chalicelib.services.retrieval import files as retrieve_files
+from chalicelib.services.retrieval import frames as retrieve_frames
+from chalicelib.services.retrieval.bodies import Body, Inline, Opened
 
 STUDY = "/dicomweb/studies/{study}"
 SERIES = STUDY + "/series/{series}"
@@ -71,7 +74,7 @@ class Asked:
 def asked(call: Call, study: str) -> Asked:
     """What a signed request asks for. Raises BadRequest, NotFound."""
     uid = identifiers.uid(study, "study")
-    opened = retrieve.open_study(bootstrap.table(), call.caller, uid, call.parameter("owner"), call.now)
+    opened = bodies.open_study(bootstrap.table(), call.caller, uid, call.parameter("owner"), call.now)
     return Asked(call, f"{call.base_url}/dicomweb", opened)
 
 
@@ -127,7 +130,7 @@ def retrieve_instance_metadata(call: Call, study: str, series: str, instance: st
 def retrieve_by_uri(call: Call) -> Response:
     """307 to the instance, or 200 with its picture (PS3.18 9). 400, 404, 406."""
     wanted = wado_uri.parse_wado_uri(call.query)
-    opened = retrieve.open_study(bootstrap.table(), call.caller, wanted.study_instance_uid, wanted.owner, call.now)
+    opened = bodies.open_study(bootstrap.table(), call.caller, wanted.study_instance_uid, wanted.owner, call.now)
     return by_uri(Asked(call, f"{call.base_url}/dicomweb", opened), wanted)
 
 
@@ -135,10 +138,10 @@ def files(this: Asked, series: str | None = None, sop: str | None = None) -> Res
     """Whole instances, each as it was stored unless another transfer syntax is asked for."""
     table, objects = bootstrap.table(), bootstrap.objects()
     if series is not None and sop is not None:
-        found = [retrieve.instance(table, this.opened, series, sop)]
+        found = [bodies.instance(table, this.opened, series, sop)]
         offers = representations.instance(str(found[0].data["syntax"]))
     else:
-        found = retrieve.instances(table, this.opened, series)
+        found = bodies.instances(table, this.opened, series)
         offers = representations.instances(frozenset(str(one.data["syntax"]) for one in found))
     selected = this.select(offers)
     if selected.offer.media_type == representations.OCTETS:  # the same as the resource's bulk data (10.4.4)
@@ -149,7 +152,7 @@ def files(this: Asked, series: str | None = None, sop: str | None = None) -> Res
 def frame_list(this: Asked, series: str, sop: str, text: str) -> Response:
     """Frames: as they are stored, or decoded where the caller wants plain pixels and they are compressed."""
     table, objects = bootstrap.table(), bootstrap.objects()
-    one = retrieve.instance(table, this.opened, series, sop)
+    one = bodies.instance(table, this.opened, series, sop)
     numbers = resources.parse_frame_list(text, retrieve_frames.number_of_frames(objects, this.opened.owner, one))
     stored = retrieve_files.stored_frames(objects, this.opened, one)
     selected = this.select(representations.frames(stored, single=len(numbers) == 1))
@@ -168,7 +171,7 @@ def bulkdata_of(this: Asked, found: Sequence[Instance], selected: Selected) -> R
 def bulk(this: Asked, series: str, sop: str, name: str) -> Response:
     """The value of one attribute; compressed Pixel Data as its frames, one part each; a document in its own type."""
     table, objects = bootstrap.table(), bootstrap.objects()
-    one = retrieve.instance(table, this.opened, series, sop)
+    one = bodies.instance(table, this.opened, series, sop)
     pixel_data = name.upper() in resources.PIXEL_TAGS
     if pixel_data and retrieve_frames.known_pixels(objects, this.opened.owner, one).encapsulated:
         numbers = tuple(range(1, retrieve_frames.number_of_frames(objects, this.opened.owner, one) + 1))
@@ -205,7 +208,7 @@ def instance_metadata(this: Asked, series: str, sop: str) -> Response:
     """Metadata of one instance, with an entity tag."""
     table, objects = bootstrap.table(), bootstrap.objects()
     selected = this.select(representations.METADATA)
-    one = retrieve.instance(table, this.opened, series, sop)
+    one = bodies.instance(table, this.opened, series, sop)
     tag = _metadata_tag(this, selected, str(one.data["sha256"]))
     if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
@@ -216,7 +219,7 @@ def instance_metadata(this: Asked, series: str, sop: str) -> Response:
 def by_uri(this: Asked, wanted: wado_uri.WadoUri) -> Response:
     """One instance by the request with everything in its query: its file by an address of its own, or its picture."""
     objects, pixels = bootstrap.objects(), bootstrap.pixels()
-    one = retrieve.instance(bootstrap.table(), this.opened, wanted.series_instance_uid, wanted.sop_instance_uid)
+    one = bodies.instance(bootstrap.table(), this.opened, wanted.series_instance_uid, wanted.sop_instance_uid)
     if wanted.presentation is not None:
         raise BadRequest("Presentation states are not applied here.", "presentationUID")
     stored = str(one.data["syntax"])

@@ -14,7 +14,7 @@ from chalicelib.dicomweb.stow import parse_store_request
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.errors import UnsupportedMediaType
-from chalicelib.services import commitment, store
+from chalicelib.services.ingest import commitment, store
 
 _COMMITMENT = "/dicomweb/commitment-requests/{transaction}"
 

@@ -12,20 +12,16 @@ from chalicelib import bootstrap
 from chalicelib.config import config
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError, TryAgain
-from chalicelib.services import (
-    audit_anchor,
-    audit_probes,
-    earlier_transfers,
-    expiries,
-    index_instances,
-    index_retries,
-    membership,
-    offers,
-    project_facts,
-)
-from chalicelib.services import read_again as reading
-from chalicelib.services.index_instances import Stored
+from chalicelib.services import membership
+from chalicelib.services.audit import anchor as audit_anchor
+from chalicelib.services.audit import probes as audit_probes
+from chalicelib.services.ingest import index as index_instances
+from chalicelib.services.ingest import offers, retries
+from chalicelib.services.ingest import read_again as reading
+from chalicelib.services.ingest.index import Stored
+from chalicelib.services.projection import facts
 from chalicelib.services.registry import load_registry
+from chalicelib.services.sharing import earlier_transfers, expiries
 from chalicelib.telemetry import log_unexpected, logger, without_texts
 
 
@@ -55,7 +51,7 @@ def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, An
             act=bootstrap.indexing_act,
         )
 
-    failed = index_retries.index_patiently(attempt, batch, remaining)
+    failed = retries.index_patiently(attempt, batch, remaining)
     again = [*unreadable, *(message for message, ones in wanted.items() if any(one in failed for one in ones))]
     for error in failed.values():
         if not isinstance(error, ContenitoreError):
@@ -71,8 +67,8 @@ def project(event: dict[str, Any]) -> dict[str, Any]:
 
     Reports the first record whose study could not be projected; the stream then comes again from there.
     """
-    records = project_facts.stream_keys(event["Records"])
-    failed = project_facts.project(bootstrap.table(), bootstrap.alerts(), records, lambda: datetime.now(UTC))
+    records = facts.stream_keys(event["Records"])
+    failed = facts.project(bootstrap.table(), bootstrap.alerts(), records, lambda: datetime.now(UTC))
     if failed is not None:
         sequence, error = failed
         logger().warning("projection is tried again", extra={"error": type(error).__name__})

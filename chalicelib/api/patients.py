@@ -10,7 +10,9 @@ from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest
-from chalicelib.services import changes, emergencies, identities, known_patients, protection
+from chalicelib.services import changes
+from chalicelib.services.identity import identities, known_patients
+from chalicelib.services.sharing import emergencies, protection
 
 
 @door("PUT", "/patients/{patient}")

@@ -13,8 +13,8 @@ from chalicelib.api.http import Call, answer, door
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
 from chalicelib.domain.sharing import HOSPITAL_TIME
-from chalicelib.services import reports
-from chalicelib.services.reports import Sent
+from chalicelib.services.ingest import reports
+from chalicelib.services.ingest.reports import Sent
 
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document

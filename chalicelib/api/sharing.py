@@ -10,7 +10,9 @@ from chalicelib import bootstrap
 from chalicelib.api.http import Call, answer, door
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.services import acceptance, numbering, timeline, transfer_reading, transfers
+from chalicelib.services.finding import timeline
+from chalicelib.services.identity import numbering
+from chalicelib.services.sharing import acceptance, transfer_reading, transfers
 from chalicelib.telemetry import logger
 
 

@@ -20,9 +20,11 @@ from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
 from chalicelib.domain.links import browser_secret
-from chalicelib.services import links, priors, reports, view_images, view_timeline
-from chalicelib.services.index_instances import Stored
-from chalicelib.services.links import Reader
+from chalicelib.services.finding import priors
+from chalicelib.services.ingest import reports
+from chalicelib.services.ingest.index import Stored
+from chalicelib.services.viewer import images, sessions, timeline
+from chalicelib.services.viewer.sessions import Reader
 
 _BEARER = "Bearer "
 _LARGEST_PLAIN = 4_600_000
@@ -36,14 +38,14 @@ def make_link(call: Call) -> Response:
     viewer_url = config().viewer_base_url
     if viewer_url is None:
         raise Conflict("This archive has no viewer page: VIEWER_BASE_URL is not set.")
-    made = links.make(bootstrap.table(), call.caller, call.json(), viewer_url.rstrip("/"), call.now, call.act, call.record)
+    made = sessions.make(bootstrap.table(), call.caller, call.json(), viewer_url.rstrip("/"), call.now, call.act, call.record)
     return answer(made, 201)
 
 
 @door("DELETE", "/links/{link}")
 def end_link(call: Call, link: str) -> Response:
     """200 with status `ended`, for the institution that made it, however often. 404."""
-    return answer(links.end_by_institution(bootstrap.table(), call.caller, link, call.now, call.act, call.record))
+    return answer(sessions.end_by_institution(bootstrap.table(), call.caller, link, call.now, call.act, call.record))
 
 
 @door("POST", "/view/session", public=True)
@@ -57,10 +59,10 @@ def open_session(call: Call) -> Response:
     if not isinstance(body, dict):
         raise BadRequest('The body must be {"token", "browser"?}.', "body")
     browser = browser_secret(body.get("browser"))
-    reader, keys = links.open_link(bootstrap.table(), body.get("token"), browser, call.now)
+    reader, keys = sessions.open_link(bootstrap.table(), body.get("token"), browser, call.now)
     _act_as(call, reader)
-    call.record(links.session_entry(reader.link, "opened"))
-    shown = view_timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
+    call.record(sessions.session_entry(reader.link, "opened"))
+    shown = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
     opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown, "priors": _of_newest(shown)}
     return view_answer(opened, 201)
 
@@ -68,7 +70,7 @@ def open_session(call: Call) -> Response:
 @door("DELETE", "/view/session", public=True)
 def close_session(call: Call) -> Response:
     """200: the reading session has ended, for every key and pass of it. 404, 410."""
-    links.end(bearer(call), call.now, call.act, call.record)
+    sessions.end(bearer(call), call.now, call.act, call.record)
     return view_answer({"status": "ended"})
 
 
@@ -83,22 +85,22 @@ def keep_session(call: Call) -> Response:
     if not isinstance(body, dict):
         raise BadRequest('The body must be {"shown"?}.', "body")
     who = bearer(call)
-    view_images.on_screen(bootstrap.table(), who, body.get("shown", []), call.now, call.record)
-    reader = links.keep(bootstrap.table(), who, call.now)
-    return view_answer(view_timeline.shown_session(reader))
+    images.on_screen(bootstrap.table(), who, body.get("shown", []), call.now, call.record)
+    reader = sessions.keep(bootstrap.table(), who, call.now)
+    return view_answer(timeline.shown_session(reader))
 
 
 @door("GET", "/view/timeline", public=True)
 def get_timeline(call: Call) -> Response:
     """200 with the timeline that the link opens, and an ETag. 404 when nothing of it may be seen any more; 410."""
-    shown = view_timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, call.record)
+    shown = timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, call.record)
     return view_answer(shown, etag=_etag(shown))
 
 
 @door("GET", "/view/events", public=True)
 def get_events(call: Call) -> Response:
     """200 with the ETag that the timeline has now, and nothing else: has anything changed? 404, 410 as the timeline."""
-    shown = view_timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, _nothing_shown)
+    shown = timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, _nothing_shown)
     return view_answer({"etag": _etag(shown)})
 
 
@@ -108,7 +110,7 @@ def get_images(call: Call, study: str) -> Response:
     reader = bearer(call)
     uid = identifiers.uid(study, "study")
     owner, table = call.parameter("owner"), bootstrap.table()
-    return view_answer(view_images.images(table, reader, uid, owner, call.now, call.record, bootstrap.read_study_again))
+    return view_answer(images.images(table, reader, uid, owner, call.now, call.record, bootstrap.read_study_again))
 
 
 @door("GET", "/view/studies/{study}/priors", public=True)
@@ -116,8 +118,8 @@ def get_view_priors(call: Call, study: str) -> Response:
     """200 with the priors of a study among those that the link opens. 400, 404, 410."""
     reader = bearer(call)
     uid = identifiers.uid(study, "study")
-    owner = view_images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
-    shown = view_timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
+    owner = images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
+    shown = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
     return view_answer(priors.among(shown["studies"], uid, owner, limit))
 
@@ -167,18 +169,18 @@ def bearer(call: Call) -> Reader:
     header = call.request.headers.get("authorization") or ""
     if not header.startswith(_BEARER):
         raise NotFound
-    return _act_as(call, links.reader(bootstrap.table(), header.removeprefix(_BEARER), "key", call.now))
+    return _act_as(call, sessions.reader(bootstrap.table(), header.removeprefix(_BEARER), "key", call.now))
 
 
 def passing(call: Call, pass_: str) -> Reader:
     """Who reads with the pass in the path. Raises NotFound, Gone."""
-    return _act_as(call, links.reader(bootstrap.table(), pass_, "pass", call.now))
+    return _act_as(call, sessions.reader(bootstrap.table(), pass_, "pass", call.now))
 
 
 def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, dict[str, Any], str]:
     """(the object that holds a report, its entry, its study's UID). Raises BadRequest, NotFound."""
     uid, instance = identifiers.uid(study, "study"), identifiers.uid(sop, "report")
-    meant = view_images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
+    meant = images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
     return *reports.find_report(bootstrap.table(), reader.caller, uid, instance, meant, call.now, call.record), uid
 
 

@@ -23,7 +23,9 @@ from chalicelib.dicomweb.search_results import project, with_day_of_change
 from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.errors import NotFound
-from chalicelib.services import retrieve, search, view_timeline
+from chalicelib.services.finding import search
+from chalicelib.services.retrieval import bodies
+from chalicelib.services.viewer import timeline
 
 Parameters: TypeAlias = list[tuple[str, str]]
 ROOT = "/view/{reader}/dicomweb"
@@ -104,8 +106,8 @@ def link_wado_uri(call: Call, reader: str) -> Response:
 def asked_by_reader(call: Call, pass_: str, study: str, owner: str | None = None) -> Asked:
     """What a reader asks for, in the link's scope and allowed on facts at this moment. Raises BadRequest, NotFound, Gone."""
     who, uid = passing(call, pass_), identifiers.uid(study, "study")
-    meant = view_timeline.require_in_scope(bootstrap.table(), who, uid, owner or call.parameter("owner"))
-    opened = retrieve.open_study(bootstrap.table(), who.caller, uid, meant, call.now)
+    meant = timeline.require_in_scope(bootstrap.table(), who, uid, owner or call.parameter("owner"))
+    opened = bodies.open_study(bootstrap.table(), who.caller, uid, meant, call.now)
     return Asked(call, _service(call, pass_), opened, secret=True)
 
 
@@ -122,10 +124,10 @@ def _search(call: Call, pass_: str, level: Level, scope: Scope) -> Response:
     """QIDO-RS within the link: a study in the path must be one that it opens, and a search is narrowed to those."""
     table, reader = bootstrap.table(), passing(call, pass_)
     if scope.study_instance_uid is not None:
-        meant = {(scope.study_instance_uid, view_timeline.require_in_scope(table, reader, scope.study_instance_uid, None))}
+        meant = {(scope.study_instance_uid, timeline.require_in_scope(table, reader, scope.study_instance_uid, None))}
         narrowed: Parameters | None = call.query
     else:
-        shown = view_timeline.shown_timeline(table, reader, call.now, call.record)
+        shown = timeline.shown_timeline(table, reader, call.now, call.record)
         meant = {(study["study_instance_uid"], study["owner"]) for study in shown["studies"]}
         narrowed = _narrowed(call.query, {uid for uid, _ in meant})
     if narrowed is None:

@@ -190,8 +190,8 @@ def test_anchors_are_all_that_their_function_reaches_in_buckets() -> None:
 
 
 def test_addresses_are_signed_for_no_longer_than_the_bucket_honours_them() -> None:
-    from chalicelib.services.manifest import GET_SECONDS
-    from chalicelib.services.uploads import UPLOAD_SECONDS
+    from chalicelib.services.ingest.uploads import UPLOAD_SECONDS
+    from chalicelib.services.retrieval.manifest import GET_SECONDS
 
     assert GET_SECONDS <= 300
     assert UPLOAD_SECONDS <= 900

@@ -12,7 +12,8 @@ import pytest
 from chalicelib import bootstrap
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.links import Link
-from chalicelib.services import links, protection
+from chalicelib.services.sharing import protection
+from chalicelib.services.viewer import sessions
 from tests.sharing.api import OPERATOR, UNREGISTERED, VIEWER
 from tests.sharing.images import image
 from tests.sharing.world import A, B, C, World
@@ -86,8 +87,8 @@ def open_session(scene: Scene, study: str | None = None) -> None:
     world = scene.world
     own = f"{OTHER}.{(A, B, C).index(scene.viewer)}"
     body = {"study_instance_uids": [study or own], "practitioner": {"id": "verdi", "name": "Anna Verdi"}, "purpose": "reading"}
-    made = links.make(world.table, world.caller(scene.viewer), body, VIEWER, world.now, world.act, world.tell)
-    reader, keys = links.open_link(world.table, made["url"].split("#")[1], None, world.now)
+    made = sessions.make(world.table, world.caller(scene.viewer), body, VIEWER, world.now, world.act, world.tell)
+    reader, keys = sessions.open_link(world.table, made["url"].split("#")[1], None, world.now)
     assert isinstance(reader.link, Link)
     scene.session, scene.session_of_study = (keys.key, keys.pass_), study is not None
 

@@ -10,7 +10,8 @@ import pytest
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
-from chalicelib.services import acceptance, access, expiries, transfers
+from chalicelib.services import access
+from chalicelib.services.sharing import acceptance, expiries, transfers
 from tests.interleaving import interleave
 from tests.sharing.api import Api
 from tests.sharing.codes import fiscal_code

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.domain.ports import Key
-from chalicelib.services import expiries, protection
+from chalicelib.services.sharing import expiries, protection
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
 from tests.sharing.world import OIDS, A, B, C, World

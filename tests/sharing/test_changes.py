@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Table
-from chalicelib.services import changes, project_facts
+from chalicelib.services import changes
+from chalicelib.services.projection import facts
 from tests.interleaving import interleave
 from tests.sharing.world import A, B, Told, World
 
@@ -33,7 +34,7 @@ def test_a_reader_gets_everything_once_and_in_order_while_several_projectors_wri
         def run(table: Table) -> None:
             records = [(str(place), *key) for place, key in enumerate(batch[which::2])]
             for record in records:
-                assert project_facts.project(table, Told(), [record], lambda: world.now) is None
+                assert facts.project(table, Told(), [record], lambda: world.now) is None
             done[0] += 1
 
         return run

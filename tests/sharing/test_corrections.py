@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chalicelib import bootstrap
-from chalicelib.services.index_instances import Stored
+from chalicelib.services.ingest.index import Stored
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
 from tests.sharing.test_sloppy_values import replaced

@@ -148,7 +148,7 @@ def test_a_refused_timeline_takes_the_same_whether_or_not_the_number_is_known(wo
     heard = []
     for number, issuer in (("1", OIDS[A]), ("nobody", OIDS[A]), (fiscal_code(), CF), (fiscal_code("19400101", "M"), CF)):
         table = Rounds(world.table)
-        from chalicelib.services import timeline
+        from chalicelib.services.finding import timeline
 
         with pytest.raises(NotFound):
             timeline.timeline(table, world.caller(C), number, issuer, world.now, world.tell)

@@ -8,7 +8,8 @@ import pytest
 
 from chalicelib.dicom import rejection_note
 from chalicelib.domain import italian, sharing
-from chalicelib.services import access, linking
+from chalicelib.services import access
+from chalicelib.services.identity import linking
 from tests.harness import ROOT
 
 SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")

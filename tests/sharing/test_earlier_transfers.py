@@ -10,7 +10,9 @@ import pytest
 from chalicelib.domain import transfers as domain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew
-from chalicelib.services import access, earlier_transfers, linking
+from chalicelib.services import access
+from chalicelib.services.identity import linking
+from chalicelib.services.sharing import earlier_transfers
 from tests.sharing.test_acceptance import ADA, FOLLOW_UP, PRIOR
 from tests.sharing.test_identifiers import CF, joined
 from tests.sharing.world import OIDS, A, B, World

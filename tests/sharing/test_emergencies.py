@@ -7,7 +7,7 @@ import random
 import pytest
 
 from chalicelib.domain.errors import BadRequest, NotFound
-from chalicelib.services import emergencies
+from chalicelib.services.sharing import emergencies
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
 from tests.sharing.world import OIDS, A, B, C, World

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.domain import italian
 from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.services import codice_fiscale
+from chalicelib.services.identity import codice_fiscale
 from tests.sharing.codes import fiscal_code, omocode
 from tests.sharing.world import OIDS, A, B, C, World
 

@@ -187,7 +187,7 @@ def test_what_is_apart_is_told_to_the_sender_of_a_transfer_and_to_nobody_else() 
 
 def test_names_that_change_touch_a_hospital_of_any_size_in_bounded_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from chalicelib.domain.errors import TryAgain
-    from chalicelib.services import numbering
+    from chalicelib.services.identity import numbering
 
     for number in range(30):
         world.arrive(A, "7", f"1.5.{number}", issuer="ADT1")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.errors import BadRequest, NotFound
-from chalicelib.services import known_patients
+from chalicelib.services.identity import known_patients
 from tests.sharing.api import Api
 from tests.sharing.codes import fiscal_code
 from tests.sharing.images import image

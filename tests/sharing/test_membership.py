@@ -130,7 +130,7 @@ def test_where_an_issuer_was_changed_before_that_was_refused_an_objection_hides_
     world.settle()
     objection = world.object(A, "SM-1")
     assert not world.sees(B, "1.2.3"), "answered 201, and hid nothing"
-    from chalicelib.services import protection
+    from chalicelib.services.sharing import protection
 
     protection.withdraw_objection(world.table, world.caller(A), "SM-1", objection, world.now, world.act)
     assert world.sees(B, "1.2.3")

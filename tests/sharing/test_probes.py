@@ -12,7 +12,7 @@ from chalicelib.domain import audit
 from chalicelib.domain.audit import Context, Entry
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Write
-from chalicelib.services import audit_anchor, audit_probes
+from chalicelib.services.audit import anchor, probes
 from chalicelib.services.registry import load_registry
 from infra import audit as command
 from tests.fakes import Watched
@@ -44,8 +44,8 @@ def count(api: Api, table: Any = None) -> int:
 
         return act  # type: ignore[return-value]
 
-    shards = audit_anchor.all_shards(list(registry.versions))
-    return audit_probes.count_probes(table or world.table, registry, shards, world.now, act_as)
+    shards = anchor.all_shards(list(registry.versions))
+    return probes.count_probes(table or world.table, registry, shards, world.now, act_as)
 
 
 def asks(api: Api, who: str, patient: str, issuer: str = OIDS[A]) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from chalicelib.domain.errors import Conflict, NotFound, TooMany
 from chalicelib.domain.ports import Table
-from chalicelib.services import links, proposals, transfers
+from chalicelib.services.sharing import proposals, transfers
+from chalicelib.services.viewer import sessions
 from tests.interleaving import interleave
 from tests.sharing.api import Api
 from tests.sharing.images import image
@@ -193,10 +194,12 @@ def test_a_reading_link_for_a_patient_shows_what_the_institution_may_see_and_no_
     body = {"practitioner": {"id": "v", "name": "V"}, "purpose": "reading"}
     for patient in ({"id": "9", "issuer": OIDS[B]}, {"id": "nobody"}):
         with pytest.raises(NotFound):
-            links.make(world.table, world.caller(A), body | {"patient": patient}, "https://v", world.now, world.act, world.tell)
+            sessions.make(
+                world.table, world.caller(A), body | {"patient": patient}, "https://v", world.now, world.act, world.tell
+            )
     with pytest.raises(NotFound):
         more = {"study_instance_uids": [FOLLOW_UP]}
-        links.make(world.table, world.caller(A), body | more, "https://v", world.now, world.act, world.tell)
+        sessions.make(world.table, world.caller(A), body | more, "https://v", world.now, world.act, world.tell)
     assert "accepted_at" not in world.transfer(B, transfer)
 
 

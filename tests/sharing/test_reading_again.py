@@ -11,8 +11,8 @@ import pytest
 
 from chalicelib import bootstrap
 from chalicelib.domain.ports import Item
-from chalicelib.services import read_again
-from chalicelib.services.index_instances import Stored, object_key
+from chalicelib.services.ingest import read_again
+from chalicelib.services.ingest.index import Stored, object_key
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
 from tests.sharing.test_corrections import state

@@ -20,7 +20,7 @@ from chalicelib.domain.sharing import (
     decide,
     hidden,
 )  # fmt: skip
-from chalicelib.services import protection
+from chalicelib.services.sharing import protection
 from tests.sharing.world import A, B, C, World
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from functools import cache
 import pytest
 
 from chalicelib import bootstrap
-from chalicelib.services import protection
+from chalicelib.services.sharing import protection
 from tests.sharing import scenes
 from tests.sharing.api import Answer, api_over
 from tests.sharing.images import image

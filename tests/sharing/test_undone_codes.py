@@ -16,7 +16,8 @@ from chalicelib.domain import italian, patients
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import PutNew
-from chalicelib.services import access, priors
+from chalicelib.services import access
+from chalicelib.services.finding import priors
 from tests.sharing.api import api_over
 from tests.sharing.codes import fiscal_code
 from tests.sharing.images import image

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from chalicelib import bootstrap
-from chalicelib.services import index_instances
+from chalicelib.services.ingest import index
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image, rejection_note
 from tests.sharing.world import A, B, C, World
@@ -241,7 +241,7 @@ def test_a_function_that_dies_on_a_note_leaves_nothing_that_the_next_delivery_do
 
     note = city.store(A, rejection_note("1", STUDY, {STUDY: [FIRST]}))
     with pytest.raises(Died):
-        index_instances.index_instances(
+        index.index_instances(
             city.table,
             city.objects,
             city.read_summary,
@@ -249,7 +249,7 @@ def test_a_function_that_dies_on_a_note_leaves_nothing_that_the_next_delivery_do
             [note],
             act=dies,  # type: ignore[arg-type]
         )
-    assert city.table.get(*index_instances.object_key(A, note.sha256)) is None
+    assert city.table.get(*index.object_key(A, note.sha256)) is None
     assert city.index(note) == {}
     assert city.handed_out(A, STUDY) == {SECOND}
 

@@ -23,26 +23,16 @@ from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution
 from chalicelib.domain.ports import Delete, Item, Key, PutNew, Write
-from chalicelib.services import (
-    acceptance,
-    access,
-    changes,
-    emergencies,
-    identities,
-    index_instances,
-    known_patients,
-    manifest,
-    project_facts,
-    protection,
-    registry,
-    search,
-    timeline,
-    transfer_reading,
-    transfers,
-)  # fmt: skip
-from chalicelib.services.audit import Trail
-from chalicelib.services.index_instances import Stored
+from chalicelib.services import access, changes, registry
+from chalicelib.services.audit.trail import Trail
+from chalicelib.services.finding import search, timeline  # fmt: skip
+from chalicelib.services.identity import identities, known_patients
+from chalicelib.services.ingest import index as index_instances
+from chalicelib.services.ingest.index import Stored
+from chalicelib.services.projection import facts
 from chalicelib.services.registry import Caller
+from chalicelib.services.retrieval import manifest
+from chalicelib.services.sharing import acceptance, emergencies, protection, transfer_reading, transfers
 from infra import templates
 from local import filters
 from tests.fakes import MemoryObjects, MemoryTable, Watched
@@ -367,7 +357,7 @@ class World:
             {"dynamodb": {"SequenceNumber": str(number), "Keys": {"pk": {"S": pk}, "sk": {"S": sk}}}}
             for number, (pk, sk) in enumerate(keys)
         ]
-        assert project_facts.project(self.table, self.alerts, project_facts.stream_keys(records), lambda: self.now) is None
+        assert facts.project(self.table, self.alerts, facts.stream_keys(records), lambda: self.now) is None
 
     def settle(self, shuffled: random.Random | None = None) -> None:
         """Deliver until nothing is pending; with `shuffled` in any order of the partitions, and some twice."""

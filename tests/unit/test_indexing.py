@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, Key
-from chalicelib.services.index_instances import Stored
+from chalicelib.services.ingest.index import Stored
 from tests.archive import Archive, image, patient
 from tests.fakes import MemoryObjects, Watched, WatchedObjects
 from tests.unit.dicom import building

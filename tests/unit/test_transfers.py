@@ -14,8 +14,9 @@ from chalicelib.domain import transfers
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.domain.ports import Item
 from chalicelib.domain.transfers import Transfer, iso
-from chalicelib.services import acceptance, known_patients, transfer_reading
-from chalicelib.services import transfers as service
+from chalicelib.services.identity import known_patients
+from chalicelib.services.sharing import acceptance, transfer_reading
+from chalicelib.services.sharing import transfers as service
 from tests.archive import NOW, Archive, patient
 from tests.fakes import Watched
 

@@ -114,7 +114,7 @@ def test_what_the_page_says_is_on_the_screen_makes_the_reading_as_long_as_it_was
 def test_a_record_that_cannot_be_written_in_short_either_keeps_the_image_back() -> None:
     """Promise 8 for repeats: `tests/integration/audit/test_refusing.py` breaks the table under every route; here the rule."""
     from chalicelib.domain.errors import TryAgain
-    from chalicelib.services.audit import Trail
+    from chalicelib.services.audit.trail import Trail
     from tests.fakes import MemoryTable, Watched
     from tests.unit.audit.trails import access, context
 

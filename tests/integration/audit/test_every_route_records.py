@@ -23,7 +23,7 @@ from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.api.recording import UNRECORDED
 from chalicelib.domain.audit import Record
-from chalicelib.services.audit_anchor import anchor_heads
+from chalicelib.services.audit.anchor import anchor_heads
 from infra import audit as command
 from tests.browser import hospital
 from tests.browser.hospital import Patient

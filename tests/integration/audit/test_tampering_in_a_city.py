@@ -13,7 +13,7 @@ from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.domain import audit_chain
 from chalicelib.domain.ports import Delete, Item, Put
-from chalicelib.services.audit_anchor import anchor_heads
+from chalicelib.services.audit.anchor import anchor_heads
 from infra import audit as command
 from tests.harness import RunningCity
 from tests.unit.audit.trails import record, rehashed, rewrite

@@ -16,7 +16,7 @@ from chalicelib.domain.audit import EVENTS, Entry, Kind, Seen
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew
-from chalicelib.services.audit import Trail
+from chalicelib.services.audit.trail import Trail
 from tests.fakes import MemoryTable, Watched
 from tests.unit.audit.trails import PATIENT, access, context, verified
 

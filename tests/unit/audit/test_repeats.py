@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chalicelib.domain import audit, audit_chain, audit_repeats
 from chalicelib.domain.audit import Entry, Kind, Record
 from chalicelib.domain.ports import Delete, Put
-from chalicelib.services.audit import Trail
+from chalicelib.services.audit.trail import Trail
 from infra import audit as command
 from tests.fakes import MemoryTable
 from tests.unit.audit.trails import NOW, access, context, record, verified

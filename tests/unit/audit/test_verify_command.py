@@ -12,8 +12,8 @@ import pytest
 from chalicelib.domain import audit, audit_chain, audit_verify
 from chalicelib.domain.ports import Delete, Item, Put, PutNew
 from chalicelib.domain.transfers import iso
-from chalicelib.services.audit import Trail
-from chalicelib.services.audit_anchor import anchor_heads
+from chalicelib.services.audit.anchor import anchor_heads
+from chalicelib.services.audit.trail import Trail
 from infra import audit as command
 from tests.fakes import MemoryTable, Watched
 from tests.unit.audit.trails import NOW, access, context, record, rewrite, written

@@ -10,7 +10,7 @@ from chalicelib.domain.audit import Context, Entry, Kind
 from chalicelib.domain.audit_verify import Anchored, Finding
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Put, Table
-from chalicelib.services.audit import Trail
+from chalicelib.services.audit.trail import Trail
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PATIENT = PatientIdentifier("2.16.840.1.113883.2.9.99.2.4.1", "A-1")

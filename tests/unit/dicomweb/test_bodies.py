@@ -13,8 +13,8 @@ from chalicelib.domain.audit import Seen
 from chalicelib.domain.errors import NotAcceptable, TooLarge
 from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.studies import Instance
-from chalicelib.services import archive_zip, decoding, rendering, retrieve, retrieve_files
-from chalicelib.services.retrieve import Elsewhere, Inline, Opened
+from chalicelib.services.retrieval import bodies, decoding, files, rendering, zip_archive
+from chalicelib.services.retrieval.bodies import Elsewhere, Inline, Opened
 from tests.fakes import MemoryObjects
 
 OPENED = Opened("san-matteo", "1.2", Seen("san-matteo", "1.2", ()), None, "san-matteo")
@@ -40,37 +40,37 @@ def instance(size: int, **more: Any) -> Instance:
 
 def test_a_small_body_is_sent_and_a_large_one_made_once() -> None:
     objects = MemoryObjects()
-    objects.contents["a"] = bytes(retrieve.INLINE + 1)
-    small = retrieve.multipart_body(objects, [((), (Extract("a", 0, 100),))], "application/dicom")
+    objects.contents["a"] = bytes(bodies.INLINE + 1)
+    small = bodies.multipart_body(objects, [((), (Extract("a", 0, 100),))], "application/dicom")
     assert isinstance(small, Inline) and list(objects.contents) == ["a"]
-    parts: Any = [((), (Extract("a", 0, retrieve.INLINE + 1),))]
-    large = retrieve.multipart_body(objects, parts, "application/dicom")
+    parts: Any = [((), (Extract("a", 0, bodies.INLINE + 1),))]
+    large = bodies.multipart_body(objects, parts, "application/dicom")
     assert isinstance(large, Elsewhere) and large.key.startswith("cache/multipart/")
     objects.contents[large.key] = b"made before"
-    assert retrieve.multipart_body(objects, parts, "application/dicom") == large
+    assert bodies.multipart_body(objects, parts, "application/dicom") == large
     assert objects.contents[large.key] == b"made before"
 
 
 def test_more_than_a_request_can_carry_is_refused_before_anything_is_read() -> None:
     pieces: Any = [((), (Extract("a", number, 6 * 1024**2),)) for number in range(700)]
     with pytest.raises(TooLarge, match="manifest"):
-        retrieve.multipart_body(MemoryObjects(), pieces, "application/dicom")
+        bodies.multipart_body(MemoryObjects(), pieces, "application/dicom")
     with pytest.raises(TooLarge, match="manifest"):
-        archive_zip.body(MemoryObjects(), OPENED, [instance(5 * 1024**3)])
+        zip_archive.body(MemoryObjects(), OPENED, [instance(5 * 1024**3)])
 
 
 def test_metadata_that_does_not_fit_lies_in_the_bucket_with_its_encoding() -> None:
     objects = MemoryObjects()
     selected = negotiate(representations.METADATA, None)
     array = b"[" + bytes(range(33, 127)) * 60_000 + b"]"
-    plain = retrieve_files.metadata_body(objects, array, selected, gzipped=False)
+    plain = files.metadata_body(objects, array, selected, gzipped=False)
     assert isinstance(plain, Elsewhere) and objects.contents[plain.key] == array
-    assert isinstance(retrieve_files.metadata_body(objects, array, selected, gzipped=True), Inline)
+    assert isinstance(files.metadata_body(objects, array, selected, gzipped=True), Inline)
 
 
 def test_a_picture_that_does_not_fit_lies_in_the_bucket() -> None:
     objects = MemoryObjects()
-    decoder = Decoder(objects, retrieve.INLINE + 1)
+    decoder = Decoder(objects, bodies.INLINE + 1)
     one = instance(10, rows=10, columns=10, pixel_offset=5, pixels=PixelFacts().to_item())
     selected = negotiate(rendering.offers(objects, "san-matteo", one), "image/png")
     found = rendering.body(objects, decoder, OPENED, [(one, 1)], rendering.Rendering(), selected)
@@ -97,12 +97,12 @@ def test_one_instance_that_cannot_be_decoded_does_not_withhold_the_others() -> N
     selected = negotiate(
         representations.instances(frozenset({"1.2.840.10008.1.2.4.90"})), "multipart/related; type=application/dicom"
     )
-    found = retrieve_files.body(objects, Decoder(objects, reason="undecodable"), OPENED, two, selected)
+    found = files.body(objects, Decoder(objects, reason="undecodable"), OPENED, two, selected)
     assert isinstance(found, Inline) and found.content.count(b"transfer-syntax=1.2.840.10008.1.2.4.90") == 2
 
 
 def test_an_encapsulated_cda_is_offered_as_xml_and_what_nobody_can_draw_as_nothing() -> None:
     cda = instance(10, **{"class": "1.2.840.10008.5.1.4.1.1.104.2"})
     assert [offer.media_type for offer in rendering.offers(MemoryObjects(), "san-matteo", cda)] == ["text/xml"]
-    with pytest.raises(retrieve.NotFound):
+    with pytest.raises(bodies.NotFound):
         rendering.offers(MemoryObjects(), "san-matteo", instance(10))

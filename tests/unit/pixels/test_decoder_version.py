@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pydicom.uid import ExplicitVRBigEndian
 
 from chalicelib.domain.pixel_facts import DECODER
-from chalicelib.services import decoding
+from chalicelib.services.retrieval import decoding
 from pixels import render, transcode
 from tests.unit.dicom.building import real_files
 from tests.unit.pixels.generated import Spec, file_of, opened

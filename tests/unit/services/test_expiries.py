@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from chalicelib.services import changes, expiries
+from chalicelib.services import changes
+from chalicelib.services.sharing import expiries
 from tests.archive import NOW, Archive
 
 DAY = timedelta(days=1)

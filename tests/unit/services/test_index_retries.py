@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from chalicelib.domain.errors import NotFound, TryAgain
-from chalicelib.services.index_instances import Stored
-from chalicelib.services.index_retries import index_patiently
+from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.retries import index_patiently
 from tests.archive import Archive, image
 from tests.fakes import Watched, WatchedObjects
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from chalicelib import bootstrap
 from chalicelib.domain.audit import Act
-from chalicelib.services import metadata
-from chalicelib.services.index_instances import Stored, index_instances
-from chalicelib.services.metadata import Series
-from chalicelib.services.retrieve import Opened, Seen
+from chalicelib.services.ingest.index import Stored, index_instances
+from chalicelib.services.retrieval import metadata
+from chalicelib.services.retrieval.bodies import Opened, Seen
+from chalicelib.services.retrieval.metadata import Series
 from tests.fakes import MemoryObjects, MemoryTable
 from tests.unit.dicom.building import file_meta, identity, part10, pixels
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from chalicelib.domain.errors import TryAgain
-from chalicelib.services import offers, uploads
-from chalicelib.services.uploads import Offer
+from chalicelib.services.ingest import offers, uploads
+from chalicelib.services.ingest.uploads import Offer
 from tests.archive import NOW, Archive, image
 from tests.fakes import Watched
 

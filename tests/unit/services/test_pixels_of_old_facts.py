@@ -7,7 +7,8 @@ import pytest
 
 from chalicelib.domain.errors import NotAcceptable, NotFound
 from chalicelib.domain.studies import Instance
-from chalicelib.services import rendering, retrieve_frames
+from chalicelib.services.retrieval import frames as retrieve_frames
+from chalicelib.services.retrieval import rendering
 from tests.archive import Archive
 from tests.unit.pixels.generated import Spec, dataset, packed, replace, written
 

@@ -10,8 +10,8 @@ import pytest
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.media_types import negotiate
 from chalicelib.domain.errors import TooLarge
-from chalicelib.services import retrieve, retrieve_values
-from chalicelib.services.retrieve import Body, Inline
+from chalicelib.services.retrieval import bodies, bulkdata
+from chalicelib.services.retrieval.bodies import Body, Inline
 from tests.archive import NOW, Archive
 from tests.fakes import WatchedObjects
 from tests.unit.dicom import building
@@ -34,11 +34,11 @@ def with_many_values(syntax: str) -> bytes:
 
 def everything(archive: Archive, calls: list[str]) -> Body:
     """All bulk data of the study 1.2.3; `calls` are the reads and writes that it took."""
-    opened = retrieve.open_study(archive.table, archive.caller("san-matteo"), "1.2.3", None, NOW)
-    found = retrieve.instances(archive.table, opened)
+    opened = bodies.open_study(archive.table, archive.caller("san-matteo"), "1.2.3", None, NOW)
+    found = bodies.instances(archive.table, opened)
     objects = WatchedObjects(archive.objects.contents, calls.append)
     selected = negotiate(representations.frames(building.EXPLICIT, single=False), None, None)
-    return retrieve_values.bulkdata_body(objects, NoPixels(), opened, found, selected, lambda one, name: f"at/{name}")
+    return bulkdata.bulkdata_body(objects, NoPixels(), opened, found, selected, lambda one, name: f"at/{name}")
 
 
 @pytest.mark.parametrize("syntax", [building.EXPLICIT, building.DEFLATED])

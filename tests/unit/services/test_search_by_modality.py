@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.dicomweb.qido import parse_query
-from chalicelib.services import search
+from chalicelib.services.finding import search
 from tests.archive import NOW, Archive, image
 from tests.fakes import Watched
 

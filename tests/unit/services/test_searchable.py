@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from chalicelib.services import uploads
-from chalicelib.services.uploads import Offer
+from chalicelib.services.ingest import uploads
+from chalicelib.services.ingest.uploads import Offer
 from tests.archive import NOW, Archive, image
 
 

@@ -1,0 +1,1 @@
+"""The audit trail: recorded with what it records, read by those whom it concerns, anchored where nobody can change it."""

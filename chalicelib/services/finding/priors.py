@@ -1,0 +1,51 @@
+"""The priors of a study: what else its viewer may see of the same patient, most relevant first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import audit, priors
+from chalicelib.domain.audit import Kind, Recorder
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.ports import Table
+from chalicelib.services import access
+from chalicelib.services.finding.timeline import timeline
+from chalicelib.services.registry import Caller
+
+DEFAULT_LIMIT = 5
+MAX_LIMIT = 50
+
+
+def priors_of(
+    table: Table, caller: Caller, study: str, owner: str | None, limit: int, now: datetime, record: Recorder
+) -> dict[str, Any]:
+    """The answer of `GET /studies/{uid}/priors`. Raises NotFound for a study that the caller may not see."""
+    item, decided = access.find_study(table, caller.member.id, study, owner, now)
+    record(audit.of_study(Kind.READ, audit.seen(item.data, decided.decision)))
+    row = table.get(f"V#SEE#{caller.member.id}#{study}", item.sk)
+    number: Any = row.data["found_as"] if row is not None else None
+    entries: list[dict[str, Any]] = []
+    if number is not None and number["id"]:
+        try:
+            entries = timeline(table, caller, number["id"], number["issuer"], now, record)["studies"]
+        except NotFound:
+            entries = []  # the view is older than the facts: nothing to propose yet
+    return among(entries, study, item.sk, limit)
+
+
+def among(entries: list[dict[str, Any]], study: str, owner: str, limit: int) -> dict[str, Any]:
+    """The priors of one entry of a timeline among the others."""
+    exams = [priors.exam(entry) for entry in entries]
+    current = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
+    ranked = priors.rank(current[0], exams) if current else []
+    by_key = {(entry["study_instance_uid"], entry["owner"]): entry for entry in entries}
+    return {
+        "study_instance_uid": study,
+        "owner": owner,
+        "priors": [
+            by_key[(prior.exam.study_instance_uid, prior.exam.owner)]
+            | {"relevant": prior.relevant, "score": prior.score, "reasons": priors.reasons(prior.reasons)}
+            for prior in ranked[:limit]
+        ],
+    }

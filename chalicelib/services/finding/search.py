@@ -1,0 +1,284 @@
+"""Searching (QIDO-RS, PS3.18 10.6): one Query finds candidates, facts decide, the rest of the keys filter.
+
+Work is bounded: a search that no index helps looks at `MAX_EXAMINED` entities at the most, newest first, and says so.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from chalicelib.dicomweb import qido, search_plan
+from chalicelib.dicomweb.matching import Uids
+from chalicelib.dicomweb.qido import Query
+from chalicelib.dicomweb.search_results import remaining_text
+from chalicelib.domain import accession, audit, shown_patients, studies
+from chalicelib.domain.audit import Seen
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.ports import Item, Key, Table
+from chalicelib.domain.studies import Attributes, Bounds
+from chalicelib.services import access
+from chalicelib.services.finding.persons import Persons, matching_face, persons
+from chalicelib.services.ingest.instance_items import sop_key
+from chalicelib.services.registry import Caller
+from chalicelib.services.search_rows import indexed, numbers_linked, search_row
+
+MAX_EXAMINED = 10_000
+_CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Match:
+    """One result: the attributes of the entity and of those above it, and what its Retrieve URL needs."""
+
+    attributes: Attributes
+    seen: Seen
+    within: Bounds
+    series: str | None = None
+    sop: str | None = None
+    persons: Persons | None = None
+    """Of a study of several patients, which of its series and instances are whose."""
+    issuer: Attributes | None = None
+    """Of accession numbers (`domain.accession`)."""
+
+    @property
+    def owner(self) -> str:
+        """Whose study it is."""
+        return self.seen.owner
+
+    @property
+    def study(self) -> str:
+        """Its Study Instance UID."""
+        return self.seen.study
+
+
+@dataclass
+class Found:
+    """Results of one page, and the texts of `Warning: 299`."""
+
+    matches: list[Match] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Budget:
+    left: int = MAX_EXAMINED
+
+    def take(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, until the budget is spent."""
+        for item in items:
+            if self.left <= 0:
+                return
+            self.left -= 1
+            yield item
+
+
+def search(table: Table, caller: Caller, query: Query, now: datetime) -> Found:
+    """One page of what the caller may see and the query matches, newest study first. Raises NotFound for a study in
+    the path that the caller may not see."""
+    budget = _Budget()
+    every = _studies(table, caller, query, now, budget)
+    if query.level != "study":
+        every = _series(table, query, every, budget) if query.level == "series" else _instances(table, query, every, budget)
+    page = list(islice(every, query.offset, query.offset + query.limit + 1))
+    found = Found(page[: query.limit], list(query.warnings))
+    if len(page) > query.limit:
+        found.warnings.append(remaining_text(None))
+    elif budget.left <= 0:
+        found.warnings.append(f"Only the newest {MAX_EXAMINED} candidates were searched. Please add a key")
+    return found
+
+
+def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget) -> Iterator[Match]:
+    viewer = caller.member.id
+    if query.scope.study_instance_uid is not None:
+        item, decided = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
+        linked = numbers_linked(item.data, decided.known)
+        found = shown_patients.faces(viewer, item.data, decided.used(), linked, caller.registry)
+        rows: Iterable[tuple[dict[str, Any], access.Decided]] = [(search_row(item.data, found), decided)]
+    else:
+        rows = _rows(table, caller, query, now, budget)
+    seen: set[tuple[str, str]] = set()
+    for row, decided in rows:
+        owner, study = str(row["owner"]), str(row["study"])
+        issuer = accession.issuer_of(caller.registry, owner)
+        face = _matching(query, row, issuer) if _means_owner(query, viewer, owner) else None
+        if face is None or (owner, study) in seen:
+            continue
+        seen.add((owner, study))
+        people = None
+        if query.level != "study":
+            people = persons(table, viewer, face, decided, partial(_matches, query, issuer))
+        yield Match(
+            accession.with_issuer(face["attributes"], issuer),
+            audit.seen(row, decided.decision),
+            studies.bounds(viewer, row),
+            persons=people,
+            issuer=issuer,
+        )
+
+
+def _rows(
+    table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget
+) -> Iterator[tuple[dict[str, Any], access.Decided]]:
+    """The rows that an index finds, as far as the caller may see them; only those that match are decided on."""
+    viewer = caller.member.id
+    candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))
+    while chunk := list(islice(candidates, _CHUNK)):
+        rows = [item.data for item in chunk if _means_owner(query, viewer, str(item.data["owner"]))]
+        issuers = {owner: accession.issuer_of(caller.registry, owner) for owner in {str(row["owner"]) for row in rows}}
+        rows = [row for row in rows if _matching(query, row, issuers[str(row["owner"])]) is not None]
+        yield from access.visible(table, viewer, rows, now)
+
+
+def _means_owner(query: Query, viewer: str, owner: str) -> bool:
+    """Whether a search may mean a study of this owner: an accession number alone is the caller's own."""
+    return query.owner in (None, owner) and (owner == viewer or not query.by_accession_number_alone)
+
+
+def _matching(query: Query, row: dict[str, Any], issuer: Attributes | None) -> dict[str, Any] | None:
+    return matching_face(row, partial(_matches, query, issuer))
+
+
+def _matches(query: Query, issuer: Attributes | None, face: dict[str, Any]) -> bool:
+    """A study is matched under the number that it is found by, which need not be the one that is shown."""
+    number = face["found_as"]
+    as_found = {
+        "00100020": {"vr": "LO", "Value": [number["id"]]},
+        "00100021": {"vr": "LO", "Value": [number["issuer"]]},
+    }
+    shown = accession.matched(face["attributes"], issuer)
+    return qido.matches(query, shown | (as_found if number["id"] else {}), "study")
+
+
+def _narrow(table: Table, caller: Caller, query: Query) -> tuple[Key, ...] | None:
+    """(owner, study) of the studies that a key below study level leaves, when it names series or instances by UID; else None."""
+    sops, series = query.key("00080018"), query.key("0020000E")
+    if sops is not None and isinstance(sops.match, Uids):
+        keys = [sop_key(member, uid) for uid in sorted(sops.match.uids) for member in caller.registry.members]
+        found = table.batch_get(keys)
+        return tuple(sorted({(key[0].split("#")[2], str(item.data["study"])) for key, item in found.items()}))
+    if series is not None and isinstance(series.match, Uids):
+        return tuple(
+            sorted(
+                {
+                    _owner_and_study(item.indexes["gsi1"][1])
+                    for uid in sorted(series.match.uids)
+                    for item in table.query_all(f"S#{uid}", index="gsi1")
+                }
+            )
+        )
+    return None
+
+
+def _owner_and_study(text: str) -> Key:
+    owner, _, study = text.partition("#")
+    return owner, study
+
+
+def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[Key, ...] | None) -> Iterator[Item]:
+    if narrowed is not None:
+        # One request, whether there is something that the viewer may not see, or nothing at all.
+        rows = [(f"V#SEE#{viewer}#{study}", owner) for owner, study in narrowed]
+        found = table.batch_get(rows or [(f"V#SEE#{viewer}#0", viewer)])
+        yield from (found[key] for key in sorted(found))
+        return
+    key = search_plan.selective_key(query)
+    page = min(1000, query.offset + query.limit + 1)
+    match key:
+        case search_plan.ByStudy(uids):
+            for uid in uids:
+                yield from (item for item in table.query_all(f"V#SEE#{viewer}#{uid}") if "#M#" not in item.sk)
+        case search_plan.ByAccession(number):
+            yield from table.query_all(f"A#{viewer}#{indexed(number)}", index="gsi2", descending=True, page=page)
+        case search_plan.ByPatient(number):
+            yield from table.query_all(f"P#{viewer}#{number}", index="gsi1", descending=True, page=page)
+        case search_plan.ByName(prefix):
+            yield from table.query_all(f"N#{viewer}", indexed(prefix), index="gsi4", page=1000)
+        case search_plan.ByModality(modalities, first, last):
+            between = (first or "0", f"{last or '99999999'}~")
+            yield from _newest_first(
+                table.query_all(
+                    f"M#{viewer}#{indexed(one)}", index="gsi3", between=between, descending=True, page=max(page, _CHUNK)
+                )
+                for one in modalities
+            )
+        case search_plan.ByDate(first, last):
+            between = (first or "0", f"{last or '99999999'}~")
+            yield from table.query_all(f"D#{viewer}", index="gsi3", between=between, descending=True, page=1000)
+        case _:
+            yield from table.query_all(f"D#{viewer}", index="gsi3", descending=True, page=min(1000, max(page, _CHUNK)))
+
+
+def _newest_first(found: Iterable[Iterator[Item]]) -> Iterator[Item]:
+    """What several queries of the same index find, each study once."""
+    seen: set[str] = set()
+    for item in heapq.merge(*found, key=lambda item: item.indexes["gsi3"][1], reverse=True):
+        place = item.indexes["gsi3"][1]
+        if place not in seen:
+            seen.add(place)
+            yield item
+
+
+def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget) -> Iterator[Match]:
+    for study in found:
+        uid = query.scope.series_instance_uid or ""
+        for item in budget.take(table.query_all(f"V#SERIES#{study.owner}#{study.study}", uid)):
+            said: Any = item.data.get("patients", ())
+            whole = study.persons.of_series(said) if study.persons else study.attributes
+            if whole is None:
+                continue
+            attributes = accession.with_issuer(whole, study.issuer) | _series_attributes(item.sk, item.data)
+            if query.scope.series_instance_uid in (None, item.sk) and qido.matches(query, attributes, "series"):
+                yield replace(study, attributes=attributes, series=item.sk)
+
+
+def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budget) -> Iterator[Match]:
+    for study in found:
+        uid = query.scope.series_instance_uid
+        series_views = {
+            item.sk: item.data for item in table.query_all(f"V#SERIES#{study.owner}#{study.study}") if uid in (None, item.sk)
+        }
+        prefix = f"I#{uid}#" if uid else "I#"
+        if uid is not None and uid not in series_views:
+            raise NotFound
+        partition = studies.study_partition(study.owner, study.study)
+        gone = studies.withdrawn(table.query_all(partition, "W#"))
+        for one in studies.instances(budget.take(table.query_all(partition, prefix)), gone, study.within):
+            view = series_views.get(one.series_instance_uid, {"attributes": {}, "instances": 1})
+            whole = study.persons.of_instance(one) if study.persons else study.attributes
+            if whole is None:
+                continue
+            above = accession.with_issuer(whole, study.issuer) | _series_attributes(one.series_instance_uid, view)
+            if not qido.matches(query, above, "series"):
+                continue
+            attributes = above | instance_attributes(one)
+            if qido.matches(query, attributes, "instance"):
+                yield replace(study, attributes=attributes, series=one.series_instance_uid, sop=one.sop_instance_uid)
+
+
+def _series_attributes(series: str, view: dict[str, Any]) -> Attributes:
+    return {
+        **view["attributes"],
+        "0020000E": {"vr": "UI", "Value": [series]},
+        "00201209": {"vr": "IS", "Value": [view["instances"]]},
+    }
+
+
+def instance_attributes(one: studies.Instance) -> Attributes:
+    """The attributes of an instance itself, as DICOM JSON: those kept in its fact, and those kept as fields."""
+    above = {*studies.PATIENT_AND_STUDY, *studies.SERIES} - {"00080005"}
+    own = {tag: value for tag, value in one.attributes.items() if tag not in above}
+    own["00080016"] = {"vr": "UI", "Value": [one.data["class"]]}
+    own["00080018"] = {"vr": "UI", "Value": [one.sop_instance_uid]}
+    own["00083002"] = {"vr": "UI", "Value": [one.data["syntax"]]}
+    if one.data.get("rows"):
+        own["00280008"] = {"vr": "IS", "Value": [one.data.get("number_of_frames", 1)]}
+        own["00280010"] = {"vr": "US", "Value": [one.data["rows"]]}
+        own["00280011"] = {"vr": "US", "Value": [one.data["columns"]]}
+    return own

@@ -1,0 +1,144 @@
+"""The timeline of a patient: every study of every hospital that the caller may see, newest first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import audit, identifiers
+from chalicelib.domain.audit import Entry, Kind, Recorder
+from chalicelib.domain.demographics import Demographics
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.sharing import Objection
+from chalicelib.domain.studies import Attributes, first_value
+from chalicelib.services import access
+from chalicelib.services.access import Known
+from chalicelib.services.identity import known_patients, numbering
+from chalicelib.services.registry import Caller
+from chalicelib.services.retrieval.manifest import still_to_come
+from chalicelib.services.sharing import transfers as transfer_service
+
+_MAX_STUDIES = 1000
+
+
+def timeline(
+    table: Table, caller: Caller, patient_id: str, issuer: str | None, now: datetime, record: Recorder
+) -> dict[str, Any]:
+    """The answer of `GET /patients/{id}/timeline`. Raises NotFound when the caller may see nothing of the patient."""
+    viewer = caller.member
+    asked = identifiers.patient_identifier(patient_id, issuer, viewer.patient_id_issuer)
+    rows: dict[tuple[str, str], Item] = {}
+    others: dict[tuple[str, str], Item] = {}
+    for item in table.query_all(f"P#{viewer.id}#{asked.value}", index="gsi1", descending=True):
+        number = item.data["found_as"]
+        study = (str(item.data["owner"]), str(item.data["study"]))
+        if number == {"issuer": asked.issuer, "id": asked.value}:
+            rows.setdefault(study, item)
+        elif study[0] == viewer.id:
+            others.setdefault(study, item)
+        if len(rows) >= _MAX_STUDIES or len(others) >= _MAX_STUDIES:
+            break
+    found = [*rows.values(), *(item for study, item in others.items() if study not in rows)]
+    visible = access.visible(table, viewer.id, [item.data for item in found], now)
+    apart = numbering.kept_apart(viewer.id, asked, [row for row, _ in visible])
+    allowed = [(row, one) for row, one in visible if row["found_as"] == {"issuer": asked.issuer, "id": asked.value}]
+    seen = [row for row, _ in allowed]
+    read = access.know(table, [asked.hash])
+    known = read.known[asked.hash]
+    mine = [transfer for transfer in known.transfers if viewer.id in (transfer.sender, transfer.receiver)]
+    stated = None if seen else _stated(table, caller, asked, known, now)
+    if not seen and not mine and not apart and stated is None:
+        access.even_out(table, read)
+        raise NotFound
+    mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
+    record(Entry(Kind.READ, mine_to_show, (asked,)))
+    for entry in audit.disclosures(viewer.id, [audit.seen(row, one.decision) for row, one in allowed]):
+        record(entry)
+    views = table.batch_get((f"V#STUDY#{row['study']}", str(row["owner"])) for row in seen)
+    numbers = {(asked.issuer, asked.value)}
+    entries: list[tuple[str, dict[str, Any]]] = []
+    person: Attributes = {}
+    for row in seen:
+        view = views.get((f"V#STUDY#{row['study']}", str(row["owner"])))
+        if view is None:
+            continue
+        attributes: Attributes = row["attributes"]
+        person = person or attributes
+        numbers |= {(p["issuer"], p["id"]) for p in view.data["patients"]}  # type: ignore[attr-defined]
+        entries.append(
+            (
+                first_value(attributes, "00080020") + first_value(attributes, "00080030"),
+                _entry(table, view, attributes),
+            )
+        )
+    linked = {asked, *known.numbers}
+    for transfer in mine:
+        if transfer.status(now) == "active":
+            numbers |= {(n.issuer, n.value) for n in (transfer.patient, transfer.receiving) if n is not None and n in linked}
+    return {
+        "patient": {
+            "identifiers": [
+                {
+                    "issuer": oid,
+                    "id": number,
+                    "institution": member.id if (member := caller.registry.by_issuer(oid)) else None,
+                }
+                for oid, number in sorted(numbers)
+            ],
+            "name": stated.name if stated else _name(person),
+            "birth_date": stated.birth_date if stated else first_value(person, "00100030"),
+            "sex": stated.sex if stated else first_value(person, "00100040"),
+        },
+        "studies": [entry for _, entry in sorted(entries, key=lambda pair: pair[0], reverse=True)],
+        "transfers": [transfer_service.shown(transfer, now) for transfer in mine],
+        **({"apart": apart} if apart else {}),
+    }
+
+
+def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: Known, now: datetime) -> Demographics | None:
+    """What registrations say of a patient of whom the caller sees no study: its own, of its number that is asked for or linked;
+    else, to the receiver of a transfer that runs, the sender's, unless the patient objected there.
+
+    For a number of which the caller may know nothing, nothing is read.
+    """
+    viewer = caller.member.id
+    own = [one for one in (asked, *known.record.linked) if caller.registry.by_issuer(one.issuer) == caller.institution]
+    received = [
+        transfer.patient
+        for transfer in known.transfers
+        if transfer.receiver == viewer
+        and transfer.status(now) == "active"
+        and Objection(transfer.sender) not in known.facts.objections
+    ]
+    return known_patients.latest_of_any(table, dict.fromkeys([*own, *received]))
+
+
+def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
+    body_parts, missing = view.data["body_parts"], still_to_come(table, view)
+    return {
+        "study_instance_uid": view.data["study"],
+        "owner": view.sk,
+        "study_date": first_value(attributes, "00080020"),
+        "study_time": first_value(attributes, "00080030"),
+        "modalities": view.data["modalities"],
+        "description": first_value(attributes, "00081030"),
+        "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
+        "laterality": view.data.get("laterality", ""),
+        "instances": view.data["instances"],
+        "complete": missing == 0,
+        "number_of_patients": len(_list(view.data["patients"])),
+        "missing": missing,
+        "reports": view.data["reports"],
+        "unread": view.data.get("unread", []),
+    }
+
+
+def _name(attributes: Attributes) -> str:
+    value = (attributes.get("00100010", {}).get("Value") or [{}])[0]
+    return str(value.get("Alphabetic", "")) if isinstance(value, dict) else ""
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,204 @@
+"""Patients are linked, never merged: proposing, confirming and undoing links between identifiers.
+
+Whatever `services.identity.linking` does not link by itself is confirmed by somebody, and can be undone; an undone one never
+comes back by itself. Nobody is told of another hospital's number but through a transfer, or through a study that it may see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from chalicelib.dicomweb.person_names import name_key
+from chalicelib.domain import demographics, identifiers, italian
+from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.patients import Link, Record, link_id
+from chalicelib.domain.ports import Table
+from chalicelib.domain.studies import Attributes, first_value
+from chalicelib.domain.transfers import patient_partition
+from chalicelib.services import access
+from chalicelib.services.identity import linking
+from chalicelib.services.registry import Caller
+from chalicelib.services.search_rows import indexed
+
+_MAX_CANDIDATES = 20
+_MAX_ROWS = 200
+_ATTEMPTS = 3
+
+
+def list_links(table: Table, caller: Caller, patient_id: str, now: datetime, tell: Recorder) -> dict[str, Any]:
+    """Links of one of the caller's own numbers, and proposals with evidence for and against.
+
+    Proposed are only numbers of studies that the caller may already see. Raises NotFound for a number with nothing known.
+    """
+    own = _own(caller, patient_id)
+    record = access.load_deciding(table, own.hash)
+    confirmed = [link for link in record.links if not link.ended and _may_know(table, caller, link, record)]
+    proposed = _proposals(table, caller, own, record, now)
+    if not record.links and not record.transfers and not proposed and not _is_known(table, own):
+        raise NotFound
+    tell(Entry(Kind.READ, caller.member.id, (own,)))
+    return {"links": [_shown(link, own) for link in confirmed] + proposed}
+
+
+def confirm_link(
+    table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act, tell: Recorder
+) -> dict[str, Any]:
+    """Confirm that one of the caller's own numbers and another one are the same patient's.
+
+    The other is the caller's own too, or one that is proposed. Raises BadRequest, NotFound, Conflict when evidence forbids it.
+    """
+    own = _own(caller, patient_id)
+    if not isinstance(body, dict) or not set(body) <= {"id", "issuer", "link"}:
+        raise BadRequest('The body must be {"id", "issuer"} of the other number, or {"link"} of a proposal.')
+    for _ in range(_ATTEMPTS):
+        record = access.load_deciding(table, own.hash)
+        other, evidence = _chosen(table, caller, own, record, body, now)
+        if linking.different_codes(record, access.load_deciding(table, other.hash)):
+            raise Conflict("The two records carry different codici fiscali: they are not the same patient's.")
+        by = f"{caller.member.id}/{caller.actor}"
+        writes = linking.linking_writes(record, own, other, "confirmed", by, evidence, now)
+        entry = Entry(Kind.LINK_CONFIRMED, caller.member.id, (own, other), subject=link_id(own, other))
+        if not writes:
+            tell(replace(entry, kind=Kind.READ))
+        if not writes or not act(writes, entry):
+            found = linking.between(access.load_deciding(table, own.hash), other)
+            return _shown(found[-1], own)
+    raise TryAgain("The links were changed at the same moment. Please look, and send it again.")
+
+
+def _chosen(
+    table: Table, caller: Caller, own: PatientIdentifier, record: Record, body: dict[str, Any], now: datetime
+) -> tuple[PatientIdentifier, tuple[str, ...]]:
+    """The number that a confirmation means, and the evidence for it. Raises NotFound, BadRequest."""
+    linked = [_shown(link, own) for link in record.links if not link.ended and _may_know(table, caller, link, record)]
+    proposals = linked + _proposals(table, caller, own, record, now)
+    chosen = [proposal for proposal in proposals if proposal["link"] == body.get("link")]
+    if body.get("link") is not None and not chosen:
+        raise NotFound
+    wanted = chosen[0]["identifier"] if chosen else body
+    other = identifiers.patient_identifier(wanted.get("id"), wanted.get("issuer"), caller.member.patient_id_issuer)
+    if other == own:
+        raise BadRequest("A number cannot be linked to itself.", "id")
+    proposal = next((p for p in proposals if p["identifier"] == {"issuer": other.issuer, "id": other.value}), None)
+    if proposal is None and caller.registry.by_issuer(other.issuer) != caller.institution:
+        raise NotFound
+    return other, tuple(proposal["evidence"]) if proposal else ()
+
+
+def undo_link(
+    table: Table, caller: Caller, patient_id: str, link: str, now: datetime, act: Act, tell: Recorder
+) -> dict[str, Any]:
+    """Undo a link of one of the caller's own numbers, from the next request on. Again: the same answer. Raises NotFound."""
+    own = _own(caller, patient_id)
+    for _ in range(_ATTEMPTS):
+        record = access.load_deciding(table, own.hash)
+        known = sorted((one for one in record.links if one.id == link), key=lambda one: one.number)
+        if not known or not _may_know(table, caller, known[-1], record):
+            raise NotFound
+        last = known[-1]
+        entry = Entry(Kind.LINK_UNDONE, caller.member.id, (own, last.beyond(own.hash)), subject=link)
+        if last.ended:
+            tell(replace(entry, kind=Kind.READ))
+        by = f"{caller.member.id}/{caller.actor}"
+        if last.ended or not act(linking.undoing_writes(table, record, last, by, now), entry):
+            return _shown(replace(last, ended=True), own)
+    raise TryAgain("The links were changed at the same moment. Please look, and send it again.")
+
+
+def _own(caller: Caller, patient_id: str) -> PatientIdentifier:
+    return identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
+
+
+def _is_known(table: Table, number: PatientIdentifier) -> bool:
+    """Whether there is a study under this number, or its hospital made it known."""
+    partition = patient_partition(number.hash)
+    return any(table.query(partition, prefix, limit=1).items for prefix in ("UID#", demographics.PREFIX))
+
+
+def _may_know(table: Table, caller: Caller, link: Link, record: Record) -> bool:
+    """Whether the caller may be told of the number beyond a link: its own, a national one, or one a transfer told it of."""
+    other = link.beyond(record.patient)
+    if italian.kind(other) != "hospital" or caller.registry.by_issuer(other.issuer) == caller.institution:
+        return True
+    if link.basis == "transfer" or link.by.startswith(f"{caller.member.id}/"):
+        return True
+    theirs = access.load_deciding(table, other.hash)
+    touching = [transfer for one in (record, theirs) for transfer in one.transfers]
+    naming = [transfer for transfer in touching if other in (transfer.patient, transfer.receiving)]
+    return any(caller.member.id in (transfer.sender, transfer.receiver) for transfer in naming)
+
+
+def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Record, now: datetime) -> list[dict[str, Any]]:
+    """Other numbers in studies that the caller may see whose patient has the same name."""
+    viewer = caller.member.id
+    person = _person(table, viewer, own)
+    if person is None:
+        return []
+    name = name_key((person.get("00100010", {}).get("Value") or [""])[0])
+    if not name:
+        return []
+    rows: list[dict[str, Any]] = []
+    for item in table.query_all(f"N#{viewer}", f"{indexed(name)}#", index="gsi4", page=_MAX_ROWS):
+        rows.append(item.data)
+        if len(rows) >= _MAX_ROWS:
+            break
+    seen: dict[PatientIdentifier, Attributes] = {}
+    for row, _ in access.visible(table, viewer, rows, now):
+        for number in row["patients"]:
+            said = next((one for one in row.get("faces", ()) if one["patient"] == number), row)
+            seen.setdefault(PatientIdentifier(number["issuer"], number["id"]), said["attributes"])
+    candidates = sorted(other for other in seen if other != own and other not in record.linked)[:_MAX_CANDIDATES]
+    return [_proposal(table, own, record, other, person, seen[other]) for other in candidates]
+
+
+def _proposal(
+    table: Table, own: PatientIdentifier, record: Record, other: PatientIdentifier, person: Attributes, attributes: Attributes
+) -> dict[str, Any]:
+    evidence: list[str] = ["same-name"]
+    against: list[str] = []
+    for tag, what in (("00100030", "birth-date"), ("00100040", "sex")):
+        mine, theirs = first_value(person, tag), first_value(attributes, tag)
+        if mine and theirs:
+            (evidence if mine == theirs else against).append(f"{'same' if mine == theirs else 'different'}-{what}")
+    carried = access.load_deciding(table, other.hash)
+    if linking.codes(record) & linking.codes(carried):
+        evidence.append("same-codice-fiscale")
+    if linking.different_codes(record, carried):
+        against.append("different-codice-fiscale")
+    if linking.between(record, other):
+        against.append("undone-before")
+    return {
+        "link": link_id(own, other),
+        "status": "proposed",
+        "identifier": {"issuer": other.issuer, "id": other.value},
+        "evidence": evidence,
+        "against": against,
+    }
+
+
+def _person(table: Table, viewer: str, own: PatientIdentifier) -> Attributes | None:
+    for item in table.query(f"P#{viewer}#{own.value}", index="gsi1", limit=20).items:
+        number = {"issuer": own.issuer, "id": own.value}
+        if number in item.data["patients"] and item.data.get("patient", number) == number:  # type: ignore[operator]
+            attributes: Attributes = item.data["attributes"]  # type: ignore[assignment]
+            return attributes
+    return None
+
+
+def _shown(link: Link, own: PatientIdentifier) -> dict[str, Any]:
+    other = link.beyond(own.hash)
+    return {
+        "link": link.id,
+        "status": "undone" if link.ended else "confirmed",
+        "identifier": {"issuer": other.issuer, "id": other.value},
+        "kind": italian.kind(other),
+        "basis": link.basis,
+        "by": link.by.split("/")[0],
+        "at": link.at,
+        "evidence": list(link.evidence),
+        "against": [],
+    }

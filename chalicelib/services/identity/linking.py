@@ -1,0 +1,274 @@
+"""Making and ending links between patient identifiers: what the archive does by itself, and the writes of what people do.
+
+A link is made without a person only where both records carry the same valid codice fiscale, and the birth date and sex that
+it encodes agree with both. It ends by itself as soon as a record says otherwise, and then never comes back by itself. What
+joins two numbers by a code rests on the link of each to that code: when either ends, it ends with it.
+Whatever its basis, a link of two numbers that carry different codici fiscali is ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from itertools import combinations, islice
+from typing import Any
+
+from chalicelib.domain import identifiers, italian, patients, transfers
+from chalicelib.domain.demographics import Demographics
+from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.patients import ABOUT, AUTOMATIC, Carrier, Link, Record, Statement, link_id
+from chalicelib.domain.ports import Item, PutNew, Table, Write
+from chalicelib.domain.studies import first_value, for_deciding
+from chalicelib.domain.transfers import iso, patient_partition
+from chalicelib.services import access
+from chalicelib.services.identity import codice_fiscale
+from chalicelib.services.identity.codice_fiscale import CodiceFiscale
+from chalicelib.services.registry import load_registry
+
+MAX_CARRIERS = 16
+"""Numbers that one codice fiscale joins by itself. Nobody is known to so many; a code with more joins nothing."""
+MAX_RENAMED = 40
+MAX_WRITES = 90
+_MOST_READ = 2000
+_ATTEMPTS = 5
+ARCHIVE = "archive"
+
+
+def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary: Mapping[str, Any]) -> Iterator[Item]:
+    """The facts of what a patient's images state, and that they carry a codice fiscale.
+
+    It may stand in Patient ID or in Other Patient IDs (0010,1000 and 0010,1002), under its issuer or under none. What
+    `owner` says of another member's numbers is not believed.
+    """
+    member = registry.by_issuer(patient.issuer)
+    if member is not None and member.id != owner:
+        return
+    named = [(patient.value, patient.issuer)]
+    named += [(one["id"] or "", one["issuer_universal_id"] or one["issuer"] or "") for one in summary["patient"]["other_ids"]]
+    birth = first_value(summary["attributes"], "00100030")
+    sex = first_value(summary["attributes"], "00100040")
+    codes: list[str] = []
+    for value, issuer in dict.fromkeys(named):
+        if identifiers.is_oid(issuer) and issuer != italian.CODICE_FISCALE and (value, issuer) != named[0]:
+            continue
+        if (fiscal := codice_fiscale.read(value)) is not None:
+            codes.append(fiscal.code)
+    yield from _saying(patient, birth, sex, codes)
+
+
+def stated(own: PatientIdentifier, known: Demographics) -> list[Item]:
+    """The same of what a hospital's registration says of its own number: only what stands under the codice fiscale's issuer."""
+    codes = [one.code for one in map(codice_fiscale.read, known.codes) if one is not None]
+    return list(_saying(own, known.birth_date, known.sex, codes))
+
+
+def _saying(patient: PatientIdentifier, birth: str, sex: str, codes: Sequence[str]) -> Iterator[Item]:
+    """The facts that a record states this birth date and sex, and carries these codici fiscali, each once."""
+    for fiscal in dict.fromkeys(codes):
+        data: dict[str, object] = {
+            "issuer": patient.issuer,
+            "id": patient.value,
+            "code": fiscal,
+            "birth_date": birth,
+            "sex": sex,
+        }
+        digest = sha256(f"{birth}\n{sex}".encode()).hexdigest()[:8]
+        code = PatientIdentifier(italian.CODICE_FISCALE, fiscal)
+        yield Item(patient_partition(code.hash), f"CARRIES#{patient.hash}#{digest}", data)
+    if birth or sex or codes:
+        for fiscal in dict.fromkeys(codes or [""]):
+            yield patients.stating(patient, Statement(birth, sex, fiscal))
+
+
+def link_carriers(table: Table, code: str, now: datetime) -> None:
+    """Link those that carry the codice fiscale with this hash and agree with it; end automatic links that no longer do."""
+    said = patients.fold(code, islice(table.query_all(patient_partition(code), "CARRIES#"), _MOST_READ)).carriers
+    carriers = _under_own_numbers(table, said)
+    fiscal = codice_fiscale.read(carriers[0].code) if carriers else None
+    if fiscal is None:
+        return
+    verdict = patients.judge(carriers, fiscal.birth, fiscal.sex)
+    itself = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
+    denying = _denying(table, verdict.agreeing, fiscal)
+    agreeing = verdict.agreeing - verdict.contradicting - denying
+    if agreeing and len(agreeing | {itself}) <= MAX_CARRIERS + 1:
+        for one in sorted(agreeing - {itself}):  # first to the code: what rests on that comes after it
+            _link(table, min(one, itself), max(one, itself), now)
+        joined = agreeing & set(access.load_deciding(table, code).linked)
+        for one, other in combinations(sorted(joined), 2):
+            _link(table, one, other, now)
+    for identifier in sorted(verdict.contradicting | denying):
+        _end_automatic(table, access.load_deciding(table, identifier.hash), now)
+
+
+def _link(table: Table, one: PatientIdentifier, other: PatientIdentifier, now: datetime) -> None:
+    """Link two numbers automatically, once: a link that was ended does not come back by itself."""
+    link = Link(link_id(one, other), 1, one, other, AUTOMATIC, ARCHIVE, iso(now), ("same-codice-fiscale",))
+    table.transact([PutNew(item) for item in patients.linking(link)])
+
+
+def _denying(table: Table, agreeing: Iterable[PatientIdentifier], fiscal: CodiceFiscale) -> set[PatientIdentifier]:
+    """Those of the numbers of which some image, though it does not carry the code, says that it is another person's: another
+    code, birth date or sex."""
+    return {one for one in agreeing if any(_denies(said, fiscal) for said in _statements(table, one))}
+
+
+def _statements(table: Table, number: PatientIdentifier) -> list[Statement]:
+    return [patients.statement(item) for item in islice(table.query_all(patient_partition(number.hash), ABOUT), _MOST_READ)]
+
+
+def _denies(said: Statement, fiscal: CodiceFiscale) -> bool:
+    return bool(said.code and said.code != fiscal.code) or patients.contradicts(said, fiscal.birth, fiscal.sex)
+
+
+def check_again(table: Table, record: Record, now: datetime) -> None:
+    """After an image said something of a number: whether what its codici fiscali join still holds."""
+    for code in sorted(record.codes):
+        fiscal = codice_fiscale.read(code.value)
+        if fiscal is not None:
+            link_carriers(table, PatientIdentifier(italian.CODICE_FISCALE, fiscal.code).hash, now)
+
+
+def _under_own_numbers(table: Table, said: Sequence[Carrier]) -> list[Carrier]:
+    """What carries a code, and the same under the number of its hospital's own where it is filed under a name of that."""
+    if not any("/" in one.identifier.issuer for one in said):
+        return list(said)
+    registry = load_registry(table)
+    found = dict.fromkeys(said)
+    for one in said:
+        member = registry.by_issuer(one.identifier.issuer)
+        if member is not None:
+            found.setdefault(replace(one, identifier=member.own(one.identifier)))
+    return list(found)
+
+
+def review(table: Table, record: Record, now: datetime) -> None:
+    """End the links of an identifier that cannot be: those between different codici fiscali.
+
+    A number that carries two codes is nobody's for certain: all its automatic links end. A number whose code is another than
+    that of a number it is linked to is another patient's: that link ends, whoever made it.
+    """
+    mine = codes(record)
+    if len(mine) > 1:
+        _end_automatic(table, record, now)
+        return
+    if not mine:
+        _end_resting_on_code(table, record, now)
+    for link in record.links:
+        other = link.beyond(record.patient)
+        if not link.ended and mine and italian.kind(other) != "codice-fiscale":
+            theirs = codes(access.load_deciding(table, other.hash))
+            if theirs and not theirs & mine:
+                _end(table, link, now)
+
+
+def codes(record: Record) -> set[str]:
+    """The codici fiscali, without omocodia, of a number: itself, or those linked to it."""
+    itself = {side for link in record.links for side in (link.one, link.other) if side.hash == record.patient}
+    fiscal = [one.value for one in {*record.linked, *itself} if italian.kind(one) == "codice-fiscale"]
+    return {known.code for value in fiscal if (known := codice_fiscale.read(value)) is not None}
+
+
+def different_codes(one: Record, other: Record) -> bool:
+    """Whether two numbers carry codici fiscali, and none in common."""
+    mine, theirs = codes(one), codes(other)
+    return bool(mine and theirs) and not mine & theirs
+
+
+def linking_writes(
+    record: Record,
+    one: PatientIdentifier,
+    other: PatientIdentifier,
+    basis: str,
+    by: str,
+    evidence: tuple[str, ...],
+    now: datetime,
+) -> list[Write]:
+    """The writes that link `one`, whose record is given, to `other`; none when they are linked already, or are the same."""
+    if one == other:
+        return []
+    known = between(record, other)
+    if any(not link.ended for link in known):
+        return []
+    number = max((link.number for link in known), default=0) + 1
+    link = Link(link_id(one, other), number, one, other, basis, by, iso(now), evidence)
+    return [PutNew(item) for item in patients.linking(link)]
+
+
+def ending_writes(table: Table, link: Link, by: str, now: datetime) -> list[Write]:
+    """The writes that end a link, and with it the acceptances that named the number: no trace of it is shown."""
+    facts = patients.unlinking(link, by, now)
+    renamed = 0
+    for side in (link.one, link.other):
+        for transfer in access.load_deciding(table, side.hash).transfers:
+            if (transfer.patient, transfer.receiving) == (side, link.beyond(side.hash)) and renamed < MAX_RENAMED:
+                waiting = transfers.changing(transfer.unaccepted())
+                facts += [replace(fact, data=fact.data | {"by": by, "at": iso(now)}) for fact in waiting]
+                renamed += 1
+    return [PutNew(fact) for fact in facts]
+
+
+def between(record: Record, other: PatientIdentifier) -> list[Link]:
+    """The links of an identifier with another one, those that ended included."""
+    return [link for link in record.links if link.beyond(record.patient) == other]
+
+
+def resting_on_codes(record: Record) -> list[Link]:
+    """The links of a number that hold only because it is linked to a codice fiscale."""
+    return [link for link in record.links if not link.ended and link.rests_on_code]
+
+
+def undoing_writes(table: Table, record: Record, link: Link, by: str, now: datetime) -> list[Write]:
+    """The writes that undo a link of the number whose record is given, and what rested on it: where it was a codice fiscale's,
+    all that this code joined to the number. What does not fit the transaction, the projector ends (`review`)."""
+    writes = ending_writes(table, link, by, now)
+    if italian.kind(link.beyond(record.patient)) == "codice-fiscale":
+        for other in resting_on_codes(record):
+            more = ending_writes(table, other, by, now)
+            writes += more if len(writes) + len(more) <= MAX_WRITES else []
+    return writes
+
+
+def _end_resting_on_code(table: Table, record: Record, now: datetime) -> None:
+    for link in resting_on_codes(record):
+        _end(table, link, now)
+
+
+def _end_automatic(table: Table, record: Record, now: datetime) -> None:
+    for link in record.links:
+        if link.basis == AUTOMATIC and not link.ended:
+            _end(table, link, now)
+
+
+def _end(table: Table, link: Link, now: datetime) -> None:
+    """End a link. Raises TryAgain when its transfers keep changing meanwhile."""
+    ended = patients.unlinking(link, ARCHIVE, now)[0].key
+    for _ in range(_ATTEMPTS):
+        if not table.transact(ending_writes(table, link, ARCHIVE, now)) or table.get(*ended) is not None:
+            return
+    raise TryAgain
+
+
+def leave(table: Table, patient: str, study: tuple[str, str], now: datetime) -> None:
+    """End the automatic links of a number that nothing is left of: corrections took it from its only study.
+
+    What that study's images said of the codice fiscale was somebody else's; what its hospital's registration said of it stays.
+    """
+    record = access.load_record(table, patient)
+    if any(said.codes for said in record.stated):
+        return
+    others = [(f"V#STUDY#{uid}", owner) for owner, uid in record.studies if (owner, uid) != study]
+    if any(patient in for_deciding(view.data).patients for view in table.batch_get(others).values()):
+        return
+    for link in record.links:
+        other = link.beyond(patient)
+        if link.ended or link.basis != AUTOMATIC or italian.kind(other) != "codice-fiscale":
+            continue
+        for item in list(table.query_all(patient_partition(other.hash), f"CARRIES#{patient}#")):
+            if not item.sk.endswith(patients.END):
+                table.put(PutNew(Item(item.pk, item.sk + patients.END, {"at": iso(now), "by": ARCHIVE})))
+        _end(table, link, now)

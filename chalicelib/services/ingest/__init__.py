@@ -1,0 +1,1 @@
+"""What comes in: uploads, indexing, corrections, reports, withdrawals; and what became of each."""

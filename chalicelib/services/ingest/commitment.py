@@ -1,0 +1,126 @@
+"""Storage Commitment by REST (PS3.18 13): whether instances are kept, told from the facts that `/uploads/status` is told from."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.dicomweb import commitment
+from chalicelib.dicomweb.commitment import CommitmentRequest, Reference
+from chalicelib.dicomweb.json_model import Model
+from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.domain.instance_versions import CONFLICT, CURRENT, sop_partition
+from chalicelib.domain.ports import Item, Key, PutNew, Table
+from chalicelib.domain.studies import is_withdrawal, study_partition
+from chalicelib.services import access
+from chalicelib.services.ingest.instance_items import object_key, sop_key, verdicts_of
+
+KEPT_FOR = timedelta(days=30)
+
+
+def commit(
+    table: Table,
+    institution: str,
+    transaction: str,
+    request: CommitmentRequest,
+    now: datetime,
+    act: Act,
+    tell: Recorder,
+) -> Model:
+    """The Storage Commitment Response Module for the institution's own instances; the same again for the same request.
+
+    Raises Conflict when the transaction UID stands for another request.
+    """
+    asked = _digest(request)
+    entry = Entry(Kind.QUERY, institution, subject=transaction, count=len(request.references))
+    known = table.get(*_key(institution, transaction))
+    if known is None:
+        reasons = _reasons(table, institution, request.references)
+        model = commitment.commitment_response(request, lambda one: reasons[one])
+        packed = base64.b64encode(gzip.compress(json.dumps(model).encode(), mtime=0)).decode()
+        expires = int((now + KEPT_FOR).timestamp())
+        item = Item(*_key(institution, transaction), {"asked": asked, "result": packed, "expires": expires}, expires=expires)
+        if not act([PutNew(item)], entry):
+            return model
+        known = table.get(*_key(institution, transaction))
+    if known is None or known.data["asked"] != asked:
+        raise Conflict("This transaction UID stands for another request.")
+    tell(entry)
+    return _result(known)
+
+
+def result(table: Table, institution: str, transaction: str, now: datetime, tell: Recorder) -> Model:
+    """The result of an earlier request. Raises NotFound for one that nobody made, or that was made too long ago."""
+    known = table.get(*_key(institution, transaction))
+    if known is None or int(str(known.data["expires"])) <= now.timestamp():
+        raise NotFound
+    tell(Entry(Kind.QUERY, institution, subject=transaction))
+    return _result(known)
+
+
+def _key(institution: str, transaction: str) -> Key:
+    return f"F#COMMITMENT#{institution}#{transaction}", "."
+
+
+def _result(item: Item) -> Model:
+    found: Model = json.loads(gzip.decompress(base64.b64decode(str(item.data["result"]))))
+    return found
+
+
+def _digest(request: CommitmentRequest) -> str:
+    return hashlib.sha256(repr((request.by_study, request.references)).encode()).hexdigest()
+
+
+def _reasons(table: Table, institution: str, references: Sequence[Reference]) -> dict[Reference, int | None]:
+    """For each instance None when it is kept, else the Failure Reason (PS3.3 C.14.1.1). Four reads for a hundred."""
+    sops = table.batch_get(sop_key(institution, one.sop_instance_uid) for one in references)
+    stands: dict[Reference, Any] = {
+        one: item.data for one in references if (item := sops.get(sop_key(institution, one.sop_instance_uid)))
+    }
+    verdicts = verdicts_of(table, [object_key(institution, str(data["sha256"])) for data in stands.values()])
+    facts: dict[Reference, Key] = {}
+    for one, data in stands.items():
+        verdict = verdicts.get(object_key(institution, str(data["sha256"])))
+        if verdict is not None and verdict.data["state"] == "indexed":
+            facts[one] = (
+                study_partition(institution, str(data["study"])),
+                f"I#{verdict.data['series']}#{one.sop_instance_uid}",
+            )
+    gone = {key for pk, sk in facts.values() for key in ((pk, f"W#{sk.rsplit('#', 1)[1]}"),)}
+    gone |= {access.withdrawal_key(institution, str(stands[one]["study"])) for one in facts}
+    found = table.batch_get([*facts.values(), *gone])
+    there = {key: item for key, item in found.items() if key in facts.values() or is_withdrawal(item)}
+    refused = _refused(table, institution, facts)
+    reasons = {one: _reason(institution, one, facts.get(one), there, stands.get(one)) for one in references}
+    return reasons | dict.fromkeys(refused, commitment.PROCESSING_FAILURE)
+
+
+def _refused(table: Table, institution: str, kept: Iterable[Reference]) -> set[Reference]:
+    """Those under whose SOP Instance UID other bytes came last, which are a conflict: whoever asks may mean these."""
+    found = table.batch_get((sop_partition(institution, one.sop_instance_uid), sk) for one in kept for sk in (CONFLICT, CURRENT))
+    refused: set[Reference] = set()
+    for one in kept:
+        partition = sop_partition(institution, one.sop_instance_uid)
+        conflict, current = found.get((partition, CONFLICT)), found.get((partition, CURRENT))
+        number = int(str(current.data["number"])) if current is not None else 0
+        if conflict is not None and int(str(conflict.data["number"])) >= number:
+            refused.add(one)
+    return refused
+
+
+def _reason(institution: str, one: Reference, key: Key | None, there: dict[Key, Item], stands: Any) -> int | None:
+    if key is None or key not in there or (key[0], f"W#{one.sop_instance_uid}") in there:
+        return commitment.NO_SUCH_INSTANCE
+    if access.withdrawal_key(institution, str(stands["study"])) in there:
+        return commitment.NO_SUCH_INSTANCE
+    if there[key].data["class"] != one.sop_class_uid:
+        return commitment.CLASS_INSTANCE_CONFLICT
+    wrong_study = one.study_instance_uid not in (None, stands["study"])
+    wrong_series = one.series_instance_uid not in (None, key[1].split("#")[1])
+    return commitment.NO_SUCH_INSTANCE if wrong_study or wrong_series else None

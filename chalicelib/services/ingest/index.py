@@ -1,0 +1,279 @@
+"""Indexing: what happens to an uploaded object once it is in the bucket. Safe to repeat, in any order.
+
+For a batch of objects: skip those with a verdict; read and check the head of each; then write, in one transaction for up
+to 33 instances, what each SOP Instance UID stands for, the instance, and the verdict. Nothing is written for an instance
+before that transaction but the fact that its patient has its study, and the batch's metadata (one object, named by its
+content), which are true either way of repeating it. So a function that dies anywhere leaves nothing that the next delivery
+does not complete. What is not read when the time runs short is left to the next delivery.
+
+What is hostile, or merely huge, must not keep its neighbours waiting: at first every head is read within limits that a
+whole batch keeps in seconds, then those over these limits, one after the other. And whatever goes wrong with one object is
+that object's own failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+
+from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Write
+from chalicelib.services import access
+from chalicelib.services.ingest import corrections, rejection_notes
+from chalicelib.services.ingest.corrections import Came, Compare
+from chalicelib.services.ingest.instance_items import (
+    MADE_FROM,
+    Checked,
+    Failed,
+    Large,
+    ReadSummary,
+    Stored,
+    Summary,
+    check,
+    fact_of,
+    file_under_patients,
+    keep_metadata,
+    object_key,
+    sop_key,
+    verdict,
+)
+from chalicelib.services.ingest.rejection_notes import ActFor
+from chalicelib.services.registry import load_registry
+
+__all__ = ["MADE_FROM", "ReadSummary", "Stored", "Summary", "index_again", "index_instances", "object_key", "sop_key"]
+
+_SETTLED_EVERY = 5.0
+"""Seconds after which what was read so far is written, so that slow headers hold up no others."""
+_RESERVE = 12.0
+"""Seconds that are kept for writing."""
+
+_MOST_COMPARED = 1024 * 1024 * 1024
+_COMPARED_A_SECOND = 40 * 1024 * 1024
+"""Bytes of an object that are compared with what stands under its UID, in a second at least."""
+
+_PARALLEL = 16
+_PER_TRANSACTION = 33
+
+
+def index_instances(
+    table: Table,
+    objects: Objects,
+    read_summary: ReadSummary,
+    now: datetime,
+    batch: Sequence[Stored],
+    remaining: Callable[[], float] = lambda: 60.0,
+    *,
+    act: ActFor,
+    compare: Compare = corrections.compare_objects,
+) -> dict[Stored, Exception]:
+    """Index a batch; answers those that must be delivered again, with the error that kept them from being indexed.
+
+    `remaining` answers how many seconds are left. `act` is how what a rejection note takes back, and what a correction changes,
+    is done and recorded. `compare` tells what a correction is.
+    """
+    wanted = list(dict.fromkeys(batch))
+    keys = [object_key(one.institution, one.sha256) for one in wanted]
+    done = table.batch_get([*keys, *((pk, MADE_FROM) for pk, _ in keys)])
+    todo = [one for one in wanted if object_key(one.institution, one.sha256) not in done]
+    if not todo:
+        return {}
+    registry = load_registry(table)
+    originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == MADE_FROM}
+
+    def read(one: Stored, whole: bool) -> Checked | Failed | Large:
+        original = originals.get(object_key(one.institution, one.sha256)[0])
+        return check(objects, read_summary, registry, one, original, whole=whole)
+
+    run = _Run(table, objects, now, registry, act, compare, remaining)
+    failed: dict[Stored, Exception] = {}
+    large: list[Stored] = []
+    pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
+    reading = {pool.submit(read, one, False): one for one in todo}
+    try:
+        while reading and remaining() > _RESERVE:
+            wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
+            results = [(reading.pop(future), future.result()) for future in list(reading) if future.done()]
+            large += [one for one, result in results if isinstance(result, Large)]
+            failed |= _settle(run, [result for _, result in results])
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    failed |= {one: TryAgain() for one in reading.values()}
+    for one in large:
+        if remaining() > _RESERVE:
+            failed |= _settle(run, [read(one, True)])
+        else:
+            failed[one] = TryAgain()
+    return failed
+
+
+def index_again(
+    table: Table, objects: Objects, registry: Registry, now: datetime, checked: Sequence[Checked], *, act: ActFor
+) -> dict[Stored, Exception]:
+    """Index objects that were rejected once and can be read now: each gets a second verdict. Answers those that failed."""
+    return _settle(_Run(table, objects, now, registry, act, corrections.compare_objects, lambda: 60.0), checked)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What one call of `index_instances` works with."""
+
+    table: Table
+    objects: Objects
+    now: datetime
+    registry: Registry
+    act: ActFor
+    compare: Compare
+    remaining: Callable[[], float]
+
+
+def _settle(run: _Run, read: Sequence[Checked | Failed | Large]) -> dict[Stored, Exception]:
+    """Write what was read; answers those that must be delivered again."""
+    table, now = run.table, run.now
+    failed = {one.stored: one.error for one in read if isinstance(one, Failed) and not isinstance(one.error, NotFound)}
+    checked = [one for one in read if isinstance(one, Checked)]
+    if not checked:
+        return failed
+    try:
+        accepted = _settle_rejected_and_echoes(table, checked, now)
+        first = _not_conflicting(table, accepted)
+        file_under_patients(table, run.registry, first)
+        for note in first:
+            if note.summary is not None and note.summary.get("rejects"):
+                owner = note.stored.institution
+                rejection_notes.apply(table, run.act(owner), owner, note.summary, note.patient, now)
+        parts = keep_metadata(run.objects, accepted)
+        taken = [one for one in accepted if one not in first] + _settle_accepted(table, first, now, parts)
+    except ContenitoreError as error:
+        return failed | {one.stored: error for one in checked}
+    for one in taken:
+        try:
+            _settle_taken(run, one, parts.get(one.stored.institution))
+        except Exception as error:  # its own failure, as one that cannot be read
+            failed[one.stored] = error
+    return failed
+
+
+def _settle_taken(run: _Run, one: Checked, part: str | None) -> None:
+    """What comes under a SOP Instance UID that stands for other bytes. Raises TryAgain, also where time to compare is short."""
+    size = one.stored.size if one.stored.size <= _MOST_COMPARED else 0
+    if run.remaining() < _RESERVE + size / _COMPARED_A_SECOND:
+        raise TryAgain
+    owner, summary = one.stored.institution, one.summary or {}
+    member = run.registry.known(owner)
+    corrections.settle(
+        run.table,
+        run.objects,
+        Came(
+            owner, one.study, str(summary["series_instance_uid"]), one.sop, one.stored.key, one.stored.sha256,
+            fact_of(one, run.now, part).data, one.patient,
+        ),
+        accepted=member is not None and member.corrections == "accept",
+        compare=run.compare,
+        verdict=lambda state, more: verdict(one, state, run.now, **more),
+        file=lambda: file_under_patients(run.table, run.registry, [one]),
+        act=run.act(owner),
+        now=run.now,
+    )  # fmt: skip
+
+
+def _settle_rejected_and_echoes(table: Table, checked: Iterable[Checked], now: datetime) -> list[Checked]:
+    """Record the verdicts on what is not to be indexed; answers the rest, each SOP Instance UID once a round."""
+    accepted: list[Checked] = []
+    verdicts: list[Item] = []
+    for one in checked:
+        if one.reason is not None:
+            verdicts.append(verdict(one, "rejected", now, reason=one.reason))
+        else:
+            accepted.append(one)
+    echoes = _echoes(table, accepted, now)
+    verdicts += [verdict(one, "echo", now, owner=owner) for one, owner in echoes]
+    for start in range(0, len(verdicts), 100):
+        writes: list[Write] = [PutNew(item) for item in verdicts[start : start + 100]]
+        while writes and (held := table.transact(writes)):
+            writes = [write for write, ok in zip(writes, held, strict=True) if ok]  # another delivery was first: the same verdict
+    echoed = {id(one) for one, _ in echoes}
+    return [one for one in accepted if id(one) not in echoed]
+
+
+def _echoes(table: Table, accepted: list[Checked], now: datetime) -> list[tuple[Checked, str]]:
+    """Those that are another owner's instances coming back: same study and SOP UID, and the sender may see that study.
+
+    Or might, if its owner had not withdrawn it: what was sent in error must not come back as the sender's own.
+    """
+    echoes: list[tuple[Checked, str]] = []
+    by_study: dict[tuple[str, str], list[Checked]] = {}
+    for one in accepted:
+        by_study.setdefault((one.stored.institution, one.study), []).append(one)
+    for (sender, study), members in by_study.items():
+        others = [item for item in table.query_all(f"V#STUDY#{study}") if item.sk != sender]
+        if not others:
+            continue
+        visible = access.decide(table, sender, [item.data for item in others], now)
+        for item, decided in zip(others, visible, strict=True):
+            if not decided.granted.allowed:
+                continue
+            known = table.batch_get(sop_key(item.sk, one.sop) for one in members)
+            echoes += [
+                (one, item.sk)
+                for one in members
+                if (first := known.get(sop_key(item.sk, one.sop))) is not None and first.data["study"] == study
+            ]
+    return echoes
+
+
+def _not_conflicting(table: Table, accepted: Sequence[Checked]) -> list[Checked]:
+    """Those whose SOP Instance UID stands for nothing else yet: what a conflicting one says counts for nothing."""
+    known = table.batch_get(sop_key(one.stored.institution, one.sop) for one in accepted)
+
+    def stands(one: Checked) -> bool:
+        first = known.get(sop_key(one.stored.institution, one.sop))
+        return first is None or first.data["sha256"] == one.stored.sha256
+
+    return [one for one in accepted if stands(one)]
+
+
+def _settle_accepted(table: Table, accepted: Sequence[Checked], now: datetime, parts: Mapping[str, str]) -> list[Checked]:
+    """Write what was accepted, some instances in each transaction; answers those whose UID was taken meanwhile."""
+    waiting, occupied = list(accepted), list[Checked]()
+    while waiting:
+        chunk: list[Checked] = []
+        later: list[Checked] = []
+        taken: set[tuple[str, str]] = set()
+        for one in waiting:
+            identity = (one.stored.institution, one.sop)
+            if len(chunk) < _PER_TRANSACTION and identity not in taken:
+                chunk.append(one)
+                taken.add(identity)
+            else:
+                later.append(one)
+        again, other = _write(table, chunk, now, parts)
+        waiting, occupied = again + later, occupied + other
+    return occupied
+
+
+def _write(table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str, str]) -> tuple[list[Checked], list[Checked]]:
+    """One transaction; answers those of the chunk that are still to be written, and those whose UID stands for other bytes."""
+    writes: list[Write] = []
+    for one in chunk:
+        institution, sha = one.stored.institution, one.stored.sha256
+        writes.append(PutNew(Item(*sop_key(institution, one.sop), {"sha256": sha, "study": one.study})))
+        writes.append(Put(fact_of(one, now, parts.get(institution))))
+        writes.append(PutNew(verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {}))))
+    held = table.transact(writes)
+    if not held:
+        return [], []
+    again, occupied = list[Checked](), list[Checked]()
+    for position, one in enumerate(chunk):
+        sop_free, _, verdict_free = held[3 * position : 3 * position + 3]
+        if not verdict_free:
+            continue  # another delivery of the same object was first
+        if not sop_free:
+            first = table.get(*sop_key(one.stored.institution, one.sop))
+            if first is not None and first.data["sha256"] != one.stored.sha256:
+                occupied.append(one)
+                continue
+        again.append(one)
+    return again, occupied

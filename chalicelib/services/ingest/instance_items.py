@@ -1,0 +1,214 @@
+"""What is written of one object: its head checked, its fact, its verdict, its patient, and the line of metadata that is kept."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import instance_versions, patients, studies
+from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.ports import Item, Key, Objects, PutNew, Table
+from chalicelib.domain.transfers import iso
+from chalicelib.services.identity import linking, numbering
+
+Summary = dict[str, Any]
+ReadSummary = Callable[[Callable[[int, int], bytes], int, bool], Summary | str | None]
+"""Reads a head by ranged reads: a summary (`dicom.summary.summarise`), or the slug of why it is rejected; None for one that
+is over the limits of the first round, unless the last argument says that the whole is wanted.
+
+The summary's `metadata`, where it has one, is the line that is kept of it (`dicom.served.keep`).
+"""
+
+_KEPT_FIELDS = (
+    "number_of_frames",
+    "rows",
+    "columns",
+    "header_length",
+    "pixel_offset",
+    "pixel_length",
+    "frame_length",
+    "deflated",
+    "pixels",
+    "dropped",
+    "unread",
+    "place",
+    "document",
+)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object that S3 says is stored: whose, its SHA-256 from the key, its size in bytes."""
+
+    institution: str
+    sha256: str
+    size: int
+
+    @property
+    def key(self) -> str:
+        """Its key in the bucket."""
+        return f"instances/{self.institution}/{self.sha256}"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An object that could not be read; with NotFound one that was removed since: there is nothing left to index."""
+
+    stored: Stored
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Large:
+    """An object whose head is over the limits of the first round."""
+
+    stored: Stored
+
+
+@dataclass(frozen=True)
+class Checked:
+    stored: Stored
+    summary: Summary | None
+    reason: str | None = None
+    patient: PatientIdentifier | None = None
+    original: str | None = None
+    issuer_name: str | None = None
+    """The name of the issuer that keeps its number apart, since its sender has registered no such name."""
+    again: bool = False
+    """Whether it was rejected once, by an earlier reader."""
+
+    @property
+    def study(self) -> str:
+        return str((self.summary or {})["study_instance_uid"])
+
+    @property
+    def sop(self) -> str:
+        return str((self.summary or {})["sop_instance_uid"])
+
+
+MADE_FROM = "FROM"
+"""Sort key, beside an object's verdict, of the fact that it was losslessly compressed from another one."""
+
+
+LATER = "LATER"
+"""Sort key, beside the verdict on an object that was rejected, of a second one: it could be read since."""
+
+
+def object_key(institution: str, sha256: str) -> Key:
+    """(pk, sk) of the verdict on an object."""
+    return f"F#OBJECT#{institution}#{sha256}", "."
+
+
+def verdicts_of(table: Table, keys: Iterable[Key]) -> dict[Key, Item]:
+    """The verdicts on objects, by the keys of the first: of one that was rejected, the second where there is one."""
+    found = table.batch_get(keys)
+    rejected = [key for key, item in found.items() if item.data["state"] == "rejected"]
+    later = table.batch_get((pk, LATER) for pk, _ in rejected) if rejected else {}
+    return found | {key: later[key[0], LATER] for key in rejected if (key[0], LATER) in later}
+
+
+def sop_key(institution: str, sop_instance_uid: str) -> Key:
+    """(pk, sk) of what a SOP Instance UID stands for at an institution."""
+    return instance_versions.sop_partition(institution, sop_instance_uid), "."
+
+
+def keep_metadata(objects: Objects, accepted: Sequence[Checked]) -> dict[str, str]:
+    """Write the metadata of the batch, one object for each institution; answers its key by institution."""
+    lines: dict[str, list[bytes]] = {}
+    for one in accepted:
+        text = (one.summary or {}).get("metadata")
+        if text is not None:
+            lines.setdefault(one.stored.institution, []).append(one.stored.sha256.encode() + b"\t" + text)
+    keys: dict[str, str] = {}
+    for institution, texts in lines.items():
+        content = b"\n".join(sorted(texts))
+        key = f"metadata/parts/{institution}/{hashlib.sha256(content).hexdigest()[:32]}.json.gz"
+        objects.write(key, gzip.compress(content, 6, mtime=0), "application/gzip")
+        keys[institution] = key
+    return keys
+
+
+def check(
+    objects: Objects, read_summary: ReadSummary, registry: Registry, one: Stored, original: str | None, *, whole: bool
+) -> Checked | Failed | Large:
+    member = registry.known(one.institution)
+    try:
+        summary = read_summary(lambda start, length: objects.read(one.key, start, length), one.size, whole)
+    except Exception as error:  # reported, logged, delivered again, in the end set aside: by itself, without its neighbours
+        return Failed(one, error)
+    if summary is None:
+        return Large(one)
+    if isinstance(summary, str):
+        return Checked(one, None, summary)
+    patient = summary["patient"]
+    if not patient["id"] or member is None:
+        return Checked(one, summary, original=original)
+    identifier = resolve_issuer(
+        patient["id"],
+        patient["issuer"] or "",
+        patient["issuer_universal_id"] or "",
+        member.patient_id_issuer,
+        member.names,
+    )
+    return Checked(one, summary, None, identifier, original, member.unknown_name(identifier))
+
+
+def file_under_patients(table: Table, registry: Registry, accepted: Iterable[Checked]) -> None:
+    """Record that a patient has a study, and which codici fiscali its images carry. The same facts however often."""
+    facts: dict[Key, Item] = {}
+    for one in accepted:
+        if one.patient is None:
+            continue
+        institution = one.stored.institution
+        numbers = dict.fromkeys((one.patient, numbering.own_of(registry, institution)(one.patient)))
+        filed = [patients.filed(number, institution, one.study) for number in numbers]
+        carried = linking.carrying(institution, registry, one.patient, one.summary or {})
+        facts |= {item.key: item for item in (*filed, *carried)}
+    for item in facts.values():
+        table.put(PutNew(item))
+
+
+def fact_of(one: Checked, now: datetime, part: str | None) -> Item:
+    summary = one.summary or {}
+    data: dict[str, object] = {
+        "sha256": one.stored.sha256,
+        "size": one.stored.size,
+        "at": iso(now),
+        "class": summary["sop_class_uid"],
+        "syntax": summary["transfer_syntax_uid"],
+        "attributes": studies.packed(summary["attributes"]),
+        "reader": instance_versions.READER,
+    }
+    data |= {name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}
+    if data.get("number_of_frames") == 1:
+        del data["number_of_frames"]
+    if part is not None and summary.get("metadata") is not None:
+        data["part"] = part
+    if one.original is not None:
+        data["original_sha256"] = one.original
+    if one.patient is not None:
+        data["patient"] = {"issuer": one.patient.issuer, "id": one.patient.value}
+    return Item(
+        studies.study_partition(one.stored.institution, one.study),
+        f"I#{summary['series_instance_uid']}#{one.sop}",
+        data,
+    )
+
+
+def verdict(one: Checked, state: str, now: datetime, **more: str) -> Item:
+    data: dict[str, object] = {"state": state, "at": iso(now), "size": one.stored.size, **more}
+    if one.summary is not None:
+        data |= {
+            "study": one.study,
+            "series": one.summary["series_instance_uid"],
+            "sop": one.sop,
+        }
+        if one.summary.get("unread"):
+            data["unread"] = one.summary["unread"]
+    pk, first = object_key(one.stored.institution, one.stored.sha256)
+    return Item(pk, LATER if one.again else first, data)

@@ -1,0 +1,224 @@
+"""Reading again: what an earlier release stored shows what a later one reads in it, without being sent again.
+
+A fact names the reader that made it (`instance_versions.READER`). One of an earlier reader is read anew from its object, and a
+newer fact is put beside it: at the first use of its study, as far as that does not keep anybody waiting, and by a sweep over the
+bucket that goes on where it ended and costs one look for each institution once it is through. An object that was rejected, and
+can be read now, gets a second, later verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from chalicelib.domain import instance_versions
+from chalicelib.domain.errors import ContenitoreError
+from chalicelib.domain.instance_versions import CURRENT, READER, Place, is_stale, sop_partition
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.ports import Item, Key, Objects, Put, Table
+from chalicelib.domain.studies import study_partition
+from chalicelib.services.ingest.index import index_again
+from chalicelib.services.ingest.instance_items import (
+    LATER,
+    Checked,
+    ReadSummary,
+    Stored,
+    check,
+    fact_of,
+    file_under_patients,
+    keep_metadata,
+    object_key,
+)
+from chalicelib.services.ingest.rejection_notes import ActFor
+from chalicelib.services.registry import load_registry
+
+PROGRESS = "V#READ"
+"""Partition of how far the sweep came, by institution."""
+AT_FIRST_USE = 200
+"""Instances of a study that are read again before it is answered; those beyond are the sweep's."""
+_PAGE = 100
+_RESERVE = 20.0
+"""Seconds that are kept for what was begun."""
+_PARALLEL = 16
+
+
+@dataclass(frozen=True)
+class _Stale:
+    """An instance whose fact an earlier reader made: its object, where the fact stands, what it says, and what points to it."""
+
+    stored: Stored
+    study: str
+    where: Place
+    fact: Item
+    pointer: Item | None
+
+
+def sweep(
+    table: Table,
+    objects: Objects,
+    read_summary: ReadSummary,
+    now: datetime,
+    remaining: Callable[[], float],
+    *,
+    act: ActFor,
+) -> int:
+    """Go on with the sweep for as long as there is time; how many objects were read again."""
+    registry = load_registry(table)
+    done = 0
+    for institution in sorted({**registry.former, **registry.members}):
+        progress = table.get(PROGRESS, institution)
+        said = progress.data if progress is not None and progress.data["reader"] == READER else {}
+        if said.get("done"):
+            continue
+        after = str(said.get("after", ""))
+        while remaining() > _RESERVE:
+            page = objects.keys_after(f"instances/{institution}/", after, _PAGE)
+            stored = [Stored(institution, key.rpartition("/")[2], size) for key, size in page]
+            done += _read_page(table, objects, read_summary, registry, stored, now, act)
+            after = page[-1][0] if page else after
+            state: dict[str, object] = {"reader": READER, "after": after, "done": len(page) < _PAGE}
+            table.put(Put(Item(PROGRESS, institution, state)))
+            if state["done"]:
+                break
+        else:
+            return done
+    return done
+
+
+def read_study(table: Table, objects: Objects, read_summary: ReadSummary, owner: str, study: str, now: datetime) -> int:
+    """Read the instances of a study again that an earlier reader read, `AT_FIRST_USE` at the most; how many were."""
+    partition = study_partition(owner, study)
+    found = [
+        (where, item)
+        for where, item in instance_versions.current(table.query_all(partition, "I#"))
+        if is_stale(item.data.get("reader"))
+    ][:AT_FIRST_USE]
+    pointers = table.batch_get((sop_partition(owner, where.sop), CURRENT) for where, _ in found)
+    stale = [
+        _Stale(
+            Stored(owner, str(item.data["sha256"]), int(str(item.data["size"]))),
+            study,
+            where,
+            item,
+            pointers.get((sop_partition(owner, where.sop), CURRENT)),
+        )
+        for where, item in found
+    ]
+    return _renew(table, objects, read_summary, load_registry(table), stale, now)
+
+
+def _read_page(
+    table: Table,
+    objects: Objects,
+    read_summary: ReadSummary,
+    registry: Registry,
+    stored: Sequence[Stored],
+    now: datetime,
+    act: ActFor,
+) -> int:
+    keys = [object_key(one.institution, one.sha256) for one in stored]
+    verdicts = table.batch_get([*keys, *((pk, LATER) for pk, _ in keys)])
+    by_state: dict[str, list[tuple[Stored, Item]]] = {}
+    for one, key in zip(stored, keys, strict=True):
+        verdict = verdicts.get((key[0], LATER)) or verdicts.get(key)
+        if verdict is not None:
+            by_state.setdefault(str(verdict.data["state"]), []).append((one, verdict))
+    stale = _stale(table, by_state.get("indexed", []))
+    rejected = [one for one, _ in by_state.get("rejected", [])]
+    return _renew(table, objects, read_summary, registry, stale, now) + _take(
+        table, objects, read_summary, registry, rejected, now, act
+    )
+
+
+def _stale(table: Table, indexed: Sequence[tuple[Stored, Item]]) -> list[_Stale]:
+    """Those of the indexed objects that stand now, and whose fact is of an earlier reader."""
+    first: dict[Stored, tuple[Key, Key]] = {}
+    for one, verdict in indexed:
+        place = Place(str(verdict.data["series"]), str(verdict.data["sop"]))
+        partition = study_partition(one.institution, str(verdict.data["study"]))
+        first[one] = (partition, place.sk), (sop_partition(one.institution, place.sop), CURRENT)
+    found = table.batch_get(key for pair in first.values() for key in pair)
+    places: dict[Stored, tuple[str, Place]] = {}
+    for one, (fact, pointer) in first.items():
+        base = instance_versions.place(fact[1])
+        assert base is not None
+        number = int(str(found[pointer].data["number"])) if pointer in found else 0
+        places[one] = fact[0], base._replace(number=number)
+    later = table.batch_get((partition, place.sk) for partition, place in places.values() if place.number)
+    stale: list[_Stale] = []
+    for one, (partition, place) in places.items():
+        item = (later if place.number else found).get((partition, place.sk))
+        if item is not None and item.data["sha256"] == one.sha256 and is_stale(item.data.get("reader")):
+            pointer_item = found.get((sop_partition(one.institution, place.sop), CURRENT))
+            stale.append(_Stale(one, partition.split("#", 3)[3], place, item, pointer_item))
+    return stale
+
+
+def _renew(
+    table: Table, objects: Objects, read_summary: ReadSummary, registry: Registry, stale: Sequence[_Stale], now: datetime
+) -> int:
+    """Put a newer fact beside each of these; what cannot be read now keeps what it says."""
+    if not stale:
+        return 0
+    with ThreadPoolExecutor(min(_PARALLEL, len(stale))) as pool:
+        read = list(pool.map(lambda one: _checked(objects, read_summary, registry, one), stale))
+    good = [one for one in read if one is not None]
+    file_under_patients(table, registry, good)
+    parts = keep_metadata(objects, good)
+    renewed = 0
+    for one, checked in zip(stale, read, strict=True):
+        data = _data(one, checked, now, parts.get(one.stored.institution))
+        writes = instance_versions.another(
+            study_partition(one.stored.institution, one.study),
+            sop_partition(one.stored.institution, one.where.sop),
+            one.where,
+            one.pointer,
+            data,
+            exchanged=False,
+        )
+        renewed += not table.transact(writes)  # another was faster: a correction, or the same reading
+    return renewed
+
+
+def _checked(objects: Objects, read_summary: ReadSummary, registry: Registry, one: _Stale) -> Checked | None:
+    original = one.fact.data.get("original_sha256")
+    try:
+        checked = check(objects, read_summary, registry, one.stored, str(original) if original else None, whole=True)
+    except ContenitoreError:
+        return None
+    if not isinstance(checked, Checked) or checked.summary is None:
+        return None
+    same = (checked.study, str(checked.summary["series_instance_uid"]), checked.sop) == (one.study, *one.where.instance)
+    return checked if same else None
+
+
+def _data(one: _Stale, checked: Checked | None, now: datetime, part: str | None) -> dict[str, object]:
+    """What the newer fact says: when the instance came, and how often it was corrected, stays."""
+    kept = {name: one.fact.data[name] for name in ("at", "corrected") if name in one.fact.data}
+    if checked is None:
+        return one.fact.data | {"reader": READER}
+    return fact_of(checked, now, part).data | kept
+
+
+def _take(
+    table: Table,
+    objects: Objects,
+    read_summary: ReadSummary,
+    registry: Registry,
+    rejected: Iterable[Stored],
+    now: datetime,
+    act: ActFor,
+) -> int:
+    """Index what was rejected once and can be read now."""
+    taken: list[Checked] = []
+    for one in rejected:
+        try:
+            checked = check(objects, read_summary, registry, one, None, whole=True)
+        except ContenitoreError:
+            continue
+        if isinstance(checked, Checked) and checked.summary is not None:
+            taken.append(replace(checked, again=True))
+    failed = index_again(table, objects, registry, now, taken, act=act) if taken else {}
+    return len(taken) - len(failed)

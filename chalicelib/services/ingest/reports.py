@@ -1,0 +1,272 @@
+"""Reports: a document that a RIS sends becomes a DICOM instance of its study; and is read back for people.
+
+A document is told by the `document` parameter of its sender (or the setId of a CDA), and its versions are the instances of one
+series. Which of them stands is told by when each was written, whenever it comes (`domain.report_versions`); one without a date
+counts as written now. Sending the newest version again changes nothing, nor does sending one with its date again; other bytes,
+another date or another status are another version, and the older ones stay readable. A CDA that names its set and its version
+has that version.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Protocol
+
+from chalicelib.domain import audit, report_versions, shown_patients, studies
+from chalicelib.domain.audit import Entry, Kind, Recorder
+from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
+from chalicelib.domain.ports import Item, Objects, Table
+from chalicelib.domain.report_versions import Placed, Report
+from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.services import access
+from chalicelib.services.ingest import versions
+from chalicelib.services.ingest.instance_items import Stored
+from chalicelib.services.registry import Caller
+
+MAX_BYTES = 4_400_000
+"""What fits a request of the API after base64; larger documents are sent as DICOM by `/uploads`."""
+MAX_REPLACED = 16
+_DATE = re.compile(
+    r"(\d{4})(?:-(?=\d\d-\d\d))?(\d{2})-?(\d{2})"
+    r"(?:[T ]?(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6})\d*)?)?([Zz]|[+-]\d{2}:?\d{2})?)?"
+)
+_NAMESPACE = uuid.UUID("5d0b4e5e-7a2b-5d43-8f0e-5b0a9f1c8a11")
+
+Index = Callable[[Stored], Exception | None]
+"""Indexes a stored object now; the error when it must be tried again."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A report as it was sent: its kind, the title given or found in it, the id of the document, its bytes.
+
+    `version`: that of a CDA with setId and versionNumber; None where the date tells. `date` (YYYYMMDD) and `time` (HHMMSS…, or
+    empty), at the hospital: when it was written; empty where nothing says it. `status`: of `report_versions.STATUSES`, or empty.
+    `replaces`: the ids of other documents that it stands in for.
+    """
+
+    kind: str
+    title: str
+    document: str
+    content: bytes
+    version: int | None = None
+    date: str = ""
+    time: str = ""
+    status: str = ""
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a report goes: its series, its own UID and number, and when it was written (as `Sent`, never empty).
+
+    `replaces`: the UIDs of the versions that it replaces. `document`, `replaced`: digests of the ids of its document, and of
+    the others that it stands in for.
+    """
+
+    series: str
+    sop: str
+    number: int
+    date: str
+    time: str
+    replaces: tuple[str, ...]
+    document: str
+    replaced: tuple[str, ...]
+
+
+class Build(Protocol):
+    """Makes the DICOM file of a report (`dicom.documents.build`)."""
+
+    def __call__(self, sent: Sent, of_study: studies.Attributes, place: Place, at: datetime) -> bytes: ...
+
+
+def add_report(
+    table: Table,
+    objects: Objects,
+    index: Index,
+    build: Build,
+    caller: Caller,
+    study: str,
+    sent: Sent,
+    now: datetime,
+    tell: Recorder,
+) -> tuple[dict[str, Any], bool]:
+    """Add a report to one of the caller's own studies: its entry, and whether it is new. Raises NotFound, TryAgain."""
+    owner = caller.member.id
+    view, _ = access.find_study(table, owner, study, owner, now)
+    series = _uid(f"{owner}\n{study}\n{sent.kind}\n{sent.document}")
+    placed = _versions(table, owner, study, series)
+    known = _known(placed, series, sent)
+    if known is not None:
+        tell(Entry(Kind.READ, owner, audit_patients(view), study))
+        return _entry(known), False
+    place = _place(placed, series, sent, owner, study, now)
+    attributes = shown_patients.to_file_under(view.data) | {"0020000D": {"vr": "UI", "Value": [study]}}
+    instance = build(sent, attributes, place, now.astimezone(HOSPITAL_TIME))
+    stored = Stored(owner, sha256(instance).hexdigest(), len(instance))
+    objects.put_new(stored.key, instance, stored.sha256)
+    failed = index(stored)
+    if failed is not None:
+        raise TryAgain from failed
+    tell(Entry(Kind.IMPORT, owner, audit_patients(view), study, count=1))
+    for one in _versions(table, owner, study, series):
+        if one.report.sop_instance_uid == place.sop:
+            return _entry(one), True
+    raise TryAgain
+
+
+def _versions(table: Table, owner: str, study: str, series: str) -> list[Placed]:
+    """The versions of a document that are here, the latest first."""
+    facts = table.query_all(studies.study_partition(owner, study), f"I#{series}#")
+    return report_versions.place(studies.report_of(one) for one in studies.instances(facts))
+
+
+def _known(placed: Sequence[Placed], series: str, sent: Sent) -> Placed | None:
+    """The version that a report is already, or None."""
+    if sent.version is not None:
+        return next((one for one in placed if one.report.sop_instance_uid == _sop(series, sent, sent.version)), None)
+    candidates = placed if sent.date else placed[:1]
+    return next((one for one in candidates if one.report.sop_instance_uid == _sop(series, sent, one.report.number)), None)
+
+
+def _place(placed: Sequence[Placed], series: str, sent: Sent, owner: str, study: str, now: datetime) -> Place:
+    latest = max((one.report.number for one in placed), default=0)
+    number = latest + 1 if sent.version is None else sent.version
+    sop = _sop(series, sent, number)
+    local = now.astimezone(HOSPITAL_TIME)
+    date, time = sent.date, sent.time
+    if not date:  # as of now; and where the clock of whoever added the last one was fast, as of then
+        date, time = max([(local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")), *(one.report.moment[:2] for one in placed)])
+    mine = Report(sop, series, sent.kind, sent.title, date, time, number, {"status": sent.status})
+    replaces: list[str] = []
+    if sent.status != "addendum":
+        before = (one for one in placed if one.newest and _precedes(one.report, mine, sent.version))
+        replaces = sorted(one.report.sop_instance_uid for one in before)
+    named = tuple(_named(owner, study, one) for one in (sent.document, *sent.replaces))
+    return Place(series, sop, number, date, time, tuple(replaces), named[0], named[1:])
+
+
+def _precedes(one: Report, mine: Report, version: int | None) -> bool:
+    return one.moment < mine.moment if version is None else one.number < version
+
+
+def _sop(series: str, sent: Sent, number: int) -> str:
+    """The UID of a version: the same for the same bytes, date and status, and number."""
+    digest = sha256(sent.content).hexdigest()
+    said = (sent.status,) if sent.kind == "cda" else (sent.date, sent.time, sent.status)  # a CDA's date is in its bytes
+    if sent.version is None and any(said):
+        digest = sha256("\n".join((digest, *said)).encode()).hexdigest()
+    return _uid(f"{series}\n{digest}\n{number}")
+
+
+def _named(owner: str, study: str, document: str) -> str:
+    """What the id of a document is kept as: a sender may have put a patient's number into it."""
+    return sha256(f"{owner}\n{study}\n{document}".encode()).hexdigest()[:32]
+
+
+def list_reports(table: Table, caller: Caller, study: str, owner: str | None, now: datetime, tell: Recorder) -> dict[str, Any]:
+    """The reports of a study that the caller may see, newest first. Raises NotFound."""
+    view, decided = access.find_study(table, caller.member.id, study, owner, now)
+    gone = studies.withdrawn(table.query_all(studies.study_partition(view.sk, study), "W#"))
+    entries: Any = view.data["reports"]
+    _tell_seen(caller, view, decided, tell)
+    left = [entry for entry in entries if entry["sop_instance_uid"] not in gone]
+    return {"study_instance_uid": study, "owner": view.sk, "reports": left}
+
+
+def find_report(
+    table: Table, caller: Caller, study: str, sop: str, owner: str | None, now: datetime, tell: Recorder
+) -> tuple[Stored, dict[str, Any]]:
+    """The object that holds a report of a study that the caller may see, and the report's entry. Raises NotFound."""
+    view, decided = access.find_study(table, caller.member.id, study, owner, now)
+    entries: Any = view.data["reports"]
+    entry = next((one for one in entries if one["sop_instance_uid"] == sop), None)
+    if entry is None:
+        raise NotFound
+    fact = versions.fact_of(table, view.sk, study, str(entry["series_instance_uid"]), sop)
+    if fact is None:
+        raise NotFound
+    _tell_seen(caller, view, decided, tell)
+    return Stored(view.sk, str(fact.data["sha256"]), int(str(fact.data["size"]))), entry
+
+
+def check_document(text: str | None, parameter: str = "document") -> str:
+    """The id of a document that a sender gives, or the default. Raises BadRequest."""
+    if text is None:
+        return "report"
+    if not 1 <= len(text) <= 64 or not text.isprintable():
+        raise BadRequest(f"{parameter} must be 1 to 64 printable characters.", parameter)
+    return text
+
+
+def check_replaces(text: str | None) -> tuple[str, ...]:
+    """The ids of the documents that a report replaces, separated by commas. Raises BadRequest."""
+    ids = tuple(dict.fromkeys(check_document(one.strip(), "replaces") for one in text.split(","))) if text else ()
+    if len(ids) > MAX_REPLACED:
+        raise BadRequest(f"replaces names at most {MAX_REPLACED} documents.", "replaces")
+    return ids
+
+
+def check_status(text: str | None) -> str:
+    """The status of a report, or empty. Raises BadRequest."""
+    if text and text not in report_versions.STATUSES:
+        raise BadRequest(f"status is one of {', '.join(report_versions.STATUSES)}.", "status")
+    return text or ""
+
+
+def check_date(text: str | None) -> tuple[str, str]:
+    """When a report was written, as YYYYMMDD and HHMMSS… at the hospital, the time empty where it has none; or two empty texts.
+
+    Taken are DICOM's and HL7's forms (YYYYMMDD[HHMM[SS[.ffffff]]][+ZZZZ]) and ISO 8601's; without an offset it is the
+    hospital's time. Raises BadRequest.
+    """
+    if not text:
+        return "", ""
+    found = _DATE.fullmatch(text)
+    try:
+        if found is None:
+            raise ValueError
+        year, month, day, hour, minute, second, fraction, zone = found.groups()
+        written = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), min(int(second or 0), 59))
+        if hour and zone:
+            written = datetime.fromisoformat(f"{written.isoformat()}{zone.replace('Z', '+00:00')}").astimezone(HOSPITAL_TIME)
+    except (ValueError, OverflowError):
+        taken = "20260110, 20260110103000, 2026-01-10 or 2026-01-10T10:30:00+01:00"
+        raise BadRequest(f"date is a day or a moment, such as {taken}.", "date") from None
+    rest = (fraction or "").rstrip("0")
+    return written.strftime("%Y%m%d"), written.strftime("%H%M%S") + (f".{rest}" if rest else "") if hour else ""
+
+
+def audit_patients(view: Item) -> tuple[Any, ...]:
+    """The patients of a study's view, for the audit trail."""
+    return audit.seen(view.data).patients
+
+
+def _tell_seen(caller: Caller, view: Item, decided: access.Decided, tell: Recorder) -> None:
+    kind = Kind.READ if view.sk == caller.member.id else Kind.DISCLOSURE
+    tell(audit.of_study(kind, audit.seen(view.data, decided.decision), count=1))
+
+
+def _uid(text: str) -> str:
+    return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
+
+
+def _entry(placed: Placed) -> dict[str, Any]:
+    """What `POST …/reports` answers: as `GET …/reports` lists it, as far as its own series tells."""
+    report = placed.report
+    return {
+        "sop_instance_uid": report.sop_instance_uid,
+        "series_instance_uid": report.series_instance_uid,
+        "kind": report.kind,
+        "title": report.title,
+        "date": report.date,
+        "time": report.time,
+        "version": placed.version,
+        "newest": placed.newest,
+        **({"status": report.status} if report.status else {}),
+    }

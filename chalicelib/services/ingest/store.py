@@ -1,0 +1,130 @@
+"""Storing by STOW-RS (PS3.18 10.5), by the rules of uploads: bytes are kept as they came, and the answer tells their verdicts."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from chalicelib.dicomweb import part10, resources, stow
+from chalicelib.dicomweb.json_model import first_text
+from chalicelib.dicomweb.part10 import Unstorable
+from chalicelib.dicomweb.stow import StoreRequest
+from chalicelib.dicomweb.stow_response import Failed, Outcome
+from chalicelib.dicomweb.stow_response import Stored as Kept
+from chalicelib.domain.ports import Objects, Table
+from chalicelib.services.ingest import searchable, standing
+from chalicelib.services.ingest.instance_items import ReadSummary, Stored, Summary, object_key, verdicts_of
+from chalicelib.services.ingest.standing import Verdict
+
+_PARALLEL = 8
+_PATIENCE = 4.0
+"""Seconds that an answer waits until what it says can be retrieved and searched."""
+_AT_MOST = 26.0
+"""Seconds after which it waits no more, whatever came before: the gateway gives up after 29."""
+IndexAll = Callable[[Sequence[Stored]], Mapping[Stored, Exception]]
+"""Indexes stored objects now; those that must be tried again, with the error."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One instance of the request: its bytes, what its head says, and the verdict where there is one already."""
+
+    content: bytes
+    summary: Summary
+    failed: Failed | None = None
+
+    @property
+    def sop_class(self) -> str:
+        return str(self.summary.get("sop_class_uid", ""))
+
+    @property
+    def sop(self) -> str:
+        return str(self.summary.get("sop_instance_uid", ""))
+
+    def failure(self, reason: str) -> Failed:
+        return Failed(reason, self.sop_class, self.sop)
+
+
+def store(
+    table: Table,
+    objects: Objects,
+    index_all: IndexAll,
+    read_summary: ReadSummary,
+    institution: str,
+    request: StoreRequest,
+    study: str | None,
+    service: str,
+) -> list[Outcome]:
+    """Store the instances of a request; what became of each, in the order of the request.
+
+    `study`: the study in the path, of which every instance must be. `service`: the address of DICOMweb.
+    """
+    started = time.monotonic()
+    read = [_read(read_summary, bytes(part.body), study) for part in request.instances]
+    read += [_made(read_summary, request, one, study) for one in request.metadata]
+    stored = {id(one): _stored(institution, one) for one in read if one.failed is None}
+    contents = {stored[id(one)]: one.content for one in read if one.failed is None}
+    if contents:
+        with ThreadPoolExecutor(min(_PARALLEL, len(contents))) as pool:
+            list(pool.map(lambda one: objects.put_new(one.key, contents[one], one.sha256), contents))
+    again = index_all(list(contents))
+    verdicts = verdicts_of(table, [object_key(institution, one.sha256) for one in contents])
+    known = {key: verdict.data for key, verdict in verdicts.items()}
+    searchable.wait_for(table, institution, known, min(_PATIENCE, started + _AT_MOST - time.monotonic()))
+    by_object = {key: (key[0].rpartition("#")[2], data) for key, data in known.items()}
+    now = standing.now_standing(table, institution, by_object)
+    outcomes: list[Outcome] = []
+    for one in read:
+        if one.failed is not None:
+            outcomes.append(one.failed)
+        elif stored[id(one)] in again:
+            outcomes.append(one.failure("out-of-resources"))
+        else:
+            outcomes.append(_outcome(one, now.get(object_key(institution, stored[id(one)].sha256)), service))
+    return outcomes + [Failed("unsupported-media-type")] * request.foreign
+
+
+def _stored(institution: str, one: _Read) -> Stored:
+    return Stored(institution, hashlib.sha256(one.content).hexdigest(), len(one.content))
+
+
+def _read(read_summary: ReadSummary, content: bytes, study: str | None) -> _Read:
+    def fetch(start: int, length: int) -> bytes:
+        return content[start : start + length]
+
+    summary = read_summary(fetch, len(content), True) if content else "not-dicom"
+    if not isinstance(summary, dict):
+        return _Read(content, {}, Failed(summary or "too-large-header", *_declared(fetch, len(content))))
+    one = _Read(content, summary)
+    if study is not None and summary["study_instance_uid"] != study:
+        return _Read(content, summary, one.failure("study-mismatch"))
+    return one
+
+
+def _declared(fetch: Callable[[int, int], bytes], size: int) -> tuple[str, str]:
+    from chalicelib.dicom.header import declared_uids
+
+    return declared_uids(fetch, size)
+
+
+def _made(read_summary: ReadSummary, request: StoreRequest, one: stow.MetadataInstance, study: str | None) -> _Read:
+    try:
+        content = part10.to_part10(one.model, lambda uri: stow.bulkdata_of(request, uri))
+    except Unstorable as error:
+        uids = first_text(one.model, "00080016"), first_text(one.model, "00080018")
+        return _Read(b"", {}, Failed(error.reason, *uids))
+    return _read(read_summary, content, study)
+
+
+def _outcome(one: _Read, verdict: Verdict | None, service: str) -> Outcome:
+    data: Verdict = verdict or {}
+    state = data.get("state")
+    if state in ("indexed", "echo"):
+        owner = str(data["owner"]) if state == "echo" else None
+        study, series = str(one.summary["study_instance_uid"]), str(one.summary["series_instance_uid"])
+        url = resources.instance_url(service, study, series, one.sop, owner)
+        return Kept(one.sop_class, one.sop, url, resources.study_url(service, study, owner))
+    return one.failure(str(data.get("reason") or state or "processing-failure"))

@@ -1,0 +1,206 @@
+"""Uploads: what the archive has of what a hospital wants to send, and where to put the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from chalicelib.domain import identifiers, studies
+from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.ports import Item, Objects, Put, Table, Write
+from chalicelib.domain.transfers import iso
+from chalicelib.services.ingest import offers as offered
+from chalicelib.services.ingest import searchable, standing
+from chalicelib.services.ingest.instance_items import MADE_FROM, Stored, object_key, verdicts_of
+from chalicelib.services.ingest.offers import Announce
+from chalicelib.services.ingest.standing import Verdict
+
+MAX_INSTANCES = 500
+MAX_SIZE = 5 * 1024**3
+UPLOAD_SECONDS = 900
+SENT_AS = "AS"
+"""Sort key of the fact that an original was sent as another object, losslessly compressed."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An instance that a hospital wants to send: SHA-256, size in bytes, and its study where the sender knows it.
+
+    `original`: SHA-256 of what the modality made, where the sender compressed it losslessly on the way.
+    """
+
+    sha256: str
+    size: int
+    study: str | None = None
+    original: str | None = None
+
+
+def parse_offers(body: object) -> list[Offer]:
+    """The body of `POST /uploads`. Raises BadRequest naming the entry."""
+    entries = _entries(body, "instances")
+    offers: list[Offer] = []
+    for position, entry in enumerate(entries):
+        where = f"instances[{position}]"
+        if not isinstance(entry, dict):
+            raise BadRequest(f"{where} must be an object with sha256 and size.", where)
+        size = entry.get("size")
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIZE:
+            raise BadRequest(f"{where}.size must be 1 to {MAX_SIZE} bytes.", f"{where}.size")
+        study = entry.get("study_instance_uid")
+        if study is not None and not isinstance(study, str):
+            raise BadRequest(f"{where}.study_instance_uid must be a UID.", f"{where}.study_instance_uid")
+        checked = identifiers.uid(study, f"{where}.study_instance_uid") if study else None
+        original = entry.get("original_sha256")
+        if original is not None:
+            original = identifiers.sha256(original, f"{where}.original_sha256")
+        offers.append(Offer(identifiers.sha256(entry.get("sha256"), f"{where}.sha256"), size, checked, original))
+    return offers
+
+
+def parse_hashes(body: object) -> list[str]:
+    """The body of `POST /uploads/status`. Raises BadRequest naming the entry."""
+    entries = _entries(body, "sha256")
+    return [identifiers.sha256(entry, f"sha256[{position}]") for position, entry in enumerate(entries)]
+
+
+def request_uploads(
+    table: Table, objects: Objects, announce: Announce, institution: str, offers: Sequence[Offer], now: datetime
+) -> list[dict[str, Any]]:
+    """For each offer, in order, its state, and for what is absent the presigned PUT of exactly these bytes.
+
+    What is stored and has no verdict is announced to the indexer again: the event that told of it may be lost.
+    """
+    known = states(table, objects, institution, [offer.sha256 for offer in offers])
+    originals = _standing(table, institution, [offer.original for offer in offers if offer.original])
+    for offer in offers:
+        if offer.original in originals and known[offer.sha256]["state"] == "absent":
+            known[offer.sha256] = _answer(offer.sha256, originals[offer.original])  # it is here as it was made
+    absent = [offer for offer in offers if known[offer.sha256]["state"] == "absent"]
+    _expect(table, institution, absent)
+    _remember_originals(table, institution, absent)
+    unread = [offer.sha256 for offer in offers if known[offer.sha256]["state"] == "stored"]
+    offered.remember(table, institution, [*(offer.sha256 for offer in absent), *unread], now)
+    if unread:
+        announce(objects.sizes([_key(institution, sha) for sha in dict.fromkeys(unread)]))
+    expires_at = iso(now + timedelta(seconds=UPLOAD_SECONDS))
+    answers: list[dict[str, Any]] = []
+    for offer in offers:
+        answer: dict[str, Any] = {"sha256": offer.sha256, "state": known[offer.sha256]["state"]}
+        if "reason" in known[offer.sha256]:
+            answer["reason"] = known[offer.sha256]["reason"]
+        if answer["state"] == "absent":
+            url, headers = objects.presign_put(_key(institution, offer.sha256), offer.sha256, UPLOAD_SECONDS)
+            answer["upload"] = {"method": "PUT", "url": url, "headers": headers, "expires_at": expires_at}
+        answers.append(answer)
+    return answers
+
+
+def states(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What became of each of the institution's own objects, by SHA-256.
+
+    An original that was compressed on the way stands for what it was sent as.
+    """
+    wanted = list(dict.fromkeys(hashes))
+    return _states(objects, institution, wanted, _standing(table, institution, wanted))
+
+
+def statuses(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The answer of `POST /uploads/status`: the same, but `indexed` only of what a search finds by now."""
+    wanted = list(dict.fromkeys(hashes))
+    verdicts = _standing(table, institution, wanted)
+    answers = _states(objects, institution, wanted, verdicts)
+    for sha in searchable.awaited(table, institution, verdicts):
+        answers[sha] = {"sha256": sha, "state": "stored"}
+    return answers
+
+
+def _states(
+    objects: Objects, institution: str, wanted: Sequence[str], verdicts: Mapping[str, Verdict]
+) -> dict[str, dict[str, Any]]:
+    unknown = [sha for sha in wanted if sha not in verdicts]
+    stored = objects.existing([_key(institution, sha) for sha in unknown])
+    answers = {sha: _answer(sha, verdict) for sha, verdict in verdicts.items()}
+    for sha in unknown:
+        answers[sha] = {"sha256": sha, "state": "stored" if _key(institution, sha) in stored else "absent"}
+    return answers
+
+
+def _standing(table: Table, institution: str, hashes: Sequence[str]) -> dict[str, Verdict]:
+    """What the verdicts that there are come to now, by the SHA-256 asked for."""
+    verdicts = _verdicts(table, institution, hashes)
+    by_object = {sha: (item.pk.rpartition("#")[2], item.data) for sha, item in verdicts.items()}
+    return standing.now_standing(table, institution, by_object)
+
+
+def _verdicts(table: Table, institution: str, hashes: Sequence[str]) -> dict[str, Item]:
+    """The verdicts that there are, by the SHA-256 asked for."""
+    found = verdicts_of(table, [object_key(institution, sha) for sha in hashes])
+    verdicts = {sha: found[key] for sha in hashes if (key := object_key(institution, sha)) in found}
+    unknown = [sha for sha in hashes if sha not in verdicts]
+    aliases = table.batch_get((object_key(institution, sha)[0], SENT_AS) for sha in unknown)
+    sent_as = {
+        sha: str(aliases[key].data["sha256"]) for sha in unknown if (key := (object_key(institution, sha)[0], SENT_AS)) in aliases
+    }
+    compressed = verdicts_of(table, [object_key(institution, sha) for sha in sent_as.values()])
+    for sha, other in sent_as.items():
+        verdict = compressed.get(object_key(institution, other))
+        if verdict is not None and verdict.data["state"] == "indexed":
+            verdicts[sha] = verdict
+    return verdicts
+
+
+_SHOWN = (
+    ("reason", "reason"),
+    ("study_instance_uid", "study"),
+    ("sop_instance_uid", "sop"),
+    ("issuer_name", "issuer_name"),
+)
+"""What a verdict's answer says, and what the fact calls it."""
+
+
+def _answer(sha: str, verdict: Verdict) -> dict[str, Any]:
+    answer: dict[str, Any] = {"sha256": sha, "state": verdict["state"]}
+    for field, source in _SHOWN:
+        if verdict.get(source):
+            answer[field] = verdict[source]
+    if verdict.get("unread"):
+        answer["unread"] = verdict["unread"]
+    return answer
+
+
+def _remember_originals(table: Table, institution: str, offers: Sequence[Offer]) -> None:
+    """Record what each compressed instance was made from, and what each original was sent as: the same facts each time."""
+    writes: list[Write] = []
+    for sha, original in dict.fromkeys((offer.sha256, offer.original) for offer in offers if offer.original):
+        writes.append(Put(Item(object_key(institution, sha)[0], MADE_FROM, {"sha256": original})))
+        writes.append(Put(Item(object_key(institution, str(original))[0], SENT_AS, {"sha256": sha})))
+    by_key = list({write.item.key: write for write in writes if isinstance(write, Put)}.values())
+    for start in range(0, len(by_key), 100):
+        table.transact(by_key[start : start + 100])
+
+
+def _expect(table: Table, institution: str, offers: Sequence[Offer]) -> None:
+    """Record what each study will consist of, so that everyone can see while it is incomplete. One write for each study."""
+    by_study: dict[str, list[str]] = {}
+    for offer in offers:
+        if offer.study:
+            by_study.setdefault(offer.study, []).append(offer.sha256)
+    for study, hashes in by_study.items():
+        content = sorted(set(hashes))
+        digest = sha256("".join(content).encode()).hexdigest()[:32]
+        data: dict[str, object] = {"sha256": content}
+        table.put(Put(Item(studies.study_partition(institution, study), f"E#{digest}", data)))
+
+
+def _key(institution: str, sha: str) -> str:
+    return Stored(institution, sha, 0).key
+
+
+def _entries(body: object, field: str) -> list[object]:
+    entries = body.get(field) if isinstance(body, dict) else None
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_INSTANCES:
+        raise BadRequest(f"The body must be a JSON object whose {field} lists 1 to {MAX_INSTANCES} entries.", field)
+    return entries

@@ -1,0 +1,1 @@
+"""From facts to views: the studies as they are found and shown."""

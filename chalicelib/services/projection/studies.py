@@ -1,0 +1,320 @@
+"""The views of studies: summaries, series, and who can find them.
+
+A projection reads the version of `V#STUDY`, then the facts (consistently), and writes everything that follows from them in
+transactions on the condition that the version is still that one. Who loses starts again, so that what was read from old facts
+never overwrites what was read from newer ones. What does not fit one transaction is written in several steps, each of which
+moves the version on; until the last, the view says that it is unsettled, so that whoever finds it so writes all of it again.
+A new version is written also where nothing else changed: else a slower projection, which saw other facts in between (a
+transfer opened, and ended since), would still find the version that it read, and put back what is no longer so.
+
+What each institution was told of a study is no view, since it does not follow from the facts: it stands beside, in the item
+`F#FEED#<study>`, and moves only together with the view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import studies
+from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
+from chalicelib.domain.transfers import iso
+from chalicelib.services import access, changes, search_rows
+from chalicelib.services.access import Known
+from chalicelib.services.changes import Change
+from chalicelib.services.identity import linking, numbering
+from chalicelib.services.registry import load_registry
+from chalicelib.services.search_rows import Sight
+from chalicelib.services.sharing import emergencies
+
+_ATTEMPTS = 20
+_OWN = 2
+"""Writes of a study's view and of what was told of it."""
+_ROOM = 100 - _OWN
+"""Further writes of one transaction."""
+_STUDIES_AT_ONCE = 100
+StudyRef = tuple[str, str]
+"""(owner, Study Instance UID)."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is there of a study: its view, if any, and what was told of it."""
+
+    owner: str
+    study: str
+    view: Item | None
+    told: dict[str, Any]
+    """By institution: whether it saw the study then, until when, and how many instances, reports and withdrawn ones."""
+    alerted: frozenset[str]
+    """The emergency accesses that the owner was told of because of it."""
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """What the view says."""
+        return self.view.data if self.view else {}
+
+    @property
+    def version(self) -> int:
+        """That of the view."""
+        return (self.view.version or 0) if self.view else 0
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the views of a study are to become: `content` is that of `V#STUDY` once everything is written, `writes` are all
+    other views. `news` is what to tell, and `told` what has then been told, by institution."""
+
+    state: _State
+    content: dict[str, Any]
+    writes: tuple[Write, ...]
+    news: dict[str, list[Change]]
+    told: dict[str, Any]
+    alerted: frozenset[str]
+
+    @property
+    def size(self) -> int:
+        """Writes that it takes, besides the study's own two."""
+        return len(self.writes) + sum(len(changes) + 1 for changes in self.news.values())
+
+    def own(self, step: int = 1, partly: dict[str, Any] | None = None, told: dict[str, Any] | None = None) -> list[Write]:
+        """The writes of the study's view and of what was told; in a step before the last one, as far as it goes."""
+        content = self.content if partly is None else self.content | partly
+        version = self.state.version + step
+        view = Item(_view_partition(self.state.study), self.state.owner, content, version=version)
+        writes: list[Write] = [PutVersion(view, version - 1)]
+        said: dict[str, object] = {"told": self.told if told is None else told, "alerted": sorted(self.alerted)}
+        if said != {"told": self.state.told, "alerted": sorted(self.state.alerted)}:
+            writes.append(Put(Item(*_told_key(self.state.owner, self.state.study), said)))
+        return writes
+
+
+def project(table: Table, alerts: Alerts, owner: str, study: str, now: datetime) -> None:
+    """Bring the views of one study up to date with all facts. Raises TryAgain when others keep being faster."""
+    for _ in range(_ATTEMPTS):
+        (state,) = _states(table, [(owner, study)])
+        plan = _from_facts(table, alerts, state, now)
+        if plan is None or _write(table, plan, now):
+            return
+    raise TryAgain
+
+
+def refresh(table: Table, alerts: Alerts, refs: Sequence[StudyRef], now: datetime) -> None:
+    """Bring who can find these studies up to date with the facts of their patients, many in one transaction."""
+    for start in range(0, len(refs), _STUDIES_AT_ONCE):
+        states = _states(table, refs[start : start + _STUDIES_AT_ONCE])
+        whole = [state for state in states if state.view is None or state.content.get("unsettled")]
+        settled = [state for state in states if state not in whole]
+        hashes = [patient for state in settled for patient in access.deciding_numbers(state.content)]
+        hints = [hint for state in settled for hint in _texts(state.content.get("linked"))]
+        known = access.know(table, hashes, hints).known
+        registry = load_registry(table)
+        plans: list[_Plan] = []
+        for state in settled:
+            seen = _seen(table, alerts, state, state.content, registry, known, now)
+            plans.append(_plan(state, state.content, seen, (), now))
+        _write_together(table, alerts, plans, now)
+        for state in whole:
+            project(table, alerts, state.owner, state.study, now)
+
+
+def _states(table: Table, refs: Sequence[StudyRef]) -> list[_State]:
+    keys = [(_view_partition(study), owner) for owner, study in refs]
+    there = table.batch_get([*keys, *(_told_key(*ref) for ref in refs)])
+    states: list[_State] = []
+    for (owner, study), key in zip(refs, keys, strict=True):
+        told = there.get(_told_key(owner, study))
+        said: Any = told.data if told else {"told": {}, "alerted": []}
+        states.append(_State(owner, study, there.get(key), dict(said["told"]), frozenset(said["alerted"])))
+    return states
+
+
+def _view_partition(study: str) -> str:
+    return f"V#STUDY#{study}"
+
+
+def _told_key(owner: str, study: str) -> Key:
+    return changes.partition(study), owner
+
+
+def _from_facts(table: Table, alerts: Alerts, state: _State, now: datetime) -> _Plan | None:
+    facts = list(table.query_all(studies.study_partition(state.owner, state.study)))
+    every = list(studies.instances(facts))
+    if not every:
+        return None
+    whole = any(item.sk == "WITHDRAWN" and studies.is_withdrawal(item) for item in facts)
+    withdrawn = {one.sop_instance_uid for one in every} if whole else studies.withdrawn(facts)
+    found = [one for one in every if one.sop_instance_uid not in withdrawn]
+    gone = [one for one in every if one.sop_instance_uid in withdrawn]
+    registry = load_registry(table)
+    expected = studies.announced(facts)
+    own = numbering.own_of(registry, state.owner)
+    summary = studies.summarise(state.owner, state.study, found or every, expected, gone if found else (), own)
+    if not found:
+        summary |= {"instances": 0, "series": 0, "reports": []}
+    numbering.file_under_own(table, registry, state.owner, state.study, state.content, summary, now)
+    numbering.tell_unknown(table, registry, state.owner, state.content, summary, now)
+    summary |= {"gone": not found, "withdrawn": len(every) - len(found)}
+    summary["former"] = studies.former_patients(studies.every_version(facts), found or every, own)
+    for patient in studies.corrected_away(facts, own):
+        linking.leave(table, patient, (state.owner, state.study), now)
+    known = access.know(table, access.deciding_numbers(summary), _texts(state.content.get("linked"))).known
+    seen = _seen(table, alerts, state, summary, registry, known, now)
+    series = studies.summarise_series(found)
+    summary["series_digest"] = _digest(series)
+    changed: list[Write] = []
+    if state.content.get("series_digest") != summary["series_digest"] or state.content.get("unsettled"):
+        changed = _series_writes(table, state, series)
+    return _plan(state, summary, seen, changed, now)
+
+
+def _series_writes(table: Table, state: _State, series: Mapping[str, dict[str, Any]]) -> list[Write]:
+    partition = f"V#SERIES#{state.owner}#{state.study}"
+    there = {item.sk: item for item in table.query_all(partition)}
+    writes: list[Write] = [
+        Put(Item(partition, uid, view, {"gsi1": (f"S#{uid}", f"{state.owner}#{state.study}")}))
+        for uid, view in sorted(series.items())
+        if uid not in there or there[uid].data != view
+    ]
+    return writes + [Delete(partition, uid) for uid in sorted(there.keys() - series.keys())]
+
+
+def _plan(state: _State, summary: Mapping[str, Any], seen: Sight, series: Sequence[Write], now: datetime) -> _Plan:
+    known = {(str(key[0]), str(key[1])) for key in _lists(state.content.get("rows"))}
+    told, news = _news(state, summary, seen, now)
+    content = {
+        **{name: value for name, value in summary.items() if name != "unsettled"},
+        "linked": list(seen.linked),
+        "rows": sorted(list(row.key) for row in seen.rows),
+        "rows_digest": seen.digest,
+    }
+    rows: list[Write] = []
+    if state.content.get("rows_digest") != seen.digest or state.content.get("unsettled"):
+        rows = [Put(row) for row in seen.rows]
+        rows += [Delete(*key) for key in sorted(known - {row.key for row in seen.rows})]
+    return _Plan(state, content, (*rows, *series), news, told, state.alerted | seen.emergencies)
+
+
+def _news(
+    state: _State, summary: Mapping[str, Any], seen: Sight, now: datetime
+) -> tuple[dict[str, Any], dict[str, list[Change]]]:
+    """What each institution has been told of the study after this, and what of that is new.
+
+    Who ever saw a study is told when its owner withdraws it or a part of it, even if it may not see it any more; but not
+    where an objection or a protection hides it. So is who saw it under a patient's number that its owner has corrected since.
+    """
+    counts = {
+        "instances": summary["instances"],
+        "reports": len(summary["reports"]),
+        "withdrawn": summary.get("withdrawn", 0),
+        "corrected": summary.get("corrected", 0),
+    }
+    content = {"owner": state.owner, "study_instance_uid": state.study, "instances": counts["instances"]}
+    told = dict(state.told)
+    news: dict[str, list[Change]] = {}
+    for viewer in sorted(told.keys() | seen.until.keys()):
+        last = told.get(viewer)
+        sees = viewer in seen.until
+        saw = last is not None and last["sees"] and (last["until"] is None or last["until"] > iso(now))
+        corrected = last is not None and last.get("corrected", 0) != counts["corrected"]
+        kinds: list[str] = []
+        if last is not None and last["withdrawn"] < counts["withdrawn"] and viewer not in seen.hidden_from:
+            kinds.append("study-withdrawn")
+        if sees and not saw:
+            kinds.append("study-arrived")
+        elif sees and last is not None and (last["instances"] != counts["instances"] or corrected):
+            kinds.append("study-changed")
+        elif last is not None and last["sees"] and not sees and corrected and viewer not in seen.hidden_from and not kinds:
+            kinds.append("study-withdrawn")  # it was another patient's, whom this viewer may not see
+        if sees and saw and last is not None and last["reports"] < counts["reports"]:
+            kinds.append("report-arrived")
+        if kinds:
+            news[viewer] = [Change(viewer, "", kind, content) for kind in kinds]
+        if sees:
+            told[viewer] = {"sees": True, "until": seen.until[viewer], **counts}
+        elif last is not None:
+            told[viewer] = last | {"sees": False, "until": None} | (counts if "study-withdrawn" in kinds else {})
+    return told, news
+
+
+def _write(table: Table, plan: _Plan, now: datetime) -> bool:
+    """Write the views and tell who is concerned, if the study's view is still the one that was read."""
+    if plan.size <= _ROOM:
+        return not table.transact([*plan.own(), *plan.writes, *_entries(table, plan.news, now)])
+    known = [*_lists(plan.state.content.get("rows")), *plan.content["rows"]]
+    rows = [list(key) for key in sorted({(str(key[0]), str(key[1])) for key in known})]
+    partly: dict[str, Any] = {"unsettled": True, "rows": rows, "rows_digest": "", "series_digest": ""}
+    told = dict(plan.state.told)
+    step = 0
+    for start in range(0, len(plan.writes), _ROOM):
+        step += 1
+        if table.transact([*plan.own(step, partly, told), *plan.writes[start : start + _ROOM]]):
+            return False
+    for viewer, news in plan.news.items():
+        step += 1
+        told = told | {viewer: plan.told[viewer]}
+        if table.transact([*plan.own(step, partly, told), *_entries(table, {viewer: news}, now)]):
+            return False
+    return not table.transact(plan.own(step + 1))
+
+
+def _write_together(table: Table, alerts: Alerts, plans: Sequence[_Plan], now: datetime) -> None:
+    """Write plans, as many in each transaction as fit; those of a transaction that failed, and what is too large, one by one."""
+    groups: list[list[_Plan]] = []
+    room = 0
+    for plan in plans:
+        needed = plan.size + _OWN
+        if needed > room:
+            groups.append([])
+            room = _ROOM + _OWN
+        groups[-1].append(plan)
+        room -= needed
+    for group in groups:
+        news: dict[str, list[Change]] = {}
+        for plan in group:
+            for viewer, ones in plan.news.items():
+                news.setdefault(viewer, []).extend(ones)
+        writes = [write for plan in group for write in (*plan.own(), *plan.writes)]
+        if group[0].size > _ROOM or table.transact([*writes, *_entries(table, news, now)]):
+            for plan in group:
+                project(table, alerts, plan.state.owner, plan.state.study, now)
+
+
+def _entries(table: Table, news: Mapping[str, Sequence[Change]], now: datetime) -> list[Write]:
+    return changes.entry_writes(table, [change for ones in news.values() for change in ones], now)
+
+
+def _seen(
+    table: Table,
+    alerts: Alerts,
+    state: _State,
+    summary: Mapping[str, Any],
+    registry: Registry,
+    known: Mapping[str, Known],
+    now: datetime,
+) -> Sight:
+    """Who sees a study. Its owner is told of each emergency access that opens it, if it was not yet because of this study."""
+    seen = search_rows.sight(registry, summary, known, now, frozenset(state.told))
+    if summary.get("gone"):
+        return seen.of_nobody()
+    for emergency in sorted(seen.emergencies - state.alerted):
+        emergencies.alert_owner(table, alerts, emergency, state.owner, now)
+    return seen
+
+
+def _digest(views: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(views, sort_keys=True).encode()).hexdigest()
+
+
+def _texts(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
+def _lists(value: object) -> list[list[Any]]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,1 @@
+"""What is handed out: files, frames, bulk data, metadata, pictures, archives, manifests."""

@@ -1,0 +1,108 @@
+"""Bulk data of whole instances: their pixels, or all values that their metadata refers to (PS3.18 10.4.3.3.5, 10.4.3.3.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from chalicelib.dicomweb import multipart, representations
+from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
+from chalicelib.dicomweb.resources import ENCAPSULATED_DOCUMENT, PIXEL_TAGS
+from chalicelib.domain.assembly import Extract, Piece
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.ports import Objects, Pixels
+from chalicelib.domain.studies import REPORT_KINDS, Instance
+from chalicelib.services.retrieval import frames, metadata
+from chalicelib.services.retrieval.bodies import Body, Opened, multipart_body, object_key
+from chalicelib.services.retrieval.files import frame_pieces, is_encapsulated, part_headers, stored_frames
+
+_PARALLEL = 16
+_NAME = re.compile(rb'"BulkDataURI":"[^"]*/bulkdata/([^"/]+)"')
+_PIXEL_DATA = "7FE00010"
+_UNCOMPRESSED = f"{representations.OCTETS}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
+_DOCUMENTS = {sop_class for sop_class, kind in REPORT_KINDS.items() if kind != "sr"}
+
+Part = tuple[multipart.Headers, tuple[Piece, ...]]
+Locate = Callable[[Instance, str], str | None]
+"""From an instance and the name of an attribute to the address that its metadata gives of the value; None for none."""
+
+
+def pixels_body(
+    objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected, locate: Locate
+) -> Body:
+    """Every frame of these instances, one part each. Raises NotFound when none has pixels."""
+    parts = [part for one in found for part in _pixels(objects, pixels, opened, one, selected, locate)]
+    return _body(objects, parts, selected)
+
+
+def bulkdata_body(
+    objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected, locate: Locate
+) -> Body:
+    """Every value that the metadata of these instances refers to, and their documents: one part each, of compressed pixels
+    one for each frame. Raises NotFound when there is none, TooLarge.
+    """
+    lines = metadata.lines(objects, opened.owner, found)
+    names = {one.sop_instance_uid: _names(one, line) for one, line in zip(found, lines, strict=True)}
+    room = frames.Room()
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        values = list(pool.map(lambda one: _values(objects, opened, one, names[one.sop_instance_uid], locate, room), found))
+    parts: list[Part] = []
+    for one, others in zip(found, values, strict=True):
+        parts += others
+        if _has_fragments(objects, opened, one):
+            parts += _pixels(objects, pixels, opened, one, selected, locate)
+    return _body(objects, parts, selected)
+
+
+def _names(one: Instance, line: bytes) -> list[str]:
+    """The attributes that have bulk data; a document has it even where it is so short that it stands in the metadata itself."""
+    names = [name.decode() for name in _NAME.findall(line)]
+    short = one.data["class"] in _DOCUMENTS and f'"{ENCAPSULATED_DOCUMENT}":{{"vr":"OB","InlineBinary"'.encode() in line
+    return [*names, ENCAPSULATED_DOCUMENT] if short else names
+
+
+def _body(objects: Objects, parts: list[Part], selected: Selected) -> Body:
+    if not parts:
+        raise NotFound
+    return multipart_body(objects, parts, selected.offer.media_type)
+
+
+def _values(objects: Objects, opened: Opened, one: Instance, names: list[str], locate: Locate, room: frames.Room) -> list[Part]:
+    """The values as they are, but for compressed pixels."""
+    wanted = [name for name in names if not (name in PIXEL_TAGS and _has_fragments(objects, opened, one))]
+    values: dict[str, tuple[Piece, ...]] = {
+        name: (pixels,) for name in wanted if (pixels := _plain_pixels(objects, opened, one, name)) is not None
+    }
+    if others := [name for name in wanted if name not in values]:
+        values |= zip(others, frames.bulk_values(objects, opened.owner, one, others, room), strict=True)
+    return [(part_headers(_UNCOMPRESSED, locate(one, name)), values[name]) for name in wanted]
+
+
+def _has_fragments(objects: Objects, opened: Opened, one: Instance) -> bool:
+    return bool(one.data.get("pixel_offset")) and is_encapsulated(objects, opened, one)
+
+
+def _plain_pixels(objects: Objects, opened: Opened, one: Instance, name: str) -> Extract | None:
+    """Pixel Data of which the facts say where it lies, so that no head need be read."""
+    length = one.data.get("pixel_length")
+    if name not in PIXEL_TAGS or not length or not frames.known_pixels(objects, opened.owner, one).direct:
+        return None
+    if name != _PIXEL_DATA:
+        return None
+    return Extract(object_key(opened.owner, one), int(one.data["pixel_offset"]), int(length))
+
+
+def _pixels(
+    objects: Objects, pixels: Pixels, opened: Opened, one: Instance, selected: Selected, locate: Locate
+) -> Iterator[Part]:
+    """The frames of an instance, as they are stored where that is wanted, or where only that is without loss."""
+    if not one.data.get("pixel_offset"):
+        return
+    stored = stored_frames(objects, opened, one)
+    as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)
+    syntax = stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN
+    numbers = range(1, frames.number_of_frames(objects, opened.owner, one) + 1)
+    headers = part_headers(part_type(selected, syntax), locate(one, _PIXEL_DATA))
+    for pieces in frame_pieces(objects, pixels, opened, one, numbers, as_stored):
+        yield headers, pieces

@@ -1,0 +1,142 @@
+"""The manifest of a study: every instance with a presigned URL, page by page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.domain import audit, instance_versions, studies
+from chalicelib.domain.audit import Kind, Recorder
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.ports import Item, Objects, Table
+from chalicelib.domain.reading_order import in_reading_order
+from chalicelib.domain.studies import Instance
+from chalicelib.domain.transfers import iso
+from chalicelib.services import access
+from chalicelib.services.ingest.instance_items import Stored, object_key
+
+GET_SECONDS = 300
+DEFAULT_LIMIT = 500
+MAX_LIMIT = 1000
+MOST_ORDERED = 2000
+"""Instances of a study that is read whole for each page, so that it comes in reading order."""
+_SORT_KEY = re.compile(r"[IR]#[0-9.]{1,64}#[0-9.]{1,64}")
+
+
+def manifest(
+    table: Table,
+    objects: Objects,
+    viewer: str,
+    study: str,
+    now: datetime,
+    owner: str | None = None,
+    cursor: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    *,
+    record: Recorder,
+) -> dict[str, Any]:
+    """One page of a study's instances, with URLs that live 300 s: in the order in which they are read, or, of more than
+    `MOST_ORDERED`, in UID order. Raises NotFound, BadRequest."""
+    after = _decode(cursor) if cursor else None
+    item, decided = access.find_study(table, viewer, study, owner, now)
+    partition = studies.study_partition(item.sk, study)
+    gone = studies.withdrawn(table.query_all(partition, "W#"))
+    within = studies.bounds(viewer, item.data)
+    ordered = int(str(item.data["instances"])) <= MOST_ORDERED and not (after or "").startswith("I#")
+    page = _ordered_page(table, partition, after, limit) if ordered else _uid_page(table, partition, after, limit)
+    found = [one for one in page.instances if one.sop_instance_uid not in gone and within.hold(one)]
+    if not found and cursor is None and page.next is None:
+        raise NotFound
+    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), len(found)))
+    answer: dict[str, Any] = {
+        "study_instance_uid": study,
+        "owner": item.sk,
+        "complete": is_complete(table, item),
+        "instances": [_entry(objects, item.sk, one) for one in found],
+        "expires_at": iso(now + timedelta(seconds=GET_SECONDS)),
+    }
+    if page.next is not None:
+        answer["next"] = _encode(page.next)
+    return answer
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Instances, withdrawn ones among them, and where the next page begins; None where there is none."""
+
+    instances: Sequence[Instance]
+    next: str | None
+
+
+def _ordered_page(table: Table, partition: str, after: str | None, limit: int) -> _Page:
+    """A page in reading order, of a study that is read whole for each. `after`: `R#<series>#<sop>`, which it begins behind."""
+    every = in_reading_order(studies.instances(table.query_all(partition, "I#")))
+    names = [f"R#{one.series_instance_uid}#{one.sop_instance_uid}" for one in every]
+    start = names.index(after) + 1 if after in names else 0
+    end = start + limit
+    return _Page(every[start:end], names[end - 1] if end < len(every) else None)
+
+
+def _uid_page(table: Table, partition: str, after: str | None, limit: int) -> _Page:
+    """A page in UID order, which reads no more of a study than it shows. `after`: the sort key of an instance's first fact."""
+    start = {"pk": partition, "sk": f"{after}#~"} if after and after.startswith("I#") else None
+    page = table.query(partition, "I#", start=start, limit=limit)
+    if not page.items or page.next is None:
+        return _Page(list(studies.instances(page.items)), None)
+    last = instance_versions.place(page.items[-1].sk)
+    assert last is not None
+    first = last._replace(number=0)
+    rest = table.query_all(partition, between=instance_versions.span(*last.instance))  # a page may end inside its versions
+    items = [one for one in page.items if instance_versions.place(one.sk).instance != last.instance]  # type: ignore[union-attr]
+    return _Page(list(studies.instances([*items, *rest])), first.sk)
+
+
+def is_complete(table: Table, study: Item) -> bool:
+    """Whether everything that the sender announced for the study has come, or was refused with a verdict."""
+    return still_to_come(table, study) == 0
+
+
+def still_to_come(table: Table, study: Item) -> int:
+    """How many of the instances that the sender announced for the study have no verdict yet; of more than 1,000, some."""
+    missing = [str(sha) for sha in study.data["missing"]] if isinstance(study.data["missing"], list) else []
+    if not missing:
+        return 0
+    return len(missing) - len(table.batch_get(object_key(study.sk, sha) for sha in missing))
+
+
+def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any]:
+    sha = str(one.data["sha256"])
+    entry = {
+        "series_instance_uid": one.series_instance_uid,
+        "sop_instance_uid": one.sop_instance_uid,
+        "sop_class_uid": one.data["class"],
+        "transfer_syntax_uid": one.data["syntax"],
+        "number_of_frames": one.data.get("number_of_frames", 1),
+        "size": one.data["size"],
+        "sha256": sha,
+        "url": objects.presign_get(Stored(owner, sha, 0).key, GET_SECONDS),
+    }
+    if "original_sha256" in one.data:
+        entry["original_sha256"] = one.data["original_sha256"]
+    return entry
+
+
+def _encode(sk: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps(sk).encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> str:
+    """The sort key that a cursor stands for. It only says where to go on inside a study that is decided on anew."""
+    try:
+        sk = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest("This cursor is not one that the archive gave.", "cursor") from error
+    if not isinstance(sk, str) or not _SORT_KEY.fullmatch(sk):
+        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
+    return sk

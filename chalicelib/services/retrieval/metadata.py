@@ -1,0 +1,182 @@
+"""Metadata of instances, series and studies (PS3.18 10.4.1.1.2).
+
+The indexer keeps the metadata of each batch in one object. A series' metadata is put together from those when it is first
+asked for, and kept as one gzipped object named by the series' content; from then on it costs one GET, and what is left to
+do is done to its text as a whole (`dicom.served`). As long as a series still grows it is put together anew and not kept, so
+that what is written stays in proportion to the series.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.dicomweb.search_results import dated
+from chalicelib.domain import shown_patients, studies
+from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
+from chalicelib.domain.ports import Item, Objects, Table
+from chalicelib.domain.reading_order import in_reading_order
+from chalicelib.domain.studies import Instance
+from chalicelib.domain.transfers import iso
+from chalicelib.services.retrieval.bodies import Opened, object_key
+from chalicelib.services.retrieval.frames import head_of
+
+_WHOLE = 1 << 31
+_PARALLEL = 16
+_QUIET = timedelta(seconds=10)
+_MOST_TEXT = 256 * 1024 * 1024
+"""Bytes of metadata, inflated, of one answer."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Kept lines of metadata, and what stands for their content."""
+
+    lines: bytes
+    digest: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series as its view says: its UID, and what stands for its content."""
+
+    uid: str
+    digest: str
+
+
+def series_of(table: Table, opened: Opened, series: str | None) -> list[Series]:
+    """The study's series, or the one that is named. Raises NotFound."""
+    partition = f"V#SERIES#{opened.owner}#{opened.study}"
+    if series is not None:
+        item = table.get(partition, series)
+        items = [item] if item is not None else []
+    else:
+        items = list(table.query_all(partition))
+    gone = studies.withdrawn(table.query_all(studies.study_partition(opened.owner, opened.study), "W#"))
+    found = [one for item in items if (one := _series(table, opened, item, gone)) is not None]
+    if not found:
+        raise NotFound
+    return found
+
+
+def _series(table: Table, opened: Opened, view: Item, gone: set[str]) -> Series | None:
+    """A series as it is to be shown. Where instances were withdrawn, or the view is newer than what was decided on, its
+    content is counted anew: the view may not yet know."""
+    known = opened.within.patients is None or set(_patients(view)) <= set(opened.within.patients)
+    if not gone and known and not opened.stale:
+        return Series(view.sk, str(view.data["digest"]))
+    found = _instances(table, opened, view.sk, gone)
+    return Series(view.sk, studies.series_digest(found)) if found else None
+
+
+def _patients(view: Item) -> list[tuple[str, str]]:
+    patients: Any = view.data.get("patients", [])
+    return [(one["issuer"], one["id"]) for one in patients]
+
+
+def _instances(table: Table, opened: Opened, series: str, gone: set[str]) -> list[Instance]:
+    facts = table.query_all(studies.study_partition(opened.owner, opened.study), f"I#{series}#")
+    return in_reading_order(studies.instances(facts, gone, opened.within))
+
+
+def texts(table: Table, objects: Objects, opened: Opened, wanted: Sequence[Series], now: datetime) -> bytes:
+    """The kept lines of these series, joined by commas. One GET for each series, once it has been asked for."""
+    with ThreadPoolExecutor(min(_PARALLEL, len(wanted))) as pool:
+        found = list(pool.map(lambda one: _series_text(table, objects, opened, one, now), wanted))
+    if sum(map(len, found)) > _MOST_TEXT:
+        raise TooLarge("This is too much metadata for one answer. Please ask series by series.")
+    return b",\n".join(found)
+
+
+def _series_text(table: Table, objects: Objects, opened: Opened, series: Series, now: datetime) -> bytes:
+    key = f"metadata/series/{opened.owner}/{series.digest}.json.gz"
+    try:
+        return _inflate(objects.read(key, 0, _WHOLE))
+    except NotFound:
+        pass
+    gone = studies.withdrawn(table.query_all(studies.study_partition(opened.owner, opened.study), "W#"))
+    found = _instances(table, opened, series.uid, gone)
+    text = b",\n".join(lines(objects, opened.owner, found))
+    quiet = all(str(one.data["at"]) < iso(now - _QUIET) for one in found)
+    if quiet and studies.series_digest(found) == series.digest:
+        objects.write(key, gzip.compress(text, 6, mtime=0), "application/gzip")
+    return text
+
+
+def lines(objects: Objects, owner: str, found: Sequence[Instance]) -> list[bytes]:
+    """The kept line of each instance, from the parts that the indexer wrote; read anew where there is none."""
+    parts = sorted({str(one.data["part"]) for one in found if "part" in one.data})
+    kept: dict[bytes, bytes] = {}
+    if parts:
+        with ThreadPoolExecutor(min(_PARALLEL, len(parts))) as pool:
+            for text in pool.map(lambda key: _part(objects, key), parts):
+                kept.update(_by_hash(text))
+    return [kept.get(str(one.data["sha256"]).encode()) or _read_anew(objects, owner, one) for one in found]
+
+
+def _part(objects: Objects, key: str) -> bytes:
+    try:
+        return _inflate(objects.read(key, 0, _WHOLE))
+    except NotFound:
+        return b""
+
+
+def _by_hash(text: bytes) -> Iterable[tuple[bytes, bytes]]:
+    for line in text.split(b"\n"):
+        sha, _, content = line.partition(b"\t")
+        yield sha, content
+
+
+def _read_anew(objects: Objects, owner: str, one: Instance) -> bytes:
+    from chalicelib.dicom import frames, served
+    from chalicelib.domain.rejections import Rejected
+
+    key = object_key(owner, one)
+    head = head_of(objects, key, int(one.data["size"]))
+    described = frames.examine(head, lambda start, length: objects.read(key, start, length))
+    try:
+        return served.keep(head, one.series_instance_uid, one.sop_instance_uid, described)
+    except Rejected as rejected:
+        raise NotAcceptable(f"The instance cannot be read: {rejected.reason}.") from rejected
+
+
+def _inflate(data: bytes) -> bytes:
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    text = inflate.decompress(data, _MOST_TEXT)
+    if inflate.unconsumed_tail:
+        raise TooLarge("This is too much metadata for one answer. Please ask for single instances.")
+    return text
+
+
+def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
+    """Kept lines as a JSON array for this viewer: under its own patient number, with addresses of the archive.
+
+    Where the number is another than the one in the images, the originals stand in Original Attributes Sequence
+    (PS3.3 C.12.1.1.9).
+    """
+    from chalicelib.dicom import served
+
+    suffix = f"?owner={opened.shown_owner}" if opened.shown_owner else ""
+
+    def replace(original: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        value = studies.first_value(original, "00100020")
+        face = opened.face({"issuer": "", "id": value})
+        if len({one.shown for one in opened.faces if one.patient is not None and one.patient.value == value}) > 1:
+            return original, {}  # two patients with the same number of two issuers
+        if face is None or face.shown is None or (len(opened.faces) > 1 and not face.coerced):
+            return original, {}
+        identifiers, item = shown_patients.coerced(original, face.shown, opened.owner)
+        return identifiers, dated(item, now)
+
+    with_issuer = served.with_accession_issuer(text, opened.accession_issuer)
+    return b"[" + served.serve(with_issuer, study_url, suffix, replace if opened.coerced else None) + b"]"
+
+
+def numbers_text(opened: Opened) -> str:
+    """The numbers that an answer is made for, for its entity tag."""
+    return "\x1e".join(f"{one.issuer}\x1f{one.value}" for one in opened.numbers) if opened.coerced else ""

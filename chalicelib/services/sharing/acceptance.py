@@ -1,0 +1,157 @@
+"""Acceptance: what the receiver of a transfer does so that the sender may follow the patient, and how it takes that back.
+
+The receiver accepts by naming its own number of the patient, which links that number to the transfer's. Its word alone does so:
+what the sender proposed, or a person of the sender confirmed, counts for nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import identifiers, italian, patients, transfers
+from chalicelib.domain.audit import Act, Kind, Recorder
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.patients import AUTOMATIC, Link, Record
+from chalicelib.domain.ports import PutNew, Table, Write
+from chalicelib.domain.transfers import Transfer
+from chalicelib.services import access
+from chalicelib.services.access import Known
+from chalicelib.services.identity import linking
+from chalicelib.services.registry import Caller
+from chalicelib.services.sharing.transfers import OVER, change_writes, entries, entry, get_transfer, shown
+
+_ATTEMPTS = 5
+BASIS = "transfer"
+"""That of the link which an acceptance makes."""
+
+
+def accept(
+    table: Table, caller: Caller, transfer_id: str, body: object, now: datetime, act: Act, record: Recorder
+) -> dict[str, Any]:
+    """The receiver accepts the patient, under the number of its own that `body` names, or that is linked already.
+
+    Naming another number undoes the first. Raises Forbidden, BadRequest, NotFound; Conflict for a transfer that is over, where
+    the codici fiscali differ, and, with their count, where not just one number is linked.
+    """
+    transfer = _received(table, caller, transfer_id, "accepts the patient")
+    named = _named(caller, body)
+    for _ in range(_ATTEMPTS):
+        if transfer.status(now) != "active":
+            raise Conflict(OVER)
+        known = _known(table, [transfer])[transfer.patient.hash]
+        theirs, number = known.record, named or transfer.receiving or _only(own_numbers(caller, known))
+        if linking.different_codes(theirs, access.load_deciding(table, number.hash)):
+            raise Conflict("The two records carry different codici fiscali: they are not the same patient's.")
+        if number == transfer.receiving:
+            record(entry(Kind.READ, transfer))
+            return shown_to_receiver(transfer, (), now)
+        accepted = transfer.accepted(number, now)
+        writes = linking.linking_writes(theirs, transfer.patient, number, BASIS, caller.member.id, (), now)
+        writes += change_writes(transfers.changing(accepted), caller, now)
+        writes += _unnaming(table, theirs, transfer, caller, now)
+        if not act(writes, *entries(Kind.TRANSFER_ACCEPTED, accepted, number)):
+            return shown_to_receiver(accepted, (), now)
+        transfer = get_transfer(table, caller, transfer_id)
+    raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
+
+
+def take_back(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
+    """The receiver takes its acceptance back, from the next request on, and with it the link that nothing else made.
+
+    Again: the same answer. Raises Forbidden, NotFound; Conflict for a transfer that is over.
+    """
+    transfer = _received(table, caller, transfer_id, "takes its acceptance back")
+    for _ in range(_ATTEMPTS):
+        if transfer.status(now) != "active":
+            raise Conflict(OVER)
+        known = _known(table, [transfer])[transfer.patient.hash]
+        if transfer.receiving is None:
+            record(entry(Kind.READ, transfer))
+            return shown_to_receiver(transfer, own_numbers(caller, known), now)
+        waiting = transfer.unaccepted()
+        undone = _unnaming(table, known.record, transfer, caller, now)
+        writes = change_writes(transfers.changing(waiting), caller, now) + undone
+        if not act(writes, *entries(Kind.ACCEPTANCE_ENDED, waiting, transfer.receiving)):
+            left = [one for one in own_numbers(caller, known) if not undone or one != transfer.receiving]
+            return shown_to_receiver(waiting, left, now)
+        transfer = get_transfer(table, caller, transfer_id)
+    raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
+
+
+def own_numbers(caller: Caller, patient: Known) -> list[PatientIdentifier]:
+    """The receiver's own numbers that are linked to a transfer's patient: by a codice fiscale, or by the receiver's own word."""
+    counting = {link.beyond(patient.record.patient) for link in patient.record.links if not link.ended and _counts(link, caller)}
+    own = (one for one in patient.numbers if caller.registry.by_issuer(one.issuer) == caller.institution)
+    return sorted(one for one in own if one in counting)
+
+
+def _known(table: Table, found: Sequence[Transfer]) -> Mapping[str, Known]:
+    return access.know(table, [one.patient.hash for one in found]).known
+
+
+def _counts(link: Link, caller: Caller) -> bool:
+    return link.basis == AUTOMATIC or link.by.split("/")[0] == caller.member.id
+
+
+def waiting_with_numbers(table: Table, caller: Caller, found: Sequence[Transfer], now: datetime) -> list[dict[str, Any]]:
+    """Transfers as the caller sees them; those that wait for it, with the numbers of its own that are linked already."""
+    mine = [one for one in found if _waits_for(caller, one, now)]
+    known = _known(table, mine)
+    waits = {one.id for one in mine}
+    return [
+        shown_to_receiver(one, own_numbers(caller, known[one.patient.hash]), now) if one.id in waits else shown(one, now)
+        for one in found
+    ]
+
+
+def shown_to_receiver(transfer: Transfer, linked: Sequence[PatientIdentifier], now: datetime) -> dict[str, Any]:
+    """A transfer as its receiver sees it: while it waits, with the numbers of its own that are linked to the patient."""
+    answer = shown(transfer, now)
+    if transfer.accepted_at is None and transfer.status(now) == "active":
+        answer["linked_patients"] = [{"id": one.value, "issuer": one.issuer} for one in linked]
+    return answer
+
+
+def _waits_for(caller: Caller, transfer: Transfer, now: datetime) -> bool:
+    return transfer.receiver == caller.member.id and transfer.accepted_at is None and transfer.status(now) == "active"
+
+
+def _received(table: Table, caller: Caller, transfer_id: str, what: str) -> Transfer:
+    transfer = get_transfer(table, caller, transfer_id)
+    if caller.member.id != transfer.receiver:
+        raise Forbidden(f"Only the receiver {what}.")
+    return transfer
+
+
+def _named(caller: Caller, body: object) -> PatientIdentifier | None:
+    """The number that the receiver names: one of its own, or a national code that it files the patient under; None for none."""
+    if not isinstance(body, dict) or not set(body) <= {"id", "issuer"} or ("issuer" in body and "id" not in body):
+        raise BadRequest('The body must be {"id": "<the receiver\'s number of the patient>"}, or {}.', "id")
+    if "id" not in body:
+        return None
+    number = identifiers.patient_identifier(body["id"], body.get("issuer"), caller.member.patient_id_issuer)
+    if caller.registry.by_issuer(number.issuer) != caller.institution and italian.kind(number) == "hospital":
+        raise BadRequest("The number must be one of your own, or a national code.", "issuer")
+    return number
+
+
+def _only(numbers: Sequence[PatientIdentifier]) -> PatientIdentifier:
+    if len(numbers) != 1:
+        raise Conflict(
+            f"{len(numbers)} of your numbers are linked to this patient: name the one that is meant.", count=len(numbers)
+        )
+    return numbers[0]
+
+
+def _unnaming(table: Table, record: Record, transfer: Transfer, caller: Caller, now: datetime) -> list[Write]:
+    """The writes that undo the link to the number that was accepted, if nothing but this transfer made it."""
+    number = transfer.receiving
+    if number is None or any(one.id != transfer.id and one.receiving == number for one in record.transfers):
+        return []
+    links = [link for link in linking.between(record, number) if not link.ended and link.basis == BASIS]
+    if links and linking.codes(record) & linking.codes(access.load_deciding(table, number.hash)):
+        return []
+    return [PutNew(fact) for link in links for fact in patients.unlinking(link, caller.member.id, now)]

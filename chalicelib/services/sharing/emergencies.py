@@ -1,0 +1,185 @@
+"""Emergency access: a named practitioner, a reason, 24 hours; the owners are alerted, and review it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.domain import identifiers, italian
+from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Alerts, Item, PutNew, Table, Write
+from chalicelib.domain.transfers import MAX_REASON, iso, parse_moment, patient_partition
+from chalicelib.services import access, changes
+from chalicelib.services.changes import Change
+from chalicelib.services.identity import codice_fiscale
+from chalicelib.services.registry import Caller
+
+DURATION = timedelta(hours=24)
+MAX_AT_ONCE = 40
+"""Owners that are told in the declaration itself; further ones when their studies are projected."""
+DEFAULT_LIMIT, MAX_LIMIT = 100, 500
+MAX_EXAMINED = 2000
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def partition(emergency: str) -> str:
+    """The partition of one emergency access: its declaration and its review by each owner."""
+    return f"F#EMERGENCY#{emergency}"
+
+
+def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """Open what is known of a patient for 24 h. The answer does not say whether anything is known. Raises BadRequest."""
+    patient, reason, practitioner = _parse(caller, body)
+    emergency = secrets.token_hex(16)
+    owners = [owner for owner in access.owners_of(table, patient.hash) if owner != caller.member.id][:MAX_AT_ONCE]
+    data: dict[str, object] = {
+        "id": emergency,
+        "institution": caller.member.id,
+        "patient": {"issuer": patient.issuer, "id": patient.value},
+        "practitioner": practitioner,
+        "reason": reason,
+        "opened_at": iso(now),
+        "expires_at": iso(now + DURATION),
+        "owners": owners,
+        "by": caller.actor,
+    }
+    writes: list[Write] = [PutNew(Item(partition(emergency), "OPEN", data))]
+    writes += [PutNew(review_item(data, owner)) for owner in owners]
+    writes.append(PutNew(Item(patient_partition(patient.hash), f"EMERGENCY#{emergency}", data)))
+    entries = [
+        Entry(
+            Kind.EMERGENCY,
+            owner,
+            (patient,),
+            purpose=Purpose.EMERGENCY,
+            subject=emergency,
+            text=f"{practitioner['id']}: {reason}",
+        )
+        for owner in owners or [caller.member.id]
+    ]
+    act(writes, *entries)
+    return {"id": emergency, "status": "active", "opened_at": iso(now), "expires_at": iso(now + DURATION)}
+
+
+def review_item(data: dict[str, Any], owner: str) -> Item:
+    """The fact that an owner has an emergency access to review."""
+    place = f"{data['opened_at']}#{data['id']}"
+    return Item(partition(str(data["id"])), f"REVIEW#{owner}", data, {"gsi1": (f"REVIEW#{owner}", place)})
+
+
+def alert_owner(table: Table, alerts: Alerts, emergency: str, owner: str, now: datetime) -> None:
+    """Tell an owner that an emergency access opens its studies, and let it review that. Once, however often it is called."""
+    fact = table.get(partition(emergency), "OPEN")
+    if fact is None:
+        return
+    content = {"emergency_id": emergency, "institution": str(fact.data["institution"])}
+    change = Change(owner, f"EMERGENCY#{emergency}", "emergency-access", content)
+    if changes.was_told(table, change):
+        return
+    table.put(PutNew(review_item(fact.data, owner)))
+    about = {"id": emergency, "institution": content["institution"], "owner": owner, "at": str(fact.data["opened_at"])}
+    alerts.alert("emergency-access", about)
+    changes.tell(table, [change], now)
+
+
+def list_reviews(
+    table: Table, caller: Caller, status: str | None, cursor: str | None, limit: int, tell: Recorder
+) -> dict[str, Any]:
+    """Emergency accesses to the caller's own patients, newest first, a page at a time: `open` (the default) or `closed`.
+
+    A page looks at no more than `MAX_EXAMINED`; `next` says that there may be more. Raises BadRequest.
+    """
+    if status not in (None, "open", "closed"):
+        raise BadRequest("status must be open or closed.", "status")
+    owner = caller.member.id
+    start = _start(owner, cursor) if cursor else None
+    reviews: list[dict[str, Any]] = []
+    examined, last = 0, ""
+    more = True
+    while more and len(reviews) < limit and examined < MAX_EXAMINED:
+        page = table.query(f"REVIEW#{owner}", index="gsi1", start=start, limit=limit, descending=True)
+        closed = table.batch_get((item.pk, f"REVIEWED#{owner}") for item in page.items)
+        for position, item in enumerate(page.items):
+            examined, last = examined + 1, item.indexes["gsi1"][1]
+            review = closed.get((item.pk, f"REVIEWED#{owner}"))
+            if (review is None) == (status in (None, "open")):
+                reviews.append(_shown(item, review))
+            if len(reviews) == limit:
+                more = position + 1 < len(page.items) or page.next is not None
+                break
+        else:
+            start, more = page.next, page.next is not None
+    tell(Entry(Kind.QUERY, owner, count=len(reviews), text="emergency accesses"))
+    return {"reviews": reviews, **({"next": last} if more else {})}
+
+
+def _start(owner: str, cursor: str) -> dict[str, str]:
+    opened_at, _, emergency = cursor.partition("#")
+    if not _ID.fullmatch(emergency) or len(opened_at) > 40:
+        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
+    parse_moment(opened_at, "cursor")
+    return {"pk": partition(emergency), "sk": f"REVIEW#{owner}", "gsi1pk": f"REVIEW#{owner}", "gsi1sk": cursor}
+
+
+def close_review(
+    table: Table, caller: Caller, emergency: str, body: object, now: datetime, act: Act, tell: Recorder
+) -> dict[str, Any]:
+    """The owner's reviewer closes an emergency access with a conclusion. Again: the first conclusion stands. Raises NotFound."""
+    owner = caller.member.id
+    opened = table.get(partition(emergency), f"REVIEW#{owner}") if _ID.fullmatch(emergency) else None
+    if opened is None:
+        raise NotFound
+    conclusion = body.get("conclusion") if isinstance(body, dict) else None
+    if conclusion not in ("justified", "not-justified"):
+        raise BadRequest("conclusion must be justified or not-justified.", "conclusion")
+    note = body.get("note", "") if isinstance(body, dict) else ""
+    if not isinstance(note, str) or len(note) > MAX_REASON:
+        raise BadRequest(f"note must have at most {MAX_REASON} characters.", "note")
+    data: dict[str, object] = {"conclusion": conclusion, "note": note, "by": caller.actor, "at": iso(now)}
+    reviewed = PutNew(Item(partition(emergency), f"REVIEWED#{owner}", data))
+    named = opened.data["patient"]
+    patients = (PatientIdentifier(str(named["issuer"]), str(named["id"])),) if isinstance(named, dict) else ()
+    entry = Entry(Kind.EMERGENCY_REVIEWED, owner, patients, None, Purpose.OPERATIONS, subject=emergency, text=str(conclusion))
+    if act([reviewed], entry):
+        tell(replace(entry, kind=Kind.READ, text=None))
+    return _shown(opened, table.get(partition(emergency), f"REVIEWED#{owner}"))
+
+
+def _shown(item: Item, review: Item | None) -> dict[str, Any]:
+    kept = ("id", "institution", "patient", "practitioner", "reason", "opened_at", "expires_at")
+    answer = {name: item.data[name] for name in kept}
+    answer["status"] = "closed" if review else "open"
+    if review is not None:
+        answer["review"] = review.data
+    return answer
+
+
+def _parse(caller: Caller, body: object) -> tuple[PatientIdentifier, str, dict[str, str]]:
+    if not isinstance(body, dict) or not set(body) <= {"patient", "reason", "practitioner"}:
+        raise BadRequest('The body must be {"patient", "reason", "practitioner"}.')
+    patient = body.get("patient")
+    if not isinstance(patient, dict):
+        raise BadRequest('patient must be {"id", "issuer"?}.', "patient")
+    identifier = identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
+    fiscal = codice_fiscale.read(identifier.value) if identifier.issuer == italian.CODICE_FISCALE else None
+    if fiscal is not None:
+        identifier = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
+    reason = body.get("reason")
+    if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON:
+        raise BadRequest(f"reason must be 1 to {MAX_REASON} characters.", "reason")
+    return identifier, reason.strip(), _practitioner(body.get("practitioner"))
+
+
+def _practitioner(value: object) -> dict[str, str]:
+    """A practitioner as an id, or as {"id", "name"}."""
+    given = {"id": value} if isinstance(value, str) else value
+    if isinstance(given, dict) and isinstance(given.get("id"), str) and 1 <= len(given["id"].strip()) <= 64:
+        name = given.get("name", "")
+        if isinstance(name, str) and len(name) <= 100 and given["id"].isprintable() and name.isprintable():
+            return {"id": given["id"].strip(), "name": name.strip()}
+    raise BadRequest("practitioner must be the id, or {id, name}, of a named person.", "practitioner")

@@ -1,0 +1,216 @@
+"""What an owner does for a patient or against a mistake: objection, strengthened protection, consent, withdrawal."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import identifiers, studies
+from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.patients import END, Record
+from chalicelib.domain.ports import Item, PutNew, Table, Write
+from chalicelib.domain.studies import study_partition
+from chalicelib.domain.transfers import MAX_REASON, iso, patient_partition
+from chalicelib.services import access, membership
+from chalicelib.services.ingest import withdrawals
+from chalicelib.services.ingest.instance_items import sop_key
+from chalicelib.services.registry import Caller
+
+MAX_WITHDRAWN = 90
+_ID = re.compile(r"[0-9a-f]{24}")
+
+
+def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """Hide one study, or all the caller's studies of the patient, from every other institution; at once. Raises NotFound."""
+    own, record = _patient(table, caller, patient_id)
+    study = _study_in(caller, record, body, required=False)
+    objection = secrets.token_hex(12)
+    patients = _where_it_counts(table, caller, own, study)
+    if study is None:
+        patients += _under_former_issuers(table, caller, own)
+    data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor, "in": patients}
+    facts = [PutNew(Item(patient_partition(patient), f"OBJECTION#{objection}", data)) for patient in patients]
+    act(facts, Entry(Kind.OBJECTION, caller.member.id, (own,), study, subject=objection))
+    return {"id": objection, "study_instance_uid": study, "status": "active", "at": data["at"]}
+
+
+def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> dict[str, Any]:
+    """End an objection: the studies are shared again as before. Again: the same answer. Raises NotFound."""
+    own, _ = _patient(table, caller, patient_id)
+    fact = table.get(patient_partition(own.hash), f"OBJECTION#{objection}") if _ID.fullmatch(objection) else None
+    if fact is None or fact.data["owner"] != caller.member.id:
+        raise NotFound
+    _end(fact, caller, now, act, Entry(Kind.OBJECTION_WITHDRAWN, caller.member.id, (own,), subject=objection))
+    return {"id": objection, "study_instance_uid": fact.data["study"], "status": "withdrawn", "at": fact.data["at"]}
+
+
+def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorder) -> dict[str, Any]:
+    """The objections that the caller records for its own patient. Raises NotFound."""
+    own, record = _patient(table, caller, patient_id)
+    tell(Entry(Kind.READ, caller.member.id, (own,)))
+    return {
+        "objections": [
+            {"id": key, "study_instance_uid": one.study, "status": "active"}
+            for key, one in sorted(record.objections.items())
+            if one.owner == caller.member.id
+        ]
+    }
+
+
+def protect(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """Put a study under strengthened protection: shared only with whom the patient consents to by name. Raises NotFound."""
+    own, record = _patient(table, caller, patient_id)
+    study = _study_in(caller, record, body, required=True)
+    data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
+    patients = _where_it_counts(table, caller, own, study)
+    facts = [Item(patient_partition(patient), f"PROTECTION#{study}", data) for patient in patients]
+    _once(facts, act, Entry(Kind.OBJECTION, caller.member.id, (own,), study, text="strengthened protection"))
+    return {"study_instance_uid": study, "status": "protected"}
+
+
+def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
+    own, record = _patient(table, caller, patient_id)
+    to = body.get("to") if isinstance(body, dict) else None
+    if not isinstance(to, str) or to not in caller.registry.members:
+        raise BadRequest("No institution with this id is registered.", "to")
+    study = _study_in(
+        caller, record, {k: v for k, v in body.items() if k != "to"} if isinstance(body, dict) else None, required=True
+    )
+    consented = secrets.token_hex(12)
+    data: dict[str, object] = {"owner": caller.member.id, "study": study, "to": to, "at": iso(now), "by": caller.actor}
+    fact = Item(patient_partition(own.hash), f"CONSENT#{consented}", data)
+    act([PutNew(fact)], Entry(Kind.CONSENT, caller.member.id, (own,), study, subject=consented, text=f"to {to}"))
+    return {"id": consented, "study_instance_uid": study, "to": to, "status": "given"}
+
+
+def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> dict[str, Any]:
+    """End a consent. Again: the same answer. Raises NotFound."""
+    own, _ = _patient(table, caller, patient_id)
+    fact = table.get(patient_partition(own.hash), f"CONSENT#{consented}") if _ID.fullmatch(consented) else None
+    if fact is None or fact.data["owner"] != caller.member.id:
+        raise NotFound
+    _end(fact, caller, now, act, Entry(Kind.CONSENT, caller.member.id, (own,), subject=consented, text="revoked"))
+    return {"id": consented, "study_instance_uid": fact.data["study"], "to": fact.data["to"], "status": "revoked"}
+
+
+def withdraw(table: Table, caller: Caller, study: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+    """The owner takes back a study sent in error, or some of its instances: gone for everybody at once; bytes and audit stay.
+
+    Raises NotFound for a study that is not the caller's own, BadRequest.
+    """
+    known = {"reason", "sop_instance_uids"}
+    if not isinstance(body, dict) or not set(body) <= known:
+        raise BadRequest('The body must be {"reason", "sop_instance_uids"?}.')
+    reason = body.get("reason")
+    if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON:
+        raise BadRequest(f"reason must be 1 to {MAX_REASON} characters.", "reason")
+    named = body.get("sop_instance_uids")
+    if named is not None and (not isinstance(named, list) or not 1 <= len(named) <= MAX_WITHDRAWN):
+        raise BadRequest(f"sop_instance_uids must list 1 to {MAX_WITHDRAWN} UIDs.", "sop_instance_uids")
+    owner = caller.member.id
+    partition = study_partition(owner, study)
+    if not table.query(partition, "I#", limit=1).items:
+        raise NotFound
+    data: dict[str, object] = {"at": iso(now), "by": caller.actor, "reason": reason.strip()}
+    entry = Entry(Kind.WITHDRAWAL, owner, _patients_of(table, caller, study), study, text=reason.strip())
+    if named is None:
+        done = _take_back(table, partition, [withdrawals.WHOLE], None, data, act, entry)
+        return {"id": done, "study_instance_uid": study, "status": "withdrawn"}
+    sops = list(dict.fromkeys(identifiers.uid(str(one), "sop_instance_uids") for one in named))
+    here = {item.pk for item in table.batch_get(sop_key(owner, sop) for sop in sops).values() if item.data["study"] == study}
+    if any(sop_key(owner, sop)[0] not in here for sop in sops):
+        raise NotFound
+    done = _take_back(table, partition, [f"W#{sop}" for sop in sops], sops, data, act, replace(entry, count=len(sops)))
+    return {"id": done, "study_instance_uid": study, "sop_instance_uids": sops, "status": "withdrawn"}
+
+
+def _take_back(
+    table: Table, partition: str, sks: list[str], sops: list[str] | None, data: dict[str, object], act: Act, entry: Entry
+) -> str:
+    """Withdraw what `sks` name; the id of the withdrawal, which is that of the first where all is withdrawn already."""
+    while True:
+        known = {item.sk: item for item in table.batch_get((partition, sk) for sk in sks).values()}
+        done = secrets.token_hex(12)
+        writes = withdrawals.marking(partition, done, data, sks, known)
+        if not writes:
+            act([], entry)
+            return withdrawals.id_of(known[sks[0]])
+        if not act([*writes, PutNew(withdrawals.history(partition, done, data, sops))], entry):
+            return done
+
+
+def _once(facts: list[Item], act: Act, entry: Entry) -> None:
+    """Write facts of which the first stands: those that are there already stay, and the attempt is recorded."""
+    writes: list[Write] = [PutNew(fact) for fact in facts]
+    while held := act(writes, entry):
+        writes = [write for write, ok in zip(writes, held, strict=True) if ok]
+
+
+def _end(fact: Item, caller: Caller, now: datetime, act: Act, entry: Entry) -> None:
+    """End a fact wherever it stands; what has ended already stays as it ended, and the attempt is recorded."""
+    patients = fact.data.get("in")
+    partitions = [patient_partition(str(patient)) for patient in patients] if isinstance(patients, list) else [fact.pk]
+    _once([Item(pk, fact.sk + END, {"at": iso(now), "by": caller.actor}) for pk in partitions], act, entry)
+
+
+def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study: str | None) -> list[str]:
+    """The hashes of the patient identifiers under which something said of a study is written down.
+
+    Its view, by which it is decided whose facts are read, may not know yet that the study has images of this patient. Then one
+    that it knows is enough: it never loses one but to those that count for ever (`sharing.hidden`).
+    """
+    view = table.get(f"V#STUDY#{study}", caller.member.id) if study is not None else None
+    if view is None:
+        return [own.hash]
+    ref = studies.for_deciding(view.data)
+    known = (*ref.patients, *ref.former)
+    return [own.hash] if own.hash in known else [own.hash, *known[:1]]
+
+
+def _under_former_issuers(table: Table, caller: Caller, own: PatientIdentifier) -> list[str]:
+    """The hashes of the same number under issuers that the caller had before, where it has studies under them.
+
+    An issuer does not change once it is named (`services.membership`); in a city of before that rule it may have.
+    """
+    former = [one for one in membership.issuers_ever(table, caller.member.id) if one != own.issuer]
+    hashes = [PatientIdentifier(issuer, own.value).hash for issuer in former]
+    return [one for one in hashes if any(o == caller.member.id for o, _ in access.load_record(table, one).studies)]
+
+
+def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
+    view = table.get(f"V#STUDY#{study}", caller.member.id)
+    numbers: Any = view.data["patients"] if view else []
+    return tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)
+
+
+def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record]:
+    """One of the caller's own patients. Raises NotFound for a number of which nothing is known."""
+    own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
+    record = access.load_record(table, own.hash)
+    known = record.transfers or record.links or record.stated
+    if not known and not any(owner == caller.member.id for owner, _ in record.studies):
+        raise NotFound
+    return own, record
+
+
+def _study_in(caller: Caller, record: Record, body: object, *, required: bool) -> str | None:
+    """The study that a body names, which must be the caller's own, of this patient. Raises BadRequest, NotFound."""
+    if body == {}:
+        study = None
+    elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and isinstance(body["study_instance_uid"], str):
+        study = identifiers.uid(body["study_instance_uid"], "study_instance_uid")
+    elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and body["study_instance_uid"] is None:
+        study = None
+    else:
+        raise BadRequest('The body must be {"study_instance_uid"?}.', "study_instance_uid")
+    if study is None and required:
+        raise BadRequest("study_instance_uid is needed.", "study_instance_uid")
+    if study is not None and (caller.member.id, study) not in record.studies:
+        raise NotFound
+    return study

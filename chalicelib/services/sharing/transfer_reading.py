@@ -1,0 +1,133 @@
+"""Reading transfers: one, or an institution's own in pages, newest first, each as it stands now."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from chalicelib.domain import transfers
+from chalicelib.domain.audit import Kind, Recorder
+from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.transfers import Transfer, partition, version_key
+from chalicelib.services.registry import Caller
+from chalicelib.services.sharing import acceptance
+from chalicelib.services.sharing.transfers import entry, get_transfer
+
+DEFAULT_LIMIT = 100
+_ID = re.compile(r"[0-9a-f]{32}")
+_PAGE = 100
+_MAX_EXAMINED = 1000
+_PARALLEL = 8
+_FORESEEN = 3
+"""Later versions that are asked for together with everything else; few transfers have more."""
+_INDEXES = {"outgoing": ("gsi1", "FROM"), "incoming": ("gsi2", "TO")}
+
+
+def read_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, record: Recorder) -> dict[str, Any]:
+    """The answer of `GET /transfers/{id}`. Raises NotFound."""
+    transfer = get_transfer(table, caller, transfer_id)
+    record(entry(Kind.READ, transfer))
+    return acceptance.waiting_with_numbers(table, caller, [transfer], now)[0]
+
+
+def list_transfers(
+    table: Table,
+    caller: Caller,
+    direction: str | None,
+    status: str | None,
+    accepted: str | None,
+    cursor: str | None,
+    limit: int,
+    now: datetime,
+) -> dict[str, Any]:
+    """The caller's transfers, those of both directions unless one is asked for, newest first, a page at a time.
+
+    `accepted` "false" is what waits: active, if no other status is asked for. Work is bounded: where few have what is asked
+    for, a page is shorter than `limit`, and says where to go on.
+    """
+    if direction not in (None, *_INDEXES):
+        raise BadRequest("direction must be incoming or outgoing.", "direction")
+    if status not in (None, "active", "expired", "revoked"):
+        raise BadRequest("status must be active, expired or revoked.", "status")
+    if accepted not in (None, "true", "false"):
+        raise BadRequest("accepted must be true or false.", "accepted")
+    status = "active" if accepted == "false" and status is None else status
+    sides = [_INDEXES[direction]] if direction else list(_INDEXES.values())
+    size = max(limit + 1, _PAGE if status or accepted else 1)
+    found = heapq.merge(
+        *(_newest_first(table, *side, caller.member.id, cursor, size) for side in sides), key=_place, reverse=True
+    )
+    chosen: list[Transfer] = []
+    examined = 0
+    while chunk := list(islice(found, size - 1)):
+        for item, transfer in zip(chunk, _as_they_stand(table, chunk), strict=True):
+            examined += 1
+            if status in (None, transfer.status(now)) and accepted in (None, _accepted(transfer)):
+                chosen.append(transfer)
+            if len(chosen) == limit or examined == _MAX_EXAMINED:
+                more = item is not chunk[-1] or next(found, None) is not None
+                return _listed(table, caller, chosen, _place(item) if more else None, now)
+    return _listed(table, caller, chosen, None, now)
+
+
+def _accepted(transfer: Transfer) -> str:
+    return "false" if transfer.accepted_at is None else "true"
+
+
+def _listed(table: Table, caller: Caller, chosen: Sequence[Transfer], cursor: str | None, now: datetime) -> dict[str, Any]:
+    shown = acceptance.waiting_with_numbers(table, caller, chosen, now)
+    return {"transfers": shown, **({"next": cursor} if cursor else {})}
+
+
+def _newest_first(table: Table, index: str, side: str, institution: str, cursor: str | None, size: int) -> Iterator[Item]:
+    """The transfers on one side of which an institution stands, after the one that the cursor names, `size` at a time."""
+    hash_value = f"{side}#{institution}"
+    start = _start(index, hash_value, cursor) if cursor else None
+    while True:
+        page = table.query(hash_value, index=index, start=start, limit=size, descending=True)
+        yield from page.items
+        start = page.next
+        if start is None:
+            return
+
+
+def _place(item: Item) -> str:
+    """Where a transfer stands in either index, which is also the cursor that goes on after it."""
+    return item.indexes["gsi1"][1]
+
+
+def _as_they_stand(table: Table, opened: Sequence[Item]) -> list[Transfer]:
+    """Transfers, from the facts that opened them, with what was changed since, and whether they were ended."""
+    facts = [version_key(number) for number in range(1, _FORESEEN + 1)]
+    there = table.batch_get((item.pk, key) for item in opened for key in ("END", *facts))
+    many = [item.pk for item in opened if (item.pk, facts[-1]) in there]
+    latest: dict[str, Item] = {}
+    if many:
+        with ThreadPoolExecutor(min(_PARALLEL, len(many))) as pool:
+            latest = dict(zip(many, pool.map(lambda pk: _latest(table, pk), many), strict=True))
+    found: list[Transfer] = []
+    for item in opened:
+        versions = [there[key] for key in ((item.pk, fact) for fact in facts) if key in there]
+        last = latest.get(item.pk, versions[-1] if versions else item)
+        found.append(replace(transfers.as_of(item, last), ended=(item.pk, "END") in there))
+    return found
+
+
+def _latest(table: Table, pk: str) -> Item:
+    (item,) = table.query(pk, "RECEIVER#", limit=1, descending=True).items
+    return item
+
+
+def _start(index: str, hash_value: str, cursor: str) -> dict[str, str]:
+    opened_at, _, transfer_id = cursor.partition("#")
+    if not _ID.fullmatch(transfer_id) or len(opened_at) > 40:
+        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
+    transfers.parse_moment(opened_at, "cursor")
+    return {"pk": partition(transfer_id), "sk": "OPEN", f"{index}pk": hash_value, f"{index}sk": cursor}

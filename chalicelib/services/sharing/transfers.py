@@ -1,0 +1,198 @@
+"""Transfers: opening, extending and ending. What the receiver does is in `services.sharing.acceptance`."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from chalicelib.domain import identifiers, transfers
+from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Item, PutNew, Table, Write
+from chalicelib.domain.transfers import Transfer, iso, partition
+from chalicelib.services.identity import known_patients
+from chalicelib.services.registry import Caller
+from chalicelib.services.sharing import proposals
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_KNOWN = frozenset({"patient", "to", "reason", "expires_at", "receiving_patient_id"})
+_ATTEMPTS = 5
+OVER = "This transfer has ended."
+
+
+def open_transfer(
+    table: Table, caller: Caller, body: object, idempotency_key: str | None, now: datetime, act: Act, record: Recorder
+) -> dict[str, Any]:
+    """Open a transfer of one of the caller's patients.
+
+    What it takes for the receiver's number is written down as its word, whatever it is, and looked up nowhere. Raises BadRequest;
+    NotFound for a patient that is none of the caller's; TooMany; Conflict for a key used for another transfer.
+    """
+    transfer = _parse(caller, body, _new_id(caller.member.id, idempotency_key), now)
+    if not known_patients.has(table, caller, transfer.patient, now):
+        raise NotFound
+    own, copy = transfers.opening(transfer)
+    own = replace(own, data=own.data | {"by": caller.actor})
+    for _ in range(_ATTEMPTS):
+        known = transfers.history(table.query_all(partition(transfer.id))) if idempotency_key is not None else []
+        if known and not _same_terms(known[0], transfer, body):
+            raise Conflict("This Idempotency-Key was used for another transfer.")
+        if known:
+            record(entry(Kind.READ, known[-1]))
+            return shown(known[-1], now)
+        writes: list[Write] = [PutNew(own), PutNew(copy)]
+        if transfer.proposed is not None:
+            writes.append(proposals.counting(table, caller.member.id, now))
+        if not act(writes, *entries(Kind.TRANSFER_OPENED, transfer, transfer.proposed)):
+            return shown(transfer, now)
+    raise TryAgain
+
+
+def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
+    """A transfer that the caller is a party of. Raises NotFound."""
+    if not _ID.fullmatch(transfer_id):
+        raise NotFound
+    transfer = transfers.from_facts(table.query_all(partition(transfer_id)))
+    if transfer is None or caller.member.id not in (transfer.sender, transfer.receiver):
+        raise NotFound
+    return transfer
+
+
+def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
+    """End a transfer, from the next request on. Either party may; again gives the same answer. One write."""
+    transfer = get_transfer(table, caller, transfer_id)
+    end = Item(partition(transfer.id), "END", {"at": iso(now), "by": caller.member.id, "actor": caller.actor})
+    if transfer.ended or act([PutNew(end)], *entries(Kind.TRANSFER_ENDED, transfer, transfer.receiving)):
+        record(entry(Kind.READ, transfer))
+    return shown(replace(transfer, ended=True), now)
+
+
+def extend_transfer(
+    table: Table, caller: Caller, transfer_id: str, body: object, now: datetime, act: Act, record: Recorder
+) -> dict[str, Any]:
+    """Let a transfer last longer; the same expiry again changes nothing. Sender only.
+
+    Raises NotFound, Forbidden, BadRequest for an earlier expiry or one too far, Conflict for one that is over.
+    """
+    transfer = get_transfer(table, caller, transfer_id)
+    if caller.member.id != transfer.sender:
+        raise Forbidden("Only the sender extends a transfer; either party ends it.")
+    if not isinstance(body, dict) or set(body) != {"expires_at"}:
+        raise BadRequest('The body must be {"expires_at": "<an RFC 3339 time>"}.', "expires_at")
+    for _ in range(_ATTEMPTS):
+        if transfer.status(now) != "active":
+            raise Conflict(OVER)
+        extended = transfer.extended(transfers.later_expiry(transfer, body["expires_at"]))
+        if extended.expires_at == transfer.expires_at:
+            record(entry(Kind.READ, transfer))
+            return shown(transfer, now)
+        facts = change_writes(transfers.extending(extended), caller, now)
+        if not act(facts, *entries(Kind.TRANSFER_EXTENDED, extended, extended.receiving)):
+            return shown(extended, now)
+        transfer = get_transfer(table, caller, transfer_id)
+    raise TryAgain
+
+
+def change_writes(facts: list[Item], caller: Caller, now: datetime) -> list[Write]:
+    """The writes of a later version of a transfer: once, or whoever was slower looks again. Its own says by whom and when."""
+    own, copy = facts
+    return [PutNew(replace(own, data=own.data | {"by": caller.actor, "at": iso(now)})), PutNew(copy)]
+
+
+def entry(kind: Kind, transfer: Transfer) -> Entry:
+    """What happened to a transfer, for the audit trail of the patient's sender."""
+    return Entry(kind, transfer.sender, (transfer.patient,), subject=transfer.id)
+
+
+def entries(kind: Kind, transfer: Transfer, number: PatientIdentifier | None) -> list[Entry]:
+    """The same for both parties, the receiver's under the `number` of its own that this is about, if it is about one.
+
+    So each hospital finds in its own trail who named its numbers, whether or not they were the patient's.
+    """
+    found = [entry(kind, transfer)]
+    if number is not None:
+        found.append(replace(found[0], owner=transfer.receiver, patients=(number,)))
+    return found
+
+
+def shown(transfer: Transfer, now: datetime) -> dict[str, Any]:
+    """A transfer as its parties see it. What the sender proposed is its own word, and is shown as that, right or wrong."""
+    answer: dict[str, Any] = {
+        "id": transfer.id,
+        "from": transfer.sender,
+        "to": transfer.receiver,
+        "patient": _number(transfer.patient),
+        "status": transfer.status(now),
+        "opened_at": iso(transfer.opened_at),
+        "expires_at": iso(transfer.expires_at),
+        "reason": transfer.reason,
+    }
+    if transfer.proposed is not None:
+        answer["proposed_patient"] = _number(transfer.proposed)
+    if transfer.receiving is not None and transfer.accepted_at is not None:
+        answer |= {"receiving_patient": _number(transfer.receiving), "accepted_at": iso(transfer.accepted_at)}
+    return answer
+
+
+def _number(number: PatientIdentifier) -> dict[str, str]:
+    return {"id": number.value, "issuer": number.issuer}
+
+
+def _parse(caller: Caller, body: object, transfer_id: str, now: datetime) -> Transfer:
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object.")
+    for field in body:
+        if field not in _KNOWN:
+            raise BadRequest(f"Unknown field; known are {', '.join(sorted(_KNOWN))}.", str(field)[:40])
+    to = identifiers.institution_id(body.get("to"), "to")
+    receiver = caller.registry.members.get(to)
+    if receiver is None:
+        raise BadRequest("No institution with this id is registered.", "to")
+    if receiver == caller.institution:
+        raise BadRequest("A transfer goes to another institution.", "to")
+    reason = body.get("reason")
+    if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= transfers.MAX_REASON:
+        raise BadRequest(f"reason must be 1 to {transfers.MAX_REASON} characters.", "reason")
+    proposed: PatientIdentifier | None = None
+    if body.get("receiving_patient_id") is not None:
+        proposed = identifiers.patient_identifier(body["receiving_patient_id"], None, receiver.patient_id_issuer)
+    return Transfer(
+        transfer_id,
+        caller.member.id,
+        to,
+        _patient(caller, body.get("patient")),
+        now.replace(microsecond=now.microsecond // 1000 * 1000),
+        transfers.expiry(body.get("expires_at"), now),
+        reason.strip(),
+        proposed,
+    )
+
+
+def _patient(caller: Caller, patient: object) -> PatientIdentifier:
+    if not isinstance(patient, Mapping):
+        raise BadRequest('patient must be {"id", "issuer"?}.', "patient")
+    number = identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
+    if caller.registry.by_issuer(number.issuer) not in (None, caller.institution):
+        raise BadRequest("A transfer is of one of your own patients, not of another institution's number.", "patient.issuer")
+    return number
+
+
+def _same_terms(known: Transfer, asked: Transfer, body: object) -> bool:
+    """Whether a transfer, as it was opened, is the one that is asked for."""
+    expires = known.expires_at == asked.expires_at or (isinstance(body, dict) and body.get("expires_at") is None)
+    terms = [(one.receiver, one.patient, one.reason, one.proposed) for one in (known, asked)]
+    return expires and terms[0] == terms[1]
+
+
+def _new_id(institution: str, idempotency_key: str | None) -> str:
+    if idempotency_key is None:
+        return secrets.token_hex(16)
+    if not 1 <= len(idempotency_key) <= 200 or not idempotency_key.isprintable():
+        raise BadRequest("Idempotency-Key must be 1 to 200 printable characters.", "Idempotency-Key")
+    return sha256(f"{institution}\n{idempotency_key}".encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""What the page shows: reading sessions, their timeline and images."""

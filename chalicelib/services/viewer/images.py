@@ -1,0 +1,110 @@
+"""The images of one study as the page shows them: series and instances in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import audit, identifiers, studies
+from chalicelib.domain.audit import Kind, Recorder
+from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.instance_versions import is_stale
+from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.reading_order import by_series, number
+from chalicelib.domain.studies import Instance, first_value
+from chalicelib.services import access
+from chalicelib.services.viewer.sessions import Reader
+from chalicelib.services.viewer.timeline import require_in_scope
+
+MAX_INSTANCES = 5000
+MAX_SHOWN = 4
+"""Studies that a page can have on the screen at once."""
+
+
+def visible_owner(table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder) -> str:
+    """Whose study a reader means: see `visible`."""
+    return visible(table, reader, study, owner, now, record).sk
+
+
+def visible(
+    table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder, count: int | None = None
+) -> Item:
+    """The view of the study that a reader means, in the link's scope and allowed on facts at this moment. Raises NotFound.
+
+    Recorded as an access to `count` of its images.
+    """
+    meant = require_in_scope(table, reader, study, owner)
+    item, decided = access.find_study(table, reader.viewer, study, meant, now)
+    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), count))
+    return item
+
+
+def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record: Recorder) -> None:
+    """Record which studies a reader still has on the screen; what may not be seen any more is passed over. Raises BadRequest."""
+    if not isinstance(shown, list) or len(shown) > MAX_SHOWN:
+        raise BadRequest(f"shown must be a list of at most {MAX_SHOWN} studies.", "shown")
+    for one in shown:
+        uid, owner = (one.get("study_instance_uid"), one.get("owner")) if isinstance(one, dict) else (None, None)
+        if not isinstance(uid, str) or not (owner is None or isinstance(owner, str)):
+            raise BadRequest('Each one of shown must be {"study_instance_uid", "owner"?}.', "shown")
+        identifiers.uid(uid, "shown")
+        try:
+            meant = require_in_scope(table, reader, uid, owner)
+            item, decided = access.find_study(table, reader.viewer, uid, meant, now)
+        except NotFound:
+            continue
+        record(audit.of_study(Kind.SHOWN, audit.seen(item.data, decided.decision)))
+
+
+def images(
+    table: Table,
+    reader: Reader,
+    study: str,
+    owner: str | None,
+    now: datetime,
+    record: Recorder,
+    freshen: Callable[[str, str], object] | None = None,
+) -> dict[str, Any]:
+    """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound.
+
+    `freshen` reads the instances of an owner's study again that an earlier reader read.
+    """
+    view = visible(table, reader, study, owner, now, record)
+    if freshen is not None and is_stale(view.data.get("reader")):
+        freshen(view.sk, study)
+    meant, within = view.sk, studies.bounds(reader.viewer, view.data)
+    found: list[Instance] = []
+    count = 0
+    partition = studies.study_partition(meant, study)
+    gone = studies.withdrawn(table.query_all(partition, "W#"))
+    for one in studies.instances(table.query_all(partition, "I#"), gone, within):
+        count += 1
+        if count > MAX_INSTANCES:
+            break
+        found.append(one)
+    series = [_series(members) for members in by_series(found)]
+    return {"study_instance_uid": study, "owner": meant, "series": series, "complete_list": count <= MAX_INSTANCES}
+
+
+def _series(members: list[Instance]) -> dict[str, Any]:
+    first = members[0].attributes
+    return {
+        "series_instance_uid": members[0].series_instance_uid,
+        "number": number(members[0], "00200011") or 0,
+        "modality": first_value(first, "00080060"),
+        "description": first_value(first, "0008103E"),
+        "body_part": first_value(first, "00180015"),
+        "instances": [_instance(one) for one in members],
+    }
+
+
+def _instance(one: Instance) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": one.sop_instance_uid,
+        "sop_class_uid": one.data["class"],
+        "number": number(one) or 0,
+        "frames": one.data.get("number_of_frames") or 1,
+        "rows": one.data.get("rows") or 0,
+        "columns": one.data.get("columns") or 0,
+    }

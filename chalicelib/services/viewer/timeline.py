@@ -1,0 +1,97 @@
+"""What a reading session shows: the timeline that its link opens, as its institution may see it at this moment."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain.audit import Recorder
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Table
+from chalicelib.domain.transfers import iso
+from chalicelib.services.finding.timeline import timeline
+from chalicelib.services.registry import Caller
+from chalicelib.services.viewer.sessions import Reader
+
+_OF_TRANSFERS = ("id", "from", "to", "status", "opened_at", "expires_at", "accepted_at")
+
+
+def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder) -> dict[str, Any]:
+    """The timeline within the link's scope, with what the page says about the session and the hospitals.
+
+    Raises NotFound when nothing of what the link opened may be seen any more.
+    """
+    caller, scope = reader.caller, reader.link.scope
+    if scope.patient is not None:
+        found = timeline(table, caller, scope.patient.value, scope.patient.issuer, now, record)
+    else:
+        found = _of_studies(table, caller, scope.studies, now, record)
+    members = caller.registry.members
+    shown = {study["owner"] for study in found["studies"]} | {caller.member.id}
+    shown |= {party for transfer in found["transfers"] for party in (transfer["from"], transfer["to"])}
+    own = [number["id"] for number in found["patient"]["identifiers"] if number["institution"] == caller.member.id]
+    return {
+        "patient": found["patient"] | {"own_id": own[0] if own else ""},
+        "studies": found["studies"],
+        "transfers": [{key: transfer[key] for key in _OF_TRANSFERS if key in transfer} for transfer in found["transfers"]],
+        "institutions": {name: members[name].name for name in sorted(shown) if name in members},
+        "session": shown_session(reader),
+    }
+
+
+def shown_session(reader: Reader) -> dict[str, Any]:
+    """What the page may know of its own session: for whom, why, until when."""
+    link = reader.link
+    return {
+        "institution": {"id": reader.caller.member.id, "name": reader.caller.member.name},
+        "practitioner": {"id": link.practitioner.id, "name": link.practitioner.name},
+        "purpose": link.purpose,
+        "opens": "patient" if link.scope.patient is not None else "studies",
+        "ends_at": iso(link.ends_at),
+    }
+
+
+def require_in_scope(table: Table, reader: Reader, study: str, owner: str | None) -> str | None:
+    """The owner that the link means by this UID, where it names one. Raises NotFound for a study that it does not open.
+
+    Whether the institution may see the study now is decided elsewhere, on facts; this only keeps a link to what it opens.
+    """
+    scope = reader.link.scope
+    if scope.patient is None:
+        owners = [named for uid, named in scope.studies if uid == study and owner in (None, named)]
+        if not owners:
+            raise NotFound
+        return owners[0]
+    number = {"issuer": scope.patient.issuer, "id": scope.patient.value}
+    rows = [row.data for row in table.query_all(f"V#SEE#{reader.viewer}#{study}")]
+    owners = sorted({str(row["owner"]) for row in rows if row["found_as"] == number and owner in (None, row["owner"])})
+    if not owners:
+        raise NotFound
+    return reader.viewer if reader.viewer in owners else owners[0]
+
+
+def _of_studies(
+    table: Table, caller: Caller, chosen: tuple[tuple[str, str], ...], now: datetime, record: Recorder
+) -> dict[str, Any]:
+    """The timelines of the chosen studies' patients, with nothing but the chosen studies, and only what these say."""
+    rows = table.batch_get((f"V#SEE#{caller.member.id}#{uid}", owner) for uid, owner in chosen)
+    numbers = {PatientIdentifier(row.data["found_as"]["issuer"], row.data["found_as"]["id"]) for row in rows.values()}  # type: ignore[index]
+    wanted = set(chosen)
+    parts = []
+    for number in sorted(number for number in numbers if number.value):
+        try:
+            parts.append(timeline(table, caller, number.value, number.issuer, now, record))
+        except NotFound:
+            continue
+    seen: dict[tuple[str, str], dict[str, Any]] = {}
+    for part in parts:
+        for study in part["studies"]:
+            key = (study["study_instance_uid"], study["owner"])
+            if key in wanted:
+                seen.setdefault(key, study)
+    if not seen:
+        raise NotFound
+    studies = sorted(seen.values(), key=lambda study: (study["study_date"], study["study_time"]), reverse=True)
+    person = next(part for part in parts if any(study in part["studies"] for study in studies))["patient"]
+    return {"patient": person, "studies": studies, "transfers": []}

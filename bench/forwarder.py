@@ -188,7 +188,7 @@ def fill(place: Hospital, count: int) -> None:
 
     from images import ct_slice, write
 
-    from forwarder.spool import Spool
+    from forwarder.spool.spool import Spool
 
     spool = Spool(place.spool)
     template = write(ct_slice(1, edge=64), place.folder / "template.dcm").read_bytes()
@@ -246,8 +246,8 @@ def seen(found: list[dict[str, Any]]) -> int:
 
 
 def codecs(_: Path) -> None:
+    from forwarder.compression.jpegls import decode, encode, layout
     from forwarder.header import head_of
-    from forwarder.pack import decode, encode, layout
 
     try:
         from imagecodecs import htj2k_decode, htj2k_encode

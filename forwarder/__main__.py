@@ -100,10 +100,11 @@ def _run(arguments: argparse.Namespace) -> int:
 def _send(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from forwarder import config, progress, service
-    from forwarder.archive import Archive, new_http
-    from forwarder.send import send
-    from forwarder.signing import Signer
+    from forwarder import config
+    from forwarder.archive.client import Archive, archive_of, new_http
+    from forwarder.archive.signing import Signer
+    from forwarder.upload import progress
+    from forwarder.upload.send import send
 
     if not 1 <= arguments.parallel <= 64:
         raise ConfigError("--parallel should be between 1 and 64.")
@@ -111,7 +112,7 @@ def _send(arguments: argparse.Namespace) -> int:
     lossless = True
     if arguments.config:
         settings = config.load(arguments.config)
-        archive, lossless = service.archive_of(settings), settings.send.lossless
+        archive, lossless = archive_of(settings), settings.send.lossless
         if arguments.profile or arguments.region:
             archive.signer = Signer(arguments.profile, arguments.region)
         archive.api = (arguments.api or archive.api).rstrip("/")
@@ -132,7 +133,8 @@ def _send(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from forwarder import config, status
+    from forwarder import config
+    from forwarder.operations import status
 
     settings = config.load(arguments.config)
     if arguments.json:
@@ -146,7 +148,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from forwarder import check, config
+    from forwarder import config
+    from forwarder.operations import check
 
     console, bad = Console(), 0
     for finding in check.check(config.load(arguments.config)):
@@ -157,7 +160,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    from forwarder import admin
+    from forwarder.operations import admin
 
     count = admin.retry(_spool(arguments), arguments.digests, everything=arguments.all)
     print("1 instance is tried again" if count == 1 else f"{count} instances are tried again")
@@ -165,8 +168,8 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 
 def _rejected_list(arguments: argparse.Namespace) -> int:
-    from forwarder import admin
-    from forwarder.troubles import explain
+    from forwarder.alerts import explain
+    from forwarder.operations import admin
 
     found = admin.rejected(_spool(arguments))
     for one in found:
@@ -178,7 +181,7 @@ def _rejected_list(arguments: argparse.Namespace) -> int:
 
 
 def _rejected_show(arguments: argparse.Namespace) -> int:
-    from forwarder import admin
+    from forwarder.operations import admin
 
     for name, value in admin.show(_spool(arguments), arguments.digest).items():
         print(f"{name:16} {value}")
@@ -186,7 +189,7 @@ def _rejected_show(arguments: argparse.Namespace) -> int:
 
 
 def _rejected_discard(arguments: argparse.Namespace) -> int:
-    from forwarder import admin
+    from forwarder.operations import admin
 
     if bool(arguments.digests) == arguments.all:
         raise ConfigError("Name the digests to discard, or --all.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from forwarder import __version__
 from forwarder.errors import ForwarderError
 
-# What an installation needs. pynetdicom is pinned, since `forwarder.reception` reaches into it.
+# What an installation needs. pynetdicom is pinned, since `forwarder.dicom.storage` reaches into it.
 REQUIRES = [
     "botocore>=1.40",
     "cryptography>=44",
@@ -41,7 +42,7 @@ dependencies = {requires}
 contenitore-forwarder = "forwarder.__main__:main"
 
 [tool.setuptools]
-packages = ["forwarder", "forwarder.deliver"]
+packages = {packages}
 
 [tool.setuptools.package-data]
 forwarder = ["web/*", "deploy/*"]
@@ -66,8 +67,9 @@ def build(out: Path) -> Path:
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
         shutil.copytree(package, project / "forwarder", ignore=ignore)
         shutil.copy(manual, project)
-        requires = "[" + ", ".join(f'"{one}"' for one in REQUIRES) + "]"
-        (project / "pyproject.toml").write_text(PYPROJECT.format(version=__version__, requires=requires))
+        packages = sorted(".".join(one.parent.relative_to(project).parts) for one in project.glob("forwarder/**/__init__.py"))
+        described = PYPROJECT.format(version=__version__, requires=json.dumps(REQUIRES), packages=json.dumps(packages))
+        (project / "pyproject.toml").write_text(described)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
         done = subprocess.run([*command, "--wheel-dir", str(out), str(project)], check=False)
     if done.returncode:

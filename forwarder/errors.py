@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from enum import Enum
 
-from forwarder.troubles import Trouble
+from forwarder.alerts import Trouble
 
 
 class Failure(Enum):
-    """The kinds of failure between forwarder and archive. What to do about each: `forwarder.retry.PLANS`."""
+    """The kinds of failure between forwarder and archive. What to do about each: `forwarder.archive.retry.PLANS`."""
 
     NETWORK = "network"  # no route, connection cut, time-out, TLS trouble
     THROTTLED = "throttled"  # 429, 503 with Retry-After

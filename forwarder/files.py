@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from forwarder.alerts import Reason
+from forwarder.compression.jpegls import why_not
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of, is_dicom
-from forwarder.pack import why_not
-from forwarder.troubles import Reason
 
 BLOCK = 1024 * 1024
 READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # so that even a pipe put there meanwhile holds nobody up

@@ -12,40 +12,29 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from forwarder import hl7_mllp, hl7_queue, logs, page, scp
-from forwarder.archive import Archive, new_http
-from forwarder.commitment import Commitments
+from forwarder import logs
+from forwarder.archive.client import archive_of
 from forwarder.config import Config
+from forwarder.dicom import scp
+from forwarder.dicom.commitment import Commitments
 from forwarder.errors import ConfigError, ForwarderError, SpoolError
-from forwarder.hl7_door import Door
-from forwarder.hl7_feed import Feed
-from forwarder.hl7_outbox import ReportOutbox
+from forwarder.hl7 import mllp, waiting
+from forwarder.hl7.feed import Feed
+from forwarder.hl7.outbox import ReportOutbox
+from forwarder.hl7.receiver import Door
 from forwarder.logs import log
-from forwarder.outbox import Outbox
-from forwarder.queue import straighten
-from forwarder.signing import Signer
-from forwarder.spool import Recovery, Spool
-from forwarder.state import State
-from forwarder.urgency import Ranks
-from forwarder.watch import Watcher
+from forwarder.operations import page
+from forwarder.operations.snapshot import State
+from forwarder.spool.spool import NUDGE, Recovery, Spool
+from forwarder.spool.watched_folder import Watcher
+from forwarder.upload.outbox import Outbox
+from forwarder.upload.pending import straighten
+from forwarder.upload.priority import Ranks
 
 MINUTE, HOUR = 60.0, 3600.0
 CLOCK_JUMP = 60.0  # seconds
 M_ARENA_MAX = -8  # malloc.h
 OF_ONE_CONNECTION = ("Thread-", "AcceptorThread", "RequestorThread")  # names that the standard library and pynetdicom give
-NUDGE = "retry-now"  # a file in the spool by which `retry` tells a running forwarder
-
-
-def archive_of(config: Config) -> Archive:
-    """The archive as configured. Raises ConfigError."""
-    section = config.archive
-    http = new_http(
-        ca_file=section.ca_file or None,
-        proxy=section.proxy or None,
-        connections=config.send.parallel + 2,
-        timeout=float(section.timeout_seconds),
-    )
-    return Archive(section.api, Signer(section.profile or None, section.region), http)
 
 
 def run(config: Config) -> None:
@@ -134,7 +123,7 @@ def running(
 
         stack.callback(end_background)
         state.ports |= stack.enter_context(scp.listening(config.dicom, receiver))
-        state.ports |= stack.enter_context(hl7_mllp.listening(config.hl7, door))
+        state.ports |= stack.enter_context(mllp.listening(config.hl7, door))
         stack.enter_context(page.serving(config.page, state))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,
@@ -183,6 +172,6 @@ def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, s
                 forget_at = time.monotonic() + HOUR
                 before = time.time() - config.spool.history_days * 86400.0
                 spool.forget(before)
-                hl7_queue.forget(spool.journal, before)
+                waiting.forget(spool.journal, before)
         except (SpoolError, OSError) as error:
             log.error("the spool fails", detail=str(error))

@@ -22,11 +22,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
-from forwarder import build, metrics
+from forwarder import build
 from forwarder.__main__ import main
 from forwarder.errors import SpoolError
+from forwarder.operations import metrics
 from forwarder.service import running
-from forwarder.watch import Watcher
+from forwarder.spool.watched_folder import Watcher
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

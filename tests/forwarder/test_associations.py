@@ -33,7 +33,7 @@ from raw_dicom import (
     user,
 )
 
-from forwarder import associations, refusals
+from forwarder.dicom import associations, refusals
 from forwarder.service import running
 
 pytestmark = pytest.mark.usefixtures("credentials")

@@ -28,9 +28,9 @@ from pynetdicom.dsutils import encode, encode_file_meta
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from raw_dicom import COMMITMENT, CT, EXPLICIT, IMPLICIT, RELEASE, Sender, command, context, request, status, store_request, user
 
-from forwarder import associations, commitment, reception, scp
-from forwarder.journal import open_read_only
+from forwarder.dicom import associations, commitment, scp, storage
 from forwarder.service import running
+from forwarder.spool.journal import open_read_only
 
 pytestmark = pytest.mark.usefixtures("credentials")
 NOWHERE = "http://127.0.0.1:9"  # an archive that never answers
@@ -299,7 +299,7 @@ def test_requests_without_their_data_sets_do_not_use_up_the_files(tmp_path):
 
 
 def test_a_commitment_request_of_any_size_does_not_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(reception, "LARGEST_MESSAGE", 10_000)
+    monkeypatch.setattr(storage, "LARGEST_MESSAGE", 10_000)
     place = hospital(tmp_path, NOWHERE)
     command = command_set(0x0130, ct_slice(), message_id=1)
     with running(place.config()):
@@ -463,7 +463,7 @@ class TestTls:
 
 
 def test_file_meta_is_what_pydicom_would_write():
-    head = reception.file_head("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
+    head = storage.file_head("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
     meta = dcmread(BytesIO(head)).file_meta
     assert head == bytes(128) + b"DICM" + encode_file_meta(meta)
     assert meta.ImplementationVersionName == "CONTENITORE_1"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from forwarder import associations, config_example, metrics, reception, retry, scp
+from forwarder import config_example
 from forwarder.__main__ import _parser
+from forwarder.archive import retry
+from forwarder.dicom import associations, scp, storage
+from forwarder.operations import metrics
 
 DOCS = (Path(__file__).parents[2] / "docs" / "forwarder.md").read_text()
 
@@ -36,7 +39,7 @@ def test_every_command_stands():
 
 
 def test_the_conformance_statement_is_that_of_the_code():
-    assert reception.IMPLEMENTATION_CLASS_UID in DOCS and reception.IMPLEMENTATION_VERSION_NAME in DOCS
+    assert storage.IMPLEMENTATION_CLASS_UID in DOCS and storage.IMPLEMENTATION_VERSION_NAME in DOCS
     assert f"{associations.MAXIMUM_PDU:,}" in DOCS
 
 

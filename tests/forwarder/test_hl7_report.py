@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.config import Hl7Config
-from forwarder.hl7_message import Refusal, read_header
-from forwarder.hl7_report import Report, check_header, read_reports
+from forwarder.hl7.message import Refusal, read_header
+from forwarder.hl7.report import Report, check_header, read_reports
 
 STUDY = "1.2.826.0.1.3680043.10.78"
 

@@ -21,7 +21,7 @@ from images import ct_slice
 from line_proxy import bad_line
 from test_kill import doomed
 
-from forwarder import admin
+from forwarder.operations import admin
 from forwarder.service import running
 from tests.browser import hospital as hospital_by_api
 

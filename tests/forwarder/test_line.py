@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.archive import classify
+from forwarder.archive.client import classify
+from forwarder.archive.link import End, Limiter, Line, Window, of_day
+from forwarder.archive.retry import PLANS, bound, pause
 from forwarder.config import LimitConfig, UrgentConfig
 from forwarder.errors import ArchiveError, Failure
-from forwarder.line import End, Limiter, Line, Window, of_day
-from forwarder.retry import PLANS, bound, pause
-from forwarder.spool import About
-from forwarder.urgency import Ranks
+from forwarder.spool.spool import About
+from forwarder.upload.priority import Ranks
 
 
 class Clock:

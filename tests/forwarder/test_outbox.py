@@ -17,10 +17,10 @@ from images import ct_slice, write
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 
-from forwarder import archive as contract
-from forwarder import outbox
+from forwarder.archive import client as contract
 from forwarder.service import running
-from forwarder.spool import Spool
+from forwarder.spool.spool import Spool
+from forwarder.upload import outbox
 
 pytestmark = pytest.mark.usefixtures("credentials")
 

@@ -19,10 +19,10 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames, parse_basic_offsets
 from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 
-from forwarder import pack as packing
+from forwarder.compression import jpegls as packing
+from forwarder.compression.jpegls import Packed, Pixels
+from forwarder.compression.pool import Packers
 from forwarder.header import head_of, read_header
-from forwarder.pack import Packed, Pixels
-from forwarder.packers import Packers
 
 REAL = ["CT_small.dcm", "MR_small.dcm", "RG1_UNCR.dcm", "RG3_UNCR.dcm", "693_UNCR.dcm", "MR2_UNCR.dcm"]
 REAL += [

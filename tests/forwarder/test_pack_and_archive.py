@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from chalicelib.dicom.header import read_head
 from chalicelib.dicom.pixels import describe
-from forwarder import pack
+from forwarder.compression import jpegls
 from forwarder.header import read_header
 from pixels import render
 from tests.unit.pixels.generated import Spec, cells, colour, dataset, grey, opened, packed, replace, written
@@ -49,7 +49,7 @@ def test_what_contradicts_itself_is_not_compressed(spec: Spec, keyword: str, val
     data = written(made, spec.syntax)
     described = describe(read_head(lambda start, length: data[start : start + length], len(data)))
     assert described is not None
-    if pack.why_not(read_header(data)) is None:
+    if jpegls.why_not(read_header(data)) is None:
         assert described.facts.picture_fault == "" and described.facts.frames_fault == ""
         assert described.facts.frames == described.declared_frames
 
@@ -65,7 +65,7 @@ def test_a_compressed_image_is_drawn_as_the_one_that_came(spec: Spec) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source", Path(folder) / "target"
         source.write_bytes(data)
-        if pack.pack(source, target, hashlib.sha256(data).hexdigest()) is None:
+        if jpegls.pack(source, target, hashlib.sha256(data).hexdigest()) is None:
             return
         after = target.read_bytes()
     for index in range(spec.frames):

@@ -20,15 +20,15 @@ from images import ct_slice
 from playwright.sync_api import Page, expect
 
 from chalicelib.domain.rejections import REASONS
-from forwarder import page
+from forwarder.alerts import Reason, Refusal, Trouble, explain
 from forwarder.config import PageConfig
 from forwarder.errors import Failure, SpoolError
+from forwarder.operations import page
 from forwarder.service import running
-from forwarder.troubles import Reason, Refusal, Trouble, explain
 from tests.browser.chromium import Watch
 
 pytestmark = pytest.mark.usefixtures("credentials")
-WEB = Path(page.__file__).parent / "web"
+WEB = Path(page.__file__).parents[1] / "web"
 TEXTS = {language: json.loads((WEB / f"{language}.json").read_text()) for language in ("it", "en")}
 CAN_BE_WRONG = [*Trouble, *(failure.value for failure in Failure)]
 CAN_BE_THE_REASON = [*REASONS, *Reason]

@@ -19,12 +19,12 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 
 from forwarder import files
-from forwarder import send as sending
 from forwarder.__main__ import main
-from forwarder.archive import Archive
+from forwarder.archive.client import Archive
+from forwarder.archive.signing import Signer
 from forwarder.header import is_dicom
-from forwarder.send import Progress, send
-from forwarder.signing import Signer
+from forwarder.upload import send as sending
+from forwarder.upload.send import Progress, send
 
 pytestmark = pytest.mark.usefixtures("credentials")
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from images import ct_slice, write
 
-from forwarder import admin
+from forwarder.alerts import Reason
 from forwarder.errors import SpoolError
-from forwarder.spool import About, Recovery, Spool, SpoolFullError, settle
-from forwarder.troubles import Reason
+from forwarder.operations import admin
+from forwarder.spool.spool import About, Recovery, Spool, SpoolFullError, settle
 
 
 @pytest.fixture
@@ -228,9 +228,9 @@ def test_what_waits_for_the_disk_before_it_counts(tmp_path: Path):
     script.write_text(
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from forwarder.archive import Standing\n"
-        "from forwarder.outbox import Queue\n"
-        "from forwarder.spool import About, Spool\n"
+        "from forwarder.archive.client import Standing\n"
+        "from forwarder.upload.outbox import Queue\n"
+        "from forwarder.spool.spool import About, Spool\n"
         "spool = Spool(Path(sys.argv[1]))\n"
         "os.write(1, b'RECEIVING')\n"
         "arrival = spool.arrival()\n"
@@ -281,7 +281,7 @@ class TestFullDisk:
         spool.close()
 
     def test_one_instance_alone_does_not_use_up_the_reserve(self, small_disk: Path, monkeypatch):
-        monkeypatch.setattr("forwarder.spool.LOOK_EVERY", 100_000)
+        monkeypatch.setattr("forwarder.spool.spool.LOOK_EVERY", 100_000)
         spool = Spool(small_disk, reserve_bytes=1_000_000)
         arrival = spool.arrival()
         for _ in range(60):

@@ -14,11 +14,11 @@ from images import ct_slice, write_ct
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
 
-from forwarder.archive import Archive, Offer
+from forwarder.archive.client import Archive, Offer
+from forwarder.archive.signing import Signer
 from forwarder.errors import ArchiveError, Failure
-from forwarder.send import send
 from forwarder.service import running
-from forwarder.signing import Signer
+from forwarder.upload.send import send
 
 STUDY = "1.2.826.0.1.3680043.10.55"
 

@@ -79,7 +79,7 @@ def test_a_requirement_that_is_not_in_the_zip_is_a_fault(requirement: str, entry
 
 @pytest.mark.parametrize(
     "name",
-    ["moto/__init__.py", "forwarder/send.py", "chalicelib/__pycache__/x.cpython-311.pyc", "tests/a.py"],
+    ["moto/__init__.py", "forwarder/upload/send.py", "chalicelib/__pycache__/x.cpython-311.pyc", "tests/a.py"],
 )
 def test_what_lambda_does_not_need_is_a_fault(name: str) -> None:
     assert list(packaging.strays(["app.py", "chalice/app.py", name])) == [f"does not belong into the zip: {name}"]

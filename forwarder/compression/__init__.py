@@ -1,0 +1,1 @@
+"""Lossless compression on the way out, checked, in processes of its own."""

@@ -1,0 +1,1 @@
+"""DICOM in: associations, storage, storage commitment."""

@@ -1,0 +1,177 @@
+"""What the OBX segments of a report hold: text, PDF and CDA; and what of it cannot be used (HL7 v2.5.1 7.4.2, 2.A.24).
+
+What is not escaped as it should be is read where it can mean one thing only; where not, the sender is told: nothing is lost.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from forwarder.hl7.message import Refusal, Segment
+
+TEXT, PDF, CDA = "text/plain; charset=utf-8", "application/pdf", "application/hl7-cda+xml"
+GONE = frozenset({"D", "X", "W"})
+TEXTS, FILES, POINTERS = frozenset({"TX", "FT", "ST"}), frozenset({"ED"}), frozenset({"RP"})
+STATES = frozenset("ABCDFINOPRSUVWX")
+"""Table 0085, OBX-11."""
+_VALUE, _STATE = 5, 11  # OBX-5 and OBX-11
+_MOST_SHIFTED = 200  # separators in one text that were not escaped
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
+_ENCODINGS = frozenset({"BASE64", "HEX", "A"})  # table 0299
+_STUDY_CODES = frozenset({"113014", "DICOM STUDY", "STUDY INSTANCE UID"})  # in OBX-3: the code in DCM, or its meaning
+_KNOWN = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"{\\rtf": "RTF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"PK\3\4": "ZIP",
+          b"GIF8": "GIF", b"BM": "BMP", b"\xd0\xcf\x11\xe0": "DOC"}  # fmt: skip
+"""How files begin that nobody here can put beside the images."""
+
+
+@dataclass(slots=True)
+class Content:
+    """The documents of one report, the states of its OBX, and what of it is not taken and why."""
+
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    files: list[tuple[str, bytes]] = field(default_factory=list)
+    states: set[str] = field(default_factory=set)
+    left_out: list[tuple[str, Refusal]] = field(default_factory=list)
+
+    def documents(self, heading: str) -> list[tuple[str, bytes]]:
+        """(media type, bytes) of each; a text begins with `heading`, and ends with the names of what is left out.
+
+        Raises Refusal where nothing can be used, and something is there that cannot.
+        """
+        text = _CONTROLS.sub("", _joined(self.texts)).strip("\n")
+        if not text.strip():
+            if not self.files and self.left_out:
+                raise self.left_out[0][1]
+            return list(self.files)
+        notes = "".join(f"\n[Allegato non trasmesso: {name}]" for name, _ in self.left_out)
+        whole = heading + text + ("\n" + notes if notes else "")
+        return [(TEXT, whole.encode()), *self.files]
+
+
+def read(segments: Sequence[Segment]) -> Content:
+    """What the OBX of a report hold. Raises Refusal for a text of which it cannot be told where it ends."""
+    found = Content()
+    for obx in (one for one in segments if one.name == "OBX" and not names_study(one)):
+        kind = obx.value(2)
+        if kind not in TEXTS | FILES | POINTERS:
+            continue
+        value, state = _text_value(obx) if kind in TEXTS else (obx.raw(_VALUE), obx.value(_STATE))
+        if kind not in POINTERS:
+            found.states.add(state)
+        if state in GONE:
+            continue
+        if kind in TEXTS:
+            lines = value.replace(obx.delimiters.repetition, "\n")
+            found.texts.append((obx.value(3, 2), obx.unescape(lines)))
+        elif kind in POINTERS:
+            refusal = Refusal("AE", 102, "A reference (RP) is not followed: the document itself is needed.", "OBX", obx.number, 5)
+            found.left_out.append((_name(obx, "riferimento esterno"), refusal))
+        else:
+            for repetition in obx.repetitions(_VALUE):
+                _take_file(found, obx, repetition)
+    return found
+
+
+def names_study(obx: Segment) -> bool:
+    """Whether this OBX says which study the report is of (IHE RAD-28)."""
+    return bool({obx.value(3, component).upper() for component in (1, 2, 4, 5)} & _STUDY_CODES)
+
+
+def _text_value(obx: Segment) -> tuple[str, str]:
+    """(OBX-5 of a text, OBX-11), also where the text holds field separators that were not escaped.
+
+    Then the status stands further behind, after OBX-6 to OBX-10, which are empty in a text. Raises Refusal where that is not so.
+    """
+    state, fields = obx.value(_STATE), obx.fields
+    between = [one for one in fields[_VALUE + 1 : _STATE] if one.strip()]
+    flagged = between == [obx.raw(8)] and len(obx.raw(8)) <= 2 and not state  # abnormal flags, of a sender without OBX-11
+    if (state and state in STATES) or not between or flagged:
+        return obx.raw(_VALUE), state
+    shifted = list(_shifted(obx))
+    if len(shifted) != 1:
+        text = "OBX-5 holds a field separator that is not escaped: where the text ends cannot be told."
+        raise Refusal("AE", 102, text, "OBX", obx.number, 5)
+    return obx.delimiters.field.join(fields[_VALUE : shifted[0] - _STATE + _VALUE + 1]), fields[shifted[0]].strip()
+
+
+def _shifted(obx: Segment) -> Iterator[int]:
+    """Where OBX-11 may stand of a text with separators in it: behind five empty fields."""
+    fields = obx.fields
+    for at in range(_STATE + 1, min(len(fields), _STATE + _MOST_SHIFTED)):
+        if fields[at].strip() in STATES and fields[at].strip() and not any(one.strip() for one in fields[at - 5 : at]):
+            yield at
+
+
+def _joined(texts: Sequence[tuple[str, str]]) -> str:
+    """Lines, with the names of sections above them where there are several sections."""
+    lines: list[str] = []
+    several = len({name for name, _ in texts}) > 1
+    for position, (name, text) in enumerate(texts):
+        if several and name and (position == 0 or texts[position - 1][0] != name):
+            lines += [*([""] if lines else []), name]
+        lines.append(text.replace("\r\n", "\n").replace("\r", "\n"))
+    return "\n".join(lines)
+
+
+def _take_file(found: Content, obx: Segment, repetition: str) -> None:
+    """A document in an ED, or in which form it is left out. What it is, its bytes say; an empty one is nothing."""
+    parts = [part.strip() for part in repetition.split(obx.delimiters.component)]
+    at = next((n for n in (3, *range(len(parts))) if n < len(parts) - 1 and parts[n].upper() in _ENCODINGS), None)
+    encoding = "" if at is None else parts[at].upper()
+    data = (parts[-1] if at is None else parts[at + 1]) if repetition else ""
+    if not data or (at is None and len(parts) < 5 and not _BASE64.fullmatch(data)):
+        return
+    kinds = {part.upper() for part in (parts[:-1] if at is None else parts[:at])}
+    try:
+        content = _decoded(obx, encoding, data)
+    except Refusal as refusal:
+        found.left_out.append((_name(obx, "illeggibile"), refusal))
+        return
+    if content.startswith(b"%PDF-") and b"%%EOF" in content[-2048:]:
+        found.files.append((PDF, content))
+    elif b"ClinicalDocument" in content[:8192] and b"urn:hl7-org:v3" in content[:8192]:
+        found.files.append((CDA, content))
+    elif (text := _plain(obx, content)) and (kinds & {"TEXT", "TX", "PLAIN", "TXT"}) and not kinds & {"RTF", "HTML", "XML"}:
+        found.texts.append((obx.value(3, 2), text))
+    else:
+        kind = next((name for begin, name in _KNOWN.items() if content.startswith(begin)), "")
+        said = f"The document in OBX-5 (ED) is neither a whole PDF nor a CDA{f', but {kind}' if kind else ''}."
+        found.left_out.append((_name(obx, kind or "formato non ammesso"), Refusal("AE", 102, said, "OBX", obx.number, 5)))
+
+
+def _decoded(obx: Segment, encoding: str, data: str) -> bytes:
+    """The bytes of a document, by its encoding (table 0299); without one it is taken for Base64. Raises Refusal."""
+    if encoding == "A":
+        return obx.unescape(data).encode()
+    plain = re.sub(r"\s", "", obx.unescape(data))
+    if not encoding and not _BASE64.fullmatch(plain):
+        raise Refusal("AE", 102, "A document in OBX-5 (ED) has to be in Base64.", "OBX", obx.number, 5)
+    try:
+        if encoding == "HEX":
+            return bytes.fromhex(plain)
+        return base64.b64decode(plain.rstrip("=") + "=" * (-len(plain.rstrip("=")) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise Refusal("AE", 102, "The Base64 in OBX-5 (ED) is damaged.", "OBX", obx.number, 5) from None
+
+
+def _plain(obx: Segment, content: bytes) -> str:
+    """A text file; "" for what is none."""
+    if content.startswith(tuple(_KNOWN)) or b"\0" in content:
+        return ""
+    for codec in ("utf-8-sig", obx.codec, "cp1252"):
+        try:
+            return content.decode(codec)
+        except UnicodeDecodeError:
+            continue
+    return ""
+
+
+def _name(obx: Segment, kind: str) -> str:
+    """What an attachment is called in the text beside which it is missing."""
+    name = " ".join("".join(one if one.isprintable() else " " for one in obx.value(3, 2) or obx.value(3)).split())[:64]
+    return f"{name} ({kind})" if name else kind

@@ -1,0 +1,209 @@
+"""The state that everyone may see: one snapshot for the page, the terminal, the metrics and `check`. No patient data."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from forwarder import __version__
+from forwarder.alerts import Trouble
+from forwarder.archive.client import Archive
+from forwarder.archive.signing import SKEW_TOLERATED
+from forwarder.config import Config
+from forwarder.dicom.commitment import summary as commitments_summary
+from forwarder.dicom.scp import Receiver
+from forwarder.errors import ConfigError
+from forwarder.hl7.receiver import Door
+from forwarder.hl7.waiting import summary as reports_summary
+from forwarder.spool.journal import tally
+from forwarder.spool.spool import Spool
+from forwarder.spool.watched_folder import Watcher
+from forwarder.tls import DAYS_WARNED, days_left
+from forwarder.upload.outbox import Outbox
+
+RATE_OVER = 10.0  # seconds
+COUNTED = 100_000  # instances of the last day: more would only cost time
+
+
+def summary(counters: dict[str, int]) -> dict[str, int]:
+    """The counters as people think of them: received = indexed + rejected + waiting, always.
+
+    `waiting` includes those that the archive has and has not judged yet (`at_archive`); `indexed` includes echoes;
+    `rejected` includes conflicts and what the administrator discarded.
+    """
+    return {
+        "received": counters["received"],
+        "waiting": counters["waiting"] + counters["stored"],
+        "indexed": counters["indexed"] + counters["echo"],
+        "rejected": counters["rejected"] + counters["conflict"] + counters["discarded"],
+        "at_archive": counters["stored"],
+        "echo": counters["echo"],
+        "conflict": counters["conflict"],
+        "discarded": counters["discarded"],
+        "bytes_waiting": counters["bytes_waiting"],
+    }
+
+
+def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
+    """What the journal alone can tell, in one consistent view."""
+    counts: dict[str, Any] = dict(summary(tally(connection)))
+    oldest = connection.execute("SELECT min(received_at) FROM instances WHERE state IN ('waiting', 'stored')").fetchone()[0]
+    counts["oldest_waiting_seconds"] = None if oldest is None else round(max(0.0, time.time() - oldest), 1)
+    counts["reports"] = reports_summary(connection)
+    counts["commitments"] = commitments_summary(connection)
+    counts["aside"] = {
+        row["reason"]: row["n"]
+        for row in connection.execute(
+            "SELECT reason, count(*) AS n FROM instances WHERE state IN ('rejected', 'conflict') GROUP BY reason ORDER BY reason"
+        )
+    }
+    counts["aside"] |= counts["reports"].pop("reasons")
+    counts["last_day"] = _last_day(connection)
+    counts["troubled"] = connection.execute(
+        "SELECT count(*) FROM instances WHERE state = 'waiting' AND not_before > ?", (time.time(),)
+    ).fetchone()[0]
+    return counts
+
+
+def _last_day(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many arrived and how many were put aside in the last day, each counted up to `COUNTED`."""
+    return {
+        name: connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM instances WHERE state IN ({states}) AND settled_at > ? LIMIT {COUNTED})",  # noqa: S608
+            (time.time() - 86400.0,),
+        ).fetchone()[0]
+        for name, states in (("arrived", "'indexed', 'echo', 'discarded'"), ("aside", "'rejected', 'conflict'"))
+    }
+
+
+class Rates:
+    """Bytes and instances a second over the last ten, from running totals. `tick` once a second."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, dict[str, int]]] = deque()
+        self._lock = threading.Lock()
+
+    def tick(self, totals: dict[str, int]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._points.append((now, totals))
+            while len(self._points) > 2 and now - self._points[0][0] > RATE_OVER:
+                self._points.popleft()
+
+    def now(self) -> dict[str, float]:
+        with self._lock:
+            if len(self._points) < 2:
+                return {}
+            (start, first), (end, last) = self._points[0], self._points[-1]
+        elapsed = max(end - start, 0.001)
+        return {name: round((last[name] - first[name]) / elapsed, 1) for name in last}
+
+
+class State:
+    """Puts the snapshot together."""
+
+    def __init__(self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive, door: Door) -> None:
+        self._config = config
+        self._spool = spool
+        self._outbox = outbox
+        self._receiver = receiver
+        self._archive = archive
+        self._door = door
+        self._rates = Rates()
+        self.watcher: Watcher | None = None
+        self.ports: dict[str, int] = {}
+        self.started_at = time.time()
+
+    def recall(self) -> None:
+        """Look once at what the journal remembers. Raises SpoolError."""
+        self._receiver.senders.recall(self._spool.journal)
+
+    def tick(self) -> None:
+        counters = self._spool.tally()
+        self._rates.tick(
+            {
+                "bytes_in": self._receiver.bytes_received,
+                "bytes_out": self._outbox.traffic.bytes_sent,
+                "instances_in": counters["received"],
+                "instances_out": counters["indexed"] + counters["echo"],
+            }
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything. Raises SpoolError when the journal cannot be read."""
+        with self._spool.journal.read() as connection:
+            counts = from_journal(connection)
+        free, reserve = self._spool.free_bytes(), self._spool.reserve_bytes
+        line, traffic = self._outbox.line, self._outbox.traffic
+        days = self._certificate_days()
+        return {
+            "version": __version__,
+            "ae_title": self._config.dicom.ae_title,
+            "archive": self._config.archive.api,
+            "running": True,
+            "troubles": self._troubles(counts["last_day"], free < reserve, days),
+            "since": round(self.started_at),
+            "ports": self.ports,
+            **counts,
+            "rates": self._rates.now(),
+            "refused": self._receiver.refusals.totals["C-STORE"],
+            "associations_refused": self._receiver.refusals.totals["association"],
+            "contexts_refused": self._receiver.refusals.totals["presentation context"],
+            "refusals": self._receiver.refusals.listed(),
+            "senders": self._receiver.senders.listed(),
+            "left_in_folder": self.watcher.left if self.watcher else {},
+            "hl7_refused": self._door.refused,
+            "issuer_names": self._outbox.issuer_names,
+            "hl7_made_room": self._door.made_room,
+            "hl7_turned_away": self._door.turned_away,
+            "traffic": {
+                "bytes_received": self._receiver.bytes_received,
+                "bytes_sent": traffic.bytes_sent,
+                "bytes_saved": traffic.bytes_saved,
+                "packing_failures": traffic.packing_failures,
+            },
+            "line": {
+                "open": line.error is None and line.reached,
+                "tried": line.reached or line.error is not None,
+                "error": str(line.error) if line.error else None,
+                "kind": line.error.failure.value if line.error else None,
+                "trouble": line.error.trouble if line.error else None,
+                "host": line.error.host if line.error else None,
+                "since": round(line.since),
+                "again_in_seconds": round(line.closed_for(), 1),
+                "uploads": self._outbox.uploads_now,
+                "window": self._outbox.window.limit,
+                "skew_seconds": None if self._archive.skew is None else round(self._archive.skew, 1),
+            },
+            "disk": {"free_bytes": free, "reserve_bytes": reserve, "low": free < reserve},
+            "certificate_days": min(days, default=None) if days is not None else None,
+        }
+
+    def _certificate_days(self) -> list[int] | None:
+        """Until each certificate of ours ends; None where one cannot be read."""
+        doors = (self._config.dicom.tls, self._config.hl7.tls)
+        try:
+            return [days_left(Path(tls.certificate)) for tls in doors if tls.port]
+        except ConfigError:
+            return None
+
+    def _troubles(self, last_day: dict[str, int], low: bool, days: list[int] | None) -> list[str]:
+        """What is wrong now, the gravest first: names of `forwarder.alerts`, and kinds of failure."""
+        error, skew = self._outbox.line.error, self._archive.skew
+        found: list[tuple[bool, str]] = [
+            (self._spool.read_only(), Trouble.DISK_READ_ONLY),
+            (low, Trouble.DISK_LOW),
+            (self._receiver.failing or self._door.failing or self._outbox.failing, Trouble.SPOOL_FAILS),
+            (error is not None, error.trouble if error else ""),
+            (0 < last_day["arrived"] + last_day["aside"] <= 3 * last_day["aside"], Trouble.MANY_ASIDE),
+            (self.watcher is not None and self.watcher.failing, Trouble.WATCH_FAILS),
+            (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),
+            (self._door.is_crowded, Trouble.HL7_CROWDED),
+            (days is None, Trouble.CERTIFICATE_UNREADABLE),
+            (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),
+        ]
+        return [str(name) for holds, name in found if holds]

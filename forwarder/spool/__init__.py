@@ -1,0 +1,1 @@
+"""What the forwarder has taken responsibility for: files, their journal, the watched folder."""

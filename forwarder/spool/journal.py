@@ -1,0 +1,366 @@
+"""The journal: what the forwarder has taken responsibility for, in SQLite, with group commit.
+
+Whoever has something to write puts it on a list and takes the writer's lock; who gets the lock writes all that is on the
+list in one transaction. So many associations share one commit, and one alone writes without a change of thread.
+
+There are two promises. When `write` returns, it is on the disk (WAL mode, `synchronous=FULL`). When `note` returns, every
+reader sees it and the death of this process cannot take it back; a power failure can, until the next `write`. That is enough
+for what the files of the spool tell as well (`forwarder.spool.spool`), and for what would only be asked or done once more.
+
+The counters are kept by triggers in the same transactions as the rows, so that
+received = waiting + indexed + rejected holds in every state that any reader can see.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from forwarder.errors import SpoolError
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+Entry = tuple[Work, Future[Any], bool]
+"""What to do, who waits for it, whether it has to be on the disk then."""
+
+SCHEMA = """
+CREATE TABLE instances (
+    digest TEXT PRIMARY KEY,             -- SHA-256 of the bytes as received
+    size INTEGER NOT NULL,
+    state TEXT NOT NULL,                 -- waiting, stored; indexed, echo; rejected, conflict, discarded
+    reason TEXT,                         -- why it is not indexed
+    packed_digest TEXT,                  -- of the losslessly compressed form, once there is one
+    packed_size INTEGER,
+    packing TEXT NOT NULL DEFAULT 'todo',  -- todo, packed, plain
+    study TEXT, sop_class TEXT, sop_instance TEXT, modality TEXT, calling TEXT,
+    rank REAL NOT NULL,                  -- the smallest goes first
+    attempts INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    received_at REAL NOT NULL,
+    stored_at REAL,
+    settled_at REAL
+) WITHOUT ROWID;
+CREATE INDEX instances_to_send ON instances (rank, digest) WHERE state = 'waiting';
+CREATE INDEX instances_to_poll ON instances (not_before) WHERE state = 'stored';
+CREATE INDEX instances_pending ON instances (received_at) WHERE state IN ('waiting', 'stored');
+CREATE INDEX instances_aside ON instances (settled_at) WHERE state IN ('rejected', 'conflict');
+CREATE INDEX instances_settled ON instances (settled_at) WHERE state IN ('indexed', 'echo', 'discarded');
+CREATE INDEX instances_study ON instances (study, received_at);
+CREATE INDEX instances_sop ON instances (sop_instance);
+CREATE INDEX instances_packed ON instances (packed_digest) WHERE packed_digest IS NOT NULL;
+
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES
+    ('received', 0), ('waiting', 0), ('stored', 0), ('indexed', 0), ('echo', 0),
+    ('rejected', 0), ('conflict', 0), ('discarded', 0), ('bytes_waiting', 0);
+
+CREATE TRIGGER instance_received AFTER INSERT ON instances BEGIN
+    UPDATE counters SET value = value + 1 WHERE name IN ('received', NEW.state);
+    UPDATE counters SET value = value + NEW.size
+        WHERE name = 'bytes_waiting' AND NEW.state IN ('waiting', 'stored');
+END;
+CREATE TRIGGER instance_moved AFTER UPDATE OF state ON instances WHEN OLD.state != NEW.state BEGIN
+    UPDATE counters SET value = value - 1 WHERE name = OLD.state;
+    UPDATE counters SET value = value + 1 WHERE name = NEW.state;
+    UPDATE counters SET value = value
+        + NEW.size * (NEW.state IN ('waiting', 'stored')) - OLD.size * (OLD.state IN ('waiting', 'stored'))
+        WHERE name = 'bytes_waiting';
+END;
+-- Forgetting a row whose story has ended changes no counter: what was received stays received.
+CREATE TRIGGER instance_kept BEFORE DELETE ON instances
+    WHEN OLD.state NOT IN ('indexed', 'echo', 'discarded') BEGIN
+    SELECT RAISE(ABORT, 'an instance that is not settled cannot be forgotten');
+END;
+
+CREATE TABLE commitments (
+    transaction_uid TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    requested_at REAL NOT NULL,
+    items TEXT NOT NULL,                 -- JSON: [[sop class, sop instance], …]
+    attempts INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (transaction_uid, caller)
+) WITHOUT ROWID;
+
+CREATE TABLE watched (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+REPORTS = """
+CREATE TABLE reports (                   -- each a document of one study, out of an HL7 message
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order in which they came
+    digest TEXT NOT NULL UNIQUE,         -- of the message without its time, and the number within it
+    size INTEGER NOT NULL,
+    state TEXT NOT NULL,                 -- waiting; sent; aside, discarded
+    reason TEXT,                         -- why it is not sent
+    sender TEXT NOT NULL,                -- MSH-3@MSH-4
+    study TEXT NOT NULL, accession TEXT NOT NULL,  -- one of the two may be empty
+    patients TEXT NOT NULL,              -- JSON: the numbers in PID-3
+    document TEXT NOT NULL,              -- versions of one document go in order
+    part INTEGER NOT NULL,
+    title TEXT NOT NULL, media_type TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    received_at REAL NOT NULL,
+    settled_at REAL,
+    content BLOB                         -- NULL once it is sent or discarded, and where the sender took a report back
+);
+CREATE INDEX reports_waiting ON reports (document, seq, not_before) WHERE state = 'waiting';
+CREATE INDEX reports_settled ON reports (settled_at) WHERE state IN ('sent', 'discarded');
+CREATE INDEX reports_document ON reports (document, seq);
+
+INSERT INTO counters VALUES
+    ('reports_received', 0), ('reports_waiting', 0), ('reports_sent', 0), ('reports_aside', 0), ('reports_discarded', 0);
+CREATE TRIGGER report_received AFTER INSERT ON reports BEGIN
+    UPDATE counters SET value = value + 1 WHERE name IN ('reports_received', 'reports_' || NEW.state);
+END;
+CREATE TRIGGER report_moved AFTER UPDATE OF state ON reports WHEN OLD.state != NEW.state BEGIN
+    UPDATE counters SET value = value - 1 WHERE name = 'reports_' || OLD.state;
+    UPDATE counters SET value = value + 1 WHERE name = 'reports_' || NEW.state;
+END;
+CREATE TRIGGER report_kept BEFORE DELETE ON reports WHEN OLD.state NOT IN ('sent', 'discarded') BEGIN
+    SELECT RAISE(ABORT, 'a report that is not settled cannot be forgotten');
+END;
+"""
+REPORTS_HAVE_DATES = """
+ALTER TABLE reports ADD COLUMN at TEXT NOT NULL DEFAULT '';        -- when it was written; '' in one of before
+ALTER TABLE reports ADD COLUMN status TEXT NOT NULL DEFAULT '';    -- what the archive is told
+ALTER TABLE reports ADD COLUMN replaces TEXT NOT NULL DEFAULT '';  -- another document that it stands in for
+"""
+REPORTS_KNOW_THEIR_CONTENT = """
+ALTER TABLE reports ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';    -- of the content; '' in one of before
+"""
+SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT)
+"""What each version of the journal added; an older journal gets what it lacks when it is opened."""
+
+GROUP = 256  # pieces of work in one transaction
+PATIENCE = 30  # seconds for which other connections are waited for
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection with the journal's settings. Raises SpoolError."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+            uri=True,
+            timeout=PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA cache_size = -1000")
+        connection.row_factory = sqlite3.Row
+    except sqlite3.Error as error:
+        raise SpoolError(f"The journal “{path}” cannot be opened: {error}.") from error
+    return connection
+
+
+def open_read_only(folder: Path) -> sqlite3.Connection:
+    """The journal of a spool, for a look from another process. Raises SpoolError."""
+    path = folder / "journal.sqlite3"
+    if not path.exists():
+        raise SpoolError(f"There is no spool in “{folder}”.")
+    return connect(path, read_only=True)
+
+
+def shorten(connection: sqlite3.Connection) -> bool:
+    """Begin the log anew, so that nothing that was removed or written over stays in it; whether no reader was in the way.
+
+    Raises sqlite3.Error.
+    """
+    (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
+
+
+class Journal:
+    """The open journal. `write` from any thread; `read` gives a consistent view."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = connect(path)
+        try:
+            _prepare(self._connection)
+        except sqlite3.Error as error:
+            raise SpoolError(f"The journal “{path}” cannot be used: {error}.") from error
+        self._waiting: deque[Entry] = deque()
+        self._synchronous: bool | None = None  # as the connection was told
+        self._writer = threading.Lock()
+        self._readers: list[sqlite3.Connection] = []  # idle ones: as many as were ever used at once
+        self._soon = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._write_what_is_soon, name="journal", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what was handed over and stop."""
+        self._closing = True
+        self._soon.set()
+        self._thread.join()
+        with self._writer:
+            self._write_group()
+            self._connection.close()
+        while self._readers:
+            self._readers.pop().close()
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in a transaction and return its result once it is on the disk.
+
+        Raises SpoolError when the disk does not take it; then nothing of it has happened.
+        """
+        return self._done(work, durable=True)
+
+    def note(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in a transaction and return its result once it is committed, though perhaps not on the disk yet.
+
+        Raises SpoolError when the disk does not take it; then nothing of it has happened.
+        """
+        return self._done(work, durable=False)
+
+    def note_soon(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Hand `work` over; the future is done when it is committed as by `note`, or carries SpoolError."""
+        future: Future[T] = Future()
+        self._waiting.append((work, future, False))
+        self._soon.set()
+        return future
+
+    def _done(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+        future: Future[T] = Future()
+        self._waiting.append((work, future, durable))
+        while not future.done():
+            with self._writer:
+                if not future.done():
+                    self._write_group()
+        return future.result()
+
+    def _write_what_is_soon(self) -> None:
+        while not self._closing:
+            self._soon.wait()
+            self._soon.clear()
+            while self._waiting:
+                with self._writer:
+                    self._write_group()
+
+    def shorten(self) -> bool:
+        """As the function, but readers are waited for no longer than a moment: it can be tried again. Raises SpoolError."""
+        with self._writer:
+            try:
+                self._connection.execute("PRAGMA busy_timeout = 100")
+                try:
+                    return shorten(self._connection)
+                finally:
+                    self._connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+            except sqlite3.Error as error:
+                raise SpoolError(f"The journal cannot be written: {error}.") from error
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the journal (a read transaction). Raises SpoolError."""
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = connect(self._path)
+        try:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            connection.close()
+            raise SpoolError(f"The journal cannot be read: {error}.") from error
+        except BaseException:
+            connection.close()
+            raise
+        self._readers.append(connection)
+
+    def _write_group(self) -> None:
+        """Write what is waiting, at most `GROUP`, in one transaction. The caller has the writer's lock."""
+        group: list[Entry] = []
+        while self._waiting and len(group) < GROUP:
+            group.append(self._waiting.popleft())
+        if not group:
+            return
+        connection = self._connection
+        try:
+            self._synchronise(any(durable for _, _, durable in group))
+            connection.execute("BEGIN IMMEDIATE")
+            done = [(future, result) for work, future, _ in group for result in _results(connection, work, future)]
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._connection = self._reopened(connection)
+            for _, future, _ in group:
+                if not future.done():
+                    future.set_exception(SpoolError(f"The journal cannot be written: {error}."))
+            return
+        for future, result in done:
+            future.set_result(result)
+
+    def _synchronise(self, durable: bool) -> None:
+        """Have the next commit wait for the disk, or not."""
+        if self._synchronous is not durable:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._synchronous = durable
+
+    def _reopened(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """After a disk error the connection's state is not to be trusted: take a new one if the disk gives it."""
+        self._synchronous = None
+        try:
+            connection.close()
+            return connect(self._path)
+        except (sqlite3.Error, SpoolError):
+            return connection
+
+
+def _results(connection: sqlite3.Connection, work: Work, future: Future[Any]) -> list[Any]:
+    """The result of one piece of work, in a list; an empty one if it failed for its own reasons, which its owner hears."""
+    connection.execute("SAVEPOINT work")
+    try:
+        results = [work(connection)]
+    except sqlite3.IntegrityError as error:
+        connection.execute("ROLLBACK TO work")
+        future.set_exception(SpoolError(f"The journal refused an entry: {error}."))
+        results = []
+    except sqlite3.Error:
+        raise  # the disk's trouble, and so that of all who share the transaction
+    except Exception as error:  # a mistake of one must not keep the others waiting
+        connection.execute("ROLLBACK TO work")
+        future.set_exception(error)
+        results = []
+    connection.execute("RELEASE work")
+    return results
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for script in SCHEMAS[version:]:
+        for statement in _statements(script):
+            connection.execute(statement)
+    if version < len(SCHEMAS):  # else nothing is written: it has to open on a full disk too
+        connection.execute(f"PRAGMA user_version = {len(SCHEMAS)}")
+    connection.execute("COMMIT")
+    if version > len(SCHEMAS):
+        raise SpoolError("The journal was written by a newer forwarder; install that version.")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one: `executescript` would commit on its own."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def tally(connection: sqlite3.Connection) -> dict[str, int]:
+    """The counters, of one moment."""
+    return {row["name"]: row["value"] for row in connection.execute("SELECT name, value FROM counters")}

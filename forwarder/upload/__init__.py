@@ -1,0 +1,1 @@
+"""The way out: what waits, in which order, how it is sent, and what became of it."""

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from local import demo
 from local.city import City, Options
-from local.httpd import PortTaken
+from local.demo import story
 from local.state import State, StateError
 from local.terminal import split_output
+from local.web.servers import PortTaken
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,7 +91,7 @@ def _announce(city: City, endpoints: dict[str, Any], state: Path) -> None:
 def _run_demo(endpoints: dict[str, Any], state: Path) -> None:
     """The demo. One that fails says so and leaves the city up."""
     try:
-        demo.run(endpoints, state)
+        story.run(endpoints, state)
     except Exception as error:
         logging.getLogger("city").exception("the demo failed")
         _tell(f"The demo failed: {type(error).__name__}. The city stays up; see {state / 'logs' / 'city.log'}.")

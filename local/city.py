@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from infra import templates
-from local import emulator, functions, gateway, gateway_answers, httpd, terminal
+from local import terminal
+from local.api_gateway import answers, gateway
+from local.emulation import moto_patches
+from local.lambda_runtime import functions
 from local.state import State, write_atomically
+from local.web import servers
 
 if TYPE_CHECKING:
     from local.forwarders import Forwarders
-    from local.identities import Identity
-    from local.workers import Workers
+    from local.iam.identities import Identity
+    from local.lambda_runtime.workers import Workers
 
 ROOT = Path(__file__).parent.parent
 API_THREADS = 200
@@ -47,7 +51,7 @@ class City:
 
     def __init__(self, options: Options, state: State, tell: Callable[[str], None] = print) -> None:
         self._options, self.state, self._tell = options, state, tell
-        self._servers: list[httpd.Server] = []
+        self._servers: list[servers.Server] = []
         self._pumps: list[Any] = []
         self._stopping = threading.Event()
         self._workers: Workers | None = None
@@ -60,10 +64,10 @@ class City:
         _log_to(state.directory / "logs")
         self._bind()
         self._tell("starting the emulated cloud …")
-        emulated = emulator.install(state)
+        emulated = moto_patches.install(state)
         self._make_stacks()
-        from local.identities import Identities
-        from local.profiles import Profiles
+        from local.iam.identities import Identities
+        from local.iam.profiles import OPERATOR, Profiles
 
         self.identities = Identities(state)
         self.identities.restore()
@@ -77,7 +81,7 @@ class City:
         threading.Thread(target=self._renew_profiles, daemon=True, name="profiles").start()
         from local import institutions
 
-        institutions.found(self)
+        institutions.found(state, self.outputs, self.api, self.profiles.identity(OPERATOR))
         return self._announce()
 
     # The parts ---------------------------------------------------------------------------------------
@@ -86,15 +90,15 @@ class City:
         """Take the ports before anything else; what answers on them is set later."""
         port = self._options.port
         if port:
-            httpd.ports_are_free([port, port + 1, port + 2])
+            servers.ports_are_free([port, port + 1, port + 2])
         ports = [port + offset if port else 0 for offset in range(3)]
-        self._api = httpd.Server(ports[0], API_THREADS, gateway.MAX_BODY_BYTES, gateway_answers.too_large, name="api")
-        self._cloud = httpd.Server(ports[1], CLOUD_THREADS, 6 * 1024**3, name="cloud")
-        self._page = httpd.Server(ports[2], 8, 1 << 16, name="page")
+        self._api = servers.Server(ports[0], API_THREADS, gateway.MAX_BODY_BYTES, answers.too_large, name="api")
+        self._cloud = servers.Server(ports[1], CLOUD_THREADS, 6 * 1024**3, name="cloud")
+        self._page = servers.Server(ports[2], 8, 1 << 16, name="page")
         self._servers = [self._api, self._cloud, self._page]
 
     @staticmethod
-    def _url(server: httpd.Server) -> str:
+    def _url(server: servers.Server) -> str:
         return f"http://127.0.0.1:{server.port}"
 
     @property
@@ -103,7 +107,7 @@ class City:
         return self._url(self._api) + self._options.base_path
 
     def _make_stacks(self) -> None:
-        from local import stacks
+        from local.cloudformation import stacks
 
         template = templates.load(templates.CITY)
         template["Outputs"]["ApiUrl"] = {"Value": self.api}  # in AWS an output of the packaged template
@@ -113,12 +117,14 @@ class City:
 
     def _load_functions(self, emulated: Any) -> None:
         """The functions under their own roles, the gateway before them, the pumps behind."""
-        from local import direct, permissions, sources, stacks, workers
         from local.cloud import Cloud
-        from local.pages import Pages
+        from local.cloudformation import stacks
+        from local.iam import permissions
+        from local.lambda_runtime import direct, event_sources, workers
+        from local.web.viewer_site import Pages
 
         overrides = templates.overrides()
-        variables = sources.environment("APIHandler", overrides, self.stack)
+        variables = event_sources.environment("APIHandler", overrides, self.stack)
         variables["VIEWER_BASE_URL"] = self._url(self._page)
         nobody = self._issue("functions")
         functions.set_environment(nobody, self._url(self._cloud), variables)
@@ -149,8 +155,12 @@ class City:
         self._workers = workers.Workers(
             ROOT,
             pixels,
-            {"BUCKET_NAME": variables["BUCKET_NAME"], "AWS_REGION": emulator.REGION, "AWS_DEFAULT_REGION": emulator.REGION}
-            | {"AWS_ENDPOINT_URL": endpoint},
+            {
+                "BUCKET_NAME": variables["BUCKET_NAME"],
+                "AWS_REGION": moto_patches.REGION,
+                "AWS_DEFAULT_REGION": moto_patches.REGION,
+                "AWS_ENDPOINT_URL": endpoint,
+            },
             float(decoder["Timeout"]),
         )
         self._cloud.app = Cloud(
@@ -163,26 +173,26 @@ class City:
                 variables["PIXELS_FUNCTION"]: self._workers.invoke,
                 **{
                     name: workers.in_this_process(function, INVOKED_AT_ONCE)
-                    for name, function in sources.invoked(made, overrides, self.stack).items()
+                    for name, function in event_sources.invoked(made, overrides, self.stack).items()
                 },
             },
             on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
         )
         self._page.app = Pages(ROOT / "viewer", self._url(self._api), self.api, self._url(self._cloud))
-        self._pumps = sources.pumps(app, made, overrides, self.stack, self.state)
+        self._pumps = event_sources.pumps(app, made, overrides, self.stack, self.state)
 
     def _issue(self, role: str) -> Identity:
         """Credentials of a function's role; the role itself is Chalice's to make in AWS, and here only a name."""
-        arn = f"arn:aws:iam::{emulator.ACCOUNT}:role/{templates.CITY_STACK}-{role}"
+        arn = f"arn:aws:iam::{moto_patches.ACCOUNT}:role/{templates.CITY_STACK}-{role}"
         return self.identities.issue(arn, role, 365 * 86400)
 
     def _restore_objects(self) -> None:
         from moto.s3.models import s3_backends
 
-        from local.objects import load_versions
+        from local.emulation.objects import load_versions
         from local.recovery import announce_unindexed
 
-        backend = s3_backends[emulator.ACCOUNT]["aws"]
+        backend = s3_backends[moto_patches.ACCOUNT]["aws"]
         load_versions(self.state, backend)
         announce_unindexed(backend.buckets[self.outputs["BucketName"]], self.outputs["TableName"])
 
@@ -197,7 +207,7 @@ class City:
             self.profiles.unregister(unquote(parts[1]))
 
     def _renew_profiles(self) -> None:
-        from local.profiles import RENEWED_EVERY
+        from local.iam.profiles import RENEWED_EVERY
 
         while not self._stopping.wait(RENEWED_EVERY):
             self.profiles.write(renew=True)
@@ -211,7 +221,7 @@ class City:
             "dicomweb": f"{api}/dicomweb",
             "s3": self._url(self._cloud),
             "viewer": self._url(self._page),
-            "region": emulator.REGION,
+            "region": moto_patches.REGION,
             "aws_config_file": str(self.profiles.config_file),
             "aws_shared_credentials_file": str(self.profiles.credentials_file),
         }

@@ -2,7 +2,7 @@
 it.
 
 Anything but S3 is verified here (SigV4 in the Authorization header), held to the limits that the emulator
-ignores, and passed on. What an identity may do is told by `local.permissions`.
+ignores, and passed on. What an identity may do is told by `local.iam.permissions`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from local import meter, policy, sigv4
-from local.emulator import REGION
-from local.identities import Identities, Identity, role_exists
-from local.permissions import Permissions, needs
-from local.s3_door import S3Door
+from local.emulation.moto_patches import REGION
+from local.iam import policy, sigv4
+from local.iam.identities import Identities, Identity, role_exists
+from local.iam.permissions import Permissions, needs
+from local.lambda_runtime import meter
+from local.lambda_runtime.workers import Crashed
+from local.s3.endpoint import S3Door
 from local.state import State
-from local.web import Application, Request, StartResponse, json_body, read_request, request_id, respond
-from local.workers import Crashed
+from local.web.wsgi import Application, Request, StartResponse, json_body, read_request, request_id, respond
 
 _FUNCTION_ERROR = ("X-Amz-Function-Error", "Unhandled")
 MAX_SKEW = datetime.timedelta(minutes=5)

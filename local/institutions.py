@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from infra import templates
-from local.emulator import ACCOUNT, REGION
-from local.identities import Identity
-from local.profiles import OPERATOR
-
-if TYPE_CHECKING:
-    from local.city import City
+from local.cloudformation import stacks
+from local.emulation.moto_patches import ACCOUNT, REGION
+from local.iam.identities import Identity
+from local.state import State
 
 FOUNDERS: dict[str, dict[str, Any]] = {
     "san-matteo": {
@@ -41,30 +40,28 @@ AE_TITLES = {institution: str(record["ae_titles"][0]) for institution, record in
 """The AE title of each one's forwarder."""
 
 
-def found(city: City) -> None:
-    """Make and register those that this state has not seen yet."""
-    from local import stacks
-
-    done: list[str] = city.state.setting("founded") or []
+def found(state: State, outputs: Mapping[str, str], api: str, operator: Identity) -> None:
+    """Make and register those that this state has not seen yet. `outputs`: those of the city's stack."""
+    done: list[str] = state.setting("founded") or []
     for institution, record in FOUNDERS.items():
         if institution in done:
             continue
         stack = stacks.create(
-            city.state,
+            state,
             f"{templates.CITY_STACK}-institution-{institution}",
             templates.load(templates.INSTITUTION),
             {
                 "InstitutionId": institution,
                 "CityName": templates.CITY_STACK,
-                "ApiId": city.outputs["ApiId"],
-                "InstitutionBoundaryArn": city.outputs["InstitutionBoundaryArn"],
+                "ApiId": outputs["ApiId"],
+                "InstitutionBoundaryArn": outputs["InstitutionBoundaryArn"],
                 "PrincipalArns": f"arn:aws:iam::{ACCOUNT}:root",
             },
         )
         role_arn = next(output["OutputValue"] for output in stack.outputs if output["OutputKey"] == "RoleArn")
-        register(city.api, city.profiles.identity(OPERATOR), institution, {**record, "role_arn": role_arn})
+        register(api, operator, institution, {**record, "role_arn": role_arn})
         done = [*done, institution]
-        city.state.set_setting("founded", done)
+        state.set_setting("founded", done)
 
 
 def register(api: str, operator: Identity, institution: str, record: dict[str, object]) -> None:

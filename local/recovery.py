@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from local.emulator import ACCOUNT, REGION
+from local.emulation.moto_patches import ACCOUNT, REGION
 
 PREFIX = "instances/"
 
@@ -20,7 +20,7 @@ def announce_unindexed(bucket: Any, table_name: str) -> int:
     from moto.dynamodb.models.dynamo_type import DynamoType
     from moto.s3 import notifications
 
-    from local.objects import StoredKey
+    from local.emulation.objects import StoredKey
 
     table = dynamodb_backends[ACCOUNT][REGION].get_table(table_name)
     dot = DynamoType({"S": "."})

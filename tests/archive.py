@@ -29,7 +29,7 @@ from chalicelib.services.projection import facts as project_facts
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import acceptance, protection
 from infra import templates
-from local.filters import passes
+from local.lambda_runtime.filters import passes
 from tests.fakes import MemoryObjects, MemoryTable
 from tests.unit.dicom import building
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local import policy
+from local.iam import policy
 
 Template = dict[str, Any]
 

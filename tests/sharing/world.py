@@ -34,7 +34,7 @@ from chalicelib.services.registry import Caller
 from chalicelib.services.retrieval import manifest
 from chalicelib.services.sharing import acceptance, emergencies, protection, transfer_reading, transfers
 from infra import templates
-from local import filters
+from local.lambda_runtime import filters
 from tests.fakes import MemoryObjects, MemoryTable, Watched
 
 A, B, C, D = "san-matteo", "maugeri", "mondino", "don-gnocchi"

@@ -18,10 +18,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from local.functions import Function
-from local.gateway import Gateway
-from local.httpd import Server
-from local.identities import Identity
+from local.api_gateway.gateway import Gateway
+from local.iam.identities import Identity
+from local.lambda_runtime.functions import Function
+from local.web.servers import Server
 from tests.harness import Client, RunningCity, running_city
 
 from .conftest import STANDIN

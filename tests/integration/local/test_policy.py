@@ -9,11 +9,11 @@ import pytest
 
 from infra import templates
 from infra.package import ROOT
-from local import policy
-from local.filters import UnknownFilter, passes
-from local.identities import Identity
-from local.permissions import Permissions
-from local.policy import UnknownOperator, check, decide
+from local.iam import policy
+from local.iam.identities import Identity
+from local.iam.permissions import Permissions
+from local.iam.policy import UnknownOperator, check, decide
+from local.lambda_runtime.filters import UnknownFilter, passes
 
 
 def document(*statements: dict[str, Any]) -> policy.Document:

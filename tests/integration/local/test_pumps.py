@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from moto.sqs.models import Message, Queue
 
-from local.functions import Function
-from local.pumps import Pump, QueueSource, StreamSource, queue_pump, stream_pump
-from local.schedule import UnknownSchedule, period, schedule_pump
+from local.lambda_runtime.event_source_mappings import Pump, QueueSource, StreamSource, queue_pump, stream_pump
+from local.lambda_runtime.functions import Function
+from local.lambda_runtime.schedule import UnknownSchedule, period, schedule_pump
 from local.state import State
 from tests.harness import wait_until
 

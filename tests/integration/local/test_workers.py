@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from local.identities import Identity
-from local.workers import Crashed, Workers
+from local.iam.identities import Identity
+from local.lambda_runtime.workers import Crashed, Workers
 from tests.harness import ROOT
 
 HOSTILE = """

@@ -1,0 +1,1 @@
+"""API Gateway (REST, Lambda proxy) in front of the archive's function."""

@@ -1,0 +1,1 @@
+"""The stacks from `infra/`, made in the emulated cloud."""

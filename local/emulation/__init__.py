@@ -1,0 +1,1 @@
+"""What is changed in moto: tables and objects that last."""

@@ -1,0 +1,144 @@
+"""What is changed in moto before it serves: tables and objects live in the state, transactions undo by
+savepoint.
+
+`install` must run before anything else imports `moto`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from local.state import State
+
+ACCOUNT = "123456789012"
+REGION = "eu-south-1"
+
+_SETTINGS = {
+    "MOTO_DISABLE_GLOBAL_CORS": "true",  # CORS is answered as the bucket's configuration says
+    "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "1024",
+    "MOTO_IAM_LOAD_MANAGED_POLICIES": "false",
+    "MOTO_ACCOUNT_ID": ACCOUNT,
+    "MOTO_SERVER_MODE": "true",
+}
+
+
+def install(state: State) -> Any:
+    """Load the emulator, put the state under it, and return its WSGI application."""
+    os.environ.update(_SETTINGS)
+    warnings.filterwarnings("ignore", message="Tried to parse .* but it's not supported by moto")
+    import moto.backends as backends
+    import moto.cloudformation.models as cloudformation
+    import moto.core.common_models as common_models
+    import moto.core.serialize as serialize
+    import moto.dynamodb.models as dynamodb
+    import moto.dynamodb.models.dynamo_type as dynamo_type
+    import moto.s3.models as s3
+    import moto.sqs.models as sqs
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    from local.emulation.attributes import PlainAttributes
+    from local.emulation.objects import StoredKey
+    from local.emulation.table import StoredTable
+
+    StoredTable.state = state
+    StoredKey.directory = state.directory / "objects"
+    dynamodb.Table = StoredTable
+    dynamo_type.LimitedSizeDict = PlainAttributes
+    s3.FakeKey = StoredKey
+    _undo_transactions_by_savepoint(dynamodb.DynamoDBBackend, state)
+    _lock_deletes(sqs.Queue)
+    cloudformation.Stack.parse_template = staticmethod(_parse_template(cloudformation.Stack.parse_template))
+    _remember_roles(state)
+    common_models.BaseModel.__new__ = _untracked
+    s3.get_canned_acl = functools.cache(s3.get_canned_acl)
+    _serialize_attributes_at_once(serialize.BaseJSONSerializer)
+    backends.list_of_moto_modules = functools.cache(lambda listed=backends.list_of_moto_modules: list(listed()))
+    return DomainDispatcherApplication(create_backend_app)
+
+
+def _untracked(cls: type, *_arguments: Any, **_named: Any) -> Any:
+    """moto keeps every object that it ever made, each item of each query among them, for a reset that never comes."""
+    return object.__new__(cls)
+
+
+def _undo_transactions_by_savepoint(backend: Any, state: State) -> None:
+    original = backend.transact_write_items
+
+    def transact_write_items(self: Any, transact_items: list[dict[str, Any]]) -> None:
+        with state.transaction():
+            original(self, transact_items)
+
+    backend.transact_write_items = transact_write_items
+
+
+def _parse_template(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """JSON is YAML, but reading it as such takes a hundred times as long."""
+
+    def parse_template(template: str) -> Any:
+        return json.loads(template) if template.lstrip().startswith("{") else parse(template)
+
+    return parse_template
+
+
+def _serialize_attributes_at_once(serializer: Any) -> None:
+    """moto looks for each of an attribute value's ten possible members under each of its possible names, which made a
+    Query of 200 items take a quarter of a second."""
+    from local.emulation.attributes import plain_value
+
+    original_structure, original_map = serializer._serialize_type_structure, serializer._serialize_type_map
+
+    def structure(self: Any, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
+        if shape.name == "AttributeValue" and key and value is not None:
+            serialized[key] = plain_value(value)
+        else:
+            original_structure(self, serialized, value, shape, key)
+
+    def mapping(self: Any, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
+        if shape.value.name == "AttributeValue" and key:
+            serialized[self.get_serialized_name(shape, key)] = {name: plain_value(inner) for name, inner in value.items()}
+        else:
+            original_map(self, serialized, value, shape, key)
+
+    serializer._serialize_type_structure, serializer._serialize_type_map = structure, mapping
+
+
+def _lock_deletes(queue: Any) -> None:
+    """moto rebuilds a queue's list when it deletes, and loses what another thread appends meanwhile."""
+    original = queue.delete_message
+
+    def delete_message(self: Any, receipt_handle: str) -> None:
+        with self._messages_lock:
+            original(self, receipt_handle)
+
+    queue.delete_message = delete_message
+
+
+def _remember_roles(state: State) -> None:
+    """Temporary credentials outlive a restart, as they do in AWS."""
+    import moto.sts.models as sts
+
+    original = sts.STSBackend.assume_role
+
+    def assume_role(self: Any, **arguments: Any) -> Any:
+        role = original(self, **arguments)
+        with state.transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO credentials VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    role.access_key_id,
+                    role.secret_access_key,
+                    role.session_token,
+                    role.role_arn,
+                    role.session_name,
+                    role.expiration.replace(tzinfo=datetime.UTC).timestamp(),
+                ),
+            )
+        return role
+
+    sts.STSBackend.assume_role = assume_role

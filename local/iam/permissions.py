@@ -1,0 +1,142 @@
+"""What an identity may do: its role's policies, as the emulated IAM and the functions' policy files hold them.
+
+Coarser than IAM in three places, which docs/local-city.md names: the operator may use every service, so that one can look
+into the emulated cloud; everyone may take their own role again, under another session name; and a role that the
+emulated IAM does not know counts as one of another account, whose policies are not here to be read: it may call the
+API, and the archive decides what it may see.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from moto.cloudformation.models import Stack
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import iam_backends
+
+from local.emulation.moto_patches import ACCOUNT, REGION
+from local.iam import policy
+from local.iam.identities import Identity
+
+Needs = list[tuple[str, str]]
+"""Pairs of an action and the ARN of what it acts on."""
+
+
+class Permissions:
+    """`functions` are the policies of the functions' roles by role name, `operator` is the name of the operator's role."""
+
+    def __init__(self, functions: Mapping[str, list[policy.Document]], operator: str) -> None:
+        self._functions, self._operator = functions, operator
+
+    def may(self, identity: Identity, needs: Needs, context: policy.Context | None = None) -> tuple[str, str] | None:
+        """None if everything is allowed, else the first pair that is not; `context` are the condition keys of the request."""
+        if identity.role_name == self._operator:
+            return None
+        documents = self._functions.get(identity.role_name, [])
+        for action, resource in needs:
+            if action == "sts:GetCallerIdentity" or (action == "sts:AssumeRole" and resource == identity.role_arn):
+                continue
+            if policy.decide(documents, action, resource, context or {}) != "allow":
+                return action, resource
+        return None
+
+    def may_invoke(self, identity: Identity, arn: str) -> bool:
+        """Whether the role's policies and its boundary allow `execute-api:Invoke` of this method and path."""
+        backend = iam_backends[ACCOUNT]["aws"]
+        try:
+            role = backend.get_role_by_arn(identity.role_arn)
+        except NotFoundException:
+            return True
+        documents = [_document(text) for text in role.policies.values()]
+        documents += [_current(attached) for attached in role.managed_policies.values()]
+        if policy.decide(documents, "execute-api:Invoke", arn, {}) != "allow":
+            return False
+        boundary = backend.managed_policies.get(role.permissions_boundary_arn)
+        return boundary is None or policy.decide([_current(boundary)], "execute-api:Invoke", arn, {}) == "allow"
+
+
+def _current(managed: Any) -> policy.Document:
+    """The default version of a managed policy."""
+    return _document(next(version.document for version in managed.versions if version.is_default))
+
+
+def _document(text: Any) -> policy.Document:
+    document: policy.Document = json.loads(text) if isinstance(text, str) else text
+    return document
+
+
+def policy_file(path: Path, stack: Stack) -> policy.Document:
+    """A function's policy with its references resolved; statements about what only the packaged template has (log
+    groups) are left out. Raises UnknownOperator."""
+    from moto.cloudformation.parsing import clean_json
+
+    document = json.loads(path.read_text(encoding="utf-8"))
+    known = set(stack.resource_map.resources)
+    statements = [
+        clean_json(statement, stack.resource_map)
+        for statement in document["Statement"]
+        if all(name in known for name in _attributes_of(statement.get("Resource")))
+    ]
+    resolved = {**document, "Statement": statements}
+    policy.check(resolved)
+    return resolved
+
+
+def _attributes_of(value: Any) -> list[str]:
+    """The logical ids that `Fn::GetAtt` names within a value."""
+    if isinstance(value, dict):
+        if "Fn::GetAtt" in value:
+            return [value["Fn::GetAtt"][0]]
+        return [name for inner in value.values() for name in _attributes_of(inner)]
+    if isinstance(value, list):
+        return [name for inner in value for name in _attributes_of(inner)]
+    return []
+
+
+_TRANSACTION_ACTIONS = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+    "Get": "GetItem",
+}
+
+
+def needs(service: str, operation: str, parameters: Mapping[str, Any]) -> Needs:
+    """The permissions that a request needs (Service Authorization Reference, "Actions" of each service)."""
+    if service == "dynamodb":
+        return _dynamodb_needs(operation, parameters)
+    resource = "*"
+    if service == "lambda" and operation.startswith("POST /2015-03-31/functions/"):
+        name = operation.split("/")[3]
+        return [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")]
+    if service == "sts":
+        resource = str(parameters.get("RoleArn", "*"))
+    elif service == "sns" and "TopicArn" in parameters:
+        resource = str(parameters["TopicArn"])
+    elif service == "sqs" and "QueueUrl" in parameters:
+        resource = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{str(parameters['QueueUrl']).rsplit('/', 1)[-1]}"
+    return [(f"{service}:{operation.removesuffix('Batch') if service == 'sqs' else operation}", resource)]
+
+
+def _dynamodb_needs(operation: str, parameters: Mapping[str, Any]) -> Needs:
+    if operation in ("TransactWriteItems", "TransactGetItems"):
+        return [
+            (f"dynamodb:{_TRANSACTION_ACTIONS.get(kind, kind)}", _table(str(action.get("TableName"))))
+            for entry in parameters.get("TransactItems", [])
+            for kind, action in entry.items()
+        ]
+    tables = parameters.get("RequestItems")
+    if isinstance(tables, Mapping):
+        return [(f"dynamodb:{operation}", _table(name)) for name in tables]
+    arn = _table(str(parameters.get("TableName", "*")))
+    if "IndexName" in parameters:
+        arn = f"{arn}/index/{parameters['IndexName']}"
+    return [(f"dynamodb:{operation}", arn)]
+
+
+def _table(name: str) -> str:
+    return name if name.startswith("arn:") else f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"

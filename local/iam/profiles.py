@@ -1,0 +1,84 @@
+"""The AWS files: one profile for each institution and one for the operator, with credentials that never run
+short."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import threading
+from pathlib import Path
+
+from local.emulation.moto_patches import REGION
+from local.iam.identities import Identities, Identity
+from local.state import State, write_atomically
+
+LIFETIME = 36 * 3600
+RENEWED_EVERY = 6 * 3600
+"""Seconds. A profile's credentials are at any time valid for at least 30 hours."""
+
+OPERATOR = "operator"
+
+
+class Profiles:
+    """Writes and renews the files. `operator_role` is the role behind the profile `operator`."""
+
+    def __init__(self, state: State, identities: Identities, operator_role: str, endpoint: str) -> None:
+        self._state, self._identities = state, identities
+        self._operator_role, self._endpoint = operator_role, endpoint
+        self.config_file = state.directory / "aws-config"
+        self.credentials_file = state.directory / "aws-credentials"
+        self._current: dict[str, Identity] = {}
+        self._lock = threading.Lock()
+
+    def institutions(self) -> dict[str, str]:
+        """Role ARNs by institution, as they were registered through the API."""
+        found: dict[str, str] = self._state.setting("institutions") or {}
+        return found
+
+    def register(self, institution: str, role_arn: str) -> None:
+        self._state.set_setting("institutions", {**self.institutions(), institution: role_arn})
+        self.write()
+
+    def unregister(self, institution: str) -> None:
+        self._state.set_setting("institutions", {name: arn for name, arn in self.institutions().items() if name != institution})
+        self.write()
+
+    def identity(self, profile: str) -> Identity:
+        with self._lock:
+            return self._current[profile]
+
+    def write(self, renew: bool = False) -> None:
+        """Write both files anew; credentials are kept unless they are new or `renew`."""
+        with self._lock:
+            roles = {OPERATOR: self._operator_role, **self.institutions()}
+            for profile, role_arn in roles.items():
+                known = self._current.get(profile)
+                if renew or known is None or known.role_arn != role_arn:
+                    self._current[profile] = self._identities.issue(role_arn, profile, LIFETIME)
+            self._current = {profile: self._current[profile] for profile in roles}
+            config, credentials = _parser(), _parser()
+            for profile, identity in self._current.items():
+                config[f"profile {profile}"] = {
+                    "region": REGION,
+                    "endpoint_url": self._endpoint,
+                    "output": "json",
+                }
+                credentials[profile] = {
+                    "aws_access_key_id": identity.access_key,
+                    "aws_secret_access_key": identity.secret,
+                    "aws_session_token": identity.token,
+                }
+            _write(self.credentials_file, credentials)
+            _write(self.config_file, config)
+
+
+def _parser() -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser()
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    return parser
+
+
+def _write(path: Path, parser: configparser.RawConfigParser) -> None:
+    text = io.StringIO()
+    parser.write(text)
+    write_atomically(path, text.getvalue(), 0o600)

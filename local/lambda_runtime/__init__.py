@@ -1,0 +1,1 @@
+"""The archive's Lambda functions, and what calls them."""

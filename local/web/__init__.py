@@ -1,0 +1,1 @@
+"""HTTP servers, WSGI, and the viewer's site."""

@@ -54,7 +54,7 @@ def test_a_thread_that_ends_unexpectedly_ends_the_forwarder_and_says_where(tmp_p
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from forwarder import config, outbox, service\n"
+        "from forwarder.upload import outbox\n"
         "from forwarder.__main__ import main\n"
         "outbox.Outbox._ask_for_verdicts = lambda self: {}['x']\n"
         "sys.exit(main(['run', '--config', sys.argv[1]]))\n"

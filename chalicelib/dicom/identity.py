@@ -35,7 +35,7 @@ _SAME = ((MEDIA_SOP_CLASS, SOP_CLASS), (MEDIA_SOP_INSTANCE, SOP_INSTANCE))
 
 
 def single_uid(dataset: Dataset, tag: int) -> str:
-    """The UID of this tag without padding, empty where there is none.
+    """The UID of this tag without padding and line ends, empty where there is none.
 
     Raises `Rejected`: `ambiguous-identifier` for two values, `invalid-uid` for what is no UID (PS3.5 9.1).
     Leading zeros in a component pass, since real modalities make them.
@@ -49,7 +49,7 @@ def single_uid(dataset: Dataset, tag: int) -> str:
         text = element.value
     else:
         raise Rejected("invalid-uid", name(tag))
-    text = text.rstrip("\0 ").lstrip(" ")
+    text = text.rstrip("\0 \t\r\n").lstrip(" ")
     if "\\" in text:
         raise Rejected("ambiguous-identifier", f"{name(tag)} has {text.count(chr(92)) + 1} values")
     if text and (len(text) > 64 or not _UID.fullmatch(text)):

@@ -20,6 +20,7 @@ _LONGEST_NUMBER = 64
 _LONGEST_UNIT = 12
 
 _DATE = re.compile(r"([0-9]{4})([-./:_ ]?)([0-9]{1,2})\2([0-9]{1,2})(?![0-9])(?!\s*[-/]\s*[0-9]{4})")
+_DAY_FIRST = re.compile(r"([0-9]{1,2})([-./])([0-9]{1,2})\2([0-9]{4})(?![0-9])")
 _DATE_AND_TIME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})(?:[0-9]{2}){1,3}(?:[.,+-][0-9.+-]*)?")
 _CLOCK = re.compile(r"([0-9]{1,2})(?:[:.]([0-9]{1,2})(?:[:.]([0-9]{1,2})(?:[.,:]([0-9]*))?)?)(?: ?([AaPp])\.?[Mm]\.?)?")
 _DIGITS = re.compile(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:[.,]?([0-9]*))?)?)?")
@@ -67,12 +68,17 @@ def _without_unit(text: str) -> str:
 def valid_date(text: str) -> str | None:
     """A DA value as eight digits; None for what is no day.
 
-    Also with points, hyphens or strokes between year, month and day, in this order, and with a time or a zone behind it.
+    Also with points, hyphens or strokes between year, month and day, in this order, and with a time or a zone behind it; or
+    with the year last, where only one of the two others can be the month.
     """
     text = text.strip()
-    found = _DATE_AND_TIME.fullmatch(text)
-    if found:
+    if found := _DATE_AND_TIME.fullmatch(text):
         year, month, day = (int(found[group]) for group in (1, 2, 3))
+    elif found := _DAY_FIRST.match(text):
+        month, day = sorted((int(found[1]), int(found[3])))
+        year = int(found[4])
+        if day <= 12 and day != month:
+            return None
     else:
         found = _DATE.match(text)
         if not found or (not found[2] and len(found[3] + found[4]) != 4):

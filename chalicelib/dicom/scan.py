@@ -55,8 +55,8 @@ _ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """`dataset` up to `position`; `stopped_at` is the element there, or None at the end. `repeated`:
-    top-level tags that occur more than once. `streamed`: the sequences of `STREAMED` that are too long to be held, and how many
+    """`dataset` up to `position`; `stopped_at` is the element there, or None at the end. `repeated`: top-level tags that occur
+    more than once, with several values. `streamed`: the sequences of `STREAMED` that are too long to be held, and how many
     items each has; they are not in `dataset`.
     """
 
@@ -168,18 +168,27 @@ class _Scan:
             return None  # stray: some writers put delimiters after defined lengths
         if tag >> 16 == 0xFFFE:
             raise Rejected("unreadable", f"{name(tag)} outside a sequence at {value}")
-        if level is self._root:
-            (self._repeated if tag in self._seen else self._seen).add(tag)
         if length is not None and length % 2:
             length = self._even(level, tag, value, length)
         if length is not None:
             self._check_end(level, tag, value + length)
+        if level is self._root:
+            if tag in self._seen and not self._says_the_same(level, tag, value, length):
+                self._repeated.add(tag)
+            self._seen.add(tag)
         vr = self._vr(level, element)
         if vr == "SQ":
             return self._open(level, element, length)
         if length is None:
             return self._fragments(level, element, vr)
         return self._leaf(level, element, vr, length)
+
+    def _says_the_same(self, level: _Level, tag: int, value: int, length: int | None) -> bool:
+        """Whether an element that occurs again has the value that it had before."""
+        before = level.elements.get(BaseTag(tag))
+        if not isinstance(before, RawDataElement) or length is None or length != before.length:
+            return False
+        return self._source.read(value, length) == before.value
 
     def _vr(self, level: _Level, element: Element) -> str:
         """The VR to read the value by: `SQ` for all that is walked, `UN` for what stays bytes.

@@ -53,7 +53,7 @@ def text_values(vr: str, text: str) -> list[JsonValue]:
     if vr in SINGLE:
         text = text.rstrip(" \0")
         return [text] if text else []
-    strip = " \0\t" if vr in ("IS", "DS") else " \0"
+    strip = " \0\t\r\n" if vr == "UI" else " \0\t" if vr in ("IS", "DS") else " \0"
     parts = [part.strip(strip).partition("\0")[0].strip(strip) for part in text.split("\\")]
     read = _READ.get(vr)
     values: list[JsonValue] = [(read(part) if read else part) if part else None for part in parts]

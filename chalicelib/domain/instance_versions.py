@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Write
 
-READER = 2
+READER = 3
 """Another one when the same bytes are read otherwise than before. Facts without one are of the first reader."""
 CURRENT, CONFLICT = "CURRENT", "CONFLICT"
 """Sort keys beside what a SOP Instance UID stood for first: what it stands for now; the last bytes that were refused for it."""

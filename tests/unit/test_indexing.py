@@ -37,7 +37,7 @@ def test_an_instance_is_indexed_and_says_where_it_belongs() -> None:
     ("content", "reason"),
     [
         (b"%PDF-1.4 not an image at all" * 20, "not-dicom"),
-        (building.part10(building.identity() + building.identity()), "ambiguous-identifier"),
+        (building.part10(building.identity() + building.identity(patient="P2")), "ambiguous-identifier"),
         (building.part10(building.identity(study="../../etc/x")), "invalid-uid"),
         (building.part10(building.identity(sop="1.2.9") + building.pixels()), "meta-mismatch"),
         (image(study="1.2.3")[:-40], "truncated"),

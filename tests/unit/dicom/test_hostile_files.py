@@ -194,8 +194,8 @@ def test_a_length_that_passes_its_sequence_but_not_the_object_is_unreadable() ->
     [
         element(0x0020000D, "UI", "9.9"),
         element(0x0020000E, "UI", "9.9"),
-        element(0x00080018, "UI", "1.2.3.4.5"),
-        element(0x00080016, "UI", CT),
+        element(0x00080018, "UI", "1.2.3.4.6"),
+        element(0x00080018, "UI", "1.2.3.4.5") + element(0x00080018, "UI", "1.2.3.4.6") * 2,
         element(0x00100020, "LO", "OTHER"),
         element(0x00100010, "PN", "A") + element(0x00100010, "PN", "B"),
         element(0x0020000D, "UN", b"9.9 "),
@@ -205,6 +205,11 @@ def test_a_length_that_passes_its_sequence_but_not_the_object_is_unreadable() ->
 def test_an_identifying_attribute_that_stands_twice_is_ambiguous(again: bytes) -> None:
     assert reason(part10(identity() + again + pixels())) == "ambiguous-identifier"
     assert reason(part10(identity() + pixels() + again)) == "ambiguous-identifier"
+
+
+def test_an_identifying_attribute_that_says_the_same_twice_is_clear() -> None:
+    again = element(0x00080018, "UI", "1.2.3.4.5") + element(0x00080016, "UI", CT)
+    assert reason(part10(identity() + again + pixels())) is None
 
 
 def test_an_identifier_behind_pixels_out_of_the_first_range_is_seen() -> None:
@@ -238,7 +243,7 @@ def test_an_uid_inside_a_sequence_is_not_the_instances_own() -> None:
         "..",
         ".1",
         "1.",
-        "1.2\n",
+        "1.2\n3",
         "1.2;rm",
         "1" * 65,
         "1.٣",

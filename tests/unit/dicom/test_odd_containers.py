@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from chalicelib.dicom.header import Head, read_head
+from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.values import text_of
 from tests.unit.dicom.building import (
     BIG,
@@ -157,3 +158,13 @@ def test_file_meta_that_contradicts_the_data_set_is_not_believed(declared: str, 
         assert (head.transfer_syntax_uid, head.deflated) == (actual, False)
     else:
         assert head.transfer_syntax_uid == PRIVATE
+
+
+@pytest.mark.parametrize("end", [b"\n", b" \r\n", b"\0\0", b"\t"])
+def test_what_stands_behind_a_uid_is_no_part_of_it(end: bytes) -> None:
+    study = b"1.2.3" + end
+    body = identity().replace(element(0x0020000D, "UI", "1.2.3"), element(0x0020000D, "UI", study + b"\0" * (len(study) % 2)))
+    syntax = EXPLICIT.encode() + end
+    head = read(part10(body + NAME + pixels(256)).replace(element(0x00020010, "UI", EXPLICIT), element(0x00020010, "UI", syntax)))
+    assert head.transfer_syntax_uid == EXPLICIT
+    assert text_of(head.dataset, 0x0020000D, "UI") == single_uid(head.dataset, 0x0020000D) == "1.2.3"

@@ -22,8 +22,17 @@ def test_a_date_that_can_be_read_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "read"),
+    [("31/12/2025", "20251231"), ("31.12.2025", "20251231"), ("12-31-2025 10:15", "20251231"), ("7/7/2025", "20250707")],
+)
+def test_a_date_with_its_year_last_is_read_where_it_is_one_day_only(text: str, read: str) -> None:
+    assert valid_date(text) == read
+
+
+@pytest.mark.parametrize(
     "text",
-    ["", "10/01/2026", "10.01.2026", "260110", "2026011", "20260132", "20261301", "00000000", "20260110-20260120",
+    ["", "10/01/2026", "31/02/2026", "31/13/2025", "31/12/25", "31/12-2025",
+     "10.01.2026", "260110", "2026011", "20260132", "20261301", "00000000", "20260110-20260120",
      "2026-01-10 - 2026-02-01", "ieri", "2026", "202601", "2026-01", "2026010", "2026.01"],
 )  # fmt: skip
 def test_what_may_be_another_day_or_is_none_is_not_read(text: str) -> None:

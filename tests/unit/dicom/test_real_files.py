@@ -31,8 +31,6 @@ REJECTED = {
     "test_files/rtplan.dcm": "meta-mismatch",
     # UIDs replaced by hexadecimal hashes
     "bad_sequence.dcm": "invalid-uid",
-    # a palette whose SOP Instance UID really stands there twice
-    "palettes/winter.dcm": "ambiguous-identifier",
     # cut off on purpose
     "test_files/MR_truncated.dcm": "truncated",
     "test_files/rtplan_truncated.dcm": "truncated",
@@ -48,6 +46,7 @@ REJECTED = {
     "palettes/pet20step.dcm": NO_INSTANCE_OF_A_STUDY,
     "palettes/spring.dcm": NO_INSTANCE_OF_A_STUDY,
     "palettes/summer.dcm": NO_INSTANCE_OF_A_STUDY,
+    "palettes/winter.dcm": NO_INSTANCE_OF_A_STUDY,
     "test_files/JPEGLSNearLossless_08.dcm": NO_INSTANCE_OF_A_STUDY,
     "test_files/JPEGLSNearLossless_16.dcm": NO_INSTANCE_OF_A_STUDY,
     "test_files/SC_rgb_jls_lossy_line.dcm": NO_INSTANCE_OF_A_STUDY,

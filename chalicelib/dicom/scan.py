@@ -188,7 +188,7 @@ class _Scan:
         before = level.elements.get(BaseTag(tag))
         if not isinstance(before, RawDataElement) or length is None or length != before.length:
             return False
-        return self._source.read(value, length) == before.value
+        return bool(self._source.read(value, length) == before.value)
 
     def _vr(self, level: _Level, element: Element) -> str:
         """The VR to read the value by: `SQ` for all that is walked, `UN` for what stays bytes.

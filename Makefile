@@ -15,7 +15,7 @@ run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

@@ -81,11 +81,11 @@ def debian(root: Path, runtime: str, *options: str) -> str:
 
 
 def compile_all(folder: Path, runtime: str, *others: str) -> None:
-    """Compile the library of Python for arm64, and `others` of its folders, which would take the emulated processor minutes.
+    """Compile the library of Python for arm64, or `others` of its folders, which would take the emulated processor minutes.
 
     This machine's own processor does it, and the same byte code comes of it.
     """
-    parts = [f"/arm/usr/lib/{runtime}", "/arm/usr/lib/python3", *(f"/arm{other}" for other in others)]
+    parts = [f"/arm{one}" for one in others or (f"/usr/lib/{runtime}", "/usr/lib/python3")]
     command = ["chroot", str(folder), f"/usr/bin/{runtime}", "-m", "compileall", "-q", "-j", "2", "-s", "/arm", *parts]
     subprocess.run(command, capture_output=True, check=False, timeout=240)  # some files are templates, and do not compile
 

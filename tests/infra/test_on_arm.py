@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import subprocess
 import warnings
 import zipfile
 import zlib
@@ -64,7 +65,7 @@ CALLED = {
     )
 }
 """The handlers that the first test calls: a new one has to be called there too."""
-LOSSY = {"1.2.840.10008.1.2.4." + end for end in ("50", "51", "81", "91", "203")}
+LOSSY = {"1.2.840.10008.1.2.4." + end for end in ("50", "51", "53", "55", "81", "91", "203")}
 RLE, DEFLATED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.99"
 """RLE is pydicom's own. A deflated object is read as a whole."""
 PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -100,24 +101,46 @@ def _client(service: str, environment: dict[str, str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def archive(packaged: packaging.Package, cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
+def debian(packaged: packaging.Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Debian with the interpreter of the functions' runtime, its library compiled."""
+    runtime = _runtime(packaged)
+    if runtime not in arm.RELEASES:
+        pytest.skip(f"no release of Debian has the interpreter of {runtime}")
+    folder = tmp_path_factory.mktemp("debian") / "root"
+    reason = arm.make_root(folder, runtime)
+    if reason:
+        pytest.skip(reason)
+    arm.compile_all(folder, runtime)
+    yield folder
+    machines.remove(folder)
+
+
+def _runtime(packaged: packaging.Package) -> str:
+    (runtime,) = {packaged.template["Resources"][name]["Properties"]["Runtime"] for name in ("APIHandler", "RenderPixels")}
+    return str(runtime)
+
+
+@pytest.fixture(scope="module")
+def archive(
+    packaged: packaging.Package, debian: Path, cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Function]:
     """The archive's functions on arm64, from deployment.zip."""
     folder = tmp_path_factory.mktemp("archive")
-    runtime = packaged.template["Resources"]["APIHandler"]["Properties"]["Runtime"]
-    root = _root(folder / "root", runtime)
+    runtime, root = _runtime(packaged), _copied(debian, folder / "root")
     arm.unpack(packaged.zip_file, root / "arm" / "var" / "task")
-    arm.compile_all(root, runtime)
+    arm.compile_all(root, runtime, "/var")
     with arm.function(arm.emulated(root, runtime), ["/var/task"], cloud, folder / "log") as made:
         yield made
     machines.remove(root)
 
 
 @pytest.fixture(scope="module")
-def decoder(packaged: packaging.Package, cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
+def decoder(
+    packaged: packaging.Package, debian: Path, cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Function]:
     """The function that decodes pixels on arm64, from pixels.zip; boto3 is the runtime's, so that it lies elsewhere."""
     folder = tmp_path_factory.mktemp("decoder")
-    runtime = packaged.template["Resources"]["RenderPixels"]["Properties"]["Runtime"]
-    root = _root(folder / "root", runtime)
+    runtime, root = _runtime(packaged), _copied(debian, folder / "root")
     arm.unpack(packaged.zip_file.parent / "pixels.zip", root / "arm" / "var" / "task")
     lent = ("boto3/", "botocore/", "s3transfer/", "jmespath/", "urllib3/", "dateutil/", "six.py")
     arm.unpack(packaged.zip_file, root / "arm" / "var" / "runtime", lent)
@@ -135,13 +158,9 @@ def decoder_here(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory
         yield made
 
 
-def _root(folder: Path, runtime: str) -> Path:
-    if runtime not in arm.RELEASES:
-        pytest.skip(f"no release of Debian has the interpreter of {runtime}")
-    reason = arm.make_root(folder, runtime)
-    if reason:
-        pytest.skip(reason)
-    return folder
+def _copied(folder: Path, target: Path) -> Path:
+    subprocess.run(["cp", "-al", str(folder), str(target)], check=True)  # links: what differs is written anew
+    return target
 
 
 # The archive
@@ -256,6 +275,15 @@ def _images() -> dict[str, bytes]:
     found = {name.rsplit("/", 1)[-1]: _named(real_files()[name].read_bytes()) for name in names}
     found["lossless-process-14.dcm"] = _with_syntax(dcmread(io.BytesIO(found["JPEG-LL.dcm"])), "57")  # SV1 is one of its kinds
     original = dcmread(io.BytesIO(found["MR_small.dcm"]))
+    for end in ("53", "55"):  # retired processes, whose streams are progressive ones
+        grey = io.BytesIO()
+        Image.fromarray(original.pixel_array.astype(np.uint8)).save(grey, "JPEG", progressive=True)
+        made = dcmread(io.BytesIO(found["MR_small.dcm"]))
+        made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
+        made.PixelData = encapsulate([grey.getvalue()])
+        made["PixelData"].VR = "OB"
+        made["PixelData"].is_undefined_length = True
+        found[f"progressive-{end}.dcm"] = _with_syntax(made, end)
     for end, options in (("201", {"reversible": True}), ("202", {"reversible": True}), ("203", {"reversible": False})):
         coded = imagecodecs.htj2k_encode(original.pixel_array, **options)
         made = dcmread(io.BytesIO(found["MR_small.dcm"]))

@@ -472,6 +472,6 @@ class City(RuleBasedStateMachine):
 
 
 City.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 TestAnyHistory = City.TestCase

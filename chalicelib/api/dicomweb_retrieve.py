@@ -39,12 +39,19 @@ class Asked:
     opened: Opened
     secret: bool = False
     """Whether the address of the service must not be kept anywhere, since it opens what is below it."""
+    shown: bool = False
+    """Whether it is for a viewer that draws what it gets."""
 
     @property
     def accept(self) -> str | None:
         """The Accept header."""
         found: str | None = self.call.request.headers.get("accept")
         return found
+
+    def require_picture(self, one: Instance) -> None:
+        """Raises NotAcceptable where a person would be shown this image, and every picture of it would be wrong."""
+        if self.shown and rendering.is_image(one):
+            rendering.require_picture(bootstrap.objects(), self.opened.owner, one)
 
     def select(self, offers: tuple[media_types.Offer, ...]) -> Selected:
         """The representation that the caller wants. Raises NotAcceptable, BadRequest."""
@@ -139,6 +146,7 @@ def files(this: Asked, series: str | None = None, sop: str | None = None) -> Res
     table, objects = bootstrap.table(), bootstrap.objects()
     if series is not None and sop is not None:
         found = [bodies.instance(table, this.opened, series, sop)]
+        this.require_picture(found[0])
         offers = representations.instance(str(found[0].data["syntax"]))
     else:
         found = bodies.instances(table, this.opened, series)
@@ -153,6 +161,7 @@ def frame_list(this: Asked, series: str, sop: str, text: str) -> Response:
     """Frames: as they are stored, or decoded where the caller wants plain pixels and they are compressed."""
     table, objects = bootstrap.table(), bootstrap.objects()
     one = bodies.instance(table, this.opened, series, sop)
+    this.require_picture(one)
     numbers = resources.parse_frame_list(text, retrieve_frames.number_of_frames(objects, this.opened.owner, one))
     stored = retrieve_files.stored_frames(objects, this.opened, one)
     selected = this.select(representations.frames(stored, single=len(numbers) == 1))
@@ -220,6 +229,7 @@ def by_uri(this: Asked, wanted: wado_uri.WadoUri) -> Response:
     """One instance by the request with everything in its query: its file by an address of its own, or its picture."""
     objects, pixels = bootstrap.objects(), bootstrap.pixels()
     one = bodies.instance(bootstrap.table(), this.opened, wanted.series_instance_uid, wanted.sop_instance_uid)
+    this.require_picture(one)
     if wanted.presentation is not None:
         raise BadRequest("Presentation states are not applied here.", "presentationUID")
     stored = str(one.data["syntax"])

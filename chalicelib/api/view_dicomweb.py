@@ -108,7 +108,7 @@ def asked_by_reader(call: Call, pass_: str, study: str, owner: str | None = None
     who, uid = passing(call, pass_), identifiers.uid(study, "study")
     meant = timeline.require_in_scope(bootstrap.table(), who, uid, owner or call.parameter("owner"))
     opened = bodies.open_study(bootstrap.table(), who.caller, uid, meant, call.now)
-    return Asked(call, _service(call, pass_), opened, secret=True)
+    return Asked(call, _service(call, pass_), opened, secret=True, shown=True)
 
 
 def below(series: str, instance: str) -> tuple[str, str]:

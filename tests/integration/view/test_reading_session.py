@@ -115,6 +115,21 @@ def test_the_bytes_are_those_that_were_sent(city: RunningCity, story: Story) -> 
     assert pydicom.dcmread(io.BytesIO(found)) == story.chest
 
 
+def test_an_image_of_which_every_picture_would_be_wrong_says_why_to_the_viewer(city: RunningCity) -> None:
+    patient = Patient()
+    faulty = hospital.image(patient, "maugeri")
+    faulty.BitsStored = faulty.BitsAllocated + 1
+    hospital.send(city.client("maugeri"), faulty)
+    browser = Browser(city, hospital.link(city, patient={"id": patient.at["maugeri"]})["url"])
+    for path in (_wado(faulty), _instance(faulty), f"{_instance(faulty)}/frames/1", f"{_instance(faulty)}/frames/1/rendered"):
+        answer = browser.fetch(path)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (406, "application/problem+json"), path
+        assert "cannot be stored" in answer.json()["detail"]
+        assert answer.headers["Access-Control-Allow-Origin"] in ("*", city.endpoints["viewer"])
+    stored = city.client("maugeri").get(_instance(faulty), headers={"Accept": "application/dicom; transfer-syntax=*"})
+    assert stored.status_code in (200, 307)  # who wants the object itself has it
+
+
 def test_a_link_to_one_study_opens_it_and_no_other_on_any_route(city: RunningCity, story: Story) -> None:
     uid = str(story.chest.StudyInstanceUID)
     browser = Browser(city, hospital.link(city, study_instance_uids=[uid])["url"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from chalicelib.dicom.pixels import Layout
 from pixels import luts
+from pixels.errors import Unrenderable
 from pixels.grey import stored_values
 from pixels.instance import Opened
 
@@ -25,12 +26,14 @@ def of_palette(opened: Opened, cells: Any) -> Any:
 
 
 def of_samples(cells: Any, photometric: str, layout: Layout) -> Any:
-    """RGB of cells of three samples."""
+    """RGB of cells of three samples. Raises Unrenderable."""
     stored = stored_values(cells, layout)
     if layout.signed:
         stored = stored + (1 << (layout.stored - 1))
     if photometric in ("YBR_FULL", "YBR_PARTIAL"):
         return _rgb(stored, photometric, layout.stored)
+    if photometric != "RGB":
+        raise Unrenderable(f"{photometric} cannot be drawn")
     return _eight_bits(stored, layout.stored)
 
 

@@ -32,7 +32,10 @@ def cells(opened: Opened, index: int) -> tuple[Any, str]:
     if family == "deflated":
         source, family = _inflated(source, described.frame_bits), "native"
     if family == "native":
-        return native(source, layout, shared=described.shared, big_endian=opened.head.transfer_syntax_uid in BIG_ENDIAN)
+        found, photometric = native(
+            source, layout, shared=described.shared, big_endian=opened.head.transfer_syntax_uid in BIG_ENDIAN
+        )
+        return found, "YBR_FULL" if photometric == "YBR_FULL_422" else photometric
     if family == "rle":
         found = rle.decode(source, layout)
         return found.view(found.dtype.str.replace("u", "i")) if layout.signed else found, codecs.without_transform(layout)

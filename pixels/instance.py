@@ -142,6 +142,6 @@ class Opened:
         return frame_bytes(extent, data_)
 
     def _swapped(self, vr: str) -> bool:
-        """Bytes of one pixel each, stored as big endian words (PS3.5 7.3)."""
+        """Bytes of one pixel each, or of eight, stored as big endian words (PS3.5 7.3)."""
         native = not self.described.facts.encapsulated
-        return native and self.head.transfer_syntax_uid == EXPLICIT_BIG and vr == "OW" and self.described.layout.allocated == 8
+        return native and self.head.transfer_syntax_uid == EXPLICIT_BIG and vr == "OW" and self.described.layout.allocated <= 8

@@ -45,6 +45,7 @@ _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_
 _SHARED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 """Native, two pixels share their colour: two samples a pixel are stored (PS3.3 C.7.6.3.1.2)."""
 _TRANSFORMED = frozenset({"YBR_RCT", "YBR_ICT"})
+_PARTIAL_FAULT = "YBR_PARTIAL_422 is not read in its transfer syntax"
 _MOST_PADDING = 16
 """Bytes behind native pixels that do not put their length in doubt, where two lengths are possible."""
 
@@ -141,6 +142,8 @@ def _in_fragments(
         if begins and begins != family.removesuffix("-ls"):
             fault = "its pixels are compressed otherwise than its transfer syntax says"
     picture = fault or ("" if family else "its transfer syntax cannot be decoded here") or _layout_fault(layout, native=False)
+    if not picture and layout.photometric == "YBR_PARTIAL_422" and family != "jpeg":
+        picture = _PARTIAL_FAULT
     if not picture and stream is not None and (said := codestream.read(stream)) is not None:
         picture = stream_fault(layout, family, said)
     frames = located if isinstance(located, int) else count
@@ -161,6 +164,8 @@ def stream_fault(layout: Layout, family: str, said: codestream.Codestream) -> st
         )
     if said.samples != layout.samples:
         return f"its compressed frame has {said.samples} samples a pixel, the data set says {layout.samples}"
+    if said.lossless and layout.photometric == "YBR_PARTIAL_422":
+        return _PARTIAL_FAULT
     if said.precision > max(8, (layout.allocated + 7) // 8 * 8):
         return f"its compressed frame has {said.precision} bits a sample, the data set allocates {layout.allocated}"
     return ""
@@ -183,9 +188,6 @@ def _native(layout: Layout, count: int, syntax: str, direct: bool, length: int) 
             fault = f"its pixels have {length} bytes, one frame needs {(bits + 7) // 8}"
         count = min(count, max(1, whole))
         fault = fault or _apart(bits, count, length)
-    big = syntax in (EXPLICIT_BIG, GE_PRIVATE_BIG)
-    if not fault and big and bits % 8:
-        fault = "pixels of one bit in big endian order are not read here"
     if not fault and syntax == GE_PRIVATE_BIG and layout.allocated < 16:
         fault = "in which order its bytes are cannot be told"
     picture = fault or _layout_fault(layout, native=True)

@@ -83,6 +83,22 @@ def test_single_bits_go_on_across_bytes_and_frames() -> None:
                               bits[number].ravel())  # fmt: skip
 
 
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_single_bits_in_big_endian_order_are_turned_by_words_where_they_are_written_as_words(vr: str) -> None:
+    bits = np.random.default_rng(3).integers(0, 2, (5, 3, 5), dtype=np.uint8)
+    raw = np.packbits(np.append(bits.ravel(), np.zeros(5, np.uint8)), bitorder="little")
+    stored = raw if vr == "OB" else raw.reshape(-1, 2)[:, ::-1]
+    data = dataset(Spec(allocated=1, stored=1, high_bit=0, rows=3, columns=5, frames=5))
+    data.add_new(0x7FE00010, vr, stored.tobytes())
+    read = opened(written(data, ExplicitVRBigEndian))
+    assert all(np.array_equal(render.drawn(read, number), bits[number] * 255) for number in range(5))
+    if shutil.which("dcmj2pnm"):
+        data.Rows, data.Columns, data.NumberOfFrames = 15, 5, 1  # DCMTK reads frames that begin with a byte
+        one = written(data, ExplicitVRBigEndian)
+        theirs = picture(one, 1, "+Wm")
+        assert theirs is not None and alike(render.drawn(opened(one), 0), theirs)
+
+
 def test_what_is_padding_is_background_and_stretches_nothing() -> None:
     spec = Spec(signed=True, allocated=16, stored=16, high_bit=15)
     found = values(spec).astype(np.int16) // 16
@@ -397,6 +413,28 @@ def test_encapsulated_uncompressed_and_deflated_frames() -> None:
     )
     read = opened(there)
     assert [transcode.frame(read, number) for number in range(3)] == frames
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL", "YBR_FULL_422"])
+def test_encapsulated_uncompressed_colour_of_every_pixel(photometric: str) -> None:
+    read = opened(fragments(replace(COLOUR, photometric=photometric), [ycc(SMOOTH).tobytes()], ENCAPSULATED))
+    assert alike(render.drawn(read, 0), SMOOTH, 3)
+
+
+@pytest.mark.parametrize(
+    "syntax", [ENCAPSULATED, JPEG2000Lossless, RLELossless, "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.70"]
+)
+def test_partial_range_is_refused_where_nobody_says_how_it_is_compressed(syntax: str) -> None:
+    planes = np.moveaxis(SMOOTH, -1, 0)
+    stream = {
+        ENCAPSULATED: SMOOTH.tobytes(),
+        JPEG2000Lossless: jpeg_2000(SMOOTH),
+        RLELossless: rle([plane.tobytes() for plane in planes]),
+        "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_encode(SMOOTH),
+        "1.2.840.10008.1.2.4.70": imagecodecs.jpeg8_encode(SMOOTH, lossless=True, colorspace="RGB", outcolorspace="RGB"),
+    }[syntax]
+    with pytest.raises(Undecodable, match="YBR_PARTIAL_422"):
+        render.drawn(opened(fragments(replace(COLOUR, photometric="YBR_PARTIAL_422"), [stream], syntax)), 0)
 
 
 def test_pixels_inside_a_deflated_data_set() -> None:

@@ -135,7 +135,7 @@ class Opened:
             data = bytearray(self.inner(first, extent.start + extent.length + 1 - first))
             data = data[: len(data) // 2 * 2]
             data[0::2], data[1::2] = data[1::2], data[0::2]
-            return bytes(data[extent.start - first :][: extent.length])
+            return frame_bytes(extent, bytes(data[extent.start - first :][: extent.length]))
         data_ = self.inner(extent.start, extent.length)
         if len(data_) != extent.length and not (extent.items and self.head.deflated):
             raise Undecodable("its pixels end too early")

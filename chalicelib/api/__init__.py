@@ -1,0 +1,1 @@
+"""Request → service → response, and nothing else."""

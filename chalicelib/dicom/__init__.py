@@ -1,0 +1,1 @@
+"""Reading and writing DICOM within limits: heads, values, metadata, documents."""

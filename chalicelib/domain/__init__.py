@@ -1,0 +1,1 @@
+"""The rules, as pure functions and frozen dataclasses; the standard library only."""

@@ -1,0 +1,1 @@
+"""What happens, in order: a module for each use case, in rooms."""

@@ -1,0 +1,47 @@
+"""docs/architecture.md names what is there, and every folder says what is in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PACKAGES = ("chalicelib", "forwarder", "local", "infra", "pixels", "bench")
+NAMED = sorted(set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|md|toml)|(?:[a-z_]+/)+)`", PAGE)))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_the_page_names_is_there(name: str) -> None:
+    rooms = [ROOT, *(ROOT / one for one in ("chalicelib", "chalicelib/services", "forwarder", "local"))]
+    assert any((room / name).exists() for room in rooms)
+
+
+def test_the_page_names_every_folder_of_the_code() -> None:
+    folders = {
+        path.parent for package in ("chalicelib/services", "forwarder", "local") for path in (ROOT / package).glob("*/*.py")
+    }
+    assert len(folders) > 20
+    assert [folder.name for folder in sorted(folders) if f"`{folder.name}/`" not in PAGE] == []
+    assert [one for one in PACKAGES if f"`{one}/" not in PAGE] == []
+
+
+def test_every_package_says_what_is_in_it() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert silent == []
+
+
+def test_no_module_shares_the_name_of_a_standard_one() -> None:
+    modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert len(modules) > 200
+    shared = [str(path.relative_to(ROOT)) for path in modules if path.stem in sys.stdlib_module_names]
+    assert [one for one in shared if not one.endswith(("__main__.py", "api/http.py", "pixels/codecs.py"))] == []

@@ -77,10 +77,10 @@ def read_again(event: Any) -> dict[str, Any]:
 
 @app.schedule(Rate(5, unit=Rate.MINUTES), name="sweep_uploads")
 def sweep_uploads(event: Any) -> dict[str, Any]:
-    """What was uploaded, and of which S3's event was lost, is announced again."""
+    """What was uploaded, and of which S3's event was lost, is announced again; what is no DICOM is removed."""
     from chalicelib.api import events
 
-    return events.sweep_uploads(event.to_dict())
+    return events.sweep_uploads(event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
 @app.lambda_function(name="assemble_bodies")

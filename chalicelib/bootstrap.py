@@ -14,8 +14,8 @@ import boto3
 from botocore.config import Config as ClientConfig
 
 from chalicelib.adapters.dynamodb import DynamoTable
-from chalicelib.adapters.lambda_ import LambdaCarrier, LambdaPixels
-from chalicelib.adapters.s3 import S3Carrier, S3Objects
+from chalicelib.adapters.lambda_ import LambdaCarrier, LambdaPixels, LambdaRemover
+from chalicelib.adapters.s3 import S3Carrier, S3Objects, S3Versions
 from chalicelib.adapters.sns import SnsAlerts
 from chalicelib.adapters.sqs import SqsAnnouncer
 from chalicelib.adapters.vault import S3Vault
@@ -23,7 +23,7 @@ from chalicelib.config import config
 from chalicelib.domain.assembly import Carrier
 from chalicelib.domain.audit import Act, Context, Entry
 from chalicelib.domain.errors import NotFound, TooLarge
-from chalicelib.domain.ports import Alerts, Announcer, Objects, Pixels, Table, Vault, Write
+from chalicelib.domain.ports import Alerts, Announcer, Objects, Pixels, Remover, Table, Vault, Versions, Write
 from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.studies import Attributes
 from chalicelib.services.audit.trail import Trail
@@ -141,6 +141,29 @@ def pixels() -> Pixels:
         raise LookupError("PIXELS_FUNCTION is not set")
     patient = ClientConfig(connect_timeout=2, read_timeout=25, retries={"total_max_attempts": 1}, max_pool_connections=32)
     return LambdaPixels(boto3.client("lambda", config=patient), name)
+
+
+@cache
+def versions() -> Versions:
+    """The versions that the bucket keeps, for the one function that may remove any."""
+    return S3Versions(_s3(), config().bucket_name)
+
+
+@cache
+def remover() -> Remover:
+    """The function that removes what is no DICOM. It is asked once, for as long as its caller waits. Raises LookupError."""
+    name = config().sweep_function
+    if name is None:
+        raise LookupError("SWEEP_FUNCTION is not set")
+    patient = ClientConfig(connect_timeout=2, read_timeout=25, retries={"total_max_attempts": 1})
+    return LambdaRemover(boto3.client("lambda", config=patient), name)
+
+
+def begins_as_dicom(first: bytes) -> bool:
+    """`services.ingest.removals.BeginsAsDicom`."""
+    from chalicelib.dicom import preamble
+
+    return preamble.begins_as_dicom(first)
 
 
 def index_now(stored: Stored) -> Exception | None:

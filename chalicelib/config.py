@@ -16,7 +16,8 @@ class Config:
     `audit_retention_years` is how long audit records are kept, two at the least. `viewer_base_url` is where the web page
     is served, to which links lead. `alerts_topic_arn` is where emergency accesses are told. `audit_anchor_bucket` is
     where the heads of the audit chains are locked away. `pixels_function` is the name of the function that decodes pixels,
-    `assembly_function` of the one that puts large bodies together. `instances_queue_url` is the queue that S3 tells what was
+    `assembly_function` of the one that puts large bodies together, `sweep_function` of the one that removes what is no DICOM.
+    `instances_queue_url` is the queue that S3 tells what was
     stored.
     """
 
@@ -31,6 +32,7 @@ class Config:
     pixels_function: str | None = None
     assembly_function: str | None = None
     instances_queue_url: str | None = None
+    sweep_function: str | None = None
 
 
 @cache
@@ -48,4 +50,5 @@ def config() -> Config:
         os.environ.get("PIXELS_FUNCTION") or None,
         os.environ.get("ASSEMBLY_FUNCTION") or None,
         os.environ.get("INSTANCES_QUEUE_URL") or None,
+        os.environ.get("SWEEP_FUNCTION") or None,
     )

@@ -9,9 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forwarder import __version__
 from forwarder.errors import ConfigError, ForwarderError
+
+if TYPE_CHECKING:
+    from forwarder.archive.client import Archive
+    from forwarder.config import Config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,9 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("send", help="send files and folders to the archive")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    command.add_argument("--profile", help="AWS profile whose role signs the requests")
-    command.add_argument("--api", help="address of the archive (or CONTENITORE_API)")
-    command.add_argument("--region", help="AWS region of the archive")
+    _with_archive(command)
     command.add_argument("--config", type=Path, metavar="FILE", help="take [archive] from this configuration")
     command.add_argument("--parallel", type=int, default=8, metavar="N", help="uploads at once (default 8)")
     command.add_argument(
@@ -72,9 +75,21 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--all", action="store_true", help="all that was put aside")
     _with_config(action, _rejected_discard)
 
+    action = actions.add_parser("remove", help="have the archive remove at once what it rejected as no DICOM")
+    action.add_argument("digests", nargs="*", metavar="DIGEST", help="of what was put aside, or the whole SHA-256 of a file")
+    action.add_argument("--all", action="store_true", help="all that was put aside as no DICOM")
+    _with_archive(action)
+    _with_config(action, _rejected_remove)
+
     command = commands.add_parser("example-config", help="print a commented configuration")
     command.set_defaults(command=_example_config)
     return parser
+
+
+def _with_archive(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", help="AWS profile whose role signs the requests")
+    parser.add_argument("--api", help="address of the archive (or CONTENITORE_API)")
+    parser.add_argument("--region", help="AWS region of the archive")
 
 
 def _with_config(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
@@ -101,33 +116,39 @@ def _send(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from forwarder import config
-    from forwarder.archive.client import Archive, archive_of, new_http
-    from forwarder.archive.signing import Signer
     from forwarder.upload import progress
     from forwarder.upload.send import send
 
     if not 1 <= arguments.parallel <= 64:
         raise ConfigError("--parallel should be between 1 and 64.")
-    api = arguments.api or os.environ.get("CONTENITORE_API")
-    lossless = True
-    if arguments.config:
-        settings = config.load(arguments.config)
-        archive, lossless = archive_of(settings), settings.send.lossless
-        if arguments.profile or arguments.region:
-            archive.signer = Signer(arguments.profile, arguments.region)
-        archive.api = (arguments.api or archive.api).rstrip("/")
-    elif api:
-        signer = Signer(arguments.profile, arguments.region)
-        archive = Archive(api, signer, new_http(connections=arguments.parallel))
-    else:
-        raise ConfigError("Which archive? Give --api URL (or set CONTENITORE_API), or --config FILE.")
-    archive.signer.prepare()
+    settings = config.load(arguments.config) if arguments.config else None
+    archive = _archive(arguments, settings, arguments.parallel)
     console = Console()
     with progress.shown(console) as on_progress:
+        lossless = settings is None or settings.send.lossless
         lossless = lossless if arguments.lossless is None else arguments.lossless
         summary = send(arguments.paths, archive, on_progress, parallel=arguments.parallel, lossless=lossless)
     progress.print_summary(console, summary)
     return summary.exit_code
+
+
+def _archive(arguments: argparse.Namespace, settings: Config | None, connections: int) -> Archive:
+    """The archive that the command line names, or else the configuration. Raises ConfigError, ArchiveError(CREDENTIALS)."""
+    from forwarder.archive.client import Archive, archive_of, new_http
+    from forwarder.archive.signing import Signer
+
+    api = arguments.api or os.environ.get("CONTENITORE_API")
+    if settings is not None:
+        archive = archive_of(settings)
+        if arguments.profile or arguments.region:
+            archive.signer = Signer(arguments.profile, arguments.region)
+        archive.api = (arguments.api or archive.api).rstrip("/")
+    elif api:
+        archive = Archive(api, Signer(arguments.profile, arguments.region), new_http(connections=connections))
+    else:
+        raise ConfigError("Which archive? Give --api URL (or set CONTENITORE_API), or --config FILE.")
+    archive.signer.prepare()
+    return archive
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -195,6 +216,24 @@ def _rejected_discard(arguments: argparse.Namespace) -> int:
         raise ConfigError("Name the digests to discard, or --all.")
     print(f"{admin.discard(_spool(arguments), arguments.digests)} discarded")
     return 0
+
+
+def _rejected_remove(arguments: argparse.Namespace) -> int:
+    from forwarder import config
+    from forwarder.operations import admin
+
+    if bool(arguments.digests) == arguments.all:
+        raise ConfigError("Name the digests to remove, or --all.")
+    alone = arguments.api and all(admin.WHOLE.fullmatch(digest) for digest in arguments.digests) and not arguments.all
+    settings = None if alone else config.load(arguments.config)
+    digests = list(arguments.digests)
+    if settings is not None:
+        digests = admin.removable(Path(settings.spool.folder), digests, everything=arguments.all)
+    archive, said = _archive(arguments, settings, 2), {True: "removed", None: "not there", False: "kept: it is something else"}
+    answers = [archive.remove(digest) for digest in digests]
+    for digest, answer in zip(digests, answers, strict=True):
+        print(f"{digest[:12]}  {said[answer]}")
+    return 0 if all(answers) else 1
 
 
 def _example_config(_: argparse.Namespace) -> int:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from chalice.utils import to_cfn_resource_name
+
 from infra import templates
 from local import terminal
 from local.api_gateway import answers, gateway
@@ -129,7 +131,7 @@ class City:
         nobody = self._issue("functions")
         functions.set_environment(nobody, self._url(self._cloud), variables)
         limits = functions.Limits(ROOT / ".chalice" / "config.json")
-        signers = {name: self._issue(name.replace("_", "-")) for name in limits.names()}
+        signers = {name: self._issue(name) for name in limits.names()}
         endpoint = self._url(self._cloud)
         functions.use_session({**signers, "": nobody}, direct.sender(self._cloud.answer, endpoint))
         app, made = functions.load(self._options.app, limits)
@@ -182,8 +184,8 @@ class City:
         self._pumps = event_sources.pumps(app, made, overrides, self.stack, self.state)
 
     def _issue(self, role: str) -> Identity:
-        """Credentials of a function's role; the role itself is Chalice's to make in AWS, and here only a name."""
-        arn = f"arn:aws:iam::{moto_patches.ACCOUNT}:role/{templates.CITY_STACK}-{role}"
+        """Credentials of a function's role; the role itself is Chalice's to make in AWS, and here only a name, as it would be."""
+        arn = f"arn:aws:iam::{moto_patches.ACCOUNT}:role/{templates.CITY_STACK}-{to_cfn_resource_name(role)}Role-LOCAL"
         return self.identities.issue(arn, role, 365 * 86400)
 
     def _restore_objects(self) -> None:

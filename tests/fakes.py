@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from chalicelib.domain.assembly import Extract, Part
 from chalicelib.domain.errors import NotFound
-from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Table, Write
+from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Table, Version, Write
 
 MAX_TRANSACTION = 100
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -222,6 +222,22 @@ class MemoryObjects:
         return f"memory://get/{key}?seconds={seconds}"
 
 
+class MemoryVersions:
+    """The versions of what is in a bucket in memory: one each."""
+
+    def __init__(self, objects: MemoryObjects) -> None:
+        self._objects = objects
+
+    def of(self, key: str) -> list[Version]:
+        return [Version("1")] if key in self._objects.contents else []
+
+    def read(self, key: str, version: str, length: int) -> bytes:
+        return self._objects.read(key, 0, length)
+
+    def remove(self, key: str, version: str) -> None:
+        self._objects.contents.pop(key, None)
+
+
 class Watched:
     """A table that calls `before(name)` ahead of each call: to count, to hold a thread, to die."""
 
@@ -294,4 +310,4 @@ class WatchedObjects(MemoryObjects):
         super().write(key, body, content_type)
 
 
-__all__ = ["Delete", "MemoryObjects", "MemoryTable", "Put", "PutNew", "PutVersion", "Watched", "WatchedObjects"]
+__all__ = ["Delete", "MemoryObjects", "MemoryTable", "MemoryVersions", "Put", "PutNew", "PutVersion", "Watched", "WatchedObjects"]

@@ -1,4 +1,4 @@
-"""The bucket in S3. Fulfils `domain.ports.Objects`."""
+"""The bucket in S3. Fulfils `domain.ports.Objects` and `domain.ports.Versions`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.domain.assembly import Carrier, Extract, Load, Numbered, Part, gather, loads, ranges
 from chalicelib.domain.checksums import joined
 from chalicelib.domain.errors import NotFound, TryAgain
+from chalicelib.domain.ports import Version
 
 _PARALLEL = 16
 _LOADS_AT_ONCE = 64
@@ -203,6 +204,34 @@ class S3Objects:
             raise
 
 
+class S3Versions:
+    """The versions that the bucket keeps. `client` is a boto3 S3 client, `bucket` the bucket's name."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def of(self, key: str) -> list[Version]:
+        """See `ports.Versions.of`. One request: the key itself comes before those that begin with it."""
+        with _busy_as_try_again():
+            page = self._client.list_object_versions(Bucket=self._bucket, Prefix=key)
+        return [
+            Version(str(one["VersionId"]), kind == "DeleteMarkers")
+            for kind in ("Versions", "DeleteMarkers")
+            for one in page.get(kind, [])
+            if one["Key"] == key
+        ]
+
+    def read(self, key: str, version: str, length: int) -> bytes:
+        """See `ports.Versions.read`. One ranged GET."""
+        return _read(self._client, self._bucket, key, 0, length, VersionId=version)
+
+    def remove(self, key: str, version: str) -> None:
+        """See `ports.Versions.remove`. One request."""
+        with _busy_as_try_again():
+            self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version)
+
+
 class S3Carrier:
     """Brings bytes from S3 to S3 through this process, 32 MiB in memory at a time. Fulfils `domain.assembly.Carrier`."""
 
@@ -250,9 +279,9 @@ class S3Carrier:
         return str(self._client.upload_part(**target, PartNumber=number, Body=self.content(part))["ETag"])
 
 
-def _read(client: Any, bucket: str, key: str, start: int, length: int) -> bytes:
+def _read(client: Any, bucket: str, key: str, start: int, length: int, **version: str) -> bytes:
     try:
-        answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
+        answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}", **version)
         with answer["Body"] as body:
             found: bytes = body.read()
         return found

@@ -31,6 +31,7 @@ _WHAT: dict[Kind, str] = {
     Kind.SENT: N_("Received images or a report"),
     Kind.SHOWN: N_("Had images or a report on the screen"),
     Kind.IMPORT: N_("Added images or a report"),
+    Kind.UPLOAD_REMOVED: N_("Had a file removed that was no image"),
     Kind.TRANSFER_OPENED: N_("Opened the sharing of your examinations with another hospital"),
     Kind.TRANSFER_ENDED: N_("Ended the sharing of your examinations with another hospital"),
     Kind.TRANSFER_EXTENDED: N_("Prolonged the sharing of your examinations with another hospital"),

@@ -39,6 +39,18 @@ def upload_status(call: Call) -> Response:
     return answer({"instances": [states[sha] for sha in hashes]})
 
 
+@door("DELETE", "/uploads/{sha256}")
+def remove_upload(call: Call, sha256: str) -> Response:
+    """204: the bytes that the caller sent, and that were rejected as `not-dicom`, are gone. Again: the same. 400.
+
+    404 for what the archive has not from the caller, 409 for anything else that it has.
+    """
+    institution, sha = call.caller.member.id, identifiers.sha256(sha256, "sha256")
+    call.record(Entry(Kind.UPLOAD_REMOVED, institution, subject=sha, count=1))
+    uploads.remove(bootstrap.table(), bootstrap.objects(), bootstrap.remover(), institution, sha)
+    return Response(b"", {"Cache-Control": "no-store"}, 204)
+
+
 @door("GET", "/studies/{study}/manifest")
 def get_manifest(call: Call, study: str) -> Response:
     """200 with a page of instances and presigned GET URLs. 400, 404."""

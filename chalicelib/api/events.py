@@ -16,7 +16,7 @@ from chalicelib.services import membership
 from chalicelib.services.audit import anchor as audit_anchor
 from chalicelib.services.audit import probes as audit_probes
 from chalicelib.services.ingest import index as index_instances
-from chalicelib.services.ingest import offers, retries
+from chalicelib.services.ingest import offers, removals, retries
 from chalicelib.services.ingest import read_again as reading
 from chalicelib.services.ingest.index import Stored
 from chalicelib.services.projection import facts
@@ -118,12 +118,21 @@ def read_again(remaining: Callable[[], float]) -> dict[str, Any]:
 
 
 @without_texts
-def sweep_uploads(event: dict[str, Any]) -> dict[str, Any]:
-    """Every five minutes: announce again what was uploaded and has no verdict."""
-    now = datetime.fromisoformat(event["time"])
-    announced = offers.announce_lost(bootstrap.table(), bootstrap.objects(), bootstrap.announce, now)
-    logger().info("swept", extra={"announced": announced})
-    return {"announced": announced}
+def sweep_uploads(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+    """Every five minutes: announce again what was uploaded and has no verdict; remove what is no DICOM and has had its time.
+
+    The API calls it too, with an event whose detail names what its sender wants removed at once: whether it is.
+    """
+    now, table = datetime.fromisoformat(event["time"]), bootstrap.table()
+    rights = bootstrap.versions(), bootstrap.begins_as_dicom
+    act = bootstrap.scheduled_act("sweep_uploads")
+    if detail := event.get("detail"):
+        one = Stored(str(detail["institution"]), identifiers.sha256(detail["sha256"], "sha256"), 0)
+        return {"removed": removals.remove(table, *rights, one, now, act)}
+    announced = offers.announce_lost(table, bootstrap.objects(), bootstrap.announce, now)
+    removed = removals.remove_due(table, *rights, now, remaining, act)
+    logger().info("swept", extra={"announced": announced, "removed": removed})
+    return {"announced": announced, "removed": removed}
 
 
 @without_texts

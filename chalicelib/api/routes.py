@@ -21,6 +21,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("GET", "/health", PUBLIC),
         ("POST", "/uploads"),
         ("POST", "/uploads/status"),
+        ("DELETE", "/uploads/{sha256}"),
         ("GET", "/studies/{study}/manifest"),
         ("GET", "/institutions"),
         ("PUT", "/institutions/{institution}"),

@@ -67,6 +67,18 @@ def check_preamble(raw: RangeSource) -> int:
     return 0
 
 
+BEGINNING = 132
+"""Bytes by which `begins_as_dicom` decides."""
+
+
+def begins_as_dicom(first: bytes) -> bool:
+    """Whether an object with these first bytes may hold an image, however broken the rest is, and may so not be removed.
+
+    Less is asked than for being taken: a data set without File Meta Information that lacks a UID is rejected as no DICOM.
+    """
+    return first[128:BEGINNING] == b"DICM" or guess_encoding(first[:8]) is not None
+
+
 def guess_encoding(first: bytes) -> Encoding | None:
     """The encoding of a data set that begins with these eight bytes, None where they are no beginning of one.
 

@@ -39,6 +39,7 @@ class Kind(StrEnum):
     SENT = "sent"
     SHOWN = "shown"
     IMPORT = "import"
+    UPLOAD_REMOVED = "upload-removed"
     TRANSFER_OPENED = "transfer-opened"
     TRANSFER_ENDED = "transfer-ended"
     TRANSFER_EXTENDED = "transfer-extended"
@@ -79,6 +80,7 @@ EVENTS: dict[Kind, Event] = {
     Kind.SENT: Event("110104", "DICOM Instances Transferred", "R"),  # A.5.3.7: the bytes themselves were answered
     Kind.SHOWN: Event("110103", "DICOM Instances Accessed", "R"),  # what was handed out is still on the screen
     Kind.IMPORT: Event("110107", "Import", "C"),  # A.5.3.6
+    Kind.UPLOAD_REMOVED: Event("110107", "Import", "D"),  # what was imported and is no DICOM
     Kind.TRANSFER_OPENED: Event("110110", "Patient Record", "C"),
     Kind.TRANSFER_ENDED: Event("110110", "Patient Record", "D"),
     Kind.TRANSFER_EXTENDED: Event("110110", "Patient Record", "U"),

@@ -121,6 +121,14 @@ class Table(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Version:
+    """One of the versions that the bucket keeps of an object; a delete marker has no bytes."""
+
+    id: str
+    marker: bool = False
+
+
 class Objects(Protocol):
     """The bucket."""
 
@@ -166,6 +174,30 @@ class Objects(Protocol):
 
     def presign_head(self, key: str, seconds: int, **response: str) -> str:
         """URL of a HEAD, which that of a GET does not serve."""
+        ...
+
+
+class Versions(Protocol):
+    """The versions of what is in the bucket: where bytes are removed for good, and nowhere else."""
+
+    def of(self, key: str) -> list[Version]:
+        """The versions of exactly this key, noncurrent ones and delete markers included: 1,000 at the most."""
+        ...
+
+    def read(self, key: str, version: str, length: int) -> bytes:
+        """At most the first `length` bytes of a version. Raises NotFound when it is gone."""
+        ...
+
+    def remove(self, key: str, version: str) -> None:
+        """Remove a version or a delete marker for good, if it is there."""
+        ...
+
+
+class Remover(Protocol):
+    """The function that removes what is no DICOM, which nothing else does."""
+
+    def remove(self, institution: str, sha256: str) -> bool:
+        """Have what an institution sent, and was rejected as no DICOM, removed. False where it is kept. Raises TryAgain."""
         ...
 
 

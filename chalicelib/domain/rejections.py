@@ -7,6 +7,7 @@ numbers and fixed words only, so that it may be logged and shown: never a value 
 
 from __future__ import annotations
 
+NOT_DICOM = "not-dicom"
 REASONS: dict[str, str] = {
     "not-dicom": ("The object is not a DICOM instance: no DICM prefix, and no data set that could be one without it."),
     "dicomdir": "The object is a DICOMDIR (Media Storage Directory), an index of files, not an instance.",

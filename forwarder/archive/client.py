@@ -156,6 +156,15 @@ class Archive:
         self.calls.status += 1
         return self._instances("/uploads/status", {"sha256": list(sha256s)}, len(sha256s))
 
+    def remove(self, sha256: str) -> bool | None:
+        """`DELETE /uploads/{sha256}`: have what is no DICOM removed at once. Raises ArchiveError.
+
+        True: it is gone; False: the archive keeps it, since it is something else; None: it has nothing of ours by this digest.
+        """
+        path = f"/uploads/{sha256}"
+        answer = self.call("DELETE", path, b"", {"Accept": "application/json"}, (204, 404, 409))
+        return {204: True, 404: None}.get(answer.status, False)
+
     def health(self) -> None:
         """`GET /health`, which needs no credentials; learns the archive's time. Raises ArchiveError."""
         response = self._send("GET", f"{self.api}/health", None, {})

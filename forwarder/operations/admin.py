@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -9,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from forwarder.alerts import advise, explain
+from forwarder.alerts import Reason, advise, explain
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of
 from forwarder.hl7.waiting import DROP
 from forwarder.spool.journal import connect, shorten
 from forwarder.spool.spool import NUDGE
+
+WHOLE = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,16 @@ def rejected(folder: Path) -> list[Aside]:
             " WHERE state = 'aside' ORDER BY settled_at"
         ).fetchall()
     return [Aside(*row) for row in rows]
+
+
+def removable(folder: Path, digests: Sequence[str], *, everything: bool = False) -> list[str]:
+    """The digests that are meant: of all that was put aside as no DICOM, or of those named.
+
+    One that is whole need not be of this spool: it may have been sent by `send`. Raises ConfigError, SpoolError.
+    """
+    if everything:
+        return [one.digest for one in rejected(folder) if one.reason == Reason.NOT_DICOM and one.modality != "report"]
+    return [digest if WHOLE.fullmatch(digest) else find(folder, digest).digest for digest in digests]
 
 
 def find(folder: Path, prefix: str) -> Aside:

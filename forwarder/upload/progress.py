@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import TransferSpeedColumn as Speed
 
-from forwarder.alerts import explain
+from forwarder.alerts import Reason, explain
 from forwarder.upload import send as sending
 
 
@@ -60,3 +60,7 @@ def print_summary(console: Console, summary: sending.Summary, limit: int = 50) -
         console.print(escape(line), soft_wrap=True, highlight=False)
     if len(troubled) > limit:
         console.print(f"… and {len(troubled) - limit} more")
+    junk = [outcome.sha256 for outcome in troubled if outcome.state == "rejected" and outcome.reason == Reason.NOT_DICOM]
+    if junk:
+        text = f"The archive removes what is no DICOM after a week. At once: rejected remove {' '.join(map(str, junk[:limit]))}"
+        console.print(text, soft_wrap=True, highlight=False)

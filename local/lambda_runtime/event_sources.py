@@ -101,8 +101,8 @@ def environment(name: str, overrides: dict[str, Any], stack: Stack) -> dict[str,
 
 
 def invoked(functions: dict[str, Function], overrides: dict[str, Any], stack: Stack) -> dict[str, Function]:
-    """The functions by the name under which they are invoked: the template's where it gives one, else the app's."""
-    found = {}
+    """The functions by the names under which they are invoked: the app's, and the template's where it gives one."""
+    found = dict(functions)
     for name, function in functions.items():
         properties = overrides["Resources"].get(to_cfn_resource_name(name), {}).get("Properties", {})
         found[str(resolve(properties.get("FunctionName", name), stack))] = function

@@ -95,7 +95,7 @@ class S3Door:
     def _authorize(self, identity: Identity, request: Request, bucket_name: str, key: str, age: float) -> None:
         """What the identity's policies do not allow, or the bucket's policy denies, is refused."""
         needs = actions.needs(request, bucket_name, key)
-        context = _context(request, age)
+        context = _context(request, age) | {"aws:principalarn": identity.role_arn}
         missing, reason = self._permissions.may(identity, needs, context), ""
         document = self._policies.get(bucket_name)
         if missing is None and document is not None:

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.lambda_ import LambdaCarrier
-from chalicelib.adapters.s3 import S3Carrier, S3Objects
+from chalicelib.adapters.s3 import S3Carrier, S3Objects, S3Versions
 from chalicelib.domain.assembly import MIB, Carrier, Extract, Piece, carry, plan
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.ports import Delete, Item, Objects, Put, PutNew, PutVersion, Table
 from tests.emulated import Emulated, emulated_cloud
-from tests.fakes import MemoryObjects, MemoryTable, Watched
+from tests.fakes import MemoryObjects, MemoryTable, MemoryVersions, Watched
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +237,44 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
         cloud.s3.delete_object(Bucket=cloud.bucket_name, Key=one["Key"])
     function = LambdaCarrier(Invoked(S3Carrier(cloud.s3, cloud.bucket_name)), "assembly")
     return Bucket(S3Objects(cloud.s3, cloud.bucket_name, None if request.param == "emulated" else function), cloud)
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+def test_a_version_is_read_and_removed_by_itself(emulated: bool, cloud: Emulated) -> None:
+    objects = MemoryObjects()
+    key, neighbour = "instances/versions/aa", "instances/versions/aab"
+    if emulated:
+        target = {"Bucket": cloud.bucket_name}
+        cloud.s3.put_bucket_versioning(**target, VersioningConfiguration={"Status": "Enabled"})
+        for name in (key, neighbour):
+            cloud.s3.put_object(**target, Key=name, Body=b"0123456789")
+    else:
+        objects.contents |= dict.fromkeys((key, neighbour), b"0123456789")
+    versions = S3Versions(cloud.s3, cloud.bucket_name) if emulated else MemoryVersions(objects)
+    (one,) = versions.of(key)
+    assert versions.read(key, one.id, 4) == b"0123"
+    versions.remove(key, one.id)
+    versions.remove(key, one.id)
+    assert versions.of(key) == []
+    assert len(versions.of(neighbour)) == 1
+    with pytest.raises(NotFound):
+        versions.read(key, one.id, 4)
+
+
+def test_versions_that_are_hidden_are_found_and_go_for_good(cloud: Emulated) -> None:
+    target = {"Bucket": cloud.bucket_name, "Key": "instances/versions/bb"}
+    cloud.s3.put_bucket_versioning(Bucket=cloud.bucket_name, VersioningConfiguration={"Status": "Enabled"})
+    for content in (b"first", b"second"):
+        cloud.s3.put_object(**target, Body=content)
+    cloud.s3.delete_object(**target)
+    versions = S3Versions(cloud.s3, cloud.bucket_name)
+    found = versions.of(target["Key"])
+    assert sorted(one.marker for one in found) == [False, False, True]
+    contents = {versions.read(target["Key"], one.id, 9) for one in found if not one.marker}
+    assert contents == {b"first", b"second"}
+    for one in found:
+        versions.remove(target["Key"], one.id)
+    assert versions.of(target["Key"]) == []
 
 
 def test_a_range_is_read_and_ends_where_the_object_ends(bucket: Bucket) -> None:

@@ -61,6 +61,7 @@ class FakeArchive:
     offers: dict[str, dict[str, Any]] = field(default_factory=dict)
     sent_as: dict[str, str] = field(default_factory=dict)  # originals by digest: what they were compressed to
     tokens: dict[str, tuple[str, int, float]] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
     order: list[str] = field(default_factory=list)  # digests in the order in which they were stored
     in_flight: int = 0
@@ -203,6 +204,22 @@ class _Handler(BaseHTTPRequestHandler):
             if not 1 <= len(entries) <= 500:
                 return Reply(400, '{"detail": "1 to 500 instances"}')
             return Reply(200, json.dumps({"instances": answer}))
+
+        self._handle(real)
+
+    def do_DELETE(self) -> None:
+        def real(path: str, body: bytes) -> Reply:
+            archive, sha256 = self.archive, path.removeprefix("/uploads/")
+            refused = archive.signed("DELETE", path, self.headers, body)
+            if refused is not None:
+                return refused
+            if sha256 not in archive.objects:
+                return Reply(204 if sha256 in archive.removed else 404, "")
+            if (archive.state(sha256)["state"], archive.state(sha256).get("reason")) != ("rejected", "not-dicom"):
+                return Reply(409)
+            del archive.objects[sha256]
+            archive.removed.add(sha256)
+            return Reply(204, "")
 
         self._handle(real)
 

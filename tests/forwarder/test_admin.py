@@ -292,6 +292,39 @@ class TestAside:
         _, path = place
         assert main(["rejected", "discard", "--config", path]) == 2
 
+    def test_the_archive_removes_what_is_no_dicom_and_nothing_else(self, archive, tmp_path, capsys):
+        place = hospital(tmp_path / "junk", archive.url, send__lossless=False)
+        path = str(place.write_config())
+        archive.verdict = lambda sha256, body: ("rejected", "truncated" if b"SLICE1" in body else "not-dicom")
+        slices = [ct_slice(n) for n in (1, 2, 3, 4)]
+        slices[0].SeriesDescription = "SLICE1"
+        with running(place.config()):
+            store(place, slices)
+            until(lambda: place.settled(4))
+            listed = self.digests(path, capsys)
+            kept = [digest for digest in archive.objects if archive.state(digest)["reason"] == "truncated"]
+            (first, *_) = [digest for digest in listed if digest != kept[0][:12]]
+            assert main(["rejected", "show", first, "--config", path]) == 0
+            assert "rejected remove" in capsys.readouterr().out
+            assert main(["rejected", "remove", first, "--config", path]) == 0
+            assert f"{first}  removed" in capsys.readouterr().out
+            assert len(archive.objects) == 3
+            assert main(["rejected", "remove", "--all", "--config", path]) == 0
+            assert list(archive.objects) == kept
+            assert main(["rejected", "remove", kept[0][:12], "--config", path]) == 1
+            assert f"{kept[0][:12]}  kept" in capsys.readouterr().out
+            assert main(["rejected", "remove", "--config", path]) == 2
+            assert self.digests(path, capsys) == listed  # what lies here is let go of by `discard`
+
+    def test_what_was_sent_without_a_spool_is_removed_by_its_whole_digest(self, archive, capsys):
+        digest = "ab" * 32
+        archive.objects[digest], archive.stored_at[digest] = b"junk", 0.0
+        archive.verdict = lambda sha256, body: ("rejected", "not-dicom")
+        assert main(["rejected", "remove", digest, "--api", archive.url, "--profile", "san-matteo"]) == 0
+        assert archive.objects == {}
+        assert main(["rejected", "remove", "0" * 64, "--api", archive.url, "--profile", "san-matteo"]) == 1
+        assert "not there" in capsys.readouterr().out
+
 
 def test_retry_does_not_wait_for_the_pause_to_end(archive: FakeArchive, tmp_path):
     place = hospital(tmp_path, archive.url)

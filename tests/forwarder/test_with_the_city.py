@@ -74,6 +74,25 @@ class TestTheContract:
             either.ask([Offer("0" * 64, 1)] * 501)
         assert caught.value.failure is Failure.INSTANCE
 
+    def test_what_is_no_dicom_is_removed_and_an_image_is_kept(self, either: Archive, tmp_path: Path, request):
+        archive: FakeArchive | None = request.getfixturevalue("archive") if "fake" in request.node.name else None
+        if archive is not None:
+            archive.verdict = lambda sha256, body: ("indexed", None) if b"DICM" in body else ("rejected", "not-dicom")
+        (image,) = write_ct(tmp_path, 1, study=f"{STUDY}.{id(either)}")
+        junk = tmp_path / "junk"
+        junk.write_bytes(b"a zipped folder")
+        removed = {}
+        for path in (image, junk):
+            digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
+            (standing,) = either.ask([Offer(digest, size)])
+            assert standing.upload is not None
+            with path.open("rb") as file:
+                either.put(standing.upload, file, size)
+            until(lambda digest=digest: [s for s in either.status([digest]) if s.state != "stored"])
+            removed[path.name] = [either.remove(digest), either.remove(digest)]
+        assert removed == {image.name: [False, False], "junk": [True, True]}
+        assert either.remove("0" * 64) is None
+
     @pytest.mark.parametrize("hours", [-1, 1])
     def test_a_wrong_clock_is_put_right(self, either: Archive, hours: int):
         either.signer.clock.offset = hours * 3600.0

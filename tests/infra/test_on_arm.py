@@ -207,7 +207,7 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
         "version": "0", "id": "i", "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
         "time": "2026-11-25T08:00:00Z", "region": "eu-south-1", "resources": [], "detail": {},
     }  # fmt: skip
-    assert archive("app.sweep_uploads", tick) == {"announced": 0}
+    assert archive("app.sweep_uploads", tick) == {"announced": 0, "removed": 0}
     assert archive("app.tell_expired", tick)["transfers"] == 0
     assert archive("app.read_again", tick) == {"objects": 0}
     assert archive("app.anchor_audit", tick)["chains"] >= 1

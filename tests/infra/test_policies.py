@@ -20,6 +20,9 @@ PORTS = {
     # Without the right to list, S3 answers 403 for what is absent, and absent would look like broken.
     r"\bobjects\.(read|existing|sizes|checksums)\(": {"s3:GetObject", "s3:ListBucket"},
     r"\bobjects\.keys_after\(": {"s3:ListBucket"},
+    r"\bversions\.of\(": {"s3:ListBucketVersions"},
+    r"\bversions\.read\(": {"s3:GetObjectVersion"},
+    r"\bversions\.remove\(": {"s3:DeleteObjectVersion"},
     r"\bobjects\.presign_(get|head)\b": {"s3:GetObject"},
     r"\bobjects\.write\(": {"s3:PutObject"},
     r"\bobjects\.assemble\(": {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
@@ -36,9 +39,11 @@ ADAPTERS = {
     "put_item": {"dynamodb:PutItem"},
     "delete_item": {"dynamodb:DeleteItem"},
     "transact_write_items": {"dynamodb:PutItem", "dynamodb:DeleteItem"},
-    "get_object": {"s3:GetObject"},
+    "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
     "head_object": {"s3:GetObject"},
     "list_objects_v2": {"s3:ListBucket"},
+    "list_object_versions": {"s3:ListBucketVersions"},
+    "delete_object": {"s3:DeleteObjectVersion"},  # by its version, and never without
     "put_object": {"s3:PutObject"},
     "create_multipart_upload": {"s3:PutObject"},
     "upload_part": {"s3:PutObject"},
@@ -53,28 +58,37 @@ ADAPTERS = {
 
 SHARED = {"access", "registry"}
 EVENT_HANDLERS = {
-    "indexer": {"index_instances", "instance_items", "corrections", "linking", "rejection_notes", "audit"} | SHARED,
-    "projector": {"project_facts", "project_studies", "changes", "linking", "membership"} | SHARED,
-    "anchor": {"audit_anchor", "audit_probes", "audit", "access", "registry"},
-    "rereader": {"read_again", "index_instances", "instance_items", "corrections", "linking", "rejection_notes", "audit"}
+    "indexer": {
+        "ingest/index", "ingest/instance_items", "ingest/corrections", "ingest/rejection_notes", "identity/linking", "audit/trail"
+    }
     | SHARED,
-    "expiry": {"expiries", "changes", "membership", "audit"} | {"registry"},
-    "sweep": {"offers"},
-}
+    "projector": {"projection/facts", "projection/studies", "changes", "identity/linking", "membership"} | SHARED,
+    "anchor": {"audit/anchor", "audit/probes", "audit/trail"} | SHARED,
+    "rereader": {
+        "ingest/read_again", "ingest/index", "ingest/instance_items", "ingest/corrections", "ingest/rejection_notes",
+        "identity/linking", "audit/trail",
+    }
+    | SHARED,
+    "expiry": {"sharing/expiries", "changes", "membership", "audit/trail", "registry"},
+    "sweep": {"ingest/due", "ingest/offers", "ingest/removals", "audit/trail"},
+}  # fmt: skip
 """The services behind the event handlers. All others are behind the API's routes."""
+ONLY_BEHIND_EVENTS = {
+    "ingest/read_again", "ingest/index", "ingest/removals", "audit/anchor", "sharing/expiries", "projection/facts",
+    "projection/studies",
+}  # fmt: skip
+SERVICES = ROOT / "chalicelib" / "services"
 
 
 def _services_of(function: str) -> set[str]:
-    if function in EVENT_HANDLERS:
-        return EVENT_HANDLERS[function]
-    every = {path.stem for path in (ROOT / "chalicelib" / "services").glob("*.py")} - {"__init__"}
-    return every - {"read_again", "audit_anchor", "expiries", "index_instances", "project_facts", "project_studies"}
+    every = {path.relative_to(SERVICES).with_suffix("").as_posix() for path in SERVICES.rglob("*.py")}
+    named = EVENT_HANDLERS[function] if function in EVENT_HANDLERS else every - ONLY_BEHIND_EVENTS
+    assert named <= every
+    return named
 
 
 def _needed(function: str) -> set[str]:
-    text = "\n".join(
-        (ROOT / "chalicelib" / "services" / f"{name}.py").read_text(encoding="utf-8") for name in sorted(_services_of(function))
-    )
+    text = "\n".join((SERVICES / f"{name}.py").read_text(encoding="utf-8") for name in sorted(_services_of(function)))
     return {action for call, actions in PORTS.items() if re.search(call, text) for action in actions}
 
 
@@ -113,7 +127,7 @@ def test_the_adapters_call_nothing_whose_right_is_not_known() -> None:
         calls |= set(re.findall(r'generate_presigned_url\(\s*"(\w+)"', text))
     assert calls
     assert calls <= set(ADAPTERS)
-    everything = set().union(*(_granted(function) for function in ("api", "indexer", "projector")))
+    everything = set().union(*(_granted(function) for function in ("api", "indexer", "projector", "sweep")))
     assert set().union(*(ADAPTERS[call] for call in calls)) == everything
 
 
@@ -133,7 +147,7 @@ REACHED = {
 def test_a_function_reaches_only_its_prefixes_of_the_bucket(function: str) -> None:
     reached, listed = set(), set()
     for statement in _statements(function):
-        if "s3:ListBucket" in _actions(statement):
+        if _actions(statement) & {"s3:ListBucket", "s3:ListBucketVersions"}:
             prefixes = statement["Condition"]["StringLike"]["s3:prefix"]
             listed |= {prefixes} if isinstance(prefixes, str) else set(prefixes)
         elif any(action.startswith("s3:") for action in _actions(statement)):
@@ -171,6 +185,30 @@ def test_instances_are_written_by_presigned_upload_only_where_an_upload_is_presi
         if "s3:PutObject" in _actions(one) and one["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
     }
     assert writers == {"api"}
+
+
+def test_only_the_sweep_removes_anything_and_of_instances_alone() -> None:
+    every = {path.stem for path in (ROOT / ".chalice" / "policies").glob("*.json")}
+    deleting = [
+        (function, action, one["Resource"])
+        for function in sorted(every)
+        for one in _statements(function)
+        for action in _actions(one)
+        if action.startswith("s3:Delete")
+    ]
+    assert deleting == [("sweep", "s3:DeleteObjectVersion", {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"})]
+
+
+def test_only_one_service_decides_what_is_removed() -> None:
+    """It reads again what it removes: whoever else called for a removal would have to be looked at as closely."""
+    callers = {
+        path.stem
+        for path in (ROOT / "chalicelib").rglob("*.py")
+        if re.search(r"versions\.remove\(|\bdelete_object\(", path.read_text(encoding="utf-8"))
+    }
+    assert callers == {"removals", "s3"}
+    adapter = (ROOT / "chalicelib" / "adapters" / "s3.py").read_text(encoding="utf-8")
+    assert re.findall(r"delete_object\((.*)\)", adapter) == ["Bucket=self._bucket, Key=key, VersionId=version"]
 
 
 def test_only_the_api_and_the_sweep_say_that_something_is_stored() -> None:

@@ -107,6 +107,15 @@ def test_the_bucket_refuses(template: Template, sid: str, condition: dict[str, A
     assert statement["Condition"] == condition
 
 
+def test_nobody_but_the_sweep_deletes_an_instance_whatever_its_rights_are(template: Template) -> None:
+    policy = template["Resources"]["ImagesBucketPolicy"]["Properties"]["PolicyDocument"]
+    (statement,) = [entry for entry in policy["Statement"] if entry["Sid"] == "InstancesAreRemovedByTheSweepOnly"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    assert set(statement["Action"]) == {"s3:DeleteObject", "s3:DeleteObjectVersion"}
+    assert statement["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
+    assert statement["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": _made_for(ANNOUNCING["SweepUploads"])}}
+
+
 def test_the_bucket_policy_only_refuses(template: Template) -> None:
     policy = template["Resources"]["ImagesBucketPolicy"]["Properties"]["PolicyDocument"]
     assert {statement["Effect"] for statement in policy["Statement"]} == {"Deny"}

@@ -132,11 +132,20 @@ def test_the_key_is_used_through_the_stores_only(template: Template) -> None:
         assert statement["Resource"] == {"Fn::GetAtt": ["DataKey", "Arn"]}
 
 
-def test_no_function_may_delete_an_image_or_scan_the_table(template: Template) -> None:
+def test_no_function_may_scan_the_table_and_one_alone_delete_what_it_names_by_version(template: Template) -> None:
     for name, statement in _function_statements(template):
         for action in _list(statement["Action"]):
-            assert not action.startswith("s3:Delete"), name
             assert action != "dynamodb:Scan", name
+            if action.startswith("s3:Delete"):
+                assert (name, action) == ("SweepUploads", "s3:DeleteObjectVersion")
+                assert statement["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
+            assert action not in ("s3:PutLifecycleConfiguration", "s3:PutBucketPolicy", "s3:PutBucketVersioning"), name
+
+
+def test_the_api_asks_the_sweep_to_remove_by_the_name_that_it_has(template: Template) -> None:
+    name = {"Fn::Sub": "${AWS::StackName}-sweep"}
+    assert template["Resources"]["SweepUploads"]["Properties"]["FunctionName"] == name
+    assert template["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]["SWEEP_FUNCTION"] == name
 
 
 def _function_statements(template: Template) -> Iterator[tuple[str, Template]]:

@@ -14,7 +14,9 @@ from urllib.parse import quote
 import pytest
 
 from chalicelib import bootstrap, config
-from tests.fakes import MemoryObjects
+from chalicelib.services.ingest import removals
+from chalicelib.services.ingest.instance_items import Stored
+from tests.fakes import MemoryObjects, MemoryVersions
 from tests.sharing.world import A, B, C, World
 
 OPERATOR, UNREGISTERED = "operator", "unregistered"
@@ -43,6 +45,18 @@ class Decoder:
     def run(self, job: Mapping[str, object]) -> str | None:
         self._objects.write(str(job["target"]), b"decoded", "image/png")
         return None
+
+
+class Sweep:
+    """Stands for the function that removes what is no DICOM."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def remove(self, institution: str, sha256: str) -> bool:
+        table, versions = self._world.table, MemoryVersions(self._world.objects)
+        stored, now = Stored(institution, sha256, 0), datetime.now(UTC)
+        return removals.remove(table, versions, bootstrap.begins_as_dicom, stored, now, lambda writes, *_: table.transact(writes))
 
 
 class Api:
@@ -112,7 +126,7 @@ def api_over(world: World | None = None, institutions: Sequence[str] = (A, B, C)
             patch.setenv(name, value)
         config.config.cache_clear()
         parts = {"table": world.table, "objects": world.objects, "alerts": world.alerts, "trail": world.trail}
-        for name, part in (parts | {"pixels": Decoder(world.objects)}).items():
+        for name, part in (parts | {"pixels": Decoder(world.objects), "remover": Sweep(world)}).items():
             patch.setattr(bootstrap, name, lambda part=part: part)
         patch.setattr(bootstrap, "announce", lambda sizes: None)
         import app

@@ -127,6 +127,7 @@ ROWS: dict[str, Row] = {
     "HEAD /dicomweb/commitment-requests/{transaction}": own("nobody's"),
     "POST /uploads": own("anyone", {"instances": [{"sha256": "a" * 64, "size": 1}]}),
     "POST /uploads/status": own("anyone", {"sha256": ["a" * 64]}),
+    "DELETE /uploads/{sha256}": own("nobody's"),
     "POST /studies/{study}/reports": own("own study", lambda _: b"nothing found", Content_Type="text/plain; charset=utf-8"),
     "POST /studies/{study}/withdrawals": own("own study", {"reason": "wrong patient"}),
     "GET /studies/{study}/withdrawals": own("own study"),

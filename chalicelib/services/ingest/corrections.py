@@ -17,7 +17,7 @@ from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.instance_versions import CONFLICT, CURRENT, MOST_VERSIONS, Place, sop_partition
-from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Write
+from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.studies import study_partition
 from chalicelib.domain.transfers import iso
 from chalicelib.services.ingest.instance_items import object_key, verdicts_of
@@ -72,7 +72,7 @@ def settle(
     *,
     accepted: bool,
     compare: Compare,
-    verdict: Callable[[str, Mapping[str, str]], Item],
+    verdict: Callable[[str, Mapping[str, str]], Write],
     file: Callable[[], None],
     act: Act,
     now: datetime,
@@ -104,7 +104,7 @@ def settle(
         entry = Entry(
             Kind.CORRECTION, came.institution, tuple(one for one in sorted(patients, key=str) if one), came.study, count=1
         )
-        held = act([*writes, PutNew(verdict("indexed", {}))], entry)
+        held = act([*writes, verdict("indexed", {})], entry)
         if not held or not held[-1]:
             return
     raise TryAgain
@@ -145,7 +145,7 @@ def _conflict(
     came: Came,
     standing: Standing | None,
     reason: str,
-    verdict: Callable[[str, Mapping[str, str]], Item],
+    verdict: Callable[[str, Mapping[str, str]], Write],
     now: datetime,
 ) -> None:
     """Record a conflict, and beside what the SOP Instance UID stands for, so that nobody commits to keep what was refused."""
@@ -155,7 +155,7 @@ def _conflict(
     number = standing.where.number if standing is not None else 0
     refused: dict[str, object] = {"sha256": came.sha256, "at": iso(now), "number": number}
     writes: list[Write] = [
-        PutNew(verdict("conflict", said)),
+        verdict("conflict", said),
         Put(Item(sop_partition(came.institution, came.sop), CONFLICT, refused)),
     ]
     table.transact(writes)

@@ -1,10 +1,10 @@
 """Indexing: what happens to an uploaded object once it is in the bucket. Safe to repeat, in any order.
 
-For a batch of objects: skip those with a verdict; read and check the head of each; then write, in one transaction for up
-to 33 instances, what each SOP Instance UID stands for, the instance, and the verdict. Nothing is written for an instance
-before that transaction but the fact that its patient has its study, and the batch's metadata (one object, named by its
-content), which are true either way of repeating it. So a function that dies anywhere leaves nothing that the next delivery
-does not complete. What is not read when the time runs short is left to the next delivery.
+For a batch of objects: skip those with a verdict, unless their bytes were removed and have come again; read and check the
+head of each; then write, in one transaction for up to 33 instances, what each SOP Instance UID stands for, the instance, and
+the verdict. Nothing is written for an instance before that transaction but the fact that its patient has its study, and the
+batch's metadata (one object, named by its content), which are true either way of repeating it. So a function that dies
+anywhere leaves nothing that the next delivery does not complete. What is not read when the time runs short is left to it.
 
 What is hostile, or merely huge, must not keep its neighbours waiting: at first every head is read within limits that a
 whole batch keeps in seconds, then those over these limits, one after the other. And whatever goes wrong with one object is
@@ -15,16 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Write
+from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.services import access
-from chalicelib.services.ingest import corrections, rejection_notes
+from chalicelib.services.ingest import corrections, rejection_notes, removals
 from chalicelib.services.ingest.corrections import Came, Compare
 from chalicelib.services.ingest.instance_items import (
+    LATER,
     MADE_FROM,
     Checked,
     Failed,
@@ -35,6 +37,7 @@ from chalicelib.services.ingest.instance_items import (
     check,
     fact_of,
     file_under_patients,
+    is_removed,
     keep_metadata,
     object_key,
     sop_key,
@@ -77,15 +80,17 @@ def index_instances(
     wanted = list(dict.fromkeys(batch))
     keys = [object_key(one.institution, one.sha256) for one in wanted]
     done = table.batch_get([*keys, *((pk, MADE_FROM) for pk, _ in keys)])
-    todo = [one for one in wanted if object_key(one.institution, one.sha256) not in done]
+    removed = _removed(table, [done[key] for key in keys if key in done])
+    todo = [one for one, key in zip(wanted, keys, strict=True) if key not in done or key[0] in removed]
     if not todo:
         return {}
     registry = load_registry(table)
     originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == MADE_FROM}
 
     def read(one: Stored, whole: bool) -> Checked | Failed | Large:
-        original = originals.get(object_key(one.institution, one.sha256)[0])
-        return check(objects, read_summary, registry, one, original, whole=whole)
+        partition = object_key(one.institution, one.sha256)[0]
+        checked = check(objects, read_summary, registry, one, originals.get(partition), whole=whole)
+        return replace(checked, later=removed.get(partition)) if isinstance(checked, Checked) else checked
 
     run = _Run(table, objects, now, registry, act, compare, remaining)
     failed: dict[Stored, Exception] = {}
@@ -107,6 +112,13 @@ def index_instances(
         else:
             failed[one] = TryAgain()
     return failed
+
+
+def _removed(table: Table, verdicts: Iterable[Item]) -> dict[str, int]:
+    """Those of the objects, by the partition of their verdicts, whose bytes were removed; with the version that says so."""
+    rejected = [item.pk for item in verdicts if item.data.get("reason") == NOT_DICOM]
+    later = table.batch_get((pk, LATER) for pk in rejected) if rejected else {}
+    return {pk: item.version or 0 for (pk, _), item in later.items() if is_removed(item.data)}
 
 
 def index_again(
@@ -182,18 +194,21 @@ def _settle_taken(run: _Run, one: Checked, part: str | None) -> None:
 def _settle_rejected_and_echoes(table: Table, checked: Iterable[Checked], now: datetime) -> list[Checked]:
     """Record the verdicts on what is not to be indexed; answers the rest, each SOP Instance UID once a round."""
     accepted: list[Checked] = []
-    verdicts: list[Item] = []
+    verdicts: list[list[Write]] = []
     for one in checked:
         if one.reason is not None:
-            verdicts.append(verdict(one, "rejected", now, reason=one.reason))
+            to_remove = [Put(removals.due(one.stored, now))] if one.reason == NOT_DICOM else []
+            verdicts.append([verdict(one, "rejected", now, reason=one.reason), *to_remove])
         else:
             accepted.append(one)
     echoes = _echoes(table, accepted, now)
-    verdicts += [verdict(one, "echo", now, owner=owner) for one, owner in echoes]
-    for start in range(0, len(verdicts), 100):
-        writes: list[Write] = [PutNew(item) for item in verdicts[start : start + 100]]
-        while writes and (held := table.transact(writes)):
-            writes = [write for write, ok in zip(writes, held, strict=True) if ok]  # another delivery was first: the same verdict
+    verdicts += [[verdict(one, "echo", now, owner=owner)] for one, owner in echoes]
+    for start in range(0, len(verdicts), 50):
+        left = verdicts[start : start + 50]
+        while left and (held := table.transact([write for writes in left for write in writes])):
+            of_each = [writes for writes in left for _ in writes]
+            done = {id(writes) for writes, ok in zip(of_each, held, strict=True) if not ok}  # another delivery was first
+            left = [writes for writes in left if id(writes) not in done]
     echoed = {id(one) for one, _ in echoes}
     return [one for one in accepted if id(one) not in echoed]
 
@@ -261,7 +276,7 @@ def _write(table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str
         institution, sha = one.stored.institution, one.stored.sha256
         writes.append(PutNew(Item(*sop_key(institution, one.sop), {"sha256": sha, "study": one.study})))
         writes.append(Put(fact_of(one, now, parts.get(institution))))
-        writes.append(PutNew(verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {}))))
+        writes.append(verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {})))
     held = table.transact(writes)
     if not held:
         return [], []

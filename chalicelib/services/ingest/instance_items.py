@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from chalicelib.domain import instance_versions, patients, studies
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.ports import Item, Key, Objects, PutNew, Table
+from chalicelib.domain.ports import Item, Key, Objects, PutNew, PutVersion, Table, Write
 from chalicelib.domain.transfers import iso
 from chalicelib.services.identity import linking, numbering
 
@@ -79,8 +79,8 @@ class Checked:
     original: str | None = None
     issuer_name: str | None = None
     """The name of the issuer that keeps its number apart, since its sender has registered no such name."""
-    again: bool = False
-    """Whether it was rejected once, by an earlier reader."""
+    later: int | None = None
+    """Of what was rejected once: the version of the later verdict that this one takes the place of, 0 where there is none."""
 
     @property
     def study(self) -> str:
@@ -96,7 +96,8 @@ MADE_FROM = "FROM"
 
 
 LATER = "LATER"
-"""Sort key, beside the verdict on an object that was rejected, of a second one: it could be read since."""
+"""Sort key, beside the verdict on an object that was rejected, of a later one: it could be read since, its bytes were removed
+(`removed_at`), or they were sent again after that. Written under its version, so that of two that differ only one is."""
 
 
 def object_key(institution: str, sha256: str) -> Key:
@@ -110,6 +111,11 @@ def verdicts_of(table: Table, keys: Iterable[Key]) -> dict[Key, Item]:
     rejected = [key for key, item in found.items() if item.data["state"] == "rejected"]
     later = table.batch_get((pk, LATER) for pk, _ in rejected) if rejected else {}
     return found | {key: later[key[0], LATER] for key in rejected if (key[0], LATER) in later}
+
+
+def is_removed(verdict: Mapping[str, Any]) -> bool:
+    """Whether the bytes on which this verdict was given are gone, so that they count as absent to who would send them."""
+    return bool(verdict.get("removed_at"))
 
 
 def sop_key(institution: str, sop_instance_uid: str) -> Key:
@@ -200,7 +206,8 @@ def fact_of(one: Checked, now: datetime, part: str | None) -> Item:
     )
 
 
-def verdict(one: Checked, state: str, now: datetime, **more: str) -> Item:
+def verdict(one: Checked, state: str, now: datetime, **more: str) -> Write:
+    """The write of a verdict, which holds if no other delivery was first."""
     data: dict[str, object] = {"state": state, "at": iso(now), "size": one.stored.size, **more}
     if one.summary is not None:
         data |= {
@@ -211,4 +218,6 @@ def verdict(one: Checked, state: str, now: datetime, **more: str) -> Item:
         if one.summary.get("unread"):
             data["unread"] = one.summary["unread"]
     pk, first = object_key(one.stored.institution, one.stored.sha256)
-    return Item(pk, LATER if one.again else first, data)
+    if one.later is None:
+        return PutNew(Item(pk, first, data))
+    return PutVersion(Item(pk, LATER, data, version=one.later + 1), one.later)

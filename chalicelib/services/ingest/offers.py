@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.ports import Item, Objects, Put, Table
 from chalicelib.domain.transfers import iso
-from chalicelib.services.ingest.instance_items import Stored, object_key
+from chalicelib.services.ingest.due import DueList
+from chalicelib.services.ingest.instance_items import Stored, is_removed, object_key, verdicts_of
 
 Announce = Callable[[Mapping[str, int]], None]
 """`domain.ports.Announcer.announce`."""
@@ -26,11 +27,8 @@ _LATER = 3
 _ARRIVES_WITHIN = timedelta(hours=2)
 """An upload that was begun while its address was honoured is over by then."""
 _GIVEN_UP = timedelta(days=3)
-_LOOKED_AT_ONCE = 2000
-"""Instances after which a run ends; the next one goes on from there."""
-_PAGE = 10
-_LAST = ("V#OFFERED", "LAST")
-"""(pk, sk) of the place up to which was looked."""
+_LIST = DueList("OFFERED", hourly=True, furthest=_GIVEN_UP, most=2000)
+"""By instances: a run ends after so many, and the next one goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,7 @@ class _Offered:
             "due": iso(self.due),
             "sha256": base64.b64encode(raw).decode(),
         }
-        due, expires = iso(self.due), int((self.since + 2 * _GIVEN_UP).timestamp())
-        return Item(_partition(due), f"{due}#{self.institution}#{name}", data, expires=expires)
+        return _LIST.item(self.due, f"{self.institution}#{name}", data, self.since + 2 * _GIVEN_UP)
 
 
 def remember(table: Table, institution: str, hashes: Sequence[str], now: datetime) -> None:
@@ -68,36 +65,25 @@ def announce_lost(table: Table, objects: Objects, announce: Announce, now: datet
 
     Reads what is due since the last run and nothing else: without uploads, one item and a partition or two.
     """
-    last = table.get(*_LAST)
-    place = max(str(last.data["place"]) if last else "", iso(now - _GIVEN_UP))
-    looked = announced = 0
-    for item in _due(table, place, now):
-        if looked >= _LOOKED_AT_ONCE:
-            break
+    announced = 0
+
+    def handle(item: Item) -> int:
+        nonlocal announced
         offered = _read(item)
-        looked += len(offered.hashes)
         announced += _look(table, objects, announce, offered, now)
-        place = f"{item.sk}!"
-    else:
-        place = f"{iso(now)}~"
-    table.put(Put(Item(*_LAST, {"place": place})))
+        return len(offered.hashes)
+
+    _LIST.go_through(table, now, handle)
     return announced
-
-
-def _due(table: Table, place: str, now: datetime) -> Iterator[Item]:
-    hour = datetime.fromisoformat(place[:13] + ":00:00Z")
-    while hour <= now:
-        yield from table.query_all(_partition(iso(hour)), between=(place, f"{iso(now)}~"), page=_PAGE)
-        hour += timedelta(hours=1)
 
 
 def _look(table: Table, objects: Objects, announce: Announce, offered: _Offered, now: datetime) -> int:
     """Announce what waits of one offer, and keep in mind what is still to come; how many were announced."""
-    verdicts = table.batch_get(object_key(offered.institution, sha) for sha in offered.hashes)
+    verdicts = verdicts_of(table, [object_key(offered.institution, sha) for sha in offered.hashes])
     unread = {
         Stored(offered.institution, sha, 0).key: sha
         for sha in offered.hashes
-        if object_key(offered.institution, sha) not in verdicts
+        if (verdict := verdicts.get(object_key(offered.institution, sha))) is None or is_removed(verdict.data)
     }
     stored = objects.sizes(list(unread))
     if stored:
@@ -115,7 +101,3 @@ def _read(item: Item) -> _Offered:
     hashes = tuple(raw[start : start + 32].hex() for start in range(0, len(raw), 32))
     since, due = (datetime.fromisoformat(str(item.data[name])) for name in ("since", "due"))
     return _Offered(str(item.data["institution"]), hashes, since, due)
-
-
-def _partition(at: str) -> str:
-    return f"F#OFFERED#{at[:13]}"

@@ -18,7 +18,9 @@ from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.instance_versions import CURRENT, READER, Place, is_stale, sop_partition
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, Table
+from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.studies import study_partition
+from chalicelib.services.ingest import removals
 from chalicelib.services.ingest.index import index_again
 from chalicelib.services.ingest.instance_items import (
     LATER,
@@ -126,7 +128,7 @@ def _read_page(
         if verdict is not None:
             by_state.setdefault(str(verdict.data["state"]), []).append((one, verdict))
     stale = _stale(table, by_state.get("indexed", []))
-    rejected = [one for one, _ in by_state.get("rejected", [])]
+    rejected = by_state.get("rejected", [])
     return _renew(table, objects, read_summary, registry, stale, now) + _take(
         table, objects, read_summary, registry, rejected, now, act
     )
@@ -207,18 +209,20 @@ def _take(
     objects: Objects,
     read_summary: ReadSummary,
     registry: Registry,
-    rejected: Iterable[Stored],
+    rejected: Iterable[tuple[Stored, Item]],
     now: datetime,
     act: ActFor,
 ) -> int:
-    """Index what was rejected once and can be read now."""
+    """Index what was rejected once and can be read now. What is no DICOM gets its time, as it had none in earlier releases."""
     taken: list[Checked] = []
-    for one in rejected:
+    for one, verdict in rejected:
         try:
             checked = check(objects, read_summary, registry, one, None, whole=True)
         except ContenitoreError:
             continue
         if isinstance(checked, Checked) and checked.summary is not None:
-            taken.append(replace(checked, again=True))
+            taken.append(replace(checked, later=(verdict.version or 0) if verdict.sk == LATER else 0))
+        elif isinstance(checked, Checked) and checked.reason == verdict.data.get("reason") == NOT_DICOM:
+            table.put(Put(removals.due(one, now)))
     failed = index_again(table, objects, registry, now, taken, act=act) if taken else {}
     return len(taken) - len(failed)

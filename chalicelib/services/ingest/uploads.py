@@ -9,12 +9,13 @@ from hashlib import sha256
 from typing import Any
 
 from chalicelib.domain import identifiers, studies
-from chalicelib.domain.errors import BadRequest
-from chalicelib.domain.ports import Item, Objects, Put, Table, Write
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound
+from chalicelib.domain.ports import Item, Objects, Put, Remover, Table, Write
+from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.transfers import iso
 from chalicelib.services.ingest import offers as offered
 from chalicelib.services.ingest import searchable, standing
-from chalicelib.services.ingest.instance_items import MADE_FROM, Stored, object_key, verdicts_of
+from chalicelib.services.ingest.instance_items import MADE_FROM, Stored, is_removed, object_key, verdicts_of
 from chalicelib.services.ingest.offers import Announce
 from chalicelib.services.ingest.standing import Verdict
 
@@ -71,9 +72,12 @@ def request_uploads(
 ) -> list[dict[str, Any]]:
     """For each offer, in order, its state, and for what is absent the presigned PUT of exactly these bytes.
 
-    What is stored and has no verdict is announced to the indexer again: the event that told of it may be lost.
+    What is stored and has no verdict is announced to the indexer again: the event that told of it may be lost. What was removed
+    is absent, and may be sent again.
     """
-    known = states(table, objects, institution, [offer.sha256 for offer in offers])
+    wanted = list(dict.fromkeys(offer.sha256 for offer in offers))
+    verdicts = _standing(table, institution, wanted)
+    known = _states(objects, institution, wanted, {sha: one for sha, one in verdicts.items() if not is_removed(one)})
     originals = _standing(table, institution, [offer.original for offer in offers if offer.original])
     for offer in offers:
         if offer.original in originals and known[offer.sha256]["state"] == "absent":
@@ -117,6 +121,20 @@ def statuses(table: Table, objects: Objects, institution: str, hashes: Sequence[
     return answers
 
 
+def remove(table: Table, objects: Objects, remover: Remover, institution: str, sha256: str) -> None:
+    """Have what the institution itself sent, and was rejected as no DICOM, removed at once. Again: the same.
+
+    Raises NotFound where the archive has no such object of this institution, Conflict where it is anything else. TryAgain.
+    """
+    standing = states(table, objects, institution, [sha256])[sha256]
+    if standing["state"] == "absent":
+        raise NotFound
+    if (standing["state"], standing.get("reason")) != ("rejected", NOT_DICOM):
+        raise Conflict(f"Only what was rejected as {NOT_DICOM} is removed.")
+    if not remover.remove(institution, sha256):
+        raise Conflict("This begins as DICOM does, and is kept.")
+
+
 def _states(
     objects: Objects, institution: str, wanted: Sequence[str], verdicts: Mapping[str, Verdict]
 ) -> dict[str, dict[str, Any]]:
@@ -157,6 +175,7 @@ _SHOWN = (
     ("study_instance_uid", "study"),
     ("sop_instance_uid", "sop"),
     ("issuer_name", "issuer_name"),
+    ("removed_at", "removed_at"),
 )
 """What a verdict's answer says, and what the fact calls it."""
 

@@ -27,7 +27,7 @@ from chalicelib.services.audit.anchor import anchor_heads
 from infra import audit as command
 from tests.browser import hospital
 from tests.browser.hospital import Patient
-from tests.harness import Client, RunningCity
+from tests.harness import Client, RunningCity, wait_until
 
 READER = "reader-of-every-route"
 BROWSER = "B" * 43
@@ -198,6 +198,18 @@ def _withdrawal_id(tour: Tour) -> str:
     return str(listed["withdrawals"][0]["id"])
 
 
+def _remove(route: str, tour: Tour) -> requests.Response:
+    """What is no DICOM, sent and rejected."""
+    client, content = tour.city.client("san-matteo"), b"a letter, and no image at all"
+    sha = hashlib.sha256(content).hexdigest()
+    (offer,) = client.post("/uploads", json={"instances": [{"sha256": sha, "size": len(content)}]}).json()["instances"]
+    put = offer["upload"]
+    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=30).status_code == 200
+    status = partial(client.post, "/uploads/status", json={"sha256": [sha]})
+    wait_until(lambda: status().json()["instances"][0]["state"] == "rejected")
+    return _with(sha, route, tour)
+
+
 def _confirm(route: str, tour: Tour) -> requests.Response:
     """A link to another number that San Matteo itself gave to the patient."""
     return _post("san-matteo", route, tour, {"id": f"OTHER-{tour.patient.at['san-matteo']}"})
@@ -205,6 +217,7 @@ def _confirm(route: str, tour: Tour) -> requests.Response:
 
 CALLS: dict[str, Callable[[str, Tour], requests.Response]] = {
     "POST /uploads": lambda r, t: _post("san-matteo", r, t, {"instances": [{"sha256": "a" * 64, "size": 1}]}),
+    "DELETE /uploads/{sha256}": _remove,
     "POST /dicomweb/studies": lambda r, t: _post("san-matteo", r, t, *_dicom(t)),
     "POST /dicomweb/studies/{study}": lambda r, t: _post("san-matteo", r, t, *_dicom(t)),
     "POST /dicomweb/commitment-requests/{transaction}": _commit,

@@ -1,4 +1,4 @@
-"""The doors of every Lambda function of Contenitore."""
+"""The handlers of every Lambda function of Contenitore."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import boto3  # noqa: F401  loaded while the function starts, when Lambda lends 
 from chalice.app import Chalice, Rate
 
 from chalicelib import telemetry  # noqa: F401  the same
-from chalicelib.api.routes import open_doors
+from chalicelib.api.routes import register_routes
 
 
 class Contenitore(Chalice):
@@ -28,7 +28,7 @@ class Contenitore(Chalice):
 
 app = Contenitore(app_name="contenitore", configure_logs=False)  # telemetry.py has the logger
 app.api.binary_types = ["*/*"]
-open_doors(app)
+register_routes(app)
 
 
 @app.on_sqs_message(queue_arn="arn:aws:sqs:eu-south-1:000000000000:instances", batch_size=100,

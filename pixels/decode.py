@@ -9,7 +9,7 @@ import numpy as np
 
 from chalicelib.dicom.header import EXPLICIT_BIG, GE_PRIVATE_BIG
 from chalicelib.dicom.pixels import Layout
-from pixels import codecs, rle
+from pixels import decoders, rle
 from pixels.errors import Undecodable
 from pixels.instance import Opened
 
@@ -38,8 +38,8 @@ def cells(opened: Opened, index: int) -> tuple[Any, str]:
         return found, "YBR_FULL" if photometric == "YBR_FULL_422" else photometric
     if family == "rle":
         found = rle.decode(source, layout)
-        return found.view(found.dtype.str.replace("u", "i")) if layout.signed else found, codecs.without_transform(layout)
-    return codecs.decode(source, layout, family)
+        return found.view(found.dtype.str.replace("u", "i")) if layout.signed else found, decoders.without_transform(layout)
+    return decoders.decode(source, layout, family)
 
 
 def check_size(layout: Layout, frames: int = 1) -> None:

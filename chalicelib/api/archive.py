@@ -1,11 +1,13 @@
-"""Doors of the archive itself: health, uploads, manifest, institutions."""
+"""Handlers of the archive itself: health, uploads, manifest, institutions."""
 
 from __future__ import annotations
 
 from chalice.app import Response
 
 from chalicelib import bootstrap, config
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.domain import identifiers, institutions
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.services import membership
@@ -13,14 +15,14 @@ from chalicelib.services.ingest import uploads
 from chalicelib.services.retrieval import manifest
 
 
-@door("GET", "/health", public=True)
+@handler("GET", "/health", public=True)
 def health(call: Call) -> Response:
     """200: the API is there. No credentials, no details."""
     del call
     return answer({"status": "ok", "version": config.VERSION})
 
 
-@door("POST", "/uploads")
+@handler("POST", "/uploads")
 def request_uploads(call: Call) -> Response:
     """200 with a state, and for what is absent a presigned PUT, for each instance in the order asked. 400."""
     institution = call.caller.member.id
@@ -30,7 +32,7 @@ def request_uploads(call: Call) -> Response:
     return answer({"instances": answers})
 
 
-@door("POST", "/uploads/status")
+@handler("POST", "/uploads/status")
 def upload_status(call: Call) -> Response:
     """200 with the state of each object in the order asked. 400."""
     institution = call.caller.member.id
@@ -39,7 +41,7 @@ def upload_status(call: Call) -> Response:
     return answer({"instances": [states[sha] for sha in hashes]})
 
 
-@door("DELETE", "/uploads/{sha256}")
+@handler("DELETE", "/uploads/{sha256}")
 def remove_upload(call: Call, sha256: str) -> Response:
     """204: the bytes that the caller sent, and that were rejected as `not-dicom`, are gone. Again: the same. 400.
 
@@ -51,7 +53,7 @@ def remove_upload(call: Call, sha256: str) -> Response:
     return Response(b"", {"Cache-Control": "no-store"}, 204)
 
 
-@door("GET", "/studies/{study}/manifest")
+@handler("GET", "/studies/{study}/manifest")
 def get_manifest(call: Call, study: str) -> Response:
     """200 with a page of instances and presigned GET URLs. 400, 404."""
     viewer = call.caller.member.id
@@ -69,7 +71,7 @@ def get_manifest(call: Call, study: str) -> Response:
     return answer(found)
 
 
-@door("GET", "/institutions")
+@handler("GET", "/institutions")
 def list_institutions(call: Call) -> Response:
     """200: ids and names for members, and all of the caller's own registration; everything for the operator."""
     caller = call.caller
@@ -81,7 +83,7 @@ def list_institutions(call: Call) -> Response:
     return answer({"institutions": shown})
 
 
-@door("PUT", "/institutions/{institution}")
+@handler("PUT", "/institutions/{institution}")
 def put_institution(call: Call, institution: str) -> Response:
     """201 when new, 200 when changed or the same; a member's new role waits. Operator only: else 403.
 
@@ -94,14 +96,14 @@ def put_institution(call: Call, institution: str) -> Response:
     return answer(institutions.shown(member), 200 if known else 201)
 
 
-@door("POST", "/institutions/{institution}/confirm")
+@handler("POST", "/institutions/{institution}/confirm")
 def confirm_role(call: Call, institution: str) -> Response:
     """200: the member's new role counts, and the one that signed this no more. 400, 403; 409 where none waits."""
     body = call.json() if call.request.raw_body else {}
     return answer(institutions.shown(membership.confirm(call.caller, institution, body, call.now, call.act)))
 
 
-@door("DELETE", "/institutions/{institution}")
+@handler("DELETE", "/institutions/{institution}")
 def delete_institution(call: Call, institution: str) -> Response:
     """200: its role opens nothing from the next request on. Operator only: else 403. 404."""
     membership.remove(call.caller, institution, call.now, call.act)

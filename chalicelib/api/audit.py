@@ -1,4 +1,4 @@
-"""Doors of the audit trail: what happened to the caller's own patients, for its officers and for the patients themselves."""
+"""Handlers of the audit trail: what happened to the caller's own patients, for its officers and for the patients themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from chalicelib import bootstrap, config
 from chalicelib.api import access_report
 from chalicelib.api.access_report import Words
 from chalicelib.api.audit_event import CONTENT_TYPE, audit_event, bundle
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.api.words import LANGUAGES, language_of, words
 from chalicelib.dicomweb.media_types import Offer, negotiate
 from chalicelib.domain.audit import Entry, Kind, Purpose, Record
@@ -28,7 +30,7 @@ _FORMATS = {"json": "application/json", "pdf": "application/pdf"}
 _OFFERS = (Offer("application/json"), Offer("application/pdf"))
 
 
-@door("GET", "/audit")
+@handler("GET", "/audit")
 def read_audit(call: Call) -> Response:
     """200 with a FHIR Bundle of AuditEvents, newest first: accesses to the caller's own patients, or to one of them. 400."""
     when, limit = _period(call), call.number("limit", DEFAULT_LIMIT, MAX_LIMIT)
@@ -44,7 +46,7 @@ def read_audit(call: Call) -> Response:
     return answer(bundle(events, call.base_url, _address(call, call.query), following), 200, CONTENT_TYPE)
 
 
-@door("GET", "/patients/{patient}/accesses")
+@handler("GET", "/patients/{patient}/accesses")
 def report_accesses(call: Call, patient: str) -> Response:
     """200 with the report that a patient may ask for: JSON, or a PDF in Italian or English. 400, 406."""
     who = reading.own_patient(call.caller, patient, call.parameter("issuer"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalice.app import Response
 
 from chalicelib import bootstrap
-from chalicelib.api.http import Call
+from chalicelib.api.call import Call
 from chalicelib.dicomweb.caching import NO_STORE
 from chalicelib.services.retrieval.bodies import Body, Elsewhere
 from chalicelib.services.retrieval.manifest import GET_SECONDS

@@ -1,37 +1,39 @@
-"""Doors of what an owner corrects: versions of its instances, and the withdrawals of its studies."""
+"""Handlers of what an owner corrects: versions of its instances, and the withdrawals of its studies."""
 
 from __future__ import annotations
 
 from chalice.app import Response
 
 from chalicelib import bootstrap
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.domain import identifiers
 from chalicelib.services.ingest import corrections, withdrawals
 
 
-@door("GET", "/studies/{study}/versions")
+@handler("GET", "/studies/{study}/versions")
 def list_versions(call: Call, study: str) -> Response:
     """200 with the instances of the caller's own study that were corrected, each with its versions. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")
     return answer(corrections.list_versions(bootstrap.table(), call.caller, uid, call.record))
 
 
-@door("POST", "/studies/{study}/versions/{sha256}/current")
+@handler("POST", "/studies/{study}/versions/{sha256}/current")
 def bring_back(call: Call, study: str, sha256: str) -> Response:
     """200: this version of an instance is the one that stands. Owner only. 400, 404."""
     uid, sha = identifiers.uid(study, "study_instance_uid"), identifiers.sha256(sha256, "sha256")
     return answer(corrections.bring_back(bootstrap.table(), call.caller, uid, sha, call.now, call.act))
 
 
-@door("GET", "/studies/{study}/withdrawals")
+@handler("GET", "/studies/{study}/withdrawals")
 def list_withdrawals(call: Call, study: str) -> Response:
     """200 with the withdrawals of the caller's own study, those that have ended among them. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")
     return answer(withdrawals.list_withdrawals(bootstrap.table(), call.caller, uid, call.record))
 
 
-@door("DELETE", "/studies/{study}/withdrawals/{withdrawal}")
+@handler("DELETE", "/studies/{study}/withdrawals/{withdrawal}")
 def end_withdrawal(call: Call, study: str, withdrawal: str) -> Response:
     """200: what it hid is shown again; again: the same answer. Owner only. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")

@@ -1,4 +1,4 @@
-"""Doors of DICOMweb (PS3.18)."""
+"""Handlers of DICOMweb (PS3.18)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.bodies import send
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.caching import NO_STORE
 from chalicelib.dicomweb.media_types import Selected, negotiate
@@ -24,37 +26,37 @@ from chalicelib.services.retrieval.files import xml_body
 DICOM_JSON = "application/dicom+json"
 
 
-@door("GET", "/dicomweb/studies", head=True)
+@handler("GET", "/dicomweb/studies", head=True)
 def search_for_studies(call: Call) -> Response:
     """200 with matching studies, `[]` for none (PS3.18 10.6). 400."""
     return _search(call, "study", Scope())
 
 
-@door("GET", "/dicomweb/series", head=True)
+@handler("GET", "/dicomweb/series", head=True)
 def search_for_all_series(call: Call) -> Response:
     """200 with matching series of all studies. 400."""
     return _search(call, "series", Scope())
 
 
-@door("GET", "/dicomweb/instances", head=True)
+@handler("GET", "/dicomweb/instances", head=True)
 def search_for_all_instances(call: Call) -> Response:
     """200 with matching instances of all studies. 400."""
     return _search(call, "instance", Scope())
 
 
-@door("GET", "/dicomweb/studies/{study}/series", head=True)
+@handler("GET", "/dicomweb/studies/{study}/series", head=True)
 def search_for_series(call: Call, study: str) -> Response:
     """200 with matching series of one study. 400, 404."""
     return _search(call, "series", Scope(identifiers.uid(study, "study")))
 
 
-@door("GET", "/dicomweb/studies/{study}/instances", head=True)
+@handler("GET", "/dicomweb/studies/{study}/instances", head=True)
 def search_for_study_instances(call: Call, study: str) -> Response:
     """200 with matching instances of one study. 400, 404."""
     return _search(call, "instance", Scope(identifiers.uid(study, "study")))
 
 
-@door("GET", "/dicomweb/studies/{study}/series/{series}/instances", head=True)
+@handler("GET", "/dicomweb/studies/{study}/series/{series}/instances", head=True)
 def search_for_series_instances(call: Call, study: str, series: str) -> Response:
     """200 with matching instances of one series. 400, 404."""
     return _search(call, "instance", Scope(identifiers.uid(study, "study"), identifiers.uid(series, "series")))

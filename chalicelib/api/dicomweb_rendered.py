@@ -1,4 +1,4 @@
-"""Doors of rendered resources, thumbnails, and of pixels as bulk data (PS3.18 10.4.1.1.3 to 10.4.1.1.7)."""
+"""Handlers of rendered resources, thumbnails, and of pixels as bulk data (PS3.18 10.4.1.1.3 to 10.4.1.1.7)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from chalice.app import Response
 
 from chalicelib import bootstrap
+from chalicelib.api.call import Call
 from chalicelib.api.dicomweb_retrieve import INSTANCE, SERIES, STUDY, Asked, answer_body, asked, bulkdata_of
-from chalicelib.api.http import Call, door
+from chalicelib.api.registry import handler
 from chalicelib.dicomweb import representations, resources
 from chalicelib.dicomweb.media_types import Offer
 from chalicelib.dicomweb.rendered import Rendering, parse_rendering, parse_thumbnail
@@ -21,85 +22,85 @@ from chalicelib.services.retrieval import bulkdata as retrieve_values
 from chalicelib.services.retrieval import frames as retrieve_frames
 
 
-@door("GET", STUDY + "/rendered", head=True)
+@handler("GET", STUDY + "/rendered", head=True)
 def retrieve_rendered_study(call: Call, study: str) -> Response:
     """200 or 307 with the picture that stands for a study, or in multipart with all. 400, 404, 406."""
     return rendered_of_all(asked(call, study))
 
 
-@door("GET", SERIES + "/rendered", head=True)
+@handler("GET", SERIES + "/rendered", head=True)
 def retrieve_rendered_series(call: Call, study: str, series: str) -> Response:
     """200 or 307 with the picture that stands for a series, or in multipart with all. 400, 404, 406."""
     return rendered_of_all(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door("GET", INSTANCE + "/rendered", head=True)
+@handler("GET", INSTANCE + "/rendered", head=True)
 def retrieve_rendered_instance(call: Call, study: str, series: str, instance: str) -> Response:
     """200 or 307 with the instance as a picture, an animation, a text or a document. 400, 404, 406."""
     return rendered(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door("GET", INSTANCE + "/frames/{frames}/rendered", head=True)
+@handler("GET", INSTANCE + "/frames/{frames}/rendered", head=True)
 def retrieve_rendered_frames(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
     """200 or 307 with pictures of frames. 400, 404, 406."""
     return rendered(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
 
 
-@door("GET", STUDY + "/thumbnail", head=True)
+@handler("GET", STUDY + "/thumbnail", head=True)
 def retrieve_study_thumbnail(call: Call, study: str) -> Response:
     """200 with a small picture that stands for a study. 400, 404, 406."""
     return thumbnail(asked(call, study))
 
 
-@door("GET", SERIES + "/thumbnail", head=True)
+@handler("GET", SERIES + "/thumbnail", head=True)
 def retrieve_series_thumbnail(call: Call, study: str, series: str) -> Response:
     """200 with a small picture that stands for a series. 400, 404, 406."""
     return thumbnail(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door("GET", INSTANCE + "/thumbnail", head=True)
+@handler("GET", INSTANCE + "/thumbnail", head=True)
 def retrieve_instance_thumbnail(call: Call, study: str, series: str, instance: str) -> Response:
     """200 with a small picture of an instance. 400, 404, 406."""
     return thumbnail(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door("GET", INSTANCE + "/frames/{frames}/thumbnail", head=True)
+@handler("GET", INSTANCE + "/frames/{frames}/thumbnail", head=True)
 def retrieve_frame_thumbnail(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
     """200 with a small picture of a frame, the first of those named. 400, 404, 406."""
     return thumbnail(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
 
 
-@door("GET", STUDY + "/bulkdata", head=True)
+@handler("GET", STUDY + "/bulkdata", head=True)
 def retrieve_study_bulkdata(call: Call, study: str) -> Response:
     """200 or 307 with all bulk data of a study's instances (PS3.18 10.4.1.1.5). 400, 404, 406, 413."""
     return bulkdata(asked(call, study))
 
 
-@door("GET", SERIES + "/bulkdata", head=True)
+@handler("GET", SERIES + "/bulkdata", head=True)
 def retrieve_series_bulkdata(call: Call, study: str, series: str) -> Response:
     """200 or 307 with all bulk data of a series' instances. 400, 404, 406, 413."""
     return bulkdata(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door("GET", INSTANCE + "/bulkdata", head=True)
+@handler("GET", INSTANCE + "/bulkdata", head=True)
 def retrieve_instance_bulkdata(call: Call, study: str, series: str, instance: str) -> Response:
     """200 or 307 with all bulk data of an instance. 400, 404, 406, 413."""
     return bulkdata(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door("GET", STUDY + "/pixeldata", head=True)
+@handler("GET", STUDY + "/pixeldata", head=True)
 def retrieve_study_pixel_data(call: Call, study: str) -> Response:
     """200 or 307 with the pixels of a study's instances. 400, 404, 406, 413."""
     return pixel_data(asked(call, study))
 
 
-@door("GET", SERIES + "/pixeldata", head=True)
+@handler("GET", SERIES + "/pixeldata", head=True)
 def retrieve_series_pixel_data(call: Call, study: str, series: str) -> Response:
     """200 or 307 with the pixels of a series' instances. 400, 404, 406, 413."""
     return pixel_data(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door("GET", INSTANCE + "/pixeldata", head=True)
+@handler("GET", INSTANCE + "/pixeldata", head=True)
 def retrieve_instance_pixel_data(call: Call, study: str, series: str, instance: str) -> Response:
     """200 or 307 with the pixels of an instance. 400, 404, 406, 413."""
     return pixel_data(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))

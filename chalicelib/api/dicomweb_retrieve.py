@@ -1,4 +1,4 @@
-"""Doors of WADO-RS: instances, frames, bulk data, metadata (PS3.18 10.4), and of WADO-URI (PS3.18 9).
+"""Handlers of WADO-RS: instances, frames, bulk data, metadata (PS3.18 10.4), and of WADO-URI (PS3.18 9).
 
 Each is a function of what was asked (`Asked`), so that a reading session can answer with the same within its own limits.
 """
@@ -12,7 +12,8 @@ from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api.bodies import send
-from chalicelib.api.http import Call, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
 from chalicelib.dicomweb import caching, media_types, representations, resources, wado_uri
 from chalicelib.dicomweb.media_types import Selected
 from chalicelib.domain import identifiers
@@ -85,55 +86,55 @@ def asked(call: Call, study: str) -> Asked:
     return Asked(call, f"{call.base_url}/dicomweb", opened)
 
 
-@door("GET", STUDY, head=True)
+@handler("GET", STUDY, head=True)
 def retrieve_study(call: Call, study: str) -> Response:
     """200 or 307 with all instances of a study (PS3.18 10.4.1.1.1). 400, 404, 406, 413."""
     return files(asked(call, study))
 
 
-@door("GET", SERIES, head=True)
+@handler("GET", SERIES, head=True)
 def retrieve_series(call: Call, study: str, series: str) -> Response:
     """200 or 307 with all instances of a series. 400, 404, 406, 413."""
     return files(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door("GET", INSTANCE, head=True)
+@handler("GET", INSTANCE, head=True)
 def retrieve_instance(call: Call, study: str, series: str, instance: str) -> Response:
     """200 or 307 with one instance. 400, 404, 406."""
     return files(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door("GET", INSTANCE + "/frames/{frames}", head=True)
+@handler("GET", INSTANCE + "/frames/{frames}", head=True)
 def retrieve_frames_of_instance(call: Call, study: str, series: str, instance: str, frames: str) -> Response:
     """200 or 307 with frames, as they are stored or decoded (PS3.18 10.4.1.1.6). 400, 404, 406, 413."""
     return frame_list(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), frames)
 
 
-@door("GET", INSTANCE + "/bulkdata/{bulkdata}", head=True)
+@handler("GET", INSTANCE + "/bulkdata/{bulkdata}", head=True)
 def retrieve_bulkdata(call: Call, study: str, series: str, instance: str, bulkdata: str) -> Response:
     """200 or 307 with the value of one attribute, whose address the metadata gave (PS3.18 10.4.1.1.5). 400, 404, 406, 413."""
     return bulk(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"), bulkdata)
 
 
-@door("GET", STUDY + "/metadata", head=True)
+@handler("GET", STUDY + "/metadata", head=True)
 def retrieve_study_metadata(call: Call, study: str) -> Response:
     """200 or 307 with the metadata of a study's instances (PS3.18 10.4.1.1.2). 304, 400, 404, 406."""
     return series_metadata(asked(call, study))
 
 
-@door("GET", SERIES + "/metadata", head=True)
+@handler("GET", SERIES + "/metadata", head=True)
 def retrieve_series_metadata(call: Call, study: str, series: str) -> Response:
     """200 or 307 with the metadata of a series' instances. 304, 400, 404, 406."""
     return series_metadata(asked(call, study), identifiers.uid(series, "series"))
 
 
-@door("GET", INSTANCE + "/metadata", head=True)
+@handler("GET", INSTANCE + "/metadata", head=True)
 def retrieve_instance_metadata(call: Call, study: str, series: str, instance: str) -> Response:
     """200 with the metadata of one instance. 304, 400, 404, 406."""
     return instance_metadata(asked(call, study), identifiers.uid(series, "series"), identifiers.uid(instance, "instance"))
 
 
-@door("GET", "/dicomweb/wado", head=True)
+@handler("GET", "/dicomweb/wado", head=True)
 def retrieve_by_uri(call: Call) -> Response:
     """307 to the instance, or 200 with its picture (PS3.18 9). 400, 404, 406."""
     wanted = wado_uri.parse_wado_uri(call.query)

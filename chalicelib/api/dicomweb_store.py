@@ -1,11 +1,13 @@
-"""Doors of STOW-RS (PS3.18 10.5), of Storage Commitment (13), and of the service's description (8.9)."""
+"""Handlers of STOW-RS (PS3.18 10.5), of Storage Commitment (13), and of the service's description (8.9)."""
 
 from __future__ import annotations
 
 from chalice.app import Response
 
 from chalicelib import bootstrap
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.dicomweb import capabilities, media_types, native_xml, representations, stow_response
 from chalicelib.dicomweb.caching import NO_STORE
 from chalicelib.dicomweb.commitment import parse_commitment_request
@@ -19,19 +21,19 @@ from chalicelib.services.ingest import commitment, store
 _COMMITMENT = "/dicomweb/commitment-requests/{transaction}"
 
 
-@door("POST", "/dicomweb/studies")
+@handler("POST", "/dicomweb/studies")
 def store_instances(call: Call) -> Response:
     """200 when all are stored, 202 when some are, 409 when none is, each with a reason for each. 400, 406, 413, 415."""
     return _store(call, None)
 
 
-@door("POST", "/dicomweb/studies/{study}")
+@handler("POST", "/dicomweb/studies/{study}")
 def store_study_instances(call: Call, study: str) -> Response:
     """The same for instances that must be of the study in the path. 200, 202, 409. 400, 406, 413, 415."""
     return _store(call, identifiers.uid(study, "study"))
 
 
-@door("POST", _COMMITMENT)
+@handler("POST", _COMMITMENT)
 def request_commitment(call: Call, transaction: str) -> Response:
     """200 with what is kept and what is not (PS3.18 13.1). 400, 406; 409 for a UID that stands for another request; 415."""
     uid = identifiers.uid(transaction, "transactionUID")
@@ -42,7 +44,7 @@ def request_commitment(call: Call, transaction: str) -> Response:
     return _model(model, 200, selected)
 
 
-@door("GET", _COMMITMENT, head=True)
+@handler("GET", _COMMITMENT, head=True)
 def check_commitment(call: Call, transaction: str) -> Response:
     """200 with the result of an earlier request (PS3.18 13.2). 400, 404, 406."""
     uid = identifiers.uid(transaction, "transactionUID")
@@ -51,7 +53,7 @@ def check_commitment(call: Call, transaction: str) -> Response:
     return _model(model, 200, selected)
 
 
-@door("OPTIONS", "/dicomweb")
+@handler("OPTIONS", "/dicomweb")
 def retrieve_capabilities(call: Call) -> Response:
     """200 with the description of the service (PS3.18 8.9). 406."""
     selected = _select(call, capabilities.OFFERS)

@@ -1,4 +1,4 @@
-"""Doors of the functions that events drive: a batch in, the identifiers of what must be delivered again out."""
+"""Handlers of the functions that events drive: a batch in, the identifiers of what must be delivered again out."""
 
 from __future__ import annotations
 

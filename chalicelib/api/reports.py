@@ -1,4 +1,4 @@
-"""Doors of reports: sent by a RIS, read by people."""
+"""Handlers of reports: sent by a RIS, read by people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 from chalice.app import Response
 
 from chalicelib import bootstrap
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
 from chalicelib.domain.sharing import HOSPITAL_TIME
@@ -23,7 +25,7 @@ MAX_TITLE = 64
 T = TypeVar("T")
 
 
-@door("POST", "/studies/{study}/reports")
+@handler("POST", "/studies/{study}/reports")
 def add_report(call: Call, study: str) -> Response:
     """201 with the report, now an instance of the caller's study; 200 when it is the newest version already.
 
@@ -46,7 +48,7 @@ def add_report(call: Call, study: str) -> Response:
     return answer({"study_instance_uid": uid, **report}, 201 if is_new else 200)
 
 
-@door("GET", "/studies/{study}/reports")
+@handler("GET", "/studies/{study}/reports")
 def list_reports(call: Call, study: str) -> Response:
     """200 with the reports of a study, newest first. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")
@@ -54,7 +56,7 @@ def list_reports(call: Call, study: str) -> Response:
     return answer(reports.list_reports(bootstrap.table(), call.caller, uid, owner, call.now, call.record))
 
 
-@door("GET", "/studies/{study}/reports/{sop}")
+@handler("GET", "/studies/{study}/reports/{sop}")
 def read_report(call: Call, study: str, sop: str) -> Response:
     """200 with the document as it was sent (PDF, CDA), or a structured report as text; `format=text`: as text. 400, 404, 413."""
     uid, instance = identifiers.uid(study, "study_instance_uid"), identifiers.uid(sop, "sop_instance_uid")

@@ -1,7 +1,7 @@
 """All routes, as data: which module answers which, so that a function loads what it needs when it needs it.
 
 Importing `app` is what every cold start of every function pays for, of the indexer and the projector too. So a module of
-views is imported with the first request for one of its routes. The decorators in those modules say the same; a test holds
+handlers is imported with the first request for one of its routes. The decorators in those modules say the same; a test holds
 the two against each other.
 """
 
@@ -165,23 +165,25 @@ _CORS = CORSConfig(
 _IAM = IAMAuthorizer()
 
 
-def open_doors(app: Chalice) -> None:
-    """Register every route. Any content type is let in, since the view itself answers what it does not take."""
+def register_routes(app: Chalice) -> None:
+    """Register every route. Any content type is let in, since the handler itself answers what it does not take."""
     for module, routes in ROUTES.items():
         for methods, path, *marks in routes:
             method, *_ = methods.split()
             options: dict[str, Any] = {"content_types": ["*/*"]} | ({} if PUBLIC in marks else {"authorizer": _IAM})
-            # The gateway's own answer to a preflight would stand in the place of a view of OPTIONS.
+            # The gateway's own answer to a preflight would stand in the place of a handler of OPTIONS.
             cors = None if method == "OPTIONS" else _CORS
             route = app.route(path, methods=methods.split(), cors=cors, name=f"{method} {path}", **options)
-            route(_view(app, module, method, path))
+            route(_late(app, module, method, path))
 
 
-def _view(app: Chalice, module: str, method: str, path: str) -> Callable[..., Response]:
-    def view(**parameters: str) -> Response:
+def _late(app: Chalice, module: str, method: str, path: str) -> Callable[..., Response]:
+    """What answers a route, its module imported when it is first asked."""
+
+    def handle(**parameters: str) -> Response:
         import_module(f"chalicelib.api.{module}")
-        from chalicelib.api.http import respond
+        from chalicelib.api.pipeline import respond
 
         return respond(app.current_request, method, path, parameters)
 
-    return view
+    return handle

@@ -1,4 +1,4 @@
-"""Doors of sharing: transfers, and a patient's timeline."""
+"""Handlers of sharing: transfers, and a patient's timeline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 from chalice.app import Response
 
 from chalicelib import bootstrap
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.services.finding import timeline
@@ -16,7 +18,7 @@ from chalicelib.services.sharing import acceptance, transfer_reading, transfers
 from chalicelib.telemetry import logger
 
 
-@door("POST", "/transfers")
+@handler("POST", "/transfers")
 def open_transfer(call: Call) -> Response:
     """201 with the transfer; the same one again for the same Idempotency-Key. 400; 404 for a patient who is none of the caller's;
     409 for a key used for another one; 429 after 60 proposed numbers in an hour."""
@@ -27,7 +29,7 @@ def open_transfer(call: Call) -> Response:
     return answer(opened | _apart(call, opened), 201, location=f"{call.base_url}/transfers/{opened['id']}")
 
 
-@door("GET", "/transfers")
+@handler("GET", "/transfers")
 def list_transfers(call: Call) -> Response:
     """200 with a page of the caller's transfers, newest first. 400."""
     limit = call.number("limit", transfer_reading.DEFAULT_LIMIT, 1000)
@@ -37,27 +39,27 @@ def list_transfers(call: Call) -> Response:
     return answer(found)
 
 
-@door("GET", "/transfers/{transfer}")
+@handler("GET", "/transfers/{transfer}")
 def get_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, for its two parties. 404."""
     found = transfer_reading.read_transfer(bootstrap.table(), call.caller, transfer, call.now, call.record)
     return answer(found | _apart(call, found))
 
 
-@door("PATCH", "/transfers/{transfer}")
+@handler("PATCH", "/transfers/{transfer}")
 def extend_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, which lasts longer. 400, 404; 403 for the receiver; 409 for one that is over."""
     body = call.json()
     return answer(transfers.extend_transfer(bootstrap.table(), call.caller, transfer, body, call.now, call.act, call.record))
 
 
-@door("DELETE", "/transfers/{transfer}")
+@handler("DELETE", "/transfers/{transfer}")
 def end_transfer(call: Call, transfer: str) -> Response:
     """200 with status `revoked`, for either party, however often. 404."""
     return answer(transfers.end_transfer(bootstrap.table(), call.caller, transfer, call.now, call.act, call.record))
 
 
-@door("PUT", "/transfers/{transfer}/receiving-patient")
+@handler("PUT", "/transfers/{transfer}/receiving-patient")
 def accept_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, accepted: the receiver's own number is linked. 400, 404; 403 for the sender; 409 for one that
     is over, for another codice fiscale, and, with their count, where not just one number is linked and none is named."""
@@ -65,13 +67,13 @@ def accept_transfer(call: Call, transfer: str) -> Response:
     return answer(acceptance.accept(bootstrap.table(), call.caller, transfer, body, call.now, call.act, call.record))
 
 
-@door("DELETE", "/transfers/{transfer}/receiving-patient")
+@handler("DELETE", "/transfers/{transfer}/receiving-patient")
 def take_acceptance_back(call: Call, transfer: str) -> Response:
     """200 with the transfer, which waits again, however often. 404; 403 for the sender; 409 for one that is over."""
     return answer(acceptance.take_back(bootstrap.table(), call.caller, transfer, call.now, call.act, call.record))
 
 
-@door("GET", "/patients/{patient}/timeline")
+@handler("GET", "/patients/{patient}/timeline")
 def get_timeline(call: Call, patient: str) -> Response:
     """200 with all that the caller may see of the patient, both hospitals', newest first. 400; 404 when that is nothing."""
     issuer = call.parameter("issuer")

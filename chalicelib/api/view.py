@@ -1,4 +1,4 @@
-"""Doors of reading sessions: links for those who sign, and `/view/…` for the browser that opened one.
+"""Handlers of reading sessions: links for those who sign, and `/view/…` for the browser that opened one.
 
 Nothing below `/view/` is signed: a link's token, a session's key (`Authorization: Bearer`) or its pass (in the path) says
 what it opens, and facts decide at every request whether it still does. Answers may be read by the viewer's own page only.
@@ -14,7 +14,9 @@ from urllib.parse import quote, urlsplit
 from chalice.app import Response
 
 from chalicelib import bootstrap
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.call import Call
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
@@ -32,7 +34,7 @@ _LARGEST_PLAIN = 4_600_000
 _INERT = "sandbox; default-src 'none'; style-src 'unsafe-inline'; "
 
 
-@door("POST", "/links")
+@handler("POST", "/links")
 def make_link(call: Call) -> Response:
     """201 with the link: `{"id", "url", "expires_at"}`. 400; 404 for what the caller may not see; 409 without a viewer page."""
     viewer_url = config().viewer_base_url
@@ -42,13 +44,13 @@ def make_link(call: Call) -> Response:
     return answer(made, 201)
 
 
-@door("DELETE", "/links/{link}")
+@handler("DELETE", "/links/{link}")
 def end_link(call: Call, link: str) -> Response:
     """200 with status `ended`, for the institution that made it, however often. 404."""
     return answer(sessions.end_by_institution(bootstrap.table(), call.caller, link, call.now, call.act, call.record))
 
 
-@door("POST", "/view/session", public=True)
+@handler("POST", "/view/session", public=True)
 def open_session(call: Call) -> Response:
     """201 with a key, a pass, the timeline, and its newest exam's best prior, for `{"token", "browser"?}`.
 
@@ -67,14 +69,14 @@ def open_session(call: Call) -> Response:
     return view_answer(opened, 201)
 
 
-@door("DELETE", "/view/session", public=True)
+@handler("DELETE", "/view/session", public=True)
 def close_session(call: Call) -> Response:
     """200: the reading session has ended, for every key and pass of it. 404, 410."""
     sessions.end(bearer(call), call.now, call.act, call.record)
     return view_answer({"status": "ended"})
 
 
-@door("POST", "/view/session/keep", public=True)
+@handler("POST", "/view/session/keep", public=True)
 def keep_session(call: Call) -> Response:
     """200 with the session's end: a person is there, so that it does not go idle. 400, 404, 410.
 
@@ -90,21 +92,21 @@ def keep_session(call: Call) -> Response:
     return view_answer(timeline.shown_session(reader))
 
 
-@door("GET", "/view/timeline", public=True)
+@handler("GET", "/view/timeline", public=True)
 def get_timeline(call: Call) -> Response:
     """200 with the timeline that the link opens, and an ETag. 404 when nothing of it may be seen any more; 410."""
     shown = timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, call.record)
     return view_answer(shown, etag=_etag(shown))
 
 
-@door("GET", "/view/events", public=True)
+@handler("GET", "/view/events", public=True)
 def get_events(call: Call) -> Response:
     """200 with the ETag that the timeline has now, and nothing else: has anything changed? 404, 410 as the timeline."""
     shown = timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, _nothing_shown)
     return view_answer({"etag": _etag(shown)})
 
 
-@door("GET", "/view/studies/{study}/images", public=True)
+@handler("GET", "/view/studies/{study}/images", public=True)
 def get_images(call: Call, study: str) -> Response:
     """200 with series and instances in reading order. 400, 404, 410."""
     reader = bearer(call)
@@ -113,7 +115,7 @@ def get_images(call: Call, study: str) -> Response:
     return view_answer(images.images(table, reader, uid, owner, call.now, call.record, bootstrap.read_study_again))
 
 
-@door("GET", "/view/studies/{study}/priors", public=True)
+@handler("GET", "/view/studies/{study}/priors", public=True)
 def get_view_priors(call: Call, study: str) -> Response:
     """200 with the priors of a study among those that the link opens. 400, 404, 410."""
     reader = bearer(call)
@@ -124,7 +126,7 @@ def get_view_priors(call: Call, study: str) -> Response:
     return view_answer(priors.among(shown["studies"], uid, owner, limit))
 
 
-@door("GET", "/view/studies/{study}/reports/{sop}", public=True)
+@handler("GET", "/view/studies/{study}/reports/{sop}", public=True)
 def get_view_report(call: Call, study: str, sop: str) -> Response:
     """200 with a report as plain text: `{"kind", "title", "text"}`; a PDF is shown by its address. 400, 404, 410, 413."""
     stored, _, _ = _report(call, bearer(call), study, sop)
@@ -135,7 +137,7 @@ def get_view_report(call: Call, study: str, sop: str) -> Response:
     return response
 
 
-@door("GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)
+@handler("GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)
 def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
     """200 with a PDF for a frame of the page to show, or 307 to one that is too large. 400, 404 (for anything else too), 410."""
     stored, entry, uid = _report(call, passing(call, reader), study, sop)
@@ -155,7 +157,7 @@ def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
     return for_viewer(Response(content, headers, 200))
 
 
-@door("GET", "/studies/{study}/priors")
+@handler("GET", "/studies/{study}/priors")
 def get_priors(call: Call, study: str) -> Response:
     """200 with earlier studies of the same patient, best first, each with its reasons and whether it is `relevant`. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")

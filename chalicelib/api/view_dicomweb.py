@@ -12,9 +12,11 @@ from chalice.app import Response
 
 from chalicelib import bootstrap
 from chalicelib.api import dicomweb_retrieve as retrieve_doors
+from chalicelib.api.call import Call
 from chalicelib.api.dicomweb import DICOM_JSON, retrieve_url
 from chalicelib.api.dicomweb_retrieve import Asked
-from chalicelib.api.http import Call, answer, door
+from chalicelib.api.registry import handler
+from chalicelib.api.responses import answer
 from chalicelib.api.view import for_viewer, passing
 from chalicelib.dicomweb import wado_uri
 from chalicelib.dicomweb.qido import Scope, parse_query
@@ -35,68 +37,68 @@ INSTANCE = SERIES + "/instances/{instance}"
 _STUDY_UID = ("StudyInstanceUID", "0020000D")
 
 
-@door("GET", f"{ROOT}/studies", public=True)
+@handler("GET", f"{ROOT}/studies", public=True)
 def search_link_studies(call: Call, reader: str) -> Response:
     """200 with the matching studies among those that the link opens. 400, 404, 410."""
     return _search(call, reader, "study", Scope())
 
 
-@door("GET", f"{ROOT}/{STUDY}/series", public=True)
+@handler("GET", f"{ROOT}/{STUDY}/series", public=True)
 def search_link_series(call: Call, reader: str, study: str) -> Response:
     """200 with the series of a study. 400, 404, 410."""
     return _search(call, reader, "series", Scope(identifiers.uid(study, "study")))
 
 
-@door("GET", f"{ROOT}/{STUDY}/instances", public=True)
+@handler("GET", f"{ROOT}/{STUDY}/instances", public=True)
 def search_link_study_instances(call: Call, reader: str, study: str) -> Response:
     """200 with the instances of a study. 400, 404, 410."""
     return _search(call, reader, "instance", Scope(identifiers.uid(study, "study")))
 
 
-@door("GET", f"{ROOT}/{SERIES}/instances", public=True)
+@handler("GET", f"{ROOT}/{SERIES}/instances", public=True)
 def search_link_series_instances(call: Call, reader: str, study: str, series: str) -> Response:
     """200 with the instances of a series. 400, 404, 410."""
     scope = Scope(identifiers.uid(study, "study"), identifiers.uid(series, "series"))
     return _search(call, reader, "instance", scope)
 
 
-@door("GET", f"{ROOT}/{STUDY}/metadata", public=True)
+@handler("GET", f"{ROOT}/{STUDY}/metadata", public=True)
 def link_study_metadata(call: Call, reader: str, study: str) -> Response:
     """200 or 307 with the metadata of a study's instances (PS3.18 10.4.1.1.2). 304, 400, 404, 406, 410."""
     return for_viewer(retrieve_doors.series_metadata(asked_by_reader(call, reader, study)))
 
 
-@door("GET", f"{ROOT}/{SERIES}/metadata", public=True)
+@handler("GET", f"{ROOT}/{SERIES}/metadata", public=True)
 def link_series_metadata(call: Call, reader: str, study: str, series: str) -> Response:
     """200 or 307 with the metadata of a series' instances. 304, 400, 404, 406, 410."""
     return for_viewer(retrieve_doors.series_metadata(asked_by_reader(call, reader, study), identifiers.uid(series, "series")))
 
 
-@door("GET", f"{ROOT}/{INSTANCE}/metadata", public=True)
+@handler("GET", f"{ROOT}/{INSTANCE}/metadata", public=True)
 def link_instance_metadata(call: Call, reader: str, study: str, series: str, instance: str) -> Response:
     """200 with the metadata of one instance. 304, 400, 404, 406, 410."""
     return for_viewer(retrieve_doors.instance_metadata(asked_by_reader(call, reader, study), *below(series, instance)))
 
 
-@door("GET", f"{ROOT}/{INSTANCE}", public=True)
+@handler("GET", f"{ROOT}/{INSTANCE}", public=True)
 def retrieve_link_instance(call: Call, reader: str, study: str, series: str, instance: str) -> Response:
     """200 or 307 with one instance (PS3.18 10.4.1.1.1). 400, 404, 406, 410."""
     return for_viewer(retrieve_doors.files(asked_by_reader(call, reader, study), *below(series, instance)))
 
 
-@door("GET", f"{ROOT}/{INSTANCE}/frames/{{frames}}", public=True)
+@handler("GET", f"{ROOT}/{INSTANCE}/frames/{{frames}}", public=True)
 def retrieve_link_frames(call: Call, reader: str, study: str, series: str, instance: str, frames: str) -> Response:
     """200 or 307 with frames (PS3.18 10.4.1.1.6). 400, 404, 406, 410, 413."""
     return for_viewer(retrieve_doors.frame_list(asked_by_reader(call, reader, study), *below(series, instance), frames))
 
 
-@door("GET", f"{ROOT}/{INSTANCE}/bulkdata/{{bulkdata}}", public=True)
+@handler("GET", f"{ROOT}/{INSTANCE}/bulkdata/{{bulkdata}}", public=True)
 def retrieve_link_bulkdata(call: Call, reader: str, study: str, series: str, instance: str, bulkdata: str) -> Response:
     """200 or 307 with the value of one attribute (PS3.18 10.4.1.1.5). 400, 404, 406, 410, 413."""
     return for_viewer(retrieve_doors.bulk(asked_by_reader(call, reader, study), *below(series, instance), bulkdata))
 
 
-@door("GET", "/view/{reader}/wado", public=True)
+@handler("GET", "/view/{reader}/wado", public=True)
 def link_wado_uri(call: Call, reader: str) -> Response:
     """307 to the instance's bytes (PS3.18 9). 400, 404, 406, 410."""
     wanted = wado_uri.parse_wado_uri(call.query)

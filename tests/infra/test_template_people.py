@@ -61,7 +61,7 @@ def test_what_suffers_rings(resources: Resources) -> None:
 
 
 def test_guessing_at_numbers_is_counted_and_rings(template: Template) -> None:
-    """By the lines of the API's log that say so: `message`, `route` and `status` are fields of it (`chalicelib/api/http.py`)."""
+    """By the lines of the API's log that say so: `message`, `route` and `status` are fields of it (`api/pipeline.py`)."""
     found = template["Resources"]
     counted, refused, alarm = (
         found[name]["Properties"] for name in ("ProposalsMetric", "ProposalsRefusedMetric", "ProposalsAlarm")

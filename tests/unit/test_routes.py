@@ -1,4 +1,4 @@
-"""The table of routes says what the views say of themselves."""
+"""The table of routes says what the handlers say of themselves."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from chalicelib.api import http, routes
+from chalicelib.api import registry, routes
 
 API = Path(routes.__file__).parent
 
 
 def decorators() -> list[tuple[str, str, dict[str, Any], ast.FunctionDef]]:
-    """(module, method, keywords, view) of every `@door(…)`."""
+    """(module, method, keywords, handler) of every `@handler(…)`."""
     found = []
     for path in sorted(API.glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             for one in node.decorator_list if isinstance(node, ast.FunctionDef) else []:
-                if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id == "door":
+                if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id == "handler":
                     assert isinstance(node, ast.FunctionDef)
                     assert isinstance(one.args[0], ast.Constant)
                     keywords = {word.arg or "": ast.literal_eval(word.value) for word in one.keywords}
@@ -27,7 +27,7 @@ def decorators() -> list[tuple[str, str, dict[str, Any], ast.FunctionDef]]:
     return found
 
 
-def test_every_view_is_in_the_table_with_what_it_says_of_itself() -> None:
+def test_every_handler_is_in_the_table_with_what_it_says_of_itself() -> None:
     said = sorted(
         (module, f"{method} HEAD" if keywords.get("head") else method, bool(keywords.get("public")))
         for module, method, keywords, _ in decorators()
@@ -39,18 +39,18 @@ def test_every_view_is_in_the_table_with_what_it_says_of_itself() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(routes.ROUTES))
-def test_every_route_of_a_module_leads_to_a_view_of_it(module: str) -> None:
+def test_every_route_of_a_module_leads_to_a_handler_of_it(module: str) -> None:
     imported = __import__(f"chalicelib.api.{module}", fromlist=["_"])
     for methods, path, *marks in routes.ROUTES[module]:
-        view = http.DOORS[methods.split()[0], path]
-        assert (view.__name__ == "guarded") is (routes.PUBLIC not in marks), path
+        found = registry.HANDLERS[methods.split()[0], path]
+        assert (found.__name__ == "guarded") is (routes.PUBLIC not in marks), path
     assert imported.__doc__
 
 
-def test_no_view_is_left_without_a_route() -> None:
+def test_no_handler_is_left_without_a_route() -> None:
     for module in routes.ROUTES:
         __import__(f"chalicelib.api.{module}")
-    assert set(http.DOORS) == {(row[0].split()[0], row[1]) for rows in routes.ROUTES.values() for row in rows}
+    assert set(registry.HANDLERS) == {(row[0].split()[0], row[1]) for rows in routes.ROUTES.values() for row in rows}
 
 
 def test_only_health_and_the_pages_of_a_link_are_public() -> None:

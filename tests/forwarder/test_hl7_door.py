@@ -19,6 +19,7 @@ from hospital import Hospital, free_port, hospital, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from forwarder.hl7 import mllp
 from forwarder.service import running
 
 pytestmark = pytest.mark.usefixtures("credentials")
@@ -300,6 +301,26 @@ def test_a_message_under_way_makes_no_room_for_another_sender(tmp_path):
             assert answered is not None and answered.code == "AA"
             assert place.state()["hl7_turned_away"] >= 1
         until(lambda: _answers(place))
+
+
+def test_of_a_full_set_of_slow_messages_one_makes_room_and_the_others_are_heard_out(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mllp, "SLOW_SECONDS", 1.0)
+    message = ris.oru("Uno.", study=STUDY)
+
+    def finished(slow: ris.Ris) -> str | None:
+        with contextlib.suppress(ConnectionError):
+            slow.socket.sendall(message[100:] + b"\x1c\r")
+            answered = slow.answer()
+            return answered.code if answered else None
+        return None
+
+    with door(tmp_path, hl7__max_connections=3) as place, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(ris.Ris(port(place))) for _ in range(3)]
+        for one in slow:
+            one.socket.sendall(b"\x0b" + message[:100])
+        until(lambda: place.state()["hl7_made_room"] == 1 or (_answers(place) and False))
+        assert sorted(str(finished(one)) for one in slow) == ["AA", "AA", "None"]
+        assert "hl7-connections-full" in place.state()["troubles"]
 
 
 def test_a_connection_for_which_there_is_no_thread_takes_no_place(tmp_path):

@@ -120,38 +120,60 @@ def test_a_report_that_comes_before_its_study_waits_for_it_and_holds_up_no_other
 
 
 @pytest.mark.parametrize(("by", "feed"), [("study", False), ("study", True), ("accession", True)])
-def test_images_wake_the_report_that_waits_for_them_however_they_come(case: Case, by: str, feed: bool):
-    """Through this forwarder, with the archive's feed cut off; or another way, of which the feed alone can tell."""
-    named = {"study": case.study} if by == "study" else {"study": "", "accession": case.accession}
+def test_images_wake_the_report_that_waits_for_them_within_two_seconds_however_they_come(case: Case, by: str, feed: bool):
+    """Through this forwarder, with the archive's feed cut off; or another way, of which the feed alone can tell.
+
+    One of a few has to be so fast: the machine may be busy with something else.
+    """
     asked: list[str] = []
 
     def answers(_: str, path: str) -> tuple[int, bytes] | None:
         asked.append(path)
         return (500, b"{}") if "/changes" in path and not feed else None
 
-    image = ct_slice(1, study=case.study, edge=16)
-    image.PatientID, image.AccessionNumber = case.patient, case.accession
+    def seconds_after_its_images(number: int) -> float:
+        study, accession = f"{case.study}.{number}", f"{case.accession[2:]}{number:02}"
+        image = ct_slice(1, study=study, edge=16)
+        image.PatientID, image.AccessionNumber = case.patient, accession
+        named = {"study": study} if by == "study" else {"study": "", "accession": accession}
+        asked.clear()
+        assert case.send(case.oru("Prima delle immagini.", order=f"F-{number}", **named)) == ["AA"]
+        until(lambda: any(("/changes?since=" if feed else "/changes?since=now") in path for path in asked), 60)
+        if feed:
+            until(lambda: any("/changes?since=" in path and "since=now" not in path for path in asked), 60)
+        postponed = "UPDATE reports SET not_before = ?, attempts = 20 WHERE reason = 'study-not-there'"
+        journal = sqlite3.connect(case.place.spool / "journal.sqlite3", timeout=20, isolation_level=None)
+        with contextlib.closing(journal):
+            until(lambda: journal.execute(postponed, (time.time() + 3600,)).rowcount)
+        client = case.city.client("san-matteo")
+        if feed:
+            hospital_by_api.send(client, image)
+        else:
+            assert store(case.place, [image]) == [0x0000]
+        until(lambda: client.get(f"/studies/{study}/reports").status_code == 200)
+        there = time.monotonic()
+        until(lambda: case.reports()["sent"] == number)
+        return time.monotonic() - there
+
     with bad_line() as line:
         case.place.values["archive.proxy"] = line.url
         line.instead = answers
         with running(case.place.config()):
-            assert case.send(case.oru("Prima delle immagini.", **named)) == ["AA"]
-            until(lambda: any(("/changes?since=0" if feed else "/changes?since=now") in path for path in asked), 60)
-            postponed = "UPDATE reports SET not_before = ?, attempts = 20 WHERE reason = 'study-not-there'"
-            with contextlib.closing(
-                sqlite3.connect(case.place.spool / "journal.sqlite3", timeout=20, isolation_level=None)
-            ) as journal:
-                until(lambda: journal.execute(postponed, (time.time() + 3600,)).rowcount)
-            client = case.city.client("san-matteo")
-            if feed:
-                hospital_by_api.send(client, image)
-            else:
-                assert store(case.place, [image]) == [0x0000]
-            until(lambda: client.get(f"/studies/{case.study}/reports").status_code == 200)
-            there = time.monotonic()
-            until(lambda: case.reports()["sent"])
-            assert time.monotonic() - there < 10  # two seconds, where the machine has nothing else to do
-    assert [text for _, _, text in until(case.seen)] == ["Prima delle immagini."]
+            assert any(seconds_after_its_images(number) < 2 for number in range(1, 6))
+
+
+@pytest.mark.parametrize(("zeros", "state"), [("ignored", "sent"), ("kept", "aside")])
+def test_zeros_before_a_patients_number_count_or_not_as_configured(case: Case, zeros: str, state: str):
+    case.place.values["hl7.patient_zeros"] = zeros
+    with running(case.place.config()):
+        case.image(patient=f"000{case.patient}")
+        assert (
+            case.send(case.oru("Con zeri.", patient=f"0{case.patient}"), case.oru("Di un altro.", patient="7", order="F-2"))
+            == ["AA"] * 2
+        )
+        settled = case.settled(2)
+        assert settled[state] == {"sent": 1, "aside": 2}[state]
+        assert case.place.state()["aside"] == {"report-of-another-patient": settled["aside"]}
 
 
 STATES = {"P": 0, "R": 0, "A": 1, "F": 1, "C": 2}

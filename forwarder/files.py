@@ -47,14 +47,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A file by its content: SHA-256 (hex), size in bytes, the study it says it belongs to, and whether it is `fit` to be
+    """A file by its content: SHA-256 (hex), size in bytes, the study it says it belongs to, and whether it can be
     compressed losslessly."""
 
     source: Source
     sha256: str
     size: int
     study_instance_uid: str | None
-    fit: bool
+    compressible: bool
     stamp: Stamp
 
     @property

@@ -21,7 +21,7 @@ from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.hl7 import mllp, waiting
 from forwarder.hl7.feed import Feed
 from forwarder.hl7.outbox import ReportOutbox
-from forwarder.hl7.receiver import Door
+from forwarder.hl7.receiver import MessageHandler
 from forwarder.logs import log
 from forwarder.operations import page
 from forwarder.operations.snapshot import State
@@ -96,7 +96,7 @@ def running(
         receiver = scp.Receiver(spool, ranks, commitments.record, outbox.notice)
         reports = ReportOutbox(spool, archive, outbox.line, config.hl7)
         outbox.on_indexed = reports.arrived
-        door = Door(config.hl7, spool, reports.notice)
+        door = MessageHandler(config.hl7, spool, reports.notice)
         state = State(config, spool, outbox, receiver, archive, door)
         outbox.start()
         stack.callback(outbox.stop)

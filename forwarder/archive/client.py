@@ -70,7 +70,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class InstanceStatus:
     """How an instance stands in the archive (the table of states in the contract)."""
 
     sha256: str
@@ -143,7 +143,7 @@ class Archive:
             raise ConfigError(f"“{self.api}” is not the address of an archive: it should begin with https://")
         self.api = self.api.rstrip("/")
 
-    def ask(self, offers: Sequence[Offer]) -> list[Standing]:
+    def ask(self, offers: Sequence[Offer]) -> list[InstanceStatus]:
         """`POST /uploads` for 1–500 offers, in the order given. Raises ArchiveError."""
         self.calls.uploads += 1
         standings = self._instances("/uploads", {"instances": [offer.as_json() for offer in offers]}, len(offers))
@@ -151,7 +151,7 @@ class Archive:
             raise ArchiveError("The archive's answer to POST /uploads names no address to upload to.", Failure.PROTOCOL)
         return standings
 
-    def status(self, sha256s: Sequence[str]) -> list[Standing]:
+    def status(self, sha256s: Sequence[str]) -> list[InstanceStatus]:
         """`POST /uploads/status` for 1–500 digests, in the order given. Raises ArchiveError."""
         self.calls.status += 1
         return self._instances("/uploads/status", {"sha256": list(sha256s)}, len(sha256s))
@@ -200,7 +200,7 @@ class Archive:
             raise _put_failed(url, answer)
         return place_of(url)
 
-    def _instances(self, path: str, body: Mapping[str, Any], expected: int) -> list[Standing]:
+    def _instances(self, path: str, body: Mapping[str, Any], expected: int) -> list[InstanceStatus]:
         answer = self._post(path, body).get("instances")
         if not isinstance(answer, list) or len(answer) != expected:
             raise ArchiveError(f"The archive's answer to POST {path} is not what the contract says.", Failure.PROTOCOL)
@@ -307,10 +307,10 @@ def _json_object(response: Answer) -> dict[str, Any]:
     return value
 
 
-def _standing(entry: Mapping[str, Any]) -> Standing:
+def _standing(entry: Mapping[str, Any]) -> InstanceStatus:
     upload = entry.get("upload")
     state = str(entry["state"])
-    return Standing(
+    return InstanceStatus(
         sha256=str(entry["sha256"]),
         state=state if STATE_NAME.fullmatch(state) else "unknown-state",
         upload=Upload(upload["url"], upload["headers"], str(upload.get("expires_at", ""))) if upload else None,

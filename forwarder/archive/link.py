@@ -16,7 +16,7 @@ EPOCH = 1.0  # seconds over which the window measures
 HOLD = 20  # epochs that it stays where it is after a try that brought nothing
 
 
-class Window:
+class ConcurrencyWindow:
     """How many uploads at once: climbs while that brings more bytes a second, halves when the line complains.
 
     It tries half as many again; if that does not bring 5 % more it goes back and stays for a while, since a line that is
@@ -76,7 +76,7 @@ class End(Enum):
     STORE = "store"
 
 
-class Line:
+class Link:
     """Whether the line may be used now. One failure closes it for everyone, for a time drawn by `retry.pause`.
 
     What is wrong with one end stands until that end has answered: that the archive tells where to put an instance says nothing
@@ -136,7 +136,7 @@ class Line:
             self._closed_until = 0.0
 
 
-class Limiter:
+class TokenBucket:
     """Holds all uploads together to the bandwidth that the time of day allows (a token bucket)."""
 
     def __init__(

@@ -31,12 +31,12 @@ class NotIdenticalError(Exception):
     it was. It must not be sent."""
 
 
-class UnfitError(Exception):
+class NotCompressibleError(Exception):
     """These pixels are not compressed, since decoders would not agree on them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class Compressed:
     """The compressed file: SHA-256 (hex) and size in bytes."""
 
     digest: str
@@ -62,7 +62,7 @@ class Pixels:
         return self.rows * self.columns * self.samples * self.bits_allocated // 8
 
     def precision(self, frame: bytes) -> int:
-        """The bits per sample for the code stream. Raises UnfitError for what decoders would not agree on.
+        """The bits per sample for the code stream. Raises NotCompressibleError for what decoders would not agree on.
 
         Unsigned samples take the bits stored (in two bytes all, where that would be one). Signed ones
         take all that are allocated, with the sign extended through them. Anything else above the stored
@@ -77,10 +77,10 @@ class Pixels:
             signed = np.frombuffer(frame, dtype="<i2" if wide else "i1")
             half = 1 << (self.bits_stored - 1)
             if int(signed.min()) < -half or int(signed.max()) >= half:
-                raise UnfitError
+                raise NotCompressibleError
             return self.bits_allocated
         if int(np.frombuffer(frame, dtype="<u2" if wide else "u1").max()) >= 1 << self.bits_stored:
-            raise UnfitError
+            raise NotCompressibleError
         return self.bits_stored if self.bits_stored > 8 or not wide else self.bits_allocated
 
 
@@ -121,7 +121,7 @@ def layout(header: Header) -> Pixels | None:
     return Pixels(rows, columns, samples, allocated, stored, signed == 1, int(frames), element.value_at, element.length)
 
 
-def pack(source: Path, target: Path, sha256: str) -> Packed | None:
+def compress(source: Path, target: Path, sha256: str) -> Compressed | None:
     """Compress `source` into `target` and check it; None, and no target, where it cannot be done or gains too little.
 
     `sha256` (hex) is what `source` was when it was taken on: a file that a disk has changed since must not become a
@@ -151,13 +151,13 @@ def pack(source: Path, target: Path, sha256: str) -> Packed | None:
                         raise NotIdenticalError("the original is no longer what it was")
                     out.seek(0)
                     digest = hashlib.file_digest(out, "sha256").hexdigest()
-            except UnfitError:
+            except NotCompressibleError:
                 target.unlink(missing_ok=True)
                 return None
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise
-    return Packed(digest, size)
+    return Compressed(digest, size)
 
 
 def _write(original: mmap.mmap, header: Header, pixels: Pixels, meta: bytes, out: BinaryIO) -> None:
@@ -191,7 +191,7 @@ def _frames(original: mmap.mmap, pixels: Pixels) -> Iterator[bytes]:
 
 
 def encode(frame: bytes, pixels: Pixels) -> bytes:
-    """One frame as JPEG-LS, lossless, of even length. Raises UnfitError."""
+    """One frame as JPEG-LS, lossless, of even length. Raises NotCompressibleError."""
     import jpeg_ls  # type: ignore[import-untyped]
 
     interleave = 2 if pixels.samples > 1 else 0
@@ -199,7 +199,7 @@ def encode(frame: bytes, pixels: Pixels) -> bytes:
     try:
         code = bytes(jpeg_ls.encode_buffer(frame, pixels.rows, pixels.columns, pixels.samples, precision, 0, interleave))
     except RuntimeError as error:  # CharLS: the code would be larger than the pixels
-        raise UnfitError from error
+        raise NotCompressibleError from error
     return code + bytes(len(code) % 2)
 
 

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from forwarder import logs
-from forwarder.compression.jpegls import NotIdenticalError, Packed, pack
+from forwarder.compression.jpegls import Compressed, NotIdenticalError, compress
 
 TRIES = 3
 INSTANCES_PER_PROCESS = 2000  # then a fresh one, so that memory stays flat whatever the codec keeps
@@ -40,17 +40,17 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(source: str, target: str, sha256: str) -> Packed | str | None:
+def _work(source: str, target: str, sha256: str) -> Compressed | str | None:
     """Packed, None for “send it as it is”, or in words why it failed."""
     try:
-        return pack(Path(source), Path(target), sha256)
+        return compress(Path(source), Path(target), sha256)
     except NotIdenticalError as error:
         return f"not identical: {error}"
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         return f"{type(error).__name__}"
 
 
-class Packers:
+class CompressionPool:
     """A pool of compressing processes that is built anew when one of them dies."""
 
     def __init__(self, count: int | None = None) -> None:
@@ -58,22 +58,22 @@ class Packers:
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
-    def submit(self, source: Path, target: Path, sha256: str) -> Future[Packed | str | None]:
-        """Compress in the background (`jpegls.pack`): packed, None for “send it as it is”, or in words why it failed.
+    def submit(self, source: Path, target: Path, sha256: str) -> Future[Compressed | str | None]:
+        """Compress in the background (`jpegls.compress`): packed, None for “send it as it is”, or in words why it failed.
 
         Where a process dies it is tried again: all that shared it died with it, and the next time will tell who it was.
         """
-        result: Future[Packed | str | None] = Future()
+        result: Future[Compressed | str | None] = Future()
         self._try(result, (str(source), str(target), sha256), TRIES)
         return result
 
-    def _try(self, result: Future[Packed | str | None], work: tuple[str, str, str], left: int) -> None:
+    def _try(self, result: Future[Compressed | str | None], work: tuple[str, str, str], left: int) -> None:
         try:
             self._begin(work).add_done_callback(lambda done: self._ended(result, work, left - 1, done))
         except BrokenProcessPool:
             result.set_result("the compressing processes do not start")
 
-    def _begin(self, work: tuple[str, str, str]) -> Future[Packed | str | None]:
+    def _begin(self, work: tuple[str, str, str]) -> Future[Compressed | str | None]:
         with self._lock:
             for _ in range(2):
                 if self._pool is None:
@@ -92,7 +92,11 @@ class Packers:
         raise BrokenProcessPool("the compressing processes do not start")
 
     def _ended(
-        self, result: Future[Packed | str | None], work: tuple[str, str, str], left: int, done: Future[Packed | str | None]
+        self,
+        result: Future[Compressed | str | None],
+        work: tuple[str, str, str],
+        left: int,
+        done: Future[Compressed | str | None],
     ) -> None:
         if done.cancelled():
             result.cancel()

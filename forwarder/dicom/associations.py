@@ -34,8 +34,8 @@ from forwarder.dicom import associate, negotiation
 from forwarder.dicom.associate import ACCEPTED, AssociateRequest, ContextAnswer
 from forwarder.dicom.negotiation import Policy
 from forwarder.dicom.refusals import Refusals, Refused
-from forwarder.dicom.storage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Door, SpoolingDimse
-from forwarder.dicom.upper_layer import HEADER, LARGEST_OTHER_PDU, Encoded, PromptDul, PromptSocket, WakingQueue
+from forwarder.dicom.storage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, SpoolingDimse, StoreHandler
+from forwarder.dicom.upper_layer import HEADER, LARGEST_OTHER_PDU, Encoded, PromptSocket, UpperLayer, WakingQueue
 from forwarder.logs import log
 
 MAXIMUM_PDU = 131072  # bytes; larger than usual, since each PDU costs the library a fixed time
@@ -88,7 +88,7 @@ class Desk:
 
     policy: Policy
     places: Places
-    door: Door
+    door: StoreHandler
     refusals: Refusals
 
 
@@ -281,7 +281,7 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
         self._answered = threading.Condition()
         self._server = server
         self.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"
-        self.dul = PromptDul(self)
+        self.dul = UpperLayer(self)
         self.dul.daemon = True  # a sender that does not let go keeps no forwarder from stopping
         self.network_timeout, self.acse_timeout = server.ae.network_timeout, server.ae.acse_timeout  # this sets timers of `dul`
         self.dimse = SpoolingDimse(self, server.desk.door)

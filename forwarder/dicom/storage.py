@@ -47,7 +47,7 @@ class Sender(Protocol):
     def called(self) -> str: ...
 
 
-class Door(Protocol):
+class StoreHandler(Protocol):
     """Who takes in what arrives."""
 
     def new_arrival(self) -> Arrival: ...
@@ -135,7 +135,7 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
     rest of receiving an image. Every other message is pynetdicom's.
     """
 
-    def __init__(self, assoc: Association, door: Door) -> None:
+    def __init__(self, assoc: Association, door: StoreHandler) -> None:
         super().__init__(assoc)
         self._door = door
         self._command: list[tuple[int, bytes]] = []  # fragments of a command set that is not complete yet

@@ -42,7 +42,7 @@ class Encoded:
     data: bytes
 
 
-class PromptDul(DULServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
+class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
     """pynetdicom's upper layer of an association that stands, with a short way for P-DATA-TF.
 
     There the state machine would find that it stays in state 6 (PS3.8 table 9-10, event 10). Every other PDU takes

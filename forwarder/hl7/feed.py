@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from forwarder.archive.client import Archive
-from forwarder.archive.link import Line
+from forwarder.archive.link import Link
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.hl7 import waiting as queue
 from forwarder.logs import log
@@ -29,7 +29,7 @@ MOST_SEARCHES = 100  # studies of one answer whose accession number is looked up
 class Feed:
     """Follows the archive's feed while reports wait, in a thread of its own (`run`)."""
 
-    def __init__(self, spool: Spool, archive: Archive, line: Line, notice: Callable[[], None]) -> None:
+    def __init__(self, spool: Spool, archive: Archive, line: Link, notice: Callable[[], None]) -> None:
         self._journal = spool.journal
         self._archive = archive
         self._line = line

@@ -34,7 +34,7 @@ SLOW_SECONDS = 10.0  # after which a message that is not whole yet may have to m
 
 
 class Taker(Protocol):
-    """Who takes messages in (`hl7_door.Door`)."""
+    """Who takes messages in (`hl7_door.MessageHandler`)."""
 
     def take(self, content: bytes, whole: bool, peer: str) -> list[bytes]:
         """The answers to a message, `whole` or too large. Raises SpoolError if it could not be made durable."""

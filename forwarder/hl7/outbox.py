@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from forwarder.alerts import Reason
 from forwarder.archive.client import Archive
-from forwarder.archive.link import Line
+from forwarder.archive.link import Link
 from forwarder.archive.retry import pause
 from forwarder.config import Hl7Config
 from forwarder.errors import ArchiveError, Failure, SpoolError
@@ -34,7 +34,7 @@ PERHAPS_THIS_ONE = frozenset({Failure.SERVER, Failure.REFUSED, Failure.PROTOCOL}
 class ReportOutbox:
     """Sends what waits, in a thread of its own (`run`)."""
 
-    def __init__(self, spool: Spool, archive: Archive, line: Line, config: Hl7Config) -> None:
+    def __init__(self, spool: Spool, archive: Archive, line: Link, config: Hl7Config) -> None:
         self._spool = spool
         self._archive = archive
         self._line = line

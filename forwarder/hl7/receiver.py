@@ -20,7 +20,7 @@ from forwarder.spool.spool import Spool, SpoolFullError
 CROWDED_SECONDS = 900.0  # for which it is told
 
 
-class Door:
+class MessageHandler:
     """Takes messages in. Since the start: `refused` counts those answered with AE or AR, `made_room` the connections that were
     closed for new ones, `turned_away` those for which there was no room.
     """

@@ -17,7 +17,7 @@ from forwarder.config import Config
 from forwarder.dicom.commitment import summary as commitments_summary
 from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError
-from forwarder.hl7.receiver import Door
+from forwarder.hl7.receiver import MessageHandler
 from forwarder.hl7.waiting import summary as reports_summary
 from forwarder.spool.journal import tally
 from forwarder.spool.spool import Spool
@@ -106,7 +106,9 @@ class Rates:
 class State:
     """Puts the snapshot together."""
 
-    def __init__(self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive, door: Door) -> None:
+    def __init__(
+        self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive, door: MessageHandler
+    ) -> None:
         self._config = config
         self._spool = spool
         self._outbox = outbox

@@ -19,11 +19,11 @@ from datetime import datetime
 
 from forwarder import files
 from forwarder.alerts import Reason
-from forwarder.archive.client import BATCH, Archive, Standing, Upload
-from forwarder.archive.link import End, Limiter, Line, Window
+from forwarder.archive.client import BATCH, Archive, InstanceStatus, Upload
+from forwarder.archive.link import ConcurrencyWindow, End, Link, TokenBucket
 from forwarder.archive.retry import pause
-from forwarder.compression.jpegls import Packed
-from forwarder.compression.pool import Packers
+from forwarder.compression.jpegls import Compressed
+from forwarder.compression.pool import CompressionPool
 from forwarder.config import SendConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.logs import log
@@ -49,16 +49,16 @@ class Outbox:
     def __init__(self, spool: Spool, archive: Archive, config: SendConfig) -> None:
         self.on_indexed: Callable[[Collection[str]], None] = lambda _: None
         self.traffic = Traffic()
-        self.line = Line()
-        self.window = Window(config.parallel)
+        self.line = Link()
+        self.window = ConcurrencyWindow(config.parallel)
         self.uploads_now = 0
         self._failed_steps: set[str] = set()  # those that the spool failed, at their last try
         self._spool = spool
         self._archive = archive
         self._config = config
         self._queue = Queue(spool.journal)
-        self._packers = Packers()
-        self._limiter = Limiter(config.limits)
+        self._packers = CompressionPool()
+        self._limiter = TokenBucket(config.limits)
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)  # for the feeder
         self._verdict_wake = threading.Condition(self._lock)
@@ -214,8 +214,8 @@ class Outbox:
             lambda done: None if done.cancelled() or self._stopping else self._compressed(item, done.result())
         )
 
-    def _compressed(self, item: Item, result: Packed | str | None) -> None:
-        if isinstance(result, Packed):
+    def _compressed(self, item: Item, result: Compressed | str | None) -> None:
+        if isinstance(result, Compressed):
             item.packing, item.packed = "packed", result
             self.traffic.bytes_saved += item.size - result.size
         else:
@@ -263,7 +263,7 @@ class Outbox:
             return self._not_answered(batch, error, started)
         self.line.succeeded()
         self._spool.step("asked")
-        settled: list[tuple[str, Standing]] = []
+        settled: list[tuple[str, InstanceStatus]] = []
         with self._wake:
             for item, standing in zip(batch, standings, strict=True):
                 if standing.upload is not None:

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forwarder.archive.client import Offer
-from forwarder.compression.jpegls import Packed
-from forwarder.compression.pool import Packers
+from forwarder.compression.jpegls import Compressed
+from forwarder.compression.pool import CompressionPool
 from forwarder.errors import ConfigError
 from forwarder.files import Known
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class OutgoingFile:
     """A file on its way. `packed` is its compressed form (at `path` then), or None where the file itself is sent."""
 
     known: Known
     path: Path
-    packed: Packed | None = None
+    packed: Compressed | None = None
 
     @property
     def sha256(self) -> str:
@@ -44,23 +44,23 @@ class Parcel:
             self.path.unlink(missing_ok=True)
 
 
-Wrap = Callable[[Known], Callable[[], Parcel]]
+Preparation = Callable[[Known], Callable[[], OutgoingFile]]
 """Begins to make a parcel in the background; calling the result waits for it."""
 
 
-def as_it_is(known: Known) -> Callable[[], Parcel]:
+def as_it_is(known: Known) -> Callable[[], OutgoingFile]:
     """The file itself."""
-    return lambda: Parcel(known, known.path)
+    return lambda: OutgoingFile(known, known.path)
 
 
 @contextmanager
-def compressing(on_failure: Callable[[], None]) -> Iterator[Wrap]:
+def compressing(on_failure: Callable[[], None]) -> Iterator[Preparation]:
     """Parcels of compressed files, as far as they can be compressed, while the block runs.
 
     `on_failure` hears of each file that is sent as it is because its compression failed. Raises ConfigError where there is
     no temporary folder to compress into.
     """
-    packers = Packers()
+    packers = CompressionPool()
     try:
         temporary = tempfile.TemporaryDirectory(prefix="forwarder-")
     except OSError as error:
@@ -68,8 +68,8 @@ def compressing(on_failure: Callable[[], None]) -> Iterator[Wrap]:
     with temporary as name:
         folder = Path(name)
 
-        def begin(known: Known) -> Callable[[], Parcel]:
-            if not known.fit or shutil.disk_usage(folder).free < 2 * known.size:
+        def begin(known: Known) -> Callable[[], OutgoingFile]:
+            if not known.compressible or shutil.disk_usage(folder).free < 2 * known.size:
                 return as_it_is(known)
             target = folder / known.sha256
             future = packers.submit(known.path, target, known.sha256)
@@ -81,11 +81,11 @@ def compressing(on_failure: Callable[[], None]) -> Iterator[Wrap]:
             packers.close()
 
 
-def _ended(known: Known, target: Path, future: Future[Packed | str | None], on_failure: Callable[[], None]) -> Parcel:
+def _ended(known: Known, target: Path, future: Future[Compressed | str | None], on_failure: Callable[[], None]) -> OutgoingFile:
     result = future.result()
-    if isinstance(result, Packed):
-        return Parcel(known, target, result)
+    if isinstance(result, Compressed):
+        return OutgoingFile(known, target, result)
     if result is not None:
         target.unlink(missing_ok=True)
         on_failure()
-    return Parcel(known, known.path)
+    return OutgoingFile(known, known.path)

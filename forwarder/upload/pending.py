@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from forwarder.archive.client import Offer, Standing, Upload
-from forwarder.compression.jpegls import Packed
+from forwarder.archive.client import InstanceStatus, Offer, Upload
+from forwarder.compression.jpegls import Compressed
 from forwarder.spool.journal import Journal
 
 POLL_FIRST = 0.25  # seconds after the PUT
@@ -28,7 +28,7 @@ class Item:
     rank: float
     attempts: int
     packing: str
-    packed: Packed | None
+    packed: Compressed | None
 
     @property
     def sent_digest(self) -> str:
@@ -70,7 +70,7 @@ class Traffic:
 
 
 def _item(row: sqlite3.Row) -> Item:
-    packed = Packed(row["packed_digest"], row["packed_size"]) if row["packing"] == "packed" else None
+    packed = Compressed(row["packed_digest"], row["packed_size"]) if row["packing"] == "packed" else None
     return Item(row["digest"], row["size"], row["study"], row["rank"], row["attempts"], row["packing"], packed)
 
 
@@ -149,7 +149,7 @@ class Queue:
             )
             return [(row["digest"], row["sent"]) for row in rows]
 
-    def judged(self, verdicts: Sequence[tuple[str, Standing]]) -> list[str]:
+    def judged(self, verdicts: Sequence[tuple[str, InstanceStatus]]) -> list[str]:
         """Note the archive's verdicts on instances (by digest as received), durably.
 
         Returns the digests whose bytes are no longer needed. What the archive calls absent goes back to waiting.
@@ -170,7 +170,7 @@ class Queue:
         return self._journal.note_soon(lambda connection: connection.execute(statement, values))
 
 
-def _note(connection: sqlite3.Connection, digest: str, standing: Standing, now: float) -> None:
+def _note(connection: sqlite3.Connection, digest: str, standing: InstanceStatus, now: float) -> None:
     if standing.state in ("indexed", "echo"):
         connection.execute(
             "UPDATE instances SET state = ?, reason = NULL, settled_at = ? WHERE digest = ? AND state IN ('waiting', 'stored')",
@@ -197,6 +197,6 @@ def _note(connection: sqlite3.Connection, digest: str, standing: Standing, now: 
         )
 
 
-def reason_of(standing: Standing) -> str:
+def reason_of(standing: InstanceStatus) -> str:
     """Under which reason it is put aside: the archive's, else the state's own name."""
     return standing.state if standing.state not in KEPT_ASIDE or not standing.reason else standing.reason

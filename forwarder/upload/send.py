@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from forwarder.alerts import Reason
-from forwarder.archive.client import BATCH, PENDING, Offer, Standing, Upload
+from forwarder.archive.client import BATCH, PENDING, InstanceStatus, Offer, Upload
 from forwarder.archive.retry import PLANS, Blame, pause
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.files import Known, NotSentError, Source, know, opened_again, walk
-from forwarder.upload.outgoing_files import Parcel, Wrap, as_it_is, compressing
+from forwarder.upload.outgoing_files import OutgoingFile, Preparation, as_it_is, compressing
 
 PARALLEL = 8
 BATCH_BYTES = 256_000_000  # of originals: what is compressed at once, beside what is being sent, bounds the disk's use
@@ -33,8 +33,8 @@ PATIENCE = 600.0  # seconds without any instance settling, before `send` gives u
 class Client(Protocol):
     """What `send` needs of an archive; `forwarder.archive.client.Archive` is the real one."""
 
-    def ask(self, offers: Sequence[Offer]) -> list[Standing]: ...
-    def status(self, sha256s: Sequence[str]) -> list[Standing]: ...
+    def ask(self, offers: Sequence[Offer]) -> list[InstanceStatus]: ...
+    def status(self, sha256s: Sequence[str]) -> list[InstanceStatus]: ...
     def put(self, upload: Upload, body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None) -> None: ...
 
 
@@ -117,7 +117,7 @@ class _Run:
             )
         )
 
-    def settle(self, sha256: str, standing: Standing) -> None:
+    def settle(self, sha256: str, standing: InstanceStatus) -> None:
         """Note how the file with this digest stands; the standing may be that of its compressed form."""
         if standing.state == "stored":
             self.stored[sha256] = standing.sha256
@@ -195,9 +195,9 @@ def _hashed(run: _Run, files: Sequence[Source], pool: ThreadPoolExecutor) -> Ite
                 yield known
 
 
-def _wrapped(run: _Run, batches: Iterator[list[Known]], wrap: Wrap) -> Iterator[list[Parcel]]:
+def _wrapped(run: _Run, batches: Iterator[list[Known]], wrap: Preparation) -> Iterator[list[OutgoingFile]]:
     """The parcels of each batch; while one is being sent the next is compressed."""
-    before: list[Callable[[], Parcel]] = []
+    before: list[Callable[[], OutgoingFile]] = []
     for batch in batches:
         begun = [wrap(known) for known in _unknown_to_the_archive(run, batch, wrap)]
         yield [_parcel(run, ended) for ended in before]
@@ -205,19 +205,19 @@ def _wrapped(run: _Run, batches: Iterator[list[Known]], wrap: Wrap) -> Iterator[
     yield [_parcel(run, ended) for ended in before]
 
 
-def _unknown_to_the_archive(run: _Run, batch: list[Known], wrap: Wrap) -> list[Known]:
+def _unknown_to_the_archive(run: _Run, batch: list[Known], wrap: Preparation) -> list[Known]:
     """Those that are worth compressing: the archive is asked first, so that sending again costs no work."""
-    fit = [known for known in batch if known.fit] if wrap is not as_it_is else []
-    if not fit:
+    compressible = [known for known in batch if known.compressible] if wrap is not as_it_is else []
+    if not compressible:
         return batch
-    for known, standing in zip(fit, _ask_status(run, [known.sha256 for known in fit]), strict=True):
+    for known, standing in zip(compressible, _ask_status(run, [known.sha256 for known in compressible]), strict=True):
         run.settle(known.sha256, standing)
         if standing.state != "absent":
             run.bytes_total -= known.size
     return [known for known in batch if known.sha256 not in run.verdicts and known.sha256 not in run.stored]
 
 
-def _parcel(run: _Run, ended: Callable[[], Parcel]) -> Parcel:
+def _parcel(run: _Run, ended: Callable[[], OutgoingFile]) -> OutgoingFile:
     parcel = ended()
     saved = parcel.known.size - parcel.size
     run.bytes_saved += saved
@@ -239,7 +239,7 @@ def _batches(items: Iterator[T], most: int, weight: Callable[[T], int] = lambda 
         yield batch
 
 
-def _send_batch(run: _Run, batch: Sequence[Parcel], pool: ThreadPoolExecutor) -> None:
+def _send_batch(run: _Run, batch: Sequence[OutgoingFile], pool: ThreadPoolExecutor) -> None:
     """Ask, PUT what is absent, and ask again about what an expired URL or a broken line left behind."""
     missing = {parcel.known.sha256: parcel for parcel in batch}
     try:
@@ -259,10 +259,10 @@ def _send_batch(run: _Run, batch: Sequence[Parcel], pool: ThreadPoolExecutor) ->
             parcel.discard()
 
 
-def _try_once(run: _Run, missing: dict[str, Parcel], pool: ThreadPoolExecutor) -> dict[str, ArchiveError | SpoolError]:
+def _try_once(run: _Run, missing: dict[str, OutgoingFile], pool: ThreadPoolExecutor) -> dict[str, ArchiveError | SpoolError]:
     """Ask about what is missing and PUT what is absent; what got through is missing no more. Returns what went wrong."""
     parcels = list(missing.values())
-    futures: dict[Future[None], Parcel] = {}
+    futures: dict[Future[None], OutgoingFile] = {}
     for parcel, standing in zip(parcels, _ask(run, [parcel.offer() for parcel in parcels]), strict=True):
         run.settle(parcel.known.sha256, standing)
         if standing.upload is None:
@@ -288,7 +288,7 @@ def _worth_repeating(error: ArchiveError | SpoolError) -> bool:
     return isinstance(error, ArchiveError) and error.failure is not Failure.INSTANCE
 
 
-def _put(run: _Run, parcel: Parcel, upload: Upload) -> None:
+def _put(run: _Run, parcel: OutgoingFile, upload: Upload) -> None:
     try:
         with parcel.path.open("rb") if parcel.packed else opened_again(parcel.known) as file:
             run.client.put(upload, file, parcel.size, run.moved)
@@ -296,7 +296,7 @@ def _put(run: _Run, parcel: Parcel, upload: Upload) -> None:
         raise SpoolError(f"“{parcel.known.path.name}” cannot be read: {error.strerror or error}") from error
 
 
-def _patiently(call: Callable[[], list[Standing]], run: _Run) -> list[Standing]:
+def _patiently(call: Callable[[], list[InstanceStatus]], run: _Run) -> list[InstanceStatus]:
     """Call; after a failure of the line that no person must mend, call again, a few times."""
     attempt = 1
     while True:
@@ -323,11 +323,11 @@ def _sleep(seconds: float, run: _Run, because: str) -> None:
     run.waiting_for = ""
 
 
-def _ask(run: _Run, offers: list[Offer]) -> list[Standing]:
+def _ask(run: _Run, offers: list[Offer]) -> list[InstanceStatus]:
     return _patiently(lambda: run.client.ask(offers), run)
 
 
-def _ask_status(run: _Run, sha256s: list[str]) -> list[Standing]:
+def _ask_status(run: _Run, sha256s: list[str]) -> list[InstanceStatus]:
     return _patiently(lambda: run.client.status(sha256s), run)
 
 

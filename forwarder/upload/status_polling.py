@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from forwarder.archive.client import BATCH, PENDING, Archive, Standing
-from forwarder.archive.link import Line
+from forwarder.archive.client import BATCH, PENDING, Archive, InstanceStatus
+from forwarder.archive.link import Link
 from forwarder.errors import ArchiveError
 from forwarder.logs import log
 from forwarder.spool.spool import SETTLED_WELL, Spool
@@ -21,7 +21,7 @@ class Verdicts:
     """Asks about stored instances, seldom while uploads are under way, more seldom while nothing is judged."""
 
     def __init__(
-        self, spool: Spool, queue: Queue, archive: Archive, line: Line, on_indexed: Callable[[Collection[str]], None]
+        self, spool: Spool, queue: Queue, archive: Archive, line: Link, on_indexed: Callable[[Collection[str]], None]
     ) -> None:
         self._spool = spool
         self._queue = queue
@@ -60,7 +60,7 @@ class Verdicts:
         self.judge([(digest, standing) for (digest, _), standing in zip(due, standings, strict=True)])
         return 0.05
 
-    def judge(self, verdicts: Sequence[tuple[str, Standing]]) -> None:
+    def judge(self, verdicts: Sequence[tuple[str, InstanceStatus]]) -> None:
         """Note verdicts, by the digests as received, and drop what is needed no more. Raises SpoolError, OSError."""
         if not verdicts:
             return

@@ -228,7 +228,7 @@ def test_what_waits_for_the_disk_before_it_counts(tmp_path: Path):
     script.write_text(
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from forwarder.archive.client import Standing\n"
+        "from forwarder.archive.client import InstanceStatus\n"
         "from forwarder.upload.outbox import Queue\n"
         "from forwarder.spool.spool import About, Spool\n"
         "spool = Spool(Path(sys.argv[1]))\n"
@@ -237,7 +237,7 @@ def test_what_waits_for_the_disk_before_it_counts(tmp_path: Path):
         "arrival.write(b'an instance')\n"
         "digest = spool.admit(arrival, About())\n"
         "os.write(1, b'YES')\n"
-        "for digest in Queue(spool.journal).judged([(digest, Standing(digest, 'indexed'))]):\n"
+        "for digest in Queue(spool.journal).judged([(digest, InstanceStatus(digest, 'indexed'))]):\n"
         "    spool.drop_files(digest)\n"
         "os.write(1, b'DROPPED')\n"
     )

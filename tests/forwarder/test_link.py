@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.archive.client import classify
-from forwarder.archive.link import End, Limiter, Line, Window, of_day
+from forwarder.archive.link import ConcurrencyWindow, End, Link, TokenBucket, of_day
 from forwarder.archive.retry import PLANS, bound, pause
 from forwarder.config import LimitConfig, UrgentConfig
 from forwarder.errors import ArchiveError, Failure
@@ -47,7 +47,7 @@ def test_jitter_is_full():
 
 
 def test_an_answer_of_the_archive_says_nothing_of_its_store():
-    line = Line(Clock())
+    line = Link(Clock())
     assert not line.reached
     blocked = ArchiveError("A proxy answers.", Failure.REFUSED)
     line.succeeded()
@@ -90,7 +90,7 @@ def test_answers_are_told_apart(status, body, kind):
 
 
 class TestWindow:
-    def run(self, window: Window, clock: Clock, capacity: float, seconds: int, each: float) -> None:
+    def run(self, window: ConcurrencyWindow, clock: Clock, capacity: float, seconds: int, each: float) -> None:
         """A line that carries `capacity` bytes a second and each upload at most `each`."""
         for _ in range(seconds):
             rate = min(capacity, each * window.limit)
@@ -99,18 +99,18 @@ class TestWindow:
 
     def test_it_climbs_while_that_brings_more_and_stops_where_the_line_is_full(self):
         clock = Clock()
-        window = Window(32, clock)
+        window = ConcurrencyWindow(32, clock)
         self.run(window, clock, capacity=10e6, seconds=30, each=1e6)
         assert 8 <= window.limit <= 16
 
     def test_it_goes_to_the_bound_on_a_line_without_one(self):
         clock = Clock()
-        window = Window(16, clock)
+        window = ConcurrencyWindow(16, clock)
         self.run(window, clock, capacity=1e12, seconds=30, each=1e6)
         assert window.limit == 16
 
     def test_a_complaint_halves_it_and_it_never_falls_below_one(self):
-        window = Window(16, Clock())
+        window = ConcurrencyWindow(16, Clock())
         window.limit = 16
         window.failed()
         assert window.limit == 8
@@ -120,7 +120,7 @@ class TestWindow:
 
     def test_it_gives_way_when_the_line_gets_worse(self):
         clock = Clock()
-        window = Window(32, clock)
+        window = ConcurrencyWindow(32, clock)
         self.run(window, clock, capacity=50e6, seconds=30, each=2e6)
         high = window.limit
         self.run(window, clock, capacity=2e6, seconds=10, each=2e6)
@@ -128,7 +128,7 @@ class TestWindow:
 
     def test_an_idle_line_teaches_nothing(self):
         clock = Clock()
-        window = Window(32, clock)
+        window = ConcurrencyWindow(32, clock)
         for _ in range(30):
             clock.now += 1
             window.succeeded(1000, in_flight=1)
@@ -140,7 +140,7 @@ class TestLine:
 
     def test_failures_that_were_under_way_together_count_once(self):
         clock = Clock()
-        line = Line(clock)
+        line = Link(clock)
         for _ in range(50):
             clock.now = 10.0
             assert line.failed(self.error, started=5.0 if line.error is None else 9.0)
@@ -148,14 +148,14 @@ class TestLine:
 
     def test_one_success_opens_it(self):
         clock = Clock()
-        line = Line(clock)
+        line = Link(clock)
         line.failed(ArchiveError("busy", Failure.THROTTLED, retry_after=30), started=0.0)
         assert line.closed_for() >= 29
         line.succeeded()
         assert line.closed_for() == 0 and line.error is None
 
     def test_an_instances_own_failure_does_not_close_it(self):
-        line = Line(Clock())
+        line = Link(Clock())
         assert not line.failed(ArchiveError("bad", Failure.INSTANCE), started=0.0)
         assert line.closed_for() == 0
 
@@ -163,20 +163,20 @@ class TestLine:
 class TestLimiter:
     def test_it_holds_the_line_to_the_rate_of_the_hour(self):
         clock = Clock()
-        limiter = Limiter([LimitConfig("08:00", "18:00", 8.0)], clock, lambda: of_day("09:00"), clock.sleep)
+        limiter = TokenBucket([LimitConfig("08:00", "18:00", 8.0)], clock, lambda: of_day("09:00"), clock.sleep)
         for _ in range(100):
             limiter.take(100_000)
         assert clock.now == pytest.approx(10.0)
 
     def test_outside_the_hours_the_line_is_free(self):
         clock = Clock()
-        limiter = Limiter([LimitConfig("08:00", "18:00", 1.0)], clock, lambda: of_day("20:00"), clock.sleep)
+        limiter = TokenBucket([LimitConfig("08:00", "18:00", 1.0)], clock, lambda: of_day("20:00"), clock.sleep)
         limiter.take(10**9)
         assert clock.now == 0
 
     @pytest.mark.parametrize(("hour", "limited"), [("23:00", True), ("03:00", True), ("12:00", False)])
     def test_a_night_goes_past_midnight(self, hour, limited):
-        limiter = Limiter([LimitConfig("22:00", "06:00", 1.0)], time_of_day=lambda: of_day(hour))
+        limiter = TokenBucket([LimitConfig("22:00", "06:00", 1.0)], time_of_day=lambda: of_day(hour))
         assert (limiter.rate() is not None) == limited
 
 

@@ -20,8 +20,8 @@ from pydicom.encaps import generate_frames, parse_basic_offsets
 from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 
 from forwarder.compression import jpegls as packing
-from forwarder.compression.jpegls import Packed, Pixels
-from forwarder.compression.pool import Packers
+from forwarder.compression.jpegls import Compressed, Pixels
+from forwarder.compression.pool import CompressionPool
 from forwarder.header import head_of, read_header
 
 REAL = ["CT_small.dcm", "MR_small.dcm", "RG1_UNCR.dcm", "RG3_UNCR.dcm", "693_UNCR.dcm", "MR2_UNCR.dcm"]
@@ -35,9 +35,9 @@ REAL += [
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # real files have UIDs with leading zeros
 
 
-def pack(source: Path, target: Path) -> Packed | None:
+def pack(source: Path, target: Path) -> Compressed | None:
     """Compress a file that is what it was."""
-    return packing.pack(source, target, hashlib.sha256(source.read_bytes()).hexdigest())
+    return packing.compress(source, target, hashlib.sha256(source.read_bytes()).hexdigest())
 
 
 def halves(path: Path) -> tuple[bytes, bytes]:
@@ -57,7 +57,7 @@ def halves(path: Path) -> tuple[bytes, bytes]:
 def test_real_images_keep_every_pixel_and_every_byte_around_them(tmp_path: Path, name: str):
     source, target = Path(str(get_testdata_file(name))), tmp_path / "packed"
     packed = pack(source, target)
-    assert packed == Packed(hashlib.sha256(target.read_bytes()).hexdigest(), target.stat().st_size)
+    assert packed == Compressed(hashlib.sha256(target.read_bytes()).hexdigest(), target.stat().st_size)
     assert packed.size < source.stat().st_size * 0.95
     before, after = dcmread(source), dcmread(target)
     assert after.file_meta.TransferSyntaxUID == JPEGLSLossless
@@ -140,7 +140,7 @@ def test_an_image_that_the_disk_has_changed_is_not_made_a_flawless_compressed_on
     rotten[-1000] ^= 4
     source.write_bytes(rotten)
     with pytest.raises(packing.NotIdenticalError):
-        packing.pack(source, tmp_path / "packed", digest)
+        packing.compress(source, tmp_path / "packed", digest)
     assert not (tmp_path / "packed").exists()
 
 
@@ -151,7 +151,7 @@ def test_the_same_image_is_always_compressed_to_the_same_bytes(tmp_path: Path):
 
 def test_a_codec_that_dies_over_an_image_is_given_up_and_the_next_image_compressed(tmp_path: Path):
     large, small = write(ct_slice(edge=4096), tmp_path / "large.dcm"), write(ct_slice(edge=128), tmp_path / "small.dcm")
-    packers = Packers(1)
+    packers = CompressionPool(1)
     try:
         future = packers.submit(large, tmp_path / "1", hashlib.sha256(large.read_bytes()).hexdigest())
         while not future.done():
@@ -161,7 +161,7 @@ def test_a_codec_that_dies_over_an_image_is_given_up_and_the_next_image_compress
                         child.kill()
         assert future.result() == "the compressing process died"
         future = packers.submit(small, tmp_path / "2", hashlib.sha256(small.read_bytes()).hexdigest())
-        assert isinstance(future.result(60), Packed)
+        assert isinstance(future.result(60), Compressed)
     finally:
         packers.close()
 
@@ -182,7 +182,7 @@ def test_any_frame_of_any_depth_comes_back_exactly(frame: np.ndarray, stored: in
     pixels = Pixels(frame.shape[0], frame.shape[1], 1, 16, stored, signed, 1, 0, len(data))
     try:
         code = packing.encode(data, pixels)
-    except packing.UnfitError:
+    except packing.NotCompressibleError:
         assume(False)
     assert packing.decode(code) == data
 

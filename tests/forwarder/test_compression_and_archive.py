@@ -65,7 +65,7 @@ def test_a_compressed_image_is_drawn_as_the_one_that_came(spec: Spec) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source", Path(folder) / "target"
         source.write_bytes(data)
-        if jpegls.pack(source, target, hashlib.sha256(data).hexdigest()) is None:
+        if jpegls.compress(source, target, hashlib.sha256(data).hexdigest()) is None:
             return
         after = target.read_bytes()
     for index in range(spec.frames):

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import Conflict, TryAgain
+from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.ports import Item, PutNew
 from chalicelib.services import membership, registry
 from chalicelib.services.registry import Caller, load_registry
+from chalicelib.services.sharing import protection
 from tests.sharing.world import OIDS, A, B, C, World
 
 NEW = "arn:aws:iam::123456789012:role/contenitore-another"
@@ -114,7 +115,7 @@ def test_a_transfer_to_an_institution_is_enough_to_name_its_issuer() -> None:
     put(world, C, patient_id_issuer="2.16.1.77")
 
 
-def test_where_an_issuer_was_changed_before_that_was_refused_an_objection_hides_what_lies_under_the_old_one() -> None:
+def of_a_corrected_issuer() -> World:
     """San Matteo's OID was corrected after it had sent: its new transfer is of the new number, the study lies under the old."""
     world = World()
     world.arrive(A, "SM-1", "1.2.3")
@@ -126,14 +127,40 @@ def test_where_an_issuer_was_changed_before_that_was_refused_an_objection_hides_
     corrected = data | {"patient_id_issuer": "2.16.1.99", "version": 2}
     world.table.put(PutNew(Item(registry.PARTITION, f"{registry.VERSIONS}{A}#000002", corrected)))
     assert world.member(A).patient_id_issuer == "2.16.1.99" != OIDS[A]
-    world.arrive(A, "SM-1", "1.2.4")
-    world.settle()
-    objection = world.object(A, "SM-1")
-    assert not world.sees(B, "1.2.3"), "answered 201, and hid nothing"
-    from chalicelib.services.sharing import protection
+    return world
 
+
+@pytest.mark.parametrize("study", [None, "1.2.3"])
+@pytest.mark.parametrize("sent_since", [True, False])
+def test_where_an_issuer_was_changed_before_that_was_refused_an_objection_hides_what_lies_under_the_old_one(
+    study: str | None, sent_since: bool
+) -> None:
+    world = of_a_corrected_issuer()
+    if sent_since:
+        world.arrive(A, "SM-1", "1.2.4")
+        world.settle()
+    objection = world.object(A, "SM-1", study)
+    assert not world.sees(B, "1.2.3"), "answered 201, and hid nothing"
     protection.withdraw_objection(world.table, world.caller(A), "SM-1", objection, world.now, world.act)
     assert world.sees(B, "1.2.3")
+
+
+def test_there_a_study_under_the_old_one_is_protected_and_consented_to_as_any_other() -> None:
+    world = of_a_corrected_issuer()
+    caller, body = world.caller(A), {"study_instance_uid": "1.2.3"}
+    protection.protect(world.table, caller, "SM-1", body, world.now, world.act)
+    assert not world.sees(B, "1.2.3")
+    given = protection.consent(world.table, caller, "SM-1", {**body, "to": B}, world.now, world.act)["id"]
+    assert world.sees(B, "1.2.3")
+    protection.revoke_consent(world.table, caller, "SM-1", given, world.now, world.act)
+    assert not world.sees(B, "1.2.3")
+
+
+def test_there_what_is_nobodys_is_not_found_as_before() -> None:
+    world = of_a_corrected_issuer()
+    for patient, study in (("SM-2", None), ("SM-1", "1.2.9")):
+        with pytest.raises(NotFound):
+            world.object(A, patient, study)
 
 
 def test_72_hours_are_72_hours() -> None:

@@ -159,6 +159,35 @@ def test_an_image_that_says_it_is_somebody_else_ends_what_the_code_joined(
     assert not joined(world, A, B)
 
 
+REGISTERED: dict[str, dict[str, Any]] = {
+    "birth date": {"birth_date": "19600316"},
+    "sex": {"sex": "M"},
+    "another code": {"identifiers": [{"issuer": CF, "id": EVA}]},
+}
+
+
+@pytest.mark.parametrize("says", REGISTERED.values(), ids=REGISTERED)
+@pytest.mark.parametrize("who", [A, B])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_registration_that_says_it_is_somebody_else_ends_what_the_codes_of_images_joined(
+    world: World, who: str, says: dict[str, Any], first: bool
+) -> None:
+    """Whichever hospital's, and whenever it comes; and it is not joined again by what comes later."""
+    steps: list[Callable[[], None]] = [
+        lambda: carry(world, A),
+        lambda: carry(world, B),
+        lambda: world.make_known(who, NUMBERS[who], name="Verdi^Mia", **says),
+    ]
+    for step in reversed(steps) if first else steps:
+        step()
+        world.settle()
+    assert not joined(world, A, B)
+    carry(world, who, ".8")
+    world.make_known(who, NUMBERS[who], name="Bianchi^Ada", event="A08")
+    world.settle()
+    assert not joined(world, A, B)
+
+
 def test_a_join_of_before_whose_code_was_undone_before_holds_no_more(shared: World) -> None:
     """As an earlier release left it: the link to the code ended, the link of the two numbers not."""
     record = access.load_deciding(shared.table, number(B).hash)

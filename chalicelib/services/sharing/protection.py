@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,14 +25,20 @@ MAX_WITHDRAWN = 90
 _ID = re.compile(r"[0-9a-f]{24}")
 
 
+@dataclass(frozen=True)
+class _Had:
+    """An owner's studies of a patient, and under which other hashes of the number some of them lie."""
+
+    studies: frozenset[str]
+    former: tuple[str, ...] = ()
+
+
 def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
     """Hide one study, or all the caller's studies of the patient, from every other institution; at once. Raises NotFound."""
-    own, record = _patient(table, caller, patient_id)
-    study = _study_in(caller, record, body, required=False)
+    own, _, had = _patient(table, caller, patient_id)
+    study = _study_in(had, body, required=False)
     objection = secrets.token_hex(12)
-    patients = _where_it_counts(table, caller, own, study)
-    if study is None:
-        patients += _under_former_issuers(table, caller, own)
+    patients = _where_it_counts(table, caller, own, study) + (list(had.former) if study is None else [])
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor, "in": patients}
     facts = [PutNew(Item(patient_partition(patient), f"OBJECTION#{objection}", data)) for patient in patients]
     act(facts, Entry(Kind.OBJECTION, caller.member.id, (own,), study, subject=objection))
@@ -41,7 +47,7 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
 
 def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> dict[str, Any]:
     """End an objection: the studies are shared again as before. Again: the same answer. Raises NotFound."""
-    own, _ = _patient(table, caller, patient_id)
+    own, _, _ = _patient(table, caller, patient_id)
     fact = table.get(patient_partition(own.hash), f"OBJECTION#{objection}") if _ID.fullmatch(objection) else None
     if fact is None or fact.data["owner"] != caller.member.id:
         raise NotFound
@@ -51,7 +57,7 @@ def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection:
 
 def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorder) -> dict[str, Any]:
     """The objections that the caller records for its own patient. Raises NotFound."""
-    own, record = _patient(table, caller, patient_id)
+    own, record, _ = _patient(table, caller, patient_id)
     tell(Entry(Kind.READ, caller.member.id, (own,)))
     return {
         "objections": [
@@ -64,8 +70,8 @@ def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorde
 
 def protect(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
     """Put a study under strengthened protection: shared only with whom the patient consents to by name. Raises NotFound."""
-    own, record = _patient(table, caller, patient_id)
-    study = _study_in(caller, record, body, required=True)
+    own, _, had = _patient(table, caller, patient_id)
+    study = _study_in(had, body, required=True)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
     patients = _where_it_counts(table, caller, own, study)
     facts = [Item(patient_partition(patient), f"PROTECTION#{study}", data) for patient in patients]
@@ -75,23 +81,22 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
 
 def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
     """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
-    own, record = _patient(table, caller, patient_id)
+    own, _, had = _patient(table, caller, patient_id)
     to = body.get("to") if isinstance(body, dict) else None
     if not isinstance(to, str) or to not in caller.registry.members:
         raise BadRequest("No institution with this id is registered.", "to")
-    study = _study_in(
-        caller, record, {k: v for k, v in body.items() if k != "to"} if isinstance(body, dict) else None, required=True
-    )
+    study = _study_in(had, {k: v for k, v in body.items() if k != "to"} if isinstance(body, dict) else None, required=True)
     consented = secrets.token_hex(12)
+    patients = _where_it_counts(table, caller, own, study)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "to": to, "at": iso(now), "by": caller.actor}
-    fact = Item(patient_partition(own.hash), f"CONSENT#{consented}", data)
-    act([PutNew(fact)], Entry(Kind.CONSENT, caller.member.id, (own,), study, subject=consented, text=f"to {to}"))
+    facts = [PutNew(Item(patient_partition(one), f"CONSENT#{consented}", data | {"in": patients})) for one in patients]
+    act(facts, Entry(Kind.CONSENT, caller.member.id, (own,), study, subject=consented, text=f"to {to}"))
     return {"id": consented, "study_instance_uid": study, "to": to, "status": "given"}
 
 
 def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> dict[str, Any]:
     """End a consent. Again: the same answer. Raises NotFound."""
-    own, _ = _patient(table, caller, patient_id)
+    own, _, _ = _patient(table, caller, patient_id)
     fact = table.get(patient_partition(own.hash), f"CONSENT#{consented}") if _ID.fullmatch(consented) else None
     if fact is None or fact.data["owner"] != caller.member.id:
         raise NotFound
@@ -173,14 +178,17 @@ def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study
     return [own.hash] if own.hash in known else [own.hash, *known[:1]]
 
 
-def _under_former_issuers(table: Table, caller: Caller, own: PatientIdentifier) -> list[str]:
-    """The hashes of the same number under issuers that the caller had before, where it has studies under them.
+def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -> _Had:
+    """What the caller has of a patient of its own.
 
-    An issuer does not change once it is named (`services.membership`); in a city of before that rule it may have.
+    An issuer does not change once it is named (`services.membership`); in a city of before that rule it may have, and what was
+    sent before lies under the same number of the issuer of then.
     """
-    former = [one for one in membership.issuers_ever(table, caller.member.id) if one != own.issuer]
-    hashes = [PatientIdentifier(issuer, own.value).hash for issuer in former]
-    return [one for one in hashes if any(o == caller.member.id for o, _ in access.load_record(table, one).studies)]
+    mine = caller.member.id
+    former = [PatientIdentifier(one, own.value).hash for one in membership.issuers_ever(table, mine) if one != own.issuer]
+    found = {one: {study for owner, study in access.load_record(table, one).studies if owner == mine} for one in former}
+    studies_now = {study for owner, study in record.studies if owner == mine}
+    return _Had(frozenset(studies_now.union(*found.values())), tuple(one for one, several in found.items() if several))
 
 
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
@@ -189,17 +197,17 @@ def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdent
     return tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)
 
 
-def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record]:
-    """One of the caller's own patients. Raises NotFound for a number of which nothing is known."""
+def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record, _Had]:
+    """One of the caller's own patients, and what it has of it. Raises NotFound for a number of which nothing is known."""
     own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
     record = access.load_record(table, own.hash)
-    known = record.transfers or record.links or record.stated
-    if not known and not any(owner == caller.member.id for owner, _ in record.studies):
+    had = _had(table, caller, own, record)
+    if not (record.transfers or record.links or record.stated or had.studies):
         raise NotFound
-    return own, record
+    return own, record, had
 
 
-def _study_in(caller: Caller, record: Record, body: object, *, required: bool) -> str | None:
+def _study_in(had: _Had, body: object, *, required: bool) -> str | None:
     """The study that a body names, which must be the caller's own, of this patient. Raises BadRequest, NotFound."""
     if body == {}:
         study = None
@@ -211,6 +219,6 @@ def _study_in(caller: Caller, record: Record, body: object, *, required: bool) -
         raise BadRequest('The body must be {"study_instance_uid"?}.', "study_instance_uid")
     if study is None and required:
         raise BadRequest("study_instance_uid is needed.", "study_instance_uid")
-    if study is not None and (caller.member.id, study) not in record.studies:
+    if study is not None and study not in had.studies:
         raise NotFound
     return study

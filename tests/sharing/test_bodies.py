@@ -73,3 +73,22 @@ def test_an_objection_without_a_body_or_with_an_empty_one_is_of_the_whole_patien
         path = "/patients/{patient}/objections/{objection}"
         assert everything.api.call(A, "DELETE", path, patient="own", objection=made.json["id"]).status == 200
         assert sees(B, STUDY)
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "field"),
+    [
+        ("POST /patients/{patient}/objections", {"study_instance_uid": None}, "study_instance_uid"),
+        ("POST /studies/{study}/withdrawals", {"reason": "wrong", "sop_instance_uids": None}, "sop_instance_uids"),
+        ("POST /studies/{study}/withdrawals", {"reason": "wrong", "sop_instance_uids": []}, "sop_instance_uids"),
+        ("PUT /transfers/{transfer}/receiving-patient", {"id": None}, "patient.id"),
+        ("PATCH /transfers/{transfer}", {"expires_at": None}, "expires_at"),
+    ],
+)
+def test_a_field_that_is_there_and_says_nothing_does_not_mean_everything(
+    everything: Set, route: str, body: dict[str, object], field: str
+) -> None:
+    """A client that lost what it meant to name hides, withdraws and accepts nothing."""
+    answer = everything.call(route, body)
+    assert (answer.status, answer.json.get("parameter")) == (400, field)
+    assert everything.api.world.sees(B, STUDY)

@@ -116,7 +116,7 @@ def withdraw(table: Table, caller: Caller, study: str, body: object, now: dateti
     if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON:
         raise BadRequest(f"reason must be 1 to {MAX_REASON} characters.", "reason")
     named = body.get("sop_instance_uids")
-    if named is not None and (not isinstance(named, list) or not 1 <= len(named) <= MAX_WITHDRAWN):
+    if "sop_instance_uids" in body and (not isinstance(named, list) or not 1 <= len(named) <= MAX_WITHDRAWN):
         raise BadRequest(f"sop_instance_uids must list 1 to {MAX_WITHDRAWN} UIDs.", "sop_instance_uids")
     owner = caller.member.id
     partition = study_partition(owner, study)
@@ -213,8 +213,6 @@ def _study_in(had: _Had, body: object, *, required: bool) -> str | None:
         study = None
     elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and isinstance(body["study_instance_uid"], str):
         study = identifiers.uid(body["study_instance_uid"], "study_instance_uid")
-    elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and body["study_instance_uid"] is None:
-        study = None
     else:
         raise BadRequest('The body must be {"study_instance_uid"?}.', "study_instance_uid")
     if study is None and required:

@@ -52,6 +52,44 @@ def test_naming_a_strangers_code_opens_nothing(world: World, how: str) -> None:
     assert "9" not in {one["id"] for one in world.timeline(C, "5")["patient"]["identifiers"]}  # type: ignore[index]
 
 
+@pytest.mark.parametrize("transfer", [None, A, B])
+@pytest.mark.parametrize("how", ["image", "registration"])
+def test_whose_number_it_is_that_a_strangers_code_joins_is_not_found_by_asking(api: Api, how: str, transfer: str | None) -> None:
+    """Neither for the timeline nor for a link: the right number is answered as a wrong one, and costs the same."""
+    world = api.world
+    world.send(B, image("9", FOLLOW_UP, code=ADA), image("8", "1.2.3"))
+    if how == "image":
+        world.send(C, image("5", "1.2.5", code=ADA))
+    else:
+        world.make_known(C, "5", birth_date="19600315", sex="F", identifiers=[{"issuer": CF, "id": ADA}])
+    world.settle()
+    assert joined(world, C, "5", OIDS[B], "9")
+    if transfer is not None:
+        world.open(C, "5", transfer)
+        world.settle()
+    api.call(C, "GET", "/transfers")  # the trail's head is read once
+    for number in ("9", "8", "nobody"):
+        heard = asked_of(api, C, number, OIDS[B])
+        assert heard == asked_of(api, C, "nobody", OIDS[B]), number
+        assert [status for status, *_ in heard] == [404, 404]
+    assert api.call(C, "GET", "/patients/{patient}/timeline", patient="5").status == 200
+
+
+def asked_of(api: Api, who: str, number: str, issuer: str) -> list[tuple[int, dict[str, object], dict[str, int]]]:
+    """What the timeline of a number and a link for it are answered with, and what they cost."""
+    body = {"patient": {"id": number, "issuer": issuer}, "practitioner": {"id": "v", "name": "V"}, "purpose": "reading"}
+    heard = []
+    for method, route, query, content in (
+        ("GET", "/patients/{patient}/timeline", [("issuer", issuer)], None),
+        ("POST", "/links", [], body),
+    ):
+        names = {"patient": number} if method == "GET" else {}
+        with api.world.counted() as requests:
+            answer = api.call(who, method, route, query, content, **names)
+        heard.append((answer.status, {**answer.json, "request_id": ""}, dict(requests)))
+    return heard
+
+
 def test_a_patient_whom_the_sender_never_had_is_as_unknown_to_it_as_nobody(api: Api) -> None:
     world = api.world
     world.send(B, image("9", FOLLOW_UP, code=ADA), image(ADA, "1.2.3", issuer=CF))

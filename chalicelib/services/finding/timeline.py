@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, identifiers
+from chalicelib.domain import audit, identifiers, italian
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import NotFound
@@ -13,6 +14,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.sharing import Objection
 from chalicelib.domain.studies import Attributes, first_value
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
 from chalicelib.services.access import Known
 from chalicelib.services.identity import known_patients, numbering
@@ -47,7 +49,7 @@ def timeline(
     seen = [row for row, _ in allowed]
     read = access.know(table, [asked.hash])
     known = read.known[asked.hash]
-    mine = [transfer for transfer in known.transfers if viewer.id in (transfer.sender, transfer.receiver)]
+    mine = _between(caller, asked, known.transfers)
     stated = None if seen else _stated(table, caller, asked, known, now)
     if not seen and not mine and not apart and stated is None:
         access.even_out(table, read)
@@ -97,18 +99,33 @@ def timeline(
     }
 
 
+def _is_anothers(caller: Caller, number: PatientIdentifier) -> bool:
+    """Whether a number is one that another hospital gave out: nobody learns whose it is by asking for it."""
+    return caller.registry.by_issuer(number.issuer) != caller.institution and italian.kind(number) == "hospital"
+
+
+def _between(caller: Caller, asked: PatientIdentifier, known: Iterable[Transfer]) -> list[Transfer]:
+    """The caller's transfers of a patient. Under another hospital's number only those that were told with it: a codice fiscale
+    that the caller merely says its own patient has joins the two, and must not tell it the other's number.
+    """
+    mine = [one for one in known if caller.member.id in (one.sender, one.receiver)]
+    if not _is_anothers(caller, asked):
+        return mine
+    return [one for one in mine if asked == one.patient or (one.accepted_at is not None and asked == one.receiving)]
+
+
 def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: Known, now: datetime) -> Demographics | None:
     """What registrations say of a patient of whom the caller sees no study: its own, of its number that is asked for or linked;
     else, to the receiver of a transfer that runs, the sender's, unless the patient objected there.
 
     For a number of which the caller may know nothing, nothing is read.
     """
-    viewer = caller.member.id
-    own = [one for one in (asked, *known.record.linked) if caller.registry.by_issuer(one.issuer) == caller.institution]
+    numbers = () if _is_anothers(caller, asked) else (asked, *known.record.linked)
+    own = [one for one in numbers if caller.registry.by_issuer(one.issuer) == caller.institution]
     received = [
         transfer.patient
-        for transfer in known.transfers
-        if transfer.receiver == viewer
+        for transfer in _between(caller, asked, known.transfers)
+        if transfer.receiver == caller.member.id
         and transfer.status(now) == "active"
         and Objection(transfer.sender) not in known.facts.objections
     ]

@@ -13,6 +13,8 @@ from typing import Any
 
 from chalice.app import Chalice, CORSConfig, IAMAuthorizer, Response
 
+from chalicelib.api.dicomweb_resources import RESOURCES
+
 PUBLIC = "public"
 """Mark of a route that the gateway lets in without a signature."""
 
@@ -38,41 +40,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("GET", "/studies/{study}/withdrawals"),
         ("DELETE", "/studies/{study}/withdrawals/{withdrawal}"),
     ),
-    "dicomweb": (
-        ("GET HEAD", "/dicomweb/studies"),
-        ("GET HEAD", "/dicomweb/series"),
-        ("GET HEAD", "/dicomweb/instances"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series"),
-        ("GET HEAD", "/dicomweb/studies/{study}/instances"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances"),
-    ),
-    "dicomweb_retrieve": (
-        ("GET HEAD", "/dicomweb/studies/{study}"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{bulkdata}"),
-        ("GET HEAD", "/dicomweb/studies/{study}/metadata"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/metadata"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata"),
-        ("GET HEAD", "/dicomweb/wado"),
-    ),
-    "dicomweb_rendered": (
-        ("GET HEAD", "/dicomweb/studies/{study}/rendered"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/rendered"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/rendered"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered"),
-        ("GET HEAD", "/dicomweb/studies/{study}/thumbnail"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/thumbnail"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/thumbnail"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail"),
-        ("GET HEAD", "/dicomweb/studies/{study}/bulkdata"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/bulkdata"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata"),
-        ("GET HEAD", "/dicomweb/studies/{study}/pixeldata"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/pixeldata"),
-        ("GET HEAD", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/pixeldata"),
-    ),
+    "dicomweb": tuple(("GET HEAD", resource.signed_path) for resource in RESOURCES),
     "dicomweb_store": (
         ("POST", "/dicomweb/studies"),
         ("POST", "/dicomweb/studies/{study}"),
@@ -126,26 +94,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("GET", "/view/{reader}/studies/{study}/reports/{sop}", PUBLIC),
         ("GET", "/studies/{study}/priors"),
     ),
-    "view_dicomweb": (
-        ("GET", "/view/{reader}/dicomweb/studies", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/instances", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/metadata", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/metadata", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{bulkdata}", PUBLIC),
-        ("GET", "/view/{reader}/wado", PUBLIC),
-    ),
-    "view_rendered": (
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/thumbnail", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/thumbnail", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/thumbnail", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/rendered", PUBLIC),
-        ("GET", "/view/{reader}/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered", PUBLIC),
-    ),
+    "view_dicomweb": tuple(("GET", resource.session_path, PUBLIC) for resource in RESOURCES if resource.in_session),
 }
 """Module of `chalicelib.api` → (methods, path, marks)."""
 

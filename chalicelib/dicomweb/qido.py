@@ -18,7 +18,7 @@ What the standard leaves open is decided so:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.dicomweb import moments, search_attributes
 from chalicelib.dicomweb.matching import (
@@ -111,6 +111,17 @@ class Query:
         """The key on the attribute at `path`, unless it matches everything."""
         found = (k for k in self.keys if k.path == path and not isinstance(k.match, Universal))
         return next(found, None)
+
+
+def among_studies(query: Query, uids: frozenset[str]) -> Query | None:
+    """The same search among these studies only; None when it names none of them."""
+    path = ("0020000D",)
+    named = query.key(*path)
+    wanted = uids if named is None else uids & named.match.uids if isinstance(named.match, Uids) else frozenset()
+    if not wanted:
+        return None
+    key = Key(path, ATTRIBUTES[path[0]].level, Uids(wanted), ",".join(sorted(wanted)))
+    return replace(query, keys=(*(one for one in query.keys if one.path != path), key))
 
 
 def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: Scope | None = None) -> Query:

@@ -19,19 +19,19 @@ PIXEL_TAGS = frozenset({"7FE00008", "7FE00009", "7FE00010"})
 _FRAME = re.compile(r"[1-9][0-9]{0,6}")
 
 
-def study_url(service: str, study: str, owner: str | None = None) -> str:
-    """The address of a study."""
-    return _owned(f"{service}/studies/{study}", owner)
-
-
-def instance_url(service: str, study: str, series: str, instance: str, owner: str | None = None) -> str:
-    """The address of an instance."""
-    return _owned(f"{service}/studies/{study}/series/{series}/instances/{instance}", owner)
+def entity_url(service: str, study: str, series: str | None = None, instance: str | None = None, owner: str | None = None) -> str:
+    """The address of a study, or of a series or an instance in it."""
+    url = f"{service}/studies/{study}"
+    if series is not None:
+        url += f"/series/{series}"
+    if instance is not None:
+        url += f"/instances/{instance}"
+    return _owned(url, owner)
 
 
 def below_instance(service: str, study: str, series: str, instance: str, path: str, owner: str | None = None) -> str:
     """The address of a resource below an instance, such as `bulkdata/7FE00010`: what metadata refers to."""
-    return _owned(f"{instance_url(service, study, series, instance)}/{path}", owner)
+    return _owned(f"{entity_url(service, study, series, instance)}/{path}", owner)
 
 
 def _owned(url: str, owner: str | None) -> str:

@@ -84,10 +84,10 @@ def selective_key(query: Query) -> SelectiveKey:
         return ByStudy((query.scope.study_instance_uid,))
     if study is not None and isinstance(study.match, Uids):
         return ByStudy(tuple(sorted(study.match.uids)))
-    accession = _one_text(query, "00080050")
+    accession = one_text(query, "00080050")
     if accession is not None:
         return ByAccession(accession)
-    patient = _one_text(query, "00100020")
+    patient = one_text(query, "00100020")
     if patient is not None:
         return ByPatient(patient)
     prefix = _name_prefix(query)
@@ -103,7 +103,8 @@ def selective_key(query: Query) -> SelectiveKey:
     return ByName(prefix) if prefix else Everything()
 
 
-def _one_text(query: Query, tag: str) -> str | None:
+def one_text(query: Query, tag: str) -> str | None:
+    """The value of a key that has one, without wild cards."""
     texts = _texts(query, tag)
     return texts[0] if len(texts) == 1 else None
 

@@ -13,13 +13,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from chalicelib.dicomweb import qido, search_plan
+from chalicelib.dicomweb import qido, resources, search_plan
 from chalicelib.dicomweb.matching import Uids
 from chalicelib.dicomweb.qido import Query
-from chalicelib.dicomweb.search_results import remaining_text
+from chalicelib.dicomweb.search_results import project, remaining_text, with_day_of_change
 from chalicelib.domain import accession, audit, shown_patients, studies
-from chalicelib.domain.audit import Seen
+from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Table
 from chalicelib.domain.studies import Attributes, Bounds
 from chalicelib.services import access
@@ -56,13 +57,42 @@ class Match:
         """Its Study Instance UID."""
         return self.seen.study
 
+    def retrieve_url(self, service: str, viewer: str) -> str:
+        """Where the entity is retrieved; `?owner=` tells another institution's from the caller's own."""
+        owner = None if self.owner == viewer else self.owner
+        return resources.entity_url(service, self.study, self.series, self.sop, owner)
+
 
 @dataclass
-class Found:
-    """Results of one page, and the texts of `Warning: 299`."""
+class SearchPage:
+    """What was found, and the texts of `Warning: 299`."""
 
     matches: list[Match] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def entries(self, caller: Caller, query: Query, text: str) -> list[Entry]:
+        """What to record: the search itself, and the studies that it disclosed.
+
+        `text`: the query as it was sent. It is of one patient where it names a PatientID, the caller's own where it names no
+        issuer.
+        """
+        own, number = caller.member, search_plan.one_text(query, "00100020")
+        issuer = search_plan.one_text(query, "00100021") or own.patient_id_issuer
+        patients = (PatientIdentifier(issuer, number),) if number else ()
+        owner = own.id if number and caller.registry.by_issuer(issuer) == own else None
+        searched = Entry(Kind.QUERY, owner, patients, text=text, count=len(self.matches))
+        return [*audit.disclosures(own.id, (match.seen for match in self.matches)), searched]
+
+    def results(self, caller: Caller, query: Query, service: str, now: datetime) -> list[dict[str, Any]]:
+        """The matches as DICOM JSON (PS3.18 10.6.3.3), each with its owner's name and its address below `service`."""
+        results = []
+        for match in self.matches:
+            result = with_day_of_change(project(query, match.attributes), now)
+            owner = caller.registry.members.get(match.owner)
+            result["00080080"] = {"vr": "LO", "Value": [owner.name if owner else match.owner]}
+            result["00081190"] = {"vr": "UR", "Value": [match.retrieve_url(service, caller.member.id)]}
+            results.append(dict(sorted(result.items())))
+        return results
 
 
 @dataclass
@@ -78,15 +108,22 @@ class _Budget:
             yield item
 
 
-def search(table: Table, caller: Caller, query: Query, now: datetime) -> Found:
+def search(
+    table: Table, caller: Caller, query: Query, now: datetime, opened: frozenset[tuple[str, str]] | None = None
+) -> SearchPage:
     """One page of what the caller may see and the query matches, newest study first. Raises NotFound for a study in
-    the path that the caller may not see."""
+    the path that the caller may not see.
+
+    `opened`: (study, owner) of what it is kept to, where it is.
+    """
     budget = _Budget()
     every = _studies(table, caller, query, now, budget)
+    if opened is not None:
+        every = (match for match in every if (match.study, match.owner) in opened)
     if query.level != "study":
         every = _series(table, query, every, budget) if query.level == "series" else _instances(table, query, every, budget)
     page = list(islice(every, query.offset, query.offset + query.limit + 1))
-    found = Found(page[: query.limit], list(query.warnings))
+    found = SearchPage(page[: query.limit], list(query.warnings))
     if len(page) > query.limit:
         found.warnings.append(remaining_text(None))
     elif budget.left <= 0:

@@ -125,6 +125,6 @@ def _outcome(one: _Read, verdict: Verdict | None, service: str) -> Outcome:
     if state in ("indexed", "echo"):
         owner = str(data["owner"]) if state == "echo" else None
         study, series = str(one.summary["study_instance_uid"]), str(one.summary["series_instance_uid"])
-        url = resources.instance_url(service, study, series, one.sop, owner)
-        return Kept(one.sop_class, one.sop, url, resources.study_url(service, study, owner))
+        url = resources.entity_url(service, study, series, one.sop, owner)
+        return Kept(one.sop_class, one.sop, url, resources.entity_url(service, study, owner=owner))
     return one.failure(str(data.get("reason") or state or "processing-failure"))

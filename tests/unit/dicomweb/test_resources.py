@@ -17,8 +17,8 @@ SERVICE = "https://archive.example/prod/dicomweb"
 
 
 def test_addresses_are_below_the_service_and_name_the_owner_last() -> None:
-    assert resources.study_url(SERVICE, "1.2") == f"{SERVICE}/studies/1.2"
-    instance = resources.instance_url(SERVICE, "1.2", "1.3", "1.4", "maugeri")
+    assert resources.entity_url(SERVICE, "1.2") == f"{SERVICE}/studies/1.2"
+    instance = resources.entity_url(SERVICE, "1.2", "1.3", "1.4", "maugeri")
     assert instance == f"{SERVICE}/studies/1.2/series/1.3/instances/1.4?owner=maugeri"
 
 

@@ -1,0 +1,61 @@
+"""What QIDO-RS answers (PS3.18 10.6): a search is read, done within what its caller may see, and written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice.app import Response
+
+from chalicelib import bootstrap
+from chalicelib.api.bodies import send
+from chalicelib.api.dicomweb_service import Service
+from chalicelib.api.responses import answer
+from chalicelib.dicomweb import representations
+from chalicelib.dicomweb.caching import NO_STORE
+from chalicelib.dicomweb.media_types import Selected
+from chalicelib.dicomweb.qido import Scope, parse_query
+from chalicelib.dicomweb.search_attributes import Level
+from chalicelib.dicomweb.search_results import warning_header
+from chalicelib.services.finding.search import search
+from chalicelib.services.retrieval.files import xml_body
+from chalicelib.services.viewer.search import search_in_scope
+
+
+def search_for_studies(service: Service) -> Response:
+    """200 with matching studies, `[]` or 204 for none. 400, 406."""
+    return _search(service, "study", Scope())
+
+
+def search_for_series(service: Service, study: str | None = None) -> Response:
+    """200 with matching series, of all studies or of one; `[]` or 204 for none. 400, 404, 406."""
+    return _search(service, "series", Scope(study))
+
+
+def search_for_instances(service: Service, study: str | None = None, series: str | None = None) -> Response:
+    """200 with matching instances, of all studies, of one, or of a series; `[]` or 204 for none. 400, 404, 406."""
+    return _search(service, "instance", Scope(study, series))
+
+
+def _search(service: Service, level: Level, scope: Scope) -> Response:
+    call, table, reader = service.call, bootstrap.table(), service.reader
+    selected = service.select(representations.SEARCH)
+    query = parse_query(level, call.query, scope)
+    if reader is None:
+        page = search(table, call.caller, query, call.now)
+    else:
+        page = search_in_scope(table, reader, query, call.now, call.record)
+    call.record(*page.entries(call.caller, query, call.query_text))
+    response = _in_representation(service, page.results(call.caller, query, service.url, call.now), selected)
+    warning = warning_header(service.url, page.warnings)
+    if warning is not None:
+        response.headers["Warning"] = warning
+    return response
+
+
+def _in_representation(service: Service, results: list[dict[str, Any]], selected: Selected) -> Response:
+    """Results as JSON, or as XML in multipart, which has no form for none of them (204)."""
+    if not selected.offer.multipart:
+        return answer(results, 200, selected.offer.media_type)
+    if not results:
+        return Response(b"", {"Content-Type": representations.XML, **NO_STORE}, 204)
+    return send(service.call, xml_body(bootstrap.objects(), results))

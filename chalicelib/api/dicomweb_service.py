@@ -1,0 +1,101 @@
+"""The DICOMweb service as it stands before one caller: the archive's for who signs, a part of it for a reading session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chalice.app import Response
+
+from chalicelib import bootstrap
+from chalicelib.api.bodies import send
+from chalicelib.api.call import Call
+from chalicelib.dicomweb import media_types, resources
+from chalicelib.dicomweb.media_types import Selected
+from chalicelib.domain.audit import Kind
+from chalicelib.domain.studies import Instance
+from chalicelib.services.retrieval import bodies, rendering
+from chalicelib.services.retrieval.bodies import Body, Inline, Opened
+from chalicelib.services.viewer import timeline
+from chalicelib.services.viewer.sessions import Reader
+
+
+@dataclass(frozen=True)
+class Service:
+    """A request to the service at `url` (without a slash at the end), of a reading session where there is a `reader`."""
+
+    call: Call
+    url: str
+    reader: Reader | None = None
+
+    @property
+    def accept(self) -> str | None:
+        """The Accept header."""
+        found: str | None = self.call.request.headers.get("accept")
+        return found
+
+    def select(self, offers: tuple[media_types.Offer, ...]) -> Selected:
+        """The representation that the caller wants. Raises NotAcceptable, BadRequest."""
+        return media_types.negotiate(offers, self.accept, self.call.parameter("accept"))
+
+    def open_study(self, study: str, owner: str | None = None) -> RetrieveRequest:
+        """A study, within what the session opens and allowed on facts at this moment. Raises NotFound.
+
+        `owner`: whose is meant, where several have one of this UID; else the parameter says it.
+        """
+        owner = owner or self.call.parameter("owner")
+        if self.reader is not None:
+            owner = timeline.require_in_scope(bootstrap.table(), self.reader, study, owner)
+        return RetrieveRequest(self, bodies.open_study(bootstrap.table(), self.call.caller, study, owner, self.call.now))
+
+
+@dataclass(frozen=True)
+class RetrieveRequest:
+    """What is to be retrieved from a service: of which study."""
+
+    service: Service
+    opened: Opened
+
+    @property
+    def call(self) -> Call:
+        """The request."""
+        return self.service.call
+
+    @property
+    def study_url(self) -> str:
+        """The address of the study, without `?owner=`."""
+        return resources.entity_url(self.service.url, self.opened.study)
+
+    def require_picture(self, one: Instance) -> None:
+        """Raises NotAcceptable where a person would be shown this image, and every picture of it would be wrong."""
+        if self.service.reader is not None and rendering.is_image(one):
+            rendering.require_picture(bootstrap.objects(), self.opened.owner, one)
+
+    def located(self, one: Instance, path: str) -> str | None:
+        """The address of a resource below an instance, for the header of a part.
+
+        None in a reading session: its address opens what is below it, and a body may lie in the bucket for a day.
+        """
+        if self.service.reader is not None:
+            return None
+        of, owner = (self.opened.study, one.series_instance_uid, one.sop_instance_uid), self.opened.shown_owner
+        return resources.below_instance(self.service.url, *of, path, owner)
+
+    def bulkdata_address(self, one: Instance, name: str) -> str | None:
+        """The address of a value, as the metadata of its instance gives it."""
+        return self.located(one, f"bulkdata/{name}")
+
+    def locations(self, one: Instance, paths: Iterable[str]) -> list[str]:
+        """Those addresses; none in a reading session."""
+        return [address for path in paths if (address := self.located(one, path)) is not None]
+
+    def instances(self, series: str | None, instance: str | None) -> list[Instance]:
+        """The instances of the resource, in the order in which they are read. Raises NotFound when there is none."""
+        if series is not None and instance is not None:
+            return [bodies.instance(bootstrap.table(), self.opened, series, instance)]
+        return bodies.instances(bootstrap.table(), self.opened, series)
+
+    def answer(self, body: Body, count: int) -> Response:
+        """200 with a body that fits, or 307 to where it lies; recorded as what was sent, or what an address was given of."""
+        self.call.record(self.opened.entry(Kind.SENT if isinstance(body, Inline) else Kind.ACCESS, count))
+        return send(self.call, body)

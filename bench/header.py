@@ -1,8 +1,8 @@
 """What reading one header costs: bytes and ranges fetched, and time.
 
-    python bench/header.py           one line for each kind of real file, best of several runs python
-    bench/header.py --sizes   how long the headers of all real files are, against first ranges of several
-    sizes
+    python bench/header.py                   one line for each kind of real file, best of several runs
+    python bench/header.py --sizes           how long the headers of all real files are, against first ranges of several sizes
+    python bench/header.py --frames 20000    the metadata of a segmentation of so many frames: seconds of CPU, memory
 
 The files are those of pydicom and pydicom-data. The time is that of the work on bytes in memory, without
 any network.
@@ -11,18 +11,22 @@ any network.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import data_store
 import pydicom
+from pydicom import uid
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from chalicelib.dicom import served  # noqa: E402
 from chalicelib.dicom.header import Head, read_head  # noqa: E402
 from chalicelib.dicom.limits import KIB  # noqa: E402
 from chalicelib.dicom.metadata import bulk_name, full_metadata  # noqa: E402
@@ -97,7 +101,65 @@ def sizes() -> None:
         print(f"{first:>4} KiB hold {within / len(lengths):.1%}")
 
 
+def segmentation(frames: int) -> bytes:
+    """An object with the functional groups that segmentations have of each frame (PS3.3 C.8.20.3)."""
+
+    def code(meaning: str) -> pydicom.Dataset:
+        return _item(CodeValue="121322", CodingSchemeDesignator="DCM", CodeMeaning=meaning)
+
+    def group(number: int) -> pydicom.Dataset:
+        source = _item(
+            ReferencedSOPClassUID=uid.CTImageStorage,
+            ReferencedSOPInstanceUID=f"1.2.3.{number}",
+            PurposeOfReferenceCodeSequence=[code("Source image for image processing operation")],
+        )
+        derived = _item(SourceImageSequence=[source], DerivationCodeSequence=[code("Segmentation")])
+        return _item(
+            DerivationImageSequence=[derived],
+            FrameContentSequence=[_item(DimensionIndexValues=[1, number])],
+            PlanePositionSequence=[_item(ImagePositionPatient=["-150.0", "-150.0", f"{number}.0"])],
+            SegmentIdentificationSequence=[_item(ReferencedSegmentNumber=1)],
+        )
+
+    made = _item(
+        SOPClassUID=uid.SegmentationStorage, SOPInstanceUID="1.2.3.4.5", StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4",
+        PatientID="P", Modality="SEG", Rows=8, Columns=8, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2",
+        BitsAllocated=1, BitsStored=1, HighBit=0, PixelRepresentation=0, NumberOfFrames=frames,
+        PerFrameFunctionalGroupsSequence=[group(number) for number in range(frames)],
+    )  # fmt: skip
+    made.add_new(0x7FE00010, "OB", bytes(8 * frames))
+    made.file_meta = pydicom.dataset.FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, made, enforce_file_format=True)
+    return out.getvalue()
+
+
+def _item(**values: Any) -> pydicom.Dataset:
+    made = pydicom.Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def many_frames(frames: int) -> None:
+    data = segmentation(frames)
+    head = read(data)
+    before, started = getrusage(RUSAGE_SELF).ru_maxrss, time.process_time()
+    line = served.keep(head, "1.2.3.4", "1.2.3.4.5")
+    seconds = time.process_time() - started
+    print(
+        f"{frames:,} frames, {head.header_length:,} bytes of header: {seconds:.1f} s of CPU for {len(line):,} bytes of metadata,"
+    )
+    print(f"{seconds / frames * 1000:.2f} ms a frame, {(getrusage(RUSAGE_SELF).ru_maxrss - before) / 1024:,.0f} MiB more memory")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", action="store_true")
-    (sizes if parser.parse_args().sizes else costs)()
+    parser.add_argument("--frames", type=int)
+    said = parser.parse_args()
+    if said.frames:
+        many_frames(said.frames)
+    else:
+        (sizes if said.sizes else costs)()

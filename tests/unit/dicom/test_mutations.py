@@ -41,7 +41,7 @@ EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=[Heal
 
 
 def judge(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         head = read_head(reader(data), len(data), LIMITS)
         summary = summarise(head)
@@ -56,7 +56,7 @@ def judge(data: bytes) -> None:
         ElementTree.fromstring(native_xml(metadata))
         with suppress(FrameError):
             locate_frames(head, reader(data), LIMITS)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @EXAMPLES

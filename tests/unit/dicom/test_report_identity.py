@@ -116,17 +116,17 @@ def test_hostile_xml_is_refused_and_says_nothing(hostile: bytes) -> None:
 
 def test_a_megabyte_of_elements_is_read_in_a_moment_and_held_by_no_one() -> None:
     content = document(body="<component>" + "<a/>" * 250_000 + "</component>")
-    started = time.perf_counter()
+    started = time.process_time()
     assert cda.read_cda(content).header.version == 2
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_a_row_of_empty_cells_takes_no_longer_than_as_many_other_elements() -> None:
     cells = "<td> </td>" * 50_000  # looking back over the row at each of them took a minute
     body = f"<component><section><text><table><tr>{cells}<td>nodulo</td></tr></table></text></section></component>"
-    started = time.perf_counter()
+    started = time.process_time()
     assert cda.read_cda(document(body=body)).text == "nodulo\n"
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_a_small_cda_costs_no_further_read_and_a_large_one_a_single_bounded_one() -> None:

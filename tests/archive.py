@@ -58,6 +58,7 @@ def image(
         0x00080030: ("TM", more.get("time", "101500")),
         0x00080050: ("SH", more.get("accession", "")),
         0x00080060: ("CS", more.get("modality", "CT")),
+        0x00081030: ("LO", more.get("description", "")),
         0x00100010: ("PN", more.get("name", "Bianchi^Ada")),
         0x00100020: ("LO", patient),
         0x00100021: ("LO", more.get("issuer", "")),

@@ -11,6 +11,7 @@ from chalicelib.api.responses import answer
 from chalicelib.domain import identifiers, institutions
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.services import membership
+from chalicelib.services.finding import procedure_names
 from chalicelib.services.ingest import uploads
 from chalicelib.services.retrieval import manifest
 
@@ -108,3 +109,16 @@ def delete_institution(call: Call, institution: str) -> Response:
     """200: its role opens nothing from the next request on. Operator only: else 403. 404."""
     membership.remove(call.caller, institution, call.now, call.act)
     return answer({"id": institution, "status": "removed"})
+
+
+@handler("GET", "/procedure-names")
+def get_procedure_names(call: Call) -> Response:
+    """200 with the caller's own names and codes of examinations, the places there are, and what nobody understood."""
+    call.record(Entry(Kind.READ, call.caller.member.id, text="procedure names"))
+    return answer(procedure_names.shown(bootstrap.table(), call.caller))
+
+
+@handler("PUT", "/procedure-names")
+def put_procedure_names(call: Call) -> Response:
+    """200: these names and codes count for the caller's exams from now on, and no others of its own. 400."""
+    return answer(procedure_names.put(bootstrap.table(), call.caller, call.json(), call.act))

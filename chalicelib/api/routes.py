@@ -29,6 +29,8 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("PUT", "/institutions/{institution}"),
         ("POST", "/institutions/{institution}/confirm"),
         ("DELETE", "/institutions/{institution}"),
+        ("GET", "/procedure-names"),
+        ("PUT", "/procedure-names"),
     ),
     "audit": (
         ("GET", "/audit"),

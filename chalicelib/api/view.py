@@ -123,7 +123,7 @@ def get_view_priors(call: Call, study: str) -> Response:
     owner = images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
     shown = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
-    return view_answer(priors.among(shown["studies"], uid, owner, limit))
+    return view_answer(priors.among(bootstrap.table(), shown["studies"], uid, owner, limit))
 
 
 @handler("GET", "/view/studies/{study}/reports/{sop}", public=True)
@@ -221,7 +221,8 @@ def _viewer_origin() -> str:
 def _of_newest(shown: dict[str, Any]) -> list[dict[str, Any]]:
     """The prior to put beside the newest exam, so that a page has both without asking again."""
     for study in shown["studies"][:1]:
-        found: list[dict[str, Any]] = priors.among(shown["studies"], study["study_instance_uid"], study["owner"], 1)["priors"]
+        uid, owner = study["study_instance_uid"], study["owner"]
+        found: list[dict[str, Any]] = priors.among(bootstrap.table(), shown["studies"], uid, owner, 1)["priors"]
         return found
     return []
 

@@ -92,6 +92,8 @@ ROWS: dict[str, Row] = {
     }),
     "POST /institutions/{institution}/confirm": own("itself", {}),
     "DELETE /institutions/{institution}": own("operator"),
+    "GET /procedure-names": own("anyone"),
+    "PUT /procedure-names": own("anyone", {"names": [{"phrase": "torace letto", "places": ["chest"]}]}),
     # What one may see of a study
     **{f"{method} {_S}{below}": _DICOM[method] for below in ("", "/series/{series}", "/series/{series}/instances/{instance}")
        for method in ("GET", "HEAD")},

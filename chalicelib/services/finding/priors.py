@@ -10,6 +10,7 @@ from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Table
 from chalicelib.services import access
+from chalicelib.services.finding.procedure_names import vocabularies
 from chalicelib.services.finding.timeline import timeline
 from chalicelib.services.registry import Caller
 
@@ -31,12 +32,13 @@ def priors_of(
             entries = timeline(table, caller, number["id"], number["issuer"], now, record)["studies"]
         except NotFound:
             entries = []  # the view is older than the facts: nothing to propose yet
-    return among(entries, study, item.sk, limit)
+    return among(table, entries, study, item.sk, limit)
 
 
-def among(entries: list[dict[str, Any]], study: str, owner: str, limit: int) -> dict[str, Any]:
-    """The priors of one entry of a timeline among the others."""
-    exams = [priors.exam(entry) for entry in entries]
+def among(table: Table, entries: list[dict[str, Any]], study: str, owner: str, limit: int) -> dict[str, Any]:
+    """The priors of one entry of a timeline among the others, each read with the words of its own hospital too."""
+    own = vocabularies(table, {str(entry["owner"]) for entry in entries})
+    exams = [priors.exam(entry, own.get(str(entry["owner"]))) for entry in entries]
     current = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
     ranked = priors.rank(current[0], exams) if current else []
     by_key = {(entry["study_instance_uid"], entry["owner"]): entry for entry in entries}

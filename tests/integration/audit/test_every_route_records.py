@@ -225,6 +225,7 @@ CALLS: dict[str, Callable[[str, Tour], requests.Response]] = {
     "PUT /institutions/{institution}": _new_institution,
     "POST /institutions/{institution}/confirm": _confirm_role,
     "DELETE /institutions/{institution}": lambda r, t: _with("every-route", r, t, "operator"),
+    "PUT /procedure-names": lambda r, t: _post("maugeri", r, t, {}),
     "POST /links": lambda r, t: _post(
         "maugeri",
         r,

@@ -1,0 +1,88 @@
+"""A hospital's own names of examinations: kept, read beside the archive's table, and which of its exams nobody understood."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
+from typing import Any
+
+from chalicelib.domain import places, priors, procedure_names
+from chalicelib.domain.audit import Act, Entry, Kind
+from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.ports import Item, PutVersion, Table
+from chalicelib.domain.procedure_names import OwnNames
+from chalicelib.domain.procedures import Vocabulary
+from chalicelib.domain.studies import first_value
+from chalicelib.services.registry import Caller
+
+_ATTEMPTS = 5
+_LOOKED_AT = 1000
+"""The newest studies of a hospital that are looked through for names that nobody understood."""
+
+
+def key(institution: str) -> tuple[str, str]:
+    """Where an institution's own names lie."""
+    return f"F#PROCEDURES#{institution}", "NAMES"
+
+
+def put(table: Table, caller: Caller, body: object, act: Act) -> dict[str, Any]:
+    """The answer of `PUT /procedure-names`: these are the caller's names from now on. Raises BadRequest, TryAgain."""
+    institution, own = caller.member.id, procedure_names.parse(body)
+    for _ in range(_ATTEMPTS):
+        known = table.get(*key(institution))
+        version = (known.version or 0) if known else 0
+        write = PutVersion(Item(*key(institution), own.to_item(), version=version + 1), version)
+        if not act([write], Entry(Kind.ADMINISTRATION, institution, subject=institution, text="procedure names")):
+            return own.to_item()
+    raise TryAgain
+
+
+def shown(table: Table, caller: Caller) -> dict[str, Any]:
+    """The answer of `GET /procedure-names`: the caller's own rows, the places there are, and what nobody understood of its
+    newest exams with images: `{"name", "modalities", "studies"}`, the most frequent first.
+    """
+    institution = caller.member.id
+    own = _own(table, institution)
+    words = procedure_names.vocabulary(own)
+    counted: dict[tuple[str, tuple[str, ...]], int] = {}
+    rows = table.query_all(f"D#{institution}", index="gsi3", descending=True, page=100)
+    for row in islice(rows, _LOOKED_AT):
+        if row.data["owner"] != institution:
+            continue
+        exam = _entry(row)
+        read = priors.exam(exam, words)
+        if read.images and not read.procedure.understood:
+            name = (exam["description"], tuple(exam["modalities"]))
+            counted[name] = counted.get(name, 0) + 1
+    missed = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+    return own.to_item() | {
+        "places": list(places.ABOVE),
+        "not_understood": [{"name": name, "modalities": list(kinds), "studies": count} for (name, kinds), count in missed],
+    }
+
+
+def vocabularies(table: Table, owners: Collection[str]) -> dict[str, Vocabulary]:
+    """The own names of those of these institutions that have any."""
+    found = table.batch_get(key(owner) for owner in sorted(owners))
+    return {
+        pk.rpartition("#")[2]: procedure_names.vocabulary(procedure_names.from_item(item.data)) for (pk, _), item in found.items()
+    }
+
+
+def _own(table: Table, institution: str) -> OwnNames:
+    item = table.get(*key(institution))
+    return procedure_names.from_item(item.data) if item else OwnNames()
+
+
+def _entry(row: Item) -> dict[str, Any]:
+    """What `domain.priors.exam` needs of a study, as the timeline would have it."""
+    attributes: Any = row.data["attributes"]
+    return {
+        "study_instance_uid": row.data["study"],
+        "owner": row.data["owner"],
+        "study_date": row.data["date"],
+        "study_time": "",
+        "modalities": [str(one) for one in (attributes.get("00080061") or {}).get("Value", [])],
+        "description": first_value(attributes, "00081030"),
+        "body_part": "",
+    }

@@ -1,0 +1,74 @@
+"""A hospital's own names of examinations, by the public door: they make its exams comparable at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.archive import image
+from tests.harness import Client, RunningCity, wait_until
+from tests.integration.hospital import new_uid, send, visible
+
+OWN = [{"phrase": "lastra letto 3", "places": ["chest"]}]
+
+
+def exam(client: Client, patient: str, date: str, description: str) -> str:
+    study = new_uid()
+    send(client, image(study=study, patient=patient, date=date, description=description, modality="DX"))
+    visible(client, study)
+    return study
+
+
+def priors(client: Client, study: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get(f"/studies/{study}/priors").json()["priors"]
+    return found
+
+
+def not_understood(client: Client) -> dict[str, int]:
+    answer = client.get("/procedure-names").json()
+    return {one["name"]: one["studies"] for one in answer["not_understood"]}
+
+
+def test_an_own_name_makes_exams_comparable_and_is_no_longer_listed(city: RunningCity) -> None:
+    client, patient = city.client("mondino"), f"MO-{new_uid()}"
+    exam(client, patient, "20260101", "LASTRA LETTO 3")
+    current = exam(client, patient, "20260110", "RX TORACE")
+    assert [one["relevant"] for one in priors(client, current)] == [False]
+    assert wait_until(lambda: not_understood(client).get("LASTRA LETTO 3")) == 1
+    assert client.put("/procedure-names", json={"names": OWN}).json() == {"names": OWN, "codes": []}
+    assert [one["relevant"] for one in priors(client, current)] == [True]
+    answer = client.get("/procedure-names").json()
+    assert answer["names"] == OWN and "chest" in answer["places"]
+    assert "LASTRA LETTO 3" not in not_understood(client)
+    assert city.client("maugeri").get("/procedure-names").json()["names"] == []
+    assert client.put("/procedure-names", json={}).json() == {"names": [], "codes": []}
+    assert [one["relevant"] for one in priors(client, current)] == [False]
+
+
+WRONG: list[Any] = [
+    None,
+    [],
+    {"more": []},
+    {"names": "x"},
+    {"names": [{"phrase": "x", "places": ["nowhere"]}]},
+    {"names": [{"phrase": "torace"}]},
+    {"names": [{"phrase": "", "places": ["chest"]}]},
+    {"names": [{"phrase": "!!", "places": ["chest"]}]},
+    {"names": [{"phrase": "x" * 101, "places": ["chest"]}]},
+    {"names": [{"phrase": "x\n", "places": ["chest"]}]},
+    {"names": [{"phrase": "to*", "places": ["chest"]}]},
+    {"names": OWN * 1001},
+    {"codes": [{"code": "0815", "places": ["hand"]}]},
+    {"names": [{"phrase": "torace", "places": [["chest"]]}]},
+    {"names": [{"phrase": 5, "places": []}]},
+]
+
+
+@pytest.mark.parametrize("body", WRONG)
+def test_what_is_no_table_is_refused_by_name_and_changes_nothing(city: RunningCity, body: Any) -> None:
+    client = city.client("mondino")
+    before = client.get("/procedure-names").json()["names"]
+    answer = client.put("/procedure-names", json=body)
+    assert answer.status_code == 400, answer.text
+    assert client.get("/procedure-names").json()["names"] == before

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib.domain import institutions
+from chalicelib.domain import institutions, italian
 from chalicelib.domain.errors import BadRequest, Forbidden, UnknownInstitution
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.ports import Table
 
@@ -27,6 +28,10 @@ class Caller:
         if self.institution is None:
             raise Forbidden("The operator is not an institution: this is for hospitals.")
         return self.institution
+
+    def is_anothers(self, number: PatientIdentifier) -> bool:
+        """Whether another hospital gave out this number, which is no national code: nobody learns whose it is by asking."""
+        return self.registry.by_issuer(number.issuer) != self.institution and italian.kind(number) == "hospital"
 
     def require_operator(self) -> None:
         """Raises Forbidden unless the operator is calling."""

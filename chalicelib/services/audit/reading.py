@@ -83,7 +83,8 @@ def accesses(
 ) -> Page:
     """What happened to the caller's patients, or to one of them under any of its linked numbers. Raises BadRequest.
 
-    What was recorded in short stands with the record that it repeats, within the period.
+    Under another hospital's number it is what was recorded under that: which numbers are linked with it is not told. What was
+    recorded in short stands with the record that it repeats, within the period.
     """
     last = _decode(cursor) if cursor else (iso(when.until) if when.until else "~")
     between = (iso(when.since - audit_repeats.WINDOW) if when.since else "0", last)
@@ -92,7 +93,7 @@ def accesses(
     if patient is None:
         chains: list[tuple[str, str]] = [("gsi3", audit_chain.by_owner(caller.member.id))]
     else:
-        numbers = {patient, *access.load_record(table, patient.hash).linked}
+        numbers = {patient} if caller.is_anothers(patient) else {patient, *access.load_record(table, patient.hash).linked}
         keys = [audit_chain.by_patient(caller.member.id, number.hash) for number in sorted(numbers)]
         chains = [(index, key) for key in keys for index in ("gsi1", "gsi2")]
     found = list(islice(_newest_first(table, chains, between, limit + 2), limit + 2))

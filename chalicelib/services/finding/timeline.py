@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, identifiers, italian
+from chalicelib.domain import audit, identifiers
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import NotFound
@@ -99,17 +99,12 @@ def timeline(
     }
 
 
-def _is_anothers(caller: Caller, number: PatientIdentifier) -> bool:
-    """Whether a number is one that another hospital gave out: nobody learns whose it is by asking for it."""
-    return caller.registry.by_issuer(number.issuer) != caller.institution and italian.kind(number) == "hospital"
-
-
 def _between(caller: Caller, asked: PatientIdentifier, known: Iterable[Transfer]) -> list[Transfer]:
     """The caller's transfers of a patient. Under another hospital's number only those that were told with it: a codice fiscale
     that the caller merely says its own patient has joins the two, and must not tell it the other's number.
     """
     mine = [one for one in known if caller.member.id in (one.sender, one.receiver)]
-    if not _is_anothers(caller, asked):
+    if not caller.is_anothers(asked):
         return mine
     return [one for one in mine if asked == one.patient or (one.accepted_at is not None and asked == one.receiving)]
 
@@ -120,7 +115,7 @@ def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: Known
 
     For a number of which the caller may know nothing, nothing is read.
     """
-    numbers = () if _is_anothers(caller, asked) else (asked, *known.record.linked)
+    numbers = () if caller.is_anothers(asked) else (asked, *known.record.linked)
     own = [one for one in numbers if caller.registry.by_issuer(one.issuer) == caller.institution]
     received = [
         transfer.patient

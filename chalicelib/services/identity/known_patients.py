@@ -63,7 +63,9 @@ def has(table: Table, caller: Caller, patient: PatientIdentifier, now: datetime)
     What is read depends on the caller's own numbers only: that others know the patient cannot be told from how long it takes.
     """
     linked = access.load_deciding(table, patient.hash).linked
-    own = [one for one in linked if caller.registry.by_issuer(one.issuer) == caller.institution]
+    own = [
+        one for one in linked if not caller.is_anothers(patient) and caller.registry.by_issuer(one.issuer) == caller.institution
+    ]
     if any(_is_own(table, caller, one) for one in (patient, *own)):
         return True
     mine = caller.registry.by_issuer(patient.issuer) == caller.institution

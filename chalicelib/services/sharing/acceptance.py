@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import identifiers, italian, patients, transfers
+from chalicelib.domain import identifiers, patients, transfers
 from chalicelib.domain.audit import Act, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -133,7 +133,7 @@ def _named(caller: Caller, body: object) -> PatientIdentifier | None:
     if "id" not in body:
         return None
     number = identifiers.patient_identifier(body["id"], body.get("issuer"), caller.member.patient_id_issuer)
-    if caller.registry.by_issuer(number.issuer) != caller.institution and italian.kind(number) == "hospital":
+    if caller.is_anothers(number):
         raise BadRequest("The number must be one of your own, or a national code.", "issuer")
     return number
 

@@ -128,10 +128,14 @@ def get_view_priors(call: Call, study: str) -> Response:
 
 @handler("GET", "/view/studies/{study}/reports/{sop}", public=True)
 def get_view_report(call: Call, study: str, sop: str) -> Response:
-    """200 with a report as plain text: `{"kind", "title", "text"}`; a PDF is shown by its address. 400, 404, 410, 413."""
+    """200 with a report as plain text and by its sections: `{"kind", "title", "text", "sections"}`. 400, 404, 410, 413.
+
+    The sections are the same text. A PDF has neither, and is shown by its address.
+    """
     stored, _, _ = _report(call, bearer(call), study, sop)
     document = bootstrap.read_document(stored)
-    response = view_answer({"kind": document.kind, "title": document.title, "text": document.text})
+    sections = [{"kind": one.kind, "title": one.title, "text": one.text} for one in document.sections]
+    response = view_answer({"kind": document.kind, "title": document.title, "text": document.text, "sections": sections})
     if len(response.body) > _LARGEST_PLAIN and not call.accepts_gzip:
         raise TooLarge("This report is too large to be answered without compression: send Accept-Encoding: gzip.")
     return response

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from xml.parsers import expat
@@ -64,17 +65,18 @@ class CdaHeader:
 
 @dataclass(frozen=True)
 class Cda:
-    """A CDA document: its header, and titles and narrative of its sections as lines of text."""
+    """A CDA document: its header, titles and narrative of its sections as lines of text, and (code, title, narrative) of each."""
 
     header: CdaHeader
     text: str
+    sections: tuple[tuple[str, str, str], ...] = ()
 
 
 def read_cda(content: bytes) -> Cda:
     """A whole document. Raises UnreadableDocument for what is not well-formed, or no ClinicalDocument of HL7 version 3."""
     reader = _Reader(header_only=False)
     reader.read(content)
-    return Cda(reader.header(), "\n".join(reader.lines))
+    return Cda(reader.header(), "\n".join(reader.lines), tuple(reader.sections()))
 
 
 def read_header(beginning: bytes) -> CdaHeader:
@@ -111,6 +113,18 @@ class _Reader:
         self._begun = False
         """Whether the line has words yet."""
         self.lines: list[str] = []
+        self._codes: dict[int, str] = {}
+        """The code of the section that is open at each depth."""
+        self._titled: set[int] = set()
+        """The depths at which the open section has said its title."""
+        self._begins: list[tuple[int, int, str, str]] = []
+        """Each section with a title or a text: where its title and where its text begins, among the lines; code; title."""
+
+    def sections(self) -> Iterator[tuple[str, str, str]]:
+        """(code, title, narrative) of each section that has one of the two, in order."""
+        ends = [begins for begins, *_ in self._begins[1:]] + [len(self.lines)]
+        for (_, first, code, title), end in zip(self._begins, ends, strict=True):
+            yield code, title, "\n".join(self.lines[first:end])
 
     def header(self) -> CdaHeader:
         return CdaHeader(
@@ -155,10 +169,21 @@ class _Reader:
         elif path[1:] == ["relatedDocument", "parentDocument", "id"]:
             if self._relation == "RPLC" and len(self._replaces) < _MAX_REPLACED and (parent := _identifier(attributes)):
                 self._replaces.append(parent)
-        elif name == "title" and path[-2] == "section":
+        elif name == "section":
+            self._codes[len(path)] = ""
+        elif path[-2:-1] == ["section"]:
+            self._of_section(name, attributes)
+
+    def _of_section(self, name: str, attributes: dict[str, str]) -> None:
+        depth = len(self._path) - 1
+        if name == "code":
+            self._codes[depth] = attributes.get("code", "").strip()[:16]
+        elif name == "title":
             self._title = []
-        elif name == "text" and path[-2] == "section":
-            self._narrative = len(path)
+        elif name == "text":
+            self._narrative = len(self._path)
+            if depth not in self._titled:
+                self._begins.append((len(self.lines), len(self.lines), self._codes.get(depth, ""), ""))
 
     def _of_document(self, name: str, attributes: dict[str, str]) -> None:
         if name == "component" and self._header_only:
@@ -197,7 +222,12 @@ class _Reader:
             if len(self._path) == 2:
                 self._found.setdefault("title", title)
             elif title:
+                depth = len(self._path) - 1
+                self._titled.add(depth)
+                self._begins.append((len(self.lines), len(self.lines) + 1, self._codes.get(depth, ""), title))
                 self.lines.append(title)
+        elif name == "section":
+            self._titled.discard(len(self._path))
         self._path.pop()
 
     def _characters(self, text: str) -> None:

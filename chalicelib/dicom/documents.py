@@ -19,6 +19,8 @@ from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.report_identity import DOCUMENT, OURS, PRIVATE_CREATOR, REPLACED, STATUS
 from chalicelib.dicom.values import items_of, text_of, values_of
+from chalicelib.domain import report_sections
+from chalicelib.domain.report_sections import Section
 from chalicelib.domain.report_versions import UNFINISHED
 
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
@@ -60,13 +62,15 @@ class Identity:
 
 @dataclass(frozen=True)
 class Document:
-    """A report read back: `media_type` and `content` as they were sent (text for a structured report), and plain `text`."""
+    """A report read back: `media_type` and `content` as they were sent (text for a structured report), plain `text`, and its
+    sections, which are the same text (none of one that is longer than `report_sections.MAX_TEXT`)."""
 
     kind: str
     title: str
     media_type: str
     content: bytes
     text: str
+    sections: tuple[Section, ...] = ()
 
 
 def build(sop_class: str, of_study: dict[str, Any], identity: Identity, content: bytes, cda: CdaHeader | None = None) -> bytes:
@@ -110,16 +114,18 @@ def read(head: Head) -> Document:
         if content.startswith(b"%PDF"):
             return Document("pdf", title, "application/pdf", content, "")
         document = read_cda(content)
-        return Document("cda", title or document.header.title, "application/hl7-cda+xml", content, document.text)
+        sections = report_sections.of_coded(document.sections) if len(document.text) <= report_sections.MAX_TEXT else ()
+        return Document("cda", title or document.header.title, "application/hl7-cda+xml", content, document.text, sections)
     content_items = items_of(data, 0x0040A730)
     if len(content_items) == 1 and text_of(content_items[0], 0x0040A040, "CS") == "TEXT":
-        lines = [_sr_value(content_items[0], "TEXT")]  # nothing but one text: its name says nothing to a reader
+        text = _sr_value(content_items[0], "TEXT")  # nothing but one text: its name says nothing to a reader
+        sections = report_sections.split(text) if len(text) <= report_sections.MAX_TEXT else ()
     else:
-        lines = list(_sr_lines(data, 0))
-    if not lines:
+        text = "\n".join(_sr_lines(data, 0))
+        sections = report_sections.of_coded(_sr_sections(content_items)) if len(text) <= report_sections.MAX_TEXT else ()
+    if not text:
         raise UnreadableDocument("The instance holds no document.")
-    text = "\n".join(lines)
-    return Document("sr", title, "text/plain; charset=utf-8", text.encode(), text)
+    return Document("sr", title, "text/plain; charset=utf-8", text.encode(), text, sections)
 
 
 def check_pdf(content: bytes) -> None:
@@ -235,6 +241,35 @@ def _sr_lines(item: Dataset, depth: int) -> Iterator[str]:
         yield from _sr_lines(child, depth + 1)
 
 
+def _sr_sections(content_items: list[Dataset]) -> Iterator[tuple[str, str, str]]:
+    """(code, name, text) of each heading and each text at the top of a structured report (PS3.16 TID 2000).
+
+    What stands between them, such as who observed, goes together, without a name.
+    """
+    between: list[str] = []
+    for item in content_items:
+        kind = text_of(item, 0x0040A040, "CS")
+        name, code = _concept(item), _concept(item, (0x00080100, "SH"))
+        if kind == "CONTAINER" and name:
+            below = "\n".join(_sr_lines(item, 0))
+        elif kind == "TEXT" and report_sections.of_code(code):
+            below = "\n".join([_sr_value(item, kind), *_sr_lines(item, 0)])
+        else:
+            lines = (
+                []
+                if kind == "CONTAINER"
+                else [f"{name + ': ' if name else ''}{value}" for value in [_sr_value(item, kind)] if value]
+            )
+            between += [*lines, *_sr_lines(item, 0)]
+            continue
+        if between:
+            yield "", "", "\n".join(between)
+            between = []
+        yield code, name, below
+    if between:
+        yield "", "", "\n".join(between)
+
+
 def _sr_value(item: Dataset, kind: str) -> str:
     if kind == "NUM":
         measured = items_of(item, 0x0040A300)[:1]
@@ -251,6 +286,7 @@ def _sr_value(item: Dataset, kind: str) -> str:
     return text_of(item, 0x0040A123, "PN") if kind == "PNAME" else ""
 
 
-def _concept(item: Dataset) -> str:
+def _concept(item: Dataset, attribute: tuple[int, str] = (0x00080104, "LO")) -> str:
+    """Code Meaning, or another attribute, of Concept Name Code Sequence (PS3.3 C.17.3)."""
     names = items_of(item, 0x0040A043)[:1]
-    return text_of(names[0], 0x00080104, "LO") if names else ""
+    return text_of(names[0], *attribute) if names else ""

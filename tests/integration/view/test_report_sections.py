@@ -1,0 +1,93 @@
+"""A report's sections, whichever way it came: text by its headings, CDA by LOINC and titles, SR by its concept names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from tests.browser import hospital
+from tests.harness import RunningCity
+from tests.integration.view.test_reading_session import Browser
+from tests.integration.view.test_report_versions import ENHANCED_SR, Study, as_dicom
+
+TEXT = "Quesito: tosse.\nREPERTO\nNulla.\nConclusioni: nei limiti."
+CDA = """<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="1.2.3.4"/><title>Referto</title><component><structuredBody>
+  <component><section><code code="29299-5" codeSystem="2.16.840.1.113883.6.1"/><title>Perch\u00e9</title><text>tosse.</text>
+  </section></component>
+  <component><section><code code="18782-3"/><text><paragraph>Nulla.</paragraph></text>
+    <component><section><title>Mediastino</title><text>In asse.</text></section></component></section></component>
+  <component><section><title>CONCLUSIONI</title><text>nei limiti.</text></section></component>
+  </structuredBody></component></ClinicalDocument>"""
+
+
+@pytest.fixture
+def study(city: RunningCity) -> Study:
+    return Study(city)
+
+
+def read(city: RunningCity, study: Study, sop: str) -> dict[str, Any]:
+    browser = Browser(city, hospital.link(city, "san-matteo", study_instance_uids=[study.uid])["url"])
+    answer = browser.get(f"/view/studies/{study.uid}/reports/{sop}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def sections(answer: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(one["kind"], one["title"], one["text"]) for one in answer["sections"]]
+
+
+def test_text(city: RunningCity, study: Study) -> None:
+    made = study.post(TEXT.encode(), "text/plain; charset=utf-8")
+    answer = read(city, study, made["sop_instance_uid"])
+    assert answer["text"] == TEXT
+    assert sections(answer) == [
+        ("question", "Quesito", "tosse."),
+        ("findings", "REPERTO", "Nulla."),
+        ("impression", "Conclusioni", "nei limiti."),
+    ]
+
+
+def test_cda(city: RunningCity, study: Study) -> None:
+    made = study.post(CDA.encode())
+    assert sections(read(city, study, made["sop_instance_uid"])) == [
+        ("question", "Perch\u00e9", "tosse."),
+        ("findings", "", "Nulla."),
+        ("", "Mediastino", "In asse."),
+        ("impression", "CONCLUSIONI", "nei limiti."),
+    ]
+
+
+def content(relationship: str, value_type: str, code: str, name: str, **more: Any) -> Dataset:
+    item, concept = Dataset(), Dataset()
+    concept.CodeValue, concept.CodingSchemeDesignator, concept.CodeMeaning = code, "DCM", name
+    item.RelationshipType, item.ValueType, item.ConceptNameCodeSequence = relationship, value_type, [concept]
+    for keyword, value in more.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def test_a_structured_report(city: RunningCity, study: Study) -> None:
+    observer = content("HAS OBS CONTEXT", "PNAME", "121008", "Person Observer Name", PersonName="VERDI^MARIO")
+    finding = content("CONTAINS", "TEXT", "121071", "Finding", TextValue="Nulla.")
+    findings = content("CONTAINS", "CONTAINER", "121070", "Findings", ContinuityOfContent="SEPARATE", ContentSequence=[finding])
+    conclusion = content("CONTAINS", "TEXT", "121076", "Esito", TextValue="nei limiti.")
+    data = as_dicom(
+        study.image, ENHANCED_SR, ValueType="CONTAINER", CompletionFlag="COMPLETE", VerificationFlag="VERIFIED",
+        ContentSequence=[observer, findings, conclusion],
+    )  # fmt: skip
+    hospital.send(study.client, data)
+    assert sections(read(city, study, str(data.SOPInstanceUID))) == [
+        ("", "", "Person Observer Name: VERDI^MARIO"),
+        ("findings", "Findings", "Finding: Nulla."),
+        ("impression", "Esito", "nei limiti."),
+    ]
+
+
+def test_a_text_longer_than_anybody_writes_is_not_split(city: RunningCity, study: Study) -> None:
+    made = study.post(TEXT.encode() + b"\n" + b"x" * 500_000, "text/plain; charset=utf-8")
+    answer = read(city, study, made["sop_instance_uid"])
+    assert answer["sections"] == []
+    assert answer["text"].startswith(TEXT)

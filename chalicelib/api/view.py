@@ -52,7 +52,8 @@ def end_link(call: Call, link: str) -> Response:
 
 @handler("POST", "/view/session", public=True)
 def open_session(call: Call) -> Response:
-    """201 with a key, a pass, the timeline, and its newest exam's best prior, for `{"token", "browser"?}`.
+    """201 with a key, a pass, the timeline, the exam to look at first (the newest with images) and its best prior, for
+    `{"token", "browser"?}`.
 
     `browser` is a secret that this browser keeps: with it, and with nothing else, the link opens again. 400; 404 for an
     unknown token; 410 for one that has ended, or (`opened-elsewhere`) was opened by another browser.
@@ -65,7 +66,7 @@ def open_session(call: Call) -> Response:
     _act_as(call, reader)
     call.record(sessions.session_entry(reader.link, "opened"))
     shown = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
-    opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown, "priors": _of_newest(shown)}
+    opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown, **_beginning(shown)}
     return view_answer(opened, 201)
 
 
@@ -222,13 +223,14 @@ def _viewer_origin() -> str:
     return f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
 
 
-def _of_newest(shown: dict[str, Any]) -> list[dict[str, Any]]:
-    """The prior to put beside the newest exam, so that a page has both without asking again."""
-    for study in shown["studies"][:1]:
-        uid, owner = study["study_instance_uid"], study["owner"]
-        found: list[dict[str, Any]] = priors.among(bootstrap.table(), shown["studies"], uid, owner, 1)["priors"]
-        return found
-    return []
+def _beginning(shown: dict[str, Any]) -> dict[str, Any]:
+    """The exam that one looks at first, and the prior to put beside it, so that a page has both without asking again."""
+    first = priors.first_to_read(shown["studies"])
+    if first is None:
+        return {"current": None, "priors": []}
+    study, owner = first["study_instance_uid"], first["owner"]
+    found = priors.among(bootstrap.table(), shown["studies"], study, owner, 1)["priors"]
+    return {"current": {"study_instance_uid": study, "owner": owner}, "priors": found}
 
 
 def _nothing_shown(entry: Entry) -> None:

@@ -4,6 +4,7 @@ need.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from typing import Any
@@ -52,8 +53,7 @@ def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
     (PS3.18 F.2) of `attributes.KEPT`, text in Unicode, invalid values left out, at most `ATTRIBUTES_LIMIT`
     bytes, or `LONG_LIMIT` with values that are longer than their VR allows. `dropped`: the tags that had no room, or of which not
     all had, least important first to go. `unread`: the tags of dates and times that are there and cannot be read.
-    `place`: see `_place`. `rejects`: see
-    `rejection_note.read`.
+    `place`: see `_place`. `geometry`: see `_geometry`. `rejects`: see `rejection_note.read`.
     """
     dataset = head.dataset
     pixels = head.pixel_data
@@ -78,6 +78,7 @@ def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
         "dropped": dropped,
         "unread": unread,
         "place": _place(dataset),
+        "geometry": _geometry(dataset),
         "rejects": rejection_note.read(dataset),
     }
 
@@ -113,6 +114,45 @@ def _place(dataset: Dataset) -> list[Any] | None:
     if time is None and (moment := values_of(dataset, 0x0008002A, "DT")) and moment[0]:
         time = valid_time(moment[0])
     return None if position is None and time is None else [None if position is None else round(position, 3), time]
+
+
+def _geometry(dataset: Dataset) -> dict[str, Any] | None:
+    """What images are put beside each other by, only what is known; None where nothing is.
+
+    `orientation`: six direction cosines; `position`: mm (PS3.3 C.7.6.2.1.1). `spacing`: mm from row to row and from column to
+    column, at the detector where `at_detector` is true (C.7.6.3, 10.7.1.3). `thickness`: mm. `kernel`. `window`: [centre, width],
+    the first. `frame_time`: ms. `frame`: a few characters that tell one Frame of Reference from another.
+    """
+    orientation, position = _numbers(dataset, 0x00200037, 6), _numbers(dataset, 0x00200032, 3)
+    spacing, detector = _spacing(dataset, 0x00280030), _spacing(dataset, 0x00181164)
+    centre, width = (_numbers(dataset, tag, 1) for tag in (0x00281050, 0x00281051))
+    thickness, frame_time = (_numbers(dataset, tag, 1) for tag in (0x00180050, 0x00181063))
+    kernel, frame = _text(dataset, 0x00181210), single_uid(dataset, 0x00200052)
+    found = {
+        "orientation": orientation if position else None,
+        "position": position if orientation else None,
+        "spacing": spacing or detector,
+        "at_detector": bool(detector and not spacing),
+        "thickness": thickness[0] if thickness else None,
+        "kernel": kernel[:_TEXT_LIMIT] if kernel else None,
+        "window": [*centre, *width] if centre and width and width[0] > 0 else None,
+        "frame_time": frame_time[0] if frame_time and frame_time[0] > 0 else None,
+        "frame": hashlib.sha256(frame.encode()).hexdigest()[:8] if frame else None,
+    }
+    return {name: value for name, value in found.items() if value} or None
+
+
+def _numbers(dataset: Dataset, tag: int, count: int) -> list[float] | None:
+    """The first `count` decimals of an attribute; None where one of them is none."""
+    values = values_of(dataset, tag, "DS")[:count]
+    if len(values) < count or any(not isinstance(value, int | float) or not math.isfinite(value) for value in values):
+        return None
+    return [round(float(value), 5) for value in values]
+
+
+def _spacing(dataset: Dataset, tag: int) -> list[float] | None:
+    found = _numbers(dataset, tag, 2)
+    return found if found and min(found) > 0 else None
 
 
 def _attributes(dataset: Dataset) -> tuple[dict[str, Any], list[str], list[str]]:

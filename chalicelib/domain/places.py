@@ -75,3 +75,16 @@ def most_specific(named: Collection[str]) -> frozenset[str]:
 def coverage(wanted: Collection[str], shown: Collection[str]) -> float:
     """The share of the places `wanted` that `shown` shows: 1 for all, 0 for none."""
     return sum(any(meets(one, other) for other in shown) for one in wanted) / len(wanted) if wanted else 0.0
+
+
+STRETCH = ("head", "neck", "chest", "abdomen", "pelvis", "lower-limb")
+"""The body from head to foot, as a table moves through a scanner."""
+_AT = {"cervical-spine": "neck", "thoracic-spine": "chest", "lumbar-spine": "abdomen", "sacrum": "pelvis"}
+_WHOLE = {"whole-body": ("chest", "abdomen", "pelvis"), "spine": ("neck", "chest", "abdomen")}
+
+
+def stretch(named: Collection[str]) -> list[str]:
+    """What of `STRETCH` the places show, head to foot: where a scan of them begins and ends."""
+    shown = {part for place in named for part in _WHOLE.get(place, (_AT.get(place, place),))}
+    held = {above for place in shown for above in containing(place)}
+    return [part for part in STRETCH if part in held]

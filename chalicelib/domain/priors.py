@@ -91,8 +91,14 @@ def exam(study: Mapping[str, object], own: Vocabulary | None = None) -> Exam:
             body_parts=_texts(study.get("body_parts")),
             own=own,
         ),
-        not modalities or any(code not in procedures.NOT_IMAGES for code in modalities),
+        (not modalities or any(code not in procedures.NOT_IMAGES for code in modalities)) and not _all_reports(study),
     )
+
+
+def _all_reports(study: Mapping[str, object]) -> bool:
+    """Whether there is nothing but reports in an exam."""
+    reports, instances = study.get("reports"), study.get("instances")
+    return isinstance(reports, list) and isinstance(instances, int) and 0 < instances <= len(reports)
 
 
 def _texts(value: object) -> tuple[str, ...]:

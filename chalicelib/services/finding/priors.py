@@ -35,12 +35,17 @@ def priors_of(
     return among(table, entries, study, item.sk, limit)
 
 
+def first_to_read(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The entry of a timeline that one looks at first: the newest one with images, else the newest; None of none."""
+    return next((entry for entry in entries if priors.exam(entry).images), entries[0] if entries else None)
+
+
 def among(table: Table, entries: list[dict[str, Any]], study: str, owner: str, limit: int) -> dict[str, Any]:
     """The priors of one entry of a timeline among the others, each read with the words of its own hospital too."""
     own = vocabularies(table, {str(entry["owner"]) for entry in entries})
     exams = [priors.exam(entry, own.get(str(entry["owner"]))) for entry in entries]
-    current = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
-    ranked = priors.rank(current[0], exams) if current else []
+    mine = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
+    ranked = priors.rank(mine[0], exams) if mine else []
     by_key = {(entry["study_instance_uid"], entry["owner"]): entry for entry in entries}
     return {
         "study_instance_uid": study,

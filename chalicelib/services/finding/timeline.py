@@ -138,6 +138,11 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
         "description": first_value(attributes, "00081030"),
         "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
         "laterality": view.data.get("laterality", ""),
+        "patient": {
+            "name": _name(attributes),
+            "birth_date": first_value(attributes, "00100030"),
+            "sex": first_value(attributes, "00100040"),
+        },
         "instances": view.data["instances"],
         "complete": missing == 0,
         "number_of_patients": len(_list(view.data["patients"])),

@@ -37,6 +37,7 @@ _KEPT_FIELDS = (
     "dropped",
     "unread",
     "place",
+    "geometry",
     "document",
 )
 

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, identifiers, studies
+from chalicelib.domain import audit, identifiers, pixel_facts, places, procedures, studies
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.instance_versions import is_stale
 from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.procedures import Vocabulary
 from chalicelib.domain.reading_order import by_series, number
 from chalicelib.domain.studies import Instance, first_value
 from chalicelib.services import access
+from chalicelib.services.finding.procedure_names import vocabularies
 from chalicelib.services.viewer.sessions import Reader
 from chalicelib.services.viewer.timeline import require_in_scope
 
 MAX_INSTANCES = 5000
+_GEOMETRY = ("orientation", "position", "frame", "spacing", "at_detector", "window", "frame_time")
 MAX_SHOWN = 4
 """Studies that a page can have on the screen at once."""
 
@@ -83,8 +86,22 @@ def images(
         if count > MAX_INSTANCES:
             break
         found.append(one)
-    series = [_series(members) for members in by_series(found)]
-    return {"study_instance_uid": study, "owner": meant, "series": series, "complete_list": count <= MAX_INSTANCES}
+    return {
+        "study_instance_uid": study,
+        "owner": meant,
+        "places": places.stretch(_shown_places(view, vocabularies(table, {meant}).get(meant))),
+        "series": [_series(members) for members in by_series(found)],
+        "complete_list": count <= MAX_INSTANCES,
+    }
+
+
+def _shown_places(view: Item, own: Vocabulary | None) -> frozenset[str]:
+    """What of the body a study shows, as far as its names say."""
+    attributes, parts = view.data["attributes"], view.data["body_parts"]
+    description = first_value(attributes, "00081030") if isinstance(attributes, dict) else ""
+    part = str(parts[0]) if isinstance(parts, list) and parts else ""
+    modalities = view.data["modalities"]
+    return procedures.understand(description, part, modalities if isinstance(modalities, list) else [], own=own).regions
 
 
 def _series(members: list[Instance]) -> dict[str, Any]:
@@ -95,11 +112,16 @@ def _series(members: list[Instance]) -> dict[str, Any]:
         "modality": first_value(first, "00080060"),
         "description": first_value(first, "0008103E"),
         "body_part": first_value(first, "00180015"),
+        "kernel": (members[0].data.get("geometry") or {}).get("kernel", ""),
+        "thickness": (members[0].data.get("geometry") or {}).get("thickness"),
         "instances": [_instance(one) for one in members],
     }
 
 
 def _instance(one: Instance) -> dict[str, Any]:
+    """One image, with what it is put beside another one by; of places and values only what is known."""
+    geometry = one.data.get("geometry") or {}
+    facts = pixel_facts.from_item(one.data.get("pixels"))
     return {
         "sop_instance_uid": one.sop_instance_uid,
         "sop_class_uid": one.data["class"],
@@ -107,4 +129,9 @@ def _instance(one: Instance) -> dict[str, Any]:
         "frames": one.data.get("number_of_frames") or 1,
         "rows": one.data.get("rows") or 0,
         "columns": one.data.get("columns") or 0,
+        "view": first_value(one.attributes, "00185101"),
+        "laterality": first_value(one.attributes, "00200062") or first_value(one.attributes, "00200060"),
+        "image_type": one.attributes.get("00080008", {}).get("Value", []),
+        **{name: geometry[name] for name in _GEOMETRY if name in geometry},
+        **({"fault": facts.picture_fault} if facts is not None and facts.picture_fault else {}),
     }

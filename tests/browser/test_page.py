@@ -394,13 +394,35 @@ def test_what_could_not_be_fetched_is_fetched_again(open_page: Open, story: Stor
 
     page, watch = open_page(story.link(), prepare=fail)
     watch.expect("ERR_FAILED", *PREPARING)
-    expect(page.locator(".pane.left .picture")).to_have_text("Anteprima non disponibile")
+    expect(page.locator(".pane.left .picture")).to_have_text("Anteprima non disponibile Riprova")
     expect(page.locator(".lost-text")).to_be_visible()
     for what in ("**/rendered?*", "**/view/studies/*/reports/*", "**/view/events"):
         page.unroute(what)
-    page.locator(".pane.left .report").get_by_role("button", name="Riprova").click()
+    expect(page.locator(".lost-text")).to_be_hidden()
     expect(page.locator(".pane.left .report")).to_contain_text("Risoluzione dell'addensamento.")
     expect(page.locator(".pane.left .picture img")).to_be_visible()
+
+
+def test_what_failed_is_tried_again_by_itself_and_then_by_a_button(open_page: Open, story: Story) -> None:
+    tries = {"rendered": 0, "reports": 0}
+
+    def fail(what: str, times: int) -> Callable[[Route], None]:
+        def handle(route: Route) -> None:
+            tries[what] += 1
+            route.fulfill(status=500, body='{"title": "x"}') if tries[what] <= times else route.continue_()
+
+        return handle
+
+    def prepare(page: Page) -> None:
+        page.route(f"**/studies/{story.current.StudyInstanceUID}/**/rendered?*", fail("rendered", 1))
+        page.route(f"**/view/studies/{story.current.StudyInstanceUID}/reports/*", fail("reports", 2))
+
+    page, watch = open_page(story.link(), prepare=prepare)
+    watch.expect("500")
+    expect(page.locator(".pane.left .picture img")).to_be_visible()
+    expect(page.locator(".pane.left .report")).to_contain_text("Il referto non si apre")
+    page.locator(".pane.left .report").get_by_role("button", name="Riprova").click()
+    expect(page.locator(".pane.left .report")).to_contain_text("Risoluzione dell'addensamento.")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (720, 450), (640, 360), (360, 640)])
@@ -494,7 +516,18 @@ def test_the_distance_in_time_is_to_the_exam_that_is_current_now(open_page: Open
     expect(page.locator(".pane.right .distance")).to_have_text("9 giorni prima")
     exams(page).nth(1).get_by_role("button", name="Metti in esame").click()
     expect(page.locator(".pane.left h2")).to_have_text("TC ENCEFALO")
+    exams(page).nth(2).get_by_role("button", name="Metti accanto").click()
     expect(page.locator(".pane.right .distance")).to_have_text("1 giorno prima")
+
+
+def test_nothing_unrelated_is_put_beside_an_exam_by_itself_and_the_nearest_is_named(open_page: Open, story: Story) -> None:
+    page, _ = open_page(story.link())
+    exams(page).nth(1).get_by_role("button", name="Metti in esame").click()
+    expect(page.locator(".pane.right .nothing")).to_contain_text("Nessun precedente pertinente.")
+    expect(page.locator(".pane.right .nothing")).to_contain_text("Il più vicino: RX TORACE PA, 1 mar 2026")
+    no_violations(page)
+    page.locator(".pane.right .nothing").get_by_role("button", name="Metti accanto").click()
+    expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (1280, 800), (640, 900)])
@@ -643,3 +676,55 @@ def test_the_page_says_who_accepted_the_patient_and_when_or_that_it_waits(open_p
     expect(page.locator(".transfer.waits strong")).to_contain_text(re.compile("waits for .*Maugeri.* to accept"))
     hospital.accept(city, story.transfer, story.patient)
     expect(page.locator(".transfer.accepted strong")).to_contain_text(re.compile("accepted by .*Maugeri"), timeout=15000)
+
+
+def test_where_two_exams_name_two_people_the_page_says_so_between_them(open_page: Open, city: RunningCity) -> None:
+    patient = Patient()
+    hospital.send(city.client("san-matteo"), hospital.chest_film(patient, "san-matteo", "20260301"))
+    other = hospital.chest_film(patient, "maugeri", "20260310", PatientName="FERRARI^LUCIO", PatientBirthDate="19510413")
+    hospital.send(city.client("maugeri"), other)
+    hospital.transfer(city, patient)
+    hospital.wait_for_studies(city, patient, 2)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".differs")).to_contain_text("Nome: FERRARI Lucio in esame, FERRARI Lucia a confronto.")
+    expect(page.locator(".differs")).to_contain_text("Nascita: 13 apr 1951 in esame, 14 mar 1951 a confronto.")
+    no_violations(page)
+
+
+def test_the_newest_exam_with_images_is_current_and_an_undated_one_is_of_no_age(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    older = hospital.chest_film(patient, "maugeri", "20260301")
+    undated = hospital.chest_film(patient, "maugeri", "", description="RX TORACE A LETTO")
+    hospital.send(client, older, undated)
+    hospital.wait_for_studies(city, patient, 2)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left h2")).to_have_text("RX TORACE PA")
+    expect(page.locator(".pane.right h2")).to_have_text("RX TORACE A LETTO")
+    expect(page.locator(".pane.right .when")).to_have_text("senza data")
+
+
+def test_the_number_of_an_image_changes_with_its_picture_and_the_newest_wish_wins(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    images = hospital.stack(patient, "maugeri", "20260310", 9)
+    hospital.send(client, *images)
+    hospital.wait_for_studies(city, patient, 1)
+    held: dict[str, Route] = {}
+
+    def hold(route: Route) -> None:
+        held[route.request.url.split("/instances/")[1].split("/")[0]] = route
+
+    page, watch = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    watch.expect("ERR_ABORTED", "net::ERR_FAILED")
+    picture, position = page.locator(".pane.left .picture"), page.locator(".pane.left .position")
+    expect(position).to_have_text("5 / 9")
+    page.route("**/rendered?*", hold)
+    picture.press("Home")
+    picture.press("End")
+    expect(picture).to_have_attribute("aria-busy", "true")
+    wait_until(lambda: str(images[8].SOPInstanceUID) in held)
+    expect(position).to_have_text("5 / 9")
+    held[str(images[8].SOPInstanceUID)].continue_()
+    expect(position).to_have_text("9 / 9")
+    expect(picture.locator("img")).to_have_attribute("alt", re.compile("immagine 9 di 9$"))
+    expect(picture).not_to_have_attribute("aria-busy", "true")
+    page.unroute("**/rendered?*")

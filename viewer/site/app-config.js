@@ -10,24 +10,28 @@
     return;
   }
   const root = `${session.api}/view/${session.pass}`;
-  const wanted = (new URLSearchParams(location.search).get('StudyInstanceUIDs') || '').split(',').filter(Boolean);
+  const list = name => (new URLSearchParams(location.search).get(name) || '').split(',').filter(Boolean);
+  const [wanted, chosen] = [list('StudyInstanceUIDs'), list('chosen')];
+  let ours = null; // page/in-ohif.js, which knows which windows and levels go together
 
   const synchronised = [
-    { type: 'imageSlice', id: 'contenitore.slice', source: true, target: true },
-    { type: 'voi', id: 'contenitore.window', source: true, target: true, options: { syncColormap: true } },
+    { type: 'contenitoreLevels', id: 'contenitore.levels', source: true, target: true },
+    { type: 'contenitoreWindow', id: 'contenitore.window', source: true, target: true },
     { type: 'zoompan', id: 'contenitore.zoom', source: true, target: true },
   ];
   const study = index => ({ attribute: 'studyInstanceUIDsIndex', from: 'options', required: true, constraint: { equals: { value: index } } });
   const images = [
     { attribute: 'numImageFrames', required: true, constraint: { greaterThan: { value: 0 } } },
     { attribute: 'Modality', weight: 10, constraint: { doesNotEqual: { value: 'SR' } } },
+    { attribute: 'contenitoreLocalizer', weight: 100, constraint: { equals: { value: false } } },
+    { attribute: 'contenitoreChosen', weight: 1000, constraint: { equals: { value: true } } },
   ];
   const viewport = (name, selector) => ({
-    viewportOptions: { viewportId: `contenitore-${name}`, viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true, initialImageOptions: { preset: 'middle' }, syncGroups: synchronised },
+    viewportOptions: { viewportId: `contenitore-${name}`, viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true, initialImageOptions: { custom: 'contenitoreImage', defaultValue: { preset: 'middle' } }, syncGroups: synchronised },
     displaySets: [{ id: selector }],
   });
 
-  // Current left, prior right, window, zoom and slice together; also across hospitals, whose Frames of Reference differ.
+  // Current left, prior right; zoom together, levels and windows where they mean the same.
   const compare = {
     id: 'contenitore.compare',
     name: 'Confronto / Comparison',
@@ -47,44 +51,21 @@
     }],
   };
 
-  /** Two stacks of different Frames of Reference: as if their middles were the same place, so that slices go together. */
-  function register() {
-    const { cornerstone } = window;
-    const viewports = ['contenitore-current', 'contenitore-prior'].map(id => cornerstone.getRenderingEngines().map(engine => engine.getViewport(id)).find(Boolean));
-    if (viewports.some(one => !one?.getImageIds?.().length)) return;
-    const middles = viewports.map(one => {
-      const ids = one.getImageIds();
-      return cornerstone.metaData.get('imagePlaneModule', ids[Math.floor(ids.length / 2)]);
-    });
-    if (middles.some(plane => !plane?.imagePositionPatient)) return;
-    if (middles[0].frameOfReferenceUID && middles[0].frameOfReferenceUID === middles[1].frameOfReferenceUID) return;
-    const [from, to] = middles.map(plane => [...plane.imagePositionPatient]);
-    const translation = (a, b) => [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, b[0] - a[0], b[1] - a[1], b[2] - a[2], 1];
-    const provider = cornerstone.utilities.spatialRegistrationMetadataProvider;
-    provider.add([viewports[1].id, viewports[0].id], translation(from, to));
-    provider.add([viewports[0].id, viewports[1].id], translation(to, from));
-  }
+  // Nothing can be stored here: no tracking that ends in a report, no segmentations, no button that offers either. The first button of
+  // an id is the one that counts.
+  const readOnly = {
+    routes: { 0: { layoutInstance: { props: {
+      leftPanels: { $set: ['@ohif/extension-default.panelModule.seriesList'] },
+      rightPanels: { $set: [] },
+      viewports: { 0: { namespace: { $set: '@ohif/extension-cornerstone.viewportModule.cornerstone' } } },
+    } } } },
+    toolbarButtons: { $unshift: [{
+      id: 'ImageSliceSync',
+      uiType: 'ohif.toolButton',
+      props: { icon: 'link', label: 'Livelli insieme / Levels together', tooltip: 'Livelli insieme / Levels together', commands: 'contenitoreToggleLevels', evaluate: args => ours.levelsButton(args) },
+    }] },
+  };
 
-  /** Tell the page around the frame when every wanted exam shows an image. */
-  const shown = new Set();
-  let told = false;
-  function tell() {
-    if (told) return;
-    told = true;
-    performance.mark('contenitore:shown');
-    parent.postMessage('contenitore:shown', location.origin);
-  }
-  document.addEventListener('CORNERSTONE_IMAGE_RENDERED', event => {
-    const { viewportId, renderingEngineId } = event.detail;
-    const viewport = window.cornerstone?.getRenderingEngine(renderingEngineId)?.getViewport(viewportId);
-    if (!viewport?.getImageData?.()) return;
-    if (!shown.has(viewportId)) {
-      shown.add(viewportId);
-      register();
-    }
-    if (shown.size >= wanted.length) tell();
-  }, true);
-  setTimeout(tell, 20000);
   for (const act of ['pointerdown', 'keydown', 'wheel']) {
     document.addEventListener(act, () => parent.postMessage('contenitore:alive', location.origin), { passive: true, capture: true });
   }
@@ -92,8 +73,17 @@
   window.config = {
     name: 'contenitore',
     routerBasename: '/',
-    extensions: [{ id: 'contenitore', getHangingProtocolModule: () => [{ name: compare.id, protocol: compare }] }],
+    extensions: [{
+      id: 'contenitore',
+      preRegistration: async () => {
+        ours = await import('/page/in-ohif.js');
+        await ours.prepare();
+      },
+      onModeEnter: services => ours.join(services, { root, wanted: wanted.length, chosen }),
+      getHangingProtocolModule: () => [{ name: compare.id, protocol: compare }],
+    }],
     modes: [],
+    modesConfiguration: { '@ohif/mode-longitudinal': readOnly },
     customizationService: [{ 'ohif.tours': { $set: [] } }],
     httpErrorHandler: error => console.warn(`The archive answered ${error?.status ?? error?.request?.status ?? 'nothing'}.`),
     showStudyList: false,

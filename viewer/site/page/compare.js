@@ -1,30 +1,37 @@
 // Two exams side by side: their images, one at a time, scrolled together if wished, and under each its reports in full.
 
 import { fill, h } from './dom.js';
+import { beginning, isMammography, nearestSeries, placesOf } from './matching.js';
+import { Picture } from './picture.js';
 import { dateText, distanceText, t } from './text.js';
-import { get, imageUrl, whyNotShown } from './session.js';
-import { hospital, hospitalSign, keyOf, ownerOf, partialSign, severalPatientsSign, titleOf } from './timeline.js';
+import { get } from './session.js';
+import { hospital, hospitalSign, isNoImage, keyOf, partialSign, severalPatientsSign, titleOf } from './timeline.js';
 import { reportsOf } from './reports.js';
 
-const NOT_IMAGES = new Set(['SR', 'DOC', 'KO', 'PR', 'SEG', 'REG', 'RTSTRUCT', 'ECG']);
-const VIEWPORT = 1400;
-const KEPT = 48;
+/** Milliseconds that an exam waits for the one beside it, to begin where that one does. */
+const BESIDE_WITHIN = 500;
 
-/** A pane of the comparison. `show(shown, study, reference)` puts an exam into it, or brings the one in it up to date. */
+/** The series that somebody chose by hand, by exam: it stays chosen, whatever arrives or is put beside it. */
+const byHand = new Map();
+
+/**
+ * A pane of the comparison. `onscroll(pane)` is called when somebody leads it to another image, `onchoose(pane)` to another series;
+ * `begin(pane)` answers where it begins, null for where one begins by itself.
+ * `show(shown, study, reference, beside)` puts an exam into it, or brings the one in it up to date.
+ */
 export class Pane {
-  constructor(side, onscroll) {
-    this.side = side;
-    this.onscroll = onscroll;
-    this.study = null;
+  constructor(side, { onscroll, onchoose, begin }) {
+    Object.assign(this, { side, onscroll, onchoose, begin, study: null, loading: Promise.resolve() });
     this.root = h(`section.pane.${side}`, { 'aria-label': t(side === 'left' ? 'current' : 'beside') });
     this.#empty();
   }
 
-  /** Put an exam into the pane. `reference` is the exam to which its distance in time is told, or null. */
-  async show(shown, study, reference) {
+  /** Put an exam into the pane. `reference` is the exam to which its distance in time is told, or null; `beside` the pane whose
+   *  images its own are to match, or null; `nothing` what stands in an empty pane. */
+  async show(shown, study, reference, beside = null, nothing = []) {
     const before = this.study;
-    Object.assign(this, { shown, study, reference });
-    if (!study) return this.#empty();
+    Object.assign(this, { shown, study, reference, beside });
+    if (!study) return this.#empty(nothing);
     if (!before || keyOf(before) !== keyOf(study)) return this.#fill();
     fill(this.header, this.#about());
     if (JSON.stringify(before.reports) !== JSON.stringify(study.reports)) {
@@ -35,43 +42,62 @@ export class Pane {
     return before.instances === study.instances && before.complete === study.complete ? undefined : this.#load();
   }
 
-  #empty() {
-    Object.assign(this, { study: null, asked: null, series: [], chosen: null, positions: [], at: 0, image: null, loaded: new Map() });
-    fill(this.root, this.side === 'right' && h('p.nothing', {}, t('noBeside')));
+  #forget() {
+    Object.assign(this, { series: [], body: [], chosen: null, places: [], at: 0, wished: 0 });
+  }
+
+  #empty(nothing = []) {
+    this.study = null;
+    this.asked = null;
+    this.#forget();
+    fill(this.root, this.side === 'right' && h('div.nothing', {}, nothing));
   }
 
   #fill() {
     const { shown, study } = this;
-    Object.assign(this, { series: [], chosen: null, positions: [], at: 0, image: null, loaded: new Map() });
+    this.#forget();
+    this.exam = { study: study.study_instance_uid, owner: study.owner, tried: new Set() };
     this.header = h('header', {}, this.#about());
-    this.picture = h('div.picture', { tabindex: 0, role: 'group', 'aria-label': titleOf(study) }, h('p.waiting', {}, t('loadingImage')));
+    this.picture = new Picture(titleOf(study), { describe: at => this.#describe(at), onshown: at => this.#shown(at) });
     this.controls = h('div.controls');
     this.reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
-    this.picture.addEventListener('wheel', event => this.#wheel(event), { passive: false });
-    this.picture.addEventListener('keydown', event => this.#key(event));
-    fill(this.root, this.header, this.picture, this.controls, this.reports);
+    this.picture.root.addEventListener('wheel', event => this.#wheel(event), { passive: false });
+    this.picture.root.addEventListener('keydown', event => this.#key(event));
+    fill(this.root, this.header, this.picture.root, this.controls, this.reports);
     return this.#load();
   }
 
   /** Go to an image; `quietly` when the other pane led. */
   go(at, quietly = false) {
-    if (!this.positions.length) return;
-    const wanted = Math.min(Math.max(at, 0), this.positions.length - 1);
-    if (wanted === this.at) return;
-    this.at = wanted;
+    if (!this.places.length) return;
+    const wanted = Math.min(Math.max(at, 0), this.places.length - 1);
+    if (wanted === this.wished) return;
+    this.wished = wanted;
     this.#draw();
-    if (!quietly) this.onscroll?.(this.side, wanted / Math.max(1, this.positions.length - 1));
+    if (!quietly) this.onscroll?.(this);
   }
 
-  /** Go to where the other pane is, as a fraction of the way. */
-  follow(fraction) {
-    this.go(Math.round(fraction * (this.positions.length - 1)), true);
+  /** Show the series that is nearest to another pane's, unless one was chosen by hand. */
+  match(other) {
+    if (!this.series.length || !other.chosen || byHand.has(keyOf(this.study))) return;
+    this.#choose(nearestSeries(this.series, other.chosen));
   }
 
   /** Fetch again what could not be fetched. */
   retry() {
-    if (!this.study || this.image) return undefined;
-    return this.positions.length ? this.#draw() : this.#load();
+    if (!this.study) return;
+    for (const place of this.reports.querySelectorAll('.failed button')) place.click();
+    if (!this.picture.retry() && !this.places.length && !this.series.length) this.#load();
+  }
+
+  /** The SOP Instance UID of the image in view, or of the first of them. */
+  get shownImage() {
+    return this.places[this.at]?.cells.find(Boolean)?.one.sop_instance_uid ?? null;
+  }
+
+  /** Why images of this exam are not drawn, by SOP Instance UID. */
+  get faults() {
+    return Object.fromEntries(this.series.flatMap(series => series.instances).filter(one => one.fault).map(one => [one.sop_instance_uid, one.fault]));
   }
 
   #about() {
@@ -84,100 +110,96 @@ export class Pane {
     ];
   }
 
+  #describe(at) {
+    const { shown, study } = this;
+    return t('imageOf', { description: titleOf(study), hospital: hospital(shown, study.owner).name, date: dateText(study.study_date), number: at + 1, count: this.places.length });
+  }
+
   async #load() {
     const { study } = this;
     const asked = (this.asked = {});
+    let done = null;
+    this.loading = new Promise(resolve => { done = resolve; });
+    const images = get(`/view/studies/${study.study_instance_uid}/images?owner=${encodeURIComponent(study.owner)}`);
     try {
-      const found = await get(`/view/studies/${study.study_instance_uid}/images?owner=${encodeURIComponent(study.owner)}`);
+      const [found] = await Promise.all([images, this.beside && Promise.race([this.beside.loading, new Promise(go => setTimeout(go, BESIDE_WITHIN))])]);
       if (asked !== this.asked) return;
-      this.series = found.series.filter(series => !NOT_IMAGES.has(series.modality));
-      this.#choose(this.series.find(one => one.series_instance_uid === this.chosen?.series_instance_uid) ?? this.series[0]);
+      this.alone = Boolean(this.beside && !this.beside.chosen);
+      this.body = found.places ?? [];
+      this.series = found.series.filter(series => !isNoImage(series.modality));
+      this.#choose(this.series.find(one => one.series_instance_uid === this.#wanted()) ?? nearestSeries(this.series, this.beside?.chosen));
     } catch {
-      if (asked === this.asked && !this.image) fill(this.picture, h('p.waiting', {}, t('noImage')));
+      if (this.root.isConnected && asked === this.asked && !this.places.length) this.picture.say(t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.#load() }, t('retry')));
+    } finally {
+      done();
     }
   }
 
-  /** Show a series: where it was if it is the one that is shown already, however much it has grown, else its first image. */
+  /** The series that stays: chosen by hand, or in view already. */
+  #wanted() {
+    return byHand.get(keyOf(this.study)) ?? this.chosen?.series_instance_uid;
+  }
+
+  /** Show a series: where it was if it is the one that is shown already, however much it has grown, else where one begins. */
   #choose(series) {
-    const shown = this.positions[this.at];
-    this.positions = series ? series.instances.flatMap(one => Array.from({ length: one.frames }, (_, frame) => ({ series, one, frame: frame + 1 }))) : [];
+    const shown = this.places[this.wished]?.cells.find(Boolean);
+    const before = this.chosen?.series_instance_uid;
+    this.places = series ? placesOf(series, this.series) : [];
     this.chosen = series ?? null;
-    const same = shown ? this.positions.findIndex(place => place.one.sop_instance_uid === shown.one.sop_instance_uid && place.frame === shown.frame) : -1;
-    this.at = Math.max(same, 0);
+    const same = shown && before === series?.series_instance_uid ? this.places.findIndex(({ cells: [cell] }) => cell?.one.sop_instance_uid === shown.one.sop_instance_uid && cell.frame === shown.frame) : -1;
+    this.at = this.wished = same >= 0 ? same : series ? this.begin(this) ?? beginning(this.places) : 0;
     this.#drawControls();
-    if (!series) {
-      this.image = null;
-      fill(this.picture, h('p.waiting', {}, t('noImages')));
-    } else if (same < 0 || !this.image) this.#draw();
+    if (!series) this.picture.say(t('noImages'));
+    else if (same < 0 || !this.picture.shown) this.#draw();
   }
 
   #drawControls() {
     const focused = this.controls.contains(document.activeElement) && document.activeElement.localName;
-    const many = this.positions.length > 1;
+    const many = this.places.length > 1;
     this.label = h('output.position');
-    this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.positions.length - 1), 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
-    const series = this.series.length > 1 && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#choose(this.series[event.target.selectedIndex]) },
+    this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.places.length - 1), 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
+    const series = this.series.length > 1 && !isMammography(this.series) && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#chosenByHand(this.series[event.target.selectedIndex]) },
       this.series.map((one, index) => h('option', { selected: one === this.chosen }, `${index + 1}. ${one.description || one.modality} (${one.instances.length})`)));
     fill(this.controls, series, many && this.slider, many && this.label);
     if (focused) this.controls.querySelector(focused)?.focus();
     this.#tellPosition();
   }
 
+  #chosenByHand(series) {
+    byHand.set(keyOf(this.study), series.series_instance_uid);
+    this.#choose(series);
+    this.onchoose?.(this);
+  }
+
   #tellPosition() {
-    const text = t('position', { number: this.at + 1, count: this.positions.length });
-    this.slider.value = this.at;
+    const text = t('position', { number: this.at + 1, count: this.places.length });
+    this.slider.value = this.wished;
     this.slider.setAttribute('aria-valuetext', text);
     this.label.textContent = text;
   }
 
   #draw() {
-    this.#tellPosition();
-    const image = this.#fetch(this.at);
-    this.wanted = image;
-    image.decode().then(
-      () => {
-        if (image !== this.wanted) return;
-        this.image = image;
-        fill(this.picture, image);
-        for (const near of [1, -1, 2]) if (this.positions[this.at + near]) this.#fetch(this.at + near);
-      },
-      () => {
-        this.loaded.delete(image.src);
-        if (image !== this.wanted) return;
-        this.image = null;
-        fill(this.picture, h('p.waiting', {}, t('noImage')));
-        whyNotShown(image.src).then(reason => {
-          if (!reason || image !== this.wanted || this.image) return;
-          fill(this.picture, h('p.waiting.refused', {}, t('notDrawn'), h('br'), h('small', { lang: 'en' }, reason)));
-        });
-      });
+    this.slider.value = this.wished;
+    this.picture.show(this.places[this.wished], this.wished, this.exam);
   }
 
-  /** The picture at a position, on its way or here; those looked at last are kept. */
-  #fetch(at) {
-    const { series, one, frame } = this.positions[at];
-    const { study, shown } = this;
-    const path = `/studies/${study.study_instance_uid}/series/${series.series_instance_uid}/instances/${one.sop_instance_uid}`;
-    const address = imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { ...ownerOf(study), viewport: `${VIEWPORT},${VIEWPORT}` });
-    const image = this.loaded.get(address) ?? h('img', { decoding: 'async', referrerpolicy: 'no-referrer', draggable: 'false', src: address });
-    image.alt = t('imageOf', { description: titleOf(study), hospital: hospital(shown, study.owner).name, date: dateText(study.study_date), number: at + 1, count: this.positions.length });
-    this.loaded.delete(address);
-    this.loaded.set(address, image);
-    if (this.loaded.size > KEPT) this.loaded.delete(this.loaded.keys().next().value);
-    return image;
+  #shown(at) {
+    this.at = at;
+    this.#tellPosition();
+    for (const near of [1, -1, 2]) if (this.places[at + near]) this.picture.expect(this.places[at + near], at + near, this.exam);
   }
 
   #wheel(event) {
-    if (this.positions.length < 2) return;
+    if (this.places.length < 2) return;
     event.preventDefault();
-    this.go(this.at + Math.sign(event.deltaY));
+    this.go(this.wished + Math.sign(event.deltaY));
   }
 
   #key(event) {
     const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 };
-    if (!(event.key in steps) || this.positions.length < 2) return;
+    if (!(event.key in steps) || this.places.length < 2) return;
     event.preventDefault();
     event.stopPropagation();
-    this.go(this.at + steps[event.key]);
+    this.go(this.wished + steps[event.key]);
   }
 }

@@ -2,18 +2,22 @@
 
 import { Pane } from './compare.js';
 import { fill, h, say } from './dom.js';
+import { differences } from './identity.js';
 import { live } from './live.js';
+import { counterpart, fromOtherSide, together } from './matching.js';
 import { Viewer } from './ohif.js';
 import * as session from './session.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { hospitalSign, keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
+import { hasImages, hospitalSign, keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
+const DIFFERS = { name: 'differsName', birth_date: 'differsBirth', sex: 'differsSex' };
 const UNSEEN_FOR = 10 * 60000;
+const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, proposal: null, linked: true, large: false, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
@@ -48,10 +52,10 @@ async function start(token) {
   }
 }
 
-function show({ timeline, etag, priors }) {
-  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null });
+function show({ timeline, etag, current, priors }) {
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false });
   frame();
-  chooseFirst(priors);
+  chooseFirst(current, priors);
   stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true), shown: onScreen });
   performance.mark('contenitore:timeline');
 }
@@ -60,7 +64,8 @@ function show({ timeline, etag, priors }) {
 
 function frame() {
   document.title = t('title'); // without the patient's name, which a browser's history would keep
-  const panes = { left: new Pane('left', scrolled), right: new Pane('right', scrolled) };
+  const hears = { onscroll: scrolled, onchoose: chosenSeries, begin: beginBeside };
+  const panes = { left: new Pane('left', hears), right: new Pane('right', hears) };
   parts = {
     panes,
     patient: h('div.patient'),
@@ -70,8 +75,10 @@ function frame() {
     reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', {}, ` · ${state.shown.session.institution.name}`)),
     open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer }, t('compareInViewer')),
     back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
-    viewer: state.config.ohif ? new Viewer() : null,
+    viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels) : null,
+    levels: h('span.levels', { hidden: true }),
     toast: h('div.toast', { hidden: true }),
+    differs: h('p.differs', { hidden: true, role: 'note' }),
     ends: h('span'),
     pair: h('p.pair', { hidden: true }),
     sides: h('div.panes', {}, panes.left.root, panes.right.root),
@@ -89,7 +96,7 @@ function frame() {
       h('div.work', {},
         parts.bar,
         !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
-        parts.sides)),
+        parts.differs, parts.sides)),
     parts.viewer?.root, parts.toast);
   new ResizeObserver(([entry]) => document.documentElement.style.setProperty('--top', `${entry.borderBoxSize[0].blockSize}px`)).observe(app.querySelector('.top'));
   drawPatient();
@@ -151,48 +158,109 @@ async function speak(language) {
 
 const byKey = key => state.shown.studies.find(study => keyOf(study) === key) ?? null;
 
-// Only what shows the same place is put beside an exam by itself.
-const proposed = priors => (priors[0]?.relevant ? priors[0] : null);
+/** What is put beside an exam by itself, of what shows the same place only; else what is nearest, to be named. */
+function propose(priors) {
+  state.proposal = priors[0]?.relevant ? priors[0] : null;
+  state.nearest = state.proposal ? null : priors[0] ?? null;
+}
 
-async function chooseFirst(priors = null) {
-  const [newest] = state.shown.studies;
+async function chooseFirst(current = null, priors = []) {
+  const { studies } = state.shown;
+  const newest = (current && byKey(keyOf(current))) ?? studies.find(hasImages) ?? studies[0];
   if (!newest) return draw(null, null);
-  if (priors === null) return choose(newest, 'left');
-  state.proposal = proposed(priors);
+  if (!current) return choose(newest, 'left');
+  propose(priors);
   return draw(keyOf(newest), state.proposal && keyOf(state.proposal));
 }
 
 async function choose(study, side) {
   const key = keyOf(study);
   if (side === 'right') {
+    state.besideByHand = true;
     const left = state.chosen.left === key ? state.chosen.right : state.chosen.left;
     return draw(left ?? key, key === left ? null : key);
   }
-  state.proposal = null;
+  propose([]);
   const right = state.chosen.right === key ? null : state.chosen.right;
   const keepRight = right !== null && state.chosen.left !== null && byKey(right) !== null;
   const drawn = draw(key, keepRight ? right : null);
   const { priors } = await session.get(`/view/studies/${study.study_instance_uid}/priors?owner=${encodeURIComponent(study.owner)}&limit=1`).catch(() => ({ priors: [] }));
   await drawn;
   if (!parts || state.chosen.left !== key) return undefined;
-  state.proposal = proposed(priors);
-  return draw(key, state.proposal && byKey(keyOf(state.proposal)) ? keyOf(state.proposal) : state.chosen.right);
+  propose(priors);
+  if (state.proposal && byKey(keyOf(state.proposal))) return draw(key, keyOf(state.proposal));
+  return draw(key, state.besideByHand ? state.chosen.right : null);
+}
+
+/** What stands where nothing is beside an exam: that no other one shows what it does, and which is nearest. */
+function nothingBeside(current) {
+  const { nearest } = state;
+  if (!current || !nearest || keyOf(nearest) === keyOf(current) || !byKey(keyOf(nearest))) return [h('p', {}, t('noBeside'))];
+  return [
+    h('p', {}, h('strong', {}, t('noRelevantPrior'))),
+    h('p', {}, t('nearestExam', { what: titleOf(nearest), date: dateText(nearest.study_date) }), ' ', hospitalSign(state.shown, nearest.owner)),
+    h('button', { type: 'button', onclick: () => choose(nearest, 'right') }, t('putBeside')),
+  ];
 }
 
 async function draw(left, right) {
   state.chosen = { left, right };
   drawList();
   const [current, other] = [byKey(left), byKey(right)];
+  drawDifferences(current, other);
   if (parts.viewer) {
     parts.open.textContent = t(other ? 'compareInViewer' : 'openInViewer');
     parts.open.disabled = !current;
   }
+  await Promise.all([parts.panes.left.show(state.shown, current, null), parts.panes.right.show(state.shown, other, current, parts.panes.left, nothingBeside(current))]);
+  if (!parts || state.chosen.left !== left || state.chosen.right !== right) return;
+  const { right: beside } = parts.panes;
+  if (beside.alone && state.linked) { // the exam on the left came later
+    beside.alone = false;
+    beside.match(parts.panes.left);
+    scrolled(parts.panes.left);
+  }
+  parts.viewer?.tellAbout();
   if (current && other) prepareSoon();
-  await Promise.all([parts.panes.left.show(state.shown, current, null), parts.panes.right.show(state.shown, other, current)]);
 }
 
-function scrolled(side, fraction) {
-  if (state.linked) parts.panes[side === 'left' ? 'right' : 'left'].follow(fraction);
+/** Where the two exams do not say the same of the patient, that stands between them, in words. */
+function drawDifferences(current, other) {
+  const found = current && other ? differences(current.patient ?? {}, other.patient ?? {}) : [];
+  parts.differs.hidden = !found.length;
+  const told = { name: nameText, birth_date: date => dateText(date), sex: sex => sex };
+  fill(parts.differs, h('strong', {}, t('differs')), found.map(field => h('span', {}, t(DIFFERS[field], { current: told[field](current.patient[field]), other: told[field](other.patient[field]) }))));
+}
+
+const otherThan = pane => parts.panes[pane === parts.panes.left ? 'right' : 'left'];
+let pairing = null;
+
+/** How the images of both panes go together, worked out when either shows another series. */
+function imagesTogether() {
+  const { left, right } = parts.panes;
+  if (!left.places.length || !right.places.length) return null;
+  if (pairing?.mine !== left.places || pairing.theirs !== right.places) pairing = together(left.places, right.places, [left.body, right.body]);
+  return pairing;
+}
+
+/** Where the pane on the right begins: beside what the left one shows. */
+function beginBeside(pane) {
+  const pairs = state.linked && pane === parts.panes.right && imagesTogether();
+  return pairs ? counterpart(pairs, parts.panes.left.wished) : null;
+}
+
+/** One pane was led to an image: the other goes along. */
+function scrolled(pane) {
+  const pairs = state.linked && imagesTogether();
+  if (!pairs) return;
+  const at = counterpart(pane === parts.panes.left ? pairs : fromOtherSide(pairs), pane.wished);
+  if (at !== null) otherThan(pane).go(at, true);
+}
+
+function chosenSeries(pane) {
+  if (!state.linked) return;
+  otherThan(pane).match(pane);
+  scrolled(pane);
 }
 
 // ---- the viewer --------------------------------------------------------------------------------------------------
@@ -201,14 +269,30 @@ const onScreen = () => pair().map(({ study_instance_uid, owner }) => ({ study_in
 const pair = () => [byKey(state.chosen.left), byKey(state.chosen.right)].filter(Boolean);
 
 function prepareSoon() {
-  if (parts.viewer && !parts.viewer.isOpen) (window.requestIdleCallback ?? setTimeout)(() => parts?.viewer?.prepare(pair()), { timeout: 1500 });
+  if (parts.viewer && !parts.viewer.isOpen) (window.requestIdleCallback ?? setTimeout)(() => parts?.viewer?.prepare(pair(), chosenImages()), { timeout: 1500 });
 }
 
 function openViewer() {
   if (!pair().length) return;
-  parts.viewer.open(pair());
+  parts.viewer.open(pair(), chosenImages());
   parts.back.hidden = parts.pair.hidden = false;
-  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))));
+  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.levels);
+}
+
+const shownPanes = () => [parts.panes.left, parts.panes.right].filter(pane => pane.study);
+const chosenImages = () => shownPanes().map(pane => pane.shownImage).filter(Boolean);
+
+/** What OHIF has to know of both exams: why an image is not drawn, and what of the body each shows. */
+function aboutPair() {
+  const panes = shownPanes();
+  return { faults: Object.assign({}, ...panes.map(pane => pane.faults)), places: [0, 1].map(index => panes[index]?.body ?? []) };
+}
+
+/** How the levels of both are paired, and the button that says that these two are the same one. */
+function drawLevels(how) {
+  if (!parts?.levels) return;
+  parts.levels.hidden = !how;
+  fill(parts.levels, how && t('levels', { how: t(LEVELS[how]) }), ' ', h('button', { type: 'button', id: 'realign', title: t('realignWhy'), onclick: () => parts.viewer.realign() }, t('realign')));
 }
 
 function closeViewer() {

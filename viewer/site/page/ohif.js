@@ -1,11 +1,15 @@
-// Stock OHIF in a frame: loaded quietly while the timeline is read, so that a comparison opens at once.
+// Stock OHIF in a frame: loaded quietly once the page's own pictures are there, so that a comparison opens at once. The page's
+// pictures stay in view until OHIF shows the same ones.
 
 import { h } from './dom.js';
 import { t } from './text.js';
 
-/** The frame. */
+const PATIENCE = 20000;
+
+/** The frame. `about()` answers what OHIF is told of both exams; `onlevels(how)` hears how their levels are paired, null where not. */
 export class Viewer {
-  constructor() {
+  constructor(about, onlevels) {
+    Object.assign(this, { about, onlevels });
     this.frame = null;
     this.at = null;
     this.waiting = h('p.opening', { role: 'status' }, t('viewerOpens'));
@@ -14,29 +18,45 @@ export class Viewer {
     addEventListener('message', event => this.#heard(event));
   }
 
-  /** Load these exams without showing them; the first is left. Nothing happens when they are loaded already. */
-  prepare(studies) {
+  /** Load these exams, with the images `chosen`, without showing them; the first is left. Nothing happens when they are loaded
+   *  already. */
+  prepare(studies, chosen) {
     const uids = studies.map(study => study.study_instance_uid);
-    const address = `/viewer?${new URLSearchParams({ StudyInstanceUIDs: uids.join(','), hangingProtocolId: uids.length > 1 ? 'contenitore.compare' : 'default' })}`;
+    const address = `/viewer?${new URLSearchParams({ StudyInstanceUIDs: uids.join(','), hangingProtocolId: uids.length > 1 ? 'contenitore.compare' : 'default', chosen: chosen.join(',') })}`;
     if (this.at === address) return;
     this.at = address;
     this.ready = false;
     this.root.classList.remove('ready');
+    this.onlevels(null);
     this.frame?.remove();
     this.frame = h('iframe', { src: address, title: t('viewer'), referrerpolicy: 'no-referrer', allow: 'fullscreen' });
     this.root.append(this.frame);
   }
 
   /** Show these exams. */
-  open(studies) {
-    this.prepare(studies);
+  open(studies, chosen) {
+    this.prepare(studies, chosen);
     this.root.inert = false;
     this.root.classList.add('open');
+    this.waiting.textContent = t('viewerOpens');
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => { this.waiting.textContent = t('viewerSlow'); }, PATIENCE);
     this.frame.focus();
+  }
+
+  /** What the two slices on the screen show is the same level from now on. */
+  realign() {
+    this.frame?.contentWindow.postMessage({ kind: 'contenitore:realign' }, location.origin);
+  }
+
+  /** Tell OHIF what is known of both exams by now. */
+  tellAbout() {
+    this.frame?.contentWindow.postMessage({ kind: 'contenitore:about', about: this.about() }, location.origin);
   }
 
   /** Hide the frame; it stays loaded. */
   close() {
+    clearTimeout(this.patience);
     this.root.inert = true;
     this.root.classList.remove('open');
   }
@@ -58,7 +78,10 @@ export class Viewer {
     if (event.data === 'contenitore:shown') {
       this.ready = true;
       this.root.classList.add('ready');
+      clearTimeout(this.patience);
     }
+    if (event.data?.kind === 'contenitore:about?') this.tellAbout();
+    if (event.data?.kind === 'contenitore:levels') this.onlevels(event.data.how);
     if (event.data === 'contenitore:alive') document.dispatchEvent(new CustomEvent('contenitore:alive'));
   }
 }

@@ -2,8 +2,10 @@
 
 import { fill, h } from './dom.js';
 import { dateText, t } from './text.js';
-import { get, reportUrl } from './session.js';
+import { get, getPdf } from './session.js';
 import { ownerOf, titleOf } from './timeline.js';
+
+const AGAIN_AFTER = 1500;
 
 /** The reports of an exam: what stands, in full; the versions that it replaced, to unfold. A copy of one is not shown again. */
 export function reportsOf(shown, study, side) {
@@ -51,19 +53,36 @@ function content(study, report) {
   return place;
 }
 
-async function load(study, report, place) {
-  const title = report.title || t('reports');
-  if (report.kind === 'pdf') {
-    fill(place, h('iframe.pdf', { src: `${reportUrl(study.study_instance_uid, report.sop_instance_uid, ownerOf(study))}#navpanes=0&view=FitH`, title, referrerpolicy: 'no-referrer' }));
-    return;
-  }
+/** Put a report into its place; what fails is tried once more by itself, then with words and a button. Nothing but the report is
+ *  ever shown there: no error, and no PDF that is none. */
+async function load(study, report, place, again = true) {
+  place.classList.remove('failed');
   try {
-    const query = new URLSearchParams(ownerOf(study));
-    const { text } = await get(`/view/studies/${study.study_instance_uid}/reports/${report.sop_instance_uid}?${query}`);
-    fill(place, text.trim().split(/\n{2,}/).map(paragraph => h('p', {}, labelled(paragraph))));
+    fill(place, report.kind === 'pdf' ? await pdf(study, report) : await text(study, report));
   } catch {
-    fill(place, h('p.waiting', {}, t('reportFailed')), h('button', { type: 'button', onclick: () => { fill(place, h('p.waiting', {}, t('reportLoading'))); load(study, report, place); } }, t('retry')));
+    if (again) {
+      setTimeout(() => place.isConnected && load(study, report, place, false), AGAIN_AFTER);
+      return;
+    }
+    place.classList.add('failed');
+    fill(place, h('p.waiting', {}, t('reportFailed')), h('button', { type: 'button', onclick: () => { fill(place, h('p.waiting', {}, t('reportLoading'))); load(study, report, place, false); } }, t('retry')));
   }
+}
+
+async function text(study, report) {
+  const query = new URLSearchParams(ownerOf(study));
+  const { text: found } = await get(`/view/studies/${study.study_instance_uid}/reports/${report.sop_instance_uid}?${query}`);
+  if (!found.trim()) return h('p.waiting', {}, t('reportEmpty'));
+  return found.trim().split(/\n{2,}/).map(paragraph => h('p', {}, labelled(paragraph)));
+}
+
+/** A PDF in its frame, once it is here and is one: a frame by itself would show whatever came instead. */
+async function pdf(study, report) {
+  const content = await getPdf(study.study_instance_uid, report.sop_instance_uid, ownerOf(study));
+  if (!content.size) return h('p.waiting', {}, t('reportEmpty'));
+  if (!(await content.slice(0, 1024).text()).includes('%PDF-')) return h('p.waiting', {}, t('reportNoPdf'));
+  const address = URL.createObjectURL(content);
+  return h('iframe.pdf', { src: `${address}#navpanes=0&view=FitH`, title: report.title || t('reports'), referrerpolicy: 'no-referrer', onload: () => URL.revokeObjectURL(address) });
 }
 
 /** A paragraph whose first words are a label, as in "Conclusioni: …", with the label to be found at a glance. */

@@ -28,7 +28,7 @@ export function takeToken() {
   return token;
 }
 
-/** Open a link, or go on with this tab's session: `{timeline, etag}`, or null when there is neither, or another was begun since. */
+/** Open a link, or go on with this tab's session: `{timeline, etag, current?, priors?}`, or null when there is neither, or another was begun since. */
 export async function begin(token) {
   const mine = (turn += 1);
   await loadConfig();
@@ -38,7 +38,7 @@ export async function begin(token) {
     if (mine !== turn) return null;
     held = { api: config.api, key: body.key, pass: body.pass };
     sessionStorage.setItem(KEPT, JSON.stringify(held));
-    return { timeline: body.timeline, etag: body.etag, priors: body.priors };
+    return { timeline: body.timeline, etag: body.etag, current: body.current, priors: body.priors };
   }
   held = JSON.parse(sessionStorage.getItem(KEPT) || 'null');
   if (!held || held.api !== config.api) return null;
@@ -100,9 +100,11 @@ export async function whyNotShown(address) {
   return null;
 }
 
-/** The address of a PDF report, for a frame. */
-export function reportUrl(study, sop, parameters) {
-  return `${held.api}/view/${held.pass}/studies/${study}/reports/${sop}?${new URLSearchParams(parameters)}`;
+/** A PDF report. Raises Trouble. */
+export async function getPdf(study, sop, parameters) {
+  const answer = await fetch(`${held.api}/view/${held.pass}/studies/${study}/reports/${sop}?${new URLSearchParams(parameters)}`, { cache: 'no-store', referrerPolicy: 'no-referrer' }).catch(() => { throw new Trouble('offline'); });
+  if (!answer.ok) throw new Trouble(answer.status >= 500 || answer.status === 429 ? 'broken' : 'refused');
+  return new Blob([await answer.arrayBuffer()], { type: 'application/pdf' });
 }
 
 /** Text without the characters that turn the direction of what stands around it: nothing that a hospital sends moves a date. */

@@ -50,8 +50,8 @@ export function dateText(date, time = '') {
 
 /** How long before `reference` (YYYYMMDD) a date is: "6 days before". */
 export function distanceText(date, reference) {
-  const [one, other] = [date, reference].map(text => Date.UTC(Number(text?.slice(0, 4)), Number(text?.slice(4, 6)) - 1, Number(text?.slice(6, 8))));
-  if (!Number.isFinite(one) || !Number.isFinite(other)) return '';
+  const [one, other] = [date, reference].map(text => (/^\d{8}$/.test(text ?? '') ? Date.UTC(Number(text.slice(0, 4)), Number(text.slice(4, 6)) - 1, Number(text.slice(6, 8))) : NaN));
+  if (Number.isNaN(one) || Number.isNaN(other)) return '';
   const days = Math.round((other - one) / 86400000);
   if (days === 0) return t('sameDay');
   const [value, unit] = Math.abs(days) < 60 ? [Math.abs(days), 'day'] : Math.abs(days) < 700 ? [Math.round(Math.abs(days) / 30.44), 'month'] : [Math.round(Math.abs(days) / 365.25), 'year'];

@@ -26,6 +26,14 @@ export const titleOf = study => study.description || t('untitled');
 /** The kinds of image in an exam; reports are told apart. */
 export const modalitiesOf = study => study.modalities.filter(modality => !['SR', 'DOC', 'PR', 'KO'].includes(modality)).join(' ') || study.modalities.join(' ') || '—';
 
+const NOT_IMAGES = new Set(['SR', 'DOC', 'KO', 'PR', 'SEG', 'REG', 'RTSTRUCT', 'RTPLAN', 'RTDOSE', 'RTRECORD', 'ECG']);
+
+/** Whether a kind of image is none that one looks at. */
+export const isNoImage = modality => NOT_IMAGES.has(modality);
+
+/** Whether there is anything to look at in an exam. */
+export const hasImages = study => imagesOf(study) > 0 && !(study.modalities.length && study.modalities.every(isNoImage));
+
 /** How many of an exam's instances are images. */
 export const imagesOf = study => Math.max(0, study.instances - study.reports.length);
 

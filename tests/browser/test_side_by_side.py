@@ -1,0 +1,346 @@
+"""Two vendors' images side by side, as one sees them: each with its own window, at the same level, in the same view.
+
+The films of the two vendors have other bits, another photometric interpretation and other spacing; so whoever shows one with the
+values of the other shows it black, white or negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from pydicom.uid import generate_uid
+
+from tests.browser import drawn, hospital
+from tests.browser.chromium import pixels
+from tests.browser.conftest import Open
+from tests.browser.drawn import AURORA, BOREALIS
+from tests.browser.hospital import Patient
+from tests.harness import RunningCity, wait_until
+
+pytestmark = pytest.mark.usefixtures("browser")
+SIDES = ("left", "right")
+VIEWPORTS = ("contenitore-current", "contenitore-prior")
+Images = list[Any]
+
+
+def opened(open_page: Open, city: RunningCity, make: Callable[[Patient], tuple[Images, Images]], **options: Any) -> Page:
+    """The page of a patient with a prior of San Matteo and a current exam of Maugeri: `make(patient)` answers both."""
+    patient = Patient()
+    prior, current = make(patient)
+    hospital.send(city.client("san-matteo"), *prior)
+    hospital.send(city.client("maugeri"), *current)
+    hospital.transfer(city, patient)
+    hospital.wait_for_studies(city, patient, len({one.StudyInstanceUID for one in [*prior, *current]}))
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]), **options)
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .picture img").first).to_be_visible()
+    return page
+
+
+def films(patient: Patient) -> tuple[Images, Images]:
+    return (
+        [drawn.film(patient, "san-matteo", "20261002", BOREALIS)],
+        [drawn.film(patient, "maugeri", "20261129", AURORA)],
+    )
+
+
+def mammographies(patient: Patient) -> tuple[Images, Images]:
+    def exam(who: str, date: str, vendor: drawn.Vendor, views: str) -> Images:
+        study = generate_uid()
+        return [drawn.mammogram(patient, who, date, vendor, view, StudyInstanceUID=study) for view in views.split()]
+
+    return (
+        exam("san-matteo", "20261002", BOREALIS, "LMLO RMLO LCC RCC"),
+        exam("maugeri", "20261129", AURORA, "RCC LCC RMLO LMLO"),
+    )
+
+
+def ultrasounds(patient: Patient) -> tuple[Images, Images]:
+    return (
+        [drawn.ultrasound(patient, "san-matteo", "20261002", colour=False)],
+        [drawn.ultrasound(patient, "maugeri", "20261129", colour=True)],
+    )
+
+
+def in_ohif(page: Page) -> Any:
+    """Open OHIF, and wait until both viewports show an image; OHIF's frame."""
+    page.locator("#open-viewer").click()
+    expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
+    return page.frame_locator(".viewer iframe")
+
+
+def canvas(frame: Any, name: str) -> Locator:
+    found: Locator = frame.locator(f'[data-viewportid="{name}"] canvas').first
+    return found
+
+
+def middle(element: Locator) -> np.ndarray:
+    """The middle of what an element shows: nothing of overlays and of what is beside the image."""
+    grey = pixels(element)
+    rows, columns = grey.shape
+    side = int(min(rows, columns) * 0.6)
+    top, left = (rows - side) // 2, (columns - side) // 2
+    return grey[top : top + side, left : left + side]
+
+
+def wall(grey: np.ndarray) -> str:
+    """On which side of a mammogram the chest wall is."""
+    half = grey.shape[1] // 2
+    return "left" if grey[:, :half].mean() > grey[:, half:].mean() else "right"
+
+
+def is_right(element: Locator) -> bool:
+    """Whether an element shows the drawn chest as it is: lungs dark, spine bright, neither black nor white."""
+    grey = middle(element)
+    rows, columns = grey.shape
+    lung = grey[int(0.35 * rows) : int(0.45 * rows), int(0.12 * columns) : int(0.2 * columns)].mean()
+    spine = grey[int(0.3 * rows) : int(0.5 * rows), int(0.48 * columns) : int(0.52 * columns)].mean()
+    return bool(40 < grey.mean() < 200 and spine - lung > 80)
+
+
+def indexes(page: Page) -> list[int]:
+    """Which image each viewport shows."""
+    found: list[int] = page.frames[-1].evaluate(
+        "names => names.map(name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean)"
+        "?.getCurrentImageIdIndex() ?? -1)",
+        list(VIEWPORTS),
+    )
+    return found
+
+
+def heights(page: Page) -> list[float]:
+    """The patient z of what each viewport shows."""
+    found: list[float] = page.frames[-1].evaluate(
+        "names => names.map(name => cornerstone.metaData.get('imagePlaneModule', cornerstone.getRenderingEngines()"
+        ".map(one => one.getViewport(name)).find(Boolean).getCurrentImageId()).imagePositionPatient[2])",
+        list(VIEWPORTS),
+    )
+    return found
+
+
+def scroll(page: Page, name: str, index: int) -> None:
+    """Touch a viewport, and go to one of its images."""
+    canvas(page.frame_locator(".viewer iframe"), name).click()
+    page.frames[-1].evaluate(
+        "([name, index]) => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean)"
+        ".setImageIdIndex(index)",
+        [name, index],
+    )
+
+
+def set_window(page: Page, name: str, lower: float, upper: float) -> None:
+    page.frames[-1].evaluate(
+        """([name, lower, upper]) => {
+             const viewport = cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean);
+             viewport.setProperties({voiRange: {lower, upper}});
+             viewport.render();
+           }""",
+        [name, lower, upper],
+    )
+
+
+def windows(page: Page) -> list[dict[str, float]]:
+    found: list[dict[str, float]] = page.frames[-1].evaluate(
+        "names => names.map(name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean)"
+        ".getProperties().voiRange)",
+        list(VIEWPORTS),
+    )
+    return found
+
+
+def reset(page: Page, name: str) -> None:
+    """OHIF's own button resets the viewport that was clicked last."""
+    frame = page.frame_locator(".viewer iframe")
+    canvas(frame, name).click()
+    page.frames[-1].evaluate("commandsManager.runCommand('resetViewport', {}, 'CORNERSTONE')")
+
+
+def test_films_of_two_vendors_are_right_on_the_page(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, films)
+    for side in SIDES:
+        wait_until(lambda side=side: is_right(page.locator(f".pane.{side} .picture")), 20)
+
+
+@pytest.mark.usefixtures("ohif")
+def test_films_of_two_vendors_are_right_in_ohif_and_stay_so(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, films)
+    frame = in_ohif(page)
+    for name in VIEWPORTS:
+        wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
+    before = windows(page)
+    set_window(page, VIEWPORTS[0], 3000, 4000)
+    wait_until(lambda: not is_right(canvas(frame, VIEWPORTS[0])), 20)
+    assert windows(page)[1] == before[1]
+    assert is_right(canvas(frame, VIEWPORTS[1]))
+    set_window(page, VIEWPORTS[1], 100, 200)
+    for name in VIEWPORTS:
+        reset(page, name)
+        wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
+    assert windows(page) == before
+
+
+@pytest.mark.usefixtures("ohif")
+@pytest.mark.parametrize("make", [mammographies, ultrasounds])
+def test_mammographies_and_ultrasounds_have_each_their_own_window(
+    open_page: Open, city: RunningCity, make: Callable[[Patient], tuple[Images, Images]]
+) -> None:
+    page = opened(open_page, city, make)
+    frame = in_ohif(page)
+    for name in VIEWPORTS:
+        wait_until(lambda name=name: 40 < middle(canvas(frame, name)).mean() < 200, 20)
+        assert middle(canvas(frame, name)).std() > 10
+
+
+def test_a_mammography_is_hung_two_by_two_and_views_go_together(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, mammographies)
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .hung img")).to_have_count(4)
+        wait_until(lambda side=side: 40 < middle(page.locator(f".pane.{side} .picture")).mean() < 200, 20)
+        cells = [pixels(page.locator(f".pane.{side} .hung img").nth(cell)) for cell in range(4)]
+        assert [wall(grey) for grey in cells] == [
+            "right",
+            "left",
+            "right",
+            "left",
+        ]  # backs to each other, whatever order they came in
+    page.locator(".pane.left .picture").press("ArrowDown")
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .position")).to_have_text("2 / 5")
+        expect(page.locator(f".pane.{side} .picture > img")).to_have_count(1)
+        assert wall(pixels(page.locator(f".pane.{side} .picture > img"))) == "right"  # RCC beside RCC
+
+
+def with_sides(patient: Patient) -> tuple[Images, Images]:
+    """Films in two projections, which the two hospitals take in another order."""
+
+    def exam(who: str, date: str, vendor: drawn.Vendor, views: str) -> Images:
+        study = generate_uid()
+        return [
+            drawn.radiograph(
+                drawn.thorax(vendor.size) if view == "PA" else np.full((vendor.size, vendor.size), 0.9),
+                patient, who, date, vendor,
+                StudyInstanceUID=study, ViewPosition=view, SeriesDescription=view, SeriesNumber=number + 1,
+            )
+            for number, view in enumerate(views.split())
+        ]  # fmt: skip
+
+    return exam("san-matteo", "20261002", BOREALIS, "LL PA"), exam("maugeri", "20261129", AURORA, "PA LL")
+
+
+@pytest.mark.usefixtures("ohif")
+def test_a_view_stands_beside_the_same_view_and_what_was_chosen_by_hand_stays(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, with_sides)
+    for side in SIDES:
+        wait_until(lambda side=side: is_right(page.locator(f".pane.{side} .picture")), 20)
+    page.locator(".pane.left select").select_option(index=1)
+    expect(page.locator(".pane.right select")).to_have_value("1. LL (1)")
+    page.locator(".pane.right select").select_option(index=1)
+    expect(page.locator(".pane.left select")).to_have_value("2. LL (1)")
+    page.locator(".pane.left select").select_option(index=0)
+    expect(page.locator(".pane.right select")).to_have_value("2. PA (1)")
+    frame = in_ohif(page)
+    for name in VIEWPORTS:
+        wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
+
+
+def unlike(patient: Patient) -> tuple[Images, Images]:
+    """A thorax beside thorax and abdomen, on the same table positions."""
+    return (
+        drawn.ct(patient, "san-matteo", "20261002", -10, 31, 10),
+        drawn.ct(patient, "maugeri", "20261129", 0, 61, 10, StudyDescription="TC TORACE ADDOME"),
+    )
+
+
+def elsewhere(patient: Patient) -> tuple[Images, Images]:
+    """The same, on a table that counts from somewhere else."""
+    return (
+        drawn.ct(patient, "san-matteo", "20261002", -10, 31, 10),
+        drawn.ct(patient, "maugeri", "20261129", 1500, 61, 10, StudyDescription="TC TORACE ADDOME"),
+    )
+
+
+@pytest.mark.usefixtures("ohif")
+def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, unlike)
+    expect(page.locator(".pane.left select")).to_have_value("2. Assiale (61)")
+    expect(page.locator(".pane.right select")).to_have_value("2. Assiale (31)")
+    expect(page.locator(".pane.left .position")).to_have_text("31 / 61")
+    expect(page.locator(".pane.right .position")).to_have_text("30 / 31")  # z = -300 both
+    frame = in_ohif(page)
+    wait_until(lambda: heights(page) == [-300, -300], 20)
+    expect(page.locator(".levels")).to_contain_text("Livelli per posizione")
+    scroll(page, VIEWPORTS[1], 10)
+    wait_until(lambda: heights(page) == [-110, -110], 20)
+    set_window(page, VIEWPORTS[0], -150, 250)  # Hounsfield units mean the same
+    wait_until(lambda: windows(page)[1] == {"lower": -150, "upper": 250}, 20)
+    for name in VIEWPORTS:
+        assert 40 < middle(canvas(frame, name)).mean() < 220
+
+
+@pytest.mark.usefixtures("ohif")
+def test_levels_are_paired_anew_realigned_by_hand_and_let_go(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, elsewhere)
+    in_ohif(page)
+    expect(page.locator(".levels")).to_contain_text("dal margine superiore")
+    scroll(page, VIEWPORTS[0], 5)
+    wait_until(lambda: indexes(page) == [5, 5], 20)
+    toggle = "commandsManager.runCommand('contenitoreToggleLevels', {}, 'CORNERSTONE')"
+    page.frames[-1].evaluate(toggle)
+    scroll(page, VIEWPORTS[0], 8)
+    wait_until(lambda: indexes(page)[0] == 8, 20)
+    assert indexes(page) == [8, 5]
+    page.locator("#realign").click()
+    expect(page.locator(".levels")).to_contain_text("riallineati a mano")
+    page.frames[-1].evaluate(toggle)
+    scroll(page, VIEWPORTS[0], 12)
+    wait_until(lambda: indexes(page) == [12, 9], 20)
+    scroll(page, VIEWPORTS[1], 3)
+    wait_until(lambda: indexes(page) == [6, 3], 20)
+
+
+@pytest.mark.usefixtures("ohif")
+def test_nothing_in_ohif_offers_to_store_what_cannot_be_stored(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, unlike)
+    frame = in_ohif(page)
+    frame.locator('[data-cy="MeasurementTools-split-button-primary"]').click()
+    box = canvas(frame, VIEWPORTS[0]).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 260, steps=4)
+    page.mouse.up()
+    wait_until(lambda: page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 1, 20)
+    for words in ("Create SR", "Create report", "Track measurements", "Segmentation", "Export"):
+        expect(frame.get_by_text(words)).to_have_count(0)
+
+
+@pytest.mark.usefixtures("ohif")
+def test_what_is_not_drawn_says_so_in_ohif_and_the_pages_pictures_stay_until_ohif_has_its_own(
+    open_page: Open, city: RunningCity
+) -> None:
+    def make(patient: Patient) -> tuple[Images, Images]:
+        prior, current = films(patient)
+        prior[0].BitsStored = 17
+        return prior, current
+
+    patient = Patient()
+    prior, current = make(patient)
+    hospital.send(city.client("san-matteo"), *prior)
+    hospital.send(city.client("maugeri"), *current)
+    hospital.transfer(city, patient)
+    hospital.wait_for_studies(city, patient, 2)
+    page, watch = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    watch.expect("406")
+    expect(page.locator(".pane.right .refused")).to_be_visible()
+    page.locator("#open-viewer").click()
+    assert is_right(page.locator(".pane.left .picture")) or page.locator(".viewer.ready").count()
+    expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
+    frame = page.frame_locator(".viewer iframe")
+    told = frame.locator(f'[data-viewportid="{VIEWPORTS[1]}"] .contenitore-words')
+    expect(told).to_contain_text("non si può mostrare")
+    expect(told).to_contain_text("cannot be stored")
+    wait_until(lambda: is_right(canvas(frame, VIEWPORTS[0])), 20)

@@ -1,0 +1,248 @@
+// Inside the frame of stock OHIF: which windows and which levels go together, what cannot be shown, and when everything is there.
+//
+// Stock OHIF gives both viewports one window, whatever the values mean, and pairs slices by Frames of Reference that two hospitals
+// never share. Two synchronizers of ours stand in the place of those, so that OHIF's own switch turns them off and on.
+
+import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
+import { whyNotShown } from './session.js';
+import { loadTexts, t } from './text.js';
+
+const CURRENT = 'contenitore-current';
+const PRIOR = 'contenitore-prior';
+const LEVELS = 'contenitoreLevels';
+const WINDOW = 'contenitoreWindow';
+
+const tell = message => parent.postMessage(message, location.origin);
+const viewportOf = id => window.cornerstone?.getRenderingEngines().map(engine => engine.getViewport(id)).find(Boolean) ?? null;
+const stacked = viewport => Boolean(viewport?.getImageIds?.().length && viewport.getCurrentImageIdIndex && viewport.setImageIdIndex);
+const instanceOf = imageId => window.cornerstone.metaData.get('instance', imageId);
+const idOf = viewport => (viewport.getCurrentImageId ? viewport.getCurrentImageId() : null);
+
+/** What the page says of both exams: texts of why an image is not drawn, by SOP Instance UID; what of the body each shows. */
+let about = { faults: {}, places: [[], []] };
+
+// ---- windows -----------------------------------------------------------------------------------------------------
+
+/** What an image's values mean, where two that mean the same may share a window: Hounsfield units, SUV. Null for anything else. */
+function unitOf(viewport) {
+  const imageId = viewport && idOf(viewport);
+  const instance = imageId && instanceOf(imageId);
+  if (!instance) return null;
+  if (instance.Modality === 'CT') return !isLocalizer(instance) && ['HU', '', undefined, null].includes(instance.RescaleType) ? 'HU' : null;
+  if (instance.Modality === 'PT') return viewport.getImageData?.()?.scaling?.PT?.suvbw ? 'SUV' : null;
+  return null;
+}
+
+/** Whether a viewport shows its image with the window that the image itself asks for: nobody has chosen it. */
+function asSent(viewport, range) {
+  const image = viewport.getCornerstoneImage?.();
+  const [width, centre] = [image?.windowWidth, image?.windowCenter].map(value => (Array.isArray(value) ? value[0] : value));
+  if (!Number.isFinite(width) || !Number.isFinite(centre)) return false;
+  const own = window.cornerstone.utilities.windowLevel.toLowHighRange(width, centre, image.voiLUTFunction);
+  return Math.abs(own.lower - range.lower) < 1 && Math.abs(own.upper - range.upper) < 1;
+}
+
+function followWindow(_, source, target, event) {
+  const [from, to] = [viewportOf(source.viewportId), viewportOf(target.viewportId)];
+  const range = event.detail?.range;
+  if (!range || !from || !to || !unitOf(from) || unitOf(from) !== unitOf(to) || asSent(from, range)) return;
+  const now = to.getProperties().voiRange;
+  if (now?.lower === range.lower && now?.upper === range.upper) return;
+  to.setProperties({ voiRange: range });
+  to.render();
+}
+
+/** Stock OHIF's reset gives an image that is shown inverted (MONOCHROME1, PS3.3 C.7.6.3.1.2) its colours back the wrong way round. */
+function mendReset() {
+  const { StackViewport, utilities } = window.cornerstone;
+  const stock = StackViewport.prototype.resetProperties;
+  StackViewport.prototype.resetProperties = function resetProperties() {
+    stock.call(this);
+    const nodes = this.useCPURendering ? [] : utilities.transferFunctionUtils.getTransferFunctionNodes(this.getTransferFunction());
+    if (nodes.length < 2) return;
+    const inverted = nodes[0][1] > nodes.at(-1)[1];
+    if (inverted === this.initialInvert) return;
+    this.invert = inverted;
+    this.setInvertColor(!inverted);
+    this.render();
+  };
+}
+
+// ---- levels ------------------------------------------------------------------------------------------------------
+
+let known = { key: '', pair: null };
+/** Whose images the other goes along with: the viewport that was touched last. */
+let leader = CURRENT;
+let levelsTogether = () => false;
+
+function planesOf(viewport) {
+  return viewport.getImageIds().map(imageId => {
+    const plane = window.cornerstone.metaData.get('imagePlaneModule', imageId);
+    const orientation = plane?.rowCosines && plane?.columnCosines ? [...plane.rowCosines, ...plane.columnCosines] : null;
+    return { position: plane?.imagePositionPatient ? [...plane.imagePositionPatient] : null, orientation, frame: plane?.frameOfReferenceUID };
+  });
+}
+
+/** How the two stacks on the screen go together, worked out anew when another one is put into either viewport. */
+function pairNow() {
+  const both = [CURRENT, PRIOR].map(viewportOf);
+  if (!both.every(stacked)) return null;
+  const key = JSON.stringify(both.map(one => [one.getImageIds()[0], one.getImageIds().length]));
+  if (key !== known.key) {
+    known = { key, pair: pairing(...both.map(one => stackOf(planesOf(one))), about.places) };
+    tell({ kind: 'contenitore:levels', how: known.pair?.how ?? null });
+    if (levelsTogether()) goAlong();
+  }
+  return known.pair;
+}
+
+/** What a projection shows: side and view; empty where it does not say. */
+function viewOf(imageId) {
+  const instance = instanceOf(imageId) ?? {};
+  return instance.ViewPosition ? `${instance.ImageLaterality ?? instance.Laterality ?? ''} ${instance.ViewPosition}` : '';
+}
+
+/** Show in the viewport that does not lead what lies at the level of the one that does. The newest wish wins: a stack shows no image
+ *  that it was not asked for last. */
+function goAlong() {
+  const [from, to] = [leader, leader === CURRENT ? PRIOR : CURRENT].map(viewportOf);
+  if (!stacked(from) || !stacked(to)) return;
+  let wanted = -1;
+  if (known.pair) wanted = levelWith(leader === CURRENT ? known.pair : reversed(known.pair), from.getCurrentImageIdIndex());
+  else if (viewOf(idOf(from))) wanted = to.getImageIds().findIndex(imageId => viewOf(imageId) === viewOf(idOf(from)));
+  if (wanted >= 0 && wanted !== to.getTargetImageIdIndex()) to.setImageIdIndex(wanted);
+}
+
+function followLevel(_, source) {
+  pairNow();
+  if (source.viewportId === leader) goAlong();
+}
+
+function realignHere() {
+  const [current, prior] = [CURRENT, PRIOR].map(viewportOf);
+  const pair = pairNow();
+  if (!pair) return;
+  known.pair = realigned(pair, current.getCurrentImageIdIndex(), prior.getCurrentImageIdIndex());
+  tell({ kind: 'contenitore:levels', how: known.pair.how });
+}
+
+/** Whoever is touched leads from here on. */
+function takeLead(event) {
+  const id = [CURRENT, PRIOR].find(one => viewportOf(one)?.element?.closest('[data-viewportid]')?.contains(event.target) || viewportOf(one)?.element?.contains(event.target));
+  if (id) leader = id;
+}
+
+// ---- what is chosen ----------------------------------------------------------------------------------------------
+
+/** Whether an image only shows where others were planned (PS3.3 C.8.2.1.1.1, C.8.3.1.1.1). */
+function isLocalizer(instance) {
+  const type = instance?.ImageType ?? [];
+  return (Array.isArray(type) ? type : String(type).split('\\')).some(value => String(value).toUpperCase() === 'LOCALIZER');
+}
+
+// ---- what cannot be shown, and when all is there -----------------------------------------------------------------
+
+const settled = new Set();
+let told = false;
+
+function settle(viewportId, wanted) {
+  settled.add(viewportId);
+  if (told || settled.size < wanted) return;
+  told = true;
+  performance.mark('contenitore:shown');
+  tell('contenitore:shown');
+}
+
+function words(viewport, reason) {
+  const text = document.createElement('div');
+  text.className = 'contenitore-words';
+  text.setAttribute('role', 'alert');
+  text.style.cssText = 'position:absolute;inset:0;z-index:5;display:grid;place-content:center;gap:.5rem;padding:2rem;background:#000;color:#e4eaef;text-align:center;pointer-events:none';
+  const lines = [document.createElement('p'), document.createElement('small')];
+  lines[0].textContent = t('notDrawn');
+  lines[1].textContent = reason ?? '';
+  lines[1].lang = 'en';
+  text.append(...lines);
+  noWords(viewport);
+  viewport.element.append(text);
+}
+
+function noWords(viewport) {
+  viewport.element.querySelector('.contenitore-words')?.remove();
+}
+
+async function failed(imageId, root, wanted) {
+  const engines = window.cornerstone.getRenderingEngines();
+  for (const viewport of engines.flatMap(engine => engine.getViewports())) {
+    if (!viewport.getImageIds?.().includes(imageId)) continue;
+    if (viewport.getImageIds()[viewport.getTargetImageIdIndex?.() ?? 0] !== imageId) continue;
+    words(viewport, null);
+    settle(viewport.id, wanted);
+    const { StudyInstanceUID: study, SeriesInstanceUID: series, SOPInstanceUID: sop } = instanceOf(imageId) ?? {};
+    const reason = about.faults[sop] ?? (sop && await whyNotShown(`${root}/dicomweb/studies/${study}/series/${series}/instances/${sop}/rendered`));
+    if (reason && viewport.getImageIds()[viewport.getTargetImageIdIndex()] === imageId) words(viewport, reason);
+  }
+}
+
+/** What is drawn of an image of which the archive says that it would be another one is covered by words. */
+function shownNow(viewport) {
+  const instance = instanceOf(idOf(viewport));
+  const fault = instance && about.faults[instance.SOPInstanceUID];
+  if (fault) words(viewport, fault);
+  else noWords(viewport);
+}
+
+// ---- the beginning -----------------------------------------------------------------------------------------------
+
+/** Whatever is needed before OHIF starts. */
+export const prepare = () => loadTexts();
+
+/** How the switch looks that turns levels off and on. */
+export function levelsButton() {
+  return { disabled: false, className: levelsTogether() ? '!text-primary' : '!text-foreground/80 hover:!bg-muted hover:text-highlight' };
+}
+
+/**
+ * Take part in OHIF, before it opens the first exam. `root` is the link's address at the archive; `wanted`: how many exams are to be
+ * seen; `chosen`: the SOP Instance UIDs of the images that the page shows.
+ */
+export function join({ servicesManager, commandsManager }, { root, wanted, chosen }) {
+  const { hangingProtocolService, syncGroupService } = servicesManager.services;
+  const includes = displaySet => (displaySet.instances ?? displaySet.images ?? []).some(one => chosen.includes(one.SOPInstanceUID));
+  hangingProtocolService.addCustomAttribute('contenitoreChosen', 'Chosen on the page', includes);
+  hangingProtocolService.addCustomAttribute('contenitoreLocalizer', 'Localizer', displaySet => (displaySet.instances ?? displaySet.images ?? []).every(isLocalizer));
+  hangingProtocolService.addCustomAttribute('contenitoreImage', 'The image chosen on the page', displaySets => {
+    const index = (displaySets?.[0]?.instances ?? displaySets?.[0]?.images ?? []).findIndex(one => chosen.includes(one.SOPInstanceUID));
+    return index >= 0 ? { index } : undefined;
+  });
+  mendReset();
+  const { createSynchronizer } = window.cornerstoneTools.SynchronizerManager;
+  syncGroupService.addSynchronizerType(LEVELS, id => createSynchronizer(id, 'CORNERSTONE_STACK_NEW_IMAGE', followLevel));
+  syncGroupService.addSynchronizerType(WINDOW, id => createSynchronizer(id, 'CORNERSTONE_VOI_MODIFIED', followWindow));
+  levelsTogether = () => syncGroupService.getSynchronizer('contenitore.levels')?.isDisabled() === false;
+  commandsManager.registerCommand('CORNERSTONE', 'contenitoreToggleLevels', {
+    commandFn: () => syncGroupService.getSynchronizer('contenitore.levels')?.setEnabled(!levelsTogether()),
+  });
+
+  document.addEventListener('CORNERSTONE_IMAGE_RENDERED', event => {
+    const viewport = viewportOf(event.detail.viewportId);
+    if (!viewport?.getImageData?.()) return;
+    shownNow(viewport);
+    settle(viewport.id, wanted);
+    pairNow();
+  }, true);
+  for (const kind of ['CORNERSTONE_IMAGE_LOAD_FAILED', 'IMAGE_LOAD_ERROR']) {
+    window.cornerstone.eventTarget.addEventListener(kind, event => event.detail?.imageId && failed(event.detail.imageId, root, wanted));
+  }
+  for (const act of ['pointerdown', 'wheel', 'keydown']) document.addEventListener(act, takeLead, { passive: true, capture: true });
+  addEventListener('message', event => {
+    if (event.origin !== location.origin || event.source !== parent) return;
+    if (event.data?.kind === 'contenitore:about') {
+      about = event.data.about;
+      known = { key: '', pair: null };
+      pairNow();
+    }
+    if (event.data?.kind === 'contenitore:realign') realignHere();
+  });
+  tell({ kind: 'contenitore:about?' });
+}

@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.dataelem import DataElement, RawDataElement
 
 from chalicelib.dicom.elements import Path
-from chalicelib.dicom.frames import Extent, FrameError, extents_in, frame_bytes
+from chalicelib.dicom.frames import MOST_PROVED, Extent, FrameError, extents_in, frame_bytes
 from chalicelib.dicom.header import ACCEPTED, DEFAULT_LIMITS, EXPLICIT_BIG, Head, read_head
 from chalicelib.dicom.pixels import Pixels, describe
 from chalicelib.dicom.source import Fetch
@@ -89,6 +89,7 @@ class Opened:
             raise Undecodable("it has no pixels")
         self.described: Pixels = described
         self._extents: list[Extent] = []
+        self._proved: frozenset[int] = frozenset()
 
     @property
     def root(self) -> Node:
@@ -119,14 +120,25 @@ class Opened:
 
     def frames(self, indices: Sequence[int]) -> list[bytes]:
         """Several of them. Raises Undecodable for what cannot be told apart, and for a frame that is not there."""
+        if max(indices) >= self.located(indices):
+            raise Undecodable("it has no such frame")
         try:
-            if not self._extents:
-                self._extents = extents_in(self.head, self.inner, wanted=indices)
-            if max(indices) >= len(self._extents):
-                raise Undecodable("it has no such frame")
             return [self._bytes(self._extents[index]) for index in indices]
         except FrameError as error:
             raise Undecodable(str(error)) from error
+
+    def located(self, indices: Sequence[int]) -> int:
+        """How many frames there are, the place of these looked at: an offset table may be right of some frames only.
+
+        Raises Undecodable.
+        """
+        if not self._proved.issuperset(indices):
+            try:
+                self._extents = extents_in(self.head, self.inner, wanted=indices)
+            except FrameError as error:
+                raise Undecodable(str(error)) from error
+            self._proved = frozenset(sorted(indices)[:MOST_PROVED])
+        return len(self._extents)
 
     def _bytes(self, extent: Extent) -> bytes:
         pixels = self.head.pixel_data

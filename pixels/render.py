@@ -64,6 +64,7 @@ def render(opened: Opened, wanted: Job) -> bytes:
     count = described.facts.frames
     if count > MOST_FRAMES or count * wanted.size[0] * wanted.size[1] > MOST_PIXELS:
         raise Unrenderable("it has too many frames to be drawn as one")
+    count = opened.located(range(count))
     return _encode([_picture(opened, wanted, index) for index in range(count)], wanted)
 
 

@@ -75,7 +75,8 @@ def _decoded(opened: Opened, index: int) -> tuple[Any, str]:
 
 def _decompressed(opened: Opened) -> tuple[explicit.Replaced, tuple[str, Iterator[bytes]]]:
     """What is said otherwise of decoded pixels, and these, a frame at a time."""
-    count, layout = opened.described.facts.frames, opened.described.layout
+    layout = opened.described.layout
+    count = opened.located(range(opened.described.facts.frames))
     decode.check_size(layout, count)
     first, photometric = _decoded(opened, 0)
 

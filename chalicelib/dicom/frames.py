@@ -29,8 +29,8 @@ _MOST_FRAGMENTS = 400_000
 _MOST_FETCHES = 4096
 _MOST_OF_A_FRAME = 4096
 """Fragments of one frame to which a table leads."""
-_PROVED = 64
-"""Entries of a table that are looked at, at most."""
+_SOME_PROVED, MOST_PROVED = 64, 256
+"""Entries of a table that are looked at, at most: where no frame is wanted, and of those that are."""
 _LOOKED_THROUGH = 4 * 1024 * 1024
 """Bytes of an object whose fragments are counted when it is indexed, if its tables do not list its frames."""
 _ITEM_WORDS = int.from_bytes(b"\xfe\xff\x00\xe0", "little")
@@ -258,9 +258,8 @@ def _extended(head: Head, first: int, count: int, size: int, fetch: Fetch) -> li
 def _leads(table: Sequence[Extent], fetch: Fetch, size: int, wanted: Sequence[int] | None) -> bool:
     """Whether a table leads to fragments that end where the next frame begins, at the frames that are wanted, or at some."""
     if wanted is None:
-        step = max(1, len(table) // _PROVED)
-        wanted = [*range(0, len(table), step), len(table) - 1]
-    ordered = sorted({number for number in wanted if number < len(table)})[:_PROVED]
+        wanted = [*range(0, len(table), len(table) // _SOME_PROVED + 1), len(table) - 1]
+    ordered = sorted({number for number in wanted if number < len(table)})[:MOST_PROVED]
     source = RangeSource(fetch, size, replace(Limits(), first_range=_HEADS, fetches=_MOST_FETCHES))
     try:
         return all(_leads_to(source, table[number], last=number == len(table) - 1) for number in ordered)

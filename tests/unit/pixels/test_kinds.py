@@ -6,10 +6,12 @@ import io
 import shutil
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom import Dataset
@@ -376,6 +378,39 @@ def test_frames_that_begin_where_their_offset_table_should_be(frames: int) -> No
     read = opened(whole[:table] + whole[table + length :])
     for number in range(frames):
         assert abs(int(transcode.frame(read, number)[0]) - 40 * (number + 1)) <= 2
+
+
+@pytest.mark.parametrize("entries", [[0, 1, 2], [0, 2, 2], [0, 0, 0]], ids=["right", "right of the first", "wrong"])
+@pytest.mark.parametrize("declared", [3, 5])
+def test_an_offset_table_that_is_right_of_some_frames_only(tmp_path: Path, entries: list[int], declared: int) -> None:
+    frames = [jpeg(np.full((8, 12), 40 * (number + 1), np.uint8)) for number in range(3)]
+    data = fragments(replace(EIGHT, frames=3), frames, JPEGBaseline8Bit, NumberOfFrames=declared)
+    table = data.find(b"\xfe\xff\x00\xe0") + 8
+    offsets = struct.unpack("<3L", data[table : table + 12])
+    wrong = struct.pack("<3L", *(offsets[entry] + 2 * (entry != number) for number, entry in enumerate(entries)))
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(data[:table] + wrong + data[table + 12 :])
+    transcode.to_explicit_little_endian(source, target)
+    decoded = pydicom.dcmread(target)
+    assert decoded.NumberOfFrames == 3
+    read = opened(source.read_bytes())
+    for number in range(3):
+        assert abs(int(transcode.frame(read, number)[0]) - 40 * (number + 1)) <= 2
+        assert abs(int(decoded.PixelData[96 * number]) - 40 * (number + 1)) <= 2
+
+
+def test_an_extended_offset_table_that_is_right_of_the_first_frame_only(tmp_path: Path) -> None:
+    frames = [jpeg(np.full((8, 12), 40 * (number + 1), np.uint8)) for number in range(3)]
+    padded = [one + b"\0" * (len(one) % 2) for one in frames]
+    data = fragments(replace(EIGHT, frames=3), frames, JPEGBaseline8Bit)
+    pixels = data.rfind(b"\xe0\x7f\x10\x00OB")
+    tables = element(0x7FE00001, "OV", struct.pack("<3Q", 0, 10, 20))
+    tables += element(0x7FE00002, "OV", struct.pack("<3Q", *map(len, padded)))
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(data[:pixels] + tables + data[pixels:])
+    transcode.to_explicit_little_endian(source, target)
+    decoded = pydicom.dcmread(target).PixelData
+    assert all(abs(int(decoded[96 * number]) - 40 * (number + 1)) <= 2 for number in range(3))
 
 
 def rle(planes: list[bytes]) -> bytes:

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.harness import RunningCity, running_city
+
+settings.register_profile("contenitore", deadline=None)  # a busy machine is no error
+settings.load_profile("contenitore")
 
 
 @pytest.fixture(scope="session")

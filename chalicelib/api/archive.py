@@ -100,7 +100,7 @@ def put_institution(call: Call, institution: str) -> Response:
 @handler("POST", "/institutions/{institution}/confirm")
 def confirm_role(call: Call, institution: str) -> Response:
     """200: the member's new role counts, and the one that signed this no more. 400, 403; 409 where none waits."""
-    body = call.json() if call.request.raw_body else {}
+    body = call.json(optional=True)
     return answer(institutions.shown(membership.confirm(call.caller, institution, body, call.now, call.act)))
 
 

@@ -114,9 +114,11 @@ class Call:
             raise BadRequest(f"{name} must be a number from 1 to {maximum}.", name)
         return int(text)
 
-    def json(self) -> Any:
-        """The body as JSON. Raises BadRequest."""
+    def json(self, *, optional: bool = False) -> Any:
+        """The body as JSON; with `optional`, none at all is `{}`. Raises BadRequest."""
         raw = self.request.raw_body or b""
+        if optional and not raw:
+            return {}
         try:
             body = json.loads(raw)
             if b"\\u" in raw:

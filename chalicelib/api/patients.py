@@ -52,7 +52,7 @@ def list_objections(call: Call, patient: str) -> Response:
 @handler("POST", "/patients/{patient}/objections")
 def object_to_sharing(call: Call, patient: str) -> Response:
     """201: one study, or all, hidden from every other institution from the next request on. 400, 404."""
-    body = call.json() if call.request.raw_body else {}
+    body = call.json(optional=True)
     return answer(protection.object_to_sharing(bootstrap.table(), call.caller, patient, body, call.now, call.act), 201)
 
 

@@ -20,7 +20,8 @@ from chalicelib.api.responses import answer
 from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
-from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
+from chalicelib.domain.errors import Conflict, NotFound, TooLarge
+from chalicelib.domain.fields import fields
 from chalicelib.domain.links import browser_secret
 from chalicelib.services.finding import priors
 from chalicelib.services.ingest import reports
@@ -58,9 +59,7 @@ def open_session(call: Call) -> Response:
     `browser` is a secret that this browser keeps: with it, and with nothing else, the link opens again. 400; 404 for an
     unknown token; 410 for one that has ended, or (`opened-elsewhere`) was opened by another browser.
     """
-    body = call.json()
-    if not isinstance(body, dict):
-        raise BadRequest('The body must be {"token", "browser"?}.', "body")
+    body = fields(call.json())
     browser = browser_secret(body.get("browser"))
     reader, keys = sessions.open_link(bootstrap.table(), body.get("token"), browser, call.now)
     _act_as(call, reader)
@@ -84,9 +83,7 @@ def keep_session(call: Call) -> Response:
     `{"shown": [{"study_instance_uid", "owner"?}]}` says what is on the screen: it is recorded, so that a patient's report
     says for how long somebody looked.
     """
-    body = call.json() if call.request.raw_body else {}
-    if not isinstance(body, dict):
-        raise BadRequest('The body must be {"shown"?}.', "body")
+    body = fields(call.json(optional=True))
     who = bearer(call)
     images.on_screen(bootstrap.table(), who, body.get("shown", []), call.now, call.record)
     reader = sessions.keep(bootstrap.table(), who, call.now)

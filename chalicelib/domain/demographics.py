@@ -12,6 +12,7 @@ from typing import Any
 
 from chalicelib.domain import identifiers, italian
 from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
 from chalicelib.domain.transfers import iso, patient_partition
@@ -47,20 +48,16 @@ class Demographics:
 
 def parse(body: object) -> Demographics:
     """The body of `PUT /patients/{id}`. Raises BadRequest naming the field; what is absent or null is not known."""
-    if not isinstance(body, dict):
-        raise BadRequest("The body must be a JSON object.")
-    for field in body:
-        if field not in _KNOWN:
-            raise BadRequest(f"Unknown field; known are {', '.join(sorted(_KNOWN))}.", str(field)[:40])
-    sex = _text(body.get("sex"), "sex", 1).upper()
+    said = fields(body, _KNOWN)
+    sex = _text(said.get("sex"), "sex", 1).upper()
     if sex and sex not in SEXES:
         raise BadRequest("sex must be M, F or O.", "sex")
     return Demographics(
-        _text(body.get("name"), "name", MAX_NAME),
-        _date(body.get("birth_date")),
+        _text(said.get("name"), "name", MAX_NAME),
+        _date(said.get("birth_date")),
         sex,
-        _identifiers(body.get("identifiers")),
-        _text(body.get("event"), "event", MAX_EVENT),
+        _identifiers(said.get("identifiers")),
+        _text(said.get("event"), "event", MAX_EVENT),
     )
 
 
@@ -94,11 +91,10 @@ def _identifiers(value: object) -> tuple[PatientIdentifier, ...]:
         raise BadRequest(f"identifiers must be a list of at most {MAX_IDENTIFIERS}.", "identifiers")
     found: list[PatientIdentifier] = []
     for one in value:
-        if not isinstance(one, dict) or set(one) != {"issuer", "id"} or not isinstance(one["issuer"], str):
-            raise BadRequest('Each identifier must be {"issuer", "id"}.', "identifiers")
-        if not one["issuer"].strip():
+        number = fields(one, ("issuer", "id"), ("issuer", "id"), of="identifiers")
+        if not isinstance(number["issuer"], str) or not number["issuer"].strip():
             raise BadRequest("An identifier's issuer must be an OID or a name.", "identifiers")
-        found.append(identifiers.patient_identifier(one["id"], one["issuer"], ""))
+        found.append(identifiers.patient_identifier(number["id"], number["issuer"], ""))
     return tuple(dict.fromkeys(found))
 
 

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from chalicelib.domain import identifiers, italian
 from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.fields import fields as request_fields
 from chalicelib.domain.identifiers import PatientIdentifier
 
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/(?:[\w+=,.@/-]*/)?([\w+=,.@-]{1,64})")
@@ -126,12 +127,7 @@ def parse(institution: str, body: object, known: Institution | None = None) -> I
 
     Raises BadRequest naming the field.
     """
-    if not isinstance(body, dict):
-        raise BadRequest("The body must be a JSON object.")
-    for key in body:
-        if key not in REGISTERED:
-            raise BadRequest(f"Unknown field; known are {', '.join(REGISTERED)}.", str(key)[:40])
-    wanted = {**(_registered(known) if known else {}), **body}
+    wanted = {**(_registered(known) if known else {}), **request_fields(body, REGISTERED)}
     name = wanted.get("name")
     if not isinstance(name, str) or not 1 <= len(name.strip()) <= 100 or not name.isprintable():
         raise BadRequest("name must be 1 to 100 printable characters.", "name")

@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
 from chalicelib.domain.transfers import iso
@@ -114,42 +115,35 @@ def parse(body: object, default_issuer: str) -> Request:
 
     Either `patient` or `study_instance_uids`; `open_within_seconds` (60 s … 8 h, default 30 min) is our addition.
     """
-    if not isinstance(body, dict):
-        raise BadRequest("The body must be a JSON object.")
-    known = {"study_instance_uids", "patient", "practitioner", "purpose", "open_within_seconds"}
-    for key in body:
-        if key not in known:
-            raise BadRequest(f"Unknown field; known are {', '.join(sorted(known))}.", str(key)[:40])
-    uids, patient = body.get("study_instance_uids"), body.get("patient")
+    said = fields(body, ("study_instance_uids", "patient", "practitioner", "purpose", "open_within_seconds"))
+    uids, patient = said.get("study_instance_uids"), said.get("patient")
     if (uids is None) == (patient is None):
         raise BadRequest("Give either study_instance_uids or patient.", "study_instance_uids")
     if uids is not None and (not isinstance(uids, list) or not 1 <= len(uids) <= MAX_STUDIES):
         raise BadRequest(f"study_instance_uids must be a list of 1 to {MAX_STUDIES} UIDs.", "study_instance_uids")
     identifier = None
     if patient is not None:
-        if not isinstance(patient, dict):
-            raise BadRequest("patient must be an object with id and, if it is not yours, issuer.", "patient")
-        identifier = identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), default_issuer)
-    seconds = body.get("open_within_seconds", int(OPEN_WITHIN.total_seconds()))
+        number = fields(patient, of="patient")
+        identifier = identifiers.patient_identifier(number.get("id"), number.get("issuer"), default_issuer)
+    seconds = said.get("open_within_seconds", int(OPEN_WITHIN.total_seconds()))
     longest = int(SESSION_LIMIT.total_seconds())
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 60 <= seconds <= longest:
         raise BadRequest(f"open_within_seconds must be a number from 60 to {longest}.", "open_within_seconds")
     return Request(
         tuple(dict.fromkeys(identifiers.uid(_text(uid, "study_instance_uids", 64), "study_instance_uids") for uid in uids or ())),
         identifier,
-        _practitioner(body.get("practitioner")),
-        _text(body.get("purpose"), "purpose", 200),
+        _practitioner(said.get("practitioner")),
+        _text(said.get("purpose"), "purpose", 200),
         timedelta(seconds=seconds),
     )
 
 
 def _practitioner(value: object) -> Practitioner:
-    if not isinstance(value, dict):
-        raise BadRequest("practitioner must be an object with id and name.", "practitioner")
-    number = _text(value.get("id"), "practitioner.id", 64)
+    said = fields(value, of="practitioner")
+    number = _text(said.get("id"), "practitioner.id", 64)
     if not number.isascii():
         raise BadRequest("practitioner.id must be 1 to 64 printable ASCII characters.", "practitioner.id")
-    return Practitioner(number, _text(value.get("name"), "practitioner.name", 100))
+    return Practitioner(number, _text(said.get("name"), "practitioner.name", 100))
 
 
 def _text(value: object, parameter: str, longest: int) -> str:

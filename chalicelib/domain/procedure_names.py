@@ -9,6 +9,7 @@ from typing import Any
 
 from chalicelib.domain import places, procedures
 from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.fields import fields
 from chalicelib.domain.procedures import Vocabulary
 
 MAX_ROWS = 1000
@@ -44,9 +45,8 @@ def from_item(item: Mapping[str, Any]) -> OwnNames:
 
 def parse(body: object) -> OwnNames:
     """The body of `PUT /procedure-names`. Raises BadRequest."""
-    if not isinstance(body, dict) or body.keys() - {"names", "codes"}:
-        raise BadRequest('The body must be {"names": [{"phrase", "places"}], "codes": [{"code", "places"}]}.', "body")
-    names, codes = _rows(body.get("names", []), "names", "phrase"), _rows(body.get("codes", []), "codes", "code")
+    said = fields(body, ("names", "codes"))
+    names, codes = _rows(said.get("names", []), "names", "phrase"), _rows(said.get("codes", []), "codes", "code")
     if len(names) + len(codes) > MAX_ROWS:
         raise BadRequest(f"At most {MAX_ROWS} names and codes are kept.", "names")
     if wrong := next((code for code, _ in codes if not all(code.partition("|")[::2])), None):
@@ -63,9 +63,8 @@ def _rows(value: object, parameter: str, field: str) -> tuple[Row, ...]:
         raise BadRequest(f"{parameter} must be a list of at most {MAX_ROWS}.", parameter)
     rows: dict[str, tuple[str, ...]] = {}
     for one in value:
-        if not isinstance(one, dict) or one.keys() != {field, "places"}:
-            raise BadRequest(f'Each of {parameter} must be {{"{field}", "places"}}.', parameter)
-        text, where = one[field], one["places"]
+        row = fields(one, (field, "places"), (field, "places"), of=parameter)
+        text, where = row[field], row["places"]
         if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST or not text.isprintable():
             raise BadRequest(f"{field} must be 1 to {_LONGEST} printable characters.", parameter)
         if (

@@ -12,6 +12,7 @@ from datetime import datetime
 from chalicelib.domain import audit_chain, institutions, membership
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
+from chalicelib.domain.fields import fields
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.ports import Alerts, Item, PutNew, PutVersion, Table
 from chalicelib.domain.transfers import iso
@@ -37,7 +38,7 @@ def register(
     wanted = institutions.parse(institution, body, known)
     if wanted.id == OPERATOR:
         raise BadRequest("This id is taken by the operator of the archive.", "id")
-    new = membership.proposed(known, wanted, isinstance(body, dict) and "role_arn" in body, now)
+    new = membership.proposed(known, wanted, "role_arn" in fields(body), now)
     if known is not None and not known.removed and replace(known, version=0) == new:
         record(_entry(new.id, None, None))
         return known, False
@@ -58,9 +59,7 @@ def confirm(caller: Caller, institution: str, body: object, now: datetime, act: 
     member = caller.member
     if member.id != institution:
         raise Forbidden("A new role is confirmed by the institution whose it is, signed by the role that it has.")
-    if not isinstance(body, dict) or not set(body) <= {"role_arn"}:
-        raise BadRequest('The body must be {} or {"role_arn"}.', "body")
-    meant = body.get("role_arn", member.proposed_role_arn)
+    meant = fields(body, ("role_arn",)).get("role_arn", member.proposed_role_arn)
     if not isinstance(meant, str):
         raise BadRequest("role_arn must be the ARN of the role that is confirmed.", "role_arn")
     if not member.proposed_role_arn:

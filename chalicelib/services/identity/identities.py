@@ -14,6 +14,7 @@ from chalicelib.dicomweb.person_names import name_key
 from chalicelib.domain import demographics, identifiers, italian
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
+from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import Link, Record, link_id
 from chalicelib.domain.ports import Table
@@ -52,11 +53,10 @@ def confirm_link(
     The other is the caller's own too, or one that is proposed. Raises BadRequest, NotFound, Conflict when evidence forbids it.
     """
     own = _own(caller, patient_id)
-    if not isinstance(body, dict) or not set(body) <= {"id", "issuer", "link"}:
-        raise BadRequest('The body must be {"id", "issuer"} of the other number, or {"link"} of a proposal.')
+    said = fields(body, ("id", "issuer", "link"))
     for _ in range(_ATTEMPTS):
         record = access.load_deciding(table, own.hash)
-        other, evidence = _chosen(table, caller, own, record, body, now)
+        other, evidence = _chosen(table, caller, own, record, said, now)
         if linking.different_codes(record, access.load_deciding(table, other.hash)):
             raise Conflict("The two records carry different codici fiscali: they are not the same patient's.")
         by = f"{caller.member.id}/{caller.actor}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from chalicelib.domain import identifiers, studies
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound
+from chalicelib.domain.fields import fields
 from chalicelib.domain.ports import Item, Objects, Put, Remover, Table, Write
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.transfers import iso
@@ -43,10 +44,9 @@ def parse_offers(body: object) -> list[Offer]:
     """The body of `POST /uploads`. Raises BadRequest naming the entry."""
     entries = _entries(body, "instances")
     offers: list[Offer] = []
-    for position, entry in enumerate(entries):
+    for position, said in enumerate(entries):
         where = f"instances[{position}]"
-        if not isinstance(entry, dict):
-            raise BadRequest(f"{where} must be an object with sha256 and size.", where)
+        entry = fields(said, of=where)
         size = entry.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIZE:
             raise BadRequest(f"{where}.size must be 1 to {MAX_SIZE} bytes.", f"{where}.size")
@@ -219,7 +219,7 @@ def _key(institution: str, sha: str) -> str:
 
 
 def _entries(body: object, field: str) -> list[object]:
-    entries = body.get(field) if isinstance(body, dict) else None
+    entries = fields(body).get(field)
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_INSTANCES:
         raise BadRequest(f"The body must be a JSON object whose {field} lists 1 to {MAX_INSTANCES} entries.", field)
     return entries

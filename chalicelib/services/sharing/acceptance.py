@@ -13,6 +13,7 @@ from typing import Any
 from chalicelib.domain import identifiers, patients, transfers
 from chalicelib.domain.audit import Act, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, TryAgain
+from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import AUTOMATIC, Link, Record
 from chalicelib.domain.ports import PutNew, Table, Write
@@ -128,11 +129,10 @@ def _received(table: Table, caller: Caller, transfer_id: str, what: str) -> Tran
 
 def _named(caller: Caller, body: object) -> PatientIdentifier | None:
     """The number that the receiver names: one of its own, or a national code that it files the patient under; None for none."""
-    if not isinstance(body, dict) or not set(body) <= {"id", "issuer"} or ("issuer" in body and "id" not in body):
-        raise BadRequest('The body must be {"id": "<the receiver\'s number of the patient>"}, or {}.', "id")
-    if "id" not in body:
+    said = fields(body, ("id", "issuer"))
+    if not said:
         return None
-    number = identifiers.patient_identifier(body["id"], body.get("issuer"), caller.member.patient_id_issuer)
+    number = identifiers.patient_identifier(said.get("id"), said.get("issuer"), caller.member.patient_id_issuer)
     if caller.is_anothers(number):
         raise BadRequest("The number must be one of your own, or a national code.", "issuer")
     return number

@@ -11,6 +11,7 @@ from typing import Any
 from chalicelib.domain import identifiers, italian
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Alerts, Item, PutNew, Table, Write
 from chalicelib.domain.transfers import MAX_REASON, iso, parse_moment, patient_partition
@@ -134,10 +135,10 @@ def close_review(
     opened = table.get(partition(emergency), f"REVIEW#{owner}") if _ID.fullmatch(emergency) else None
     if opened is None:
         raise NotFound
-    conclusion = body.get("conclusion") if isinstance(body, dict) else None
+    said = fields(body)
+    conclusion, note = said.get("conclusion"), said.get("note", "")
     if conclusion not in ("justified", "not-justified"):
         raise BadRequest("conclusion must be justified or not-justified.", "conclusion")
-    note = body.get("note", "") if isinstance(body, dict) else ""
     if not isinstance(note, str) or len(note) > MAX_REASON:
         raise BadRequest(f"note must have at most {MAX_REASON} characters.", "note")
     data: dict[str, object] = {"conclusion": conclusion, "note": note, "by": caller.actor, "at": iso(now)}
@@ -160,19 +161,16 @@ def _shown(item: Item, review: Item | None) -> dict[str, Any]:
 
 
 def _parse(caller: Caller, body: object) -> tuple[PatientIdentifier, str, dict[str, str]]:
-    if not isinstance(body, dict) or not set(body) <= {"patient", "reason", "practitioner"}:
-        raise BadRequest('The body must be {"patient", "reason", "practitioner"}.')
-    patient = body.get("patient")
-    if not isinstance(patient, dict):
-        raise BadRequest('patient must be {"id", "issuer"?}.', "patient")
+    said = fields(body, ("patient", "reason", "practitioner"))
+    patient = fields(said.get("patient"), of="patient")
     identifier = identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
     fiscal = codice_fiscale.read(identifier.value) if identifier.issuer == italian.CODICE_FISCALE else None
     if fiscal is not None:
         identifier = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
-    reason = body.get("reason")
+    reason = said.get("reason")
     if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON:
         raise BadRequest(f"reason must be 1 to {MAX_REASON} characters.", "reason")
-    return identifier, reason.strip(), _practitioner(body.get("practitioner"))
+    return identifier, reason.strip(), _practitioner(said.get("practitioner"))
 
 
 def _practitioner(value: object) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 from chalicelib.domain import identifiers, studies
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Item, PutNew, Table, Write
@@ -82,10 +83,11 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
 def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
     """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
     own, _, had = _patient(table, caller, patient_id)
-    to = body.get("to") if isinstance(body, dict) else None
+    said = dict(fields(body, ("study_instance_uid", "to")))
+    to = said.pop("to", None)
     if not isinstance(to, str) or to not in caller.registry.members:
         raise BadRequest("No institution with this id is registered.", "to")
-    study = _study_in(had, {k: v for k, v in body.items() if k != "to"} if isinstance(body, dict) else None, required=True)
+    study = _study_in(had, said, required=True)
     consented = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "to": to, "at": iso(now), "by": caller.actor}
@@ -109,14 +111,12 @@ def withdraw(table: Table, caller: Caller, study: str, body: object, now: dateti
 
     Raises NotFound for a study that is not the caller's own, BadRequest.
     """
-    known = {"reason", "sop_instance_uids"}
-    if not isinstance(body, dict) or not set(body) <= known:
-        raise BadRequest('The body must be {"reason", "sop_instance_uids"?}.')
-    reason = body.get("reason")
+    said = fields(body, ("reason", "sop_instance_uids"))
+    reason = said.get("reason")
     if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON:
         raise BadRequest(f"reason must be 1 to {MAX_REASON} characters.", "reason")
-    named = body.get("sop_instance_uids")
-    if "sop_instance_uids" in body and (not isinstance(named, list) or not 1 <= len(named) <= MAX_WITHDRAWN):
+    named = said.get("sop_instance_uids")
+    if "sop_instance_uids" in said and (not isinstance(named, list) or not 1 <= len(named) <= MAX_WITHDRAWN):
         raise BadRequest(f"sop_instance_uids must list 1 to {MAX_WITHDRAWN} UIDs.", "sop_instance_uids")
     owner = caller.member.id
     partition = study_partition(owner, study)
@@ -209,14 +209,12 @@ def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIden
 
 def _study_in(had: _Had, body: object, *, required: bool) -> str | None:
     """The study that a body names, which must be the caller's own, of this patient. Raises BadRequest, NotFound."""
-    if body == {}:
-        study = None
-    elif isinstance(body, dict) and set(body) == {"study_instance_uid"} and isinstance(body["study_instance_uid"], str):
-        study = identifiers.uid(body["study_instance_uid"], "study_instance_uid")
-    else:
-        raise BadRequest('The body must be {"study_instance_uid"?}.', "study_instance_uid")
-    if study is None and required:
-        raise BadRequest("study_instance_uid is needed.", "study_instance_uid")
-    if study is not None and study not in had.studies:
+    said = fields(body, ("study_instance_uid",), ("study_instance_uid",) if required else ())
+    if not said:
+        return None
+    study = said["study_instance_uid"]
+    if not isinstance(study, str):
+        raise BadRequest("study_instance_uid must be a UID.", "study_instance_uid")
+    if identifiers.uid(study, "study_instance_uid") not in had.studies:
         raise NotFound
     return study

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -13,6 +12,7 @@ from typing import Any
 from chalicelib.domain import identifiers, transfers
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
+from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.transfers import Transfer, iso, partition
@@ -83,12 +83,11 @@ def extend_transfer(
     transfer = get_transfer(table, caller, transfer_id)
     if caller.member.id != transfer.sender:
         raise Forbidden("Only the sender extends a transfer; either party ends it.")
-    if not isinstance(body, dict) or set(body) != {"expires_at"}:
-        raise BadRequest('The body must be {"expires_at": "<an RFC 3339 time>"}.', "expires_at")
+    said = fields(body, ("expires_at",), ("expires_at",))
     for _ in range(_ATTEMPTS):
         if transfer.status(now) != "active":
             raise Conflict(OVER)
-        extended = transfer.extended(transfers.later_expiry(transfer, body["expires_at"]))
+        extended = transfer.extended(transfers.later_expiry(transfer, said["expires_at"]))
         if extended.expires_at == transfer.expires_at:
             record(entry(Kind.READ, transfer))
             return shown(transfer, now)
@@ -145,39 +144,34 @@ def _number(number: PatientIdentifier) -> dict[str, str]:
 
 
 def _parse(caller: Caller, body: object, transfer_id: str, now: datetime) -> Transfer:
-    if not isinstance(body, dict):
-        raise BadRequest("The body must be a JSON object.")
-    for field in body:
-        if field not in _KNOWN:
-            raise BadRequest(f"Unknown field; known are {', '.join(sorted(_KNOWN))}.", str(field)[:40])
-    to = identifiers.institution_id(body.get("to"), "to")
+    said = fields(body, _KNOWN)
+    to = identifiers.institution_id(said.get("to"), "to")
     receiver = caller.registry.members.get(to)
     if receiver is None:
         raise BadRequest("No institution with this id is registered.", "to")
     if receiver == caller.institution:
         raise BadRequest("A transfer goes to another institution.", "to")
-    reason = body.get("reason")
+    reason = said.get("reason")
     if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= transfers.MAX_REASON:
         raise BadRequest(f"reason must be 1 to {transfers.MAX_REASON} characters.", "reason")
     proposed: PatientIdentifier | None = None
-    if body.get("receiving_patient_id") is not None:
-        proposed = identifiers.patient_identifier(body["receiving_patient_id"], None, receiver.patient_id_issuer)
+    if said.get("receiving_patient_id") is not None:
+        proposed = identifiers.patient_identifier(said["receiving_patient_id"], None, receiver.patient_id_issuer)
     return Transfer(
         transfer_id,
         caller.member.id,
         to,
-        _patient(caller, body.get("patient")),
+        _patient(caller, said.get("patient")),
         now.replace(microsecond=now.microsecond // 1000 * 1000),
-        transfers.expiry(body.get("expires_at"), now),
+        transfers.expiry(said.get("expires_at"), now),
         reason.strip(),
         proposed,
     )
 
 
 def _patient(caller: Caller, patient: object) -> PatientIdentifier:
-    if not isinstance(patient, Mapping):
-        raise BadRequest('patient must be {"id", "issuer"?}.', "patient")
-    number = identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
+    said = fields(patient, of="patient")
+    number = identifiers.patient_identifier(said.get("id"), said.get("issuer"), caller.member.patient_id_issuer)
     if caller.registry.by_issuer(number.issuer) not in (None, caller.institution):
         raise BadRequest("A transfer is of one of your own patients, not of another institution's number.", "patient.issuer")
     return number
@@ -185,7 +179,7 @@ def _patient(caller: Caller, patient: object) -> PatientIdentifier:
 
 def _same_terms(known: Transfer, asked: Transfer, body: object) -> bool:
     """Whether a transfer, as it was opened, is the one that is asked for."""
-    expires = known.expires_at == asked.expires_at or (isinstance(body, dict) and body.get("expires_at") is None)
+    expires = known.expires_at == asked.expires_at or fields(body).get("expires_at") is None
     terms = [(one.receiver, one.patient, one.reason, one.proposed) for one in (known, asked)]
     return expires and terms[0] == terms[1]
 

@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.domain import audit, identifiers, pixel_facts, places, procedures, studies
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.fields import fields
 from chalicelib.domain.instance_versions import is_stale
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.procedures import Vocabulary
@@ -48,7 +49,8 @@ def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record
     if not isinstance(shown, list) or len(shown) > MAX_SHOWN:
         raise BadRequest(f"shown must be a list of at most {MAX_SHOWN} studies.", "shown")
     for one in shown:
-        uid, owner = (one.get("study_instance_uid"), one.get("owner")) if isinstance(one, dict) else (None, None)
+        said = fields(one, of="shown")
+        uid, owner = said.get("study_instance_uid"), said.get("owner")
         if not isinstance(uid, str) or not (owner is None or isinstance(owner, str)):
             raise BadRequest('Each one of shown must be {"study_instance_uid", "owner"?}.', "shown")
         identifiers.uid(uid, "shown")

@@ -28,7 +28,7 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as state, running_city(Path(state)) as city:
         patient = two_films(city)
-        head = hospital.stack(patient, "san-matteo", "20260304", 12, description="TC TORACE SENZA MDC")
+        head = hospital.stack(patient, "san-matteo", "20260304", 12, description="TC ENCEFALO SENZA MDC")
         hospital.send(city.client("san-matteo"), *head)
         for study in hospital.wait_for_studies(city, patient, 3):
             if study["description"] == "RX TORACE PA":

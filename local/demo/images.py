@@ -1,7 +1,8 @@
 """The demo's images: real ones, from pydicom's own test files and pydicom-data, under an invented patient.
 
-Pixels stay as they are, but for the follow-up chest film, which is the real one collimated a little tighter, and the head
-CT, which is the one real slice at a number of positions. Names, numbers, dates and UIDs are new.
+Pixels stay as they are, but for the follow-up chest film, which is the real one collimated a little tighter and as another
+vendor writes it, and the head CT, which is the one real slice at a number of positions behind a scout. Names, numbers, dates and
+UIDs are new.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
@@ -53,6 +55,7 @@ REPORTS = {
 def write_priors(folder: Path, today: date) -> None:
     """San Matteo's studies: a chest film six days ago, a head CT of five days ago, an ultrasound of four days ago."""
     chest = _open("RG1_UNCR.dcm")
+    at_detector(chest, 0.2)
     _file(chest, SAN_MATTEO, today - timedelta(days=6), "081500", "RX TORACE PA", "SM-RX-1")
     _save(chest, folder / "chest", 1)
 
@@ -67,6 +70,13 @@ def write_priors(folder: Path, today: date) -> None:
         head.SliceLocation, head.InstanceNumber = 5 * position, position + 1
         _save(head, folder / "head", position + 1)
 
+    scout = _open("693_UNCR.dcm")
+    _file(scout, SAN_MATTEO, today - timedelta(days=5), "100900", "TC ENCEFALO SENZA MDC", "SM-CT-1", study)
+    scout.BodyPartExamined, scout.SeriesDescription, scout.SeriesNumber, scout.InstanceNumber = "HEAD", "Topogramma", 0, 1
+    scout.ImageType, scout.ImageOrientationPatient = ["ORIGINAL", "PRIMARY", "LOCALIZER"], [1, 0, 0, 0, 0, -1]
+    scout.FrameOfReferenceUID = frame
+    _save(scout, folder / "scout", 1)
+
     abdomen = _open("US1_UNCR.dcm")
     _file(abdomen, SAN_MATTEO, today - timedelta(days=4), "153000", "ECOGRAFIA ADDOME", "SM-US-1")
     abdomen.BodyPartExamined = "ABDOMEN"
@@ -76,7 +86,8 @@ def write_priors(folder: Path, today: date) -> None:
 def write_follow_up(folder: Path, today: date) -> None:
     """Maugeri's follow-up chest film of today."""
     chest = _open("RG1_UNCR.dcm")
-    _collimate(chest, 60)
+    collimate(chest, 60)
+    as_another_vendor(chest)
     _file(chest, MAUGERI, today, "091000", "RX TORACE PA", "MG-RX-1")
     chest.SeriesDescription = "Torace PA controllo"
     _save(chest, folder / "chest", 1)
@@ -112,12 +123,33 @@ def _file(
     image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
 
 
-def _collimate(image: Dataset, margin: int) -> None:
+def at_detector(image: Dataset, spacing: float) -> None:
+    """Say how large a pixel is at the detector, in mm, which the real film does not."""
+    if "PixelSpacing" in image:
+        del image.PixelSpacing
+    image.ImagerPixelSpacing = [spacing, spacing]
+
+
+def collimate(image: Dataset, margin: int) -> None:
     """Cut `margin` pixels off every side of an uncompressed 16-bit greyscale image."""
-    row = 2 * image.Columns
-    rows = range(margin, image.Rows - margin)
-    image.PixelData = b"".join(image.PixelData[y * row + 2 * margin : (y + 1) * row - 2 * margin] for y in rows)
-    image.Rows, image.Columns = image.Rows - 2 * margin, image.Columns - 2 * margin
+    values = image.pixel_array[margin:-margin, margin:-margin]
+    image.Rows, image.Columns = values.shape
+    image.PixelData = values.tobytes()
+
+
+def as_another_vendor(image: Dataset) -> None:
+    """The real film (15 bits, MONOCHROME1) as another vendor writes it: 12 bits, MONOCHROME2, pixels twice as large.
+
+    Whoever shows both with the values of one shows the other black, white or negative.
+    """
+    low, high = float(image.WindowCenter) - float(image.WindowWidth) / 2, float(image.WindowCenter) + float(image.WindowWidth) / 2
+    rows, columns = image.Rows // 2, image.Columns // 2
+    halved = image.pixel_array[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2).mean(axis=(1, 3))
+    values = np.clip(4095 * (high - halved) / (high - low), 0, 4095).astype("<u2")
+    image.Rows, image.Columns, image.PixelData = rows, columns, values.tobytes()
+    image.PhotometricInterpretation, image.BitsStored, image.HighBit = "MONOCHROME2", 12, 11
+    image.WindowCenter, image.WindowWidth, image.Manufacturer = 2048, 4096, "Another vendor"
+    at_detector(image, 0.4)
 
 
 def _save(image: Dataset, folder: Path, number: int) -> None:

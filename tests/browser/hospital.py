@@ -13,6 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from local.demo.images import as_another_vendor
 from tests.harness import Client, RunningCity, wait_until
 
 _numbers = itertools.count(1)
@@ -55,9 +56,12 @@ def image(
     return data
 
 
-def chest_film(patient: Patient, hospital: str, date: str, **more: Any) -> Dataset:
-    """The one real chest film, with its Pixel Spacing of 0\\0."""
-    return image(patient, hospital, "RG1_UNCR.dcm", date, **{"description": "RX TORACE PA", **more})
+def chest_film(patient: Patient, hospital: str, date: str, description: str = "RX TORACE PA", **more: Any) -> Dataset:
+    """The one real chest film, with its Pixel Spacing of 0\\0; at Maugeri as another vendor writes it."""
+    film = image(patient, hospital, "RG1_UNCR.dcm", date, description, **more)
+    if hospital == "maugeri":
+        as_another_vendor(film)
+    return film
 
 
 def stack(patient: Patient, hospital: str, date: str, slices: int, **more: Any) -> list[Dataset]:

@@ -32,7 +32,7 @@ class Story:
         self.city, self.patient = city, Patient(name)
         self.prior = hospital.chest_film(self.patient, "san-matteo", "20260301", description=description)
         self.head = hospital.image(self.patient, "san-matteo", date="20260302", description="TC ENCEFALO")
-        self.current = hospital.chest_film(self.patient, "maugeri", "20260310", Rows=1955, description=description)
+        self.current = hospital.chest_film(self.patient, "maugeri", "20260310", description=description)
         hospital.send(city.client("san-matteo"), self.prior, self.head)
         hospital.send(city.client("maugeri"), self.current)
         self.transfer = hospital.transfer(city, self.patient)

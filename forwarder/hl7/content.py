@@ -21,9 +21,12 @@ STATES = frozenset("ABCDFINOPRSUVWX")
 _VALUE, _STATE = 5, 11  # OBX-5 and OBX-11
 _MOST_SHIFTED = 200  # separators in one text that were not escaped
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+=*\s*")
+_PDF_IN_BASE64 = "JVBERi0"  # “%PDF-”
+_DATA_URL = re.compile(r"data:[^,]{0,100};base64,", re.IGNORECASE)
 _ENCODINGS = frozenset({"BASE64", "HEX", "A"})  # table 0299
-_STUDY_CODES = frozenset({"113014", "DICOM STUDY", "STUDY INSTANCE UID"})  # in OBX-3: the code in DCM, or its meaning
+_STUDY_CODES = frozenset({"113014", "110180", "DICOMSTUDY", "STUDYINSTANCEUID", "0020000D"})
+"""In OBX-3, without blanks and signs: the codes in DCM, their meanings, or the attribute."""
 _KNOWN = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"{\\rtf": "RTF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"PK\3\4": "ZIP",
           b"GIF8": "GIF", b"BM": "BMP", b"\xd0\xcf\x11\xe0": "DOC"}  # fmt: skip
 """How files begin that nobody here can put beside the images."""
@@ -57,10 +60,12 @@ def read(segments: Sequence[Segment]) -> Content:
     """What the OBX of a report hold. Raises Refusal for a text of which it cannot be told where it ends."""
     found = Content()
     for obx in (one for one in segments if one.name == "OBX" and not names_study(one)):
-        kind = obx.value(2)
+        kind = obx.value(2).upper() or "TX"
         if kind not in TEXTS | FILES | POINTERS:
             continue
-        value, state = _text_value(obx) if kind in TEXTS else (obx.raw(_VALUE), obx.value(_STATE))
+        value, state = _text_value(obx) if kind in TEXTS else (obx.raw(_VALUE), obx.value(_STATE).upper())
+        if kind in TEXTS and value.lstrip().startswith(_PDF_IN_BASE64) and _BASE64.fullmatch(value):
+            kind = "ED"
         if kind not in POINTERS:
             found.states.add(state)
         if state in GONE:
@@ -72,14 +77,14 @@ def read(segments: Sequence[Segment]) -> Content:
             refusal = Refusal("AE", 102, "A reference (RP) is not followed: the document itself is needed.", "OBX", obx.number, 5)
             found.left_out.append((_name(obx, "riferimento esterno"), refusal))
         else:
-            for repetition in obx.repetitions(_VALUE):
+            for repetition in value.split(obx.delimiters.repetition):
                 _take_file(found, obx, repetition)
     return found
 
 
 def names_study(obx: Segment) -> bool:
     """Whether this OBX says which study the report is of (IHE RAD-28)."""
-    return bool({obx.value(3, component).upper() for component in (1, 2, 4, 5)} & _STUDY_CODES)
+    return bool({re.sub(r"[\W_]", "", obx.value(3, component)).upper() for component in (1, 2, 4, 5)} & _STUDY_CODES)
 
 
 def _text_value(obx: Segment) -> tuple[str, str]:
@@ -91,7 +96,7 @@ def _text_value(obx: Segment) -> tuple[str, str]:
     between = [one for one in fields[_VALUE + 1 : _STATE] if one.strip()]
     flagged = between == [obx.raw(8)] and len(obx.raw(8)) <= 2 and not state  # abnormal flags, of a sender without OBX-11
     if (state and state in STATES) or not between or flagged:
-        return obx.raw(_VALUE), state
+        return obx.raw(_VALUE), state.upper()
     shifted = list(_shifted(obx))
     if len(shifted) != 1:
         text = "OBX-5 holds a field separator that is not escaped: where the text ends cannot be told."
@@ -148,13 +153,14 @@ def _decoded(obx: Segment, encoding: str, data: str) -> bytes:
     """The bytes of a document, by its encoding (table 0299); without one it is taken for Base64. Raises Refusal."""
     if encoding == "A":
         return obx.unescape(data).encode()
-    plain = re.sub(r"\s", "", obx.unescape(data))
+    plain = _DATA_URL.sub("", re.sub(r"\s", "", obx.unescape(data)), count=1)
     if not encoding and not _BASE64.fullmatch(plain):
         raise Refusal("AE", 102, "A document in OBX-5 (ED) has to be in Base64.", "OBX", obx.number, 5)
     try:
         if encoding == "HEX":
             return bytes.fromhex(plain)
-        return base64.b64decode(plain.rstrip("=") + "=" * (-len(plain.rstrip("=")) % 4), validate=True)
+        plain = plain.rstrip("=").replace("-", "+").replace("_", "/")
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise Refusal("AE", 102, "The Base64 in OBX-5 (ED) is damaged.", "OBX", obx.number, 5) from None
 

@@ -35,6 +35,7 @@ CONDITIONS = {
 """Table 0357, as far as it is used."""
 LONGEST_HEADER = 5000  # characters
 _BEFORE = b"\r\n\t\0 "
+_AROUND = "\r\n\t\0 \ufeff"  # what may stand around a segment
 _TEXT_FIELD = 5  # OBX-5
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2}){1,200}|\.(?i:br|sp|ce|in|ti|fi|nf|sk)\s*[+-]?\d{0,2})"
@@ -200,10 +201,12 @@ def _lines(text: str, bar: str) -> list[str]:
     found: list[list[str]] = []  # each segment in the lines that it came in
     bars = blank = 0  # separators of the last one; empty lines since, which in the middle of a text are part of it
     for line in re.split(r"\r\n?" if "\r" in text else r"\n", text):
-        for part in re.split(rf"\n(?=[A-Z][A-Z0-9]{{2}}{re.escape(bar)})", line.strip("\n")):
-            if not part.strip():
+        for piece in re.split(rf"\n(?=[A-Z][A-Z0-9]{{2}}{re.escape(bar)})", line.strip("\n")):
+            bare = piece.strip(_AROUND)
+            if not bare:
                 blank += 1
                 continue
+            part = piece.lstrip(_AROUND) if begins.match(bare) else piece
             open_text = bool(found) and found[-1][0].startswith(f"OBX{bar}") and bars == _TEXT_FIELD
             if open_text and not begins.match(part):
                 found[-1] += [*[""] * blank, part]

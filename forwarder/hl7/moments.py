@@ -8,11 +8,16 @@ from zoneinfo import ZoneInfo
 
 HOSPITAL_TIME = ZoneInfo("Europe/Rome")
 _MOMENT = re.compile(r"(\d{8})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.\d+)?)?)?)?([+-]\d{4})?")
+_WRITTEN_OUT = re.compile(r"(\d{4})[-./](\d{2})[-./](\d{2})|(\d{8})(?=[T ])")
+_CLOCK = re.compile(r"[T ]*(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,]\d+)?)? ?(?:([+-]\d{2}):?(\d{2})|(Z))?")
 
 
 def at_the_hospital(text: str) -> str:
-    """YYYYMMDDHHMMSS at the hospital, or YYYYMMDD where only the day is given; "" for what is no moment."""
-    found = _MOMENT.fullmatch(text.strip())
+    """YYYYMMDDHHMMSS at the hospital, or YYYYMMDD where only the day is given; "" for what is no moment.
+
+    Also as databases write them: with signs between year, month and day, in this order, and between hour and minute.
+    """
+    found = _MOMENT.fullmatch(_plain(text.strip()))
     if not found:
         return ""
     day, hour, minute, second, zone = found.groups()
@@ -23,6 +28,20 @@ def at_the_hospital(text: str) -> str:
     except (ValueError, OverflowError):
         return ""
     return f"{moment:%Y%m%d%H%M%S}" if hour else day
+
+
+def _plain(text: str) -> str:
+    """A moment without the signs that may stand in it; the text as it is where it is none."""
+    day = _WRITTEN_OUT.match(text)
+    if not day:
+        return text
+    clock = _CLOCK.fullmatch(text, day.end())
+    if not clock:
+        return text if day.end() < len(text) else "".join(filter(None, day.groups()))
+    hour, minute, second, east, west, utc = clock.groups()
+    return (
+        "".join(filter(None, day.groups())) + hour + minute + (second or "") + ("+0000" if utc else (east or "") + (west or ""))
+    )
 
 
 def moment_at_the_hospital(seconds: float) -> str:

@@ -212,8 +212,9 @@ def _study(group: _Group) -> str:
     places += [(one, {"ZDS": 1, "IPC": 3}[one.name]) for one in group.segments if one.name in ("ZDS", "IPC")]
     found: dict[str, tuple[Segment, int]] = {}
     for one, where in places:
-        if uid := one.value(where) or one.value(where, 2):  # an HD may have it in its second component
-            found[uid] = one, where
+        for repetition in one.repetitions(where):
+            if uid := one.component(repetition, 1) or one.component(repetition, 2):  # an HD may have it in its second component
+                found[uid] = one, where
     for uid, (one, where) in reversed(found.items()):
         if len(found) > 1 or len(uid) > 64 or not _UID.fullmatch(uid):
             text = "Several studies are named for one report." if len(found) > 1 else "This is no Study Instance UID."

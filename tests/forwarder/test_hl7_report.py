@@ -98,6 +98,8 @@ def test_other_delimiters_are_used_as_msh_says():
         f"OBX|1|ST|113014^DICOM Study^DCM||{STUDY}",
         f"OBX|1|HD|^Study Instance UID||^{STUDY}^ISO",
         f"OBX|1|ST|X^y^L^113014^DICOM Study^DCM||{STUDY}",
+        f"OBX|1|ST|StudyInstanceUID||{STUDY}",
+        f"OBX|1|TX|(0020,000D)^UID||{STUDY}~{STUDY}",
         f"ZDS|{STUDY}^100^Application^DICOM",
         f"IPC|A-9|RP-1|{STUDY}|SPS-1",
     ],
@@ -171,7 +173,7 @@ def test_the_state_of_the_lines_counts_where_the_order_has_none():
     assert read(ris.oru("x", study=STUDY, state="", obx_state=""))[0].title == "RX TORACE PA"
 
 
-@pytest.mark.parametrize("how", [{"state": "X"}, {"obx_state": "D"}, {"obx_state": "W"}])
+@pytest.mark.parametrize("how", [{"state": "X"}, {"obx_state": "D"}, {"obx_state": "W"}, {"state": "x"}, {"obx_state": "d"}])
 def test_a_report_that_is_taken_back_has_no_content(how):
     (report,) = read(ris.oru("Via.", study=STUDY, **how))
     assert report.content is None
@@ -341,7 +343,7 @@ def test_a_good_text_goes_and_names_the_attachment_that_cannot_be_used(obx: str,
     "value",
     [
         "^application^pdf^Base64^{b64}", "RIS^AP^PDF^BASE64^{b64}", "^^^Base64^{b64}", "PDF^Base64^{b64}",
-        "^application^pdf^^{b64}",
+        "^application^pdf^^{b64}", "^application^pdf^Base64^data:application/pdf;base64,{b64}", "^AP^PDF^Base64^{url}",
         "^application^pdf^Hex^{hex}", "^AP^PDF^Base64^{nopad}", "{b64}", "^AP^PDF^Base64^{lines}",
     ],
 )  # fmt: skip
@@ -349,9 +351,27 @@ def test_a_document_is_found_in_the_forms_in_which_it_is_sent(value: str):
     content = ris.pdf("è" * 100)
     b64 = base64.b64encode(content).decode()
     lines = "\r\n".join(b64[at : at + 76] for at in range(0, len(b64), 76))
-    filled = value.format(b64=b64, hex=content.hex(), nopad=b64.rstrip("="), lines=lines)
+    url = base64.urlsafe_b64encode(content).decode()
+    filled = value.format(b64=b64, hex=content.hex(), nopad=b64.rstrip("="), lines=lines, url=url)
     (report,) = read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|1|ED|1||{filled}||||||F"))
     assert (report.media_type, report.content) == ("application/pdf", content)
+
+
+@pytest.mark.parametrize("kind", ["TX", "ST", "FT", "ed", ""])
+def test_a_pdf_is_a_document_whatever_type_is_said(kind: str):
+    code = base64.b64encode(ris.pdf("~è" * 40)).decode()
+    (report,) = read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|1|{kind}|1||{code}||||||F"))
+    assert (report.media_type, report.content) == ("application/pdf", ris.pdf("~è" * 40))
+
+
+@pytest.mark.parametrize("kind", ["tx", "Ft", ""])
+def test_a_text_is_one_though_its_type_is_in_small_letters_or_missing(kind: str):
+    assert text_of("OBX|1|TX|1||Uno.||||||F", f"OBX|2|{kind}|1||Due.||||||F") == "Uno.\nDue."
+
+
+@pytest.mark.parametrize("before", [" ", "\t", "\ufeff", " \0"])
+def test_what_stands_before_a_segment_does_no_harm(before: str):
+    assert text_of("OBX|1|TX|1||Uno.||||||F", f"{before}OBX|2|TX|1||Due.||||||F", before) == "Uno.\nDue."
 
 
 def test_megabytes_in_lines_that_were_not_escaped_are_read_in_a_moment():
@@ -401,6 +421,14 @@ def test_the_patients_numbers_stand_where_the_configuration_says():
         ("2026011023+0000", "", "20260111000000", True),
         ("20260110103000.1234-0500", "", "20260110163000", True),
         ("20260110", "", "20260110", True),
+        ("2026-01-10 10:30:00", "", "20260110103000", True),
+        ("2026-01-10T09:30:00.5Z", "", "20260110103000", True),
+        ("2026-01-10T10:30:00+01:00", "", "20260110103000", True),
+        ("2026/01/10 10:30", "", "20260110103000", True),
+        ("20260110 103000", "", "20260110103000", True),
+        ("2026-01-10", "", "20260110", True),
+        ("10/01/2026 10:30", "20260101", "20260101", False),
+        ("2026-01-10 25:00", "20260101", "20260101", False),
         ("", "202601010900", "20260101090000", False),
         ("2026", "20260101", "20260101", False),
         ("20269999", "", "", False),

@@ -93,7 +93,16 @@ def put_institution(call: Call, institution: str) -> Response:
     call.caller.require_operator()
     identifiers.institution_id(institution, "id")
     known = call.caller.registry.members.get(institution)
-    member, _ = membership.register(bootstrap.table(), call.caller, institution, call.json(), call.now, call.act, call.record)
+    member, _ = membership.register(
+        bootstrap.table(),
+        call.caller,
+        institution,
+        call.json(),
+        call.now,
+        call.act,
+        call.record,
+        config.config().operator_role_arn,
+    )
     return answer(institutions.shown(member), 200 if known else 201)
 
 

@@ -12,8 +12,9 @@ ENI = "2.16.840.1.113883.2.9.4.3.18"
 TEAM = "2.16.840.1.113883.2.9.4.3.7"
 TEAM_CARD = "2.16.840.1.113883.2.9.4.3.3"
 LOMBARDY = "2.16.840.1.113883.2.9.2.30.4.1"
-_PUBLIC = re.compile(r"2\.16\.840\.1\.113883\.2\.9\.(4\.3|2\.\d+\.4\.1)(\.\d+)*")
-"""Identifiers of persons by the state (4.3: codice fiscale, STP, ENI, TEAM …), and by each region (2.<region>.4.1)."""
+_PUBLIC = re.compile(r"2\.16\.840\.1\.113883\.2\.9(\.4(\.3(\.\d+)*)?|\.2(\.\d+(\.4(\.1(\.\d+)*)?)?)?)?")
+"""Identifiers of persons by the state (4.3: codice fiscale, STP, ENI, TEAM …), and by each region (2.<region>.4.1); and the
+arcs above them, which are HL7 Italy's, the state's and the regions' own."""
 
 _FOREIGNER = re.compile(r"(STP|ENI)\d{13}")
 _PROVISIONAL = re.compile(r"\d{11}")
@@ -35,7 +36,7 @@ def kind(identifier: PatientIdentifier) -> str:
 
 
 def is_public(issuer: str) -> bool:
-    """Whether an OID is a national or regional register's, under which every hospital has the same patient's number."""
+    """Whether an OID is a national or regional register's, under which every hospital has the same patient's number, or above."""
     return _PUBLIC.fullmatch(issuer) is not None
 
 

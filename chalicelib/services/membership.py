@@ -26,7 +26,14 @@ _NAMES_NOBODY = frozenset({Kind.ADMINISTRATION, Kind.AUDIT_USED, Kind.PROBED, Ki
 
 
 def register(
-    table: Table, caller: Caller, institution: str, body: object, now: datetime, act: Act, record: Recorder
+    table: Table,
+    caller: Caller,
+    institution: str,
+    body: object,
+    now: datetime,
+    act: Act,
+    record: Recorder,
+    operator_role_arn: str = "",
 ) -> tuple[Institution, bool]:
     """Register an institution, or change it: the institution and whether anything changed. Operator only.
 
@@ -45,6 +52,8 @@ def register(
     reason = membership.refusal(caller.registry, list(_ever(table)), new)
     if reason is None:
         reason = _taken_issuer(table, caller.registry, new)
+    if institutions.role_of(wanted.role_arn) == institutions.role_of(operator_role_arn):
+        reason = "This role_arn is that of the archive's operator, who is no hospital."
     if reason is not None:
         raise Conflict(reason)
     return _write(caller.registry, known, new, caller.actor, now, act), True

@@ -143,12 +143,24 @@ def test_an_issuer_changes_until_a_fact_names_it(city: RunningCity) -> None:
 
 @pytest.mark.parametrize(
     "oid",
-    [f"2.16.840.1.113883.2.9.{arc}" for arc in ("4.3.2", "4.3.17", "4.3.18", "4.3.7", "4.3.3", "2.30.4.1", "2.90.4.1", "4.3")],
+    [
+        f"2.16.840.1.113883.2.9{arc}"
+        for arc in (".4.3.2", ".4.3.17", ".4.3.18", ".4.3.7", ".4.3.3", ".2.30.4.1", ".2.90.4.1", ".4.3", ".4", ".2", ".2.30", "")
+    ],
 )
 def test_the_numbers_of_the_state_and_of_the_regions_are_no_hospitals_own(city: RunningCity, oid: str) -> None:
     refused = put(city, "stato", name="Stato", role_arn="arn:aws:iam::222222222222:role/stato", patient_id_issuer=oid)
     assert (refused.status_code, refused.json()["parameter"]) == (400, "patient_id_issuer")
     assert put(city, "mondino", patient_id_issuer=oid).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["", "somewhere/"])
+def test_the_operators_role_is_no_hospitals(city: RunningCity, path: str) -> None:
+    """Else whoever the operator's role is given to, once the city has another operator, would be that hospital."""
+    role = f"arn:aws:iam::123456789012:role/{path}contenitore-operator"
+    assert put(city, "mondino", role_arn=role).status_code == 409
+    assert put(city, "gestore", name="Gestore", role_arn=role, patient_id_issuer="2.16.99.77").status_code == 409
+    assert "proposed_role_arn" not in city.client("mondino").get("/institutions").text
 
 
 def test_everybody_is_told_of_one_that_leaves_and_it_of_its_own_changes_only(city: RunningCity) -> None:

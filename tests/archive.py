@@ -123,11 +123,12 @@ class Archive:
         table: Table | None = None,
         objects: Objects | None = None,
         remaining: Callable[[], float] = lambda: 60.0,
+        now: datetime = NOW,
     ) -> dict[Stored, Exception]:
         """Hand a batch to the indexer; those that must come again."""
         at = table or self.table
         return index.index_instances(
-            at, objects or self.objects, bootstrap.read_summary, NOW, stored, remaining,
+            at, objects or self.objects, bootstrap.read_summary, now, stored, remaining,
             act=lambda _: lambda writes, *entries: at.transact(writes),
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.s3 import S3Carrier, S3Objects
+from chalicelib.adapters.s3 import S3Carrier, S3Objects, S3Versions
 from chalicelib.domain.assembly import Extract
 from chalicelib.domain.errors import NotFound, TryAgain
 from tests.emulated import Emulated, emulated_cloud
@@ -96,6 +96,14 @@ def test_what_is_there_and_may_not_be_read_is_not_absent(cloud: Emulated, answer
     for ask in (lambda: objects.read(HERE, 0, 5), lambda: objects.sizes([HERE])):
         with pytest.raises(ClientError):
             ask()
+
+
+def test_a_version_that_may_not_be_read_is_not_absent_even_where_nothing_else_is_there(cloud: Emulated, answering: Any) -> None:
+    """What is taken for gone would be removed unread."""
+    answering(lambda operation, address: 403 if operation == "GetObject" else 0)
+    for key in (HERE, ABSENT):
+        with pytest.raises(ClientError):
+            S3Versions(cloud.s3, cloud.bucket_name).read(key, "1", 132)
 
 
 def test_what_may_be_neither_read_nor_listed_is_not_absent(cloud: Emulated, answering: Any) -> None:

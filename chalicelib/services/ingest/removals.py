@@ -57,7 +57,7 @@ def remove_due(
             return None
         stored = Stored(str(item.data["institution"]), str(item.data["sha256"]), 0)
         try:
-            removed += remove(table, versions, begins_as_dicom, stored, now, act)
+            removed += remove(table, versions, begins_as_dicom, stored, now, act, KEPT_FOR)
         except TryAgain:
             table.put(Put(_due_at(stored, now + _AGAIN)))
         return 1
@@ -66,10 +66,18 @@ def remove_due(
     return removed
 
 
-def remove(table: Table, versions: Versions, begins_as_dicom: BeginsAsDicom, stored: Stored, now: datetime, act: Act) -> bool:
+def remove(
+    table: Table,
+    versions: Versions,
+    begins_as_dicom: BeginsAsDicom,
+    stored: Stored,
+    now: datetime,
+    act: Act,
+    kept_for: timedelta = timedelta(),
+) -> bool:
     """Remove every version of an object that was rejected as no DICOM; whether its bytes are gone. Raises TryAgain.
 
-    False for whatever else it is, and for what begins as DICOM does.
+    False for whatever else it is, for what begins as DICOM does, and for what got its verdict later than `kept_for` ago.
     """
     first = object_key(stored.institution, stored.sha256)
     verdicts = table.batch_get([first, (first[0], LATER)])
@@ -77,6 +85,8 @@ def remove(table: Table, versions: Versions, begins_as_dicom: BeginsAsDicom, sto
     verdict = later or verdicts.get(first)
     if verdict is None or (verdict.data["state"], verdict.data.get("reason")) != ("rejected", NOT_DICOM):
         return False
+    if kept_for and datetime.fromisoformat(str(verdict.data["at"])) > now - kept_for:
+        return False  # it was sent again: its own time comes
     found = versions.of(stored.key)
     if any(_is_image(versions, begins_as_dicom, stored.key, one) for one in found):
         return False
@@ -96,8 +106,8 @@ def remove(table: Table, versions: Versions, begins_as_dicom: BeginsAsDicom, sto
 def _is_image(versions: Versions, begins_as_dicom: BeginsAsDicom, key: str, one: Version) -> bool:
     try:
         return not one.marker and begins_as_dicom(versions.read(key, one.id, _BEGINNING))
-    except NotFound:
-        return False
+    except NotFound as error:  # nothing is removed that was not read
+        raise TryAgain from error
 
 
 def _due_at(stored: Stored, at: datetime) -> Item:

@@ -12,6 +12,7 @@ import pytest
 from chalicelib import bootstrap
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.ports import Item, Put, PutVersion, Version
+from chalicelib.domain.transfers import iso
 from chalicelib.services.ingest import index as index_instances
 from chalicelib.services.ingest import offers, read_again, removals, uploads
 from chalicelib.services.ingest.instance_items import LATER, Stored, object_key
@@ -111,6 +112,27 @@ def test_sent_again_it_is_absent_first_then_rejected_then_gone_again() -> None:
     assert archive.objects.contents == {}
 
 
+def test_sent_again_it_has_a_week_of_its_own() -> None:
+    archive = Archive()
+    archive.send("maugeri", JUNK)
+    remove(archive, "maugeri", JUNK)
+    archive.deliver(archive.store("maugeri", JUNK), now=NOW + 3 * DAY)
+    assert sweep(archive, NOW + 7 * DAY) == 0
+    assert sweep(archive, NOW + 10 * DAY) == 1
+
+
+def test_nothing_is_removed_that_was_not_read() -> None:
+    class Vanishing(MemoryVersions):
+        def read(self, key: str, version: str, length: int) -> bytes:
+            raise NotFound
+
+    archive = Archive()
+    archive.send("maugeri", JUNK)
+    assert sweep(archive, NOW + 7 * DAY, Vanishing(archive.objects)) == 0
+    assert key(JUNK) in archive.objects.contents
+    assert sweep(archive, NOW + 8 * DAY) == 1
+
+
 def test_sent_again_its_event_may_be_lost_as_any_other() -> None:
     archive = Archive()
     archive.send("maugeri", JUNK)
@@ -126,7 +148,7 @@ def test_what_begins_as_dicom_does_is_kept_whatever_its_verdict(content: bytes) 
     archive = Archive()
     archive.send("maugeri", content)
     first = object_key("maugeri", sha(content))
-    archive.table.put(Put(Item(*first, {"state": "rejected", "reason": "not-dicom", "at": "x", "size": len(content)})))
+    archive.table.put(Put(Item(*first, {"state": "rejected", "reason": "not-dicom", "at": iso(NOW), "size": len(content)})))
     archive.table.put(Put(removals.due(Stored("maugeri", sha(content), len(content)), NOW)))
     with pytest.raises(Conflict):
         remove(archive, "maugeri", content)

@@ -20,12 +20,12 @@ _CODES: dict[str, str] = {
     **{name: codec for name, codec in python_encoding.items() if name.startswith("ISO")},
     "ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15", "": UNDECLARED,
     "ISO_IR 192": "utf8", "GB18030": "gb18030", "GBK": "gbk",
+    **{f"WINDOWS {number}": f"cp{number}" for number in range(1250, 1259)}, "KOI8R": "koi8_r",
 }  # fmt: skip
 _STAND_ALONE = frozenset({"ISO_IR 192", "GB18030", "GBK"})
 _OTHER_NAMES = {
     "UTF8": "ISO_IR 192", "UNICODE": "ISO_IR 192", "UNICODE11UTF8": "ISO_IR 192", "ISO10646": "ISO_IR 192",
     "ASCII": "ISO_IR 6", "USASCII": "ISO_IR 6", "LATIN1": "ISO_IR 100", "LATIN9": "ISO_IR 203",
-    "CP1252": "ISO_IR 100", "WINDOWS1252": "ISO_IR 100",
     "ISO88591": "ISO_IR 100", "ISO88592": "ISO_IR 101", "ISO88593": "ISO_IR 109", "ISO88594": "ISO_IR 110",
     "ISO88595": "ISO_IR 144", "ISO88596": "ISO_IR 127", "ISO88597": "ISO_IR 126", "ISO88598": "ISO_IR 138",
     "ISO88599": "ISO_IR 148", "ISO885911": "ISO_IR 166", "ISO885915": "ISO_IR 203", "TIS620": "ISO_IR 166",
@@ -33,8 +33,12 @@ _OTHER_NAMES = {
     "GB2312": "GB18030", "ISO2022GBK": "GBK", "ISO2022GB18030": "GB18030", "ISO202258": "ISO 2022 IR 58",
 }  # fmt: skip
 """What senders write in place of a defined term, without blanks and signs, and what they mean."""
+_WINDOWS = re.compile(r"(?:WINDOWS|WIN|CP|ANSI)(125[0-8])")
 _IR = re.compile(r"(ISO)?(2022)?(IR)?([0-9]{1,3})")
 _ONLY_BY_ESCAPE = frozenset({"58", "87", "149", "159"})
+
+_LATIN_1 = frozenset({"latin_1", "latin1", "iso8859_1", "iso8859-1"})
+_OF_WINDOWS = {one: text for one in range(0x80, 0xA0) if (text := bytes([one]).decode("cp1252", "ignore"))}
 
 _G0 = {
     b"\x1b(B": "ascii", b"\x1b(J": "ascii", b"\x1b(I": "katakana",
@@ -86,7 +90,9 @@ def _plain(data: bytes, codec: str) -> str:
         try:
             return data.decode("utf8")
         except UnicodeDecodeError:
-            return data.decode("latin_1")
+            return _latin_1(data)
+    if codec in _LATIN_1:
+        return _latin_1(data)
     if codec.lower() == "utf8":
         return _utf8(data)
     if codec.startswith("iso2022"):  # has no letters of its own before the first escape
@@ -94,12 +100,17 @@ def _plain(data: bytes, codec: str) -> str:
     return data.decode(codec, "replace")
 
 
+def _latin_1(data: bytes) -> str:
+    """Text of ISO_IR 100; where that has control characters, Windows has quotes, dashes and the euro."""
+    return data.decode("latin_1").translate(_OF_WINDOWS)
+
+
 def _utf8(data: bytes) -> str:
     """UTF-8; where not one letter of it is, text of ISO_IR 100, which some send under that name."""
     text = data.decode("utf8", "replace")
     cut = text.endswith("\ufffd") and data[-1] >= 0x80
     letters = any(character > "\x7f" and character != "\ufffd" for character in text)
-    return data.decode("latin_1") if "\ufffd" in text and not letters and not cut else text
+    return _latin_1(data) if "\ufffd" in text and not letters and not cut else text
 
 
 class _Iso2022:
@@ -166,6 +177,8 @@ def _corrected(name: str) -> str:
     letters = re.sub(r"[^A-Z0-9]", "", name.upper())
     if letters in _OTHER_NAMES:
         return _OTHER_NAMES[letters]
+    if found := _WINDOWS.fullmatch(letters):
+        return f"WINDOWS {found[1]}"
     if (found := _IR.fullmatch(letters)) and (found[1] or found[3]):
         extended = found[2] or found[4] in _ONLY_BY_ESCAPE
         return f"ISO 2022 IR {found[4]}" if extended else f"ISO_IR {found[4]}"

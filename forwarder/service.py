@@ -33,6 +33,7 @@ from forwarder.upload.priority import Ranks
 
 MINUTE, HOUR = 60.0, 3600.0
 CLOCK_JUMP = 60.0  # seconds
+LOOK_SECONDS = 1.0  # between two looks whether a signal asks for the end
 M_ARENA_MAX = -8  # malloc.h
 OF_ONE_CONNECTION = ("Thread-", "AcceptorThread", "RequestorThread")  # names that the standard library and pynetdicom give
 
@@ -42,11 +43,13 @@ def run(config: Config) -> None:
     logs.set_up(config.log.level)
     _few_arenas()
     stop = threading.Event()
+    asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: asked.append(number))  # which takes no lock that this thread may hold
     died = _end_with_any_thread(stop)
     with running(config, stop):
-        stop.wait()
+        while not asked and not stop.wait(LOOK_SECONDS):
+            pass  # a signal that comes right before the wait begins does not end it
         log.info("stopping")
     if died:
         raise ForwarderError(f"The thread “{died[0]}” ended unexpectedly, and the forwarder with it; it is to be started again.")

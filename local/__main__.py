@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -66,7 +67,7 @@ def _up(directory: Path, options: Options, with_demo: bool) -> int:
                 _run_demo(endpoints, directory)
             city.publish(endpoints)
             while True:
-                signal.pause()
+                time.sleep(1.0)  # not signal.pause: a signal that comes right before it would not end it
         finally:
             city.stop()
     except (StateError, PortTaken) as error:

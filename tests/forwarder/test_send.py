@@ -84,6 +84,17 @@ def test_rejected_files_are_named_with_their_reason_while_the_others_arrive(arch
     assert all(digest(path) in archive.objects for path in good)
 
 
+def test_what_the_archive_finds_to_be_no_dicom_is_named_so_that_it_can_be_removed_at_once(archive, tmp_path, capsys):
+    bad, *good = write_ct(tmp_path, 2)
+    archive.verdict = lambda sha256, body: ("rejected", "not-dicom") if sha256 == digest(bad) else ("indexed", None)
+    assert command(archive, tmp_path) == 1
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.endswith(f"rejected remove {digest(bad)}")
+    arguments = said[said.index("rejected remove") :].split()
+    assert main([*arguments, "--api", archive.url, "--profile", "san-matteo"]) == 0
+    assert archive.objects.keys() == {digest(path) for path in good}
+
+
 class TestWhatStaysInTheHospital:
     """Only what is DICOM is sent, and only what lies in the folder; the rest is said, with its reason."""
 

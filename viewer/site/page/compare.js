@@ -23,6 +23,7 @@ export class Pane {
   constructor(side, { onscroll, onchoose, begin }) {
     Object.assign(this, { side, onscroll, onchoose, begin, study: null, loading: Promise.resolve() });
     this.root = h(`section.pane.${side}`, { 'aria-label': t(side === 'left' ? 'current' : 'beside') });
+    this.lower = h(`div.pane.lower.${side}`); // its reports, in the place that scrolls for both
     this.#empty();
   }
 
@@ -51,6 +52,7 @@ export class Pane {
     this.asked = null;
     this.#forget();
     fill(this.root, this.side === 'right' && h('div.nothing', {}, nothing));
+    fill(this.lower);
   }
 
   #fill() {
@@ -63,7 +65,8 @@ export class Pane {
     this.reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
     this.picture.root.addEventListener('wheel', event => this.#wheel(event), { passive: false });
     this.picture.root.addEventListener('keydown', event => this.#key(event));
-    fill(this.root, this.header, this.picture.root, this.controls, this.reports);
+    fill(this.root, this.header, this.picture.root, this.controls);
+    fill(this.lower, this.reports);
     return this.#load();
   }
 

@@ -6,6 +6,7 @@ import { differences } from './identity.js';
 import { live } from './live.js';
 import { counterpart, fromOtherSide, together } from './matching.js';
 import { Viewer } from './ohif.js';
+import { ReportsOfBoth } from './sections.js';
 import * as session from './session.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
@@ -81,7 +82,7 @@ function frame() {
     differs: h('p.differs', { hidden: true, role: 'note' }),
     ends: h('span'),
     pair: h('p.pair', { hidden: true }),
-    sides: h('div.panes', {}, panes.left.root, panes.right.root),
+    sides: h('div.panes', {}, panes.left.root, panes.right.root, new ReportsOfBoth(panes.left.lower, panes.right.lower).root),
   };
   parts.sides.classList.toggle('reading', state.large);
   parts.bar = h('div.bar', {},

@@ -1,21 +1,25 @@
-// Reports in full: text as text, whatever it looks like; a PDF in a frame of its own origin; versions newest first.
+// Reports in full: text as text and by its sections, whatever it looks like; a PDF in a frame of its own origin; versions newest
+// first, with what is new in each.
 
 import { fill, h } from './dom.js';
 import { dateText, t } from './text.js';
 import { get, getPdf } from './session.js';
-import { ownerOf, titleOf } from './timeline.js';
+import { partsChanged, sectionParts } from './sections.js';
+import { hospital, ownerOf, titleOf } from './timeline.js';
+import { marked, paired } from './versions.js';
 
 const AGAIN_AFTER = 1500;
 
 /** The reports of an exam: what stands, in full; the versions that it replaced, to unfold. A copy of one is not shown again. */
 export function reportsOf(shown, study, side) {
-  const region = { tabindex: 0, role: 'region', 'aria-label': `${side}, ${t('reports')}: ${titleOf(study)}` };
-  if (!study.reports.length) return h('div.reports', region, h('p.none', {}, t('noReport')));
+  const region = { role: 'region', 'aria-label': `${side}, ${t('reports')}: ${titleOf(study)}` };
+  const whose = h('p.whose', {}, h('strong', {}, side), ` ${titleOf(study)}, ${dateText(study.study_date)}, ${hospital(shown, study.owner).name}`);
+  if (!study.reports.length) return h('div.reports', region, whose, h('p.none', {}, t('noReport')));
   const documents = new Map();
   for (const report of study.reports.filter(one => !one.same_as)) {
     documents.set(report.document ?? report.sop_instance_uid, [...(documents.get(report.document) ?? []), report]);
   }
-  return h('div.reports', region, [...documents.values()].flatMap(versions => {
+  return h('div.reports', region, whose, [...documents.values()].flatMap(versions => {
     const standing = versions.filter(one => one.newest);
     const [last, ...before] = standing.length ? standing : versions.slice(0, 1);
     const older = versions.filter(one => one !== last && !before.includes(one));
@@ -25,9 +29,12 @@ export function reportsOf(shown, study, side) {
 
 function article(study, report, older) {
   const versioned = report.version > 1 || older.length > 0;
+  const text = content(study, report);
   return h('article.report', {},
-    h('header', {}, h('h3', {}, report.title || t('reports')), h('p.when', {}, details(report, versioned), status(report))),
-    content(study, report),
+    h('header', {}, h('h3', {}, report.title || t('reports')),
+      h('p.when', {}, details(report, versioned), status(report), older.length > 0 && [report, older[0]].every(one => one.kind !== 'pdf') && whatChanged(study, report, older[0], text)),
+      h('p.order')),
+    text,
     older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(one => {
       const unfolded = h('details.older', {}, h('summary', {}, details(one, true), status(one)));
       unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(study, one)));
@@ -59,6 +66,7 @@ async function load(study, report, place, again = true) {
   place.classList.remove('failed');
   try {
     fill(place, report.kind === 'pdf' ? await pdf(study, report) : await text(study, report));
+    partsChanged(place);
   } catch {
     if (again) {
       setTimeout(() => place.isConnected && load(study, report, place, false), AGAIN_AFTER);
@@ -69,11 +77,10 @@ async function load(study, report, place, again = true) {
   }
 }
 
+/** A report by its sections; of a text without headings there is one. */
 async function text(study, report) {
-  const query = new URLSearchParams(ownerOf(study));
-  const { text: found } = await get(`/view/studies/${study.study_instance_uid}/reports/${report.sop_instance_uid}?${query}`);
-  if (!found.trim()) return h('p.waiting', {}, t('reportEmpty'));
-  return found.trim().split(/\n{2,}/).map(paragraph => h('p', {}, labelled(paragraph)));
+  const sections = await sectionsOf(study, report);
+  return sections.length ? sectionParts(sections, paragraphs) : h('p.waiting', {}, t('reportEmpty'));
 }
 
 /** A PDF in its frame, once it is here and is one: a frame by itself would show whatever came instead. */
@@ -83,6 +90,39 @@ async function pdf(study, report) {
   if (!(await content.slice(0, 1024).text()).includes('%PDF-')) return h('p.waiting', {}, t('reportNoPdf'));
   const address = URL.createObjectURL(content);
   return h('iframe.pdf', { src: `${address}#navpanes=0&view=FitH`, title: report.title || t('reports'), referrerpolicy: 'no-referrer', onload: () => URL.revokeObjectURL(address) });
+}
+
+async function sectionsOf(study, report) {
+  const query = new URLSearchParams(ownerOf(study));
+  const { text: whole, sections } = await get(`/view/studies/${study.study_instance_uid}/reports/${report.sop_instance_uid}?${query}`);
+  return sections.length || !whole.trim() ? sections : [{ kind: '', title: '', text: whole }];
+}
+
+const paragraphs = section => section.text.trim().split(/\n{2,}/).filter(Boolean).map(paragraph => h('p', {}, labelled(paragraph)));
+
+/** The button that marks what is different from the version before, in the text itself, and takes the marks away. */
+function whatChanged(study, report, before, place) {
+  const name = details(before, true);
+  const button = h('button.changes', { type: 'button', 'aria-pressed': 'false', onclick: async () => {
+    const wanted = button.getAttribute('aria-pressed') === 'false';
+    button.setAttribute('aria-pressed', String(wanted));
+    if (!wanted) return load(study, report, place);
+    try {
+      const [was, is] = await Promise.all([before, report].map(one => sectionsOf(study, one)));
+      if (button.getAttribute('aria-pressed') !== 'true') return undefined;
+      const parts = sectionParts(paired(was, is).map(([section, old]) => ({ ...section, old })), section => marked(section.old, section.text));
+      fill(place, parts);
+      const equal = !place.querySelector('ins, del');
+      parts[0]?.prepend(h('p.legend', { role: 'status' }, t(equal ? 'changesNone' : 'changesSince', { version: name }),
+        !equal && [' ', h('ins', {}, t('added')), ' ', h('del', {}, t('removed'))]));
+      partsChanged(place);
+    } catch {
+      button.setAttribute('aria-pressed', 'false');
+      load(study, report, place);
+    }
+    return undefined;
+  } }, t('changes'));
+  return button;
 }
 
 /** A paragraph whose first words are a label, as in "Conclusioni: …", with the label to be found at a glance. */

@@ -64,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--all", action="store_true", help="all rejected instances too")
     _with_config(command, _retry)
 
+    command = commands.add_parser(
+        "recalls", help="exams brought into the PACS that were corrected, withdrawn or linked otherwise since"
+    )
+    _with_config(command, _recalls)
+
     command = commands.add_parser("rejected", help="what was put aside, and why")
     actions = command.add_subparsers(required=True, metavar="ACTION")
     _with_config(actions.add_parser("list", help="all of it"), _rejected_list)
@@ -186,6 +191,17 @@ def _retry(arguments: argparse.Namespace) -> int:
     count = admin.retry(_spool(arguments), arguments.digests, everything=arguments.all)
     print("1 instance is tried again" if count == 1 else f"{count} instances are tried again")
     return 0
+
+
+def _recalls(arguments: argparse.Namespace) -> int:
+    from forwarder.operations import admin
+
+    found = admin.recalls(_spool(arguments))
+    for one in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.since))
+        print(f"{'! ' if one.urgent else '  '}{when}  {one.reason:18} {one.owner:16} {one.study}")
+    print(f"{len(found)} to be recalled from the PACS" if found else "nothing is to be recalled")
+    return 1 if any(one.urgent for one in found) else 0
 
 
 def _rejected_list(arguments: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ class Trouble(StrEnum):
     WATCH_FAILS = "watch-fails"
     HL7_CROWDED = "hl7-connections-full"
     MANY_ASIDE = "many-aside"
+    PACS_DOES_NOT_TAKE = "pacs-does-not-take"
     CLOCK_WRONG = "clock-wrong"
     CERTIFICATE_ENDS = "certificate-ends"
     CERTIFICATE_UNREADABLE = "certificate-unreadable"

@@ -70,6 +70,15 @@ def _network(value: str) -> str | None:
     return None
 
 
+def _hours(value: str) -> str | None:
+    start, dash, end = value.partition("-")
+    return None if dash and not _time(start) and not _time(end) else "should be hours like “22:00-06:00”"
+
+
+def _mark(value: str) -> str | None:
+    return None if len(value) <= 40 and value.isprintable() and "\\" not in value else "should be at most 40 printable characters"
+
+
 def _hl7_field(value: str) -> str | None:
     good = re.fullmatch(r"[A-Z][A-Z0-9]{2}-[1-9]\d?(\.[1-9]\d?)?", value)
     return None if good else "should be a field such as “OBR-18” or “IPC-1.1”"
@@ -175,6 +184,30 @@ class PeerConfig:
 
 
 @dataclass(frozen=True)
+class PacsConfig:
+    """The hospital's own PACS, into which exams of other hospitals are brought ([deliver])."""
+
+    ae_title: str = option("PACS", "Its AE title.", _ae_title)
+    host: str = option("", "Its host; empty: none.")
+    port: int = option(104, "Its port.", _between(1, 65535))
+    tls: bool = option(False, "Whether it wants TLS (with the certificate of [dicom.tls]).")
+
+
+@dataclass(frozen=True)
+class DeliverConfig:
+    """What of an accepted transfer is brought into [pacs], under the hospital's own number. Never what an emergency opened."""
+
+    enabled: bool = option(False, "Whether exams of other hospitals are brought into [pacs].")
+    modalities: list[str] = option([], "Only exams with one of these modalities, such as CR, DX; empty: all.")
+    max_age_days: int = option(3650, "Only exams that are not older.", _between(1, 36500))
+    max_studies: int = option(20, "Exams of one patient at the most: the newest.", _between(1, 1000))
+    hours: list[str] = option(["00:00-24:00"], "When; “22:00-06:00” goes past midnight.", _hours)
+    reports: str = option("sr", "Reports as they are (sr), or not at all (none).", _one_of("sr", "none"))
+    recall: str = option("list", "What was corrected, withdrawn or linked otherwise since: listed.", _one_of("list"))
+    mark: str = option("", "What the study description begins with; {hospital}: where it is from.", _mark)
+
+
+@dataclass(frozen=True)
 class WatchConfig:
     """A folder whose files are taken in, for what cannot speak DICOM."""
 
@@ -236,6 +269,8 @@ class Config:
     dicom: DicomConfig = field(default_factory=DicomConfig)
     hl7: Hl7Config = field(default_factory=Hl7Config)
     peers: list[PeerConfig] = field(default_factory=list)
+    pacs: PacsConfig = field(default_factory=PacsConfig)
+    deliver: DeliverConfig = field(default_factory=DeliverConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     send: SendConfig = field(default_factory=SendConfig)
     page: PageConfig = field(default_factory=PageConfig)
@@ -340,6 +375,10 @@ def _together(config: Config) -> None:
         missing = next((name for name in ("certificate", "key", "ca_file") if tls.port and not getattr(tls, name)), None)
         if missing:
             raise ConfigError(f"The key “{door}.{missing}” is needed for TLS.")
+    if config.deliver.enabled and not config.pacs.host:
+        raise ConfigError("The key “pacs.host” is needed for “deliver.enabled”.")
+    if config.pacs.tls and not config.dicom.tls.certificate:
+        raise ConfigError("The key “dicom.tls.certificate” is needed for “pacs.tls”.")
     if config.watch.folder:
         inbox, spool = Path(config.watch.folder).resolve(), Path(config.spool.folder).resolve()
         if inbox.is_relative_to(spool) or spool.is_relative_to(inbox):

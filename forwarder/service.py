@@ -15,6 +15,7 @@ from pathlib import Path
 from forwarder import logs
 from forwarder.archive.client import archive_of
 from forwarder.config import Config
+from forwarder.deliver.engine import Deliveries
 from forwarder.dicom import scp
 from forwarder.dicom.commitment import Commitments
 from forwarder.errors import ConfigError, ForwarderError, SpoolError
@@ -101,6 +102,9 @@ def running(
         outbox.on_indexed = reports.arrived
         door = MessageHandler(config.hl7, spool, reports.notice)
         state = State(config, spool, outbox, receiver, archive, door)
+        if config.deliver.enabled:
+            state.deliveries = deliveries = Deliveries(config, spool, archive, outbox.line)
+            receiver.is_echo = deliveries.is_echo
         outbox.start()
         stack.callback(outbox.stop)
         background = [threading.Thread(target=commitments.run, args=(stop,), name="commitments", daemon=True)]
@@ -112,6 +116,9 @@ def running(
             state.watcher = watcher = Watcher(config.watch, spool, ranks)
             watcher.heard = receiver.senders.heard
             background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))
+        if state.deliveries is not None:
+            background.append(threading.Thread(target=state.deliveries.deliver, args=(stop,), name="deliver", daemon=True))
+            threading.Thread(target=state.deliveries.follow, args=(stop,), name="deliver-feed", daemon=True).start()
         for thread in background:
             thread.start()
         feed = Feed(spool, archive, outbox.line, reports.notice)  # not waited for at the end: it may be in a long poll
@@ -121,6 +128,8 @@ def running(
             stop.set()
             commitments.close()
             reports.notice()
+            if state.deliveries is not None:
+                state.deliveries.notice()
             for thread in background:
                 thread.join(15)
 
@@ -167,6 +176,8 @@ def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, s
             if nudge.exists():
                 nudge.unlink(missing_ok=True)
                 outbox.try_now()
+                if state.deliveries is not None:
+                    state.deliveries.notice()
             if recovered.postponed and time.monotonic() >= adopt_at:
                 adopt_at = time.monotonic() + MINUTE
                 recovered = spool.adopt_postponed()

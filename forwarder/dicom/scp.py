@@ -133,6 +133,9 @@ class Receiver:
         self.on_stored = on_stored
         self.refusals = Refusals()
         self.senders = Senders()
+        self.is_echo: Callable[[str], bool] = lambda _: False
+        """Whether an instance, by its UID, is one that was brought to the sender from here (`forwarder.deliver`)."""
+        self.echoes = 0
         self.bytes_received = 0
         self.failing = False  # whether the spool failed the last instance
 
@@ -147,6 +150,11 @@ class Receiver:
             return self._refuse(0x0122, Refusal.OTHER_CONTEXT, sender, request.sop_class_uid)
         try:
             about = look_at(arrival.head, sender.calling)
+            if about.sop_instance and self.is_echo(about.sop_instance):
+                arrival.discard()
+                self.echoes += 1
+                self.senders.heard(sender.calling, sender.peer)
+                return 0x0000
             self.spool.admit(arrival, about, self.rank(about))
         except SpoolFullError as error:
             return self._refuse(0xA700, Refusal.NO_SPACE, sender, detail=str(error))

@@ -6,12 +6,11 @@ nothing: whose study it is, is looked at as ever.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Collection
-from typing import Any
 from urllib.parse import quote
 
+from forwarder.archive.changes import NOW, ask, changes
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.errors import ArchiveError, Failure, SpoolError
@@ -58,7 +57,7 @@ class Feed:
             self._cursor = ""
             return LOOK_SECONDS
         if not self._cursor:
-            _, self._cursor = self._changes("now", 0)
+            _, self._cursor = self._changes(NOW, 0)
             self._wake(None)  # what came between their last try and this beginning
             return 0.0
         came, self._cursor = self._changes(self._cursor, POLL_SECONDS)
@@ -77,24 +76,14 @@ class Feed:
 
     def _changes(self, since: str, wait: int) -> tuple[set[str], str]:
         """(the Study Instance UIDs that have news since a cursor, the next cursor). Raises ArchiveError."""
-        answer = self._ask(f"/changes?since={quote(since, safe='')}&limit=1000&wait={wait}", "application/json")
-        try:
-            changes = answer["changes"]
-            return {str(one["study_instance_uid"]) for one in changes if one.get("kind") in KINDS}, str(answer["next"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ArchiveError("The archive's feed is not what the contract says.", Failure.PROTOCOL) from error
+        found, cursor = changes(self._archive, since, wait)
+        return {str(one.get("study_instance_uid")) for one in found if one.get("kind") in KINDS}, cursor
 
     def _accessions(self, study: str) -> set[str]:
         """The accession numbers of a study; none where it is not there any more. Raises ArchiveError."""
         path = f"/dicomweb/studies?StudyInstanceUID={quote(study, safe='')}&includefield=AccessionNumber"
-        found = self._ask(path, "application/dicom+json")
+        found = ask(self._archive, path, "application/dicom+json")
         try:
             return {str(one["00080050"]["Value"][0]).strip() for one in found if one.get("00080050", {}).get("Value")}
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ArchiveError("The archive's answer to a search is not what the standard says.", Failure.PROTOCOL) from error
-
-    def _ask(self, path: str, accept: str) -> Any:
-        try:
-            return json.loads(self._archive.call("GET", path, b"", {"Accept": accept}).data)
-        except ValueError as error:
-            raise ArchiveError("The archive's answer is not JSON.", Failure.PROTOCOL) from error

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forwarder.alerts import Reason, advise, explain
+from forwarder.deliver import ledger
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of
 from forwarder.hl7.waiting import DROP
@@ -58,6 +59,12 @@ def rejected(folder: Path) -> list[Aside]:
             " WHERE state = 'aside' ORDER BY settled_at"
         ).fetchall()
     return [Aside(*row) for row in rows]
+
+
+def recalls(folder: Path) -> list[ledger.Recall]:
+    """What is in the PACS and should not stand there unseen, the gravest first. Raises SpoolError."""
+    with _journal(folder) as connection:
+        return ledger.recalls(connection)
 
 
 def removable(folder: Path, digests: Sequence[str], *, everything: bool = False) -> list[str]:
@@ -160,5 +167,6 @@ def retry(folder: Path, prefixes: Sequence[str] = (), *, everything: bool = Fals
                 " WHERE digest = ? AND state = 'aside' AND content IS NOT NULL",
                 (digest,),
             ).rowcount
+        count += ledger.retry(connection, everything=everything)
     (folder / NUDGE).touch()
     return count

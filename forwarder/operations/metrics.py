@@ -32,6 +32,16 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_hl7_refused": ("counter", "HL7 messages answered with AE or AR", ("hl7_refused",)),
     "forwarder_hl7_made_room": ("counter", "HL7 connections that were closed for new ones", ("hl7_made_room",)),
     "forwarder_hl7_turned_away": ("counter", "HL7 connections for which there was no room", ("hl7_turned_away",)),
+    "forwarder_deliver_announced": ("gauge", "Instances of other hospitals that are to be in the PACS", ("deliver", "announced")),
+    "forwarder_deliver_delivered": ("gauge", "Of those, what the forwarder brought into the PACS", ("deliver", "delivered")),
+    "forwarder_deliver_there": ("gauge", "Of those, what the PACS had already", ("deliver", "there")),
+    "forwarder_deliver_aside": ("gauge", "Of those, what was put aside", ("deliver", "aside")),
+    "forwarder_deliver_waiting": ("gauge", "Of those, what waits", ("deliver", "waiting")),
+    "forwarder_deliver_oldest_waiting_seconds": (
+        "gauge", "Age of the oldest exam that waits", ("deliver", "oldest_waiting_seconds")
+    ),
+    "forwarder_deliver_numberless": ("gauge", "Accepted transfers without a local number", ("deliver", "numberless")),
+    "forwarder_deliver_echoes": ("counter", "Instances that the PACS sent back", ("deliver", "echoes")),
     "forwarder_received_bytes": ("counter", "Bytes received since the start", ("traffic", "bytes_received")),
     "forwarder_sent_bytes": ("counter", "Bytes sent since the start", ("traffic", "bytes_sent")),
     "forwarder_saved_bytes": ("counter", "Bytes saved by compressing", ("traffic", "bytes_saved")),

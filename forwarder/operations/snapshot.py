@@ -14,6 +14,8 @@ from forwarder.alerts import Trouble
 from forwarder.archive.client import Archive
 from forwarder.archive.signing import SKEW_TOLERATED
 from forwarder.config import Config
+from forwarder.deliver.engine import Deliveries
+from forwarder.deliver.ledger import summary as deliver_summary
 from forwarder.dicom.commitment import summary as commitments_summary
 from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError
@@ -62,6 +64,7 @@ def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
         )
     }
     counts["aside"] |= counts["reports"].pop("reasons")
+    counts["deliver"] = deliver_summary(connection)
     counts["last_day"] = _last_day(connection)
     counts["troubled"] = connection.execute(
         "SELECT count(*) FROM instances WHERE state = 'waiting' AND not_before > ?", (time.time(),)
@@ -117,6 +120,7 @@ class State:
         self._door = door
         self._rates = Rates()
         self.watcher: Watcher | None = None
+        self.deliveries: Deliveries | None = None
         self.ports: dict[str, int] = {}
         self.started_at = time.time()
 
@@ -168,6 +172,12 @@ class State:
                 "bytes_saved": traffic.bytes_saved,
                 "packing_failures": traffic.packing_failures,
             },
+            "deliver": counts["deliver"]
+            | {
+                "enabled": self.deliveries is not None,
+                "trouble": self.deliveries.trouble if self.deliveries else None,
+                "echoes": self._receiver.echoes,
+            },
             "line": {
                 "open": line.error is None and line.reached,
                 "tried": line.reached or line.error is not None,
@@ -205,6 +215,7 @@ class State:
             (self.watcher is not None and self.watcher.failing, Trouble.WATCH_FAILS),
             (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),
             (self._door.is_crowded, Trouble.HL7_CROWDED),
+            (self.deliveries is not None and self.deliveries.trouble is not None, Trouble.PACS_DOES_NOT_TAKE),
             (days is None, Trouble.CERTIFICATE_UNREADABLE),
             (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),
         ]

@@ -135,7 +135,46 @@ ALTER TABLE reports ADD COLUMN replaces TEXT NOT NULL DEFAULT '';  -- another do
 REPORTS_KNOW_THEIR_CONTENT = """
 ALTER TABLE reports ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';    -- of the content; '' in one of before
 """
-SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT)
+DELIVERIES = """
+CREATE TABLE deliver_feed (one INTEGER PRIMARY KEY CHECK (one = 1), cursor TEXT NOT NULL);  -- how far /changes was followed
+CREATE TABLE deliver_looks (             -- what is to be looked at anew: a patient's number, a study, a transfer
+    kind TEXT NOT NULL, name TEXT NOT NULL, asked INTEGER NOT NULL DEFAULT 1,
+    attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+CREATE TABLE deliver_numberless (        -- accepted transfers of patients of whom no number of ours is known
+    transfer TEXT PRIMARY KEY, since REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE deliver_studies (
+    study TEXT NOT NULL, owner TEXT NOT NULL,
+    number TEXT NOT NULL,                -- the patient's, here
+    state TEXT NOT NULL,                 -- waiting; done; gone (it may not be seen any more)
+    reason TEXT,                         -- why it waits or is gone
+    rank TEXT NOT NULL,                  -- the smallest goes first
+    coerced_at TEXT NOT NULL,            -- the moment that stands in the coerced files: the same at every try
+    asked INTEGER NOT NULL DEFAULT 1,    -- raised with each wish, so that none is lost while one is fulfilled
+    attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0,
+    since REAL NOT NULL,
+    PRIMARY KEY (study, owner)
+) WITHOUT ROWID;
+CREATE INDEX deliver_next ON deliver_studies (rank) WHERE state = 'waiting';
+CREATE TABLE deliver_instances (
+    study TEXT NOT NULL, owner TEXT NOT NULL, sop_instance TEXT NOT NULL,
+    sha256 TEXT NOT NULL,                -- of the bytes in the archive
+    state TEXT NOT NULL,                 -- waiting, delivered, there (the PACS had it), aside
+    reason TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    since REAL NOT NULL,
+    PRIMARY KEY (study, owner, sop_instance, sha256)
+) WITHOUT ROWID;
+CREATE INDEX deliver_sop ON deliver_instances (sop_instance);
+CREATE INDEX deliver_states ON deliver_instances (state);
+CREATE TABLE deliver_recalls (           -- what is in the PACS and should not stand there unseen
+    study TEXT NOT NULL, owner TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL,
+    PRIMARY KEY (study, owner, reason)
+) WITHOUT ROWID;
+"""
+SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES)
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction

@@ -62,7 +62,7 @@ def timeline(
     numbers = {(asked.issuer, asked.value)}
     entries: list[tuple[str, dict[str, Any]]] = []
     person: Attributes = {}
-    for row in seen:
+    for row, opened in allowed:
         view = views.get((f"V#STUDY#{row['study']}", str(row["owner"])))
         if view is None:
             continue
@@ -72,7 +72,7 @@ def timeline(
         entries.append(
             (
                 first_value(attributes, "00080020") + first_value(attributes, "00080030"),
-                _entry(table, view, attributes),
+                _entry(table, view, attributes) | {"opened_by": list(opened.decision.transfers)},
             )
         )
     linked = {asked, *known.numbers}

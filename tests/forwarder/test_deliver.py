@@ -1,0 +1,275 @@
+"""Into the hospital's own PACS: what an accepted transfer opens stands there under the local number, once; nothing else does."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hospital import Hospital, hospital, process, store, until
+from pacs import PLAIN, Pacs, running_pacs
+from pydicom import Dataset
+
+from forwarder.deliver.ledger import Ledger
+from forwarder.operations import admin
+from forwarder.service import running
+from forwarder.spool.journal import Journal
+from tests.browser import hospital as by_api
+from tests.harness import RunningCity
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Case:
+    """A patient of San Matteo's who is transferred to Maugeri, Maugeri's PACS and forwarder."""
+
+    city: RunningCity
+    pacs: Pacs
+    place: Hospital
+    patient: by_api.Patient
+
+    def send(self, *images: Dataset) -> None:
+        by_api.send(self.city.client("san-matteo"), *images)
+
+    def prior(self, **more: Any) -> Dataset:
+        return by_api.image(self.patient, "san-matteo", **more)
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.place.state()["deliver"]
+        assert found["announced"] == found["delivered"] + found["there"] + found["aside"] + found["waiting"]
+        return found
+
+    def settled(self, count: int, seconds: float = 40) -> dict[str, Any]:
+        """How deliveries stand, once so many instances are announced and no study waits."""
+        return until(lambda: (now := self.state())["announced"] >= count and not now["studies_waiting"] and now, seconds)
+
+    @property
+    def number(self) -> str:
+        return self.patient.at["maugeri"]
+
+
+@contextmanager
+def a_case(city: RunningCity, tmp_path: Path, pacs: Pacs, **values: Any) -> Iterator[Case]:
+    patient = by_api.Patient()
+    place = hospital(
+        tmp_path, city.api, **{"archive__profile": "maugeri", "pacs__host": "127.0.0.1", "pacs__port": pacs.port,
+                               "deliver__enabled": True, "deliver__mark": "[{hospital}] "} | values,
+    )  # fmt: skip
+    skip_what_is_told_already(city, place)
+    yield Case(city, pacs, place, patient)
+
+
+def skip_what_is_told_already(city: RunningCity, place: Hospital) -> None:
+    """Other tests' patients are none of this one's: the feed is followed from here on."""
+    client, cursor = city.client(place.values["archive.profile"]), ""
+    while told := client.get(f"/changes?limit=1000&since={cursor}").json()["changes"]:
+        cursor = told[-1]["cursor"]
+    place.spool.mkdir(exist_ok=True)
+    journal = Journal(place.spool / "journal.sqlite3")
+    Ledger(journal).followed(cursor or "0" * 20, [], {})
+    journal.close()
+
+
+@pytest.fixture
+def credentials_of_the_city(city: RunningCity, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", city.endpoints["aws_config_file"])
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", city.endpoints["aws_shared_credentials_file"])
+
+
+pytestmark = pytest.mark.usefixtures("credentials_of_the_city")
+
+
+@pytest.fixture
+def case(city: RunningCity, tmp_path: Path) -> Iterator[Case]:
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs) as made:
+        yield made
+
+
+def test_what_an_accepted_transfer_opens_stands_in_the_pacs_under_the_local_patient(case: Case) -> None:
+    case.pacs.knows(case.number, "FERRARI^LUCIA MARIA")
+    films = [case.prior(source=name) for name in ("CT_small.dcm", "MR_small_implicit.dcm", "JPEG2000.dcm")]
+    case.send(*films)
+    transfer = case.city.client("san-matteo").post(
+        "/transfers", json={"patient": {"id": case.patient.at["san-matteo"]}, "to": "maugeri", "reason": "rehabilitation"}
+    ).json()["id"]  # fmt: skip
+    with running(case.place.config()):
+        until(lambda: case.city.client("maugeri").get("/changes").json()["changes"])
+        by_api.accept(case.city, transfer, case.patient)
+        state = case.settled(3)
+    assert (state["delivered"], state["recalls"], state["aside_reasons"]) == (3, {}, {})
+    assert sorted(case.pacs.kept) == sorted(str(one.SOPInstanceUID) for one in films)
+    for film in films:
+        came = case.pacs.kept[str(film.SOPInstanceUID)]
+        assert (came.PatientID, str(came.PatientName), came.PatientBirthDate) == (case.number, "FERRARI^LUCIA MARIA", "19510314")
+        assert came.AccessionNumber == ""
+        assert came.StudyDescription.startswith("[Fondazione IRCCS Policlinico San Matteo] ")
+        assert came.OriginalAttributesSequence[-1].ModifiedAttributesSequence[0].PatientID == case.patient.at["san-matteo"]
+        assert came.PixelData == film.PixelData
+
+
+def test_nothing_is_brought_before_the_transfer_is_accepted_nor_for_an_emergency(case: Case) -> None:
+    case.send(case.prior())
+    client = case.city.client("maugeri")
+    body = {"patient": {"id": case.patient.at["san-matteo"]}, "to": "maugeri", "reason": "rehabilitation"}
+    assert case.city.client("san-matteo").post("/transfers", json=body).status_code == 201
+    with running(case.place.config()):
+        other = by_api.Patient()
+        declared = {
+            "patient": {"id": other.at["san-matteo"], "issuer": "2.16.840.1.113883.2.9.99.1.4.1"},
+            "reason": "unconscious after a fall",
+            "practitioner": "verdi",
+        }
+        by_api.send(case.city.client("san-matteo"), by_api.image(other, "san-matteo"))
+        assert client.post("/emergency-access", json=declared).status_code == 201
+        with_transfer = by_api.Patient()
+        by_api.send(case.city.client("san-matteo"), by_api.image(with_transfer, "san-matteo"))
+        by_api.transfer(case.city, with_transfer)  # comes last in the feed, so that all before it was looked at
+        until(lambda: case.pacs.kept)
+        case.settled(1)
+    assert {ds.PatientID for ds in case.pacs.received} == {with_transfer.at["maugeri"]}
+
+
+def test_a_pacs_that_takes_uncompressed_images_only_gets_them_uncompressed(city: RunningCity, tmp_path: Path) -> None:
+    with running_pacs(syntaxes=PLAIN) as pacs, a_case(city, tmp_path, pacs) as case:
+        film = case.prior(source="JPEG2000.dcm")
+        case.send(film)
+        by_api.transfer(city, case.patient)
+        with running(case.place.config()):
+            assert case.settled(1)["delivered"] == 1
+        came = pacs.kept[str(film.SOPInstanceUID)]
+        assert len(came.PixelData) == came.Rows * came.Columns * came.SamplesPerPixel * came.BitsAllocated // 8
+        assert came.PatientID == case.number
+
+
+def test_what_the_pacs_has_is_not_sent_again_and_its_echo_is_no_instance(case: Case) -> None:
+    films = [case.prior(), case.prior()]
+    for film in films:
+        film.StudyInstanceUID, film.SeriesInstanceUID = films[0].StudyInstanceUID, films[0].SeriesInstanceUID
+    case.send(*films)
+    case.pacs.kept[str(films[0].SOPInstanceUID)] = films[0]  # from a CD
+    by_api.transfer(case.city, case.patient)
+    with running(case.place.config()):
+        state = case.settled(2)
+        assert (state["there"], state["delivered"]) == (1, 1)
+        back = case.pacs.kept[str(films[1].SOPInstanceUID)]
+        for _ in range(20):
+            assert store(case.place, [back, films[0]]) == [0x0000, 0x0000]
+        assert case.state()["echoes"] == 40
+        assert case.place.state()["received"] == 0
+    assert len(case.pacs.received) == 1
+
+
+@pytest.mark.parametrize("finds", [True, False])
+def test_killed_after_the_pacs_took_an_image_and_before_it_was_noted(city: RunningCity, tmp_path: Path, finds: bool) -> None:
+    """With a PACS that answers no C-FIND the same bytes come again, which are the same instance to it."""
+    with running_pacs(finds=finds) as pacs, a_case(city, tmp_path, pacs) as case:
+        film = case.prior()
+        case.send(film)
+        by_api.transfer(city, case.patient)
+        with process(case.place) as forwarder:
+            pacs.answer = lambda ds: (forwarder.kill(), 0x0000)[1]
+            until(lambda: pacs.kept)
+            forwarder.wait(20)
+        pacs.answer = lambda ds: 0x0000
+        with process(case.place):
+            state = case.settled(1)
+        assert state["delivered"] + state["there"] == 1
+        assert len({str(ds) for ds in pacs.received}) == 1
+        assert len(pacs.received) == (1 if finds else 2)
+
+
+def test_refusals_are_told_by_kind_and_hold_up_nobody(case: Case) -> None:
+    films = [case.prior() for _ in range(3)]
+    for film in films:
+        film.StudyInstanceUID, film.SeriesInstanceUID = films[0].StudyInstanceUID, films[0].SeriesInstanceUID
+    answers = dict(zip((str(film.SOPInstanceUID) for film in films), (0xC000, 0xB007, 0x0000), strict=True))
+    case.pacs.answer = lambda ds: answers[str(ds.SOPInstanceUID)]
+    case.send(*films)
+    by_api.transfer(case.city, case.patient)
+    with running(case.place.config()):
+        state = case.settled(3)
+        assert (state["aside"], state["delivered"], state["aside_reasons"]) == (1, 2, {"pacs-status-c000": 1})
+        case.pacs.answer = lambda ds: 0x0000
+        assert admin.retry(case.place.spool, everything=True) == 1
+        assert until(lambda: (now := case.state())["delivered"] == 3 and now)["aside"] == 0
+
+
+def test_a_pacs_that_is_full_or_away_is_waited_for_and_said(case: Case) -> None:
+    case.pacs.answer = lambda ds: 0xA700
+    case.send(case.prior())
+    by_api.transfer(case.city, case.patient)
+    with running(case.place.config()):
+        until(lambda: case.state()["trouble"] == "full")
+        assert case.state()["waiting_for"] == {"pacs-full": 1}
+        assert "pacs-does-not-take" in case.place.state()["troubles"]
+        case.pacs.answer = lambda ds: 0x0000
+        admin.retry(case.place.spool, everything=True)
+        assert case.settled(1)["delivered"] == 1
+        assert case.state()["trouble"] is None
+
+
+def test_another_person_under_the_number_gets_no_images_until_somebody_decides(case: Case) -> None:
+    case.pacs.knows(case.number, "BIANCHI^ADA", "19990101")
+    case.send(case.prior())
+    by_api.transfer(case.city, case.patient)
+    with running(case.place.config()):
+        state = case.settled(1)
+    assert state["aside_reasons"] == {"other-person": 1}
+    assert case.pacs.received == []
+
+
+def test_what_was_withdrawn_corrected_or_ended_is_listed_for_a_recall(case: Case) -> None:
+    kept, withdrawn, corrected = (case.prior(date=date) for date in ("20260301", "20260201", "20260101"))
+    case.send(kept, withdrawn, corrected)
+    transfer = by_api.transfer(case.city, case.patient)
+    owner = case.city.client("san-matteo")
+    with running(case.place.config()):
+        case.settled(3)
+        body = {"reason": "wrong patient"}
+        assert owner.post(f"/studies/{withdrawn.StudyInstanceUID}/withdrawals", json=body).status_code == 201
+        corrected.PatientBirthDate = "19510315"
+        case.send(corrected)
+
+        def reasons() -> dict[str, str]:
+            return {one.study: one.reason for one in admin.recalls(case.place.spool)}
+
+        until(lambda: reasons().get(str(withdrawn.StudyInstanceUID)))
+        until(lambda: reasons().get(str(corrected.StudyInstanceUID)) == "corrected")
+        assert (first := admin.recalls(case.place.spool)[0]).urgent and first.reason == "corrected"
+        assert str(kept.StudyInstanceUID) not in reasons()
+        owner.delete(f"/transfers/{transfer}")
+        until(lambda: reasons().get(str(kept.StudyInstanceUID)) == "transfer-ended")
+    assert len(case.pacs.received) == 3
+
+
+def test_the_follow_up_comes_back_to_the_sender(city: RunningCity, tmp_path: Path) -> None:
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs, archive__profile="san-matteo") as case:
+        case.send(case.prior())
+        by_api.transfer(city, case.patient)
+        follow_up = by_api.image(case.patient, "maugeri", date=time.strftime("%Y%m%d"))
+        by_api.send(city.client("maugeri"), follow_up)
+        with running(case.place.config()):
+            assert case.settled(1)["delivered"] == 1
+        assert pacs.kept[str(follow_up.SOPInstanceUID)].PatientID == case.patient.at["san-matteo"]
+        assert len(pacs.received) == 1
+
+
+def test_a_wish_that_comes_while_one_is_fulfilled_is_not_lost(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite3")
+    ledger = Ledger(journal)
+    ledger.followed("1", [("patient", "MG-1")], {})
+    look = ledger.next_look()
+    assert look is not None
+    ledger.followed("2", [("patient", "MG-1")], {})
+    ledger.looked(look)
+    assert ledger.next_look() is not None
+    assert ledger.cursor() == "2"
+    journal.close()

@@ -122,8 +122,8 @@ class _Reader:
 
     def sections(self) -> Iterator[tuple[str, str, str]]:
         """(code, title, narrative) of each section that has one of the two, in order."""
-        ends = [begins for begins, *_ in self._begins[1:]] + [len(self.lines)]
-        for (_, first, code, title), end in zip(self._begins, ends, strict=True):
+        ends = [begins for begins, *_ in self._begins[1:]] + [len(self.lines)]  # one too many where there is no section
+        for (_, first, code, title), end in zip(self._begins, ends, strict=False):
             yield code, title, "\n".join(self.lines[first:end])
 
     def header(self) -> CdaHeader:

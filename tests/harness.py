@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import requests
@@ -21,6 +22,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+
+from tests.described import require_described
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,17 +50,23 @@ class SignedBy(requests.auth.AuthBase):
 class Client(requests.Session):
     """A session whose paths are relative to the API, and whose requests are signed.
 
-    `client.get("/health")`; `client.as_person("rossi")` adds X-On-Behalf-Of.
+    `client.get("/health")`; `client.as_person("rossi")` adds X-On-Behalf-Of. Every answer must be one of docs/openapi.yaml,
+    unless it is not the archive that runs behind the gateway (`described`).
     """
 
-    def __init__(self, api: str, auth: requests.auth.AuthBase | None) -> None:
+    def __init__(self, api: str, auth: requests.auth.AuthBase | None, *, described: bool = True) -> None:
         super().__init__()
-        self.api, self.trust_env = api, False
+        self.api, self.trust_env, self.described = api, False, described
         self.auth = auth  # type: ignore[assignment]
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs.setdefault("timeout", 60)
-        return super().request(method, self.api + url if url.startswith("/") else url, *args, **kwargs)
+        answer = super().request(method, self.api + url if url.startswith("/") else url, *args, **kwargs)
+        first = answer.history[0] if answer.history else answer  # what S3 answers after a redirect is no answer of the API
+        if self.described and "x-amzn-RequestId" in first.headers and not kwargs.get("stream"):
+            path = urlsplit(str(first.url)[len(self.api) :]).path
+            require_described(str(method), path, first.status_code, first.headers, first.content)
+        return answer
 
     def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
         """A redirect to S3 carries its signature in the address: S3 refuses what else of a signature stands in headers."""
@@ -66,7 +75,7 @@ class Client(requests.Session):
             del prepared_request.headers[name]
 
     def as_person(self, practitioner: str) -> Client:
-        other = Client(self.api, self.auth)  # type: ignore[arg-type]
+        other = Client(self.api, self.auth, described=self.described)  # type: ignore[arg-type]
         other.headers["X-On-Behalf-Of"] = practitioner
         return other
 
@@ -87,9 +96,11 @@ class RunningCity:
 
     def client(self, profile: str | None, credentials: Credentials | None = None) -> Client:
         """A signed client of an institution, or of `operator`; None for one that does not sign."""
+        archive = "--app" not in list(map(str, self.process.args))  # type: ignore[arg-type]
         if profile is None and credentials is None:
-            return Client(self.api, None)
-        return Client(self.api, SignedBy(credentials or self.credentials(str(profile)), self.endpoints["region"]))
+            return Client(self.api, None, described=archive)
+        signed = SignedBy(credentials or self.credentials(str(profile)), self.endpoints["region"])
+        return Client(self.api, signed, described=archive)
 
     def session_credentials(self, profile: str, session: str) -> Credentials:
         """Credentials of the profile's own role under another session name, by STS."""

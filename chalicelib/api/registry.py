@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 
 from chalice.app import Response
 
@@ -28,6 +29,7 @@ def handler(method: str, path: str, *, public: bool = False, head: bool = False)
 
 
 def _for_known_callers(handle: Handler) -> Handler:
+    @wraps(handle)
     def guarded(call: Call, **parameters: str) -> Response:
         call.identify()
         return handle(call, **parameters)

@@ -16,6 +16,7 @@ import pytest
 from chalicelib import bootstrap, config
 from chalicelib.services.ingest import removals
 from chalicelib.services.ingest.instance_items import Stored
+from tests.described import decoded, require_described
 from tests.fakes import MemoryObjects, MemoryVersions
 from tests.sharing.world import A, B, C, World
 
@@ -109,6 +110,7 @@ class Api:
         raw = base64.b64decode(text) if answer.get("isBase64Encoded") else text.encode()
         single = {name.lower(): str(value) for name, value in (answer.get("headers") or {}).items()}
         single |= {name.lower(): str(found[-1]) for name, found in (answer.get("multiValueHeaders") or {}).items()}
+        require_described(method, route, int(answer["statusCode"]), single, decoded(raw, single))
         return Answer(int(answer["statusCode"]), single, raw)
 
 

@@ -14,27 +14,15 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
+from chalicelib.domain import tags
+from chalicelib.domain.attributes import TABLE, directory_keys
+
 Attributes = dict[str, Any]
 
-# PS3.3 Table F.5-1 and following: the attributes of each kind of record.
-_KEYS = {
-    "PATIENT": ("00100010", "00100020", "00100030", "00100040"),
-    "STUDY": ("00080020", "00080030", "00081030", "0020000D", "00200010", "00080050"),
-    "SERIES": ("00080060", "0020000E", "00200011", "0008103E"),
-    "IMAGE": ("00200013", "00080008"),
-    "SR DOCUMENT": ("00200013", "0040A491", "0040A493", "00080023", "00080033", "0040A043"),
-    "ENCAP DOC": ("00200013", "00080023", "00080033", "00420010", "00420012", "0040A043"),
-}
-_OTHER_KEYS = ("00200013", "00080023", "00080033")
-_ALWAYS = {
-    "00100020": "LO",
-    "00100010": "PN",
-    "00080020": "DA",
-    "00080030": "TM",
-    "00200010": "SH",
-    "00200011": "IS",
-    "00200013": "IS",
-}
+# Type 2 keys, which stand also where nothing is known (PS3.3 Tables F.5-1 and following).
+_ALWAYS = frozenset({tags.PatientID, tags.PatientName, tags.StudyDate, tags.StudyTime, tags.StudyID, tags.SeriesNumber,
+                     tags.InstanceNumber})  # fmt: skip
+_VRS = {row.tag: row.vr for row in TABLE}
 _KINDS = (  # the beginning of a SOP Class UID below 1.2.840.10008.5.1.4.1.1. â†’ Directory Record Type (PS3.3 F.4)
     ("88.59", "KEY OBJECT DOC"),
     ("88.", "SR DOCUMENT"),
@@ -50,6 +38,7 @@ _KINDS = (  # the beginning of a SOP Class UID below 1.2.840.10008.5.1.4.1.1. â†
     ("66", "RAW DATA"),
     ("4.2", "SPECTROSCOPY"),
 )
+_ABOVE = (("PATIENT", tags.PatientID), ("STUDY", tags.StudyInstanceUID), ("SERIES", tags.SeriesInstanceUID))
 _CLASSES = "1.2.840.10008.5.1.4.1.1."
 _ITEM_HEAD = 8
 
@@ -77,7 +66,7 @@ def dicomdir(files: Iterable[File], instance_uid: str) -> bytes:
     top: dict[str, _Record] = {}
     for file in files:
         below = top
-        for kind, tag in (("PATIENT", "00100020"), ("STUDY", "0020000D"), ("SERIES", "0020000E")):
+        for kind, tag in _ABOVE:
             record = below.setdefault(str(file.attributes.get(tag, {}).get("Value")), _Record(_record(kind, file.attributes)))
             below = record.below
         below[file.sop_instance_uid] = _Record(_leaf(file))
@@ -133,8 +122,8 @@ def _link(siblings: list[_Record]) -> None:
 
 
 def _record(kind: str, attributes: Attributes) -> Dataset:
-    keys = _KEYS.get(kind, _OTHER_KEYS)
-    content = {tag: {"vr": _ALWAYS[tag]} for tag in keys if tag in _ALWAYS} | {t: attributes[t] for t in keys if t in attributes}
+    keys = directory_keys(kind)
+    content = {tag: {"vr": _VRS[tag]} for tag in keys if tag in _ALWAYS} | {t: attributes[t] for t in keys if t in attributes}
     record: Dataset = Dataset.from_json(content)
     record.SpecificCharacterSet = "ISO_IR 192"
     record.OffsetOfTheNextDirectoryRecord = 0

@@ -20,6 +20,7 @@ from chalicelib.dicom.header import Head
 from chalicelib.dicom.report_identity import DOCUMENT, OURS, PRIVATE_CREATOR, REPLACED, STATUS
 from chalicelib.dicom.values import items_of, text_of, values_of
 from chalicelib.domain import report_sections
+from chalicelib.domain.attributes import IN_REPORTS
 from chalicelib.domain.report_sections import Section
 from chalicelib.domain.report_versions import UNFINISHED
 
@@ -75,7 +76,7 @@ class Document:
 
 def build(sop_class: str, of_study: dict[str, Any], identity: Identity, content: bytes, cda: CdaHeader | None = None) -> bytes:
     """A report as a DICOM file (PS3.10). `of_study`: DICOM JSON of patient and study attributes to put it under."""
-    data = Dataset.from_json({tag: value for tag, value in of_study.items() if tag in _STUDY_TAGS})
+    data = Dataset.from_json({tag: value for tag, value in of_study.items() if tag in IN_REPORTS})
     data.SpecificCharacterSet = "ISO_IR 192"
     data.SOPClassUID, data.SOPInstanceUID = sop_class, identity.sop_instance_uid
     data.SeriesInstanceUID = identity.series_instance_uid
@@ -143,14 +144,6 @@ def check_text(content: bytes) -> str:
     if not any(mark.isprintable() and not mark.isspace() for mark in text):
         raise UnreadableDocument("The body is empty.")
     return text
-
-
-_STUDY_TAGS = frozenset(
-    {
-        "00080020", "00080030", "00080050", "00080051", "00080090", "00081030", "00100010", "00100020", "00100021", "00100024",
-        "00100030", "00100040", "0020000D", "00200010",
-    }
-)  # fmt: skip
 
 
 def _fill_text(data: Dataset, identity: Identity, text: str) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from chalicelib.dicom import rejection_note
-from chalicelib.dicom.attributes import ITEM_VRS, KEPT, Kept
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.identity import SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, single_uid
 from chalicelib.dicom.pixels import Pixels, declared_frames, describe
 from chalicelib.dicom.readings import valid_date, valid_time
 from chalicelib.dicom.values import items_of, values_of
+from chalicelib.domain.attributes import ITEM_VRS, KEPT, Attribute
+from chalicelib.domain.tags import Tag
 
 ATTRIBUTES_LIMIT = 1536
 """Bytes of `attributes` as compact JSON in UTF-8, where no value is longer than its VR allows. An ordinary image takes 900 to
@@ -162,19 +163,19 @@ def _attributes(dataset: Dataset) -> tuple[dict[str, Any], list[str], list[str]]
     for kept in KEPT:
         attribute, complete = _attribute(dataset, kept)
         if attribute is None:
-            if kept.vr in ("DA", "TM") and any(values_of(dataset, kept.tag, kept.vr)):
-                unread.append(kept.json_tag)
+            if kept.vr in ("DA", "TM") and any(values_of(dataset, kept.tag.number, kept.vr)):
+                unread.append(kept.tag)
             continue
         short = _clipped(attribute, _TEXT_LIMIT)
-        if (cost := _cost(kept.json_tag, short)) > room:
-            dropped.append(kept.json_tag)
+        if (cost := _cost(kept.tag, short)) > room:
+            dropped.append(kept.tag)
             continue
         room -= cost
-        taken[kept.json_tag] = short
+        taken[kept.tag] = short
         if short != attribute:
-            whole[kept.json_tag] = attribute
+            whole[kept.tag] = attribute
         if not complete:
-            dropped.append(kept.json_tag)
+            dropped.append(kept.tag)
     room += LONG_LIMIT - ATTRIBUTES_LIMIT
     for tag, attribute in whole.items():  # what is longer than it may be takes no room from the others
         cost = _cost(tag, attribute) - _cost(tag, taken[tag])
@@ -191,14 +192,14 @@ def _cost(tag: str, attribute: dict[str, Any]) -> int:
     return len(f'"{tag}":,') + len(text.encode("utf-8", "replace"))
 
 
-def _attribute(dataset: Dataset, kept: Kept) -> tuple[dict[str, Any] | None, bool]:
+def _attribute(dataset: Dataset, kept: Attribute) -> tuple[dict[str, Any] | None, bool]:
     """An attribute, with values of `_LONG_TEXT_LIMIT` characters at the most, and whether that is all of it."""
     if kept.items:
-        every = items_of(dataset, kept.tag)
+        every = items_of(dataset, kept.tag.number)
         items = [_item(item, kept.items) for item in every[:_ITEMS_LIMIT]]
         found = [item for item in items if item]
         return ({"vr": "SQ", "Value": found} if found else None), len(every) <= _ITEMS_LIMIT
-    every = values_of(dataset, kept.tag, kept.vr)
+    every = values_of(dataset, kept.tag.number, kept.vr)
     values = _clean(kept.vr, every)
     if not values:
         return None, True
@@ -207,12 +208,12 @@ def _attribute(dataset: Dataset, kept: Kept) -> tuple[dict[str, Any] | None, boo
     return clipped, clipped == attribute and len(every) <= _VALUES_LIMIT
 
 
-def _item(item: Dataset, tags: tuple[int, ...]) -> dict[str, Any]:
+def _item(item: Dataset, kept: tuple[Tag, ...]) -> dict[str, Any]:
     out = {}
-    for tag in tags:
-        values = _clean("LO", values_of(item, tag, "LO"))
+    for tag in kept:
+        values = _clean("LO", values_of(item, tag.number, "LO"))
         if values:
-            out[f"{tag:08X}"] = {"vr": ITEM_VRS.get(tag, "SH"), "Value": values}
+            out[str(tag)] = {"vr": ITEM_VRS[tag], "Value": values}
     return out
 
 

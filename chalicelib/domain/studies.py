@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from chalicelib.domain import instance_versions, report_versions
+from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
 from chalicelib.domain.filing import Filing, Own, as_said, filing, whose
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
@@ -17,18 +18,6 @@ from chalicelib.domain.sharing import Study
 
 Attributes = dict[str, Any]
 """DICOM JSON model (PS3.18 F.2): tag as eight hex digits → {"vr", "Value"}."""
-
-# PS3.18 Tables 10.6.3-3 to 10.6.3-5: the level to which each attribute that is kept belongs.
-PATIENT_AND_STUDY = (
-    "00080005", "00080020", "00080030", "00080050", "00080051", "00080090", "00081030", "00100010", "00100020",
-    "00100021", "00100024", "00080201", "00100030", "00100032", "00100040", "00101000", "00101001", "00101002", "00101010",
-    "0020000D", "00200010",
-)  # fmt: skip
-SERIES = (
-    "00080005", "00080060", "0008103E", "00180015", "00081010", "00181030", "00200060", "00400244", "00400245", "00400275",
-    "0020000E", "00200011", "00080021", "00080031", "00080080", "00185101", "00081090",
-)  # fmt: skip
-
 
 REPORT_KINDS = {
     "1.2.840.10008.5.1.4.1.1.104.1": "pdf",  # Encapsulated PDF

@@ -18,6 +18,7 @@ from chalicelib.dicomweb.matching import Uids
 from chalicelib.dicomweb.qido import Query
 from chalicelib.dicomweb.search_results import project, remaining_text, with_day_of_change
 from chalicelib.domain import accession, audit, shown_patients, studies
+from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
 from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -309,7 +310,7 @@ def _series_attributes(series: str, view: dict[str, Any]) -> Attributes:
 
 def instance_attributes(one: studies.Instance) -> Attributes:
     """The attributes of an instance itself, as DICOM JSON: those kept in its fact, and those kept as fields."""
-    above = {*studies.PATIENT_AND_STUDY, *studies.SERIES} - {"00080005"}
+    above = {*PATIENT_AND_STUDY, *SERIES}
     own = {tag: value for tag, value in one.attributes.items() if tag not in above}
     own["00080016"] = {"vr": "UI", "Value": [one.data["class"]]}
     own["00080018"] = {"vr": "UI", "Value": [one.sop_instance_uid]}

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.dicom.attributes import KEPT
 from chalicelib.dicomweb.matching import Empty, Moments, Names, Numbers, Texts, Uids, Universal, parse_match
 from chalicelib.dicomweb.moments import Range
 from chalicelib.dicomweb.qido import MAX_LIMIT, MAX_OFFSET, Query, Scope, parse_query
-from chalicelib.dicomweb.search_attributes import ATTRIBUTES, COMPUTED, ITEM_VRS, Level
+from chalicelib.dicomweb.search_attributes import ATTRIBUTES, Level
+from chalicelib.domain.attributes import ITEM_VRS
 from chalicelib.domain.errors import BadRequest
 
 
@@ -324,23 +324,8 @@ def test_every_required_matching_attribute_is_a_key() -> None:
     assert {"00400009", "00401001"} <= set(ITEM_VRS)
 
 
-def test_every_row_is_kept_of_an_instance_or_computed() -> None:
-    assert set(ATTRIBUTES) == {kept.json_tag for kept in KEPT} | COMPUTED
-    kept_items = {f"{tag:08X}" for kept in KEPT for tag in kept.items}
-    assert kept_items == set(ITEM_VRS)
-
-
 def test_a_sequence_is_no_key_itself() -> None:
     assert refused("RequestAttributesSequence=1", "series").parameter == "RequestAttributesSequence"
-
-
-def test_the_tables_agree_with_the_dictionary() -> None:
-    from pydicom.datadict import dictionary_keyword, dictionary_VR
-
-    for row in ATTRIBUTES.values():
-        assert (dictionary_keyword(row.tag), dictionary_VR(row.tag)) == (row.keyword, row.vr)
-    for tag, vr in ITEM_VRS.items():
-        assert dictionary_VR(tag) == vr
 
 
 def test_the_usual_searches_need_no_dictionary() -> None:

@@ -23,7 +23,7 @@ from chalicelib.domain.audit import Entry
 from chalicelib.domain.errors import Conflict, NotFound, TooLarge
 from chalicelib.domain.fields import fields
 from chalicelib.domain.links import browser_secret
-from chalicelib.services.finding import priors
+from chalicelib.services.finding import cited_priors, priors
 from chalicelib.services.ingest import reports
 from chalicelib.services.ingest.index import Stored
 from chalicelib.services.viewer import images, sessions, timeline
@@ -128,11 +128,13 @@ def get_view_priors(call: Call, study: str) -> Response:
 def get_view_report(call: Call, study: str, sop: str) -> Response:
     """200 with a report as plain text and by its sections: `{"kind", "title", "text", "sections"}`. 400, 404, 410, 413.
 
-    The sections are the same text. A PDF has neither, and is shown by its address.
+    The sections are the same text, and say which earlier exams of the timeline they cite. A PDF has neither, and is shown by its
+    address.
     """
-    stored, _, _ = _report(call, bearer(call), study, sop)
+    reader = bearer(call)
+    stored, _, uid = _report(call, reader, study, sop)
     document = bootstrap.read_document(stored)
-    sections = [{"kind": one.kind, "title": one.title, "text": one.text} for one in document.sections]
+    sections = cited_priors.sections(bootstrap.table(), document.sections, uid, stored.institution, lambda: _exams(call, reader))
     response = view_answer({"kind": document.kind, "title": document.title, "text": document.text, "sections": sections})
     if len(response.body) > _LARGEST_PLAIN and not call.accepts_gzip:
         raise TooLarge("This report is too large to be answered without compression: send Accept-Encoding: gzip.")
@@ -186,6 +188,12 @@ def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, d
     uid, instance = identifiers.uid(study, "study"), identifiers.uid(sop, "report")
     meant = images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
     return *reports.find_report(bootstrap.table(), reader.caller, uid, instance, meant, call.now, call.record), uid
+
+
+def _exams(call: Call, reader: Reader) -> list[dict[str, Any]]:
+    """The exams that the link opens."""
+    studies: list[dict[str, Any]] = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)["studies"]
+    return studies
 
 
 def _act_as(call: Call, reader: Reader) -> Reader:

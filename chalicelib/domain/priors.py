@@ -110,7 +110,7 @@ def rank(current: Exam, others: list[Exam]) -> list[Prior]:
 
     On the same day the time decides where both have one; an undated exam may be earlier, so it is kept, last of its kind.
     """
-    earlier = [one for one in others if (one.study_instance_uid, one.owner) != _identity(current) and _not_later(one, current)]
+    earlier = [one for one in others if (one.study_instance_uid, one.owner) != _identity(current) and not_later(one, current)]
     scored = [_score(current, one) for one in earlier]
     return sorted(
         scored,
@@ -128,7 +128,8 @@ def _identity(one: Exam) -> tuple[str, str]:
     return one.study_instance_uid, one.owner
 
 
-def _not_later(one: Exam, current: Exam) -> bool:
+def not_later(one: Exam, current: Exam) -> bool:
+    """Whether an exam is not later than another; an undated one may be earlier."""
     if not one.date or not current.date or one.date != current.date:
         return not one.date or not current.date or one.date < current.date
     return not one.time or not current.time or one.time <= current.time

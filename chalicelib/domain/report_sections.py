@@ -81,8 +81,6 @@ def kind_of(title: str) -> str:
     words = re.sub(r"\s*\([^)]*\)\s*$", "", words)
     if words in _PHRASES:
         return _PHRASES[words]
-    if words.startswith("confronto con "):
-        return COMPARISON
     for joint in (" e ", " and ", " / ", "/", " ed "):
         first, _, second = words.partition(joint)
         if first in _PHRASES and second in _PHRASES:
@@ -98,6 +96,8 @@ def _heading(line: str) -> tuple[str, str, str] | None:
     title = before.strip("*_ ")
     if colon and len(title) <= _MAX_HEADING and (kind := kind_of(title)):
         return kind, title, after.strip("*_ ")
+    if colon and len(title) <= _MAX_HEADING and (named := _COMPARED.match(title)):
+        return COMPARISON, named[0], stripped[len(named[0]) :].strip()  # with what, and what came of it, is its text
     if alone := _alone(stripped):
         return *alone, ""
     capitals = _CAPITALS.match(stripped[: 2 * _MAX_HEADING])
@@ -140,6 +140,7 @@ def _plain(text: str) -> str:
 
 _NUMBERING = re.compile(r"^(?:[(\[]?(?:\d{1,2}|[a-h])[)\]]\s*|\d{1,2}\s*[-–]?\s+|[-–—•·]\s*)")
 _CAPITALS = re.compile(r"([A-ZÀ-Ý'’]{2,}(?:[ /]+(?:[A-ZÀ-Ý'’]{2,}|E))*)(?:\s*[.\-–—]\s+|\s+)(?=\S*[a-zà-ý])")
+_COMPARED = re.compile(r"confronto(?=\s+con\s)|comparison(?=\s+(?:with|to)\s)", re.IGNORECASE)
 _MODALITIES = frozenset({
     "rx", "tc", "tac", "rm", "rmn", "rmi", "eco", "us", "ecografia", "ecografico", "radiografia", "mx", "pet", "ct", "mr",
     "mri", "xr",

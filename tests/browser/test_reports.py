@@ -189,3 +189,37 @@ def test_the_reports_stand_beside_the_viewer_and_fold(open_page: Open, story: St
 def no_violations_of_the_page_alone(page: Page) -> None:
     found = Axe().run(page, options={"iframes": False})
     assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize(
+    ("locale", "absent", "several"),
+    [
+        ("it-IT", "non è tra gli esami condivisi qui", "non è chiaro quale:"),
+        ("en-GB", "not among the exams shared here", "not clear which:"),
+    ],
+)
+def test_an_exam_that_a_report_cites_is_one_click_away_or_is_said_to_be_missing(
+    open_page: Open, city: RunningCity, locale: str, absent: str, several: str
+) -> None:
+    story = Story(city, "Confronto con RX del 26/10 e TC del 3/11/2025. Ridotto rispetto al radiogramma precedente.", "Nulla.")
+    cited = hospital.chest_film(story.patient, "san-matteo", "20251026")
+    own = hospital.chest_film(story.patient, "maugeri", "20260228")
+    hospital.send(city.client("san-matteo"), cited)
+    hospital.send(city.client("maugeri"), own)
+    hospital.wait_for_studies(city, story.patient, 4)
+    page, _ = open_page(story.url, locale=locale)
+    report = page.locator(".pane.left .report")
+    expect(report.locator(".note").first).to_have_text(f" ({absent})")
+    expect(report.locator(".note").last).to_contain_text(several)
+    assert report.locator(".note").last.locator(".cite").evaluate_all("all => all.map(one => one.dataset.cited)") == [
+        str(story.prior.StudyInstanceUID),
+        str(own.StudyInstanceUID),
+    ]
+    no_violations(page)
+    report.get_by_role("button", name="Confronto con RX del 26/10").click()
+    expect(page.locator(f".exam.right[data-uid='{cited.StudyInstanceUID}']")).to_be_visible()
+    expect(page.locator(f".exam.left[data-uid='{story.current.StudyInstanceUID}']")).to_be_visible()
+    hospital.send(
+        city.client("san-matteo"), hospital.image(story.patient, "san-matteo", date="20251103", description="TC TORACE")
+    )
+    expect(report.get_by_role("button", name="TC del 3/11/2025")).to_be_visible(timeout=20000)

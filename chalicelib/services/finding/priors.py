@@ -9,6 +9,7 @@ from chalicelib.domain import audit, priors
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Table
+from chalicelib.domain.priors import Exam
 from chalicelib.services import access
 from chalicelib.services.finding.procedure_names import vocabularies
 from chalicelib.services.finding.timeline import timeline
@@ -40,10 +41,15 @@ def first_to_read(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     return next((entry for entry in entries if priors.exam(entry).images), entries[0] if entries else None)
 
 
-def among(table: Table, entries: list[dict[str, Any]], study: str, owner: str, limit: int) -> dict[str, Any]:
-    """The priors of one entry of a timeline among the others, each read with the words of its own hospital too."""
+def understood(table: Table, entries: list[dict[str, Any]]) -> list[Exam]:
+    """The entries of a timeline as exams, each read with the words of its own hospital too."""
     own = vocabularies(table, {str(entry["owner"]) for entry in entries})
-    exams = [priors.exam(entry, own.get(str(entry["owner"]))) for entry in entries]
+    return [priors.exam(entry, own.get(str(entry["owner"]))) for entry in entries]
+
+
+def among(table: Table, entries: list[dict[str, Any]], study: str, owner: str, limit: int) -> dict[str, Any]:
+    """The priors of one entry of a timeline among the others."""
+    exams = understood(table, entries)
     mine = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
     ranked = priors.rank(mine[0], exams) if mine else []
     by_key = {(entry["study_instance_uid"], entry["owner"]): entry for entry in entries}

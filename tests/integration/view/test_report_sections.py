@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.browser import hospital
+from tests.browser.hospital import Patient
 from tests.harness import RunningCity
 from tests.integration.view.test_reading_session import Browser
 from tests.integration.view.test_report_versions import ENHANCED_SR, Study, as_dicom
@@ -91,3 +92,28 @@ def test_a_text_longer_than_anybody_writes_is_not_split(city: RunningCity, study
     answer = read(city, study, made["sop_instance_uid"])
     assert answer["sections"] == []
     assert answer["text"].startswith(TEXT)
+
+
+def test_a_cited_exam_is_named_to_who_may_see_it_and_to_nobody_else(city: RunningCity) -> None:
+    patient = Patient()
+    prior = hospital.image(patient, "san-matteo", date="20251026")
+    current = hospital.image(patient, "maugeri", date="20260310")
+    hospital.send(city.client("san-matteo"), prior)
+    hospital.send(city.client("maugeri"), current)
+    report = city.client("maugeri").post(
+        f"/studies/{current.StudyInstanceUID}/reports",
+        data=b"Reperto: invariato rispetto a TC del 26/10 e RM del 26/10.",
+        headers={"Content-Type": "text/plain; charset=utf-8"},
+    )
+    address = f"/view/studies/{current.StudyInstanceUID}/reports/{report.json()['sop_instance_uid']}"
+
+    def cited() -> list[tuple[str, list[dict[str, str]]]]:
+        browser = Browser(city, hospital.link(city, patient={"id": patient.at["maugeri"]})["url"])
+        (section,) = browser.get(address).json()["sections"]
+        return [(one["text"], one["studies"]) for one in section["citations"]]
+
+    assert cited() == [("rispetto a TC del 26/10", []), ("RM del 26/10", [])]
+    hospital.transfer(city, patient)
+    hospital.wait_for_studies(city, patient, 2)
+    meant = {"study_instance_uid": str(prior.StudyInstanceUID), "owner": "san-matteo"}
+    assert cited() == [("rispetto a TC del 26/10", [meant]), ("RM del 26/10", [])]

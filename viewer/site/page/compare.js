@@ -6,7 +6,7 @@ import { Picture } from './picture.js';
 import { dateText, distanceText, t } from './text.js';
 import { get } from './session.js';
 import { hospital, hospitalSign, isNoImage, keyOf, partialSign, severalPatientsSign, titleOf } from './timeline.js';
-import { reportsOf } from './reports.js';
+import { citesOthers, reportsOf } from './reports.js';
 
 /** Milliseconds that an exam waits for the one beside it, to begin where that one does. */
 const BESIDE_WITHIN = 500;
@@ -35,7 +35,7 @@ export class Pane {
     if (!study) return this.#empty(nothing);
     if (!before || keyOf(before) !== keyOf(study)) return this.#fill();
     fill(this.header, this.#about());
-    if (JSON.stringify(before.reports) !== JSON.stringify(study.reports)) {
+    if (JSON.stringify(before.reports) !== JSON.stringify(study.reports) || citesOthers(this.reports, shown)) {
       const reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
       this.reports.replaceWith(reports);
       this.reports = reports;

@@ -85,6 +85,7 @@ function frame() {
     sides: h('div.panes', {}, panes.left.root, panes.right.root, new ReportsOfBoth(panes.left.lower, panes.right.lower).root),
   };
   parts.sides.classList.toggle('reading', state.large);
+  parts.sides.addEventListener('contenitore:beside', event => putBeside(event.detail));
   parts.bar = h('div.bar', {},
     tick('link', state.linked, on => { state.linked = on; }),
     tick('largeReports', state.large, on => { state.large = on; parts.sides.classList.toggle('reading', on); }),
@@ -191,6 +192,14 @@ async function choose(study, side) {
   propose(priors);
   if (state.proposal && byKey(keyOf(state.proposal))) return draw(key, keyOf(state.proposal));
   return draw(key, state.besideByHand ? state.chosen.right : null);
+}
+
+/** An exam that a report cites is put beside, in the viewer too while that is open; one that is on the screen is gone to. */
+async function putBeside(key) {
+  const side = ['left', 'right'].find(one => state.chosen[one] === key);
+  if (side) return parts.panes[side].root.querySelector('.picture')?.focus();
+  if (byKey(key)) await choose(byKey(key), 'right');
+  return parts?.viewer?.isOpen ? openViewer() : undefined;
 }
 
 /** What stands where nothing is beside an exam: that no other one shows what it does, and which is nearest. */

@@ -1,11 +1,12 @@
 // Reports in full: text as text and by its sections, whatever it looks like; a PDF in a frame of its own origin; versions newest
 // first, with what is new in each.
 
+import { withCitations } from './citations.js';
 import { fill, h } from './dom.js';
 import { dateText, t } from './text.js';
 import { get, getPdf } from './session.js';
 import { partsChanged, sectionParts } from './sections.js';
-import { hospital, ownerOf, titleOf } from './timeline.js';
+import { hospital, keyOf, ownerOf, titleOf } from './timeline.js';
 import { marked, paired } from './versions.js';
 
 const AGAIN_AFTER = 1500;
@@ -15,6 +16,7 @@ export function reportsOf(shown, study, side) {
   const region = { role: 'region', 'aria-label': `${side}, ${t('reports')}: ${titleOf(study)}` };
   const whose = h('p.whose', {}, h('strong', {}, side), ` ${titleOf(study)}, ${dateText(study.study_date)}, ${hospital(shown, study.owner).name}`);
   if (!study.reports.length) return h('div.reports', region, whose, h('p.none', {}, t('noReport')));
+  region['data-exams'] = examsOf(shown);
   const documents = new Map();
   for (const report of study.reports.filter(one => !one.same_as)) {
     documents.set(report.document ?? report.sop_instance_uid, [...(documents.get(report.document) ?? []), report]);
@@ -23,21 +25,26 @@ export function reportsOf(shown, study, side) {
     const standing = versions.filter(one => one.newest);
     const [last, ...before] = standing.length ? standing : versions.slice(0, 1);
     const older = versions.filter(one => one !== last && !before.includes(one));
-    return [last, ...before].map((report, index) => article(study, report, index === before.length ? older : []));
+    return [last, ...before].map((report, index) => article(shown, study, report, index === before.length ? older : []));
   }));
 }
 
-function article(study, report, older) {
+const examsOf = shown => shown.studies.map(keyOf).sort().join(' ');
+
+/** Whether what reports cite has to be looked up again: other exams are there than when they were read. */
+export const citesOthers = (reports, shown) => reports.dataset.exams !== examsOf(shown) && reports.querySelector('.cite, .cited') !== null;
+
+function article(shown, study, report, older) {
   const versioned = report.version > 1 || older.length > 0;
-  const text = content(study, report);
+  const text = content(shown, study, report);
   return h('article.report', {},
     h('header', {}, h('h3', {}, report.title || t('reports')),
-      h('p.when', {}, details(report, versioned), status(report), older.length > 0 && [report, older[0]].every(one => one.kind !== 'pdf') && whatChanged(study, report, older[0], text)),
+      h('p.when', {}, details(report, versioned), status(report), older.length > 0 && [report, older[0]].every(one => one.kind !== 'pdf') && whatChanged(shown, study, report, older[0], text)),
       h('p.order')),
     text,
     older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(one => {
       const unfolded = h('details.older', {}, h('summary', {}, details(one, true), status(one)));
-      unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(study, one)));
+      unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(shown, study, one)));
       return unfolded;
     })));
 }
@@ -54,33 +61,33 @@ function details(report, versioned) {
   return [dateText(report.date, report.time), versioned && t('version', { number: report.version })].filter(Boolean).join(' · ');
 }
 
-function content(study, report) {
+function content(shown, study, report) {
   const place = h('div.text', {}, h('p.waiting', {}, t('reportLoading')));
-  load(study, report, place);
+  load(shown, study, report, place);
   return place;
 }
 
 /** Put a report into its place; what fails is tried once more by itself, then with words and a button. Nothing but the report is
  *  ever shown there: no error, and no PDF that is none. */
-async function load(study, report, place, again = true) {
+async function load(shown, study, report, place, again = true) {
   place.classList.remove('failed');
   try {
-    fill(place, report.kind === 'pdf' ? await pdf(study, report) : await text(study, report));
+    fill(place, report.kind === 'pdf' ? await pdf(study, report) : await text(shown, study, report));
     partsChanged(place);
   } catch {
     if (again) {
-      setTimeout(() => place.isConnected && load(study, report, place, false), AGAIN_AFTER);
+      setTimeout(() => place.isConnected && load(shown, study, report, place, false), AGAIN_AFTER);
       return;
     }
     place.classList.add('failed');
-    fill(place, h('p.waiting', {}, t('reportFailed')), h('button', { type: 'button', onclick: () => { fill(place, h('p.waiting', {}, t('reportLoading'))); load(study, report, place, false); } }, t('retry')));
+    fill(place, h('p.waiting', {}, t('reportFailed')), h('button', { type: 'button', onclick: () => { fill(place, h('p.waiting', {}, t('reportLoading'))); load(shown, study, report, place, false); } }, t('retry')));
   }
 }
 
 /** A report by its sections; of a text without headings there is one. */
-async function text(study, report) {
+async function text(shown, study, report) {
   const sections = await sectionsOf(study, report);
-  return sections.length ? sectionParts(sections, paragraphs) : h('p.waiting', {}, t('reportEmpty'));
+  return sections.length ? sectionParts(sections, section => paragraphs(withCitations(shown, section))) : h('p.waiting', {}, t('reportEmpty'));
 }
 
 /** A PDF in its frame, once it is here and is one: a frame by itself would show whatever came instead. */
@@ -98,15 +105,28 @@ async function sectionsOf(study, report) {
   return sections.length || !whole.trim() ? sections : [{ kind: '', title: '', text: whole }];
 }
 
-const paragraphs = section => section.text.trim().split(/\n{2,}/).filter(Boolean).map(paragraph => h('p', {}, labelled(paragraph)));
+/** Paragraphs from pieces of text, and from arrays of elements that stand within a paragraph. */
+function paragraphs(pieces) {
+  const found = [[]];
+  for (const piece of pieces) {
+    if (Array.isArray(piece)) found.at(-1).push(...piece);
+    else {
+      piece.split(/\n{2,}/).forEach((text, index) => {
+        if (index) found.push([]);
+        found.at(-1).push(...(found.at(-1).length ? [text] : labelled(text)));
+      });
+    }
+  }
+  return found.filter(all => all.some(one => typeof one !== 'string' || one.trim())).map(all => h('p', {}, all));
+}
 
 /** The button that marks what is different from the version before, in the text itself, and takes the marks away. */
-function whatChanged(study, report, before, place) {
+function whatChanged(shown, study, report, before, place) {
   const name = details(before, true);
   const button = h('button.changes', { type: 'button', 'aria-pressed': 'false', onclick: async () => {
     const wanted = button.getAttribute('aria-pressed') === 'false';
     button.setAttribute('aria-pressed', String(wanted));
-    if (!wanted) return load(study, report, place);
+    if (!wanted) return load(shown, study, report, place);
     try {
       const [was, is] = await Promise.all([before, report].map(one => sectionsOf(study, one)));
       if (button.getAttribute('aria-pressed') !== 'true') return undefined;
@@ -118,7 +138,7 @@ function whatChanged(study, report, before, place) {
       partsChanged(place);
     } catch {
       button.setAttribute('aria-pressed', 'false');
-      load(study, report, place);
+      load(shown, study, report, place);
     }
     return undefined;
   } }, t('changes'));

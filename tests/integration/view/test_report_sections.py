@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from tests.browser import hospital
 from tests.browser.hospital import Patient
-from tests.harness import RunningCity
+from tests.harness import RunningCity, wait_until
 from tests.integration.view.test_reading_session import Browser
 from tests.integration.view.test_report_versions import ENHANCED_SR, Study, as_dicom
 
@@ -30,10 +30,14 @@ def study(city: RunningCity) -> Study:
 
 def read(city: RunningCity, study: Study, sop: str) -> dict[str, Any]:
     browser = Browser(city, hospital.link(city, "san-matteo", study_instance_uids=[study.uid])["url"])
-    answer = browser.get(f"/view/studies/{study.uid}/reports/{sop}")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    return once_there(browser, f"/view/studies/{study.uid}/reports/{sop}")
+
+
+def once_there(browser: Browser, address: str) -> dict[str, Any]:
+    """A report, once the study's view has it."""
+    answer = wait_until(lambda: found if (found := browser.get(address)).status_code == 200 else None, 20)
+    report: dict[str, Any] = answer.json()
+    return report
 
 
 def sections(answer: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -100,6 +104,7 @@ def test_a_cited_exam_is_named_to_who_may_see_it_and_to_nobody_else(city: Runnin
     current = hospital.image(patient, "maugeri", date="20260310")
     hospital.send(city.client("san-matteo"), prior)
     hospital.send(city.client("maugeri"), current)
+    hospital.wait_for_studies(city, patient, 1)
     report = city.client("maugeri").post(
         f"/studies/{current.StudyInstanceUID}/reports",
         data=b"Reperto: invariato rispetto a TC del 26/10 e RM del 26/10.",
@@ -109,7 +114,7 @@ def test_a_cited_exam_is_named_to_who_may_see_it_and_to_nobody_else(city: Runnin
 
     def cited() -> list[tuple[str, list[dict[str, str]]]]:
         browser = Browser(city, hospital.link(city, patient={"id": patient.at["maugeri"]})["url"])
-        (section,) = browser.get(address).json()["sections"]
+        (section,) = once_there(browser, address)["sections"]
         return [(one["text"], one["studies"]) for one in section["citations"]]
 
     assert cited() == [("rispetto a TC del 26/10", []), ("RM del 26/10", [])]

@@ -65,7 +65,8 @@ def open_session(call: Call) -> Response:
     _act_as(call, reader)
     call.record(sessions.session_entry(reader.link, "opened"))
     shown = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
-    opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown, **_beginning(shown)}
+    begins = _beginning(shown, reader.link.scope.current)
+    opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown, **begins}
     return view_answer(opened, 201)
 
 
@@ -228,13 +229,15 @@ def _viewer_origin() -> str:
     return f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
 
 
-def _beginning(shown: dict[str, Any]) -> dict[str, Any]:
-    """The exam that one looks at first, and the prior to put beside it, so that a page has both without asking again."""
-    first = priors.first_to_read(shown["studies"])
+def _beginning(shown: dict[str, Any], named: tuple[str, str] | None) -> dict[str, Any]:
+    """The exam that one looks at first, `named` by the link or not, and its best prior, so that a page has both at once."""
+    entries = shown["studies"]
+    first = next((entry for entry in entries if (entry["study_instance_uid"], entry["owner"]) == named), None)
+    first = first or priors.first_to_read(entries)
     if first is None:
         return {"current": None, "priors": []}
     study, owner = first["study_instance_uid"], first["owner"]
-    found = priors.among(bootstrap.table(), shown["studies"], study, owner, 1)["priors"]
+    found = priors.among(bootstrap.table(), entries, study, owner, 1)["priors"]
     return {"current": {"study_instance_uid": study, "owner": owner}, "priors": found}
 
 

@@ -49,10 +49,14 @@ class Practitioner:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a link opens: one patient's timeline as its institution may see it, or these studies, as (UID, owner)."""
+    """What a link opens: one patient's timeline as its institution may see it, or these studies, as (UID, owner).
+
+    `current`: the study of the timeline, as (UID, owner), with which the reading begins, where one was named.
+    """
 
     patient: PatientIdentifier | None = None
     studies: tuple[tuple[str, str], ...] = ()
+    current: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,19 +112,24 @@ class Request:
     practitioner: Practitioner
     purpose: str
     open_within: timedelta
+    current_study: str | None = None
 
 
 def parse(body: object, default_issuer: str) -> Request:
     """The body of `POST /links`. Raises BadRequest naming the field.
 
-    Either `patient` or `study_instance_uids`; `open_within_seconds` (60 s … 8 h, default 30 min) is our addition.
+    Either `patient`, with `current_study` or without, or `study_instance_uids`; `open_within_seconds` (60 s … 8 h, default 30 min) is
+    our addition.
     """
-    said = fields(body, ("study_instance_uids", "patient", "practitioner", "purpose", "open_within_seconds"))
+    said = fields(body, ("study_instance_uids", "patient", "current_study", "practitioner", "purpose", "open_within_seconds"))
     uids, patient = said.get("study_instance_uids"), said.get("patient")
     if (uids is None) == (patient is None):
         raise BadRequest("Give either study_instance_uids or patient.", "study_instance_uids")
     if uids is not None and (not isinstance(uids, list) or not 1 <= len(uids) <= MAX_STUDIES):
         raise BadRequest(f"study_instance_uids must be a list of 1 to {MAX_STUDIES} UIDs.", "study_instance_uids")
+    current = said.get("current_study")
+    if current is not None and patient is None:
+        raise BadRequest("current_study goes together with patient.", "current_study")
     identifier = None
     if patient is not None:
         number = fields(patient, of="patient")
@@ -135,6 +144,7 @@ def parse(body: object, default_issuer: str) -> Request:
         _practitioner(said.get("practitioner")),
         _text(said.get("purpose"), "purpose", 200),
         timedelta(seconds=seconds),
+        None if current is None else identifiers.uid(_text(current, "current_study", 64), "current_study"),
     )
 
 
@@ -211,6 +221,7 @@ def creation(link: Link, by: str) -> Item:
             "purpose": link.purpose,
             "patient": {"issuer": patient.issuer, "id": patient.value} if patient else None,
             "studies": [list(study) for study in link.scope.studies],
+            **({"current": list(link.scope.current)} if link.scope.current else {}),
             "created_at": iso(link.created_at),
             "open_until": iso(link.open_until),
             "by": by,
@@ -279,10 +290,11 @@ def from_facts(link: str, items: Iterable[Item]) -> Link | None:
 
 
 def _scope(made: dict[str, object]) -> Scope:
-    patient, chosen = made["patient"], made["studies"]
+    patient, chosen, current = made["patient"], made["studies"], made.get("current")
     return Scope(
         PatientIdentifier(str(patient["issuer"]), str(patient["id"])) if isinstance(patient, dict) else None,
         tuple((str(uid), str(owner)) for uid, owner in chosen) if isinstance(chosen, list) else (),
+        (str(current[0]), str(current[1])) if isinstance(current, list) else None,
     )
 
 

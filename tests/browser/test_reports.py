@@ -158,6 +158,14 @@ def test_an_addendum_stands_on_the_card(open_page: Open, city: RunningCity) -> N
     expect(page.locator(".pane.left .part[data-kind=addendum]")).to_contain_text("rivisto con il clinico")
 
 
+def test_a_reading_begins_with_the_exam_that_its_link_names_and_does_so_again(open_page: Open, story: Story) -> None:
+    patient, current = {"id": story.patient.at["maugeri"]}, str(story.prior.StudyInstanceUID)
+    page, _ = open_page(str(hospital.link(story.city, patient=patient, current_study=current)["url"]))
+    expect(page.locator(f".exam.left[data-uid='{current}']")).to_be_visible()
+    page.reload()
+    expect(page.locator(f".exam.left[data-uid='{current}']")).to_be_visible()
+
+
 @pytest.mark.usefixtures("ohif")
 def test_the_reports_stand_beside_the_viewer_and_fold(open_page: Open, story: Story) -> None:
     page, _ = open_page(story.url)

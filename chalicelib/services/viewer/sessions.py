@@ -43,20 +43,32 @@ class Keys:
 def make(
     table: Table, caller: Caller, body: object, viewer_url: str, now: datetime, act: Act, record: Recorder
 ) -> dict[str, Any]:
-    """The answer of `POST /links`. Raises BadRequest; NotFound when the caller may not see a study, or nothing of the patient."""
+    """The answer of `POST /links`. Raises BadRequest; NotFound when the caller may not see a study, or nothing of the patient, or
+    the study with which to begin is none of the patient's."""
     member = caller.member
     asked = links.parse(body, member.patient_id_issuer)
+    current = None
     if asked.patient is not None:
-        timeline(table, caller, asked.patient.value, asked.patient.issuer, now, record)
+        shown = timeline(table, caller, asked.patient.value, asked.patient.issuer, now, record)
+        if asked.current_study is not None:
+            current = _among(shown["studies"], asked.current_study, member.id)
     studies = [(uid, access.find_study(table, member.id, uid, None, now)[0].sk) for uid in asked.study_instance_uids]
     token = links.new_secret()
     number = links.link_id(token) or ""
     link = Link(
-        number, member.id, asked.practitioner, asked.purpose, Scope(asked.patient, tuple(studies)),
+        number, member.id, asked.practitioner, asked.purpose, Scope(asked.patient, tuple(studies), current),
         now, now + asked.open_within, None, None, False, frozenset(),
     )  # fmt: skip
     act([PutNew(links.creation(link, caller.actor))], session_entry(link, "made"))
     return {"id": number, "url": f"{viewer_url}/#{token}", "expires_at": iso(link.open_until)}
+
+
+def _among(entries: list[dict[str, Any]], study: str, viewer: str) -> tuple[str, str]:
+    """(UID, owner) of a study of a timeline; of two owners' the viewer's own, as everywhere. Raises NotFound."""
+    owners = sorted(str(entry["owner"]) for entry in entries if entry["study_instance_uid"] == study)
+    if not owners:
+        raise NotFound
+    return study, viewer if viewer in owners else owners[0]
 
 
 def end_by_institution(table: Table, caller: Caller, link_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:

@@ -43,11 +43,13 @@ def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder
 def shown_session(reader: Reader) -> dict[str, Any]:
     """What the page may know of its own session: for whom, why, until when."""
     link = reader.link
+    current = link.scope.current
     return {
         "institution": {"id": reader.caller.member.id, "name": reader.caller.member.name},
         "practitioner": {"id": link.practitioner.id, "name": link.practitioner.name},
         "purpose": link.purpose,
         "opens": "patient" if link.scope.patient is not None else "studies",
+        **({"current": {"study_instance_uid": current[0], "owner": current[1]}} if current else {}),
         "ends_at": iso(link.ends_at),
     }
 

@@ -257,6 +257,33 @@ def test_no_link_can_be_made_to_what_one_may_not_see(city: RunningCity, story: S
     assert city.client(None).post("/links", json=rest).status_code == 403
 
 
+def test_a_link_to_a_patient_begins_with_the_exam_that_it_names(city: RunningCity, story: Story) -> None:
+    chest = {"study_instance_uid": str(story.chest.StudyInstanceUID), "owner": "san-matteo"}
+    browser = of_patient(city, story, current_study=chest["study_instance_uid"])
+    assert browser.opened.json()["current"] == chest
+    assert len(browser.timeline["studies"]) == 3
+    assert browser.get("/view/timeline").json()["session"]["current"] == chest
+    newest = of_patient(city, story)
+    assert newest.opened.json()["current"]["study_instance_uid"] == str(story.own.StudyInstanceUID)
+    assert "current" not in newest.timeline["session"]
+
+
+def test_the_exam_that_a_link_begins_with_is_the_patients_and_may_be_seen(city: RunningCity, story: Story) -> None:
+    other = Patient()
+    others = hospital.image(other, "maugeri")
+    hidden = hospital.image(Patient(), "san-matteo")
+    hospital.send(city.client("maugeri"), others)
+    hospital.send(city.client("san-matteo"), hidden)
+    hospital.wait_for_studies(city, other, 1)
+    rest = {"practitioner": {"id": "x", "name": "X"}, "purpose": "report", "patient": {"id": story.patient.at["maugeri"]}}
+    answers = [
+        city.client("maugeri").post("/links", json={**rest, "current_study": uid})
+        for uid in (str(others.StudyInstanceUID), str(hidden.StudyInstanceUID), "1.2.3.4")
+    ]
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({json.dumps(answer.json() | {"request_id": ""}) for answer in answers}) == 1
+
+
 def test_only_the_viewers_page_may_read_the_answers_and_no_address_is_passed_on(city: RunningCity, story: Story) -> None:
     browser = of_patient(city, story)
     viewer = city.endpoints["viewer"]

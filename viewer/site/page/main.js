@@ -166,11 +166,11 @@ function propose(priors) {
   state.nearest = state.proposal ? null : priors[0] ?? null;
 }
 
-async function chooseFirst(current = null, priors = []) {
+async function chooseFirst(current = null, priors = null) {
   const { studies } = state.shown;
   const newest = (current && byKey(keyOf(current))) ?? studies.find(hasImages) ?? studies[0];
   if (!newest) return draw(null, null);
-  if (!current) return choose(newest, 'left');
+  if (!priors) return choose(newest, 'left');
   propose(priors);
   return draw(keyOf(newest), state.proposal && keyOf(state.proposal));
 }

@@ -43,7 +43,7 @@ export async function begin(token) {
   held = JSON.parse(sessionStorage.getItem(KEPT) || 'null');
   if (!held || held.api !== config.api) return null;
   const { body, etag } = await request('GET', '/view/timeline');
-  return { timeline: body, etag };
+  return { timeline: body, etag, current: body.session.current };
 }
 
 /** What this browser is known again by: a link opens once, and then only for the browser that opened it. */

@@ -66,7 +66,7 @@ def open_session(call: Call) -> Response:
     call.record(sessions.session_entry(reader.link, "opened"))
     shown = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
     begins = _beginning(shown, reader.link.scope.current)
-    opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": shown, **begins}
+    opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": _with_courses(shown), **begins}
     return view_answer(opened, 201)
 
 
@@ -95,7 +95,7 @@ def keep_session(call: Call) -> Response:
 def get_timeline(call: Call) -> Response:
     """200 with the timeline that the link opens, and an ETag. 404 when nothing of it may be seen any more; 410."""
     shown = timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, call.record)
-    return view_answer(shown, etag=_etag(shown))
+    return view_answer(_with_courses(shown), etag=_etag(shown))
 
 
 @handler("GET", "/view/events", public=True)
@@ -227,6 +227,12 @@ def for_viewer(response: Response) -> Response:
 def _viewer_origin() -> str:
     viewer = urlsplit(config().viewer_base_url or "")
     return f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
+
+
+def _with_courses(shown: dict[str, Any]) -> dict[str, Any]:
+    """A timeline with the course to which each study belongs: what it shows, and how."""
+    courses = priors.courses(bootstrap.table(), shown["studies"])
+    return shown | {"studies": [study | {"course": course} for study, course in zip(shown["studies"], courses, strict=True)]}
 
 
 def _beginning(shown: dict[str, Any], named: tuple[str, str] | None) -> dict[str, Any]:

@@ -120,9 +120,10 @@ def _place(dataset: Dataset) -> list[Any] | None:
 def _geometry(dataset: Dataset) -> dict[str, Any] | None:
     """What images are put beside each other by, only what is known; None where nothing is.
 
-    `orientation`: six direction cosines; `position`: mm (PS3.3 C.7.6.2.1.1). `spacing`: mm from row to row and from column to
-    column, at the detector where `at_detector` is true (C.7.6.3, 10.7.1.3). `thickness`: mm. `kernel`. `window`: [centre, width],
-    the first. `frame_time`: ms. `frame`: a few characters that tell one Frame of Reference from another.
+    `orientation`: six direction cosines; `position`: mm (PS3.3 C.7.6.2.1.1). `toward`: where in the patient the image's right and
+    bottom edges lie (C.7.6.1.1.1). `spacing`: mm from row to row and from column to column, at the detector where `at_detector`
+    is true (C.7.6.3, 10.7.1.3). `thickness`: mm. `kernel`. `window`: [centre, width], the first. `inverse`: whether greater
+    values are darker (C.7.6.3.1.2). `frame_time`: ms. `frame`: a few characters that tell one Frame of Reference from another.
     """
     orientation, position = _numbers(dataset, 0x00200037, 6), _numbers(dataset, 0x00200032, 3)
     spacing, detector = _spacing(dataset, 0x00280030), _spacing(dataset, 0x00181164)
@@ -132,15 +133,23 @@ def _geometry(dataset: Dataset) -> dict[str, Any] | None:
     found = {
         "orientation": orientation if position else None,
         "position": position if orientation else None,
+        "toward": _toward(dataset),
         "spacing": spacing or detector,
         "at_detector": bool(detector and not spacing),
         "thickness": thickness[0] if thickness else None,
         "kernel": kernel[:_TEXT_LIMIT] if kernel else None,
         "window": [*centre, *width] if centre and width and width[0] > 0 else None,
+        "inverse": _text(dataset, 0x00280004) == "MONOCHROME1",
         "frame_time": frame_time[0] if frame_time and frame_time[0] > 0 else None,
         "frame": hashlib.sha256(frame.encode()).hexdigest()[:8] if frame else None,
     }
     return {name: value for name, value in found.items() if value} or None
+
+
+def _toward(dataset: Dataset) -> list[str] | None:
+    """Patient Orientation, where it says both directions."""
+    values = [str(value) for value in values_of(dataset, 0x00200020, "CS") if value]
+    return [value[:3] for value in values] if len(values) == 2 else None
 
 
 def _numbers(dataset: Dataset, tag: int, count: int) -> list[float] | None:

@@ -202,6 +202,7 @@ def summarise(
         "sop_classes": sorted({str(one.data["class"]) for one in ordered})[:_MAX_VALUES],
         "body_parts": _values(ordered, "00180015"),
         "laterality": _laterality(ordered),
+        "views": _values(ordered, "00185101"),
         "series": len(series),
         "instances": len(ordered),
         "bytes": sum(int(one.data["size"]) for one in ordered),

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from chalicelib.domain import report_sections
+
 SITE = Path(__file__).parents[2] / "viewer" / "site"
 CATALOGS = {path.stem: json.loads(path.read_text()) for path in (SITE / "page" / "text").glob("*.json")}
 NOTICES = ("noLink", "unknown", "elsewhere", "gone", "revoked", "ended", "offline", "broken", "refused")
@@ -36,7 +38,7 @@ def test_every_text_that_the_page_uses_exists_and_every_one_is_used() -> None:
     known = set(CATALOGS["en"])
     assert not set(re.findall(r"\bt\(\s*'(\w+)'", source)) - known
     quoted = set(re.findall(r"'(\w+)'", source)) | {f"{notice}Title" for notice in NOTICES} | {"sexF", "sexM"}
-    assert not known - quoted
+    assert not known - quoted - {f"section_{kind}" for kind in report_sections.KINDS}
 
 
 def test_no_text_is_written_into_the_page_as_markup() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, priors
+from chalicelib.domain import audit, places, priors
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Table
@@ -39,6 +39,20 @@ def priors_of(
 def first_to_read(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The entry of a timeline that one looks at first: the newest one with images, else the newest; None of none."""
     return next((entry for entry in entries if priors.exam(entry).images), entries[0] if entries else None)
+
+
+def courses(table: Table, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each entry, what exams of one course have in common: `kinds`, `regions`, and `within`, which is these and all that
+    contain them. Two regions are of one course where one of them is within the other."""
+    read = [exam.procedure for exam in understood(table, entries)]
+    return [
+        {
+            "kinds": sorted(one.kinds),
+            "regions": sorted(one.regions),
+            "within": sorted({above for region in one.regions for above in places.containing(region)}),
+        }
+        for one in read
+    ]
 
 
 def understood(table: Table, entries: list[dict[str, Any]]) -> list[Exam]:

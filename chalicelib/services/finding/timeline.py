@@ -138,6 +138,7 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
         "description": first_value(attributes, "00081030"),
         "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
         "laterality": view.data.get("laterality", ""),
+        "views": view.data.get("views", []),
         "patient": {
             "name": _name(attributes),
             "birth_date": first_value(attributes, "00100030"),

@@ -21,7 +21,7 @@ from chalicelib.services.viewer.sessions import Reader
 from chalicelib.services.viewer.timeline import require_in_scope
 
 MAX_INSTANCES = 5000
-_GEOMETRY = ("orientation", "position", "frame", "spacing", "at_detector", "window", "frame_time")
+_GEOMETRY = ("orientation", "position", "toward", "frame", "spacing", "at_detector", "window", "inverse", "frame_time")
 MAX_SHOWN = 4
 """Studies that a page can have on the screen at once."""
 

@@ -2,9 +2,10 @@
 
 import { fill, h } from './dom.js';
 import { beginning, isMammography, nearestSeries, placesOf } from './matching.js';
-import { Picture } from './picture.js';
+import { NEUTRAL } from './looks.js';
+import { Picture, expectPicture } from './picture.js';
 import { dateText, distanceText, t } from './text.js';
-import { get } from './session.js';
+import { imagesOfExam } from './exams.js';
 import { hospital, hospitalSign, isNoImage, keyOf, partialSign, severalPatientsSign, titleOf } from './timeline.js';
 import { citesOthers, reportsOf } from './reports.js';
 
@@ -16,12 +17,12 @@ const byHand = new Map();
 
 /**
  * A pane of the comparison. `onscroll(pane)` is called when somebody leads it to another image, `onchoose(pane)` to another series;
- * `begin(pane)` answers where it begins, null for where one begins by itself.
+ * `begin(pane)` answers where it begins, null for where one begins by itself; `onseen(pane)` hears that an image is in view.
  * `show(shown, study, reference, beside)` puts an exam into it, or brings the one in it up to date.
  */
 export class Pane {
-  constructor(side, { onscroll, onchoose, begin }) {
-    Object.assign(this, { side, onscroll, onchoose, begin, study: null, loading: Promise.resolve() });
+  constructor(side, { onscroll, onchoose, begin, onseen }) {
+    Object.assign(this, { side, onscroll, onchoose, begin, onseen, study: null, loading: Promise.resolve(), look: NEUTRAL });
     this.root = h(`section.pane.${side}`, { 'aria-label': t(side === 'left' ? 'current' : 'beside') });
     this.lower = h(`div.pane.lower.${side}`); // its reports, in the place that scrolls for both
     this.#empty();
@@ -48,8 +49,7 @@ export class Pane {
   }
 
   #empty(nothing = []) {
-    this.study = null;
-    this.asked = null;
+    this.study = this.asked = this.picture = null;
     this.#forget();
     fill(this.root, this.side === 'right' && h('div.nothing', {}, nothing));
     fill(this.lower);
@@ -61,6 +61,7 @@ export class Pane {
     this.exam = { study: study.study_instance_uid, owner: study.owner, tried: new Set() };
     this.header = h('header', {}, this.#about());
     this.picture = new Picture(titleOf(study), { describe: at => this.#describe(at), onshown: at => this.#shown(at) });
+    this.picture.see(this.look);
     this.controls = h('div.controls');
     this.reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
     this.picture.root.addEventListener('wheel', event => this.#wheel(event), { passive: false });
@@ -68,6 +69,12 @@ export class Pane {
     fill(this.root, this.header, this.picture.root, this.controls);
     fill(this.lower, this.reports);
     return this.#load();
+  }
+
+  /** Look at the images otherwise. */
+  see(look) {
+    this.look = look;
+    this.picture?.see(look);
   }
 
   /** Go to an image; `quietly` when the other pane led. */
@@ -107,9 +114,10 @@ export class Pane {
     const { shown, study, reference } = this;
     const distance = reference ? distanceText(study.study_date, reference.study_date) : '';
     return [
-      h('div.row', {}, h('span.side', {}, t(this.side === 'left' ? 'current' : 'beside')), hospitalSign(shown, study.owner), severalPatientsSign(study), partialSign(study)),
+      h('span.side', {}, t(this.side === 'left' ? 'current' : 'beside')),
       h('h2', {}, titleOf(study)),
       h('p.when', {}, dateText(study.study_date, study.study_time), distance && h('span.distance', {}, distance)),
+      hospitalSign(shown, study.owner), severalPatientsSign(study), partialSign(study),
     ];
   }
 
@@ -123,7 +131,7 @@ export class Pane {
     const asked = (this.asked = {});
     let done = null;
     this.loading = new Promise(resolve => { done = resolve; });
-    const images = get(`/view/studies/${study.study_instance_uid}/images?owner=${encodeURIComponent(study.owner)}`);
+    const images = imagesOfExam(study);
     try {
       const [found] = await Promise.all([images, this.beside && Promise.race([this.beside.loading, new Promise(go => setTimeout(go, BESIDE_WITHIN))])]);
       if (asked !== this.asked) return;
@@ -189,18 +197,19 @@ export class Pane {
   #shown(at) {
     this.at = at;
     this.#tellPosition();
-    for (const near of [1, -1, 2]) if (this.places[at + near]) this.picture.expect(this.places[at + near], at + near, this.exam);
+    for (const near of [1, -1, 2]) if (this.places[at + near]) expectPicture(this.places[at + near], this.exam, this.look);
+    this.onseen?.(this);
   }
 
   #wheel(event) {
-    if (this.places.length < 2) return;
+    if (event.ctrlKey || this.places.length < 2) return;
     event.preventDefault();
     this.go(this.wished + Math.sign(event.deltaY));
   }
 
   #key(event) {
-    const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 };
-    if (!(event.key in steps) || this.places.length < 2) return;
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 };
+    if (!(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey || this.places.length < 2) return;
     event.preventDefault();
     event.stopPropagation();
     this.go(this.wished + steps[event.key]);

@@ -3,11 +3,16 @@
 import { Pane } from './compare.js';
 import { fill, h, say } from './dom.js';
 import { differences } from './identity.js';
+import { forgetExams, priorsOfExam } from './exams.js';
+import { courseOf, stepFrom } from './course.js';
 import { live } from './live.js';
 import { counterpart, fromOtherSide, together } from './matching.js';
 import { Viewer } from './ohif.js';
+import { forgetPictures } from './picture.js';
 import { ReportsOfBoth } from './sections.js';
 import * as session from './session.js';
+import { Strip } from './strip.js';
+import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
 import { hasImages, hospitalSign, keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
@@ -18,7 +23,7 @@ const DIFFERS = { name: 'differsName', birth_date: 'differsBirth', sex: 'differs
 const UNSEEN_FOR = 10 * 60000;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, linked: true, large: false, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
@@ -54,7 +59,7 @@ async function start(token) {
 }
 
 function show({ timeline, etag, current, priors }) {
-  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false });
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false });
   frame();
   chooseFirst(current, priors);
   stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true), shown: onScreen });
@@ -65,7 +70,7 @@ function show({ timeline, etag, current, priors }) {
 
 function frame() {
   document.title = t('title'); // without the patient's name, which a browser's history would keep
-  const hears = { onscroll: scrolled, onchoose: chosenSeries, begin: beginBeside };
+  const hears = { onscroll: scrolled, onchoose: chosenSeries, begin: beginBeside, onseen: () => parts?.tools.apply() };
   const panes = { left: new Pane('left', hears), right: new Pane('right', hears) };
   parts = {
     panes,
@@ -86,16 +91,20 @@ function frame() {
   };
   parts.sides.classList.toggle('reading', state.large);
   parts.sides.addEventListener('contenitore:beside', event => putBeside(event.detail));
+  parts.tools = new Tools(panes, parts.sides, swap);
+  parts.tools.ontrouble = toast;
+  parts.strip = new Strip({ onstep: choose, onpin: pin });
   parts.bar = h('div.bar', {},
     tick('link', state.linked, on => { state.linked = on; }),
     tick('largeReports', state.large, on => { state.large = on; parts.sides.classList.toggle('reading', on); }),
-    h('span.keys', {}, t('keys')),
+    parts.tools.bar,
     parts.viewer && parts.open);
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
     h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair),
     h('main', {}, parts.list,
       h('div.work', {},
+        parts.strip.root,
         parts.bar,
         !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
         parts.differs, parts.sides)),
@@ -182,11 +191,12 @@ async function choose(study, side) {
     const left = state.chosen.left === key ? state.chosen.right : state.chosen.left;
     return draw(left ?? key, key === left ? null : key);
   }
+  if (state.pinned && state.chosen.right && state.chosen.right !== key) return draw(key, state.chosen.right);
   propose([]);
   const right = state.chosen.right === key ? null : state.chosen.right;
   const keepRight = right !== null && state.chosen.left !== null && byKey(right) !== null;
   const drawn = draw(key, keepRight ? right : null);
-  const { priors } = await session.get(`/view/studies/${study.study_instance_uid}/priors?owner=${encodeURIComponent(study.owner)}&limit=1`).catch(() => ({ priors: [] }));
+  const priors = await priorsOfExam(study, state.shown.studies).catch(() => []);
   await drawn;
   if (!parts || state.chosen.left !== key) return undefined;
   propose(priors);
@@ -202,6 +212,35 @@ async function putBeside(key) {
   return parts?.viewer?.isOpen ? openViewer() : undefined;
 }
 
+/** The two exams change places. */
+function swap() {
+  const { left, right } = state.chosen;
+  if (!right) return;
+  state.besideByHand = true;
+  draw(right, left);
+}
+
+/** Hold the comparison while the current exam changes, or let it go. */
+function pin() {
+  state.pinned = !state.pinned && Boolean(state.chosen.right);
+  parts.strip.show(state.shown, state.chosen, state.pinned);
+}
+
+/** One step along the course: of the current exam, or of the comparison, which passes by the current one. */
+function step(by, side) {
+  const [current, other] = [byKey(state.chosen.left), byKey(state.chosen.right)];
+  if (!current) return;
+  const course = courseOf(state.shown.studies, current);
+  if (side === 'left') {
+    const next = stepFrom(course, current, by);
+    if (next) choose(next, 'left');
+    return;
+  }
+  const rest = course.filter(study => study !== current);
+  const next = other && rest.includes(other) ? stepFrom(rest, other, by) : rest[by < 0 ? rest.length - 1 : 0];
+  if (next) choose(next, 'right');
+}
+
 /** What stands where nothing is beside an exam: that no other one shows what it does, and which is nearest. */
 function nothingBeside(current) {
   const { nearest } = state;
@@ -214,8 +253,10 @@ function nothingBeside(current) {
 }
 
 async function draw(left, right) {
+  if (state.chosen.left !== left || state.chosen.right !== right) parts.tools.another();
   state.chosen = { left, right };
   drawList();
+  parts.strip.show(state.shown, state.chosen, state.pinned);
   const [current, other] = [byKey(left), byKey(right)];
   drawDifferences(current, other);
   if (parts.viewer) {
@@ -378,6 +419,8 @@ function stopped(kind, again) {
   parts = null;
   state.shown = null;
   keepThumbnails([]);
+  forgetExams();
+  forgetPictures();
   say('');
   const passing = kind === 'offline' || kind === 'broken';
   if (!passing) session.end();
@@ -412,14 +455,30 @@ async function endReading() {
 // ---- keys --------------------------------------------------------------------------------------------------------
 
 function onkey(event) {
-  if (!parts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, select, textarea, .picture, .reports')) return;
+  if (!parts) return;
+  if (event.key === 'Escape') {
+    if (parts.viewer?.isOpen) closeViewer();
+    else parts.tools.still();
+    return;
+  }
+  const at = selector => event.target.closest?.(selector);
+  if (parts.viewer?.isOpen || at('input:not([type="range"], [type="checkbox"]), select, textarea')) return;
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  const key = event.key.toLowerCase();
+  if (key === 'v' && plain && parts.viewer) openViewer();
+  else if ((key === ' ' && at('button, summary, a, input, .reports')) || (key.startsWith('arrow') && at('input[type="range"], .reports'))) return;
+  else if (plain && (key === 'arrowleft' || key === 'arrowright')) {
+    event.preventDefault();
+    step(key === 'arrowleft' ? -1 : 1, event.shiftKey ? 'right' : 'left');
+  } else if (plain && key === 'p') pin();
+  else if (!parts.tools.key(event) && plain) onListKey(event, key);
+}
+
+function onListKey(event, key) {
   const entries = [...document.querySelectorAll('.exam')];
   const at = entries.findIndex(entry => entry.contains(document.activeElement));
-  const study = at >= 0 ? byKey(entries[at].dataset.key) : null;
-  if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+  if (key === 'arrowdown' || key === 'arrowup') {
     event.preventDefault();
-    entries[Math.min(Math.max(at + (event.key === 'ArrowDown' ? 1 : -1), 0), entries.length - 1)]?.querySelector('[data-side="left"]').focus();
-  } else if (event.key.toLowerCase() === 'a' && study) choose(study, 'right');
-  else if (event.key.toLowerCase() === 'v' && parts.viewer) openViewer();
-  else if (event.key === 'Escape' && parts.viewer?.isOpen) closeViewer();
+    entries[Math.min(Math.max(at + (key === 'arrowdown' ? 1 : -1), 0), entries.length - 1)]?.querySelector('[data-side="left"]').focus();
+  } else if (key === 'a' && at >= 0) choose(byKey(entries[at].dataset.key), 'right');
 }

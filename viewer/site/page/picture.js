@@ -1,48 +1,94 @@
 // What a pane shows at once: one image, or four of a mammography. What is told of it changes when it does, not before.
 
 import { fill, h } from './dom.js';
+import { NEUTRAL, edgesOf, visiblePart, windowOf } from './looks.js';
+import { viewOf } from './matching.js';
 import { imageUrl, whyNotShown } from './session.js';
-import { t } from './text.js';
+import { numberText, t } from './text.js';
 
 const VIEWPORT = 1400;
-const KEPT = 48;
+const KEPT = 64;
 const AGAIN_AFTER = 1500;
+const DETAIL_AFTER = 120;
 
-/** The picture of an exam. `onshown(at)` is called when the place `at` is in view, with the number that belongs to it. */
+/** Images looked at last, of whatever exam, by address. */
+const kept = new Map();
+
+/** Forget every image. */
+export const forgetPictures = () => kept.clear();
+
+/** An image, on its way or here. `exam` is `{study, owner}`; `parameters` are of the rendered resource (PS3.18 8.3.5). */
+function fetchImage({ study, owner }, { series, one, frame }, parameters) {
+  const path = `/studies/${study}/series/${series.series_instance_uid}/instances/${one.sop_instance_uid}`;
+  const address = imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { owner, ...parameters });
+  const image = kept.get(address) ?? h('img', { decoding: 'async', referrerpolicy: 'no-referrer', draggable: 'false', src: address, 'data-address': address });
+  kept.delete(address);
+  kept.set(address, image);
+  if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+  return image;
+}
+
+const parametersOf = (cell, look) => {
+  const window = windowOf(look, cell.series.modality, cell.one);
+  return { viewport: `${VIEWPORT},${VIEWPORT}`, window: window ? `${window[0]},${window[1]},linear` : '' };
+};
+
+/** Fetch what is likely to be looked at next. */
+export function expectPicture(place, exam, look = NEUTRAL) {
+  for (const cell of place.cells) if (cell) fetchImage(exam, cell, parametersOf(cell, look));
+}
+
+/** The picture of an exam. `describe(at)` answers an image's text, `onshown(at)` hears that the place `at` is in view. */
 export class Picture {
   constructor(label, { describe, onshown }) {
-    Object.assign(this, { describe, onshown, loaded: new Map(), shown: null, wish: null });
+    Object.assign(this, { describe, onshown, shown: null, wish: null, cells: [], look: NEUTRAL, scale: 1 });
     this.root = h('div.picture', { tabindex: 0, role: 'group', 'aria-label': label }, h('p.waiting', {}, t('loadingImage')));
+    this.sized = new ResizeObserver(() => this.#layOut());
+    this.sized.observe(this.root);
   }
 
   /** Show a place of an exam; a wish that was not fulfilled yet is forgotten, and what is on its way for it is stopped. */
   show(place, at, exam) {
     const before = this.wish;
-    const wish = (this.wish = { place, at, exam });
-    const images = place.cells.map(cell => cell && this.#fetch(exam, cell, at));
-    if (before && before !== this.shown) this.#stop(before, images);
-    wish.images = images;
+    const wish = (this.wish = { place, at, exam, look: this.look });
+    wish.images = place.cells.map(cell => cell && fetchImage(exam, cell, parametersOf(cell, this.look)));
+    wish.images.forEach(image => { if (image) image.alt = this.describe(at); });
+    if (before && before !== this.shown) this.#stop(before, wish.images);
     this.root.setAttribute('aria-busy', 'true');
     clearTimeout(this.again);
-    Promise.all(images.map(image => image?.decode())).then(
-      () => {
-        if (wish !== this.wish) return;
-        this.shown = wish;
-        this.#rest();
-        fill(this.root, this.#grid(images));
-        this.onshown(at);
-      },
+    Promise.all(wish.images.map(image => image?.decode())).then(
+      () => wish === this.wish && this.#here(wish),
       () => wish === this.wish && this.#failed(wish));
   }
 
-  /** Fetch what is likely to be looked at next. */
-  expect(place, at, exam) {
-    for (const cell of place.cells) if (cell) this.#fetch(exam, cell, at);
+  /** Look at it otherwise. Zoom, place and inversion are there at once; another window is drawn by the archive. */
+  see(look) {
+    const other = look.window !== this.look.window;
+    this.look = look;
+    this.#layOut();
+    if (!other || !this.wish || this.wish.failed) return;
+    if (this.wish === this.shown) this.show(this.wish.place, this.wish.at, this.wish.exam);
+    else this.wish.changed = true; // drawn once the one on its way is there, so that a drag is seen while it goes on
+  }
+
+  /** Draw it so many times larger than it fits: for one scale in millimetres. */
+  scaleBy(factor) {
+    if (factor === this.scale) return;
+    this.scale = factor;
+    this.#layOut();
+  }
+
+  /** Screen pixels a millimetre where the image just fits; null where nobody knows how large a pixel is, or several are shown. */
+  get perMillimetre() {
+    const [cell, more] = this.cells;
+    const spacing = cell?.of?.one.spacing;
+    return !cell?.of || more || !spacing ? null : cell.fit / spacing[1];
   }
 
   /** Words instead of a picture. */
   say(...children) {
     this.shown = this.wish = null;
+    this.cells = [];
     this.#rest();
     fill(this.root, h('p.waiting', {}, ...children));
   }
@@ -55,8 +101,20 @@ export class Picture {
     return true;
   }
 
-  #grid(images) {
-    return images.length === 1 ? images[0] : h('div.hung', {}, images.map(image => image ?? h('span')));
+  #here(wish) {
+    const news = this.shown?.at !== wish.at || this.shown.place !== wish.place;
+    this.shown = wish;
+    this.#rest();
+    this.#put(wish);
+    if (news) this.onshown(wish.at);
+    if (wish.changed) this.show(wish.place, wish.at, wish.exam);
+  }
+
+  #put({ place, images }) {
+    this.cells = place.cells.map((cell, index) => ({ of: cell, image: images[index], element: h('div.cell', {}, cell && [h('div.film', {}, images[index]), letters(cell.one), h('p.caption')]) }));
+    const elements = this.cells.map(cell => cell.element);
+    fill(this.root, elements.length > 1 ? h('div.hung', {}, elements) : elements);
+    this.#layOut();
   }
 
   #rest() {
@@ -67,14 +125,75 @@ export class Picture {
   #stop(before, images) {
     for (const image of before.images ?? []) {
       if (!image || image.complete || images.includes(image)) continue;
-      this.loaded.delete(image.dataset.address);
+      kept.delete(image.dataset.address);
       image.removeAttribute('src');
     }
   }
 
+  #layOut() {
+    for (const cell of this.cells) if (cell.of) this.#layOutCell(cell);
+  }
+
+  #layOutCell(cell) {
+    const { element, image, of } = cell;
+    const [film] = element.children;
+    const [rows, columns] = of.one.rows && of.one.columns ? [of.one.rows, of.one.columns] : [image.naturalHeight, image.naturalWidth];
+    const { clientWidth, clientHeight } = element;
+    if (!clientWidth || !rows) return;
+    cell.fit = Math.min(clientWidth / columns, clientHeight / rows);
+    const zoom = this.look.zoom * this.scale;
+    const [width, height] = [columns * cell.fit * zoom, rows * cell.fit * zoom];
+    const box = { left: (clientWidth - width) / 2 + this.look.x * width, top: (clientHeight - height) / 2 + this.look.y * height, width, height };
+    Object.assign(film.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${width}px`, height: `${height}px` });
+    element.classList.toggle('inverted', this.look.invert);
+    element.lastChild.textContent = this.#captionOf(of, film.children.length > 1);
+    this.#detail(cell, film, box, { clientWidth, clientHeight });
+  }
+
+  /** Where the preview has fewer pixels than are on the screen, what is in view is fetched as it was sent. */
+  #detail(cell, film, box, { clientWidth, clientHeight }) {
+    clearTimeout(cell.soon);
+    const { one } = cell.of;
+    const wanted = box.width * devicePixelRatio > cell.image.naturalWidth * 1.15 && one.columns > cell.image.naturalWidth;
+    const part = wanted ? visiblePart({ width: clientWidth, height: clientHeight }, box) : null;
+    if (!part) {
+      film.querySelector('.detail')?.remove();
+      return;
+    }
+    cell.soon = setTimeout(() => {
+      const [x, y] = [Math.floor(part.x * one.columns), Math.floor(part.y * one.rows)];
+      const [w, hgt] = [Math.min(one.columns - x, Math.ceil(part.width * one.columns) + 1), Math.min(one.rows - y, Math.ceil(part.height * one.rows) + 1)];
+      const size = [Math.min(w, Math.round(part.width * box.width * devicePixelRatio)), Math.min(hgt, Math.round(part.height * box.height * devicePixelRatio))].map(value => Math.max(1, value));
+      const image = fetchImage(this.wish.exam, cell.of, { ...parametersOf(cell.of, this.look), viewport: `${size[0]},${size[1]},${x},${y},${w},${hgt}` });
+      image.alt = '';
+      image.className = 'detail';
+      image.decode().then(() => {
+        if (!film.isConnected || cell.detail !== image) return;
+        Object.assign(image.style, { left: `${(100 * x) / one.columns}%`, top: `${(100 * y) / one.rows}%`, width: `${(100 * w) / one.columns}%`, height: `${(100 * hgt) / one.rows}%` });
+        film.querySelector('.detail')?.remove();
+        film.append(image);
+        cell.element.lastChild.textContent = this.#captionOf(cell.of, true);
+      }, () => {});
+      cell.detail = image;
+    }, DETAIL_AFTER);
+  }
+
+  /** What a picture says of itself: whether it is a preview, its window, its view, how large a pixel is. */
+  #captionOf({ series, one }, detailed) {
+    const window = windowOf(this.look, series.modality, one);
+    const told = window ?? one.window;
+    const size = one.spacing ? t(one.at_detector ? 'pixelAtDetector' : 'pixelSize', { size: numberText(one.spacing[1], 3) }) : t('pixelUnknown');
+    return [
+      t(detailed ? 'asSent' : 'preview'),
+      told ? t(window ? 'windowChosen' : 'windowOwn', { width: numberText(told[1], 0), centre: numberText(told[0], 0) }) : t('windowNone'),
+      viewOf(one),
+      size,
+    ].filter(Boolean).join(' · ');
+  }
+
   /** Tried once more by itself; then with words and a button, or with why it is not drawn. */
   #failed(wish) {
-    for (const image of wish.images) if (image && !image.naturalWidth) this.loaded.delete(image.dataset.address);
+    for (const image of wish.images) if (image && !image.naturalWidth) kept.delete(image.dataset.address);
     if (!wish.exam.tried.has(wish.at)) {
       wish.exam.tried.add(wish.at);
       this.again = setTimeout(() => wish === this.wish && this.root.isConnected && this.show(wish.place, wish.at, wish.exam), AGAIN_AFTER);
@@ -82,10 +201,7 @@ export class Picture {
       return;
     }
     wish.failed = true;
-    this.shown = null;
-    this.#rest();
-    fill(this.root, h('p.waiting', {}, t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.retry() }, t('retry'))));
-    this.onshown(wish.at);
+    this.#words(wish, h('p.waiting', {}, t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.retry() }, t('retry'))));
     this.#why(wish);
   }
 
@@ -94,21 +210,20 @@ export class Picture {
     const reason = image && await whyNotShown(image.dataset.address);
     if (!reason || wish !== this.wish || this.shown === wish) return;
     clearTimeout(this.again);
-    this.shown = null;
-    this.#rest();
-    fill(this.root, h('p.waiting.refused', {}, t('notDrawn'), h('br'), h('small', { lang: 'en' }, reason)));
-    this.onshown(wish.at);
+    this.#words(wish, h('p.waiting.refused', {}, t('notDrawn'), h('br'), h('small', { lang: 'en' }, reason)));
   }
 
-  /** An image, on its way or here; those looked at last are kept. */
-  #fetch({ study, owner }, { series, one, frame }, at) {
-    const path = `/studies/${study}/series/${series.series_instance_uid}/instances/${one.sop_instance_uid}`;
-    const address = imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { owner, viewport: `${VIEWPORT},${VIEWPORT}` });
-    const image = this.loaded.get(address) ?? h('img', { decoding: 'async', referrerpolicy: 'no-referrer', draggable: 'false', src: address, 'data-address': address });
-    image.alt = this.describe(at, one);
-    this.loaded.delete(address);
-    this.loaded.set(address, image);
-    if (this.loaded.size > KEPT) this.loaded.delete(this.loaded.keys().next().value);
-    return image;
+  #words(wish, text) {
+    this.shown = null;
+    this.cells = [];
+    this.#rest();
+    fill(this.root, text);
+    this.onshown(wish.at);
   }
+}
+
+/** The side letters of an image at its edges, as they are in the image. */
+function letters(one) {
+  const edges = edgesOf(one);
+  return edges && h('div.letters', { 'aria-hidden': 'true' }, Object.entries(edges).map(([edge, text]) => h(`span.at-${edge}`, {}, text)));
 }

@@ -48,6 +48,17 @@ export function dateText(date, time = '') {
   return clock ? `${text}, ${clock[1]}:${clock[2]}` : text;
 }
 
+/** YYYYMMDD as a day, without what is plain: "26 ott", "18 mag 2024". */
+export function dayText(date) {
+  const match = /^(\d{4})(\d{2})(\d{2})/.exec(date || '');
+  if (!match) return t('undated');
+  const day = new Date(Number(match[1]), Number(match[2]) - 1, Number(match[3]));
+  return new Intl.DateTimeFormat(locale(), { day: 'numeric', month: 'short', ...(day.getFullYear() === new Date().getFullYear() ? {} : { year: 'numeric' }) }).format(day);
+}
+
+/** A number with at most so many decimals. */
+export const numberText = (value, decimals) => new Intl.NumberFormat(locale(), { maximumFractionDigits: decimals, useGrouping: false }).format(value);
+
 /** How long before `reference` (YYYYMMDD) a date is: "6 days before". */
 export function distanceText(date, reference) {
   const [one, other] = [date, reference].map(text => (/^\d{8}$/.test(text ?? '') ? Date.UTC(Number(text.slice(0, 4)), Number(text.slice(4, 6)) - 1, Number(text.slice(6, 8))) : NaN));

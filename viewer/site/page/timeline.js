@@ -14,6 +14,9 @@ export function hospital(shown, owner) {
   return { name: shown.institutions[owner] ?? owner, colour: owner === ours ? 0 : (others.indexOf(owner) % 3) + 1 };
 }
 
+/** A hospital in a word or two: its id, as a name. */
+export const shortName = id => id.split('-').map(word => word.charAt(0).toUpperCase() + word.slice(1)).join(' ');
+
 /** The small sign of a hospital. */
 export function hospitalSign(shown, owner) {
   const { name, colour } = hospital(shown, owner);
@@ -36,6 +39,11 @@ export const hasImages = study => imagesOf(study) > 0 && !(study.modalities.leng
 
 /** How many of an exam's instances are images. */
 export const imagesOf = study => Math.max(0, study.instances - study.reports.length);
+
+/** What says that a report was added to; null where none was. */
+export function addendumSign(study) {
+  return study.reports.some(report => report.newest && report.status === 'addendum') ? h('span.addendum', {}, t('addendum')) : null;
+}
 
 /** What says that images of an exam are still on their way, and how many; null for one that is complete. */
 export function partialSign(study) {
@@ -79,7 +87,7 @@ function entry(shown, study, index, chosen, proposal, onchoose) {
           partialSign(study),
           h('span', {}, t('images', { count: imagesOf(study) })),
           reports > 0 && h('span.reported', {}, t('reportCount', { count: reports })),
-          study.reports.some(report => report.newest && report.status === 'addendum') && h('span.addendum', {}, t('addendum')))),
+          addendumSign(study))),
       h('div.below', {},
         proposed && h('p.reasons', { title: t('proposedBecause', { reasons: proposal.reasons.map(reasonText).join(', ') }) },
           h('strong', {}, t('proposed')), ' ', proposal.reasons.map(reasonText).join(', ')),
@@ -101,17 +109,18 @@ const thumbnails = new Map();
 /** Forget the small pictures of all exams but these. */
 export function keepThumbnails(studies) {
   const kept = new Set(studies.map(keyOf));
-  for (const key of thumbnails.keys()) if (!kept.has(key)) thumbnails.delete(key);
+  for (const [key, { study }] of thumbnails) if (!kept.has(study)) thumbnails.delete(key);
 }
 
-/** The small picture of an exam, fetched once, and again when the exam has become complete. */
-function thumbnail(study) {
-  const known = thumbnails.get(keyOf(study));
+/** The small picture of an exam in a place, drawn once, and again when the exam has become complete. */
+export function thumbnail(study, place = 'list') {
+  const key = `${place} ${keyOf(study)}`;
+  const known = thumbnails.get(key);
   const state = `${study.complete} ${imagesOf(study) > 0} ${t('smallImageOf')}`;
   if (known?.state === state) return known.frame;
   const frame = draw(study);
-  thumbnails.set(keyOf(study), { state, frame });
-  frame.querySelector('img')?.addEventListener('error', () => thumbnails.delete(keyOf(study)));
+  thumbnails.set(key, { study: keyOf(study), state, frame });
+  frame.querySelector('img')?.addEventListener('error', () => thumbnails.delete(key));
   return frame;
 }
 

@@ -1,0 +1,285 @@
+"""The course above the two exams, and the tools for their pictures: each by what is seen."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser import drawn, hospital
+from tests.browser.chromium import pixels
+from tests.browser.conftest import Open
+from tests.browser.drawn import AURORA, BOREALIS
+from tests.browser.hospital import Patient
+from tests.harness import RunningCity, wait_until
+
+pytestmark = pytest.mark.usefixtures("browser")
+SIDES = ("left", "right")
+DATES = ("20261002", "20261012", "20261026", "20261115", "20261129")
+
+
+class Course:
+    """Five chest films of two hospitals and vendors, and a head CT of one; transferred, accepted, reported."""
+
+    def __init__(self, city: RunningCity) -> None:
+        self.city, self.patient = city, Patient()
+        self.films = [
+            drawn.film(self.patient, "san-matteo" if number < 3 else "maugeri", date, BOREALIS if number < 3 else AURORA)
+            for number, date in enumerate(DATES)
+        ]
+        self.films[0].ImagerPixelSpacing = [0.2, 0.2]  # half as large as it looks
+        self.head = drawn.ct(
+            self.patient, "san-matteo", "20261020", 0, 6, StudyDescription="TC ENCEFALO", BodyPartExamined="HEAD"
+        )
+        hospital.send(city.client("san-matteo"), *self.films[:3], *self.head)
+        hospital.send(city.client("maugeri"), *self.films[3:])
+        hospital.transfer(city, self.patient)
+        hospital.wait_for_studies(city, self.patient, 6)
+        self.report("san-matteo", 0, "REPERTO: opacità bilaterali.\n\nCONCLUSIONI: polmonite bilaterale, prevalente a destra.")
+        self.report("maugeri", 4, "Reperto: residua stria.\n\nConclusioni: risoluzione quasi completa.")
+
+    def report(self, who: str, film: int, text: str, **query: str) -> None:
+        study = self.films[film].StudyInstanceUID
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        answer = self.city.client(who).post(
+            f"/studies/{study}/reports", params={"title": "Referto RX torace", **query}, data=text.encode(), headers=headers
+        )
+        assert answer.status_code == 201, answer.text
+
+    @property
+    def url(self) -> str:
+        return str(hospital.link(self.city, patient={"id": self.patient.at["maugeri"]})["url"])
+
+
+@pytest.fixture(scope="module")
+def course(city: RunningCity) -> Course:
+    return Course(city)
+
+
+def read(open_page: Open, course: Course, **options: Any) -> Page:
+    """The page, once both pictures are in view."""
+    page, _ = open_page(course.url, **options)
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .film img").first).to_be_visible()
+    return page
+
+
+def whens(page: Page, side: str) -> Any:
+    return page.locator(f".pane.{side} > header .when")
+
+
+def film(page: Page, side: str) -> dict[str, float]:
+    box = page.locator(f".pane.{side} .film").bounding_box()
+    assert box is not None
+    return box
+
+
+def middle(page: Page, side: str) -> np.ndarray:
+    grey = pixels(page.locator(f".pane.{side} .picture"))
+    rows, columns = grey.shape
+    return grey[rows // 4 : -rows // 4, columns // 4 : -columns // 4]
+
+
+def no_violations(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_the_course_shows_every_film_of_both_hospitals_oldest_first_with_what_was_concluded(
+    open_page: Open, course: Course
+) -> None:
+    page = read(open_page, course)
+    strip = page.get_by_role("list", name="Decorso")
+    cards = strip.locator(".card")
+    expect(cards.locator(".day")).to_have_text(["2 ott", "12 ott", "26 ott", "15 nov", "29 nov"])
+    expect(cards.locator(".hospital")).to_have_text(["San Matteo"] * 3 + ["Maugeri"] * 2)
+    expect(cards.locator(".views")).to_have_text(["PA"] * 5)
+    expect(cards.locator(".line")).to_have_text(
+        ["polmonite bilaterale, prevalente a destra.", *["nessun referto"] * 3, "risoluzione quasi completa."]
+    )
+    expect(strip.locator(".mark")).to_have_count(2)
+    expect(strip.locator(".mark").last).to_contain_text("accettato da Maugeri")
+    heights = {round(pixels(card.locator(".thumb")).shape[0]) for card in cards.all()}
+    assert len(heights) == 1
+    no_violations(page)
+
+
+def test_arrows_step_along_the_course_and_a_pin_holds_the_baseline(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    expect(whens(page, "left")).to_contain_text("29 nov 2026")
+    expect(whens(page, "right")).to_contain_text("15 nov 2026")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(whens(page, "right")).to_contain_text("2 ott 2026")
+    page.keyboard.press("p")
+    expect(page.locator("#pin")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(whens(page, "left")).to_contain_text("26 ott 2026")
+    expect(whens(page, "right")).to_contain_text("2 ott 2026")
+    page.keyboard.press("ArrowRight")
+    expect(whens(page, "left")).to_contain_text("15 nov 2026")
+    expect(page.locator(".card.left .day")).to_have_text("15 nov")
+    page.keyboard.press("p")
+    page.keyboard.press("ArrowRight")
+    expect(whens(page, "right")).to_contain_text("15 nov 2026")  # the prior of the newest again
+
+
+def test_one_click_leads_to_another_region_and_one_puts_a_film_beside(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    page.get_by_role("list", name="Decorso").locator(".card").first.hover()
+    page.locator(".course").get_by_role("button", name="Metti accanto: RX TORACE, 2 ott").click()
+    expect(whens(page, "right")).to_contain_text("2 ott 2026")
+    page.locator(".courses").get_by_role("button", name="TC capo").click()
+    expect(page.locator(".pane.left h2")).to_have_text("TC ENCEFALO")
+    expect(page.locator(".card")).to_have_count(1)
+    page.locator(".courses").get_by_role("button", name="RX torace").click()
+    expect(whens(page, "left")).to_contain_text("29 nov 2026")
+
+
+def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    page.get_by_role("list", name="Decorso").locator(".card").first.hover()
+    page.locator(".course").get_by_role("button", name="Metti accanto: RX TORACE, 2 ott").click()
+    expect(whens(page, "right")).to_contain_text("2 ott 2026")
+    wait_until(lambda: abs(film(page, "left")["width"] - film(page, "right")["width"]) < 2)
+    page.get_by_role("button", name="Stessa scala").click()
+    wait_until(lambda: abs(film(page, "left")["width"] / film(page, "right")["width"] - 2) < 0.02)
+    place = page.locator(".pane.left .picture").bounding_box()
+    page.keyboard.press("Escape")
+    page.locator(".pane.left .picture").press(" ")
+    expect(page.locator(".pane.right .picture")).to_be_visible()
+    expect(page.locator(".pane.left .picture")).to_be_hidden()
+    first = page.locator(".pane.right .picture").bounding_box()
+    page.keyboard.press(" ")
+    expect(page.locator(".pane.left .picture")).to_be_visible()
+    expect(page.locator(".pane.right .picture")).to_be_hidden()
+    second = page.locator(".pane.left .picture").bounding_box()
+    assert first == second != place
+    expect(page.locator("#said")).to_have_text("In vista: In esame")
+    no_violations(page)
+    page.keyboard.press("Escape")
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .picture")).to_be_visible()
+
+
+def test_a_scale_that_nobody_knows_is_said_to_be_unknown(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    older, newer = (drawn.film(patient, "maugeri", date, AURORA) for date in DATES[:2])
+    del newer.ImagerPixelSpacing
+    hospital.send(client, older, newer)
+    hospital.wait_for_studies(city, patient, 2)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .caption")).to_contain_text("mm/px non noti")
+    expect(page.locator(".pane.right .caption")).to_contain_text("0,3 mm/px al rivelatore")
+    page.keyboard.press("m")
+    expect(page.locator(".toast")).to_contain_text("non è nota")
+    expect(page.locator("#tool-millimetres")).to_have_attribute("aria-pressed", "false")
+
+
+def test_zoom_and_place_go_together_by_keys_wheel_and_drag(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    page.locator(".pane.left .picture").focus()
+    before = film(page, "left")
+    page.keyboard.press("z")
+    for side in SIDES:
+        wait_until(lambda side=side: abs(film(page, side)["width"] / before["width"] - 1.5) < 0.02)
+    start = film(page, "right")
+    page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(start["x"] + start["width"] / 2 + 60, start["y"] + start["height"] / 2 + 30, steps=4)
+    page.mouse.up()
+    for side in SIDES:
+        wait_until(lambda side=side: film(page, side)["height"] > 0)
+    moved = film(page, "right")
+    assert 50 < moved["x"] - start["x"] < 62
+    left = film(page, "left")
+    assert abs((left["y"] - before["y"] + (left["height"] - before["height"]) / 2) - (moved["y"] - start["y"])) < 3
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    wait_until(lambda: film(page, "left")["width"] > 1.7 * before["width"])
+    page.keyboard.press("Control+ArrowRight")
+    wait_until(lambda: film(page, "left")["x"] < left["x"])
+    page.keyboard.press("r")
+    wait_until(lambda: film(page, "left") == before)
+
+
+def test_windows_are_changed_by_drag_and_by_keys_each_from_its_own_and_inverted(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    grey = {side: middle(page, side).mean() for side in SIDES}
+    page.locator(".pane.left .picture").focus()
+    page.keyboard.press(".")
+    page.keyboard.press(".")
+    page.keyboard.press(".")
+    for side in SIDES:  # brighter, of both vendors, of which one writes bright as little
+        wait_until(lambda side=side: middle(page, side).mean() > grey[side] + 15)
+        expect(page.locator(f".pane.{side} .caption")).not_to_contain_text("finestra propria")
+    page.keyboard.press("0")
+    for side in SIDES:
+        wait_until(lambda side=side: abs(middle(page, side).mean() - grey[side]) < 2)
+    box = film(page, "left")
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down(button="right")
+    page.mouse.move(box["x"] + 200, box["y"] + 330, steps=5)
+    page.mouse.up(button="right")
+    for side in SIDES:
+        wait_until(lambda side=side: middle(page, side).mean() < grey[side] - 15)
+    page.keyboard.press("r")
+    for side in SIDES:
+        wait_until(lambda side=side: abs(middle(page, side).mean() - grey[side]) < 2)
+    page.keyboard.press("i")
+    for side in SIDES:
+        wait_until(lambda side=side: abs(middle(page, side).mean() - (255 - grey[side])) < 4)
+    expect(page.locator("#tool-invert")).to_have_attribute("aria-pressed", "true")
+
+
+def test_presets_are_hounsfield_windows_of_a_ct(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    page.locator(".courses").get_by_role("button", name="TC capo").click()
+    expect(page.locator(".pane.left .caption")).to_contain_text("finestra propria W 400 L 40")
+    page.keyboard.press("3")
+    expect(page.locator(".pane.left .caption")).to_contain_text("W 1800 L 400")
+    expect(page.locator(".pane.left .caption")).not_to_contain_text("finestra propria")
+    page.keyboard.press("4")
+    expect(page.locator(".pane.left .caption")).to_contain_text("W 80 L 40")
+
+
+def test_full_resolution_comes_when_one_zooms(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    fine = drawn.Vendor("Fine", 12, "MONOCHROME2", 2800, 0.1)
+    hospital.send(client, drawn.film(patient, "maugeri", DATES[0], fine))
+    hospital.wait_for_studies(city, patient, 1)
+    page, watch = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .caption")).to_contain_text("anteprima")
+    page.locator(".pane.left .picture").focus()
+    for _ in range(4):
+        page.keyboard.press("z")
+    expect(page.locator(".pane.left .film .detail")).to_be_visible()
+    expect(page.locator(".pane.left .caption")).to_contain_text("piena risoluzione")
+    regions = [address for address in watch.requests if re.search(r"viewport=\d+%2C\d+%2C\d+%2C\d+", address)]
+    assert regions
+    detail = page.locator(".pane.left .film .detail")
+    assert detail.evaluate("image => image.naturalWidth / image.getBoundingClientRect().width") > 0.9
+
+
+def test_the_two_exams_change_places(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    page.locator(".pane.left .picture").press("x")
+    expect(whens(page, "left")).to_contain_text("15 nov 2026")
+    expect(whens(page, "right")).to_contain_text("29 nov 2026")
+
+
+def test_letters_stand_at_the_sides_where_the_image_has_them(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    expect(page.locator(".pane.left .at-right")).to_have_text("L")
+    expect(page.locator(".pane.left .at-left")).to_have_text("R")
+    expect(page.locator(".pane.left .at-bottom")).to_have_text("F")
+    page.locator(".courses").get_by_role("button", name="TC capo").click()
+    expect(page.locator(".pane.left .at-top")).to_have_text("A")
+    expect(page.locator(".pane.left .at-left")).to_have_text("R")

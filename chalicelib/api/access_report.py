@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from chalicelib.domain import tags
 from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Purpose, Record
 from chalicelib.domain.audit_sessions import Session
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -145,7 +146,7 @@ def _examination(uid: str, found: Details, _: Words) -> str:
     study = found.studies.get(uid)
     if study is None:
         return _("examination no. {uid}").format(uid=uid)
-    description = _first(study, "00081030") or ", ".join(str(one) for one in study["modalities"])
+    description = _first(study, tags.StudyDescription) or ", ".join(str(one) for one in study["modalities"])
     day = str(study["date"])
     if len(day) == 8:
         day = datetime.strptime(day, "%Y%m%d").strftime(_("%Y-%m-%d")) if day.isdigit() else day

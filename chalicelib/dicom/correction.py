@@ -23,30 +23,39 @@ from chalicelib.dicom.header import Head, read_head
 from chalicelib.dicom.limits import MIB, Limits
 from chalicelib.dicom.source import Fetch, InflatedSource, RangeSource, Source
 from chalicelib.dicom.values import TEXT
+from chalicelib.domain import tags
 from chalicelib.domain.rejections import Rejected
 
 MOST_COMPARED = 1024 * MIB
 """Bytes of an object whose pixels are compared: they have to be read for it, once of each."""
 CORRECTION, OTHER, NOT_COMPARED = "correction", "other", "pixels-not-compared"
 
-PATIENT_AND_ORDER = frozenset(
-    {
-        0x00100010, 0x00100020, 0x00100021, 0x00100022, 0x00100024,  # Patient's Name, Patient ID with issuer, type, qualifiers
-        0x00101000, 0x00101001, 0x00101002,  # Other Patient IDs, names, IDs Sequence
-        0x00100030, 0x00100032, 0x00100040, 0x00101020, 0x00101030, 0x00104000,  # birth, sex, size, weight, comments
-        0x00080050, 0x00080051,  # Accession Number and its issuer
-        0x00080090, 0x00080092, 0x00080094, 0x00080096,  # Referring Physician
-        0x00200010, 0x00081030,  # Study ID, Study Description
-        0x00321030, 0x00321031, 0x00321032, 0x00321033, 0x00321060, 0x00321064,  # Requesting Physician, requested procedure
-        0x00400026, 0x00400027, 0x00400275, 0x0040A370,  # identifiers of orders, Request Attributes, Referenced Request
-        0x00401001, 0x00401002, 0x00401003, 0x00401400,  # Requested Procedure
-        0x00402001, 0x00402004, 0x00402005, 0x00402008, 0x00402009, 0x00402010, 0x00402016, 0x00402017, 0x00402400,  # order
-    }
+PATIENT_AND_ORDER = tags.numbers(
+    # the patient
+    tags.PatientName, tags.PatientID, tags.IssuerOfPatientID, tags.TypeOfPatientID, tags.IssuerOfPatientIDQualifiersSequence,
+    tags.OtherPatientIDs, tags.OtherPatientNames, tags.OtherPatientIDsSequence,
+    tags.PatientBirthDate, tags.PatientBirthTime, tags.PatientSex, tags.PatientSize, tags.PatientWeight, tags.PatientComments,
+    # the study
+    tags.AccessionNumber, tags.IssuerOfAccessionNumberSequence, tags.StudyID, tags.StudyDescription,
+    tags.ReferringPhysicianName, tags.ReferringPhysicianAddress, tags.ReferringPhysicianTelephoneNumbers,
+    tags.ReferringPhysicianIdentificationSequence,
+    # what was requested
+    tags.ReasonForStudy, tags.RequestingPhysicianIdentificationSequence, tags.RequestingPhysician, tags.RequestingService,
+    tags.RequestedProcedureDescription, tags.RequestedProcedureCodeSequence, tags.RequestedProcedureID,
+    tags.ReasonForTheRequestedProcedure, tags.RequestedProcedurePriority, tags.RequestedProcedureComments,
+    tags.RequestAttributesSequence, tags.ReferencedRequestSequence,
+    # the order
+    tags.OrderPlacerIdentifierSequence, tags.OrderFillerIdentifierSequence, tags.ReasonForTheImagingServiceRequest,
+    tags.IssueDateOfImagingServiceRequest, tags.IssueTimeOfImagingServiceRequest, tags.OrderEnteredBy,
+    tags.OrderEntererLocation, tags.OrderCallbackPhoneNumber, tags.PlacerOrderNumberImagingServiceRequest,
+    tags.FillerOrderNumberImagingServiceRequest, tags.ImagingServiceRequestComments,
 )  # fmt: skip
 """What a correction may change (PS3.3 C.7.1.1, C.7.2.1, C.4.11, C.4.12)."""
 
-_NOT_COMPARED = frozenset({0x00080005, 0x00080015, 0x0018A001, 0x04000561})
-"""Specific Character Set, Instance Coercion DateTime, Contributing Equipment, Original Attributes: what says who changed what."""
+_NOT_COMPARED = tags.numbers(
+    tags.SpecificCharacterSet, tags.InstanceCoercionDateTime, tags.ContributingEquipmentSequence, tags.OriginalAttributesSequence
+)
+"""What says who changed what, and how text is written."""
 _PADDED = TEXT | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
 _MOST_LEFT_OUT = 256
 """Values over 64 KiB that are compared, each of which is read by itself."""
@@ -90,7 +99,10 @@ def _identity(head: Head) -> tuple[Any, ...]:
         head.transfer_syntax_uid,
         head.deflated,
         (pixels.tag, pixels.length) if pixels else None,
-        *(_bytes(head.dataset, tag).rstrip(b"\0 ") for tag in (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)),
+        *(
+            _bytes(head.dataset, tag.number).rstrip(b"\0 ")
+            for tag in (tags.SOPClassUID, tags.SOPInstanceUID, tags.StudyInstanceUID, tags.SeriesInstanceUID)
+        ),
     )
 
 

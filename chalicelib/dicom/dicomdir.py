@@ -79,8 +79,8 @@ def dicomdir(files: Iterable[File], instance_uid: str) -> bytes:
     _link(list(top.values()))
     items = b"".join(_item(_encoded(record.dataset)) for record in ordered)
     content = bytearray(head)
-    _put(content, 0x00041200, next(iter(top.values())).offset)
-    _put(content, 0x00041202, list(top.values())[-1].offset)
+    _put(content, tags.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity.number, next(iter(top.values())).offset)
+    _put(content, tags.OffsetOfTheLastDirectoryRecordOfTheRootDirectoryEntity.number, list(top.values())[-1].offset)
     content[-4:] = len(items).to_bytes(4, "little")
     return bytes(content) + items
 

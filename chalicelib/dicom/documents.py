@@ -19,18 +19,19 @@ from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.report_identity import DOCUMENT, OURS, PRIVATE_CREATOR, REPLACED, STATUS
 from chalicelib.dicom.values import items_of, text_of, values_of
-from chalicelib.domain import report_sections
+from chalicelib.domain import report_sections, tags
 from chalicelib.domain.attributes import IN_REPORTS
 from chalicelib.domain.report_sections import Section
 from chalicelib.domain.report_versions import UNFINISHED
+from chalicelib.domain.tags import Tag
 
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 CDA = "1.2.840.10008.5.1.4.1.1.104.2"
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 MEDIA_TYPES = {"application/pdf": PDF, "application/hl7-cda+xml": CDA, "text/plain": BASIC_TEXT_SR}
 
-ENCAPSULATED_DOCUMENT = 0x00420011
-LONG = frozenset({ENCAPSULATED_DOCUMENT, 0x0040A160})
+ENCAPSULATED_DOCUMENT = tags.EncapsulatedDocument.number
+LONG = frozenset({ENCAPSULATED_DOCUMENT, tags.TextValue.number})
 """Encapsulated Document and Text Value: what may be as long as a report is."""
 _IMPLEMENTATION = "2.25.177834251793203581744915382104418301926"
 _MAX_DEPTH = 40
@@ -108,17 +109,17 @@ def read(head: Head) -> Document:
     data = head.dataset
     element = data.get_item(ENCAPSULATED_DOCUMENT)
     encapsulated = element.value if element is not None and isinstance(element.value, bytes) else None
-    title = text_of(data, 0x00420010, "ST") or _concept(data) or text_of(data, 0x0008103E, "LO")
+    title = text_of(data, tags.DocumentTitle, "ST") or _concept(data) or text_of(data, tags.SeriesDescription, "LO")
     if encapsulated is not None:
-        size = values_of(data, 0x00420015, "UL")
+        size = values_of(data, tags.EncapsulatedDocumentLength, "UL")
         content = encapsulated[: size[0]] if size and isinstance(size[0], int) else encapsulated.rstrip(b"\0")
         if content.startswith(b"%PDF"):
             return Document("pdf", title, "application/pdf", content, "")
         document = read_cda(content)
         sections = report_sections.of_coded(document.sections) if len(document.text) <= report_sections.MAX_TEXT else ()
         return Document("cda", title or document.header.title, "application/hl7-cda+xml", content, document.text, sections)
-    content_items = items_of(data, 0x0040A730)
-    if len(content_items) == 1 and text_of(content_items[0], 0x0040A040, "CS") == "TEXT":
+    content_items = items_of(data, tags.ContentSequence)
+    if len(content_items) == 1 and text_of(content_items[0], tags.ValueType, "CS") == "TEXT":
         text = _sr_value(content_items[0], "TEXT")  # nothing but one text: its name says nothing to a reader
         sections = report_sections.split(text) if len(text) <= report_sections.MAX_TEXT else ()
     else:
@@ -222,9 +223,9 @@ def _sr_lines(item: Dataset, depth: int) -> Iterator[str]:
     """A structured report's content tree as lines: name, colon, value; deeper ones indented (PS3.3 C.17.3)."""
     if depth > _MAX_DEPTH:
         return
-    for child in items_of(item, 0x0040A730):
+    for child in items_of(item, tags.ContentSequence):
         name = _concept(child)
-        kind = text_of(child, 0x0040A040, "CS")
+        kind = text_of(child, tags.ValueType, "CS")
         value = _sr_value(child, kind)
         if kind == "CONTAINER":
             if name:
@@ -241,8 +242,8 @@ def _sr_sections(content_items: list[Dataset]) -> Iterator[tuple[str, str, str]]
     """
     between: list[str] = []
     for item in content_items:
-        kind = text_of(item, 0x0040A040, "CS")
-        name, code = _concept(item), _concept(item, (0x00080100, "SH"))
+        kind = text_of(item, tags.ValueType, "CS")
+        name, code = _concept(item), _concept(item, (tags.CodeValue, "SH"))
         if kind == "CONTAINER" and name:
             below = "\n".join(_sr_lines(item, 0))
         elif kind == "TEXT" and report_sections.of_code(code):
@@ -265,21 +266,26 @@ def _sr_sections(content_items: list[Dataset]) -> Iterator[tuple[str, str, str]]
 
 def _sr_value(item: Dataset, kind: str) -> str:
     if kind == "NUM":
-        measured = items_of(item, 0x0040A300)[:1]
+        measured = items_of(item, tags.MeasuredValueSequence)[:1]
         if not measured:
             return ""
-        unit = items_of(measured[0], 0x004008EA)[:1]
-        return f"{text_of(measured[0], 0x0040A30A, 'DS')} {text_of(unit[0], 0x00080100, 'SH') if unit else ''}".strip()
+        unit = items_of(measured[0], tags.MeasurementUnitsCodeSequence)[:1]
+        return f"{text_of(measured[0], tags.NumericValue, 'DS')} {text_of(unit[0], tags.CodeValue, 'SH') if unit else ''}".strip()
     if kind == "CODE":
-        coded = items_of(item, 0x0040A168)[:1]
-        return text_of(coded[0], 0x00080104, "LO") if coded else ""
-    simple = {"TEXT": (0x0040A160, "UT"), "DATE": (0x0040A121, "DA"), "TIME": (0x0040A122, "TM"), "DATETIME": (0x0040A120, "DT")}
+        coded = items_of(item, tags.ConceptCodeSequence)[:1]
+        return text_of(coded[0], tags.CodeMeaning, "LO") if coded else ""
+    simple = {
+        "TEXT": (tags.TextValue, "UT"),
+        "DATE": (tags.Date, "DA"),
+        "TIME": (tags.Time, "TM"),
+        "DATETIME": (tags.DateTime, "DT"),
+    }
     if kind in simple:
         return text_of(item, *simple[kind])
-    return text_of(item, 0x0040A123, "PN") if kind == "PNAME" else ""
+    return text_of(item, tags.PersonName, "PN") if kind == "PNAME" else ""
 
 
-def _concept(item: Dataset, attribute: tuple[int, str] = (0x00080104, "LO")) -> str:
+def _concept(item: Dataset, attribute: tuple[Tag, str] = (tags.CodeMeaning, "LO")) -> str:
     """Code Meaning, or another attribute, of Concept Name Code Sequence (PS3.3 C.17.3)."""
-    names = items_of(item, 0x0040A043)[:1]
+    names = items_of(item, tags.ConceptNameCodeSequence)[:1]
     return text_of(names[0], *attribute) if names else ""

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from chalicelib.dicom.source import Source
 from chalicelib.dicom.vr import KNOWN_VR, LONG_VR, public_vr
+from chalicelib.domain import tags
 from chalicelib.domain.rejections import Rejected
 
 UNDEFINED = 0xFFFFFFFF
@@ -39,7 +40,7 @@ class LeftOut(NamedTuple):
     length: int
 
 
-STREAMED = frozenset({0x52009230})
+STREAMED = tags.numbers(tags.PerFrameFunctionalGroupsSequence)
 """Per-frame Functional Groups Sequence: of a segmentation, tens of thousands of items (PS3.3 C.7.6.16)."""
 
 

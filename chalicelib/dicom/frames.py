@@ -20,10 +20,11 @@ from chalicelib.dicom.header import END_OF_STREAM, END_WITHIN, Head, PixelData
 from chalicelib.dicom.limits import Limits
 from chalicelib.dicom.pixels import FAMILIES, Pixels, declared_frames, describe
 from chalicelib.dicom.source import Fetch, RangeSource, Source
+from chalicelib.domain import tags
 from chalicelib.domain.rejections import Rejected
 
 _LITTLE = Encoding(implicit=False, little_endian=True)
-_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
+_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = tags.ExtendedOffsetTable.number, tags.ExtendedOffsetTableLengths.number
 _MOST_FRAMES = 100_000
 _MOST_FRAGMENTS = 400_000
 _MOST_FETCHES = 4096

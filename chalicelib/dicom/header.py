@@ -29,6 +29,7 @@ from chalicelib.dicom.limits import Limits
 from chalicelib.dicom.preamble import check_preamble, guess_encoding
 from chalicelib.dicom.scan import Scanned, scan
 from chalicelib.dicom.source import Fetch, InflatedSource, RangeSource, Source
+from chalicelib.domain import tags
 from chalicelib.domain.rejections import Rejected
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -41,7 +42,7 @@ GE_PRIVATE_BIG = "1.2.840.113619.5.2"
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.206"})
 """Deflated Explicit VR Little Endian, and the deflated JPIP references (PS3.5 A.5, A.7, A.12)."""
 
-PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+PIXEL_DATA = tags.numbers(tags.FloatPixelData, tags.DoubleFloatPixelData, tags.PixelData)
 """Float, Double Float and Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
 
 DEFAULT_LIMITS = Limits()
@@ -111,9 +112,9 @@ def read_head(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> Head:
     start = check_preamble(raw)
     meta = scan(raw, start, Encoding(False, True), limits, stop=lambda tag: tag >> 16 != 2)
     file_meta = meta.dataset
-    if identity.single_uid(file_meta, 0x00020002) == MEDIA_STORAGE_DIRECTORY:
+    if identity.single_uid(file_meta, tags.MediaStorageSOPClassUID) == MEDIA_STORAGE_DIRECTORY:
         raise Rejected("dicomdir")
-    declared = identity.single_uid(file_meta, 0x00020010)
+    declared = identity.single_uid(file_meta, tags.TransferSyntaxUID)
     transfer_syntax, encoding = _encoding(raw, meta.position, declared, start > 0)
     data_at = meta.position
     deflated = transfer_syntax in DEFLATED and guess_encoding(raw.read(data_at, 8)) is None
@@ -164,7 +165,7 @@ def declared_uids(fetch: Fetch, size: int, limits: Limits = DEFAULT_LIMITS) -> t
         if identity.ONCE & meta.repeated:
             return "", ""
         sop_class, sop = (
-            identity.single_uid(meta.dataset, tag) for tag in (identity.MEDIA_SOP_CLASS, identity.MEDIA_SOP_INSTANCE)
+            identity.single_uid(meta.dataset, tag) for tag in (tags.MediaStorageSOPClassUID, tags.MediaStorageSOPInstanceUID)
         )
     except Rejected:
         return "", ""
@@ -203,7 +204,7 @@ def _shown_syntax(declared: str, shown: Encoding) -> str:
 def _pixel_data(source: Source, raw: RangeSource, size: int, element: Element, body: Scanned, limits: Limits) -> PixelData:
     vr = element.vr or "OW"
     if element.length is None:
-        if element.tag != 0x7FE00010:
+        if element.tag != tags.PixelData.number:
             raise Rejected("unreadable", f"{name(element.tag)} has undefined length")
         begins = b""
         if source is raw:

@@ -16,6 +16,7 @@ from chalicelib.dicom.header import Head
 from chalicelib.dicom.pixels import Pixels, layout_of
 from chalicelib.dicom.streaming import Item, each_item, one_item
 from chalicelib.dicom.values import BINARY, json_values, little_endian_bytes, values_of
+from chalicelib.domain import tags
 
 BULK_VR = frozenset({"DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"} | BINARY)
 """VRs whose value may be behind a BulkDataURI (PS3.18 F.2.2)."""
@@ -23,11 +24,11 @@ BULK_VR = frozenset({"DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "SV", "UC",
 BULK_TEXT_VR = frozenset({"LT", "ST", "UC", "UT"})
 """Those of them whose bytes depend on Specific Character Set."""
 
-_SPACINGS = frozenset({0x00280030, 0x00181164, 0x00182010})
+_SPACINGS = tags.numbers(tags.PixelSpacing, tags.ImagerPixelSpacing, tags.NominalScannedPixelSpacing)
 """Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing: with a zero, viewers divide by it."""
 
 _RESOLVED = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
-_PIXEL_REPRESENTATION = 0x00280103
+_PIXEL_REPRESENTATION = tags.PixelRepresentation.number
 
 BulkUri = Callable[[Path], str]
 """From the path of an element to the address of its value."""
@@ -86,9 +87,9 @@ def _as_they_are(head: Head, described: Pixels) -> dict[str, Any]:
     if described.facts.frames_fault:
         return found
     if described.facts.frames != described.declared_frames:
-        found["00280008"] = {"vr": "IS", "Value": [described.facts.frames]}
+        found[tags.NumberOfFrames] = {"vr": "IS", "Value": [described.facts.frames]}
     if described.layout.photometric != layout_of(head.dataset, described.tag).photometric:
-        found["00280004"] = {"vr": "CS", "Value": [described.layout.photometric]}
+        found[tags.PhotometricInterpretation] = {"vr": "CS", "Value": [described.layout.photometric]}
     return found
 
 

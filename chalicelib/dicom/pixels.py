@@ -17,9 +17,11 @@ from pydicom.dataset import Dataset
 from chalicelib.dicom import codestream
 from chalicelib.dicom.header import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, GE_PRIVATE_BIG, IMPLICIT_LITTLE, Head
 from chalicelib.dicom.values import values_of
+from chalicelib.domain import tags
 from chalicelib.domain.pixel_facts import PixelFacts
+from chalicelib.domain.tags import Tag
 
-FLOAT, DOUBLE, INTEGER = 0x7FE00008, 0x7FE00009, 0x7FE00010
+FLOAT, DOUBLE, INTEGER = tags.FloatPixelData.number, tags.DoubleFloatPixelData.number, tags.PixelData.number
 
 _PREFIX = "1.2.840.10008.1.2"
 ENCAPSULATED_UNCOMPRESSED = f"{_PREFIX}.1.98"
@@ -85,11 +87,11 @@ class Pixels:
 
 def layout_of(dataset: Dataset, tag: int) -> Layout:
     """What the data set says, missing values made up where only one can be meant."""
-    rows, columns, allocated = (_number(dataset, tag) or 0 for tag in (0x00280010, 0x00280011, 0x00280100))
-    photometric = _text(dataset, 0x00280004)
-    samples = _number(dataset, 0x00280002) or (3 if photometric in _COLOUR else 1)
-    stored, high_bit = _number(dataset, 0x00280101), _number(dataset, 0x00280102)
-    signed, planar = _number(dataset, 0x00280103), _number(dataset, 0x00280006)
+    rows, columns, allocated = (_number(dataset, tag) or 0 for tag in (tags.Rows, tags.Columns, tags.BitsAllocated))
+    photometric = _text(dataset, tags.PhotometricInterpretation)
+    samples = _number(dataset, tags.SamplesPerPixel) or (3 if photometric in _COLOUR else 1)
+    stored, high_bit = _number(dataset, tags.BitsStored), _number(dataset, tags.HighBit)
+    signed, planar = _number(dataset, tags.PixelRepresentation), _number(dataset, tags.PlanarConfiguration)
     if tag != INTEGER:
         width = 32 if tag == FLOAT else 64
         return Layout(rows, columns, samples, width, width, width - 1, True, photometric, 0, True)
@@ -104,7 +106,7 @@ def layout_of(dataset: Dataset, tag: int) -> Layout:
 
 def declared_frames(dataset: Dataset) -> int:
     """Number of Frames, at least 1; `3.0` is three (PS3.3 C.7.6.6)."""
-    values = values_of(dataset, 0x00280008, "IS")
+    values = values_of(dataset, tags.NumberOfFrames, "IS")
     return max(1, values[0]) if values and isinstance(values[0], int) else 1
 
 
@@ -246,11 +248,11 @@ def _layout_fault(layout: Layout, *, native: bool) -> str:
     return ""
 
 
-def _number(dataset: Dataset, tag: int) -> int | None:
+def _number(dataset: Dataset, tag: Tag) -> int | None:
     values = values_of(dataset, tag, "US")
     return values[0] if values and isinstance(values[0], int) else None
 
 
-def _text(dataset: Dataset, tag: int) -> str:
+def _text(dataset: Dataset, tag: Tag) -> str:
     values = values_of(dataset, tag, "CS")
     return str(values[0]).strip().upper() if values and values[0] is not None else ""

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from chalicelib.dicom.identity import SOP_CLASS, single_uid
+from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.values import items_of, text_of
+from chalicelib.domain import tags
 from chalicelib.domain.rejections import Rejected
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
@@ -27,18 +28,18 @@ def read(dataset: Dataset) -> dict[str, Any] | None:
     Read from Current Requested Procedure Evidence Sequence (PS3.3 C.17.2.1), which names every instance that the document
     references. Raises Rejected for a note with more than `MAX_REFERENCES`: half of it taken back would be worse than none.
     """
-    if single_uid(dataset, SOP_CLASS) != KEY_OBJECT_SELECTION:
+    if single_uid(dataset, tags.SOPClassUID) != KEY_OBJECT_SELECTION:
         return None
-    titles = items_of(dataset, 0x0040A043)[:1]
-    code, scheme = (text_of(titles[0], tag, "SH") if titles else "" for tag in (0x00080100, 0x00080102))
+    titles = items_of(dataset, tags.ConceptNameCodeSequence)[:1]
+    code, scheme = (text_of(titles[0], tag, "SH") if titles else "" for tag in (tags.CodeValue, tags.CodingSchemeDesignator))
     if scheme != "DCM" or code not in TITLES:
         return None
     studies: dict[str, list[str]] = {}
     count = 0
-    for study in items_of(dataset, 0x0040A375):
-        sops = studies.setdefault(text_of(study, 0x0020000D, "UI"), [])
-        for series in items_of(study, 0x00081115):
-            named = [text_of(one, 0x00081155, "UI") for one in items_of(series, 0x00081199)]
+    for study in items_of(dataset, tags.CurrentRequestedProcedureEvidenceSequence):
+        sops = studies.setdefault(text_of(study, tags.StudyInstanceUID, "UI"), [])
+        for series in items_of(study, tags.ReferencedSeriesSequence):
+            named = [text_of(one, tags.ReferencedSOPInstanceUID, "UI") for one in items_of(series, tags.ReferencedSOPSequence)]
             count += len(named)
             if count > MAX_REFERENCES:
                 raise Rejected("too-many-references", f"more than {MAX_REFERENCES}")

@@ -15,9 +15,10 @@ from pydicom.dataset import Dataset
 
 from chalicelib.dicom import cda
 from chalicelib.dicom.header import Head
-from chalicelib.dicom.identity import SOP_CLASS, STUDY, single_uid
+from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.metadata import find_value
 from chalicelib.dicom.values import items_of, text_of, values_of
+from chalicelib.domain import tags
 from chalicelib.domain.report_versions import STATUSES, UNFINISHED
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.studies import REPORT_KINDS
@@ -30,7 +31,7 @@ PRIVATE_CREATOR, STATUS, DOCUMENT, REPLACED = 0x00410010, 0x00411001, 0x00411002
 """Its status (LO); the digest of its document's name (LO); those of the documents that it replaces (LO, several)."""
 _MAX_PREDECESSORS = 32
 _DIGEST = 32
-_ENCAPSULATED_DOCUMENT = 0x00420011
+_ENCAPSULATED_DOCUMENT = tags.EncapsulatedDocument.number
 
 
 def identify(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any] | None:
@@ -42,17 +43,17 @@ def identify(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any] |
     `version` (int), `replaces_ids` (digests), `date` and `time` (effectiveTime, at the hospital), `content` (the digest
     of its bytes).
     """
-    kind = REPORT_KINDS.get(single_uid(head.dataset, SOP_CLASS))
+    kind = REPORT_KINDS.get(single_uid(head.dataset, tags.SOPClassUID))
     if kind is None:
         return None
     found: dict[str, Any] = {}
     if replaces := list(dict.fromkeys(_predecessors(head.dataset)))[:_MAX_PREDECESSORS]:
         found["replaces"] = replaces
-    if {"PARTIAL", "PRELIMINARY"} & {text_of(head.dataset, tag, "CS") for tag in (0x0040A491, 0x0040A496)}:
+    if {"PARTIAL", "PRELIMINARY"} & {text_of(head.dataset, tag, "CS") for tag in (tags.CompletionFlag, tags.PreliminaryFlag)}:
         found["preliminary"] = True
     found |= _of_ours(head.dataset)
     if kind == "cda":
-        if identifier := _digest(text_of(head.dataset, 0x0040E001, "ST")):
+        if identifier := _digest(text_of(head.dataset, tags.HL7InstanceIdentifier, "ST")):
             found["id"] = identifier
         found |= _of_cda(head, fetch)
     return found
@@ -60,12 +61,12 @@ def identify(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any] |
 
 def _predecessors(dataset: Dataset) -> Iterator[str]:
     """What it replaces of its own study: a report of another one, whose content it may include, stays as it is."""
-    own = single_uid(dataset, STUDY)
-    for study in items_of(dataset, 0x0040A360):
-        if text_of(study, STUDY, "UI") == own:
-            for series in items_of(study, 0x00081115):
-                for reference in items_of(series, 0x00081199):
-                    if sop := text_of(reference, 0x00081155, "UI"):
+    own = single_uid(dataset, tags.StudyInstanceUID)
+    for study in items_of(dataset, tags.PredecessorDocumentsSequence):
+        if text_of(study, tags.StudyInstanceUID, "UI") == own:
+            for series in items_of(study, tags.ReferencedSeriesSequence):
+                for reference in items_of(series, tags.ReferencedSOPSequence):
+                    if sop := text_of(reference, tags.ReferencedSOPInstanceUID, "UI"):
                         yield sop[:64]
 
 

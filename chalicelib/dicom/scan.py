@@ -41,9 +41,10 @@ from chalicelib.dicom.elements import (
 from chalicelib.dicom.limits import Limits
 from chalicelib.dicom.source import Source
 from chalicelib.dicom.vr import private_vr, public_vr
+from chalicelib.domain import tags
 from chalicelib.domain.rejections import Rejected
 
-_SPECIFIC_CHARACTER_SET = 0x00080005
+_SPECIFIC_CHARACTER_SET = tags.SpecificCharacterSet.number
 _LARGE = Lock()
 """Held by the one thread whose header has more than `Limits.alone` elements so far."""
 

@@ -17,17 +17,20 @@ from typing import Any
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.metadata import Serialised, bulk_name, full_metadata
 from chalicelib.dicom.pixels import Pixels
+from chalicelib.domain import tags
 
-_PATIENT = ("00100020", "00100024")
+_PATIENT = (tags.PatientID, tags.IssuerOfPatientIDQualifiersSequence)
 """First and last of the attributes that identify the patient (PS3.3 C.7.1.1)."""
-_ORIGINAL = "04000561"
+_ORIGINAL = tags.OriginalAttributesSequence
 _MARKED = re.compile(rb"\x01([^\x02]*)\x02([^\x03]*)\x03([^\x04]*)\x04")
 _MARKS = b"\x01\x02\x03\x04"
 _BULK = re.compile(rb'"BulkDataURI":"([^"]*)"')
 
 _HEAD = re.compile(rb"^\{[^\x01]*", re.MULTILINE)
 """Of each line what stands before the patient."""
-_ACCESSION = re.compile(rb'"00080050":\{"vr":"SH","Value":\["(?:[^"\\]|\\.)*"\]\}(?!,"00080051")')
+_ACCESSION = re.compile(
+    rb'tags.AccessionNumber:\{"vr":"SH","Value":\["(?:[^"\\]|\\.)*"\]\}(?!,tags.IssuerOfAccessionNumberSequence)'
+)
 """An accession number without an issuer."""
 
 Replace = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
@@ -41,7 +44,7 @@ def keep(head: Head, series: str, sop: str, described: Pixels | None = None) -> 
     before = {tag: value for tag, value in found.items() if tag < _PATIENT[0]}
     patient = {tag: value for tag, value in found.items() if _PATIENT[0] <= tag <= _PATIENT[1]}
     between = {tag: value for tag, value in found.items() if _PATIENT[1] < tag < _ORIGINAL}
-    original = {_ORIGINAL: found[_ORIGINAL]} if _ORIGINAL in found else {}
+    original: dict[str, Any] = {_ORIGINAL: found[_ORIGINAL]} if _ORIGINAL in found else {}
     after = {tag: value for tag, value in found.items() if tag > _ORIGINAL}
     return b"".join(
         (
@@ -83,7 +86,7 @@ def with_accession_issuer(text: bytes, issuer: dict[str, Any] | None) -> bytes:
     """Kept lines in which an accession number that says no issuer has this one, an item of (0008,0051)."""
     if issuer is None:
         return text
-    element = _members({"00080051": {"vr": "SQ", "Value": [issuer]}})
+    element = _members({tags.IssuerOfAccessionNumberSequence: {"vr": "SQ", "Value": [issuer]}})
 
     def fill(head: re.Match[bytes]) -> bytes:
         return _ACCESSION.sub(lambda found: found[0] + element, head[0], count=1)

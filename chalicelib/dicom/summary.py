@@ -13,10 +13,11 @@ from pydicom.dataset import Dataset
 
 from chalicelib.dicom import rejection_note
 from chalicelib.dicom.header import Head
-from chalicelib.dicom.identity import SERIES, SOP_CLASS, SOP_INSTANCE, STUDY, single_uid
+from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.pixels import Pixels, declared_frames, describe
 from chalicelib.dicom.readings import valid_date, valid_time
 from chalicelib.dicom.values import items_of, values_of
+from chalicelib.domain import tags
 from chalicelib.domain.attributes import ITEM_VRS, KEPT, Attribute
 from chalicelib.domain.tags import Tag
 
@@ -61,14 +62,14 @@ def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
     described = described or describe(head)
     attributes, dropped, unread = _attributes(dataset)
     return {
-        "study_instance_uid": single_uid(dataset, STUDY),
-        "series_instance_uid": single_uid(dataset, SERIES),
-        "sop_instance_uid": single_uid(dataset, SOP_INSTANCE),
-        "sop_class_uid": single_uid(dataset, SOP_CLASS),
+        "study_instance_uid": single_uid(dataset, tags.StudyInstanceUID),
+        "series_instance_uid": single_uid(dataset, tags.SeriesInstanceUID),
+        "sop_instance_uid": single_uid(dataset, tags.SOPInstanceUID),
+        "sop_class_uid": single_uid(dataset, tags.SOPClassUID),
         "transfer_syntax_uid": head.transfer_syntax_uid,
         "number_of_frames": declared_frames(dataset),
-        "rows": _number(dataset, 0x00280010, "US"),
-        "columns": _number(dataset, 0x00280011, "US"),
+        "rows": _number(dataset, tags.Rows, "US"),
+        "columns": _number(dataset, tags.Columns, "US"),
         "header_length": head.header_length,
         "pixel_offset": pixels.offset if pixels else None,
         "pixel_length": pixels.length if pixels else None,
@@ -103,16 +104,19 @@ def _place(dataset: Dataset) -> list[Any] | None:
     Either is None where it is not known; None where neither is (PS3.3 C.7.6.2.1.1).
     """
     position: float | None = None
-    origin, plane = values_of(dataset, 0x00200032, "DS"), values_of(dataset, 0x00200037, "DS")
+    origin, plane = (
+        values_of(dataset, tags.ImagePositionPatient, "DS"),
+        values_of(dataset, tags.ImageOrientationPatient, "DS"),
+    )
     if len(origin) == 3 and len(plane) == 6 and None not in (*origin, *plane):
         a, b, c, d, e, f = plane
         position = sum(x * n for x, n in zip(origin, (b * f - c * e, c * d - a * f, a * e - b * d), strict=True))
-    elif location := values_of(dataset, 0x00201041, "DS")[:1]:
+    elif location := values_of(dataset, tags.SliceLocation, "DS")[:1]:
         position = location[0]
     if position is not None and not math.isfinite(position):
         position = None
-    time = next((valid_time(text) for text in values_of(dataset, 0x00080032, "TM") if text), None)
-    if time is None and (moment := values_of(dataset, 0x0008002A, "DT")) and moment[0]:
+    time = next((valid_time(text) for text in values_of(dataset, tags.AcquisitionTime, "TM") if text), None)
+    if time is None and (moment := values_of(dataset, tags.AcquisitionDateTime, "DT")) and moment[0]:
         time = valid_time(moment[0])
     return None if position is None and time is None else [None if position is None else round(position, 3), time]
 
@@ -125,11 +129,12 @@ def _geometry(dataset: Dataset) -> dict[str, Any] | None:
     is true (C.7.6.3, 10.7.1.3). `thickness`: mm. `kernel`. `window`: [centre, width], the first. `inverse`: whether greater
     values are darker (C.7.6.3.1.2). `frame_time`: ms. `frame`: a few characters that tell one Frame of Reference from another.
     """
-    orientation, position = _numbers(dataset, 0x00200037, 6), _numbers(dataset, 0x00200032, 3)
-    spacing, detector = _spacing(dataset, 0x00280030), _spacing(dataset, 0x00181164)
-    centre, width = (_numbers(dataset, tag, 1) for tag in (0x00281050, 0x00281051))
-    thickness, frame_time = (_numbers(dataset, tag, 1) for tag in (0x00180050, 0x00181063))
-    kernel, frame = _text(dataset, 0x00181210), single_uid(dataset, 0x00200052)
+    orientation = _numbers(dataset, tags.ImageOrientationPatient, 6)
+    position = _numbers(dataset, tags.ImagePositionPatient, 3)
+    spacing, detector = _spacing(dataset, tags.PixelSpacing), _spacing(dataset, tags.ImagerPixelSpacing)
+    centre, width = (_numbers(dataset, tag, 1) for tag in (tags.WindowCenter, tags.WindowWidth))
+    thickness, frame_time = (_numbers(dataset, tag, 1) for tag in (tags.SliceThickness, tags.FrameTime))
+    kernel, frame = _text(dataset, tags.ConvolutionKernel), single_uid(dataset, tags.FrameOfReferenceUID)
     found = {
         "orientation": orientation if position else None,
         "position": position if orientation else None,
@@ -139,7 +144,7 @@ def _geometry(dataset: Dataset) -> dict[str, Any] | None:
         "thickness": thickness[0] if thickness else None,
         "kernel": kernel[:_TEXT_LIMIT] if kernel else None,
         "window": [*centre, *width] if centre and width and width[0] > 0 else None,
-        "inverse": _text(dataset, 0x00280004) == "MONOCHROME1",
+        "inverse": _text(dataset, tags.PhotometricInterpretation) == "MONOCHROME1",
         "frame_time": frame_time[0] if frame_time and frame_time[0] > 0 else None,
         "frame": hashlib.sha256(frame.encode()).hexdigest()[:8] if frame else None,
     }
@@ -148,11 +153,11 @@ def _geometry(dataset: Dataset) -> dict[str, Any] | None:
 
 def _toward(dataset: Dataset) -> list[str] | None:
     """Patient Orientation, where it says both directions."""
-    values = [str(value) for value in values_of(dataset, 0x00200020, "CS") if value]
+    values = [str(value) for value in values_of(dataset, tags.PatientOrientation, "CS") if value]
     return [value[:3] for value in values] if len(values) == 2 else None
 
 
-def _numbers(dataset: Dataset, tag: int, count: int) -> list[float] | None:
+def _numbers(dataset: Dataset, tag: Tag, count: int) -> list[float] | None:
     """The first `count` decimals of an attribute; None where one of them is none."""
     values = values_of(dataset, tag, "DS")[:count]
     if len(values) < count or any(not isinstance(value, int | float) or not math.isfinite(value) for value in values):
@@ -160,7 +165,7 @@ def _numbers(dataset: Dataset, tag: int, count: int) -> list[float] | None:
     return [round(float(value), 5) for value in values]
 
 
-def _spacing(dataset: Dataset, tag: int) -> list[float] | None:
+def _spacing(dataset: Dataset, tag: Tag) -> list[float] | None:
     found = _numbers(dataset, tag, 2)
     return found if found and min(found) > 0 else None
 
@@ -172,7 +177,7 @@ def _attributes(dataset: Dataset) -> tuple[dict[str, Any], list[str], list[str]]
     for kept in KEPT:
         attribute, complete = _attribute(dataset, kept)
         if attribute is None:
-            if kept.vr in ("DA", "TM") and any(values_of(dataset, kept.tag.number, kept.vr)):
+            if kept.vr in ("DA", "TM") and any(values_of(dataset, kept.tag, kept.vr)):
                 unread.append(kept.tag)
             continue
         short = _clipped(attribute, _TEXT_LIMIT)
@@ -204,11 +209,11 @@ def _cost(tag: str, attribute: dict[str, Any]) -> int:
 def _attribute(dataset: Dataset, kept: Attribute) -> tuple[dict[str, Any] | None, bool]:
     """An attribute, with values of `_LONG_TEXT_LIMIT` characters at the most, and whether that is all of it."""
     if kept.items:
-        every = items_of(dataset, kept.tag.number)
+        every = items_of(dataset, kept.tag)
         items = [_item(item, kept.items) for item in every[:_ITEMS_LIMIT]]
         found = [item for item in items if item]
         return ({"vr": "SQ", "Value": found} if found else None), len(every) <= _ITEMS_LIMIT
-    every = values_of(dataset, kept.tag.number, kept.vr)
+    every = values_of(dataset, kept.tag, kept.vr)
     values = _clean(kept.vr, every)
     if not values:
         return None, True
@@ -220,7 +225,7 @@ def _attribute(dataset: Dataset, kept: Attribute) -> tuple[dict[str, Any] | None
 def _item(item: Dataset, kept: tuple[Tag, ...]) -> dict[str, Any]:
     out = {}
     for tag in kept:
-        values = _clean("LO", values_of(item, tag.number, "LO"))
+        values = _clean("LO", values_of(item, tag, "LO"))
         if values:
             out[str(tag)] = {"vr": ITEM_VRS[tag], "Value": values}
     return out
@@ -243,9 +248,11 @@ def _clipped(value: Any, limit: int) -> Any:
 
 def _patient(dataset: Dataset) -> dict[str, Any]:
     others = [
-        {"id": value, "issuer": None, "issuer_universal_id": None} for value in values_of(dataset, 0x00101000, "LO") if value
+        {"id": value, "issuer": None, "issuer_universal_id": None}
+        for value in values_of(dataset, tags.OtherPatientIDs, "LO")
+        if value
     ]
-    others += [_identifier(item) for item in items_of(dataset, 0x00101002)]
+    others += [_identifier(item) for item in items_of(dataset, tags.OtherPatientIDsSequence)]
     return {
         **_identifier(dataset),
         "other_ids": [other for other in others if other["id"]][:_OTHER_IDS_LIMIT],
@@ -253,19 +260,19 @@ def _patient(dataset: Dataset) -> dict[str, Any]:
 
 
 def _identifier(dataset: Dataset) -> dict[str, Any]:
-    qualifiers = items_of(dataset, 0x00100024)[:1]
+    qualifiers = items_of(dataset, tags.IssuerOfPatientIDQualifiersSequence)[:1]
     return {
-        "id": _text(dataset, 0x00100020),
-        "issuer": _text(dataset, 0x00100021),
-        "issuer_universal_id": _text(qualifiers[0], 0x00400032) if qualifiers else None,
+        "id": _text(dataset, tags.PatientID),
+        "issuer": _text(dataset, tags.IssuerOfPatientID),
+        "issuer_universal_id": _text(qualifiers[0], tags.UniversalEntityID) if qualifiers else None,
     }
 
 
-def _text(dataset: Dataset, tag: int) -> str | None:
+def _text(dataset: Dataset, tag: Tag) -> str | None:
     values = values_of(dataset, tag, "LO")
     return str(values[0]) if values and values[0] is not None else None
 
 
-def _number(dataset: Dataset, tag: int, vr: str) -> int | None:
+def _number(dataset: Dataset, tag: Tag, vr: str) -> int | None:
     values = values_of(dataset, tag, vr)
     return values[0] if values and isinstance(values[0], int) else None

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 
 from chalicelib.dicom.charset import decode
 from chalicelib.dicom.readings import decimal, integer
+from chalicelib.domain.tags import Tag, number
 
 JsonValue = Any
 """str, int, float, dict (a name) or None."""
@@ -60,13 +61,13 @@ def text_values(vr: str, text: str) -> list[JsonValue]:
     return values if any(value is not None for value in values) else []
 
 
-def values_of(dataset: Dataset, tag: int, vr: str) -> list[JsonValue]:
+def values_of(dataset: Dataset, tag: Tag | int, vr: str) -> list[JsonValue]:
     """The values of a data set's element, read as `vr`, the dictionary's: the VR that a file writes may be
     wrong.
 
     Only binary numbers are read by the file's own VR, which says how wide they are, or that they are text.
     """
-    element = dataset.get_item(tag)
+    element = dataset.get_item(number(tag))
     if element is None or not element.value or element.VR == "SQ":
         return []
     if isinstance(element, RawDataElement):
@@ -88,7 +89,7 @@ def _number_vr(written: str, vr: str) -> str:
     return vr if written in BINARY else "DS" if vr in ("FL", "FD") else "IS"
 
 
-def text_of(dataset: Dataset, tag: int, vr: str) -> str:
+def text_of(dataset: Dataset, tag: Tag | int, vr: str) -> str:
     """The first value of an attribute as text, of a name its alphabetic group; empty where there is none."""
     values = values_of(dataset, tag, vr)
     value = values[0] if values else None
@@ -97,9 +98,9 @@ def text_of(dataset: Dataset, tag: int, vr: str) -> str:
     return str(value) if value is not None else ""
 
 
-def items_of(dataset: Dataset, tag: int) -> list[Dataset]:
+def items_of(dataset: Dataset, tag: Tag | int) -> list[Dataset]:
     """The items of a sequence, empty where there is none."""
-    element = dataset.get_item(tag)
+    element = dataset.get_item(number(tag))
     return list(element.value) if element is not None and element.VR == "SQ" and element.value else []
 
 

@@ -10,6 +10,7 @@ from chalicelib.dicomweb.json_model import Model, first_text, items, parse_json
 from chalicelib.dicomweb.media_types import parse_media_type
 from chalicelib.dicomweb.multipart import parse as parse_multipart
 from chalicelib.dicomweb.native_xml import parse_xml
+from chalicelib.domain import tags
 from chalicelib.domain.errors import BadRequest, UnsupportedMediaType
 from chalicelib.domain.identifiers import uid
 
@@ -78,13 +79,18 @@ def parse_commitment_request(content_type: str | None, body: bytes) -> Commitmen
 
 
 def _request(model: Model) -> CommitmentRequest:
-    flat = [_reference(item) for item in items(model, "00081199")]
+    flat = [_reference(item) for item in items(model, tags.ReferencedSOPSequence)]
     nested = [
-        _reference(instance, _uid(by_class, "00081150"), _uid(study, "0020000D"), _uid(series, "0020000E"))
-        for study in items(model, "00081110")
-        for series in _required(study, "00081115")
-        for by_class in _required(series, "00081112")
-        for instance in _required(by_class, "0008114A")
+        _reference(
+            instance,
+            _uid(by_class, tags.ReferencedSOPClassUID),
+            _uid(study, tags.StudyInstanceUID),
+            _uid(series, tags.SeriesInstanceUID),
+        )
+        for study in items(model, tags.ReferencedStudySequence)
+        for series in _required(study, tags.ReferencedSeriesSequence)
+        for by_class in _required(series, tags.ReferencedInstancesBySOPClassSequence)
+        for instance in _required(by_class, tags.ReferencedInstanceSequence)
     ]
     if bool(flat) == bool(nested):
         raise BadRequest("Either Referenced SOP Sequence or Referenced Study Sequence must have items.")
@@ -106,7 +112,9 @@ def _uid(model: Model, tag: str) -> str:
 
 
 def _reference(item: Model, sop_class: str | None = None, study: str | None = None, series: str | None = None) -> Reference:
-    return Reference(sop_class or _uid(item, "00081150"), _uid(item, "00081155"), study, series)
+    return Reference(
+        sop_class or _uid(item, tags.ReferencedSOPClassUID), _uid(item, tags.ReferencedSOPInstanceUID), study, series
+    )
 
 
 def commitment_response(request: CommitmentRequest, failure_of: Callable[[Reference], int | None]) -> Model:
@@ -120,11 +128,11 @@ def commitment_response(request: CommitmentRequest, failure_of: Callable[[Refere
         reason = failure_of(reference)
         (committed if reason is None else failed)[reference] = reason
     if request.by_study:
-        found = {"00081110": _by_study(committed), "0008119B": _by_study(failed)}
+        found = {tags.ReferencedStudySequence: _by_study(committed), tags.FailedStudySequence: _by_study(failed)}
     else:
         found = {
-            "00081198": [_class(r) | _instance(r, reason) for r, reason in failed.items()],
-            "00081199": [_class(r) | _instance(r, None) for r in committed],
+            tags.FailedSOPSequence: [_class(r) | _instance(r, reason) for r, reason in failed.items()],
+            tags.ReferencedSOPSequence: [_class(r) | _instance(r, None) for r in committed],
         }
     return {tag: _sequence(those) for tag, those in found.items() if those}
 
@@ -138,34 +146,37 @@ def _by_study(verdicts: dict[Reference, int | None]) -> list[Model]:
         classes.setdefault(reference.sop_class_uid, []).append(_instance(reference, reason))
     return [
         {
-            "00081115": _sequence(
+            tags.ReferencedSeriesSequence: _sequence(
                 [
                     {
-                        "00081112": _sequence(
+                        tags.ReferencedInstancesBySOPClassSequence: _sequence(
                             [
-                                {"0008114A": _sequence(instances), "00081150": _text(sop_class)}
+                                {
+                                    tags.ReferencedInstanceSequence: _sequence(instances),
+                                    tags.ReferencedSOPClassUID: _text(sop_class),
+                                }
                                 for sop_class, instances in classes.items()
                             ]
                         ),
-                        "0020000E": _text(series_uid),
+                        tags.SeriesInstanceUID: _text(series_uid),
                     }
                     for series_uid, classes in series.items()
                 ]
             ),
-            "0020000D": _text(study_uid),
+            tags.StudyInstanceUID: _text(study_uid),
         }
         for study_uid, series in tree.items()
     ]
 
 
 def _class(reference: Reference) -> Model:
-    return {"00081150": _text(reference.sop_class_uid)}
+    return {tags.ReferencedSOPClassUID: _text(reference.sop_class_uid)}
 
 
 def _instance(reference: Reference, reason: int | None) -> Model:
-    model = {"00081155": _text(reference.sop_instance_uid)}
+    model: Model = {tags.ReferencedSOPInstanceUID: _text(reference.sop_instance_uid)}
     if reason is not None:
-        model["00081197"] = {"vr": "US", "Value": [reason]}
+        model[tags.FailureReason] = {"vr": "US", "Value": [reason]}
     return model
 
 

@@ -20,13 +20,23 @@ from chalicelib.dicomweb.json_model import Model, first_text, items
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, parse_media_type
 from chalicelib.dicomweb.multipart import Part
 from chalicelib.dicomweb.representations import FRAME_TYPES
+from chalicelib.domain import tags
 
-PIXEL_DATA = "7FE00010"
-_UIDS = ("00080016", "00080018", "0020000D", "0020000E")
+PIXEL_DATA = tags.PixelData
+_UIDS = (tags.SOPClassUID, tags.SOPInstanceUID, tags.StudyInstanceUID, tags.SeriesInstanceUID)
 _BULK_FORMATS = {"FL": "f", "FD": "d", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
 _BULK_TEXTS = frozenset({"DS", "IS", "LT", "ST", "UC", "UT"})
 # The macro that pixels need (PS3.3 C.7.6.3): samples, photometric interpretation, rows, columns, bits.
-_PIXEL_MACRO = ("00280002", "00280004", "00280010", "00280011", "00280100", "00280101", "00280102", "00280103")
+_PIXEL_MACRO = (
+    tags.SamplesPerPixel,
+    tags.PhotometricInterpretation,
+    tags.Rows,
+    tags.Columns,
+    tags.BitsAllocated,
+    tags.BitsStored,
+    tags.HighBit,
+    tags.PixelRepresentation,
+)
 
 # Start of frame of a JPEG stream → its transfer syntax (ISO 10918-1 B.1.1.3, PS3.5 8.2.1).
 _JPEG_FRAMES = {

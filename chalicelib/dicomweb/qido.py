@@ -34,6 +34,7 @@ from chalicelib.dicomweb.matching import (
 )
 from chalicelib.dicomweb.moments import Range
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, Level, rank
+from chalicelib.domain import tags
 from chalicelib.domain.errors import BadRequest
 
 DEFAULT_LIMIT = 100
@@ -104,8 +105,8 @@ class Query:
     @property
     def by_accession_number_alone(self) -> bool:
         """Whether it names an accession number, and not whose."""
-        issuer = any(k.path[0] == "00080051" and not isinstance(k.match, Universal) for k in self.keys)
-        return self.key("00080050") is not None and not issuer
+        issuer = any(k.path[0] == tags.IssuerOfAccessionNumberSequence and not isinstance(k.match, Universal) for k in self.keys)
+        return self.key(tags.AccessionNumber) is not None and not issuer
 
     def key(self, *path: str) -> Key | None:
         """The key on the attribute at `path`, unless it matches everything."""
@@ -115,7 +116,7 @@ class Query:
 
 def among_studies(query: Query, uids: frozenset[str]) -> Query | None:
     """The same search among these studies only; None when it names none of them."""
-    path = ("0020000D",)
+    path = (tags.StudyInstanceUID,)
     named = query.key(*path)
     wanted = uids if named is None else uids & named.match.uids if isinstance(named.match, Uids) else frozenset()
     if not wanted:

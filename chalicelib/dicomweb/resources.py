@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 
+from chalicelib.domain import tags
 from chalicelib.domain.errors import BadRequest, NotFound
 
 MAX_FRAMES = 2000
 """Frames of one request."""
 
-ENCAPSULATED_DOCUMENT = "00420011"
-PIXEL_TAGS = frozenset({"7FE00008", "7FE00009", "7FE00010"})
+ENCAPSULATED_DOCUMENT = tags.EncapsulatedDocument
+PIXEL_TAGS = frozenset({tags.FloatPixelData, tags.DoubleFloatPixelData, tags.PixelData})
 
 _FRAME = re.compile(r"[1-9][0-9]{0,6}")
 

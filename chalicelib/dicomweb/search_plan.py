@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from chalicelib.dicomweb import person_names
 from chalicelib.dicomweb.matching import Moments, Names, Texts, Uids
 from chalicelib.dicomweb.qido import Query
+from chalicelib.domain import tags
 
 _NAME_PREFIX = 3
 MOST_MODALITIES = 10
@@ -79,23 +80,23 @@ SelectiveKey = ByStudy | ByPatient | ByAccession | ByName | ByModality | ByDate 
 
 def selective_key(query: Query) -> SelectiveKey:
     """The key that finds the candidates of a search; every entity that matches is among them."""
-    study = query.key("0020000D")
+    study = query.key(tags.StudyInstanceUID)
     if query.scope.study_instance_uid is not None:
         return ByStudy((query.scope.study_instance_uid,))
     if study is not None and isinstance(study.match, Uids):
         return ByStudy(tuple(sorted(study.match.uids)))
-    accession = one_text(query, "00080050")
+    accession = one_text(query, tags.AccessionNumber)
     if accession is not None:
         return ByAccession(accession)
-    patient = one_text(query, "00100020")
+    patient = one_text(query, tags.PatientID)
     if patient is not None:
         return ByPatient(patient)
     prefix = _name_prefix(query)
     if len(prefix) >= _NAME_PREFIX:
         return ByName(prefix)
-    date = query.key("00080020")
+    date = query.key(tags.StudyDate)
     first, last = (date.match.range.first, date.match.range.last) if date and isinstance(date.match, Moments) else (None, None)
-    modalities = _texts(query, "00080061") or (_texts(query, "00080060") if query.level != "study" else ())
+    modalities = _texts(query, tags.ModalitiesInStudy) or (_texts(query, tags.Modality) if query.level != "study" else ())
     if 1 <= len(modalities) <= MOST_MODALITIES:
         return ByModality(modalities, first, last)
     if first or last:
@@ -124,7 +125,7 @@ def _name_prefix(query: Query) -> str:
     It cannot for fuzzy matching, where a word may stand anywhere in the name, for several groups or values,
     and for letters that are not Latin, which are looked for in every component group.
     """
-    key = query.key("00100010")
+    key = query.key(tags.PatientName)
     if key is None or not isinstance(key.match, Names) or key.match.fuzzy or len(key.match.patterns) != 1:
         return ""
     groups = key.match.patterns[0]

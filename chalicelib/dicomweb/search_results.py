@@ -9,16 +9,17 @@ from typing import Any
 from chalicelib.dicomweb.matching import Element
 from chalicelib.dicomweb.qido import Attributes, Query
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, LEVELS, RETURNED_ALSO, Level, rank, vr_of
+from chalicelib.domain import tags
 
 # Everything that is found is in S3: it can be fetched at once (PS3.3 C.4.23.1.1).
 _AVAILABILITY = {"vr": "CS", "Value": ["ONLINE"]}
-_REQUEST_ATTRIBUTES = "00400275"
+_REQUEST_ATTRIBUTES = tags.RequestAttributesSequence
 # Unique keys of study, series and instance: each result has those of the entities above it too, whatever the path has fixed,
 # as C-FIND has them (PS3.4 C.4.1.1.3.2) and clients expect.
 _MARKS = ("00110010", "00111001")  # (0011,xx01) of CONTENITORE: how many patients a study has, where they are several
-_UNIQUE = ("0020000D", "0020000E", "00080018")
+_UNIQUE = (tags.StudyInstanceUID, tags.SeriesInstanceUID, tags.SOPInstanceUID)
 # Required inside an item of Request Attributes Sequence (Table 10.6.3-4).
-_REQUIRED_IN_REQUEST = ("00400009", "00401001")
+_REQUIRED_IN_REQUEST = (tags.ScheduledProcedureStepID, tags.RequestedProcedureID)
 
 
 def levels_returned(query: Query) -> tuple[Level, ...]:
@@ -42,7 +43,7 @@ def project(query: Query, attributes: Attributes) -> dict[str, Any]:
     result: dict[str, Any] = {}
     known = dict(attributes)
     if "study" in levels or query.level == "instance":
-        known.setdefault("00080056", _AVAILABILITY)
+        known.setdefault(tags.InstanceAvailability, _AVAILABILITY)
     for tag, row in ATTRIBUTES.items():
         level = row.level if row.level in levels else next((x for x in levels if tag in RETURNED_ALSO[x]), None)
         if level is not None and row.returned != "O":
@@ -69,15 +70,18 @@ def project(query: Query, attributes: Attributes) -> dict[str, Any]:
 def dated(item: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """An item of Original Attributes Sequence with the day on which the attributes are replaced (PS3.3 Table C.12-1)."""
     day = {"vr": "DT", "Value": [now.strftime("%Y%m%d")]}
-    return dict(sorted({**item, "04000562": day}.items()))
+    return dict(sorted({**item, tags.AttributeModificationDateTime: day}.items()))
 
 
 def with_day_of_change(result: dict[str, Any], now: datetime) -> dict[str, Any]:
     """A result whose patient is shown under another number than the one in the images, with the day on which it is."""
-    original = result.get("04000561")
+    original = result.get(tags.OriginalAttributesSequence)
     if original is None:
         return result
-    return {**result, "04000561": {"vr": "SQ", "Value": [dated(item, now) for item in original.get("Value", [])]}}
+    return {
+        **result,
+        tags.OriginalAttributesSequence: {"vr": "SQ", "Value": [dated(item, now) for item in original.get("Value", [])]},
+    }
 
 
 def _put(result: dict[str, Any], tag: str, element: Element | None, *, required: bool) -> None:

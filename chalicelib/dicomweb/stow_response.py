@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.dicomweb.json_model import Model
+from chalicelib.domain import tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,11 @@ def response(outcomes: Sequence[Outcome]) -> Model:
     stored = [one for one in outcomes if isinstance(one, Stored)]
     failed = [one for one in outcomes if isinstance(one, Failed)]
     studies = {one.study_url for one in stored}
-    model: Model = {"00081190": _element("UR", *(studies if len(studies) == 1 else ()))}
+    model: Model = {tags.RetrieveURL: _element("UR", *(studies if len(studies) == 1 else ()))}
     sequences = {
-        "00081198": [_failed(one) for one in failed if one.sop_instance_uid],
-        "00081199": [_stored(one) for one in stored],
-        "0008119A": [_reason(one) for one in failed if not one.sop_instance_uid],
+        tags.FailedSOPSequence: [_failed(one) for one in failed if one.sop_instance_uid],
+        tags.ReferencedSOPSequence: [_stored(one) for one in stored],
+        tags.OtherFailuresSequence: [_reason(one) for one in failed if not one.sop_instance_uid],
     }
     model.update({tag: _element("SQ", *items) for tag, items in sequences.items() if items})
     return model
@@ -117,20 +118,20 @@ def _element(vr: str, *values: Any) -> dict[str, Any]:
 
 def _reference(sop_class_uid: str, sop_instance_uid: str) -> Model:
     return {
-        "00081150": _element("UI", *filter(None, [sop_class_uid])),
-        "00081155": _element("UI", sop_instance_uid),
+        tags.ReferencedSOPClassUID: _element("UI", *filter(None, [sop_class_uid])),
+        tags.ReferencedSOPInstanceUID: _element("UI", sop_instance_uid),
     }
 
 
 def _stored(one: Stored) -> Model:
-    item = _reference(one.sop_class_uid, one.sop_instance_uid) | {"00081190": _element("UR", one.retrieve_url)}
+    item = _reference(one.sop_class_uid, one.sop_instance_uid) | {tags.RetrieveURL: _element("UR", one.retrieve_url)}
     if one.warning is not None:
-        item["00081196"] = _element("US", one.warning)
+        item[tags.WarningReason] = _element("US", one.warning)
     return dict(sorted(item.items()))
 
 
 def _reason(one: Failed) -> Model:
-    return {"00081197": _element("US", failure_reason(one.reason))}
+    return {tags.FailureReason: _element("US", failure_reason(one.reason))}
 
 
 def _failed(one: Failed) -> Model:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from chalicelib.domain import tags
 from chalicelib.domain.institutions import Registry
 
-ACCESSION_NUMBER, ISSUER = "00080050", "00080051"
+ACCESSION_NUMBER, ISSUER = tags.AccessionNumber, tags.IssuerOfAccessionNumberSequence
 Attributes = dict[str, Any]
 
 
@@ -20,9 +21,9 @@ def issuer_of(registry: Registry, owner: str) -> Attributes | None:
     if member is None:
         return None
     return {
-        "00400031": {"vr": "UT", "Value": [member.id]},
-        "00400032": {"vr": "UT", "Value": [member.patient_id_issuer]},
-        "00400033": {"vr": "CS", "Value": ["ISO"]},
+        tags.LocalNamespaceEntityID: {"vr": "UT", "Value": [member.id]},
+        tags.UniversalEntityID: {"vr": "UT", "Value": [member.patient_id_issuer]},
+        tags.UniversalEntityIDType: {"vr": "CS", "Value": ["ISO"]},
     }
 
 

@@ -118,8 +118,8 @@ class Request:
 def parse(body: object, default_issuer: str) -> Request:
     """The body of `POST /links`. Raises BadRequest naming the field.
 
-    Either `patient`, with `current_study` or without, or `study_instance_uids`; `open_within_seconds` (60 s … 8 h, default 30 min) is
-    our addition.
+    Either `patient`, with `current_study` or without, or `study_instance_uids`; `open_within_seconds` (60 s … 8 h, default 30
+    min) is our addition.
     """
     said = fields(body, ("study_instance_uids", "patient", "current_study", "practitioner", "purpose", "open_within_seconds"))
     uids, patient = said.get("study_instance_uids"), said.get("patient")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from chalicelib.domain import tags
 from chalicelib.domain.studies import Instance, first_value
 
-_SERIES_NUMBER, _INSTANCE_NUMBER = "00200011", "00200013"
+_SERIES_NUMBER, _INSTANCE_NUMBER = tags.SeriesNumber, tags.InstanceNumber
 
 
 def number(one: Instance, tag: str = _INSTANCE_NUMBER) -> int | None:

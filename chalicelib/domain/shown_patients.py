@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.domain import italian
+from chalicelib.domain import italian, tags
 from chalicelib.domain.filing import whose
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.studies import Attributes, first_value, is_of_patient
 from chalicelib.domain.transfers import Transfer
 
-_IDENTIFYING = ("00100020", "00100021", "00100022", "00100024")
+_IDENTIFYING = (tags.PatientID, tags.IssuerOfPatientID, tags.TypeOfPatientID, tags.IssuerOfPatientIDQualifiersSequence)
 """Patient ID, its issuer, its type, the issuer's qualifiers."""
 PRIVATE_CREATOR, NUMBER_OF_PATIENTS = "00110010", "00111001"
 """(0011,xx01) of the private creator CONTENITORE: how many patients the instances of a study name, where there are several."""
@@ -73,7 +73,10 @@ def faces(
 
 
 def _saying(patient: PatientIdentifier) -> Attributes:
-    return {"00100020": {"vr": "LO", "Value": [patient.value]}, "00100021": {"vr": "LO", "Value": [patient.issuer]}}
+    return {
+        tags.PatientID: {"vr": "LO", "Value": [patient.value]},
+        tags.IssuerOfPatientID: {"vr": "LO", "Value": [patient.issuer]},
+    }
 
 
 def marked(attributes: Attributes, patients: int) -> Attributes:
@@ -142,10 +145,10 @@ def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | Non
     if shown is None:
         return attributes
     if shown in [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]:
-        return {"00100021": {"vr": "LO", "Value": [shown.issuer]}, **attributes}
-    original = {tag: attributes.pop(tag) for tag in _IDENTIFYING if tag in attributes}
+        return {tags.IssuerOfPatientID: {"vr": "LO", "Value": [shown.issuer]}, **attributes}
+    original: Attributes = {tag: attributes.pop(tag) for tag in _IDENTIFYING if tag in attributes}
     identifiers, item = coerced(original, shown, str(summary["owner"]))
-    return attributes | identifiers | {"04000561": {"vr": "SQ", "Value": [item]}}
+    return attributes | identifiers | {tags.OriginalAttributesSequence: {"vr": "SQ", "Value": [item]}}
 
 
 def to_file_under(summary: Mapping[str, Any]) -> Attributes:
@@ -156,7 +159,7 @@ def to_file_under(summary: Mapping[str, Any]) -> Attributes:
     attributes: Attributes = dict(summary["attributes"])
     issuers = [str(one["issuer"]) for one in summary["patients"]]
     if len(issuers) == 1:
-        attributes.setdefault("00100021", {"vr": "LO", "Value": issuers})
+        attributes.setdefault(tags.IssuerOfPatientID, {"vr": "LO", "Value": issuers})
     return attributes
 
 
@@ -168,25 +171,25 @@ def coerced(original: Attributes, shown: PatientIdentifier, owner: str) -> tuple
     """
     replaced = {tag: original[tag] for tag in _IDENTIFYING if tag in original}
     return _saying(shown), {
-        "04000550": {"vr": "SQ", "Value": [replaced]},
-        "04000563": {"vr": "LO", "Value": ["CONTENITORE"]},
-        "04000564": {"vr": "LO", "Value": [owner]},
-        "04000565": {"vr": "CS", "Value": ["COERCE"]},
+        tags.ModifiedAttributesSequence: {"vr": "SQ", "Value": [replaced]},
+        tags.ModifyingSystem: {"vr": "LO", "Value": ["CONTENITORE"]},
+        tags.SourceOfPreviousValues: {"vr": "LO", "Value": [owner]},
+        tags.ReasonForTheAttributeModification: {"vr": "CS", "Value": ["COERCE"]},
     }
 
 
 def is_coerced(attributes: Attributes) -> bool:
     """Whether attributes are served under another number than the one in the images."""
-    return "04000561" in attributes
+    return tags.OriginalAttributesSequence in attributes
 
 
 def shown_number(attributes: Attributes) -> dict[str, str]:
     """The patient's number in attributes that are served."""
-    return {"issuer": first_value(attributes, "00100021"), "id": first_value(attributes, "00100020")}
+    return {"issuer": first_value(attributes, tags.IssuerOfPatientID), "id": first_value(attributes, tags.PatientID)}
 
 
 def uncoerced(attributes: Attributes, issuer: str) -> Attributes:
     """Attributes as they are served under the number in the images, which is of `issuer`."""
-    original: Attributes = attributes["04000561"]["Value"][0]["04000550"]["Value"][0]
-    kept = {tag: value for tag, value in attributes.items() if tag not in ("04000561", *_IDENTIFYING)}
-    return {"00100021": {"vr": "LO", "Value": [issuer]}, **kept, **original}
+    original: Attributes = attributes[tags.OriginalAttributesSequence]["Value"][0][tags.ModifiedAttributesSequence]["Value"][0]
+    kept = {tag: value for tag, value in attributes.items() if tag not in (tags.OriginalAttributesSequence, *_IDENTIFYING)}
+    return {tags.IssuerOfPatientID: {"vr": "LO", "Value": [issuer]}, **kept, **original}

@@ -14,6 +14,16 @@ class Tag(str):
         return int(self, 16)
 
 
+def number(tag: Tag | int) -> int:
+    """A tag as group and element in 32 bits, whichever way it is written."""
+    return tag if isinstance(tag, int) else tag.number
+
+
+def numbers(*named: Tag) -> frozenset[int]:
+    """Tags as group and element in 32 bits."""
+    return frozenset(tag.number for tag in named)
+
+
 MediaStorageSOPClassUID = Tag("00020002")
 MediaStorageSOPInstanceUID = Tag("00020003")
 TransferSyntaxUID = Tag("00020010")
@@ -95,6 +105,7 @@ StudyID = Tag("00200010")
 SeriesNumber = Tag("00200011")
 AcquisitionNumber = Tag("00200012")
 InstanceNumber = Tag("00200013")
+PatientOrientation = Tag("00200020")
 ImagePositionPatient = Tag("00200032")
 ImageOrientationPatient = Tag("00200037")
 FrameOfReferenceUID = Tag("00200052")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
-from chalicelib.domain import sharing, shown_patients, studies
+from chalicelib.domain import sharing, shown_patients, studies, tags
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
@@ -108,12 +108,12 @@ def search_row(summary: Mapping[str, Any], found: Sequence[Face], number: int = 
 
     Of the patients in `found`, the one with this number; of several, the first one's row has all of them.
     """
-    computed = {
-        "0020000D": {"vr": "UI", "Value": [summary["study"]]},
-        "00080061": {"vr": "CS", "Value": summary["modalities"]},
-        "00080062": {"vr": "UI", "Value": summary["sop_classes"]},
-        "00201206": {"vr": "IS", "Value": [summary["series"]]},
-        "00201208": {"vr": "IS", "Value": [summary["instances"]]},
+    computed: Attributes = {
+        tags.StudyInstanceUID: {"vr": "UI", "Value": [summary["study"]]},
+        tags.ModalitiesInStudy: {"vr": "CS", "Value": summary["modalities"]},
+        tags.SOPClassesInStudy: {"vr": "UI", "Value": summary["sop_classes"]},
+        tags.NumberOfStudyRelatedSeries: {"vr": "IS", "Value": [summary["series"]]},
+        tags.NumberOfStudyRelatedInstances: {"vr": "IS", "Value": [summary["instances"]]},
     }
     kept = ("owner", "study", "patients", "anonymous", "date", "linked", "former")
     row: dict[str, Any] = {"attributes": found[number].attributes | computed, **{name: summary[name] for name in kept}}
@@ -137,7 +137,7 @@ def _index_rows(viewer: str, summary: Mapping[str, Any], found: Sequence[Face], 
     Of a study of several patients, each of them is found under its own numbers, name and accession number.
     """
     owner, study = str(summary["owner"]), str(summary["study"])
-    moment = str(summary["date"]) + studies.first_value(summary["attributes"], "00080030")[:6]
+    moment = str(summary["date"]) + studies.first_value(summary["attributes"], tags.StudyTime)[:6]
     newest_first = f"{moment}#{study}#{owner}"
     pk = f"V#SEE#{viewer}#{study}"
     rows: list[Item] = []
@@ -163,8 +163,8 @@ def _index_rows(viewer: str, summary: Mapping[str, Any], found: Sequence[Face], 
 
 def _of_person(viewer: str, face: Face, place: str, newest_first: str) -> dict[str, tuple[str, str]]:
     """The entries in the indexes of accession numbers and names."""
-    accession = studies.first_value(face.attributes, "00080050")
-    name = name_key((face.attributes.get("00100010", {}).get("Value") or [""])[0])
+    accession = studies.first_value(face.attributes, tags.AccessionNumber)
+    name = name_key((face.attributes.get(tags.PatientName, {}).get("Value") or [""])[0])
     by_number = {"gsi2": (f"A#{viewer}#{indexed(accession)}", newest_first)} if accession else {}
     return by_number | ({"gsi4": (f"N#{viewer}", f"{indexed(name)}#{place}")} if name else {})
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import places, priors, procedure_names
+from chalicelib.domain import places, priors, procedure_names, tags
 from chalicelib.domain.audit import Act, Entry, Kind
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, PutVersion, Table
@@ -82,7 +82,7 @@ def _entry(row: Item) -> dict[str, Any]:
         "owner": row.data["owner"],
         "study_date": row.data["date"],
         "study_time": "",
-        "modalities": [str(one) for one in (attributes.get("00080061") or {}).get("Value", [])],
-        "description": first_value(attributes, "00081030"),
+        "modalities": [str(one) for one in (attributes.get(tags.ModalitiesInStudy) or {}).get("Value", [])],
+        "description": first_value(attributes, tags.StudyDescription),
         "body_part": "",
     }

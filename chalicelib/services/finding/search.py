@@ -17,7 +17,7 @@ from chalicelib.dicomweb import qido, resources, search_plan
 from chalicelib.dicomweb.matching import Uids
 from chalicelib.dicomweb.qido import Query
 from chalicelib.dicomweb.search_results import project, remaining_text, with_day_of_change
-from chalicelib.domain import accession, audit, shown_patients, studies
+from chalicelib.domain import accession, audit, shown_patients, studies, tags
 from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
 from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound
@@ -77,8 +77,8 @@ class SearchPage:
         `text`: the query as it was sent. It is of one patient where it names a PatientID, the caller's own where it names no
         issuer.
         """
-        own, number = caller.member, search_plan.one_text(query, "00100020")
-        issuer = search_plan.one_text(query, "00100021") or own.patient_id_issuer
+        own, number = caller.member, search_plan.one_text(query, tags.PatientID)
+        issuer = search_plan.one_text(query, tags.IssuerOfPatientID) or own.patient_id_issuer
         patients = (PatientIdentifier(issuer, number),) if number else ()
         owner = own.id if number and caller.registry.by_issuer(issuer) == own else None
         searched = Entry(Kind.QUERY, owner, patients, text=text, count=len(self.matches))
@@ -90,8 +90,8 @@ class SearchPage:
         for match in self.matches:
             result = with_day_of_change(project(query, match.attributes), now)
             owner = caller.registry.members.get(match.owner)
-            result["00080080"] = {"vr": "LO", "Value": [owner.name if owner else match.owner]}
-            result["00081190"] = {"vr": "UR", "Value": [match.retrieve_url(service, caller.member.id)]}
+            result[tags.InstitutionName] = {"vr": "LO", "Value": [owner.name if owner else match.owner]}
+            result[tags.RetrieveURL] = {"vr": "UR", "Value": [match.retrieve_url(service, caller.member.id)]}
             results.append(dict(sorted(result.items())))
         return results
 
@@ -187,8 +187,8 @@ def _matches(query: Query, issuer: Attributes | None, face: dict[str, Any]) -> b
     """A study is matched under the number that it is found by, which need not be the one that is shown."""
     number = face["found_as"]
     as_found = {
-        "00100020": {"vr": "LO", "Value": [number["id"]]},
-        "00100021": {"vr": "LO", "Value": [number["issuer"]]},
+        tags.PatientID: {"vr": "LO", "Value": [number["id"]]},
+        tags.IssuerOfPatientID: {"vr": "LO", "Value": [number["issuer"]]},
     }
     shown = accession.matched(face["attributes"], issuer)
     return qido.matches(query, shown | (as_found if number["id"] else {}), "study")
@@ -196,7 +196,7 @@ def _matches(query: Query, issuer: Attributes | None, face: dict[str, Any]) -> b
 
 def _narrow(table: Table, caller: Caller, query: Query) -> tuple[Key, ...] | None:
     """(owner, study) of the studies that a key below study level leaves, when it names series or instances by UID; else None."""
-    sops, series = query.key("00080018"), query.key("0020000E")
+    sops, series = query.key(tags.SOPInstanceUID), query.key(tags.SeriesInstanceUID)
     if sops is not None and isinstance(sops.match, Uids):
         keys = [sop_key(member, uid) for uid in sorted(sops.match.uids) for member in caller.registry.members]
         found = table.batch_get(keys)
@@ -303,8 +303,8 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
 def _series_attributes(series: str, view: dict[str, Any]) -> Attributes:
     return {
         **view["attributes"],
-        "0020000E": {"vr": "UI", "Value": [series]},
-        "00201209": {"vr": "IS", "Value": [view["instances"]]},
+        tags.SeriesInstanceUID: {"vr": "UI", "Value": [series]},
+        tags.NumberOfSeriesRelatedInstances: {"vr": "IS", "Value": [view["instances"]]},
     }
 
 
@@ -312,11 +312,11 @@ def instance_attributes(one: studies.Instance) -> Attributes:
     """The attributes of an instance itself, as DICOM JSON: those kept in its fact, and those kept as fields."""
     above = {*PATIENT_AND_STUDY, *SERIES}
     own = {tag: value for tag, value in one.attributes.items() if tag not in above}
-    own["00080016"] = {"vr": "UI", "Value": [one.data["class"]]}
-    own["00080018"] = {"vr": "UI", "Value": [one.sop_instance_uid]}
-    own["00083002"] = {"vr": "UI", "Value": [one.data["syntax"]]}
+    own[tags.SOPClassUID] = {"vr": "UI", "Value": [one.data["class"]]}
+    own[tags.SOPInstanceUID] = {"vr": "UI", "Value": [one.sop_instance_uid]}
+    own[tags.AvailableTransferSyntaxUID] = {"vr": "UI", "Value": [one.data["syntax"]]}
     if one.data.get("rows"):
-        own["00280008"] = {"vr": "IS", "Value": [one.data.get("number_of_frames", 1)]}
-        own["00280010"] = {"vr": "US", "Value": [one.data["rows"]]}
-        own["00280011"] = {"vr": "US", "Value": [one.data["columns"]]}
+        own[tags.NumberOfFrames] = {"vr": "IS", "Value": [one.data.get("number_of_frames", 1)]}
+        own[tags.Rows] = {"vr": "US", "Value": [one.data["rows"]]}
+        own[tags.Columns] = {"vr": "US", "Value": [one.data["columns"]]}
     return own

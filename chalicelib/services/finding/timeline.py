@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, identifiers
+from chalicelib.domain import audit, identifiers, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import NotFound
@@ -71,7 +71,7 @@ def timeline(
         numbers |= {(p["issuer"], p["id"]) for p in view.data["patients"]}  # type: ignore[attr-defined]
         entries.append(
             (
-                first_value(attributes, "00080020") + first_value(attributes, "00080030"),
+                first_value(attributes, tags.StudyDate) + first_value(attributes, tags.StudyTime),
                 _entry(table, view, attributes) | {"opened_by": list(opened.decision.transfers)},
             )
         )
@@ -90,8 +90,8 @@ def timeline(
                 for oid, number in sorted(numbers)
             ],
             "name": stated.name if stated else _name(person),
-            "birth_date": stated.birth_date if stated else first_value(person, "00100030"),
-            "sex": stated.sex if stated else first_value(person, "00100040"),
+            "birth_date": stated.birth_date if stated else first_value(person, tags.PatientBirthDate),
+            "sex": stated.sex if stated else first_value(person, tags.PatientSex),
         },
         "studies": [entry for _, entry in sorted(entries, key=lambda pair: pair[0], reverse=True)],
         "transfers": [transfer_service.shown(transfer, now) for transfer in mine],
@@ -132,17 +132,17 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
     return {
         "study_instance_uid": view.data["study"],
         "owner": view.sk,
-        "study_date": first_value(attributes, "00080020"),
-        "study_time": first_value(attributes, "00080030"),
+        "study_date": first_value(attributes, tags.StudyDate),
+        "study_time": first_value(attributes, tags.StudyTime),
         "modalities": view.data["modalities"],
-        "description": first_value(attributes, "00081030"),
+        "description": first_value(attributes, tags.StudyDescription),
         "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
         "laterality": view.data.get("laterality", ""),
         "views": view.data.get("views", []),
         "patient": {
             "name": _name(attributes),
-            "birth_date": first_value(attributes, "00100030"),
-            "sex": first_value(attributes, "00100040"),
+            "birth_date": first_value(attributes, tags.PatientBirthDate),
+            "sex": first_value(attributes, tags.PatientSex),
         },
         "instances": view.data["instances"],
         "complete": missing == 0,
@@ -154,7 +154,7 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
 
 
 def _name(attributes: Attributes) -> str:
-    value = (attributes.get("00100010", {}).get("Value") or [{}])[0]
+    value = (attributes.get(tags.PatientName, {}).get("Value") or [{}])[0]
     return str(value.get("Alphabetic", "")) if isinstance(value, dict) else ""
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
-from chalicelib.domain import demographics, identifiers, italian
+from chalicelib.domain import demographics, identifiers, italian, tags
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.fields import fields
@@ -138,7 +138,7 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
     person = _person(table, viewer, own)
     if person is None:
         return []
-    name = name_key((person.get("00100010", {}).get("Value") or [""])[0])
+    name = name_key((person.get(tags.PatientName, {}).get("Value") or [""])[0])
     if not name:
         return []
     rows: list[dict[str, Any]] = []
@@ -160,7 +160,7 @@ def _proposal(
 ) -> dict[str, Any]:
     evidence: list[str] = ["same-name"]
     against: list[str] = []
-    for tag, what in (("00100030", "birth-date"), ("00100040", "sex")):
+    for tag, what in ((tags.PatientBirthDate, "birth-date"), (tags.PatientSex, "sex")):
         mine, theirs = first_value(person, tag), first_value(attributes, tag)
         if mine and theirs:
             (evidence if mine == theirs else against).append(f"{'same' if mine == theirs else 'different'}-{what}")

@@ -15,7 +15,7 @@ from hashlib import sha256
 from itertools import combinations, islice
 from typing import Any
 
-from chalicelib.domain import identifiers, italian, patients, transfers
+from chalicelib.domain import identifiers, italian, patients, tags, transfers
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -49,8 +49,8 @@ def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary
         return
     named = [(patient.value, patient.issuer)]
     named += [(one["id"] or "", one["issuer_universal_id"] or one["issuer"] or "") for one in summary["patient"]["other_ids"]]
-    birth = first_value(summary["attributes"], "00100030")
-    sex = first_value(summary["attributes"], "00100040")
+    birth = first_value(summary["attributes"], tags.PatientBirthDate)
+    sex = first_value(summary["attributes"], tags.PatientSex)
     codes: list[str] = []
     for value, issuer in dict.fromkeys(named):
         if identifiers.is_oid(issuer) and issuer != italian.CODICE_FISCALE and (value, issuer) != named[0]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import instance_versions, studies
+from chalicelib.domain import instance_versions, studies, tags
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -201,7 +201,7 @@ def _shown(items: list[Item]) -> list[dict[str, Any]]:
                 "at": item.data["at"],
                 "state": "indexed" if items[-1].data["sha256"] == sha else "superseded",
                 "patient": item.data.get("patient") or {"issuer": "", "id": ""},
-                "accession_number": studies.first_value(attributes, "00080050"),
+                "accession_number": studies.first_value(attributes, tags.AccessionNumber),
             }
         )
     return shown

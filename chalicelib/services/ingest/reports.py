@@ -17,7 +17,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
 
-from chalicelib.domain import audit, report_versions, shown_patients, studies
+from chalicelib.domain import audit, report_versions, shown_patients, studies, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
 from chalicelib.domain.ports import Item, Objects, Table
@@ -106,7 +106,7 @@ def add_report(
         tell(Entry(Kind.READ, owner, audit_patients(view), study))
         return _entry(known), False
     place = _place(placed, series, sent, owner, study, now)
-    attributes = shown_patients.to_file_under(view.data) | {"0020000D": {"vr": "UI", "Value": [study]}}
+    attributes = shown_patients.to_file_under(view.data) | {tags.StudyInstanceUID: {"vr": "UI", "Value": [study]}}
     instance = build(sent, attributes, place, now.astimezone(HOSPITAL_TIME))
     stored = Stored(owner, sha256(instance).hexdigest(), len(instance))
     objects.put_new(stored.key, instance, stored.sha256)

@@ -14,6 +14,7 @@ from chalicelib.dicomweb.part10 import Unstorable
 from chalicelib.dicomweb.stow import StoreRequest
 from chalicelib.dicomweb.stow_response import Failed, Outcome
 from chalicelib.dicomweb.stow_response import Stored as Kept
+from chalicelib.domain import tags
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.services.ingest import searchable, standing
 from chalicelib.services.ingest.instance_items import ReadSummary, Stored, Summary, object_key, verdicts_of
@@ -114,7 +115,7 @@ def _made(read_summary: ReadSummary, request: StoreRequest, one: stow.MetadataIn
     try:
         content = part10.to_part10(one.model, lambda uri: stow.bulkdata_of(request, uri))
     except Unstorable as error:
-        uids = first_text(one.model, "00080016"), first_text(one.model, "00080018")
+        uids = first_text(one.model, tags.SOPClassUID), first_text(one.model, tags.SOPInstanceUID)
         return _Read(b"", {}, Failed(error.reason, *uids))
     return _read(read_summary, content, study)
 

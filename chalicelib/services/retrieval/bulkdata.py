@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from chalicelib.dicomweb import multipart, representations
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
 from chalicelib.dicomweb.resources import ENCAPSULATED_DOCUMENT, PIXEL_TAGS
+from chalicelib.domain import tags
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Objects, Pixels
@@ -19,7 +20,7 @@ from chalicelib.services.retrieval.files import frame_pieces, is_encapsulated, p
 
 _PARALLEL = 16
 _NAME = re.compile(rb'"BulkDataURI":"[^"]*/bulkdata/([^"/]+)"')
-_PIXEL_DATA = "7FE00010"
+_PIXEL_DATA = tags.PixelData
 _UNCOMPRESSED = f"{representations.OCTETS}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
 _DOCUMENTS = {sop_class for sop_class, kind in REPORT_KINDS.items() if kind != "sr"}
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from chalicelib.dicomweb import representations
-from chalicelib.domain import assembly, pixel_facts
+from chalicelib.domain import assembly, pixel_facts, tags
 from chalicelib.domain.assembly import MIB, Extract, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge, TryAgain
 from chalicelib.domain.pixel_facts import PixelFacts
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 MOST_IN_MEMORY = 64 * MIB
-_ENCAPSULATED_DOCUMENT, _ENCAPSULATED_DOCUMENT_LENGTH = 0x00420011, 0x00420015
+_ENCAPSULATED_DOCUMENT, _ENCAPSULATED_DOCUMENT_LENGTH = tags.EncapsulatedDocument.number, tags.EncapsulatedDocumentLength.number
 
 
 def described(objects: Objects, owner: str, one: Instance) -> PixelFacts:

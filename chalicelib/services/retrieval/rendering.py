@@ -9,7 +9,7 @@ from typing import Any
 from chalicelib.dicomweb import multipart, representations
 from chalicelib.dicomweb.media_types import Offer, Selected
 from chalicelib.dicomweb.rendered import Rendering, Viewport, place
-from chalicelib.domain import pixel_facts
+from chalicelib.domain import pixel_facts, tags
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound
 from chalicelib.domain.pixel_facts import PixelFacts
@@ -169,13 +169,15 @@ def _annotations(opened: Opened, one: Instance, wanted: Rendering) -> list[str]:
     lines: list[str] = []
     attributes = one.attributes
     if "patient" in wanted.annotations:
-        name: Any = (attributes.get("00100010", {}).get("Value") or [{}])[0]
+        name: Any = (attributes.get(tags.PatientName, {}).get("Value") or [{}])[0]
         lines += [str(name.get("Alphabetic", "")) if isinstance(name, dict) else ""]
         face = opened.face(one.data.get("patient"))
-        number = face.shown.value if face and face.shown else first_value(attributes, "00100020")
-        lines += [number, first_value(attributes, "00100030")]
+        number = face.shown.value if face and face.shown else first_value(attributes, tags.PatientID)
+        lines += [number, first_value(attributes, tags.PatientBirthDate)]
     if "technique" in wanted.annotations:
-        lines += [first_value(attributes, tag) for tag in ("00080060", "00080020", "0008103E", "00181030")]
+        lines += [
+            first_value(attributes, tag) for tag in (tags.Modality, tags.StudyDate, tags.SeriesDescription, tags.ProtocolName)
+        ]
     return [line for line in lines if line]
 
 

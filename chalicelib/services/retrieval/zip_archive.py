@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
+from chalicelib.domain import tags
 from chalicelib.domain.assembly import MIB, Extract, Piece
 from chalicelib.domain.errors import TooLarge
 from chalicelib.domain.ports import Objects
@@ -70,6 +71,6 @@ def _zip(entries: Sequence[tuple[str, int, Piece, int]]) -> list[Piece]:
 def _attributes(opened: Opened, one: Instance) -> dict[str, object]:
     return {
         **one.attributes,
-        "0020000D": {"vr": "UI", "Value": [opened.study]},
-        "0020000E": {"vr": "UI", "Value": [one.series_instance_uid]},
+        tags.StudyInstanceUID: {"vr": "UI", "Value": [opened.study]},
+        tags.SeriesInstanceUID: {"vr": "UI", "Value": [one.series_instance_uid]},
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, identifiers, pixel_facts, places, procedures, studies
+from chalicelib.domain import audit, identifiers, pixel_facts, places, procedures, studies, tags
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
@@ -100,7 +100,7 @@ def images(
 def _shown_places(view: Item, own: Vocabulary | None) -> frozenset[str]:
     """What of the body a study shows, as far as its names say."""
     attributes, parts = view.data["attributes"], view.data["body_parts"]
-    description = first_value(attributes, "00081030") if isinstance(attributes, dict) else ""
+    description = first_value(attributes, tags.StudyDescription) if isinstance(attributes, dict) else ""
     part = str(parts[0]) if isinstance(parts, list) and parts else ""
     modalities = view.data["modalities"]
     return procedures.understand(description, part, modalities if isinstance(modalities, list) else [], own=own).regions
@@ -110,10 +110,10 @@ def _series(members: list[Instance]) -> dict[str, Any]:
     first = members[0].attributes
     return {
         "series_instance_uid": members[0].series_instance_uid,
-        "number": number(members[0], "00200011") or 0,
-        "modality": first_value(first, "00080060"),
-        "description": first_value(first, "0008103E"),
-        "body_part": first_value(first, "00180015"),
+        "number": number(members[0], tags.SeriesNumber) or 0,
+        "modality": first_value(first, tags.Modality),
+        "description": first_value(first, tags.SeriesDescription),
+        "body_part": first_value(first, tags.BodyPartExamined),
         "kernel": (members[0].data.get("geometry") or {}).get("kernel", ""),
         "thickness": (members[0].data.get("geometry") or {}).get("thickness"),
         "instances": [_instance(one) for one in members],
@@ -131,9 +131,9 @@ def _instance(one: Instance) -> dict[str, Any]:
         "frames": one.data.get("number_of_frames") or 1,
         "rows": one.data.get("rows") or 0,
         "columns": one.data.get("columns") or 0,
-        "view": first_value(one.attributes, "00185101"),
-        "laterality": first_value(one.attributes, "00200062") or first_value(one.attributes, "00200060"),
-        "image_type": one.attributes.get("00080008", {}).get("Value", []),
+        "view": first_value(one.attributes, tags.ViewPosition),
+        "laterality": first_value(one.attributes, tags.ImageLaterality) or first_value(one.attributes, tags.Laterality),
+        "image_type": one.attributes.get(tags.ImageType, {}).get("Value", []),
         **{name: geometry[name] for name in _GEOMETRY if name in geometry},
         **({"fault": facts.picture_fault} if facts is not None and facts.picture_fault else {}),
     }

@@ -9,6 +9,7 @@ import pytest
 from chalicelib.dicom.header import Head, read_head
 from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.values import text_of
+from chalicelib.domain import tags
 from tests.unit.dicom.building import (
     BIG,
     DEFLATED,
@@ -167,4 +168,4 @@ def test_what_stands_behind_a_uid_is_no_part_of_it(end: bytes) -> None:
     syntax = EXPLICIT.encode() + end
     head = read(part10(body + NAME + pixels(256)).replace(element(0x00020010, "UI", EXPLICIT), element(0x00020010, "UI", syntax)))
     assert head.transfer_syntax_uid == EXPLICIT
-    assert text_of(head.dataset, 0x0020000D, "UI") == single_uid(head.dataset, 0x0020000D) == "1.2.3"
+    assert text_of(head.dataset, 0x0020000D, "UI") == single_uid(head.dataset, tags.StudyInstanceUID) == "1.2.3"

@@ -27,7 +27,7 @@ from chalicelib.domain.audit_chain import Head
 from chalicelib.domain.audit_verify import Anchored, Finding, Restore
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Table
-from chalicelib.domain.transfers import iso, parse_moment
+from chalicelib.domain.rfc3339 import iso, parse_moment
 from chalicelib.services.audit.anchor import all_shards
 from chalicelib.services.registry import load_registry
 from infra import where

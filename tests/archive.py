@@ -18,7 +18,8 @@ from chalicelib.domain import transfers
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
-from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access, membership, registry
 from chalicelib.services.finding import search
 from chalicelib.services.identity import linking

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from chalicelib.domain.assembly import Extract, Load, checksums_event, upload_event
 from chalicelib.domain.errors import TryAgain
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 
 
 class LambdaPixels:

@@ -12,8 +12,8 @@ from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Purpose, Record
 from chalicelib.domain.audit_sessions import Session
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.sharing import HOSPITAL_TIME
-from chalicelib.domain.transfers import iso
 from chalicelib.services.audit.reading import Details
 
 Words = Callable[[str], str]

@@ -20,7 +20,7 @@ from chalicelib.domain.audit import Entry, Kind, Purpose, Record
 from chalicelib.domain.audit_sessions import sessions
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.audit import reading
 from chalicelib.services.audit.reading import DEFAULT_LIMIT, MAX_LIMIT, Period
 

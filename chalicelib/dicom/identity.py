@@ -4,7 +4,6 @@ C.7.1–C.12.1, PS3.10 7.1).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Set
 
 from pydicom.dataelem import RawDataElement
@@ -13,6 +12,7 @@ from pydicom.dataset import Dataset
 from chalicelib.dicom.elements import name
 from chalicelib.dicom.values import values_of
 from chalicelib.domain import tags
+from chalicelib.domain.identifiers import is_uid
 from chalicelib.domain.rejections import Rejected
 from chalicelib.domain.tags import Tag
 
@@ -31,7 +31,6 @@ _LONGEST = 64
 """Characters that an LO value may have (PS3.5 6.2). A longer identifier could only be cut, and so mistaken.
 """
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _SAME = (
     (tags.MediaStorageSOPClassUID, tags.SOPClassUID),
     (tags.MediaStorageSOPInstanceUID, tags.SOPInstanceUID),
@@ -56,7 +55,7 @@ def single_uid(dataset: Dataset, tag: Tag) -> str:
     text = text.rstrip("\0 \t\r\n").lstrip(" ")
     if "\\" in text:
         raise Rejected("ambiguous-identifier", f"{name(tag.number)} has {text.count(chr(92)) + 1} values")
-    if text and (len(text) > 64 or not _UID.fullmatch(text)):
+    if text and not is_uid(text):
         raise Rejected("invalid-uid", f"{name(tag.number)}, {len(text)} characters")
     return text
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.dicomweb import moments, person_names
 from chalicelib.dicomweb.moments import Range
+from chalicelib.domain.identifiers import is_uid
 
 Element = Mapping[str, Any]
 """An attribute in the DICOM JSON Model: `{"vr": …, "Value": […]}` (PS3.18 F.2.2)."""
@@ -26,7 +27,6 @@ MOMENT_VRS = frozenset({"DA", "TM", "DT"})
 # Values of these VRs hold no comma, so that a list with commas is unambiguous.
 _COMMA_VRS = frozenset({"UI", "CS"})
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _AGE = re.compile(r"[0-9]{3}[DWMY]")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,32}(\.[0-9]{0,32})?([eE][+-]?[0-9]{1,3})?")
 
@@ -116,7 +116,7 @@ def parse_match(vr: str, text: str, *, fuzzy: bool = False, empty_values: bool =
     if len(values) > MAX_VALUES:
         raise Unparsable(f"has more than {MAX_VALUES} values")
     if vr == "UI":
-        if any(len(v) > 64 or not _UID.fullmatch(v) for v in values):
+        if not all(map(is_uid, values)):
             raise Unparsable("is no UID or list of UIDs")
         return Uids(frozenset(values))
     if vr in NUMBER_VRS:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chalicelib.domain.errors import BadRequest, NotAcceptable
+from chalicelib.domain.identifiers import is_uid
 
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 ANY = "*"
@@ -25,7 +26,6 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # A type inside a parameter is often written without quotes, so a slash is allowed where a token is expected.
 _LOOSE_VALUE = re.compile(r"[^\s\",;]+")
 _Q = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 # Old and colloquial names (8.7.3.3.2, note 4) → the registered ones.
 _SAME = {
@@ -163,7 +163,7 @@ def _range(text: str) -> MediaRange | None:
             return None
         name, multipart = inner.name, True
         syntax = syntax or inner.parameter("transfer-syntax")
-    if syntax is not None and syntax != ANY and not _UID.fullmatch(syntax):
+    if syntax is not None and syntax != ANY and not is_uid(syntax):
         syntax = None
     return MediaRange(name, multipart, syntax, quality)
 

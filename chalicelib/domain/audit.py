@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeAlias
 
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Write
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.sharing import Decision
-from chalicelib.domain.transfers import iso
 
 UNREGISTERED = "unregistered"
 """What stands for the institution of a caller that no institution has registered. No institution can have this id."""

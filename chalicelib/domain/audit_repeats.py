@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.audit import Kind, Record
+from chalicelib.domain.rfc3339 import kept_moment
 
 WINDOW = timedelta(minutes=10)
 """How long after its whole record a repeat may be written."""
@@ -80,4 +81,4 @@ def joined(whole: Record, repeats: Iterable[Record]) -> Record:
 
 
 def _moment(record: Record) -> datetime:
-    return datetime.fromisoformat(str(record["at"]))
+    return kept_moment(record["at"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from chalicelib.domain.audit import Kind, Record
+from chalicelib.domain.rfc3339 import kept_moment
 
 GAP = timedelta(minutes=60)
 """Without anything for so long, what follows is another session: as long as a page may lie idle (`domain.links`)."""
@@ -29,12 +30,12 @@ class Session:
     @property
     def begin(self) -> datetime:
         """When it began."""
-        return min(datetime.fromisoformat(str(one["at"])) for one in self.records)
+        return min(kept_moment(one["at"]) for one in self.records)
 
     @property
     def end(self) -> datetime:
         """When the last of it was handed out, or was said to be still on the screen."""
-        return max(datetime.fromisoformat(str(one.get("until", one["at"]))) for one in self.records)
+        return max(kept_moment(one.get("until", one["at"])) for one in self.records)
 
     @property
     def events(self) -> int:
@@ -61,7 +62,7 @@ def sessions(records: Iterable[Record]) -> list[Session]:
             continue
         key = tuple(str(record.get(name, "")) for name in ("institution", "actor", "session", "purpose"))
         session = under_way.get(key)
-        if session is None or session.begin - datetime.fromisoformat(str(record.get("until", record["at"]))) > GAP:
+        if session is None or session.begin - kept_moment(record.get("until", record["at"])) > GAP:
             session = under_way[key] = Session()
             found.append(session)
         session.records.append(record)

@@ -15,7 +15,8 @@ from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
-from chalicelib.domain.transfers import iso, patient_partition
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.transfers import patient_partition
 
 PREFIX = "ADT#"
 MAX_NAME = 194

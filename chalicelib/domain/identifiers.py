@@ -16,12 +16,14 @@ MAX_PATIENT_ID = 64
 MAX_ISSUER = 128
 
 
-def uid(text: str, parameter: str) -> str:
-    """`text` as a UID: digits and dots, at most 64 (PS3.5 9.1; leading zeros, which real modalities make, pass).
+def is_uid(text: str) -> bool:
+    """Whether `text` is a UID: digits and dots, at most 64 (PS3.5 9.1; leading zeros, which real modalities make, pass)."""
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
-    Raises BadRequest naming `parameter`.
-    """
-    if len(text) > 64 or not _UID.fullmatch(text):
+
+def uid(text: str, parameter: str) -> str:
+    """`text` as a UID (`is_uid`). Raises BadRequest naming `parameter`."""
+    if not is_uid(text):
         raise BadRequest(f"{parameter} is not a UID: digits and dots, at most 64 characters.", parameter)
     return text
 

@@ -27,7 +27,7 @@ from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso, kept_moment
 
 OPEN_WITHIN = timedelta(minutes=30)
 SESSION_LIMIT = timedelta(hours=8)
@@ -276,7 +276,7 @@ def from_facts(link: str, items: Iterable[Item]) -> Link | None:
             name, _, hashed = rest.partition("#")
             keys.add((name, hashed))
         elif kind in ("OPENED", "ALIVE"):
-            at = datetime.fromisoformat(str(item.data["at"]))
+            at = kept_moment(item.data["at"])
             alive.append(at)
             if kind == "OPENED":
                 opened, browser = at, str(item.data.get("browser", ""))
@@ -284,7 +284,7 @@ def from_facts(link: str, items: Iterable[Item]) -> Link | None:
         return None
     return Link(
         link, str(made["institution"]), _practitioner(made["practitioner"]), str(made["purpose"]), _scope(made),
-        datetime.fromisoformat(str(made["created_at"])), datetime.fromisoformat(str(made["open_until"])),
+        kept_moment(made["created_at"]), kept_moment(made["open_until"]),
         opened, max(alive, default=None), ended, frozenset(keys), browser,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib.domain.institutions import Institution, Registry, clash, role_of
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 
 WAITING = timedelta(hours=72)
 """After this a new role counts even if nobody confirmed it: a member may have lost the role that it had."""

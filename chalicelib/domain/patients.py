@@ -19,8 +19,9 @@ from chalicelib.domain import demographics, italian, transfers
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key
+from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.domain.sharing import Consent, Emergency, Objection, Protection
-from chalicelib.domain.transfers import Transfer, iso, patient_partition
+from chalicelib.domain.transfers import Transfer, patient_partition
 
 END = "#END"
 AUTOMATIC = "codice-fiscale"
@@ -181,8 +182,8 @@ def emergency(data: dict[str, Any]) -> Emergency:
     return Emergency(
         str(data["id"]),
         str(data["institution"]),
-        datetime.fromisoformat(str(data["opened_at"])),
-        datetime.fromisoformat(str(data["expires_at"])),
+        kept_moment(data["opened_at"]),
+        kept_moment(data["expires_at"]),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key
+from chalicelib.domain.rfc3339 import iso, kept_moment, parse_moment
 from chalicelib.domain.sharing import Grant
 
 DEFAULT_DURATION = timedelta(days=365)
@@ -56,25 +57,6 @@ class Transfer:
     def extended(self, expires_at: datetime) -> Transfer:
         """The same, with a later expiry."""
         return replace(self, expires_at=expires_at, version=self.version + 1)
-
-
-def iso(moment: datetime) -> str:
-    """An aware moment as RFC 3339 in UTC with milliseconds, which sorts as text."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def parse_moment(text: object, parameter: str) -> datetime:
-    """An RFC 3339 moment with its offset from UTC, to the millisecond, as it is kept. Raises BadRequest naming `parameter`."""
-    moment = None
-    if isinstance(text, str) and len(text) <= 40:
-        try:
-            moment = datetime.fromisoformat(text)
-            utc = moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            moment = None
-    if moment is None or moment.tzinfo is None:
-        raise BadRequest(f"{parameter} must be an RFC 3339 time with its offset, such as 2026-03-01T12:00:00Z.", parameter)
-    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
 def expiry(asked: object, now: datetime) -> datetime:
@@ -190,7 +172,7 @@ def as_of(opened: Item, version: Item) -> Transfer:
         return transfer
     number, first = transfer.receiving, _from_terms(opened.data)
     by_receiver = number is not None and transfer.version > first.version
-    accepted_at = _moment(terms.get("at")) or transfer.opened_at
+    accepted_at = kept_moment(terms["at"]) if terms.get("at") else transfer.opened_at
     return replace(
         transfer,
         proposed=first.receiving,
@@ -231,18 +213,14 @@ def _from_terms(terms: dict[str, object]) -> Transfer:
         str(terms["from"]),
         str(terms["to"]),
         _identifier(terms["patient"]),
-        datetime.fromisoformat(str(terms["opened_at"])),
-        datetime.fromisoformat(str(terms["expires_at"])),
+        kept_moment(terms["opened_at"]),
+        kept_moment(terms["expires_at"]),
         str(terms["reason"]),
         _identifier(proposed) if proposed else None,
         _identifier(receiving) if receiving else None,
-        _moment(terms.get("accepted_at")),
+        kept_moment(terms["accepted_at"]) if terms.get("accepted_at") else None,
         version if isinstance(version, int) else 0,
     )
-
-
-def _moment(text: object) -> datetime | None:
-    return datetime.fromisoformat(str(text)) if text else None
 
 
 def _identifier(value: object) -> PatientIdentifier:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain.errors import BadRequest, TryAgain
+from chalicelib.domain import cursors
+from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, PutNew, PutVersion, Table, Write
-from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.domain.rfc3339 import iso, kept_moment
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
 from chalicelib.services.registry import Caller
 
@@ -117,7 +119,7 @@ def tell_seldom(table: Table, change: Change, at: datetime, pause: timedelta, no
     key = partition(change.viewer), f"D#{change.event}"
     for _ in range(_ATTEMPTS):
         last = table.get(*key)
-        if last is not None and at < datetime.fromisoformat(str(last.data["at"])) + pause:
+        if last is not None and at < kept_moment(last.data["at"]) + pause:
             return
         version = (last.version or 0) if last else 0
         marker = PutVersion(Item(*key, {"at": iso(at)}, version=version + 1), version)
@@ -145,7 +147,7 @@ def read_changes(
         return {"changes": [], "next": f"{int((clock() - _CLOCKS_DIFFER).timestamp() * 1_000_000):0{_PLACE}d}"}
     after = "0" * _PLACE if since in (None, "", "0") else since
     if len(after) != _PLACE or not after.isascii() or not after.isdigit():
-        raise BadRequest("This cursor is not one that the archive gave.", "since")
+        raise cursors.refusal("since")
     deadline = time.monotonic() + min(wait, MAX_WAIT)
     position = after
     while True:

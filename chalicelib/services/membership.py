@@ -15,7 +15,7 @@ from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, 
 from chalicelib.domain.fields import fields
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.ports import Alerts, Item, PutNew, PutVersion, Table
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services import changes
 from chalicelib.services.changes import Change
 from chalicelib.services.registry import LATEST, OPERATOR, PARTITION, VERSIONS, Caller, load_registry

@@ -17,9 +17,9 @@ from chalicelib.domain import sharing, shown_patients, studies, tags
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.shown_patients import Face
 from chalicelib.domain.studies import Attributes
-from chalicelib.domain.transfers import iso
 from chalicelib.services import access
 from chalicelib.services.access import Known
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import app
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from tests.sharing import scenes
 from tests.sharing.api import OPERATOR, UNREGISTERED, Answer, api_over
 from tests.sharing.images import image

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from chalicelib.domain import transfers
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.domain.ports import Item
-from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.domain.rfc3339 import iso, parse_moment
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services.identity import known_patients
 from chalicelib.services.sharing import acceptance, transfer_reading
 from chalicelib.services.sharing import transfers as service
@@ -95,13 +96,13 @@ def test_moments_sort_as_their_texts(moments: list[datetime]) -> None:
 )
 def test_what_is_no_moment_with_an_offset_is_refused(text: object) -> None:
     with pytest.raises(BadRequest, match="expires_at"):
-        transfers.parse_moment(text, "expires_at")
+        parse_moment(text, "expires_at")
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
 def test_a_moment_that_does_not_exist_in_utc_is_refused_too(text: str) -> None:
     with pytest.raises(BadRequest, match="expires_at"):
-        transfers.parse_moment(text, "expires_at")
+        parse_moment(text, "expires_at")
 
 
 # What the service takes ------------------------------------------------------------------------------

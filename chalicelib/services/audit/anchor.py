@@ -13,7 +13,7 @@ from datetime import datetime
 from chalicelib.domain import audit, audit_chain, audit_verify
 from chalicelib.domain.audit import Record
 from chalicelib.domain.ports import Item, Put, PutVersion, Table, Vault
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.registry import OPERATOR, load_registry
 
 Heads = dict[str, Record]

@@ -5,8 +5,6 @@ An institution reads its own partition of the indexes and nothing else, whatever
 
 from __future__ import annotations
 
-import base64
-import binascii
 import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +14,14 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import audit_chain, audit_repeats, identifiers, transfers
+from chalicelib.domain import audit_chain, audit_repeats, cursors, identifiers, transfers
 from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Record
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
+from chalicelib.domain.rfc3339 import iso, parse_moment
 from chalicelib.domain.sharing import HOSPITAL_TIME
-from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
 from chalicelib.services.registry import Caller
 
@@ -66,7 +65,7 @@ def _moment(text: str | None, parameter: str, whole_day: timedelta) -> datetime 
     if text is None:
         return None
     if not _DAY.fullmatch(text):
-        return transfers.parse_moment(text, parameter)
+        return parse_moment(text, parameter)
     try:
         return datetime.fromisoformat(text).replace(tzinfo=HOSPITAL_TIME) + whole_day
     except (ValueError, OverflowError) as error:
@@ -86,7 +85,7 @@ def accesses(
     Under another hospital's number it is what was recorded under that: which numbers are linked with it is not told. What was
     recorded in short stands with the record that it repeats, within the period.
     """
-    last = _decode(cursor) if cursor else (iso(when.until) if when.until else "~")
+    last = cursors.decode(cursor, _POSITION) if cursor else (iso(when.until) if when.until else "~")
     between = (iso(when.since - audit_repeats.WINDOW) if when.since else "0", last)
     if between[0] > between[1]:
         return Page([], None)
@@ -98,7 +97,7 @@ def accesses(
         chains = [(index, key) for key in keys for index in ("gsi1", "gsi2")]
     found = list(islice(_newest_first(table, chains, between, limit + 2), limit + 2))
     found = [record for record in found if audit_chain.position(record) != last][: limit + 1]
-    following = _encode(audit_chain.position(found[limit - 1])) if len(found) > limit else None
+    following = cursors.encode(audit_chain.position(found[limit - 1])) if len(found) > limit else None
     return Page(_with_repeats(table, found[:limit], when), following)
 
 
@@ -172,17 +171,3 @@ def _transfers_of(record: Record) -> Iterator[str]:
             yield str(one)
     if str(record["kind"]).startswith("transfer-"):
         yield str(record["subject"])
-
-
-def _encode(position: str) -> str:
-    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> str:
-    try:
-        position = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-    except (binascii.Error, ValueError):
-        position = ""
-    if not _POSITION.fullmatch(position):
-        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
-    return position

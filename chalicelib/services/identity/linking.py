@@ -22,8 +22,9 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.patients import ABOUT, AUTOMATIC, Carrier, Link, Record, Statement, link_id
 from chalicelib.domain.ports import Item, PutNew, Table, Write
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import first_value, for_deciding
-from chalicelib.domain.transfers import iso, patient_partition
+from chalicelib.domain.transfers import patient_partition
 from chalicelib.services import access
 from chalicelib.services.identity import codice_fiscale
 from chalicelib.services.identity.codice_fiscale import CodiceFiscale

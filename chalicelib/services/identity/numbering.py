@@ -18,7 +18,7 @@ from chalicelib.domain.filing import Own, as_said
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Table, Write
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services import access, changes
 from chalicelib.services.changes import Change
 from chalicelib.services.identity import linking

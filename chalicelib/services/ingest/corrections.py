@@ -18,8 +18,8 @@ from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.instance_versions import CONFLICT, CURRENT, MOST_VERSIONS, Place, sop_partition
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import study_partition
-from chalicelib.domain.transfers import iso
 from chalicelib.services.ingest.instance_items import object_key, verdicts_of
 from chalicelib.services.registry import Caller
 

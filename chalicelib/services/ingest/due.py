@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.ports import Item, Put, Table
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 
 _PAGE = 10
 

@@ -13,7 +13,7 @@ from chalicelib.domain import instance_versions, patients, studies
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, PutNew, PutVersion, Table, Write
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.identity import linking, numbering
 
 Summary = dict[str, Any]

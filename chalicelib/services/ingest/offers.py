@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.ports import Item, Objects, Put, Table
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest.due import DueList
 from chalicelib.services.ingest.instance_items import Stored, is_removed, object_key, verdicts_of
 

@@ -14,8 +14,8 @@ from typing import Any
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table, Write
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import study_partition
-from chalicelib.domain.transfers import iso
 from chalicelib.services.ingest import withdrawals
 
 ActFor = Callable[[str], Act]

@@ -14,7 +14,7 @@ from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.ports import Item, Put, PutVersion, Table, Version, Versions
 from chalicelib.domain.rejections import NOT_DICOM
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.services.ingest.due import DueList
 from chalicelib.services.ingest.instance_items import LATER, Stored, is_removed, object_key
 
@@ -85,7 +85,7 @@ def remove(
     verdict = later or verdicts.get(first)
     if verdict is None or (verdict.data["state"], verdict.data.get("reason")) != ("rejected", NOT_DICOM):
         return False
-    if kept_for and datetime.fromisoformat(str(verdict.data["at"])) > now - kept_for:
+    if kept_for and kept_moment(verdict.data["at"]) > now - kept_for:
         return False  # it was sent again: its own time comes
     found = versions.of(stored.key)
     if any(_is_image(versions, begins_as_dicom, stored.key, one) for one in found):

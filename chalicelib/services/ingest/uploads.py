@@ -13,7 +13,7 @@ from chalicelib.domain.errors import BadRequest, Conflict, NotFound
 from chalicelib.domain.fields import fields
 from chalicelib.domain.ports import Item, Objects, Put, Remover, Table, Write
 from chalicelib.domain.rejections import NOT_DICOM
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest import offers as offered
 from chalicelib.services.ingest import searchable, standing
 from chalicelib.services.ingest.instance_items import MADE_FROM, Stored, is_removed, object_key, verdicts_of

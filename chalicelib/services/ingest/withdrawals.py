@@ -18,8 +18,8 @@ from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import study_partition
-from chalicelib.domain.transfers import iso
 from chalicelib.services.registry import Caller
 
 WHOLE, ONE, DONE = "WITHDRAWN", "W#", "WITHDRAWAL#"

@@ -24,7 +24,7 @@ from chalicelib.domain import studies
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services import access, changes, search_rows
 from chalicelib.services.access import Known
 from chalicelib.services.changes import Change

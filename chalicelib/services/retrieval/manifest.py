@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain import audit, instance_versions, studies
+from chalicelib.domain import audit, cursors, instance_versions, studies
 from chalicelib.domain.audit import Kind, Recorder
-from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance
-from chalicelib.domain.transfers import iso
 from chalicelib.services import access
 from chalicelib.services.ingest.instance_items import Stored, object_key
 
@@ -43,7 +40,7 @@ def manifest(
 ) -> dict[str, Any]:
     """One page of a study's instances, with URLs that live 300 s: in the order in which they are read, or, of more than
     `MOST_ORDERED`, in UID order. Raises NotFound, BadRequest."""
-    after = _decode(cursor) if cursor else None
+    after = cursors.decode(cursor, _SORT_KEY) if cursor else None
     item, decided = access.find_study(table, viewer, study, owner, now)
     partition = studies.study_partition(item.sk, study)
     gone = studies.withdrawn(table.query_all(partition, "W#"))
@@ -62,7 +59,7 @@ def manifest(
         "expires_at": iso(now + timedelta(seconds=GET_SECONDS)),
     }
     if page.next is not None:
-        answer["next"] = _encode(page.next)
+        answer["next"] = cursors.encode(page.next)
     return answer
 
 
@@ -125,18 +122,3 @@ def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any
     if "original_sha256" in one.data:
         entry["original_sha256"] = one.data["original_sha256"]
     return entry
-
-
-def _encode(sk: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps(sk).encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> str:
-    """The sort key that a cursor stands for. It only says where to go on inside a study that is decided on anew."""
-    try:
-        sk = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest("This cursor is not one that the archive gave.", "cursor") from error
-    if not isinstance(sk, str) or not _SORT_KEY.fullmatch(sk):
-        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
-    return sk

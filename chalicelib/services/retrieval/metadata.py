@@ -21,8 +21,8 @@ from chalicelib.domain import shown_patients, studies
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance
-from chalicelib.domain.transfers import iso
 from chalicelib.services.retrieval.bodies import Opened, object_key
 from chalicelib.services.retrieval.frames import head_of
 

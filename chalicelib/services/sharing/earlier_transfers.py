@@ -13,7 +13,8 @@ from datetime import datetime
 from chalicelib.domain import patients, transfers
 from chalicelib.domain.patients import Link
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
-from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access, changes
 from chalicelib.services.identity import linking
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain import identifiers, italian
+from chalicelib.domain import cursors, identifiers, italian
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Alerts, Item, PutNew, Table, Write
-from chalicelib.domain.transfers import MAX_REASON, iso, parse_moment, patient_partition
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.transfers import MAX_REASON, patient_partition
 from chalicelib.services import access, changes
 from chalicelib.services.changes import Change
 from chalicelib.services.identity import codice_fiscale
@@ -120,10 +121,7 @@ def list_reviews(
 
 
 def _start(owner: str, cursor: str) -> dict[str, str]:
-    opened_at, _, emergency = cursor.partition("#")
-    if not _ID.fullmatch(emergency) or len(opened_at) > 40:
-        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
-    parse_moment(opened_at, "cursor")
+    emergency = cursors.place(cursor, _ID)
     return {"pk": partition(emergency), "sk": f"REVIEW#{owner}", "gsi1pk": f"REVIEW#{owner}", "gsi1sk": cursor}
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain import transfers
 from chalicelib.domain.ports import Item, Put, Table
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.services import changes
 
 _LAST = ("V#EXPIRIES", "LAST")
@@ -22,7 +22,7 @@ _OVERLAP = timedelta(minutes=5)
 def tell_expired(table: Table, now: datetime) -> int:
     """Tell the parties of each transfer that expired since the last run; how many. Safe to repeat, by several at once."""
     last = table.get(*_LAST)
-    since = datetime.fromisoformat(str(last.data["at"])) - _OVERLAP if last else datetime.min.replace(tzinfo=UTC)
+    since = kept_moment(last.data["at"]) - _OVERLAP if last else datetime.min.replace(tzinfo=UTC)
     told = 0
     for item in table.query_all(transfers.EXPIRING, index="gsi3", between=(iso(since), f"{iso(now)}~")):
         transfer = transfers.from_facts(table.query_all(item.pk))

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain.errors import TooMany
 from chalicelib.domain.ports import Item, PutVersion, Table
-from chalicelib.domain.transfers import Transfer, iso
+from chalicelib.domain.rfc3339 import iso, kept_moment
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services import changes
 from chalicelib.services.changes import Change
 
@@ -25,9 +26,9 @@ def counting(table: Table, institution: str, now: datetime) -> PutVersion:
     known = table.get(key, ".")
     moments = known.data["moments"] if known else []
     assert isinstance(moments, list)
-    recent = [str(one) for one in moments if datetime.fromisoformat(str(one)) > now - WINDOW]
+    recent = [str(one) for one in moments if kept_moment(one) > now - WINDOW]
     if len(recent) >= LIMIT:
-        free = datetime.fromisoformat(recent[0]) + WINDOW
+        free = kept_moment(recent[0]) + WINDOW
         raise TooMany(
             f"At most {LIMIT} numbers of other institutions may be proposed in an hour. A transfer without one is not counted.",
             max(1, math.ceil((free - now).total_seconds())),

@@ -15,8 +15,9 @@ from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Item, PutNew, Table, Write
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import study_partition
-from chalicelib.domain.transfers import MAX_REASON, iso, patient_partition
+from chalicelib.domain.transfers import MAX_REASON, patient_partition
 from chalicelib.services import access, membership
 from chalicelib.services.ingest import withdrawals
 from chalicelib.services.ingest.instance_items import sop_key

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import transfers
+from chalicelib.domain import cursors, transfers
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Table
@@ -126,8 +126,5 @@ def _latest(table: Table, pk: str) -> Item:
 
 
 def _start(index: str, hash_value: str, cursor: str) -> dict[str, str]:
-    opened_at, _, transfer_id = cursor.partition("#")
-    if not _ID.fullmatch(transfer_id) or len(opened_at) > 40:
-        raise BadRequest("This cursor is not one that the archive gave.", "cursor")
-    transfers.parse_moment(opened_at, "cursor")
+    transfer_id = cursors.place(cursor, _ID)
     return {"pk": partition(transfer_id), "sk": "OPEN", f"{index}pk": hash_value, f"{index}sk": cursor}

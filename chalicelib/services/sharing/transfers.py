@@ -15,7 +15,8 @@ from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, 
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew, Table, Write
-from chalicelib.domain.transfers import Transfer, iso, partition
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.transfers import Transfer, partition
 from chalicelib.services.identity import known_patients
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import proposals

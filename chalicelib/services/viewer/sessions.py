@@ -11,7 +11,7 @@ from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import Gone, NotFound, OpenedElsewhere
 from chalicelib.domain.links import Link, Scope
 from chalicelib.domain.ports import Item, PutNew, Table
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services import access
 from chalicelib.services.finding.timeline import timeline
 from chalicelib.services.registry import Caller, load_registry

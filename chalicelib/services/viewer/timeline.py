@@ -9,7 +9,7 @@ from chalicelib.domain.audit import Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.finding.timeline import timeline
 from chalicelib.services.registry import Caller
 from chalicelib.services.viewer.sessions import Reader

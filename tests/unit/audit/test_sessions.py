@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.audit import Kind, Record
 from chalicelib.domain.audit_sessions import GAP, sessions
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from tests.unit.audit.trails import NOW
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.domain import audit, audit_chain, audit_verify
 from chalicelib.domain.ports import Delete, Item, Put, PutNew
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.audit.anchor import anchor_heads
 from chalicelib.services.audit.trail import Trail
 from infra import audit as command

@@ -12,7 +12,7 @@ import pytest
 from chalicelib import bootstrap
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.ports import Item, Put, PutVersion, Version
-from chalicelib.domain.transfers import iso
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest import index as index_instances
 from chalicelib.services.ingest import offers, read_again, removals, uploads
 from chalicelib.services.ingest.instance_items import LATER, Stored, object_key

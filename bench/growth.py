@@ -28,7 +28,7 @@ from tests.harness import Client, RunningCity, running_city, wait_until
 SIZES = (250, 500, 1000, 2000, 4000, 10000)
 BASE = 500
 FUNCTIONS = ("index_instances", "project_facts", "api_handler")
-FIGURES = ("bytes_read", "bytes_sent", "cpu_ms")
+FIGURES = ("bytes_read", "bytes_sent", "cpu_ms", "invocations")
 
 
 @dataclass
@@ -142,7 +142,7 @@ def table(results: list[Grown]) -> str:
             cells = []
             for one in results:
                 value, reference = one.spent[name][figure], base.spent[name][figure]
-                cells.append(f"{value:,.1f} ({value / reference:.2f})" if reference else f"{value:,.1f}")
+                cells.append(f"{value:,.3f} ({value / reference:.2f})" if reference else f"{value:,.1f}")
             lines.append(f"| {name} | {figure} | " + " | ".join(cells) + " |")
     calls = sorted({name for one in results for name in one.calls})
     lines += [

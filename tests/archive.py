@@ -23,7 +23,7 @@ from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access, membership, registry
 from chalicelib.services.finding import search
 from chalicelib.services.identity import linking
-from chalicelib.services.ingest import index, uploads
+from chalicelib.services.ingest import index, uploads, withdrawals
 from chalicelib.services.ingest.index import Stored
 from chalicelib.services.ingest.uploads import Offer
 from chalicelib.services.projection import facts as project_facts
@@ -90,7 +90,7 @@ class Archive:
 
     def act(self, writes: Sequence[Write], *entries: object) -> list[bool]:
         """What the door gives to services that change something, without an audit trail."""
-        return self.table.transact(writes)
+        return self.table.transact(writes) if writes else []
 
     @property
     def operator(self) -> Caller:
@@ -185,10 +185,14 @@ class Archive:
             self.table, self.caller(owner), number, {"study_instance_uid": study} if study else {}, NOW, self.act
         )
 
-    def withdraw(self, owner: str, study: str, sop: str) -> None:
-        """The owner takes an instance back."""
-        body = {"reason": "sent in error", "sop_instance_uids": [sop]}
-        protection.withdraw(self.table, self.caller(owner), study, body, NOW, self.act)
+    def withdraw(self, owner: str, study: str, *sops: str) -> str:
+        """The owner takes instances back, or all of a study; the withdrawal's id."""
+        body: dict[str, Any] = {"reason": "sent in error"} | ({"sop_instance_uids": list(sops)} if sops else {})
+        return str(protection.withdraw(self.table, self.caller(owner), study, body, NOW, self.act)["id"])
+
+    def end_withdrawal(self, owner: str, study: str, withdrawal: str) -> None:
+        """And shows them again."""
+        withdrawals.end_withdrawal(self.table, self.caller(owner), study, withdrawal, NOW, self.act)
 
     def announce(self, institution: str, study: str, hashes: list[str]) -> None:
         """The hospital says what the study will consist of."""
@@ -211,7 +215,7 @@ class Archive:
 
     def project_all(self, now: datetime = NOW) -> None:
         """Every fact comes by the projector once."""
-        changes = [(f"{number:021d}", *key) for number, key in enumerate(streamed(self.facts()))]
+        changes = [(f"{number:021d}", *key) for number, key in enumerate(streamed(self.facts().values()))]
         assert project(self.table, changes, now) is None
 
     def found(self, institution: str, query: Any) -> list[Any]:
@@ -230,9 +234,21 @@ def _filters() -> list[Any]:
     return [json.loads(entry["Pattern"]) for entry in source["Properties"]["FilterCriteria"]["Filters"]]
 
 
-def streamed(keys: Iterable[Key]) -> list[Key]:
-    """Those of the keys whose changes the stream hands to the projector."""
-    return [(pk, sk) for pk, sk in keys if passes(_filters(), {"dynamodb": {"Keys": {"pk": {"S": pk}, "sk": {"S": sk}}}})]
+def streamed(items: Iterable[Item], *, by_keys: bool = False) -> list[Key]:
+    """The keys of those of the items, just written, that the stream hands to the projector, and this takes for news.
+
+    `by_keys`: of the items nothing but their keys is known, as when an operator hands them over.
+    """
+    records = [stream_record(item.key, item, with_image=not by_keys) for item in items]
+    return [(pk, sk) for _, pk, sk in project_facts.stream_keys(one for one in records if passes(_filters(), one))]
+
+
+def stream_record(key: Key, written: Item | None, *, with_image: bool = True) -> dict[str, Any]:
+    """The stream's record of an item that was written, or, where there is none, removed."""
+    change: dict[str, Any] = {"SequenceNumber": "0", "Keys": {"pk": {"S": key[0]}, "sk": {"S": key[1]}}}
+    if written is not None and with_image:
+        change["NewImage"] = {"data": {"S": json.dumps(written.data, separators=(",", ":"))}}
+    return {"eventName": "MODIFY" if written is not None else "REMOVE", "dynamodb": change}
 
 
 def project(table: Table, changes: Sequence[tuple[str, str, str]], now: datetime = NOW) -> tuple[str, ContenitoreError] | None:

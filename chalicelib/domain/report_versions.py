@@ -15,8 +15,8 @@ import hashlib
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Key = tuple[str, str, int, int, str]
@@ -39,6 +39,15 @@ class Report:
     number: int
     declared: dict[str, Any] = field(default_factory=dict)
     shown: bool = True
+
+    def to_item(self) -> dict[str, Any]:
+        """As an item keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Report:
+        """What `to_item` made."""
+        return cls(**item)
 
     @property
     def status(self) -> str:

@@ -59,10 +59,14 @@ ADAPTERS = {
 SHARED = {"access", "registry"}
 EVENT_HANDLERS = {
     "indexer": {
-        "ingest/index", "ingest/instance_items", "ingest/corrections", "ingest/rejection_notes", "identity/linking", "audit/trail"
+        "ingest/index", "ingest/batches", "ingest/instance_items", "ingest/corrections", "ingest/rejection_notes",
+        "identity/linking", "audit/trail",
     }
     | SHARED,
-    "projector": {"projection/facts", "projection/studies", "changes", "identity/linking", "membership"} | SHARED,
+    "projector": {
+        "projection/facts", "projection/studies", "projection/tallies", "changes", "identity/linking", "membership"
+    }
+    | SHARED,
     "anchor": {"audit/anchor", "audit/probes", "audit/trail"} | SHARED,
     "rereader": {
         "ingest/read_again", "ingest/index", "ingest/instance_items", "ingest/corrections", "ingest/rejection_notes",
@@ -75,7 +79,7 @@ EVENT_HANDLERS = {
 """The services behind the event handlers. All others are behind the API's routes."""
 ONLY_BEHIND_EVENTS = {
     "ingest/read_again", "ingest/index", "ingest/removals", "audit/anchor", "sharing/expiries", "projection/facts",
-    "projection/studies",
+    "projection/studies", "projection/tallies",
 }  # fmt: skip
 SERVICES = ROOT / "chalicelib" / "services"
 

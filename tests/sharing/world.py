@@ -35,6 +35,7 @@ from chalicelib.services.retrieval import manifest
 from chalicelib.services.sharing import acceptance, emergencies, protection, transfer_reading, transfers
 from infra import templates
 from local.lambda_runtime import filters
+from tests.archive import stream_record
 from tests.fakes import MemoryObjects, MemoryTable, Watched
 
 A, B, C, D = "san-matteo", "maugeri", "mondino", "don-gnocchi"
@@ -95,8 +96,13 @@ class StreamedTable(Watched):
         return held
 
     def _tell(self, writes: Iterable[Write]) -> None:
-        keys = [(w.pk, w.sk) if isinstance(w, Delete) else w.item.key for w in writes]
-        self.pending += [key for key in keys if streamed(*key)]
+        for write in writes:
+            if isinstance(write, Delete):
+                record = stream_record((write.pk, write.sk), None)
+            else:
+                record = stream_record(write.item.key, write.item)
+            if filters.passes(stream_patterns(), record):
+                self.pending += [(pk, sk) for _, pk, sk in facts.stream_keys([record])]
         if self.deliver_at_once is not None and self._delivering.acquire(blocking=False):
             try:
                 self.deliver_at_once()

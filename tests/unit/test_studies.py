@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,12 +18,12 @@ from chalicelib.domain.studies import (
     for_deciding,
     instances,
     packed,
-    reports,
-    summarise,
-    summarise_series,
+    report_of,
     unpacked,
     withdrawn,
 )
+from chalicelib.domain.study_totals import MAX_NUMBERS, Tally, Totals, total
+from chalicelib.domain.summaries import list_reports, summarise
 
 _TEXTS = st.sampled_from(["", "20260301", "20260302", "A", "B"])
 _ELEMENTS = st.fixed_dictionaries(
@@ -55,19 +56,59 @@ def studies(draw: st.DrawFn) -> list[Instance]:
     return found
 
 
-@given(found=studies(), seed=st.integers())
-def test_the_order_in_which_instances_came_makes_no_difference(found: list[Instance], seed: int) -> None:
-    shuffled = random.Random(seed).sample(found, len(found))
-    assert summarise("a", "1", shuffled, set()) == summarise("a", "1", found, set())
-    assert summarise_series(shuffled) == summarise_series(found)
+def summary_of(totals: Totals) -> dict[str, Any]:
+    """The summary of a study of which nothing was withdrawn."""
+    tally = Tally(totals.study, series=len(totals.series))
+    return summarise("a", "1", tally, list_reports(totals.reports.values()))
+
+
+@given(found=studies(), parts=st.integers(1, 4), seed=st.integers())
+def test_neither_order_nor_grouping_in_which_instances_came_makes_a_difference(
+    found: list[Instance], parts: int, seed: int
+) -> None:
+    dice = random.Random(seed)
+    batches: list[list[Instance]] = [[] for _ in range(parts)]
+    for one in dice.sample(found, len(found)):
+        dice.choice(batches).append(one)
+    added = [total(batch) for batch in batches]
+    while len(added) > 1:
+        one, other = (added.pop(dice.randrange(len(added))) for _ in range(2))
+        added.append(one + other)
+    assert added[0] == total(found)
+    assert summary_of(added[0]) == summary_of(total(found))
+
+
+@given(found=studies())
+def test_totals_come_back_as_they_were_kept(found: list[Instance]) -> None:
+    totals = total(found)
+    assert Totals.from_item(json.loads(json.dumps(totals.to_item()))) == totals
+    tally = Tally(totals.study, total(found[:2]).study, 3, tuple(totals.study.said), True, True, ("0f" * 32, "f0" * 32), ("E#1",))
+    assert Tally.from_item(json.loads(json.dumps(tally.to_item()))) == tally
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_more_patients_than_are_told_apart_make_a_study_nobodys_and_no_item_too_large(seed: int) -> None:
+    def slice_of(number: int) -> Instance:
+        said = {"00100020": {"vr": "LO", "Value": [f"P{number}"]}, "0020000D": {"vr": "UI", "Value": ["1"]}}
+        data = {"sha256": f"{number:064x}", "size": 1, "at": "2026-03-01", "class": "1.2", "attributes": packed(said)}
+        return Instance("1.1", f"1.9.{number:04}", data | {"patient": {"issuer": "2.16", "id": f"P{number}"}})
+
+    found = [slice_of(number) for number in range(2 * MAX_NUMBERS)]
+    random.Random(seed).shuffle(found)
+    added = Totals()
+    for start in range(0, len(found), 7):
+        added += total(found[start : start + 7])
+    assert added == total(found)
+    assert len(summary_of(added)["patients"]) == MAX_NUMBERS
+    assert for_deciding(summary_of(added)).patients == ()
+    assert added.study.firsts.place == "1.1#1.9.0000"
 
 
 @given(found=studies())
 def test_what_is_counted_is_what_is_there(found: list[Instance]) -> None:
-    summary = summarise("a", "1", found, {"f" * 64, found[0].data["sha256"]})
-    assert summary["instances"] == len(found) == sum(view["instances"] for view in summarise_series(found).values())
+    summary = summary_of(total(found))
+    assert summary["instances"] == len(found) == sum(one.instances for one in total(found).series.values())
     assert summary["bytes"] == sum(one.data["size"] for one in found)
-    assert summary["missing"] == ["f" * 64]
     dates = [date for one in found if (date := first_value(one.attributes, "00080020"))]
     assert summary["date"] == min(dates, default="")
     assert json.loads(json.dumps(summary)) == summary
@@ -76,7 +117,7 @@ def test_what_is_counted_is_what_is_there(found: list[Instance]) -> None:
 @given(found=studies())
 def test_a_study_with_an_instance_of_nobody_is_shared_with_nobody(found: list[Instance]) -> None:
     known = {one.data["patient"]["id"] for one in found if "patient" in one.data}
-    shareable = for_deciding(summarise("a", "1", found, set())).patients
+    shareable = for_deciding(summary_of(total(found))).patients
     assert len(shareable) == (len(known) if all("patient" in one.data for one in found) else 0)
 
 
@@ -105,7 +146,7 @@ def test_older_versions_make_room_for_a_report_that_stands() -> None:
         data = {"class": "1.2.840.10008.5.1.4.1.1.104.1", "attributes": packed(attributes)}
         return Instance("1.2.3", f"1.2.3.{sop}", data)
 
-    listed = reports([pdf(0, "Torace", 1), *(pdf(n, "Encefalo", n) for n in range(1, 300))])
+    listed = list_reports(map(report_of, [pdf(0, "Torace", 1), *(pdf(n, "Encefalo", n) for n in range(1, 300))]))
     assert [one["version"] for one in listed[:3]] == [299, 298, 297]
     assert (len(listed), listed[-1]["title"]) == (200, "Torace")
     assert [one["title"] for one in listed if one["newest"]] == ["Encefalo", "Torace"]

@@ -23,7 +23,7 @@ from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.services import access
-from chalicelib.services.ingest import corrections, rejection_notes, removals
+from chalicelib.services.ingest import batches, corrections, rejection_notes, removals
 from chalicelib.services.ingest.corrections import Came, Compare
 from chalicelib.services.ingest.instance_items import (
     LATER,
@@ -58,7 +58,7 @@ _COMPARED_A_SECOND = 40 * 1024 * 1024
 """Bytes of an object that are compared with what stands under its UID, in a second at least."""
 
 _PARALLEL = 16
-_PER_TRANSACTION = 33
+_MAX_TRANSACTION = 100
 
 
 def index_instances(
@@ -257,11 +257,13 @@ def _settle_accepted(table: Table, accepted: Sequence[Checked], now: datetime, p
         chunk: list[Checked] = []
         later: list[Checked] = []
         taken: set[tuple[str, str]] = set()
+        studies: set[tuple[str, str]] = set()
         for one in waiting:
-            identity = (one.stored.institution, one.sop)
-            if len(chunk) < _PER_TRANSACTION and identity not in taken:
+            identity, study = (one.stored.institution, one.sop), (one.stored.institution, one.study)
+            if 3 * (len(chunk) + 1) + len(studies | {study}) <= _MAX_TRANSACTION and identity not in taken:
                 chunk.append(one)
                 taken.add(identity)
+                studies.add(study)
             else:
                 later.append(one)
         again, other = _write(table, chunk, now, parts)
@@ -272,11 +274,13 @@ def _settle_accepted(table: Table, accepted: Sequence[Checked], now: datetime, p
 def _write(table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str, str]) -> tuple[list[Checked], list[Checked]]:
     """One transaction; answers those of the chunk that are still to be written, and those whose UID stands for other bytes."""
     writes: list[Write] = []
-    for one in chunk:
+    facts = batches.marked([fact_of(one, now, parts.get(one.stored.institution)) for one in chunk])
+    for one, fact in zip(chunk, facts, strict=True):
         institution, sha = one.stored.institution, one.stored.sha256
         writes.append(PutNew(Item(*sop_key(institution, one.sop), {"sha256": sha, "study": one.study})))
-        writes.append(Put(fact_of(one, now, parts.get(institution))))
+        writes.append(Put(fact))
         writes.append(verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {})))
+    writes += [PutNew(item) for item in batches.totals_of(facts)]
     held = table.transact(writes)
     if not held:
         return [], []

@@ -17,6 +17,7 @@ from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Alerts, Table
 from chalicelib.services import access, changes, membership
 from chalicelib.services.identity import linking, numbering
+from chalicelib.services.ingest import batches
 from chalicelib.services.projection import studies
 from chalicelib.services.projection.studies import StudyRef
 from chalicelib.services.sharing import emergencies, proposals
@@ -33,7 +34,7 @@ def project(
     None when done; else from which sequence number on everything must be delivered again, and why. What comes before that
     one is done: it will not be delivered again.
     """
-    own: dict[StudyRef, int] = {}
+    own: dict[StudyRef, tuple[int, list[str]]] = {}
     seen: dict[StudyRef, int] = {}
     failed: list[tuple[int, ContenitoreError]] = []
     by_kind = {"TRANSFER": _of_transfer, "PATIENT": _of_patient, "REGISTRY": _of_registry}
@@ -41,7 +42,7 @@ def project(
         kind, _, rest = pk.removeprefix("F#").partition("#")
         if kind == "STUDY":
             owner, _, study = rest.partition("#")
-            own.setdefault((owner, study), position)
+            own[owner, study] = position, sks
             continue
         try:
             refs = by_kind[kind](table, alerts, rest, sks, clock())
@@ -50,9 +51,9 @@ def project(
             break
         for ref in refs:
             seen.setdefault(ref, position)
-    for ref, position in own.items():
+    for ref, (position, sks) in own.items():
         try:
-            studies.project(table, alerts, *ref, clock())
+            studies.project(table, alerts, *ref, clock(), sks)
         except ContenitoreError as error:
             failed.append((position, error))
             break
@@ -143,7 +144,7 @@ def _alert_those_known(table: Table, alerts: Alerts, emergency: str, now: dateti
 
 
 def stream_keys(records: Iterable[Mapping[str, Any]]) -> list[Fact]:
-    """(sequence number, pk, sk) of each stream record."""
+    """(sequence number, pk, sk) of each stream record, but for those that only repeat what another one of them says."""
     return [
         (
             str(record["dynamodb"]["SequenceNumber"]),
@@ -151,4 +152,5 @@ def stream_keys(records: Iterable[Mapping[str, Any]]) -> list[Fact]:
             str(record["dynamodb"]["Keys"]["sk"]["S"]),
         )
         for record in records
+        if batches.is_left(record)
     ]

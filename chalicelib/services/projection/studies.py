@@ -1,9 +1,10 @@
 """The views of studies: summaries, series, and who can find them.
 
-A projection reads the version of `V#STUDY`, then the facts (consistently), and writes everything that follows from them in
-transactions on the condition that the version is still that one. Who loses starts again, so that what was read from old facts
-never overwrites what was read from newer ones. What does not fit one transaction is written in several steps, each of which
-moves the version on; until the last, the view says that it is unsettled, so that whoever finds it so writes all of it again.
+A projection reads the version of `V#STUDY`, then what is new (`projection.tallies`) and what decides, consistently, and writes
+everything that follows in transactions on the condition that the version is still that one. Who loses starts again, so that what
+was read from old facts never overwrites what was read from newer ones. What does not fit one transaction is written in several
+steps, each of which moves the version on; until the last, the view says that it is unsettled, so that whoever finds it so writes
+all of it again.
 A new version is written also where nothing else changed: else a slower projection, which saw other facts in between (a
 transfer opened, and ended since), would still find the version that it read, and put back what is no longer so.
 
@@ -13,31 +14,31 @@ What each institution was told of a study is no view, since it does not follow f
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import studies
+from chalicelib.domain import studies, summaries
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.study_totals import tally_key
 from chalicelib.services import access, changes, search_rows
 from chalicelib.services.access import Known
 from chalicelib.services.changes import Change
 from chalicelib.services.identity import linking, numbering
+from chalicelib.services.projection import tallies
 from chalicelib.services.registry import load_registry
 from chalicelib.services.search_rows import Sight
 from chalicelib.services.sharing import emergencies
 
 _ATTEMPTS = 20
+_TORN = 3
+"""Times that a view and its tally are read again that do not belong together: they were read while somebody wrote them."""
 _OWN = 2
 """Writes of a study's view and of what was told of it."""
-_ROOM = 100 - _OWN
-"""Further writes of one transaction."""
 _STUDIES_AT_ONCE = 100
 StudyRef = tuple[str, str]
 """(owner, Study Instance UID)."""
@@ -68,12 +69,14 @@ class _State:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the views of a study are to become: `content` is that of `V#STUDY` once everything is written, `writes` are all
-    other views. `news` is what to tell, and `told` what has then been told, by institution."""
+    """What the views of a study are to become: `content` is that of `V#STUDY` once everything is written, `rows` who can find it,
+    `core` and `bulk` as in `tallies.Count`. `news` is what to tell, and `told` what has then been told, by institution."""
 
     state: _State
     content: dict[str, Any]
-    writes: tuple[Write, ...]
+    rows: tuple[Write, ...]
+    core: tuple[Write, ...]
+    bulk: tuple[Write, ...]
     news: dict[str, list[Change]]
     told: dict[str, Any]
     alerted: frozenset[str]
@@ -81,27 +84,40 @@ class _Plan:
     @property
     def size(self) -> int:
         """Writes that it takes, besides the study's own two."""
-        return len(self.writes) + sum(len(changes) + 1 for changes in self.news.values())
+        return len(self.rows) + len(self.core) + len(self.bulk) + sum(len(changes) + 1 for changes in self.news.values())
 
     def own(self, step: int = 1, partly: dict[str, Any] | None = None, told: dict[str, Any] | None = None) -> list[Write]:
         """The writes of the study's view and of what was told; in a step before the last one, as far as it goes."""
         content = self.content if partly is None else self.content | partly
         version = self.state.version + step
-        view = Item(_view_partition(self.state.study), self.state.owner, content, version=version)
+        view_key, told_key = _own_keys((self.state.owner, self.state.study))
+        view = Item(*view_key, content, version=version)
         writes: list[Write] = [PutVersion(view, version - 1)]
         said: dict[str, object] = {"told": self.told if told is None else told, "alerted": sorted(self.alerted)}
         if said != {"told": self.state.told, "alerted": sorted(self.state.alerted)}:
-            writes.append(Put(Item(*_told_key(self.state.owner, self.state.study), said)))
+            writes.append(Put(Item(*told_key, said)))
         return writes
 
 
-def project(table: Table, alerts: Alerts, owner: str, study: str, now: datetime) -> None:
-    """Bring the views of one study up to date with all facts. Raises TryAgain when others keep being faster."""
-    for _ in range(_ATTEMPTS):
-        (state,) = _states(table, [(owner, study)])
-        plan = _from_facts(table, alerts, state, now)
-        if plan is None or _write(table, plan, now):
+def project(table: Table, alerts: Alerts, owner: str, study: str, now: datetime, changed: Collection[str] = ()) -> None:
+    """Bring the views of one study up to date with its facts, of which those with the sort keys `changed` may be new.
+
+    Raises TryAgain when others keep being faster.
+    """
+    attempts = 0
+    while attempts < _ATTEMPTS:
+        attempts += 1
+        state, known = _state_and_tally(table, (owner, study))
+        if known.is_torn and attempts <= _TORN:
+            continue
+        count = tallies.bring_up_to_date(table, known, changed)
+        if count is None:
             return
+        plan = _from_count(table, alerts, state, count, now)
+        if _write(table, plan, now):
+            if not count.more:
+                return
+            attempts, changed = 0, ()
     raise TryAgain
 
 
@@ -118,74 +134,58 @@ def refresh(table: Table, alerts: Alerts, refs: Sequence[StudyRef], now: datetim
         plans: list[_Plan] = []
         for state in settled:
             seen = _seen(table, alerts, state, state.content, registry, known, now)
-            plans.append(_plan(state, state.content, seen, (), now))
+            plans.append(_plan(state, state.content, seen, now))
         _write_together(table, alerts, plans, now)
         for state in whole:
             project(table, alerts, state.owner, state.study, now)
 
 
 def _states(table: Table, refs: Sequence[StudyRef]) -> list[_State]:
-    keys = [(_view_partition(study), owner) for owner, study in refs]
-    there = table.batch_get([*keys, *(_told_key(*ref) for ref in refs)])
-    states: list[_State] = []
-    for (owner, study), key in zip(refs, keys, strict=True):
-        told = there.get(_told_key(owner, study))
-        said: Any = told.data if told else {"told": {}, "alerted": []}
-        states.append(_State(owner, study, there.get(key), dict(said["told"]), frozenset(said["alerted"])))
-    return states
+    there = table.batch_get([key for ref in refs for key in _own_keys(ref)])
+    return [_state(ref, there) for ref in refs]
 
 
-def _view_partition(study: str) -> str:
-    return f"V#STUDY#{study}"
+def _state_and_tally(table: Table, ref: StudyRef) -> tuple[_State, tallies.Kept]:
+    tally, withdrawn = tally_key(*ref), access.withdrawal_key(*ref)
+    there = table.batch_get([*_own_keys(ref), tally, withdrawn])
+    state = _state(ref, there)
+    whole = studies.is_withdrawal(there.get(withdrawn))
+    return state, tallies.kept(*ref, state.content, there.get(tally), whole)
 
 
-def _told_key(owner: str, study: str) -> Key:
-    return changes.partition(study), owner
+def _own_keys(ref: StudyRef) -> tuple[Key, Key]:
+    """The keys of a study's view and of what was told of it."""
+    owner, study = ref
+    return (f"V#STUDY#{study}", owner), (changes.partition(study), owner)
 
 
-def _from_facts(table: Table, alerts: Alerts, state: _State, now: datetime) -> _Plan | None:
-    facts = list(table.query_all(studies.study_partition(state.owner, state.study)))
-    every = list(studies.instances(facts))
-    if not every:
-        return None
-    whole = any(item.sk == "WITHDRAWN" and studies.is_withdrawal(item) for item in facts)
-    withdrawn = {one.sop_instance_uid for one in every} if whole else studies.withdrawn(facts)
-    found = [one for one in every if one.sop_instance_uid not in withdrawn]
-    gone = [one for one in every if one.sop_instance_uid in withdrawn]
+def _state(ref: StudyRef, there: Mapping[Key, Item]) -> _State:
+    view, told = (there.get(key) for key in _own_keys(ref))
+    said: Any = told.data if told else {"told": {}, "alerted": []}
+    return _State(*ref, view, dict(said["told"]), frozenset(said["alerted"]))
+
+
+def _from_count(table: Table, alerts: Alerts, state: _State, count: tallies.Count, now: datetime) -> _Plan:
     registry = load_registry(table)
-    expected = studies.announced(facts)
     own = numbering.own_of(registry, state.owner)
-    summary = studies.summarise(state.owner, state.study, found or every, expected, gone if found else (), own)
-    if not found:
-        summary |= {"instances": 0, "series": 0, "reports": []}
+    summary = summaries.summarise(state.owner, state.study, count.tally, count.reports, own) | {"tally": count.digest}
     numbering.file_under_own(table, registry, state.owner, state.study, state.content, summary, now)
     numbering.tell_unknown(table, registry, state.owner, state.content, summary, now)
-    summary |= {"gone": not found, "withdrawn": len(every) - len(found)}
-    summary["former"] = studies.former_patients(studies.every_version(facts), found or every, own)
-    for patient in studies.corrected_away(facts, own):
+    for patient in summaries.corrected_away(count.tally, own):
         linking.leave(table, patient, (state.owner, state.study), now)
     known = access.know(table, access.deciding_numbers(summary), _texts(state.content.get("linked"))).known
     seen = _seen(table, alerts, state, summary, registry, known, now)
-    series = studies.summarise_series(found)
-    summary["series_digest"] = _digest(series)
-    changed: list[Write] = []
-    if state.content.get("series_digest") != summary["series_digest"] or state.content.get("unsettled"):
-        changed = _series_writes(table, state, series)
-    return _plan(state, summary, seen, changed, now)
+    return _plan(state, summary, seen, now, count.core, count.bulk)
 
 
-def _series_writes(table: Table, state: _State, series: Mapping[str, dict[str, Any]]) -> list[Write]:
-    partition = f"V#SERIES#{state.owner}#{state.study}"
-    there = {item.sk: item for item in table.query_all(partition)}
-    writes: list[Write] = [
-        Put(Item(partition, uid, view, {"gsi1": (f"S#{uid}", f"{state.owner}#{state.study}")}))
-        for uid, view in sorted(series.items())
-        if uid not in there or there[uid].data != view
-    ]
-    return writes + [Delete(partition, uid) for uid in sorted(there.keys() - series.keys())]
-
-
-def _plan(state: _State, summary: Mapping[str, Any], seen: Sight, series: Sequence[Write], now: datetime) -> _Plan:
+def _plan(
+    state: _State,
+    summary: Mapping[str, Any],
+    seen: Sight,
+    now: datetime,
+    core: tuple[Write, ...] = (),
+    bulk: tuple[Write, ...] = (),
+) -> _Plan:
     known = {(str(key[0]), str(key[1])) for key in _lists(state.content.get("rows"))}
     told, news = _news(state, summary, seen, now)
     content = {
@@ -198,7 +198,7 @@ def _plan(state: _State, summary: Mapping[str, Any], seen: Sight, series: Sequen
     if state.content.get("rows_digest") != seen.digest or state.content.get("unsettled"):
         rows = [Put(row) for row in seen.rows]
         rows += [Delete(*key) for key in sorted(known - {row.key for row in seen.rows})]
-    return _Plan(state, content, (*rows, *series), news, told, state.alerted | seen.emergencies)
+    return _Plan(state, content, tuple(rows), core, bulk, news, told, state.alerted | seen.emergencies)
 
 
 def _news(
@@ -245,16 +245,20 @@ def _news(
 
 def _write(table: Table, plan: _Plan, now: datetime) -> bool:
     """Write the views and tell who is concerned, if the study's view is still the one that was read."""
-    if plan.size <= _ROOM:
-        return not table.transact([*plan.own(), *plan.writes, *_entries(table, plan.news, now)])
+    if plan.size <= tallies.ROOM:
+        return not table.transact([*plan.own(), *plan.bulk, *plan.core, *plan.rows, *_entries(table, plan.news, now)])
     known = [*_lists(plan.state.content.get("rows")), *plan.content["rows"]]
     rows = [list(key) for key in sorted({(str(key[0]), str(key[1])) for key in known})]
-    partly: dict[str, Any] = {"unsettled": True, "rows": rows, "rows_digest": "", "series_digest": ""}
+    partly: dict[str, Any] = {"unsettled": True, "rows": rows, "rows_digest": ""}
     told = dict(plan.state.told)
     step = 0
-    for start in range(0, len(plan.writes), _ROOM):
+    for part in _parts(plan.bulk):
         step += 1
-        if table.transact([*plan.own(step, partly, told), *plan.writes[start : start + _ROOM]]):
+        if table.transact([*plan.own(step, partly | {"tally": ""}, told), *part]):
+            return False
+    for part in [plan.core, *_parts(plan.rows)]:
+        step += 1
+        if table.transact([*plan.own(step, partly, told), *part]):
             return False
     for viewer, news in plan.news.items():
         step += 1
@@ -262,6 +266,10 @@ def _write(table: Table, plan: _Plan, now: datetime) -> bool:
         if table.transact([*plan.own(step, partly, told), *_entries(table, {viewer: news}, now)]):
             return False
     return not table.transact(plan.own(step + 1))
+
+
+def _parts(writes: Sequence[Write]) -> list[Sequence[Write]]:
+    return [writes[start : start + tallies.ROOM] for start in range(0, len(writes), tallies.ROOM)]
 
 
 def _write_together(table: Table, alerts: Alerts, plans: Sequence[_Plan], now: datetime) -> None:
@@ -272,7 +280,7 @@ def _write_together(table: Table, alerts: Alerts, plans: Sequence[_Plan], now: d
         needed = plan.size + _OWN
         if needed > room:
             groups.append([])
-            room = _ROOM + _OWN
+            room = tallies.ROOM + _OWN
         groups[-1].append(plan)
         room -= needed
     for group in groups:
@@ -280,8 +288,8 @@ def _write_together(table: Table, alerts: Alerts, plans: Sequence[_Plan], now: d
         for plan in group:
             for viewer, ones in plan.news.items():
                 news.setdefault(viewer, []).extend(ones)
-        writes = [write for plan in group for write in (*plan.own(), *plan.writes)]
-        if group[0].size > _ROOM or table.transact([*writes, *_entries(table, news, now)]):
+        writes = [write for plan in group for write in (*plan.own(), *plan.rows)]
+        if group[0].size > tallies.ROOM or table.transact([*writes, *_entries(table, news, now)]):
             for plan in group:
                 project(table, alerts, plan.state.owner, plan.state.study, now)
 
@@ -306,10 +314,6 @@ def _seen(
     for emergency in sorted(seen.emergencies - state.alerted):
         emergencies.alert_owner(table, alerts, emergency, state.owner, now)
     return seen
-
-
-def _digest(views: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(views, sort_keys=True).encode()).hexdigest()
 
 
 def _texts(value: object) -> list[str]:

@@ -15,6 +15,7 @@ from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance
+from chalicelib.domain.study_totals import Tally, tally_key
 from chalicelib.services import access
 from chalicelib.services.ingest.instance_items import Stored, object_key
 
@@ -101,10 +102,24 @@ def is_complete(table: Table, study: Item) -> bool:
 
 def still_to_come(table: Table, study: Item) -> int:
     """How many of the instances that the sender announced for the study have no verdict yet; of more than 1,000, some."""
-    missing = [str(sha) for sha in study.data["missing"]] if isinstance(study.data["missing"], list) else []
-    if not missing:
+    if "missing" in study.data:  # a view of an earlier release
+        return _without_verdict(table, study.sk, study.data["missing"])
+    if not study.data.get("incomplete"):
         return 0
-    return len(missing) - len(table.batch_get(object_key(study.sk, sha) for sha in missing))
+    item = table.get(*tally_key(study.sk, str(study.data["study"])))
+    tally = Tally.from_item(item.data) if item is not None else Tally()
+    missing = _without_verdict(table, study.sk, list(tally.missing))
+    for sk in tally.waiting if not missing else ():
+        announced = table.get(studies.study_partition(study.sk, str(study.data["study"])), sk)
+        missing = _without_verdict(table, study.sk, announced.data["sha256"] if announced is not None else None)
+        if missing:
+            break
+    return missing
+
+
+def _without_verdict(table: Table, owner: str, hashes: object) -> int:
+    keys = [object_key(owner, str(sha)) for sha in hashes] if isinstance(hashes, list) else []
+    return len(keys) - len(table.batch_get(keys)) if keys else 0
 
 
 def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.dicomweb.search_results import dated
-from chalicelib.domain import shown_patients, studies
+from chalicelib.domain import shown_patients, studies, study_totals
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
@@ -71,7 +71,7 @@ def _series(table: Table, opened: Opened, view: Item, gone: set[str]) -> Series 
     if not gone and known and not opened.stale:
         return Series(view.sk, str(view.data["digest"]))
     found = _instances(table, opened, view.sk, gone)
-    return Series(view.sk, studies.series_digest(found)) if found else None
+    return Series(view.sk, study_totals.series_digest(found)) if found else None
 
 
 def _patients(view: Item) -> list[tuple[str, str]]:
@@ -103,7 +103,7 @@ def _series_text(table: Table, objects: Objects, opened: Opened, series: Series,
     found = _instances(table, opened, series.uid, gone)
     text = b",\n".join(lines(objects, opened.owner, found))
     quiet = all(str(one.data["at"]) < iso(now - _QUIET) for one in found)
-    if quiet and studies.series_digest(found) == series.digest:
+    if quiet and study_totals.series_digest(found) == series.digest:
         objects.write(key, gzip.compress(text, 6, mtime=0), "application/gzip")
     return text
 

@@ -40,11 +40,11 @@ def test_a_batch_is_one_object() -> None:
 
 
 def test_a_quiet_series_is_put_together_once_and_then_read_as_a_whole() -> None:
-    from chalicelib.domain import studies
+    from chalicelib.domain import studies, study_totals
 
     table, objects = world(20)
     found = list(studies.instances(table.query_all("F#STUDY#maugeri#1.2.3")))
-    series = Series("1.2.3.4", studies.series_digest(found))
+    series = Series("1.2.3.4", study_totals.series_digest(found))
     first = metadata.texts(table, objects, OPENED, [series], NOW)
     for key in [key for key in objects.contents if not key.startswith("metadata/series/")]:
         del objects.contents[key]

@@ -1,0 +1,484 @@
+"""What the instances of a study add up to, and how two such totals add up to one.
+
+Each part of a total comes out the same in whatever order and grouping its parts were added: counts and sums, the earliest and
+the latest, the first so many of a set in order, and of each attribute what the first instance in UID order says. So the totals
+of what arrives are added to those of what is there, and nothing of that is read again. Nothing can be taken out of a total:
+where an instance is withdrawn, corrected or read again, its study is counted anew (`services.projection.tallies`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib.domain import instance_versions, tags
+from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Key
+from chalicelib.domain.report_versions import Report
+from chalicelib.domain.studies import (
+    REPORT_KINDS,
+    Attributes,
+    Instance,
+    first_value,
+    packed,
+    report_of,
+    texts,
+    unpacked,
+)
+
+MAX_NUMBERS = 200
+"""Patients' numbers that are told apart in one study: the first ones in order. Instances that say others count as nobody's, so
+that a study with more is shared with nobody, and what finds it fits a transaction."""
+MAX_PERSONS = 40
+"""Of so many of these numbers, the first ones in order, it is kept what the instances of each say, so that totals fit an item."""
+MAX_VALUES = 30
+"""Modalities, SOP classes, body parts and view positions of a study that its summary names. Each modality is a row of its own,
+which holds all: more than any examination has would fit no transaction, and hold up what is projected with it."""
+FORM = 1
+"""Another one when totals are kept otherwise than before: those of another form are not added to, their study is counted anew."""
+_SIDES = (tags.Laterality, tags.ImageLaterality)
+_FINGERPRINTS = 1 << 256
+
+
+@dataclass(frozen=True)
+class Firsts:
+    """Of each attribute, what the first instance in UID order that has it says. By tag: that instance's place, and the element.
+
+    A place sorts as UIDs do: `#`, which joins series and instance, comes before dots and digits.
+    """
+
+    found: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+
+    def __add__(self, other: Firsts) -> Firsts:
+        found = dict(self.found)
+        for tag, (place, element) in other.found.items():
+            if tag not in found or place < found[tag][0]:
+                found[tag] = place, element
+        return Firsts(found)
+
+    @property
+    def attributes(self) -> Attributes:
+        """The elements by tag, as DICOM JSON."""
+        return {tag: element for tag, (_, element) in sorted(self.found.items())}
+
+    @property
+    def place(self) -> str:
+        """That of the first instance of all, or empty."""
+        return min((place for place, _ in self.found.values()), default="")
+
+    def to_item(self) -> dict[str, Any]:
+        """As an item keeps them: by place, since nearly all are of one instance."""
+        by_place: dict[str, Attributes] = {}
+        for tag, (place, element) in self.found.items():
+            by_place.setdefault(place, {})[tag] = element
+        return {place: packed(attributes) for place, attributes in by_place.items()}
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Firsts:
+        """What `to_item` made."""
+        return cls({tag: (place, element) for place, kept in item.items() for tag, element in unpacked(kept).items()})
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the instances that say one patient's number add up to: whether there are images and reports among them, and what they
+    say of patient and study."""
+
+    images: bool
+    reports: bool
+    firsts: Firsts = Firsts()
+
+    def __add__(self, other: Said) -> Said:
+        return Said(self.images or other.images, self.reports or other.reports, self.firsts + other.firsts)
+
+    def to_item(self) -> dict[str, Any]:
+        """As an item keeps it."""
+        return {"images": self.images, "reports": self.reports, "firsts": self.firsts.to_item()}
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Said:
+        """What `to_item` made."""
+        return cls(bool(item["images"]), bool(item["reports"]), Firsts.from_item(item["firsts"]))
+
+
+@dataclass(frozen=True)
+class StudyTotals:
+    """What instances add up to as a study.
+
+    `size` in bytes. `said`: by the number that they say of their patient. `nobodys`: whether there are some that say none, or one
+    beyond `MAX_NUMBERS`; `others`: what those say of which `said` does not keep it. `date`: the earliest Study Date, YYYYMMDD or
+    empty. `sides`: what Laterality and Image Laterality say (R, L, B); `views`: View Position. `unread`: tags of dates that
+    cannot be read. `changed_at`: when the last of them was indexed. `reader`: the earliest that read any.
+    """
+
+    instances: int = 0
+    size: int = 0
+    corrected: int = 0
+    said: Mapping[PatientIdentifier, Said] = field(default_factory=dict)
+    nobodys: bool = False
+    others: Firsts = Firsts()
+    date: str = ""
+    modalities: tuple[str, ...] = ()
+    sop_classes: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    changed_at: str = ""
+    reader: int = instance_versions.READER
+
+    def __add__(self, other: StudyTotals) -> StudyTotals:
+        if not self.instances or not other.instances:
+            return self if self.instances else other
+        said = dict(self.said)
+        for number, part in other.said.items():
+            said[number] = said[number] + part if number in said else part
+        return StudyTotals(
+            self.instances + other.instances,
+            self.size + other.size,
+            self.corrected + other.corrected,
+            *_told_apart(said, self.nobodys or other.nobodys, self.others + other.others),
+            min(filter(None, (self.date, other.date)), default=""),
+            _first_of(self.modalities, other.modalities),
+            _first_of(self.sop_classes, other.sop_classes),
+            _first_of(self.body_parts, other.body_parts),
+            _first_of(self.sides, other.sides),
+            _first_of(self.views, other.views),
+            _first_of(self.unread, other.unread),
+            max(self.changed_at, other.changed_at),
+            min(self.reader, other.reader),
+        )
+
+    @property
+    def firsts(self) -> Firsts:
+        """What all of them say of patient and study."""
+        found = self.others
+        for part in self.said.values():
+            found += part.firsts
+        return found
+
+    def to_item(self) -> dict[str, Any]:
+        """As an item keeps them."""
+        return {
+            "instances": self.instances,
+            "bytes": self.size,
+            "corrected": self.corrected,
+            "said": [{"issuer": one.issuer, "id": one.value, **part.to_item()} for one, part in sorted(self.said.items())],
+            "nobodys": self.nobodys,
+            **({"others": self.others.to_item()} if self.others.found else {}),
+            "date": self.date,
+            "modalities": list(self.modalities),
+            "sop_classes": list(self.sop_classes),
+            "body_parts": list(self.body_parts),
+            "sides": list(self.sides),
+            "views": list(self.views),
+            "unread": list(self.unread),
+            "changed_at": self.changed_at,
+            "reader": self.reader,
+        }
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> StudyTotals:
+        """What `to_item` made."""
+        return cls(
+            int(item["instances"]),
+            int(item["bytes"]),
+            int(item["corrected"]),
+            {PatientIdentifier(one["issuer"], one["id"]): Said.from_item(one) for one in item["said"]},
+            bool(item["nobodys"]),
+            Firsts.from_item(item.get("others", {})),
+            str(item["date"]),
+            tuple(item["modalities"]),
+            tuple(item["sop_classes"]),
+            tuple(item["body_parts"]),
+            tuple(item["sides"]),
+            tuple(item["views"]),
+            tuple(item["unread"]),
+            str(item["changed_at"]),
+            int(item["reader"]),
+        )
+
+
+@dataclass(frozen=True)
+class SeriesTotals:
+    """What instances add up to as a series. `said`: the numbers that they say of their patients, `MAX_NUMBERS` of them.
+
+    `fingerprint`: the sum of what stands for each instance, so that it changes as soon as one comes, goes, or is another.
+    """
+
+    instances: int = 0
+    firsts: Firsts = Firsts()
+    said: tuple[PatientIdentifier, ...] = ()
+    fingerprint: int = 0
+
+    def __add__(self, other: SeriesTotals) -> SeriesTotals:
+        return SeriesTotals(
+            self.instances + other.instances,
+            self.firsts + other.firsts,
+            tuple(sorted({*self.said, *other.said})[:MAX_NUMBERS]),
+            (self.fingerprint + other.fingerprint) % _FINGERPRINTS,
+        )
+
+    @property
+    def digest(self) -> str:
+        """What stands for the series' content: 32 hex digits."""
+        return hashlib.sha256(f"{self.instances} {self.fingerprint:064x}".encode()).hexdigest()[:32]
+
+    def to_item(self) -> dict[str, Any]:
+        """As `V#SERIES` keeps them: what is searched and served, and what is needed to add to it."""
+        by_place: dict[str, list[str]] = {}
+        for tag, (place, _) in sorted(self.firsts.found.items()):
+            by_place.setdefault(place, []).append(tag)
+        return {
+            "attributes": self.firsts.attributes,
+            "instances": self.instances,
+            "digest": self.digest,
+            "patients": [{"issuer": one.issuer, "id": one.value} for one in self.said],
+            "firsts": by_place,
+            "fingerprint": f"{self.fingerprint:064x}",
+        }
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> SeriesTotals:
+        """What `to_item` made."""
+        attributes = item["attributes"]
+        return cls(
+            int(item["instances"]),
+            Firsts({tag: (place, attributes[tag]) for place, tags in item["firsts"].items() for tag in tags}),
+            tuple(PatientIdentifier(one["issuer"], one["id"]) for one in item["patients"]),
+            int(item["fingerprint"], 16),
+        )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What instances add up to: as a study, as series by UID; the reports among them, and the SHA-256 of all, by place."""
+
+    study: StudyTotals = StudyTotals()
+    series: Mapping[str, SeriesTotals] = field(default_factory=dict)
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    members: Mapping[str, str] = field(default_factory=dict)
+
+    def __add__(self, other: Totals) -> Totals:
+        series = dict(self.series)
+        for uid, part in other.series.items():
+            series[uid] = series[uid] + part if uid in series else part
+        return Totals(self.study + other.study, series, {**self.reports, **other.reports}, {**self.members, **other.members})
+
+    def to_item(self) -> dict[str, Any]:
+        """As the indexer leaves those of a batch for the projector."""
+        return {
+            "form": FORM,
+            "study": self.study.to_item(),
+            "series": {uid: part.to_item() for uid, part in self.series.items()},
+            "reports": {place: report.to_item() for place, report in self.reports.items()},
+            "members": _by_series(self.members),
+        }
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Totals:
+        """What `to_item` made."""
+        return cls(
+            StudyTotals.from_item(item["study"]),
+            {uid: SeriesTotals.from_item(part) for uid, part in item["series"].items()},
+            {place: Report.from_item(report) for place, report in item["reports"].items()},
+            members_of(item),
+        )
+
+
+def members_of(item: Mapping[str, Any]) -> dict[str, str]:
+    """Which instances the totals that an item keeps are of, whatever its form: SHA-256 by place."""
+    return {f"{series}#{sop}": str(sha) for series, ones in item["members"].items() for sop, sha in ones.items()}
+
+
+def total(found: Iterable[Instance]) -> Totals:
+    """What instances of one study add up to."""
+    every = sorted(found, key=_place)
+    firsts: dict[PatientIdentifier | None, dict[str, tuple[str, Any]]] = {}
+    kinds: dict[PatientIdentifier | None, set[bool]] = {}
+    series: dict[str, list[Instance]] = {}
+    reports: dict[str, Report] = {}
+    modalities, classes, body_parts, sides, views, unread = (set[str]() for _ in range(6))
+    dates: list[str] = []
+    for one in every:
+        attributes, place, number, is_report = one.attributes, _place(one), said_by(one), str(one.data["class"]) in REPORT_KINDS
+        series.setdefault(one.series_instance_uid, []).append(one)
+        kinds.setdefault(number, set()).add(is_report)
+        _add_firsts(firsts.setdefault(number, {}), attributes, PATIENT_AND_STUDY, place)
+        if is_report:
+            reports[place] = report_of(one)
+        dates += filter(None, [first_value(attributes, tags.StudyDate)])
+        modalities.update(texts(attributes, tags.Modality))
+        classes.add(str(one.data["class"]))
+        body_parts.update(texts(attributes, tags.BodyPartExamined))
+        sides.update(first_value(attributes, tag) for tag in _SIDES)
+        views.update(texts(attributes, tags.ViewPosition))
+        unread.update(one.data.get("unread") or ())
+    said = {number: Said(False in kinds[number], True in kinds[number], Firsts(found)) for number, found in firsts.items()}
+    nobodys = said.pop(None, None)
+    others = nobodys.firsts if nobodys else Firsts()
+    numbers: dict[PatientIdentifier, Said] = {number: part for number, part in said.items() if number is not None}
+    study = StudyTotals(
+        len(every),
+        sum(int(one.data["size"]) for one in every),
+        sum(instance_versions.corrected(one.data) for one in every),
+        *_told_apart(numbers, nobodys is not None, others),
+        min(dates, default=""),
+        _first_of(modalities),
+        _first_of(classes),
+        _first_of(body_parts),
+        _first_of(sides & {"R", "L", "B"}),
+        _first_of(views),
+        _first_of(unread),
+        max((str(one.data["at"]) for one in every), default=""),
+        min((int(one.data.get("reader", 1)) for one in every), default=instance_versions.READER),
+    )
+    members = {_place(one): str(one.data["sha256"]) for one in every}
+    return Totals(study, {uid: _of_series(ones) for uid, ones in series.items()}, reports, members)
+
+
+def series_digest(members: Iterable[Instance]) -> str:
+    """What stands for a series' content: another one as soon as an instance comes, is withdrawn,
+    corrected or read by another reader. 32 hex digits."""
+    return _of_series(list(members)).digest
+
+
+def said_by(one: Instance) -> PatientIdentifier | None:
+    """The patient's number that an instance says."""
+    said = one.data.get("patient")
+    return PatientIdentifier(said["issuer"], said["id"]) if said else None
+
+
+def _of_series(members: list[Instance]) -> SeriesTotals:
+    """The totals of instances of one series. Their places are their SOP Instance UIDs."""
+    firsts: dict[str, tuple[str, Any]] = {}
+    for one in sorted(members, key=lambda one: one.sop_instance_uid):
+        _add_firsts(firsts, one.attributes, SERIES, one.sop_instance_uid)
+    said = sorted({number for one in members if (number := said_by(one)) is not None})[:MAX_NUMBERS]
+    return SeriesTotals(len(members), Firsts(firsts), tuple(said), sum(map(_fingerprint, members)) % _FINGERPRINTS)
+
+
+def _fingerprint(one: Instance) -> int:
+    text = f"{one.sop_instance_uid} {one.data['sha256']} {one.data.get('reader', '')}".rstrip()
+    return int.from_bytes(hashlib.sha256(text.encode()).digest())
+
+
+def _by_series(members: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for place, sha in members.items():
+        series, _, sop = place.partition("#")
+        found.setdefault(series, {})[sop] = sha
+    return found
+
+
+def _place(one: Instance) -> str:
+    return f"{one.series_instance_uid}#{one.sop_instance_uid}"
+
+
+def _add_firsts(found: dict[str, tuple[str, Any]], attributes: Attributes, tags: Iterable[str], place: str) -> None:
+    """Add what an instance says that comes after all whose firsts are in `found`."""
+    for tag in tags:
+        if tag in attributes and tag not in found:
+            found[tag] = place, attributes[tag]
+
+
+def _first_of(*values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({one for some in values for one in some})[:MAX_VALUES])
+
+
+def _told_apart(
+    said: Mapping[PatientIdentifier, Said], nobodys: bool, others: Firsts
+) -> tuple[dict[PatientIdentifier, Said], bool, Firsts]:
+    """The parts of a total by patient's number, with as many told apart as are kept."""
+    kept: dict[PatientIdentifier, Said] = {}
+    for position, number in enumerate(sorted(said)):
+        part = said[number]
+        if position >= MAX_PERSONS:
+            others += part.firsts
+            part = Said(part.images, part.reports)
+        if position < MAX_NUMBERS:
+            kept[number] = part
+    return kept, nobodys or len(said) > MAX_NUMBERS, others
+
+
+# What a view is made of --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tally:
+    """All that the views of a study are made of, so that what arrives is added to it.
+
+    `shown` and `taken_back`: those of the instances as they are now, and of those that their owner withdrew one by one. `series`:
+    how many series the shown ones are in; none while the whole study is withdrawn (`whole`), when series have no views.
+    `superseded`: numbers that versions of facts say which count no more. `marked`: whether any instance was withdrawn by itself,
+    maybe before it came. `missing`: SHA-256 of what was announced and is not indexed, in order; `waiting`: sort keys of
+    announcements for which there is no room in it yet.
+    """
+
+    shown: StudyTotals = StudyTotals()
+    taken_back: StudyTotals = StudyTotals()
+    series: int = 0
+    superseded: tuple[PatientIdentifier, ...] = ()
+    marked: bool = False
+    whole: bool = False
+    missing: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def every(self) -> StudyTotals:
+        """All instances, withdrawn or not."""
+        return self.shown + self.taken_back
+
+    def to_item(self) -> dict[str, Any]:
+        """As an item keeps it."""
+        return {
+            "form": FORM,
+            "shown": self.shown.to_item(),
+            **({"taken_back": self.taken_back.to_item()} if self.taken_back.instances else {}),
+            "series": self.series,
+            "superseded": [{"issuer": one.issuer, "id": one.value} for one in self.superseded],
+            "marked": self.marked,
+            "whole": self.whole,
+            **({"missing": _together(self.missing)} if self.missing else {}),
+            **({"waiting": list(self.waiting)} if self.waiting else {}),
+        }
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Tally:
+        """What `to_item` made."""
+        return cls(
+            StudyTotals.from_item(item["shown"]),
+            StudyTotals.from_item(item["taken_back"]) if "taken_back" in item else StudyTotals(),
+            int(item["series"]),
+            tuple(PatientIdentifier(one["issuer"], one["id"]) for one in item["superseded"]),
+            bool(item["marked"]),
+            bool(item["whole"]),
+            _apart(str(item.get("missing", ""))),
+            tuple(item.get("waiting", ())),
+        )
+
+
+def _together(hashes: Iterable[str]) -> str:
+    """SHA-256 in 32 bytes each, as Base64."""
+    return base64.b64encode(bytes.fromhex("".join(hashes))).decode()
+
+
+def _apart(text: str) -> tuple[str, ...]:
+    """What `_together` made."""
+    raw = base64.b64decode(text)
+    return tuple(raw[start : start + 32].hex() for start in range(0, len(raw), 32))
+
+
+def tally_key(owner: str, study: str) -> Key:
+    """(pk, sk) of the tally of a study. Its reports stand beside it."""
+    return f"V#TALLY#{owner}#{study}", "."
+
+
+def digest_of(item: Mapping[str, Any]) -> str:
+    """What stands for the content of an item: a view that names it was made of exactly that."""
+    return hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:32]

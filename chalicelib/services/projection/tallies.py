@@ -1,0 +1,305 @@
+"""What the instances of a study add up to, kept beside its view, so that what arrives is added and nothing is read again.
+
+The indexer leaves with each transaction what its instances add up to (`services.ingest.batches`). The projector adds what is
+left to the tally (`V#TALLY`) and removes it, in the transaction that moves the view on: each batch is counted once, in any
+order, however often events come. `V#STUDY` names the digest of the tally that it was made of. Where it names none (the view of
+an earlier release, or one that was left half written), the study is counted anew from its facts, page by page. So is one of
+which an instance was withdrawn, shown again, corrected or read again, since nothing can be taken out of a total.
+
+Counting anew reads the facts first, and what is left of batches afterwards: all batches of which it saw a part are among these,
+or were added by another projector, who moved the view on. It completes those of which it did not see all, and removes what is
+left of all of them together with its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chalicelib.domain import instance_versions, studies, summaries
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Delete, Item, Put, Table, Write
+from chalicelib.domain.report_versions import Report
+from chalicelib.domain.studies import Instance, study_partition
+from chalicelib.domain.study_totals import (
+    FORM,
+    MAX_NUMBERS,
+    SeriesTotals,
+    Tally,
+    Totals,
+    digest_of,
+    members_of,
+    said_by,
+    tally_key,
+    total,
+)
+from chalicelib.services.ingest.batches import PENDING
+from chalicelib.services.ingest.instance_items import object_key, verdicts_of
+
+ROOM = 98
+"""Writes of one transaction, besides those of the study's view and of what was told of it."""
+MAX_MISSING = 1000
+"""SHA-256 of announced instances that a tally names."""
+MAX_WAITING = 200
+"""Announcements that wait until there is room for them."""
+ANNOUNCED, MARKED = "E#", "W#"
+_BATCHES = 100
+"""Batches that are looked at for one transaction."""
+_PORTION = 500
+"""Instances that are counted at once."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """A study as it is counted now, and what to write for it.
+
+    `digest` is that of the tally, which its view names. `core` belongs into one transaction with the view, and fits it. `bulk`
+    goes before it, in as many as it takes; meanwhile the view must name no tally. `more`: whether more is to be added afterwards.
+    """
+
+    tally: Tally
+    reports: list[dict[str, Any]]
+    digest: str
+    core: tuple[Write, ...] = ()
+    bulk: tuple[Write, ...] = ()
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a study: the content of its view, its tally where that holds, and whether all of it is withdrawn now."""
+
+    owner: str
+    study: str
+    content: Mapping[str, Any]
+    tally: Tally | None
+    whole: bool
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether the view names a tally that is another one than the one that was read."""
+        return self.tally is None and bool(self.content.get("tally"))
+
+    @property
+    def facts(self) -> str:
+        """The partition of its facts."""
+        return study_partition(self.owner, self.study)
+
+    @property
+    def series(self) -> str:
+        """The partition of the views of its series."""
+        return f"V#SERIES#{self.owner}#{self.study}"
+
+
+def kept(owner: str, study: str, content: Mapping[str, Any], tally: Item | None, whole: bool) -> Kept:
+    """What is kept of a study, from its view's content and its tally, which does not hold if the view does not name it."""
+    holds = tally is not None and content.get("tally") == digest_of(tally.data) and tally.data["form"] == FORM
+    return Kept(owner, study, content, Tally.from_item(tally.data) if holds and tally is not None else None, whole)
+
+
+def bring_up_to_date(table: Table, known: Kept, changed: Collection[str]) -> Count | None:
+    """Count a study whose facts with these sort keys changed; None for one of which there is no instance."""
+    announced = [sk for sk in changed if sk.startswith(ANNOUNCED)]
+    anew = any(sk.startswith(MARKED) or instance_versions.place(sk) is not None for sk in changed)
+    if anew or known.tally is None or (known.tally.whole and not known.whole):
+        return _anew(table, known)
+    page = table.query(known.facts, PENDING, limit=_BATCHES)
+    if any(item.data["form"] != FORM for item in page.items):
+        return _anew(table, known)
+    batches = [(item, Totals.from_item(item.data)) for item in page.items]
+    if known.tally.marked and _any_withdrawn(table, known, (place for _, batch in batches for place in batch.members)):
+        return _anew(table, known)
+    return _added(table, known, known.tally, batches, announced, page.next is not None)
+
+
+# Adding what arrived -----------------------------------------------------------------------------------------------
+
+
+def _added(
+    table: Table, known: Kept, tally: Tally, left: Sequence[tuple[Item, Totals]], announced: Sequence[str], further: bool
+) -> Count:
+    """The study with as many of the batches as fit a transaction."""
+    taken: list[Item] = []
+    arrived = Totals()
+    for one, batch in left:
+        together = arrived + batch
+        if taken and len(taken) + 2 + len(together.series) + len(together.reports) > ROOM:
+            break
+        taken.append(one)
+        arrived = together
+    writes: list[Write] = [Delete(*one.key) for one in taken]
+    bulk: list[Write] = []
+    series = tally.series
+    if known.whole and not tally.whole:
+        series = 0
+        bulk = [Delete(*view.key) for view in table.query_all(known.series)]
+    elif not known.whole and arrived.series:
+        there = table.batch_get((known.series, uid) for uid in arrived.series)
+        for uid, part in sorted(arrived.series.items()):
+            before = there.get((known.series, uid))
+            writes.append(_series_write(known, uid, SeriesTotals.from_item(before.data) + part if before else part))
+        series += len(arrived.series) - len(there)
+    partition, sk = tally_key(known.owner, known.study)
+    writes += [_report_write(partition, place, report) for place, report in sorted(arrived.reports.items())]
+    reports: list[dict[str, Any]] = known.content["reports"]
+    if arrived.reports:
+        reports = summaries.list_reports([*_reports(table, partition), *arrived.reports.values()])
+    missing, waiting = _still_missing(table, known, tally, announced, set(arrived.members.values()))
+    after = replace(tally, shown=tally.shown + arrived.study, series=series, whole=known.whole, missing=missing, waiting=waiting)
+    item = after.to_item()
+    if after == tally:
+        return Count(tally, reports, digest_of(item))
+    fits = len(writes) + 1 + len(bulk) <= ROOM
+    core = (Put(Item(partition, sk, item)), *writes, *(bulk if fits else ()))
+    return Count(after, reports, digest_of(item), core, () if fits else tuple(bulk), further or len(taken) < len(left))
+
+
+def _any_withdrawn(table: Table, known: Kept, places: Iterable[str]) -> bool:
+    found = table.batch_get((known.facts, f"{MARKED}{place.partition('#')[2]}") for place in places)
+    return any(studies.is_withdrawal(item) for item in found.values())
+
+
+def _reports(table: Table, partition: str) -> Iterator[Report]:
+    return (Report.from_item(item.data) for item in table.query_all(partition, "R#"))
+
+
+def _series_write(known: Kept, uid: str, totals: SeriesTotals) -> Put:
+    return Put(Item(known.series, uid, totals.to_item(), {"gsi1": (f"S#{uid}", f"{known.owner}#{known.study}")}))
+
+
+def _report_write(partition: str, place: str, report: Report) -> Put:
+    return Put(Item(partition, f"R#{place}", report.to_item()))
+
+
+def _still_missing(
+    table: Table, known: Kept, tally: Tally, announced: Sequence[str], arrived: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(SHA-256 of what was announced and is not indexed; the announcements that wait, since there are too many of these)."""
+    missing = {sha for sha in tally.missing if sha not in arrived}
+    waiting: list[str] = []
+    for sk in dict.fromkeys([*tally.waiting, *announced]):
+        if waiting or len(missing) > MAX_MISSING // 2:
+            waiting.append(sk)
+            continue
+        fact = table.get(known.facts, sk)
+        missing |= _not_indexed(table, known, studies.announced([fact] if fact is not None else []))
+    return tuple(sorted(missing)[:MAX_MISSING]), tuple(waiting[:MAX_WAITING])
+
+
+def _not_indexed(table: Table, known: Kept, announced: Collection[str]) -> set[str]:
+    """Those of the announced instances that are not indexed as this study's."""
+    keys = {object_key(known.owner, sha): sha for sha in announced}
+    verdicts = verdicts_of(table, keys)
+    here = {keys[key] for key, item in verdicts.items() if item.data["state"] == "indexed" and item.data["study"] == known.study}
+    return set(announced) - here
+
+
+# Counting anew -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Facts:
+    """What was read of a study's facts so far."""
+
+    withdrawn: set[str]
+    shown: Totals = field(default_factory=Totals)
+    taken_back: Totals = field(default_factory=Totals)
+    hashes: set[str] = field(default_factory=set)
+    """SHA-256 of each version of each instance."""
+    superseded: set[PatientIdentifier] = field(default_factory=set)
+
+    def add(self, versions: Iterable[Sequence[Instance]]) -> None:
+        """Add instances, each with all its versions."""
+        shown: list[Instance] = []
+        taken_back: list[Instance] = []
+        for every in versions:
+            one = every[-1]
+            (taken_back if one.sop_instance_uid in self.withdrawn else shown).append(one)
+            self.hashes.update(str(version.data["sha256"]) for version in every)
+            self.superseded.update(number for version in every[:-1] if (number := said_by(version)) is not None)
+        self.shown += total(shown)
+        self.taken_back += total(taken_back)
+
+
+def _anew(table: Table, known: Kept) -> Count | None:
+    """The study counted from its facts."""
+    markers = list(table.query_all(known.facts, MARKED))
+    announced = {item.sk: studies.announced([item]) for item in table.query_all(known.facts, ANNOUNCED)}
+    found = _Facts(studies.withdrawn(markers))
+    for some in _in_portions(_versions(table.query_all(known.facts, "I#"))):
+        found.add(some)
+    left = list(table.query_all(known.facts, PENDING))
+    _complete(table, known, found, left)
+    every = found.shown + found.taken_back
+    if not every.members:
+        return None
+    partition, sk = tally_key(known.owner, known.study)
+    superseded = tuple(sorted(found.superseded)[:MAX_NUMBERS])
+    series = {} if known.whole else found.shown.series
+    missing, waiting = _missing_of(announced, found.hashes)
+    tally = Tally(
+        found.shown.study, found.taken_back.study, len(series), superseded, bool(markers), known.whole, missing, waiting
+    )
+    reports = {place: replace(one, shown=one.sop_instance_uid not in found.withdrawn) for place, one in every.reports.items()}
+    bulk: list[Write] = [Delete(*one.key) for one in left]
+    bulk += _differing(table.query_all(known.series), [_series_write(known, uid, one) for uid, one in sorted(series.items())])
+    bulk += _differing(
+        table.query_all(partition, "R#"), [_report_write(partition, place, one) for place, one in sorted(reports.items())]
+    )
+    item = tally.to_item()
+    core: tuple[Write, ...] = (Put(Item(partition, sk, item)),)
+    if len(bulk) + len(core) <= ROOM:
+        core, bulk = (*core, *bulk), []
+    return Count(tally, summaries.list_reports(reports.values()), digest_of(item), core, tuple(bulk))
+
+
+def _complete(table: Table, known: Kept, found: _Facts, left: Iterable[Item]) -> None:
+    """Add those instances of the batches that are left which were written after their place in the facts was read."""
+    seen = found.shown.members.keys() | found.taken_back.members.keys()
+    written = [place for item in left for place in members_of(item.data) if place not in seen]
+    items = table.batch_get((known.facts, f"I#{place}") for place in written)
+    found.add([one] for one in studies.every_version(items.values()))
+
+
+def _versions(facts: Iterable[Item]) -> Iterator[list[Instance]]:
+    """The instances among facts in the order of their keys, each with all its versions, the one that counts last."""
+    versions: list[Instance] = []
+    for one in studies.every_version(facts):
+        if versions and versions[-1].sop_instance_uid != one.sop_instance_uid:
+            yield versions
+            versions = []
+        versions.append(one)
+    if versions:
+        yield versions
+
+
+def _in_portions(every: Iterable[list[Instance]]) -> Iterator[list[list[Instance]]]:
+    portion: list[list[Instance]] = []
+    for one in every:
+        portion.append(one)
+        if len(portion) >= _PORTION:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def _differing(there: Iterable[Item], wanted: Sequence[Put]) -> list[Write]:
+    """The writes that make of the items that are there those that are wanted."""
+    before = {item.key: item.data for item in there}
+    writes: list[Write] = [write for write in wanted if before.pop(write.item.key, None) != write.item.data]
+    return writes + [Delete(*key) for key in sorted(before)]
+
+
+def _missing_of(announced: Mapping[str, Collection[str]], here: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """As `_still_missing`, of all announcements of a study and the SHA-256 of all that is indexed of it."""
+    missing: set[str] = set()
+    waiting: list[str] = []
+    for sk, hashes in sorted(announced.items()):
+        left = {sha for sha in hashes if sha not in here}
+        if left and (waiting or len(missing | left) > MAX_MISSING):
+            waiting.append(sk)
+        else:
+            missing |= left
+    return tuple(sorted(missing)), tuple(waiting[:MAX_WAITING])

@@ -48,6 +48,7 @@ _WHAT: dict[Kind, str] = {
     Kind.EMERGENCY_REVIEWED: N_("Reviewed an access that was made in an emergency"),
     Kind.WITHDRAWAL: N_("Withdrew an examination, or a part of it, that was sent in error"),
     Kind.CORRECTION: N_("Corrected whose an examination is, or showed again what was taken back"),
+    Kind.CORRECTION_NOTED: N_("Took note that a report that they had read was corrected, or an examination withdrawn"),
     Kind.SESSION: N_("Began or ended a reading session"),
     Kind.ADMINISTRATION: N_("Changed the settings of the archive"),
     Kind.AUDIT_USED: N_("Looked at this list of accesses"),

@@ -1,4 +1,4 @@
-"""Handlers of what an owner corrects: versions of its instances, and the withdrawals of its studies."""
+"""Handlers of what an owner corrects: versions of its instances, withdrawals of its studies, and who had read what was wrong."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
 from chalicelib.domain import identifiers
 from chalicelib.services.ingest import corrections, withdrawals
+from chalicelib.services.sharing import readings
 
 
 @handler("GET", "/studies/{study}/versions")
@@ -24,6 +25,13 @@ def bring_back(call: Call, study: str, sha256: str) -> Response:
     """200: this version of an instance is the one that stands. Owner only. 400, 404."""
     uid, sha = identifiers.uid(study, "study_instance_uid"), identifiers.sha256(sha256, "sha256")
     return answer(corrections.bring_back(bootstrap.table(), call.caller, uid, sha, call.now, call.act))
+
+
+@handler("GET", "/studies/{study}/readings")
+def list_readings(call: Call, study: str) -> Response:
+    """200 with who of other hospitals opened the caller's own study and its reports, and took note of a correction. 400, 404."""
+    uid = identifiers.uid(study, "study_instance_uid")
+    return answer(readings.list_readings(bootstrap.table(), call.caller, uid, call.record))
 
 
 @handler("GET", "/studies/{study}/withdrawals")

@@ -39,6 +39,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
     "corrections": (
         ("GET", "/studies/{study}/versions"),
         ("POST", "/studies/{study}/versions/{sha256}/current"),
+        ("GET", "/studies/{study}/readings"),
         ("GET", "/studies/{study}/withdrawals"),
         ("DELETE", "/studies/{study}/withdrawals/{withdrawal}"),
     ),
@@ -90,6 +91,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("POST", "/view/session/keep", PUBLIC),
         ("GET", "/view/timeline", PUBLIC),
         ("GET", "/view/events", PUBLIC),
+        ("POST", "/view/acknowledgements", PUBLIC),
         ("GET", "/view/studies/{study}/images", PUBLIC),
         ("GET", "/view/studies/{study}/priors", PUBLIC),
         ("GET", "/view/studies/{study}/reports/{sop}", PUBLIC),

@@ -20,12 +20,14 @@ from chalicelib.api.responses import answer
 from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
-from chalicelib.domain.errors import Conflict, NotFound, TooLarge
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
 from chalicelib.domain.fields import fields
 from chalicelib.domain.links import browser_secret
 from chalicelib.services.finding import cited_priors, priors
 from chalicelib.services.ingest import reports
 from chalicelib.services.ingest.index import Stored
+from chalicelib.services.sharing import readings
+from chalicelib.services.sharing.readings import Overtaken
 from chalicelib.services.viewer import images, sessions, timeline
 from chalicelib.services.viewer.sessions import Reader
 
@@ -103,6 +105,26 @@ def get_events(call: Call) -> Response:
     """200 with the ETag that the timeline has now, and nothing else: has anything changed? 404, 410 as the timeline."""
     shown = timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, _nothing_shown)
     return view_answer({"etag": _etag(shown)})
+
+
+@handler("POST", "/view/acknowledgements", public=True)
+def acknowledge(call: Call) -> Response:
+    """200: the reader took note that a report, or an exam, that was read is corrected or withdrawn; again: the same answer.
+
+    `{"study_instance_uid", "owner", "sop_instance_uid"?}`, as the timeline's `corrections` name it. 400, 404, 410.
+    """
+    named = ("study_instance_uid", "owner", "sop_instance_uid")
+    body = fields(call.json(), named, named[:2])
+    for name, value in body.items():
+        if not isinstance(value, str):
+            raise BadRequest(f"{name} must be a text.", name)
+    study, report = identifiers.uid(body["study_instance_uid"], "study_instance_uid"), body.get("sop_instance_uid")
+    report = None if report is None else identifiers.uid(report, "sop_instance_uid")
+    reader, table = bearer(call), bootstrap.table()
+    shown = timeline.shown_timeline(table, reader, call.now, _nothing_shown)
+    waiting = timeline.pending(table, reader, shown["studies"], call.now)
+    meant = Overtaken(body["owner"], study, report)
+    return view_answer(readings.take_note(table, reader.person, waiting, meant, call.now, call.act, call.record))
 
 
 @handler("GET", "/view/studies/{study}/images", public=True)
@@ -188,7 +210,10 @@ def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, d
     """(the object that holds a report, its entry, its study's UID). Raises BadRequest, NotFound."""
     uid, instance = identifiers.uid(study, "study"), identifiers.uid(sop, "report")
     meant = images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
-    return *reports.find_report(bootstrap.table(), reader.caller, uid, instance, meant, call.now, call.record), uid
+    stored, entry = reports.find_report(bootstrap.table(), reader.caller, uid, instance, meant, call.now, call.record)
+    if entry["newest"]:
+        timeline.remember(bootstrap.table(), reader, meant, uid, instance, call.now)
+    return stored, entry, uid
 
 
 def _exams(call: Call, reader: Reader) -> list[dict[str, Any]]:

@@ -55,6 +55,7 @@ class Kind(StrEnum):
     EMERGENCY_REVIEWED = "emergency-reviewed"
     WITHDRAWAL = "withdrawal"
     CORRECTION = "correction"
+    CORRECTION_NOTED = "correction-noted"
     SESSION = "session"
     ADMINISTRATION = "administration"
     AUDIT_USED = "audit-used"
@@ -96,6 +97,7 @@ EVENTS: dict[Kind, Event] = {
     Kind.EMERGENCY_REVIEWED: Event("110113", "Security Alert", "U", ("110138", "Emergency Override Stopped")),
     Kind.WITHDRAWAL: Event("110105", "DICOM Study Deleted", "D"),  # A.5.3.4
     Kind.CORRECTION: Event("110110", "Patient Record", "U"),
+    Kind.CORRECTION_NOTED: Event("110110", "Patient Record", "U"),  # by a reader of what was corrected or withdrawn
     Kind.SESSION: Event("110114", "User Authentication", "E", ("110122", "Login")),  # A.5.3.12
     Kind.ADMINISTRATION: Event("110113", "Security Alert", "E", ("110136", "Security Roles Changed")),
     Kind.AUDIT_USED: Event("110101", "Audit Log Used", "R"),  # A.5.3.2

@@ -186,7 +186,7 @@ def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[
     for item in items:
         if _names_study(item):
             one = known.get((str(item.data["owner"]), item.data["study_instance_uid"]))
-            withdrawn = item.data["kind"] == "study-withdrawn"
+            withdrawn = item.data["kind"] in ("study-withdrawn", "read-study-withdrawn")
             if one is None or (one.hidden if withdrawn else not one.decision.allowed):
                 continue
         shown.append({"cursor": item.sk.removeprefix("E#"), **item.data})

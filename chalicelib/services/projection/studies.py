@@ -32,7 +32,7 @@ from chalicelib.services.identity import linking, numbering
 from chalicelib.services.projection import tallies
 from chalicelib.services.registry import load_registry
 from chalicelib.services.search_rows import Sight
-from chalicelib.services.sharing import emergencies
+from chalicelib.services.sharing import emergencies, readings
 
 _ATTEMPTS = 20
 _TORN = 3
@@ -116,6 +116,7 @@ def project(table: Table, alerts: Alerts, owner: str, study: str, now: datetime,
         plan = _from_count(table, alerts, state, count, now)
         if _write(table, plan, now):
             if not count.more:
+                readings.tell(table, owner, study, plan.content, now)
                 return
             attempts, changed = 0, ()
     raise TryAgain

@@ -18,7 +18,7 @@ from chalicelib.domain.studies import Instance, first_value
 from chalicelib.services import access
 from chalicelib.services.finding.procedure_names import vocabularies
 from chalicelib.services.viewer.sessions import Reader
-from chalicelib.services.viewer.timeline import require_in_scope
+from chalicelib.services.viewer.timeline import remember, require_in_scope
 
 MAX_INSTANCES = 5000
 _GEOMETRY = ("orientation", "position", "toward", "frame", "spacing", "at_detector", "window", "inverse", "frame_time")
@@ -76,6 +76,7 @@ def images(
     `freshen` reads the instances of an owner's study again that an earlier reader read.
     """
     view = visible(table, reader, study, owner, now, record)
+    remember(table, reader, view.sk, study, None, now)
     if freshen is not None and is_stale(view.data.get("reader")):
         freshen(view.sk, study)
     meant, within = view.sk, studies.bounds(reader.viewer, view.data)

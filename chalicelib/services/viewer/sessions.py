@@ -15,6 +15,7 @@ from chalicelib.domain.rfc3339 import iso
 from chalicelib.services import access
 from chalicelib.services.finding.timeline import timeline
 from chalicelib.services.registry import Caller, load_registry
+from chalicelib.services.sharing.readings import Person
 
 _NO_LINK = "A" * 42 + "A"
 
@@ -30,6 +31,11 @@ class Reader:
     def viewer(self) -> str:
         """The id of the institution whose eyes these are."""
         return self.caller.member.id
+
+    @property
+    def person(self) -> Person:
+        """Who reads."""
+        return Person(self.viewer, self.link.practitioner.id, self.link.practitioner.name)
 
 
 @dataclass(frozen=True)

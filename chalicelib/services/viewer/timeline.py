@@ -12,6 +12,8 @@ from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.finding.timeline import timeline
 from chalicelib.services.registry import Caller
+from chalicelib.services.sharing import readings
+from chalicelib.services.sharing.readings import Overtaken
 from chalicelib.services.viewer.sessions import Reader
 
 _OF_TRANSFERS = ("id", "from", "to", "status", "opened_at", "expires_at", "accepted_at")
@@ -27,14 +29,26 @@ def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder
         found = timeline(table, caller, scope.patient.value, scope.patient.issuer, now, record)
     else:
         found = _of_studies(table, caller, scope.studies, now, record)
+    overtaken = pending(table, reader, found["studies"], now)
     members = caller.registry.members
-    shown = {study["owner"] for study in found["studies"]} | {caller.member.id}
+    shown = {one.owner for one in overtaken}
+    shown |= {study["owner"] for study in found["studies"]} | {caller.member.id}
     shown |= {party for transfer in found["transfers"] for party in (transfer["from"], transfer["to"])}
     own = [number["id"] for number in found["patient"]["identifiers"] if number["institution"] == caller.member.id]
     return {
         "patient": found["patient"] | {"own_id": own[0] if own else ""},
         "studies": found["studies"],
         "transfers": [{key: transfer[key] for key in _OF_TRANSFERS if key in transfer} for transfer in found["transfers"]],
+        "corrections": [
+            {
+                "kind": "report-corrected" if one.report else "study-withdrawn",
+                "owner": one.owner,
+                "study_instance_uid": one.study,
+                **({"sop_instance_uid": one.report} if one.report else {}),
+                "read_at": one.read_at,
+            }
+            for one in overtaken
+        ],
         "institutions": {name: members[name].name for name in sorted(shown) if name in members},
         "session": shown_session(reader),
     }
@@ -52,6 +66,24 @@ def shown_session(reader: Reader) -> dict[str, Any]:
         **({"current": {"study_instance_uid": current[0], "owner": current[1]}} if current else {}),
         "ends_at": iso(link.ends_at),
     }
+
+
+def pending(table: Table, reader: Reader, entries: list[dict[str, Any]], now: datetime) -> list[Overtaken]:
+    """What the reader read of the patient that was corrected or withdrawn since, and has not taken note of; where the link opens
+    a patient."""
+    patient = reader.link.scope.patient
+    return readings.overtaken(table, reader.person, patient, entries, now) if patient is not None else []
+
+
+def remember(table: Table, reader: Reader, owner: str, study: str, report: str | None, now: datetime) -> None:
+    """The reader opens an exam, or a report that stands: should it be corrected or withdrawn, both hospitals will know."""
+    patient = reader.link.scope.patient
+    if patient is None and owner != reader.viewer:
+        row = table.get(f"V#SEE#{reader.viewer}#{study}", owner)
+        number: Any = row.data["found_as"] if row is not None else None
+        patient = PatientIdentifier(number["issuer"], number["id"]) if number else None
+    if patient is not None:
+        readings.remember(table, reader.person, patient, owner, study, report, now)
 
 
 def require_in_scope(table: Table, reader: Reader, study: str, owner: str | None) -> str | None:

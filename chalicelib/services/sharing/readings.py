@@ -1,0 +1,201 @@
+"""What persons of other hospitals opened, so that a correction reaches who has read what was wrong.
+
+The first opening of an exam by somebody of another hospital, and of each report that stands then, is a fact, and so is that the
+person took note of what became of it. A report is *overtaken* when another replaces it or it is withdrawn, an exam when it is
+withdrawn as a whole. The reader's hospital is told in its feed, each reading once; the reader on the page, until taken note of;
+the owner sees who did. Sharing facts decide who is told anything, as with all else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from chalicelib.domain import audit
+from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Item, PutNew, Table
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.studies import study_partition
+from chalicelib.services import access, changes
+from chalicelib.services.changes import Change
+from chalicelib.services.registry import Caller
+
+KEPT = timedelta(days=2 * 365)
+"""How long a reading is remembered; the audit trail has it longer."""
+MAX_READINGS = 1000
+"""Of one exam, and of one person's of one patient, that are looked at."""
+EXAM = "exam"
+"""What stands for the exam itself, where a report is named by its SOP Instance UID."""
+_NOTED = "#NOTED"
+_EXAM_GONE, _REPORT_GONE = "read-study-withdrawn", "read-report-corrected"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who reads: of which institution, by which id there, and the name to show."""
+
+    institution: str
+    id: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """What stands for the person in keys: 32 hex digits."""
+        return hashlib.sha256(f"{self.institution}\n{self.id}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Overtaken:
+    """A reading of what does not stand any more: of a report, or (`report` None) of an exam that is withdrawn."""
+
+    owner: str
+    study: str
+    report: str | None
+    read_at: str = ""
+
+
+def remember(
+    table: Table, person: Person, patient: PatientIdentifier, owner: str, study: str, report: str | None, now: datetime
+) -> None:
+    """Somebody opens an exam, or a report, found under this number of the patient. Of the own hospital's nothing is kept."""
+    if person.institution == owner:
+        return
+    what = report or EXAM
+    data: dict[str, object] = {
+        "institution": person.institution,
+        "practitioner": {"id": person.id, "name": person.name},
+        "what": what,
+        "at": iso(now),
+    }
+    index = {"gsi1": (_of_patient(person.institution, patient), f"{person.key}#{owner}#{study}#{what}")}
+    item = Item(_partition(owner, study), _sort_key(person, what), data, index, expires=int((now + KEPT).timestamp()))
+    if not table.put(PutNew(item)):
+        return
+    view = table.get(f"V#STUDY#{study}", owner)  # it may have been overtaken while it was being answered
+    if view is not None:
+        tell(table, owner, study, view.data, now)
+
+
+def tell(table: Table, owner: str, study: str, content: Mapping[str, Any], now: datetime) -> None:
+    """Tell the hospitals whose people read what a study's view, `content`, says does not stand any more: each reading once.
+
+    Nothing is read of a study of which everything stands.
+    """
+    gone = bool(content.get("gone"))
+    if not gone and not content.get("withdrawn") and all(one["newest"] for one in content["reports"]):
+        return
+    standing = _standing(content["reports"])
+    news: list[Change] = []
+    for item in islice(table.query_all(_partition(owner, study)), MAX_READINGS):
+        what = str(item.data["what"])
+        if item.sk.endswith(_NOTED) or not (gone if what == EXAM else not gone and what not in standing):
+            continue
+        person: Any = item.data["practitioner"]
+        said = {"owner": owner, "study_instance_uid": study, "practitioner": person["id"]}
+        if what != EXAM:
+            said["sop_instance_uid"] = what
+        kind = _EXAM_GONE if what == EXAM else _REPORT_GONE
+        news.append(Change(str(item.data["institution"]), f"READ#{owner}#{study}#{item.sk}", kind, said))
+    changes.tell(table, news, now)
+
+
+def overtaken(
+    table: Table, person: Person, patient: PatientIdentifier, entries: Iterable[Mapping[str, Any]], now: datetime
+) -> list[Overtaken]:
+    """What a person read of a patient that does not stand any more, and has not taken note of. `entries` are the timeline's."""
+    shown = {(str(entry["owner"]), str(entry["study_instance_uid"])): entry for entry in entries}
+    prefix = f"{person.key}#"
+    items = list(islice(table.query_all(_of_patient(person.institution, patient), prefix, index="gsi1"), MAX_READINGS))
+    read = [(_study_of(item), item) for item in items]
+    withdrawn = _withdrawn(table, person.institution, {ref for ref, _ in read if ref not in shown}, now)
+    found: list[tuple[Overtaken, Item]] = []
+    for ref, item in read:
+        what = str(item.data["what"])
+        if ref in withdrawn if what == EXAM else ref in shown and what not in _standing(shown[ref]["reports"]):
+            found.append((Overtaken(*ref, None if what == EXAM else what, str(item.data["at"])), item))
+    noted = table.batch_get((item.pk, f"{item.sk}{_NOTED}") for _, item in found)
+    return [one for one, item in found if (item.pk, f"{item.sk}{_NOTED}") not in noted]
+
+
+def take_note(
+    table: Table, person: Person, pending: Iterable[Overtaken], meant: Overtaken, now: datetime, act: Act, record: Recorder
+) -> dict[str, Any]:
+    """A person takes note of what is `pending`; `meant` says of what. Again: the same answer. Raises NotFound."""
+    partition, key = _partition(meant.owner, meant.study), _sort_key(person, meant.report or EXAM)
+    waits = any((one.owner, one.study, one.report) == (meant.owner, meant.study, meant.report) for one in pending)
+    if not waits and table.get(partition, f"{key}{_NOTED}") is None:
+        raise NotFound
+    view = table.get(f"V#STUDY#{meant.study}", meant.owner)
+    patients = audit.seen(view.data).patients if view is not None else ()
+    entry = Entry(Kind.CORRECTION_NOTED, meant.owner, patients, meant.study, subject=meant.report)
+    data: dict[str, object] = {"what": meant.report or EXAM, "at": iso(now)}
+    noted = Item(partition, f"{key}{_NOTED}", data, expires=int((now + KEPT).timestamp()))
+    if act([PutNew(noted)], entry):
+        record(entry)  # it had been noted before: that it was said again is recorded all the same
+    named = {"sop_instance_uid": meant.report} if meant.report else {}
+    return {"status": "acknowledged", "study_instance_uid": meant.study, "owner": meant.owner, **named}
+
+
+def list_readings(table: Table, caller: Caller, study: str, record: Recorder) -> dict[str, Any]:
+    """Who of other hospitals read the caller's own study and its reports, and who took note of a correction. Raises NotFound."""
+    owner = caller.member.id
+    view = table.get(f"V#STUDY#{study}", owner)
+    if view is None and not table.query(study_partition(owner, study), "I#", limit=1).items:
+        raise NotFound
+    content: Mapping[str, Any] = view.data if view is not None else {"reports": []}
+    record(Entry(Kind.READ, owner, audit.seen(content).patients if view is not None else (), study))
+    items = {item.sk: item for item in islice(table.query_all(_partition(owner, study)), 2 * MAX_READINGS)}
+    standing, gone = _standing(content["reports"]), bool(content.get("gone"))
+    readings = []
+    for sk, item in items.items():
+        if sk.endswith(_NOTED):
+            continue
+        what, noted = str(item.data["what"]), items.get(f"{sk}{_NOTED}")
+        readings.append(
+            {
+                "institution": item.data["institution"],
+                "practitioner": item.data["practitioner"],
+                **({} if what == EXAM else {"sop_instance_uid": what}),
+                "read_at": item.data["at"],
+                "stands": not gone and (what == EXAM or what in standing),
+                **({"acknowledged_at": noted.data["at"]} if noted is not None else {}),
+            }
+        )
+    return {"study_instance_uid": study, "readings": sorted(readings, key=lambda one: str(one["read_at"]))}
+
+
+def _withdrawn(table: Table, viewer: str, refs: Iterable[tuple[str, str]], now: datetime) -> set[tuple[str, str]]:
+    """Those of the studies that their owner withdrew, where no objection or protection keeps even that from the viewer."""
+    views = list(table.batch_get((f"V#STUDY#{study}", owner) for owner, study in sorted(refs)).values())
+    gone = [view for view in views if view.data.get("gone")]
+    decided = access.decide(table, viewer, [view.data for view in gone], now)
+    return {(view.sk, str(view.data["study"])) for view, one in zip(gone, decided, strict=True) if not one.hidden}
+
+
+def _standing(reports: Any) -> set[str]:
+    """The SOP Instance UIDs of the reports that nothing replaced, and of copies of these."""
+    newest = {str(one["sop_instance_uid"]) for one in reports if one["newest"]}
+    return newest | {str(one["sop_instance_uid"]) for one in reports if one.get("same_as") in newest}
+
+
+def _partition(owner: str, study: str) -> str:
+    return f"F#READ#{owner}#{study}"
+
+
+def _sort_key(person: Person, what: str) -> str:
+    return f"{person.institution}#{person.key}#{what}"
+
+
+def _of_patient(institution: str, patient: PatientIdentifier) -> str:
+    return f"READ#{institution}#{patient.hash}"
+
+
+def _study_of(item: Item) -> tuple[str, str]:
+    _, _, owner, study = item.pk.split("#", 3)
+    return owner, study

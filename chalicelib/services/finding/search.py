@@ -6,7 +6,7 @@ Work is bounded: a search that no index helps looks at `MAX_EXAMINED` entities a
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -25,6 +25,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Table
 from chalicelib.domain.studies import Attributes, Bounds
 from chalicelib.services import access
+from chalicelib.services.finding import paging
 from chalicelib.services.finding.persons import Persons, matching_face, persons
 from chalicelib.services.ingest.instance_items import sop_key
 from chalicelib.services.registry import Caller
@@ -47,6 +48,8 @@ class Match:
     """Of a study of several patients, which of its series and instances are whose."""
     issuer: Attributes | None = None
     """Of accession numbers (`domain.accession`)."""
+    tally: str = ""
+    """What stands for the study's content, where it is named in the path."""
 
     @property
     def owner(self) -> str:
@@ -121,23 +124,44 @@ def search(
     every = _studies(table, caller, query, now, budget)
     if opened is not None:
         every = (match for match in every if (match.study, match.owner) in opened)
+    pages, start = None, paging.BEGINNING
     if query.level != "study":
-        every = _series(table, query, every, budget) if query.level == "series" else _instances(table, query, every, budget)
-    page = list(islice(every, query.offset, query.offset + query.limit + 1))
+        if query.scope.study_instance_uid is not None:
+            matches = list(every)
+            every = iter(matches)
+            pages = _pages(caller.member.id, query, matches)
+            start = pages.nearest(table, query.offset) if pages else start
+        below = _series if query.level == "series" else _instances
+        every = below(table, query, every, budget, start.after)
+    skipped = query.offset - start.offset
+    page = list(islice(every, skipped, skipped + query.limit + 1))
     found = SearchPage(page[: query.limit], list(query.warnings))
     if len(page) > query.limit:
         found.warnings.append(remaining_text(None))
+        if pages and found.matches:
+            last = found.matches[-1]
+            pages.keep(table, paging.Place(query.offset + query.limit, "#".join(filter(None, (last.series, last.sop)))), now)
     elif budget.left <= 0:
         found.warnings.append(f"Only the newest {MAX_EXAMINED} candidates were searched. Please add a key")
     return found
 
 
+def _pages(viewer: str, query: Query, matches: Sequence[Match]) -> paging.Pages | None:
+    """The pages of a search in one study; None where there are none to be kept."""
+    if len(matches) != 1:
+        return None
+    study = matches[0]
+    content = (study.tally, repr(study.within), repr(study.persons.row if study.persons else None))
+    return paging.pages_of(viewer, study.owner, study.study, content, query)
+
+
 def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget) -> Iterator[Match]:
-    viewer = caller.member.id
+    viewer, tally = caller.member.id, ""
     if query.scope.study_instance_uid is not None:
         item, decided = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
         linked = numbers_linked(item.data, decided.known)
         found = shown_patients.faces(viewer, item.data, decided.used(), linked, caller.registry)
+        tally = str(item.data.get("tally", ""))
         rows: Iterable[tuple[dict[str, Any], access.Decided]] = [(search_row(item.data, found), decided)]
     else:
         rows = _rows(table, caller, query, now, budget)
@@ -158,6 +182,7 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
             studies.bounds(viewer, row),
             persons=people,
             issuer=issuer,
+            tally=tally,
         )
 
 
@@ -263,32 +288,35 @@ def _newest_first(found: Iterable[Iterator[Item]]) -> Iterator[Item]:
             yield item
 
 
-def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget) -> Iterator[Match]:
+def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget, after: str) -> Iterator[Match]:
+    """The series that match, from behind the one with the UID `after` on."""
     for study in found:
-        uid = query.scope.series_instance_uid or ""
-        for item in budget.take(table.query_all(f"V#SERIES#{study.owner}#{study.study}", uid)):
+        uid = query.scope.series_instance_uid
+        partition = f"V#SERIES#{study.owner}#{study.study}"
+        between = (uid, uid) if uid else (f"{after} ", "~")  # a blank comes before whatever a UID may go on with
+        for item in budget.take(table.query_all(partition, between=between)):
             said: Any = item.data.get("patients", ())
             whole = study.persons.of_series(said) if study.persons else study.attributes
             if whole is None:
                 continue
             attributes = accession.with_issuer(whole, study.issuer) | _series_attributes(item.sk, item.data)
-            if query.scope.series_instance_uid in (None, item.sk) and qido.matches(query, attributes, "series"):
+            if qido.matches(query, attributes, "series"):
                 yield replace(study, attributes=attributes, series=item.sk)
 
 
-def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budget) -> Iterator[Match]:
+def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budget, after: str) -> Iterator[Match]:
+    """The instances that match, from behind the one at `after`, `<series>#<sop>`, on."""
     for study in found:
         uid = query.scope.series_instance_uid
-        series_views = {
-            item.sk: item.data for item in table.query_all(f"V#SERIES#{study.owner}#{study.study}") if uid in (None, item.sk)
-        }
-        prefix = f"I#{uid}#" if uid else "I#"
-        if uid is not None and uid not in series_views:
+        view_of = _views_in_order(table, f"V#SERIES#{study.owner}#{study.study}", uid or after.partition("#")[0], uid)
+        if uid is not None and view_of(uid) is None:
             raise NotFound
         partition = studies.study_partition(study.owner, study.study)
         gone = studies.withdrawn(table.query_all(partition, "W#"))
-        for one in studies.instances(budget.take(table.query_all(partition, prefix)), gone, study.within):
-            view = series_views.get(one.series_instance_uid, {"attributes": {}, "instances": 1})
+        first, end = f"I#{uid}#" if uid else "I#", f"I#{uid}#~" if uid else "I#~"
+        facts = table.query_all(partition, between=(f"I#{after}#~" if after else first, end))
+        for one in studies.instances(budget.take(facts), gone, study.within):
+            view = view_of(one.series_instance_uid) or {"attributes": {}, "instances": 1}
             whole = study.persons.of_instance(one) if study.persons else study.attributes
             if whole is None:
                 continue
@@ -298,6 +326,20 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
             attributes = above | instance_attributes(one)
             if qido.matches(query, attributes, "instance"):
                 yield replace(study, attributes=attributes, series=one.series_instance_uid, sop=one.sop_instance_uid)
+
+
+def _views_in_order(table: Table, partition: str, first: str, last: str | None) -> Callable[[str], dict[str, Any] | None]:
+    """What answers the view of a series, None where there is none, for series that are asked for in order of their UIDs."""
+    views = table.query_all(partition, between=(first or "0", last or "~"))
+    reached = next(views, None)
+
+    def view_of(uid: str) -> dict[str, Any] | None:
+        nonlocal reached
+        while reached is not None and reached.sk < uid:
+            reached = next(views, None)
+        return reached.data if reached is not None and reached.sk == uid else None
+
+    return view_of
 
 
 def _series_attributes(series: str, view: dict[str, Any]) -> Attributes:

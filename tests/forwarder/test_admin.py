@@ -57,6 +57,7 @@ class TestPage:
         assert set(metrics.METRICS) - set(values) == {
             "forwarder_oldest_waiting_seconds",
             "forwarder_commitments_oldest_seconds",
+            "forwarder_deliver_oldest_waiting_seconds",
             "forwarder_reports_oldest_waiting_seconds",
             "forwarder_certificate_days",
         }

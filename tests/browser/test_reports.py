@@ -231,3 +231,28 @@ def test_an_exam_that_a_report_cites_is_one_click_away_or_is_said_to_be_missing(
         city.client("san-matteo"), hospital.image(story.patient, "san-matteo", date="20251103", description="TC TORACE")
     )
     expect(report.get_by_role("button", name="TC del 3/11/2025")).to_be_visible(timeout=20000)
+
+
+@pytest.mark.parametrize(
+    ("locale", "words", "note"),
+    [("it-IT", "è stato corretto o ritirato", "Ho preso visione"), ("en-GB", "was corrected or withdrawn", "I have taken note")],
+)
+def test_who_read_a_report_is_told_of_its_correction_until_note_is_taken(
+    open_page: Open, city: RunningCity, locale: str, words: str, note: str
+) -> None:
+    story = Story(city)
+    page, _ = open_page(story.url, locale=locale)
+    expect(page.locator(".pane.right .part[data-kind=impression]")).to_contain_text("pneumonia")
+    expect(page.locator(".corrections")).to_have_count(0)
+    story.report("san-matteo", SAN_MATTEO.replace("pneumonia", "normal"), status="corrected")
+    correction = page.locator(".corrections li")
+    expect(correction).to_contain_text(words, timeout=20000)
+    expect(page.locator(".pane.right .part[data-kind=impression]")).to_contain_text("normal")
+    of_prior = page.locator(".card.right .line")
+    expect(of_prior).to_have_text("normal.")
+    no_violations(page)
+    again, _ = open_page(story.url, locale=locale)
+    expect(again.locator(".corrections li")).to_contain_text(words)
+    again.locator(".corrections").get_by_role("button", name=note).click()
+    expect(again.locator(".corrections")).to_have_count(0)
+    expect(page.locator(".corrections")).to_have_count(0, timeout=20000)

@@ -1,6 +1,7 @@
 // The page: opens the session, shows the patient and all exams, puts two side by side, stays true.
 
 import { Pane } from './compare.js';
+import { correctionList } from './corrections.js';
 import { fill, h, say } from './dom.js';
 import { differences } from './identity.js';
 import { forgetExams, priorsOfExam } from './exams.js';
@@ -15,7 +16,7 @@ import { Strip } from './strip.js';
 import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { hasImages, hospitalSign, keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
+import { hasImages, hospitalSign, imagesOf, keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
@@ -75,6 +76,7 @@ function frame() {
   parts = {
     panes,
     patient: h('div.patient'),
+    corrections: h('div.corrected', { role: 'status' }),
     list: h('nav.timeline', { 'aria-label': t('exams') }),
     dot: h('span.dot', { role: 'img', 'aria-label': t('live'), title: t('live') }),
     lost: h('span.lost-text', { hidden: true }, t('reconnecting')),
@@ -83,7 +85,7 @@ function frame() {
     back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
     viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels) : null,
     levels: h('span.levels', { hidden: true }),
-    toast: h('div.toast', { hidden: true }),
+    toast: h('div.toast', { hidden: true, role: 'region', 'aria-label': t('news') }),
     differs: h('p.differs', { hidden: true, role: 'note' }),
     ends: h('span'),
     pair: h('p.pair', { hidden: true }),
@@ -101,7 +103,7 @@ function frame() {
     parts.viewer && parts.open);
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
-    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair),
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair, parts.corrections),
     h('main', {}, parts.list,
       h('div.work', {},
         parts.strip.root,
@@ -130,6 +132,25 @@ function drawPatient() {
       patient.sex && h('span', {}, t(`sex${patient.sex}`) === `sex${patient.sex}` ? patient.sex : t(`sex${patient.sex}`)),
       others.map(number => h('span.other', {}, t('numberAt', { hospital: institutions[number.institution] ?? number.issuer, id: number.id })))),
     transferList(state.shown));
+  fill(parts.corrections, correctionList(state.shown, { onshow: study => putCurrent(study), onnote: noteCorrection }));
+}
+
+/** The exam of a correction is put in its place, but where it is on the screen already. */
+function putCurrent(study) {
+  if (keyOf(study) !== state.chosen.left && keyOf(study) !== state.chosen.right) return choose(study, 'left');
+  return parts.panes[keyOf(study) === state.chosen.left ? 'left' : 'right'].lower.scrollIntoView({ block: 'nearest' });
+}
+
+async function noteCorrection(correction) {
+  try {
+    await session.takeNote(correction);
+  } catch {
+    return toast(t('correctionFailed'));
+  }
+  if (!parts) return undefined;
+  state.shown = { ...state.shown, corrections: state.shown.corrections.filter(one => one !== correction) };
+  drawPatient();
+  return say(t('correctionThanks'));
 }
 
 function drawEnd() {
@@ -360,9 +381,11 @@ async function changed(timeline) {
   const arrived = timeline.studies.filter(study => !before.has(keyOf(study)));
   const gone = state.shown.studies.filter(study => !now.has(keyOf(study)));
   const known = timeline.studies.filter(study => before.has(keyOf(study)));
-  const grown = known.filter(study => study.complete && before.get(keyOf(study)).instances < study.instances);
+  const grown = known.filter(study => study.complete && imagesOf(before.get(keyOf(study))) < imagesOf(study));
+  const reported = known.filter(study => JSON.stringify(before.get(keyOf(study)).reports) !== JSON.stringify(study.reports));
   const completed = known.filter(study => study.complete && !before.get(keyOf(study)).complete);
   state.shown = timeline;
+  for (const study of reported) parts.strip.forget(study);
   drawPatient();
   const shownGone = gone.map(keyOf).some(key => key === state.chosen.left || key === state.chosen.right);
   if (shownGone) {
@@ -378,6 +401,7 @@ async function changed(timeline) {
   else if (gone.length) toast(t('withdrawn', { count: gone.length }));
   else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), completed[0]);
   else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), grown[0]);
+  else if (reported.length) toast(t('arrivedReport', { what: reported.map(titleOf).join(', ') }), reported[0]);
 }
 
 function closeViewerQuietly() {

@@ -80,6 +80,7 @@ export async function get(path) {
 
 export const timeline = () => request('GET', '/view/timeline');
 export const keep = shown => request('POST', '/view/session/keep', JSON.stringify({ shown }));
+export const takeNote = ({ study_instance_uid, owner, sop_instance_uid }) => request('POST', '/view/acknowledgements', JSON.stringify({ study_instance_uid, owner, sop_instance_uid }));
 export const events = () => get('/view/events');
 
 /** An address below this session's DICOMweb, for what a browser fetches by itself. */

@@ -28,9 +28,7 @@ _BULK = re.compile(rb'"BulkDataURI":"([^"]*)"')
 
 _HEAD = re.compile(rb"^\{[^\x01]*", re.MULTILINE)
 """Of each line what stands before the patient."""
-_ACCESSION = re.compile(
-    rb'tags.AccessionNumber:\{"vr":"SH","Value":\["(?:[^"\\]|\\.)*"\]\}(?!,tags.IssuerOfAccessionNumberSequence)'
-)
+_ACCESSION = re.compile(rb'"00080050":\{"vr":"SH","Value":\["(?:[^"\\]|\\.)*"\]\}(?!,"00080051")')
 """An accession number without an issuer."""
 
 Replace = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]

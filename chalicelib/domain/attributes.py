@@ -97,6 +97,8 @@ TABLE: tuple[Attribute, ...] = (
     Attribute("ImageLaterality", "CS", "instance", TIMELINE, "O"),
     Attribute("ViewPosition", "CS", "series", TIMELINE, "O"),
     Attribute("ProtocolName", "LO", "series", TIMELINE, "O"),
+    Attribute("ProcedureCodeSequence", "SQ", "study", OPTIONAL_KEY, "O", items=_CODE),
+    Attribute("AnatomicRegionSequence", "SQ", "series", TIMELINE, "O", items=_CODE),
     Attribute("InstitutionName", "LO", "series", TIMELINE, "C", answer_of="study", matched=False, also_of=("series",)),
     Attribute("ImageType", "CS", "instance", TIMELINE, "O", records=("IMAGE",)),
     Attribute("ContentDate", "DA", "instance", TIMELINE, "O", records=("SR DOCUMENT", "ENCAP DOC", OTHER_RECORDS)),

@@ -387,9 +387,10 @@ def vocabulary(rows: Iterable[tuple[str, Iterable[str]]], codes: Mapping[str, It
 
 @lru_cache(1)
 def standard() -> Vocabulary:
-    """The phrases that come with the archive, and the anatomic codes of PS3.16 Annex L."""
+    """The phrases that come with the archive, and the anatomic codes of PS3.16 Annex L, with those of its earlier editions."""
     rows = [(row["phrase"], row["places"].split()) for row in _table("procedure_names.tsv")]
-    codes = {f"SCT|{row['code']}": row["places"].split() for row in _table("body_parts.tsv")}
+    codes = {row["code"]: row["places"].split() for row in _table("former_codes.tsv")}
+    codes |= {f"SCT|{row['code']}": row["places"].split() for row in _table("body_parts.tsv")}
     return vocabulary(rows, codes)
 
 

@@ -41,6 +41,11 @@ MAX_VALUES = 30
 which holds all: more than any examination has would fit no transaction, and hold up what is projected with it."""
 FORM = 1
 """Another one when totals are kept otherwise than before: those of another form are not added to, their study is counted anew."""
+MAX_NAMES = 12
+"""Names of series and protocols, and codes, of a study that its summary names: what it is told by which place it shows."""
+LONGEST_NAME = 64
+_NAMES = (tags.SeriesDescription, tags.ProtocolName)
+_CODED = (tags.ProcedureCodeSequence, tags.AnatomicRegionSequence)
 _SIDES = (tags.Laterality, tags.ImageLaterality)
 _FINGERPRINTS = 1 << 256
 
@@ -112,7 +117,8 @@ class StudyTotals:
 
     `size` in bytes. `said`: by the number that they say of their patient. `nobodys`: whether there are some that say none, or one
     beyond `MAX_NUMBERS`; `others`: what those say of which `said` does not keep it. `date`: the earliest Study Date, YYYYMMDD or
-    empty. `sides`: what Laterality and Image Laterality say (R, L, B); `views`: View Position. `unread`: tags of dates that
+    empty. `sides`: what Laterality and Image Laterality say (R, L, B); `views`: View Position. `series_names`: what series and
+    protocols with images are called; `codes`: of procedures and regions, as `scheme|value`. `unread`: tags of dates that
     cannot be read. `changed_at`: when the last of them was indexed. `reader`: the earliest that read any.
     """
 
@@ -128,6 +134,8 @@ class StudyTotals:
     body_parts: tuple[str, ...] = ()
     sides: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
+    series_names: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     changed_at: str = ""
     reader: int = instance_versions.READER
@@ -149,6 +157,8 @@ class StudyTotals:
             _first_of(self.body_parts, other.body_parts),
             _first_of(self.sides, other.sides),
             _first_of(self.views, other.views),
+            _first_of(self.series_names, other.series_names, most=MAX_NAMES),
+            _first_of(self.codes, other.codes, most=MAX_NAMES),
             _first_of(self.unread, other.unread),
             max(self.changed_at, other.changed_at),
             min(self.reader, other.reader),
@@ -177,6 +187,8 @@ class StudyTotals:
             "body_parts": list(self.body_parts),
             "sides": list(self.sides),
             "views": list(self.views),
+            "series_names": list(self.series_names),
+            "codes": list(self.codes),
             "unread": list(self.unread),
             "changed_at": self.changed_at,
             "reader": self.reader,
@@ -198,6 +210,8 @@ class StudyTotals:
             tuple(item["body_parts"]),
             tuple(item["sides"]),
             tuple(item["views"]),
+            tuple(item["series_names"]),
+            tuple(item["codes"]),
             tuple(item["unread"]),
             str(item["changed_at"]),
             int(item["reader"]),
@@ -303,7 +317,7 @@ def total(found: Iterable[Instance]) -> Totals:
     kinds: dict[PatientIdentifier | None, set[bool]] = {}
     series: dict[str, list[Instance]] = {}
     reports: dict[str, Report] = {}
-    modalities, classes, body_parts, sides, views, unread = (set[str]() for _ in range(6))
+    modalities, classes, body_parts, sides, views, names, codes, unread = (set[str]() for _ in range(8))
     dates: list[str] = []
     for one in every:
         attributes, place, number, is_report = one.attributes, _place(one), said_by(one), str(one.data["class"]) in REPORT_KINDS
@@ -318,6 +332,9 @@ def total(found: Iterable[Instance]) -> Totals:
         body_parts.update(texts(attributes, tags.BodyPartExamined))
         sides.update(first_value(attributes, tag) for tag in _SIDES)
         views.update(texts(attributes, tags.ViewPosition))
+        if not is_report:
+            names.update(name[:LONGEST_NAME] for tag in _NAMES for name in texts(attributes, tag))
+            codes.update(code for tag in _CODED for code in coded(attributes, tag))
         unread.update(one.data.get("unread") or ())
     said = {number: Said(False in kinds[number], True in kinds[number], Firsts(found)) for number, found in firsts.items()}
     nobodys = said.pop(None, None)
@@ -334,12 +351,21 @@ def total(found: Iterable[Instance]) -> Totals:
         _first_of(body_parts),
         _first_of(sides & {"R", "L", "B"}),
         _first_of(views),
+        _first_of(names, most=MAX_NAMES),
+        _first_of(codes, most=MAX_NAMES),
         _first_of(unread),
         max((str(one.data["at"]) for one in every), default=""),
         min((int(one.data.get("reader", 1)) for one in every), default=instance_versions.READER),
     )
     members = {_place(one): str(one.data["sha256"]) for one in every}
     return Totals(study, {uid: _of_series(ones) for uid, ones in series.items()}, reports, members)
+
+
+def coded(attributes: Attributes, tag: str) -> list[str]:
+    """The codes of a code sequence (PS3.3 8.8), as `scheme|value`."""
+    items = [one for one in attributes.get(tag, {}).get("Value") or [] if isinstance(one, dict)]
+    pairs = ((first_value(one, tags.CodingSchemeDesignator), first_value(one, tags.CodeValue)) for one in items)
+    return [f"{scheme}|{value}"[:LONGEST_NAME] for scheme, value in pairs if scheme and value]
 
 
 def series_digest(members: Iterable[Instance]) -> str:
@@ -387,8 +413,8 @@ def _add_firsts(found: dict[str, tuple[str, Any]], attributes: Attributes, tags:
             found[tag] = place, attributes[tag]
 
 
-def _first_of(*values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({one for some in values for one in some})[:MAX_VALUES])
+def _first_of(*values: Iterable[str], most: int = MAX_VALUES) -> tuple[str, ...]:
+    return tuple(sorted({one for some in values for one in some})[:most])
 
 
 def _told_apart(

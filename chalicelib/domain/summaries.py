@@ -47,6 +47,8 @@ def summarise(owner: str, study: str, tally: Tally, reports: list[dict[str, Any]
         "body_parts": list(totals.body_parts),
         "laterality": _laterality(totals),
         "views": list(totals.views),
+        "series_names": list(totals.series_names),
+        "codes": list(totals.codes),
         "series": 0 if gone else tally.series,
         "instances": 0 if gone else totals.instances,
         "bytes": totals.size,

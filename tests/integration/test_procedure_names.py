@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydicom import Dataset
 
 from tests.archive import image
+from tests.browser import hospital as by_api
 from tests.harness import Client, RunningCity, wait_until
 from tests.integration.hospital import new_uid, send, visible
 
@@ -72,3 +74,32 @@ def test_what_is_no_table_is_refused_by_name_and_changes_nothing(city: RunningCi
     answer = client.put("/procedure-names", json=body)
     assert answer.status_code == 400, answer.text
     assert client.get("/procedure-names").json()["names"] == before
+
+
+def test_what_series_protocols_body_parts_and_codes_say_places_an_exam_whose_name_says_nothing(city: RunningCity) -> None:
+    client, patient = city.client("mondino"), by_api.Patient()
+    patient.at["mondino"] = f"MO-{new_uid()}"
+    coded = Dataset()
+    coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = "51185008", "SCT", "Chest"
+    said: list[dict[str, Any]] = [
+        {"SeriesDescription": "TORACE 1.0 POLMONE"},
+        {"ProtocolName": "Thorax^Routine"},
+        {"BodyPartExamined": "CHEST"},
+        {"ProcedureCodeSequence": [coded]},
+        {"AnatomicRegionSequence": [coded]},
+    ]
+    for keyword in ("SeriesDescription", "ProtocolName", "BodyPartExamined"):
+        for one in said:
+            one.setdefault(keyword, "")
+    films = [by_api.image(patient, "mondino", date=f"2026010{n}", description="ESAME", **one) for n, one in enumerate(said, 1)]
+    wrong_part = {"SeriesDescription": "ENCEFALO", "ProtocolName": "", "BodyPartExamined": "CHEST"}
+    head = by_api.image(patient, "mondino", date="20260106", description="ESAME", **wrong_part)
+    current = by_api.image(
+        patient, "mondino", date="20260110", description="RX TORACE", SeriesDescription="", BodyPartExamined=""
+    )
+    by_api.send(client, *films, head, current)
+    for one in (*films, head, current):
+        visible(client, str(one.StudyInstanceUID))
+    answer = client.get(f"/studies/{current.StudyInstanceUID}/priors?limit=50").json()["priors"]
+    found = {one["study_instance_uid"]: one["relevant"] for one in answer}
+    assert found == {str(one.StudyInstanceUID): True for one in films} | {str(head.StudyInstanceUID): False}

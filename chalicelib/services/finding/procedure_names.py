@@ -44,14 +44,15 @@ def shown(table: Table, caller: Caller) -> dict[str, Any]:
     institution = caller.member.id
     own = _own(table, institution)
     words = procedure_names.vocabulary(own)
+    rows = islice(table.query_all(f"D#{institution}", index="gsi3", descending=True, page=100), _LOOKED_AT)
+    exams = [_entry(row) for row in rows if row.data["owner"] == institution]
+    unclear = [exam for exam in exams if _is_missed(exam, words)]
+    views = table.batch_get((f"V#STUDY#{exam['study_instance_uid']}", institution) for exam in unclear)
     counted: dict[tuple[str, tuple[str, ...]], int] = {}
-    rows = table.query_all(f"D#{institution}", index="gsi3", descending=True, page=100)
-    for row in islice(rows, _LOOKED_AT):
-        if row.data["owner"] != institution:
-            continue
-        exam = _entry(row)
-        read = priors.exam(exam, words)
-        if read.images and not read.procedure.understood:
+    for exam in unclear:
+        view = views.get((f"V#STUDY#{exam['study_instance_uid']}", institution))
+        said = {name: view.data.get(name, []) for name in ("series_names", "body_parts", "codes")} if view else {}
+        if _is_missed(exam | said, words):
             name = (exam["description"], tuple(exam["modalities"]))
             counted[name] = counted.get(name, 0) + 1
     missed = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
@@ -67,6 +68,11 @@ def vocabularies(table: Table, owners: Collection[str]) -> dict[str, Vocabulary]
     return {
         pk.rpartition("#")[2]: procedure_names.vocabulary(procedure_names.from_item(item.data)) for (pk, _), item in found.items()
     }
+
+
+def _is_missed(exam: dict[str, Any], words: Vocabulary) -> bool:
+    read = priors.exam(exam, words)
+    return read.images and not read.procedure.understood
 
 
 def _own(table: Table, institution: str) -> OwnNames:

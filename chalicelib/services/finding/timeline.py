@@ -139,6 +139,9 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
         "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
         "laterality": view.data.get("laterality", ""),
         "views": view.data.get("views", []),
+        "body_parts": body_parts,
+        "series_names": view.data.get("series_names", []),
+        "codes": view.data.get("codes", []),
         "patient": {
             "name": _name(attributes),
             "birth_date": first_value(attributes, tags.PatientBirthDate),

@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 from tests.harness import RunningCity, running_city, wait_until
 
 STUDY_PARTS = ("{study}",)
-OWNERS = ("/versions", "/withdrawals")
+OWNERS = ("/readings", "/versions", "/withdrawals")
 """What is told of a study to its owner alone."""
 PUBLIC = ("/health", "/view")
 OPERATORS = {("PUT", "/institutions/{institution}"), ("DELETE", "/institutions/{institution}")}

@@ -39,7 +39,7 @@ MAX_PERSONS = 40
 MAX_VALUES = 30
 """Modalities, SOP classes, body parts and view positions of a study that its summary names. Each modality is a row of its own,
 which holds all: more than any examination has would fit no transaction, and hold up what is projected with it."""
-FORM = 1
+FORM = 2
 """Another one when totals are kept otherwise than before: those of another form are not added to, their study is counted anew."""
 MAX_NAMES = 12
 """Names of series and protocols, and codes, of a study that its summary names: what it is told by which place it shows."""
@@ -442,8 +442,8 @@ class Tally:
     `shown` and `taken_back`: those of the instances as they are now, and of those that their owner withdrew one by one. `series`:
     how many series the shown ones are in; none while the whole study is withdrawn (`whole`), when series have no views.
     `superseded`: numbers that versions of facts say which count no more. `marked`: whether any instance was withdrawn by itself,
-    maybe before it came. `missing`: SHA-256 of what was announced and is not indexed, in order; `waiting`: sort keys of
-    announcements for which there is no room in it yet.
+    maybe before it came. `missing`: by the sort key of each announcement of which something is not indexed, how that begins
+    (`beginning`); `waiting`: sort keys of announcements that were not looked through yet, since too much is missing.
     """
 
     shown: StudyTotals = StudyTotals()
@@ -452,7 +452,7 @@ class Tally:
     superseded: tuple[PatientIdentifier, ...] = ()
     marked: bool = False
     whole: bool = False
-    missing: tuple[str, ...] = ()
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     waiting: tuple[str, ...] = ()
 
     @property
@@ -470,7 +470,7 @@ class Tally:
             "superseded": [{"issuer": one.issuer, "id": one.value} for one in self.superseded],
             "marked": self.marked,
             "whole": self.whole,
-            **({"missing": _together(self.missing)} if self.missing else {}),
+            **({"missing": {sk: _together(every) for sk, every in self.missing.items()}} if self.missing else {}),
             **({"waiting": list(self.waiting)} if self.waiting else {}),
         }
 
@@ -484,20 +484,28 @@ class Tally:
             tuple(PatientIdentifier(one["issuer"], one["id"]) for one in item["superseded"]),
             bool(item["marked"]),
             bool(item["whole"]),
-            _apart(str(item.get("missing", ""))),
+            {sk: _apart(str(text)) for sk, text in item.get("missing", {}).items()},
             tuple(item.get("waiting", ())),
         )
 
 
-def _together(hashes: Iterable[str]) -> str:
-    """SHA-256 in 32 bytes each, as Base64."""
-    return base64.b64encode(bytes.fromhex("".join(hashes))).decode()
+_BEGINNING = 8
+
+
+def beginning(sha256: str) -> str:
+    """How a SHA-256 begins: in 8 bytes enough to tell those of one study apart."""
+    return sha256[: 2 * _BEGINNING]
+
+
+def _together(beginnings: Iterable[str]) -> str:
+    """Beginnings of SHA-256 as Base64."""
+    return base64.b64encode(bytes.fromhex("".join(beginnings))).decode()
 
 
 def _apart(text: str) -> tuple[str, ...]:
     """What `_together` made."""
     raw = base64.b64decode(text)
-    return tuple(raw[start : start + 32].hex() for start in range(0, len(raw), 32))
+    return tuple(raw[start : start + _BEGINNING].hex() for start in range(0, len(raw), _BEGINNING))
 
 
 def tally_key(owner: str, study: str) -> Key:

@@ -82,7 +82,9 @@ def test_neither_order_nor_grouping_in_which_instances_came_makes_a_difference(
 def test_totals_come_back_as_they_were_kept(found: list[Instance]) -> None:
     totals = total(found)
     assert Totals.from_item(json.loads(json.dumps(totals.to_item()))) == totals
-    tally = Tally(totals.study, total(found[:2]).study, 3, tuple(totals.study.said), True, True, ("0f" * 32, "f0" * 32), ("E#1",))
+    tally = Tally(
+        totals.study, total(found[:2]).study, 3, tuple(totals.study.said), True, True, {"E#0": ("0f" * 8, "f0" * 8)}, ("E#1",)
+    )
     assert Tally.from_item(json.loads(json.dumps(tally.to_item()))) == tally
 
 

@@ -28,6 +28,7 @@ from chalicelib.domain.study_totals import (
     SeriesTotals,
     Tally,
     Totals,
+    beginning,
     digest_of,
     members_of,
     said_by,
@@ -40,7 +41,9 @@ from chalicelib.services.ingest.instance_items import object_key, verdicts_of
 ROOM = 98
 """Writes of one transaction, besides those of the study's view and of what was told of it."""
 MAX_MISSING = 1000
-"""SHA-256 of announced instances that a tally names."""
+"""Announced instances that a tally says are missing."""
+MAX_OPEN = 20
+"""Announcements of which it says so."""
 MAX_WAITING = 200
 """Announcements that wait until there is room for them."""
 ANNOUNCED, MARKED = "E#", "W#"
@@ -172,19 +175,32 @@ def _report_write(partition: str, place: str, report: Report) -> Put:
     return Put(Item(partition, f"R#{place}", report.to_item()))
 
 
+Missing = dict[str, tuple[str, ...]]
+"""As `Tally.missing`."""
+
+
 def _still_missing(
     table: Table, known: Kept, tally: Tally, announced: Sequence[str], arrived: Collection[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(SHA-256 of what was announced and is not indexed; the announcements that wait, since there are too many of these)."""
-    missing = {sha for sha in tally.missing if sha not in arrived}
+) -> tuple[Missing, tuple[str, ...]]:
+    """(What of each announcement is not indexed; the announcements that wait, since that is too much.)"""
+    came = {beginning(sha) for sha in arrived}
+    missing: Missing = {}
+    for sk, before in tally.missing.items():
+        left = tuple(one for one in before if one not in came)
+        missing |= {sk: left} if left else {}
     waiting: list[str] = []
     for sk in dict.fromkeys([*tally.waiting, *announced]):
-        if waiting or len(missing) > MAX_MISSING // 2:
+        if waiting or not _has_room(missing, MAX_MISSING // 2):
             waiting.append(sk)
             continue
         fact = table.get(known.facts, sk)
-        missing |= _not_indexed(table, known, studies.announced([fact] if fact is not None else []))
-    return tuple(sorted(missing)[:MAX_MISSING]), tuple(waiting[:MAX_WAITING])
+        found = _not_indexed(table, known, studies.announced([fact] if fact is not None else []))
+        missing |= {sk: tuple(sorted(map(beginning, found)))} if found else {}
+    return missing, tuple(waiting[:MAX_WAITING])
+
+
+def _has_room(missing: Missing, further: int) -> bool:
+    return len(missing) < MAX_OPEN and sum(map(len, missing.values())) + further <= MAX_MISSING
 
 
 def _not_indexed(table: Table, known: Kept, announced: Collection[str]) -> set[str]:
@@ -292,14 +308,14 @@ def _differing(there: Iterable[Item], wanted: Sequence[Put]) -> list[Write]:
     return writes + [Delete(*key) for key in sorted(before)]
 
 
-def _missing_of(announced: Mapping[str, Collection[str]], here: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _missing_of(announced: Mapping[str, Collection[str]], here: Collection[str]) -> tuple[Missing, tuple[str, ...]]:
     """As `_still_missing`, of all announcements of a study and the SHA-256 of all that is indexed of it."""
-    missing: set[str] = set()
+    missing: Missing = {}
     waiting: list[str] = []
     for sk, hashes in sorted(announced.items()):
-        left = {sha for sha in hashes if sha not in here}
-        if left and (waiting or len(missing | left) > MAX_MISSING):
+        left = tuple(sorted(beginning(sha) for sha in hashes if sha not in here))
+        if left and (waiting or not _has_room(missing, len(left))):
             waiting.append(sk)
-        else:
-            missing |= left
-    return tuple(sorted(missing)), tuple(waiting[:MAX_WAITING])
+        elif left:
+            missing[sk] = left
+    return missing, tuple(waiting[:MAX_WAITING])

@@ -15,7 +15,7 @@ from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance
-from chalicelib.domain.study_totals import Tally, tally_key
+from chalicelib.domain.study_totals import Tally, beginning, tally_key
 from chalicelib.services import access
 from chalicelib.services.ingest.instance_items import Stored, object_key
 
@@ -106,12 +106,18 @@ def still_to_come(table: Table, study: Item) -> int:
         return _without_verdict(table, study.sk, study.data["missing"])
     if not study.data.get("incomplete"):
         return 0
-    item = table.get(*tally_key(study.sk, str(study.data["study"])))
+    uid = str(study.data["study"])
+    item = table.get(*tally_key(study.sk, uid))
     tally = Tally.from_item(item.data) if item is not None else Tally()
-    missing = _without_verdict(table, study.sk, list(tally.missing))
+    partition = studies.study_partition(study.sk, uid)
+    announced = table.batch_get((partition, sk) for sk in tally.missing)
+    open_ones = {one for every in tally.missing.values() for one in every}
+    missing = _without_verdict(
+        table, study.sk, sorted(sha for sha in studies.announced(announced.values()) if beginning(sha) in open_ones)
+    )
     for sk in tally.waiting if not missing else ():
-        announced = table.get(studies.study_partition(study.sk, str(study.data["study"])), sk)
-        missing = _without_verdict(table, study.sk, announced.data["sha256"] if announced is not None else None)
+        one = table.get(partition, sk)
+        missing = _without_verdict(table, study.sk, sorted(studies.announced([one] if one is not None else [])))
         if missing:
             break
     return missing

@@ -1,0 +1,72 @@
+"""An exam is complete when everything that its sender announced has a verdict, however much that is and whatever came first."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from chalicelib.services.retrieval.manifest import still_to_come
+from tests.archive import Archive, image, project
+
+STUDY = "1.2.3"
+
+
+def slices(count: int, start: int = 0) -> list[bytes]:
+    return [image(STUDY, sop=str(start + number)) for number in range(count)]
+
+
+def hashes(contents: list[bytes]) -> list[str]:
+    return [hashlib.sha256(content).hexdigest() for content in contents]
+
+
+def missing(archive: Archive) -> int:
+    return still_to_come(archive.table, archive.views()[f"V#STUDY#{STUDY}", "maugeri"])
+
+
+@pytest.mark.parametrize("first", ["announced", "indexed"])
+def test_what_was_announced_and_has_no_verdict_is_still_to_come(first: str) -> None:
+    archive = Archive()
+    every = slices(6)
+    if first == "announced":
+        archive.announce("maugeri", STUDY, hashes(every))
+    archive.send("maugeri", *every[:2])
+    if first == "indexed":
+        archive.announce("maugeri", STUDY, hashes(every))
+        archive.project_all()
+    assert missing(archive) == 4
+    archive.deliver(archive.store("maugeri", *every[2:5]))
+    assert missing(archive) == 1, "its verdicts tell before the view does"
+    archive.project_all()
+    assert missing(archive) == 1
+    archive.send("maugeri", every[5])
+    assert missing(archive) == 0
+    assert "incomplete" not in archive.views()[f"V#STUDY#{STUDY}", "maugeri"].data
+
+
+def test_what_was_announced_and_rejected_is_not_waited_for() -> None:
+    archive = Archive()
+    bad = b"no DICOM" * 100
+    archive.announce("maugeri", STUDY, hashes([*slices(1), bad]))
+    archive.send("maugeri", *slices(1))
+    assert missing(archive) == 1
+    archive.deliver(archive.store("maugeri", bad))
+    assert missing(archive) == 0
+
+
+def test_more_than_a_view_has_room_for_is_still_to_come_until_the_last_has_its_verdict() -> None:
+    archive = Archive()
+    every = slices(1300)
+    for start in range(0, len(every), 100):
+        archive.announce("maugeri", STUDY, hashes(every[start : start + 100]))
+    archive.send("maugeri", *every[:1])
+    assert missing(archive) >= 500
+    for end in (600, 1000, 1299):
+        archive.deliver(archive.store("maugeri", *every[1:end]))
+        project(archive.table, [("0", f"F#STUDY#maugeri#{STUDY}", sk) for (_, sk) in archive.facts() if sk.startswith("P#")])
+        assert missing(archive) >= 1
+    assert missing(archive) == 1
+    archive.deliver(archive.store("maugeri", every[1299]))
+    assert missing(archive) == 0
+    archive.project_all()
+    assert missing(archive) == 0

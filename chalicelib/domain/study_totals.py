@@ -119,7 +119,8 @@ class StudyTotals:
     beyond `MAX_NUMBERS`; `others`: what those say of which `said` does not keep it. `date`: the earliest Study Date, YYYYMMDD or
     empty. `sides`: what Laterality and Image Laterality say (R, L, B); `views`: View Position. `series_names`: what series and
     protocols with images are called; `codes`: of procedures and regions, as `scheme|value`. `unread`: tags of dates that
-    cannot be read. `changed_at`: when the last of them was indexed. `reader`: the earliest that read any.
+    cannot be read. `images`: those that have pixels; `frames`: theirs. `changed_at`: when the last of them was indexed. `reader`:
+    the earliest that read any.
     """
 
     instances: int = 0
@@ -139,6 +140,8 @@ class StudyTotals:
     unread: tuple[str, ...] = ()
     changed_at: str = ""
     reader: int = instance_versions.READER
+    images: int = 0
+    frames: int = 0
 
     def __add__(self, other: StudyTotals) -> StudyTotals:
         if not self.instances or not other.instances:
@@ -162,6 +165,8 @@ class StudyTotals:
             _first_of(self.unread, other.unread),
             max(self.changed_at, other.changed_at),
             min(self.reader, other.reader),
+            self.images + other.images,
+            self.frames + other.frames,
         )
 
     @property
@@ -192,6 +197,8 @@ class StudyTotals:
             "unread": list(self.unread),
             "changed_at": self.changed_at,
             "reader": self.reader,
+            "images": self.images,
+            "frames": self.frames,
         }
 
     @classmethod
@@ -215,6 +222,8 @@ class StudyTotals:
             tuple(item["unread"]),
             str(item["changed_at"]),
             int(item["reader"]),
+            int(item["images"]),
+            int(item["frames"]),
         )
 
 
@@ -356,6 +365,8 @@ def total(found: Iterable[Instance]) -> Totals:
         _first_of(unread),
         max((str(one.data["at"]) for one in every), default=""),
         min((int(one.data.get("reader", 1)) for one in every), default=instance_versions.READER),
+        sum(bool(one.data.get("rows")) for one in every),
+        sum(int(one.data.get("number_of_frames") or 1) for one in every if one.data.get("rows")),
     )
     members = {_place(one): str(one.data["sha256"]) for one in every}
     return Totals(study, {uid: _of_series(ones) for uid, ones in series.items()}, reports, members)

@@ -51,6 +51,8 @@ def summarise(owner: str, study: str, tally: Tally, reports: list[dict[str, Any]
         "codes": list(totals.codes),
         "series": 0 if gone else tally.series,
         "instances": 0 if gone else totals.instances,
+        "images": 0 if gone else totals.images,
+        "frames": 0 if gone else totals.frames,
         "bytes": totals.size,
         "changed_at": totals.changed_at,
         **({"incomplete": True} if tally.missing or tally.waiting else {}),

@@ -283,3 +283,54 @@ def test_letters_stand_at_the_sides_where_the_image_has_them(open_page: Open, co
     page.locator(".courses").get_by_role("button", name="TC capo").click()
     expect(page.locator(".pane.left .at-top")).to_have_text("A")
     expect(page.locator(".pane.left .at-left")).to_have_text("R")
+
+
+def test_forty_exams_need_no_scrolling_and_are_found_by_words_and_chips(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    small = drawn.Vendor("Small", 12, "MONOCHROME2", 32, 1.0)
+    names = [("RX TORACE", "CHEST"), ("RX GINOCCHIO DX", "KNEE"), ("RX MANO SX", "HAND"), ("RX ADDOME", "ABDOMEN")]
+    films = [
+        drawn.radiograph(
+            np.full((32, 32), 0.5), patient, "maugeri", f"{2023 + number // 10}0{1 + number % 9}1{number % 10}", small,
+            StudyDescription=names[number % 4][0], BodyPartExamined=names[number % 4][1],
+        )
+        for number in range(40)
+    ]  # fmt: skip
+    hospital.send(client, *films)
+    hospital.wait_for_studies(city, patient, 40)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    rows = page.locator(".exam")
+    expect(rows).to_have_count(40)
+    expect(page.locator(".year")).to_have_text(["2026", "2025", "2024", "2023"])
+    assert page.locator(".timeline").evaluate("list => list.scrollHeight <= list.clientHeight")
+    box = rows.last.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 900
+    no_violations(page)
+    page.keyboard.press("/")
+    page.keyboard.type("ginocchio 2024")
+    expect(rows.locator("h3")).to_have_text(["RX GINOCCHIO DX"] * 2)
+    page.keyboard.press("Escape")
+    expect(rows).to_have_count(40)
+    page.locator(".chips").get_by_role("button", name="mano").click()
+    expect(rows).to_have_count(10)
+    expect(page.locator(".count").first).to_have_text("10 di 40 esami")
+
+
+def test_a_cine_says_its_frames_and_plays_at_its_frame_time_and_a_dose_report_is_no_image(
+    open_page: Open, city: RunningCity
+) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    cine = drawn.ultrasound(patient, "maugeri", DATES[0], colour=False)
+    cine.NumberOfFrames, cine.FrameTime = 6, 50
+    cine.SOPClassUID = cine.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.3.1"
+    cine.PixelData = cine.PixelData * 6
+    hospital.send(client, cine)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".exam .facts")).to_contain_text("1 immagine, 6 fotogrammi")
+    expect(page.locator(".pane.left .position")).to_have_text("1 / 6")
+    page.get_by_role("button", name="Riproduci").click()
+    expect(page.locator(".pane.left .position")).not_to_have_text("1 / 6")
+    page.get_by_role("button", name="Ferma").click()
+    expect(page.get_by_role("button", name="Riproduci")).to_be_visible()

@@ -106,7 +106,7 @@ def test_a_link_shows_the_patient_both_hospitals_exams_and_two_films_side_by_sid
     for side in ("left", "right"):
         expect(page.locator(f".pane.{side} .picture img")).to_be_visible()
         wait_until(lambda side=side: shows_a_picture(page.locator(f".pane.{side} .picture")))
-    wait_until(lambda: shows_a_picture(exams(page).first.locator(".thumb")))
+    wait_until(lambda: shows_a_picture(page.locator(".card .thumb").first))
 
 
 def test_the_reports_of_both_stand_beside_each_other_in_full(open_page: Open, story: Story) -> None:
@@ -126,14 +126,14 @@ def test_one_click_puts_another_exam_beside_the_current_one(open_page: Open, sto
 
 def test_small_images_are_fetched_once_however_often_the_list_is_drawn(open_page: Open, story: Story) -> None:
     page, watch = open_page(story.link())
-    expect(page.locator(".exam .thumb.shown")).to_have_count(3)
+    expect(page.locator(".card .thumb.shown")).to_have_count(2)
     for _ in range(2):
         exams(page).nth(1).get_by_role("button", name="Metti accanto").click()
         expect(page.locator(".pane.right h2")).to_have_text("TC ENCEFALO")
         exams(page).nth(2).get_by_role("button", name="Metti accanto").click()
         expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
-    expect(page.locator(".exam .thumb.shown")).to_have_count(3)
-    assert sum("/thumbnail?" in address and "viewport=144" in address for address in watch.requests) == 3
+    expect(page.locator(".card .thumb.shown")).to_have_count(2)
+    assert sum("/thumbnail?" in address and "viewport=144" in address for address in watch.requests) == 2
 
 
 def test_a_reload_and_a_second_tab_go_on_and_another_browser_does_not(open_page: Open, story: Story) -> None:
@@ -475,7 +475,7 @@ def test_an_image_that_would_be_shown_wrongly_is_not_shown_and_the_page_says_why
     watch.expect("406")
     expect(page.locator(".pane.left .picture .refused")).to_contain_text("non si può mostrare")
     expect(page.locator(".pane.left .picture .refused")).to_contain_text("of 16 bits allocated 17 cannot be stored")
-    expect(exams(page).first.locator(".thumb .refused")).to_have_text("Non mostrabile")
+    expect(page.locator(".card .thumb .refused")).to_have_text("Non mostrabile")
 
 
 def test_an_exam_is_partial_while_announced_images_are_on_their_way_and_no_longer(open_page: Open, city: RunningCity) -> None:

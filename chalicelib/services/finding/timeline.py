@@ -148,6 +148,7 @@ def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
             "sex": first_value(attributes, tags.PatientSex),
         },
         "instances": view.data["instances"],
+        **{name: view.data[name] for name in ("images", "frames") if name in view.data},
         "complete": missing == 0,
         "number_of_patients": len(_list(view.data["patients"])),
         "missing": missing,

@@ -6,8 +6,11 @@ import { NEUTRAL } from './looks.js';
 import { Picture, expectPicture } from './picture.js';
 import { dateText, distanceText, t } from './text.js';
 import { imagesOfExam } from './exams.js';
-import { hospital, hospitalSign, isNoImage, keyOf, partialSign, severalPatientsSign, titleOf } from './timeline.js';
+import { hospital, isNoImage, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
 import { citesOthers, reportsOf } from './reports.js';
+
+/** Milliseconds a frame, where a cine says nothing. */
+const FRAME_TIME = 40;
 
 /** Milliseconds that an exam waits for the one beside it, to begin where that one does. */
 const BESIDE_WITHIN = 500;
@@ -117,7 +120,7 @@ export class Pane {
       h('span.side', {}, t(this.side === 'left' ? 'current' : 'beside')),
       h('h2', {}, titleOf(study)),
       h('p.when', {}, dateText(study.study_date, study.study_time), distance && h('span.distance', {}, distance)),
-      hospitalSign(shown, study.owner), severalPatientsSign(study), partialSign(study),
+      shortSign(shown, study.owner), severalPatientsSign(study), partialSign(study),
     ];
   }
 
@@ -171,9 +174,33 @@ export class Pane {
     this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.places.length - 1), 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
     const series = this.series.length > 1 && !isMammography(this.series) && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#chosenByHand(this.series[event.target.selectedIndex]) },
       this.series.map((one, index) => h('option', { selected: one === this.chosen }, `${index + 1}. ${one.description || one.modality} (${one.instances.length})`)));
-    fill(this.controls, series, many && this.slider, many && this.label);
+    fill(this.controls, series, this.#cine(), many && this.slider, many && this.label);
     if (focused) this.controls.querySelector(focused)?.focus();
     this.#tellPosition();
+  }
+
+  /** The button that plays a cine at its own Frame Time; null for what is none. */
+  #cine() {
+    this.playing = clearInterval(this.playing);
+    const { one } = this.places[this.wished]?.cells.find(Boolean) ?? {};
+    if (!(one?.frames > 1)) return null;
+    const button = h('button.cine', { type: 'button', 'aria-label': t('play'), title: t('play'), onclick: () => this.#play(one, button) }, '▶');
+    return button;
+  }
+
+  /** Frame after frame, each once the one before is in view; a wheel, a key or the button stops it. */
+  #play(one, button) {
+    const stopping = Boolean(this.playing);
+    this.playing = clearInterval(this.playing);
+    const text = t(stopping ? 'play' : 'stop');
+    button.textContent = stopping ? '▶' : '■';
+    for (const name of ['aria-label', 'title']) button.setAttribute(name, text);
+    if (stopping) return;
+    const frames = this.places.map((place, at) => ({ place, at })).filter(({ place }) => place.cells[0]?.one === one).map(({ at }) => at);
+    this.playing = setInterval(() => {
+      if (!this.root.isConnected || !this.picture) this.playing = clearInterval(this.playing);
+      else if (this.at === this.wished) this.go(frames[(frames.indexOf(this.at) + 1) % frames.length]);
+    }, one.frame_time ?? FRAME_TIME);
   }
 
   #chosenByHand(series) {

@@ -6,6 +6,7 @@ import { fill, h, say } from './dom.js';
 import { differences } from './identity.js';
 import { forgetExams, priorsOfExam } from './exams.js';
 import { courseOf, stepFrom } from './course.js';
+import { ExamList } from './list.js';
 import { live } from './live.js';
 import { counterpart, fromOtherSide, together } from './matching.js';
 import { Viewer } from './ohif.js';
@@ -16,7 +17,7 @@ import { Strip } from './strip.js';
 import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { hasImages, hospitalSign, imagesOf, keepThumbnails, keyOf, timelineList, titleOf } from './timeline.js';
+import { hasImages, hospitalSign, imagesOf, keepThumbnails, keyOf, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
@@ -77,7 +78,8 @@ function frame() {
     panes,
     patient: h('div.patient'),
     corrections: h('div.corrected', { role: 'status' }),
-    list: h('nav.timeline', { 'aria-label': t('exams') }),
+    list: new ExamList(choose),
+    empty: h('div.empty', { role: 'note', hidden: true }, h('h2', {}, t('emptyTitle')), h('p', {}, t('empty'))),
     dot: h('span.dot', { role: 'img', 'aria-label': t('live'), title: t('live') }),
     lost: h('span.lost-text', { hidden: true }, t('reconnecting')),
     reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', {}, ` · ${state.shown.session.institution.name}`)),
@@ -104,7 +106,7 @@ function frame() {
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
     h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair, parts.corrections),
-    h('main', {}, parts.list,
+    h('main', {}, parts.list.root, parts.empty,
       h('div.work', {},
         parts.strip.root,
         parts.bar,
@@ -162,14 +164,10 @@ function drawEnd() {
 
 function drawList() {
   const { studies } = state.shown;
-  const focused = document.activeElement?.closest?.('[data-key]')?.dataset.key;
-  const side = document.activeElement?.dataset?.side;
-  const scroll = parts.list.scrollTop;
-  fill(parts.list, h('h2', {}, t('exams'), h('span.count', {}, t('examCount', { count: studies.length }))),
-    studies.length ? timelineList(state.shown, state.chosen, state.proposal, choose) : h('div.empty', { role: 'note' }, h('h2', {}, t('emptyTitle')), h('p', {}, t('empty'))));
+  keepThumbnails(studies);
+  parts.list.show(state.shown, state.chosen, state.proposal);
+  parts.empty.hidden = studies.length > 0;
   app.querySelector('main').classList.toggle('no-exams', !studies.length);
-  parts.list.scrollTop = scroll;
-  if (focused) parts.list.querySelector(`[data-key="${CSS.escape(focused)}"] [data-side="${side ?? 'left'}"]`)?.focus();
 }
 
 function languages() {
@@ -494,6 +492,9 @@ function onkey(event) {
   else if (plain && (key === 'arrowleft' || key === 'arrowright')) {
     event.preventDefault();
     step(key === 'arrowleft' ? -1 : 1, event.shiftKey ? 'right' : 'left');
+  } else if (plain && key === '/') {
+    event.preventDefault();
+    parts.list.search.focus();
   } else if (plain && key === 'p') pin();
   else if (!parts.tools.key(event) && plain) onListKey(event, key);
 }

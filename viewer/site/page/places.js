@@ -1,6 +1,6 @@
 // Places and kinds as a reader calls them.
 
-const PLACES = {
+export const PLACES = {
   it: {
     'whole-body': 'corpo intero', head: 'capo', orbits: 'orbite', 'temporal-bone': 'rocche', face: 'massiccio facciale', sinuses: 'seni paranasali', nose: 'naso', mandible: 'mandibola', teeth: 'denti', tmj: 'ATM',
     neck: 'collo', salivary: 'salivari', chest: 'torace', heart: 'cuore', esophagus: 'esofago', breast: 'mammella', axilla: 'ascella', aorta: 'aorta', abdomen: 'addome', pelvis: 'pelvi', groin: 'inguine',
@@ -9,7 +9,7 @@ const PLACES = {
   },
   en: { 'whole-body': 'whole body', 'temporal-bone': 'temporal bone', tmj: 'TMJ', 'cervical-spine': 'cervical spine', 'thoracic-spine': 'thoracic spine', 'lumbar-spine': 'lumbar spine', 'upper-limb': 'upper limb', 'upper-arm': 'upper arm', 'lower-limb': 'lower limb' },
 };
-const KINDS = {
+export const KINDS = {
   it: { radiography: 'RX', ct: 'TC', mr: 'RM', ultrasound: 'ECO', pet: 'PET', nuclear: 'MN', mammography: 'MX', angiography: 'ANGIO', densitometry: 'MOC' },
   en: { radiography: 'XR', ct: 'CT', mr: 'MR', ultrasound: 'US', pet: 'PET', nuclear: 'NM', mammography: 'MG', angiography: 'XA', densitometry: 'DXA' },
 };

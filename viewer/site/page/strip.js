@@ -5,7 +5,7 @@ import { courseOf, coursesOf, withEvents } from './course.js';
 import { fill, h } from './dom.js';
 import { textOfReport } from './exams.js';
 import { currentLanguage, dayText, t } from './text.js';
-import { addendumSign, hospital, keyOf, shortName, thumbnail, titleOf } from './timeline.js';
+import { addendumSign, hospital, keyOf, shortName, shortSign, thumbnail, titleOf } from './timeline.js';
 
 const MOST_COURSES = 6;
 
@@ -49,14 +49,14 @@ export class Strip {
 
   #card(study, chosen) {
     const side = keyOf(study) === chosen.left ? 'left' : keyOf(study) === chosen.right ? 'right' : null;
-    const { colour, name } = hospital(this.shown, study.owner);
+    const { name } = hospital(this.shown, study.owner);
     const when = dayText(study.study_date);
     return h(`li.card${side ? `.${side}` : ''}`, { 'data-key': keyOf(study) },
       h('button.step', { type: 'button', title: `${titleOf(study)}, ${name}`, 'aria-current': side === 'left' ? 'true' : null, 'aria-label': t('stepTo', { what: titleOf(study), date: when, hospital: name }), onclick: () => this.onstep(study, 'left') },
-        thumbnail(study, 'strip'),
+        thumbnail(study),
         h('span.what', {},
           h('span.row', {}, h('span.day', {}, when), h('span.views', {}, study.views?.join(' ') || '')),
-          h(`span.hospital.colour${colour}`, {}, shortName(study.owner)),
+          shortSign(this.shown, study.owner),
           addendumSign(study),
           h('span.line', {}, this.lines.get(keyOf(study)) ?? (study.reports.length ? '' : t('noReportShort'))))),
       side ? h('span.side', {}, t(side === 'left' ? 'current' : 'beside')) : h('button.beside', { type: 'button', 'aria-label': t('putBesideThis', { what: titleOf(study), date: when }), onclick: () => this.onstep(study, 'right') }, t('putBeside')));

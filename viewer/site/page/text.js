@@ -56,6 +56,12 @@ export function dayText(date) {
   return new Intl.DateTimeFormat(locale(), { day: 'numeric', month: 'short', ...(day.getFullYear() === new Date().getFullYear() ? {} : { year: 'numeric' }) }).format(day);
 }
 
+/** The day and month of YYYYMMDD: "26 ott"; empty where there is none. */
+export function dayMonthText(date) {
+  const match = /^(\d{4})(\d{2})(\d{2})/.exec(date || '');
+  return match ? new Intl.DateTimeFormat(locale(), { day: 'numeric', month: 'short' }).format(new Date(Number(match[1]), Number(match[2]) - 1, Number(match[3]))) : '—';
+}
+
 /** A number with at most so many decimals. */
 export const numberText = (value, decimals) => new Intl.NumberFormat(locale(), { maximumFractionDigits: decimals, useGrouping: false }).format(value);
 

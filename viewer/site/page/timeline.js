@@ -1,7 +1,7 @@
-// The list of all exams of all hospitals, newest first.
+// Exams as the page tells them: names, signs, counts, small pictures.
 
 import { h } from './dom.js';
-import { dateText, reasonText, t } from './text.js';
+import { dateText, t } from './text.js';
 import { imageUrl, whyNotShown } from './session.js';
 
 /** What identifies an exam: its UID and whose it is. */
@@ -23,6 +23,12 @@ export function hospitalSign(shown, owner) {
   return h(`span.hospital.colour${colour}`, {}, name);
 }
 
+/** The same in a word or two. */
+export function shortSign(shown, owner) {
+  const { name, colour } = hospital(shown, owner);
+  return h(`span.hospital.colour${colour}`, { title: name }, shortName(owner));
+}
+
 /** What an exam is called. */
 export const titleOf = study => study.description || t('untitled');
 
@@ -37,8 +43,16 @@ export const isNoImage = modality => NOT_IMAGES.has(modality);
 /** Whether there is anything to look at in an exam. */
 export const hasImages = study => imagesOf(study) > 0 && !(study.modalities.length && study.modalities.every(isNoImage));
 
-/** How many of an exam's instances are images. */
-export const imagesOf = study => Math.max(0, study.instances - study.reports.length);
+/** How many of an exam's instances are images; a dose report is none. */
+export const imagesOf = study => study.images ?? Math.max(0, study.instances - study.reports.length);
+
+/** [in short, in full]: how many images an exam has, and how many frames where one of them is a cine. */
+export function countText(study) {
+  const count = imagesOf(study);
+  const full = t('images', { count });
+  if (!(study.frames > count)) return [String(count), full];
+  return [`${count}·${study.frames}`, `${full}, ${t('frames', { count: study.frames })}`];
+}
 
 /** What says that a report was added to; null where none was. */
 export function addendumSign(study) {
@@ -60,66 +74,22 @@ export function severalPatientsSign(study) {
 /** Parameters that name the owner where the caller has the same UID too. */
 export const ownerOf = study => ({ owner: study.owner });
 
-/**
- * The list. `chosen` holds the keys of the exams on the left and on the right; `proposal` is the proposed prior or null;
- * `onchoose(study, side)` is called with 'left' or 'right'.
- */
-export function timelineList(shown, chosen, proposal, onchoose) {
-  keepThumbnails(shown.studies);
-  return h('ol.exams', { id: 'exams' }, shown.studies.map((study, index) => entry(shown, study, index, chosen, proposal, onchoose)));
-}
-
-function entry(shown, study, index, chosen, proposal, onchoose) {
-  const key = keyOf(study);
-  const side = key === chosen.left ? 'left' : key === chosen.right ? 'right' : null;
-  const proposed = proposal && keyOf(proposal) === key;
-  const headline = `exam-${index}`;
-  const reports = study.reports.filter(report => report.newest).length;
-  return h('li', {},
-    h(`article.exam${side ? '.' + side : ''}`, { 'aria-labelledby': headline, 'data-key': key, 'data-uid': study.study_instance_uid },
-      thumbnail(study),
-      h('div.what', {},
-        h('div.row', {}, h('span.modality', {}, modalitiesOf(study)), h('span.day', {}, dateText(study.study_date, study.study_time))),
-        h('h3', { id: headline, title: titleOf(study) }, titleOf(study)),
-        h('p.from', {}, hospitalSign(shown, study.owner)),
-        h('p.facts', {},
-          severalPatientsSign(study),
-          partialSign(study),
-          h('span', {}, t('images', { count: imagesOf(study) })),
-          reports > 0 && h('span.reported', {}, t('reportCount', { count: reports })),
-          addendumSign(study))),
-      h('div.below', {},
-        proposed && h('p.reasons', { title: t('proposedBecause', { reasons: proposal.reasons.map(reasonText).join(', ') }) },
-          h('strong', {}, t('proposed')), ' ', proposal.reasons.map(reasonText).join(', ')),
-        h('div.choices', {},
-          choice(study, 'left', side, onchoose), choice(study, 'right', side, onchoose)))));
-}
-
-/** The button that puts an exam on a side, or says that it is there. */
-function choice(study, to, side, onchoose) {
-  const pressed = side === to;
-  const label = to === 'left' ? t(pressed ? 'current' : 'putLeft') : t(pressed ? 'beside' : 'putBeside');
-  return h('button.choice', {
-    type: 'button', 'data-side': to, 'aria-pressed': String(pressed), 'aria-label': `${label}: ${titleOf(study)}, ${dateText(study.study_date)}`, onclick: () => onchoose(study, to),
-  }, label);
-}
-
 const thumbnails = new Map();
 
 /** Forget the small pictures of all exams but these. */
 export function keepThumbnails(studies) {
   const kept = new Set(studies.map(keyOf));
-  for (const [key, { study }] of thumbnails) if (!kept.has(study)) thumbnails.delete(key);
+  for (const key of thumbnails.keys()) if (!kept.has(key)) thumbnails.delete(key);
 }
 
-/** The small picture of an exam in a place, drawn once, and again when the exam has become complete. */
-export function thumbnail(study, place = 'list') {
-  const key = `${place} ${keyOf(study)}`;
+/** The small picture of an exam, drawn once, and again when the exam has become complete. */
+export function thumbnail(study) {
+  const key = keyOf(study);
   const known = thumbnails.get(key);
   const state = `${study.complete} ${imagesOf(study) > 0} ${t('smallImageOf')}`;
   if (known?.state === state) return known.frame;
   const frame = draw(study);
-  thumbnails.set(key, { study: keyOf(study), state, frame });
+  thumbnails.set(key, { state, frame });
   frame.querySelector('img')?.addEventListener('error', () => thumbnails.delete(key));
   return frame;
 }

@@ -9,6 +9,7 @@ from chalice.app import Chalice, Rate
 
 from chalicelib import telemetry  # noqa: F401  the same
 from chalicelib.api.routes import register_routes
+from chalicelib.bootstrap import Archive
 
 
 class Contenitore(Chalice):
@@ -28,7 +29,8 @@ class Contenitore(Chalice):
 
 app = Contenitore(app_name="contenitore", configure_logs=False)  # telemetry.py has the logger
 app.api.binary_types = ["*/*"]
-register_routes(app)
+archive = Archive()
+register_routes(app, archive)
 
 
 @app.on_sqs_message(queue_arn="arn:aws:sqs:eu-south-1:000000000000:instances", batch_size=100,
@@ -37,7 +39,7 @@ def index_instances(event: Any) -> dict[str, Any]:
     """What S3 says was stored is checked and indexed."""
     from chalicelib.api import events
 
-    return events.index(event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
+    return events.index(archive, event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
 @app.on_dynamodb_record(stream_arn="arn:aws:dynamodb:eu-south-1:000000000000:table/t/stream/s", batch_size=500,
@@ -46,7 +48,7 @@ def project_facts(event: Any) -> dict[str, Any]:
     """Facts that changed are projected into views."""
     from chalicelib.api import events
 
-    return events.project(event.to_dict())
+    return events.project(archive, event.to_dict())
 
 
 @app.schedule(Rate(15, unit=Rate.MINUTES), name="anchor_audit")
@@ -55,7 +57,7 @@ def anchor_audit(event: Any) -> dict[str, Any]:
     del event
     from chalicelib.api import events
 
-    return events.anchor()
+    return events.anchor(archive)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="tell_expired")
@@ -64,7 +66,7 @@ def tell_expired(event: Any) -> dict[str, Any]:
     del event
     from chalicelib.api import events
 
-    return events.tell_expired()
+    return events.tell_expired(archive)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="read_again")
@@ -72,7 +74,7 @@ def read_again(event: Any) -> dict[str, Any]:
     """What an earlier release stored is read again, some of it at a time."""
     from chalicelib.api import events
 
-    return events.read_again(lambda: event.context.get_remaining_time_in_millis() / 1000)
+    return events.read_again(archive, lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
 @app.schedule(Rate(5, unit=Rate.MINUTES), name="sweep_uploads")
@@ -80,7 +82,7 @@ def sweep_uploads(event: Any) -> dict[str, Any]:
     """What was uploaded, and of which S3's event was lost, is announced again; what is no DICOM is removed."""
     from chalicelib.api import events
 
-    return events.sweep_uploads(event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
+    return events.sweep_uploads(archive, event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
 @app.lambda_function(name="assemble_bodies")
@@ -89,4 +91,4 @@ def assemble_bodies(event: dict[str, Any], context: Any) -> Any:
     del context
     from chalicelib.api import events
 
-    return events.carry(event)
+    return events.carry(archive, event)

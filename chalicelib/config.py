@@ -1,10 +1,9 @@
-"""Configuration of the functions, read from the environment once, when first needed."""
+"""Configuration of the functions, which the stack writes into their environment."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache
 
 VERSION = "0.1.0"
 
@@ -35,8 +34,7 @@ class Config:
     sweep_function: str | None = None
 
 
-@cache
-def config() -> Config:
+def from_environment() -> Config:
     """The configuration of this function. Raises KeyError naming the variable that is not set."""
     return Config(
         os.environ["TABLE_NAME"],

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from chalicelib import bootstrap
 from chalicelib.domain import transfers
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -25,6 +24,7 @@ from chalicelib.services.finding import search
 from chalicelib.services.identity import linking
 from chalicelib.services.ingest import index, uploads, withdrawals
 from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.ingest.uploads import Offer
 from chalicelib.services.projection import facts as project_facts
 from chalicelib.services.registry import Caller
@@ -129,7 +129,7 @@ class Archive:
         """Hand a batch to the indexer; those that must come again."""
         at = table or self.table
         return index.index_instances(
-            at, objects or self.objects, bootstrap.read_summary, now, stored, remaining,
+            at, objects or self.objects, read_summary, now, stored, remaining,
             act=lambda _: lambda writes, *entries: at.transact(writes),
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalice.app import Response
 
-from chalicelib import bootstrap, config
+from chalicelib import config
 from chalicelib.api.call import Call
 from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
@@ -29,7 +29,9 @@ def request_uploads(call: Call) -> Response:
     institution = call.caller.member.id
     offers = uploads.parse_offers(call.json())
     call.record(Entry(Kind.IMPORT, institution, count=len(offers)))
-    answers = uploads.request_uploads(bootstrap.table(), bootstrap.objects(), bootstrap.announce, institution, offers, call.now)
+    answers = uploads.request_uploads(
+        call.archive.table, call.archive.objects, call.archive.announce, institution, offers, call.now
+    )
     return answer({"instances": answers})
 
 
@@ -38,7 +40,7 @@ def upload_status(call: Call) -> Response:
     """200 with the state of each object in the order asked. 400."""
     institution = call.caller.member.id
     hashes = uploads.parse_hashes(call.json())
-    states = uploads.statuses(bootstrap.table(), bootstrap.objects(), institution, hashes)
+    states = uploads.statuses(call.archive.table, call.archive.objects, institution, hashes)
     return answer({"instances": [states[sha] for sha in hashes]})
 
 
@@ -50,7 +52,7 @@ def remove_upload(call: Call, sha256: str) -> Response:
     """
     institution, sha = call.caller.member.id, identifiers.sha256(sha256, "sha256")
     call.record(Entry(Kind.UPLOAD_REMOVED, institution, subject=sha, count=1))
-    uploads.remove(bootstrap.table(), bootstrap.objects(), bootstrap.remover(), institution, sha)
+    uploads.remove(call.archive.table, call.archive.objects, call.archive.remover, institution, sha)
     return Response(b"", {"Cache-Control": "no-store"}, 204)
 
 
@@ -59,8 +61,8 @@ def get_manifest(call: Call, study: str) -> Response:
     """200 with a page of instances and presigned GET URLs. 400, 404."""
     viewer = call.caller.member.id
     found = manifest.manifest(
-        bootstrap.table(),
-        bootstrap.objects(),
+        call.archive.table,
+        call.archive.objects,
         viewer,
         identifiers.uid(study, "study_instance_uid"),
         call.now,
@@ -94,14 +96,14 @@ def put_institution(call: Call, institution: str) -> Response:
     identifiers.institution_id(institution, "id")
     known = call.caller.registry.members.get(institution)
     member, _ = membership.register(
-        bootstrap.table(),
+        call.archive.table,
         call.caller,
         institution,
         call.json(),
         call.now,
         call.act,
         call.record,
-        config.config().operator_role_arn,
+        call.archive.config.operator_role_arn,
     )
     return answer(institutions.shown(member), 200 if known else 201)
 
@@ -124,10 +126,10 @@ def delete_institution(call: Call, institution: str) -> Response:
 def get_procedure_names(call: Call) -> Response:
     """200 with the caller's own names and codes of examinations, the places there are, and what nobody understood."""
     call.record(Entry(Kind.READ, call.caller.member.id, text="procedure names"))
-    return answer(procedure_names.shown(bootstrap.table(), call.caller))
+    return answer(procedure_names.shown(call.archive.table, call.caller))
 
 
 @handler("PUT", "/procedure-names")
 def put_procedure_names(call: Call) -> Response:
     """200: these names and codes count for the caller's exams from now on, and no others of its own. 400."""
-    return answer(procedure_names.put(bootstrap.table(), call.caller, call.json(), call.act))
+    return answer(procedure_names.put(call.archive.table, call.caller, call.json(), call.act))

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 from chalice.app import Response
 
-from chalicelib import bootstrap, config
 from chalicelib.api import access_report
 from chalicelib.api.access_report import Words
 from chalicelib.api.audit_event import CONTENT_TYPE, audit_event, bundle
@@ -37,7 +36,7 @@ def read_audit(call: Call) -> Response:
     patient, asked = None, call.parameter("patient")
     if asked is not None:
         patient = reading.own_patient(call.caller, asked, call.parameter("issuer"))
-    page = reading.accesses(bootstrap.table(), call.caller, patient, when, call.parameter("cursor"), limit)
+    page = reading.accesses(call.archive.table, call.caller, patient, when, call.parameter("cursor"), limit)
     call.record(_entry(call, patient, Purpose.OPERATIONS, len(page.records)))
     names = {member.id: member.name for member in call.caller.registry.members.values()}
     events = [audit_event(record, names) for record in page.records]
@@ -55,9 +54,9 @@ def report_accesses(call: Call, patient: str) -> Response:
         records, following = _newest(call, who, when)
     else:
         limit = call.number("limit", MAX_LIMIT, MAX_LIMIT)
-        page = reading.accesses(bootstrap.table(), call.caller, who, when, call.parameter("cursor"), limit)
+        page = reading.accesses(call.archive.table, call.caller, who, when, call.parameter("cursor"), limit)
         records, following = page.records, page.next
-    found = reading.details(bootstrap.table(), call.caller, records)
+    found = reading.details(call.archive.table, call.caller, records)
     call.record(_entry(call, who, Purpose.PATIENT_REQUEST, len(records)))
     readings = sessions(records)
     if as_pdf:
@@ -92,7 +91,7 @@ def _newest(call: Call, who: PatientIdentifier, when: Period) -> tuple[list[Reco
     records: list[Record] = []
     cursor: str | None = None
     while True:
-        page = reading.accesses(bootstrap.table(), call.caller, who, when, cursor, MAX_LIMIT)
+        page = reading.accesses(call.archive.table, call.caller, who, when, cursor, MAX_LIMIT)
         records, cursor = records + page.records, page.next
         if cursor is None or len(records) >= MAX_READ:
             return records, cursor
@@ -119,7 +118,7 @@ def _pdf(call: Call, who: PatientIdentifier, when: Period, lines: list[access_re
     from chalicelib.api import access_pdf  # pydyf is needed here only
 
     _: Words = words(language)
-    years, bounds = config.config().audit_retention_years, (when.since, when.until)
+    years, bounds = call.archive.config.audit_retention_years, (when.since, when.until)
     title, introduction, headings, closing = access_report.frame(
         call.caller.member.name, who, bounds, call.now, len(lines), cut, years, _
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.call import Call
 from chalicelib.dicomweb.caching import NO_STORE
 from chalicelib.services.retrieval.bodies import Body, Elsewhere
@@ -18,7 +17,7 @@ def send(call: Call, body: Body) -> Response:
     """200 with the body, or 307 to a presigned address that answers with the right media type, and serves HEAD where asked."""
     if not isinstance(body, Elsewhere):
         return Response(body.content, {"Content-Type": body.content_type, **NO_STORE, **dict(body.headers)}, 200)
-    objects = bootstrap.objects()
+    objects = call.archive.objects
     presign = objects.presign_head if call.request.method == "HEAD" else objects.presign_get
     fields = {"cache_control": "no-store", **dict(body.overrides)}  # a film must not outlive the session on somebody's disk
     if body.content_type.partition(";")[0] in _ACTIVE:

@@ -11,9 +11,8 @@ from typing import Any
 
 from chalice.app import Request
 
-from chalicelib import bootstrap
 from chalicelib.api import recording
-from chalicelib.config import config
+from chalicelib.bootstrap import Archive
 from chalicelib.domain.audit import Context, Entry
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Write
@@ -27,6 +26,7 @@ MAX_PARAMETER = 500
 class Call:
     """One request: what was asked, by whom, when, and at which address the archive was reached; and what is to be recorded."""
 
+    archive: Archive
     request: Request
     now: datetime
     route: str
@@ -42,7 +42,7 @@ class Call:
 
     def act(self, writes: Sequence[Write], *entries: Entry) -> list[bool]:
         """Do and record in one transaction: `domain.audit.Act`. Raises TryAgain."""
-        held = bootstrap.trail().append(self.context, entries, writes)
+        held = self.archive.trail.append(self.context, entries, writes)
         if not held:
             self.acted.extend(entries)
         return held
@@ -52,7 +52,7 @@ class Call:
         """Who signed the request. Raises UnknownInstitution."""
         identity = self.request.context.get("identity", {})
         on_behalf_of = self.request.headers.get("x-on-behalf-of")
-        return identify(bootstrap.table(), identity.get("userArn") or "", on_behalf_of, config().operator_role_arn)
+        return identify(self.archive.table, identity.get("userArn") or "", on_behalf_of, self.archive.config.operator_role_arn)
 
     def identify(self) -> Caller:
         """Look the caller up, if that has not been done. Raises UnknownInstitution."""
@@ -81,7 +81,7 @@ class Call:
     @cached_property
     def base_url(self) -> str:
         """The address under which the caller reached the archive, with stage or base path, without a trailing slash."""
-        if (fixed := config().public_base_url) is not None:
+        if (fixed := self.archive.config.public_base_url) is not None:
             return fixed.rstrip("/")
         context = self.request.context
         segments, first = str(context.get("path") or "").split("/"), context["resourcePath"].split("/")[1]

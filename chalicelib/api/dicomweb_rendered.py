@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.dicomweb_service import RetrieveRequest, Service
 from chalicelib.dicomweb import representations, resources
 from chalicelib.dicomweb.media_types import Offer
@@ -45,28 +44,28 @@ def retrieve_thumbnail(
 def _of_one(this: RetrieveRequest, one: Instance, frames: str | None) -> Response:
     wanted = parse_rendering(this.call.query)
     if frames is None:
-        return _pictures(this, [(one, None)], wanted, rendering.offers(bootstrap.objects(), this.opened.owner, one))
+        return _pictures(this, [(one, None)], wanted, rendering.offers(this.archive.objects, this.opened.owner, one))
     numbers = resources.parse_frame_list(frames, _count(this, one))
-    offers = rendering.offers(bootstrap.objects(), this.opened.owner, one, len(numbers))
+    offers = rendering.offers(this.archive.objects, this.opened.owner, one, len(numbers))
     return _pictures(this, [(one, number) for number in numbers], wanted, offers)
 
 
 def _of_all(this: RetrieveRequest, found: Sequence[Instance]) -> Response:
     wanted = parse_rendering(this.call.query)
-    selected = this.service.select(rendering.offers_of_all(bootstrap.objects(), this.opened.owner, found))
+    selected = this.service.select(rendering.offers_of_all(this.archive.objects, this.opened.owner, found))
     shown = [one for one in found if rendering.is_image(one)] if selected.offer.multipart else [rendering.representative(found)]
     return _pictures(this, [(one, None) for one in shown], wanted, (selected.offer,))
 
 
 def _count(this: RetrieveRequest, one: Instance) -> int:
-    return pixel_frames.number_of_frames(bootstrap.objects(), this.opened.owner, one)
+    return pixel_frames.number_of_frames(this.archive.objects, this.opened.owner, one)
 
 
 def _pictures(
     this: RetrieveRequest, shown: Sequence[tuple[Instance, int | None]], wanted: Rendering, offers: tuple[Offer, ...]
 ) -> Response:
     selected = this.service.select(offers)
-    body = rendering.body(bootstrap.objects(), bootstrap.pixels(), this.opened, shown, wanted, selected)
+    body = rendering.body(this.archive.objects, this.archive.pixels, this.opened, shown, wanted, selected)
     response = this.answer(body, len(shown))
     warning = warning_header(this.service.url, wanted.warnings)
     if warning:

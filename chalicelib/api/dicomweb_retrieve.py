@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.dicomweb_service import RetrieveRequest, Service
 from chalicelib.dicomweb import caching, media_types, representations, resources, wado_uri
 from chalicelib.dicomweb.media_types import Offer, Selected
 from chalicelib.domain.audit import Kind
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.studies import Instance
+from chalicelib.services.ingest import at_once
 from chalicelib.services.retrieval import bulkdata as bulk_bodies
 from chalicelib.services.retrieval import files as file_bodies
 from chalicelib.services.retrieval import frames as pixel_frames
@@ -35,27 +35,27 @@ def retrieve_instances(service: Service, study: str, series: str | None = None, 
     selected = this.service.select(offers)
     if selected.offer.media_type == representations.OCTETS:  # the same as the resource's bulk data (10.4.4)
         return _bulkdata_of(this, found, selected)
-    return this.answer(file_bodies.body(bootstrap.objects(), bootstrap.pixels(), this.opened, found, selected), len(found))
+    return this.answer(file_bodies.body(this.archive.objects, this.archive.pixels, this.opened, found, selected), len(found))
 
 
 def retrieve_frames(service: Service, study: str, series: str, instance: str, frames: str) -> Response:
     """200 or 307 with frames (10.4.1.1.6): as they are stored, or decoded where the caller wants plain pixels and they are
     compressed. 400, 404, 406, 413."""
-    this, objects = service.open_study(study), bootstrap.objects()
+    this, objects = service.open_study(study), service.archive.objects
     (one,) = this.instances(series, instance)
     this.require_picture(one)
     numbers = resources.parse_frame_list(frames, pixel_frames.number_of_frames(objects, this.opened.owner, one))
     stored = file_bodies.stored_frames(objects, this.opened, one)
     selected = this.service.select(representations.frames(stored, single=len(numbers) == 1))
     locations = this.locations(one, (f"frames/{number}" for number in numbers))
-    body = file_bodies.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected, locations)
+    body = file_bodies.frames_body(objects, this.archive.pixels, this.opened, one, numbers, selected, locations)
     return this.answer(body, 1)
 
 
 def retrieve_bulkdata(service: Service, study: str, series: str, instance: str, bulkdata: str) -> Response:
     """200 or 307 with the value of one attribute, whose address the metadata gave (10.4.1.1.5); compressed Pixel Data as its
     frames, one part each; a document in its own type. 400, 404, 406, 413."""
-    this, objects, name = service.open_study(study), bootstrap.objects(), bulkdata
+    this, objects, name = service.open_study(study), service.archive.objects, bulkdata
     (one,) = this.instances(series, instance)
     pixel_data = name.upper() in resources.PIXEL_TAGS
     if pixel_data and pixel_frames.known_pixels(objects, this.opened.owner, one).encapsulated:
@@ -63,7 +63,7 @@ def retrieve_bulkdata(service: Service, study: str, series: str, instance: str, 
         stored = file_bodies.stored_frames(objects, this.opened, one)
         selected = this.service.select(representations.frames(stored, single=len(numbers) == 1))
         locations = this.locations(one, [f"bulkdata/{name.upper()}"] * len(numbers))
-        body = file_bodies.frames_body(objects, bootstrap.pixels(), this.opened, one, numbers, selected, locations)
+        body = file_bodies.frames_body(objects, this.archive.pixels, this.opened, one, numbers, selected, locations)
         return this.answer(body, 1)
     document = rendering.document_type(one) if name == resources.ENCAPSULATED_DOCUMENT else None
     selected = this.service.select(representations.bulkdata(single=True, document=document))
@@ -92,7 +92,7 @@ def retrieve_pixel_data(service: Service, study: str, series: str | None = None,
     if not any(one.data.get("pixel_offset") for one in found):
         raise NotFound
     selected = this.service.select(_octets(found))
-    body = bulk_bodies.pixels_body(bootstrap.objects(), bootstrap.pixels(), this.opened, found, selected, locate)
+    body = bulk_bodies.pixels_body(this.archive.objects, this.archive.pixels, this.opened, found, selected, locate)
     return this.answer(body, len(found))
 
 
@@ -108,7 +108,7 @@ def retrieve_by_uri(service: Service) -> Response:
     """307 to the instance, or 200 with its picture, by a request with everything in its query. 400, 404, 406."""
     wanted = wado_uri.parse_wado_uri(service.call.query)
     this = service.open_study(wanted.study_instance_uid, wanted.owner)
-    objects, pixels = bootstrap.objects(), bootstrap.pixels()
+    objects, pixels = this.archive.objects, this.archive.pixels
     (one,) = this.instances(wanted.series_instance_uid, wanted.sop_instance_uid)
     this.require_picture(one)
     if wanted.presentation is not None:
@@ -128,7 +128,7 @@ def retrieve_by_uri(service: Service) -> Response:
 def _bulkdata_of(this: RetrieveRequest, found: Sequence[Instance], selected: Selected) -> Response:
     """All bulk data of these instances."""
     locate = this.bulkdata_address
-    body = bulk_bodies.bulkdata_body(bootstrap.objects(), bootstrap.pixels(), this.opened, found, selected, locate)
+    body = bulk_bodies.bulkdata_body(this.archive.objects, this.archive.pixels, this.opened, found, selected, locate)
     return this.answer(body, len(found))
 
 
@@ -140,10 +140,10 @@ def _octets(found: Sequence[Instance]) -> tuple[Offer, ...]:
 
 
 def _series_metadata(this: RetrieveRequest, series: str | None) -> Response:
-    table, objects = bootstrap.table(), bootstrap.objects()
+    table, objects = this.archive.table, this.archive.objects
     selected = this.service.select(representations.METADATA)
     if this.opened.stale:
-        bootstrap.read_study_again(this.opened.owner, this.opened.study)
+        at_once.read_study_again(this.archive.table, this.archive.objects)(this.opened.owner, this.opened.study)
     wanted = metadata.series_of(table, this.opened, series)
     tag = _metadata_tag(this, selected, *(part for one in wanted for part in (one.uid, one.digest)))
     if (unchanged := _unchanged(this, tag, selected)) is not None:
@@ -158,14 +158,14 @@ def _instance_metadata(this: RetrieveRequest, series: str, instance: str) -> Res
     tag = _metadata_tag(this, selected, str(one.data["sha256"]))
     if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
-    (text,) = metadata.lines(bootstrap.objects(), this.opened.owner, [one])
+    (text,) = metadata.lines(this.archive.objects, this.opened.owner, [one])
     return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url, this.call.now), tag)
 
 
 def _rendered_by_uri(this: RetrieveRequest, one: Instance) -> tuple[media_types.Offer, ...]:
     """The pictures that WADO-URI has of an instance: JPEG unless another is asked for (9.1.2.2.1). None for what has none."""
     try:
-        offers = rendering.offers(bootstrap.objects(), this.opened.owner, one, 1 if rendering.is_image(one) else None)
+        offers = rendering.offers(this.archive.objects, this.opened.owner, one, 1 if rendering.is_image(one) else None)
         return tuple(offer for offer in offers if not offer.multipart)
     except NotFound:
         return ()
@@ -186,7 +186,7 @@ def _unchanged(this: RetrieveRequest, tag: str, selected: Selected) -> Response 
 
 
 def _metadata(this: RetrieveRequest, selected: Selected, array: bytes, tag: str) -> Response:
-    body = file_bodies.metadata_body(bootstrap.objects(), array, selected, this.call.accepts_gzip)
+    body = file_bodies.metadata_body(this.archive.objects, array, selected, this.call.accepts_gzip)
     response = this.answer(body, 0)
     if isinstance(body, Inline):
         response.headers.update(caching.cached(tag))

@@ -6,7 +6,6 @@ from typing import Any
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.bodies import send
 from chalicelib.api.dicomweb_service import Service
 from chalicelib.api.responses import answer
@@ -37,7 +36,7 @@ def search_for_instances(service: Service, study: str | None = None, series: str
 
 
 def _search(service: Service, level: Level, scope: Scope) -> Response:
-    call, table, reader = service.call, bootstrap.table(), service.reader
+    call, table, reader = service.call, service.archive.table, service.reader
     selected = service.select(representations.SEARCH)
     query = parse_query(level, call.query, scope)
     if reader is None:
@@ -58,4 +57,4 @@ def _in_representation(service: Service, results: list[dict[str, Any]], selected
         return answer(results, 200, selected.offer.media_type)
     if not results:
         return Response(b"", {"Content-Type": representations.XML, **NO_STORE}, 204)
-    return send(service.call, xml_body(bootstrap.objects(), results))
+    return send(service.call, xml_body(service.archive.objects, results))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.bodies import send
 from chalicelib.api.call import Call
+from chalicelib.bootstrap import Archive
 from chalicelib.dicomweb import media_types, resources
 from chalicelib.dicomweb.media_types import Selected
 from chalicelib.domain.audit import Kind
@@ -29,6 +29,11 @@ class Service:
     reader: Reader | None = None
 
     @property
+    def archive(self) -> Archive:
+        """What the request works with."""
+        return self.call.archive
+
+    @property
     def accept(self) -> str | None:
         """The Accept header."""
         found: str | None = self.call.request.headers.get("accept")
@@ -45,8 +50,8 @@ class Service:
         """
         owner = owner or self.call.parameter("owner")
         if self.reader is not None:
-            owner = timeline.require_in_scope(bootstrap.table(), self.reader, study, owner)
-        return RetrieveRequest(self, bodies.open_study(bootstrap.table(), self.call.caller, study, owner, self.call.now))
+            owner = timeline.require_in_scope(self.archive.table, self.reader, study, owner)
+        return RetrieveRequest(self, bodies.open_study(self.archive.table, self.call.caller, study, owner, self.call.now))
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class RetrieveRequest:
         return self.service.call
 
     @property
+    def archive(self) -> Archive:
+        """What the request works with."""
+        return self.service.archive
+
+    @property
     def study_url(self) -> str:
         """The address of the study, without `?owner=`."""
         return resources.entity_url(self.service.url, self.opened.study)
@@ -69,7 +79,7 @@ class RetrieveRequest:
     def require_picture(self, one: Instance) -> None:
         """Raises NotAcceptable where a person would be shown this image, and every picture of it would be wrong."""
         if self.service.reader is not None and rendering.is_image(one):
-            rendering.require_picture(bootstrap.objects(), self.opened.owner, one)
+            rendering.require_picture(self.archive.objects, self.opened.owner, one)
 
     def located(self, one: Instance, path: str) -> str | None:
         """The address of a resource below an instance, for the header of a part.
@@ -92,8 +102,8 @@ class RetrieveRequest:
     def instances(self, series: str | None, instance: str | None) -> list[Instance]:
         """The instances of the resource, in the order in which they are read. Raises NotFound when there is none."""
         if series is not None and instance is not None:
-            return [bodies.instance(bootstrap.table(), self.opened, series, instance)]
-        return bodies.instances(bootstrap.table(), self.opened, series)
+            return [bodies.instance(self.archive.table, self.opened, series, instance)]
+        return bodies.instances(self.archive.table, self.opened, series)
 
     def answer(self, body: Body, count: int) -> Response:
         """200 with a body that fits, or 307 to where it lies; recorded as what was sent, or what an address was given of."""

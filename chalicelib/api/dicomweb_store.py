@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.call import Call
 from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
@@ -16,7 +15,8 @@ from chalicelib.dicomweb.stow import parse_store_request
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry, Kind
 from chalicelib.domain.errors import UnsupportedMediaType
-from chalicelib.services.ingest import commitment, store
+from chalicelib.services.ingest import at_once, commitment, store
+from chalicelib.services.ingest.summaries import read_summary
 
 _COMMITMENT = "/dicomweb/commitment-requests/{transaction}"
 
@@ -40,7 +40,7 @@ def request_commitment(call: Call, transaction: str) -> Response:
     selected = _select(call, representations.COMMITMENT)
     request = parse_commitment_request(call.request.headers.get("content-type"), _content(call))
     institution = call.caller.member.id
-    model = commitment.commit(bootstrap.table(), institution, uid, request, call.now, call.act, call.record)
+    model = commitment.commit(call.archive.table, institution, uid, request, call.now, call.act, call.record)
     return _model(model, 200, selected)
 
 
@@ -49,7 +49,7 @@ def check_commitment(call: Call, transaction: str) -> Response:
     """200 with the result of an earlier request (PS3.18 13.2). 400, 404, 406."""
     uid = identifiers.uid(transaction, "transactionUID")
     selected = _select(call, representations.COMMITMENT)
-    model = commitment.result(bootstrap.table(), call.caller.member.id, uid, call.now, call.record)
+    model = commitment.result(call.archive.table, call.caller.member.id, uid, call.now, call.record)
     return _model(model, 200, selected)
 
 
@@ -68,10 +68,10 @@ def _store(call: Call, study: str | None) -> Response:
     request = parse_store_request(call.request.headers.get("content-type"), _content(call))
     institution = call.caller.member.id
     outcomes = store.store(
-        bootstrap.table(),
-        bootstrap.objects(),
-        bootstrap.index_all_now,
-        bootstrap.read_summary,
+        call.archive.table,
+        call.archive.objects,
+        at_once.index_all(call.archive.table, call.archive.objects, call.archive.trail),
+        read_summary,
         institution,
         request,
         study,

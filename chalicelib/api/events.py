@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
-from chalicelib import bootstrap
-from chalicelib.config import config
+from chalicelib.bootstrap import Archive
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError, TryAgain
 from chalicelib.services import membership
+from chalicelib.services.audit import acting
 from chalicelib.services.audit import anchor as audit_anchor
 from chalicelib.services.audit import probes as audit_probes
 from chalicelib.services.ingest import index as index_instances
 from chalicelib.services.ingest import offers, removals, retries
 from chalicelib.services.ingest import read_again as reading
 from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
 from chalicelib.services.projection import facts
 from chalicelib.services.registry import load_registry
 from chalicelib.services.sharing import earlier_transfers, expiries
@@ -26,7 +28,7 @@ from chalicelib.telemetry import log_unexpected, logger, without_texts
 
 
 @without_texts
-def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+def index(archive: Archive, event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
     """An SQS batch of S3 events: index what was stored; messages with an object that could not be done come again.
 
     `remaining` answers how many seconds the function has left.
@@ -42,13 +44,13 @@ def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, An
 
     def attempt(some: Sequence[Stored]) -> dict[Stored, Exception]:
         return index_instances.index_instances(
-            bootstrap.table(),
-            bootstrap.objects(),
-            bootstrap.read_summary,
+            archive.table,
+            archive.objects,
+            read_summary,
             datetime.now(UTC),
             some,
             remaining,
-            act=bootstrap.indexing_act,
+            act=acting.indexer(archive.trail),
         )
 
     failed = retries.index_patiently(attempt, batch, remaining)
@@ -62,13 +64,13 @@ def index(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, An
 
 
 @without_texts
-def project(event: dict[str, Any]) -> dict[str, Any]:
+def project(archive: Archive, event: dict[str, Any]) -> dict[str, Any]:
     """A batch of stream records: bring the views of what they touch up to date, each study once.
 
     Reports the first record whose study could not be projected; the stream then comes again from there.
     """
     records = facts.stream_keys(event["Records"])
-    failed = facts.project(bootstrap.table(), bootstrap.alerts(), records, lambda: datetime.now(UTC))
+    failed = facts.project(archive.table, archive.alerts, records, lambda: datetime.now(UTC))
     if failed is not None:
         sequence, error = failed
         logger().warning("projection is tried again", extra={"error": type(error).__name__})
@@ -78,67 +80,67 @@ def project(event: dict[str, Any]) -> dict[str, Any]:
 
 
 @without_texts
-def anchor() -> dict[str, Any]:
+def anchor(archive: Archive) -> dict[str, Any]:
     """Every quarter of an hour: tell owners who was refused what is theirs; lock away the heads of the chains that have grown."""
-    table, now = bootstrap.table(), datetime.now(UTC)
+    table, now = archive.table, datetime.now(UTC)
     registry = load_registry(table)
     try:
         probes = audit_probes.count_probes(
-            table, registry, audit_anchor.all_shards(list(registry.versions)), now, bootstrap.act_as
+            table, registry, audit_anchor.all_shards(list(registry.versions)), now, partial(acting.act_as, archive.trail)
         )
         logger().info("probes", extra={"refusals": probes})
     except TryAgain:  # the next run counts them; anchoring waits for nothing
         logger().warning("probes are counted later")
-    grown = audit_anchor.anchor_heads(table, bootstrap.vault(), now, config().audit_retention_years)
+    grown = audit_anchor.anchor_heads(table, archive.vault, now, archive.config.audit_retention_years)
     logger().info("anchored", extra={"chains": grown})
     return {"chains": grown}
 
 
 @without_texts
-def tell_expired() -> dict[str, Any]:
+def tell_expired(archive: Archive) -> dict[str, Any]:
     """Every minute: tell the parties of transfers that ran out; let new roles of members count that waited long enough.
 
     Once, transfers of before that wait for their receiver are told of.
     """
-    table, now = bootstrap.table(), datetime.now(UTC)
+    table, now = archive.table, datetime.now(UTC)
     earlier_transfers.bring_up_to_date(table, now)
     told = expiries.tell_expired(table, now)
-    roles = membership.take_effect(table, now, bootstrap.scheduled_act("tell_expired"))
+    roles = membership.take_effect(table, now, acting.scheduled(archive.trail, "tell_expired"))
     logger().info("expired", extra={"transfers": told, "roles": roles})
     return {"transfers": told, "roles": roles}
 
 
 @without_texts
-def read_again(remaining: Callable[[], float]) -> dict[str, Any]:
+def read_again(archive: Archive, remaining: Callable[[], float]) -> dict[str, Any]:
     """Every minute: go on reading again what an earlier release read otherwise; nothing once all is through."""
-    table, objects, read = bootstrap.table(), bootstrap.objects(), bootstrap.read_summary
-    count = reading.sweep(table, objects, read, datetime.now(UTC), remaining, act=bootstrap.indexing_act)
+    table, objects, read = archive.table, archive.objects, read_summary
+    count = reading.sweep(table, objects, read, datetime.now(UTC), remaining, act=acting.indexer(archive.trail))
     logger().info("read again", extra={"objects": count})
     return {"objects": count}
 
 
 @without_texts
-def sweep_uploads(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+def sweep_uploads(archive: Archive, event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
     """Every five minutes: announce again what was uploaded and has no verdict; remove what is no DICOM and has had its time.
 
     The API calls it too, with an event whose detail names what its sender wants removed at once: whether it is.
     """
-    now, table = datetime.fromisoformat(event["time"]), bootstrap.table()
-    rights = bootstrap.versions(), bootstrap.begins_as_dicom
-    act = bootstrap.scheduled_act("sweep_uploads")
+    now, table = datetime.fromisoformat(event["time"]), archive.table
+    rights = archive.versions, begins_as_dicom
+    act = acting.scheduled(archive.trail, "sweep_uploads")
     if detail := event.get("detail"):
         one = Stored(str(detail["institution"]), identifiers.sha256(detail["sha256"], "sha256"), 0)
         return {"removed": removals.remove(table, *rights, one, now, act)}
-    announced = offers.announce_lost(table, bootstrap.objects(), bootstrap.announce, now)
+    announced = offers.announce_lost(table, archive.objects, archive.announce, now)
     removed = removals.remove_due(table, *rights, now, remaining, act)
     logger().info("swept", extra={"announced": announced, "removed": removed})
     return {"announced": announced, "removed": removed}
 
 
 @without_texts
-def carry(event: dict[str, Any]) -> list[str] | list[int]:
+def carry(archive: Archive, event: dict[str, Any]) -> list[str] | list[int]:
     """One load of a large body, on the way from S3 to S3."""
-    return assembly.carry(event, bootstrap.carrier())
+    return assembly.carry(event, archive.carrier)
 
 
 def _stored(body: str) -> Iterator[Stored]:

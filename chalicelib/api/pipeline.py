@@ -7,22 +7,23 @@ from datetime import UTC, datetime
 
 from chalice.app import Request, Response
 
-from chalicelib import bootstrap
 from chalicelib.api import paths, problems, recording
 from chalicelib.api.call import Call
 from chalicelib.api.compression import compress
 from chalicelib.api.registry import HANDLERS, Handler
+from chalicelib.bootstrap import Archive
+from chalicelib.deadline import begin_request
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.telemetry import log_unexpected, logger
 
 
-def respond(request: Request, method: str, path: str, parameters: dict[str, str]) -> Response:
+def respond(archive: Archive, request: Request, method: str, path: str, parameters: dict[str, str]) -> Response:
     """The handler's answer, recorded and logged; `parameters` as they stand in the path. Never raises."""
     handle, route = HANDLERS[method, path], f"{method} {path}"
     started = time.perf_counter()
-    bootstrap.begin_request()
+    begin_request()
     request_id = str(request.context.get("requestId", ""))
-    call = Call(request, datetime.now(UTC), route)
+    call = Call(archive, request, datetime.now(UTC), route)
     try:
         response = _recorded(call, handle, paths.decoded(parameters))
     except ContenitoreError as error:
@@ -55,10 +56,10 @@ def _recorded(call: Call, handle: Handler, parameters: dict[str, str]) -> Respon
         context = recording.context(call.request, call.now, call.route, caller)
         refused = recording.refusal(error, parameters, dict(call.query).get("issuer"), caller)
         if refused is not None and (caller is not None or context.session):  # nobody knows whom an unsigned request is for
-            bootstrap.trail().append(context, [refused])
+            call.archive.trail.append(context, [refused])
         raise
     if call.entries:
-        bootstrap.trail().append(call.context, call.entries)
+        call.archive.trail.append(call.context, call.entries)
     elif not call.acted and call.route not in recording.UNRECORDED:
         raise RuntimeError(f"{call.route} did not say what to record: see Call.record")
     return response

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.call import Call
 from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
 from chalicelib.domain.sharing import HOSPITAL_TIME
-from chalicelib.services.ingest import reports
+from chalicelib.services.ingest import at_once, documents, reports
 from chalicelib.services.ingest.reports import Sent
 
 if TYPE_CHECKING:
@@ -41,9 +40,17 @@ def add_report(call: Call, study: str) -> Response:
     date, time = reports.check_date(call.parameter("date"))
     status, replaces = reports.check_status(call.parameter("status")), reports.check_replaces(call.parameter("replaces"))
     sent = replace(sent, date=sent.date or date, time=sent.time if sent.date else time, status=status, replaces=replaces)
-    table, objects = bootstrap.table(), bootstrap.objects()
+    table, objects = call.archive.table, call.archive.objects
     report, is_new = reports.add_report(
-        table, objects, bootstrap.index_now, bootstrap.build_report, call.caller, uid, sent, call.now, call.record
+        table,
+        objects,
+        at_once.index_one(table, objects, call.archive.trail),
+        documents.build_report,
+        call.caller,
+        uid,
+        sent,
+        call.now,
+        call.record,
     )
     return answer({"study_instance_uid": uid, **report}, 201 if is_new else 200)
 
@@ -53,7 +60,7 @@ def list_reports(call: Call, study: str) -> Response:
     """200 with the reports of a study, newest first. 400, 404."""
     uid = identifiers.uid(study, "study_instance_uid")
     owner = call.parameter("owner")
-    return answer(reports.list_reports(bootstrap.table(), call.caller, uid, owner, call.now, call.record))
+    return answer(reports.list_reports(call.archive.table, call.caller, uid, owner, call.now, call.record))
 
 
 @handler("GET", "/studies/{study}/reports/{sop}")
@@ -63,8 +70,10 @@ def read_report(call: Call, study: str, sop: str) -> Response:
     wanted = call.parameter("format")
     if wanted not in (None, "text"):
         raise BadRequest("format may be text.", "format")
-    stored, _ = reports.find_report(bootstrap.table(), call.caller, uid, instance, call.parameter("owner"), call.now, call.record)
-    return document_response(bootstrap.read_document(stored), as_text=wanted == "text")
+    stored, _ = reports.find_report(
+        call.archive.table, call.caller, uid, instance, call.parameter("owner"), call.now, call.record
+    )
+    return document_response(documents.read_document(call.archive.objects, stored), as_text=wanted == "text")
 
 
 def document_response(document: Document, *, as_text: bool) -> Response:

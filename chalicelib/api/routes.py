@@ -14,6 +14,7 @@ from typing import Any
 from chalice.app import Chalice, CORSConfig, IAMAuthorizer, Response
 
 from chalicelib.api.dicomweb_resources import RESOURCES
+from chalicelib.bootstrap import Archive
 
 PUBLIC = "public"
 """Mark of a route that the gateway lets in without a signature."""
@@ -118,8 +119,11 @@ _CORS = CORSConfig(
 _IAM = IAMAuthorizer()
 
 
-def register_routes(app: Chalice) -> None:
-    """Register every route. Any content type is let in, since the handler itself answers what it does not take."""
+def register_routes(app: Chalice, archive: Archive) -> None:
+    """Register every route of an app that works with this archive.
+
+    Any content type is let in, since the handler itself answers what it does not take.
+    """
     for module, routes in ROUTES.items():
         for methods, path, *marks in routes:
             method, *_ = methods.split()
@@ -127,16 +131,16 @@ def register_routes(app: Chalice) -> None:
             # The gateway's own answer to a preflight would stand in the place of a handler of OPTIONS.
             cors = None if method == "OPTIONS" else _CORS
             route = app.route(path, methods=methods.split(), cors=cors, name=f"{method} {path}", **options)
-            route(_late(app, module, method, path))
+            route(_late(app, archive, module, method, path))
 
 
-def _late(app: Chalice, module: str, method: str, path: str) -> Callable[..., Response]:
+def _late(app: Chalice, archive: Archive, module: str, method: str, path: str) -> Callable[..., Response]:
     """What answers a route, its module imported when it is first asked."""
 
     def handle(**parameters: str) -> Response:
         import_module(f"chalicelib.api.{module}")
         from chalicelib.api.pipeline import respond
 
-        return respond(app.current_request, method, path, parameters)
+        return respond(archive, app.current_request, method, path, parameters)
 
     return handle

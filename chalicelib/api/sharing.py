@@ -6,7 +6,6 @@ from typing import Any
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.call import Call
 from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
@@ -23,7 +22,7 @@ def open_transfer(call: Call) -> Response:
     """201 with the transfer; the same one again for the same Idempotency-Key. 400; 404 for a patient who is none of the caller's;
     409 for a key used for another one; 429 after 60 proposed numbers in an hour."""
     key = call.request.headers.get("idempotency-key")
-    opened = transfers.open_transfer(bootstrap.table(), call.caller, call.json(), key, call.now, call.act, call.record)
+    opened = transfers.open_transfer(call.archive.table, call.caller, call.json(), key, call.now, call.act, call.record)
     if "proposed_patient" in opened:
         logger().info("proposal", extra={"institution": opened["from"]})  # counted: see ProposalsMetric in infra/functions.yaml
     return answer(opened | _apart(call, opened), 201, location=f"{call.base_url}/transfers/{opened['id']}")
@@ -34,7 +33,7 @@ def list_transfers(call: Call) -> Response:
     """200 with a page of the caller's transfers, newest first. 400."""
     limit = call.number("limit", transfer_reading.DEFAULT_LIMIT, 1000)
     direction, status, accepted, cursor = (call.parameter(name) for name in ("direction", "status", "accepted", "cursor"))
-    found = transfer_reading.list_transfers(bootstrap.table(), call.caller, direction, status, accepted, cursor, limit, call.now)
+    found = transfer_reading.list_transfers(call.archive.table, call.caller, direction, status, accepted, cursor, limit, call.now)
     call.record(Entry(Kind.QUERY, text=call.query_text, count=len(found["transfers"])))
     return answer(found)
 
@@ -42,7 +41,7 @@ def list_transfers(call: Call) -> Response:
 @handler("GET", "/transfers/{transfer}")
 def get_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, for its two parties. 404."""
-    found = transfer_reading.read_transfer(bootstrap.table(), call.caller, transfer, call.now, call.record)
+    found = transfer_reading.read_transfer(call.archive.table, call.caller, transfer, call.now, call.record)
     return answer(found | _apart(call, found))
 
 
@@ -50,13 +49,13 @@ def get_transfer(call: Call, transfer: str) -> Response:
 def extend_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, which lasts longer. 400, 404; 403 for the receiver; 409 for one that is over."""
     body = call.json()
-    return answer(transfers.extend_transfer(bootstrap.table(), call.caller, transfer, body, call.now, call.act, call.record))
+    return answer(transfers.extend_transfer(call.archive.table, call.caller, transfer, body, call.now, call.act, call.record))
 
 
 @handler("DELETE", "/transfers/{transfer}")
 def end_transfer(call: Call, transfer: str) -> Response:
     """200 with status `revoked`, for either party, however often. 404."""
-    return answer(transfers.end_transfer(bootstrap.table(), call.caller, transfer, call.now, call.act, call.record))
+    return answer(transfers.end_transfer(call.archive.table, call.caller, transfer, call.now, call.act, call.record))
 
 
 @handler("PUT", "/transfers/{transfer}/receiving-patient")
@@ -64,20 +63,20 @@ def accept_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, accepted: the receiver's own number is linked. 400, 404; 403 for the sender; 409 for one that
     is over, for another codice fiscale, and, with their count, where not just one number is linked and none is named."""
     body = call.json()
-    return answer(acceptance.accept(bootstrap.table(), call.caller, transfer, body, call.now, call.act, call.record))
+    return answer(acceptance.accept(call.archive.table, call.caller, transfer, body, call.now, call.act, call.record))
 
 
 @handler("DELETE", "/transfers/{transfer}/receiving-patient")
 def take_acceptance_back(call: Call, transfer: str) -> Response:
     """200 with the transfer, which waits again, however often. 404; 403 for the sender; 409 for one that is over."""
-    return answer(acceptance.take_back(bootstrap.table(), call.caller, transfer, call.now, call.act, call.record))
+    return answer(acceptance.take_back(call.archive.table, call.caller, transfer, call.now, call.act, call.record))
 
 
 @handler("GET", "/patients/{patient}/timeline")
 def get_timeline(call: Call, patient: str) -> Response:
     """200 with all that the caller may see of the patient, both hospitals', newest first. 400; 404 when that is nothing."""
     issuer = call.parameter("issuer")
-    return answer(timeline.timeline(bootstrap.table(), call.caller, patient, issuer, call.now, call.record))
+    return answer(timeline.timeline(call.archive.table, call.caller, patient, issuer, call.now, call.record))
 
 
 def _apart(call: Call, transfer: dict[str, Any]) -> dict[str, Any]:
@@ -85,5 +84,5 @@ def _apart(call: Call, transfer: dict[str, Any]) -> dict[str, Any]:
     if transfer["from"] != call.caller.member.id:
         return {}
     number = PatientIdentifier(transfer["patient"]["issuer"], transfer["patient"]["id"])
-    apart = numbering.apart_from(bootstrap.table(), call.caller.member.id, number, call.now)
+    apart = numbering.apart_from(call.archive.table, call.caller.member.id, number, call.now)
     return {"apart": apart} if apart else {}

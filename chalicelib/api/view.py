@@ -13,18 +13,17 @@ from urllib.parse import quote, urlsplit
 
 from chalice.app import Response
 
-from chalicelib import bootstrap
 from chalicelib.api.call import Call
 from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
-from chalicelib.config import config
 from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
 from chalicelib.domain.fields import fields
 from chalicelib.domain.links import browser_secret
+from chalicelib.domain.ports import Table
 from chalicelib.services.finding import cited_priors, priors
-from chalicelib.services.ingest import reports
+from chalicelib.services.ingest import at_once, documents, reports
 from chalicelib.services.ingest.index import Stored
 from chalicelib.services.sharing import readings
 from chalicelib.services.sharing.readings import Overtaken
@@ -40,17 +39,17 @@ _INERT = "sandbox; default-src 'none'; style-src 'unsafe-inline'; "
 @handler("POST", "/links")
 def make_link(call: Call) -> Response:
     """201 with the link: `{"id", "url", "expires_at"}`. 400; 404 for what the caller may not see; 409 without a viewer page."""
-    viewer_url = config().viewer_base_url
+    viewer_url = call.archive.config.viewer_base_url
     if viewer_url is None:
         raise Conflict("This archive has no viewer page: VIEWER_BASE_URL is not set.")
-    made = sessions.make(bootstrap.table(), call.caller, call.json(), viewer_url.rstrip("/"), call.now, call.act, call.record)
+    made = sessions.make(call.archive.table, call.caller, call.json(), viewer_url.rstrip("/"), call.now, call.act, call.record)
     return answer(made, 201)
 
 
 @handler("DELETE", "/links/{link}")
 def end_link(call: Call, link: str) -> Response:
     """200 with status `ended`, for the institution that made it, however often. 404."""
-    return answer(sessions.end_by_institution(bootstrap.table(), call.caller, link, call.now, call.act, call.record))
+    return answer(sessions.end_by_institution(call.archive.table, call.caller, link, call.now, call.act, call.record))
 
 
 @handler("POST", "/view/session", public=True)
@@ -63,20 +62,26 @@ def open_session(call: Call) -> Response:
     """
     body = fields(call.json())
     browser = browser_secret(body.get("browser"))
-    reader, keys = sessions.open_link(bootstrap.table(), body.get("token"), browser, call.now)
+    reader, keys = sessions.open_link(call.archive.table, body.get("token"), browser, call.now)
     _act_as(call, reader)
     call.record(sessions.session_entry(reader.link, "opened"))
-    shown = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
-    begins = _beginning(shown, reader.link.scope.current)
-    opened = {"key": keys.key, "pass": keys.pass_, "etag": _etag(shown), "timeline": _with_courses(shown), **begins}
-    return view_answer(opened, 201)
+    shown = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)
+    begins = _beginning(call.archive.table, shown, reader.link.scope.current)
+    opened = {
+        "key": keys.key,
+        "pass": keys.pass_,
+        "etag": _etag(shown),
+        "timeline": _with_courses(call.archive.table, shown),
+        **begins,
+    }
+    return view_answer(call, opened, 201)
 
 
 @handler("DELETE", "/view/session", public=True)
 def close_session(call: Call) -> Response:
     """200: the reading session has ended, for every key and pass of it. 404, 410."""
     sessions.end(bearer(call), call.now, call.act, call.record)
-    return view_answer({"status": "ended"})
+    return view_answer(call, {"status": "ended"})
 
 
 @handler("POST", "/view/session/keep", public=True)
@@ -88,23 +93,23 @@ def keep_session(call: Call) -> Response:
     """
     body = fields(call.json(optional=True))
     who = bearer(call)
-    images.on_screen(bootstrap.table(), who, body.get("shown", []), call.now, call.record)
-    reader = sessions.keep(bootstrap.table(), who, call.now)
-    return view_answer(timeline.shown_session(reader))
+    images.on_screen(call.archive.table, who, body.get("shown", []), call.now, call.record)
+    reader = sessions.keep(call.archive.table, who, call.now)
+    return view_answer(call, timeline.shown_session(reader))
 
 
 @handler("GET", "/view/timeline", public=True)
 def get_timeline(call: Call) -> Response:
     """200 with the timeline that the link opens, and an ETag. 404 when nothing of it may be seen any more; 410."""
-    shown = timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, call.record)
-    return view_answer(_with_courses(shown), etag=_etag(shown))
+    shown = timeline.shown_timeline(call.archive.table, bearer(call), call.now, call.record)
+    return view_answer(call, _with_courses(call.archive.table, shown), etag=_etag(shown))
 
 
 @handler("GET", "/view/events", public=True)
 def get_events(call: Call) -> Response:
     """200 with the ETag that the timeline has now, and nothing else: has anything changed? 404, 410 as the timeline."""
-    shown = timeline.shown_timeline(bootstrap.table(), bearer(call), call.now, _nothing_shown)
-    return view_answer({"etag": _etag(shown)})
+    shown = timeline.shown_timeline(call.archive.table, bearer(call), call.now, _nothing_shown)
+    return view_answer(call, {"etag": _etag(shown)})
 
 
 @handler("POST", "/view/acknowledgements", public=True)
@@ -120,11 +125,11 @@ def acknowledge(call: Call) -> Response:
             raise BadRequest(f"{name} must be a text.", name)
     study, report = identifiers.uid(body["study_instance_uid"], "study_instance_uid"), body.get("sop_instance_uid")
     report = None if report is None else identifiers.uid(report, "sop_instance_uid")
-    reader, table = bearer(call), bootstrap.table()
+    reader, table = bearer(call), call.archive.table
     shown = timeline.shown_timeline(table, reader, call.now, _nothing_shown)
     waiting = timeline.pending(table, reader, shown["studies"], call.now)
     meant = Overtaken(body["owner"], study, report)
-    return view_answer(readings.take_note(table, reader.person, waiting, meant, call.now, call.act, call.record))
+    return view_answer(call, readings.take_note(table, reader.person, waiting, meant, call.now, call.act, call.record))
 
 
 @handler("GET", "/view/studies/{study}/images", public=True)
@@ -132,8 +137,13 @@ def get_images(call: Call, study: str) -> Response:
     """200 with series and instances in reading order. 400, 404, 410."""
     reader = bearer(call)
     uid = identifiers.uid(study, "study")
-    owner, table = call.parameter("owner"), bootstrap.table()
-    return view_answer(images.images(table, reader, uid, owner, call.now, call.record, bootstrap.read_study_again))
+    owner, table = call.parameter("owner"), call.archive.table
+    return view_answer(
+        call,
+        images.images(
+            table, reader, uid, owner, call.now, call.record, at_once.read_study_again(call.archive.table, call.archive.objects)
+        ),
+    )
 
 
 @handler("GET", "/view/studies/{study}/priors", public=True)
@@ -141,10 +151,10 @@ def get_view_priors(call: Call, study: str) -> Response:
     """200 with the priors of a study among those that the link opens. 400, 404, 410."""
     reader = bearer(call)
     uid = identifiers.uid(study, "study")
-    owner = images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
-    shown = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)
+    owner = images.visible_owner(call.archive.table, reader, uid, call.parameter("owner"), call.now, call.record)
+    shown = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
-    return view_answer(priors.among(bootstrap.table(), shown["studies"], uid, owner, limit))
+    return view_answer(call, priors.among(call.archive.table, shown["studies"], uid, owner, limit))
 
 
 @handler("GET", "/view/studies/{study}/reports/{sop}", public=True)
@@ -156,9 +166,9 @@ def get_view_report(call: Call, study: str, sop: str) -> Response:
     """
     reader = bearer(call)
     stored, _, uid = _report(call, reader, study, sop)
-    document = bootstrap.read_document(stored)
-    sections = cited_priors.sections(bootstrap.table(), document.sections, uid, stored.institution, lambda: _exams(call, reader))
-    response = view_answer({"kind": document.kind, "title": document.title, "text": document.text, "sections": sections})
+    document = documents.read_document(call.archive.objects, stored)
+    sections = cited_priors.sections(call.archive.table, document.sections, uid, stored.institution, lambda: _exams(call, reader))
+    response = view_answer(call, {"kind": document.kind, "title": document.title, "text": document.text, "sections": sections})
     if len(response.body) > _LARGEST_PLAIN and not call.accepts_gzip:
         raise TooLarge("This report is too large to be answered without compression: send Accept-Encoding: gzip.")
     return response
@@ -171,17 +181,17 @@ def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
     if entry["kind"] != "pdf":
         raise NotFound
     try:
-        content = bootstrap.read_document(stored).content
+        content = documents.read_document(call.archive.objects, stored).content
     except TooLarge:
         below = f"studies/{uid}/series/{entry['series_instance_uid']}/instances/{entry['sop_instance_uid']}/rendered"
         address = f"{call.base_url}/view/{quote(reader)}/dicomweb/{below}?owner={quote(stored.institution)}"
-        return for_viewer(Response(b"", {"Location": address, "Cache-Control": "no-store"}, 307))
+        return for_viewer(call, Response(b"", {"Location": address, "Cache-Control": "no-store"}, 307))
     headers = {
         "Content-Type": "application/pdf",
         "Content-Disposition": "inline; filename=report.pdf",
         "Cache-Control": "no-store",
     }
-    return for_viewer(Response(content, headers, 200))
+    return for_viewer(call, Response(content, headers, 200))
 
 
 @handler("GET", "/studies/{study}/priors")
@@ -190,7 +200,7 @@ def get_priors(call: Call, study: str) -> Response:
     uid = identifiers.uid(study, "study_instance_uid")
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
     owner = call.parameter("owner")
-    return answer(priors.priors_of(bootstrap.table(), call.caller, uid, owner, limit, call.now, call.record))
+    return answer(priors.priors_of(call.archive.table, call.caller, uid, owner, limit, call.now, call.record))
 
 
 def bearer(call: Call) -> Reader:
@@ -198,27 +208,27 @@ def bearer(call: Call) -> Reader:
     header = call.request.headers.get("authorization") or ""
     if not header.startswith(_BEARER):
         raise NotFound
-    return _act_as(call, sessions.reader(bootstrap.table(), header.removeprefix(_BEARER), "key", call.now))
+    return _act_as(call, sessions.reader(call.archive.table, header.removeprefix(_BEARER), "key", call.now))
 
 
 def passing(call: Call, pass_: str) -> Reader:
     """Who reads with the pass in the path. Raises NotFound, Gone."""
-    return _act_as(call, sessions.reader(bootstrap.table(), pass_, "pass", call.now))
+    return _act_as(call, sessions.reader(call.archive.table, pass_, "pass", call.now))
 
 
 def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, dict[str, Any], str]:
     """(the object that holds a report, its entry, its study's UID). Raises BadRequest, NotFound."""
     uid, instance = identifiers.uid(study, "study"), identifiers.uid(sop, "report")
-    meant = images.visible_owner(bootstrap.table(), reader, uid, call.parameter("owner"), call.now, call.record)
-    stored, entry = reports.find_report(bootstrap.table(), reader.caller, uid, instance, meant, call.now, call.record)
+    meant = images.visible_owner(call.archive.table, reader, uid, call.parameter("owner"), call.now, call.record)
+    stored, entry = reports.find_report(call.archive.table, reader.caller, uid, instance, meant, call.now, call.record)
     if entry["newest"]:
-        timeline.remember(bootstrap.table(), reader, meant, uid, instance, call.now)
+        timeline.remember(call.archive.table, reader, meant, uid, instance, call.now)
     return stored, entry, uid
 
 
 def _exams(call: Call, reader: Reader) -> list[dict[str, Any]]:
     """The exams that the link opens."""
-    studies: list[dict[str, Any]] = timeline.shown_timeline(bootstrap.table(), reader, call.now, call.record)["studies"]
+    studies: list[dict[str, Any]] = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)["studies"]
     return studies
 
 
@@ -228,19 +238,19 @@ def _act_as(call: Call, reader: Reader) -> Reader:
     return reader
 
 
-def view_answer(body: object, status: int = 200, **headers: str) -> Response:
+def view_answer(call: Call, body: object, status: int = 200, **headers: str) -> Response:
     """JSON for the viewer's page alone."""
-    return for_viewer(answer(body, status, **headers))
+    return for_viewer(call, answer(body, status, **headers))
 
 
-def for_viewer(response: Response) -> Response:
+def for_viewer(call: Call, response: Response) -> Response:
     """Let the viewer's page read the answer and no other site's, and keep the address out of every Referer, and it off the disk.
 
     What is opened by its address alone is inert, and may be framed by the viewer's page only. A PDF is not sandboxed, since
     browsers then do not show it.
     """
-    response.headers["Access-Control-Allow-Origin"] = _viewer_origin()
-    framed = f"frame-ancestors {_viewer_origin()}"
+    response.headers["Access-Control-Allow-Origin"] = _viewer_origin(call)
+    framed = f"frame-ancestors {_viewer_origin(call)}"
     inert = "" if response.headers.get("Content-Type") == "application/pdf" else _INERT
     response.headers["Content-Security-Policy"] = inert + framed
     response.headers["Referrer-Policy"] = "no-referrer"
@@ -249,18 +259,18 @@ def for_viewer(response: Response) -> Response:
     return response
 
 
-def _viewer_origin() -> str:
-    viewer = urlsplit(config().viewer_base_url or "")
+def _viewer_origin(call: Call) -> str:
+    viewer = urlsplit(call.archive.config.viewer_base_url or "")
     return f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
 
 
-def _with_courses(shown: dict[str, Any]) -> dict[str, Any]:
+def _with_courses(table: Table, shown: dict[str, Any]) -> dict[str, Any]:
     """A timeline with the course to which each study belongs: what it shows, and how."""
-    courses = priors.courses(bootstrap.table(), shown["studies"])
+    courses = priors.courses(table, shown["studies"])
     return shown | {"studies": [study | {"course": course} for study, course in zip(shown["studies"], courses, strict=True)]}
 
 
-def _beginning(shown: dict[str, Any], named: tuple[str, str] | None) -> dict[str, Any]:
+def _beginning(table: Table, shown: dict[str, Any], named: tuple[str, str] | None) -> dict[str, Any]:
     """The exam that one looks at first, `named` by the link or not, and its best prior, so that a page has both at once."""
     entries = shown["studies"]
     first = next((entry for entry in entries if (entry["study_instance_uid"], entry["owner"]) == named), None)
@@ -268,7 +278,7 @@ def _beginning(shown: dict[str, Any], named: tuple[str, str] | None) -> dict[str
     if first is None:
         return {"current": None, "priors": []}
     study, owner = first["study_instance_uid"], first["owner"]
-    found = priors.among(bootstrap.table(), entries, study, owner, 1)["priors"]
+    found = priors.among(table, entries, study, owner, 1)["priors"]
     return {"current": {"study_instance_uid": study, "owner": owner}, "priors": found}
 
 

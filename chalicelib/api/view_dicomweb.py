@@ -21,7 +21,7 @@ from chalicelib.api.view import for_viewer, passing
 def _handler(resource: Resource) -> Handler:
     def handle(call: Call, reader: str, **parameters: str) -> Response:
         service = Service(call, f"{call.base_url}/view/{quote(reader)}{SERVICE}", passing(call, reader))
-        return for_viewer(resource.load()(service, **checked(parameters)))
+        return for_viewer(call, resource.load()(service, **checked(parameters)))
 
     return handle
 

@@ -13,9 +13,12 @@ from urllib.parse import quote
 
 import pytest
 
-from chalicelib import bootstrap, config
+from chalicelib.api.routes import register_routes
+from chalicelib.bootstrap import Archive
+from chalicelib.config import Config
 from chalicelib.services.ingest import removals
 from chalicelib.services.ingest.instance_items import Stored
+from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
 from tests.described import decoded, require_described
 from tests.fakes import MemoryObjects, MemoryVersions
 from tests.sharing.world import A, B, C, World
@@ -57,14 +60,21 @@ class Sweep:
     def remove(self, institution: str, sha256: str) -> bool:
         table, versions = self._world.table, MemoryVersions(self._world.objects)
         stored, now = Stored(institution, sha256, 0), datetime.now(UTC)
-        return removals.remove(table, versions, bootstrap.begins_as_dicom, stored, now, lambda writes, *_: table.transact(writes))
+        return removals.remove(table, versions, begins_as_dicom, stored, now, lambda writes, *_: table.transact(writes))
+
+
+class Nobody:
+    """Stands for the queue of S3's events: nobody listens."""
+
+    def announce(self, sizes: Mapping[str, int]) -> None:
+        pass
 
 
 class Api:
     """The app over a `World`."""
 
-    def __init__(self, app: Any, world: World) -> None:
-        self.app, self.world = app, world
+    def __init__(self, app: Any, world: World, archive: Archive) -> None:
+        self.app, self.world, self.archive = app, world, archive
         self._serial = 0
 
     def call(
@@ -115,25 +125,22 @@ class Api:
 
 
 @contextmanager
-def api_over(world: World | None = None, institutions: Sequence[str] = (A, B, C)) -> Iterator[Api]:
-    """The API over `world`, or over a new one to which DICOM files are sent and whose clock is the real one."""
-    if world is None:
-        world = World(institutions, bootstrap.read_summary)
-        world.now = datetime.now(UTC)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "TABLE_NAME": "archive", "BUCKET_NAME": "images", "VIEWER_BASE_URL": VIEWER, "AUDIT_ANCHOR_BUCKET": "",
-            "OPERATOR_ROLE_ARN": f"arn:aws:iam::123456789012:role/contenitore-{OPERATOR}", "POWERTOOLS_LOG_LEVEL": "CRITICAL",
-        }.items():  # fmt: skip
-            patch.setenv(name, value)
-        config.config.cache_clear()
-        parts = {"table": world.table, "objects": world.objects, "alerts": world.alerts, "trail": world.trail}
-        for name, part in (parts | {"pixels": Decoder(world.objects), "remover": Sweep(world)}).items():
-            patch.setattr(bootstrap, name, lambda part=part: part)
-        patch.setattr(bootstrap, "announce", lambda sizes: None)
-        import app
+def api_over(world: World | None = None, institutions: Sequence[str] = (A, B, C), **given: object) -> Iterator[Api]:
+    """The API over `world`, or over a new one to which DICOM files are sent and whose clock is the real one.
 
-        try:
-            yield Api(app.app, world)
-        finally:
-            config.config.cache_clear()
+    `given`: parts of the archive in place of the usual ones.
+    """
+    if world is None:
+        world = World(institutions, read_summary)
+        world.now = datetime.now(UTC)
+    import app
+
+    config = Config("archive", "images", f"arn:aws:iam::123456789012:role/contenitore-{OPERATOR}", None, viewer_base_url=VIEWER)
+    parts = {"config": config, "announcer": Nobody(), "pixels": Decoder(world.objects), "remover": Sweep(world)}
+    archive = Archive(parts | {name: getattr(world, name) for name in ("table", "objects", "alerts", "trail")} | given)
+    served = app.Contenitore("contenitore", configure_logs=False)
+    served.api.binary_types = ["*/*"]
+    register_routes(served, archive)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POWERTOOLS_LOG_LEVEL", "CRITICAL")
+        yield Api(served, world, archive)

@@ -9,9 +9,9 @@ from functools import cache
 
 import pytest
 
-from chalicelib import bootstrap
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.links import Link
+from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.sharing import protection
 from chalicelib.services.viewer import sessions
 from tests.sharing.api import OPERATOR, UNREGISTERED, VIEWER
@@ -55,7 +55,7 @@ class Scene:
 
 def _city(hours_ago: float = 0.5) -> World:
     """A city of hours ago, in which the study was sent, and each hospital has a study of its own."""
-    world = World((A, B, C), bootstrap.read_summary)
+    world = World((A, B, C), read_summary)
     world.now = datetime.now(UTC) - timedelta(hours=hours_ago)
     for number, name in enumerate((A, B, C)):
         world.send(name, image("own", f"{OTHER}.{number}", name="Neri^Zoe", birth="19990101"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import bootstrap
+from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import api_over
 from tests.sharing.images import image
 from tests.sharing.world import OIDS, A, B, C, World
@@ -14,7 +14,7 @@ STUDY = "1.2.1"
 
 @pytest.fixture
 def city() -> World:
-    world = World((A, B, C), bootstrap.read_summary)
+    world = World((A, B, C), read_summary)
     world.send(A, image("1", STUDY, 1), image("1", STUDY, 2))
     world.settle()
     return world
@@ -48,7 +48,7 @@ def test_two_owners_of_one_study_are_told_apart_and_the_callers_own_wins(city: W
 
 
 def test_a_study_of_ones_own_costs_and_says_the_same_beside_a_hidden_one_of_the_same_uid(city: World) -> None:
-    alone = World((A, B, C), bootstrap.read_summary)
+    alone = World((A, B, C), read_summary)
     answers = []
     for world in (city, alone):
         world.send(B, image("9", STUDY, 7))

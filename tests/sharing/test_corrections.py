@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import bootstrap
 from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
 from tests.sharing.test_sloppy_values import replaced
@@ -27,7 +27,7 @@ SERIES = "/dicomweb/studies/{study}/series/{series}"
 @pytest.fixture
 def api() -> Iterator[Api]:
     """A study of one image, filed under the wrong patient; DICOM files are read."""
-    world = World((A, B, C), bootstrap.read_summary)
+    world = World((A, B, C), read_summary)
     world.send(A, image("wrong", STUDY, name="Sbagliato^Paziente"))
     world.settle()
     with api_over(world) as api:
@@ -308,7 +308,7 @@ def _views(world: World) -> dict[Any, Any]:
 @pytest.mark.parametrize("order", list(permutations(range(4)))[::5])
 def test_any_order_and_repetition_of_events_ends_in_the_same_views(order: tuple[int, ...]) -> None:
     def play(settle: Callable[[World], None]) -> World:
-        world = World((A, B, C), bootstrap.read_summary, audited=False)
+        world = World((A, B, C), read_summary, audited=False)
         world.open(A, "wrong", B, key="one")
         world.send(A, WRONG, image("wrong", STUDY, 2))
         settle(world)

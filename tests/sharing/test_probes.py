@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.bootstrap import Archive
 from chalicelib.domain import audit
 from chalicelib.domain.audit import Context, Entry
 from chalicelib.domain.errors import TryAgain
@@ -144,14 +145,11 @@ def test_an_upgrade_tells_nothing_of_what_was_refused_before_it() -> None:
 
 
 def test_the_function_that_anchors_counts_first_so_that_what_it_tells_is_anchored_too(api: Api) -> None:
-    from chalicelib import bootstrap
     from chalicelib.api import events
 
     asks(api, C, "own")
     vault = MemoryVault()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "vault", lambda: vault)
-        assert events.anchor()["chains"] > 0
+    assert events.anchor(Archive({**api.archive.parts, "vault": vault}))["chains"] > 0
     assert len(probed(api, A)) == 1
     seen = command.verify(api.world.table, sorted(vault.documents.items()), datetime.now(UTC), 10)
     assert (seen.findings, seen.unanchored) == ([], 1), "the one that is not anchored is this test's own reading of the audit"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import bootstrap
 from chalicelib.domain.ports import Item
 from chalicelib.services.ingest import read_again
 from chalicelib.services.ingest.index import Stored, object_key
+from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
 from tests.sharing.test_corrections import state
@@ -25,7 +25,7 @@ STUDY = "1.2.9.1"
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    world = World((A, B), bootstrap.read_summary)
+    world = World((A, B), read_summary)
     world.now = datetime.now(UTC)
     with api_over(world) as api:
         yield api

@@ -150,18 +150,20 @@ def test_the_mark_names_its_private_creator_in_json_and_in_xml(api: Api) -> None
     assert b'privateCreator="CONTENITORE"' in answer.body
 
 
-def test_what_is_burned_into_a_picture_is_the_patient_of_that_image(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    from chalicelib import bootstrap
-
+def test_what_is_burned_into_a_picture_is_the_patient_of_that_image(api: Api) -> None:
     jobs: list[Any] = []
-    decoder = bootstrap.pixels()
+    decoder = api.archive.pixels
 
     class Watching:
         def run(self, job: Any) -> Any:
             jobs.append(job)
             return decoder.run(job)
 
-    monkeypatch.setattr(bootstrap, "pixels", Watching)
+    with api_over(api.world, pixels=Watching()) as watched:
+        _burned(watched, jobs)
+
+
+def _burned(api: Api, jobs: list[Any]) -> None:
     for who, person in itertools.product((A, B), (ADA, BEA)):
         jobs.clear()
         names = {"study": STUDY, "series": f"{STUDY}.1", "instance": person["sop"]}

@@ -14,7 +14,7 @@ from functools import cache
 
 import pytest
 
-from chalicelib import bootstrap
+from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.sharing import protection
 from tests.sharing import scenes
 from tests.sharing.api import Answer, api_over
@@ -89,7 +89,7 @@ HIDDEN: dict[str, Hide] = {
 
 def build(hidden: Hide, viewer: str, *, settled: bool = True, session: bool = True) -> Scene:
     """A city with a transfer, a study of the patient that may be seen, and the one that may not."""
-    world = World((A, B, C), bootstrap.read_summary)
+    world = World((A, B, C), read_summary)
     world.now = (datetime.now(UTC) - timedelta(minutes=30)).replace(microsecond=0)
     for number, name in enumerate((A, B, C)):
         world.send(name, image("own", f"{scenes.OTHER}.{number}", name="Neri^Zoe", birth="19990101"))

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib import bootstrap
 from chalicelib.services.ingest import index
+from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image, rejection_note
 from tests.sharing.world import A, B, C, World
@@ -23,7 +23,7 @@ STUDY, FIRST, SECOND = "1.2.1", "1.2.1.1.1", "1.2.1.1.2"
 @pytest.fixture
 def city() -> Iterator[World]:
     """A study of two images of San Matteo, shared with Maugeri; DICOM files are read."""
-    world = World((A, B, C), bootstrap.read_summary)
+    world = World((A, B, C), read_summary)
     world.send(A, image("1", STUDY, 1), image("1", STUDY, 2))
     world.open(A, "1", B)
     world.settle()
@@ -102,7 +102,7 @@ def test_those_who_had_it_are_told_even_if_they_may_not_see_it_any_more_but_not_
     city.settle()
     for who in (B, C):
         assert [left for kind, left in kinds(city, who) if kind == "study-withdrawn"] == [1, 0]
-    other = World((A, B, C), bootstrap.read_summary)
+    other = World((A, B, C), read_summary)
     other.send(A, image("1", STUDY, 1))
     other.open(A, "1", B)
     other.settle()
@@ -163,7 +163,7 @@ def test_a_rejection_note_takes_back_what_it_names_and_is_itself_not_shown(city:
 
 @pytest.mark.parametrize("code", TITLES)
 def test_a_rejection_note_that_comes_before_the_images_takes_them_back_when_they_come(code: str) -> None:
-    world = World((A, B), bootstrap.read_summary)
+    world = World((A, B), read_summary)
     world.open(A, "1", B)
     world.send(A, rejection_note("1", STUDY, {STUDY: [FIRST]}, code=code))
     world.settle(random.Random(3))

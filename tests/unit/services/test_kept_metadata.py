@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 from datetime import UTC, datetime
 
-from chalicelib import bootstrap
 from chalicelib.domain.audit import Act
 from chalicelib.services.ingest.index import Stored, index_instances
+from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.retrieval import metadata
 from chalicelib.services.retrieval.bodies import Opened, Seen
 from chalicelib.services.retrieval.metadata import Series
@@ -27,7 +27,7 @@ def world(count: int) -> tuple[MemoryTable, MemoryObjects]:
     table, objects = MemoryTable(), MemoryObjects()
     contents = [part10(identity(sop=f"1.2.9.{n}") + pixels(), meta=file_meta(sop=f"1.2.9.{n}")) for n in range(count)]
     batch = [Stored("maugeri", objects.store("maugeri", one), len(one)) for one in contents]
-    assert index_instances(table, objects, bootstrap.read_summary, LONG_AGO, batch, act=never) == {}
+    assert index_instances(table, objects, read_summary, LONG_AGO, batch, act=never) == {}
     return table, objects
 
 

@@ -9,13 +9,13 @@ from itertools import count
 
 import pytest
 
-from chalicelib import bootstrap
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.ports import Item, Put, PutVersion, Version
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest import index as index_instances
 from chalicelib.services.ingest import offers, read_again, removals, uploads
 from chalicelib.services.ingest.instance_items import LATER, Stored, object_key
+from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
 from chalicelib.services.ingest.uploads import Offer
 from tests.archive import NOW, Archive, image
 from tests.fakes import MemoryVersions, Watched
@@ -36,7 +36,7 @@ def key(content: bytes, institution: str = "maugeri") -> str:
 
 def sweep(archive: Archive, at: datetime, versions: MemoryVersions | None = None, seconds: float = 60.0) -> int:
     of = versions or MemoryVersions(archive.objects)
-    return removals.remove_due(archive.table, of, bootstrap.begins_as_dicom, at, lambda: seconds, archive.act)
+    return removals.remove_due(archive.table, of, begins_as_dicom, at, lambda: seconds, archive.act)
 
 
 class Sweep:
@@ -48,7 +48,7 @@ class Sweep:
     def remove(self, institution: str, sha256: str) -> bool:
         archive = self._archive
         return removals.remove(
-            archive.table, MemoryVersions(archive.objects), bootstrap.begins_as_dicom,
+            archive.table, MemoryVersions(archive.objects), begins_as_dicom,
             Stored(institution, sha256, 0), self._at, archive.act,
         )  # fmt: skip
 
@@ -284,7 +284,7 @@ def test_what_an_earlier_release_would_have_kept_for_ever_gets_its_week_when_it_
     archive.send("maugeri", JUNK)
     archive.memory._items = {k: v for k, v in archive.memory._items.items() if not k[0].startswith(("F#REMOVAL", "V#REMOVAL"))}
     act = lambda _: lambda writes, *entries: archive.table.transact(writes)  # noqa: E731
-    read_again.sweep(archive.table, archive.objects, bootstrap.read_summary, NOW + DAY, lambda: 60.0, act=act)
+    read_again.sweep(archive.table, archive.objects, read_summary, NOW + DAY, lambda: 60.0, act=act)
     assert sweep(archive, NOW + 7 * DAY) == 0
     assert sweep(archive, NOW + 8 * DAY) == 1
 
@@ -296,7 +296,7 @@ def test_what_was_removed_and_a_later_reader_takes_when_it_comes_again_is_indexe
     archive.store("maugeri", JUNK)
 
     def better(*_: object) -> object:
-        return bootstrap.read_summary(lambda start, length: image()[start : start + length], len(image()))
+        return read_summary(lambda start, length: image()[start : start + length], len(image()))
 
     act = lambda _: lambda writes, *entries: archive.table.transact(writes)  # noqa: E731
     stored: Sequence[Stored] = [Stored("maugeri", sha(JUNK), len(JUNK))]

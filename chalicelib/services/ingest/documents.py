@@ -1,0 +1,52 @@
+"""Documents as DICOM: reports that are made, and those that are read (PS3.3 A.35, A.45)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.errors import NotFound, TooLarge
+from chalicelib.domain.ports import Objects
+from chalicelib.domain.rejections import Rejected
+from chalicelib.domain.studies import Attributes
+from chalicelib.services.ingest.instance_items import Stored
+from chalicelib.services.ingest.reports import MAX_BYTES, Place, Sent
+
+if TYPE_CHECKING:
+    from chalicelib.dicom.documents import Document
+
+
+def build_report(sent: Sent, of_study: Attributes, place: Place, at: datetime) -> bytes:
+    """`services.ingest.reports.Build`."""
+    from chalicelib.dicom import cda, documents
+
+    sop_class = {"pdf": documents.PDF, "cda": documents.CDA, "sr": documents.BASIC_TEXT_SR}[sent.kind]
+    identity = documents.Identity(
+        place.series, place.sop, place.number, sent.title, place.date, place.time, at,
+        place.replaces, sent.status, place.document, place.replaced,
+    )  # fmt: skip
+    header = cda.read_cda(sent.content).header if sent.kind == "cda" else None
+    return documents.build(sop_class, of_study, identity, sent.content, header)
+
+
+def read_document(objects: Objects, stored: Stored) -> Document:
+    """The document in a stored object. Raises NotFound when it holds none that can be read, TooLarge over `MAX_BYTES`."""
+    from chalicelib.dicom import cda, documents
+    from chalicelib.dicom.header import DEFAULT_LIMITS, read_head
+
+    limits = replace(DEFAULT_LIMITS, value=MAX_BYTES + 1)  # one byte of padding
+    too_large = TooLarge("This document is too large to be answered here; the whole instance is in the study's manifest.")
+    try:
+        head = read_head(lambda start, length: objects.read(stored.key, start, length), stored.size, limits)
+    except Rejected as error:  # it was taken when its long values were not read
+        raise too_large from error
+    if any(one.path[-1] in documents.LONG for one in head.left_out):
+        raise too_large
+    try:
+        document = documents.read(head)
+    except cda.UnreadableDocument as error:
+        raise NotFound from error
+    if len(document.text) > MAX_BYTES or len(document.text.encode()) > MAX_BYTES:
+        raise too_large
+    return document

@@ -26,7 +26,8 @@ def pdf(text: str, padding: int = 0) -> bytes:
     return out + table + b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % len(out)
 
 
-def shows_the_document(element: Locator) -> bool:
-    """Whether an element shows the page of `pdf`: white above, its grey below."""
+def shows_the_document(element: Locator, *, dark: bool = False) -> bool:
+    """Whether an element shows the page of `pdf`: white above (`dark`: turned for a dark room), its grey below."""
     grey = pixels(element)
-    return bool(np.mean(grey > 250) > 0.05 and np.mean(np.abs(grey - GREY) < 3) > 0.05)
+    paper = (grey > 10) & (grey < 30) if dark else grey > 250
+    return bool(np.mean(paper) > 0.05 and np.mean(np.abs(grey - GREY) < 3) > 0.05)

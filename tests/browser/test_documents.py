@@ -76,7 +76,13 @@ def test_a_pdf_is_shown_in_its_frame_and_nobody_else_may_frame_it(open_page: Ope
     expect(frame).to_have_attribute("title", "Referto firmato")
     page.get_by_label("Referti in grande").check()
     frame.scroll_into_view_if_needed()
+    wait_until(lambda: shows_the_document(frame, dark=True), 30)
+    page.get_by_role("button", name="Come l'originale").press("Enter")
+    frame.scroll_into_view_if_needed()
     wait_until(lambda: shows_the_document(frame), 30)
+    with page.expect_popup() as opened:
+        page.get_by_role("button", name="Apri il PDF").press("Enter")
+    assert opened.value.url.startswith("blob:")
     answer = next(one for one in seen[0] if one.status == 200)
     assert answer.headers["cache-control"] == "no-store"
     if padding < LARGE:

@@ -271,6 +271,7 @@ def test_ending_the_reading_closes_it_on_every_screen_and_the_link_opens_nothing
     expect(exams(other)).to_have_count(3)
     own_watch.expect("410", *PREPARING)
     page.get_by_role("button", name="Termina lettura").click()
+    page.get_by_role("button", name="Termina", exact=True).click()
     expect(page.locator("[data-kind=ended] h1")).to_have_text("Lettura terminata")
     expect(other.locator("[data-kind=gone] h1")).to_be_visible(timeout=15000)
     assert page.evaluate("sessionStorage.length") == 0
@@ -288,6 +289,7 @@ def test_what_was_announced_goes_with_everything_else_when_the_reading_ends(open
     expect(page.locator("#said")).to_contain_text("TC ADDOME", timeout=15000)
     watch.expect("410", *PREPARING)
     page.get_by_role("button", name="Termina lettura").click()
+    page.get_by_role("button", name="Termina", exact=True).click()
     expect(page.locator("[data-kind=ended] h1")).to_be_visible()
     assert "TC ADDOME" not in page.content()
 
@@ -329,6 +331,7 @@ def test_an_answer_that_comes_when_the_reading_has_ended_troubles_nobody(open_pa
     wait_until(lambda: page.title() and held)
     watch.expect("410", *PREPARING)
     page.get_by_role("button", name="Termina lettura").click()
+    page.get_by_role("button", name="Termina", exact=True).click()
     expect(page.locator("[data-kind=ended]")).to_be_visible()
     held.pop().fulfill(json={"priors": []}, headers={"Access-Control-Allow-Origin": "*"})
     page.evaluate("new Promise(done => setTimeout(done))")

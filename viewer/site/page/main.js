@@ -9,7 +9,9 @@ import { courseOf, stepFrom } from './course.js';
 import { ExamList } from './list.js';
 import { live } from './live.js';
 import { counterpart, fromOtherSide, together } from './matching.js';
+import { meansToEnd } from './ending.js';
 import { Viewer } from './ohif.js';
+import { printedLine } from './print.js';
 import { forgetPictures } from './picture.js';
 import { ReportsOfBoth } from './sections.js';
 import * as session from './session.js';
@@ -17,7 +19,7 @@ import { Strip } from './strip.js';
 import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { hasImages, hospitalSign, imagesOf, keepThumbnails, keyOf, titleOf } from './timeline.js';
+import { hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
@@ -98,6 +100,7 @@ function frame() {
   parts.tools = new Tools(panes, parts.sides, swap);
   parts.tools.ontrouble = toast;
   parts.strip = new Strip({ onstep: choose, onpin: pin });
+  parts.strip.pin.before(h('button.pin', { type: 'button', id: 'cite', 'aria-keyshortcuts': 'C', onclick: copyCitation }, t('copyCitation')));
   parts.bar = h('div.bar', {},
     tick('link', state.linked, on => { state.linked = on; }),
     tick('largeReports', state.large, on => { state.large = on; parts.sides.classList.toggle('reading', on); }),
@@ -105,7 +108,7 @@ function frame() {
     parts.viewer && parts.open);
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
-    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair, parts.corrections),
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair, parts.corrections, printedLine(state.shown)),
     h('main', {}, parts.list.root, parts.empty,
       h('div.work', {},
         parts.strip.root,
@@ -258,6 +261,20 @@ function step(by, side) {
   const rest = course.filter(study => study !== current);
   const next = other && rest.includes(other) ? stepFrom(rest, other, by) : rest[by < 0 ? rest.length - 1 : 0];
   if (next) choose(next, 'right');
+}
+
+/** What one writes into a report about the comparison goes to the clipboard, worded as a citation that the page resolves again. */
+async function copyCitation() {
+  const other = byKey(state.chosen.right);
+  if (!other) return toast(t('citationNone'));
+  const date = other.study_date.replace(/^(\d{4})(\d{2})(\d{2}).*/, '$3/$2/$1') || t('undated');
+  const text = t('citation', { what: titleOf(other), date, hospital: hospital(state.shown, other.owner).name });
+  try {
+    await navigator.clipboard.writeText(text);
+    return toast(t('citationCopied', { text }));
+  } catch {
+    return toast(text); // to be copied by hand
+  }
 }
 
 /** What stands where nothing is beside an exam: that no other one shows what it does, and which is nearest. */
@@ -469,6 +486,7 @@ function noticeLanguages(kind, again) {
 }
 
 async function endReading() {
+  if (!(await meansToEnd()) || !parts) return;
   stopLive?.();
   await session.close(onScreen()).catch(() => {});
   stopped('ended', null);
@@ -496,6 +514,7 @@ function onkey(event) {
     event.preventDefault();
     parts.list.search.focus();
   } else if (plain && key === 'p') pin();
+  else if (plain && key === 'c') copyCitation();
   else if (!parts.tools.key(event) && plain) onListKey(event, key);
 }
 

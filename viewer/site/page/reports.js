@@ -96,7 +96,16 @@ async function pdf(study, report) {
   if (!content.size) return h('p.waiting', {}, t('reportEmpty'));
   if (!(await content.slice(0, 1024).text()).includes('%PDF-')) return h('p.waiting', {}, t('reportNoPdf'));
   const address = URL.createObjectURL(content);
-  return h('iframe.pdf', { src: `${address}#navpanes=0&view=FitH`, title: report.title || t('reports'), referrerpolicy: 'no-referrer', onload: () => URL.revokeObjectURL(address) });
+  const frame = h('iframe.pdf', { src: `${address}#toolbar=0&navpanes=0&view=FitH`, title: report.title || t('reports'), referrerpolicy: 'no-referrer', onload: () => URL.revokeObjectURL(address) });
+  const asSent = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => asSent.setAttribute('aria-pressed', String(frame.classList.toggle('as-sent'))) }, t('pdfAsSent'));
+  return [h('p.pdf-tools', {}, h('button', { type: 'button', onclick: () => openPdf(content) }, t('pdfOpen')), ' ', asSent), h('p.pdf-note', {}, t('pdfPrint')), frame];
+}
+
+/** A PDF in a window of its own, under an address that says nothing and is good for a minute. */
+function openPdf(content) {
+  const address = URL.createObjectURL(content);
+  window.open(address, '_blank');
+  setTimeout(() => URL.revokeObjectURL(address), 60000);
 }
 
 async function sectionsOf(study, report) {

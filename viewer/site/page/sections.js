@@ -29,7 +29,7 @@ export class ReportsOfBoth {
     this.fold = h('button.fold', { type: 'button', 'aria-controls': 'reports', onclick: () => fold(!folded()) }, t('reports'));
     this.root = h('div.dock', { id: 'reports' }, h('div.dock-bar', {}, this.fold), this.both);
     this.both.addEventListener('contenitore:parts', () => this.#align());
-    this.both.addEventListener('keydown', event => event.key.startsWith('Arrow') && event.stopPropagation()); // they scroll here
+    this.both.addEventListener('keydown', event => (event.key.startsWith('Arrow') || event.key === ' ') && event.stopPropagation()); // they scroll here
     for (const side of [left, right]) new MutationObserver(() => this.#align()).observe(side, { childList: true });
     const drawFold = () => this.fold.setAttribute('aria-expanded', String(!folded()));
     new MutationObserver(drawFold).observe(document.documentElement, { attributeFilter: ['data-dock'] });

@@ -732,3 +732,12 @@ def test_the_number_of_an_image_changes_with_its_picture_and_the_newest_wish_win
     expect(picture.locator("img")).to_have_attribute("alt", re.compile("immagine 9 di 9$"))
     expect(picture).not_to_have_attribute("aria-busy", "true")
     page.unroute("**/rendered?*")
+
+
+def test_nothing_of_the_viewer_is_fetched_before_somebody_is_about_to_open_it(open_page: Open, story: Story) -> None:
+    page, watch = open_page(story.link())
+    for side in ("left", "right"):
+        expect(page.locator(f".pane.{side} .film img")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".viewer iframe").count() == 0
+    assert not [address for address in watch.requests if "/viewer" in address or "bundle" in address or "/wado" in address]

@@ -234,6 +234,7 @@ export function join({ servicesManager, commandsManager }, { root, wanted, chose
   for (const kind of ['CORNERSTONE_IMAGE_LOAD_FAILED', 'IMAGE_LOAD_ERROR']) {
     window.cornerstone.eventTarget.addEventListener(kind, event => event.detail?.imageId && failed(event.detail.imageId, root, wanted));
   }
+  document.addEventListener('keydown', event => event.key === 'Escape' && tell('contenitore:escape'), { capture: true });
   for (const act of ['pointerdown', 'wheel', 'keydown']) document.addEventListener(act, takeLead, { passive: true, capture: true });
   addEventListener('message', event => {
     if (event.origin !== location.origin || event.source !== parent) return;

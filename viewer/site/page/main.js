@@ -85,7 +85,7 @@ function frame() {
     dot: h('span.dot', { role: 'img', 'aria-label': t('live'), title: t('live') }),
     lost: h('span.lost-text', { hidden: true }, t('reconnecting')),
     reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', {}, ` · ${state.shown.session.institution.name}`)),
-    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer }, t('compareInViewer')),
+    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointerenter: prepareViewer, onfocus: prepareViewer }, t('compareInViewer')),
     back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
     viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels) : null,
     levels: h('span.levels', { hidden: true }),
@@ -99,6 +99,7 @@ function frame() {
   parts.sides.addEventListener('contenitore:beside', event => putBeside(event.detail));
   parts.tools = new Tools(panes, parts.sides, swap);
   parts.tools.ontrouble = toast;
+  if (parts.viewer) parts.viewer.onescape = closeViewer;
   parts.strip = new Strip({ onstep: choose, onpin: pin });
   parts.strip.pin.before(h('button.pin', { type: 'button', id: 'cite', 'aria-keyshortcuts': 'C', onclick: copyCitation }, t('copyCitation')));
   parts.bar = h('div.bar', {},
@@ -308,7 +309,6 @@ async function draw(left, right) {
     scrolled(parts.panes.left);
   }
   parts.viewer?.tellAbout();
-  if (current && other) prepareSoon();
 }
 
 /** Where the two exams do not say the same of the patient, that stands between them, in words. */
@@ -355,8 +355,9 @@ function chosenSeries(pane) {
 const onScreen = () => pair().map(({ study_instance_uid, owner }) => ({ study_instance_uid, owner }));
 const pair = () => [byKey(state.chosen.left), byKey(state.chosen.right)].filter(Boolean);
 
-function prepareSoon() {
-  if (parts.viewer && !parts.viewer.isOpen) (window.requestIdleCallback ?? setTimeout)(() => parts?.viewer?.prepare(pair(), chosenImages()), { timeout: 1500 });
+/** Somebody is about to open the viewer: its code and the images are fetched. Before that nothing of it is, nor recorded. */
+function prepareViewer() {
+  if (pair().length && !parts.viewer.isOpen) parts.viewer.prepare(pair(), chosenImages());
 }
 
 function openViewer() {

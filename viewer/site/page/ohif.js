@@ -1,5 +1,5 @@
-// Stock OHIF in a frame: loaded quietly once the page's own pictures are there, so that a comparison opens at once. The page's
-// pictures stay in view until OHIF shows the same ones.
+// Stock OHIF in a frame: loaded once somebody is about to open it, and not before. The page's pictures stay in view until OHIF shows
+// the same ones.
 
 import { h } from './dom.js';
 import { t } from './text.js';
@@ -80,6 +80,7 @@ export class Viewer {
       this.root.classList.add('ready');
       clearTimeout(this.patience);
     }
+    if (event.data === 'contenitore:escape') this.onescape?.();
     if (event.data?.kind === 'contenitore:about?') this.tellAbout();
     if (event.data?.kind === 'contenitore:levels') this.onlevels(event.data.how);
     if (event.data === 'contenitore:alive') document.dispatchEvent(new CustomEvent('contenitore:alive'));

@@ -276,6 +276,8 @@ class Ledger:
 def retry(connection: sqlite3.Connection, *, everything: bool) -> int:
     """Everything is tried now, and where `everything` is to be, what was put aside waits again; how many instances that are."""
     done = 0
+    if not _are_known(connection):
+        return done
     if everything:
         done = connection.execute(
             "UPDATE deliver_instances SET state = 'waiting', reason = NULL, attempts = 0 WHERE state = 'aside'"
@@ -290,7 +292,10 @@ def retry(connection: sqlite3.Connection, *, everything: bool) -> int:
 
 
 def summary(connection: sqlite3.Connection) -> dict[str, Any]:
-    """How deliveries stand, without patient data: counts and reasons."""
+    """How deliveries stand, without patient data: counts and reasons. Zeros in a journal from before there were deliveries."""
+    if not _are_known(connection):
+        nothing = {"announced": 0, **dict.fromkeys(STATES, 0), "studies_waiting": 0, "oldest_waiting_seconds": None}
+        return nothing | {"waiting_for": {}, "aside_reasons": {}, "numberless": 0, "recalls": {}}
     counts = dict.fromkeys(STATES, 0) | dict(
         connection.execute("SELECT state, count(*) FROM deliver_instances GROUP BY state").fetchall()
     )
@@ -331,11 +336,18 @@ class Recall:
 
 def recalls(connection: sqlite3.Connection) -> list[Recall]:
     """What is to be recalled, the gravest first; what a transfer that ended had opened comes last."""
+    if not _are_known(connection):
+        return []
     rows = connection.execute(
         "SELECT study, owner, reason, since FROM deliver_recalls ORDER BY reason = ?, reason NOT IN (?, ?, ?), since DESC",
         (ENDED, *SAFETY),
     )
     return [Recall(*row) for row in rows]
+
+
+def _are_known(connection: sqlite3.Connection) -> bool:
+    """Whether the journal is one of a forwarder that knows of deliveries, or is not yet."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'deliver_recalls'").fetchone() is not None
 
 
 def _under_another(connection: sqlite3.Connection, exam: Exam, number: str) -> bool:

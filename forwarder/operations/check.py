@@ -63,8 +63,9 @@ def check(config: Config) -> Iterator[Finding]:
             yield stored
         yield _clock(archive)
     yield _disk(config)
-    if config.dicom.tls.port:
-        yield _certificate(Path(config.dicom.tls.certificate))
+    for what, tls in (("certificate", config.dicom.tls), ("certificate, HL7", config.hl7.tls)):
+        if tls.port:
+            yield _certificate(what, Path(tls.certificate))
     yield from _firewall(config, store)
 
 
@@ -163,12 +164,12 @@ def _disk(config: Config) -> Finding:
     return Finding(free >= config.spool.reserve_mb, "disk", f"{free} MB free, {config.spool.reserve_mb} in reserve")
 
 
-def _certificate(path: Path) -> Finding:
+def _certificate(what: str, path: Path) -> Finding:
     try:
         days = days_left(path)
     except ForwarderError as error:
-        return Finding(False, "certificate", str(error))
-    return Finding(days >= DAYS_WARNED, "certificate", f"holds for {days} days")
+        return Finding(False, what, str(error))
+    return Finding(days >= DAYS_WARNED, what, f"holds for {days} days")
 
 
 def _firewall(config: Config, store: str) -> Iterator[Finding]:

@@ -115,7 +115,7 @@ class TestCheck:
     def test_everything_wrong_is_named(self, archive: FakeArchive, tmp_path, capsys):
         archive.clock_ahead = 1200
         authority = Authority(tmp_path / "tls")
-        pair = authority.issue("forwarder", days=3)
+        pair, short = authority.issue("forwarder", days=3), authority.issue("hl7", days=2)
         place = hospital(
             tmp_path,
             archive.url,
@@ -124,17 +124,23 @@ class TestCheck:
             dicom__tls__certificate=str(pair.certificate),
             dicom__tls__key=str(pair.key),
             dicom__tls__ca_file=str(authority.pem),
+            hl7__tls__port=free_port(),
+            hl7__tls__certificate=str(short.certificate),
+            hl7__tls__key=str(short.key),
+            hl7__tls__ca_file=str(authority.pem),
             spool__reserve_mb=9_000_000,
         )
         place.spool.mkdir()
         assert main(["check", "--config", str(place.write_config())]) == 1
         out = capsys.readouterr().out
-        assert out.count("BAD") == 4
+        assert out.count("BAD") == 5
         for text in (
             "nobody answers DICOM",
+            "certificate, HL7",
             " s behind the archive's",
             "9000000 in reserve",
             "holds for 3 days",
+            "holds for 2 days",
         ):
             assert text in out
 

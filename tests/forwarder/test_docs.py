@@ -43,5 +43,17 @@ def test_the_conformance_statement_is_that_of_the_code():
     assert f"{associations.MAXIMUM_PDU:,}" in DOCS
 
 
+TOLD = {
+    "NETWORK": "no network", "THROTTLED": "throttling", "SERVER": "5xx", "PROTOCOL": "a proxy's own page",
+    "SKEW": "the clock is wrong", "CREDENTIALS": "credentials expired", "REFUSED": "the archive refuses a signature",
+    "EXPIRED_URL": "a presigned address expired", "BUSY": "the store is busy", "INSTANCE": "one instance is refused",
+    "ABSENT": "a report's study is not there yet",
+}  # fmt: skip
+
+
 def test_what_may_go_wrong_is_told():
-    assert len(retry.PLANS) == 11  # a new kind of failure belongs into the table “What goes wrong, and what then”
+    """Each kind of failure stands in the first column of the table “What goes wrong, and what then”."""
+    section = DOCS[DOCS.index("### What goes wrong, and what then") :].split("\n#", 2)[0]
+    first_column = "\n".join(row.split("|")[1] for row in section.splitlines() if row.startswith("|"))
+    assert set(TOLD) == {failure.name for failure in retry.PLANS}
+    assert [text for text in TOLD.values() if text not in first_column] == []

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"pydicom", "numpy", "PIL", "imagecodecs", "codicefiscale", "moto", "pynetdicom", "fpdf", "requests"}
+HEAVY = {"pydicom", "numpy", "PIL", "imagecodecs", "codicefiscale", "moto", "pynetdicom", "pydyf", "requests"}
 ALONE = "import chalice, boto3, aws_lambda_powertools"
 TIMED = "import time; started = time.process_time(); {}; print(time.process_time() - started)"
 BUDGET = 1.3
@@ -21,6 +22,10 @@ def python(code: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
     ).stdout.strip()
+
+
+def test_what_is_banned_is_there_to_be_imported() -> None:
+    assert [name for name in sorted(HEAVY) if find_spec(name) is None] == []
 
 
 def test_what_is_heavy_is_imported_only_where_it_is_needed() -> None:

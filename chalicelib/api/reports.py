@@ -16,6 +16,7 @@ from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.services.ingest import at_once, documents, reports
 from chalicelib.services.ingest.reports import Sent
+from chalicelib.services.sharing import readings
 
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document
@@ -70,9 +71,10 @@ def read_report(call: Call, study: str, sop: str) -> Response:
     wanted = call.parameter("format")
     if wanted not in (None, "text"):
         raise BadRequest("format may be text.", "format")
-    stored, _ = reports.find_report(
-        call.archive.table, call.caller, uid, instance, call.parameter("owner"), call.now, call.record
-    )
+    table, caller = call.archive.table, call.caller
+    stored, entry = reports.find_report(table, caller, uid, instance, call.parameter("owner"), call.now, call.record)
+    if entry["newest"] and call.request.headers.get("x-on-behalf-of"):
+        readings.remember_for(table, caller, stored.institution, uid, instance, call.now)
     return document_response(documents.read_document(call.archive.objects, stored), as_text=wanted == "text")
 
 

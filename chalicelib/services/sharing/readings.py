@@ -82,6 +82,21 @@ def remember(
         tell(table, owner, study, view.data, now)
 
 
+def number_found_as(table: Table, viewer: str, owner: str, study: str) -> PatientIdentifier | None:
+    """The number of the patient under which an institution finds a study; None where it does not."""
+    row = table.get(f"V#SEE#{viewer}#{study}", owner)
+    number: Any = row.data["found_as"] if row is not None else None
+    return PatientIdentifier(str(number["issuer"]), str(number["id"])) if number else None
+
+
+def remember_for(table: Table, caller: Caller, owner: str, study: str, report: str, now: datetime) -> None:
+    """The person for whom a hospital's own system asks opens a report, as `remember`."""
+    viewer = caller.member.id
+    patient = number_found_as(table, viewer, owner, study) if viewer != owner else None
+    if patient is not None:
+        remember(table, Person(viewer, caller.actor, caller.actor), patient, owner, study, report, now)
+
+
 def tell(table: Table, owner: str, study: str, content: Mapping[str, Any], now: datetime) -> None:
     """Tell the hospitals whose people read what a study's view, `content`, says does not stand any more: each reading once.
 

@@ -79,9 +79,7 @@ def remember(table: Table, reader: Reader, owner: str, study: str, report: str |
     """The reader opens an exam, or a report that stands: should it be corrected or withdrawn, both hospitals will know."""
     patient = reader.link.scope.patient
     if patient is None and owner != reader.viewer:
-        row = table.get(f"V#SEE#{reader.viewer}#{study}", owner)
-        number: Any = row.data["found_as"] if row is not None else None
-        patient = PatientIdentifier(number["issuer"], number["id"]) if number else None
+        patient = readings.number_found_as(table, reader.viewer, owner, study)
     if patient is not None:
         readings.remember(table, reader.person, patient, owner, study, report, now)
 

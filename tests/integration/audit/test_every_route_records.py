@@ -63,8 +63,8 @@ class Tour:
         self.link, self.token = link["id"], link["url"].split("#")[1]
         opened = city.client(None).post("/view/session", json={"token": self.token, "browser": BROWSER}).json()
         self.key, self.pass_ = opened["key"], opened["pass"]
-        self.text = self._report(b"no finding", "text/plain; charset=utf-8")
-        self.pdf = self._report(PDF, "application/pdf")
+        self.text = self.report(b"no finding", "text/plain; charset=utf-8")
+        self.pdf = self.report(PDF, "application/pdf")
         sender = city.client("san-matteo")
         later = {"study_instance_uid": self.study_later}
         self.objection = _made(sender.post(f"{self.of_patient}/objections", json=later))["id"]
@@ -82,7 +82,8 @@ class Tour:
         """The patient's path at San Matteo."""
         return f"/patients/{self.patient.at['san-matteo']}"
 
-    def _report(self, content: bytes, media_type: str) -> str:
+    def report(self, content: bytes, media_type: str) -> str:
+        """Add a report of the patient's exam, or a version of it."""
         sent = self.city.client("san-matteo").post(
             f"/studies/{self.image.StudyInstanceUID}/reports", data=content, headers={"Content-Type": media_type}
         )
@@ -215,7 +216,18 @@ def _confirm(route: str, tour: Tour) -> requests.Response:
     return _post("san-matteo", route, tour, {"id": f"OTHER-{tour.patient.at['san-matteo']}"})
 
 
+def _acknowledge(_: str, tour: Tour) -> requests.Response:
+    """The reader takes note that a report that was read is replaced."""
+    tour.report(b"nothing found", "text/plain; charset=utf-8")
+    session = tour.city.client(None)
+    bearer = {"Authorization": f"Bearer {tour.key}"}
+    waiting = wait_until(lambda: session.get("/view/timeline", headers=bearer).json()["corrections"])
+    body = {name: waiting[0][name] for name in ("study_instance_uid", "owner", "sop_instance_uid")}
+    return session.post("/view/acknowledgements", json=body, headers=bearer)
+
+
 CALLS: dict[str, Callable[[str, Tour], requests.Response]] = {
+    "POST /view/acknowledgements": _acknowledge,
     "POST /uploads": lambda r, t: _post("san-matteo", r, t, {"instances": [{"sha256": "a" * 64, "size": 1}]}),
     "DELETE /uploads/{sha256}": _remove,
     "POST /dicomweb/studies": lambda r, t: _post("san-matteo", r, t, *_dicom(t)),

@@ -138,6 +138,20 @@ def test_who_may_not_see_the_exam_any_more_is_told_nothing_of_its_report(city: R
     assert story.told(0) == []
 
 
+def test_who_read_it_in_the_hospitals_own_system_is_told_too_and_a_machine_is_not(city: RunningCity) -> None:
+    story = Story(city)
+    address = f"/studies/{story.uid}/reports/{story.first}"
+    assert city.client("maugeri").get(address).status_code == 200
+    assert story.readings() == []
+    assert city.client("maugeri").get(address, headers={"X-On-Behalf-Of": "rossi"}).status_code == 200
+    assert [one["practitioner"]["id"] for one in story.readings()] == ["rossi"]
+    story.report("Addensamento basale sinistro.", status="corrected")
+    (change,) = story.told()
+    assert change["practitioner"] == "rossi"
+    (waiting,) = story.visit().timeline["corrections"]
+    assert waiting["sop_instance_uid"] == story.first
+
+
 def test_the_owners_own_readings_and_old_versions_that_are_looked_up_are_not_kept(city: RunningCity) -> None:
     story = Story(city)
     second = story.report("Addensamento basale sinistro.", status="corrected")

@@ -32,10 +32,11 @@ export function stepFrom(course, study, by) {
   return at < 0 ? null : course[at + by] ?? null;
 }
 
+/** The moment of an exam as events have theirs; empty where it has no date. */
+const momentOf = ({ study_date: date, study_time: time }) => (date ? `${date.slice(0, 4)}-${date.slice(4, 6)}-${date.slice(6, 8)}T${(time || '0000').slice(0, 2)}:${(time || '0000').slice(2, 4)}` : '');
+
 /** Exams and what happened between them, in order: `[{study}|{event}]`; `events` have a moment `at` (RFC 3339). */
 export function withEvents(course, events) {
-  const dated = course.map(study => ({ study, at: study.study_date ? `${study.study_date.slice(0, 4)}-${study.study_date.slice(4, 6)}-${study.study_date.slice(6, 8)}T${(study.study_time || '0000').slice(0, 2)}:${(study.study_time || '0000').slice(2, 4)}` : '' }));
-  const both = [...dated, ...events.map(event => ({ event, at: event.at }))];
-  const last = dated.at(-1)?.at ?? '';
-  return both.filter(({ study, at }) => study || at.slice(0, 10) <= last.slice(0, 10) || events.length).sort((one, other) => one.at.localeCompare(other.at));
+  const both = [...course.map(study => ({ study, at: momentOf(study) })), ...events.map(event => ({ event, at: event.at }))];
+  return both.sort((one, other) => one.at.localeCompare(other.at));
 }

@@ -113,6 +113,16 @@ def storescp(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
+def pynetdicom(folder: Path) -> Iterator[int]:
+    """pynetdicom's own storescp, with the greatest PDU that the forwarder offers: what its upper layer does without ours."""
+    folder.mkdir()
+    port = free_port()
+    command = [sys.executable, "-m", "pynetdicom", "storescp", str(port), "-q", "-pdu", "131072", "-od", str(folder)]
+    with spawned(command, port):
+        yield port
+
+
+@contextmanager
 def spawned(command: list[str], port: int) -> Iterator[None]:
     running = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -128,6 +138,7 @@ def receive(scratch: Path) -> None:
     files = ct(scratch / "ct")
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     peers: dict[str, Callable[[Path], Any]] = {"forwarder (fsync)": forwarder}
+    peers["pynetdicom (no fsync, no index)"] = pynetdicom
     if shutil.which("Orthanc"):
         peers["Orthanc (no fsync)"] = orthanc
     if Path("/usr/bin/storescp").exists():

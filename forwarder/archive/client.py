@@ -165,12 +165,6 @@ class Archive:
         answer = self.call("DELETE", path, b"", {"Accept": "application/json"}, (204, 404, 409))
         return {204: True, 404: None}.get(answer.status, False)
 
-    def health(self) -> None:
-        """`GET /health`, which needs no credentials; learns the archive's time. Raises ArchiveError."""
-        response = self._send("GET", f"{self.api}/health", None, {})
-        if response.status != 200:
-            raise failed(response, "GET /health")
-
     def put(self, upload: Upload, body: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None) -> None:
         """PUT `size` bytes from `body`. 412 means that the archive already has them, which is success.
 

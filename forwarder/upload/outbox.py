@@ -343,7 +343,6 @@ class Outbox:
             self._spool.step("put")
             with self._wake:
                 self.window.succeeded(item.sent_size, in_flight)
-                self.traffic.instances_sent += 1
             self._queue.stored(item).add_done_callback(lambda _: self._land(item))
 
     def _count(self, sent: int) -> None:

@@ -64,7 +64,6 @@ class Traffic:
     """What went out since the start."""
 
     bytes_sent: int = 0  # over the line, repeated attempts included
-    instances_sent: int = 0
     bytes_saved: int = 0  # by compressing
     packing_failures: int = 0
 

@@ -134,6 +134,10 @@ class RunningCity:
         answer: dict[str, dict[str, float]] = requests.get(f"{self.s3}/_city/functions", timeout=10).json()
         return answer
 
+    def invoked(self) -> int:
+        """How often any function was invoked since the start, those that run now included."""
+        return int(sum(spent["invocations"] for spent in self.functions().values()))
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)

@@ -22,7 +22,7 @@ from local.api_gateway.gateway import Gateway
 from local.iam.identities import Identity
 from local.lambda_runtime.functions import Function
 from local.web.servers import Server
-from tests.harness import Client, RunningCity, running_city
+from tests.harness import Client, RunningCity, running_city, wait_until
 
 from .conftest import STANDIN
 
@@ -235,9 +235,9 @@ def test_an_answer_over_6_mb_is_an_error(maugeri: Client) -> None:
 
 def test_long_polls_do_not_hold_up_others(standin_city: RunningCity) -> None:
     with concurrent.futures.ThreadPoolExecutor(60) as pool:
-        clients = [standin_city.client("maugeri") for _ in range(60)]
-        polls = [pool.submit(client.get, "/sleep/2") for client in clients]
-        time.sleep(0.5)
+        clients, before = [standin_city.client("maugeri") for _ in range(60)], standin_city.invoked()
+        polls = [pool.submit(client.get, "/sleep/4") for client in clients]
+        wait_until(lambda: standin_city.invoked() >= before + 60)
         started = time.monotonic()
         assert standin_city.client("maugeri").get("/echo/x").status_code == 200
         assert time.monotonic() - started < 1.0

@@ -149,8 +149,9 @@ def test_a_city_ends_within_two_seconds_whatever_it_is_doing(state: Path, how: s
         except requests.ConnectionError:
             return
 
+    before = city.invoked()
     threading.Thread(target=poll, daemon=True).start()
-    time.sleep(0.3)
+    wait_until(lambda: city.invoked() > before)
     asked_at = time.monotonic()
     assert city.stop(how) == 0
     assert time.monotonic() - asked_at < 2

@@ -125,11 +125,15 @@ class _Task(WSGITask):  # type: ignore[misc]
         return environ
 
 
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Reads on after a body was found too large, so that the client gets to read the answer."""
 
     _discarding = 0
     _seen = 0
+    _tail = b""
     fields: tuple[tuple[str, str], ...] = ()
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -157,7 +161,9 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
         return consumed
 
     def _ends(self, data: bytes) -> bool:
-        return self._seen >= self._discarding or (self.chunked and data.endswith(b"\r\n0\r\n\r\n"))
+        """Whether that was all. The last chunk may come in pieces, as TCP likes it."""
+        self._tail = (self._tail + data)[-len(_LAST_CHUNK) :]
+        return self._seen >= self._discarding or (self.chunked and self._tail == _LAST_CHUNK)
 
 
 def ports_are_free(ports: list[int]) -> None:

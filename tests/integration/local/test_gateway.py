@@ -6,11 +6,13 @@ import base64
 import concurrent.futures
 import datetime
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -217,6 +219,30 @@ def test_a_body_over_10_mb_is_refused_and_the_client_can_read_why(standin_city: 
     assert answer.status_code == 413
     assert answer.json()["message"] == "Request Too Long"
     assert "POST /uploads" in answer.json()["detail"]
+
+
+def was_read(connection: socket.socket) -> bool:
+    """Whether the other end, on this machine, has read all that was sent to it (the queues in /proc/net/tcp)."""
+    here, there = (f"{name[1]:04X}" for name in (connection.getsockname(), connection.getpeername()))
+    queues = {}
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        _, local, remote, _, waiting, *_ = line.split()
+        queues[local[-4:], remote[-4:]] = waiting
+    sent, received = queues[here, there].split(":")[0], queues[there, here].split(":")[1]
+    return int(sent, 16) == int(received, 16) == 0
+
+
+def test_a_body_over_10_mb_whose_last_chunk_comes_in_pieces_is_refused_at_once(standin_city: RunningCity) -> None:
+    address = urlsplit(standin_city.api)
+    with socket.create_connection((address.hostname, address.port), 20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(b"POST /echo/x HTTP/1.1\r\nHost: archive.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+        size = 10 * 1024**2 + 1
+        connection.sendall(f"{size:x}\r\n".encode() + b"x" * size)
+        for piece in (b"\r\n", b"0", b"\r\n\r\n"):
+            wait_until(lambda: was_read(connection))
+            connection.sendall(piece)
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_body_that_lambda_could_not_take_is_refused(maugeri: Client) -> None:

@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.api import access_pdf
-from chalicelib.domain import audit_chain
+from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.audit import Context, Entry, Kind
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -101,7 +101,7 @@ def verification(city: RunningCity) -> None:
     table = _table(city)
     shards = [shard for who in ("cost", *(f"contended-{n}" for n in PROCESSES)) for shard in audit_chain.shards(who)]
     started = time.perf_counter()
-    heads = {shard: table.get(audit_chain.partition(shard), audit_chain.HEAD) for shard in shards}
+    heads = {shard: table.get(keys.audit_records(shard), keys.HEAD) for shard in shards}
     verified = [command.verify_shard(table, shard, head, [], datetime(2000, 1, 1, tzinfo=UTC)) for shard, head in heads.items()]
     seconds = time.perf_counter() - started
     records, findings = sum(count for _, count, _ in verified), sum(len(found) for found, _, _ in verified)
@@ -158,8 +158,8 @@ def reading(city: RunningCity) -> None:
 
 def _records(city: RunningCity, institution: str) -> list[Item]:
     table = _table(city)
-    partitions = [audit_chain.partition(shard) for shard in audit_chain.shards(institution)]
-    return [item for one in partitions for item in table.query_all(one) if item.sk != audit_chain.HEAD]
+    partitions = [keys.audit_records(shard) for shard in audit_chain.shards(institution)]
+    return [item for one in partitions for item in table.query_all(one) if item.sk != keys.HEAD]
 
 
 def _size(item: Item) -> int:

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.api.audit_event import audit_event
-from chalicelib.domain import audit_chain, audit_repeats, audit_verify
+from chalicelib.domain import audit_chain, audit_repeats, audit_verify, keys
 from chalicelib.domain.audit import Record
 from chalicelib.domain.audit_chain import Head
 from chalicelib.domain.audit_verify import Anchored, Finding, Restore
@@ -34,7 +34,6 @@ from infra import where
 
 _PARALLEL = 8
 _LAST = "9" * 12
-PREFIX, RESTORES = "anchors/", "restores/"
 OLD = timedelta(hours=1)
 """An anchor of before this makes one look whether anything still anchors."""
 MOST_RESTORED = timedelta(days=36)
@@ -59,10 +58,10 @@ class Verified:
         return self.anchors > 0
 
 
-def read_vault(s3: Any, bucket: str, prefix: str = PREFIX) -> tuple[list[tuple[str, bytes]], list[Finding]]:
+def read_vault(s3: Any, bucket: str, prefix: str = keys.ANCHORS) -> tuple[list[tuple[str, bytes]], list[Finding]]:
     """All anchors (key, content) as they were first written, by key; findings on those written over or hidden since.
 
-    With `RESTORES` the recorded restores.
+    With `keys.RESTORES` the recorded restores.
     """
     first: dict[str, str] = {}
     written: dict[str, int] = {}
@@ -105,10 +104,10 @@ def verify(
     last = max((one.at for ones in anchored.values() for one in ones), default=None)
     seen = Verified(findings, anchors=len(documents), last_anchor=last)
     seen.restores = [_told(one, anchored) for one in recorded]
-    heads = table.batch_get((audit_chain.partition(shard), audit_chain.HEAD) for shard in shards)
+    heads = table.batch_get((keys.audit_records(shard), keys.HEAD) for shard in shards)
 
     def one(shard: str) -> tuple[list[Finding], int, Head]:
-        head = heads.get((audit_chain.partition(shard), audit_chain.HEAD))
+        head = heads.get((keys.audit_records(shard), keys.HEAD))
         return verify_shard(table, shard, head, anchored.get(shard, []), keep_since, since, until)
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -144,14 +143,14 @@ def verify_shard(
     certain = [a for a in anchors if not a.restored]
     start = max((a.head for a in certain if since and a.at <= since), key=lambda one: one.seq, default=Head())
     end = min((a.head.seq for a in certain if until and a.at >= until), default=None)
-    last = _end_of(table, shard, head) if end is None else audit_chain.sort_key(end)
+    last = _end_of(table, shard, head) if end is None else keys.audit_record(end)
     count = 0
 
     def counted() -> Iterator[Item]:
         nonlocal count
-        first = audit_chain.sort_key(start.seq + 1)
+        first = keys.audit_record(start.seq + 1)
         if first <= last:
-            for item in table.query_all(audit_chain.partition(shard), between=(first, last)):
+            for item in table.query_all(keys.audit_records(shard), between=(first, last)):
                 count += 1
                 yield item
 
@@ -165,13 +164,13 @@ def _end_of(table: Table, shard: str, head: Item | None) -> str:
 
     Records beyond a head that has not moved are none that were just written: then everything is to be read.
     """
-    partition = audit_chain.partition(shard)
+    partition = keys.audit_records(shard)
     seq = audit_chain.head_of(head).seq
-    if table.query(partition, between=(audit_chain.sort_key(seq + 1), _LAST), limit=1).items:
-        again = table.get(partition, audit_chain.HEAD)
+    if table.query(partition, between=(keys.audit_record(seq + 1), _LAST), limit=1).items:
+        again = table.get(partition, keys.HEAD)
         if audit_chain.head_of(again).seq == seq:
             return _LAST
-    return audit_chain.sort_key(seq)
+    return keys.audit_record(seq)
 
 
 def export(
@@ -196,7 +195,7 @@ def export(
 
 
 def _records(table: Table, shard: str) -> Iterator[Record]:
-    for item in table.query_all(audit_chain.partition(shard), between=("0", _LAST)):
+    for item in table.query_all(keys.audit_records(shard), between=("0", _LAST)):
         yield item.data
 
 
@@ -239,7 +238,7 @@ def record_restore(s3: Any, bucket: str, to: datetime, now: datetime, by: str, r
         raise BadRequest("--to must be the moment to which the table was restored, within the last 35 days.", "--to")
     if not 1 <= len(reason.strip()) <= 500 or not reason.isprintable():
         raise BadRequest("--reason must be 1 to 500 printable characters.", "--reason")
-    key = f"{RESTORES}{iso(now)}.json"
+    key = keys.restore(iso(now))
     if not S3Vault(s3, bucket).put_new(key, audit_verify.restore(iso(to), iso(now), by, reason.strip())):
         raise BadRequest("A restore was recorded at this very moment. Please look, and try again.", "--to")
     return key
@@ -277,7 +276,7 @@ def _carry_out(options: argparse.Namespace) -> int:
     if options.command == "verify":
         s3, now = session.client("s3"), datetime.now(UTC)
         documents, findings = read_vault(s3, city["AuditAnchorBucketName"])
-        restores, hidden = read_vault(s3, city["AuditAnchorBucketName"], RESTORES)
+        restores, hidden = read_vault(s3, city["AuditAnchorBucketName"], keys.RESTORES)
         seen = verify(table, documents, now, options.retention_years, since, until, restores)
         seen.findings[:0] = findings + hidden
         report(seen, sys.stdout, now)

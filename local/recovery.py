@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from chalicelib.domain import keys
 from local.emulation.moto_patches import ACCOUNT, REGION
-
-PREFIX = "instances/"
 
 
 def announce_unindexed(bucket: Any, table_name: str) -> int:
@@ -23,14 +22,14 @@ def announce_unindexed(bucket: Any, table_name: str) -> int:
     from local.emulation.objects import StoredKey
 
     table = dynamodb_backends[ACCOUNT][REGION].get_table(table_name)
-    dot = DynamoType({"S": "."})
     count = 0
     for name in list(bucket.keys):
         key = bucket.keys[name]
-        if not name.startswith(PREFIX) or not isinstance(key, StoredKey):
+        if not name.startswith(keys.begins(keys.instance_object)) or not isinstance(key, StoredKey):
             continue
-        _, institution, sha256 = [*name.split("/"), "", ""][:3]
-        if table.get_item(DynamoType({"S": f"F#OBJECT#{institution}#{sha256}"}), dot) is None:
+        instance = keys.read(keys.instance_object, name) or ("", "")
+        verdict = (DynamoType({"S": part}) for part in keys.verdict(*instance))
+        if table.get_item(*verdict) is None:
             notifications.send_event(ACCOUNT, notifications.S3NotificationEvent.OBJECT_CREATED_PUT_EVENT, bucket, key)
             count += 1
     return count

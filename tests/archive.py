@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from chalicelib.domain import transfers
+from chalicelib.domain import keys, transfers
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
@@ -200,7 +200,7 @@ class Archive:
         uploads.request_uploads(self.table, self.objects, self.announced.append, institution, offers, NOW)
 
     def end_transfer(self, transfer: Transfer) -> None:
-        self.table.put(PutNew(Item(transfers.partition(transfer.id), "END", {"at": iso(NOW)})))
+        self.table.put(PutNew(Item(keys.transfer_facts(transfer.id), "END", {"at": iso(NOW)})))
 
     # Facts and views ------------------------------------------------------------------------------------
 

@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from chalicelib.domain import keys
 from chalicelib.domain.audit import Record, patients_of
 from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Write
 
 GENESIS = "0" * 64
 """What stands for the hash of the record before the first."""
-HEAD = "HEAD"
 SHARDS = 64
 """Chains of each institution. So many can be appended to at once; see docs/audit.md for what was measured."""
 
@@ -32,11 +32,6 @@ class Head:
 def shards(institution: str) -> list[str]:
     """The names of an institution's shards."""
     return [f"{institution}#{number:02d}" for number in range(SHARDS)]
-
-
-def partition(shard: str) -> str:
-    """The partition of a shard's records."""
-    return f"F#AUDIT#{shard}"
 
 
 def digest(record: Record) -> str:
@@ -60,17 +55,12 @@ def item(record: Record) -> Item:
     """A chained record as an item: its key, the indexes by which its owner finds it, and its expiry follow from it."""
     expires = record["expires"]
     return Item(
-        partition(str(record["shard"])),
-        sort_key(int(str(record["seq"]))),
+        keys.audit_records(str(record["shard"])),
+        keys.audit_record(int(str(record["seq"]))),
         record,
         _indexes(record),
         expires=expires if isinstance(expires, int) else None,
     )
-
-
-def sort_key(seq: int) -> str:
-    """The sort key of a record: its number in twelve digits."""
-    return f"{seq:012d}"
 
 
 def position(record: Record) -> str:
@@ -78,31 +68,21 @@ def position(record: Record) -> str:
     return f"{record['at']}#{record['shard']}#{int(str(record['seq'])):012d}"
 
 
-def by_owner(owner: str) -> str:
-    """The index partition (gsi3) of what happened to an owner's data."""
-    return f"AUDIT#{owner}"
-
-
-def by_patient(owner: str, patient_hash: str) -> str:
-    """The index partition (gsi1 and gsi2) of what happened to one patient of an owner."""
-    return f"AUDIT#{owner}#{patient_hash}"
-
-
 def _indexes(record: Record) -> dict[str, Key]:
     owner = record.get("owner")
     if not isinstance(owner, str):
         return {}
     where = position(record)
-    found: dict[str, Key] = {"gsi3": (by_owner(owner), where)}
+    found: dict[str, Key] = {"gsi3": (keys.audit_of_owner(owner), where)}
     for index, patient in zip(("gsi1", "gsi2"), patients_of(record), strict=False):
-        found[index] = (by_patient(owner, patient.hash), where)
+        found[index] = (keys.audit_of_patient(owner, patient.hash), where)
     return found
 
 
 def head_item(shard: str, last: Record) -> Item:
     """The head that says that `last` is the shard's last record."""
     seq = int(str(last["seq"]))
-    return Item(partition(shard), HEAD, {"seq": seq, "hash": last["hash"], "at": last["at"]}, version=seq)
+    return Item(keys.audit_records(shard), keys.HEAD, {"seq": seq, "hash": last["hash"], "at": last["at"]}, version=seq)
 
 
 def appending(shard: str, head: Head, chained: Sequence[Record]) -> list[Write]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from chalicelib.domain import audit_chain
+from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.audit import Record
 from chalicelib.domain.audit_chain import GENESIS, Head
 from chalicelib.domain.ports import Item
@@ -84,7 +84,7 @@ def verify_shard(
     hashes: dict[int, str] = {}
     proof = _old_enough(anchors, keep_since)
     for item in items:
-        if item.sk == audit_chain.HEAD:
+        if item.sk == keys.HEAD:
             continue
         if item.sk.isdigit() and int(item.sk) in anchored:
             hashes[int(item.sk)] = str(item.data.get("hash"))

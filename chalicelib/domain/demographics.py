@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import identifiers, italian
+from chalicelib.domain import identifiers, italian, keys
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.transfers import patient_partition
 
-PREFIX = "ADT#"
+PREFIX = keys.begins(keys.registration)
 MAX_NAME = 194
 """Characters: three component groups of 64 and what stands between (PS3.5 6.2, PN)."""
 MAX_IDENTIFIERS = 16
@@ -110,7 +109,7 @@ def stated(own: PatientIdentifier, known: Demographics, by: str, now: datetime) 
         "by": by,
         "at": iso(now),
     }
-    return Item(patient_partition(own.hash), f"{PREFIX}{known.number:06d}", data)
+    return Item(keys.patient_facts(own.hash), keys.registration(known.number), data)
 
 
 def from_item(item: Item) -> Demographics:

@@ -12,19 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Write
 
 READER = 3
 """Another one when the same bytes are read otherwise than before. Facts without one are of the first reader."""
-CURRENT, CONFLICT = "CURRENT", "CONFLICT"
-"""Sort keys beside what a SOP Instance UID stood for first: what it stands for now; the last bytes that were refused for it."""
 MOST_VERSIONS = 200
 """Facts of one instance: a sender that corrects more often than that is out of order."""
-
-
-def sop_partition(institution: str, sop_instance_uid: str) -> str:
-    """The partition of what a SOP Instance UID stands for at an institution."""
-    return f"F#SOP#{institution}#{sop_instance_uid}"
 
 
 class Place(NamedTuple):
@@ -36,8 +30,10 @@ class Place(NamedTuple):
 
     @property
     def sk(self) -> str:
-        """Its sort key. Those of one instance are neighbours: `#` sorts before digits and points."""
-        return f"I#{self.series}#{self.sop}" + (f"#{self.number:06d}" if self.number else "")
+        """Its sort key."""
+        if not self.number:
+            return keys.instance(self.series, self.sop)
+        return keys.instance_version(self.series, self.sop, self.number)
 
     @property
     def instance(self) -> tuple[str, str]:
@@ -103,5 +99,5 @@ def another(
     fact = Item(partition, new.sk, content)
     head: dict[str, object] = {"sha256": data["sha256"], "number": new.number, "series": where.series}
     version = (before.version or 0) if before is not None else 0
-    pointer = replace(Item(sop_partition, CURRENT, head), version=version + 1)
+    pointer = replace(Item(sop_partition, keys.CURRENT, head), version=version + 1)
     return [PutVersion(pointer, version), PutNew(fact)]

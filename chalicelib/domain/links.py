@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain import identifiers
+from chalicelib.domain import identifiers, keys
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -206,7 +206,7 @@ def is_id(text: str) -> bool:
 
 def partition(link: str) -> str:
     """The partition of one link's facts."""
-    return f"F#LINK#{urlsafe_b64decode(link + '=').hex()}"
+    return keys.link_facts(urlsafe_b64decode(link + "=").hex())
 
 
 def creation(link: Link, by: str) -> Item:
@@ -214,7 +214,7 @@ def creation(link: Link, by: str) -> Item:
     patient = link.scope.patient
     return Item(
         partition(link.id),
-        "LINK",
+        keys.LINK,
         {
             "institution": link.institution,
             "practitioner": {"id": link.practitioner.id, "name": link.practitioner.name},
@@ -235,7 +235,7 @@ def opening(link: Link, key: str, pass_: str, now: datetime) -> list[Item]:
     begun = link.opened_at or now
     fields: dict[str, object] = {"at": iso(now)}
     return [
-        Item(partition(link.id), f"KEY#{kind}#{_sha256(secret)}", fields, expires=_forgotten(begun + SESSION_LIMIT))
+        Item(partition(link.id), keys.link_key(kind, _sha256(secret)), fields, expires=_forgotten(begun + SESSION_LIMIT))
         for kind, secret in (("key", key), ("pass", pass_))
     ]
 
@@ -243,19 +243,19 @@ def opening(link: Link, key: str, pass_: str, now: datetime) -> list[Item]:
 def first_opening(link: Link, now: datetime, browser: str | None = None) -> Item:
     """The fact that begins the reading session: the first one stands. `browser` is the secret of the browser that opened it."""
     data: dict[str, object] = {"at": iso(now), "browser": _of_browser(link.id, browser) if browser else ""}
-    return Item(partition(link.id), "OPENED", data, expires=_forgotten(now + SESSION_LIMIT))
+    return Item(partition(link.id), keys.OPENED, data, expires=_forgotten(now + SESSION_LIMIT))
 
 
 def sign_of_life(link: Link, now: datetime) -> Item | None:
     """The fact that someone is reading, or None when the last one is recent enough."""
     if link.alive_at is not None and now < link.alive_at + ALIVE_EVERY:
         return None
-    return Item(partition(link.id), f"ALIVE#{iso(now)}", {"at": iso(now)}, expires=_forgotten(link.ends_at))
+    return Item(partition(link.id), keys.link_alive(iso(now)), {"at": iso(now)}, expires=_forgotten(link.ends_at))
 
 
 def ending(link: Link, by: str, now: datetime) -> Item:
     """The fact that ends it."""
-    return Item(partition(link.id), "END", {"at": iso(now), "by": by}, expires=_forgotten(link.ends_at))
+    return Item(partition(link.id), keys.END, {"at": iso(now), "by": by}, expires=_forgotten(link.ends_at))
 
 
 def from_facts(link: str, items: Iterable[Item]) -> Link | None:
@@ -264,28 +264,28 @@ def from_facts(link: str, items: Iterable[Item]) -> Link | None:
     opened: datetime | None = None
     alive: list[datetime] = []
     browser = ""
-    keys: set[tuple[str, str]] = set()
+    given: set[tuple[str, str]] = set()
     ended = False
     for item in items:
         kind, _, rest = item.sk.partition("#")
         if kind == "LINK":
             made = item.data
-        elif kind == "END":
+        elif kind == keys.END:
             ended = True
         elif kind == "KEY":
             name, _, hashed = rest.partition("#")
-            keys.add((name, hashed))
-        elif kind in ("OPENED", "ALIVE"):
+            given.add((name, hashed))
+        elif kind in (keys.OPENED, "ALIVE"):
             at = kept_moment(item.data["at"])
             alive.append(at)
-            if kind == "OPENED":
+            if kind == keys.OPENED:
                 opened, browser = at, str(item.data.get("browser", ""))
     if made is None:
         return None
     return Link(
         link, str(made["institution"]), _practitioner(made["practitioner"]), str(made["purpose"]), _scope(made),
         kept_moment(made["created_at"]), kept_moment(made["open_until"]),
-        opened, max(alive, default=None), ended, frozenset(keys), browser,
+        opened, max(alive, default=None), ended, frozenset(given), browser,
     )  # fmt: skip
 
 

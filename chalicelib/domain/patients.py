@@ -15,19 +15,19 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from chalicelib.domain import demographics, italian, transfers
+from chalicelib.domain import demographics, italian, keys, transfers
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key
 from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.domain.sharing import Consent, Emergency, Objection, Protection
-from chalicelib.domain.transfers import Transfer, patient_partition
+from chalicelib.domain.transfers import Transfer
 
-END = "#END"
+END = keys.ENDED
 AUTOMATIC = "codice-fiscale"
 """The basis of a link that the archive makes by itself."""
-ABOUT = "ABOUT#"
-DECIDING: Key = ("CONSENT#", "TRANSFER#~")
+ABOUT = keys.begins(keys.about)
+DECIDING: Key = (keys.begins(keys.consent), f"{keys.begins(keys.transfer)}~")
 """The sort keys between which all that decides lies: CONSENT, EMERGENCY, LINK, OBJECTION, PROTECTION, TRANSFER."""
 
 
@@ -118,7 +118,11 @@ def fold(patient: str, items: Iterable[Item]) -> Record:
 
     return Record(
         patient,
-        links=tuple(_link(item, item.sk in ended) for item in facts if item.sk.startswith("LINK#") and not item.sk.endswith(END)),
+        links=tuple(
+            _link(item, item.sk in ended)
+            for item in facts
+            if item.sk.startswith(keys.begins(keys.link)) and not item.sk.endswith(END)
+        ),
         transfers=tuple(transfers.in_patient(facts)),
         objections={item.sk.split("#")[1]: Objection(str(item.data["owner"]), _study(item)) for item in of("OBJECTION")},
         protections=tuple(Protection(str(i.data["owner"]), str(i.data["study"])) for i in of("PROTECTION")),
@@ -132,7 +136,7 @@ def fold(patient: str, items: Iterable[Item]) -> Record:
 
 def filed(identifier: PatientIdentifier, owner: str, study: str) -> Item:
     """The fact that a patient identifier has a study."""
-    return Item(patient_partition(identifier.hash), f"UID#{owner}#{study}", dict(_shown(identifier)))
+    return Item(keys.patient_facts(identifier.hash), keys.filed(owner, study), dict(_shown(identifier)))
 
 
 def linking(link: Link) -> list[Item]:
@@ -147,13 +151,14 @@ def linking(link: Link) -> list[Item]:
         "at": link.at,
         "evidence": list(link.evidence),
     }
-    return [Item(patient_partition(side.hash), f"LINK#{link.id}#{link.number:06d}", data) for side in (link.one, link.other)]
+    return [Item(keys.patient_facts(side.hash), keys.link(link.id, link.number), data) for side in (link.one, link.other)]
 
 
 def unlinking(link: Link, by: str, now: datetime) -> list[Item]:
     """The facts that undo a link, in the partitions of both identifiers."""
     data: dict[str, object] = {"by": by, "at": iso(now)}
-    return [Item(patient_partition(side.hash), f"LINK#{link.id}#{link.number:06d}{END}", data) for side in (link.one, link.other)]
+    sk = keys.link(link.id, link.number) + keys.ENDED
+    return [Item(keys.patient_facts(side.hash), sk, data) for side in (link.one, link.other)]
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ def stating(identifier: PatientIdentifier, said: Statement) -> Item:
     """The fact that an image of this identifier says so. The same however often it is said."""
     digest = sha256(f"{said.birth_date}\n{said.sex}\n{said.code}".encode()).hexdigest()[:16]
     data: dict[str, object] = {"birth_date": said.birth_date, "sex": said.sex, "code": said.code}
-    return Item(patient_partition(identifier.hash), f"{ABOUT}{digest}", data)
+    return Item(keys.patient_facts(identifier.hash), f"{ABOUT}{digest}", data)
 
 
 def statement(item: Item) -> Statement:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from chalicelib.domain import instance_versions
+from chalicelib.domain import instance_versions, keys
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
 from chalicelib.domain.report_versions import Report
@@ -83,11 +83,6 @@ def bounds(viewer: str, summary: Mapping[str, Any]) -> Bounds:
     return Bounds(tuple((p["issuer"], p["id"]) for p in said), str(summary["date"]))
 
 
-def study_partition(owner: str, study: str) -> str:
-    """The partition of the facts of one owner's study."""
-    return f"F#STUDY#{owner}#{study}"
-
-
 def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), within: Bounds = EVERYTHING) -> Iterator[Instance]:
     """The instances among the facts of a study's partition, in the order of their keys, each as it is now; but for those with
     a SOP Instance UID in `withdrawn`, and those for which what was decided on the study does not hold."""
@@ -105,7 +100,7 @@ def every_version(items: Iterable[Item]) -> Iterator[Instance]:
 
 def withdrawn(items: Iterable[Item]) -> set[str]:
     """The SOP Instance UIDs that the owner withdrew one by one, and has not shown again."""
-    return {item.sk.removeprefix("W#") for item in items if item.sk.startswith("W#") and is_withdrawal(item)}
+    return {item.sk.removeprefix(keys.MARKS) for item in items if item.sk.startswith(keys.MARKS) and is_withdrawal(item)}
 
 
 def is_withdrawal(item: Item | None) -> bool:
@@ -115,7 +110,7 @@ def is_withdrawal(item: Item | None) -> bool:
 
 def announced(items: Iterable[Item]) -> set[str]:
     """SHA-256 of every instance of the study that its sender said would come."""
-    return {str(sha) for item in items if item.sk.startswith("E#") for sha in _list(item.data["sha256"])}
+    return {str(sha) for item in items if item.sk.startswith(keys.ANNOUNCEMENTS) for sha in _list(item.data["sha256"])}
 
 
 def is_of_patient(tag: str) -> bool:

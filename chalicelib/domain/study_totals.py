@@ -18,7 +18,6 @@ from typing import Any
 from chalicelib.domain import instance_versions, tags
 from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Key
 from chalicelib.domain.report_versions import Report
 from chalicelib.domain.studies import (
     REPORT_KINDS,
@@ -517,11 +516,6 @@ def _apart(text: str) -> tuple[str, ...]:
     """What `_together` made."""
     raw = base64.b64decode(text)
     return tuple(raw[start : start + _BEGINNING].hex() for start in range(0, len(raw), _BEGINNING))
-
-
-def tally_key(owner: str, study: str) -> Key:
-    """(pk, sk) of the tally of a study. Its reports stand beside it."""
-    return f"V#TALLY#{owner}#{study}", "."
 
 
 def digest_of(item: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from chalicelib.domain import keys
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key
@@ -15,8 +16,6 @@ from chalicelib.domain.sharing import Grant
 DEFAULT_DURATION = timedelta(days=365)
 MAX_DURATION = timedelta(days=3653)
 MAX_REASON = 500
-EXPIRING = "EXPIRES"
-"""The index partition (gsi3) of all transfers by their expiry."""
 
 
 @dataclass(frozen=True)
@@ -77,24 +76,14 @@ def later_expiry(transfer: Transfer, asked: object) -> datetime:
     return moment
 
 
-def partition(transfer_id: str) -> str:
-    """The partition of one transfer's facts."""
-    return f"F#TRANSFER#{transfer_id}"
-
-
-def patient_partition(patient_hash: str) -> str:
-    """The partition of all facts about one patient identifier."""
-    return f"F#PATIENT#{patient_hash}"
-
-
 def opening(transfer: Transfer) -> list[Item]:
     """The facts that open `transfer`: its own, and the copy in the patient's partition that deciding reads."""
     opened = iso(transfer.opened_at)
     own = {
-        "gsi1": (f"FROM#{transfer.sender}", f"{opened}#{transfer.id}"),
-        "gsi2": (f"TO#{transfer.receiver}", f"{opened}#{transfer.id}"),
+        "gsi1": (keys.sent_transfers(transfer.sender), f"{opened}#{transfer.id}"),
+        "gsi2": (keys.received_transfers(transfer.receiver), f"{opened}#{transfer.id}"),
     }
-    return _stated(transfer, "OPEN", own | _expiring(transfer))
+    return _stated(transfer, keys.OPEN, own | _expiring(transfer))
 
 
 def changing(transfer: Transfer) -> list[Item]:
@@ -102,37 +91,32 @@ def changing(transfer: Transfer) -> list[Item]:
 
     They say all that it is since then. That two numbers are the same patient's is a link (`domain.patients`), beside them.
     """
-    return _stated(transfer, version_key(transfer.version), {})
+    return _stated(transfer, keys.transfer_version(transfer.version), {})
 
 
 def extending(transfer: Transfer) -> list[Item]:
     """The same for a version with another expiry, by which it is found when it has run out."""
-    return _stated(transfer, version_key(transfer.version), _expiring(transfer))
-
-
-def version_key(version: int) -> str:
-    """The sort key of a later version in the transfer's own partition: what was changed first was the receiver's number."""
-    return f"RECEIVER#{version:06d}"
+    return _stated(transfer, keys.transfer_version(transfer.version), _expiring(transfer))
 
 
 def _stated(transfer: Transfer, sk: str, indexes: dict[str, Key]) -> list[Item]:
     terms = _terms(transfer)
-    copy = f"TRANSFER#{transfer.id}#{transfer.version:06d}"
-    return [Item(partition(transfer.id), sk, terms, indexes), Item(patient_partition(transfer.patient.hash), copy, terms)]
+    copy = Item(keys.patient_facts(transfer.patient.hash), keys.transfer(transfer.id, transfer.version), terms)
+    return [Item(keys.transfer_facts(transfer.id), sk, terms, indexes), copy]
 
 
 def _expiring(transfer: Transfer) -> dict[str, Key]:
-    return {"gsi3": (EXPIRING, f"{iso(transfer.expires_at)}#{transfer.id}")}
+    return {"gsi3": (keys.EXPIRING, f"{iso(transfer.expires_at)}#{transfer.id}")}
 
 
 def history(items: Iterable[Item]) -> list[Transfer]:
     """What a transfer was at first and after each change, from the facts of its own partition; empty if it was never opened."""
     facts = {item.sk: item for item in items}
-    opened = facts.get("OPEN")
+    opened = facts.get(keys.OPEN)
     if opened is None:
         return []
-    ended = "END" in facts
-    versions = [opened, *(facts[key] for key in sorted(facts) if key.startswith("RECEIVER#"))]
+    ended = keys.END in facts
+    versions = [opened, *(facts[key] for key in sorted(facts) if key.startswith(keys.begins(keys.transfer_version)))]
     return [replace(as_of(opened, one), ended=ended) for one in versions]
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import patients, sharing, shown_patients, transfers
+from chalicelib.domain import keys, patients, sharing, shown_patients, transfers
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import Record
 from chalicelib.domain.ports import Item, Key, Table
 from chalicelib.domain.sharing import DENIED, Decision, PatientFacts
-from chalicelib.domain.studies import for_deciding, is_withdrawal, study_partition
+from chalicelib.domain.studies import for_deciding, is_withdrawal
 from chalicelib.domain.transfers import Transfer
 
 WIDTH = 6
@@ -85,19 +85,14 @@ class Decided:
         return tuple(found[key] for key in sorted(found))
 
 
-def withdrawal_key(owner: str, study: str) -> Key:
-    """(pk, sk) of the fact that a whole study was withdrawn."""
-    return study_partition(owner, study), "WITHDRAWN"
-
-
 def load_record(table: Table, patient: str) -> Record:
     """The whole record of one patient identifier, read consistently."""
-    return patients.fold(patient, table.query_all(transfers.patient_partition(patient)))
+    return patients.fold(patient, table.query_all(keys.patient_facts(patient)))
 
 
 def load_deciding(table: Table, patient: str) -> Record:
     """What decides in the record of one patient identifier, read consistently; not which studies it has."""
-    return patients.fold(patient, table.query_all(transfers.patient_partition(patient), between=patients.DECIDING))
+    return patients.fold(patient, table.query_all(keys.patient_facts(patient), between=patients.DECIDING))
 
 
 def owners_of(table: Table, patient: str) -> list[str]:
@@ -110,7 +105,9 @@ def owners_of(table: Table, patient: str) -> list[str]:
     around += [f"{number:032d}" for number in range(1, WIDTH - len(around) + 1)]
 
     def owners(one: str) -> list[str]:
-        return [item.sk.split("#")[1] for item in table.query_all(transfers.patient_partition(one), "UID#")]
+        return [
+            patients.owner_and_study(item.sk)[0] for item in table.query_all(keys.patient_facts(one), keys.begins(keys.filed))
+        ]
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return sorted({owner for found in pool.map(owners, around) for owner in found})
@@ -134,7 +131,7 @@ def know(table: Table, wanted: Iterable[str], hints: Iterable[str] = (), also: I
         for patient in asked
     }
     found = {transfer.id for each in touching.values() for record in each for transfer in record.transfers}
-    ends = {(transfers.partition(transfer), "END") for transfer in found or ([_NOBODY] if asked else [])}
+    ends = {(keys.transfer_facts(transfer), keys.END) for transfer in found or ([_NOBODY] if asked else [])}
     found_items = table.batch_get([*sorted(ends), *also]) if ends or also else {}
     there = frozenset(key for key, item in found_items.items() if is_withdrawal(item))
     known = {patient: _known(each, there) for patient, each in touching.items()}
@@ -171,10 +168,10 @@ def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | 
 
     `owner` picks one of several owners of the same UID.
     """
-    owners = list(table.query_all(f"V#STUDY#{study_instance_uid}"))
+    owners = list(table.query_all(keys.study_views(study_instance_uid)))
     candidates = [item for item in owners if owner in (None, item.sk)]
     own = [item for item in candidates if item.sk == viewer and not item.data.get("gone")]
-    if own and not is_withdrawal(table.get(*withdrawal_key(viewer, study_instance_uid))):
+    if own and not is_withdrawal(table.get(*keys.withdrawn_study(viewer, study_instance_uid))):
         return own[0], Decided(Decision(True), {})
     others = sorted((item for item in candidates if item.sk != viewer), key=lambda item: item.sk)
     decided, read = _decide(table, viewer, [item.data for item in others], now)
@@ -215,7 +212,7 @@ def _decide(table: Table, viewer: str, summaries: Sequence[Mapping[str, Any]], n
     needed = [viewer != ref.owner or _relies_on_links(summary) for ref, summary in zip(refs, summaries, strict=True)]
     wanted = [patient for summary, need in zip(summaries, needed, strict=True) if need for patient in deciding_numbers(summary)]
     hints = [str(one) for summary, need in zip(summaries, needed, strict=True) if need for one in summary.get("linked", ())]
-    withdrawals = [withdrawal_key(ref.owner, ref.study_instance_uid) for ref in refs]
+    withdrawals = [keys.withdrawn_study(ref.owner, ref.study_instance_uid) for ref in refs]
     read = know(table, wanted, hints, withdrawals)
     decided: list[Decided] = []
     for ref, key, summary in zip(refs, withdrawals, summaries, strict=True):
@@ -270,7 +267,7 @@ def _load(table: Table, hashes: Sequence[str]) -> dict[str, Record]:
 def _known(records: list[Record], there: frozenset[Key]) -> Known:
     touching = {transfer.id: transfer for record in records for transfer in record.transfers}
     current = [
-        replace(transfer, ended=(transfers.partition(transfer.id), "END") in there) for _, transfer in sorted(touching.items())
+        replace(transfer, ended=(keys.transfer_facts(transfer.id), keys.END) in there) for _, transfer in sorted(touching.items())
     ]
     facts = PatientFacts(
         tuple(transfers.grant(transfer, transfer.ended, _is_accepted(transfer, records)) for transfer in current),

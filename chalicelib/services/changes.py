@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain import cursors
+from chalicelib.domain import cursors, keys
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, PutNew, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso, kept_moment
@@ -28,6 +28,7 @@ MAX_EXAMINED = 5000
 _ATTEMPTS = 20
 _PAUSE = 0.25
 _PLACE = 20
+_ENTRIES = keys.begins(keys.feed_entry)
 _CLOCKS_DIFFER = timedelta(minutes=1)
 """What the clock of a function that writes may be behind that of one that reads, and more."""
 
@@ -75,11 +76,6 @@ def _of_transfer(transfer: Transfer, event: str, kind: str, more: dict[str, Any]
     return [Change(party, f"{event}#{transfer.id}", kind, content) for party in (transfer.sender, transfer.receiver)]
 
 
-def partition(viewer: str) -> str:
-    """The partition of an institution's feed."""
-    return f"F#FEED#{viewer}"
-
-
 def entry_writes(table: Table, changes: Iterable[Change], now: datetime) -> list[Write]:
     """The writes that append changes to the feeds, on the condition that nobody else appended since."""
     by_viewer: dict[str, list[Change]] = {}
@@ -87,26 +83,26 @@ def entry_writes(table: Table, changes: Iterable[Change], now: datetime) -> list
         by_viewer.setdefault(change.viewer, []).append(change)
     writes: list[Write] = []
     for viewer, ones in sorted(by_viewer.items()):
-        head = table.get(partition(viewer), "HEAD")
+        head = table.get(keys.feed(viewer), keys.HEAD)
         version = (head.version or 0) if head else 0
         place = max(int(str(head.data["place"])) if head else 0, int(now.timestamp() * 1_000_000))
         for change in ones:
             place += 1
             data = {"kind": change.kind, "at": iso(now), **change.content}
-            writes.append(PutNew(Item(partition(viewer), f"E#{place:0{_PLACE}d}", data)))
-        writes.append(PutVersion(Item(partition(viewer), "HEAD", {"place": place}, version=version + 1), version))
+            writes.append(PutNew(Item(keys.feed(viewer), keys.feed_entry(place), data)))
+        writes.append(PutVersion(Item(keys.feed(viewer), keys.HEAD, {"place": place}, version=version + 1), version))
     return writes
 
 
 def was_told(table: Table, change: Change) -> bool:
     """Whether `tell` has told this event."""
-    return table.get(partition(change.viewer), f"D#{change.event}") is not None
+    return table.get(keys.feed(change.viewer), keys.event_told(change.event)) is not None
 
 
 def tell(table: Table, changes: Sequence[Change], now: datetime) -> None:
     """Append changes that no view's version guards: each once, by a marker of its event. Raises TryAgain."""
     for change in changes:
-        marker = Item(partition(change.viewer), f"D#{change.event}", {"at": iso(now)})
+        marker = Item(keys.feed(change.viewer), keys.event_told(change.event), {"at": iso(now)})
         for _ in range(_ATTEMPTS):
             if was_told(table, change) or not table.transact([PutNew(marker), *entry_writes(table, [change], now)]):
                 break
@@ -116,7 +112,7 @@ def tell(table: Table, changes: Sequence[Change], now: datetime) -> None:
 
 def tell_seldom(table: Table, change: Change, at: datetime, pause: timedelta, now: datetime) -> None:
     """Append a change of the moment `at`, but for those of its event within `pause` of one that was told. Raises TryAgain."""
-    key = partition(change.viewer), f"D#{change.event}"
+    key = keys.feed(change.viewer), keys.event_told(change.event)
     for _ in range(_ATTEMPTS):
         last = table.get(*key)
         if last is not None and at < kept_moment(last.data["at"]) + pause:
@@ -168,10 +164,10 @@ def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> t
     examined = 0
     while len(found) < limit and examined < MAX_EXAMINED:
         asked = min(MAX_LIMIT, limit)
-        items = table.query(partition(viewer), between=(f"E#{after}~", "E#~"), limit=asked).items
+        items = table.query(keys.feed(viewer), between=(f"{_ENTRIES}{after}~", f"{_ENTRIES}~"), limit=asked).items
         found += _shown(table, viewer, items, now)
         examined += len(items)
-        after = items[-1].sk.removeprefix("E#") if items else after
+        after = items[-1].sk.removeprefix(_ENTRIES) if items else after
         if len(items) < asked:
             break
     return found[:limit], after
@@ -179,7 +175,7 @@ def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> t
 
 def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[dict[str, Any]]:
     about = {(str(item.data["owner"]), str(item.data["study_instance_uid"])) for item in items if _names_study(item)}
-    views = table.batch_get((f"V#STUDY#{study}", owner) for owner, study in sorted(about))
+    views = table.batch_get(keys.study_view(study, owner) for owner, study in sorted(about))
     decided = access.decide(table, viewer, [view.data for view in views.values()], now)
     known = {(view.sk, view.data["study"]): one for view, one in zip(views.values(), decided, strict=True)}
     shown: list[dict[str, Any]] = []
@@ -189,7 +185,7 @@ def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[
             withdrawn = item.data["kind"] in ("study-withdrawn", "read-study-withdrawn")
             if one is None or (one.hidden if withdrawn else not one.decision.allowed):
                 continue
-        shown.append({"cursor": item.sk.removeprefix("E#"), **item.data})
+        shown.append({"cursor": item.sk.removeprefix(_ENTRIES), **item.data})
     return shown
 
 

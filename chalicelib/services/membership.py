@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from datetime import datetime
 
-from chalicelib.domain import audit_chain, institutions, membership
+from chalicelib.domain import institutions, keys, membership
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
 from chalicelib.domain.fields import fields
@@ -18,7 +18,7 @@ from chalicelib.domain.ports import Alerts, Item, PutNew, PutVersion, Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services import changes
 from chalicelib.services.changes import Change
-from chalicelib.services.registry import LATEST, OPERATOR, PARTITION, VERSIONS, Caller, load_registry
+from chalicelib.services.registry import OPERATOR, VERSIONS, Caller, load_registry
 
 _MOST_LOOKED_AT = 200
 _NAMES_NOBODY = frozenset({Kind.ADMINISTRATION, Kind.AUDIT_USED, Kind.PROBED, Kind.QUERY, Kind.REFUSAL})
@@ -104,12 +104,12 @@ def tell(table: Table, alerts: Alerts, sks: list[str], now: datetime) -> None:
         institution, _, number = rest.partition("#")
         if f"{kind}#" != VERSIONS or not number.isdigit() or int(number) < 2:
             continue  # that it was registered for the first time is no change
-        keys = [(PARTITION, f"{VERSIONS}{institution}#{one:06d}") for one in (int(number) - 1, int(number))]
-        found = table.batch_get(keys)
-        if keys[1] not in found:
+        registrations = [(keys.REGISTRY, keys.institution(institution, one)) for one in (int(number) - 1, int(number))]
+        found = table.batch_get(registrations)
+        if registrations[1] not in found:
             continue
-        before = institutions.from_data(found[keys[0]].data) if keys[0] in found else None
-        content = membership.what_changed(before, institutions.from_data(found[keys[1]].data))
+        before = institutions.from_data(found[registrations[0]].data) if registrations[0] in found else None
+        content = membership.what_changed(before, institutions.from_data(found[registrations[1]].data))
         if content:
             _tell(
                 table,
@@ -117,7 +117,7 @@ def tell(table: Table, alerts: Alerts, sks: list[str], now: datetime) -> None:
                 institution,
                 f"MEMBERSHIP#{institution}#{number}",
                 content,
-                found[keys[1]].data.get("at", iso(now)),
+                found[registrations[1]].data.get("at", iso(now)),
                 now,
             )
 
@@ -140,9 +140,9 @@ def named_by_facts(table: Table, institution: str) -> bool:
     """
     if any(table.query(f"{way}#{institution}", index=index, limit=1).items for way, index in (("FROM", "gsi1"), ("TO", "gsi2"))):
         return True
-    if table.query(f"D#{institution}", index="gsi3", limit=1).items:
+    if table.query(keys.rows_by_date(institution), index="gsi3", limit=1).items:
         return True
-    page = table.query(audit_chain.by_owner(institution), index="gsi3", limit=_MOST_LOOKED_AT, descending=True)
+    page = table.query(keys.audit_of_owner(institution), index="gsi3", limit=_MOST_LOOKED_AT, descending=True)
     return page.next is not None or any(Kind(str(item.data["kind"])) not in _NAMES_NOBODY for item in page.items)
 
 
@@ -159,12 +159,12 @@ def _taken_issuer(table: Table, registry: Registry, new: Institution) -> str | N
 
 def issuers_ever(table: Table, institution: str) -> list[str]:
     """The issuers under which an institution's patients may be filed: the one it has, and those it had before."""
-    versions = table.query_all(PARTITION, f"{VERSIONS}{institution}#")
+    versions = table.query_all(keys.REGISTRY, f"{VERSIONS}{institution}#")
     return list(dict.fromkeys(str(item.data["patient_id_issuer"]) for item in versions))
 
 
 def _ever(table: Table) -> list[Institution]:
-    return [institutions.from_data(item.data) for item in table.query_all(PARTITION, VERSIONS)]
+    return [institutions.from_data(item.data) for item in table.query_all(keys.REGISTRY, VERSIONS)]
 
 
 def _write(known: Registry, before: Institution | None, new: Institution, by: str, now: datetime, act: Act) -> Institution:
@@ -172,8 +172,9 @@ def _write(known: Registry, before: Institution | None, new: Institution, by: st
     entry = replace(new, version=version)
     data: dict[str, object] = asdict(entry) | {"at": iso(now), "by": by}
     everyone = {**known.former, **known.members, new.id: entry}
-    latest = Item(PARTITION, LATEST, {"institutions": [asdict(one) for one in everyone.values()]}, version=known.changes + 1)
-    fact = PutNew(Item(PARTITION, f"{VERSIONS}{new.id}#{version:06d}", data))
+    said: dict[str, object] = {"institutions": [asdict(one) for one in everyone.values()]}
+    latest = Item(keys.REGISTRY, keys.LATEST, said, version=known.changes + 1)
+    fact = PutNew(Item(keys.REGISTRY, keys.institution(new.id, version), data))
     told = membership.what_changed(before, entry)
     concerned = [new.id, *(one for one in known.members if one != new.id and entry.removed)]
     if act([fact, PutVersion(latest, known.changes)], *(_entry(new.id, one, _words(told)) for one in concerned)):

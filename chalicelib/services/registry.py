@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib.domain import institutions, italian
+from chalicelib.domain import institutions, italian, keys
 from chalicelib.domain.errors import BadRequest, Forbidden, UnknownInstitution
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.ports import Table
 
-PARTITION, VERSIONS, LATEST = "F#REGISTRY", "INSTITUTION#", "LATEST"
+VERSIONS = keys.begins(keys.institution)
+"""What the sort keys of registrations begin with."""
 OPERATOR = "operator"
 
 
@@ -41,9 +42,9 @@ class Caller:
 
 def load_registry(table: Table) -> Registry:
     """All institutions, read consistently: one item, which every change rewrites under its version."""
-    latest = table.get(PARTITION, LATEST)
+    latest = table.get(keys.REGISTRY, keys.LATEST)
     if latest is None:
-        return institutions.fold(institutions.from_data(item.data) for item in table.query_all(PARTITION, VERSIONS))
+        return institutions.fold(institutions.from_data(item.data) for item in table.query_all(keys.REGISTRY, VERSIONS))
     entries = latest.data["institutions"]
     assert isinstance(entries, list)
     return institutions.fold(map(institutions.from_data, entries), latest.version or 0)

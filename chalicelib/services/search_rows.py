@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
-from chalicelib.domain import sharing, shown_patients, studies, tags
+from chalicelib.domain import keys, sharing, shown_patients, studies, tags
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
@@ -139,24 +139,24 @@ def _index_rows(viewer: str, summary: Mapping[str, Any], found: Sequence[Face], 
     owner, study = str(summary["owner"]), str(summary["study"])
     moment = str(summary["date"]) + studies.first_value(summary["attributes"], tags.StudyTime)[:6]
     newest_first = f"{moment}#{study}#{owner}"
-    pk = f"V#SEE#{viewer}#{study}"
+    pk = keys.search_rows(viewer, study)
     rows: list[Item] = []
     for position, face in enumerate(found):
         content = search_row(summary, found, position)
         indexes = _of_person(viewer, face, f"{study}#{owner}", newest_first)
         if position == 0:
-            indexes["gsi3"] = (f"D#{viewer}", newest_first)
+            indexes["gsi3"] = (keys.rows_by_date(viewer), newest_first)
         if face.shown:
-            indexes["gsi1"] = (f"P#{viewer}#{face.shown.value}", newest_first)
+            indexes["gsi1"] = (keys.rows_by_patient(viewer, face.shown.value), newest_first)
         rows.append(Item(pk, f"{owner}#{len(rows)}" if rows else owner, content, indexes, expires=expires))
         for number in face.numbers:
             if face.shown is None or number.value != face.shown.value:
-                index = {"gsi1": (f"P#{viewer}#{number.value}", newest_first)}
+                index = {"gsi1": (keys.rows_by_patient(viewer, number.value), newest_first)}
                 found_as = content | {"found_as": _number(number)}
                 found_as.pop("faces", None)
                 rows.append(Item(pk, f"{owner}#{len(rows)}", found_as, index, expires=expires))
     for modality in summary["modalities"]:
-        index = {"gsi3": (f"M#{viewer}#{indexed(modality)}", newest_first)}
+        index = {"gsi3": (keys.rows_by_modality(viewer, indexed(modality)), newest_first)}
         rows.append(Item(pk, f"{owner}#M#{indexed(modality)}", rows[0].data, index, expires=expires))
     return rows
 
@@ -165,8 +165,8 @@ def _of_person(viewer: str, face: Face, place: str, newest_first: str) -> dict[s
     """The entries in the indexes of accession numbers and names."""
     accession = studies.first_value(face.attributes, tags.AccessionNumber)
     name = name_key((face.attributes.get(tags.PatientName, {}).get("Value") or [""])[0])
-    by_number = {"gsi2": (f"A#{viewer}#{indexed(accession)}", newest_first)} if accession else {}
-    return by_number | ({"gsi4": (f"N#{viewer}", f"{indexed(name)}#{place}")} if name else {})
+    by_number = {"gsi2": (keys.rows_by_accession(viewer, indexed(accession)), newest_first)} if accession else {}
+    return by_number | ({"gsi4": (keys.rows_by_name(viewer), f"{indexed(name)}#{place}")} if name else {})
 
 
 def _number(identifier: PatientIdentifier | None) -> dict[str, str]:

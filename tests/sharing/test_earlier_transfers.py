@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain import keys
 from chalicelib.domain import transfers as domain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew
@@ -54,8 +55,8 @@ def of_before(
 
 def stated(one: domain.Transfer, terms: dict[str, object], version: int) -> list[Item]:
     return [
-        Item(domain.partition(one.id), f"RECEIVER#{version:06d}", terms),
-        Item(domain.patient_partition(one.patient.hash), f"TRANSFER#{one.id}#{version:06d}", terms),
+        Item(keys.transfer_facts(one.id), f"RECEIVER#{version:06d}", terms),
+        Item(keys.patient_facts(one.patient.hash), f"TRANSFER#{one.id}#{version:06d}", terms),
     ]
 
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain import italian, patients
+from chalicelib.domain import italian, keys, patients
 from chalicelib.domain.filing import filing
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.transfers import patient_partition
 from chalicelib.services import access
 from tests.sharing.api import api_over
 from tests.sharing.codes import fiscal_code
@@ -236,4 +235,4 @@ def test_a_number_is_filed_in_the_partition_where_its_owner_speaks_of_it(world: 
     name(world, "ADT1")
     world.arrive(A, "7", NAMED, issuer="ADT1")
     own = PatientIdentifier(OIDS[A], "7")
-    assert world.table.get(patient_partition(own.hash), patients.filed(own, A, NAMED).sk) is not None
+    assert world.table.get(keys.patient_facts(own.hash), patients.filed(own, A, NAMED).sk) is not None

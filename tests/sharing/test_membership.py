@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain import keys
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.ports import Item, PutNew
 from chalicelib.services import membership, registry
@@ -123,9 +124,9 @@ def of_a_corrected_issuer() -> World:
     world.open(A, "SM-1", B)
     world.settle()
     assert world.sees(B, "1.2.3")
-    data = next(world.table.query_all(registry.PARTITION, f"{registry.VERSIONS}{A}#")).data
+    data = next(world.table.query_all(keys.REGISTRY, f"{registry.VERSIONS}{A}#")).data
     corrected = data | {"patient_id_issuer": "2.16.1.99", "version": 2}
-    world.table.put(PutNew(Item(registry.PARTITION, f"{registry.VERSIONS}{A}#000002", corrected)))
+    world.table.put(PutNew(Item(keys.REGISTRY, f"{registry.VERSIONS}{A}#000002", corrected)))
     assert world.member(A).patient_id_issuer == "2.16.1.99" != OIDS[A]
     return world
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain import keys
 from chalicelib.domain.ports import Item
 from chalicelib.services.ingest import read_again
-from chalicelib.services.ingest.index import Stored, object_key
+from chalicelib.services.ingest.index import Stored
 from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
@@ -104,12 +105,12 @@ def test_what_was_rejected_and_can_be_read_now_gets_a_second_verdict(api: Api) -
     for content, reason in ((odd, "truncated"), (broken, "not-dicom")):
         stored = Stored(A, world.objects.store(A, content), len(content))
         data: dict[str, object] = {"state": "rejected", "reason": reason, "at": "2026-01-01T00:00:00Z", "size": len(content)}
-        world.table.memory._items[object_key(A, stored.sha256)] = Item(*object_key(A, stored.sha256), data)
+        world.table.memory._items[keys.verdict(A, stored.sha256)] = Item(*keys.verdict(A, stored.sha256), data)
     assert (state(api, odd), state(api, broken)) == (("rejected", "truncated"), ("rejected", "not-dicom"))
     assert sweep(world) == 1
     assert (state(api, odd), state(api, broken)) == (("indexed", None), ("rejected", "not-dicom"))
     assert api.world.found(A, ("PatientID", "a1")) == {STUDY}
-    first = world.table.get(*object_key(A, sha256(odd).hexdigest()))
+    first = world.table.get(*keys.verdict(A, sha256(odd).hexdigest()))
     assert first is not None
     assert first.data["state"] == "rejected", "a fact is never changed"
 
@@ -148,4 +149,4 @@ def test_the_sweep_goes_on_where_it_ended(api: Api, monkeypatch: pytest.MonkeyPa
         world.table, world.objects, world.read_summary, world.now, lambda: next(left, 0.0), act=lambda _: world.act
     )  # fmt: skip
     assert (first, sweep(world)) == (10, 20)
-    assert world.table.get(read_again.PROGRESS, A) is not None
+    assert world.table.get(keys.READ_PROGRESS, A) is not None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from chalicelib.domain import keys
 from chalicelib.services.ingest import index
 from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
@@ -249,7 +250,7 @@ def test_a_function_that_dies_on_a_note_leaves_nothing_that_the_next_delivery_do
             [note],
             act=dies,  # type: ignore[arg-type]
         )
-    assert city.table.get(*index.object_key(A, note.sha256)) is None
+    assert city.table.get(*keys.verdict(A, note.sha256)) is None
     assert city.index(note) == {}
     assert city.handed_out(A, STUDY) == {SECOND}
 

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from chalicelib.dicomweb.qido import Scope, parse_query
-from chalicelib.domain import audit
+from chalicelib.domain import audit, keys
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution
@@ -351,7 +351,7 @@ class World:
         return {one["sop_instance_uid"] for one in found["instances"]}
 
     def verdict(self, stored: Stored) -> dict[str, Any]:
-        item = self.table.get(*index_instances.object_key(stored.institution, stored.sha256))
+        item = self.table.get(*keys.verdict(stored.institution, stored.sha256))
         assert item is not None
         return item.data
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain import transfers
+from chalicelib.domain import keys
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Delete, Item, Key, Put, PutNew, Table, Write
 from tests.archive import NOW, Archive, image, patient, project, streamed, views_of
@@ -442,7 +442,7 @@ def test_a_fact_that_cannot_be_looked_up_does_not_lose_those_before_it() -> None
     archive = Archive()
     archive.deliver(archive.store("san-matteo", image(study="1.1", patient="SM1")))
     opened = archive.open_transfer("san-matteo", "maugeri", "SM1")
-    changes = [("1", "F#STUDY#san-matteo#1.1", "I#x"), ("2", transfers.partition(opened.id), "OPEN")]
+    changes = [("1", "F#STUDY#san-matteo#1.1", "I#x"), ("2", keys.transfer_facts(opened.id), "OPEN")]
     queries = [0]
 
     def busy(name: str) -> None:

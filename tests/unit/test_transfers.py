@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain import transfers
+from chalicelib.domain import keys, transfers
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.domain.ports import Item
 from chalicelib.domain.rfc3339 import iso, parse_moment
@@ -34,10 +34,10 @@ PROPOSED = replace(TRANSFER, proposed=patient("maugeri", "MG1"))
 
 
 def own(items: list[Item]) -> list[Item]:
-    return [item for item in items if item.pk == transfers.partition(TRANSFER.id)]
+    return [item for item in items if item.pk == keys.transfer_facts(TRANSFER.id)]
 
 
-END = Item(transfers.partition(TRANSFER.id), "END", {"at": iso(NOW)})
+END = Item(keys.transfer_facts(TRANSFER.id), "END", {"at": iso(NOW)})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_facts_fold_into_the_transfer_in_any_order(facts: list[Item], expected: 
 
 def test_the_patients_partition_says_the_same_as_the_transfers_own() -> None:
     facts = [*transfers.opening(TRANSFER), *transfers.changing(named("MG1", 1)), *transfers.changing(named("MG2", 2))]
-    copies = [item for item in facts if item.pk == transfers.patient_partition(TRANSFER.patient.hash)]
+    copies = [item for item in facts if item.pk == keys.patient_facts(TRANSFER.patient.hash)]
     assert transfers.in_patient(copies[::-1]) == [named("MG2", 2)]
 
 

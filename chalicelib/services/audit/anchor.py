@@ -10,7 +10,7 @@ import hashlib
 import json
 from datetime import datetime
 
-from chalicelib.domain import audit, audit_chain, audit_verify
+from chalicelib.domain import audit, audit_chain, audit_verify, keys
 from chalicelib.domain.audit import Record
 from chalicelib.domain.ports import Item, Put, PutVersion, Table, Vault
 from chalicelib.domain.rfc3339 import iso
@@ -18,7 +18,6 @@ from chalicelib.services.registry import OPERATOR, load_registry
 
 Heads = dict[str, Record]
 """Number, hash and time of the last record of each shard."""
-_PARTITION, _LAST = "V#AUDIT", "ANCHOR"
 """(pk, sk) of what was anchored last, with an item beside it for each institution's heads: only so that nothing is written
 when nothing changed."""
 _AT_ONCE = 99
@@ -29,7 +28,7 @@ _MOST_ADOPTED = 2000
 
 def anchor_key(number: int) -> str:
     """The key of an anchor, which sorts by its number."""
-    return f"anchors/{number:09d}.json"
+    return keys.anchor(number)
 
 
 def all_shards(institutions: list[str]) -> list[str]:
@@ -44,8 +43,8 @@ def anchor_heads(table: Table, vault: Vault, now: datetime, retention_years: int
     first: what they say was anchored, whatever the table says now.
     """
     shards = all_shards(list(load_registry(table).versions))
-    found = table.batch_get((audit_chain.partition(shard), audit_chain.HEAD) for shard in shards)
-    heads: Heads = {item.pk.removeprefix("F#AUDIT#"): item.data for item in found.values()}
+    found = table.batch_get((keys.audit_records(shard), keys.HEAD) for shard in shards)
+    heads: Heads = {keys.shard_of(item.pk): item.data for item in found.values()}
     known, last, stale = _last(table)
     number, sha256 = (int(str(known.data["number"])), str(known.data["sha256"])) if known else (0, "")
     grown = _grown(heads, last)
@@ -78,8 +77,8 @@ def _last(table: Table) -> tuple[Item | None, Heads, set[str]]:
 
     The last anchor's item of before had all heads in itself, until there were too many for one.
     """
-    items = list(table.query_all(_PARTITION, _LAST))
-    known = next((item for item in items if item.sk == _LAST), None)
+    items = list(table.query_all(keys.AUDIT_PROGRESS, keys.ANCHOR))
+    known = next((item for item in items if item.sk == keys.ANCHOR), None)
     heads: Heads = {}
     stale: set[str] = set()
     for item in [known, *(one for one in items if one is not known)] if known else items:
@@ -96,9 +95,9 @@ def _remember(table: Table, known: Item | None, last: dict[str, object], heads: 
     for shard, head in heads.items():
         if (institution := _institution(shard)) in of:
             of[institution][shard] = head
-    puts = [Put(Item(_PARTITION, f"{_LAST}#{institution}", {"heads": one})) for institution, one in of.items()]
+    puts = [Put(Item(keys.AUDIT_PROGRESS, keys.anchored(institution), {"heads": one})) for institution, one in of.items()]
     version = (known.version or 0) if known else 0
-    first = PutVersion(Item(_PARTITION, _LAST, last, version=version + 1), version)
+    first = PutVersion(Item(keys.AUDIT_PROGRESS, keys.ANCHOR, last, version=version + 1), version)
     if table.transact([first, *puts[:_AT_ONCE]]):
         return
     for put in puts[_AT_ONCE:]:

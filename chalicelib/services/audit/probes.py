@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from chalicelib.domain import audit_chain
+from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.audit import MAX_PATIENTS, Act, Context, Entry, Kind, Record, patients_of, seen
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
@@ -21,7 +21,6 @@ from chalicelib.services import access
 ROUTE = "count_probes"
 MOST_READ = 20_000
 """Records that one run reads; the next one goes on."""
-_PARTITION, _COUNTED = "V#AUDIT", "COUNTED"
 ActAs = Callable[[Context], Act]
 Numbers = tuple[PatientIdentifier, ...]
 _Probe = tuple[str, str, str | None, Numbers]
@@ -33,18 +32,18 @@ def count_probes(table: Table, registry: Registry, shards: list[str], now: datet
 
     The first run of all only notes where the chains end: what is older is not counted.
     """
-    found = table.batch_get((audit_chain.partition(shard), audit_chain.HEAD) for shard in shards)
-    heads = {item.pk.removeprefix("F#AUDIT#"): audit_chain.head_of(item).seq for item in found.values()}
-    known = {item.sk: item for item in table.query_all(_PARTITION, _COUNTED)}
-    if _COUNTED not in known:
+    found = table.batch_get((keys.audit_records(shard), keys.HEAD) for shard in shards)
+    heads = {keys.shard_of(item.pk): audit_chain.head_of(item).seq for item in found.values()}
+    known = {item.sk: item for item in table.query_all(keys.AUDIT_PROGRESS, keys.COUNTED)}
+    if keys.COUNTED not in known:
         for institution in {_institution(shard) for shard in heads}:
             of = {shard: seq for shard, seq in heads.items() if _institution(shard) == institution}
             _remember(table, None, institution, of)
-        table.put(PutVersion(Item(_PARTITION, _COUNTED, {}, version=1), 0))
+        table.put(PutVersion(Item(keys.AUDIT_PROGRESS, keys.COUNTED, {}, version=1), 0))
         return 0
     counted = left = 0
     for institution in sorted({_institution(shard) for shard in heads}):
-        item = known.get(f"{_COUNTED}#{institution}")
+        item = known.get(keys.counted(institution))
         places = dict(item.data) if item else {}
         new: list[Record] = []
         for shard in sorted(shard for shard in heads if _institution(shard) == institution):
@@ -60,8 +59,8 @@ def count_probes(table: Table, registry: Registry, shards: list[str], now: datet
 
 
 def _between(table: Table, shard: str, done: int, last: int) -> Iterator[Record]:
-    between = (audit_chain.sort_key(done + 1), audit_chain.sort_key(last))
-    return (item.data for item in table.query_all(audit_chain.partition(shard), between=between))
+    between = (keys.audit_record(done + 1), keys.audit_record(last))
+    return (item.data for item in table.query_all(keys.audit_records(shard), between=between))
 
 
 def _tell(
@@ -107,7 +106,7 @@ def _owners(table: Table, registry: Registry, prober: str, record: Record) -> di
         if giver is not None:
             found.setdefault(giver.id, (number,) if known.transfers or known.links else ())
     if record.get("study"):
-        for view in table.query_all(f"V#STUDY#{record['study']}"):
+        for view in table.query_all(keys.study_views(str(record["study"]))):
             found[view.sk] = seen(view.data).patients[:MAX_PATIENTS]
     found.pop(prober, None)
     return found
@@ -115,7 +114,7 @@ def _owners(table: Table, registry: Registry, prober: str, record: Record) -> di
 
 def _place(known: Item | None, institution: str, places: dict[str, object]) -> PutVersion:
     version = (known.version or 0) if known else 0
-    return PutVersion(Item(_PARTITION, f"{_COUNTED}#{institution}", places, version=version + 1), version)
+    return PutVersion(Item(keys.AUDIT_PROGRESS, keys.counted(institution), places, version=version + 1), version)
 
 
 def _remember(table: Table, known: Item | None, institution: str, places: dict[str, int]) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import audit_chain, audit_repeats, cursors, identifiers, transfers
+from chalicelib.domain import audit_chain, audit_repeats, cursors, identifiers, keys, transfers
 from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Record
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -90,11 +90,11 @@ def accesses(
     if between[0] > between[1]:
         return Page([], None)
     if patient is None:
-        chains: list[tuple[str, str]] = [("gsi3", audit_chain.by_owner(caller.member.id))]
+        chains: list[tuple[str, str]] = [("gsi3", keys.audit_of_owner(caller.member.id))]
     else:
         numbers = {patient} if caller.is_anothers(patient) else {patient, *access.load_record(table, patient.hash).linked}
-        keys = [audit_chain.by_patient(caller.member.id, number.hash) for number in sorted(numbers)]
-        chains = [(index, key) for key in keys for index in ("gsi1", "gsi2")]
+        partitions = [keys.audit_of_patient(caller.member.id, number.hash) for number in sorted(numbers)]
+        chains = [(index, pk) for pk in partitions for index in ("gsi1", "gsi2")]
     found = list(islice(_newest_first(table, chains, between, limit + 2), limit + 2))
     found = [record for record in found if audit_chain.position(record) != last][: limit + 1]
     following = cursors.encode(audit_chain.position(found[limit - 1])) if len(found) > limit else None
@@ -134,8 +134,8 @@ def _ranges(records: Sequence[Record]) -> list[tuple[str, int, int]]:
 
 
 def _repeats_in(table: Table, shard: str, first: int, last: int) -> list[Record]:
-    between = (audit_chain.sort_key(first), audit_chain.sort_key(last))
-    return [item.data for item in table.query_all(audit_chain.partition(shard), between=between) if "same" in item.data]
+    between = (keys.audit_record(first), keys.audit_record(last))
+    return [item.data for item in table.query_all(keys.audit_records(shard), between=between) if "same" in item.data]
 
 
 def _newest_first(table: Table, chains: Sequence[tuple[str, str]], between: tuple[str, str], page: int) -> Iterator[Record]:
@@ -155,9 +155,9 @@ def details(table: Table, caller: Caller, records: Iterable[Record]) -> Details:
     """What the records name, for people to read: studies of the caller's own, and the transfers that opened them."""
     records = list(records)
     owner = caller.member.id
-    wanted = {(f"V#STUDY#{record['study']}", owner) for record in records if record.get("study")}
+    wanted = {keys.study_view(str(record["study"]), owner) for record in records if record.get("study")}
     named = {one for record in records for one in _transfers_of(record)}
-    found = table.batch_get([*sorted(wanted), *((transfers.partition(one), "OPEN") for one in sorted(named))])
+    found = table.batch_get([*sorted(wanted), *((keys.transfer_facts(one), keys.OPEN) for one in sorted(named))])
     return Details(
         {str(item.data["study"]): item.data for key, item in found.items() if key in wanted},
         {str(item.data["id"]): transfers.as_of(item, item) for key, item in found.items() if key not in wanted},

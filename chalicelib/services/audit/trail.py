@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 
-from chalicelib.domain import audit, audit_chain, audit_repeats
+from chalicelib.domain import audit, audit_chain, audit_repeats, keys
 from chalicelib.domain.audit import Context, Entry, Record
 from chalicelib.domain.audit_chain import Head
 from chalicelib.domain.audit_repeats import Whole
@@ -104,7 +104,7 @@ class Trail:
         shard = free.take()
         try:
             for attempt in range(_TRIES):
-                head = shard.head or audit_chain.head_of(table.get(audit_chain.partition(shard.name), audit_chain.HEAD))
+                head = shard.head or audit_chain.head_of(table.get(keys.audit_records(shard.name), keys.HEAD))
                 known = shard.whole if shard.head is not None and len(shard.whole) <= _MOST_KNOWN else {}
                 shard.head = None  # unknown until the transaction has told
                 short, whole = audit_repeats.shorten(new, head.seq, known)

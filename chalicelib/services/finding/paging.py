@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chalicelib.dicomweb.qido import Query
+from chalicelib.domain import keys
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, Put, Table
 
@@ -63,4 +64,4 @@ def pages_of(viewer: str, owner: str, study: str, content: Sequence[str], query:
     if not content[0]:
         return None
     text = repr((*content, replace(query, offset=0, limit=0)))
-    return Pages(f"V#PAGES#{viewer}#{owner}#{study}", hashlib.sha256(text.encode()).hexdigest()[:32])
+    return Pages(keys.pages(viewer, owner, study), hashlib.sha256(text.encode()).hexdigest()[:32])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.domain import filing, shown_patients
+from chalicelib.domain import filing, keys, shown_patients
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
 from chalicelib.domain.studies import Attributes, Instance
@@ -63,7 +63,7 @@ def persons(table: Table, viewer: str, row: Row, decided: Decided, matches: Matc
     if len(row["patients"]) < 2:
         return None
     if "faces" not in row:
-        first = table.get(f"V#SEE#{viewer}#{row['study']}", str(row["owner"]))
+        first = table.get(keys.search_rows(viewer, row["study"]), str(row["owner"]))
         if first is None or "faces" not in first.data:
             return None
         row = row | {"faces": access.as_linked_now(first.data, decided)["faces"]}

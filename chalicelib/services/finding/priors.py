@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, places, priors
+from chalicelib.domain import audit, keys, places, priors
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Table
@@ -25,7 +25,7 @@ def priors_of(
     """The answer of `GET /studies/{uid}/priors`. Raises NotFound for a study that the caller may not see."""
     item, decided = access.find_study(table, caller.member.id, study, owner, now)
     record(audit.of_study(Kind.READ, audit.seen(item.data, decided.decision)))
-    row = table.get(f"V#SEE#{caller.member.id}#{study}", item.sk)
+    row = table.get(keys.search_rows(caller.member.id, study), item.sk)
     number: Any = row.data["found_as"] if row is not None else None
     entries: list[dict[str, Any]] = []
     if number is not None and number["id"]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import places, priors, procedure_names, tags
+from chalicelib.domain import keys, places, priors, procedure_names, tags
 from chalicelib.domain.audit import Act, Entry, Kind
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, PutVersion, Table
@@ -22,7 +22,7 @@ _LOOKED_AT = 1000
 
 def key(institution: str) -> tuple[str, str]:
     """Where an institution's own names lie."""
-    return f"F#PROCEDURES#{institution}", "NAMES"
+    return keys.procedure_names(institution), keys.NAMES
 
 
 def put(table: Table, caller: Caller, body: object, act: Act) -> dict[str, Any]:
@@ -44,13 +44,13 @@ def shown(table: Table, caller: Caller) -> dict[str, Any]:
     institution = caller.member.id
     own = _own(table, institution)
     words = procedure_names.vocabulary(own)
-    rows = islice(table.query_all(f"D#{institution}", index="gsi3", descending=True, page=100), _LOOKED_AT)
+    rows = islice(table.query_all(keys.rows_by_date(institution), index="gsi3", descending=True, page=100), _LOOKED_AT)
     exams = [_entry(row) for row in rows if row.data["owner"] == institution]
     unclear = [exam for exam in exams if _is_missed(exam, words)]
-    views = table.batch_get((f"V#STUDY#{exam['study_instance_uid']}", institution) for exam in unclear)
+    views = table.batch_get(keys.study_view(exam["study_instance_uid"], institution) for exam in unclear)
     counted: dict[tuple[str, tuple[str, ...]], int] = {}
     for exam in unclear:
-        view = views.get((f"V#STUDY#{exam['study_instance_uid']}", institution))
+        view = views.get(keys.study_view(exam["study_instance_uid"], institution))
         said = {name: view.data.get(name, []) for name in ("series_names", "body_parts", "codes")} if view else {}
         if _is_missed(exam | said, words):
             name = (exam["description"], tuple(exam["modalities"]))

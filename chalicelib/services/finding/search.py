@@ -17,7 +17,7 @@ from chalicelib.dicomweb import qido, resources, search_plan
 from chalicelib.dicomweb.matching import Uids
 from chalicelib.dicomweb.qido import Query
 from chalicelib.dicomweb.search_results import project, remaining_text, with_day_of_change
-from chalicelib.domain import accession, audit, shown_patients, studies, tags
+from chalicelib.domain import accession, audit, keys, shown_patients, studies, tags
 from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
 from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound
@@ -27,7 +27,6 @@ from chalicelib.domain.studies import Attributes, Bounds
 from chalicelib.services import access
 from chalicelib.services.finding import paging
 from chalicelib.services.finding.persons import Persons, matching_face, persons
-from chalicelib.services.ingest.instance_items import sop_key
 from chalicelib.services.registry import Caller
 from chalicelib.services.search_rows import indexed, numbers_linked, search_row
 
@@ -223,8 +222,8 @@ def _narrow(table: Table, caller: Caller, query: Query) -> tuple[Key, ...] | Non
     """(owner, study) of the studies that a key below study level leaves, when it names series or instances by UID; else None."""
     sops, series = query.key(tags.SOPInstanceUID), query.key(tags.SeriesInstanceUID)
     if sops is not None and isinstance(sops.match, Uids):
-        keys = [sop_key(member, uid) for uid in sorted(sops.match.uids) for member in caller.registry.members]
-        found = table.batch_get(keys)
+        wanted = [keys.sop(member, uid) for uid in sorted(sops.match.uids) for member in caller.registry.members]
+        found = table.batch_get(wanted)
         return tuple(sorted({(key[0].split("#")[2], str(item.data["study"])) for key, item in found.items()}))
     if series is not None and isinstance(series.match, Uids):
         return tuple(
@@ -232,7 +231,7 @@ def _narrow(table: Table, caller: Caller, query: Query) -> tuple[Key, ...] | Non
                 {
                     _owner_and_study(item.indexes["gsi1"][1])
                     for uid in sorted(series.match.uids)
-                    for item in table.query_all(f"S#{uid}", index="gsi1")
+                    for item in table.query_all(keys.series_of(uid), index="gsi1")
                 }
             )
         )
@@ -247,8 +246,8 @@ def _owner_and_study(text: str) -> Key:
 def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[Key, ...] | None) -> Iterator[Item]:
     if narrowed is not None:
         # One request, whether there is something that the viewer may not see, or nothing at all.
-        rows = [(f"V#SEE#{viewer}#{study}", owner) for owner, study in narrowed]
-        found = table.batch_get(rows or [(f"V#SEE#{viewer}#0", viewer)])
+        rows = [(keys.search_rows(viewer, study), owner) for owner, study in narrowed]
+        found = table.batch_get(rows or [keys.search_row(viewer, "0", viewer)])
         yield from (found[key] for key in sorted(found))
         return
     key = search_plan.selective_key(query)
@@ -256,26 +255,26 @@ def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[Key, ..
     match key:
         case search_plan.ByStudy(uids):
             for uid in uids:
-                yield from (item for item in table.query_all(f"V#SEE#{viewer}#{uid}") if "#M#" not in item.sk)
+                yield from (item for item in table.query_all(keys.search_rows(viewer, uid)) if "#M#" not in item.sk)
         case search_plan.ByAccession(number):
-            yield from table.query_all(f"A#{viewer}#{indexed(number)}", index="gsi2", descending=True, page=page)
+            yield from table.query_all(keys.rows_by_accession(viewer, indexed(number)), index="gsi2", descending=True, page=page)
         case search_plan.ByPatient(number):
-            yield from table.query_all(f"P#{viewer}#{number}", index="gsi1", descending=True, page=page)
+            yield from table.query_all(keys.rows_by_patient(viewer, number), index="gsi1", descending=True, page=page)
         case search_plan.ByName(prefix):
-            yield from table.query_all(f"N#{viewer}", indexed(prefix), index="gsi4", page=1000)
+            yield from table.query_all(keys.rows_by_name(viewer), indexed(prefix), index="gsi4", page=1000)
         case search_plan.ByModality(modalities, first, last):
             between = (first or "0", f"{last or '99999999'}~")
+            asked = [keys.rows_by_modality(viewer, indexed(one)) for one in modalities]
+            most = max(page, _CHUNK)
             yield from _newest_first(
-                table.query_all(
-                    f"M#{viewer}#{indexed(one)}", index="gsi3", between=between, descending=True, page=max(page, _CHUNK)
-                )
-                for one in modalities
+                table.query_all(pk, index="gsi3", between=between, descending=True, page=most) for pk in asked
             )
         case search_plan.ByDate(first, last):
             between = (first or "0", f"{last or '99999999'}~")
-            yield from table.query_all(f"D#{viewer}", index="gsi3", between=between, descending=True, page=1000)
+            yield from table.query_all(keys.rows_by_date(viewer), index="gsi3", between=between, descending=True, page=1000)
         case _:
-            yield from table.query_all(f"D#{viewer}", index="gsi3", descending=True, page=min(1000, max(page, _CHUNK)))
+            newest = min(1000, max(page, _CHUNK))
+            yield from table.query_all(keys.rows_by_date(viewer), index="gsi3", descending=True, page=newest)
 
 
 def _newest_first(found: Iterable[Iterator[Item]]) -> Iterator[Item]:
@@ -292,7 +291,7 @@ def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget,
     """The series that match, from behind the one with the UID `after` on."""
     for study in found:
         uid = query.scope.series_instance_uid
-        partition = f"V#SERIES#{study.owner}#{study.study}"
+        partition = keys.series_views(study.owner, study.study)
         between = (uid, uid) if uid else (f"{after} ", "~")  # a blank comes before whatever a UID may go on with
         for item in budget.take(table.query_all(partition, between=between)):
             said: Any = item.data.get("patients", ())
@@ -308,13 +307,14 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
     """The instances that match, from behind the one at `after`, `<series>#<sop>`, on."""
     for study in found:
         uid = query.scope.series_instance_uid
-        view_of = _views_in_order(table, f"V#SERIES#{study.owner}#{study.study}", uid or after.partition("#")[0], uid)
+        view_of = _views_in_order(table, keys.series_views(study.owner, study.study), uid or after.partition("#")[0], uid)
         if uid is not None and view_of(uid) is None:
             raise NotFound
-        partition = studies.study_partition(study.owner, study.study)
-        gone = studies.withdrawn(table.query_all(partition, "W#"))
-        first, end = f"I#{uid}#" if uid else "I#", f"I#{uid}#~" if uid else "I#~"
-        facts = table.query_all(partition, between=(f"I#{after}#~" if after else first, end))
+        partition = keys.study_facts(study.owner, study.study)
+        gone = studies.withdrawn(table.query_all(partition, keys.MARKS))
+        every = keys.instance(uid, "") if uid else keys.INSTANCES
+        first = f"{keys.INSTANCES}{after}#~" if after else every
+        facts = table.query_all(partition, between=(first, f"{every}~"))
         for one in studies.instances(budget.take(facts), gone, study.within):
             view = view_of(one.series_instance_uid) or {"attributes": {}, "instances": 1}
             whole = study.persons.of_instance(one) if study.persons else study.attributes

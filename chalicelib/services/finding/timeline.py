@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, identifiers, tags
+from chalicelib.domain import audit, identifiers, keys, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import NotFound
@@ -33,7 +33,7 @@ def timeline(
     asked = identifiers.patient_identifier(patient_id, issuer, viewer.patient_id_issuer)
     rows: dict[tuple[str, str], Item] = {}
     others: dict[tuple[str, str], Item] = {}
-    for item in table.query_all(f"P#{viewer.id}#{asked.value}", index="gsi1", descending=True):
+    for item in table.query_all(keys.rows_by_patient(viewer.id, asked.value), index="gsi1", descending=True):
         number = item.data["found_as"]
         study = (str(item.data["owner"]), str(item.data["study"]))
         if number == {"issuer": asked.issuer, "id": asked.value}:
@@ -58,12 +58,12 @@ def timeline(
     record(Entry(Kind.READ, mine_to_show, (asked,)))
     for entry in audit.disclosures(viewer.id, [audit.seen(row, one.decision) for row, one in allowed]):
         record(entry)
-    views = table.batch_get((f"V#STUDY#{row['study']}", str(row["owner"])) for row in seen)
+    views = table.batch_get(keys.study_view(row["study"], str(row["owner"])) for row in seen)
     numbers = {(asked.issuer, asked.value)}
     entries: list[tuple[str, dict[str, Any]]] = []
     person: Attributes = {}
     for row, opened in allowed:
-        view = views.get((f"V#STUDY#{row['study']}", str(row["owner"])))
+        view = views.get(keys.study_view(row["study"], str(row["owner"])))
         if view is None:
             continue
         attributes: Attributes = row["attributes"]

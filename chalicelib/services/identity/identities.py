@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
-from chalicelib.domain import demographics, identifiers, italian, tags
+from chalicelib.domain import identifiers, italian, keys, tags
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.fields import fields
@@ -19,7 +19,6 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import Link, Record, link_id
 from chalicelib.domain.ports import Table
 from chalicelib.domain.studies import Attributes, first_value
-from chalicelib.domain.transfers import patient_partition
 from chalicelib.services import access
 from chalicelib.services.identity import linking
 from chalicelib.services.registry import Caller
@@ -115,8 +114,10 @@ def _own(caller: Caller, patient_id: str) -> PatientIdentifier:
 
 def _is_known(table: Table, number: PatientIdentifier) -> bool:
     """Whether there is a study under this number, or its hospital made it known."""
-    partition = patient_partition(number.hash)
-    return any(table.query(partition, prefix, limit=1).items for prefix in ("UID#", demographics.PREFIX))
+    partition = keys.patient_facts(number.hash)
+    return any(
+        table.query(partition, prefix, limit=1).items for prefix in (keys.begins(keys.filed), keys.begins(keys.registration))
+    )
 
 
 def _may_know(table: Table, caller: Caller, link: Link, record: Record) -> bool:
@@ -142,7 +143,7 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
     if not name:
         return []
     rows: list[dict[str, Any]] = []
-    for item in table.query_all(f"N#{viewer}", f"{indexed(name)}#", index="gsi4", page=_MAX_ROWS):
+    for item in table.query_all(keys.rows_by_name(viewer), f"{indexed(name)}#", index="gsi4", page=_MAX_ROWS):
         rows.append(item.data)
         if len(rows) >= _MAX_ROWS:
             break
@@ -181,7 +182,7 @@ def _proposal(
 
 
 def _person(table: Table, viewer: str, own: PatientIdentifier) -> Attributes | None:
-    for item in table.query(f"P#{viewer}#{own.value}", index="gsi1", limit=20).items:
+    for item in table.query(keys.rows_by_patient(viewer, own.value), index="gsi1", limit=20).items:
         number = {"issuer": own.issuer, "id": own.value}
         if number in item.data["patients"] and item.data.get("patient", number) == number:  # type: ignore[operator]
             attributes: Attributes = item.data["attributes"]  # type: ignore[assignment]

@@ -11,13 +11,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import demographics, identifiers
+from chalicelib.domain import demographics, identifiers, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Put, PutNew, Table, Write
-from chalicelib.domain.transfers import patient_partition
 from chalicelib.services import access
 from chalicelib.services.identity import linking, numbering
 from chalicelib.services.registry import Caller
@@ -47,7 +46,7 @@ def make_known(
 
 def latest_of(table: Table, number: PatientIdentifier) -> Demographics | None:
     """What was last said of the patient with this number by the hospital whose number it is."""
-    found = table.query(patient_partition(number.hash), demographics.PREFIX, limit=1, descending=True).items
+    found = table.query(keys.patient_facts(number.hash), demographics.PREFIX, limit=1, descending=True).items
     return demographics.from_item(found[0]) if found else None
 
 
@@ -73,8 +72,8 @@ def has(table: Table, caller: Caller, patient: PatientIdentifier, now: datetime)
 
 
 def _is_own(table: Table, caller: Caller, number: PatientIdentifier) -> bool:
-    partition = patient_partition(number.hash)
-    found = (table.query(partition, prefix, limit=1).items for prefix in (f"UID#{caller.member.id}#", demographics.PREFIX))
+    partition = keys.patient_facts(number.hash)
+    found = (table.query(partition, prefix, limit=1).items for prefix in (keys.filed(caller.member.id, ""), demographics.PREFIX))
     return any(found)
 
 

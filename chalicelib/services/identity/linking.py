@@ -15,7 +15,7 @@ from hashlib import sha256
 from itertools import combinations, islice
 from typing import Any
 
-from chalicelib.domain import identifiers, italian, patients, tags, transfers
+from chalicelib.domain import identifiers, italian, keys, patients, tags, transfers
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -24,7 +24,6 @@ from chalicelib.domain.patients import ABOUT, AUTOMATIC, Carrier, Link, Record, 
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import first_value, for_deciding
-from chalicelib.domain.transfers import patient_partition
 from chalicelib.services import access
 from chalicelib.services.identity import codice_fiscale
 from chalicelib.services.identity.codice_fiscale import CodiceFiscale
@@ -79,7 +78,7 @@ def _saying(patient: PatientIdentifier, birth: str, sex: str, codes: Sequence[st
         }
         digest = sha256(f"{birth}\n{sex}".encode()).hexdigest()[:8]
         code = PatientIdentifier(italian.CODICE_FISCALE, fiscal)
-        yield Item(patient_partition(code.hash), f"CARRIES#{patient.hash}#{digest}", data)
+        yield Item(keys.patient_facts(code.hash), keys.carries(patient.hash, digest), data)
     if birth or sex or codes:
         for fiscal in dict.fromkeys(codes or [""]):
             yield patients.stating(patient, Statement(birth, sex, fiscal))
@@ -87,7 +86,7 @@ def _saying(patient: PatientIdentifier, birth: str, sex: str, codes: Sequence[st
 
 def link_carriers(table: Table, code: str, now: datetime) -> None:
     """Link those that carry the codice fiscale with this hash and agree with it; end automatic links that no longer do."""
-    said = patients.fold(code, islice(table.query_all(patient_partition(code), "CARRIES#"), _MOST_READ)).carriers
+    said = patients.fold(code, islice(table.query_all(keys.patient_facts(code), keys.begins(keys.carries)), _MOST_READ)).carriers
     carriers = _under_own_numbers(table, said)
     fiscal = codice_fiscale.read(carriers[0].code) if carriers else None
     if fiscal is None:
@@ -119,7 +118,7 @@ def _denying(table: Table, agreeing: Iterable[PatientIdentifier], fiscal: Codice
 
 
 def _statements(table: Table, number: PatientIdentifier) -> list[Statement]:
-    return [patients.statement(item) for item in islice(table.query_all(patient_partition(number.hash), ABOUT), _MOST_READ)]
+    return [patients.statement(item) for item in islice(table.query_all(keys.patient_facts(number.hash), ABOUT), _MOST_READ)]
 
 
 def _denies(said: Statement, fiscal: CodiceFiscale) -> bool:
@@ -262,14 +261,14 @@ def leave(table: Table, patient: str, study: tuple[str, str], now: datetime) -> 
     record = access.load_record(table, patient)
     if any(said.codes for said in record.stated):
         return
-    others = [(f"V#STUDY#{uid}", owner) for owner, uid in record.studies if (owner, uid) != study]
+    others = [keys.study_view(uid, owner) for owner, uid in record.studies if (owner, uid) != study]
     if any(patient in for_deciding(view.data).patients for view in table.batch_get(others).values()):
         return
     for link in record.links:
         other = link.beyond(patient)
         if link.ended or link.basis != AUTOMATIC or italian.kind(other) != "codice-fiscale":
             continue
-        for item in list(table.query_all(patient_partition(other.hash), f"CARRIES#{patient}#")):
+        for item in list(table.query_all(keys.patient_facts(other.hash), keys.carries(patient, ""))):
             if not item.sk.endswith(patients.END):
                 table.put(PutNew(Item(item.pk, item.sk + patients.END, {"at": iso(now), "by": ARCHIVE})))
         _end(table, link, now)

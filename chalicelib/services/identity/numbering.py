@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import institutions, italian, patients, studies
+from chalicelib.domain import institutions, italian, keys, patients
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.filing import Own, as_said
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -27,7 +27,6 @@ MAX_TOLD = 100
 """Names that an institution is told of: a system that makes up a new one with each image fills no feed."""
 _PAGE = 500
 _PAGES_AT_ONCE = 100
-_REGISTRATION = "INSTITUTION#"
 Row = Mapping[str, Any]
 
 
@@ -65,7 +64,7 @@ def tell_unknown(table: Table, registry: Registry, owner: str, known: Row, summa
         change = Change(owner, event, "issuer-unknown", {"issuer_name": name})
         if changes.was_told(table, change):
             continue
-        if len(table.query(changes.partition(owner), "D#ISSUER#", limit=MAX_TOLD).items) < MAX_TOLD:
+        if len(table.query(keys.feed(owner), keys.event_told("ISSUER#"), limit=MAX_TOLD).items) < MAX_TOLD:
             changes.tell(table, [change], now)
 
 
@@ -88,7 +87,7 @@ def kept_apart(viewer: str, asked: PatientIdentifier, rows: Iterable[Row]) -> li
 
 def apart_from(table: Table, viewer: str, number: PatientIdentifier, now: datetime) -> list[dict[str, Any]]:
     """The same for a number, looked up. At most a page of rows is looked at."""
-    items = table.query(f"P#{viewer}#{number.value}", index="gsi1", limit=_PAGE, descending=True).items
+    items = table.query(keys.rows_by_patient(viewer, number.value), index="gsi1", limit=_PAGE, descending=True).items
     rows = [item.data for item in items if item.data["owner"] == viewer]
     return kept_apart(viewer, number, [row for row, _ in access.visible(table, viewer, rows, now)])
 
@@ -101,17 +100,17 @@ def names_changed(table: Table, registration: str, now: datetime) -> None:
 
     Raises TryAgain while there are more than one delivery takes: the next one goes on where this one ended.
     """
-    institution, _, version = registration.removeprefix(_REGISTRATION).partition("#")
+    institution, _, version = registration.removeprefix(keys.begins(keys.institution)).partition("#")
     changed = _changed(table, institution, int(version))
     if not changed:
         return
-    place = f"V#NAMES#{institution}", version
+    place = keys.names_progress(institution), version
     reached = table.get(*place)
     start: Any = reached.data["next"] if reached else {}
     if reached is not None and start is None:
         return
     for count in range(_PAGES_AT_ONCE):
-        page = table.query(f"D#{institution}", index="gsi3", start=start or None, limit=_PAGE)
+        page = table.query(keys.rows_by_date(institution), index="gsi3", start=start or None, limit=_PAGE)
         _touch(table, [_study_of(item.data) for item in page.items if _named(item.data) & changed], version, now)
         start = page.next
         if start is None or count == _PAGES_AT_ONCE - 1:
@@ -124,10 +123,10 @@ def names_changed(table: Table, registration: str, now: datetime) -> None:
 
 def _changed(table: Table, institution: str, version: int) -> set[str]:
     """The names that a version of a registration has and the one before it has not, or the other way round."""
-    keys: list[Key] = [("F#REGISTRY", f"{_REGISTRATION}{institution}#{one:06d}") for one in (version - 1, version)]
-    found = table.batch_get(keys)
-    before, after = (_names(found[key]) if key in found else set() for key in keys)
-    return before ^ after if keys[0] in found else set()
+    versions: list[Key] = [(keys.REGISTRY, keys.institution(institution, one)) for one in (version - 1, version)]
+    found = table.batch_get(versions)
+    before, after = (_names(found[key]) if key in found else set() for key in versions)
+    return before ^ after if versions[0] in found else set()
 
 
 def _names(item: Item) -> set[str]:
@@ -148,7 +147,7 @@ def _study_of(row: Row) -> Key:
 def _touch(table: Table, found: Sequence[Key], version: str, now: datetime) -> None:
     for start in range(0, len(found), 100):
         writes: list[Write] = [
-            PutNew(Item(studies.study_partition(owner, study), f"N#{version}", {"at": iso(now)}))
+            PutNew(Item(keys.study_facts(owner, study), keys.renamed(version), {"at": iso(now)}))
             for owner, study in dict.fromkeys(found[start : start + 100])
         ]
         while writes and (held := table.transact(writes)):

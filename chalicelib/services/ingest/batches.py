@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from chalicelib.domain import instance_versions
+from chalicelib.domain import instance_versions, keys
 from chalicelib.domain.ports import Item
 from chalicelib.domain.studies import Instance
 from chalicelib.domain.study_totals import total
-
-PENDING = "P#"
 
 
 def marked(facts: Sequence[Item]) -> list[Item]:
@@ -35,14 +33,14 @@ def totals_of(facts: Sequence[Item]) -> list[Item]:
         place = instance_versions.place(fact.sk)
         assert place is not None
         by_study.setdefault((fact.pk, str(fact.data["batch"])), []).append(Instance(place.series, place.sop, fact.data))
-    return [Item(pk, f"{PENDING}{name}", total(found).to_item()) for (pk, name), found in by_study.items()]
+    return [Item(pk, keys.batch(name), total(found).to_item()) for (pk, name), found in by_study.items()]
 
 
 def is_left(record: Mapping[str, Any]) -> bool:
     """Whether a stream record of a study's partition tells of something that the item of a batch does not tell as well."""
     change = record["dynamodb"]
     sk = str(change["Keys"]["sk"]["S"])
-    if sk.startswith(PENDING):
+    if sk.startswith(keys.BATCHES):
         return record.get("eventName") != "REMOVE"
     place = instance_versions.place(sk)
     image = change.get("NewImage", {}).get("data", {}).get("S", "")

@@ -13,13 +13,12 @@ from typing import Any
 from chalicelib.dicomweb import commitment
 from chalicelib.dicomweb.commitment import CommitmentRequest, Reference
 from chalicelib.dicomweb.json_model import Model
+from chalicelib.domain import keys
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import Conflict, NotFound
-from chalicelib.domain.instance_versions import CONFLICT, CURRENT, sop_partition
 from chalicelib.domain.ports import Item, Key, PutNew, Table
-from chalicelib.domain.studies import is_withdrawal, study_partition
-from chalicelib.services import access
-from chalicelib.services.ingest.instance_items import object_key, sop_key, verdicts_of
+from chalicelib.domain.studies import is_withdrawal
+from chalicelib.services.ingest.instance_items import verdicts_of
 
 KEPT_FOR = timedelta(days=30)
 
@@ -65,7 +64,7 @@ def result(table: Table, institution: str, transaction: str, now: datetime, tell
 
 
 def _key(institution: str, transaction: str) -> Key:
-    return f"F#COMMITMENT#{institution}#{transaction}", "."
+    return keys.commitment_facts(institution, transaction), keys.ONLY
 
 
 def _result(item: Item) -> Model:
@@ -79,21 +78,21 @@ def _digest(request: CommitmentRequest) -> str:
 
 def _reasons(table: Table, institution: str, references: Sequence[Reference]) -> dict[Reference, int | None]:
     """For each instance None when it is kept, else the Failure Reason (PS3.3 C.14.1.1). Four reads for a hundred."""
-    sops = table.batch_get(sop_key(institution, one.sop_instance_uid) for one in references)
+    sops = table.batch_get(keys.sop(institution, one.sop_instance_uid) for one in references)
     stands: dict[Reference, Any] = {
-        one: item.data for one in references if (item := sops.get(sop_key(institution, one.sop_instance_uid)))
+        one: item.data for one in references if (item := sops.get(keys.sop(institution, one.sop_instance_uid)))
     }
-    verdicts = verdicts_of(table, [object_key(institution, str(data["sha256"])) for data in stands.values()])
+    verdicts = verdicts_of(table, [keys.verdict(institution, str(data["sha256"])) for data in stands.values()])
     facts: dict[Reference, Key] = {}
     for one, data in stands.items():
-        verdict = verdicts.get(object_key(institution, str(data["sha256"])))
+        verdict = verdicts.get(keys.verdict(institution, str(data["sha256"])))
         if verdict is not None and verdict.data["state"] == "indexed":
             facts[one] = (
-                study_partition(institution, str(data["study"])),
-                f"I#{verdict.data['series']}#{one.sop_instance_uid}",
+                keys.study_facts(institution, str(data["study"])),
+                keys.instance(str(verdict.data["series"]), one.sop_instance_uid),
             )
-    gone = {key for pk, sk in facts.values() for key in ((pk, f"W#{sk.rsplit('#', 1)[1]}"),)}
-    gone |= {access.withdrawal_key(institution, str(stands[one]["study"])) for one in facts}
+    gone = {(pk, keys.withdrawn(one.sop_instance_uid)) for one, (pk, _) in facts.items()}
+    gone |= {keys.withdrawn_study(institution, str(stands[one]["study"])) for one in facts}
     found = table.batch_get([*facts.values(), *gone])
     there = {key: item for key, item in found.items() if key in facts.values() or is_withdrawal(item)}
     refused = _refused(table, institution, facts)
@@ -103,11 +102,12 @@ def _reasons(table: Table, institution: str, references: Sequence[Reference]) ->
 
 def _refused(table: Table, institution: str, kept: Iterable[Reference]) -> set[Reference]:
     """Those under whose SOP Instance UID other bytes came last, which are a conflict: whoever asks may mean these."""
-    found = table.batch_get((sop_partition(institution, one.sop_instance_uid), sk) for one in kept for sk in (CONFLICT, CURRENT))
+    uids = [one.sop_instance_uid for one in kept]
+    found = table.batch_get((keys.sop_facts(institution, uid), sk) for uid in uids for sk in (keys.CONFLICT, keys.CURRENT))
     refused: set[Reference] = set()
     for one in kept:
-        partition = sop_partition(institution, one.sop_instance_uid)
-        conflict, current = found.get((partition, CONFLICT)), found.get((partition, CURRENT))
+        partition = keys.sop_facts(institution, one.sop_instance_uid)
+        conflict, current = found.get((partition, keys.CONFLICT)), found.get((partition, keys.CURRENT))
         number = int(str(current.data["number"])) if current is not None else 0
         if conflict is not None and int(str(conflict.data["number"])) >= number:
             refused.add(one)
@@ -115,9 +115,9 @@ def _refused(table: Table, institution: str, kept: Iterable[Reference]) -> set[R
 
 
 def _reason(institution: str, one: Reference, key: Key | None, there: dict[Key, Item], stands: Any) -> int | None:
-    if key is None or key not in there or (key[0], f"W#{one.sop_instance_uid}") in there:
+    if key is None or key not in there or (key[0], keys.withdrawn(one.sop_instance_uid)) in there:
         return commitment.NO_SUCH_INSTANCE
-    if access.withdrawal_key(institution, str(stands["study"])) in there:
+    if keys.withdrawn_study(institution, str(stands["study"])) in there:
         return commitment.NO_SUCH_INSTANCE
     if there[key].data["class"] != one.sop_class_uid:
         return commitment.CLASS_INSTANCE_CONFLICT

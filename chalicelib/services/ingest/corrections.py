@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import instance_versions, studies, tags
+from chalicelib.domain import instance_versions, keys, studies, tags
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.instance_versions import CONFLICT, CURRENT, MOST_VERSIONS, Place, sop_partition
+from chalicelib.domain.instance_versions import MOST_VERSIONS, Place
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.studies import study_partition
-from chalicelib.services.ingest.instance_items import object_key, verdicts_of
+from chalicelib.services.ingest.instance_items import verdicts_of
 from chalicelib.services.registry import Caller
 
 _ATTEMPTS = 10
@@ -93,8 +92,8 @@ def settle(
         file()
         data = {**came.fact, "corrected": instance_versions.corrected(standing.fact.data)}
         writes = instance_versions.another(
-            study_partition(came.institution, came.study),
-            sop_partition(came.institution, came.sop),
+            keys.study_facts(came.institution, came.study),
+            keys.sop_facts(came.institution, came.sop),
             standing.where,
             standing.pointer,
             data,
@@ -112,8 +111,8 @@ def settle(
 
 def standing_of(table: Table, institution: str, study: str, series: str, sop: str) -> Standing | None:
     """What a SOP Instance UID stands for at an institution; None where it stands for nothing in this study and series."""
-    partition = study_partition(institution, study)
-    first, current = Place(series, sop), (sop_partition(institution, sop), CURRENT)
+    partition = keys.study_facts(institution, study)
+    first, current = Place(series, sop), keys.sop_now(institution, sop)
     found = table.batch_get([(partition, first.sk), current])
     pointer = found.get(current)
     if pointer is None:
@@ -135,7 +134,7 @@ def _refused(objects: Objects, came: Came, standing: Standing | None, compare: C
         return OTHER
     if standing.where.number >= MOST_VERSIONS:
         return "too-many-corrections"
-    before = f"instances/{came.institution}/{data['sha256']}", int(str(data["size"]))
+    before = keys.instance_object(came.institution, str(data["sha256"])), int(str(data["size"]))
     found = compare(objects, before, (came.key, int(came.fact["size"])))
     return None if found == CORRECTION else found
 
@@ -149,14 +148,14 @@ def _conflict(
     now: datetime,
 ) -> None:
     """Record a conflict, and beside what the SOP Instance UID stands for, so that nobody commits to keep what was refused."""
-    first = table.get(sop_partition(came.institution, came.sop), ".") if standing is None else standing.fact
+    first = table.get(keys.sop_facts(came.institution, came.sop), ".") if standing is None else standing.fact
     said = {"first": str(first.data["sha256"])} if first is not None else {}
     said |= {"reason": reason} if reason != OTHER else {}
     number = standing.where.number if standing is not None else 0
     refused: dict[str, object] = {"sha256": came.sha256, "at": iso(now), "number": number}
     writes: list[Write] = [
         verdict("conflict", said),
-        Put(Item(sop_partition(came.institution, came.sop), CONFLICT, refused)),
+        Put(Item(keys.sop_facts(came.institution, came.sop), keys.CONFLICT, refused)),
     ]
     table.transact(writes)
 
@@ -173,7 +172,7 @@ def list_versions(table: Table, caller: Caller, study: str, tell: Recorder) -> d
     """The instances of the caller's own study whose bytes were exchanged, each with all of them in order. Raises NotFound."""
     owner = caller.member.id
     known: dict[tuple[str, str], list[Item]] = {}
-    for where, item in instance_versions.placed(table.query_all(study_partition(owner, study), "I#")):
+    for where, item in instance_versions.placed(table.query_all(keys.study_facts(owner, study), keys.INSTANCES)):
         known.setdefault(where.instance, []).append(item)
     if not known:
         raise NotFound
@@ -215,12 +214,12 @@ def _patients(every: Any) -> tuple[PatientIdentifier, ...]:
 def bring_back(table: Table, caller: Caller, study: str, sha256: str, now: datetime, act: Act) -> dict[str, Any]:
     """Make a version of one of the caller's own instances the one that stands. Again: the same. Raises NotFound, TryAgain."""
     owner = caller.member.id
-    verdict = verdicts_of(table, [object_key(owner, sha256)]).get(object_key(owner, sha256))
+    verdict = verdicts_of(table, [keys.verdict(owner, sha256)]).get(keys.verdict(owner, sha256))
     if verdict is None or verdict.data["state"] != "indexed" or verdict.data.get("study") != study:
         raise NotFound
     series, sop = str(verdict.data["series"]), str(verdict.data["sop"])
     answer = {"study_instance_uid": study, "series_instance_uid": series, "sop_instance_uid": sop, "sha256": sha256}
-    partition = study_partition(owner, study)
+    partition = keys.study_facts(owner, study)
     for _ in range(_ATTEMPTS):
         standing = standing_of(table, owner, study, series, sop)
         if standing is None:
@@ -236,7 +235,7 @@ def bring_back(table: Table, caller: Caller, study: str, sha256: str, now: datet
             return answer | {"state": "indexed"}
         data = wanted[-1].data | {"at": iso(now), "corrected": instance_versions.corrected(standing.fact.data)}
         writes = instance_versions.another(
-            partition, sop_partition(owner, sop), standing.where, standing.pointer, data, exchanged=True
+            partition, keys.sop_facts(owner, sop), standing.where, standing.pointer, data, exchanged=True
         )
         if not act(writes, entry):
             return answer | {"state": "indexed"}

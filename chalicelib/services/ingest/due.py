@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.domain.rfc3339 import iso
 
@@ -14,12 +15,13 @@ _PAGE = 10
 
 @dataclass(frozen=True)
 class DueList:
-    """`name` is what its keys begin with, `hourly` whether a partition is of an hour or of a day.
+    """`partition` answers that of an hour, or of a day where it is not `hourly`; `progress` holds how far it was gone through.
 
     Nobody looks further back than `furthest`, and no further in one run once it did `most`.
     """
 
-    name: str
+    partition: Callable[[str], str]
+    progress: str
     hourly: bool
     furthest: timedelta
     most: int
@@ -35,7 +37,7 @@ class DueList:
         Where it raises, the next run begins again from where this one did. Without anything due, one item and a partition or two
         are read.
         """
-        last_key = f"V#{self.name}", "LAST"
+        last_key = self.progress, keys.LAST
         last = table.get(*last_key)
         place = max(str(last.data["place"]) if last else "", iso(now - self.furthest))
         done = 0
@@ -56,4 +58,4 @@ class DueList:
             at += step
 
     def _partition(self, at: str) -> str:
-        return f"F#{self.name}#{at[: 13 if self.hourly else 10]}"
+        return self.partition(at[: 13 if self.hourly else 10])

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from chalicelib.domain import keys
 from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Write
@@ -26,8 +27,6 @@ from chalicelib.services import access
 from chalicelib.services.ingest import batches, corrections, rejection_notes, removals
 from chalicelib.services.ingest.corrections import Came, Compare
 from chalicelib.services.ingest.instance_items import (
-    LATER,
-    MADE_FROM,
     Checked,
     Failed,
     Large,
@@ -39,14 +38,12 @@ from chalicelib.services.ingest.instance_items import (
     file_under_patients,
     is_removed,
     keep_metadata,
-    object_key,
-    sop_key,
     verdict,
 )
 from chalicelib.services.ingest.rejection_notes import ActFor
 from chalicelib.services.registry import load_registry
 
-__all__ = ["MADE_FROM", "ReadSummary", "Stored", "Summary", "index_again", "index_instances", "object_key", "sop_key"]
+__all__ = ["ReadSummary", "Stored", "Summary", "index_again", "index_instances"]
 
 _SETTLED_EVERY = 5.0
 """Seconds after which what was read so far is written, so that slow headers hold up no others."""
@@ -78,17 +75,17 @@ def index_instances(
     is done and recorded. `compare` tells what a correction is.
     """
     wanted = list(dict.fromkeys(batch))
-    keys = [object_key(one.institution, one.sha256) for one in wanted]
-    done = table.batch_get([*keys, *((pk, MADE_FROM) for pk, _ in keys)])
-    removed = _removed(table, [done[key] for key in keys if key in done])
-    todo = [one for one, key in zip(wanted, keys, strict=True) if key not in done or key[0] in removed]
+    verdicts = [keys.verdict(one.institution, one.sha256) for one in wanted]
+    done = table.batch_get([*verdicts, *((pk, keys.MADE_FROM) for pk, _ in verdicts)])
+    removed = _removed(table, [done[key] for key in verdicts if key in done])
+    todo = [one for one, key in zip(wanted, verdicts, strict=True) if key not in done or key[0] in removed]
     if not todo:
         return {}
     registry = load_registry(table)
-    originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == MADE_FROM}
+    originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == keys.MADE_FROM}
 
     def read(one: Stored, whole: bool) -> Checked | Failed | Large:
-        partition = object_key(one.institution, one.sha256)[0]
+        partition = keys.object_facts(one.institution, one.sha256)
         checked = check(objects, read_summary, registry, one, originals.get(partition), whole=whole)
         return replace(checked, later=removed.get(partition)) if isinstance(checked, Checked) else checked
 
@@ -117,7 +114,7 @@ def index_instances(
 def _removed(table: Table, verdicts: Iterable[Item]) -> dict[str, int]:
     """Those of the objects, by the partition of their verdicts, whose bytes were removed; with the version that says so."""
     rejected = [item.pk for item in verdicts if item.data.get("reason") == NOT_DICOM]
-    later = table.batch_get((pk, LATER) for pk in rejected) if rejected else {}
+    later = table.batch_get((pk, keys.LATER) for pk in rejected) if rejected else {}
     return {pk: item.version or 0 for (pk, _), item in later.items() if is_removed(item.data)}
 
 
@@ -223,28 +220,28 @@ def _echoes(table: Table, accepted: list[Checked], now: datetime) -> list[tuple[
     for one in accepted:
         by_study.setdefault((one.stored.institution, one.study), []).append(one)
     for (sender, study), members in by_study.items():
-        others = [item for item in table.query_all(f"V#STUDY#{study}") if item.sk != sender]
+        others = [item for item in table.query_all(keys.study_views(study)) if item.sk != sender]
         if not others:
             continue
         visible = access.decide(table, sender, [item.data for item in others], now)
         for item, decided in zip(others, visible, strict=True):
             if not decided.granted.allowed:
                 continue
-            known = table.batch_get(sop_key(item.sk, one.sop) for one in members)
+            known = table.batch_get(keys.sop(item.sk, one.sop) for one in members)
             echoes += [
                 (one, item.sk)
                 for one in members
-                if (first := known.get(sop_key(item.sk, one.sop))) is not None and first.data["study"] == study
+                if (first := known.get(keys.sop(item.sk, one.sop))) is not None and first.data["study"] == study
             ]
     return echoes
 
 
 def _not_conflicting(table: Table, accepted: Sequence[Checked]) -> list[Checked]:
     """Those whose SOP Instance UID stands for nothing else yet: what a conflicting one says counts for nothing."""
-    known = table.batch_get(sop_key(one.stored.institution, one.sop) for one in accepted)
+    known = table.batch_get(keys.sop(one.stored.institution, one.sop) for one in accepted)
 
     def stands(one: Checked) -> bool:
-        first = known.get(sop_key(one.stored.institution, one.sop))
+        first = known.get(keys.sop(one.stored.institution, one.sop))
         return first is None or first.data["sha256"] == one.stored.sha256
 
     return [one for one in accepted if stands(one)]
@@ -277,7 +274,7 @@ def _write(table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str
     facts = batches.marked([fact_of(one, now, parts.get(one.stored.institution)) for one in chunk])
     for one, fact in zip(chunk, facts, strict=True):
         institution, sha = one.stored.institution, one.stored.sha256
-        writes.append(PutNew(Item(*sop_key(institution, one.sop), {"sha256": sha, "study": one.study})))
+        writes.append(PutNew(Item(*keys.sop(institution, one.sop), {"sha256": sha, "study": one.study})))
         writes.append(Put(fact))
         writes.append(verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {})))
     writes += [PutNew(item) for item in batches.totals_of(facts)]
@@ -290,7 +287,7 @@ def _write(table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str
         if not verdict_free:
             continue  # another delivery of the same object was first
         if not sop_free:
-            first = table.get(*sop_key(one.stored.institution, one.sop))
+            first = table.get(*keys.sop(one.stored.institution, one.sop))
             if first is not None and first.data["sha256"] != one.stored.sha256:
                 occupied.append(one)
                 continue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import instance_versions, patients, studies
+from chalicelib.domain import instance_versions, keys, patients, studies
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, PutNew, PutVersion, Table, Write
@@ -53,7 +53,7 @@ class Stored:
     @property
     def key(self) -> str:
         """Its key in the bucket."""
-        return f"instances/{self.institution}/{self.sha256}"
+        return keys.instance_object(self.institution, self.sha256)
 
 
 @dataclass(frozen=True)
@@ -92,36 +92,17 @@ class Checked:
         return str((self.summary or {})["sop_instance_uid"])
 
 
-MADE_FROM = "FROM"
-"""Sort key, beside an object's verdict, of the fact that it was losslessly compressed from another one."""
-
-
-LATER = "LATER"
-"""Sort key, beside the verdict on an object that was rejected, of a later one: it could be read since, its bytes were removed
-(`removed_at`), or they were sent again after that. Written under its version, so that of two that differ only one is."""
-
-
-def object_key(institution: str, sha256: str) -> Key:
-    """(pk, sk) of the verdict on an object."""
-    return f"F#OBJECT#{institution}#{sha256}", "."
-
-
-def verdicts_of(table: Table, keys: Iterable[Key]) -> dict[Key, Item]:
+def verdicts_of(table: Table, firsts: Iterable[Key]) -> dict[Key, Item]:
     """The verdicts on objects, by the keys of the first: of one that was rejected, the second where there is one."""
-    found = table.batch_get(keys)
+    found = table.batch_get(firsts)
     rejected = [key for key, item in found.items() if item.data["state"] == "rejected"]
-    later = table.batch_get((pk, LATER) for pk, _ in rejected) if rejected else {}
-    return found | {key: later[key[0], LATER] for key in rejected if (key[0], LATER) in later}
+    later = table.batch_get((pk, keys.LATER) for pk, _ in rejected) if rejected else {}
+    return found | {key: later[key[0], keys.LATER] for key in rejected if (key[0], keys.LATER) in later}
 
 
 def is_removed(verdict: Mapping[str, Any]) -> bool:
     """Whether the bytes on which this verdict was given are gone, so that they count as absent to who would send them."""
     return bool(verdict.get("removed_at"))
-
-
-def sop_key(institution: str, sop_instance_uid: str) -> Key:
-    """(pk, sk) of what a SOP Instance UID stands for at an institution."""
-    return instance_versions.sop_partition(institution, sop_instance_uid), "."
 
 
 def keep_metadata(objects: Objects, accepted: Sequence[Checked]) -> dict[str, str]:
@@ -131,13 +112,13 @@ def keep_metadata(objects: Objects, accepted: Sequence[Checked]) -> dict[str, st
         text = (one.summary or {}).get("metadata")
         if text is not None:
             lines.setdefault(one.stored.institution, []).append(one.stored.sha256.encode() + b"\t" + text)
-    keys: dict[str, str] = {}
+    parts: dict[str, str] = {}
     for institution, texts in lines.items():
         content = b"\n".join(sorted(texts))
-        key = f"metadata/parts/{institution}/{hashlib.sha256(content).hexdigest()[:32]}.json.gz"
+        key = keys.metadata_part(institution, hashlib.sha256(content).hexdigest()[:32])
         objects.write(key, gzip.compress(content, 6, mtime=0), "application/gzip")
-        keys[institution] = key
-    return keys
+        parts[institution] = key
+    return parts
 
 
 def check(
@@ -201,8 +182,8 @@ def fact_of(one: Checked, now: datetime, part: str | None) -> Item:
     if one.patient is not None:
         data["patient"] = {"issuer": one.patient.issuer, "id": one.patient.value}
     return Item(
-        studies.study_partition(one.stored.institution, one.study),
-        f"I#{summary['series_instance_uid']}#{one.sop}",
+        keys.study_facts(one.stored.institution, one.study),
+        keys.instance(str(summary["series_instance_uid"]), one.sop),
         data,
     )
 
@@ -218,7 +199,7 @@ def verdict(one: Checked, state: str, now: datetime, **more: str) -> Write:
         }
         if one.summary.get("unread"):
             data["unread"] = one.summary["unread"]
-    pk, first = object_key(one.stored.institution, one.stored.sha256)
+    pk, first = keys.verdict(one.stored.institution, one.stored.sha256)
     if one.later is None:
         return PutNew(Item(pk, first, data))
-    return PutVersion(Item(pk, LATER, data, version=one.later + 1), one.later)
+    return PutVersion(Item(pk, keys.LATER, data, version=one.later + 1), one.later)

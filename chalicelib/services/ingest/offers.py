@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Objects, Put, Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest.due import DueList
-from chalicelib.services.ingest.instance_items import Stored, is_removed, object_key, verdicts_of
+from chalicelib.services.ingest.instance_items import Stored, is_removed, verdicts_of
 
 Announce = Callable[[Mapping[str, int]], None]
 """`domain.ports.Announcer.announce`."""
@@ -27,7 +28,7 @@ _LATER = 3
 _ARRIVES_WITHIN = timedelta(hours=2)
 """An upload that was begun while its address was honoured is over by then."""
 _GIVEN_UP = timedelta(days=3)
-_LIST = DueList("OFFERED", hourly=True, furthest=_GIVEN_UP, most=2000)
+_LIST = DueList(keys.offered_at, keys.OFFERED_PROGRESS, hourly=True, furthest=_GIVEN_UP, most=2000)
 """By instances: a run ends after so many, and the next one goes on from there."""
 
 
@@ -79,11 +80,11 @@ def announce_lost(table: Table, objects: Objects, announce: Announce, now: datet
 
 def _look(table: Table, objects: Objects, announce: Announce, offered: _Offered, now: datetime) -> int:
     """Announce what waits of one offer, and keep in mind what is still to come; how many were announced."""
-    verdicts = verdicts_of(table, [object_key(offered.institution, sha) for sha in offered.hashes])
+    verdicts = verdicts_of(table, [keys.verdict(offered.institution, sha) for sha in offered.hashes])
     unread = {
         Stored(offered.institution, sha, 0).key: sha
         for sha in offered.hashes
-        if (verdict := verdicts.get(object_key(offered.institution, sha))) is None or is_removed(verdict.data)
+        if (verdict := verdicts.get(keys.verdict(offered.institution, sha))) is None or is_removed(verdict.data)
     }
     stored = objects.sizes(list(unread))
     if stored:

@@ -13,17 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from chalicelib.domain import instance_versions
+from chalicelib.domain import instance_versions, keys
 from chalicelib.domain.errors import ContenitoreError
-from chalicelib.domain.instance_versions import CURRENT, READER, Place, is_stale, sop_partition
+from chalicelib.domain.instance_versions import READER, Place, is_stale
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, Table
 from chalicelib.domain.rejections import NOT_DICOM
-from chalicelib.domain.studies import study_partition
 from chalicelib.services.ingest import removals
 from chalicelib.services.ingest.index import index_again
 from chalicelib.services.ingest.instance_items import (
-    LATER,
     Checked,
     ReadSummary,
     Stored,
@@ -31,13 +29,10 @@ from chalicelib.services.ingest.instance_items import (
     fact_of,
     file_under_patients,
     keep_metadata,
-    object_key,
 )
 from chalicelib.services.ingest.rejection_notes import ActFor
 from chalicelib.services.registry import load_registry
 
-PROGRESS = "V#READ"
-"""Partition of how far the sweep came, by institution."""
 AT_FIRST_USE = 200
 """Instances of a study that are read again before it is answered; those beyond are the sweep's."""
 _PAGE = 100
@@ -70,18 +65,18 @@ def sweep(
     registry = load_registry(table)
     done = 0
     for institution in sorted({**registry.former, **registry.members}):
-        progress = table.get(PROGRESS, institution)
+        progress = table.get(keys.READ_PROGRESS, institution)
         said = progress.data if progress is not None and progress.data["reader"] == READER else {}
         if said.get("done"):
             continue
         after = str(said.get("after", ""))
         while remaining() > _RESERVE:
-            page = objects.keys_after(f"instances/{institution}/", after, _PAGE)
+            page = objects.keys_after(keys.instance_object(institution, ""), after, _PAGE)
             stored = [Stored(institution, key.rpartition("/")[2], size) for key, size in page]
             done += _read_page(table, objects, read_summary, registry, stored, now, act)
             after = page[-1][0] if page else after
             state: dict[str, object] = {"reader": READER, "after": after, "done": len(page) < _PAGE}
-            table.put(Put(Item(PROGRESS, institution, state)))
+            table.put(Put(Item(keys.READ_PROGRESS, institution, state)))
             if state["done"]:
                 break
         else:
@@ -91,20 +86,20 @@ def sweep(
 
 def read_study(table: Table, objects: Objects, read_summary: ReadSummary, owner: str, study: str, now: datetime) -> int:
     """Read the instances of a study again that an earlier reader read, `AT_FIRST_USE` at the most; how many were."""
-    partition = study_partition(owner, study)
+    partition = keys.study_facts(owner, study)
     found = [
         (where, item)
-        for where, item in instance_versions.current(table.query_all(partition, "I#"))
+        for where, item in instance_versions.current(table.query_all(partition, keys.INSTANCES))
         if is_stale(item.data.get("reader"))
     ][:AT_FIRST_USE]
-    pointers = table.batch_get((sop_partition(owner, where.sop), CURRENT) for where, _ in found)
+    pointers = table.batch_get(keys.sop_now(owner, where.sop) for where, _ in found)
     stale = [
         _Stale(
             Stored(owner, str(item.data["sha256"]), int(str(item.data["size"]))),
             study,
             where,
             item,
-            pointers.get((sop_partition(owner, where.sop), CURRENT)),
+            pointers.get(keys.sop_now(owner, where.sop)),
         )
         for where, item in found
     ]
@@ -120,11 +115,11 @@ def _read_page(
     now: datetime,
     act: ActFor,
 ) -> int:
-    keys = [object_key(one.institution, one.sha256) for one in stored]
-    verdicts = table.batch_get([*keys, *((pk, LATER) for pk, _ in keys)])
+    asked = [keys.verdict(one.institution, one.sha256) for one in stored]
+    verdicts = table.batch_get([*asked, *((pk, keys.LATER) for pk, _ in asked)])
     by_state: dict[str, list[tuple[Stored, Item]]] = {}
-    for one, key in zip(stored, keys, strict=True):
-        verdict = verdicts.get((key[0], LATER)) or verdicts.get(key)
+    for one, key in zip(stored, asked, strict=True):
+        verdict = verdicts.get((key[0], keys.LATER)) or verdicts.get(key)
         if verdict is not None:
             by_state.setdefault(str(verdict.data["state"]), []).append((one, verdict))
     stale = _stale(table, by_state.get("indexed", []))
@@ -139,8 +134,8 @@ def _stale(table: Table, indexed: Sequence[tuple[Stored, Item]]) -> list[_Stale]
     first: dict[Stored, tuple[Key, Key]] = {}
     for one, verdict in indexed:
         place = Place(str(verdict.data["series"]), str(verdict.data["sop"]))
-        partition = study_partition(one.institution, str(verdict.data["study"]))
-        first[one] = (partition, place.sk), (sop_partition(one.institution, place.sop), CURRENT)
+        partition = keys.study_facts(one.institution, str(verdict.data["study"]))
+        first[one] = (partition, place.sk), keys.sop_now(one.institution, place.sop)
     found = table.batch_get(key for pair in first.values() for key in pair)
     places: dict[Stored, tuple[str, Place]] = {}
     for one, (fact, pointer) in first.items():
@@ -153,7 +148,7 @@ def _stale(table: Table, indexed: Sequence[tuple[Stored, Item]]) -> list[_Stale]
     for one, (partition, place) in places.items():
         item = (later if place.number else found).get((partition, place.sk))
         if item is not None and item.data["sha256"] == one.sha256 and is_stale(item.data.get("reader")):
-            pointer_item = found.get((sop_partition(one.institution, place.sop), CURRENT))
+            pointer_item = found.get(keys.sop_now(one.institution, place.sop))
             stale.append(_Stale(one, partition.split("#", 3)[3], place, item, pointer_item))
     return stale
 
@@ -173,8 +168,8 @@ def _renew(
     for one, checked in zip(stale, read, strict=True):
         data = _data(one, checked, now, parts.get(one.stored.institution))
         writes = instance_versions.another(
-            study_partition(one.stored.institution, one.study),
-            sop_partition(one.stored.institution, one.where.sop),
+            keys.study_facts(one.stored.institution, one.study),
+            keys.sop_facts(one.stored.institution, one.where.sop),
             one.where,
             one.pointer,
             data,
@@ -221,7 +216,7 @@ def _take(
         except ContenitoreError:
             continue
         if isinstance(checked, Checked) and checked.summary is not None:
-            taken.append(replace(checked, later=(verdict.version or 0) if verdict.sk == LATER else 0))
+            taken.append(replace(checked, later=(verdict.version or 0) if verdict.sk == keys.LATER else 0))
         elif isinstance(checked, Checked) and checked.reason == verdict.data.get("reason") == NOT_DICOM:
             table.put(Put(removals.due(one, now)))
     failed = index_again(table, objects, registry, now, taken, act=act) if taken else {}

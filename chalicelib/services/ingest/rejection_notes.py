@@ -11,11 +11,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from chalicelib.domain import keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table, Write
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.studies import study_partition
 from chalicelib.services.ingest import withdrawals
 
 ActFor = Callable[[str], Act]
@@ -34,7 +34,7 @@ def apply(table: Table, act: Act, owner: str, note: dict[str, Any], patient: Pat
     data: dict[str, object] = {"at": iso(now), "by": "rejection-note", "reason": str(rejects["code"]), "note": sop}
     withdrawal = hashlib.sha256(f"rejection-note\n{sop}".encode()).hexdigest()[:24]
     for uid, sops in named.items():
-        partition = study_partition(owner, uid)
+        partition = keys.study_facts(owner, uid)
         every = [f"{withdrawals.ONE}{one}" for one in dict.fromkeys(sops)]
         for start in range(0, len(every), _AT_ONCE):
             part = every[start : start + _AT_ONCE]

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from chalicelib.domain import keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.ports import Item, Put, PutVersion, Table, Version, Versions
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.services.ingest.due import DueList
-from chalicelib.services.ingest.instance_items import LATER, Stored, is_removed, object_key
+from chalicelib.services.ingest.instance_items import Stored, is_removed
 
 KEPT_FOR = timedelta(days=7)
 """How long what is no DICOM is kept after its verdict, unless its sender has it removed."""
@@ -29,7 +30,7 @@ _FORGOTTEN = timedelta(days=90)
 _MOST_VERSIONS = 1000
 _RESERVE = 15.0
 """Seconds that are kept for what was begun."""
-_LIST = DueList("REMOVAL", hourly=False, furthest=timedelta(days=60), most=300)
+_LIST = DueList(keys.removed_on, keys.REMOVAL_PROGRESS, hourly=False, furthest=timedelta(days=60), most=300)
 
 
 def due(stored: Stored, now: datetime) -> Item:
@@ -79,9 +80,9 @@ def remove(
 
     False for whatever else it is, for what begins as DICOM does, and for what got its verdict later than `kept_for` ago.
     """
-    first = object_key(stored.institution, stored.sha256)
-    verdicts = table.batch_get([first, (first[0], LATER)])
-    later = verdicts.get((first[0], LATER))
+    first = keys.verdict(stored.institution, stored.sha256)
+    verdicts = table.batch_get([first, (first[0], keys.LATER)])
+    later = verdicts.get((first[0], keys.LATER))
     verdict = later or verdicts.get(first)
     if verdict is None or (verdict.data["state"], verdict.data.get("reason")) != ("rejected", NOT_DICOM):
         return False
@@ -92,7 +93,7 @@ def remove(
         return False
     if not is_removed(verdict.data):
         number = (later.version or 0) if later is not None else 0
-        gone = Item(first[0], LATER, {**verdict.data, "removed_at": iso(now)}, version=number + 1)
+        gone = Item(first[0], keys.LATER, {**verdict.data, "removed_at": iso(now)}, version=number + 1)
         entry = Entry(Kind.UPLOAD_REMOVED, stored.institution, purpose=Purpose.ADMINISTRATION, subject=stored.sha256, count=1)
         if act([PutVersion(gone, number)], entry):
             raise TryAgain  # it got another verdict meanwhile

@@ -17,7 +17,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
 
-from chalicelib.domain import audit, report_versions, shown_patients, studies, tags
+from chalicelib.domain import audit, keys, report_versions, shown_patients, studies, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
 from chalicelib.domain.ports import Item, Objects, Table
@@ -122,7 +122,7 @@ def add_report(
 
 def _versions(table: Table, owner: str, study: str, series: str) -> list[Placed]:
     """The versions of a document that are here, the latest first."""
-    facts = table.query_all(studies.study_partition(owner, study), f"I#{series}#")
+    facts = table.query_all(keys.study_facts(owner, study), keys.instance(series, ""))
     return report_versions.place(studies.report_of(one) for one in studies.instances(facts))
 
 
@@ -172,7 +172,7 @@ def _named(owner: str, study: str, document: str) -> str:
 def list_reports(table: Table, caller: Caller, study: str, owner: str | None, now: datetime, tell: Recorder) -> dict[str, Any]:
     """The reports of a study that the caller may see, newest first. Raises NotFound."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
-    gone = studies.withdrawn(table.query_all(studies.study_partition(view.sk, study), "W#"))
+    gone = studies.withdrawn(table.query_all(keys.study_facts(view.sk, study), keys.MARKS))
     entries: Any = view.data["reports"]
     _tell_seen(caller, view, decided, tell)
     left = [entry for entry in entries if entry["sop_instance_uid"] not in gone]

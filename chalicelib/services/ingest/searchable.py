@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Table
 
 _EVERY = 0.05
@@ -25,11 +26,11 @@ def awaited(table: Table, institution: str, verdicts: Mapping[K, Verdict]) -> se
     indexed = {key: data for key, data in verdicts.items() if data["state"] == "indexed"}
     instances = {(str(data["study"]), str(data["sop"])) for data in indexed.values()}  # one may be known by two digests
     asked = Counter(study for study, _ in instances)
-    views = table.batch_get((f"V#STUDY#{study}", institution) for study in asked)
+    views = table.batch_get(keys.study_view(study, institution) for study in asked)
     return {
         key
         for key, data in indexed.items()
-        if not _knows(views.get((f"V#STUDY#{data['study']}", institution)), str(data["at"]), asked[str(data["study"])])
+        if not _knows(views.get(keys.study_view(data["study"], institution)), str(data["at"]), asked[str(data["study"])])
     }
 
 

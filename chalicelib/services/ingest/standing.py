@@ -10,11 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from chalicelib.domain import studies
-from chalicelib.domain.instance_versions import CURRENT, sop_partition
+from chalicelib.domain import keys, studies
 from chalicelib.domain.ports import Item, Key, Table
-from chalicelib.domain.studies import study_partition
-from chalicelib.services.access import withdrawal_key
 
 K = TypeVar("K")
 Verdict = Mapping[str, Any]
@@ -28,8 +25,11 @@ def now_standing(table: Table, institution: str, verdicts: Mapping[K, tuple[str,
     One read for the studies, and more only for those of which something was corrected or withdrawn.
     """
     concerned = {key: one for key, one in verdicts.items() if one[1]["state"] in _CONCERNED and one[1].get("study")}
-    views = table.batch_get((f"V#STUDY#{study}", institution) for study in {str(data["study"]) for _, data in concerned.values()})
-    touched = {key: one for key, one in concerned.items() if _touched(views.get((f"V#STUDY#{one[1]['study']}", institution)))}
+    concerned_studies = {str(data["study"]) for _, data in concerned.values()}
+    views = table.batch_get(keys.study_view(study, institution) for study in concerned_studies)
+    touched = {
+        key: one for key, one in concerned.items() if _touched(views.get(keys.study_view(str(one[1]["study"]), institution)))
+    }
     found = table.batch_get(key for _, data in touched.values() for key in _keys(institution, data))
     return {key: _now(institution, sha, data, found) if key in touched else data for key, (sha, data) in verdicts.items()}
 
@@ -41,8 +41,8 @@ def _touched(view: Item | None) -> bool:
 
 def _keys(institution: str, data: Verdict) -> tuple[Key, Key, Key]:
     study, sop = str(data["study"]), str(data["sop"])
-    one = study_partition(institution, study), f"W#{sop}"
-    return withdrawal_key(institution, study), one, (sop_partition(institution, sop), CURRENT)
+    one = keys.study_facts(institution, study), keys.withdrawn(sop)
+    return keys.withdrawn_study(institution, study), one, keys.sop_now(institution, sop)
 
 
 def _now(institution: str, sha256: str, data: Verdict, found: Mapping[Key, Item]) -> Verdict:

@@ -14,10 +14,10 @@ from chalicelib.dicomweb.part10 import Unstorable
 from chalicelib.dicomweb.stow import StoreRequest
 from chalicelib.dicomweb.stow_response import Failed, Outcome
 from chalicelib.dicomweb.stow_response import Stored as Kept
-from chalicelib.domain import tags
+from chalicelib.domain import keys, tags
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.services.ingest import searchable, standing
-from chalicelib.services.ingest.instance_items import ReadSummary, Stored, Summary, object_key, verdicts_of
+from chalicelib.services.ingest.instance_items import ReadSummary, Stored, Summary, verdicts_of
 from chalicelib.services.ingest.standing import Verdict
 
 _PARALLEL = 8
@@ -72,7 +72,7 @@ def store(
         with ThreadPoolExecutor(min(_PARALLEL, len(contents))) as pool:
             list(pool.map(lambda one: objects.put_new(one.key, contents[one], one.sha256), contents))
     again = index_all(list(contents))
-    verdicts = verdicts_of(table, [object_key(institution, one.sha256) for one in contents])
+    verdicts = verdicts_of(table, [keys.verdict(institution, one.sha256) for one in contents])
     known = {key: verdict.data for key, verdict in verdicts.items()}
     searchable.wait_for(table, institution, known, min(_PATIENCE, started + _AT_MOST - time.monotonic()))
     by_object = {key: (key[0].rpartition("#")[2], data) for key, data in known.items()}
@@ -84,7 +84,7 @@ def store(
         elif stored[id(one)] in again:
             outcomes.append(one.failure("out-of-resources"))
         else:
-            outcomes.append(_outcome(one, now.get(object_key(institution, stored[id(one)].sha256)), service))
+            outcomes.append(_outcome(one, now.get(keys.verdict(institution, stored[id(one)].sha256)), service))
     return outcomes + [Failed("unsupported-media-type")] * request.foreign
 
 

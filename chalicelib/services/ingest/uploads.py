@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from chalicelib.domain import identifiers, studies
+from chalicelib.domain import identifiers, keys
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound
 from chalicelib.domain.fields import fields
 from chalicelib.domain.ports import Item, Objects, Put, Remover, Table, Write
@@ -16,15 +16,13 @@ from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest import offers as offered
 from chalicelib.services.ingest import searchable, standing
-from chalicelib.services.ingest.instance_items import MADE_FROM, Stored, is_removed, object_key, verdicts_of
+from chalicelib.services.ingest.instance_items import Stored, is_removed, verdicts_of
 from chalicelib.services.ingest.offers import Announce
 from chalicelib.services.ingest.standing import Verdict
 
 MAX_INSTANCES = 500
 MAX_SIZE = 5 * 1024**3
 UPLOAD_SECONDS = 900
-SENT_AS = "AS"
-"""Sort key of the fact that an original was sent as another object, losslessly compressed."""
 
 
 @dataclass(frozen=True)
@@ -155,16 +153,18 @@ def _standing(table: Table, institution: str, hashes: Sequence[str]) -> dict[str
 
 def _verdicts(table: Table, institution: str, hashes: Sequence[str]) -> dict[str, Item]:
     """The verdicts that there are, by the SHA-256 asked for."""
-    found = verdicts_of(table, [object_key(institution, sha) for sha in hashes])
-    verdicts = {sha: found[key] for sha in hashes if (key := object_key(institution, sha)) in found}
+    found = verdicts_of(table, [keys.verdict(institution, sha) for sha in hashes])
+    verdicts = {sha: found[key] for sha in hashes if (key := keys.verdict(institution, sha)) in found}
     unknown = [sha for sha in hashes if sha not in verdicts]
-    aliases = table.batch_get((object_key(institution, sha)[0], SENT_AS) for sha in unknown)
+    aliases = table.batch_get((keys.object_facts(institution, sha), keys.SENT_AS) for sha in unknown)
     sent_as = {
-        sha: str(aliases[key].data["sha256"]) for sha in unknown if (key := (object_key(institution, sha)[0], SENT_AS)) in aliases
+        sha: str(aliases[key].data["sha256"])
+        for sha in unknown
+        if (key := (keys.object_facts(institution, sha), keys.SENT_AS)) in aliases
     }
-    compressed = verdicts_of(table, [object_key(institution, sha) for sha in sent_as.values()])
+    compressed = verdicts_of(table, [keys.verdict(institution, sha) for sha in sent_as.values()])
     for sha, other in sent_as.items():
-        verdict = compressed.get(object_key(institution, other))
+        verdict = compressed.get(keys.verdict(institution, other))
         if verdict is not None and verdict.data["state"] == "indexed":
             verdicts[sha] = verdict
     return verdicts
@@ -194,8 +194,8 @@ def _remember_originals(table: Table, institution: str, offers: Sequence[Offer])
     """Record what each compressed instance was made from, and what each original was sent as: the same facts each time."""
     writes: list[Write] = []
     for sha, original in dict.fromkeys((offer.sha256, offer.original) for offer in offers if offer.original):
-        writes.append(Put(Item(object_key(institution, sha)[0], MADE_FROM, {"sha256": original})))
-        writes.append(Put(Item(object_key(institution, str(original))[0], SENT_AS, {"sha256": sha})))
+        writes.append(Put(Item(keys.verdict(institution, sha)[0], keys.MADE_FROM, {"sha256": original})))
+        writes.append(Put(Item(keys.verdict(institution, str(original))[0], keys.SENT_AS, {"sha256": sha})))
     by_key = list({write.item.key: write for write in writes if isinstance(write, Put)}.values())
     for start in range(0, len(by_key), 100):
         table.transact(by_key[start : start + 100])
@@ -211,7 +211,7 @@ def _expect(table: Table, institution: str, offers: Sequence[Offer]) -> None:
         content = sorted(set(hashes))
         digest = sha256("".join(content).encode()).hexdigest()[:32]
         data: dict[str, object] = {"sha256": content}
-        table.put(Put(Item(studies.study_partition(institution, study), f"E#{digest}", data)))
+        table.put(Put(Item(keys.study_facts(institution, study), keys.announcement(digest), data)))
 
 
 def _key(institution: str, sha: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from chalicelib.domain import studies
-from chalicelib.domain.instance_versions import CURRENT, Place, sop_partition
+from chalicelib.domain import keys, studies
+from chalicelib.domain.instance_versions import Place
 from chalicelib.domain.ports import Item, Table
-from chalicelib.domain.studies import study_partition
 
 
 def fact_of(table: Table, owner: str, study: str, series: str, sop: str) -> Item | None:
@@ -13,8 +12,8 @@ def fact_of(table: Table, owner: str, study: str, series: str, sop: str) -> Item
 
     One read, and two of one that has versions.
     """
-    partition = study_partition(owner, study)
-    first, withdrawn, current = (partition, Place(series, sop).sk), (partition, f"W#{sop}"), (sop_partition(owner, sop), CURRENT)
+    partition = keys.study_facts(owner, study)
+    first, withdrawn, current = (partition, Place(series, sop).sk), (partition, keys.withdrawn(sop)), keys.sop_now(owner, sop)
     found = table.batch_get([first, withdrawn, current])
     if first not in found or studies.is_withdrawal(found.get(withdrawn)):
         return None

@@ -12,17 +12,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import studies
+from chalicelib.domain import keys, studies
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.studies import study_partition
 from chalicelib.services.registry import Caller
 
-WHOLE, ONE, DONE = "WITHDRAWN", "W#", "WITHDRAWAL#"
+WHOLE, ONE, DONE = keys.WITHDRAWN, keys.MARKS, keys.begins(keys.withdrawal)
 _AT_ONCE = 90
 
 
@@ -64,7 +63,7 @@ def end_withdrawal(table: Table, caller: Caller, study: str, withdrawal: str, no
     """Show again what a withdrawal hid, and what came since under its UIDs. Again: the same answer. Raises NotFound."""
     owner = caller.member.id
     facts, patients = _facts(table, owner, study)
-    partition = study_partition(owner, study)
+    partition = keys.study_facts(owner, study)
     mine = [one for one in facts if not one.sk.startswith(DONE) and id_of(one) == withdrawal]
     if not mine and not any(one.sk == f"{DONE}{withdrawal}" for one in facts):
         raise NotFound
@@ -82,10 +81,10 @@ def end_withdrawal(table: Table, caller: Caller, study: str, withdrawal: str, no
 
 def _facts(table: Table, owner: str, study: str) -> tuple[list[Item], tuple[PatientIdentifier, ...]]:
     """What was withdrawn of a study, and whose it is."""
-    partition = study_partition(owner, study)
+    partition = keys.study_facts(owner, study)
     facts = list(table.query_all(partition, "W"))
-    if not facts and not table.query(partition, "I#", limit=1).items:
+    if not facts and not table.query(partition, keys.INSTANCES, limit=1).items:
         raise NotFound
-    view = table.get(f"V#STUDY#{study}", owner)
+    view = table.get(*keys.study_view(study, owner))
     numbers: Any = view.data["patients"] if view else []
     return facts, tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)

@@ -11,9 +11,9 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from chalicelib.domain import patients, transfers
+from chalicelib.domain import keys, patients, transfers
 from chalicelib.domain.errors import ContenitoreError
-from chalicelib.domain.patients import END, Record
+from chalicelib.domain.patients import Record
 from chalicelib.domain.ports import Alerts, Table
 from chalicelib.services import access, changes, membership
 from chalicelib.services.identity import linking, numbering
@@ -80,36 +80,37 @@ def _by_partition(facts: Sequence[Fact]) -> dict[str, tuple[int, list[str]]]:
 
 def _of_patient(table: Table, alerts: Alerts, patient: str, sks: list[str], now: datetime) -> set[StudyRef]:
     """What facts of a patient identifier touch; on the way, what they link or end by themselves, and whom they alert."""
-    if any(sk.startswith("CARRIES#") for sk in sks):
+    if any(sk.startswith(keys.begins(keys.carries)) for sk in sks):
         linking.link_carriers(table, patient, now)  # each link is a fact of its own
     if any(sk.startswith(patients.ABOUT) for sk in sks):
         linking.check_again(table, access.load_deciding(table, patient), now)
-    filed = {patients.owner_and_study(sk) for sk in sks if sk.startswith("UID#")}
+    filed = {patients.owner_and_study(sk) for sk in sks if sk.startswith(keys.begins(keys.filed))}
     if not any(_decides(sk) for sk in sks):
         return filed
     record = access.load_record(table, patient)
-    if any(sk.startswith("LINK#") for sk in sks):
+    if any(sk.startswith(keys.begins(keys.link)) for sk in sks):
         linking.review(table, record, now)
     for sk in sks:
-        if sk.startswith("EMERGENCY#") and not sk.endswith(END):
-            _alert_those_known(table, alerts, sk.removeprefix("EMERGENCY#"), now)
+        declared = keys.read(keys.emergency, sk)
+        if declared is not None and not sk.endswith(keys.ENDED):
+            _alert_those_known(table, alerts, declared[0], now)
     return filed | _studies_around(table, record, {link.beyond(patient).hash for link in record.links})
 
 
 def _of_transfer(table: Table, alerts: Alerts, transfer_id: str, sks: list[str], now: datetime) -> set[StudyRef]:
     """What facts of a transfer touch; on the way, both parties are told when it opens, changes and ends."""
     del alerts
-    versions = transfers.history(table.query_all(transfers.partition(transfer_id)))
+    versions = transfers.history(table.query_all(keys.transfer_facts(transfer_id)))
     if not versions:
         return set()
     transfer = versions[-1]
-    if "OPEN" in sks:
+    if keys.OPEN in sks:
         changes.tell(table, changes.transfer_opened(versions[0]), now)
         proposals.tell(table, versions[0], now)
     for before, after in pairwise(versions):
-        if transfers.version_key(after.version) in sks:
+        if keys.transfer_version(after.version) in sks:
             changes.tell(table, changes.transfer_changed(before, after), now)
-    if "END" in sks:
+    if keys.END in sks:
         changes.tell(table, changes.transfer_ended(transfer, "revoked"), now)
     record = access.load_record(table, transfer.patient.hash)
     return _studies_around(table, record, {other.hash for other in record.linked})
@@ -120,7 +121,7 @@ def _of_registry(table: Table, alerts: Alerts, rest: str, sks: list[str], now: d
     del rest
     membership.tell(table, alerts, sks, now)
     for sk in sks:
-        if sk.startswith("INSTITUTION#"):
+        if sk.startswith(keys.begins(keys.institution)):
             numbering.names_changed(table, sk, now)
     return set()
 
@@ -137,7 +138,7 @@ def _studies_around(table: Table, record: Record, others: Iterable[str]) -> set[
 
 def _alert_those_known(table: Table, alerts: Alerts, emergency: str, now: datetime) -> None:
     """Tell the owners that the declaration knew of, whether or not it opens anything of theirs."""
-    fact = table.get(emergencies.partition(emergency), "OPEN")
+    fact = table.get(keys.emergency_facts(emergency), keys.OPEN)
     owners = fact.data["owners"] if fact is not None else []
     for owner in owners if isinstance(owners, list) else []:
         emergencies.alert_owner(table, alerts, emergency, str(owner), now)

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import studies, summaries
+from chalicelib.domain import keys, studies, summaries
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.study_totals import tally_key
 from chalicelib.services import access, changes, search_rows
 from chalicelib.services.access import Known
 from chalicelib.services.changes import Change
@@ -147,7 +146,7 @@ def _states(table: Table, refs: Sequence[StudyRef]) -> list[_State]:
 
 
 def _state_and_tally(table: Table, ref: StudyRef) -> tuple[_State, tallies.Kept]:
-    tally, withdrawn = tally_key(*ref), access.withdrawal_key(*ref)
+    tally, withdrawn = keys.study_tally(*ref), keys.withdrawn_study(*ref)
     there = table.batch_get([*_own_keys(ref), tally, withdrawn])
     state = _state(ref, there)
     whole = studies.is_withdrawal(there.get(withdrawn))
@@ -157,7 +156,7 @@ def _state_and_tally(table: Table, ref: StudyRef) -> tuple[_State, tallies.Kept]
 def _own_keys(ref: StudyRef) -> tuple[Key, Key]:
     """The keys of a study's view and of what was told of it."""
     owner, study = ref
-    return (f"V#STUDY#{study}", owner), (changes.partition(study), owner)
+    return keys.study_view(study, owner), (keys.told_of(study), owner)
 
 
 def _state(ref: StudyRef, there: Mapping[Key, Item]) -> _State:

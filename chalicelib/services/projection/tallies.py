@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chalicelib.domain import instance_versions, studies, summaries
+from chalicelib.domain import instance_versions, keys, studies, summaries
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Delete, Item, Put, Table, Write
 from chalicelib.domain.report_versions import Report
-from chalicelib.domain.studies import Instance, study_partition
+from chalicelib.domain.studies import Instance
 from chalicelib.domain.study_totals import (
     FORM,
     MAX_NUMBERS,
@@ -32,11 +32,9 @@ from chalicelib.domain.study_totals import (
     digest_of,
     members_of,
     said_by,
-    tally_key,
     total,
 )
-from chalicelib.services.ingest.batches import PENDING
-from chalicelib.services.ingest.instance_items import object_key, verdicts_of
+from chalicelib.services.ingest.instance_items import verdicts_of
 
 ROOM = 98
 """Writes of one transaction, besides those of the study's view and of what was told of it."""
@@ -46,7 +44,7 @@ MAX_OPEN = 20
 """Announcements of which it says so."""
 MAX_WAITING = 200
 """Announcements that wait until there is room for them."""
-ANNOUNCED, MARKED = "E#", "W#"
+_REPORTS = keys.begins(keys.report)
 _BATCHES = 100
 """Batches that are looked at for one transaction."""
 _PORTION = 500
@@ -87,12 +85,12 @@ class Kept:
     @property
     def facts(self) -> str:
         """The partition of its facts."""
-        return study_partition(self.owner, self.study)
+        return keys.study_facts(self.owner, self.study)
 
     @property
     def series(self) -> str:
         """The partition of the views of its series."""
-        return f"V#SERIES#{self.owner}#{self.study}"
+        return keys.series_views(self.owner, self.study)
 
 
 def kept(owner: str, study: str, content: Mapping[str, Any], tally: Item | None, whole: bool) -> Kept:
@@ -103,11 +101,11 @@ def kept(owner: str, study: str, content: Mapping[str, Any], tally: Item | None,
 
 def bring_up_to_date(table: Table, known: Kept, changed: Collection[str]) -> Count | None:
     """Count a study whose facts with these sort keys changed; None for one of which there is no instance."""
-    announced = [sk for sk in changed if sk.startswith(ANNOUNCED)]
-    anew = any(sk.startswith(MARKED) or instance_versions.place(sk) is not None for sk in changed)
+    announced = [sk for sk in changed if sk.startswith(keys.ANNOUNCEMENTS)]
+    anew = any(sk.startswith(keys.MARKS) or instance_versions.place(sk) is not None for sk in changed)
     if anew or known.tally is None or (known.tally.whole and not known.whole):
         return _anew(table, known)
-    page = table.query(known.facts, PENDING, limit=_BATCHES)
+    page = table.query(known.facts, keys.BATCHES, limit=_BATCHES)
     if any(item.data["form"] != FORM for item in page.items):
         return _anew(table, known)
     batches = [(item, Totals.from_item(item.data)) for item in page.items]
@@ -143,7 +141,7 @@ def _added(
             before = there.get((known.series, uid))
             writes.append(_series_write(known, uid, SeriesTotals.from_item(before.data) + part if before else part))
         series += len(arrived.series) - len(there)
-    partition, sk = tally_key(known.owner, known.study)
+    partition, sk = keys.study_tally(known.owner, known.study)
     writes += [_report_write(partition, place, report) for place, report in sorted(arrived.reports.items())]
     reports: list[dict[str, Any]] = known.content["reports"]
     if arrived.reports:
@@ -159,20 +157,20 @@ def _added(
 
 
 def _any_withdrawn(table: Table, known: Kept, places: Iterable[str]) -> bool:
-    found = table.batch_get((known.facts, f"{MARKED}{place.partition('#')[2]}") for place in places)
+    found = table.batch_get((known.facts, keys.withdrawn(place.partition("#")[2])) for place in places)
     return any(studies.is_withdrawal(item) for item in found.values())
 
 
 def _reports(table: Table, partition: str) -> Iterator[Report]:
-    return (Report.from_item(item.data) for item in table.query_all(partition, "R#"))
+    return (Report.from_item(item.data) for item in table.query_all(partition, _REPORTS))
 
 
 def _series_write(known: Kept, uid: str, totals: SeriesTotals) -> Put:
-    return Put(Item(known.series, uid, totals.to_item(), {"gsi1": (f"S#{uid}", f"{known.owner}#{known.study}")}))
+    return Put(Item(known.series, uid, totals.to_item(), {"gsi1": (keys.series_of(uid), f"{known.owner}#{known.study}")}))
 
 
 def _report_write(partition: str, place: str, report: Report) -> Put:
-    return Put(Item(partition, f"R#{place}", report.to_item()))
+    return Put(Item(partition, f"{_REPORTS}{place}", report.to_item()))
 
 
 Missing = dict[str, tuple[str, ...]]
@@ -205,9 +203,9 @@ def _has_room(missing: Missing, further: int) -> bool:
 
 def _not_indexed(table: Table, known: Kept, announced: Collection[str]) -> set[str]:
     """Those of the announced instances that are not indexed as this study's."""
-    keys = {object_key(known.owner, sha): sha for sha in announced}
-    verdicts = verdicts_of(table, keys)
-    here = {keys[key] for key, item in verdicts.items() if item.data["state"] == "indexed" and item.data["study"] == known.study}
+    asked = {keys.verdict(known.owner, sha): sha for sha in announced}
+    verdicts = verdicts_of(table, asked)
+    here = {asked[key] for key, item in verdicts.items() if item.data["state"] == "indexed" and item.data["study"] == known.study}
     return set(announced) - here
 
 
@@ -240,17 +238,17 @@ class _Facts:
 
 def _anew(table: Table, known: Kept) -> Count | None:
     """The study counted from its facts."""
-    markers = list(table.query_all(known.facts, MARKED))
-    announced = {item.sk: studies.announced([item]) for item in table.query_all(known.facts, ANNOUNCED)}
+    markers = list(table.query_all(known.facts, keys.MARKS))
+    announced = {item.sk: studies.announced([item]) for item in table.query_all(known.facts, keys.ANNOUNCEMENTS)}
     found = _Facts(studies.withdrawn(markers))
-    for some in _in_portions(_versions(table.query_all(known.facts, "I#"))):
+    for some in _in_portions(_versions(table.query_all(known.facts, keys.INSTANCES))):
         found.add(some)
-    left = list(table.query_all(known.facts, PENDING))
+    left = list(table.query_all(known.facts, keys.BATCHES))
     _complete(table, known, found, left)
     every = found.shown + found.taken_back
     if not every.members:
         return None
-    partition, sk = tally_key(known.owner, known.study)
+    partition, sk = keys.study_tally(known.owner, known.study)
     superseded = tuple(sorted(found.superseded)[:MAX_NUMBERS])
     series = {} if known.whole else found.shown.series
     missing, waiting = _missing_of(announced, found.hashes)
@@ -261,7 +259,7 @@ def _anew(table: Table, known: Kept) -> Count | None:
     bulk: list[Write] = [Delete(*one.key) for one in left]
     bulk += _differing(table.query_all(known.series), [_series_write(known, uid, one) for uid, one in sorted(series.items())])
     bulk += _differing(
-        table.query_all(partition, "R#"), [_report_write(partition, place, one) for place, one in sorted(reports.items())]
+        table.query_all(partition, _REPORTS), [_report_write(partition, place, one) for place, one in sorted(reports.items())]
     )
     item = tally.to_item()
     core: tuple[Write, ...] = (Put(Item(partition, sk, item)),)
@@ -274,7 +272,7 @@ def _complete(table: Table, known: Kept, found: _Facts, left: Iterable[Item]) ->
     """Add those instances of the batches that are left which were written after their place in the facts was read."""
     seen = found.shown.members.keys() | found.taken_back.members.keys()
     written = [place for item in left for place in members_of(item.data) if place not in seen]
-    items = table.batch_get((known.facts, f"I#{place}") for place in written)
+    items = table.batch_get((known.facts, f"{keys.INSTANCES}{place}") for place in written)
     found.add([one] for one in studies.every_version(items.values()))
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.dicomweb import multipart
-from chalicelib.domain import accession, assembly, audit, shown_patients, studies
+from chalicelib.domain import accession, assembly, audit, keys, shown_patients, studies
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.audit import Entry, Kind, Seen
 from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
@@ -93,9 +93,13 @@ def open_study(table: Table, caller: Caller, study: str, owner: str | None, now:
 
 def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:
     """The study's instances, or one series', in the order in which they are read. Raises NotFound when there is none."""
-    partition = studies.study_partition(opened.owner, opened.study)
-    gone = studies.withdrawn(table.query_all(partition, "W#"))
-    found = list(studies.instances(table.query_all(partition, f"I#{series}#" if series else "I#"), gone, opened.within))
+    partition = keys.study_facts(opened.owner, opened.study)
+    gone = studies.withdrawn(table.query_all(partition, keys.MARKS))
+    found = list(
+        studies.instances(
+            table.query_all(partition, keys.instance(series, "") if series else keys.INSTANCES), gone, opened.within
+        )
+    )
     if not found:
         raise NotFound
     return in_reading_order(found)
@@ -149,12 +153,12 @@ def multipart_body(objects: Objects, parts: Sequence[tuple[multipart.Headers, tu
         pieces.append(multipart.part_head(boundary, headers, first=position == 0))
         pieces += content
     pieces.append(multipart.closing(boundary))
-    return _body(objects, pieces, f"cache/multipart/{digest}", f'multipart/related; type="{media_type}"; boundary={boundary}')
+    return _body(objects, pieces, keys.multipart_body(digest), f'multipart/related; type="{media_type}"; boundary={boundary}')
 
 
 def single_body(objects: Objects, pieces: Sequence[Piece], content_type: str) -> Body:
     """A body of one part, without multipart. Raises TooLarge."""
-    return _body(objects, pieces, f"cache/single/{_digest([((), tuple(pieces))])}", content_type)
+    return _body(objects, pieces, keys.single_body(_digest([((), tuple(pieces))])), content_type)
 
 
 def read_pieces(objects: Objects, pieces: Sequence[Piece]) -> list[bytes]:

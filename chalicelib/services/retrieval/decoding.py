@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from chalicelib.domain import keys
 from chalicelib.domain.errors import NotAcceptable, TryAgain
 from chalicelib.domain.pixel_facts import DECODER
 from chalicelib.domain.ports import Objects, Pixels
@@ -29,7 +30,7 @@ _SECONDS, _LAST_SECONDS = 18.0, 24.0
 def target(job: Job) -> str:
     """Under which key the result of a job is kept: its source's key names its content."""
     text = json.dumps([DECODER, dict(job)], sort_keys=True)
-    return f"cache/rendered/{hashlib.sha256(text.encode()).hexdigest()}"
+    return keys.rendered(hashlib.sha256(text.encode()).hexdigest())
 
 
 def make(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> dict[str, int]:

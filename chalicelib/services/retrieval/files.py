@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.dicomweb import multipart, native_xml, representations
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
+from chalicelib.domain import keys
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.ports import Objects, Pixels
 from chalicelib.domain.studies import Instance
@@ -146,7 +147,7 @@ def metadata_body(objects: Objects, array: bytes, selected: Selected, gzipped: b
     encoding = (("Content-Encoding", "gzip"),) if gzipped else ()
     if len(content) <= INLINE:
         return Inline(content, selected.offer.media_type, encoding)
-    key = f"cache/metadata/{hashlib.sha256(content).hexdigest()}"
+    key = keys.metadata_body(hashlib.sha256(content).hexdigest())
     objects.write(key, content, selected.offer.media_type)
     return Elsewhere(key, selected.offer.media_type, (("content_encoding", "gzip"),) if gzipped else ())
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain import audit, cursors, instance_versions, studies
+from chalicelib.domain import audit, cursors, instance_versions, keys, studies
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance
-from chalicelib.domain.study_totals import Tally, beginning, tally_key
+from chalicelib.domain.study_totals import Tally, beginning
 from chalicelib.services import access
-from chalicelib.services.ingest.instance_items import Stored, object_key
+from chalicelib.services.ingest.instance_items import Stored
 
 GET_SECONDS = 300
 DEFAULT_LIMIT = 500
@@ -43,10 +43,10 @@ def manifest(
     `MOST_ORDERED`, in UID order. Raises NotFound, BadRequest."""
     after = cursors.decode(cursor, _SORT_KEY) if cursor else None
     item, decided = access.find_study(table, viewer, study, owner, now)
-    partition = studies.study_partition(item.sk, study)
-    gone = studies.withdrawn(table.query_all(partition, "W#"))
+    partition = keys.study_facts(item.sk, study)
+    gone = studies.withdrawn(table.query_all(partition, keys.MARKS))
     within = studies.bounds(viewer, item.data)
-    ordered = int(str(item.data["instances"])) <= MOST_ORDERED and not (after or "").startswith("I#")
+    ordered = int(str(item.data["instances"])) <= MOST_ORDERED and not (after or "").startswith(keys.INSTANCES)
     page = _ordered_page(table, partition, after, limit) if ordered else _uid_page(table, partition, after, limit)
     found = [one for one in page.instances if one.sop_instance_uid not in gone and within.hold(one)]
     if not found and cursor is None and page.next is None:
@@ -74,8 +74,8 @@ class _Page:
 
 def _ordered_page(table: Table, partition: str, after: str | None, limit: int) -> _Page:
     """A page in reading order, of a study that is read whole for each. `after`: `R#<series>#<sop>`, which it begins behind."""
-    every = in_reading_order(studies.instances(table.query_all(partition, "I#")))
-    names = [f"R#{one.series_instance_uid}#{one.sop_instance_uid}" for one in every]
+    every = in_reading_order(studies.instances(table.query_all(partition, keys.INSTANCES)))
+    names = ["#".join(("R", one.series_instance_uid, one.sop_instance_uid)) for one in every]
     start = names.index(after) + 1 if after in names else 0
     end = start + limit
     return _Page(every[start:end], names[end - 1] if end < len(every) else None)
@@ -83,8 +83,8 @@ def _ordered_page(table: Table, partition: str, after: str | None, limit: int) -
 
 def _uid_page(table: Table, partition: str, after: str | None, limit: int) -> _Page:
     """A page in UID order, which reads no more of a study than it shows. `after`: the sort key of an instance's first fact."""
-    start = {"pk": partition, "sk": f"{after}#~"} if after and after.startswith("I#") else None
-    page = table.query(partition, "I#", start=start, limit=limit)
+    start = {"pk": partition, "sk": f"{after}#~"} if after and after.startswith(keys.INSTANCES) else None
+    page = table.query(partition, keys.INSTANCES, start=start, limit=limit)
     if not page.items or page.next is None:
         return _Page(list(studies.instances(page.items)), None)
     last = instance_versions.place(page.items[-1].sk)
@@ -107,9 +107,9 @@ def still_to_come(table: Table, study: Item) -> int:
     if not study.data.get("incomplete"):
         return 0
     uid = str(study.data["study"])
-    item = table.get(*tally_key(study.sk, uid))
+    item = table.get(*keys.study_tally(study.sk, uid))
     tally = Tally.from_item(item.data) if item is not None else Tally()
-    partition = studies.study_partition(study.sk, uid)
+    partition = keys.study_facts(study.sk, uid)
     announced = table.batch_get((partition, sk) for sk in tally.missing)
     open_ones = {one for every in tally.missing.values() for one in every}
     missing = _without_verdict(
@@ -124,8 +124,8 @@ def still_to_come(table: Table, study: Item) -> int:
 
 
 def _without_verdict(table: Table, owner: str, hashes: object) -> int:
-    keys = [object_key(owner, str(sha)) for sha in hashes] if isinstance(hashes, list) else []
-    return len(keys) - len(table.batch_get(keys)) if keys else 0
+    asked = [keys.verdict(owner, str(sha)) for sha in hashes] if isinstance(hashes, list) else []
+    return len(asked) - len(table.batch_get(asked)) if asked else 0
 
 
 def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any]:

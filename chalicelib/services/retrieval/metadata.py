@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.dicomweb.search_results import dated
-from chalicelib.domain import shown_patients, studies, study_totals
+from chalicelib.domain import keys, shown_patients, studies, study_totals
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
@@ -51,13 +51,13 @@ class Series:
 
 def series_of(table: Table, opened: Opened, series: str | None) -> list[Series]:
     """The study's series, or the one that is named. Raises NotFound."""
-    partition = f"V#SERIES#{opened.owner}#{opened.study}"
+    partition = keys.series_views(opened.owner, opened.study)
     if series is not None:
         item = table.get(partition, series)
         items = [item] if item is not None else []
     else:
         items = list(table.query_all(partition))
-    gone = studies.withdrawn(table.query_all(studies.study_partition(opened.owner, opened.study), "W#"))
+    gone = studies.withdrawn(table.query_all(keys.study_facts(opened.owner, opened.study), keys.MARKS))
     found = [one for item in items if (one := _series(table, opened, item, gone)) is not None]
     if not found:
         raise NotFound
@@ -80,7 +80,7 @@ def _patients(view: Item) -> list[tuple[str, str]]:
 
 
 def _instances(table: Table, opened: Opened, series: str, gone: set[str]) -> list[Instance]:
-    facts = table.query_all(studies.study_partition(opened.owner, opened.study), f"I#{series}#")
+    facts = table.query_all(keys.study_facts(opened.owner, opened.study), keys.instance(series, ""))
     return in_reading_order(studies.instances(facts, gone, opened.within))
 
 
@@ -94,12 +94,12 @@ def texts(table: Table, objects: Objects, opened: Opened, wanted: Sequence[Serie
 
 
 def _series_text(table: Table, objects: Objects, opened: Opened, series: Series, now: datetime) -> bytes:
-    key = f"metadata/series/{opened.owner}/{series.digest}.json.gz"
+    key = keys.metadata_of_series(opened.owner, series.digest)
     try:
         return _inflate(objects.read(key, 0, _WHOLE))
     except NotFound:
         pass
-    gone = studies.withdrawn(table.query_all(studies.study_partition(opened.owner, opened.study), "W#"))
+    gone = studies.withdrawn(table.query_all(keys.study_facts(opened.owner, opened.study), keys.MARKS))
     found = _instances(table, opened, series.uid, gone)
     text = b",\n".join(lines(objects, opened.owner, found))
     quiet = all(str(one.data["at"]) < iso(now - _QUIET) for one in found)

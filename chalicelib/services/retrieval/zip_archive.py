@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
-from chalicelib.domain import tags
+from chalicelib.domain import keys, tags
 from chalicelib.domain.assembly import MIB, Extract, Piece
 from chalicelib.domain.errors import TooLarge
 from chalicelib.domain.ports import Objects
@@ -31,7 +31,7 @@ def body(objects: Objects, opened: Opened, found: Sequence[Instance]) -> Body:
         raise TooLarge("This is too much for one archive. Please retrieve series by series, or use the study's manifest.")
     digest = hashlib.sha256("\n".join(object_key(opened.owner, one) for one in found).encode()).hexdigest()
     headers = (("Content-Disposition", f'attachment; filename="{digest[:8]}.zip"'),)
-    return kept_body(objects, f"cache/zip/{digest}", ZIP, headers, lambda: _pieces(objects, opened, found, digest))
+    return kept_body(objects, keys.zip_body(digest), ZIP, headers, lambda: _pieces(objects, opened, found, digest))
 
 
 def _pieces(objects: Objects, opened: Opened, found: Sequence[Instance], digest: str) -> list[Piece]:

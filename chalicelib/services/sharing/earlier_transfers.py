@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from chalicelib.domain import patients, transfers
+from chalicelib.domain import keys, patients, transfers
 from chalicelib.domain.patients import Link
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
@@ -18,7 +18,7 @@ from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access, changes
 from chalicelib.services.identity import linking
 
-_STATE = ("V#EXPIRIES", "EARLIER")
+_STATE = (keys.EXPIRIES, keys.EARLIER)
 """(pk, sk) of how far this has come: without it everything is looked at again, with the same outcome."""
 _AT_ONCE = 100
 
@@ -29,11 +29,9 @@ def bring_up_to_date(table: Table, now: datetime) -> int:
     if state is not None and state.data.get("done"):
         return 0
     start = state.data.get("start") if state is not None else None
-    page = table.query(
-        transfers.EXPIRING, index="gsi3", start=_text_map(start) if isinstance(start, dict) else None, limit=_AT_ONCE
-    )
+    page = table.query(keys.EXPIRING, index="gsi3", start=_text_map(start) if isinstance(start, dict) else None, limit=_AT_ONCE)
     for item in page.items:
-        if item.sk == "OPEN" and transfers.is_of_before(item):
+        if item.sk == keys.OPEN and transfers.is_of_before(item):
             _bring(table, list(table.query_all(item.pk)), now)
     data: dict[str, object] = {"at": iso(now), "start": page.next, "done": page.next is None}
     table.put(Put(Item(*_STATE, data)))
@@ -46,7 +44,9 @@ def _text_map(start: dict[str, object]) -> dict[str, str]:
 
 def _bring(table: Table, facts: list[Item], now: datetime) -> None:
     transfer = transfers.from_facts(facts)
-    latest = max((item for item in facts if item.sk.startswith("RECEIVER#")), key=lambda item: item.sk, default=None)
+    latest = max(
+        (item for item in facts if item.sk.startswith(keys.begins(keys.transfer_version))), key=lambda item: item.sk, default=None
+    )
     if transfer is None or (latest is not None and not transfers.is_of_before(latest)):
         return
     if transfer.accepted_at is not None and latest is not None:

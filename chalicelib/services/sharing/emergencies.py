@@ -8,14 +8,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain import cursors, identifiers, italian
+from chalicelib.domain import cursors, identifiers, italian, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Alerts, Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.transfers import MAX_REASON, patient_partition
+from chalicelib.domain.transfers import MAX_REASON
 from chalicelib.services import access, changes
 from chalicelib.services.changes import Change
 from chalicelib.services.identity import codice_fiscale
@@ -27,11 +27,6 @@ MAX_AT_ONCE = 40
 DEFAULT_LIMIT, MAX_LIMIT = 100, 500
 MAX_EXAMINED = 2000
 _ID = re.compile(r"[0-9a-f]{32}")
-
-
-def partition(emergency: str) -> str:
-    """The partition of one emergency access: its declaration and its review by each owner."""
-    return f"F#EMERGENCY#{emergency}"
 
 
 def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act) -> dict[str, Any]:
@@ -50,9 +45,9 @@ def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act)
         "owners": owners,
         "by": caller.actor,
     }
-    writes: list[Write] = [PutNew(Item(partition(emergency), "OPEN", data))]
+    writes: list[Write] = [PutNew(Item(keys.emergency_facts(emergency), keys.OPEN, data))]
     writes += [PutNew(review_item(data, owner)) for owner in owners]
-    writes.append(PutNew(Item(patient_partition(patient.hash), f"EMERGENCY#{emergency}", data)))
+    writes.append(PutNew(Item(keys.patient_facts(patient.hash), keys.emergency(emergency), data)))
     entries = [
         Entry(
             Kind.EMERGENCY,
@@ -71,12 +66,12 @@ def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act)
 def review_item(data: dict[str, Any], owner: str) -> Item:
     """The fact that an owner has an emergency access to review."""
     place = f"{data['opened_at']}#{data['id']}"
-    return Item(partition(str(data["id"])), f"REVIEW#{owner}", data, {"gsi1": (f"REVIEW#{owner}", place)})
+    return Item(keys.emergency_facts(str(data["id"])), keys.review(owner), data, {"gsi1": (keys.reviews_of(owner), place)})
 
 
 def alert_owner(table: Table, alerts: Alerts, emergency: str, owner: str, now: datetime) -> None:
     """Tell an owner that an emergency access opens its studies, and let it review that. Once, however often it is called."""
-    fact = table.get(partition(emergency), "OPEN")
+    fact = table.get(keys.emergency_facts(emergency), keys.OPEN)
     if fact is None:
         return
     content = {"emergency_id": emergency, "institution": str(fact.data["institution"])}
@@ -104,11 +99,11 @@ def list_reviews(
     examined, last = 0, ""
     more = True
     while more and len(reviews) < limit and examined < MAX_EXAMINED:
-        page = table.query(f"REVIEW#{owner}", index="gsi1", start=start, limit=limit, descending=True)
-        closed = table.batch_get((item.pk, f"REVIEWED#{owner}") for item in page.items)
+        page = table.query(keys.reviews_of(owner), index="gsi1", start=start, limit=limit, descending=True)
+        closed = table.batch_get((item.pk, keys.reviewed(owner)) for item in page.items)
         for position, item in enumerate(page.items):
             examined, last = examined + 1, item.indexes["gsi1"][1]
-            review = closed.get((item.pk, f"REVIEWED#{owner}"))
+            review = closed.get((item.pk, keys.reviewed(owner)))
             if (review is None) == (status in (None, "open")):
                 reviews.append(_shown(item, review))
             if len(reviews) == limit:
@@ -122,7 +117,7 @@ def list_reviews(
 
 def _start(owner: str, cursor: str) -> dict[str, str]:
     emergency = cursors.place(cursor, _ID)
-    return {"pk": partition(emergency), "sk": f"REVIEW#{owner}", "gsi1pk": f"REVIEW#{owner}", "gsi1sk": cursor}
+    return {"pk": keys.emergency_facts(emergency), "sk": keys.review(owner), "gsi1pk": keys.reviews_of(owner), "gsi1sk": cursor}
 
 
 def close_review(
@@ -130,7 +125,7 @@ def close_review(
 ) -> dict[str, Any]:
     """The owner's reviewer closes an emergency access with a conclusion. Again: the first conclusion stands. Raises NotFound."""
     owner = caller.member.id
-    opened = table.get(partition(emergency), f"REVIEW#{owner}") if _ID.fullmatch(emergency) else None
+    opened = table.get(keys.emergency_facts(emergency), keys.review(owner)) if _ID.fullmatch(emergency) else None
     if opened is None:
         raise NotFound
     said = fields(body)
@@ -140,13 +135,13 @@ def close_review(
     if not isinstance(note, str) or len(note) > MAX_REASON:
         raise BadRequest(f"note must have at most {MAX_REASON} characters.", "note")
     data: dict[str, object] = {"conclusion": conclusion, "note": note, "by": caller.actor, "at": iso(now)}
-    reviewed = PutNew(Item(partition(emergency), f"REVIEWED#{owner}", data))
+    reviewed = PutNew(Item(keys.emergency_facts(emergency), keys.reviewed(owner), data))
     named = opened.data["patient"]
     patients = (PatientIdentifier(str(named["issuer"]), str(named["id"])),) if isinstance(named, dict) else ()
     entry = Entry(Kind.EMERGENCY_REVIEWED, owner, patients, None, Purpose.OPERATIONS, subject=emergency, text=str(conclusion))
     if act([reviewed], entry):
         tell(replace(entry, kind=Kind.READ, text=None))
-    return _shown(opened, table.get(partition(emergency), f"REVIEWED#{owner}"))
+    return _shown(opened, table.get(keys.emergency_facts(emergency), keys.reviewed(owner)))
 
 
 def _shown(item: Item, review: Item | None) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from chalicelib.domain import transfers
+from chalicelib.domain import keys, transfers
 from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.services import changes
 
-_LAST = ("V#EXPIRIES", "LAST")
+_LAST = (keys.EXPIRIES, keys.LAST)
 """(pk, sk) of the moment up to which everybody was told: only so that not everything is looked at each time."""
 _OVERLAP = timedelta(minutes=5)
 """How long an index may take to show what was written."""
@@ -24,7 +24,7 @@ def tell_expired(table: Table, now: datetime) -> int:
     last = table.get(*_LAST)
     since = kept_moment(last.data["at"]) - _OVERLAP if last else datetime.min.replace(tzinfo=UTC)
     told = 0
-    for item in table.query_all(transfers.EXPIRING, index="gsi3", between=(iso(since), f"{iso(now)}~")):
+    for item in table.query_all(keys.EXPIRING, index="gsi3", between=(iso(since), f"{iso(now)}~")):
         transfer = transfers.from_facts(table.query_all(item.pk))
         if transfer is None or transfer.status(now) != "expired":
             continue  # ended, or extended since: then it is found again at its later expiry

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
+from chalicelib.domain import keys
 from chalicelib.domain.errors import TooMany
 from chalicelib.domain.ports import Item, PutVersion, Table
 from chalicelib.domain.rfc3339 import iso, kept_moment
@@ -22,8 +23,8 @@ WINDOW = timedelta(hours=1)
 
 def counting(table: Table, institution: str, now: datetime) -> PutVersion:
     """The write that counts one more. Raises TooMany, with the seconds until there is room again."""
-    key = f"F#PROPOSALS#{institution}"
-    known = table.get(key, ".")
+    key = keys.proposal_facts(institution)
+    known = table.get(key, keys.ONLY)
     moments = known.data["moments"] if known else []
     assert isinstance(moments, list)
     recent = [str(one) for one in moments if kept_moment(one) > now - WINDOW]

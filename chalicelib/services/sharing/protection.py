@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import identifiers, studies
+from chalicelib.domain import identifiers, keys, studies
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
@@ -16,11 +16,9 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.studies import study_partition
-from chalicelib.domain.transfers import MAX_REASON, patient_partition
+from chalicelib.domain.transfers import MAX_REASON
 from chalicelib.services import access, membership
 from chalicelib.services.ingest import withdrawals
-from chalicelib.services.ingest.instance_items import sop_key
 from chalicelib.services.registry import Caller
 
 MAX_WITHDRAWN = 90
@@ -42,7 +40,7 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
     objection = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study) + (list(had.former) if study is None else [])
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor, "in": patients}
-    facts = [PutNew(Item(patient_partition(patient), f"OBJECTION#{objection}", data)) for patient in patients]
+    facts = [PutNew(Item(keys.patient_facts(patient), keys.objection(objection), data)) for patient in patients]
     act(facts, Entry(Kind.OBJECTION, caller.member.id, (own,), study, subject=objection))
     return {"id": objection, "study_instance_uid": study, "status": "active", "at": data["at"]}
 
@@ -50,7 +48,7 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
 def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> dict[str, Any]:
     """End an objection: the studies are shared again as before. Again: the same answer. Raises NotFound."""
     own, _, _ = _patient(table, caller, patient_id)
-    fact = table.get(patient_partition(own.hash), f"OBJECTION#{objection}") if _ID.fullmatch(objection) else None
+    fact = table.get(keys.patient_facts(own.hash), keys.objection(objection)) if _ID.fullmatch(objection) else None
     if fact is None or fact.data["owner"] != caller.member.id:
         raise NotFound
     _end(fact, caller, now, act, Entry(Kind.OBJECTION_WITHDRAWN, caller.member.id, (own,), subject=objection))
@@ -76,7 +74,7 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
     study = _study_in(had, body, required=True)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
     patients = _where_it_counts(table, caller, own, study)
-    facts = [Item(patient_partition(patient), f"PROTECTION#{study}", data) for patient in patients]
+    facts = [Item(keys.patient_facts(patient), keys.protection(str(study)), data) for patient in patients]
     _once(facts, act, Entry(Kind.OBJECTION, caller.member.id, (own,), study, text="strengthened protection"))
     return {"study_instance_uid": study, "status": "protected"}
 
@@ -92,7 +90,7 @@ def consent(table: Table, caller: Caller, patient_id: str, body: object, now: da
     consented = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "to": to, "at": iso(now), "by": caller.actor}
-    facts = [PutNew(Item(patient_partition(one), f"CONSENT#{consented}", data | {"in": patients})) for one in patients]
+    facts = [PutNew(Item(keys.patient_facts(one), keys.consent(consented), data | {"in": patients})) for one in patients]
     act(facts, Entry(Kind.CONSENT, caller.member.id, (own,), study, subject=consented, text=f"to {to}"))
     return {"id": consented, "study_instance_uid": study, "to": to, "status": "given"}
 
@@ -100,7 +98,7 @@ def consent(table: Table, caller: Caller, patient_id: str, body: object, now: da
 def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> dict[str, Any]:
     """End a consent. Again: the same answer. Raises NotFound."""
     own, _, _ = _patient(table, caller, patient_id)
-    fact = table.get(patient_partition(own.hash), f"CONSENT#{consented}") if _ID.fullmatch(consented) else None
+    fact = table.get(keys.patient_facts(own.hash), keys.consent(consented)) if _ID.fullmatch(consented) else None
     if fact is None or fact.data["owner"] != caller.member.id:
         raise NotFound
     _end(fact, caller, now, act, Entry(Kind.CONSENT, caller.member.id, (own,), subject=consented, text="revoked"))
@@ -120,8 +118,8 @@ def withdraw(table: Table, caller: Caller, study: str, body: object, now: dateti
     if "sop_instance_uids" in said and (not isinstance(named, list) or not 1 <= len(named) <= MAX_WITHDRAWN):
         raise BadRequest(f"sop_instance_uids must list 1 to {MAX_WITHDRAWN} UIDs.", "sop_instance_uids")
     owner = caller.member.id
-    partition = study_partition(owner, study)
-    if not table.query(partition, "I#", limit=1).items:
+    partition = keys.study_facts(owner, study)
+    if not table.query(partition, keys.INSTANCES, limit=1).items:
         raise NotFound
     data: dict[str, object] = {"at": iso(now), "by": caller.actor, "reason": reason.strip()}
     entry = Entry(Kind.WITHDRAWAL, owner, _patients_of(table, caller, study), study, text=reason.strip())
@@ -129,10 +127,10 @@ def withdraw(table: Table, caller: Caller, study: str, body: object, now: dateti
         done = _take_back(table, partition, [withdrawals.WHOLE], None, data, act, entry)
         return {"id": done, "study_instance_uid": study, "status": "withdrawn"}
     sops = list(dict.fromkeys(identifiers.uid(str(one), "sop_instance_uids") for one in named))
-    here = {item.pk for item in table.batch_get(sop_key(owner, sop) for sop in sops).values() if item.data["study"] == study}
-    if any(sop_key(owner, sop)[0] not in here for sop in sops):
+    here = {item.pk for item in table.batch_get(keys.sop(owner, sop) for sop in sops).values() if item.data["study"] == study}
+    if any(keys.sop(owner, sop)[0] not in here for sop in sops):
         raise NotFound
-    done = _take_back(table, partition, [f"W#{sop}" for sop in sops], sops, data, act, replace(entry, count=len(sops)))
+    done = _take_back(table, partition, [keys.withdrawn(sop) for sop in sops], sops, data, act, replace(entry, count=len(sops)))
     return {"id": done, "study_instance_uid": study, "sop_instance_uids": sops, "status": "withdrawn"}
 
 
@@ -161,7 +159,7 @@ def _once(facts: list[Item], act: Act, entry: Entry) -> None:
 def _end(fact: Item, caller: Caller, now: datetime, act: Act, entry: Entry) -> None:
     """End a fact wherever it stands; what has ended already stays as it ended, and the attempt is recorded."""
     patients = fact.data.get("in")
-    partitions = [patient_partition(str(patient)) for patient in patients] if isinstance(patients, list) else [fact.pk]
+    partitions = [keys.patient_facts(str(patient)) for patient in patients] if isinstance(patients, list) else [fact.pk]
     _once([Item(pk, fact.sk + END, {"at": iso(now), "by": caller.actor}) for pk in partitions], act, entry)
 
 
@@ -171,7 +169,7 @@ def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study
     Its view, by which it is decided whose facts are read, may not know yet that the study has images of this patient. Then one
     that it knows is enough: it never loses one but to those that count for ever (`sharing.hidden`).
     """
-    view = table.get(f"V#STUDY#{study}", caller.member.id) if study is not None else None
+    view = table.get(*keys.study_view(study, caller.member.id)) if study is not None else None
     if view is None:
         return [own.hash]
     ref = studies.for_deciding(view.data)
@@ -193,7 +191,7 @@ def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -
 
 
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
-    view = table.get(f"V#STUDY#{study}", caller.member.id)
+    view = table.get(*keys.study_view(study, caller.member.id))
     numbers: Any = view.data["patients"] if view else []
     return tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)
 

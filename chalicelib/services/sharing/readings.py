@@ -15,13 +15,12 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import audit
+from chalicelib.domain import audit, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew, Table
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.studies import study_partition
 from chalicelib.services import access, changes
 from chalicelib.services.changes import Change
 from chalicelib.services.registry import Caller
@@ -77,14 +76,14 @@ def remember(
     item = Item(_partition(owner, study), _sort_key(person, what), data, index, expires=int((now + KEPT).timestamp()))
     if not table.put(PutNew(item)):
         return
-    view = table.get(f"V#STUDY#{study}", owner)  # it may have been overtaken while it was being answered
+    view = table.get(*keys.study_view(study, owner))  # it may have been overtaken while it was being answered
     if view is not None:
         tell(table, owner, study, view.data, now)
 
 
 def number_found_as(table: Table, viewer: str, owner: str, study: str) -> PatientIdentifier | None:
     """The number of the patient under which an institution finds a study; None where it does not."""
-    row = table.get(f"V#SEE#{viewer}#{study}", owner)
+    row = table.get(keys.search_rows(viewer, study), owner)
     number: Any = row.data["found_as"] if row is not None else None
     return PatientIdentifier(str(number["issuer"]), str(number["id"])) if number else None
 
@@ -146,7 +145,7 @@ def take_note(
     waits = any((one.owner, one.study, one.report) == (meant.owner, meant.study, meant.report) for one in pending)
     if not waits and table.get(partition, f"{key}{_NOTED}") is None:
         raise NotFound
-    view = table.get(f"V#STUDY#{meant.study}", meant.owner)
+    view = table.get(*keys.study_view(meant.study, meant.owner))
     patients = audit.seen(view.data).patients if view is not None else ()
     entry = Entry(Kind.CORRECTION_NOTED, meant.owner, patients, meant.study, subject=meant.report)
     data: dict[str, object] = {"what": meant.report or EXAM, "at": iso(now)}
@@ -160,8 +159,8 @@ def take_note(
 def list_readings(table: Table, caller: Caller, study: str, record: Recorder) -> dict[str, Any]:
     """Who of other hospitals read the caller's own study and its reports, and who took note of a correction. Raises NotFound."""
     owner = caller.member.id
-    view = table.get(f"V#STUDY#{study}", owner)
-    if view is None and not table.query(study_partition(owner, study), "I#", limit=1).items:
+    view = table.get(*keys.study_view(study, owner))
+    if view is None and not table.query(keys.study_facts(owner, study), keys.INSTANCES, limit=1).items:
         raise NotFound
     content: Mapping[str, Any] = view.data if view is not None else {"reports": []}
     record(Entry(Kind.READ, owner, audit.seen(content).patients if view is not None else (), study))
@@ -187,7 +186,7 @@ def list_readings(table: Table, caller: Caller, study: str, record: Recorder) ->
 
 def _withdrawn(table: Table, viewer: str, refs: Iterable[tuple[str, str]], now: datetime) -> set[tuple[str, str]]:
     """Those of the studies that their owner withdrew, where no objection or protection keeps even that from the viewer."""
-    views = list(table.batch_get((f"V#STUDY#{study}", owner) for owner, study in sorted(refs)).values())
+    views = list(table.batch_get(keys.study_view(study, owner) for owner, study in sorted(refs)).values())
     gone = [view for view in views if view.data.get("gone")]
     decided = access.decide(table, viewer, [view.data for view in gone], now)
     return {(view.sk, str(view.data["study"])) for view, one in zip(gone, decided, strict=True) if not one.hidden}
@@ -200,15 +199,15 @@ def _standing(reports: Any) -> set[str]:
 
 
 def _partition(owner: str, study: str) -> str:
-    return f"F#READ#{owner}#{study}"
+    return keys.reading_facts(owner, study)
 
 
 def _sort_key(person: Person, what: str) -> str:
-    return f"{person.institution}#{person.key}#{what}"
+    return keys.reading(person.institution, person.key, what)
 
 
 def _of_patient(institution: str, patient: PatientIdentifier) -> str:
-    return f"READ#{institution}#{patient.hash}"
+    return keys.readings_of(institution, patient.hash)
 
 
 def _study_of(item: Item) -> tuple[str, str]:

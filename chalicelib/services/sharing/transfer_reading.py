@@ -11,11 +11,11 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import cursors, transfers
+from chalicelib.domain import cursors, keys, transfers
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Table
-from chalicelib.domain.transfers import Transfer, partition, version_key
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import acceptance
 from chalicelib.services.sharing.transfers import entry, get_transfer
@@ -105,8 +105,8 @@ def _place(item: Item) -> str:
 
 def _as_they_stand(table: Table, opened: Sequence[Item]) -> list[Transfer]:
     """Transfers, from the facts that opened them, with what was changed since, and whether they were ended."""
-    facts = [version_key(number) for number in range(1, _FORESEEN + 1)]
-    there = table.batch_get((item.pk, key) for item in opened for key in ("END", *facts))
+    facts = [keys.transfer_version(number) for number in range(1, _FORESEEN + 1)]
+    there = table.batch_get((item.pk, key) for item in opened for key in (keys.END, *facts))
     many = [item.pk for item in opened if (item.pk, facts[-1]) in there]
     latest: dict[str, Item] = {}
     if many:
@@ -116,15 +116,15 @@ def _as_they_stand(table: Table, opened: Sequence[Item]) -> list[Transfer]:
     for item in opened:
         versions = [there[key] for key in ((item.pk, fact) for fact in facts) if key in there]
         last = latest.get(item.pk, versions[-1] if versions else item)
-        found.append(replace(transfers.as_of(item, last), ended=(item.pk, "END") in there))
+        found.append(replace(transfers.as_of(item, last), ended=(item.pk, keys.END) in there))
     return found
 
 
 def _latest(table: Table, pk: str) -> Item:
-    (item,) = table.query(pk, "RECEIVER#", limit=1, descending=True).items
+    (item,) = table.query(pk, keys.begins(keys.transfer_version), limit=1, descending=True).items
     return item
 
 
 def _start(index: str, hash_value: str, cursor: str) -> dict[str, str]:
     transfer_id = cursors.place(cursor, _ID)
-    return {"pk": partition(transfer_id), "sk": "OPEN", f"{index}pk": hash_value, f"{index}sk": cursor}
+    return {"pk": keys.transfer_facts(transfer_id), "sk": keys.OPEN, f"{index}pk": hash_value, f"{index}sk": cursor}

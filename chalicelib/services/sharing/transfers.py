@@ -9,14 +9,14 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from chalicelib.domain import identifiers, transfers
+from chalicelib.domain import identifiers, keys, transfers
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.transfers import Transfer, partition
+from chalicelib.domain.transfers import Transfer
 from chalicelib.services.identity import known_patients
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import proposals
@@ -41,7 +41,7 @@ def open_transfer(
     own, copy = transfers.opening(transfer)
     own = replace(own, data=own.data | {"by": caller.actor})
     for _ in range(_ATTEMPTS):
-        known = transfers.history(table.query_all(partition(transfer.id))) if idempotency_key is not None else []
+        known = transfers.history(table.query_all(keys.transfer_facts(transfer.id))) if idempotency_key is not None else []
         if known and not _same_terms(known[0], transfer, body):
             raise Conflict("This Idempotency-Key was used for another transfer.")
         if known:
@@ -59,7 +59,7 @@ def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
     """A transfer that the caller is a party of. Raises NotFound."""
     if not _ID.fullmatch(transfer_id):
         raise NotFound
-    transfer = transfers.from_facts(table.query_all(partition(transfer_id)))
+    transfer = transfers.from_facts(table.query_all(keys.transfer_facts(transfer_id)))
     if transfer is None or caller.member.id not in (transfer.sender, transfer.receiver):
         raise NotFound
     return transfer
@@ -68,7 +68,7 @@ def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
 def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
     """End a transfer, from the next request on. Either party may; again gives the same answer. One write."""
     transfer = get_transfer(table, caller, transfer_id)
-    end = Item(partition(transfer.id), "END", {"at": iso(now), "by": caller.member.id, "actor": caller.actor})
+    end = Item(keys.transfer_facts(transfer.id), keys.END, {"at": iso(now), "by": caller.member.id, "actor": caller.actor})
     if transfer.ended or act([PutNew(end)], *entries(Kind.TRANSFER_ENDED, transfer, transfer.receiving)):
         record(entry(Kind.READ, transfer))
     return shown(replace(transfer, ended=True), now)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, identifiers, pixel_facts, places, procedures, studies, tags
+from chalicelib.domain import audit, identifiers, keys, pixel_facts, places, procedures, studies, tags
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
@@ -82,9 +82,9 @@ def images(
     meant, within = view.sk, studies.bounds(reader.viewer, view.data)
     found: list[Instance] = []
     count = 0
-    partition = studies.study_partition(meant, study)
-    gone = studies.withdrawn(table.query_all(partition, "W#"))
-    for one in studies.instances(table.query_all(partition, "I#"), gone, within):
+    partition = keys.study_facts(meant, study)
+    gone = studies.withdrawn(table.query_all(partition, keys.MARKS))
+    for one in studies.instances(table.query_all(partition, keys.INSTANCES), gone, within):
         count += 1
         if count > MAX_INSTANCES:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from chalicelib.domain import keys
 from chalicelib.domain.audit import Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -96,7 +97,7 @@ def require_in_scope(table: Table, reader: Reader, study: str, owner: str | None
             raise NotFound
         return owners[0]
     number = {"issuer": scope.patient.issuer, "id": scope.patient.value}
-    rows = [row.data for row in table.query_all(f"V#SEE#{reader.viewer}#{study}")]
+    rows = [row.data for row in table.query_all(keys.search_rows(reader.viewer, study))]
     owners = sorted({str(row["owner"]) for row in rows if row["found_as"] == number and owner in (None, row["owner"])})
     if not owners:
         raise NotFound
@@ -107,7 +108,7 @@ def _of_studies(
     table: Table, caller: Caller, chosen: tuple[tuple[str, str], ...], now: datetime, record: Recorder
 ) -> dict[str, Any]:
     """The timelines of the chosen studies' patients, with nothing but the chosen studies, and only what these say."""
-    rows = table.batch_get((f"V#SEE#{caller.member.id}#{uid}", owner) for uid, owner in chosen)
+    rows = table.batch_get((keys.search_rows(caller.member.id, uid), owner) for uid, owner in chosen)
     numbers = {PatientIdentifier(row.data["found_as"]["issuer"], row.data["found_as"]["id"]) for row in rows.values()}  # type: ignore[index]
     wanted = set(chosen)
     parts = []

@@ -11,7 +11,7 @@ import pytest
 from pypdf import PdfReader
 
 from chalicelib.adapters.dynamodb import DynamoTable
-from chalicelib.domain import audit_chain
+from chalicelib.domain import audit_chain, keys
 from infra import audit as command
 from tests.browser import hospital
 from tests.harness import RunningCity
@@ -75,7 +75,7 @@ def test_the_patients_report_has_one_entry_for_the_reading(reading: Reading) -> 
 
 def test_every_address_that_was_handed_out_stands_in_the_trail(reading: Reading, capsys: pytest.CaptureFixture[str]) -> None:
     table = DynamoTable(reading.city.aws("dynamodb"), reading.city.outputs()["TableName"])
-    shards = [audit_chain.partition(shard) for shard in audit_chain.shards("maugeri")]
+    shards = [keys.audit_records(shard) for shard in audit_chain.shards("maugeri")]
     chains = [(item.data for item in table.query_all(pk, between=("0", "9" * 12))) for pk in shards]
     whole = [one for chain in chains for one in command._whole(chain)]
     handed_out = [one for one in whole if one["route"] == "GET /view/{reader}/wado" and one.get("study") == reading.study]

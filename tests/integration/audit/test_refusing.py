@@ -11,7 +11,7 @@ import pytest
 from botocore.credentials import Credentials
 
 from chalicelib.adapters.dynamodb import DynamoTable
-from chalicelib.domain import audit_chain
+from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.ports import Delete, Item, PutNew
 from tests.harness import Client, RunningCity
 from tests.integration.audit.conftest import Shared
@@ -26,8 +26,8 @@ def _records(city: RunningCity, institution: str) -> list[dict[str, Any]]:
     return [
         item.data
         for shard in audit_chain.shards(institution)
-        for item in table.query_all(audit_chain.partition(shard))
-        if item.sk != audit_chain.HEAD
+        for item in table.query_all(keys.audit_records(shard))
+        if item.sk != keys.HEAD
     ]
 
 
@@ -37,8 +37,8 @@ def _no_record_can_be_written(city: RunningCity, institution: str) -> Iterator[N
     table = _table(city)
     taken = []
     for shard in audit_chain.shards(institution):
-        head = audit_chain.head_of(table.get(audit_chain.partition(shard), audit_chain.HEAD))
-        taken.append(Item(audit_chain.partition(shard), audit_chain.sort_key(head.seq + 1), {"in": "the way"}))
+        head = audit_chain.head_of(table.get(keys.audit_records(shard), keys.HEAD))
+        taken.append(Item(keys.audit_records(shard), keys.audit_record(head.seq + 1), {"in": "the way"}))
         assert table.put(PutNew(taken[-1]))
     try:
         yield

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.vault import S3Vault
-from chalicelib.domain import audit_chain
+from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.ports import Delete, Item, Put
 from chalicelib.services.audit.anchor import anchor_heads
 from infra import audit as command
@@ -33,7 +33,7 @@ class Tampered:
         assert self.head(self.shard).seq >= 5
 
     def head(self, shard: str) -> audit_chain.Head:
-        return audit_chain.head_of(self.table.get(audit_chain.partition(shard), audit_chain.HEAD))
+        return audit_chain.head_of(self.table.get(keys.audit_records(shard), keys.HEAD))
 
     def anchor(self) -> int:
         vault = S3Vault(self.city.aws("s3"), self.city.outputs()["AuditAnchorBucketName"])
@@ -48,9 +48,9 @@ def audited(own_city: RunningCity) -> Tampered:
 @pytest.fixture
 def trail(audited: Tampered) -> Iterator[Tampered]:
     """The trail, put back as it was afterwards."""
-    before = list(audited.table.query_all(audit_chain.partition(audited.shard)))
+    before = list(audited.table.query_all(keys.audit_records(audited.shard)))
     yield audited
-    for item in audited.table.query_all(audit_chain.partition(audited.shard)):
+    for item in audited.table.query_all(keys.audit_records(audited.shard)):
         audited.table.put(Delete(*item.key))
     for item in before:
         audited.table.put(Put(item))
@@ -134,7 +134,7 @@ def test_the_export_is_one_event_a_line(trail: Tampered, capsys: pytest.CaptureF
 
 def test_a_restore_is_recorded_by_a_command_and_then_told_as_one(audited: Tampered, capsys: pytest.CaptureFixture[str]) -> None:
     """Last, since the city's trail is another one afterwards."""
-    anchored = ("V#AUDIT", *(audit_chain.partition(shard) for shard in audit_chain.shards("maugeri")))
+    anchored = ("V#AUDIT", *(keys.audit_records(shard) for shard in audit_chain.shards("maugeri")))
     kept = [item for pk in anchored for item in audited.table.query_all(pk)]
     to = datetime.now(UTC)
     for number in range(6):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain import audit, audit_chain
+from chalicelib.domain import audit, audit_chain, keys
 from chalicelib.domain.audit import EVENTS, Entry, Kind, Seen
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -22,7 +22,7 @@ from tests.unit.audit.trails import PATIENT, access, context, verified
 
 
 def _records(table: MemoryTable) -> list[Item]:
-    return [item for (pk, sk), item in table.items().items() if pk.startswith("F#AUDIT#") and sk != audit_chain.HEAD]
+    return [item for (pk, sk), item in table.items().items() if pk.startswith("F#AUDIT#") and sk != keys.HEAD]
 
 
 def _sound(table: MemoryTable, institution: str = "maugeri") -> bool:
@@ -48,9 +48,9 @@ def test_a_record_is_found_by_its_owner_by_time_and_by_each_number_of_the_patien
     other = PatientIdentifier("2.16.840.1.113883.2.9.4.3.2", "RSSMRA85T10A562S")
     Trail(table, 10).append(context(), [access(patients=[PATIENT, other])])
     (item,) = _records(table)
-    assert table.query(audit_chain.by_owner("san-matteo"), index="gsi3").items == [item]
-    assert table.query(audit_chain.by_patient("san-matteo", PATIENT.hash), index="gsi1").items == [item]
-    assert table.query(audit_chain.by_patient("san-matteo", other.hash), index="gsi2").items == [item]
+    assert table.query(keys.audit_of_owner("san-matteo"), index="gsi3").items == [item]
+    assert table.query(keys.audit_of_patient("san-matteo", PATIENT.hash), index="gsi1").items == [item]
+    assert table.query(keys.audit_of_patient("san-matteo", other.hash), index="gsi2").items == [item]
 
 
 def test_a_patient_with_more_numbers_than_a_record_carries_is_found_by_all_of_them() -> None:
@@ -58,7 +58,7 @@ def test_a_patient_with_more_numbers_than_a_record_carries_is_found_by_all_of_th
     numbers = [PatientIdentifier("1.2", str(number)) for number in range(5)]
     Trail(table, 10).append(context(), [access(patients=numbers)])
     for number in numbers:
-        key = audit_chain.by_patient("san-matteo", number.hash)
+        key = keys.audit_of_patient("san-matteo", number.hash)
         found = [item for index in ("gsi1", "gsi2") for item in table.query(key, index=index).items]
         assert len(found) == 1
 

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain import audit, audit_chain, audit_repeats
+from chalicelib.domain import audit, audit_chain, audit_repeats, keys
 from chalicelib.domain.audit import Entry, Kind, Record
 from chalicelib.domain.ports import Delete, Put
 from chalicelib.services.audit.trail import Trail
@@ -29,7 +29,7 @@ EVENTS = st.lists(
 
 
 def stored(table: MemoryTable) -> list[Record]:
-    return [item.data for (pk, sk), item in table.items().items() if pk.startswith("F#AUDIT#") and sk != audit_chain.HEAD]
+    return [item.data for (pk, sk), item in table.items().items() if pk.startswith("F#AUDIT#") and sk != keys.HEAD]
 
 
 def of_a_reading(table: MemoryTable, images: int = 40) -> str:
@@ -57,7 +57,7 @@ def test_every_record_can_be_had_as_if_it_had_been_written_whole(events: list[tu
     exported = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [{k: v for k, v in one.items() if k not in audit_repeats._OF_THE_CHAIN} for one in exported] == expected
     (shard,) = {str(one["shard"]) for one in stored(table)}
-    chain = iter(item.data for item in table.query_all(audit_chain.partition(shard), between=("0", "9" * 12)))
+    chain = iter(item.data for item in table.query_all(keys.audit_records(shard), between=("0", "9" * 12)))
     whole = [{k: v for k, v in one.items() if k not in audit_repeats._OF_THE_CHAIN} for one in command._whole(chain)]
     assert whole == expected
     assert verified(table, shard) == []
@@ -71,7 +71,7 @@ def test_a_reading_takes_a_third_of_what_it_would_and_is_chained_record_by_recor
 
     def size(one: MemoryTable) -> int:
         """Characters with keys, once more for each index."""
-        items = [item for (pk, sk), item in one.items().items() if pk.startswith("F#AUDIT#") and sk != audit_chain.HEAD]
+        items = [item for (pk, sk), item in one.items().items() if pk.startswith("F#AUDIT#") and sk != keys.HEAD]
         return sum(len(json.dumps(item.data) + item.pk + item.sk) * (1 + len(item.indexes)) for item in items)
 
     assert size(table) * 4 < size(apart)

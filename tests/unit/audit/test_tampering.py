@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain import audit_chain
+from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.audit_verify import Finding
 from chalicelib.domain.ports import Delete, Put
 from tests.fakes import MemoryTable
@@ -81,7 +81,7 @@ def test_a_record_moved_to_another_shard_is_named_in_both(table: MemoryTable) ->
     shard, other = written(table, 10), written(table, 3, "mondino")
     item = record(table, shard, 10)
     table.put(Delete(*item.key))
-    table.put(Put(replace(item, pk=audit_chain.partition(other), sk=audit_chain.sort_key(4))))
+    table.put(Put(replace(item, pk=keys.audit_records(other), sk=keys.audit_record(4))))
     assert _where(verified(table, shard)) == [("truncated", 10, 10)]
     assert _where(verified(table, other)) == [("moved", 4, 4), ("altered", 4, 4)]
 
@@ -113,7 +113,7 @@ def test_a_chain_removed_whole_is_named_by_the_anchor(table: MemoryTable) -> Non
 
 def test_a_head_that_was_removed_is_told(table: MemoryTable) -> None:
     shard = written(table, 10)
-    table.put(Delete(audit_chain.partition(shard), audit_chain.HEAD))
+    table.put(Delete(keys.audit_records(shard), keys.HEAD))
     assert _where(verified(table, shard)) == [("truncated", 10, 10)]
 
 
@@ -128,7 +128,7 @@ def test_a_chain_written_anew_is_named_between_its_anchors(table: MemoryTable) -
 
 
 def _append(table: MemoryTable, shard: str, count: int) -> None:
-    head = audit_chain.head_of(table.get(audit_chain.partition(shard), audit_chain.HEAD))
+    head = audit_chain.head_of(table.get(keys.audit_records(shard), keys.HEAD))
     last = {
         name: value for name, value in record(table, shard, head.seq).data.items() if name not in {"shard", "seq", "prev", "hash"}
     }

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from chalicelib.domain import audit, audit_chain, audit_verify
+from chalicelib.domain import audit, audit_chain, audit_verify, keys
 from chalicelib.domain.ports import Delete, Item, Put, PutNew
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.audit.anchor import anchor_heads
@@ -42,7 +42,7 @@ def _anchored_every_five(table: MemoryTable, count: int) -> tuple[MemoryVault, s
         trail.append(context("operator", at, f"r-{number}"), [access()])
         if number % 5 == 4:
             anchor_heads(table, vault, at + timedelta(seconds=1), 10)
-    (shard,) = [one for one in audit_chain.shards("operator") if table.get(audit_chain.partition(one), audit_chain.HEAD)]
+    (shard,) = [one for one in audit_chain.shards("operator") if table.get(keys.audit_records(one), keys.HEAD)]
     return vault, shard
 
 
@@ -92,7 +92,7 @@ def test_two_runs_at_the_same_time_make_one_chain_of_anchors() -> None:
 def test_a_trail_without_any_anchor_is_not_called_sound_even_where_everything_is_gone() -> None:
     table = MemoryTable()
     shard = written(table, 5, "operator")
-    for item in list(table.query_all(audit_chain.partition(shard))):
+    for item in list(table.query_all(keys.audit_records(shard))):
         table.put(Delete(*item.key))
     seen = command.verify(table, [], NOW, 10)
     out = io.StringIO()
@@ -160,7 +160,7 @@ class Restored:
                 kept = self.table.copied()
         self.table, trail = kept, Trail(kept, 10)
         self.to, self.at = NOW + timedelta(minutes=12), NOW + timedelta(minutes=20)
-        (self.shard,) = [one for one in audit_chain.shards("operator") if kept.get(audit_chain.partition(one), audit_chain.HEAD)]
+        (self.shard,) = [one for one in audit_chain.shards("operator") if kept.get(keys.audit_records(one), keys.HEAD)]
         for number in range(20, 30):
             at = NOW + timedelta(minutes=number)
             self._append(trail, number, at)
@@ -169,7 +169,7 @@ class Restored:
 
     def _append(self, trail: Trail, number: int, at: datetime) -> None:
         """To the same chain as before: where else would it show."""
-        head = audit_chain.head_of(self.table.get(audit_chain.partition(self.shard), audit_chain.HEAD))
+        head = audit_chain.head_of(self.table.get(keys.audit_records(self.shard), keys.HEAD))
         new = audit.records(context("operator", at, f"r-{number}"), [access()])
         self.table.transact(audit_chain.appending(self.shard, head, audit_chain.chain(head, self.shard, new, 2**31)))
 
@@ -264,7 +264,7 @@ def test_records_that_are_written_while_the_trail_is_read_are_no_finding() -> No
 def test_records_behind_the_head_that_nobody_wrote_are_a_finding() -> None:
     table = MemoryTable()
     shard = written(table, 5, "operator")
-    head = table.get(audit_chain.partition(shard), audit_chain.HEAD)
+    head = table.get(keys.audit_records(shard), keys.HEAD)
     last = record(table, shard, 5).data
     content = {name: value for name, value in last.items() if name not in {"shard", "seq", "prev", "hash"}}
     forged = audit_chain.chain(audit_chain.head_of(head), shard, [content], 2**31)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from chalicelib.domain import audit_chain, audit_verify
+from chalicelib.domain import audit_chain, audit_verify, keys
 from chalicelib.domain.audit import Context, Entry, Kind
 from chalicelib.domain.audit_verify import Anchored, Finding
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -31,13 +31,13 @@ def written(table: Table, count: int, institution: str = "maugeri") -> str:
     for number in range(count):
         at = NOW + timedelta(minutes=number)
         assert trail.append(context(institution, at, f"r-{number}"), [access(study=f"1.2.{number}")]) == []
-    (shard,) = [shard for shard in audit_chain.shards(institution) if table.get(audit_chain.partition(shard), audit_chain.HEAD)]
+    (shard,) = [shard for shard in audit_chain.shards(institution) if table.get(keys.audit_records(shard), keys.HEAD)]
     return shard
 
 
 def anchored(table: Table, shard: str, at: datetime = NOW + timedelta(hours=1)) -> Anchored:
     """The shard's head as an anchor of now would have it."""
-    head = audit_chain.head_of(table.get(audit_chain.partition(shard), audit_chain.HEAD))
+    head = audit_chain.head_of(table.get(keys.audit_records(shard), keys.HEAD))
     return Anchored(at, head, "anchors/000000001.json")
 
 
@@ -45,13 +45,13 @@ def verified(
     table: Table, shard: str, anchors: Sequence[Anchored] = (), keep_since: datetime = NOW - timedelta(days=3650)
 ) -> list[Finding]:
     """All findings on a shard."""
-    partition = audit_chain.partition(shard)
-    head = table.get(partition, audit_chain.HEAD)
+    partition = keys.audit_records(shard)
+    head = table.get(partition, keys.HEAD)
     return list(audit_verify.verify_shard(shard, table.query_all(partition), head, anchors, keep_since))
 
 
 def record(table: Table, shard: str, seq: int) -> Item:
-    found = table.get(audit_chain.partition(shard), audit_chain.sort_key(seq))
+    found = table.get(keys.audit_records(shard), keys.audit_record(seq))
     assert found is not None
     return found
 
@@ -65,7 +65,7 @@ def rehashed(item: Item) -> Item:
 
 def rewrite(table: Table, shard: str, seq: int, **changes: object) -> None:
     """Change a record and everything after it, and the head, so that the chain is sound again."""
-    items = [item for item in table.query_all(audit_chain.partition(shard)) if item.sk != audit_chain.HEAD]
+    items = [item for item in table.query_all(keys.audit_records(shard)) if item.sk != keys.HEAD]
     prev = str(items[seq - 1].data["prev"])
     for item in items[seq - 1 :]:
         data = item.data | (changes if item.data["seq"] == seq else {}) | {"prev": prev}

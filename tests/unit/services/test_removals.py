@@ -9,12 +9,13 @@ from itertools import count
 
 import pytest
 
+from chalicelib.domain import keys
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.ports import Item, Put, PutVersion, Version
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest import index as index_instances
 from chalicelib.services.ingest import offers, read_again, removals, uploads
-from chalicelib.services.ingest.instance_items import LATER, Stored, object_key
+from chalicelib.services.ingest.instance_items import Stored
 from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
 from chalicelib.services.ingest.uploads import Offer
 from tests.archive import NOW, Archive, image
@@ -147,7 +148,7 @@ def test_sent_again_its_event_may_be_lost_as_any_other() -> None:
 def test_what_begins_as_dicom_does_is_kept_whatever_its_verdict(content: bytes) -> None:
     archive = Archive()
     archive.send("maugeri", content)
-    first = object_key("maugeri", sha(content))
+    first = keys.verdict("maugeri", sha(content))
     archive.table.put(Put(Item(*first, {"state": "rejected", "reason": "not-dicom", "at": iso(NOW), "size": len(content)})))
     archive.table.put(Put(removals.due(Stored("maugeri", sha(content), len(content)), NOW)))
     with pytest.raises(Conflict):
@@ -178,8 +179,8 @@ def test_what_waits_for_its_verdict_is_no_candidate() -> None:
 def test_what_a_later_reader_takes_is_none_any_more_however_close_the_two_come() -> None:
     archive = Archive()
     archive.send("maugeri", JUNK)
-    pk = object_key("maugeri", sha(JUNK))[0]
-    taken = PutVersion(Item(pk, LATER, {"state": "indexed", "at": "x", "size": 1}, version=1), 0)
+    pk = keys.verdict("maugeri", sha(JUNK))[0]
+    taken = PutVersion(Item(pk, keys.LATER, {"state": "indexed", "at": "x", "size": 1}, version=1), 0)
 
     def meanwhile(name: str) -> None:
         if name == "transact":

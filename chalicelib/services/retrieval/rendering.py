@@ -14,7 +14,7 @@ from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound
 from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.ports import Objects, Pixels
-from chalicelib.domain.studies import REPORT_KINDS, Instance, first_value
+from chalicelib.domain.studies import REPORT_KINDS, Instance, first_value, texts
 from chalicelib.services.retrieval import decoding
 from chalicelib.services.retrieval import frames as retrieve_frames
 from chalicelib.services.retrieval.bodies import Body, Opened, multipart_body, object_key, single_body
@@ -22,6 +22,8 @@ from chalicelib.services.retrieval.bodies import Body, Opened, multipart_body, o
 QUALITY = 90
 THUMBNAIL = Viewport(128, 128)
 LARGEST_THUMBNAIL = 1024
+_LOCALIZER = "LOCALIZER"
+"""Value 3 of a CT's Image Type (PS3.3 C.8.2.1.1.1): a scout."""
 MOST_PICTURES = 64
 """Pictures of one answer."""
 
@@ -94,11 +96,12 @@ def _kind(one: Instance) -> str | None:
 
 
 def representative(found: Sequence[Instance]) -> Instance:
-    """The instance that stands for a series or a study: the middle one of its first series with images."""
+    """The instance that stands for a series or a study: the middle one of its first series with images that are no localizers."""
     images = [one for one in found if is_image(one)]
     if not images:
         return found[0]
     drawable = [one for one in images if not _said_fault(one)] or images
+    drawable = [one for one in drawable if _LOCALIZER not in texts(one.attributes, tags.ImageType)] or drawable
     same = [one for one in drawable if one.series_instance_uid == drawable[0].series_instance_uid]
     return same[len(same) // 2]
 

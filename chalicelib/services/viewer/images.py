@@ -99,12 +99,14 @@ def images(
 
 
 def _shown_places(view: Item, own: Vocabulary | None) -> frozenset[str]:
-    """What of the body a study shows, as far as its names say."""
-    attributes, parts = view.data["attributes"], view.data["body_parts"]
+    """What of the body a study shows, as far as its codes and names say."""
+    attributes = view.data["attributes"]
     description = first_value(attributes, tags.StudyDescription) if isinstance(attributes, dict) else ""
-    part = str(parts[0]) if isinstance(parts, list) and parts else ""
-    modalities = view.data["modalities"]
-    return procedures.understand(description, part, modalities if isinstance(modalities, list) else [], own=own).regions
+    codes, series, parts, modalities = (
+        [str(one) for one in found] if isinstance(found := view.data.get(name), list) else []
+        for name in ("codes", "series_names", "body_parts", "modalities")
+    )
+    return procedures.understand(description, "", modalities, codes=codes, series=series, body_parts=parts, own=own).regions
 
 
 def _series(members: list[Instance]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from chalicelib.domain.assembly import Extract
 from chalicelib.domain.audit import Seen
 from chalicelib.domain.errors import NotAcceptable, TooLarge
 from chalicelib.domain.pixel_facts import PixelFacts
-from chalicelib.domain.studies import Instance
+from chalicelib.domain.studies import Instance, packed
 from chalicelib.services.retrieval import bodies, decoding, files, rendering, zip_archive
 from chalicelib.services.retrieval.bodies import Elsewhere, Inline, Opened
 from tests.fakes import MemoryObjects
@@ -106,3 +106,15 @@ def test_an_encapsulated_cda_is_offered_as_xml_and_what_nobody_can_draw_as_nothi
     assert [offer.media_type for offer in rendering.offers(MemoryObjects(), "san-matteo", cda)] == ["text/xml"]
     with pytest.raises(bodies.NotFound):
         rendering.offers(MemoryObjects(), "san-matteo", instance(10))
+
+
+def test_a_ct_is_stood_for_by_its_slices_and_not_by_its_scout() -> None:
+    def image(series: str, number: int, kind: str) -> Instance:
+        data = {"size": 10, "rows": 10, "columns": 10, "pixel_offset": 5, "pixels": PixelFacts().to_item()}
+        attributes = packed({"00080008": {"vr": "CS", "Value": kind.split()}})
+        return Instance(series, f"{series}.{number}", instance(**data).data | {"attributes": attributes})
+
+    scout = [image("1.1", 1, "ORIGINAL PRIMARY LOCALIZER")]
+    slices = [image("1.2", number, "ORIGINAL PRIMARY AXIAL") for number in range(3)]
+    assert rendering.representative([*scout, *slices]) == slices[1]
+    assert rendering.representative(scout) == scout[0]

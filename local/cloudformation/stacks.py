@@ -19,6 +19,7 @@ from typing import Any
 from moto.cloudformation.models import Stack, cloudformation_backends
 from moto.moto_api._internal import mock_random
 
+from local.cloudformation import roles_anywhere  # noqa: F401  known to the emulator once it is loaded
 from local.emulation.moto_patches import ACCOUNT, REGION
 from local.iam import policy
 from local.state import State

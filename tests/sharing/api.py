@@ -138,7 +138,7 @@ def api_over(world: World | None = None, institutions: Sequence[str] = (A, B, C)
     config = Config("archive", "images", f"arn:aws:iam::123456789012:role/contenitore-{OPERATOR}", None, viewer_base_url=VIEWER)
     parts = {"config": config, "announcer": Nobody(), "pixels": Decoder(world.objects), "remover": Sweep(world)}
     archive = Archive(parts | {name: getattr(world, name) for name in ("table", "objects", "alerts", "trail")} | given)
-    served = app.Contenitore("contenitore", configure_logs=False)
+    served = app.Contenitore("contenitore", configure_logs=False, env={})  # else each lengthens this process's environment
     served.api.binary_types = ["*/*"]
     register_routes(served, archive)
     with pytest.MonkeyPatch.context() as patch:

@@ -29,7 +29,10 @@ def hostile() -> dict[str, list[bytes]]:
         "too-deep": [part10(identity + deep), part10(identity + flat)],
         "deflate-too-large": [bomb],
         "truncated": [part10(identity + element(0x7FE00010, "OW", bytes(10), 1000)), image(sop=new_uid())[:-30]],
-        "ambiguous-identifier": [part10(identity + building.identity(patient="P2")), part10(building.identity(study=f"{new_uid()}\\1.2"))],
+        "ambiguous-identifier": [
+            part10(identity + building.identity(patient="P2")),
+            part10(building.identity(study=f"{new_uid()}\\1.2")),
+        ],
         "invalid-uid": [part10(building.identity(study="../../etc/x")), part10(building.identity(sop="1." + "2" * 64))],
         "meta-mismatch": [part10(building.identity(sop=new_uid()), meta=building.file_meta(sop=new_uid()))],
         "executable-preamble": [part10(identity, preamble=b"MZ\x90\x00"), part10(identity, preamble=b"\x7fELF\x02")],

@@ -1,8 +1,9 @@
 """`python -m bench.growth [--instances 250 500 1000 …] [--batch 250]`: what an instance costs in a study that grows.
 
 One study is sent in batches, each waited for before the next as a scanner would send it, into a city of its own for each size. Told
-are, of each function, bytes read and written and processor time **per instance**, and their ratios to those of a study of 500: work
-that grows with what arrives stays at about 1, work that grows with what is there does not. Then the study is listed, shared, read and
+are, of each function, bytes read and written, processor time and invocations **per instance**, and their ratios to those of a
+study of 500: work that grows with what arrives stays at about 1, work that grows with what is there does not. On a busy machine
+instances come in smaller batches, and each invocation has its price: ratios are to be read beside those of the invocations. Then the study is listed, shared, read and
 withdrawn, and the longest call of each is told.
 """
 
@@ -26,6 +27,7 @@ from pydicom.uid import generate_uid
 from tests.harness import Client, RunningCity, running_city, wait_until
 
 SIZES = (250, 500, 1000, 2000, 4000, 10000)
+"""A study of 30,000 takes half an hour: `--instances 30000`."""
 BASE = 500
 FUNCTIONS = ("index_instances", "project_facts", "api_handler")
 FIGURES = ("bytes_read", "bytes_sent", "cpu_ms", "invocations")
@@ -68,10 +70,16 @@ def send(client: Client, study: str, batch: list[bytes]) -> None:
 
         def put(entry: dict) -> int:
             upload = entry["upload"]
-            return requests.put(upload["url"], data=by_sha[entry["sha256"]], headers=upload["headers"], timeout=60).status_code
+            for _ in range(3):
+                try:
+                    body = by_sha[entry["sha256"]]
+                    return requests.put(upload["url"], data=body, headers=upload["headers"], timeout=60).status_code
+                except requests.ConnectionError:  # tried again, as every sender does: 412 where it had come through
+                    continue
+            return 0
 
         with ThreadPoolExecutor(4) as pool:
-            assert set(pool.map(put, answer.json()["instances"])) == {200}
+            assert set(pool.map(put, answer.json()["instances"])) <= {200, 412}
         wait_until(lambda part=part: _indexed(client, part), 300)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from itertools import cycle
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain import keys
 from chalicelib.domain.errors import TryAgain
-from chalicelib.domain.ports import Delete, Item, Key, Put, PutNew, Table, Write
+from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, Table, Write
 from tests.archive import NOW, Archive, image, patient, project, streamed, views_of
 from tests.fakes import MemoryTable, Watched
 from tests.interleaving import interleave
@@ -315,6 +316,55 @@ def test_a_batch_that_comes_while_its_study_is_counted_anew_is_counted_once() ->
     archive.follow(random.Random(0))
     assert archive.views()["V#STUDY#1.1", "san-matteo"].data["instances"] == 12
     assert archive.views() == rebuilt(list(archive.facts().values()))
+
+
+class Counting(Watched):
+    """A table that counts the instances' facts that are read from it."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table, lambda name: None)
+        self.facts = 0
+
+    def query(self, *arguments: Any, **options: Any) -> Page:
+        page = super().query(*arguments, **options)
+        self.facts += sum(item.sk.startswith("I#") for item in page.items)
+        return page
+
+    def batch_get(self, keys: Iterable[Key]) -> dict[Key, Item]:
+        found = super().batch_get(keys)
+        self.facts += sum(item.sk.startswith("I#") for item in found.values())
+        return found
+
+
+@pytest.mark.parametrize("before", ["nothing", "an instance was withdrawn", "the study was withdrawn"])
+def test_what_arrives_reads_nothing_of_what_is_there(before: str) -> None:
+    archive = Followed()
+    dice = random.Random(1)
+    archive.arrive(dice)
+    if before == "an instance was withdrawn":
+        archive.withdraw("san-matteo", "1.1", "1.1.0.0")
+    elif before == "the study was withdrawn":
+        archive.withdraw("san-matteo", "1.1")
+    archive.follow(dice)
+    for _ in range(5):
+        archive.arrive(dice)
+        keys, archive.followed.stream = archive.followed.stream, []
+        table = Counting(archive.followed)
+        assert project(table, [("0", *key) for key in keys]) is None
+        assert table.facts == 0
+    assert archive.views() == rebuilt(list(archive.facts().values()))
+
+
+def test_withdrawing_a_whole_study_reads_no_instance() -> None:
+    archive = Followed()
+    dice = random.Random(1)
+    archive.arrive(dice)
+    archive.follow(dice)
+    archive.withdraw("san-matteo", "1.1")
+    table = Counting(archive.followed)
+    assert project(table, [("0", *key) for key in archive.followed.stream]) is None
+    assert table.facts == 0
+    assert archive.views()["V#STUDY#1.1", "san-matteo"].data["gone"] is True
 
 
 def rows_of(views: dict[Key, Item]) -> set[Key]:

@@ -104,7 +104,7 @@ def _series_text(table: Table, objects: Objects, opened: Opened, series: Series,
     text = b",\n".join(lines(objects, opened.owner, found))
     quiet = all(str(one.data["at"]) < iso(now - _QUIET) for one in found)
     if quiet and study_totals.series_digest(found) == series.digest:
-        objects.write(key, gzip.compress(text, 6, mtime=0), "application/gzip")
+        objects.write(key, gzip.compress(text, 1, mtime=0), "application/gzip")
     return text
 
 

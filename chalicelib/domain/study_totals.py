@@ -38,7 +38,7 @@ MAX_PERSONS = 40
 MAX_VALUES = 30
 """Modalities, SOP classes, body parts and view positions of a study that its summary names. Each modality is a row of its own,
 which holds all: more than any examination has would fit no transaction, and hold up what is projected with it."""
-FORM = 2
+FORM = 3
 """Another one when totals are kept otherwise than before: those of another form are not added to, their study is counted anew."""
 MAX_NAMES = 12
 """Names of series and protocols, and codes, of a study that its summary names: what it is told by which place it shows."""

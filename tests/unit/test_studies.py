@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from typing import Any
@@ -22,7 +23,7 @@ from chalicelib.domain.studies import (
     unpacked,
     withdrawn,
 )
-from chalicelib.domain.study_totals import MAX_NUMBERS, Tally, Totals, total
+from chalicelib.domain.study_totals import FORM, MAX_NUMBERS, Tally, Totals, total
 from chalicelib.domain.summaries import list_reports, summarise
 
 _TEXTS = st.sampled_from(["", "20260301", "20260302", "A", "B"])
@@ -76,6 +77,15 @@ def test_neither_order_nor_grouping_in_which_instances_came_makes_a_difference(
         added.append(one + other)
     assert added[0] == total(found)
     assert summary_of(added[0]) == summary_of(total(found))
+
+
+def test_totals_of_other_fields_have_another_form() -> None:
+    """What an earlier release kept is counted anew, and not added to: whoever changes what is kept changes `FORM` too."""
+    image = {"sha256": "0" * 64, "size": 1, "at": "2026-03-01", "class": "1.2", "attributes": {"00080060": ["CS", "CT"]}}
+    kept = total([Instance("1.1", "1.2", image | {"patient": {"issuer": "2.16", "id": "P"}})]).to_item()
+    fields = sorted(kept), sorted(kept["study"]), sorted(kept["study"]["said"][0]), sorted(kept["series"]["1.1"])
+    text = json.dumps([*fields, sorted(Tally().to_item())])
+    assert (FORM, hashlib.sha256(text.encode()).hexdigest()[:16]) == (3, "2c1dd93f71351f60")
 
 
 @given(found=studies())

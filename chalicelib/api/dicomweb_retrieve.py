@@ -29,9 +29,9 @@ def retrieve_instances(service: Service, study: str, series: str | None = None, 
     found = this.instances(series, instance)
     if instance is not None:
         this.require_picture(found[0])
-        offers = representations.instance(str(found[0].data["syntax"]))
+        offers = representations.instance(found[0].fact.transfer_syntax_uid)
     else:
-        offers = representations.instances(frozenset(str(one.data["syntax"]) for one in found))
+        offers = representations.instances(frozenset(one.fact.transfer_syntax_uid for one in found))
     selected = this.service.select(offers)
     if selected.offer.media_type == representations.OCTETS:  # the same as the resource's bulk data (10.4.4)
         return _bulkdata_of(this, found, selected)
@@ -89,7 +89,7 @@ def retrieve_pixel_data(service: Service, study: str, series: str | None = None,
     """200 or 307 with every frame of the instances, one part each, as they are stored or decoded. 400, 404, 406, 413."""
     this = service.open_study(study)
     found, locate = this.instances(series, instance), this.bulkdata_address
-    if not any(one.data.get("pixel_offset") for one in found):
+    if not any(one.fact.pixel_offset for one in found):
         raise NotFound
     selected = this.service.select(_octets(found))
     body = bulk_bodies.pixels_body(this.archive.objects, this.archive.pixels, this.opened, found, selected, locate)
@@ -113,7 +113,7 @@ def retrieve_by_uri(service: Service) -> Response:
     this.require_picture(one)
     if wanted.presentation is not None:
         raise BadRequest("Presentation states are not applied here.", "presentationUID")
-    stored = str(one.data["syntax"])
+    stored = one.fact.transfer_syntax_uid
     frame = wanted.rendering.frame
     if frame is not None and frame > pixel_frames.number_of_frames(objects, this.opened.owner, one):
         raise BadRequest("The instance has fewer frames.", "frameNumber")
@@ -134,7 +134,7 @@ def _bulkdata_of(this: RetrieveRequest, found: Sequence[Instance], selected: Sel
 
 def _octets(found: Sequence[Instance]) -> tuple[Offer, ...]:
     """What their bulk data can be had as: octets in each transfer syntax that all pixels can be had in."""
-    syntaxes = {str(one.data["syntax"]) for one in found if one.data.get("pixel_offset")}
+    syntaxes = {one.fact.transfer_syntax_uid for one in found if one.fact.pixel_offset}
     offers = representations.frames(next(iter(syntaxes)) if len(syntaxes) == 1 else "", single=False)
     return tuple(offer for offer in offers if offer.media_type == representations.OCTETS) or offers
 
@@ -155,7 +155,7 @@ def _series_metadata(this: RetrieveRequest, series: str | None) -> Response:
 def _instance_metadata(this: RetrieveRequest, series: str, instance: str) -> Response:
     selected = this.service.select(representations.METADATA)
     (one,) = this.instances(series, instance)
-    tag = _metadata_tag(this, selected, str(one.data["sha256"]))
+    tag = _metadata_tag(this, selected, one.fact.sha256)
     if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
     (text,) = metadata.lines(this.archive.objects, this.opened.owner, [one])

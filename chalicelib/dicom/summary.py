@@ -88,10 +88,10 @@ def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
 def pixel_fields(pixels: Pixels) -> dict[str, Any]:
     """What a summary says of pixels: `number_of_frames`, `frame_length`, `pixels`."""
     frames = pixels.facts.frames
-    return {"number_of_frames": frames, "frame_length": _frame_length(pixels), "pixels": pixels.facts.to_item()}
+    return {"number_of_frames": frames, "frame_length": frame_length(pixels), "pixels": pixels.facts.to_item()}
 
 
-def _frame_length(pixels: Pixels) -> int | None:
+def frame_length(pixels: Pixels) -> int | None:
     """Bytes of one native frame where frames are whole bytes and lie one after the other, so that no head need be read."""
     if pixels.facts.encapsulated or pixels.facts.frames_fault or not pixels.facts.direct:
         return None

@@ -43,7 +43,7 @@ def _of_series(members: Sequence[Instance]) -> tuple[float, str]:
 
 def _within(one: Instance) -> tuple[float, float, str, str]:
     known = number(one)
-    position, time = (*(one.data.get("place") or ()), None, None)[:2]
+    position, time = (*one.fact.place, None, None)[:2]
     return (
         known if known is not None else math.inf,
         position if isinstance(position, int | float) else math.inf,

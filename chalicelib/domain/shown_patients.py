@@ -96,14 +96,13 @@ def of_nobody(attributes: Attributes, said: Attributes) -> Attributes:
     return {tag: value for tag, value in attributes.items() if not is_of_patient(tag)} | own
 
 
-def of_instance(said: Mapping[str, str] | None, found: Sequence[Face], aliases: Mapping[str, Sequence[str]]) -> Face | None:
+def of_instance(said: PatientIdentifier | None, found: Sequence[Face], aliases: Mapping[str, Sequence[str]]) -> Face | None:
     """The face of the patient that an instance names, or None where it names none of them."""
     if len(found) == 1:
         return found[0]
     if said is None:
         return None
-    number = PatientIdentifier(said["issuer"], said["id"])
-    named = whose(number, [one.patient for one in found if one.patient is not None], aliases)
+    named = whose(said, [one.patient for one in found if one.patient is not None], aliases)
     return next((one for one in found if named is not None and one.patient == named), None)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from chalicelib.domain import instance_versions, keys
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.ports import Item
 from chalicelib.domain.report_versions import Report
 from chalicelib.domain.sharing import Study
@@ -29,18 +30,23 @@ MAX_PERSONS = 8
 """Patients of one study of which its summary has what their instances say."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Instance:
-    """One indexed instance, as its fact says."""
+    """One indexed instance, as its fact says. What its pixels are may be told anew for the rest of a request."""
 
     series_instance_uid: str
     sop_instance_uid: str
-    data: dict[str, Any]
+    fact: InstanceFact
+
+    @classmethod
+    def from_item(cls, series: str, sop: str, item: Mapping[str, Any]) -> Instance:
+        """One from the content of its fact."""
+        return cls(series, sop, InstanceFact.from_item(item))
 
     @cached_property
     def attributes(self) -> Attributes:
         """Its attributes as DICOM JSON."""
-        return unpacked(self.data["attributes"])
+        return unpacked(self.fact.kept)
 
 
 def packed(attributes: Attributes) -> dict[str, list[Any]]:
@@ -67,8 +73,8 @@ class Bounds:
         """Whether the decision on the study holds for this instance, too."""
         if self.patients is None:
             return True
-        patient = one.data.get("patient") or {}
-        known = (patient.get("issuer"), patient.get("id")) in self.patients
+        patient = one.fact.patient
+        known = patient is not None and (patient.issuer, patient.value) in self.patients
         return known and (first_value(one.attributes, "00080020") or self.date) >= self.date
 
 
@@ -87,7 +93,7 @@ def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), w
     """The instances among the facts of a study's partition, in the order of their keys, each as it is now; but for those with
     a SOP Instance UID in `withdrawn`, and those for which what was decided on the study does not hold."""
     for where, item in instance_versions.current(items):
-        one = Instance(where.series, where.sop, item.data)
+        one = Instance.from_item(where.series, where.sop, item.data)
         if where.sop not in withdrawn and within.hold(one):
             yield one
 
@@ -95,7 +101,7 @@ def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), w
 def every_version(items: Iterable[Item]) -> Iterator[Instance]:
     """The instances among the facts of a study's partition, with the versions that were superseded since."""
     for where, item in instance_versions.placed(items):
-        yield Instance(where.series, where.sop, item.data)
+        yield Instance.from_item(where.series, where.sop, item.data)
 
 
 def withdrawn(items: Iterable[Item]) -> set[str]:
@@ -121,12 +127,12 @@ def is_of_patient(tag: str) -> bool:
 def report_of(one: Instance, shown: bool = True) -> Report:
     """An instance of a report's class as ordering sees it."""
     number = first_value(one.attributes, "00200013")
-    declared: dict[str, Any] = one.data.get("document") or {}
+    declared = dict(one.fact.document)
     date, time = first_value(one.attributes, "00080023"), first_value(one.attributes, "00080033")
     return Report(
         one.sop_instance_uid,
         one.series_instance_uid,
-        REPORT_KINDS[str(one.data["class"])],
+        REPORT_KINDS[one.fact.sop_class_uid],
         _report_title(one),
         str(declared.get("date") or date or first_value(one.attributes, "00080020")),
         str(declared.get("time", "")) if declared.get("date") else time,

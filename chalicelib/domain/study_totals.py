@@ -328,7 +328,12 @@ def total(found: Iterable[Instance]) -> Totals:
     modalities, classes, body_parts, sides, views, names, codes, unread = (set[str]() for _ in range(8))
     dates: list[str] = []
     for one in every:
-        attributes, place, number, is_report = one.attributes, _place(one), said_by(one), str(one.data["class"]) in REPORT_KINDS
+        attributes, place, number, is_report = (
+            one.attributes,
+            _place(one),
+            one.fact.patient,
+            one.fact.sop_class_uid in REPORT_KINDS,
+        )
         series.setdefault(one.series_instance_uid, []).append(one)
         kinds.setdefault(number, set()).add(is_report)
         _add_firsts(firsts.setdefault(number, {}), attributes, PATIENT_AND_STUDY, place)
@@ -336,22 +341,22 @@ def total(found: Iterable[Instance]) -> Totals:
             reports[place] = report_of(one)
         dates += filter(None, [first_value(attributes, tags.StudyDate)])
         modalities.update(texts(attributes, tags.Modality))
-        classes.add(str(one.data["class"]))
+        classes.add(one.fact.sop_class_uid)
         body_parts.update(texts(attributes, tags.BodyPartExamined))
         sides.update(first_value(attributes, tag) for tag in _SIDES)
         views.update(texts(attributes, tags.ViewPosition))
         if not is_report:
             names.update(name[:LONGEST_NAME] for tag in _NAMES for name in texts(attributes, tag))
             codes.update(code for tag in _CODED for code in coded(attributes, tag))
-        unread.update(one.data.get("unread") or ())
+        unread.update(one.fact.unread)
     said = {number: Said(False in kinds[number], True in kinds[number], Firsts(found)) for number, found in firsts.items()}
     nobodys = said.pop(None, None)
     others = nobodys.firsts if nobodys else Firsts()
     numbers: dict[PatientIdentifier, Said] = {number: part for number, part in said.items() if number is not None}
     study = StudyTotals(
         len(every),
-        sum(int(one.data["size"]) for one in every),
-        sum(instance_versions.corrected(one.data) for one in every),
+        sum(one.fact.size for one in every),
+        sum(one.fact.corrected for one in every),
         *_told_apart(numbers, nobodys is not None, others),
         min(dates, default=""),
         _first_of(modalities),
@@ -362,12 +367,12 @@ def total(found: Iterable[Instance]) -> Totals:
         _first_of(names, most=MAX_NAMES),
         _first_of(codes, most=MAX_NAMES),
         _first_of(unread),
-        max((str(one.data["at"]) for one in every), default=""),
-        min((int(one.data.get("reader", 1)) for one in every), default=instance_versions.READER),
-        sum(bool(one.data.get("rows")) for one in every),
-        sum(int(one.data.get("number_of_frames") or 1) for one in every if one.data.get("rows")),
+        max((one.fact.at for one in every), default=""),
+        min((one.fact.reader for one in every), default=instance_versions.READER),
+        sum(bool(one.fact.rows) for one in every),
+        sum(int(one.fact.number_of_frames) for one in every if one.fact.rows),
     )
-    members = {_place(one): str(one.data["sha256"]) for one in every}
+    members = {_place(one): one.fact.sha256 for one in every}
     return Totals(study, {uid: _of_series(ones) for uid, ones in series.items()}, reports, members)
 
 
@@ -384,23 +389,17 @@ def series_digest(members: Iterable[Instance]) -> str:
     return _of_series(list(members)).digest
 
 
-def said_by(one: Instance) -> PatientIdentifier | None:
-    """The patient's number that an instance says."""
-    said = one.data.get("patient")
-    return PatientIdentifier(said["issuer"], said["id"]) if said else None
-
-
 def _of_series(members: list[Instance]) -> SeriesTotals:
     """The totals of instances of one series. Their places are their SOP Instance UIDs."""
     firsts: dict[str, tuple[str, Any]] = {}
     for one in sorted(members, key=lambda one: one.sop_instance_uid):
         _add_firsts(firsts, one.attributes, SERIES, one.sop_instance_uid)
-    said = sorted({number for one in members if (number := said_by(one)) is not None})[:MAX_NUMBERS]
+    said = sorted({number for one in members if (number := one.fact.patient) is not None})[:MAX_NUMBERS]
     return SeriesTotals(len(members), Firsts(firsts), tuple(said), sum(map(_fingerprint, members)) % _FINGERPRINTS)
 
 
 def _fingerprint(one: Instance) -> int:
-    text = f"{one.sop_instance_uid} {one.data['sha256']} {one.data.get('reader', '')}".rstrip()
+    text = f"{one.sop_instance_uid} {one.fact.sha256} {one.fact.reader if one.fact.reader > 1 else ''}".rstrip()
     return int.from_bytes(hashlib.sha256(text.encode()).digest())
 
 

@@ -53,7 +53,7 @@ def studies(draw: st.DrawFn) -> list[Instance]:
         patient = draw(patients)
         if patient is not None:
             data["patient"] = patient
-        found.append(Instance(f"1.{draw(st.integers(1, 3))}", f"1.9.{number}", data))
+        found.append(Instance.from_item(f"1.{draw(st.integers(1, 3))}", f"1.9.{number}", data))
     return found
 
 
@@ -82,7 +82,7 @@ def test_neither_order_nor_grouping_in_which_instances_came_makes_a_difference(
 def test_totals_of_other_fields_have_another_form() -> None:
     """What an earlier release kept is counted anew, and not added to: whoever changes what is kept changes `FORM` too."""
     image = {"sha256": "0" * 64, "size": 1, "at": "2026-03-01", "class": "1.2", "attributes": {"00080060": ["CS", "CT"]}}
-    kept = total([Instance("1.1", "1.2", image | {"patient": {"issuer": "2.16", "id": "P"}})]).to_item()
+    kept = total([Instance.from_item("1.1", "1.2", image | {"patient": {"issuer": "2.16", "id": "P"}})]).to_item()
     fields = sorted(kept), sorted(kept["study"]), sorted(kept["study"]["said"][0]), sorted(kept["series"]["1.1"])
     text = json.dumps([*fields, sorted(Tally().to_item())])
     assert (FORM, hashlib.sha256(text.encode()).hexdigest()[:16]) == (3, "2c1dd93f71351f60")
@@ -103,7 +103,7 @@ def test_more_patients_than_are_told_apart_make_a_study_nobodys_and_no_item_too_
     def slice_of(number: int) -> Instance:
         said = {"00100020": {"vr": "LO", "Value": [f"P{number}"]}, "0020000D": {"vr": "UI", "Value": ["1"]}}
         data = {"sha256": f"{number:064x}", "size": 1, "at": "2026-03-01", "class": "1.2", "attributes": packed(said)}
-        return Instance("1.1", f"1.9.{number:04}", data | {"patient": {"issuer": "2.16", "id": f"P{number}"}})
+        return Instance.from_item("1.1", f"1.9.{number:04}", data | {"patient": {"issuer": "2.16", "id": f"P{number}"}})
 
     found = [slice_of(number) for number in range(2 * MAX_NUMBERS)]
     random.Random(seed).shuffle(found)
@@ -120,7 +120,7 @@ def test_more_patients_than_are_told_apart_make_a_study_nobodys_and_no_item_too_
 def test_what_is_counted_is_what_is_there(found: list[Instance]) -> None:
     summary = summary_of(total(found))
     assert summary["instances"] == len(found) == sum(one.instances for one in total(found).series.values())
-    assert summary["bytes"] == sum(one.data["size"] for one in found)
+    assert summary["bytes"] == sum(one.fact.size for one in found)
     dates = [date for one in found if (date := first_value(one.attributes, "00080020"))]
     assert summary["date"] == min(dates, default="")
     assert json.loads(json.dumps(summary)) == summary
@@ -128,9 +128,9 @@ def test_what_is_counted_is_what_is_there(found: list[Instance]) -> None:
 
 @given(found=studies())
 def test_a_study_with_an_instance_of_nobody_is_shared_with_nobody(found: list[Instance]) -> None:
-    known = {one.data["patient"]["id"] for one in found if "patient" in one.data}
+    known = {one.fact.patient.value for one in found if one.fact.patient}
     shareable = for_deciding(summary_of(total(found))).patients
-    assert len(shareable) == (len(known) if all("patient" in one.data for one in found) else 0)
+    assert len(shareable) == (len(known) if all(one.fact.patient for one in found) else 0)
 
 
 @given(attributes=_ELEMENTS)
@@ -156,7 +156,7 @@ def test_older_versions_make_room_for_a_report_that_stands() -> None:
         attributes = {"00080023": {"vr": "DA", "Value": [f"2026{sop:04}"]}, "00200013": {"vr": "IS", "Value": [number]}}
         attributes["00420010"] = {"vr": "ST", "Value": [title]}
         data = {"class": "1.2.840.10008.5.1.4.1.1.104.1", "attributes": packed(attributes)}
-        return Instance("1.2.3", f"1.2.3.{sop}", data)
+        return Instance.from_item("1.2.3", f"1.2.3.{sop}", data)
 
     listed = list_reports(map(report_of, [pdf(0, "Torace", 1), *(pdf(n, "Encefalo", n) for n in range(1, 300))]))
     assert [one["version"] for one in listed[:3]] == [299, 298, 297]

@@ -31,11 +31,11 @@ class Persons:
 
     def of_instance(self, one: Instance) -> Attributes | None:
         """What stands above an instance; None where the search does not mean its patient."""
-        return self._meant(self._whose(one.data.get("patient")), one.attributes)
+        return self._meant(self._whose(one.fact.patient), one.attributes)
 
     def of_series(self, said: Iterable[Mapping[str, str]]) -> Attributes | None:
         """What stands above a series with instances that say these numbers: that of the first of its patients that are meant."""
-        patients = {self._whose(one) for one in said} or {None}
+        patients = {self._whose(_identifier(one)) for one in said} or {None}
         found = (self._meant(patient, {}) for patient in sorted(patients, key=lambda one: (one is None, one)))
         return next((attributes for attributes in found if attributes is not None), None)
 
@@ -47,9 +47,9 @@ class Persons:
         attributes: Attributes = face["attributes"]
         return attributes if self.matches(face) else None
 
-    def _whose(self, said: Mapping[str, str] | None) -> PatientIdentifier | None:
+    def _whose(self, said: PatientIdentifier | None) -> PatientIdentifier | None:
         patients = [_identifier(one) for one in self.row["patients"]]
-        return filing.whose(_identifier(said), patients, self.row.get("aliases")) if said else None
+        return filing.whose(said, patients, self.row.get("aliases")) if said else None
 
 
 def matching_face(row: Row, matches: Matches) -> Row | None:

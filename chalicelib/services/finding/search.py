@@ -354,11 +354,11 @@ def instance_attributes(one: studies.Instance) -> Attributes:
     """The attributes of an instance itself, as DICOM JSON: those kept in its fact, and those kept as fields."""
     above = {*PATIENT_AND_STUDY, *SERIES}
     own = {tag: value for tag, value in one.attributes.items() if tag not in above}
-    own[tags.SOPClassUID] = {"vr": "UI", "Value": [one.data["class"]]}
+    own[tags.SOPClassUID] = {"vr": "UI", "Value": [one.fact.sop_class_uid]}
     own[tags.SOPInstanceUID] = {"vr": "UI", "Value": [one.sop_instance_uid]}
-    own[tags.AvailableTransferSyntaxUID] = {"vr": "UI", "Value": [one.data["syntax"]]}
-    if one.data.get("rows"):
-        own[tags.NumberOfFrames] = {"vr": "IS", "Value": [one.data.get("number_of_frames", 1)]}
-        own[tags.Rows] = {"vr": "US", "Value": [one.data["rows"]]}
-        own[tags.Columns] = {"vr": "US", "Value": [one.data["columns"]]}
+    own[tags.AvailableTransferSyntaxUID] = {"vr": "UI", "Value": [one.fact.transfer_syntax_uid]}
+    if one.fact.rows:
+        own[tags.NumberOfFrames] = {"vr": "IS", "Value": [one.fact.number_of_frames]}
+        own[tags.Rows] = {"vr": "US", "Value": [one.fact.rows]}
+        own[tags.Columns] = {"vr": "US", "Value": [one.fact.columns]}
     return own

@@ -32,7 +32,7 @@ def totals_of(facts: Sequence[Item]) -> list[Item]:
     for fact in facts:
         place = instance_versions.place(fact.sk)
         assert place is not None
-        by_study.setdefault((fact.pk, str(fact.data["batch"])), []).append(Instance(place.series, place.sop, fact.data))
+        by_study.setdefault((fact.pk, str(fact.data["batch"])), []).append(Instance.from_item(place.series, place.sop, fact.data))
     return [Item(pk, keys.batch(name), total(found).to_item()) for (pk, name), found in by_study.items()]
 
 

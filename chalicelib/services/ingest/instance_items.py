@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from chalicelib.domain import instance_versions, keys, patients, studies
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
+from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, PutNew, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso
@@ -163,28 +164,23 @@ def file_under_patients(table: Table, registry: Registry, accepted: Iterable[Che
 
 def fact_of(one: Checked, now: datetime, part: str | None) -> Item:
     summary = one.summary or {}
-    data: dict[str, object] = {
-        "sha256": one.stored.sha256,
-        "size": one.stored.size,
-        "at": iso(now),
-        "class": summary["sop_class_uid"],
-        "syntax": summary["transfer_syntax_uid"],
-        "attributes": studies.packed(summary["attributes"]),
-        "reader": instance_versions.READER,
-    }
-    data |= {name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}
-    if data.get("number_of_frames") == 1:
-        del data["number_of_frames"]
-    if part is not None and summary.get("metadata") is not None:
-        data["part"] = part
-    if one.original is not None:
-        data["original_sha256"] = one.original
-    if one.patient is not None:
-        data["patient"] = {"issuer": one.patient.issuer, "id": one.patient.value}
+    fact = replace(
+        InstanceFact.from_item({name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}),
+        sha256=one.stored.sha256,
+        size=one.stored.size,
+        at=iso(now),
+        sop_class_uid=str(summary["sop_class_uid"]),
+        transfer_syntax_uid=str(summary["transfer_syntax_uid"]),
+        kept=studies.packed(summary["attributes"]),
+        reader=instance_versions.READER,
+        patient=one.patient,
+        part=part if part is not None and summary.get("metadata") is not None else "",
+        original_sha256=one.original or "",
+    )
     return Item(
         keys.study_facts(one.stored.institution, one.study),
         keys.instance(str(summary["series_instance_uid"]), one.sop),
-        data,
+        fact.to_item(),
     )
 
 

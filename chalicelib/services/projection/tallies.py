@@ -31,7 +31,6 @@ from chalicelib.domain.study_totals import (
     beginning,
     digest_of,
     members_of,
-    said_by,
     total,
 )
 from chalicelib.services.ingest.instance_items import verdicts_of
@@ -230,8 +229,8 @@ class _Facts:
         for every in versions:
             one = every[-1]
             (taken_back if one.sop_instance_uid in self.withdrawn else shown).append(one)
-            self.hashes.update(str(version.data["sha256"]) for version in every)
-            self.superseded.update(number for version in every[:-1] if (number := said_by(version)) is not None)
+            self.hashes.update(version.fact.sha256 for version in every)
+            self.superseded.update(number for version in every[:-1] if (number := version.fact.patient) is not None)
         self.shown += total(shown)
         self.taken_back += total(taken_back)
 

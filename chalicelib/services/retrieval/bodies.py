@@ -69,7 +69,7 @@ class Opened:
         """The numbers under which its patients are shown, in order."""
         return tuple(one.shown for one in self.faces if one.shown is not None)
 
-    def face(self, said: Mapping[str, str] | None) -> Face | None:
+    def face(self, said: PatientIdentifier | None) -> Face | None:
         """As whom an instance that says this number is shown; None for a patient that the study was not decided on."""
         return shown_patients.of_instance(said, self.faces, self.aliases)
 
@@ -110,7 +110,7 @@ def instance(table: Table, opened: Opened, series: str, sop: str) -> Instance:
     fact = versions.fact_of(table, opened.owner, opened.study, series, sop)
     if fact is None:
         raise NotFound
-    one = Instance(series, sop, fact.data)
+    one = Instance.from_item(series, sop, fact.data)
     if not opened.within.hold(one):
         raise NotFound
     return one
@@ -118,7 +118,7 @@ def instance(table: Table, opened: Opened, series: str, sop: str) -> Instance:
 
 def object_key(owner: str, one: Instance) -> str:
     """Where the instance's bytes lie."""
-    return Stored(owner, str(one.data["sha256"]), 0).key
+    return Stored(owner, one.fact.sha256, 0).key
 
 
 @dataclass(frozen=True)

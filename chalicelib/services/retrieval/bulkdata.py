@@ -59,7 +59,7 @@ def bulkdata_body(
 def _names(one: Instance, line: bytes) -> list[str]:
     """The attributes that have bulk data; a document has it even where it is so short that it stands in the metadata itself."""
     names = [name.decode() for name in _NAME.findall(line)]
-    short = one.data["class"] in _DOCUMENTS and f'"{ENCAPSULATED_DOCUMENT}":{{"vr":"OB","InlineBinary"'.encode() in line
+    short = one.fact.sop_class_uid in _DOCUMENTS and f'"{ENCAPSULATED_DOCUMENT}":{{"vr":"OB","InlineBinary"'.encode() in line
     return [*names, ENCAPSULATED_DOCUMENT] if short else names
 
 
@@ -81,24 +81,24 @@ def _values(objects: Objects, opened: Opened, one: Instance, names: list[str], l
 
 
 def _has_fragments(objects: Objects, opened: Opened, one: Instance) -> bool:
-    return bool(one.data.get("pixel_offset")) and is_encapsulated(objects, opened, one)
+    return bool(one.fact.pixel_offset) and is_encapsulated(objects, opened, one)
 
 
 def _plain_pixels(objects: Objects, opened: Opened, one: Instance, name: str) -> Extract | None:
     """Pixel Data of which the facts say where it lies, so that no head need be read."""
-    length = one.data.get("pixel_length")
+    length = one.fact.pixel_length
     if name not in PIXEL_TAGS or not length or not frames.known_pixels(objects, opened.owner, one).direct:
         return None
     if name != _PIXEL_DATA:
         return None
-    return Extract(object_key(opened.owner, one), int(one.data["pixel_offset"]), int(length))
+    return Extract(object_key(opened.owner, one), one.fact.pixel_offset, int(length))
 
 
 def _pixels(
     objects: Objects, pixels: Pixels, opened: Opened, one: Instance, selected: Selected, locate: Locate
 ) -> Iterator[Part]:
     """The frames of an instance, as they are stored where that is wanted, or where only that is without loss."""
-    if not one.data.get("pixel_offset"):
+    if not one.fact.pixel_offset:
         return
     stored = stored_frames(objects, opened, one)
     as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)

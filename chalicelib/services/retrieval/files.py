@@ -27,7 +27,7 @@ def is_encapsulated(objects: Objects, opened: Opened, one: Instance) -> bool:
 def stored_frames(objects: Objects, opened: Opened, one: Instance) -> str:
     """The transfer syntax that its frames have as they lie in the object: none of its own, unless they are compressed in one
     that has a media type of its own."""
-    stored = str(one.data["syntax"])
+    stored = one.fact.transfer_syntax_uid
     return (
         stored if is_encapsulated(objects, opened, one) and stored in representations.FRAME_TYPES else EXPLICIT_VR_LITTLE_ENDIAN
     )
@@ -58,10 +58,10 @@ def _files(
     Who names no transfer syntax gets Explicit VR Little Endian (8.7.3.5). One instance among several that cannot be decoded
     comes as it is stored: the others are not withheld for it.
     """
-    several = len({str(one.data["syntax"]) for one in found}) > 1
+    several = len({one.fact.transfer_syntax_uid for one in found}) > 1
     jobs: dict[str, decoding.Job] = {}
     for one in found:
-        stored = str(one.data["syntax"])
+        stored = one.fact.transfer_syntax_uid
         if selected.any_syntax or selected.transfer_syntax in (None, stored) or (several and stored in representations.LOSSY):
             continue
         jobs[one.sop_instance_uid] = {"op": "transcode", "source": object_key(opened.owner, one)}
@@ -74,7 +74,7 @@ def _files(
         if key in sizes:
             files.append((EXPLICIT_VR_LITTLE_ENDIAN, Extract(key, 0, sizes[key])))
         else:
-            files.append((str(one.data["syntax"]), Extract(object_key(opened.owner, one), 0, int(one.data["size"]))))
+            files.append((one.fact.transfer_syntax_uid, Extract(object_key(opened.owner, one), 0, one.fact.size)))
     return files
 
 

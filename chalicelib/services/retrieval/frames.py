@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from chalicelib.dicomweb import representations
-from chalicelib.domain import assembly, pixel_facts, tags
+from chalicelib.domain import assembly, tags
 from chalicelib.domain.assembly import MIB, Extract, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge, TryAgain
 from chalicelib.domain.pixel_facts import PixelFacts
@@ -33,19 +33,21 @@ def described(objects: Objects, owner: str, one: Instance) -> PixelFacts:
 
     Raises NotFound for an instance without pixels, NotAcceptable for one that can no longer be read.
     """
-    if not one.data.get("pixel_offset"):
+    if not one.fact.pixel_offset:
         raise NotFound
-    facts = pixel_facts.from_item(one.data.get("pixels"))
+    facts = one.fact.pixels
     if facts is not None:
         return facts
     from chalicelib.dicom.frames import examine
-    from chalicelib.dicom.summary import pixel_fields
+    from chalicelib.dicom.summary import frame_length
 
-    key, size = object_key(owner, one), int(one.data["size"])
+    key, size = object_key(owner, one), one.fact.size
     found = examine(head_of(objects, key, size), lambda start, length: objects.read(key, start, length))
     if found is None:
         raise NotFound
-    one.data.update(pixel_fields(found))  # for the rest of this request
+    one.fact = replace(  # for the rest of this request
+        one.fact, pixels=found.facts, number_of_frames=found.facts.frames, frame_length=frame_length(found) or 0
+    )
     return found.facts
 
 
@@ -76,7 +78,7 @@ def with_frames(objects: Objects, owner: str, one: Instance) -> PixelFacts:
 
 def is_video(one: Instance) -> bool:
     """Whether its pixels are one compressed stream of all frames (PS3.5 8.2.5 to 8.2.9)."""
-    return str(one.data["syntax"]) in representations.VIDEO
+    return one.fact.transfer_syntax_uid in representations.VIDEO
 
 
 def frames(objects: Objects, owner: str, one: Instance, numbers: Sequence[int]) -> list[tuple[Piece, ...]]:
@@ -87,15 +89,15 @@ def frames(objects: Objects, owner: str, one: Instance, numbers: Sequence[int]) 
     from chalicelib.dicom.frames import FrameError, only_frame
 
     facts = with_frames(objects, owner, one)
-    key, offset = object_key(owner, one), int(one.data["pixel_offset"])
-    if length := one.data.get("frame_length"):
+    key, offset = object_key(owner, one), one.fact.pixel_offset
+    if length := one.fact.frame_length:
         return [(Extract(key, offset + (number - 1) * length, length),) for number in numbers]
-    rest = int(one.data["size"]) - offset
+    rest = one.fact.size - offset
     try:
         if facts.encapsulated and (facts.frames == 1 or is_video(one)) and rest <= INLINE:
             return [(only_frame(_read(objects, key, offset, rest)),) for _ in numbers]
         wanted = [number - 1 for number in numbers]
-        extents = _extents(objects, key, int(one.data["size"]), 1 if is_video(one) else None, wanted)
+        extents = _extents(objects, key, one.fact.size, 1 if is_video(one) else None, wanted)
         return _contents(objects, key, [extents[number - 1] for number in numbers])
     except FrameError as error:
         raise NotAcceptable(f"The frames of this instance cannot be told apart: {error}.") from error
@@ -222,7 +224,7 @@ class _Source:
 
 
 def _source(objects: Objects, owner: str, one: Instance, room: Room | None = None) -> _Source:
-    key, size = object_key(owner, one), int(one.data["size"])
+    key, size = object_key(owner, one), one.fact.size
     return _Source(objects, key, size, head_of(objects, key, size), room or Room())
 
 

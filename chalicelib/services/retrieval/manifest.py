@@ -129,17 +129,17 @@ def _without_verdict(table: Table, owner: str, hashes: object) -> int:
 
 
 def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any]:
-    sha = str(one.data["sha256"])
+    sha = one.fact.sha256
     entry = {
         "series_instance_uid": one.series_instance_uid,
         "sop_instance_uid": one.sop_instance_uid,
-        "sop_class_uid": one.data["class"],
-        "transfer_syntax_uid": one.data["syntax"],
-        "number_of_frames": one.data.get("number_of_frames", 1),
-        "size": one.data["size"],
+        "sop_class_uid": one.fact.sop_class_uid,
+        "transfer_syntax_uid": one.fact.transfer_syntax_uid,
+        "number_of_frames": one.fact.number_of_frames,
+        "size": one.fact.size,
         "sha256": sha,
         "url": objects.presign_get(Stored(owner, sha, 0).key, GET_SECONDS),
     }
-    if "original_sha256" in one.data:
-        entry["original_sha256"] = one.data["original_sha256"]
+    if one.fact.original_sha256:
+        entry["original_sha256"] = one.fact.original_sha256
     return entry

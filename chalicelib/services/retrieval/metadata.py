@@ -19,6 +19,7 @@ from typing import Any
 from chalicelib.dicomweb.search_results import dated
 from chalicelib.domain import keys, shown_patients, studies, study_totals
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.rfc3339 import iso
@@ -102,7 +103,7 @@ def _series_text(table: Table, objects: Objects, opened: Opened, series: Series,
     gone = studies.withdrawn(table.query_all(keys.study_facts(opened.owner, opened.study), keys.MARKS))
     found = _instances(table, opened, series.uid, gone)
     text = b",\n".join(lines(objects, opened.owner, found))
-    quiet = all(str(one.data["at"]) < iso(now - _QUIET) for one in found)
+    quiet = all(one.fact.at < iso(now - _QUIET) for one in found)
     if quiet and study_totals.series_digest(found) == series.digest:
         objects.write(key, gzip.compress(text, 1, mtime=0), "application/gzip")
     return text
@@ -110,13 +111,13 @@ def _series_text(table: Table, objects: Objects, opened: Opened, series: Series,
 
 def lines(objects: Objects, owner: str, found: Sequence[Instance]) -> list[bytes]:
     """The kept line of each instance, from the parts that the indexer wrote; read anew where there is none."""
-    parts = sorted({str(one.data["part"]) for one in found if "part" in one.data})
+    parts = sorted({one.fact.part for one in found if one.fact.part})
     kept: dict[bytes, bytes] = {}
     if parts:
         with ThreadPoolExecutor(min(_PARALLEL, len(parts))) as pool:
             for text in pool.map(lambda key: _part(objects, key), parts):
                 kept.update(_by_hash(text))
-    return [kept.get(str(one.data["sha256"]).encode()) or _read_anew(objects, owner, one) for one in found]
+    return [kept.get(one.fact.sha256.encode()) or _read_anew(objects, owner, one) for one in found]
 
 
 def _part(objects: Objects, key: str) -> bytes:
@@ -137,7 +138,7 @@ def _read_anew(objects: Objects, owner: str, one: Instance) -> bytes:
     from chalicelib.domain.rejections import Rejected
 
     key = object_key(owner, one)
-    head = head_of(objects, key, int(one.data["size"]))
+    head = head_of(objects, key, one.fact.size)
     described = frames.examine(head, lambda start, length: objects.read(key, start, length))
     try:
         return served.keep(head, one.series_instance_uid, one.sop_instance_uid, described)
@@ -165,7 +166,7 @@ def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
 
     def replace(original: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         value = studies.first_value(original, "00100020")
-        face = opened.face({"issuer": "", "id": value})
+        face = opened.face(PatientIdentifier("", value))
         if len({one.shown for one in opened.faces if one.patient is not None and one.patient.value == value}) > 1:
             return original, {}  # two patients with the same number of two issuers
         if face is None or face.shown is None or (len(opened.faces) > 1 and not face.coerced):

@@ -9,7 +9,7 @@ from typing import Any
 from chalicelib.dicomweb import multipart, representations
 from chalicelib.dicomweb.media_types import Offer, Selected
 from chalicelib.dicomweb.rendered import Rendering, Viewport, place
-from chalicelib.domain import pixel_facts, tags
+from chalicelib.domain import tags
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound
 from chalicelib.domain.pixel_facts import PixelFacts
@@ -38,7 +38,7 @@ _DOCUMENT = {"pdf": (Offer("application/pdf"),), "cda": (Offer("text/xml"),), "s
 
 def is_image(one: Instance) -> bool:
     """Whether it has pixels that can be drawn."""
-    pixels = one.data.get("pixel_offset") and one.data.get("rows") and one.data.get("columns")
+    pixels = one.fact.pixel_offset and one.fact.rows and one.fact.columns
     return bool(pixels) and not retrieve_frames.is_video(one)
 
 
@@ -51,7 +51,7 @@ def offers(objects: Objects, owner: str, one: Instance, frames: int | None = Non
         if frames is not None:
             return (*_IMAGES, *several) if frames == 1 else several
         count = require_picture(objects, owner, one).frames
-        area = int(one.data["rows"]) * int(one.data["columns"])
+        area = one.fact.rows * one.fact.columns
         if count == 1:
             return (*_IMAGES, *several)
         return (*_ANIMATED, *several) if count <= MOST_ANIMATED and count * area <= MOST_PIXELS else (*_STILL, *several)
@@ -73,8 +73,8 @@ def require_picture(objects: Objects, owner: str, one: Instance) -> PixelFacts:
 
 def _video(one: Instance) -> str | None:
     """The media type of a video, which is served as it is stored."""
-    moving = one.data.get("pixel_offset") and retrieve_frames.is_video(one)
-    return representations.FRAME_TYPES[str(one.data["syntax"])] if moving else None
+    moving = one.fact.pixel_offset and retrieve_frames.is_video(one)
+    return representations.FRAME_TYPES[one.fact.transfer_syntax_uid] if moving else None
 
 
 def offers_of_all(objects: Objects, owner: str, found: Sequence[Instance]) -> tuple[Offer, ...]:
@@ -91,7 +91,7 @@ def document_type(one: Instance) -> str | None:
 
 
 def _kind(one: Instance) -> str | None:
-    sop_class = str(one.data["class"])
+    sop_class = one.fact.sop_class_uid
     return REPORT_KINDS.get(sop_class) or ("sr" if sop_class.startswith("1.2.840.10008.5.1.4.1.1.88.") else None)
 
 
@@ -108,7 +108,7 @@ def representative(found: Sequence[Instance]) -> Instance:
 
 def _said_fault(one: Instance) -> bool:
     """Whether it is known already that no picture can be made of it."""
-    facts = pixel_facts.from_item(one.data.get("pixels"))
+    facts = one.fact.pixels
     return facts is not None and bool(facts.picture_fault)
 
 
@@ -148,7 +148,7 @@ def body(
 
 def _job(objects: Objects, opened: Opened, one: Instance, frame: int | None, wanted: Rendering, media_type: str) -> decoding.Job:
     facts = require_picture(objects, opened.owner, one)
-    columns, rows = int(one.data["columns"]), int(one.data["rows"])
+    columns, rows = one.fact.columns, one.fact.rows
     shown = place(wanted.viewport, columns, rows)
     if frame is None and media_type != "image/gif":
         frame = (facts.frames + 1) // 2
@@ -174,7 +174,7 @@ def _annotations(opened: Opened, one: Instance, wanted: Rendering) -> list[str]:
     if "patient" in wanted.annotations:
         name: Any = (attributes.get(tags.PatientName, {}).get("Value") or [{}])[0]
         lines += [str(name.get("Alphabetic", "")) if isinstance(name, dict) else ""]
-        face = opened.face(one.data.get("patient"))
+        face = opened.face(one.fact.patient)
         number = face.shown.value if face and face.shown else first_value(attributes, tags.PatientID)
         lines += [number, first_value(attributes, tags.PatientBirthDate)]
     if "technique" in wanted.annotations:

@@ -27,7 +27,7 @@ _VERSION, _UTF8 = 20, 0x0800
 
 def body(objects: Objects, opened: Opened, found: Sequence[Instance]) -> Body:
     """The archive of these instances. Raises TooLarge."""
-    if len(found) > MOST_FILES or sum(int(one.data["size"]) for one in found) > MOST_BYTES:
+    if len(found) > MOST_FILES or sum(one.fact.size for one in found) > MOST_BYTES:
         raise TooLarge("This is too much for one archive. Please retrieve series by series, or use the study's manifest.")
     digest = hashlib.sha256("\n".join(object_key(opened.owner, one) for one in found).encode()).hexdigest()
     headers = (("Content-Disposition", f'attachment; filename="{digest[:8]}.zip"'),)
@@ -39,11 +39,11 @@ def _pieces(objects: Objects, opened: Opened, found: Sequence[Instance], digest:
 
     paths = [("DICOM", f"{number:08d}") for number in range(1, len(found) + 1)]
     files = [
-        File(path, str(one.data["class"]), one.sop_instance_uid, str(one.data["syntax"]), _attributes(opened, one))
+        File(path, one.fact.sop_class_uid, one.sop_instance_uid, one.fact.transfer_syntax_uid, _attributes(opened, one))
         for path, one in zip(paths, found, strict=True)
     ]
     directory = dicomdir(files, f"2.25.{int(digest[:32], 16)}")
-    contents = [Extract(object_key(opened.owner, one), 0, int(one.data["size"])) for one in found]
+    contents = [Extract(object_key(opened.owner, one), 0, one.fact.size) for one in found]
     entries: list[tuple[str, int, Piece, int]] = [("DICOMDIR", zlib.crc32(directory), directory, len(directory))]
     for path, content, checksum in zip(paths, contents, objects.checksums(contents), strict=True):
         entries.append(("/".join(path), checksum, content, content.length))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import audit, identifiers, keys, pixel_facts, places, procedures, studies, tags
+from chalicelib.domain import audit, identifiers, keys, places, procedures, studies, tags
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
@@ -117,23 +117,23 @@ def _series(members: list[Instance]) -> dict[str, Any]:
         "modality": first_value(first, tags.Modality),
         "description": first_value(first, tags.SeriesDescription),
         "body_part": first_value(first, tags.BodyPartExamined),
-        "kernel": (members[0].data.get("geometry") or {}).get("kernel", ""),
-        "thickness": (members[0].data.get("geometry") or {}).get("thickness"),
+        "kernel": members[0].fact.geometry.get("kernel", ""),
+        "thickness": members[0].fact.geometry.get("thickness"),
         "instances": [_instance(one) for one in members],
     }
 
 
 def _instance(one: Instance) -> dict[str, Any]:
     """One image, with what it is put beside another one by; of places and values only what is known."""
-    geometry = one.data.get("geometry") or {}
-    facts = pixel_facts.from_item(one.data.get("pixels"))
+    geometry = one.fact.geometry
+    facts = one.fact.pixels
     return {
         "sop_instance_uid": one.sop_instance_uid,
-        "sop_class_uid": one.data["class"],
+        "sop_class_uid": one.fact.sop_class_uid,
         "number": number(one) or 0,
-        "frames": one.data.get("number_of_frames") or 1,
-        "rows": one.data.get("rows") or 0,
-        "columns": one.data.get("columns") or 0,
+        "frames": one.fact.number_of_frames,
+        "rows": one.fact.rows,
+        "columns": one.fact.columns,
         "view": first_value(one.attributes, tags.ViewPosition),
         "laterality": first_value(one.attributes, tags.ImageLaterality) or first_value(one.attributes, tags.Laterality),
         "image_type": one.attributes.get(tags.ImageType, {}).get("Value", []),

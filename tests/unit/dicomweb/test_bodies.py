@@ -35,7 +35,7 @@ class Decoder:
 
 def instance(size: int, **more: Any) -> Instance:
     data = {"sha256": "a" * 64, "size": size, "class": "1.2", "syntax": "1.2.840.10008.1.2.1", "attributes": {}, **more}
-    return Instance("1.3", "1.4", data)
+    return Instance.from_item("1.3", "1.4", data)
 
 
 def test_a_small_body_is_sent_and_a_large_one_made_once() -> None:
@@ -92,7 +92,7 @@ def test_one_instance_that_cannot_be_decoded_does_not_withhold_the_others() -> N
     objects.contents["instances/san-matteo/" + "a" * 64] = bytes(10)
     two = [
         instance(10, syntax="1.2.840.10008.1.2.4.90"),
-        Instance("1.3", "1.5", instance(10, syntax="1.2.840.10008.1.2.4.90").data),
+        Instance("1.3", "1.5", instance(10, syntax="1.2.840.10008.1.2.4.90").fact),
     ]
     selected = negotiate(
         representations.instances(frozenset({"1.2.840.10008.1.2.4.90"})), "multipart/related; type=application/dicom"

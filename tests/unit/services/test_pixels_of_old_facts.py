@@ -23,13 +23,12 @@ def indexed(archive: Archive, spec: Spec, **tags: object) -> Instance:
     assert archive.send("san-matteo", written(made, spec.syntax)) == ["indexed"]
     (fact,) = [item for key, item in archive.facts().items() if key[1].startswith("I#")]
     _, series, sop = fact.sk.split("#")
-    return Instance(series, sop, dict(fact.data))
+    return Instance.from_item(series, sop, dict(fact.data))
 
 
 def of_before(one: Instance, frames: int, length: int) -> Instance:
     """As the release before had written it."""
-    old = {name: value for name, value in one.data.items() if name != "pixels"}
-    return replace(one, data=old | {"number_of_frames": frames, "frame_length": length})
+    return replace(one, fact=replace(one.fact, pixels=None, number_of_frames=frames, frame_length=length))
 
 
 def test_frames_that_an_old_fact_cuts_wrongly_are_cut_anew() -> None:
@@ -42,7 +41,7 @@ def test_frames_that_an_old_fact_cuts_wrongly_are_cut_anew() -> None:
         assert not isinstance(extent, bytes)
         content = archive.objects.read(extent.key, extent.start, extent.length)
         assert content == packed(YBR)[len(packed(YBR)) // 2 :]
-    assert old.data["pixels"] == one.data["pixels"] and old.data["frame_length"] == one.data["frame_length"]
+    assert (old.fact.pixels, old.fact.frame_length) == (one.fact.pixels, one.fact.frame_length)
 
 
 def test_what_an_old_fact_would_have_drawn_wrongly_is_refused() -> None:
@@ -57,4 +56,4 @@ def test_what_an_old_fact_would_have_drawn_wrongly_is_refused() -> None:
 
 def test_what_has_no_pixels_is_not_found() -> None:
     with pytest.raises(NotFound):
-        retrieve_frames.described(Archive().objects, "san-matteo", Instance("1", "2", {"sha256": "0", "size": 1}))
+        retrieve_frames.described(Archive().objects, "san-matteo", Instance.from_item("1", "2", {"sha256": "0", "size": 1}))

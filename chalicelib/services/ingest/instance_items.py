@@ -158,8 +158,10 @@ def file_under_patients(table: Table, registry: Registry, accepted: Iterable[Che
         filed = [patients.filed(number, institution, one.study) for number in numbers]
         carried = linking.carrying(institution, registry, one.patient, one.summary or {})
         facts |= {item.key: item for item in (*filed, *carried)}
-    for item in facts.values():
-        table.put(PutNew(item))
+    known = table.batch_get(facts)
+    for key, item in facts.items():
+        if key not in known:
+            table.put(PutNew(item))
 
 
 def fact_of(one: Checked, now: datetime, part: str | None) -> Item:

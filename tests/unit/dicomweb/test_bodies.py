@@ -112,7 +112,7 @@ def test_a_ct_is_stood_for_by_its_slices_and_not_by_its_scout() -> None:
     def image(series: str, number: int, kind: str) -> Instance:
         data = {"size": 10, "rows": 10, "columns": 10, "pixel_offset": 5, "pixels": PixelFacts().to_item()}
         attributes = packed({"00080008": {"vr": "CS", "Value": kind.split()}})
-        return Instance(series, f"{series}.{number}", instance(**data).data | {"attributes": attributes})
+        return Instance(series, f"{series}.{number}", instance(**data, attributes=attributes).fact)
 
     scout = [image("1.1", 1, "ORIGINAL PRIMARY LOCALIZER")]
     slices = [image("1.2", number, "ORIGINAL PRIMARY AXIAL") for number in range(3)]

@@ -13,13 +13,15 @@ from forwarder.archive.changes import NOW, changes
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.config import Config
-from forwarder.deliver.coercion import LocalPatient, Origin, UncoercibleError, coerce
 from forwarder.deliver.ledger import WITHDRAWN, Ledger, Look, Task, Waiting
-from forwarder.deliver.pacs import Association, NothingAcceptedError, Pacs, PacsError
+from forwarder.deliver.pacs import Pacs
 from forwarder.deliver.rules import Patient, chosen, open_now
-from forwarder.deliver.source import CannotBeHadError, Instance, Source
+from forwarder.deliver.source import Source
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.logs import log
+from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError, coerce
+from forwarder.retrieve.instances import CannotBeHadError, Instance
+from forwarder.retrieve.store_scu import Association, NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
 
 POLL_SECONDS = 20

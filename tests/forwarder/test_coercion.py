@@ -11,7 +11,7 @@ import pytest
 from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.dataset import Dataset
 
-from forwarder.deliver.coercion import Coerced, LocalPatient, Origin, UncoercibleError, coerce
+from forwarder.retrieve.coercion import Coerced, LocalPatient, Origin, UncoercibleError, coerce
 
 PATIENT = LocalPatient("MG-7", "2.999.2", "BIANCHI^ADA", "19400506", "F")
 ORIGIN = Origin("Policlinico San Matteo", "Istituti Clinici Maugeri", "[San Matteo]")

@@ -1,0 +1,226 @@
+"""Instances of the archive, for the hospital's own systems: who we are there, a study's instances, and their bytes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import urllib3
+from urllib3.exceptions import HTTPError as TransportError
+
+from forwarder.archive.changes import ask
+from forwarder.archive.client import Archive, place_of
+from forwarder.errors import ArchiveError, Failure, SpoolError
+
+_BLOCK = 256 * 1024
+_TRIES = 5
+UNCOMPRESSED = "1.2.840.10008.1.2.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """The hospital as the archive knows it: its id, its name, and the issuer of its patients' numbers."""
+
+    id: str
+    name: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance of a manifest: what it is, and where its bytes are for the next minutes."""
+
+    sop_instance: str
+    sop_class: str
+    series: str
+    transfer_syntax: str
+    size: int
+    sha256: str
+    url: str
+
+
+class CannotBeHadError(Exception):
+    """The archive has the instance, and cannot give it in the form that is asked for."""
+
+
+class Instances:
+    """The archive, asked for instances. Methods raise ArchiveError."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._headers: dict[str, str] = {}
+        self._self: Self | None = None
+        self.names: dict[str, str] = {}
+
+    def on_behalf_of(self, caller: str) -> Instances:
+        """The same, asked for somebody: the archive records them by this name, printable ASCII of at most 64 characters."""
+        self.ourselves()
+        other = copy.copy(self)
+        other._headers = {"X-On-Behalf-Of": caller}
+        return other
+
+    def ourselves(self) -> Self:
+        """Who we are: of our own registration the archive shows all."""
+        if self._self is None:
+            listed = ask(self._archive, "/institutions")["institutions"]
+            self.names = {str(one["id"]): str(one["name"]) for one in listed}
+            own = next((one for one in listed if "patient_id_issuer" in one), None)
+            if own is None:
+                raise ArchiveError("The archive does not say who we are.", Failure.PROTOCOL)
+            self._self = Self(str(own["id"]), str(own["name"]), str(own["patient_id_issuer"]))
+        return self._self
+
+    def manifest(self, study: str, owner: str) -> Iterator[list[Instance]]:
+        """The instances of a study, page by page; none where it is not to be seen."""
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self.manifest_page(study, owner, cursor)
+            if page is None:
+                return
+            listed, cursor = page
+            yield listed
+
+    def manifest_page(self, study: str, owner: str, cursor: str = "") -> tuple[list[Instance], str | None] | None:
+        """(up to 500 instances of a study, where the next ones begin); None where it is not to be seen."""
+        path = f"/studies/{quote(study, safe='')}/manifest?owner={quote(owner, safe='')}&limit=500"
+        page = self.maybe(path + (f"&cursor={quote(cursor, safe='')}" if cursor else ""))
+        if page is None:
+            return None
+        try:
+            listed = [
+                Instance(
+                    str(one["sop_instance_uid"]), str(one["sop_class_uid"]), str(one["series_instance_uid"]),
+                    str(one["transfer_syntax_uid"]), int(one["size"]), str(one["sha256"]), str(one["url"]),
+                )
+                for one in page["instances"]
+            ]  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveError("The archive's manifest is not what the contract says.", Failure.PROTOCOL) from error
+        return listed, page.get("next")
+
+    def download(self, one: Instance, target: Path, pause: Callable[[int], None] = lambda _: None) -> None:
+        """The bytes of an instance, verified by their SHA-256; what a broken line left in `target` is gone on with.
+
+        `pause` hears of each block, and may sleep. Raises ArchiveError, SpoolError.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                self._fetch(one, target, pause)
+            except (TransportError, OSError) as error:
+                if left == 0:
+                    host = place_of(one.url)
+                    raise ArchiveError(
+                        f"The line to {host} broke ({type(error).__name__}).", Failure.NETWORK, host=host
+                    ) from error
+                continue
+            if _sha256(target) == one.sha256:
+                return
+            target.unlink(missing_ok=True)  # it cannot be said which part is damaged
+        raise ArchiveError("What the archive sent is not what it says it is.", Failure.PROTOCOL)
+
+    def transcoded(self, study: str, owner: str, one: Instance, target: Path) -> None:
+        """The instance uncompressed, made by the archive. Raises ArchiveError, CannotBeHadError, SpoolError."""
+        below = f"studies/{study}/series/{one.series}/instances/{one.sop_instance}"
+        accept = f'multipart/related; type="application/dicom"; transfer-syntax={UNCOMPRESSED}'
+        path = f"/dicomweb/{below}?owner={quote(owner, safe='')}"
+        answer = self._archive.call("GET", path, b"", {"Accept": accept, **self._headers}, (200, 307, 404, 406, 413))
+        try:
+            if answer.status == 307:
+                kind = self._followed(answer.headers.get("Location", ""), target)
+            elif answer.status == 200:
+                target.write_bytes(answer.data)
+                kind = answer.headers.get("Content-Type", "")
+            else:
+                raise CannotBeHadError(str(answer.status))
+            _keep_only_part(kind, target)
+        except OSError as error:
+            raise SpoolError(f"The spool's disk does not take what was downloaded: {error.strerror or error}") from error
+
+    def _followed(self, url: str, target: Path) -> str:
+        """The body into `target`; its media type."""
+        try:
+            response = self._archive.http.request("GET", url, redirect=False, preload_content=False)
+        except (TransportError, OSError) as error:
+            raise ArchiveError(f"The line to {place_of(url)} broke.", Failure.NETWORK, host=place_of(url)) from error
+        try:
+            if response.status != 200:
+                raise ArchiveError(f"What the archive made is answered with {response.status}.", Failure.SERVER)
+            with target.open("wb") as out:
+                for block in response.stream(_BLOCK):
+                    out.write(block)
+        except TransportError as error:
+            raise ArchiveError(f"The line to {place_of(url)} broke.", Failure.NETWORK, host=place_of(url)) from error
+        finally:
+            response.close()
+        return str(response.headers.get("Content-Type", ""))
+
+    def _fetch(self, one: Instance, target: Path, pause: Callable[[int], None]) -> None:
+        begun = target.stat().st_size if target.exists() else 0
+        if begun >= one.size:
+            if begun > one.size:
+                target.unlink()
+            else:
+                return
+            begun = 0
+        headers = {"Range": f"bytes={begun}-"} if begun else {}
+        response = self._archive.http.request("GET", one.url, headers=headers, redirect=False, preload_content=False)
+        try:
+            _check(response, one.url)
+            going_on = response.status == 206
+            with target.open("ab" if going_on else "wb") as out:
+                room = one.size - (begun if going_on else 0)
+                for block in response.stream(_BLOCK):
+                    room -= len(block)
+                    if room < 0:
+                        break  # more than it says it is: the digest will tell
+                    out.write(block)
+                    pause(len(block))
+        finally:
+            response.close()
+
+    def maybe(self, path: str) -> dict[str, Any] | None:
+        """The JSON object that a GET is answered with, or None for 404."""
+        answer = self._archive.call("GET", path, b"", {"Accept": "application/json", **self._headers}, (200, 404))
+        if answer.status == 404:
+            return None
+        try:
+            found = json.loads(answer.data)
+        except ValueError as error:
+            raise ArchiveError("The archive's answer is not JSON.", Failure.PROTOCOL) from error
+        if not isinstance(found, dict):
+            raise ArchiveError("The archive's answer is not a JSON object.", Failure.PROTOCOL)
+        return found
+
+
+def _check(response: urllib3.BaseHTTPResponse, url: str) -> None:
+    if response.status in (200, 206):
+        return
+    failure = Failure.EXPIRED_URL if response.status in (400, 403) else Failure.SERVER
+    raise ArchiveError(f"GET of an instance was answered with {response.status}.", failure, host=place_of(url))
+
+
+def _keep_only_part(content_type: str, path: Path) -> None:
+    """Leave of a multipart body the content of its only part. Raises ArchiveError, OSError."""
+    if not path.stat().st_size:
+        raise ArchiveError("The archive's answer is empty.", Failure.PROTOCOL)
+    marker = b"\r\n--" + content_type.partition("boundary=")[2].split(";")[0].strip().strip('"').encode()
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as body:
+        begin, end = body.find(b"\r\n\r\n", 0, _BLOCK), body.rfind(marker, max(0, len(body) - _BLOCK))
+        if len(marker) == 4 or begin < 0 or end < begin + 4:
+            raise ArchiveError("The archive's answer is not one part.", Failure.PROTOCOL)
+        size = end - begin - 4
+        body.move(0, begin + 4, size)
+    os.truncate(path, size)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,13 +14,13 @@ from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.config import Config
 from forwarder.deliver.ledger import WITHDRAWN, Ledger, Look, Task, Waiting
-from forwarder.deliver.pacs import Pacs
 from forwarder.deliver.rules import Patient, chosen, open_now
 from forwarder.deliver.source import Source
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.logs import log
 from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError, coerce
 from forwarder.retrieve.instances import CannotBeHadError, Instance
+from forwarder.retrieve.pacs import Pacs
 from forwarder.retrieve.store_scu import Association, NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
 
@@ -197,12 +197,7 @@ class Deliveries:
     def _local(self, task: Task, found: Patient) -> LocalPatient | None:
         """The patient as the PACS knows them, else as the archive does; None where the two name two people."""
         issuer = self._source.ourselves().issuer
-        known = self._pacs.patient(task.number)
-        if known is None:
-            return LocalPatient(task.number, issuer, found.name, found.birth_date, found.sex)
-        if known.birth_date and found.birth_date and known.birth_date != found.birth_date:
-            return None
-        return LocalPatient(task.number, known.issuer or issuer, known.name, known.birth_date, known.sex)
+        return self._pacs.known(LocalPatient(task.number, issuer, found.name, found.birth_date, found.sex))
 
     def _store_all(
         self, task: Task, left: Sequence[Waiting], listed: dict[str, Instance], local: LocalPatient, stop: threading.Event

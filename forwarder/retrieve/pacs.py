@@ -1,4 +1,4 @@
-"""The hospital's PACS as deliveries speak to it: C-FIND for what it knows, C-STORE for what it gets (PS3.4 B, C)."""
+"""The hospital's PACS as we speak to it: C-FIND for what it knows, C-STORE for what it gets (PS3.4 B, C)."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ class Pacs(Node):
                     str(found.get("PatientSex", "") or ""),
                 )
         return None
+
+    def known(self, patient: LocalPatient) -> LocalPatient | None:
+        """A patient of the archive's as the PACS knows them, else as they are; None where the two are two people."""
+        known = self.patient(patient.id)
+        if known is None:
+            return patient
+        if known.birth_date and patient.birth_date and known.birth_date != patient.birth_date:
+            return None
+        return LocalPatient(patient.id, known.issuer or patient.issuer, known.name, known.birth_date, known.sex)
 
     def has(self, study: str, series: Collection[str]) -> frozenset[str]:
         """The SOP Instance UIDs that the PACS has of these series; nothing where it answers no C-FIND of images."""

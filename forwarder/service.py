@@ -26,10 +26,10 @@ from forwarder.hl7.receiver import MessageHandler
 from forwarder.logs import log
 from forwarder.operations import page
 from forwarder.operations.snapshot import State
+from forwarder.spool.journal import straighten
 from forwarder.spool.spool import NUDGE, Recovery, Spool
 from forwarder.spool.watched_folder import Watcher
 from forwarder.upload.outbox import Outbox
-from forwarder.upload.pending import straighten
 from forwarder.upload.priority import Ranks
 
 MINUTE, HOUR = 60.0, 3600.0

@@ -27,7 +27,8 @@ from forwarder.dicom.associations import Established
 from forwarder.dicom.scp import NEGOTIATION_SYNTAXES
 from forwarder.errors import ForwarderError, SpoolError
 from forwarder.logs import log
-from forwarder.spool.spool import SETTLED_WELL, Spool, SpoolFullError
+from forwarder.spool.instances import PENDING, SETTLED_WELL, under_uid
+from forwarder.spool.spool import Spool, SpoolFullError
 from forwarder.tls import tls_context
 
 WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -66,16 +67,15 @@ def outcome(connection: sqlite3.Connection, reference: Reference) -> int | None:
     that stands in its place is in the archive.
     """
     sop_class, sop_instance = reference
-    rows = connection.execute(
-        "SELECT state, sop_class FROM instances WHERE sop_instance = ? ORDER BY received_at DESC", (sop_instance,)
-    ).fetchall()
-    if not rows:
+    found = under_uid(connection, sop_instance)
+    if not found:
         return NO_SUCH_OBJECT
-    if any(row["state"] in ("waiting", "stored") for row in rows):
+    if any(state in PENDING for state, _ in found):
         return None
-    if rows[0]["state"] not in SETTLED_WELL:
+    latest, its_class = found[0]
+    if latest not in SETTLED_WELL:
         return PROCESSING_FAILURE
-    if sop_class and rows[0]["sop_class"] != sop_class:
+    if sop_class and its_class != sop_class:
         return CLASS_INSTANCE_CONFLICT
     return 0
 
@@ -207,7 +207,7 @@ class Commitments:
         # The answer to N-ACTION has to leave before the report may come on the same association.
         if 0 <= time.time() - row["requested_at"] < LOOK_EVERY / 5:
             return
-        outcomes = self._outcomes([(str(one), str(other)) for one, other in json.loads(row["items"])])
+        outcomes = self._outcomes([(str(sop_class), str(sop_instance)) for sop_class, sop_instance in json.loads(row["items"])])
         if outcomes is None:
             return
         caller = row["caller"]

@@ -36,7 +36,7 @@ from forwarder.dicom.refusals import Refusals, Refused
 from forwarder.dicom.senders import Senders
 from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.logs import log
-from forwarder.spool.spool import About, Arrival, Spool, SpoolFullError, look_at
+from forwarder.spool.spool import Arrival, Rank, Spool, SpoolFullError, look_at
 from forwarder.tls import tls_context
 
 # Where a sender offers several syntaxes for one class, this order decides: what it holds uncompressed stays whole, and
@@ -101,7 +101,6 @@ ACTION_STATUS = {
     0x0213: "resource limitation: more than 100,000 references in one request, 1,000 requests open, or the disk nearly full",
 }
 
-Rank = Callable[[About], float]
 OnAction = Callable[[str, str, list[tuple[str, str]], Any], None]
 """(transaction UID, calling AE, [(SOP class, SOP instance)], association) → recorded.
 

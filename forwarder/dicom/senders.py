@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from typing import Any
 
+from forwarder.spool.instances import last_by_sender
 from forwarder.spool.journal import Journal
 
 KEPT = 200  # senders
@@ -32,10 +33,8 @@ class Senders:
     def recall(self, journal: Journal) -> None:
         """What the journal remembers of the time before the start. It looks at all of it: once is enough. Raises SpoolError."""
         with journal.read() as connection:
-            rows = connection.execute(
-                "SELECT calling, max(received_at) FROM instances WHERE calling IS NOT NULL GROUP BY calling ORDER BY 2"
-            ).fetchall()
-        for calling, last_at in rows:
+            found = last_by_sender(connection)
+        for calling, last_at in found:
             self.heard(calling, at=last_at)
 
     def listed(self) -> list[dict[str, Any]]:

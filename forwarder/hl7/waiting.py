@@ -23,12 +23,12 @@ from forwarder.spool.journal import Journal, tally
 _COLUMNS = (
     "digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content, at, status, replaces"
 )
-DROP = "content = NULL, patients = '[]', study = '', accession = '', title = ''"
+_DROP = "content = NULL, patients = '[]', study = '', accession = '', title = ''"
 """What is forgotten of a report that is sent or discarded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingReport:
     """A report on its way, and how often it was tried."""
 
     digest: str
@@ -119,7 +119,7 @@ def _taken_back(connection: sqlite3.Connection, report: Report, at: str) -> bool
     return row is not None
 
 
-def next_due(journal: Journal) -> Waiting | None:
+def next_due(journal: Journal) -> WaitingReport | None:
     """The report to send now, those first that failed least; or None. Raises SpoolError."""
     with journal.read() as connection:
         row = connection.execute(
@@ -136,7 +136,7 @@ def next_due(journal: Journal) -> Waiting | None:
     report = Report(
         study, accession, tuple(json.loads(patients)), document, part, title, media_type, content, at, bool(at), status, replaces
     )
-    return Waiting(digest, report, attempts, received_at)
+    return WaitingReport(digest, report, attempts, received_at)
 
 
 def waiting_for_studies(journal: Journal) -> tuple[int, set[str], set[str]]:
@@ -152,11 +152,11 @@ def wake(journal: Journal, studies: Collection[str] | None = None, accessions: C
     """Try now those that wait for one of these studies, or, with None, for any; how many. Raises SpoolError."""
 
     def work(connection: sqlite3.Connection) -> int:
-        one = "UPDATE reports SET not_before = 0, attempts = 0 WHERE state = 'waiting' AND reason = ?"
+        due_now = "UPDATE reports SET not_before = 0, attempts = 0 WHERE state = 'waiting' AND reason = ?"
         if studies is None:
-            return connection.execute(one, (Failure.ABSENT.value,)).rowcount
+            return connection.execute(due_now, (Failure.ABSENT.value,)).rowcount
         named = [("study", study) for study in studies] + [("study = '' AND accession", number) for number in accessions]
-        found = (connection.execute(f"{one} AND {place} = ?", (Failure.ABSENT.value, value)) for place, value in named)
+        found = (connection.execute(f"{due_now} AND {place} = ?", (Failure.ABSENT.value, value)) for place, value in named)
         return sum(each.rowcount for each in found)
 
     return journal.write(work)
@@ -176,7 +176,7 @@ def sent(journal: Journal, digest: str) -> None:
     """The archive has it: what is left is that it came, and nothing of the patient. Raises SpoolError."""
     journal.write(
         lambda connection: connection.execute(
-            f"UPDATE reports SET state = 'sent', {DROP}, reason = NULL, settled_at = ? WHERE digest = ? AND state = 'waiting'",  # noqa: S608
+            f"UPDATE reports SET state = 'sent', {_DROP}, reason = NULL, settled_at = ? WHERE digest = ? AND state = 'waiting'",  # noqa: S608
             (time.time(), digest),
         )
     )
@@ -190,6 +190,46 @@ def put_aside(journal: Journal, digest: str, reason: Reason) -> None:
             (reason, time.time(), digest),
         )
     )
+
+
+def aside(connection: sqlite3.Connection) -> list[tuple[str, str, str, int, str, str, float, float]]:
+    """Of each report put aside: digest, state, reason, size, “report”, sender, when it came and when it was put aside."""
+    return connection.execute(
+        "SELECT digest, state, reason, size, 'report', sender, received_at, settled_at FROM reports WHERE state = 'aside'"
+    ).fetchall()
+
+
+def described(connection: sqlite3.Connection, digest: str) -> dict[str, str]:
+    """What a report is and where it would belong."""
+    kind, study, accession = connection.execute(
+        "SELECT media_type, study, accession FROM reports WHERE digest = ?", (digest,)
+    ).fetchone()
+    return {"kind": kind, "study": study, "accession": accession}
+
+
+def discard(connection: sqlite3.Connection, digest: str) -> bool:
+    """Let go of one put aside; whether it still was."""
+    done = connection.execute(
+        f"UPDATE reports SET state = 'discarded', {_DROP}, settled_at = ? WHERE digest = ? AND state = 'aside'",  # noqa: S608
+        (time.time(), digest),
+    )
+    return bool(done.rowcount)
+
+
+def send_anew(connection: sqlite3.Connection, digest: str) -> int:
+    """One put aside waits again, if there is something to send; how many that are (0 or 1)."""
+    return connection.execute(
+        "UPDATE reports SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0, settled_at = NULL"
+        " WHERE digest = ? AND state = 'aside' AND content IS NOT NULL",
+        (digest,),
+    ).rowcount
+
+
+def hurry(connection: sqlite3.Connection) -> int:
+    """What was postponed is due now; how many."""
+    return connection.execute(
+        "UPDATE reports SET not_before = 0, attempts = 0 WHERE state = 'waiting' AND not_before > 0"
+    ).rowcount
 
 
 def forget(journal: Journal, before: float) -> None:

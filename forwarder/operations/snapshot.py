@@ -21,6 +21,7 @@ from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.hl7.waiting import summary as reports_summary
+from forwarder.spool import instances
 from forwarder.spool.journal import tally
 from forwarder.spool.spool import Spool
 from forwarder.spool.watched_folder import Watcher
@@ -28,7 +29,6 @@ from forwarder.tls import DAYS_WARNED, days_left
 from forwarder.upload.outbox import Outbox
 
 RATE_OVER = 10.0  # seconds
-COUNTED = 100_000  # instances of the last day: more would only cost time
 
 
 def summary(counters: dict[str, int]) -> dict[str, int]:
@@ -53,34 +53,15 @@ def summary(counters: dict[str, int]) -> dict[str, int]:
 def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
     """What the journal alone can tell, in one consistent view."""
     counts: dict[str, Any] = dict(summary(tally(connection)))
-    oldest = connection.execute("SELECT min(received_at) FROM instances WHERE state IN ('waiting', 'stored')").fetchone()[0]
+    oldest = instances.oldest_pending(connection)
     counts["oldest_waiting_seconds"] = None if oldest is None else round(max(0.0, time.time() - oldest), 1)
     counts["reports"] = reports_summary(connection)
     counts["commitments"] = commitments_summary(connection)
-    counts["aside"] = {
-        row["reason"]: row["n"]
-        for row in connection.execute(
-            "SELECT reason, count(*) AS n FROM instances WHERE state IN ('rejected', 'conflict') GROUP BY reason ORDER BY reason"
-        )
-    }
-    counts["aside"] |= counts["reports"].pop("reasons")
+    counts["aside"] = instances.count_aside(connection) | counts["reports"].pop("reasons")
     counts["deliver"] = deliver_summary(connection)
-    counts["last_day"] = _last_day(connection)
-    counts["troubled"] = connection.execute(
-        "SELECT count(*) FROM instances WHERE state = 'waiting' AND not_before > ?", (time.time(),)
-    ).fetchone()[0]
+    counts["last_day"] = instances.last_day(connection)
+    counts["troubled"] = instances.count_postponed(connection)
     return counts
-
-
-def _last_day(connection: sqlite3.Connection) -> dict[str, int]:
-    """How many arrived and how many were put aside in the last day, each counted up to `COUNTED`."""
-    return {
-        name: connection.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM instances WHERE state IN ({states}) AND settled_at > ? LIMIT {COUNTED})",  # noqa: S608
-            (time.time() - 86400.0,),
-        ).fetchone()[0]
-        for name, states in (("arrived", "'indexed', 'echo', 'discarded'"), ("aside", "'rejected', 'conflict'"))
-    }
 
 
 class Rates:

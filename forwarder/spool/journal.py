@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -178,6 +179,10 @@ SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELI
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction
+LONGEST_PAUSES = {
+    "instances": 2 * 3600.0, "commitments": 3600.0, "reports": 12 * 3600.0, "deliver_studies": 3600.0, "deliver_looks": 3600.0,
+}  # fmt: skip
+"""Seconds, by table; generously."""
 PATIENCE = 30  # seconds for which other connections are waited for
 
 
@@ -398,6 +403,17 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def straighten(journal: Journal) -> None:
+    """What a clock that has been put right since put off for longer than any pause lasts is due now. Raises SpoolError."""
+    now = time.time()
+
+    def work(connection: sqlite3.Connection) -> None:
+        for table, longest in LONGEST_PAUSES.items():
+            connection.execute(f"UPDATE {table} SET not_before = 0 WHERE not_before > ?", (now + longest,))  # noqa: S608
+
+    journal.note(work)
 
 
 def tally(connection: sqlite3.Connection) -> dict[str, int]:

@@ -18,11 +18,10 @@ import contextlib
 import errno
 import hashlib
 import os
-import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +29,8 @@ from typing import Any, BinaryIO
 from forwarder.alerts import Reason
 from forwarder.errors import SpoolError
 from forwarder.header import STUDY_INSTANCE_UID, read_header
+from forwarder.spool import instances
+from forwarder.spool.instances import NEEDS_NO_BYTES, SETTLED_WELL, About, InstanceState
 from forwarder.spool.journal import Journal, tally
 
 NUDGE = "retry-now"  # a file in the spool by which `retry` tells a running forwarder
@@ -37,7 +38,6 @@ SYNCING = 8  # folders that are synced at once
 LOOK_EVERY = 64 * 1024 * 1024  # bytes of one instance after which the disk is looked at again
 HEAD = 64 * 1024  # bytes of the beginning that are looked at
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-SETTLED_WELL = frozenset({"indexed", "echo"})  # the archive has it: no bytes are needed any more
 
 
 class SpoolFullError(SpoolError):
@@ -53,17 +53,6 @@ class Recovery:
     adopted: int = 0
     missing: int = 0
     postponed: int = 0  # to be taken on again, once the journal can be written
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What is known of an instance besides its bytes."""
-
-    study: str | None = None
-    sop_class: str | None = None
-    sop_instance: str | None = None
-    modality: str | None = None
-    calling: str | None = None
 
 
 class Arrival(BytesIO):
@@ -221,9 +210,9 @@ class Spool:
         except OSError as error:
             arrival.discard()
             raise from_os(error) from error
-        row = _row(digest, arrival.size, about, now, now if rank is None else rank)
+        going = now if rank is None else rank
         try:
-            state = self.journal.note(lambda connection: _insert(connection, row))
+            state = self.journal.note(lambda connection: instances.take_on(connection, digest, arrival.size, about, now, going))
         except SpoolError:
             self._take_back(digest)
             raise
@@ -237,7 +226,7 @@ class Spool:
     def _take_back(self, digest: str) -> None:
         """Remove a file that could not be journaled, unless the same bytes were taken on before."""
         with contextlib.suppress(SpoolError, OSError), self.journal.read() as connection:  # else `recover` sees to it
-            if connection.execute("SELECT 1 FROM instances WHERE digest = ?", (digest,)).fetchone() is None:
+            if not instances.is_known(connection, digest):
                 self.path(digest).unlink(missing_ok=True)
 
     def admit_file(self, file: BinaryIO, calling: str | None = None, rank: Rank | None = None) -> str:
@@ -261,17 +250,9 @@ class Spool:
         """Remove the rows of what was settled `before` (seconds since the epoch); returns how many."""
         total = 0
         while True:
-            gone = self.journal.note(
-                lambda connection: (
-                    connection.execute(
-                        "DELETE FROM instances WHERE digest IN (SELECT digest FROM instances"
-                        " WHERE state IN ('indexed', 'echo', 'discarded') AND settled_at < ? LIMIT 1000)",
-                        (before,),
-                    ).rowcount
-                )
-            )
+            gone = self.journal.note(lambda connection: instances.forget_some(connection, before))
             total += gone
-            if gone < 1000:
+            if gone < instances.FORGOTTEN_AT_ONCE:
                 return total
 
     def tally(self) -> dict[str, int]:
@@ -291,20 +272,16 @@ class Spool:
         except OSError as error:
             raise from_os(error) from error
         with self.journal.read() as connection:
-            absent = [
-                row["digest"]
-                for row in connection.execute("SELECT digest FROM instances WHERE state IN ('waiting', 'stored')")
-                if not self.path(row["digest"]).exists()
-            ]
+            absent = [digest for digest in instances.pending(connection) if not self.path(digest).exists()]
+        entries = instances.Instances(self.journal)
         for digest in absent:
-            settle(self.journal, digest, "rejected", Reason.LOST_FROM_SPOOL)
+            entries.settle(digest, InstanceState.REJECTED, Reason.LOST_FROM_SPOOL)
             found.missing += 1
         return found
 
     def _sweep(self, shard: str, found: Recovery) -> None:
         with self.journal.read() as connection:
-            rows = connection.execute("SELECT digest, state FROM instances WHERE digest BETWEEN ? AND ?", (shard, shard + "g"))
-            states = {row["digest"]: row["state"] for row in rows}
+            states = instances.states_of(connection, shard)
         for name in ("instances", "packed"):
             for path in (self.folder / name / shard).iterdir():
                 state = states.get(path.name)
@@ -314,7 +291,7 @@ class Spool:
                         found.adopted += 1
                     except SpoolError:  # a full disk must not keep the forwarder from starting, and so from emptying it
                         found.postponed += 1
-                elif state is None or state in SETTLED_WELL or state == "discarded":
+                elif state is None or state in NEEDS_NO_BYTES:
                     path.unlink(missing_ok=True)
                     found.removed += 1
 
@@ -334,8 +311,8 @@ class Spool:
             os.fsync(file.fileno())
             _fsync_folder(path.parent)
             about, found = look_at(file.read(HEAD)), os.fstat(file.fileno())
-        row = _row(path.name, found.st_size, about, found.st_mtime, found.st_mtime)
-        self.journal.note(lambda connection: _insert(connection, row))
+        came, size = found.st_mtime, found.st_size
+        self.journal.note(lambda connection: instances.take_on(connection, path.name, size, about, came, came))
 
 
 def _is_whole(path: Path) -> bool:
@@ -345,6 +322,7 @@ def _is_whole(path: Path) -> bool:
 
 
 Rank = Callable[[About], float]
+"""How soon an instance is to be sent: the smallest goes first."""
 
 
 def look_at(head: bytes, calling: str | None = None) -> About:
@@ -358,35 +336,6 @@ def look_at(head: bytes, calling: str | None = None) -> About:
         sop_instance=header.sop_instance_uid,
         modality=header.modality,
         calling=calling,
-    )
-
-
-def _row(digest: str, size: int, about: About, now: float, rank: float) -> dict[str, object]:
-    return {"digest": digest, "size": size, "now": now, "rank": rank, **asdict(about)}
-
-
-def _insert(connection: sqlite3.Connection, row: dict[str, object]) -> str:
-    """Take an instance on; what was discarded, lost or damaged and came again waits again. Returns the state it is in."""
-    connection.execute(
-        "INSERT INTO instances"
-        " (digest, size, state, study, sop_class, sop_instance, modality, calling, rank, received_at)"
-        " VALUES (:digest, :size, 'waiting', :study, :sop_class, :sop_instance, :modality, :calling, :rank, :now)"
-        " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
-        " packing = 'todo', packed_digest = NULL, packed_size = NULL, settled_at = NULL"
-        " WHERE state = 'discarded' OR (state = 'rejected' AND reason IN ('lost-from-spool', 'damaged-in-spool'))",
-        row,
-    )
-    found = connection.execute("SELECT state FROM instances WHERE digest = ?", (row["digest"],)).fetchone()
-    return str(found["state"])
-
-
-def settle(journal: Journal, digest: str, state: str, reason: str | None) -> None:
-    """Note an instance's end; its files stay. Raises SpoolError."""
-    journal.note(
-        lambda connection: connection.execute(
-            "UPDATE instances SET state = ?, reason = ?, settled_at = ? WHERE digest = ?",
-            (state, reason, time.time(), digest),
-        )
     )
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from forwarder import files
@@ -27,8 +28,8 @@ from forwarder.compression.pool import CompressionPool
 from forwarder.config import SendConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.logs import log
-from forwarder.spool.spool import Spool, settle
-from forwarder.upload.pending import Item, Job, Queue, Traffic
+from forwarder.spool.instances import Instances, InstanceState, Item, Packing
+from forwarder.spool.spool import Spool
 from forwarder.upload.status_polling import Verdicts
 
 IN_FLIGHT = 1000
@@ -38,6 +39,25 @@ UPLOADING = 300  # beyond it no more questions are asked
 LARGEST = 5 * 1024**3  # bytes; the contract's limit
 GIVE_UP_AFTER = 12  # refusals of one instance's bytes by the store; then it goes aside for a person to look at
 LOOK_PACE = 0.05  # seconds between two looks into the journal: instances may come by the hundred a second
+
+
+@dataclass(order=True)
+class Job:
+    """An upload to be made: the smallest rank first, then the one that came first."""
+
+    rank: float
+    number: int
+    item: Item = field(compare=False)
+    upload: Upload = field(compare=False)
+
+
+@dataclass
+class Traffic:
+    """What went out since the start."""
+
+    bytes_sent: int = 0  # over the line, repeated attempts included
+    bytes_saved: int = 0  # by compressing
+    packing_failures: int = 0
 
 
 class Outbox:
@@ -56,7 +76,7 @@ class Outbox:
         self._spool = spool
         self._archive = archive
         self._config = config
-        self._queue = Queue(spool.journal)
+        self._queue = Instances(spool.journal)
         self._packers = CompressionPool()
         self._limiter = TokenBucket(config.limits)
         self._lock = threading.Lock()
@@ -188,7 +208,7 @@ class Outbox:
         with self._landing_on_failure(item):
             if item.size > LARGEST:
                 self._set_aside(item, Reason.LARGER_THAN_5_GIB)
-            elif item.packing == "todo" and self._config.lossless and self._has_room_for(item):
+            elif item.packing is Packing.TODO and self._config.lossless and self._has_room_for(item):
                 with self._wake:
                     self._compressing += 1
                 self._compress(item)
@@ -216,10 +236,10 @@ class Outbox:
 
     def _compressed(self, item: Item, result: Compressed | str | None) -> None:
         if isinstance(result, Compressed):
-            item.packing, item.packed = "packed", result
+            item.packing, item.packed = Packing.PACKED, result
             self.traffic.bytes_saved += item.size - result.size
         else:
-            item.packing = "plain"
+            item.packing = Packing.PLAIN
             if isinstance(result, str):
                 self.traffic.packing_failures += 1
                 log.warning("sent uncompressed", instance=item.digest[:12], detail=result)
@@ -371,7 +391,7 @@ class Outbox:
     def _set_aside(self, item: Item, reason: Reason) -> None:
         """Something a person should look at."""
         try:
-            settle(self._spool.journal, item.digest, "rejected", reason)
+            self._queue.settle(item.digest, InstanceState.REJECTED, reason)
         finally:  # if the journal cannot be written now, it begins again from the journal
             self._land(item)
 
@@ -389,7 +409,7 @@ class Outbox:
         if sound:
             return True
         if item.packed:
-            item.packing, item.packed = "todo", None
+            item.packing, item.packed = Packing.TODO, None
             path.unlink(missing_ok=True)
             self._queue.packed(item).add_done_callback(lambda _: self._land(item))
         else:

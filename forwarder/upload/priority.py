@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from forwarder.config import UrgentConfig
-from forwarder.spool.spool import About
+from forwarder.spool.instances import About
 
 REMEMBERED_STUDIES = 1000
 

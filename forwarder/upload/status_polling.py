@@ -9,8 +9,8 @@ from forwarder.archive.client import BATCH, PENDING, Archive, InstanceStatus
 from forwarder.archive.link import Link
 from forwarder.errors import ArchiveError
 from forwarder.logs import log
-from forwarder.spool.spool import SETTLED_WELL, Spool
-from forwarder.upload.pending import Queue
+from forwarder.spool.instances import SETTLED_WELL, Instances, InstanceState
+from forwarder.spool.spool import Spool
 
 PACE = (0.5, 8.0)  # seconds between two questions: at best, and when none is judged
 MOST_NAMES = 20
@@ -21,7 +21,7 @@ class Verdicts:
     """Asks about stored instances, seldom while uploads are under way, more seldom while nothing is judged."""
 
     def __init__(
-        self, spool: Spool, queue: Queue, archive: Archive, line: Link, on_indexed: Callable[[Collection[str]], None]
+        self, spool: Spool, queue: Instances, archive: Archive, line: Link, on_indexed: Callable[[Collection[str]], None]
     ) -> None:
         self._spool = spool
         self._queue = queue
@@ -55,7 +55,7 @@ class Verdicts:
             return max(1.0, self._line.closed_for())
         self._line.succeeded()
         self._asked_at = time.monotonic()
-        some = any(standing.state != "stored" for standing in standings)
+        some = any(standing.state != InstanceState.STORED for standing in standings)
         self._pace = PACE[0] if some else min(PACE[1], self._pace * 1.5)
         self.judge([(digest, standing) for (digest, _), standing in zip(due, standings, strict=True)])
         return 0.05
@@ -74,7 +74,11 @@ class Verdicts:
             if standing.state not in PENDING | SETTLED_WELL:
                 self._spool.packed_path(digest).unlink(missing_ok=True)
                 log.warning("not accepted", instance=digest[:12], state=standing.state, reason=standing.reason)
-        if studies := {one.study_instance_uid for _, one in verdicts if one.state == "indexed" and one.study_instance_uid}:
+        if studies := {
+            standing.study_instance_uid
+            for _, standing in verdicts
+            if standing.state == InstanceState.INDEXED and standing.study_instance_uid
+        }:
             self._on_indexed(studies)
 
     def _count(self, issuer_name: str | None) -> None:

@@ -13,7 +13,7 @@ from forwarder.archive.link import ConcurrencyWindow, End, Link, TokenBucket, of
 from forwarder.archive.retry import PLANS, bound, pause
 from forwarder.config import LimitConfig, UrgentConfig
 from forwarder.errors import ArchiveError, Failure
-from forwarder.spool.spool import About
+from forwarder.spool.instances import About
 from forwarder.upload.priority import Ranks
 
 

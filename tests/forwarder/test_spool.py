@@ -19,7 +19,8 @@ from images import ct_slice, write
 from forwarder.alerts import Reason
 from forwarder.errors import SpoolError
 from forwarder.operations import admin
-from forwarder.spool.spool import About, Recovery, Spool, SpoolFullError, settle
+from forwarder.spool.instances import About, Instances, InstanceState
+from forwarder.spool.spool import Recovery, Spool, SpoolFullError
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_two_instances_with_one_sop_instance_uid_are_both_kept(spool: Spool):
 
 def test_bytes_that_came_again_after_they_were_indexed_are_not_kept(spool: Spool):
     digest = admit(spool, b"again")
-    settle(spool.journal, digest, "indexed", None)
+    Instances(spool.journal).settle(digest, InstanceState.INDEXED, None)
     spool.drop_files(digest)
     admit(spool, b"again")
     assert not spool.path(digest).exists()
@@ -80,8 +81,8 @@ def test_bytes_that_came_again_after_they_were_indexed_are_not_kept(spool: Spool
 
 def test_what_was_discarded_and_comes_again_waits_again(spool: Spool):
     digest = admit(spool, b"once more")
-    settle(spool.journal, digest, "rejected", "truncated")
-    settle(spool.journal, digest, "discarded", "truncated")
+    Instances(spool.journal).settle(digest, InstanceState.REJECTED, "truncated")
+    Instances(spool.journal).settle(digest, InstanceState.DISCARDED, "truncated")
     spool.drop_files(digest)
     admit(spool, b"once more")
     assert spool.path(digest).exists()
@@ -93,7 +94,7 @@ def test_forgetting_old_history_leaves_the_counts_and_what_waits(spool: Spool):
     for number in range(5):
         digest = admit(spool, b"%d" % number)
         if number:
-            settle(spool.journal, digest, "indexed", None)
+            Instances(spool.journal).settle(digest, InstanceState.INDEXED, None)
     assert spool.forget(before=9e9) == 4
     now = conserved(spool)
     assert (now["received"], now["indexed"], now["waiting"]) == (5, 4, 1)
@@ -118,7 +119,7 @@ class TestRecovery:
         spool = Spool(tmp_path)
         waiting = admit(spool, b"waiting")
         done = admit(spool, b"done")
-        settle(spool.journal, done, "indexed", None)  # died before the file was removed
+        Instances(spool.journal).settle(done, InstanceState.INDEXED, None)  # died before the file was removed
         spool.close()
         (tmp_path / "incoming" / "half").write_bytes(b"half")
         torn = hashlib.sha256(b"all of it").hexdigest()
@@ -182,7 +183,7 @@ class TestRecovery:
 def test_what_was_damaged_and_comes_again_is_whole_again_and_waits(spool: Spool):
     digest = admit(spool, b"sound")
     spool.path(digest).write_bytes(b"rotten")
-    settle(spool.journal, digest, "rejected", Reason.DAMAGED_IN_SPOOL)
+    Instances(spool.journal).settle(digest, InstanceState.REJECTED, Reason.DAMAGED_IN_SPOOL)
     admit(spool, b"sound")
     assert spool.path(digest).read_bytes() == b"sound"
     assert conserved(spool)["waiting"] == 1
@@ -212,7 +213,7 @@ def test_a_mistake_of_one_keeps_nobody_else_waiting(spool: Spool):
 
 def test_what_waits_again_is_not_discarded_by_a_decision_that_came_too_late(spool: Spool, monkeypatch):
     digest = admit(spool, b"wanted")
-    settle(spool.journal, digest, "rejected", Reason.DAMAGED_IN_SPOOL)
+    Instances(spool.journal).settle(digest, InstanceState.REJECTED, Reason.DAMAGED_IN_SPOOL)
     listed = admin.rejected(spool.folder)
     admit(spool, b"wanted")  # the PACS has sent it again while the administrator was thinking
     monkeypatch.setattr(admin, "rejected", lambda folder: listed)
@@ -229,15 +230,15 @@ def test_what_waits_for_the_disk_before_it_counts(tmp_path: Path):
         "import os, sys\n"
         "from pathlib import Path\n"
         "from forwarder.archive.client import InstanceStatus\n"
-        "from forwarder.upload.outbox import Queue\n"
-        "from forwarder.spool.spool import About, Spool\n"
+        "from forwarder.spool.instances import About, Instances\n"
+        "from forwarder.spool.spool import Spool\n"
         "spool = Spool(Path(sys.argv[1]))\n"
         "os.write(1, b'RECEIVING')\n"
         "arrival = spool.arrival()\n"
         "arrival.write(b'an instance')\n"
         "digest = spool.admit(arrival, About())\n"
         "os.write(1, b'YES')\n"
-        "for digest in Queue(spool.journal).judged([(digest, InstanceStatus(digest, 'indexed'))]):\n"
+        "for digest in Instances(spool.journal).judged([(digest, InstanceStatus(digest, 'indexed'))]):\n"
         "    spool.drop_files(digest)\n"
         "os.write(1, b'DROPPED')\n"
     )
@@ -317,9 +318,9 @@ class TestFullDisk:
                 file.write(bytes(4096))
         with pytest.raises(SpoolError):
             for number in range(1000):
-                settle(spool.journal, digest, "waiting", "x" * 3000 + str(number))
+                Instances(spool.journal).settle(digest, InstanceState.WAITING, "x" * 3000 + str(number))
         ballast.unlink()
-        settle(spool.journal, digest, "indexed", None)
+        Instances(spool.journal).settle(digest, InstanceState.INDEXED, None)
         assert conserved(spool)["indexed"] == 1
         spool.close()
 

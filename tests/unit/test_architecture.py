@@ -40,6 +40,26 @@ def test_every_package_says_what_is_in_it() -> None:
     assert silent == []
 
 
+def test_the_forwarders_instances_are_read_and_written_in_one_module() -> None:
+    statement = re.compile(r"\b(FROM|INTO|UPDATE|TABLE) instances\b")
+    found = {
+        path.relative_to(ROOT / "forwarder").as_posix()
+        for path in (ROOT / "forwarder").rglob("*.py")
+        if statement.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"spool/instances.py", "spool/journal.py"}  # the second has the table itself
+
+
+def test_two_things_in_the_forwarder_have_two_names() -> None:
+    names: dict[str, list[str]] = {}
+    for path in (ROOT / "forwarder").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                names.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert len(names) > 100
+    assert {name: places for name, places in names.items() if len(places) > 1} == {}
+
+
 def test_no_module_shares_the_name_of_a_standard_one() -> None:
     modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     assert len(modules) > 200

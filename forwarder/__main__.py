@@ -197,11 +197,11 @@ def _recalls(arguments: argparse.Namespace) -> int:
     from forwarder.operations import admin
 
     found = admin.recalls(_spool(arguments))
-    for one in found:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.since))
-        print(f"{'! ' if one.urgent else '  '}{when}  {one.reason:18} {one.owner:16} {one.study}")
+    for recall in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(recall.since))
+        print(f"{'! ' if recall.urgent else '  '}{when}  {recall.reason:18} {recall.owner:16} {recall.study}")
     print(f"{len(found)} to be recalled from the PACS" if found else "nothing is to be recalled")
-    return 1 if any(one.urgent for one in found) else 0
+    return 1 if any(recall.urgent for recall in found) else 0
 
 
 def _rejected_list(arguments: argparse.Namespace) -> int:
@@ -209,10 +209,10 @@ def _rejected_list(arguments: argparse.Namespace) -> int:
     from forwarder.operations import admin
 
     found = admin.rejected(_spool(arguments))
-    for one in found:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.settled_at))
-        origin = one.calling or "?"
-        print(f"{one.digest[:12]}  {when}  {one.modality or '—':4} {origin:16}  {one.state}: {explain(one.reason)}")
+    for aside in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(aside.settled_at))
+        origin = aside.calling or "?"
+        print(f"{aside.digest[:12]}  {when}  {aside.modality or '—':4} {origin:16}  {aside.state}: {explain(aside.reason)}")
     print(f"{len(found)} put aside" if found else "nothing was put aside")
     return 0
 

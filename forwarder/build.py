@@ -67,7 +67,7 @@ def build(out: Path) -> Path:
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
         shutil.copytree(package, project / "forwarder", ignore=ignore)
         shutil.copy(manual, project)
-        packages = sorted(".".join(one.parent.relative_to(project).parts) for one in project.glob("forwarder/**/__init__.py"))
+        packages = sorted(".".join(init.parent.relative_to(project).parts) for init in project.glob("forwarder/**/__init__.py"))
         described = PYPROJECT.format(version=__version__, requires=json.dumps(REQUIRES), packages=json.dumps(packages))
         (project / "pyproject.toml").write_text(described)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]

@@ -330,17 +330,17 @@ def _section(kind: Any, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise ConfigError(f"“{where}” should be a section, [{where}].")
     hints = get_type_hints(kind)
-    known = {one.name: one for one in dataclasses.fields(kind)}
+    known = {key.name: key for key in dataclasses.fields(kind)}
     for name in data:
         if name not in known:
             raise ConfigError(f"The key “{dotted(where, name)}” is unknown.")
     values = {}
-    for name, one in known.items():
+    for name, key in known.items():
         if name in data:
-            values[name] = _value(hints[name], data[name], dotted(where, name), one.metadata.get("check"))
+            values[name] = _value(hints[name], data[name], dotted(where, name), key.metadata.get("check"))
         elif dataclasses.is_dataclass(hints[name]):
             values[name] = _section(hints[name], {}, dotted(where, name))
-        elif one.metadata.get("required"):
+        elif key.metadata.get("required"):
             raise ConfigError(f"The key “{dotted(where, name)}” is missing.")
     return kind(**values)
 
@@ -352,7 +352,7 @@ def _value(hint: Any, value: Any, where: str, check: Check | None) -> Any:
         (inner,) = get_args(hint)
         if not isinstance(value, list):
             raise ConfigError(f"The key “{where}” should be a list.")
-        return [_value(inner, one, f"{where}[{number}]", check) for number, one in enumerate(value)]
+        return [_value(inner, entry, f"{where}[{number}]", check) for number, entry in enumerate(value)]
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:

@@ -27,16 +27,16 @@ def example(values: Mapping[str, object] | None = None) -> str:
 def _example_section(section: Any, where: str, wanted: dict[str, object], lines: list[str]) -> None:
     nested: list[tuple[str, Any]] = []
     hints = get_type_hints(type(section))
-    for one in dataclasses.fields(section):
-        name, value = dotted(where, one.name), getattr(section, one.name)
-        inner = get_args(hints[one.name])
+    for key in dataclasses.fields(section):
+        name, value = dotted(where, key.name), getattr(section, key.name)
+        inner = get_args(hints[key.name])
         if dataclasses.is_dataclass(value) or (inner and dataclasses.is_dataclass(inner[0])):
             nested.append((name, value if dataclasses.is_dataclass(value) else inner[0]))
             continue
         given = name in wanted
         shown = _toml(wanted.pop(name, value))
-        lines.append(f"# {one.metadata['text']}")
-        lines.append(f"{'' if given or one.metadata['required'] else '# '}{one.name} = {shown}")
+        lines.append(f"# {key.metadata['text']}")
+        lines.append(f"{'' if given or key.metadata['required'] else '# '}{key.name} = {shown}")
     if where:
         lines.append("")
     for name, value in nested:
@@ -57,7 +57,7 @@ def _example_list(kind: type, name: str, text: str, entries: Any, lines: list[st
     if not entries:
         lines.append(f"# [[{name}]]")
         lines += [
-            f"# {one.name} = {_toml(getattr(kind(), one.name))}  # {one.metadata['text']}" for one in dataclasses.fields(kind)
+            f"# {key.name} = {_toml(getattr(kind(), key.name))}  # {key.metadata['text']}" for key in dataclasses.fields(kind)
         ]
         lines.append("")
 
@@ -66,7 +66,7 @@ def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(one) for one in value) + "]"
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
@@ -79,14 +79,14 @@ def keys() -> dict[str, str]:
 
     def collect(kind: Any, where: str) -> None:
         hints = get_type_hints(kind)
-        for one in dataclasses.fields(kind):
-            name, hint = dotted(where, one.name), hints[one.name]
+        for key in dataclasses.fields(kind):
+            name, hint = dotted(where, key.name), hints[key.name]
             if isinstance(hint, types.GenericAlias) and dataclasses.is_dataclass(get_args(hint)[0]):
                 collect(get_args(hint)[0], f"{name}[]")
             elif dataclasses.is_dataclass(hint):
                 collect(hint, name)
             else:
-                found[name] = one.metadata["text"]
+                found[name] = key.metadata["text"]
 
     collect(Config, "")
     return found

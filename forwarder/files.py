@@ -38,7 +38,7 @@ class NotSentError(SpoolError):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """A file that was found: named itself, or in the folder `root` (a real path), beyond which it must not lead."""
 
     path: Path
@@ -50,7 +50,7 @@ class Known:
     """A file by its content: SHA-256 (hex), size in bytes, the study it says it belongs to, and whether it can be
     compressed losslessly."""
 
-    source: Source
+    source: SourceFile
     sha256: str
     size: int
     study_instance_uid: str | None
@@ -66,7 +66,7 @@ LeftOut = Callable[[Path, Reason], None]
 """Hears of what was found and is not looked into."""
 
 
-def walk(paths: Iterable[Path], left_out: LeftOut = lambda *_: None) -> Iterator[Source]:
+def walk(paths: Iterable[Path], left_out: LeftOut = lambda *_: None) -> Iterator[SourceFile]:
     """The files named, and those below the folders named, in order.
 
     Inside folders hidden files and DICOMDIR, which index a medium and are no instances, are passed over; links that lead out of
@@ -77,12 +77,12 @@ def walk(paths: Iterable[Path], left_out: LeftOut = lambda *_: None) -> Iterator
         if path.is_dir():
             yield from _in_folder(path, left_out)
         elif path.exists():
-            yield Source(path)
+            yield SourceFile(path)
         else:
             raise ConfigError(f"There is no file or folder “{path}”.")
 
 
-def _in_folder(top: Path, left_out: LeftOut) -> Iterator[Source]:
+def _in_folder(top: Path, left_out: LeftOut) -> Iterator[SourceFile]:
     root = Path(os.path.realpath(top))
     for folder, subfolders, names in os.walk(top):
         for name in sorted(subfolders):
@@ -96,7 +96,7 @@ def _in_folder(top: Path, left_out: LeftOut) -> Iterator[Source]:
                 continue
             why = _why_not_opened(path, root)
             if why is None:
-                yield Source(path, root)
+                yield SourceFile(path, root)
             else:
                 left_out(path, why)
 
@@ -116,7 +116,7 @@ def _why_not_opened(path: Path, root: Path | None) -> Reason | None:
     return None if stat.S_ISREG(found.st_mode) else Reason.SPECIAL_FILE
 
 
-def opened(source: Source) -> BinaryIO:
+def opened(source: SourceFile) -> BinaryIO:
     """The file, which is a regular one that is not empty. Raises NotSentError for any other, OSError if it cannot be opened."""
     why = _why_not_opened(source.path, source.root)
     if why is not None:
@@ -156,7 +156,7 @@ def stamp_of(file: BinaryIO) -> Stamp:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def opened_dicom(source: Source) -> BinaryIO:
+def opened_dicom(source: SourceFile) -> BinaryIO:
     """As `opened`, at its beginning; NotSentError for what is no DICOM too, before anything else of it is read."""
     file = opened(source)
     try:
@@ -169,7 +169,7 @@ def opened_dicom(source: Source) -> BinaryIO:
     return file
 
 
-def know(source: Source) -> Known:
+def know(source: SourceFile) -> Known:
     """Hash a DICOM file and look at its header. Raises NotSentError for what is none, SpoolError if it cannot be read."""
     try:
         with opened_dicom(source) as file:

@@ -18,7 +18,7 @@ def changes(archive: Archive, since: str, wait: int) -> tuple[list[dict[str, Any
     answer = ask(archive, f"/changes?since={quote(since, safe='')}&limit=1000&wait={wait}")
     try:
         found, cursor = answer["changes"], str(answer["next"])
-        if not all(isinstance(one, dict) for one in found):
+        if not all(isinstance(change, dict) for change in found):
             raise TypeError
     except (KeyError, TypeError) as error:
         raise ArchiveError("The archive's feed is not what the contract says.", Failure.PROTOCOL) from error

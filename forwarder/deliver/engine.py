@@ -13,7 +13,7 @@ from forwarder.archive.changes import NOW, changes
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.config import Config
-from forwarder.deliver.ledger import WITHDRAWN, Ledger, Look, Task, Waiting
+from forwarder.deliver.ledger import WITHDRAWN, Ledger, Look, Task, WaitingInstance
 from forwarder.deliver.rules import Patient, chosen, open_now
 from forwarder.deliver.source import Source
 from forwarder.errors import ArchiveError, Failure, SpoolError
@@ -92,14 +92,14 @@ class Deliveries:
         found, cursor = changes(self._archive, since, POLL_SECONDS if since else 0)
         looks: set[tuple[str, str]] = set()
         ended: dict[str, str] = {}
-        for one in found:
-            kind = str(one.get("kind"))
-            if kind in OF_PATIENTS and one.get("owner") != self._source.ourselves().id:
-                looks.add(("study", str(one.get("study_instance_uid"))))
+        for change in found:
+            kind = str(change.get("kind"))
+            if kind in OF_PATIENTS and change.get("owner") != self._source.ourselves().id:
+                looks.add(("study", str(change.get("study_instance_uid"))))
                 if kind == "study-withdrawn":
-                    ended[str(one.get("study_instance_uid"))] = WITHDRAWN
+                    ended[str(change.get("study_instance_uid"))] = WITHDRAWN
             elif kind in OF_TRANSFERS:
-                looks.add(("transfer", str(one.get("transfer_id"))))
+                looks.add(("transfer", str(change.get("transfer_id"))))
         if found or since != cursor:
             self.ledger.followed(cursor or NOW, looks, ended)
         if looks:
@@ -170,18 +170,18 @@ class Deliveries:
         return True
 
     def _deliver(self, task: Task, stop: threading.Event) -> None:
-        listed = {one.sop_instance: one for page in self._source.manifest(task.study, task.owner) for one in page}
+        listed = {instance.sop_instance: instance for page in self._source.manifest(task.study, task.owner) for instance in page}
         if self._config.reports == "none":
-            listed = {uid: one for uid, one in listed.items() if not one.sop_class.startswith(REPORT_CLASSES)}
-        waiting = self.ledger.announced(task, {uid: one.sha256 for uid, one in listed.items()})
+            listed = {uid: instance for uid, instance in listed.items() if not instance.sop_class.startswith(REPORT_CLASSES)}
+        waiting = self.ledger.announced(task, {uid: instance.sha256 for uid, instance in listed.items()})
         if not waiting:
             self.ledger.finish(task)
             return
-        there = self._pacs.has(task.study, sorted({listed[one.sop_instance].series for one in waiting}))
-        for one in waiting:
-            if one.sop_instance in there:
-                self.ledger.settle(task, one, "there")
-        left = [one for one in waiting if one.sop_instance not in there]
+        there = self._pacs.has(task.study, sorted({listed[entry.sop_instance].series for entry in waiting}))
+        for entry in waiting:
+            if entry.sop_instance in there:
+                self.ledger.settle(task, entry, "there")
+        left = [entry for entry in waiting if entry.sop_instance not in there]
         found = self._source.patient(task.number)
         local = self._local(task, found)
         self.trouble = None
@@ -200,31 +200,37 @@ class Deliveries:
         return self._pacs.known(LocalPatient(task.number, issuer, found.name, found.birth_date, found.sex))
 
     def _store_all(
-        self, task: Task, left: Sequence[Waiting], listed: dict[str, Instance], local: LocalPatient, stop: threading.Event
+        self, task: Task, left: Sequence[WaitingInstance], listed: dict[str, Instance], local: LocalPatient, stop: threading.Event
     ) -> bool:
         """Store what is left; whether all of it is settled. Raises PacsError, ArchiveError, SpoolError."""
         own = self._source.ourselves()
         hospital = self._source.names.get(task.owner, task.owner)
         origin = Origin(hospital, own.name, self._config.mark.replace("{hospital}", hospital))
-        wanted = {(listed[one.sop_instance].sop_class, listed[one.sop_instance].transfer_syntax) for one in left}
+        wanted = {(listed[entry.sop_instance].sop_class, listed[entry.sop_instance].transfer_syntax) for entry in left}
         began = time.monotonic()
         with self._pacs.association(wanted) as association:
-            for one in left:
+            for entry in left:
                 if stop.is_set():
                     return False
-                self._store(task, one, listed[one.sop_instance], local, origin, association)
+                self._store(task, entry, listed[entry.sop_instance], local, origin, association)
                 if time.monotonic() - began > URL_SECONDS:
                     return False  # the addresses end: the next round has new ones
         return True
 
     def _store(
-        self, task: Task, one: Waiting, instance: Instance, local: LocalPatient, origin: Origin, association: Association
+        self,
+        task: Task,
+        waiting: WaitingInstance,
+        instance: Instance,
+        local: LocalPatient,
+        origin: Origin,
+        association: Association,
     ) -> None:
         syntax = association.takes(instance.sop_class, instance.transfer_syntax)
         if syntax is None:
-            self.ledger.settle(task, one, "aside", "pacs-takes-no-such-instance")
+            self.ledger.settle(task, waiting, "aside", "pacs-takes-no-such-instance")
             return
-        with self._files(one.sha256) as (fetched, coerced):
+        with self._files(waiting.sha256) as (fetched, coerced):
             try:
                 if syntax == instance.transfer_syntax:
                     self._source.download(instance, fetched)
@@ -232,31 +238,31 @@ class Deliveries:
                     self._source.transcoded(task.study, task.owner, instance, fetched)
                 result = coerce(fetched, coerced, local, origin, task.coerced_at)
             except CannotBeHadError:
-                self.ledger.settle(task, one, "aside", "cannot-be-decompressed")
+                self.ledger.settle(task, waiting, "aside", "cannot-be-decompressed")
                 return
             except UncoercibleError:
-                self.ledger.settle(task, one, "aside", "cannot-be-coerced")
+                self.ledger.settle(task, waiting, "aside", "cannot-be-coerced")
                 return
             if association.takes(instance.sop_class, result.transfer_syntax_uid) != result.transfer_syntax_uid:
-                self.ledger.settle(task, one, "aside", "pacs-takes-no-such-instance")
+                self.ledger.settle(task, waiting, "aside", "pacs-takes-no-such-instance")
                 return
             try:
                 status = association.store(coerced)
             except PacsError:
-                if one.attempts + 1 >= TRIES:
-                    self.ledger.settle(task, one, "aside", "breaks-the-association")
+                if waiting.attempts + 1 >= TRIES:
+                    self.ledger.settle(task, waiting, "aside", "breaks-the-association")
                 else:
-                    self.ledger.failed(task, one)
+                    self.ledger.failed(task, waiting)
                 raise
-        self._stored(task, one, status)
+        self._stored(task, waiting, status)
 
-    def _stored(self, task: Task, one: Waiting, status: int) -> None:
+    def _stored(self, task: Task, waiting: WaitingInstance, status: int) -> None:
         if status == 0x0000 or status in WARNINGS:
-            self.ledger.settle(task, one, "delivered", f"warning-{status:04x}" if status else None)
+            self.ledger.settle(task, waiting, "delivered", f"warning-{status:04x}" if status else None)
         elif status in NO_RESOURCES:
             raise PacsError("full")
         else:
-            self.ledger.settle(task, one, "aside", f"pacs-status-{status:04x}")
+            self.ledger.settle(task, waiting, "aside", f"pacs-status-{status:04x}")
 
     @contextlib.contextmanager
     def _files(self, sha256: str) -> Iterator[tuple[Path, Path]]:

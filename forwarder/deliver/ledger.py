@@ -42,7 +42,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingInstance:
     """An instance of a study that is not in the PACS yet."""
 
     sop_instance: str
@@ -122,21 +122,21 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> None:
             _done(connection, look)
-            visible = {(one.study, one.owner) for one in found.exams}
-            wanted = {(one.study, one.owner) for one in exams}
-            for place, one in enumerate(exams):
-                if _under_another(connection, one, found.number):
-                    _recall(connection, "study = ? AND owner = ?", (one.study, one.owner), LINKED_OTHERWISE)
+            visible = {(exam.study, exam.owner) for exam in found.exams}
+            wanted = {(exam.study, exam.owner) for exam in exams}
+            for place, exam in enumerate(exams):
+                if _under_another(connection, exam, found.number):
+                    _recall(connection, "study = ? AND owner = ?", (exam.study, exam.owner), LINKED_OTHERWISE)
                 connection.execute(
                     "INSERT INTO deliver_studies (study, owner, number, state, rank, coerced_at, since)"
                     " VALUES (?, ?, ?, 'waiting', ?, ?, ?)"
                     " ON CONFLICT (study, owner) DO UPDATE SET state = 'waiting', reason = NULL, rank = excluded.rank,"
                     " asked = asked + 1, attempts = 0, not_before = 0, number = excluded.number",
-                    (one.study, one.owner, found.number, rank(found, place), now.astimezone(UTC).isoformat(), time.time()),
+                    (exam.study, exam.owner, found.number, rank(found, place), now.astimezone(UTC).isoformat(), time.time()),
                 )
                 connection.execute(
                     "DELETE FROM deliver_recalls WHERE study = ? AND owner = ? AND reason IN (?, ?)",
-                    (one.study, one.owner, GONE, ENDED),
+                    (exam.study, exam.owner, GONE, ENDED),
                 )
             rows = connection.execute(
                 "SELECT study, owner FROM deliver_studies WHERE number = ? AND state != ?", (found.number, "gone")
@@ -169,13 +169,13 @@ class Ledger:
         study, owner, number, coerced_at, asked, attempts = row
         return Task(study, owner, number, datetime.fromisoformat(coerced_at), asked, attempts)
 
-    def announced(self, task: Task, instances: Mapping[str, str]) -> list[Waiting]:
+    def announced(self, task: Task, instances: Mapping[str, str]) -> list[WaitingInstance]:
         """The archive's list of a study, SHA-256 by SOP Instance UID; what of it is not in the PACS yet.
 
         Other bytes of an instance that was brought are a correction: they wait for a person, and the study is to be recalled.
         """
 
-        def work(connection: sqlite3.Connection) -> list[Waiting]:
+        def work(connection: sqlite3.Connection) -> list[WaitingInstance]:
             known: dict[str, list[sqlite3.Row]] = {}
             for row in connection.execute(
                 "SELECT sop_instance, sha256, state, attempts FROM deliver_instances WHERE study = ? AND owner = ?",
@@ -209,7 +209,7 @@ class Ledger:
             if corrected:
                 _recall(connection, "study = ? AND owner = ?", (task.study, task.owner), CORRECTED)
             return [
-                Waiting(*row)
+                WaitingInstance(*row)
                 for row in connection.execute(
                     "SELECT sop_instance, sha256, attempts FROM deliver_instances"
                     " WHERE study = ? AND owner = ? AND state = 'waiting' ORDER BY sop_instance",
@@ -219,23 +219,23 @@ class Ledger:
 
         return self._journal.write(work)
 
-    def settle(self, task: Task, one: Waiting, state: str, reason: str | None = None) -> None:
+    def settle(self, task: Task, instance: WaitingInstance, state: str, reason: str | None = None) -> None:
         """What became of an instance: `delivered`, `there` (the PACS had it), `aside` (it takes a person)."""
         self._journal.write(
             lambda connection: connection.execute(
                 "UPDATE deliver_instances SET state = ?, reason = ?, since = ?"
                 " WHERE study = ? AND owner = ? AND sop_instance = ? AND sha256 = ?",
-                (state, reason, time.time(), task.study, task.owner, one.sop_instance, one.sha256),
+                (state, reason, time.time(), task.study, task.owner, instance.sop_instance, instance.sha256),
             )
         )
 
-    def failed(self, task: Task, one: Waiting) -> None:
+    def failed(self, task: Task, instance: WaitingInstance) -> None:
         """It was tried, and nobody knows why it failed."""
         self._journal.write(
             lambda connection: connection.execute(
                 "UPDATE deliver_instances SET attempts = attempts + 1"
                 " WHERE study = ? AND owner = ? AND sop_instance = ? AND sha256 = ?",
-                (task.study, task.owner, one.sop_instance, one.sha256),
+                (task.study, task.owner, instance.sop_instance, instance.sha256),
             )
         )
 

@@ -44,19 +44,25 @@ def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
     Raises KeyError, TypeError, ValueError for an answer that is not what the contract says.
     """
     accepted = {
-        str(one["id"]): str(one["accepted_at"])
-        for one in timeline["transfers"]
-        if one.get("accepted_at") and one["status"] == "active"
+        str(transfer["id"]): str(transfer["accepted_at"])
+        for transfer in timeline["transfers"]
+        if transfer.get("accepted_at") and transfer["status"] == "active"
     }
     exams: list[Exam] = []
     moments: list[str] = []
-    for one in timeline["studies"]:
-        opened_by = [accepted[name] for name in one["opened_by"] if name in accepted]
-        if one["owner"] == own or not opened_by:
+    for study in timeline["studies"]:
+        opened_by = [accepted[name] for name in study["opened_by"] if name in accepted]
+        if study["owner"] == own or not opened_by:
             continue  # what only an emergency opened is looked at there, and brought nowhere
-        modalities = tuple(str(code) for code in one["modalities"])
+        modalities = tuple(str(code) for code in study["modalities"])
         exams.append(
-            Exam(str(one["study_instance_uid"]), str(one["owner"]), str(one["study_date"]), modalities, int(one["instances"]))
+            Exam(
+                str(study["study_instance_uid"]),
+                str(study["owner"]),
+                str(study["study_date"]),
+                modalities,
+                int(study["instances"]),
+            )
         )
         moments += opened_by
     who = timeline["patient"]
@@ -68,23 +74,23 @@ def chosen(found: Patient, config: DeliverConfig, today: date) -> list[Exam]:
     wanted = set(config.modalities)
     oldest = (today - timedelta(days=config.max_age_days)).strftime("%Y%m%d")
     fitting = [
-        one for one in found.exams if (not wanted or wanted & set(one.modalities)) and (not one.date or one.date >= oldest)
+        exam for exam in found.exams if (not wanted or wanted & set(exam.modalities)) and (not exam.date or exam.date >= oldest)
     ]
-    fitting.sort(key=lambda one: (one.date or UNDATED, one.study), reverse=True)
+    fitting.sort(key=lambda exam: (exam.date or UNDATED, exam.study), reverse=True)
     return fitting[: config.max_studies]
 
 
 def rank(found: Patient, place: int) -> str:
     """Where the exam at this place of a patient's stands among all: the patient accepted last first, each one's newest first."""
-    digits = "".join(one for one in found.accepted_at if one.isdigit())[:14].ljust(14, "0")
+    digits = "".join(sign for sign in found.accepted_at if sign.isdigit())[:14].ljust(14, "0")
     return f"{99999999999999 - int(digits):014d}#{place:05d}"
 
 
 def open_now(hours: Sequence[str], now: datetime) -> bool:
     """Whether it is one of the configured hours, of this machine's day."""
     minute = now.hour * 60 + now.minute
-    for one in hours:
-        start, end = (_minutes(part) for part in one.split("-"))
+    for interval in hours:
+        start, end = (_minutes(part) for part in interval.split("-"))
         if start <= minute < end if start < end else (minute >= start or minute < end):
             return True
     return False

@@ -19,9 +19,9 @@ class Source(Instances):
         own = self.ourselves()
         if found is None or not found.get("accepted_at"):
             return None
-        for one in (found.get("receiving_patient"), found["patient"]):
-            if one and one["issuer"] == own.issuer:
-                return str(one["id"])
+        for identifier in (found.get("receiving_patient"), found["patient"]):
+            if identifier and identifier["issuer"] == own.issuer:
+                return str(identifier["id"])
         return None
 
     def is_accepted(self, transfer: str) -> bool:
@@ -37,8 +37,8 @@ class Source(Instances):
             "application/dicom+json",
         )
         own = self.ourselves()
-        for one in found:
-            number, issuer = (str((one.get(tag, {}).get("Value") or [""])[0]) for tag in ("00100020", "00100021"))
+        for match in found:
+            number, issuer = (str((match.get(tag, {}).get("Value") or [""])[0]) for tag in ("00100020", "00100021"))
             if number and issuer == own.issuer:
                 return number
         return None

@@ -343,7 +343,7 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
         Nobody waits meanwhile, and the association goes on: a modality that stores, and answers late or never, is not to
         lose it. Raises ValueError where there is no context for it.
         """
-        context = next((one for one in self._accepted_cx.values() if one.abstract_syntax == sop_class), None)
+        context = next((accepted for accepted in self._accepted_cx.values() if accepted.abstract_syntax == sop_class), None)
         if context is None:
             raise ValueError("there is no presentation context for it")
         syntax = context.transfer_syntax[0]

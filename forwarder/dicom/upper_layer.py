@@ -219,8 +219,8 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
     def finish(self) -> None:
         """Let go of everything: the protocol's thread has ended."""
         self.close()
-        for one in (self._client, self._woken, self._waker):
-            one.close()
+        for end in (self._client, self._woken, self._waker):
+            end.close()
 
 
 class WakingQueue(queue.Queue[Any]):

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from forwarder.hl7.message import CONDITIONS, Refusal, Segment
+from forwarder.hl7.message import CONDITIONS, RefusedMessage, Segment
 
 BEFORE_2_5 = ("2.1", "2.2", "2.3", "2.4")  # ERR-1 there, ERR-2 and ERR-3 since
 MOST_WARNINGS = 10
@@ -18,7 +18,7 @@ _WANTED = {"AL": (True, True), "NE": (False, False), "ER": (False, True), "SU": 
 """Table 0155: whether to answer (what was accepted, what was refused)."""
 
 
-def acknowledge(header: Segment | None, refusal: Refusal | None, left_out: Sequence[Refusal] = ()) -> list[bytes]:
+def acknowledge(header: Segment | None, refusal: RefusedMessage | None, left_out: Sequence[RefusedMessage] = ()) -> list[bytes]:
     """The answers to a message, at most two. `header`: its MSH, None if it has none; `refusal`: None if it was accepted.
 
     `left_out`: what was not taken of an accepted message, told as warnings.
@@ -30,14 +30,14 @@ def acknowledge(header: Segment | None, refusal: Refusal | None, left_out: Seque
     if not accept and not application:
         return [_message(header, code, refusal, left_out)]
     codes = [kind + code[1] for kind, wish in (("C", accept), ("A", application)) if wish and _wanted(wish, refusal)]
-    return [_message(header, one, refusal, left_out) for one in codes]
+    return [_message(header, code, refusal, left_out) for code in codes]
 
 
-def _wanted(wish: str, refusal: Refusal | None) -> bool:
+def _wanted(wish: str, refusal: RefusedMessage | None) -> bool:
     return _WANTED.get(wish, _WANTED["AL"])[refusal is not None]
 
 
-def _message(header: Segment | None, code: str, refusal: Refusal | None, left_out: Sequence[Refusal]) -> bytes:
+def _message(header: Segment | None, code: str, refusal: RefusedMessage | None, left_out: Sequence[RefusedMessage]) -> bytes:
     """One acknowledgement, in the message's delimiters and character set: what it repeats, it repeats byte for byte."""
     bar, marks = (header.delimiters.field, header.raw(2)) if header else ("|", "^~\\&")
     hat, ampersand = (header.delimiters.component, header.delimiters.subcomponent) if header else ("^", "&")
@@ -53,11 +53,11 @@ def _message(header: Segment | None, code: str, refusal: Refusal | None, left_ou
     kind = hat.join(("ACK", event, "ACK"))
     lines = [["MSH", marks, *addresses, now, "", kind, ours, said(11), said(12), *[""] * 5, said(18)]]
     lines.append(["MSA", code, said(10), text])
-    for one, severity in [(refusal, "E")] if refusal else [(one, "W") for one in left_out[:MOST_WARNINGS]]:
-        condition = (str(one.condition), CONDITIONS[one.condition], "HL70357")
-        place = [one.segment, str(one.number), str(one.field or "")] if one.segment else ["", "", ""]
+    for fault, severity in [(refusal, "E")] if refusal else [(fault, "W") for fault in left_out[:MOST_WARNINGS]]:
+        condition = (str(fault.condition), CONDITIONS[fault.condition], "HL70357")
+        place = [fault.segment, str(fault.number), str(fault.field or "")] if fault.segment else ["", "", ""]
         old = hat.join([*place, ampersand.join(condition)])
-        new = ["", hat.join(place).rstrip(hat), hat.join(condition), severity, "", "", "", plain(one)]
+        new = ["", hat.join(place).rstrip(hat), hat.join(condition), severity, "", "", "", plain(fault)]
         if said(12)[:3] not in BEFORE_2_5:
             lines.append(["ERR", *new])
         elif severity == "E":  # which ERR-1 cannot say: there a warning stands in MSA-3 alone

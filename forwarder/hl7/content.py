@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from forwarder.hl7.message import Refusal, Segment
+from forwarder.hl7.message import RefusedMessage, Segment
 
 TEXT, PDF, CDA = "text/plain; charset=utf-8", "application/pdf", "application/hl7-cda+xml"
 GONE = frozenset({"D", "X", "W"})
@@ -39,12 +39,12 @@ class Content:
     texts: list[tuple[str, str]] = field(default_factory=list)
     files: list[tuple[str, bytes]] = field(default_factory=list)
     states: set[str] = field(default_factory=set)
-    left_out: list[tuple[str, Refusal]] = field(default_factory=list)
+    left_out: list[tuple[str, RefusedMessage]] = field(default_factory=list)
 
     def documents(self, heading: str) -> list[tuple[str, bytes]]:
         """(media type, bytes) of each; a text begins with `heading`, and ends with the names of what is left out.
 
-        Raises Refusal where nothing can be used, and something is there that cannot.
+        Raises RefusedMessage where nothing can be used, and something is there that cannot.
         """
         text = _CONTROLS.sub("", _joined(self.texts)).strip("\n")
         if not text.strip():
@@ -57,9 +57,9 @@ class Content:
 
 
 def read(segments: Sequence[Segment]) -> Content:
-    """What the OBX of a report hold. Raises Refusal for a text of which it cannot be told where it ends."""
+    """What the OBX of a report hold. Raises RefusedMessage for a text of which it cannot be told where it ends."""
     found = Content()
-    for obx in (one for one in segments if one.name == "OBX" and not names_study(one)):
+    for obx in (segment for segment in segments if segment.name == "OBX" and not names_study(segment)):
         kind = obx.value(2).upper() or "TX"
         if kind not in TEXTS | FILES | POINTERS:
             continue
@@ -74,7 +74,9 @@ def read(segments: Sequence[Segment]) -> Content:
             lines = value.replace(obx.delimiters.repetition, "\n")
             found.texts.append((obx.value(3, 2), obx.unescape(lines)))
         elif kind in POINTERS:
-            refusal = Refusal("AE", 102, "A reference (RP) is not followed: the document itself is needed.", "OBX", obx.number, 5)
+            refusal = RefusedMessage(
+                "AE", 102, "A reference (RP) is not followed: the document itself is needed.", "OBX", obx.number, 5
+            )
             found.left_out.append((_name(obx, "riferimento esterno"), refusal))
         else:
             for repetition in value.split(obx.delimiters.repetition):
@@ -90,17 +92,17 @@ def names_study(obx: Segment) -> bool:
 def _text_value(obx: Segment) -> tuple[str, str]:
     """(OBX-5 of a text, OBX-11), also where the text holds field separators that were not escaped.
 
-    Then the status stands further behind, after OBX-6 to OBX-10, which are empty in a text. Raises Refusal where that is not so.
+    Then the status stands further behind, after OBX-6 to OBX-10, which are empty in a text. RefusedMessage where that is not so.
     """
     state, fields = obx.value(_STATE), obx.fields
-    between = [one for one in fields[_VALUE + 1 : _STATE] if one.strip()]
+    between = [value for value in fields[_VALUE + 1 : _STATE] if value.strip()]
     flagged = between == [obx.raw(8)] and len(obx.raw(8)) <= 2 and not state  # abnormal flags, of a sender without OBX-11
     if (state and state in STATES) or not between or flagged:
         return obx.raw(_VALUE), state.upper()
     shifted = list(_shifted(obx))
     if len(shifted) != 1:
         text = "OBX-5 holds a field separator that is not escaped: where the text ends cannot be told."
-        raise Refusal("AE", 102, text, "OBX", obx.number, 5)
+        raise RefusedMessage("AE", 102, text, "OBX", obx.number, 5)
     return obx.delimiters.field.join(fields[_VALUE : shifted[0] - _STATE + _VALUE + 1]), fields[shifted[0]].strip()
 
 
@@ -108,7 +110,7 @@ def _shifted(obx: Segment) -> Iterator[int]:
     """Where OBX-11 may stand of a text with separators in it: behind five empty fields."""
     fields = obx.fields
     for at in range(_STATE + 1, min(len(fields), _STATE + _MOST_SHIFTED)):
-        if fields[at].strip() in STATES and fields[at].strip() and not any(one.strip() for one in fields[at - 5 : at]):
+        if fields[at].strip() in STATES and fields[at].strip() and not any(value.strip() for value in fields[at - 5 : at]):
             yield at
 
 
@@ -134,7 +136,7 @@ def _take_file(found: Content, obx: Segment, repetition: str) -> None:
     kinds = {part.upper() for part in (parts[:-1] if at is None else parts[:at])}
     try:
         content = _decoded(obx, encoding, data)
-    except Refusal as refusal:
+    except RefusedMessage as refusal:
         found.left_out.append((_name(obx, "illeggibile"), refusal))
         return
     if content.startswith(b"%PDF-") and b"%%EOF" in content[-2048:]:
@@ -146,23 +148,23 @@ def _take_file(found: Content, obx: Segment, repetition: str) -> None:
     else:
         kind = next((name for begin, name in _KNOWN.items() if content.startswith(begin)), "")
         said = f"The document in OBX-5 (ED) is neither a whole PDF nor a CDA{f', but {kind}' if kind else ''}."
-        found.left_out.append((_name(obx, kind or "formato non ammesso"), Refusal("AE", 102, said, "OBX", obx.number, 5)))
+        found.left_out.append((_name(obx, kind or "formato non ammesso"), RefusedMessage("AE", 102, said, "OBX", obx.number, 5)))
 
 
 def _decoded(obx: Segment, encoding: str, data: str) -> bytes:
-    """The bytes of a document, by its encoding (table 0299); without one it is taken for Base64. Raises Refusal."""
+    """The bytes of a document, by its encoding (table 0299); without one it is taken for Base64. Raises RefusedMessage."""
     if encoding == "A":
         return obx.unescape(data).encode()
     plain = _DATA_URL.sub("", re.sub(r"\s", "", obx.unescape(data)), count=1)
     if not encoding and not _BASE64.fullmatch(plain):
-        raise Refusal("AE", 102, "A document in OBX-5 (ED) has to be in Base64.", "OBX", obx.number, 5)
+        raise RefusedMessage("AE", 102, "A document in OBX-5 (ED) has to be in Base64.", "OBX", obx.number, 5)
     try:
         if encoding == "HEX":
             return bytes.fromhex(plain)
         plain = plain.rstrip("=").replace("-", "+").replace("_", "/")
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise Refusal("AE", 102, "The Base64 in OBX-5 (ED) is damaged.", "OBX", obx.number, 5) from None
+        raise RefusedMessage("AE", 102, "The Base64 in OBX-5 (ED) is damaged.", "OBX", obx.number, 5) from None
 
 
 def _plain(obx: Segment, content: bytes) -> str:
@@ -179,5 +181,5 @@ def _plain(obx: Segment, content: bytes) -> str:
 
 def _name(obx: Segment, kind: str) -> str:
     """What an attachment is called in the text beside which it is missing."""
-    name = " ".join("".join(one if one.isprintable() else " " for one in obx.value(3, 2) or obx.value(3)).split())[:64]
+    name = " ".join("".join(letter if letter.isprintable() else " " for letter in obx.value(3, 2) or obx.value(3)).split())[:64]
     return f"{name} ({kind})" if name else kind

@@ -77,13 +77,13 @@ class Feed:
     def _changes(self, since: str, wait: int) -> tuple[set[str], str]:
         """(the Study Instance UIDs that have news since a cursor, the next cursor). Raises ArchiveError."""
         found, cursor = changes(self._archive, since, wait)
-        return {str(one.get("study_instance_uid")) for one in found if one.get("kind") in KINDS}, cursor
+        return {str(change.get("study_instance_uid")) for change in found if change.get("kind") in KINDS}, cursor
 
     def _accessions(self, study: str) -> set[str]:
         """The accession numbers of a study; none where it is not there any more. Raises ArchiveError."""
         path = f"/dicomweb/studies?StudyInstanceUID={quote(study, safe='')}&includefield=AccessionNumber"
         found = ask(self._archive, path, "application/dicom+json")
         try:
-            return {str(one["00080050"]["Value"][0]).strip() for one in found if one.get("00080050", {}).get("Value")}
+            return {str(study["00080050"]["Value"][0]).strip() for study in found if study.get("00080050", {}).get("Value")}
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ArchiveError("The archive's answer to a search is not what the standard says.", Failure.PROTOCOL) from error

@@ -1,6 +1,6 @@
 """HL7 v2 messages as text: delimiters, segments, fields, escape sequences, character sets (HL7 v2.5.1 chapter 2).
 
-What the fields mean is not known here. A message that cannot be used is a `Refusal`, which says what to answer.
+What the fields mean is not known here. A message that cannot be used is a `RefusedMessage`, which says what to answer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2}){1,200}|\.(?i:br|sp|ce|in|ti|fi|nf|sk
 _LAYOUT = {"br": "\n", "ce": "\n", "sp": "\n", "sk": " "}
 
 
-class Refusal(Exception):
+class RefusedMessage(Exception):
     """What cannot be used: `code` AE (its content) or AR (its kind), a condition of table 0357, and where.
 
     The text names the place and never repeats what stands there.
@@ -120,20 +120,22 @@ def begin(content: bytes) -> bytes:
 
 
 def read_header(content: bytes) -> Segment:
-    """The MSH segment, byte for byte (as Latin-1), whatever the message's character set. Raises Refusal (AR).
+    """The MSH segment, byte for byte (as Latin-1), whatever the message's character set. Raises RefusedMessage (AR).
 
     MSH-2 may have a truncation character (2.7), and lack what is seldom used: escape and subcomponent separator.
     """
     text = re.split(r"[\r\n]", begin(content)[:LONGEST_HEADER].decode("latin-1"), maxsplit=1)[0]
     if len(text) == LONGEST_HEADER:
-        raise Refusal("AR", 207, f"The MSH segment has {LONGEST_HEADER} characters or more.", "MSH")
+        raise RefusedMessage("AR", 207, f"The MSH segment has {LONGEST_HEADER} characters or more.", "MSH")
     bar = text[3:4]
     marks = text[4:].split(bar, 1)[0].strip().removesuffix("amp;") if bar else ""  # some write & as XML does
     if not text.startswith("MSH") or not 2 <= len(marks) <= 5 or bar not in text[4:]:
-        raise Refusal("AR", 100, "This is not an HL7 version 2 message: it does not begin with MSH and its delimiters.", "MSH")
+        raise RefusedMessage(
+            "AR", 100, "This is not an HL7 version 2 message: it does not begin with MSH and its delimiters.", "MSH"
+        )
     used = bar + marks[:4] + "^~\\&"[len(marks) :]
     if len(set(used)) != 5 or any(mark.isalnum() or not mark.isprintable() or mark.isspace() for mark in used):
-        raise Refusal("AR", 102, "The delimiters in MSH-1 and MSH-2 cannot be used.", "MSH", 1, 2)
+        raise RefusedMessage("AR", 102, "The delimiters in MSH-1 and MSH-2 cannot be used.", "MSH", 1, 2)
     fields = text.split(bar)
     return Segment("MSH", 1, ["MSH", bar, *fields[1:]], Delimiters(*used), "latin-1")
 
@@ -152,42 +154,42 @@ def codec_of(named: str) -> str | None:
 
 
 def decode(content: bytes, header: Segment, charset: str) -> tuple[str, str]:
-    """(the text of a message, its codec). `charset` (of table 0211) counts where MSH-18 says nothing. Raises Refusal.
+    """(the text of a message, its codec). `charset` (of table 0211) counts where MSH-18 says nothing. Raises RefusedMessage.
 
     MSH-18 may repeat (2.15.9.18): what is not in the first character set is read in one of the others.
     """
     content = content.lstrip(_BEFORE)
     marked = "UNICODE UTF-8" if content.startswith(codecs.BOM_UTF8) else ""
-    named = [name for one in header.repetitions(18) if (name := header.component(one, 1))] or [marked or charset]
-    known = [codec for one in named if (codec := codec_of(one))]
+    named = [name for repetition in header.repetitions(18) if (name := header.component(repetition, 1))] or [marked or charset]
+    known = [codec for name in named if (codec := codec_of(name))]
     if not known:
-        raise Refusal("AE", 103, f"The character set in MSH-18 is none of {', '.join(CHARSETS)}.", "MSH", 1, 18)
+        raise RefusedMessage("AE", 103, f"The character set in MSH-18 is none of {', '.join(CHARSETS)}.", "MSH", 1, 18)
     content = begin(content)
     for codec in known:
         with contextlib.suppress(UnicodeDecodeError):
             return content.decode(codec), codec
-    raise Refusal("AE", 102, f"The message is not in the character set {named[0][:32]} as MSH-18 says.", "MSH", 1, 18)
+    raise RefusedMessage("AE", 102, f"The message is not in the character set {named[0][:32]} as MSH-18 says.", "MSH", 1, 18)
 
 
 def parse(content: bytes, header: Segment, charset: str, most_segments: int) -> list[Segment]:
-    """The segments of a message, in order. `charset` (of table 0211) counts where MSH-18 says nothing. Raises Refusal."""
+    """The segments of a message, in order. `charset` (of table 0211) counts where MSH-18 says nothing. Raises RefusedMessage."""
     text, codec = decode(content, header, charset)
     lines = _lines(text, header.delimiters.field)
     if len(lines) > most_segments:
-        raise Refusal("AE", 207, f"The message has more than {most_segments} segments.")
+        raise RefusedMessage("AE", 207, f"The message has more than {most_segments} segments.")
     found: list[Segment] = []
     counts: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         name, *fields = line.split(header.delimiters.field)
         if not _NAME.fullmatch(name):
-            raise Refusal("AE", 100, f"Line {number} does not begin with the name of a segment.")
+            raise RefusedMessage("AE", 100, f"Line {number} does not begin with the name of a segment.")
         counts[name] = counts.get(name, 0) + 1
         shift = [header.delimiters.field] if name == "MSH" else []
         found.append(Segment(name, counts[name], [name, *shift, *fields], header.delimiters, codec))
-    if header.value(14) or "ADD" in counts or any(one.name == "DSC" and one.value(1) for one in found):
-        raise Refusal("AE", 207, "Messages that are continued in another one are not taken.", "MSH", 1, 14)
+    if header.value(14) or "ADD" in counts or any(segment.name == "DSC" and segment.value(1) for segment in found):
+        raise RefusedMessage("AE", 207, "Messages that are continued in another one are not taken.", "MSH", 1, 14)
     if counts.get("MSH") != 1:
-        raise Refusal("AE", 100, "A message has exactly one MSH segment.", "MSH", 2)
+        raise RefusedMessage("AE", 100, "A message has exactly one MSH segment.", "MSH", 2)
     return found
 
 

@@ -115,7 +115,7 @@ class Frames:
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    server: _Server
+    server: _MllpServer
 
     def handle(self) -> None:
         server, connection = self.server, self.request
@@ -144,20 +144,20 @@ class _Connection(socketserver.BaseRequestHandler):
             connection.close()
 
 
-class _Server(socketserver.ThreadingTCPServer):
+class _MllpServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 64
 
     def __init__(self, port: int, config: Hl7Config, taker: Taker, tls: ssl.SSLContext | None) -> None:
         self.config, self.taker, self.tls = config, taker, tls
-        self._allowed = [ipaddress.ip_network(one) for one in config.allowed_addresses]
+        self._allowed = [ipaddress.ip_network(address) for address in config.allowed_addresses]
         self._open: dict[socket.socket, Place] = {}
         self._lock = threading.Lock()
         super().__init__((config.address, port), _Connection)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether this peer may come in now."""
-        known = not self._allowed or any(ipaddress.ip_address(client_address[0]) in one for one in self._allowed)
+        known = not self._allowed or any(ipaddress.ip_address(client_address[0]) in network for network in self._allowed)
         with self._lock:
             full = known and len(self._open) >= self.config.max_connections
             made_room = full and self._make_room()
@@ -181,7 +181,7 @@ class _Server(socketserver.ThreadingTCPServer):
                 for connection, place in self._open.items()
                 if place.stage is Stage.IDLE or (place.stage is Stage.RECEIVING and now - place.since > SLOW_SECONDS)
             ),
-            key=lambda one: one[:3],
+            key=lambda place: place[:3],
             default=None,
         )
         if least is None:
@@ -231,7 +231,7 @@ def listening(config: Hl7Config, taker: Taker) -> Iterator[dict[str, int]]:
     with ExitStack() as stack:
         for name, port, tls in wanted:
             try:
-                server = _Server(port, config, taker, tls)
+                server = _MllpServer(port, config, taker, tls)
             except OSError as error:
                 raise ConfigError(f"Cannot listen on {config.address}:{port} for HL7: {error.strerror}.") from error
             stack.callback(server.end)

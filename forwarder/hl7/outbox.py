@@ -103,11 +103,11 @@ class ReportOutbox:
     def _deliver(self, report: Report) -> Reason | None:
         """None when the archive has the report; else why not. Raises ArchiveError."""
         found = self._search(report)
-        own = [one for one in found if self._same(_first(one, "00100020"), report.patients)]
+        own = [study for study in found if self._same(_first(study, "00100020"), report.patients)]
         self._spool.step("report-found")
         if not own:
             return Reason.REPORT_OF_ANOTHER_PATIENT if found else Reason.REPORT_WITHOUT_STUDY
-        verdicts = [self._add(report, _first(one, "0020000D")) for one in own]
+        verdicts = [self._add(report, _first(study, "0020000D")) for study in own]
         self._spool.step("report-added")
         return next((verdict for verdict in verdicts if verdict), None)
 
@@ -118,7 +118,7 @@ class ReportOutbox:
         path = f"/dicomweb/studies?{key}={quote(value, safe='')}"
         try:
             found = json.loads(self._archive.call("GET", path, b"", {"Accept": "application/dicom+json"}).data)
-            return [one for one in found if _first(one, tag) == value and "owner=" not in _first(one, "00081190")]
+            return [study for study in found if _first(study, tag) == value and "owner=" not in _first(study, "00081190")]
         except (ValueError, TypeError, AttributeError) as error:
             raise ArchiveError("The archive's answer to a search is not what the standard says.", Failure.PROTOCOL) from error
 
@@ -133,13 +133,13 @@ class ReportOutbox:
         document = report.document if report.part == 1 else f"{report.document}-{report.part}"
         query = {"document": document, "title": report.title, "date": report.at, "status": report.status}
         query |= {"replaces": report.replaces} if report.replaces else {}
-        path = f"/studies/{study}/reports?{urlencode({name: one for name, one in query.items() if one}, quote_via=quote)}"
+        path = f"/studies/{study}/reports?{urlencode({name: value for name, value in query.items() if value}, quote_via=quote)}"
         headers = {"Content-Type": report.media_type, "Accept": "application/json"}
         expected = {200, 201, 400, 404, 413, 415}
         status = self._archive.call("POST", path, report.content or b"", headers, expected).status
         return {200: None, 201: None, 404: Reason.REPORT_WITHOUT_STUDY}.get(status, Reason.REPORT_REFUSED)
 
-    def _failed(self, waiting: queue.Waiting, error: ArchiveError, started: float) -> None:
+    def _failed(self, waiting: queue.WaitingReport, error: ArchiveError, started: float) -> None:
         log.warning("report not sent", report=waiting.digest[:12], kind=error.failure.value, detail=str(error))
         blamed = not self._line.failed(error, started)
         if error.failure is Failure.INSTANCE:
@@ -148,7 +148,7 @@ class ReportOutbox:
             seconds = pause(Failure.INSTANCE, waiting.attempts + 1, error.retry_after)
             queue.postpone(self._spool.journal, waiting.digest, seconds, error.failure.value)
 
-    def _aside(self, waiting: queue.Waiting, reason: Reason) -> None:
+    def _aside(self, waiting: queue.WaitingReport, reason: Reason) -> None:
         queue.put_aside(self._spool.journal, waiting.digest, reason)
         log.warning("report put aside", report=waiting.digest[:12], reason=reason)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from forwarder.config import Hl7Config
 from forwarder.errors import SpoolError
 from forwarder.hl7.acknowledgement import acknowledge
-from forwarder.hl7.message import Refusal, Segment, begin, read_header
+from forwarder.hl7.message import RefusedMessage, Segment, begin, read_header
 from forwarder.hl7.report import check_header, read_reports, sender_of
 from forwarder.hl7.waiting import take_in
 from forwarder.logs import log
@@ -52,10 +52,10 @@ class MessageHandler:
             header = read_header(content)
             check_header(header, self._config)
             if not whole:
-                raise Refusal("AE", 207, f"The message is larger than {self._config.max_message_mb} MB.")
+                raise RefusedMessage("AE", 207, f"The message is larger than {self._config.max_message_mb} MB.")
             with self._one_by_one:
                 reading = read_reports(content, header, self._config)
-        except Refusal as refusal:
+        except RefusedMessage as refusal:
             self.refused += 1
             log.warning(
                 "HL7 message refused", peer=peer, sender=_shown(header), code=refusal.code, condition=refusal.condition,
@@ -73,8 +73,8 @@ class MessageHandler:
         self.failing = False
         self._spool.step("report-journaled")
         log.info("HL7 message accepted", peer=peer, sender=_shown(header), digest=message[:12], reports=len(reports), new=new)
-        for one in reading.left_out:
-            log.warning("HL7 message refused in part", peer=peer, sender=_shown(header), digest=message[:12], detail=str(one))
+        for fault in reading.left_out:
+            log.warning("HL7 message refused in part", peer=peer, sender=_shown(header), digest=message[:12], detail=str(fault))
         for report in reports:
             if report.content is None:
                 log.warning("a report was taken back by its sender", digest=message[:12], document=report.document[:12])
@@ -84,7 +84,7 @@ class MessageHandler:
 
 def _shown(header: Segment | None) -> str:
     """Who sent it, as far as that can be read."""
-    return "".join(one for one in sender_of(header) if one.isprintable())[:64] if header else ""
+    return "".join(letter for letter in sender_of(header) if letter.isprintable())[:64] if header else ""
 
 
 def _digest(content: bytes, header: Segment) -> str:

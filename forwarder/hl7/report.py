@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from forwarder.config import Hl7Config
 from forwarder.hl7 import content as hl7_content
 from forwarder.hl7.content import GONE, names_study
-from forwarder.hl7.message import Refusal, Segment, parse
+from forwarder.hl7.message import RefusedMessage, Segment, parse
 from forwarder.hl7.moments import at_the_hospital
 
 LARGEST = 4_400_000  # bytes of one document, as the archive takes it
@@ -64,10 +64,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The reports of a message, and what in it was left out beside them: each a Refusal that says what and where."""
+    """The reports of a message, and what in it was left out beside them: each a RefusedMessage that says what and where."""
 
     reports: list[Report]
-    left_out: list[Refusal]
+    left_out: list[RefusedMessage]
 
 
 @dataclass(slots=True)
@@ -85,25 +85,25 @@ class _Group:
         """The first value in this group of a field such as “OBR-18” or “IPC-1.1”."""
         name, _, number = place.partition("-")
         where, _, component = number.partition(".")
-        values = (one.value(int(where), int(component or 1)) for one in self.segments if one.name == name)
+        values = (segment.value(int(where), int(component or 1)) for segment in self.segments if segment.name == name)
         return next((value for value in values if value), "")
 
 
 def check_header(header: Segment, config: Hl7Config) -> None:
-    """Whether messages of this kind are taken, and from this sender. Raises Refusal (AR)."""
+    """Whether messages of this kind are taken, and from this sender. Raises RefusedMessage (AR)."""
     kind, event = kind_of(header)
     if not any(kind == known for known, _ in KINDS):
-        raise Refusal("AR", 200, TAKEN, "MSH", 1, 9)
+        raise RefusedMessage("AR", 200, TAKEN, "MSH", 1, 9)
     if (kind, event) not in KINDS:
-        raise Refusal("AR", 201, TAKEN, "MSH", 1, 9)
+        raise RefusedMessage("AR", 201, TAKEN, "MSH", 1, 9)
     if (version := header.value(12)) and not _VERSION.fullmatch(version):
-        raise Refusal("AR", 203, "The version is none of 2.1 to 2.9.", "MSH", 1, 12)
+        raise RefusedMessage("AR", 203, "The version is none of 2.1 to 2.9.", "MSH", 1, 12)
     if (header.value(11) or "P") != config.processing_id:
-        raise Refusal("AR", 202, f"Only messages with processing id {config.processing_id} are taken here.", "MSH", 1, 11)
+        raise RefusedMessage("AR", 202, f"Only messages with processing id {config.processing_id} are taken here.", "MSH", 1, 11)
     if config.allowed_senders and not {sender_of(header), header.value(3)} & {*config.allowed_senders}:
-        raise Refusal("AR", 103, "This sender is not known here.", "MSH", 1, 3)
+        raise RefusedMessage("AR", 103, "This sender is not known here.", "MSH", 1, 3)
     if not header.value(10):
-        raise Refusal("AR", 101, "The message has no control id.", "MSH", 1, 10)
+        raise RefusedMessage("AR", 101, "The message has no control id.", "MSH", 1, 10)
 
 
 def kind_of(header: Segment) -> tuple[str, str]:
@@ -118,11 +118,11 @@ def sender_of(header: Segment) -> str:
 
 
 def read_reports(content: bytes, header: Segment, config: Hl7Config) -> Reading:
-    """The reports in a message that `check_header` lets pass; none in a mere notification. Raises Refusal (AE)."""
+    """The reports in a message that `check_header` lets pass; none in a mere notification. Raises RefusedMessage (AE)."""
     segments = parse(content, header, config.charset, config.max_segments)
     kind, event = kind_of(header)
     groups = list(_groups(segments, KINDS[kind, event]))
-    left_out: list[Refusal] = []
+    left_out: list[RefusedMessage] = []
     for group in groups:
         left_out += _read(group, event)
         group.study = _study(group)
@@ -132,7 +132,7 @@ def read_reports(content: bytes, header: Segment, config: Hl7Config) -> Reading:
     if not full and not any(group.taken_back for group in groups):
         if event in NOTIFICATIONS:
             return Reading([], [])
-        raise Refusal("AE", 101, "No OBX holds a report: text (TX, FT, ST), or a PDF or CDA (ED).", "OBX", 1, 5)
+        raise RefusedMessage("AE", 101, "No OBX holds a report: text (TX, FT, ST), or a PDF or CDA (ED).", "OBX", 1, 5)
     reports: list[Report] = []
     for group in groups:
         if len(full) == 1 and _read_together(group, full[0]):
@@ -141,8 +141,10 @@ def read_reports(content: bytes, header: Segment, config: Hl7Config) -> Reading:
             group.documents, group.status = full[0].documents, full[0].status
         if group.documents or group.taken_back:
             reports += _reports(group, event, sender_of(header), config)
-        if len(reports) > MOST or sum(len(one.content or b"") for one in reports) > 10 * LARGEST:
-            raise Refusal("AE", 207, f"The message has more than {MOST} reports, or more than {10 * LARGEST} bytes of them.")
+        if len(reports) > MOST or sum(len(report.content or b"") for report in reports) > 10 * LARGEST:
+            raise RefusedMessage(
+                "AE", 207, f"The message has more than {MOST} reports, or more than {10 * LARGEST} bytes of them."
+            )
     return Reading(reports, left_out)
 
 
@@ -179,16 +181,16 @@ def _groups(segments: Sequence[Segment], head: str) -> list[_Group]:
         else:
             current.segments.append(segment)
     if not found:
-        raise Refusal("AE", 100, f"The message has no {head} segment.", head)
+        raise RefusedMessage("AE", 100, f"The message has no {head} segment.", head)
     return found
 
 
-def _read(group: _Group, event: str) -> list[Refusal]:
+def _read(group: _Group, event: str) -> list[RefusedMessage]:
     """Find out the group's documents and its status; what in it is left out."""
     content = hl7_content.read(group.segments)
     state = group.value("TXA-17" if group.head.name == "TXA" else "OBR-25").upper()
     if not state:
-        state = next((one for one in (*sorted(PRELIMINARY), "A", "C") if one in content.states), "F")
+        state = next((state for state in (*sorted(PRELIMINARY), "A", "C") if state in content.states), "F")
     group.status = _status(state, event)
     group.taken_back = event == "T11" or state in GONE or group.value("TXA-19") in ("CA", "OB")
     if group.taken_back:
@@ -208,17 +210,19 @@ def _status(state: str, event: str) -> str:
 
 def _study(group: _Group) -> str:
     """The Study Instance UID in OBX, ZDS-1 or IPC-3; "" where there is none."""
-    places = [(one, 5) for one in group.segments if one.name == "OBX" and names_study(one)]
-    places += [(one, {"ZDS": 1, "IPC": 3}[one.name]) for one in group.segments if one.name in ("ZDS", "IPC")]
+    places = [(segment, 5) for segment in group.segments if segment.name == "OBX" and names_study(segment)]
+    places += [(segment, {"ZDS": 1, "IPC": 3}[segment.name]) for segment in group.segments if segment.name in ("ZDS", "IPC")]
     found: dict[str, tuple[Segment, int]] = {}
-    for one, where in places:
-        for repetition in one.repetitions(where):
-            if uid := one.component(repetition, 1) or one.component(repetition, 2):  # an HD may have it in its second component
-                found[uid] = one, where
-    for uid, (one, where) in reversed(found.items()):
+    for segment, where in places:
+        for repetition in segment.repetitions(where):
+            if uid := segment.component(repetition, 1) or segment.component(
+                repetition, 2
+            ):  # an HD may have it in its second component
+                found[uid] = segment, where
+    for uid, (segment, where) in reversed(found.items()):
         if len(found) > 1 or len(uid) > 64 or not _UID.fullmatch(uid):
             text = "Several studies are named for one report." if len(found) > 1 else "This is no Study Instance UID."
-            raise Refusal("AE", 102, text, one.name, one.number, where)
+            raise RefusedMessage("AE", 102, text, segment.name, segment.number, where)
     return next(iter(found), "")
 
 
@@ -226,17 +230,17 @@ def _patients(group: _Group, config: Hl7Config) -> tuple[str, ...]:
     """The numbers in the configured fields; in PID-3 those of one assigning authority (its name or OID) if one is configured."""
     pid, authority = group.patient, config.patient_authority
     if pid is None:
-        raise Refusal("AE", 100, "No PID segment stands before the report.", "PID")
+        raise RefusedMessage("AE", 100, "No PID segment stands before the report.", "PID")
     found: list[str] = []
     for place in config.patient_fields:
-        for one in pid.repetitions(where := int(place.removeprefix("PID-"))):
-            issuers = {pid.unescape(part).strip() for part in (one.split(pid.delimiters.component) + [""] * 4)[3].split(
+        for repetition in pid.repetitions(where := int(place.removeprefix("PID-"))):
+            issuers = {pid.unescape(part).strip() for part in (repetition.split(pid.delimiters.component) + [""] * 4)[3].split(
                 pid.delimiters.subcomponent)}  # fmt: skip
-            if (number := pid.component(one, 1)) and (where != 3 or not authority or authority in issuers):
+            if (number := pid.component(repetition, 1)) and (where != 3 or not authority or authority in issuers):
                 found.append(number)
     if not found:
         text = f"{config.patient_fields[0]} has no patient number that counts here."
-        raise Refusal("AE", 101, text, "PID", pid.number, int(config.patient_fields[0].removeprefix("PID-")))
+        raise RefusedMessage("AE", 101, text, "PID", pid.number, int(config.patient_fields[0].removeprefix("PID-")))
     return tuple(dict.fromkeys(found))
 
 
@@ -246,7 +250,7 @@ def _reports(group: _Group, event: str, sender: str, config: Hl7Config) -> list[
     if not study and not accession:
         where = config.accession_fields[0].partition("-") if config.accession_fields else ("OBX", "", "5")
         text = "Neither a Study Instance UID nor an accession number tells the study."
-        raise Refusal("AE", 101, text, where[0], head.number, int(where[2].partition(".")[0]))
+        raise RefusedMessage("AE", 101, text, where[0], head.number, int(where[2].partition(".")[0]))
     order = ("TXA-12", "TXA-15", "OBR-3", "ORC-3") if head.name == "TXA" else ("OBR-3", "ORC-3", "OBR-2")
     number = next((value for value in map(group.value, order) if value), accession or study)
     parent = group.value("TXA-13") if event in ("T05", "T06", "T09", "T10") else ""
@@ -262,8 +266,8 @@ def _reports(group: _Group, event: str, sender: str, config: Hl7Config) -> list[
     reports: list[Report] = []
     for media_type, content in group.documents:
         if len(content) > LARGEST:
-            raise Refusal("AE", 207, f"A document has more than {LARGEST} bytes.", "OBX", 1, 5)
-        part = 1 + sum(one.media_type == media_type for one in reports)
+            raise RefusedMessage("AE", 207, f"A document has more than {LARGEST} bytes.", "OBX", 1, 5)
+        part = 1 + sum(report.media_type == media_type for report in reports)
         reports.append(
             Report(study, accession, patients, document, part, title, media_type, content, at, dated, group.status, replaces)
         )
@@ -287,5 +291,5 @@ def _title(group: _Group) -> str:
     """What was done, and the state of the report where it is not simply final; at most 64 printable characters."""
     state = TITLES.get(group.status, "")
     name = group.value("OBR-4.2") or group.value("OBR-4.5") or group.value("OBR-4") or "Referto"
-    printable = "".join(one if one.isprintable() else " " for one in name)
+    printable = "".join(letter if letter.isprintable() else " " for letter in name)
     return " ".join(printable.split())[: 64 - len(state)].strip() + state

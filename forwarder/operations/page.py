@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
     """`/`, `/status.json`, `/metrics`, `/health`."""
 
     timeout = 10  # seconds for a client that says nothing
-    server: _Server
+    server: _PageServer
 
     def do_GET(self) -> None:
         status, media_type, body = respond(self.server.state, self.path.partition("?")[0])
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-class _Server(ThreadingHTTPServer):
+class _PageServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, config: PageConfig, state: HasSnapshot) -> None:
@@ -129,7 +129,7 @@ def _with_counts(page: bytes, state: HasSnapshot) -> bytes:
 def serving(config: PageConfig, state: HasSnapshot) -> Iterator[None]:
     """Serve the page while the block runs. Raises ConfigError if the port is taken."""
     try:
-        server = _Server(config, state)
+        server = _PageServer(config, state)
     except OSError as error:
         text = f"Cannot show the page on {config.address}:{config.port}: {error.strerror}."
         raise ConfigError(text) from error

@@ -71,8 +71,8 @@ class Instances:
         """Who we are: of our own registration the archive shows all."""
         if self._self is None:
             listed = ask(self._archive, "/institutions")["institutions"]
-            self.names = {str(one["id"]): str(one["name"]) for one in listed}
-            own = next((one for one in listed if "patient_id_issuer" in one), None)
+            self.names = {str(member["id"]): str(member["name"]) for member in listed}
+            own = next((member for member in listed if "patient_id_issuer" in member), None)
             if own is None:
                 raise ArchiveError("The archive does not say who we are.", Failure.PROTOCOL)
             self._self = Self(str(own["id"]), str(own["name"]), str(own["patient_id_issuer"]))
@@ -97,38 +97,38 @@ class Instances:
         try:
             listed = [
                 Instance(
-                    str(one["sop_instance_uid"]), str(one["sop_class_uid"]), str(one["series_instance_uid"]),
-                    str(one["transfer_syntax_uid"]), int(one["size"]), str(one["sha256"]), str(one["url"]),
+                    str(entry["sop_instance_uid"]), str(entry["sop_class_uid"]), str(entry["series_instance_uid"]),
+                    str(entry["transfer_syntax_uid"]), int(entry["size"]), str(entry["sha256"]), str(entry["url"]),
                 )
-                for one in page["instances"]
+                for entry in page["instances"]
             ]  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError("The archive's manifest is not what the contract says.", Failure.PROTOCOL) from error
         return listed, page.get("next")
 
-    def download(self, one: Instance, target: Path, pause: Callable[[int], None] = lambda _: None) -> None:
+    def download(self, instance: Instance, target: Path, pause: Callable[[int], None] = lambda _: None) -> None:
         """The bytes of an instance, verified by their SHA-256; what a broken line left in `target` is gone on with.
 
         `pause` hears of each block, and may sleep. Raises ArchiveError, SpoolError.
         """
         for left in reversed(range(_TRIES)):
             try:
-                self._fetch(one, target, pause)
+                self._fetch(instance, target, pause)
             except (TransportError, OSError) as error:
                 if left == 0:
-                    host = place_of(one.url)
+                    host = place_of(instance.url)
                     raise ArchiveError(
                         f"The line to {host} broke ({type(error).__name__}).", Failure.NETWORK, host=host
                     ) from error
                 continue
-            if _sha256(target) == one.sha256:
+            if _sha256(target) == instance.sha256:
                 return
             target.unlink(missing_ok=True)  # it cannot be said which part is damaged
         raise ArchiveError("What the archive sent is not what it says it is.", Failure.PROTOCOL)
 
-    def transcoded(self, study: str, owner: str, one: Instance, target: Path) -> None:
+    def transcoded(self, study: str, owner: str, instance: Instance, target: Path) -> None:
         """The instance uncompressed, made by the archive. Raises ArchiveError, CannotBeHadError, SpoolError."""
-        below = f"studies/{study}/series/{one.series}/instances/{one.sop_instance}"
+        below = f"studies/{study}/series/{instance.series}/instances/{instance.sop_instance}"
         accept = f'multipart/related; type="application/dicom"; transfer-syntax={UNCOMPRESSED}'
         path = f"/dicomweb/{below}?owner={quote(owner, safe='')}"
         answer = self._archive.call("GET", path, b"", {"Accept": accept, **self._headers}, (200, 307, 404, 406, 413))
@@ -162,21 +162,21 @@ class Instances:
             response.close()
         return str(response.headers.get("Content-Type", ""))
 
-    def _fetch(self, one: Instance, target: Path, pause: Callable[[int], None]) -> None:
+    def _fetch(self, instance: Instance, target: Path, pause: Callable[[int], None]) -> None:
         begun = target.stat().st_size if target.exists() else 0
-        if begun >= one.size:
-            if begun > one.size:
+        if begun >= instance.size:
+            if begun > instance.size:
                 target.unlink()
             else:
                 return
             begun = 0
         headers = {"Range": f"bytes={begun}-"} if begun else {}
-        response = self._archive.http.request("GET", one.url, headers=headers, redirect=False, preload_content=False)
+        response = self._archive.http.request("GET", instance.url, headers=headers, redirect=False, preload_content=False)
         try:
-            _check(response, one.url)
+            _check(response, instance.url)
             going_on = response.status == 206
             with target.open("ab" if going_on else "wb") as out:
-                room = one.size - (begun if going_on else 0)
+                room = instance.size - (begun if going_on else 0)
                 for block in response.stream(_BLOCK):
                     room -= len(block)
                     if room < 0:

@@ -51,10 +51,10 @@ class Pacs(Node):
     def has(self, study: str, series: Collection[str]) -> frozenset[str]:
         """The SOP Instance UIDs that the PACS has of these series; nothing where it answers no C-FIND of images."""
         found: set[str] = set()
-        for one in series:
+        for series_instance_uid in series:
             query = Dataset()
             query.QueryRetrieveLevel = "IMAGE"
-            query.StudyInstanceUID, query.SeriesInstanceUID = study, one
+            query.StudyInstanceUID, query.SeriesInstanceUID = study, series_instance_uid
             query.SOPInstanceUID = ""
             found |= {str(row.get("SOPInstanceUID", "")) for row in self._find(query, StudyRootQueryRetrieveInformationModelFind)}
         return frozenset(found - {""})

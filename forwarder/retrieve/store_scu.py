@@ -34,7 +34,9 @@ class Association:
 
     def __init__(self, association: Any) -> None:
         self._association = association
-        self._accepted = {(str(one.abstract_syntax), str(one.transfer_syntax[0])) for one in association.accepted_contexts}
+        self._accepted = {
+            (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
+        }
 
     def takes(self, sop_class: str, transfer_syntax: str) -> str | None:
         """The transfer syntax to send an instance in: its own, or an uncompressed one; None where the PACS takes neither."""
@@ -70,7 +72,7 @@ class Node:
         ae = self._ae()
         contexts: list[tuple[str, str]] = []
         for sop_class, syntax in sorted(wanted):
-            contexts += [one for one in ((sop_class, syntax), *((sop_class, plain) for plain in PLAIN)) if one not in contexts]
+            contexts += [pair for pair in ((sop_class, syntax), *((sop_class, plain) for plain in PLAIN)) if pair not in contexts]
         for sop_class, syntax in contexts[:MOST_CONTEXTS]:
             ae.add_requested_context(sop_class, syntax)
         association = self._associate(ae)

@@ -1,6 +1,6 @@
 """The journal's table of instances: the states that an instance can be in, and every statement that reads or writes it.
 
-Functions that take a connection are part of the caller's transaction, and raise sqlite3.Error; `Instances` opens its own.
+Functions that take a connection are part of the caller's transaction, and raise sqlite3.Error; `InstanceTable` opens its own.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def hurry(connection: sqlite3.Connection) -> int:
 # Going out
 
 
-class Instances:
+class InstanceTable:
     """The instances that wait, in the order in which they should go, and what becomes of them. Methods raise SpoolError."""
 
     def __init__(self, journal: Journal) -> None:

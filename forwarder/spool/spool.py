@@ -273,7 +273,7 @@ class Spool:
             raise from_os(error) from error
         with self.journal.read() as connection:
             absent = [digest for digest in instances.pending(connection) if not self.path(digest).exists()]
-        entries = instances.Instances(self.journal)
+        entries = instances.InstanceTable(self.journal)
         for digest in absent:
             entries.settle(digest, InstanceState.REJECTED, Reason.LOST_FROM_SPOOL)
             found.missing += 1

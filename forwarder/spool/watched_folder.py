@@ -15,7 +15,7 @@ from pathlib import Path
 from forwarder.alerts import Reason
 from forwarder.config import WatchConfig
 from forwarder.errors import ConfigError, ForwarderError, SpoolError
-from forwarder.files import NotSentError, Source, opened_dicom, stamp_of, walk
+from forwarder.files import NotSentError, SourceFile, opened_dicom, stamp_of, walk
 from forwarder.logs import log
 from forwarder.spool.spool import Rank, Spool
 
@@ -85,7 +85,7 @@ class Watcher:
             log.warning("file of the watched folder left where it is", reason=reason, size=stamp and stamp[0])
         self._left[path] = (stamp, reason)
 
-    def _files(self, refused: set[Path]) -> Iterator[tuple[Source, tuple[int, int]]]:
+    def _files(self, refused: set[Path]) -> Iterator[tuple[SourceFile, tuple[int, int]]]:
         """What may be taken, with size and time of its last change; what may not is told, and added to `refused`."""
 
         def leave(path: Path, reason: Reason) -> None:
@@ -112,7 +112,7 @@ class Watcher:
             ).fetchone()
         return row is not None
 
-    def _take(self, source: Source, stamp: tuple[int, int]) -> bool:
+    def _take(self, source: SourceFile, stamp: tuple[int, int]) -> bool:
         """Whether the file is in the spool and, where it should go, gone. What fails is tried again after `AGAIN_AFTER`."""
         path = source.path
         try:

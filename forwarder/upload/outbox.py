@@ -28,7 +28,7 @@ from forwarder.compression.pool import CompressionPool
 from forwarder.config import SendConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.logs import log
-from forwarder.spool.instances import Instances, InstanceState, Item, Packing
+from forwarder.spool.instances import InstanceState, InstanceTable, Item, Packing
 from forwarder.spool.spool import Spool
 from forwarder.upload.status_polling import Verdicts
 
@@ -76,7 +76,7 @@ class Outbox:
         self._spool = spool
         self._archive = archive
         self._config = config
-        self._queue = Instances(spool.journal)
+        self._queue = InstanceTable(spool.journal)
         self._packers = CompressionPool()
         self._limiter = TokenBucket(config.limits)
         self._lock = threading.Lock()

@@ -16,7 +16,7 @@ from forwarder.alerts import Reason
 from forwarder.archive.client import BATCH, PENDING, InstanceStatus, Offer, Upload
 from forwarder.archive.retry import PLANS, Blame, pause
 from forwarder.errors import ArchiveError, Failure, SpoolError
-from forwarder.files import Known, NotSentError, Source, know, opened_again, walk
+from forwarder.files import Known, NotSentError, SourceFile, know, opened_again, walk
 from forwarder.upload.outgoing_files import OutgoingFile, Preparation, as_it_is, compressing
 
 PARALLEL = 8
@@ -172,7 +172,7 @@ def send(
     return Summary(tuple(outcomes), run.bytes_sent, time.monotonic() - began, run.bytes_saved, run.packing_failures)
 
 
-def _hashed(run: _Run, files: Sequence[Source], pool: ThreadPoolExecutor) -> Iterator[Known]:
+def _hashed(run: _Run, files: Sequence[SourceFile], pool: ThreadPoolExecutor) -> Iterator[Known]:
     """Each distinct content once, hashed a few files ahead of the sending."""
     for some in _batches(iter(files), BATCH):
         futures = [(source.path, pool.submit(know, source)) for source in some]

@@ -9,7 +9,7 @@ from forwarder.archive.client import BATCH, PENDING, Archive, InstanceStatus
 from forwarder.archive.link import Link
 from forwarder.errors import ArchiveError
 from forwarder.logs import log
-from forwarder.spool.instances import SETTLED_WELL, Instances, InstanceState
+from forwarder.spool.instances import SETTLED_WELL, InstanceState, InstanceTable
 from forwarder.spool.spool import Spool
 
 PACE = (0.5, 8.0)  # seconds between two questions: at best, and when none is judged
@@ -21,7 +21,7 @@ class Verdicts:
     """Asks about stored instances, seldom while uploads are under way, more seldom while nothing is judged."""
 
     def __init__(
-        self, spool: Spool, queue: Instances, archive: Archive, line: Link, on_indexed: Callable[[Collection[str]], None]
+        self, spool: Spool, queue: InstanceTable, archive: Archive, line: Link, on_indexed: Callable[[Collection[str]], None]
     ) -> None:
         self._spool = spool
         self._queue = queue

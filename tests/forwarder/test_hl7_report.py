@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.config import Hl7Config
-from forwarder.hl7.message import Refusal, read_header
+from forwarder.hl7.message import RefusedMessage, read_header
 from forwarder.hl7.report import Report, check_header, read_reports
 
 STUDY = "1.2.826.0.1.3680043.10.78"
@@ -124,7 +124,7 @@ def test_only_numbers_of_the_configured_authority_count():
     assert read(text)[0].patients == ("CF-1", "SM-1", "SM-2")
     for authority in ("SM", "2.999.1"):
         assert read(text, patient_authority=authority)[0].patients == ("SM-1",)
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusedMessage):
         read(text, patient_authority="OTHER")
 
 
@@ -217,13 +217,13 @@ def many(count: int, content: str) -> str:
     ids=["document", "text", "reports", "copies", "continued", "to-continue", "continuation"],
 )
 def test_what_is_too_much_or_not_the_whole_is_refused(too_much: str):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedMessage) as caught:
         read(too_much)
     assert (caught.value.code, caught.value.condition) == ("AE", 207)
 
 
 def test_a_header_without_end_is_refused():
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedMessage) as caught:
         read(ris.oru("x", study=STUDY, field_3="x" * 5000))
     assert (caught.value.code, caught.value.condition) == ("AR", 207)
 
@@ -306,7 +306,7 @@ def test_what_is_not_escaped_is_read_where_it_is_plain_what_it_means(sent: str, 
 
 @pytest.mark.parametrize("sent", ["Aorta 3|4 cm", "a|b||||F", "a|b|c|d|e|f|g||||||x", "uno|due||||||F||||||F"])
 def test_a_text_whose_end_cannot_be_told_is_refused(sent: str):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedMessage) as caught:
         text_of(f"OBX|1|TX|1||{sent}")
     assert (caught.value.code, caught.value.condition, caught.value.field) == ("AE", 102, 5)
     assert not {"Aorta", "due"} & set(str(caught.value).split())
@@ -335,7 +335,7 @@ def test_a_good_text_goes_and_names_the_attachment_that_cannot_be_used(obx: str,
     assert report.content.decode() == (f"Buono.\n\n[Allegato non trasmesso: {named}]" if named else "Buono.")
     assert [(one.segment, one.number) for one in reading.left_out] == ([("OBX", 2)] if named else [])
     if named:
-        with pytest.raises(Refusal):  # alone it is no report
+        with pytest.raises(RefusedMessage):  # alone it is no report
             read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|2|{obx}||||||F"))
 
 
@@ -396,7 +396,7 @@ def test_a_study_that_is_named_once_is_that_of_every_order_of_the_patient():
     bare = ["OBR|1|P|F-1|^RX", "OBR|2|P|F-2|^TC", "OBX|1|TX|1||Due", f"ZDS|{STUDY}"]
     assert [(one.study, one.content) for one in read(message(*bare))] == [(STUDY, b"Due")]  # once, not for each order
     other = [ris.header(), "PID|1||SM-1", *lines[:2], "PID|2||SM-2", *lines[2:]]
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusedMessage):
         read("\r".join(other))
     own = [f"OBR|1|P|F-1|^RX{'|' * 14}A-1", "OBX|1|TX|1||Uno", "OBR|2|P|F-2|^TC", "OBX|1|TX|1||Due", f"ZDS|{STUDY}"]
     assert [(one.study, one.accession) for one in read(message(*own))] == [("", "A-1"), (STUDY, "")]
@@ -408,7 +408,7 @@ def test_the_patients_numbers_stand_where_the_configuration_says():
     )
     assert read(text)[0].patients == ("SM-1",)
     assert read(text, patient_fields=["PID-19", "PID-3", "PID-2"], patient_authority="SM")[0].patients == ("CF-19", "SM-1", "X-2")
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedMessage) as caught:
         read(text.replace("CF-19", ""), patient_fields=["PID-19"])
     assert (caught.value.segment, caught.value.field) == ("PID", 19)
 
@@ -476,9 +476,9 @@ def test_notifications_say_nothing_but_that_a_document_is_taken_back():
         assert report.content is None
         assert report.document == read(mdm("T02"))[0].document
     for event in ("T02", "T04", "T06", "T08", "T10"):
-        with pytest.raises(Refusal):
+        with pytest.raises(RefusedMessage):
             read(mdm(event, text=""))
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedMessage) as caught:
         read(mdm("T12"))
     assert (caught.value.code, caught.value.condition) == ("AR", 201)
 

@@ -19,7 +19,7 @@ from images import ct_slice, write
 from forwarder.alerts import Reason
 from forwarder.errors import SpoolError
 from forwarder.operations import admin
-from forwarder.spool.instances import About, Instances, InstanceState
+from forwarder.spool.instances import About, InstanceState, InstanceTable
 from forwarder.spool.spool import Recovery, Spool, SpoolFullError
 
 
@@ -72,7 +72,7 @@ def test_two_instances_with_one_sop_instance_uid_are_both_kept(spool: Spool):
 
 def test_bytes_that_came_again_after_they_were_indexed_are_not_kept(spool: Spool):
     digest = admit(spool, b"again")
-    Instances(spool.journal).settle(digest, InstanceState.INDEXED, None)
+    InstanceTable(spool.journal).settle(digest, InstanceState.INDEXED, None)
     spool.drop_files(digest)
     admit(spool, b"again")
     assert not spool.path(digest).exists()
@@ -81,8 +81,8 @@ def test_bytes_that_came_again_after_they_were_indexed_are_not_kept(spool: Spool
 
 def test_what_was_discarded_and_comes_again_waits_again(spool: Spool):
     digest = admit(spool, b"once more")
-    Instances(spool.journal).settle(digest, InstanceState.REJECTED, "truncated")
-    Instances(spool.journal).settle(digest, InstanceState.DISCARDED, "truncated")
+    InstanceTable(spool.journal).settle(digest, InstanceState.REJECTED, "truncated")
+    InstanceTable(spool.journal).settle(digest, InstanceState.DISCARDED, "truncated")
     spool.drop_files(digest)
     admit(spool, b"once more")
     assert spool.path(digest).exists()
@@ -94,7 +94,7 @@ def test_forgetting_old_history_leaves_the_counts_and_what_waits(spool: Spool):
     for number in range(5):
         digest = admit(spool, b"%d" % number)
         if number:
-            Instances(spool.journal).settle(digest, InstanceState.INDEXED, None)
+            InstanceTable(spool.journal).settle(digest, InstanceState.INDEXED, None)
     assert spool.forget(before=9e9) == 4
     now = conserved(spool)
     assert (now["received"], now["indexed"], now["waiting"]) == (5, 4, 1)
@@ -119,7 +119,7 @@ class TestRecovery:
         spool = Spool(tmp_path)
         waiting = admit(spool, b"waiting")
         done = admit(spool, b"done")
-        Instances(spool.journal).settle(done, InstanceState.INDEXED, None)  # died before the file was removed
+        InstanceTable(spool.journal).settle(done, InstanceState.INDEXED, None)  # died before the file was removed
         spool.close()
         (tmp_path / "incoming" / "half").write_bytes(b"half")
         torn = hashlib.sha256(b"all of it").hexdigest()
@@ -183,7 +183,7 @@ class TestRecovery:
 def test_what_was_damaged_and_comes_again_is_whole_again_and_waits(spool: Spool):
     digest = admit(spool, b"sound")
     spool.path(digest).write_bytes(b"rotten")
-    Instances(spool.journal).settle(digest, InstanceState.REJECTED, Reason.DAMAGED_IN_SPOOL)
+    InstanceTable(spool.journal).settle(digest, InstanceState.REJECTED, Reason.DAMAGED_IN_SPOOL)
     admit(spool, b"sound")
     assert spool.path(digest).read_bytes() == b"sound"
     assert conserved(spool)["waiting"] == 1
@@ -213,7 +213,7 @@ def test_a_mistake_of_one_keeps_nobody_else_waiting(spool: Spool):
 
 def test_what_waits_again_is_not_discarded_by_a_decision_that_came_too_late(spool: Spool, monkeypatch):
     digest = admit(spool, b"wanted")
-    Instances(spool.journal).settle(digest, InstanceState.REJECTED, Reason.DAMAGED_IN_SPOOL)
+    InstanceTable(spool.journal).settle(digest, InstanceState.REJECTED, Reason.DAMAGED_IN_SPOOL)
     listed = admin.rejected(spool.folder)
     admit(spool, b"wanted")  # the PACS has sent it again while the administrator was thinking
     monkeypatch.setattr(admin, "rejected", lambda folder: listed)
@@ -230,7 +230,7 @@ def test_what_waits_for_the_disk_before_it_counts(tmp_path: Path):
         "import os, sys\n"
         "from pathlib import Path\n"
         "from forwarder.archive.client import InstanceStatus\n"
-        "from forwarder.spool.instances import About, Instances\n"
+        "from forwarder.spool.instances import About, InstanceTable\n"
         "from forwarder.spool.spool import Spool\n"
         "spool = Spool(Path(sys.argv[1]))\n"
         "os.write(1, b'RECEIVING')\n"
@@ -238,7 +238,7 @@ def test_what_waits_for_the_disk_before_it_counts(tmp_path: Path):
         "arrival.write(b'an instance')\n"
         "digest = spool.admit(arrival, About())\n"
         "os.write(1, b'YES')\n"
-        "for digest in Instances(spool.journal).judged([(digest, InstanceStatus(digest, 'indexed'))]):\n"
+        "for digest in InstanceTable(spool.journal).judged([(digest, InstanceStatus(digest, 'indexed'))]):\n"
         "    spool.drop_files(digest)\n"
         "os.write(1, b'DROPPED')\n"
     )
@@ -318,9 +318,9 @@ class TestFullDisk:
                 file.write(bytes(4096))
         with pytest.raises(SpoolError):
             for number in range(1000):
-                Instances(spool.journal).settle(digest, InstanceState.WAITING, "x" * 3000 + str(number))
+                InstanceTable(spool.journal).settle(digest, InstanceState.WAITING, "x" * 3000 + str(number))
         ballast.unlink()
-        Instances(spool.journal).settle(digest, InstanceState.INDEXED, None)
+        InstanceTable(spool.journal).settle(digest, InstanceState.INDEXED, None)
         assert conserved(spool)["indexed"] == 1
         spool.close()
 

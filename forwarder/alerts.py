@@ -79,6 +79,8 @@ class Refusal(StrEnum):
     NO_SPACE = "no-space"
     SPOOL_FAILS = "spool-fails"
     NO_PEER = "no-peer"
+    NOT_A_PEER = "not-a-peer"
+    UNKNOWN_DESTINATION = "unknown-destination"
 
 
 @cache

@@ -175,12 +175,14 @@ class Hl7Config:
 
 @dataclass(frozen=True)
 class PeerConfig:
-    """A DICOM node of the hospital: `check` calls it, storage commitment results go to it."""
+    """A DICOM node of the hospital: `check` calls it, storage commitment results go to it, it may query and retrieve."""
 
     ae_title: str = option("PACS", "Its AE title.", _ae_title, required=True)
     host: str = option("pacs.example.org", "Its host.", required=True)
     port: int = option(104, "Its port.", _between(1, 65535), required=True)
     tls: bool = option(False, "Whether it wants TLS (with the certificate of [dicom.tls]).")
+    query: bool = option(True, "Whether it may query and retrieve what the archive shows this hospital.")
+    certificate: str = option("", "Name in the certificate that it shows when it queries over TLS; empty: its address counts.")
 
 
 @dataclass(frozen=True)
@@ -379,6 +381,8 @@ def _together(config: Config) -> None:
         raise ConfigError("The key “pacs.host” is needed for “deliver.enabled”.")
     if config.pacs.tls and not config.dicom.tls.certificate:
         raise ConfigError("The key “dicom.tls.certificate” is needed for “pacs.tls”.")
+    if any(peer.certificate for peer in config.peers) and not config.dicom.tls.port:
+        raise ConfigError("The key “dicom.tls.port” is needed for “peers[].certificate”.")
     if config.watch.folder:
         inbox, spool = Path(config.watch.folder).resolve(), Path(config.spool.folder).resolve()
         if inbox.is_relative_to(spool) or spool.is_relative_to(inbox):

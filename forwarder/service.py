@@ -26,6 +26,7 @@ from forwarder.hl7.receiver import MessageHandler
 from forwarder.logs import log
 from forwarder.operations import page
 from forwarder.operations.snapshot import State
+from forwarder.query.engine import Queries
 from forwarder.spool.journal import straighten
 from forwarder.spool.spool import NUDGE, Recovery, Spool
 from forwarder.spool.watched_folder import Watcher
@@ -105,6 +106,8 @@ def running(
         if config.deliver.enabled:
             state.deliveries = deliveries = Deliveries(config, spool, archive, outbox.line)
             receiver.is_echo = deliveries.is_echo
+        if any(peer.query for peer in config.peers):
+            state.queries = Queries(config, spool, archive)
         outbox.start()
         stack.callback(outbox.stop)
         background = [threading.Thread(target=commitments.run, args=(stop,), name="commitments", daemon=True)]
@@ -134,7 +137,7 @@ def running(
                 thread.join(15)
 
         stack.callback(end_background)
-        state.ports |= stack.enter_context(scp.listening(config.dicom, receiver))
+        state.ports |= stack.enter_context(scp.listening(config.dicom, receiver, config.peers, state.queries))
         state.ports |= stack.enter_context(mllp.listening(config.hl7, door))
         stack.enter_context(page.serving(config.page, state))
         log.info(

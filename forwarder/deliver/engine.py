@@ -136,7 +136,7 @@ class Deliveries:
 
     def _look_at(self, look: Look) -> None:
         if look.kind == "patient":
-            found = self._source.patient(look.name)
+            found = self._source.exams_of(look.name)
             self.ledger.planned(look, found, chosen(found, self._config, self._now().date()), self._now())
             return
         if look.kind == "study":
@@ -182,7 +182,7 @@ class Deliveries:
             if entry.sop_instance in there:
                 self.ledger.settle(task, entry, "there")
         left = [entry for entry in waiting if entry.sop_instance not in there]
-        found = self._source.patient(task.number)
+        found = self._source.exams_of(task.number)
         local = self._local(task, found)
         self.trouble = None
         if local is None:

@@ -43,7 +43,7 @@ class Source(Instances):
                 return number
         return None
 
-    def patient(self, number: str) -> Patient:
+    def exams_of(self, number: str) -> Patient:
         """A patient by our own number; without exams where the archive shows nothing of this number."""
         found = self.maybe(f"/patients/{quote(number, safe='')}/timeline")
         if found is None:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 FIXED = 68  # bytes before the variable items: version, two titles, reserved
 APPLICATION_ITEM, CONTEXT_RQ, CONTEXT_AC, ABSTRACT, TRANSFER, USER_INFORMATION = 0x10, 0x20, 0x21, 0x30, 0x40, 0x50
-MAXIMUM_LENGTH, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION = 0x51, 0x52, 0x55
+MAXIMUM_LENGTH, IMPLEMENTATION_CLASS, ROLE_SELECTION, IMPLEMENTATION_VERSION = 0x51, 0x52, 0x54, 0x55
 UID = re.compile(r"[0-9.]{1,64}")
 
 # PS3.8 table 9-18: the result of a presentation context.
-ACCEPTED, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 3, 4
+ACCEPTED, USER_REJECTION, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 1, 3, 4
 # PS3.8 table 9-26: why a service provider aborts.
 NO_REASON, UNRECOGNISED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER = 0, 1, 2, 6
 
@@ -35,7 +35,8 @@ class ProposedContext:
 
 @dataclass(frozen=True, slots=True)
 class AssociateRequest:
-    """An A-ASSOCIATE-RQ. `titles` are the 64 bytes that the answer repeats; `maximum_length` is 0 for “no limit”."""
+    """An A-ASSOCIATE-RQ. `titles` are the 64 bytes that the answer repeats; `maximum_length` is 0 for “no limit”; `roles`, by SOP
+    class, whether the requestor wants to be its SCU, and its SCP (PS3.7 D.3.3.4)."""
 
     protocol_version: int
     called: str
@@ -44,15 +45,18 @@ class AssociateRequest:
     application_context: str
     contexts: tuple[ProposedContext, ...]
     maximum_length: int
+    roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ContextAnswer:
-    """What becomes of a proposed context: one of the results above, and the transfer syntax if it was accepted."""
+    """What becomes of a proposed context: one of the results above, and the transfer syntax if it was accepted; `roles`: the
+    requestor's as they were agreed, where it proposed some and they are not the usual ones."""
 
     context: ProposedContext
     result: int
     transfer_syntax: str = ""
+    roles: tuple[bool, bool] | None = None
 
 
 def read_request(body: bytes) -> AssociateRequest:
@@ -60,6 +64,7 @@ def read_request(body: bytes) -> AssociateRequest:
     if len(body) < FIXED:
         raise ValueError("an A-ASSOCIATE-RQ is cut short")
     application_context, maximum_length = "", 0
+    roles: dict[str, tuple[bool, bool]] = {}
     contexts: list[ProposedContext] = []
     for kind, value in _items(body[FIXED:]):
         if kind == APPLICATION_ITEM:
@@ -67,7 +72,7 @@ def read_request(body: bytes) -> AssociateRequest:
         elif kind == CONTEXT_RQ:
             contexts += _context(value)
         elif kind == USER_INFORMATION:
-            maximum_length = _maximum_length(value)
+            maximum_length, roles = _user_information(value)
     return AssociateRequest(
         protocol_version=int.from_bytes(body[:2], "big"),
         called=ae_title(body[4:20]),
@@ -76,6 +81,7 @@ def read_request(body: bytes) -> AssociateRequest:
         application_context=application_context,
         contexts=tuple(contexts),
         maximum_length=maximum_length,
+        roles=roles,
     )
 
 
@@ -125,15 +131,19 @@ def _context(value: bytes) -> list[ProposedContext]:
     return [ProposedContext(value[0], abstract, tuple(transfer))]
 
 
-def _maximum_length(value: bytes) -> int:
-    """PS3.8 D.1; what else stands there (implementation, roles, user identity …) makes no difference here."""
+def _user_information(value: bytes) -> tuple[int, dict[str, tuple[bool, bool]]]:
+    """(maximum length, roles). PS3.8 D.1, PS3.7 D.3.3.4; what else stands there (implementation, user identity …) makes no
+    difference here."""
+    maximum, roles = 0, dict[str, tuple[bool, bool]]()
     try:
-        for kind, length in _items(value):
-            if kind == MAXIMUM_LENGTH and len(length) == 4:
-                return int.from_bytes(length, "big")
+        for kind, data in _items(value):
+            if kind == MAXIMUM_LENGTH and len(data) == 4:
+                maximum = int.from_bytes(data, "big")
+            elif kind == ROLE_SELECTION and len(data) >= 4 and len(data) == 4 + int.from_bytes(data[:2], "big"):
+                roles.setdefault(_uid(data[2:-2]), (data[-2] == 1, data[-1] == 1))
     except ValueError:  # a damaged item of user information spoils nothing else
         pass
-    return 0
+    return maximum, roles
 
 
 def accept(
@@ -146,7 +156,10 @@ def accept(
         head = bytes([answer.context.context_id, 0, answer.result, 0])
         items += _item(CONTEXT_AC, head + _item(TRANSFER, syntax.encode()))
     user = _item(MAXIMUM_LENGTH, struct.pack(">L", maximum_length))
-    user += _item(IMPLEMENTATION_CLASS, implementation_class.encode()) + _item(IMPLEMENTATION_VERSION, version.encode())
+    user += _item(IMPLEMENTATION_CLASS, implementation_class.encode())
+    for sop_class, (scu, scp) in {one.context.abstract_syntax: one.roles for one in answers if one.roles}.items():
+        user += _item(ROLE_SELECTION, struct.pack(">H", len(sop_class)) + sop_class.encode() + bytes([scu, scp]))
+    user += _item(IMPLEMENTATION_VERSION, version.encode())
     return _pdu(0x02, struct.pack(">HH", 1, 0) + request.titles + items + _item(USER_INFORMATION, user))
 
 

@@ -25,14 +25,15 @@ from pynetdicom.dimse_messages import N_EVENT_REPORT_RQ
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu import P_DATA_TF
-from pynetdicom.pdu_primitives import A_ASSOCIATE, MaximumLengthNotification
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, MaximumLengthNotification
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, ThreadedAssociationServer
 
 from forwarder.alerts import Refusal
-from forwarder.dicom import associate, negotiation
+from forwarder.dicom import associate, negotiation, queries
 from forwarder.dicom.associate import ACCEPTED, AssociateRequest, ContextAnswer
 from forwarder.dicom.negotiation import Policy
+from forwarder.dicom.peers import Peers
 from forwarder.dicom.refusals import Refusals, Refused
 from forwarder.dicom.storage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, SpoolingDimse, StoreHandler
 from forwarder.dicom.upper_layer import HEADER, LARGEST_OTHER_PDU, Encoded, PromptSocket, UpperLayer, WakingQueue
@@ -90,6 +91,8 @@ class Desk:
     places: Places
     door: StoreHandler
     refusals: Refusals
+    peers: Peers
+    queries: queries.QueryHandler | None = None
 
 
 class _GoneError(Exception):
@@ -200,7 +203,8 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom is 
 
     def _established(self, request: Any, client_address: Any, asked: AssociateRequest) -> Established:
         """Answer the request with yes; the association that stands then, not started yet. Raises OSError."""
-        answers = negotiation.answers(asked, self.desk.policy)
+        peer = self.desk.peers.may_query(asked.calling, client_address[0], request)
+        answers = negotiation.answers(asked, self.desk.policy, peer=peer)
         for answer, why in answers:
             if why is not None:
                 context = answer.context
@@ -357,7 +361,7 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
         message = N_EVENT_REPORT_RQ()
         message.primitive_to_message(request)
         parts = message.encode_msg(context.context_id, self.dimse.maximum_pdu_size)
-        self.dul.to_provider_queue.put(Encoded(b"".join(P_DATA_TF(part).encode() for part in parts)))
+        self.dul.to_provider_queue.put(Encoded([b"".join(P_DATA_TF(part).encode() for part in parts)]))
         return message_id
 
     def answer(self, message_id: int, seconds: float) -> int | None:
@@ -367,14 +371,29 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
             return self._answers.pop(message_id, None)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
-        """As pynetdicom's; an answer to a report of ours goes to who waits for it."""
+        """As pynetdicom's; an answer to a report of ours goes to who waits for it, and queries are answered by `queries`."""
         if isinstance(msg, N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is not None:
             with self._answered:
                 if len(self._answers) < REPORTS and isinstance(msg.Status, int):
                     self._answers[msg.MessageIDBeingRespondedTo] = msg.Status
                 self._answered.notify_all()
             return
+        context = self._accepted_cx.get(context_id)
+        if self._desk.queries is not None and context is not None and context.abstract_syntax in queries.MODELS:
+            queries.serve(self, msg, context, self._desk.queries)
+            self.dul._idle_timer.restart()  # it says nothing while it is answered
+            return
         super()._serve_request(msg, context_id)
+
+    def note_refusal(self, what: str, refused: Refused) -> None:
+        """Tell the administrator of something that was refused on this association."""
+        self._desk.refusals.note(what, refused)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the peer, or we, want it to end, or it has ended: nobody waits for an answer any more."""
+        wanted = self.dul.peek_next_pdu()
+        return isinstance(wanted, A_RELEASE | A_ABORT | A_P_ABORT) or not (self.is_established and self.dul.is_alive())
 
 
 def _primitive(asked: AssociateRequest) -> A_ASSOCIATE:
@@ -392,5 +411,5 @@ def _context(answer: ContextAnswer) -> PresentationContext:
     context.abstract_syntax = UID(answer.context.abstract_syntax)
     context.transfer_syntax = [UID(answer.transfer_syntax)]
     context.result = answer.result
-    context._as_scu, context._as_scp = False, True
+    context._as_scu, context._as_scp = answer.roles is not None, True
     return context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forwarder.alerts import Refusal
 from forwarder.dicom.associate import (
@@ -11,6 +11,7 @@ from forwarder.dicom.associate import (
     ACCEPTED,
     APPLICATION_CONTEXT,
     TRANSFER_SYNTAXES_NOT_SUPPORTED,
+    USER_REJECTION,
     AssociateRequest,
     ContextAnswer,
     ProposedContext,
@@ -29,12 +30,13 @@ REJECTIONS = {
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Our AE title, who may call (empty: anyone) and whom they must call, and the transfer syntaxes of each SOP class, the
-    preferred ones first."""
+    preferred ones first: of those that anyone may use, and of those that peers may."""
 
     ae_title: str
     allowed_callers: frozenset[str]
     check_called: bool
     supported: Mapping[str, Sequence[str]]
+    for_peers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def why_refused(request: AssociateRequest, policy: Policy) -> Refusal | None:
@@ -50,26 +52,34 @@ def why_refused(request: AssociateRequest, policy: Policy) -> Refusal | None:
     return None
 
 
-def answers(request: AssociateRequest, policy: Policy) -> list[tuple[ContextAnswer, Refusal | None]]:
-    """The answer to each proposed context, in their order, and why it is refused if it is.
+def answers(request: AssociateRequest, policy: Policy, *, peer: bool = False) -> list[tuple[ContextAnswer, Refusal | None]]:
+    """The answer to each proposed context, in their order, and why it is refused if it is. `peer`: whether a peer calls.
 
-    Where a number stands twice, the first context of it counts, and the number is answered once.
+    Where a number stands twice, the first context of it counts, and the number is answered once. A peer that proposes to be SCP
+    of a storage class gets what it retrieves on this association (C-GET, PS3.4 C.4.3); nobody else's roles are answered.
     """
     found: dict[int, tuple[ContextAnswer, Refusal | None]] = {}
     for context in request.contexts:
         if context.context_id not in found:
-            found[context.context_id] = _answer(context, policy.supported)
+            found[context.context_id] = _answer(context, policy, request.roles if peer else {}, peer)
     return list(found.values())
 
 
-def _answer(context: ProposedContext, supported: Mapping[str, Sequence[str]]) -> tuple[ContextAnswer, Refusal | None]:
-    if not context.abstract_syntax:
+def _answer(
+    context: ProposedContext, policy: Policy, roles: Mapping[str, tuple[bool, bool]], peer: bool
+) -> tuple[ContextAnswer, Refusal | None]:
+    name = context.abstract_syntax
+    if not name:
         return ContextAnswer(context, ABSTRACT_SYNTAX_NOT_SUPPORTED), Refusal.DAMAGED_CONTEXT
-    if context.abstract_syntax not in supported:
+    if name in policy.for_peers and not peer:
+        return ContextAnswer(context, USER_REJECTION), Refusal.NOT_A_PEER
+    supported = policy.for_peers.get(name) or policy.supported.get(name)
+    if supported is None:
         return ContextAnswer(context, ABSTRACT_SYNTAX_NOT_SUPPORTED), Refusal.SOP_CLASS
     if not context.transfer_syntaxes:
         return ContextAnswer(context, TRANSFER_SYNTAXES_NOT_SUPPORTED), Refusal.NO_TRANSFER_SYNTAX
-    for syntax in supported[context.abstract_syntax]:
+    for syntax in supported:
         if syntax in context.transfer_syntaxes:
-            return ContextAnswer(context, ACCEPTED, syntax), None
+            agreed = roles.get(name) if name in policy.supported else None
+            return ContextAnswer(context, ACCEPTED, syntax, agreed if agreed and agreed[1] else None), None
     return ContextAnswer(context, TRANSFER_SYNTAXES_NOT_SUPPORTED), Refusal.TRANSFER_SYNTAX

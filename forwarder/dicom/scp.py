@@ -1,10 +1,10 @@
-"""DICOM in: verification, storage and storage commitment as SCP, plain and over TLS. PS3.4 A, B, J; PS3.15 B.12."""
+"""The DICOM door: storage, storage commitment, query and retrieve as SCP, plain and over TLS. PS3.4 A, B, C, J; PS3.15 B.12."""
 
 from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,10 +28,12 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from forwarder.alerts import Refusal
-from forwarder.config import DicomConfig
+from forwarder.config import DicomConfig, PeerConfig
 from forwarder.dicom import storage as reception
 from forwarder.dicom.associations import Desk, Places, Server
 from forwarder.dicom.negotiation import Policy
+from forwarder.dicom.peers import Peers
+from forwarder.dicom.queries import MODELS, QueryHandler
 from forwarder.dicom.refusals import Refusals, Refused
 from forwarder.dicom.senders import Senders
 from forwarder.errors import ConfigError, ForwarderError, SpoolError
@@ -211,8 +213,13 @@ def _references(information: Dataset) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int]]:
-    """Listen while the block runs; yields the ports, {"dicom": …, "tls": …}. Raises ConfigError if one is taken."""
+def listening(
+    config: DicomConfig, receiver: Receiver, peers: Sequence[PeerConfig] = (), queries: QueryHandler | None = None
+) -> Iterator[dict[str, int]]:
+    """Listen while the block runs; yields the ports, {"dicom": …, "tls": …}. Raises ConfigError if one is taken.
+
+    `queries` answers what `peers` query and retrieve; without either the service is not there.
+    """
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
     ae = AE(config.ae_title)
@@ -223,8 +230,11 @@ def listening(config: DicomConfig, receiver: Receiver) -> Iterator[dict[str, int
         (evt.EVT_N_ACTION, receiver.action),
     ]
     supported = supported_syntaxes(config.extra_sop_classes)
-    policy = Policy(config.ae_title, frozenset(title.strip() for title in config.allowed_callers), config.check_called, supported)
-    desk = Desk(policy, Places(config.max_associations), receiver, receiver.refusals)
+    known = Peers(peers)
+    models = {uid: [str(syntax) for syntax in NEGOTIATION_SYNTAXES] for uid in MODELS if known and queries is not None}
+    callers = frozenset(title.strip() for title in config.allowed_callers)
+    policy = Policy(config.ae_title, callers, config.check_called, supported, models)
+    desk = Desk(policy, Places(config.max_associations), receiver, receiver.refusals, known, queries)
     servers: dict[str, Any] = {}
     wanted: list[tuple[str, int, ssl.SSLContext | None]] = []
     if config.port:

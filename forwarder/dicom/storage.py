@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,8 +24,10 @@ IMPLEMENTATION_VERSION_NAME = "CONTENITORE_1"
 # The two above stand in the file meta of every instance, and so in its digest: the same instance sent again after an
 # update of the forwarder is the same bytes only while they stay what they are.
 
-COMMAND_FIELD, DATA_SET_TYPE = 0x0100, 0x0800  # elements of group 0000, PS3.7 E.1
+COMMAND_FIELD, MESSAGE_ID, DATA_SET_TYPE = 0x0100, 0x0110, 0x0800  # elements of group 0000, PS3.7 E.1
+DATA_FRAGMENT, COMMAND_FRAGMENT, LAST_FRAGMENT = 0, 1, 2  # bits of a message control header, PS3.8 E.2
 C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = b"\x01\x00", b"\x01\x80", b"\x01\x01"
+CANCELLABLE = (b"\x20\x00", b"\x10\x00", b"\x21\x00")  # C-FIND-RQ, C-GET-RQ, C-MOVE-RQ
 HEADER = 6  # bytes of what precedes a fragment
 WAIT_MS = 20  # what a release or an abort may be late
 LARGEST_COMMAND = 64 * 1024  # bytes of a command set; real ones have a few hundred
@@ -66,14 +69,15 @@ def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
         (0x0010, transfer_syntax_uid),
         (0x0012, IMPLEMENTATION_CLASS_UID),
     ):
-        value = _even(uid.encode("ascii"), b"\0")
+        value = even(uid.encode("ascii"), b"\0")
         elements += struct.pack("<HH2sH", 2, number, b"UI", len(value)) + value
-    name = _even(IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" ")
+    name = even(IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" ")
     elements += struct.pack("<HH2sH", 2, 0x0013, b"SH", len(name)) + name
     return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0x0000, b"UL", 4, len(elements)) + elements
 
 
-def _even(value: bytes, padding: bytes) -> bytes:
+def even(value: bytes, padding: bytes) -> bytes:
+    """A value of even length (PS3.5 6.2)."""
     return value + padding * (len(value) % 2)
 
 
@@ -95,6 +99,21 @@ def command_elements(data: bytes) -> dict[int, bytes]:
     return elements
 
 
+def command_set(*elements: tuple[int, bytes]) -> bytes:
+    """A command set of these elements of group 0000, in ascending order. PS3.7 6.3, E.1."""
+    data = b"".join(struct.pack("<HHL", 0, number, len(value)) + value for number, value in elements)
+    return struct.pack("<HHLL", 0, 0, 4, len(data)) + data
+
+
+def p_data(context_id: int, kind: int, data: bytes, maximum_length: int, *, last: bool = True) -> Iterator[bytes]:
+    """`data` as P-DATA-TF PDUs of at most `maximum_length` bytes, the last of them marked as the last. PS3.8 9.3.5, D.1, E.2."""
+    most = (maximum_length - HEADER) & ~1
+    for at in range(0, len(data), most):
+        part = data[at : at + most]
+        control = kind | (LAST_FRAGMENT if last and at + most >= len(data) else 0)
+        yield struct.pack(">BBLLBB", 0x04, 0, len(part) + 6, len(part) + 2, context_id, control) + part
+
+
 @dataclass(slots=True)
 class StoreRequest:
     """A C-STORE request. PS3.7 9.3.1.1."""
@@ -108,23 +127,15 @@ class StoreRequest:
 
     def response(self, status: int, maximum_length: int) -> bytes:
         """The response as P-DATA-TF PDUs of at most `maximum_length` bytes. PS3.7 9.3.1.2, PS3.8 9.3.5 and D.1."""
-        elements = b""
-        for number, value in (
-            (0x0002, _even(self.sop_class_uid.encode("ascii"), b"\0")),
+        command = command_set(
+            (0x0002, even(self.sop_class_uid.encode("ascii"), b"\0")),
             (COMMAND_FIELD, C_STORE_RSP),
             (0x0120, struct.pack("<H", self.message_id)),
             (DATA_SET_TYPE, NO_DATA_SET),
             (0x0900, struct.pack("<H", status)),
-            (0x1000, _even(self.sop_instance_uid.encode("ascii"), b"\0")),
-        ):
-            elements += struct.pack("<HHL", 0, number, len(value)) + value
-        command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
-        most = maximum_length - HEADER
-        parts = [command[at : at + most] for at in range(0, len(command), most)]
-        return b"".join(
-            struct.pack(">BBLLBB", 0x04, 0, len(part) + 6, len(part) + 2, self.context_id, 3 if part is parts[-1] else 1) + part
-            for part in parts
+            (0x1000, even(self.sop_instance_uid.encode("ascii"), b"\0")),
         )
+        return b"".join(p_data(self.context_id, COMMAND_FRAGMENT, command, maximum_length))
 
 
 class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
@@ -187,6 +198,9 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
             if command[COMMAND_FIELD] == C_STORE_RQ and command[DATA_SET_TYPE] != NO_DATA_SET:
                 self._storing = self._store_request(command, fragments[-1][0])
                 return
+            if command[COMMAND_FIELD] in CANCELLABLE:
+                # A C-CANCEL of before meant an earlier request with this message id, which some give to all of theirs.
+                self.cancel_req.pop(int.from_bytes(command[MESSAGE_ID][:2], "little"), None)
         except (KeyError, ValueError) as error:
             raise InvalidError from error
         self._pass_on(fragments)
@@ -204,7 +218,7 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
         arrival.write(file_head(sop_class_uid, sop_instance_uid, context.transfer_syntax[0]))
         return StoreRequest(
             context_id,
-            int.from_bytes(command[0x0110][:2], "little"),
+            int.from_bytes(command[MESSAGE_ID][:2], "little"),
             sop_class_uid,
             sop_instance_uid,
             arrival,

@@ -13,7 +13,7 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,10 @@ QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """PDUs that are to leave together: the P-DATA-TF of one message (PS3.7 6.3.1: no other's fragments in between)."""
+    """PDUs that are to leave together: the P-DATA-TF of one message (PS3.7 6.3.1: no other's fragments in between), made as they
+    leave. OSError from making one ends the association."""
 
-    data: bytes
+    parts: Iterable[bytes]
 
 
 class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom is untyped here
@@ -63,7 +64,14 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom is unt
             return bool(super()._process_recv_primitive())
         message = self.to_provider_queue.get(block=False)
         if self.state_machine.current_state == "Sta6":
-            self.socket.send(message.data)
+            try:
+                for part in message.parts:
+                    self.socket.send(part)
+                    if self.socket.aborting() or "Evt17" in self.event_queue.queue:  # that the connection is gone
+                        break
+            except OSError:  # of the file that is sent; the peer waits for the rest of a message that has none
+                self.assoc.ending = "a file cannot be read"
+                self.socket.close()
         return True
 
     def _read_pdu_data(self) -> None:
@@ -188,14 +196,15 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
                 received = self._client.recv_into(self._buffer[self._end : limit], 0, self._flags if whole else 0)
             except (BlockingIOError, ssl.SSLWantReadError):  # nothing for a second
                 silent += 1.0
-                if silent >= self._silence or self._aborting():
+                if silent >= self._silence or self.aborting():
                     raise
                 continue
             if not received:
                 raise ConnectionError("the connection was closed")
             self._end += received
 
-    def _aborting(self) -> bool:
+    def aborting(self) -> bool:
+        """Whether we want to abort: nothing more is worth reading or sending."""
         return any(isinstance(item, A_ABORT | A_P_ABORT) for item in tuple(self.assoc.dul.to_provider_queue.queue))
 
     def recv(self, nr_bytes: int) -> bytearray:

@@ -42,6 +42,14 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "forwarder_deliver_numberless": ("gauge", "Accepted transfers without a local number", ("deliver", "numberless")),
     "forwarder_deliver_echoes": ("counter", "Instances that the PACS sent back", ("deliver", "echoes")),
+    "forwarder_query_found": ("counter", "C-FIND requests that were answered", ("queries", "found")),
+    "forwarder_query_matches": ("counter", "Matches that they were answered with", ("queries", "matches")),
+    "forwarder_query_retrieved": ("counter", "C-GET and C-MOVE requests that were answered", ("queries", "retrieved")),
+    "forwarder_query_instances": ("counter", "Instances that they stored", ("queries", "instances")),
+    "forwarder_query_failed": ("counter", "Instances that they could not store", ("queries", "failed")),
+    "forwarder_query_refused": (
+        "counter", "C-FIND, C-GET and C-MOVE requests answered with a failure", ("queries", "refused")
+    ),
     "forwarder_received_bytes": ("counter", "Bytes received since the start", ("traffic", "bytes_received")),
     "forwarder_sent_bytes": ("counter", "Bytes sent since the start", ("traffic", "bytes_sent")),
     "forwarder_saved_bytes": ("counter", "Bytes saved by compressing", ("traffic", "bytes_saved")),

@@ -21,6 +21,7 @@ from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.hl7.waiting import summary as reports_summary
+from forwarder.query.engine import COUNTS, Queries
 from forwarder.spool import instances
 from forwarder.spool.journal import tally
 from forwarder.spool.spool import Spool
@@ -102,6 +103,7 @@ class State:
         self._rates = Rates()
         self.watcher: Watcher | None = None
         self.deliveries: Deliveries | None = None
+        self.queries: Queries | None = None
         self.ports: dict[str, int] = {}
         self.started_at = time.time()
 
@@ -158,6 +160,10 @@ class State:
                 "enabled": self.deliveries is not None,
                 "trouble": self.deliveries.trouble if self.deliveries else None,
                 "echoes": self._receiver.echoes,
+            },
+            "queries": {
+                "enabled": self.queries is not None,
+                **{name: self.queries.counts[name] if self.queries else 0 for name in COUNTS},
             },
             "line": {
                 "open": line.error is None and line.reached,

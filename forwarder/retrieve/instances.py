@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError as TransportError
 from forwarder.archive.changes import ask
 from forwarder.archive.client import Archive, place_of
 from forwarder.errors import ArchiveError, Failure, SpoolError
+from forwarder.retrieve.coercion import LocalPatient
 
 _BLOCK = 256 * 1024
 _TRIES = 5
@@ -185,6 +186,12 @@ class Instances:
                     pause(len(block))
         finally:
             response.close()
+
+    def patient(self, number: str, issuer: str) -> LocalPatient:
+        """A patient of ours, by our number, as the archive knows them."""
+        found = self.maybe(f"/patients/{quote(number, safe='')}/timeline")
+        who = found.get("patient", {}) if found else {}
+        return LocalPatient(number, issuer, *(str(who.get(name, "")) for name in ("name", "birth_date", "sex")))
 
     def maybe(self, path: str) -> dict[str, Any] | None:
         """The JSON object that a GET is answered with, or None for 404."""

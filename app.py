@@ -85,6 +85,14 @@ def sweep_uploads(event: Any) -> dict[str, Any]:
     return events.sweep_uploads(archive, event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
+@app.lambda_function(name="operate")
+def operate(event: dict[str, Any], context: Any) -> Any:
+    """What the operator has started goes on for as long as there is time."""
+    from chalicelib.api import events
+
+    return events.operate(archive, event, lambda: context.get_remaining_time_in_millis() / 1000)
+
+
 @app.lambda_function(name="assemble_bodies")
 def assemble_bodies(event: dict[str, Any], context: Any) -> Any:
     """A part of a body that is too large for the API is put together."""

@@ -85,7 +85,7 @@ def _tell(text: str) -> None:
 def _announce(city: City, endpoints: dict[str, Any], state: Path) -> None:
     print()
     _tell(f"The city is up.   API {endpoints['api']}   page {endpoints['viewer']}   S3 {endpoints['s3']}")
-    _tell(f"Profiles: {', '.join(city.profiles.institutions())}, operator   in {endpoints['aws_config_file']}")
+    _tell(f"Profiles: {', '.join(city.profiles.institutions())}  operator, administrator   in {endpoints['aws_config_file']}")
     _tell(f"Addresses in {state / 'endpoints.json'}, logs in {state / 'logs'}\n")
 
 

@@ -69,14 +69,15 @@ class City:
         emulated = moto_patches.install(state)
         self._make_stacks()
         from local.iam.identities import Identities
-        from local.iam.profiles import OPERATOR, Profiles
+        from local.iam.profiles import ADMINISTRATOR, OPERATOR, Profiles
 
         self.identities = Identities(state)
         self.identities.restore()
         self._tell("loading the archive …")
         self._load_functions(emulated)
         self._restore_objects()
-        self.profiles = Profiles(state, self.identities, self.outputs["OperatorRoleArn"], self._url(self._cloud))
+        own = {OPERATOR: self.outputs["OperatorRoleArn"], ADMINISTRATOR: self._role(ADMINISTRATOR)}
+        self.profiles = Profiles(state, self.identities, own, self._url(self._cloud))
         self.profiles.write()
         for part in (*self._servers, *self._pumps):
             part.start()
@@ -122,6 +123,7 @@ class City:
         from local.cloud import Cloud
         from local.cloudformation import stacks
         from local.iam import permissions
+        from local.iam.profiles import ADMINISTRATOR
         from local.lambda_runtime import direct, event_sources, workers
         from local.web.viewer_site import Pages
 
@@ -142,7 +144,8 @@ class City:
         }
         pixels = self._issue("pixels")
         documents[pixels.role_name] = [permissions.policy_file(ROOT / ".chalice" / "policies" / "pixels.json", self.stack)]
-        rights = permissions.Permissions(documents, f"{templates.CITY_STACK}-operator")
+        anything = {f"{templates.CITY_STACK}-operator", self._role(ADMINISTRATOR).rpartition("/")[2]}
+        rights = permissions.Permissions(documents, anything)
         self._api.app = gateway.Gateway(
             app,
             made["api_handler"],
@@ -185,8 +188,12 @@ class City:
 
     def _issue(self, role: str) -> Identity:
         """Credentials of a function's role; the role itself is Chalice's to make in AWS, and here only a name, as it would be."""
-        arn = f"arn:aws:iam::{moto_patches.ACCOUNT}:role/{templates.CITY_STACK}-{to_cfn_resource_name(role)}Role-LOCAL"
-        return self.identities.issue(arn, role, 365 * 86400)
+        return self.identities.issue(self._role(role), role, 365 * 86400)
+
+    @staticmethod
+    def _role(name: str) -> str:
+        """The ARN of a role that the city's own template does not make."""
+        return f"arn:aws:iam::{moto_patches.ACCOUNT}:role/{templates.CITY_STACK}-{to_cfn_resource_name(name)}Role-LOCAL"
 
     def _restore_objects(self) -> None:
         from moto.s3.models import s3_backends

@@ -11,10 +11,11 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from chalicelib.domain.assembly import Extract, Part
 from chalicelib.domain.errors import NotFound
-from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Table, Version, Write
+from chalicelib.domain.ports import Delete, Item, Key, Listed, Page, Put, PutNew, PutVersion, Table, Version, Write
 
 MAX_TRANSACTION = 100
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -183,9 +184,9 @@ class MemoryObjects:
     def existing(self, keys: Sequence[str]) -> set[str]:
         return {key for key in keys if key in self.contents}
 
-    def keys_after(self, prefix: str, after: str, count: int) -> list[tuple[str, int]]:
+    def keys_after(self, prefix: str, after: str, count: int) -> list[Listed]:
         keys = sorted(key for key in self.contents if key.startswith(prefix) and key > after)
-        return [(key, len(self.contents[key])) for key in keys[:count]]
+        return [Listed(key, len(self.contents[key]), datetime(2026, 1, 1, tzinfo=UTC)) for key in keys[:count]]
 
     def read(self, key: str, start: int, length: int) -> bytes:
         if key not in self.contents:

@@ -109,7 +109,7 @@ class RunningCity:
         made = who.assume_role(RoleArn=f"arn:aws:iam::123456789012:role/{role}", RoleSessionName=session)["Credentials"]
         return Credentials(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
 
-    def aws(self, service: str, profile: str = "operator") -> Any:
+    def aws(self, service: str, profile: str = "administrator") -> Any:
         """A boto3 client of the emulated cloud with a profile's credentials."""
         credentials = self.credentials(profile)
         return boto3.client(

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.domain.assembly import Carrier, Extract, Load, Numbered, Part, gather, loads, ranges
 from chalicelib.domain.checksums import joined
 from chalicelib.domain.errors import NotFound, TryAgain
-from chalicelib.domain.ports import Version
+from chalicelib.domain.ports import Listed, Version
 
 _PARALLEL = 16
 _LOADS_AT_ONCE = 64
@@ -57,7 +57,7 @@ class S3Objects:
             found = zip(keys, pool.map(self._size, keys), strict=True)
             return {key: size for key, size in found if size is not None}
 
-    def keys_after(self, prefix: str, after: str, count: int) -> list[tuple[str, int]]:
+    def keys_after(self, prefix: str, after: str, count: int) -> list[Listed]:
         """See `ports.Objects.keys_after`. One request."""
         start = {"StartAfter": after} if after else {}
         try:
@@ -66,7 +66,7 @@ class S3Objects:
             if _status(error) == 429 or _status(error) >= 500:
                 raise TryAgain from error
             raise
-        return [(str(one["Key"]), int(one["Size"])) for one in page.get("Contents", [])]
+        return [Listed(str(one["Key"]), int(one["Size"]), one["LastModified"]) for one in page.get("Contents", [])]
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """See `ports.Objects.read`. One ranged GET. Raises NotFound when there is no such object."""

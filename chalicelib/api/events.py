@@ -143,6 +143,30 @@ def carry(archive: Archive, event: dict[str, Any]) -> list[str] | list[int]:
     return assembly.carry(event, archive.carrier)
 
 
+@without_texts
+def operate(archive: Archive, event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+    """A job of the operator's, as far as there is time: its findings, what was looked at, and where to go on.
+
+    `{"job": "reconcile" | "rebuild", "institution"?, "older_than"?, "mend"?, "by"?, "progress"?}`; a job that does not exist is
+    answered with `error`.
+    """
+    from chalicelib.services.operations import jobs
+    from chalicelib.services.operations.reconcile import Job
+
+    job = Job(
+        archive.table,
+        archive.objects,
+        archive.alerts,
+        read_summary,
+        acting.indexer(archive.trail),
+        lambda: datetime.now(UTC),
+        remaining,
+    )
+    answer = jobs.run(job, acting.scheduled(archive.trail, "operate"), event)
+    logger().info("operated", extra={"job": str(event.get("job")), "findings": len(answer.get("findings", []))})
+    return answer
+
+
 def _stored(body: str) -> Iterator[Stored]:
     """The objects that a message tells of; S3's test event, and keys that are no instance's, tell of none."""
     for record in json.loads(body).get("Records", []):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from chalicelib.domain.assembly import Extract, Part
@@ -129,6 +130,15 @@ class Version:
     marker: bool = False
 
 
+@dataclass(frozen=True)
+class Listed:
+    """An object as the bucket lists it: its size in bytes, and when it was written."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
 class Objects(Protocol):
     """The bucket."""
 
@@ -140,8 +150,8 @@ class Objects(Protocol):
         """The size in bytes of those of the keys that are stored."""
         ...
 
-    def keys_after(self, prefix: str, after: str, count: int) -> list[tuple[str, int]]:
-        """(key, size) of the next keys with a prefix, in order, `count` (1 to 1,000) at the most; "" begins."""
+    def keys_after(self, prefix: str, after: str, count: int) -> list[Listed]:
+        """The next objects with a prefix, in the order of their keys, `count` (1 to 1,000) at the most; "" begins."""
         ...
 
     def read(self, key: str, start: int, length: int) -> bytes:

@@ -1,7 +1,7 @@
 """What an identity may do: its role's policies, as the emulated IAM and the functions' policy files hold them.
 
-Coarser than IAM in three places, which docs/local-city.md names: the operator may use every service, so that one can look
-into the emulated cloud; everyone may take their own role again, under another session name; and a role that the
+Coarser than IAM in three places, which docs/local-city.md names: the operator and the administrator may use every service, so
+that one can look into the emulated cloud; everyone may take their own role again, under another session name; and a role that the
 emulated IAM does not know counts as one of another account, whose policies are not here to be read: it may call the
 API, and the archive decides what it may see.
 """
@@ -9,7 +9,7 @@ API, and the archive decides what it may see.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ Needs = list[tuple[str, str]]
 
 
 class Permissions:
-    """`functions` are the policies of the functions' roles by role name, `operator` is the name of the operator's role."""
+    """`functions` are the policies of the functions' roles by role name, `anything` the names of roles that may do anything."""
 
-    def __init__(self, functions: Mapping[str, list[policy.Document]], operator: str) -> None:
-        self._functions, self._operator = functions, operator
+    def __init__(self, functions: Mapping[str, list[policy.Document]], anything: Collection[str]) -> None:
+        self._functions, self._anything = functions, anything
 
     def may(self, identity: Identity, needs: Needs, context: policy.Context | None = None) -> tuple[str, str] | None:
         """None if everything is allowed, else the first pair that is not; `context` are the condition keys of the request."""
-        if identity.role_name == self._operator:
+        if identity.role_name in self._anything:
             return None
         documents = self._functions.get(identity.role_name, [])
         for action, resource in needs:

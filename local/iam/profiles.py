@@ -1,11 +1,12 @@
-"""The AWS files: one profile for each institution and one for the operator, with credentials that never run
-short."""
+"""The AWS files: a profile for each institution, one for the operator, one for who administers the emulated cloud; with
+credentials that never run short."""
 
 from __future__ import annotations
 
 import configparser
 import io
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from local.emulation.moto_patches import REGION
@@ -16,15 +17,15 @@ LIFETIME = 36 * 3600
 RENEWED_EVERY = 6 * 3600
 """Seconds. A profile's credentials are at any time valid for at least 30 hours."""
 
-OPERATOR = "operator"
+OPERATOR, ADMINISTRATOR = "operator", "administrator"
 
 
 class Profiles:
-    """Writes and renews the files. `operator_role` is the role behind the profile `operator`."""
+    """Writes and renews the files. `own` are the roles behind the profiles that are no institution's."""
 
-    def __init__(self, state: State, identities: Identities, operator_role: str, endpoint: str) -> None:
+    def __init__(self, state: State, identities: Identities, own: Mapping[str, str], endpoint: str) -> None:
         self._state, self._identities = state, identities
-        self._operator_role, self._endpoint = operator_role, endpoint
+        self._own, self._endpoint = dict(own), endpoint
         self.config_file = state.directory / "aws-config"
         self.credentials_file = state.directory / "aws-credentials"
         self._current: dict[str, Identity] = {}
@@ -50,7 +51,7 @@ class Profiles:
     def write(self, renew: bool = False) -> None:
         """Write both files anew; credentials are kept unless they are new or `renew`."""
         with self._lock:
-            roles = {OPERATOR: self._operator_role, **self.institutions()}
+            roles = {**self._own, **self.institutions()}
             for profile, role_arn in roles.items():
                 known = self._current.get(profile)
                 if renew or known is None or known.role_arn != role_arn:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra import onboard
+from infra import onboard, operate
 from infra.package import ROOT
 from infra.templates import ACCOUNT, load
 
@@ -38,3 +38,15 @@ def test_every_option_of_onboarding_in_the_guide_exists(capsys: pytest.CaptureFi
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     used = GUIDE[GUIDE.index("## 4. Onboard") : GUIDE.index("## Alarms")]
     assert set(re.findall(r"--[a-z-]+", used)) <= known
+
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", sorted(operate.COMMANDS))
+def test_each_command_of_the_operator_and_its_options_are_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        operate.main([command, "--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help", "--json"}
+    (row,) = [line.split("|")[1] for line in OPERATIONS.splitlines() if line.startswith(f"| `{command}")]
+    assert set(re.findall(r"--[a-z-]+", row)) == known

@@ -75,11 +75,16 @@ EVENT_HANDLERS = {
     | SHARED,
     "expiry": {"sharing/expiries", "changes", "membership", "audit/trail", "registry"},
     "sweep": {"ingest/due", "ingest/offers", "ingest/removals", "audit/trail"},
+    "operations": {
+        "operations/reconcile", "operations/jobs", "ingest/index", "ingest/instance_items", "projection/studies",
+        "projection/tallies", "retrieval/metadata", "audit/trail",
+    }
+    | SHARED,
 }  # fmt: skip
 """The services behind the event handlers. All others are behind the API's routes."""
 ONLY_BEHIND_EVENTS = {
     "ingest/read_again", "ingest/index", "ingest/removals", "audit/anchor", "sharing/expiries", "projection/facts",
-    "projection/studies", "projection/tallies",
+    "projection/studies", "projection/tallies", "operations/jobs", "operations/reconcile", "operations/rehearsal",
 }  # fmt: skip
 SERVICES = ROOT / "chalicelib" / "services"
 
@@ -117,7 +122,7 @@ def _actions(statement: dict[str, Any]) -> set[str]:
     return {actions} if isinstance(actions, str) else set(actions)
 
 
-@pytest.mark.parametrize("function", ["anchor", "api", "expiry", "indexer", "projector", "rereader", "sweep"])
+@pytest.mark.parametrize("function", ["anchor", "api", "expiry", "indexer", "operations", "projector", "rereader", "sweep"])
 def test_a_function_may_do_exactly_what_its_services_need(function: str) -> None:
     assert _granted(function) == _needed(function)
 
@@ -143,6 +148,7 @@ REACHED = {
     "projector": set(),
     "pixels": {"instances/*", "cache/rendered/*"},
     "sweep": {"instances/*"},
+    "operations": {"instances/*", "metadata/parts/*"},
 }
 """Below which prefixes of the bucket each function reads or writes objects."""
 

@@ -10,7 +10,7 @@ Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
 FUNCTIONS = {
-    "APIHandler", "AnchorAudit", "AssembleBodies", "IndexInstances", "ProjectFacts", "ReadAgain", "RenderPixels",
+    "APIHandler", "AnchorAudit", "AssembleBodies", "IndexInstances", "Operate", "ProjectFacts", "ReadAgain", "RenderPixels",
     "SweepUploads", "TellExpired",
 }  # fmt: skip
 TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}

@@ -21,7 +21,7 @@ from datetime import datetime
 from chalicelib.domain import keys
 from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Write
+from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.services import access
 from chalicelib.services.ingest import batches, corrections, rejection_notes, removals
@@ -250,6 +250,7 @@ def _not_conflicting(table: Table, accepted: Sequence[Checked]) -> list[Checked]
 def _settle_accepted(table: Table, accepted: Sequence[Checked], now: datetime, parts: Mapping[str, str]) -> list[Checked]:
     """Write what was accepted, some instances in each transaction; answers those whose UID was taken meanwhile."""
     waiting, occupied = list(accepted), list[Checked]()
+    standing: set[Key] = set()
     while waiting:
         chunk: list[Checked] = []
         later: list[Checked] = []
@@ -263,21 +264,31 @@ def _settle_accepted(table: Table, accepted: Sequence[Checked], now: datetime, p
                 studies.add(study)
             else:
                 later.append(one)
-        again, other = _write(table, chunk, now, parts)
+        again, other = _write(table, chunk, now, parts, standing)
         waiting, occupied = again + later, occupied + other
     return occupied
 
 
-def _write(table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str, str]) -> tuple[list[Checked], list[Checked]]:
-    """One transaction; answers those of the chunk that are still to be written, and those whose UID stands for other bytes."""
+def _write(
+    table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str, str], standing: set[Key]
+) -> tuple[list[Checked], list[Checked]]:
+    """One transaction; answers those of the chunk that are still to be written, and those whose UID stands for other bytes.
+
+    `standing`: the SOP Instance UIDs that stand for these very bytes though there is no verdict on them, as where a table was
+    damaged; learnt here. Such an instance may have been counted: it is left to the projector to count its study anew.
+    """
     writes: list[Write] = []
-    facts = batches.marked([fact_of(one, now, parts.get(one.stored.institution)) for one in chunk])
-    for one, fact in zip(chunk, facts, strict=True):
-        institution, sha = one.stored.institution, one.stored.sha256
-        writes.append(PutNew(Item(*keys.sop(institution, one.sop), {"sha256": sha, "study": one.study})))
+    identities = [keys.sop(one.stored.institution, one.sop) for one in chunk]
+    plain = [fact_of(one, now, parts.get(one.stored.institution)) for one in chunk]
+    new = batches.marked([fact for fact, key in zip(plain, identities, strict=True) if key not in standing])
+    marked = iter(new)
+    facts = [fact if key in standing else next(marked) for fact, key in zip(plain, identities, strict=True)]
+    for one, fact, key in zip(chunk, facts, identities, strict=True):
+        identity = Item(*key, {"sha256": one.stored.sha256, "study": one.study})
+        writes.append(Put(identity) if key in standing else PutNew(identity))
         writes.append(Put(fact))
         writes.append(verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {})))
-    writes += [PutNew(item) for item in batches.totals_of(facts)]
+    writes += [PutNew(item) for item in batches.totals_of(new)]
     held = table.transact(writes)
     if not held:
         return [], []
@@ -287,9 +298,11 @@ def _write(table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str
         if not verdict_free:
             continue  # another delivery of the same object was first
         if not sop_free:
-            first = table.get(*keys.sop(one.stored.institution, one.sop))
+            first = table.get(*identities[position])
             if first is not None and first.data["sha256"] != one.stored.sha256:
                 occupied.append(one)
                 continue
+            if first is not None:
+                standing.add(identities[position])
         again.append(one)
     return again, occupied

@@ -72,9 +72,9 @@ def sweep(
         after = str(said.get("after", ""))
         while remaining() > _RESERVE:
             page = objects.keys_after(keys.instance_object(institution, ""), after, _PAGE)
-            stored = [Stored(institution, key.rpartition("/")[2], size) for key, size in page]
+            stored = [Stored(institution, listed.key.rpartition("/")[2], listed.size) for listed in page]
             done += _read_page(table, objects, read_summary, registry, stored, now, act)
-            after = page[-1][0] if page else after
+            after = page[-1].key if page else after
             state: dict[str, object] = {"reader": READER, "after": after, "done": len(page) < _PAGE}
             table.put(Put(Item(keys.READ_PROGRESS, institution, state)))
             if state["done"]:

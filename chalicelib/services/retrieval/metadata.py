@@ -117,7 +117,7 @@ def lines(objects: Objects, owner: str, found: Sequence[Instance]) -> list[bytes
         with ThreadPoolExecutor(min(_PARALLEL, len(parts))) as pool:
             for text in pool.map(lambda key: _part(objects, key), parts):
                 kept.update(_by_hash(text))
-    return [kept.get(one.fact.sha256.encode()) or _read_anew(objects, owner, one) for one in found]
+    return [kept.get(one.fact.sha256.encode()) or read_line(objects, owner, one) for one in found]
 
 
 def _part(objects: Objects, key: str) -> bytes:
@@ -133,7 +133,8 @@ def _by_hash(text: bytes) -> Iterable[tuple[bytes, bytes]]:
         yield sha, content
 
 
-def _read_anew(objects: Objects, owner: str, one: Instance) -> bytes:
+def read_line(objects: Objects, owner: str, one: Instance) -> bytes:
+    """The line of metadata that is kept of an instance, from its bytes. Raises NotAcceptable, NotFound."""
     from chalicelib.dicom import frames, served
     from chalicelib.domain.rejections import Rejected
 

@@ -1,0 +1,101 @@
+"""What the operator may start, by name. A job runs for as long as its function has time, and says where to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from chalicelib.domain import identifiers, keys
+from chalicelib.domain.audit import Act, Entry, Kind, Purpose
+from chalicelib.domain.errors import BadRequest, TryAgain
+from chalicelib.services.ingest.instance_items import Failed, Stored, check, verdicts_of
+from chalicelib.services.operations import reconcile
+from chalicelib.services.operations.reconcile import Job, Progress
+from chalicelib.services.registry import load_registry
+
+OLDEST = timedelta(days=36500)
+MOST_OBJECTS = 100
+
+
+def run(job: Job, record: Act, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what `event` asks for. A job that changes something is recorded first, under the name that its starter gave."""
+    if event.get("job") == "look":
+        return _look(job, event)
+    try:
+        name, only, progress = _name(event), _institution(event), _progress(event)
+        job = replace(job, older_than=_older_than(event), mend=event.get("mend") is True)
+    except BadRequest as error:
+        return {"error": error.detail}
+    if not progress and (job.mend or name == "rebuild"):
+        what = Entry(
+            Kind.ADMINISTRATION, purpose=Purpose.ADMINISTRATION, subject=name, text=f"{only or 'all'} by {event.get('by', '')}"
+        )
+        if record([], what):
+            raise TryAgain
+    work = reconcile.rebuild if name == "rebuild" else reconcile.reconcile
+    done = work(job, progress or Progress(), only)
+    return {
+        "findings": [finding.to_item() for finding in done.findings],
+        "objects": done.objects,
+        "studies": done.studies,
+        "progress": done.next.to_item() if done.next is not None else None,
+    }
+
+
+def _name(event: Mapping[str, Any]) -> str:
+    name = event.get("job")
+    if name not in ("reconcile", "rebuild"):
+        raise BadRequest("There is no such job: look, rebuild, reconcile.", "job")
+    return str(name)
+
+
+def _institution(event: Mapping[str, Any]) -> str | None:
+    named = event.get("institution")
+    return None if named is None else identifiers.institution_id(named, "institution")
+
+
+def _older_than(event: Mapping[str, Any]) -> timedelta:
+    seconds = event.get("older_than", 900)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= OLDEST.total_seconds():
+        raise BadRequest("older_than must be a number of seconds.", "older_than")
+    return timedelta(seconds=seconds)
+
+
+def _progress(event: Mapping[str, Any]) -> Progress | None:
+    given = event.get("progress")
+    if given is None:
+        return None
+    if not isinstance(given, dict) or set(given) != {"stage", "institution", "after"} or given["stage"] not in reconcile.STAGES:
+        raise BadRequest("progress must be what the call before answered.", "progress")
+    return Progress(*(str(given[name]) for name in ("stage", "institution", "after")))
+
+
+def _look(job: Job, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Why objects could not be indexed, as it is now: the state of each in a few words."""
+    try:
+        wanted = [_stored(one) for one in event["objects"][:MOST_OBJECTS]]
+    except (BadRequest, KeyError, TypeError, AttributeError):
+        return {"error": "objects must name an institution and a SHA-256 each."}
+    registry = load_registry(job.table)
+    verdicts = verdicts_of(job.table, [keys.verdict(one.institution, one.sha256) for one in wanted])
+    sizes = job.objects.sizes([one.key for one in wanted])
+
+    def cause(one: Stored) -> str:
+        verdict = verdicts.get(keys.verdict(one.institution, one.sha256))
+        if verdict is not None:
+            return f"it has been decided on since: {verdict.data['state']}"
+        if one.key not in sizes:
+            return "there is no such object"
+        read = check(job.objects, job.read_summary, registry, replace(one, size=sizes[one.key]), None, whole=True)
+        if isinstance(read, Failed):
+            return f"reading it fails: {type(read.error).__name__}"
+        return "it can be read now"
+
+    return {"causes": [cause(one) for one in wanted]}
+
+
+def _stored(named: Mapping[str, Any]) -> Stored:
+    institution = identifiers.institution_id(named.get("institution"), "institution")
+    return Stored(institution, identifiers.sha256(named.get("sha256"), "sha256"), 0)

@@ -1,0 +1,243 @@
+"""``python -m infra.operate``: the archive seen and mended by its operator, who reads no image and no patient.
+
+``reconcile`` and ``rebuild`` start jobs in a function of the stack, call after call until they are through, and print counts and
+UIDs. ``letters`` shows what the archive could not do in many tries, with the cause, and has it tried again.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra import where
+
+_PATIENT = Config(connect_timeout=5, read_timeout=330, retries={"total_max_attempts": 1})
+_HIDDEN_FOR = 60
+"""Seconds for which a letter that was looked at is hidden from others."""
+_MOST_LETTERS = 10_000
+_OBJECTS_AT_ONCE = 50
+_KEY = re.compile(r"instances/([a-z0-9-]{1,40})/([0-9a-f]{64})")
+
+
+class Failed(Exception):
+    """A job could not be done; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class City:
+    """A session of the operator's, and the outputs of the city's stack."""
+
+    session: Any
+    outputs: dict[str, str]
+    stack: str
+
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """One call of the function that does jobs. Raises Failed."""
+        client = self.session.client("lambda", config=_PATIENT)
+        answer = client.invoke(FunctionName=f"{self.stack}-operate", Payload=json.dumps(job).encode())
+        text: dict[str, Any] = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise Failed(f"{job['job']}: the function failed: {text.get('errorType', 'it was stopped')}; its log says why")
+        if "error" in text:
+            raise Failed(f"{job['job']}: {text['error']}")
+        return text
+
+    def through(self, job: dict[str, Any], told: Callable[[dict[str, Any]], None]) -> Counter[str]:
+        """All calls of a job, one after the other; what was counted. Each answer is told as it comes."""
+        counted: Counter[str] = Counter()
+        progress = None
+        while True:
+            answer = self.run({**job, "progress": progress} if progress else job)
+            told(answer)
+            counted.update({"objects": answer["objects"], "studies": answer["studies"]})
+            progress = answer["progress"]
+            if progress is None:
+                return counted
+
+
+# Jobs --------------------------------------------------------------------------------------------------------------
+
+
+def reconcile(city: City, options: argparse.Namespace) -> int:
+    """What differs among objects, facts and views, and, with --mend, made good: 1 while something differs."""
+    findings: list[dict[str, Any]] = []
+
+    def told(answer: dict[str, Any]) -> None:
+        for finding in answer["findings"]:
+            findings.append(finding)
+            if not options.json:
+                print(_line(finding))
+
+    job = _job(city, options, "reconcile") | {"older_than": options.older_than, "mend": options.mend}
+    counted = city.through(job, told)
+    left = sum(not finding["mended"] for finding in findings)
+    result = {**counted, "differ": len(findings), "mended": len(findings) - left}
+    if options.json:
+        print(json.dumps({"findings": findings, **result}))
+    else:
+        print(", ".join(f"{count} {name}" for name, count in result.items()))
+    return 1 if left else 0
+
+
+def rebuild(city: City, options: argparse.Namespace) -> int:
+    """All views anew from the facts, while the archive serves."""
+    counted = city.through(_job(city, options, "rebuild"), lambda _: None)
+    print(json.dumps({"studies": counted["studies"]}) if options.json else f"{counted['studies']} studies made anew")
+    return 0
+
+
+def _job(city: City, options: argparse.Namespace, name: str) -> dict[str, Any]:
+    by = str(city.session.client("sts").get_caller_identity()["Arn"]).rpartition("/")[2]
+    return {"job": name, "by": by, **({"institution": options.institution} if options.institution else {})}
+
+
+def _line(finding: dict[str, Any]) -> str:
+    named = (f"study {finding['study_instance_uid']}" if finding.get("study_instance_uid") else "",
+             f"instance {finding['sop_instance_uid']}" if finding.get("sop_instance_uid") else "",
+             f"object {finding['sha256']}" if finding.get("sha256") else "")  # fmt: skip
+    state = "mended" if finding["mended"] else "differs"
+    return "  ".join([state, finding["institution"], finding["kind"], *filter(None, named)])
+
+
+# Letters -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message that was tried until it was set aside. `objects`: (institution, SHA-256) of what it tells was stored."""
+
+    queue: str
+    body: str
+    receipt: str
+    objects: tuple[tuple[str, str], ...]
+    cause: str = ""
+
+
+def letters(city: City, options: argparse.Namespace) -> int:
+    """What was set aside, with its cause; with --redrive tried again. 1 while letters are left."""
+    client = city.session.client("sqs")
+    instances = list(_letters(client, city.outputs["InstancesDeadLetterQueueUrl"]))
+    projections = list(_letters(client, city.outputs["ProjectorDeadLetterQueueUrl"]))
+    causes = _causes(city, [one for letter in instances for one in letter.objects])
+    shown: list[dict[str, Any]] = []
+    for letter in instances:
+        known = [f"{sha}: {causes.get((institution, sha), 'unknown')}" for institution, sha in letter.objects]
+        cause = "; ".join(known) or "it is not what S3 sends"
+        shown.append({"queue": "instances", "cause": cause, "objects": len(letter.objects)})
+    shown += [{"queue": "projections", "cause": _given_up(letter.body), "objects": 0} for letter in projections]
+    redriven = _redrive(city, client, instances, projections) if options.redrive else 0
+    if options.json:
+        print(json.dumps({"letters": shown, "redriven": redriven}))
+    else:
+        for one in shown:
+            print(f"{one['queue']}  {one['cause']}")
+        print(f"{len(shown)} letters, {redriven} tried again")
+    return 0 if len(shown) == redriven else 1
+
+
+def _letters(client: Any, queue: str) -> Iterator[Letter]:
+    """All letters of a queue, each hidden from others for a while."""
+    count = 0
+    while count < _MOST_LETTERS:
+        answer = client.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=_HIDDEN_FOR, WaitTimeSeconds=0)
+        messages = answer.get("Messages", [])
+        if not messages:
+            return
+        for message in messages:
+            count += 1
+            yield Letter(queue, message["Body"], message["ReceiptHandle"], tuple(_objects(message["Body"])))
+
+
+def _objects(body: str) -> Iterator[tuple[str, str]]:
+    try:
+        records = json.loads(body).get("Records", [])
+        names = [unquote_plus(str(record["s3"]["object"]["key"])) for record in records]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
+    for name in names:
+        if found := _KEY.fullmatch(name):
+            yield found[1], found[2]
+
+
+def _causes(city: City, objects: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Why each of these objects could not be indexed, as the archive finds it now."""
+    found: dict[tuple[str, str], str] = {}
+    for start in range(0, len(objects), _OBJECTS_AT_ONCE):
+        asked = objects[start : start + _OBJECTS_AT_ONCE]
+        answer = city.run({"job": "look", "objects": [{"institution": one, "sha256": sha} for one, sha in asked]})
+        found |= dict(zip(asked, answer["causes"], strict=True))
+    return found
+
+
+def _given_up(body: str) -> str:
+    """What Lambda says of a part of the stream that it gave up."""
+    try:
+        told = json.loads(body)
+        batch, why = told["DDBStreamBatchInfo"], told["requestContext"]["condition"]
+        return f"{why}: {int(batch['batchSize'])} facts since {batch['approximateArrivalOfFirstRecord']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "it is not what Lambda sends"
+
+
+def _redrive(city: City, client: Any, instances: list[Letter], projections: list[Letter]) -> int:
+    """Have all letters tried again: how many were. Of a part of the stream the views are compared with their facts."""
+    done = 0
+    for letter in instances:
+        if letter.objects:
+            client.send_message(QueueUrl=city.outputs["InstancesQueueUrl"], MessageBody=letter.body)
+            client.delete_message(QueueUrl=letter.queue, ReceiptHandle=letter.receipt)
+            done += 1
+    if projections:
+        left: list[bool] = []
+        job = {"job": "reconcile", "by": "letters", "older_than": 0, "mend": True}
+        city.through(job, lambda answer: left.extend(not one["mended"] for one in answer["findings"]))
+        for letter in projections:
+            client.delete_message(QueueUrl=letter.queue, ReceiptHandle=letter.receipt)
+            done += 1
+    return done
+
+
+# The command -------------------------------------------------------------------------------------------------------
+
+COMMANDS: dict[str, Callable[[City, argparse.Namespace], int]] = {"reconcile": reconcile, "rebuild": rebuild, "letters": letters}
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.operate", description=__doc__)
+    where.add_arguments(parser)
+    commands = parser.add_subparsers(dest="command", required=True)
+    made = {name: commands.add_parser(name, help=(run.__doc__ or "").partition(":")[0]) for name, run in COMMANDS.items()}
+    for command in made.values():
+        command.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    for name in ("reconcile", "rebuild"):
+        made[name].add_argument("--institution", metavar="ID", help="this one only (default: every institution)")
+    made["reconcile"].add_argument(
+        "--older-than", type=float, default=900, metavar="SECONDS", help="leave out what is younger (default: 900)"
+    )
+    made["reconcile"].add_argument("--mend", action="store_true", help="make good what differs")
+    made["letters"].add_argument("--redrive", action="store_true", help="have them tried again")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. 0 when nothing is left to do, 1 when something is, 2 when the archive could not be asked."""
+    options = _arguments().parse_args(arguments)
+    try:
+        session = where.session(options, where.endpoints(options.endpoints))
+        city = City(session, where.outputs(session, options.city), options.city)
+        return COMMANDS[options.command](city, options)
+    except (Failed, where.NotFound, BotoCoreError, ClientError, OSError, json.JSONDecodeError) as error:
+        print(f"operate: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

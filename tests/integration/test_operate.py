@@ -1,0 +1,211 @@
+"""Damage done with the emulated cloud's own tools is found by `reconcile`, mended by `--mend`, and nothing else has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.archive import image
+from tests.harness import ROOT, Client, RunningCity, running_city, wait_until
+from tests.integration.hospital import send, visible
+
+STUDY, OTHER = "1.2.700", "1.2.701"
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
+    with running_city(tmp_path_factory.mktemp("operate")) as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class World:
+    """San Matteo's study of three slices, which Maugeri sees by a transfer, and another one."""
+
+    city: RunningCity
+    owner: Client
+    receiver: Client
+    hashes: tuple[str, ...]
+
+    def answers(self) -> Any:
+        """What both hospitals are told of the study, but for addresses that change with each answer."""
+        told: list[Any] = []
+        for client in (self.owner, self.receiver):
+            for path in (f"/dicomweb/studies?StudyInstanceUID={STUDY}", f"/dicomweb/studies/{STUDY}/metadata",
+                         f"/dicomweb/studies/{STUDY}/series"):  # fmt: skip
+                told.append(client.get(path).json())
+            manifest = client.get(f"/studies/{STUDY}/manifest").json()
+            told.append([{k: v for k, v in one.items() if k != "url"} for one in manifest["instances"]])
+        return told
+
+    def operate(self, *arguments: str, expected: int | None = None) -> dict[str, Any]:
+        command = [sys.executable, "-m", "infra.operate", "--endpoints", str(self.city.state / "endpoints.json"), *arguments]
+        ran = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert expected is None or ran.returncode == expected, ran.stdout + ran.stderr
+        answer: dict[str, Any] = json.loads(ran.stdout)
+        return answer
+
+    @property
+    def table(self) -> Any:
+        return self.city.aws("dynamodb")
+
+    def key(self, pk: str, sk: str) -> dict[str, Any]:
+        return {"TableName": self.city.outputs()["TableName"], "Key": {"pk": {"S": pk}, "sk": {"S": sk}}}
+
+    def item(self, pk: str, sk: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.table.get_item(**self.key(pk, sk))["Item"]
+        return found
+
+    def remove(self, pk: str, sk: str) -> None:
+        assert "Attributes" in self.table.delete_item(**self.key(pk, sk), ReturnValues="ALL_OLD"), (pk, sk)
+
+
+@pytest.fixture(scope="module")
+def world(city: RunningCity) -> World:
+    owner, receiver = city.client("san-matteo"), city.client("maugeri")
+    contents = [image(study=STUDY, series=str(1 + number // 2), sop=str(number), patient="OPS-1") for number in range(3)]
+    sent = send(owner, *contents, image(study=OTHER, patient="OPS-2"))
+    assert {one["state"] for one in sent} == {"indexed"}
+    visible(owner, STUDY, 3)
+    opened = owner.post("/transfers", json={"patient": {"id": "OPS-1"}, "to": "maugeri", "reason": "follow-up"})
+    assert opened.status_code == 201
+    visible(receiver, STUDY, 3)
+    wait_until(lambda: World(city, owner, receiver, ()).operate("reconcile", "--older-than", "0")["differ"] == 0, 60)
+    return World(city, owner, receiver, tuple(hashlib.sha256(one).hexdigest() for one in contents))
+
+
+def lose_a_fact(world: World) -> None:
+    world.remove(f"F#STUDY#san-matteo#{STUDY}", f"I#{STUDY}.1#{STUDY}.1.1")
+
+
+def lose_a_verdict(world: World) -> None:
+    world.remove(f"F#OBJECT#san-matteo#{world.hashes[0]}", ".")
+
+
+def lose_all_of_an_object(world: World) -> None:
+    """As if the bucket had never told of it."""
+    lose_a_verdict(world)
+    world.remove(f"F#STUDY#san-matteo#{STUDY}", f"I#{STUDY}.1#{STUDY}.1.0")
+    world.remove(f"F#SOP#san-matteo#{STUDY}.1.0", ".")
+
+
+def lose_an_identity(world: World) -> None:
+    world.remove(f"F#SOP#san-matteo#{STUDY}.1.1", ".")
+
+
+def lose_the_metadata(world: World) -> None:
+    fact = json.loads(world.item(f"F#STUDY#san-matteo#{STUDY}", f"I#{STUDY}.2#{STUDY}.2.2")["data"]["S"])
+    world.city.aws("s3").delete_object(Bucket=world.city.outputs()["BucketName"], Key=fact["part"])
+
+
+def lose_the_view(world: World) -> None:
+    world.remove(f"V#STUDY#{STUDY}", "san-matteo")
+
+
+def lose_a_row(world: World) -> None:
+    world.remove(f"V#SEE#maugeri#{STUDY}", "san-matteo")
+
+
+def change_the_view(world: World) -> None:
+    item = world.item(f"V#STUDY#{STUDY}", "san-matteo")
+    data = json.loads(item["data"]["S"])
+    data["instances"] = 300
+    world.table.put_item(TableName=world.city.outputs()["TableName"], Item={**item, "data": {"S": json.dumps(data)}})
+
+
+def show_it_to_who_may_not_see_it(world: World) -> None:
+    item = world.item(f"V#SEE#maugeri#{STUDY}", "san-matteo")
+    stray = {**item, "pk": {"S": f"V#SEE#mondino#{STUDY}"}}
+    world.table.put_item(TableName=world.city.outputs()["TableName"], Item=stray)
+
+
+DAMAGES = {
+    lose_a_fact: "indexed-without-fact",
+    lose_a_verdict: "object-without-verdict",
+    lose_all_of_an_object: "object-without-verdict",
+    lose_an_identity: "instance-without-identity",
+    lose_the_metadata: "metadata-missing",
+    lose_the_view: "study-without-view",
+    lose_a_row: "view-differs",
+    change_the_view: "view-differs",
+    show_it_to_who_may_not_see_it: "view-differs",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_damage_is_found_named_and_mended(world: World, damage: Any) -> None:
+    before = world.answers()
+    damage(world)
+    found = world.operate("reconcile", "--older-than", "0", expected=1)["findings"]
+    assert DAMAGES[damage] in {one["kind"] for one in found}
+    assert {one["study_instance_uid"] for one in found if "study_instance_uid" in one} <= {STUDY, OTHER}  # of one batch
+    assert not any(one["mended"] for one in found)
+    mended = world.operate("reconcile", "--older-than", "0", "--mend", "--institution", "san-matteo", expected=0)
+    assert mended["differ"] == mended["mended"] > 0
+    wait_until(lambda: world.operate("reconcile", "--older-than", "0")["differ"] == 0, 60)
+    assert world.answers() == before
+    assert world.city.client("mondino").get(f"/dicomweb/studies?StudyInstanceUID={STUDY}").json() == []
+
+
+def test_bytes_that_are_gone_are_named_and_nothing_pretends_to_mend_them(world: World) -> None:
+    """Nobody may delete an instance, an administrator neither: so a fact is made of which there never were any."""
+    partition, name = f"F#STUDY#san-matteo#{STUDY}", f"I#{STUDY}.2#{STUDY}.2.9"
+    item = world.item(partition, f"I#{STUDY}.2#{STUDY}.2.2")
+    data = json.loads(item["data"]["S"]) | {"sha256": "0" * 64}
+    stray = {**item, "sk": {"S": name}, "data": {"S": json.dumps(data)}}
+    world.table.put_item(TableName=world.city.outputs()["TableName"], Item=stray)
+    visible(world.owner, STUDY, 4)
+    (finding,) = world.operate("reconcile", "--older-than", "0", "--mend", expected=1)["findings"]
+    assert (finding["kind"], finding["study_instance_uid"]) == ("fact-without-object", STUDY)
+    assert (finding["sop_instance_uid"], finding["sha256"], finding["mended"]) == (f"{STUDY}.2.9", "0" * 64, False)
+    world.remove(partition, name)
+    visible(world.owner, STUDY, 3)
+    world.operate("reconcile", "--older-than", "0", expected=0)
+
+
+def test_what_is_young_is_left_to_the_indexer(world: World) -> None:
+    lose_a_verdict(world)
+    assert world.operate("reconcile")["findings"] == []
+    world.operate("reconcile", "--older-than", "0", "--mend", expected=0)
+
+
+def test_all_views_are_made_anew_from_facts(world: World) -> None:
+    before = world.answers()
+    for lose in (lose_the_view, lose_a_row):
+        lose(world)
+    assert world.operate("rebuild", expected=0)["studies"] == 2
+    assert world.answers() == before
+
+
+def test_a_letter_is_shown_with_its_cause_and_tried_again(world: World) -> None:
+    lose_all_of_an_object(world)
+    key = f"instances/san-matteo/{world.hashes[0]}"
+    size = world.city.aws("s3").head_object(Bucket=world.city.outputs()["BucketName"], Key=key)["ContentLength"]
+    body = {"Records": [{"s3": {"object": {"key": key, "size": size}}}]}
+    queue = world.city.outputs()["InstancesDeadLetterQueueUrl"]
+    world.city.aws("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(body))
+    shown = world.operate("letters", "--redrive", expected=0)
+    assert [one["cause"] for one in shown["letters"]] == [f"{world.hashes[0]}: it can be read now"]
+    visible(world.owner, STUDY, 3)
+    wait_until(
+        lambda: (
+            world.owner.post("/uploads/status", json={"sha256": [world.hashes[0]]}).json()["instances"][0]["state"] == "indexed"
+        )
+    )
+    assert world.operate("letters", expected=0)["letters"] == []
+
+
+def test_a_job_that_is_not_known_and_a_city_that_is_not_there_are_told_in_words(world: World) -> None:
+    answer = world.city.aws("lambda").invoke(FunctionName="contenitore-operate", Payload=json.dumps({"job": "erase-all"}))
+    assert "There is no such job" in json.loads(answer["Payload"].read())["error"]
+    command = [sys.executable, "-m", "infra.operate", "--endpoints", str(world.city.state / "nowhere.json"), "reconcile"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("operate: ")

@@ -86,6 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     _with_archive(action)
     _with_config(action, _rejected_remove)
 
+    command = commands.add_parser("hl7", help="ADT: what a message would do, and what waits for a person")
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    action = actions.add_parser("try", help="what the messages of a file would do; nothing is done")
+    action.add_argument("file", type=Path, metavar="FILE")
+    _with_config(action, _hl7_try)
+    _with_config(actions.add_parser("list", help="what waits for a person, and why"), _hl7_list)
+    for name, text in (("release", "let it go on"), ("discard", "have nobody do it")):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("acts", nargs="*", type=int, metavar="N", help="its number in the list")
+        action.add_argument("--all", action="store_true", help="all that waits for a person")
+        _with_config(action, _hl7_release if name == "release" else _hl7_discard)
+
     command = commands.add_parser("example-config", help="print a commented configuration")
     command.set_defaults(command=_example_config)
     return parser
@@ -250,6 +262,51 @@ def _rejected_remove(arguments: argparse.Namespace) -> int:
     for digest, answer in zip(digests, answers, strict=True):
         print(f"{digest[:12]}  {said[answer]}")
     return 0 if all(answers) else 1
+
+
+def _hl7_try(arguments: argparse.Namespace) -> int:
+    from forwarder import config
+    from forwarder.operations import admin
+
+    settings = config.load(arguments.config)
+    if not settings.hl7.adt.enabled:
+        print("hl7.adt.enabled is false: ADT is not taken")
+    try:
+        content = arguments.file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"The file “{arguments.file}” cannot be read: {error.strerror}.") from error
+    for line in admin.try_messages(Path(settings.spool.folder), content, settings.hl7):
+        print(line)
+    return 0
+
+
+def _hl7_list(arguments: argparse.Namespace) -> int:
+    from forwarder.operations import admin
+
+    found = admin.adt_waiting(_spool(arguments))
+    for one in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one["since"]))
+        print(f"{one['seq']:6}  {when}  {one['kind']:10} {one['reason'] or '':20} {one['actor']}")
+    print(f"{len(found)} for a person" if found else "nothing waits for a person")
+    return 0
+
+
+def _hl7_release(arguments: argparse.Namespace) -> int:
+    from forwarder.operations import admin
+
+    if bool(arguments.acts) == arguments.all:
+        raise ConfigError("Name the acts to release, or --all.")
+    print(f"{admin.adt_release(_spool(arguments), arguments.acts)} released")
+    return 0
+
+
+def _hl7_discard(arguments: argparse.Namespace) -> int:
+    from forwarder.operations import admin
+
+    if bool(arguments.acts) == arguments.all:
+        raise ConfigError("Name the acts to discard, or --all.")
+    print(f"{admin.adt_discard(_spool(arguments), arguments.acts)} discarded")
+    return 0
 
 
 def _example_config(_: argparse.Namespace) -> int:

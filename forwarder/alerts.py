@@ -31,6 +31,7 @@ class Trouble(StrEnum):
     HL7_CROWDED = "hl7-connections-full"
     MANY_ASIDE = "many-aside"
     PACS_DOES_NOT_TAKE = "pacs-does-not-take"
+    ADT_TOO_MANY = "adt-too-many"
     CLOCK_WRONG = "clock-wrong"
     CERTIFICATE_ENDS = "certificate-ends"
     CERTIFICATE_UNREADABLE = "certificate-unreadable"

@@ -22,6 +22,7 @@ REQUIRES = [
     "pydicom>=3.0.2,<4",
     "pyjpegls>=1.5.1",
     "pynetdicom==3.0.4",
+    "python-codicefiscale>=0.12,<1",
     "rich>=13",
     "urllib3>=2.2,<3",
 ]

@@ -84,11 +84,16 @@ def _hl7_field(value: str) -> str | None:
     return None if good else "should be a field such as “OBR-18” or “IPC-1.1”"
 
 
+def _destinations(found: dict[str, str]) -> str | None:
+    good = all(code.strip() and re.fullmatch(r"([a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)?", name) for code, name in found.items())
+    return None if good else 'should name institutions by their id, as in {"MAUG" = "maugeri"}; an empty id: none of the city'
+
+
 def option(default: Any, text: str, check: Check | None = None, *, required: bool = False) -> Any:
     """One key: its default (or, if required, a value for the example), what it means, what it may be."""
     metadata = {"text": text, "check": check, "required": required}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -141,6 +146,45 @@ class DicomConfig:
 
 
 @dataclass(frozen=True)
+class AdtConfig:
+    """ADT opens and accepts transfers by itself. Needs hl7.allowed_addresses and hl7.patient_authority."""
+
+    enabled: bool = option(False, "Whether ADT is taken.")
+    destinations: dict[str, str] = option(
+        {},
+        "By code in the fields below, the institution's id; an empty id: known, none of the city.",
+        _destinations,
+    )
+    open: str = option(
+        "always", "Whether a discharge opens always, or only with the patient's consent.", _one_of("always", "consent")
+    )
+    consent_field: str = option("ZCO-1", "Where the consent stands, for “consent”.", _hl7_field)
+    consent_values: list[str] = option(["Y", "S", "SI", "1"], "What says yes there.")
+    discharge_fields: list[str] = option(
+        ["PV1-37", "PV1-36"], "Where a discharge (A03, A16) names where the patient goes.", _hl7_field
+    )
+    transfer_fields: list[str] = option(["PV1-3.4"], "The same for A02.", _hl7_field)
+    pending_fields: list[str] = option(["PV1-42.4"], "The same for A15.", _hl7_field)
+    pending_opens: bool = option(False, "Whether an announced discharge or transfer (A16, A15) opens at once.")
+    admitted_from_fields: list[str] = option(
+        ["PV1-14"], "Where an admission (A01) says where the patient comes from.", _hl7_field
+    )
+    visit_fields: list[str] = option(["PV1-19", "PID-18"], "Where the visit's number stands; the first one counts.", _hl7_field)
+    codice_fiscale_types: list[str] = option(
+        ["NNITA", "NI", "CF"], "Types (component 5) by which a codice fiscale is known in PID-3, besides its authority."
+    )
+    codice_fiscale_fields: list[str] = option(["PID-19"], "Where else it stands.", _hl7_field)
+    accept_days: int = option(
+        30, "An admission accepts a transfer that was opened at most so many days before.", _between(1, 365)
+    )
+    early_days: int = option(3, "Or after it, where the messages came the other way round.", _between(0, 30))
+    max_age_days: int = option(7, "What happened longer ago opens and accepts nothing.", _between(1, 365))
+    per_hour: int = option(
+        30, "Acts (opening, accepting) in an hour; what is beyond waits for a person, and is an alarm.", _between(1, 1000)
+    )
+
+
+@dataclass(frozen=True)
 class Hl7Config:
     """What the RIS speaks to: reports by HL7 v2 over MLLP. [archive] and [spool] are those of the images."""
 
@@ -170,6 +214,7 @@ class Hl7Config:
     max_connections: int = option(16, "Connections at once.", _between(1, 500))
     idle_seconds: int = option(3600, "A connection that says nothing for so long is closed.", _between(5, 86400))
     message_seconds: int = option(60, "A message that is not whole after so long is broken off.", _between(1, 3600))
+    adt: AdtConfig = field(default_factory=AdtConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
 
 
@@ -355,6 +400,14 @@ def _value(hint: Any, value: Any, where: str, check: Check | None) -> Any:
         if not isinstance(value, list):
             raise ConfigError(f"The key “{where}” should be a list.")
         return [_value(inner, entry, f"{where}[{number}]", check) for number, entry in enumerate(value)]
+    if get_origin(hint) is dict:
+        _, inner = get_args(hint)
+        if not isinstance(value, dict):
+            raise ConfigError(f"The key “{where}” should be a table.")
+        found = {str(name): _value(inner, entry, dotted(where, name), None) for name, entry in value.items()}
+        if wrong := check(found) if check else None:
+            raise ConfigError(f"The key “{where}” {wrong}.")
+        return found
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:
@@ -383,6 +436,11 @@ def _together(config: Config) -> None:
         raise ConfigError("The key “dicom.tls.certificate” is needed for “pacs.tls”.")
     if any(peer.certificate for peer in config.peers) and not config.dicom.tls.port:
         raise ConfigError("The key “dicom.tls.port” is needed for “peers[].certificate”.")
+    if config.hl7.adt.enabled:
+        needed = {"allowed_addresses": "who may send it", "patient_authority": "whose numbers count"}
+        for name, why in needed.items():
+            if not getattr(config.hl7, name):
+                raise ConfigError(f"The key “hl7.{name}” is needed for “hl7.adt.enabled”: {why}.")
     if config.watch.folder:
         inbox, spool = Path(config.watch.folder).resolve(), Path(config.spool.folder).resolve()
         if inbox.is_relative_to(spool) or spool.is_relative_to(inbox):

@@ -20,6 +20,7 @@ from forwarder.dicom import scp
 from forwarder.dicom.commitment import Commitments
 from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.hl7 import mllp, waiting
+from forwarder.hl7.adt.engine import Registration
 from forwarder.hl7.feed import Feed
 from forwarder.hl7.outbox import ReportOutbox
 from forwarder.hl7.receiver import MessageHandler
@@ -102,6 +103,8 @@ def running(
         reports = ReportOutbox(spool, archive, outbox.line, config.hl7)
         outbox.on_indexed = reports.arrived
         door = MessageHandler(config.hl7, spool, reports.notice)
+        if config.hl7.adt.enabled:
+            door.registration = Registration(spool, archive, outbox.line, config.hl7.adt)
         state = State(config, spool, outbox, receiver, archive, door)
         if config.deliver.enabled:
             state.deliveries = deliveries = Deliveries(config, spool, archive, outbox.line)
@@ -122,6 +125,9 @@ def running(
         if state.deliveries is not None:
             background.append(threading.Thread(target=state.deliveries.deliver, args=(stop,), name="deliver", daemon=True))
             threading.Thread(target=state.deliveries.follow, args=(stop,), name="deliver-feed", daemon=True).start()
+        if door.registration is not None:
+            background.append(threading.Thread(target=door.registration.run, args=(stop,), name="adt", daemon=True))
+            threading.Thread(target=door.registration.follow, args=(stop,), name="adt-feed", daemon=True).start()
         for thread in background:
             thread.start()
         feed = Feed(spool, archive, outbox.line, reports.notice)  # not waited for at the end: it may be in a long poll
@@ -133,6 +139,8 @@ def running(
             reports.notice()
             if state.deliveries is not None:
                 state.deliveries.notice()
+            if door.registration is not None:
+                door.registration.notice()
             for thread in background:
                 thread.join(15)
 
@@ -181,6 +189,8 @@ def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, s
                 outbox.try_now()
                 if state.deliveries is not None:
                     state.deliveries.notice()
+                if state.registration is not None:
+                    state.registration.notice()
             if recovered.postponed and time.monotonic() >= adopt_at:
                 adopt_at = time.monotonic() + MINUTE
                 recovered = spool.adopt_postponed()
@@ -190,5 +200,7 @@ def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, s
                 before = time.time() - config.spool.history_days * 86400.0
                 spool.forget(before)
                 waiting.forget(spool.journal, before)
+                if state.registration is not None:
+                    state.registration.ledger.forget(before)
         except (SpoolError, OSError) as error:
             log.error("the spool fails", detail=str(error))

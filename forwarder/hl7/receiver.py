@@ -1,4 +1,4 @@
-"""HL7 in: a message becomes reports in the journal, and is answered with AA only when they are durable there."""
+"""HL7 in: a message becomes reports or events in the journal, and is answered with AA only when they are durable there."""
 
 from __future__ import annotations
 
@@ -6,18 +6,37 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
-from forwarder.config import Hl7Config
+from forwarder.config import AdtConfig, Hl7Config
 from forwarder.errors import SpoolError
 from forwarder.hl7.acknowledgement import acknowledge
+from forwarder.hl7.adt.engine import Registration
+from forwarder.hl7.adt.event import TAKEN, AdtEvent, read_events, trigger_of
+from forwarder.hl7.adt.ledger import UNREADABLE
+from forwarder.hl7.adt.rules import EventOutcome, moment_of
 from forwarder.hl7.message import RefusedMessage, Segment, begin, read_header
-from forwarder.hl7.report import check_header, read_reports, sender_of
+from forwarder.hl7.report import Report, check_header, kind_of, read_reports, sender_of
 from forwarder.hl7.waiting import take_in
 from forwarder.logs import log
 from forwarder.spool.spool import Spool, SpoolFullError
 
 CROWDED_SECONDS = 900.0  # for which it is told
+MOST_UNREADABLE = 20  # messages of ADT that are shown
+CLOCKS_DIFFER = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class _ReadMessage:
+    """What a message says, read but not kept yet; `counted`: under which name one is counted of which nothing is kept."""
+
+    reports: Sequence[Report] = ()
+    events: Sequence[AdtEvent] = ()
+    left_out: Sequence[RefusedMessage] = ()
+    counted: str = ""
 
 
 class MessageHandler:
@@ -33,6 +52,8 @@ class MessageHandler:
         self.refused = self.made_room = self.turned_away = 0
         self._crowded_at: float | None = None
         self.failing = False  # whether the spool failed the last message
+        self.registration: Registration | None = None  # who takes events of ADT
+        self.unreadable: deque[dict[str, object]] = deque(maxlen=MOST_UNREADABLE)
 
     def crowded(self, *, made_room: bool) -> None:
         """There were as many connections as may be (`hl7_mllp.Taker`)."""
@@ -53,33 +74,78 @@ class MessageHandler:
             check_header(header, self._config)
             if not whole:
                 raise RefusedMessage("AE", 207, f"The message is larger than {self._config.max_message_mb} MB.")
+            message = digest_of(content, header)
             with self._one_by_one:
-                reading = read_reports(content, header, self._config)
+                reading = self._read(content, header, message)
         except RefusedMessage as refusal:
-            self.refused += 1
-            log.warning(
-                "HL7 message refused", peer=peer, sender=_shown(header), code=refusal.code, condition=refusal.condition,
-                segment=refusal.segment, number=refusal.number, field=refusal.field, detail=str(refusal),
-            )  # fmt: skip
+            self._refused(refusal, header, peer)
             return acknowledge(header, refusal)
-        reports = reading.reports
-        message = _digest(content, header)
         try:
             self._spool.check_space()
-            new = take_in(self._spool.journal, message, sender_of(header)[:64], reports)
+            new = self._keep(reading, message, header)
         except SpoolError as error:
             self.failing = not isinstance(error, SpoolFullError)
             raise
         self.failing = False
-        self._spool.step("report-journaled")
-        log.info("HL7 message accepted", peer=peer, sender=_shown(header), digest=message[:12], reports=len(reports), new=new)
+        log.info(
+            "HL7 message accepted", peer=peer, sender=_shown(header), digest=message[:12], reports=len(reading.reports),
+            events=len(reading.events), new=new,
+        )  # fmt: skip
         for fault in reading.left_out:
             log.warning("HL7 message refused in part", peer=peer, sender=_shown(header), digest=message[:12], detail=str(fault))
-        for report in reports:
+        for report in reading.reports:
             if report.content is None:
                 log.warning("a report was taken back by its sender", digest=message[:12], document=report.document[:12])
-        self._on_stored()
         return acknowledge(header, None, reading.left_out)
+
+    def _read(self, content: bytes, header: Segment, message: str) -> _ReadMessage:
+        """What a message says. Raises RefusedMessage."""
+        if kind_of(header)[0] != "ADT":
+            reading = read_reports(content, header, self._config)
+            return _ReadMessage(reports=reading.reports, left_out=reading.left_out)
+        if trigger_of(header) not in TAKEN:
+            return _ReadMessage(counted=EventOutcome.NOT_FOR_US)
+        now = datetime.now(UTC)
+        return _ReadMessage(
+            events=[late(event, self._config.adt, now) for event in read_events(content, header, self._config, message)]
+        )
+
+    def _keep(self, reading: _ReadMessage, message: str, header: Segment) -> int:
+        """Make what was read durable, and tell who does something with it; how much of it is new. Raises SpoolError."""
+        if self.registration is not None and reading.counted:
+            self.registration.ledger.counted(reading.counted)
+            return 0
+        if self.registration is not None and reading.events:
+            new = self.registration.ledger.take_in(reading.events)
+            self._spool.step("adt-journaled")
+            self.registration.notice()
+            return new
+        new = take_in(self._spool.journal, message, sender_of(header)[:64], reading.reports)
+        self._spool.step("report-journaled")
+        self._on_stored()
+        return new
+
+    def _refused(self, refusal: RefusedMessage, header: Segment | None, peer: str) -> None:
+        """Count a message that is not taken, and tell it; one of ADT stands on the page too."""
+        self.refused += 1
+        log.warning(
+            "HL7 message refused", peer=peer, sender=_shown(header), code=refusal.code, condition=refusal.condition,
+            segment=refusal.segment, number=refusal.number, field=refusal.field, detail=str(refusal),
+        )  # fmt: skip
+        if self.registration is None or header is None or kind_of(header)[0] != "ADT":
+            return
+        self.registration.ledger.counted(UNREADABLE)
+        place = f"{refusal.segment}-{refusal.field}" if refusal.field else refusal.segment
+        self.unreadable.append(
+            {
+                "at": round(time.time()),
+                "event": trigger_of(header)[:3],
+                "control_id": "".join(letter for letter in header.value(10) if letter.isprintable())[:40],
+                "sender": _shown(header),
+                "place": place,
+                "detail": str(refusal),
+            }
+        )
 
 
 def _shown(header: Segment | None) -> str:
@@ -87,7 +153,13 @@ def _shown(header: Segment | None) -> str:
     return "".join(letter for letter in sender_of(header) if letter.isprintable())[:64] if header else ""
 
 
-def _digest(content: bytes, header: Segment) -> str:
+def late(event: AdtEvent, config: AdtConfig, now: datetime) -> AdtEvent:
+    """The same, marked where it happened too long ago, or is not to have happened yet."""
+    age = now - moment_of(event.occurred)
+    return replace(event, late=not -CLOCKS_DIFFER <= age <= timedelta(days=config.max_age_days))
+
+
+def digest_of(content: bytes, header: Segment) -> str:
     """Of what a message says, its control id included: the same when it is sent again, whatever time MSH-7 then says."""
     said = [*header.fields[:7], *header.fields[8:]]
     body = re.split(rb"[\r\n]", begin(content), maxsplit=1)[1:]

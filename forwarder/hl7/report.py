@@ -24,7 +24,8 @@ KINDS = {("ORU", "R01"): "OBR", **{("MDM", f"T{number:02}"): "TXA" for number in
 """What is taken, and the segment with which a group begins."""
 NOTIFICATIONS = frozenset({"T01", "T03", "T05", "T07", "T09"})
 """Events that need not bring a document; T11 takes one back."""
-TAKEN = "Only ORU^R01 and MDM^T01 to MDM^T11 are taken here."
+TAKEN = "ORU^R01 and MDM^T01 to MDM^T11"
+ADT_EVENT = re.compile(r"[A-Z]\d{2}")
 _VERSION = re.compile(r"2\.[1-9](\.\d)?")
 PRELIMINARY = frozenset({"P", "R", "S", "I", "O", "M", "N", "DI", "IP", "IN", "PA", "DO"})  # OBR-25, OBX-11, TXA-17
 STATUSES = {**dict.fromkeys(PRELIMINARY, "preliminary"), "A": "partial", "F": "final", "AU": "final", "LA": "final",
@@ -92,10 +93,13 @@ class _Group:
 def check_header(header: Segment, config: Hl7Config) -> None:
     """Whether messages of this kind are taken, and from this sender. Raises RefusedMessage (AR)."""
     kind, event = kind_of(header)
-    if not any(kind == known for known, _ in KINDS):
-        raise RefusedMessage("AR", 200, TAKEN, "MSH", 1, 9)
-    if (kind, event) not in KINDS:
-        raise RefusedMessage("AR", 201, TAKEN, "MSH", 1, 9)
+    known, text = {taken for taken, _ in KINDS}, TAKEN
+    if config.adt.enabled:
+        known, text = known | {"ADT"}, f"{TAKEN}, and ADT"
+    if kind not in known:
+        raise RefusedMessage("AR", 200, f"Only {text} are taken here.", "MSH", 1, 9)
+    if (kind, event) not in KINDS and not (kind == "ADT" and ADT_EVENT.fullmatch(event)):
+        raise RefusedMessage("AR", 201, f"Only {text} are taken here.", "MSH", 1, 9)
     if (version := header.value(12)) and not _VERSION.fullmatch(version):
         raise RefusedMessage("AR", 203, "The version is none of 2.1 to 2.9.", "MSH", 1, 12)
     if (header.value(11) or "P") != config.processing_id:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from forwarder.alerts import Reason, advise, explain
+from forwarder.config import Hl7Config
 from forwarder.deliver import ledger
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of
-from forwarder.hl7 import waiting
+from forwarder.hl7 import trial, waiting
+from forwarder.hl7.adt import ledger as adt
 from forwarder.spool import instances
 from forwarder.spool.instances import Aside
-from forwarder.spool.journal import connect, shorten
+from forwarder.spool.journal import connect, open_read_only, shorten
 from forwarder.spool.spool import NUDGE
 
 WHOLE = re.compile(r"[0-9a-f]{64}")
@@ -46,6 +49,34 @@ def recalls(folder: Path) -> list[ledger.Recall]:
     """What is in the PACS and should not stand there unseen, the gravest first. Raises SpoolError."""
     with _journal(folder) as connection:
         return ledger.recalls(connection)
+
+
+def try_messages(folder: Path, content: bytes, config: Hl7Config) -> list[str]:
+    """What HL7 messages would do here, in lines to print; nothing is done. Raises SpoolError."""
+    if not (folder / "journal.sqlite3").exists():
+        return list(trial.try_messages(content, config, None))
+    with closing(open_read_only(folder)) as connection:
+        return list(trial.try_messages(content, config, connection))
+
+
+def adt_waiting(folder: Path) -> list[dict[str, Any]]:
+    """What of ADT waits for a person, the oldest first. Raises SpoolError."""
+    with _journal(folder) as connection:
+        return adt.waiting_for_a_person(connection)
+
+
+def adt_release(folder: Path, acts: Collection[int]) -> int:
+    """Let these acts of ADT go on, or all; how many. A running forwarder hears of it within a second. Raises SpoolError."""
+    with _journal(folder) as connection:
+        count = adt.release(connection, acts)
+    (folder / NUDGE).touch()
+    return count
+
+
+def adt_discard(folder: Path, acts: Collection[int]) -> int:
+    """Have these acts of ADT, or all that wait for a person, done by nobody; how many. Raises SpoolError."""
+    with _journal(folder) as connection:
+        return adt.discard(connection, acts)
 
 
 def removable(folder: Path, digests: Sequence[str], *, everything: bool = False) -> list[str]:

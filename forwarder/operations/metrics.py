@@ -50,6 +50,15 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_query_refused": (
         "counter", "C-FIND, C-GET and C-MOVE requests answered with a failure", ("queries", "refused")
     ),
+    "forwarder_adt_opened": ("gauge", "Transfers that ADT opened, not undone", ("adt", "acts", "openings", "done")),
+    "forwarder_adt_accepted": ("gauge", "Transfers that ADT accepted, not undone", ("adt", "acts", "acceptances", "done")),
+    "forwarder_adt_waiting": ("gauge", "Acts of ADT that are still to be done at the archive", ("adt", "waiting")),
+    "forwarder_adt_oldest_waiting_seconds": ("gauge", "Age of the oldest of them", ("adt", "oldest_waiting_seconds")),
+    "forwarder_adt_held": ("gauge", "Acts of ADT beyond the hour's limit, which wait for a person", ("adt", "held")),
+    "forwarder_adt_aside": ("gauge", "Acts of ADT that the archive refused", ("adt", "aside")),
+    "forwarder_adt_proposals": ("gauge", "Numbers that ADT proposes for transfers that wait for a person", ("adt", "proposals")),
+    "forwarder_adt_unreadable": ("counter", "ADT messages answered with AE or AR", ("adt", "events", "unreadable")),
+    "forwarder_adt_nobody": ("counter", "ADT events for a destination of nobody", ("adt", "events", "destination-of-nobody")),
     "forwarder_received_bytes": ("counter", "Bytes received since the start", ("traffic", "bytes_received")),
     "forwarder_sent_bytes": ("counter", "Bytes sent since the start", ("traffic", "bytes_sent")),
     "forwarder_saved_bytes": ("counter", "Bytes saved by compressing", ("traffic", "bytes_saved")),

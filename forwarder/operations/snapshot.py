@@ -19,6 +19,8 @@ from forwarder.deliver.ledger import summary as deliver_summary
 from forwarder.dicom.commitment import summary as commitments_summary
 from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError
+from forwarder.hl7.adt.engine import Registration
+from forwarder.hl7.adt.ledger import summary as adt_summary
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.hl7.waiting import summary as reports_summary
 from forwarder.query.engine import COUNTS, Queries
@@ -60,6 +62,7 @@ def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
     counts["commitments"] = commitments_summary(connection)
     counts["aside"] = instances.count_aside(connection) | counts["reports"].pop("reasons")
     counts["deliver"] = deliver_summary(connection)
+    counts["adt"] = adt_summary(connection)
     counts["last_day"] = instances.last_day(connection)
     counts["troubled"] = instances.count_postponed(connection)
     return counts
@@ -107,6 +110,11 @@ class State:
         self.ports: dict[str, int] = {}
         self.started_at = time.time()
 
+    @property
+    def registration(self) -> Registration | None:
+        """Who takes events of ADT, if anybody does."""
+        return self._door.registration
+
     def recall(self) -> None:
         """Look once at what the journal remembers. Raises SpoolError."""
         self._receiver.senders.recall(self._spool.journal)
@@ -134,7 +142,7 @@ class State:
             "ae_title": self._config.dicom.ae_title,
             "archive": self._config.archive.api,
             "running": True,
-            "troubles": self._troubles(counts["last_day"], free < reserve, days),
+            "troubles": self._troubles(counts["last_day"], free < reserve, days, bool(counts["adt"]["held"])),
             "since": round(self.started_at),
             "ports": self.ports,
             **counts,
@@ -165,6 +173,7 @@ class State:
                 "enabled": self.queries is not None,
                 **{name: self.queries.counts[name] if self.queries else 0 for name in COUNTS},
             },
+            "adt": counts["adt"] | {"enabled": self.registration is not None, "unreadable": list(self._door.unreadable)},
             "line": {
                 "open": line.error is None and line.reached,
                 "tried": line.reached or line.error is not None,
@@ -190,7 +199,7 @@ class State:
         except ConfigError:
             return None
 
-    def _troubles(self, last_day: dict[str, int], low: bool, days: list[int] | None) -> list[str]:
+    def _troubles(self, last_day: dict[str, int], low: bool, days: list[int] | None, held: bool) -> list[str]:
         """What is wrong now, the gravest first: names of `forwarder.alerts`, and kinds of failure."""
         error, skew = self._outbox.line.error, self._archive.skew
         found: list[tuple[bool, str]] = [
@@ -203,6 +212,7 @@ class State:
             (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),
             (self._door.is_crowded, Trouble.HL7_CROWDED),
             (self.deliveries is not None and self.deliveries.trouble is not None, Trouble.PACS_DOES_NOT_TAKE),
+            (held, Trouble.ADT_TOO_MANY),
             (days is None, Trouble.CERTIFICATE_UNREADABLE),
             (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),
         ]

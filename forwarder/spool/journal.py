@@ -175,7 +175,44 @@ CREATE TABLE deliver_recalls (           -- what is in the PACS and should not s
     PRIMARY KEY (study, owner, reason)
 ) WITHOUT ROWID;
 """
-SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES)
+REGISTRATION = """
+CREATE TABLE adt_events (                -- what the hospital's registration told, each event of one patient
+    digest TEXT PRIMARY KEY,             -- of the message without its time, and the number within it
+    control_id TEXT NOT NULL, trigger TEXT NOT NULL,
+    number TEXT NOT NULL, other TEXT NOT NULL, birth_date TEXT NOT NULL,
+    received_at REAL NOT NULL,
+    content TEXT NOT NULL                -- JSON
+) WITHOUT ROWID;
+CREATE INDEX adt_events_number ON adt_events (number);
+CREATE INDEX adt_events_other ON adt_events (other) WHERE other != '';
+CREATE INDEX adt_events_arrivals ON adt_events (birth_date) WHERE trigger IN ('A01', 'A04', 'A05');
+CREATE TABLE adt_acts (                  -- what follows of it, done or to be done at the archive
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,                  -- patient, link, opening, acceptance
+    number TEXT NOT NULL, visit TEXT NOT NULL,
+    subject TEXT NOT NULL,               -- institution, transfer or second number
+    cause TEXT NOT NULL, actor TEXT NOT NULL,  -- the event, and under which name it acts
+    content TEXT NOT NULL,               -- JSON: what is said
+    state TEXT NOT NULL,                 -- waiting, held, done; undo, undone; aside, dropped
+    reason TEXT,
+    result TEXT NOT NULL DEFAULT '',     -- the transfer that was opened, the link that was made
+    tried_at REAL,                       -- when first; then the archive may have done it
+    attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0,
+    since REAL NOT NULL
+);
+CREATE INDEX adt_acts_due ON adt_acts (not_before) WHERE state IN ('waiting', 'undo');
+CREATE INDEX adt_acts_number ON adt_acts (number, kind);
+CREATE INDEX adt_acts_tried ON adt_acts (tried_at) WHERE kind IN ('opening', 'acceptance');
+CREATE TABLE adt_proposals (             -- numbers that a person may accept a transfer under
+    transfer TEXT NOT NULL, number TEXT NOT NULL, evidence TEXT NOT NULL, against TEXT NOT NULL, since REAL NOT NULL,
+    PRIMARY KEY (transfer, number)
+) WITHOUT ROWID;
+CREATE TABLE adt_counts (                -- how many events came to what, and codes of destinations that are nobody's
+    what TEXT NOT NULL, code TEXT NOT NULL DEFAULT '', count INTEGER NOT NULL, last_at REAL NOT NULL,
+    PRIMARY KEY (what, code)
+) WITHOUT ROWID;
+"""
+SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION)
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction

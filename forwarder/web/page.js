@@ -93,6 +93,7 @@ function draw() {
   const heads = [text("seen"), text("times"), text("who"), text("why")];
   const refused = last.refusals.map((one) => [moment(one.last_at), number(one.count), sender(one), refusal(one)]);
   table("refusals", heads, refused, text("no_refusals"));
+  drawAdt(last.adt);
   const rates = last.rates;
   const details = [
     [text("oldest"), duration(last.oldest_waiting_seconds)],
@@ -120,6 +121,25 @@ function draw() {
   const days = last.certificate_days;
   if (days !== null) details.push([text("certificate"), `${number(days)} ${text(days === 1 ? "day" : "days")}`]);
   list(element("details"), details, false);
+}
+
+function drawAdt(adt) {
+  element("adt").hidden = !adt.enabled;
+  if (!adt.enabled) return;
+  const acts = adt.acts;
+  list(element("adt_counts"), [
+    [text("adt_opened"), number(acts.openings.done)],
+    [text("adt_accepted"), number(acts.acceptances.done)],
+    [text("adt_waiting"), number(adt.waiting)],
+    [text("adt_proposals"), number(adt.proposals)],
+    ...Object.entries(adt.events).filter(([, count]) => count).map(([name, count]) => [text(`adt.${name}`), number(count)]),
+  ], true);
+  const person = adt.for_a_person.map((one) => [moment(one.since), text(`act.${one.kind}`), text(`adt.${one.reason}`) || one.reason, one.actor]);
+  table("adt_person", [text("seen"), text("adt_act"), text("why"), text("adt_event")], person, text("adt_nothing"));
+  const nobody = adt.unknown_destinations.map((one) => [moment(one.last_at), number(one.count), one.code]);
+  table("adt_nobody", [text("seen"), text("times"), text("adt_code")], nobody, text("adt_all_known"));
+  const unreadable = adt.unreadable.map((one) => [moment(one.at), `${one.event} ${one.control_id}`, one.sender, `${one.place} ${one.detail}`]);
+  table("adt_unreadable", [text("seen"), text("adt_event"), text("who"), text("why")], unreadable, text("adt_all_read"));
 }
 
 async function refresh() {

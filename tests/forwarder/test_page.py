@@ -23,6 +23,8 @@ from chalicelib.domain.rejections import REASONS
 from forwarder.alerts import Reason, Refusal, Trouble, explain
 from forwarder.config import PageConfig
 from forwarder.errors import Failure, SpoolError
+from forwarder.hl7.adt.ledger import ActKind
+from forwarder.hl7.adt.rules import EventOutcome
 from forwarder.operations import page
 from forwarder.service import running
 from tests.browser.chromium import Watch
@@ -71,7 +73,16 @@ class TestTexts:
         used = set(re.findall(r'(?:text\(|data-text=)"([a-z_.]+)"', source)) | {"received", "waiting", "indexed", "rejected"}
         used |= {"day", "days"}
         assert used - TEXTS["it"].keys() == set()
-        assert {key for key in TEXTS["it"] if not key.startswith(("trouble.", "reason.", "refusal.", "advice."))} <= used
+        of_tables = ("trouble.", "reason.", "refusal.", "advice.", "adt.", "act.")
+        assert {key for key in TEXTS["it"] if not key.startswith(of_tables)} <= used
+
+    @pytest.mark.parametrize("language", ["it", "en"])
+    def test_whatever_comes_of_adt_has_a_text(self, language: str):
+        said = {key.removeprefix("adt.") for key in TEXTS[language] if key.startswith("adt.")}
+        engine = (WEB.parent / "hl7" / "adt" / "engine.py").read_text()
+        reasons = set(re.findall(r'"([a-z]+-(?:refused|unknown|otherwise|codes))"', engine))
+        assert said == {*EventOutcome, "unreadable", "too-many"} | reasons
+        assert {key.removeprefix("act.") for key in TEXTS[language] if key.startswith("act.")} == set(ActKind)
 
     def test_a_reason_that_only_a_newer_archive_knows_stands_for_itself(self):
         assert explain("something-new") == "something-new"
@@ -98,6 +109,14 @@ class Everything:
                  "sop_class": "1.3.12.2.1107.5.9.1", "transfer_syntaxes": ["1.2.3"]} for one in Refusal
             ],
             "troubles": [str(one) for one in CAN_BE_WRONG],
+            "adt": {
+                "enabled": True, "waiting": 1, "proposals": 2, "events": dict.fromkeys([*EventOutcome, "unreadable"], 7),
+                "acts": {"openings": {"done": 5}, "acceptances": {"done": 6}},
+                "for_a_person": [{"seq": 1, "kind": "opening", "reason": "too-many", "actor": "HL7 ADT^A03 C-7", "since": 1.7e9}],
+                "unknown_destinations": [{"code": "XYZ", "count": 3, "last_at": 1.7e9}],
+                "unreadable": [{"at": 1.7e9, "event": "A01", "control_id": "C-8", "sender": "ADT@SM",
+                                "place": "PID-3", "detail": ""}],
+            },
             "traffic": {"bytes_saved": 1, "packing_failures": 0}, "issuer_names": {"ADT1": 12},
             "line": {"trouble": "unknown-name", "host": "archive.example.org:443", "tried": True,
                      "again_in_seconds": 7.0, "uploads": 0, "window": 2, "skew_seconds": 900.5},
@@ -138,6 +157,11 @@ class TestInTheBrowser:
             expect(shown.locator("#refusals")).to_contain_text(texts[f"refusal.{why}"])
         expect(shown.locator("#refusals")).to_contain_text("CT1, 10.1.2.3 → OTHER")
         expect(shown.locator("#refusals")).to_contain_text("1.3.12.2.1107.5.9.1")
+        for name in EventOutcome:
+            expect(shown.locator("#adt_counts")).to_contain_text(texts[f"adt.{name}"])
+        expect(shown.locator("#adt_person")).to_contain_text(texts["adt.too-many"])
+        expect(shown.locator("#adt_nobody")).to_contain_text("XYZ")
+        expect(shown.locator("#adt_unreadable")).to_contain_text("A01 C-8")
         expect(shown.locator("#details")).to_contain_text(f"{texts['reports']}9 = 6 + 2 + 1")
         expect(shown.locator("#details")).to_contain_text(f"{texts['issuer_name']}: ADT112")
         body = shown.locator("body").inner_text()

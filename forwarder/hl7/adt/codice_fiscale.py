@@ -1,0 +1,24 @@
+"""The codice fiscale of a message, checked by its library, and held against birth date and sex."""
+
+from __future__ import annotations
+
+from forwarder.hl7.adt.event import Person
+
+
+def agrees(person: Person) -> bool | None:
+    """Whether the message's only codice fiscale is valid, and encodes the birth date and the sex that it gives beside it.
+
+    None where there is no such code (a provisional one of 11 digits is none). Without birth date or sex it does not agree.
+    """
+    codes = [code for code in person.codes if len(code) == 16]
+    if not codes:
+        return None
+    if len(codes) > 1:
+        return False
+    from codicefiscale import codicefiscale  # 60 ms, and needed only where such a code turns up
+
+    try:
+        decoded = codicefiscale.decode(codes[0])
+    except ValueError:
+        return False
+    return bool(decoded["birthdate"].strftime("%y%m%d") == person.birth_date[2:] and decoded["gender"] == person.sex)

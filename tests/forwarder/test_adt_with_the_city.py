@@ -1,0 +1,270 @@
+"""ADT by MLLP at two hospitals of the real local city: what each event opens, accepts and undoes, and for whom it never does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ris
+from hospital import Hospital, free_port, hospital, until
+from registry import Invented, adt, invented
+
+from forwarder.service import running
+from tests.harness import RunningCity
+
+AUTHORITY = {"san-matteo": "SM", "maugeri": "MG"}
+DESTINATIONS = {"MAUG": "maugeri", "SM": "san-matteo", "HOME": ""}
+
+
+@dataclass
+class Case:
+    """Two hospitals, each with its registration and its forwarder."""
+
+    city: RunningCity
+    places: dict[str, Hospital]
+
+    def tell(self, where: str, trigger: str, who: Invented, **more: Any) -> ris.Answer:
+        """The registration of a hospital tells its forwarder of an event."""
+        return self.post(where, adt(trigger, who, authority=AUTHORITY[where], **more))
+
+    def post(self, where: str, message: bytes) -> ris.Answer:
+        with ris.Ris(int(self.places[where].values["hl7.port"])) as sender:
+            return sender.send(message)
+
+    def transfers(self, who: Invented, where: str = "san-matteo", **query: str) -> list[dict[str, Any]]:
+        """The transfers that San Matteo opened of its patient, as a hospital sees them."""
+        asked = "".join(f"&{name}={value}" for name, value in query.items())
+        found = self.city.client(where).get(f"/transfers?limit=1000{asked}").json()["transfers"]
+        return [one for one in found if one["patient"]["id"] == who.number and one["from"] == "san-matteo"]
+
+    def state(self, where: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.places[where].state()["adt"]
+        return found
+
+    def settled(self, where: str) -> dict[str, Any]:
+        return until(lambda: (now := self.state(where))["waiting"] == 0 and now)
+
+    def opened(self, who: Invented) -> dict[str, Any]:
+        """The one transfer that is open of a patient of San Matteo's."""
+        (found,) = until(lambda: self.transfers(who, status="active"))
+        return found
+
+    def accepted(self, who: Invented) -> dict[str, Any]:
+        return until(lambda: next((one for one in self.transfers(who, status="active") if one.get("accepted_at")), None))
+
+
+@pytest.fixture
+def credentials_of_the_city(city: RunningCity, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", city.endpoints["aws_config_file"])
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", city.endpoints["aws_shared_credentials_file"])
+
+
+pytestmark = pytest.mark.usefixtures("credentials_of_the_city")
+
+
+def place(city: RunningCity, folder: Path, institution: str, **values: Any) -> Hospital:
+    settings = {
+        "archive__profile": institution, "hl7__address": "127.0.0.1", "hl7__port": free_port(), "hl7__adt__enabled": True,
+        "hl7__allowed_addresses": ["127.0.0.1"], "hl7__patient_authority": AUTHORITY[institution],
+        "hl7__adt__destinations": DESTINATIONS,
+    }  # fmt: skip
+    return hospital(folder / institution, city.api, **settings | values)
+
+
+@pytest.fixture
+def case(city: RunningCity, tmp_path: Path) -> Iterator[Case]:
+    places = {one: place(city, tmp_path, one) for one in AUTHORITY}
+    with ExitStack() as stack:
+        for one in places.values():
+            stack.enter_context(running(one.config()))
+        yield Case(city, places)
+
+
+def test_a_discharge_opens_and_an_admission_accepts_though_both_hospitals_use_the_same_number_for_two_people(case: Case):
+    who = invented()
+    other = invented(who.number)  # another person, with that very number at Maugeri
+    there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
+    assert case.tell("maugeri", "A01", other).code == "AA"
+    assert case.tell("san-matteo", "A03", who, to="MAUG").code == "AA"
+    transfer = case.opened(who)
+    assert (transfer["to"], "accepted_at" in transfer) == ("maugeri", False)
+    assert case.tell("maugeri", "A01", there, coming_from="SM").code == "AA"
+    accepted = case.accepted(who)
+    assert (accepted["id"], accepted["receiving_patient"]["id"]) == (transfer["id"], there.number)
+    assert accepted["reason"] == "Dimissione / discharge (ADT^A03)"
+
+
+def test_what_an_event_did_stands_in_the_audit_under_its_control_id(case: Case):
+    who = invented()
+    case.tell("san-matteo", "A03", who, to="MAUG", control_id="CTRL-A03")
+    case.opened(who)
+    found = case.city.client("san-matteo").get(f"/audit?patient={who.number}").text
+    assert "HL7 ADT^A03 CTRL-A03" in found
+
+
+def test_an_admission_that_comes_before_the_discharge_accepts_too(case: Case):
+    who = invented()
+    there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
+    case.tell("maugeri", "A01", there)
+    case.settled("maugeri")
+    case.tell("san-matteo", "A03", who, to="MAUG")
+    assert case.accepted(who)["receiving_patient"]["id"] == there.number
+
+
+def test_cancels_undo_what_their_event_did_and_nothing_that_a_person_did(case: Case):
+    who = invented()
+    there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
+    case.tell("san-matteo", "A03", who, to="MAUG")
+    case.opened(who)
+    by_a_person = {"patient": {"id": who.number}, "to": "maugeri", "reason": "by a person"}
+    assert case.city.client("san-matteo").post("/transfers", json=by_a_person).status_code == 201
+    case.tell("maugeri", "A01", there)
+    until(lambda: sum("accepted_at" in one for one in case.transfers(who)) == 2)
+    case.tell("maugeri", "A11", there, at=1)
+    until(lambda: not any("accepted_at" in one for one in case.transfers(who)))
+    case.tell("san-matteo", "A13", who, at=1)
+    until(lambda: [one["reason"] for one in case.transfers(who, status="active")] == ["by a person"])
+    case.tell("san-matteo", "A03", who, to="MAUG", at=2)
+    until(lambda: len(case.transfers(who, status="active")) == 2)
+
+
+def test_a_cancel_that_comes_before_its_discharge_leaves_nothing_open(case: Case):
+    who = invented()
+    case.tell("san-matteo", "A13", who, at=1)
+    case.tell("san-matteo", "A08", who, at=0.5)
+    case.tell("san-matteo", "A03", who, to="MAUG", at=0)
+    assert case.settled("san-matteo")["acts"]["openings"]["done"] == 0
+    assert case.transfers(who) == []
+
+
+def test_messages_that_come_again_change_nothing(case: Case):
+    who = invented()
+    message = adt("A03", who, authority="SM", to="MAUG")
+    for _ in range(3):
+        assert case.post("san-matteo", message).code == "AA"
+    again = adt("A03", who, authority="SM", to="MAUG", control_id="OTHER")
+    assert case.post("san-matteo", again).code == "AA"
+    case.opened(who)
+    case.settled("san-matteo")
+    assert len(case.transfers(who)) == 1
+    case.tell("san-matteo", "A13", who, at=1)
+    until(lambda: not case.transfers(who, status="active"))
+    assert case.post("san-matteo", message).code == "AA"
+    case.settled("san-matteo")
+    assert len(case.transfers(who)) == 1
+
+
+def test_a_transfer_that_a_person_ended_is_not_opened_again_by_what_comes_later(case: Case):
+    who = invented()
+    case.tell("san-matteo", "A03", who, to="MAUG")
+    transfer = case.opened(who)
+    assert case.city.client("san-matteo").delete(f"/transfers/{transfer['id']}").status_code == 200
+    case.tell("san-matteo", "A08", who, at=1, family="ALTRA")
+    case.tell("san-matteo", "A03", who, to="MAUG", at=2)
+    case.settled("san-matteo")
+    assert [one["status"] for one in case.transfers(who)] == ["revoked"]
+
+
+@pytest.mark.parametrize("trigger", ["A04", "A05"])
+def test_a_registration_proposes_and_accepts_nothing(case: Case, trigger: str):
+    who = invented()
+    there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
+    case.tell("san-matteo", "A03", who, to="MAUG")
+    case.opened(who)
+    case.tell("maugeri", trigger, there)
+    until(lambda: case.state("maugeri")["proposals"] >= 1)
+    waiting = case.transfers(who, "maugeri", direction="incoming", accepted="false")
+    assert [one["linked_patients"][0]["id"] for one in waiting] == [there.number]
+
+
+def test_without_an_agreeing_codice_fiscale_an_admission_proposes_only(case: Case):
+    who = invented()
+    there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
+    case.tell("san-matteo", "A03", who, to="MAUG")
+    case.opened(who)
+    case.tell("maugeri", "A01", there, code="")
+    until(lambda: case.state("maugeri")["proposals"] >= 1)
+    assert "accepted_at" not in case.opened(who)
+
+
+def test_a_merge_links_two_numbers_of_one_house_and_is_reversible(case: Case):
+    who, retired = invented(), invented().number
+    case.tell("san-matteo", "A40", who, merged=retired)
+    client = case.city.client("san-matteo")
+
+    def joined() -> list[str]:
+        links = client.get(f"/patients/{who.number}/links").json().get("links", [])
+        return [one["identifier"]["id"] for one in links if one["status"] == "confirmed" and one["kind"] == "hospital"]
+
+    until(lambda: joined() == [retired])
+    case.tell("san-matteo", "A37", who, merged=retired, at=1)
+    until(lambda: joined() == [])
+    case.tell("san-matteo", "A24", who, merged=retired, at=2)
+    until(lambda: joined() == [retired])
+
+
+def test_what_is_not_for_us_is_acknowledged_and_what_nobody_receives_is_listed(case: Case):
+    who = invented()
+    assert case.tell("san-matteo", "A60", who).code == "AA"
+    assert case.tell("san-matteo", "A03", who, to="XYZ").code == "AA"
+    assert case.tell("san-matteo", "A03", who, to="HOME", visit="other").code == "AA"
+    state = case.settled("san-matteo")
+    assert (state["events"]["not-for-us"], state["events"]["destination-of-nobody"]) == (1, 1)
+    assert [one["code"] for one in state["unknown_destinations"]] == ["XYZ"]
+    assert case.transfers(who) == []
+
+
+def test_a_patient_is_known_to_the_archive_before_any_image(case: Case):
+    who = invented()
+    case.tell("maugeri", "A01", who)
+    found = until(lambda: (answer := case.city.client("maugeri").get(f"/patients/{who.number}/timeline")).ok and answer.json())
+    assert (found["patient"]["birth_date"], found["studies"]) == (who.birth_date, [])
+
+
+def test_a_feed_gone_wild_opens_nothing_in_masses(city: RunningCity, tmp_path: Path):
+    limited = place(city, tmp_path, "san-matteo", hl7__adt__per_hour=2)
+    with running(limited.config()):
+        case = Case(city, {"san-matteo": limited})
+        people = [invented() for _ in range(5)]
+        for who in people:
+            assert case.tell("san-matteo", "A03", who, to="MAUG").code == "AA"
+        until(lambda: case.state("san-matteo")["held"] == 3)
+        assert "adt-too-many" in limited.state()["troubles"]
+        assert sum(len(case.transfers(who)) for who in people) == 2
+
+
+def test_only_with_consent_where_the_hospital_asks_for_it(city: RunningCity, tmp_path: Path):
+    careful = place(city, tmp_path, "san-matteo", hl7__adt__open="consent")
+    with running(careful.config()):
+        case = Case(city, {"san-matteo": careful})
+        refuses, agrees = invented(), invented()
+        case.tell("san-matteo", "A03", refuses, to="MAUG", consent="N")
+        case.tell("san-matteo", "A03", agrees, to="MAUG", consent="S")
+        case.opened(agrees)
+        assert case.settled("san-matteo")["events"]["no-consent"] == 1
+        assert case.transfers(refuses) == []
+
+
+def test_what_happened_too_long_ago_opens_nothing(case: Case):
+    who = invented()
+    case.tell("san-matteo", "A03", who, to="MAUG", at=-8 * 24 * 60)
+    assert case.settled("san-matteo")["events"]["too-late"] == 1
+    assert case.transfers(who) == []
+
+
+def test_what_was_acknowledged_is_done_after_the_line_was_away(city: RunningCity, tmp_path: Path):
+    away = place(city, tmp_path, "san-matteo")
+    cut = hospital(away.folder, "http://127.0.0.1:9", **{name.replace(".", "__"): one for name, one in away.values.items()
+                                                         if name != "archive.api"})  # fmt: skip
+    who = invented()
+    with running(cut.config()):
+        assert Case(city, {"san-matteo": cut}).tell("san-matteo", "A03", who, to="MAUG").code == "AA"
+        until(lambda: cut.state()["adt"]["waiting"] == 2)
+    with running(away.config()):
+        Case(city, {"san-matteo": away}).opened(who)

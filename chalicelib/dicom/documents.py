@@ -6,7 +6,7 @@ PS3.3 A.45.1 (Encapsulated PDF), A.45.2 (Encapsulated CDA), A.35.1 (Basic Text S
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,12 +17,22 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda
 from chalicelib.dicom.header import Head
-from chalicelib.dicom.report_identity import DOCUMENT, OURS, PRIVATE_CREATOR, REPLACED, STATUS
+from chalicelib.dicom.identity import single_uid
+from chalicelib.dicom.report_identity import (
+    DOCUMENT,
+    MAX_DOCUMENT,
+    OURS,
+    PRIVATE_CREATOR,
+    REPLACED,
+    STATUS,
+    encapsulated,
+)
 from chalicelib.dicom.values import items_of, text_of, values_of
 from chalicelib.domain import report_sections, tags
 from chalicelib.domain.attributes import IN_REPORTS
 from chalicelib.domain.report_sections import Section
 from chalicelib.domain.report_versions import UNFINISHED
+from chalicelib.domain.studies import REPORT_KINDS
 from chalicelib.domain.tags import Tag
 
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
@@ -113,8 +123,8 @@ def read(head: Head) -> Document:
     if encapsulated is not None:
         size = values_of(data, tags.EncapsulatedDocumentLength, "UL")
         content = encapsulated[: size[0]] if size and isinstance(size[0], int) else encapsulated.rstrip(b"\0")
-        if content.startswith(b"%PDF"):
-            return Document("pdf", title, "application/pdf", content, "")
+        if content.startswith(b"%PDF") or (not content and single_uid(data, tags.SOPClassUID) == PDF):
+            return Document("pdf", title, "application/pdf", content, "")  # an empty one is told as such by who shows it
         document = read_cda(content)
         sections = report_sections.of_coded(document.sections) if len(document.text) <= report_sections.MAX_TEXT else ()
         return Document("cda", title or document.header.title, "application/hl7-cda+xml", content, document.text, sections)
@@ -128,6 +138,29 @@ def read(head: Head) -> Document:
     if not text:
         raise UnreadableDocument("The instance holds no document.")
     return Document("sr", title, "text/plain; charset=utf-8", text.encode(), text, sections)
+
+
+def conclusion(head: Head, fetch: Callable[[int, int], bytes]) -> str:
+    """The line that a list shows of a report (`report_sections.conclusion`), whose head was read without its long values.
+
+    Empty for what is no report, for a PDF, and for one that is longer than what is read when it is indexed, or not readable.
+    """
+    kind = REPORT_KINDS.get(single_uid(head.dataset, tags.SOPClassUID))
+    try:
+        if kind == "cda":
+            content = encapsulated(head, fetch)
+            if content is None or len(content) >= MAX_DOCUMENT:
+                return ""
+            whole = read_cda(content.rstrip(b"\0"))
+            sections, text = report_sections.of_coded(whole.sections), whole.text
+        elif kind == "sr" and not any(one.path[-1] in LONG for one in head.left_out):
+            document = read(head)
+            sections, text = document.sections, document.text
+        else:
+            return ""
+    except UnreadableDocument:
+        return ""
+    return report_sections.conclusion(sections, text)
 
 
 def check_pdf(content: bytes) -> None:

@@ -22,17 +22,23 @@ TITLES = {
 MAX_REFERENCES = 10_000
 
 
+def rejects(dataset: Dataset) -> str:
+    """The code (CID 7011) by which a document rejects what it references; empty for one that does not."""
+    if single_uid(dataset, tags.SOPClassUID) != KEY_OBJECT_SELECTION:
+        return ""
+    titles = items_of(dataset, tags.ConceptNameCodeSequence)[:1]
+    code, scheme = (text_of(titles[0], tag, "SH") if titles else "" for tag in (tags.CodeValue, tags.CodingSchemeDesignator))
+    return code if scheme == "DCM" and code in TITLES else ""
+
+
 def read(dataset: Dataset) -> dict[str, Any] | None:
     """What a rejection note rejects: `{"code", "studies": {Study Instance UID: [SOP Instance UIDs]}}`; None for what is none.
 
     Read from Current Requested Procedure Evidence Sequence (PS3.3 C.17.2.1), which names every instance that the document
     references. Raises Rejected for a note with more than `MAX_REFERENCES`: half of it taken back would be worse than none.
     """
-    if single_uid(dataset, tags.SOPClassUID) != KEY_OBJECT_SELECTION:
-        return None
-    titles = items_of(dataset, tags.ConceptNameCodeSequence)[:1]
-    code, scheme = (text_of(titles[0], tag, "SH") if titles else "" for tag in (tags.CodeValue, tags.CodingSchemeDesignator))
-    if scheme != "DCM" or code not in TITLES:
+    code = rejects(dataset)
+    if not code:
         return None
     studies: dict[str, list[str]] = {}
     count = 0

@@ -86,7 +86,7 @@ def _of_ours(dataset: Dataset) -> dict[str, Any]:
 
 
 def _of_cda(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any]:
-    content = _encapsulated(head, fetch)
+    content = encapsulated(head, fetch)
     if content is None:
         return {}
     try:
@@ -106,7 +106,7 @@ def _of_cda(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any]:
     return said if header.version is None else {**said, "version": header.version}
 
 
-def _encapsulated(head: Head, fetch: Callable[[int, int], bytes]) -> bytes | None:
+def encapsulated(head: Head, fetch: Callable[[int, int], bytes]) -> bytes | None:
     """The document, or its beginning; None where it has none, or a large one in a deflated data set."""
     element = head.dataset.get_item(_ENCAPSULATED_DOCUMENT)
     if element is not None and isinstance(element.value, bytes):

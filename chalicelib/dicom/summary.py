@@ -11,12 +11,12 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from chalicelib.dicom import rejection_note
+from chalicelib.dicom import key_images, rejection_note
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.pixels import Pixels, declared_frames, describe
 from chalicelib.dicom.readings import valid_date, valid_time
-from chalicelib.dicom.values import items_of, values_of
+from chalicelib.dicom.values import items_of, text_of, values_of
 from chalicelib.domain import tags
 from chalicelib.domain.attributes import ITEM_VRS, KEPT, Attribute
 from chalicelib.domain.tags import Tag
@@ -56,6 +56,7 @@ def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
     bytes, or `LONG_LIMIT` with values that are longer than their VR allows. `dropped`: the tags that had no room, or of which not
     all had, least important first to go. `unread`: the tags of dates and times that are there and cannot be read.
     `place`: see `_place`. `geometry`: see `_geometry`. `rejects`: see `rejection_note.read`.
+    `key_images`: see `key_images.read`.
     """
     dataset = head.dataset
     pixels = head.pixel_data
@@ -82,6 +83,7 @@ def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
         "place": _place(dataset),
         "geometry": _geometry(dataset),
         "rejects": rejection_note.read(dataset),
+        "key_images": key_images.read(dataset),
     }
 
 
@@ -127,7 +129,8 @@ def _geometry(dataset: Dataset) -> dict[str, Any] | None:
     `orientation`: six direction cosines; `position`: mm (PS3.3 C.7.6.2.1.1). `toward`: where in the patient the image's right and
     bottom edges lie (C.7.6.1.1.1). `spacing`: mm from row to row and from column to column, at the detector where `at_detector`
     is true (C.7.6.3, 10.7.1.3). `thickness`: mm. `kernel`. `window`: [centre, width], the first. `inverse`: whether greater
-    values are darker (C.7.6.3.1.2). `frame_time`: ms. `frame`: a few characters that tell one Frame of Reference from another.
+    values are darker (C.7.6.3.1.2). `frame_time`: ms. `view`: of a mammogram that says it by its code alone. `frame`: a few
+    characters that tell one Frame of Reference from another.
     """
     orientation = _numbers(dataset, tags.ImageOrientationPatient, 6)
     position = _numbers(dataset, tags.ImagePositionPatient, 3)
@@ -146,9 +149,20 @@ def _geometry(dataset: Dataset) -> dict[str, Any] | None:
         "window": [*centre, *width] if centre and width and width[0] > 0 else None,
         "inverse": _text(dataset, tags.PhotometricInterpretation) == "MONOCHROME1",
         "frame_time": frame_time[0] if frame_time and frame_time[0] > 0 else None,
+        "view": _coded_view(dataset),
         "frame": hashlib.sha256(frame.encode()).hexdigest()[:8] if frame else None,
     }
     return {name: value for name, value in found.items() if value} or None
+
+
+_VIEW_CODES = {"R-10242": "CC", "399162004": "CC", "R-10226": "MLO", "399368009": "MLO"}
+"""PS3.16 CID 4014, SRT and SCT."""
+
+
+def _coded_view(dataset: Dataset) -> str | None:
+    """What View Code Sequence says where View Position, which may be absent from a mammogram, says nothing (PS3.3 C.8.11.7)."""
+    views = [] if _text(dataset, tags.ViewPosition) else items_of(dataset, tags.ViewCodeSequence)[:1]
+    return _VIEW_CODES.get(text_of(views[0], tags.CodeValue, "SH")) if views else None
 
 
 def _toward(dataset: Dataset) -> list[str] | None:

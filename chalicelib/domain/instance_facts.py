@@ -18,7 +18,8 @@ class InstanceFact:
     `size` in bytes, `at` the moment it was indexed. `kept`: its attributes as `studies.packed` makes them. `reader`: that of
     the release that read it (`instance_versions.READER`). `header_length`, `pixel_offset`, `pixel_length`, `frame_length` in
     bytes, 0 where there is none. `dropped`, `unread`: tags (`dicom.summary`). `place`: what images are read in order by.
-    `document`: what a report says of its versions. `part`: the object that holds its metadata. `original_sha256`: of what it
+    `document`: what a report says of its versions, and what it concludes. `key_images`: what a document singles out
+    (`dicom.key_images`). `part`: the object that holds its metadata. `original_sha256`: of what it
     was losslessly compressed from. `corrected`: how often its bytes were exchanged for others. `batch`: what it was indexed with.
     """
 
@@ -44,6 +45,7 @@ class InstanceFact:
     place: tuple[Any, ...] = ()
     geometry: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
+    key_images: Mapping[str, Any] = field(default_factory=dict)
     part: str = ""
     original_sha256: str = ""
     corrected: int = 0
@@ -67,6 +69,7 @@ class InstanceFact:
             "place": list(self.place),
             "geometry": dict(self.geometry),
             "document": dict(self.document),
+            "key_images": dict(self.key_images),
             "part": self.part,
             "original_sha256": self.original_sha256,
             "corrected": self.corrected,
@@ -110,6 +113,7 @@ class InstanceFact:
             tuple(item.get("place") or ()),
             item.get("geometry") or {},
             item.get("document") or {},
+            item.get("key_images") or {},
             str(item.get("part", "")),
             str(item.get("original_sha256", "")),
             int(item.get("corrected", 0)),

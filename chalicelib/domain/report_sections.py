@@ -23,6 +23,8 @@ MAX_TEXT = 500_000
 _MAX_LINES = 5000
 """Lines of a report in which headings are looked for."""
 _MAX_HEADING = 80
+LONGEST_LINE = 200
+"""Characters of what a list shows of a report."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ def of_coded(sections: Iterable[tuple[str, str, str]]) -> tuple[Section, ...]:
         else:
             found += [Section(kind, title, inner[0].text), *inner[1:]]
     return tuple(one for one in found if one.title or one.text)
+
+
+def conclusion(sections: Iterable[Section], text: str) -> str:
+    """What a list shows of a report: the first line of what it concludes, else of its last section; at most `LONGEST_LINE`."""
+    said = [one for one in sections if one.text.strip()]
+    chosen = next((one for one in said if one.kind == IMPRESSION), said[-1] if said else None)
+    line = (chosen.text if chosen else text).strip().partition("\n")[0]
+    return " ".join(line.split())[:LONGEST_LINE]
 
 
 def of_code(code: str) -> str:

@@ -105,7 +105,7 @@ def list_reports(every: Iterable[Report]) -> list[dict[str, Any]]:
     """The reports of a study that are shown, newest first; `newest` are those that none of the others has replaced.
 
     What has been withdrawn only tells which reports it replaced. Reports with the same `document` are versions of one; `same_as`
-    names the instance that another one is a copy of.
+    names the instance that another one is a copy of. `conclusion`: the first line of what one that stands concludes.
     """
     return [
         {
@@ -121,6 +121,7 @@ def list_reports(every: Iterable[Report]) -> list[dict[str, Any]]:
             **({"status": status} if (status := _status(placed.report)) else {}),
             **({"preliminary": True} if placed.report.declared.get("preliminary") else {}),
             **({"same_as": placed.same_as} if placed.same_as else {}),
+            **({"conclusion": said} if placed.newest and (said := placed.report.declared.get("conclusion")) else {}),
         }
         for placed in _listed(report_versions.place(every))
     ]

@@ -40,6 +40,7 @@ _KEPT_FIELDS = (
     "place",
     "geometry",
     "document",
+    "key_images",
 )
 
 

@@ -18,7 +18,7 @@ def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = Tr
     Within the limits of the first round a head takes 0.2 s at the most; a hostile one of 4 KB that uses all that the whole
     ones are allowed, ten times as long.
     """
-    from chalicelib.dicom import frames, report_identity, served
+    from chalicelib.dicom import documents, frames, report_identity, served
     from chalicelib.dicom.header import DEFAULT_LIMITS, read_head
     from chalicelib.dicom.summary import summarise
 
@@ -27,6 +27,8 @@ def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = Tr
         head = read_head(fetch, size, limits)
         described = frames.examine(head, fetch)
         summary = summarise(head, described) | {"document": report_identity.identify(head, fetch)}
+        if summary["document"] is not None and (concludes := documents.conclusion(head, fetch)):
+            summary["document"]["conclusion"] = concludes
     except Rejected as rejected:
         return None if not whole and rejected.reason == "too-large-header" else rejected.reason
     if head.streamed:

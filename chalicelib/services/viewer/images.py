@@ -94,8 +94,21 @@ def images(
         "owner": meant,
         "places": places.stretch(_shown_places(view, vocabularies(table, {meant}).get(meant))),
         "series": [_series(members) for members in by_series(found)],
+        "key_images": _key_images(found),
         "complete_list": count <= MAX_INSTANCES,
     }
+
+
+def _key_images(found: list[Instance]) -> list[dict[str, Any]]:
+    """What documents of the study single out among its images: key object selections and presentation states, in their order."""
+    here = {one.sop_instance_uid for one in found}
+    said = []
+    for one in found:
+        named = one.fact.key_images
+        images = [{"sop_instance_uid": sop, "frames": frames} for sop, *frames in named.get("images", ()) if sop in here]
+        if images:
+            said.append({**{name: named[name] for name in ("kind", "title", "description")}, "images": images})
+    return said
 
 
 def _shown_places(view: Item, own: Vocabulary | None) -> frozenset[str]:
@@ -134,7 +147,7 @@ def _instance(one: Instance) -> dict[str, Any]:
         "frames": one.fact.number_of_frames,
         "rows": one.fact.rows,
         "columns": one.fact.columns,
-        "view": first_value(one.attributes, tags.ViewPosition),
+        "view": first_value(one.attributes, tags.ViewPosition) or geometry.get("view", ""),
         "laterality": first_value(one.attributes, tags.ImageLaterality) or first_value(one.attributes, tags.Laterality),
         "image_type": one.attributes.get(tags.ImageType, {}).get("Value", []),
         **{name: geometry[name] for name in _GEOMETRY if name in geometry},

@@ -177,3 +177,41 @@ def test_a_structured_report_says_what_it_replaces_of_its_own_study_and_whether_
     many = [reference(f"1.9.{number}") for number in range(500)]
     assert len((identified(instance(documents.PDF, PredecessorDocumentsSequence=many))[0] or {})["replaces"]) <= 32
     assert identified(instance("1.2.840.10008.5.1.4.1.1.2"))[0] is None
+
+
+def concluded(content: bytes) -> str:
+    def fetch(start: int, length: int) -> bytes:
+        return content[start : start + length]
+
+    return documents.conclusion(read_head(fetch, len(content)), fetch)
+
+
+def sr(text: str) -> bytes:
+    item = Dataset()
+    item.ValueType, item.TextValue = "TEXT", text
+    return instance(documents.BASIC_TEXT_SR, SpecificCharacterSet="ISO_IR 192", ContentSequence=[item])
+
+
+SECTIONED = """<component><structuredBody><component><section><code code="18782-3"/><title>Reperto</title>
+<text>Opacità.</text></section></component><component><section><code code="19005-8"/><title>Conclusioni</title>
+<text><paragraph>Polmonite   basale.</paragraph><paragraph>Controllo.</paragraph></text></section></component></structuredBody>
+</component>"""
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (sr("Quesito: tosse.\nConclusioni: polmonite\ndestra.\nConsigli: TC."), "polmonite"),
+        (sr("Quadro invariato.\n\nResto."), "Quadro invariato."),
+        (sr("CONCLUSIONI: " + "x" * 500), "x" * 200),
+        (sr("REPERTO: " + "x" * 200_000), ""),
+        (instance(documents.CDA, EncapsulatedDocument=document(body=SECTIONED)), "Polmonite basale."),
+        (instance(documents.CDA, EncapsulatedDocument=b"<no"), ""),
+        (instance(documents.CDA), ""),
+        (instance(documents.PDF, EncapsulatedDocument=b"%PDF-1.4"), ""),
+        (instance("1.2.840.10008.5.1.4.1.1.1"), ""),
+    ],
+    ids=["impression", "no headings", "long line", "long text", "cda", "no xml", "no document", "pdf", "no report"],
+)
+def test_what_a_report_concludes_is_its_first_line_of_the_impression(content: bytes, line: str) -> None:
+    assert concluded(content) == line

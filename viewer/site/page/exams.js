@@ -1,4 +1,4 @@
-// What is known of exams beside the timeline: their images, the exams that they are compared with, the texts of their reports.
+// What is known of exams beside the timeline: their images, and the exams that they are compared with.
 // Each is asked for once, and again where an exam has changed.
 
 import { get } from './session.js';
@@ -29,10 +29,4 @@ export function imagesOfExam(study) {
 export async function priorsOfExam(study, studies) {
   const { priors } = await once(`priors ${keyOf(study)} ${studies.length}`, () => get(`/view/studies/${study.study_instance_uid}/priors?${new URLSearchParams({ ...ownerOf(study), limit: 1 })}`));
   return priors;
-}
-
-/** A report in text: `{title, text, sections}`. Raises Trouble. */
-export function textOfReport(study, report) {
-  const path = `/view/studies/${study.study_instance_uid}/reports/${report.sop_instance_uid}`;
-  return once(`report ${keyOf(study)} ${report.sop_instance_uid}`, () => get(`${path}?${new URLSearchParams(ownerOf(study))}`));
 }

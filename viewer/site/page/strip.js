@@ -3,7 +3,6 @@
 import { courseName } from './places.js';
 import { courseOf, coursesOf, withEvents } from './course.js';
 import { fill, h } from './dom.js';
-import { textOfReport } from './exams.js';
 import { currentLanguage, dayText, t } from './text.js';
 import { addendumSign, hospital, keyOf, shortName, shortSign, thumbnail, titleOf } from './timeline.js';
 
@@ -12,26 +11,23 @@ const MOST_COURSES = 6;
 /** The strip. `onstep(study, side)` is called with 'left' or 'right'; `onpin(pinned)` when the baseline is held or let go. */
 export class Strip {
   constructor({ onstep, onpin }) {
-    Object.assign(this, { onstep, onpin, course: [], lines: new Map() });
+    Object.assign(this, { onstep, onpin });
     this.courses = h('div.courses', { role: 'group', 'aria-label': t('courses') });
     this.pin = h('button.pin', { type: 'button', id: 'pin', 'aria-pressed': 'false', title: t('pinWhy'), onclick: () => this.onpin() }, t('pin'));
     this.list = h('ol.course', { role: 'list', 'aria-label': t('course') });
     this.root = h('section.strip', { 'aria-label': t('course') }, h('div.row', {}, this.courses, this.pin), this.list);
-    this.seen = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting).forEach(entry => this.#read(entry.target)), { root: this.list, rootMargin: '0px 200px' });
   }
 
   /** Show the course of the current exam. `chosen` has the keys left and right. */
   show(shown, chosen, pinned) {
     const current = shown.studies.find(study => keyOf(study) === chosen.left);
     this.shown = shown;
-    this.course = current ? courseOf(shown.studies, current) : [];
+    const course = current ? courseOf(shown.studies, current) : [];
     this.root.hidden = !current;
     this.pin.setAttribute('aria-pressed', String(pinned));
     this.pin.disabled = !chosen.right;
     const focused = this.list.contains(document.activeElement) ? document.activeElement.closest('[data-key]')?.dataset.key : null;
-    this.seen.disconnect();
-    fill(this.list, withEvents(this.course, this.#events()).map(({ study, event }) => (study ? this.#card(study, chosen) : this.#mark(event))));
-    for (const card of this.list.querySelectorAll('.card')) this.seen.observe(card);
+    fill(this.list, withEvents(course, this.#events()).map(({ study, event }) => (study ? this.#card(study, chosen) : this.#mark(event))));
     this.#showCourses(current);
     if (focused) this.list.querySelector(`[data-key="${CSS.escape(focused)}"] .step`)?.focus({ preventScroll: true });
     (this.list.querySelector('.card.left') ?? this.list.lastElementChild)?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
@@ -58,7 +54,7 @@ export class Strip {
           h('span.row', {}, h('span.day', {}, when), h('span.views', {}, study.views?.join(' ') || '')),
           shortSign(this.shown, study.owner),
           addendumSign(study),
-          h('span.line', {}, this.lines.get(keyOf(study)) ?? (study.reports.length ? '' : t('noReportShort'))))),
+          h('span.line', {}, lineOf(study)))),
       side ? h('span.side', {}, t(side === 'left' ? 'current' : 'beside')) : h('button.beside', { type: 'button', 'aria-label': t('putBesideThis', { what: titleOf(study), date: when }), onclick: () => this.onstep(study, 'right') }, t('putBeside')));
   }
 
@@ -73,34 +69,11 @@ export class Strip {
   #mark({ at, text }) {
     return h('li.mark', {}, h('span.day', {}, dayText(at.slice(0, 10).replaceAll('-', ''))), h('span', {}, text));
   }
-
-  /** The first line of what a report concludes, once its card is in view. */
-  async #read(card) {
-    this.seen.unobserve(card);
-    const study = this.course.find(one => keyOf(one) === card.dataset.key);
-    const report = study?.reports.find(one => one.newest && !one.same_as);
-    if (!report || this.lines.has(card.dataset.key)) return;
-    let line = t('reportIsPdf');
-    if (report.kind !== 'pdf') {
-      try {
-        line = conclusionOf(await textOfReport(study, report));
-      } catch {
-        return;
-      }
-    }
-    this.lines.set(card.dataset.key, line);
-    const place = this.list.querySelector(`[data-key="${CSS.escape(card.dataset.key)}"] .line`);
-    if (place) place.textContent = line;
-  }
-
-  /** What a report says may have changed: its line is read again when it is in view. */
-  forget(study) {
-    this.lines.delete(keyOf(study));
-  }
 }
 
-/** The first line of the conclusions of a report, or of what it ends with. */
-export function conclusionOf({ sections = [], text = '' }) {
-  const found = sections.find(section => section.kind === 'impression' && section.text.trim()) ?? [...sections].reverse().find(section => section.text.trim());
-  return (found?.text ?? text).trim().split('\n')[0].slice(0, 200);
+/** The first line of what an exam's newest report concludes, as the archive read it when it came. */
+function lineOf({ reports }) {
+  const report = reports.find(one => one.newest && !one.same_as);
+  if (!report) return t('noReportShort');
+  return report.conclusion ?? (report.kind === 'pdf' ? t('reportIsPdf') : report.title);
 }

@@ -82,7 +82,8 @@ def mammogram(patient: Patient, hospital: str, date: str, vendor: Vendor, view: 
     """One view (RCC, LCC, RMLO, LMLO) of a mammography of a vendor."""
     values = {
         "SOPClassUID": MG, "Modality": "MG", "StudyDescription": "MAMMOGRAFIA BILATERALE", "SeriesDescription": view,
-        "BodyPartExamined": "BREAST", "ViewPosition": view[1:], "ImageLaterality": view[0], "PatientOrientation": ["P", "L"],
+        "BodyPartExamined": "BREAST", "ViewPosition": view[1:], "ImageLaterality": view[0],
+        "PatientOrientation": ["P", "L"] if view[0] == "R" else ["A", "R"],
     }  # fmt: skip
     return radiograph(breast(vendor.size, view[0]), patient, hospital, date, vendor, **{**values, **more})
 

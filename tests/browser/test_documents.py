@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import FrameLocator, Page, expect
+from playwright.sync_api import FrameLocator, Page, Route, expect
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -21,15 +22,17 @@ LARGE = 5_000_000
 
 
 class Story:
-    """A CT of Maugeri with a report in text, and one in PDF of so many bytes."""
+    """A CT of Maugeri with a report in text, and, unless it is not to be sent, one in PDF of so many bytes."""
 
-    def __init__(self, city: RunningCity, padding: int, name: str = "FERRARI^LUCIA", **more: Any) -> None:
+    def __init__(self, city: RunningCity, padding: int, name: str = "FERRARI^LUCIA", *, send: bool = True, **more: Any) -> None:
         self.city, self.patient, self.client = city, Patient(name), city.client("maugeri")
         images = hospital.stack(self.patient, "maugeri", "20260310", 2, **more)
-        self.uid = str(images[0].StudyInstanceUID)
+        self.image, self.uid = images[0], str(images[0].StudyInstanceUID)
         hospital.send(self.client, *images)
         hospital.wait_for_studies(city, self.patient, 1)
         self.report(b"Nessun versamento pleurico. <b>x</b>", "text/plain; charset=utf-8", "Referto TC")
+        if not send:
+            return
         content = pdf("REFERTO", padding)
         if padding < LARGE:
             self.report(content, "application/pdf", "Referto firmato")
@@ -89,6 +92,37 @@ def test_a_pdf_is_shown_in_its_frame_and_nobody_else_may_frame_it(open_page: Ope
         assert answer.headers["content-security-policy"] == f"frame-ancestors {city.endpoints['viewer']}"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_pdf_without_a_byte_says_so_in_words(open_page: Open, city: RunningCity) -> None:
+    story = Story(city, LARGE, send=False)
+    hospital.send(story.client, story.encapsulated(story.image, b""))
+    wait_until(lambda: len(story.client.get(f"/studies/{story.uid}/reports").json()["reports"]) == 2, 20)
+    page, _ = open_page(story.url)
+    expect(page.locator(".report", has_text="Referto firmato")).to_contain_text("Il referto in archivio è vuoto.")
+    expect(page.locator("iframe.pdf")).to_have_count(0)
+
+
+def test_a_pdf_that_did_not_come_has_a_button_and_no_json_is_shown_in_its_place(open_page: Open, city: RunningCity) -> None:
+    failing = ["pdf"]
+
+    def answer(route: Route) -> None:
+        route.fulfill(status=500, content_type="application/json", body='{"title": "x"}') if failing else route.continue_()
+
+    story = Story(city, 0)
+    address = re.compile(r"/view/[^/]+/studies/[\d.]+/reports/")
+    page, watch = open_page(story.url, prepare=lambda page: page.route(address, answer))
+    watch.expect("500")
+    report = page.locator(".report", has_text="Referto firmato")
+    expect(report).to_contain_text("Il referto non si apre")
+    expect(report).not_to_contain_text("title")
+    expect(page.locator("iframe.pdf")).to_have_count(0)
+    failing.clear()
+    report.get_by_role("button", name="Riprova").press("Enter")
+    page.get_by_label("Referti in grande").check()
+    frame = page.locator("iframe.pdf")
+    frame.scroll_into_view_if_needed()
+    wait_until(lambda: shows_the_document(frame, dark=True), 30)
 
 
 def in_ohif(page: Page, label: str) -> FrameLocator:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from tests.browser import drawn, hospital
@@ -184,11 +185,8 @@ def test_films_of_two_vendors_are_right_in_ohif_and_stay_so(open_page: Open, cit
 
 
 @pytest.mark.usefixtures("ohif")
-@pytest.mark.parametrize("make", [mammographies, ultrasounds])
-def test_mammographies_and_ultrasounds_have_each_their_own_window(
-    open_page: Open, city: RunningCity, make: Callable[[Patient], tuple[Images, Images]]
-) -> None:
-    page = opened(open_page, city, make)
+def test_ultrasounds_have_each_their_own_window(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, ultrasounds)
     frame = in_ohif(page)
     for name in VIEWPORTS:
         wait_until(lambda name=name: 40 < middle(canvas(frame, name)).mean() < 200, 20)
@@ -212,6 +210,70 @@ def test_a_mammography_is_hung_two_by_two_and_views_go_together(open_page: Open,
         expect(page.locator(f".pane.{side} .position")).to_have_text("2 / 5")
         expect(page.locator(f".pane.{side} .picture .cell")).to_have_count(1)
         assert wall(pixels(page.locator(f".pane.{side} .film"))) == "right"  # RCC beside RCC
+
+
+def views_in_ohif(page: Page) -> dict[str, tuple[str, str]]:
+    """Of each viewport: side and view of the image that it holds, and on which side of what it shows the chest wall is seen."""
+    frame = page.frame_locator(".viewer iframe")
+    shown: dict[str, str] = page.frames[-1].evaluate(
+        """() => Object.fromEntries(cornerstone.getRenderingEngines().flatMap(one => one.getViewports())
+             .filter(one => one.getCurrentImageId?.()).map(one => {
+               const image = cornerstone.metaData.get('instance', one.getCurrentImageId());
+               return [one.id, image.ImageLaterality + image.ViewPosition];
+             }))"""
+    )
+    return {name: (view, wall(middle(canvas(frame, name)))) for name, view in shown.items()}
+
+
+def as_hung(*exams: str) -> dict[str, tuple[str, str]]:
+    return {
+        f"contenitore-{exam}-{view}": (view, "right" if view[0] == "R" else "left")
+        for exam in exams
+        for view in ("RCC", "LCC", "RMLO", "LMLO")
+    }
+
+
+@pytest.mark.usefixtures("ohif")
+def test_a_mammography_is_hung_two_by_two_in_ohif_too_and_then_view_by_view(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, mammographies)
+    frame = in_ohif(page)
+    wait_until(lambda: views_in_ohif(page) == as_hung("current", "prior"), 30)
+    for name in as_hung("current", "prior"):
+        grey = middle(canvas(frame, name))
+        assert 30 < grey.mean() < 200  # two vendors, each with its own window
+        assert grey.std() > 10
+    places = ("current-RCC", "current-LCC", "prior-RCC", "current-RMLO")
+    boxes: dict[str, Any] = {name: canvas(frame, f"contenitore-{name}").bounding_box() for name in places}
+    assert boxes["current-RCC"]["x"] < boxes["current-LCC"]["x"] < boxes["prior-RCC"]["x"]
+    assert boxes["current-RCC"]["y"] < boxes["current-RMLO"]["y"]
+    canvas(frame, "contenitore-current-RCC").click()
+    page.keyboard.press(".")  # OHIF's own key for the next stage
+    one_view = {name: seen for name, seen in as_hung("current", "prior").items() if name.endswith("RCC")}
+    wait_until(lambda: views_in_ohif(page) == one_view, 30)
+
+
+@pytest.mark.usefixtures("ohif")
+def test_a_mammography_alone_is_hung_too_and_a_view_that_was_not_taken_stays_empty(open_page: Open, city: RunningCity) -> None:
+    patient = Patient()
+    study = generate_uid()
+    more = {"StudyInstanceUID": study}
+    views = [drawn.mammogram(patient, "maugeri", "20261129", AURORA, view, **more) for view in ("LCC", "RCC", "RMLO")]
+    del views[1].ViewPosition  # which the code says too
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "R-10242", "SRT", "cranio-caudal"
+    views[1].ViewCodeSequence = [code]
+    hospital.send(city.client("maugeri"), *views)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .hung img")).to_have_count(3)
+    in_ohif(page)
+    wanted = as_hung("current")
+    del wanted["contenitore-current-LMLO"]
+
+    def hung() -> dict[str, tuple[str, str]]:
+        return {name: (name[-3:] if name.endswith("RCC") else view, side) for name, (view, side) in views_in_ohif(page).items()}
+
+    wait_until(lambda: hung() == wanted, 30)
 
 
 def with_sides(patient: Patient) -> tuple[Images, Images]:
@@ -314,8 +376,44 @@ def test_nothing_in_ohif_offers_to_store_what_cannot_be_stored(open_page: Open, 
     page.mouse.move(box["x"] + 200, box["y"] + 260, steps=4)
     page.mouse.up()
     wait_until(lambda: page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 1, 20)
-    for words in ("Create SR", "Create report", "Track measurements", "Segmentation", "Export"):
+    frame.locator('[data-cy="side-panel-header-right"]').click()
+    listed = frame.get_by_role("list", name="Misure")
+    expect(listed.get_by_role("listitem")).to_have_count(1)
+    expect(listed).to_contain_text("mm")
+    expect(frame.locator(".contenitore-measurements")).to_contain_text("non si archiviano")
+    for words in ("Create SR", "Create report", "Track measurements", "Segmentation", "Export", "CSV"):
         expect(frame.get_by_text(words)).to_have_count(0)
+    page.frames[-1].evaluate(
+        "name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean).setImageIdIndex(12)",
+        VIEWPORTS[0],
+    )
+    wait_until(lambda: indexes(page)[0] == 12, 20)
+    listed.get_by_role("button", name="mm").first.click()
+    wait_until(lambda: indexes(page)[0] == 30, 20)  # where it was measured
+    listed.get_by_role("button", name="Elimina").click()
+    expect(listed.get_by_role("listitem")).to_have_count(0)
+    assert page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 0
+
+
+@pytest.mark.usefixtures("ohif")
+def test_a_viewer_that_does_not_come_says_so_in_words_over_the_pages_pictures(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, films, prepare=lambda page: page.clock.install())
+    held = list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/app.bundle*", hold)
+    page.locator("#open-viewer").click()
+    waiting = page.locator(".viewer .opening")
+    expect(waiting).to_have_text("Il visualizzatore si sta aprendo…")
+    page.clock.fast_forward(21000)
+    expect(waiting).to_contain_text("non mostra ancora le immagini")
+    assert is_right(page.locator(".pane.left .picture"))  # and no black
+    for route in held:
+        route.continue_()
+    expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
+    expect(waiting).to_be_hidden()
 
 
 @pytest.mark.usefixtures("ohif")

@@ -11,7 +11,7 @@
   }
   const root = `${session.api}/view/${session.pass}`;
   const list = name => (new URLSearchParams(location.search).get(name) || '').split(',').filter(Boolean);
-  const [wanted, chosen] = [list('StudyInstanceUIDs'), list('chosen')];
+  const chosen = list('chosen');
   let ours = null; // page/in-ohif.js, which knows which windows and levels go together
 
   const synchronised = [
@@ -26,37 +26,64 @@
     { attribute: 'contenitoreLocalizer', weight: 100, constraint: { equals: { value: false } } },
     { attribute: 'contenitoreChosen', weight: 1000, constraint: { equals: { value: true } } },
   ];
-  const viewport = (name, selector) => ({
-    viewportOptions: { viewportId: `contenitore-${name}`, viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true, initialImageOptions: { custom: 'contenitoreImage', defaultValue: { preset: 'middle' } }, syncGroups: synchronised },
-    displaySets: [{ id: selector }],
+  const viewport = (name, options) => ({
+    viewportOptions: { viewportId: `contenitore-${name}`, viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true, initialImageOptions: { custom: 'contenitoreImage', defaultValue: { preset: 'middle' } }, ...options },
+    displaySets: [{ id: name }],
   });
+  const grid = (name, columns, viewports) => ({
+    name,
+    stageActivation: { enabled: { minViewportsMatched: 1 } },
+    viewportStructure: { layoutType: 'grid', properties: { rows: viewports.length / columns, columns } },
+    viewports,
+  });
+  const twoExams = { id: 'Two exams', weight: 2000, attribute: 'StudyInstanceUID', from: 'prior', required: true, constraint: { notNull: true } };
+  const anyExam = { id: 'An exam', weight: 1, attribute: 'StudyInstanceUID', required: true, constraint: { notNull: true } };
 
   // Current left, prior right; zoom together, levels and windows where they mean the same.
   const compare = {
     id: 'contenitore.compare',
     name: 'Confronto / Comparison',
     numberOfPriorsReferenced: 1,
-    protocolMatchingRules: [{ id: 'Two exams', weight: 2000, attribute: 'StudyInstanceUID', from: 'prior', required: true, constraint: { notNull: true } }],
+    protocolMatchingRules: [twoExams],
     toolGroupIds: ['default'],
     displaySetSelectors: {
       current: { studyMatchingRules: [study(0)], seriesMatchingRules: images },
       prior: { studyMatchingRules: [study(1)], seriesMatchingRules: images },
     },
     defaultViewport: { viewportOptions: { viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true }, displaySets: [{ id: 'current', matchedDisplaySetsIndex: -1 }] },
-    stages: [{
-      name: 'current and prior',
-      stageActivation: { enabled: { minViewportsMatched: 1 } },
-      viewportStructure: { layoutType: 'grid', properties: { rows: 1, columns: 2 } },
-      viewports: [viewport('current', 'current'), viewport('prior', 'prior')],
-    }],
+    stages: [grid('current and prior', 2, [viewport('current', { syncGroups: synchronised }), viewport('prior', { syncGroups: synchronised })])],
   };
 
-  // Nothing can be stored here: no tracking that ends in a report, no segmentations, no button that offers either. The first button of
-  // an id is the one that counts.
+  // A mammography as it is hung: the image's right side beside its left, walls towards each other, CC above MLO; of two exams both
+  // so, and after that (OHIF's next stage) each view beside its like. Where a view was not taken its place stays empty.
+  const SIDES = ['R', 'L'];
+  const VIEWS = ['CC', 'MLO'];
+  const wall = side => ({ imageArea: [1, 1], imageCanvasPoint: side === 'R' ? { imagePoint: [1, 0.5], canvasPoint: [1, 0.5] } : { imagePoint: [0, 0.5], canvasPoint: [0, 0.5] } });
+  const breast = (exam, side, view, options) => viewport(`${exam}-${side}${view}`, { allowUnmatchedView: false, syncGroups: [{ type: 'zoompan', id: `contenitore.zoom.${side}${view}`, source: true, target: true }], ...options });
+  const mammography = (id, exams, rules) => ({
+    id,
+    name: 'Mammografia / Mammography',
+    numberOfPriorsReferenced: exams.length - 1,
+    protocolMatchingRules: rules,
+    toolGroupIds: ['default'],
+    displaySetSelectors: Object.fromEntries(exams.flatMap((exam, index) => SIDES.flatMap(side => VIEWS.map(view => [`${exam}-${side}${view}`, {
+      studyMatchingRules: [study(index)],
+      seriesMatchingRules: [{ attribute: 'contenitoreView', required: true, constraint: { equals: { value: `${side} ${view}` } } }, ...images],
+    }])))),
+    defaultViewport: { viewportOptions: compare.defaultViewport.viewportOptions, displaySets: [{ id: `${exams[0]}-RCC`, matchedDisplaySetsIndex: -1 }] },
+    stages: [
+      grid('all views', 2 * exams.length, VIEWS.flatMap(view => exams.flatMap(exam => SIDES.map(side => breast(exam, side, view, { displayArea: wall(side) }))))),
+      ...(exams.length > 1 ? VIEWS.flatMap(view => SIDES.map(side => grid(`${side} ${view}`, 2, exams.map(exam => breast(exam, side, view))))) : []),
+    ],
+  });
+  const protocols = [compare, mammography('contenitore.mammographies', ['current', 'prior'], [twoExams]), mammography('contenitore.mammography', ['current'], [anyExam])];
+
+  // Nothing can be stored here: no tracking that ends in a report, no segmentations, no button that offers either; what is measured
+  // has a list of our own. The first button of an id is the one that counts.
   const readOnly = {
     routes: { 0: { layoutInstance: { props: {
       leftPanels: { $set: ['@ohif/extension-default.panelModule.seriesList'] },
-      rightPanels: { $set: [] },
+      rightPanels: { $set: ['contenitore.panelModule.measurements'] },
       viewports: { 0: { namespace: { $set: '@ohif/extension-cornerstone.viewportModule.cornerstone' } } },
     } } } },
     toolbarButtons: { $unshift: [{
@@ -79,8 +106,9 @@
         ours = await import('/page/in-ohif.js');
         await ours.prepare();
       },
-      onModeEnter: services => ours.join(services, { root, wanted: wanted.length, chosen }),
-      getHangingProtocolModule: () => [{ name: compare.id, protocol: compare }],
+      onModeEnter: services => ours.join(services, { root, chosen }),
+      getPanelModule: services => ours.measurementsPanel(services),
+      getHangingProtocolModule: () => protocols.map(protocol => ({ name: protocol.id, protocol })),
     }],
     modes: [],
     modesConfiguration: { '@ohif/mode-longitudinal': readOnly },

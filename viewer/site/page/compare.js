@@ -103,9 +103,14 @@ export class Pane {
     if (!this.picture.retry() && !this.places.length && !this.series.length) this.#load();
   }
 
-  /** The SOP Instance UID of the image in view, or of the first of them. */
-  get shownImage() {
-    return this.places[this.at]?.cells.find(Boolean)?.one.sop_instance_uid ?? null;
+  /** The SOP Instance UIDs of the images in view. */
+  get shownImages() {
+    return (this.places[this.at]?.cells ?? []).filter(Boolean).map(({ one }) => one.sop_instance_uid);
+  }
+
+  /** Whether the views of a mammography are in view together. */
+  get hung() {
+    return this.places[this.at]?.cells.length > 1;
   }
 
   /** Why images of this exam are not drawn, by SOP Instance UID. */

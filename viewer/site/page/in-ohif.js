@@ -4,6 +4,7 @@
 // never share. Two synchronizers of ours stand in the place of those, so that OHIF's own switch turns them off and on.
 
 import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
+export { measurementsPanel } from './measurements.js';
 import { whyNotShown } from './session.js';
 import { loadTexts, t } from './text.js';
 
@@ -11,6 +12,8 @@ const CURRENT = 'contenitore-current';
 const PRIOR = 'contenitore-prior';
 const LEVELS = 'contenitoreLevels';
 const WINDOW = 'contenitoreWindow';
+/** Views of a mammogram by their codes (PS3.16 CID 4014), where View Position says nothing. */
+const VIEW_CODES = { 'R-10242': 'CC', 399162004: 'CC', 'R-10226': 'MLO', 399368009: 'MLO' };
 
 const tell = message => parent.postMessage(message, location.origin);
 const viewportOf = id => window.cornerstone?.getRenderingEngines().map(engine => engine.getViewport(id)).find(Boolean) ?? null;
@@ -97,9 +100,9 @@ function pairNow() {
 }
 
 /** What a projection shows: side and view; empty where it does not say. */
-function viewOf(imageId) {
-  const instance = instanceOf(imageId) ?? {};
-  return instance.ViewPosition ? `${instance.ImageLaterality ?? instance.Laterality ?? ''} ${instance.ViewPosition}` : '';
+function viewOf(instance) {
+  const view = instance?.ViewPosition || VIEW_CODES[(instance?.ViewCodeSequence?.[0] ?? instance?.ViewCodeSequence)?.CodeValue];
+  return view ? `${instance.ImageLaterality ?? instance.Laterality ?? ''} ${view}`.trim() : '';
 }
 
 /** Show in the viewport that does not lead what lies at the level of the one that does. The newest wish wins: a stack shows no image
@@ -109,7 +112,7 @@ function goAlong() {
   if (!stacked(from) || !stacked(to)) return;
   let wanted = -1;
   if (known.pair) wanted = levelWith(leader === CURRENT ? known.pair : reversed(known.pair), from.getCurrentImageIdIndex());
-  else if (viewOf(idOf(from))) wanted = to.getImageIds().findIndex(imageId => viewOf(imageId) === viewOf(idOf(from)));
+  else if (viewOf(instanceOf(idOf(from)))) wanted = to.getImageIds().findIndex(imageId => viewOf(instanceOf(imageId)) === viewOf(instanceOf(idOf(from))));
   if (wanted >= 0 && wanted !== to.getTargetImageIdIndex()) to.setImageIdIndex(wanted);
 }
 
@@ -144,13 +147,23 @@ function isLocalizer(instance) {
 
 const settled = new Set();
 let told = false;
+let awaited = () => [];
 
-function settle(viewportId, wanted) {
+/** All is there once every viewport that is to show an image does, or says why not. */
+function settle(viewportId) {
   settled.add(viewportId);
-  if (told || settled.size < wanted) return;
+  const all = awaited();
+  if (told || !all?.every(id => settled.has(id))) return;
   told = true;
   performance.mark('contenitore:shown');
   tell('contenitore:shown');
+}
+
+/** The ids of the viewports that are to show an image; null while nothing is hung yet. */
+function imagesAwaited({ viewportGridService, displaySetService }) {
+  const hung = [...viewportGridService.getState().viewports.values()].filter(one => one.displaySetInstanceUIDs?.length);
+  const isImage = uid => displaySetService.getDisplaySetByUID(uid)?.numImageFrames > 0;
+  return hung.length ? hung.filter(one => one.displaySetInstanceUIDs.some(isImage)).map(one => one.viewportId) : null;
 }
 
 function words(viewport, reason) {
@@ -171,13 +184,13 @@ function noWords(viewport) {
   viewport.element.querySelector('.contenitore-words')?.remove();
 }
 
-async function failed(imageId, root, wanted) {
+async function failed(imageId, root) {
   const engines = window.cornerstone.getRenderingEngines();
   for (const viewport of engines.flatMap(engine => engine.getViewports())) {
     if (!viewport.getImageIds?.().includes(imageId)) continue;
     if (viewport.getImageIds()[viewport.getTargetImageIdIndex?.() ?? 0] !== imageId) continue;
     words(viewport, null);
-    settle(viewport.id, wanted);
+    settle(viewport.id);
     const { StudyInstanceUID: study, SeriesInstanceUID: series, SOPInstanceUID: sop } = instanceOf(imageId) ?? {};
     const reason = about.faults[sop] ?? (sop && await whyNotShown(`${root}/dicomweb/studies/${study}/series/${series}/instances/${sop}/rendered`));
     if (reason && viewport.getImageIds()[viewport.getTargetImageIdIndex()] === imageId) words(viewport, reason);
@@ -203,16 +216,19 @@ export function levelsButton() {
 }
 
 /**
- * Take part in OHIF, before it opens the first exam. `root` is the link's address at the archive; `wanted`: how many exams are to be
- * seen; `chosen`: the SOP Instance UIDs of the images that the page shows.
+ * Take part in OHIF, before it opens the first exam. `root` is the link's address at the archive; `chosen`: the SOP Instance UIDs of
+ * the images that the page shows.
  */
-export function join({ servicesManager, commandsManager }, { root, wanted, chosen }) {
-  const { hangingProtocolService, syncGroupService } = servicesManager.services;
-  const includes = displaySet => (displaySet.instances ?? displaySet.images ?? []).some(one => chosen.includes(one.SOPInstanceUID));
+export function join({ servicesManager, commandsManager }, { root, chosen }) {
+  const { hangingProtocolService, syncGroupService, viewportGridService } = servicesManager.services;
+  awaited = () => imagesAwaited(servicesManager.services);
+  const imagesOf = displaySet => displaySet.instances ?? displaySet.images ?? [];
+  const includes = displaySet => imagesOf(displaySet).some(one => chosen.includes(one.SOPInstanceUID));
   hangingProtocolService.addCustomAttribute('contenitoreChosen', 'Chosen on the page', includes);
-  hangingProtocolService.addCustomAttribute('contenitoreLocalizer', 'Localizer', displaySet => (displaySet.instances ?? displaySet.images ?? []).every(isLocalizer));
+  hangingProtocolService.addCustomAttribute('contenitoreLocalizer', 'Localizer', displaySet => imagesOf(displaySet).every(isLocalizer));
+  hangingProtocolService.addCustomAttribute('contenitoreView', 'Side and view', displaySet => viewOf(imagesOf(displaySet)[0]));
   hangingProtocolService.addCustomAttribute('contenitoreImage', 'The image chosen on the page', displaySets => {
-    const index = (displaySets?.[0]?.instances ?? displaySets?.[0]?.images ?? []).findIndex(one => chosen.includes(one.SOPInstanceUID));
+    const index = imagesOf(displaySets?.[0] ?? {}).findIndex(one => chosen.includes(one.SOPInstanceUID));
     return index >= 0 ? { index } : undefined;
   });
   mendReset();
@@ -228,11 +244,11 @@ export function join({ servicesManager, commandsManager }, { root, wanted, chose
     const viewport = viewportOf(event.detail.viewportId);
     if (!viewport?.getImageData?.()) return;
     shownNow(viewport);
-    settle(viewport.id, wanted);
+    settle(viewport.id);
     pairNow();
   }, true);
   for (const kind of ['CORNERSTONE_IMAGE_LOAD_FAILED', 'IMAGE_LOAD_ERROR']) {
-    window.cornerstone.eventTarget.addEventListener(kind, event => event.detail?.imageId && failed(event.detail.imageId, root, wanted));
+    window.cornerstone.eventTarget.addEventListener(kind, event => event.detail?.imageId && failed(event.detail.imageId, root));
   }
   document.addEventListener('keydown', event => event.key === 'Escape' && tell('contenitore:escape'), { capture: true });
   for (const act of ['pointerdown', 'wheel', 'keydown']) document.addEventListener(act, takeLead, { passive: true, capture: true });

@@ -8,7 +8,7 @@ import { forgetExams, priorsOfExam } from './exams.js';
 import { courseOf, stepFrom } from './course.js';
 import { ExamList } from './list.js';
 import { live } from './live.js';
-import { counterpart, fromOtherSide, together } from './matching.js';
+import { counterpart, fromOtherSide, isMammography, together } from './matching.js';
 import { meansToEnd } from './ending.js';
 import { Viewer } from './ohif.js';
 import { printedLine } from './print.js';
@@ -357,18 +357,25 @@ const pair = () => [byKey(state.chosen.left), byKey(state.chosen.right)].filter(
 
 /** Somebody is about to open the viewer: its code and the images are fetched. Before that nothing of it is, nor recorded. */
 function prepareViewer() {
-  if (pair().length && !parts.viewer.isOpen) parts.viewer.prepare(pair(), chosenImages());
+  if (pair().length && !parts.viewer.isOpen) parts.viewer.prepare(pair(), chosenImages(), protocol());
 }
 
 function openViewer() {
   if (!pair().length) return;
-  parts.viewer.open(pair(), chosenImages());
+  parts.viewer.open(pair(), chosenImages(), protocol());
   parts.back.hidden = parts.pair.hidden = false;
   fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.levels);
 }
 
 const shownPanes = () => [parts.panes.left, parts.panes.right].filter(pane => pane.study);
-const chosenImages = () => shownPanes().map(pane => pane.shownImage).filter(Boolean);
+const chosenImages = () => shownPanes().flatMap(pane => pane.shownImages);
+
+/** How OHIF hangs what is in view: see app-config.js. */
+function protocol() {
+  const panes = shownPanes();
+  if (panes.some(pane => pane.hung) && panes.every(pane => isMammography(pane.series))) return panes.length > 1 ? 'contenitore.mammographies' : 'contenitore.mammography';
+  return panes.length > 1 ? 'contenitore.compare' : 'default';
+}
 
 /** What OHIF has to know of both exams: why an image is not drawn, and what of the body each shows. */
 function aboutPair() {
@@ -401,7 +408,6 @@ async function changed(timeline) {
   const reported = known.filter(study => JSON.stringify(before.get(keyOf(study)).reports) !== JSON.stringify(study.reports));
   const completed = known.filter(study => study.complete && !before.get(keyOf(study)).complete);
   state.shown = timeline;
-  for (const study of reported) parts.strip.forget(study);
   drawPatient();
   const shownGone = gone.map(keyOf).some(key => key === state.chosen.left || key === state.chosen.right);
   if (shownGone) {

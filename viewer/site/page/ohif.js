@@ -18,11 +18,11 @@ export class Viewer {
     addEventListener('message', event => this.#heard(event));
   }
 
-  /** Load these exams, with the images `chosen`, without showing them; the first is left. Nothing happens when they are loaded
-   *  already. */
-  prepare(studies, chosen) {
+  /** Load these exams, with the images `chosen`, hung by a `protocol` of app-config.js, without showing them; the first is left.
+   *  Nothing happens when they are loaded already. */
+  prepare(studies, chosen, protocol) {
     const uids = studies.map(study => study.study_instance_uid);
-    const address = `/viewer?${new URLSearchParams({ StudyInstanceUIDs: uids.join(','), hangingProtocolId: uids.length > 1 ? 'contenitore.compare' : 'default', chosen: chosen.join(',') })}`;
+    const address = `/viewer?${new URLSearchParams({ StudyInstanceUIDs: uids.join(','), hangingProtocolId: protocol, chosen: chosen.join(',') })}`;
     if (this.at === address) return;
     this.at = address;
     this.ready = false;
@@ -34,8 +34,8 @@ export class Viewer {
   }
 
   /** Show these exams. */
-  open(studies, chosen) {
-    this.prepare(studies, chosen);
+  open(studies, chosen, protocol) {
+    this.prepare(studies, chosen, protocol);
     this.root.inert = false;
     this.root.classList.add('open');
     this.waiting.textContent = t('viewerOpens');

@@ -15,8 +15,12 @@ from forwarder.errors import ForwarderError
 
 # What an installation needs. pynetdicom is pinned, since `forwarder.dicom.storage` reaches into it.
 REQUIRES = [
+    "authlib>=1.7,<2",
     "botocore>=1.40",
     "cryptography>=44",
+    "httpx2>=2.10,<3",
+    "jinja2>=3.1,<4",
+    "joserfc>=1,<2",
     "numpy>=1.26",
     "prometheus-client>=0.20",
     "pydicom>=3.0.2,<4",
@@ -24,7 +28,9 @@ REQUIRES = [
     "pynetdicom==3.0.4",
     "python-codicefiscale>=0.12,<1",
     "rich>=13",
+    "starlette>=1,<2",
     "urllib3>=2.2,<3",
+    "uvicorn>=0.50,<1",
 ]
 PYPROJECT = """\
 [build-system]
@@ -46,7 +52,7 @@ contenitore-forwarder = "forwarder.__main__:main"
 packages = {packages}
 
 [tool.setuptools.package-data]
-forwarder = ["web/*", "deploy/*"]
+forwarder = ["web/**/*", "deploy/*"]
 
 [tool.setuptools.data-files]
 "share/contenitore" = ["forwarder.md"]

@@ -58,6 +58,10 @@ def _proxy(value: str) -> str | None:
     return None if good else "should be an address such as http://proxy.example.org:3128"
 
 
+def _issuer(value: str) -> str | None:
+    return None if not value else _address(value)
+
+
 def _folder(value: str) -> str | None:
     return None if value.strip() else "should be the path of a folder"
 
@@ -87,6 +91,21 @@ def _hl7_field(value: str) -> str | None:
 def _destinations(found: dict[str, str]) -> str | None:
     good = all(code.strip() and re.fullmatch(r"([a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)?", name) for code, name in found.items())
     return None if good else 'should name institutions by their id, as in {"MAUG" = "maugeri"}; an empty id: none of the city'
+
+
+def _origin(value: str) -> str | None:
+    """An origin (RFC 6454) as browsers name it; not “*”, since a browser brings a person's identity along by itself."""
+    parts = urlsplit(value)
+    good = parts.scheme in ("http", "https") and parts.hostname and value == f"{parts.scheme}://{parts.netloc}"
+    return None if good else "should be an origin such as “https://viewer.hospital.example”"
+
+
+def _public_url(value: str) -> str | None:
+    return None if not value else _origin(value)
+
+
+def _header_name(value: str) -> str | None:
+    return None if re.fullmatch(r"[A-Za-z0-9-]{0,60}", value) else "should be the name of a header, such as “X-Remote-User”"
 
 
 def option(default: Any, text: str, check: Check | None = None, *, required: bool = False) -> Any:
@@ -301,6 +320,50 @@ class PageConfig:
 
 
 @dataclass(frozen=True)
+class WebConfig:
+    """The hospital's door for people and viewers, at [page]'s address: staff pages and DICOMweb. Off without [identity]."""
+
+    public_url: str = option(
+        "", "Address under which people reach this door, where a reverse proxy stands before it; empty: as they ask.", _public_url
+    )
+    certificate: str = option("", "PEM file of this machine's certificate (and chain), for HTTPS; empty: none.")
+    key: str = option("", "PEM file of its private key.")
+    allowed_origins: list[str] = option([], "Origins of web viewers that may read DICOMweb from a browser (CORS).", _origin)
+    cache_mb: int = option(
+        1024, "Disk for images that were read, so that the second reading is local; 0: none.", _between(0, 10_000_000)
+    )
+
+
+@dataclass(frozen=True)
+class OidcConfig:
+    """OpenID Connect: people sign in at the hospital's identity provider, viewers bring its tokens."""
+
+    issuer: str = option("", "The provider's issuer, such as https://sso.hospital.example/realms/staff; empty: none.", _issuer)
+    client_id: str = option("", "The client's id at the provider.")
+    client_secret_file: str = option("", "File with the client's secret; empty: a public client.")
+    roles_claim: str = option("roles", "Claim with the roles; dots go into objects, as in “realm_access.roles”.")
+    user_claim: str = option("sub", "Claim that names the person in the audit trail.")
+    opaque_tokens: bool = option(True, "Whether a viewer's token that is no JWT is shown to the provider (userinfo).")
+
+
+@dataclass(frozen=True)
+class IdentityConfig:
+    """Who the people are. Without a roles header or claim nobody has a role."""
+
+    header: str = option("", "Header in which a trusted reverse proxy names the person; empty: none.", _header_name)
+    trusted: list[str] = option([], "Addresses or networks of that proxy; from others the headers are not believed.", _network)
+    roles_header: str = option("", "Header with the person's roles, separated by commas; empty: no roles.", _header_name)
+    session_minutes: int = option(30, "Without a request for so long, a person signs in again.", _between(1, 1440))
+    session_hours: int = option(10, "After so long, a person signs in again.", _between(1, 168))
+    oidc: OidcConfig = field(default_factory=OidcConfig)
+
+    @property
+    def configured(self) -> bool:
+        """Whether anybody can be known at all."""
+        return bool(self.header or self.oidc.issuer)
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """Logs: one JSON object a line on standard error, without patient data."""
 
@@ -321,6 +384,8 @@ class Config:
     watch: WatchConfig = field(default_factory=WatchConfig)
     send: SendConfig = field(default_factory=SendConfig)
     page: PageConfig = field(default_factory=PageConfig)
+    web: WebConfig = field(default_factory=WebConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -441,6 +506,12 @@ def _together(config: Config) -> None:
         for name, why in needed.items():
             if not getattr(config.hl7, name):
                 raise ConfigError(f"The key “hl7.{name}” is needed for “hl7.adt.enabled”: {why}.")
+    files |= {
+        "web.certificate": config.web.certificate,
+        "web.key": config.web.key,
+        "identity.oidc.client_secret_file": config.identity.oidc.client_secret_file,
+    }
+    _who_is_known(config)
     if config.watch.folder:
         inbox, spool = Path(config.watch.folder).resolve(), Path(config.spool.folder).resolve()
         if inbox.is_relative_to(spool) or spool.is_relative_to(inbox):
@@ -450,6 +521,18 @@ def _together(config: Config) -> None:
     for where, path in files.items():
         if path and not Path(path).is_file():
             raise ConfigError(f"The key “{where}” names a file that does not exist: {path}")
+
+
+def _who_is_known(config: Config) -> None:
+    identity = config.identity
+    if bool(config.web.certificate) != bool(config.web.key):
+        raise ConfigError("The keys “web.certificate” and “web.key” are needed together.")
+    if identity.header and not identity.trusted:
+        raise ConfigError("The key “identity.trusted” is needed for “identity.header”: nobody else's word is taken.")
+    if identity.roles_header and not identity.header:
+        raise ConfigError("The key “identity.header” is needed for “identity.roles_header”.")
+    if identity.oidc.issuer and not identity.oidc.client_id:
+        raise ConfigError("The key “identity.oidc.client_id” is needed for “identity.oidc.issuer”.")
 
 
 def dotted(where: str, name: str) -> str:

@@ -25,7 +25,6 @@ from forwarder.hl7.feed import Feed
 from forwarder.hl7.outbox import ReportOutbox
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.logs import log
-from forwarder.operations import page
 from forwarder.operations.snapshot import State
 from forwarder.query.engine import Queries
 from forwarder.spool.journal import straighten
@@ -33,6 +32,7 @@ from forwarder.spool.spool import NUDGE, Recovery, Spool
 from forwarder.spool.watched_folder import Watcher
 from forwarder.upload.outbox import Outbox
 from forwarder.upload.priority import Ranks
+from forwarder.web import app as web
 
 MINUTE, HOUR = 60.0, 3600.0
 CLOCK_JUMP = 60.0  # seconds
@@ -147,7 +147,7 @@ def running(
         stack.callback(end_background)
         state.ports |= stack.enter_context(scp.listening(config.dicom, receiver, config.peers, state.queries))
         state.ports |= stack.enter_context(mllp.listening(config.hl7, door))
-        stack.enter_context(page.serving(config.page, state))
+        stack.enter_context(web.opened(config, state, archive, outbox.line, spool.reserve_bytes, stop))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,
             waiting=spool.tally()["waiting"], cleaned=recovered.removed, adopted=recovered.adopted, missing=recovered.missing,

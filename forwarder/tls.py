@@ -15,6 +15,7 @@ from forwarder.errors import ConfigError
 from forwarder.logs import log
 
 DAYS_WARNED = 30
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 
 
 @lru_cache(maxsize=8)
@@ -57,6 +58,13 @@ class RenewedContext(ssl.SSLContext):
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         """As that of the newest context."""
+        return self._context().wrap_socket(*args, **kwargs)
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """As that of the newest context."""
+        return self._context().wrap_bio(*args, **kwargs)
+
+    def _context(self) -> ssl.SSLContext:
         with self._making:
             stamp = self._now()
             if stamp != self._stamp:
@@ -66,7 +74,7 @@ class RenewedContext(ssl.SSLContext):
                     log.info("new certificates for TLS are in use")
                 except ConfigError as error:
                     log.warning("new certificates for TLS are not in use", detail=str(error))
-        return self._newest.wrap_socket(*args, **kwargs)
+            return self._newest
 
 
 def tls_context(tls: TlsConfig, *, server: bool) -> ssl.SSLContext:
@@ -84,7 +92,7 @@ def tls_context(tls: TlsConfig, *, server: bool) -> ssl.SSLContext:
 def _context_now(tls: TlsConfig, protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM")
+    context.set_ciphers(CIPHERS)
     context.check_hostname = False  # DICOM nodes are known by certificate, not by name
     context.verify_mode = ssl.CERT_REQUIRED
     try:
@@ -92,4 +100,25 @@ def _context_now(tls: TlsConfig, protocol: int) -> ssl.SSLContext:
         context.load_verify_locations(tls.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"The certificates for TLS cannot be used: {error}.") from error
+    return context
+
+
+def https_context(certificate: str, key: str) -> ssl.SSLContext:
+    """TLS 1.2 or newer for people's browsers and viewers, which show no certificate; follows its files when they are renewed.
+
+    Raises ConfigError when certificate or key cannot be used.
+    """
+
+    def make() -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(CIPHERS)
+        try:
+            context.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"The certificate for HTTPS cannot be used: {error}.") from error
+        return context
+
+    context = RenewedContext(ssl.PROTOCOL_TLS_SERVER)
+    context.follow(make, (certificate, key))
     return context

@@ -44,6 +44,7 @@ class Forwarder:
             "aet": self.aet,
             "dicom": f"127.0.0.1:{self.dicom_port}",
             "page": f"http://127.0.0.1:{self.page_port}",
+            "dicomweb": f"http://127.0.0.1:{self.page_port}/dicomweb",
             "hl7": f"127.0.0.1:{self.hl7_port}",
             "pid": self.process.pid if self.process else None,
             "config": str(self.file),
@@ -124,6 +125,9 @@ class Forwarders:
             "hl7.address": "127.0.0.1",
             "hl7.port": hl7_port,
             "page.port": page_port,
+            "identity.header": "X-Remote-User",
+            "identity.trusted": ["127.0.0.1"],
+            "identity.roles_header": "X-Remote-Roles",
         }
         file.write_text(config_example.example(values), encoding="utf-8")
         return Forwarder(institution, title, dicom_port, page_port, hl7_port, file)

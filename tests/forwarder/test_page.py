@@ -21,16 +21,16 @@ from playwright.sync_api import Page, expect
 
 from chalicelib.domain.rejections import REASONS
 from forwarder.alerts import Reason, Refusal, Trouble, explain
-from forwarder.config import PageConfig
 from forwarder.errors import Failure, SpoolError
 from forwarder.hl7.adt.ledger import ActKind
 from forwarder.hl7.adt.rules import EventOutcome
-from forwarder.operations import page
 from forwarder.service import running
+from forwarder.web import queue_page, server
+from forwarder.web.app import application
 from tests.browser.chromium import Watch
 
 pytestmark = pytest.mark.usefixtures("credentials")
-WEB = Path(page.__file__).parents[1] / "web"
+WEB = Path(queue_page.__file__).parent
 TEXTS = {language: json.loads((WEB / f"{language}.json").read_text()) for language in ("it", "en")}
 CAN_BE_WRONG = [*Trouble, *(failure.value for failure in Failure)]
 CAN_BE_THE_REASON = [*REASONS, *Reason]
@@ -127,10 +127,10 @@ class Everything:
 
 class TestInTheBrowser:
     @pytest.fixture
-    def everything(self) -> Iterator[tuple[Everything, str]]:
-        state, port = Everything(), free_port()
-        with page.serving(PageConfig("127.0.0.1", port), state):
-            yield state, f"http://127.0.0.1:{port}/"
+    def everything(self, tmp_path) -> Iterator[tuple[Everything, str]]:
+        state, place = Everything(), hospital(tmp_path, "http://127.0.0.1:9")
+        with server.serving(place.config(), application(state, None)):
+            yield state, place.page + "/"
 
     @pytest.fixture
     def shown(self, browser, everything) -> Iterator[Page]:
@@ -183,20 +183,21 @@ class TestInTheBrowser:
 
 def test_the_counts_are_read_without_scripts_too():
     state = Everything()
-    _, _, body = page.respond(state, "/")
+    _, _, body = queue_page.respond(state, "/")
     text = re.sub(r"<[^>]+>", " ", body.decode())
     now = state.snapshot()
     for name in ("received", "waiting", "indexed", "rejected"):
         assert f"{TEXTS['en'][name]}  {now[name]} " in text
     assert TEXTS["en"]["sum"] in text
     state.broken = True
-    assert page.respond(state, "/")[0] == 200
+    assert queue_page.respond(state, "/")[0] == 200
 
 
-def test_a_crowd_that_says_nothing_does_not_use_up_the_threads(monkeypatch):
-    monkeypatch.setattr(page, "AT_ONCE", 3)
-    port = free_port()
-    with page.serving(PageConfig("127.0.0.1", port), Everything()):
+def test_a_crowd_that_says_nothing_does_not_use_up_the_threads(monkeypatch, tmp_path):
+    monkeypatch.setattr(server, "AT_ONCE", 3)
+    place = hospital(tmp_path, "http://127.0.0.1:9")
+    port = place.values["page.port"]
+    with server.serving(place.config(), application(Everything(), None)):
         before = threading.active_count()
         crowd = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(20)]
         assert [one.recv(1) for one in crowd[-5:]] == [b""] * 5

@@ -1,0 +1,137 @@
+"""What every page and service of the door has at hand: who asks, which role that takes, and what proves that a form was ours."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import RedirectResponse, Response
+
+from forwarder.archive.client import Archive
+from forwarder.config import Config
+from forwarder.web.identity import Person, RefusedError, Role, TrustedHeader
+from forwarder.web.sessions import COOKIE, Sessions
+
+if TYPE_CHECKING:
+    from forwarder.web.oidc import Provider
+
+HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:\d{1,5})?")
+
+
+class Door:
+    """The door of one hospital."""
+
+    def __init__(self, config: Config, archive: Archive) -> None:
+        self.config = config
+        self.archive = archive
+        self.sessions = Sessions(config.identity)
+        self._header = TrustedHeader(config.identity)
+        oidc = config.identity.oidc
+        self.provider: Provider | None = None
+        if oidc.issuer:
+            from forwarder.web.oidc import Provider  # with its library: only where it is used
+
+            self.provider = Provider(oidc, config.archive.ca_file or None)
+        self._secret = secrets.token_bytes(32)
+
+    async def who(self, connection: HTTPConnection, *, tokens: bool = False) -> Person | None:
+        """Who asks; None where nobody is named. `tokens`: also by a bearer token. Raises RefusedError."""
+        person = self._header.person(connection)
+        if person is not None:
+            return person
+        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        if tokens and self.provider is not None and scheme.lower() == "bearer":
+            return await self.provider.bearer(token.strip())
+        session = self.sessions.get(connection.cookies.get(COOKIE))
+        return session.person if session else None
+
+    def unknown(self, connection: HTTPConnection) -> RefusedError:
+        """The refusal of a request without a person: 401 where one could be named, 403 from where nobody's word counts."""
+        return RefusedError(401 if self.provider or self._header.trusts(connection) else 403, "no-identity")
+
+    async def require(self, connection: HTTPConnection, *roles: Role, tokens: bool = False) -> Person:
+        """The person who asks, with one of these roles. Raises RefusedError."""
+        person = await self.who(connection, tokens=tokens)
+        if person is None:
+            raise self.unknown(connection)
+        if not person.roles & set(roles):
+            raise RefusedError(403, "no-role")
+        return person
+
+    def base(self, connection: HTTPConnection) -> str:
+        """This door's address as the caller knows it, without a slash at the end. Raises RefusedError for a Host that is none."""
+        if fixed := self.config.web.public_url:
+            return fixed
+        host = connection.headers.get("host", "")
+        if not HOST.fullmatch(host):
+            raise RefusedError(400, "bad-host")
+        own, port = connection.scope.get("server") or ("", None)
+        if host == own and port not in (80, 443, None):
+            host = f"{host}:{port}"  # dicomweb-client names an address without the port that it asks at
+        return f"{connection.url.scheme}://{host}"
+
+    def secure(self, connection: HTTPConnection) -> bool:
+        """Whether the caller came by HTTPS, so that a cookie may say so."""
+        return self.base(connection).startswith("https:")
+
+    # Forms
+
+    def form_token(self, person: Person) -> str:
+        """What a form of ours carries, so that no other site can have a person's browser send one."""
+        return hmac.new(self._secret, f"form\n{person.name}\n{person.session}".encode(), hashlib.sha256).hexdigest()
+
+    def check_form(self, request: Request, person: Person, token: str) -> None:
+        """Raises RefusedError for a form that did not come from a page of ours."""
+        if not hmac.compare_digest(token.encode("utf-8", "replace"), self.form_token(person).encode()):
+            raise RefusedError(403, "form-not-ours")
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise RefusedError(403, "form-not-ours")
+
+    # Signing in
+
+    async def sign_in(self, request: Request) -> Response:
+        """To the identity provider, and from there back to the page that was asked for. Raises RefusedError."""
+        assert self.provider is not None
+        cookie, session = self.sessions.begin()
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        session.signing_in["back"] = path if request.method == "GET" else "/"
+        request.scope["session"] = session.signing_in
+        answer = await self.provider.redirect(request, self.base(request) + "/signed-in")
+        self._set(request, answer, cookie)
+        return answer
+
+    async def signed_in(self, request: Request) -> Response:
+        """303 to the page that was asked for, as the person who came back from the provider. Raises RefusedError."""
+        old = request.cookies.get(COOKIE)
+        session = self.sessions.get(old)
+        if self.provider is None or session is None or not session.signing_in:
+            raise RefusedError(403, "sign-in-failed")
+        request.scope["session"] = session.signing_in
+        found = await self.provider.signed_in(request)
+        self.sessions.end(old)
+        cookie, _ = self.sessions.begin(found)
+        answer = RedirectResponse(local(str(session.signing_in.get("back", "/"))), 303)
+        self._set(request, answer, cookie)
+        return answer
+
+    def sign_out(self, request: Request) -> Response:
+        """303 to the queue, known no longer."""
+        self.sessions.end(request.cookies.get(COOKIE))
+        answer = RedirectResponse("/", 303)
+        answer.delete_cookie(COOKIE, path="/")
+        return answer
+
+    def _set(self, request: Request, answer: Response, cookie: str) -> None:
+        answer.set_cookie(COOKIE, cookie, path="/", httponly=True, samesite="lax", secure=self.secure(request))
+
+
+def local(path: str) -> str:
+    """A path of this door, or its beginning for what would lead elsewhere."""
+    parts = urlsplit(path)
+    good = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.netloc and path.isprintable()
+    return path if good else "/"

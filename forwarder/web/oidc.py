@@ -1,0 +1,177 @@
+"""OpenID Connect (Core 1.0): people sign in by authorization code with PKCE (RFC 7636), viewers bring tokens (RFC 6750)."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.starlette_client import OAuth
+from joserfc import jwt
+from joserfc.errors import InvalidKeyIdError, JoseError
+from joserfc.jwk import KeySet
+from starlette.requests import Request
+from starlette.responses import Response
+
+from forwarder.config import OidcConfig
+from forwarder.errors import ConfigError
+from forwarder.logs import log
+from forwarder.web.identity import Person, RefusedError, checked_name, roles_of
+
+SIGNED = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+LEEWAY = 60
+PATIENCE = 10.0  # seconds for one answer of the provider
+REMEMBERED_SECONDS = 60.0
+REMEMBERED = 1000  # tokens
+KEYS_SECONDS = 60.0  # between two looks for keys that are not known
+LONGEST_TOKEN = 16 * 1024
+_UNREACHABLE = (httpx2.HTTPError, RuntimeError, KeyError, ValueError)
+"""What authlib raises for a provider that cannot be reached, or answers what no provider answers."""
+
+
+class Provider:
+    """The hospital's identity provider, as configured. `ca_file`: authorities to trust (PEM), or None for the machine's."""
+
+    def __init__(self, config: OidcConfig, ca_file: str | None) -> None:
+        self._config = config
+        self._issuer = config.issuer.rstrip("/")
+        self._client = OAuth().register(
+            "hospital",
+            client_id=config.client_id,
+            client_secret=_secret(config.client_secret_file),
+            server_metadata_url=f"{self._issuer}/.well-known/openid-configuration",
+            client_kwargs={
+                "scope": "openid profile", "code_challenge_method": "S256", "timeout": PATIENCE, "verify": ca_file or True,
+                "token_endpoint_auth_method": "client_secret_basic" if config.client_secret_file else "none",
+            },
+        )  # fmt: skip
+        self._tokens: dict[str, tuple[float, Person]] = {}
+        self._keys_at = 0.0
+
+    async def redirect(self, request: Request, back: str) -> Response:
+        """To the provider, which sends the person back to the address `back`. Raises RefusedError."""
+        try:
+            await self._metadata()
+            answer: Response = await self._client.authorize_redirect(request, back)
+        except _UNREACHABLE as error:
+            raise self._unreachable(error) from error
+        return answer
+
+    async def signed_in(self, request: Request) -> Person:
+        """Who came back. Raises RefusedError."""
+        try:
+            metadata = await self._metadata()
+            options = {"iss": {"essential": True, "values": [metadata["issuer"]]}}
+            token = await self._client.authorize_access_token(request, claims_options=options, leeway=LEEWAY)
+            claims = dict(token.get("userinfo") or {})
+            if not claims or self._config.client_id not in _audience(claims):
+                raise RefusedError(403, "sign-in-failed")
+            if self._claim(claims, self._config.roles_claim) is None and metadata.get("userinfo_endpoint"):
+                more = dict(await self._client.userinfo(token=token))
+                claims |= more if more.get("sub") == claims["sub"] else {}
+        except (OAuthError, JoseError) as error:
+            log.warning("a sign-in failed", kind=type(error).__name__)
+            raise RefusedError(403, "sign-in-failed") from error
+        except _UNREACHABLE as error:
+            raise self._unreachable(error) from error
+        return self._person(claims)
+
+    async def bearer(self, token: str) -> Person:
+        """Whom a viewer's token stands for: a JWT of this provider for this client, or an opaque one that it knows.
+
+        Raises RefusedError.
+        """
+        if len(token) > LONGEST_TOKEN:
+            raise RefusedError(401, "invalid-token")
+        key, now = hashlib.sha256(token.encode()).hexdigest(), time.monotonic()
+        known = self._tokens.get(key)
+        if known is not None and known[0] > now:
+            return known[1]
+        try:
+            claims, lasts = await self._claims_of(token)
+        except JoseError as error:
+            raise RefusedError(401, "invalid-token") from error
+        except _UNREACHABLE as error:
+            raise self._unreachable(error) from error
+        person = self._person(claims)
+        while len(self._tokens) >= REMEMBERED:
+            del self._tokens[next(iter(self._tokens))]
+        self._tokens[key] = (now + min(lasts, REMEMBERED_SECONDS), person)
+        return person
+
+    async def _claims_of(self, token: str) -> tuple[Mapping[str, Any], float]:
+        """(claims, seconds for which they hold)."""
+        metadata = await self._metadata()
+        if token.count(".") == 2:
+            claims = await self._decoded(token)
+            jwt.JWTClaimsRegistry(
+                leeway=LEEWAY, iss={"essential": True, "value": metadata["issuer"]}, exp={"essential": True}
+            ).validate(claims)
+            if self._config.client_id not in (*_audience(claims), claims.get("azp")):
+                raise RefusedError(401, "token-of-another-client")
+            return claims, float(claims["exp"]) - time.time()
+        if not self._config.opaque_tokens or not metadata.get("userinfo_endpoint"):
+            raise RefusedError(401, "invalid-token")
+        async with httpx2.AsyncClient(timeout=PATIENCE, verify=self._client.client_kwargs["verify"]) as http:
+            answer = await http.get(metadata["userinfo_endpoint"], headers={"Authorization": f"Bearer {token}"})
+        if answer.status_code in (400, 401, 403):
+            raise RefusedError(401, "invalid-token")
+        answer.raise_for_status()
+        return answer.json(), REMEMBERED_SECONDS
+
+    async def _decoded(self, token: str) -> dict[str, Any]:
+        try:
+            return jwt.decode(token, KeySet.import_key_set(await self._client.fetch_jwk_set()), algorithms=SIGNED).claims
+        except InvalidKeyIdError:
+            if time.monotonic() - self._keys_at < KEYS_SECONDS:
+                raise
+            self._keys_at = time.monotonic()
+            keys = KeySet.import_key_set(await self._client.fetch_jwk_set(force=True))
+            return jwt.decode(token, keys, algorithms=SIGNED).claims
+
+    async def _metadata(self) -> dict[str, Any]:
+        found: dict[str, Any] = await self._client.load_server_metadata()
+        if str(found.get("issuer")).rstrip("/") != self._issuer:
+            raise RuntimeError("the provider is another issuer")
+        return found
+
+    def _person(self, claims: Mapping[str, Any]) -> Person:
+        name = claims.get(self._config.user_claim)
+        roles = self._claim(claims, self._config.roles_claim)
+        if not isinstance(name, str):
+            raise RefusedError(403, "unusable-name")
+        named = roles if isinstance(roles, list) else roles.split() if isinstance(roles, str) else ()
+        return Person(checked_name(name), roles_of(named))
+
+    @staticmethod
+    def _claim(claims: Mapping[str, Any], path: str) -> Any:
+        """A claim by its name, which may have dots of its own (as addresses have), or lead into objects."""
+        if path in claims:
+            return claims[path]
+        found: Any = claims
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    @staticmethod
+    def _unreachable(error: Exception) -> RefusedError:
+        log.warning("the identity provider cannot be used", kind=type(error).__name__)
+        return RefusedError(503, "provider-unreachable")
+
+
+def _audience(claims: Mapping[str, Any]) -> tuple[Any, ...]:
+    audience = claims.get("aud")
+    return tuple(audience) if isinstance(audience, list) else (audience,)
+
+
+def _secret(path: str) -> str | None:
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The key “identity.oidc.client_secret_file” names a file that cannot be read: {path}") from error

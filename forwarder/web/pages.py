@@ -1,0 +1,226 @@
+"""The staff's pages: rendered here, in Italian or English (gettext), for a person who is known and has the role for it."""
+
+from __future__ import annotations
+
+import gettext
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
+
+import anyio
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from forwarder.alerts import LANGUAGES
+from forwarder.errors import ArchiveError
+from forwarder.logs import log
+from forwarder.web.door import Door
+from forwarder.web.identity import Person, RefusedError, Role
+
+LOCALE = Path(str(resources.files("forwarder") / "web" / "locale"))
+DOMAIN = "forwarder"
+DEFAULT = "it"
+LANGUAGE_COOKIE = "contenitore_language"
+LARGEST_FORM = 64 * 1024
+MOST_FIELDS = 50
+HERE = ZoneInfo("Europe/Rome")
+Handler = Callable[[Request, Person], Awaitable[Response]]
+
+
+def N_(text: str) -> str:  # the name by which gettext's tools find texts
+    """Marks a text that is translated where it is shown."""
+    return text
+
+
+REASONS = {
+    "no-identity": N_("Nobody is signed in. Open this page through the hospital's portal."),
+    "no-role": N_("Your account does not have the role that this page takes. Ask your administrator."),
+    "ambiguous-identity": N_("The portal names you in more than one way. Ask your administrator."),
+    "unusable-name": N_("Your user name cannot be written into the audit trail. Ask your administrator."),
+    "provider-unreachable": N_("The hospital's identity provider does not answer. Try again in a minute."),
+    "sign-in-failed": N_("You could not be signed in. Start again from the page that you wanted."),
+    "form-not-ours": N_("This form is no longer valid, or is none of ours. Nothing was done: open the page again."),
+    "bad-host": N_("The request does not name the host that it is for."),
+    "bad-form": N_("The form cannot be read. Nothing was done."),
+    "not-found": N_("There is no such page, or it is not for this hospital."),
+    "archive-unreachable": N_("The archive cannot be reached now. Look in a minute whether what you did was done."),
+}  # fmt: skip
+
+
+class ArchiveRefusalError(Exception):
+    """The archive said no: its status, its words (English, without personal data), and what else its body has."""
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        super().__init__(str(status))
+        self.status = status
+        self.body = body
+
+
+@cache
+def environment(language: str) -> Environment:
+    """The templates with the texts of one of `LANGUAGES`."""
+    made = Environment(
+        loader=PackageLoader("forwarder", "web/templates"), autoescape=True, undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.install_gettext_translations(_texts(language), newstyle=True)  # type: ignore[attr-defined]
+    made.filters |= {"day": day, "moment": moment, "person": person_name}
+    return made
+
+
+@cache
+def _texts(language: str) -> gettext.NullTranslations:
+    return gettext.NullTranslations() if language == "en" else gettext.translation(DOMAIN, LOCALE, [language])
+
+
+def language_of(request: Request) -> str:
+    """The language that was chosen here, else the browser's first one that there is, else Italian."""
+    chosen = request.query_params.get("language") or request.cookies.get(LANGUAGE_COOKIE)
+    if chosen in LANGUAGES:
+        return str(chosen)
+    accepted = request.headers.get("accept-language", "")[:500].split(",")
+    tags = [one.partition(";")[0].split("-")[0].strip().lower() for one in accepted]
+    return next((one for one in tags if one in LANGUAGES), DEFAULT)
+
+
+class Pages:
+    """Everything that a staff page does but its own matter."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+
+    def route(self, path: str, handler: Handler, *roles: Role, methods: tuple[str, ...] = ("GET",)) -> Route:
+        """A page for people with one of these roles: whoever is unknown signs in first, whoever lacks them is told."""
+
+        async def answered(request: Request) -> Response:
+            try:
+                person = await self.door.who(request)
+                if person is None:
+                    if self.door.provider is not None and request.method in ("GET", "HEAD"):
+                        return await self.door.sign_in(request)
+                    raise self.door.unknown(request)
+                if roles and not person.roles & set(roles):
+                    raise RefusedError(403, "no-role")
+                answer = await handler(request, person)
+            except RefusedError as error:
+                return self.refused(request, error)
+            except ArchiveRefusalError as error:
+                return self.refused(request, RefusedError(404 if error.status in (403, 404) else 502, _slug(error.status)))
+            except ArchiveError as error:
+                log.warning("a page waits for the archive", kind=error.failure.value, trouble=error.trouble)
+                return self.refused(request, RefusedError(502, "archive-unreachable"))
+            return answer
+
+        return Route(path, answered, methods=list(methods))
+
+    def refused(self, request: Request, error: RefusedError) -> Response:
+        """The page that says why not."""
+        reason = REASONS.get(error.reason, REASONS["not-found"])
+        return self.show(request, None, "refused.html", error.status, reason=reason, code=error.reason)
+
+    def show(self, request: Request, person: Person | None, template: str, status: int = 200, **values: Any) -> Response:
+        """A page in the language of who asks."""
+        language = language_of(request)
+        common = {
+            "language": language, "other": next(one for one in LANGUAGES if one != language), "person": person,
+            "roles": person.roles if person else frozenset(), "path": request.url.path,
+            "token": self.door.form_token(person) if person else "", "signed_in_here": bool(person and person.session),
+        }  # fmt: skip
+        text = environment(language).get_template(template).render(common | values)
+        answer = Response(text, status, media_type="text/html; charset=utf-8")
+        if request.query_params.get("language") in LANGUAGES:
+            answer.set_cookie(
+                LANGUAGE_COOKIE, language, path="/", httponly=True, samesite="lax", secure=self.door.secure(request)
+            )
+        answer.headers["Vary"] = "Accept-Language, Cookie"
+        return answer
+
+    async def form(self, request: Request, person: Person) -> dict[str, str]:
+        """The fields of a form of ours, surrounding blanks removed. Raises RefusedError."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+            raise RefusedError(415, "bad-form")
+        body = bytearray()
+        with anyio.fail_after(15):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > LARGEST_FORM:
+                    raise RefusedError(413, "bad-form")
+        try:
+            pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        except ValueError as error:
+            raise RefusedError(400, "bad-form") from error
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise RefusedError(400, "bad-form")
+        self.door.check_form(request, person, fields.pop("token", ""))
+        return {name: value.strip() for name, value in fields.items()}
+
+    async def ask(
+        self, person: Person, method: str, path: str, body: object = None, *, maybe: tuple[int, ...] = (), **headers: str
+    ) -> Any:
+        """The archive's JSON, asked as this person; None for a status of `maybe`.
+
+        Raises ArchiveRefusalError for another 4xx, ArchiveError.
+        """
+        payload = b"" if body is None else json.dumps(body).encode()
+        fields = {"Accept": "application/json", "X-On-Behalf-Of": person.name} | headers
+        if body is not None:
+            fields["Content-Type"] = "application/json"
+        expected = (200, 201, 204, 400, 403, 404, 409, 413, 429)
+        call = self.door.archive.call
+        answer = await anyio.to_thread.run_sync(lambda: call(method, path, payload, fields, expected))
+        if answer.status in maybe:
+            return None
+        try:
+            found = json.loads(answer.data) if answer.data else {}
+        except ValueError:
+            found = {}
+        if answer.status >= 400:
+            raise ArchiveRefusalError(answer.status, found if isinstance(found, dict) else {})
+        return found
+
+
+def seen(path: str, **values: str) -> Response:
+    """303, after something was done: what is shown then may be loaded again."""
+    query = "&".join(f"{name}={value}" for name, value in values.items())
+    return RedirectResponse(path + (f"?{query}" if query else ""), 303)
+
+
+def day(text: str | None) -> str:
+    """A DICOM date (20260301), an RFC 3339 date or moment as people here write dates."""
+    if not text:
+        return ""
+    try:
+        if "T" in text:
+            return datetime.fromisoformat(text).astimezone(HERE).strftime("%d/%m/%Y")
+        return datetime.strptime(text.replace("-", ""), "%Y%m%d").strftime("%d/%m/%Y")
+    except ValueError:
+        return text
+
+
+def moment(text: str | None) -> str:
+    """An RFC 3339 moment as people here write it."""
+    if not text:
+        return ""
+    try:
+        return datetime.fromisoformat(text).astimezone(HERE).strftime("%d/%m/%Y %H:%M")
+    except ValueError:
+        return text
+
+
+def person_name(text: str | None) -> str:
+    """A DICOM person name (PS3.5 6.2.1) as people read it: family name, given names; the alphabetic group."""
+    parts = [one.strip() for one in (text or "").partition("=")[0].split("^")]
+    return " ".join(one for one in parts[:3] if one)
+
+
+def _slug(status: int) -> str:
+    return "not-found" if status in (403, 404) else "archive-unreachable"

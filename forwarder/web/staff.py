@@ -1,0 +1,37 @@
+"""The paths of the staff's pages: which role they take, and what answers."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from forwarder.web.door import Door
+from forwarder.web.identity import Person, RefusedError
+from forwarder.web.pages import Pages
+
+
+def staff_routes(door: Door) -> list[BaseRoute]:
+    """Every page that takes a person, and how a person signs in and out."""
+    pages = Pages(door)
+
+    async def signed_in(request: Request) -> Response:
+        try:
+            return await door.signed_in(request)
+        except RefusedError as error:
+            return pages.refused(request, error)
+
+    async def sign_out(request: Request, person: Person) -> Response:
+        await pages.form(request, person)
+        return door.sign_out(request)
+
+    def style(_: Request) -> Response:
+        return Response((resources.files("forwarder") / "web" / "staff.css").read_bytes(), media_type="text/css; charset=utf-8")
+
+    return [
+        Route("/staff.css", style),
+        Route("/signed-in", signed_in),
+        pages.route("/sign-out", sign_out, methods=("POST",)),
+    ]

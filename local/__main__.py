@@ -34,12 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
         help="serve the API below a path, as under a stage address",
     )
     up.add_argument("--no-forwarders", action="store_true", help="the cloud only, no forwarder beside each hospital")
+    up.add_argument("--pacs", action="store_true", help="a PACS beside the demo's two hospitals, also without the demo")
     up.add_argument("--app", default="app", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if not 0 <= chosen.ports <= 65533:
         parser.error("--ports must be between 0 and 65533")
     forwarders = not chosen.no_forwarders and chosen.app == "app"
-    options = Options(chosen.ports, chosen.app, chosen.base_path, forwarders)
+    options = Options(chosen.ports, chosen.app, chosen.base_path, forwarders, forwarders and (chosen.pacs or not chosen.no_demo))
     return _up(chosen.state.resolve(), options, with_demo=not chosen.no_demo)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from local.forwarders import Forwarders
     from local.iam.identities import Identity
     from local.lambda_runtime.workers import Workers
+    from local.pacs import HospitalsPacs
 
 ROOT = Path(__file__).parent.parent
 API_THREADS = 200
@@ -46,6 +47,7 @@ class Options:
     app: str = "app"
     base_path: str = ""
     forwarders: bool = True
+    pacs: bool = False
 
 
 class City:
@@ -58,6 +60,7 @@ class City:
         self._stopping = threading.Event()
         self._workers: Workers | None = None
         self._forwarders: Forwarders | None = None
+        self._pacs: HospitalsPacs | None = None
 
     def start(self) -> dict[str, Any]:
         """Bring everything up; returns what `publish` will write. Raises PortTaken."""
@@ -239,9 +242,17 @@ class City:
         if self._options.forwarders:
             from local.forwarders import Forwarders
 
+            if self._options.pacs:
+                from local.pacs import HospitalsPacs
+
+                self._pacs = HospitalsPacs(self.state.directory, institutions.PACS_TITLES)
             self._tell("starting the hospitals' forwarders …")
-            self._forwarders = Forwarders(self.state.directory, endpoints)
+            places = {one.institution: (one.aet, "127.0.0.1", one.dicom_port) for one in (self._pacs.all if self._pacs else ())}
+            self._forwarders = Forwarders(self.state.directory, endpoints, places)
             endpoints["forwarders"] = self._forwarders.start(institutions.AE_TITLES)
+            if self._pacs is not None:
+                self._tell("starting the hospitals' PACS …")
+                endpoints["pacs"] = self._pacs.start(endpoints["forwarders"])
         return endpoints
 
     def publish(self, endpoints: dict[str, Any]) -> None:
@@ -256,6 +267,8 @@ class City:
         self._stopping.set()
         if self._forwarders is not None:
             self._forwarders.stop()
+        if self._pacs is not None:
+            self._pacs.stop()
         (self.state.directory / "endpoints.json").unlink(missing_ok=True)
         for part in (*self._pumps, *self._servers):
             part.stop()

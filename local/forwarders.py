@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -15,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
 from forwarder import config_example
+from local.processes import STOP_SECONDS, end_orphan, remembered_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 _READY_SECONDS = 30.0
 _AGAIN_SECONDS = 1.0
-_STOP_SECONDS = 5.0
 _log = logging.getLogger("city.forwarders")
 
 
@@ -66,8 +63,9 @@ class Forwarder:
 class Forwarders:
     """All of them. `start` returns when each answers; from then on one that dies is started again."""
 
-    def __init__(self, directory: Path, endpoints: dict[str, Any]) -> None:
-        self._directory, self._endpoints = directory, endpoints
+    def __init__(self, directory: Path, endpoints: dict[str, Any], pacs: dict[str, tuple[str, str, int]]) -> None:
+        """`pacs`: those that there are, by institution: AE title, host, port."""
+        self._directory, self._endpoints, self._pacs = directory, endpoints, pacs
         self._all: list[Forwarder] = []
         self._stopping = threading.Event()
         self._logs: list[IO[bytes]] = []
@@ -97,7 +95,7 @@ class Forwarders:
         for one in self._all:
             if one.process is not None:
                 try:
-                    one.process.wait(_STOP_SECONDS)
+                    one.process.wait(STOP_SECONDS)
                 except subprocess.TimeoutExpired:
                     one.process.kill()
         for log in self._logs:
@@ -107,12 +105,9 @@ class Forwarders:
         """Its folder, with ports that stay the same from one start to the next, and a configuration written anew."""
         folder = self._directory / "forwarders" / institution
         folder.mkdir(parents=True, exist_ok=True)
-        ports = folder / "ports.json"
-        known: list[int] = json.loads(ports.read_text()) if ports.exists() else []
-        dicom_port, page_port, hl7_port = known = [*known, *(_free_port() for _ in range(3 - len(known)))]
-        ports.write_text(json.dumps(known))
+        dicom_port, page_port, hl7_port = remembered_ports(folder / "ports.json", 3)
         file = folder / "forwarder.toml"
-        _end_orphan(folder / "pid", file)
+        end_orphan(folder / "pid", file)
         values: dict[str, object] = {
             "archive.api": self._endpoints["api"],
             "archive.profile": institution,
@@ -129,6 +124,11 @@ class Forwarders:
             "identity.trusted": ["127.0.0.1"],
             "identity.roles_header": "X-Remote-Roles",
         }
+        pacs = self._pacs.get(institution)
+        if pacs is not None:
+            node = dict(zip(("ae_title", "host", "port"), pacs, strict=True))
+            values |= {f"pacs.{name}": value for name, value in node.items()}
+            values |= {"deliver.enabled": True, "deliver.mark": "[{hospital}]", "peers": [node]}
         file.write_text(config_example.example(values), encoding="utf-8")
         return Forwarder(institution, title, dicom_port, page_port, hl7_port, file)
 
@@ -171,23 +171,3 @@ class Forwarders:
         written = file.with_suffix(".new")
         written.write_text(json.dumps(content, indent=2))
         written.replace(file)
-
-
-def _end_orphan(pid: Path, file: Path) -> None:
-    """End a forwarder that outlived a city that was killed: it has the spool and the ports."""
-    try:
-        process = psutil.Process(int(pid.read_text()))
-        if str(file) in process.cmdline():
-            process.terminate()
-            process.wait(_STOP_SECONDS)
-    except (OSError, ValueError, psutil.NoSuchProcess, psutil.ZombieProcess):
-        return
-    except psutil.TimeoutExpired:
-        process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -38,6 +38,8 @@ FOUNDERS: dict[str, dict[str, Any]] = {
 """Example registrations. The OIDs lie in the arc of Italian health identifiers and are invented."""
 AE_TITLES = {institution: str(record["ae_titles"][0]) for institution, record in FOUNDERS.items()}
 """The AE title of each one's forwarder."""
+PACS_TITLES = {"san-matteo": "SMPACS", "maugeri": "MGPACS"}
+"""Those of the demo's hospitals that have a PACS, and its AE title."""
 
 
 def found(state: State, outputs: Mapping[str, str], api: str, operator: Identity) -> None:

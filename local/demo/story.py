@@ -14,20 +14,23 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import botocore.session
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +38,8 @@ from local.demo.images import MAUGERI, NAME, REPORTS, SAN_MATTEO, STRANGER, Hosp
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 _PATIENCE = 60.0
+FIND, MOVE = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
+Found = TypeVar("Found")
 
 
 class DemoFailed(Exception):
@@ -76,6 +81,7 @@ def run(endpoints: dict[str, Any], state: Path) -> None:
         _do_the_job(endpoints, state, hands)
         done.write_text(json.dumps({"patient": SAN_MATTEO.patient_id}))
     _tell_who_sees_what(hands)
+    _tell_pacs(endpoints)
     _tell_addresses(endpoints)
     _tell_link(hands[MAUGERI.id])
 
@@ -89,6 +95,7 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
     write_follow_up(files / MAUGERI.id, today)
 
     _step(1, f"San Matteo sends three studies of {_display(NAME)}: a chest film, a head CT, an ultrasound")
+    _into_pacs(endpoints, SAN_MATTEO, files / SAN_MATTEO.id)
     _send(endpoints, SAN_MATTEO, files / SAN_MATTEO.id)
     _report(endpoints, san_matteo, SAN_MATTEO)
 
@@ -119,11 +126,16 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
     found = _wait(lambda: _studies(maugeri, MAUGERI.patient_id), lambda studies: len(studies) == 3)
     _download(maugeri, found, files / SAN_MATTEO.id)
 
+    _await_pacs(endpoints, MAUGERI, 3, "and, without anyone asking, they are")
+
     _step(5, "Maugeri's PACS sends the follow-up by C-STORE to its forwarder; San Matteo, which discharged her, sees it")
+    _into_pacs(endpoints, MAUGERI, files / MAUGERI.id)
     _store(endpoints, MAUGERI, files / MAUGERI.id)
     _report(endpoints, maugeri, MAUGERI)
     followed = _wait(lambda: _studies(san_matteo, SAN_MATTEO.patient_id), lambda studies: len(studies) == 4)
     _download(san_matteo, [one for one in followed if "owner=maugeri" in one["00081190"]["Value"][0]], files / MAUGERI.id)
+
+    _await_pacs(endpoints, SAN_MATTEO, 4, "and all four exams are")
 
     _step(6, "Mondino, which is no party, asks for the same studies")
     for study in followed:
@@ -145,25 +157,84 @@ def _send(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
 
 def _store(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
     """What a PACS does: an association with the hospital's forwarder, and a C-STORE for each file. Raises DemoFailed."""
-    forwarder = endpoints.get("forwarders", {}).get(hospital.id)
+    forwarder, pacs = (endpoints.get(kind, {}).get(hospital.id) for kind in ("forwarders", "pacs"))
+    images = [dcmread(path) for path in sorted(folder.rglob("*.dcm"))]
     if forwarder is None:
         _send(endpoints, hospital, folder)
         return
-    images = [dcmread(path) for path in sorted(folder.rglob("*.dcm"))]
-    pacs = AE(ae_title="PACS")
-    for image in images:
-        pacs.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
-    host, port = forwarder["dicom"].split(":")
-    association = pacs.associate(host, int(port), ae_title=forwarder["aet"])
+    if pacs is None:
+        _c_store(forwarder, images)
+    else:
+        _c_move(pacs, {str(image.StudyInstanceUID) for image in images}, forwarder["aet"])
+    console.print(f"     {_instances(len(images))}: 0x0000, it is on the forwarder's disk")
+
+
+def _c_store(node: dict[str, Any], images: list[Dataset]) -> None:
+    """C-STORE of each. Raises DemoFailed."""
+    with _association(
+        node, {(str(image.SOPClassUID), str(image.file_meta.TransferSyntaxUID)) for image in images}
+    ) as association:
+        if any(association.send_c_store(image).get("Status") != 0x0000 for image in images):
+            raise DemoFailed(f"{node['aet']} refused an instance")
+
+
+def _c_move(node: dict[str, Any], studies: set[str], destination: str) -> None:
+    """Have a PACS send these studies. Raises DemoFailed."""
+    with _association(node, {(MOVE, ImplicitVRLittleEndian)}) as association:
+        wanted = Dataset()
+        wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", sorted(studies)
+        *_, (status, _) = association.send_c_move(wanted, destination, MOVE)
+        if status.get("Status") != 0x0000:
+            raise DemoFailed(f"{node['aet']} did not send to {destination}")
+
+
+def _held(pacs: dict[str, Any], number: str) -> dict[str, tuple[str, int]]:
+    """What a PACS has under a patient's number: Study Instance UID → (description, instances). Raises DemoFailed."""
+    with _association(pacs, {(FIND, ImplicitVRLittleEndian)}) as association:
+        wanted = Dataset()
+        wanted.QueryRetrieveLevel, wanted.PatientID = "STUDY", number
+        wanted.StudyInstanceUID = wanted.StudyDescription = wanted.NumberOfStudyRelatedInstances = ""
+        found = [one for status, one in association.send_c_find(wanted, FIND) if status.get("Status") in (0xFF00, 0xFF01)]
+    return {str(one.StudyInstanceUID): (str(one.StudyDescription), int(one.NumberOfStudyRelatedInstances)) for one in found}
+
+
+@contextmanager
+def _association(node: dict[str, Any], contexts: set[tuple[str, str]]) -> Iterator[Any]:
+    ae = AE(ae_title="DEMO")
+    for context in contexts:
+        ae.add_requested_context(*context)
+    host, port = node["dicom"].split(":")
+    association = ae.associate(host, int(port), ae_title=node["aet"])
     if not association.is_established:
-        raise DemoFailed(f"the forwarder of {hospital.id} took no association")
+        raise DemoFailed(f"{node['aet']} took no association")
     try:
-        answers = [association.send_c_store(image).get("Status") for image in images]
+        yield association
     finally:
         association.release()
-    if any(answers):
-        raise DemoFailed(f"the forwarder of {hospital.id} refused an instance")
-    console.print(f"     {len(images)} instance{'s' * (len(images) > 1)}: 0x0000, it is on the forwarder's disk")
+
+
+def _into_pacs(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
+    """What the modality does: the images go into the hospital's own PACS, where it has one."""
+    pacs = endpoints.get("pacs", {}).get(hospital.id)
+    if pacs is not None:
+        _c_store(pacs, [dcmread(path) for path in sorted(folder.rglob("*.dcm"))])
+
+
+def _await_pacs(endpoints: dict[str, Any], hospital: Hospital, studies: int, told: str) -> None:
+    """Wait until the hospital's PACS has so many studies under the hospital's own number, as many as the archive shows."""
+    pacs = endpoints.get("pacs", {}).get(hospital.id)
+    if pacs is None:
+        return
+    who = Hands(endpoints, hospital.id)
+
+    def all_there() -> bool:
+        held = _held(pacs, hospital.patient_id)
+        of_others = [one for one in _studies(who, hospital.patient_id) if "owner=" in one["00081190"]["Value"][0]]
+        brought = (held.get(one["0020000D"]["Value"][0], ("", 0))[1] >= one["00201208"]["Value"][0] for one in of_others)
+        return len(held) == studies and all(brought)
+
+    _wait(all_there, bool)
+    console.print(f"     {told} in the PACS of {hospital.name} ({pacs['kind']}) under its own number, {hospital.patient_id}")
 
 
 def _report(endpoints: dict[str, Any], who: Hands, hospital: Hospital) -> None:
@@ -210,7 +281,7 @@ def _studies(who: Hands, patient_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def _wait(look: Callable[[], list[dict[str, Any]]], enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+def _wait(look: Callable[[], Found], enough: Callable[[Found], bool]) -> Found:
     deadline = time.monotonic() + _PATIENCE
     while True:
         found = look()
@@ -284,6 +355,26 @@ def _tell_who_sees_what(hands: dict[str, Hands]) -> None:
         accepted = transfer.get("accepted_at")
         state = f"accepted {accepted[:10]} at {_clock(accepted)}" if accepted else "waits: the sender sees no follow-up"
         console.print(f"  transfer {transfer['id'][:8]}…  {transfer['from']} → {transfer['to']}: {state}")
+
+
+def _tell_pacs(endpoints: dict[str, Any]) -> None:
+    """What stands in each hospital's PACS under its own number of the patient."""
+    if not endpoints.get("pacs"):
+        return
+    table = Table(title="What is in the two hospitals' own PACS, by C-FIND", title_justify="left")
+    for column in ("PACS", "under the number", "study", "instances"):
+        table.add_column(column, justify="right" if column == "instances" else "left")
+    for hospital in (SAN_MATTEO, MAUGERI):
+        pacs = endpoints["pacs"][hospital.id]
+        for description, instances in sorted(_held(pacs, hospital.patient_id).values()):
+            table.add_row(f"{hospital.name}: {pacs['aet']} ({pacs['kind']})", hospital.patient_id, description, str(instances))
+    console.print()
+    console.print(table)
+    for hospital in (SAN_MATTEO, MAUGERI):
+        pacs = endpoints["pacs"][hospital.id]
+        console.print(
+            f"  {pacs['aet']}  DICOM {pacs['dicom']}" + (f"   Orthanc's own page {pacs['http']}" if "http" in pacs else "")
+        )
 
 
 def _tell_addresses(endpoints: dict[str, Any]) -> None:

@@ -48,9 +48,9 @@ from forwarder.retrieve.query_retrieve import (
     UNKNOWN_DESTINATION,
     Channel,
     Match,
-    Progress,
     QueryRefusedError,
     Request,
+    SubOperations,
 )
 from forwarder.retrieve.store_scu import PLAIN, NothingAcceptedError, PacsError
 
@@ -85,11 +85,11 @@ class QueryHandler(Protocol):
         """What matches, as it is found."""
         ...
 
-    def get(self, request: Request, channel: Channel) -> Iterator[Progress]:
+    def get(self, request: Request, channel: Channel) -> Iterator[SubOperations]:
         """How it stands, at least once a second while nothing changes."""
         ...
 
-    def move(self, request: Request) -> Iterator[Progress]:
+    def move(self, request: Request) -> Iterator[SubOperations]:
         """How it stands, at least once a second while nothing changes."""
         ...
 
@@ -165,8 +165,8 @@ class _Exchange:
         self.respond(status)
         return status
 
-    def _retrieve(self, steps: Iterator[Progress]) -> int:
-        said, last = -PENDING_SECONDS, Progress(0)
+    def _retrieve(self, steps: Iterator[SubOperations]) -> int:
+        said, last = -PENDING_SECONDS, SubOperations(0)
         with closing(steps):  # type: ignore[type-var]
             for step in steps:
                 if self._association.is_ending:
@@ -186,7 +186,7 @@ class _Exchange:
         return self._association.dimse.cancel_req.pop(self._message.MessageID, None) is not None
 
     def respond(
-        self, status: int, identifier: Dataset | None = None, *, counts: Progress | None = None, comment: str = ""
+        self, status: int, identifier: Dataset | None = None, *, counts: SubOperations | None = None, comment: str = ""
     ) -> None:
         """Send a response; waits while many others are not sent yet."""
         data = b""
@@ -215,7 +215,7 @@ class _Exchange:
         waiting.put(Encoded([b"".join(parts)]))
 
 
-def _failed(step: Progress) -> Dataset:
+def _failed(step: SubOperations) -> Dataset:
     """The identifier of a final response: what failed, as far as one value holds it (PS3.4 C.4.2.1.4.2)."""
     identifier = Dataset()
     listed: list[str] = []

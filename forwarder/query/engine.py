@@ -26,9 +26,9 @@ from forwarder.retrieve.query_retrieve import (
     UNKNOWN_DESTINATION,
     Channel,
     Match,
-    Progress,
     QueryRefusedError,
     Request,
+    SubOperations,
 )
 from forwarder.retrieve.store_scu import Node, PacsError
 from forwarder.spool.spool import Spool
@@ -62,12 +62,12 @@ class Queries:
                 yield match
                 self.counts["matches"] += 1
 
-    def get(self, request: Request, channel: Channel) -> Iterator[Progress]:
+    def get(self, request: Request, channel: Channel) -> Iterator[SubOperations]:
         """Store what is meant on the channel. Raises QueryRefusedError."""
         with self._answering("retrieved", CANNOT_COUNT):
             yield from self._stored(request, self._plan(request), channel, None)
 
-    def move(self, request: Request) -> Iterator[Progress]:
+    def move(self, request: Request) -> Iterator[SubOperations]:
         """Store what is meant into the destination. Raises QueryRefusedError."""
         peer = self._peers.get(request.destination)
         if peer is None:
@@ -76,29 +76,29 @@ class Queries:
         with self._answering("retrieved", CANNOT_COUNT):
             meant = self._plan(request)
             if not meant.count:
-                yield Progress(0)
+                yield SubOperations(0)
                 return
-            yield Progress(meant.count)
+            yield SubOperations(meant.count)
             try:
                 with Node(peer, self._config.dicom).association(meant.contexts) as channel:
                     yield from self._stored(request, meant, channel, (request.caller, request.message_id))
             except PacsError as error:
                 log.warning("the destination of a C-MOVE takes nothing", destination=request.destination, detail=str(error))
                 every = tuple(one.sop_instance for page in meant.pages for one in page.instances)
-                yield Progress(0, failed=meant.count, failed_instances=every)
+                yield SubOperations(0, failed=meant.count, failed_instances=every)
 
     def _caller(self, request: Request) -> Caller:
         own = self._instances.ourselves()
         return Caller(request.caller, own.id, own.issuer, self._config.dicom.ae_title)
 
-    def _plan(self, request: Request) -> retrieval.Plan:
+    def _plan(self, request: Request) -> retrieval.RetrievalPlan:
         identifier: Identifier = understood(request.root, request.identifier)
         asked_for = self._instances.on_behalf_of(request.caller)
         return retrieval.plan(self._archive, asked_for, identifier, self._caller(request))
 
     def _stored(
-        self, request: Request, meant: retrieval.Plan, channel: Channel, originator: tuple[str, int] | None
-    ) -> Iterator[Progress]:
+        self, request: Request, meant: retrieval.RetrievalPlan, channel: Channel, originator: tuple[str, int] | None
+    ) -> Iterator[SubOperations]:
         asked_for = self._instances.on_behalf_of(request.caller)
         mark = self._config.deliver.mark
         one = retrieval.Retrieval(asked_for, self._spool, self._pacs, mark, meant, self._caller(request), channel)

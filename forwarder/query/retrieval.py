@@ -19,7 +19,7 @@ from forwarder.query.search import Caller, owner_of, results, text_of
 from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError, coerce
 from forwarder.retrieve.instances import CannotBeHadError, Instance, Instances
 from forwarder.retrieve.pacs import Pacs
-from forwarder.retrieve.query_retrieve import CANNOT_COUNT, NOT_THIS_SOP_CLASS, Channel, Progress, QueryRefusedError
+from forwarder.retrieve.query_retrieve import CANNOT_COUNT, NOT_THIS_SOP_CLASS, Channel, QueryRefusedError, SubOperations
 from forwarder.retrieve.store_scu import NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
 
@@ -48,7 +48,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RetrievalPlan:
     """What is meant by a request."""
 
     pages: list[Page] = field(default_factory=list)
@@ -63,10 +63,10 @@ class Plan:
         return {(one.sop_class, one.transfer_syntax) for page in self.pages for one in page.instances}
 
 
-def plan(archive: Archive, instances: Instances, identifier: Identifier, caller: Caller) -> Plan:
+def plan(archive: Archive, instances: Instances, identifier: Identifier, caller: Caller) -> RetrievalPlan:
     """What a retrieval means, counted. Raises QueryRefusedError, ArchiveError."""
     series, sops = set(identifier.values("SeriesInstanceUID")), set(identifier.values("SOPInstanceUID"))
-    found = Plan()
+    found = RetrievalPlan()
     for study, owner, number in _studies(archive, identifier, caller):
         cursor: str | None = ""
         while cursor is not None:
@@ -117,7 +117,14 @@ class Retrieval:
     """One C-GET or C-MOVE that is carried out. `steps` tells how it stands."""
 
     def __init__(
-        self, instances: Instances, spool: Spool, pacs: Pacs | None, mark: str, meant: Plan, caller: Caller, channel: Channel
+        self,
+        instances: Instances,
+        spool: Spool,
+        pacs: Pacs | None,
+        mark: str,
+        meant: RetrievalPlan,
+        caller: Caller,
+        channel: Channel,
     ) -> None:
         self._instances, self._spool, self._pacs, self._mark = instances, spool, pacs, mark
         self._plan, self._caller, self._channel = meant, caller, channel
@@ -127,12 +134,12 @@ class Retrieval:
         self._is_over = False  # nothing more is to be fetched
         self._failures_in_a_row = 0
 
-    def steps(self, folder: Path, message_id: int, originator: tuple[str, int] | None) -> Iterator[Progress]:
+    def steps(self, folder: Path, message_id: int, originator: tuple[str, int] | None) -> Iterator[SubOperations]:
         """Store everything; how it stands, after each instance, and each second in between. What is fetched lies in `folder`."""
         remaining = self._plan.count
         completed = failed = warning = 0
         failures: list[str] = []
-        yield Progress(remaining)
+        yield SubOperations(remaining)
         with ThreadPoolExecutor(FETCHING, "query-fetch") as fetching, ThreadPoolExecutor(1, "query-store") as storing:
             ahead: deque[tuple[Instance, Future[Path]]] = deque()
             meant = self._meant(fetching, folder)
@@ -147,7 +154,7 @@ class Retrieval:
                     one, coming = ahead.popleft()
                     done = storing.submit(self._store, one, coming, next(ids), originator)
                     while not wait([done], TELL_SECONDS).done:
-                        yield Progress(remaining, completed, failed, warning, tuple(failures))
+                        yield SubOperations(remaining, completed, failed, warning, tuple(failures))
                     status = done.result()
                     remaining -= 1
                     completed += status == 0x0000
@@ -155,7 +162,7 @@ class Retrieval:
                     if status != 0x0000 and status not in WARNINGS:
                         failed += 1
                         failures.append(one.sop_instance)
-                    yield Progress(remaining, completed, failed, warning, tuple(failures))
+                    yield SubOperations(remaining, completed, failed, warning, tuple(failures))
             finally:
                 self._is_over = True
                 for _, coming in ahead:

@@ -46,7 +46,7 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SubOperations:
     """How a retrieval stands, in sub-operations; `failed_instances` are SOP Instance UIDs."""
 
     remaining: int

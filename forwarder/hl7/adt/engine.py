@@ -246,7 +246,7 @@ class Registration:
         days = {
             transfer.person.birth_date for transfer in transfers if transfer.person is not None and transfer.person.birth_date
         }
-        candidates = judge(transfers, self.ledger.arrivals(numbers, days), self._terms)
+        candidates = judge(transfers, self.ledger.encounters(numbers, days), self._terms)
         if self.ledger.judged([transfer.id for transfer in transfers], candidates):
             self._wake.set()
 

@@ -168,7 +168,7 @@ class RegistrationLedger:
 
     # Arrivals, and transfers that wait
 
-    def arrivals(self, numbers: Collection[str], birth_dates: Collection[str]) -> list[Encounter]:
+    def encounters(self, numbers: Collection[str], birth_dates: Collection[str]) -> list[Encounter]:
         """Who was admitted or announced here: of these numbers, or born on these days. Raises SpoolError."""
         since = time.time() - (self._terms.accept_days + self._terms.early_days) * DAY
         with self._journal.read() as connection:
@@ -180,7 +180,7 @@ class RegistrationLedger:
                     (day, since),
                 )
                 wanted |= {row[0] for row in rows}
-            return [arrival for number in sorted(wanted) for arrival in _arrivals(connection, number, self._terms)]
+            return [encounter for number in sorted(wanted) for encounter in _encounters(connection, number, self._terms)]
 
     def expects(self) -> bool:
         """Whether anybody was admitted or announced within the window. Raises SpoolError."""
@@ -253,7 +253,7 @@ def _planned(connection: sqlite3.Connection, number: str, terms: Terms) -> Inten
     return plan(number, [_event(row[0]) for row in rows], terms)
 
 
-def _arrivals(connection: sqlite3.Connection, number: str, terms: Terms) -> Iterable[Encounter]:
+def _encounters(connection: sqlite3.Connection, number: str, terms: Terms) -> Iterable[Encounter]:
     found = _planned(connection, number, terms)
     agrees = codice_fiscale.agrees(found.person)
     for events, admitted in ((found.admissions, True), (found.registrations, False)):
@@ -350,7 +350,7 @@ def _want_link(connection: sqlite3.Connection, pair: tuple[str, str], event: Adt
 
 
 def _want_acceptance(connection: sqlite3.Connection, candidate: Candidate, now: float) -> bool:
-    event = candidate.arrival.event
+    event = candidate.encounter.event
     before = connection.execute(
         "SELECT visit, number, state FROM adt_acts WHERE kind = 'acceptance' AND subject = ?", (candidate.transfer,)
     ).fetchall()
@@ -361,7 +361,7 @@ def _want_acceptance(connection: sqlite3.Connection, candidate: Candidate, now: 
 
 
 def _propose(connection: sqlite3.Connection, transfer: str, candidates: Sequence[Candidate], now: float) -> None:
-    proposed = {candidate.arrival.event.number: candidate for candidate in candidates if not candidate.certain}
+    proposed = {candidate.encounter.event.number: candidate for candidate in candidates if not candidate.certain}
     for row in connection.execute("SELECT number FROM adt_proposals WHERE transfer = ?", (transfer,)).fetchall():
         if row["number"] not in proposed:
             connection.execute("DELETE FROM adt_proposals WHERE transfer = ? AND number = ?", (transfer, row["number"]))

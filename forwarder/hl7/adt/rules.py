@@ -213,14 +213,14 @@ class Candidate:
     against, as slugs."""
 
     transfer: str
-    arrival: Encounter
+    encounter: Encounter
     certain: bool
     evidence: tuple[str, ...]
     against: tuple[str, ...] = ()
 
 
-def judge(transfers: Sequence[Incoming], arrivals: Sequence[Encounter], terms: Terms) -> list[Candidate]:
-    """What arrivals say of transfers that wait. At most one candidate of a transfer is certain, and only where
+def judge(transfers: Sequence[Incoming], encounters: Sequence[Encounter], terms: Terms) -> list[Candidate]:
+    """What encounters say of transfers that wait. At most one candidate of a transfer is certain, and only where
 
     * the patient was admitted (A01), within the window;
     * exactly one number of ours is linked to the transfer's (the archive links by a codice fiscale that agrees with both records,
@@ -231,62 +231,62 @@ def judge(transfers: Sequence[Incoming], arrivals: Sequence[Encounter], terms: T
 
     All else is a proposal, for a person.
     """
-    found = [candidate for transfer in transfers for candidate in _candidates(transfer, arrivals, terms)]
+    found = [candidate for transfer in transfers for candidate in _candidates(transfer, encounters, terms)]
     return [_alone(candidate, found, {transfer.id: transfer for transfer in transfers}) for candidate in found]
 
 
-def _candidates(transfer: Incoming, arrivals: Sequence[Encounter], terms: Terms) -> Iterable[Candidate]:
+def _candidates(transfer: Incoming, encounters: Sequence[Encounter], terms: Terms) -> Iterable[Candidate]:
     best: dict[str, Candidate] = {}
-    for arrival in arrivals:
-        number = arrival.event.number
-        if not _in_window(transfer, arrival.event, terms):
+    for encounter in encounters:
+        number = encounter.event.number
+        if not _in_window(transfer, encounter.event, terms):
             continue
         linked = number in transfer.linked
-        evidence, against = _compared(transfer, arrival)
+        evidence, against = _compared(transfer, encounter)
         if linked:
             evidence.insert(0, "linked")
         if len(transfer.linked) > 1 and linked:
             against.append("several-numbers")
-        if arrival.agrees is False:
+        if encounter.agrees is False:
             against.append("codice-fiscale-disagrees")
         if linked or ({"same-name", "same-birth-date"} <= set(evidence) and not against):
-            certain = linked and arrival.admitted and not against
-            candidate = Candidate(transfer.id, arrival, certain, tuple(evidence), tuple(against))
+            certain = linked and encounter.admitted and not against
+            candidate = Candidate(transfer.id, encounter, certain, tuple(evidence), tuple(against))
             if number not in best or certain:
                 best[number] = candidate
     return best.values()
 
 
-def _compared(transfer: Incoming, arrival: Encounter) -> tuple[list[str], list[str]]:
+def _compared(transfer: Incoming, encounter: Encounter) -> tuple[list[str], list[str]]:
     evidence: list[str] = []
     against: list[str] = []
     if transfer.person is not None:
         for what, ours, theirs in (
-            ("name", _folded(arrival.person.name), _folded(transfer.person.name)),
-            ("birth-date", arrival.person.birth_date, transfer.person.birth_date),
-            ("sex", arrival.person.sex, transfer.person.sex),
+            ("name", _folded(encounter.person.name), _folded(transfer.person.name)),
+            ("birth-date", encounter.person.birth_date, transfer.person.birth_date),
+            ("sex", encounter.person.sex, transfer.person.sex),
         ):
             if ours and theirs and ours == theirs:
                 evidence.append(f"same-{what}")
             elif ours and theirs and what != "name":  # names are written in many ways
                 against.append(f"different-{what}")
-    if arrival.event.coming_from:
-        same = arrival.event.coming_from == transfer.sender
+    if encounter.event.coming_from:
+        same = encounter.event.coming_from == transfer.sender
         (evidence if same else against).append("coming-from-there" if same else "coming-from-elsewhere")
     return evidence, against
 
 
 def _alone(candidate: Candidate, found: Collection[Candidate], transfers: Mapping[str, Incoming]) -> Candidate:
     """The same, no longer certain where another hospital's transfer waits for the same number as well."""
-    number, sender = candidate.arrival.event.number, transfers[candidate.transfer].sender
+    number, sender = candidate.encounter.event.number, transfers[candidate.transfer].sender
     rivals = {
         transfers[rival.transfer].sender
         for rival in found
-        if rival.arrival.event.number == number and "linked" in rival.evidence
+        if rival.encounter.event.number == number and "linked" in rival.evidence
     } - {sender}  # fmt: skip
     if not candidate.certain or not rivals or "coming-from-there" in candidate.evidence:
         return candidate
-    return Candidate(candidate.transfer, candidate.arrival, False, candidate.evidence, (*candidate.against, "several-senders"))
+    return Candidate(candidate.transfer, candidate.encounter, False, candidate.evidence, (*candidate.against, "several-senders"))
 
 
 def _in_window(transfer: Incoming, event: AdtEvent, terms: Terms) -> bool:

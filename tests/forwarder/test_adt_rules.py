@@ -1,0 +1,270 @@
+"""What follows of ADT events, in every order in which they can come, against the rules written a second time.
+
+The ledger is the real one; only the archive is a few lines, which keep transfers and link numbers that carry the same code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registry import Invented, invented
+
+from forwarder.hl7.adt.event import AdtEvent, Person
+from forwarder.hl7.adt.ledger import ActKind, ActState, RegistrationLedger
+from forwarder.hl7.adt.rules import Encounter, Incoming, Terms, judge, plan
+from forwarder.hl7.moments import HOSPITAL_TIME
+from forwarder.spool.journal import Journal
+
+PEOPLE = [invented() for _ in range(3)]
+HOSPITALS = ("san-matteo", "maugeri")
+TERMS = Terms()
+BEGAN = datetime.now(HOSPITAL_TIME) - timedelta(hours=2)
+
+
+def number_at(hospital: str, person: int) -> str:
+    """The numbers of one hospital are the other's, of other people."""
+    return f"N{(person + HOSPITALS.index(hospital)) % len(PEOPLE)}"
+
+
+@dataclass(frozen=True)
+class Told:
+    """Something that happened: at which hospital, what, to whom, in which visit, where to, and, of a cancel, what it cancels."""
+
+    hospital: str
+    trigger: str
+    person: int
+    visit: str = "V1"
+    to: str = ""
+    placed: bool = False
+    cancels: int | None = None
+
+
+def event(told: Told, place: int) -> AdtEvent:
+    """The event as the registration sends it; `place` in the order in which things happened."""
+
+    def moment(number: int) -> str:
+        return f"{BEGAN + timedelta(minutes=number):%Y%m%d%H%M}00"
+
+    who: Invented = PEOPLE[told.person]
+    return AdtEvent(
+        digest=hashlib.sha256(f"{told.hospital}-{place}".encode()).hexdigest(), control_id=str(place), trigger=told.trigger,
+        number=number_at(told.hospital, told.person),
+        at=moment(place), occurred=moment(place if told.cancels is None else told.cancels), dated=told.cancels is not None,
+        person=Person(f"{who.family}^{who.given}", who.birth_date, who.sex, (who.code,)), visit=told.visit, to=told.to,
+        placed=told.placed,
+    )  # fmt: skip
+
+
+# The rules, a second time: told in the order in which things happened.
+
+
+def should_be_open(story: list[Told]) -> set[tuple[int, str, str]]:
+    """(person, visit, institution) of the transfers of San Matteo's that are to be open."""
+    discharged: dict[tuple[int, str], list[tuple[int, Told]]] = {}
+    moved: dict[tuple[int, str], list[tuple[int, Told]]] = {}
+    for place, told in enumerate(story):
+        if told.hospital != "san-matteo":
+            continue
+        stay = (told.person, told.visit)
+        if told.trigger in ("A03", "A02"):
+            (discharged if told.trigger == "A03" else moved).setdefault(stay, []).append((place, told))
+        elif told.trigger in ("A13", "A12"):
+            mine = (discharged if told.trigger == "A13" else moved).get(stay, [])
+            if told.cancels is not None and any(at == told.cancels for at, _ in mine):
+                mine[:] = [known for known in mine if known[0] != told.cancels]
+            else:
+                mine.clear()
+    found = set()
+    for (person, visit), known in discharged.items():
+        placed = [told for _, told in known if told.placed]
+        if placed and placed[-1].to:
+            found.add((person, visit, placed[-1].to))
+    for (person, visit), known in moved.items():
+        found |= {(person, visit, told.to) for _, told in known if told.to}
+    return found
+
+
+def should_be_admitted(story: list[Told]) -> set[int]:
+    """Who is at Maugeri."""
+    here: dict[tuple[int, str], bool] = {}
+    for told in story:
+        if told.hospital == "maugeri" and told.trigger in ("A01", "A11"):
+            here[told.person, told.visit] = told.trigger == "A01"
+    return {person for (person, _), stays in here.items() if stays}
+
+
+@dataclass
+class Open:
+    """A transfer in the archive of these tests."""
+
+    id: str
+    number: str
+    to: str
+    accepted: str = ""
+
+
+@dataclass
+class World:
+    """Two hospitals' ledgers, and what the archive has."""
+
+    ledgers: dict[str, RegistrationLedger]
+    transfers: dict[str, Open] = field(default_factory=dict)
+    known: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The codice fiscale of each hospital's numbers."""
+    ended: set[str] = field(default_factory=set)
+
+    def work(self) -> None:
+        """Each hospital's forwarder does what is to be done, until nothing is."""
+        while any([self._act(one) for one in HOSPITALS] + [self._look()]):
+            pass
+
+    def _act(self, hospital: str) -> bool:
+        ledger = self.ledgers[hospital]
+        act = ledger.next_act()
+        if act is None:
+            return False
+        assert ledger.may_begin(act, 1000)
+        result = ""
+        if act.kind is ActKind.PATIENT:
+            self.known[hospital, act.number] = act.content["codes"][0]
+        elif act.kind is ActKind.OPENING and not act.undo:
+            result = act.key  # the same key is the same transfer
+            if result not in self.ended:
+                self.transfers.setdefault(result, Open(result, act.number, act.subject))
+        elif act.kind is ActKind.OPENING:
+            self.transfers.pop(act.result, None)
+            self.ended.add(act.result)
+        elif act.kind is ActKind.ACCEPTANCE and act.subject in self.transfers:
+            self.transfers[act.subject].accepted = "" if act.undo else act.number
+        ledger.settled(act, ActState.UNDONE if act.undo else ActState.DONE, None, result)
+        return True
+
+    def _look(self) -> bool:
+        waiting = [one for one in self.transfers.values() if one.to == "maugeri" and not one.accepted]
+        incoming = [Incoming(one.id, "san-matteo", datetime.now(UTC), self._linked(one)) for one in waiting]
+        encounters = self.ledgers["maugeri"].encounters({number for one in incoming for number in one.linked}, ())
+        return bool(self.ledgers["maugeri"].judged([one.id for one in waiting], judge(incoming, encounters, TERMS)))
+
+    def _linked(self, transfer: Open) -> tuple[str, ...]:
+        code = self.known["san-matteo", transfer.number]
+        return tuple(number for (where, number), one in self.known.items() if where == "maugeri" and one == code)
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    with tempfile.TemporaryDirectory() as folder:
+        journals = {one: Journal(Path(folder) / f"{one}.sqlite3") for one in HOSPITALS}
+        try:
+            yield World({one: RegistrationLedger(journal, TERMS) for one, journal in journals.items()})
+        finally:
+            for journal in journals.values():
+                journal.close()
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Told]:
+    story: list[Told] = []
+    for _ in range(draw(st.integers(1, 9))):
+        person, visit = draw(st.integers(0, 2)), draw(st.sampled_from(["V1", "V2"]))
+        if draw(st.booleans()):
+            trigger = draw(st.sampled_from(["A01", "A01", "A11", "A08", "A04"]))
+            story.append(Told("maugeri", trigger, person, visit))
+            continue
+        trigger = draw(st.sampled_from(["A03", "A03", "A13", "A02", "A12", "A08"]))
+        to = draw(st.sampled_from(["maugeri", "maugeri", "mondino", ""])) if trigger in ("A03", "A02") else ""
+        told = Told("san-matteo", trigger, person, visit, to, bool(to) or draw(st.booleans()))
+        if trigger in ("A13", "A12") and draw(st.booleans()):
+            before = [n for n, one in enumerate(story) if (one.hospital, one.person, one.visit) == ("san-matteo", person, visit)]
+            told = replace(told, cancels=draw(st.sampled_from(before)) if before else None)
+        story.append(told)
+    return story
+
+
+@settings(max_examples=120, deadline=None)
+@given(stories(), st.data())
+def test_the_end_is_the_same_in_whatever_order_messages_come_and_however_often(story: list[Told], data: st.DataObject):
+    happened = [event(told, place) for place, told in enumerate(story)]
+    arriving = data.draw(st.permutations(list(range(len(story)))))
+    arriving += data.draw(st.lists(st.sampled_from(range(len(story))), max_size=3))  # sent again
+    with world() as made:
+        for place in arriving:
+            made.ledgers[story[place].hospital].take_in([happened[place]])
+            if data.draw(st.booleans()):
+                made.work()
+        made.work()
+        numbers = {number_at("san-matteo", person): person for person in range(len(PEOPLE))}
+        opened = {(numbers[one.number], one.to) for one in made.transfers.values()}
+        wanted = should_be_open(story)
+        assert opened == {(person, to) for person, _, to in wanted}
+        assert len(made.transfers) == len(wanted)
+        here = should_be_admitted(story)
+        accepted = {(numbers[one.number], one.accepted) for one in made.transfers.values() if one.to == "maugeri"}
+        assert accepted == {
+            (person, number_at("maugeri", person) if person in here else "") for person, _, to in wanted if to == "maugeri"
+        }
+
+
+def encounter(who: Invented = PEOPLE[0], trigger: str = "A01", agrees: bool | None = True, **more: str) -> Encounter:
+    told = replace(event(Told("maugeri", trigger, 0), 0), **{"number": "M1"} | more)  # type: ignore[arg-type]
+    person = Person(f"{who.family}^{who.given}", who.birth_date, who.sex, (who.code,))
+    return Encounter(told, person, agrees, trigger == "A01")
+
+
+def incoming(name: str = "T1", sender: str = "san-matteo", linked: tuple[str, ...] = ("M1",), **more: object) -> Incoming:
+    return replace(Incoming(name, sender, datetime.now(UTC), linked), **more)  # type: ignore[arg-type]
+
+
+SOMEBODY_ELSE = Person("ROSSI^MARIA", "19400101", "F")
+UNCERTAIN = {
+    "two of our numbers are linked": ([incoming(linked=("M1", "M2"))], encounter()),
+    "only registered": ([incoming()], encounter(trigger="A04")),
+    "the message's codice fiscale does not agree": ([incoming()], encounter(agrees=False)),
+    "the sender says another birth date": ([incoming(person=SOMEBODY_ELSE)], encounter()),
+    "the patient comes from elsewhere": ([incoming()], encounter(coming_from="mondino")),
+    "two hospitals' transfers wait for one number": ([incoming(), incoming("T2", "mondino")], encounter()),
+}
+
+
+@pytest.mark.parametrize(("transfers", "here"), UNCERTAIN.values(), ids=UNCERTAIN)
+def test_what_is_not_certain_is_a_proposal(transfers: list[Incoming], here: Encounter):
+    found = judge(transfers, [here], TERMS)
+    assert found and not any(candidate.certain for candidate in found)
+    assert all(candidate.against or here.event.trigger == "A04" for candidate in found)
+
+
+def test_of_two_hospitals_that_from_which_the_patient_comes_is_meant():
+    found = judge([incoming(), incoming("T2", "mondino")], [encounter(coming_from="mondino")], TERMS)
+    assert [candidate.transfer for candidate in found if candidate.certain] == ["T2"]
+
+
+@pytest.mark.parametrize(("opened", "certain"), [(-31, False), (-29, True), (2, True), (4, False)])
+def test_an_admission_accepts_within_its_window_only(opened: int, certain: bool):
+    transfer = incoming(opened_at=datetime.now(UTC) + timedelta(days=opened))
+    assert any(candidate.certain for candidate in judge([transfer], [encounter()], TERMS)) is certain
+
+
+def test_nobody_is_proposed_by_a_name_alone_nor_by_a_birth_date_alone():
+    others = [
+        encounter(replace(PEOPLE[1], family="ROSSI", given="MARIA")),
+        encounter(replace(PEOPLE[1], birth_date="19400101")),
+    ]
+    transfer = incoming(linked=(), person=SOMEBODY_ELSE)
+    assert judge([transfer], others, TERMS) == []
+    same = encounter(replace(PEOPLE[1], family="ROSSI", given="MARIA", birth_date="19400101", sex="F"))
+    assert [candidate.certain for candidate in judge([transfer], [same], TERMS)] == [False]
+
+
+def test_what_a_message_leaves_out_of_a_patient_stays():
+    first, later = event(Told("maugeri", "A01", 0), 0), event(Told("maugeri", "A08", 0), 1)
+    later = replace(later, person=Person("NUOVO^NOME"))
+    known = plan(first.number, [later, first], TERMS)
+    assert known.person == replace(first.person, name="NUOVO^NOME")

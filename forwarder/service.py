@@ -147,7 +147,7 @@ def running(
         stack.callback(end_background)
         state.ports |= stack.enter_context(scp.listening(config.dicom, receiver, config.peers, state.queries))
         state.ports |= stack.enter_context(mllp.listening(config.hl7, door))
-        stack.enter_context(web.opened(config, state, archive, outbox.line, spool.reserve_bytes, stop))
+        stack.enter_context(web.opened(config, state, spool, archive, outbox.line, stop))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,
             waiting=spool.tally()["waiting"], cleaned=recovered.removed, adopted=recovered.adopted, missing=recovered.missing,

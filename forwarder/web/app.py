@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -20,6 +19,8 @@ from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.config import Config
 from forwarder.logs import log, place_of
+from forwarder.spool.journal import Journal
+from forwarder.spool.spool import Spool
 from forwarder.web import queue_page
 from forwarder.web.cache import Cache
 from forwarder.web.queue_page import HasSnapshot
@@ -36,22 +37,24 @@ POLICY = (
 
 @contextmanager
 def opened(
-    config: Config, state: HasSnapshot, archive: Archive, line: Link, reserve: int, stop: threading.Event
+    config: Config, state: HasSnapshot, spool: Spool, archive: Archive, line: Link, stop: threading.Event
 ) -> Iterator[None]:
-    """The door, while the block runs; `reserve`: bytes of the spool's disk that are to stay free. Raises ConfigError."""
+    """The door, while the block runs. Raises ConfigError, SpoolError."""
     if not config.identity.configured:
-        with serving(config, application(state, None)):
+        with serving(config, application(state)):
             yield
         return
     from forwarder.web.door import Door
 
-    cache = Cache(Path(config.spool.folder) / "web", config.web.cache_mb * 1_000_000, reserve)
+    cache = Cache(spool.folder / "web", config.web.cache_mb * 1_000_000, spool.reserve_bytes)
     threading.Thread(target=cache.follow, args=(archive, line, stop), name="web-feed", daemon=True).start()
-    with serving(config, application(state, Door(config, archive), cache)):
+    with serving(config, application(state, Door(config, archive), spool.journal, cache)):
         yield
 
 
-def application(state: HasSnapshot, door: Door | None, cache: Cache | None = None) -> ASGIApp:
+def application(
+    state: HasSnapshot, door: Door | None = None, journal: Journal | None = None, cache: Cache | None = None
+) -> ASGIApp:
     """The queue for everyone; with a `door`, that is, where somebody can be known, everything else too."""
 
     def queue(request: Request) -> Response:
@@ -59,7 +62,7 @@ def application(state: HasSnapshot, door: Door | None, cache: Cache | None = Non
         return Response(body, status, media_type=media_type)
 
     routes: list[BaseRoute] = [Route(path, queue) for path in queue_page.PATHS]
-    if door is None:
+    if door is None or journal is None:
         return Starlette(routes=routes, middleware=[Middleware(_Headers)], exception_handlers=_ERRORS)
 
     from forwarder.web.dicomweb import SERVICE, DicomWeb
@@ -68,7 +71,7 @@ def application(state: HasSnapshot, door: Door | None, cache: Cache | None = Non
     dicomweb = DicomWeb(door, cache)
     routes += [Route(path, _Cors(dicomweb, door.config.web.allowed_origins)) for path in (SERVICE, SERVICE + "/{rest:path}")]
 
-    routes += staff_routes(door)
+    routes += staff_routes(door, journal)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from forwarder.archive.client import Archive
 from forwarder.config import Config
 from forwarder.web.identity import Person, RefusedError, Role, TrustedHeader
+from forwarder.web.opaque import Seal
 from forwarder.web.sessions import COOKIE, Sessions
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Door:
 
             self.provider = Provider(oidc, config.archive.ca_file or None)
         self._secret = secrets.token_bytes(32)
+        self.seal = Seal(Path(config.spool.folder) / "web.key")
 
     async def who(self, connection: HTTPConnection, *, tokens: bool = False) -> Person | None:
         """Who asks; None where nobody is named. `tokens`: also by a bearer token. Raises RefusedError."""
@@ -78,6 +81,10 @@ class Door:
     def secure(self, connection: HTTPConnection) -> bool:
         """Whether the caller came by HTTPS, so that a cookie may say so."""
         return self.base(connection).startswith("https:")
+
+    def patient_path(self, number: str) -> str:
+        """The address of a patient's page."""
+        return f"/patients/{self.seal.seal(number)}"
 
     # Forms
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gettext
-import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -22,6 +21,7 @@ from starlette.routing import Route
 from forwarder.alerts import LANGUAGES
 from forwarder.errors import ArchiveError
 from forwarder.logs import log
+from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, CityNames
 from forwarder.web.door import Door
 from forwarder.web.identity import Person, RefusedError, Role
 
@@ -53,15 +53,6 @@ REASONS = {
     "not-found": N_("There is no such page, or it is not for this hospital."),
     "archive-unreachable": N_("The archive cannot be reached now. Look in a minute whether what you did was done."),
 }  # fmt: skip
-
-
-class ArchiveRefusalError(Exception):
-    """The archive said no: its status, its words (English, without personal data), and what else its body has."""
-
-    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
-        super().__init__(str(status))
-        self.status = status
-        self.body = body
 
 
 @cache
@@ -96,6 +87,7 @@ class Pages:
 
     def __init__(self, door: Door) -> None:
         self.door = door
+        self._cities = CityNames()
 
     def route(self, path: str, handler: Handler, *roles: Role, methods: tuple[str, ...] = ("GET",)) -> Route:
         """A page for people with one of these roles: whoever is unknown signs in first, whoever lacks them is told."""
@@ -163,29 +155,9 @@ class Pages:
         self.door.check_form(request, person, fields.pop("token", ""))
         return {name: value.strip() for name, value in fields.items()}
 
-    async def ask(
-        self, person: Person, method: str, path: str, body: object = None, *, maybe: tuple[int, ...] = (), **headers: str
-    ) -> Any:
-        """The archive's JSON, asked as this person; None for a status of `maybe`.
-
-        Raises ArchiveRefusalError for another 4xx, ArchiveError.
-        """
-        payload = b"" if body is None else json.dumps(body).encode()
-        fields = {"Accept": "application/json", "X-On-Behalf-Of": person.name} | headers
-        if body is not None:
-            fields["Content-Type"] = "application/json"
-        expected = (200, 201, 204, 400, 403, 404, 409, 413, 429)
-        call = self.door.archive.call
-        answer = await anyio.to_thread.run_sync(lambda: call(method, path, payload, fields, expected))
-        if answer.status in maybe:
-            return None
-        try:
-            found = json.loads(answer.data) if answer.data else {}
-        except ValueError:
-            found = {}
-        if answer.status >= 400:
-            raise ArchiveRefusalError(answer.status, found if isinstance(found, dict) else {})
-        return found
+    def archive(self, person: Person) -> ArchiveAs:
+        """The archive, asked by this person."""
+        return ArchiveAs(self.door.archive, person, self._cities)
 
 
 def seen(path: str, **values: str) -> Response:

@@ -8,12 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from forwarder.spool.journal import Journal
 from forwarder.web.door import Door
 from forwarder.web.identity import Person, RefusedError
 from forwarder.web.pages import Pages
+from forwarder.web.ready import Readiness
+from forwarder.web.transfers_page import TransfersPage
 
 
-def staff_routes(door: Door) -> list[BaseRoute]:
+def staff_routes(door: Door, journal: Journal) -> list[BaseRoute]:
     """Every page that takes a person, and how a person signs in and out."""
     pages = Pages(door)
 
@@ -34,4 +37,5 @@ def staff_routes(door: Door) -> list[BaseRoute]:
         Route("/staff.css", style),
         Route("/signed-in", signed_in),
         pages.route("/sign-out", sign_out, methods=("POST",)),
+        *TransfersPage(pages, Readiness(journal, delivers=door.config.deliver.enabled)).routes(),
     ]

@@ -129,7 +129,7 @@ class TestInTheBrowser:
     @pytest.fixture
     def everything(self, tmp_path) -> Iterator[tuple[Everything, str]]:
         state, place = Everything(), hospital(tmp_path, "http://127.0.0.1:9")
-        with server.serving(place.config(), application(state, None)):
+        with server.serving(place.config(), application(state)):
             yield state, place.page + "/"
 
     @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_crowd_that_says_nothing_does_not_use_up_the_threads(monkeypatch, tmp_
     monkeypatch.setattr(server, "AT_ONCE", 3)
     place = hospital(tmp_path, "http://127.0.0.1:9")
     port = place.values["page.port"]
-    with server.serving(place.config(), application(Everything(), None)):
+    with server.serving(place.config(), application(Everything())):
         before = threading.active_count()
         crowd = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(20)]
         assert [one.recv(1) for one in crowd[-5:]] == [b""] * 5

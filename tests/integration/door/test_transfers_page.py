@@ -1,0 +1,236 @@
+"""`/transfers` as the registry office uses it, in a real browser; and what no form can do."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.chromium import Watch, chromium
+from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
+from tests.sharing.images import image
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def registry(doors: Doors, browser: Browser) -> Iterator[dict[str, Page]]:
+    """The registry offices of two hospitals, each with its page open, in Italian."""
+    contexts, pages, watches = [], {}, []
+    for institution in (SAN_MATTEO, MAUGERI):
+        headers = {"X-Remote-User": f"anna.{institution}", "X-Remote-Roles": "registry"}
+        contexts.append(browser.new_context(locale="it-IT", extra_http_headers=headers, viewport={"width": 1280, "height": 720}))
+        page = contexts[-1].new_page()
+        watches.append(Watch(page))
+        page.goto(doors.endpoints(institution)["page"] + "/transfers")
+        pages[institution] = page
+    yield pages
+    for context in contexts:
+        context.close()
+    for watch in watches:
+        watch.expect("404", "409", "400")
+        watch.check()
+
+
+def open_transfer(page: Page, patient: Patient, to: str = MAUGERI) -> None:
+    page.get_by_label("Numero paziente", exact=True).fill(patient.number)
+    page.get_by_label("Destinazione").select_option(to)
+    page.get_by_label("Motivo").fill("Riabilitazione")
+    page.get_by_role("button", name="Apri trasferimento").click()
+
+
+def test_a_patient_is_transferred_and_accepted_by_two_people_in_a_few_clicks(doors: Doors, patient: Patient, registry):
+    patient.arrives()
+    began = time.monotonic()
+    open_transfer(registry[SAN_MATTEO], patient)
+    expect(registry[SAN_MATTEO].get_by_role("main")).to_contain_text("Bianchi Ada")
+    expect(registry[SAN_MATTEO].get_by_role("main")).to_contain_text("15/03/1960")
+    expect(registry[SAN_MATTEO].get_by_role("main")).to_contain_text("TC TORACE")
+    registry[SAN_MATTEO].get_by_role("button", name="Conferma").click()
+    expect(registry[SAN_MATTEO].get_by_role("status")).to_contain_text("aperto")
+    assert time.monotonic() - began < 20
+    assert doors.city.client(MAUGERI).get(f"/studies/{patient.prior}/manifest").status_code == 200
+
+    receiving = registry[MAUGERI]
+    receiving.reload()
+    card = receiving.get_by_role("listitem").filter(has_text=patient.number)
+    expect(card).to_contain_text("Bianchi Ada")
+    card.get_by_label("Numero paziente locale").fill(patient.elsewhere)
+    card.get_by_role("button", name="Accetta").click()
+    expect(receiving.get_by_role("status")).to_contain_text("accettato")
+    expect(receiving.get_by_role("region", name="Pazienti ricevuti")).to_contain_text(patient.elsewhere)
+    assert doors.city.client(SAN_MATTEO).get(f"/studies/{patient.follow_up}/manifest").status_code == 200
+    for institution, number in ((SAN_MATTEO, patient.number), (MAUGERI, patient.elsewhere)):
+        assert f"anna.{institution}" in doors.audit(institution, number)
+    for page in registry.values():
+        assert patient.number not in page.url and patient.elsewhere not in page.url
+
+
+def test_nothing_is_opened_before_it_is_confirmed_nor_twice(doors: Doors, patient: Patient, registry):
+    patient.arrives()
+    open_transfer(registry[SAN_MATTEO], patient)
+    expect(registry[SAN_MATTEO].get_by_role("button", name="Conferma")).to_be_visible()
+    mine = doors.city.client(SAN_MATTEO).get("/transfers", params={"direction": "outgoing", "limit": "1000"}).json()["transfers"]
+    assert not [one for one in mine if one["patient"]["id"] == patient.number]
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', registry[SAN_MATTEO].content()))
+    staff = doors.staff(SAN_MATTEO, f"anna.{SAN_MATTEO}", "registry")
+    for _ in range(2):  # as by a double click
+        assert staff.post("/transfers", data=fields, allow_redirects=False).status_code == 303
+    mine = doors.city.client(SAN_MATTEO).get("/transfers", params={"direction": "outgoing", "limit": "1000"}).json()["transfers"]
+    assert len([one for one in mine if one["patient"]["id"] == patient.number]) == 1
+
+
+def test_a_number_that_is_nobodys_is_told_and_what_was_written_stays(patient: Patient, registry):
+    page = registry[SAN_MATTEO]
+    open_transfer(page, patient)
+    expect(page.get_by_role("alert")).to_have_text("Nessun paziente di questo ospedale ha questo numero.")
+    expect(page.get_by_label("Numero paziente", exact=True)).to_have_value(patient.number)
+    expect(page.get_by_label("Motivo")).to_have_value("Riabilitazione")
+
+
+def test_a_number_of_somebody_else_is_not_accepted_without_a_second_look(doors: Doors, patient: Patient, registry):
+    patient.arrives(birth="19711224", name="Bianchi^Ida")
+    patient.transferred()
+    page = registry[MAUGERI]
+    page.reload()
+    card = page.get_by_role("listitem").filter(has_text=patient.number)
+    card.get_by_label("Numero paziente locale").fill(patient.elsewhere)
+    card.get_by_role("button", name="Accetta").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("È la stessa persona?")
+    expect(page.get_by_role("row", name="Data di nascita")).to_contain_text("diverso")
+    assert doors.city.client(SAN_MATTEO).get(f"/studies/{patient.follow_up}/manifest").status_code == 404
+    page.get_by_role("link", name="Indietro").click()
+    expect(page.get_by_role("listitem").filter(has_text=patient.number)).to_be_visible()
+
+
+def test_a_transfer_is_extended_and_ended_here(doors: Doors, patient: Patient, registry):
+    patient.arrives()
+    transfer = patient.transferred()
+    page = registry[SAN_MATTEO]
+    page.reload()
+    card = page.get_by_role("listitem").filter(has_text=patient.number)
+    card.get_by_label("Nuovo ultimo giorno").fill("2028-01-31")
+    card.get_by_role("button", name="Prolunga").click()
+    expect(page.get_by_role("status")).to_contain_text("prolungato")
+    client = doors.city.client(SAN_MATTEO)
+    assert client.get(f"/transfers/{transfer}").json()["expires_at"].startswith("2028-01-31T22:59:59")
+    card = page.get_by_role("listitem").filter(has_text=patient.number)
+    card.get_by_text("Termina…").click()
+    card.get_by_role("button", name="Termina trasferimento").click()
+    expect(page.get_by_role("status")).to_contain_text("terminato")
+    assert client.get(f"/transfers/{transfer}").json()["status"] == "revoked"
+
+
+@pytest.mark.parametrize("language", ["it", "en"])
+def test_the_page_is_read_by_everybody_in_both_languages(doors: Doors, patient: Patient, registry, language: str):
+    patient.arrives()
+    patient.transferred()
+    page = registry[MAUGERI]
+    page.goto(doors.endpoints(MAUGERI)["page"] + f"/transfers?language={language}")
+    assert page.locator("html").get_attribute("lang") == language
+    page.set_viewport_size({"width": 640, "height": 360})  # 1280 × 720 at 200 %
+    assert Axe().run(page).violations_count == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_everything_can_be_done_with_the_keyboard(patient: Patient, registry):
+    patient.arrives()
+    page = registry[SAN_MATTEO]
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Al contenuto")).to_be_focused()
+    page.get_by_label("Numero paziente", exact=True).focus()
+    page.keyboard.type(patient.number)
+    page.keyboard.press("Tab")
+    page.keyboard.type("Istituti")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Riabilitazione")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Conferma")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("aperto")
+
+
+def test_a_page_is_there_within_a_third_of_a_second(doors: Doors, patient: Patient):
+    staff = doors.staff(MONDINO, "anna", "registry")
+    staff.get("/transfers")
+    assert min(staff.get("/transfers").elapsed.total_seconds() for _ in range(5)) < 0.3
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        ("name", "roles", "status"),
+        [(None, (), 401), ("anna", (), 403), ("anna", ("radiology", "privacy", "admin"), 403), ("anna", ("registry",), 200)],
+    )
+    def test_the_page_takes_the_role(self, doors: Doors, name, roles, status):
+        answer = doors.staff(SAN_MATTEO, name, *roles).get("/transfers")
+        assert answer.status_code == status
+        assert answer.headers["Content-Type"].startswith("text/html")
+
+    @pytest.mark.parametrize("token", ["", "x", "0" * 64, None])
+    def test_a_form_that_is_not_ours_does_nothing(self, doors: Doors, patient: Patient, token):
+        patient.arrives()
+        transfer = patient.transferred()
+        staff = doors.staff(SAN_MATTEO, "anna", "registry")
+        form = {"act": "end", "transfer": transfer} | ({} if token is None else {"token": token})
+        assert staff.post("/transfers", data=form).status_code == 403
+        assert doors.city.client(SAN_MATTEO).get(f"/transfers/{transfer}").json()["status"] == "active"
+
+    def test_neither_does_another_persons_nor_one_from_another_site(self, doors: Doors, patient: Patient):
+        patient.arrives()
+        transfer = patient.transferred()
+        staff = doors.staff(SAN_MATTEO, "anna", "registry")
+        token = self.token(staff)
+        form = {"act": "end", "transfer": transfer, "token": token}
+        assert doors.staff(SAN_MATTEO, "eva", "registry").post("/transfers", data=form).status_code == 403
+        assert staff.post("/transfers", data=form, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert doors.city.client(SAN_MATTEO).get(f"/transfers/{transfer}").json()["status"] == "active"
+
+    def token(self, staff: Staff) -> str:
+        found = re.search(r'name="token" value="([0-9a-f]+)"', staff.get("/transfers").text)
+        assert found
+        return found[1]
+
+    def test_a_third_hospital_reaches_no_transfer_of_two_others(self, doors: Doors, patient: Patient):
+        patient.arrives()
+        transfer = patient.transferred()
+        stranger = doors.staff(MONDINO, "anna", "registry")
+        for act in ("end", "extend", "take-back", "accept"):
+            form = {"act": act, "transfer": transfer, "number": "1", "until": "2028-01-01", "token": self.token(stranger)}
+            assert stranger.post("/transfers", data=form).status_code == 404
+        assert doors.city.client(SAN_MATTEO).get(f"/transfers/{transfer}").json()["status"] == "active"
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"act=look", b"act=" + b"x" * 70_000, b"act=a&act=b", b"\xff\xfe=1", b"act=look&number=%ff%fe&to=maugeri&reason=x"],
+    )
+    def test_no_form_breaks_the_page(self, doors: Doors, body: bytes):
+        staff = doors.staff(SAN_MATTEO, "anna", "registry")
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        token = b"&token=" + self.token(staff).encode()
+        assert 400 <= staff.post("/transfers", data=body + token, headers=kind).status_code < 500
+        assert staff.post("/transfers", data=b"{}", headers={"Content-Type": "application/json"}).status_code == 415
+
+    def test_what_others_wrote_is_shown_as_text(self, doors: Doors, patient: Patient):
+        doors.send(SAN_MATTEO, image(patient.number, patient.prior, name="<b>Rossi^Zoe"))
+        body = {"patient": {"id": patient.number}, "to": MAUGERI, "reason": "<script>alert(1)</script>"}
+        assert doors.city.client(SAN_MATTEO).post("/transfers", json=body).status_code == 201
+        text = doors.staff(MAUGERI, "anna", "registry").get("/transfers").text
+        assert "&lt;script&gt;" in text and "<script>" not in text and "<b>Rossi" not in text
+
+    def test_the_page_says_so_where_the_archive_is_away(self, doors: Doors):
+        doors.with_site(MONDINO, '[archive]\napi = "http://127.0.0.1:9"\n')
+        try:
+            answer = doors.staff(MONDINO, "anna", "registry").get("/transfers", headers={"Accept-Language": "it"})
+            assert (answer.status_code, "L'archivio ora non è raggiungibile" in answer.text.replace("&#39;", "'")) == (502, True)
+            assert requests.get(doors.endpoints(MONDINO)["page"] + "/", timeout=20).status_code == 200
+        finally:
+            doors.with_site(MONDINO, "")

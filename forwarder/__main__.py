@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _with_config(command, _recalls)
 
+    command = commands.add_parser("deliveries", help="patient by patient, what is in the PACS, what is missing and why")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    _with_config(command, _deliveries)
+
     command = commands.add_parser("rejected", help="what was put aside, and why")
     actions = command.add_subparsers(required=True, metavar="ACTION")
     _with_config(actions.add_parser("list", help="all of it"), _rejected_list)
@@ -211,9 +215,34 @@ def _recalls(arguments: argparse.Namespace) -> int:
     found = admin.recalls(_spool(arguments))
     for recall in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(recall.since))
-        print(f"{'! ' if recall.urgent else '  '}{when}  {recall.reason:18} {recall.owner:16} {recall.study}")
+        rejected = "  rejected in the PACS" if recall.rejected_at else f"  {recall.rejection}" if recall.rejection else ""
+        print(f"{'! ' if recall.urgent else '  '}{when}  {recall.reason:18} {recall.owner:16} {recall.study}{rejected}")
     print(f"{len(found)} to be recalled from the PACS" if found else "nothing is to be recalled")
     return 1 if any(recall.urgent for recall in found) else 0
+
+
+def _deliveries(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from forwarder.operations import admin
+
+    patients, numberless = admin.deliveries(_spool(arguments))
+    if arguments.json:
+        found = {"patients": [asdict(patient) for patient in patients], "numberless": [asdict(entry) for entry in numberless]}
+        print(json.dumps(found, indent=2))
+        return 0
+    for patient in patients:
+        why = ", ".join(f"{count} × {reason}" for reason, count in patient.reasons.items())
+        since = "" if patient.since is None else time.strftime(" since %Y-%m-%d %H:%M", time.localtime(patient.since))
+        print(
+            f"{patient.number:20} {patient.announced} = {patient.delivered} delivered + {patient.there} there"
+            f" + {patient.aside} aside + {patient.waiting} waiting; {patient.missing} missing{since}{'; ' if why else ''}{why}"
+        )
+    for transfer in numberless:
+        word = "accepted" if transfer.accepted else "not accepted yet"
+        proposed = f"; the PACS has {transfer.proposal} ({transfer.evidence})" if transfer.proposal else ""
+        print(f"{transfer.transfer:20} {word}, no number of ours is known{proposed}")
+    return 0
 
 
 def _rejected_list(arguments: argparse.Namespace) -> int:

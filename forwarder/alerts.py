@@ -30,6 +30,7 @@ class Trouble(StrEnum):
     WATCH_FAILS = "watch-fails"
     HL7_CROWDED = "hl7-connections-full"
     MANY_ASIDE = "many-aside"
+    RECALLS_TO_ACT_ON = "recalls-to-act-on"
     PACS_DOES_NOT_TAKE = "pacs-does-not-take"
     ADT_TOO_MANY = "adt-too-many"
     CLOCK_WRONG = "clock-wrong"

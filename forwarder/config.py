@@ -257,6 +257,8 @@ class PacsConfig:
     host: str = option("", "Its host; empty: none.")
     port: int = option(104, "Its port.", _between(1, 65535))
     tls: bool = option(False, "Whether it wants TLS (with the certificate of [dicom.tls]).")
+    associations: int = option(4, "Associations at once at the most; where it refuses one, fewer.", _between(1, 32))
+    commitment: bool = option(True, "Whether it is asked for storage commitment, where it accepts that; else by C-FIND.")
 
 
 @dataclass(frozen=True)
@@ -268,8 +270,16 @@ class DeliverConfig:
     max_age_days: int = option(3650, "Only exams that are not older.", _between(1, 36500))
     max_studies: int = option(20, "Exams of one patient at the most: the newest.", _between(1, 1000))
     hours: list[str] = option(["00:00-24:00"], "When; “22:00-06:00” goes past midnight.", _hours)
-    reports: str = option("sr", "Reports as they are (sr), or not at all (none).", _one_of("sr", "none"))
-    recall: str = option("list", "What was corrected, withdrawn or linked otherwise since: listed.", _one_of("list"))
+    reports: str = option(
+        "sr",
+        "Reports as they are (sr), as a PDF, as a picture, each where the PACS takes the one before not; or not at all (none).",
+        _one_of("sr", "pdf", "picture", "none"),
+    )
+    recall: str = option(
+        "list",
+        "What was corrected, linked otherwise, withdrawn or objected to since: listed, or also rejected in [pacs] (IHE IOCM).",
+        _one_of("list", "reject"),
+    )
     mark: str = option("", "What the study description begins with; {hospital}: where it is from.", _mark)
 
 

@@ -107,8 +107,9 @@ def running(
             door.registration = Registration(spool, archive, outbox.line, config.hl7.adt)
         state = State(config, spool, outbox, receiver, archive, door)
         if config.deliver.enabled:
-            state.deliveries = deliveries = Deliveries(config, spool, archive, outbox.line)
+            state.deliveries = deliveries = Deliveries(config, spool, archive, outbox.line, outbox.share)
             receiver.is_echo = deliveries.is_echo
+            receiver.on_commitment = deliveries.committed
         if any(peer.query for peer in config.peers):
             state.queries = Queries(config, spool, archive)
         outbox.start()

@@ -22,7 +22,7 @@ class Blame(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RetryPlan:
     """First and greatest bound of the pause (seconds), whose fault it is, whether a person is needed."""
 
     first: float
@@ -31,22 +31,22 @@ class Plan:
     needs_person: bool = False
 
 
-PLANS: dict[Failure, Plan] = {
-    Failure.NETWORK: Plan(0.5, 60, Blame.LINE),
-    Failure.THROTTLED: Plan(1, 60, Blame.LINE),
-    Failure.SERVER: Plan(1, 120, Blame.LINE),
-    Failure.SKEW: Plan(0.1, 60, Blame.LINE),
-    Failure.CREDENTIALS: Plan(2, 120, Blame.LINE, needs_person=True),
-    Failure.REFUSED: Plan(5, 300, Blame.LINE, needs_person=True),
-    Failure.PROTOCOL: Plan(5, 300, Blame.LINE, needs_person=True),
-    Failure.EXPIRED_URL: Plan(0, 5, Blame.INSTANCE),
-    Failure.BUSY: Plan(0.5, 10, Blame.INSTANCE),
-    Failure.INSTANCE: Plan(2, 3600, Blame.INSTANCE),
-    Failure.ABSENT: Plan(2, 6 * 3600, Blame.INSTANCE),
+PLANS: dict[Failure, RetryPlan] = {
+    Failure.NETWORK: RetryPlan(0.5, 60, Blame.LINE),
+    Failure.THROTTLED: RetryPlan(1, 60, Blame.LINE),
+    Failure.SERVER: RetryPlan(1, 120, Blame.LINE),
+    Failure.SKEW: RetryPlan(0.1, 60, Blame.LINE),
+    Failure.CREDENTIALS: RetryPlan(2, 120, Blame.LINE, needs_person=True),
+    Failure.REFUSED: RetryPlan(5, 300, Blame.LINE, needs_person=True),
+    Failure.PROTOCOL: RetryPlan(5, 300, Blame.LINE, needs_person=True),
+    Failure.EXPIRED_URL: RetryPlan(0, 5, Blame.INSTANCE),
+    Failure.BUSY: RetryPlan(0.5, 10, Blame.INSTANCE),
+    Failure.INSTANCE: RetryPlan(2, 3600, Blame.INSTANCE),
+    Failure.ABSENT: RetryPlan(2, 6 * 3600, Blame.INSTANCE),
 }
 
 
-def bound(plan: Plan, attempt: int) -> float:
+def bound(plan: RetryPlan, attempt: int) -> float:
     """The greatest pause (seconds) after failure number `attempt` (from 1)."""
     return min(plan.greatest, plan.first * 2.0 ** min(attempt - 1, 30))
 

@@ -1,51 +1,65 @@
-"""Into the hospital's PACS: follows the archive's feed, decides what is wanted, downloads, coerces, stores; and remembers."""
+"""Into the hospital's PACS: follows the archive's feed, decides what is wanted, has it brought, confirmed, and recalled."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from forwarder.archive.changes import NOW, changes
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.config import Config
-from forwarder.deliver.ledger import WITHDRAWN, Ledger, Look, Task, WaitingInstance
-from forwarder.deliver.rules import Patient, chosen, open_now
+from forwarder.deliver import proposals
+from forwarder.deliver.delivery import TRIES, Delivery, NotNowError
+from forwarder.deliver.ledger import (
+    Brought,
+    Confirmation,
+    DeliveryState,
+    Ledger,
+    Look,
+    Numberless,
+    RecallReason,
+    Task,
+    ToConfirm,
+    ToReject,
+)
+from forwarder.deliver.rejection import KEY_OBJECT_SELECTION, derived_uid, rejection_note
+from forwarder.deliver.rules import Patient, chosen, open_now, rank
 from forwarder.deliver.source import Source
-from forwarder.errors import ArchiveError, Failure, SpoolError
+from forwarder.errors import ArchiveError, SpoolError
 from forwarder.logs import log
-from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError, coerce
-from forwarder.retrieve.instances import CannotBeHadError, Instance
+from forwarder.retrieve.coercion import LocalPatient, Origin
 from forwarder.retrieve.pacs import Pacs
-from forwarder.retrieve.store_scu import Association, NothingAcceptedError, PacsError
+from forwarder.retrieve.store_scu import PLAIN, NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
 
 POLL_SECONDS = 20
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 10.0
 LONGEST_PAUSE = 900.0
-TRIES = 3
-"""How often an instance may break an association before it takes a person."""
-URL_SECONDS = 240.0
-"""Addresses of a manifest hold for 300 seconds."""
+REVIEW_EVERY = timedelta(days=1)
+"""How often the archive is asked about a patient of whom something was brought, whatever the feed says: it does not tell that a
+patient objected, for what is hidden looks as if it had never been."""
+COMMITMENT_WAIT = 600.0  # seconds for the result of a storage commitment; then the PACS is asked by C-FIND
+LOOKS_BEFORE_LOST = 4
+"""How often C-FIND may lack what the PACS has just taken, before it counts as lost: some index behind their answer."""
 OF_PATIENTS = frozenset({"study-arrived", "study-changed", "report-arrived", "study-withdrawn"})
 OF_TRANSFERS = frozenset({"transfer-opened", "transfer-accepted", "transfer-ended", "transfer-waiting", "transfer-extended"})
-WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
-NO_RESOURCES = range(0xA700, 0xA800)
 REPORT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.104.")
 
 
 class Deliveries:
-    """Two threads: `follow` reads the feed, `deliver` does the work."""
+    """Two threads: `follow` reads the feed, `deliver` does the work. `pause` hears of each downloaded block, and may sleep."""
 
     def __init__(
-        self, config: Config, spool: Spool, archive: Archive, line: Link, today: Callable[[], datetime] = datetime.now
-    ) -> None:
+        self, config: Config, spool: Spool, archive: Archive, line: Link, pause: Callable[[int], None] = lambda _: None,
+        today: Callable[[], datetime] = datetime.now,
+    ) -> None:  # fmt: skip
         self._config = config.deliver
+        self._commits = config.pacs.commitment
         self._spool = spool
         self._archive = archive
         self._line = line
@@ -53,9 +67,17 @@ class Deliveries:
         self._source = Source(archive)
         self._pacs = Pacs(config.pacs, config.dicom)
         self.ledger = Ledger(spool.journal)
+        self._delivery = Delivery(
+            spool, self.ledger, self._source, self._pacs, config.deliver.reports, config.pacs.associations, pause
+        )
         self.trouble: str | None = None
         """Why the PACS cannot be spoken to, in one word; None while it can."""
         self._wake = threading.Event()
+
+    @property
+    def seconds_each(self) -> float | None:
+        """What an instance takes now, where that is known."""
+        return self._delivery.seconds_each
 
     def notice(self) -> None:
         """Look now: somebody asked for it."""
@@ -64,6 +86,15 @@ class Deliveries:
     def is_echo(self, sop_instance: str) -> bool:
         """Whether an instance that the PACS sends came into it from here. Raises SpoolError."""
         return self.ledger.was_brought(sop_instance)
+
+    def committed(self, transaction_uid: str, kept: Collection[str], lost: Collection[str]) -> bool:
+        """The PACS's answer to a request for storage commitment; whether it was ours. Raises SpoolError."""
+        known = self.ledger.committed(transaction_uid, kept, lost, TRIES)
+        self._spool.step("deliver-committed")
+        if lost:
+            log.warning("the PACS did not keep what it took", kept=len(kept), lost=len(lost))
+        self._wake.set()
+        return known
 
     # The feed
 
@@ -91,36 +122,44 @@ class Deliveries:
             since = ""
         found, cursor = changes(self._archive, since, POLL_SECONDS if since else 0)
         looks: set[tuple[str, str]] = set()
-        ended: dict[str, str] = {}
+        withdrawn: set[str] = set()
         for change in found:
-            kind = str(change.get("kind"))
-            if kind in OF_PATIENTS and change.get("owner") != self._source.ourselves().id:
-                looks.add(("study", str(change.get("study_instance_uid"))))
-                if kind == "study-withdrawn":
-                    ended[str(change.get("study_instance_uid"))] = WITHDRAWN
+            kind, study = str(change.get("kind")), str(change.get("study_instance_uid"))
+            if kind in OF_PATIENTS:
+                # An exam of our own says who is being read now, which counts only where something waits.
+                if change.get("owner") != self._source.ourselves().id or self.ledger.has_waiting():
+                    looks.add(("study", study))
+                if kind == "study-withdrawn" and not change.get("instances"):
+                    withdrawn.add(study)
             elif kind in OF_TRANSFERS:
                 looks.add(("transfer", str(change.get("transfer_id"))))
         if found or since != cursor:
-            self.ledger.followed(cursor or NOW, looks, ended)
+            self.ledger.followed(cursor or NOW, looks, withdrawn)
         if looks:
             self._wake.set()
 
     # The work
 
     def deliver(self, stop: threading.Event) -> None:
-        """Look at what is to be looked at, and bring what is wanted, until told to stop."""
+        """Look at what is to be looked at, bring what is wanted, have it confirmed and recalled, until told to stop."""
         while not stop.is_set():
             self._wake.clear()
             try:
-                busy = self._look() or self._bring(stop)
+                busy = self._look() or self._reject() or self._bring(stop) or self._confirm() or self._review()
             except ArchiveError as error:
                 log.warning("a delivery waits for the archive", kind=error.failure.value, detail=str(error))
                 busy = False
             except SpoolError as error:
                 log.error("the spool fails", detail=str(error))
                 busy = False
+            except OSError as error:
+                log.error("the spool fails", detail=str(error.strerror or error))
+                busy = False
             if not busy and not stop.is_set():
                 self._wake.wait(LOOK_SECONDS)
+
+    def _review(self) -> bool:
+        return self.ledger.review(time.time() - REVIEW_EVERY.total_seconds())
 
     def _look(self) -> bool:
         """Look at one thing anew; whether there was one."""
@@ -136,16 +175,65 @@ class Deliveries:
 
     def _look_at(self, look: Look) -> None:
         if look.kind == "patient":
-            found = self._source.exams_of(look.name)
-            self.ledger.planned(look, found, chosen(found, self._config, self._now().date()), self._now())
-            return
-        if look.kind == "study":
+            self._plan(look)
+        elif look.kind == "study":
             number = self._source.number_of_study(look.name) or self.ledger.number_of(look.name)
             self.ledger.looked(look, [("patient", number)] if number else [])
-            return
-        number = self._source.number_of_transfer(look.name)
-        numberless = number is None and self._source.is_accepted(look.name)
-        self.ledger.looked(look, [("patient", number)] if number else [], numberless)
+        else:
+            found = self._source.transfer(look.name)
+            number = self._source.number_in(found) if found else None
+            numbers = {number, *self.ledger.numbers_by(look.name)} - {None}
+            more = [("patient", str(known)) for known in numbers]
+            if found is None or number is not None:
+                self.ledger.looked(look, more)
+                return
+            try:
+                self.ledger.looked(look, more, self._without_number(found))
+            except PacsError as error:
+                log.info("the PACS is not asked for a number", reason=str(error))
+                without = Numberless(bool(found.get("accepted_at")))
+                self.ledger.looked(look, more, without, again=_pause(look.attempts))
+
+    def _plan(self, look: Look) -> None:
+        """Decide what of a patient is wanted, in which order, and what is to be recalled."""
+        found = self._source.exams_of(look.name)
+        relevant = self._source.relevant(found.latest_own) if found.latest_own and found.exams else []
+        now = self._now()
+        exams = chosen(found, self._config, now.date(), relevant)
+        visible = {(exam.study, exam.owner) for exam in found.exams}
+        gone = {
+            (study.study, study.owner): self._why_gone(study, look.name)
+            for study in self.ledger.brought(look.name)
+            if (study.study, study.owner) not in visible
+        }
+        self.ledger.planned(look, found, [(exam, rank(found, place, now.date())) for place, exam in enumerate(exams)], gone, now)
+
+    def _why_gone(self, study: Brought, number: str) -> RecallReason:
+        """Why what was brought under a number may not be seen there any more."""
+        for name in study.opened_by:
+            transfer = self._source.transfer(name)
+            if transfer is None:
+                continue
+            named = self._source.number_in(transfer)
+            if not transfer.get("accepted_at") or (named is not None and named != number):
+                return RecallReason.LINKED_OTHERWISE
+            return RecallReason.NO_LONGER_SHARED
+        return RecallReason.ENDED
+
+    def _without_number(self, transfer: dict[str, Any]) -> Numberless | None:
+        """A transfer for which we have no number yet; the PACS may know the patient. None where the receiver's word is awaited.
+
+        Raises PacsError.
+        """
+        accepted = bool(transfer.get("accepted_at"))
+        if transfer.get("to") != self._source.ourselves().id:
+            return Numberless(accepted) if accepted else None
+        known = self._source.exams_of(str(transfer["patient"]["id"]), str(transfer["patient"]["issuer"]))
+        code = next((number for issuer, number in known.numbers if issuer == proposals.CODICE_FISCALE), "")
+        candidates: list[LocalPatient] = []
+        for asked in proposals.questions(known.name, known.birth_date, code):
+            candidates += self._pacs.patients(**asked)
+        return Numberless(accepted, *proposals.proposal(candidates, known.name, known.birth_date, known.sex, code))
 
     def _bring(self, stop: threading.Event) -> bool:
         """Bring one study into the PACS; whether there was one."""
@@ -157,6 +245,8 @@ class Deliveries:
         try:
             self._spool.check_space()
             self._deliver(task, stop)
+        except NotNowError:
+            pass  # the next task is another one
         except PacsError as error:
             self.trouble = str(error)
             log.warning("the PACS does not take a study", reason=str(error))
@@ -164,7 +254,7 @@ class Deliveries:
         except ArchiveError as error:
             self.ledger.later(task, _pause(task.attempts), error.failure.value)
             raise
-        except SpoolError:
+        except (SpoolError, OSError):
             self.ledger.later(task, _pause(task.attempts), "no-space")
             raise
         return True
@@ -173,119 +263,109 @@ class Deliveries:
         listed = {instance.sop_instance: instance for page in self._source.manifest(task.study, task.owner) for instance in page}
         if self._config.reports == "none":
             listed = {uid: instance for uid, instance in listed.items() if not instance.sop_class.startswith(REPORT_CLASSES)}
-        waiting = self.ledger.announced(task, {uid: instance.sha256 for uid, instance in listed.items()})
+        waiting = self.ledger.announced(task, listed)
+        self._spool.step("deliver-listed")
         if not waiting:
             self.ledger.finish(task)
             return
-        there = self._pacs.has(task.study, sorted({listed[entry.sop_instance].series for entry in waiting}))
+        there = self._pacs.has(task.study, sorted({listed[entry.sop_instance].series for entry in waiting})) or frozenset()
         for entry in waiting:
             if entry.sop_instance in there:
-                self.ledger.settle(task, entry, "there")
+                self.ledger.settle(task, entry, DeliveryState.THERE)
         left = [entry for entry in waiting if entry.sop_instance not in there]
-        found = self._source.exams_of(task.number)
-        local = self._local(task, found)
+        local = self._local(self._source.exams_of(task.number))
         self.trouble = None
         if local is None:
             self.ledger.put_aside(task, "other-person")
             return
-        try:
-            if not left or self._store_all(task, left, listed, local, stop):
-                self.ledger.finish(task)
-        except NothingAcceptedError:
-            self.ledger.put_aside(task, "pacs-takes-no-such-instance")
+        hospital = self._source.names.get(task.owner, task.owner)
+        origin = Origin(hospital, self._source.ourselves().name, self._config.mark.replace("{hospital}", hospital))
 
-    def _local(self, task: Task, found: Patient) -> LocalPatient | None:
+        def is_first() -> bool:
+            return (self.ledger.first_rank() or task.rank) >= task.rank
+
+        if not left or self._delivery.bring(task, left, listed, local, origin, stop, is_first):
+            self.ledger.finish(task)
+
+    def _local(self, found: Patient) -> LocalPatient | None:
         """The patient as the PACS knows them, else as the archive does; None where the two name two people."""
         issuer = self._source.ourselves().issuer
-        return self._pacs.known(LocalPatient(task.number, issuer, found.name, found.birth_date, found.sex))
+        return self._pacs.known(LocalPatient(found.number, issuer, found.name, found.birth_date, found.sex))
 
-    def _store_all(
-        self, task: Task, left: Sequence[WaitingInstance], listed: dict[str, Instance], local: LocalPatient, stop: threading.Event
-    ) -> bool:
-        """Store what is left; whether all of it is settled. Raises PacsError, ArchiveError, SpoolError."""
-        own = self._source.ourselves()
-        hospital = self._source.names.get(task.owner, task.owner)
-        origin = Origin(hospital, own.name, self._config.mark.replace("{hospital}", hospital))
-        wanted = {(listed[entry.sop_instance].sop_class, listed[entry.sop_instance].transfer_syntax) for entry in left}
-        began = time.monotonic()
-        with self._pacs.association(wanted) as association:
-            for entry in left:
-                if stop.is_set():
-                    return False
-                self._store(task, entry, listed[entry.sop_instance], local, origin, association)
-                if time.monotonic() - began > URL_SECONDS:
-                    return False  # the addresses end: the next round has new ones
+    # Whether the PACS keeps it
+
+    def _confirm(self) -> bool:
+        """Ask the PACS whether it keeps what it took of one study; whether there was one."""
+        study = self.ledger.next_to_confirm()
+        if study is None:
+            return False
+        try:
+            if not study.instances or not self._commits or study.attempts or not self._commitment_asked(study):
+                self._found_there(study)
+        except PacsError as error:
+            log.info("the PACS is not asked whether it keeps a study", reason=str(error))
+            self.ledger.confirm_later(study, _pause(study.attempts))
         return True
 
-    def _store(
-        self,
-        task: Task,
-        waiting: WaitingInstance,
-        instance: Instance,
-        local: LocalPatient,
-        origin: Origin,
-        association: Association,
-    ) -> None:
-        syntax = association.takes(instance.sop_class, instance.transfer_syntax)
-        if syntax is None:
-            self.ledger.settle(task, waiting, "aside", "pacs-takes-no-such-instance")
+    def _commitment_asked(self, study: ToConfirm) -> bool:
+        """Ask for storage commitment; whether the PACS does it."""
+        transaction = derived_uid("commitment", study.study, study.owner, f"{time.time_ns()}")
+        self.ledger.asking(study, transaction, COMMITMENT_WAIT)  # before it is asked: the answer may be faster than we
+        self._spool.step("deliver-asked")
+        return self._pacs.ask_commitment(
+            transaction, {entry.sop_instance: entry.sop_class for entry in study.instances}, self.committed
+        )
+
+    def _found_there(self, study: ToConfirm) -> None:
+        """Ask by C-FIND; where the PACS answers none, what it said to C-STORE has to do."""
+        wanted = {entry.sop_instance for entry in study.instances}
+        there = self._pacs.has(study.study, sorted({entry.series for entry in study.instances}))
+        if there is None:
+            self.ledger.confirmed(study, wanted, (), Confirmation.JOURNAL, TRIES)
             return
-        with self._files(waiting.sha256) as (fetched, coerced):
-            try:
-                if syntax == instance.transfer_syntax:
-                    self._source.download(instance, fetched)
-                else:
-                    self._source.transcoded(task.study, task.owner, instance, fetched)
-                result = coerce(fetched, coerced, local, origin, task.coerced_at)
-            except CannotBeHadError:
-                self.ledger.settle(task, waiting, "aside", "cannot-be-decompressed")
-                return
-            except UncoercibleError:
-                self.ledger.settle(task, waiting, "aside", "cannot-be-coerced")
-                return
-            if association.takes(instance.sop_class, result.transfer_syntax_uid) != result.transfer_syntax_uid:
-                self.ledger.settle(task, waiting, "aside", "pacs-takes-no-such-instance")
-                return
-            try:
-                status = association.store(coerced)
-            except PacsError:
-                if waiting.attempts + 1 >= TRIES:
-                    self.ledger.settle(task, waiting, "aside", "breaks-the-association")
-                else:
-                    self.ledger.failed(task, waiting)
-                raise
-        self._stored(task, waiting, status)
+        missing = wanted - there
+        patient = study.attempts < LOOKS_BEFORE_LOST
+        self.ledger.confirmed(study, wanted & there, () if patient else missing, Confirmation.FIND, TRIES)
+        if missing and patient:
+            self.ledger.confirm_later(study, _pause(study.attempts))
 
-    def _stored(self, task: Task, waiting: WaitingInstance, status: int) -> None:
-        if status == 0x0000 or status in WARNINGS:
-            self.ledger.settle(task, waiting, "delivered", f"warning-{status:04x}" if status else None)
-        elif status in NO_RESOURCES:
-            raise PacsError("full")
-        else:
-            self.ledger.settle(task, waiting, "aside", f"pacs-status-{status:04x}")
+    # What must not be used
 
-    @contextlib.contextmanager
-    def _files(self, sha256: str) -> Iterator[tuple[Path, Path]]:
-        """Where an instance is downloaded to and coerced; gone at the end, but for what a broken line left of a download."""
+    def _reject(self) -> bool:
+        """Tell the PACS that something must not be used any more, if that is configured; whether there was something."""
+        if self._config.recall != "reject":
+            return False
+        study = self.ledger.next_to_reject()
+        if study is None:
+            return False
+        try:
+            failure = self._note_taken(study)
+        except PacsError as error:
+            failure = f"pacs-{error}"
+        if failure:
+            log.warning("the PACS did not take a rejection note", reason=failure)
+        self.ledger.rejected(study, failure, _pause(study.attempts))
+        return True
+
+    def _note_taken(self, study: ToReject) -> str | None:
+        """Why the PACS did not take the note; None where it did. Raises PacsError."""
         folder = self._spool.folder / "deliver"
-        fetched, coerced = folder / f"{sha256}.part", folder / f"{sha256}.coerced"
+        folder.mkdir(exist_ok=True)
+        path = folder / "rejection-note"
+        own = self._source.ourselves()
+        known = self._pacs.patient(study.number) or LocalPatient(study.number, own.issuer, "")
+        if not study.instances:
+            return None  # nothing of it is there any more
         try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise SpoolError(f"The spool's disk does not take a folder: {error.strerror or error}") from error
-        try:
-            yield fetched, coerced
-        except ArchiveError as error:
-            if error.failure is not Failure.NETWORK:
-                fetched.unlink(missing_ok=True)
-            coerced.unlink(missing_ok=True)
-            raise
-        except BaseException:
-            fetched.unlink(missing_ok=True)
-            coerced.unlink(missing_ok=True)
-            raise
-        fetched.unlink(missing_ok=True)
-        coerced.unlink(missing_ok=True)
+            moment = datetime.fromtimestamp(study.since, UTC)
+            self.ledger.note(study, rejection_note(path, study, known, own.name, moment))
+            with self._pacs.association({(KEY_OBJECT_SELECTION, PLAIN[0])}) as association:
+                status = association.store(path)
+        except NothingAcceptedError:
+            return "pacs-takes-no-rejection-note"
+        finally:
+            path.unlink(missing_ok=True)
+        return None if status == 0x0000 or status & 0xF000 == 0xB000 else f"pacs-status-{status:04x}"
 
 
 def _pause(attempts: int) -> float:

@@ -10,23 +10,28 @@ from typing import Any
 from forwarder.config import DeliverConfig
 
 UNDATED = "00000000"
+URGENT_DAYS = 1
+"""A patient who is examined here today, or was yesterday, is being read now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """An exam of another hospital: whose, when (YYYYMMDD or empty), its modalities and number of instances."""
+    """An exam of another hospital: whose, when (YYYYMMDD or empty), its modalities, number of instances, and the transfers that
+    open it."""
 
     study: str
     owner: str
     date: str
     modalities: tuple[str, ...]
     instances: int
+    opened_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Patient:
     """A patient by the hospital's own number, as the archive's timeline has them: what other hospitals' exams there are that an
-    accepted transfer opens, and when the latest of these transfers was accepted."""
+    accepted transfer opens, when the latest of these transfers was accepted, the hospital's own latest exam, and every number of
+    theirs that the archive tells, by issuer."""
 
     number: str
     name: str
@@ -34,12 +39,13 @@ class Patient:
     sex: str
     exams: tuple[Exam, ...]
     accepted_at: str
-    parties: frozenset[str] = frozenset()
-    """The other sides of the accepted transfers that run."""
+    latest_own: str = ""
+    latest_own_date: str = ""
+    numbers: tuple[tuple[str, str], ...] = ()
 
 
 def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
-    """What a timeline (`GET /patients/{id}/timeline`) of one's own number says. `own`: the id of the hospital itself.
+    """What a timeline (`GET /patients/{id}/timeline`) says. `own`: the id of the hospital itself.
 
     Raises KeyError, TypeError, ValueError for an answer that is not what the contract says.
     """
@@ -50,40 +56,54 @@ def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
     }
     exams: list[Exam] = []
     moments: list[str] = []
+    latest = ("", "")  # date, study
     for study in timeline["studies"]:
-        opened_by = [accepted[name] for name in study["opened_by"] if name in accepted]
-        if study["owner"] == own or not opened_by:
+        uid, made = str(study["study_instance_uid"]), str(study["study_date"])
+        if study["owner"] == own:
+            latest = max(latest, (made, uid))
+            continue
+        opened_by = tuple(str(name) for name in study["opened_by"] if name in accepted)
+        if not opened_by:
             continue  # what only an emergency opened is looked at there, and brought nowhere
         modalities = tuple(str(code) for code in study["modalities"])
-        exams.append(
-            Exam(
-                str(study["study_instance_uid"]),
-                str(study["owner"]),
-                str(study["study_date"]),
-                modalities,
-                int(study["instances"]),
-            )
-        )
-        moments += opened_by
+        exams.append(Exam(uid, str(study["owner"]), made, modalities, int(study["instances"]), opened_by))
+        moments += [accepted[name] for name in opened_by]
     who = timeline["patient"]
-    return Patient(number, str(who["name"]), str(who["birth_date"]), str(who["sex"]), tuple(exams), max(moments, default=""))
+    numbers = tuple((str(entry["issuer"]), str(entry["id"])) for entry in who["identifiers"])
+    made, uid = latest
+    return Patient(
+        number,
+        str(who["name"]),
+        str(who["birth_date"]),
+        str(who["sex"]),
+        tuple(exams),
+        max(moments, default=""),
+        uid,
+        made,
+        numbers,
+    )
 
 
-def chosen(found: Patient, config: DeliverConfig, today: date) -> list[Exam]:
-    """The exams that the configuration wants, the newest first. An undated one is wanted too, last."""
+def chosen(found: Patient, config: DeliverConfig, today: date, relevant: Sequence[tuple[str, str]] = ()) -> list[Exam]:
+    """The exams that the configuration wants: first the priors that are `relevant` (study, owner) to the exam that is read, in
+    that order, then the newest first. An undated one is wanted too, last."""
     wanted = set(config.modalities)
     oldest = (today - timedelta(days=config.max_age_days)).strftime("%Y%m%d")
     fitting = [
         exam for exam in found.exams if (not wanted or wanted & set(exam.modalities)) and (not exam.date or exam.date >= oldest)
     ]
     fitting.sort(key=lambda exam: (exam.date or UNDATED, exam.study), reverse=True)
+    places = {key: place for place, key in enumerate(relevant)}
+    fitting.sort(key=lambda exam: places.get((exam.study, exam.owner), len(places)))
     return fitting[: config.max_studies]
 
 
-def rank(found: Patient, place: int) -> str:
-    """Where the exam at this place of a patient's stands among all: the patient accepted last first, each one's newest first."""
+def rank(found: Patient, place: int, today: date) -> str:
+    """Where the exam at this place of a patient's stands among all, the smallest first: patients who are examined here now before
+    all others; of each kind the patient accepted last first."""
+    urgent = found.latest_own_date >= (today - timedelta(days=URGENT_DAYS)).strftime("%Y%m%d")
     digits = "".join(sign for sign in found.accepted_at if sign.isdigit())[:14].ljust(14, "0")
-    return f"{99999999999999 - int(digits):014d}#{place:05d}"
+    return f"{0 if urgent else 1}#{99999999999999 - int(digits):014d}#{place:05d}"
 
 
 def open_now(hours: Sequence[str], now: datetime) -> bool:

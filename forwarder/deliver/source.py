@@ -1,7 +1,8 @@
-"""What deliveries ask the archive beside instances: whose a transfer or a study is, and a patient's exams."""
+"""What deliveries ask the archive beside instances: whose a transfer or a study is, a patient's exams, and which are relevant."""
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from forwarder.archive.changes import ask
@@ -9,28 +10,29 @@ from forwarder.deliver.rules import Patient, patient
 from forwarder.errors import ArchiveError, Failure
 from forwarder.retrieve.instances import Instances
 
+MOST_PRIORS = 50
+
 
 class Source(Instances):
     """The archive, asked by deliveries. Methods raise ArchiveError."""
 
-    def number_of_transfer(self, transfer: str) -> str | None:
-        """Our number of the patient of a transfer that was accepted; None where none is known, or nothing was accepted."""
+    def transfer(self, transfer: str) -> dict[str, Any] | None:
+        """A transfer that runs, accepted or not; None where it ended, or is none of ours."""
         found = self.maybe(f"/transfers/{quote(transfer, safe='')}")
-        own = self.ourselves()
-        if found is None or not found.get("accepted_at"):
+        return found if found is not None and found.get("status") == "active" else None
+
+    def number_in(self, transfer: dict[str, Any]) -> str | None:
+        """Our number of the patient of a transfer that was accepted; None where none is known, or nothing was accepted."""
+        if not transfer.get("accepted_at"):
             return None
-        for identifier in (found.get("receiving_patient"), found["patient"]):
+        own = self.ourselves()
+        for identifier in (transfer.get("receiving_patient"), transfer["patient"]):
             if identifier and identifier["issuer"] == own.issuer:
                 return str(identifier["id"])
         return None
 
-    def is_accepted(self, transfer: str) -> bool:
-        """Whether a transfer was accepted and runs."""
-        found = self.maybe(f"/transfers/{quote(transfer, safe='')}")
-        return bool(found and found.get("accepted_at") and found["status"] == "active")
-
     def number_of_study(self, study: str) -> str | None:
-        """Our number of the patient of a study of another hospital; None where none is known, or the study is not to be seen."""
+        """Our number of the patient of a study; None where none is known, or the study is not to be seen."""
         found = ask(
             self._archive,
             f"/dicomweb/studies?StudyInstanceUID={quote(study, safe='')}&includefield=IssuerOfPatientID",
@@ -43,12 +45,28 @@ class Source(Instances):
                 return number
         return None
 
-    def exams_of(self, number: str) -> Patient:
-        """A patient by our own number; without exams where the archive shows nothing of this number."""
-        found = self.maybe(f"/patients/{quote(number, safe='')}/timeline")
+    def exams_of(self, number: str, issuer: str = "") -> Patient:
+        """A patient by our own number, or another issuer's; without exams where the archive shows nothing of this number."""
+        found = self.maybe(
+            f"/patients/{quote(number, safe='')}/timeline" + (f"?issuer={quote(issuer, safe='')}" if issuer else "")
+        )
         if found is None:
             return Patient(number, "", "", "", (), "")
         try:
             return patient(number, found, self.ourselves().id)
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError("The archive's timeline is not what the contract says.", Failure.PROTOCOL) from error
+
+    def relevant(self, study: str) -> list[tuple[str, str]]:
+        """(study, owner) of the priors that are relevant to a study of ours, best first."""
+        found = self.maybe(
+            f"/studies/{quote(study, safe='')}/priors?owner={quote(self.ourselves().id, safe='')}&limit={MOST_PRIORS}"
+        )
+        if found is None:
+            return []
+        try:
+            return [
+                (str(prior["study_instance_uid"]), str(prior["owner"])) for prior in found["priors"] if prior["relevant"] is True
+            ]
+        except (KeyError, TypeError) as error:
+            raise ArchiveError("The archive's priors are not what the contract says.", Failure.PROTOCOL) from error

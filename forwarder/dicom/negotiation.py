@@ -17,6 +17,8 @@ from forwarder.dicom.associate import (
     ProposedContext,
 )
 
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+
 # PS3.8 table 9-21: (result, source, reason) of an A-ASSOCIATE-RJ.
 REJECTIONS = {
     Refusal.PROTOCOL_VERSION: (1, 2, 2),
@@ -56,12 +58,13 @@ def answers(request: AssociateRequest, policy: Policy, *, peer: bool = False) ->
     """The answer to each proposed context, in their order, and why it is refused if it is. `peer`: whether a peer calls.
 
     Where a number stands twice, the first context of it counts, and the number is answered once. A peer that proposes to be SCP
-    of a storage class gets what it retrieves on this association (C-GET, PS3.4 C.4.3); nobody else's roles are answered.
+    of a storage class gets what it retrieves on this association (C-GET, PS3.4 C.4.3). Who proposes to be SCP of storage
+    commitment brings the result of a request of ours (PS3.4 J.3.3). No other roles are answered.
     """
     found: dict[int, tuple[ContextAnswer, Refusal | None]] = {}
     for context in request.contexts:
         if context.context_id not in found:
-            found[context.context_id] = _answer(context, policy, request.roles if peer else {}, peer)
+            found[context.context_id] = _answer(context, policy, request.roles, peer)
     return list(found.values())
 
 
@@ -80,6 +83,6 @@ def _answer(
         return ContextAnswer(context, TRANSFER_SYNTAXES_NOT_SUPPORTED), Refusal.NO_TRANSFER_SYNTAX
     for syntax in supported:
         if syntax in context.transfer_syntaxes:
-            agreed = roles.get(name) if name in policy.supported else None
+            agreed = roles.get(name) if name in policy.supported and (peer or name == STORAGE_COMMITMENT) else None
             return ContextAnswer(context, ACCEPTED, syntax, agreed if agreed and agreed[1] else None), None
     return ContextAnswer(context, TRANSFER_SYNTAXES_NOT_SUPPORTED), Refusal.TRANSFER_SYNTAX

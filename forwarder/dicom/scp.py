@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,7 @@ from forwarder.dicom.refusals import Refusals, Refused
 from forwarder.dicom.senders import Senders
 from forwarder.errors import ConfigError, ForwarderError, SpoolError
 from forwarder.logs import log
+from forwarder.retrieve.pacs import answer_report
 from forwarder.spool.spool import Arrival, Rank, Spool, SpoolFullError, look_at
 from forwarder.tls import tls_context
 
@@ -103,6 +104,14 @@ ACTION_STATUS = {
     0x0213: "resource limitation: more than 100,000 references in one request, 1,000 requests open, or the disk nearly full",
 }
 
+# PS3.7 10.1.1.1.8: what N-EVENT-REPORT is answered.
+REPORT_STATUS = {
+    0x0000: "success: the result is recorded",
+    0x0110: "failure, processing: no request of ours has this transaction UID",
+    0x0115: "invalid argument value: no transaction UID",
+    0x0213: "resource limitation: the journal could not record it; try again later",
+}
+
 OnAction = Callable[[str, str, list[tuple[str, str]], Any], None]
 """(transaction UID, calling AE, [(SOP class, SOP instance)], association) → recorded.
 
@@ -136,6 +145,8 @@ class Receiver:
         self.senders = Senders()
         self.is_echo: Callable[[str], bool] = lambda _: False
         """Whether an instance, by its UID, is one that was brought to the sender from here (`forwarder.deliver`)."""
+        self.on_commitment: Callable[[str, Collection[str], Collection[str]], bool] = lambda *_: False
+        """Hears the PACS's answer to a request for storage commitment of ours; whether there was one (`forwarder.deliver`)."""
         self.echoes = 0
         self.bytes_received = 0
         self.failing = False  # whether the spool failed the last instance
@@ -204,6 +215,14 @@ class Receiver:
             return 0x0110, None
         return 0x0000, None
 
+    def report(self, event: evt.Event) -> tuple[int, None]:
+        """Answer an N-EVENT-REPORT of storage commitment; returns one of `REPORT_STATUS`."""
+        try:
+            return answer_report(event, self.on_commitment), None
+        except SpoolError as error:
+            log.error("the result of a storage commitment is not recorded", detail=str(error))
+            return 0x0213, None
+
 
 def _references(information: Dataset) -> list[tuple[str, str]]:
     return [
@@ -228,6 +247,7 @@ def listening(
         (evt.EVT_C_ECHO, lambda _: 0x0000),
         (evt.EVT_C_STORE, receiver.store_nothing),
         (evt.EVT_N_ACTION, receiver.action),
+        (evt.EVT_N_EVENT_REPORT, receiver.report),
     ]
     supported = supported_syntaxes(config.extra_sop_classes)
     known = Peers(peers)

@@ -11,7 +11,7 @@ from typing import Any
 
 from forwarder.alerts import Reason, advise, explain
 from forwarder.config import Hl7Config
-from forwarder.deliver import ledger
+from forwarder.deliver import account, ledger
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of
 from forwarder.hl7 import trial, waiting
@@ -45,10 +45,16 @@ def rejected(folder: Path) -> list[Aside]:
         return sorted([*instances.put_aside(connection), *reports], key=lambda entry: entry.settled_at)
 
 
-def recalls(folder: Path) -> list[ledger.Recall]:
+def recalls(folder: Path) -> list[account.Recall]:
     """What is in the PACS and should not stand there unseen, the gravest first. Raises SpoolError."""
     with _journal(folder) as connection:
-        return ledger.recalls(connection)
+        return account.recalls(connection)
+
+
+def deliveries(folder: Path) -> tuple[list[account.PatientAccount], list[account.NumberlessTransfer]]:
+    """Patient by patient what is in the PACS and what is missing, and transfers without a number of ours. Raises SpoolError."""
+    with _journal(folder) as connection:
+        return account.patients(connection), account.numberless(connection)
 
 
 def try_messages(folder: Path, content: bytes, config: Hl7Config) -> list[str]:

@@ -41,6 +41,13 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "gauge", "Age of the oldest exam that waits", ("deliver", "oldest_waiting_seconds")
     ),
     "forwarder_deliver_numberless": ("gauge", "Accepted transfers without a local number", ("deliver", "numberless")),
+    "forwarder_deliver_not_accepted": ("gauge", "Incoming transfers that wait for acceptance", ("deliver", "not_accepted")),
+    "forwarder_deliver_unconfirmed": (
+        "gauge", "Delivered instances of which it is not known yet that the PACS keeps them", ("deliver", "unconfirmed")
+    ),
+    "forwarder_deliver_recalls_rejected": (
+        "gauge", "Recalls of which the PACS took a rejection note", ("deliver", "recalls_rejected")
+    ),
     "forwarder_deliver_echoes": ("counter", "Instances that the PACS sent back", ("deliver", "echoes")),
     "forwarder_query_found": ("counter", "C-FIND requests that were answered", ("queries", "found")),
     "forwarder_query_matches": ("counter", "Matches that they were answered with", ("queries", "matches")),

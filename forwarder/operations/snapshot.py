@@ -14,8 +14,9 @@ from forwarder.alerts import Trouble
 from forwarder.archive.client import Archive
 from forwarder.archive.signing import SKEW_TOLERATED
 from forwarder.config import Config
+from forwarder.deliver import account
 from forwarder.deliver.engine import Deliveries
-from forwarder.deliver.ledger import summary as deliver_summary
+from forwarder.deliver.ledger import SAFETY
 from forwarder.dicom.commitment import summary as commitments_summary
 from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError
@@ -61,7 +62,7 @@ def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
     counts["reports"] = reports_summary(connection)
     counts["commitments"] = commitments_summary(connection)
     counts["aside"] = instances.count_aside(connection) | counts["reports"].pop("reasons")
-    counts["deliver"] = deliver_summary(connection)
+    counts["deliver"] = account.summary(connection)
     counts["adt"] = adt_summary(connection)
     counts["last_day"] = instances.last_day(connection)
     counts["troubled"] = instances.count_postponed(connection)
@@ -134,6 +135,7 @@ class State:
         """Everything. Raises SpoolError when the journal cannot be read."""
         with self._spool.journal.read() as connection:
             counts = from_journal(connection)
+            patients = account.patients(connection)
         free, reserve = self._spool.free_bytes(), self._spool.reserve_bytes
         line, traffic = self._outbox.line, self._outbox.traffic
         days = self._certificate_days()
@@ -142,7 +144,7 @@ class State:
             "ae_title": self._config.dicom.ae_title,
             "archive": self._config.archive.api,
             "running": True,
-            "troubles": self._troubles(counts["last_day"], free < reserve, days, bool(counts["adt"]["held"])),
+            "troubles": self._troubles(counts, free < reserve, days),
             "since": round(self.started_at),
             "ports": self.ports,
             **counts,
@@ -168,6 +170,8 @@ class State:
                 "enabled": self.deliveries is not None,
                 "trouble": self.deliveries.trouble if self.deliveries else None,
                 "echoes": self._receiver.echoes,
+                "seconds_each": self.deliveries.seconds_each if self.deliveries else None,
+                "patients": [patient.shown(self.deliveries.seconds_each if self.deliveries else None) for patient in patients],
             },
             "queries": {
                 "enabled": self.queries is not None,
@@ -199,9 +203,10 @@ class State:
         except ConfigError:
             return None
 
-    def _troubles(self, last_day: dict[str, int], low: bool, days: list[int] | None, held: bool) -> list[str]:
+    def _troubles(self, counts: dict[str, Any], low: bool, days: list[int] | None) -> list[str]:
         """What is wrong now, the gravest first: names of `forwarder.alerts`, and kinds of failure."""
         error, skew = self._outbox.line.error, self._archive.skew
+        last_day: dict[str, int] = counts["last_day"]
         found: list[tuple[bool, str]] = [
             (self._spool.read_only(), Trouble.DISK_READ_ONLY),
             (low, Trouble.DISK_LOW),
@@ -211,8 +216,9 @@ class State:
             (self.watcher is not None and self.watcher.failing, Trouble.WATCH_FAILS),
             (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),
             (self._door.is_crowded, Trouble.HL7_CROWDED),
+            (any(name in SAFETY for name in counts["deliver"]["recalls"]), Trouble.RECALLS_TO_ACT_ON),
             (self.deliveries is not None and self.deliveries.trouble is not None, Trouble.PACS_DOES_NOT_TAKE),
-            (held, Trouble.ADT_TOO_MANY),
+            (bool(counts["adt"]["held"]), Trouble.ADT_TOO_MANY),
             (days is None, Trouble.CERTIFICATE_UNREADABLE),
             (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),
         ]

@@ -1,13 +1,17 @@
-"""The hospital's PACS as we speak to it: C-FIND for what it knows, C-STORE for what it gets (PS3.4 B, C)."""
+"""The hospital's PACS as we speak to it: C-FIND for what it knows, C-STORE and storage commitment for what it gets (PS3.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pynetdicom import evt
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
+    StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
 )
 
@@ -15,6 +19,19 @@ from forwarder.retrieve.coercion import LocalPatient
 from forwarder.retrieve.store_scu import PLAIN, Node, NothingAcceptedError, PacsError
 
 PENDING = frozenset({0xFF00, 0xFF01})
+CANNOT_FIND = range(0x0100, 0xFE00)
+"""Final statuses of C-FIND by which the PACS says that it does not answer it (PS3.4 table C.4-1)."""
+MOST_PATIENTS = 50  # answers to one question about patients
+WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
+COMMITMENT_SECONDS = 5.0
+"""How long the result is waited for on the association on which it was asked for; many send it on one of their own."""
+
+OnCommitment = Callable[[str, Collection[str], Collection[str]], bool]
+"""(transaction UID, SOP Instance UIDs that are committed, those that are not) → whether somebody waits for it."""
+
+
+class NotAnsweredError(PacsError):
+    """The PACS answers no such C-FIND."""
 
 
 class Pacs(Node):
@@ -22,22 +39,35 @@ class Pacs(Node):
 
     def patient(self, number: str) -> LocalPatient | None:
         """The patient as the PACS knows this number; None where it does not, or answers no C-FIND of patients."""
+        known = (patient for patient in self.patients(PatientID=number) if patient.id == number and patient.name)
+        return next(known, None)
+
+    def patients(self, **keys: str) -> list[LocalPatient]:
+        """The patients that match these attributes (at most `MOST_PATIENTS`); none where it answers no C-FIND of patients."""
         query = Dataset()
-        query.QueryRetrieveLevel = "PATIENT"
-        query.PatientID = number
-        for keyword in ("PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"):
-            setattr(query, keyword, "")
         query.SpecificCharacterSet = "ISO_IR 192"
-        for found in self._find(query, PatientRootQueryRetrieveInformationModelFind):
-            if str(found.get("PatientID", "")).strip() == number and str(found.get("PatientName", "")):
-                return LocalPatient(
-                    number,
-                    str(found.get("IssuerOfPatientID", "")).strip(),
-                    str(found.PatientName),
-                    str(found.get("PatientBirthDate", "") or ""),
-                    str(found.get("PatientSex", "") or ""),
+        query.QueryRetrieveLevel = "PATIENT"
+        wanted = dict.fromkeys(("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"), "") | keys
+        for keyword, value in wanted.items():
+            setattr(query, keyword, value)
+        found: list[LocalPatient] = []
+        try:
+            for answer in self._find(query, PatientRootQueryRetrieveInformationModelFind):
+                text = {keyword: str(answer.get(keyword, "") or "").strip() for keyword in wanted}
+                found.append(
+                    LocalPatient(
+                        text["PatientID"],
+                        text["IssuerOfPatientID"],
+                        text["PatientName"],
+                        text["PatientBirthDate"],
+                        text["PatientSex"],
+                    )
                 )
-        return None
+                if len(found) >= MOST_PATIENTS:
+                    break
+        except NotAnsweredError:
+            return []
+        return found
 
     def known(self, patient: LocalPatient) -> LocalPatient | None:
         """A patient of the archive's as the PACS knows them, else as they are; None where the two are two people."""
@@ -48,28 +78,71 @@ class Pacs(Node):
             return None
         return LocalPatient(patient.id, known.issuer or patient.issuer, known.name, known.birth_date, known.sex)
 
-    def has(self, study: str, series: Collection[str]) -> frozenset[str]:
-        """The SOP Instance UIDs that the PACS has of these series; nothing where it answers no C-FIND of images."""
+    def has(self, study: str, series: Collection[str]) -> frozenset[str] | None:
+        """The SOP Instance UIDs that the PACS has of these series; None where it answers no C-FIND of images."""
         found: set[str] = set()
         for series_instance_uid in series:
             query = Dataset()
             query.QueryRetrieveLevel = "IMAGE"
             query.StudyInstanceUID, query.SeriesInstanceUID = study, series_instance_uid
             query.SOPInstanceUID = ""
-            found |= {str(row.get("SOPInstanceUID", "")) for row in self._find(query, StudyRootQueryRetrieveInformationModelFind)}
+            try:
+                found |= {
+                    str(row.get("SOPInstanceUID", "")) for row in self._find(query, StudyRootQueryRetrieveInformationModelFind)
+                }
+            except NotAnsweredError:
+                return None
         return frozenset(found - {""})
 
+    def ask_commitment(self, transaction_uid: str, instances: Mapping[str, str], on_result: OnCommitment) -> bool:
+        """Ask for storage commitment of instances (SOP class by SOP Instance UID); whether the PACS does it (PS3.4 J.3.2).
+
+        A result that comes at once, on the same association, goes to `on_result`; a later one comes to our own port.
+        """
+        ae = self._ae()
+        ae.add_requested_context(StorageCommitmentPushModel, list(PLAIN))
+        came = threading.Event()
+
+        def report(event: evt.Event) -> tuple[int, None]:
+            status = answer_report(event, on_result)
+            came.set()
+            return status, None
+
+        try:
+            association = self._associate(ae, [(evt.EVT_N_EVENT_REPORT, report)])
+        except NothingAcceptedError:
+            return False
+        information = Dataset()
+        information.TransactionUID = transaction_uid
+        information.ReferencedSOPSequence = DicomSequence(_reference(uid, sop_class) for uid, sop_class in instances.items())
+        try:
+            status, _ = association.send_n_action(information, 1, StorageCommitmentPushModel, WELL_KNOWN_INSTANCE)
+            if "Status" not in status:
+                raise PacsError("no-answer")
+            if status.Status != 0x0000:
+                return False
+            came.wait(COMMITMENT_SECONDS)
+            return True
+        except (ValueError, RuntimeError, OSError, AttributeError) as error:
+            raise PacsError("broke-off") from error
+        finally:
+            if association.is_established:
+                association.release()
+
     def _find(self, query: Dataset, model: Any) -> Iterator[Dataset]:
+        """Raises NotAnsweredError where it answers no such query."""
         ae = self._ae()
         ae.add_requested_context(model, list(PLAIN))
         try:
             association = self._associate(ae)
-        except NothingAcceptedError:
-            return  # it answers no such query
+        except NothingAcceptedError as error:
+            raise NotAnsweredError("does-not-find") from error
         try:
             for status, identifier in association.send_c_find(query, model):
                 if "Status" not in status:
                     raise PacsError("no-answer")
+                if status.Status in CANNOT_FIND:
+                    raise NotAnsweredError("does-not-find")
                 if status.Status in PENDING and identifier is not None:
                     yield identifier
         except (ValueError, RuntimeError, OSError, AttributeError) as error:
@@ -77,3 +150,22 @@ class Pacs(Node):
         finally:
             if association.is_established:
                 association.release()
+
+
+def answer_report(event: evt.Event, on_result: OnCommitment) -> int:
+    """Hand on the result of a storage commitment; the status to answer N-EVENT-REPORT with (PS3.7 10.1.1.1.8)."""
+    information = event.event_information
+    transaction = str(information.get("TransactionUID") or "")
+    kept, lost = (
+        [str(item.get("ReferencedSOPInstanceUID", "")) for item in information.get(keyword) or []]
+        for keyword in ("ReferencedSOPSequence", "FailedSOPSequence")
+    )
+    if not transaction:
+        return 0x0115  # invalid argument value
+    return 0x0000 if on_result(transaction, kept, lost) else 0x0110
+
+
+def _reference(sop_instance: str, sop_class: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_instance
+    return item

@@ -89,11 +89,11 @@ class Node:
         ae.maximum_pdu_size = 0
         return ae
 
-    def _associate(self, ae: Any) -> Any:
+    def _associate(self, ae: Any, handlers: list[Any] | None = None) -> Any:
         node = self._node
         try:
             tls = (tls_context(self._dicom.tls, server=False), None) if node.tls else None
-            association = ae.associate(node.host, node.port, ae_title=node.ae_title, tls_args=tls)
+            association = ae.associate(node.host, node.port, ae_title=node.ae_title, tls_args=tls, evt_handlers=handlers or [])
         except (OSError, RuntimeError, ForwarderError) as error:
             raise PacsError("unreachable") from error
         if association.is_rejected:

@@ -212,12 +212,46 @@ CREATE TABLE adt_counts (                -- how many events came to what, and co
     PRIMARY KEY (what, code)
 ) WITHOUT ROWID;
 """
-SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION)
+DELIVERIES_ARE_CONFIRMED = """
+ALTER TABLE deliver_studies ADD COLUMN opened_by TEXT NOT NULL DEFAULT '[]';  -- JSON: the transfers that open it
+ALTER TABLE deliver_studies ADD COLUMN instances INTEGER NOT NULL DEFAULT 0;  -- as the timeline counts them
+ALTER TABLE deliver_instances ADD COLUMN sop_class TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliver_instances ADD COLUMN series TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliver_instances ADD COLUMN confirmed TEXT;      -- by what: commitment, find, journal; NULL: not yet
+ALTER TABLE deliver_instances ADD COLUMN recalled TEXT;       -- why this one alone of its study is to be recalled
+CREATE INDEX deliver_unconfirmed ON deliver_instances (study, owner) WHERE state = 'delivered' AND confirmed IS NULL;
+CREATE TABLE deliver_made (              -- what was made here of a report that the PACS does not take as it is
+    sop_instance TEXT PRIMARY KEY, sop_class TEXT NOT NULL, series TEXT NOT NULL,
+    study TEXT NOT NULL, owner TEXT NOT NULL, original TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX deliver_made_of ON deliver_made (study, owner, original);
+CREATE TABLE deliver_confirmations (     -- studies of which the PACS is to be asked whether it keeps them
+    study TEXT NOT NULL, owner TEXT NOT NULL,
+    transaction_uid TEXT NOT NULL DEFAULT '',  -- of the request for storage commitment that is open
+    attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (study, owner)
+) WITHOUT ROWID;
+CREATE TABLE deliver_patients (          -- our numbers of those whose exams are or were wanted
+    number TEXT PRIMARY KEY, name TEXT NOT NULL,   -- under which it is told where no patient may be named
+    looked_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX deliver_looked ON deliver_patients (looked_at);
+CREATE INDEX deliver_number ON deliver_studies (number);
+ALTER TABLE deliver_recalls ADD COLUMN rejected_at REAL;      -- when the PACS took a rejection note
+ALTER TABLE deliver_recalls ADD COLUMN rejection TEXT;        -- why it has none
+ALTER TABLE deliver_recalls ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliver_recalls ADD COLUMN not_before REAL NOT NULL DEFAULT 0;
+ALTER TABLE deliver_numberless ADD COLUMN accepted INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE deliver_numberless ADD COLUMN proposal TEXT NOT NULL DEFAULT '';  -- the PACS's number of that patient, perhaps
+ALTER TABLE deliver_numberless ADD COLUMN evidence TEXT NOT NULL DEFAULT '';  -- what agrees
+"""
+SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED)
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction
 LONGEST_PAUSES = {
     "instances": 2 * 3600.0, "commitments": 3600.0, "reports": 12 * 3600.0, "deliver_studies": 3600.0, "deliver_looks": 3600.0,
+    "deliver_confirmations": 86400.0, "deliver_recalls": 86400.0,
 }  # fmt: skip
 """Seconds, by table; generously."""
 PATIENCE = 30  # seconds for which other connections are waited for

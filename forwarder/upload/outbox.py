@@ -38,6 +38,7 @@ COMPRESSING = 32
 UPLOADING = 300  # beyond it no more questions are asked
 LARGEST = 5 * 1024**3  # bytes; the contract's limit
 GIVE_UP_AFTER = 12  # refusals of one instance's bytes by the store; then it goes aside for a person to look at
+URGENT_FIRST = 2.0  # seconds for which others' bytes wait for an urgent upload to begin, at the most for each block
 LOOK_PACE = 0.05  # seconds between two looks into the journal: instances may come by the hundred a second
 
 
@@ -368,6 +369,15 @@ class Outbox:
     def _count(self, sent: int) -> None:
         self.traffic.bytes_sent += sent
         self._limiter.take(sent)
+
+    def share(self, count: int) -> None:
+        """Account for bytes that somebody else moved over the line: within the same limits, and behind what is urgent."""
+        self._limiter.take(count)
+        deadline = time.monotonic() + URGENT_FIRST
+        with self._upload_wake:
+            self._upload_wake.wait_for(
+                lambda: self._stopping or not any(job.item.urgent for job in self._jobs), deadline - time.monotonic()
+            )
 
     def _is_late(self, upload: Upload) -> bool:
         try:

@@ -15,7 +15,7 @@ from forwarder.upload import send as sending
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Callable[[sending.Progress], None]]:
+def shown(console: Console) -> Iterator[Callable[[sending.SendProgress], None]]:
     """A callback for `send`, drawing on `console` while the block runs."""
     if not console.is_terminal:
         yield lambda _: None
@@ -33,7 +33,7 @@ def shown(console: Console) -> Iterator[Callable[[sending.Progress], None]]:
         yield lambda now: _draw(bar, task, now)
 
 
-def _draw(bar: Progress, task: TaskID, now: sending.Progress) -> None:
+def _draw(bar: Progress, task: TaskID, now: sending.SendProgress) -> None:
     doing = "Reading" if now.hashed < now.files and not now.bytes_sent else "Sending"
     if now.hashed == now.files and now.sent + (now.settled - now.sent) >= now.files and now.settled < now.files:
         doing = "Waiting for the archive"

@@ -49,7 +49,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SendProgress:
     """A moment of the way: counts are of files, sizes in bytes."""
 
     files: int = 0
@@ -89,7 +89,7 @@ class _Run:
     """One `send` under way."""
 
     client: Client
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[SendProgress], None]
     parallel: int
     files: int = 0
     hashed: int = 0
@@ -106,7 +106,7 @@ class _Run:
 
     def report(self) -> None:
         self.on_progress(
-            Progress(
+            SendProgress(
                 files=self.files,
                 hashed=self.hashed,
                 sent=sum(len(self.known[sha256]) for sha256 in self.stored.keys() | self.verdicts.keys()),
@@ -138,7 +138,7 @@ class _Run:
 def send(
     paths: Iterable[Path],
     client: Client,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[SendProgress], None] = lambda _: None,
     *,
     parallel: int = PARALLEL,
     lossless: bool = True,

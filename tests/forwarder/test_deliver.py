@@ -72,7 +72,7 @@ def skip_what_is_told_already(city: RunningCity, place: Hospital) -> None:
         cursor = told[-1]["cursor"]
     place.spool.mkdir(exist_ok=True)
     journal = Journal(place.spool / "journal.sqlite3")
-    Ledger(journal).followed(cursor or "0" * 20, [], {})
+    Ledger(journal).followed(cursor or "0" * 20, [], [])
     journal.close()
 
 
@@ -265,10 +265,10 @@ def test_the_follow_up_comes_back_to_the_sender(city: RunningCity, tmp_path: Pat
 def test_a_wish_that_comes_while_one_is_fulfilled_is_not_lost(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.sqlite3")
     ledger = Ledger(journal)
-    ledger.followed("1", [("patient", "MG-1")], {})
+    ledger.followed("1", [("patient", "MG-1")], [])
     look = ledger.next_look()
     assert look is not None
-    ledger.followed("2", [("patient", "MG-1")], {})
+    ledger.followed("2", [("patient", "MG-1")], [])
     ledger.looked(look)
     assert ledger.next_look() is not None
     assert ledger.cursor() == "2"

@@ -24,7 +24,7 @@ from forwarder.archive.client import Archive
 from forwarder.archive.signing import Signer
 from forwarder.header import is_dicom
 from forwarder.upload import send as sending
-from forwarder.upload.send import Progress, send
+from forwarder.upload.send import SendProgress, send
 
 pytestmark = pytest.mark.usefixtures("credentials")
 
@@ -347,7 +347,7 @@ def test_one_poison_instance_fails_alone(archive, tmp_path):
 
 def test_progress_ends_with_everything_done(archive, tmp_path):
     write_ct(tmp_path, 3)
-    seen: list[Progress] = []
+    seen: list[SendProgress] = []
     send([tmp_path], client(archive), seen.append)
     last = seen[-1]
     assert (last.files, last.hashed, last.sent, last.settled) == (3, 3, 3, 3)

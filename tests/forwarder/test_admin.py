@@ -56,6 +56,7 @@ class TestPage:
         assert values["forwarder_received"] == values["forwarder_indexed"] == 1
         assert set(metrics.METRICS) - set(values) == {
             "forwarder_oldest_waiting_seconds",
+            "forwarder_adt_oldest_waiting_seconds",
             "forwarder_commitments_oldest_seconds",
             "forwarder_deliver_oldest_waiting_seconds",
             "forwarder_reports_oldest_waiting_seconds",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from forwarder.hl7.adt.event import Person
+from forwarder.hl7.adt.event import RegisteredPerson
 
 
-def agrees(person: Person) -> bool | None:
+def agrees(person: RegisteredPerson) -> bool | None:
     """Whether the message's only codice fiscale is valid, and encodes the birth date and the sex that it gives beside it.
 
     None where there is no such code (a provisional one of 11 digits is none). Without birth date or sex it does not agree.

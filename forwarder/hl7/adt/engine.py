@@ -15,7 +15,7 @@ from forwarder.archive.link import Link
 from forwarder.archive.retry import pause
 from forwarder.config import AdtConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
-from forwarder.hl7.adt.event import CODICE_FISCALE, DISCHARGES, MOVES, WILL_DISCHARGE, Person
+from forwarder.hl7.adt.event import CODICE_FISCALE, DISCHARGES, MOVES, WILL_DISCHARGE, RegisteredPerson
 from forwarder.hl7.adt.ledger import Act, ActKind, ActState, RegistrationLedger
 from forwarder.hl7.adt.rules import Incoming, Terms, judge
 from forwarder.logs import log
@@ -55,7 +55,7 @@ class Registration:
         self.ledger = RegistrationLedger(spool.journal, self._terms)
         self._wake = threading.Event()
         self._looks: list[float] = []  # when transfers that wait are to be looked at (monotonic), ascending
-        self._said: dict[str, Person] = {}  # by transfer, what its sender says of the patient
+        self._said: dict[str, RegisteredPerson] = {}  # by transfer, what its sender says of the patient
         self._issuer = ""
         self._look_soon()
 
@@ -270,7 +270,7 @@ class Registration:
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError("A transfer in the archive's list is not what the contract says.", Failure.PROTOCOL) from error
 
-    def _person(self, transfer: dict[str, Any]) -> Person | None:
+    def _person(self, transfer: dict[str, Any]) -> RegisteredPerson | None:
         """What the sender says of the patient, asked once: evidence."""
         name = str(transfer["id"])
         if name not in self._said and len(self._said) < MOST_ASKED:
@@ -280,7 +280,7 @@ class Registration:
             who = _object(answer).get("patient") if answer.status == 200 else None
             said = who if isinstance(who, dict) else {}
             called, birth_date, sex = (str(said.get(key) or "") for key in ("name", "birth_date", "sex"))
-            self._said[name] = Person(called, birth_date, sex)
+            self._said[name] = RegisteredPerson(called, birth_date, sex)
         return self._said.get(name)
 
 

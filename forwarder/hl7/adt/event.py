@@ -30,7 +30,7 @@ _NUMBER_TYPES = ("MR", "PI", "PT")
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class RegisteredPerson:
     """What is said of a patient: name as in DICOM (`FAMILY^GIVEN`), birth date (YYYYMMDD), sex (M, F, O), codici fiscali."""
 
     name: str = ""
@@ -38,9 +38,9 @@ class Person:
     sex: str = ""
     codes: tuple[str, ...] = ()
 
-    def updated(self, later: Person) -> Person:
+    def updated(self, later: RegisteredPerson) -> RegisteredPerson:
         """The same after what was said later; what it leaves out stays."""
-        return Person(
+        return RegisteredPerson(
             later.name or self.name, later.birth_date or self.birth_date, later.sex or self.sex, later.codes or self.codes
         )
 
@@ -63,7 +63,7 @@ class AdtEvent:
     at: str
     occurred: str
     dated: bool
-    person: Person
+    person: RegisteredPerson
     other: str = ""
     visit: str = ""
     to: str = ""
@@ -170,7 +170,7 @@ def _authorities(segment: Segment, repetition: str) -> set[str]:
     return {name for part in parts if (name := segment.unescape(part).strip())}
 
 
-def _person(pid: Segment, config: AdtConfig) -> Person:
+def _person(pid: Segment, config: AdtConfig) -> RegisteredPerson:
     names = pid.repetitions(5)
     legal = next((name for name in names if pid.component(name, 7).upper() == "L"), names[0])
     family, given, middle, suffix, prefix = (pid.component(legal, number) for number in range(1, 6))
@@ -178,7 +178,7 @@ def _person(pid: Segment, config: AdtConfig) -> Person:
     name = "^".join(_plain(part) for part in (family, given, middle, prefix, suffix)).rstrip("^")
     birth = at_the_hospital(pid.value(7))[:8]
     sex = pid.value(8).upper()
-    return Person(name[:194], birth, sex if sex in ("M", "F", "O") else "", tuple(dict.fromkeys(_codes(pid, config))))
+    return RegisteredPerson(name[:194], birth, sex if sex in ("M", "F", "O") else "", tuple(dict.fromkeys(_codes(pid, config))))
 
 
 def _plain(text: str) -> str:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from forwarder.hl7.adt import codice_fiscale
-from forwarder.hl7.adt.event import UNLINKS, AdtEvent, Person
+from forwarder.hl7.adt.event import UNLINKS, AdtEvent, RegisteredPerson
 from forwarder.hl7.adt.rules import Candidate, Encounter, EventOutcome, Intent, Terms, outcome, plan
 from forwarder.spool.journal import REGISTRATION, Journal
 
@@ -245,7 +245,7 @@ def _insert(connection: sqlite3.Connection, event: AdtEvent, now: float) -> bool
 def _event(content: str) -> AdtEvent:
     said = json.loads(content)
     person = said.pop("person")
-    return AdtEvent(**said, person=Person(**person | {"codes": tuple(person["codes"])}))
+    return AdtEvent(**said, person=RegisteredPerson(**person | {"codes": tuple(person["codes"])}))
 
 
 def _planned(connection: sqlite3.Connection, number: str, terms: Terms) -> Intent:
@@ -305,7 +305,7 @@ def _unwant(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
     )
 
 
-def _want_patient(connection: sqlite3.Connection, number: str, person: Person, event: AdtEvent, now: float) -> None:
+def _want_patient(connection: sqlite3.Connection, number: str, person: RegisteredPerson, event: AdtEvent, now: float) -> None:
     """What is known of a patient is to be told to the archive, if it is not what was told last."""
     said = json.dumps(asdict(person))
     digest = hashlib.sha256(said.encode()).hexdigest()

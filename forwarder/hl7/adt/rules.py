@@ -24,7 +24,7 @@ from forwarder.hl7.adt.event import (
     WILL_DISCHARGE,
     WILL_MOVE,
     AdtEvent,
-    Person,
+    RegisteredPerson,
 )
 from forwarder.hl7.moments import HOSPITAL_TIME
 
@@ -62,7 +62,7 @@ class Intent:
     """What is to hold of one number: what is known of the patient and since which event; by (visit, institution) the transfers
     that are to be open, by visit the admissions, by pair of numbers whether they are one; each with the event that says so."""
 
-    person: Person
+    person: RegisteredPerson
     stated_by: AdtEvent | None
     openings: Mapping[tuple[str, str], AdtEvent]
     admissions: Mapping[str, AdtEvent]
@@ -98,7 +98,7 @@ def outcome(event: AdtEvent, terms: Terms) -> EventOutcome:
 def plan(number: str, events: Iterable[AdtEvent], terms: Terms) -> Intent:
     """What is to hold of a number, from all events that name it, in any order."""
     ordered = sorted(set(events), key=_place)
-    person, stated_by = Person(), None
+    person, stated_by = RegisteredPerson(), None
     links: dict[tuple[str, str], AdtEvent] = {}
     visits: dict[str, list[AdtEvent]] = {}
     for event in ordered:
@@ -193,7 +193,7 @@ class Incoming:
     sender: str
     opened_at: datetime
     linked: tuple[str, ...]
-    person: Person | None = None
+    person: RegisteredPerson | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class Encounter:
     and agrees (None: there is none), and whether it is an admission or a registration only."""
 
     event: AdtEvent
-    person: Person
+    person: RegisteredPerson
     agrees: bool | None
     admitted: bool
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from forwarder.deliver.rules import Exam, Patient
+from forwarder.deliver.rules import ExamElsewhere, Patient
 from forwarder.retrieve.instances import Instance
 from forwarder.spool.journal import Journal
 
@@ -257,7 +257,7 @@ class Ledger:
             return [Brought(study, owner, tuple(json.loads(opened_by))) for study, owner, opened_by in rows]
 
     def planned(
-        self, look: Look, found: Patient, ranked: Sequence[tuple[Exam, str]], gone: Mapping[tuple[str, str], RecallReason],
+        self, look: Look, found: Patient, ranked: Sequence[tuple[ExamElsewhere, str]], gone: Mapping[tuple[str, str], RecallReason],
         now: datetime,
     ) -> None:  # fmt: skip
         """A patient was looked at: these exams are wanted, each with its rank. `gone`: (study, owner) of what was brought and
@@ -555,7 +555,7 @@ def retry(connection: sqlite3.Connection, *, everything: bool) -> int:
     return done
 
 
-def _want(connection: sqlite3.Connection, exam: Exam, number: str, rank: str, now: datetime) -> None:
+def _want(connection: sqlite3.Connection, exam: ExamElsewhere, number: str, rank: str, now: datetime) -> None:
     key = (exam.study, exam.owner)
     other = connection.execute(
         "SELECT 1 FROM deliver_studies WHERE study = ? AND owner = ? AND number != ?", (*key, number)

@@ -15,7 +15,7 @@ URGENT_DAYS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class ExamElsewhere:
     """An exam of another hospital: whose, when (YYYYMMDD or empty), its modalities, number of instances, and the transfers that
     open it."""
 
@@ -37,7 +37,7 @@ class Patient:
     name: str
     birth_date: str
     sex: str
-    exams: tuple[Exam, ...]
+    exams: tuple[ExamElsewhere, ...]
     accepted_at: str
     latest_own: str = ""
     latest_own_date: str = ""
@@ -54,7 +54,7 @@ def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
         for transfer in timeline["transfers"]
         if transfer.get("accepted_at") and transfer["status"] == "active"
     }
-    exams: list[Exam] = []
+    exams: list[ExamElsewhere] = []
     moments: list[str] = []
     latest = ("", "")  # date, study
     for study in timeline["studies"]:
@@ -66,7 +66,7 @@ def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
         if not opened_by:
             continue  # what only an emergency opened is looked at there, and brought nowhere
         modalities = tuple(str(code) for code in study["modalities"])
-        exams.append(Exam(uid, str(study["owner"]), made, modalities, int(study["instances"]), opened_by))
+        exams.append(ExamElsewhere(uid, str(study["owner"]), made, modalities, int(study["instances"]), opened_by))
         moments += [accepted[name] for name in opened_by]
     who = timeline["patient"]
     numbers = tuple((str(entry["issuer"]), str(entry["id"])) for entry in who["identifiers"])
@@ -84,7 +84,7 @@ def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
     )
 
 
-def chosen(found: Patient, config: DeliverConfig, today: date, relevant: Sequence[tuple[str, str]] = ()) -> list[Exam]:
+def chosen(found: Patient, config: DeliverConfig, today: date, relevant: Sequence[tuple[str, str]] = ()) -> list[ExamElsewhere]:
     """The exams that the configuration wants: first the priors that are `relevant` (study, owner) to the exam that is read, in
     that order, then the newest first. An undated one is wanted too, last."""
     wanted = set(config.modalities)

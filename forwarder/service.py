@@ -25,6 +25,7 @@ from forwarder.hl7.feed import Feed
 from forwarder.hl7.outbox import ReportOutbox
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.logs import log
+from forwarder.operations import sign_of_life
 from forwarder.operations.snapshot import State
 from forwarder.query.engine import Queries
 from forwarder.spool.journal import straighten
@@ -131,7 +132,9 @@ def running(
             threading.Thread(target=door.registration.follow, args=(stop,), name="adt-feed", daemon=True).start()
         for thread in background:
             thread.start()
-        feed = Feed(spool, archive, outbox.line, reports.notice)  # not waited for at the end: it may be in a long poll
+        # Neither is waited for at the end: a call may be under way.
+        threading.Thread(target=sign_of_life.run, args=(stop, state, archive), name="sign-of-life", daemon=True).start()
+        feed = Feed(spool, archive, outbox.line, reports.notice)
         threading.Thread(target=feed.run, args=(stop,), name="feed", daemon=True).start()
 
         def end_background() -> None:

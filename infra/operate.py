@@ -107,6 +107,29 @@ def _line(finding: dict[str, Any]) -> str:
     return "  ".join([state, finding["institution"], finding["kind"], *filter(None, named)])
 
 
+def forwarders(city: City, options: argparse.Namespace) -> int:
+    """Each hospital's forwarder as it said last: its age, version, queue, troubles."""
+    shown = city.run({"job": "forwarders"})["forwarders"]
+    if options.json:
+        print(json.dumps({"forwarders": shown}))
+    for one in [] if options.json else shown:
+        print(_sign(one))
+    return 0
+
+
+def _sign(one: dict[str, Any]) -> str:
+    if one["age_seconds"] is None:
+        return f"{one['institution']}  no sign of life yet"
+    line = {True: "line open", False: "line closed", None: "line not tried"}[one["line_open"]]
+    oldest = one["oldest_waiting_seconds"]
+    waiting = f"{one['waiting'] or 0:.0f} waiting" + (f", the oldest for {oldest:.0f} s" if oldest is not None else "")
+    state = "SILENT" if one["silent"] else "alive"
+    troubles = ", ".join(one["troubles"]) or "no troubles"
+    return "  ".join(
+        [one["institution"], state, f"{one['age_seconds']} s ago", f"version {one['version']}", waiting, line, troubles]
+    )
+
+
 # Letters -----------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +230,12 @@ def _redrive(city: City, client: Any, instances: list[Letter], projections: list
 
 # The command -------------------------------------------------------------------------------------------------------
 
-COMMANDS: dict[str, Callable[[City, argparse.Namespace], int]] = {"reconcile": reconcile, "rebuild": rebuild, "letters": letters}
+COMMANDS: dict[str, Callable[[City, argparse.Namespace], int]] = {
+    "forwarders": forwarders,
+    "letters": letters,
+    "rebuild": rebuild,
+    "reconcile": reconcile,
+}
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from chalicelib.domain.audit import Entry, Kind
 from chalicelib.services import membership
 from chalicelib.services.finding import procedure_names
 from chalicelib.services.ingest import uploads
+from chalicelib.services.operations import forwarders
 from chalicelib.services.retrieval import manifest
 
 
@@ -133,3 +134,9 @@ def get_procedure_names(call: Call) -> Response:
 def put_procedure_names(call: Call) -> Response:
     """200: these names and codes count for the caller's exams from now on, and no others of its own. 400."""
     return answer(procedure_names.put(call.archive.table, call.caller, call.json(), call.act))
+
+
+@handler("PUT", "/forwarder")
+def put_forwarder(call: Call) -> Response:
+    """200: the sign of life of the caller's forwarder is kept; how the archive sees it, and how often it wants one. 400."""
+    return answer(forwarders.heard(call.archive.table, call.caller.member.id, call.json(), call.now))

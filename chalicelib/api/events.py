@@ -21,6 +21,7 @@ from chalicelib.services.ingest import offers, removals, retries
 from chalicelib.services.ingest import read_again as reading
 from chalicelib.services.ingest.index import Stored
 from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
+from chalicelib.services.operations import forwarders
 from chalicelib.services.projection import facts
 from chalicelib.services.registry import load_registry
 from chalicelib.services.sharing import earlier_transfers, expiries
@@ -107,6 +108,7 @@ def tell_expired(archive: Archive) -> dict[str, Any]:
     told = expiries.tell_expired(table, now)
     roles = membership.take_effect(table, now, acting.scheduled(archive.trail, "tell_expired"))
     logger().info("expired", extra={"transfers": told, "roles": roles})
+    logger().info("forwarders", extra={"silent": forwarders.count_silent(table, now)})
     return {"transfers": told, "roles": roles}
 
 

@@ -21,6 +21,7 @@ UNRECORDED: dict[str, str] = {
     "GET /view/events": "whether something changed, nothing of it; asked every few seconds by an open page",
     "POST /view/session/keep": "that someone is still there; what the page says is on the screen is recorded",
     "GET /changes": "what changed, by UID and transfer, asked for all day; opening a study is recorded",
+    "PUT /forwarder": "the sign of life of the caller's own machine, once a minute; no patient",
     "POST /uploads/status": "the state of the caller's own objects, by hash; their upload was recorded",
 }
 """The routes that answer without a record, each with the reason. Every other one must record, or it answers nothing."""

@@ -32,6 +32,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("DELETE", "/institutions/{institution}"),
         ("GET", "/procedure-names"),
         ("PUT", "/procedure-names"),
+        ("PUT", "/forwarder"),
     ),
     "audit": (
         ("GET", "/audit"),

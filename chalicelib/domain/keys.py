@@ -99,6 +99,7 @@ def procedure_names(institution: str) -> str:
 
 
 REGISTRY = "F#REGISTRY"
+FORWARDERS = "F#FORWARDERS"
 
 # Facts: sort keys ------------------------------------------------------------------------------------------------------
 
@@ -494,6 +495,7 @@ LAYOUT: Mapping[Builder | str, tuple[Builder | str, ...]] = {
     removed_on: (removed,),
     procedure_names: (NAMES,),
     REGISTRY: (institution, LATEST),
+    FORWARDERS: (by_institution,),
     study_views: (by_owner,),
     tally: (ONLY, report),
     series_views: (by_series,),

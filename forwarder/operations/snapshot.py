@@ -108,6 +108,8 @@ class State:
         self.watcher: Watcher | None = None
         self.deliveries: Deliveries | None = None
         self.queries: Queries | None = None
+        self.archive_sees: dict[str, Any] = {}
+        """The archive's answer to the last sign of life."""
         self.ports: dict[str, int] = {}
         self.started_at = time.time()
 
@@ -192,6 +194,7 @@ class State:
                 "skew_seconds": None if self._archive.skew is None else round(self._archive.skew, 1),
             },
             "disk": {"free_bytes": free, "reserve_bytes": reserve, "low": free < reserve},
+            "archive_sees": self.archive_sees or None,
             "certificate_days": min(days, default=None) if days is not None else None,
         }
 

@@ -21,8 +21,8 @@ PUBLIC = ("/health", "/view")
 OPERATORS = {("PUT", "/institutions/{institution}"), ("DELETE", "/institutions/{institution}")}
 OWN_OR_NOBODY = ("{transfer}", "{link}", "{emergency}", "{objection}", "{consent}", "{patient}", "/uploads/{sha256}")
 OPEN_TO_MEMBERS = {
-    "/audit", "/changes", "/emergency-access", "/institutions", "/links", "/procedure-names", "/transfers", "/uploads",
-    "/uploads/status",
+    "/audit", "/changes", "/emergency-access", "/forwarder", "/institutions", "/links", "/procedure-names", "/transfers",
+    "/uploads", "/uploads/status",
     "/dicomweb", "/dicomweb/studies", "/dicomweb/series", "/dicomweb/instances", "/dicomweb/wado",
     "/dicomweb/commitment-requests/{transaction}",
 }  # fmt: skip

@@ -209,3 +209,32 @@ def test_a_job_that_is_not_known_and_a_city_that_is_not_there_are_told_in_words(
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 2
     assert ran.stderr.startswith("operate: ")
+
+
+SIGN = {
+    "version": "0.1.0", "contract": "1", "waiting": 3, "oldest_waiting_seconds": 61.5, "line_open": True,
+    "disk_free_bytes": 10**12, "clock_offset_seconds": -0.2, "certificate_days": None, "troubles": ["disk-low"],
+}  # fmt: skip
+
+
+def test_a_forwarder_that_says_how_it_is_is_seen_by_the_operator(world: World) -> None:
+    before = world.operate("forwarders", expected=0)["forwarders"]
+    assert [one["age_seconds"] for one in before if one["institution"] == "mondino"] == [None]
+    answer = world.city.client("mondino").put("/forwarder", json=SIGN)
+    assert answer.status_code == 200
+    assert answer.json() | SIGN == answer.json()
+    (seen,) = [one for one in world.operate("forwarders", expected=0)["forwarders"] if one["institution"] == "mondino"]
+    assert seen | SIGN == seen
+    assert seen["silent"] is False
+    assert 0 <= seen["age_seconds"] < 60
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"version": "ROSSI^MARIO"}, {"waiting": "3"}, {"waiting": 1e300}, {"troubles": ["Mario Rossi"]}, {"line_open": "yes"},
+     {"troubles": ["a"] * 21}, {"name": "Rossi"}, {"contract": 1}],
+)  # fmt: skip
+def test_a_sign_of_life_has_no_room_for_anything_else(world: World, wrong: dict[str, Any]) -> None:
+    answer = world.city.client("mondino").put("/forwarder", json={**SIGN, **wrong})
+    assert answer.status_code == 400
+    assert next(iter(wrong)) in answer.text

@@ -93,6 +93,7 @@ ROWS: dict[str, Row] = {
     "POST /institutions/{institution}/confirm": own("itself", {}),
     "DELETE /institutions/{institution}": own("operator"),
     "GET /procedure-names": own("anyone"),
+    "PUT /forwarder": own("anyone", {"version": "0.1.0"}),
     "PUT /procedure-names": own("anyone", {"names": [{"phrase": "torace letto", "places": ["chest"]}]}),
     # What one may see of a study
     **{f"{method} {_S}{below}": _DICOM[method] for below in ("", "/series/{series}", "/series/{series}/instances/{instance}")

@@ -11,7 +11,7 @@ from chalicelib.domain import identifiers, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.errors import BadRequest, TryAgain
 from chalicelib.services.ingest.instance_items import Failed, Stored, check, verdicts_of
-from chalicelib.services.operations import reconcile
+from chalicelib.services.operations import forwarders, reconcile
 from chalicelib.services.operations.reconcile import Job, Progress
 from chalicelib.services.registry import load_registry
 
@@ -23,6 +23,8 @@ def run(job: Job, record: Act, event: Mapping[str, Any]) -> dict[str, Any]:
     """Do what `event` asks for. A job that changes something is recorded first, under the name that its starter gave."""
     if event.get("job") == "look":
         return _look(job, event)
+    if event.get("job") == "forwarders":
+        return {"forwarders": forwarders.shown(job.table, job.clock())}
     try:
         name, only, progress = _name(event), _institution(event), _progress(event)
         job = replace(job, older_than=_older_than(event), mend=event.get("mend") is True)
@@ -47,7 +49,7 @@ def run(job: Job, record: Act, event: Mapping[str, Any]) -> dict[str, Any]:
 def _name(event: Mapping[str, Any]) -> str:
     name = event.get("job")
     if name not in ("reconcile", "rebuild"):
-        raise BadRequest("There is no such job: look, rebuild, reconcile.", "job")
+        raise BadRequest("There is no such job: forwarders, look, rebuild, reconcile.", "job")
     return str(name)
 
 

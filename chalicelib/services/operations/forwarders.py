@@ -1,0 +1,38 @@
+"""Signs of life of the forwarders: kept, counted, shown to the operator."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import forwarder_signs, keys
+from chalicelib.domain.forwarder_signs import CONTRACT, EVERY, Sign
+from chalicelib.domain.ports import Item, Put, Table
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.services.registry import load_registry
+
+
+def heard(table: Table, institution: str, body: object, now: datetime) -> dict[str, Any]:
+    """The answer of `PUT /forwarder`: how the archive sees this institution's forwarder. One write. Raises BadRequest."""
+    sign = forwarder_signs.parse(body, iso(now))
+    table.put(Put(Item(keys.FORWARDERS, keys.by_institution(institution), sign.to_item())))
+    return sign.to_item() | {"contract": CONTRACT, "every_seconds": int(EVERY.total_seconds())}
+
+
+def shown(table: Table, now: datetime) -> list[dict[str, Any]]:
+    """Each member's last sign of life with its age in seconds; nulls for one that never sent any."""
+    signs = {item.sk: Sign.from_item(item.data) for item in table.query_all(keys.FORWARDERS)}
+    every: list[dict[str, Any]] = []
+    for institution in sorted(load_registry(table).members):
+        sign = signs.get(institution)
+        age = None if sign is None else round((now - datetime.fromisoformat(sign.at)).total_seconds())
+        of_sign = sign.to_item() if sign is not None else {}
+        every.append(
+            {"institution": institution, "age_seconds": age, "silent": sign is not None and sign.is_silent(now), **of_sign}
+        )
+    return every
+
+
+def count_silent(table: Table, now: datetime) -> int:
+    """How many forwarders of members sent signs once and have fallen silent. One Query."""
+    return sum(bool(one["silent"]) for one in shown(table, now))

@@ -257,9 +257,13 @@ class Ledger:
             return [Brought(study, owner, tuple(json.loads(opened_by))) for study, owner, opened_by in rows]
 
     def planned(
-        self, look: Look, found: Patient, ranked: Sequence[tuple[ExamElsewhere, str]], gone: Mapping[tuple[str, str], RecallReason],
+        self,
+        look: Look,
+        found: Patient,
+        ranked: Sequence[tuple[ExamElsewhere, str]],
+        gone: Mapping[tuple[str, str], RecallReason],
         now: datetime,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A patient was looked at: these exams are wanted, each with its rank. `gone`: (study, owner) of what was brought and
         may not be seen any more, with the reason; it is listed for a recall. What waits and is not wanted waits no longer."""
 

@@ -99,6 +99,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("GET", "/view/studies/{study}/reports/{sop}", PUBLIC),
         ("GET", "/view/{reader}/studies/{study}/reports/{sop}", PUBLIC),
         ("GET", "/studies/{study}/priors"),
+        ("GET", "/patients/{patient}/priors"),
     ),
     "view_dicomweb": tuple(("GET", resource.session_path, PUBLIC) for resource in RESOURCES if resource.in_session),
 }

@@ -23,6 +23,7 @@ from chalicelib.domain.fields import fields
 from chalicelib.domain.links import browser_secret
 from chalicelib.domain.ports import Table
 from chalicelib.services.finding import cited_priors, priors
+from chalicelib.services.finding.priors import OrderedExam
 from chalicelib.services.ingest import at_once, documents, reports
 from chalicelib.services.ingest.index import Stored
 from chalicelib.services.sharing import readings
@@ -201,6 +202,18 @@ def get_priors(call: Call, study: str) -> Response:
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
     owner = call.parameter("owner")
     return answer(priors.priors_of(call.archive.table, call.caller, uid, owner, limit, call.now, call.record))
+
+
+@handler("GET", "/patients/{patient}/priors")
+def get_priors_of_order(call: Call, patient: str) -> Response:
+    """200 with studies of a patient, best first for an exam that is ordered: `description`, `modality`, `code` say which. 400;
+    404 when nothing of the patient is to be seen."""
+    said = [call.parameter(name) or "" for name in ("description", "modality", "code")]
+    if not any(said):
+        raise BadRequest("description, modality or code must say which exam is ordered.", "description")
+    limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
+    issuer, table = call.parameter("issuer"), call.archive.table
+    return answer(priors.priors_of_order(table, call.caller, patient, issuer, OrderedExam(*said), limit, call.now, call.record))
 
 
 def bearer(call: Call) -> Reader:

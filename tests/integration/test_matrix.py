@@ -75,11 +75,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory):
         yield city, names
 
 
+QUERIES = {"/patients/{patient}/priors": "?description=TC%20TORACE"}
+"""What a route needs to be asked."""
+
+
 def _ask(city: RunningCity, who: str | None, method: str, path: str, names: dict[str, str]) -> requests.Response:
     client = city.client(who)
     body = None if method in {"GET", "HEAD", "DELETE", "OPTIONS"} else json.dumps({"reason": "no reason at all"})
     headers = {"Content-Type": "application/json"} if body else {}
-    return client.request(method, path.format(**names), data=body, headers=headers, allow_redirects=False)
+    asked = path.format(**names) + QUERIES.get(path, "")
+    return client.request(method, asked, data=body, headers=headers, allow_redirects=False)
 
 
 @pytest.mark.parametrize(("method", "path", "public"), _routes())

@@ -120,6 +120,7 @@ ROWS: dict[str, Row] = {
     "GET /dicomweb/instances": finds(("SOPInstanceUID", INSTANCE)),
     "HEAD /dicomweb/instances": Row("head"),
     "GET /patients/{patient}/timeline": Row("timeline"),
+    "GET /patients/{patient}/priors": Row("timeline", (("description", "TC TORACE"),)),
     "GET /changes": Row("feed"),
     "GET /audit": Row("audit", (("from", "2020-01-01T00:00:00Z"),)),
     # What one does with one's own

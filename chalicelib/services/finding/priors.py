@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,8 @@ from chalicelib.domain import audit, keys, places, priors
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Table
-from chalicelib.domain.priors import Exam
+from chalicelib.domain.priors import Exam, Prior
+from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.services import access
 from chalicelib.services.finding.procedure_names import vocabularies
 from chalicelib.services.finding.timeline import timeline
@@ -34,6 +36,43 @@ def priors_of(
         except NotFound:
             entries = []  # the view is older than the facts: nothing to propose yet
     return among(table, entries, study, item.sk, limit)
+
+
+@dataclass(frozen=True)
+class OrderedExam:
+    """An exam that is to be made: what the order calls it, its modality (as in DICOM), its code as `scheme|value`."""
+
+    description: str = ""
+    modality: str = ""
+    code: str = ""
+
+
+def priors_of_order(
+    table: Table,
+    caller: Caller,
+    patient_id: str,
+    issuer: str | None,
+    ordered: OrderedExam,
+    limit: int,
+    now: datetime,
+    record: Recorder,
+) -> dict[str, Any]:
+    """The answer of `GET /patients/{id}/priors`: all that the caller may see of a patient, as priors of an exam that it is about
+    to make. Raises NotFound when the caller may see nothing of the patient."""
+    entries = timeline(table, caller, patient_id, issuer, now, record)["studies"]
+    today = now.astimezone(HOSPITAL_TIME).strftime("%Y%m%d")
+    wanted = {
+        "study_instance_uid": "",
+        "owner": caller.member.id,
+        "study_date": max([today, *(str(entry["study_date"]) for entry in entries)]),  # a modality's clock may be ahead
+        "study_time": "",
+        "description": ordered.description,
+        "body_part": "",
+        "modalities": [ordered.modality] if ordered.modality else [],
+        "codes": [ordered.code] if ordered.code else [],
+    }
+    current = understood(table, [wanted])[0]
+    return {"priors": _shown(priors.rank(current, understood(table, entries)), entries, limit)}
 
 
 def first_to_read(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -66,13 +105,13 @@ def among(table: Table, entries: list[dict[str, Any]], study: str, owner: str, l
     exams = understood(table, entries)
     mine = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
     ranked = priors.rank(mine[0], exams) if mine else []
+    return {"study_instance_uid": study, "owner": owner, "priors": _shown(ranked, entries, limit)}
+
+
+def _shown(ranked: list[Prior], entries: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
     by_key = {(entry["study_instance_uid"], entry["owner"]): entry for entry in entries}
-    return {
-        "study_instance_uid": study,
-        "owner": owner,
-        "priors": [
-            by_key[(prior.exam.study_instance_uid, prior.exam.owner)]
-            | {"relevant": prior.relevant, "score": prior.score, "reasons": priors.reasons(prior.reasons)}
-            for prior in ranked[:limit]
-        ],
-    }
+    return [
+        by_key[(prior.exam.study_instance_uid, prior.exam.owner)]
+        | {"relevant": prior.relevant, "score": prior.score, "reasons": priors.reasons(prior.reasons)}
+        for prior in ranked[:limit]
+    ]

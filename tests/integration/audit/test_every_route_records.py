@@ -133,7 +133,8 @@ def _query(path: str, tour: Tour) -> str:
     one = tour.image
     uids = f"studyUID={one.StudyInstanceUID}&seriesUID={one.SeriesInstanceUID}&objectUID={one.SOPInstanceUID}"
     wado = f"?requestType=WADO&{uids}&contentType=application/dicom"
-    return {"/dicomweb/wado": wado, "/view/{reader}/wado": wado, "/transfers": "?direction=outgoing"}.get(path, "")
+    asked = {"/transfers": "?direction=outgoing", "/patients/{patient}/priors": "?description=TC%20TORACE"}
+    return {"/dicomweb/wado": wado, "/view/{reader}/wado": wado, **asked}.get(path, "")
 
 
 def _post(institution: str, route: str, tour: Tour, body: Any, headers: dict[str, str] | None = None) -> requests.Response:

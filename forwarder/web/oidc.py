@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ PATIENCE = 10.0  # seconds for one answer of the provider
 REMEMBERED_SECONDS = 60.0
 REMEMBERED = 1000  # tokens
 KEYS_SECONDS = 60.0  # between two looks for keys that are not known
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 2.1
 LONGEST_TOKEN = 16 * 1024
 _UNREACHABLE = (httpx2.HTTPError, RuntimeError, KeyError, ValueError)
 """What authlib raises for a provider that cannot be reached, or answers what no provider answers."""
@@ -85,7 +87,7 @@ class Provider:
 
         Raises RefusedError.
         """
-        if len(token) > LONGEST_TOKEN:
+        if len(token) > LONGEST_TOKEN or not TOKEN.fullmatch(token):
             raise RefusedError(401, "invalid-token")
         key, now = hashlib.sha256(token.encode()).hexdigest(), time.monotonic()
         known = self._tokens.get(key)

@@ -339,6 +339,9 @@ class WebConfig:
     certificate: str = option("", "PEM file of this machine's certificate (and chain), for HTTPS; empty: none.")
     key: str = option("", "PEM file of its private key.")
     allowed_origins: list[str] = option([], "Origins of web viewers that may read DICOMweb from a browser (CORS).", _origin)
+    ris_secret_file: str = option(
+        "", "File with a secret by which a RIS signs requests for images, where there is no single sign-on; empty: none."
+    )
     cache_mb: int = option(
         1024, "Disk for images that were read, so that the second reading is local; 0: none.", _between(0, 10_000_000)
     )
@@ -369,7 +372,7 @@ class IdentityConfig:
 
     @property
     def configured(self) -> bool:
-        """Whether anybody can be known at all."""
+        """Whether anybody can be known by header or provider."""
         return bool(self.header or self.oidc.issuer)
 
 
@@ -519,6 +522,7 @@ def _together(config: Config) -> None:
     files |= {
         "web.certificate": config.web.certificate,
         "web.key": config.web.key,
+        "web.ris_secret_file": config.web.ris_secret_file,
         "identity.oidc.client_secret_file": config.identity.oidc.client_secret_file,
     }
     _who_is_known(config)

@@ -40,7 +40,7 @@ def opened(
     config: Config, state: HasSnapshot, spool: Spool, archive: Archive, line: Link, stop: threading.Event
 ) -> Iterator[None]:
     """The door, while the block runs. Raises ConfigError, SpoolError."""
-    if not config.identity.configured:
+    if not config.identity.configured and not config.web.ris_secret_file:
         with serving(config, application(state)):
             yield
         return

@@ -37,6 +37,8 @@ class City:
     own: str
     issuer: str
     names: Mapping[str, str]
+    issuer_names: frozenset[str] = frozenset()
+    """What this hospital's systems write as the issuer of its numbers."""
 
     def name(self, institution: str | None) -> str:
         """What people call an institution; its id where it has left."""
@@ -131,7 +133,10 @@ class CityNames:
             if own is None:
                 raise ArchiveError("The archive does not say which hospital this is.", Failure.PROTOCOL)
             names = {str(one["id"]): str(one["name"]) for one in listed}
-            self._known = (time.monotonic(), City(str(own["id"]), str(own["patient_id_issuer"]), names))
+            city = City(
+                str(own["id"]), str(own["patient_id_issuer"]), names, frozenset(map(str, own.get("issuer_names") or ()))
+            )  # fmt: skip
+            self._known = (time.monotonic(), city)
         return self._known[1]
 
 

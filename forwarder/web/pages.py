@@ -50,6 +50,16 @@ REASONS = {
     "form-not-ours": N_("This form is no longer valid, or is none of ours. Nothing was done: open the page again."),
     "bad-host": N_("The request does not name the host that it is for."),
     "bad-form": N_("The form cannot be read. Nothing was done."),
+    "bad-request-type": N_("The request does not say whether a patient or studies are to be shown (requestType)."),
+    "bad-identifier": N_("The request names a patient, a study or a date in a way that cannot be read."),
+    "nothing-asked-for": N_("The request names neither a patient nor a study."),
+    "nothing-there": N_("There is no such patient or exam, or this hospital may not see it."),
+    "another-patient": N_("The number is of somebody who was born on another day. Nothing is shown."),
+    "several-patients": N_("The exams are of more than one patient. Open them one by one."),
+    "unknown-authority": N_("The patient's number is of an authority that is not known here."),
+    "bad-signature": N_("The request is not signed by a system that is known here."),
+    "signature-expired": N_("The request is too old, or a clock is wrong. Open the images again from the system you came from."),
+    "signature-used": N_("The request was used already. Open the images again from the system you came from."),
     "not-found": N_("There is no such page, or it is not for this hospital."),
     "archive-unreachable": N_("The archive cannot be reached now. Look in a minute whether what you did was done."),
 }  # fmt: skip
@@ -89,12 +99,22 @@ class Pages:
         self.door = door
         self._cities = CityNames()
 
-    def route(self, path: str, handler: Handler, *roles: Role, methods: tuple[str, ...] = ("GET",)) -> Route:
-        """A page for people with one of these roles: whoever is unknown signs in first, whoever lacks them is told."""
+    def route(
+        self,
+        path: str,
+        handler: Handler,
+        *roles: Role,
+        methods: tuple[str, ...] = ("GET",),
+        named_by: Callable[[Request], Person | None] = lambda _: None,
+    ) -> Route:
+        """A page for people with one of these roles: whoever is unknown signs in first, whoever lacks them is told.
+
+        `named_by`: whom the request itself names, if anybody; it raises RefusedError.
+        """
 
         async def answered(request: Request) -> Response:
             try:
-                person = await self.door.who(request)
+                person = named_by(request) or await self.door.who(request)
                 if person is None:
                     if self.door.provider is not None and request.method in ("GET", "HEAD"):
                         return await self.door.sign_in(request)

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 from forwarder.spool.journal import Journal
 from forwarder.web.door import Door
 from forwarder.web.identity import Person, RefusedError
+from forwarder.web.invoke_image_display import ImageDisplay
 from forwarder.web.pages import Pages
 from forwarder.web.ready import Readiness
 from forwarder.web.transfers_page import TransfersPage
@@ -37,5 +38,6 @@ def staff_routes(door: Door, journal: Journal) -> list[BaseRoute]:
         Route("/staff.css", style),
         Route("/signed-in", signed_in),
         pages.route("/sign-out", sign_out, methods=("POST",)),
+        *ImageDisplay(pages).routes(),
         *TransfersPage(pages, Readiness(journal, delivers=door.config.deliver.enabled)).routes(),
     ]

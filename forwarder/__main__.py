@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(command=_send)
 
+    command = commands.add_parser("export", help="bring all that this hospital owns into a folder, with a DICOMDIR")
+    command.add_argument("folder", type=Path, metavar="FOLDER")
+    _with_archive(command)
+    command.add_argument("--config", type=Path, metavar="FILE", help="take [archive] from this configuration")
+    command.set_defaults(command=_export)
+
     command = commands.add_parser("status", help="how many are received, waiting, indexed, rejected")
     command.add_argument("--once", action="store_true", help="print once instead of refreshing")
     command.add_argument("--json", action="store_true", help="print once, as JSON")
@@ -151,6 +157,23 @@ def _send(arguments: argparse.Namespace) -> int:
         summary = send(arguments.paths, archive, on_progress, parallel=arguments.parallel, lossless=lossless)
     progress.print_summary(console, summary)
     return summary.exit_code
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from forwarder import config
+    from forwarder.retrieve.export import REPORT, Summary, export
+
+    def told(so_far: Summary) -> None:
+        print(f"\r{so_far.studies} studies, {so_far.instances} instances", end="", file=sys.stderr, flush=True)
+
+    settings = config.load(arguments.config) if arguments.config else None
+    done = export(_archive(arguments, settings, 8), arguments.folder, told)
+    print(file=sys.stderr)
+    print(
+        f"{done.institution}: {done.studies} studies, {done.instances} instances, {done.bytes / 1e6:.1f} MB,"
+        f" {done.transfers} transfers, {done.audit} audit events; {len(done.missing)} missing: see {arguments.folder / REPORT}"
+    )
+    return 1 if done.missing else 0
 
 
 def _archive(arguments: argparse.Namespace, settings: Config | None, connections: int) -> Archive:

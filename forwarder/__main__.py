@@ -161,9 +161,9 @@ def _send(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from forwarder import config
-    from forwarder.retrieve.export import REPORT, Summary, export
+    from forwarder.retrieve.export import REPORT, Exported, export
 
-    def told(so_far: Summary) -> None:
+    def told(so_far: Exported) -> None:
         print(f"\r{so_far.studies} studies, {so_far.instances} instances", end="", file=sys.stderr, flush=True)
 
     settings = config.load(arguments.config) if arguments.config else None

@@ -33,7 +33,7 @@ REPORT = "export.json"
 
 
 @dataclass
-class Summary:
+class Exported:
     """What was exported. `missing`: what could not be, each with why."""
 
     institution: str = ""
@@ -45,11 +45,11 @@ class Summary:
     missing: list[dict[str, str]] = field(default_factory=list)
 
 
-def export(archive: Archive, folder: Path, on_study: Callable[[Summary], None] = lambda _: None) -> Summary:
+def export(archive: Archive, folder: Path, on_study: Callable[[Exported], None] = lambda _: None) -> Exported:
     """Bring all that is ours into a folder. Raises ArchiveError where the archive cannot be asked, SpoolError for the folder."""
     instances = Instances(archive)
     own = instances.ourselves().id
-    summary, directory = Summary(own), Directory()
+    summary, directory = Exported(own), Directory()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for study in _studies(archive, own):
@@ -83,7 +83,7 @@ def _studies(archive: Archive, own: str) -> Iterator[str]:
             return
 
 
-def _export_study(instances: Instances, own: str, study: str, folder: Path, directory: Directory, summary: Summary) -> None:
+def _export_study(instances: Instances, own: str, study: str, folder: Path, directory: Directory, summary: Exported) -> None:
     cursor: str | None = ""
     summary.studies += 1
     while cursor is not None:
@@ -133,7 +133,7 @@ def _download(instances: Instances, study: str, wanted: list[Instance], folder: 
     return failed
 
 
-def _listed(instance: Instance, study: str, folder: Path, directory: Directory, summary: Summary) -> None:
+def _listed(instance: Instance, study: str, folder: Path, directory: Directory, summary: Exported) -> None:
     place = _place(study, instance)
     path = folder.joinpath(*place)
     summary.instances += 1

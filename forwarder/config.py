@@ -88,6 +88,10 @@ def _hl7_field(value: str) -> str | None:
     return None if good else "should be a field such as “OBR-18” or “IPC-1.1”"
 
 
+def _segment(value: str) -> str | None:
+    return None if re.fullmatch(r"(NTE|Z[A-Z0-9]{2})?", value) else "should be NTE, a segment such as “ZDS”, or empty"
+
+
 def _destinations(found: dict[str, str]) -> str | None:
     good = all(code.strip() and re.fullmatch(r"([a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)?", name) for code, name in found.items())
     return None if good else 'should name institutions by their id, as in {"MAUG" = "maugeri"}; an empty id: none of the city'
@@ -204,6 +208,25 @@ class AdtConfig:
 
 
 @dataclass(frozen=True)
+class OrdersConfig:
+    """Orders tell which exam is about to be made. Needs hl7.allowed_addresses and hl7.patient_authority, as ADT does."""
+
+    enabled: bool = option(False, "Whether orders (ORM^O01, OMG^O19, OMI^O23) are taken.")
+    modality_fields: list[str] = option(["IPC-5", "OBR-24"], "Where the modality stands; the first that is valued.", _hl7_field)
+    modalities: dict[str, str] = option(
+        {"RX": "DX", "RAD": "DX", "TC": "CT", "RM": "MR", "NMR": "MR", "ECO": "US", "RUS": "US"},
+        "By what stands there, the modality as DICOM has it; other codes of two letters count as they are.",
+    )
+    same_days: int = option(30, "For how long the same exam at another hospital is told.", _between(1, 3650))
+    answer_segment: str = option(
+        "",
+        "Segment of the acknowledgement that tells the RIS of it: NTE, or one beginning with Z; empty: none.",
+        _segment,
+    )
+    answer_seconds: float = option(2.0, "For how long the acknowledgement waits for the archive.", _between(0.1, 20))
+
+
+@dataclass(frozen=True)
 class Hl7Config:
     """What the RIS speaks to: reports by HL7 v2 over MLLP. [archive] and [spool] are those of the images."""
 
@@ -234,6 +257,7 @@ class Hl7Config:
     idle_seconds: int = option(3600, "A connection that says nothing for so long is closed.", _between(5, 86400))
     message_seconds: int = option(60, "A message that is not whole after so long is broken off.", _between(1, 3600))
     adt: AdtConfig = field(default_factory=AdtConfig)
+    orders: OrdersConfig = field(default_factory=OrdersConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
 
 
@@ -514,11 +538,11 @@ def _together(config: Config) -> None:
         raise ConfigError("The key “dicom.tls.certificate” is needed for “pacs.tls”.")
     if any(peer.certificate for peer in config.peers) and not config.dicom.tls.port:
         raise ConfigError("The key “dicom.tls.port” is needed for “peers[].certificate”.")
-    if config.hl7.adt.enabled:
+    for section, enabled in (("adt", config.hl7.adt.enabled), ("orders", config.hl7.orders.enabled)):
         needed = {"allowed_addresses": "who may send it", "patient_authority": "whose numbers count"}
         for name, why in needed.items():
-            if not getattr(config.hl7, name):
-                raise ConfigError(f"The key “hl7.{name}” is needed for “hl7.adt.enabled”: {why}.")
+            if enabled and not getattr(config.hl7, name):
+                raise ConfigError(f"The key “hl7.{name}” is needed for “hl7.{section}.enabled”: {why}.")
     files |= {
         "web.certificate": config.web.certificate,
         "web.key": config.web.key,

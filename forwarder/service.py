@@ -23,6 +23,7 @@ from forwarder.hl7 import mllp, waiting
 from forwarder.hl7.adt.engine import Registration
 from forwarder.hl7.feed import Feed
 from forwarder.hl7.outbox import ReportOutbox
+from forwarder.hl7.priors import OrderPriors
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.logs import log
 from forwarder.operations import sign_of_life
@@ -127,6 +128,10 @@ def running(
         if state.deliveries is not None:
             background.append(threading.Thread(target=state.deliveries.deliver, args=(stop,), name="deliver", daemon=True))
             threading.Thread(target=state.deliveries.follow, args=(stop,), name="deliver-feed", daemon=True).start()
+        if config.hl7.orders.enabled:
+            front = state.deliveries.to_the_front if state.deliveries is not None else None
+            door.orders = OrderPriors(spool, archive, outbox.line, config.hl7.orders, front)
+            background.append(threading.Thread(target=door.orders.run, args=(stop,), name="orders", daemon=True))
         if door.registration is not None:
             background.append(threading.Thread(target=door.registration.run, args=(stop,), name="adt", daemon=True))
             threading.Thread(target=door.registration.follow, args=(stop,), name="adt-feed", daemon=True).start()
@@ -145,6 +150,8 @@ def running(
                 state.deliveries.notice()
             if door.registration is not None:
                 door.registration.notice()
+            if door.orders is not None:
+                door.orders.notice()
             for thread in background:
                 thread.join(15)
 
@@ -206,5 +213,7 @@ def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, s
                 waiting.forget(spool.journal, before)
                 if state.registration is not None:
                     state.registration.ledger.forget(before)
+                if state.orders is not None:
+                    state.orders.forget(before)
         except (SpoolError, OSError) as error:
             log.error("the spool fails", detail=str(error))

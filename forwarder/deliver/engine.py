@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,6 +81,14 @@ class Deliveries:
 
     def notice(self) -> None:
         """Look now: somebody asked for it."""
+        self._wake.set()
+
+    def to_the_front(self, number: str, relevant: Sequence[tuple[str, str]]) -> None:
+        """An exam of this patient was ordered here, for which these (study, owner) are relevant: they go before all others.
+
+        Raises SpoolError.
+        """
+        self.ledger.to_the_front(number, relevant)
         self._wake.set()
 
     def is_echo(self, sop_instance: str) -> bool:
@@ -199,14 +207,19 @@ class Deliveries:
         found = self._source.exams_of(look.name)
         relevant = self._source.relevant(found.latest_own) if found.latest_own and found.exams else []
         now = self._now()
-        exams = chosen(found, self._config, now.date(), relevant)
+        ordered = self.ledger.ordered(look.name)
+        exams = chosen(found, self._config, now.date(), list(dict.fromkeys([*ordered, *relevant])))
         visible = {(exam.study, exam.owner) for exam in found.exams}
         gone = {
             (study.study, study.owner): self._why_gone(study, look.name)
             for study in self.ledger.brought(look.name)
             if (study.study, study.owner) not in visible
         }
-        self.ledger.planned(look, found, [(exam, rank(found, place, now.date())) for place, exam in enumerate(exams)], gone, now)
+        ranked = [
+            (exam, rank(found, place, now.date(), ordered=(exam.study, exam.owner) in ordered))
+            for place, exam in enumerate(exams)
+        ]
+        self.ledger.planned(look, found, ranked, gone, now)
 
     def _why_gone(self, study: Brought, number: str) -> RecallReason:
         """Why what was brought under a number may not be seen there any more."""

@@ -140,6 +140,10 @@ class Numberless:
     evidence: str = ""
 
 
+ORDERED_SECONDS = 7 * 86400.0
+"""For how long what is relevant for an order goes first."""
+
+
 class Ledger:
     """The journal's tables of deliveries. Every method raises SpoolError."""
 
@@ -297,6 +301,29 @@ class Ledger:
                 )
 
         self._journal.write(work)
+
+    def to_the_front(self, number: str, relevant: Sequence[tuple[str, str]]) -> None:
+        """These (study, owner) are relevant for an exam that was ordered: the patient is looked at anew with them first."""
+        now = time.time()
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM deliver_ordered WHERE since < ?", (now - ORDERED_SECONDS,))
+            for place, (study, owner) in enumerate(relevant):
+                connection.execute(
+                    "INSERT OR REPLACE INTO deliver_ordered VALUES (?, ?, ?, ?, ?)", (number, study, owner, place, now)
+                )
+            _ask(connection, "patient", number)
+
+        self._journal.write(work)
+
+    def ordered(self, number: str) -> list[tuple[str, str]]:
+        """(study, owner) of what is relevant for exams of this patient that were ordered lately, best first."""
+        with self._journal.read() as connection:
+            rows = connection.execute(
+                "SELECT study, owner FROM deliver_ordered WHERE number = ? AND since > ? ORDER BY since DESC, place",
+                (number, time.time() - ORDERED_SECONDS),
+            ).fetchall()
+        return [(row[0], row[1]) for row in rows]
 
     # The way into the PACS
 

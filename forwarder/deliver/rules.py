@@ -98,12 +98,12 @@ def chosen(found: Patient, config: DeliverConfig, today: date, relevant: Sequenc
     return fitting[: config.max_studies]
 
 
-def rank(found: Patient, place: int, today: date) -> str:
-    """Where the exam at this place of a patient's stands among all, the smallest first: patients who are examined here now before
-    all others; of each kind the patient accepted last first."""
+def rank(found: Patient, place: int, today: date, *, ordered: bool = False) -> str:
+    """Where the exam at this place of a patient's stands among all, the smallest first: what is relevant for an exam that was
+    `ordered` here, then patients who are examined here now, then all others; of each kind the patient accepted last first."""
     urgent = found.latest_own_date >= (today - timedelta(days=URGENT_DAYS)).strftime("%Y%m%d")
     digits = "".join(sign for sign in found.accepted_at if sign.isdigit())[:14].ljust(14, "0")
-    return f"{0 if urgent else 1}#{99999999999999 - int(digits):014d}#{place:05d}"
+    return f"{0 if ordered else 1 if urgent else 2}#{99999999999999 - int(digits):014d}#{place:05d}"
 
 
 def open_now(hours: Sequence[str], now: datetime) -> bool:

@@ -18,26 +18,37 @@ _WANTED = {"AL": (True, True), "NE": (False, False), "ER": (False, True), "SU": 
 """Table 0155: whether to answer (what was accepted, what was refused)."""
 
 
-def acknowledge(header: Segment | None, refusal: RefusedMessage | None, left_out: Sequence[RefusedMessage] = ()) -> list[bytes]:
+def acknowledge(
+    header: Segment | None,
+    refusal: RefusedMessage | None,
+    left_out: Sequence[RefusedMessage] = (),
+    more: Sequence[Sequence[str]] = (),
+) -> list[bytes]:
     """The answers to a message, at most two. `header`: its MSH, None if it has none; `refusal`: None if it was accepted.
 
-    `left_out`: what was not taken of an accepted message, told as warnings.
+    `left_out`: what was not taken of an accepted message, told as warnings. `more`: the fields of segments that follow, in ASCII.
     """
     code = refusal.code if refusal else "AA"
     if header is None:
         return [_message(None, code, refusal, ())]
     accept, application = header.value(15), header.value(16)
     if not accept and not application:
-        return [_message(header, code, refusal, left_out)]
+        return [_message(header, code, refusal, left_out, more)]
     codes = [kind + code[1] for kind, wish in (("C", accept), ("A", application)) if wish and _wanted(wish, refusal)]
-    return [_message(header, code, refusal, left_out) for code in codes]
+    return [_message(header, code, refusal, left_out, more if code[0] == "A" else ()) for code in codes]
 
 
 def _wanted(wish: str, refusal: RefusedMessage | None) -> bool:
     return _WANTED.get(wish, _WANTED["AL"])[refusal is not None]
 
 
-def _message(header: Segment | None, code: str, refusal: RefusedMessage | None, left_out: Sequence[RefusedMessage]) -> bytes:
+def _message(
+    header: Segment | None,
+    code: str,
+    refusal: RefusedMessage | None,
+    left_out: Sequence[RefusedMessage],
+    more: Sequence[Sequence[str]] = (),
+) -> bytes:
     """One acknowledgement, in the message's delimiters and character set: what it repeats, it repeats byte for byte."""
     bar, marks = (header.delimiters.field, header.raw(2)) if header else ("|", "^~\\&")
     hat, ampersand = (header.delimiters.component, header.delimiters.subcomponent) if header else ("^", "&")
@@ -62,4 +73,5 @@ def _message(header: Segment | None, code: str, refusal: RefusedMessage | None, 
             lines.append(["ERR", *new])
         elif severity == "E":  # which ERR-1 cannot say: there a warning stands in MSA-3 alone
             lines.append(["ERR", old])
+    lines += [[plain(field) for field in fields] for fields in more]
     return "".join(bar.join(line).rstrip(bar) + "\r" for line in lines).encode("latin-1")

@@ -19,7 +19,9 @@ from forwarder.hl7.adt.event import TAKEN, AdtEvent, read_events, trigger_of
 from forwarder.hl7.adt.ledger import UNREADABLE
 from forwarder.hl7.adt.rules import EventOutcome, moment_of
 from forwarder.hl7.message import RefusedMessage, Segment, begin, read_header
-from forwarder.hl7.report import Report, check_header, kind_of, read_reports, sender_of
+from forwarder.hl7.order import Order, read_orders
+from forwarder.hl7.priors import OrderPriors, told
+from forwarder.hl7.report import ORDERS, Report, check_header, kind_of, read_reports, sender_of
 from forwarder.hl7.waiting import take_in
 from forwarder.logs import log
 from forwarder.spool.spool import Spool, SpoolFullError
@@ -36,6 +38,7 @@ class _ReadMessage:
     reports: Sequence[Report] = ()
     events: Sequence[AdtEvent] = ()
     left_out: Sequence[RefusedMessage] = ()
+    orders: Sequence[Order] = ()
     counted: str = ""
 
 
@@ -53,6 +56,7 @@ class MessageHandler:
         self._crowded_at: float | None = None
         self.failing = False  # whether the spool failed the last message
         self.registration: Registration | None = None  # who takes events of ADT
+        self.orders: OrderPriors | None = None  # who asks what there is for an order
         self.unreadable: deque[dict[str, object]] = deque(maxlen=MOST_UNREADABLE)
 
     def crowded(self, *, made_room: bool) -> None:
@@ -89,17 +93,25 @@ class MessageHandler:
         self.failing = False
         log.info(
             "HL7 message accepted", peer=peer, sender=_shown(header), digest=message[:12], reports=len(reading.reports),
-            events=len(reading.events), new=new,
+            events=len(reading.events), orders=len(reading.orders), new=new,
         )  # fmt: skip
         for fault in reading.left_out:
             log.warning("HL7 message refused in part", peer=peer, sender=_shown(header), digest=message[:12], detail=str(fault))
         for report in reading.reports:
             if report.content is None:
                 log.warning("a report was taken back by its sender", digest=message[:12], document=report.document[:12])
-        return acknowledge(header, None, reading.left_out)
+        return acknowledge(header, None, reading.left_out, self._told(reading))
+
+    def _told(self, reading: _ReadMessage) -> list[list[str]]:
+        """The segments that tell the RIS what there is for its order, where it is to be told. Raises SpoolError."""
+        if self.orders is None or not reading.orders or not (segment := self._config.orders.answer_segment):
+            return []
+        return told(segment, self.orders.answer(reading.orders))
 
     def _read(self, content: bytes, header: Segment, message: str) -> _ReadMessage:
         """What a message says. Raises RefusedMessage."""
+        if kind_of(header) in ORDERS:
+            return _ReadMessage(orders=read_orders(content, header, self._config, message))
         if kind_of(header)[0] != "ADT":
             reading = read_reports(content, header, self._config)
             return _ReadMessage(reports=reading.reports, left_out=reading.left_out)
@@ -119,6 +131,11 @@ class MessageHandler:
             new = self.registration.ledger.take_in(reading.events)
             self._spool.step("adt-journaled")
             self.registration.notice()
+            return new
+        if self.orders is not None and reading.orders:
+            new = self.orders.take_in(reading.orders)
+            self._spool.step("order-journaled")
+            self.orders.notice()
             return new
         new = take_in(self._spool.journal, message, sender_of(header)[:64], reading.reports)
         self._spool.step("report-journaled")

@@ -25,6 +25,7 @@ KINDS = {("ORU", "R01"): "OBR", **{("MDM", f"T{number:02}"): "TXA" for number in
 NOTIFICATIONS = frozenset({"T01", "T03", "T05", "T07", "T09"})
 """Events that need not bring a document; T11 takes one back."""
 TAKEN = "ORU^R01 and MDM^T01 to MDM^T11"
+ORDERS = frozenset({("ORM", "O01"), ("OMG", "O19"), ("OMI", "O23")})
 ADT_EVENT = re.compile(r"[A-Z]\d{2}")
 _VERSION = re.compile(r"2\.[1-9](\.\d)?")
 PRELIMINARY = frozenset({"P", "R", "S", "I", "O", "M", "N", "DI", "IP", "IN", "PA", "DO"})  # OBR-25, OBX-11, TXA-17
@@ -96,9 +97,11 @@ def check_header(header: Segment, config: Hl7Config) -> None:
     known, text = {taken for taken, _ in KINDS}, TAKEN
     if config.adt.enabled:
         known, text = known | {"ADT"}, f"{TAKEN}, and ADT"
+    if config.orders.enabled:
+        known, text = known | {name for name, _ in ORDERS}, f"{text}, and orders"
     if kind not in known:
         raise RefusedMessage("AR", 200, f"Only {text} are taken here.", "MSH", 1, 9)
-    if (kind, event) not in KINDS and not (kind == "ADT" and ADT_EVENT.fullmatch(event)):
+    if (kind, event) not in KINDS and not (kind == "ADT" and ADT_EVENT.fullmatch(event)) and (kind, event) not in ORDERS:
         raise RefusedMessage("AR", 201, f"Only {text} are taken here.", "MSH", 1, 9)
     if (version := header.value(12)) and not _VERSION.fullmatch(version):
         raise RefusedMessage("AR", 203, "The version is none of 2.1 to 2.9.", "MSH", 1, 12)

@@ -22,6 +22,8 @@ from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError
 from forwarder.hl7.adt.engine import Registration
 from forwarder.hl7.adt.ledger import summary as adt_summary
+from forwarder.hl7.priors import OrderPriors
+from forwarder.hl7.priors import summary as orders_summary
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.hl7.waiting import summary as reports_summary
 from forwarder.query.engine import COUNTS, Queries
@@ -64,6 +66,7 @@ def from_journal(connection: sqlite3.Connection) -> dict[str, Any]:
     counts["aside"] = instances.count_aside(connection) | counts["reports"].pop("reasons")
     counts["deliver"] = account.summary(connection)
     counts["adt"] = adt_summary(connection)
+    counts["orders"] = orders_summary(connection)
     counts["last_day"] = instances.last_day(connection)
     counts["troubled"] = instances.count_postponed(connection)
     return counts
@@ -117,6 +120,11 @@ class State:
     def registration(self) -> Registration | None:
         """Who takes events of ADT, if anybody does."""
         return self._door.registration
+
+    @property
+    def orders(self) -> OrderPriors | None:
+        """Who asks what there is for orders, if anybody does."""
+        return self._door.orders
 
     def recall(self) -> None:
         """Look once at what the journal remembers. Raises SpoolError."""
@@ -179,6 +187,7 @@ class State:
                 "enabled": self.queries is not None,
                 **{name: self.queries.counts[name] if self.queries else 0 for name in COUNTS},
             },
+            "orders": counts["orders"] | {"enabled": self.orders is not None},
             "adt": counts["adt"] | {"enabled": self.registration is not None, "unreadable": list(self._door.unreadable)},
             "line": {
                 "open": line.error is None and line.reached,

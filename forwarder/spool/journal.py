@@ -245,13 +245,32 @@ ALTER TABLE deliver_numberless ADD COLUMN accepted INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE deliver_numberless ADD COLUMN proposal TEXT NOT NULL DEFAULT '';  -- the PACS's number of that patient, perhaps
 ALTER TABLE deliver_numberless ADD COLUMN evidence TEXT NOT NULL DEFAULT '';  -- what agrees
 """
-SCHEMAS = (SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED)
+ORDERS = """
+CREATE TABLE orders (                    -- examinations that are about to be made
+    digest TEXT PRIMARY KEY,             -- of the message without its time, and the number within it
+    control_id TEXT NOT NULL, number TEXT NOT NULL,
+    content TEXT NOT NULL,               -- JSON
+    state TEXT NOT NULL,                 -- waiting; done; aside (the archive could not be asked)
+    reason TEXT,
+    answer TEXT NOT NULL DEFAULT '[]',   -- JSON: exams of other hospitals that are relevant, best first
+    attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0,
+    received_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX orders_waiting ON orders (not_before) WHERE state = 'waiting';
+CREATE TABLE deliver_ordered (           -- exams that are relevant for what was ordered lately, best first
+    number TEXT NOT NULL, study TEXT NOT NULL, owner TEXT NOT NULL, place INTEGER NOT NULL, since REAL NOT NULL,
+    PRIMARY KEY (number, study, owner)
+) WITHOUT ROWID;
+"""
+SCHEMAS = (
+    SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED, ORDERS,
+)  # fmt: skip
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 
 GROUP = 256  # pieces of work in one transaction
 LONGEST_PAUSES = {
     "instances": 2 * 3600.0, "commitments": 3600.0, "reports": 12 * 3600.0, "deliver_studies": 3600.0, "deliver_looks": 3600.0,
-    "deliver_confirmations": 86400.0, "deliver_recalls": 86400.0,
+    "adt_acts": 2 * 3600.0, "orders": 2 * 3600.0, "deliver_confirmations": 86400.0, "deliver_recalls": 86400.0,
 }  # fmt: skip
 """Seconds, by table; generously."""
 PATIENCE = 30  # seconds for which other connections are waited for

@@ -94,6 +94,10 @@ function draw() {
   const refused = last.refusals.map((one) => [moment(one.last_at), number(one.count), sender(one), refusal(one)]);
   table("refusals", heads, refused, text("no_refusals"));
   drawAdt(last.adt);
+  const orders = last.orders;
+  element("orders").hidden = !orders.enabled;
+  const same = orders.same.map((order) => [moment(order.at), order.control_id, order.hospitals.join(", ")]);
+  table("orders_same", [text("seen"), text("adt_event"), text("orders_where")], same, text("orders_none"));
   const rates = last.rates;
   const details = [
     [text("oldest"), duration(last.oldest_waiting_seconds)],

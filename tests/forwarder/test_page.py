@@ -109,6 +109,7 @@ class Everything:
                  "sop_class": "1.3.12.2.1107.5.9.1", "transfer_syntaxes": ["1.2.3"]} for one in Refusal
             ],
             "troubles": [str(one) for one in CAN_BE_WRONG],
+            "orders": {"enabled": True, "same": [{"at": 1.7e9, "control_id": "O-9", "hospitals": ["Maugeri"]}]},
             "adt": {
                 "enabled": True, "waiting": 1, "proposals": 2, "events": dict.fromkeys([*EventOutcome, "unreadable"], 7),
                 "acts": {"openings": {"done": 5}, "acceptances": {"done": 6}},
@@ -160,6 +161,7 @@ class TestInTheBrowser:
         for name in EventOutcome:
             expect(shown.locator("#adt_counts")).to_contain_text(texts[f"adt.{name}"])
         expect(shown.locator("#adt_person")).to_contain_text(texts["adt.too-many"])
+        expect(shown.locator("#orders_same")).to_contain_text("O-9")
         expect(shown.locator("#adt_nobody")).to_contain_text("XYZ")
         expect(shown.locator("#adt_unreadable")).to_contain_text("A01 C-8")
         expect(shown.locator("#details")).to_contain_text(f"{texts['reports']}9 = 6 + 2 + 1")

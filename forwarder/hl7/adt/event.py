@@ -91,8 +91,8 @@ def read_events(content: bytes, header: Segment, config: Hl7Config, digest: str)
     for position, (pid, other) in enumerate(_patients(segments, trigger)):
         if position == MOST_EVENTS:
             raise RefusedMessage("AE", 207, f"The message speaks of more than {MOST_EVENTS} patients.", "PID", pid.number)
-        number = _number(pid, 3, config)
-        second = _number(other, 1 if other.name == "MRG" else 3, config) if other else ""
+        number = number_of(pid, 3, config)
+        second = number_of(other, 1 if other.name == "MRG" else 3, config) if other else ""
         event = AdtEvent(
             f"{digest}-{position}", header.value(10), trigger, number, at, occurred, dated, _person(pid, config.adt), second
         )
@@ -142,7 +142,7 @@ def _patients(segments: Sequence[Segment], trigger: str) -> Iterator[tuple[Segme
         yield pids[0], None
 
 
-def _number(segment: Segment, field: int, config: Hl7Config) -> str:
+def number_of(segment: Segment, field: int, config: Hl7Config) -> str:
     """The patient's number of `hl7.patient_authority`. Raises RefusedMessage where there is none, or more than one."""
     typed: dict[str, None] = {}
     plain: dict[str, None] = {}
@@ -192,7 +192,7 @@ def _codes(pid: Segment, config: AdtConfig) -> Iterator[str]:
         if CODICE_FISCALE in _authorities(pid, repetition) or pid.component(repetition, 5).upper() in kinds:
             yield from _code(pid.component(repetition, 1))
     for place in config.codice_fiscale_fields:
-        yield from _code(_value([pid], place))
+        yield from _code(value_of([pid], place))
 
 
 def _code(value: str) -> Iterator[str]:
@@ -201,7 +201,7 @@ def _code(value: str) -> Iterator[str]:
         yield code
 
 
-def _value(segments: Sequence[Segment], place: str) -> str:
+def value_of(segments: Sequence[Segment], place: str) -> str:
     """The first value of a field such as “PV1-37” or “PV1-3.4”."""
     name, _, number = place.partition("-")
     where, _, component = number.partition(".")
@@ -210,15 +210,15 @@ def _value(segments: Sequence[Segment], place: str) -> str:
 
 
 def _with_visit(event: AdtEvent, segments: Sequence[Segment], config: AdtConfig) -> AdtEvent:
-    visit = next((value for value in (_value(segments, place) for place in config.visit_fields) if value), "")
-    consent = _value(segments, config.consent_field).upper() in {value.upper() for value in config.consent_values}
+    visit = next((value for value in (value_of(segments, place) for place in config.visit_fields) if value), "")
+    consent = value_of(segments, config.consent_field).upper() in {value.upper() for value in config.consent_values}
     places = {
         DISCHARGES: config.discharge_fields, WILL_DISCHARGE: config.discharge_fields,
         MOVES: config.transfer_fields, WILL_MOVE: config.pending_fields,
     }.get(event.trigger, [])  # fmt: skip
-    codes = [code for place in places if (code := _value(segments, place))]
+    codes = [code for place in places if (code := value_of(segments, place))]
     found = {name for code in codes if (name := _institution(code, segments, config))}
-    origins = (_institution(_value(segments, place), segments, config) for place in config.admitted_from_fields)
+    origins = (_institution(value_of(segments, place), segments, config) for place in config.admitted_from_fields)
     return replace(
         event,
         visit=visit,

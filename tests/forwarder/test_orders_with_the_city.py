@@ -1,0 +1,138 @@
+"""Orders by MLLP to the real local city: what is relevant goes first into the PACS, the same exam elsewhere is told."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ris
+from hospital import Hospital, free_port, hospital, until
+from pacs import running_pacs
+from pydicom import Dataset
+from test_deliver import skip_what_is_told_already
+
+from forwarder.service import running
+from tests.browser import hospital as by_api
+from tests.harness import RunningCity
+
+_numbers = itertools.count(1)
+
+
+def order(patient: str, description: str = "TC TORACE", section: str = "CT", kind: str = "ORM^O01", **more: str) -> bytes:
+    """An order as a common RIS writes it."""
+    control = more.get("control", "NW")
+    return (
+        f"MSH|^~\\&|RIS|MG|CONTENITORE|CITY|20260301100000||{kind}|O{next(_numbers)}|P|2.5||||||UNICODE UTF-8\r"
+        f"PID|1||{patient}^^^{more.get('authority', 'MG')}^PI||FERRARI^LUCIA\r"
+        f"ORC|{control}|P-1|F-1\rOBR|1|P-1|F-1|TCT^{description}^LOCAL{'|' * 20}{section}\r"
+    ).encode()
+
+
+@pytest.fixture
+def patient(city: RunningCity, monkeypatch: pytest.MonkeyPatch) -> by_api.Patient:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", city.endpoints["aws_config_file"])
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", city.endpoints["aws_shared_credentials_file"])
+    return by_api.Patient()
+
+
+def place(city: RunningCity, folder: Path, **values: Any) -> Hospital:
+    settings = {
+        "archive__profile": "maugeri", "hl7__address": "127.0.0.1", "hl7__port": free_port(), "hl7__orders__enabled": True,
+        "hl7__allowed_addresses": ["127.0.0.1"], "hl7__patient_authority": "MG", "hl7__orders__answer_segment": "NTE",
+        "hl7__orders__answer_seconds": 15.0,
+    }  # fmt: skip
+    return hospital(folder, city.api, **settings | values)
+
+
+def days_ago(days: int) -> str:
+    return f"{datetime.now() - timedelta(days=days):%Y%m%d}"
+
+
+def prior(patient: by_api.Patient, description: str, days: int, source: str = "CT_small.dcm", **more: Any) -> Dataset:
+    return by_api.image(patient, "san-matteo", source, days_ago(days), description, **more)
+
+
+def post(at: Hospital, message: bytes) -> ris.Answer:
+    with ris.Ris(int(at.values["hl7.port"])) as sender:
+        return sender.send(message)
+
+
+def test_the_ris_is_told_of_the_same_examination_of_the_last_days_and_of_nothing_else(
+    city: RunningCity, tmp_path: Path, patient: by_api.Patient
+):
+    san_matteo = city.client("san-matteo")
+    by_api.send(san_matteo, prior(patient, "TC TORACE", 5), prior(patient, "TC ENCEFALO", 6), prior(patient, "TC TORACE", 400))
+    number = patient.at["maugeri"]
+    at = place(city, tmp_path)
+    with running(at.config()):
+        before = post(at, order(number))
+        assert (before.code, before.field("NTE", 3)) == ("AA", "")  # nothing is shared yet
+        by_api.transfer(city, patient)
+        by_api.wait_for_studies(city, patient, 3)
+        for kind in ("ORM^O01", "OMG^O19", "OMI^O23"):
+            told = post(at, order(number, kind=kind))
+            day = f"{datetime.now() - timedelta(days=5):%d/%m/%Y}"
+            assert told.field("NTE", 3) == (
+                f"Stesso esame del {day} presso Fondazione IRCCS Policlinico San Matteo, disponibile in visione: TC TORACE (CT)"
+            )
+            assert told.text.count("\rNTE") == 1
+        assert post(at, order(number, "RM GINOCCHIO", "MR")).field("NTE", 3) == ""
+        assert post(at, order(number, control="CA")).field("NTE", 3) == ""
+        assert post(at, order("another-patient")).field("NTE", 3) == ""
+        assert post(at, order(number, authority="SM")).code == "AE"
+        state = at.state()["orders"]
+    assert (state["received"], state["waiting"], state["with_same"]) == (6, 0, 3)
+    assert state["same"][0]["hospitals"] == ["Fondazione IRCCS Policlinico San Matteo"]
+    assert number not in str(state)
+
+
+def test_a_segment_of_the_hospitals_own_tells_it_field_by_field(city: RunningCity, tmp_path: Path, patient: by_api.Patient):
+    film = prior(patient, "TC TORACE", 5)
+    by_api.send(city.client("san-matteo"), film)
+    by_api.transfer(city, patient)
+    by_api.wait_for_studies(city, patient, 1)
+    at = place(city, tmp_path, hl7__orders__answer_segment="ZPR")
+    with running(at.config()):
+        told = post(at, order(patient.at["maugeri"]))
+    assert [told.field("ZPR", field) for field in (1, 2, 3, 5, 6, 7)] == [
+        "1", str(film.StudyInstanceUID), "san-matteo", days_ago(5), "TC TORACE", "CT",
+    ]  # fmt: skip
+
+
+def test_without_an_answer_of_the_archive_in_time_the_order_is_acknowledged_all_the_same(
+    city: RunningCity, tmp_path: Path, patient: by_api.Patient
+):
+    at = place(city, tmp_path, hl7__orders__answer_seconds=0.2)
+    cut = hospital(at.folder, "http://127.0.0.1:9", **{name.replace(".", "__"): value for name, value in at.values.items()
+                                                       if name != "archive.api"})  # fmt: skip
+    with running(cut.config()):
+        assert post(cut, order(patient.at["maugeri"])).code == "AA"
+        assert cut.state()["orders"]["waiting"] == 1
+    with running(at.config()):
+        until(lambda: at.state()["orders"]["waiting"] == 0)
+
+
+def test_what_is_relevant_for_the_order_goes_first_into_the_pacs(city: RunningCity, tmp_path: Path, patient: by_api.Patient):
+    films = [prior(patient, "TC TORACE", 2), prior(patient, "TC ADDOME", 3), prior(patient, "TC ENCEFALO", 300)]
+    by_api.send(city.client("san-matteo"), *films)
+    now = datetime.now()
+    with running_pacs() as pacs:
+        closed = {"deliver__hours": [f"{now + timedelta(hours=2):%H}:00-{now + timedelta(hours=3):%H}:00"]}
+        values = {"pacs__host": "127.0.0.1", "pacs__port": pacs.port, "deliver__enabled": True}
+        at = place(city, tmp_path, **values, **closed)
+        skip_what_is_told_already(city, at)
+        by_api.transfer(city, patient)
+        by_api.wait_for_studies(city, patient, 3)
+        with running(at.config()):
+            until(lambda: at.state()["deliver"]["studies_waiting"] == 3)
+            assert post(at, order(patient.at["maugeri"], "TC ENCEFALO")).code == "AA"
+            until(lambda: at.state()["orders"]["with_priors"] == 1)
+        later = place(city, tmp_path, **values)
+        with running(later.config()):
+            until(lambda: len(pacs.received) == 3, 40)
+        assert pacs.received[0].SOPInstanceUID == films[2].SOPInstanceUID

@@ -13,7 +13,7 @@ from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest
 from chalicelib.services import changes
 from chalicelib.services.identity import identities, known_patients
-from chalicelib.services.sharing import emergencies, protection
+from chalicelib.services.sharing import emergencies, explanation, protection
 
 
 @handler("PUT", "/patients/{patient}")
@@ -40,6 +40,14 @@ def confirm_link(call: Call, patient: str) -> Response:
 def undo_link(call: Call, patient: str, link: str) -> Response:
     """200: undone from the next request on, however often. 404."""
     return answer(identities.undo_link(call.archive.table, call.caller, patient, link, call.now, call.act, call.record))
+
+
+@handler("GET", "/patients/{patient}/sharing")
+def explain_sharing(call: Call, patient: str) -> Response:
+    """200 with the caller's studies of its own patient and what hides or shows them; with `to`, what that institution sees of
+    each, by which rule, since and until when; with `until`, also what it would see if a transfer were opened. 400, 404."""
+    to, until = call.parameter("to"), call.parameter("until")
+    return answer(explanation.explain(call.archive.table, call.caller, patient, to, until, call.now, call.record))
 
 
 @handler("GET", "/patients/{patient}/objections")

@@ -58,6 +58,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("GET", "/patients/{patient}/links"),
         ("POST", "/patients/{patient}/links"),
         ("DELETE", "/patients/{patient}/links/{link}"),
+        ("GET", "/patients/{patient}/sharing"),
         ("GET", "/patients/{patient}/objections"),
         ("POST", "/patients/{patient}/objections"),
         ("DELETE", "/patients/{patient}/objections/{objection}"),

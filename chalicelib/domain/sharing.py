@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 HOSPITAL_TIME = ZoneInfo("Europe/Rome")
@@ -127,6 +128,51 @@ class Decision:
 DENIED = Decision(False)
 
 
+class Rule(StrEnum):
+    """Which of the rules above says whether an institution sees a study."""
+
+    OWN = "own"
+    OBJECTION = "objection"
+    PROTECTION = "protection"
+    EMERGENCY = "emergency"
+    TRANSFER = "transfer"
+    FOLLOW_UP = "follow-up"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A decision with the rule that makes it, and since when what it rests on holds (None where it rests on no moment)."""
+
+    decision: Decision
+    rule: Rule
+    since: datetime | None = None
+
+
+def explain(viewer: str, study: Study, facts: Mapping[str, PatientFacts], now: datetime) -> Explanation:
+    """`decide`, and why."""
+    decision = decide(viewer, study, facts, now)
+    if viewer == study.owner:
+        return Explanation(decision, Rule.OWN)
+    if (hiding := _hiding(viewer, study, facts)) is not None:
+        return Explanation(decision, hiding)
+    if not decision.allowed:
+        return Explanation(decision, Rule.NOTHING)
+    starts = [
+        min([grant.opened_at for grant in known.grants if _opens(grant, viewer, study, now)]
+            + [one.opened_at for one in known.emergencies if _declared(one, viewer, now)])
+        for known in (facts[patient] for patient in study.patients)
+    ]  # fmt: skip
+    if decision.emergencies:
+        return Explanation(decision, Rule.EMERGENCY, max(starts))
+    sent = any(
+        grant.transfer_id in decision.transfers and grant.sender == study.owner
+        for patient in study.patients
+        for grant in facts[patient].grants
+    )
+    return Explanation(decision, Rule.TRANSFER if sent else Rule.FOLLOW_UP, max(starts))
+
+
 def decide(viewer: str, study: Study, facts: Mapping[str, PatientFacts], now: datetime) -> Decision:
     """Whether `viewer` may see `study` at `now` (aware), given the facts of each of its patients' identifiers."""
     if viewer == study.owner:
@@ -153,16 +199,21 @@ def hidden(viewer: str, study: Study, facts: Mapping[str, PatientFacts]) -> bool
 
     Of the study itself it counts under whichever of its patient identifiers it was said; of all, only of those it has now.
     """
+    return _hiding(viewer, study, facts) is not None
+
+
+def _hiding(viewer: str, study: Study, facts: Mapping[str, PatientFacts]) -> Rule | None:
     if viewer == study.owner:
-        return False
+        return None
     now = [facts.get(patient, NOTHING_KNOWN) for patient in study.patients]
     ever = [*now, *(facts.get(patient, NOTHING_KNOWN) for patient in study.former)]
     if any(Objection(study.owner) in known.objections for known in now):
-        return True
+        return Rule.OBJECTION
     if any(Objection(study.owner, study.study_instance_uid) in known.objections for known in ever):
-        return True
+        return Rule.OBJECTION
     protected = any(Protection(study.owner, study.study_instance_uid) in known.protections for known in ever)
-    return protected and not any(Consent(study.owner, study.study_instance_uid, viewer) in known.consents for known in ever)
+    consented = any(Consent(study.owner, study.study_instance_uid, viewer) in known.consents for known in ever)
+    return Rule.PROTECTION if protected and not consented else None
 
 
 def _declared(emergency: Emergency, viewer: str, now: datetime) -> bool:

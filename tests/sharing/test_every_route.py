@@ -143,6 +143,7 @@ ROWS: dict[str, Row] = {
     "GET /patients/{patient}/links": own("own number"),
     "POST /patients/{patient}/links": own("anyone", {"id": "another"}),
     "DELETE /patients/{patient}/links/{link}": own("own fact"),
+    "GET /patients/{patient}/sharing": own("own number"),
     "GET /patients/{patient}/objections": own("own number"),
     "POST /patients/{patient}/objections": own("own number"),
     "DELETE /patients/{patient}/objections/{objection}": own("own fact"),

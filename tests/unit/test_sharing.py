@@ -17,8 +17,10 @@ from chalicelib.domain.sharing import (
     Objection,
     PatientFacts,
     Protection,
+    Rule,
     Study,
     decide,
+    explain,
 )
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=HOSPITAL_TIME)
@@ -228,3 +230,17 @@ def test_an_objection_never_opens_anything(
 ) -> None:
     more = {patient: replace(one, objections=(*one.objections, objection)) for patient, one in known.items()}
     assert decide(viewer, study, more, now).allowed <= decide(viewer, study, known, now).allowed
+
+
+@given(viewer=_HOUSES, study=_STUDIES, known=_FACTS, now=_MOMENTS)
+def test_the_reason_that_is_given_is_that_of_the_decision(
+    viewer: str, study: Study, known: dict[str, PatientFacts], now: datetime
+) -> None:
+    found = explain(viewer, study, known, now)
+    assert found.decision == decide(viewer, study, known, now)
+    assert (found.rule is Rule.OWN) == (viewer == study.owner)
+    assert found.decision.allowed == (found.rule in (Rule.OWN, Rule.EMERGENCY, Rule.TRANSFER, Rule.FOLLOW_UP))
+    assert (found.since is not None) == (found.rule in (Rule.EMERGENCY, Rule.TRANSFER, Rule.FOLLOW_UP))
+    if found.since is not None:
+        assert found.since <= now
+    assert bool(found.decision.emergencies) == (found.rule is Rule.EMERGENCY)

@@ -26,7 +26,7 @@ _ID = re.compile(r"[0-9a-f]{24}")
 
 
 @dataclass(frozen=True)
-class _Had:
+class Had:
     """An owner's studies of a patient, and under which other hashes of the number some of them lie."""
 
     studies: frozenset[str]
@@ -35,7 +35,7 @@ class _Had:
 
 def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
     """Hide one study, or all the caller's studies of the patient, from every other institution; at once. Raises NotFound."""
-    own, _, had = _patient(table, caller, patient_id)
+    own, _, had = own_patient(table, caller, patient_id)
     study = _study_in(had, body, required=False)
     objection = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study) + (list(had.former) if study is None else [])
@@ -47,7 +47,7 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
 
 def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> dict[str, Any]:
     """End an objection: the studies are shared again as before. Again: the same answer. Raises NotFound."""
-    own, _, _ = _patient(table, caller, patient_id)
+    own, _, _ = own_patient(table, caller, patient_id)
     fact = table.get(keys.patient_facts(own.hash), keys.objection(objection)) if _ID.fullmatch(objection) else None
     if fact is None or fact.data["owner"] != caller.member.id:
         raise NotFound
@@ -57,7 +57,7 @@ def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection:
 
 def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorder) -> dict[str, Any]:
     """The objections that the caller records for its own patient. Raises NotFound."""
-    own, record, _ = _patient(table, caller, patient_id)
+    own, record, _ = own_patient(table, caller, patient_id)
     tell(Entry(Kind.READ, caller.member.id, (own,)))
     return {
         "objections": [
@@ -70,7 +70,7 @@ def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorde
 
 def protect(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
     """Put a study under strengthened protection: shared only with whom the patient consents to by name. Raises NotFound."""
-    own, _, had = _patient(table, caller, patient_id)
+    own, _, had = own_patient(table, caller, patient_id)
     study = _study_in(had, body, required=True)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
     patients = _where_it_counts(table, caller, own, study)
@@ -81,7 +81,7 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
 
 def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
     """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
-    own, _, had = _patient(table, caller, patient_id)
+    own, _, had = own_patient(table, caller, patient_id)
     said = dict(fields(body, ("study_instance_uid", "to")))
     to = said.pop("to", None)
     if not isinstance(to, str) or to not in caller.registry.members:
@@ -97,7 +97,7 @@ def consent(table: Table, caller: Caller, patient_id: str, body: object, now: da
 
 def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> dict[str, Any]:
     """End a consent. Again: the same answer. Raises NotFound."""
-    own, _, _ = _patient(table, caller, patient_id)
+    own, _, _ = own_patient(table, caller, patient_id)
     fact = table.get(keys.patient_facts(own.hash), keys.consent(consented)) if _ID.fullmatch(consented) else None
     if fact is None or fact.data["owner"] != caller.member.id:
         raise NotFound
@@ -177,7 +177,7 @@ def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study
     return [own.hash] if own.hash in known else [own.hash, *known[:1]]
 
 
-def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -> _Had:
+def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -> Had:
     """What the caller has of a patient of its own.
 
     An issuer does not change once it is named (`services.membership`); in a city of before that rule it may have, and what was
@@ -187,7 +187,7 @@ def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -
     former = [PatientIdentifier(one, own.value).hash for one in membership.issuers_ever(table, mine) if one != own.issuer]
     found = {one: {study for owner, study in access.load_record(table, one).studies if owner == mine} for one in former}
     studies_now = {study for owner, study in record.studies if owner == mine}
-    return _Had(frozenset(studies_now.union(*found.values())), tuple(one for one, several in found.items() if several))
+    return Had(frozenset(studies_now.union(*found.values())), tuple(one for one, several in found.items() if several))
 
 
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
@@ -196,7 +196,7 @@ def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdent
     return tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)
 
 
-def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record, _Had]:
+def own_patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record, Had]:
     """One of the caller's own patients, and what it has of it. Raises NotFound for a number of which nothing is known."""
     own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
     record = access.load_record(table, own.hash)
@@ -206,7 +206,7 @@ def _patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIden
     return own, record, had
 
 
-def _study_in(had: _Had, body: object, *, required: bool) -> str | None:
+def _study_in(had: Had, body: object, *, required: bool) -> str | None:
     """The study that a body names, which must be the caller's own, of this patient. Raises BadRequest, NotFound."""
     said = fields(body, ("study_instance_uid",), ("study_instance_uid",) if required else ())
     if not said:

@@ -1,0 +1,134 @@
+"""What an owner is told of its own studies: who sees each by which rule, on which facts, since and until when; and what would be
+seen if a transfer were opened. The rules are those that decide (`domain.sharing`); nobody is told of another's studies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain import keys, sharing, studies, tags, transfers
+from chalicelib.domain.audit import Entry, Kind, Recorder
+from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.patients import END
+from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.sharing import Explanation, Grant, PatientFacts
+from chalicelib.domain.studies import first_value
+from chalicelib.services import access
+from chalicelib.services.access import Known
+from chalicelib.services.registry import Caller
+from chalicelib.services.sharing import protection
+
+MOST_STUDIES = 500
+_AS_IF = "as-if-opened"
+_KINDS = {
+    "objections": keys.begins(keys.objection),
+    "protections": keys.begins(keys.protection),
+    "consents": keys.begins(keys.consent),
+}
+
+
+def explain(
+    table: Table, caller: Caller, patient_id: str, to: str | None, until: str | None, now: datetime, tell: Recorder
+) -> dict[str, Any]:
+    """The caller's studies of one of its own patients, with what was said to hide or show them; with `to`, what that institution
+    sees of each and why; with `until`, also what it would see if a transfer to it were opened now and lasted so long.
+
+    Raises NotFound for a number of which nothing is known, BadRequest for an institution or a moment that is none.
+    """
+    own, _, had = protection.own_patient(table, caller, patient_id)
+    if to is not None and (to not in caller.registry.members or to == caller.member.id):
+        raise BadRequest("to must be the id of another institution.", "to")
+    if until is not None and to is None:
+        raise BadRequest("until goes together with to.", "until")
+    supposed = None
+    if to is not None and until is not None:
+        supposed = Grant(_AS_IF, caller.member.id, to, now, transfers.expiry(until, now))
+    mine = caller.member.id
+    found = table.batch_get(keys.study_view(uid, mine) for uid in sorted(had.studies)[:MOST_STUDIES])
+    views = sorted(found.values(), key=lambda view: (_date(view), str(view.data["study"])), reverse=True)
+    shown = [_study(view) for view in views]
+    if to is not None:
+        for one, why in zip(shown, _explained(table, views, own, to, supposed, now), strict=True):
+            one |= why
+    tell(Entry(Kind.READ, mine, (own,), text=f"what {to} sees" if to else None))
+    return {
+        "patient": {"issuer": own.issuer, "id": own.value},
+        "studies": shown,
+        **_said(table, own, mine),
+        **({"to": to} if to else {}),
+        **({"more": True} if len(had.studies) > MOST_STUDIES else {}),
+    }
+
+
+def _explained(
+    table: Table, views: list[Item], own: PatientIdentifier, viewer: str, supposed: Grant | None, now: datetime
+) -> list[dict[str, Any]]:
+    wanted = [number for view in views for number in access.deciding_numbers(view.data)]
+    withdrawals = [keys.withdrawn_study(view.sk, str(view.data["study"])) for view in views]
+    read = access.know(table, wanted, [str(one) for view in views for one in view.data.get("linked", ())], withdrawals)  # type: ignore[attr-defined]
+    told = []
+    for view, withdrawn in zip(views, withdrawals, strict=True):
+        facts, ref = access.facts_of(view.data, read.known), studies.for_deciding(view.data)
+        gone = withdrawn in read.there or bool(view.data.get("gone"))
+        one = _why(sharing.explain(viewer, ref, facts, now), gone)
+        if supposed is not None:
+            one["if_opened"] = _why(sharing.explain(viewer, ref, _with(facts, read.known, own, supposed), now), gone)
+        told.append(one)
+    return told
+
+
+def _with(
+    facts: Mapping[str, PatientFacts], known: Mapping[str, Known], own: PatientIdentifier, grant: Grant
+) -> dict[str, PatientFacts]:
+    """The facts as they would be with one more transfer of this number: it touches the number, and those linked to it."""
+    touched = {patient for patient, one in known.items() if patient == own.hash or own in one.numbers}
+    return {patient: replace(one, grants=(*one.grants, grant)) if patient in touched else one for patient, one in facts.items()}
+
+
+def _why(found: Explanation, gone: bool) -> dict[str, Any]:
+    if gone:
+        return {"sees": False, "rule": "withdrawn"}
+    decision = found.decision
+    return {
+        "sees": decision.allowed,
+        "rule": str(found.rule),
+        "transfers": [one for one in decision.transfers if one != _AS_IF],
+        "emergencies": list(decision.emergencies),
+        **({"since": iso(found.since)} if found.since else {}),
+        **({"until": iso(decision.until)} if decision.until else {}),
+    }
+
+
+def _said(table: Table, own: PatientIdentifier, owner: str) -> dict[str, list[dict[str, Any]]]:
+    """The owner's objections, protections and consents that hold, each with when it was said."""
+    partition = keys.patient_facts(own.hash)
+    answer: dict[str, list[dict[str, Any]]] = {}
+    for name, prefix in _KINDS.items():
+        items = list(table.query_all(partition, prefix))
+        ended = {item.sk.removesuffix(END) for item in items if item.sk.endswith(END)}
+        live = [item for item in items if not item.sk.endswith(END) and item.sk not in ended and item.data["owner"] == owner]
+        answer[name] = [
+            {"id": item.sk.split("#")[1], "study_instance_uid": item.data["study"], "at": item.data["at"]}
+            | ({"to": item.data["to"]} if "to" in item.data else {})
+            for item in live
+        ]
+    return answer
+
+
+def _study(view: Item) -> dict[str, Any]:
+    attributes: studies.Attributes = view.data["attributes"]  # type: ignore[assignment]
+    return {
+        "study_instance_uid": view.data["study"],
+        "study_date": _date(view),
+        "modalities": view.data["modalities"],
+        "description": first_value(attributes, tags.StudyDescription),
+    }
+
+
+def _date(view: Item) -> str:
+    return first_value(view.data["attributes"], tags.StudyDate)  # type: ignore[arg-type]

@@ -183,6 +183,8 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom i
         if self._collected > (LARGEST_COMMAND if control & 1 else LARGEST_MESSAGE):
             raise InvalidError
         if not control & 1:
+            if control & 2:
+                self._collected = 0
             self._pass_on([(context_id, bytes([control]) + data)])
         else:
             self._command.append((context_id, bytes([control]) + data))

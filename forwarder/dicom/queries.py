@@ -34,7 +34,7 @@ from forwarder.dicom.storage import (
     p_data,
 )
 from forwarder.dicom.upper_layer import Encoded
-from forwarder.header import head_of
+from forwarder.header import UNDEFINED, head_of, walk
 from forwarder.logs import log
 from forwarder.retrieve.query_retrieve import (
     CANCELLED,
@@ -145,6 +145,8 @@ class _Exchange:
         if size > LARGEST_IDENTIFIER:
             raise QueryRefusedError(OUT_OF_RESOURCES if self._kind is C_FIND else CANNOT_COUNT, "the identifier is too large")
         syntax = self._syntax
+        if not _is_whole(encoded.getvalue(), implicit=syntax.is_implicit_VR):
+            raise QueryRefusedError(NOT_UNDERSTOOD, "the identifier is cut short, or nested too deeply")
         try:
             identifier = decode(encoded, syntax.is_implicit_VR, syntax.is_little_endian)
         except Exception as error:  # whatever pydicom stumbles over, recursion without end included
@@ -213,6 +215,18 @@ class _Exchange:
         while waiting.qsize() >= UNSENT and not self._association.is_ending:
             time.sleep(0.005)
         waiting.put(Encoded([b"".join(parts)]))
+
+
+def _is_whole(data: bytes, *, implicit: bool) -> bool:
+    """Whether a data set (little endian) ends where its last element does: of one that is cut short pydicom makes another, that
+    asks for more."""
+    end = 0
+    try:
+        for element in walk(data, 0, implicit=implicit, order="<", limit=LARGEST_IDENTIFIER):
+            end = len(data) if element.length == UNDEFINED else element.value_at + element.length
+    except (struct.error, ValueError):
+        return False
+    return end == len(data)
 
 
 def _failed(step: SubOperations) -> Dataset:

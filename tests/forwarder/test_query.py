@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from certificates import Authority, client_context
 from hospital import Hospital, free_port, hospital, until
 from pacs import PLAIN, running_pacs
@@ -38,6 +39,7 @@ from pynetdicom.sop_class import (
 
 from forwarder.dicom.storage import even
 from forwarder.service import running
+from local import pacs as local_pacs
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 
@@ -608,3 +610,36 @@ def test_over_tls_a_peer_is_known_by_its_certificate(city: RunningCity, tmp_path
         ae = AE("WORKSTATION")
         ae.add_requested_context(STUDY, PLAIN)
         assert not ae.associate("127.0.0.1", place.port, ae_title="CONTENITORE").is_established  # without TLS
+
+
+@pytest.mark.skipif(not Path(local_pacs.ORTHANC).exists(), reason="Orthanc is not installed (Debian: orthanc)")
+def test_orthanc_asks_and_fetches_from_its_own_interface(city: RunningCity, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    orthanc = local_pacs.HospitalsPacs(tmp_path, {"maugeri": "MGPACS"})
+    (pacs,) = orthanc.all
+    peers = [{"ae_title": "MGPACS", "host": "127.0.0.1", "port": pacs.dicom_port}]
+    place = hospital(tmp_path / "here", city.api, archive__profile="maugeri", peers=peers)
+    case = Case(city, place, by_api.Patient("FERRARI^LUCIA"))
+    films = [case.prior(source=name) for name in ("CT_small.dcm", "JPEG2000.dcm", "MR_small_implicit.dcm")]
+    for film in films:
+        film.StudyInstanceUID = films[0].StudyInstanceUID
+    case.send(*films)
+    by_api.transfer(city, case.patient)
+    by_api.wait_for_studies(city, case.patient, 1)
+    with running(place.config()):
+        api = orthanc.start({"maugeri": {"aet": "CONTENITORE", "dicom": f"127.0.0.1:{place.port}"}})["maugeri"]["http"]
+        try:
+            asked = {"Level": "Study", "Query": {"PatientID": case.number, "StudyDescription": "*torace*".upper()}}
+            query = requests.post(f"{api}/modalities/CONTENITORE/query", json=asked, timeout=60).json()["ID"]
+            (answer,) = requests.get(f"{api}/queries/{query}/answers?expand&simplify", timeout=60).json()
+            assert (answer["PatientID"], answer["StudyInstanceUID"]) == (case.number, films[0].StudyInstanceUID)
+            body = {"TargetAet": "MGPACS", "Synchronous": True}
+            fetched = requests.post(f"{api}/queries/{query}/retrieve", json=body, timeout=120)
+            assert fetched.status_code == 200, fetched.text
+            (study,) = requests.get(f"{api}/studies?expand", timeout=60).json()
+            assert study["PatientMainDicomTags"]["PatientID"] == case.number
+            there = [requests.get(f"{api}/instances/{one}/simplified-tags", timeout=60).json() for one in
+                     requests.get(f"{api}/instances", timeout=60).json()]  # fmt: skip
+            assert {one["SOPInstanceUID"] for one in there} == {film.SOPInstanceUID for film in films}
+        finally:
+            orthanc.stop()

@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not 0 <= chosen.ports <= 65533:
         parser.error("--ports must be between 0 and 65533")
     forwarders = not chosen.no_forwarders and chosen.app == "app"
-    options = Options(chosen.ports, chosen.app, chosen.base_path, forwarders, forwarders and (chosen.pacs or not chosen.no_demo))
+    demo = forwarders and not chosen.no_demo
+    options = Options(chosen.ports, chosen.app, chosen.base_path, forwarders, demo or (forwarders and chosen.pacs), demo)
     return _up(chosen.state.resolve(), options, with_demo=not chosen.no_demo)
 
 

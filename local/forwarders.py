@@ -63,15 +63,20 @@ class Forwarder:
 class Forwarders:
     """All of them. `start` returns when each answers; from then on one that dies is started again."""
 
-    def __init__(self, directory: Path, endpoints: dict[str, Any], pacs: dict[str, tuple[str, str, int]]) -> None:
-        """`pacs`: those that there are, by institution: AE title, host, port."""
-        self._directory, self._endpoints, self._pacs = directory, endpoints, pacs
+    def __init__(
+        self, directory: Path, endpoints: dict[str, Any], pacs: dict[str, tuple[str, str, int]], *, adt: bool = False
+    ) -> None:
+        """`pacs`: those that there are, by institution: AE title, host, port. `adt`: whether registrations of this machine tell
+        of admissions and discharges, each under its institution's id as assigning authority and as code of destination."""
+        self._directory, self._endpoints, self._pacs, self._adt = directory, endpoints, pacs, adt
+        self._institutions: list[str] = []
         self._all: list[Forwarder] = []
         self._stopping = threading.Event()
         self._logs: list[IO[bytes]] = []
 
     def start(self, titles: dict[str, str]) -> dict[str, dict[str, Any]]:
         """Start one for each institution (id → AE title); their entries for `endpoints.json`."""
+        self._institutions = list(titles)
         for institution, title in titles.items():
             one = self._prepare(institution, title)
             self._spawn(one)
@@ -129,6 +134,14 @@ class Forwarders:
             node = dict(zip(("ae_title", "host", "port"), pacs, strict=True))
             values |= {f"pacs.{name}": value for name, value in node.items()}
             values |= {"deliver.enabled": True, "deliver.mark": "[{hospital}]", "peers": [node]}
+        if self._adt:
+            values |= {
+                "hl7.allowed_addresses": ["127.0.0.1"],
+                "hl7.patient_authority": institution,
+                "hl7.adt.enabled": True,
+                "hl7.adt.destinations": {other: other for other in self._institutions},
+                "hl7.orders.enabled": True,
+            }
         file.write_text(config_example.example(values), encoding="utf-8")
         return Forwarder(institution, title, dicom_port, page_port, hl7_port, file)
 

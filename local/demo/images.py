@@ -21,6 +21,8 @@ CT_SLICES = 24
 NAME = "FERRARI^LUCIA"
 BIRTH_DATE = "19510314"
 SEX = "F"
+CODICE_FISCALE = "FRRLCU51C54G388R"
+"""That of somebody of this name, born on this day in Pavia: invented, valid, and agreeing."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,19 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Stu
 from rich.console import Console
 from rich.table import Table
 
-from local.demo.images import MAUGERI, NAME, REPORTS, SAN_MATTEO, STRANGER, Hospital, write_follow_up, write_priors
+from local.demo.images import (
+    BIRTH_DATE,
+    CODICE_FISCALE,
+    MAUGERI,
+    NAME,
+    REPORTS,
+    SAN_MATTEO,
+    SEX,
+    STRANGER,
+    Hospital,
+    write_follow_up,
+    write_priors,
+)
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 _PATIENCE = 60.0
@@ -99,28 +111,8 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
     _send(endpoints, SAN_MATTEO, files / SAN_MATTEO.id)
     _report(endpoints, san_matteo, SAN_MATTEO)
 
-    _step(2, "San Matteo opens the transfer of the patient to Maugeri")
-    transfer = {
-        "patient": {"id": SAN_MATTEO.patient_id},
-        "to": MAUGERI.id,
-        "reason": "Riabilitazione dopo polmonite / rehabilitation after pneumonia",
-    }
-    answer = san_matteo.call("POST", "/transfers", transfer, **{"Idempotency-Key": "demo"})
-    if answer.status_code != 201:
-        raise DemoFailed(f"opening the transfer answered {answer.status_code}")
-    opened = answer.json()["id"]
-    console.print(f"     transfer {opened[:8]}… is active until {answer.json()['expires_at'][:10]}")
-
-    _step(3, "Maugeri, where it waits, accepts the patient under its own number; from now on San Matteo may see the follow-up")
-    waiting = [one["id"] for one in maugeri.get("/transfers?direction=incoming&accepted=false")["transfers"]]
-    if opened not in waiting:
-        raise DemoFailed("the transfer does not wait at Maugeri")
-    answer = maugeri.call(
-        "PUT", f"/transfers/{opened}/receiving-patient", {"id": MAUGERI.patient_id}, **{"X-On-Behalf-Of": "accettazione"}
-    )
-    if answer.status_code != 200:
-        raise DemoFailed(f"accepting the transfer answered {answer.status_code}")
-    console.print(f"     accepted by Maugeri (accettazione) at {_clock(answer.json()['accepted_at'])}, as {MAUGERI.patient_id}")
+    opened = _discharge(endpoints, san_matteo)
+    _admit(endpoints, maugeri, opened)
 
     _step(4, "Maugeri finds the studies under its own number, and downloads them by presigned URL")
     found = _wait(lambda: _studies(maugeri, MAUGERI.patient_id), lambda studies: len(studies) == 3)
@@ -145,6 +137,57 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
             raise DemoFailed(f"Mondino was answered {status}")
     console.print("     404, as for what does not exist")
     console.print(f"\n  The whole job took [bold]{time.monotonic() - started:.1f} s[/bold].\n")
+
+
+def _discharge(endpoints: dict[str, Any], san_matteo: Hands) -> str:
+    """San Matteo's registration discharges the patient to Maugeri, which opens the transfer; its id. Raises DemoFailed."""
+    forwarder = endpoints.get("forwarders", {}).get(SAN_MATTEO.id)
+    if forwarder is None:
+        _step(2, "San Matteo opens the transfer of the patient to Maugeri")
+        reason = "Riabilitazione dopo polmonite / rehabilitation after pneumonia"
+        transfer = {"patient": {"id": SAN_MATTEO.patient_id}, "to": MAUGERI.id, "reason": reason}
+        san_matteo.call("POST", "/transfers", transfer, **{"Idempotency-Key": "demo"})
+    else:
+        _step(2, "San Matteo's registration discharges her to Maugeri (HL7 ADT^A03): the transfer opens by itself")
+        _by_hl7(forwarder["hl7"], SAN_MATTEO, "ADT^A03^ADT_A03", [_pid(SAN_MATTEO), _pv1("SM-2026-1", {37: MAUGERI.id})])
+
+    def mine() -> list[dict[str, Any]]:
+        listed = san_matteo.get("/transfers?direction=outgoing&status=active")["transfers"]
+        return [transfer for transfer in listed if transfer["patient"]["id"] == SAN_MATTEO.patient_id]
+
+    (opened,) = _wait(mine, bool)
+    console.print(f"     transfer {opened['id'][:8]}… is active until {opened['expires_at'][:10]}: {opened['reason']}")
+    return str(opened["id"])
+
+
+def _admit(endpoints: dict[str, Any], maugeri: Hands, opened: str) -> None:
+    """Maugeri admits the patient, which accepts the transfer under its own number. Raises DemoFailed."""
+    waiting = [transfer["id"] for transfer in maugeri.get("/transfers?direction=incoming&accepted=false")["transfers"]]
+    if opened not in waiting:
+        raise DemoFailed("the transfer does not wait at Maugeri")
+    forwarder = endpoints.get("forwarders", {}).get(MAUGERI.id)
+    if forwarder is None:
+        _step(3, "Maugeri, where it waits, accepts the patient under its own number; now San Matteo may see the follow-up")
+        number = {"id": MAUGERI.patient_id}
+        maugeri.call("PUT", f"/transfers/{opened}/receiving-patient", number, **{"X-On-Behalf-Of": "accettazione"})
+    else:
+        _step(3, "Maugeri admits her (ADT^A01), same codice fiscale: that accepts; now San Matteo may see the follow-up")
+        _by_hl7(forwarder["hl7"], MAUGERI, "ADT^A01^ADT_A01", [_pid(MAUGERI), _pv1("MG-2026-1", {14: SAN_MATTEO.id})])
+    accepted = _wait(lambda: maugeri.get(f"/transfers/{opened}"), lambda transfer: "accepted_at" in transfer)
+    number = accepted["receiving_patient"]["id"]
+    console.print(f"     accepted by Maugeri at {_clock(accepted['accepted_at'])}, as {number}, which nobody typed")
+
+
+def _pid(hospital: Hospital) -> str:
+    """The patient as a registration tells her: the hospital's own number, the codice fiscale, name, birth date, sex."""
+    code = f"{CODICE_FISCALE}^^^&2.16.840.1.113883.2.9.4.3.2&ISO^NNITA"
+    return f"PID|1||{hospital.patient_id}^^^{hospital.id}^PI~{code}||{NAME}||{BIRTH_DATE}|{SEX}"
+
+
+def _pv1(visit: str, fields: dict[int, str]) -> str:
+    """A visit, with these fields by number."""
+    said = {2: "I", 19: visit} | fields
+    return "|".join(["PV1", *(said.get(place, "") for place in range(1, max(said) + 1))])
 
 
 def _send(endpoints: dict[str, Any], hospital: Hospital, folder: Path) -> None:
@@ -243,7 +286,7 @@ def _report(endpoints: dict[str, Any], who: Hands, hospital: Hospital) -> None:
     found = _wait(lambda: [one for one in _studies(who, hospital.patient_id) if _is_own_chest(one)], bool)
     path = f"/studies/{found[0]['0020000D']['Value'][0]}/reports"
     if forwarder is not None and hospital == MAUGERI:
-        _by_hl7(forwarder["hl7"], hospital, found[0]["00080050"]["Value"][0])
+        _by_hl7(forwarder["hl7"], hospital, "ORU^R01^ORU_R01", _oru(hospital, found[0]["00080050"]["Value"][0]))
         _wait(lambda: who.get(path)["reports"], bool)
         console.print("     and the report of the chest film by HL7 (ORU^R01): AA, and it stands beside the images")
         return
@@ -254,21 +297,27 @@ def _report(endpoints: dict[str, Any], who: Hands, hospital: Hospital) -> None:
     console.print("     and the report of the chest film")
 
 
-def _by_hl7(address: str, hospital: Hospital, accession: str) -> None:
-    """What a RIS does: an ORU^R01 over MLLP, the study named by its accession number (OBR-18). Raises DemoFailed."""
+def _oru(hospital: Hospital, accession: str) -> list[str]:
+    """A report as a RIS sends it, the study named by its accession number (OBR-18)."""
     now = datetime.now(ZoneInfo("Europe/Rome")).strftime("%Y%m%d%H%M%S")
-    segments = [
-        f"MSH|^~\\&|RIS|{hospital.id}|CONTENITORE||{now}||ORU^R01^ORU_R01|{now}|P|2.5||||||UNICODE UTF-8",
-        f"PID|1||{hospital.patient_id}||{NAME}",
+    return [
+        _pid(hospital),
         f"OBR|1|{accession}|{accession}|^Referto RX torace|||{now}|||||||||||{accession}|||||||F",
         *(f"OBX|{n}|TX|^Referto||{line}||||||F" for n, line in enumerate(REPORTS[hospital.id].split("\n"), 1)),
     ]
+
+
+def _by_hl7(address: str, hospital: Hospital, kind: str, segments: list[str]) -> None:
+    """What a RIS or a registration does: a message over MLLP, acknowledged with AA. Raises DemoFailed."""
+    now = datetime.now(ZoneInfo("Europe/Rome")).strftime("%Y%m%d%H%M%S")
+    header = f"MSH|^~\\&|RIS|{hospital.id}|CONTENITORE||{now}||{kind}|{kind[4:7]}-{now}|P|2.5||||||UNICODE UTF-8"
+    message = "\r".join([header, *([f"EVN||{now}"] if kind.startswith("ADT") else []), *segments])
     host, port = address.split(":")
     with socket.create_connection((host, int(port)), timeout=30) as ris:
-        ris.sendall(b"\x0b" + "\r".join(segments).encode() + b"\r\x1c\r")
+        ris.sendall(b"\x0b" + message.encode() + b"\r\x1c\r")
         answer = ris.makefile("rb").read1()
     if b"\rMSA|AA|" not in answer:
-        raise DemoFailed(f"the forwarder of {hospital.id} took no report")
+        raise DemoFailed(f"the forwarder of {hospital.id} took no {kind[:7]}")
 
 
 def _is_own_chest(study: dict[str, Any]) -> bool:

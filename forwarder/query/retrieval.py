@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,10 +13,12 @@ from pathlib import Path
 
 from forwarder.archive.client import Archive
 from forwarder.errors import ArchiveError, SpoolError
+from forwarder.header import IMPLICIT_LE
 from forwarder.logs import log
 from forwarder.query.keys import Identifier, Key
 from forwarder.query.search import Caller, owner_of, results, text_of
 from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError, coerce
+from forwarder.retrieve.implicit import to_implicit
 from forwarder.retrieve.instances import CannotBeHadError, Instance, Instances
 from forwarder.retrieve.pacs import Pacs
 from forwarder.retrieve.query_retrieve import CANNOT_COUNT, NOT_THIS_SOP_CLASS, Channel, QueryRefusedError, SubOperations
@@ -107,6 +109,16 @@ def _studies(archive: Archive, identifier: Identifier, caller: Caller) -> list[t
         if len(found) > MOST_STUDIES:
             raise QueryRefusedError(CANNOT_COUNT, f"more than {MOST_STUDIES} studies: ask for less at once")
     return found
+
+
+def _rewrite(path: Path, write: Callable[[Path], object]) -> None:
+    """Put what `write` makes of a file in its place."""
+    other = path.with_suffix(".new")
+    try:
+        write(other)
+        other.replace(path)
+    finally:
+        other.unlink(missing_ok=True)
 
 
 class _OverError(Exception):
@@ -204,19 +216,15 @@ class Retrieval:
                 self._instances.download(one, target, self._go_on)
             else:
                 self._instances.transcoded(page.study, page.owner, one, target)
-            if not page.number:
-                return target
-            coerced = target.with_suffix(".coerced")
-            try:
-                coerce(target, coerced, self._patient(page.number), self._origin(page.owner), self._now)
-            except BaseException:
-                coerced.unlink(missing_ok=True)
-                raise
+            if page.number:
+                patient, origin = self._patient(page.number), self._origin(page.owner)
+                _rewrite(target, lambda other: coerce(target, other, patient, origin, self._now))
+            if syntax == IMPLICIT_LE != one.transfer_syntax:
+                _rewrite(target, lambda other: to_implicit(target, other))
         except BaseException:
             target.unlink(missing_ok=True)
             raise
-        target.unlink()
-        return coerced
+        return target
 
     def _patient(self, number: str) -> LocalPatient:
         """The patient as the hospital's own PACS knows them, else as the archive does. Raises ArchiveError, UncoercibleError."""

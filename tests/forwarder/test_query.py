@@ -643,3 +643,21 @@ def test_orthanc_asks_and_fetches_from_its_own_interface(city: RunningCity, tmp_
             assert {one["SOPInstanceUID"] for one in there} == {film.SOPInstanceUID for film in films}
         finally:
             orthanc.stop()
+
+
+def test_equipment_that_knows_implicit_vr_only_gets_that(case: Case) -> None:
+    films = [case.prior(source=name) for name in ("CT_small.dcm", "JPEG2000.dcm", "MR_small_implicit.dcm")]
+    for film in films:
+        film.StudyInstanceUID = films[0].StudyInstanceUID
+    case.send(*films)
+    by_api.transfer(case.city, case.patient)
+    by_api.wait_for_studies(case.city, case.patient, 1)
+    came, answers = case.get(
+        syntaxes=[ImplicitVRLittleEndian], QueryRetrieveLevel="STUDY", StudyInstanceUID=films[0].StudyInstanceUID
+    )
+    assert answers[-1][0].Status == 0x0000
+    got = {ds.SOPInstanceUID: ds for ds in came}
+    for film in films:
+        there = got[film.SOPInstanceUID]
+        assert (there.file_meta.TransferSyntaxUID, there.PatientID) == (ImplicitVRLittleEndian, case.number)
+        assert there.pixel_array.tobytes() == film.pixel_array.tobytes()

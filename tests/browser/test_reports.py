@@ -251,8 +251,13 @@ def test_who_read_a_report_is_told_of_its_correction_until_note_is_taken(
     of_prior = page.locator(".card.right .line")
     expect(of_prior).to_have_text("normal.")
     no_violations(page)
-    again, _ = open_page(story.url, locale=locale)
-    expect(again.locator(".corrections li")).to_contain_text(words)
+    both = [str(one.StudyInstanceUID) for one in (story.current, story.prior)]
+    for body in ({"study_instance_uids": both}, {"patient": {"id": story.patient.at["maugeri"]}}):
+        again, _ = open_page(str(hospital.link(city, **body)["url"]), locale=locale)  # type: ignore[arg-type]
+        expect(again.locator(".corrections li")).to_contain_text(words)
+    other, _ = open_page(str(hospital.link(city, study_instance_uids=both[:1])["url"]), locale=locale)
+    expect(other.locator(".exam")).to_have_count(1)
+    expect(other.locator(".corrections")).to_have_count(0)  # of what this link does not open
     again.locator(".corrections").get_by_role("button", name=note).click()
     expect(again.locator(".corrections")).to_have_count(0)
     expect(page.locator(".corrections")).to_have_count(0, timeout=20000)

@@ -70,10 +70,16 @@ def shown_session(reader: Reader) -> dict[str, Any]:
 
 
 def pending(table: Table, reader: Reader, entries: list[dict[str, Any]], now: datetime) -> list[Overtaken]:
-    """What the reader read of the patient that was corrected or withdrawn since, and has not taken note of; where the link opens
-    a patient."""
-    patient = reader.link.scope.patient
-    return readings.overtaken(table, reader.person, patient, entries, now) if patient is not None else []
+    """What the reader read that was corrected or withdrawn since, and has not taken note of: of the patient, or of the studies
+    that the link opens. Of those, one that is withdrawn is told as long as another one of them is left to show."""
+    scope = reader.link.scope
+    if scope.patient is not None:
+        return readings.overtaken(table, reader.person, scope.patient, entries, now)
+    rows = table.batch_get((keys.search_rows(reader.viewer, uid), owner) for uid, owner in scope.studies)
+    found = [one.data["found_as"] for one in rows.values()]
+    numbers = {PatientIdentifier(str(number["issuer"]), str(number["id"])) for number in found}  # type: ignore[index]
+    told = [one for number in sorted(numbers) for one in readings.overtaken(table, reader.person, number, entries, now)]
+    return [one for one in told if (one.study, one.owner) in scope.studies]
 
 
 def remember(table: Table, reader: Reader, owner: str, study: str, report: str | None, now: datetime) -> None:

@@ -34,6 +34,8 @@ from chalicelib.services.viewer.sessions import Reader
 _BEARER = "Bearer "
 _LARGEST_PLAIN = 4_600_000
 """Bytes of JSON that fit an answer of Lambda after base64; line breaks and quotes take two each."""
+_MOST_AT_ONCE = 400
+"""Images of an exam that is answered with the session itself; of a larger one they are asked for."""
 _INERT = "sandbox; default-src 'none'; style-src 'unsafe-inline'; "
 
 
@@ -55,8 +57,8 @@ def end_link(call: Call, link: str) -> Response:
 
 @handler("POST", "/view/session", public=True)
 def open_session(call: Call) -> Response:
-    """201 with a key, a pass, the timeline, the exam to look at first (the newest with images) and its best prior, for
-    `{"token", "browser"?}`.
+    """201 with a key, a pass, the timeline, the exam to look at first (the newest with images), its best prior, and the images of
+    these two, for `{"token", "browser"?}`.
 
     `browser` is a secret that this browser keeps: with it, and with nothing else, the link opens again. 400; 404 for an
     unknown token; 410 for one that has ended, or (`opened-elsewhere`) was opened by another browser.
@@ -68,12 +70,14 @@ def open_session(call: Call) -> Response:
     call.record(sessions.session_entry(reader.link, "opened"))
     shown = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)
     begins = _beginning(call.archive.table, shown, reader.link.scope.current)
+    lists = [_images(call, reader, one["study_instance_uid"], one["owner"]) for one in _first_shown(shown, begins)]
     opened = {
         "key": keys.key,
         "pass": keys.pass_,
         "etag": _etag(shown),
         "timeline": _with_courses(call.archive.table, shown),
         **begins,
+        "images": lists,
     }
     return view_answer(call, opened, 201)
 
@@ -135,16 +139,15 @@ def acknowledge(call: Call) -> Response:
 
 @handler("GET", "/view/studies/{study}/images", public=True)
 def get_images(call: Call, study: str) -> Response:
-    """200 with series and instances in reading order. 400, 404, 410."""
+    """200 with series and instances in reading order. 400, 404, 410.
+
+    With `ahead` the page asks before anybody looks: handed out and recorded as always, but not yet read by anybody whom a
+    correction would have to reach; when somebody looks, it asks again without.
+    """
     reader = bearer(call)
     uid = identifiers.uid(study, "study")
-    owner, table = call.parameter("owner"), call.archive.table
-    return view_answer(
-        call,
-        images.images(
-            table, reader, uid, owner, call.now, call.record, at_once.read_study_again(call.archive.table, call.archive.objects)
-        ),
-    )
+    read = call.parameter("ahead") is None
+    return view_answer(call, _images(call, reader, uid, call.parameter("owner"), read=read))
 
 
 @handler("GET", "/view/studies/{study}/priors", public=True)
@@ -227,6 +230,24 @@ def bearer(call: Call) -> Reader:
 def passing(call: Call, pass_: str) -> Reader:
     """Who reads with the pass in the path. Raises NotFound, Gone."""
     return _act_as(call, sessions.reader(call.archive.table, pass_, "pass", call.now))
+
+
+def _images(call: Call, reader: Reader, study: str, owner: str | None, *, read: bool = True) -> dict[str, Any]:
+    """A study's images as the page shows them; `read`: somebody looks at them. Raises NotFound."""
+    table = call.archive.table
+    freshen = at_once.read_study_again(table, call.archive.objects)
+    return images.images(table, reader, study, owner, call.now, call.record, freshen, read=read)
+
+
+def _first_shown(shown: dict[str, Any], begins: dict[str, Any]) -> list[dict[str, Any]]:
+    """The exams that the page shows first, as far as an answer has room for the lists of their images."""
+    named = [begins["current"], *(one for one in begins["priors"] if one["relevant"])]
+    keys = [(one["study_instance_uid"], one["owner"]) for one in named if one]
+    return [
+        entry
+        for entry in shown["studies"]
+        if (entry["study_instance_uid"], entry["owner"]) in keys and entry["instances"] <= _MOST_AT_ONCE
+    ]
 
 
 def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, dict[str, Any], str]:

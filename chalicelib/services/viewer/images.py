@@ -70,13 +70,16 @@ def images(
     now: datetime,
     record: Recorder,
     freshen: Callable[[str, str], object] | None = None,
+    *,
+    read: bool = True,
 ) -> dict[str, Any]:
     """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound.
 
-    `freshen` reads the instances of an owner's study again that an earlier reader read.
+    `freshen` reads the instances of an owner's study again that an earlier reader read. `read`: somebody looks at them.
     """
     view = visible(table, reader, study, owner, now, record)
-    remember(table, reader, view.sk, study, None, now)
+    if read:
+        remember(table, reader, view.sk, study, None, now)
     if freshen is not None and is_stale(view.data.get("reader")):
         freshen(view.sk, study)
     meant, within = view.sk, studies.bounds(reader.viewer, view.data)

@@ -8,7 +8,10 @@ const known = new Map();
 const MOST = 200;
 
 /** Forget everything. */
-export const forgetExams = () => known.clear();
+export function forgetExams() {
+  known.clear();
+  ahead.clear();
+}
 
 function once(key, ask) {
   const found = known.get(key) ?? ask();
@@ -19,11 +22,29 @@ function once(key, ask) {
   return found;
 }
 
-/** Series and images of an exam. Raises Trouble. */
+const imagesKey = study => `images ${keyOf(study)} ${study.instances} ${study.complete}`;
+const askImages = (study, more = {}) => get(`/view/studies/${study.study_instance_uid}/images?${new URLSearchParams({ ...ownerOf(study), ...more })}`);
+
+/** What was asked for before anybody looked. */
+const ahead = new Set();
+
+/** Series and images of an exam that somebody looks at. Raises Trouble. */
 export function imagesOfExam(study) {
-  const state = `${study.instances} ${study.complete}`;
-  return once(`images ${keyOf(study)} ${state}`, () => get(`/view/studies/${study.study_instance_uid}/images?${new URLSearchParams(ownerOf(study))}`));
+  const key = imagesKey(study);
+  const found = once(key, () => askImages(study));
+  if (ahead.delete(key)) askImages(study).catch(() => {}); // now somebody looks, which the archive remembers
+  return found;
 }
+
+/** The same of an exam at which somebody is likely to look next. Raises Trouble. */
+export function expectImagesOfExam(study) {
+  const key = imagesKey(study);
+  if (!known.has(key)) ahead.add(key);
+  return once(key, () => askImages(study, { ahead: 1 }));
+}
+
+/** Images that came with something else. */
+export const knowImages = (study, images) => once(imagesKey(study), () => Promise.resolve(images));
 
 /** The other exams, those to be compared with first; of `studies`, which are all that there are. Raises Trouble. */
 export async function priorsOfExam(study, studies) {

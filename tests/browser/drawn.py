@@ -33,9 +33,15 @@ AURORA = Vendor("Aurora", 12, "MONOCHROME2", 640, 0.3)
 BOREALIS = Vendor("Borealis", 15, "MONOCHROME1", 480, 0.4)
 
 
-def thorax(size: int) -> np.ndarray:
-    """A chest as a film shows it, 0 (black: air) to 1 (white: bone): `size` × `size`; unlike left to right and top to bottom."""
+def thorax(size: int, scale: float = 1.0, turn: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+    """A chest as a film shows it, 0 (black: air) to 1 (white: bone): `size` × `size`; unlike left to right and top to bottom.
+
+    `scale` times as large, turned by degrees, clockwise, and moved by parts of the film, as a patient stands from time to time.
+    """
     y, x = np.mgrid[0:size, 0:size] / size
+    angle = np.deg2rad(turn)
+    u, v = (x - 0.5 - shift[0]) / scale, (y - 0.5 - shift[1]) / scale
+    x, y = u * np.cos(angle) + v * np.sin(angle) + 0.5, v * np.cos(angle) - u * np.sin(angle) + 0.5
     grey = 0.62 - 0.12 * np.hypot(x - 0.5, y - 0.5)
     for middle, width in ((0.3, 0.15), (0.7, 0.13)):
         lung = ((x - middle) / width) ** 2 + ((y - 0.45) / 0.3) ** 2
@@ -86,6 +92,72 @@ def mammogram(patient: Patient, hospital: str, date: str, vendor: Vendor, view: 
         "PatientOrientation": ["P", "L"] if view[0] == "R" else ["A", "R"],
     }  # fmt: skip
     return radiograph(breast(vendor.size, view[0]), patient, hospital, date, vendor, **{**values, **more})
+
+
+def key_object(of: Dataset, *images: Dataset, why: str) -> Dataset:
+    """A Key Object Selection of an exam that singles out some of its images, and says why."""
+    data = _beside(of, "1.2.840.10008.5.1.4.1.1.88.59", Modality="KO", SeriesNumber=99)
+    data.ValueType, data.ContinuityOfContent = "CONTAINER", "SEPARATE"
+    data.ConceptNameCodeSequence = [_code("113000", "Of Interest")]
+    text = Dataset()
+    text.RelationshipType, text.ValueType, text.TextValue = "CONTAINS", "TEXT", why
+    text.ConceptNameCodeSequence = [_code("113012", "Key Object Description")]
+    data.ContentSequence = [text]
+    for image in images:
+        item = Dataset()
+        item.RelationshipType, item.ValueType, item.ReferencedSOPSequence = "CONTAINS", "IMAGE", [_reference(image)]
+        data.ContentSequence.append(item)
+    return data
+
+
+def presentation_state(of: Dataset, *images: Dataset, label: str) -> Dataset:
+    """A Grayscale Softcopy Presentation State of an exam for some of its images."""
+    data = _beside(of, "1.2.840.10008.5.1.4.1.1.11.1", Modality="PR", SeriesNumber=98)
+    data.ContentLabel, data.ContentDescription = label, ""
+    series = Dataset()
+    series.SeriesInstanceUID = images[0].SeriesInstanceUID
+    series.ReferencedImageSequence = [_reference(image) for image in images]
+    data.ReferencedSeriesSequence = [series]
+    return data
+
+
+def _beside(of: Dataset, sop_class: str, **more: Any) -> Dataset:
+    data = Dataset()
+    shared = (
+        "SpecificCharacterSet",
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyInstanceUID",
+        "StudyDate",
+    )
+    for keyword in (*shared, "StudyTime", "StudyDescription"):
+        setattr(data, keyword, getattr(of, keyword))
+    data.SOPClassUID, data.SOPInstanceUID, data.SeriesInstanceUID, data.InstanceNumber = (
+        sop_class,
+        generate_uid(),
+        generate_uid(),
+        1,
+    )
+    for keyword, value in more.items():
+        setattr(data, keyword, value)
+    data.file_meta = FileMetaDataset()
+    data.file_meta.MediaStorageSOPClassUID, data.file_meta.MediaStorageSOPInstanceUID = sop_class, data.SOPInstanceUID
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return data
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
+    return code
+
+
+def _reference(image: Dataset) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    return reference
 
 
 def ultrasound(patient: Patient, hospital: str, date: str, *, colour: bool, **more: Any) -> Dataset:

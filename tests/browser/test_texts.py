@@ -54,3 +54,15 @@ def test_the_page_has_no_inline_script_style_or_foreign_address() -> None:
     for path in (SITE / "page").rglob("*"):
         if path.is_file():
             assert not re.search(r"https?://(?!www\.w3\.org)", path.read_text()), path.name
+
+
+def test_every_module_that_the_page_starts_with_is_announced_in_its_html() -> None:
+    needed: set[str] = set()
+    waiting = ["main.js"]
+    while waiting:
+        source = (SITE / "page" / waiting.pop()).read_text()
+        found = set(re.findall(r"from '\./([\w-]+\.js)'", source)) - needed
+        needed |= found
+        waiting += found
+    html = (SITE / "index.html").read_text()
+    assert set(re.findall(r'rel="modulepreload" href="/page/([^"]+)"', html)) == needed - {"main.js"}

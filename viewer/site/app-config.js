@@ -11,7 +11,20 @@
   }
   const root = `${session.api}/view/${session.pass}`;
   const list = name => (new URLSearchParams(location.search).get(name) || '').split(',').filter(Boolean);
-  const chosen = list('chosen');
+  const images = list('images').map(one => one.split('/')).filter(uids => uids.length === 3 && uids.every(uid => /^[\d.]{1,64}$/.test(uid)));
+  const chosen = images.map(([, , sop]) => sop);
+
+  // What OHIF asks for first is asked for while its code is still on its way, in its own words, so that it takes these answers: each is
+  // asked for, and recorded, once.
+  const studies = `${root}/dicomweb/studies`;
+  const first = images.flatMap(([study, series, sop]) => [
+    `${studies}?limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030&StudyInstanceUID=${study}`,
+    `${studies}/${study}/series?includefield=00080021%2C00080031%2C0008103E%2C00200011`,
+    `${studies}/${study}/series/${series}/metadata`,
+    `${root}/wado?requestType=WADO&studyUID=${study}&seriesUID=${series}&objectUID=${sop}&contentType=application/dicom&transferSyntax=*`,
+  ]);
+  for (const href of new Set(first)) document.head.append(Object.assign(document.createElement('link'), { rel: 'preload', as: 'fetch', crossOrigin: 'anonymous', href }));
+
   let ours = null; // page/in-ohif.js, which knows which windows and levels go together
 
   const synchronised = [
@@ -20,7 +33,7 @@
     { type: 'zoompan', id: 'contenitore.zoom', source: true, target: true },
   ];
   const study = index => ({ attribute: 'studyInstanceUIDsIndex', from: 'options', required: true, constraint: { equals: { value: index } } });
-  const images = [
+  const withImages = [
     { attribute: 'numImageFrames', required: true, constraint: { greaterThan: { value: 0 } } },
     { attribute: 'Modality', weight: 10, constraint: { doesNotEqual: { value: 'SR' } } },
     { attribute: 'contenitoreLocalizer', weight: 100, constraint: { equals: { value: false } } },
@@ -30,6 +43,7 @@
     viewportOptions: { viewportId: `contenitore-${name}`, viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true, initialImageOptions: { custom: 'contenitoreImage', defaultValue: { preset: 'middle' } }, ...options },
     displaySets: [{ id: name }],
   });
+  const upright = innerHeight > innerWidth; // the exams above each other
   const grid = (name, columns, viewports) => ({
     name,
     stageActivation: { enabled: { minViewportsMatched: 1 } },
@@ -47,11 +61,11 @@
     protocolMatchingRules: [twoExams],
     toolGroupIds: ['default'],
     displaySetSelectors: {
-      current: { studyMatchingRules: [study(0)], seriesMatchingRules: images },
-      prior: { studyMatchingRules: [study(1)], seriesMatchingRules: images },
+      current: { studyMatchingRules: [study(0)], seriesMatchingRules: withImages },
+      prior: { studyMatchingRules: [study(1)], seriesMatchingRules: withImages },
     },
     defaultViewport: { viewportOptions: { viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true }, displaySets: [{ id: 'current', matchedDisplaySetsIndex: -1 }] },
-    stages: [grid('current and prior', 2, [viewport('current', { syncGroups: synchronised }), viewport('prior', { syncGroups: synchronised })])],
+    stages: [grid('current and prior', upright ? 1 : 2, [viewport('current', { syncGroups: synchronised }), viewport('prior', { syncGroups: synchronised })])],
   };
 
   // A mammography as it is hung: the image's right side beside its left, walls towards each other, CC above MLO; of two exams both
@@ -68,12 +82,14 @@
     toolGroupIds: ['default'],
     displaySetSelectors: Object.fromEntries(exams.flatMap((exam, index) => SIDES.flatMap(side => VIEWS.map(view => [`${exam}-${side}${view}`, {
       studyMatchingRules: [study(index)],
-      seriesMatchingRules: [{ attribute: 'contenitoreView', required: true, constraint: { equals: { value: `${side} ${view}` } } }, ...images],
+      seriesMatchingRules: [{ attribute: 'contenitoreView', required: true, constraint: { equals: { value: `${side} ${view}` } } }, ...withImages],
     }])))),
     defaultViewport: { viewportOptions: compare.defaultViewport.viewportOptions, displaySets: [{ id: `${exams[0]}-RCC`, matchedDisplaySetsIndex: -1 }] },
     stages: [
-      grid('all views', 2 * exams.length, VIEWS.flatMap(view => exams.flatMap(exam => SIDES.map(side => breast(exam, side, view, { displayArea: wall(side) }))))),
-      ...(exams.length > 1 ? VIEWS.flatMap(view => SIDES.map(side => grid(`${side} ${view}`, 2, exams.map(exam => breast(exam, side, view))))) : []),
+      upright
+        ? grid('all views', 2, exams.flatMap(exam => VIEWS.flatMap(view => SIDES.map(side => breast(exam, side, view, { displayArea: wall(side) })))))
+        : grid('all views', 2 * exams.length, VIEWS.flatMap(view => exams.flatMap(exam => SIDES.map(side => breast(exam, side, view, { displayArea: wall(side) }))))),
+      ...(exams.length > 1 ? VIEWS.flatMap(view => SIDES.map(side => grid(`${side} ${view}`, upright ? 1 : 2, exams.map(exam => breast(exam, side, view))))) : []),
     ],
   });
   const protocols = [compare, mammography('contenitore.mammographies', ['current', 'prior'], [twoExams]), mammography('contenitore.mammography', ['current'], [anyExam])];

@@ -1,7 +1,7 @@
 // Two exams side by side: their images, one at a time, scrolled together if wished, and under each its reports in full.
 
 import { fill, h } from './dom.js';
-import { beginning, isMammography, nearestSeries, placesOf } from './matching.js';
+import { beginning, counterpart, isMammography, nearestSeries, placesOf, together } from './matching.js';
 import { NEUTRAL } from './looks.js';
 import { Picture, expectPicture } from './picture.js';
 import { dateText, distanceText, t } from './text.js';
@@ -14,6 +14,16 @@ const FRAME_TIME = 40;
 
 /** Milliseconds that an exam waits for the one beside it, to begin where that one does. */
 const BESIDE_WITHIN = 500;
+
+/** Fetch the picture with which an exam would begin, beside that of a pane where there is one. */
+export function expectExam(study, { series: all, places: body }, beside) {
+  const series = all.filter(one => !isNoImage(one.modality));
+  const shown = nearestSeries(series, beside?.chosen);
+  if (!shown) return;
+  const places = placesOf(shown, series);
+  const at = beside?.places.length ? counterpart(together(beside.places, places, [beside.body, body ?? []]), beside.wished) : null;
+  expectPicture(places[at ?? beginning(places)], { study: study.study_instance_uid, owner: study.owner });
+}
 
 /** The series that somebody chose by hand, by exam: it stays chosen, whatever arrives or is put beside it. */
 const byHand = new Map();
@@ -48,7 +58,7 @@ export class Pane {
   }
 
   #forget() {
-    Object.assign(this, { series: [], body: [], chosen: null, places: [], at: 0, wished: 0 });
+    Object.assign(this, { series: [], body: [], keyImages: new Map(), chosen: null, places: [], at: 0, wished: 0 });
   }
 
   #empty(nothing = []) {
@@ -63,7 +73,7 @@ export class Pane {
     this.#forget();
     this.exam = { study: study.study_instance_uid, owner: study.owner, tried: new Set() };
     this.header = h('header', {}, this.#about());
-    this.picture = new Picture(titleOf(study), { describe: at => this.#describe(at), onshown: at => this.#shown(at) });
+    this.picture = new Picture(titleOf(study), { describe: at => this.#describe(at), onshown: at => this.#shown(at), note: cell => this.#whyKey(cell) });
     this.picture.see(this.look);
     this.controls = h('div.controls');
     this.reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
@@ -103,9 +113,10 @@ export class Pane {
     if (!this.picture.retry() && !this.places.length && !this.series.length) this.#load();
   }
 
-  /** The SOP Instance UIDs of the images in view. */
+  /** The images in view, as OHIF finds them: study, series and SOP Instance UID. */
   get shownImages() {
-    return (this.places[this.at]?.cells ?? []).filter(Boolean).map(({ one }) => one.sop_instance_uid);
+    const { cells = [] } = this.places[this.at] ?? {};
+    return cells.filter(Boolean).map(({ series, one }) => [this.study.study_instance_uid, series.series_instance_uid, one.sop_instance_uid].join('/'));
   }
 
   /** Whether the views of a mammography are in view together. */
@@ -145,6 +156,7 @@ export class Pane {
       if (asked !== this.asked) return;
       this.alone = Boolean(this.beside && !this.beside.chosen);
       this.body = found.places ?? [];
+      this.keyImages = keyImagesOf(found);
       this.series = found.series.filter(series => !isNoImage(series.modality));
       this.#choose(this.series.find(one => one.series_instance_uid === this.#wanted()) ?? nearestSeries(this.series, this.beside?.chosen));
     } catch {
@@ -179,9 +191,34 @@ export class Pane {
     this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.places.length - 1), 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
     const series = this.series.length > 1 && !isMammography(this.series) && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#chosenByHand(this.series[event.target.selectedIndex]) },
       this.series.map((one, index) => h('option', { selected: one === this.chosen }, `${index + 1}. ${one.description || one.modality} (${one.instances.length})`)));
-    fill(this.controls, series, this.#cine(), many && this.slider, many && this.label);
+    fill(this.controls, series, this.#keyButton(), this.#cine(), many && this.slider, many && this.label);
     if (focused) this.controls.querySelector(focused)?.focus();
     this.#tellPosition();
+  }
+
+  /** The button that leads to the next image that the sender singled out; null where there is none. */
+  #keyButton() {
+    const count = this.keyImages.size;
+    if (!count) return null;
+    return h('button.key-images', { type: 'button', 'aria-keyshortcuts': 'K', title: `${t('keyImageNext')} (K)`, 'aria-label': `${t('keyImages', { count })}: ${t('keyImageNext')}`, onclick: () => this.nextKeyImage() }, `★ ${count}`);
+  }
+
+  /** To the next image that the sender singled out, in whatever series it is. */
+  nextKeyImage() {
+    const marked = this.series.flatMap(series => series.instances.map(one => ({ series, sop: one.sop_instance_uid }))).filter(({ sop }) => this.keyImages.has(sop));
+    if (!marked.length) return;
+    const { cells = [] } = this.places[this.wished] ?? {};
+    const here = cells.length === 1 ? marked.findIndex(({ sop }) => sop === cells[0].one.sop_instance_uid) : -1;
+    const { series, sop } = marked[(here + 1) % marked.length];
+    const holds = ({ cells: [cell, ...more] }) => !more.length && cell.one.sop_instance_uid === sop && this.keyImages.get(sop).shows(cell.frame);
+    if (!this.places.some(holds)) this.#chosenByHand(series);
+    this.go(this.places.findIndex(holds));
+  }
+
+  /** What the sender says of an image that it singled out. */
+  #whyKey({ one, frame }) {
+    const key = this.keyImages.get(one.sop_instance_uid);
+    return key?.shows(frame) ? `★ ${key.text || t('keyImage')}` : '';
   }
 
   /** The button that plays a cine at its own Frame Time; null for what is none. */
@@ -246,4 +283,19 @@ export class Pane {
     event.stopPropagation();
     this.go(this.wished + steps[event.key]);
   }
+}
+
+/** The images that the sender's documents single out, by SOP Instance UID: `{text, shows(frame)}`. */
+function keyImagesOf({ key_images: documents = [] }) {
+  const found = new Map();
+  for (const { title, description, images } of documents) {
+    for (const { sop_instance_uid: sop, frames } of images) {
+      const { texts, all } = found.get(sop) ?? { texts: new Set(), all: [] };
+      found.set(sop, { texts: texts.add([title, description].filter(Boolean).join(': ')), all: [...all, frames] });
+    }
+  }
+  return new Map([...found].map(([sop, { texts, all }]) => [sop, {
+    text: [...texts].filter(Boolean).join(' · '),
+    shows: frame => all.some(frames => !frames.length || frames.includes(frame)),
+  }]));
 }

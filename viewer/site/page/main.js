@@ -1,10 +1,10 @@
 // The page: opens the session, shows the patient and all exams, puts two side by side, stays true.
 
-import { Pane } from './compare.js';
+import { Pane, expectExam } from './compare.js';
 import { correctionList } from './corrections.js';
 import { fill, h, say } from './dom.js';
 import { differences } from './identity.js';
-import { forgetExams, priorsOfExam } from './exams.js';
+import { expectImagesOfExam, forgetExams, knowImages, priorsOfExam } from './exams.js';
 import { courseOf, stepFrom } from './course.js';
 import { ExamList } from './list.js';
 import { live } from './live.js';
@@ -15,6 +15,7 @@ import { printedLine } from './print.js';
 import { forgetPictures } from './picture.js';
 import { ReportsOfBoth } from './sections.js';
 import * as session from './session.js';
+import * as second from './second.js';
 import { Strip } from './strip.js';
 import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
@@ -27,7 +28,7 @@ const DIFFERS = { name: 'differsName', birth_date: 'differsBirth', sex: 'differs
 const UNSEEN_FOR = 10 * 60000;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, linked: true, large: false, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: new Set(), linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
@@ -39,17 +40,25 @@ addEventListener('hashchange', () => {
 });
 addEventListener('keydown', onkey);
 addEventListener('pageshow', event => event.persisted && location.reload());
+document.addEventListener('visibilitychange', () => {
+  if (!parts || document.hidden) return;
+  lookedAt();
+  drawList();
+  parts.strip.show(state.shown, state.chosen, state.pinned, state.news);
+});
 
 async function start(token) {
   const mine = (attempt += 1);
   stopLive?.();
   performance.mark('contenitore:start');
+  const begun = session.begin(token);
+  begun.catch(() => {}); // told below, once there are words for it
   await loadTexts();
   notice('loading', { busy: true });
   const slow = setTimeout(() => mine === attempt && notice('slow', { busy: true }), SLOW_AFTER);
   try {
+    const found = await begun;
     state.config = await session.loadConfig();
-    const found = await session.begin(token);
     if (mine !== attempt) return;
     if (!found) notice('noLink');
     else show(found);
@@ -62,10 +71,15 @@ async function start(token) {
   }
 }
 
-function show({ timeline, etag, current, priors }) {
-  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false });
+function show({ timeline, etag, current, priors, images = [] }) {
+  for (const one of images) {
+    const study = timeline.studies.find(each => keyOf(each) === keyOf(one));
+    if (study) knowImages(study, one);
+  }
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: new Set() });
   frame();
   chooseFirst(current, priors);
+  second.join(session.reading(), { where: () => state.chosen, follow });
   stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true), shown: onScreen });
   performance.mark('contenitore:timeline');
 }
@@ -106,6 +120,7 @@ function frame() {
     tick('link', state.linked, on => { state.linked = on; }),
     tick('largeReports', state.large, on => { state.large = on; parts.sides.classList.toggle('reading', on); }),
     parts.tools.bar,
+    parts.viewer && !second.isSecond && h('button', { type: 'button', id: 'second', title: t('secondWhy'), onclick: second.open }, t('second')),
     parts.viewer && parts.open);
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
@@ -169,7 +184,7 @@ function drawEnd() {
 function drawList() {
   const { studies } = state.shown;
   keepThumbnails(studies);
-  parts.list.show(state.shown, state.chosen, state.proposal);
+  parts.list.show(state.shown, state.chosen, state.proposal, state.news);
   parts.empty.hidden = studies.length > 0;
   app.querySelector('main').classList.toggle('no-exams', !studies.length);
 }
@@ -246,7 +261,7 @@ function swap() {
 /** Hold the comparison while the current exam changes, or let it go. */
 function pin() {
   state.pinned = !state.pinned && Boolean(state.chosen.right);
-  parts.strip.show(state.shown, state.chosen, state.pinned);
+  parts.strip.show(state.shown, state.chosen, state.pinned, state.news);
 }
 
 /** One step along the course: of the current exam, or of the comparison, which passes by the current one. */
@@ -292,8 +307,10 @@ function nothingBeside(current) {
 async function draw(left, right) {
   if (state.chosen.left !== left || state.chosen.right !== right) parts.tools.another();
   state.chosen = { left, right };
+  lookedAt();
   drawList();
-  parts.strip.show(state.shown, state.chosen, state.pinned);
+  parts.strip.show(state.shown, state.chosen, state.pinned, state.news);
+  second.tell(state.chosen);
   const [current, other] = [byKey(left), byKey(right)];
   drawDifferences(current, other);
   if (parts.viewer) {
@@ -309,6 +326,29 @@ async function draw(left, right) {
     scrolled(parts.panes.left);
   }
   parts.viewer?.tellAbout();
+  whenIdle(() => parts && state.chosen.left === left && state.chosen.right === right && expectNeighbours(current, other));
+}
+
+const whenIdle = window.requestIdleCallback ?? (then => setTimeout(then, 200));
+
+/** The pictures one step along the course from both are fetched while nothing else is to do. */
+function expectNeighbours(current, other) {
+  if (!current) return;
+  const course = courseOf(state.shown.studies, current);
+  const rest = course.filter(study => study !== current);
+  const beside = [stepFrom(course, current, -1), stepFrom(course, current, 1)].map(study => [study, null]);
+  const compared = [stepFrom(rest, other, -1), stepFrom(rest, other, 1)].map(study => [study, parts.panes.left]);
+  for (const [study, pane] of [...beside, ...compared]) {
+    if (study && study !== other && hasImages(study)) expectImagesOfExam(study).then(images => parts && expectExam(study, images, pane), () => {});
+  }
+}
+
+/** In the second window: what the first one puts side by side, in the viewer. */
+async function follow({ left, right }) {
+  if (!parts || !byKey(left)) return;
+  state.besideByHand = true;
+  await draw(left, byKey(right) && right);
+  openViewer();
 }
 
 /** Where the two exams do not say the same of the patient, that stands between them, in words. */
@@ -361,7 +401,7 @@ function prepareViewer() {
 }
 
 function openViewer() {
-  if (!pair().length) return;
+  if (!pair().length || !parts.viewer) return;
   parts.viewer.open(pair(), chosenImages(), protocol());
   parts.back.hidden = parts.pair.hidden = false;
   fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.levels);
@@ -405,9 +445,10 @@ async function changed(timeline) {
   const gone = state.shown.studies.filter(study => !now.has(keyOf(study)));
   const known = timeline.studies.filter(study => before.has(keyOf(study)));
   const grown = known.filter(study => study.complete && imagesOf(before.get(keyOf(study))) < imagesOf(study));
-  const reported = known.filter(study => JSON.stringify(before.get(keyOf(study)).reports) !== JSON.stringify(study.reports));
+  const reported = known.filter(study => versionsOf(before.get(keyOf(study))) !== versionsOf(study));
   const completed = known.filter(study => study.complete && !before.get(keyOf(study)).complete);
   state.shown = timeline;
+  for (const study of [...arrived, ...grown, ...reported, ...completed]) state.news.add(keyOf(study));
   drawPatient();
   const shownGone = gone.map(keyOf).some(key => key === state.chosen.left || key === state.chosen.right);
   if (shownGone) {
@@ -424,6 +465,14 @@ async function changed(timeline) {
   else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), completed[0]);
   else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), grown[0]);
   else if (reported.length) toast(t('arrivedReport', { what: reported.map(titleOf).join(', ') }), reported[0]);
+}
+
+/** What is new in reports is a version, not a line that the archive read in one that is known. */
+const versionsOf = study => JSON.stringify(study.reports.map(report => ({ ...report, conclusion: null })));
+
+/** What stands on a screen that somebody sees is news no longer. */
+function lookedAt() {
+  if (!document.hidden) for (const key of Object.values(state.chosen)) state.news.delete(key);
 }
 
 function closeViewerQuietly() {
@@ -464,6 +513,7 @@ function stopped(kind, again) {
   parts?.viewer?.remove();
   parts = null;
   state.shown = null;
+  second.leave();
   keepThumbnails([]);
   forgetExams();
   forgetPictures();
@@ -522,6 +572,7 @@ function onkey(event) {
     parts.list.search.focus();
   } else if (plain && key === 'p') pin();
   else if (plain && key === 'c') copyCitation();
+  else if (plain && key === 'k') (at('.pane.right') ? parts.panes.right : parts.panes.left).nextKeyImage();
   else if (!parts.tools.key(event) && plain) onListKey(event, key);
 }
 

@@ -22,7 +22,7 @@ export class Viewer {
    *  Nothing happens when they are loaded already. */
   prepare(studies, chosen, protocol) {
     const uids = studies.map(study => study.study_instance_uid);
-    const address = `/viewer?${new URLSearchParams({ StudyInstanceUIDs: uids.join(','), hangingProtocolId: protocol, chosen: chosen.join(',') })}`;
+    const address = `/viewer?${new URLSearchParams({ StudyInstanceUIDs: uids.join(','), hangingProtocolId: protocol, images: chosen.join(',') })}`;
     if (this.at === address) return;
     this.at = address;
     this.ready = false;

@@ -3,7 +3,7 @@
 import { fill, h } from './dom.js';
 import { NEUTRAL, edgesOf, visiblePart, windowOf } from './looks.js';
 import { viewOf } from './matching.js';
-import { imageUrl, whyNotShown } from './session.js';
+import { getPicture, imageUrl, whyNotShown } from './session.js';
 import { numberText, t } from './text.js';
 
 const VIEWPORT = 1400;
@@ -17,10 +17,15 @@ const kept = new Map();
 /** Forget every image. */
 export const forgetPictures = () => kept.clear();
 
-/** An image, on its way or here. `exam` is `{study, owner}`; `parameters` are of the rendered resource (PS3.18 8.3.5). */
-function fetchImage({ study, owner }, { series, one, frame }, parameters) {
+/** Where a picture of an image is. `exam` is `{study, owner}`; `parameters` are of the rendered resource (PS3.18 8.3.5). */
+function addressOf({ study, owner }, { series, one, frame }, parameters) {
   const path = `/studies/${study}/series/${series.series_instance_uid}/instances/${one.sop_instance_uid}`;
-  const address = imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { owner, ...parameters });
+  return imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { owner, ...parameters });
+}
+
+/** An image, on its way or here. */
+function fetchImage(exam, cell, parameters) {
+  const address = addressOf(exam, cell, parameters);
   const image = kept.get(address) ?? h('img', { decoding: 'async', referrerpolicy: 'no-referrer', draggable: 'false', src: address, 'data-address': address });
   kept.delete(address);
   kept.set(address, image);
@@ -38,10 +43,11 @@ export function expectPicture(place, exam, look = NEUTRAL) {
   for (const cell of place.cells) if (cell) fetchImage(exam, cell, parametersOf(cell, look));
 }
 
-/** The picture of an exam. `describe(at)` answers an image's text, `onshown(at)` hears that the place `at` is in view. */
+/** The picture of an exam. `describe(at)` answers an image's text, `onshown(at)` hears that the place `at` is in view, `note(cell)`
+ *  answers what else stands below an image, or an empty text. */
 export class Picture {
-  constructor(label, { describe, onshown }) {
-    Object.assign(this, { describe, onshown, shown: null, wish: null, cells: [], look: NEUTRAL, scale: 1 });
+  constructor(label, { describe, onshown, note }) {
+    Object.assign(this, { describe, onshown, note, shown: null, wish: null, cells: [], look: NEUTRAL, scale: 1, turn: 0, alignedBy: '' });
     this.root = h('div.picture', { tabindex: 0, role: 'group', 'aria-label': label }, h('p.waiting', {}, t('loadingImage')));
     this.sized = new ResizeObserver(() => this.#layOut());
     this.sized.observe(this.root);
@@ -71,11 +77,31 @@ export class Picture {
     else this.wish.changed = true; // drawn once the one on its way is there, so that a drag is seen while it goes on
   }
 
-  /** Draw it so many times larger than it fits: for one scale in millimetres. */
-  scaleBy(factor) {
-    if (factor === this.scale) return;
-    this.scale = factor;
+  /** Draw it so many times larger than it fits, for one scale in millimetres; turned by degrees, to lie on another one, which is said
+   *  with `alignedBy`. */
+  scaleBy(factor, turn = 0, alignedBy = '') {
+    if (factor === this.scale && turn === this.turn && alignedBy === this.alignedBy) return;
+    Object.assign(this, { scale: factor, turn, alignedBy });
     this.#layOut();
+  }
+
+  /** The one image in view: `{series, one, frame}`; null where several are, or none is. */
+  get single() {
+    const [cell, more] = this.cells;
+    return more ? null : cell?.of ?? null;
+  }
+
+  /** Width and height, in screen pixels, of the one image in view where it just fits; null where several are, or none is. */
+  get fitted() {
+    const [cell] = this.cells;
+    if (!this.single || !cell.fit) return null;
+    const { rows, columns } = sizeOf(cell);
+    return { width: columns * cell.fit, height: rows * cell.fit };
+  }
+
+  /** The one image in view in so many pixels, as a Blob. Raises Trouble. */
+  inPixels(size) {
+    return getPicture(addressOf(this.shown.exam, this.single, { viewport: `${size},${size}` }));
   }
 
   /** Screen pixels a millimetre where the image just fits; null where nobody knows how large a pixel is, or several are shown. */
@@ -135,16 +161,16 @@ export class Picture {
   }
 
   #layOutCell(cell) {
-    const { element, image, of } = cell;
+    const { element, of } = cell;
     const [film] = element.children;
-    const [rows, columns] = of.one.rows && of.one.columns ? [of.one.rows, of.one.columns] : [image.naturalHeight, image.naturalWidth];
+    const { rows, columns } = sizeOf(cell);
     const { clientWidth, clientHeight } = element;
     if (!clientWidth || !rows) return;
     cell.fit = Math.min(clientWidth / columns, clientHeight / rows);
     const zoom = this.look.zoom * this.scale;
     const [width, height] = [columns * cell.fit * zoom, rows * cell.fit * zoom];
     const box = { left: (clientWidth - width) / 2 + this.look.x * width, top: (clientHeight - height) / 2 + this.look.y * height, width, height };
-    Object.assign(film.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${width}px`, height: `${height}px` });
+    Object.assign(film.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${width}px`, height: `${height}px`, rotate: this.turn ? `${this.turn}deg` : '' });
     element.classList.toggle('inverted', this.look.invert);
     element.lastChild.textContent = this.#captionOf(of, film.children.length > 1);
     this.#detail(cell, film, box, { clientWidth, clientHeight });
@@ -179,7 +205,8 @@ export class Picture {
   }
 
   /** What a picture says of itself: whether it is a preview, its window, its view, how large a pixel is. */
-  #captionOf({ series, one }, detailed) {
+  #captionOf(of, detailed) {
+    const { series, one } = of;
     const window = windowOf(this.look, series.modality, one);
     const told = window ?? one.window;
     const size = one.spacing ? t(one.at_detector ? 'pixelAtDetector' : 'pixelSize', { size: numberText(one.spacing[1], 3) }) : t('pixelUnknown');
@@ -188,6 +215,8 @@ export class Picture {
       told ? t(window ? 'windowChosen' : 'windowOwn', { width: numberText(told[1], 0), centre: numberText(told[0], 0) }) : t('windowNone'),
       viewOf(one),
       size,
+      this.alignedBy,
+      this.note?.(of),
     ].filter(Boolean).join(' · ');
   }
 
@@ -221,6 +250,9 @@ export class Picture {
     this.onshown(wish.at);
   }
 }
+
+/** Rows and columns of the image in a cell. */
+const sizeOf = ({ image, of: { one } }) => (one.rows && one.columns ? one : { rows: image.naturalHeight, columns: image.naturalWidth });
 
 /** The side letters of an image at its edges, as they are in the image. */
 function letters(one) {

@@ -28,7 +28,7 @@ export function takeToken() {
   return token;
 }
 
-/** Open a link, or go on with this tab's session: `{timeline, etag, current?, priors?}`, or null when there is neither, or another was begun since. */
+/** Open a link, or go on with this tab's session: `{timeline, etag, current?, priors?, images?}`, or null when there is neither, or another was begun since. */
 export async function begin(token) {
   const mine = (turn += 1);
   await loadConfig();
@@ -38,7 +38,7 @@ export async function begin(token) {
     if (mine !== turn) return null;
     held = { api: config.api, key: body.key, pass: body.pass };
     sessionStorage.setItem(KEPT, JSON.stringify(held));
-    return { timeline: body.timeline, etag: body.etag, current: body.current, priors: body.priors };
+    return { timeline: body.timeline, etag: body.etag, current: body.current, priors: body.priors, images: body.images };
   }
   held = JSON.parse(sessionStorage.getItem(KEPT) || 'null');
   if (!held || held.api !== config.api) return null;
@@ -59,6 +59,9 @@ function browserSecret() {
     return undefined; // a browser that keeps nothing opens it once; a reload goes on with the tab's own key
   }
 }
+
+/** What names this reading in this browser, and nobody else knows. */
+export const reading = () => held.pass;
 
 /** Forget the session here. */
 export function end() {
@@ -99,6 +102,13 @@ export async function whyNotShown(address) {
     // no answer is no reason
   }
   return null;
+}
+
+/** A picture at an address of `imageUrl`, to be read and not only shown. Raises Trouble. */
+export async function getPicture(address) {
+  const answer = await fetch(address, { cache: 'no-store', referrerPolicy: 'no-referrer' }).catch(() => { throw new Trouble('offline'); });
+  if (!answer.ok) throw new Trouble(answer.status >= 500 || answer.status === 429 ? 'broken' : 'refused');
+  return answer.blob();
 }
 
 /** A PDF report. Raises Trouble. */

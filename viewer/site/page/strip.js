@@ -4,7 +4,7 @@ import { courseName } from './places.js';
 import { courseOf, coursesOf, withEvents } from './course.js';
 import { fill, h } from './dom.js';
 import { currentLanguage, dayText, t } from './text.js';
-import { addendumSign, hospital, keyOf, shortName, shortSign, thumbnail, titleOf } from './timeline.js';
+import { addendumSign, hospital, keyOf, newSign, shortName, shortSign, thumbnail, titleOf } from './timeline.js';
 
 const MOST_COURSES = 6;
 
@@ -18,10 +18,10 @@ export class Strip {
     this.root = h('section.strip', { 'aria-label': t('course') }, h('div.row', {}, this.courses, this.pin), this.list);
   }
 
-  /** Show the course of the current exam. `chosen` has the keys left and right. */
-  show(shown, chosen, pinned) {
+  /** Show the course of the current exam. `chosen` has the keys left and right, `news` the keys of what was not looked at yet. */
+  show(shown, chosen, pinned, news) {
     const current = shown.studies.find(study => keyOf(study) === chosen.left);
-    this.shown = shown;
+    Object.assign(this, { shown, news });
     const course = current ? courseOf(shown.studies, current) : [];
     this.root.hidden = !current;
     this.pin.setAttribute('aria-pressed', String(pinned));
@@ -53,7 +53,7 @@ export class Strip {
         h('span.what', {},
           h('span.row', {}, h('span.day', {}, when), h('span.views', {}, study.views?.join(' ') || '')),
           shortSign(this.shown, study.owner),
-          addendumSign(study),
+          this.news.has(keyOf(study)) && newSign(), addendumSign(study),
           h('span.line', {}, lineOf(study)))),
       side ? h('span.side', {}, t(side === 'left' ? 'current' : 'beside')) : h('button.beside', { type: 'button', 'aria-label': t('putBesideThis', { what: titleOf(study), date: when }), onclick: () => this.onstep(study, 'right') }, t('putBeside')));
   }

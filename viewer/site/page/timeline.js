@@ -59,6 +59,9 @@ export function addendumSign(study) {
   return study.reports.some(report => report.newest && report.status === 'addendum') ? h('span.addendum', {}, t('addendum')) : null;
 }
 
+/** What says that an exam came, or changed, and that nobody looked at it since. */
+export const newSign = () => h('span.new', {}, t('new'));
+
 /** What says that images of an exam are still on their way, and how many; null for one that is complete. */
 export function partialSign(study) {
   if (study.complete) return null;

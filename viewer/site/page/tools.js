@@ -1,20 +1,26 @@
-// Tools for the page's pictures, both panes at once: zoom, place, window, inversion, one scale in millimetres, and blinking.
+// Tools for the page's pictures, both panes at once: zoom, place, window, inversion, one scale in millimetres, blinking, and laying a
+// film on another.
 
+import { aligned, greyOf } from './alignment.js';
 import { h, say } from './dom.js';
 import { NEUTRAL, PRESETS, ZOOMS, moved, rewindowed, zoomed } from './looks.js';
-import { t } from './text.js';
+import { numberText, t } from './text.js';
 
 const WHEEL = 1.2;
 const PAN = 0.05;
 const SHIFT = 0.05;
 const FACTOR = 1.15;
+/** What is laid on one another by itself: projections. */
+const FILMS = new Set(['CR', 'DX', 'RG', 'MG']);
+/** Pixels of the longer side of what is compared for it. */
+const GREY = 96;
 /** Pixels that a pointer moves before it drags. */
 const STILL = 3;
 
 /** The tools of two panes in an element `sides`. `onswap()` changes which exam is where. */
 export class Tools {
   constructor(panes, sides, onswap) {
-    Object.assign(this, { panes, sides, onswap, look: NEUTRAL, offset: { x: 0, y: 0 }, millimetres: false, windowing: false, blinking: null });
+    Object.assign(this, { panes, sides, onswap, look: NEUTRAL, offset: { x: 0, y: 0 }, millimetres: false, windowing: false, blinking: null, alignment: null });
     const button = (id, key, act, pressed = null) => {
       const shown = key === 'Space' ? t('space') : key;
       return h('button.tool', { type: 'button', id: `tool-${id}`, 'aria-keyshortcuts': key, title: `${t(id)} (${shown})`, 'aria-pressed': pressed === null ? null : String(pressed), onclick: act }, t(id), h('kbd', { 'aria-hidden': 'true' }, shown));
@@ -26,6 +32,7 @@ export class Tools {
       millimetres: button('millimetres', 'M', () => this.#scale(), false),
       swap: button('swap', 'X', onswap),
       blink: button('blink', 'Space', () => this.blink(), false),
+      align: button('align', 'L', () => this.align(), false),
       reset: button('reset', 'R', () => this.reset()),
     };
     this.bar = h('div.tools', { role: 'toolbar', 'aria-label': t('tools') }, Object.values(this.buttons));
@@ -35,8 +42,31 @@ export class Tools {
     new ResizeObserver(() => this.apply()).observe(sides);
   }
 
+  /** Lay the comparison on the current film by itself, or let it lie as it was sent. */
+  async align() {
+    if (this.alignment) {
+      this.alignment = null;
+      return this.apply();
+    }
+    const pictures = [this.panes.left, this.panes.right].map(pane => pane.picture);
+    const images = pictures.map(picture => picture?.single ?? null);
+    if (!images.every(image => image && FILMS.has(image.series.modality))) return this.ontrouble?.(t('alignFilms'));
+    const [fixed, moving] = await Promise.all(pictures.map(async picture => greyOf(await picture.inPixels(GREY)))).catch(() => []);
+    if (!images.every((image, index) => pictures[index].single === image)) return undefined; // others by now
+    const found = fixed && aligned(fixed, moving, likelyScale(...images));
+    if (!found) return this.ontrouble?.(t('alignNone'));
+    this.alignment = { ...found, images };
+    this.apply();
+    return say(this.#howAligned());
+  }
+
+  #howAligned() {
+    return t('aligned', { scale: numberText(this.alignment.scale, 2), turn: numberText(this.alignment.turn, 1) });
+  }
+
   /** Everything as it was sent. */
   reset() {
+    this.alignment = null;
     this.offset = { x: 0, y: 0 };
     this.millimetres = false;
     this.#see(NEUTRAL);
@@ -52,17 +82,32 @@ export class Tools {
   /** Bring both pictures to what is chosen. */
   apply() {
     const { left, right } = this.panes;
+    if (this.alignment && [left, right].some((pane, index) => pane.picture?.single !== this.alignment.images[index])) this.alignment = null;
     left.see(this.look);
-    right.see(moved(this.look, this.offset.x, this.offset.y));
+    this.buttons.align.setAttribute('aria-pressed', String(Boolean(this.alignment)));
+    const on = this.alignment && left.picture.fitted && right.picture.fitted;
+    if (!on) right.see(moved(this.look, this.offset.x, this.offset.y));
     const scales = [left, right].map(pane => pane.picture?.perMillimetre ?? null);
     this.unknown = !scales.every(Boolean);
     const one = (this.millimetres || this.blinking) && !this.unknown;
     const least = Math.min(...scales);
-    [left, right].forEach((pane, index) => pane.picture?.scaleBy(one ? least / scales[index] : 1));
+    if (on) this.#layOn(left, right);
+    else [left, right].forEach((pane, index) => pane.picture?.scaleBy(one ? least / scales[index] : 1));
     const pressed = { invert: this.look.invert, windowing: this.windowing, millimetres: this.millimetres, blink: Boolean(this.blinking) };
     for (const [id, on] of Object.entries(pressed)) this.buttons[id].setAttribute('aria-pressed', String(on));
     this.sides.classList.toggle('windowing', this.windowing);
     this.sides.classList.toggle('zoomed', this.look.zoom > 1);
+  }
+
+  /** The comparison where the alignment says, whatever zoom and place are. */
+  #layOn(left, right) {
+    const { scale, turn, x, y } = this.alignment;
+    const [fixed, moving] = [left.picture.fitted, right.picture.fitted];
+    left.picture.scaleBy(1);
+    const factor = (scale * fixed.width) / moving.width;
+    const heights = fixed.height / (moving.height * factor);
+    right.see({ ...this.look, x: (this.look.x + x) / scale + this.offset.x, y: (this.look.y + (y * fixed.width) / fixed.height) * heights + this.offset.y });
+    right.picture.scaleBy(factor, turn, this.#howAligned());
   }
 
   /** The two in one place, in turn. */
@@ -93,7 +138,7 @@ export class Tools {
       ',': () => this.#see(rewindowed(this.look, SHIFT, 1)), '.': () => this.#see(rewindowed(this.look, -SHIFT, 1)),
       '<': () => this.#see(rewindowed(this.look, 0, 1 / FACTOR)), '>': () => this.#see(rewindowed(this.look, 0, FACTOR)),
       w: () => this.#mode(), i: () => this.#see({ ...this.look, invert: !this.look.invert }), m: () => this.#scale(),
-      x: () => this.onswap(), ' ': () => this.blink(), r: () => this.reset(), 0: () => this.#see({ ...this.look, window: null }),
+      l: () => this.align(), x: () => this.onswap(), ' ': () => this.blink(), r: () => this.reset(), 0: () => this.#see({ ...this.look, window: null }),
     };
     const key = event.key.toLowerCase();
     if (key in PRESETS) return this.#done(event, () => this.#see({ ...this.look, window: { preset: PRESETS[key] } }));
@@ -177,4 +222,10 @@ export class Tools {
     picture.addEventListener('pointermove', move);
     for (const over of ['pointerup', 'pointercancel', 'lostpointercapture']) picture.addEventListener(over, end, { once: true });
   }
+}
+
+/** How many times as wide one film is as another, in the patient's millimetres, where both say so. */
+function likelyScale({ one: fixed }, { one: moving }) {
+  if (!fixed.spacing || !moving.spacing) return 1;
+  return (moving.columns * moving.spacing[1]) / (fixed.columns * fixed.spacing[1]);
 }

@@ -110,7 +110,6 @@ def test_a_film_is_laid_on_the_other_by_itself_which_is_said_and_taken_back(open
     assert before > 12
     wait_until(lambda: unlike(page) < 0.5 * before, 20)
     page.keyboard.press("z")  # together, however one looks at them
-    page.wait_for_function("document.querySelector('.pane.right .film').getBoundingClientRect().width > 600")
     wait_until(lambda: unlike(page) < 0.6 * before, 20)
     page.keyboard.press("r")
     expect(caption).not_to_contain_text("allineamento")

@@ -127,6 +127,7 @@ def running(
             background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))
         if state.deliveries is not None:
             background.append(threading.Thread(target=state.deliveries.deliver, args=(stop,), name="deliver", daemon=True))
+            background.append(threading.Thread(target=state.deliveries.plan, args=(stop,), name="deliver-plan", daemon=True))
             threading.Thread(target=state.deliveries.follow, args=(stop,), name="deliver-feed", daemon=True).start()
         if config.hl7.orders.enabled:
             front = state.deliveries.to_the_front if state.deliveries is not None else None

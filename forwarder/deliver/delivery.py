@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ URL_SECONDS = 240.0
 WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
 NO_RESOURCES = range(0xA700, 0xA800)
 EACH = 8  # instances for which another association is worth its opening
+OPENINGS, OPENING_SECONDS = 3, 0.5
+"""How often one more association is tried, and with which pause."""
 PAIRS = 40  # (SOP class, transfer syntax) for which one association has room, each with its fallbacks
 TAKES_NONE = "pacs-takes-no-such-instance"
 
@@ -95,6 +97,17 @@ class Delivery:
                 return False
         return True
 
+    def clean(self, waiting: Collection[str]) -> None:
+        """Remove what a death left behind, but for beginnings of downloads that are gone on with (SHA-256). Raises OSError."""
+        folder = self._spool.folder / "deliver"
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix != ".part" or path.stem not in waiting:
+                path.unlink(missing_ok=True)
+
+    def forget(self, sha256: str) -> None:
+        """An instance need not be downloaded any more. Raises OSError."""
+        (self._spool.folder / "deliver" / f"{sha256}.part").unlink(missing_ok=True)
+
     def _run(self, round_of: _Round, pairs: set[tuple[str, str]]) -> bool:
         made = {documents.MADE_CLASSES[form] for sop_class, _ in pairs for form in self._forms(sop_class) if form}
         wanted = pairs | {(sop_class, PLAIN[0]) for sop_class in made}
@@ -125,15 +138,20 @@ class Delivery:
         """Store over one more association, if the PACS bears it; what fails there, fails for all."""
         opened = False
         try:
-            with self._pacs.association(wanted) as association:
-                opened = True
-                round_of.work(association)
-        except PacsError as error:
-            if opened:
-                round_of.fail(error)
-            else:
-                self._bears = max(1, self._bears - 1)
-                log.info("the PACS bears no more associations", associations=self._bears)
+            for _ in range(OPENINGS):
+                try:
+                    with self._pacs.association(wanted) as association:
+                        opened = True
+                        round_of.work(association)
+                        return
+                except PacsError as error:
+                    if opened:
+                        round_of.fail(error)
+                        return
+                if round_of.over.wait(OPENING_SECONDS):  # one that has just ended may still count there
+                    return
+            self._bears = max(1, self._bears - 1)
+            log.info("the PACS bears no more associations", associations=self._bears)
         except (ArchiveError, SpoolError, NotNowError) as error:
             round_of.fail(error)
         except OSError as error:
@@ -276,7 +294,7 @@ class _Round:
         self._delivery = delivery
         self._stop, self._is_first, self._deadline = stop, is_first, deadline
         self._lock = threading.Lock()
-        self._over = False
+        self.over = threading.Event()
         self._looked = time.monotonic()
 
     def work(self, association: Association) -> None:
@@ -292,7 +310,7 @@ class _Round:
     def _next(self) -> WaitingInstance | None:
         now = time.monotonic()
         with self._lock:
-            if self._over or self._stop.is_set() or not self.queue or now > self._deadline:
+            if self.over.is_set() or self._stop.is_set() or not self.queue or now > self._deadline:
                 return None  # where the addresses end, the next round has new ones
             look, self._looked = now - self._looked > 1.0, now if now - self._looked > 1.0 else self._looked
         if look and not self._is_first():
@@ -310,11 +328,10 @@ class _Round:
         """Somebody failed: nobody begins anything more."""
         with self._lock:
             self.error = self.error or error
-            self._over = True
+            self.over.set()
 
     def end(self) -> None:
-        with self._lock:
-            self._over = True
+        self.over.set()
 
 
 def _in_pacs(path: Path, original: str) -> InPacs:

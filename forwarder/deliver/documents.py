@@ -7,6 +7,7 @@ another one.
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import sys
@@ -47,6 +48,7 @@ _COPIED = (
     "PatientSex",
     "StudyInstanceUID", "StudyID", "ContributingEquipmentSequence", "OriginalAttributesSequence",
 )  # fmt: skip
+_BLANKS = re.compile(r"\s+")
 _SIGNS = {0x2018: "'", 0x2019: "'", 0x2010: "-", 0x2011: "-", 0x00A0: " ", 0x200B: "", 0x2028: "\n", 0x2029: "\n"}
 """Signs that say the same, for those that a standard PDF font does not have."""
 
@@ -198,14 +200,14 @@ def _lines(element: ElementTree.Element) -> list[str]:
         name = node.tag.rpartition("}")[2]
         if name in ("paragraph", "item", "tr", "br", "list", "table", "caption"):
             parts.append("\n")
-        parts.append(" ".join((node.text or "").split()))
+        parts.append(_BLANKS.sub(" ", node.text or ""))
         for child in node:
             collect(child)
-            parts.append(" " + " ".join((child.tail or "").split()))
+            parts.append(_BLANKS.sub(" ", child.tail or ""))
         parts.append("   " if name in ("td", "th") else "")
 
     collect(element)
-    return [line.strip() for line in "".join(parts).splitlines() if line.strip()]
+    return [" ".join(line.split()) for line in "".join(parts).splitlines() if line.strip()]
 
 
 def _typeset(heading: list[str], lines: list[str]) -> bytes:

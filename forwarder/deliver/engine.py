@@ -52,7 +52,10 @@ REPORT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.104.")
 
 
 class Deliveries:
-    """Two threads: `follow` reads the feed, `deliver` does the work. `pause` hears of each downloaded block, and may sleep."""
+    """Three threads: `follow` reads the feed, `plan` decides what is wanted, `deliver` does the work.
+
+    `pause` hears of each downloaded block, and may sleep.
+    """
 
     def __init__(
         self, config: Config, spool: Spool, archive: Archive, line: Link, pause: Callable[[int], None] = lambda _: None,
@@ -72,7 +75,7 @@ class Deliveries:
         )
         self.trouble: str | None = None
         """Why the PACS cannot be spoken to, in one word; None while it can."""
-        self._wake = threading.Event()
+        self._wake, self._looking = threading.Event(), threading.Event()
 
     @property
     def seconds_each(self) -> float | None:
@@ -81,6 +84,7 @@ class Deliveries:
 
     def notice(self) -> None:
         """Look now: somebody asked for it."""
+        self._looking.set()
         self._wake.set()
 
     def to_the_front(self, number: str, relevant: Sequence[tuple[str, str]]) -> None:
@@ -144,16 +148,28 @@ class Deliveries:
         if found or since != cursor:
             self.ledger.followed(cursor or NOW, looks, withdrawn)
         if looks:
-            self._wake.set()
+            self._looking.set()
 
     # The work
 
+    def plan(self, stop: threading.Event) -> None:
+        """Look at what is to be looked at, until told to stop: also while a long study is being brought."""
+        self._repeat(stop, self._looking, lambda: self._look() or self._review())
+
     def deliver(self, stop: threading.Event) -> None:
-        """Look at what is to be looked at, bring what is wanted, have it confirmed and recalled, until told to stop."""
+        """Bring what is wanted, have it confirmed and recalled, until told to stop."""
+        try:
+            self._delivery.clean(self.ledger.begin_anew())
+        except (SpoolError, OSError) as error:
+            log.error("the spool fails", detail=str(error))
+        self._repeat(stop, self._wake, lambda: self._reject() or self._bring(stop) or self._confirm())
+
+    def _repeat(self, stop: threading.Event, wake: threading.Event, step: Callable[[], bool]) -> None:
+        """Do `step`, which tells whether there was anything to do; without, or where it failed, wait until woken."""
         while not stop.is_set():
-            self._wake.clear()
+            wake.clear()
             try:
-                busy = self._look() or self._reject() or self._bring(stop) or self._confirm() or self._review()
+                busy = step()
             except ArchiveError as error:
                 log.warning("a delivery waits for the archive", kind=error.failure.value, detail=str(error))
                 busy = False
@@ -164,7 +180,7 @@ class Deliveries:
                 log.error("the spool fails", detail=str(error.strerror or error))
                 busy = False
             if not busy and not stop.is_set():
-                self._wake.wait(LOOK_SECONDS)
+                wake.wait(LOOK_SECONDS)
 
     def _review(self) -> bool:
         return self.ledger.review(time.time() - REVIEW_EVERY.total_seconds())
@@ -220,6 +236,7 @@ class Deliveries:
             for place, exam in enumerate(exams)
         ]
         self.ledger.planned(look, found, ranked, gone, now)
+        self._wake.set()
 
     def _why_gone(self, study: Brought, number: str) -> RecallReason:
         """Why what was brought under a number may not be seen there any more."""
@@ -285,6 +302,7 @@ class Deliveries:
         for entry in waiting:
             if entry.sop_instance in there:
                 self.ledger.settle(task, entry, DeliveryState.THERE)
+                self._delivery.forget(entry.sha256)
         left = [entry for entry in waiting if entry.sop_instance not in there]
         local = self._local(self._source.exams_of(task.number))
         self.trouble = None

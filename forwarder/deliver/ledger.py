@@ -447,6 +447,15 @@ class Ledger:
         """All of a study is settled; unless it was asked for again meanwhile. What was delivered of it is to be confirmed."""
         self._journal.write(lambda connection: _finish(connection, task))
 
+    def begin_anew(self) -> set[str]:
+        """After a start: what was asked of the PACS may never have reached it, and is asked again. The SHA-256 of what waits."""
+
+        def work(connection: sqlite3.Connection) -> set[str]:
+            connection.execute("UPDATE deliver_confirmations SET attempts = 0, not_before = 0 WHERE transaction_uid != ''")
+            return {row["sha256"] for row in connection.execute("SELECT sha256 FROM deliver_instances WHERE state = 'waiting'")}
+
+        return self._journal.write(work)
+
     def later(self, task: Task, seconds: float, reason: str) -> None:
         """The rest of a study is tried again."""
         self._journal.write(

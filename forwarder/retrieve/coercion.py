@@ -14,9 +14,11 @@ import hashlib
 import io
 import mmap
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +43,16 @@ CONTRIBUTING_EQUIPMENT_SEQUENCE: Tag = (0x0018, 0xA001)
 ORIGINAL_ATTRIBUTES_SEQUENCE: Tag = (0x0400, 0x0561)
 STUDY_DESCRIPTION: Tag = (0x0008, 0x1030)
 UTF_8 = "ISO_IR 192"
+_filters = threading.Lock()
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """What pydicom only warns of, as letters that it replaces, is an error within. The filters of warnings are the process's, not
+    the thread's: two at once would take them from each other, and a damaged text would pass."""
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
 def _tag(keyword: str) -> Tag:
@@ -121,8 +133,7 @@ class _Encoding:
         """One element of text or of a name. Raises UnicodeEncodeError where the character set cannot hold it."""
         vr = dictionary_VR(tag)
         encodings = charset.convert_encodings(list(self.character_sets) or ["ISO_IR 6"])
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with _strictly():
             try:
                 raw = PersonName(value).encode(encodings) if vr == "PN" else charset.encode_string(value, encodings)
             except (UserWarning, UnicodeError, LookupError, ValueError) as error:
@@ -363,8 +374,7 @@ def _in_utf8(elements: Mapping[Tag, bytes], encoding: _Encoding) -> dict[Tag, by
     """The elements with all their text in UTF-8; None where that would lose something."""
     raw = b"".join(elements[tag] for tag in sorted(elements))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with _strictly():
             content = dcmread(io.BytesIO(_bare(raw, encoding)))
             content.decode()
             content.SpecificCharacterSet = UTF_8

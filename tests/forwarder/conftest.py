@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # importlib mode: siblings are i
 
 from fakes import ACCESS_KEY, SECRET_KEY, FakeArchive, running_archive
 
+from tests.harness import RunningCity
+
 
 @pytest.fixture
 def archive() -> Iterator[FakeArchive]:
@@ -34,6 +36,14 @@ def credentials(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return folder
+
+
+@pytest.fixture
+def credentials_of_the_city(city: RunningCity, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", city.endpoints["aws_config_file"])
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", city.endpoints["aws_shared_credentials_file"])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,6 +22,7 @@ class BadLine:
     url: str = ""
     bytes_per_second: float | None = None  # for bodies in both directions together
     cut_after: Callable[[str, str], int | None] = lambda method, path: None  # bytes of the body
+    cut_answer: Callable[[str, str], int | None] = lambda method, path: None  # bytes of the answer's body
     lose_answer: Callable[[str, str], bool] = lambda method, path: False
     instead: Callable[[str, str], tuple[int, bytes] | None] = lambda method, path: None
     bytes_up: int = 0
@@ -100,16 +101,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._break(connection)
             return
         line.take(len(body))
+        until = line.cut_answer(self.command, path)
+        if until is not None and until < len(body):
+            line.cuts += 1
+            self._answer(answer.status, answer.getheaders(), body, until)
+            self._break(connection)
+            return
         self._answer(answer.status, answer.getheaders(), body)
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, until: int | None = None) -> None:
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() not in ("transfer-encoding", "content-length", "connection"):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[:until])
 
     def _break(self, connection: http.client.HTTPConnection) -> None:
         self.close_connection = True

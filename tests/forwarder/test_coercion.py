@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,6 +129,21 @@ def test_real_names_of_many_character_sets_survive_in_the_originals(tmp_path: Pa
             assert str(after.PatientName) == ("CONTÙ^NICCOLÒ" if not result.kept else str(before.PatientName))
         seen += 1
     assert seen >= 8
+
+
+def test_several_at_once_damage_no_text(tmp_path: Path) -> None:
+    """The filters of warnings, by which pydicom's replacement letters are found out, are the whole process's."""
+    image = pydicom.dcmread(path_of("CT_small.dcm"))
+    image.SpecificCharacterSet, image.SeriesDescription = "ISO_IR 144", "Грудь"
+    image.save_as(tmp_path / "in.dcm")
+
+    def name(number: int) -> tuple[str, str]:
+        coerce(tmp_path / "in.dcm", tmp_path / str(number), LocalPatient("7", "2.999", "WAŁĘSA^ŁUCJA"), ORIGIN, NOW)
+        after = pydicom.dcmread(tmp_path / str(number))
+        return str(after.PatientName), after.SeriesDescription
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(name, range(200))) == {("WAŁĘSA^ŁUCJA", "Грудь")}
 
 
 def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:

@@ -81,15 +81,16 @@ def deploy(cloudformation: Any, wanted: Wanted) -> Step:
         Capabilities=["CAPABILITY_NAMED_IAM"],
         Tags=[{"Key": FINGERPRINT_TAG, "Value": wanted.fingerprint}],
     )["Id"]
+    made = {"StackName": wanted.name, "ChangeSetName": change_set}
     try:
-        cloudformation.get_waiter("change_set_create_complete").wait(ChangeSetName=change_set, WaiterConfig=_WAIT)
+        cloudformation.get_waiter("change_set_create_complete").wait(**made, WaiterConfig=_WAIT)
     except WaiterError as error:
-        reason = cloudformation.describe_change_set(ChangeSetName=change_set).get("StatusReason", "")
-        cloudformation.delete_change_set(ChangeSetName=change_set)
+        reason = cloudformation.describe_change_set(**made).get("StatusReason", "")
+        cloudformation.delete_change_set(**made)
         if any(text in reason for text in _NO_CHANGES):
             return "nothing"
         raise StackFailed(f"{wanted.name}: {reason or error}") from error
-    cloudformation.execute_change_set(ChangeSetName=change_set)
+    cloudformation.execute_change_set(**made)
     _wait(cloudformation, wanted.name, f"stack_{step}_complete")
     return step
 

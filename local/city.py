@@ -148,8 +148,7 @@ class City:
         }
         pixels = self._issue("pixels")
         documents[pixels.role_name] = [permissions.policy_file(ROOT / ".chalice" / "policies" / "pixels.json", self.stack)]
-        anything = {f"{templates.CITY_STACK}-operator", self._role(ADMINISTRATOR).rpartition("/")[2]}
-        rights = permissions.Permissions(documents, anything)
+        rights = permissions.Permissions(documents, self._role(ADMINISTRATOR).rpartition("/")[2])
         self._api.app = gateway.Gateway(
             app,
             made["api_handler"],

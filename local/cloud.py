@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 from local.emulation.moto_patches import REGION
 from local.iam import policy, sigv4
 from local.iam.identities import Identities, Identity, role_exists
-from local.iam.permissions import Permissions, needs
+from local.iam.permissions import Permissions
 from local.lambda_runtime import meter
 from local.lambda_runtime.workers import Crashed
 from local.s3.endpoint import S3Door
@@ -101,7 +101,7 @@ class Cloud:
         self._count(f"{service}:{operation}")
         try:
             identity = self._authenticate(request, body)
-            missing = self._permissions.may(identity, needs(service, operation, parameters))
+            missing = self._permissions.may_request(identity, service, operation, parameters)
             if operation == "AssumeRole" and not role_exists(str(parameters.get("RoleArn"))):
                 missing = ("sts:AssumeRole", str(parameters.get("RoleArn")))
             if missing is not None:
@@ -265,6 +265,9 @@ def _denied(request: Request, error: Denied, start_response: StartResponse) -> l
         content = {"__type": f"com.amazon.coral.service#{code}", "message": error.message}
         headers = [("Content-Type", "application/x-amz-json-1.0"), ("x-amzn-RequestId", request_id())]
         return respond(start_response, 400, headers, json_body(content))
+    if request.path.startswith("/2015-03-31/"):  # Lambda, whose errors are named in a header
+        headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", _JSON_CODES.get(error.code, error.code))]
+        return respond(start_response, error.status, headers, json_body({"Message": error.message}))
     from xml.sax.saxutils import escape
 
     document = (

@@ -1,7 +1,7 @@
 """What an identity may do: its role's policies, as the emulated IAM and the functions' policy files hold them.
 
-Coarser than IAM in three places, which docs/local-city.md names: the operator and the administrator may use every service, so
-that one can look into the emulated cloud; everyone may take their own role again, under another session name; and a role that the
+Coarser than IAM in three places, which docs/local-city.md names: the administrator may use every service, so that one can look
+into the emulated cloud; everyone may take their own role again, under another session name; and a role that the
 emulated IAM does not know counts as one of another account, whose policies are not here to be read: it may call the
 API, and the archive decides what it may see.
 """
@@ -9,7 +9,8 @@ API, and the archive decides what it may see.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,37 @@ Needs = list[tuple[str, str]]
 
 
 class Permissions:
-    """`functions` are the policies of the functions' roles by role name, `anything` the names of roles that may do anything."""
+    """`functions` are the policies of the functions' roles by role name, `administrator` the role that may do anything.
 
-    def __init__(self, functions: Mapping[str, list[policy.Document]], anything: Collection[str]) -> None:
-        self._functions, self._anything = functions, anything
+    The rights of other roles are those of the emulated IAM.
+    """
+
+    def __init__(self, functions: Mapping[str, list[policy.Document]], administrator: str) -> None:
+        self._functions, self._administrator = functions, administrator
 
     def may(self, identity: Identity, needs: Needs, context: policy.Context | None = None) -> tuple[str, str] | None:
         """None if everything is allowed, else the first pair that is not; `context` are the condition keys of the request."""
-        if identity.role_name in self._anything:
+        if identity.role_name == self._administrator:
             return None
-        documents = self._functions.get(identity.role_name, [])
+        documents = self._functions.get(identity.role_name)
+        if documents is None:
+            documents = _of_role(identity)
         for action, resource in needs:
             if action == "sts:GetCallerIdentity" or (action == "sts:AssumeRole" and resource == identity.role_arn):
                 continue
             if policy.decide(documents, action, resource, context or {}) != "allow":
                 return action, resource
         return None
+
+    def may_request(
+        self, identity: Identity, service: str, operation: str, parameters: Mapping[str, Any]
+    ) -> tuple[str, str] | None:
+        """As `may`, of a request to any service but S3."""
+        needed = needs(service, operation, parameters)
+        if service != "dynamodb" or identity.role_name in self._functions:
+            return self.may(identity, needed)
+        refused = (self.may(identity, needed, {"dynamodb:leadingkeys": key}) for key in _leading_keys(parameters))
+        return next((one for one in refused if one is not None), None)
 
     def may_invoke(self, identity: Identity, arn: str) -> bool:
         """Whether the role's policies and its boundary allow `execute-api:Invoke` of this method and path."""
@@ -50,12 +66,31 @@ class Permissions:
             role = backend.get_role_by_arn(identity.role_arn)
         except NotFoundException:
             return True
-        documents = [_document(text) for text in role.policies.values()]
-        documents += [_current(attached) for attached in role.managed_policies.values()]
-        if policy.decide(documents, "execute-api:Invoke", arn, {}) != "allow":
+        if policy.decide(_of_role(identity), "execute-api:Invoke", arn, {}) != "allow":
             return False
         boundary = backend.managed_policies.get(role.permissions_boundary_arn)
         return boundary is None or policy.decide([_current(boundary)], "execute-api:Invoke", arn, {}) == "allow"
+
+
+def _of_role(identity: Identity) -> list[policy.Document]:
+    """The policies of a role of the emulated IAM; none of one that it does not know."""
+    try:
+        role = iam_backends[ACCOUNT]["aws"].get_role_by_arn(identity.role_arn)
+    except NotFoundException:
+        return []
+    inline = [_document(text) for text in role.policies.values()]
+    return inline + [_current(attached) for attached in role.managed_policies.values()]
+
+
+def _leading_keys(parameters: Mapping[str, Any]) -> list[str]:
+    """The partitions that a request of DynamoDB names; one that nobody may read where it is not seen which."""
+    found = [parameters[name]["pk"] for name in ("Key", "Item") if "pk" in parameters.get(name, {})]
+    for asked in parameters.get("RequestItems", {}).values():
+        found += [key["pk"] for key in asked.get("Keys", []) if "pk" in key] if isinstance(asked, Mapping) else []
+    equals = re.search(r"(?:^|[ (])(?:#?\w*pk\w*|#\w+) = (:\w+)", str(parameters.get("KeyConditionExpression", "")))
+    if equals is not None:
+        found.append(parameters.get("ExpressionAttributeValues", {}).get(equals[1], {}))
+    return [str(one.get("S", "")) for one in found] or [""]
 
 
 def _current(managed: Any) -> policy.Document:
@@ -115,6 +150,9 @@ def needs(service: str, operation: str, parameters: Mapping[str, Any]) -> Needs:
         return [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")]
     if service == "sts":
         resource = str(parameters.get("RoleArn", "*"))
+    elif service == "cloudformation" and "StackName" in parameters:
+        name = str(parameters["StackName"])
+        resource = name if name.startswith("arn:") else f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{name}/id"
     elif service == "sns" and "TopicArn" in parameters:
         resource = str(parameters["TopicArn"])
     elif service == "sqs" and "QueueUrl" in parameters:

@@ -50,6 +50,33 @@ def test_an_institution_can_use_no_service_with_its_own_credentials(standin_city
         assert error(getattr(client, operation), **arguments) in denied, (service, operation)
 
 
+def test_the_operator_has_the_rights_of_its_policy_and_reads_no_patient_and_no_image(standin_city: RunningCity) -> None:
+    outputs = standin_city.outputs()
+    table, bucket = {"TableName": outputs["TableName"]}, {"Bucket": outputs["BucketName"]}
+    operator = {name: standin_city.aws(name, "operator") for name in ("dynamodb", "s3", "sqs", "lambda", "cloudformation", "iam")}
+    assert operator["dynamodb"].get_item(**table, Key={"pk": {"S": "F#REGISTRY"}, "sk": {"S": "LATEST"}})
+    equals = {"KeyConditionExpression": "#pk = :pk", "ExpressionAttributeNames": {"#pk": "pk"}}
+    registry = {":pk": {"S": "F#REGISTRY"}}
+    assert operator["dynamodb"].query(**table, **equals, ExpressionAttributeValues=registry)
+    assert operator["cloudformation"].describe_stacks(StackName="contenitore")["Stacks"]
+    denied = {"AccessDenied", "AccessDeniedException"}
+    patient = {"S": "F#PATIENT#0"}
+    for service, operation, arguments in (
+        ("dynamodb", "get_item", {**table, "Key": {"pk": patient, "sk": {"S": "x"}}}),
+        ("dynamodb", "query", {**table, **equals, "ExpressionAttributeValues": {":pk": patient}}),
+        ("dynamodb", "query", {**table, **equals, "ExpressionAttributeValues": registry, "IndexName": "gsi1"}),
+        ("dynamodb", "put_item", {**table, "Item": {"pk": {"S": "F#REGISTRY"}, "sk": {"S": "x"}}}),
+        ("dynamodb", "scan", table),
+        ("s3", "get_object", {**bucket, "Key": "instances/maugeri/x"}),
+        ("s3", "list_objects_v2", bucket),
+        ("lambda", "invoke", {"FunctionName": "sweep_uploads", "Payload": b"{}"}),
+        ("cloudformation", "delete_stack", {"StackName": "contenitore"}),
+        ("iam", "create_role", {"RoleName": "contenitore-institution-x", "AssumeRolePolicyDocument": "{}"}),
+        ("sqs", "send_message", {"QueueUrl": outputs["InstancesDeadLetterQueueUrl"], "MessageBody": "{}"}),
+    ):
+        assert error(getattr(operator[service], operation), **arguments) in denied, (service, operation)
+
+
 def test_a_session_has_a_name_and_a_length_that_sts_takes(standin_city: RunningCity) -> None:
     sts = standin_city.aws("sts", "maugeri")
     role = "arn:aws:iam::123456789012:role/contenitore-institution-maugeri"
@@ -134,7 +161,7 @@ def test_an_institution_that_is_registered_has_a_profile_at_once_and_loses_it(st
         return parser.sections()
 
     wait_until(lambda: "besta" not in profiles(), 1)
-    assert set(profiles()) == {"operator", "san-matteo", "maugeri", "mondino"}
+    assert set(profiles()) == {"administrator", "operator", "san-matteo", "maugeri", "mondino"}
 
 
 def test_the_endpoints_are_those_of_the_contract(standin_city: RunningCity) -> None:

@@ -124,7 +124,7 @@ def test_who_may_list_a_prefix_of_the_bucket_is_told_what_is_absent_below_it(fun
     document = json.loads((ROOT / ".chalice" / "policies" / f"{function}.json").read_text(encoding="utf-8"))
     listing = [{**one, "Resource": "arn:aws:s3:::images"} for one in document["Statement"] if "s3:ListBucket" in one["Action"]]
     identity = Identity("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", 0)
-    rights = Permissions({identity.role_name: [{"Statement": listing}]}, {"operator"})
+    rights = Permissions({identity.role_name: [{"Statement": listing}]}, "administrator")
     wanted = [("s3:ListBucket", "arn:aws:s3:::images")]
     assert (rights.may(identity, wanted, {"s3:prefix": key}) is None) is told
     assert rights.may(identity, wanted) is not None

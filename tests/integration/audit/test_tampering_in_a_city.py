@@ -148,7 +148,12 @@ def test_a_restore_is_recorded_by_a_command_and_then_told_as_one(audited: Tamper
     assert "truncated: record" in _verify(audited, capsys)[1]
     endpoints = ["--endpoints", str(audited.city.state / "endpoints.json")]
     assert command.main(["restored", "--to", "2019-01-01T00:00:00Z", "--reason", "x", *endpoints]) == 2
-    assert command.main(["restored", "--to", to.isoformat(), "--reason", "a wrong deletion", *endpoints, "--profile", "administrator"]) == 0
+    assert (
+        command.main(
+            ["restored", "--to", to.isoformat(), "--reason", "a wrong deletion", *endpoints, "--profile", "administrator"]
+        )
+        == 0
+    )
     said = _verify(audited, capsys)[1]
     assert "truncated" not in said
     assert "a wrong deletion; at most" in said

@@ -82,9 +82,9 @@ class Door:
         """Whether the caller came by HTTPS, so that a cookie may say so."""
         return self.base(connection).startswith("https:")
 
-    def patient_path(self, number: str) -> str:
-        """The address of a patient's page."""
-        return f"/patients/{self.seal.seal(number)}"
+    def patient_path(self, number: str, issuer: str = "") -> str:
+        """The address of a patient's page, by a number of ours, or of this issuer."""
+        return "/patients/" + self.seal.seal(f"{number}\n{issuer}" if issuer else number)
 
     # Forms
 

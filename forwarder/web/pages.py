@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
-from zoneinfo import ZoneInfo
 
 import anyio
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,6 +21,7 @@ from forwarder.alerts import LANGUAGES
 from forwarder.errors import ArchiveError
 from forwarder.logs import log
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, CityNames
+from forwarder.web.days import HERE
 from forwarder.web.door import Door
 from forwarder.web.identity import Person, RefusedError, Role
 
@@ -31,7 +31,6 @@ DEFAULT = "it"
 LANGUAGE_COOKIE = "contenitore_language"
 LARGEST_FORM = 64 * 1024
 MOST_FIELDS = 50
-HERE = ZoneInfo("Europe/Rome")
 Handler = Callable[[Request, Person], Awaitable[Response]]
 
 
@@ -132,6 +131,11 @@ class Pages:
             return answer
 
         return Route(path, answered, methods=list(methods))
+
+    @staticmethod
+    def language(request: Request) -> str:
+        """In which language the caller is answered."""
+        return language_of(request)
 
     def refused(self, request: Request, error: RefusedError) -> Response:
         """The page that says why not."""

@@ -13,6 +13,7 @@ from forwarder.web.door import Door
 from forwarder.web.identity import Person, RefusedError
 from forwarder.web.invoke_image_display import ImageDisplay
 from forwarder.web.pages import Pages
+from forwarder.web.patient_page import PatientPage
 from forwarder.web.ready import Readiness
 from forwarder.web.transfers_page import TransfersPage
 
@@ -39,5 +40,6 @@ def staff_routes(door: Door, journal: Journal) -> list[BaseRoute]:
         Route("/signed-in", signed_in),
         pages.route("/sign-out", sign_out, methods=("POST",)),
         *ImageDisplay(pages).routes(),
+        *PatientPage(pages).routes(),
         *TransfersPage(pages, Readiness(journal, delivers=door.config.deliver.enabled)).routes(),
     ]

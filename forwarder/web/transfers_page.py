@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -14,8 +13,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, City
+from forwarder.web.days import end_of_day, last_day, today
 from forwarder.web.identity import Person, RefusedError, Role
-from forwarder.web.pages import HERE, N_, Pages, seen
+from forwarder.web.pages import N_, Pages, seen
 from forwarder.web.ready import Readiness
 
 PATH = "/transfers"
@@ -82,7 +82,7 @@ class TransfersPage:
         number, to, reason = (form.get(name, "") for name in ("number", "to", "reason"))
         if to not in city.names or to == city.own or not number or not reason or len(reason) > LONGEST_REASON:
             return await self._shown(request, person, 400, form, N_("Number, destination and reason are needed."))
-        until = _until(form.get("until", ""))
+        until = last_day(form.get("until", ""))
         found = await archive.patient(number) if len(number) <= LONGEST_NUMBER else None
         if found is None:
             return await self._shown(request, person, 404, form, N_("No patient of this hospital has this number."))
@@ -96,7 +96,7 @@ class TransfersPage:
     async def _open(self, _: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
         body = {
             "patient": {"id": form.get("number", "")}, "to": form.get("to", ""), "reason": form.get("reason", ""),
-            "expires_at": _end_of_day(_until(form.get("until", ""))),
+            "expires_at": end_of_day(last_day(form.get("until", ""))),
         }  # fmt: skip
         await archive.do("POST", "/transfers", body, Idempotency_Key=form.get("key", "") or secrets.token_hex(16))
         return seen(PATH, done="opened")
@@ -130,7 +130,7 @@ class TransfersPage:
         return seen(PATH, done="ended")
 
     async def _extend(self, _: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
-        body = {"expires_at": _end_of_day(_until(form.get("until", "")))}
+        body = {"expires_at": end_of_day(last_day(form.get("until", "")))}
         await archive.do("PATCH", f"/transfers/{_transfer(form)}", body)
         return seen(PATH, done="extended")
 
@@ -152,8 +152,8 @@ class TransfersPage:
         return self._pages.show(
             request, person, "transfers.html", status,
             city=city, message=message, done=DONE.get(request.query_params.get("done", "")),
-            form={name: typed.get(name, "") for name in ("number", "to", "reason", "until")}, today=_today().isoformat(),
-            default_until=_until("").isoformat(), tried=form.get("transfer", ""), typed_number=form.get("number", ""),
+            form={name: typed.get(name, "") for name in ("number", "to", "reason", "until")}, today=today().isoformat(),
+            default_until=last_day("").isoformat(), tried=form.get("transfer", ""), typed_number=form.get("number", ""),
             waiting=await self._waiting(archive, waiting["transfers"]), more=bool(waiting.get("next")),
             incoming=await self._running(archive, city, incoming["transfers"]),
             outgoing=await self._running(archive, city, outgoing["transfers"]),
@@ -226,22 +226,3 @@ def _transfer(form: Mapping[str, str]) -> str:
 
 def _plain(text: str) -> str:
     return " ".join(text.replace("^", " ").split()).casefold()
-
-
-def _today() -> date:
-    return datetime.now(HERE).date()
-
-
-def _until(text: str) -> date:
-    """The last day that a form names; a year from now where it names none."""
-    if not text:
-        return _today() + timedelta(days=364)
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise RefusedError(400, "bad-form") from error
-
-
-def _end_of_day(day: date) -> str:
-    end = datetime.combine(day, time(23, 59, 59), HERE)
-    return end.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,220 @@
+"""A patient's page in a real browser: numbers, objections, protection, why somebody sees it, emergencies, the images."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from pypdf import PdfReader
+
+from tests.browser.chromium import Watch, chromium
+from tests.harness import wait_until
+from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient
+from tests.sharing.codes import fiscal_code
+from tests.sharing.images import image
+
+Opener = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page_of(doors: Doors, browser: Browser) -> Iterator[Opener]:
+    """Opens `/patients` of a hospital for a person with these roles, and the page of a number where one is given."""
+    contexts, watches = [], []
+
+    def opened(institution: str, *roles: str, number: str = "") -> Page:
+        headers = {"X-Remote-User": f"eva.{roles[0]}", "X-Remote-Roles": ",".join(roles)}
+        contexts.append(browser.new_context(locale="it-IT"))
+        door = doors.endpoints(institution)["page"]  # and nowhere else: what stands in for the proxy is not before the viewer
+        contexts[-1].route(door + "/**", lambda route: route.continue_(headers={**route.request.headers, **headers}))
+        page = contexts[-1].new_page()
+        watches.append(Watch(page))
+        page.goto(doors.endpoints(institution)["page"] + "/patients")
+        if number:
+            page.get_by_label("Numero paziente", exact=True).fill(number)
+            page.get_by_role("button", name="Trova").click()
+            expect(page.get_by_role("main")).to_contain_text(number)
+            assert number not in page.url
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    for watch in watches:
+        watch.expect("404")
+        watch.check()
+
+
+def sees(doors: Doors, institution: str, study: str) -> bool:
+    return bool(doors.city.client(institution).get(f"/studies/{study}/manifest").status_code == 200)
+
+
+def test_an_objection_hides_and_its_end_shows_again(doors: Doors, patient: Patient, page_of: Opener):
+    patient.arrives()
+    patient.transferred()
+    page = page_of(SAN_MATTEO, "privacy", number=patient.number)
+    section = page.get_by_role("region", name="Opposizioni")
+    section.get_by_label("Il paziente si oppone a condividere").select_option(patient.prior)
+    section.get_by_role("button", name="Registra l'opposizione").click()
+    expect(page.get_by_role("status")).to_have_text("Da ora nessun altro lo vede.")
+    assert not sees(doors, MAUGERI, patient.prior)
+    page.get_by_role("button", name="Termina l'opposizione").click()
+    expect(page.get_by_role("status")).to_contain_text("terminata")
+    assert sees(doors, MAUGERI, patient.prior)
+    assert "eva.privacy" in doors.audit(SAN_MATTEO, patient.number)
+
+
+def test_a_protected_exam_is_seen_by_whom_the_patient_names(doors: Doors, patient: Patient, page_of: Opener):
+    patient.arrives()
+    patient.transferred()
+    page = page_of(SAN_MATTEO, "privacy", number=patient.number)
+    section = page.get_by_role("region", name="Protezione rafforzata e consensi")
+    section.get_by_label("Proteggi un esame").select_option(patient.prior)
+    section.get_by_role("button", name="Proteggi").click()
+    expect(page.get_by_role("status")).to_contain_text("protetto")
+    assert not sees(doors, MAUGERI, patient.prior)
+    section.get_by_label("Consenso a").select_option(MAUGERI)
+    section.get_by_role("button", name="Registra il consenso").click()
+    expect(page.get_by_role("status")).to_contain_text("registrato")
+    assert sees(doors, MAUGERI, patient.prior)
+    page.get_by_role("button", name="Termina il consenso").click()
+    expect(page.get_by_role("status")).to_contain_text("terminato")
+    assert not sees(doors, MAUGERI, patient.prior)
+
+
+def test_why_somebody_sees_it_and_what_another_would_see(doors: Doors, patient: Patient, page_of: Opener):
+    patient.arrives()
+    patient.transferred()
+    page = page_of(SAN_MATTEO, "privacy", number=patient.number)
+    section = page.get_by_role("region", name="Perché")
+    section.get_by_label("Ospedale").select_option(MAUGERI)
+    section.get_by_role("button", name="Mostra").click()
+    row = section.get_by_role("row", name="TC TORACE")
+    expect(row).to_contain_text("lo vede")
+    expect(row).to_contain_text("È aperto un trasferimento")
+    section.get_by_label("Ospedale").select_option(MONDINO)
+    section.get_by_label("Se si aprisse un trasferimento fino al").fill("2027-01-31")
+    section.get_by_role("button", name="Mostra").click()
+    expect(row).to_contain_text("non lo vede")
+    expect(row).to_contain_text("lo vedrebbe")
+    assert not sees(doors, MONDINO, patient.prior)
+
+
+def test_the_report_of_accesses_is_a_pdf_in_the_persons_language(doors: Doors, patient: Patient, page_of: Opener):
+    patient.arrives()
+    page = page_of(SAN_MATTEO, "privacy", number=patient.number)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Rapporto degli accessi").click()
+    content = download.value.path().read_bytes()
+    assert "chi ha consultato i suoi esami" in PdfReader(io.BytesIO(content)).pages[0].extract_text().lower()
+
+
+def test_numbers_are_confirmed_with_their_evidence_and_undone(doors: Doors, patient: Patient, page_of: Opener):
+    patient.arrives()
+    other = f"{patient.number}-BIS"
+    doors.send(SAN_MATTEO, image(other, f"{patient.prior}.8"))
+    page = page_of(SAN_MATTEO, "registry", number=patient.number)
+    section = page.get_by_role("region", name="Numeri dello stesso paziente")
+    card = section.get_by_role("listitem").filter(has=page.get_by_role("heading", name=other))
+    expect(card).to_contain_text("stessa data di nascita")
+    card.get_by_role("button", name="È lo stesso paziente").click()
+    expect(page.get_by_role("status")).to_contain_text("stesso paziente")
+    card.get_by_text("Scollega…").click()
+    card.get_by_role("button", name="Scollega").click()
+    expect(page.get_by_role("status")).to_contain_text("non sono più")
+    expect(card).to_contain_text("già scollegato in passato")
+
+
+def test_an_emergency_is_declared_opens_and_is_reviewed_by_the_owner(doors: Doors, patient: Patient, page_of: Opener):
+    birth = f"19{patient.unique % 80 + 10}{patient.unique % 12 + 1:02d}{patient.unique % 28 + 1:02d}"  # a code of this test alone
+    code = fiscal_code(birth, "F")
+    doors.send(SAN_MATTEO, image(patient.number, patient.prior, birth=birth, code=code))
+    page = page_of(MONDINO, "radiology")
+    page.get_by_label("Numero o codice fiscale").fill(code.lower())
+    page.get_by_label("Il Suo nome e cognome").fill("Eva Neri")
+    page.get_by_label("Motivo dell'emergenza").fill(f"coma {patient.unique}")
+    page.get_by_role("button", name="Dichiara l'emergenza").click()
+    expect(page.get_by_role("status")).to_contain_text("dichiarata")
+    assert sees(doors, MONDINO, patient.prior)
+    page.get_by_role("link", name="Apri immagini").click()
+    page.wait_for_url(doors.city.endpoints["viewer"] + "/**")
+    owner = page_of(SAN_MATTEO, "privacy")
+    card = owner.get_by_role("listitem").filter(has_text=f"coma {patient.unique}")
+    expect(card).to_contain_text("Eva Neri")
+    card.get_by_label("Conclusione").select_option("justified")
+    card.get_by_role("button", name="Chiudi la verifica").click()
+    expect(owner.get_by_role("status")).to_contain_text("chiusa")
+    expect(owner.get_by_role("listitem").filter(has_text=f"coma {patient.unique}")).to_have_count(0)
+
+
+def test_the_images_open_as_this_person(doors: Doors, patient: Patient, page_of: Opener):
+    patient.arrives()
+    page = page_of(SAN_MATTEO, "radiology", number=patient.number)
+    page.get_by_role("link", name="Apri immagini").click()
+    page.wait_for_url(doors.city.endpoints["viewer"] + "/**")
+    expect(page.locator(f'.exam[data-uid="{patient.prior}"]')).to_be_visible(timeout=30_000)
+    wait_until(lambda: "eva.radiology" in doors.audit(SAN_MATTEO, patient.number))
+
+
+@pytest.mark.parametrize("language", ["it", "en"])
+def test_the_pages_are_read_by_everybody_in_both_languages(doors: Doors, patient: Patient, page_of: Opener, language: str):
+    patient.arrives()
+    page = page_of(SAN_MATTEO, "privacy", "registry", "radiology", number=patient.number)
+    for address in (page.url.partition("?")[0], doors.endpoints(SAN_MATTEO)["page"] + "/patients"):
+        page.goto(address + f"?language={language}")
+        assert page.locator("html").get_attribute("lang") == language
+        page.set_viewport_size({"width": 640, "height": 360})
+        assert Axe().run(page).violations_count == 0
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+class TestRoles:
+    def address(self, doors: Doors, patient: Patient, *roles: str) -> str:
+        staff = doors.staff(SAN_MATTEO, "eva", *roles)
+        token = re.search(r'name="token" value="([0-9a-f]+)"', staff.get("/patients").text)
+        assert token
+        form = {"token": token[1], "act": "find", "number": patient.number}
+        return str(staff.post("/patients", data=form, allow_redirects=False).headers["Location"])
+
+    def test_each_act_takes_its_role(self, doors: Doors, patient: Patient):
+        patient.arrives()
+        acts = {
+            "registry": ["confirm-link", "undo-link"],
+            "privacy": ["object", "end-objection", "protect", "consent", "end-consent"],
+            "radiology": [],
+        }  # fmt: skip
+        address = self.address(doors, patient, "registry")
+        for role in acts:
+            staff = doors.staff(SAN_MATTEO, "eva", role)
+            token = re.search(r'name="token" value="([0-9a-f]+)"', staff.get("/patients").text)
+            assert token
+            for act in [one for other, several in acts.items() if other != role for one in several]:
+                assert staff.post(address, data={"token": token[1], "act": act, "study": ""}).status_code == 403, (role, act)
+        assert doors.city.client(SAN_MATTEO).get(f"/patients/{patient.number}/objections").json()["objections"] == []
+        for path, role in (("/images", "registry"), ("/accesses.pdf", "radiology"), ("/accesses.pdf", "registry")):
+            answer = doors.staff(SAN_MATTEO, "eva", role).get(address + path, allow_redirects=False)
+            assert answer.status_code == 403
+
+    def test_who_may_not_know_of_objections_is_shown_none(self, doors: Doors, patient: Patient):
+        patient.arrives()
+        address = self.address(doors, patient, "registry")
+        assert "Opposizioni" in doors.staff(SAN_MATTEO, "eva", "privacy").get(address).text
+        for role in ("registry", "radiology"):
+            assert "Opposizioni" not in doors.staff(SAN_MATTEO, "eva", role).get(address).text
+
+    def test_an_address_of_another_hospitals_door_opens_nothing(self, doors: Doors, patient: Patient):
+        patient.arrives()
+        address = self.address(doors, patient, "registry")
+        assert doors.staff(SAN_MATTEO, "eva", "registry").get(address).status_code == 200
+        assert doors.staff(MAUGERI, "eva", "registry").get(address).status_code == 404
+        for wrong in (address[:-2], "/patients/AAAA", "/patients/" + "A" * 5000, "/patients/%00", "/patients/..%2f.."):
+            assert doors.staff(SAN_MATTEO, "eva", "registry").get(wrong).status_code == 404

@@ -114,6 +114,11 @@ function draw() {
     [text("skew"), last.line.skew_seconds === null ? "—" : `${number(last.line.skew_seconds)} s`],
     [text("version"), last.version],
   ];
+  const queries = last.queries;
+  if (queries.enabled) {
+    details.push([text("queries"), ["found", "retrieved", "refused"].map((name) => number(queries[name])).join(" + ")]);
+    details.push([text("query_instances"), `${number(queries.instances)} (${number(queries.failed)})`]);
+  }
   const reports = last.reports;
   if (reports.received || last.hl7_refused) {
     const sum = ["received", "sent", "aside", "waiting"].map((name) => number(reports[name]));

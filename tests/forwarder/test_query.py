@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 import requests
 from certificates import Authority, client_context
-from hospital import Hospital, free_port, hospital, until
+from hospital import Hospital, free_port, hospital, process, until
+from line_proxy import bad_line
 from pacs import PLAIN, running_pacs
 from pydicom import Dataset, dcmread
 from pydicom.config import IGNORE
@@ -661,3 +663,63 @@ def test_equipment_that_knows_implicit_vr_only_gets_that(case: Case) -> None:
         there = got[film.SOPInstanceUID]
         assert (there.file_meta.TransferSyntaxUID, there.PatientID) == (ImplicitVRLittleEndian, case.number)
         assert there.pixel_array.tobytes() == film.pixel_array.tobytes()
+
+
+def test_a_line_that_breaks_costs_no_instance(city: RunningCity, tmp_path: Path) -> None:
+    lost: set[str] = set()
+
+    def once(method: str, path: str) -> bool:
+        """Of each instance the first answer."""
+        first = path.startswith("/contenitore") and "X-Amz-Signature" in path and path not in lost
+        lost.add(path)
+        return method == "GET" and first
+
+    with bad_line() as line:
+        peers = [{"ae_title": "WORKSTATION", "host": "127.0.0.1", "port": free_port()}]
+        place = hospital(tmp_path, city.api, archive__profile="maugeri", peers=peers, archive__proxy=line.url)
+        case = Case(city, place, by_api.Patient())
+        slices = by_api.stack(case.patient, "san-matteo", "20260301", 4)
+        case.send(*slices)
+        by_api.transfer(city, case.patient)
+        by_api.wait_for_studies(city, case.patient, 1)
+        line.lose_answer = once
+        with running(place.config()):
+            came, answers = case.get(QueryRetrieveLevel="STUDY", StudyInstanceUID=slices[0].StudyInstanceUID)
+    assert line.lost == 4
+    assert (answers[-1][0].Status, {ds.SOPInstanceUID for ds in came}) == (0x0000, {one.SOPInstanceUID for one in slices})
+
+
+def test_killed_while_it_retrieves_it_leaves_nothing_behind(city: RunningCity, tmp_path: Path) -> None:
+    with running_pacs() as pacs:
+        peers = [{"ae_title": title, "host": "127.0.0.1", "port": pacs.port} for title in ("PACS", "WORKSTATION")]
+        place = hospital(tmp_path, city.api, archive__profile="maugeri", peers=peers)
+        case = Case(city, place, by_api.Patient())
+        slices = by_api.stack(case.patient, "san-matteo", "20260301", 6)
+        case.send(*slices)
+        by_api.transfer(city, case.patient)
+        by_api.wait_for_studies(city, case.patient, 1)
+        model = StudyRootQueryRetrieveInformationModelMove
+        query = Dataset()
+        query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", slices[0].StudyInstanceUID
+        with process(place) as forwarder:
+            pacs.answer = lambda ds: (forwarder.kill(), 0x0000)[1]
+            with case.association("WORKSTATION", model) as association:
+                *_, (status, _) = association.send_c_move(query, "PACS", model)
+            assert "Status" not in status
+            forwarder.wait(20)
+        assert any((place.spool / "query").rglob("*"))
+        pacs.answer = lambda ds: 0x0000
+        with process(place), case.association("WORKSTATION", model) as association:
+            assert not (place.spool / "query").exists()
+            *_, (status, _) = association.send_c_move(query, "PACS", model)
+            assert (status.Status, status.NumberOfCompletedSuboperations) == (0x0000, 6)
+    assert set(pacs.kept) == {str(one.SOPInstanceUID) for one in slices}
+
+
+def test_a_dozen_workstations_at_once_are_all_answered(shared: Case) -> None:
+    def ask(_: int) -> tuple[int, int]:
+        found, status = shared.find(QueryRetrieveLevel="STUDY", PatientID=shared.number, StudyInstanceUID="")
+        return len(found), status.Status
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, range(24))) == [(2, 0x0000)] * 24

@@ -109,6 +109,7 @@ class Everything:
                  "sop_class": "1.3.12.2.1107.5.9.1", "transfer_syntaxes": ["1.2.3"]} for one in Refusal
             ],
             "troubles": [str(one) for one in CAN_BE_WRONG],
+            "queries": {"enabled": True, "found": 4, "matches": 9, "retrieved": 2, "instances": 31, "failed": 1, "refused": 3},
             "orders": {"enabled": True, "same": [{"at": 1.7e9, "control_id": "O-9", "hospitals": ["Maugeri"]}]},
             "adt": {
                 "enabled": True, "waiting": 1, "proposals": 2, "events": dict.fromkeys([*EventOutcome, "unreadable"], 7),

@@ -89,7 +89,7 @@ class Queries:
 
     def _caller(self, request: Request) -> Caller:
         own = self._instances.ourselves()
-        return Caller(request.caller, own.id, own.issuer, self._config.dicom.ae_title)
+        return Caller(request.caller, own.id, own.issuer, own.issuer_names, self._config.dicom.ae_title)
 
     def _plan(self, request: Request) -> retrieval.RetrievalPlan:
         identifier: Identifier = understood(request.root, request.identifier)

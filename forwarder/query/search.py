@@ -47,11 +47,12 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and who we are: the issuer of our numbers, our institution's id, and our AE title."""
+    """Who asks, and who we are: our institution's id, the issuer of our numbers and what may stand for it, and our AE title."""
 
     title: str
     institution: str
     issuer: str
+    issuer_names: frozenset[str]
     ae_title: str
 
 
@@ -138,7 +139,8 @@ def _query(identifier: Identifier, keys: tuple[Key, ...], caller: Caller) -> str
         wanted.append(("PatientID", above))
     for key in keys:
         if key.value:
-            wanted.append((key.name, key.value))
+            ours = keyword_for_tag(key.path[0]) == "IssuerOfPatientID" and key.value in caller.issuer_names
+            wanted.append((key.name, caller.issuer if ours else key.value))
         elif keyword_for_tag(key.path[0]) not in COUNTED:
             included.add(key.name)
     numbers = identifier.values("PatientID")
@@ -200,6 +202,9 @@ def _answer(row: Result, identifier: Identifier, caller: Caller) -> Dataset:
     for tag in sorted(wanted):
         found = {} if foreign and keyword_for_tag(tag) in OF_THE_OTHER_HOSPITALS_ORDER else row.get(f"{tag:08X}", {})
         answer[tag] = _element(tag, found)
+    (asked,) = identifier.values("IssuerOfPatientID")[:1] or ("",)
+    if asked in caller.issuer_names:
+        answer.IssuerOfPatientID = asked  # as the hospital's own systems call it, and as they will match it
     answer.QueryRetrieveLevel = identifier.level
     answer.RetrieveAETitle = caller.ae_title
     if identifier.level != "PATIENT":

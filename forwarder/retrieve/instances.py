@@ -28,11 +28,13 @@ UNCOMPRESSED = "1.2.840.10008.1.2.1"
 
 @dataclass(frozen=True, slots=True)
 class Self:
-    """The hospital as the archive knows it: its id, its name, and the issuer of its patients' numbers."""
+    """The hospital as the archive knows it: its id, its name, the issuer of its patients' numbers (an OID), and what its own
+    systems may write in place of that."""
 
     id: str
     name: str
     issuer: str
+    issuer_names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class Instances:
             own = next((member for member in listed if "patient_id_issuer" in member), None)
             if own is None:
                 raise ArchiveError("The archive does not say who we are.", Failure.PROTOCOL)
-            self._self = Self(str(own["id"]), str(own["name"]), str(own["patient_id_issuer"]))
+            goes_by = {own["id"], own["name"], *own.get("ae_titles", ()), *own.get("issuer_names", ())}
+            self._self = Self(str(own["id"]), str(own["name"]), str(own["patient_id_issuer"]), frozenset(map(str, goes_by)))
         return self._self
 
     def manifest(self, study: str, owner: str) -> Iterator[list[Instance]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from forwarder.dicom import queries
 from forwarder.dicom.storage import even
 from forwarder.service import running
 from local import pacs as local_pacs
@@ -723,3 +725,35 @@ def test_a_dozen_workstations_at_once_are_all_answered(shared: Case) -> None:
 
     with ThreadPoolExecutor(12) as pool:
         assert list(pool.map(ask, range(24))) == [(2, 0x0000)] * 24
+
+
+def test_the_hospitals_own_name_for_its_numbering_is_understood(shared: Case) -> None:
+    keys = {"QueryRetrieveLevel": "PATIENT", "PatientID": shared.number}
+    for issuer, answered in (("MAUGERI", "MAUGERI"), ("", "2.16.840.1.113883.2.9.99.2.4.1")):
+        (found,), _ = shared.find(IssuerOfPatientID=issuer, **keys)
+        assert found.IssuerOfPatientID == answered
+    assert shared.find(IssuerOfPatientID="SANMATTEO", **keys)[0] == []
+
+
+def test_a_retrieval_says_that_it_goes_on(city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "PENDING_SECONDS", 0.5)
+    goes_on = threading.Event()
+    with running_pacs(answer=lambda ds: (goes_on.wait(30), 0x0000)[1]) as pacs:
+        peers = [{"ae_title": title, "host": "127.0.0.1", "port": pacs.port} for title in ("PACS", "WORKSTATION")]
+        place = hospital(tmp_path, city.api, archive__profile="maugeri", peers=peers)
+        case = Case(city, place, by_api.Patient())
+        film = case.prior()
+        case.send(film)
+        by_api.transfer(city, case.patient)
+        by_api.wait_for_studies(city, case.patient, 1)
+        model = StudyRootQueryRetrieveInformationModelMove
+        query = Dataset()
+        query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", film.StudyInstanceUID
+        told: list[tuple[int, int | None]] = []
+        with running(place.config()), case.association("WORKSTATION", model) as association:
+            for status, _ in association.send_c_move(query, "PACS", model):
+                told.append((status.Status, status.get("NumberOfRemainingSuboperations")))
+                if len(told) == 3:
+                    goes_on.set()
+    assert told[:3] == [(0xFF00, 1)] * 3
+    assert told[-1] == (0x0000, None)

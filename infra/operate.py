@@ -9,8 +9,10 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -24,6 +26,11 @@ _HIDDEN_FOR = 60
 """Seconds for which a letter that was looked at is hidden from others."""
 _MOST_LETTERS = 10_000
 _OBJECTS_AT_ONCE = 50
+_DATED = ("region", "date", "source")
+_INSTANCE = {"puts": 1.03, "gets": 2.0, "write_units": 12.0, "read_units": 6.0, "gb_seconds": 0.02}
+"""What an instance takes: requests of S3 as `python -m bench.cost` counts them, the others rounded up."""
+_REQUEST = {"write_units": 4.0, "read_units": 4.0, "gb_seconds": 0.05}
+"""What a recorded request takes, rounded up: its record in a transaction, and what it decides on."""
 _KEY = re.compile(r"instances/([a-z0-9-]{1,40})/([0-9a-f]{64})")
 
 
@@ -127,6 +134,56 @@ def _sign(one: dict[str, Any]) -> str:
     troubles = ", ".join(one["troubles"]) or "no troubles"
     return "  ".join(
         [one["institution"], state, f"{one['age_seconds']} s ago", f"version {one['version']}", waiting, line, troubles]
+    )
+
+
+def usage(city: City, options: argparse.Namespace) -> int:
+    """What each institution stored and asked for in a month, and what that comes to."""
+    prices = json.loads(options.prices.read_text(encoding="utf-8"))
+    job: dict[str, Any] = {"job": "usage", "month": options.month or f"{datetime.now(UTC):%Y-%m}"}
+    used: dict[str, Counter[str]] = {}
+    progress = None
+    while True:
+        answer = city.run({**job, "progress": progress} if progress else job)
+        for page in answer["usage"]:
+            used.setdefault(page.pop("institution"), Counter()).update(page)
+        progress = answer["progress"]
+        if progress is None:
+            break
+    shown: list[dict[str, Any]] = [
+        {"institution": institution, **counts, "cost_usd": round(_cost(counts, prices), 8)}
+        for institution, counts in sorted(used.items())
+    ]
+    if options.json:
+        print(json.dumps({"month": job["month"], "prices": {name: prices[name] for name in _DATED}, "usage": shown}))
+        return 0
+    print(f"{job['month']}, by the list prices of {prices['region']} on {prices['date']}")
+    for one in shown:
+        stored = f"{one['stored_instances']} stored, {one['stored_bytes'] / 1e9:.3f} GB"
+        came = f"{one['instances']} came, {one['bytes'] / 1e9:.3f} GB"
+        print("  ".join([str(one["institution"]), came, stored, f"{one['requests']} requests", f"{one['cost_usd']:.4f} USD"]))
+    return 0
+
+
+def _cost(counts: Mapping[str, int], prices: Mapping[str, Any]) -> float:
+    """USD of a month: bytes kept, and what an instance and a recorded request take of each service (docs/operations.md)."""
+    return float(
+        counts["stored_bytes"] / 1024**3 * prices["s3_standard_gb_month"]
+        + counts["instances"]
+        * (
+            _INSTANCE["puts"] / 1e3 * prices["s3_put_per_thousand"]
+            + _INSTANCE["gets"] / 1e3 * prices["s3_get_per_thousand"]
+            + _INSTANCE["write_units"] / 1e6 * prices["dynamodb_write_unit_per_million"]
+            + _INSTANCE["read_units"] / 1e6 * prices["dynamodb_read_unit_per_million"]
+            + _INSTANCE["gb_seconds"] * prices["lambda_gb_second_arm"]
+        )
+        + counts["requests"]
+        * (
+            (prices["api_request_per_million"] + prices["lambda_request_per_million"]) / 1e6
+            + _REQUEST["write_units"] / 1e6 * prices["dynamodb_write_unit_per_million"]
+            + _REQUEST["read_units"] / 1e6 * prices["dynamodb_read_unit_per_million"]
+            + _REQUEST["gb_seconds"] * prices["lambda_gb_second_arm"]
+        )
     )
 
 
@@ -235,6 +292,7 @@ COMMANDS: dict[str, Callable[[City, argparse.Namespace], int]] = {
     "letters": letters,
     "rebuild": rebuild,
     "reconcile": reconcile,
+    "usage": usage,
 }
 
 
@@ -251,6 +309,9 @@ def _arguments() -> argparse.ArgumentParser:
         "--older-than", type=float, default=900, metavar="SECONDS", help="leave out what is younger (default: 900)"
     )
     made["reconcile"].add_argument("--mend", action="store_true", help="make good what differs")
+    made["usage"].add_argument("--month", metavar="YYYY-MM", help="default: this one")
+    prices = Path(__file__).with_name("prices.json")
+    made["usage"].add_argument("--prices", type=Path, metavar="FILE", default=prices, help="prices as in infra/prices.json")
     made["letters"].add_argument("--redrive", action="store_true", help="have them tried again")
     return parser
 

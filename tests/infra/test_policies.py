@@ -76,7 +76,8 @@ EVENT_HANDLERS = {
     "expiry": {"sharing/expiries", "changes", "membership", "audit/trail", "registry"},
     "sweep": {"ingest/due", "ingest/offers", "ingest/removals", "audit/trail"},
     "operations": {
-        "operations/reconcile", "operations/jobs", "ingest/index", "ingest/instance_items", "projection/studies",
+        "operations/reconcile", "operations/jobs", "operations/usage", "operations/forwarders",
+        "ingest/index", "ingest/instance_items", "projection/studies",
         "projection/tallies", "retrieval/metadata", "audit/trail",
     }
     | SHARED,
@@ -85,6 +86,7 @@ EVENT_HANDLERS = {
 ONLY_BEHIND_EVENTS = {
     "ingest/read_again", "ingest/index", "ingest/removals", "audit/anchor", "sharing/expiries", "projection/facts",
     "projection/studies", "projection/tallies", "operations/jobs", "operations/reconcile", "operations/rehearsal",
+    "operations/usage",
 }  # fmt: skip
 SERVICES = ROOT / "chalicelib" / "services"
 

@@ -238,3 +238,17 @@ def test_a_sign_of_life_has_no_room_for_anything_else(world: World, wrong: dict[
     answer = world.city.client("mondino").put("/forwarder", json={**SIGN, **wrong})
     assert answer.status_code == 400
     assert next(iter(wrong)) in answer.text
+
+
+def test_what_a_hospital_used_in_a_month_is_counted_from_what_there_is(world: World) -> None:
+    before = {one["institution"]: one for one in world.operate("usage", expected=0)["usage"]}
+    content = image(study="1.2.702", patient="OPS-9")
+    send(world.city.client("mondino"), content)
+    after = {one["institution"]: one for one in world.operate("usage", expected=0)["usage"]}
+    for name, added in (("instances", 1), ("bytes", len(content)), ("stored_instances", 1), ("stored_bytes", len(content))):
+        assert after["mondino"][name] - before["mondino"][name] == added
+        assert after["maugeri"][name] == before["maugeri"][name]
+    assert after["mondino"]["requests"] > before["mondino"]["requests"]
+    assert after["mondino"]["cost_usd"] > before["mondino"]["cost_usd"]
+    of_before = {one["institution"]: one for one in world.operate("usage", "--month", "2020-01", expected=0)["usage"]}
+    assert not any(of_before["mondino"][name] for name in ("instances", "bytes", "stored_instances", "requests"))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain import identifiers, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.errors import BadRequest, TryAgain
 from chalicelib.services.ingest.instance_items import Failed, Stored, check, verdicts_of
-from chalicelib.services.operations import forwarders, reconcile
-from chalicelib.services.operations.reconcile import Job, Progress
+from chalicelib.services.operations import forwarders, reconcile, usage
+from chalicelib.services.operations.reconcile import RESERVE, Job, Progress
+from chalicelib.services.operations.usage import Month
 from chalicelib.services.registry import load_registry
 
 OLDEST = timedelta(days=36500)
@@ -25,6 +26,8 @@ def run(job: Job, record: Act, event: Mapping[str, Any]) -> dict[str, Any]:
         return _look(job, event)
     if event.get("job") == "forwarders":
         return {"forwarders": forwarders.shown(job.table, job.clock())}
+    if event.get("job") == "usage":
+        return _usage(job, event)
     try:
         name, only, progress = _name(event), _institution(event), _progress(event)
         job = replace(job, older_than=_older_than(event), mend=event.get("mend") is True)
@@ -49,7 +52,7 @@ def run(job: Job, record: Act, event: Mapping[str, Any]) -> dict[str, Any]:
 def _name(event: Mapping[str, Any]) -> str:
     name = event.get("job")
     if name not in ("reconcile", "rebuild"):
-        raise BadRequest("There is no such job: forwarders, look, rebuild, reconcile.", "job")
+        raise BadRequest("There is no such job: forwarders, look, rebuild, reconcile, usage.", "job")
     return str(name)
 
 
@@ -72,6 +75,33 @@ def _progress(event: Mapping[str, Any]) -> Progress | None:
     if not isinstance(given, dict) or set(given) != {"stage", "institution", "after"} or given["stage"] not in reconcile.STAGES:
         raise BadRequest("progress must be what the call before answered.", "progress")
     return Progress(*(str(given[name]) for name in ("stage", "institution", "after")))
+
+
+def _usage(job: Job, event: Mapping[str, Any]) -> dict[str, Any]:
+    """What institutions used in a month, page after page: what is answered is to be added up, by institution."""
+    try:
+        only, progress, month = _institution(event), _progress(event) or Progress(), _month(event)
+    except BadRequest as error:
+        return {"error": error.detail}
+    registry = load_registry(job.table)
+    every = sorted({**registry.former, **registry.members}) if only is None else [only]
+    counted: list[dict[str, Any]] = []
+    for institution in every:
+        after: str | None = progress.after if institution == progress.institution else ""
+        while after is not None and institution >= progress.institution:
+            if counted and job.remaining() < RESERVE:
+                return {"usage": counted, "progress": Progress("objects", institution, after).to_item()}
+            used, after = usage.page(job.table, job.objects, institution, month, after)
+            counted.append(used.to_item())
+    return {"usage": counted, "progress": None}
+
+
+def _month(event: Mapping[str, Any]) -> Month:
+    try:
+        begins = datetime.strptime(str(event.get("month")), "%Y-%m").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise BadRequest("month must be YYYY-MM.", "month") from error
+    return Month(begins, (begins + timedelta(days=32)).replace(day=1))
 
 
 def _look(job: Job, event: Mapping[str, Any]) -> dict[str, Any]:

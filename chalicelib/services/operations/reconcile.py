@@ -44,7 +44,7 @@ from chalicelib.services.registry import load_registry
 from chalicelib.services.retrieval import metadata
 
 OBJECTS_AT_ONCE, STUDIES_AT_ONCE = 200, 20
-_RESERVE = 30.0
+RESERVE = 30.0
 """Seconds that are kept for what was begun."""
 
 
@@ -126,7 +126,7 @@ def reconcile(job: Job, start: Progress, only: str | None = None) -> Done:
     counted = dict.fromkeys(STAGES, 0)
     position: Progress | None = start
     while position is not None:
-        if job.remaining() < _RESERVE and position != start:
+        if job.remaining() < RESERVE and position != start:
             break
         institution = position.institution or _next(registry, only, "")
         if institution is None:
@@ -161,7 +161,7 @@ def rebuild(job: Job, start: Progress, only: str | None = None) -> Done:
     count = 0
     position: Progress | None = start
     while position is not None:
-        if job.remaining() < _RESERVE and position != start:
+        if job.remaining() < RESERVE and position != start:
             break
         institution = position.institution or _next(registry, only, "")
         if institution is None:

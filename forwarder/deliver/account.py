@@ -61,6 +61,20 @@ class PatientAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class ExamAccount:
+    """Of one exam of another hospital: whether it is `done`, how many of its instances are in the PACS, put aside, and wanted
+    (None where that is not known yet); why it waits, or why some were put aside."""
+
+    study: str
+    owner: str
+    done: bool
+    there: int
+    aside: int
+    wanted: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class NumberlessTransfer:
     """A transfer without a number of ours: since when (seconds), whether it was accepted, and the number of the PACS's that is
     proposed for it, with what agrees."""
@@ -139,6 +153,27 @@ def patients(connection: sqlite3.Connection, number: str | None = None) -> list[
         {"number": number, "most": SHOWN},
     ).fetchall()
     return [PatientAccount(**dict(row), reasons=_reasons_of(connection, row["number"])) for row in rows]
+
+
+def exams(connection: sqlite3.Connection, number: str) -> list[ExamAccount]:
+    """The exams that are wanted under a number of ours, or were."""
+    if not are_known(connection):
+        return []
+    rows = connection.execute(
+        "SELECT exam.study, exam.owner, exam.state, exam.reason, count(one.state) AS wanted,"
+        " sum(one.state IN ('delivered', 'there')) AS there, sum(one.state = 'aside') AS aside,"
+        " max(CASE WHEN one.state = 'aside' THEN one.reason END) AS why"
+        " FROM deliver_studies AS exam LEFT JOIN deliver_instances AS one ON one.study = exam.study AND one.owner = exam.owner"
+        " WHERE exam.number = ? AND exam.state != 'gone' GROUP BY exam.study, exam.owner",
+        (number,),
+    )
+    return [
+        ExamAccount(
+            row["study"], row["owner"], row["state"] == "done", row["there"] or 0, row["aside"] or 0, row["wanted"] or None,
+            row["reason"] or row["why"] or "",
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def recalls(connection: sqlite3.Connection) -> list[Recall]:

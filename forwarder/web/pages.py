@@ -72,7 +72,7 @@ def environment(language: str) -> Environment:
         extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.install_gettext_translations(_texts(language), newstyle=True)  # type: ignore[attr-defined]
-    made.filters |= {"day": day, "moment": moment, "person": person_name}
+    made.filters |= {"day": day, "moment": moment, "person": person_name, "clock": clock}
     return made
 
 
@@ -210,6 +210,11 @@ def moment(text: str | None) -> str:
         return datetime.fromisoformat(text).astimezone(HERE).strftime("%d/%m/%Y %H:%M")
     except ValueError:
         return text
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds since the epoch as people here write moments."""
+    return "" if seconds is None else datetime.fromtimestamp(seconds, HERE).strftime("%d/%m/%Y %H:%M")
 
 
 def person_name(text: str | None) -> str:

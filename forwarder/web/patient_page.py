@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, segment
 from forwarder.web.days import end_of_day, last_day, today
+from forwarder.web.evidence import EVIDENCE
 from forwarder.web.identity import Person, RefusedError, Role
 from forwarder.web.pages import N_, Pages, seen
 from forwarder.web.transfers_page import LONGEST_NUMBER, LONGEST_REASON
@@ -37,12 +38,6 @@ DONE = {
     "consent-ended": N_("The consent has ended."),
     "reviewed": N_("The review is closed."),
 }
-EVIDENCE = {
-    "same-name": N_("same name"), "same-birth-date": N_("same birth date"), "same-sex": N_("same sex"),
-    "same-codice-fiscale": N_("same codice fiscale"), "different-birth-date": N_("other birth date"),
-    "different-sex": N_("other sex"), "different-codice-fiscale": N_("other codice fiscale"),
-    "undone-before": N_("was undone before"),
-}  # fmt: skip
 BASIS = {
     "transfer": N_("by the acceptance of a transfer"), "confirmed": N_("confirmed by a person"),
     "codice-fiscale": N_("by the codice fiscale"),

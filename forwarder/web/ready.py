@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +9,8 @@ from typing import Any
 
 import anyio
 
+from forwarder.deliver import account
+from forwarder.hl7.adt import ledger as adt
 from forwarder.spool.journal import Journal
 
 
@@ -37,8 +38,18 @@ class Exam:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A number of ours under which a transfer might be accepted: whose word that is, and what speaks for and against it."""
+
+    number: str
+    source: str
+    evidence: Sequence[str]
+    against: Sequence[str] = ()
+
+
 class Readiness:
-    """What the journal and the archive say of a patient's exams."""
+    """What the journal and the archive say of a patient's exams, and of numbers for those who have none yet."""
 
     def __init__(self, journal: Journal, *, delivers: bool) -> None:
         self._journal, self._delivers = journal, delivers
@@ -47,32 +58,37 @@ class Readiness:
         """Those of a timeline's exams that are others', as they stand here. Raises SpoolError."""
         others = [one for one in studies if one["owner"] != own]
         brought = await anyio.to_thread.run_sync(self._brought, number) if self._delivers and others else {}
-        return [self._exam(one, brought.get((one["study_instance_uid"], one["owner"]))) for one in others]
+        return [_exam(one, brought.get((one["study_instance_uid"], one["owner"]))) for one in others]
 
-    def _brought(self, number: str) -> dict[tuple[str, str], sqlite3.Row]:
+    async def candidates(self) -> dict[str, list[Candidate]]:
+        """By transfer, the numbers that registration (ADT) and PACS propose. Raises SpoolError."""
+        return await anyio.to_thread.run_sync(self._candidates)
+
+    def _brought(self, number: str) -> dict[tuple[str, str], account.ExamAccount]:
         with self._journal.read() as connection:
-            rows = connection.execute(
-                "SELECT s.study, s.owner, s.state, s.reason, count(i.state) AS wanted,"
-                " sum(i.state IN ('delivered', 'there')) AS there, sum(i.state = 'aside') AS aside,"
-                " max(CASE WHEN i.state = 'aside' THEN i.reason END) AS why"
-                " FROM deliver_studies s LEFT JOIN deliver_instances i ON i.study = s.study AND i.owner = s.owner"
-                " WHERE s.number = ? GROUP BY s.study, s.owner",
-                (number,),
-            ).fetchall()
-        return {(row["study"], row["owner"]): row for row in rows}
+            return {(one.study, one.owner): one for one in account.exams(connection, number)}
 
-    @staticmethod
-    def _exam(one: Mapping[str, Any], row: sqlite3.Row | None) -> Exam:
-        known = (
-            str(one["study_instance_uid"]),
-            str(one.get("study_date") or ""),
-            str(one.get("description") or ""),
-            tuple(one.get("modalities") or ()),
-        )
-        count = int(one.get("instances") or 0)
-        if row is None or row["state"] == "gone":
-            return Exam(*known, Standing.WHOLE if one.get("complete") else Standing.PARTIAL, count, count)
-        there, wanted, aside = int(row["there"] or 0), int(row["wanted"] or count), int(row["aside"] or 0)
-        if row["state"] == "done":
-            return Exam(*known, Standing.ASIDE if aside else Standing.IN_PACS, there, wanted, str(row["why"] or ""))
-        return Exam(*known, Standing.COMING, there, wanted, str(row["reason"] or ""))
+    def _candidates(self) -> dict[str, list[Candidate]]:
+        found: dict[str, list[Candidate]] = {}
+        with self._journal.read() as connection:
+            for one in adt.proposals(connection):
+                found.setdefault(one.transfer, []).append(Candidate(one.number, "adt", one.evidence, one.against))
+            for other in account.numberless(connection):
+                if other.proposal:
+                    agreeing = [f"same-{one.replace(' ', '-')}" for one in other.evidence.split(", ")]
+                    found.setdefault(other.transfer, []).append(Candidate(other.proposal, "pacs", agreeing))
+        return found
+
+
+def _exam(one: Mapping[str, Any], brought: account.ExamAccount | None) -> Exam:
+    known = (
+        str(one["study_instance_uid"]), str(one.get("study_date") or ""), str(one.get("description") or ""),
+        tuple(one.get("modalities") or ()),
+    )  # fmt: skip
+    count = int(one.get("instances") or 0)
+    if brought is None:
+        return Exam(*known, Standing.WHOLE if one.get("complete") else Standing.PARTIAL, count, count)
+    wanted = count if brought.wanted is None else brought.wanted
+    if brought.done:
+        return Exam(*known, Standing.ASIDE if brought.aside else Standing.IN_PACS, brought.there, wanted, brought.reason)
+    return Exam(*known, Standing.COMING, brought.there, wanted, brought.reason)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from forwarder.spool.journal import Journal
+from forwarder.web.aside_page import AsidePage
 from forwarder.web.door import Door
 from forwarder.web.identity import Person, RefusedError
 from forwarder.web.invoke_image_display import ImageDisplay
@@ -40,6 +41,7 @@ def staff_routes(door: Door, journal: Journal) -> list[BaseRoute]:
         Route("/signed-in", signed_in),
         pages.route("/sign-out", sign_out, methods=("POST",)),
         *ImageDisplay(pages).routes(),
+        *AsidePage(pages).routes(),
         *PatientPage(pages).routes(),
         *TransfersPage(pages, Readiness(journal, delivers=door.config.deliver.enabled)).routes(),
     ]

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, City
 from forwarder.web.days import end_of_day, last_day, today
+from forwarder.web.evidence import EVIDENCE
 from forwarder.web.identity import Person, RefusedError, Role
 from forwarder.web.pages import N_, Pages, seen
 from forwarder.web.ready import Readiness
@@ -151,7 +152,7 @@ class TransfersPage:
         typed = form if form.get("act") in ("look", "open") else {}
         return self._pages.show(
             request, person, "transfers.html", status,
-            city=city, message=message, done=DONE.get(request.query_params.get("done", "")),
+            city=city, message=message, evidence=EVIDENCE, done=DONE.get(request.query_params.get("done", "")),
             form={name: typed.get(name, "") for name in ("number", "to", "reason", "until")}, today=today().isoformat(),
             default_until=last_day("").isoformat(), tried=form.get("transfer", ""), typed_number=form.get("number", ""),
             waiting=await self._waiting(archive, waiting["transfers"]), more=bool(waiting.get("next")),
@@ -164,10 +165,12 @@ class TransfersPage:
         """Each with the patient as the sender knows them, what comes, and how a number that is proposed compares."""
         theirs = await archive.patients(one["patient"] for one in found)
         proposed = await archive.patients(one.get("proposed_patient", {}) for one in found)
+        candidates = await self._ready.candidates()
         return [
             one | {
                 "person": their["patient"] if their else None,
                 "exams": their["studies"] if their else [],
+                "candidates": candidates.get(one["id"], []),
                 "compared": compare(our["patient"], their["patient"]) if our and their else [],
             }
             for one, their, our in zip(found, theirs, proposed, strict=True)

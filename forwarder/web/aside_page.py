@@ -1,0 +1,106 @@
+"""`/queue` for the administrator: what was put aside, what of ADT waits for a person, what is to be recalled from the PACS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from forwarder.alerts import texts
+from forwarder.errors import ConfigError
+from forwarder.logs import log
+from forwarder.operations import admin
+from forwarder.web.identity import Person, RefusedError, Role
+from forwarder.web.pages import N_, Pages, seen
+
+PATH = "/queue"
+SHOWN = 200
+DONE = {
+    "retried": N_("It is tried again."),
+    "discarded": N_("It was let go of: the forwarder no longer has it."),
+    "released": N_("It goes on."),
+    "dropped": N_("It will be done by nobody."),
+}
+RECALLS = {
+    "corrected": N_("corrected by its owner since: the PACS has the old one"),
+    "linked-otherwise": N_("brought under a number that is another patient's since"),
+    "withdrawn": N_("withdrawn by its owner"),
+    "no-longer-shared": N_("the patient objected, or it is protected"),
+    "transfer-ended": N_("the transfer ended; nothing has to be done"),
+}
+
+
+class AsidePage:
+    """The page and its forms. It names no patient."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._folder = Path(pages.door.config.spool.folder)
+
+    def routes(self) -> list[BaseRoute]:
+        """The page, and where its forms go."""
+        return [
+            self._pages.route(PATH, self.show, Role.ADMIN),
+            self._pages.route(PATH, self.act, Role.ADMIN, methods=("POST",)),
+        ]
+
+    async def show(self, request: Request, person: Person) -> Response:
+        """200."""
+        found = await anyio.to_thread.run_sync(self._found)
+        language = self._pages.language(request)
+        return self._pages.show(
+            request, person, "queue.html", **found, words=texts(language), recall_words=RECALLS, now=time.time(),
+            done=DONE.get(request.query_params.get("done", "")),
+        )  # fmt: skip
+
+    async def act(self, request: Request, person: Person) -> Response:
+        """303 to the page; 400 for a form that names nothing of it."""
+        form = await self._pages.form(request, person)
+        acts: dict[str, Callable[[Mapping[str, str]], str]] = {
+            "retry": self._retry, "retry-all": self._retry_all, "discard": self._discard, "release": self._release,
+            "drop": self._drop,
+        }  # fmt: skip
+        do = acts.get(form.get("act", ""))
+        if do is None:
+            raise RefusedError(400, "bad-form")
+        try:
+            done = await anyio.to_thread.run_sync(do, form)
+        except (ConfigError, ValueError) as error:
+            raise RefusedError(400, "bad-form") from error
+        log.info(
+            "the administrator acted", act=form["act"], by=person.name, what=form.get("digest") or form.get("number") or "all"
+        )
+        return seen(PATH, done=done)
+
+    def _found(self) -> dict[str, Any]:
+        aside = admin.rejected(self._folder)
+        return {
+            "aside": aside[:SHOWN], "aside_count": len(aside), "recalls": admin.recalls(self._folder)[:SHOWN],
+            "adt": admin.adt_waiting(self._folder)[:SHOWN],
+        }  # fmt: skip
+
+    def _retry(self, form: Mapping[str, str]) -> str:
+        admin.retry(self._folder, [form.get("digest", "")])
+        return "retried"
+
+    def _retry_all(self, _: Mapping[str, str]) -> str:
+        admin.retry(self._folder, everything=True)
+        return "retried"
+
+    def _discard(self, form: Mapping[str, str]) -> str:
+        admin.discard(self._folder, [form.get("digest", "")])
+        return "discarded"
+
+    def _release(self, form: Mapping[str, str]) -> str:
+        admin.adt_release(self._folder, [int(form.get("number", ""))])
+        return "released"
+
+    def _drop(self, form: Mapping[str, str]) -> str:
+        admin.adt_discard(self._folder, [int(form.get("number", ""))])
+        return "dropped"

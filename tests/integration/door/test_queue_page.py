@@ -1,0 +1,111 @@
+"""`/queue`: what the administrator decides on; and the numbers that registration proposes, on the page of transfers."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+import requests
+from pydicom import Dataset
+from pynetdicom import AE
+
+from tests.forwarder.images import ct_slice
+from tests.harness import wait_until
+from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
+
+
+def store(doors: Doors, institution: str, image: Dataset) -> None:
+    forwarder = doors.endpoints(institution)
+    host, port = forwarder["dicom"].split(":")
+    pacs = AE(ae_title="PACS")
+    pacs.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
+    association = pacs.associate(host, int(port), ae_title=forwarder["aet"])
+    assert association.is_established
+    assert association.send_c_store(image).Status == 0x0000
+    association.release()
+
+
+@pytest.fixture
+def conflict(doors: Doors, patient: Patient) -> str:
+    """The Study Instance UID of an image that was put aside, since other pixels came under its UID before."""
+    study = f"1.2.{patient.unique}"
+    for pixels in (b"\1", b"\2"):
+        image = ct_slice(1, study=study)
+        image.PixelData = pixels * len(image.PixelData)
+        store(doors, MONDINO, image)
+    page = doors.endpoints(MONDINO)["page"]
+    wait_until(lambda: requests.get(page + "/status.json", timeout=5).json()["aside"].get("conflict"), 60)
+    return study
+
+
+def act(staff: Staff, act: str, **fields: str) -> requests.Response:
+    token = re.search(r'name="token" value="([0-9a-f]+)"', staff.get("/queue").text)
+    assert token
+    return staff.post("/queue", data={"token": token[1], "act": act, **fields}, allow_redirects=False)
+
+
+def test_what_was_put_aside_is_shown_with_what_to_do_tried_again_and_let_go_of(doors: Doors, conflict: str):
+    staff = doors.staff(MONDINO, "luca", "admin")
+    staff.headers["Accept-Language"] = "it"
+    text = staff.get("/queue").text
+    digest = re.search(r'name="digest" value="([0-9a-f]{64})"', text)
+    assert digest and "Riprova" in text and "PROVA" not in text
+    assert act(staff, "retry", digest=digest[1]).status_code == 303
+    wait_until(lambda: digest[1] in staff.get("/queue").text, 60)  # judged again, and put aside again
+    assert act(staff, "discard", digest=digest[1]).status_code == 303
+    assert digest[1] not in staff.get("/queue").text
+    log = (Path(doors.city.state) / "logs" / f"forwarder-{MONDINO}.log").read_text()
+    assert re.search(r'"the administrator acted".*"discard".*"luca"', log)
+
+
+@pytest.mark.parametrize("fields", [{"digest": ""}, {"digest": "f" * 64}, {"digest": "../x"}, {"number": "x"}])
+def test_a_form_that_names_nothing_of_it_does_nothing(doors: Doors, conflict: str, fields: dict[str, str]):
+    staff = doors.staff(MONDINO, "luca", "admin")
+    before = requests.get(staff.door + "/status.json", timeout=5).json()["aside"]
+    for what in ("discard", "retry", "release", "drop", "nothing"):
+        if not ("number" in fields and what in ("retry", "discard")):
+            assert act(staff, what, **fields).status_code == 400, what
+    assert requests.get(staff.door + "/status.json", timeout=5).json()["aside"] == before
+
+
+@pytest.mark.parametrize("roles", [(), ("registry", "radiology", "privacy")])
+def test_it_takes_the_role(doors: Doors, roles: tuple[str, ...]):
+    assert doors.staff(MONDINO, "luca", *roles).get("/queue").status_code == 403
+
+
+def test_a_number_that_registration_proposes_is_accepted_with_one_click(doors: Doors, patient: Patient):
+    patient.arrives()
+    transfer = patient.transferred()
+    doors.with_site(
+        MAUGERI,
+        '[hl7]\nallowed_addresses = ["127.0.0.1"]\npatient_authority = "MAUG"\n[hl7.adt]\nenabled = true\n',
+    )
+    try:
+        message = [
+            "MSH|^~\\&|ADT|MAUG|CONTENITORE||20261130120000||ADT^A04^ADT_A01|C1|P|2.5.1||||||UNICODE UTF-8",
+            "EVN|A04|20261130120000",
+            f"PID|1||{patient.elsewhere}^^^MAUG^PI||Bianchi^Ada||19600315|F",
+            "PV1|1|O",
+        ]
+        host, port = doors.endpoints(MAUGERI)["hl7"].split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as ris:
+            ris.sendall(b"\x0b" + "\r".join(message).encode() + b"\x1c\r")
+            assert b"MSA|AA|C1" in ris.recv(65536)
+        staff = doors.staff(MAUGERI, "anna", "registry")
+        staff.headers["Accept-Language"] = "it"
+
+        def card() -> str:
+            found = re.search(rf'<li class="card">(?:(?!</li>).)*{patient.number}.*?</li>', staff.get("/transfers").text, re.S)
+            assert found
+            return found[0]
+
+        shown = wait_until(lambda: (text := card()) and "propone" in text and text, 60)
+        assert "stesso nome" in shown and "stessa data di nascita" in shown
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', shown[: shown.index("Accetta con questo numero")]))
+        assert fields["number"] == patient.elsewhere
+        assert staff.post("/transfers", data=fields, allow_redirects=False).status_code == 303
+        assert "accepted_at" in doors.city.client(SAN_MATTEO).get(f"/transfers/{transfer}").json()
+    finally:
+        doors.with_site(MAUGERI, "")

@@ -161,7 +161,8 @@ class RegistrationLedger:
         """It is tried again. Raises SpoolError."""
         self._journal.write(
             lambda connection: connection.execute(
-                "UPDATE adt_acts SET attempts = attempts + 1, not_before = ?, reason = ? WHERE seq = ?",
+                "UPDATE adt_acts SET attempts = attempts + 1, not_before = ?,"
+                " reason = CASE WHEN reason = 'released' THEN reason ELSE ? END WHERE seq = ?",
                 (time.time() + seconds, reason, act.seq),
             )
         )

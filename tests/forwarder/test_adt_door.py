@@ -1,0 +1,237 @@
+"""ADT at the MLLP door: what is acknowledged, refused, tried, told, and kept through a death at any step."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ris
+from hospital import Hospital, free_port, hospital, until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from registry import Invented, adt, invented
+from test_kill import doomed
+
+from forwarder.__main__ import main
+from forwarder.errors import ConfigError
+from forwarder.service import running
+from tests.harness import RunningCity
+
+NOWHERE = "http://127.0.0.1:9"
+WHO = invented()
+
+
+def place_of(folder: Path, api: str = NOWHERE, **values: Any) -> Hospital:
+    settings = {
+        "hl7__address": "127.0.0.1", "hl7__port": free_port(), "hl7__adt__enabled": True,
+        "hl7__allowed_addresses": ["127.0.0.1"], "hl7__patient_authority": "SM", "hl7__adt__destinations": {"MAUG": "maugeri"},
+    }  # fmt: skip
+    return hospital(folder, api, **settings | values)
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
+    """A door whose archive never answers: what it takes stays in the journal."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.delenv("AWS_PROFILE", raising=False)
+        place = place_of(tmp_path_factory.mktemp("door"), archive__profile="")
+        with running(place.config()):
+            yield place
+
+
+def post(place: Hospital, message: bytes) -> ris.Answer:
+    with ris.Ris(int(place.values["hl7.port"])) as sender:
+        return sender.send(message)
+
+
+def tell(place: Hospital, trigger: str, who: Invented = WHO, **more: Any) -> ris.Answer:
+    return post(place, adt(trigger, who, authority="SM", **more))
+
+
+def kept(place: Hospital, query: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(place.spool / "journal.sqlite3")) as journal:
+        return journal.execute(query).fetchall()
+
+
+def changed(old: str, new: str, trigger: str = "A03") -> bytes:
+    message = adt(trigger, invented(), authority="SM", to="MAUG").decode()
+    assert old in message
+    return message.replace(old, new).encode()
+
+
+REFUSED = {
+    "another hospital's number alone": (adt("A03", WHO, authority="XX"), "AE", "PID^1^3", "101"),
+    "no patient": (changed("PID|", "ZID|"), "AE", "PID^1", "100"),
+    "two patients": (changed("PV1|", "PID|2||X^^^SM^PI\rPV1|"), "AE", "PID^2", "100"),
+    "two numbers of one house": (changed("^^^SM^PI", "^^^SM^PI~OTHER^^^SM^PI"), "AE", "PID^1^3", "102"),
+    "a number that is too long": (adt("A03", invented("N" * 65), authority="SM"), "AE", "PID^1^3", "102"),
+    "a merge of nobody": (adt("A40", WHO, authority="SM"), "AE", "MRG^1", "100"),
+    "a link of one": (adt("A24", WHO, authority="SM"), "AE", "PID^1", "100"),
+    "no event": (changed("ADT^A03^ADT_A03", "ADT^^"), "AR", "MSH^1^9", "201"),
+}
+
+
+@pytest.mark.parametrize(("message", "code", "place", "condition"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_read_is_refused_naming_the_place_and_stands_on_the_page(
+    door: Hospital, message: bytes, code: str, place: str, condition: str
+):
+    answered = post(door, message)
+    assert (answered.code, answered.field("ERR", 2), answered.field("ERR", 3).split("^")[0]) == (code, place, condition)
+    last = door.state()["adt"]["unreadable"][-1]
+    assert last["place"] == "-".join(part for part in (place.split("^")[0], *place.split("^")[2:]))
+    assert not any(personal in str(last) + answered.text for personal in (WHO.number, WHO.family, WHO.code))
+
+
+def test_the_time_of_an_event_is_needed(door: Hospital):
+    message = adt("A03", WHO, authority="SM", to="MAUG").decode().split("\r")
+    header = message[0].split("|")
+    header[6] = ""
+    answered = post(door, "\r".join(["|".join(header), "EVN|A03", *message[2:]]).encode())
+    assert (answered.code, answered.field("ERR", 3).split("^")[0]) == ("AE", "101")
+
+
+def test_what_is_acknowledged_is_in_the_journal_with_what_follows_of_it(door: Hospital):
+    who = invented()
+    assert tell(door, "A03", who, to="MAUG").code == "AA"
+    acts = kept(door, f"SELECT kind, state, subject FROM adt_acts WHERE number = '{who.number}' ORDER BY kind")
+    assert [(kind, state) for kind, state, _ in acts] == [("opening", "waiting"), ("patient", "waiting")]
+    assert acts[0][2] == "maugeri"
+    assert tell(door, "A13", who, at=1).code == "AA"
+    (state,) = kept(door, f"SELECT state FROM adt_acts WHERE number = '{who.number}' AND kind = 'opening'")[0]
+    assert state == "dropped"
+
+
+TWO = {"MAUG": "maugeri", "MOND": "mondino"}
+DIALECTS = {
+    "disposition": ({}, {"disposition": "MAUG"}, True),
+    "discharged to location": ({}, {"to": "MAUG"}, True),
+    "discharged to location with its parts": ({}, {"to": "MAUG&1.2.3&ISO^20260301"}, True),
+    "both, of which one is no institution": ({}, {"to": "MAUG", "disposition": "02"}, True),
+    "another field": ({"hl7__adt__discharge_fields": ["PV1-3.4"]}, {"ward": "MAUG"}, True),
+    "a field that is not the hospital's": ({"hl7__adt__discharge_fields": ["PV1-3.4"]}, {"to": "MAUG"}, False),
+    "two institutions": ({"hl7__adt__destinations": TWO}, {"to": "MAUG", "disposition": "MOND"}, False),
+}
+
+
+@pytest.mark.parametrize(("values", "said", "opens"), DIALECTS.values(), ids=DIALECTS)
+def test_where_the_destination_stands_is_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: dict[str, Any], said: dict[str, str], opens: bool
+):
+    place = place_of(tmp_path, **values)
+    file = tmp_path / "message.hl7"
+    file.write_bytes(adt("A03", invented(), authority="SM", **said))
+    assert main(["hl7", "try", str(file), "--config", str(place.write_config())]) == 0
+    assert ("would open a transfer to maugeri" in capsys.readouterr().out) is opens
+
+
+def test_trying_messages_does_nothing_and_knows_what_the_journal_knows(
+    door: Hospital, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    who = invented()
+    tell(door, "A03", who, to="MAUG")
+    before = kept(door, "SELECT * FROM adt_acts"), kept(door, "SELECT * FROM adt_events")
+    file = tmp_path / "messages.hl7"
+    messages = [
+        adt("A03", who, authority="SM", to="MAUG"), adt("A13", who, authority="SM", at=1),
+        adt("A03", who, authority="SM", to="NOWHERE", visit="other"), adt("A01", who, authority="XX"),
+        ris.oru("Testo.", study="1.2.3", patient=who.number), adt("A60", who, authority="SM"), b"rubbish\r",
+    ]  # fmt: skip
+    file.write_bytes(b"".join(b"\x0b" + message + b"\x1c\r" for message in messages))
+    assert main(["hl7", "try", str(file), "--config", str(door.write_config())]) == 0
+    said = capsys.readouterr().out
+    for text in (
+        "1. ADT^A03", "codice fiscale: valid, agrees", "2. ADT^A13", "would not open the transfer to maugeri",
+        "“NOWHERE” is nobody's", "4. ADT^A01", "AE, There is no number", "1 reports", "not for us",
+    ):  # fmt: skip
+        assert text in said, text
+    assert who.family not in said and who.code not in said
+    assert before == (kept(door, "SELECT * FROM adt_acts"), kept(door, "SELECT * FROM adt_events"))
+
+
+@pytest.mark.parametrize("missing", ["hl7__allowed_addresses", "hl7__patient_authority"])
+@pytest.mark.parametrize("section", ["adt", "orders"])
+def test_it_does_not_start_without_saying_who_may_send_and_whose_numbers_count(tmp_path: Path, missing: str, section: str):
+    empty: Any = [] if missing.endswith("addresses") else ""
+    values = {"hl7__adt__enabled": section == "adt", "hl7__orders__enabled": section == "orders", missing: empty}
+    with pytest.raises(ConfigError, match=missing.replace("__", ".")):
+        place_of(tmp_path, **values).config()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_damage_to_a_message_breaks_the_door(door: Hospital, data: st.DataObject):
+    trigger = data.draw(st.sampled_from(["A01", "A03", "A13", "A40"]))
+    message = bytearray(adt(trigger, WHO, authority="SM", to="MAUG", merged="X", control_id="C-1"))
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(message) - 1))
+        what = data.draw(st.sampled_from([b"|", b"^", b"~", b"\r", b"\\", b"&", b"\xe0", b"PID|", b"", b"\0", b"99999999999999"]))
+        message[at : at + data.draw(st.integers(0, 30))] = what
+    with ris.Ris(int(door.values["hl7.port"])) as sender:
+        sender.post(bytes(message))
+        sender.post(adt("A60", WHO, authority="SM", control_id="NEXT"))
+        answers = []
+        while not answers or answers[-1].field("MSA", 2) != "NEXT":
+            got = sender.answer()
+            assert got is not None
+            answers.append(got)
+
+
+def test_nothing_of_a_patient_is_in_the_log_the_page_or_the_metrics(door: Hospital, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("DEBUG", "forwarder")
+    who = invented()
+    tell(door, "A03", who, to="MAUG")
+    tell(door, "A01", who)
+    post(door, adt("A03", who, authority="XX"))
+    shown = door.get("/metrics").data.decode() + door.get("/status.json").data.decode()
+    told = shown + "".join(f"{record.getMessage()} {getattr(record, 'fields', '')}" for record in caplog.records)
+    assert "forwarder_adt_unreadable_total" in told
+    assert not any(secret in told for secret in (who.number, who.family, who.code, who.birth_date, who.visit))
+
+
+@pytest.fixture
+def credentials_of_the_city(city: RunningCity, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", city.endpoints["aws_config_file"])
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", city.endpoints["aws_shared_credentials_file"])
+
+
+@pytest.mark.usefixtures("credentials_of_the_city")
+@pytest.mark.parametrize("step", ["adt-journaled", "adt-begun", "adt-done"])
+def test_death_right_after_each_step_opens_once_and_loses_nothing(city: RunningCity, tmp_path: Path, step: str):
+    place, who = place_of(tmp_path, city.api), invented()
+    message = adt("A03", who, authority="SM", to="MAUG")
+    with doomed(place, step, 1 if step == "adt-journaled" else 2) as forwarder:
+        with contextlib.suppress(AssertionError, ConnectionError):
+            post(place, message)
+        assert forwarder.wait(30) == -signal.SIGKILL
+    with running(place.config()):
+        assert post(place, message).code == "AA"  # a sender without an answer sends again
+        until(lambda: place.state()["adt"]["waiting"] == 0)
+        listed = city.client("san-matteo").get("/transfers?direction=outgoing&limit=1000").json()["transfers"]
+        assert [one["status"] for one in listed if one["patient"]["id"] == who.number] == ["active"]
+
+
+@pytest.mark.usefixtures("credentials_of_the_city")
+def test_what_was_held_goes_on_when_a_person_says_so(city: RunningCity, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    place = place_of(tmp_path, city.api, hl7__adt__per_hour=1)
+    config = str(place.write_config())
+    with running(place.config()):
+        for _ in range(3):
+            tell(place, "A03", invented(), to="MAUG")
+        until(lambda: place.state()["adt"]["held"] == 2)
+        assert main(["hl7", "list", "--config", config]) == 0
+        listed = capsys.readouterr().out
+        assert listed.count("too-many") == 2 and "HL7 ADT^A03" in listed
+        first = listed.split()[0]
+        assert main(["hl7", "release", first, "--config", config]) == 0
+        until(lambda: place.state()["adt"]["acts"]["openings"]["done"] == 2)
+        assert main(["hl7", "discard", "--all", "--config", config]) == 0
+        assert until(lambda: place.state()["adt"]["held"] == 0 and place.state()["adt"])["acts"]["openings"]["done"] == 2

@@ -14,8 +14,9 @@ from forwarder.hl7.adt.event import TAKEN, AdtEvent, read_events, trigger_of
 from forwarder.hl7.adt.ledger import rehearsal, rehearse
 from forwarder.hl7.adt.rules import EventOutcome, outcome
 from forwarder.hl7.message import RefusedMessage, read_header
+from forwarder.hl7.order import read_orders
 from forwarder.hl7.receiver import digest_of, late
-from forwarder.hl7.report import check_header, kind_of, read_reports
+from forwarder.hl7.report import ORDERS, check_header, kind_of, read_reports
 
 WORDS = {
     EventOutcome.OPENS: "a patient leaves for {to}",
@@ -35,6 +36,7 @@ WORDS = {
 ACTS = {
     ("patient", "waiting"): "tell the archive what is known of the patient",
     ("opening", "waiting"): "open a transfer to {subject}",
+    ("opening", "held"): "have a person decide on a transfer to {subject}: the codice fiscale does not agree",
     ("opening", "undo"): "end the transfer to {subject} that ADT opened",
     ("opening", "dropped"): "not open the transfer to {subject}, which was not opened yet",
     ("acceptance", "undo"): "take back what the admission accepted",
@@ -61,6 +63,10 @@ def _tried(message: bytes, config: Hl7Config, memory: sqlite3.Connection) -> Ite
         kind, event = kind_of(header)
         name = f"{kind}^{event} {header.value(10)}"
         check_header(header, config)
+        if (kind, event) in ORDERS:
+            orders = read_orders(message, header, config, digest_of(message, header))
+            yield f"{name}: AA, {len(orders)} orders: would ask for what is relevant, and bring it first"
+            return
         if kind != "ADT":
             yield f"{name}: AA, {len(read_reports(message, header, config).reports)} reports"
             return

@@ -230,7 +230,7 @@ class State:
             (self._door.is_crowded, Trouble.HL7_CROWDED),
             (any(name in SAFETY for name in counts["deliver"]["recalls"]), Trouble.RECALLS_TO_ACT_ON),
             (self.deliveries is not None and self.deliveries.trouble is not None, Trouble.PACS_DOES_NOT_TAKE),
-            (bool(counts["adt"]["held"]), Trouble.ADT_TOO_MANY),
+            (bool(counts["adt"]["too_many"]), Trouble.ADT_TOO_MANY),
             (days is None, Trouble.CERTIFICATE_UNREADABLE),
             (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),
         ]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry import Invented, invented
 
-from forwarder.hl7.adt.event import AdtEvent, Person
+from forwarder.hl7.adt.event import AdtEvent, RegisteredPerson
 from forwarder.hl7.adt.ledger import ActKind, ActState, RegistrationLedger
 from forwarder.hl7.adt.rules import Encounter, Incoming, Terms, judge, plan
 from forwarder.hl7.moments import HOSPITAL_TIME
@@ -59,7 +59,7 @@ def event(told: Told, place: int) -> AdtEvent:
         digest=hashlib.sha256(f"{told.hospital}-{place}".encode()).hexdigest(), control_id=str(place), trigger=told.trigger,
         number=number_at(told.hospital, told.person),
         at=moment(place), occurred=moment(place if told.cancels is None else told.cancels), dated=told.cancels is not None,
-        person=Person(f"{who.family}^{who.given}", who.birth_date, who.sex, (who.code,)), visit=told.visit, to=told.to,
+        person=RegisteredPerson(f"{who.family}^{who.given}", who.birth_date, who.sex, (who.code,)), visit=told.visit, to=told.to,
         placed=told.placed,
     )  # fmt: skip
 
@@ -215,7 +215,7 @@ def test_the_end_is_the_same_in_whatever_order_messages_come_and_however_often(s
 
 def encounter(who: Invented = PEOPLE[0], trigger: str = "A01", agrees: bool | None = True, **more: str) -> Encounter:
     told = replace(event(Told("maugeri", trigger, 0), 0), **{"number": "M1"} | more)  # type: ignore[arg-type]
-    person = Person(f"{who.family}^{who.given}", who.birth_date, who.sex, (who.code,))
+    person = RegisteredPerson(f"{who.family}^{who.given}", who.birth_date, who.sex, (who.code,))
     return Encounter(told, person, agrees, trigger == "A01")
 
 
@@ -223,7 +223,7 @@ def incoming(name: str = "T1", sender: str = "san-matteo", linked: tuple[str, ..
     return replace(Incoming(name, sender, datetime.now(UTC), linked), **more)  # type: ignore[arg-type]
 
 
-SOMEBODY_ELSE = Person("ROSSI^MARIA", "19400101", "F")
+SOMEBODY_ELSE = RegisteredPerson("ROSSI^MARIA", "19400101", "F")
 UNCERTAIN = {
     "two of our numbers are linked": ([incoming(linked=("M1", "M2"))], encounter()),
     "only registered": ([incoming()], encounter(trigger="A04")),
@@ -265,6 +265,6 @@ def test_nobody_is_proposed_by_a_name_alone_nor_by_a_birth_date_alone():
 
 def test_what_a_message_leaves_out_of_a_patient_stays():
     first, later = event(Told("maugeri", "A01", 0), 0), event(Told("maugeri", "A08", 0), 1)
-    later = replace(later, person=Person("NUOVO^NOME"))
+    later = replace(later, person=RegisteredPerson("NUOVO^NOME"))
     known = plan(first.number, [later, first], TERMS)
     assert known.person == replace(first.person, name="NUOVO^NOME")

@@ -193,6 +193,16 @@ def test_without_an_agreeing_codice_fiscale_an_admission_proposes_only(case: Cas
     assert "accepted_at" not in case.opened(who)
 
 
+def test_a_patient_whose_codice_fiscale_does_not_agree_is_transferred_by_a_person_or_once_it_is_put_right(case: Case):
+    who, other = invented(), invented()
+    case.tell("san-matteo", "A03", who, to="MAUG", code=other.code)
+    assert until(lambda: case.state("san-matteo")["for_a_person"])[0]["reason"] == "codice-fiscale-disagrees"
+    assert case.transfers(who) == []
+    assert "adt-too-many" not in case.places["san-matteo"].state()["troubles"]
+    case.tell("san-matteo", "A08", who, at=1)
+    case.opened(who)
+
+
 def test_a_merge_links_two_numbers_of_one_house_and_is_reversible(case: Case):
     who, retired = invented(), invented().number
     case.tell("san-matteo", "A40", who, merged=retired)

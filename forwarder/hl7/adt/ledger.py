@@ -27,6 +27,8 @@ KEPT_DAYS = 400.0
 MOST_CODES = 100
 MOST_LISTED = 100
 UNREADABLE = "unreadable"
+TOO_MANY, DISAGREES = "too-many", "codice-fiscale-disagrees"
+"""Why an act is held."""
 
 
 class ActKind(StrEnum):
@@ -134,7 +136,7 @@ class RegistrationLedger:
             if state != ActState.WAITING:
                 return False  # it is not wanted any more
             if begun >= per_hour and reason != "released":
-                connection.execute("UPDATE adt_acts SET state = 'held', reason = 'too-many' WHERE seq = ?", (act.seq,))
+                connection.execute("UPDATE adt_acts SET state = 'held', reason = ? WHERE seq = ?", (TOO_MANY, act.seq))
                 return False
             connection.execute("UPDATE adt_acts SET tried_at = ? WHERE seq = ?", (now, act.seq))
             return True
@@ -267,10 +269,12 @@ def _reconcile(connection: sqlite3.Connection, number: str, terms: Terms, now: f
     wanted = _planned(connection, number, terms)
     if wanted.stated_by is not None:
         _want_patient(connection, number, wanted.person, wanted.stated_by, now)
+    doubtful = codice_fiscale.agrees(wanted.person) is False
     standing = _acts(connection, number, ActKind.OPENING, _LIVE)
     for (visit, institution), event in wanted.openings.items():
         if not any((row["visit"], row["subject"]) == (visit, institution) for row in standing):
             _add(connection, ActKind.OPENING, event, visit, institution, now, {"trigger": event.trigger})
+    _hold_in_doubt(connection, number, doubtful)
     for row in standing:
         if (row["visit"], row["subject"]) not in wanted.openings:
             _unwant(connection, row)
@@ -304,6 +308,22 @@ def _unwant(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
         "UPDATE adt_acts SET state = ?, reason = NULL, attempts = 0, not_before = 0 WHERE seq = ?",
         (ActState.UNDO if tried else ActState.DROPPED, row["seq"]),
     )
+
+
+def _hold_in_doubt(connection: sqlite3.Connection, number: str, doubtful: bool) -> None:
+    """What is not opened yet of a patient whose codice fiscale is not valid, or does not agree, waits for a person."""
+    if doubtful:
+        connection.execute(
+            "UPDATE adt_acts SET state = 'held', reason = ? WHERE number = ? AND kind = 'opening' AND state = 'waiting'"
+            " AND tried_at IS NULL AND coalesce(reason, '') != 'released'",
+            (DISAGREES, number),
+        )
+    else:
+        connection.execute(
+            "UPDATE adt_acts SET state = 'waiting', reason = NULL WHERE number = ? AND kind = 'opening' AND state = 'held'"
+            " AND reason = ?",
+            (number, DISAGREES),
+        )
 
 
 def _want_patient(connection: sqlite3.Connection, number: str, person: RegisteredPerson, event: AdtEvent, now: float) -> None:
@@ -483,7 +503,7 @@ def summary(connection: sqlite3.Connection) -> dict[str, Any]:
     outcomes = dict.fromkeys((*map(str, EventOutcome), UNREADABLE), 0)
     found: dict[str, Any] = {"events": outcomes, "unknown_destinations": [], "for_a_person": []}
     acts = {f"{kind}s": dict.fromkeys(("waiting", "held", "done", "undone", "aside"), 0) for kind in ActKind}
-    found |= {"acts": acts, "waiting": 0, "oldest_waiting_seconds": None, "held": 0, "aside": 0, "proposals": 0}
+    found |= {"acts": acts, "waiting": 0, "oldest_waiting_seconds": None, "held": 0, "too_many": 0, "aside": 0, "proposals": 0}
     if not _is_known(connection):
         return found
     for row in connection.execute("SELECT what, count FROM adt_counts WHERE code = ''"):
@@ -497,6 +517,9 @@ def summary(connection: sqlite3.Connection) -> dict[str, Any]:
     found["oldest_waiting_seconds"] = None if waiting[1] is None else round(max(0.0, time.time() - waiting[1]), 1)
     found["held"] = sum(counts["held"] for counts in acts.values())
     found["aside"] = sum(counts["aside"] for counts in acts.values())
+    found["too_many"] = connection.execute(
+        "SELECT count(*) FROM adt_acts WHERE state = 'held' AND reason = ?", (TOO_MANY,)
+    ).fetchone()[0]
     found["proposals"] = connection.execute("SELECT count(*) FROM adt_proposals").fetchone()[0]
     found["for_a_person"] = waiting_for_a_person(connection)
     found["unknown_destinations"] = [

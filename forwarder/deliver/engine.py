@@ -113,12 +113,14 @@ class Deliveries:
     def follow(self, stop: threading.Event) -> None:
         """Follow the feed until told to stop."""
         while not stop.is_set():
-            wait = LOOK_SECONDS
+            wait, began = LOOK_SECONDS, time.monotonic()
             try:
                 if not self._line.closed_for():
                     self._follow()
+                    self._line.succeeded()
                     wait = 0.0
             except ArchiveError as error:
+                self._line.failed(error, began)
                 log.debug("the archive's feed cannot be read", kind=error.failure.value, detail=str(error))
                 wait = PAUSE_SECONDS
             except SpoolError as error:

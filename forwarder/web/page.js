@@ -88,6 +88,7 @@ function draw() {
   const left = Object.entries(last.left_in_folder).map(([slug, count]) => [number(count), reason(slug), advice(slug)]);
   table("left", [text("times"), text("why"), text("todo")], left, text("none_left"));
   element("folder").hidden = !left.length;
+  deliveries(last.deliver);
   const heard = last.senders.map((one) => [moment(one.last_at), sender(one)]);
   table("senders", [text("seen"), text("who")], heard, text("no_senders"));
   const heads = [text("seen"), text("times"), text("who"), text("why")];
@@ -149,6 +150,35 @@ function drawAdt(adt) {
   table("adt_nobody", [text("seen"), text("times"), text("adt_code")], nobody, text("adt_all_known"));
   const unreadable = adt.unreadable.map((one) => [moment(one.at), `${one.event} ${one.control_id}`, one.sender, `${one.place} ${one.detail}`]);
   table("adt_unreadable", [text("seen"), text("adt_event"), text("who"), text("why")], unreadable, text("adt_all_read"));
+}
+
+// What was brought into the PACS, patient by patient: under names that stand for nobody.
+function deliveries(deliver) {
+  element("deliver").hidden = !deliver.enabled;
+  if (!deliver.enabled) return;
+  const why = (slug) => text(`deliver.${slug}`) || slug;
+  list(element("deliver_counts"), [
+    [text("deliver_announced"), number(deliver.announced)],
+    [text("deliver_delivered"), number(deliver.delivered)],
+    [text("deliver_there"), number(deliver.there)],
+    [text("deliver_aside"), number(deliver.aside)],
+    [text("deliver_waiting"), number(deliver.waiting)],
+    [text("deliver_unconfirmed"), number(deliver.unconfirmed)],
+    [text("deliver_numberless"), number(deliver.numberless + deliver.not_accepted)],
+    [text("deliver_proposed"), number(deliver.numbers_proposed)],
+  ], true);
+  const reasons = [...Object.entries(deliver.waiting_for), ...Object.entries(deliver.aside_reasons)];
+  table("deliver_why", [text("times"), text("why")], reasons.map(([slug, count]) => [number(count), why(slug)]), text("deliver_nothing"));
+  const recalls = Object.entries(deliver.recalls).map(([slug, count]) => [number(count), why(slug)]);
+  table("deliver_recalls", [text("times"), text("deliver_recall")], recalls, text("deliver_no_recalls"));
+  const open = deliver.patients.filter((one) => one.missing || one.aside);
+  const rows = open.map((one) => [
+    one.patient, `${number(one.delivered + one.there)} / ${number(one.announced + one.missing - one.waiting)}`,
+    Object.keys(one.reasons).map(why).join(" · "), duration(one.waiting_seconds),
+    one.seconds_left === null ? "—" : duration(one.seconds_left),
+  ]);
+  const heads = [text("deliver_patient"), text("deliver_there_of"), text("why"), text("deliver_since"), text("deliver_left")];
+  table("deliver_patients", heads, rows, text("deliver_all_there"));
 }
 
 async function refresh() {

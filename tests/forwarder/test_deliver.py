@@ -148,6 +148,7 @@ def test_a_pacs_that_is_full_or_away_is_waited_for_and_said(case: Case) -> None:
         admin.retry(case.place.spool, everything=True)
         assert case.settled(1)["delivered"] == 1
         assert case.state()["trouble"] is None
+        assert case.place.state()["line"]["open"]  # also of a hospital that only receives
 
 
 def test_another_person_under_the_number_gets_no_images_until_somebody_decides(case: Case) -> None:

@@ -21,6 +21,7 @@ from playwright.sync_api import Page, expect
 
 from chalicelib.domain.rejections import REASONS
 from forwarder.alerts import Reason, Refusal, Trouble, explain
+from forwarder.deliver.ledger import RecallReason
 from forwarder.errors import Failure, SpoolError
 from forwarder.hl7.adt.ledger import DISAGREES, TOO_MANY, ActKind
 from forwarder.hl7.adt.rules import EventOutcome
@@ -73,8 +74,19 @@ class TestTexts:
         used = set(re.findall(r'(?:text\(|data-text=)"([a-z_.]+)"', source)) | {"received", "waiting", "indexed", "rejected"}
         used |= {"day", "days"}
         assert used - TEXTS["it"].keys() == set()
-        of_tables = ("trouble.", "reason.", "refusal.", "advice.", "adt.", "act.")
+        of_tables = ("trouble.", "reason.", "refusal.", "advice.", "adt.", "act.", "deliver.")
         assert {key for key in TEXTS["it"] if not key.startswith(of_tables)} <= used
+
+    @pytest.mark.parametrize("language", ["it", "en"])
+    def test_whatever_holds_up_a_delivery_has_a_text(self, language: str):
+        said = {key.removeprefix("deliver.") for key in TEXTS[language] if key.startswith("deliver.")}
+        sources = "".join(path.read_text() for path in (WEB.parent / "deliver").glob("*.py"))
+        aside = set(re.findall(r'(?:NotTaken\(|ASIDE, |put_aside\(task, |TAKES_NONE = |reason = )"([a-z-]+)"', sources))
+        aside |= set(re.findall(r"reason = '([a-z-]+)'", sources)) | set(re.findall(r'attempts\), "([a-z-]+)"', sources))
+        words = set(re.findall(r'PacsError\("([a-z-]+)"\)', sources + (WEB.parent / "retrieve" / "store_scu.py").read_text()))
+        lines = {one.value for one in (Failure.NETWORK, Failure.EXPIRED_URL, Failure.SERVER, Failure.PROTOCOL, Failure.THROTTLED)}
+        assert len(aside) > 6 and len(words) > 3
+        assert said >= aside | {f"pacs-{word}" for word in words} | set(RecallReason) | lines
 
     @pytest.mark.parametrize("language", ["it", "en"])
     def test_whatever_comes_of_adt_has_a_text(self, language: str):
@@ -110,6 +122,16 @@ class Everything:
             ],
             "troubles": [str(one) for one in CAN_BE_WRONG],
             "queries": {"enabled": True, "found": 4, "matches": 9, "retrieved": 2, "instances": 31, "failed": 1, "refused": 3},
+            "deliver": {
+                "enabled": True, "announced": 15, "delivered": 8, "there": 1, "aside": 2, "waiting": 4, "unconfirmed": 3,
+                "numberless": 1, "not_accepted": 2, "numbers_proposed": 1, "waiting_for": {"pacs-full": 4},
+                "aside_reasons": {"other-person": 2, "pacs-status-a900": 1}, "recalls": dict.fromkeys(RecallReason, 1),
+                "patients": [
+                    {"patient": "a1b2c3d4e5f6", "announced": 15, "delivered": 8, "there": 1, "aside": 2, "waiting": 4,
+                     "missing": 4, "exams_waiting": 1, "reasons": {"pacs-full": 1}, "waiting_seconds": 40.0,
+                     "seconds_left": 20.0},
+                ],
+            },
             "orders": {"enabled": True, "same": [{"at": 1.7e9, "control_id": "O-9", "hospitals": ["Maugeri"]}]},
             "adt": {
                 "enabled": True, "waiting": 1, "proposals": 2, "events": dict.fromkeys([*EventOutcome, "unreadable"], 7),
@@ -162,6 +184,10 @@ class TestInTheBrowser:
         for name in EventOutcome:
             expect(shown.locator("#adt_counts")).to_contain_text(texts[f"adt.{name}"])
         expect(shown.locator("#adt_person")).to_contain_text(texts["adt.too-many"])
+        for reason in (*RecallReason, "pacs-full", "other-person"):
+            expect(shown.locator("#deliver")).to_contain_text(texts[f"deliver.{reason}"])
+        expect(shown.locator("#deliver_why")).to_contain_text("pacs-status-a900")
+        expect(shown.locator("#deliver_patients")).to_contain_text("a1b2c3d4e5f69 / 15")
         expect(shown.locator("#orders_same")).to_contain_text("O-9")
         expect(shown.locator("#adt_nobody")).to_contain_text("XYZ")
         expect(shown.locator("#adt_unreadable")).to_contain_text("A01 C-8")

@@ -1,0 +1,224 @@
+"""Into the PACS, measured: `python -m bench.deliver [--slices N] [--many N]`.
+
+From the acceptance of a transfer to the last image of a prior (500 slices of 512², as the archive has them) in the hospital's PACS, over
+the loopback and over a line held to 100 Mbit/s (a proxy); in the same run what the same PACS takes of the same files from DCMTK's
+storescu. Then the memory of the forwarder while a study of many small slices is delivered. The PACS is Orthanc where it is installed,
+else DCMTK's storescp, which answers no C-FIND.
+
+Everything happens on the loopback and in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+
+from bench import forwarder as bench_forwarder
+from bench.forwarder import ENVIRONMENT, ct, resident, spawned
+from forwarder.compression.jpegls import compress
+from forwarder.files import sha256_of
+from tests.harness import RunningCity, running_city
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "forwarder"))
+
+from hospital import Hospital, free_port, hospital, process, until
+from line_proxy import bad_line
+
+MBIT_100 = 100e6 / 8
+PATIENT = "PROVA-BENCH"
+Count = Callable[[], int]
+
+
+@contextmanager
+def pacs(folder: Path) -> Iterator[tuple[int, Count]]:
+    """(port, how many instances it has) of an empty PACS."""
+    folder.mkdir(parents=True)
+    port, http = free_port(), free_port()
+    if not shutil.which("Orthanc"):
+        with spawned(["/usr/bin/storescp", "--fork", "-od", str(folder), str(port)], port):
+            yield port, lambda: sum(1 for _ in folder.iterdir())
+        return
+    settings = {
+        "StorageDirectory": str(folder), "IndexDirectory": str(folder), "DicomPort": port, "HttpPort": http, "DicomAet": "PACS",
+        "RemoteAccessAllowed": False, "SyncStorageArea": False, "Plugins": [], "LuaScripts": [], "DicomAlwaysAllowFind": True,
+        "DicomModalities": {"forwarder": ["CONTENITORE", "127.0.0.1", 104]},
+    }  # fmt: skip
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+
+    def count() -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}/statistics", timeout=60) as answer:
+            return int(json.load(answer)["CountInstances"])
+
+    with spawned([shutil.which("Orthanc") or "", str(folder / "orthanc.json")], port):
+        yield port, count
+
+
+def compressed(files: list[Path], folder: Path) -> list[Path]:
+    """The files as the forwarder sends them to the archive, and so as it has them."""
+    folder.mkdir()
+    made = []
+    for path in files:
+        target = folder / path.name
+        made.append(target if compress(path, target, sha256_of(path)) else path)
+    return made
+
+
+def storescu(files: list[Path], scratch: Path, associations: int) -> float:
+    """What the PACS takes of the files directly: seconds."""
+    with pacs(scratch) as (port, count):
+        began = time.perf_counter()
+        command = ["/usr/bin/storescu", "-xt", "-pdu", "131072", "-aec", "PACS", "127.0.0.1", str(port)]
+        running = [
+            subprocess.Popen([*command, *map(str, files[k::associations])], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+            for k in range(associations)
+        ]
+        for sender in running:
+            if sender.wait():
+                raise subprocess.CalledProcessError(sender.returncode, "storescu")
+        until(lambda: count() >= len(files), 300)
+        return time.perf_counter() - began
+
+
+def into_the_archive(city: RunningCity, folder: Path) -> None:
+    """San Matteo's study, by its forwarder's `send`."""
+    command = [sys.executable, "-m", "forwarder", "send", str(folder), "--api", city.api, "--profile", "san-matteo"]
+    subprocess.run(command, check=True, env={**os.environ, **aws(city)}, stdout=subprocess.DEVNULL)
+
+
+def aws(city: RunningCity) -> dict[str, str]:
+    return {
+        "AWS_CONFIG_FILE": city.endpoints["aws_config_file"],
+        "AWS_SHARED_CREDENTIALS_FILE": city.endpoints["aws_shared_credentials_file"],
+    }
+
+
+@contextmanager
+def receiving(city: RunningCity, folder: Path, port: int, proxy: str = "") -> Iterator[tuple[Hospital, int]]:
+    """Maugeri's forwarder, which brings into the PACS at this port; (its addresses, its process)."""
+    place = hospital(
+        folder, city.api, archive__profile="maugeri", archive__proxy=proxy, pacs__host="127.0.0.1", pacs__port=port,
+        deliver__enabled=True, deliver__max_age_days=36500, dicom__ae_title="CONTENITORE",
+    )  # fmt: skip
+    with process(place, **aws(city)) as running:
+        yield place, running.pid
+
+
+def delivered(
+    city: RunningCity, transfer: str, number: str, scratch: Path, count_wanted: int, bytes_per_second: float | None = None
+) -> tuple[float, float, float]:
+    """Seconds from the acceptance to the last image in the PACS; the forwarder's memory at most (MB), alone and with children."""
+    with ExitStack() as stack:
+        port, count = stack.enter_context(pacs(scratch / "pacs"))
+        proxy = ""
+        if bytes_per_second:
+            line = stack.enter_context(bad_line())
+            line.bytes_per_second, proxy = bytes_per_second, line.url
+        place, pid = stack.enter_context(receiving(city, scratch, port, proxy))
+        own, most, over = [0.0], [0.0], threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.5):
+                try:
+                    alone, together = resident(pid)
+                except psutil.NoSuchProcess:
+                    continue
+                own[0], most[0] = max(own[0], alone), max(most[0], together)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        client = city.client("maugeri")
+        try:
+            until(lambda: place.state()["line"]["open"], 60)
+            client.put(f"/transfers/{transfer}/receiving-patient", json={"id": number}).raise_for_status()
+            began = time.perf_counter()
+            until(lambda: count() >= count_wanted, 3600)
+            took = time.perf_counter() - began
+        finally:
+            over.set()
+            watcher.join()
+        state = place.state()["deliver"]
+        if state["announced"] != state["delivered"] + state["there"] + state["aside"] + state["waiting"]:
+            raise RuntimeError(str(state))
+        client.delete(f"/transfers/{transfer}/receiving-patient").raise_for_status()
+    return took, own[0], most[0]
+
+
+def transferred(city: RunningCity, patient: str) -> str:
+    answer = city.client("san-matteo").post("/transfers", json={"patient": {"id": patient}, "to": "maugeri", "reason": "bench"})
+    answer.raise_for_status()
+    return str(answer.json()["id"])
+
+
+def prior(city: RunningCity, scratch: Path, slices: int) -> None:
+    bench_forwarder.SLICES = slices
+    files = compressed(ct(scratch / "ct"), scratch / "ct-jls")
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    into_the_archive(city, scratch / "ct")
+    transfer = transferred(city, PATIENT)
+    name = "Orthanc" if shutil.which("Orthanc") else "storescp"
+    print(f"a prior of {slices} slices, {megabytes:.0f} MB as the archive has it, into {name}", flush=True)
+    direct = {}
+    for associations in (1, 4):
+        direct[associations] = storescu(files, scratch / f"storescu-{associations}", associations)
+        print(
+            f"  storescu, {associations} association(s)     {direct[associations]:6.1f} s {slices / direct[associations]:6.0f}/s",
+            flush=True,
+        )
+    best = min(direct.values())
+    for label, speed in (("loopback", None), ("100 Mbit/s", MBIT_100)):
+        took, own, most = delivered(city, transfer, "MG-BENCH", scratch / label.replace("/", "-"), slices, speed)
+        limit = max(best, megabytes * 1e6 / speed if speed else 0.0)
+        print(
+            f"  from acceptance, {label:<12}  {took:6.1f} s {slices / took:6.0f}/s; {limit / took:.0%} of the PACS or the line;"
+            f" memory {own:.0f} MB ({most:.0f} MB with all its processes)",
+            flush=True,
+        )
+    print(f"  load now {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def many(city: RunningCity, scratch: Path, count: int) -> None:
+    folder = scratch / "many"
+    folder.mkdir()
+    ds = dcmread(str(get_testdata_file("CT_small.dcm")))
+    ds.PatientName, ds.PatientID, ds.StudyInstanceUID = "Prova^Molte", "PROVA-MANY", "1.2.826.0.1.3680043.10.9.7"
+    ds.SeriesInstanceUID = "1.2.826.0.1.3680043.10.9.7.1"
+    for number in range(count):
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.10.9.7.1.{number + 1}"
+        ds.InstanceNumber = number + 1
+        ds.save_as(folder / f"{number:05}.dcm")
+    into_the_archive(city, folder)
+    took, own, most = delivered(city, transferred(city, "PROVA-MANY"), "MG-MANY", scratch / "many-in", count)
+    print(
+        f"a study of {count} slices of 128²: {took:.0f} s, memory {own:.0f} MB ({most:.0f} MB with all its processes)", flush=True
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.deliver", description=__doc__)
+    parser.add_argument("--slices", type=int, default=500, help="of the prior")
+    parser.add_argument("--many", type=int, default=10_000, help="of the study whose memory is looked at; 0: none")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, running_city(Path(name) / "city") as city:
+        prior(city, Path(name), arguments.slices)
+        if arguments.many:
+            many(city, Path(name), arguments.many)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

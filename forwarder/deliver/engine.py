@@ -280,9 +280,9 @@ class Deliveries:
         except NotNowError:
             pass  # the next task is another one
         except PacsError as error:
-            self.trouble = str(error)
             log.warning("the PACS does not take a study", reason=str(error))
             self.ledger.later(task, _pause(task.attempts), f"pacs-{error}")
+            self.trouble = str(error)
         except ArchiveError as error:
             self.ledger.later(task, _pause(task.attempts), error.failure.value)
             raise

@@ -18,7 +18,7 @@ from typing import Any
 
 from forwarder.hl7.adt import codice_fiscale
 from forwarder.hl7.adt.event import UNLINKS, AdtEvent, RegisteredPerson
-from forwarder.hl7.adt.rules import Candidate, Encounter, EventOutcome, Intent, Terms, outcome, plan
+from forwarder.hl7.adt.rules import Encounter, EventOutcome, Intent, LocalCandidate, Terms, outcome, plan
 from forwarder.spool.journal import REGISTRATION, Journal
 
 HOUR, DAY = 3600.0, 86400.0
@@ -194,7 +194,7 @@ class RegistrationLedger:
             ).fetchone()
         return row is not None
 
-    def judged(self, waiting: Collection[str], candidates: Sequence[Candidate]) -> int:
+    def judged(self, waiting: Collection[str], candidates: Sequence[LocalCandidate]) -> int:
         """Of the transfers that wait, who may be meant: what is certain is to be accepted, the rest is proposed to a person. How
         many are to be accepted now. A transfer that an admission accepted once is never accepted by itself again: somebody took
         that back. Raises SpoolError."""
@@ -370,7 +370,7 @@ def _want_link(connection: sqlite3.Connection, pair: tuple[str, str], event: Adt
         )
 
 
-def _want_acceptance(connection: sqlite3.Connection, candidate: Candidate, now: float) -> bool:
+def _want_acceptance(connection: sqlite3.Connection, candidate: LocalCandidate, now: float) -> bool:
     event = candidate.encounter.event
     before = connection.execute(
         "SELECT visit, number, state FROM adt_acts WHERE kind = 'acceptance' AND subject = ?", (candidate.transfer,)
@@ -381,7 +381,7 @@ def _want_acceptance(connection: sqlite3.Connection, candidate: Candidate, now: 
     return True
 
 
-def _propose(connection: sqlite3.Connection, transfer: str, candidates: Sequence[Candidate], now: float) -> None:
+def _propose(connection: sqlite3.Connection, transfer: str, candidates: Sequence[LocalCandidate], now: float) -> None:
     proposed = {candidate.encounter.event.number: candidate for candidate in candidates if not candidate.certain}
     for row in connection.execute("SELECT number FROM adt_proposals WHERE transfer = ?", (transfer,)).fetchall():
         if row["number"] not in proposed:

@@ -208,7 +208,7 @@ class Encounter:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class LocalCandidate:
     """A number of ours that a transfer's patient may have; whether that is certain enough to accept, and what speaks for and
     against, as slugs."""
 
@@ -219,7 +219,7 @@ class Candidate:
     against: tuple[str, ...] = ()
 
 
-def judge(transfers: Sequence[Incoming], encounters: Sequence[Encounter], terms: Terms) -> list[Candidate]:
+def judge(transfers: Sequence[Incoming], encounters: Sequence[Encounter], terms: Terms) -> list[LocalCandidate]:
     """What encounters say of transfers that wait. At most one candidate of a transfer is certain, and only where
 
     * the patient was admitted (A01), within the window;
@@ -235,8 +235,8 @@ def judge(transfers: Sequence[Incoming], encounters: Sequence[Encounter], terms:
     return [_alone(candidate, found, {transfer.id: transfer for transfer in transfers}) for candidate in found]
 
 
-def _candidates(transfer: Incoming, encounters: Sequence[Encounter], terms: Terms) -> Iterable[Candidate]:
-    best: dict[str, Candidate] = {}
+def _candidates(transfer: Incoming, encounters: Sequence[Encounter], terms: Terms) -> Iterable[LocalCandidate]:
+    best: dict[str, LocalCandidate] = {}
     for encounter in encounters:
         number = encounter.event.number
         if not _in_window(transfer, encounter.event, terms):
@@ -251,7 +251,7 @@ def _candidates(transfer: Incoming, encounters: Sequence[Encounter], terms: Term
             against.append("codice-fiscale-disagrees")
         if linked or ({"same-name", "same-birth-date"} <= set(evidence) and not against):
             certain = linked and encounter.admitted and not against
-            candidate = Candidate(transfer.id, encounter, certain, tuple(evidence), tuple(against))
+            candidate = LocalCandidate(transfer.id, encounter, certain, tuple(evidence), tuple(against))
             if number not in best or certain:
                 best[number] = candidate
     return best.values()
@@ -276,7 +276,7 @@ def _compared(transfer: Incoming, encounter: Encounter) -> tuple[list[str], list
     return evidence, against
 
 
-def _alone(candidate: Candidate, found: Collection[Candidate], transfers: Mapping[str, Incoming]) -> Candidate:
+def _alone(candidate: LocalCandidate, found: Collection[LocalCandidate], transfers: Mapping[str, Incoming]) -> LocalCandidate:
     """The same, no longer certain where another hospital's transfer waits for the same number as well."""
     number, sender = candidate.encounter.event.number, transfers[candidate.transfer].sender
     rivals = {
@@ -286,7 +286,9 @@ def _alone(candidate: Candidate, found: Collection[Candidate], transfers: Mappin
     } - {sender}  # fmt: skip
     if not candidate.certain or not rivals or "coming-from-there" in candidate.evidence:
         return candidate
-    return Candidate(candidate.transfer, candidate.encounter, False, candidate.evidence, (*candidate.against, "several-senders"))
+    return LocalCandidate(
+        candidate.transfer, candidate.encounter, False, candidate.evidence, (*candidate.against, "several-senders")
+    )
 
 
 def _in_window(transfer: Incoming, event: AdtEvent, terms: Terms) -> bool:

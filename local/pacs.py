@@ -18,6 +18,7 @@ from local.small_pacs import SmallPacs
 ORTHANC = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
 MODALITY = "DEMO"
 """The AE title that stores into it and asks it, beside its hospital's forwarder."""
+SMALL, SMALL_FILES = "a small one in place of Orthanc", "files"
 _READY_SECONDS = 20.0
 _log = logging.getLogger("city.pacs")
 
@@ -59,13 +60,17 @@ class HospitalsPacs:
 
     def start(self, forwarders: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Start them, each knowing its hospital's forwarder; their entries for `endpoints.json`."""
+        nodes = {}
         for pacs in self.all:
             forwarder = forwarders[pacs.institution]
             host, _, port = str(forwarder["dicom"]).partition(":")
-            nodes = {str(forwarder["aet"]): (host, int(port))}
-            if not (Path(ORTHANC).exists() and self._orthanc(pacs, nodes)):
-                pacs.kind = "a small PACS of the local city's"
-                pacs.small = SmallPacs(pacs.aet, pacs.dicom_port, pacs.folder / "files", nodes)
+            nodes[pacs.institution] = {str(forwarder["aet"]): (host, int(port))}
+            if Path(ORTHANC).exists() and not (pacs.folder / SMALL_FILES).exists():  # what it has is not left behind
+                self._begin_orthanc(pacs, nodes[pacs.institution])
+        for pacs in self.all:
+            if not self._orthanc_answers(pacs):
+                pacs.kind = SMALL
+                pacs.small = SmallPacs(pacs.aet, pacs.dicom_port, pacs.folder / SMALL_FILES, nodes[pacs.institution])
                 pacs.small.start()
         return {pacs.institution: pacs.shown() for pacs in self.all}
 
@@ -83,8 +88,7 @@ class HospitalsPacs:
                 except subprocess.TimeoutExpired:
                     pacs.process.kill()
 
-    def _orthanc(self, pacs: Pacs, nodes: dict[str, tuple[str, int]]) -> bool:
-        """Start Orthanc; whether it answers. One that does not is ended, and said in the log."""
+    def _begin_orthanc(self, pacs: Pacs, nodes: dict[str, tuple[str, int]]) -> None:
         file = pacs.folder / "orthanc.json"
         end_orphan(pacs.folder / "pid", file)
         file.write_text(json.dumps(_configuration(pacs, nodes), indent=2))
@@ -93,6 +97,11 @@ class HospitalsPacs:
                 [ORTHANC, str(file)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         (pacs.folder / "pid").write_text(str(pacs.process.pid))
+
+    def _orthanc_answers(self, pacs: Pacs) -> bool:
+        """Whether it was begun, and answers. One that does not is ended, and said in the log."""
+        if pacs.process is None:
+            return False
         deadline = time.monotonic() + _READY_SECONDS
         while pacs.process.poll() is None and time.monotonic() < deadline:
             if pacs.answers():

@@ -49,7 +49,7 @@ from local.demo.images import (
 )
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 FIND, MOVE = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
 Found = TypeVar("Found")
 
@@ -277,7 +277,7 @@ def _await_pacs(endpoints: dict[str, Any], hospital: Hospital, studies: int, tol
         return len(held) == studies and all(brought)
 
     _wait(all_there, bool)
-    console.print(f"     {told} in the PACS of {hospital.name} ({pacs['kind']}) under its own number, {hospital.patient_id}")
+    console.print(f"     {told} in the PACS of {hospital.name} under its own number, {hospital.patient_id}")
 
 
 def _report(endpoints: dict[str, Any], who: Hands, hospital: Hospital) -> None:
@@ -416,14 +416,13 @@ def _tell_pacs(endpoints: dict[str, Any]) -> None:
     for hospital in (SAN_MATTEO, MAUGERI):
         pacs = endpoints["pacs"][hospital.id]
         for description, instances in sorted(_held(pacs, hospital.patient_id).values()):
-            table.add_row(f"{hospital.name}: {pacs['aet']} ({pacs['kind']})", hospital.patient_id, description, str(instances))
+            table.add_row(f"{hospital.name}: {pacs['aet']}", hospital.patient_id, description, str(instances))
     console.print()
     console.print(table)
     for hospital in (SAN_MATTEO, MAUGERI):
         pacs = endpoints["pacs"][hospital.id]
-        console.print(
-            f"  {pacs['aet']}  DICOM {pacs['dicom']}" + (f"   Orthanc's own page {pacs['http']}" if "http" in pacs else "")
-        )
+        page = f", its own page {pacs['http']}" if "http" in pacs else ""
+        console.print(f"  {pacs['aet']}  {pacs['kind']}, DICOM {pacs['dicom']}{page}")
 
 
 def _tell_addresses(endpoints: dict[str, Any]) -> None:

@@ -29,12 +29,12 @@ def test_the_demo_brings_the_films_into_the_other_hospitals_pacs_and_the_follow_
     with (tmp_path / "told").open("w") as told:
         process = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        wait_until(lambda: process.poll() is not None or (tmp_path / "endpoints.json").exists(), 180)
+        wait_until(lambda: process.poll() is not None or (tmp_path / "endpoints.json").exists(), 300)
         city = RunningCity(tmp_path, process)
         said = (tmp_path / "told").read_text()
         assert "they are in the PACS of ICS Maugeri Pavia" in said, said
-        assert re.search(r"MG-77120 +│ \[Fondazione IRCCS Policlinico San Matteo\] +│ +25 │", said), said
-        assert re.search(r"SM-0451837 +│ \[Istituti Clinici Scientifici Maugeri, +│ +2 │", said), said
+        assert re.search(r"MG-77120 +│ \[Fondazione IRCCS Policlinico San Matteo\][^│]*│ +25 │", said), said
+        assert re.search(r"SM-0451837 +│ \[Istituti Clinici Scientifici Maugeri,[^│]*│ +2 │", said), said
         assert set(city.endpoints["pacs"]) == {"san-matteo", "maugeri"}  # type: ignore[arg-type]
         assert city.stop() == 0
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib.domain import tags
 from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Purpose, Record
 from chalicelib.domain.audit_sessions import Session
+from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.rfc3339 import iso
@@ -147,8 +148,8 @@ def _examination(uid: str, found: Details, _: Words) -> str:
     study = found.studies.get(uid)
     if study is None:
         return _("examination no. {uid}").format(uid=uid)
-    description = _first(study, tags.StudyDescription) or ", ".join(str(one) for one in study["modalities"])
-    day = str(study["date"])
+    description = first_value(study.attributes, tags.StudyDescription) or ", ".join(study.modalities)
+    day = study.study_date
     if len(day) == 8:
         day = datetime.strptime(day, "%Y%m%d").strftime(_("%Y-%m-%d")) if day.isdigit() else day
     return _("{examination} of {day}").format(examination=description, day=day) if day else description
@@ -175,11 +176,6 @@ def _basis(record: Record) -> list[str]:
 def _name(registry: Registry, institution: str) -> str:
     member: Institution | None = registry.members.get(institution)
     return member.name if member is not None else institution
-
-
-def _first(study: dict[str, Any], tag: str) -> str:
-    values = study["attributes"].get(tag, {}).get("Value") or [""]
-    return str(values[0])
 
 
 Bounds = tuple[datetime | None, datetime | None]

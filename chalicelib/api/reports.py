@@ -72,8 +72,8 @@ def read_report(call: Call, study: str, sop: str) -> Response:
     if wanted not in (None, "text"):
         raise BadRequest("format may be text.", "format")
     table, caller = call.archive.table, call.caller
-    stored, entry = reports.find_report(table, caller, uid, instance, call.parameter("owner"), call.now, call.record)
-    if entry["newest"] and call.request.headers.get("x-on-behalf-of"):
+    stored, report = reports.find_report(table, caller, uid, instance, call.parameter("owner"), call.now, call.record)
+    if report.newest and call.request.headers.get("x-on-behalf-of"):
         readings.remember_for(table, caller, stored.institution, uid, instance, call.now)
     return document_response(documents.read_document(call.archive.objects, stored), as_text=wanted == "text")
 

@@ -76,13 +76,13 @@ def take_acceptance_back(call: Call, transfer: str) -> Response:
 def get_timeline(call: Call, patient: str) -> Response:
     """200 with all that the caller may see of the patient, both hospitals', newest first. 400; 404 when that is nothing."""
     issuer = call.parameter("issuer")
-    return answer(timeline.timeline(call.archive.table, call.caller, patient, issuer, call.now, call.record))
+    return answer(timeline.timeline(call.archive.table, call.caller, patient, issuer, call.now, call.record).to_json())
 
 
 def _apart(call: Call, transfer: dict[str, Any]) -> dict[str, Any]:
     """For the sender: what it has under the same number of another issuer, which the transfer does not open."""
     if transfer["from"] != call.caller.member.id:
         return {}
-    number = PatientIdentifier(transfer["patient"]["issuer"], transfer["patient"]["id"])
+    number = PatientIdentifier.from_item(transfer["patient"])
     apart = numbering.apart_from(call.archive.table, call.caller.member.id, number, call.now)
-    return {"apart": apart} if apart else {}
+    return {"apart": [one.to_json() for one in apart]} if apart else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -22,6 +23,8 @@ from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
 from chalicelib.domain.fields import fields
 from chalicelib.domain.links import browser_secret
 from chalicelib.domain.ports import Table
+from chalicelib.domain.report_versions import ListedReport
+from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.services.finding import cited_priors, priors
 from chalicelib.services.finding.priors import OrderedExam
 from chalicelib.services.ingest import at_once, documents, reports
@@ -30,6 +33,7 @@ from chalicelib.services.sharing import readings
 from chalicelib.services.sharing.readings import Overtaken
 from chalicelib.services.viewer import images, sessions, timeline
 from chalicelib.services.viewer.sessions import Reader
+from chalicelib.services.viewer.timeline import SessionTimeline
 
 _BEARER = "Bearer "
 _LARGEST_PLAIN = 4_600_000
@@ -70,7 +74,7 @@ def open_session(call: Call) -> Response:
     call.record(sessions.session_entry(reader.link, "opened"))
     shown = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)
     begins = _beginning(call.archive.table, shown, reader.link.scope.current)
-    lists = [_images(call, reader, one["study_instance_uid"], one["owner"]) for one in _first_shown(shown, begins)]
+    lists = [_images(call, reader, *study.key) for study in _first_shown(shown, begins)]
     opened = {
         "key": keys.key,
         "pass": keys.pass_,
@@ -132,7 +136,7 @@ def acknowledge(call: Call) -> Response:
     report = None if report is None else identifiers.uid(report, "sop_instance_uid")
     reader, table = bearer(call), call.archive.table
     shown = timeline.shown_timeline(table, reader, call.now, _nothing_shown)
-    waiting = timeline.pending(table, reader, shown["studies"], call.now)
+    waiting = timeline.pending(table, reader, shown.studies, call.now)
     meant = Overtaken(body["owner"], study, report)
     return view_answer(call, readings.take_note(table, reader.person, waiting, meant, call.now, call.act, call.record))
 
@@ -158,7 +162,7 @@ def get_view_priors(call: Call, study: str) -> Response:
     owner = images.visible_owner(call.archive.table, reader, uid, call.parameter("owner"), call.now, call.record)
     shown = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
-    return view_answer(call, priors.among(call.archive.table, shown["studies"], uid, owner, limit))
+    return view_answer(call, priors.among(call.archive.table, shown.studies, uid, owner, limit))
 
 
 @handler("GET", "/view/studies/{study}/reports/{sop}", public=True)
@@ -181,13 +185,13 @@ def get_view_report(call: Call, study: str, sop: str) -> Response:
 @handler("GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)
 def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
     """200 with a PDF for a frame of the page to show, or 307 to one that is too large. 400, 404 (for anything else too), 410."""
-    stored, entry, uid = _report(call, passing(call, reader), study, sop)
-    if entry["kind"] != "pdf":
+    stored, report, uid = _report(call, passing(call, reader), study, sop)
+    if report.kind != "pdf":
         raise NotFound
     try:
         content = documents.read_document(call.archive.objects, stored).content
     except TooLarge:
-        below = f"studies/{uid}/series/{entry['series_instance_uid']}/instances/{entry['sop_instance_uid']}/rendered"
+        below = f"studies/{uid}/series/{report.series_instance_uid}/instances/{report.sop_instance_uid}/rendered"
         address = f"{call.base_url}/view/{quote(reader)}/dicomweb/{below}?owner={quote(stored.institution)}"
         return for_viewer(call, Response(b"", {"Location": address, "Cache-Control": "no-store"}, 307))
     headers = {
@@ -239,31 +243,26 @@ def _images(call: Call, reader: Reader, study: str, owner: str | None, *, read: 
     return images.images(table, reader, study, owner, call.now, call.record, freshen, read=read)
 
 
-def _first_shown(shown: dict[str, Any], begins: dict[str, Any]) -> list[dict[str, Any]]:
+def _first_shown(shown: SessionTimeline, begins: dict[str, Any]) -> list[TimelineStudy]:
     """The exams that the page shows first, as far as an answer has room for the lists of their images."""
     named = [begins["current"], *(one for one in begins["priors"] if one["relevant"])]
     keys = [(one["study_instance_uid"], one["owner"]) for one in named if one]
-    return [
-        entry
-        for entry in shown["studies"]
-        if (entry["study_instance_uid"], entry["owner"]) in keys and entry["instances"] <= _MOST_AT_ONCE
-    ]
+    return [study for study in shown.studies if study.key in keys and study.instances <= _MOST_AT_ONCE]
 
 
-def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, dict[str, Any], str]:
-    """(the object that holds a report, its entry, its study's UID). Raises BadRequest, NotFound."""
+def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, ListedReport, str]:
+    """(the object that holds a report, the report as it is listed, its study's UID). Raises BadRequest, NotFound."""
     uid, instance = identifiers.uid(study, "study"), identifiers.uid(sop, "report")
     meant = images.visible_owner(call.archive.table, reader, uid, call.parameter("owner"), call.now, call.record)
-    stored, entry = reports.find_report(call.archive.table, reader.caller, uid, instance, meant, call.now, call.record)
-    if entry["newest"]:
+    stored, report = reports.find_report(call.archive.table, reader.caller, uid, instance, meant, call.now, call.record)
+    if report.newest:
         timeline.remember(call.archive.table, reader, meant, uid, instance, call.now)
-    return stored, entry, uid
+    return stored, report, uid
 
 
-def _exams(call: Call, reader: Reader) -> list[dict[str, Any]]:
+def _exams(call: Call, reader: Reader) -> Sequence[TimelineStudy]:
     """The exams that the link opens."""
-    studies: list[dict[str, Any]] = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)["studies"]
-    return studies
+    return timeline.shown_timeline(call.archive.table, reader, call.now, call.record).studies
 
 
 def _act_as(call: Call, reader: Reader) -> Reader:
@@ -298,20 +297,21 @@ def _viewer_origin(call: Call) -> str:
     return f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
 
 
-def _with_courses(table: Table, shown: dict[str, Any]) -> dict[str, Any]:
+def _with_courses(table: Table, shown: SessionTimeline) -> dict[str, Any]:
     """A timeline with the course to which each study belongs: what it shows, and how."""
-    courses = priors.courses(table, shown["studies"])
-    return shown | {"studies": [study | {"course": course} for study, course in zip(shown["studies"], courses, strict=True)]}
+    courses = priors.courses(table, shown.studies)
+    studies = [study.to_json() | {"course": course} for study, course in zip(shown.studies, courses, strict=True)]
+    return shown.to_json() | {"studies": studies}
 
 
-def _beginning(table: Table, shown: dict[str, Any], named: tuple[str, str] | None) -> dict[str, Any]:
+def _beginning(table: Table, shown: SessionTimeline, named: tuple[str, str] | None) -> dict[str, Any]:
     """The exam that one looks at first, `named` by the link or not, and its best prior, so that a page has both at once."""
-    entries = shown["studies"]
-    first = next((entry for entry in entries if (entry["study_instance_uid"], entry["owner"]) == named), None)
+    entries = shown.studies
+    first = next((entry for entry in entries if entry.key == named), None)
     first = first or priors.first_to_read(entries)
     if first is None:
         return {"current": None, "priors": []}
-    study, owner = first["study_instance_uid"], first["owner"]
+    study, owner = first.key
     found = priors.among(table, entries, study, owner, 1)["priors"]
     return {"current": {"study_instance_uid": study, "owner": owner}, "priors": found}
 
@@ -321,7 +321,7 @@ def _nothing_shown(entry: Entry) -> None:
     del entry
 
 
-def _etag(shown: dict[str, Any]) -> str:
+def _etag(shown: SessionTimeline) -> str:
     """A strong ETag of the timeline; the session's own end does not count."""
-    content = {key: value for key, value in shown.items() if key != "session"}
+    content = {key: value for key, value in shown.to_json().items() if key != "session"}
     return '"' + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32] + '"'

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import zip_longest
-from typing import Any
 
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
@@ -16,8 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from chalicelib.domain import tags
 from chalicelib.domain.attributes import TABLE, directory_keys
-
-Attributes = dict[str, Any]
+from chalicelib.domain.dicom_json import Attributes
 
 # Type 2 keys, which stand also where nothing is known (PS3.3 Tables F.5-1 and following).
 _ALWAYS = frozenset({tags.PatientID, tags.PatientName, tags.StudyDate, tags.StudyTime, tags.StudyID, tags.SeriesNumber,

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from chalicelib.domain import tags
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.institutions import Registry
 
 ACCESSION_NUMBER, ISSUER = tags.AccessionNumber, tags.IssuerOfAccessionNumberSequence
-Attributes = dict[str, Any]
 
 
 def issuer_of(registry: Registry, owner: str) -> Attributes | None:

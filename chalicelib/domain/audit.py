@@ -7,16 +7,17 @@ Event codes: DICOM PS3.15 A.5 and PS3.16 CID 400, 401; purposes: HL7 v3 PurposeO
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.sharing import Decision
+from chalicelib.domain.study_views import FiledStudy
 
 UNREGISTERED = "unregistered"
 """What stands for the institution of a caller that no institution has registered. No institution can have this id."""
@@ -181,11 +182,10 @@ class Seen:
         return Purpose.EMERGENCY if by_emergency_only else Purpose.TREATMENT
 
 
-def seen(summary: Mapping[str, Any], decision: Decision = BY_OWNER) -> Seen:
-    """The study of a summary or of a search row (`domain.studies`), and why it may be seen."""
-    patients = tuple(PatientIdentifier(str(one["issuer"]), str(one["id"])) for one in summary["patients"])
+def seen(study: FiledStudy, decision: Decision = BY_OWNER) -> Seen:
+    """A study, and why it may be seen."""
     basis = (*decision.transfers, *(EMERGENCY_BASIS + one for one in decision.emergencies))
-    return Seen(str(summary["owner"]), str(summary["study"]), patients, basis)
+    return Seen(study.owner, study.study_instance_uid, study.patients, basis)
 
 
 def of_study(kind: Kind, study: Seen, count: int | None = None) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib.domain.errors import BadRequest
@@ -65,6 +66,15 @@ class PatientIdentifier:
     def hash(self) -> str:
         """What stands for it in keys: the first 32 hex digits of the SHA-256 of issuer, line feed, value."""
         return hashlib.sha256(f"{self.issuer}\n{self.value}".encode()).hexdigest()[:32]
+
+    def to_item(self) -> dict[str, str]:
+        """As items and answers say it."""
+        return {"issuer": self.issuer, "id": self.value}
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, str]) -> PatientIdentifier:
+        """What `to_item` made."""
+        return cls(str(item["issuer"]), str(item["id"]))
 
 
 def patient_identifier(value: object, issuer: object, default_issuer: str) -> PatientIdentifier:

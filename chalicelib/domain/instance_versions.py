@@ -76,9 +76,9 @@ def current(items: Iterable[Item]) -> Iterator[tuple[Place, Item]]:
         yield last
 
 
-def is_stale(reader: object) -> bool:
+def is_stale(reader: int) -> bool:
     """Whether a fact, or the oldest of a study, is of an earlier reader than this release's."""
-    return int(str(reader or 1)) < READER
+    return reader < READER
 
 
 def corrected(data: Mapping[str, Any]) -> int:

@@ -8,12 +8,12 @@ not seen. Reasons are slugs with a text in Italian and in English, in the order 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
 from chalicelib.domain import places, procedures
 from chalicelib.domain.procedures import Procedure, Vocabulary
+from chalicelib.domain.timelines import TimelineStudy
 
 TEXTS: dict[str, tuple[str, str]] = {
     "same-region": ("stessa regione", "same body region"),
@@ -73,36 +73,30 @@ class Prior:
     reasons: tuple[str, ...]
 
 
-def exam(study: Mapping[str, object], own: Vocabulary | None = None) -> Exam:
-    """An exam from an entry of the timeline, read with the phrases of its own hospital too."""
-    modalities = _texts(study.get("modalities"))
+def exam(study: TimelineStudy, own: Vocabulary | None = None) -> Exam:
+    """An exam from a study of the timeline, read with the phrases of its own hospital too."""
     return Exam(
-        str(study["study_instance_uid"]),
-        str(study["owner"]),
-        str(study["study_date"]),
-        str(study["study_time"]),
+        study.study_instance_uid,
+        study.owner,
+        study.study_date,
+        study.study_time,
         procedures.understand(
-            str(study["description"]),
-            str(study["body_part"]),
-            modalities,
-            str(study.get("laterality", "")),
-            codes=_texts(study.get("codes")),
-            series=_texts(study.get("series_names")),
-            body_parts=_texts(study.get("body_parts")),
+            study.description,
+            study.body_part,
+            study.modalities,
+            study.laterality,
+            codes=study.codes,
+            series=study.series_names,
+            body_parts=study.body_parts,
             own=own,
         ),
-        (not modalities or any(code not in procedures.NOT_IMAGES for code in modalities)) and not _all_reports(study),
+        (not study.modalities or any(code not in procedures.NOT_IMAGES for code in study.modalities)) and not _all_reports(study),
     )
 
 
-def _all_reports(study: Mapping[str, object]) -> bool:
+def _all_reports(study: TimelineStudy) -> bool:
     """Whether there is nothing but reports in an exam."""
-    reports, instances = study.get("reports"), study.get("instances")
-    return isinstance(reports, list) and isinstance(instances, int) and 0 < instances <= len(reports)
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(str(one) for one in value) if isinstance(value, list | tuple) else ()
+    return 0 < study.instances <= len(study.reports)
 
 
 def rank(current: Exam, others: list[Exam]) -> list[Prior]:

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from chalicelib.domain import tags
-from chalicelib.domain.studies import Instance, first_value
+from chalicelib.domain.dicom_json import first_value
+from chalicelib.domain.studies import Instance
 
 _SERIES_NUMBER, _INSTANCE_NUMBER = tags.SeriesNumber, tags.InstanceNumber
 

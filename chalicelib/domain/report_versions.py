@@ -74,6 +74,42 @@ class Placed:
     same_as: str
 
 
+@dataclass(frozen=True)
+class ListedReport:
+    """A report as a study's view lists it, and as `GET /studies/{uid}/reports` answers it.
+
+    `newest`: none of the others has replaced it. `document`: what the versions of one have in common. `status`: one of
+    `STATUSES`, or empty; `preliminary`: it says itself that it is not final. `same_as`: the instance that it is a copy of.
+    `conclusion`: the first line of what it concludes, where it stands.
+    """
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    kind: str
+    title: str
+    date: str
+    time: str
+    version: int
+    newest: bool
+    document: str = ""
+    status: str = ""
+    preliminary: bool = False
+    same_as: str = ""
+    conclusion: str = ""
+
+    def to_item(self) -> dict[str, Any]:
+        """As items and answers have it: only what is not the default."""
+        return {name: value for name, value in asdict(self).items() if name in _ALWAYS_LISTED or value}
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> ListedReport:
+        """What `to_item` made."""
+        return cls(**item)
+
+
+_ALWAYS_LISTED = ("sop_instance_uid", "series_instance_uid", "kind", "title", "date", "time", "version", "newest")
+
+
 def place(reports: Iterable[Report]) -> list[Placed]:
     """The shown ones among the reports of a study: latest first, and each before those that it replaces."""
     every = {_instance(one.sop_instance_uid): one for one in reports}

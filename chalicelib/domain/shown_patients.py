@@ -6,14 +6,15 @@ PS3.3 C.12.1.1.9. Stored bytes are never rewritten; this is only what is answere
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from chalicelib.domain import italian, tags
+from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.filing import whose
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.studies import Attributes, first_value, is_of_patient
+from chalicelib.domain.studies import is_of_patient
+from chalicelib.domain.study_views import StudyView
 from chalicelib.domain.transfers import Transfer
 
 _IDENTIFYING = (tags.PatientID, tags.IssuerOfPatientID, tags.TypeOfPatientID, tags.IssuerOfPatientIDQualifiersSequence)
@@ -43,7 +44,7 @@ class Face:
 
 def faces(
     viewer: str,
-    summary: Mapping[str, Any],
+    summary: StudyView,
     transfers: Iterable[Transfer],
     linked: Callable[[PatientIdentifier], Iterable[PatientIdentifier]],
     registry: Registry,
@@ -53,18 +54,16 @@ def faces(
     `linked`: the numbers that are linked to a patient's.
     """
     touching = list(transfers)
-    persons = summary.get("persons") or {}
-    patients = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
-    if not persons:  # of one patient, or of none; or summarised by an earlier release
+    patients = summary.patients
+    if not summary.persons:  # of one patient, or of none; or summarised by an earlier release
         every = {number for patient in patients for number in linked(patient)}
         number, numbers = shown_patient(viewer, summary, touching, every, registry)
         attributes = marked(served_attributes(summary, number), len(patients))
         return [Face(patients[0] if patients else None, number, tuple(numbers), attributes)]
     shown: list[Face] = []
     for patient in patients:
-        identifier = {"issuer": patient.issuer, "id": patient.value}
-        said = persons.get(patient.hash) or of_nobody(summary["attributes"], _saying(patient))
-        part = {**summary, "patients": [identifier], "attributes": said}
+        said = summary.persons.get(patient.hash) or of_nobody(summary.attributes, _saying(patient))
+        part = replace(summary, patients=(patient,), attributes=said)
         number, numbers = shown_patient(viewer, part, touching, linked(patient), registry)
         shown.append(Face(patient, number, tuple(numbers), marked(served_attributes(part, number), len(patients))))
     member = registry.members.get(viewer)
@@ -108,7 +107,7 @@ def of_instance(said: PatientIdentifier | None, found: Sequence[Face], aliases: 
 
 def shown_patient(
     viewer: str,
-    summary: Mapping[str, Any],
+    summary: StudyView,
     transfers: Iterable[Transfer],
     linked: Iterable[PatientIdentifier],
     registry: Registry,
@@ -119,7 +118,7 @@ def shown_patient(
     images, under those that `transfers` (live ones of the viewer) name, and under `linked` ones that are the viewer's own
     or national: another hospital's number that the viewer was never told leads nowhere.
     """
-    original = [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]
+    original = summary.patients
     if not original:
         return None, []
     member = registry.members.get(viewer)
@@ -135,28 +134,28 @@ def shown_patient(
     return (own[0] if own else original[0]), sorted(known)
 
 
-def served_attributes(summary: Mapping[str, Any], shown: PatientIdentifier | None) -> Attributes:
+def served_attributes(summary: StudyView, shown: PatientIdentifier | None) -> Attributes:
     """The study's attributes as sent out: under the viewer's own number, the originals in Original Attributes Sequence.
 
     PS3.3 C.12.1.1.9. Stored bytes are never rewritten; this is only what is answered.
     """
-    attributes = dict(summary["attributes"])
+    attributes = dict(summary.attributes)
     if shown is None:
         return attributes
-    if shown in [PatientIdentifier(p["issuer"], p["id"]) for p in summary["patients"]]:
+    if shown in summary.patients:
         return {tags.IssuerOfPatientID: {"vr": "LO", "Value": [shown.issuer]}, **attributes}
     original: Attributes = {tag: attributes.pop(tag) for tag in _IDENTIFYING if tag in attributes}
-    identifiers, item = coerced(original, shown, str(summary["owner"]))
+    identifiers, item = coerced(original, shown, summary.owner)
     return attributes | identifiers | {tags.OriginalAttributesSequence: {"vr": "SQ", "Value": [item]}}
 
 
-def to_file_under(summary: Mapping[str, Any]) -> Attributes:
+def to_file_under(summary: StudyView) -> Attributes:
     """The attributes that put a document into a study: of its own patient, whose issuer is said as plainly as its images do.
 
     Where they say it only in Issuer of Patient ID Qualifiers, what was kept of them may lack it.
     """
-    attributes: Attributes = dict(summary["attributes"])
-    issuers = [str(one["issuer"]) for one in summary["patients"]]
+    attributes = dict(summary.attributes)
+    issuers = [patient.issuer for patient in summary.patients]
     if len(issuers) == 1:
         attributes.setdefault(tags.IssuerOfPatientID, {"vr": "LO", "Value": issuers})
     return attributes
@@ -182,9 +181,9 @@ def is_coerced(attributes: Attributes) -> bool:
     return tags.OriginalAttributesSequence in attributes
 
 
-def shown_number(attributes: Attributes) -> dict[str, str]:
+def shown_number(attributes: Attributes) -> PatientIdentifier:
     """The patient's number in attributes that are served."""
-    return {"issuer": first_value(attributes, tags.IssuerOfPatientID), "id": first_value(attributes, tags.PatientID)}
+    return PatientIdentifier(first_value(attributes, tags.IssuerOfPatientID), first_value(attributes, tags.PatientID))
 
 
 def uncoerced(attributes: Attributes, issuer: str) -> Attributes:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from chalicelib.domain import instance_versions, keys
+from chalicelib.domain import instance_versions, keys, tags
+from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.ports import Item
 from chalicelib.domain.report_versions import Report
 from chalicelib.domain.sharing import Study
-
-Attributes = dict[str, Any]
-"""DICOM JSON model (PS3.18 F.2): tag as eight hex digits → {"vr", "Value"}."""
+from chalicelib.domain.study_views import FiledStudy
 
 REPORT_KINDS = {
     "1.2.840.10008.5.1.4.1.1.104.1": "pdf",  # Encapsulated PDF
@@ -66,27 +65,25 @@ class Bounds:
     `patients`, as the instances say them, None: everything, as for the owner. `date` is the study's, YYYYMMDD or empty.
     """
 
-    patients: tuple[tuple[str, str], ...] | None = None
+    patients: tuple[PatientIdentifier, ...] | None = None
     date: str = ""
 
     def hold(self, one: Instance) -> bool:
         """Whether the decision on the study holds for this instance, too."""
         if self.patients is None:
             return True
-        patient = one.fact.patient
-        known = patient is not None and (patient.issuer, patient.value) in self.patients
-        return known and (first_value(one.attributes, "00080020") or self.date) >= self.date
+        known = one.fact.patient is not None and one.fact.patient in self.patients
+        return known and (first_value(one.attributes, tags.StudyDate) or self.date) >= self.date
 
 
 EVERYTHING = Bounds()
 
 
-def bounds(viewer: str, summary: Mapping[str, Any]) -> Bounds:
-    """How far what was decided of a study's summary goes for `viewer`."""
-    if summary["owner"] == viewer:
+def bounds(viewer: str, study: FiledStudy) -> Bounds:
+    """How far what was decided of a study goes for `viewer`."""
+    if study.owner == viewer:
         return EVERYTHING
-    said = summary.get("said") or summary["patients"]
-    return Bounds(tuple((p["issuer"], p["id"]) for p in said), str(summary["date"]))
+    return Bounds(study.said or study.patients, study.study_date)
 
 
 def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), within: Bounds = EVERYTHING) -> Iterator[Instance]:
@@ -126,15 +123,15 @@ def is_of_patient(tag: str) -> bool:
 
 def report_of(one: Instance, shown: bool = True) -> Report:
     """An instance of a report's class as ordering sees it."""
-    number = first_value(one.attributes, "00200013")
+    number = first_value(one.attributes, tags.InstanceNumber)
     declared = dict(one.fact.document)
-    date, time = first_value(one.attributes, "00080023"), first_value(one.attributes, "00080033")
+    date, time = first_value(one.attributes, tags.ContentDate), first_value(one.attributes, tags.ContentTime)
     return Report(
         one.sop_instance_uid,
         one.series_instance_uid,
         REPORT_KINDS[one.fact.sop_class_uid],
         _report_title(one),
-        str(declared.get("date") or date or first_value(one.attributes, "00080020")),
+        str(declared.get("date") or date or first_value(one.attributes, tags.StudyDate)),
         str(declared.get("time", "")) if declared.get("date") else time,
         int(number) if number.lstrip("-").isdigit() else 1,
         declared,
@@ -143,28 +140,15 @@ def report_of(one: Instance, shown: bool = True) -> Report:
 
 
 def _report_title(one: Instance) -> str:
-    named = one.attributes.get("0040A043", {}).get("Value") or [{}]
-    concept = first_value(named[0], "00080104") if isinstance(named[0], dict) else ""
-    return first_value(one.attributes, "00420010") or first_value(one.attributes, "0008103E") or concept
+    named = one.attributes.get(tags.ConceptNameCodeSequence, {}).get("Value") or [{}]
+    concept = first_value(named[0], tags.CodeMeaning) if isinstance(named[0], dict) else ""
+    return first_value(one.attributes, tags.DocumentTitle) or first_value(one.attributes, tags.SeriesDescription) or concept
 
 
-def for_deciding(summary: Mapping[str, Any]) -> Study:
-    """A study's summary as `domain.sharing` wants it. An instance without PatientID makes it unshareable."""
-    hashes = () if summary["anonymous"] else tuple(PatientIdentifier(p["issuer"], p["id"]).hash for p in summary["patients"])
-    former = tuple(str(patient) for patient in summary.get("former", ()))
-    return Study(str(summary["owner"]), str(summary["study"]), str(summary["date"]), hashes, former)
-
-
-def first_value(attributes: Mapping[str, Any], tag: str) -> str:
-    """The first value of an attribute as text, or empty."""
-    values = attributes.get(tag, {}).get("Value") or [""]
-    first = values[0]
-    return str(first) if isinstance(first, str | int | float) else ""
-
-
-def texts(attributes: Mapping[str, Any], tag: str) -> list[str]:
-    """All values of an attribute that are text; some equipment writes two modalities into one series."""
-    return [value for value in attributes.get(tag, {}).get("Value") or [] if isinstance(value, str) and value]
+def for_deciding(study: FiledStudy) -> Study:
+    """A study as `domain.sharing` wants it. An instance without PatientID makes it unshareable."""
+    hashes = () if study.anonymous else tuple(patient.hash for patient in study.patients)
+    return Study(study.owner, study.study_instance_uid, study.study_date, hashes, study.former)
 
 
 def _list(value: object) -> list[object]:

@@ -17,18 +17,10 @@ from typing import Any
 
 from chalicelib.domain import instance_versions, tags
 from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
+from chalicelib.domain.dicom_json import Attributes, first_value, texts
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.report_versions import Report
-from chalicelib.domain.studies import (
-    REPORT_KINDS,
-    Attributes,
-    Instance,
-    first_value,
-    packed,
-    report_of,
-    texts,
-    unpacked,
-)
+from chalicelib.domain.studies import REPORT_KINDS, Instance, packed, report_of, unpacked
 
 MAX_NUMBERS = 200
 """Patients' numbers that are told apart in one study: the first ones in order. Instances that say others count as nobody's, so

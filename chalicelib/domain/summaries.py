@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from chalicelib.domain import report_versions, tags
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.filing import Filing, Own, as_said, filing, whose
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.report_versions import Placed, Report
-from chalicelib.domain.studies import MAX_PERSONS, Attributes, is_of_patient
+from chalicelib.domain.report_versions import ListedReport, Placed, Report
+from chalicelib.domain.studies import MAX_PERSONS, is_of_patient
 from chalicelib.domain.study_totals import Firsts, StudyTotals, Tally
+from chalicelib.domain.study_views import StudyView
 
 _MAX_REPORTS = 200
 
 
-def summarise(owner: str, study: str, tally: Tally, reports: list[dict[str, Any]], own: Own = as_said) -> dict[str, Any]:
+def summarise(owner: str, study: str, tally: Tally, reports: Sequence[ListedReport], own: Own = as_said) -> StudyView:
     """The summary of a study. Where nothing of it is shown, it still says whose it was and what it was of.
 
     `reports` as `list_reports` answers them. `own` knows the names of the owner's numbering. `incomplete`: something that was
@@ -30,39 +31,39 @@ def summarise(owner: str, study: str, tally: Tally, reports: list[dict[str, Any]
     persons = _persons(totals, numbers, own, attributes) if len(numbers.patients) > 1 else {}
     if totals.date:
         attributes[tags.StudyDate] = {"vr": "DA", "Value": [totals.date]}
-    return {
-        "owner": owner,
-        "study": study,
-        "attributes": attributes,
-        "patients": _numbers(numbers.patients),
-        "said": _numbers(numbers.said),
-        "aliases": numbers.aliases,
-        "reported": list(numbers.reported),
-        **({"persons": persons} if persons else {}),
-        "anonymous": totals.nobodys,
-        "date": totals.date,
-        "modalities": list(totals.modalities),
-        "reports": [] if gone else reports,
-        "sop_classes": list(totals.sop_classes),
-        "body_parts": list(totals.body_parts),
-        "laterality": _laterality(totals),
-        "views": list(totals.views),
-        "series_names": list(totals.series_names),
-        "codes": list(totals.codes),
-        "series": 0 if gone else tally.series,
-        "instances": 0 if gone else totals.instances,
-        "images": 0 if gone else totals.images,
-        "frames": 0 if gone else totals.frames,
-        "bytes": totals.size,
-        "changed_at": totals.changed_at,
-        **({"incomplete": True} if tally.missing or tally.waiting else {}),
-        "reader": totals.reader,
-        "corrected": totals.corrected,
-        "unread": list(totals.unread),
-        "gone": gone,
-        "withdrawn": tally.every.instances if gone else tally.taken_back.instances,
-        "former": sorted(_hashes((*tally.superseded, *tally.every.said), own) - _hashes(totals.said, own)),
-    }
+    return StudyView(
+        owner=owner,
+        study_instance_uid=study,
+        study_date=totals.date,
+        patients=numbers.patients,
+        said=numbers.said,
+        aliases=numbers.aliases,
+        reported=numbers.reported,
+        former=tuple(sorted(_hashes((*tally.superseded, *tally.every.said), own) - _hashes(totals.said, own))),
+        anonymous=totals.nobodys,
+        gone=gone,
+        attributes=attributes,
+        persons=persons,
+        modalities=totals.modalities,
+        reports=() if gone else tuple(reports),
+        sop_classes=totals.sop_classes,
+        body_parts=totals.body_parts,
+        laterality=_laterality(totals),
+        views=totals.views,
+        series_names=totals.series_names,
+        codes=totals.codes,
+        series=0 if gone else tally.series,
+        instances=0 if gone else totals.instances,
+        images=0 if gone else totals.images,
+        frames=0 if gone else totals.frames,
+        size=totals.size,
+        changed_at=totals.changed_at,
+        incomplete=bool(tally.missing or tally.waiting),
+        reader=totals.reader,
+        corrected=totals.corrected,
+        withdrawn=tally.every.instances if gone else tally.taken_back.instances,
+        unread=totals.unread,
+    )
 
 
 def corrected_away(tally: Tally, own: Own = as_said) -> list[str]:
@@ -78,10 +79,6 @@ def filed(totals: StudyTotals, own: Own = as_said) -> Filing:
 
 def _hashes(said: Iterable[PatientIdentifier], own: Own) -> set[str]:
     return {number.hash for one in said for number in (one, own(one))}
-
-
-def _numbers(numbers: Iterable[PatientIdentifier]) -> list[dict[str, str]]:
-    return [{"issuer": one.issuer, "id": one.value} for one in numbers]
 
 
 def _persons(totals: StudyTotals, numbers: Filing, own: Own, of_all: Attributes) -> dict[str, Attributes]:
@@ -101,38 +98,37 @@ def _laterality(totals: StudyTotals) -> str:
     return totals.sides[0] if len(totals.sides) == 1 else "B" if totals.sides else ""
 
 
-def list_reports(every: Iterable[Report]) -> list[dict[str, Any]]:
+def list_reports(every: Iterable[Report]) -> list[ListedReport]:
     """The reports of a study that are shown, newest first; `newest` are those that none of the others has replaced.
 
     What has been withdrawn only tells which reports it replaced. Reports with the same `document` are versions of one; `same_as`
     names the instance that another one is a copy of. `conclusion`: the first line of what one that stands concludes.
     """
-    return [
-        {
-            "sop_instance_uid": placed.report.sop_instance_uid,
-            "series_instance_uid": placed.report.series_instance_uid,
-            "kind": placed.report.kind,
-            "title": placed.report.title,
-            "date": placed.report.date,
-            "time": placed.report.time,
-            "version": placed.version,
-            "newest": placed.newest,
-            "document": placed.document,
-            **({"status": status} if (status := _status(placed.report)) else {}),
-            **({"preliminary": True} if placed.report.declared.get("preliminary") else {}),
-            **({"same_as": placed.same_as} if placed.same_as else {}),
-            **({"conclusion": said} if placed.newest and (said := placed.report.declared.get("conclusion")) else {}),
-        }
-        for placed in _listed(report_versions.place(every))
-    ]
+    return [listed(placed) for placed in _listed(report_versions.place(every))]
+
+
+def listed(placed: Placed) -> ListedReport:
+    """A report in its place as it is listed; its status as it says itself, or that it is not final."""
+    report = placed.report
+    preliminary = bool(report.declared.get("preliminary"))
+    return ListedReport(
+        report.sop_instance_uid,
+        report.series_instance_uid,
+        report.kind,
+        report.title,
+        report.date,
+        report.time,
+        placed.version,
+        placed.newest,
+        placed.document,
+        report.status or ("preliminary" if preliminary else ""),
+        preliminary,
+        placed.same_as,
+        str(report.declared.get("conclusion", "")) if placed.newest else "",
+    )
 
 
 def _listed(placed: Sequence[Placed]) -> list[Placed]:
     """As many as fit a summary, in order: of too many, older versions make room for what stands."""
     standing_first = sorted(range(len(placed)), key=lambda position: not placed[position].newest)
     return [placed[position] for position in sorted(standing_first[:_MAX_REPORTS])]
-
-
-def _status(report: Report) -> str:
-    """As it says itself; of one that says no more than that it is not final, that."""
-    return report.status or ("preliminary" if report.declared.get("preliminary") else "")

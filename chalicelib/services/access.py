@@ -12,23 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import keys, patients, sharing, shown_patients, transfers
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import Record
-from chalicelib.domain.ports import Item, Key, Table
+from chalicelib.domain.ports import Key, Table
 from chalicelib.domain.sharing import DENIED, Decision, PatientFacts
 from chalicelib.domain.studies import for_deciding, is_withdrawal
+from chalicelib.domain.study_views import FiledStudy, SearchFace, SearchRow, StudyView
 from chalicelib.domain.transfers import Transfer
 
 WIDTH = 6
 """Partitions that a refusal reads at least: the patient's, and those of as many linked numbers as nearly all patients have."""
 _PARALLEL = 8
 _NOBODY = "0" * 32
-Row = dict[str, Any]
-"""A search row (`services.search_rows.search_row`)."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +147,12 @@ def even_out(table: Table, read: Read) -> None:
     _load(table, [f"{number:032d}" for number in range(1, WIDTH - read.partitions + 1)])
 
 
-def decide(table: Table, viewer: str, summaries: Sequence[Mapping[str, Any]], now: datetime) -> list[Decided]:
-    """For each study summary, whether `viewer` may see it now. A withdrawn study nobody sees, not even its owner."""
-    return _decide(table, viewer, summaries, now)[0]
+def decide(table: Table, viewer: str, filed: Sequence[FiledStudy], now: datetime) -> list[Decided]:
+    """Whether `viewer` may see each study (its view, or a search row) now. A withdrawn one nobody sees, not even its owner."""
+    return _decide(table, viewer, filed, now)[0]
 
 
-def visible(table: Table, viewer: str, rows: Sequence[Row], now: datetime) -> list[tuple[Row, Decided]]:
+def visible(table: Table, viewer: str, rows: Sequence[SearchRow], now: datetime) -> list[tuple[SearchRow, Decided]]:
     """Those of the search rows whose study `viewer` may see now.
 
     A row that says a number which is not linked any more is answered as if it never had been: under the number in the images.
@@ -163,96 +161,90 @@ def visible(table: Table, viewer: str, rows: Sequence[Row], now: datetime) -> li
     return [(as_linked_now(row, one), one) for row, one in zip(rows, decided, strict=True) if one.decision.allowed]
 
 
-def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | None, now: datetime) -> tuple[Item, Decided]:
+def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | None, now: datetime) -> tuple[StudyView, Decided]:
     """The study that `viewer` means by this UID: its own first, else another's that it may see. Raises NotFound.
 
     `owner` picks one of several owners of the same UID.
     """
-    owners = list(table.query_all(keys.study_views(study_instance_uid)))
-    candidates = [item for item in owners if owner in (None, item.sk)]
-    own = [item for item in candidates if item.sk == viewer and not item.data.get("gone")]
+    views = [StudyView.from_item(item.data) for item in table.query_all(keys.study_views(study_instance_uid))]
+    candidates = [view for view in views if owner in (None, view.owner)]
+    own = [view for view in candidates if view.owner == viewer and not view.gone]
     if own and not is_withdrawal(table.get(*keys.withdrawn_study(viewer, study_instance_uid))):
         return own[0], Decided(Decision(True), {})
-    others = sorted((item for item in candidates if item.sk != viewer), key=lambda item: item.sk)
-    decided, read = _decide(table, viewer, [item.data for item in others], now)
-    for item, found in zip(others, decided, strict=True):
+    others = sorted((view for view in candidates if view.owner != viewer), key=lambda view: view.owner)
+    decided, read = _decide(table, viewer, others, now)
+    for view, found in zip(others, decided, strict=True):
         if found.decision.allowed:
-            return item, found
+            return view, found
     even_out(table, read)
     raise NotFound
 
 
-def numbers_of(summary: Mapping[str, Any]) -> tuple[str, ...]:
+def numbers_of(study: FiledStudy) -> tuple[str, ...]:
     """The hashes of the numbers whose facts open a study: its patients', and their other spellings."""
-    ref = for_deciding(summary)
-    aliases = summary.get("aliases") or {}
-    return (*ref.patients, *(alias for patient in ref.patients for alias in aliases.get(patient, ())))
+    ref = for_deciding(study)
+    return (*ref.patients, *(alias for patient in ref.patients for alias in study.aliases.get(patient, ())))
 
 
-def deciding_numbers(summary: Mapping[str, Any]) -> tuple[str, ...]:
+def deciding_numbers(study: FiledStudy) -> tuple[str, ...]:
     """The hashes of all numbers on whose facts it depends who sees a study."""
-    return (*numbers_of(summary), *for_deciding(summary).former, *(str(one) for one in summary.get("reported", ())))
+    return (*numbers_of(study), *study.former, *study.reported)
 
 
-def facts_of(summary: Mapping[str, Any], known: Mapping[str, Known]) -> dict[str, PatientFacts]:
+def facts_of(study: FiledStudy, known: Mapping[str, Known]) -> dict[str, PatientFacts]:
     """What decides on a study, by its patients' numbers: that of another spelling counts as if it stood under the number
     itself; of a number that only reports say, what hides."""
-    aliases = summary.get("aliases") or {}
     facts = {patient: one.facts for patient, one in known.items()}
     hiding = [replace(sharing.NOTHING_KNOWN, objections=one.objections, protections=one.protections)
-              for number in summary.get("reported", ()) if (one := facts.get(number))]  # fmt: skip
-    for patient in for_deciding(summary).patients if aliases or hiding else ():
-        spelled = [facts.get(one, sharing.NOTHING_KNOWN) for one in (patient, *aliases.get(patient, ()))]
+              for number in study.reported if (one := facts.get(number))]  # fmt: skip
+    for patient in for_deciding(study).patients if study.aliases or hiding else ():
+        spelled = [facts.get(one, sharing.NOTHING_KNOWN) for one in (patient, *study.aliases.get(patient, ()))]
         facts[patient] = sharing.together([*spelled, *hiding])
     return facts
 
 
-def _decide(table: Table, viewer: str, summaries: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[Decided], Read]:
-    refs = [for_deciding(summary) for summary in summaries]
-    needed = [viewer != ref.owner or _relies_on_links(summary) for ref, summary in zip(refs, summaries, strict=True)]
-    wanted = [patient for summary, need in zip(summaries, needed, strict=True) if need for patient in deciding_numbers(summary)]
-    hints = [str(one) for summary, need in zip(summaries, needed, strict=True) if need for one in summary.get("linked", ())]
+def _decide(table: Table, viewer: str, filed: Sequence[FiledStudy], now: datetime) -> tuple[list[Decided], Read]:
+    refs = [for_deciding(study) for study in filed]
+    needing = [study for study in filed if viewer != study.owner or _relies_on_links(study)]
+    wanted = [patient for study in needing for patient in deciding_numbers(study)]
+    hints = [linked for study in needing for linked in study.linked]
     withdrawals = [keys.withdrawn_study(ref.owner, ref.study_instance_uid) for ref in refs]
     read = know(table, wanted, hints, withdrawals)
     decided: list[Decided] = []
-    for ref, key, summary in zip(refs, withdrawals, summaries, strict=True):
-        facts = facts_of(summary, read.known)
+    for ref, key, study in zip(refs, withdrawals, filed, strict=True):
+        facts = facts_of(study, read.known)
         granted = sharing.decide(viewer, ref, facts, now)
-        decision = DENIED if key in read.there or summary.get("gone") else granted
-        records = {patient: read.known[patient] for patient in numbers_of(summary) if patient in read.known}
+        decision = DENIED if key in read.there or study.gone else granted
+        records = {patient: read.known[patient] for patient in numbers_of(study) if patient in read.known}
         decided.append(Decided(decision, records, granted, sharing.hidden(viewer, ref, facts)))
     return decided, read
 
 
-def _relies_on_links(row: Mapping[str, Any]) -> bool:
-    """Whether a search row is found or shown under a number that is not one of those in the images."""
+def _relies_on_links(study: FiledStudy) -> bool:
+    """Whether it is a search row that is found or shown under a number that is not one of those in the images."""
+    if not isinstance(study, SearchRow):
+        return False
+    return any(
+        face.found_as is not None and (face.found_as not in study.patients or shown_patients.is_coerced(face.attributes))
+        for face in (study.face, *study.faces)
+    )
 
-    def relies(one: Mapping[str, Any]) -> bool:
-        number = one.get("found_as")
-        shown = number and number["id"] and (number not in row["patients"] or shown_patients.is_coerced(one["attributes"]))
-        return bool(shown)
 
-    return relies(row) or any(relies(one) for one in row.get("faces", ()))
-
-
-def as_linked_now(row: Row, decided: Decided) -> Row:
+def as_linked_now(row: SearchRow, decided: Decided) -> SearchRow:
     """A search row without what a link said that is there no more."""
     if not _relies_on_links(row):
         return row
-    linked = [{"issuer": one.issuer, "id": one.value} for one in decided.numbers()]
-    whole = _face_as_linked_now(row, row, linked)
-    if "faces" in row:
-        whole = whole | {"faces": [_face_as_linked_now(one, row, linked) for one in row["faces"]]}
-    return whole
+    linked = decided.numbers()
+    faces = tuple(_face_as_linked_now(one, row, linked) for one in row.faces)
+    return replace(row, face=_face_as_linked_now(row.face, row, linked), faces=faces)
 
 
-def _face_as_linked_now(face: Row, row: Row, linked: Sequence[Mapping[str, str]]) -> Row:
-    first = face.get("patient") or row["patients"][0]
-    if face["found_as"] not in [*linked, *row["patients"]]:
-        face = face | {"found_as": first}
-    attributes = face["attributes"]
-    if shown_patients.is_coerced(attributes) and shown_patients.shown_number(attributes) not in linked:
-        face = face | {"attributes": shown_patients.uncoerced(attributes, first["issuer"])}
+def _face_as_linked_now(face: SearchFace, row: SearchRow, linked: Sequence[PatientIdentifier]) -> SearchFace:
+    first = face.patient or row.patients[0]
+    if face.found_as not in [*linked, *row.patients]:
+        face = replace(face, found_as=first)
+    if shown_patients.is_coerced(face.attributes) and shown_patients.shown_number(face.attributes) not in linked:
+        face = replace(face, attributes=shown_patients.uncoerced(face.attributes, first.issuer))
     return face
 
 

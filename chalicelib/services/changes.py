@@ -16,6 +16,7 @@ from chalicelib.domain import cursors, keys
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, PutNew, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso, kept_moment
+from chalicelib.domain.study_views import StudyView
 from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
 from chalicelib.services.registry import Caller
@@ -175,13 +176,14 @@ def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> t
 
 def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[dict[str, Any]]:
     about = {(str(item.data["owner"]), str(item.data["study_instance_uid"])) for item in items if _names_study(item)}
-    views = table.batch_get(keys.study_view(study, owner) for owner, study in sorted(about))
-    decided = access.decide(table, viewer, [view.data for view in views.values()], now)
-    known = {(view.sk, view.data["study"]): one for view, one in zip(views.values(), decided, strict=True)}
+    found = table.batch_get(keys.study_view(study, owner) for owner, study in sorted(about))
+    views = [StudyView.from_item(item.data) for item in found.values()]
+    decided = access.decide(table, viewer, views, now)
+    known = {(view.owner, view.study_instance_uid): one for view, one in zip(views, decided, strict=True)}
     shown: list[dict[str, Any]] = []
     for item in items:
         if _names_study(item):
-            one = known.get((str(item.data["owner"]), item.data["study_instance_uid"]))
+            one = known.get((str(item.data["owner"]), str(item.data["study_instance_uid"])))
             withdrawn = item.data["kind"] in ("study-withdrawn", "read-study-withdrawn")
             if one is None or (one.hidden if withdrawn else not one.decision.allowed):
                 continue

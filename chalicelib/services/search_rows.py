@@ -8,18 +8,18 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
 from chalicelib.domain import keys, sharing, shown_patients, studies, tags
+from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.shown_patients import Face
-from chalicelib.domain.studies import Attributes
+from chalicelib.domain.study_views import FiledStudy, SearchFace, SearchRow, StudyView
 from chalicelib.services import access
 from chalicelib.services.access import Known
 
@@ -56,7 +56,7 @@ class Sight:
 
 def sight(
     registry: Registry,
-    summary: Mapping[str, Any],
+    summary: StudyView,
     known: Mapping[str, Known],
     now: datetime,
     former: frozenset[str] = frozenset(),
@@ -69,8 +69,8 @@ def sight(
     facts = access.facts_of(summary, known)
     known = {patient: known[patient] for patient in access.numbers_of(summary) if patient in known}
     touching = {transfer.id: transfer for one in known.values() for transfer in one.transfers}
-    linked = sorted({other for one in known.values() for other in one.numbers})
-    summary = {**summary, "linked": sorted(other.hash for other in linked)}
+    linked = {other.hash for one in known.values() for other in one.numbers}
+    summary = replace(summary, linked=tuple(sorted(linked)))
     parties = {ref.owner, *(party for t in touching.values() for party in (t.sender, t.receiver))}
     parties |= {emergency.institution for one in known.values() for emergency in one.facts.emergencies}
     rows: list[Item] = []
@@ -87,75 +87,64 @@ def sight(
         expires = math.ceil(decision.until.timestamp()) if decision.until else None
         rows += _index_rows(viewer, summary, found, expires)
     hidden = frozenset(viewer for viewer in former if sharing.hidden(viewer, ref, facts))
-    return Sight(tuple(rows), until, frozenset(emergencies), tuple(summary["linked"]), hidden)
+    return Sight(tuple(rows), until, frozenset(emergencies), summary.linked, hidden)
 
 
-def numbers_linked(
-    summary: Mapping[str, Any], known: Mapping[str, Known]
-) -> Callable[[PatientIdentifier], Iterable[PatientIdentifier]]:
+def numbers_linked(summary: FiledStudy, known: Mapping[str, Known]) -> Callable[[PatientIdentifier], Iterable[PatientIdentifier]]:
     """What answers the numbers that are linked to one of a study's patients, under whichever of its spellings."""
-    aliases = summary.get("aliases") or {}
 
     def linked(patient: PatientIdentifier) -> Iterable[PatientIdentifier]:
-        spelled = (patient.hash, *aliases.get(patient.hash, ()))
+        spelled = (patient.hash, *summary.aliases.get(patient.hash, ()))
         return {number for one in spelled if one in known for number in known[one].numbers}
 
     return linked
 
 
-def search_row(summary: Mapping[str, Any], found: Sequence[Face], number: int = 0) -> dict[str, Any]:
+def search_row(summary: StudyView, found: Sequence[Face], number: int = 0) -> SearchRow:
     """What a search answers from: the study's attributes as this viewer is shown them, with computed ones, and what decides.
 
     Of the patients in `found`, the one with this number; of several, the first one's row has all of them.
     """
     computed: Attributes = {
-        tags.StudyInstanceUID: {"vr": "UI", "Value": [summary["study"]]},
-        tags.ModalitiesInStudy: {"vr": "CS", "Value": summary["modalities"]},
-        tags.SOPClassesInStudy: {"vr": "UI", "Value": summary["sop_classes"]},
-        tags.NumberOfStudyRelatedSeries: {"vr": "IS", "Value": [summary["series"]]},
-        tags.NumberOfStudyRelatedInstances: {"vr": "IS", "Value": [summary["instances"]]},
+        tags.StudyInstanceUID: {"vr": "UI", "Value": [summary.study_instance_uid]},
+        tags.ModalitiesInStudy: {"vr": "CS", "Value": list(summary.modalities)},
+        tags.SOPClassesInStudy: {"vr": "UI", "Value": list(summary.sop_classes)},
+        tags.NumberOfStudyRelatedSeries: {"vr": "IS", "Value": [summary.series]},
+        tags.NumberOfStudyRelatedInstances: {"vr": "IS", "Value": [summary.instances]},
     }
-    kept = ("owner", "study", "patients", "anonymous", "date", "linked", "former")
-    row: dict[str, Any] = {"attributes": found[number].attributes | computed, **{name: summary[name] for name in kept}}
-    row |= {name: summary[name] for name in ("said", "aliases", "reported") if summary.get(name)}
-    if row.get("said") == summary["patients"]:
-        del row["said"]
-    if len(found) > 1:
-        row["patient"] = _number(found[number].patient)
-        if number == 0:
-            row["faces"] = [_person(one, computed) for one in found[: studies.MAX_PERSONS]]
-    return row | {"found_as": _number(found[number].shown)}
+    faces = [SearchFace(one.patient, one.shown, one.attributes | computed) for one in found]
+    several = len(found) > 1
+    return SearchRow(
+        **{one.name: getattr(summary, one.name) for one in fields(FiledStudy)},
+        face=faces[number] if several else replace(faces[number], patient=None),
+        faces=tuple(faces[: studies.MAX_PERSONS]) if several and number == 0 else (),
+    )
 
 
-def _person(face: Face, computed: Attributes) -> dict[str, Any]:
-    return {"patient": _number(face.patient), "found_as": _number(face.shown), "attributes": face.attributes | computed}
-
-
-def _index_rows(viewer: str, summary: Mapping[str, Any], found: Sequence[Face], expires: int | None) -> list[Item]:
+def _index_rows(viewer: str, summary: StudyView, found: Sequence[Face], expires: int | None) -> list[Item]:
     """The row under the number that is shown, and one more for each other number and for each modality.
 
     Of a study of several patients, each of them is found under its own numbers, name and accession number.
     """
-    owner, study = str(summary["owner"]), str(summary["study"])
-    moment = str(summary["date"]) + studies.first_value(summary["attributes"], tags.StudyTime)[:6]
+    owner, study = summary.owner, summary.study_instance_uid
+    moment = summary.study_date + first_value(summary.attributes, tags.StudyTime)[:6]
     newest_first = f"{moment}#{study}#{owner}"
     pk = keys.search_rows(viewer, study)
     rows: list[Item] = []
     for position, face in enumerate(found):
-        content = search_row(summary, found, position)
+        row = search_row(summary, found, position)
         indexes = _of_person(viewer, face, f"{study}#{owner}", newest_first)
         if position == 0:
             indexes["gsi3"] = (keys.rows_by_date(viewer), newest_first)
         if face.shown:
             indexes["gsi1"] = (keys.rows_by_patient(viewer, face.shown.value), newest_first)
-        rows.append(Item(pk, f"{owner}#{len(rows)}" if rows else owner, content, indexes, expires=expires))
+        rows.append(Item(pk, f"{owner}#{len(rows)}" if rows else owner, row.to_item(), indexes, expires=expires))
         for number in face.numbers:
             if face.shown is None or number.value != face.shown.value:
                 index = {"gsi1": (keys.rows_by_patient(viewer, number.value), newest_first)}
-                found_as = content | {"found_as": _number(number)}
-                found_as.pop("faces", None)
-                rows.append(Item(pk, f"{owner}#{len(rows)}", found_as, index, expires=expires))
-    for modality in summary["modalities"]:
+                other = replace(row, face=replace(row.face, found_as=number), faces=())
+                rows.append(Item(pk, f"{owner}#{len(rows)}", other.to_item(), index, expires=expires))
+    for modality in summary.modalities:
         index = {"gsi3": (keys.rows_by_modality(viewer, indexed(modality)), newest_first)}
         rows.append(Item(pk, f"{owner}#M#{indexed(modality)}", rows[0].data, index, expires=expires))
     return rows
@@ -163,11 +152,7 @@ def _index_rows(viewer: str, summary: Mapping[str, Any], found: Sequence[Face], 
 
 def _of_person(viewer: str, face: Face, place: str, newest_first: str) -> dict[str, tuple[str, str]]:
     """The entries in the indexes of accession numbers and names."""
-    accession = studies.first_value(face.attributes, tags.AccessionNumber)
+    accession = first_value(face.attributes, tags.AccessionNumber)
     name = name_key((face.attributes.get(tags.PatientName, {}).get("Value") or [""])[0])
     by_number = {"gsi2": (keys.rows_by_accession(viewer, indexed(accession)), newest_first)} if accession else {}
     return by_number | ({"gsi4": (keys.rows_by_name(viewer), f"{indexed(name)}#{place}")} if name else {})
-
-
-def _number(identifier: PatientIdentifier | None) -> dict[str, str]:
-    return {"issuer": identifier.issuer, "id": identifier.value} if identifier else {"issuer": "", "id": ""}

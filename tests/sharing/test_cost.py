@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Item, Key, Page
+from chalicelib.domain.study_views import SearchRow
 from chalicelib.services import access
 from tests.fakes import Watched
 from tests.sharing.codes import fiscal_code
@@ -62,8 +63,8 @@ def test_deciding_takes_two_consistent_reads_after_the_study_itself(world: World
     """One of the patient's facts, those of linked numbers beside it, and one of the ends of the transfers found there."""
     shared(world)
     table = Rounds(world.table)
-    item, _ = access.find_study(table, B, STUDY, None, world.now)
-    assert item.sk == A
+    view, _ = access.find_study(table, B, STUDY, None, world.now)
+    assert view.owner == A
     assert table.rounds == 1 + 2
     assert table.kinds[0] == "query V#STUDY"
     assert sorted(table.kinds[1:]) == ["batch_get", *["query F#PATIENT"] * 3]
@@ -92,7 +93,7 @@ def test_deciding_on_many_studies_of_one_patient_takes_no_more_than_on_one(world
         world.arrive(A, "1", f"1.2.{number}")
     world.open(A, "1", B)
     world.settle()
-    rows = [item.data for item in world.table.memory.query_all(f"D#{B}", index="gsi3")]
+    rows = [SearchRow.from_item(item.data) for item in world.table.memory.query_all(f"D#{B}", index="gsi3")]
     assert len(rows) == 50
     with world.counted() as requests:
         decided = access.decide(world.table, B, rows, world.now)

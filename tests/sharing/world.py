@@ -319,7 +319,7 @@ class World:
     def timeline(self, who: str, patient: str, issuer: str | None = None) -> dict[str, Any] | None:
         """The timeline, or None for 404."""
         try:
-            return timeline.timeline(self.table, self.caller(who), patient, issuer, self.now, self.tell)
+            return timeline.timeline(self.table, self.caller(who), patient, issuer, self.now, self.tell).to_json()
         except NotFound:
             return None
 

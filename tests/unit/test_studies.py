@@ -11,19 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.ports import Item
-from chalicelib.domain.studies import (
-    Instance,
-    announced,
-    first_value,
-    for_deciding,
-    instances,
-    packed,
-    report_of,
-    unpacked,
-    withdrawn,
-)
+from chalicelib.domain.studies import Instance, announced, for_deciding, instances, packed, report_of, unpacked, withdrawn
 from chalicelib.domain.study_totals import FORM, MAX_NUMBERS, Tally, Totals, total
+from chalicelib.domain.study_views import StudyView
 from chalicelib.domain.summaries import list_reports, summarise
 
 _TEXTS = st.sampled_from(["", "20260301", "20260302", "A", "B"])
@@ -57,7 +49,7 @@ def studies(draw: st.DrawFn) -> list[Instance]:
     return found
 
 
-def summary_of(totals: Totals) -> dict[str, Any]:
+def summary_of(totals: Totals) -> StudyView:
     """The summary of a study of which nothing was withdrawn."""
     tally = Tally(totals.study, series=len(totals.series))
     return summarise("a", "1", tally, list_reports(totals.reports.values()))
@@ -111,7 +103,7 @@ def test_more_patients_than_are_told_apart_make_a_study_nobodys_and_no_item_too_
     for start in range(0, len(found), 7):
         added += total(found[start : start + 7])
     assert added == total(found)
-    assert len(summary_of(added)["patients"]) == MAX_NUMBERS
+    assert len(summary_of(added).patients) == MAX_NUMBERS
     assert for_deciding(summary_of(added)).patients == ()
     assert added.study.firsts.place == "1.1#1.9.0000"
 
@@ -119,11 +111,11 @@ def test_more_patients_than_are_told_apart_make_a_study_nobodys_and_no_item_too_
 @given(found=studies())
 def test_what_is_counted_is_what_is_there(found: list[Instance]) -> None:
     summary = summary_of(total(found))
-    assert summary["instances"] == len(found) == sum(one.instances for one in total(found).series.values())
-    assert summary["bytes"] == sum(one.fact.size for one in found)
+    assert summary.instances == len(found) == sum(one.instances for one in total(found).series.values())
+    assert summary.size == sum(one.fact.size for one in found)
     dates = [date for one in found if (date := first_value(one.attributes, "00080020"))]
-    assert summary["date"] == min(dates, default="")
-    assert json.loads(json.dumps(summary)) == summary
+    assert summary.study_date == min(dates, default="")
+    assert StudyView.from_item(json.loads(json.dumps(summary.to_item()))) == summary
 
 
 @given(found=studies())
@@ -159,6 +151,6 @@ def test_older_versions_make_room_for_a_report_that_stands() -> None:
         return Instance.from_item("1.2.3", f"1.2.3.{sop}", data)
 
     listed = list_reports(map(report_of, [pdf(0, "Torace", 1), *(pdf(n, "Encefalo", n) for n in range(1, 300))]))
-    assert [one["version"] for one in listed[:3]] == [299, 298, 297]
-    assert (len(listed), listed[-1]["title"]) == (200, "Torace")
-    assert [one["title"] for one in listed if one["newest"]] == ["Encefalo", "Torace"]
+    assert [one.version for one in listed[:3]] == [299, 298, 297]
+    assert (len(listed), listed[-1].title) == (200, "Torace")
+    assert [one.title for one in listed if one.newest] == ["Encefalo", "Torace"]

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from chalicelib.domain import audit_chain, keys
-from chalicelib.domain.audit import MAX_PATIENTS, Act, Context, Entry, Kind, Record, patients_of, seen
+from chalicelib.domain.audit import MAX_PATIENTS, Act, Context, Entry, Kind, Record, patients_of
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, PutVersion, Table
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 
 ROUTE = "count_probes"
@@ -107,7 +108,7 @@ def _owners(table: Table, registry: Registry, prober: str, record: Record) -> di
             found.setdefault(giver.id, (number,) if known.transfers or known.links else ())
     if record.get("study"):
         for view in table.query_all(keys.study_views(str(record["study"]))):
-            found[view.sk] = seen(view.data).patients[:MAX_PATIENTS]
+            found[view.sk] = StudyView.from_item(view.data).patients[:MAX_PATIENTS]
     found.pop(prober, None)
     return found
 

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
 
 from chalicelib.domain import audit_chain, audit_repeats, cursors, identifiers, keys, transfers
 from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Record
@@ -21,6 +20,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso, parse_moment
 from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.domain.study_views import StudyView
 from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
 from chalicelib.services.registry import Caller
@@ -50,9 +50,9 @@ class Page:
 
 @dataclass(frozen=True)
 class Details:
-    """What records name, looked up: the owner's studies by UID (their summaries), transfers by id."""
+    """What records name, looked up: the owner's studies by UID, transfers by id."""
 
-    studies: dict[str, dict[str, Any]]
+    studies: dict[str, StudyView]
     transfers: dict[str, Transfer]
 
 
@@ -159,7 +159,7 @@ def details(table: Table, caller: Caller, records: Iterable[Record]) -> Details:
     named = {one for record in records for one in _transfers_of(record)}
     found = table.batch_get([*sorted(wanted), *((keys.transfer_facts(one), keys.OPEN) for one in sorted(named))])
     return Details(
-        {str(item.data["study"]): item.data for key, item in found.items() if key in wanted},
+        {str(item.data["study"]): StudyView.from_item(item.data) for key, item in found.items() if key in wanted},
         {str(item.data["id"]): transfers.as_of(item, item) for key, item in found.items() if key not in wanted},
     )
 

@@ -8,11 +8,12 @@ from typing import Any
 from chalicelib.domain import cited_priors
 from chalicelib.domain.ports import Table
 from chalicelib.domain.report_sections import COMPARISON, Section
+from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.services.finding import priors
 
 
 def sections(
-    table: Table, written: Sequence[Section], study: str, owner: str, exams: Callable[[], list[dict[str, Any]]]
+    table: Table, written: Sequence[Section], study: str, owner: str, exams: Callable[[], Sequence[TimelineStudy]]
 ) -> list[dict[str, Any]]:
     """Sections of a study's report as they are answered: `{"kind", "title", "text", "citations"?}`.
 

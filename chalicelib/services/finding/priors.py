@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,8 @@ from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Table
 from chalicelib.domain.priors import Exam, Prior
 from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.domain.study_views import SearchRow
+from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.services import access
 from chalicelib.services.finding.procedure_names import vocabularies
 from chalicelib.services.finding.timeline import timeline
@@ -25,17 +28,17 @@ def priors_of(
     table: Table, caller: Caller, study: str, owner: str | None, limit: int, now: datetime, record: Recorder
 ) -> dict[str, Any]:
     """The answer of `GET /studies/{uid}/priors`. Raises NotFound for a study that the caller may not see."""
-    item, decided = access.find_study(table, caller.member.id, study, owner, now)
-    record(audit.of_study(Kind.READ, audit.seen(item.data, decided.decision)))
-    row = table.get(keys.search_rows(caller.member.id, study), item.sk)
-    number: Any = row.data["found_as"] if row is not None else None
-    entries: list[dict[str, Any]] = []
-    if number is not None and number["id"]:
+    view, decided = access.find_study(table, caller.member.id, study, owner, now)
+    record(audit.of_study(Kind.READ, audit.seen(view, decided.decision)))
+    row = table.get(keys.search_rows(caller.member.id, study), view.owner)
+    number = SearchRow.from_item(row.data).found_as if row is not None else None
+    entries: Sequence[TimelineStudy] = ()
+    if number is not None:
         try:
-            entries = timeline(table, caller, number["id"], number["issuer"], now, record)["studies"]
+            entries = timeline(table, caller, number.value, number.issuer, now, record).studies
         except NotFound:
-            entries = []  # the view is older than the facts: nothing to propose yet
-    return among(table, entries, study, item.sk, limit)
+            entries = ()  # the view is older than the facts: nothing to propose yet
+    return among(table, entries, study, view.owner, limit)
 
 
 @dataclass(frozen=True)
@@ -59,28 +62,26 @@ def priors_of_order(
 ) -> dict[str, Any]:
     """The answer of `GET /patients/{id}/priors`: all that the caller may see of a patient, as priors of an exam that it is about
     to make. Raises NotFound when the caller may see nothing of the patient."""
-    entries = timeline(table, caller, patient_id, issuer, now, record)["studies"]
+    entries = timeline(table, caller, patient_id, issuer, now, record).studies
     today = now.astimezone(HOSPITAL_TIME).strftime("%Y%m%d")
-    wanted = {
-        "study_instance_uid": "",
-        "owner": caller.member.id,
-        "study_date": max([today, *(str(entry["study_date"]) for entry in entries)]),  # a modality's clock may be ahead
-        "study_time": "",
-        "description": ordered.description,
-        "body_part": "",
-        "modalities": [ordered.modality] if ordered.modality else [],
-        "codes": [ordered.code] if ordered.code else [],
-    }
+    wanted = TimelineStudy(
+        "",
+        caller.member.id,
+        max([today, *(entry.study_date for entry in entries)]),  # a modality's clock may be ahead
+        modalities=(ordered.modality,) if ordered.modality else (),
+        description=ordered.description,
+        codes=(ordered.code,) if ordered.code else (),
+    )
     current = understood(table, [wanted])[0]
     return {"priors": _shown(priors.rank(current, understood(table, entries)), entries, limit)}
 
 
-def first_to_read(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+def first_to_read(entries: Sequence[TimelineStudy]) -> TimelineStudy | None:
     """The entry of a timeline that one looks at first: the newest one with images, else the newest; None of none."""
     return next((entry for entry in entries if priors.exam(entry).images), entries[0] if entries else None)
 
 
-def courses(table: Table, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def courses(table: Table, entries: Sequence[TimelineStudy]) -> list[dict[str, list[str]]]:
     """Of each entry, what exams of one course have in common: `kinds`, `regions`, and `within`, which is these and all that
     contain them. Two regions are of one course where one of them is within the other."""
     read = [exam.procedure for exam in understood(table, entries)]
@@ -94,13 +95,13 @@ def courses(table: Table, entries: list[dict[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
-def understood(table: Table, entries: list[dict[str, Any]]) -> list[Exam]:
+def understood(table: Table, entries: Sequence[TimelineStudy]) -> list[Exam]:
     """The entries of a timeline as exams, each read with the words of its own hospital too."""
-    own = vocabularies(table, {str(entry["owner"]) for entry in entries})
-    return [priors.exam(entry, own.get(str(entry["owner"]))) for entry in entries]
+    own = vocabularies(table, {entry.owner for entry in entries})
+    return [priors.exam(entry, own.get(entry.owner)) for entry in entries]
 
 
-def among(table: Table, entries: list[dict[str, Any]], study: str, owner: str, limit: int) -> dict[str, Any]:
+def among(table: Table, entries: Sequence[TimelineStudy], study: str, owner: str, limit: int) -> dict[str, Any]:
     """The priors of one entry of a timeline among the others."""
     exams = understood(table, entries)
     mine = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
@@ -108,10 +109,10 @@ def among(table: Table, entries: list[dict[str, Any]], study: str, owner: str, l
     return {"study_instance_uid": study, "owner": owner, "priors": _shown(ranked, entries, limit)}
 
 
-def _shown(ranked: list[Prior], entries: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
-    by_key = {(entry["study_instance_uid"], entry["owner"]): entry for entry in entries}
+def _shown(ranked: list[Prior], entries: Sequence[TimelineStudy], limit: int) -> list[dict[str, Any]]:
+    by_key = {entry.key: entry for entry in entries}
     return [
-        by_key[(prior.exam.study_instance_uid, prior.exam.owner)]
+        by_key[prior.exam.study_instance_uid, prior.exam.owner].to_json()
         | {"relevant": prior.relevant, "score": prior.score, "reasons": priors.reasons(prior.reasons)}
         for prior in ranked[:limit]
     ]

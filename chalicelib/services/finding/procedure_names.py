@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from chalicelib.domain import keys, places, priors, procedure_names, tags
 from chalicelib.domain.audit import Act, Entry, Kind
+from chalicelib.domain.dicom_json import first_value, texts
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, PutVersion, Table
 from chalicelib.domain.procedure_names import OwnNames
 from chalicelib.domain.procedures import Vocabulary
-from chalicelib.domain.studies import first_value
+from chalicelib.domain.study_views import SearchRow, StudyView
+from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.services.registry import Caller
 
 _ATTEMPTS = 5
@@ -45,15 +48,17 @@ def shown(table: Table, caller: Caller) -> dict[str, Any]:
     own = _own(table, institution)
     words = procedure_names.vocabulary(own)
     rows = islice(table.query_all(keys.rows_by_date(institution), index="gsi3", descending=True, page=100), _LOOKED_AT)
-    exams = [_entry(row) for row in rows if row.data["owner"] == institution]
+    exams = [_entry(row) for item in rows if (row := SearchRow.from_item(item.data)).owner == institution]
     unclear = [exam for exam in exams if _is_missed(exam, words)]
-    views = table.batch_get(keys.study_view(exam["study_instance_uid"], institution) for exam in unclear)
+    views = table.batch_get(keys.study_view(exam.study_instance_uid, institution) for exam in unclear)
     counted: dict[tuple[str, tuple[str, ...]], int] = {}
     for exam in unclear:
-        view = views.get(keys.study_view(exam["study_instance_uid"], institution))
-        said = {name: view.data.get(name, []) for name in ("series_names", "body_parts", "codes")} if view else {}
-        if _is_missed(exam | said, words):
-            name = (exam["description"], tuple(exam["modalities"]))
+        item = views.get(keys.study_view(exam.study_instance_uid, institution))
+        if item is not None:
+            view = StudyView.from_item(item.data)
+            exam = replace(exam, series_names=view.series_names, body_parts=view.body_parts, codes=view.codes)
+        if _is_missed(exam, words):
+            name = (exam.description, exam.modalities)
             counted[name] = counted.get(name, 0) + 1
     missed = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
     return own.to_item() | {
@@ -70,7 +75,7 @@ def vocabularies(table: Table, owners: Collection[str]) -> dict[str, Vocabulary]
     }
 
 
-def _is_missed(exam: dict[str, Any], words: Vocabulary) -> bool:
+def _is_missed(exam: TimelineStudy, words: Vocabulary) -> bool:
     read = priors.exam(exam, words)
     return read.images and not read.procedure.understood
 
@@ -80,15 +85,12 @@ def _own(table: Table, institution: str) -> OwnNames:
     return procedure_names.from_item(item.data) if item else OwnNames()
 
 
-def _entry(row: Item) -> dict[str, Any]:
+def _entry(row: SearchRow) -> TimelineStudy:
     """What `domain.priors.exam` needs of a study, as the timeline would have it."""
-    attributes: Any = row.data["attributes"]
-    return {
-        "study_instance_uid": row.data["study"],
-        "owner": row.data["owner"],
-        "study_date": row.data["date"],
-        "study_time": "",
-        "modalities": [str(one) for one in (attributes.get(tags.ModalitiesInStudy) or {}).get("Value", [])],
-        "description": first_value(attributes, tags.StudyDescription),
-        "body_part": "",
-    }
+    return TimelineStudy(
+        row.study_instance_uid,
+        row.owner,
+        row.study_date,
+        modalities=tuple(texts(row.attributes, tags.ModalitiesInStudy)),
+        description=first_value(row.attributes, tags.StudyDescription),
+    )

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any
 
 from chalicelib.dicomweb import qido, resources, search_plan
 from chalicelib.dicomweb.matching import Uids
@@ -20,10 +19,12 @@ from chalicelib.dicomweb.search_results import project, remaining_text, with_day
 from chalicelib.domain import accession, audit, keys, shown_patients, studies, tags
 from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
 from chalicelib.domain.audit import Entry, Kind, Seen
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Table
-from chalicelib.domain.studies import Attributes, Bounds
+from chalicelib.domain.studies import Bounds
+from chalicelib.domain.study_views import SearchFace, SearchRow, SeriesView
 from chalicelib.services import access
 from chalicelib.services.finding import paging
 from chalicelib.services.finding.persons import Persons, matching_face, persons
@@ -86,7 +87,7 @@ class SearchPage:
         searched = Entry(Kind.QUERY, owner, patients, text=text, count=len(self.matches))
         return [*audit.disclosures(own.id, (match.seen for match in self.matches)), searched]
 
-    def results(self, caller: Caller, query: Query, service: str, now: datetime) -> list[dict[str, Any]]:
+    def results(self, caller: Caller, query: Query, service: str, now: datetime) -> list[Attributes]:
         """The matches as DICOM JSON (PS3.18 10.6.3.3), each with its owner's name and its address below `service`."""
         results = []
         for match in self.matches:
@@ -157,26 +158,26 @@ def _pages(viewer: str, query: Query, matches: Sequence[Match]) -> paging.Pages 
 def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget) -> Iterator[Match]:
     viewer, tally = caller.member.id, ""
     if query.scope.study_instance_uid is not None:
-        item, decided = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
-        linked = numbers_linked(item.data, decided.known)
-        found = shown_patients.faces(viewer, item.data, decided.used(), linked, caller.registry)
-        tally = str(item.data.get("tally", ""))
-        rows: Iterable[tuple[dict[str, Any], access.Decided]] = [(search_row(item.data, found), decided)]
+        view, decided = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
+        linked = numbers_linked(view, decided.known)
+        found = shown_patients.faces(viewer, view, decided.used(), linked, caller.registry)
+        tally = view.tally
+        rows: Iterable[tuple[SearchRow, access.Decided]] = [(search_row(view, found), decided)]
     else:
         rows = _rows(table, caller, query, now, budget)
     seen: set[tuple[str, str]] = set()
     for row, decided in rows:
-        owner, study = str(row["owner"]), str(row["study"])
+        owner, study = row.owner, row.study_instance_uid
         issuer = accession.issuer_of(caller.registry, owner)
-        face = _matching(query, row, issuer) if _means_owner(query, viewer, owner) else None
-        if face is None or (owner, study) in seen:
+        meant = _matching(query, row, issuer) if _means_owner(query, viewer, owner) else None
+        if meant is None or (owner, study) in seen:
             continue
         seen.add((owner, study))
         people = None
         if query.level != "study":
-            people = persons(table, viewer, face, decided, partial(_matches, query, issuer))
+            people = persons(table, viewer, meant, decided, partial(_matches, query, issuer))
         yield Match(
-            accession.with_issuer(face["attributes"], issuer),
+            accession.with_issuer(meant.attributes, issuer),
             audit.seen(row, decided.decision),
             studies.bounds(viewer, row),
             persons=people,
@@ -187,14 +188,14 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
 
 def _rows(
     table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget
-) -> Iterator[tuple[dict[str, Any], access.Decided]]:
+) -> Iterator[tuple[SearchRow, access.Decided]]:
     """The rows that an index finds, as far as the caller may see them; only those that match are decided on."""
     viewer = caller.member.id
     candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))
     while chunk := list(islice(candidates, _CHUNK)):
-        rows = [item.data for item in chunk if _means_owner(query, viewer, str(item.data["owner"]))]
-        issuers = {owner: accession.issuer_of(caller.registry, owner) for owner in {str(row["owner"]) for row in rows}}
-        rows = [row for row in rows if _matching(query, row, issuers[str(row["owner"])]) is not None]
+        rows = [row for item in chunk if _means_owner(query, viewer, (row := SearchRow.from_item(item.data)).owner)]
+        issuers = {owner: accession.issuer_of(caller.registry, owner) for owner in {row.owner for row in rows}}
+        rows = [row for row in rows if _matching(query, row, issuers[row.owner]) is not None]
         yield from access.visible(table, viewer, rows, now)
 
 
@@ -203,19 +204,19 @@ def _means_owner(query: Query, viewer: str, owner: str) -> bool:
     return query.owner in (None, owner) and (owner == viewer or not query.by_accession_number_alone)
 
 
-def _matching(query: Query, row: dict[str, Any], issuer: Attributes | None) -> dict[str, Any] | None:
+def _matching(query: Query, row: SearchRow, issuer: Attributes | None) -> SearchRow | None:
     return matching_face(row, partial(_matches, query, issuer))
 
 
-def _matches(query: Query, issuer: Attributes | None, face: dict[str, Any]) -> bool:
+def _matches(query: Query, issuer: Attributes | None, face: SearchFace) -> bool:
     """A study is matched under the number that it is found by, which need not be the one that is shown."""
-    number = face["found_as"]
-    as_found = {
-        tags.PatientID: {"vr": "LO", "Value": [number["id"]]},
-        tags.IssuerOfPatientID: {"vr": "LO", "Value": [number["issuer"]]},
-    }
-    shown = accession.matched(face["attributes"], issuer)
-    return qido.matches(query, shown | (as_found if number["id"] else {}), "study")
+    shown = accession.matched(face.attributes, issuer)
+    if face.found_as is not None:
+        shown = shown | {
+            tags.PatientID: {"vr": "LO", "Value": [face.found_as.value]},
+            tags.IssuerOfPatientID: {"vr": "LO", "Value": [face.found_as.issuer]},
+        }
+    return qido.matches(query, shown, "study")
 
 
 def _narrow(table: Table, caller: Caller, query: Query) -> tuple[Key, ...] | None:
@@ -294,11 +295,11 @@ def _series(table: Table, query: Query, found: Iterable[Match], budget: _Budget,
         partition = keys.series_views(study.owner, study.study)
         between = (uid, uid) if uid else (f"{after} ", "~")  # a blank comes before whatever a UID may go on with
         for item in budget.take(table.query_all(partition, between=between)):
-            said: Any = item.data.get("patients", ())
-            whole = study.persons.of_series(said) if study.persons else study.attributes
+            view = SeriesView.from_item(item.sk, item.data)
+            whole = study.persons.of_series(view.patients) if study.persons else study.attributes
             if whole is None:
                 continue
-            attributes = accession.with_issuer(whole, study.issuer) | _series_attributes(item.sk, item.data)
+            attributes = accession.with_issuer(whole, study.issuer) | _series_attributes(view)
             if qido.matches(query, attributes, "series"):
                 yield replace(study, attributes=attributes, series=item.sk)
 
@@ -316,11 +317,11 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
         first = f"{keys.INSTANCES}{after}#~" if after else every
         facts = table.query_all(partition, between=(first, f"{every}~"))
         for one in studies.instances(budget.take(facts), gone, study.within):
-            view = view_of(one.series_instance_uid) or {"attributes": {}, "instances": 1}
+            view = view_of(one.series_instance_uid) or SeriesView(one.series_instance_uid, {}, 1)
             whole = study.persons.of_instance(one) if study.persons else study.attributes
             if whole is None:
                 continue
-            above = accession.with_issuer(whole, study.issuer) | _series_attributes(one.series_instance_uid, view)
+            above = accession.with_issuer(whole, study.issuer) | _series_attributes(view)
             if not qido.matches(query, above, "series"):
                 continue
             attributes = above | instance_attributes(one)
@@ -328,25 +329,25 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
                 yield replace(study, attributes=attributes, series=one.series_instance_uid, sop=one.sop_instance_uid)
 
 
-def _views_in_order(table: Table, partition: str, first: str, last: str | None) -> Callable[[str], dict[str, Any] | None]:
+def _views_in_order(table: Table, partition: str, first: str, last: str | None) -> Callable[[str], SeriesView | None]:
     """What answers the view of a series, None where there is none, for series that are asked for in order of their UIDs."""
     views = table.query_all(partition, between=(first or "0", last or "~"))
     reached = next(views, None)
 
-    def view_of(uid: str) -> dict[str, Any] | None:
+    def view_of(uid: str) -> SeriesView | None:
         nonlocal reached
         while reached is not None and reached.sk < uid:
             reached = next(views, None)
-        return reached.data if reached is not None and reached.sk == uid else None
+        return SeriesView.from_item(uid, reached.data) if reached is not None and reached.sk == uid else None
 
     return view_of
 
 
-def _series_attributes(series: str, view: dict[str, Any]) -> Attributes:
+def _series_attributes(view: SeriesView) -> Attributes:
     return {
-        **view["attributes"],
-        tags.SeriesInstanceUID: {"vr": "UI", "Value": [series]},
-        tags.NumberOfSeriesRelatedInstances: {"vr": "IS", "Value": [view["instances"]]},
+        **view.attributes,
+        tags.SeriesInstanceUID: {"vr": "UI", "Value": [view.series_instance_uid]},
+        tags.NumberOfSeriesRelatedInstances: {"vr": "IS", "Value": [view.instances]},
     }
 
 

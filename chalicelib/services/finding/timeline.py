@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from chalicelib.domain import audit, identifiers, keys, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.demographics import Demographics
+from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.ports import Table
 from chalicelib.domain.sharing import Objection
-from chalicelib.domain.studies import Attributes, first_value
+from chalicelib.domain.study_views import SearchRow, StudyView
+from chalicelib.domain.timelines import Person, TimelineStudy
 from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
 from chalicelib.services.access import Known
 from chalicelib.services.identity import known_patients, numbering
+from chalicelib.services.identity.numbering import Apart
 from chalicelib.services.registry import Caller
 from chalicelib.services.retrieval.manifest import still_to_come
 from chalicelib.services.sharing import transfers as transfer_service
@@ -25,78 +29,94 @@ from chalicelib.services.sharing import transfers as transfer_service
 _MAX_STUDIES = 1000
 
 
-def timeline(
-    table: Table, caller: Caller, patient_id: str, issuer: str | None, now: datetime, record: Recorder
-) -> dict[str, Any]:
-    """The answer of `GET /patients/{id}/timeline`. Raises NotFound when the caller may see nothing of the patient."""
+@dataclass(frozen=True)
+class Timeline:
+    """A patient as a caller is shown it, at the moment `at`.
+
+    `identifiers`: its numbers that the caller may know, each with the institution whose it is, None for none. `studies`: newest
+    first. `transfers`: the caller's of this patient. `apart`: its own studies that are filed under the same number of another
+    issuer.
+    """
+
+    identifiers: tuple[tuple[PatientIdentifier, str | None], ...]
+    person: Person
+    studies: tuple[TimelineStudy, ...]
+    transfers: tuple[Transfer, ...]
+    apart: tuple[Apart, ...]
+    at: datetime
+
+    def patient_json(self) -> dict[str, Any]:
+        """The patient as it is answered."""
+        return {
+            "identifiers": [{**number.to_item(), "institution": institution} for number, institution in self.identifiers],
+            **self.person.to_json(),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """As `GET /patients/{id}/timeline` answers it."""
+        return {
+            "patient": self.patient_json(),
+            "studies": [study.to_json() for study in self.studies],
+            "transfers": [transfer_service.shown(transfer, self.at) for transfer in self.transfers],
+            **({"apart": [one.to_json() for one in self.apart]} if self.apart else {}),
+        }
+
+
+def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, now: datetime, record: Recorder) -> Timeline:
+    """The timeline of a patient. Raises NotFound when the caller may see nothing of it."""
     viewer = caller.member
     asked = identifiers.patient_identifier(patient_id, issuer, viewer.patient_id_issuer)
-    rows: dict[tuple[str, str], Item] = {}
-    others: dict[tuple[str, str], Item] = {}
+    rows: dict[tuple[str, str], SearchRow] = {}
+    others: dict[tuple[str, str], SearchRow] = {}
     for item in table.query_all(keys.rows_by_patient(viewer.id, asked.value), index="gsi1", descending=True):
-        number = item.data["found_as"]
-        study = (str(item.data["owner"]), str(item.data["study"]))
-        if number == {"issuer": asked.issuer, "id": asked.value}:
-            rows.setdefault(study, item)
-        elif study[0] == viewer.id:
-            others.setdefault(study, item)
+        row = SearchRow.from_item(item.data)
+        key = (row.owner, row.study_instance_uid)
+        if row.found_as == asked:
+            rows.setdefault(key, row)
+        elif row.owner == viewer.id:
+            others.setdefault(key, row)
         if len(rows) >= _MAX_STUDIES or len(others) >= _MAX_STUDIES:
             break
-    found = [*rows.values(), *(item for study, item in others.items() if study not in rows)]
-    visible = access.visible(table, viewer.id, [item.data for item in found], now)
+    found = [*rows.values(), *(row for key, row in others.items() if key not in rows)]
+    visible = access.visible(table, viewer.id, found, now)
     apart = numbering.kept_apart(viewer.id, asked, [row for row, _ in visible])
-    allowed = [(row, one) for row, one in visible if row["found_as"] == {"issuer": asked.issuer, "id": asked.value}]
-    seen = [row for row, _ in allowed]
+    allowed = [(row, one) for row, one in visible if row.found_as == asked]
     read = access.know(table, [asked.hash])
     known = read.known[asked.hash]
     mine = _between(caller, asked, known.transfers)
-    stated = None if seen else _stated(table, caller, asked, known, now)
-    if not seen and not mine and not apart and stated is None:
+    stated = None if allowed else _stated(table, caller, asked, known, now)
+    if not allowed and not mine and not apart and stated is None:
         access.even_out(table, read)
         raise NotFound
     mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
     record(Entry(Kind.READ, mine_to_show, (asked,)))
     for entry in audit.disclosures(viewer.id, [audit.seen(row, one.decision) for row, one in allowed]):
         record(entry)
-    views = table.batch_get(keys.study_view(row["study"], str(row["owner"])) for row in seen)
-    numbers = {(asked.issuer, asked.value)}
-    entries: list[tuple[str, dict[str, Any]]] = []
-    person: Attributes = {}
+    views = table.batch_get(keys.study_view(row.study_instance_uid, row.owner) for row, _ in allowed)
+    numbers = {asked}
+    studies: list[TimelineStudy] = []
+    person = Person(stated.name, stated.birth_date, stated.sex) if stated else None
     for row, opened in allowed:
-        view = views.get(keys.study_view(row["study"], str(row["owner"])))
-        if view is None:
+        found_view = views.get(keys.study_view(row.study_instance_uid, row.owner))
+        if found_view is None:
             continue
-        attributes: Attributes = row["attributes"]
-        person = person or attributes
-        numbers |= {(p["issuer"], p["id"]) for p in view.data["patients"]}  # type: ignore[attr-defined]
-        entries.append(
-            (
-                first_value(attributes, tags.StudyDate) + first_value(attributes, tags.StudyTime),
-                _entry(table, view, attributes) | {"opened_by": list(opened.decision.transfers)},
-            )
-        )
+        view = StudyView.from_item(found_view.data)
+        person = person or Person.from_attributes(row.attributes)
+        numbers |= {*view.patients}
+        studies.append(_entry(view, row.attributes, still_to_come(table, view), opened.decision.transfers))
     linked = {asked, *known.numbers}
     for transfer in mine:
         if transfer.status(now) == "active":
-            numbers |= {(n.issuer, n.value) for n in (transfer.patient, transfer.receiving) if n is not None and n in linked}
-    return {
-        "patient": {
-            "identifiers": [
-                {
-                    "issuer": oid,
-                    "id": number,
-                    "institution": member.id if (member := caller.registry.by_issuer(oid)) else None,
-                }
-                for oid, number in sorted(numbers)
-            ],
-            "name": stated.name if stated else _name(person),
-            "birth_date": stated.birth_date if stated else first_value(person, tags.PatientBirthDate),
-            "sex": stated.sex if stated else first_value(person, tags.PatientSex),
-        },
-        "studies": [entry for _, entry in sorted(entries, key=lambda pair: pair[0], reverse=True)],
-        "transfers": [transfer_service.shown(transfer, now) for transfer in mine],
-        **({"apart": apart} if apart else {}),
-    }
+            numbers |= {number for number in (transfer.patient, transfer.receiving) if number is not None and number in linked}
+    members = {number: caller.registry.by_issuer(number.issuer) for number in numbers}
+    return Timeline(
+        tuple((number, member.id if member else None) for number, member in sorted(members.items(), key=lambda pair: pair[0])),
+        person or Person(),
+        tuple(sorted(studies, key=lambda study: study.study_date + study.study_time, reverse=True)),
+        tuple(mine),
+        tuple(apart),
+        now,
+    )
 
 
 def _between(caller: Caller, asked: PatientIdentifier, known: Iterable[Transfer]) -> list[Transfer]:
@@ -127,40 +147,27 @@ def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: Known
     return known_patients.latest_of_any(table, dict.fromkeys([*own, *received]))
 
 
-def _entry(table: Table, view: Item, attributes: Attributes) -> dict[str, Any]:
-    body_parts, missing = view.data["body_parts"], still_to_come(table, view)
-    return {
-        "study_instance_uid": view.data["study"],
-        "owner": view.sk,
-        "study_date": first_value(attributes, tags.StudyDate),
-        "study_time": first_value(attributes, tags.StudyTime),
-        "modalities": view.data["modalities"],
-        "description": first_value(attributes, tags.StudyDescription),
-        "body_part": body_parts[0] if isinstance(body_parts, list) and body_parts else "",
-        "laterality": view.data.get("laterality", ""),
-        "views": view.data.get("views", []),
-        "body_parts": body_parts,
-        "series_names": view.data.get("series_names", []),
-        "codes": view.data.get("codes", []),
-        "patient": {
-            "name": _name(attributes),
-            "birth_date": first_value(attributes, tags.PatientBirthDate),
-            "sex": first_value(attributes, tags.PatientSex),
-        },
-        "instances": view.data["instances"],
-        **{name: view.data[name] for name in ("images", "frames") if name in view.data},
-        "complete": missing == 0,
-        "number_of_patients": len(_list(view.data["patients"])),
-        "missing": missing,
-        "reports": view.data["reports"],
-        "unread": view.data.get("unread", []),
-    }
-
-
-def _name(attributes: Attributes) -> str:
-    value = (attributes.get(tags.PatientName, {}).get("Value") or [{}])[0]
-    return str(value.get("Alphabetic", "")) if isinstance(value, dict) else ""
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+def _entry(view: StudyView, attributes: Attributes, missing: int, opened_by: tuple[str, ...]) -> TimelineStudy:
+    """`attributes` as the caller is shown them. `missing`: how many announced instances have no verdict."""
+    return TimelineStudy(
+        view.study_instance_uid,
+        view.owner,
+        first_value(attributes, tags.StudyDate),
+        first_value(attributes, tags.StudyTime),
+        view.modalities,
+        first_value(attributes, tags.StudyDescription),
+        view.laterality,
+        view.views,
+        view.body_parts,
+        view.series_names,
+        view.codes,
+        Person.from_attributes(attributes),
+        view.instances,
+        view.images,
+        view.frames,
+        len(view.patients),
+        missing,
+        view.reports,
+        view.unread,
+        opened_by,
+    )

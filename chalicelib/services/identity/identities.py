@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
 from chalicelib.domain import identifiers, italian, keys, tags
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import Link, Record, link_id
 from chalicelib.domain.ports import Table
-from chalicelib.domain.studies import Attributes, first_value
+from chalicelib.domain.study_views import SearchRow
 from chalicelib.services import access
 from chalicelib.services.identity import linking
 from chalicelib.services.registry import Caller
@@ -142,16 +144,13 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
     name = name_key((person.get(tags.PatientName, {}).get("Value") or [""])[0])
     if not name:
         return []
-    rows: list[dict[str, Any]] = []
-    for item in table.query_all(keys.rows_by_name(viewer), f"{indexed(name)}#", index="gsi4", page=_MAX_ROWS):
-        rows.append(item.data)
-        if len(rows) >= _MAX_ROWS:
-            break
+    items = islice(table.query_all(keys.rows_by_name(viewer), f"{indexed(name)}#", index="gsi4", page=_MAX_ROWS), _MAX_ROWS)
+    rows = [SearchRow.from_item(item.data) for item in items]
     seen: dict[PatientIdentifier, Attributes] = {}
     for row, _ in access.visible(table, viewer, rows, now):
-        for number in row["patients"]:
-            said = next((one for one in row.get("faces", ()) if one["patient"] == number), row)
-            seen.setdefault(PatientIdentifier(number["issuer"], number["id"]), said["attributes"])
+        for number in row.patients:
+            said = next((one for one in row.faces if one.patient == number), row.face)
+            seen.setdefault(number, said.attributes)
     candidates = sorted(other for other in seen if other != own and other not in record.linked)[:_MAX_CANDIDATES]
     return [_proposal(table, own, record, other, person, seen[other]) for other in candidates]
 

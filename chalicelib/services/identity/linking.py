@@ -17,13 +17,15 @@ from typing import Any
 
 from chalicelib.domain import identifiers, italian, keys, patients, tags, transfers
 from chalicelib.domain.demographics import Demographics
+from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.patients import ABOUT, AUTOMATIC, Carrier, Link, Record, Statement, link_id
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.domain.studies import first_value, for_deciding
+from chalicelib.domain.studies import for_deciding
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 from chalicelib.services.identity import codice_fiscale
 from chalicelib.services.identity.codice_fiscale import CodiceFiscale
@@ -262,7 +264,7 @@ def leave(table: Table, patient: str, study: tuple[str, str], now: datetime) -> 
     if any(said.codes for said in record.stated):
         return
     others = [keys.study_view(uid, owner) for owner, uid in record.studies if (owner, uid) != study]
-    if any(patient in for_deciding(view.data).patients for view in table.batch_get(others).values()):
+    if any(patient in for_deciding(StudyView.from_item(view.data)).patients for view in table.batch_get(others).values()):
         return
     for link in record.links:
         other = link.beyond(patient)

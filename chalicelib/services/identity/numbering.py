@@ -8,7 +8,8 @@ projector sees to the rest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.study_views import SearchRow, StudyView
 from chalicelib.services import access, changes
 from chalicelib.services.changes import Change
 from chalicelib.services.identity import linking
@@ -27,7 +29,18 @@ MAX_TOLD = 100
 """Names that an institution is told of: a system that makes up a new one with each image fills no feed."""
 _PAGE = 500
 _PAGES_AT_ONCE = 100
-Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How many studies of an institution are filed under the same number of another issuer."""
+
+    issuer: str
+    studies: int
+
+    def to_json(self) -> dict[str, object]:
+        """As answers say it."""
+        return {"issuer": self.issuer, "studies": self.studies}
 
 
 def own_of(registry: Registry, owner: str) -> Own:
@@ -36,28 +49,27 @@ def own_of(registry: Registry, owner: str) -> Own:
     return member.own if member else as_said
 
 
-def file_under_own(table: Table, registry: Registry, owner: str, study: str, known: Row, summary: Row, now: datetime) -> None:
+def file_under_own(table: Table, registry: Registry, known: StudyView, summary: StudyView, now: datetime) -> None:
     """File a study, whose instances name the owner's issuer in its own way, under the owner's number too, once.
 
     So what is said of that number reaches the study. `known` is the summary of before.
     """
-    own = own_of(registry, owner)
-    before = _identifiers(known.get("patients", ()))
-    for said in _identifiers(summary.get("said", ())):
+    own = own_of(registry, summary.owner)
+    for said in summary.said:
         number = own(said)
-        if number != said and number not in before:
+        if number != said and number not in known.patients:
             for linked in access.load_deciding(table, said.hash).linked:
                 if italian.kind(linked) == "codice-fiscale":
                     linking.link_carriers(table, linked.hash, now)
-            table.put(PutNew(patients.filed(number, owner, study)))
+            table.put(PutNew(patients.filed(number, summary.owner, summary.study_instance_uid)))
 
 
-def tell_unknown(table: Table, registry: Registry, owner: str, known: Row, summary: Row, now: datetime) -> None:
+def tell_unknown(table: Table, registry: Registry, known: StudyView, summary: StudyView, now: datetime) -> None:
     """Tell an owner of each name that keeps some of its numbers apart, once. `known` is the summary of before."""
+    owner = summary.owner
     member = registry.known(owner)
-    before = _identifiers(known.get("said", ()))
-    for said in _identifiers(summary.get("said", ())):
-        name = member.unknown_name(said) if member and said not in before else None
+    for said in summary.said:
+        name = member.unknown_name(said) if member and said not in known.said else None
         if name is None:
             continue
         event = f"ISSUER#{hashlib.sha256(name.casefold().encode()).hexdigest()[:32]}"
@@ -68,27 +80,25 @@ def tell_unknown(table: Table, registry: Registry, owner: str, known: Row, summa
             changes.tell(table, [change], now)
 
 
-def kept_apart(viewer: str, asked: PatientIdentifier, rows: Iterable[Row]) -> list[dict[str, Any]]:
+def kept_apart(viewer: str, asked: PatientIdentifier, rows: Iterable[SearchRow]) -> list[Apart]:
     """Of search rows that the viewer may see: how many of its own studies are filed under the same number of another issuer."""
-    under: dict[tuple[str, str], set[str]] = {}
-    joined: set[tuple[str, str]] = set()
+    under: dict[str, set[str]] = {}
+    joined: set[str] = set()
     for row in rows:
-        if row["owner"] != viewer:
+        if row.owner != viewer:
             continue
-        study = (str(row["owner"]), str(row["study"]))
-        for number in _identifiers(row["patients"]):
+        for number in row.patients:
             if number == asked:
-                joined.add(study)
+                joined.add(row.study_instance_uid)
             elif number.value == asked.value:
-                under.setdefault((number.issuer, number.value), set()).add(study[1])
-    counts = {issuer: len(found - {study for _, study in joined}) for (issuer, _), found in sorted(under.items())}
-    return [{"issuer": issuer, "studies": count} for issuer, count in counts.items() if count]
+                under.setdefault(number.issuer, set()).add(row.study_instance_uid)
+    return [Apart(issuer, len(found - joined)) for issuer, found in sorted(under.items()) if found - joined]
 
 
-def apart_from(table: Table, viewer: str, number: PatientIdentifier, now: datetime) -> list[dict[str, Any]]:
+def apart_from(table: Table, viewer: str, number: PatientIdentifier, now: datetime) -> list[Apart]:
     """The same for a number, looked up. At most a page of rows is looked at."""
     items = table.query(keys.rows_by_patient(viewer, number.value), index="gsi1", limit=_PAGE, descending=True).items
-    rows = [item.data for item in items if item.data["owner"] == viewer]
+    rows = [row for item in items if (row := SearchRow.from_item(item.data)).owner == viewer]
     return kept_apart(viewer, number, [row for row, _ in access.visible(table, viewer, rows, now)])
 
 
@@ -111,7 +121,8 @@ def names_changed(table: Table, registration: str, now: datetime) -> None:
         return
     for count in range(_PAGES_AT_ONCE):
         page = table.query(keys.rows_by_date(institution), index="gsi3", start=start or None, limit=_PAGE)
-        _touch(table, [_study_of(item.data) for item in page.items if _named(item.data) & changed], version, now)
+        rows = [SearchRow.from_item(item.data) for item in page.items]
+        _touch(table, [(row.owner, row.study_instance_uid) for row in rows if _named(row) & changed], version, now)
         start = page.next
         if start is None or count == _PAGES_AT_ONCE - 1:
             break
@@ -134,14 +145,9 @@ def _names(item: Item) -> set[str]:
     return {name.casefold() for name in (*member.names, *member.issuer_names)}
 
 
-def _named(row: Row) -> set[str]:
+def _named(row: SearchRow) -> set[str]:
     """The names of issuers in the numbers of a search row, as its instances say them."""
-    said = row.get("said") or row["patients"]
-    return {number.issuer.partition("/")[2].casefold() for number in _identifiers(said)} - {""}
-
-
-def _study_of(row: Row) -> Key:
-    return str(row["owner"]), str(row["study"])
+    return {number.issuer.partition("/")[2].casefold() for number in row.said or row.patients} - {""}
 
 
 def _touch(table: Table, found: Sequence[Key], version: str, now: datetime) -> None:
@@ -152,7 +158,3 @@ def _touch(table: Table, found: Sequence[Key], version: str, now: datetime) -> N
         ]
         while writes and (held := table.transact(writes)):
             writes = [write for write, ok in zip(writes, held, strict=True) if ok]
-
-
-def _identifiers(numbers: Iterable[Mapping[str, str]]) -> list[PatientIdentifier]:
-    return [PatientIdentifier(str(number["issuer"]), str(number["id"])) for number in numbers]

@@ -14,6 +14,7 @@ from typing import Any
 
 from chalicelib.domain import instance_versions, keys, studies, tags
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
+from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.instance_versions import MOST_VERSIONS, Place
@@ -200,7 +201,7 @@ def _shown(items: list[Item]) -> list[dict[str, Any]]:
                 "at": item.data["at"],
                 "state": "indexed" if items[-1].data["sha256"] == sha else "superseded",
                 "patient": item.data.get("patient") or {"issuer": "", "id": ""},
-                "accession_number": studies.first_value(attributes, tags.AccessionNumber),
+                "accession_number": first_value(attributes, tags.AccessionNumber),
             }
         )
     return shown

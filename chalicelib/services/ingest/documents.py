@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import NotFound, TooLarge
 from chalicelib.domain.ports import Objects
 from chalicelib.domain.rejections import Rejected
-from chalicelib.domain.studies import Attributes
 from chalicelib.services.ingest.instance_items import Stored
 from chalicelib.services.ingest.reports import MAX_BYTES, Place, Sent
 

@@ -23,6 +23,7 @@ from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.rejections import NOT_DICOM
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 from chalicelib.services.ingest import batches, corrections, rejection_notes, removals
 from chalicelib.services.ingest.corrections import Came, Compare
@@ -220,18 +221,18 @@ def _echoes(table: Table, accepted: list[Checked], now: datetime) -> list[tuple[
     for one in accepted:
         by_study.setdefault((one.stored.institution, one.study), []).append(one)
     for (sender, study), members in by_study.items():
-        others = [item for item in table.query_all(keys.study_views(study)) if item.sk != sender]
+        others = [StudyView.from_item(item.data) for item in table.query_all(keys.study_views(study)) if item.sk != sender]
         if not others:
             continue
-        visible = access.decide(table, sender, [item.data for item in others], now)
-        for item, decided in zip(others, visible, strict=True):
+        visible = access.decide(table, sender, others, now)
+        for view, decided in zip(others, visible, strict=True):
             if not decided.granted.allowed:
                 continue
-            known = table.batch_get(keys.sop(item.sk, one.sop) for one in members)
+            known = table.batch_get(keys.sop(view.owner, one.sop) for one in members)
             echoes += [
-                (one, item.sk)
+                (one, view.owner)
                 for one in members
-                if (first := known.get(keys.sop(item.sk, one.sop))) is not None and first.data["study"] == study
+                if (first := known.get(keys.sop(view.owner, one.sop))) is not None and first.data["study"] == study
             ]
     return echoes
 

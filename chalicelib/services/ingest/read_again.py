@@ -15,6 +15,7 @@ from datetime import datetime
 
 from chalicelib.domain import instance_versions, keys
 from chalicelib.domain.errors import ContenitoreError
+from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.instance_versions import READER, Place, is_stale
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, Table
@@ -90,7 +91,7 @@ def read_study(table: Table, objects: Objects, read_summary: ReadSummary, owner:
     found = [
         (where, item)
         for where, item in instance_versions.current(table.query_all(partition, keys.INSTANCES))
-        if is_stale(item.data.get("reader"))
+        if is_stale(InstanceFact.from_item(item.data).reader)
     ][:AT_FIRST_USE]
     pointers = table.batch_get(keys.sop_now(owner, where.sop) for where, _ in found)
     stale = [
@@ -147,7 +148,7 @@ def _stale(table: Table, indexed: Sequence[tuple[Stored, Item]]) -> list[_Stale]
     stale: list[_Stale] = []
     for one, (partition, place) in places.items():
         item = (later if place.number else found).get((partition, place.sk))
-        if item is not None and item.data["sha256"] == one.sha256 and is_stale(item.data.get("reader")):
+        if item is not None and item.data["sha256"] == one.sha256 and is_stale(InstanceFact.from_item(item.data).reader):
             pointer_item = found.get(keys.sop_now(one.institution, place.sop))
             stale.append(_Stale(one, partition.split("#", 3)[3], place, item, pointer_item))
     return stale

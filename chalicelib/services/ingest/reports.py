@@ -12,17 +12,19 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
 
-from chalicelib.domain import audit, keys, report_versions, shown_patients, studies, tags
+from chalicelib.domain import audit, keys, report_versions, shown_patients, studies, summaries, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
-from chalicelib.domain.ports import Item, Objects, Table
-from chalicelib.domain.report_versions import Placed, Report
+from chalicelib.domain.ports import Objects, Table
+from chalicelib.domain.report_versions import ListedReport, Placed, Report
 from chalicelib.domain.sharing import HOSPITAL_TIME
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 from chalicelib.services.ingest import versions
 from chalicelib.services.ingest.instance_items import Stored
@@ -82,7 +84,7 @@ class Place:
 class Build(Protocol):
     """Makes the DICOM file of a report (`dicom.documents.build`)."""
 
-    def __call__(self, sent: Sent, of_study: studies.Attributes, place: Place, at: datetime) -> bytes: ...
+    def __call__(self, sent: Sent, of_study: Attributes, place: Place, at: datetime) -> bytes: ...
 
 
 def add_report(
@@ -103,17 +105,17 @@ def add_report(
     placed = _versions(table, owner, study, series)
     known = _known(placed, series, sent)
     if known is not None:
-        tell(Entry(Kind.READ, owner, audit_patients(view), study))
+        tell(Entry(Kind.READ, owner, view.patients, study))
         return _entry(known), False
     place = _place(placed, series, sent, owner, study, now)
-    attributes = shown_patients.to_file_under(view.data) | {tags.StudyInstanceUID: {"vr": "UI", "Value": [study]}}
+    attributes = shown_patients.to_file_under(view) | {tags.StudyInstanceUID: {"vr": "UI", "Value": [study]}}
     instance = build(sent, attributes, place, now.astimezone(HOSPITAL_TIME))
     stored = Stored(owner, sha256(instance).hexdigest(), len(instance))
     objects.put_new(stored.key, instance, stored.sha256)
     failed = index(stored)
     if failed is not None:
         raise TryAgain from failed
-    tell(Entry(Kind.IMPORT, owner, audit_patients(view), study, count=1))
+    tell(Entry(Kind.IMPORT, owner, view.patients, study, count=1))
     for one in _versions(table, owner, study, series):
         if one.report.sop_instance_uid == place.sop:
             return _entry(one), True
@@ -172,27 +174,25 @@ def _named(owner: str, study: str, document: str) -> str:
 def list_reports(table: Table, caller: Caller, study: str, owner: str | None, now: datetime, tell: Recorder) -> dict[str, Any]:
     """The reports of a study that the caller may see, newest first. Raises NotFound."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
-    gone = studies.withdrawn(table.query_all(keys.study_facts(view.sk, study), keys.MARKS))
-    entries: Any = view.data["reports"]
+    gone = studies.withdrawn(table.query_all(keys.study_facts(view.owner, study), keys.MARKS))
     _tell_seen(caller, view, decided, tell)
-    left = [entry for entry in entries if entry["sop_instance_uid"] not in gone]
-    return {"study_instance_uid": study, "owner": view.sk, "reports": left}
+    left = [report.to_item() for report in view.reports if report.sop_instance_uid not in gone]
+    return {"study_instance_uid": study, "owner": view.owner, "reports": left}
 
 
 def find_report(
     table: Table, caller: Caller, study: str, sop: str, owner: str | None, now: datetime, tell: Recorder
-) -> tuple[Stored, dict[str, Any]]:
-    """The object that holds a report of a study that the caller may see, and the report's entry. Raises NotFound."""
+) -> tuple[Stored, ListedReport]:
+    """The object that holds a report of a study that the caller may see, and the report as it is listed. Raises NotFound."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
-    entries: Any = view.data["reports"]
-    entry = next((one for one in entries if one["sop_instance_uid"] == sop), None)
-    if entry is None:
+    report = next((one for one in view.reports if one.sop_instance_uid == sop), None)
+    if report is None:
         raise NotFound
-    fact = versions.fact_of(table, view.sk, study, str(entry["series_instance_uid"]), sop)
+    fact = versions.fact_of(table, view.owner, study, report.series_instance_uid, sop)
     if fact is None:
         raise NotFound
     _tell_seen(caller, view, decided, tell)
-    return Stored(view.sk, str(fact.data["sha256"]), int(str(fact.data["size"]))), entry
+    return Stored(view.owner, str(fact.data["sha256"]), int(str(fact.data["size"]))), report
 
 
 def check_document(text: str | None, parameter: str = "document") -> str:
@@ -242,14 +242,9 @@ def check_date(text: str | None) -> tuple[str, str]:
     return written.strftime("%Y%m%d"), written.strftime("%H%M%S") + (f".{rest}" if rest else "") if hour else ""
 
 
-def audit_patients(view: Item) -> tuple[Any, ...]:
-    """The patients of a study's view, for the audit trail."""
-    return audit.seen(view.data).patients
-
-
-def _tell_seen(caller: Caller, view: Item, decided: access.Decided, tell: Recorder) -> None:
-    kind = Kind.READ if view.sk == caller.member.id else Kind.DISCLOSURE
-    tell(audit.of_study(kind, audit.seen(view.data, decided.decision), count=1))
+def _tell_seen(caller: Caller, view: StudyView, decided: access.Decided, tell: Recorder) -> None:
+    kind = Kind.READ if view.owner == caller.member.id else Kind.DISCLOSURE
+    tell(audit.of_study(kind, audit.seen(view, decided.decision), count=1))
 
 
 def _uid(text: str) -> str:
@@ -258,15 +253,6 @@ def _uid(text: str) -> str:
 
 def _entry(placed: Placed) -> dict[str, Any]:
     """What `POST …/reports` answers: as `GET …/reports` lists it, as far as its own series tells."""
-    report = placed.report
-    return {
-        "sop_instance_uid": report.sop_instance_uid,
-        "series_instance_uid": report.series_instance_uid,
-        "kind": report.kind,
-        "title": report.title,
-        "date": report.date,
-        "time": report.time,
-        "version": placed.version,
-        "newest": placed.newest,
-        **({"status": report.status} if report.status else {}),
-    }
+    return replace(
+        summaries.listed(placed), document="", status=placed.report.status, preliminary=False, same_as="", conclusion=""
+    ).to_item()

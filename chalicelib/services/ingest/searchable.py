@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.study_views import StudyView
 
 _EVERY = 0.05
 
@@ -42,7 +43,7 @@ def wait_for(table: Table, institution: str, verdicts: Mapping[K, Verdict], seco
 
 
 def _knows(view: Item | None, at: str, count: int) -> bool:
-    if view is None or view.data.get("unsettled"):
+    known = StudyView.from_item(view.data) if view is not None else None
+    if known is None or known.unsettled:
         return False
-    content: Verdict = view.data
-    return bool(content.get("withdrawn")) or (str(content["changed_at"]) >= at and int(content["instances"]) >= count)
+    return known.withdrawn > 0 or (known.changed_at >= at and known.instances >= count)

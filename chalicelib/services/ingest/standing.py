@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from chalicelib.domain import keys, studies
 from chalicelib.domain.ports import Item, Key, Table
+from chalicelib.domain.study_views import StudyView
 
 K = TypeVar("K")
 Verdict = Mapping[str, Any]
@@ -36,7 +37,8 @@ def now_standing(table: Table, institution: str, verdicts: Mapping[K, tuple[str,
 
 def _touched(view: Item | None) -> bool:
     """Whether something of a study was ever corrected or withdrawn, as far as its view knows; without one, it may be."""
-    return view is None or bool(view.data.get("withdrawn") or view.data.get("gone") or view.data.get("corrected"))
+    known = StudyView.from_item(view.data) if view is not None else None
+    return known is None or known.withdrawn > 0 or known.gone or known.corrected > 0
 
 
 def _keys(institution: str, data: Verdict) -> tuple[Key, Key, Key]:

@@ -19,6 +19,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services.registry import Caller
 
 WHOLE, ONE, DONE = keys.WITHDRAWN, keys.MARKS, keys.begins(keys.withdrawal)
@@ -86,5 +87,4 @@ def _facts(table: Table, owner: str, study: str) -> tuple[list[Item], tuple[Pati
     if not facts and not table.query(partition, keys.INSTANCES, limit=1).items:
         raise NotFound
     view = table.get(*keys.study_view(study, owner))
-    numbers: Any = view.data["patients"] if view else []
-    return facts, tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)
+    return facts, StudyView.from_item(view.data).patients if view else ()

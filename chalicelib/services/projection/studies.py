@@ -15,7 +15,7 @@ What each institution was told of a study is no view, since it does not follow f
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access, changes, search_rows
 from chalicelib.services.access import Known
 from chalicelib.services.changes import Change
@@ -45,34 +46,25 @@ StudyRef = tuple[str, str]
 
 @dataclass(frozen=True)
 class _State:
-    """What is there of a study: its view, if any, and what was told of it."""
+    """What is there of a study: its view with its version, 0 and an empty one where there is none, and what was told of it."""
 
     owner: str
     study: str
-    view: Item | None
+    view: StudyView
+    version: int
     told: dict[str, Any]
     """By institution: whether it saw the study then, until when, and how many instances, reports and withdrawn ones."""
     alerted: frozenset[str]
     """The emergency accesses that the owner was told of because of it."""
 
-    @property
-    def content(self) -> Mapping[str, Any]:
-        """What the view says."""
-        return self.view.data if self.view else {}
-
-    @property
-    def version(self) -> int:
-        """That of the view."""
-        return (self.view.version or 0) if self.view else 0
-
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the views of a study are to become: `content` is that of `V#STUDY` once everything is written, `rows` who can find it,
+    """What the views of a study are to become: `view` is `V#STUDY` once everything is written, `rows` who can find it,
     `core` and `bulk` as in `tallies.Count`. `news` is what to tell, and `told` what has then been told, by institution."""
 
     state: _State
-    content: dict[str, Any]
+    view: StudyView
     rows: tuple[Write, ...]
     core: tuple[Write, ...]
     bulk: tuple[Write, ...]
@@ -85,9 +77,9 @@ class _Plan:
         """Writes that it takes, besides the study's own two."""
         return len(self.rows) + len(self.core) + len(self.bulk) + sum(len(changes) + 1 for changes in self.news.values())
 
-    def own(self, step: int = 1, partly: dict[str, Any] | None = None, told: dict[str, Any] | None = None) -> list[Write]:
+    def own(self, step: int = 1, partly: StudyView | None = None, told: dict[str, Any] | None = None) -> list[Write]:
         """The writes of the study's view and of what was told; in a step before the last one, as far as it goes."""
-        content = self.content if partly is None else self.content | partly
+        content = (self.view if partly is None else partly).to_item()
         version = self.state.version + step
         view_key, told_key = _own_keys((self.state.owner, self.state.study))
         view = Item(*view_key, content, version=version)
@@ -115,7 +107,7 @@ def project(table: Table, alerts: Alerts, owner: str, study: str, now: datetime,
         plan = _from_count(table, alerts, state, count, now)
         if _write(table, plan, now):
             if not count.more:
-                readings.tell(table, owner, study, plan.content, now)
+                readings.tell(table, plan.view, now)
                 return
             attempts, changed = 0, ()
     raise TryAgain
@@ -125,16 +117,16 @@ def refresh(table: Table, alerts: Alerts, refs: Sequence[StudyRef], now: datetim
     """Bring who can find these studies up to date with the facts of their patients, many in one transaction."""
     for start in range(0, len(refs), _STUDIES_AT_ONCE):
         states = _states(table, refs[start : start + _STUDIES_AT_ONCE])
-        whole = [state for state in states if state.view is None or state.content.get("unsettled")]
+        whole = [state for state in states if not state.version or state.view.unsettled]
         settled = [state for state in states if state not in whole]
-        hashes = [patient for state in settled for patient in access.deciding_numbers(state.content)]
-        hints = [hint for state in settled for hint in _texts(state.content.get("linked"))]
+        hashes = [patient for state in settled for patient in access.deciding_numbers(state.view)]
+        hints = [hint for state in settled for hint in state.view.linked]
         known = access.know(table, hashes, hints).known
         registry = load_registry(table)
         plans: list[_Plan] = []
         for state in settled:
-            seen = _seen(table, alerts, state, state.content, registry, known, now)
-            plans.append(_plan(state, state.content, seen, now))
+            seen = _seen(table, alerts, state, state.view, registry, known, now)
+            plans.append(_plan(state, state.view, seen, now))
         _write_together(table, alerts, plans, now)
         for state in whole:
             project(table, alerts, state.owner, state.study, now)
@@ -150,7 +142,7 @@ def _state_and_tally(table: Table, ref: StudyRef) -> tuple[_State, tallies.Kept]
     there = table.batch_get([*_own_keys(ref), tally, withdrawn])
     state = _state(ref, there)
     whole = studies.is_withdrawal(there.get(withdrawn))
-    return state, tallies.kept(*ref, state.content, there.get(tally), whole)
+    return state, tallies.kept(state.view, there.get(tally), whole)
 
 
 def _own_keys(ref: StudyRef) -> tuple[Key, Key]:
@@ -162,58 +154,53 @@ def _own_keys(ref: StudyRef) -> tuple[Key, Key]:
 def _state(ref: StudyRef, there: Mapping[Key, Item]) -> _State:
     view, told = (there.get(key) for key in _own_keys(ref))
     said: Any = told.data if told else {"told": {}, "alerted": []}
-    return _State(*ref, view, dict(said["told"]), frozenset(said["alerted"]))
+    owner, study = ref
+    known = StudyView.from_item(view.data) if view else StudyView(owner=owner, study_instance_uid=study)
+    return _State(owner, study, known, (view.version or 0) if view else 0, dict(said["told"]), frozenset(said["alerted"]))
 
 
 def _from_count(table: Table, alerts: Alerts, state: _State, count: tallies.Count, now: datetime) -> _Plan:
     registry = load_registry(table)
     own = numbering.own_of(registry, state.owner)
-    summary = summaries.summarise(state.owner, state.study, count.tally, count.reports, own) | {"tally": count.digest}
-    numbering.file_under_own(table, registry, state.owner, state.study, state.content, summary, now)
-    numbering.tell_unknown(table, registry, state.owner, state.content, summary, now)
+    summary = replace(summaries.summarise(state.owner, state.study, count.tally, count.reports, own), tally=count.digest)
+    numbering.file_under_own(table, registry, state.view, summary, now)
+    numbering.tell_unknown(table, registry, state.view, summary, now)
     for patient in summaries.corrected_away(count.tally, own):
         linking.leave(table, patient, (state.owner, state.study), now)
-    known = access.know(table, access.deciding_numbers(summary), _texts(state.content.get("linked"))).known
+    known = access.know(table, access.deciding_numbers(summary), state.view.linked).known
     seen = _seen(table, alerts, state, summary, registry, known, now)
     return _plan(state, summary, seen, now, count.core, count.bulk)
 
 
 def _plan(
     state: _State,
-    summary: Mapping[str, Any],
+    summary: StudyView,
     seen: Sight,
     now: datetime,
     core: tuple[Write, ...] = (),
     bulk: tuple[Write, ...] = (),
 ) -> _Plan:
-    known = {(str(key[0]), str(key[1])) for key in _lists(state.content.get("rows"))}
     told, news = _news(state, summary, seen, now)
-    content = {
-        **{name: value for name, value in summary.items() if name != "unsettled"},
-        "linked": list(seen.linked),
-        "rows": sorted(list(row.key) for row in seen.rows),
-        "rows_digest": seen.digest,
-    }
+    found = sorted(row.key for row in seen.rows)
+    view = replace(summary, linked=seen.linked, rows=tuple(found), rows_digest=seen.digest, unsettled=False)
     rows: list[Write] = []
-    if state.content.get("rows_digest") != seen.digest or state.content.get("unsettled"):
+    if state.view.rows_digest != seen.digest or state.view.unsettled:
         rows = [Put(row) for row in seen.rows]
-        rows += [Delete(*key) for key in sorted(known - {row.key for row in seen.rows})]
-    return _Plan(state, content, tuple(rows), core, bulk, news, told, state.alerted | seen.emergencies)
+        rows += [Delete(*key) for key in sorted({*state.view.rows} - {*found})]
+    return _Plan(state, view, tuple(rows), core, bulk, news, told, state.alerted | seen.emergencies)
 
 
-def _news(
-    state: _State, summary: Mapping[str, Any], seen: Sight, now: datetime
-) -> tuple[dict[str, Any], dict[str, list[Change]]]:
+def _news(state: _State, summary: StudyView, seen: Sight, now: datetime) -> tuple[dict[str, Any], dict[str, list[Change]]]:
     """What each institution has been told of the study after this, and what of that is new.
 
     Who ever saw a study is told when its owner withdraws it or a part of it, even if it may not see it any more; but not
     where an objection or a protection hides it. So is who saw it under a patient's number that its owner has corrected since.
     """
     counts = {
-        "instances": summary["instances"],
-        "reports": len(summary["reports"]),
-        "withdrawn": summary.get("withdrawn", 0),
-        "corrected": summary.get("corrected", 0),
+        "instances": summary.instances,
+        "reports": len(summary.reports),
+        "withdrawn": summary.withdrawn,
+        "corrected": summary.corrected,
     }
     content = {"owner": state.owner, "study_instance_uid": state.study, "instances": counts["instances"]}
     told = dict(state.told)
@@ -247,14 +234,13 @@ def _write(table: Table, plan: _Plan, now: datetime) -> bool:
     """Write the views and tell who is concerned, if the study's view is still the one that was read."""
     if plan.size <= tallies.ROOM:
         return not table.transact([*plan.own(), *plan.bulk, *plan.core, *plan.rows, *_entries(table, plan.news, now)])
-    known = [*_lists(plan.state.content.get("rows")), *plan.content["rows"]]
-    rows = [list(key) for key in sorted({(str(key[0]), str(key[1])) for key in known})]
-    partly: dict[str, Any] = {"unsettled": True, "rows": rows, "rows_digest": ""}
+    rows = tuple(sorted({*plan.state.view.rows, *plan.view.rows}))
+    partly = replace(plan.view, unsettled=True, rows=rows, rows_digest="")
     told = dict(plan.state.told)
     step = 0
     for part in _parts(plan.bulk):
         step += 1
-        if table.transact([*plan.own(step, partly | {"tally": ""}, told), *part]):
+        if table.transact([*plan.own(step, replace(partly, tally=""), told), *part]):
             return False
     for part in [plan.core, *_parts(plan.rows)]:
         step += 1
@@ -302,23 +288,15 @@ def _seen(
     table: Table,
     alerts: Alerts,
     state: _State,
-    summary: Mapping[str, Any],
+    summary: StudyView,
     registry: Registry,
     known: Mapping[str, Known],
     now: datetime,
 ) -> Sight:
     """Who sees a study. Its owner is told of each emergency access that opens it, if it was not yet because of this study."""
     seen = search_rows.sight(registry, summary, known, now, frozenset(state.told))
-    if summary.get("gone"):
+    if summary.gone:
         return seen.of_nobody()
     for emergency in sorted(seen.emergencies - state.alerted):
         emergencies.alert_owner(table, alerts, emergency, state.owner, now)
     return seen
-
-
-def _texts(value: object) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else []
-
-
-def _lists(value: object) -> list[list[Any]]:
-    return value if isinstance(value, list) else []

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from chalicelib.domain import instance_versions, keys, studies, summaries
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Delete, Item, Put, Table, Write
-from chalicelib.domain.report_versions import Report
+from chalicelib.domain.report_versions import ListedReport, Report
 from chalicelib.domain.studies import Instance
 from chalicelib.domain.study_totals import (
     FORM,
@@ -33,6 +32,7 @@ from chalicelib.domain.study_totals import (
     members_of,
     total,
 )
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services.ingest.instance_items import verdicts_of
 
 ROOM = 98
@@ -59,7 +59,7 @@ class Count:
     """
 
     tally: Tally
-    reports: list[dict[str, Any]]
+    reports: Sequence[ListedReport]
     digest: str
     core: tuple[Write, ...] = ()
     bulk: tuple[Write, ...] = ()
@@ -68,18 +68,19 @@ class Count:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a study: the content of its view, its tally where that holds, and whether all of it is withdrawn now."""
+    """What is kept of a study: its view (an empty one where there is none), its tally where that holds, and whether all of it is
+    withdrawn now."""
 
     owner: str
     study: str
-    content: Mapping[str, Any]
+    view: StudyView
     tally: Tally | None
     whole: bool
 
     @property
     def is_torn(self) -> bool:
         """Whether the view names a tally that is another one than the one that was read."""
-        return self.tally is None and bool(self.content.get("tally"))
+        return self.tally is None and bool(self.view.tally)
 
     @property
     def facts(self) -> str:
@@ -92,10 +93,12 @@ class Kept:
         return keys.series_views(self.owner, self.study)
 
 
-def kept(owner: str, study: str, content: Mapping[str, Any], tally: Item | None, whole: bool) -> Kept:
-    """What is kept of a study, from its view's content and its tally, which does not hold if the view does not name it."""
-    holds = tally is not None and content.get("tally") == digest_of(tally.data) and tally.data["form"] == FORM
-    return Kept(owner, study, content, Tally.from_item(tally.data) if holds and tally is not None else None, whole)
+def kept(view: StudyView, tally: Item | None, whole: bool) -> Kept:
+    """What is kept of a study, from its view and its tally, which does not hold if the view does not name it."""
+    known = None
+    if tally is not None and view.tally == digest_of(tally.data) and tally.data["form"] == FORM:
+        known = Tally.from_item(tally.data)
+    return Kept(view.owner, view.study_instance_uid, view, known, whole)
 
 
 def bring_up_to_date(table: Table, known: Kept, changed: Collection[str]) -> Count | None:
@@ -142,7 +145,7 @@ def _added(
         series += len(arrived.series) - len(there)
     partition, sk = keys.study_tally(known.owner, known.study)
     writes += [_report_write(partition, place, report) for place, report in sorted(arrived.reports.items())]
-    reports: list[dict[str, Any]] = known.content["reports"]
+    reports: Sequence[ListedReport] = known.view.reports
     if arrived.reports:
         reports = summaries.list_reports([*_reports(table, partition), *arrived.reports.values()])
     missing, waiting = _still_missing(table, known, tally, announced, set(arrived.members.values()))

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from chalicelib.dicomweb import multipart
 from chalicelib.domain import accession, assembly, audit, keys, shown_patients, studies
 from chalicelib.domain.assembly import Extract, Piece
 from chalicelib.domain.audit import Entry, Kind, Seen
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.instance_versions import is_stale
@@ -48,7 +48,7 @@ class Opened:
     faces: tuple[Face, ...]
     viewer: str
     within: Bounds = studies.EVERYTHING
-    accession_issuer: studies.Attributes | None = None
+    accession_issuer: Attributes | None = None
     """Who issued an accession number whose issuer the images do not name (`domain.accession`)."""
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stale: bool = False
@@ -81,14 +81,12 @@ class Opened:
 def open_study(table: Table, caller: Caller, study: str, owner: str | None, now: datetime) -> Opened:
     """The study that the caller means. Raises NotFound when it may not see it, for whatever reason."""
     viewer = caller.member.id
-    item, decided = access.find_study(table, viewer, study, owner, now)
-    found = shown_patients.faces(viewer, item.data, decided.used(), numbers_linked(item.data, decided.known), caller.registry)
-    within = studies.bounds(viewer, item.data)
-    issuer = accession.issuer_of(caller.registry, item.sk)
-    seen = audit.seen(item.data, decided.decision)
-    aliases: Any = item.data.get("aliases") or {}
-    stale = is_stale(item.data.get("reader"))
-    return Opened(item.sk, study, seen, tuple(found), viewer, within, issuer, aliases, stale)
+    view, decided = access.find_study(table, viewer, study, owner, now)
+    found = shown_patients.faces(viewer, view, decided.used(), numbers_linked(view, decided.known), caller.registry)
+    within = studies.bounds(viewer, view)
+    issuer = accession.issuer_of(caller.registry, view.owner)
+    seen = audit.seen(view, decided.decision)
+    return Opened(view.owner, study, seen, tuple(found), viewer, within, issuer, view.aliases, is_stale(view.reader))
 
 
 def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 from chalicelib.domain import audit, cursors, instance_versions, keys, studies
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
-from chalicelib.domain.ports import Item, Objects, Table
+from chalicelib.domain.ports import Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance
 from chalicelib.domain.study_totals import Tally, beginning
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 from chalicelib.services.ingest.instance_items import Stored
 
@@ -42,21 +43,21 @@ def manifest(
     """One page of a study's instances, with URLs that live 300 s: in the order in which they are read, or, of more than
     `MOST_ORDERED`, in UID order. Raises NotFound, BadRequest."""
     after = cursors.decode(cursor, _SORT_KEY) if cursor else None
-    item, decided = access.find_study(table, viewer, study, owner, now)
-    partition = keys.study_facts(item.sk, study)
+    view, decided = access.find_study(table, viewer, study, owner, now)
+    partition = keys.study_facts(view.owner, study)
     gone = studies.withdrawn(table.query_all(partition, keys.MARKS))
-    within = studies.bounds(viewer, item.data)
-    ordered = int(str(item.data["instances"])) <= MOST_ORDERED and not (after or "").startswith(keys.INSTANCES)
+    within = studies.bounds(viewer, view)
+    ordered = view.instances <= MOST_ORDERED and not (after or "").startswith(keys.INSTANCES)
     page = _ordered_page(table, partition, after, limit) if ordered else _uid_page(table, partition, after, limit)
     found = [one for one in page.instances if one.sop_instance_uid not in gone and within.hold(one)]
     if not found and cursor is None and page.next is None:
         raise NotFound
-    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), len(found)))
+    record(audit.of_study(Kind.ACCESS, audit.seen(view, decided.decision), len(found)))
     answer: dict[str, Any] = {
         "study_instance_uid": study,
-        "owner": item.sk,
-        "complete": is_complete(table, item),
-        "instances": [_entry(objects, item.sk, one) for one in found],
+        "owner": view.owner,
+        "complete": is_complete(table, view),
+        "instances": [_entry(objects, view.owner, one) for one in found],
         "expires_at": iso(now + timedelta(seconds=GET_SECONDS)),
     }
     if page.next is not None:
@@ -95,36 +96,36 @@ def _uid_page(table: Table, partition: str, after: str | None, limit: int) -> _P
     return _Page(list(studies.instances([*items, *rest])), first.sk)
 
 
-def is_complete(table: Table, study: Item) -> bool:
+def is_complete(table: Table, study: StudyView) -> bool:
     """Whether everything that the sender announced for the study has come, or was refused with a verdict."""
     return still_to_come(table, study) == 0
 
 
-def still_to_come(table: Table, study: Item) -> int:
+def still_to_come(table: Table, study: StudyView) -> int:
     """How many of the instances that the sender announced for the study have no verdict yet; of more than 1,000, some."""
-    if "missing" in study.data:  # a view of an earlier release
-        return _without_verdict(table, study.sk, study.data["missing"])
-    if not study.data.get("incomplete"):
+    if study.missing is not None:  # a view of an earlier release
+        return _without_verdict(table, study.owner, study.missing)
+    if not study.incomplete:
         return 0
-    uid = str(study.data["study"])
-    item = table.get(*keys.study_tally(study.sk, uid))
+    uid = study.study_instance_uid
+    item = table.get(*keys.study_tally(study.owner, uid))
     tally = Tally.from_item(item.data) if item is not None else Tally()
-    partition = keys.study_facts(study.sk, uid)
+    partition = keys.study_facts(study.owner, uid)
     announced = table.batch_get((partition, sk) for sk in tally.missing)
     open_ones = {one for every in tally.missing.values() for one in every}
     missing = _without_verdict(
-        table, study.sk, sorted(sha for sha in studies.announced(announced.values()) if beginning(sha) in open_ones)
+        table, study.owner, sorted(sha for sha in studies.announced(announced.values()) if beginning(sha) in open_ones)
     )
     for sk in tally.waiting if not missing else ():
         one = table.get(partition, sk)
-        missing = _without_verdict(table, study.sk, sorted(studies.announced([one] if one is not None else [])))
+        missing = _without_verdict(table, study.owner, sorted(studies.announced([one] if one is not None else [])))
         if missing:
             break
     return missing
 
 
-def _without_verdict(table: Table, owner: str, hashes: object) -> int:
-    asked = [keys.verdict(owner, str(sha)) for sha in hashes] if isinstance(hashes, list) else []
+def _without_verdict(table: Table, owner: str, hashes: Iterable[str]) -> int:
+    asked = [keys.verdict(owner, sha) for sha in hashes]
     return len(asked) - len(table.batch_get(asked)) if asked else 0
 
 

@@ -18,12 +18,14 @@ from typing import Any
 
 from chalicelib.dicomweb.search_results import dated
 from chalicelib.domain import keys, shown_patients, studies, study_totals
+from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance
+from chalicelib.domain.study_views import SeriesView
 from chalicelib.services.retrieval.bodies import Opened, object_key
 from chalicelib.services.retrieval.frames import head_of
 
@@ -65,19 +67,15 @@ def series_of(table: Table, opened: Opened, series: str | None) -> list[Series]:
     return found
 
 
-def _series(table: Table, opened: Opened, view: Item, gone: set[str]) -> Series | None:
+def _series(table: Table, opened: Opened, item: Item, gone: set[str]) -> Series | None:
     """A series as it is to be shown. Where instances were withdrawn, or the view is newer than what was decided on, its
     content is counted anew: the view may not yet know."""
-    known = opened.within.patients is None or set(_patients(view)) <= set(opened.within.patients)
+    view = SeriesView.from_item(item.sk, item.data)
+    known = opened.within.patients is None or {*view.patients} <= {*opened.within.patients}
     if not gone and known and not opened.stale:
-        return Series(view.sk, str(view.data["digest"]))
-    found = _instances(table, opened, view.sk, gone)
-    return Series(view.sk, study_totals.series_digest(found)) if found else None
-
-
-def _patients(view: Item) -> list[tuple[str, str]]:
-    patients: Any = view.data.get("patients", [])
-    return [(one["issuer"], one["id"]) for one in patients]
+        return Series(item.sk, view.digest)
+    found = _instances(table, opened, item.sk, gone)
+    return Series(item.sk, study_totals.series_digest(found)) if found else None
 
 
 def _instances(table: Table, opened: Opened, series: str, gone: set[str]) -> list[Instance]:
@@ -166,7 +164,7 @@ def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
     suffix = f"?owner={opened.shown_owner}" if opened.shown_owner else ""
 
     def replace(original: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        value = studies.first_value(original, "00100020")
+        value = first_value(original, "00100020")
         face = opened.face(PatientIdentifier("", value))
         if len({one.shown for one in opened.faces if one.patient is not None and one.patient.value == value}) > 1:
             return original, {}  # two patients with the same number of two issuers

@@ -11,10 +11,11 @@ from chalicelib.dicomweb.media_types import Offer, Selected
 from chalicelib.dicomweb.rendered import Rendering, Viewport, place
 from chalicelib.domain import tags
 from chalicelib.domain.assembly import Extract, Piece
+from chalicelib.domain.dicom_json import first_value, texts
 from chalicelib.domain.errors import NotAcceptable, NotFound
 from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.ports import Objects, Pixels
-from chalicelib.domain.studies import REPORT_KINDS, Instance, first_value, texts
+from chalicelib.domain.studies import REPORT_KINDS, Instance
 from chalicelib.services.retrieval import decoding
 from chalicelib.services.retrieval import frames as retrieve_frames
 from chalicelib.services.retrieval.bodies import Body, Opened, multipart_body, object_key, single_body

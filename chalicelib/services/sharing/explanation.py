@@ -11,13 +11,14 @@ from typing import Any
 
 from chalicelib.domain import keys, sharing, studies, tags, transfers
 from chalicelib.domain.audit import Entry, Kind, Recorder
+from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END
-from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.sharing import Explanation, Grant, PatientFacts
-from chalicelib.domain.studies import first_value
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 from chalicelib.services.access import Known
 from chalicelib.services.registry import Caller
@@ -50,7 +51,8 @@ def explain(
         supposed = Grant(_AS_IF, caller.member.id, to, now, transfers.expiry(until, now))
     mine = caller.member.id
     found = table.batch_get(keys.study_view(uid, mine) for uid in sorted(had.studies)[:MOST_STUDIES])
-    views = sorted(found.values(), key=lambda view: (_date(view), str(view.data["study"])), reverse=True)
+    read = (StudyView.from_item(item.data) for item in found.values())
+    views = sorted(read, key=lambda view: (_date(view), view.study_instance_uid), reverse=True)
     shown = [_study(view) for view in views]
     if to is not None:
         for one, why in zip(shown, _explained(table, views, own, to, supposed, now), strict=True):
@@ -66,15 +68,15 @@ def explain(
 
 
 def _explained(
-    table: Table, views: list[Item], own: PatientIdentifier, viewer: str, supposed: Grant | None, now: datetime
+    table: Table, views: list[StudyView], own: PatientIdentifier, viewer: str, supposed: Grant | None, now: datetime
 ) -> list[dict[str, Any]]:
-    wanted = [number for view in views for number in access.deciding_numbers(view.data)]
-    withdrawals = [keys.withdrawn_study(view.sk, str(view.data["study"])) for view in views]
-    read = access.know(table, wanted, [str(one) for view in views for one in view.data.get("linked", ())], withdrawals)  # type: ignore[attr-defined]
+    wanted = [number for view in views for number in access.deciding_numbers(view)]
+    withdrawals = [keys.withdrawn_study(view.owner, view.study_instance_uid) for view in views]
+    read = access.know(table, wanted, [linked for view in views for linked in view.linked], withdrawals)
     told = []
     for view, withdrawn in zip(views, withdrawals, strict=True):
-        facts, ref = access.facts_of(view.data, read.known), studies.for_deciding(view.data)
-        gone = withdrawn in read.there or bool(view.data.get("gone"))
+        facts, ref = access.facts_of(view, read.known), studies.for_deciding(view)
+        gone = withdrawn in read.there or view.gone
         one = _why(sharing.explain(viewer, ref, facts, now), gone)
         if supposed is not None:
             one["if_opened"] = _why(sharing.explain(viewer, ref, _with(facts, read.known, own, supposed), now), gone)
@@ -120,15 +122,14 @@ def _said(table: Table, own: PatientIdentifier, owner: str) -> dict[str, list[di
     return answer
 
 
-def _study(view: Item) -> dict[str, Any]:
-    attributes: studies.Attributes = view.data["attributes"]  # type: ignore[assignment]
+def _study(view: StudyView) -> dict[str, Any]:
     return {
-        "study_instance_uid": view.data["study"],
+        "study_instance_uid": view.study_instance_uid,
         "study_date": _date(view),
-        "modalities": view.data["modalities"],
-        "description": first_value(attributes, tags.StudyDescription),
+        "modalities": list(view.modalities),
+        "description": first_value(view.attributes, tags.StudyDescription),
     }
 
 
-def _date(view: Item) -> str:
-    return first_value(view.data["attributes"], tags.StudyDate)  # type: ignore[arg-type]
+def _date(view: StudyView) -> str:
+    return first_value(view.attributes, tags.StudyDate)

@@ -16,6 +16,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.study_views import StudyView
 from chalicelib.domain.transfers import MAX_REASON
 from chalicelib.services import access, membership
 from chalicelib.services.ingest import withdrawals
@@ -172,7 +173,7 @@ def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study
     view = table.get(*keys.study_view(study, caller.member.id)) if study is not None else None
     if view is None:
         return [own.hash]
-    ref = studies.for_deciding(view.data)
+    ref = studies.for_deciding(StudyView.from_item(view.data))
     known = (*ref.patients, *ref.former)
     return [own.hash] if own.hash in known else [own.hash, *known[:1]]
 
@@ -192,8 +193,7 @@ def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -
 
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
     view = table.get(*keys.study_view(study, caller.member.id))
-    numbers: Any = view.data["patients"] if view else []
-    return tuple(PatientIdentifier(number["issuer"], number["id"]) for number in numbers)
+    return StudyView.from_item(view.data).patients if view else ()
 
 
 def own_patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record, Had]:

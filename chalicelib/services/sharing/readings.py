@@ -9,18 +9,21 @@ the owner sees who did. Sharing facts decide who is told anything, as with all e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from chalicelib.domain import audit, keys
+from chalicelib.domain import keys
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew, Table
+from chalicelib.domain.report_versions import ListedReport
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.study_views import SearchRow, StudyView
+from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.services import access, changes
 from chalicelib.services.changes import Change
 from chalicelib.services.registry import Caller
@@ -78,14 +81,13 @@ def remember(
         return
     view = table.get(*keys.study_view(study, owner))  # it may have been overtaken while it was being answered
     if view is not None:
-        tell(table, owner, study, view.data, now)
+        tell(table, StudyView.from_item(view.data), now)
 
 
 def number_found_as(table: Table, viewer: str, owner: str, study: str) -> PatientIdentifier | None:
     """The number of the patient under which an institution finds a study; None where it does not."""
     row = table.get(keys.search_rows(viewer, study), owner)
-    number: Any = row.data["found_as"] if row is not None else None
-    return PatientIdentifier(str(number["issuer"]), str(number["id"])) if number else None
+    return SearchRow.from_item(row.data).found_as if row is not None else None
 
 
 def remember_for(table: Table, caller: Caller, owner: str, study: str, report: str, now: datetime) -> None:
@@ -96,15 +98,15 @@ def remember_for(table: Table, caller: Caller, owner: str, study: str, report: s
         remember(table, Person(viewer, caller.actor, caller.actor), patient, owner, study, report, now)
 
 
-def tell(table: Table, owner: str, study: str, content: Mapping[str, Any], now: datetime) -> None:
-    """Tell the hospitals whose people read what a study's view, `content`, says does not stand any more: each reading once.
+def tell(table: Table, view: StudyView, now: datetime) -> None:
+    """Tell the hospitals whose people read what a study's view says does not stand any more: each reading once.
 
     Nothing is read of a study of which everything stands.
     """
-    gone = bool(content.get("gone"))
-    if not gone and not content.get("withdrawn") and all(one["newest"] for one in content["reports"]):
+    owner, study, gone = view.owner, view.study_instance_uid, view.gone
+    if not gone and not view.withdrawn and all(report.newest for report in view.reports):
         return
-    standing = _standing(content["reports"])
+    standing = _standing(view.reports)
     news: list[Change] = []
     for item in islice(table.query_all(_partition(owner, study)), MAX_READINGS):
         what = str(item.data["what"])
@@ -120,10 +122,10 @@ def tell(table: Table, owner: str, study: str, content: Mapping[str, Any], now: 
 
 
 def overtaken(
-    table: Table, person: Person, patient: PatientIdentifier, entries: Iterable[Mapping[str, Any]], now: datetime
+    table: Table, person: Person, patient: PatientIdentifier, entries: Iterable[TimelineStudy], now: datetime
 ) -> list[Overtaken]:
     """What a person read of a patient that does not stand any more, and has not taken note of. `entries` are the timeline's."""
-    shown = {(str(entry["owner"]), str(entry["study_instance_uid"])): entry for entry in entries}
+    shown = {(entry.owner, entry.study_instance_uid): entry for entry in entries}
     prefix = f"{person.key}#"
     items = list(islice(table.query_all(_of_patient(person.institution, patient), prefix, index="gsi1"), MAX_READINGS))
     read = [(_study_of(item), item) for item in items]
@@ -131,7 +133,7 @@ def overtaken(
     found: list[tuple[Overtaken, Item]] = []
     for ref, item in read:
         what = str(item.data["what"])
-        if ref in withdrawn if what == EXAM else ref in shown and what not in _standing(shown[ref]["reports"]):
+        if ref in withdrawn if what == EXAM else ref in shown and what not in _standing(shown[ref].reports):
             found.append((Overtaken(*ref, None if what == EXAM else what, str(item.data["at"])), item))
     noted = table.batch_get((item.pk, f"{item.sk}{_NOTED}") for _, item in found)
     return [one for one, item in found if (item.pk, f"{item.sk}{_NOTED}") not in noted]
@@ -146,7 +148,7 @@ def take_note(
     if not waits and table.get(partition, f"{key}{_NOTED}") is None:
         raise NotFound
     view = table.get(*keys.study_view(meant.study, meant.owner))
-    patients = audit.seen(view.data).patients if view is not None else ()
+    patients = StudyView.from_item(view.data).patients if view is not None else ()
     entry = Entry(Kind.CORRECTION_NOTED, meant.owner, patients, meant.study, subject=meant.report)
     data: dict[str, object] = {"what": meant.report or EXAM, "at": iso(now)}
     noted = Item(partition, f"{key}{_NOTED}", data, expires=int((now + KEPT).timestamp()))
@@ -159,13 +161,13 @@ def take_note(
 def list_readings(table: Table, caller: Caller, study: str, record: Recorder) -> dict[str, Any]:
     """Who of other hospitals read the caller's own study and its reports, and who took note of a correction. Raises NotFound."""
     owner = caller.member.id
-    view = table.get(*keys.study_view(study, owner))
-    if view is None and not table.query(keys.study_facts(owner, study), keys.INSTANCES, limit=1).items:
+    item = table.get(*keys.study_view(study, owner))
+    if item is None and not table.query(keys.study_facts(owner, study), keys.INSTANCES, limit=1).items:
         raise NotFound
-    content: Mapping[str, Any] = view.data if view is not None else {"reports": []}
-    record(Entry(Kind.READ, owner, audit.seen(content).patients if view is not None else (), study))
+    view = StudyView.from_item(item.data) if item is not None else StudyView(owner=owner, study_instance_uid=study)
+    record(Entry(Kind.READ, owner, view.patients, study))
     items = {item.sk: item for item in islice(table.query_all(_partition(owner, study)), 2 * MAX_READINGS)}
-    standing, gone = _standing(content["reports"]), bool(content.get("gone"))
+    standing, gone = _standing(view.reports), view.gone
     readings = []
     for sk, item in items.items():
         if sk.endswith(_NOTED):
@@ -186,16 +188,16 @@ def list_readings(table: Table, caller: Caller, study: str, record: Recorder) ->
 
 def _withdrawn(table: Table, viewer: str, refs: Iterable[tuple[str, str]], now: datetime) -> set[tuple[str, str]]:
     """Those of the studies that their owner withdrew, where no objection or protection keeps even that from the viewer."""
-    views = list(table.batch_get(keys.study_view(study, owner) for owner, study in sorted(refs)).values())
-    gone = [view for view in views if view.data.get("gone")]
-    decided = access.decide(table, viewer, [view.data for view in gone], now)
-    return {(view.sk, str(view.data["study"])) for view, one in zip(gone, decided, strict=True) if not one.hidden}
+    found = table.batch_get(keys.study_view(study, owner) for owner, study in sorted(refs))
+    gone = [view for item in found.values() if (view := StudyView.from_item(item.data)).gone]
+    decided = access.decide(table, viewer, gone, now)
+    return {(view.owner, view.study_instance_uid) for view, one in zip(gone, decided, strict=True) if not one.hidden}
 
 
-def _standing(reports: Any) -> set[str]:
+def _standing(reports: Iterable[ListedReport]) -> set[str]:
     """The SOP Instance UIDs of the reports that nothing replaced, and of copies of these."""
-    newest = {str(one["sop_instance_uid"]) for one in reports if one["newest"]}
-    return newest | {str(one["sop_instance_uid"]) for one in reports if one.get("same_as") in newest}
+    newest = {report.sop_instance_uid for report in reports if report.newest}
+    return newest | {report.sop_instance_uid for report in reports if report.same_as in newest}
 
 
 def _partition(owner: str, study: str) -> str:

@@ -8,13 +8,15 @@ from typing import Any
 
 from chalicelib.domain import audit, identifiers, keys, places, procedures, studies, tags
 from chalicelib.domain.audit import Kind, Recorder
+from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
 from chalicelib.domain.instance_versions import is_stale
-from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.ports import Table
 from chalicelib.domain.procedures import Vocabulary
 from chalicelib.domain.reading_order import by_series, number
-from chalicelib.domain.studies import Instance, first_value
+from chalicelib.domain.studies import Instance
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 from chalicelib.services.finding.procedure_names import vocabularies
 from chalicelib.services.viewer.sessions import Reader
@@ -28,20 +30,20 @@ MAX_SHOWN = 4
 
 def visible_owner(table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder) -> str:
     """Whose study a reader means: see `visible`."""
-    return visible(table, reader, study, owner, now, record).sk
+    return visible(table, reader, study, owner, now, record).owner
 
 
 def visible(
     table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder, count: int | None = None
-) -> Item:
+) -> StudyView:
     """The view of the study that a reader means, in the link's scope and allowed on facts at this moment. Raises NotFound.
 
     Recorded as an access to `count` of its images.
     """
     meant = require_in_scope(table, reader, study, owner)
-    item, decided = access.find_study(table, reader.viewer, study, meant, now)
-    record(audit.of_study(Kind.ACCESS, audit.seen(item.data, decided.decision), count))
-    return item
+    view, decided = access.find_study(table, reader.viewer, study, meant, now)
+    record(audit.of_study(Kind.ACCESS, audit.seen(view, decided.decision), count))
+    return view
 
 
 def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record: Recorder) -> None:
@@ -56,10 +58,10 @@ def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record
         identifiers.uid(uid, "shown")
         try:
             meant = require_in_scope(table, reader, uid, owner)
-            item, decided = access.find_study(table, reader.viewer, uid, meant, now)
+            view, decided = access.find_study(table, reader.viewer, uid, meant, now)
         except NotFound:
             continue
-        record(audit.of_study(Kind.SHOWN, audit.seen(item.data, decided.decision)))
+        record(audit.of_study(Kind.SHOWN, audit.seen(view, decided.decision)))
 
 
 def images(
@@ -78,11 +80,11 @@ def images(
     `freshen` reads the instances of an owner's study again that an earlier reader read. `read`: somebody looks at them.
     """
     view = visible(table, reader, study, owner, now, record)
+    meant, within = view.owner, studies.bounds(reader.viewer, view)
     if read:
-        remember(table, reader, view.sk, study, None, now)
-    if freshen is not None and is_stale(view.data.get("reader")):
-        freshen(view.sk, study)
-    meant, within = view.sk, studies.bounds(reader.viewer, view.data)
+        remember(table, reader, meant, study, None, now)
+    if freshen is not None and is_stale(view.reader):
+        freshen(meant, study)
     found: list[Instance] = []
     count = 0
     partition = keys.study_facts(meant, study)
@@ -114,15 +116,13 @@ def _key_images(found: list[Instance]) -> list[dict[str, Any]]:
     return said
 
 
-def _shown_places(view: Item, own: Vocabulary | None) -> frozenset[str]:
+def _shown_places(view: StudyView, own: Vocabulary | None) -> frozenset[str]:
     """What of the body a study shows, as far as its codes and names say."""
-    attributes = view.data["attributes"]
-    description = first_value(attributes, tags.StudyDescription) if isinstance(attributes, dict) else ""
-    codes, series, parts, modalities = (
-        [str(one) for one in found] if isinstance(found := view.data.get(name), list) else []
-        for name in ("codes", "series_names", "body_parts", "modalities")
+    description = first_value(view.attributes, tags.StudyDescription)
+    shown = procedures.understand(
+        description, "", view.modalities, codes=view.codes, series=view.series_names, body_parts=view.body_parts, own=own
     )
-    return procedures.understand(description, "", modalities, codes=codes, series=series, body_parts=parts, own=own).regions
+    return shown.regions
 
 
 def _series(members: list[Instance]) -> dict[str, Any]:

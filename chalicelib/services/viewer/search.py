@@ -23,6 +23,6 @@ def search_in_scope(table: Table, reader: Reader, query: Query, now: datetime, r
             raise NotFound
         return page
     shown = timeline.shown_timeline(table, reader, now, record)
-    opened = frozenset((str(one["study_instance_uid"]), str(one["owner"])) for one in shown["studies"])
+    opened = frozenset(study.key for study in shown.studies)
     narrowed = among_studies(query, frozenset(uid for uid, _ in opened))
     return SearchPage() if narrowed is None else search(table, reader.caller, narrowed, now, opened)

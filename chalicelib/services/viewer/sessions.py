@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from chalicelib.domain.errors import Gone, NotFound, OpenedElsewhere
 from chalicelib.domain.links import Link, Scope
 from chalicelib.domain.ports import Item, PutNew, Table
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.services import access
 from chalicelib.services.finding.timeline import timeline
 from chalicelib.services.registry import Caller, load_registry
@@ -57,8 +59,8 @@ def make(
     if asked.patient is not None:
         shown = timeline(table, caller, asked.patient.value, asked.patient.issuer, now, record)
         if asked.current_study is not None:
-            current = _among(shown["studies"], asked.current_study, member.id)
-    studies = [(uid, access.find_study(table, member.id, uid, None, now)[0].sk) for uid in asked.study_instance_uids]
+            current = _among(shown.studies, asked.current_study, member.id)
+    studies = [(uid, access.find_study(table, member.id, uid, None, now)[0].owner) for uid in asked.study_instance_uids]
     token = links.new_secret()
     number = links.link_id(token) or ""
     link = Link(
@@ -69,9 +71,9 @@ def make(
     return {"id": number, "url": f"{viewer_url}/#{token}", "expires_at": iso(link.open_until)}
 
 
-def _among(entries: list[dict[str, Any]], study: str, viewer: str) -> tuple[str, str]:
+def _among(entries: Sequence[TimelineStudy], study: str, viewer: str) -> tuple[str, str]:
     """(UID, owner) of a study of a timeline; of two owners' the viewer's own, as everywhere. Raises NotFound."""
-    owners = sorted(str(entry["owner"]) for entry in entries if entry["study_instance_uid"] == study)
+    owners = sorted(entry.owner for entry in entries if entry.study_instance_uid == study)
     if not owners:
         raise NotFound
     return study, viewer if viewer in owners else owners[0]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from chalicelib.domain import keys
 from chalicelib.domain.audit import Recorder
 from chalicelib.domain.errors import NotFound
-from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso
-from chalicelib.services.finding.timeline import timeline
+from chalicelib.domain.study_views import SearchRow
+from chalicelib.domain.timelines import TimelineStudy
+from chalicelib.services.finding.timeline import Timeline, timeline
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import readings
 from chalicelib.services.sharing.readings import Overtaken
@@ -20,39 +23,57 @@ from chalicelib.services.viewer.sessions import Reader
 _OF_TRANSFERS = ("id", "from", "to", "status", "opened_at", "expires_at", "accepted_at")
 
 
-def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder) -> dict[str, Any]:
-    """The timeline within the link's scope, with what the page says about the session and the hospitals.
+@dataclass(frozen=True)
+class SessionTimeline:
+    """A timeline as a reading session shows it: with what its reader read that does not stand any more, and the names of the
+    hospitals, by id."""
 
-    Raises NotFound when nothing of what the link opened may be seen any more.
-    """
+    reader: Reader
+    found: Timeline
+    overtaken: tuple[Overtaken, ...]
+    institutions: Mapping[str, str]
+
+    @property
+    def studies(self) -> tuple[TimelineStudy, ...]:
+        """Its studies, newest first."""
+        return self.found.studies
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is answered."""
+        timeline = self.found.to_json()
+        own = [number.value for number, institution in self.found.identifiers if institution == self.reader.viewer]
+        return {
+            "patient": timeline["patient"] | {"own_id": own[0] if own else ""},
+            "studies": timeline["studies"],
+            "transfers": [{key: one[key] for key in _OF_TRANSFERS if key in one} for one in timeline["transfers"]],
+            "corrections": [
+                {
+                    "kind": "report-corrected" if one.report else "study-withdrawn",
+                    "owner": one.owner,
+                    "study_instance_uid": one.study,
+                    **({"sop_instance_uid": one.report} if one.report else {}),
+                    "read_at": one.read_at,
+                }
+                for one in self.overtaken
+            ],
+            "institutions": dict(self.institutions),
+            "session": shown_session(self.reader),
+        }
+
+
+def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder) -> SessionTimeline:
+    """The timeline within the link's scope. Raises NotFound when nothing of what the link opened may be seen any more."""
     caller, scope = reader.caller, reader.link.scope
     if scope.patient is not None:
         found = timeline(table, caller, scope.patient.value, scope.patient.issuer, now, record)
     else:
         found = _of_studies(table, caller, scope.studies, now, record)
-    overtaken = pending(table, reader, found["studies"], now)
+    overtaken = pending(table, reader, found.studies, now)
     members = caller.registry.members
-    shown = {one.owner for one in overtaken}
-    shown |= {study["owner"] for study in found["studies"]} | {caller.member.id}
-    shown |= {party for transfer in found["transfers"] for party in (transfer["from"], transfer["to"])}
-    own = [number["id"] for number in found["patient"]["identifiers"] if number["institution"] == caller.member.id]
-    return {
-        "patient": found["patient"] | {"own_id": own[0] if own else ""},
-        "studies": found["studies"],
-        "transfers": [{key: transfer[key] for key in _OF_TRANSFERS if key in transfer} for transfer in found["transfers"]],
-        "corrections": [
-            {
-                "kind": "report-corrected" if one.report else "study-withdrawn",
-                "owner": one.owner,
-                "study_instance_uid": one.study,
-                **({"sop_instance_uid": one.report} if one.report else {}),
-                "read_at": one.read_at,
-            }
-            for one in overtaken
-        ],
-        "institutions": {name: members[name].name for name in sorted(shown) if name in members},
-        "session": shown_session(reader),
-    }
+    shown = {one.owner for one in overtaken} | {study.owner for study in found.studies} | {caller.member.id}
+    shown |= {party for transfer in found.transfers for party in (transfer.sender, transfer.receiver)}
+    names = {institution: members[institution].name for institution in sorted(shown) if institution in members}
+    return SessionTimeline(reader, found, tuple(overtaken), names)
 
 
 def shown_session(reader: Reader) -> dict[str, Any]:
@@ -69,15 +90,14 @@ def shown_session(reader: Reader) -> dict[str, Any]:
     }
 
 
-def pending(table: Table, reader: Reader, entries: list[dict[str, Any]], now: datetime) -> list[Overtaken]:
+def pending(table: Table, reader: Reader, entries: Sequence[TimelineStudy], now: datetime) -> list[Overtaken]:
     """What the reader read that was corrected or withdrawn since, and has not taken note of: of the patient, or of the studies
     that the link opens. Of those, one that is withdrawn is told as long as another one of them is left to show."""
     scope = reader.link.scope
     if scope.patient is not None:
         return readings.overtaken(table, reader.person, scope.patient, entries, now)
     rows = table.batch_get((keys.search_rows(reader.viewer, uid), owner) for uid, owner in scope.studies)
-    found = [one.data["found_as"] for one in rows.values()]
-    numbers = {PatientIdentifier(str(number["issuer"]), str(number["id"])) for number in found}  # type: ignore[index]
+    numbers = {number for row in rows.values() if (number := SearchRow.from_item(row.data).found_as) is not None}
     told = [one for number in sorted(numbers) for one in readings.overtaken(table, reader.person, number, entries, now)]
     return [one for one in told if (one.study, one.owner) in scope.studies]
 
@@ -102,35 +122,30 @@ def require_in_scope(table: Table, reader: Reader, study: str, owner: str | None
         if not owners:
             raise NotFound
         return owners[0]
-    number = {"issuer": scope.patient.issuer, "id": scope.patient.value}
-    rows = [row.data for row in table.query_all(keys.search_rows(reader.viewer, study))]
-    owners = sorted({str(row["owner"]) for row in rows if row["found_as"] == number and owner in (None, row["owner"])})
+    rows = [SearchRow.from_item(item.data) for item in table.query_all(keys.search_rows(reader.viewer, study))]
+    owners = sorted({row.owner for row in rows if row.found_as == scope.patient and owner in (None, row.owner)})
     if not owners:
         raise NotFound
     return reader.viewer if reader.viewer in owners else owners[0]
 
 
-def _of_studies(
-    table: Table, caller: Caller, chosen: tuple[tuple[str, str], ...], now: datetime, record: Recorder
-) -> dict[str, Any]:
+def _of_studies(table: Table, caller: Caller, chosen: tuple[tuple[str, str], ...], now: datetime, record: Recorder) -> Timeline:
     """The timelines of the chosen studies' patients, with nothing but the chosen studies, and only what these say."""
     rows = table.batch_get((keys.search_rows(caller.member.id, uid), owner) for uid, owner in chosen)
-    numbers = {PatientIdentifier(row.data["found_as"]["issuer"], row.data["found_as"]["id"]) for row in rows.values()}  # type: ignore[index]
-    wanted = set(chosen)
-    parts = []
-    for number in sorted(number for number in numbers if number.value):
+    numbers = {number for row in rows.values() if (number := SearchRow.from_item(row.data).found_as) is not None}
+    parts: list[Timeline] = []
+    for number in sorted(numbers):
         try:
             parts.append(timeline(table, caller, number.value, number.issuer, now, record))
         except NotFound:
             continue
-    seen: dict[tuple[str, str], dict[str, Any]] = {}
+    seen: dict[tuple[str, str], TimelineStudy] = {}
     for part in parts:
-        for study in part["studies"]:
-            key = (study["study_instance_uid"], study["owner"])
-            if key in wanted:
-                seen.setdefault(key, study)
+        for study in part.studies:
+            if study.key in chosen:
+                seen.setdefault(study.key, study)
     if not seen:
         raise NotFound
-    studies = sorted(seen.values(), key=lambda study: (study["study_date"], study["study_time"]), reverse=True)
-    person = next(part for part in parts if any(study in part["studies"] for study in studies))["patient"]
-    return {"patient": person, "studies": studies, "transfers": []}
+    studies = sorted(seen.values(), key=lambda study: (study.study_date, study.study_time), reverse=True)
+    first = next(part for part in parts if any(study in part.studies for study in studies))
+    return replace(first, studies=tuple(studies), transfers=(), apart=())

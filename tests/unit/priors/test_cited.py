@@ -9,17 +9,13 @@ import pytest
 from chalicelib.domain import priors
 from chalicelib.domain.cited_priors import MAX_CITATIONS, cited, may_cite
 from chalicelib.domain.priors import Exam
+from chalicelib.domain.timelines import TimelineStudy
 
 
 def exam(
     uid: str, day: str, name: str = "RX TORACE", modality: str = "DX", owner: str = "maugeri", clock: str = "090000"
 ) -> Exam:
-    return priors.exam(
-        {
-            "study_instance_uid": uid, "owner": owner, "study_date": day, "study_time": clock, "description": name,
-            "body_part": "", "modalities": [modality],
-        }
-    )  # fmt: skip
+    return priors.exam(TimelineStudy(uid, owner, day, clock, (modality,), name))
 
 
 CURRENT = exam("current", "20260310")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from chalicelib.domain import places, priors, procedures
 from chalicelib.domain.priors import Exam
 from chalicelib.domain.procedures import Procedure, understand
+from chalicelib.domain.timelines import TimelineStudy
 
 NAMES = list(csv.DictReader((Path(__file__).parent / "names.tsv").read_text("utf-8").splitlines(), delimiter="\t"))
 REGIONS_FLOOR, SIDES_FLOOR = 0.99, 0.99
@@ -38,12 +40,8 @@ def exact(wanted: str, found: Procedure) -> bool:
     return found.regions == set(wanted.split()) or (wanted == "abdomen" and found.regions == {"abdomen", "pelvis"})
 
 
-def at(description: str, modality: str = "DX", date: str = "20260101", uid: str = "1.1", **more: object) -> Exam:
-    entry: dict[str, object] = {
-        "study_instance_uid": uid, "owner": "san-matteo", "study_date": date, "study_time": "", "modalities": [modality],
-        "description": description, "body_part": "",
-    }  # fmt: skip
-    return priors.exam(entry | more)
+def at(description: str, modality: str = "DX", date: str = "20260101", uid: str = "1.1", **more: Any) -> Exam:
+    return priors.exam(TimelineStudy(uid, "san-matteo", date, modalities=(modality,), description=description, **more))
 
 
 CASES = [

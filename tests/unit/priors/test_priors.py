@@ -11,15 +11,12 @@ from hypothesis import strategies as st
 
 from chalicelib.domain import priors, procedures
 from chalicelib.domain.priors import Exam
+from chalicelib.domain.timelines import TimelineStudy
 
 
 def exam(description: str, modality: str, date: str = "20260101", owner: str = "san-matteo", **more: Any) -> Exam:
-    entry: dict[str, object] = {
-        "study_instance_uid": more.pop("uid", f"1.{abs(hash((description, modality, date, owner))) % 10**9}"),
-        "owner": owner, "study_date": date, "study_time": "", "modalities": [modality], "description": description,
-        "body_part": "",
-    }  # fmt: skip
-    return priors.exam(entry | more)
+    uid = more.pop("uid", f"1.{abs(hash((description, modality, date, owner))) % 10**9}")
+    return priors.exam(TimelineStudy(uid, owner, date, modalities=(modality,), description=description, **more))
 
 
 def best(current: Exam, *others: Exam) -> Exam:

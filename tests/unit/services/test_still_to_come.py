@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services.retrieval.manifest import still_to_come
 from tests.archive import Archive, image
 
@@ -21,7 +22,7 @@ def hashes(contents: list[bytes]) -> list[str]:
 
 
 def missing(archive: Archive) -> int:
-    return still_to_come(archive.table, archive.views()[f"V#STUDY#{STUDY}", "maugeri"])
+    return still_to_come(archive.table, StudyView.from_item(archive.views()[f"V#STUDY#{STUDY}", "maugeri"].data))
 
 
 @pytest.mark.parametrize("first", ["announced", "indexed"])

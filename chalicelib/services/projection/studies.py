@@ -15,7 +15,7 @@ What each institution was told of a study is no view, since it does not follow f
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +45,28 @@ StudyRef = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Told:
+    """What an institution was told of a study: whether it saw it then and until when (None: no end), and how many instances,
+    reports, withdrawn and corrected instances the study had."""
+
+    sees: bool
+    until: str | None
+    instances: int
+    reports: int
+    withdrawn: int
+    corrected: int = 0
+
+    def to_item(self) -> dict[str, Any]:
+        """As `F#FEED#<study>` keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Told:
+        """What `to_item` made, and earlier releases, which knew no corrections."""
+        return cls(**item)
+
+
+@dataclass(frozen=True)
 class _State:
     """What is there of a study: its view with its version, 0 and an empty one where there is none, and what was told of it."""
 
@@ -52,8 +74,8 @@ class _State:
     study: str
     view: StudyView
     version: int
-    told: dict[str, Any]
-    """By institution: whether it saw the study then, until when, and how many instances, reports and withdrawn ones."""
+    told: Mapping[str, Told]
+    """By institution."""
     alerted: frozenset[str]
     """The emergency accesses that the owner was told of because of it."""
 
@@ -69,7 +91,7 @@ class _Plan:
     core: tuple[Write, ...]
     bulk: tuple[Write, ...]
     news: dict[str, list[Change]]
-    told: dict[str, Any]
+    told: Mapping[str, Told]
     alerted: frozenset[str]
 
     @property
@@ -77,16 +99,17 @@ class _Plan:
         """Writes that it takes, besides the study's own two."""
         return len(self.rows) + len(self.core) + len(self.bulk) + sum(len(changes) + 1 for changes in self.news.values())
 
-    def own(self, step: int = 1, partly: StudyView | None = None, told: dict[str, Any] | None = None) -> list[Write]:
+    def own(self, step: int = 1, partly: StudyView | None = None, told: Mapping[str, Told] | None = None) -> list[Write]:
         """The writes of the study's view and of what was told; in a step before the last one, as far as it goes."""
         content = (self.view if partly is None else partly).to_item()
         version = self.state.version + step
         view_key, told_key = _own_keys((self.state.owner, self.state.study))
         view = Item(*view_key, content, version=version)
         writes: list[Write] = [PutVersion(view, version - 1)]
-        said: dict[str, object] = {"told": self.told if told is None else told, "alerted": sorted(self.alerted)}
-        if said != {"told": self.state.told, "alerted": sorted(self.state.alerted)}:
-            writes.append(Put(Item(*told_key, said)))
+        now_told = self.told if told is None else told
+        if (now_told, self.alerted) != (self.state.told, self.state.alerted):
+            said = {institution: one.to_item() for institution, one in now_told.items()}
+            writes.append(Put(Item(*told_key, {"told": said, "alerted": sorted(self.alerted)})))
         return writes
 
 
@@ -156,7 +179,14 @@ def _state(ref: StudyRef, there: Mapping[Key, Item]) -> _State:
     said: Any = told.data if told else {"told": {}, "alerted": []}
     owner, study = ref
     known = StudyView.from_item(view.data) if view else StudyView(owner=owner, study_instance_uid=study)
-    return _State(owner, study, known, (view.version or 0) if view else 0, dict(said["told"]), frozenset(said["alerted"]))
+    return _State(
+        owner,
+        study,
+        known,
+        (view.version or 0) if view else 0,
+        {viewer: Told.from_item(one) for viewer, one in said["told"].items()},
+        frozenset(said["alerted"]),
+    )
 
 
 def _from_count(table: Table, alerts: Alerts, state: _State, count: tallies.Count, now: datetime) -> _Plan:
@@ -190,43 +220,38 @@ def _plan(
     return _Plan(state, view, tuple(rows), core, bulk, news, told, state.alerted | seen.emergencies)
 
 
-def _news(state: _State, summary: StudyView, seen: Sight, now: datetime) -> tuple[dict[str, Any], dict[str, list[Change]]]:
+def _news(state: _State, summary: StudyView, seen: Sight, now: datetime) -> tuple[dict[str, Told], dict[str, list[Change]]]:
     """What each institution has been told of the study after this, and what of that is new.
 
     Who ever saw a study is told when its owner withdraws it or a part of it, even if it may not see it any more; but not
     where an objection or a protection hides it. So is who saw it under a patient's number that its owner has corrected since.
     """
-    counts = {
-        "instances": summary.instances,
-        "reports": len(summary.reports),
-        "withdrawn": summary.withdrawn,
-        "corrected": summary.corrected,
-    }
-    content = {"owner": state.owner, "study_instance_uid": state.study, "instances": counts["instances"]}
+    here = Told(False, None, summary.instances, len(summary.reports), summary.withdrawn, summary.corrected)
+    content = {"owner": state.owner, "study_instance_uid": state.study, "instances": here.instances}
     told = dict(state.told)
     news: dict[str, list[Change]] = {}
     for viewer in sorted(told.keys() | seen.until.keys()):
         last = told.get(viewer)
         sees = viewer in seen.until
-        saw = last is not None and last["sees"] and (last["until"] is None or last["until"] > iso(now))
-        corrected = last is not None and last.get("corrected", 0) != counts["corrected"]
+        saw = last is not None and last.sees and (last.until is None or last.until > iso(now))
+        corrected = last is not None and last.corrected != here.corrected
         kinds: list[str] = []
-        if last is not None and last["withdrawn"] < counts["withdrawn"] and viewer not in seen.hidden_from:
+        if last is not None and last.withdrawn < here.withdrawn and viewer not in seen.hidden_from:
             kinds.append("study-withdrawn")
         if sees and not saw:
             kinds.append("study-arrived")
-        elif sees and last is not None and (last["instances"] != counts["instances"] or corrected):
+        elif sees and last is not None and (last.instances != here.instances or corrected):
             kinds.append("study-changed")
-        elif last is not None and last["sees"] and not sees and corrected and viewer not in seen.hidden_from and not kinds:
+        elif last is not None and last.sees and not sees and corrected and viewer not in seen.hidden_from and not kinds:
             kinds.append("study-withdrawn")  # it was another patient's, whom this viewer may not see
-        if sees and saw and last is not None and last["reports"] < counts["reports"]:
+        if sees and saw and last is not None and last.reports < here.reports:
             kinds.append("report-arrived")
         if kinds:
             news[viewer] = [Change(viewer, "", kind, content) for kind in kinds]
         if sees:
-            told[viewer] = {"sees": True, "until": seen.until[viewer], **counts}
+            told[viewer] = replace(here, sees=True, until=seen.until[viewer])
         elif last is not None:
-            told[viewer] = last | {"sees": False, "until": None} | (counts if "study-withdrawn" in kinds else {})
+            told[viewer] = here if "study-withdrawn" in kinds else replace(last, sees=False, until=None)
     return told, news
 
 

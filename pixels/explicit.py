@@ -20,6 +20,7 @@ from chalicelib.dicom.scan import Scanned, scan
 from chalicelib.dicom.source import Fetch, RangeSource
 from chalicelib.dicom.values import values_of
 from chalicelib.dicom.vr import KNOWN_VR, LONG_VR
+from chalicelib.domain import tags
 from chalicelib.domain.rejections import Rejected
 from pixels.errors import Undecodable
 
@@ -35,8 +36,8 @@ _MULTIPLE = {**_WIDTH, "AT": 4, "OW": 1}
 """Bytes of which a value of this VR has a multiple. OW of an odd length is as old as OW."""
 _RESOLVED = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
 _ZERO_PADDED = frozenset({"UI", "OB", "UN"})
-_META_VERSION, _META_LENGTH = 0x00020001, 0x00020000
-_PIXEL_REPRESENTATION = 0x00280103
+_META_VERSION, _META_LENGTH = tags.FileMetaInformationVersion.number, tags.FileMetaInformationGroupLength.number
+_PIXEL_REPRESENTATION = tags.PixelRepresentation.number
 _STEP = 1 << 20
 _FIRST_ITEM = b"\xfe\xff\x00\xe0"
 
@@ -71,11 +72,16 @@ def _behind_pixels(head: Head, fetch: Fetch) -> Scanned | None:
 def _write_meta(out: BinaryIO, head: Head) -> None:
     """File Meta Information as it was, with this transfer syntax and what must not be missing (PS3.10 7.1)."""
     known = {int(tag): _raw(head.file_meta, int(tag)) for tag in head.file_meta.keys()}  # noqa: SIM118
-    for tag, of_dataset in ((0x00020002, 0x00080016), (0x00020003, 0x00080018)):
+    for tag, of_dataset in (
+        (tags.MediaStorageSOPClassUID.number, tags.SOPClassUID.number),
+        (tags.MediaStorageSOPInstanceUID.number, tags.SOPInstanceUID.number),
+    ):
         known[tag] = ("UI", _raw(head.dataset, of_dataset)[1])
-    known[0x00020010] = ("UI", EXPLICIT_LITTLE.encode())
+    known[tags.TransferSyntaxUID.number] = ("UI", EXPLICIT_LITTLE.encode())
     known.setdefault(_META_VERSION, ("OB", b"\0\1"))
-    known.setdefault(0x00020012, ("UI", b"2.25.80302813137786398554742050926734630921603366648225212145404"))
+    known.setdefault(
+        tags.ImplementationClassUID.number, ("UI", b"2.25.80302813137786398554742050926734630921603366648225212145404")
+    )
     known.pop(_META_LENGTH, None)
     content = b"".join(_element(tag, vr, value) for tag, (vr, value) in sorted(known.items()) if tag >> 16 == 2)
     out.write(_element(_META_LENGTH, "UL", pack("<L", len(content))) + content)

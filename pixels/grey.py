@@ -12,18 +12,26 @@ from typing import Any
 import numpy as np
 
 from chalicelib.dicom.pixels import Layout
+from chalicelib.domain import tags
 from pixels import luts
 from pixels.errors import Unrenderable
 from pixels.instance import Node, Opened
 
 _MOST_LISTED = 16
 """Bits stored up to which every value is gone through, and not every pixel."""
-_MODALITY_LUT, _VOI_LUT = 0x00283000, 0x00283010
-_SLOPE, _INTERCEPT = 0x00281053, 0x00281052
-_CENTER, _WIDTH, _FUNCTION = 0x00281050, 0x00281051, 0x00281056
-_FRAME_VOI, _FRAME_VALUES = 0x00289132, 0x00289145
-_PADDING, _PADDING_LIMIT, _SHAPE = 0x00280120, 0x00280121, 0x20500020
-_FLOAT_PADDING = {True: (0x00280122, 0x00280124), False: (0x00280123, 0x00280125)}
+_MODALITY_LUT, _VOI_LUT = tags.ModalityLUTSequence.number, tags.VOILUTSequence.number
+_SLOPE, _INTERCEPT = tags.RescaleSlope.number, tags.RescaleIntercept.number
+_CENTER, _WIDTH, _FUNCTION = tags.WindowCenter.number, tags.WindowWidth.number, tags.VOILUTFunction.number
+_FRAME_VOI, _FRAME_VALUES = tags.FrameVOILUTSequence.number, tags.PixelValueTransformationSequence.number
+_PADDING, _PADDING_LIMIT, _SHAPE = (
+    tags.PixelPaddingValue.number,
+    tags.PixelPaddingRangeLimit.number,
+    tags.PresentationLUTShape.number,
+)
+_FLOAT_PADDING = {
+    True: (tags.FloatPixelPaddingValue.number, tags.FloatPixelPaddingRangeLimit.number),
+    False: (tags.DoubleFloatPixelPaddingValue.number, tags.DoubleFloatPixelPaddingRangeLimit.number),
+}
 
 Window = tuple[float, float, str]
 
@@ -119,7 +127,7 @@ def _modality(opened: Opened, groups: list[Node], stored: Any) -> tuple[Any, boo
     """(the output of the Modality LUT; whether it is what a window of the image is meant for; whether it may be negative)."""
     layout = opened.described.layout
     item = opened.root.item(_MODALITY_LUT)
-    table = luts.read(item, 0x00283002, 0x00283006, signed=layout.signed) if item is not None else None
+    table = luts.read(item, tags.LUTDescriptor.number, tags.LUTData.number, signed=layout.signed) if item is not None else None
     if table is not None:
         return table.look_up(stored).astype(np.float64), True, False
     values = stored.astype(np.float64)
@@ -145,7 +153,7 @@ def _voi(opened: Opened, groups: list[Node], values: Any, drawn: Any, window: Wi
     for node in (*nodes, opened.root) if known else ():
         item = node.item(_VOI_LUT)
         try:
-            table = luts.read(item, 0x00283002, 0x00283006, signed=signed) if item is not None else None
+            table = luts.read(item, tags.LUTDescriptor.number, tags.LUTData.number, signed=signed) if item is not None else None
         except Unrenderable:
             table = None  # another way of showing the same values
         if table is not None:

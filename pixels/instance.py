@@ -21,10 +21,11 @@ from chalicelib.dicom.pixels import Pixels, describe
 from chalicelib.dicom.source import Fetch
 from chalicelib.dicom.streaming import one_item
 from chalicelib.dicom.values import values_of
+from chalicelib.domain import tags
 from pixels.errors import Undecodable
 
 MOST_DEFLATED = 256 * 1024 * 1024
-_SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
+_SHARED_GROUPS, _FRAME_GROUPS = tags.SharedFunctionalGroupsSequence.number, tags.PerFrameFunctionalGroupsSequence.number
 
 
 class Words(NamedTuple):

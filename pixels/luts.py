@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chalicelib.domain import tags
 from pixels.errors import Unrenderable
 from pixels.instance import Node, Words
 
@@ -47,9 +48,12 @@ def palette(node: Node, *, signed: bool) -> tuple[list[Table], int]:
     """(the tables of red, green and blue; the bits of their entries). Raises Unrenderable."""
     tables = []
     declared = 8
-    for colour in range(3):
-        descriptor = node.words(0x00281101 + colour)
-        data, segmented = node.words(0x00281201 + colour), node.words(0x00281221 + colour)
+    for colour in range(3):  # the tags of green and blue follow that of red (PS3.6)
+        descriptor = node.words(tags.RedPaletteColorLookupTableDescriptor.number + colour)
+        data, segmented = (
+            node.words(tags.RedPaletteColorLookupTableData.number + colour),
+            node.words(tags.SegmentedRedPaletteColorLookupTableData.number + colour),
+        )
         if descriptor is None or (data is None and segmented is None):
             raise Unrenderable("its palette is not there")
         count, first, declared = _descriptor(descriptor, signed=signed)

@@ -12,13 +12,19 @@ from chalicelib.dicom.header import GE_PRIVATE_BIG, Head, read_head
 from chalicelib.dicom.pixels import NATIVE
 from chalicelib.dicom.source import Fetch
 from chalicelib.dicom.values import values_of
+from chalicelib.domain import tags
 from pixels import decode, explicit
 from pixels.decode import BIG_ENDIAN
 from pixels.errors import Undecodable
 from pixels.instance import Opened
 
-_PLANAR, _PHOTOMETRIC, _FRAMES, _ALLOCATED = 0x00280006, 0x00280004, 0x00280008, 0x00280100
-_OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
+_PLANAR, _PHOTOMETRIC, _FRAMES, _ALLOCATED = (
+    tags.PlanarConfiguration.number,
+    tags.PhotometricInterpretation.number,
+    tags.NumberOfFrames.number,
+    tags.BitsAllocated.number,
+)
+_OFFSET_TABLES = (tags.ExtendedOffsetTable.number, tags.ExtendedOffsetTableLengths.number)
 _WORDS = {"OW": 2, "OF": 4, "OD": 8}
 
 
@@ -113,8 +119,8 @@ def _pixel_vr(head: Head) -> str:
     """OB or OW as it was written; OW of what is neither, as all of Implicit VR (PS3.5 A.1, A.2)."""
     pixels = head.pixel_data
     assert pixels is not None
-    if pixels.tag != 0x7FE00010:
-        return "OF" if pixels.tag == 0x7FE00008 else "OD"
+    if pixels.tag != tags.PixelData.number:
+        return "OF" if pixels.tag == tags.FloatPixelData.number else "OD"
     return pixels.vr if pixels.vr in ("OB", "OW") else "OW"
 
 

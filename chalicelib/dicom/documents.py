@@ -18,15 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.identity import single_uid
-from chalicelib.dicom.report_identity import (
-    DOCUMENT,
-    MAX_DOCUMENT,
-    OURS,
-    PRIVATE_CREATOR,
-    REPLACED,
-    STATUS,
-    encapsulated,
-)
+from chalicelib.dicom.report_identity import MAX_DOCUMENT, OURS, encapsulated
 from chalicelib.dicom.values import items_of, text_of, values_of
 from chalicelib.domain import report_sections, tags
 from chalicelib.domain.attributes import IN_REPORTS
@@ -198,13 +190,13 @@ def _fill_text(data: Dataset, identity: Identity, text: str) -> None:
 
 
 def _fill_private(data: Dataset, identity: Identity) -> None:
-    data.add_new(PRIVATE_CREATOR, "LO", OURS)
+    data.add_new(tags.ReportPrivateCreator.number, "LO", OURS)
     if identity.status:
-        data.add_new(STATUS, "LO", identity.status.upper())
+        data.add_new(tags.ReportStatus.number, "LO", identity.status.upper())
     if identity.document:
-        data.add_new(DOCUMENT, "LO", identity.document)
+        data.add_new(tags.ReportDocument.number, "LO", identity.document)
     if identity.replaced:
-        data.add_new(REPLACED, "LO", list(identity.replaced))
+        data.add_new(tags.ReportReplaces.number, "LO", list(identity.replaced))
 
 
 def _fill_predecessors(data: Dataset, sop_class: str, identity: Identity) -> None:

@@ -21,7 +21,7 @@ _BLANK_VR = frozenset({b"  ", b"\0\0", b"??"})
 _PLAUSIBLE = 1 << 28
 _FIRST_GROUPS = {b"\x02\0": True, b"\x08\0": True, b"\0\x02": False, b"\0\x08": False}
 """The groups with which data sets begin, in either order of bytes; there are none that are the one in the other's order."""
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+ITEM, ITEM_END, SEQUENCE_END = tags.Item.number, tags.ItemDelimitationItem.number, tags.SequenceDelimitationItem.number
 SEQUENCE_END_BYTES = {True: b"\xfe\xff\xdd\xe0\0\0\0\0", False: b"\xff\xfe\xe0\xdd\0\0\0\0"}
 
 Path = tuple[int, ...]

@@ -27,8 +27,6 @@ MAX_DOCUMENT = 1024 * 1024
 """Bytes of an encapsulated document that are read when it is indexed: of a larger one, its header and not its digest."""
 OURS = "CONTENITORE"
 """Creator of the private block (0041,xx00) of the reports that the archive makes: what the standard has no attribute for."""
-PRIVATE_CREATOR, STATUS, DOCUMENT, REPLACED = 0x00410010, 0x00411001, 0x00411002, 0x00411003
-"""Its status (LO); the digest of its document's name (LO); those of the documents that it replaces (LO, several)."""
 _MAX_PREDECESSORS = 32
 _DIGEST = 32
 _ENCAPSULATED_DOCUMENT = tags.EncapsulatedDocument.number
@@ -72,12 +70,12 @@ def _predecessors(dataset: Dataset) -> Iterator[str]:
 
 def _of_ours(dataset: Dataset) -> dict[str, Any]:
     """What the private block of `dicom.documents` says."""
-    if text_of(dataset, PRIVATE_CREATOR, "LO") != OURS:
+    if text_of(dataset, tags.ReportPrivateCreator.number, "LO") != OURS:
         return {}
-    status = text_of(dataset, STATUS, "LO").lower()
-    replaced = [str(one)[:_DIGEST] for one in values_of(dataset, REPLACED, "LO") if one][:_MAX_PREDECESSORS]
+    status = text_of(dataset, tags.ReportStatus.number, "LO").lower()
+    replaced = [str(one)[:_DIGEST] for one in values_of(dataset, tags.ReportReplaces.number, "LO") if one][:_MAX_PREDECESSORS]
     said: dict[str, Any] = {
-        "named": text_of(dataset, DOCUMENT, "LO")[:_DIGEST],
+        "named": text_of(dataset, tags.ReportDocument.number, "LO")[:_DIGEST],
         "replaces_named": replaced,
         "status": status if status in STATUSES else "",
         "preliminary": status in UNFINISHED,

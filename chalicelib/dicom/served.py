@@ -28,7 +28,10 @@ _BULK = re.compile(rb'"BulkDataURI":"([^"]*)"')
 
 _HEAD = re.compile(rb"^\{[^\x01]*", re.MULTILINE)
 """Of each line what stands before the patient."""
-_ACCESSION = re.compile(rb'"00080050":\{"vr":"SH","Value":\["(?:[^"\\]|\\.)*"\]\}(?!,"00080051")')
+_ACCESSION = re.compile(
+    rb'"%s":\{"vr":"SH","Value":\["(?:[^"\\]|\\.)*"\]\}(?!,"%s")'
+    % (tags.AccessionNumber.encode(), tags.IssuerOfAccessionNumberSequence.encode())
+)
 """An accession number without an issuer."""
 
 Replace = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]

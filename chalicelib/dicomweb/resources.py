@@ -31,7 +31,7 @@ def entity_url(service: str, study: str, series: str | None = None, instance: st
 
 
 def below_instance(service: str, study: str, series: str, instance: str, path: str, owner: str | None = None) -> str:
-    """The address of a resource below an instance, such as `bulkdata/7FE00010`: what metadata refers to."""
+    """The address of a resource below an instance, such as `bulkdata/<tag>`: what metadata refers to."""
     return _owned(f"{entity_url(service, study, series, instance)}/{path}", owner)
 
 

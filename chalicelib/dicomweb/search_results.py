@@ -14,9 +14,10 @@ from chalicelib.domain import tags
 # Everything that is found is in S3: it can be fetched at once (PS3.3 C.4.23.1.1).
 _AVAILABILITY = {"vr": "CS", "Value": ["ONLINE"]}
 _REQUEST_ATTRIBUTES = tags.RequestAttributesSequence
+# How many patients a study has, where they are several.
+_MARKS = (tags.PatientsPrivateCreator, tags.NumberOfPatients)
 # Unique keys of study, series and instance: each result has those of the entities above it too, whatever the path has fixed,
 # as C-FIND has them (PS3.4 C.4.1.1.3.2) and clients expect.
-_MARKS = ("00110010", "00111001")  # (0011,xx01) of CONTENITORE: how many patients a study has, where they are several
 _UNIQUE = (tags.StudyInstanceUID, tags.SeriesInstanceUID, tags.SOPInstanceUID)
 # Required inside an item of Request Attributes Sequence (Table 10.6.3-4).
 _REQUIRED_IN_REQUEST = (tags.ScheduledProcedureStepID, tags.RequestedProcedureID)

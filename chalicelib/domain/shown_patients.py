@@ -19,8 +19,6 @@ from chalicelib.domain.transfers import Transfer
 
 _IDENTIFYING = (tags.PatientID, tags.IssuerOfPatientID, tags.TypeOfPatientID, tags.IssuerOfPatientIDQualifiersSequence)
 """Patient ID, its issuer, its type, the issuer's qualifiers."""
-PRIVATE_CREATOR, NUMBER_OF_PATIENTS = "00110010", "00111001"
-"""(0011,xx01) of the private creator CONTENITORE: how many patients the instances of a study name, where there are several."""
 _CREATOR = "CONTENITORE"
 
 
@@ -84,8 +82,8 @@ def marked(attributes: Attributes, patients: int) -> Attributes:
         return attributes
     return {
         **attributes,
-        PRIVATE_CREATOR: {"vr": "LO", "Value": [_CREATOR]},
-        NUMBER_OF_PATIENTS: {"vr": "US", "Value": [patients]},
+        tags.PatientsPrivateCreator: {"vr": "LO", "Value": [_CREATOR]},
+        tags.NumberOfPatients: {"vr": "US", "Value": [patients]},
     }
 
 

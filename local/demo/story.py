@@ -34,6 +34,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Stu
 from rich.console import Console
 from rich.table import Table
 
+from chalicelib.domain import tags
 from local.demo.images import (
     BIRTH_DATE,
     CODICE_FISCALE,
@@ -125,13 +126,13 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
     _store(endpoints, MAUGERI, files / MAUGERI.id)
     _report(endpoints, maugeri, MAUGERI)
     followed = _wait(lambda: _studies(san_matteo, SAN_MATTEO.patient_id), lambda studies: len(studies) == 4)
-    _download(san_matteo, [one for one in followed if "owner=maugeri" in one["00081190"]["Value"][0]], files / MAUGERI.id)
+    _download(san_matteo, [one for one in followed if "owner=maugeri" in one[tags.RetrieveURL]["Value"][0]], files / MAUGERI.id)
 
     _await_pacs(endpoints, SAN_MATTEO, 4, "and all four exams are")
 
     _step(6, "Mondino, which is no party, asks for the same studies")
     for study in followed:
-        uid = study["0020000D"]["Value"][0]
+        uid = study[tags.StudyInstanceUID]["Value"][0]
         status = hands[STRANGER].call("GET", f"/studies/{uid}/manifest").status_code
         if status != 404:
             raise DemoFailed(f"Mondino was answered {status}")
@@ -272,8 +273,11 @@ def _await_pacs(endpoints: dict[str, Any], hospital: Hospital, studies: int, tol
 
     def all_there() -> bool:
         held = _held(pacs, hospital.patient_id)
-        of_others = [one for one in _studies(who, hospital.patient_id) if "owner=" in one["00081190"]["Value"][0]]
-        brought = (held.get(one["0020000D"]["Value"][0], ("", 0))[1] >= one["00201208"]["Value"][0] for one in of_others)
+        of_others = [one for one in _studies(who, hospital.patient_id) if "owner=" in one[tags.RetrieveURL]["Value"][0]]
+        brought = (
+            held.get(one[tags.StudyInstanceUID]["Value"][0], ("", 0))[1] >= one[tags.NumberOfStudyRelatedInstances]["Value"][0]
+            for one in of_others
+        )
         return len(held) == studies and all(brought)
 
     _wait(all_there, bool)
@@ -284,9 +288,9 @@ def _report(endpoints: dict[str, Any], who: Hands, hospital: Hospital) -> None:
     """The hospital's RIS sends the report of its chest film, as soon as the film is there: Maugeri's by HL7, as a RIS does."""
     forwarder = endpoints.get("forwarders", {}).get(hospital.id)
     found = _wait(lambda: [one for one in _studies(who, hospital.patient_id) if _is_own_chest(one)], bool)
-    path = f"/studies/{found[0]['0020000D']['Value'][0]}/reports"
+    path = f"/studies/{found[0][tags.StudyInstanceUID]['Value'][0]}/reports"
     if forwarder is not None and hospital == MAUGERI:
-        _by_hl7(forwarder["hl7"], hospital, "ORU^R01^ORU_R01", _oru(hospital, found[0]["00080050"]["Value"][0]))
+        _by_hl7(forwarder["hl7"], hospital, "ORU^R01^ORU_R01", _oru(hospital, found[0][tags.AccessionNumber]["Value"][0]))
         _wait(lambda: who.get(path)["reports"], bool)
         console.print("     and the report of the chest film by HL7 (ORU^R01): AA, and it stands beside the images")
         return
@@ -321,12 +325,14 @@ def _by_hl7(address: str, hospital: Hospital, kind: str, segments: list[str]) ->
 
 
 def _is_own_chest(study: dict[str, Any]) -> bool:
-    own = "owner=" not in study["00081190"]["Value"][0]
-    return own and "TORACE" in study.get("00081030", {}).get("Value", [""])[0]
+    own = "owner=" not in study[tags.RetrieveURL]["Value"][0]
+    return own and "TORACE" in study.get(tags.StudyDescription, {}).get("Value", [""])[0]
 
 
 def _studies(who: Hands, patient_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = who.get(f"/dicomweb/studies?PatientID={urllib.parse.quote(patient_id)}&includefield=00081030")
+    found: list[dict[str, Any]] = who.get(
+        f"/dicomweb/studies?PatientID={urllib.parse.quote(patient_id)}&includefield={tags.StudyDescription}"
+    )
     return found
 
 
@@ -347,7 +353,7 @@ def _download(who: Hands, studies: list[dict[str, Any]], sent: Path) -> None:
     missing = {dcmread(path, stop_before_pixels=True).SOPInstanceUID: path for path in sent.rglob("*.dcm")}
     bits = pixels = size = 0
     for study in studies:
-        path: str | None = f"/studies/{study['0020000D']['Value'][0]}/manifest"
+        path: str | None = f"/studies/{study[tags.StudyInstanceUID]['Value'][0]}/manifest"
         base = path
         while path:
             page = who.get(path)

@@ -253,6 +253,5 @@ def _uid(text: str) -> str:
 
 def _entry(placed: Placed) -> dict[str, Any]:
     """What `POST …/reports` answers: as `GET …/reports` lists it, as far as its own series tells."""
-    return replace(
-        summaries.listed(placed), document="", status=placed.report.status, preliminary=False, same_as="", conclusion=""
-    ).to_item()
+    listed = summaries.listed(placed)
+    return replace(listed, document="", status=placed.report.status, preliminary=False, same_as="", conclusion="").to_item()

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.dicomweb.search_results import dated
-from chalicelib.domain import keys, shown_patients, studies, study_totals
+from chalicelib.domain import keys, shown_patients, studies, study_totals, tags
 from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -164,7 +164,7 @@ def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
     suffix = f"?owner={opened.shown_owner}" if opened.shown_owner else ""
 
     def replace(original: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        value = first_value(original, "00100020")
+        value = first_value(original, tags.PatientID)
         face = opened.face(PatientIdentifier("", value))
         if len({one.shown for one in opened.faces if one.patient is not None and one.patient.value == value}) > 1:
             return original, {}  # two patients with the same number of two issuers

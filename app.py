@@ -66,7 +66,7 @@ def tell_expired(event: Any) -> dict[str, Any]:
     del event
     from chalicelib.api import events
 
-    return events.tell_expired(archive)
+    return events.notify_expired(archive)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="read_again")
@@ -99,4 +99,4 @@ def assemble_bodies(event: dict[str, Any], context: Any) -> Any:
     del context
     from chalicelib.api import events
 
-    return events.carry(archive, event)
+    return events.assemble(archive, event)

@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.api import access_pdf
 from chalicelib.domain import audit_chain, keys
-from chalicelib.domain.audit import Context, Entry, Kind
+from chalicelib.domain.audit import Entry, Kind, RequestContext
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item
@@ -52,9 +52,9 @@ def main() -> None:
         reading(city)
 
 
-def context(institution: str) -> Context:
+def context(institution: str) -> RequestContext:
     role = f"contenitore-institution-{institution}"
-    return Context(
+    return RequestContext(
         datetime.now(UTC), "0" * 36, "GET /studies/{study}/manifest", institution, "rossi", role, institution, "203.0.113.7"
     )
 

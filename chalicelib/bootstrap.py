@@ -13,8 +13,8 @@ from botocore.config import Config as ClientConfig
 from chalicelib.config import Config, from_environment
 
 if TYPE_CHECKING:
-    from chalicelib.domain.assembly import Carrier
-    from chalicelib.domain.ports import Alerts, Announcer, Objects, Pixels, Remover, Table, Vault, Versions
+    from chalicelib.domain.assembly import Assembler
+    from chalicelib.domain.ports import Alerts, Announcer, Objects, PixelDecoder, Remover, Table, Vault, Versions
     from chalicelib.services.audit.trail import Trail
 
 _CLIENT = ClientConfig(
@@ -62,16 +62,16 @@ class Archive:
     @cached_property
     def objects(self) -> Objects:
         """The bucket. URLs are signed with SigV4, and name the region. Large bodies are put together by another function."""
-        from chalicelib.adapters.lambda_ import LambdaCarrier
+        from chalicelib.adapters.lambda_ import LambdaAssembler
         from chalicelib.adapters.s3 import S3Objects
         from chalicelib.deadline import remaining
 
         name = self.config.assembly_function
-        carrier = None if name is None else LambdaCarrier(boto3.client("lambda", config=_PATIENT), name)
-        return S3Objects(self._s3, self.config.bucket_name, carrier, remaining)
+        assembler = None if name is None else LambdaAssembler(boto3.client("lambda", config=_PATIENT), name)
+        return S3Objects(self._s3, self.config.bucket_name, assembler, remaining)
 
     @cached_property
-    def carrier(self) -> Carrier:
+    def assembler(self) -> Assembler:
         """What brings bytes from S3 to S3, through this process."""
         from chalicelib.adapters.s3 import S3Carrier
 
@@ -110,7 +110,7 @@ class Archive:
         self.announcer.announce(sizes)
 
     @cached_property
-    def pixels(self) -> Pixels:
+    def pixels(self) -> PixelDecoder:
         """The function that decodes pixels. Raises LookupError."""
         from chalicelib.adapters.lambda_ import LambdaPixels
 

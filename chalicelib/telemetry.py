@@ -20,7 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Failed(Exception):
+class FunctionFailed(Exception):
     """A function ended because of an error, which this one names without repeating what it says."""
 
 
@@ -40,6 +40,6 @@ def without_texts(function: Callable[P, R]) -> Callable[P, R]:
             return function(*arguments, **named)
         except Exception as error:
             log_unexpected(error, function=function.__name__)
-            raise Failed(type(error).__name__) from None
+            raise FunctionFailed(type(error).__name__) from None
 
     return guarded

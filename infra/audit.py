@@ -23,8 +23,8 @@ from chalicelib.adapters.vault import S3Vault
 from chalicelib.api.audit_event import audit_event
 from chalicelib.domain import audit_chain, audit_repeats, audit_verify, keys
 from chalicelib.domain.audit import Record
-from chalicelib.domain.audit_chain import Head
-from chalicelib.domain.audit_verify import Anchored, Finding, Restore
+from chalicelib.domain.audit_chain import ChainHead
+from chalicelib.domain.audit_verify import Anchored, ChainFault, Restore
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.rfc3339 import iso, parse_moment
@@ -44,7 +44,7 @@ MOST_RESTORED = timedelta(days=36)
 class Verified:
     """What a verification saw: its findings, records and chains read, anchors, and what no anchor covers yet."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ChainFault] = field(default_factory=list)
     records: int = 0
     shards: int = 0
     anchors: int = 0
@@ -58,23 +58,23 @@ class Verified:
         return self.anchors > 0
 
 
-def read_vault(s3: Any, bucket: str, prefix: str = keys.ANCHORS) -> tuple[list[tuple[str, bytes]], list[Finding]]:
+def read_vault(s3: Any, bucket: str, prefix: str = keys.ANCHORS) -> tuple[list[tuple[str, bytes]], list[ChainFault]]:
     """All anchors (key, content) as they were first written, by key; findings on those written over or hidden since.
 
     With `keys.RESTORES` the recorded restores.
     """
     first: dict[str, str] = {}
     written: dict[str, int] = {}
-    findings: list[Finding] = []
+    findings: list[ChainFault] = []
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         for version in page.get("Versions", []):  # of one key: newest first, so that the last one seen is the first written
             first[version["Key"]] = version["VersionId"]
             written[version["Key"]] = written.get(version["Key"], 0) + 1
         hidden = {marker["Key"] for marker in page.get("DeleteMarkers", [])}
-        findings += [Finding("anchor", key, 0, 0, "it was deleted; its locked version was read") for key in sorted(hidden)]
+        findings += [ChainFault("anchor", key, 0, 0, "it was deleted; its locked version was read") for key in sorted(hidden)]
     for key, count in sorted(written.items()):
         if count > 1:
-            findings.append(Finding("anchor", key, 0, 0, "it was written over; its first version was read"))
+            findings.append(ChainFault("anchor", key, 0, 0, "it was written over; its first version was read"))
 
     def read(key: str) -> bytes:
         with s3.get_object(Bucket=bucket, Key=key, VersionId=first[key])["Body"] as body:
@@ -106,7 +106,7 @@ def verify(
     seen.restores = [_told(one, anchored) for one in recorded]
     heads = table.batch_get((keys.audit_records(shard), keys.HEAD) for shard in shards)
 
-    def one(shard: str) -> tuple[list[Finding], int, Head]:
+    def one(shard: str) -> tuple[list[ChainFault], int, ChainHead]:
         head = heads.get((keys.audit_records(shard), keys.HEAD))
         return verify_shard(table, shard, head, anchored.get(shard, []), keep_since, since, until)
 
@@ -138,10 +138,10 @@ def verify_shard(
     keep_since: datetime,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> tuple[list[Finding], int, Head]:
+) -> tuple[list[ChainFault], int, ChainHead]:
     """The findings on one chain whose head was read before, how many records were read, and that head."""
     certain = [a for a in anchors if not a.restored]
-    start = max((a.head for a in certain if since and a.at <= since), key=lambda one: one.seq, default=Head())
+    start = max((a.head for a in certain if since and a.at <= since), key=lambda one: one.seq, default=ChainHead())
     end = min((a.head.seq for a in certain if until and a.at >= until), default=None)
     last = _end_of(table, shard, head) if end is None else keys.audit_record(end)
     count = 0
@@ -303,7 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _arguments().parse_args(arguments)
     try:
         return _carry_out(options)
-    except (BadRequest, where.NotFound, BotoCoreError, ClientError, OSError, json.JSONDecodeError) as error:
+    except (BadRequest, where.NoSuchCity, BotoCoreError, ClientError, OSError, json.JSONDecodeError) as error:
         print(f"audit: {error}", file=sys.stderr)
         return 2
 

@@ -42,7 +42,7 @@ _COMMON_NAME = re.compile(r"[\w .@-]{1,64}", re.ASCII)
 _SERIAL = re.compile(r"[0-9a-f]{1,40}")
 
 
-class Unusable(Exception):
+class UnusableRequest(Exception):
     """What was asked cannot be done as asked; the message says what to do."""
 
 
@@ -72,9 +72,9 @@ class Authority:
     def make(self, name: str, passphrase: bytes, now: datetime) -> x509.Certificate:
         """A new authority. Raises Unusable where there is one already: a second key would orphan what the first one signed."""
         if self.certificate_file.exists() or self.key_file.exists():
-            raise Unusable(f"There is an authority in {self.folder} already.")
+            raise UnusableRequest(f"There is an authority in {self.folder} already.")
         if len(passphrase) < 12:
-            raise Unusable(f"The passphrase ({PASSPHRASE}) should have 12 characters or more.")
+            raise UnusableRequest(f"The passphrase ({PASSPHRASE}) should have 12 characters or more.")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = ec.generate_private_key(ec.SECP384R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -102,15 +102,15 @@ class Authority:
     def issue(self, common_name: str, request: bytes, days: int, passphrase: bytes, now: datetime) -> x509.Certificate:
         """A certificate for a request (PEM or DER); renewing is issuing again. Raises Unusable for a weak or unproven key."""
         if not _COMMON_NAME.fullmatch(common_name):
-            raise Unusable("The common name must be 1 to 64 letters, digits, blanks and . _ @ -")
+            raise UnusableRequest("The common name must be 1 to 64 letters, digits, blanks and . _ @ -")
         if not 1 <= days <= MOST_DAYS:
-            raise Unusable(f"--days must be from 1 to {MOST_DAYS}.")
+            raise UnusableRequest(f"--days must be from 1 to {MOST_DAYS}.")
         public_key = _proven(request)
         with self._changing() as issued:
             ca, key = self._open(passphrase)
             until = min(now + timedelta(days=days), ca.not_valid_after_utc)
             if any(self._key_of(one) == _spki(public_key) for one in issued if one.revoked_at):
-                raise Unusable("A certificate of this key was revoked. The forwarder needs a new key.")
+                raise UnusableRequest("A certificate of this key was revoked. The forwarder needs a new key.")
             certificate = (
                 x509.CertificateBuilder()
                 .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
@@ -134,11 +134,11 @@ class Authority:
     def revoke(self, which: str, reason: str, now: datetime) -> list[Issued]:
         """Revoke one certificate by its serial number, or all that hold of a common name. Again: nothing. Raises Unusable."""
         if reason not in REASONS:
-            raise Unusable(f"--reason must be one of {', '.join(REASONS)}.")
+            raise UnusableRequest(f"--reason must be one of {', '.join(REASONS)}.")
         with self._changing() as issued:
             meant = [one for one in issued if which in (one.serial, one.common_name)]
             if not meant:
-                raise Unusable(f"Nothing was issued under “{which}”: name a serial number or a common name of the list.")
+                raise UnusableRequest(f"Nothing was issued under “{which}”: name a serial number or a common name of the list.")
             revoked = [one for one in meant if one.holds(now)]
             for one in revoked:
                 issued[issued.index(one)] = Issued(
@@ -170,7 +170,7 @@ class Authority:
     def issued(self) -> list[Issued]:
         """All that was issued. Raises Unusable where there is no authority."""
         if not self._index.exists():
-            raise Unusable(f"There is no authority in {self.folder}: make one with “init”.")
+            raise UnusableRequest(f"There is no authority in {self.folder}: make one with “init”.")
         return [Issued(**entry) for entry in json.loads(self._index.read_text(encoding="utf-8"))]
 
     def _open(self, passphrase: bytes) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -178,11 +178,11 @@ class Authority:
             certificate = x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
             key = serialization.load_pem_private_key(self.key_file.read_bytes(), passphrase)
         except OSError as error:
-            raise Unusable(f"There is no authority in {self.folder}: make one with “init”.") from error
+            raise UnusableRequest(f"There is no authority in {self.folder}: make one with “init”.") from error
         except (ValueError, TypeError) as error:
-            raise Unusable(f"The authority's key cannot be opened: is {PASSPHRASE} the right passphrase?") from error
+            raise UnusableRequest(f"The authority's key cannot be opened: is {PASSPHRASE} the right passphrase?") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise Unusable("The authority's key is not one of its own making.")
+            raise UnusableRequest("The authority's key is not one of its own making.")
         return certificate, key
 
     @contextmanager
@@ -202,7 +202,7 @@ class Authority:
         folder = self.folder / "certificates"
         folder.mkdir(exist_ok=True)
         if not _SERIAL.fullmatch(serial):
-            raise Unusable("This is not a serial number.")
+            raise UnusableRequest("This is not a serial number.")
         return folder / f"{serial}.pem"
 
     def _key_of(self, one: Issued) -> bytes:
@@ -220,19 +220,19 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _proven(request: bytes) -> Any:
     """The public key of a request whose sender has the private one. Raises Unusable."""
     if len(request) > LARGEST_REQUEST:
-        raise Unusable("This is no certificate request: it is too large.")
+        raise UnusableRequest("This is no certificate request: it is too large.")
     try:
         loads = x509.load_pem_x509_csr if request.lstrip().startswith(b"-----") else x509.load_der_x509_csr
         signed = loads(request)
         if not signed.is_signature_valid:
             raise InvalidSignature
     except (ValueError, TypeError, InvalidSignature) as error:
-        raise Unusable("This is no certificate request (CSR), or its signature does not prove its key.") from error
+        raise UnusableRequest("This is no certificate request (CSR), or its signature does not prove its key.") from error
     key = signed.public_key()
     strong = isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048
     strong = strong or (isinstance(key, ec.EllipticCurvePublicKey) and key.curve.key_size >= 256)
     if not strong:
-        raise Unusable("The request's key is too weak: RSA from 2048 bits, or an elliptic curve from 256, is wanted.")
+        raise UnusableRequest("The request's key is too weak: RSA from 2048 bits, or an elliptic curve from 256, is wanted.")
     return key
 
 
@@ -271,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     authority, now = Authority(options.folder), datetime.now(UTC)
     try:
         return int(options.run(authority, options, now) or 0)
-    except Unusable as error:
+    except UnusableRequest as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
@@ -287,7 +287,7 @@ def _passphrase() -> bytes:
     if given is None and sys.stdin.isatty():
         given = getpass.getpass("Passphrase of the authority's key: ")
     if not given:
-        raise Unusable(f"The passphrase of the authority's key is taken from {PASSPHRASE}, or asked for at a terminal.")
+        raise UnusableRequest(f"The passphrase of the authority's key is taken from {PASSPHRASE}, or asked for at a terminal.")
     return given.encode()
 
 

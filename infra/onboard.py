@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.institutions import parse
 from infra import stacks, where
-from infra.registry import Registration, Registry, RegistryRefused
+from infra.registry import Registration, RegistryClient, RegistryRefused
 from infra.stacks import StackFailed
 from infra.templates import INSTITUTION
 
@@ -29,7 +29,7 @@ _COMMON_NAME = re.compile(r"[\w .@-]{1,64}", re.ASCII)
 _MAX_ROLE_NAME = 64
 
 
-class Unusable(Exception):
+class UnusableOption(Exception):
     """What was asked cannot be done as asked; the message names the option."""
 
 
@@ -70,13 +70,13 @@ def check_trust(trust: Trust) -> Trust:
     """The trust as it may stand in a role's policy. Raises Unusable naming the option."""
     for principal in trust.principals:
         if not _PRINCIPAL.fullmatch(principal):
-            raise Unusable("--principal-arn must be the ARN of a role, a user or an account's root")
+            raise UnusableOption("--principal-arn must be the ARN of a role, a user or an account's root")
     if bool(trust.trust_anchor) != bool(trust.common_name):
-        raise Unusable("--trust-anchor-arn and --certificate-cn go together: else any certificate would do")
+        raise UnusableOption("--trust-anchor-arn and --certificate-cn go together: else any certificate would do")
     if trust.trust_anchor and not _TRUST_ANCHOR.fullmatch(trust.trust_anchor):
-        raise Unusable("--trust-anchor-arn must be the ARN of a trust anchor of IAM Roles Anywhere")
+        raise UnusableOption("--trust-anchor-arn must be the ARN of a trust anchor of IAM Roles Anywhere")
     if trust.common_name and not _COMMON_NAME.fullmatch(trust.common_name):
-        raise Unusable("--certificate-cn must be 1 to 64 letters, digits, blanks and . _ @ -")
+        raise UnusableOption("--certificate-cn must be 1 to 64 letters, digits, blanks and . _ @ -")
     return trust
 
 
@@ -84,7 +84,7 @@ def role_name(city: str, institution: str) -> str:
     """The institution's role and its stack are both called so. Raises Unusable if it is too long for IAM."""
     name = f"{city}-institution-{institution}"
     if len(name) > _MAX_ROLE_NAME:
-        raise Unusable(f"{name} is longer than a role's name may be ({_MAX_ROLE_NAME}): choose a shorter id")
+        raise UnusableOption(f"{name} is longer than a role's name may be ({_MAX_ROLE_NAME}): choose a shorter id")
     return name
 
 
@@ -122,7 +122,7 @@ def registration_of(
     try:
         checked = parse(institution, body)
     except BadRequest as error:
-        raise Unusable(str(error)) from error
+        raise UnusableOption(str(error)) from error
     body |= {"name": checked.name, "ae_titles": list(checked.ae_titles)}
     return body | ({"issuer_names": list(checked.issuer_names)} if "issuer_names" in more else {})
 
@@ -159,10 +159,10 @@ def describe(plan: Plan, api: str) -> str:
     return "\n".join(lines)
 
 
-def onboard(options: argparse.Namespace, session: Any, registry: Registry, city: dict[str, str]) -> None:
+def onboard(options: argparse.Namespace, session: Any, registry: RegistryClient, city: dict[str, str]) -> None:
     """Bring the institution in. Raises Unusable, StackFailed, RegistryRefused, and others' errors."""
     if options.name is None or options.issuer_oid is None:
-        raise Unusable("--name and --issuer-oid are needed to bring an institution in")
+        raise UnusableOption("--name and --issuer-oid are needed to bring an institution in")
     cloudformation = session.client("cloudformation")
     trust = Trust()
     wanted: stacks.Wanted | None = None
@@ -214,13 +214,13 @@ def _waiting(institution: str, registration: Registration) -> str:
     )
 
 
-def confirm(options: argparse.Namespace, registry: Registry) -> None:
+def confirm(options: argparse.Namespace, registry: RegistryClient) -> None:
     """As the institution itself: let its new role count. Raises RegistryRefused."""
     counts = registry.confirm(options.id)
     print(f"{options.id}: {counts['role_arn']} counts from now on")
 
 
-def remove(options: argparse.Namespace, session: Any, registry: Registry) -> None:
+def remove(options: argparse.Namespace, session: Any, registry: RegistryClient) -> None:
     """Take the institution out: its role is a stranger from now on. With --delete-stack the role goes too."""
     name = role_name(options.city, options.id)
     if options.dry_run:
@@ -301,11 +301,11 @@ def _carry_out(options: argparse.Namespace) -> None:
     city = {} if options.confirm else where.outputs(session, options.city)  # an institution reads no stack of the city
     api = options.api or endpoints.get("api") or city.get("ApiUrl")
     if not api:
-        raise Unusable("the city's stack does not say where its API is: --api")
+        raise UnusableOption("the city's stack does not say where its API is: --api")
     credentials = session.get_credentials()
     if credentials is None:
-        raise Unusable(f"the profile {options.profile} has no credentials")
-    registry = Registry(api, credentials.get_frozen_credentials(), session.region_name)
+        raise UnusableOption(f"the profile {options.profile} has no credentials")
+    registry = RegistryClient(api, credentials.get_frozen_credentials(), session.region_name)
     if options.confirm:
         confirm(options, registry)
     elif options.remove:
@@ -322,7 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (StackFailed, RegistryRefused, BotoCoreError, ClientError, requests.RequestException) as error:
         print(f"onboard: {error}", file=sys.stderr)
         return 1
-    except (Unusable, where.NotFound, OSError, json.JSONDecodeError) as error:
+    except (UnusableOption, where.NoSuchCity, OSError, json.JSONDecodeError) as error:
         print(f"onboard: {error}", file=sys.stderr)
         return 2
     return 0

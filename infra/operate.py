@@ -34,12 +34,12 @@ _REQUEST = {"write_units": 4.0, "read_units": 4.0, "gb_seconds": 0.05}
 _KEY = re.compile(r"instances/([a-z0-9-]{1,40})/([0-9a-f]{64})")
 
 
-class Failed(Exception):
+class OperationFailed(Exception):
     """A job could not be done; the message says which and why."""
 
 
 @dataclass(frozen=True)
-class City:
+class DeployedCity:
     """A session of the operator's, and the outputs of the city's stack."""
 
     session: Any
@@ -52,9 +52,11 @@ class City:
         answer = client.invoke(FunctionName=f"{self.stack}-operate", Payload=json.dumps(job).encode())
         text: dict[str, Any] = json.loads(answer["Payload"].read())
         if answer.get("FunctionError"):
-            raise Failed(f"{job['job']}: the function failed: {text.get('errorType', 'it was stopped')}; its log says why")
+            raise OperationFailed(
+                f"{job['job']}: the function failed: {text.get('errorType', 'it was stopped')}; its log says why"
+            )
         if "error" in text:
-            raise Failed(f"{job['job']}: {text['error']}")
+            raise OperationFailed(f"{job['job']}: {text['error']}")
         return text
 
     def through(self, job: dict[str, Any], told: Callable[[dict[str, Any]], None]) -> Counter[str]:
@@ -73,7 +75,7 @@ class City:
 # Jobs --------------------------------------------------------------------------------------------------------------
 
 
-def reconcile(city: City, options: argparse.Namespace) -> int:
+def reconcile(city: DeployedCity, options: argparse.Namespace) -> int:
     """What differs among objects, facts and views, and, with --mend, made good: 1 while something differs."""
     findings: list[dict[str, Any]] = []
 
@@ -94,14 +96,14 @@ def reconcile(city: City, options: argparse.Namespace) -> int:
     return 1 if left else 0
 
 
-def rebuild(city: City, options: argparse.Namespace) -> int:
+def rebuild(city: DeployedCity, options: argparse.Namespace) -> int:
     """All views anew from the facts, while the archive serves."""
     counted = city.through(_job(city, options, "rebuild"), lambda _: None)
     print(json.dumps({"studies": counted["studies"]}) if options.json else f"{counted['studies']} studies made anew")
     return 0
 
 
-def _job(city: City, options: argparse.Namespace, name: str) -> dict[str, Any]:
+def _job(city: DeployedCity, options: argparse.Namespace, name: str) -> dict[str, Any]:
     by = str(city.session.client("sts").get_caller_identity()["Arn"]).rpartition("/")[2]
     return {"job": name, "by": by, **({"institution": options.institution} if options.institution else {})}
 
@@ -114,7 +116,7 @@ def _line(finding: dict[str, Any]) -> str:
     return "  ".join([state, finding["institution"], finding["kind"], *filter(None, named)])
 
 
-def forwarders(city: City, options: argparse.Namespace) -> int:
+def forwarders(city: DeployedCity, options: argparse.Namespace) -> int:
     """Each hospital's forwarder as it said last: its age, version, queue, troubles."""
     shown = city.run({"job": "forwarders"})["forwarders"]
     if options.json:
@@ -137,7 +139,7 @@ def _sign(one: dict[str, Any]) -> str:
     )
 
 
-def usage(city: City, options: argparse.Namespace) -> int:
+def usage(city: DeployedCity, options: argparse.Namespace) -> int:
     """What each institution stored and asked for in a month, and what that comes to."""
     prices = json.loads(options.prices.read_text(encoding="utf-8"))
     job: dict[str, Any] = {"job": "usage", "month": options.month or f"{datetime.now(UTC):%Y-%m}"}
@@ -201,7 +203,7 @@ class Letter:
     cause: str = ""
 
 
-def letters(city: City, options: argparse.Namespace) -> int:
+def letters(city: DeployedCity, options: argparse.Namespace) -> int:
     """What was set aside, with its cause; with --redrive tried again. 1 while letters are left."""
     client = city.session.client("sqs")
     instances = list(_letters(client, city.outputs["InstancesDeadLetterQueueUrl"]))
@@ -247,7 +249,7 @@ def _objects(body: str) -> Iterator[tuple[str, str]]:
             yield found[1], found[2]
 
 
-def _causes(city: City, objects: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+def _causes(city: DeployedCity, objects: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Why each of these objects could not be indexed, as the archive finds it now."""
     found: dict[tuple[str, str], str] = {}
     for start in range(0, len(objects), _OBJECTS_AT_ONCE):
@@ -267,7 +269,7 @@ def _given_up(body: str) -> str:
         return "it is not what Lambda sends"
 
 
-def _redrive(city: City, client: Any, instances: list[Letter], projections: list[Letter]) -> int:
+def _redrive(city: DeployedCity, client: Any, instances: list[Letter], projections: list[Letter]) -> int:
     """Have all letters tried again: how many were. Of a part of the stream the views are compared with their facts."""
     done = 0
     for letter in instances:
@@ -287,7 +289,7 @@ def _redrive(city: City, client: Any, instances: list[Letter], projections: list
 
 # The command -------------------------------------------------------------------------------------------------------
 
-COMMANDS: dict[str, Callable[[City, argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[DeployedCity, argparse.Namespace], int]] = {
     "forwarders": forwarders,
     "letters": letters,
     "rebuild": rebuild,
@@ -321,9 +323,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _arguments().parse_args(arguments)
     try:
         session = where.session(options, where.endpoints(options.endpoints))
-        city = City(session, where.outputs(session, options.city), options.city)
+        city = DeployedCity(session, where.outputs(session, options.city), options.city)
         return COMMANDS[options.command](city, options)
-    except (Failed, where.NotFound, BotoCoreError, ClientError, OSError, json.JSONDecodeError) as error:
+    except (OperationFailed, where.NoSuchCity, BotoCoreError, ClientError, OSError, json.JSONDecodeError) as error:
         print(f"operate: {error}", file=sys.stderr)
         return 2
 

@@ -18,7 +18,7 @@ class RegistryRefused(Exception):
     """The API did not do what was asked; the message says what it answered."""
 
 
-class Registry:
+class RegistryClient:
     """The registry behind an API's address, called with one principal's credentials (SigV4, execute-api)."""
 
     def __init__(self, api: str, credentials: Credentials, region: str) -> None:

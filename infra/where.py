@@ -15,7 +15,7 @@ from infra.templates import CITY_STACK
 REGION = "eu-south-1"
 
 
-class NotFound(Exception):
+class NoSuchCity(Exception):
     """There is no such city where one looked; the message names the option."""
 
 
@@ -62,5 +62,5 @@ def outputs(of: Any, name: str) -> dict[str, str]:
     """The outputs of the city's stack, by a session. Raises NotFound when there is none."""
     stack = stacks.describe(of.client("cloudformation"), name)
     if stack is None:
-        raise NotFound(f"there is no stack {name} in {of.region_name}: see --city, --region, --profile")
+        raise NoSuchCity(f"there is no stack {name} in {of.region_name}: see --city, --region, --profile")
     return stacks.outputs(stack)

@@ -27,7 +27,7 @@ from local.web import servers
 
 if TYPE_CHECKING:
     from local.forwarders import Forwarders
-    from local.iam.identities import Identity
+    from local.iam.identities import RoleSession
     from local.lambda_runtime.workers import Workers
     from local.pacs import HospitalsPacs
 
@@ -129,14 +129,14 @@ class City:
         from local.iam import permissions
         from local.iam.profiles import ADMINISTRATOR
         from local.lambda_runtime import direct, event_sources, workers
-        from local.web.viewer_site import Pages
+        from local.web.viewer_site import ViewerSite
 
         overrides = templates.overrides()
         variables = event_sources.environment("APIHandler", overrides, self.stack)
         variables["VIEWER_BASE_URL"] = self._url(self._page)
         nobody = self._issue("functions")
         functions.set_environment(nobody, self._url(self._cloud), variables)
-        limits = functions.Limits(ROOT / ".chalice" / "config.json")
+        limits = functions.FunctionLimits(ROOT / ".chalice" / "config.json")
         signers = {name: self._issue(name) for name in limits.names()}
         endpoint = self._url(self._cloud)
         functions.use_session({**signers, "": nobody}, direct.sender(self._cloud.answer, endpoint))
@@ -186,10 +186,10 @@ class City:
             },
             on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
         )
-        self._page.app = Pages(ROOT / "viewer", self._url(self._api), self.api, self._url(self._cloud))
+        self._page.app = ViewerSite(ROOT / "viewer", self._url(self._api), self.api, self._url(self._cloud))
         self._pumps = event_sources.pumps(app, made, overrides, self.stack, self.state)
 
-    def _issue(self, role: str) -> Identity:
+    def _issue(self, role: str) -> RoleSession:
         """Credentials of a function's role; the role itself is Chalice's to make in AWS, and here only a name, as it would be."""
         return self.identities.issue(self._role(role), role, 365 * 86400)
 

@@ -20,13 +20,13 @@ from urllib.parse import parse_qs
 
 from local.emulation.moto_patches import REGION
 from local.iam import policy, sigv4
-from local.iam.identities import Identities, Identity, role_exists
+from local.iam.identities import Identities, RoleSession, role_exists
 from local.iam.permissions import Permissions
 from local.lambda_runtime import meter
 from local.lambda_runtime.workers import Crashed
 from local.s3.endpoint import S3Door
 from local.state import State
-from local.web.wsgi import Application, Request, StartResponse, json_body, read_request, request_id, respond
+from local.web.wsgi import Application, HttpRequest, StartResponse, json_body, read_request, request_id, respond
 
 _FUNCTION_ERROR = ("X-Amz-Function-Error", "Unhandled")
 MAX_SKEW = datetime.timedelta(minutes=5)
@@ -93,7 +93,7 @@ class Cloud:
         with self._counts_lock:
             self._counts[operation] += 1
 
-    def _other(self, request: Request, service: str, start_response: StartResponse) -> Iterable[bytes]:
+    def _other(self, request: HttpRequest, service: str, start_response: StartResponse) -> Iterable[bytes]:
         if request.length > MAX_BODY_BYTES:
             return respond(start_response, 413, [], b"")
         body = request.body.read(request.length)
@@ -118,7 +118,7 @@ class Cloud:
         request.environ["wsgi.input"] = io.BytesIO(body)
         return self._emulated(request, service, operation, start_response)
 
-    def _emulated(self, request: Request, service: str, operation: str, start_response: StartResponse) -> Iterable[bytes]:
+    def _emulated(self, request: HttpRequest, service: str, operation: str, start_response: StartResponse) -> Iterable[bytes]:
         if service == "dynamodb":
             return self._in_transaction(request, start_response)
         if service == "lambda":
@@ -129,7 +129,7 @@ class Cloud:
             return answer
         return self._emulator(request.environ, start_response)
 
-    def _invoked(self, request: Request, start_response: StartResponse) -> list[bytes]:
+    def _invoked(self, request: HttpRequest, start_response: StartResponse) -> list[bytes]:
         """A synchronous invocation (Lambda API reference, "Invoke"); one that ends without an answer is a function error."""
         function = self._functions.get(request.path.split("/")[-2])
         if function is None:
@@ -140,7 +140,7 @@ class Cloud:
             answer, headers = {"errorType": "Runtime.ExitError", "errorMessage": str(error)}, [_FUNCTION_ERROR]
         return respond(start_response, 200, [("Content-Type", "application/json"), *headers], json_body(answer))
 
-    def _in_transaction(self, request: Request, start_response: StartResponse) -> list[bytes]:
+    def _in_transaction(self, request: HttpRequest, start_response: StartResponse) -> list[bytes]:
         """One DynamoDB request is one transaction of the state; what was refused has changed nothing."""
         started: list[Any] = []
         try:
@@ -153,7 +153,7 @@ class Cloud:
         start_response(*started[-1])
         return [body]
 
-    def _authenticate(self, request: Request, body: bytes) -> Identity:
+    def _authenticate(self, request: HttpRequest, body: bytes) -> RoleSession:
         try:
             signature = sigv4.parse_authorization(request.headers.get("authorization", ""), request.headers.get("x-amz-date", ""))
             signed_at = signature.time
@@ -188,7 +188,7 @@ class Cloud:
         return identity
 
 
-def _operation(request: Request, body: bytes) -> tuple[str, dict[str, Any]]:
+def _operation(request: HttpRequest, body: bytes) -> tuple[str, dict[str, Any]]:
     """The operation's name and its parameters, of the JSON and of the query protocol."""
     if target := request.headers.get("x-amz-target"):
         try:
@@ -259,7 +259,7 @@ _JSON_CODES = {
 }
 
 
-def _denied(request: Request, error: Denied, start_response: StartResponse) -> list[bytes]:
+def _denied(request: HttpRequest, error: Denied, start_response: StartResponse) -> list[bytes]:
     if "x-amz-target" in request.headers:
         code = _JSON_CODES.get(error.code, error.code)
         content = {"__type": f"com.amazon.coral.service#{code}", "message": error.message}
@@ -277,7 +277,7 @@ def _denied(request: Request, error: Denied, start_response: StartResponse) -> l
     return respond(start_response, error.status, [("Content-Type", "text/xml")], document.encode())
 
 
-def _s3_operation(request: Request) -> str:
+def _s3_operation(request: HttpRequest) -> str:
     has_key = bool(request.raw_path.lstrip("/").partition("/")[2])
     if not has_key:
         return f"{request.method.title()}Bucket"

@@ -15,7 +15,7 @@ from botocore.credentials import Credentials
 from infra import templates
 from local.cloudformation import stacks
 from local.emulation.moto_patches import ACCOUNT, REGION
-from local.iam.identities import Identity
+from local.iam.identities import RoleSession
 from local.state import State
 
 FOUNDERS: dict[str, dict[str, Any]] = {
@@ -42,7 +42,7 @@ PACS_TITLES = {"san-matteo": "SMPACS", "maugeri": "MGPACS"}
 """Those of the demo's hospitals that have a PACS, and its AE title."""
 
 
-def found(state: State, outputs: Mapping[str, str], api: str, operator: Identity) -> None:
+def found(state: State, outputs: Mapping[str, str], api: str, operator: RoleSession) -> None:
     """Make and register those that this state has not seen yet. `outputs`: those of the city's stack."""
     done: list[str] = state.setting("founded") or []
     for institution, record in FOUNDERS.items():
@@ -66,7 +66,7 @@ def found(state: State, outputs: Mapping[str, str], api: str, operator: Identity
         state.set_setting("founded", done)
 
 
-def register(api: str, operator: Identity, institution: str, record: dict[str, object]) -> None:
+def register(api: str, operator: RoleSession, institution: str, record: dict[str, object]) -> None:
     """`PUT /institutions/{id}` as the operator. Raises OSError (HTTPError for a refusal)."""
     url, body = f"{api}/institutions/{institution}", json.dumps(record).encode()
     request = AWSRequest("PUT", url, data=body, headers={"Content-Type": "application/json"})

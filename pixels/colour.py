@@ -10,13 +10,13 @@ from chalicelib.dicom.pixels import Layout
 from pixels import luts
 from pixels.errors import Unrenderable
 from pixels.grey import stored_values
-from pixels.instance import Opened
+from pixels.instance import OpenInstance
 
 _FROM_YBR = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]], np.float32)
 _FROM_PARTIAL = np.array([[1.1644, 0.0, 1.5960], [1.1644, -0.3917, -0.8130], [1.1644, 2.0173, 0.0]], np.float32)
 
 
-def of_palette(opened: Opened, cells: Any) -> Any:
+def of_palette(opened: OpenInstance, cells: Any) -> Any:
     """The palette's colour of each pixel. Raises Unrenderable."""
     layout = opened.described.layout
     tables, bits = luts.palette(opened.root, signed=layout.signed)

@@ -11,14 +11,14 @@ from chalicelib.dicom.header import EXPLICIT_BIG, GE_PRIVATE_BIG
 from chalicelib.dicom.pixels import Layout
 from pixels import decoders, rle
 from pixels.errors import Undecodable
-from pixels.instance import Opened
+from pixels.instance import OpenInstance
 
 MOST_DECODED = 1024 * 1024 * 1024
 """Bytes of pixels that are decoded at once."""
 BIG_ENDIAN = frozenset({EXPLICIT_BIG, GE_PRIVATE_BIG})
 
 
-def cells(opened: Opened, index: int) -> tuple[Any, str]:
+def cells(opened: OpenInstance, index: int) -> tuple[Any, str]:
     """(the cells of frame `index`, from 0: rows, columns and, in colour, samples; what they are, a photometric interpretation).
 
     A cell has the bits that are allocated, those that are not stored included. Raises Undecodable.

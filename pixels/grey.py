@@ -15,7 +15,7 @@ from chalicelib.dicom.pixels import Layout
 from chalicelib.domain import tags
 from pixels import luts
 from pixels.errors import Unrenderable
-from pixels.instance import Node, Opened
+from pixels.instance import Node, OpenInstance
 
 _MOST_LISTED = 16
 """Bits stored up to which every value is gone through, and not every pixel."""
@@ -45,7 +45,7 @@ class _Values:
     padding: Any
 
 
-def grey(opened: Opened, cells: Any, index: int, window: Window | None) -> Any:
+def grey(opened: OpenInstance, cells: Any, index: int, window: Window | None) -> Any:
     """Frame `index` as grey from 0 to 255. `window`: center, width and function that the caller wants. Raises Unrenderable."""
     layout = opened.described.layout
     if layout.real:
@@ -81,7 +81,7 @@ def _numbers(cells: Any, layout: Layout) -> Any:
     return (unsigned >> np.array(shift, unsigned.dtype)) & np.array((1 << layout.stored) - 1, unsigned.dtype)
 
 
-def _of(opened: Opened, cells: Any, stored: Any, occurs: Any) -> _Values:
+def _of(opened: OpenInstance, cells: Any, stored: Any, occurs: Any) -> _Values:
     padding = np.zeros(stored.shape, bool)
     limits = _padding(opened, single=cells.dtype.itemsize == 4)
     if limits is not None:
@@ -91,7 +91,7 @@ def _of(opened: Opened, cells: Any, stored: Any, occurs: Any) -> _Values:
     return _Values(stored, np.ones(stored.shape, bool) if occurs is None else occurs, padding)
 
 
-def _padding(opened: Opened, *, single: bool) -> tuple[float, float] | None:
+def _padding(opened: OpenInstance, *, single: bool) -> tuple[float, float] | None:
     """First and last value that only fills the image up to a rectangle (PS3.3 C.7.5.1.1.2)."""
     layout = opened.described.layout
     if layout.real:
@@ -111,7 +111,7 @@ def _padding(opened: Opened, *, single: bool) -> tuple[float, float] | None:
     return (values[0], values[-1]) if values else None
 
 
-def _shown(opened: Opened, values: _Values, index: int, window: Window | None) -> Any:
+def _shown(opened: OpenInstance, values: _Values, index: int, window: Window | None) -> Any:
     """Each value as grey from 0 to 255; what is padding, and what is no number, as black."""
     groups = opened.groups(index)
     output, known, signed = _modality(opened, groups, values.stored)
@@ -123,7 +123,7 @@ def _shown(opened: Opened, values: _Values, index: int, window: Window | None) -
     return np.where(values.padding, np.uint8(0), shown)
 
 
-def _modality(opened: Opened, groups: list[Node], stored: Any) -> tuple[Any, bool, bool]:
+def _modality(opened: OpenInstance, groups: list[Node], stored: Any) -> tuple[Any, bool, bool]:
     """(the output of the Modality LUT; whether it is what a window of the image is meant for; whether it may be negative)."""
     layout = opened.described.layout
     item = opened.root.item(_MODALITY_LUT)
@@ -145,7 +145,9 @@ def _modality(opened: Opened, groups: list[Node], stored: Any) -> tuple[Any, boo
     return values * slope + intercept, True, layout.signed or slope < 0 or intercept < 0
 
 
-def _voi(opened: Opened, groups: list[Node], values: Any, drawn: Any, window: Window | None, *, known: bool, signed: bool) -> Any:
+def _voi(
+    opened: OpenInstance, groups: list[Node], values: Any, drawn: Any, window: Window | None, *, known: bool, signed: bool
+) -> Any:
     """From 0 to 1: the caller's window, a VOI LUT, the image's first window, or all values that occur."""
     if window is not None:
         return windowed(values, *window)

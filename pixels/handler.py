@@ -23,7 +23,7 @@ from chalicelib.dicom.header import DEFAULT_LIMITS
 from chalicelib.domain.rejections import Rejected
 from pixels import render, report, transcode
 from pixels.errors import Undecodable, Unrenderable
-from pixels.instance import Opened
+from pixels.instance import OpenInstance
 from pixels.report import head_of
 
 MOST_BYTES = 1024 * 1024 * 1024
@@ -34,7 +34,7 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
 
 
-class Refused(Exception):
+class DecoderRefusal(Exception):
     """Not to be done; the text is the reason that is told."""
 
 
@@ -48,7 +48,7 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
         path, made = Path(folder) / "source", Path(folder) / "target"
         try:
             kind = _OPERATIONS[str(event["op"])](event, source, path, made)
-        except (Refused, Undecodable, Unrenderable) as refused:
+        except (DecoderRefusal, Undecodable, Unrenderable) as refused:
             return {"state": "refused", "reason": str(refused)}
         except Rejected as rejected:
             return {"state": "refused", "reason": f"the instance cannot be read: {rejected.reason}"}
@@ -72,13 +72,13 @@ def _bucket() -> str:
 def _fetch(key: str, path: Path) -> None:
     found = _s3().get_object(Bucket=_bucket(), Key=key)
     if found["ContentLength"] > MOST_BYTES:
-        raise Refused("it is too large to be written anew")
+        raise DecoderRefusal("it is too large to be written anew")
     with path.open("wb") as file:
         for chunk in found["Body"].iter_chunks(1 << 20):
             file.write(chunk)
 
 
-def _open(key: str) -> Opened:
+def _open(key: str) -> OpenInstance:
     """The object, of which only what is needed is read."""
 
     def fetch(start: int, length: int) -> bytes:
@@ -90,7 +90,7 @@ def _open(key: str) -> Opened:
     first = _s3().get_object(Bucket=_bucket(), Key=key, Range=f"bytes=0-{DEFAULT_LIMITS.first_range - 1}")
     begin = first["Body"].read()
     size = int(first["ContentRange"].rpartition("/")[2])
-    return Opened(
+    return OpenInstance(
         lambda start, length: begin[start : start + length] if start + length <= len(begin) else fetch(start, length), size
     )
 

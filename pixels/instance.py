@@ -17,7 +17,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from chalicelib.dicom.elements import Path
 from chalicelib.dicom.frames import MOST_PROVED, Extent, FrameError, extents_in, frame_bytes
 from chalicelib.dicom.header import ACCEPTED, DEFAULT_LIMITS, EXPLICIT_BIG, Head, read_head
-from chalicelib.dicom.pixels import Pixels, describe
+from chalicelib.dicom.pixels import PixelDescription, describe
 from chalicelib.dicom.source import Fetch
 from chalicelib.dicom.streaming import one_item
 from chalicelib.dicom.values import values_of
@@ -40,7 +40,7 @@ class Words(NamedTuple):
 class Node:
     """A data set, or an item of it, and where it is."""
 
-    opened: Opened
+    opened: OpenInstance
     dataset: Dataset
     path: Path = ()
 
@@ -79,7 +79,7 @@ class Node:
         return None
 
 
-class Opened:
+class OpenInstance:
     """One object. Raises what `fetch` and `read_head` raise; Undecodable for what has no pixels."""
 
     def __init__(self, fetch: Fetch, size: int) -> None:
@@ -88,7 +88,7 @@ class Opened:
         described = describe(self.head)
         if described is None:
             raise Undecodable("it has no pixels")
-        self.described: Pixels = described
+        self.described: PixelDescription = described
         self._extents: list[Extent] = []
         self._proved: frozenset[int] = frozenset()
 

@@ -19,7 +19,7 @@ _MOST_ENTRIES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Table:
+class LookupTable:
     """`entries` from the value `first` on; each uses `bits`."""
 
     first: int
@@ -31,7 +31,7 @@ class Table:
         return self.entries[np.clip(values.astype(np.int64) - self.first, 0, len(self.entries) - 1)]
 
 
-def read(node: Node, descriptor_tag: int, data_tag: int, *, signed: bool) -> Table | None:
+def read(node: Node, descriptor_tag: int, data_tag: int, *, signed: bool) -> LookupTable | None:
     """A table of a data set or item; None where there is none. `signed`: whether its input may be negative.
 
     Raises Unrenderable for one that cannot be read.
@@ -41,10 +41,10 @@ def read(node: Node, descriptor_tag: int, data_tag: int, *, signed: bool) -> Tab
         return None
     count, first, bits = _descriptor(descriptor, signed=signed)
     entries = _entries(data, count, bits)
-    return Table(first, entries, used_bits(entries, bits))
+    return LookupTable(first, entries, used_bits(entries, bits))
 
 
-def palette(node: Node, *, signed: bool) -> tuple[list[Table], int]:
+def palette(node: Node, *, signed: bool) -> tuple[list[LookupTable], int]:
     """(the tables of red, green and blue; the bits of their entries). Raises Unrenderable."""
     tables = []
     declared = 8
@@ -62,7 +62,7 @@ def palette(node: Node, *, signed: bool) -> tuple[list[Table], int]:
         else:
             assert segmented is not None
             entries = _segments(_entries(segmented, None, declared), count)
-        tables.append(Table(first, entries, declared))
+        tables.append(LookupTable(first, entries, declared))
     entries = np.concatenate([table.entries for table in tables])
     return tables, used_bits(entries, declared)
 

@@ -1,6 +1,6 @@
 """An image as one sees it: stored values → Modality LUT → window → eight bits → region, size, file format (PS3.18 8.3.5).
 
-`Job` fields are numbers that the API has checked; the image is a stranger's.
+`RenderJob` fields are numbers that the API has checked; the image is a stranger's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from pixels import colour, decode, grey
 from pixels.errors import Unrenderable
-from pixels.instance import Opened
+from pixels.instance import OpenInstance
 
 MOST_PIXELS = 128 * 1024 * 1024
 MOST_FRAMES = 200
@@ -24,7 +24,7 @@ _MILLISECONDS = 100
 
 
 @dataclass(frozen=True)
-class Job:
+class RenderJob:
     """What to draw: `frame` from 1, or None for all as an animation. `box` in pixels of the source, `size` of the result."""
 
     media_type: str
@@ -37,12 +37,12 @@ class Job:
     annotations: tuple[str, ...]
 
 
-def job(event: Mapping[str, Any]) -> Job:
+def job(event: Mapping[str, Any]) -> RenderJob:
     """A job as the API sends it."""
     left, top, right, bottom = (int(one) for one in event["box"])
     width, height = (int(one) for one in event["size"])
     window = event.get("window")
-    return Job(
+    return RenderJob(
         str(event["media_type"]),
         int(event["frame"]) if event.get("frame") is not None else None,
         int(event["quality"]),
@@ -54,7 +54,7 @@ def job(event: Mapping[str, Any]) -> Job:
     )
 
 
-def render(opened: Opened, wanted: Job) -> bytes:
+def render(opened: OpenInstance, wanted: RenderJob) -> bytes:
     """The picture of an object. Raises Unrenderable, and what decoding raises."""
     described = opened.described
     if described.layout.rows * described.layout.columns > MOST_PIXELS:
@@ -68,7 +68,7 @@ def render(opened: Opened, wanted: Job) -> bytes:
     return _encode([_picture(opened, wanted, index) for index in range(count)], wanted)
 
 
-def _picture(opened: Opened, wanted: Job, index: int) -> Image.Image:
+def _picture(opened: OpenInstance, wanted: RenderJob, index: int) -> Image.Image:
     picture = Image.fromarray(drawn(opened, index, wanted.window))
     if wanted.box != (0, 0, *picture.size):
         picture = picture.crop(wanted.box)
@@ -82,7 +82,7 @@ def _picture(opened: Opened, wanted: Job, index: int) -> Image.Image:
     return picture
 
 
-def drawn(opened: Opened, index: int, window: tuple[float, float, str] | None = None) -> Any:
+def drawn(opened: OpenInstance, index: int, window: tuple[float, float, str] | None = None) -> Any:
     """Frame `index` (from 0) as eight bits: rows and columns of grey, or of RGB. Raises Undecodable, Unrenderable."""
     layout = opened.described.layout
     cells, photometric = decode.cells(opened, index)
@@ -100,7 +100,7 @@ def _annotate(picture: Image.Image, lines: tuple[str, ...]) -> None:
         ImageDraw.Draw(picture).multiline_text((4, 4), text, fill=255 if picture.mode == "L" else (255, 255, 255))
 
 
-def _encode(pictures: list[Image.Image], wanted: Job) -> bytes:
+def _encode(pictures: list[Image.Image], wanted: RenderJob) -> bytes:
     out = io.BytesIO()
     options: dict[str, Any] = {"quality": wanted.quality} if wanted.media_type == "image/jpeg" else {}
     if wanted.media_type == "image/gif" and len(pictures) > 1:

@@ -16,7 +16,7 @@ from chalicelib.domain import tags
 from pixels import decode, explicit
 from pixels.decode import BIG_ENDIAN
 from pixels.errors import Undecodable
-from pixels.instance import Opened
+from pixels.instance import OpenInstance
 
 _PLANAR, _PHOTOMETRIC, _FRAMES, _ALLOCATED = (
     tags.PlanarConfiguration.number,
@@ -39,7 +39,7 @@ def to_explicit_little_endian(path: Path, target: Path) -> None:
         if head.pixel_data is None:
             explicit.write(out, head, fetch, {}, None)
             return
-        opened = Opened(fetch, size)
+        opened = OpenInstance(fetch, size)
         facts = opened.described.facts
         if facts.frames_fault and head.transfer_syntax_uid not in NATIVE:
             raise Undecodable(facts.frames_fault)
@@ -59,7 +59,7 @@ def ranges(file: BinaryIO) -> Fetch:
     return fetch
 
 
-def frame(opened: Opened, index: int) -> bytes:
+def frame(opened: OpenInstance, index: int) -> bytes:
     """One frame (from 0) in little endian: native samples in their own order, compressed ones together. Raises Undecodable."""
     described, layout = opened.described, opened.described.layout
     if not described.facts.encapsulated:
@@ -71,7 +71,7 @@ def frame(opened: Opened, index: int) -> bytes:
     return _little(_decoded(opened, index)[0])
 
 
-def _decoded(opened: Opened, index: int) -> tuple[Any, str]:
+def _decoded(opened: OpenInstance, index: int) -> tuple[Any, str]:
     """Cells, and what they are; YBR of YBR_FULL_422 is of every pixel."""
     cells, photometric = decode.cells(opened, index)
     if opened.described.layout.allocated == 1:
@@ -79,7 +79,7 @@ def _decoded(opened: Opened, index: int) -> tuple[Any, str]:
     return cells, photometric
 
 
-def _decompressed(opened: Opened) -> tuple[explicit.Replaced, tuple[str, Iterator[bytes]]]:
+def _decompressed(opened: OpenInstance) -> tuple[explicit.Replaced, tuple[str, Iterator[bytes]]]:
     """What is said otherwise of decoded pixels, and these, a frame at a time."""
     layout = opened.described.layout
     count = opened.located(range(opened.described.facts.frames))
@@ -99,7 +99,7 @@ def _decompressed(opened: Opened) -> tuple[explicit.Replaced, tuple[str, Iterato
     return replaced, ("OW" if layout.allocated > 8 else "OB", frames())
 
 
-def _native(opened: Opened) -> tuple[str, Iterator[bytes]]:
+def _native(opened: OpenInstance) -> tuple[str, Iterator[bytes]]:
     """Pixels that were never compressed, in little endian."""
     head = opened.head
     pixels = head.pixel_data

@@ -23,9 +23,9 @@ from chalicelib.services import access, membership, registry
 from chalicelib.services.finding import search
 from chalicelib.services.identity import linking
 from chalicelib.services.ingest import index, uploads, withdrawals
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import read_summary
-from chalicelib.services.ingest.uploads import Offer
+from chalicelib.services.ingest.uploads import UploadOffer
 from chalicelib.services.projection import facts as project_facts
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import acceptance, protection
@@ -114,18 +114,18 @@ class Archive:
 
     # The way in -----------------------------------------------------------------------------------------
 
-    def store(self, institution: str, *contents: bytes) -> list[Stored]:
+    def store(self, institution: str, *contents: bytes) -> list[StoredObject]:
         """Put objects into the bucket, as a hospital does by presigned PUT: what S3 then tells of."""
-        return [Stored(institution, self.objects.store(institution, one), len(one)) for one in contents]
+        return [StoredObject(institution, self.objects.store(institution, one), len(one)) for one in contents]
 
     def deliver(
         self,
-        stored: Sequence[Stored],
+        stored: Sequence[StoredObject],
         table: Table | None = None,
         objects: Objects | None = None,
         remaining: Callable[[], float] = lambda: 60.0,
         now: datetime = NOW,
-    ) -> dict[Stored, Exception]:
+    ) -> dict[StoredObject, Exception]:
         """Hand a batch to the indexer; those that must come again."""
         at = table or self.table
         return index.index_instances(
@@ -145,7 +145,7 @@ class Archive:
         sha = hashlib.sha256(content).hexdigest()
         return uploads.states(self.table, self.objects, institution, [sha])[sha]
 
-    def state(self, stored: Stored) -> str:
+    def state(self, stored: StoredObject) -> str:
         answer = uploads.states(self.table, self.objects, stored.institution, [stored.sha256])
         return str(answer[stored.sha256]["state"])
 
@@ -196,7 +196,7 @@ class Archive:
 
     def announce(self, institution: str, study: str, hashes: list[str]) -> None:
         """The hospital says what the study will consist of."""
-        offers = [Offer(sha, 1000, study) for sha in hashes]
+        offers = [UploadOffer(sha, 1000, study) for sha in hashes]
         uploads.request_uploads(self.table, self.objects, self.announced.append, institution, offers, NOW)
 
     def end_transfer(self, transfer: Transfer) -> None:

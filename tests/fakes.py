@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from chalicelib.domain.assembly import Extract, Part
+from chalicelib.domain.assembly import ObjectRange, UploadPart
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ports import Delete, Item, Key, Listed, Page, Put, PutNew, PutVersion, Table, Version, Write
 
@@ -204,13 +204,13 @@ class MemoryObjects:
     def write(self, key: str, body: bytes, content_type: str) -> None:
         self.contents[key] = body
 
-    def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
+    def assemble(self, key: str, parts: Sequence[UploadPart], content_type: str) -> None:
         pieces = [piece for part in parts for piece in part.pieces]
         self.contents[key] = b"".join(
             piece if isinstance(piece, bytes) else self.read(piece.key, piece.start, piece.length) for piece in pieces
         )
 
-    def checksums(self, extracts: Sequence[Extract]) -> list[int]:
+    def checksums(self, extracts: Sequence[ObjectRange]) -> list[int]:
         return [zlib.crc32(self.read(one.key, one.start, one.length)) for one in extracts]
 
     def presign_head(self, key: str, seconds: int, **response: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from chalicelib.domain.assembly import Extract, Load, checksums_event, upload_event
+from chalicelib.domain.assembly import Batch, ObjectRange, checksums_event, upload_event
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.rfc3339 import iso
 
@@ -36,19 +36,19 @@ class LambdaPixels:
         return None if result.get("state") == "done" else str(result.get("reason", "undecodable"))
 
 
-class LambdaCarrier:
-    """Fulfils `domain.assembly.Carrier`. `client` is a boto3 Lambda client, `function` the function's name."""
+class LambdaAssembler:
+    """Fulfils `domain.assembly.Assembler`. `client` is a boto3 Lambda client, `function` the function's name."""
 
     def __init__(self, client: Any, function: str) -> None:
         self._client = client
         self._function = function
 
-    def upload(self, load: Load) -> list[str]:
-        """See `Carrier.upload`. One invocation."""
-        return [str(tag) for tag in self._answer(upload_event(load))]
+    def upload(self, batch: Batch) -> list[str]:
+        """See `Assembler.upload`. One invocation."""
+        return [str(tag) for tag in self._answer(upload_event(batch))]
 
-    def checksums(self, ranges: Sequence[Extract]) -> list[int]:
-        """See `Carrier.checksums`. One invocation."""
+    def checksums(self, ranges: Sequence[ObjectRange]) -> list[int]:
+        """See `Assembler.checksums`. One invocation."""
         return [int(value) for value in self._answer(checksums_event(ranges))]
 
     def _answer(self, event: dict[str, Any]) -> list[Any]:

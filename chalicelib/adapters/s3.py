@@ -12,7 +12,7 @@ from zlib import crc32
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.domain.assembly import Carrier, Extract, Load, Numbered, Part, gather, loads, ranges
+from chalicelib.domain.assembly import Assembler, Batch, Numbered, ObjectRange, UploadPart, batches, gather, ranges
 from chalicelib.domain.checksums import joined
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.ports import Listed, Version
@@ -28,22 +28,22 @@ _RESPONSE_PARAMETERS = {
 }
 _PARTS_AT_ONCE = 4
 _LEAST_SECONDS = 1.0
-"""No load is begun with less time than this."""
+"""No batch is begun with less time than this."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
 class S3Objects:
-    """`client` is a boto3 S3 client, `bucket` the bucket's name, `carrier` what large bodies are put together by: this
+    """`client` is a boto3 S3 client, `bucket` the bucket's name, `assembler` what large bodies are put together by: this
     process where there is none. `remaining` answers how many seconds there are until the API's own caller gives up."""
 
     def __init__(
-        self, client: Any, bucket: str, carrier: Carrier | None = None, remaining: Callable[[], float] = lambda: 26.0
+        self, client: Any, bucket: str, assembler: Assembler | None = None, remaining: Callable[[], float] = lambda: 26.0
     ) -> None:
         self._client, self._remaining = client, remaining
         self._bucket = bucket
         self._here = S3Carrier(client, bucket)
-        self._carrier = carrier or self._here
+        self._assembler = assembler or self._here
 
     def existing(self, keys: Sequence[str]) -> set[str]:
         """See `ports.Objects.existing`. One HEAD each, several at a time."""
@@ -99,7 +99,7 @@ class S3Objects:
         with _busy_as_try_again():
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
 
-    def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
+    def assemble(self, key: str, parts: Sequence[UploadPart], content_type: str) -> None:
         """See `ports.Objects.assemble`. A multipart upload, or one PUT for one part."""
         if len(parts) == 1 and not parts[0].copied:
             self.write(key, self._here.content(parts[0]), content_type)
@@ -114,22 +114,22 @@ class S3Objects:
                 self._client.abort_multipart_upload(**target, UploadId=upload)
                 raise
 
-    def _sent(self, key: str, upload: str, parts: Sequence[Part]) -> dict[int, str]:
+    def _sent(self, key: str, upload: str, parts: Sequence[UploadPart]) -> dict[int, str]:
         """The ETag of each part by its number, once all are sent."""
-        own, shared = loads(parts)
+        own, shared = batches(parts)
 
-        def send(who: Carrier, numbered: Sequence[Numbered]) -> dict[int, str]:
-            tags = who.upload(Load(key, upload, tuple(numbered)))
+        def send(who: Assembler, numbered: Sequence[Numbered]) -> dict[int, str]:
+            tags = who.upload(Batch(key, upload, tuple(numbered)))
             return {number: tag for (number, _), tag in zip(numbered, tags, strict=True)}
 
-        jobs = [(self._carrier, load) for load in shared] + ([(self._here, own)] if own else [])
+        jobs = [(self._assembler, batch) for batch in shared] + ([(self._here, own)] if own else [])
         return {number: tag for sent in self._side_by_side(lambda job: send(*job), jobs) for number, tag in sent.items()}
 
-    def checksums(self, extracts: Sequence[Extract]) -> list[int]:
+    def checksums(self, extracts: Sequence[ObjectRange]) -> list[int]:
         """See `ports.Objects.checksums`. One GET for each range of 8 MiB."""
         shared = ranges(extracts)
-        values = [value for found in self._side_by_side(self._carrier.checksums, shared) for value in found]
-        found = iter(zip((one for load in shared for one in load), values, strict=True))
+        values = [value for found in self._side_by_side(self._assembler.checksums, shared) for value in found]
+        found = iter(zip((one for batch in shared for one in batch), values, strict=True))
         results: list[int] = []
         for extract in extracts:
             value, done = 0, 0
@@ -245,22 +245,22 @@ class S3Versions:
 
 
 class S3Carrier:
-    """Brings bytes from S3 to S3 through this process, 32 MiB in memory at a time. Fulfils `domain.assembly.Carrier`."""
+    """Brings bytes from S3 to S3 through this process, 32 MiB in memory at a time. Fulfils `domain.assembly.Assembler`."""
 
     def __init__(self, client: Any, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
 
-    def upload(self, load: Load) -> list[str]:
-        """See `Carrier.upload`. For each part a GET of each range and a PUT, or one copy inside S3."""
-        target = {"Bucket": self._bucket, "Key": load.key, "UploadId": load.upload}
-        with _busy_as_try_again(), ThreadPoolExecutor(min(_PARTS_AT_ONCE, len(load.parts))) as pool:
-            return list(pool.map(lambda numbered: self._part(target, *numbered), load.parts))
+    def upload(self, batch: Batch) -> list[str]:
+        """See `Assembler.upload`. For each part a GET of each range and a PUT, or one copy inside S3."""
+        target = {"Bucket": self._bucket, "Key": batch.key, "UploadId": batch.upload}
+        with _busy_as_try_again(), ThreadPoolExecutor(min(_PARTS_AT_ONCE, len(batch.parts))) as pool:
+            return list(pool.map(lambda numbered: self._part(target, *numbered), batch.parts))
 
-    def checksums(self, ranges: Sequence[Extract]) -> list[int]:
-        """See `Carrier.checksums`. One GET for each."""
+    def checksums(self, ranges: Sequence[ObjectRange]) -> list[int]:
+        """See `Assembler.checksums`. One GET for each."""
 
-        def checksum(one: Extract) -> int:
+        def checksum(one: ObjectRange) -> int:
             data = _read(self._client, self._bucket, one.key, one.start, one.length)
             if len(data) != one.length:
                 raise TryAgain
@@ -269,7 +269,7 @@ class S3Carrier:
         with ThreadPoolExecutor(min(_PARTS_AT_ONCE, len(ranges))) as pool:
             return list(pool.map(checksum, ranges))
 
-    def content(self, part: Part) -> bytes:
+    def content(self, part: UploadPart) -> bytes:
         """The bytes of a part. Raises TryAgain when an object is shorter than it should be."""
         found = gather(
             part.pieces,
@@ -279,8 +279,8 @@ class S3Carrier:
             raise TryAgain
         return b"".join(found)
 
-    def _part(self, target: dict[str, str], number: int, part: Part) -> str:
-        if part.copied and isinstance(source := part.pieces[0], Extract):
+    def _part(self, target: dict[str, str], number: int, part: UploadPart) -> str:
+        if part.copied and isinstance(source := part.pieces[0], ObjectRange):
             copied = self._client.upload_part_copy(
                 **target,
                 PartNumber=number,

@@ -14,7 +14,7 @@ from chalicelib.api.call import Call
 from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
 from chalicelib.api.words import LANGUAGES, language_of, words
-from chalicelib.dicomweb.media_types import Offer, negotiate
+from chalicelib.dicomweb.media_types import Representation, negotiate
 from chalicelib.domain.audit import Entry, Kind, Purpose, Record
 from chalicelib.domain.audit_sessions import sessions
 from chalicelib.domain.errors import BadRequest
@@ -26,7 +26,7 @@ from chalicelib.services.audit.reading import DEFAULT_LIMIT, MAX_LIMIT, Period
 MAX_ROWS, MAX_READ = 2000, 10_000
 """Lines in one PDF, and records that are read for them, the newest; more are had by asking for an earlier period."""
 _FORMATS = {"json": "application/json", "pdf": "application/pdf"}
-_OFFERS = (Offer("application/json"), Offer("application/pdf"))
+_OFFERS = (Representation("application/json"), Representation("application/pdf"))
 
 
 @handler("GET", "/audit")

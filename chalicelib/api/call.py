@@ -13,7 +13,7 @@ from chalice.app import Request
 
 from chalicelib.api import recording
 from chalicelib.bootstrap import Archive
-from chalicelib.domain.audit import Context, Entry
+from chalicelib.domain.audit import Entry, RequestContext
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Write
 from chalicelib.services.registry import Caller, identify
@@ -63,7 +63,7 @@ class Call:
         self.__dict__["caller"] = caller
 
     @property
-    def context(self) -> Context:
+    def context(self) -> RequestContext:
         """Who asked, when and how, for the audit trail. Raises UnknownInstitution."""
         return recording.context(self.request, self.now, self.route, self.caller)
 

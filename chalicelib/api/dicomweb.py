@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalice.app import Response
 
 from chalicelib.api.call import Call
-from chalicelib.api.dicomweb_resources import RESOURCES, SERVICE, Resource
+from chalicelib.api.dicomweb_resources import RESOURCES, SERVICE, DicomwebResource
 from chalicelib.api.dicomweb_service import Service
 from chalicelib.api.registry import Handler, handler
 from chalicelib.domain import identifiers
@@ -18,7 +18,7 @@ def checked(parameters: dict[str, str]) -> dict[str, str]:
     return {name: identifiers.uid(value, name) if name in _UIDS else value for name, value in parameters.items()}
 
 
-def _handler(resource: Resource) -> Handler:
+def _handler(resource: DicomwebResource) -> Handler:
     def handle(call: Call, **parameters: str) -> Response:
         response: Response = resource.load()(Service(call, call.base_url + SERVICE), **checked(parameters))
         return response

@@ -8,7 +8,7 @@ from chalice.app import Response
 
 from chalicelib.api.dicomweb_service import RetrieveRequest, Service
 from chalicelib.dicomweb import representations, resources
-from chalicelib.dicomweb.media_types import Offer
+from chalicelib.dicomweb.media_types import Representation
 from chalicelib.dicomweb.rendered import Rendering, parse_rendering, parse_thumbnail
 from chalicelib.dicomweb.search_results import warning_header
 from chalicelib.domain.errors import NotFound
@@ -62,7 +62,7 @@ def _count(this: RetrieveRequest, one: Instance) -> int:
 
 
 def _pictures(
-    this: RetrieveRequest, shown: Sequence[tuple[Instance, int | None]], wanted: Rendering, offers: tuple[Offer, ...]
+    this: RetrieveRequest, shown: Sequence[tuple[Instance, int | None]], wanted: Rendering, offers: tuple[Representation, ...]
 ) -> Response:
     selected = this.service.select(offers)
     body = rendering.body(this.archive.objects, this.archive.pixels, this.opened, shown, wanted, selected)

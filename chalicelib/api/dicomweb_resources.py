@@ -15,7 +15,7 @@ SESSION = "/view/{reader}"
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class DicomwebResource:
     """One resource: its path below the service, what answers GET, and whether a reading session has it.
 
     `answered_by`: a module of `chalicelib.api` and a function in it. It takes the `dicomweb_service.Service` and, by name,
@@ -47,37 +47,37 @@ _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
 _FRAMES = _INSTANCE + "/frames/{frames}"
 
-RESOURCES: tuple[Resource, ...] = (
+RESOURCES: tuple[DicomwebResource, ...] = (
     # QIDO-RS (PS3.18 10.6)
-    Resource("/studies", "dicomweb_search.search_for_studies", True),
-    Resource("/series", "dicomweb_search.search_for_series", False),
-    Resource("/instances", "dicomweb_search.search_for_instances", False),
-    Resource(_STUDY + "/series", "dicomweb_search.search_for_series", True),
-    Resource(_STUDY + "/instances", "dicomweb_search.search_for_instances", True),
-    Resource(_SERIES + "/instances", "dicomweb_search.search_for_instances", True),
+    DicomwebResource("/studies", "dicomweb_search.search_for_studies", True),
+    DicomwebResource("/series", "dicomweb_search.search_for_series", False),
+    DicomwebResource("/instances", "dicomweb_search.search_for_instances", False),
+    DicomwebResource(_STUDY + "/series", "dicomweb_search.search_for_series", True),
+    DicomwebResource(_STUDY + "/instances", "dicomweb_search.search_for_instances", True),
+    DicomwebResource(_SERIES + "/instances", "dicomweb_search.search_for_instances", True),
     # WADO-RS (10.4), WADO-URI (9)
-    Resource(_STUDY, "dicomweb_retrieve.retrieve_instances", False),
-    Resource(_SERIES, "dicomweb_retrieve.retrieve_instances", False),
-    Resource(_INSTANCE, "dicomweb_retrieve.retrieve_instances", True),
-    Resource(_FRAMES, "dicomweb_retrieve.retrieve_frames", True),
-    Resource(_STUDY + "/metadata", "dicomweb_retrieve.retrieve_metadata", True),
-    Resource(_SERIES + "/metadata", "dicomweb_retrieve.retrieve_metadata", True),
-    Resource(_INSTANCE + "/metadata", "dicomweb_retrieve.retrieve_metadata", True),
-    Resource(_STUDY + "/bulkdata", "dicomweb_retrieve.retrieve_all_bulkdata", False),
-    Resource(_SERIES + "/bulkdata", "dicomweb_retrieve.retrieve_all_bulkdata", False),
-    Resource(_INSTANCE + "/bulkdata", "dicomweb_retrieve.retrieve_all_bulkdata", False),
-    Resource(_INSTANCE + "/bulkdata/{bulkdata}", "dicomweb_retrieve.retrieve_bulkdata", True),
-    Resource(_STUDY + "/pixeldata", "dicomweb_retrieve.retrieve_pixel_data", False),
-    Resource(_SERIES + "/pixeldata", "dicomweb_retrieve.retrieve_pixel_data", False),
-    Resource(_INSTANCE + "/pixeldata", "dicomweb_retrieve.retrieve_pixel_data", False),
-    Resource("/wado", "dicomweb_retrieve.retrieve_by_uri", True),
+    DicomwebResource(_STUDY, "dicomweb_retrieve.retrieve_instances", False),
+    DicomwebResource(_SERIES, "dicomweb_retrieve.retrieve_instances", False),
+    DicomwebResource(_INSTANCE, "dicomweb_retrieve.retrieve_instances", True),
+    DicomwebResource(_FRAMES, "dicomweb_retrieve.retrieve_frames", True),
+    DicomwebResource(_STUDY + "/metadata", "dicomweb_retrieve.retrieve_metadata", True),
+    DicomwebResource(_SERIES + "/metadata", "dicomweb_retrieve.retrieve_metadata", True),
+    DicomwebResource(_INSTANCE + "/metadata", "dicomweb_retrieve.retrieve_metadata", True),
+    DicomwebResource(_STUDY + "/bulkdata", "dicomweb_retrieve.retrieve_all_bulkdata", False),
+    DicomwebResource(_SERIES + "/bulkdata", "dicomweb_retrieve.retrieve_all_bulkdata", False),
+    DicomwebResource(_INSTANCE + "/bulkdata", "dicomweb_retrieve.retrieve_all_bulkdata", False),
+    DicomwebResource(_INSTANCE + "/bulkdata/{bulkdata}", "dicomweb_retrieve.retrieve_bulkdata", True),
+    DicomwebResource(_STUDY + "/pixeldata", "dicomweb_retrieve.retrieve_pixel_data", False),
+    DicomwebResource(_SERIES + "/pixeldata", "dicomweb_retrieve.retrieve_pixel_data", False),
+    DicomwebResource(_INSTANCE + "/pixeldata", "dicomweb_retrieve.retrieve_pixel_data", False),
+    DicomwebResource("/wado", "dicomweb_retrieve.retrieve_by_uri", True),
     # Rendered resources and thumbnails (10.4.1.1.3, 10.4.1.1.4)
-    Resource(_STUDY + "/rendered", "dicomweb_rendered.retrieve_rendered", False),
-    Resource(_SERIES + "/rendered", "dicomweb_rendered.retrieve_rendered", False),
-    Resource(_INSTANCE + "/rendered", "dicomweb_rendered.retrieve_rendered", True),
-    Resource(_FRAMES + "/rendered", "dicomweb_rendered.retrieve_rendered", True),
-    Resource(_STUDY + "/thumbnail", "dicomweb_rendered.retrieve_thumbnail", True),
-    Resource(_SERIES + "/thumbnail", "dicomweb_rendered.retrieve_thumbnail", True),
-    Resource(_INSTANCE + "/thumbnail", "dicomweb_rendered.retrieve_thumbnail", True),
-    Resource(_FRAMES + "/thumbnail", "dicomweb_rendered.retrieve_thumbnail", False),
+    DicomwebResource(_STUDY + "/rendered", "dicomweb_rendered.retrieve_rendered", False),
+    DicomwebResource(_SERIES + "/rendered", "dicomweb_rendered.retrieve_rendered", False),
+    DicomwebResource(_INSTANCE + "/rendered", "dicomweb_rendered.retrieve_rendered", True),
+    DicomwebResource(_FRAMES + "/rendered", "dicomweb_rendered.retrieve_rendered", True),
+    DicomwebResource(_STUDY + "/thumbnail", "dicomweb_rendered.retrieve_thumbnail", True),
+    DicomwebResource(_SERIES + "/thumbnail", "dicomweb_rendered.retrieve_thumbnail", True),
+    DicomwebResource(_INSTANCE + "/thumbnail", "dicomweb_rendered.retrieve_thumbnail", True),
+    DicomwebResource(_FRAMES + "/thumbnail", "dicomweb_rendered.retrieve_thumbnail", False),
 )

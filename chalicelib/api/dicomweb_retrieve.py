@@ -8,7 +8,7 @@ from chalice.app import Response
 
 from chalicelib.api.dicomweb_service import RetrieveRequest, Service
 from chalicelib.dicomweb import caching, media_types, representations, resources, wado_uri
-from chalicelib.dicomweb.media_types import Offer, Selected
+from chalicelib.dicomweb.media_types import Representation, Selected
 from chalicelib.domain.audit import Kind
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.studies import Instance
@@ -132,7 +132,7 @@ def _bulkdata_of(this: RetrieveRequest, found: Sequence[Instance], selected: Sel
     return this.answer(body, len(found))
 
 
-def _octets(found: Sequence[Instance]) -> tuple[Offer, ...]:
+def _octets(found: Sequence[Instance]) -> tuple[Representation, ...]:
     """What their bulk data can be had as: octets in each transfer syntax that all pixels can be had in."""
     syntaxes = {one.fact.transfer_syntax_uid for one in found if one.fact.pixel_offset}
     offers = representations.frames(next(iter(syntaxes)) if len(syntaxes) == 1 else "", single=False)
@@ -162,7 +162,7 @@ def _instance_metadata(this: RetrieveRequest, series: str, instance: str) -> Res
     return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url, this.call.now), tag)
 
 
-def _rendered_by_uri(this: RetrieveRequest, one: Instance) -> tuple[media_types.Offer, ...]:
+def _rendered_by_uri(this: RetrieveRequest, one: Instance) -> tuple[media_types.Representation, ...]:
     """The pictures that WADO-URI has of an instance: JPEG unless another is asked for (9.1.2.2.1). None for what has none."""
     try:
         offers = rendering.offers(this.archive.objects, this.opened.owner, one, 1 if rendering.is_image(one) else None)

@@ -12,7 +12,7 @@ from chalicelib.api.responses import answer
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.caching import NO_STORE
 from chalicelib.dicomweb.media_types import Selected
-from chalicelib.dicomweb.qido import Scope, parse_query
+from chalicelib.dicomweb.qido import SearchScope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
 from chalicelib.dicomweb.search_results import warning_header
 from chalicelib.services.finding.search import search
@@ -22,20 +22,20 @@ from chalicelib.services.viewer.search import search_in_scope
 
 def search_for_studies(service: Service) -> Response:
     """200 with matching studies, `[]` or 204 for none. 400, 406."""
-    return _search(service, "study", Scope())
+    return _search(service, "study", SearchScope())
 
 
 def search_for_series(service: Service, study: str | None = None) -> Response:
     """200 with matching series, of all studies or of one; `[]` or 204 for none. 400, 404, 406."""
-    return _search(service, "series", Scope(study))
+    return _search(service, "series", SearchScope(study))
 
 
 def search_for_instances(service: Service, study: str | None = None, series: str | None = None) -> Response:
     """200 with matching instances, of all studies, of one, or of a series; `[]` or 204 for none. 400, 404, 406."""
-    return _search(service, "instance", Scope(study, series))
+    return _search(service, "instance", SearchScope(study, series))
 
 
-def _search(service: Service, level: Level, scope: Scope) -> Response:
+def _search(service: Service, level: Level, scope: SearchScope) -> Response:
     call, table, reader = service.call, service.archive.table, service.reader
     selected = service.select(representations.SEARCH)
     query = parse_query(level, call.query, scope)

@@ -15,7 +15,7 @@ from chalicelib.dicomweb.media_types import Selected
 from chalicelib.domain.audit import Kind
 from chalicelib.domain.studies import Instance
 from chalicelib.services.retrieval import bodies, rendering
-from chalicelib.services.retrieval.bodies import Body, Inline, Opened
+from chalicelib.services.retrieval.bodies import Body, Inline, VisibleStudy
 from chalicelib.services.viewer import timeline
 from chalicelib.services.viewer.sessions import Reader
 
@@ -39,7 +39,7 @@ class Service:
         found: str | None = self.call.request.headers.get("accept")
         return found
 
-    def select(self, offers: tuple[media_types.Offer, ...]) -> Selected:
+    def select(self, offers: tuple[media_types.Representation, ...]) -> Selected:
         """The representation that the caller wants. Raises NotAcceptable, BadRequest."""
         return media_types.negotiate(offers, self.accept, self.call.parameter("accept"))
 
@@ -59,7 +59,7 @@ class RetrieveRequest:
     """What is to be retrieved from a service: of which study."""
 
     service: Service
-    opened: Opened
+    opened: VisibleStudy
 
     @property
     def call(self) -> Call:

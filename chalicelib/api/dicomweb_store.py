@@ -77,7 +77,7 @@ def _store(call: Call, study: str | None) -> Response:
         study,
         f"{call.base_url}/dicomweb",
     )
-    kept = sum(isinstance(one, stow_response.Stored) for one in outcomes)
+    kept = sum(isinstance(one, stow_response.StoredInstance) for one in outcomes)
     call.record(Entry(Kind.IMPORT, institution, study=study, count=kept))
     return _model(stow_response.response(outcomes), stow_response.status(outcomes), selected)
 
@@ -89,7 +89,7 @@ def _content(call: Call) -> bytes:
     return call.request.raw_body or b""
 
 
-def _select(call: Call, offers: tuple[media_types.Offer, ...]) -> media_types.Selected:
+def _select(call: Call, offers: tuple[media_types.Representation, ...]) -> media_types.Selected:
     return media_types.negotiate(offers, call.request.headers.get("accept"), call.parameter("accept"))
 
 

@@ -19,7 +19,7 @@ from chalicelib.services.audit import probes as audit_probes
 from chalicelib.services.ingest import index as index_instances
 from chalicelib.services.ingest import offers, removals, retries
 from chalicelib.services.ingest import read_again as reading
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
 from chalicelib.services.operations import forwarders
 from chalicelib.services.projection import facts
@@ -34,7 +34,7 @@ def index(archive: Archive, event: dict[str, Any], remaining: Callable[[], float
 
     `remaining` answers how many seconds the function has left.
     """
-    wanted: dict[str, list[Stored]] = {}
+    wanted: dict[str, list[StoredObject]] = {}
     unreadable: list[str] = []
     for record in event["Records"]:
         try:
@@ -43,7 +43,7 @@ def index(archive: Archive, event: dict[str, Any], remaining: Callable[[], float
             unreadable.append(record["messageId"])  # not what S3 sends: it ends in the dead-letter queue, alone
     batch = [one for ones in wanted.values() for one in ones]
 
-    def attempt(some: Sequence[Stored]) -> dict[Stored, Exception]:
+    def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
         return index_instances.index_instances(
             archive.table,
             archive.objects,
@@ -98,14 +98,14 @@ def anchor(archive: Archive) -> dict[str, Any]:
 
 
 @without_texts
-def tell_expired(archive: Archive) -> dict[str, Any]:
+def notify_expired(archive: Archive) -> dict[str, Any]:
     """Every minute: tell the parties of transfers that ran out; let new roles of members count that waited long enough.
 
     Once, transfers of before that wait for their receiver are told of.
     """
     table, now = archive.table, datetime.now(UTC)
     earlier_transfers.bring_up_to_date(table, now)
-    told = expiries.tell_expired(table, now)
+    told = expiries.notify_expired(table, now)
     roles = membership.take_effect(table, now, acting.scheduled(archive.trail, "tell_expired"))
     logger().info("expired", extra={"transfers": told, "roles": roles})
     logger().info("forwarders", extra={"silent": forwarders.count_silent(table, now)})
@@ -131,7 +131,7 @@ def sweep_uploads(archive: Archive, event: dict[str, Any], remaining: Callable[[
     rights = archive.versions, begins_as_dicom
     act = acting.scheduled(archive.trail, "sweep_uploads")
     if detail := event.get("detail"):
-        one = Stored(str(detail["institution"]), identifiers.sha256(detail["sha256"], "sha256"), 0)
+        one = StoredObject(str(detail["institution"]), identifiers.sha256(detail["sha256"], "sha256"), 0)
         return {"removed": removals.remove(table, *rights, one, now, act)}
     announced = offers.announce_lost(table, archive.objects, archive.announce, now)
     removed = removals.remove_due(table, *rights, now, remaining, act)
@@ -140,9 +140,9 @@ def sweep_uploads(archive: Archive, event: dict[str, Any], remaining: Callable[[
 
 
 @without_texts
-def carry(archive: Archive, event: dict[str, Any]) -> list[str] | list[int]:
-    """One load of a large body, on the way from S3 to S3."""
-    return assembly.carry(event, archive.carrier)
+def assemble(archive: Archive, event: dict[str, Any]) -> list[str] | list[int]:
+    """One batch of a large body, on the way from S3 to S3."""
+    return assembly.assemble(event, archive.assembler)
 
 
 @without_texts
@@ -153,9 +153,9 @@ def operate(archive: Archive, event: dict[str, Any], remaining: Callable[[], flo
     answered with `error`.
     """
     from chalicelib.services.operations import jobs
-    from chalicelib.services.operations.reconcile import Job
+    from chalicelib.services.operations.reconcile import Reconciliation
 
-    job = Job(
+    job = Reconciliation(
         archive.table,
         archive.objects,
         archive.alerts,
@@ -169,7 +169,7 @@ def operate(archive: Archive, event: dict[str, Any], remaining: Callable[[], flo
     return answer
 
 
-def _stored(body: str) -> Iterator[Stored]:
+def _stored(body: str) -> Iterator[StoredObject]:
     """The objects that a message tells of; S3's test event, and keys that are no instance's, tell of none."""
     for record in json.loads(body).get("Records", []):
         key = unquote_plus(record["s3"]["object"]["key"])
@@ -178,7 +178,7 @@ def _stored(body: str) -> Iterator[Stored]:
         if prefix != "instances":
             continue
         try:
-            yield Stored(
+            yield StoredObject(
                 identifiers.institution_id(institution, "institution"),
                 identifiers.sha256(sha, "sha256"),
                 int(record["s3"]["object"].get("size", 0)),

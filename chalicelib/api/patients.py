@@ -12,7 +12,7 @@ from chalicelib.api.responses import answer
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest
 from chalicelib.services import changes
-from chalicelib.services.identity import identities, known_patients
+from chalicelib.services.identity import identity_links, known_patients
 from chalicelib.services.sharing import emergencies, explanation, protection
 
 
@@ -26,20 +26,22 @@ def make_known(call: Call, patient: str) -> Response:
 @handler("GET", "/patients/{patient}/links")
 def list_links(call: Call, patient: str) -> Response:
     """200 with the links of one of the caller's numbers, and proposals with evidence. 404."""
-    return answer(identities.list_links(call.archive.table, call.caller, patient, call.now, call.record))
+    return answer(identity_links.list_links(call.archive.table, call.caller, patient, call.now, call.record))
 
 
 @handler("POST", "/patients/{patient}/links")
 def confirm_link(call: Call, patient: str) -> Response:
     """201 with the link, now confirmed. 400, 404; 409 when evidence forbids it."""
     body = call.json()
-    return answer(identities.confirm_link(call.archive.table, call.caller, patient, body, call.now, call.act, call.record), 201)
+    return answer(
+        identity_links.confirm_link(call.archive.table, call.caller, patient, body, call.now, call.act, call.record), 201
+    )
 
 
 @handler("DELETE", "/patients/{patient}/links/{link}")
 def undo_link(call: Call, patient: str, link: str) -> Response:
     """200: undone from the next request on, however often. 404."""
-    return answer(identities.undo_link(call.archive.table, call.caller, patient, link, call.now, call.act, call.record))
+    return answer(identity_links.undo_link(call.archive.table, call.caller, patient, link, call.now, call.act, call.record))
 
 
 @handler("GET", "/patients/{patient}/sharing")

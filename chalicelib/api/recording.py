@@ -8,7 +8,7 @@ from datetime import datetime
 from chalice.app import Request
 
 from chalicelib.domain import audit
-from chalicelib.domain.audit import Context, Entry, Kind, Purpose
+from chalicelib.domain.audit import Entry, Kind, Purpose, RequestContext
 from chalicelib.domain.errors import ContenitoreError, Forbidden, Gone, NotFound, UnknownInstitution
 from chalicelib.domain.identifiers import MAX_PATIENT_ID, PatientIdentifier
 from chalicelib.domain.institutions import assumed_role
@@ -31,7 +31,7 @@ _SUBJECTS = frozenset({"consent", "emergency", "institution", "link", "objection
 _REFUSED = (Forbidden, Gone, NotFound, UnknownInstitution)
 
 
-def context(request: Request, now: datetime, route: str, caller: Caller | None) -> Context:
+def context(request: Request, now: datetime, route: str, caller: Caller | None) -> RequestContext:
     """Who asked: `caller` if it is known, else what the signature says."""
     identity = request.context.get("identity") or {}
     arn = str(identity.get("userArn") or "")
@@ -39,7 +39,7 @@ def context(request: Request, now: datetime, route: str, caller: Caller | None) 
     institution = audit.UNREGISTERED
     if caller is not None:
         institution = caller.institution.id if caller.institution is not None else OPERATOR
-    return Context(
+    return RequestContext(
         now,
         str(request.context.get("requestId") or ""),
         route,

@@ -15,7 +15,7 @@ from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.services.ingest import at_once, documents, reports
-from chalicelib.services.ingest.reports import Sent
+from chalicelib.services.ingest.reports import SentReport
 from chalicelib.services.sharing import readings
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def document_response(document: Document, *, as_text: bool) -> Response:
     return Response(document.content if as_it_is else document.text.encode(), headers, 200)
 
 
-def _sent(call: Call, title: str, document: str) -> Sent:
+def _sent(call: Call, title: str, document: str) -> SentReport:
     from chalicelib.dicom import cda, documents  # pydicom is imported only where a document is read or made
 
     media_type, _, parameters = (call.request.headers.get("content-type") or "").partition(";")
@@ -103,14 +103,14 @@ def _sent(call: Call, title: str, document: str) -> Sent:
         raise TooLarge(f"A report here has at most {reports.MAX_BYTES} bytes; larger ones are sent as DICOM by /uploads.")
     if sop_class == documents.PDF:
         _checked(lambda: documents.check_pdf(content))
-        return Sent("pdf", title or "Referto", document, content)
+        return SentReport("pdf", title or "Referto", document, content)
     if sop_class == documents.BASIC_TEXT_SR:
         _checked(lambda: documents.check_text(content))
-        return Sent("sr", title or "Referto", document, content)
+        return SentReport("sr", title or "Referto", document, content)
     header = _checked(lambda: cda.read_cda(content)).header
     version = header.version if header.set_id else None
     date, time = header.when(HOSPITAL_TIME)
-    return Sent("cda", title or header.title or "Referto", header.set_id or document, content, version, date, time)
+    return SentReport("cda", title or header.title or "Referto", header.set_id or document, content, version, date, time)
 
 
 def _checked(check: Callable[[], T]) -> T:

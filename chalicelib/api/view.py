@@ -21,16 +21,16 @@ from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
 from chalicelib.domain.fields import fields
-from chalicelib.domain.links import browser_secret
 from chalicelib.domain.ports import Table
 from chalicelib.domain.report_versions import ListedReport
 from chalicelib.domain.timelines import TimelineStudy
+from chalicelib.domain.viewer_sessions import browser_secret
 from chalicelib.services.finding import cited_priors, priors
 from chalicelib.services.finding.priors import OrderedExam
 from chalicelib.services.ingest import at_once, documents, reports
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.sharing import readings
-from chalicelib.services.sharing.readings import Overtaken
+from chalicelib.services.sharing.readings import OvertakenReading
 from chalicelib.services.viewer import images, sessions, timeline
 from chalicelib.services.viewer.sessions import Reader
 from chalicelib.services.viewer.timeline import SessionTimeline
@@ -137,7 +137,7 @@ def acknowledge(call: Call) -> Response:
     reader, table = bearer(call), call.archive.table
     shown = timeline.shown_timeline(table, reader, call.now, _nothing_shown)
     waiting = timeline.pending(table, reader, shown.studies, call.now)
-    meant = Overtaken(body["owner"], study, report)
+    meant = OvertakenReading(body["owner"], study, report)
     return view_answer(call, readings.take_note(table, reader.person, waiting, meant, call.now, call.act, call.record))
 
 
@@ -250,7 +250,7 @@ def _first_shown(shown: SessionTimeline, begins: dict[str, Any]) -> list[Timelin
     return [study for study in shown.studies if study.key in keys and study.instances <= _MOST_AT_ONCE]
 
 
-def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[Stored, ListedReport, str]:
+def _report(call: Call, reader: Reader, study: str, sop: str) -> tuple[StoredObject, ListedReport, str]:
     """(the object that holds a report, the report as it is listed, its study's UID). Raises BadRequest, NotFound."""
     uid, instance = identifiers.uid(study, "study"), identifiers.uid(sop, "report")
     meant = images.visible_owner(call.archive.table, reader, uid, call.parameter("owner"), call.now, call.record)

@@ -12,13 +12,13 @@ from chalice.app import Response
 
 from chalicelib.api.call import Call
 from chalicelib.api.dicomweb import checked
-from chalicelib.api.dicomweb_resources import RESOURCES, SERVICE, Resource
+from chalicelib.api.dicomweb_resources import RESOURCES, SERVICE, DicomwebResource
 from chalicelib.api.dicomweb_service import Service
 from chalicelib.api.registry import Handler, handler
 from chalicelib.api.view import for_viewer, passing
 
 
-def _handler(resource: Resource) -> Handler:
+def _handler(resource: DicomwebResource) -> Handler:
     def handle(call: Call, reader: str, **parameters: str) -> Response:
         service = Service(call, f"{call.base_url}/view/{quote(reader)}{SERVICE}", passing(call, reader))
         return for_viewer(call, resource.load()(service, **checked(parameters)))

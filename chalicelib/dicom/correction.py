@@ -64,14 +64,14 @@ _READING = Limits(largest_range=_STEP, fetches=MOST_COMPARED // MIB)
 
 
 @dataclass(frozen=True)
-class Stored:
+class ReadableObject:
     """An object: how to read it, and its size in bytes."""
 
     fetch: Fetch
     size: int
 
 
-def compare(before: Stored, after: Stored) -> str:
+def compare(before: ReadableObject, after: ReadableObject) -> str:
     """`CORRECTION`, `OTHER`, or `NOT_COMPARED` for what is too large to be compared. Raises what `fetch` raises."""
     try:
         heads = [read_head(one.fetch, one.size) for one in (before, after)]
@@ -115,7 +115,7 @@ def _bytes(dataset: Dataset, tag: int) -> bytes:
 class _Digest:
     """SHA-256 of what is compared of one object."""
 
-    def __init__(self, stored: Stored, head: Head) -> None:
+    def __init__(self, stored: ReadableObject, head: Head) -> None:
         self._stored = stored
         self._head = head
 

@@ -42,7 +42,7 @@ _RADIOLOGY_REPORT = ("68604-8", "LN", "Radiology Diagnostic study note")
 
 
 @dataclass(frozen=True)
-class Identity:
+class ReportIdentity:
     """UIDs and number of the instance that a report becomes, and of the document it stands for."""
 
     series_instance_uid: str
@@ -77,7 +77,9 @@ class Document:
     sections: tuple[Section, ...] = ()
 
 
-def build(sop_class: str, of_study: dict[str, Any], identity: Identity, content: bytes, cda: CdaHeader | None = None) -> bytes:
+def build(
+    sop_class: str, of_study: dict[str, Any], identity: ReportIdentity, content: bytes, cda: CdaHeader | None = None
+) -> bytes:
     """A report as a DICOM file (PS3.10). `of_study`: DICOM JSON of patient and study attributes to put it under."""
     data = Dataset.from_json({tag: value for tag, value in of_study.items() if tag in IN_REPORTS})
     data.SpecificCharacterSet = "ISO_IR 192"
@@ -172,7 +174,7 @@ def check_text(content: bytes) -> str:
     return text
 
 
-def _fill_text(data: Dataset, identity: Identity, text: str) -> None:
+def _fill_text(data: Dataset, identity: ReportIdentity, text: str) -> None:
     """SR Document Content (PS3.3 C.17.3): one CONTAINER with one TEXT."""
     unfinished = identity.status in UNFINISHED
     data.CompletionFlag, data.VerificationFlag = "PARTIAL" if unfinished else "COMPLETE", "UNVERIFIED"
@@ -189,7 +191,7 @@ def _fill_text(data: Dataset, identity: Identity, text: str) -> None:
     data.ContentSequence = [item]
 
 
-def _fill_private(data: Dataset, identity: Identity) -> None:
+def _fill_private(data: Dataset, identity: ReportIdentity) -> None:
     data.add_new(tags.ReportPrivateCreator.number, "LO", OURS)
     if identity.status:
         data.add_new(tags.ReportStatus.number, "LO", identity.status.upper())
@@ -199,7 +201,7 @@ def _fill_private(data: Dataset, identity: Identity) -> None:
         data.add_new(tags.ReportReplaces.number, "LO", list(identity.replaced))
 
 
-def _fill_predecessors(data: Dataset, sop_class: str, identity: Identity) -> None:
+def _fill_predecessors(data: Dataset, sop_class: str, identity: ReportIdentity) -> None:
     """Predecessor Documents Sequence (PS3.3 C.17.2), where this is a later version."""
     if not identity.predecessors:
         return
@@ -217,7 +219,7 @@ def _reference(sop_class: str, sop: str) -> Dataset:
     return reference
 
 
-def _fill_document(data: Dataset, sop_class: str, identity: Identity, content: bytes, cda: CdaHeader | None) -> None:
+def _fill_document(data: Dataset, sop_class: str, identity: ReportIdentity, content: bytes, cda: CdaHeader | None) -> None:
     """Encapsulated Document (PS3.3 C.24.2)."""
     data.BurnedInAnnotation, data.ConversionType = "YES", "WSD"
     data.AcquisitionDateTime = ""
@@ -230,7 +232,7 @@ def _fill_document(data: Dataset, sop_class: str, identity: Identity, content: b
     data.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
 
 
-def _document_code(identity: Identity, cda: CdaHeader | None) -> Dataset:
+def _document_code(identity: ReportIdentity, cda: CdaHeader | None) -> Dataset:
     """What kind of document it is: as a CDA says by LOINC, else a radiology report."""
     value, system = cda.code if cda is not None else ("", "")
     if system != _LOINC or not value or value == _RADIOLOGY_REPORT[0]:

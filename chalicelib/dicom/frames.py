@@ -18,7 +18,7 @@ from chalicelib.dicom import codestream
 from chalicelib.dicom.elements import ITEM, SEQUENCE_END, Encoding, item_head
 from chalicelib.dicom.header import END_OF_STREAM, END_WITHIN, Head, PixelData
 from chalicelib.dicom.limits import Limits
-from chalicelib.dicom.pixels import FAMILIES, Pixels, declared_frames, describe
+from chalicelib.dicom.pixels import FAMILIES, PixelDescription, declared_frames, describe
 from chalicelib.dicom.source import Fetch, RangeSource, Source
 from chalicelib.domain import tags
 from chalicelib.domain.rejections import Rejected
@@ -99,7 +99,7 @@ def extents_in(
         raise FrameError(broken.detail) from None
 
 
-def examine(head: Head, fetch: Fetch) -> Pixels | None:
+def examine(head: Head, fetch: Fetch) -> PixelDescription | None:
     """What the pixels of an instance are, its first compressed stream and, where that is cheap, its fragments looked at.
 
     Reads what came with the head, or one range more. Raises what `fetch` raises.

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 
 from chalicelib.dicom.elements import LeftOut, Path
 from chalicelib.dicom.header import Head
-from chalicelib.dicom.pixels import Pixels, layout_of
-from chalicelib.dicom.streaming import Item, each_item, one_item
+from chalicelib.dicom.pixels import PixelDescription, layout_of
+from chalicelib.dicom.streaming import SequenceItem, each_item, one_item
 from chalicelib.dicom.values import BINARY, json_values, little_endian_bytes, values_of
 from chalicelib.domain import tags
 
@@ -40,7 +40,9 @@ class Serialised(str):
     __slots__ = ()
 
 
-def full_metadata(head: Head, bulk_uri: BulkUri, bulk_threshold: int = 1024, described: Pixels | None = None) -> dict[str, Any]:
+def full_metadata(
+    head: Head, bulk_uri: BulkUri, bulk_threshold: int = 1024, described: PixelDescription | None = None
+) -> dict[str, Any]:
     """Every attribute of the instance as a DICOM JSON Model object, in ascending order of tags; a sequence that the head does not
     hold is `Serialised`. What contradicts the pixels, as far as `described` says what they are, is as they are.
 
@@ -73,7 +75,7 @@ def _by_place(left_out: Iterable[LeftOut]) -> dict[Path, list[LeftOut]]:
 def _streamed(head: Head, tag: int, writer: _Writer) -> Serialised:
     items: list[str] = []
 
-    def use(item: Item) -> None:
+    def use(item: SequenceItem) -> None:
         found = replace(writer, left_out=_by_place(item.left_out)).object(item.dataset, (tag, item.number))
         items.append(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
 
@@ -81,7 +83,7 @@ def _streamed(head: Head, tag: int, writer: _Writer) -> Serialised:
     return Serialised(f'{{"vr":"SQ","Value":[{",".join(items)}]}}')
 
 
-def _as_they_are(head: Head, described: Pixels) -> dict[str, Any]:
+def _as_they_are(head: Head, described: PixelDescription) -> dict[str, Any]:
     """Number of Frames and Photometric Interpretation where the file says what its pixels are not."""
     found: dict[str, Any] = {}
     if described.facts.frames_fault:

@@ -71,7 +71,7 @@ class Layout(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pixels:
+class PixelDescription:
     """`frame_bits`: bits of one native frame, 0 where frames are compressed. `shared`: native pixels that share their colour
     by two. `family`: what fragments hold (`FAMILIES`), "native" without fragments, "" for what cannot be decoded.
     """
@@ -110,7 +110,7 @@ def declared_frames(dataset: Dataset) -> int:
     return max(1, values[0]) if values and isinstance(values[0], int) else 1
 
 
-def describe(head: Head, stream: bytes | None = None, located: int | str | None = None) -> Pixels | None:
+def describe(head: Head, stream: bytes | None = None, located: int | str | None = None) -> PixelDescription | None:
     """What the pixels of an instance are; None where it has none.
 
     `stream`: the beginning of the first frame's compressed stream, where it is at hand. `located`: how many frames its
@@ -130,7 +130,7 @@ def describe(head: Head, stream: bytes | None = None, located: int | str | None 
 
 def _in_fragments(
     layout: Layout, count: int, syntax: str, direct: bool, stream: bytes | None, located: int | str | None
-) -> Pixels:
+) -> PixelDescription:
     family = FAMILIES.get(syntax, "")
     fault = located if isinstance(located, str) else ""
     if syntax in NATIVE:
@@ -152,7 +152,7 @@ def _in_fragments(
     opaque = syntax in NATIVE or not (family or _KEPT_ONLY.fullmatch(syntax))
     facts = PixelFacts(frames, True, direct, fault, picture, opaque)
     bits = layout.rows * layout.columns * layout.samples * layout.allocated if family in ("native", "deflated") else 0
-    return Pixels(facts, layout, bits, False, family, count)
+    return PixelDescription(facts, layout, bits, False, family, count)
 
 
 def stream_fault(layout: Layout, family: str, said: codestream.Codestream) -> str:
@@ -173,7 +173,7 @@ def stream_fault(layout: Layout, family: str, said: codestream.Codestream) -> st
     return ""
 
 
-def _native(layout: Layout, count: int, syntax: str, direct: bool, length: int) -> Pixels:
+def _native(layout: Layout, count: int, syntax: str, direct: bool, length: int) -> PixelDescription:
     bits = layout.rows * layout.columns * layout.samples * layout.allocated
     shared, fault, declared = False, "", count
     if syntax not in NATIVE and (syntax in FAMILIES or _KEPT_ONLY.fullmatch(syntax)):
@@ -194,7 +194,7 @@ def _native(layout: Layout, count: int, syntax: str, direct: bool, length: int) 
         fault = "in which order its bytes are cannot be told"
     picture = fault or _layout_fault(layout, native=True)
     facts = PixelFacts(count, False, direct, fault, picture, syntax not in NATIVE)
-    return Pixels(facts, layout, bits, shared, "native", declared)
+    return PixelDescription(facts, layout, bits, shared, "native", declared)
 
 
 def _apart(bits: int, count: int, length: int) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.metadata import Serialised, bulk_name, full_metadata
-from chalicelib.dicom.pixels import Pixels
+from chalicelib.dicom.pixels import PixelDescription
 from chalicelib.domain import tags
 
 _PATIENT = (tags.PatientID, tags.IssuerOfPatientIDQualifiersSequence)
@@ -38,7 +38,7 @@ Replace = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
 """From an instance's patient identifiers to those that are shown, and to the item that says what was replaced."""
 
 
-def keep(head: Head, series: str, sop: str, described: Pixels | None = None) -> bytes:
+def keep(head: Head, series: str, sop: str, described: PixelDescription | None = None) -> bytes:
     """The line that is kept: everything but what depends on who asks. `described`: what its pixels are."""
     below = f"/series/{series}/instances/{sop}/bulkdata/"
     found = full_metadata(head, lambda path: below + bulk_name(path), described=described)

@@ -12,7 +12,7 @@ from chalicelib.dicom.header import Head
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SequenceItem:
     """One item: its number, from 0, its data set, and the values of it that stayed in the object, by their whole paths."""
 
     number: int
@@ -24,24 +24,24 @@ class _Enough(Exception):
     """The item that was looked for is here."""
 
 
-def each_item(head: Head, tag: int, use: Callable[[Item], None]) -> None:
+def each_item(head: Head, tag: int, use: Callable[[SequenceItem], None]) -> None:
     """Hand every item of a streamed sequence to `use`, in order. Raises what reading raises."""
 
     def each(of: int, number: int, dataset: Dataset, left_out: list[LeftOut]) -> None:
         if of == tag:
-            use(Item(number, dataset, left_out))
+            use(SequenceItem(number, dataset, left_out))
 
     head.again(Streaming(lambda of, _: of == tag, each))
 
 
-def one_item(head: Head, tag: int, number: int) -> Item | None:
+def one_item(head: Head, tag: int, number: int) -> SequenceItem | None:
     """One item of a streamed sequence; None where there is none. What is before it is walked, what is behind it not read."""
     if number >= head.streamed.get(tag, 0):
         return None
-    found: list[Item] = []
+    found: list[SequenceItem] = []
 
     def each(_: int, at: int, dataset: Dataset, left_out: list[LeftOut]) -> None:
-        found.append(Item(at, dataset, left_out))
+        found.append(SequenceItem(at, dataset, left_out))
         raise _Enough
 
     try:

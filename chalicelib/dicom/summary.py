@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from chalicelib.dicom import key_images, rejection_note
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.identity import single_uid
-from chalicelib.dicom.pixels import Pixels, declared_frames, describe
+from chalicelib.dicom.pixels import PixelDescription, declared_frames, describe
 from chalicelib.dicom.readings import valid_date, valid_time
 from chalicelib.dicom.values import items_of, text_of, values_of
 from chalicelib.domain import tags
@@ -42,7 +42,7 @@ _ITEMS_LIMIT = 4
 _OTHER_IDS_LIMIT = 16
 
 
-def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
+def summarise(head: Head, described: PixelDescription | None = None) -> dict[str, Any]:
     """The summary of an instance, ready for JSON. `described`: what its pixels are, where more
     than the head was looked at (`frames.examine`).
 
@@ -87,13 +87,13 @@ def summarise(head: Head, described: Pixels | None = None) -> dict[str, Any]:
     }
 
 
-def pixel_fields(pixels: Pixels) -> dict[str, Any]:
+def pixel_fields(pixels: PixelDescription) -> dict[str, Any]:
     """What a summary says of pixels: `number_of_frames`, `frame_length`, `pixels`."""
     frames = pixels.facts.frames
     return {"number_of_frames": frames, "frame_length": frame_length(pixels), "pixels": pixels.facts.to_item()}
 
 
-def frame_length(pixels: Pixels) -> int | None:
+def frame_length(pixels: PixelDescription) -> int | None:
     """Bytes of one native frame where frames are whole bytes and lie one after the other, so that no head need be read."""
     if pixels.facts.encapsulated or pixels.facts.frames_fault or not pixels.facts.direct:
         return None

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.dicomweb import representations
-from chalicelib.dicomweb.media_types import Offer, describe
+from chalicelib.dicomweb.media_types import Representation, describe
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, LEVELS, RETURNED_ONLY, Level
 
 WADL = "application/vnd.sun.wadl+xml"
-OFFERS: tuple[Offer, ...] = (Offer(WADL), Offer("application/json"))
+OFFERS: tuple[Representation, ...] = (Representation(WADL), Representation("application/json"))
 _NAMESPACE = "http://wadl.dev.java.net/2009/02"
 
 _MULTIPART = 'multipart/related; type="{}"'
@@ -51,12 +51,12 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class DescribedResource:
     """One segment of a path, `{name}` for one that varies, with its methods and what is below it."""
 
     path: str
     methods: tuple[Method, ...] = ()
-    below: tuple[Resource, ...] = field(default=())
+    below: tuple[DescribedResource, ...] = field(default=())
 
 
 def _search(name: str, *levels: Level) -> Method:
@@ -75,62 +75,62 @@ def _store(name: str) -> Method:
     return Method("POST", name, _STORE_ANSWER, "200 202 409", takes=_STORED)
 
 
-def _retrieve(entity: str, answers: tuple[str, ...]) -> tuple[Method, tuple[Resource, ...]]:
+def _retrieve(entity: str, answers: tuple[str, ...]) -> tuple[Method, tuple[DescribedResource, ...]]:
     """(the entity itself, the resources that every study, series and instance has below it) (10.4.1.1)."""
     return _get(f"retrieve{entity}", answers, "accept", "owner"), (
-        Resource("metadata", (_get(f"retrieve{entity}Metadata", _METADATA, "accept", "charset", "owner"),)),
-        Resource("rendered", (_get(f"retrieveRendered{entity}", _RENDERED, *_RENDER_PARAMETERS),)),
-        Resource("thumbnail", (_get(f"retrieve{entity}Thumbnail", _THUMBNAIL, "accept", "viewport", "owner"),)),
-        Resource("bulkdata", (_get(f"retrieve{entity}Bulkdata", _BULK, "accept", "owner"),)),
-        Resource("pixeldata", (_get(f"retrieve{entity}PixelData", _FRAMES, "accept", "owner"),)),
+        DescribedResource("metadata", (_get(f"retrieve{entity}Metadata", _METADATA, "accept", "charset", "owner"),)),
+        DescribedResource("rendered", (_get(f"retrieveRendered{entity}", _RENDERED, *_RENDER_PARAMETERS),)),
+        DescribedResource("thumbnail", (_get(f"retrieve{entity}Thumbnail", _THUMBNAIL, "accept", "viewport", "owner"),)),
+        DescribedResource("bulkdata", (_get(f"retrieve{entity}Bulkdata", _BULK, "accept", "owner"),)),
+        DescribedResource("pixeldata", (_get(f"retrieve{entity}PixelData", _FRAMES, "accept", "owner"),)),
     )
 
 
-def _tree() -> tuple[Resource, ...]:
+def _tree() -> tuple[DescribedResource, ...]:
     """Table H-1, services Studies, Storage Commitment and URI."""
     instance, below_instance = _retrieve("Instance", _INSTANCES)
     series, below_series = _retrieve("Series", _STUDY)
     study, below_study = _retrieve("Study", _STUDY)
-    frames = Resource(
+    frames = DescribedResource(
         "frames",
         below=(
-            Resource(
+            DescribedResource(
                 "{frames}",
                 (_get("retrieveFrames", _FRAMES, "accept", "owner"),),
                 (
-                    Resource("rendered", (_get("retrieveRenderedFrames", _RENDERED, *_RENDER_PARAMETERS),)),
-                    Resource("thumbnail", (_get("retrieveFrameThumbnail", _THUMBNAIL, "viewport", "owner"),)),
+                    DescribedResource("rendered", (_get("retrieveRenderedFrames", _RENDERED, *_RENDER_PARAMETERS),)),
+                    DescribedResource("thumbnail", (_get("retrieveFrameThumbnail", _THUMBNAIL, "viewport", "owner"),)),
                 ),
             ),
         ),
     )
-    bulk = Resource("{bulkdata}", (_get("retrieveBulkdata", _BULK, "accept", "owner"),))
-    of_instance = tuple(Resource(r.path, r.methods, (bulk,)) if r.path == "bulkdata" else r for r in below_instance)
-    instances = Resource(
+    bulk = DescribedResource("{bulkdata}", (_get("retrieveBulkdata", _BULK, "accept", "owner"),))
+    of_instance = tuple(DescribedResource(r.path, r.methods, (bulk,)) if r.path == "bulkdata" else r for r in below_instance)
+    instances = DescribedResource(
         "instances",
         (_search("searchForSeriesInstances", "study", "series", "instance"),),
-        (Resource("{instance}", (instance,), (*of_instance, frames)),),
+        (DescribedResource("{instance}", (instance,), (*of_instance, frames)),),
     )
-    all_series = Resource(
+    all_series = DescribedResource(
         "series",
         (_search("searchForStudySeries", "study", "series"),),
-        (Resource("{series}", (series,), (*below_series, instances)),),
+        (DescribedResource("{series}", (series,), (*below_series, instances)),),
     )
-    study_instances = Resource("instances", (_search("searchForStudyInstances", *LEVELS),))
+    study_instances = DescribedResource("instances", (_search("searchForStudyInstances", *LEVELS),))
     commitment = (
         Method("POST", "requestCommitment", _COMMITMENT, "200 202 409", takes=_COMMITMENT),
         Method("GET", "checkCommitment", _COMMITMENT, "200 202 404"),
     )
     return (
-        Resource(
+        DescribedResource(
             "studies",
             (_search("searchForStudies", "study"), _store("storeInstances")),
-            (Resource("{study}", (study, _store("storeStudyInstances")), (*below_study, all_series, study_instances)),),
+            (DescribedResource("{study}", (study, _store("storeStudyInstances")), (*below_study, all_series, study_instances)),),
         ),
-        Resource("series", (_search("searchForSeries", "study", "series"),)),
-        Resource("instances", (_search("searchForInstances", *LEVELS),)),
-        Resource("commitment-requests", below=(Resource("{transaction}", commitment),)),
-        Resource("wado", (Method("GET", "retrieveByUri", (representations.DICOM, *_RENDERED), "200 307"),)),
+        DescribedResource("series", (_search("searchForSeries", "study", "series"),)),
+        DescribedResource("instances", (_search("searchForInstances", *LEVELS),)),
+        DescribedResource("commitment-requests", below=(DescribedResource("{transaction}", commitment),)),
+        DescribedResource("wado", (Method("GET", "retrieveByUri", (representations.DICOM, *_RENDERED), "200 307"),)),
     )
 
 
@@ -150,7 +150,7 @@ def description(base_url: str) -> dict[str, Any]:
     return {"application": {"@xmlns": _NAMESPACE, "resources": resources}}
 
 
-def _resource(resource: Resource) -> dict[str, Any]:
+def _resource(resource: DescribedResource) -> dict[str, Any]:
     found: dict[str, Any] = {"@path": resource.path}
     if resource.path.startswith("{"):
         name = resource.path.strip("{}")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from chalicelib.dicomweb import moments, person_names
-from chalicelib.dicomweb.moments import Range
+from chalicelib.dicomweb import person_names, range_matching
+from chalicelib.dicomweb.range_matching import Range
 from chalicelib.domain.identifiers import is_uid
 
 Element = Mapping[str, Any]
@@ -108,7 +108,7 @@ def parse_match(vr: str, text: str, *, fuzzy: bool = False, empty_values: bool =
     if vr == "SQ":
         raise Unparsable("is a sequence: name an attribute in it, as in 00400275.00400009")
     if vr in MOMENT_VRS:
-        found = moments.parse_range(vr, text)
+        found = range_matching.parse_range(vr, text)
         if found is None:
             raise Unparsable(f"is no {vr} or range of {vr}")
         return Moments(vr, found)
@@ -182,7 +182,7 @@ def matches_element(match: Match, element: Element | None) -> bool:
         case Numbers(numbers):
             return any(_as_number(v) in numbers for v in values)
         case Moments(vr, within):
-            found_moments = (moments.stored_moment(vr, v) for v in values)
+            found_moments = (range_matching.stored_moment(vr, v) for v in values)
             return any(m is not None and within.contains(m) for m in found_moments)
 
 

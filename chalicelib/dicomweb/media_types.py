@@ -71,7 +71,7 @@ class MediaRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Representation:
     """One representation that a resource has.
 
     `media_type`: of the body, or with `multipart` of its parts. `transfer_syntaxes`: the UIDs it can be had
@@ -91,7 +91,7 @@ class Selected:
     `any_syntax`: the client takes each part in whatever transfer syntax it is stored in.
     """
 
-    offer: Offer
+    offer: Representation
     transfer_syntax: str | None = None
     any_syntax: bool = False
 
@@ -168,7 +168,7 @@ def _range(text: str) -> MediaRange | None:
     return MediaRange(name, multipart, syntax, quality)
 
 
-def negotiate(offers: Sequence[Offer], accept: str | None, accept_parameter: str | None = None) -> Selected:
+def negotiate(offers: Sequence[Representation], accept: str | None, accept_parameter: str | None = None) -> Selected:
     """The representation to answer with (8.7.8).
 
     `offers`: what the resource has, in the server's order, the default first. `accept`: the header, several
@@ -196,7 +196,7 @@ _ANYTHING = MediaRange("*/*", None, None, 1.0)
 _BLANK = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
 
 
-def _best(offers: Sequence[Offer], ranges: Iterable[MediaRange]) -> Selected | None:
+def _best(offers: Sequence[Representation], ranges: Iterable[MediaRange]) -> Selected | None:
     """Each representation has the quality of the most specific range it matches; the highest wins (8.7.8.1).
 
     Of equals, the first offer does, in its stored transfer syntax for a range with `transfer-syntax=*`.
@@ -225,7 +225,7 @@ def _specificity(media_range: MediaRange) -> tuple[int, int, int]:
 _SYNTAX_RANK: dict[str | None, int] = {None: 0, ANY: 1}
 
 
-def _matches(media_range: MediaRange, offer: Offer, syntax: str | None) -> bool:
+def _matches(media_range: MediaRange, offer: Representation, syntax: str | None) -> bool:
     if media_range.multipart not in (None, offer.multipart):
         return False
     kind, subtype = media_range.name.split("/")
@@ -237,13 +237,13 @@ def _matches(media_range: MediaRange, offer: Offer, syntax: str | None) -> bool:
     return syntax == (media_range.transfer_syntax or offer.transfer_syntaxes[0])
 
 
-def _as_stored(media_range: MediaRange, offer: Offer) -> bool:
+def _as_stored(media_range: MediaRange, offer: Representation) -> bool:
     """Whether any transfer syntax will do: said by `*`, or of whole instances by `*/*` alone."""
     anything = media_range.multipart is None and media_range.transfer_syntax is None
     return media_range.transfer_syntax == ANY or (anything and offer.media_type == "application/dicom")
 
 
-def describe(offer: Offer) -> str:
+def describe(offer: Representation) -> str:
     """The media type of an offer as it stands in Accept."""
     return f'multipart/related; type="{offer.media_type}"' if offer.multipart else offer.media_type
 

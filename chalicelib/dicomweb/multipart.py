@@ -28,7 +28,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BodyPart:
     """One part: its header fields with names in lower case, and its body as a view of the whole buffer."""
 
     headers: tuple[tuple[str, str], ...]
@@ -49,7 +49,7 @@ def check_boundary(boundary: str) -> bytes:
     return encoded
 
 
-def parse(body: bytes, boundary: str, *, max_parts: int = MAX_PARTS) -> Iterator[Part]:
+def parse(body: bytes, boundary: str, *, max_parts: int = MAX_PARTS) -> Iterator[BodyPart]:
     """The parts of a multipart body, one by one, without copying.
 
     Raises BadRequest for a body without the boundary, without its closing delimiter (it was cut off), with broken or
@@ -68,7 +68,7 @@ def parse(body: bytes, boundary: str, *, max_parts: int = MAX_PARTS) -> Iterator
         end = _find_delimiter(body, delimiter, max(begin, offset - len(delimiter) + len(dashes)))
         if end < 0:
             raise BadRequest("The body ends before its closing delimiter.")
-        yield Part(headers, view[offset : max(offset, end)], offset)
+        yield BodyPart(headers, view[offset : max(offset, end)], offset)
         start = end + len(delimiter)
 
 

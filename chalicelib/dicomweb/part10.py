@@ -18,7 +18,7 @@ from typing import Any
 
 from chalicelib.dicomweb.json_model import Model, first_text, items
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, parse_media_type
-from chalicelib.dicomweb.multipart import Part
+from chalicelib.dicomweb.multipart import BodyPart
 from chalicelib.dicomweb.representations import FRAME_TYPES
 from chalicelib.domain import tags
 
@@ -54,7 +54,7 @@ class Unstorable(Exception):
         self.reason = reason
 
 
-def to_part10(model: Model, bulkdata: Callable[[str], Sequence[Part]]) -> bytes:
+def to_part10(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> bytes:
     """The instance as a PS3.10 file in Explicit VR Little Endian, or in the transfer syntax of its compressed pixels.
 
     `bulkdata`: the parts that a BulkDataURI stands for. Text becomes UTF-8 (ISO_IR 192). Raises Unstorable.
@@ -99,7 +99,7 @@ def _unheard() -> Iterator[None]:
         log.disabled = before
 
 
-def _pixels(model: Model, bulkdata: Callable[[str], Sequence[Part]]) -> tuple[str, bytes | None]:
+def _pixels(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> tuple[str, bytes | None]:
     """(transfer syntax, encapsulated pixels or None where they are native or absent)."""
     uri = model.get(PIXEL_DATA, {}).get("BulkDataURI")
     parts = bulkdata(uri) if isinstance(uri, str) else ()
@@ -141,7 +141,7 @@ _DEFAULT_SYNTAX = {
 }
 
 
-def _inlined(model: Model, bulkdata: Callable[[str], Sequence[Part]]) -> Model:
+def _inlined(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> Model:
     """The model with bulk data in place of its references."""
     result: Model = {}
     for tag, element in model.items():

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.dicomweb import moments, search_attributes
+from chalicelib.dicomweb import range_matching, search_attributes
 from chalicelib.dicomweb.matching import (
     Element,
     Match,
@@ -32,7 +32,7 @@ from chalicelib.dicomweb.matching import (
     parse_match,
     values_of,
 )
-from chalicelib.dicomweb.moments import Range
+from chalicelib.dicomweb.range_matching import Range
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, Level, rank
 from chalicelib.domain import tags
 from chalicelib.domain.errors import BadRequest
@@ -54,7 +54,7 @@ _FLAGS = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching")
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class SearchScope:
     """What the path of the resource has fixed: nothing, a study, or a study and a series (Table 10.6.1-1)."""
 
     study_instance_uid: str | None = None
@@ -91,7 +91,7 @@ class Query:
     """
 
     level: Level
-    scope: Scope
+    scope: SearchScope
     keys: tuple[Key, ...] = ()
     moments: tuple[MomentKey, ...] = ()
     included: frozenset[tuple[str, ...]] = frozenset()
@@ -125,7 +125,7 @@ def among_studies(query: Query, uids: frozenset[str]) -> Query | None:
     return replace(query, keys=(*(one for one in query.keys if one.path != path), key))
 
 
-def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: Scope | None = None) -> Query:
+def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: SearchScope | None = None) -> Query:
     """The search that a query component asks for (PS3.18 8.3.4, 10.6.1.2).
 
     `params`: names and values in the order given, percent-decoded, repeats included. Raises BadRequest,
@@ -157,7 +157,7 @@ def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: Scope | 
     dated, combined = _combine(keys)
     return Query(
         level=level,
-        scope=scope or Scope(),
+        scope=scope or SearchScope(),
         keys=dated,
         moments=combined,
         included=frozenset(included | returned),
@@ -273,7 +273,7 @@ def _combine(keys: dict[tuple[str, ...], Key]) -> tuple[tuple[Key, ...], tuple[M
         if date_key is None or time_key is None:
             continue
         if isinstance(date_key.match, Moments) and isinstance(time_key.match, Moments):
-            both = moments.combine(date_key.match.range, time_key.match.range)
+            both = range_matching.combine(date_key.match.range, time_key.match.range)
             if both is not None:
                 combined.append(MomentKey(date_tag, time_tag, date_key.level, both))
     gone = {(m.time,) for m in combined}
@@ -322,6 +322,6 @@ def _match_pair(pair: MomentKey, attributes: Attributes) -> bool:
     """A stored date without a time stands for the day's first moment."""
     days = values_of(attributes.get(pair.date))
     times = values_of(attributes.get(pair.time))
-    day = moments.stored_moment("DA", days[0]) if days else None
-    time = moments.stored_moment("TM", times[0]) if times else None
+    day = range_matching.stored_moment("DA", days[0]) if days else None
+    time = range_matching.stored_moment("TM", times[0]) if times else None
     return day is not None and pair.range.contains(day + (time or "0" * 12))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Offer
+from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Representation
 
 JSON = "application/dicom+json"
 XML = "application/dicom+xml"
@@ -12,12 +12,20 @@ ZIP = "application/zip"
 
 # Table 10.6.4-1 for searches, Table 10.4.4-1 for metadata; application/json for clients that know no other
 # JSON.
-SEARCH: tuple[Offer, ...] = (Offer(JSON), Offer(XML, multipart=True), Offer("application/json"))
-METADATA: tuple[Offer, ...] = SEARCH
+SEARCH: tuple[Representation, ...] = (
+    Representation(JSON),
+    Representation(XML, multipart=True),
+    Representation("application/json"),
+)
+METADATA: tuple[Representation, ...] = SEARCH
 # One object, so XML needs no multipart (Annex I.3).
-STORE_RESPONSE: tuple[Offer, ...] = (Offer(JSON), Offer(XML), Offer("application/json"))
+STORE_RESPONSE: tuple[Representation, ...] = (Representation(JSON), Representation(XML), Representation("application/json"))
 # Table 13.1.3-1.
-COMMITMENT: tuple[Offer, ...] = (*STORE_RESPONSE, Offer(JSON, multipart=True), Offer(XML, multipart=True))
+COMMITMENT: tuple[Representation, ...] = (
+    *STORE_RESPONSE,
+    Representation(JSON, multipart=True),
+    Representation(XML, multipart=True),
+)
 
 # Table 8.7.3-5: transfer syntax → media type of its frames as bulk data.
 FRAME_TYPES: dict[str, str] = {
@@ -68,13 +76,13 @@ LOSSY = VIDEO | {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "53", "55"
 NOT_FOR_THE_WEB = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"})
 
 # Table 8.7.4-1, by resource category (Table 8.7.2-1): what this archive renders.
-RENDERED: dict[str, tuple[Offer, ...]] = {
-    "single-frame": (Offer("image/jpeg"), Offer("image/png"), Offer("image/gif")),
-    "multi-frame": (Offer("image/gif"),),
-    "document": (Offer("application/pdf"),),
-    "text": (Offer("text/html"), Offer("text/plain"), Offer("text/xml")),
+RENDERED: dict[str, tuple[Representation, ...]] = {
+    "single-frame": (Representation("image/jpeg"), Representation("image/png"), Representation("image/gif")),
+    "multi-frame": (Representation("image/gif"),),
+    "document": (Representation("application/pdf"),),
+    "text": (Representation("text/html"), Representation("text/plain"), Representation("text/xml")),
 }
-THUMBNAIL: tuple[Offer, ...] = (Offer("image/jpeg"), Offer("image/png"))
+THUMBNAIL: tuple[Representation, ...] = (Representation("image/jpeg"), Representation("image/png"))
 
 
 def _syntaxes(stored: str) -> tuple[tuple[str, ...], str]:
@@ -88,28 +96,28 @@ def _syntaxes(stored: str) -> tuple[tuple[str, ...], str]:
     return (EXPLICIT_VR_LITTLE_ENDIAN, stored), stored
 
 
-def instance(stored: str) -> tuple[Offer, ...]:
+def instance(stored: str) -> tuple[Representation, ...]:
     """Of one instance (Table 10.4.4-1); `stored` is its transfer syntax."""
     syntaxes, as_stored = _syntaxes(stored)
     return (
-        Offer(DICOM, True, syntaxes, as_stored),
-        Offer(DICOM, False, syntaxes, as_stored),
-        Offer(OCTETS, True),
-        Offer(ZIP),
+        Representation(DICOM, True, syntaxes, as_stored),
+        Representation(DICOM, False, syntaxes, as_stored),
+        Representation(OCTETS, True),
+        Representation(ZIP),
     )
 
 
-def instances(stored: frozenset[str]) -> tuple[Offer, ...]:
+def instances(stored: frozenset[str]) -> tuple[Representation, ...]:
     """Of a study or a series (Table 10.4.4-1); `stored` are the transfer syntaxes of its instances.
 
     A transfer syntax can be asked for by its UID only if every instance can be had in it.
     """
     common = next(iter(stored)) if len(stored) == 1 else EXPLICIT_VR_LITTLE_ENDIAN
     syntaxes, as_stored = _syntaxes(common)
-    return (Offer(DICOM, True, syntaxes, as_stored), Offer(OCTETS, True), Offer(ZIP))
+    return (Representation(DICOM, True, syntaxes, as_stored), Representation(OCTETS, True), Representation(ZIP))
 
 
-def frames(stored: str, *, single: bool) -> tuple[Offer, ...]:
+def frames(stored: str, *, single: bool) -> tuple[Representation, ...]:
     """Of frames, or of Pixel Data as bulk data (Tables 8.7.3-4 and 8.7.3-5).
 
     `single`: the answer is one part, so a media type without multipart will do. The uncompressed octets are
@@ -118,23 +126,23 @@ def frames(stored: str, *, single: bool) -> tuple[Offer, ...]:
     """
     compressed = FRAME_TYPES.get(stored)
     if compressed is None:
-        offers = [Offer(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN,), EXPLICIT_VR_LITTLE_ENDIAN)]
+        offers = [Representation(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN,), EXPLICIT_VR_LITTLE_ENDIAN)]
     else:
-        offers = [Offer(compressed, True, (stored,), stored)]
+        offers = [Representation(compressed, True, (stored,), stored)]
         if stored in VIDEO:
-            offers.append(Offer(OCTETS, True, (stored,), stored))
+            offers.append(Representation(OCTETS, True, (stored,), stored))
         else:
-            offers.insert(0, Offer(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN, stored), stored))
+            offers.insert(0, Representation(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN, stored), stored))
     if single:
-        offers += [Offer(o.media_type, False, o.transfer_syntaxes, o.stored) for o in offers]
+        offers += [Representation(o.media_type, False, o.transfer_syntaxes, o.stored) for o in offers]
     return tuple(offers)
 
 
-def bulkdata(*, single: bool, document: str | None = None) -> tuple[Offer, ...]:
+def bulkdata(*, single: bool, document: str | None = None) -> tuple[Representation, ...]:
     """Of bulk data other than pixels (Table 10.4.4-1); `document`: its own media type, if it is an encapsulated document."""
-    offers = [Offer(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN,))]
+    offers = [Representation(OCTETS, True, (EXPLICIT_VR_LITTLE_ENDIAN,))]
     if document is not None:
-        offers.append(Offer(document, True))
+        offers.append(Representation(document, True))
     if single:
-        offers += [Offer(o.media_type, False, o.transfer_syntaxes) for o in offers]
+        offers += [Representation(o.media_type, False, o.transfer_syntaxes) for o in offers]
     return tuple(offers)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from chalicelib.dicomweb import multipart
 from chalicelib.dicomweb.json_model import Model, parse_json
 from chalicelib.dicomweb.media_types import MediaType, parse_media_type
-from chalicelib.dicomweb.multipart import Part
+from chalicelib.dicomweb.multipart import BodyPart
 from chalicelib.dicomweb.native_xml import parse_xml
 from chalicelib.domain.errors import BadRequest, UnsupportedMediaType
 
@@ -44,9 +44,9 @@ class StoreRequest:
     many parts are nothing that this transaction stores.
     """
 
-    instances: tuple[Part, ...] = ()
+    instances: tuple[BodyPart, ...] = ()
     metadata: tuple[MetadataInstance, ...] = ()
-    bulkdata: dict[str, list[Part]] = field(default_factory=dict)
+    bulkdata: dict[str, list[BodyPart]] = field(default_factory=dict)
     foreign: int = 0
 
 
@@ -65,7 +65,7 @@ def parse_store_request(content_type: str | None, body: bytes) -> StoreRequest:
         raise UnsupportedMediaType(f"{media_type.name} is not taken. Send {_expected()}.")
     if not body:
         raise BadRequest("The body is empty.")
-    return _sort((Part((("content-type", media_type.name),), memoryview(body), 0),), media_type.name)
+    return _sort((BodyPart((("content-type", media_type.name),), memoryview(body), 0),), media_type.name)
 
 
 def _parse_parts(media_type: MediaType, body: bytes) -> StoreRequest:
@@ -88,10 +88,10 @@ def _expected() -> str:
     return ", ".join(f'multipart/related; type="{name}"' for name in (DICOM, JSON, XML))
 
 
-def _sort(parts: Iterable[Part], root: str | None) -> StoreRequest:
-    instances: list[Part] = []
+def _sort(parts: Iterable[BodyPart], root: str | None) -> StoreRequest:
+    instances: list[BodyPart] = []
     metadata: list[MetadataInstance] = []
-    bulkdata: dict[str, list[Part]] = {}
+    bulkdata: dict[str, list[BodyPart]] = {}
     foreign = 0
     for part in parts:
         declared = part.header("content-type")
@@ -113,7 +113,7 @@ def _sort(parts: Iterable[Part], root: str | None) -> StoreRequest:
     return StoreRequest(tuple(instances), tuple(metadata), bulkdata, foreign)
 
 
-def bulkdata_of(request: StoreRequest, uri: str) -> Sequence[Part]:
+def bulkdata_of(request: StoreRequest, uri: str) -> Sequence[BodyPart]:
     """The parts that a BulkDataURI of the metadata stands for; none when the request does not hold them.
 
     A URI that is relative in one place and absolute in the other means the same if one ends with the other.

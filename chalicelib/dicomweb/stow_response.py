@@ -56,7 +56,7 @@ COERCED, DISCARDED, NOT_MATCHING_CLASS = 0xB000, 0xB006, 0xB007
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredInstance:
     """An instance that is stored.
 
     `retrieve_url`, `study_url`: where it and its study can be had. `warning`: a Warning Reason of Table I.2-1.
@@ -70,7 +70,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedInstance:
     """An instance that is not stored; `reason` is a key of `FAILURE_REASONS`.
 
     Without a SOP Instance UID, it is reported among the failures that belong to no instance.
@@ -81,7 +81,7 @@ class Failed:
     sop_instance_uid: str = ""
 
 
-Outcome = Stored | Failed
+Outcome = StoredInstance | FailedInstance
 
 
 def failure_reason(slug: str) -> int:
@@ -91,7 +91,7 @@ def failure_reason(slug: str) -> int:
 
 def status(outcomes: Sequence[Outcome]) -> int:
     """The HTTP status of Table 10.5.3-1: 200 all stored, 202 some stored or with warnings, 409 none."""
-    stored = [one for one in outcomes if isinstance(one, Stored)]
+    stored = [one for one in outcomes if isinstance(one, StoredInstance)]
     if not stored:
         return 409
     return 200 if len(stored) == len(outcomes) and all(one.warning is None for one in stored) else 202
@@ -99,8 +99,8 @@ def status(outcomes: Sequence[Outcome]) -> int:
 
 def response(outcomes: Sequence[Outcome]) -> Model:
     """The module of Annex I, in the order of the request. Instances of several studies have no common Retrieve URL."""
-    stored = [one for one in outcomes if isinstance(one, Stored)]
-    failed = [one for one in outcomes if isinstance(one, Failed)]
+    stored = [one for one in outcomes if isinstance(one, StoredInstance)]
+    failed = [one for one in outcomes if isinstance(one, FailedInstance)]
     studies = {one.study_url for one in stored}
     model: Model = {tags.RetrieveURL: _element("UR", *(studies if len(studies) == 1 else ()))}
     sequences = {
@@ -123,16 +123,16 @@ def _reference(sop_class_uid: str, sop_instance_uid: str) -> Model:
     }
 
 
-def _stored(one: Stored) -> Model:
+def _stored(one: StoredInstance) -> Model:
     item = _reference(one.sop_class_uid, one.sop_instance_uid) | {tags.RetrieveURL: _element("UR", one.retrieve_url)}
     if one.warning is not None:
         item[tags.WarningReason] = _element("US", one.warning)
     return dict(sorted(item.items()))
 
 
-def _reason(one: Failed) -> Model:
+def _reason(one: FailedInstance) -> Model:
     return {tags.FailureReason: _element("US", failure_reason(one.reason))}
 
 
-def _failed(one: Failed) -> Model:
+def _failed(one: FailedInstance) -> Model:
     return _reference(one.sop_class_uid, one.sop_instance_uid) | _reason(one)

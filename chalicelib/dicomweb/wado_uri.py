@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chalicelib.dicomweb import rendered, representations
 from chalicelib.dicomweb.media_types import (
     ANY,
-    Offer,
+    Representation,
     Selected,
     negotiate,
     parse_media_type,
@@ -170,7 +170,7 @@ def _check_together(request: WadoUri) -> None:
             raise BadRequest("A window goes with rendered media types only.", "windowCenter")
 
 
-def select(request: WadoUri, accept: str | None, stored: str, offered: Sequence[Offer]) -> Selected:
+def select(request: WadoUri, accept: str | None, stored: str, offered: Sequence[Representation]) -> Selected:
     """What to answer with (9.3): rendered by default, the file when `application/dicom` is asked for.
 
     `stored`: the instance's transfer syntax. `offered`: its rendered media types, none for what cannot be rendered.

@@ -4,7 +4,7 @@ S3 wants every part of a multipart upload but the last to be 5 MiB at least (S3 
 what is small is read and uploaded in parts of 8 MiB, and of what is large only the beginning, as far as a part needs it; the
 rest is copied inside S3, however long it is.
 
-What has to be read is shared out in loads of a bounded size, one for each invocation of a function that does nothing else: so
+What has to be read is shared out in batches of a bounded size, one for each invocation of a function that does nothing else: so
 no function's work grows with the size of what is put together.
 """
 
@@ -22,16 +22,16 @@ READ_PART = 8 * MIB
 MAX_COPY = 4 * 1024 * MIB
 MAX_GAP = 64 * 1024
 """Bytes between two ranges of an object that are still read as one."""
-LOAD = 64 * MIB
+BATCH = 64 * MIB
 """Bytes that one invocation reads."""
 MOST_OWN_BYTES = MIB
-"""Bytes of a load that come with it instead of from an object: an invocation's event is 6 MB at most, in base64."""
+"""Bytes of a batch that come with it instead of from an object: an invocation's event is 6 MB at most, in base64."""
 MOST_PIECES = 10_000
-"""Pieces of a load, for the same reason."""
+"""Pieces of a batch, for the same reason."""
 
 
 @dataclass(frozen=True)
-class Extract:
+class ObjectRange:
     """`length` bytes of another object of the bucket, from `start` on."""
 
     key: str
@@ -39,12 +39,12 @@ class Extract:
     length: int
 
 
-Piece: TypeAlias = bytes | Extract
+Piece: TypeAlias = bytes | ObjectRange
 """What an object is made of, in order."""
 
 
 @dataclass(frozen=True)
-class Part:
+class UploadPart:
     """One part of the upload: pieces that are read and sent, or one range that is copied inside S3."""
 
     pieces: tuple[Piece, ...]
@@ -61,12 +61,12 @@ class Part:
         return sum(len(piece) for piece in self.pieces if isinstance(piece, bytes))
 
 
-Numbered: TypeAlias = tuple[int, Part]
+Numbered: TypeAlias = tuple[int, UploadPart]
 """A part and its number in the upload, from 1."""
 
 
 @dataclass(frozen=True)
-class Load:
+class Batch:
     """Parts of one multipart upload, to be sent by one invocation."""
 
     key: str
@@ -74,79 +74,79 @@ class Load:
     parts: tuple[Numbered, ...]
 
 
-class Carrier(Protocol):
+class Assembler(Protocol):
     """What brings bytes from S3 to S3."""
 
-    def upload(self, load: Load) -> list[str]:
-        """Send the parts of a load: their ETags. Raises TryAgain."""
+    def upload(self, batch: Batch) -> list[str]:
+        """Send the parts of a batch: their ETags. Raises TryAgain."""
         ...
 
-    def checksums(self, ranges: Sequence[Extract]) -> list[int]:
-        """The CRC-32 of each range, none longer than `READ_PART`, all together no more than `LOAD`. Raises TryAgain."""
+    def checksums(self, ranges: Sequence[ObjectRange]) -> list[int]:
+        """The CRC-32 of each range, none longer than `READ_PART`, all together no more than `BATCH`. Raises TryAgain."""
         ...
 
 
 def size(piece: Piece) -> int:
     """Bytes of a piece."""
-    return piece.length if isinstance(piece, Extract) else len(piece)
+    return piece.length if isinstance(piece, ObjectRange) else len(piece)
 
 
-def plan(pieces: Iterable[Piece]) -> list[Part]:
+def plan(pieces: Iterable[Piece]) -> list[UploadPart]:
     """The parts that make up `pieces`, in order; at least one."""
-    parts: list[Part] = []
+    parts: list[UploadPart] = []
     open_: list[Piece] = []
     held = 0
     for piece in pieces:
         while size(piece):
-            if isinstance(piece, Extract) and (held == 0 or held >= MIN_PART) and piece.length >= READ_PART:
+            if isinstance(piece, ObjectRange) and (held == 0 or held >= MIN_PART) and piece.length >= READ_PART:
                 if open_:
-                    parts.append(Part(tuple(open_)))
+                    parts.append(UploadPart(tuple(open_)))
                     open_, held = [], 0
                 first, piece = _split(piece, min(piece.length, MAX_COPY))
-                parts.append(Part((first,), copied=True))
+                parts.append(UploadPart((first,), copied=True))
                 continue
             room = _room(piece, held)
             first, piece = _split(piece, min(size(piece), room))
             open_.append(first)
             held += size(first)
             if held >= READ_PART:
-                parts.append(Part(tuple(open_)))
+                parts.append(UploadPart(tuple(open_)))
                 open_, held = [], 0
     if open_ or not parts:
-        parts.append(Part(tuple(open_)))
+        parts.append(UploadPart(tuple(open_)))
     return parts
 
 
 def _room(piece: Piece, held: int) -> int:
     """How much of a piece goes into the open part: no more than S3 needs, where the rest can be copied."""
-    if isinstance(piece, Extract) and held < MIN_PART and piece.length >= MIN_PART - held + READ_PART:
+    if isinstance(piece, ObjectRange) and held < MIN_PART and piece.length >= MIN_PART - held + READ_PART:
         return MIN_PART - held
     return READ_PART - held
 
 
 def _split(piece: Piece, at: int) -> tuple[Piece, Piece]:
-    if isinstance(piece, Extract):
-        return Extract(piece.key, piece.start, at), Extract(piece.key, piece.start + at, piece.length - at)
+    if isinstance(piece, ObjectRange):
+        return ObjectRange(piece.key, piece.start, at), ObjectRange(piece.key, piece.start + at, piece.length - at)
     return piece[:at], piece[at:]
 
 
-def bytes_read(parts: Sequence[Part]) -> int:
+def bytes_read(parts: Sequence[UploadPart]) -> int:
     """How many bytes go through whoever carries the plan out."""
     return sum(part.length for part in parts if not part.copied)
 
 
-def loads(parts: Sequence[Part]) -> tuple[list[Numbered], list[list[Numbered]]]:
+def batches(parts: Sequence[UploadPart]) -> tuple[list[Numbered], list[list[Numbered]]]:
     """The parts that whoever has the plan sends itself, since no byte of theirs has to be read or most come with it; and those
-    that are read, shared out in loads."""
+    that are read, shared out in batches."""
     own: list[Numbered] = []
     shared: list[list[Numbered]] = []
-    left = Part(())
+    left = UploadPart(())
     for number, part in enumerate(parts, 1):
         if part.copied or part.own_bytes > MOST_OWN_BYTES or len(part.pieces) > MOST_PIECES:
             own.append((number, part))
             continue
-        together = Part((*left.pieces, *part.pieces))
-        if not shared or together.length > LOAD or together.own_bytes > MOST_OWN_BYTES or len(together.pieces) > MOST_PIECES:
+        together = UploadPart((*left.pieces, *part.pieces))
+        if not shared or together.length > BATCH or together.own_bytes > MOST_OWN_BYTES or len(together.pieces) > MOST_PIECES:
             shared.append([])
             together = part
         shared[-1].append((number, part))
@@ -154,65 +154,65 @@ def loads(parts: Sequence[Part]) -> tuple[list[Numbered], list[list[Numbered]]]:
     return own, shared
 
 
-def ranges(extracts: Iterable[Extract]) -> list[list[Extract]]:
-    """The extracts in ranges that are read at once, shared out in loads; in order."""
-    shared: list[list[Extract]] = [[]]
-    left = LOAD
-    for extract in extracts:
-        for start in range(0, extract.length, READ_PART):
-            length = min(READ_PART, extract.length - start)
+def ranges(every: Iterable[ObjectRange]) -> list[list[ObjectRange]]:
+    """Ranges in pieces that are read at once, shared out in batches; in order."""
+    shared: list[list[ObjectRange]] = [[]]
+    left = BATCH
+    for wanted in every:
+        for start in range(0, wanted.length, READ_PART):
+            length = min(READ_PART, wanted.length - start)
             if length > left or len(shared[-1]) == MOST_PIECES:
                 shared.append([])
-                left = LOAD
-            shared[-1].append(Extract(extract.key, extract.start + start, length))
+                left = BATCH
+            shared[-1].append(ObjectRange(wanted.key, wanted.start + start, length))
             left -= length
     return shared if shared[-1] else []
 
 
-def upload_event(load: Load) -> dict[str, Any]:
-    """A load as JSON, for the function that carries it."""
-    parts = [[number, part.copied, [_to_json(piece) for piece in part.pieces]] for number, part in load.parts]
-    return {"key": load.key, "upload": load.upload, "parts": parts}
+def upload_event(batch: Batch) -> dict[str, Any]:
+    """A batch as JSON, for the function that assembles."""
+    parts = [[number, part.copied, [_to_json(piece) for piece in part.pieces]] for number, part in batch.parts]
+    return {"key": batch.key, "upload": batch.upload, "parts": parts}
 
 
-def checksums_event(wanted: Sequence[Extract]) -> dict[str, Any]:
+def checksums_event(wanted: Sequence[ObjectRange]) -> dict[str, Any]:
     """Ranges whose checksums are wanted, as JSON."""
     return {"checksums": [_to_json(one) for one in wanted]}
 
 
-def carry(event: Mapping[str, Any], carrier: Carrier) -> list[str] | list[int]:
+def assemble(event: Mapping[str, Any], assembler: Assembler) -> list[str] | list[int]:
     """Do what `upload_event` or `checksums_event` says."""
     if "checksums" in event:
-        return carrier.checksums([Extract(*one) for one in event["checksums"]])
-    parts = tuple((number, Part(tuple(map(_from_json, pieces)), copied)) for number, copied, pieces in event["parts"])
-    return carrier.upload(Load(event["key"], event["upload"], parts))
+        return assembler.checksums([ObjectRange(*one) for one in event["checksums"]])
+    parts = tuple((number, UploadPart(tuple(map(_from_json, pieces)), copied)) for number, copied, pieces in event["parts"])
+    return assembler.upload(Batch(event["key"], event["upload"], parts))
 
 
 def _to_json(piece: Piece) -> str | list[Any]:
-    return [piece.key, piece.start, piece.length] if isinstance(piece, Extract) else base64.b64encode(piece).decode()
+    return [piece.key, piece.start, piece.length] if isinstance(piece, ObjectRange) else base64.b64encode(piece).decode()
 
 
 def _from_json(piece: str | list[Any]) -> Piece:
-    return base64.b64decode(piece) if isinstance(piece, str) else Extract(*piece)
+    return base64.b64decode(piece) if isinstance(piece, str) else ObjectRange(*piece)
 
 
-def gather(pieces: Sequence[Piece], read: Callable[[Sequence[Extract]], Sequence[bytes]]) -> list[bytes]:
+def gather(pieces: Sequence[Piece], read: Callable[[Sequence[ObjectRange]], Sequence[bytes]]) -> list[bytes]:
     """The bytes of each piece. `read` answers ranges of objects; what lies close together is read as one range."""
-    wanted = sorted({one for one in pieces if isinstance(one, Extract)}, key=lambda one: (one.key, one.start, one.length))
-    joined: list[Extract] = []
+    wanted = sorted({one for one in pieces if isinstance(one, ObjectRange)}, key=lambda one: (one.key, one.start, one.length))
+    joined: list[ObjectRange] = []
     for one in wanted:
         last = joined[-1] if joined else None
         if last is not None and last.key == one.key and one.start <= last.start + last.length + MAX_GAP:
             end = max(last.start + last.length, one.start + one.length)
             if end - last.start <= READ_PART:
-                joined[-1] = Extract(last.key, last.start, end - last.start)
+                joined[-1] = ObjectRange(last.key, last.start, end - last.start)
                 continue
         joined.append(one)
     found = list(zip(joined, read(joined), strict=True)) if joined else []
-    return [_cut(one, found) if isinstance(one, Extract) else one for one in pieces]
+    return [_cut(one, found) if isinstance(one, ObjectRange) else one for one in pieces]
 
 
-def _cut(wanted: Extract, found: Sequence[tuple[Extract, bytes]]) -> bytes:
+def _cut(wanted: ObjectRange, found: Sequence[tuple[ObjectRange, bytes]]) -> bytes:
     place = bisect_right(found, (wanted.key, wanted.start), key=lambda one: (one[0].key, one[0].start)) - 1
     there, data = found[place]
     return data[wanted.start - there.start : wanted.start - there.start + wanted.length]

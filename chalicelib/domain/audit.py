@@ -1,6 +1,6 @@
 """What the audit trail says of one event: who did what to whose data, when, why, and how it ended.
 
-A *view* says what happened as an `Entry`; the door adds the `Context` of the request; together they make a *record*:
+A *view* says what happened as an `Entry`; the door adds the `RequestContext` of the request; together they make a *record*:
 one flat JSON object of at most about 1 KB, chained by `domain.audit_chain` and shown as FHIR by `api.audit_event`.
 Event codes: DICOM PS3.15 A.5 and PS3.16 CID 400, 401; purposes: HL7 v3 PurposeOfUse.
 """
@@ -138,7 +138,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Context:
+class RequestContext:
     """What the door knows of a request. `institution` is an id, `operator`, or `unregistered`.
 
     `actor` is the person (X-On-Behalf-Of) or, without one, the role's session name; `role` the machine.
@@ -167,7 +167,7 @@ class Act(Protocol):
 
 
 @dataclass(frozen=True)
-class Seen:
+class DisclosedStudy:
     """A study that was shown: what a disclosure is made of. `basis` is empty for the owner itself."""
 
     owner: str
@@ -182,23 +182,23 @@ class Seen:
         return Purpose.EMERGENCY if by_emergency_only else Purpose.TREATMENT
 
 
-def seen(study: FiledStudy, decision: Decision = BY_OWNER) -> Seen:
+def disclosed(study: FiledStudy, decision: Decision = BY_OWNER) -> DisclosedStudy:
     """A study, and why it may be seen."""
     basis = (*decision.transfers, *(EMERGENCY_BASIS + one for one in decision.emergencies))
-    return Seen(study.owner, study.study_instance_uid, study.patients, basis)
+    return DisclosedStudy(study.owner, study.study_instance_uid, study.patients, basis)
 
 
-def of_study(kind: Kind, study: Seen, count: int | None = None) -> Entry:
+def of_study(kind: Kind, study: DisclosedStudy, count: int | None = None) -> Entry:
     """The entry that something was done with a study, such as handing out addresses of `count` of its instances."""
     return Entry(kind, study.owner, study.patients, study.study, study.purpose, study.basis, count=count)
 
 
-def disclosures(viewer: str, shown: Iterable[Seen]) -> list[Entry]:
+def disclosures(viewer: str, shown: Iterable[DisclosedStudy]) -> list[Entry]:
     """One entry for each distinct patient of another institution among the studies that `viewer` was shown.
 
     It names the study where there is one only; `count` is how many there were.
     """
-    by_patient: dict[tuple[str, tuple[PatientIdentifier, ...]], dict[str, Seen]] = {}
+    by_patient: dict[tuple[str, tuple[PatientIdentifier, ...]], dict[str, DisclosedStudy]] = {}
     for study in shown:
         if study.owner != viewer:
             by_patient.setdefault((study.owner, study.patients), {})[study.study] = study
@@ -220,7 +220,7 @@ Record = dict[str, object]
 """One event as it is stored: text, numbers, and lists of them; absent rather than null."""
 
 
-def records(context: Context, entries: Sequence[Entry]) -> list[Record]:
+def records(context: RequestContext, entries: Sequence[Entry]) -> list[Record]:
     """The records of one request, not yet chained. An entry with more than two patients becomes several."""
     return [_record(context, part) for entry in entries for part in _parts(entry)]
 
@@ -232,7 +232,7 @@ def _parts(entry: Entry) -> Iterator[Entry]:
         yield replace(entry, patients=patients[start : start + MAX_PATIENTS])
 
 
-def _record(context: Context, entry: Entry) -> Record:
+def _record(context: RequestContext, entry: Entry) -> Record:
     record: Record = {
         "at": iso(context.at),
         "kind": entry.kind.value,

@@ -22,7 +22,7 @@ SHARDS = 64
 
 
 @dataclass(frozen=True)
-class Head:
+class ChainHead:
     """The last record of a shard: its number (0: none yet) and its hash."""
 
     seq: int = 0
@@ -40,13 +40,13 @@ def digest(record: Record) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()).hexdigest()
 
 
-def chain(head: Head, shard: str, new: Iterable[Record], expires: int) -> list[Record]:
+def chain(head: ChainHead, shard: str, new: Iterable[Record], expires: int) -> list[Record]:
     """`new` as the next records of `shard` after `head`; `expires` in seconds since the epoch."""
     chained: list[Record] = []
     for record in new:
         linked = record | {"shard": shard, "seq": head.seq + 1, "prev": head.hash, "expires": expires}
         linked["hash"] = digest(linked)
-        head = Head(head.seq + 1, str(linked["hash"]))
+        head = ChainHead(head.seq + 1, str(linked["hash"]))
         chained.append(linked)
     return chained
 
@@ -85,11 +85,11 @@ def head_item(shard: str, last: Record) -> Item:
     return Item(keys.audit_records(shard), keys.HEAD, {"seq": seq, "hash": last["hash"], "at": last["at"]}, version=seq)
 
 
-def appending(shard: str, head: Head, chained: Sequence[Record]) -> list[Write]:
+def appending(shard: str, head: ChainHead, chained: Sequence[Record]) -> list[Write]:
     """The writes that append `chained` to `shard` if its head is still `head`: the head's first."""
     return [PutVersion(head_item(shard, chained[-1]), head.seq), *(PutNew(item(record)) for record in chained)]
 
 
-def head_of(found: Item | None) -> Head:
+def head_of(found: Item | None) -> ChainHead:
     """The head that an item says, or that of a shard nothing was ever written to."""
-    return Head(int(str(found.data["seq"])), str(found.data["hash"])) if found else Head()
+    return ChainHead(int(str(found.data["seq"])), str(found.data["hash"])) if found else ChainHead()

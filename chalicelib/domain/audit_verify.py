@@ -23,14 +23,14 @@ from typing import Any, Literal
 
 from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.audit import Record
-from chalicelib.domain.audit_chain import GENESIS, Head
+from chalicelib.domain.audit_chain import GENESIS, ChainHead
 from chalicelib.domain.ports import Item
 
 Problem = Literal["altered", "removed", "moved", "truncated", "rewritten", "anchor"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class ChainFault:
     """What is wrong with the records `first` to `last` of a shard; `detail` says how that shows."""
 
     problem: Problem
@@ -49,7 +49,7 @@ class Anchored:
     """The head of a shard as an anchor says it was at `at`."""
 
     at: datetime
-    head: Head
+    head: ChainHead
     source: str
     restored: bool = False
     """Whether a recorded restore explains that the chain does not have it."""
@@ -70,15 +70,15 @@ def verify_shard(
     head: Item | None,
     anchors: Sequence[Anchored],
     keep_since: datetime,
-    start: Head | None = None,
+    start: ChainHead | None = None,
     to_the_end: bool = True,
-) -> Iterator[Finding]:
+) -> Iterator[ChainFault]:
     """What is wrong with a shard: `items` are its records in key order after `start` (an anchored head, or the beginning).
 
     Records younger than `keep_since` must be there. `to_the_end` False: `items` stop before the shard's end, so that what
     comes after is not missed.
     """
-    begin = start or Head()
+    begin = start or ChainHead()
     walk = _Walk(begin.seq + 1, begin.hash)
     anchored = {one.head.seq for one in anchors}
     hashes: dict[int, str] = {}
@@ -95,56 +95,58 @@ def verify_shard(
     yield from _against_anchors(shard, anchors, hashes, begin.seq, last)
 
 
-def _step(shard: str, item: Item, walk: _Walk, proof: int, keep_since: datetime) -> Iterator[Finding]:
+def _step(shard: str, item: Item, walk: _Walk, proof: int, keep_since: datetime) -> Iterator[ChainFault]:
     if not item.sk.isdigit():
-        yield Finding("altered", shard, 0, 0, f"a record has the key {item.sk[:20]!r}, which is no number")
+        yield ChainFault("altered", shard, 0, 0, f"a record has the key {item.sk[:20]!r}, which is no number")
         return
     seq, record = int(item.sk), item.data
     if seq > walk.expected:
         if str(record.get("at")) >= keep_since.isoformat() and seq - 1 > proof:
-            yield Finding("removed", shard, max(walk.expected, proof + 1), seq - 1, "the numbers have a gap")
+            yield ChainFault("removed", shard, max(walk.expected, proof + 1), seq - 1, "the numbers have a gap")
         walk.prev = None
     walk.expected = seq + 1
     stored = str(record.get("hash"))
     if (record.get("shard"), record.get("seq")) != (shard, seq):
-        yield Finding("moved", shard, seq, seq, f"it is record {record.get('seq')} of {record.get('shard')}")
+        yield ChainFault("moved", shard, seq, seq, f"it is record {record.get('seq')} of {record.get('shard')}")
         walk.prev, walk.blamed = None, seq
         return
     if audit_chain.digest(record) != stored:
-        yield Finding("altered", shard, seq, seq, "its content does not fit its hash")
+        yield ChainFault("altered", shard, seq, seq, "its content does not fit its hash")
         walk.blamed = seq
     elif audit_chain.item(record) != item:
-        yield Finding("altered", shard, seq, seq, "its indexes or its expiry do not fit its content")
+        yield ChainFault("altered", shard, seq, seq, "its indexes or its expiry do not fit its content")
         walk.blamed = seq
     if walk.prev is not None and record.get("prev") != walk.prev and walk.blamed < seq - 1 and seq > 1:
-        yield Finding("altered", shard, seq - 1, seq - 1, "the next record was chained to another content of it")
+        yield ChainFault("altered", shard, seq - 1, seq - 1, "the next record was chained to another content of it")
     elif seq == 1 and record.get("prev") != GENESIS and walk.blamed < seq:
-        yield Finding("altered", shard, seq, seq, "it is the first, and says that it follows another")
+        yield ChainFault("altered", shard, seq, seq, "it is the first, and says that it follows another")
     walk.prev = stored
 
 
-def _end(shard: str, head: Item | None, last: int, walk: _Walk) -> Iterator[Finding]:
+def _end(shard: str, head: Item | None, last: int, walk: _Walk) -> Iterator[ChainFault]:
     """The head against the last record that is there."""
     if head is None:
         if last > 0:
-            yield Finding("truncated", shard, last, last, "the shard's head is missing")
+            yield ChainFault("truncated", shard, last, last, "the shard's head is missing")
         return
     said = audit_chain.head_of(head)
     if said.seq > last:
-        yield Finding("truncated", shard, last + 1, said.seq, "the shard's head names a later record than there is")
+        yield ChainFault("truncated", shard, last + 1, said.seq, "the shard's head names a later record than there is")
     elif said.seq < last:
-        yield Finding("altered", shard, said.seq + 1, last, "the shard's head does not know of them")
+        yield ChainFault("altered", shard, said.seq + 1, last, "the shard's head does not know of them")
     elif walk.prev is not None and said.hash != walk.prev and walk.blamed < last:
-        yield Finding("altered", shard, last, last, "the shard's head was chained to another content of it")
+        yield ChainFault("altered", shard, last, last, "the shard's head was chained to another content of it")
 
 
 def _against_anchors(
     shard: str, anchors: Sequence[Anchored], hashes: Mapping[int, str], begin: int, last: int
-) -> Iterator[Finding]:
+) -> Iterator[ChainFault]:
     """The anchored heads against the records under the same numbers. Each difference is told once."""
     missing = max((one for one in anchors if one.head.seq > last and not one.restored), key=lambda o: o.head.seq, default=None)
     if missing is not None:
-        yield Finding("truncated", shard, last + 1, missing.head.seq, f"{missing.source} saw them on {missing.at:%Y-%m-%d %H:%M}")
+        yield ChainFault(
+            "truncated", shard, last + 1, missing.head.seq, f"{missing.source} saw them on {missing.at:%Y-%m-%d %H:%M}"
+        )
     good = begin
     for one in sorted(anchors, key=lambda anchored: anchored.head.seq):
         if not begin < one.head.seq <= last or one.head.seq not in hashes:
@@ -152,7 +154,7 @@ def _against_anchors(
         if hashes[one.head.seq] != one.head.hash:
             if one.restored:
                 continue
-            yield Finding("rewritten", shard, good + 1, one.head.seq, f"{one.source} anchored another chain")
+            yield ChainFault("rewritten", shard, good + 1, one.head.seq, f"{one.source} anchored another chain")
             return
         good = one.head.seq
 
@@ -192,42 +194,42 @@ def restore(to: str, at: str, by: str, reason: str) -> bytes:
     return json.dumps({"restored_to": to, "at": at, "by": by, "reason": reason}, sort_keys=True, ensure_ascii=False).encode()
 
 
-def read_restores(documents: Iterable[tuple[str, bytes]]) -> tuple[list[Restore], list[Finding]]:
+def read_restores(documents: Iterable[tuple[str, bytes]]) -> tuple[list[Restore], list[ChainFault]]:
     """The recorded restores, from documents (key, content). One that cannot be read is a finding, and explains nothing."""
     found: list[Restore] = []
-    findings: list[Finding] = []
+    findings: list[ChainFault] = []
     for key, content in documents:
         try:
             said = json.loads(content)
             to, at = (datetime.fromisoformat(said[name]) for name in ("restored_to", "at"))
             found.append(Restore(to, at, str(said["by"]), str(said["reason"])))
         except (ValueError, KeyError, TypeError):
-            findings.append(Finding("anchor", key, 0, 0, "it cannot be read"))
+            findings.append(ChainFault("anchor", key, 0, 0, "it cannot be read"))
     return found, findings
 
 
 def read_anchors(
     documents: Iterable[tuple[str, bytes]], restores: Sequence[Restore] = ()
-) -> tuple[dict[str, list[Anchored]], list[Finding]]:
+) -> tuple[dict[str, list[Anchored]], list[ChainFault]]:
     """What each shard's head was, by shard, from anchor documents (key, content) in the order of their keys.
 
     The findings name anchors that cannot be read, and those whose predecessor is another one than they say.
     """
     heads: dict[str, dict[tuple[int, str], Anchored]] = {}
-    findings: list[Finding] = []
+    findings: list[ChainFault] = []
     before: tuple[str, str] | None = None
     for key, content in documents:
         try:
             document = json.loads(content)
             at = datetime.fromisoformat(document["at"])
-            said = {shard: Head(int(head["seq"]), str(head["hash"])) for shard, head in document["heads"].items()}
+            said = {shard: ChainHead(int(head["seq"]), str(head["hash"])) for shard, head in document["heads"].items()}
             previous = document.get("previous")
         except (ValueError, KeyError, TypeError, AttributeError):
-            findings.append(Finding("anchor", key, 0, 0, "it cannot be read"))
+            findings.append(ChainFault("anchor", key, 0, 0, "it cannot be read"))
             continue
         if before is not None and previous != {"key": before[0], "sha256": before[1]}:
             findings.append(
-                Finding("anchor", key, 0, 0, f"it does not follow {before[0]}: one between them is missing or was altered")
+                ChainFault("anchor", key, 0, 0, f"it does not follow {before[0]}: one between them is missing or was altered")
             )
         before = (key, hashlib.sha256(content).hexdigest())
         restored = any(one.explains(at) for one in restores)

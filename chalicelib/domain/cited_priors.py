@@ -30,7 +30,7 @@ _MAX_UNKNOWN = 2
 
 
 @dataclass(frozen=True)
-class Cited:
+class Citation:
     """Words of a report that speak of an earlier exam, and the exams that these may be: one, several, or none that is here."""
 
     start: int
@@ -49,7 +49,7 @@ class _Mention:
     last: str = ""
 
 
-def cited(text: str, current: Exam, exams: Iterable[Exam], *, comparison: bool = False) -> list[Cited]:
+def cited(text: str, current: Exam, exams: Iterable[Exam], *, comparison: bool = False) -> list[Citation]:
     """The citations in a text of the report of `current`, in order, resolved among `exams`.
 
     `comparison`: the text is that of a section of comparison, where a date needs no other word.
@@ -66,7 +66,7 @@ def cited(text: str, current: Exam, exams: Iterable[Exam], *, comparison: bool =
         meant = _on_its_day(mention, current, others) if mention.first else _previous(mention, current, others)
         if mention.first == mention.last == current.date and not meant:
             continue  # the exam itself
-        found.append(Cited(mention.start, mention.end, tuple(meant)))
+        found.append(Citation(mention.start, mention.end, tuple(meant)))
     return found
 
 

@@ -21,7 +21,7 @@ MOST_VERSIONS = 200
 """Facts of one instance: a sender that corrects more often than that is out of order."""
 
 
-class Place(NamedTuple):
+class FactPlace(NamedTuple):
     """Where an instance's fact stands in its study's partition."""
 
     series: str
@@ -41,23 +41,23 @@ class Place(NamedTuple):
         return self.series, self.sop
 
 
-def place(sk: str) -> Place | None:
+def place(sk: str) -> FactPlace | None:
     """The place that a sort key names; None for what is no instance's fact."""
     kind, _, rest = sk.partition("#")
     if kind != "I":
         return None
     series, _, rest = rest.partition("#")
     sop, _, number = rest.partition("#")
-    return Place(series, sop, int(number or 0))
+    return FactPlace(series, sop, int(number or 0))
 
 
 def span(series: str, sop: str) -> Key:
     """The first and last sort key that facts of one instance may have."""
-    first = Place(series, sop).sk
+    first = FactPlace(series, sop).sk
     return first, f"{first}#~"
 
 
-def placed(items: Iterable[Item]) -> Iterator[tuple[Place, Item]]:
+def placed(items: Iterable[Item]) -> Iterator[tuple[FactPlace, Item]]:
     """The facts of instances, with their places, the superseded ones among them."""
     for item in items:
         where = place(item.sk)
@@ -65,9 +65,9 @@ def placed(items: Iterable[Item]) -> Iterator[tuple[Place, Item]]:
             yield where, item
 
 
-def current(items: Iterable[Item]) -> Iterator[tuple[Place, Item]]:
+def current(items: Iterable[Item]) -> Iterator[tuple[FactPlace, Item]]:
     """The facts that count, from those of a partition in the order of their sort keys."""
-    last: tuple[Place, Item] | None = None
+    last: tuple[FactPlace, Item] | None = None
     for where, item in placed(items):
         if last is not None and last[0].instance != where.instance:
             yield last
@@ -87,7 +87,7 @@ def corrected(data: Mapping[str, Any]) -> int:
 
 
 def another(
-    partition: str, sop_partition: str, where: Place, before: Item | None, data: Mapping[str, Any], *, exchanged: bool
+    partition: str, sop_partition: str, where: FactPlace, before: Item | None, data: Mapping[str, Any], *, exchanged: bool
 ) -> list[Write]:
     """The writes that put the next fact of an instance in place.
 

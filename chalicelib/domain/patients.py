@@ -32,7 +32,7 @@ DECIDING: Key = (keys.begins(keys.consent), f"{keys.begins(keys.transfer)}~")
 
 
 @dataclass(frozen=True)
-class Link:
+class IdentityLink:
     """Two identifiers of the same patient. `basis`: `codice-fiscale`, `transfer` or `confirmed`. `number` counts repeats."""
 
     id: str
@@ -56,7 +56,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Carrier:
+class CodeCarrier:
     """An identifier whose images carry a codice fiscale, with what that record says of birth date (YYYYMMDD) and sex."""
 
     identifier: PatientIdentifier
@@ -70,14 +70,14 @@ class Record:
     """The partition of one patient identifier, folded. `studies`, `carriers` and `stated` only where the whole of it was read."""
 
     patient: str
-    links: tuple[Link, ...] = ()
+    links: tuple[IdentityLink, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     objections: dict[str, Objection] = field(default_factory=dict)
     protections: tuple[Protection, ...] = ()
     consents: tuple[Consent, ...] = ()
     emergencies: tuple[Emergency, ...] = ()
     studies: tuple[tuple[str, str], ...] = ()
-    carriers: tuple[Carrier, ...] = ()
+    carriers: tuple[CodeCarrier, ...] = ()
     stated: tuple[Demographics, ...] = ()
     """What its hospital's registration said of it, the latest last."""
 
@@ -98,7 +98,7 @@ class Record:
         live = [link for link in self.links if not link.ended and link.beyond(self.patient).hash == other.patient]
         return any(not link.rests_on_code or self.codes & other.codes for link in live)
 
-    def _holds(self, link: Link) -> bool:
+    def _holds(self, link: IdentityLink) -> bool:
         return bool(self.codes) or not link.rests_on_code
 
 
@@ -139,7 +139,7 @@ def filed(identifier: PatientIdentifier, owner: str, study: str) -> Item:
     return Item(keys.patient_facts(identifier.hash), keys.filed(owner, study), dict(_shown(identifier)))
 
 
-def linking(link: Link) -> list[Item]:
+def linking(link: IdentityLink) -> list[Item]:
     """The facts of a link: the same in the partitions of both identifiers."""
     data: dict[str, object] = {
         "id": link.id,
@@ -154,7 +154,7 @@ def linking(link: Link) -> list[Item]:
     return [Item(keys.patient_facts(side.hash), keys.link(link.id, link.number), data) for side in (link.one, link.other)]
 
 
-def unlinking(link: Link, by: str, now: datetime) -> list[Item]:
+def unlinking(link: IdentityLink, by: str, now: datetime) -> list[Item]:
     """The facts that undo a link, in the partitions of both identifiers."""
     data: dict[str, object] = {"by": by, "at": iso(now)}
     sk = keys.link(link.id, link.number) + keys.ENDED
@@ -203,7 +203,7 @@ class Verdict:
     contradicting: frozenset[PatientIdentifier]
 
 
-def judge(carriers: Sequence[Carrier], birth: str, sex: str) -> Verdict:
+def judge(carriers: Sequence[CodeCarrier], birth: str, sex: str) -> Verdict:
     """Compare records with the birth date (YYMMDD) and the sex (M, F) that a codice fiscale encodes.
 
     An identifier agrees when one of its records states both and they fit, and none states another one: a newborn filed
@@ -217,19 +217,19 @@ def judge(carriers: Sequence[Carrier], birth: str, sex: str) -> Verdict:
     return Verdict(frozenset(one.identifier for one in fitting), frozenset(contradicting))
 
 
-def _fits(carrier: Carrier, birth: str, sex: str) -> bool:
+def _fits(carrier: CodeCarrier, birth: str, sex: str) -> bool:
     return len(carrier.birth_date) == 8 and carrier.birth_date[2:] == birth and carrier.sex == sex
 
 
-def contradicts(said: Carrier | Statement, birth: str, sex: str) -> bool:
+def contradicts(said: CodeCarrier | Statement, birth: str, sex: str) -> bool:
     """Whether a record states another birth date (YYMMDD) or sex (M, F). What is absent, or a sex of O, says nothing."""
     other_date = len(said.birth_date) == 8 and said.birth_date[2:] != birth
     return other_date or (said.sex in ("M", "F") and said.sex != sex)
 
 
-def _link(item: Item, ended: bool) -> Link:
+def _link(item: Item, ended: bool) -> IdentityLink:
     data: dict[str, Any] = item.data
-    return Link(
+    return IdentityLink(
         str(data["id"]),
         int(data["number"]),
         _identifier(data["one"]),
@@ -242,8 +242,8 @@ def _link(item: Item, ended: bool) -> Link:
     )
 
 
-def _carrier(data: dict[str, Any]) -> Carrier:
-    return Carrier(_identifier(data), str(data["code"]), str(data["birth_date"]), str(data["sex"]))
+def _carrier(data: dict[str, Any]) -> CodeCarrier:
+    return CodeCarrier(_identifier(data), str(data["code"]), str(data["birth_date"]), str(data["sex"]))
 
 
 def _study(item: Item) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from chalicelib.domain.assembly import Extract, Part
+from chalicelib.domain.assembly import ObjectRange, UploadPart
 
 Key: TypeAlias = tuple[str, str]
 """(pk, sk) of an item."""
@@ -166,11 +166,11 @@ class Objects(Protocol):
         """Write computed bytes under a key, whatever is there: never an instance."""
         ...
 
-    def assemble(self, key: str, parts: Sequence[Part], content_type: str) -> None:
+    def assemble(self, key: str, parts: Sequence[UploadPart], content_type: str) -> None:
         """Write an object made of bytes and of ranges of others (`domain.assembly.plan`), a few parts in memory at a time."""
         ...
 
-    def checksums(self, extracts: Sequence[Extract]) -> list[int]:
+    def checksums(self, extracts: Sequence[ObjectRange]) -> list[int]:
         """The CRC-32 of each extract. Raises TryAgain when an object is shorter than it should be."""
         ...
 
@@ -227,7 +227,7 @@ class Announcer(Protocol):
         ...
 
 
-class Pixels(Protocol):
+class PixelDecoder(Protocol):
     """The function that decodes pixels, which nothing else does."""
 
     def run(self, job: Mapping[str, object]) -> str | None:

@@ -61,7 +61,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Placed:
+class ReportVersion:
     """A report in its place: its version, whether it stands (`newest`), and what all versions of its document share.
 
     `same_as`: the SOP Instance UID of the one that it is a copy of, or empty.
@@ -110,7 +110,7 @@ class ListedReport:
 _ALWAYS_LISTED = ("sop_instance_uid", "series_instance_uid", "kind", "title", "date", "time", "version", "newest")
 
 
-def place(reports: Iterable[Report]) -> list[Placed]:
+def place(reports: Iterable[Report]) -> list[ReportVersion]:
     """The shown ones among the reports of a study: latest first, and each before those that it replaces."""
     every = {_instance(one.sop_instance_uid): one for one in reports}
     graph = _Graph(every)
@@ -121,12 +121,12 @@ def place(reports: Iterable[Report]) -> list[Placed]:
     shown = [node for node in order if node in every and every[node].shown]
     copies = _copies(every[node] for node in shown if node not in replaced)
     copies |= _copies(every[node] for node in shown if node in replaced)
-    placed: list[Placed] = []
+    placed: list[ReportVersion] = []
     for node in shown:
         one, same_as = every[node], copies.get(every[node].sop_instance_uid, "")
         stands = node not in replaced and not same_as
         version = _version(one, depths[node], _series(one) in by_date)
-        placed.append(Placed(one, version, stands, graph.document(node), same_as))
+        placed.append(ReportVersion(one, version, stands, graph.document(node), same_as))
     return placed
 
 

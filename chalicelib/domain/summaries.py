@@ -8,7 +8,7 @@ from chalicelib.domain import report_versions, tags
 from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.filing import Filing, Own, as_said, filing, whose
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.report_versions import ListedReport, Placed, Report
+from chalicelib.domain.report_versions import ListedReport, Report, ReportVersion
 from chalicelib.domain.studies import MAX_PERSONS, is_of_patient
 from chalicelib.domain.study_totals import Firsts, StudyTotals, Tally
 from chalicelib.domain.study_views import StudyView
@@ -107,7 +107,7 @@ def list_reports(every: Iterable[Report]) -> list[ListedReport]:
     return [listed(placed) for placed in _listed(report_versions.place(every))]
 
 
-def listed(placed: Placed) -> ListedReport:
+def listed(placed: ReportVersion) -> ListedReport:
     """A report in its place as it is listed; its status as it says itself, or that it is not final."""
     report = placed.report
     preliminary = bool(report.declared.get("preliminary"))
@@ -128,7 +128,7 @@ def listed(placed: Placed) -> ListedReport:
     )
 
 
-def _listed(placed: Sequence[Placed]) -> list[Placed]:
+def _listed(placed: Sequence[ReportVersion]) -> list[ReportVersion]:
     """As many as fit a summary, in order: of too many, older versions make room for what stands."""
     standing_first = sorted(range(len(placed)), key=lambda position: not placed[position].newest)
     return [placed[position] for position in sorted(standing_first[:_MAX_REPORTS])]

@@ -12,7 +12,7 @@ from chalicelib.domain.report_versions import ListedReport
 
 
 @dataclass(frozen=True)
-class Person:
+class ShownPerson:
     """Who a patient is: name as DICOM writes it (PS3.5 6.2.1), birth date YYYYMMDD, sex M, F or O; empty where it is not said."""
 
     name: str = ""
@@ -20,7 +20,7 @@ class Person:
     sex: str = ""
 
     @classmethod
-    def from_attributes(cls, attributes: Mapping[str, Any]) -> Person:
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> ShownPerson:
         """As attributes in the DICOM JSON Model say."""
         value = (attributes.get(tags.PatientName, {}).get("Value") or [{}])[0]
         name = str(value.get("Alphabetic", "")) if isinstance(value, dict) else ""
@@ -51,7 +51,7 @@ class TimelineStudy:
     body_parts: tuple[str, ...] = ()
     series_names: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
-    patient: Person = Person()
+    patient: ShownPerson = ShownPerson()
     instances: int = 0
     images: int | None = None
     frames: int | None = None

@@ -3,7 +3,7 @@
 Two consistent reads, one after the other, besides the data itself: the partitions of the patient and of its linked
 identifiers, side by side; and, in one BatchGet, the ends of the transfers found there and the withdrawal of the study.
 
-A refusal reads as much whether nothing is there or something is hidden (`even_out`), so that the two take the same time.
+A refusal reads as much whether nothing is there or something is hidden (`equalise_reads`), so that the two take the same time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NOBODY = "0" * 32
 
 
 @dataclass(frozen=True)
-class Known:
+class LoadedPatient:
     """All that is known of one patient identifier: its own record, those of its linked identifiers, and what decides."""
 
     record: Record
@@ -47,24 +47,24 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Read:
+class LoadedFacts:
     """What was read: what is known of each patient hash that was asked for, and which of the further keys are there.
 
     A withdrawal that has ended counts as not there. `partitions` of patients were read, in so many `rounds`, one after the other.
     """
 
-    known: Mapping[str, Known]
+    known: Mapping[str, LoadedPatient]
     there: frozenset[Key] = frozenset()
     partitions: int = 0
     rounds: int = 0
 
 
 @dataclass(frozen=True)
-class Decided:
+class StudyDecision:
     """A decision, and the records it was made from, by patient hash."""
 
     decision: Decision
-    known: Mapping[str, Known]
+    known: Mapping[str, LoadedPatient]
     granted: Decision = DENIED
     """The same as if the owner had not withdrawn the study."""
     hidden: bool = False
@@ -111,7 +111,7 @@ def owners_of(table: Table, patient: str) -> list[str]:
         return sorted({owner for found in pool.map(owners, around) for owner in found})
 
 
-def know(table: Table, wanted: Iterable[str], hints: Iterable[str] = (), also: Iterable[Key] = ()) -> Read:
+def load_facts(table: Table, wanted: Iterable[str], hints: Iterable[str] = (), also: Iterable[Key] = ()) -> LoadedFacts:
     """What is known of each patient hash; and which of the keys in `also` exist, read in the same BatchGet.
 
     `hints`: hashes that are probably linked, read at once with the others; a link that no hint foretold costs one more read.
@@ -133,13 +133,13 @@ def know(table: Table, wanted: Iterable[str], hints: Iterable[str] = (), also: I
     found_items = table.batch_get([*sorted(ends), *also]) if ends or also else {}
     there = frozenset(key for key, item in found_items.items() if is_withdrawal(item))
     known = {patient: _known(each, there) for patient, each in touching.items()}
-    return Read(known, there, len(records), rounds)
+    return LoadedFacts(known, there, len(records), rounds)
 
 
-def even_out(table: Table, read: Read) -> None:
+def equalise_reads(table: Table, read: LoadedFacts) -> None:
     """Before refusing: read as many partitions of nobody as make the refusal look like any other."""
     if read.rounds == 0:
-        more = know(table, [_NOBODY])
+        more = load_facts(table, [_NOBODY])
         read = replace(read, partitions=more.partitions, rounds=1)
     if read.rounds == 1:
         load_deciding(table, _NOBODY)
@@ -147,12 +147,12 @@ def even_out(table: Table, read: Read) -> None:
     _load(table, [f"{number:032d}" for number in range(1, WIDTH - read.partitions + 1)])
 
 
-def decide(table: Table, viewer: str, filed: Sequence[FiledStudy], now: datetime) -> list[Decided]:
+def decide(table: Table, viewer: str, filed: Sequence[FiledStudy], now: datetime) -> list[StudyDecision]:
     """Whether `viewer` may see each study (its view, or a search row) now. A withdrawn one nobody sees, not even its owner."""
     return _decide(table, viewer, filed, now)[0]
 
 
-def visible(table: Table, viewer: str, rows: Sequence[SearchRow], now: datetime) -> list[tuple[SearchRow, Decided]]:
+def visible(table: Table, viewer: str, rows: Sequence[SearchRow], now: datetime) -> list[tuple[SearchRow, StudyDecision]]:
     """Those of the search rows whose study `viewer` may see now.
 
     A row that says a number which is not linked any more is answered as if it never had been: under the number in the images.
@@ -161,7 +161,9 @@ def visible(table: Table, viewer: str, rows: Sequence[SearchRow], now: datetime)
     return [(as_linked_now(row, one), one) for row, one in zip(rows, decided, strict=True) if one.decision.allowed]
 
 
-def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | None, now: datetime) -> tuple[StudyView, Decided]:
+def find_study(
+    table: Table, viewer: str, study_instance_uid: str, owner: str | None, now: datetime
+) -> tuple[StudyView, StudyDecision]:
     """The study that `viewer` means by this UID: its own first, else another's that it may see. Raises NotFound.
 
     `owner` picks one of several owners of the same UID.
@@ -170,13 +172,13 @@ def find_study(table: Table, viewer: str, study_instance_uid: str, owner: str | 
     candidates = [view for view in views if owner in (None, view.owner)]
     own = [view for view in candidates if view.owner == viewer and not view.gone]
     if own and not is_withdrawal(table.get(*keys.withdrawn_study(viewer, study_instance_uid))):
-        return own[0], Decided(Decision(True), {})
+        return own[0], StudyDecision(Decision(True), {})
     others = sorted((view for view in candidates if view.owner != viewer), key=lambda view: view.owner)
     decided, read = _decide(table, viewer, others, now)
     for view, found in zip(others, decided, strict=True):
         if found.decision.allowed:
             return view, found
-    even_out(table, read)
+    equalise_reads(table, read)
     raise NotFound
 
 
@@ -191,7 +193,7 @@ def deciding_numbers(study: FiledStudy) -> tuple[str, ...]:
     return (*numbers_of(study), *study.former, *study.reported)
 
 
-def facts_of(study: FiledStudy, known: Mapping[str, Known]) -> dict[str, PatientFacts]:
+def facts_of(study: FiledStudy, known: Mapping[str, LoadedPatient]) -> dict[str, PatientFacts]:
     """What decides on a study, by its patients' numbers: that of another spelling counts as if it stood under the number
     itself; of a number that only reports say, what hides."""
     facts = {patient: one.facts for patient, one in known.items()}
@@ -203,20 +205,20 @@ def facts_of(study: FiledStudy, known: Mapping[str, Known]) -> dict[str, Patient
     return facts
 
 
-def _decide(table: Table, viewer: str, filed: Sequence[FiledStudy], now: datetime) -> tuple[list[Decided], Read]:
+def _decide(table: Table, viewer: str, filed: Sequence[FiledStudy], now: datetime) -> tuple[list[StudyDecision], LoadedFacts]:
     refs = [for_deciding(study) for study in filed]
     needing = [study for study in filed if viewer != study.owner or _relies_on_links(study)]
     wanted = [patient for study in needing for patient in deciding_numbers(study)]
     hints = [linked for study in needing for linked in study.linked]
     withdrawals = [keys.withdrawn_study(ref.owner, ref.study_instance_uid) for ref in refs]
-    read = know(table, wanted, hints, withdrawals)
-    decided: list[Decided] = []
+    read = load_facts(table, wanted, hints, withdrawals)
+    decided: list[StudyDecision] = []
     for ref, key, study in zip(refs, withdrawals, filed, strict=True):
         facts = facts_of(study, read.known)
         granted = sharing.decide(viewer, ref, facts, now)
         decision = DENIED if key in read.there or study.gone else granted
         records = {patient: read.known[patient] for patient in numbers_of(study) if patient in read.known}
-        decided.append(Decided(decision, records, granted, sharing.hidden(viewer, ref, facts)))
+        decided.append(StudyDecision(decision, records, granted, sharing.hidden(viewer, ref, facts)))
     return decided, read
 
 
@@ -230,7 +232,7 @@ def _relies_on_links(study: FiledStudy) -> bool:
     )
 
 
-def as_linked_now(row: SearchRow, decided: Decided) -> SearchRow:
+def as_linked_now(row: SearchRow, decided: StudyDecision) -> SearchRow:
     """A search row without what a link said that is there no more."""
     if not _relies_on_links(row):
         return row
@@ -256,7 +258,7 @@ def _load(table: Table, hashes: Sequence[str]) -> dict[str, Record]:
         return dict(zip(wanted, pool.map(lambda patient: load_deciding(table, patient), wanted), strict=True))
 
 
-def _known(records: list[Record], there: frozenset[Key]) -> Known:
+def _known(records: list[Record], there: frozenset[Key]) -> LoadedPatient:
     touching = {transfer.id: transfer for record in records for transfer in record.transfers}
     current = [
         replace(transfer, ended=(keys.transfer_facts(transfer.id), keys.END) in there) for _, transfer in sorted(touching.items())
@@ -268,7 +270,7 @@ def _known(records: list[Record], there: frozenset[Key]) -> Known:
         tuple(one for record in records for one in record.consents),
         tuple(one for record in records for one in record.emergencies),
     )
-    return Known(records[0], tuple(records[1:]), facts, tuple(current))
+    return LoadedPatient(records[0], tuple(records[1:]), facts, tuple(current))
 
 
 def _is_accepted(transfer: Transfer, records: Sequence[Record]) -> bool:

@@ -21,7 +21,7 @@ from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.shown_patients import Face
 from chalicelib.domain.study_views import FiledStudy, SearchFace, SearchRow, StudyView
 from chalicelib.services import access
-from chalicelib.services.access import Known
+from chalicelib.services.access import LoadedPatient
 
 _LONGEST_KEY = 200
 """Characters of a value that stand in an index: a key of DynamoDB has 1,024 bytes, and what files hold has no bound."""
@@ -33,7 +33,7 @@ def indexed(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Sight:
+class Visibility:
     """Who sees a study: the rows, until when each viewer sees it (None: no end), and by which emergencies any does."""
 
     rows: tuple[Item, ...] = ()
@@ -43,9 +43,9 @@ class Sight:
     hidden_from: frozenset[str] = frozenset()
     """Of those who were asked about, the institutions that an objection or a protection keeps it from."""
 
-    def of_nobody(self) -> Sight:
+    def of_nobody(self) -> Visibility:
         """The same of a study that is gone."""
-        return Sight(linked=self.linked, hidden_from=self.hidden_from)
+        return Visibility(linked=self.linked, hidden_from=self.hidden_from)
 
     @property
     def digest(self) -> str:
@@ -54,13 +54,13 @@ class Sight:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sight(
+def visibility(
     registry: Registry,
     summary: StudyView,
-    known: Mapping[str, Known],
+    known: Mapping[str, LoadedPatient],
     now: datetime,
     former: frozenset[str] = frozenset(),
-) -> Sight:
+) -> Visibility:
     """Who sees the study of a summary. A row expires when what opens it does, unless something changes before.
 
     `former` viewers are asked about too, whether it is hidden from them.
@@ -87,10 +87,12 @@ def sight(
         expires = math.ceil(decision.until.timestamp()) if decision.until else None
         rows += _index_rows(viewer, summary, found, expires)
     hidden = frozenset(viewer for viewer in former if sharing.hidden(viewer, ref, facts))
-    return Sight(tuple(rows), until, frozenset(emergencies), summary.linked, hidden)
+    return Visibility(tuple(rows), until, frozenset(emergencies), summary.linked, hidden)
 
 
-def numbers_linked(summary: FiledStudy, known: Mapping[str, Known]) -> Callable[[PatientIdentifier], Iterable[PatientIdentifier]]:
+def numbers_linked(
+    summary: FiledStudy, known: Mapping[str, LoadedPatient]
+) -> Callable[[PatientIdentifier], Iterable[PatientIdentifier]]:
     """What answers the numbers that are linked to one of a study's patients, under whichever of its spellings."""
 
     def linked(patient: PatientIdentifier) -> Iterable[PatientIdentifier]:

@@ -16,7 +16,7 @@ _KINDS = {"RequestTooLargeException": "REQUEST_TOO_LARGE", "TooManyRequestsExcep
 _HEADER = "gatewayresponse.header."
 
 
-class Refused(Exception):
+class GatewayRefusal(Exception):
     """The gateway answers itself: status, the `x-amzn-ErrorType`, the message."""
 
     def __init__(self, status: int, error_type: str, message: str) -> None:
@@ -24,7 +24,7 @@ class Refused(Exception):
         self.status, self.error_type, self.message = status, error_type, message
 
 
-def gateway_response(refused: Refused, id_: str) -> tuple[int, list[tuple[str, str]], bytes]:
+def gateway_response(refused: GatewayRefusal, id_: str) -> tuple[int, list[tuple[str, str]], bytes]:
     """What the gateway answers by itself: its own, and what the template says of that kind of answer ("Gateway responses")."""
     kind = _KINDS.get(refused.error_type, f"DEFAULT_{refused.status // 100}XX")
     said = _RESPONSES.get(kind, {})
@@ -41,9 +41,9 @@ def too_large(id_: str) -> tuple[list[tuple[str, str]], bytes]:
     return gateway_response(too_large_request(), id_)[1:]
 
 
-def too_large_request() -> Refused:
+def too_large_request() -> GatewayRefusal:
     """The refusal of a request that is too large."""
-    return Refused(413, "RequestTooLargeException", "Request Too Long")
+    return GatewayRefusal(413, "RequestTooLargeException", "Request Too Long")
 
 
 class TokenBucket:

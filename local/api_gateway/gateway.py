@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from infra import throttles
-from local.api_gateway.answers import Refused, TokenBucket, gateway_response, too_large_request
+from local.api_gateway.answers import GatewayRefusal, TokenBucket, gateway_response, too_large_request
 from local.api_gateway.proxy_event import MAX_HEADER_BYTES, STAGE, header_bytes, is_supported, proxy_event
 from local.emulation.moto_patches import ACCOUNT, REGION
 from local.iam import sigv4
-from local.iam.identities import Identities, Identity
+from local.iam.identities import Identities, RoleSession
 from local.lambda_runtime.functions import Function, PayloadTooLarge
-from local.web.wsgi import Request, StartResponse, read_request, request_id, respond
+from local.web.wsgi import HttpRequest, StartResponse, read_request, request_id, respond
 
 MAX_BODY_BYTES = 10 * 1024**2
 MAX_SKEW = datetime.timedelta(minutes=5)
@@ -45,7 +45,7 @@ class Gateway:
         app: Any,
         function: Function,
         identities: Identities,
-        may_invoke: Callable[[Identity, str], bool],
+        may_invoke: Callable[[RoleSession, str], bool],
         api_id: str,
         base_path: str = "",
         on_success: Callable[[str, str, bytes], None] | None = None,
@@ -65,7 +65,7 @@ class Gateway:
         request, id_ = read_request(environ), request_id()
         try:
             status, headers, body = self._answer(request, id_)
-        except Refused as error:
+        except GatewayRefusal as error:
             status, headers, body = gateway_response(error, id_)
         if request.method == "HEAD":
             length = str(len(body))
@@ -74,17 +74,17 @@ class Gateway:
             return []
         return respond(start_response, status, [*headers, ("x-amzn-RequestId", id_)], body)
 
-    def _answer(self, request: Request, id_: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _answer(self, request: HttpRequest, id_: str) -> tuple[int, list[tuple[str, str]], bytes]:
         if request.length > MAX_BODY_BYTES or header_bytes(request) > MAX_HEADER_BYTES:
             raise too_large_request()
         if not is_supported(request.query):
-            raise Refused(400, "BadRequestException", "Bad Request")
+            raise GatewayRefusal(400, "BadRequestException", "Bad Request")
         raw_path = self._below_base(request.raw_path)
         match = None if raw_path is None else self._routes.match(request.method, raw_path)
         if match is None and raw_path is not None and request.method == "OPTIONS":
             return self._preflight(raw_path)
         if raw_path is None or match is None:
-            raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+            raise GatewayRefusal(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         resource, parameters, route = match
         if route.authorizer is None:
             self._throttle(request.method, resource)
@@ -94,7 +94,7 @@ class Gateway:
             identity = self._authenticate(request, body)
             arn = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{self._api_id}/{STAGE}/{request.method}{raw_path}"
             if not self._may_invoke(identity, arn):
-                raise Refused(
+                raise GatewayRefusal(
                     403,
                     "AccessDeniedException",
                     f"User: {identity.arn} is not authorized to perform: execute-api:Invoke on resource: "
@@ -111,14 +111,14 @@ class Gateway:
         """Limits of what needs no signature; those of all routes and of the account are above what one machine can do."""
         bucket = self._buckets.setdefault((method, resource), TokenBucket(*throttles.limit(resource)))
         if not bucket.take(time.monotonic()):
-            raise Refused(429, "TooManyRequestsException", "Too Many Requests")
+            raise GatewayRefusal(429, "TooManyRequestsException", "Too Many Requests")
 
     def _preflight(self, raw_path: str) -> tuple[int, list[tuple[str, str]], bytes]:
         """What the mock integration answers that Chalice puts on every resource with CORS (its packager's template)."""
         methods = self._routes.methods(raw_path)
         cors = next((route.cors for route in methods.values() if route.cors is not None), None)
         if cors is None:
-            raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+            raise GatewayRefusal(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         headers = [(str(name), str(value)) for name, value in cors.get_access_control_headers().items()]
         allowed = ",".join(sorted({*methods, "OPTIONS"}))
         return 200, [*headers, ("Access-Control-Allow-Methods", allowed), ("Content-Type", "application/json")], b""
@@ -130,18 +130,18 @@ class Gateway:
             return raw_path[len(self._base_path) :] or "/"
         return None
 
-    def _authenticate(self, request: Request, body: bytes) -> Identity:
+    def _authenticate(self, request: HttpRequest, body: bytes) -> RoleSession:
         header = request.headers.get("authorization")
         if header is None:
-            raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+            raise GatewayRefusal(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         try:
             signature = sigv4.parse_authorization(header, request.headers.get("x-amz-date", ""))
             signed_at = signature.time
         except (sigv4.Malformed, ValueError) as error:
-            raise Refused(403, "IncompleteSignatureException", f"{error}") from error
+            raise GatewayRefusal(403, "IncompleteSignatureException", f"{error}") from error
         scope = signature.scope
         if scope.service != "execute-api" or scope.region != REGION or not signature.timestamp.startswith(scope.day):
-            raise Refused(
+            raise GatewayRefusal(
                 403,
                 "InvalidSignatureException",
                 f"Credential should be scoped to a valid region and to correct "
@@ -149,13 +149,13 @@ class Gateway:
             )
         identity = self._identities.find(scope.access_key)
         if identity is None or request.headers.get("x-amz-security-token") != identity.token:
-            raise Refused(403, "UnrecognizedClientException", "The security token included in the request is invalid.")
+            raise GatewayRefusal(403, "UnrecognizedClientException", "The security token included in the request is invalid.")
         if identity.expired:
-            raise Refused(403, "ExpiredTokenException", "The security token included in the request is expired")
+            raise GatewayRefusal(403, "ExpiredTokenException", "The security token included in the request is expired")
         now = self._now()
         if abs(now - signed_at) > MAX_SKEW:
             late = signed_at < now
-            raise Refused(
+            raise GatewayRefusal(
                 403,
                 "InvalidSignatureException",
                 f"Signature {'expired' if late else 'not yet current'}: "
@@ -166,10 +166,10 @@ class Gateway:
         self._compare(request, signature, identity, body)
         return identity
 
-    def _compare(self, request: Request, signature: sigv4.Signature, identity: Identity, body: bytes) -> None:
+    def _compare(self, request: HttpRequest, signature: sigv4.Signature, identity: RoleSession, body: bytes) -> None:
         """The payload is always hashed: API Gateway knows no unsigned payload."""
         if "host" not in signature.signed_headers:
-            raise Refused(
+            raise GatewayRefusal(
                 403,
                 "IncompleteSignatureException",
                 "'Host' must be a 'SignedHeader' in the AWS Authorization.",
@@ -189,7 +189,7 @@ class Gateway:
         honest = declared is None or declared == hashlib.sha256(body).hexdigest()
         if not honest or not canonical or not sigv4.matches(signature, identity.secret, canonical):
             shown = canonical[0] if canonical else ""
-            raise Refused(
+            raise GatewayRefusal(
                 403,
                 "InvalidSignatureException",
                 "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
@@ -205,17 +205,17 @@ class Gateway:
         except concurrent.futures.TimeoutError as error:
             if future.done():
                 raise
-            raise Refused(504, "InternalServerErrorException", "Endpoint request timed out") from error
+            raise GatewayRefusal(504, "InternalServerErrorException", "Endpoint request timed out") from error
         except PayloadTooLarge as error:
             _log.error("%s %s: %s", event["httpMethod"], event["resource"], error)
             if error.part == "event":
                 raise too_large_request() from error
-            raise Refused(502, "InternalServerErrorException", "Internal server error") from error
+            raise GatewayRefusal(502, "InternalServerErrorException", "Internal server error") from error
         except Exception as error:
             _log.exception("%s %s failed", event["httpMethod"], event["resource"])
-            raise Refused(502, "InternalServerErrorException", "Internal server error") from error
+            raise GatewayRefusal(502, "InternalServerErrorException", "Internal server error") from error
 
-    def _unwrap(self, answer: Any, request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _unwrap(self, answer: Any, request: HttpRequest) -> tuple[int, list[tuple[str, str]], bytes]:
         """A Lambda proxy answer as HTTP; a malformed one is 502, as in AWS."""
         try:
             status = int(answer["statusCode"])
@@ -229,7 +229,7 @@ class Gateway:
                 body = base64.b64decode(text, validate=True)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             _log.error("malformed Lambda proxy response: %s", type(error).__name__)
-            raise Refused(502, "InternalServerErrorException", "Internal server error") from error
+            raise GatewayRefusal(502, "InternalServerErrorException", "Internal server error") from error
         if not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", "application/json"))
         return (

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from local.emulation.moto_patches import ACCOUNT
-from local.iam.identities import Identity
-from local.web.wsgi import Request
+from local.iam.identities import RoleSession
+from local.web.wsgi import HttpRequest
 
 STAGE = "api"
 MAX_HEADER_BYTES = 10_240
@@ -28,7 +28,7 @@ _IDENTITY = (
 )  # fmt: skip
 
 
-def header_bytes(request: Request) -> int:
+def header_bytes(request: HttpRequest) -> int:
     """What counts against MAX_HEADER_BYTES."""
     line = len(request.method) + len(request.raw_path) + len(request.query) + len("  HTTP/1.1")
     return line + sum(len(value) for _, value in request.fields)
@@ -50,12 +50,12 @@ def parsed(query: str) -> dict[str, list[str]]:
 
 
 def proxy_event(
-    request: Request,
+    request: HttpRequest,
     id_: str,
     raw_path: str,
     resource: str,
     parameters: dict[str, str],
-    identity: Identity | None,
+    identity: RoleSession | None,
     body: bytes,
     binary: bool,
     api_id: str,
@@ -83,7 +83,7 @@ def proxy_event(
     }
 
 
-def _added(request: Request, id_: str) -> list[tuple[str, str]]:
+def _added(request: HttpRequest, id_: str) -> list[tuple[str, str]]:
     """What the gateway adds, and takes from nobody else."""
     came_by = [value for name, value in request.fields if name.lower() == "x-forwarded-for"]
     return [
@@ -94,7 +94,7 @@ def _added(request: Request, id_: str) -> list[tuple[str, str]]:
     ]
 
 
-def _context(request: Request, id_: str, resource: str, identity: Identity | None, api_id: str) -> dict[str, Any]:
+def _context(request: HttpRequest, id_: str, resource: str, identity: RoleSession | None, api_id: str) -> dict[str, Any]:
     now, host = time.time(), request.headers.get("host", "")
     who: dict[str, str | None] = dict.fromkeys(_IDENTITY)
     if identity is not None:

@@ -13,7 +13,7 @@ from local.state import State
 
 
 @dataclass(frozen=True)
-class Identity:
+class RoleSession:
     """An assumed role's session. `expires` is a POSIX time."""
 
     access_key: str
@@ -47,7 +47,7 @@ class Identities:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._known: dict[str, Identity] = {}
+        self._known: dict[str, RoleSession] = {}
 
     def restore(self) -> None:
         """Give the emulator back the sessions that have not ended; forget the others."""
@@ -66,7 +66,7 @@ class Identities:
             role.expiration = datetime.datetime.fromtimestamp(expires, datetime.UTC).replace(tzinfo=None)
             sts_backends[account]["aws"].assumed_roles.append(role)
 
-    def issue(self, role_arn: str, session: str, seconds: int) -> Identity:
+    def issue(self, role_arn: str, session: str, seconds: int) -> RoleSession:
         from moto.sts.models import sts_backends
 
         role = sts_backends[ACCOUNT]["aws"].assume_role(
@@ -81,7 +81,7 @@ class Identities:
         assert found is not None
         return found
 
-    def find(self, access_key: str) -> Identity | None:
+    def find(self, access_key: str) -> RoleSession | None:
         if access_key in self._known:
             return self._known[access_key]
         with self._state.lock:
@@ -93,7 +93,7 @@ class Identities:
             return None
         _, secret, token, role_arn, session, expires = row
         user_id = f"{_role_id(role_arn)}:{session}"
-        identity = Identity(access_key, secret, token, role_arn, session, user_id, expires)
+        identity = RoleSession(access_key, secret, token, role_arn, session, user_id, expires)
         self._known[access_key] = identity
         return identity
 

@@ -20,7 +20,7 @@ from moto.iam.models import iam_backends
 
 from local.emulation.moto_patches import ACCOUNT, REGION
 from local.iam import policy
-from local.iam.identities import Identity
+from local.iam.identities import RoleSession
 
 Needs = list[tuple[str, str]]
 """Pairs of an action and the ARN of what it acts on."""
@@ -35,7 +35,7 @@ class Permissions:
     def __init__(self, functions: Mapping[str, list[policy.Document]], administrator: str) -> None:
         self._functions, self._administrator = functions, administrator
 
-    def may(self, identity: Identity, needs: Needs, context: policy.Context | None = None) -> tuple[str, str] | None:
+    def may(self, identity: RoleSession, needs: Needs, context: policy.Context | None = None) -> tuple[str, str] | None:
         """None if everything is allowed, else the first pair that is not; `context` are the condition keys of the request."""
         if identity.role_name == self._administrator:
             return None
@@ -50,7 +50,7 @@ class Permissions:
         return None
 
     def may_request(
-        self, identity: Identity, service: str, operation: str, parameters: Mapping[str, Any]
+        self, identity: RoleSession, service: str, operation: str, parameters: Mapping[str, Any]
     ) -> tuple[str, str] | None:
         """As `may`, of a request to any service but S3."""
         needed = needs(service, operation, parameters)
@@ -59,7 +59,7 @@ class Permissions:
         refused = (self.may(identity, needed, {"dynamodb:leadingkeys": key}) for key in _leading_keys(parameters))
         return next((one for one in refused if one is not None), None)
 
-    def may_invoke(self, identity: Identity, arn: str) -> bool:
+    def may_invoke(self, identity: RoleSession, arn: str) -> bool:
         """Whether the role's policies and its boundary allow `execute-api:Invoke` of this method and path."""
         backend = iam_backends[ACCOUNT]["aws"]
         try:
@@ -72,7 +72,7 @@ class Permissions:
         return boundary is None or policy.decide([_current(boundary)], "execute-api:Invoke", arn, {}) == "allow"
 
 
-def _of_role(identity: Identity) -> list[policy.Document]:
+def _of_role(identity: RoleSession) -> list[policy.Document]:
     """The policies of a role of the emulated IAM; none of one that it does not know."""
     try:
         role = iam_backends[ACCOUNT]["aws"].get_role_by_arn(identity.role_arn)

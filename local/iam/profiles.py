@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.emulation.moto_patches import REGION
-from local.iam.identities import Identities, Identity
+from local.iam.identities import Identities, RoleSession
 from local.state import State, write_atomically
 
 LIFETIME = 36 * 3600
@@ -28,7 +28,7 @@ class Profiles:
         self._own, self._endpoint = dict(own), endpoint
         self.config_file = state.directory / "aws-config"
         self.credentials_file = state.directory / "aws-credentials"
-        self._current: dict[str, Identity] = {}
+        self._current: dict[str, RoleSession] = {}
         self._lock = threading.Lock()
 
     def institutions(self) -> dict[str, str]:
@@ -44,7 +44,7 @@ class Profiles:
         self._state.set_setting("institutions", {name: arn for name, arn in self.institutions().items() if name != institution})
         self.write()
 
-    def identity(self, profile: str) -> Identity:
+    def identity(self, profile: str) -> RoleSession:
         with self._lock:
             return self._current[profile]
 

@@ -28,7 +28,7 @@ _AUTHORIZATION = re.compile(
 
 
 @dataclass(frozen=True)
-class Scope:
+class CredentialScope:
     """What a credential names: access key, day (YYYYMMDD), region, service."""
 
     access_key: str
@@ -45,7 +45,7 @@ class Scope:
 class Signature:
     """A signature as it was sent, in the Authorization header or in the query (presigned)."""
 
-    scope: Scope
+    scope: CredentialScope
     timestamp: str
     signed_headers: tuple[str, ...]
     value: str
@@ -60,11 +60,11 @@ class Malformed(Exception):
     """The credential or the header does not have the form that the specification gives it."""
 
 
-def parse_scope(credential: str) -> Scope:
+def parse_scope(credential: str) -> CredentialScope:
     parts = credential.split("/")
     if len(parts) < 5 or parts[-1] != "aws4_request" or not re.fullmatch(r"\d{8}", parts[-4]):
         raise Malformed(f"Credential must have the form <access-key>/YYYYMMDD/REGION/SERVICE/aws4_request, got '{credential}'.")
-    return Scope("/".join(parts[:-4]), *parts[-4:-1])
+    return CredentialScope("/".join(parts[:-4]), *parts[-4:-1])
 
 
 def parse_authorization(header: str, timestamp: str) -> Signature:

@@ -23,7 +23,7 @@ import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
 from local.emulation.moto_patches import ACCOUNT, REGION
-from local.iam.identities import Identity
+from local.iam.identities import RoleSession
 from local.lambda_runtime import meter
 
 PAYLOAD_LIMIT_BYTES = 6_291_556
@@ -42,7 +42,7 @@ class PayloadTooLarge(Exception):
 
 
 @dataclass(frozen=True)
-class Context:
+class LambdaContext:
     """What Lambda hands to a handler beside the event."""
 
     function_name: str
@@ -82,7 +82,7 @@ class Function:
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise PayloadTooLarge("event", len(payload))
         started = time.monotonic()
-        context = Context(self.name, self.memory, started + self.timeout)
+        context = LambdaContext(self.name, self.memory, started + self.timeout)
         with meter.running(self.name):
             answer = self.handler(json.loads(payload), context)
         took = time.monotonic() - started
@@ -97,7 +97,7 @@ class Function:
 class _OfTheRunningFunction(Credentials):  # type: ignore[misc]
     """In Lambda each function has credentials of its own in its own process; here the process is shared."""
 
-    def __init__(self, identities: Mapping[str, Identity]) -> None:
+    def __init__(self, identities: Mapping[str, RoleSession]) -> None:
         self._frozen = {
             name: ReadOnlyCredentials(identity.access_key, identity.secret, identity.token, None)
             for name, identity in identities.items()
@@ -108,7 +108,7 @@ class _OfTheRunningFunction(Credentials):  # type: ignore[misc]
         return self._frozen.get(meter.running_function(), self._frozen[""])
 
 
-def use_session(identities: Mapping[str, Identity], send: Callable[..., Any]) -> None:
+def use_session(identities: Mapping[str, RoleSession], send: Callable[..., Any]) -> None:
     """Let boto3's default session sign as the function that runs, and hand its requests to `send` (botocore's event
     `before-send`). Outside of any function it signs as the identity named "", which may do nothing."""
     meter.let_threads_inherit()
@@ -118,7 +118,7 @@ def use_session(identities: Mapping[str, Identity], send: Callable[..., Any]) ->
     boto3.setup_default_session(botocore_session=core)
 
 
-def set_environment(identity: Identity, endpoint: str, variables: Mapping[str, str]) -> None:
+def set_environment(identity: RoleSession, endpoint: str, variables: Mapping[str, str]) -> None:
     """Everything that boto3 and the functions read from the environment; before the app is imported."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
@@ -140,7 +140,7 @@ def set_environment(identity: Identity, endpoint: str, variables: Mapping[str, s
     os.environ.update({name: str(value) for name, value in variables.items()})
 
 
-def load(module_name: str, limits: Limits) -> tuple[Any, dict[str, Function]]:
+def load(module_name: str, limits: FunctionLimits) -> tuple[Any, dict[str, Function]]:
     """The Chalice app, and its functions by name; the API is called `api_handler`.
 
     One process serves many requests at once here, Lambda one: what Chalice keeps on the app during a request
@@ -174,7 +174,7 @@ class _PerThread:
         self._local.context = value
 
 
-class Limits:
+class FunctionLimits:
     """What `.chalice/config.json` sets for a function: its own value, then the stage's, the app's, Chalice's default."""
 
     def __init__(self, config: Path) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from local.iam.identities import Identity
+from local.iam.identities import RoleSession
 from local.lambda_runtime.functions import Function
 
 _log = logging.getLogger("city.workers")
@@ -48,7 +48,7 @@ def in_this_process(function: Function, most: int) -> Callable[[dict[str, Any]],
 class Workers:
     """At most `most` processes. `environment` is what each gets beside its credentials; `timeout` in seconds."""
 
-    def __init__(self, root: Path, identity: Identity, environment: Mapping[str, str], timeout: float, most: int = 2) -> None:
+    def __init__(self, root: Path, identity: RoleSession, environment: Mapping[str, str], timeout: float, most: int = 2) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TABLE_", "OPERATOR_"))}
         self._environment = {
             **kept,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from local.iam.sigv4 import query_pairs
-from local.web.wsgi import Request
+from local.web.wsgi import HttpRequest
 
 _OBJECT = {
     ("GET", "retention"): "s3:GetObjectRetention",
@@ -33,7 +33,7 @@ _BUCKET = {
 }
 
 
-def needs(request: Request, bucket: str, key: str) -> list[tuple[str, str]]:
+def needs(request: HttpRequest, bucket: str, key: str) -> list[tuple[str, str]]:
     """Pairs of an action and the ARN it acts on; all of them must be allowed."""
     parameters = {name for name, _ in query_pairs(request.query)}
     arn = f"arn:aws:s3:::{bucket}"

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from local.emulation.moto_patches import REGION
 from local.iam import sigv4
-from local.iam.identities import Identities, Identity
-from local.web.wsgi import Request
+from local.iam.identities import Identities, RoleSession
+from local.web.wsgi import HttpRequest
 
 MAX_PRESIGNED_SECONDS = 604800
 MAX_SKEW = datetime.timedelta(minutes=15)
@@ -28,7 +28,7 @@ _PRESIGN_PARAMETERS = (
 )
 
 
-class Refused(Exception):
+class S3Refusal(Exception):
     """S3 would refuse: status, code, text, and further elements of the error document."""
 
     def __init__(self, status: int, code: str, message: str, **more: str) -> None:
@@ -36,13 +36,13 @@ class Refused(Exception):
         self.status, self.code, self.message, self.more = status, code, message, more
 
 
-def authenticate(request: Request, identities: Identities, now: datetime.datetime) -> tuple[Identity, float]:
+def authenticate(request: HttpRequest, identities: Identities, now: datetime.datetime) -> tuple[RoleSession, float]:
     """Who signed this S3 request, and the signature's age in seconds. Raises Refused."""
     parameters = dict(sigv4.query_pairs(request.query))
     presigned = any(name in parameters for name in ("X-Amz-Signature", "X-Amz-Algorithm", "Signature"))
     header = request.headers.get("authorization")
     if presigned and header is not None:
-        raise Refused(
+        raise S3Refusal(
             400,
             "InvalidArgument",
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
@@ -54,14 +54,14 @@ def authenticate(request: Request, identities: Identities, now: datetime.datetim
         return _presigned(request, parameters, identities, now)
     if header is not None:
         return _signed(request, header, identities, now)
-    raise Refused(403, "AccessDenied", "Access Denied")
+    raise S3Refusal(403, "AccessDenied", "Access Denied")
 
 
 def _presigned(
-    request: Request, parameters: dict[str, str], identities: Identities, now: datetime.datetime
-) -> tuple[Identity, float]:
-    def wrong(text: str) -> Refused:
-        return Refused(400, "AuthorizationQueryParametersError", text)
+    request: HttpRequest, parameters: dict[str, str], identities: Identities, now: datetime.datetime
+) -> tuple[RoleSession, float]:
+    def wrong(text: str) -> S3Refusal:
+        return S3Refusal(400, "AuthorizationQueryParametersError", text)
 
     if missing := [name for name in _PRESIGN_PARAMETERS if name not in parameters]:
         raise wrong(
@@ -89,10 +89,10 @@ def _presigned(
     if seconds > MAX_PRESIGNED_SECONDS:
         raise wrong("X-Amz-Expires must be less than a week (in seconds) that is 604800")
     if signed_at > now + MAX_SKEW:
-        raise Refused(403, "AccessDenied", "Request is not yet valid")
+        raise S3Refusal(403, "AccessDenied", "Request is not yet valid")
     expires_at = signed_at + datetime.timedelta(seconds=seconds)
     if now >= expires_at:
-        raise Refused(
+        raise S3Refusal(
             403,
             "AccessDenied",
             "Request has expired",
@@ -108,9 +108,9 @@ def _presigned(
     return identity, (now - signed_at).total_seconds()
 
 
-def _signed(request: Request, header: str, identities: Identities, now: datetime.datetime) -> tuple[Identity, float]:
-    def malformed(text: str) -> Refused:
-        return Refused(400, "AuthorizationHeaderMalformed", text)
+def _signed(request: HttpRequest, header: str, identities: Identities, now: datetime.datetime) -> tuple[RoleSession, float]:
+    def malformed(text: str) -> S3Refusal:
+        return S3Refusal(400, "AuthorizationHeaderMalformed", text)
 
     try:
         signature = sigv4.parse_authorization(header, request.headers.get("x-amz-date", ""))
@@ -118,10 +118,10 @@ def _signed(request: Request, header: str, identities: Identities, now: datetime
     except sigv4.Malformed as error:
         raise malformed(f"The authorization header is malformed; {error}") from error
     except ValueError as error:
-        raise Refused(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header") from error
+        raise S3Refusal(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header") from error
     _check_scope(signature.scope, signature, malformed, "The authorization header is malformed; ")
     if abs(now - signed_at) > MAX_SKEW:
-        raise Refused(
+        raise S3Refusal(
             403,
             "RequestTimeTooSkewed",
             "The difference between the request time and the current time is too large.",
@@ -130,13 +130,15 @@ def _signed(request: Request, header: str, identities: Identities, now: datetime
             MaxAllowedSkewMilliseconds="900000",
         )
     if "x-amz-content-sha256" not in request.headers:
-        raise Refused(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+        raise S3Refusal(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
     identity = _identity(signature.scope.access_key, request.headers.get("x-amz-security-token"), identities)
     _compare(request, signature, identity, request.headers["x-amz-content-sha256"])
     return identity, (now - signed_at).total_seconds()
 
 
-def _check_scope(scope: sigv4.Scope, signature: sigv4.Signature, wrong: Callable[[str], Refused], prefix: str) -> None:
+def _check_scope(
+    scope: sigv4.CredentialScope, signature: sigv4.Signature, wrong: Callable[[str], S3Refusal], prefix: str
+) -> None:
     if scope.service != "s3":
         raise wrong(f'{prefix}incorrect service "{scope.service}". This endpoint belongs to "s3".')
     if scope.region != REGION:
@@ -144,7 +146,7 @@ def _check_scope(scope: sigv4.Scope, signature: sigv4.Signature, wrong: Callable
     if not signature.timestamp.startswith(scope.day):
         raise wrong(f'{prefix}incorrect date "{scope.day}".')
     if "host" not in signature.signed_headers:
-        raise Refused(
+        raise S3Refusal(
             403,
             "AccessDenied",
             "There were headers present in the request which were not signed",
@@ -152,26 +154,26 @@ def _check_scope(scope: sigv4.Scope, signature: sigv4.Signature, wrong: Callable
         )
 
 
-def _identity(access_key: str, token: str | None, identities: Identities) -> Identity:
+def _identity(access_key: str, token: str | None, identities: Identities) -> RoleSession:
     identity = identities.find(access_key)
     if identity is None or token is None:
-        raise Refused(
+        raise S3Refusal(
             403,
             "InvalidAccessKeyId",
             "The AWS Access Key Id you provided does not exist in our records.",
             AWSAccessKeyId=access_key,
         )
     if token != identity.token:
-        raise Refused(400, "InvalidToken", "The provided token is malformed or otherwise invalid.")
+        raise S3Refusal(400, "InvalidToken", "The provided token is malformed or otherwise invalid.")
     if identity.expired:
-        raise Refused(400, "ExpiredToken", "The provided token has expired.")
+        raise S3Refusal(400, "ExpiredToken", "The provided token has expired.")
     return identity
 
 
 def _compare(
-    request: Request,
+    request: HttpRequest,
     signature: sigv4.Signature,
-    identity: Identity,
+    identity: RoleSession,
     payload_hash: str,
     leave_out: list[str] | None = None,
 ) -> None:
@@ -194,7 +196,7 @@ def _compare(
         canonical = []
     if not canonical or not sigv4.matches(signature, identity.secret, canonical):
         shown = canonical[0] if canonical else ""
-        raise Refused(
+        raise S3Refusal(
             403,
             "SignatureDoesNotMatch",
             "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
@@ -204,7 +206,7 @@ def _compare(
             CanonicalRequest=shown,
         )
     if unsigned:
-        raise Refused(
+        raise S3Refusal(
             403,
             "AccessDenied",
             "There were headers present in the request which were not signed",

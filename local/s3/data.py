@@ -16,15 +16,15 @@ from moto.s3.models import FakeBucket, s3_backends
 from local.emulation.moto_patches import ACCOUNT
 from local.emulation.objects import StoredKey
 from local.iam.sigv4 import query_pairs
-from local.s3.authentication import Refused
-from local.web.wsgi import Request
+from local.s3.authentication import S3Refusal
+from local.web.wsgi import HttpRequest
 
 _PRESIGNED_OR_HARMLESS = re.compile(r"^(X-Amz-.*|x-id|versionId|response-[a-z-]+)$")
 
 Answer = tuple[int, list[tuple[str, str]], Iterable[bytes]]
 
 
-def is_data_request(request: Request, key: str) -> bool:
+def is_data_request(request: HttpRequest, key: str) -> bool:
     """Whether this is a plain PUT, GET or HEAD of one object."""
     if not key or request.method not in ("PUT", "GET", "HEAD"):
         return False
@@ -36,7 +36,7 @@ def is_data_request(request: Request, key: str) -> bool:
 def bucket_named(name: str) -> FakeBucket:
     bucket = s3_backends[ACCOUNT]["aws"].buckets.get(name)
     if bucket is None:
-        raise Refused(404, "NoSuchBucket", "The specified bucket does not exist", BucketName=name)
+        raise S3Refusal(404, "NoSuchBucket", "The specified bucket does not exist", BucketName=name)
     return bucket
 
 
@@ -75,8 +75,8 @@ def checksum_headers(stored: StoredKey) -> list[tuple[str, str]]:
     ]
 
 
-def precondition_failed(condition: str) -> Refused:
-    return Refused(
+def precondition_failed(condition: str) -> S3Refusal:
+    return S3Refusal(
         412,
         "PreconditionFailed",
         "At least one of the pre-conditions you specified did not hold",

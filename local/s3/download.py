@@ -12,9 +12,9 @@ from moto.s3.models import FakeBucket
 
 from local.emulation.objects import StoredKey
 from local.iam.sigv4 import query_pairs
-from local.s3.authentication import Refused
+from local.s3.authentication import S3Refusal
 from local.s3.data import Answer, checksum_headers, facts, precondition_failed
-from local.web.wsgi import Request
+from local.web.wsgi import HttpRequest
 
 _CHUNK = 1 << 20
 _OVERRIDES = {
@@ -30,7 +30,7 @@ _OVERRIDES = {
 }
 
 
-def get_object(request: Request, bucket: FakeBucket, key: str) -> Answer:
+def get_object(request: HttpRequest, bucket: FakeBucket, key: str) -> Answer:
     """One object or a range of it; also answers HEAD. Raises Refused."""
     parameters = dict(query_pairs(request.query))
     found = _find(bucket, key, parameters.get("versionId"))
@@ -62,13 +62,13 @@ def _find(bucket: FakeBucket, key: str, version_id: str | None) -> StoredKey:
         current = bucket.keys.get(key)
         if isinstance(current, StoredKey):
             return current
-        raise Refused(404, "NoSuchKey", "The specified key does not exist.", Key=key)
+        raise S3Refusal(404, "NoSuchKey", "The specified key does not exist.", Key=key)
     for version in bucket.keys.getlist(key, []):
         if version.version_id == version_id:
             if isinstance(version, StoredKey):
                 return version
-            raise Refused(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
-    raise Refused(404, "NoSuchVersion", "The specified version does not exist.", Key=key, VersionId=version_id)
+            raise S3Refusal(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+    raise S3Refusal(404, "NoSuchVersion", "The specified version does not exist.", Key=key, VersionId=version_id)
 
 
 def _title(name: str) -> str:
@@ -112,7 +112,7 @@ def _window(header: str | None, size: int) -> tuple[int, int] | None:
     start = int(first) if first else max(0, size - int(last))
     end = min(size, int(last) + 1) if first and last else size
     if start >= size or (not first and int(last) == 0):
-        raise Refused(
+        raise S3Refusal(
             416,
             "InvalidRange",
             "The requested range is not satisfiable",

@@ -15,15 +15,15 @@ from moto.s3.models import FakeBucket, s3_backends
 from local.emulation.moto_patches import ACCOUNT
 from local.emulation.objects import save_versions
 from local.iam import policy
-from local.iam.identities import Identities, Identity
+from local.iam.identities import Identities, RoleSession
 from local.iam.permissions import Permissions
 from local.iam.sigv4 import query_pairs
 from local.s3 import actions, data
-from local.s3.authentication import Refused, authenticate
+from local.s3.authentication import S3Refusal, authenticate
 from local.s3.download import get_object
 from local.s3.upload import put_object
 from local.state import State
-from local.web.wsgi import Application, Request, StartResponse, request_id, respond, xml_error
+from local.web.wsgi import Application, HttpRequest, StartResponse, request_id, respond, xml_error
 
 _CONDITION_HEADERS = (
     "x-amz-server-side-encryption",
@@ -52,7 +52,7 @@ class S3Door:
         self._emulator, self._state, self._identities = emulator, state, identities
         self._permissions, self._policies, self._now = permissions, policies, now
 
-    def __call__(self, request: Request, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, request: HttpRequest, start_response: StartResponse) -> Iterable[bytes]:
         bucket_name, _, raw_key = request.raw_path.lstrip("/").partition("/")
         key = unquote_to_bytes(raw_key).decode("utf-8", "surrogateescape")
         bucket = s3_backends[ACCOUNT]["aws"].buckets.get(bucket_name)
@@ -62,7 +62,7 @@ class S3Door:
             return _preflight(request, cors, base, start_response)
         try:
             status, headers, body = self._answer(request, bucket_name, key)
-        except Refused as error:
+        except S3Refusal as error:
             status, headers = error.status, [("Content-Type", "application/xml")]
             body = [] if request.method == "HEAD" else [xml_error(error.code, error.message, **error.more)]
         names = {name.lower() for name, _ in headers}
@@ -72,7 +72,7 @@ class S3Door:
         start_response(f"{status} {'OK' if status < 300 else 'Error'}", headers)
         return body
 
-    def _answer(self, request: Request, bucket_name: str, key: str) -> data.Answer:
+    def _answer(self, request: HttpRequest, bucket_name: str, key: str) -> data.Answer:
         identity, age = authenticate(request, self._identities, self._now())
         self._authorize(identity, request, bucket_name, key, age)
         if not data.is_data_request(request, key):
@@ -82,17 +82,17 @@ class S3Door:
             return put_object(request, bucket, key, self._state)
         try:
             return get_object(request, bucket, key)
-        except Refused as error:
+        except S3Refusal as error:
             if error.code == "NoSuchKey" and not self._may_list(identity, bucket_name, key):
-                raise Refused(403, "AccessDenied", "Access Denied") from error
+                raise S3Refusal(403, "AccessDenied", "Access Denied") from error
             raise
 
-    def _may_list(self, identity: Identity, bucket: str, key: str) -> bool:
+    def _may_list(self, identity: RoleSession, bucket: str, key: str) -> bool:
         """Who may not list a bucket is not told that something is absent (S3 API reference, "GetObject")."""
         context = {"s3:prefix": key}
         return self._permissions.may(identity, [("s3:ListBucket", f"arn:aws:s3:::{bucket}")], context) is None
 
-    def _authorize(self, identity: Identity, request: Request, bucket_name: str, key: str, age: float) -> None:
+    def _authorize(self, identity: RoleSession, request: HttpRequest, bucket_name: str, key: str, age: float) -> None:
         """What the identity's policies do not allow, or the bucket's policy denies, is refused."""
         needs = actions.needs(request, bucket_name, key)
         context = _context(request, age) | {"aws:principalarn": identity.role_arn}
@@ -103,13 +103,13 @@ class S3Door:
             missing, reason = next(denied, None), " with an explicit deny in a resource-based policy"
         if missing is not None:
             action, resource = missing
-            raise Refused(
+            raise S3Refusal(
                 403,
                 "AccessDenied",
                 f'User: {identity.arn} is not authorized to perform: {action} on resource: "{resource}"{reason}',
             )
 
-    def _emulated(self, request: Request, bucket_name: str, key: str) -> data.Answer:
+    def _emulated(self, request: HttpRequest, bucket_name: str, key: str) -> data.Answer:
         """Let the emulator answer, and write into the state what it changed."""
         mutating = request.method in ("PUT", "POST", "DELETE")
         environ = request.environ
@@ -132,7 +132,7 @@ class S3Door:
         return captured[0], captured[1], [body]
 
 
-def _deleted_names(environ: dict[str, Any], request: Request) -> list[str]:
+def _deleted_names(environ: dict[str, Any], request: HttpRequest) -> list[str]:
     import io
 
     body = request.body.read(request.length)
@@ -140,7 +140,7 @@ def _deleted_names(environ: dict[str, Any], request: Request) -> list[str]:
     return [unescape(name) for name in re.findall(r"<Key>([^<]*)</Key>", body.decode("utf-8", "replace"))]
 
 
-def _context(request: Request, age: float) -> dict[str, str]:
+def _context(request: HttpRequest, age: float) -> dict[str, str]:
     """The condition keys of this request. The local city speaks plain HTTP to itself, and counts as TLS
     1.3."""
     context = {
@@ -173,7 +173,7 @@ def _rule(bucket: FakeBucket, origin: str, method: str, asked: list[str]) -> Any
     return None
 
 
-def _cors_headers(bucket: FakeBucket, request: Request) -> list[tuple[str, str]]:
+def _cors_headers(bucket: FakeBucket, request: HttpRequest) -> list[tuple[str, str]]:
     origin = request.headers.get("origin")
     if origin is None:
         return []
@@ -201,7 +201,7 @@ def _cors_headers(bucket: FakeBucket, request: Request) -> list[tuple[str, str]]
 
 
 def _preflight(
-    request: Request, cors: list[tuple[str, str]], base: list[tuple[str, str]], start_response: StartResponse
+    request: HttpRequest, cors: list[tuple[str, str]], base: list[tuple[str, str]], start_response: StartResponse
 ) -> Iterable[bytes]:
     if "origin" not in request.headers or "access-control-request-method" not in request.headers:
         message = "Insufficient information. Origin request header needed."

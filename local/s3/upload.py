@@ -21,24 +21,24 @@ from local.emulation.moto_patches import ACCOUNT
 from local.emulation.objects import Body, StoredKey, new_body_path, save_newest
 from local.iam.sigv4 import UNSIGNED_PAYLOAD
 from local.s3 import lost_events
-from local.s3.authentication import Refused
+from local.s3.authentication import S3Refusal
 from local.s3.data import Answer, checksum_headers, facts, precondition_failed
 from local.state import State
-from local.web.wsgi import Request
+from local.web.wsgi import HttpRequest
 
 MAX_OBJECT_BYTES = 5 * 1024**3
 _CHUNK = 1 << 20
 
 
-def put_object(request: Request, bucket: FakeBucket, key: str, state: State) -> Answer:
+def put_object(request: HttpRequest, bucket: FakeBucket, key: str, state: State) -> Answer:
     """Stream the body into a file, check it, and make it the newest version. Raises Refused."""
     headers = request.headers
     if len(key.encode("utf-8", "surrogateescape")) > 1024:
-        raise Refused(400, "KeyTooLongError", "Your key is too long", Size=str(len(key)), MaxSizeAllowed="1024")
+        raise S3Refusal(400, "KeyTooLongError", "Your key is too long", Size=str(len(key)), MaxSizeAllowed="1024")
     if request.length > MAX_OBJECT_BYTES:
-        raise Refused(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.")
+        raise S3Refusal(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.")
     if headers.get("if-none-match", "*") != "*":
-        raise Refused(
+        raise S3Refusal(
             501,
             "NotImplemented",
             "A header you provided implies functionality that is not implemented",
@@ -46,7 +46,7 @@ def put_object(request: Request, bucket: FakeBucket, key: str, state: State) -> 
         )
     wanted = _wanted_digests(headers)
     if _lock(headers, bucket) != {} and not wanted.keys() - {"content-sha256"} and "x-amz-trailer" not in headers:
-        raise Refused(
+        raise S3Refusal(
             400,
             "InvalidRequest",
             "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters",
@@ -72,7 +72,7 @@ def _wanted_digests(headers: dict[str, str]) -> dict[str, bytes]:
     declared = headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
     if declared != UNSIGNED_PAYLOAD and not declared.startswith("STREAMING-"):
         if not re.fullmatch(r"[0-9a-fA-F]{64}", declared):
-            raise Refused(
+            raise S3Refusal(
                 400,
                 "InvalidArgument",
                 "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, or a valid sha256 value.",
@@ -88,7 +88,7 @@ def _wanted_digests(headers: dict[str, str]) -> dict[str, bytes]:
             continue
         sizes = {"sha256": 32, "sha1": 20, "crc32": 4}
         if algorithm not in sizes:
-            raise Refused(501, "NotImplemented", f"The local city does not compute {algorithm} checksums.")
+            raise S3Refusal(501, "NotImplemented", f"The local city does not compute {algorithm} checksums.")
         wanted[algorithm] = _decoded(value, sizes[algorithm], "InvalidRequest", f"Value for {name} header is invalid.")
     return wanted
 
@@ -97,9 +97,9 @@ def _decoded(value: str, size: int, code: str, message: str) -> bytes:
     try:
         raw = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Refused(400, code, message) from error
+        raise S3Refusal(400, code, message) from error
     if len(raw) != size:
-        raise Refused(400, code, message)
+        raise S3Refusal(400, code, message)
     return raw
 
 
@@ -110,7 +110,7 @@ def _check_conditions(headers: dict[str, str], bucket: FakeBucket, key: str) -> 
         raise precondition_failed("If-None-Match")
     if "if-match" in headers:
         if not exists:
-            raise Refused(404, "NoSuchKey", "The specified key does not exist.", Key=key)
+            raise S3Refusal(404, "NoSuchKey", "The specified key does not exist.", Key=key)
         if headers["if-match"].strip('"') != current.etag.strip('"'):
             raise precondition_failed("If-Match")
 
@@ -126,7 +126,7 @@ class _Crc32:
         return self.value.to_bytes(4, "big")
 
 
-def _receive(request: Request, state: State, wanted: dict[str, bytes]) -> Body:
+def _receive(request: HttpRequest, state: State, wanted: dict[str, bytes]) -> Body:
     """The body in a file, with every stated digest found to be right; else Refused, and no file."""
     md5 = hashlib.md5(usedforsecurity=False)
     digests: dict[str, Any] = {"md5": md5}
@@ -154,7 +154,7 @@ def _receive(request: Request, state: State, wanted: dict[str, bytes]) -> Body:
     return Body(path, size, md5.hexdigest())
 
 
-def _chunks(request: Request) -> Iterator[bytes]:
+def _chunks(request: HttpRequest) -> Iterator[bytes]:
     if request.headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
         yield from _decode_aws_chunked(request)
         return
@@ -162,7 +162,7 @@ def _chunks(request: Request) -> Iterator[bytes]:
     while left > 0:
         chunk = request.body.read(min(_CHUNK, left))
         if not chunk:
-            raise Refused(
+            raise S3Refusal(
                 400,
                 "IncompleteBody",
                 "You did not provide the number of bytes specified by the Content-Length HTTP header",
@@ -171,20 +171,20 @@ def _chunks(request: Request) -> Iterator[bytes]:
         yield chunk
 
 
-def _decode_aws_chunked(request: Request) -> Iterator[bytes]:
+def _decode_aws_chunked(request: HttpRequest) -> Iterator[bytes]:
     """`STREAMING-UNSIGNED-PAYLOAD-TRAILER`, which SDKs send; the trailing checksum is checked."""
     if request.headers["x-amz-content-sha256"] != "STREAMING-UNSIGNED-PAYLOAD-TRAILER":
-        raise Refused(501, "NotImplemented", "The local city does not verify signed chunks.")
+        raise S3Refusal(501, "NotImplemented", "The local city does not verify signed chunks.")
     trailer = request.headers.get("x-amz-trailer", "").removeprefix("x-amz-checksum-")
     makers: dict[str, Callable[[], Any]] = {"sha256": hashlib.sha256, "sha1": hashlib.sha1, "crc32": _Crc32}
     if trailer not in makers:
-        raise Refused(501, "NotImplemented", f"The local city does not compute {trailer} checksums.")
+        raise S3Refusal(501, "NotImplemented", f"The local city does not compute {trailer} checksums.")
     digest = makers[trailer]()
     while left := _chunk_size(request.body.readline(1024)):
         while left > 0:
             chunk = request.body.read(min(_CHUNK, left))
             if not chunk:
-                raise Refused(400, "IncompleteBody", "The request body terminated unexpectedly")
+                raise S3Refusal(400, "IncompleteBody", "The request body terminated unexpectedly")
             left -= len(chunk)
             digest.update(chunk)
             yield chunk
@@ -204,12 +204,12 @@ def _chunk_size(line: bytes) -> int:
     try:
         return int(line.split(b";")[0].strip() or b"0", 16)
     except ValueError as error:
-        raise Refused(400, "InvalidRequest", "The chunked encoding of the body is not well-formed.") from error
+        raise S3Refusal(400, "InvalidRequest", "The chunked encoding of the body is not well-formed.") from error
 
 
-def _mismatch(algorithm: str, expected: bytes, found: bytes) -> Refused:
+def _mismatch(algorithm: str, expected: bytes, found: bytes) -> S3Refusal:
     if algorithm == "content-sha256":
-        return Refused(
+        return S3Refusal(
             400,
             "XAmzContentSHA256Mismatch",
             "The provided 'x-amz-content-sha256' header does not match what was computed.",
@@ -217,8 +217,8 @@ def _mismatch(algorithm: str, expected: bytes, found: bytes) -> Refused:
             S3ComputedContentSHA256=found.hex(),
         )
     if algorithm == "md5":
-        return Refused(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
-    return Refused(400, "BadDigest", f"The {algorithm.upper()} you specified did not match the calculated checksum.")
+        return S3Refusal(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+    return S3Refusal(400, "BadDigest", f"The {algorithm.upper()} you specified did not match the calculated checksum.")
 
 
 def _store(headers: dict[str, str], bucket: FakeBucket, key: str, body: Body) -> StoredKey:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from local.web.wsgi import Request, StartResponse, read_request, respond
+from local.web.wsgi import HttpRequest, StartResponse, read_request, respond
 
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -29,7 +29,7 @@ _OHIF_ADDRESSES = ("/viewer",)
 _UNCHANGING = "public, max-age=31536000, immutable"
 
 
-class Pages:
+class ViewerSite:
     """WSGI application: `viewer/site`, then `viewer/dist/ohif`; `/viewer` and below are OHIF's single page.
 
     `/config.json` says where the API is (`api`, with its base path; `api_origin` without) and whether OHIF is there.
@@ -57,7 +57,7 @@ class Pages:
             return respond(start_response, 404, [("Content-Type", "text/plain; charset=utf-8")], b"Not found\n")
         return self._send(request, file, environ, start_response)
 
-    def _send(self, request: Request, file: Path, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def _send(self, request: HttpRequest, file: Path, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         ours = file.is_relative_to(self._site)
         packed = file.with_name(file.name + ".gz")
         gzipped = not ours and packed.is_file() and "gzip" in request.headers.get("accept-encoding", "")

@@ -43,7 +43,7 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """A request as it arrived: path and query still percent-encoded; `headers` by lower-case name, repeated ones joined, and
     `fields` as they were sent."""
 
@@ -69,7 +69,7 @@ class Request:
         return str(self.environ.get("REMOTE_ADDR") or "127.0.0.1")
 
 
-def read_request(environ: Environ) -> Request:
+def read_request(environ: Environ) -> HttpRequest:
     target = environ.get("REQUEST_URI") or environ["PATH_INFO"]
     if "://" in target.split("?", 1)[0]:
         target = "/" + target.split("://", 1)[1].partition("/")[2]
@@ -79,7 +79,7 @@ def read_request(environ: Environ) -> Request:
         if environ.get(name):
             headers[name.replace("_", "-").lower()] = environ[name]
     length = int(environ.get("CONTENT_LENGTH") or 0)
-    return Request(environ["REQUEST_METHOD"], raw_path or "/", query, headers, environ["wsgi.input"], length, environ)
+    return HttpRequest(environ["REQUEST_METHOD"], raw_path or "/", query, headers, environ["wsgi.input"], length, environ)
 
 
 def respond(start_response: StartResponse, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> list[bytes]:

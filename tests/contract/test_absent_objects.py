@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.s3 import S3Carrier, S3Objects, S3Versions
-from chalicelib.domain.assembly import Extract
+from chalicelib.domain.assembly import ObjectRange
 from chalicelib.domain.errors import NotFound, TryAgain
 from tests.emulated import Emulated, emulated_cloud
 
@@ -86,7 +86,7 @@ def test_what_is_absent_is_told_from_what_is_there(cloud: Emulated, answering: A
     with pytest.raises(NotFound):
         objects.read(ABSENT, 0, 5)
     with pytest.raises(NotFound):
-        S3Carrier(cloud.s3, cloud.bucket_name).checksums([Extract(ABSENT, 0, 5)])
+        S3Carrier(cloud.s3, cloud.bucket_name).checksums([ObjectRange(ABSENT, 0, 5)])
 
 
 def test_what_is_there_and_may_not_be_read_is_not_absent(cloud: Emulated, answering: Any) -> None:

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb import DynamoTable
-from chalicelib.adapters.lambda_ import LambdaCarrier
+from chalicelib.adapters.lambda_ import LambdaAssembler
 from chalicelib.adapters.s3 import S3Carrier, S3Objects, S3Versions
-from chalicelib.domain.assembly import MIB, Carrier, Extract, Piece, carry, plan
+from chalicelib.domain.assembly import MIB, Assembler, ObjectRange, Piece, assemble, plan
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.ports import Delete, Item, Objects, Put, PutNew, PutVersion, Table
 from tests.emulated import Emulated, emulated_cloud
@@ -220,12 +220,12 @@ class Bucket:
 class Invoked:
     """Stands for Lambda: the function gets its event, and its caller the answer, as JSON."""
 
-    def __init__(self, carrier: Carrier) -> None:
-        self._carrier = carrier
+    def __init__(self, assembler: Assembler) -> None:
+        self._assembler = assembler
 
     def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:
         assert FunctionName == "assembly"
-        return {"Payload": io.BytesIO(json.dumps(carry(json.loads(Payload), self._carrier)).encode())}
+        return {"Payload": io.BytesIO(json.dumps(assemble(json.loads(Payload), self._assembler)).encode())}
 
 
 @pytest.fixture(params=["memory", "emulated", "emulated, put together by a function"])
@@ -235,7 +235,7 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
     cloud: Emulated = request.getfixturevalue("cloud")
     for one in cloud.s3.list_objects_v2(Bucket=cloud.bucket_name).get("Contents", []):
         cloud.s3.delete_object(Bucket=cloud.bucket_name, Key=one["Key"])
-    function = LambdaCarrier(Invoked(S3Carrier(cloud.s3, cloud.bucket_name)), "assembly")
+    function = LambdaAssembler(Invoked(S3Carrier(cloud.s3, cloud.bucket_name)), "assembly")
     return Bucket(S3Objects(cloud.s3, cloud.bucket_name, None if request.param == "emulated" else function), cloud)
 
 
@@ -299,7 +299,13 @@ def test_a_new_key_is_written_once_and_a_computed_one_again(bucket: Bucket) -> N
 
 def test_an_object_is_put_together_from_bytes_and_from_ranges_of_others(bucket: Bucket) -> None:
     bucket.fill("instances/p/1", bytes(range(256)) * 40_000)
-    pieces: list[Piece] = [b"begin", Extract("instances/p/1", 3, 5), b"--", Extract("instances/p/1", 0, 256 * 40_000), b"end"]
+    pieces: list[Piece] = [
+        b"begin",
+        ObjectRange("instances/p/1", 3, 5),
+        b"--",
+        ObjectRange("instances/p/1", 0, 256 * 40_000),
+        b"end",
+    ]
     bucket.objects.assemble("copies/p", plan(pieces), "application/octet-stream")
     whole = bytes(range(256)) * 40_000
     assert bucket.objects.read("copies/p", 0, 2 * len(whole)) == b"begin" + whole[3:8] + b"--" + whole + b"end"
@@ -309,16 +315,16 @@ def test_checksums_are_those_of_the_bytes(bucket: Bucket) -> None:
     content = bytes(range(256)) * 70_000
     bucket.fill("instances/k/1", content)
     bucket.fill("instances/k/2", b"123456789")
-    wanted = [Extract("instances/k/1", 5, 17_000_000), Extract("instances/k/2", 0, 9), Extract("instances/k/2", 4, 0)]
+    wanted = [ObjectRange("instances/k/1", 5, 17_000_000), ObjectRange("instances/k/2", 0, 9), ObjectRange("instances/k/2", 4, 0)]
     assert bucket.objects.checksums(wanted) == [zlib.crc32(content[5:17_000_005]), 0xCBF43926, 0]
     assert bucket.objects.checksums([]) == []
-    assert bucket.objects.checksums([Extract("instances/k/2", 4, 0)]) == [0]
+    assert bucket.objects.checksums([ObjectRange("instances/k/2", 4, 0)]) == [0]
 
 
 def test_an_object_that_is_shorter_than_it_should_be_is_neither_put_together_nor_summed(cloud: Emulated) -> None:
     objects = S3Objects(cloud.s3, cloud.bucket_name)
     objects.write("instances/s/1", b"x" * 100, "application/dicom")
-    for asked in (Extract("instances/s/1", 0, 101), Extract("instances/s/1", 0, 6 * MIB)):
+    for asked in (ObjectRange("instances/s/1", 0, 101), ObjectRange("instances/s/1", 0, 6 * MIB)):
         with pytest.raises(TryAgain):
             objects.assemble("copies/s", plan([asked, b"y" * 6 * MIB]), "application/dicom")
         with pytest.raises(TryAgain):
@@ -331,7 +337,7 @@ def test_a_body_that_takes_too_long_is_given_up_and_leaves_nothing(cloud: Emulat
     objects = S3Objects(cloud.s3, cloud.bucket_name, remaining=lambda: -1.0)
     objects.write("instances/t/1", b"x" * 6 * MIB, "application/dicom")
     with pytest.raises(TryAgain):
-        objects.assemble("copies/t", plan([Extract("instances/t/1", 0, 6 * MIB), b"y" * 6 * MIB]), "application/dicom")
+        objects.assemble("copies/t", plan([ObjectRange("instances/t/1", 0, 6 * MIB), b"y" * 6 * MIB]), "application/dicom")
     assert objects.existing(["copies/t"]) == set()
     assert "Uploads" not in cloud.s3.list_multipart_uploads(Bucket=cloud.bucket_name)
 
@@ -342,7 +348,7 @@ def test_all_that_one_request_waits_for_has_one_deadline(cloud: Emulated) -> Non
 
         done = threading.Event()
 
-        def upload(self, load: object) -> list[str]:
+        def upload(self, batch: object) -> list[str]:
             self.done.wait(60)
             return []
 
@@ -354,9 +360,9 @@ def test_all_that_one_request_waits_for_has_one_deadline(cloud: Emulated) -> Non
     objects = S3Objects(cloud.s3, cloud.bucket_name, NeverDone(), lambda: until - time.monotonic())
     objects.write("instances/u/1", b"x" * 6 * MIB, "application/dicom")
     with pytest.raises(TryAgain):
-        objects.checksums([Extract("instances/u/1", 0, 6 * MIB)])
+        objects.checksums([ObjectRange("instances/u/1", 0, 6 * MIB)])
     with pytest.raises(TryAgain):
-        objects.assemble("copies/u", plan([Extract("instances/u/1", 0, 6 * MIB), b"y" * 6 * MIB]), "application/dicom")
+        objects.assemble("copies/u", plan([ObjectRange("instances/u/1", 0, 6 * MIB), b"y" * 6 * MIB]), "application/dicom")
     assert time.monotonic() < until + 8.0, "it waited anew for each"
     NeverDone.done.set()
     assert objects.existing(["copies/u"]) == set()
@@ -369,7 +375,7 @@ def test_a_function_that_fails_to_carry_means_try_again() -> None:
             return {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorType": "Sandbox.Timedout"}')}
 
     with pytest.raises(TryAgain):
-        LambdaCarrier(Failing(), "assembly").checksums([Extract("instances/f/1", 0, 1)])
+        LambdaAssembler(Failing(), "assembly").checksums([ObjectRange("instances/f/1", 0, 1)])
 
 
 def test_those_that_are_stored_are_told_from_those_that_are_not(bucket: Bucket) -> None:

@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 from cryptography import x509
 
 from infra import authority
-from infra.authority import Authority, Unusable
+from infra.authority import Authority, UnusableRequest
 
 SECRET = b"a long enough passphrase"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -67,7 +67,7 @@ def test_what_was_revoked_is_on_the_list_and_its_key_is_not_certified_again(ca: 
     check = ("verify", "-crl_check", "-CRLfile", crl, "-CAfile", ca.certificate_file)
     assert "revoked" in openssl(*check, files["stolen"], fails=True)
     openssl(*check, files["kept"])
-    with pytest.raises(Unusable, match="new key"):
+    with pytest.raises(UnusableRequest, match="new key"):
         ca.issue("forwarder.maugeri", stolen, 30, SECRET, datetime.now(UTC))
     renewed = ca.issue("forwarder.maugeri", request(tmp_path, "new"), 30, SECRET, datetime.now(UTC))
     assert renewed.serial_number not in {int(one.serial, 16) for one in ca.issued() if one.revoked_at}
@@ -87,7 +87,7 @@ def test_it_never_outlives_its_authority_and_the_key_is_unreadable_without_the_p
     assert ca.issue("forwarder.sm", request(tmp_path), 365, SECRET, late).not_valid_after_utc == own.not_valid_after_utc
     assert b"ENCRYPTED" in ca.key_file.read_bytes()
     assert ca.key_file.stat().st_mode & 0o077 == 0
-    with pytest.raises(Unusable, match="passphrase"):
+    with pytest.raises(UnusableRequest, match="passphrase"):
         ca.issue("forwarder.sm", request(tmp_path), 30, b"another passphrase", NOW)
 
 
@@ -101,13 +101,13 @@ def test_it_never_outlives_its_authority_and_the_key_is_unreadable_without_the_p
     ],
 )
 def test_what_is_no_good_request_is_refused_in_words(ca: Authority, tmp_path: Path, request_of, match: str) -> None:
-    with pytest.raises(Unusable, match=match):
+    with pytest.raises(UnusableRequest, match=match):
         ca.issue("forwarder.sm", request_of(tmp_path), 30, SECRET, NOW)
     assert ca.issued() == []
 
 
 def test_a_second_authority_in_its_place_is_refused(ca: Authority) -> None:
-    with pytest.raises(Unusable, match="already"):
+    with pytest.raises(UnusableRequest, match="already"):
         ca.make("Another", SECRET, NOW)
 
 

@@ -17,7 +17,7 @@ from chalicelib.api.routes import register_routes
 from chalicelib.bootstrap import Archive
 from chalicelib.config import Config
 from chalicelib.services.ingest import removals
-from chalicelib.services.ingest.instance_items import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
 from tests.described import decoded, require_described
 from tests.fakes import MemoryObjects, MemoryVersions
@@ -59,7 +59,7 @@ class Sweep:
 
     def remove(self, institution: str, sha256: str) -> bool:
         table, versions = self._world.table, MemoryVersions(self._world.objects)
-        stored, now = Stored(institution, sha256, 0), datetime.now(UTC)
+        stored, now = StoredObject(institution, sha256, 0), datetime.now(UTC)
         return removals.remove(table, versions, begins_as_dicom, stored, now, lambda writes, *_: table.transact(writes))
 
 

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 
 from chalicelib.domain.errors import BadRequest
-from chalicelib.domain.links import Link
+from chalicelib.domain.viewer_sessions import ViewerLink
 from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.sharing import protection
 from chalicelib.services.viewer import sessions
@@ -89,7 +89,7 @@ def open_session(scene: Scene, study: str | None = None) -> None:
     body = {"study_instance_uids": [study or own], "practitioner": {"id": "verdi", "name": "Anna Verdi"}, "purpose": "reading"}
     made = sessions.make(world.table, world.caller(scene.viewer), body, VIEWER, world.now, world.act, world.tell)
     reader, keys = sessions.open_link(world.table, made["url"].split("#")[1], None, world.now)
-    assert isinstance(reader.link, Link)
+    assert isinstance(reader.link, ViewerLink)
     scene.session, scene.session_of_study = (keys.key, keys.pass_), study is not None
 
 

@@ -222,12 +222,12 @@ def test_a_transfer_is_extended_and_never_shortened_nor_beyond_ten_years(world: 
     assert world.extend(A, transfer, later)["expires_at"] == "2026-04-01T09:00:00.000Z", "again: the same answer"
     world.settle()
     world.later(days=20)
-    assert expiries.tell_expired(world.table, world.now) == 0
+    assert expiries.notify_expired(world.table, world.now) == 0
     assert world.found(B) == {PRIOR}, "after the first expiry"
     world.later(days=20)
     assert not world.sees(B, PRIOR)
-    assert expiries.tell_expired(world.table, world.now) == 1
-    assert expiries.tell_expired(world.table, world.now) == 0
+    assert expiries.notify_expired(world.table, world.now) == 1
+    assert expiries.notify_expired(world.table, world.now) == 0
     with pytest.raises(Conflict):
         world.extend(A, transfer, world.now + timedelta(days=9))
 

@@ -445,7 +445,7 @@ class City(RuleBasedStateMachine):
 
     def feeds_go_on(self) -> None:
         """A reader that goes on from its last place gets everything once, in order, and only what it may know."""
-        expiries.tell_expired(self.world.table, self.world.now)
+        expiries.notify_expired(self.world.table, self.world.now)
         for viewer in HOSPITALS:
             read = self.read[viewer]
             since = read[-1]["cursor"] if read else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
@@ -42,7 +42,7 @@ def state(api: Api, content: bytes, who: str = A) -> tuple[str, str | None]:
     return one["state"], one.get("reason")
 
 
-def send(api: Api, *contents: bytes, who: str = A) -> list[Stored]:
+def send(api: Api, *contents: bytes, who: str = A) -> list[StoredObject]:
     stored = api.world.send(who, *contents)
     api.world.settle()
     return stored

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.dicomweb.qido import Scope, parse_query
+from chalicelib.dicomweb.qido import SearchScope, parse_query
 from chalicelib.domain.ports import Page
 from chalicelib.services.finding import search
 from tests.fakes import Watched
@@ -42,7 +42,7 @@ def city(world: World) -> World:
 def page(
     table: Any, world: World, who: str, offset: int, level: Any = "instance", series: str | None = None, **keys: str
 ) -> list[str]:
-    query = parse_query(level, [("limit", str(LIMIT)), ("offset", str(offset)), *keys.items()], Scope(STUDY, series))
+    query = parse_query(level, [("limit", str(LIMIT)), ("offset", str(offset)), *keys.items()], SearchScope(STUDY, series))
     found = search.search(table, world.caller(who), query, world.now)
     return [str(one.sop or one.series) for one in found.matches]
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.bootstrap import Archive
 from chalicelib.domain import audit
-from chalicelib.domain.audit import Context, Entry
+from chalicelib.domain.audit import Entry, RequestContext
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Write
 from chalicelib.services.audit import anchor, probes
@@ -39,7 +39,7 @@ def count(api: Api, table: Any = None) -> int:
     world = api.world
     registry = load_registry(world.table)
 
-    def act_as(context: Context) -> audit.Act:
+    def act_as(context: RequestContext) -> audit.Act:
         def act(writes: list[Write], *entries: Entry) -> list[bool]:
             return world.trail.append(context, entries, writes)
 

@@ -12,7 +12,7 @@ import pytest
 from chalicelib.domain import keys
 from chalicelib.domain.ports import Item
 from chalicelib.services.ingest import read_again
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
@@ -103,7 +103,7 @@ def test_what_was_rejected_and_can_be_read_now_gets_a_second_verdict(api: Api) -
     odd = odd[:at] + b"\x09\0\x10\x10  \x04\0ABCD" + odd[at:]
     broken = b"no DICOM at all"
     for content, reason in ((odd, "truncated"), (broken, "not-dicom")):
-        stored = Stored(A, world.objects.store(A, content), len(content))
+        stored = StoredObject(A, world.objects.store(A, content), len(content))
         data: dict[str, object] = {"state": "rejected", "reason": reason, "at": "2026-01-01T00:00:00Z", "size": len(content)}
         world.table.memory._items[keys.verdict(A, stored.sha256)] = Item(*keys.verdict(A, stored.sha256), data)
     assert (state(api, odd), state(api, broken)) == (("rejected", "truncated"), ("rejected", "not-dicom"))

@@ -56,7 +56,7 @@ def number(who: str) -> PatientIdentifier:
 
 def joined(world: World, one: str, other: str) -> bool:
     """Whether what decides on the one reads the other, either way round: the same both ways."""
-    known = access.know(world.table, [number(one).hash, number(other).hash]).known
+    known = access.load_facts(world.table, [number(one).hash, number(other).hash]).known
     there, back = (number(b) in known[number(a).hash].numbers for a, b in ((one, other), (other, one)))
     assert there == back
     return there

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from chalicelib.dicomweb.qido import Scope, parse_query
+from chalicelib.dicomweb.qido import SearchScope, parse_query
 from chalicelib.domain import audit, keys
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -26,9 +26,9 @@ from chalicelib.domain.ports import Delete, Item, Key, PutNew, Write
 from chalicelib.services import access, changes, registry
 from chalicelib.services.audit.trail import Trail
 from chalicelib.services.finding import search, timeline  # fmt: skip
-from chalicelib.services.identity import identities, known_patients
+from chalicelib.services.identity import identity_links, known_patients
 from chalicelib.services.ingest import index as index_instances
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.projection import facts
 from chalicelib.services.registry import Caller
 from chalicelib.services.retrieval import manifest
@@ -204,27 +204,27 @@ class World:
         """As a request does it: the act and its record in one transaction."""
         if not self.audited:
             return self.table.transact(writes) if writes else []
-        context = audit.Context(self.now, "r", "test", A, "rossi", "role", "rossi")
+        context = audit.RequestContext(self.now, "r", "test", A, "rossi", "role", "rossi")
         return self.trail.append(context, entries, writes)
 
     def tell(self, *entries: audit.Entry) -> None:
         """What a read records goes nowhere."""
 
-    def store(self, owner: str, content: bytes) -> Stored:
-        return Stored(owner, self.objects.store(owner, content), len(content))
+    def store(self, owner: str, content: bytes) -> StoredObject:
+        return StoredObject(owner, self.objects.store(owner, content), len(content))
 
-    def index(self, *stored: Stored) -> dict[Stored, Any]:
+    def index(self, *stored: StoredObject) -> dict[StoredObject, Any]:
         return index_instances.index_instances(
             self.table, self.objects, self.read_summary, self.now, stored, act=lambda _: self.act
         )
 
-    def arrive(self, owner: str, patient: str | None, study: str, instance: str | None = None, **more: Any) -> Stored:
+    def arrive(self, owner: str, patient: str | None, study: str, instance: str | None = None, **more: Any) -> StoredObject:
         """An instance comes and is indexed. See `summary` for `more`."""
         stored = self.store(owner, json.dumps(summary(patient, study, instance, **more)).encode())
         assert self.index(stored) == {}
         return stored
 
-    def send(self, owner: str, *contents: bytes) -> list[Stored]:
+    def send(self, owner: str, *contents: bytes) -> list[StoredObject]:
         """DICOM files come and are indexed; for a world that reads them."""
         stored = [self.store(owner, content) for content in contents]
         assert self.index(*stored) == {}
@@ -275,14 +275,16 @@ class World:
         return transfers.extend_transfer(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell)
 
     def links(self, who: str, patient: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = identities.list_links(self.table, self.caller(who), patient, self.now, self.tell)["links"]
+        found: list[dict[str, Any]] = identity_links.list_links(self.table, self.caller(who), patient, self.now, self.tell)[
+            "links"
+        ]
         return found
 
     def confirm(self, who: str, patient: str, body: dict[str, Any]) -> dict[str, Any]:
-        return identities.confirm_link(self.table, self.caller(who), patient, body, self.now, self.act, self.tell)
+        return identity_links.confirm_link(self.table, self.caller(who), patient, body, self.now, self.act, self.tell)
 
     def undo(self, who: str, patient: str, link: str) -> dict[str, Any]:
-        return identities.undo_link(self.table, self.caller(who), patient, link, self.now, self.act, self.tell)
+        return identity_links.undo_link(self.table, self.caller(who), patient, link, self.now, self.act, self.tell)
 
     def object(self, owner: str, patient: str, study: str | None = None) -> str:
         body = {"study_instance_uid": study} if study else {}
@@ -307,9 +309,9 @@ class World:
             return False
         return True
 
-    def find(self, who: str, *query: tuple[str, str], level: Any = "study", scope: Scope | None = None) -> list[Any]:
+    def find(self, who: str, *query: tuple[str, str], level: Any = "study", scope: SearchScope | None = None) -> list[Any]:
         """The results of a search, as DICOM JSON."""
-        asked = parse_query(level, list(query), scope or Scope())
+        asked = parse_query(level, list(query), scope or SearchScope())
         return [match.attributes for match in search.search(self.table, self.caller(who), asked, self.now).matches]
 
     def found(self, who: str, *query: tuple[str, str]) -> set[str]:
@@ -350,7 +352,7 @@ class World:
             return None
         return {one["sop_instance_uid"] for one in found["instances"]}
 
-    def verdict(self, stored: Stored) -> dict[str, Any]:
+    def verdict(self, stored: StoredObject) -> dict[str, Any]:
         item = self.table.get(*keys.verdict(stored.institution, stored.sha256))
         assert item is not None
         return item.data

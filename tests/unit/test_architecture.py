@@ -65,3 +65,17 @@ def test_no_module_shares_the_name_of_a_standard_one() -> None:
     assert len(modules) > 200
     shared = [str(path.relative_to(ROOT)) for path in modules if path.stem in sys.stdlib_module_names]
     assert [one for one in shared if not one.endswith("__main__.py")] == []
+
+
+@pytest.mark.parametrize(
+    "program", [("chalicelib", "local", "infra", "pixels"), ("forwarder",)], ids=["the city", "the forwarder"]
+)
+def test_two_types_have_two_names(program: tuple[str, ...]) -> None:
+    """The forwarder is a program of its own, which shares no code with the archive: each says by itself what a word means."""
+    named: dict[str, list[str]] = {}
+    for path in (path for package in program for path in (ROOT / package).rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert len(named) > 60
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, Key
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from tests.archive import Archive, image, patient
 from tests.fakes import MemoryObjects, Watched, WatchedObjects
 from tests.unit.dicom import building
@@ -70,7 +70,7 @@ def test_the_first_bytes_of_a_uid_stand_and_others_conflict_in_a_later_batch() -
     added = archive.facts().keys() - before.keys()
     assert {pk.split("#")[1] for pk, _ in added} <= {"OBJECT", "PATIENT", "SOP"}
     assert {sk for pk, sk in added if pk.startswith("F#SOP#")} <= {"CONFLICT"}
-    assert archive.state(Stored("san-matteo", archive.objects.store("san-matteo", first), 1)) == "indexed"
+    assert archive.state(StoredObject("san-matteo", archive.objects.store("san-matteo", first), 1)) == "indexed"
 
 
 def test_many_conflicts_of_one_uid_in_one_batch_leave_exactly_one_instance() -> None:
@@ -244,7 +244,7 @@ def test_when_the_table_is_busy_everything_comes_again_and_is_then_done() -> Non
     assert [archive.state(one) for one in stored] == ["indexed"] * 4
 
 
-def mixed(archive: Archive) -> list[Stored]:
+def mixed(archive: Archive) -> list[StoredObject]:
     """A batch of everything: more than one transaction, conflicts, rejected ones, echoes, two patients, two hospitals."""
     archive.send("san-matteo", image(patient="SM1"))
     archive.open_transfer("san-matteo", "maugeri", "SM1")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chalicelib.api import registry, routes
-from chalicelib.api.dicomweb_resources import RESOURCES, Resource
+from chalicelib.api.dicomweb_resources import RESOURCES, DicomwebResource
 
 API = Path(routes.__file__).parent
 OF_RESOURCES = {"dicomweb", "view_dicomweb"}
@@ -55,7 +55,7 @@ def test_every_route_of_a_module_leads_to_a_handler_of_it(module: str) -> None:
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.path)
-def test_every_resource_is_answered_by_a_function_that_takes_what_its_path_says(resource: Resource) -> None:
+def test_every_resource_is_answered_by_a_function_that_takes_what_its_path_says(resource: DicomwebResource) -> None:
     function = resource.load()
     inspect.signature(function).bind(None, **dict.fromkeys(re.findall(r"{(\w+)}", resource.path), ""))
     assert re.match(r"[23]\d\d\b.*\b40[046]\b", inspect.getdoc(function) or "", re.DOTALL)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.telemetry import Failed, logger, without_texts
+from chalicelib.telemetry import FunctionFailed, logger, without_texts
 from tests.fakes import Watched
 from tests.sharing.api import api_over
 from tests.sharing.world import A, World
@@ -42,7 +42,7 @@ def said() -> Iterator[list[dict[str, Any]]]:
 
 
 def test_a_function_that_fails_says_which_error_it_was_and_where_but_not_its_text(said: list[dict[str, Any]]) -> None:
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(FunctionFailed) as failed:
         without_texts(fail)()
     assert str(failed.value) == "ValueError"
     assert NAME not in "".join(traceback.format_exception(failed.value))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from chalicelib.domain import audit_chain, keys
-from chalicelib.domain.audit import MAX_PATIENTS, Act, Context, Entry, Kind, Record, patients_of
+from chalicelib.domain.audit import MAX_PATIENTS, Act, Entry, Kind, Record, RequestContext, patients_of
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, PutVersion, Table
@@ -22,7 +22,7 @@ from chalicelib.services import access
 ROUTE = "count_probes"
 MOST_READ = 20_000
 """Records that one run reads; the next one goes on."""
-ActAs = Callable[[Context], Act]
+ActAs = Callable[[RequestContext], Act]
 Numbers = tuple[PatientIdentifier, ...]
 _Probe = tuple[str, str, str | None, Numbers]
 """Whose, asked for by which person or machine, which study, and the patient's numbers."""
@@ -90,7 +90,7 @@ def _tell(
     if not entries:
         table.put(place)
         return 0
-    context = Context(now, "", ROUTE, institution, "", ROUTE, "")
+    context = RequestContext(now, "", ROUTE, institution, "", ROUTE, "")
     return 0 if act_as(context)([place], *entries) else counted
 
 

@@ -41,7 +41,7 @@ class Period:
 
 
 @dataclass(frozen=True)
-class Page:
+class RecordPage:
     """Records, newest first, and the cursor of the next page when there may be more."""
 
     records: list[Record]
@@ -79,7 +79,7 @@ def own_patient(caller: Caller, patient: str, issuer: str | None) -> PatientIden
 
 def accesses(
     table: Table, caller: Caller, patient: PatientIdentifier | None, when: Period, cursor: str | None, limit: int
-) -> Page:
+) -> RecordPage:
     """What happened to the caller's patients, or to one of them under any of its linked numbers. Raises BadRequest.
 
     Under another hospital's number it is what was recorded under that: which numbers are linked with it is not told. What was
@@ -88,7 +88,7 @@ def accesses(
     last = cursors.decode(cursor, _POSITION) if cursor else (iso(when.until) if when.until else "~")
     between = (iso(when.since - audit_repeats.WINDOW) if when.since else "0", last)
     if between[0] > between[1]:
-        return Page([], None)
+        return RecordPage([], None)
     if patient is None:
         chains: list[tuple[str, str]] = [("gsi3", keys.audit_of_owner(caller.member.id))]
     else:
@@ -98,7 +98,7 @@ def accesses(
     found = list(islice(_newest_first(table, chains, between, limit + 2), limit + 2))
     found = [record for record in found if audit_chain.position(record) != last][: limit + 1]
     following = cursors.encode(audit_chain.position(found[limit - 1])) if len(found) > limit else None
-    return Page(_with_repeats(table, found[:limit], when), following)
+    return RecordPage(_with_repeats(table, found[:limit], when), following)
 
 
 def _with_repeats(table: Table, records: Sequence[Record], when: Period) -> list[Record]:

@@ -16,8 +16,8 @@ from datetime import timedelta
 from functools import cache
 
 from chalicelib.domain import audit, audit_chain, audit_repeats, keys
-from chalicelib.domain.audit import Context, Entry, Record
-from chalicelib.domain.audit_chain import Head
+from chalicelib.domain.audit import Entry, Record, RequestContext
+from chalicelib.domain.audit_chain import ChainHead
 from chalicelib.domain.audit_repeats import Whole
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Table, Write
@@ -35,7 +35,7 @@ class _Shard:
     """A chain, and its head where this process knows it."""
 
     name: str
-    head: Head | None = None
+    head: ChainHead | None = None
     whole: dict[str, Whole] = field(default_factory=dict)
     """What this process wrote whole here and may repeat, by signature; nothing of it holds once another process was here."""
 
@@ -81,7 +81,7 @@ class Trail:
         self._retention = _YEAR * retention_years
         self._free = cache(_Free)
 
-    def append(self, context: Context, entries: Sequence[Entry], acts: Sequence[Write] = ()) -> list[bool]:
+    def append(self, context: RequestContext, entries: Sequence[Entry], acts: Sequence[Write] = ()) -> list[bool]:
         """Record `entries`, and do `acts` in the same transaction as the first of them.
 
         Empty when all was written. Else nothing was, and the answer says for each act whether its condition held, as
@@ -111,7 +111,7 @@ class Trail:
                 chained = audit_chain.chain(head, shard.name, short, expires)
                 held = table.transact([*acts, *audit_chain.appending(shard.name, head, chained)])
                 if not held:
-                    shard.head = Head(int(str(chained[-1]["seq"])), str(chained[-1]["hash"]))
+                    shard.head = ChainHead(int(str(chained[-1]["seq"])), str(chained[-1]["hash"]))
                     shard.whole = known | whole
                     return []
                 if not all(held[: len(acts)]):

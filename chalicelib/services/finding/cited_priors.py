@@ -29,7 +29,7 @@ def sections(
     return [_answered(one, cited_priors.cited(one.text, mine, known, comparison=one.kind == COMPARISON)) for one in written]
 
 
-def _answered(section: Section, found: list[cited_priors.Cited]) -> dict[str, Any]:
+def _answered(section: Section, found: list[cited_priors.Citation]) -> dict[str, Any]:
     answered: dict[str, Any] = {"kind": section.kind, "title": section.title, "text": section.text}
     if found:
         answered["citations"] = [

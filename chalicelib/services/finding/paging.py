@@ -21,32 +21,32 @@ _KEPT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Place:
+class PagePlace:
     """Where a list goes on: `offset` entities are before, up to the one with this sort key, empty at the beginning."""
 
     offset: int = 0
     after: str = ""
 
 
-BEGINNING = Place()
+BEGINNING = PagePlace()
 
 
 @dataclass(frozen=True)
-class Pages:
+class SearchPages:
     """The pages of one search in one study, as long as the study's content stays the same."""
 
     partition: str
     search: str
 
-    def nearest(self, table: Table, offset: int) -> Place:
+    def nearest(self, table: Table, offset: int) -> PagePlace:
         """The last place that is known up to an offset."""
         if offset == 0:
             return BEGINNING
         between = (self._sk(0), self._sk(offset))
         found = table.query(self.partition, between=between, descending=True, limit=1).items
-        return Place(int(found[0].sk.rpartition("#")[2]), str(found[0].data["after"])) if found else BEGINNING
+        return PagePlace(int(found[0].sk.rpartition("#")[2]), str(found[0].data["after"])) if found else BEGINNING
 
-    def keep(self, table: Table, place: Place, now: datetime) -> None:
+    def keep(self, table: Table, place: PagePlace, now: datetime) -> None:
         """Keep where a page ended. Where that cannot be written now, the next page reads more."""
         expires = int((now + _KEPT).timestamp())
         try:
@@ -58,10 +58,10 @@ class Pages:
         return f"{self.search}#{offset:09d}"
 
 
-def pages_of(viewer: str, owner: str, study: str, content: Sequence[str], query: Query) -> Pages | None:
+def pages_of(viewer: str, owner: str, study: str, content: Sequence[str], query: Query) -> SearchPages | None:
     """The pages of a search in a study. `content`: what stands for all that is shown of it, the first of it for its instances:
     where that is empty, nothing stands for them, and there are no places."""
     if not content[0]:
         return None
     text = repr((*content, replace(query, offset=0, limit=0)))
-    return Pages(keys.pages(viewer, owner, study), hashlib.sha256(text.encode()).hexdigest()[:32])
+    return SearchPages(keys.pages(viewer, owner, study), hashlib.sha256(text.encode()).hexdigest()[:32])

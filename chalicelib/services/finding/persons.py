@@ -15,7 +15,7 @@ from chalicelib.domain.ports import Table
 from chalicelib.domain.studies import Instance
 from chalicelib.domain.study_views import SearchFace, SearchRow
 from chalicelib.services import access
-from chalicelib.services.access import Decided
+from chalicelib.services.access import StudyDecision
 
 Matches = Callable[[SearchFace], bool]
 """Whether the keys of study level match a patient's attributes, under the number that finds it."""
@@ -55,7 +55,7 @@ def matching_face(row: SearchRow, matches: Matches) -> SearchRow | None:
     return None if found is None else replace(row, face=found)
 
 
-def persons(table: Table, viewer: str, row: SearchRow, decided: Decided, matches: Matches) -> Persons | None:
+def persons(table: Table, viewer: str, row: SearchRow, decided: StudyDecision, matches: Matches) -> Persons | None:
     """The patients of a row's study; None for a study of one patient, or one whose view does not tell them apart yet."""
     if len(row.patients) < 2:
         return None

@@ -29,7 +29,7 @@ def priors_of(
 ) -> dict[str, Any]:
     """The answer of `GET /studies/{uid}/priors`. Raises NotFound for a study that the caller may not see."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
-    record(audit.of_study(Kind.READ, audit.seen(view, decided.decision)))
+    record(audit.of_study(Kind.READ, audit.disclosed(view, decided.decision)))
     row = table.get(keys.search_rows(caller.member.id, study), view.owner)
     number = SearchRow.from_item(row.data).found_as if row is not None else None
     entries: Sequence[TimelineStudy] = ()

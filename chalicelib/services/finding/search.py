@@ -18,7 +18,7 @@ from chalicelib.dicomweb.qido import Query
 from chalicelib.dicomweb.search_results import project, remaining_text, with_day_of_change
 from chalicelib.domain import accession, audit, keys, shown_patients, studies, tags
 from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
-from chalicelib.domain.audit import Entry, Kind, Seen
+from chalicelib.domain.audit import DisclosedStudy, Entry, Kind
 from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -40,7 +40,7 @@ class Match:
     """One result: the attributes of the entity and of those above it, and what its Retrieve URL needs."""
 
     attributes: Attributes
-    seen: Seen
+    seen: DisclosedStudy
     within: Bounds
     series: str | None = None
     sop: str | None = None
@@ -140,13 +140,13 @@ def search(
         found.warnings.append(remaining_text(None))
         if pages and found.matches:
             last = found.matches[-1]
-            pages.keep(table, paging.Place(query.offset + query.limit, "#".join(filter(None, (last.series, last.sop)))), now)
+            pages.keep(table, paging.PagePlace(query.offset + query.limit, "#".join(filter(None, (last.series, last.sop)))), now)
     elif budget.left <= 0:
         found.warnings.append(f"Only the newest {MAX_EXAMINED} candidates were searched. Please add a key")
     return found
 
 
-def _pages(viewer: str, query: Query, matches: Sequence[Match]) -> paging.Pages | None:
+def _pages(viewer: str, query: Query, matches: Sequence[Match]) -> paging.SearchPages | None:
     """The pages of a search in one study; None where there are none to be kept."""
     if len(matches) != 1:
         return None
@@ -162,7 +162,7 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
         linked = numbers_linked(view, decided.known)
         found = shown_patients.faces(viewer, view, decided.used(), linked, caller.registry)
         tally = view.tally
-        rows: Iterable[tuple[SearchRow, access.Decided]] = [(search_row(view, found), decided)]
+        rows: Iterable[tuple[SearchRow, access.StudyDecision]] = [(search_row(view, found), decided)]
     else:
         rows = _rows(table, caller, query, now, budget)
     seen: set[tuple[str, str]] = set()
@@ -178,7 +178,7 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
             people = persons(table, viewer, meant, decided, partial(_matches, query, issuer))
         yield Match(
             accession.with_issuer(meant.attributes, issuer),
-            audit.seen(row, decided.decision),
+            audit.disclosed(row, decided.decision),
             studies.bounds(viewer, row),
             persons=people,
             issuer=issuer,
@@ -188,7 +188,7 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
 
 def _rows(
     table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget
-) -> Iterator[tuple[SearchRow, access.Decided]]:
+) -> Iterator[tuple[SearchRow, access.StudyDecision]]:
     """The rows that an index finds, as far as the caller may see them; only those that match are decided on."""
     viewer = caller.member.id
     candidates = budget.take(_candidates(table, viewer, query, _narrow(table, caller, query)))

@@ -16,10 +16,10 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
 from chalicelib.domain.sharing import Objection
 from chalicelib.domain.study_views import SearchRow, StudyView
-from chalicelib.domain.timelines import Person, TimelineStudy
+from chalicelib.domain.timelines import ShownPerson, TimelineStudy
 from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
-from chalicelib.services.access import Known
+from chalicelib.services.access import LoadedPatient
 from chalicelib.services.identity import known_patients, numbering
 from chalicelib.services.identity.numbering import Apart
 from chalicelib.services.registry import Caller
@@ -39,7 +39,7 @@ class Timeline:
     """
 
     identifiers: tuple[tuple[PatientIdentifier, str | None], ...]
-    person: Person
+    person: ShownPerson
     studies: tuple[TimelineStudy, ...]
     transfers: tuple[Transfer, ...]
     apart: tuple[Apart, ...]
@@ -81,27 +81,27 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
     visible = access.visible(table, viewer.id, found, now)
     apart = numbering.kept_apart(viewer.id, asked, [row for row, _ in visible])
     allowed = [(row, one) for row, one in visible if row.found_as == asked]
-    read = access.know(table, [asked.hash])
+    read = access.load_facts(table, [asked.hash])
     known = read.known[asked.hash]
     mine = _between(caller, asked, known.transfers)
     stated = None if allowed else _stated(table, caller, asked, known, now)
     if not allowed and not mine and not apart and stated is None:
-        access.even_out(table, read)
+        access.equalise_reads(table, read)
         raise NotFound
     mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
     record(Entry(Kind.READ, mine_to_show, (asked,)))
-    for entry in audit.disclosures(viewer.id, [audit.seen(row, one.decision) for row, one in allowed]):
+    for entry in audit.disclosures(viewer.id, [audit.disclosed(row, one.decision) for row, one in allowed]):
         record(entry)
     views = table.batch_get(keys.study_view(row.study_instance_uid, row.owner) for row, _ in allowed)
     numbers = {asked}
     studies: list[TimelineStudy] = []
-    person = Person(stated.name, stated.birth_date, stated.sex) if stated else None
+    person = ShownPerson(stated.name, stated.birth_date, stated.sex) if stated else None
     for row, opened in allowed:
         found_view = views.get(keys.study_view(row.study_instance_uid, row.owner))
         if found_view is None:
             continue
         view = StudyView.from_item(found_view.data)
-        person = person or Person.from_attributes(row.attributes)
+        person = person or ShownPerson.from_attributes(row.attributes)
         numbers |= {*view.patients}
         studies.append(_entry(view, row.attributes, still_to_come(table, view), opened.decision.transfers))
     linked = {asked, *known.numbers}
@@ -111,7 +111,7 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
     members = {number: caller.registry.by_issuer(number.issuer) for number in numbers}
     return Timeline(
         tuple((number, member.id if member else None) for number, member in sorted(members.items(), key=lambda pair: pair[0])),
-        person or Person(),
+        person or ShownPerson(),
         tuple(sorted(studies, key=lambda study: study.study_date + study.study_time, reverse=True)),
         tuple(mine),
         tuple(apart),
@@ -129,7 +129,7 @@ def _between(caller: Caller, asked: PatientIdentifier, known: Iterable[Transfer]
     return [one for one in mine if asked == one.patient or (one.accepted_at is not None and asked == one.receiving)]
 
 
-def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: Known, now: datetime) -> Demographics | None:
+def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: LoadedPatient, now: datetime) -> Demographics | None:
     """What registrations say of a patient of whom the caller sees no study: its own, of its number that is asked for or linked;
     else, to the receiver of a transfer that runs, the sender's, unless the patient objected there.
 
@@ -161,7 +161,7 @@ def _entry(view: StudyView, attributes: Attributes, missing: int, opened_by: tup
         view.body_parts,
         view.series_names,
         view.codes,
-        Person.from_attributes(attributes),
+        ShownPerson.from_attributes(attributes),
         view.instances,
         view.images,
         view.frames,

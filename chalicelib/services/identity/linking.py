@@ -21,7 +21,7 @@ from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.patients import ABOUT, AUTOMATIC, Carrier, Link, Record, Statement, link_id
+from chalicelib.domain.patients import ABOUT, AUTOMATIC, CodeCarrier, IdentityLink, Record, Statement, link_id
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import for_deciding
@@ -109,7 +109,7 @@ def link_carriers(table: Table, code: str, now: datetime) -> None:
 
 def _link(table: Table, one: PatientIdentifier, other: PatientIdentifier, now: datetime) -> None:
     """Link two numbers automatically, once: a link that was ended does not come back by itself."""
-    link = Link(link_id(one, other), 1, one, other, AUTOMATIC, ARCHIVE, iso(now), ("same-codice-fiscale",))
+    link = IdentityLink(link_id(one, other), 1, one, other, AUTOMATIC, ARCHIVE, iso(now), ("same-codice-fiscale",))
     table.transact([PutNew(item) for item in patients.linking(link)])
 
 
@@ -135,7 +135,7 @@ def check_again(table: Table, record: Record, now: datetime) -> None:
             link_carriers(table, PatientIdentifier(italian.CODICE_FISCALE, fiscal.code).hash, now)
 
 
-def _under_own_numbers(table: Table, said: Sequence[Carrier]) -> list[Carrier]:
+def _under_own_numbers(table: Table, said: Sequence[CodeCarrier]) -> list[CodeCarrier]:
     """What carries a code, and the same under the number of its hospital's own where it is filed under a name of that."""
     if not any("/" in one.identifier.issuer for one in said):
         return list(said)
@@ -197,11 +197,11 @@ def linking_writes(
     if any(not link.ended for link in known):
         return []
     number = max((link.number for link in known), default=0) + 1
-    link = Link(link_id(one, other), number, one, other, basis, by, iso(now), evidence)
+    link = IdentityLink(link_id(one, other), number, one, other, basis, by, iso(now), evidence)
     return [PutNew(item) for item in patients.linking(link)]
 
 
-def ending_writes(table: Table, link: Link, by: str, now: datetime) -> list[Write]:
+def ending_writes(table: Table, link: IdentityLink, by: str, now: datetime) -> list[Write]:
     """The writes that end a link, and with it the acceptances that named the number: no trace of it is shown."""
     facts = patients.unlinking(link, by, now)
     renamed = 0
@@ -214,17 +214,17 @@ def ending_writes(table: Table, link: Link, by: str, now: datetime) -> list[Writ
     return [PutNew(fact) for fact in facts]
 
 
-def between(record: Record, other: PatientIdentifier) -> list[Link]:
+def between(record: Record, other: PatientIdentifier) -> list[IdentityLink]:
     """The links of an identifier with another one, those that ended included."""
     return [link for link in record.links if link.beyond(record.patient) == other]
 
 
-def resting_on_codes(record: Record) -> list[Link]:
+def resting_on_codes(record: Record) -> list[IdentityLink]:
     """The links of a number that hold only because it is linked to a codice fiscale."""
     return [link for link in record.links if not link.ended and link.rests_on_code]
 
 
-def undoing_writes(table: Table, record: Record, link: Link, by: str, now: datetime) -> list[Write]:
+def undoing_writes(table: Table, record: Record, link: IdentityLink, by: str, now: datetime) -> list[Write]:
     """The writes that undo a link of the number whose record is given, and what rested on it: where it was a codice fiscale's,
     all that this code joined to the number. What does not fit the transaction, the projector ends (`review`)."""
     writes = ending_writes(table, link, by, now)
@@ -246,7 +246,7 @@ def _end_automatic(table: Table, record: Record, now: datetime) -> None:
             _end(table, link, now)
 
 
-def _end(table: Table, link: Link, now: datetime) -> None:
+def _end(table: Table, link: IdentityLink, now: datetime) -> None:
     """End a link. Raises TryAgain when its transfers keep changing meanwhile."""
     ended = patients.unlinking(link, ARCHIVE, now)[0].key
     for _ in range(_ATTEMPTS):

@@ -17,7 +17,7 @@ from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.instance_versions import MOST_VERSIONS, Place
+from chalicelib.domain.instance_versions import MOST_VERSIONS, FactPlace
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest.instance_items import verdicts_of
@@ -50,7 +50,7 @@ class Came:
 class Standing:
     """The fact that counts for a SOP Instance UID now: where it stands, what it says, and the item that points to it."""
 
-    where: Place
+    where: FactPlace
     fact: Item
     pointer: Item | None
 
@@ -59,8 +59,8 @@ def compare_objects(objects: Objects, before: tuple[str, int], after: tuple[str,
     """`Compare`, by the bytes themselves."""
     from chalicelib.dicom import correction
 
-    def stored(key: str, size: int) -> correction.Stored:
-        return correction.Stored(lambda start, length: objects.read(key, start, length), size)
+    def stored(key: str, size: int) -> correction.ReadableObject:
+        return correction.ReadableObject(lambda start, length: objects.read(key, start, length), size)
 
     return correction.compare(stored(*before), stored(*after))
 
@@ -113,7 +113,7 @@ def settle(
 def standing_of(table: Table, institution: str, study: str, series: str, sop: str) -> Standing | None:
     """What a SOP Instance UID stands for at an institution; None where it stands for nothing in this study and series."""
     partition = keys.study_facts(institution, study)
-    first, current = Place(series, sop), keys.sop_now(institution, sop)
+    first, current = FactPlace(series, sop), keys.sop_now(institution, sop)
     found = table.batch_get([(partition, first.sk), current])
     pointer = found.get(current)
     if pointer is None:

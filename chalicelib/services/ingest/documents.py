@@ -10,19 +10,19 @@ from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import NotFound, TooLarge
 from chalicelib.domain.ports import Objects
 from chalicelib.domain.rejections import Rejected
-from chalicelib.services.ingest.instance_items import Stored
-from chalicelib.services.ingest.reports import MAX_BYTES, Place, Sent
+from chalicelib.services.ingest.instance_items import StoredObject
+from chalicelib.services.ingest.reports import MAX_BYTES, ReportPlace, SentReport
 
 if TYPE_CHECKING:
     from chalicelib.dicom.documents import Document
 
 
-def build_report(sent: Sent, of_study: Attributes, place: Place, at: datetime) -> bytes:
+def build_report(sent: SentReport, of_study: Attributes, place: ReportPlace, at: datetime) -> bytes:
     """`services.ingest.reports.Build`."""
     from chalicelib.dicom import cda, documents
 
     sop_class = {"pdf": documents.PDF, "cda": documents.CDA, "sr": documents.BASIC_TEXT_SR}[sent.kind]
-    identity = documents.Identity(
+    identity = documents.ReportIdentity(
         place.series, place.sop, place.number, sent.title, place.date, place.time, at,
         place.replaces, sent.status, place.document, place.replaced,
     )  # fmt: skip
@@ -30,7 +30,7 @@ def build_report(sent: Sent, of_study: Attributes, place: Place, at: datetime) -
     return documents.build(sop_class, of_study, identity, sent.content, header)
 
 
-def read_document(objects: Objects, stored: Stored) -> Document:
+def read_document(objects: Objects, stored: StoredObject) -> Document:
     """The document in a stored object. Raises NotFound when it holds none that can be read, TooLarge over `MAX_BYTES`."""
     from chalicelib.dicom import cda, documents
     from chalicelib.dicom.header import DEFAULT_LIMITS, read_head

@@ -28,12 +28,11 @@ from chalicelib.services import access
 from chalicelib.services.ingest import batches, corrections, rejection_notes, removals
 from chalicelib.services.ingest.corrections import Came, Compare
 from chalicelib.services.ingest.instance_items import (
-    Checked,
-    Failed,
-    Large,
+    CheckedObject,
+    LargeObject,
     ReadSummary,
-    Stored,
-    Summary,
+    StoredObject,
+    UnreadObject,
     check,
     fact_of,
     file_under_patients,
@@ -43,8 +42,6 @@ from chalicelib.services.ingest.instance_items import (
 )
 from chalicelib.services.ingest.rejection_notes import ActFor
 from chalicelib.services.registry import load_registry
-
-__all__ = ["ReadSummary", "Stored", "Summary", "index_again", "index_instances"]
 
 _SETTLED_EVERY = 5.0
 """Seconds after which what was read so far is written, so that slow headers hold up no others."""
@@ -64,12 +61,12 @@ def index_instances(
     objects: Objects,
     read_summary: ReadSummary,
     now: datetime,
-    batch: Sequence[Stored],
+    batch: Sequence[StoredObject],
     remaining: Callable[[], float] = lambda: 60.0,
     *,
     act: ActFor,
     compare: Compare = corrections.compare_objects,
-) -> dict[Stored, Exception]:
+) -> dict[StoredObject, Exception]:
     """Index a batch; answers those that must be delivered again, with the error that kept them from being indexed.
 
     `remaining` answers how many seconds are left. `act` is how what a rejection note takes back, and what a correction changes,
@@ -85,21 +82,21 @@ def index_instances(
     registry = load_registry(table)
     originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == keys.MADE_FROM}
 
-    def read(one: Stored, whole: bool) -> Checked | Failed | Large:
+    def read(one: StoredObject, whole: bool) -> CheckedObject | UnreadObject | LargeObject:
         partition = keys.object_facts(one.institution, one.sha256)
         checked = check(objects, read_summary, registry, one, originals.get(partition), whole=whole)
-        return replace(checked, later=removed.get(partition)) if isinstance(checked, Checked) else checked
+        return replace(checked, later=removed.get(partition)) if isinstance(checked, CheckedObject) else checked
 
     run = _Run(table, objects, now, registry, act, compare, remaining)
-    failed: dict[Stored, Exception] = {}
-    large: list[Stored] = []
+    failed: dict[StoredObject, Exception] = {}
+    large: list[StoredObject] = []
     pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
     reading = {pool.submit(read, one, False): one for one in todo}
     try:
         while reading and remaining() > _RESERVE:
             wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
             results = [(reading.pop(future), future.result()) for future in list(reading) if future.done()]
-            large += [one for one, result in results if isinstance(result, Large)]
+            large += [one for one, result in results if isinstance(result, LargeObject)]
             failed |= _settle(run, [result for _, result in results])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -120,8 +117,8 @@ def _removed(table: Table, verdicts: Iterable[Item]) -> dict[str, int]:
 
 
 def index_again(
-    table: Table, objects: Objects, registry: Registry, now: datetime, checked: Sequence[Checked], *, act: ActFor
-) -> dict[Stored, Exception]:
+    table: Table, objects: Objects, registry: Registry, now: datetime, checked: Sequence[CheckedObject], *, act: ActFor
+) -> dict[StoredObject, Exception]:
     """Index objects that were rejected once and can be read now: each gets a second verdict. Answers those that failed."""
     return _settle(_Run(table, objects, now, registry, act, corrections.compare_objects, lambda: 60.0), checked)
 
@@ -139,11 +136,11 @@ class _Run:
     remaining: Callable[[], float]
 
 
-def _settle(run: _Run, read: Sequence[Checked | Failed | Large]) -> dict[Stored, Exception]:
+def _settle(run: _Run, read: Sequence[CheckedObject | UnreadObject | LargeObject]) -> dict[StoredObject, Exception]:
     """Write what was read; answers those that must be delivered again."""
     table, now = run.table, run.now
-    failed = {one.stored: one.error for one in read if isinstance(one, Failed) and not isinstance(one.error, NotFound)}
-    checked = [one for one in read if isinstance(one, Checked)]
+    failed = {one.stored: one.error for one in read if isinstance(one, UnreadObject) and not isinstance(one.error, NotFound)}
+    checked = [one for one in read if isinstance(one, CheckedObject)]
     if not checked:
         return failed
     try:
@@ -166,7 +163,7 @@ def _settle(run: _Run, read: Sequence[Checked | Failed | Large]) -> dict[Stored,
     return failed
 
 
-def _settle_taken(run: _Run, one: Checked, part: str | None) -> None:
+def _settle_taken(run: _Run, one: CheckedObject, part: str | None) -> None:
     """What comes under a SOP Instance UID that stands for other bytes. Raises TryAgain, also where time to compare is short."""
     size = one.stored.size if one.stored.size <= _MOST_COMPARED else 0
     if run.remaining() < _RESERVE + size / _COMPARED_A_SECOND:
@@ -189,9 +186,9 @@ def _settle_taken(run: _Run, one: Checked, part: str | None) -> None:
     )  # fmt: skip
 
 
-def _settle_rejected_and_echoes(table: Table, checked: Iterable[Checked], now: datetime) -> list[Checked]:
+def _settle_rejected_and_echoes(table: Table, checked: Iterable[CheckedObject], now: datetime) -> list[CheckedObject]:
     """Record the verdicts on what is not to be indexed; answers the rest, each SOP Instance UID once a round."""
-    accepted: list[Checked] = []
+    accepted: list[CheckedObject] = []
     verdicts: list[list[Write]] = []
     for one in checked:
         if one.reason is not None:
@@ -211,13 +208,13 @@ def _settle_rejected_and_echoes(table: Table, checked: Iterable[Checked], now: d
     return [one for one in accepted if id(one) not in echoed]
 
 
-def _echoes(table: Table, accepted: list[Checked], now: datetime) -> list[tuple[Checked, str]]:
+def _echoes(table: Table, accepted: list[CheckedObject], now: datetime) -> list[tuple[CheckedObject, str]]:
     """Those that are another owner's instances coming back: same study and SOP UID, and the sender may see that study.
 
     Or might, if its owner had not withdrawn it: what was sent in error must not come back as the sender's own.
     """
-    echoes: list[tuple[Checked, str]] = []
-    by_study: dict[tuple[str, str], list[Checked]] = {}
+    echoes: list[tuple[CheckedObject, str]] = []
+    by_study: dict[tuple[str, str], list[CheckedObject]] = {}
     for one in accepted:
         by_study.setdefault((one.stored.institution, one.study), []).append(one)
     for (sender, study), members in by_study.items():
@@ -237,24 +234,26 @@ def _echoes(table: Table, accepted: list[Checked], now: datetime) -> list[tuple[
     return echoes
 
 
-def _not_conflicting(table: Table, accepted: Sequence[Checked]) -> list[Checked]:
+def _not_conflicting(table: Table, accepted: Sequence[CheckedObject]) -> list[CheckedObject]:
     """Those whose SOP Instance UID stands for nothing else yet: what a conflicting one says counts for nothing."""
     known = table.batch_get(keys.sop(one.stored.institution, one.sop) for one in accepted)
 
-    def stands(one: Checked) -> bool:
+    def stands(one: CheckedObject) -> bool:
         first = known.get(keys.sop(one.stored.institution, one.sop))
         return first is None or first.data["sha256"] == one.stored.sha256
 
     return [one for one in accepted if stands(one)]
 
 
-def _settle_accepted(table: Table, accepted: Sequence[Checked], now: datetime, parts: Mapping[str, str]) -> list[Checked]:
+def _settle_accepted(
+    table: Table, accepted: Sequence[CheckedObject], now: datetime, parts: Mapping[str, str]
+) -> list[CheckedObject]:
     """Write what was accepted, some instances in each transaction; answers those whose UID was taken meanwhile."""
-    waiting, occupied = list(accepted), list[Checked]()
+    waiting, occupied = list(accepted), list[CheckedObject]()
     standing: set[Key] = set()
     while waiting:
-        chunk: list[Checked] = []
-        later: list[Checked] = []
+        chunk: list[CheckedObject] = []
+        later: list[CheckedObject] = []
         taken: set[tuple[str, str]] = set()
         studies: set[tuple[str, str]] = set()
         for one in waiting:
@@ -271,8 +270,8 @@ def _settle_accepted(table: Table, accepted: Sequence[Checked], now: datetime, p
 
 
 def _write(
-    table: Table, chunk: list[Checked], now: datetime, parts: Mapping[str, str], standing: set[Key]
-) -> tuple[list[Checked], list[Checked]]:
+    table: Table, chunk: list[CheckedObject], now: datetime, parts: Mapping[str, str], standing: set[Key]
+) -> tuple[list[CheckedObject], list[CheckedObject]]:
     """One transaction; answers those of the chunk that are still to be written, and those whose UID stands for other bytes.
 
     `standing`: the SOP Instance UIDs that stand for these very bytes though there is no verdict on them, as where a table was
@@ -293,7 +292,7 @@ def _write(
     held = table.transact(writes)
     if not held:
         return [], []
-    again, occupied = list[Checked](), list[Checked]()
+    again, occupied = list[CheckedObject](), list[CheckedObject]()
     for position, one in enumerate(chunk):
         sop_free, _, verdict_free = held[3 * position : 3 * position + 3]
         if not verdict_free:

@@ -45,7 +45,7 @@ _KEPT_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredObject:
     """An object that S3 says is stored: whose, its SHA-256 from the key, its size in bytes."""
 
     institution: str
@@ -59,23 +59,23 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Failed:
+class UnreadObject:
     """An object that could not be read; with NotFound one that was removed since: there is nothing left to index."""
 
-    stored: Stored
+    stored: StoredObject
     error: Exception
 
 
 @dataclass(frozen=True)
-class Large:
+class LargeObject:
     """An object whose head is over the limits of the first round."""
 
-    stored: Stored
+    stored: StoredObject
 
 
 @dataclass(frozen=True)
-class Checked:
-    stored: Stored
+class CheckedObject:
+    stored: StoredObject
     summary: Summary | None
     reason: str | None = None
     patient: PatientIdentifier | None = None
@@ -107,7 +107,7 @@ def is_removed(verdict: Mapping[str, Any]) -> bool:
     return bool(verdict.get("removed_at"))
 
 
-def keep_metadata(objects: Objects, accepted: Sequence[Checked]) -> dict[str, str]:
+def keep_metadata(objects: Objects, accepted: Sequence[CheckedObject]) -> dict[str, str]:
     """Write the metadata of the batch, one object for each institution; answers its key by institution."""
     lines: dict[str, list[bytes]] = {}
     for one in accepted:
@@ -124,20 +124,20 @@ def keep_metadata(objects: Objects, accepted: Sequence[Checked]) -> dict[str, st
 
 
 def check(
-    objects: Objects, read_summary: ReadSummary, registry: Registry, one: Stored, original: str | None, *, whole: bool
-) -> Checked | Failed | Large:
+    objects: Objects, read_summary: ReadSummary, registry: Registry, one: StoredObject, original: str | None, *, whole: bool
+) -> CheckedObject | UnreadObject | LargeObject:
     member = registry.known(one.institution)
     try:
         summary = read_summary(lambda start, length: objects.read(one.key, start, length), one.size, whole)
     except Exception as error:  # reported, logged, delivered again, in the end set aside: by itself, without its neighbours
-        return Failed(one, error)
+        return UnreadObject(one, error)
     if summary is None:
-        return Large(one)
+        return LargeObject(one)
     if isinstance(summary, str):
-        return Checked(one, None, summary)
+        return CheckedObject(one, None, summary)
     patient = summary["patient"]
     if not patient["id"] or member is None:
-        return Checked(one, summary, original=original)
+        return CheckedObject(one, summary, original=original)
     identifier = resolve_issuer(
         patient["id"],
         patient["issuer"] or "",
@@ -145,10 +145,10 @@ def check(
         member.patient_id_issuer,
         member.names,
     )
-    return Checked(one, summary, None, identifier, original, member.unknown_name(identifier))
+    return CheckedObject(one, summary, None, identifier, original, member.unknown_name(identifier))
 
 
-def file_under_patients(table: Table, registry: Registry, accepted: Iterable[Checked]) -> None:
+def file_under_patients(table: Table, registry: Registry, accepted: Iterable[CheckedObject]) -> None:
     """Record that a patient has a study, and which codici fiscali its images carry. The same facts however often."""
     facts: dict[Key, Item] = {}
     for one in accepted:
@@ -165,7 +165,7 @@ def file_under_patients(table: Table, registry: Registry, accepted: Iterable[Che
             table.put(PutNew(item))
 
 
-def fact_of(one: Checked, now: datetime, part: str | None) -> Item:
+def fact_of(one: CheckedObject, now: datetime, part: str | None) -> Item:
     summary = one.summary or {}
     fact = replace(
         InstanceFact.from_item({name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}),
@@ -187,7 +187,7 @@ def fact_of(one: Checked, now: datetime, part: str | None) -> Item:
     )
 
 
-def verdict(one: Checked, state: str, now: datetime, **more: str) -> Write:
+def verdict(one: CheckedObject, state: str, now: datetime, **more: str) -> Write:
     """The write of a verdict, which holds if no other delivery was first."""
     data: dict[str, object] = {"state": state, "at": iso(now), "size": one.stored.size, **more}
     if one.summary is not None:

@@ -17,7 +17,7 @@ from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Objects, Put, Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest.due import DueList
-from chalicelib.services.ingest.instance_items import Stored, is_removed, verdicts_of
+from chalicelib.services.ingest.instance_items import StoredObject, is_removed, verdicts_of
 
 Announce = Callable[[Mapping[str, int]], None]
 """`domain.ports.Announcer.announce`."""
@@ -82,7 +82,7 @@ def _look(table: Table, objects: Objects, announce: Announce, offered: _Offered,
     """Announce what waits of one offer, and keep in mind what is still to come; how many were announced."""
     verdicts = verdicts_of(table, [keys.verdict(offered.institution, sha) for sha in offered.hashes])
     unread = {
-        Stored(offered.institution, sha, 0).key: sha
+        StoredObject(offered.institution, sha, 0).key: sha
         for sha in offered.hashes
         if (verdict := verdicts.get(keys.verdict(offered.institution, sha))) is None or is_removed(verdict.data)
     }

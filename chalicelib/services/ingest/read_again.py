@@ -16,16 +16,16 @@ from datetime import datetime
 from chalicelib.domain import instance_versions, keys
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.instance_facts import InstanceFact
-from chalicelib.domain.instance_versions import READER, Place, is_stale
+from chalicelib.domain.instance_versions import READER, FactPlace, is_stale
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, Table
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.services.ingest import removals
 from chalicelib.services.ingest.index import index_again
 from chalicelib.services.ingest.instance_items import (
-    Checked,
+    CheckedObject,
     ReadSummary,
-    Stored,
+    StoredObject,
     check,
     fact_of,
     file_under_patients,
@@ -46,9 +46,9 @@ _PARALLEL = 16
 class _Stale:
     """An instance whose fact an earlier reader made: its object, where the fact stands, what it says, and what points to it."""
 
-    stored: Stored
+    stored: StoredObject
     study: str
-    where: Place
+    where: FactPlace
     fact: Item
     pointer: Item | None
 
@@ -73,7 +73,7 @@ def sweep(
         after = str(said.get("after", ""))
         while remaining() > _RESERVE:
             page = objects.keys_after(keys.instance_object(institution, ""), after, _PAGE)
-            stored = [Stored(institution, listed.key.rpartition("/")[2], listed.size) for listed in page]
+            stored = [StoredObject(institution, listed.key.rpartition("/")[2], listed.size) for listed in page]
             done += _read_page(table, objects, read_summary, registry, stored, now, act)
             after = page[-1].key if page else after
             state: dict[str, object] = {"reader": READER, "after": after, "done": len(page) < _PAGE}
@@ -96,7 +96,7 @@ def read_study(table: Table, objects: Objects, read_summary: ReadSummary, owner:
     pointers = table.batch_get(keys.sop_now(owner, where.sop) for where, _ in found)
     stale = [
         _Stale(
-            Stored(owner, str(item.data["sha256"]), int(str(item.data["size"]))),
+            StoredObject(owner, str(item.data["sha256"]), int(str(item.data["size"]))),
             study,
             where,
             item,
@@ -112,13 +112,13 @@ def _read_page(
     objects: Objects,
     read_summary: ReadSummary,
     registry: Registry,
-    stored: Sequence[Stored],
+    stored: Sequence[StoredObject],
     now: datetime,
     act: ActFor,
 ) -> int:
     asked = [keys.verdict(one.institution, one.sha256) for one in stored]
     verdicts = table.batch_get([*asked, *((pk, keys.LATER) for pk, _ in asked)])
-    by_state: dict[str, list[tuple[Stored, Item]]] = {}
+    by_state: dict[str, list[tuple[StoredObject, Item]]] = {}
     for one, key in zip(stored, asked, strict=True):
         verdict = verdicts.get((key[0], keys.LATER)) or verdicts.get(key)
         if verdict is not None:
@@ -130,15 +130,15 @@ def _read_page(
     )
 
 
-def _stale(table: Table, indexed: Sequence[tuple[Stored, Item]]) -> list[_Stale]:
+def _stale(table: Table, indexed: Sequence[tuple[StoredObject, Item]]) -> list[_Stale]:
     """Those of the indexed objects that stand now, and whose fact is of an earlier reader."""
-    first: dict[Stored, tuple[Key, Key]] = {}
+    first: dict[StoredObject, tuple[Key, Key]] = {}
     for one, verdict in indexed:
-        place = Place(str(verdict.data["series"]), str(verdict.data["sop"]))
+        place = FactPlace(str(verdict.data["series"]), str(verdict.data["sop"]))
         partition = keys.study_facts(one.institution, str(verdict.data["study"]))
         first[one] = (partition, place.sk), keys.sop_now(one.institution, place.sop)
     found = table.batch_get(key for pair in first.values() for key in pair)
-    places: dict[Stored, tuple[str, Place]] = {}
+    places: dict[StoredObject, tuple[str, FactPlace]] = {}
     for one, (fact, pointer) in first.items():
         base = instance_versions.place(fact[1])
         assert base is not None
@@ -180,19 +180,19 @@ def _renew(
     return renewed
 
 
-def _checked(objects: Objects, read_summary: ReadSummary, registry: Registry, one: _Stale) -> Checked | None:
+def _checked(objects: Objects, read_summary: ReadSummary, registry: Registry, one: _Stale) -> CheckedObject | None:
     original = one.fact.data.get("original_sha256")
     try:
         checked = check(objects, read_summary, registry, one.stored, str(original) if original else None, whole=True)
     except ContenitoreError:
         return None
-    if not isinstance(checked, Checked) or checked.summary is None:
+    if not isinstance(checked, CheckedObject) or checked.summary is None:
         return None
     same = (checked.study, str(checked.summary["series_instance_uid"]), checked.sop) == (one.study, *one.where.instance)
     return checked if same else None
 
 
-def _data(one: _Stale, checked: Checked | None, now: datetime, part: str | None) -> dict[str, object]:
+def _data(one: _Stale, checked: CheckedObject | None, now: datetime, part: str | None) -> dict[str, object]:
     """What the newer fact says: when the instance came, and how often it was corrected, stays."""
     kept = {name: one.fact.data[name] for name in ("at", "corrected") if name in one.fact.data}
     if checked is None:
@@ -205,20 +205,20 @@ def _take(
     objects: Objects,
     read_summary: ReadSummary,
     registry: Registry,
-    rejected: Iterable[tuple[Stored, Item]],
+    rejected: Iterable[tuple[StoredObject, Item]],
     now: datetime,
     act: ActFor,
 ) -> int:
     """Index what was rejected once and can be read now. What is no DICOM gets its time, as it had none in earlier releases."""
-    taken: list[Checked] = []
+    taken: list[CheckedObject] = []
     for one, verdict in rejected:
         try:
             checked = check(objects, read_summary, registry, one, None, whole=True)
         except ContenitoreError:
             continue
-        if isinstance(checked, Checked) and checked.summary is not None:
+        if isinstance(checked, CheckedObject) and checked.summary is not None:
             taken.append(replace(checked, later=(verdict.version or 0) if verdict.sk == keys.LATER else 0))
-        elif isinstance(checked, Checked) and checked.reason == verdict.data.get("reason") == NOT_DICOM:
+        elif isinstance(checked, CheckedObject) and checked.reason == verdict.data.get("reason") == NOT_DICOM:
             table.put(Put(removals.due(one, now)))
     failed = index_again(table, objects, registry, now, taken, act=act) if taken else {}
     return len(taken) - len(failed)

@@ -17,7 +17,7 @@ from chalicelib.domain.ports import Item, Put, PutVersion, Table, Version, Versi
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.services.ingest.due import DueList
-from chalicelib.services.ingest.instance_items import Stored, is_removed
+from chalicelib.services.ingest.instance_items import StoredObject, is_removed
 
 KEPT_FOR = timedelta(days=7)
 """How long what is no DICOM is kept after its verdict, unless its sender has it removed."""
@@ -33,7 +33,7 @@ _RESERVE = 15.0
 _LIST = DueList(keys.removed_on, keys.REMOVAL_PROGRESS, hourly=False, furthest=timedelta(days=60), most=300)
 
 
-def due(stored: Stored, now: datetime) -> Item:
+def due(stored: StoredObject, now: datetime) -> Item:
     """What has an object removed in time, written with the verdict that it is no DICOM."""
     return _due_at(stored, now + KEPT_FOR)
 
@@ -56,7 +56,7 @@ def remove_due(
         nonlocal removed
         if remaining() < _RESERVE:
             return None
-        stored = Stored(str(item.data["institution"]), str(item.data["sha256"]), 0)
+        stored = StoredObject(str(item.data["institution"]), str(item.data["sha256"]), 0)
         try:
             removed += remove(table, versions, begins_as_dicom, stored, now, act, KEPT_FOR)
         except TryAgain:
@@ -71,7 +71,7 @@ def remove(
     table: Table,
     versions: Versions,
     begins_as_dicom: BeginsAsDicom,
-    stored: Stored,
+    stored: StoredObject,
     now: datetime,
     act: Act,
     kept_for: timedelta = timedelta(),
@@ -111,6 +111,6 @@ def _is_image(versions: Versions, begins_as_dicom: BeginsAsDicom, key: str, one:
         raise TryAgain from error
 
 
-def _due_at(stored: Stored, at: datetime) -> Item:
+def _due_at(stored: StoredObject, at: datetime) -> Item:
     data: dict[str, object] = {"institution": stored.institution, "sha256": stored.sha256}
     return _LIST.item(at, f"{stored.institution}#{stored.sha256}", data, at + _FORGOTTEN)

@@ -22,12 +22,12 @@ from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
 from chalicelib.domain.ports import Objects, Table
-from chalicelib.domain.report_versions import ListedReport, Placed, Report
+from chalicelib.domain.report_versions import ListedReport, Report, ReportVersion
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 from chalicelib.services.ingest import versions
-from chalicelib.services.ingest.instance_items import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.registry import Caller
 
 MAX_BYTES = 4_400_000
@@ -39,12 +39,12 @@ _DATE = re.compile(
 )
 _NAMESPACE = uuid.UUID("5d0b4e5e-7a2b-5d43-8f0e-5b0a9f1c8a11")
 
-Index = Callable[[Stored], Exception | None]
+Index = Callable[[StoredObject], Exception | None]
 """Indexes a stored object now; the error when it must be tried again."""
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentReport:
     """A report as it was sent: its kind, the title given or found in it, the id of the document, its bytes.
 
     `version`: that of a CDA with setId and versionNumber; None where the date tells. `date` (YYYYMMDD) and `time` (HHMMSS…, or
@@ -64,8 +64,8 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a report goes: its series, its own UID and number, and when it was written (as `Sent`, never empty).
+class ReportPlace:
+    """Where a report goes: its series, its own UID and number, and when it was written (as `SentReport`, never empty).
 
     `replaces`: the UIDs of the versions that it replaces. `document`, `replaced`: digests of the ids of its document, and of
     the others that it stands in for.
@@ -84,7 +84,7 @@ class Place:
 class Build(Protocol):
     """Makes the DICOM file of a report (`dicom.documents.build`)."""
 
-    def __call__(self, sent: Sent, of_study: Attributes, place: Place, at: datetime) -> bytes: ...
+    def __call__(self, sent: SentReport, of_study: Attributes, place: ReportPlace, at: datetime) -> bytes: ...
 
 
 def add_report(
@@ -94,7 +94,7 @@ def add_report(
     build: Build,
     caller: Caller,
     study: str,
-    sent: Sent,
+    sent: SentReport,
     now: datetime,
     tell: Recorder,
 ) -> tuple[dict[str, Any], bool]:
@@ -110,7 +110,7 @@ def add_report(
     place = _place(placed, series, sent, owner, study, now)
     attributes = shown_patients.to_file_under(view) | {tags.StudyInstanceUID: {"vr": "UI", "Value": [study]}}
     instance = build(sent, attributes, place, now.astimezone(HOSPITAL_TIME))
-    stored = Stored(owner, sha256(instance).hexdigest(), len(instance))
+    stored = StoredObject(owner, sha256(instance).hexdigest(), len(instance))
     objects.put_new(stored.key, instance, stored.sha256)
     failed = index(stored)
     if failed is not None:
@@ -122,13 +122,13 @@ def add_report(
     raise TryAgain
 
 
-def _versions(table: Table, owner: str, study: str, series: str) -> list[Placed]:
+def _versions(table: Table, owner: str, study: str, series: str) -> list[ReportVersion]:
     """The versions of a document that are here, the latest first."""
     facts = table.query_all(keys.study_facts(owner, study), keys.instance(series, ""))
     return report_versions.place(studies.report_of(one) for one in studies.instances(facts))
 
 
-def _known(placed: Sequence[Placed], series: str, sent: Sent) -> Placed | None:
+def _known(placed: Sequence[ReportVersion], series: str, sent: SentReport) -> ReportVersion | None:
     """The version that a report is already, or None."""
     if sent.version is not None:
         return next((one for one in placed if one.report.sop_instance_uid == _sop(series, sent, sent.version)), None)
@@ -136,7 +136,7 @@ def _known(placed: Sequence[Placed], series: str, sent: Sent) -> Placed | None:
     return next((one for one in candidates if one.report.sop_instance_uid == _sop(series, sent, one.report.number)), None)
 
 
-def _place(placed: Sequence[Placed], series: str, sent: Sent, owner: str, study: str, now: datetime) -> Place:
+def _place(placed: Sequence[ReportVersion], series: str, sent: SentReport, owner: str, study: str, now: datetime) -> ReportPlace:
     latest = max((one.report.number for one in placed), default=0)
     number = latest + 1 if sent.version is None else sent.version
     sop = _sop(series, sent, number)
@@ -150,14 +150,14 @@ def _place(placed: Sequence[Placed], series: str, sent: Sent, owner: str, study:
         before = (one for one in placed if one.newest and _precedes(one.report, mine, sent.version))
         replaces = sorted(one.report.sop_instance_uid for one in before)
     named = tuple(_named(owner, study, one) for one in (sent.document, *sent.replaces))
-    return Place(series, sop, number, date, time, tuple(replaces), named[0], named[1:])
+    return ReportPlace(series, sop, number, date, time, tuple(replaces), named[0], named[1:])
 
 
 def _precedes(one: Report, mine: Report, version: int | None) -> bool:
     return one.moment < mine.moment if version is None else one.number < version
 
 
-def _sop(series: str, sent: Sent, number: int) -> str:
+def _sop(series: str, sent: SentReport, number: int) -> str:
     """The UID of a version: the same for the same bytes, date and status, and number."""
     digest = sha256(sent.content).hexdigest()
     said = (sent.status,) if sent.kind == "cda" else (sent.date, sent.time, sent.status)  # a CDA's date is in its bytes
@@ -182,7 +182,7 @@ def list_reports(table: Table, caller: Caller, study: str, owner: str | None, no
 
 def find_report(
     table: Table, caller: Caller, study: str, sop: str, owner: str | None, now: datetime, tell: Recorder
-) -> tuple[Stored, ListedReport]:
+) -> tuple[StoredObject, ListedReport]:
     """The object that holds a report of a study that the caller may see, and the report as it is listed. Raises NotFound."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
     report = next((one for one in view.reports if one.sop_instance_uid == sop), None)
@@ -192,7 +192,7 @@ def find_report(
     if fact is None:
         raise NotFound
     _tell_seen(caller, view, decided, tell)
-    return Stored(view.owner, str(fact.data["sha256"]), int(str(fact.data["size"]))), report
+    return StoredObject(view.owner, str(fact.data["sha256"]), int(str(fact.data["size"]))), report
 
 
 def check_document(text: str | None, parameter: str = "document") -> str:
@@ -242,16 +242,16 @@ def check_date(text: str | None) -> tuple[str, str]:
     return written.strftime("%Y%m%d"), written.strftime("%H%M%S") + (f".{rest}" if rest else "") if hour else ""
 
 
-def _tell_seen(caller: Caller, view: StudyView, decided: access.Decided, tell: Recorder) -> None:
+def _tell_seen(caller: Caller, view: StudyView, decided: access.StudyDecision, tell: Recorder) -> None:
     kind = Kind.READ if view.owner == caller.member.id else Kind.DISCLOSURE
-    tell(audit.of_study(kind, audit.seen(view, decided.decision), count=1))
+    tell(audit.of_study(kind, audit.disclosed(view, decided.decision), count=1))
 
 
 def _uid(text: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
 
 
-def _entry(placed: Placed) -> dict[str, Any]:
+def _entry(placed: ReportVersion) -> dict[str, Any]:
     """What `POST …/reports` answers: as `GET …/reports` lists it, as far as its own series tells."""
     listed = summaries.listed(placed)
     return replace(listed, document="", status=placed.report.status, preliminary=False, same_as="", conclusion="").to_item()

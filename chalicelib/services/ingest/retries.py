@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from chalicelib.domain.errors import TryAgain
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 
-Index = Callable[[Sequence[Stored]], dict[Stored, Exception]]
+Index = Callable[[Sequence[StoredObject]], dict[StoredObject, Exception]]
 """`index_instances` of some objects: those that failed, with why. Raises TryAgain for all of them."""
 
 _FIRST_PAUSE = 0.4
@@ -23,13 +23,13 @@ _RESERVE = 20.0
 
 
 def index_patiently(
-    index: Index, batch: Sequence[Stored], remaining: Callable[[], float], sleep: Callable[[float], None] = time.sleep
-) -> dict[Stored, Exception]:
+    index: Index, batch: Sequence[StoredObject], remaining: Callable[[], float], sleep: Callable[[float], None] = time.sleep
+) -> dict[StoredObject, Exception]:
     """What must be delivered again, and why, after as many attempts as the time (`remaining()` seconds) allows.
 
     Only what says so itself (TryAgain) is tried again; the pauses double, with full jitter.
     """
-    failed: dict[Stored, Exception] = {}
+    failed: dict[StoredObject, Exception] = {}
     waiting = list(dict.fromkeys(batch))
     pause = _FIRST_PAUSE
     while waiting:

@@ -12,12 +12,11 @@ from chalicelib.dicomweb import part10, resources, stow
 from chalicelib.dicomweb.json_model import first_text
 from chalicelib.dicomweb.part10 import Unstorable
 from chalicelib.dicomweb.stow import StoreRequest
-from chalicelib.dicomweb.stow_response import Failed, Outcome
-from chalicelib.dicomweb.stow_response import Stored as Kept
+from chalicelib.dicomweb.stow_response import FailedInstance, Outcome, StoredInstance
 from chalicelib.domain import keys, tags
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.services.ingest import searchable, standing
-from chalicelib.services.ingest.instance_items import ReadSummary, Stored, Summary, verdicts_of
+from chalicelib.services.ingest.instance_items import ReadSummary, StoredObject, Summary, verdicts_of
 from chalicelib.services.ingest.standing import Verdict
 
 _PARALLEL = 8
@@ -25,7 +24,7 @@ _PATIENCE = 4.0
 """Seconds that an answer waits until what it says can be retrieved and searched."""
 _AT_MOST = 26.0
 """Seconds after which it waits no more, whatever came before: the gateway gives up after 29."""
-IndexAll = Callable[[Sequence[Stored]], Mapping[Stored, Exception]]
+IndexAll = Callable[[Sequence[StoredObject]], Mapping[StoredObject, Exception]]
 """Indexes stored objects now; those that must be tried again, with the error."""
 
 
@@ -35,7 +34,7 @@ class _Read:
 
     content: bytes
     summary: Summary
-    failed: Failed | None = None
+    failed: FailedInstance | None = None
 
     @property
     def sop_class(self) -> str:
@@ -45,8 +44,8 @@ class _Read:
     def sop(self) -> str:
         return str(self.summary.get("sop_instance_uid", ""))
 
-    def failure(self, reason: str) -> Failed:
-        return Failed(reason, self.sop_class, self.sop)
+    def failure(self, reason: str) -> FailedInstance:
+        return FailedInstance(reason, self.sop_class, self.sop)
 
 
 def store(
@@ -85,11 +84,11 @@ def store(
             outcomes.append(one.failure("out-of-resources"))
         else:
             outcomes.append(_outcome(one, now.get(keys.verdict(institution, stored[id(one)].sha256)), service))
-    return outcomes + [Failed("unsupported-media-type")] * request.foreign
+    return outcomes + [FailedInstance("unsupported-media-type")] * request.foreign
 
 
-def _stored(institution: str, one: _Read) -> Stored:
-    return Stored(institution, hashlib.sha256(one.content).hexdigest(), len(one.content))
+def _stored(institution: str, one: _Read) -> StoredObject:
+    return StoredObject(institution, hashlib.sha256(one.content).hexdigest(), len(one.content))
 
 
 def _read(read_summary: ReadSummary, content: bytes, study: str | None) -> _Read:
@@ -98,7 +97,7 @@ def _read(read_summary: ReadSummary, content: bytes, study: str | None) -> _Read
 
     summary = read_summary(fetch, len(content), True) if content else "not-dicom"
     if not isinstance(summary, dict):
-        return _Read(content, {}, Failed(summary or "too-large-header", *_declared(fetch, len(content))))
+        return _Read(content, {}, FailedInstance(summary or "too-large-header", *_declared(fetch, len(content))))
     one = _Read(content, summary)
     if study is not None and summary["study_instance_uid"] != study:
         return _Read(content, summary, one.failure("study-mismatch"))
@@ -116,7 +115,7 @@ def _made(read_summary: ReadSummary, request: StoreRequest, one: stow.MetadataIn
         content = part10.to_part10(one.model, lambda uri: stow.bulkdata_of(request, uri))
     except Unstorable as error:
         uids = first_text(one.model, tags.SOPClassUID), first_text(one.model, tags.SOPInstanceUID)
-        return _Read(b"", {}, Failed(error.reason, *uids))
+        return _Read(b"", {}, FailedInstance(error.reason, *uids))
     return _read(read_summary, content, study)
 
 
@@ -127,5 +126,5 @@ def _outcome(one: _Read, verdict: Verdict | None, service: str) -> Outcome:
         owner = str(data["owner"]) if state == "echo" else None
         study, series = str(one.summary["study_instance_uid"]), str(one.summary["series_instance_uid"])
         url = resources.entity_url(service, study, series, one.sop, owner)
-        return Kept(one.sop_class, one.sop, url, resources.entity_url(service, study, owner=owner))
+        return StoredInstance(one.sop_class, one.sop, url, resources.entity_url(service, study, owner=owner))
     return one.failure(str(data.get("reason") or state or "processing-failure"))

@@ -16,7 +16,7 @@ from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest import offers as offered
 from chalicelib.services.ingest import searchable, standing
-from chalicelib.services.ingest.instance_items import Stored, is_removed, verdicts_of
+from chalicelib.services.ingest.instance_items import StoredObject, is_removed, verdicts_of
 from chalicelib.services.ingest.offers import Announce
 from chalicelib.services.ingest.standing import Verdict
 
@@ -26,7 +26,7 @@ UPLOAD_SECONDS = 900
 
 
 @dataclass(frozen=True)
-class Offer:
+class UploadOffer:
     """An instance that a hospital wants to send: SHA-256, size in bytes, and its study where the sender knows it.
 
     `original`: SHA-256 of what the modality made, where the sender compressed it losslessly on the way.
@@ -38,10 +38,10 @@ class Offer:
     original: str | None = None
 
 
-def parse_offers(body: object) -> list[Offer]:
+def parse_offers(body: object) -> list[UploadOffer]:
     """The body of `POST /uploads`. Raises BadRequest naming the entry."""
     entries = _entries(body, "instances")
-    offers: list[Offer] = []
+    offers: list[UploadOffer] = []
     for position, said in enumerate(entries):
         where = f"instances[{position}]"
         entry = fields(said, of=where)
@@ -55,7 +55,7 @@ def parse_offers(body: object) -> list[Offer]:
         original = entry.get("original_sha256")
         if original is not None:
             original = identifiers.sha256(original, f"{where}.original_sha256")
-        offers.append(Offer(identifiers.sha256(entry.get("sha256"), f"{where}.sha256"), size, checked, original))
+        offers.append(UploadOffer(identifiers.sha256(entry.get("sha256"), f"{where}.sha256"), size, checked, original))
     return offers
 
 
@@ -66,7 +66,7 @@ def parse_hashes(body: object) -> list[str]:
 
 
 def request_uploads(
-    table: Table, objects: Objects, announce: Announce, institution: str, offers: Sequence[Offer], now: datetime
+    table: Table, objects: Objects, announce: Announce, institution: str, offers: Sequence[UploadOffer], now: datetime
 ) -> list[dict[str, Any]]:
     """For each offer, in order, its state, and for what is absent the presigned PUT of exactly these bytes.
 
@@ -190,7 +190,7 @@ def _answer(sha: str, verdict: Verdict) -> dict[str, Any]:
     return answer
 
 
-def _remember_originals(table: Table, institution: str, offers: Sequence[Offer]) -> None:
+def _remember_originals(table: Table, institution: str, offers: Sequence[UploadOffer]) -> None:
     """Record what each compressed instance was made from, and what each original was sent as: the same facts each time."""
     writes: list[Write] = []
     for sha, original in dict.fromkeys((offer.sha256, offer.original) for offer in offers if offer.original):
@@ -201,7 +201,7 @@ def _remember_originals(table: Table, institution: str, offers: Sequence[Offer])
         table.transact(by_key[start : start + 100])
 
 
-def _expect(table: Table, institution: str, offers: Sequence[Offer]) -> None:
+def _expect(table: Table, institution: str, offers: Sequence[UploadOffer]) -> None:
     """Record what each study will consist of, so that everyone can see while it is incomplete. One write for each study."""
     by_study: dict[str, list[str]] = {}
     for offer in offers:
@@ -215,7 +215,7 @@ def _expect(table: Table, institution: str, offers: Sequence[Offer]) -> None:
 
 
 def _key(institution: str, sha: str) -> str:
-    return Stored(institution, sha, 0).key
+    return StoredObject(institution, sha, 0).key
 
 
 def _entries(body: object, field: str) -> list[object]:

@@ -10,9 +10,9 @@ from typing import Any
 from chalicelib.domain import identifiers, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.errors import BadRequest, TryAgain
-from chalicelib.services.ingest.instance_items import Failed, Stored, check, verdicts_of
+from chalicelib.services.ingest.instance_items import StoredObject, UnreadObject, check, verdicts_of
 from chalicelib.services.operations import forwarders, reconcile, usage
-from chalicelib.services.operations.reconcile import RESERVE, Job, Progress
+from chalicelib.services.operations.reconcile import RESERVE, Progress, Reconciliation
 from chalicelib.services.operations.usage import Month
 from chalicelib.services.registry import load_registry
 
@@ -20,7 +20,7 @@ OLDEST = timedelta(days=36500)
 MOST_OBJECTS = 100
 
 
-def run(job: Job, record: Act, event: Mapping[str, Any]) -> dict[str, Any]:
+def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> dict[str, Any]:
     """Do what `event` asks for. A job that changes something is recorded first, under the name that its starter gave."""
     if event.get("job") == "look":
         return _look(job, event)
@@ -77,7 +77,7 @@ def _progress(event: Mapping[str, Any]) -> Progress | None:
     return Progress(*(str(given[name]) for name in ("stage", "institution", "after")))
 
 
-def _usage(job: Job, event: Mapping[str, Any]) -> dict[str, Any]:
+def _usage(job: Reconciliation, event: Mapping[str, Any]) -> dict[str, Any]:
     """What institutions used in a month, page after page: what is answered is to be added up, by institution."""
     try:
         only, progress, month = _institution(event), _progress(event) or Progress(), _month(event)
@@ -104,7 +104,7 @@ def _month(event: Mapping[str, Any]) -> Month:
     return Month(begins, (begins + timedelta(days=32)).replace(day=1))
 
 
-def _look(job: Job, event: Mapping[str, Any]) -> dict[str, Any]:
+def _look(job: Reconciliation, event: Mapping[str, Any]) -> dict[str, Any]:
     """Why objects could not be indexed, as it is now: the state of each in a few words."""
     try:
         wanted = [_stored(one) for one in event["objects"][:MOST_OBJECTS]]
@@ -114,20 +114,20 @@ def _look(job: Job, event: Mapping[str, Any]) -> dict[str, Any]:
     verdicts = verdicts_of(job.table, [keys.verdict(one.institution, one.sha256) for one in wanted])
     sizes = job.objects.sizes([one.key for one in wanted])
 
-    def cause(one: Stored) -> str:
+    def cause(one: StoredObject) -> str:
         verdict = verdicts.get(keys.verdict(one.institution, one.sha256))
         if verdict is not None:
             return f"it has been decided on since: {verdict.data['state']}"
         if one.key not in sizes:
             return "there is no such object"
         read = check(job.objects, job.read_summary, registry, replace(one, size=sizes[one.key]), None, whole=True)
-        if isinstance(read, Failed):
+        if isinstance(read, UnreadObject):
             return f"reading it fails: {type(read.error).__name__}"
         return "it can be read now"
 
     return {"causes": [cause(one) for one in wanted]}
 
 
-def _stored(named: Mapping[str, Any]) -> Stored:
+def _stored(named: Mapping[str, Any]) -> StoredObject:
     institution = identifiers.institution_id(named.get("institution"), "institution")
-    return Stored(institution, identifiers.sha256(named.get("sha256"), "sha256"), 0)
+    return StoredObject(institution, identifiers.sha256(named.get("sha256"), "sha256"), 0)

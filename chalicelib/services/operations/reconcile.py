@@ -22,15 +22,15 @@ from enum import StrEnum
 from chalicelib.domain import instance_versions, keys, patients
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.instance_facts import InstanceFact
-from chalicelib.domain.instance_versions import Place
+from chalicelib.domain.instance_versions import FactPlace
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Alerts, Delete, Item, Key, Objects, PutNew, PutVersion, Table
 from chalicelib.domain.studies import every_version
 from chalicelib.services.ingest.index import index_instances
 from chalicelib.services.ingest.instance_items import (
-    Checked,
+    CheckedObject,
     ReadSummary,
-    Stored,
+    StoredObject,
     check,
     fact_of,
     file_under_patients,
@@ -48,7 +48,7 @@ RESERVE = 30.0
 """Seconds that are kept for what was begun."""
 
 
-class Kind(StrEnum):
+class DiscrepancyKind(StrEnum):
     """What differs."""
 
     NO_VERDICT = "object-without-verdict"
@@ -63,10 +63,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Discrepancy:
     """Something that differs: of whom, what, and whether it was made good. No patient is named."""
 
-    kind: Kind
+    kind: DiscrepancyKind
     institution: str
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
@@ -95,14 +95,14 @@ class Progress:
 class Done:
     """What one call did. `next` is None when all is through."""
 
-    findings: Sequence[Finding]
+    findings: Sequence[Discrepancy]
     objects: int
     studies: int
     next: Progress | None
 
 
 @dataclass(frozen=True)
-class Job:
+class Reconciliation:
     """What a run works with. `mend`: whether to make good what differs.
 
     What is younger than `older_than` may still be on its way, and is left out.
@@ -119,10 +119,10 @@ class Job:
     mend: bool = False
 
 
-def reconcile(job: Job, start: Progress, only: str | None = None) -> Done:
+def reconcile(job: Reconciliation, start: Progress, only: str | None = None) -> Done:
     """Go on from `start` for as long as there is time, through every institution or the one that is named."""
     registry = load_registry(job.table)
-    findings: list[Finding] = []
+    findings: list[Discrepancy] = []
     counted = dict.fromkeys(STAGES, 0)
     position: Progress | None = start
     while position is not None:
@@ -155,7 +155,7 @@ def _next(registry: Registry, only: str | None, after: str) -> str | None:
     return next((one for one in every if one > after), None)
 
 
-def rebuild(job: Job, start: Progress, only: str | None = None) -> Done:
+def rebuild(job: Reconciliation, start: Progress, only: str | None = None) -> Done:
     """Make every view anew from the facts, study by study, each in the transaction that moves it on: readers see either."""
     registry = load_registry(job.table)
     count = 0
@@ -188,16 +188,18 @@ def _studies_led_by(table: Table, institution: str, hashes: Sequence[str]) -> li
 # Objects -----------------------------------------------------------------------------------------------------------
 
 
-def _objects_page(job: Job, registry: Registry, institution: str, after: str) -> tuple[list[Finding], int, str | None]:
+def _objects_page(
+    job: Reconciliation, registry: Registry, institution: str, after: str
+) -> tuple[list[Discrepancy], int, str | None]:
     listed = job.objects.keys_after(keys.instance_object(institution, ""), after, OBJECTS_AT_ONCE)
     old = job.clock() - job.older_than
-    stored = [Stored(institution, one.key.rpartition("/")[2], one.size) for one in listed if one.modified <= old]
+    stored = [StoredObject(institution, one.key.rpartition("/")[2], one.size) for one in listed if one.modified <= old]
     firsts = {keys.verdict(one.institution, one.sha256): one for one in stored}
     verdicts = verdicts_of(job.table, firsts)
     lost = [one for key, one in firsts.items() if key not in verdicts or is_removed(verdicts[key].data)]
     findings = _without_verdict(job, lost)
     indexed = {
-        one: Place(str(found.data["series"]), str(found.data["sop"]))
+        one: FactPlace(str(found.data["series"]), str(found.data["sop"]))
         for key, one in firsts.items()
         if (found := verdicts.get(key)) is not None and found.data["state"] == "indexed"
     }
@@ -210,31 +212,33 @@ def _objects_page(job: Job, registry: Registry, institution: str, after: str) ->
     return findings, len(listed), listed[-1].key if len(listed) == OBJECTS_AT_ONCE else None
 
 
-def _without_verdict(job: Job, lost: Sequence[Stored]) -> list[Finding]:
+def _without_verdict(job: Reconciliation, lost: Sequence[StoredObject]) -> list[Discrepancy]:
     """Objects of which the indexer never heard, or forgot."""
     if not lost:
         return []
     if not job.mend:
-        return [Finding(Kind.NO_VERDICT, one.institution, sha256=one.sha256) for one in lost]
+        return [Discrepancy(DiscrepancyKind.NO_VERDICT, one.institution, sha256=one.sha256) for one in lost]
     failed = index_instances(job.table, job.objects, job.read_summary, job.clock(), lost, job.remaining, act=job.act)
     verdicts = verdicts_of(job.table, [keys.verdict(one.institution, one.sha256) for one in lost])
 
-    def finding(one: Stored) -> Finding:
+    def finding(one: StoredObject) -> Discrepancy:
         verdict = verdicts.get(keys.verdict(one.institution, one.sha256))
         study = str(verdict.data.get("study", "")) if verdict is not None else ""
         mended = one not in failed and verdict is not None
-        return Finding(Kind.NO_VERDICT, one.institution, study, sha256=one.sha256, mended=mended)
+        return Discrepancy(DiscrepancyKind.NO_VERDICT, one.institution, study, sha256=one.sha256, mended=mended)
 
     return [finding(one) for one in lost]
 
 
-def _facts_of(job: Job, registry: Registry, indexed: Mapping[Stored, Place], of_study: Mapping[Stored, str]) -> list[Finding]:
+def _facts_of(
+    job: Reconciliation, registry: Registry, indexed: Mapping[StoredObject, FactPlace], of_study: Mapping[StoredObject, str]
+) -> list[Discrepancy]:
     """What is missing of what belongs to indexed objects: their facts, identities, patients, metadata."""
     partitions = {one: keys.study_facts(one.institution, of_study[one]) for one in indexed}
     identities = {one: keys.sop(one.institution, place.sop) for one, place in indexed.items()}
     there = job.table.batch_get([*((partitions[one], place.sk) for one, place in indexed.items()), *identities.values()])
-    facts: dict[Stored, Item] = {}
-    findings: list[Finding] = []
+    facts: dict[StoredObject, Item] = {}
+    findings: list[Discrepancy] = []
     for one, place in indexed.items():
         fact = there.get((partitions[one], place.sk))
         if fact is None or fact.data["sha256"] != one.sha256:
@@ -243,24 +247,24 @@ def _facts_of(job: Job, registry: Registry, indexed: Mapping[Stored, Place], of_
             fact = next((item for item in versions if item.data["sha256"] == one.sha256), None)
         if fact is None:
             mended = job.mend and _write_fact_again(job, registry, one, place, of_study[one])
-            findings.append(_finding(Kind.NO_FACT, one, place, of_study[one], mended))
+            findings.append(_finding(DiscrepancyKind.NO_FACT, one, place, of_study[one], mended))
             continue
         facts[one] = fact
         if identities[one] not in there:
             first = there.get((partitions[one], place.sk))
             stood = str(first.data["sha256"]) if first is not None else one.sha256
             mended = job.mend and job.table.put(PutNew(Item(*identities[one], {"sha256": stood, "study": of_study[one]})))
-            findings.append(_finding(Kind.NO_IDENTITY, one, place, of_study[one], mended))
+            findings.append(_finding(DiscrepancyKind.NO_IDENTITY, one, place, of_study[one], mended))
     findings += _filing(job, facts, indexed, of_study)
     findings += _metadata(job, facts, of_study)
     return findings
 
 
-def _finding(kind: Kind, one: Stored, place: Place, study: str, mended: bool) -> Finding:
-    return Finding(kind, one.institution, study, place.sop, one.sha256, mended)
+def _finding(kind: DiscrepancyKind, one: StoredObject, place: FactPlace, study: str, mended: bool) -> Discrepancy:
+    return Discrepancy(kind, one.institution, study, place.sop, one.sha256, mended)
 
 
-def _write_fact_again(job: Job, registry: Registry, one: Stored, place: Place, study: str) -> bool:
+def _write_fact_again(job: Reconciliation, registry: Registry, one: StoredObject, place: FactPlace, study: str) -> bool:
     """Write an instance's first fact again from its bytes. Not where a later version stands, which another object is behind."""
     partition = keys.study_facts(one.institution, study)
     if list(job.table.query_all(partition, between=instance_versions.span(*place.instance))):
@@ -271,7 +275,7 @@ def _write_fact_again(job: Job, registry: Registry, one: Stored, place: Place, s
         checked = check(job.objects, job.read_summary, registry, one, original, whole=True)
     except ContenitoreError:
         return False
-    if not isinstance(checked, Checked) or checked.summary is None:
+    if not isinstance(checked, CheckedObject) or checked.summary is None:
         return False
     if (checked.study, str(checked.summary["series_instance_uid"]), checked.sop) != (study, *place.instance):
         return False
@@ -285,43 +289,43 @@ def _write_fact_again(job: Job, registry: Registry, one: Stored, place: Place, s
 
 
 def _filing(
-    job: Job,
-    facts: Mapping[Stored, Item],
-    indexed: Mapping[Stored, Place],
-    of_study: Mapping[Stored, str],
-) -> list[Finding]:
+    job: Reconciliation,
+    facts: Mapping[StoredObject, Item],
+    indexed: Mapping[StoredObject, FactPlace],
+    of_study: Mapping[StoredObject, str],
+) -> list[Discrepancy]:
     """Patients of whom no fact says that they have the study."""
-    wanted: dict[Key, tuple[Stored, Item]] = {}
+    wanted: dict[Key, tuple[StoredObject, Item]] = {}
     for one, item in facts.items():
         patient = InstanceFact.from_item(item.data).patient
         if patient is not None:
             filed = patients.filed(patient, one.institution, of_study[one])
             wanted.setdefault(filed.key, (one, filed))
     there = job.table.batch_get(wanted)
-    findings: list[Finding] = []
+    findings: list[Discrepancy] = []
     for key, (one, filed) in wanted.items():
         if key not in there:
             mended = job.mend and job.table.put(PutNew(filed))
-            findings.append(_finding(Kind.NOT_FILED, one, indexed[one], of_study[one], mended))
+            findings.append(_finding(DiscrepancyKind.NOT_FILED, one, indexed[one], of_study[one], mended))
     return findings
 
 
-def _metadata(job: Job, facts: Mapping[Stored, Item], of_study: Mapping[Stored, str]) -> list[Finding]:
+def _metadata(job: Reconciliation, facts: Mapping[StoredObject, Item], of_study: Mapping[StoredObject, str]) -> list[Discrepancy]:
     """Objects of metadata that facts name and that are not there."""
-    named: dict[str, list[Stored]] = {}
+    named: dict[str, list[StoredObject]] = {}
     for one, item in facts.items():
         if part := str(item.data.get("part", "")):
             named.setdefault(part, []).append(one)
-    findings: list[Finding] = []
+    findings: list[Discrepancy] = []
     for part in sorted(named.keys() - job.objects.existing(list(named))):
         institution = named[part][0].institution
         studies = sorted({of_study[one] for one in named[part]})
         mended = job.mend and _write_part_again(job, institution, studies, part)
-        findings += [Finding(Kind.NO_METADATA, institution, study, mended=mended) for study in studies]
+        findings += [Discrepancy(DiscrepancyKind.NO_METADATA, institution, study, mended=mended) for study in studies]
     return findings
 
 
-def _write_part_again(job: Job, institution: str, studies: Sequence[str], part: str) -> bool:
+def _write_part_again(job: Reconciliation, institution: str, studies: Sequence[str], part: str) -> bool:
     """Write an object of metadata again from the bytes of all instances of these studies that name it."""
     lines: list[tuple[str, bytes]] = []
     for study in studies:
@@ -341,25 +345,27 @@ def _write_lines(objects: Objects, part: str, lines: Iterable[tuple[str, bytes]]
     objects.write(part, gzip.compress(content, 6, mtime=0), "application/gzip")
 
 
-def _views_there(job: Job, registry: Registry, institution: str, wanted: Collection[str]) -> list[Finding]:
+def _views_there(job: Reconciliation, registry: Registry, institution: str, wanted: Collection[str]) -> list[Discrepancy]:
     """Studies that their owner cannot find: without a view, or without the row that finds it."""
     views = {study: keys.study_view(study, institution) for study in wanted}
     rows = {study: (keys.search_rows(institution, study), keys.by_owner(institution)) for study in wanted}
     there = job.table.batch_get([*views.values(), *rows.values()])
-    findings: list[Finding] = []
+    findings: list[Discrepancy] = []
     for study in sorted(wanted):
         view = there.get(views[study])
         if view is not None and (rows[study] in there or view.data.get("gone")):
             continue
         mended = job.mend and _count_anew(job, institution, study, registry)
-        findings.append(Finding(Kind.NO_VIEW, institution, study, mended=mended))
+        findings.append(Discrepancy(DiscrepancyKind.NO_VIEW, institution, study, mended=mended))
     return findings
 
 
 # Studies -----------------------------------------------------------------------------------------------------------
 
 
-def _studies_page(job: Job, registry: Registry, institution: str, after: str) -> tuple[list[Finding], int, str | None]:
+def _studies_page(
+    job: Reconciliation, registry: Registry, institution: str, after: str
+) -> tuple[list[Discrepancy], int, str | None]:
     """The studies that an owner finds in its own list, in the order of that index."""
     partition = keys.rows_by_date(institution)
     between = (after, "\U0010ffff") if after else None
@@ -368,7 +374,7 @@ def _studies_page(job: Job, registry: Registry, institution: str, after: str) ->
         for item in job.table.query(partition, index="gsi3", between=between, limit=STUDIES_AT_ONCE + 1).items
         if item.indexes["gsi3"][1] != after
     ][:STUDIES_AT_ONCE]
-    findings: list[Finding] = []
+    findings: list[Discrepancy] = []
     own = [study for row in rows if (study := _own_study(row, institution)) is not None]
     for study in own:
         findings += _bytes_there(job, institution, study)
@@ -381,28 +387,28 @@ def _own_study(row: Item, institution: str) -> str | None:
     return read[1] if read is not None and row.sk == keys.by_owner(institution) else None
 
 
-def _bytes_there(job: Job, institution: str, study: str) -> Iterator[Finding]:
+def _bytes_there(job: Reconciliation, institution: str, study: str) -> Iterator[Discrepancy]:
     """Instances whose bytes are gone."""
     facts = job.table.query_all(keys.study_facts(institution, study), keys.INSTANCES)
     wanted = {keys.instance_object(institution, one.fact.sha256): one for one in every_version(facts)}
     for key in sorted(wanted.keys() - job.objects.existing(list(wanted))):
-        yield Finding(Kind.NO_OBJECT, institution, study, wanted[key].sop_instance_uid, wanted[key].fact.sha256)
+        yield Discrepancy(DiscrepancyKind.NO_OBJECT, institution, study, wanted[key].sop_instance_uid, wanted[key].fact.sha256)
 
 
-def _views_as_facts_say(job: Job, registry: Registry, institution: str, study: str) -> list[Finding]:
+def _views_as_facts_say(job: Reconciliation, registry: Registry, institution: str, study: str) -> list[Discrepancy]:
     """A study's views held against what the projector makes of the facts."""
     if not _differs(job, registry, institution, study) or not _differs(job, registry, institution, study):
         return []  # or somebody was just writing it
-    kind = Kind.VIEW_DIFFERS if _any_instance(job.table, institution, study) else Kind.VIEW_OF_NOTHING
-    mended = job.mend and kind is Kind.VIEW_DIFFERS and _count_anew(job, institution, study, registry)
-    return [Finding(kind, institution, study, mended=mended)]
+    kind = DiscrepancyKind.VIEW_DIFFERS if _any_instance(job.table, institution, study) else DiscrepancyKind.VIEW_OF_NOTHING
+    mended = job.mend and kind is DiscrepancyKind.VIEW_DIFFERS and _count_anew(job, institution, study, registry)
+    return [Discrepancy(kind, institution, study, mended=mended)]
 
 
 def _any_instance(table: Table, institution: str, study: str) -> bool:
     return bool(table.query(keys.study_facts(institution, study), keys.INSTANCES, limit=1).items)
 
 
-def _differs(job: Job, registry: Registry, institution: str, study: str) -> bool:
+def _differs(job: Reconciliation, registry: Registry, institution: str, study: str) -> bool:
     view_key, tally_key = keys.study_view(study, institution), keys.study_tally(institution, study)
     view = job.table.get(*view_key)
     instead: dict[Key, Item | None] = {tally_key: None}
@@ -436,7 +442,7 @@ def _rows_there(table: Table, registry: Registry, institution: str, study: str) 
                 yield item
 
 
-def _count_anew(job: Job, institution: str, study: str, registry: Registry) -> bool:
+def _count_anew(job: Reconciliation, institution: str, study: str, registry: Registry) -> bool:
     """Have the views of a study made from its facts; whether they are there now. Rows that nothing explains go."""
     view = job.table.get(*keys.study_view(study, institution))
     if view is not None:
@@ -454,7 +460,7 @@ def _count_anew(job: Job, institution: str, study: str, registry: Registry) -> b
     return made is not None
 
 
-STAGES: Mapping[str, Callable[[Job, Registry, str, str], tuple[list[Finding], int, str | None]]] = {
+STAGES: Mapping[str, Callable[[Reconciliation, Registry, str, str], tuple[list[Discrepancy], int, str | None]]] = {
     "objects": _objects_page,
     "studies": _studies_page,
 }

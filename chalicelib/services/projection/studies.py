@@ -26,12 +26,12 @@ from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, 
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access, changes, search_rows
-from chalicelib.services.access import Known
+from chalicelib.services.access import LoadedPatient
 from chalicelib.services.changes import Change
 from chalicelib.services.identity import linking, numbering
 from chalicelib.services.projection import tallies
 from chalicelib.services.registry import load_registry
-from chalicelib.services.search_rows import Sight
+from chalicelib.services.search_rows import Visibility
 from chalicelib.services.sharing import emergencies, readings
 
 _ATTEMPTS = 20
@@ -45,7 +45,7 @@ StudyRef = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Told:
+class Notified:
     """What an institution was told of a study: whether it saw it then and until when (None: no end), and how many instances,
     reports, withdrawn and corrected instances the study had."""
 
@@ -61,7 +61,7 @@ class Told:
         return asdict(self)
 
     @classmethod
-    def from_item(cls, item: Mapping[str, Any]) -> Told:
+    def from_item(cls, item: Mapping[str, Any]) -> Notified:
         """What `to_item` made, and earlier releases, which knew no corrections."""
         return cls(**item)
 
@@ -74,7 +74,7 @@ class _State:
     study: str
     view: StudyView
     version: int
-    told: Mapping[str, Told]
+    told: Mapping[str, Notified]
     """By institution."""
     alerted: frozenset[str]
     """The emergency accesses that the owner was told of because of it."""
@@ -91,7 +91,7 @@ class _Plan:
     core: tuple[Write, ...]
     bulk: tuple[Write, ...]
     news: dict[str, list[Change]]
-    told: Mapping[str, Told]
+    told: Mapping[str, Notified]
     alerted: frozenset[str]
 
     @property
@@ -99,7 +99,7 @@ class _Plan:
         """Writes that it takes, besides the study's own two."""
         return len(self.rows) + len(self.core) + len(self.bulk) + sum(len(changes) + 1 for changes in self.news.values())
 
-    def own(self, step: int = 1, partly: StudyView | None = None, told: Mapping[str, Told] | None = None) -> list[Write]:
+    def own(self, step: int = 1, partly: StudyView | None = None, told: Mapping[str, Notified] | None = None) -> list[Write]:
         """The writes of the study's view and of what was told; in a step before the last one, as far as it goes."""
         content = (self.view if partly is None else partly).to_item()
         version = self.state.version + step
@@ -144,7 +144,7 @@ def refresh(table: Table, alerts: Alerts, refs: Sequence[StudyRef], now: datetim
         settled = [state for state in states if state not in whole]
         hashes = [patient for state in settled for patient in access.deciding_numbers(state.view)]
         hints = [hint for state in settled for hint in state.view.linked]
-        known = access.know(table, hashes, hints).known
+        known = access.load_facts(table, hashes, hints).known
         registry = load_registry(table)
         plans: list[_Plan] = []
         for state in settled:
@@ -160,12 +160,12 @@ def _states(table: Table, refs: Sequence[StudyRef]) -> list[_State]:
     return [_state(ref, there) for ref in refs]
 
 
-def _state_and_tally(table: Table, ref: StudyRef) -> tuple[_State, tallies.Kept]:
+def _state_and_tally(table: Table, ref: StudyRef) -> tuple[_State, tallies.CountedStudy]:
     tally, withdrawn = keys.study_tally(*ref), keys.withdrawn_study(*ref)
     there = table.batch_get([*_own_keys(ref), tally, withdrawn])
     state = _state(ref, there)
     whole = studies.is_withdrawal(there.get(withdrawn))
-    return state, tallies.kept(state.view, there.get(tally), whole)
+    return state, tallies.counted_study(state.view, there.get(tally), whole)
 
 
 def _own_keys(ref: StudyRef) -> tuple[Key, Key]:
@@ -184,7 +184,7 @@ def _state(ref: StudyRef, there: Mapping[Key, Item]) -> _State:
         study,
         known,
         (view.version or 0) if view else 0,
-        {viewer: Told.from_item(one) for viewer, one in said["told"].items()},
+        {viewer: Notified.from_item(one) for viewer, one in said["told"].items()},
         frozenset(said["alerted"]),
     )
 
@@ -197,7 +197,7 @@ def _from_count(table: Table, alerts: Alerts, state: _State, count: tallies.Coun
     numbering.tell_unknown(table, registry, state.view, summary, now)
     for patient in summaries.corrected_away(count.tally, own):
         linking.leave(table, patient, (state.owner, state.study), now)
-    known = access.know(table, access.deciding_numbers(summary), state.view.linked).known
+    known = access.load_facts(table, access.deciding_numbers(summary), state.view.linked).known
     seen = _seen(table, alerts, state, summary, registry, known, now)
     return _plan(state, summary, seen, now, count.core, count.bulk)
 
@@ -205,7 +205,7 @@ def _from_count(table: Table, alerts: Alerts, state: _State, count: tallies.Coun
 def _plan(
     state: _State,
     summary: StudyView,
-    seen: Sight,
+    seen: Visibility,
     now: datetime,
     core: tuple[Write, ...] = (),
     bulk: tuple[Write, ...] = (),
@@ -220,13 +220,15 @@ def _plan(
     return _Plan(state, view, tuple(rows), core, bulk, news, told, state.alerted | seen.emergencies)
 
 
-def _news(state: _State, summary: StudyView, seen: Sight, now: datetime) -> tuple[dict[str, Told], dict[str, list[Change]]]:
+def _news(
+    state: _State, summary: StudyView, seen: Visibility, now: datetime
+) -> tuple[dict[str, Notified], dict[str, list[Change]]]:
     """What each institution has been told of the study after this, and what of that is new.
 
     Who ever saw a study is told when its owner withdraws it or a part of it, even if it may not see it any more; but not
     where an objection or a protection hides it. So is who saw it under a patient's number that its owner has corrected since.
     """
-    here = Told(False, None, summary.instances, len(summary.reports), summary.withdrawn, summary.corrected)
+    here = Notified(False, None, summary.instances, len(summary.reports), summary.withdrawn, summary.corrected)
     content = {"owner": state.owner, "study_instance_uid": state.study, "instances": here.instances}
     told = dict(state.told)
     news: dict[str, list[Change]] = {}
@@ -315,11 +317,11 @@ def _seen(
     state: _State,
     summary: StudyView,
     registry: Registry,
-    known: Mapping[str, Known],
+    known: Mapping[str, LoadedPatient],
     now: datetime,
-) -> Sight:
+) -> Visibility:
     """Who sees a study. Its owner is told of each emergency access that opens it, if it was not yet because of this study."""
-    seen = search_rows.sight(registry, summary, known, now, frozenset(state.told))
+    seen = search_rows.visibility(registry, summary, known, now, frozenset(state.told))
     if summary.gone:
         return seen.of_nobody()
     for emergency in sorted(seen.emergencies - state.alerted):

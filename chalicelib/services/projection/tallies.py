@@ -67,7 +67,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Kept:
+class CountedStudy:
     """What is kept of a study: its view (an empty one where there is none), its tally where that holds, and whether all of it is
     withdrawn now."""
 
@@ -93,15 +93,15 @@ class Kept:
         return keys.series_views(self.owner, self.study)
 
 
-def kept(view: StudyView, tally: Item | None, whole: bool) -> Kept:
+def counted_study(view: StudyView, tally: Item | None, whole: bool) -> CountedStudy:
     """What is kept of a study, from its view and its tally, which does not hold if the view does not name it."""
     known = None
     if tally is not None and view.tally == digest_of(tally.data) and tally.data["form"] == FORM:
         known = Tally.from_item(tally.data)
-    return Kept(view.owner, view.study_instance_uid, view, known, whole)
+    return CountedStudy(view.owner, view.study_instance_uid, view, known, whole)
 
 
-def bring_up_to_date(table: Table, known: Kept, changed: Collection[str]) -> Count | None:
+def bring_up_to_date(table: Table, known: CountedStudy, changed: Collection[str]) -> Count | None:
     """Count a study whose facts with these sort keys changed; None for one of which there is no instance."""
     announced = [sk for sk in changed if sk.startswith(keys.ANNOUNCEMENTS)]
     anew = any(sk.startswith(keys.MARKS) or instance_versions.place(sk) is not None for sk in changed)
@@ -120,7 +120,7 @@ def bring_up_to_date(table: Table, known: Kept, changed: Collection[str]) -> Cou
 
 
 def _added(
-    table: Table, known: Kept, tally: Tally, left: Sequence[tuple[Item, Totals]], announced: Sequence[str], further: bool
+    table: Table, known: CountedStudy, tally: Tally, left: Sequence[tuple[Item, Totals]], announced: Sequence[str], further: bool
 ) -> Count:
     """The study with as many of the batches as fit a transaction."""
     taken: list[Item] = []
@@ -158,7 +158,7 @@ def _added(
     return Count(after, reports, digest_of(item), core, () if fits else tuple(bulk), further or len(taken) < len(left))
 
 
-def _any_withdrawn(table: Table, known: Kept, places: Iterable[str]) -> bool:
+def _any_withdrawn(table: Table, known: CountedStudy, places: Iterable[str]) -> bool:
     found = table.batch_get((known.facts, keys.withdrawn(place.partition("#")[2])) for place in places)
     return any(studies.is_withdrawal(item) for item in found.values())
 
@@ -167,7 +167,7 @@ def _reports(table: Table, partition: str) -> Iterator[Report]:
     return (Report.from_item(item.data) for item in table.query_all(partition, _REPORTS))
 
 
-def _series_write(known: Kept, uid: str, totals: SeriesTotals) -> Put:
+def _series_write(known: CountedStudy, uid: str, totals: SeriesTotals) -> Put:
     return Put(Item(known.series, uid, totals.to_item(), {"gsi1": (keys.series_of(uid), f"{known.owner}#{known.study}")}))
 
 
@@ -180,7 +180,7 @@ Missing = dict[str, tuple[str, ...]]
 
 
 def _still_missing(
-    table: Table, known: Kept, tally: Tally, announced: Sequence[str], arrived: Collection[str]
+    table: Table, known: CountedStudy, tally: Tally, announced: Sequence[str], arrived: Collection[str]
 ) -> tuple[Missing, tuple[str, ...]]:
     """(What of each announcement is not indexed; the announcements that wait, since that is too much.)"""
     came = {beginning(sha) for sha in arrived}
@@ -203,7 +203,7 @@ def _has_room(missing: Missing, further: int) -> bool:
     return len(missing) < MAX_OPEN and sum(map(len, missing.values())) + further <= MAX_MISSING
 
 
-def _not_indexed(table: Table, known: Kept, announced: Collection[str]) -> set[str]:
+def _not_indexed(table: Table, known: CountedStudy, announced: Collection[str]) -> set[str]:
     """Those of the announced instances that are not indexed as this study's."""
     asked = {keys.verdict(known.owner, sha): sha for sha in announced}
     verdicts = verdicts_of(table, asked)
@@ -238,7 +238,7 @@ class _Facts:
         self.taken_back += total(taken_back)
 
 
-def _anew(table: Table, known: Kept) -> Count | None:
+def _anew(table: Table, known: CountedStudy) -> Count | None:
     """The study counted from its facts."""
     markers = list(table.query_all(known.facts, keys.MARKS))
     announced = {item.sk: studies.announced([item]) for item in table.query_all(known.facts, keys.ANNOUNCEMENTS)}
@@ -270,7 +270,7 @@ def _anew(table: Table, known: Kept) -> Count | None:
     return Count(tally, summaries.list_reports(reports.values()), digest_of(item), core, tuple(bulk))
 
 
-def _complete(table: Table, known: Kept, found: _Facts, left: Iterable[Item]) -> None:
+def _complete(table: Table, known: CountedStudy, found: _Facts, left: Iterable[Item]) -> None:
     """Add those instances of the batches that are left which were written after their place in the facts was read."""
     seen = found.shown.members.keys() | found.taken_back.members.keys()
     written = [place for item in left for place in members_of(item.data) if place not in seen]

@@ -15,8 +15,8 @@ from datetime import datetime
 
 from chalicelib.dicomweb import multipart
 from chalicelib.domain import accession, assembly, audit, keys, shown_patients, studies
-from chalicelib.domain.assembly import Extract, Piece
-from chalicelib.domain.audit import Entry, Kind, Seen
+from chalicelib.domain.assembly import ObjectRange, Piece
+from chalicelib.domain.audit import DisclosedStudy, Entry, Kind
 from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import NotFound, TooLarge, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
@@ -27,7 +27,7 @@ from chalicelib.domain.shown_patients import Face
 from chalicelib.domain.studies import Bounds, Instance
 from chalicelib.services import access
 from chalicelib.services.ingest import versions
-from chalicelib.services.ingest.instance_items import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.registry import Caller
 from chalicelib.services.search_rows import numbers_linked
 
@@ -39,12 +39,12 @@ _PARALLEL = 16
 
 
 @dataclass(frozen=True)
-class Opened:
+class VisibleStudy:
     """A study that the caller may see: whose, which, for the audit trail, and under which patient number."""
 
     owner: str
     study: str
-    seen: Seen
+    seen: DisclosedStudy
     faces: tuple[Face, ...]
     viewer: str
     within: Bounds = studies.EVERYTHING
@@ -78,18 +78,18 @@ class Opened:
         return audit.of_study(kind, self.seen, count)
 
 
-def open_study(table: Table, caller: Caller, study: str, owner: str | None, now: datetime) -> Opened:
+def open_study(table: Table, caller: Caller, study: str, owner: str | None, now: datetime) -> VisibleStudy:
     """The study that the caller means. Raises NotFound when it may not see it, for whatever reason."""
     viewer = caller.member.id
     view, decided = access.find_study(table, viewer, study, owner, now)
     found = shown_patients.faces(viewer, view, decided.used(), numbers_linked(view, decided.known), caller.registry)
     within = studies.bounds(viewer, view)
     issuer = accession.issuer_of(caller.registry, view.owner)
-    seen = audit.seen(view, decided.decision)
-    return Opened(view.owner, study, seen, tuple(found), viewer, within, issuer, view.aliases, is_stale(view.reader))
+    seen = audit.disclosed(view, decided.decision)
+    return VisibleStudy(view.owner, study, seen, tuple(found), viewer, within, issuer, view.aliases, is_stale(view.reader))
 
 
-def instances(table: Table, opened: Opened, series: str | None = None) -> list[Instance]:
+def instances(table: Table, opened: VisibleStudy, series: str | None = None) -> list[Instance]:
     """The study's instances, or one series', in the order in which they are read. Raises NotFound when there is none."""
     partition = keys.study_facts(opened.owner, opened.study)
     gone = studies.withdrawn(table.query_all(partition, keys.MARKS))
@@ -103,7 +103,7 @@ def instances(table: Table, opened: Opened, series: str | None = None) -> list[I
     return in_reading_order(found)
 
 
-def instance(table: Table, opened: Opened, series: str, sop: str) -> Instance:
+def instance(table: Table, opened: VisibleStudy, series: str, sop: str) -> Instance:
     """One instance. Raises NotFound."""
     fact = versions.fact_of(table, opened.owner, opened.study, series, sop)
     if fact is None:
@@ -116,7 +116,7 @@ def instance(table: Table, opened: Opened, series: str, sop: str) -> Instance:
 
 def object_key(owner: str, one: Instance) -> str:
     """Where the instance's bytes lie."""
-    return Stored(owner, one.fact.sha256, 0).key
+    return StoredObject(owner, one.fact.sha256, 0).key
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def single_body(objects: Objects, pieces: Sequence[Piece], content_type: str) ->
 def read_pieces(objects: Objects, pieces: Sequence[Piece]) -> list[bytes]:
     """The bytes of each piece, read several at a time. Raises TryAgain when an object is shorter than it should be."""
 
-    def read(wanted: Sequence[Extract]) -> list[bytes]:
+    def read(wanted: Sequence[ObjectRange]) -> list[bytes]:
         with ThreadPoolExecutor(min(_PARALLEL, len(wanted))) as pool:
             return list(pool.map(lambda one: objects.read(one.key, one.start, one.length), wanted))
 
@@ -182,7 +182,7 @@ def kept_body(
         _assemble(objects, key, pieces, content_type)
         sizes = {key: sum(map(assembly.size, pieces))}
     if sizes[key] <= INLINE:
-        return Inline(b"".join(read_pieces(objects, [Extract(key, 0, sizes[key])])), content_type, headers)
+        return Inline(b"".join(read_pieces(objects, [ObjectRange(key, 0, sizes[key])])), content_type, headers)
     return Elsewhere(key, content_type, tuple((name.lower().replace("-", "_"), value) for name, value in headers))
 
 

@@ -10,12 +10,12 @@ from chalicelib.dicomweb import multipart, representations
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
 from chalicelib.dicomweb.resources import ENCAPSULATED_DOCUMENT, PIXEL_TAGS
 from chalicelib.domain import tags
-from chalicelib.domain.assembly import Extract, Piece
+from chalicelib.domain.assembly import ObjectRange, Piece
 from chalicelib.domain.errors import NotFound
-from chalicelib.domain.ports import Objects, Pixels
+from chalicelib.domain.ports import Objects, PixelDecoder
 from chalicelib.domain.studies import REPORT_KINDS, Instance
 from chalicelib.services.retrieval import frames, metadata
-from chalicelib.services.retrieval.bodies import Body, Opened, multipart_body, object_key
+from chalicelib.services.retrieval.bodies import Body, VisibleStudy, multipart_body, object_key
 from chalicelib.services.retrieval.files import frame_pieces, is_encapsulated, part_headers, stored_frames
 
 _PARALLEL = 16
@@ -30,7 +30,7 @@ Locate = Callable[[Instance, str], str | None]
 
 
 def pixels_body(
-    objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected, locate: Locate
+    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, found: Sequence[Instance], selected: Selected, locate: Locate
 ) -> Body:
     """Every frame of these instances, one part each. Raises NotFound when none has pixels."""
     parts = [part for one in found for part in _pixels(objects, pixels, opened, one, selected, locate)]
@@ -38,7 +38,7 @@ def pixels_body(
 
 
 def bulkdata_body(
-    objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected, locate: Locate
+    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, found: Sequence[Instance], selected: Selected, locate: Locate
 ) -> Body:
     """Every value that the metadata of these instances refers to, and their documents: one part each, of compressed pixels
     one for each frame. Raises NotFound when there is none, TooLarge.
@@ -69,7 +69,9 @@ def _body(objects: Objects, parts: list[Part], selected: Selected) -> Body:
     return multipart_body(objects, parts, selected.offer.media_type)
 
 
-def _values(objects: Objects, opened: Opened, one: Instance, names: list[str], locate: Locate, room: frames.Room) -> list[Part]:
+def _values(
+    objects: Objects, opened: VisibleStudy, one: Instance, names: list[str], locate: Locate, room: frames.Room
+) -> list[Part]:
     """The values as they are, but for compressed pixels."""
     wanted = [name for name in names if not (name in PIXEL_TAGS and _has_fragments(objects, opened, one))]
     values: dict[str, tuple[Piece, ...]] = {
@@ -80,22 +82,22 @@ def _values(objects: Objects, opened: Opened, one: Instance, names: list[str], l
     return [(part_headers(_UNCOMPRESSED, locate(one, name)), values[name]) for name in wanted]
 
 
-def _has_fragments(objects: Objects, opened: Opened, one: Instance) -> bool:
+def _has_fragments(objects: Objects, opened: VisibleStudy, one: Instance) -> bool:
     return bool(one.fact.pixel_offset) and is_encapsulated(objects, opened, one)
 
 
-def _plain_pixels(objects: Objects, opened: Opened, one: Instance, name: str) -> Extract | None:
+def _plain_pixels(objects: Objects, opened: VisibleStudy, one: Instance, name: str) -> ObjectRange | None:
     """Pixel Data of which the facts say where it lies, so that no head need be read."""
     length = one.fact.pixel_length
     if name not in PIXEL_TAGS or not length or not frames.known_pixels(objects, opened.owner, one).direct:
         return None
     if name != _PIXEL_DATA:
         return None
-    return Extract(object_key(opened.owner, one), one.fact.pixel_offset, int(length))
+    return ObjectRange(object_key(opened.owner, one), one.fact.pixel_offset, int(length))
 
 
 def _pixels(
-    objects: Objects, pixels: Pixels, opened: Opened, one: Instance, selected: Selected, locate: Locate
+    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, one: Instance, selected: Selected, locate: Locate
 ) -> Iterator[Part]:
     """The frames of an instance, as they are stored where that is wanted, or where only that is without loss."""
     if not one.fact.pixel_offset:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from chalicelib.domain import keys
 from chalicelib.domain.errors import NotAcceptable, TryAgain
 from chalicelib.domain.pixel_facts import DECODER
-from chalicelib.domain.ports import Objects, Pixels
+from chalicelib.domain.ports import Objects, PixelDecoder
 
 Job = Mapping[str, object]
 """What to do to an object (`pixels.handler`), without where to put it."""
@@ -33,7 +33,7 @@ def target(job: Job) -> str:
     return keys.rendered(hashlib.sha256(text.encode()).hexdigest())
 
 
-def make(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> dict[str, int]:
+def make(objects: Objects, pixels: PixelDecoder, jobs: Sequence[Job]) -> dict[str, int]:
     """Have every job done that was not done before; answers the size of each result by its key.
 
     Raises NotAcceptable, and TryAgain as `attempt` does.
@@ -44,7 +44,7 @@ def make(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> dict[str, int
     return made
 
 
-def attempt(objects: Objects, pixels: Pixels, jobs: Sequence[Job]) -> tuple[dict[str, int], list[str]]:
+def attempt(objects: Objects, pixels: PixelDecoder, jobs: Sequence[Job]) -> tuple[dict[str, int], list[str]]:
     """(the size of each result by its key, why others could not be made).
 
     Raises TryAgain when the time is up: the same request then goes on where this one ended.

@@ -12,19 +12,28 @@ from typing import Any
 from chalicelib.dicomweb import multipart, native_xml, representations
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
 from chalicelib.domain import keys
-from chalicelib.domain.assembly import Extract, Piece
-from chalicelib.domain.ports import Objects, Pixels
+from chalicelib.domain.assembly import ObjectRange, Piece
+from chalicelib.domain.ports import Objects, PixelDecoder
 from chalicelib.domain.studies import Instance
 from chalicelib.services.retrieval import decoding, frames, zip_archive
-from chalicelib.services.retrieval.bodies import INLINE, Body, Elsewhere, Inline, Opened, multipart_body, object_key, single_body
+from chalicelib.services.retrieval.bodies import (
+    INLINE,
+    Body,
+    Elsewhere,
+    Inline,
+    VisibleStudy,
+    multipart_body,
+    object_key,
+    single_body,
+)
 
 
-def is_encapsulated(objects: Objects, opened: Opened, one: Instance) -> bool:
+def is_encapsulated(objects: Objects, opened: VisibleStudy, one: Instance) -> bool:
     """Whether its pixels are frames in fragments. Raises NotFound for an instance without pixels."""
     return frames.described(objects, opened.owner, one).encapsulated
 
 
-def stored_frames(objects: Objects, opened: Opened, one: Instance) -> str:
+def stored_frames(objects: Objects, opened: VisibleStudy, one: Instance) -> str:
     """The transfer syntax that its frames have as they lie in the object: none of its own, unless they are compressed in one
     that has a media type of its own."""
     stored = one.fact.transfer_syntax_uid
@@ -33,7 +42,7 @@ def stored_frames(objects: Objects, opened: Opened, one: Instance) -> str:
     )
 
 
-def body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected) -> Body:
+def body(objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, found: Sequence[Instance], selected: Selected) -> Body:
     """Whole instances. One that does not fit lies in the bucket as it is.
 
     Raises NotAcceptable, TryAgain, TooLarge.
@@ -51,8 +60,8 @@ def body(objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Insta
 
 
 def _files(
-    objects: Objects, pixels: Pixels, opened: Opened, found: Sequence[Instance], selected: Selected
-) -> list[tuple[str, Extract]]:
+    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, found: Sequence[Instance], selected: Selected
+) -> list[tuple[str, ObjectRange]]:
     """(transfer syntax, where it lies) of each instance, transcoded where the caller wants another than the stored one.
 
     Who names no transfer syntax gets Explicit VR Little Endian (8.7.3.5). One instance among several that cannot be decoded
@@ -67,23 +76,23 @@ def _files(
         jobs[one.sop_instance_uid] = {"op": "transcode", "source": object_key(opened.owner, one)}
     wanted = list(jobs.values())
     sizes = decoding.make(objects, pixels, wanted) if len(found) == 1 else decoding.attempt(objects, pixels, wanted)[0]
-    files: list[tuple[str, Extract]] = []
+    files: list[tuple[str, ObjectRange]] = []
     for one in found:
         job = jobs.get(one.sop_instance_uid)
         key = decoding.target(job) if job is not None else ""
         if key in sizes:
-            files.append((EXPLICIT_VR_LITTLE_ENDIAN, Extract(key, 0, sizes[key])))
+            files.append((EXPLICIT_VR_LITTLE_ENDIAN, ObjectRange(key, 0, sizes[key])))
         else:
-            files.append((one.fact.transfer_syntax_uid, Extract(object_key(opened.owner, one), 0, one.fact.size)))
+            files.append((one.fact.transfer_syntax_uid, ObjectRange(object_key(opened.owner, one), 0, one.fact.size)))
     return files
 
 
-def elsewhere(opened: Opened, one: Instance) -> Elsewhere:
+def elsewhere(opened: VisibleStudy, one: Instance) -> Elsewhere:
     """The instance where it lies, as it was stored."""
     return Elsewhere(object_key(opened.owner, one), representations.DICOM)
 
 
-def transcoded(objects: Objects, pixels: Pixels, opened: Opened, one: Instance) -> Elsewhere:
+def transcoded(objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, one: Instance) -> Elsewhere:
     """The instance in Explicit VR Little Endian, where it lies."""
     job: decoding.Job = {"op": "transcode", "source": object_key(opened.owner, one)}
     decoding.make(objects, pixels, [job])
@@ -92,8 +101,8 @@ def transcoded(objects: Objects, pixels: Pixels, opened: Opened, one: Instance) 
 
 def frames_body(
     objects: Objects,
-    pixels: Pixels,
-    opened: Opened,
+    pixels: PixelDecoder,
+    opened: VisibleStudy,
     one: Instance,
     numbers: Sequence[int],
     selected: Selected,
@@ -107,7 +116,7 @@ def frames_body(
 
 
 def frame_pieces(
-    objects: Objects, pixels: Pixels, opened: Opened, one: Instance, numbers: Sequence[int], as_stored: bool
+    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, one: Instance, numbers: Sequence[int], as_stored: bool
 ) -> list[tuple[Piece, ...]]:
     """The pieces of each frame: cut out of the object where they lie in it as they are wanted, else decoded."""
     facts = frames.with_frames(objects, opened.owner, one)
@@ -116,7 +125,7 @@ def frame_pieces(
         return frames.frames(objects, opened.owner, one, numbers)
     jobs = [{"op": "frame", "source": object_key(opened.owner, one), "frame": number} for number in numbers]
     sizes = decoding.make(objects, pixels, jobs)
-    return [(Extract(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
+    return [(ObjectRange(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
 
 
 def parts_body(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.dicomweb import representations
 from chalicelib.domain import assembly, tags
-from chalicelib.domain.assembly import MIB, Extract, Piece
+from chalicelib.domain.assembly import MIB, ObjectRange, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge, TryAgain
 from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.ports import Objects
@@ -91,7 +91,7 @@ def frames(objects: Objects, owner: str, one: Instance, numbers: Sequence[int]) 
     facts = with_frames(objects, owner, one)
     key, offset = object_key(owner, one), one.fact.pixel_offset
     if length := one.fact.frame_length:
-        return [(Extract(key, offset + (number - 1) * length, length),) for number in numbers]
+        return [(ObjectRange(key, offset + (number - 1) * length, length),) for number in numbers]
     rest = one.fact.size - offset
     try:
         if facts.encapsulated and (facts.frames == 1 or is_video(one)) and rest <= INLINE:
@@ -130,9 +130,9 @@ def _contents(objects: Objects, key: str, extents: Sequence[Extent]) -> list[tup
 
     plain = [one for one in extents if not one.items and one.bits is None]
     if len(plain) == len(extents):
-        return [(Extract(key, one.start, one.length),) for one in extents]
+        return [(ObjectRange(key, one.start, one.length),) for one in extents]
     if sum(one.length for one in extents) <= INLINE:
-        found = read_pieces(objects, [Extract(key, one.start, one.length) for one in extents])
+        found = read_pieces(objects, [ObjectRange(key, one.start, one.length) for one in extents])
         return [(frame_bytes(extent, data),) for extent, data in zip(extents, found, strict=True)]
     if any(one.bits is not None for one in extents):
         raise TooLarge("This is too much for one answer. Please ask for fewer frames.")
@@ -140,7 +140,7 @@ def _contents(objects: Objects, key: str, extents: Sequence[Extent]) -> list[tup
     def fetch(start: int, length: int) -> bytes:
         return objects.read(key, start, length)
 
-    return [tuple(Extract(key, start, length) for start, length in fragments(one, fetch)) for one in extents]
+    return [tuple(ObjectRange(key, start, length) for start, length in fragments(one, fetch)) for one in extents]
 
 
 def bulk_value(objects: Objects, owner: str, one: Instance, name: str) -> tuple[Piece, ...]:
@@ -181,7 +181,7 @@ def document(objects: Objects, owner: str, one: Instance) -> tuple[Piece, ...]:
         length -= piece.endswith(b"\0")
     else:
         length -= _read(objects, source.key, piece.start + length - 1, 1) == b"\0"
-    return (piece[:length] if isinstance(piece, bytes) else Extract(source.key, piece.start, length),)
+    return (piece[:length] if isinstance(piece, bytes) else ObjectRange(source.key, piece.start, length),)
 
 
 class Room:
@@ -239,7 +239,7 @@ def _value(source: _Source, path: Path) -> tuple[Piece, ...]:
     pieces = _bytes_of(source, found)
     if found.vr not in BULK_TEXT_VR:
         return pieces
-    if isinstance(pieces[0], Extract):
+    if isinstance(pieces[0], ObjectRange):
         source.room.take(found.length)
     return (decode(b"".join(read_pieces(source.objects, pieces)), charset_at(source.head, path), found.vr).encode(),)
 
@@ -252,7 +252,7 @@ def _bytes_of(source: _Source, found: LeftOut) -> tuple[Piece, ...]:
     if source.head.transfer_syntax_uid == BIG_ENDIAN:
         source.room.take(found.length)
         return (little_endian_bytes(found.vr, _read(source.objects, source.key, found.offset, found.length)),)
-    return (Extract(source.key, found.offset, found.length),)
+    return (ObjectRange(source.key, found.offset, found.length),)
 
 
 def _read(objects: Objects, key: str, start: int, length: int) -> bytes:

@@ -18,7 +18,7 @@ from chalicelib.domain.studies import Instance
 from chalicelib.domain.study_totals import Tally, beginning
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
-from chalicelib.services.ingest.instance_items import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 
 GET_SECONDS = 300
 DEFAULT_LIMIT = 500
@@ -52,7 +52,7 @@ def manifest(
     found = [one for one in page.instances if one.sop_instance_uid not in gone and within.hold(one)]
     if not found and cursor is None and page.next is None:
         raise NotFound
-    record(audit.of_study(Kind.ACCESS, audit.seen(view, decided.decision), len(found)))
+    record(audit.of_study(Kind.ACCESS, audit.disclosed(view, decided.decision), len(found)))
     answer: dict[str, Any] = {
         "study_instance_uid": study,
         "owner": view.owner,
@@ -139,7 +139,7 @@ def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any
         "number_of_frames": one.fact.number_of_frames,
         "size": one.fact.size,
         "sha256": sha,
-        "url": objects.presign_get(Stored(owner, sha, 0).key, GET_SECONDS),
+        "url": objects.presign_get(StoredObject(owner, sha, 0).key, GET_SECONDS),
     }
     if one.fact.original_sha256:
         entry["original_sha256"] = one.fact.original_sha256

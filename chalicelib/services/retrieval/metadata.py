@@ -26,7 +26,7 @@ from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance
 from chalicelib.domain.study_views import SeriesView
-from chalicelib.services.retrieval.bodies import Opened, object_key
+from chalicelib.services.retrieval.bodies import VisibleStudy, object_key
 from chalicelib.services.retrieval.frames import head_of
 
 _WHOLE = 1 << 31
@@ -52,7 +52,7 @@ class Series:
     digest: str
 
 
-def series_of(table: Table, opened: Opened, series: str | None) -> list[Series]:
+def series_of(table: Table, opened: VisibleStudy, series: str | None) -> list[Series]:
     """The study's series, or the one that is named. Raises NotFound."""
     partition = keys.series_views(opened.owner, opened.study)
     if series is not None:
@@ -67,7 +67,7 @@ def series_of(table: Table, opened: Opened, series: str | None) -> list[Series]:
     return found
 
 
-def _series(table: Table, opened: Opened, item: Item, gone: set[str]) -> Series | None:
+def _series(table: Table, opened: VisibleStudy, item: Item, gone: set[str]) -> Series | None:
     """A series as it is to be shown. Where instances were withdrawn, or the view is newer than what was decided on, its
     content is counted anew: the view may not yet know."""
     view = SeriesView.from_item(item.sk, item.data)
@@ -78,12 +78,12 @@ def _series(table: Table, opened: Opened, item: Item, gone: set[str]) -> Series 
     return Series(item.sk, study_totals.series_digest(found)) if found else None
 
 
-def _instances(table: Table, opened: Opened, series: str, gone: set[str]) -> list[Instance]:
+def _instances(table: Table, opened: VisibleStudy, series: str, gone: set[str]) -> list[Instance]:
     facts = table.query_all(keys.study_facts(opened.owner, opened.study), keys.instance(series, ""))
     return in_reading_order(studies.instances(facts, gone, opened.within))
 
 
-def texts(table: Table, objects: Objects, opened: Opened, wanted: Sequence[Series], now: datetime) -> bytes:
+def texts(table: Table, objects: Objects, opened: VisibleStudy, wanted: Sequence[Series], now: datetime) -> bytes:
     """The kept lines of these series, joined by commas. One GET for each series, once it has been asked for."""
     with ThreadPoolExecutor(min(_PARALLEL, len(wanted))) as pool:
         found = list(pool.map(lambda one: _series_text(table, objects, opened, one, now), wanted))
@@ -92,7 +92,7 @@ def texts(table: Table, objects: Objects, opened: Opened, wanted: Sequence[Serie
     return b",\n".join(found)
 
 
-def _series_text(table: Table, objects: Objects, opened: Opened, series: Series, now: datetime) -> bytes:
+def _series_text(table: Table, objects: Objects, opened: VisibleStudy, series: Series, now: datetime) -> bytes:
     key = keys.metadata_of_series(opened.owner, series.digest)
     try:
         return _inflate(objects.read(key, 0, _WHOLE))
@@ -153,7 +153,7 @@ def _inflate(data: bytes) -> bytes:
     return text
 
 
-def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
+def serve(text: bytes, opened: VisibleStudy, study_url: str, now: datetime) -> bytes:
     """Kept lines as a JSON array for this viewer: under its own patient number, with addresses of the archive.
 
     Where the number is another than the one in the images, the originals stand in Original Attributes Sequence
@@ -177,6 +177,6 @@ def serve(text: bytes, opened: Opened, study_url: str, now: datetime) -> bytes:
     return b"[" + served.serve(with_issuer, study_url, suffix, replace if opened.coerced else None) + b"]"
 
 
-def numbers_text(opened: Opened) -> str:
+def numbers_text(opened: VisibleStudy) -> str:
     """The numbers that an answer is made for, for its entity tag."""
     return "\x1e".join(f"{one.issuer}\x1f{one.value}" for one in opened.numbers) if opened.coerced else ""

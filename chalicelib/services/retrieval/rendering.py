@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib.dicomweb import multipart, representations
-from chalicelib.dicomweb.media_types import Offer, Selected
+from chalicelib.dicomweb.media_types import Representation, Selected
 from chalicelib.dicomweb.rendered import Rendering, Viewport, place
 from chalicelib.domain import tags
-from chalicelib.domain.assembly import Extract, Piece
+from chalicelib.domain.assembly import ObjectRange, Piece
 from chalicelib.domain.dicom_json import first_value, texts
 from chalicelib.domain.errors import NotAcceptable, NotFound
 from chalicelib.domain.pixel_facts import PixelFacts
-from chalicelib.domain.ports import Objects, Pixels
+from chalicelib.domain.ports import Objects, PixelDecoder
 from chalicelib.domain.studies import REPORT_KINDS, Instance
 from chalicelib.services.retrieval import decoding
 from chalicelib.services.retrieval import frames as retrieve_frames
-from chalicelib.services.retrieval.bodies import Body, Opened, multipart_body, object_key, single_body
+from chalicelib.services.retrieval.bodies import Body, VisibleStudy, multipart_body, object_key, single_body
 
 QUALITY = 90
 THUMBNAIL = Viewport(128, 128)
@@ -29,12 +29,16 @@ MOST_PICTURES = 64
 """Pictures of one answer."""
 
 _IMAGES = representations.RENDERED["single-frame"]
-_ANIMATED = (Offer("image/gif"), Offer("image/jpeg"), Offer("image/png"))
-_STILL = (Offer("image/jpeg"), Offer("image/png"))
+_ANIMATED = (Representation("image/gif"), Representation("image/jpeg"), Representation("image/png"))
+_STILL = (Representation("image/jpeg"), Representation("image/png"))
 MOST_ANIMATED = 200
 """Frames of an animation, and `MOST_PIXELS` of all of them (`pixels.render`)."""
 MOST_PIXELS = 128 * 1024 * 1024
-_DOCUMENT = {"pdf": (Offer("application/pdf"),), "cda": (Offer("text/xml"),), "sr": (Offer("text/html"), Offer("text/plain"))}
+_DOCUMENT = {
+    "pdf": (Representation("application/pdf"),),
+    "cda": (Representation("text/xml"),),
+    "sr": (Representation("text/html"), Representation("text/plain")),
+}
 
 
 def is_image(one: Instance) -> bool:
@@ -43,12 +47,12 @@ def is_image(one: Instance) -> bool:
     return bool(pixels) and not retrieve_frames.is_video(one)
 
 
-def offers(objects: Objects, owner: str, one: Instance, frames: int | None = None) -> tuple[Offer, ...]:
+def offers(objects: Objects, owner: str, one: Instance, frames: int | None = None) -> tuple[Representation, ...]:
     """What an instance, or so many frames of it, can be rendered as (Table 8.7.4-1): all of its frames as an animation, unless
     they are too many for one. Raises NotFound for what cannot be, NotAcceptable for pixels that cannot be drawn rightly.
     """
     if is_image(one):
-        several = tuple(Offer(offer.media_type, True) for offer in _IMAGES)
+        several = tuple(Representation(offer.media_type, True) for offer in _IMAGES)
         if frames is not None:
             return (*_IMAGES, *several) if frames == 1 else several
         count = require_picture(objects, owner, one).frames
@@ -57,7 +61,7 @@ def offers(objects: Objects, owner: str, one: Instance, frames: int | None = Non
             return (*_IMAGES, *several)
         return (*_ANIMATED, *several) if count <= MOST_ANIMATED and count * area <= MOST_PIXELS else (*_STILL, *several)
     if frames is None and (video := _video(one)) is not None:
-        return (Offer(video),)
+        return (Representation(video),)
     kind = _kind(one)
     if kind is None or frames is not None:
         raise NotFound
@@ -78,10 +82,10 @@ def _video(one: Instance) -> str | None:
     return representations.FRAME_TYPES[one.fact.transfer_syntax_uid] if moving else None
 
 
-def offers_of_all(objects: Objects, owner: str, found: Sequence[Instance]) -> tuple[Offer, ...]:
+def offers_of_all(objects: Objects, owner: str, found: Sequence[Instance]) -> tuple[Representation, ...]:
     """What a series or a study can be rendered as: the picture that stands for it, or all of them in multipart."""
     if any(map(is_image, found)):
-        return (*_IMAGES, *(Offer(offer.media_type, True) for offer in _IMAGES))
+        return (*_IMAGES, *(Representation(offer.media_type, True) for offer in _IMAGES))
     return offers(objects, owner, found[0])
 
 
@@ -125,8 +129,8 @@ def thumbnail(wanted: Rendering) -> Rendering:
 
 def body(
     objects: Objects,
-    pixels: Pixels,
-    opened: Opened,
+    pixels: PixelDecoder,
+    opened: VisibleStudy,
     found: Sequence[tuple[Instance, int | None]],
     wanted: Rendering,
     selected: Selected,
@@ -140,14 +144,16 @@ def body(
         return _document(objects, pixels, opened, found[0][0], media_type)
     jobs = [_job(objects, opened, one, frame, wanted, media_type) for one, frame in found[:MOST_PICTURES] if is_image(one)]
     sizes = decoding.make(objects, pixels, jobs)
-    made = [(Extract(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
+    made = [(ObjectRange(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
     if not selected.offer.multipart:
         return single_body(objects, made[0], media_type)
     headers: multipart.Headers = (("Content-Type", media_type),)
     return multipart_body(objects, [(headers, pieces) for pieces in made], media_type)
 
 
-def _job(objects: Objects, opened: Opened, one: Instance, frame: int | None, wanted: Rendering, media_type: str) -> decoding.Job:
+def _job(
+    objects: Objects, opened: VisibleStudy, one: Instance, frame: int | None, wanted: Rendering, media_type: str
+) -> decoding.Job:
     facts = require_picture(objects, opened.owner, one)
     columns, rows = one.fact.columns, one.fact.rows
     shown = place(wanted.viewport, columns, rows)
@@ -168,7 +174,7 @@ def _job(objects: Objects, opened: Opened, one: Instance, frame: int | None, wan
     }
 
 
-def _annotations(opened: Opened, one: Instance, wanted: Rendering) -> list[str]:
+def _annotations(opened: VisibleStudy, one: Instance, wanted: Rendering) -> list[str]:
     """What is burned in (8.3.5.1.1): the patient under the number that the caller knows, and how the image was made."""
     lines: list[str] = []
     attributes = one.attributes
@@ -185,7 +191,7 @@ def _annotations(opened: Opened, one: Instance, wanted: Rendering) -> list[str]:
     return [line for line in lines if line]
 
 
-def _document(objects: Objects, pixels: Pixels, opened: Opened, one: Instance, media_type: str) -> Body:
+def _document(objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, one: Instance, media_type: str) -> Body:
     if _video(one) is not None:
         (stream,) = retrieve_frames.frames(objects, opened.owner, one, [1])
         return single_body(objects, stream, media_type)
@@ -193,5 +199,5 @@ def _document(objects: Objects, pixels: Pixels, opened: Opened, one: Instance, m
         return single_body(objects, retrieve_frames.document(objects, opened.owner, one), media_type)
     job: decoding.Job = {"op": "report", "source": object_key(opened.owner, one), "media_type": media_type}
     size = decoding.make(objects, pixels, [job])[decoding.target(job)]
-    pieces: tuple[Piece, ...] = (Extract(decoding.target(job), 0, size),)
+    pieces: tuple[Piece, ...] = (ObjectRange(decoding.target(job), 0, size),)
     return single_body(objects, pieces, f"{media_type}; charset=utf-8")

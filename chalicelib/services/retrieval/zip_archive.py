@@ -12,11 +12,11 @@ import zlib
 from collections.abc import Sequence
 
 from chalicelib.domain import keys, tags
-from chalicelib.domain.assembly import MIB, Extract, Piece
+from chalicelib.domain.assembly import MIB, ObjectRange, Piece
 from chalicelib.domain.errors import TooLarge
 from chalicelib.domain.ports import Objects
 from chalicelib.domain.studies import Instance
-from chalicelib.services.retrieval.bodies import Body, Opened, kept_body, object_key
+from chalicelib.services.retrieval.bodies import Body, VisibleStudy, kept_body, object_key
 
 MOST_BYTES, MOST_FILES = 3840 * MIB, 65_000
 """What fits an archive whose sizes have 32 bits and whose count has 16 (APPNOTE 4.4)."""
@@ -25,7 +25,7 @@ _DOS_DATE = (1980 - 1980) << 9 | 1 << 5 | 1
 _VERSION, _UTF8 = 20, 0x0800
 
 
-def body(objects: Objects, opened: Opened, found: Sequence[Instance]) -> Body:
+def body(objects: Objects, opened: VisibleStudy, found: Sequence[Instance]) -> Body:
     """The archive of these instances. Raises TooLarge."""
     if len(found) > MOST_FILES or sum(one.fact.size for one in found) > MOST_BYTES:
         raise TooLarge("This is too much for one archive. Please retrieve series by series, or use the study's manifest.")
@@ -34,7 +34,7 @@ def body(objects: Objects, opened: Opened, found: Sequence[Instance]) -> Body:
     return kept_body(objects, keys.zip_body(digest), ZIP, headers, lambda: _pieces(objects, opened, found, digest))
 
 
-def _pieces(objects: Objects, opened: Opened, found: Sequence[Instance], digest: str) -> list[Piece]:
+def _pieces(objects: Objects, opened: VisibleStudy, found: Sequence[Instance], digest: str) -> list[Piece]:
     from chalicelib.dicom.dicomdir import File, dicomdir
 
     paths = [("DICOM", f"{number:08d}") for number in range(1, len(found) + 1)]
@@ -43,7 +43,7 @@ def _pieces(objects: Objects, opened: Opened, found: Sequence[Instance], digest:
         for path, one in zip(paths, found, strict=True)
     ]
     directory = dicomdir(files, f"2.25.{int(digest[:32], 16)}")
-    contents = [Extract(object_key(opened.owner, one), 0, one.fact.size) for one in found]
+    contents = [ObjectRange(object_key(opened.owner, one), 0, one.fact.size) for one in found]
     entries: list[tuple[str, int, Piece, int]] = [("DICOMDIR", zlib.crc32(directory), directory, len(directory))]
     for path, content, checksum in zip(paths, contents, objects.checksums(contents), strict=True):
         entries.append(("/".join(path), checksum, content, content.length))
@@ -68,7 +68,7 @@ def _zip(entries: Sequence[tuple[str, int, Piece, int]]) -> list[Piece]:
     return [*pieces, directory, b"PK\x05\x06" + end]
 
 
-def _attributes(opened: Opened, one: Instance) -> dict[str, object]:
+def _attributes(opened: VisibleStudy, one: Instance) -> dict[str, object]:
     return {
         **one.attributes,
         tags.StudyInstanceUID: {"vr": "UI", "Value": [opened.study]},

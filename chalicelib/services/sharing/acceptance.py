@@ -15,11 +15,11 @@ from chalicelib.domain.audit import Act, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.patients import AUTOMATIC, Link, Record
+from chalicelib.domain.patients import AUTOMATIC, IdentityLink, Record
 from chalicelib.domain.ports import PutNew, Table, Write
 from chalicelib.domain.transfers import Transfer
 from chalicelib.services import access
-from chalicelib.services.access import Known
+from chalicelib.services.access import LoadedPatient
 from chalicelib.services.identity import linking
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing.transfers import OVER, change_writes, entries, entry, get_transfer, shown
@@ -82,18 +82,18 @@ def take_back(table: Table, caller: Caller, transfer_id: str, now: datetime, act
     raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
 
 
-def own_numbers(caller: Caller, patient: Known) -> list[PatientIdentifier]:
+def own_numbers(caller: Caller, patient: LoadedPatient) -> list[PatientIdentifier]:
     """The receiver's own numbers that are linked to a transfer's patient: by a codice fiscale, or by the receiver's own word."""
     counting = {link.beyond(patient.record.patient) for link in patient.record.links if not link.ended and _counts(link, caller)}
     own = (one for one in patient.numbers if caller.registry.by_issuer(one.issuer) == caller.institution)
     return sorted(one for one in own if one in counting)
 
 
-def _known(table: Table, found: Sequence[Transfer]) -> Mapping[str, Known]:
-    return access.know(table, [one.patient.hash for one in found]).known
+def _known(table: Table, found: Sequence[Transfer]) -> Mapping[str, LoadedPatient]:
+    return access.load_facts(table, [one.patient.hash for one in found]).known
 
 
-def _counts(link: Link, caller: Caller) -> bool:
+def _counts(link: IdentityLink, caller: Caller) -> bool:
     return link.basis == AUTOMATIC or link.by.split("/")[0] == caller.member.id
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from chalicelib.domain import keys, patients, transfers
-from chalicelib.domain.patients import Link
+from chalicelib.domain.patients import IdentityLink
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.transfers import Transfer
@@ -62,7 +62,7 @@ def _bring(table: Table, facts: list[Item], now: datetime) -> None:
         changes.tell(table, changes.transfer_waiting(transfer), now)
 
 
-def _by_word(table: Table, transfer: Transfer) -> list[Link]:
+def _by_word(table: Table, transfer: Transfer) -> list[IdentityLink]:
     """The links that the sender made by proposing a number, and that nothing else holds."""
     if transfer.proposed is None:
         return []

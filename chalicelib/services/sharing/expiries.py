@@ -19,7 +19,7 @@ _OVERLAP = timedelta(minutes=5)
 """How long an index may take to show what was written."""
 
 
-def tell_expired(table: Table, now: datetime) -> int:
+def notify_expired(table: Table, now: datetime) -> int:
     """Tell the parties of each transfer that expired since the last run; how many. Safe to repeat, by several at once."""
     last = table.get(*_LAST)
     since = kept_moment(last.data["at"]) - _OVERLAP if last else datetime.min.replace(tzinfo=UTC)

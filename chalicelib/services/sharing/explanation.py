@@ -20,7 +20,7 @@ from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.sharing import Explanation, Grant, PatientFacts
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
-from chalicelib.services.access import Known
+from chalicelib.services.access import LoadedPatient
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import protection
 
@@ -72,7 +72,7 @@ def _explained(
 ) -> list[dict[str, Any]]:
     wanted = [number for view in views for number in access.deciding_numbers(view)]
     withdrawals = [keys.withdrawn_study(view.owner, view.study_instance_uid) for view in views]
-    read = access.know(table, wanted, [linked for view in views for linked in view.linked], withdrawals)
+    read = access.load_facts(table, wanted, [linked for view in views for linked in view.linked], withdrawals)
     told = []
     for view, withdrawn in zip(views, withdrawals, strict=True):
         facts, ref = access.facts_of(view, read.known), studies.for_deciding(view)
@@ -85,7 +85,7 @@ def _explained(
 
 
 def _with(
-    facts: Mapping[str, PatientFacts], known: Mapping[str, Known], own: PatientIdentifier, grant: Grant
+    facts: Mapping[str, PatientFacts], known: Mapping[str, LoadedPatient], own: PatientIdentifier, grant: Grant
 ) -> dict[str, PatientFacts]:
     """The facts as they would be with one more transfer of this number: it touches the number, and those linked to it."""
     touched = {patient for patient, one in known.items() if patient == own.hash or own in one.numbers}

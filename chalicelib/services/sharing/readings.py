@@ -39,7 +39,7 @@ _EXAM_GONE, _REPORT_GONE = "read-study-withdrawn", "read-report-corrected"
 
 
 @dataclass(frozen=True)
-class Person:
+class ReadingPerson:
     """Who reads: of which institution, by which id there, and the name to show."""
 
     institution: str
@@ -53,7 +53,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Overtaken:
+class OvertakenReading:
     """A reading of what does not stand any more: of a report, or (`report` None) of an exam that is withdrawn."""
 
     owner: str
@@ -63,7 +63,7 @@ class Overtaken:
 
 
 def remember(
-    table: Table, person: Person, patient: PatientIdentifier, owner: str, study: str, report: str | None, now: datetime
+    table: Table, person: ReadingPerson, patient: PatientIdentifier, owner: str, study: str, report: str | None, now: datetime
 ) -> None:
     """Somebody opens an exam, or a report, found under this number of the patient. Of the own hospital's nothing is kept."""
     if person.institution == owner:
@@ -95,7 +95,7 @@ def remember_for(table: Table, caller: Caller, owner: str, study: str, report: s
     viewer = caller.member.id
     patient = number_found_as(table, viewer, owner, study) if viewer != owner else None
     if patient is not None:
-        remember(table, Person(viewer, caller.actor, caller.actor), patient, owner, study, report, now)
+        remember(table, ReadingPerson(viewer, caller.actor, caller.actor), patient, owner, study, report, now)
 
 
 def tell(table: Table, view: StudyView, now: datetime) -> None:
@@ -122,25 +122,31 @@ def tell(table: Table, view: StudyView, now: datetime) -> None:
 
 
 def overtaken(
-    table: Table, person: Person, patient: PatientIdentifier, entries: Iterable[TimelineStudy], now: datetime
-) -> list[Overtaken]:
+    table: Table, person: ReadingPerson, patient: PatientIdentifier, entries: Iterable[TimelineStudy], now: datetime
+) -> list[OvertakenReading]:
     """What a person read of a patient that does not stand any more, and has not taken note of. `entries` are the timeline's."""
     shown = {(entry.owner, entry.study_instance_uid): entry for entry in entries}
     prefix = f"{person.key}#"
     items = list(islice(table.query_all(_of_patient(person.institution, patient), prefix, index="gsi1"), MAX_READINGS))
     read = [(_study_of(item), item) for item in items]
     withdrawn = _withdrawn(table, person.institution, {ref for ref, _ in read if ref not in shown}, now)
-    found: list[tuple[Overtaken, Item]] = []
+    found: list[tuple[OvertakenReading, Item]] = []
     for ref, item in read:
         what = str(item.data["what"])
         if ref in withdrawn if what == EXAM else ref in shown and what not in _standing(shown[ref].reports):
-            found.append((Overtaken(*ref, None if what == EXAM else what, str(item.data["at"])), item))
+            found.append((OvertakenReading(*ref, None if what == EXAM else what, str(item.data["at"])), item))
     noted = table.batch_get((item.pk, f"{item.sk}{_NOTED}") for _, item in found)
     return [one for one, item in found if (item.pk, f"{item.sk}{_NOTED}") not in noted]
 
 
 def take_note(
-    table: Table, person: Person, pending: Iterable[Overtaken], meant: Overtaken, now: datetime, act: Act, record: Recorder
+    table: Table,
+    person: ReadingPerson,
+    pending: Iterable[OvertakenReading],
+    meant: OvertakenReading,
+    now: datetime,
+    act: Act,
+    record: Recorder,
 ) -> dict[str, Any]:
     """A person takes note of what is `pending`; `meant` says of what. Again: the same answer. Raises NotFound."""
     partition, key = _partition(meant.owner, meant.study), _sort_key(person, meant.report or EXAM)
@@ -204,7 +210,7 @@ def _partition(owner: str, study: str) -> str:
     return keys.reading_facts(owner, study)
 
 
-def _sort_key(person: Person, what: str) -> str:
+def _sort_key(person: ReadingPerson, what: str) -> str:
     return keys.reading(person.institution, person.key, what)
 
 

@@ -42,7 +42,7 @@ def visible(
     """
     meant = require_in_scope(table, reader, study, owner)
     view, decided = access.find_study(table, reader.viewer, study, meant, now)
-    record(audit.of_study(Kind.ACCESS, audit.seen(view, decided.decision), count))
+    record(audit.of_study(Kind.ACCESS, audit.disclosed(view, decided.decision), count))
     return view
 
 
@@ -61,7 +61,7 @@ def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record
             view, decided = access.find_study(table, reader.viewer, uid, meant, now)
         except NotFound:
             continue
-        record(audit.of_study(Kind.SHOWN, audit.seen(view, decided.decision)))
+        record(audit.of_study(Kind.SHOWN, audit.disclosed(view, decided.decision)))
 
 
 def images(

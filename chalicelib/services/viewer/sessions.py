@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain import links
+from chalicelib.domain import viewer_sessions
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import Gone, NotFound, OpenedElsewhere
-from chalicelib.domain.links import Link, Scope
 from chalicelib.domain.ports import Item, PutNew, Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.timelines import TimelineStudy
+from chalicelib.domain.viewer_sessions import LinkScope, ViewerLink
 from chalicelib.services import access
 from chalicelib.services.finding.timeline import timeline
 from chalicelib.services.registry import Caller, load_registry
-from chalicelib.services.sharing.readings import Person
+from chalicelib.services.sharing.readings import ReadingPerson
 
 _NO_LINK = "A" * 42 + "A"
 
@@ -26,7 +26,7 @@ _NO_LINK = "A" * 42 + "A"
 class Reader:
     """Someone reading through a link: which link, and the caller as whom every service answers."""
 
-    link: Link
+    link: ViewerLink
     caller: Caller
 
     @property
@@ -35,9 +35,9 @@ class Reader:
         return self.caller.member.id
 
     @property
-    def person(self) -> Person:
+    def person(self) -> ReadingPerson:
         """Who reads."""
-        return Person(self.viewer, self.link.practitioner.id, self.link.practitioner.name)
+        return ReadingPerson(self.viewer, self.link.practitioner.id, self.link.practitioner.name)
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ def make(
     """The answer of `POST /links`. Raises BadRequest; NotFound when the caller may not see a study, or nothing of the patient, or
     the study with which to begin is none of the patient's."""
     member = caller.member
-    asked = links.parse(body, member.patient_id_issuer)
+    asked = viewer_sessions.parse(body, member.patient_id_issuer)
     current = None
     if asked.patient is not None:
         shown = timeline(table, caller, asked.patient.value, asked.patient.issuer, now, record)
         if asked.current_study is not None:
             current = _among(shown.studies, asked.current_study, member.id)
     studies = [(uid, access.find_study(table, member.id, uid, None, now)[0].owner) for uid in asked.study_instance_uids]
-    token = links.new_secret()
-    number = links.link_id(token) or ""
-    link = Link(
-        number, member.id, asked.practitioner, asked.purpose, Scope(asked.patient, tuple(studies), current),
+    token = viewer_sessions.new_secret()
+    number = viewer_sessions.link_id(token) or ""
+    link = ViewerLink(
+        number, member.id, asked.practitioner, asked.purpose, LinkScope(asked.patient, tuple(studies), current),
         now, now + asked.open_within, None, None, False, frozenset(),
     )  # fmt: skip
-    act([PutNew(links.creation(link, caller.actor))], session_entry(link, "made"))
+    act([PutNew(viewer_sessions.creation(link, caller.actor))], session_entry(link, "made"))
     return {"id": number, "url": f"{viewer_url}/#{token}", "expires_at": iso(link.open_until)}
 
 
@@ -82,7 +82,7 @@ def _among(entries: Sequence[TimelineStudy], study: str, viewer: str) -> tuple[s
 def end_by_institution(table: Table, caller: Caller, link_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
     """The answer of `DELETE /links/{id}`: the link opens nothing from the next request on. Raises NotFound."""
     institution = caller.member.id
-    link = _load(table, link_id if links.is_id(link_id) else _NO_LINK)
+    link = _load(table, link_id if viewer_sessions.is_id(link_id) else _NO_LINK)
     if link is None or link.institution != institution:
         raise NotFound
     _end(link, caller.actor, now, act, record)
@@ -94,25 +94,25 @@ def open_link(table: Table, token: object, browser: str | None, now: datetime) -
 
     Raises NotFound for an unknown token, Gone for one that ended, OpenedElsewhere for one that another browser opened.
     """
-    number = links.link_id(token) if isinstance(token, str) else None
+    number = viewer_sessions.link_id(token) if isinstance(token, str) else None
     link = _load(table, number or _NO_LINK)
     if link is None:
         raise NotFound
     _require_open(link, browser, now)
     reader = _reader(table, link)
-    if link.opened_at is None and not table.put(PutNew(links.first_opening(link, now, browser))):
+    if link.opened_at is None and not table.put(PutNew(viewer_sessions.first_opening(link, now, browser))):
         link = _load(table, link.id) or link
         _require_open(link, browser, now)
-    secrets = links.new_secret(), links.new_secret()
-    writes: list[Item] = links.opening(link, *secrets, now)
-    if link.opened_at is not None and (alive := links.sign_of_life(link, now)) is not None:
+    secrets = viewer_sessions.new_secret(), viewer_sessions.new_secret()
+    writes: list[Item] = viewer_sessions.opening(link, *secrets, now)
+    if link.opened_at is not None and (alive := viewer_sessions.sign_of_life(link, now)) is not None:
         writes.append(alive)
     table.transact([PutNew(item) for item in writes])
     opened = replace(link, opened_at=link.opened_at or now, alive_at=now)
-    return replace(reader, link=opened), Keys(*(links.credential(link.id, secret) for secret in secrets))
+    return replace(reader, link=opened), Keys(*(viewer_sessions.credential(link.id, secret) for secret in secrets))
 
 
-def _require_open(link: Link, browser: str | None, now: datetime) -> None:
+def _require_open(link: ViewerLink, browser: str | None, now: datetime) -> None:
     if not link.may_open(now):
         raise Gone("This link has ended.")
     if link.opened_elsewhere(browser):
@@ -121,7 +121,7 @@ def _require_open(link: Link, browser: str | None, now: datetime) -> None:
 
 def reader(table: Table, credential: str, kind: str, now: datetime) -> Reader:
     """Who reads with this key (`kind` "key") or pass ("pass"). Raises NotFound when unknown, Gone when the session ended."""
-    number, secret = links.split_credential(credential) or (_NO_LINK, "")
+    number, secret = viewer_sessions.split_credential(credential) or (_NO_LINK, "")
     link = _load(table, number)
     if link is None or not link.holds(kind, secret):
         raise NotFound
@@ -132,7 +132,7 @@ def reader(table: Table, credential: str, kind: str, now: datetime) -> Reader:
 
 def keep(table: Table, reader: Reader, now: datetime) -> Reader:
     """Someone is there: the session does not go idle."""
-    alive = links.sign_of_life(reader.link, now)
+    alive = viewer_sessions.sign_of_life(reader.link, now)
     if alive is None:
         return reader
     table.put(PutNew(alive))
@@ -144,22 +144,22 @@ def end(reader: Reader, now: datetime, act: Act, record: Recorder) -> None:
     _end(reader.link, reader.caller.actor, now, act, record)
 
 
-def session_entry(link: Link, what: str) -> Entry:
+def session_entry(link: ViewerLink, what: str) -> Entry:
     """What to record of a link's life: made, opened, ended."""
     return Entry(Kind.SESSION, link.institution, subject=link.id, text=what)
 
 
-def _end(link: Link, by: str, now: datetime, act: Act, record: Recorder) -> None:
+def _end(link: ViewerLink, by: str, now: datetime, act: Act, record: Recorder) -> None:
     entry = session_entry(link, "ended")
-    if act([PutNew(links.ending(link, by, now))], entry):
+    if act([PutNew(viewer_sessions.ending(link, by, now))], entry):
         record(entry)  # it had ended before: that it was asked for again is recorded all the same
 
 
-def _load(table: Table, link_id: str) -> Link | None:
-    return links.from_facts(link_id, table.query_all(links.partition(link_id)))
+def _load(table: Table, link_id: str) -> ViewerLink | None:
+    return viewer_sessions.from_facts(link_id, table.query_all(viewer_sessions.partition(link_id)))
 
 
-def _reader(table: Table, link: Link) -> Reader:
+def _reader(table: Table, link: ViewerLink) -> Reader:
     registry = load_registry(table)
     member = registry.members.get(link.institution)
     if member is None:

@@ -17,7 +17,7 @@ from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.services.finding.timeline import Timeline, timeline
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import readings
-from chalicelib.services.sharing.readings import Overtaken
+from chalicelib.services.sharing.readings import OvertakenReading
 from chalicelib.services.viewer.sessions import Reader
 
 _OF_TRANSFERS = ("id", "from", "to", "status", "opened_at", "expires_at", "accepted_at")
@@ -30,7 +30,7 @@ class SessionTimeline:
 
     reader: Reader
     found: Timeline
-    overtaken: tuple[Overtaken, ...]
+    overtaken: tuple[OvertakenReading, ...]
     institutions: Mapping[str, str]
 
     @property
@@ -90,7 +90,7 @@ def shown_session(reader: Reader) -> dict[str, Any]:
     }
 
 
-def pending(table: Table, reader: Reader, entries: Sequence[TimelineStudy], now: datetime) -> list[Overtaken]:
+def pending(table: Table, reader: Reader, entries: Sequence[TimelineStudy], now: datetime) -> list[OvertakenReading]:
     """What the reader read that was corrected or withdrawn since, and has not taken note of: of the patient, or of the studies
     that the link opens. Of those, one that is withdrawn is told as long as another one of them is left to show."""
     scope = reader.link.scope

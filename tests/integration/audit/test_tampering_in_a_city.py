@@ -32,7 +32,7 @@ class Tampered:
         self.shard = max(shards, key=lambda shard: self.head(shard).seq)
         assert self.head(self.shard).seq >= 5
 
-    def head(self, shard: str) -> audit_chain.Head:
+    def head(self, shard: str) -> audit_chain.ChainHead:
         return audit_chain.head_of(self.table.get(keys.audit_records(shard), keys.HEAD))
 
     def anchor(self) -> int:

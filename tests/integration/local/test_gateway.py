@@ -21,7 +21,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from local.api_gateway.gateway import Gateway
-from local.iam.identities import Identity
+from local.iam.identities import RoleSession
 from local.lambda_runtime.functions import Function
 from local.web.servers import Server
 from tests.harness import Client, RunningCity, running_city, wait_until
@@ -274,10 +274,10 @@ def test_long_polls_do_not_hold_up_others(standin_city: RunningCity) -> None:
 
 
 class OneIdentity:
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: RoleSession) -> None:
         self._identity = identity
 
-    def find(self, access_key: str) -> Identity | None:
+    def find(self, access_key: str) -> RoleSession | None:
         return self._identity if access_key == self._identity.access_key else None
 
 
@@ -288,7 +288,7 @@ def served(handler: Any, **options: Any) -> Iterator[str]:
     server.app = Gateway(
         app,
         Function("api", handler, timeout=5, memory=128),
-        OneIdentity(Identity("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", time.time() + 60)),  # type: ignore[arg-type]
+        OneIdentity(RoleSession("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", time.time() + 60)),  # type: ignore[arg-type]
         lambda identity, arn: True,
         "local",
         **options,

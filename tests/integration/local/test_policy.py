@@ -10,7 +10,7 @@ import pytest
 from infra import templates
 from infra.package import ROOT
 from local.iam import policy
-from local.iam.identities import Identity
+from local.iam.identities import RoleSession
 from local.iam.permissions import Permissions
 from local.iam.policy import UnknownOperator, check, decide
 from local.lambda_runtime.filters import UnknownFilter, passes
@@ -123,7 +123,7 @@ def test_without_filters_everything_passes_and_one_that_is_not_known_is_an_error
 def test_who_may_list_a_prefix_of_the_bucket_is_told_what_is_absent_below_it(function: str, key: str, told: bool) -> None:
     document = json.loads((ROOT / ".chalice" / "policies" / f"{function}.json").read_text(encoding="utf-8"))
     listing = [{**one, "Resource": "arn:aws:s3:::images"} for one in document["Statement"] if "s3:ListBucket" in one["Action"]]
-    identity = Identity("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", 0)
+    identity = RoleSession("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", 0)
     rights = Permissions({identity.role_name: [{"Statement": listing}]}, "administrator")
     wanted = [("s3:ListBucket", "arn:aws:s3:::images")]
     assert (rights.may(identity, wanted, {"s3:prefix": key}) is None) is told

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.iam.identities import Identity
+from local.iam.identities import RoleSession
 from local.lambda_runtime.workers import Crashed, Workers
 from tests.harness import ROOT
 
@@ -32,7 +32,7 @@ def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers
     (tmp_path / "pixels" / "worker.py").write_text(HOSTILE)
     monkeypatch.setenv("TABLE_NAME", "secret")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    identity = Identity("AKIA", "secret", "token", "arn:aws:iam::123456789012:role/pixels", "pixels", "AROA:pixels", 4e9)
+    identity = RoleSession("AKIA", "secret", "token", "arn:aws:iam::123456789012:role/pixels", "pixels", "AROA:pixels", 4e9)
     made = Workers(tmp_path, identity, {}, timeout=1.5, most=1)
     yield made
     made.stop()

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 import requests
 
-from chalicelib.domain.links import new_secret
+from chalicelib.domain.viewer_sessions import new_secret
 from tests.browser import hospital
 from tests.browser.hospital import Patient
 from tests.harness import Client, RunningCity, wait_until

@@ -20,7 +20,7 @@ DCM = "http://dicom.nema.org/resources/ontology/DCM"
 
 
 def _record(entry: Entry, **who: Any) -> Record:
-    (chained,) = audit_chain.chain(audit_chain.Head(), "maugeri#03", audit.records(context(**who), [entry]), 2**31)
+    (chained,) = audit_chain.chain(audit_chain.ChainHead(), "maugeri#03", audit.records(context(**who), [entry]), 2**31)
     return chained
 
 

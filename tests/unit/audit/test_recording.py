@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain import audit, audit_chain, keys
-from chalicelib.domain.audit import EVENTS, Entry, Kind, Seen
+from chalicelib.domain.audit import EVENTS, DisclosedStudy, Entry, Kind
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, PutNew
@@ -213,8 +213,8 @@ def test_records_are_kept_for_as_long_as_configured() -> None:
 def test_what_others_patients_were_shown_is_one_disclosure_for_each() -> None:
     other = PatientIdentifier("1.2", "B")
     shown = [
-        Seen("maugeri", "1.1", (PATIENT,)), Seen("san-matteo", "1.2", (PATIENT,), ("t1",)),
-        Seen("san-matteo", "1.3", (PATIENT,), ("t2",)), Seen("san-matteo", "1.4", (other,), ("t1",)),
+        DisclosedStudy("maugeri", "1.1", (PATIENT,)), DisclosedStudy("san-matteo", "1.2", (PATIENT,), ("t1",)),
+        DisclosedStudy("san-matteo", "1.3", (PATIENT,), ("t2",)), DisclosedStudy("san-matteo", "1.4", (other,), ("t1",)),
     ]  # fmt: skip
     entries = audit.disclosures("maugeri", shown)
     assert [(one.owner, one.patients, one.study, one.basis, one.count) for one in entries] == [

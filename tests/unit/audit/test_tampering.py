@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain import audit_chain, keys
-from chalicelib.domain.audit_verify import Finding
+from chalicelib.domain.audit_verify import ChainFault
 from chalicelib.domain.ports import Delete, Put
 from tests.fakes import MemoryTable
 from tests.unit.audit.trails import NOW, anchored, record, rehashed, rewrite, verified, written
 
 
-def _where(findings: list[Finding]) -> list[tuple[str, int, int]]:
+def _where(findings: list[ChainFault]) -> list[tuple[str, int, int]]:
     return [(one.problem, one.first, one.last) for one in findings]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain import audit_chain, audit_verify, keys
-from chalicelib.domain.audit import Context, Entry, Kind
-from chalicelib.domain.audit_verify import Anchored, Finding
+from chalicelib.domain.audit import Entry, Kind, RequestContext
+from chalicelib.domain.audit_verify import Anchored, ChainFault
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.services.audit.trail import Trail
@@ -16,9 +16,9 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PATIENT = PatientIdentifier("2.16.840.1.113883.2.9.99.2.4.1", "A-1")
 
 
-def context(institution: str = "maugeri", at: datetime = NOW, request: str = "r-1", actor: str = "rossi") -> Context:
+def context(institution: str = "maugeri", at: datetime = NOW, request: str = "r-1", actor: str = "rossi") -> RequestContext:
     role = f"contenitore-institution-{institution}"
-    return Context(at, request, "GET /studies/{study}/manifest", institution, actor, role, institution, "203.0.113.7")
+    return RequestContext(at, request, "GET /studies/{study}/manifest", institution, actor, role, institution, "203.0.113.7")
 
 
 def access(owner: str = "san-matteo", study: str = "1.2.3", patients: Sequence[PatientIdentifier] = (PATIENT,)) -> Entry:
@@ -43,7 +43,7 @@ def anchored(table: Table, shard: str, at: datetime = NOW + timedelta(hours=1)) 
 
 def verified(
     table: Table, shard: str, anchors: Sequence[Anchored] = (), keep_since: datetime = NOW - timedelta(days=3650)
-) -> list[Finding]:
+) -> list[ChainFault]:
     """All findings on a shard."""
     partition = keys.audit_records(shard)
     head = table.get(partition, keys.HEAD)

@@ -15,7 +15,7 @@ from chalicelib.dicom.limits import Limits
 from chalicelib.dicom.metadata import bulk_name, charset_at, find_value, full_metadata
 from chalicelib.dicom.streaming import one_item
 from chalicelib.domain.rejections import Rejected
-from pixels.instance import Opened
+from pixels.instance import OpenInstance
 from tests.unit.dicom.building import ITEM_END, SEQUENCE_END, UNDEFINED, element, identity, item, part10, reader, real_files
 
 GROUPS = 0x52009230
@@ -78,7 +78,7 @@ def test_what_is_kept_of_it_is_json() -> None:
 
 def test_a_frame_has_the_window_of_its_own_group() -> None:
     data = segmentation(1200)
-    opened = Opened(reader(data), len(data))
+    opened = OpenInstance(reader(data), len(data))
     (group,) = opened.groups(1111)
     window = group.item(0x00289132)
     assert window is not None and window.numbers(0x00281050) == [1111.0]

@@ -8,16 +8,16 @@ import pytest
 
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.media_types import negotiate
-from chalicelib.domain.assembly import Extract
-from chalicelib.domain.audit import Seen
+from chalicelib.domain.assembly import ObjectRange
+from chalicelib.domain.audit import DisclosedStudy
 from chalicelib.domain.errors import NotAcceptable, TooLarge
 from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.studies import Instance, packed
 from chalicelib.services.retrieval import bodies, decoding, files, rendering, zip_archive
-from chalicelib.services.retrieval.bodies import Elsewhere, Inline, Opened
+from chalicelib.services.retrieval.bodies import Elsewhere, Inline, VisibleStudy
 from tests.fakes import MemoryObjects
 
-OPENED = Opened("san-matteo", "1.2", Seen("san-matteo", "1.2", ()), None, "san-matteo")
+OPENED = VisibleStudy("san-matteo", "1.2", DisclosedStudy("san-matteo", "1.2", ()), None, "san-matteo")
 
 
 class Decoder:
@@ -41,9 +41,9 @@ def instance(size: int, **more: Any) -> Instance:
 def test_a_small_body_is_sent_and_a_large_one_made_once() -> None:
     objects = MemoryObjects()
     objects.contents["a"] = bytes(bodies.INLINE + 1)
-    small = bodies.multipart_body(objects, [((), (Extract("a", 0, 100),))], "application/dicom")
+    small = bodies.multipart_body(objects, [((), (ObjectRange("a", 0, 100),))], "application/dicom")
     assert isinstance(small, Inline) and list(objects.contents) == ["a"]
-    parts: Any = [((), (Extract("a", 0, bodies.INLINE + 1),))]
+    parts: Any = [((), (ObjectRange("a", 0, bodies.INLINE + 1),))]
     large = bodies.multipart_body(objects, parts, "application/dicom")
     assert isinstance(large, Elsewhere) and large.key.startswith("cache/multipart/")
     objects.contents[large.key] = b"made before"
@@ -52,7 +52,7 @@ def test_a_small_body_is_sent_and_a_large_one_made_once() -> None:
 
 
 def test_more_than_a_request_can_carry_is_refused_before_anything_is_read() -> None:
-    pieces: Any = [((), (Extract("a", number, 6 * 1024**2),)) for number in range(700)]
+    pieces: Any = [((), (ObjectRange("a", number, 6 * 1024**2),)) for number in range(700)]
     with pytest.raises(TooLarge, match="manifest"):
         bodies.multipart_body(MemoryObjects(), pieces, "application/dicom")
     with pytest.raises(TooLarge, match="manifest"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chalicelib.dicomweb import representations as offers
 from chalicelib.dicomweb.media_types import (
     MediaRange,
-    Offer,
+    Representation,
     describe,
     negotiate,
     parse_accept,
@@ -27,7 +27,7 @@ JPEG = "1.2.840.10008.1.2.4.50"
 MP4 = "1.2.840.10008.1.2.4.102"
 
 
-def chosen(offered: tuple[Offer, ...], accept: str | None, parameter: str | None = None) -> tuple[str, str | None]:
+def chosen(offered: tuple[Representation, ...], accept: str | None, parameter: str | None = None) -> tuple[str, str | None]:
     selected = negotiate(offered, accept, parameter)
     return describe(selected.offer), selected.transfer_syntax
 
@@ -202,14 +202,14 @@ def test_names_of_media_types_ignore_case_where_the_registered_one_has_capitals(
 
 
 def test_the_more_specific_range_decides_the_quality() -> None:
-    offered = (Offer("text/html"), Offer("text/plain"), Offer("application/pdf"))
+    offered = (Representation("text/html"), Representation("text/plain"), Representation("application/pdf"))
     accept = "text/*;q=0.5, text/html;q=0.4, */*;q=0.3"
     assert chosen(offered, accept)[0] == "text/plain"
-    assert chosen((Offer("text/html"), Offer("application/pdf")), accept)[0] == "text/html"
+    assert chosen((Representation("text/html"), Representation("application/pdf")), accept)[0] == "text/html"
 
 
 def test_the_accept_parameter_wins_over_the_header_and_falls_back_to_it() -> None:
-    png = (Offer("image/jpeg"), Offer("image/png"), Offer("image/gif"))
+    png = (Representation("image/jpeg"), Representation("image/png"), Representation("image/gif"))
     assert chosen(png, "*/*", "image/png")[0] == "image/png"
     assert chosen(png, "image/gif", "image/bmp")[0] == "image/gif"
     assert chosen(png, "*/*", "image/bmp")[0] == "image/jpeg"
@@ -283,7 +283,7 @@ def test_the_type_of_a_part_names_its_syntax() -> None:
 )
 def test_what_dicomweb_client_sends_gets_what_it_expects(
     call: Callable[[DICOMwebClient], object],
-    offered: tuple[Offer, ...],
+    offered: tuple[Representation, ...],
     expected: str,
     syntax: str | None,
     sent_accept: Callable[[Callable[[DICOMwebClient], object]], str],

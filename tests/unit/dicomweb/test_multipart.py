@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chalicelib.dicomweb import multipart
-from chalicelib.dicomweb.multipart import Part, parse, write
+from chalicelib.dicomweb.multipart import BodyPart, parse, write
 from chalicelib.domain.errors import BadRequest
 
 
@@ -18,7 +18,7 @@ def bodies(body: bytes, boundary: str = "b") -> list[bytes]:
     return [bytes(part.body) for part in parse(body, boundary)]
 
 
-def parts(body: bytes, boundary: str = "b") -> list[Part]:
+def parts(body: bytes, boundary: str = "b") -> list[BodyPart]:
     return list(parse(body, boundary))
 
 

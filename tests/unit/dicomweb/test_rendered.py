@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.dicomweb import representations
-from chalicelib.dicomweb.media_types import Offer
+from chalicelib.dicomweb.media_types import Representation
 from chalicelib.dicomweb.rendered import (
     MAX_VIEWPORT,
     Placement,
@@ -275,4 +275,4 @@ def test_any_parameters_are_read_or_refused(params: list[tuple[str, str]]) -> No
 
 
 def test_offers_are_what_a_category_renders() -> None:
-    assert representations.RENDERED["text"][0] == Offer("text/html")
+    assert representations.RENDERED["text"][0] == Representation("text/html")

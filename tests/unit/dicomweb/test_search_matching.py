@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.dicomweb import person_names
 from chalicelib.dicomweb.matching import matches_element, parse_match
-from chalicelib.dicomweb.qido import Attributes, Query, Scope, matches, parse_query
+from chalicelib.dicomweb.qido import Attributes, Query, SearchScope, matches, parse_query
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, RETURNED_ONLY, Level
 from chalicelib.dicomweb.search_plan import (
     ByAccession,
@@ -25,7 +25,7 @@ from chalicelib.dicomweb.search_plan import (
 )
 
 
-def query(text: str, level: Level = "study", scope: Scope | None = None) -> Query:
+def query(text: str, level: Level = "study", scope: SearchScope | None = None) -> Query:
     return parse_query(level, parse_qsl(text, keep_blank_values=True), scope)
 
 
@@ -268,4 +268,4 @@ def test_the_modality_of_a_series_finds_its_studies() -> None:
 
 
 def test_a_study_in_the_path_is_the_plan() -> None:
-    assert selective_key(query("PatientID=7", "series", Scope("1.2.3"))) == ByStudy(("1.2.3",))
+    assert selective_key(query("PatientID=7", "series", SearchScope("1.2.3"))) == ByStudy(("1.2.3",))

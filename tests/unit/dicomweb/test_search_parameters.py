@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.dicomweb.matching import Empty, Moments, Names, Numbers, Texts, Uids, Universal, parse_match
-from chalicelib.dicomweb.moments import Range
-from chalicelib.dicomweb.qido import MAX_LIMIT, MAX_OFFSET, Query, Scope, parse_query
+from chalicelib.dicomweb.qido import MAX_LIMIT, MAX_OFFSET, Query, SearchScope, parse_query
+from chalicelib.dicomweb.range_matching import Range
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, Level
 from chalicelib.domain.attributes import ITEM_VRS
 from chalicelib.domain.errors import BadRequest
 
 
-def query(text: str, level: Level = "study", scope: Scope | None = None) -> Query:
+def query(text: str, level: Level = "study", scope: SearchScope | None = None) -> Query:
     return parse_query(level, parse_qsl(text, keep_blank_values=True), scope)
 
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from chalicelib.dicomweb.qido import Query, Scope, parse_query
+from chalicelib.dicomweb.qido import Query, SearchScope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
 from chalicelib.dicomweb.search_results import page, project, remaining_text, warning_header
 
@@ -31,7 +31,7 @@ SERIES_REQUIRED = {"00080060", "0020000E", "00200011", "00201209"}
 INSTANCE_REQUIRED = {"00080016", "00080018", "00080056", "00200013"}
 
 
-def query(text: str, level: Level = "study", scope: Scope | None = None) -> Query:
+def query(text: str, level: Level = "study", scope: SearchScope | None = None) -> Query:
     return parse_query(level, parse_qsl(text, keep_blank_values=True), scope)
 
 
@@ -71,28 +71,28 @@ def test_attributes_of_entities_below_are_never_returned() -> None:
 @pytest.mark.parametrize(
     ("level", "scope", "expected"),
     [
-        ("series", Scope("1.2"), SERIES_REQUIRED | {"0020000D"}),
-        ("series", Scope(), SERIES_REQUIRED | STUDY_REQUIRED),
-        ("instance", Scope("1.2", "1.3"), INSTANCE_REQUIRED | {"0020000D", "0020000E"}),
-        ("instance", Scope("1.2"), INSTANCE_REQUIRED | SERIES_REQUIRED | {"0020000D"}),
-        ("instance", Scope(), INSTANCE_REQUIRED | SERIES_REQUIRED | STUDY_REQUIRED),
+        ("series", SearchScope("1.2"), SERIES_REQUIRED | {"0020000D"}),
+        ("series", SearchScope(), SERIES_REQUIRED | STUDY_REQUIRED),
+        ("instance", SearchScope("1.2", "1.3"), INSTANCE_REQUIRED | {"0020000D", "0020000E"}),
+        ("instance", SearchScope("1.2"), INSTANCE_REQUIRED | SERIES_REQUIRED | {"0020000D"}),
+        ("instance", SearchScope(), INSTANCE_REQUIRED | SERIES_REQUIRED | STUDY_REQUIRED),
     ],
 )
 def test_a_result_has_what_is_required_of_entities_that_the_path_leaves_open_and_all_unique_keys(
-    level: Level, scope: Scope, expected: set[str]
+    level: Level, scope: SearchScope, expected: set[str]
 ) -> None:
     assert set(project(query("", level, scope), {})) == expected
 
 
 def test_a_series_returns_study_attributes_that_were_asked_for() -> None:
     known = {"00081030": value("LO", "CHEST"), "0008103E": value("LO", "PA")}
-    result = project(query("includefield=00081030", "series", Scope("1.2")), known)
+    result = project(query("includefield=00081030", "series", SearchScope("1.2")), known)
     assert set(result) == SERIES_REQUIRED | {"0020000D", "00081030", "0008103E"}
 
 
 def test_request_attributes_have_their_two_required_attributes_in_each_item() -> None:
     items = [{"00400009": value("SH", "S1"), "00400007": value("LO", "text")}, {}]
-    result = project(query("", "series", Scope("1.2")), {"00400275": value("SQ", *items)})
+    result = project(query("", "series", SearchScope("1.2")), {"00400275": value("SQ", *items)})
     assert [set(item) for item in result["00400275"]["Value"]] == [
         {"00400007", "00400009", "00401001"},
         {"00400009", "00401001"},
@@ -112,14 +112,14 @@ def test_of_a_sequence_asked_for_by_paths_only_those_attributes_are_returned() -
 
 def test_what_has_no_table_is_returned_where_it_is_known() -> None:
     spacing = value("DS", 0.5, 0.5)
-    search = query("includefield=PixelSpacing", "instance", Scope("1.2", "1.3"))
+    search = query("includefield=PixelSpacing", "instance", SearchScope("1.2", "1.3"))
     assert project(search, {"00280030": spacing})["00280030"] == spacing
     assert "00280030" not in project(search, {})
 
 
 def test_a_time_that_became_part_of_a_range_is_still_returned() -> None:
     known = {"00400245": value("TM", "10"), "00400244": value("DA", "20200101")}
-    search = query("00400244=20200101-20200102&00400245=10-11", "series", Scope("1.2"))
+    search = query("00400244=20200101-20200102&00400245=10-11", "series", SearchScope("1.2"))
     assert {"00400244", "00400245"} <= set(project(search, known))
 
 

@@ -23,9 +23,9 @@ from chalicelib.dicomweb.stow import StoreRequest, bulkdata_of, parse_store_requ
 from chalicelib.dicomweb.stow_response import (
     COERCED,
     FAILURE_REASONS,
-    Failed,
+    FailedInstance,
     Outcome,
-    Stored,
+    StoredInstance,
     failure_reason,
     response,
     status,
@@ -128,7 +128,7 @@ def test_a_body_that_is_not_what_its_type_promises_is_refused(content_type: str,
 
 def test_what_dicomweb_client_stores_is_read_and_its_answer_is_read_by_it(client: DICOMwebClient, wire: Any) -> None:
     dataset = dcmread(str(get_testdata_file("CT_small.dcm")))
-    answer = response([Stored(dataset.SOPClassUID, dataset.SOPInstanceUID, "http://a/i", "http://a/s")])
+    answer = response([StoredInstance(dataset.SOPClassUID, dataset.SOPInstanceUID, "http://a/i", "http://a/s")])
     wire.answers += [(200, "application/dicom+json", json.dumps(answer).encode())]
     seen = client.store_instances([dataset])
     found = parse_store_request(str(wire.requests[0].headers["Content-Type"]), wire.bodies[0])
@@ -309,10 +309,10 @@ def parse_store_request_bulk(sent: bytes) -> dict[str, Any]:
     return parse_store_request("multipart/related; boundary=b", with_one).bulkdata
 
 
-GOOD = Stored(CT, "1.2.3.1", "https://a/studies/1/series/2/instances/3", "https://a/studies/1")
-WARNED = Stored(CT, "1.2.3.2", "https://a/i2", "https://a/studies/1", COERCED)
-BAD = Failed("conflict", CT, "1.2.3.3")
-NAMELESS = Failed("not-dicom")
+GOOD = StoredInstance(CT, "1.2.3.1", "https://a/studies/1/series/2/instances/3", "https://a/studies/1")
+WARNED = StoredInstance(CT, "1.2.3.2", "https://a/i2", "https://a/studies/1", COERCED)
+BAD = FailedInstance("conflict", CT, "1.2.3.3")
+NAMELESS = FailedInstance("not-dicom")
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_the_answer_refers_to_each_instance() -> None:
 
 
 def test_sequences_without_items_and_a_study_that_is_not_one_are_left_out() -> None:
-    other = Stored(CT, "1.9", "https://a/i9", "https://a/studies/9")
+    other = StoredInstance(CT, "1.9", "https://a/i9", "https://a/studies/9")
     assert set(response([GOOD])) == {"00081190", "00081199"}
     assert response([GOOD, other])["00081190"] == {"vr": "UR"}
     assert set(response([NAMELESS])) == {"00081190", "0008119A"}

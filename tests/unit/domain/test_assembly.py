@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain import assembly, checksums
-from chalicelib.domain.assembly import MIB, Extract, Load, Part, Piece, bytes_read, gather, loads, plan, size
+from chalicelib.domain.assembly import MIB, Batch, ObjectRange, Piece, UploadPart, batches, bytes_read, gather, plan, size
 
-extracts = st.builds(Extract, st.sampled_from("abc"), st.integers(0, 10), st.integers(0, 40 * MIB))
+extracts = st.builds(ObjectRange, st.sampled_from("abc"), st.integers(0, 10), st.integers(0, 40 * MIB))
 pieces = st.lists(st.one_of(st.binary(max_size=50), extracts), max_size=60)
 
 
-def content(parts: list[Part]) -> list[tuple[str, int, int] | bytes]:
+def content(parts: list[UploadPart]) -> list[tuple[str, int, int] | bytes]:
     """What parts amount to, in the fewest pieces."""
     found: list[tuple[str, int, int] | bytes] = []
     for piece in (piece for part in parts for piece in part.pieces if size(piece)):
@@ -32,7 +32,7 @@ def content(parts: list[Part]) -> list[tuple[str, int, int] | bytes]:
 
 @given(pieces)
 def test_nothing_is_lost_added_or_moved(wanted: list[Piece]) -> None:
-    assert content(plan(wanted)) == content([Part(tuple(wanted))])
+    assert content(plan(wanted)) == content([UploadPart(tuple(wanted))])
 
 
 @given(pieces)
@@ -40,19 +40,21 @@ def test_every_part_but_the_last_has_the_size_that_s3_wants(wanted: list[Piece])
     parts = plan(wanted)
     assert all(assembly.MIN_PART <= part.length <= 5 * 1024 * MIB for part in parts[:-1])
     assert all(part.length <= assembly.READ_PART for part in parts if not part.copied)
-    assert all(isinstance(part.pieces[0], Extract) and len(part.pieces) == 1 for part in parts if part.copied)
+    assert all(isinstance(part.pieces[0], ObjectRange) and len(part.pieces) == 1 for part in parts if part.copied)
 
 
 def test_of_a_large_object_only_the_beginning_is_read() -> None:
-    parts = plan([b"head", Extract("film", 0, 20 * 1024 * MIB), b"tail"])
+    parts = plan([b"head", ObjectRange("film", 0, 20 * 1024 * MIB), b"tail"])
     assert bytes_read(parts) < 2 * assembly.READ_PART
     assert sum(part.length for part in parts) == 20 * 1024 * MIB + 8
 
 
-@given(st.lists(st.builds(Extract, st.sampled_from("ab"), st.integers(0, 900), st.integers(0, 100)), max_size=20), st.binary())
-def test_what_lies_close_together_is_read_at_once_and_each_piece_is_its_own(wanted: list[Extract], between: bytes) -> None:
+@given(
+    st.lists(st.builds(ObjectRange, st.sampled_from("ab"), st.integers(0, 900), st.integers(0, 100)), max_size=20), st.binary()
+)
+def test_what_lies_close_together_is_read_at_once_and_each_piece_is_its_own(wanted: list[ObjectRange], between: bytes) -> None:
     objects = {"a": bytes(range(250)) * 4, "b": bytes(range(249, -1, -1)) * 4}
-    asked: list[Extract] = []
+    asked: list[ObjectRange] = []
 
     def read(ranges: object) -> list[bytes]:
         assert isinstance(ranges, list)
@@ -69,23 +71,23 @@ EVENT_LIMIT = 6 * 1000**2
 
 
 class Noted:
-    """A carrier that notes what it is asked for."""
+    """A assembler that notes what it is asked for."""
 
     def __init__(self) -> None:
-        self.uploads: list[Load] = []
-        self.ranges: list[list[Extract]] = []
+        self.uploads: list[Batch] = []
+        self.ranges: list[list[ObjectRange]] = []
 
-    def upload(self, load: Load) -> list[str]:
-        self.uploads.append(load)
-        return [str(number) for number, _ in load.parts]
+    def upload(self, batch: Batch) -> list[str]:
+        self.uploads.append(batch)
+        return [str(number) for number, _ in batch.parts]
 
-    def checksums(self, ranges: Sequence[Extract]) -> list[int]:
+    def checksums(self, ranges: Sequence[ObjectRange]) -> list[int]:
         self.ranges.append(list(ranges))
         return [one.length for one in ranges]
 
 
 LONG = "instances/" + "x" * 105
-many = st.tuples(st.binary(max_size=300), st.builds(Extract, st.just(LONG), st.integers(0, 10), st.integers(0, 2000)))
+many = st.tuples(st.binary(max_size=300), st.builds(ObjectRange, st.just(LONG), st.integers(0, 10), st.integers(0, 2000)))
 large = st.builds(lambda block, times: block * times, st.binary(min_size=1, max_size=8), st.integers(1, 3 * MIB))
 bodies = st.one_of(
     pieces,
@@ -97,43 +99,43 @@ bodies = st.one_of(
 @given(bodies)
 def test_every_part_is_sent_by_someone_once_and_no_load_is_more_than_an_invocation_takes(wanted: list[Piece]) -> None:
     parts = plan(wanted)
-    own, shared = loads(parts)
-    assert sorted([*own, *(one for load in shared for one in load)], key=lambda one: one[0]) == list(enumerate(parts, 1))
-    for load in shared:
-        event = assembly.upload_event(Load("cache/multipart/" + "x" * 64, "u" * 128, tuple(load)))
-        assert sum(part.length for _, part in load) <= assembly.LOAD
+    own, shared = batches(parts)
+    assert sorted([*own, *(one for batch in shared for one in batch)], key=lambda one: one[0]) == list(enumerate(parts, 1))
+    for batch in shared:
+        event = assembly.upload_event(Batch("cache/multipart/" + "x" * 64, "u" * 128, tuple(batch)))
+        assert sum(part.length for _, part in batch) <= assembly.BATCH
         assert len(json.dumps(event)) < EVENT_LIMIT
 
 
 @given(st.lists(st.one_of(st.binary(max_size=50), extracts), min_size=1, max_size=60))
 def test_a_load_is_the_same_after_its_way_to_another_function(wanted: list[Piece]) -> None:
-    load = Load("cache/multipart/1", "upload", tuple(enumerate(plan(wanted), 1)))
-    carrier = Noted()
-    tags = assembly.carry(json.loads(json.dumps(assembly.upload_event(load))), carrier)
-    assert carrier.uploads == [load]
-    assert tags == [str(number) for number, _ in load.parts]
+    batch = Batch("cache/multipart/1", "upload", tuple(enumerate(plan(wanted), 1)))
+    assembler = Noted()
+    tags = assembly.assemble(json.loads(json.dumps(assembly.upload_event(batch))), assembler)
+    assert assembler.uploads == [batch]
+    assert tags == [str(number) for number, _ in batch.parts]
 
 
 def test_no_load_of_many_instances_is_carried_by_the_caller_and_twice_as_many_are_twice_the_loads() -> None:
     def slices(count: int) -> list[Piece]:
-        return [piece for number in range(count) for piece in (b"--head", Extract(f"instances/h/{number}", 0, 512 * 1024))]
+        return [piece for number in range(count) for piece in (b"--head", ObjectRange(f"instances/h/{number}", 0, 512 * 1024))]
 
     for count in (500, 1000):
-        own, shared = loads(plan(slices(count)))
+        own, shared = batches(plan(slices(count)))
         assert own == []
         assert len(shared) == -(-count * 512 // (64 * 1024))
 
 
-@given(st.lists(st.builds(Extract, st.sampled_from("abc"), st.integers(0, 10), st.integers(0, 300 * MIB)), max_size=20))
-def test_checksums_are_asked_for_in_ranges_that_fit_an_invocation_and_cover_everything(wanted: list[Extract]) -> None:
+@given(st.lists(st.builds(ObjectRange, st.sampled_from("abc"), st.integers(0, 10), st.integers(0, 300 * MIB)), max_size=20))
+def test_checksums_are_asked_for_in_ranges_that_fit_an_invocation_and_cover_everything(wanted: list[ObjectRange]) -> None:
     shared = assembly.ranges(wanted)
-    assert content([Part(tuple(one for load in shared for one in load))]) == content([Part(tuple(wanted))])
-    for load in shared:
-        assert 0 < sum(one.length for one in load) <= assembly.LOAD
-        assert all(one.length <= assembly.READ_PART for one in load)
-        carrier = Noted()
-        assembly.carry(json.loads(json.dumps(assembly.checksums_event(load))), carrier)
-        assert carrier.ranges == [load]
+    assert content([UploadPart(tuple(one for batch in shared for one in batch))]) == content([UploadPart(tuple(wanted))])
+    for batch in shared:
+        assert 0 < sum(one.length for one in batch) <= assembly.BATCH
+        assert all(one.length <= assembly.READ_PART for one in batch)
+        assembler = Noted()
+        assembly.assemble(json.loads(json.dumps(assembly.checksums_event(batch))), assembler)
+        assert assembler.ranges == [batch]
 
 
 @given(st.binary(), st.binary(max_size=5000))

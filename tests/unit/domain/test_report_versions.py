@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.report_versions import STATUSES, Placed, Report, place
+from chalicelib.domain.report_versions import STATUSES, Report, ReportVersion, place
 
 
 def report(sop: str, kind: str = "sr", date: str = "20260301", **more: Any) -> Report:
@@ -176,6 +176,6 @@ def _below_a_circle(uid: str, reached: dict[str, set[str]]) -> bool:
 def test_many_versions_cost_no_more_than_they_are() -> None:
     chain = [report(str(number), replaces=[str(number - 1)]) for number in range(3000)]
     chain += [cda(f"c{number}", f"i{number}", number % 2) for number in range(3000)]
-    answer: list[Placed] = place(chain)
+    answer: list[ReportVersion] = place(chain)
     assert len(answer) == 6000
     assert sum(one.newest for one in answer) == 1501

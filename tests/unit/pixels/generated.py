@@ -13,7 +13,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from pixels.instance import Opened
+from pixels.instance import OpenInstance
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def file_of(spec: Spec) -> bytes:
     return written(made, spec.syntax)
 
 
-def opened(data: bytes) -> Opened:
-    return Opened(lambda start, length: data[start : start + length], len(data))
+def opened(data: bytes) -> OpenInstance:
+    return OpenInstance(lambda start, length: data[start : start + length], len(data))
 
 
 @st.composite

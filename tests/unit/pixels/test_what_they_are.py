@@ -10,14 +10,14 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8B
 
 from chalicelib.dicom.frames import examine
 from chalicelib.dicom.header import read_head
-from chalicelib.dicom.pixels import Pixels
+from chalicelib.dicom.pixels import PixelDescription
 from chalicelib.domain import pixel_facts
 from tests.unit.dicom.building import SEQUENCE_END, UNDEFINED, element, identity, item, part10, reader
 
 PRIVATE = "1.2.826.0.1.3680043.2.494.1.1"
 
 
-def image(pixels: bytes, syntax: str = ExplicitVRLittleEndian, **said: Any) -> Pixels:
+def image(pixels: bytes, syntax: str = ExplicitVRLittleEndian, **said: Any) -> PixelDescription:
     values: dict[str, Any] = {
         "samples": 1, "kind": "MONOCHROME2", "frames": None, "planar": None, "rows": 4, "columns": 4,
         "allocated": 8, "stored": 8, "high_bit": 7, "sign": 0, **said,

@@ -23,10 +23,10 @@ def ended(archive: Archive, institution: str) -> list[tuple[str, str]]:
 def test_both_parties_are_told_once_and_nobody_else() -> None:
     archive = Archive()
     transfer = archive.open_transfer("san-matteo", "maugeri", "P1", days=30)
-    assert expiries.tell_expired(archive.table, NOW + 29 * DAY) == 0
+    assert expiries.notify_expired(archive.table, NOW + 29 * DAY) == 0
     assert ended(archive, "maugeri") == []
-    assert expiries.tell_expired(archive.table, NOW + 30 * DAY) == 1
-    assert expiries.tell_expired(archive.table, NOW + 30 * DAY) == 0
+    assert expiries.notify_expired(archive.table, NOW + 30 * DAY) == 1
+    assert expiries.notify_expired(archive.table, NOW + 30 * DAY) == 0
     assert ended(archive, "san-matteo") == ended(archive, "maugeri") == [(transfer.id, "expired")]
     assert ended(archive, "mondino") == []
 
@@ -36,14 +36,14 @@ def test_one_that_was_revoked_does_not_expire_as_well() -> None:
     transfer = archive.open_transfer("san-matteo", "maugeri", "P1", days=30)
     archive.end_transfer(transfer)
     archive.project_all()
-    assert expiries.tell_expired(archive.table, NOW + 40 * DAY) == 0
+    assert expiries.notify_expired(archive.table, NOW + 40 * DAY) == 0
     assert ended(archive, "maugeri") == [(transfer.id, "revoked")]
 
 
 def test_one_that_is_revoked_after_it_expired_is_not_told_again() -> None:
     archive = Archive()
     transfer = archive.open_transfer("san-matteo", "maugeri", "P1", days=30)
-    expiries.tell_expired(archive.table, NOW + 31 * DAY)
+    expiries.notify_expired(archive.table, NOW + 31 * DAY)
     archive.end_transfer(transfer)
     archive.project_all(NOW + 32 * DAY)
     assert ended(archive, "maugeri") == [(transfer.id, "expired")]
@@ -52,10 +52,10 @@ def test_one_that_is_revoked_after_it_expired_is_not_told_again() -> None:
 def test_a_run_that_was_cut_off_is_made_up_for_by_the_next() -> None:
     archive = Archive()
     transfers = [archive.open_transfer("san-matteo", "maugeri", f"P{number}", days=number) for number in range(1, 6)]
-    expiries.tell_expired(archive.table, NOW + 2 * DAY)
+    expiries.notify_expired(archive.table, NOW + 2 * DAY)
     assert [one for one, _ in ended(archive, "maugeri")] == [one.id for one in transfers[:2]]
     (told, _) = changes.transfer_ended(transfers[2], "expired")
     changes.tell(archive.table, [told], NOW + 3 * DAY)  # one party was told, then the function died
-    assert expiries.tell_expired(archive.table, NOW + 9 * DAY) == 3
+    assert expiries.notify_expired(archive.table, NOW + 9 * DAY) == 3
     for party in ("san-matteo", "maugeri"):
         assert [one for one, _ in ended(archive, party)] == [one.id for one in transfers]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from chalicelib.domain.errors import NotFound, TryAgain
-from chalicelib.services.ingest.index import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.retries import index_patiently
 from tests.archive import Archive, image
 from tests.fakes import Watched, WatchedObjects
@@ -46,7 +46,7 @@ def test_what_is_throttled_twice_is_indexed_within_seconds_in_the_same_invocatio
     table = Watched(archive.table, fault if of == "table" else lambda name: None)
     objects = WatchedObjects(archive.objects.contents, fault if of == "objects" else lambda name: None)
 
-    def attempt(some: Sequence[Stored]) -> dict[Stored, Exception]:
+    def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
         return archive.deliver(some, table, objects, lambda: clock.left)  # type: ignore[arg-type]
 
     assert index_patiently(attempt, stored, lambda: clock.left, clock.sleep) == {}
@@ -58,10 +58,10 @@ def test_what_is_throttled_twice_is_indexed_within_seconds_in_the_same_invocatio
 
 def test_it_gives_up_while_there_is_time_to_say_so_and_keeps_what_is_done() -> None:
     clock = Clock()
-    good, bad = Stored("san-matteo", "a" * 64, 1), Stored("san-matteo", "b" * 64, 1)
-    asked: list[list[Stored]] = []
+    good, bad = StoredObject("san-matteo", "a" * 64, 1), StoredObject("san-matteo", "b" * 64, 1)
+    asked: list[list[StoredObject]] = []
 
-    def attempt(some: Sequence[Stored]) -> dict[Stored, Exception]:
+    def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
         asked.append(list(some))
         return {one: TryAgain() for one in some if one == bad}
 
@@ -74,10 +74,10 @@ def test_it_gives_up_while_there_is_time_to_say_so_and_keeps_what_is_done() -> N
 
 
 def test_what_fails_for_good_is_not_tried_again() -> None:
-    one = Stored("san-matteo", "a" * 64, 1)
+    one = StoredObject("san-matteo", "a" * 64, 1)
     asked: list[int] = []
 
-    def attempt(some: Sequence[Stored]) -> dict[Stored, Exception]:
+    def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
         asked.append(len(some))
         return {one: NotFound()}
 
@@ -87,9 +87,9 @@ def test_what_fails_for_good_is_not_tried_again() -> None:
 
 def test_a_table_that_answers_nobody_fails_all_and_not_the_invocation() -> None:
     clock = Clock(25.0)
-    stored = [Stored("san-matteo", digit * 64, 1) for digit in "ab"]
+    stored = [StoredObject("san-matteo", digit * 64, 1) for digit in "ab"]
 
-    def attempt(some: Sequence[Stored]) -> dict[Stored, Exception]:
+    def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
         raise TryAgain
 
     assert set(index_patiently(attempt, stored, lambda: clock.left, clock.sleep)) == set(stored)

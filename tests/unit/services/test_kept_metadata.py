@@ -5,18 +5,19 @@ from __future__ import annotations
 import gzip
 from datetime import UTC, datetime
 
-from chalicelib.domain.audit import Act
-from chalicelib.services.ingest.index import Stored, index_instances
+from chalicelib.domain.audit import Act, DisclosedStudy
+from chalicelib.services.ingest.index import index_instances
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.retrieval import metadata
-from chalicelib.services.retrieval.bodies import Opened, Seen
+from chalicelib.services.retrieval.bodies import VisibleStudy
 from chalicelib.services.retrieval.metadata import Series
 from tests.fakes import MemoryObjects, MemoryTable
 from tests.unit.dicom.building import file_meta, identity, part10, pixels
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
-OPENED = Opened("maugeri", "1.2.3", Seen("maugeri", "1.2.3", ()), None, "maugeri")
+OPENED = VisibleStudy("maugeri", "1.2.3", DisclosedStudy("maugeri", "1.2.3", ()), None, "maugeri")
 
 
 def never(institution: str) -> Act:
@@ -26,7 +27,7 @@ def never(institution: str) -> Act:
 def world(count: int) -> tuple[MemoryTable, MemoryObjects]:
     table, objects = MemoryTable(), MemoryObjects()
     contents = [part10(identity(sop=f"1.2.9.{n}") + pixels(), meta=file_meta(sop=f"1.2.9.{n}")) for n in range(count)]
-    batch = [Stored("maugeri", objects.store("maugeri", one), len(one)) for one in contents]
+    batch = [StoredObject("maugeri", objects.store("maugeri", one), len(one)) for one in contents]
     assert index_instances(table, objects, read_summary, LONG_AGO, batch, act=never) == {}
     return table, objects
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.errors import TryAgain
 from chalicelib.services.ingest import offers, uploads
-from chalicelib.services.ingest.uploads import Offer
+from chalicelib.services.ingest.uploads import UploadOffer
 from tests.archive import NOW, Archive, image
 from tests.fakes import Watched
 
@@ -18,7 +18,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 def offer(archive: Archive, contents: Sequence[bytes], institution: str = "san-matteo", at: datetime = NOW) -> list[str]:
-    wanted = [Offer(hashlib.sha256(one).hexdigest(), len(one)) for one in contents]
+    wanted = [UploadOffer(hashlib.sha256(one).hexdigest(), len(one)) for one in contents]
     answers = uploads.request_uploads(archive.table, archive.objects, archive.announced.append, institution, wanted, at)
     return [one["state"] for one in answers]
 
@@ -122,7 +122,7 @@ def test_a_run_is_bounded_and_the_next_goes_on_from_there() -> None:
     archive = Archive()
     (lost,) = images(1)
     for number in range(9):
-        wanted = [Offer(hashlib.sha256(f"{number} {one}".encode()).hexdigest(), 1) for one in range(500)]
+        wanted = [UploadOffer(hashlib.sha256(f"{number} {one}".encode()).hexdigest(), 1) for one in range(500)]
         uploads.request_uploads(archive.table, archive.objects, archive.announced.append, "maugeri", wanted, NOW)
     offer(archive, [lost], at=NOW + MINUTE)
     archive.store("san-matteo", lost)

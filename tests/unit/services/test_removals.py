@@ -15,9 +15,9 @@ from chalicelib.domain.ports import Item, Put, PutVersion, Version
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest import index as index_instances
 from chalicelib.services.ingest import offers, read_again, removals, uploads
-from chalicelib.services.ingest.instance_items import Stored
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
-from chalicelib.services.ingest.uploads import Offer
+from chalicelib.services.ingest.uploads import UploadOffer
 from tests.archive import NOW, Archive, image
 from tests.fakes import MemoryVersions, Watched
 
@@ -50,7 +50,7 @@ class Sweep:
         archive = self._archive
         return removals.remove(
             archive.table, MemoryVersions(archive.objects), begins_as_dicom,
-            Stored(institution, sha256, 0), self._at, archive.act,
+            StoredObject(institution, sha256, 0), self._at, archive.act,
         )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def remove(archive: Archive, institution: str, content: bytes) -> None:
 
 
 def offer(archive: Archive, *contents: bytes, institution: str = "maugeri", at: datetime = NOW) -> list[str]:
-    wanted = [Offer(sha(one), len(one)) for one in contents]
+    wanted = [UploadOffer(sha(one), len(one)) for one in contents]
     answers = uploads.request_uploads(archive.table, archive.objects, archive.announced.append, institution, wanted, at)
     return [one["state"] for one in answers]
 
@@ -150,7 +150,7 @@ def test_what_begins_as_dicom_does_is_kept_whatever_its_verdict(content: bytes) 
     archive.send("maugeri", content)
     first = keys.verdict("maugeri", sha(content))
     archive.table.put(Put(Item(*first, {"state": "rejected", "reason": "not-dicom", "at": iso(NOW), "size": len(content)})))
-    archive.table.put(Put(removals.due(Stored("maugeri", sha(content), len(content)), NOW)))
+    archive.table.put(Put(removals.due(StoredObject("maugeri", sha(content), len(content)), NOW)))
     with pytest.raises(Conflict):
         remove(archive, "maugeri", content)
     assert sweep(archive, NOW + 7 * DAY) == 0
@@ -300,7 +300,7 @@ def test_what_was_removed_and_a_later_reader_takes_when_it_comes_again_is_indexe
         return read_summary(lambda start, length: image()[start : start + length], len(image()))
 
     act = lambda _: lambda writes, *entries: archive.table.transact(writes)  # noqa: E731
-    stored: Sequence[Stored] = [Stored("maugeri", sha(JUNK), len(JUNK))]
+    stored: Sequence[StoredObject] = [StoredObject("maugeri", sha(JUNK), len(JUNK))]
     assert index_instances.index_instances(archive.table, archive.objects, better, NOW, stored, act=act) == {}  # type: ignore[arg-type]
     assert archive.state(stored[0]) == "indexed"
     assert not Sweep(archive).remove("maugeri", sha(JUNK))

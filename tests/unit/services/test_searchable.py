@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from chalicelib.services.ingest import uploads
-from chalicelib.services.ingest.uploads import Offer
+from chalicelib.services.ingest.uploads import UploadOffer
 from tests.archive import NOW, Archive, image
 
 
@@ -41,7 +41,7 @@ def test_an_instance_asked_for_by_both_of_its_digests_is_one() -> None:
         archive.objects,
         archive.announced.append,
         "san-matteo",
-        [Offer(digest(packed), len(packed), original=original)],
+        [UploadOffer(digest(packed), len(packed), original=original)],
         NOW,
     )
     archive.send("san-matteo", packed)

@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain import links
+from chalicelib.domain import viewer_sessions
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.links import IDLE_LIMIT, OPEN_WITHIN, SESSION_LIMIT, Link, Practitioner, Scope
 from chalicelib.domain.ports import Item
+from chalicelib.domain.viewer_sessions import IDLE_LIMIT, OPEN_WITHIN, SESSION_LIMIT, LinkScope, Practitioner, ViewerLink
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 BODY: dict[str, Any] = {"patient": {"id": "MG-1"}, "practitioner": {"id": "rossi", "name": "Dr. Rossi"}, "purpose": "report"}
 
 
-def fresh(studies: tuple[tuple[str, str], ...] = (("1.2.3", "san-matteo"),)) -> Link:
-    return Link(
-        links.link_id(links.new_secret()) or "", "maugeri", Practitioner("rossi", "Dr. Rossi"), "report",
-        Scope(None, studies), NOW, NOW + OPEN_WITHIN, None, None, False, frozenset(),
+def fresh(studies: tuple[tuple[str, str], ...] = (("1.2.3", "san-matteo"),)) -> ViewerLink:
+    return ViewerLink(
+        viewer_sessions.link_id(viewer_sessions.new_secret()) or "", "maugeri", Practitioner("rossi", "Dr. Rossi"), "report",
+        LinkScope(None, studies), NOW, NOW + OPEN_WITHIN, None, None, False, frozenset(),
     )  # fmt: skip
 
 
-def folded(link: Link, *facts: Item) -> Link:
-    found = links.from_facts(link.id, [links.creation(link, "ris"), *facts])
+def folded(link: ViewerLink, *facts: Item) -> ViewerLink:
+    found = viewer_sessions.from_facts(link.id, [viewer_sessions.creation(link, "ris"), *facts])
     assert found is not None
     return found
 
@@ -36,13 +36,13 @@ def folded(link: Link, *facts: Item) -> Link:
 def test_facts_say_again_what_the_link_was() -> None:
     link = fresh()
     assert folded(link) == link
-    of_patient = Link(**{**link.__dict__, "scope": Scope(PatientIdentifier("2.16.1", "MG-1"))})
+    of_patient = ViewerLink(**{**link.__dict__, "scope": LinkScope(PatientIdentifier("2.16.1", "MG-1"))})
     assert folded(of_patient) == of_patient
 
 
 def test_a_link_that_was_never_made_is_none() -> None:
     link = fresh()
-    assert links.from_facts(link.id, [links.first_opening(link, NOW)]) is None
+    assert viewer_sessions.from_facts(link.id, [viewer_sessions.first_opening(link, NOW)]) is None
 
 
 def test_a_link_waits_half_an_hour_to_be_opened_and_no_longer() -> None:
@@ -55,7 +55,7 @@ def test_a_link_waits_half_an_hour_to_be_opened_and_no_longer() -> None:
 def test_opening_again_joins_the_session_and_does_not_make_it_longer() -> None:
     link = fresh()
     again = NOW + timedelta(hours=7)
-    opened = folded(link, links.first_opening(link, NOW), alive(link, again))
+    opened = folded(link, viewer_sessions.first_opening(link, NOW), alive(link, again))
     assert opened.may_open(again)
     assert opened.ends_at == NOW + SESSION_LIMIT
     assert opened.live(NOW + SESSION_LIMIT - timedelta(minutes=1))
@@ -65,54 +65,55 @@ def test_opening_again_joins_the_session_and_does_not_make_it_longer() -> None:
 
 def test_a_session_in_which_nobody_is_goes_idle_and_a_sign_of_life_prevents_it() -> None:
     link = fresh()
-    opened = folded(link, links.first_opening(link, NOW))
+    opened = folded(link, viewer_sessions.first_opening(link, NOW))
     assert not opened.live(NOW + IDLE_LIMIT)
-    kept = folded(link, links.first_opening(link, NOW), alive(link, NOW + timedelta(minutes=40)))
+    kept = folded(link, viewer_sessions.first_opening(link, NOW), alive(link, NOW + timedelta(minutes=40)))
     assert kept.live(NOW + IDLE_LIMIT)
 
 
 def test_an_ended_link_opens_nothing_whatever_else_is_known() -> None:
     link = fresh()
-    opened = folded(link, links.first_opening(link, NOW), links.ending(link, "rossi", NOW))
+    opened = folded(link, viewer_sessions.first_opening(link, NOW), viewer_sessions.ending(link, "rossi", NOW))
     assert not opened.live(NOW)
     assert not opened.may_open(NOW)
 
 
 def test_a_key_is_no_pass_and_only_their_hashes_are_kept() -> None:
-    link, key, pass_ = fresh(), links.new_secret(), links.new_secret()
-    facts = links.opening(link, key, pass_, NOW)
-    opened = folded(link, links.first_opening(link, NOW), *facts)
+    link, key, pass_ = fresh(), viewer_sessions.new_secret(), viewer_sessions.new_secret()
+    facts = viewer_sessions.opening(link, key, pass_, NOW)
+    opened = folded(link, viewer_sessions.first_opening(link, NOW), *facts)
     assert opened.holds("key", key)
     assert opened.holds("pass", pass_)
     assert not opened.holds("pass", key)
     assert not opened.holds("key", pass_)
-    assert not opened.holds("key", links.new_secret())
+    assert not opened.holds("key", viewer_sessions.new_secret())
     assert not any(secret in f"{fact.key}{fact.data}" for fact in facts for secret in (key, pass_))
 
 
 def test_signs_of_life_are_written_every_five_minutes_at_the_most() -> None:
-    link = folded(fresh(), links.first_opening(fresh(), NOW))
-    assert links.sign_of_life(link, NOW + timedelta(minutes=4)) is None
-    assert links.sign_of_life(link, NOW + timedelta(minutes=5)) is not None
+    link = folded(fresh(), viewer_sessions.first_opening(fresh(), NOW))
+    assert viewer_sessions.sign_of_life(link, NOW + timedelta(minutes=4)) is None
+    assert viewer_sessions.sign_of_life(link, NOW + timedelta(minutes=5)) is not None
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 500), max_size=6))
 def test_any_order_and_repetition_of_facts_means_the_same(order: random.Random, minutes: list[int]) -> None:
     link = fresh()
     facts = [
-        links.creation(link, "ris"), links.first_opening(link, NOW), *links.opening(link, "k" * 43, "p" * 43, NOW),
+        viewer_sessions.creation(link, "ris"), viewer_sessions.first_opening(link, NOW),
+        *viewer_sessions.opening(link, "k" * 43, "p" * 43, NOW),
         *(alive(link, NOW + timedelta(minutes=one)) for one in minutes),
     ]  # fmt: skip
     shuffled = facts + order.sample(facts, k=order.randrange(len(facts)))
     order.shuffle(shuffled)
-    assert links.from_facts(link.id, shuffled) == links.from_facts(link.id, facts)
+    assert viewer_sessions.from_facts(link.id, shuffled) == viewer_sessions.from_facts(link.id, facts)
 
 
 @pytest.mark.parametrize("text", ["", "x", "../etc", "A" * 42, "A" * 44, "A" * 42 + "/", "A" * 43 + "\n"])
 def test_what_cannot_be_a_token_or_a_credential_is_none(text: str) -> None:
-    assert links.link_id(text) is None
-    assert links.split_credential(text) is None
-    assert links.split_credential(f"{text}.{text}") is None
+    assert viewer_sessions.link_id(text) is None
+    assert viewer_sessions.split_credential(text) is None
+    assert viewer_sessions.split_credential(f"{text}.{text}") is None
 
 
 @pytest.mark.parametrize(
@@ -139,17 +140,17 @@ def test_what_cannot_be_a_token_or_a_credential_is_none(text: str) -> None:
 )
 def test_a_request_that_says_too_little_or_too_much_is_refused_by_name(change: dict[str, Any], parameter: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        links.parse({key: value for key, value in {**BODY, **change}.items() if value is not None}, "2.16.1")
+        viewer_sessions.parse({key: value for key, value in {**BODY, **change}.items() if value is not None}, "2.16.1")
     assert refused.value.parameter == parameter
 
 
 def test_a_request_names_the_patient_by_the_callers_own_number_unless_it_says_otherwise() -> None:
-    assert links.parse(BODY, "2.16.1").patient == PatientIdentifier("2.16.1", "MG-1")
+    assert viewer_sessions.parse(BODY, "2.16.1").patient == PatientIdentifier("2.16.1", "MG-1")
     other = {**BODY, "patient": {"id": "SM-1", "issuer": "2.16.2"}}
-    assert links.parse(other, "2.16.1").patient == PatientIdentifier("2.16.2", "SM-1")
+    assert viewer_sessions.parse(other, "2.16.1").patient == PatientIdentifier("2.16.2", "SM-1")
 
 
-def alive(link: Link, at: datetime) -> Item:
-    fact = links.sign_of_life(link, at)
+def alive(link: ViewerLink, at: datetime) -> Item:
+    fact = viewer_sessions.sign_of_life(link, at)
     assert fact is not None
     return fact

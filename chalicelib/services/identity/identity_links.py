@@ -18,7 +18,7 @@ from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.patients import Link, Record, link_id
+from chalicelib.domain.patients import IdentityLink, Record, link_id
 from chalicelib.domain.ports import Table
 from chalicelib.domain.study_views import SearchRow
 from chalicelib.services import access
@@ -122,7 +122,7 @@ def _is_known(table: Table, number: PatientIdentifier) -> bool:
     )
 
 
-def _may_know(table: Table, caller: Caller, link: Link, record: Record) -> bool:
+def _may_know(table: Table, caller: Caller, link: IdentityLink, record: Record) -> bool:
     """Whether the caller may be told of the number beyond a link: its own, a national one, or one a transfer told it of."""
     other = link.beyond(record.patient)
     if italian.kind(other) != "hospital" or caller.registry.by_issuer(other.issuer) == caller.institution:
@@ -189,7 +189,7 @@ def _person(table: Table, viewer: str, own: PatientIdentifier) -> Attributes | N
     return None
 
 
-def _shown(link: Link, own: PatientIdentifier) -> dict[str, Any]:
+def _shown(link: IdentityLink, own: PatientIdentifier) -> dict[str, Any]:
     other = link.beyond(own.hash)
     return {
         "link": link.id,

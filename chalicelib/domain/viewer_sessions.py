@@ -48,7 +48,7 @@ class Practitioner:
 
 
 @dataclass(frozen=True)
-class Scope:
+class LinkScope:
     """What a link opens: one patient's timeline as its institution may see it, or these studies, as (UID, owner).
 
     `current`: the study of the timeline, as (UID, owner), with which the reading begins, where one was named.
@@ -60,14 +60,14 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Link:
+class ViewerLink:
     """A link as it stands at a moment, from the facts of its partition."""
 
     id: str
     institution: str
     practitioner: Practitioner
     purpose: str
-    scope: Scope
+    scope: LinkScope
     created_at: datetime
     open_until: datetime
     opened_at: datetime | None
@@ -104,7 +104,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Request:
+class LinkRequest:
     """The body of `POST /links`, checked."""
 
     study_instance_uids: tuple[str, ...]
@@ -115,7 +115,7 @@ class Request:
     current_study: str | None = None
 
 
-def parse(body: object, default_issuer: str) -> Request:
+def parse(body: object, default_issuer: str) -> LinkRequest:
     """The body of `POST /links`. Raises BadRequest naming the field.
 
     Either `patient`, with `current_study` or without, or `study_instance_uids`; `open_within_seconds` (60 s … 8 h, default 30
@@ -138,7 +138,7 @@ def parse(body: object, default_issuer: str) -> Request:
     longest = int(SESSION_LIMIT.total_seconds())
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 60 <= seconds <= longest:
         raise BadRequest(f"open_within_seconds must be a number from 60 to {longest}.", "open_within_seconds")
-    return Request(
+    return LinkRequest(
         tuple(dict.fromkeys(identifiers.uid(_text(uid, "study_instance_uids", 64), "study_instance_uids") for uid in uids or ())),
         identifier,
         _practitioner(said.get("practitioner")),
@@ -209,7 +209,7 @@ def partition(link: str) -> str:
     return keys.link_facts(urlsafe_b64decode(link + "=").hex())
 
 
-def creation(link: Link, by: str) -> Item:
+def creation(link: ViewerLink, by: str) -> Item:
     """The fact that a link was made. `by` is who asked for it."""
     patient = link.scope.patient
     return Item(
@@ -230,7 +230,7 @@ def creation(link: Link, by: str) -> Item:
     )
 
 
-def opening(link: Link, key: str, pass_: str, now: datetime) -> list[Item]:
+def opening(link: ViewerLink, key: str, pass_: str, now: datetime) -> list[Item]:
     """The facts of an opening: a key and a pass. The first sign of life is one too."""
     begun = link.opened_at or now
     fields: dict[str, object] = {"at": iso(now)}
@@ -240,25 +240,25 @@ def opening(link: Link, key: str, pass_: str, now: datetime) -> list[Item]:
     ]
 
 
-def first_opening(link: Link, now: datetime, browser: str | None = None) -> Item:
+def first_opening(link: ViewerLink, now: datetime, browser: str | None = None) -> Item:
     """The fact that begins the reading session: the first one stands. `browser` is the secret of the browser that opened it."""
     data: dict[str, object] = {"at": iso(now), "browser": _of_browser(link.id, browser) if browser else ""}
     return Item(partition(link.id), keys.OPENED, data, expires=_forgotten(now + SESSION_LIMIT))
 
 
-def sign_of_life(link: Link, now: datetime) -> Item | None:
+def sign_of_life(link: ViewerLink, now: datetime) -> Item | None:
     """The fact that someone is reading, or None when the last one is recent enough."""
     if link.alive_at is not None and now < link.alive_at + ALIVE_EVERY:
         return None
     return Item(partition(link.id), keys.link_alive(iso(now)), {"at": iso(now)}, expires=_forgotten(link.ends_at))
 
 
-def ending(link: Link, by: str, now: datetime) -> Item:
+def ending(link: ViewerLink, by: str, now: datetime) -> Item:
     """The fact that ends it."""
     return Item(partition(link.id), keys.END, {"at": iso(now), "by": by}, expires=_forgotten(link.ends_at))
 
 
-def from_facts(link: str, items: Iterable[Item]) -> Link | None:
+def from_facts(link: str, items: Iterable[Item]) -> ViewerLink | None:
     """The link that the facts of its partition describe, or None when it was never made."""
     made: dict[str, object] | None = None
     opened: datetime | None = None
@@ -282,16 +282,16 @@ def from_facts(link: str, items: Iterable[Item]) -> Link | None:
                 opened, browser = at, str(item.data.get("browser", ""))
     if made is None:
         return None
-    return Link(
+    return ViewerLink(
         link, str(made["institution"]), _practitioner(made["practitioner"]), str(made["purpose"]), _scope(made),
         kept_moment(made["created_at"]), kept_moment(made["open_until"]),
         opened, max(alive, default=None), ended, frozenset(given), browser,
     )  # fmt: skip
 
 
-def _scope(made: dict[str, object]) -> Scope:
+def _scope(made: dict[str, object]) -> LinkScope:
     patient, chosen, current = made["patient"], made["studies"], made.get("current")
-    return Scope(
+    return LinkScope(
         PatientIdentifier(str(patient["issuer"]), str(patient["id"])) if isinstance(patient, dict) else None,
         tuple((str(uid), str(owner)) for uid, owner in chosen) if isinstance(chosen, list) else (),
         (str(current[0]), str(current[1])) if isinstance(current, list) else None,

@@ -116,11 +116,11 @@ function frame() {
   if (parts.viewer) parts.viewer.onescape = closeViewer;
   parts.strip = new Strip({ onstep: choose, onpin: pin });
   parts.strip.pin.before(h('button.pin', { type: 'button', id: 'cite', 'aria-keyshortcuts': 'C', onclick: copyCitation }, t('copyCitation')));
+  if (parts.viewer && !second.isSecond) parts.strip.pin.before(h('button.pin', { type: 'button', id: 'second', title: t('secondWhy'), onclick: second.open }, t('second')));
   parts.bar = h('div.bar', {},
     tick('link', state.linked, on => { state.linked = on; }),
     tick('largeReports', state.large, on => { state.large = on; parts.sides.classList.toggle('reading', on); }),
     parts.tools.bar,
-    parts.viewer && !second.isSecond && h('button', { type: 'button', id: 'second', title: t('secondWhy'), onclick: second.open }, t('second')),
     parts.viewer && parts.open);
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),

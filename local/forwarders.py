@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from forwarder import config_example
 from local.processes import STOP_SECONDS, end_orphan, remembered_ports
+from local.web.demo_staff import DemoStaff
 
 ROOT = Path(__file__).resolve().parent.parent
 _READY_SECONDS = 30.0
@@ -32,6 +33,7 @@ class Forwarder:
     dicom_port: int
     page_port: int
     hl7_port: int
+    staff_port: int
     file: Path
     process: subprocess.Popen[bytes] | None = None
 
@@ -43,6 +45,7 @@ class Forwarder:
             "page": f"http://127.0.0.1:{self.page_port}",
             "dicomweb": f"http://127.0.0.1:{self.page_port}/dicomweb",
             "hl7": f"127.0.0.1:{self.hl7_port}",
+            "staff": f"http://127.0.0.1:{self.staff_port}",
             "pid": self.process.pid if self.process else None,
             "config": str(self.file),
         }
@@ -71,6 +74,7 @@ class Forwarders:
         self._directory, self._endpoints, self._pacs, self._adt = directory, endpoints, pacs, adt
         self._institutions: list[str] = []
         self._all: list[Forwarder] = []
+        self._staff: list[DemoStaff] = []
         self._stopping = threading.Event()
         self._logs: list[IO[bytes]] = []
 
@@ -81,6 +85,8 @@ class Forwarders:
             one = self._prepare(institution, title)
             self._spawn(one)
             self._all.append(one)
+            self._staff.append(DemoStaff(institution, one.staff_port, one.page_port))
+            self._staff[-1].start()
         deadline = time.monotonic() + _READY_SECONDS
         while time.monotonic() < deadline and not all(one.answers() for one in self._all if one.runs()):
             time.sleep(0.05)
@@ -94,6 +100,9 @@ class Forwarders:
     def stop(self) -> None:
         """End all of them; what they have not sent yet stays in their spools."""
         self._stopping.set()
+        for staff in self._staff:
+            staff.shutdown()
+            staff.server_close()
         for one in self._all:
             if one.process is not None:
                 one.process.terminate()
@@ -110,7 +119,7 @@ class Forwarders:
         """Its folder, with ports that stay the same from one start to the next, and a configuration written anew."""
         folder = self._directory / "forwarders" / institution
         folder.mkdir(parents=True, exist_ok=True)
-        dicom_port, page_port, hl7_port = remembered_ports(folder / "ports.json", 3)
+        dicom_port, page_port, hl7_port, staff_port = remembered_ports(folder / "ports.json", 4)
         file = folder / "forwarder.toml"
         end_orphan(folder / "pid", file)
         values: dict[str, object] = {
@@ -143,7 +152,7 @@ class Forwarders:
                 "hl7.orders.enabled": True,
             }
         file.write_text(config_example.example(values), encoding="utf-8")
-        return Forwarder(institution, title, dicom_port, page_port, hl7_port, file)
+        return Forwarder(institution, title, dicom_port, page_port, hl7_port, staff_port, file)
 
     def _spawn(self, one: Forwarder) -> None:
         environment = os.environ | {

@@ -66,6 +66,8 @@ def check(config: Config) -> Iterator[Finding]:
     for what, tls in (("certificate", config.dicom.tls), ("certificate, HL7", config.hl7.tls)):
         if tls.port:
             yield _certificate(what, Path(tls.certificate))
+    if config.web.certificate:
+        yield _certificate("certificate, HTTPS", Path(config.web.certificate))
     yield from _firewall(config, store)
 
 

@@ -211,7 +211,8 @@ class State:
         """Until each certificate of ours ends; None where one cannot be read."""
         doors = (self._config.dicom.tls, self._config.hl7.tls)
         try:
-            return [days_left(Path(tls.certificate)) for tls in doors if tls.port]
+            files = [tls.certificate for tls in doors if tls.port] + [self._config.web.certificate]
+            return [days_left(Path(file)) for file in files if file]
         except ConfigError:
             return None
 

@@ -39,7 +39,7 @@ class Exam:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ProposedNumber:
     """A number of ours under which a transfer might be accepted: whose word that is, and what speaks for and against it."""
 
     number: str
@@ -60,7 +60,7 @@ class Readiness:
         brought = await anyio.to_thread.run_sync(self._brought, number) if self._delivers and others else {}
         return [_exam(one, brought.get((one["study_instance_uid"], one["owner"]))) for one in others]
 
-    async def candidates(self) -> dict[str, list[Candidate]]:
+    async def candidates(self) -> dict[str, list[ProposedNumber]]:
         """By transfer, the numbers that registration (ADT) and PACS propose. Raises SpoolError."""
         return await anyio.to_thread.run_sync(self._candidates)
 
@@ -68,15 +68,15 @@ class Readiness:
         with self._journal.read() as connection:
             return {(one.study, one.owner): one for one in account.exams(connection, number)}
 
-    def _candidates(self) -> dict[str, list[Candidate]]:
-        found: dict[str, list[Candidate]] = {}
+    def _candidates(self) -> dict[str, list[ProposedNumber]]:
+        found: dict[str, list[ProposedNumber]] = {}
         with self._journal.read() as connection:
             for one in adt.proposals(connection):
-                found.setdefault(one.transfer, []).append(Candidate(one.number, "adt", one.evidence, one.against))
+                found.setdefault(one.transfer, []).append(ProposedNumber(one.number, "adt", one.evidence, one.against))
             for other in account.numberless(connection):
                 if other.proposal:
                     agreeing = [f"same-{one.replace(' ', '-')}" for one in other.evidence.split(", ")]
-                    found.setdefault(other.transfer, []).append(Candidate(other.proposal, "pacs", agreeing))
+                    found.setdefault(other.transfer, []).append(ProposedNumber(other.proposal, "pacs", agreeing))
         return found
 
 

@@ -434,6 +434,9 @@ def _tell_pacs(endpoints: dict[str, Any]) -> None:
 def _tell_addresses(endpoints: dict[str, Any]) -> None:
     console.print(f"\n  API       {endpoints['api']}        DICOMweb  {endpoints['dicomweb']}")
     console.print(f"  S3        {endpoints['s3']}        page      {endpoints['viewer']}")
+    for institution, forwarder in endpoints.get("forwarders", {}).items():
+        # A demo identity: whoever opens it is "demo.<hospital>", with every role.
+        console.print(f"  Staff of {institution:12} {forwarder['staff']}/transfers   (a demo person with every role)")
     console.print("\n  Be a hospital:")
     console.print(f"    export AWS_CONFIG_FILE={endpoints['aws_config_file']}")
     console.print(f"    export AWS_SHARED_CREDENTIALS_FILE={endpoints['aws_shared_credentials_file']}")

@@ -117,10 +117,10 @@ class MessageHandler:
             return _ReadMessage(reports=reading.reports, left_out=reading.left_out)
         if trigger_of(header) not in TAKEN:
             return _ReadMessage(counted=EventOutcome.NOT_FOR_US)
-        now = datetime.now(UTC)
-        return _ReadMessage(
-            events=[late(event, self._config.adt, now) for event in read_events(content, header, self._config, message)]
-        )
+        now, events = datetime.now(UTC), read_events(content, header, self._config, message)
+        if self.registration is not None and any(self.registration.ledger.is_crowded(event.number) for event in events):
+            raise RefusedMessage("AE", 207, "There are more events of this patient than any registration tells.", "PID", 1, 3)
+        return _ReadMessage(events=[late(event, self._config.adt, now) for event in events])
 
     def _keep(self, reading: _ReadMessage, message: str, header: Segment) -> int:
         """Make what was read durable, and tell who does something with it; how much of it is new. Raises SpoolError."""

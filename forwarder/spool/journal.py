@@ -262,8 +262,15 @@ CREATE TABLE deliver_ordered (           -- exams that are relevant for what was
     PRIMARY KEY (number, study, owner)
 ) WITHOUT ROWID;
 """
+REGISTRATION_IS_LARGE = """
+CREATE INDEX adt_acts_patients ON adt_acts (since) WHERE kind = 'patient' AND state = 'waiting';
+CREATE INDEX adt_acts_others ON adt_acts (seq) WHERE kind != 'patient' AND state IN ('waiting', 'undo');
+CREATE INDEX adt_acts_counted ON adt_acts (kind, state);
+CREATE INDEX adt_events_updates ON adt_events (number, received_at) WHERE trigger IN ('A08', 'A31');
+"""
 SCHEMAS = (
     SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED, ORDERS,
+    REGISTRATION_IS_LARGE,
 )  # fmt: skip
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry import Invented, invented
 
+from forwarder.hl7.adt import ledger as ledger_module
 from forwarder.hl7.adt.event import AdtEvent, RegisteredPerson
 from forwarder.hl7.adt.ledger import ActKind, ActState, RegistrationLedger
 from forwarder.hl7.adt.rules import Encounter, Incoming, Terms, judge, plan
@@ -132,6 +133,8 @@ class World:
         act = ledger.next_act()
         if act is None:
             return False
+        if act.kind is ActKind.OPENING and not act.undo:
+            act = ledger.unstated(act.number) or act
         assert ledger.may_begin(act, 1000)
         result = ""
         if act.kind is ActKind.PATIENT:
@@ -268,3 +271,36 @@ def test_what_a_message_leaves_out_of_a_patient_stays():
     later = replace(later, person=RegisteredPerson("NUOVO^NOME"))
     known = plan(first.number, [later, first], TERMS)
     assert known.person == replace(first.person, name="NUOVO^NOME")
+
+
+def test_a_registration_that_tells_of_everybody_delays_nobody_who_leaves() -> None:
+    with world() as made:
+        ledger = made.ledgers["san-matteo"]
+        everybody = event(Told("san-matteo", "A31", 0), 0)
+        for count in range(50):
+            ledger.take_in([replace(everybody, digest=f"bulk-{count}", number=f"B{count}")])
+        leaves = event(Told("san-matteo", "A03", 1, to="maugeri", placed=True), 1)
+        ledger.take_in([leaves])
+        act = ledger.next_act()
+        assert act is not None and (act.kind, act.number) == (ActKind.OPENING, leaves.number)
+        patient = ledger.unstated(leaves.number)
+        assert patient is not None and patient.kind is ActKind.PATIENT
+        ledger.settled(act, ActState.DONE)
+        act = ledger.next_act()
+        assert act is not None and act.number == leaves.number  # the newest of those of whom only something is told
+
+
+def test_of_a_patient_of_whom_news_comes_without_end_the_latest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "MOST_UPDATES", 3)
+    monkeypatch.setattr(ledger_module, "MOST_OF_A_PATIENT", 5)
+    with world() as made:
+        ledger = made.ledgers["maugeri"]
+        for place in range(6):
+            told = event(Told("maugeri", "A08", 0), place)
+            ledger.take_in([replace(told, person=RegisteredPerson(f"NAME{place}"))])
+            assert not ledger.is_crowded(told.number)
+        act = ledger.next_act()
+        assert act is not None and act.content["name"] == "NAME5"
+        for place in range(6, 9):
+            ledger.take_in([event(Told("maugeri", "A01", 0, f"V{place}"), place)])
+        assert ledger.is_crowded(told.number)

@@ -129,9 +129,8 @@ class Registration:
 
     def _perform(self, act: Act) -> None:
         """Do or undo one act. Raises ArchiveError, SpoolError."""
-        if act.kind is ActKind.OPENING and not act.undo and self.ledger.unstated(act.number):
-            self.ledger.later(act, 1.0, "patient-waits")  # it was tried, and is tried again soon
-            return
+        if act.kind is ActKind.OPENING and not act.undo and (patient := self.ledger.unstated(act.number)):
+            act = patient  # first things first: a transfer is of a patient whom the archive knows
         if not self.ledger.may_begin(act, self._config.per_hour):
             log.error("more is to be opened in an hour than allowed: it waits for a person", act=act.seq)
             return

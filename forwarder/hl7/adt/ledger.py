@@ -25,6 +25,9 @@ HOUR, DAY = 3600.0, 86400.0
 KEPT_DAYS = 400.0
 """For how long is known what opened or accepted something; longer than a transfer lasts by itself."""
 MOST_CODES = 100
+MOST_OF_A_PATIENT = 2000
+"""Events of one number; what comes then is refused."""
+MOST_UPDATES = 100
 MOST_LISTED = 100
 UNREADABLE = "unreadable"
 TOO_MANY, DISAGREES = "too-many", "codice-fiscale-disagrees"
@@ -95,6 +98,7 @@ class RegistrationLedger:
                 if came_to is EventOutcome.NOBODY:
                     _count(connection, came_to, now, event.unknown)
             for number in dict.fromkeys(event.number for event in new):
+                _forget_old_news(connection, number)
                 _reconcile(connection, number, self._terms, now)
             return len(new)
 
@@ -105,22 +109,38 @@ class RegistrationLedger:
         self._journal.note(lambda connection: _count(connection, what, time.time()))
 
     def next_act(self) -> Act | None:
-        """The act that is due first: what is to be undone before all else, then patients, links, the rest. Raises SpoolError."""
+        """The act that is due first: what is to be undone before all else, then what opens, accepts and links, then patients, the
+        newest first: a registration that tells of everybody at once delays nobody who comes or goes now. Raises SpoolError."""
+        now = time.time()
         with self._journal.read() as connection:
             row = connection.execute(
-                "SELECT * FROM adt_acts WHERE state IN ('waiting', 'undo') AND not_before <= ?"
-                " ORDER BY state != 'undo', CASE kind WHEN 'patient' THEN 0 WHEN 'link' THEN 1 ELSE 2 END, seq LIMIT 1",
-                (time.time(),),
+                "SELECT * FROM adt_acts WHERE state IN ('waiting', 'undo') AND kind != 'patient' AND not_before <= ?"
+                " ORDER BY state != 'undo', seq LIMIT 1",
+                (now,),
+            ).fetchone()
+            row = (
+                row
+                or connection.execute(
+                    "SELECT * FROM adt_acts INDEXED BY adt_acts_patients WHERE state = 'waiting' AND kind = 'patient'"
+                    " AND not_before <= ? ORDER BY since DESC LIMIT 1",
+                    (now,),
+                ).fetchone()
+            )
+            return None if row is None else _act(connection, row)
+
+    def unstated(self, number: str) -> Act | None:
+        """The act that tells the archive what is known of a patient, if that is still to be done. Raises SpoolError."""
+        with self._journal.read() as connection:
+            row = connection.execute(
+                "SELECT * FROM adt_acts WHERE number = ? AND kind = 'patient' AND state = 'waiting'", (number,)
             ).fetchone()
             return None if row is None else _act(connection, row)
 
-    def unstated(self, number: str) -> bool:
-        """Whether what is known of a patient is still to be told to the archive. Raises SpoolError."""
+    def is_crowded(self, number: str) -> bool:
+        """Whether more came of one patient than any registration tells. Raises SpoolError."""
         with self._journal.read() as connection:
-            row = connection.execute(
-                "SELECT 1 FROM adt_acts WHERE number = ? AND kind = 'patient' AND state = 'waiting'", (number,)
-            ).fetchone()
-        return row is not None
+            (count,) = connection.execute("SELECT count(*) FROM adt_events WHERE number = ?", (number,)).fetchone()
+        return bool(count >= MOST_OF_A_PATIENT)
 
     def may_begin(self, act: Act, per_hour: int) -> bool:
         """Whether an act is begun now; beyond so many in an hour it is held instead, for a person. Raises SpoolError."""
@@ -243,6 +263,15 @@ def _insert(connection: sqlite3.Connection, event: AdtEvent, now: float) -> bool
             ),
         ).rowcount
     )  # fmt: skip
+
+
+def _forget_old_news(connection: sqlite3.Connection, number: str) -> None:
+    """Of what merely updates what is known of a patient, the latest stays."""
+    connection.execute(
+        "DELETE FROM adt_events WHERE digest IN (SELECT digest FROM adt_events WHERE number = ? AND trigger IN ('A08', 'A31')"
+        " ORDER BY received_at DESC LIMIT -1 OFFSET ?)",
+        (number, MOST_UPDATES),
+    )
 
 
 def _event(content: str) -> AdtEvent:

@@ -194,7 +194,7 @@ class AdtConfig:
     )
     visit_fields: list[str] = option(["PV1-19", "PID-18"], "Where the visit's number stands; the first one counts.", _hl7_field)
     codice_fiscale_types: list[str] = option(
-        ["NNITA", "NI", "CF"], "Types (component 5) by which a codice fiscale is known in PID-3, besides its authority."
+        ["NNITA", "NN", "NI", "CF"], "Types (component 5) by which a codice fiscale is known in PID-3, besides its authority."
     )
     codice_fiscale_fields: list[str] = option(["PID-19"], "Where else it stands.", _hl7_field)
     accept_days: int = option(

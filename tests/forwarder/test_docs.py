@@ -34,7 +34,7 @@ def test_every_status_code_stands_with_its_meaning():
 
 def test_every_command_stands():
     usage = _parser().format_help()
-    for command in ("run", "send", "status", "check", "retry", "rejected", "example-config"):
+    for command in ("run", "send", "status", "check", "retry", "rejected", "hl7", "example-config"):
         assert command in usage and f"`{command}" in DOCS
 
 

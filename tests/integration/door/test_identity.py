@@ -1,0 +1,54 @@
+"""Who is believed: the proxy at a named address, and nobody else; and what is answered where nobody can be known."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.integration.door.doors import MONDINO, Doors
+
+PAGES = [
+    "/transfers",
+    "/patients",
+    "/queue",
+    "/dicomweb/studies",
+    "/IHEInvokeImageDisplay?requestType=STUDY&studyUID=1.2",
+    "/open?study=1.2",
+]
+EVERYTHING = {"X-Remote-User": "root", "X-Remote-Roles": "registry,radiology,privacy,admin"}
+
+
+def test_without_an_identity_configured_there_is_the_queue_and_nothing_else(doors: Doors):
+    doors.with_site(MONDINO, '[identity]\nheader = ""\nroles_header = ""\n')
+    try:
+        page = doors.endpoints(MONDINO)["page"]
+        for path in ("/", "/health", "/metrics", "/status.json"):
+            assert requests.get(page + path, timeout=20).status_code == 200
+        for path in PAGES:
+            assert requests.get(page + path, headers=EVERYTHING, timeout=20).status_code == 404, path
+    finally:
+        doors.with_site(MONDINO, "")
+
+
+def test_headers_from_an_address_that_is_not_the_proxys_name_nobody(doors: Doors):
+    doors.with_site(MONDINO, '[identity]\ntrusted = ["10.0.0.0/8"]\n')
+    try:
+        page = doors.endpoints(MONDINO)["page"]
+        for more in ({}, {"X-Forwarded-For": "10.0.0.1"}, {"Forwarded": "for=10.0.0.1"}, {"X-Real-IP": "10.0.0.1"}):
+            for path in PAGES:
+                assert requests.get(page + path, headers=EVERYTHING | more, timeout=20).status_code == 403, path
+    finally:
+        doors.with_site(MONDINO, "")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_without_a_person_in_the_request_nothing_is_answered(doors: Doors, path: str):
+    page = doors.endpoints(MONDINO)["page"]
+    for headers in ({}, {"X-Remote-Roles": EVERYTHING["X-Remote-Roles"]}, {"X-Remote-User": ""}, {"X-Forwarded-User": "root"}):
+        assert requests.get(page + path, headers=headers, timeout=20).status_code == 401
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_without_a_roles_header_nobody_has_a_role(doors: Doors, path: str):
+    page = doors.endpoints(MONDINO)["page"]
+    assert requests.get(page + path, headers={"X-Remote-User": "m.rossi"}, timeout=20).status_code == 403

@@ -246,8 +246,61 @@ def test_presets_are_hounsfield_windows_of_a_ct(open_page: Open, course: Course)
     page.keyboard.press("3")
     expect(page.locator(".pane.left .caption")).to_contain_text("W 1800 L 400")
     expect(page.locator(".pane.left .caption")).not_to_contain_text("finestra propria")
-    page.keyboard.press("4")
-    expect(page.locator(".pane.left .caption")).to_contain_text("W 80 L 40")
+    for key, window in (("4", "W 80 L 40"), ("1", "W 400 L 40"), ("2", "W 1500 L -600"), ("5", "W 360 L 60")):
+        page.keyboard.press(key)
+        expect(page.locator(".pane.left .caption")).to_contain_text(window)
+
+
+def test_the_other_keys_of_window_and_zoom_do_what_they_say(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    grey, width = middle(page, "left"), film(page, "left")["width"]
+    page.locator(".pane.left .picture").focus()
+    for _ in range(3):
+        page.keyboard.press(",")
+    for side in SIDES:
+        wait_until(lambda side=side: middle(page, side).mean() < grey.mean() - 10)
+    page.keyboard.press("0")
+    wait_until(lambda: abs(middle(page, "left").mean() - grey.mean()) < 2)
+    for key, harder in (("<", True), (">", False)):
+        for _ in range(4):
+            page.keyboard.press(key)
+        wait_until(
+            lambda harder=harder: (
+                middle(page, "left").std() > grey.std() + 5 if harder else middle(page, "left").std() < grey.std() + 2
+            )
+        )
+    page.keyboard.press("r")
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    wait_until(lambda: film(page, "right")["width"] > 1.2 * width)
+    page.keyboard.press("-")
+    page.keyboard.press("-")
+    wait_until(lambda: abs(film(page, "right")["width"] - width) < 2)
+    page.keyboard.press("w")
+    expect(page.locator("#tool-windowing")).to_have_attribute("aria-pressed", "true")
+    box = film(page, "left")
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 330, steps=5)
+    page.mouse.up()
+    wait_until(lambda: middle(page, "right").mean() < grey.mean() - 10)
+    assert film(page, "left") == box  # the window, not the place
+
+
+def test_with_shift_a_drag_moves_the_comparison_alone_so_that_it_lies_on_the_other(open_page: Open, course: Course) -> None:
+    page = read(open_page, course)
+    page.keyboard.press("z")
+    wait_until(lambda: film(page, "left")["width"] > 500)
+    before = {side: film(page, side) for side in SIDES}
+    box = before["right"]
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2 + 20, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    wait_until(lambda: 30 < film(page, "right")["x"] - box["x"] < 42)
+    assert film(page, "left") == before["left"]
 
 
 def test_full_resolution_comes_when_one_zooms(open_page: Open, city: RunningCity) -> None:

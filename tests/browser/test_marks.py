@@ -153,6 +153,20 @@ def test_upright_screens_have_the_two_exams_above_each_other_on_the_page(open_pa
 
 
 @pytest.mark.usefixtures("ohif")
+def test_upright_screens_have_the_two_exams_above_each_other_in_the_viewer_too(open_page: Open, city: RunningCity) -> None:
+    page, _ = open_page(reading(city, shifted(city)), width=1080, height=1920)
+    expect(page.locator(".pane.right .film img")).to_be_visible()
+    page.keyboard.press("v")
+    expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
+    frame = page.frame_locator(".viewer iframe")
+    boxes: list[Any] = [
+        frame.locator(f'[data-viewportid="contenitore-{name}"] canvas').first.bounding_box() for name in ("current", "prior")
+    ]
+    assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"] + 2
+    assert abs(boxes[0]["width"] - boxes[1]["width"]) < 2
+
+
+@pytest.mark.usefixtures("ohif")
 def test_a_second_window_shows_the_viewer_and_follows_the_first(open_page: Open, city: RunningCity) -> None:
     patient = Patient()
     films = [drawn.film(patient, "maugeri", date, AURORA) for date in ("20261002", "20261115", "20261129")]

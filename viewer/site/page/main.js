@@ -26,6 +26,8 @@ const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
 const DIFFERS = { name: 'differsName', birth_date: 'differsBirth', sex: 'differsSex' };
 const UNSEEN_FOR = 10 * 60000;
+/** Images of an exam whose list is asked for before anybody looks. */
+const MOST_AHEAD = 200;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
 const state = { shown: null, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: new Set(), linked: true, large: false, config: null };
@@ -331,15 +333,15 @@ async function draw(left, right) {
 
 const whenIdle = window.requestIdleCallback ?? (then => setTimeout(then, 200));
 
-/** The pictures one step along the course from both are fetched while nothing else is to do. */
+/** The pictures one step along the course from both are fetched while nothing else is to do; not where somebody pays by the byte. */
 function expectNeighbours(current, other) {
-  if (!current) return;
+  if (!current || navigator.connection?.saveData) return;
   const course = courseOf(state.shown.studies, current);
   const rest = course.filter(study => study !== current);
   const beside = [stepFrom(course, current, -1), stepFrom(course, current, 1)].map(study => [study, null]);
   const compared = [stepFrom(rest, other, -1), stepFrom(rest, other, 1)].map(study => [study, parts.panes.left]);
   for (const [study, pane] of [...beside, ...compared]) {
-    if (study && study !== other && hasImages(study)) expectImagesOfExam(study).then(images => parts && expectExam(study, images, pane), () => {});
+    if (study && study !== other && hasImages(study) && imagesOf(study) <= MOST_AHEAD) expectImagesOfExam(study).then(images => parts && expectExam(study, images, pane), () => {});
   }
 }
 

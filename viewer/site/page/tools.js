@@ -50,7 +50,7 @@ export class Tools {
     }
     const pictures = [this.panes.left, this.panes.right].map(pane => pane.picture);
     const images = pictures.map(picture => picture?.single ?? null);
-    if (!images.every(image => image && FILMS.has(image.series.modality))) return this.ontrouble?.(t('alignFilms'));
+    if (!images.every(image => image && FILMS.has(image.series.modality)) || !ofOneView(...images)) return this.ontrouble?.(t('alignFilms'));
     const [fixed, moving] = await Promise.all(pictures.map(async picture => greyOf(await picture.inPixels(GREY)))).catch(() => []);
     if (!images.every((image, index) => pictures[index].single === image)) return undefined; // others by now
     const found = fixed && aligned(fixed, moving, likelyScale(...images));
@@ -222,6 +222,13 @@ export class Tools {
     picture.addEventListener('pointermove', move);
     for (const over of ['pointerup', 'pointercancel', 'lostpointercapture']) picture.addEventListener(over, end, { once: true });
   }
+}
+
+/** Whether two films may be of one view and side; one that does not say may, and AP is looked at beside PA. */
+function ofOneView({ one }, { one: other }) {
+  const alike = (a, b) => !a || !b || a === b;
+  const frontal = view => (view === 'AP' ? 'PA' : view);
+  return alike(frontal(one.view), frontal(other.view)) && alike(one.laterality, other.laterality);
 }
 
 /** How many times as wide one film is as another, in the patient's millimetres, where both say so. */

@@ -143,7 +143,7 @@ function drawAdt(adt) {
     [text("adt_waiting"), number(adt.waiting)],
     [text("adt_proposals"), number(adt.proposals)],
     ...Object.entries(adt.events).filter(([, count]) => count).map(([name, count]) => [text(`adt.${name}`), number(count)]),
-  ], true);
+  ], false);
   const person = adt.for_a_person.map((one) => [moment(one.since), text(`act.${one.kind}`), text(`adt.${one.reason}`) || one.reason, one.actor]);
   table("adt_person", [text("seen"), text("adt_act"), text("why"), text("adt_event")], person, text("adt_nothing"));
   const nobody = adt.unknown_destinations.map((one) => [moment(one.last_at), number(one.count), one.code]);

@@ -230,6 +230,17 @@ def test_what_is_not_for_us_is_acknowledged_and_what_nobody_receives_is_listed(c
     assert case.transfers(who) == []
 
 
+def test_a_move_within_the_house_opens_nothing(case: Case):
+    who = invented()
+    case.tell("san-matteo", "A02", who, ward="SM")
+    case.tell("san-matteo", "A12", who, at=1)
+    case.tell("san-matteo", "A02", who, ward="SM", at=2)
+    state = case.settled("san-matteo")
+    assert (state["acts"]["openings"]["done"], state["aside"], case.transfers(who)) == (0, 0, [])
+    case.tell("san-matteo", "A02", who, ward="MAUG", at=3)
+    assert case.opened(who)["reason"] == "Trasferimento / transfer (ADT^A02)"
+
+
 def test_a_patient_is_known_to_the_archive_before_any_image(case: Case):
     who = invented()
     case.tell("maugeri", "A01", who)

@@ -16,7 +16,7 @@ from forwarder.archive.retry import pause
 from forwarder.config import AdtConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.hl7.adt.event import CODICE_FISCALE, DISCHARGES, MOVES, WILL_DISCHARGE, RegisteredPerson
-from forwarder.hl7.adt.ledger import Act, ActKind, ActState, RegistrationLedger
+from forwarder.hl7.adt.ledger import WITHIN, Act, ActKind, ActState, RegistrationLedger
 from forwarder.hl7.adt.rules import Incoming, Terms, judge
 from forwarder.logs import log
 from forwarder.spool.spool import Spool
@@ -56,7 +56,7 @@ class Registration:
         self._wake = threading.Event()
         self._looks: list[float] = []  # when transfers that wait are to be looked at (monotonic), ascending
         self._said: dict[str, RegisteredPerson] = {}  # by transfer, what its sender says of the patient
-        self._issuer = ""
+        self._self: tuple[str, str] | None = None
         self._look_soon()
 
     def notice(self) -> None:
@@ -131,6 +131,9 @@ class Registration:
         """Do or undo one act. Raises ArchiveError, SpoolError."""
         if act.kind is ActKind.OPENING and not act.undo and (patient := self.ledger.unstated(act.number)):
             act = patient  # first things first: a transfer is of a patient whom the archive knows
+        if act.kind is ActKind.OPENING and act.subject == self._own()[0]:
+            self.ledger.settled(act, ActState.DONE, WITHIN)
+            return
         if not self.ledger.may_begin(act, self._config.per_hour):
             log.error("more is to be opened in an hour than allowed: it waits for a person", act=act.seq)
             return
@@ -206,20 +209,21 @@ class Registration:
         """Undo what joins two numbers of this house, whoever joined them: its registration says that they are two."""
         found = self._call("GET", f"{_patient(act.number)}/links", act, None, (200, 404))
         links = _object(found).get("links", []) if found.status == 200 else []
-        number = {"issuer": self._own_issuer(), "id": act.subject}
+        number = {"issuer": self._own()[1], "id": act.subject}
         own = [str(link["link"]) for link in links if link.get("status") == "confirmed" and link.get("identifier") == number]
         for link in own:
             self._call("DELETE", f"{_patient(act.number)}/links/{quote(link, safe='')}", act, None, (200, 404))
         return None, ""
 
-    def _own_issuer(self) -> str:
-        """The issuer of our own numbers: of our own registration the archive shows it. Raises ArchiveError."""
-        if not self._issuer:
+    def _own(self) -> tuple[str, str]:
+        """(our id, the issuer of our numbers): of our own registration the archive shows all. Raises ArchiveError."""
+        if self._self is None:
             listed = ask(self._archive, "/institutions").get("institutions", [])
-            self._issuer = next((str(member["patient_id_issuer"]) for member in listed if "patient_id_issuer" in member), "")
-            if not self._issuer:
-                raise ArchiveError("The archive does not say which issuer our numbers have.", Failure.PROTOCOL)
-        return self._issuer
+            own = next((member for member in listed if "patient_id_issuer" in member), None)
+            if own is None:
+                raise ArchiveError("The archive does not say who we are.", Failure.PROTOCOL)
+            self._self = str(own["id"]), str(own["patient_id_issuer"])
+        return self._self
 
     def _call(
         self, method: str, path: str, act: Act, body: object, expected: tuple[int, ...], **headers: str

@@ -32,6 +32,8 @@ MOST_LISTED = 100
 UNREADABLE = "unreadable"
 TOO_MANY, DISAGREES = "too-many", "codice-fiscale-disagrees"
 """Why an act is held."""
+WITHIN = "within-the-house"
+"""Why an opening is nothing: a patient who moves within the hospital."""
 
 
 class ActKind(StrEnum):
@@ -537,7 +539,9 @@ def summary(connection: sqlite3.Connection) -> dict[str, Any]:
         return found
     for row in connection.execute("SELECT what, count FROM adt_counts WHERE code = ''"):
         outcomes[row["what"]] = row["count"]
-    for row in connection.execute("SELECT kind, state, count(*) AS n FROM adt_acts GROUP BY kind, state"):
+    for row in connection.execute(
+        "SELECT kind, state, count(*) AS n FROM adt_acts WHERE reason IS NOT ? GROUP BY kind, state", (WITHIN,)
+    ):
         state = ActState.WAITING if row["state"] == ActState.UNDO else row["state"]
         if state in acts[f"{row['kind']}s"]:
             acts[f"{row['kind']}s"][state] += row["n"]

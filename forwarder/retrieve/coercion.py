@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import mmap
+import shutil
 import struct
 import threading
 import warnings
@@ -22,7 +23,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from pydicom import charset, dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -191,7 +191,11 @@ def coerce(source: Path, target: Path, patient: LocalPatient, origin: Origin, no
         with target.open("wb") as out:
             out.write(_meta(data, written_syntax))
             out.write(head)
-            _copy(content, rest_at, out)
+            if content is data:
+                file.seek(rest_at)  # read and not mapped: what is mapped counts as this process's memory
+                shutil.copyfileobj(file, out, _COPIED_AT_ONCE)
+            else:
+                out.write(content[rest_at:])
             size = out.tell()
     with target.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -423,8 +427,3 @@ def _meta(data: mmap.mmap, syntax: str) -> bytes:
             kept.append(raw)
     body = b"".join(kept)
     return bytes(data[:132]) + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(body)) + body
-
-
-def _copy(content: bytes | mmap.mmap, at: int, out: BinaryIO) -> None:
-    for start in range(at, len(content), _COPIED_AT_ONCE):
-        out.write(content[start : start + _COPIED_AT_ONCE])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import mmap
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,13 +220,19 @@ def _keep_only_part(content_type: str, path: Path) -> None:
     if not path.stat().st_size:
         raise ArchiveError("The archive's answer is empty.", Failure.PROTOCOL)
     marker = b"\r\n--" + content_type.partition("boundary=")[2].split(";")[0].strip().strip('"').encode()
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as body:
-        begin, end = body.find(b"\r\n\r\n", 0, _BLOCK), body.rfind(marker, max(0, len(body) - _BLOCK))
-        if len(marker) == 4 or begin < 0 or end < begin + 4:
+    with path.open("rb") as body, path.open("r+b") as kept:
+        begin = body.read(_BLOCK).find(b"\r\n\r\n") + 4
+        tail_at = max(0, path.stat().st_size - _BLOCK)
+        body.seek(tail_at)
+        found = body.read().rfind(marker)
+        left = tail_at + found - begin
+        if len(marker) == 4 or begin < 4 or found < 0 or left < 0:
             raise ArchiveError("The archive's answer is not one part.", Failure.PROTOCOL)
-        size = end - begin - 4
-        body.move(0, begin + 4, size)
-    os.truncate(path, size)
+        body.seek(begin)
+        while left and (block := body.read(min(left, _BLOCK))):
+            kept.write(block)
+            left -= len(block)
+        kept.truncate()
 
 
 def _sha256(path: Path) -> str:

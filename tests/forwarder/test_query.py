@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from certificates import Authority, client_context
@@ -98,7 +99,8 @@ class Case:
             ae.add_requested_context(model, PLAIN)
         for context in more.pop("contexts", []):
             ae.add_requested_context(*context)
-        association = ae.associate("127.0.0.1", self.place.port, ae_title="CONTENITORE", **more)
+        port = more.pop("port", None) or self.place.port
+        association = ae.associate("127.0.0.1", port, ae_title="CONTENITORE", **more)
         assert association.is_established
         try:
             yield association
@@ -108,6 +110,7 @@ class Case:
     def get(self, model: Any = StudyRootQueryRetrieveInformationModelGet, syntaxes: Any = PLAIN, answer: Any = None, **keys: Any):
         """(the instances that came, the statuses that did)."""
         query, came = Dataset(), []
+        how = {name: keys.pop(name) for name in ("port", "tls_args") if name in keys}
         for keyword, value in keys.items():
             setattr(query, keyword, value)
 
@@ -117,10 +120,11 @@ class Case:
             came.append(ds)
             return 0x0000 if answer is None else answer(ds)
 
-        classes = [CTImageStorage, MRImageStorage, "1.2.840.10008.5.1.4.1.1.7"]
+        classes = [CTImageStorage, MRImageStorage, "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.1"]
         with self.association(
             "WORKSTATION", model, contexts=[(one, syntaxes) for one in classes],
             ext_neg=[build_role(one, scp_role=True) for one in classes], evt_handlers=[(evt.EVT_C_STORE, store)],
+            **how,
         ) as association:  # fmt: skip
             answers = list(association.send_c_get(query, model))
         return came, answers
@@ -611,6 +615,14 @@ def test_over_tls_a_peer_is_known_by_its_certificate(city: RunningCity, tmp_path
             )
             assert (STUDY in [one.abstract_syntax for one in association.accepted_contexts]) is expected
             association.release()
+        case = Case(city, place, by_api.Patient())
+        film = by_api.image(case.patient, "maugeri", "RG1_UNCR.dcm")  # 7 MB, in many PDUs
+        case.send(film, owner="maugeri")
+        came, answers = case.get(
+            QueryRetrieveLevel="STUDY", StudyInstanceUID=film.StudyInstanceUID, port=port,
+            tls_args=(client_context(authority, authority.issue("workstation")), None),
+        )  # fmt: skip
+        assert (answers[-1][0].Status, [ds.PixelData == film.PixelData for ds in came]) == (0x0000, [True])
         ae = AE("WORKSTATION")
         ae.add_requested_context(STUDY, PLAIN)
         assert not ae.associate("127.0.0.1", place.port, ae_title="CONTENITORE").is_established  # without TLS
@@ -757,3 +769,29 @@ def test_a_retrieval_says_that_it_goes_on(city: RunningCity, tmp_path: Path, mon
                     goes_on.set()
     assert told[:3] == [(0xFF00, 1)] * 3
     assert told[-1] == (0x0000, None)
+
+
+def test_an_instance_is_never_whole_in_memory(city: RunningCity, tmp_path: Path) -> None:
+    peers = [{"ae_title": "WORKSTATION", "host": "127.0.0.1", "port": free_port()}]
+    place = hospital(tmp_path, city.api, archive__profile="maugeri", peers=peers)
+    case = Case(city, place, by_api.Patient())
+    film = case.prior(Rows=2048, Columns=2048, NumberOfFrames=16)
+    film.PixelData = os.urandom(2048) * 2048 * 32
+    case.send(film)
+    by_api.transfer(city, case.patient)
+    by_api.wait_for_studies(city, case.patient, 1)
+    with process(place) as forwarder:
+        running_one, over, most = psutil.Process(forwarder.pid), threading.Event(), [0]
+
+        def watch() -> None:
+            while not over.wait(0.02):
+                most.append(max(most.pop(), running_one.memory_info().rss))
+
+        before = running_one.memory_info().rss
+        watching = threading.Thread(target=watch)
+        watching.start()
+        came, answers = case.get(QueryRetrieveLevel="STUDY", StudyInstanceUID=film.StudyInstanceUID)
+        over.set()
+        watching.join()
+    assert (answers[-1][0].Status, came[0].PatientID, came[0].PixelData == film.PixelData) == (0x0000, case.number, True)
+    assert most[0] - before < 50e6 < len(film.PixelData)

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from pydicom import charset, dcmread
@@ -131,17 +132,7 @@ class _Encoding:
 
     def element(self, tag: Tag, value: str) -> bytes:
         """One element of text or of a name. Raises UnicodeEncodeError where the character set cannot hold it."""
-        vr = dictionary_VR(tag)
-        encodings = charset.convert_encodings(list(self.character_sets) or ["ISO_IR 6"])
-        with _strictly():
-            try:
-                raw = PersonName(value).encode(encodings) if vr == "PN" else charset.encode_string(value, encodings)
-            except (UserWarning, UnicodeError, LookupError, ValueError) as error:
-                raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set") from error
-        if _read_back(bytes(raw), encodings, vr) != value:
-            raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set")
-        padded = bytes(raw) + b" " * (len(raw) % 2)
-        return self.wrap(tag, vr.encode(), padded)
+        return _encoded(self, tag, value)
 
     def wrap(self, tag: Tag, vr: bytes, value: bytes, length: int | None = None) -> bytes:
         """An element with its head; `length` where it is not that of the value."""
@@ -166,6 +157,22 @@ class _Encoding:
         out.is_little_endian, out.is_implicit_VR = not self.big_endian, self.implicit
         write_dataset(out, content)
         return bytes(out.getvalue())
+
+
+@lru_cache(maxsize=1024)
+def _encoded(encoding: _Encoding, tag: Tag, value: str) -> bytes:
+    """One element of text or of a name: the same for every instance of a study. Raises UnicodeEncodeError."""
+    vr = dictionary_VR(tag)
+    encodings = charset.convert_encodings(list(encoding.character_sets) or ["ISO_IR 6"])
+    with _strictly():
+        try:
+            raw = PersonName(value).encode(encodings) if vr == "PN" else charset.encode_string(value, encodings)
+        except (UserWarning, UnicodeError, LookupError, ValueError) as error:
+            raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set") from error
+    if _read_back(bytes(raw), encodings, vr) != value:
+        raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set")
+    padded = bytes(raw) + b" " * (len(raw) % 2)
+    return encoding.wrap(tag, vr.encode(), padded)
 
 
 def _read_back(raw: bytes, encodings: list[str], vr: str) -> str:
@@ -345,6 +352,7 @@ def _marked(raw: bytes | None, encoding: _Encoding, mark: str) -> bytes | None:
     return encoding.element(STUDY_DESCRIPTION, f"{mark} {text}".strip()[:64])
 
 
+@lru_cache(maxsize=64)
 def _equipment(origin: Origin, moment: str, encoding: _Encoding) -> bytes:
     """PS3.3 C.12.1.1.5: who contributed, and how (PS3.16 CID 7005)."""
     purpose = Dataset()

@@ -20,8 +20,8 @@ from chalicelib.services.retrieval import rendering
 def retrieve_rendered(
     service: Service, study: str, series: str | None = None, instance: str | None = None, frames: str | None = None
 ) -> Response:
-    """200 or 307 with an instance or frames of it as a picture, an animation, a text or a document (10.4.1.1.3); for a study or
-    a series the picture that stands for it, or in multipart all. 400, 404, 406."""
+    """200, 304 or 307 with an instance or frames of it as a picture, an animation, a text or a document (10.4.1.1.3); for a
+    study or a series the picture that stands for it, or in multipart all. 400, 404, 406."""
     this = service.open_study(study)
     found = this.instances(series, instance)
     return _of_all(this, found) if instance is None else _of_one(this, found[0], frames)
@@ -30,7 +30,7 @@ def retrieve_rendered(
 def retrieve_thumbnail(
     service: Service, study: str, series: str | None = None, instance: str | None = None, frames: str | None = None
 ) -> Response:
-    """200 with a small picture of what stands for the resource (10.4.1.1.4); of frames the first. 400, 404, 406."""
+    """200 or 304 with a small picture of what stands for the resource (10.4.1.1.4); of frames the first. 400, 404, 406."""
     this = service.open_study(study)
     wanted = rendering.thumbnail(parse_thumbnail(this.call.query))
     found = this.instances(series, instance)

@@ -21,7 +21,7 @@ from chalicelib.services.retrieval.bodies import Inline
 
 
 def retrieve_instances(service: Service, study: str, series: str | None = None, instance: str | None = None) -> Response:
-    """200 or 307 with whole instances (10.4.1.1.1), each as it was stored unless another transfer syntax is asked for.
+    """200, 304 or 307 with whole instances (10.4.1.1.1), each as it was stored unless another transfer syntax is asked for.
 
     400, 404, 406, 413.
     """
@@ -39,7 +39,7 @@ def retrieve_instances(service: Service, study: str, series: str | None = None, 
 
 
 def retrieve_frames(service: Service, study: str, series: str, instance: str, frames: str) -> Response:
-    """200 or 307 with frames (10.4.1.1.6): as they are stored, or decoded where the caller wants plain pixels and they are
+    """200, 304 or 307 with frames (10.4.1.1.6): as they are stored, or decoded where the caller wants plain pixels and they are
     compressed. 400, 404, 406, 413."""
     this, objects = service.open_study(study), service.archive.objects
     (one,) = this.instances(series, instance)
@@ -53,7 +53,7 @@ def retrieve_frames(service: Service, study: str, series: str, instance: str, fr
 
 
 def retrieve_bulkdata(service: Service, study: str, series: str, instance: str, bulkdata: str) -> Response:
-    """200 or 307 with the value of one attribute, whose address the metadata gave (10.4.1.1.5); compressed Pixel Data as its
+    """200, 304 or 307 with the value of one attribute, whose address the metadata gave (10.4.1.1.5); compressed Pixel Data as its
     frames, one part each; a document in its own type. 400, 404, 406, 413."""
     this, objects, name = service.open_study(study), service.archive.objects, bulkdata
     (one,) = this.instances(series, instance)
@@ -76,7 +76,7 @@ def retrieve_bulkdata(service: Service, study: str, series: str, instance: str, 
 
 
 def retrieve_all_bulkdata(service: Service, study: str, series: str | None = None, instance: str | None = None) -> Response:
-    """200 or 307 with all bulk data of the instances (10.4.1.1.5), compressed pixels as they are stored or decoded.
+    """200, 304 or 307 with all bulk data of the instances (10.4.1.1.5), compressed pixels as they are stored or decoded.
 
     400, 404, 406, 413.
     """
@@ -86,7 +86,7 @@ def retrieve_all_bulkdata(service: Service, study: str, series: str | None = Non
 
 
 def retrieve_pixel_data(service: Service, study: str, series: str | None = None, instance: str | None = None) -> Response:
-    """200 or 307 with every frame of the instances, one part each, as they are stored or decoded. 400, 404, 406, 413."""
+    """200, 304 or 307 with every frame of the instances, one part each, as they are stored or decoded. 400, 404, 406, 413."""
     this = service.open_study(study)
     found, locate = this.instances(series, instance), this.bulkdata_address
     if not any(one.fact.pixel_offset for one in found):
@@ -105,7 +105,7 @@ def retrieve_metadata(service: Service, study: str, series: str | None = None, i
 
 
 def retrieve_by_uri(service: Service) -> Response:
-    """307 to the instance, or 200 with its picture, by a request with everything in its query. 400, 404, 406."""
+    """307 to the instance, or 200 with its picture, by a request with everything in its query. 304, 400, 404, 406."""
     wanted = wado_uri.parse_wado_uri(service.call.query)
     this = service.open_study(wanted.study_instance_uid, wanted.owner)
     objects, pixels = this.archive.objects, this.archive.pixels

@@ -77,6 +77,18 @@ class Cache:
                 return Taking(self, key, size, path, file, self._generation)
         return None
 
+    def drop(self, key: str) -> None:
+        """Let go of what is kept under a key."""
+        with self._lock:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        """Under the lock."""
+        old = self._all.pop(key, None)
+        if old is not None:
+            old.path.unlink(missing_ok=True)
+            self._bytes -= old.size
+
     def empty(self) -> None:
         """Let go of everything, also of what is just being taken."""
         with self._lock:
@@ -88,9 +100,10 @@ class Cache:
 
     def _keep(self, key: str, kept: Kept, generation: int) -> None:
         with self._lock:
-            if generation != self._generation or key in self._all:
+            if generation != self._generation:
                 kept.path.unlink(missing_ok=True)
                 return
+            self._forget(key)
             self._all[key] = kept
             self._bytes += kept.size
             while self._bytes > self._limit:

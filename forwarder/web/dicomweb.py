@@ -190,13 +190,35 @@ class DicomWeb:
         """The archive's answer, or the object in the store that it names. Raises ArchiveError."""
         headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
         headers |= {"x-on-behalf-of": person, "accept-encoding": "gzip", "accept": headers.get("accept", "*/*")}
+        key = f"{url}\n{headers['accept']}"
+        kept = self._cache.get(key) if self._cache is not None and request.method == "GET" else None
+        if kept is not None:  # the archive says whether it is still what is here, and still this hospital's to see
+            headers = {name: value for name, value in headers.items() if not name.startswith("if-")}
+            headers["if-none-match"] = kept.headers["etag"]
         answer = await self._signed(request.method, url, body, headers, stack)
+        if kept is not None and answer.status_code == 304:
+            whole = self._rewriter(request, kept.headers.get("content-type", "")) is not None
+            found = await self._from_cache(request, kept, whole=whole, stack=stack)
+            if found is not None:
+                return found
+            raise ArchiveError("What was here has just gone.", Failure.BUSY)
+        if kept is not None and self._cache is not None:
+            self._cache.drop(key)
         location = answer.headers.get("location", "")
         if answer.status_code not in (301, 302, 303, 307, 308) or request.method not in ("GET", "HEAD"):
-            return _Found(answer.status_code, _picked(answer.headers, _ANSWERED), answer.aiter_bytes(PIECE))
+            taking = self._taking(request, key, answer)
+            return _Found(answer.status_code, _picked(answer.headers, _ANSWERED), answer.aiter_bytes(PIECE), taking)
         content_type = answer.headers.get("content-type", "")
         await answer.aclose()
         return await self._in_store(request, location, content_type, stack)
+
+    def _taking(self, request: Request, key: str, answer: httpx2.Response) -> Taking | None:
+        """Where the archive's own answer is kept, if it may be: whole, and with an entity tag by which to ask again."""
+        length = answer.headers.get("content-length", "")
+        wanted = request.method == "GET" and answer.status_code == 200 and "etag" in answer.headers and length.isdigit()
+        if self._cache is None or not wanted or "content-encoding" in answer.headers:
+            return None
+        return self._cache.take(key, int(length))
 
     async def _signed(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], stack: AsyncExitStack
@@ -259,7 +281,8 @@ class DicomWeb:
         """An object that is here, or the part of it that is asked for (RFC 9110 14); None where it has just gone."""
         headers = {**kept.headers, "accept-ranges": "bytes", "cache-status": "contenitore; hit"}
         tag = kept.headers.get("etag", "")
-        if tag and tag in [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]:
+        known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+        if tag and tag.removeprefix("W/") in known:
             return _Found(304, headers, _nothing())
         try:
             file = await stack.enter_async_context(await anyio.open_file(kept.path, "rb"))

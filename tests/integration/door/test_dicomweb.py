@@ -257,6 +257,28 @@ class TestLargeBodies:
         assert again.headers["ETag"] == first.headers["ETag"]
         assert radiologist.get(path, headers=accept | {"If-None-Match": again.headers["ETag"]}).status_code == 304
 
+    def test_a_small_image_comes_from_the_disk_too_once_the_archive_has_said_that_it_is_the_same(
+        self, doors, shared, radiologist
+    ):
+        path = f"/dicomweb/studies/{shared.prior}/series/{shared.prior}.1/instances/{shared.prior}.1.1/frames/1"
+        accept = {"Accept": 'multipart/related; type="application/octet-stream"'}
+        first = radiologist.get(path, headers=accept)
+        again = radiologist.get(path, headers=accept)
+        assert (again.status_code, again.headers["Cache-Status"]) == (200, "contenitore; hit")
+        assert again.content == first.content and bytes(64) in again.content
+        assert radiologist.get(path, headers=accept | {"If-None-Match": again.headers["ETag"]}).status_code == 304
+
+    def test_nothing_comes_from_the_disk_once_it_may_not_be_seen(self, doors: Doors):
+        patient = Patient(doors)
+        patient.arrives()
+        transfer = patient.transferred()
+        staff = doors.staff(MAUGERI, "m.rossi", "radiology")
+        path = f"/dicomweb/studies/{patient.prior}/series/{patient.prior}.1/instances/{patient.prior}.1.1"
+        for _ in range(2):
+            assert staff.get(path, headers={"Accept": "application/dicom"}).status_code == 200
+        doors.city.client(SAN_MATTEO).delete(f"/transfers/{transfer}")
+        assert staff.get(path, headers={"Accept": "application/dicom"}).status_code == 404, "at once"
+
     def test_parts_are_answered_alike_by_the_store_and_from_the_disk(self, doors: Doors, radiologist: Staff, large: str):
         path, whole = instance_of(radiologist, large), None
         whole = radiologist.get(path, headers={"Accept": "application/dicom"}).content

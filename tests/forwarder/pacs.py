@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ class Pacs:
     port: int = 0
     received: list[Dataset] = field(default_factory=list)
     kept: dict[str, Dataset] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
     stop: Callable[[], None] = lambda: None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -159,7 +161,7 @@ def running_pacs(**values: Any) -> Iterator[Pacs]:
         ae.add_supported_context(PatientRootQueryRetrieveInformationModelFind, PLAIN)
         ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind, PLAIN)
     handlers = [(evt.EVT_C_STORE, pacs._store), (evt.EVT_C_FIND, pacs._find), (evt.EVT_N_ACTION, pacs._action)]
-    server = ae.start_server(("127.0.0.1", pacs.port), block=False, evt_handlers=handlers)
+    server = ae.start_server(("127.0.0.1", pacs.port), block=False, evt_handlers=handlers, ssl_context=pacs.tls)
     pacs.port = server.server_address[1]
 
     def stop() -> None:

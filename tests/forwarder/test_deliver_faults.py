@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from certificates import Authority, Pair
 from deliveries import Case, a_case
 from hospital import process, store, until
 from line_proxy import BadLine, bad_line
@@ -310,6 +312,33 @@ def test_what_the_archive_sends_otherwise_than_it_says_never_reaches_the_pacs(ci
             line.instead = lambda method, path: None
             admin.retry(case.place.spool)
             assert case.settled(1, 60)["delivered"] == 1
+
+
+def test_a_pacs_over_tls_shows_its_certificate_and_wants_ours(city: RunningCity, tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "stranger", "stranger")
+    ours, theirs, false = authority.issue("forwarder"), authority.issue("pacs"), stranger.issue("pacs")
+    values = {
+        "pacs__tls": True, "dicom__tls.certificate": str(ours.certificate), "dicom__tls.key": str(ours.key),
+        "dicom__tls.ca_file": str(authority.pem),
+    }  # fmt: skip
+
+    def context(shown: Pair) -> ssl.SSLContext:
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.load_cert_chain(shown.certificate, shown.key)
+        made.load_verify_locations(authority.pem)
+        made.verify_mode = ssl.CERT_REQUIRED
+        return made
+
+    with running_pacs(tls=context(theirs)) as pacs, a_case(city, tmp_path, pacs, **values) as case:
+        films = a_study(case)
+        with running(case.place.config()):
+            assert case.settled(3, 60)["delivered"] == 3
+        came_once(pacs, films)
+    with running_pacs(tls=context(false)) as pacs, a_case(city, tmp_path / "other", pacs, **values) as case:
+        a_study(case, 1)
+        with running(case.place.config()):
+            until(lambda: case.state()["trouble"] == "unreachable", 60)
+        assert pacs.received == []
 
 
 @pytest.mark.slow

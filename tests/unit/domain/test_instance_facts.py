@@ -15,7 +15,8 @@ from chalicelib.domain.pixel_facts import PixelFacts
 FULL = InstanceFact(
     "0f" * 32, 1000, "2026-03-02T09:30:00.000Z", "1.2", "1.2.840.10008.1.2.1", {"00080060": ["CS", "CT"]}, 3,
     PatientIdentifier("2.16", "P"), 4, 512, 256, 300, 308, 692, 173, True, PixelFacts(frames=4, encapsulated=True), ("00081030",),
-    ("00080020",), (1.5, "101500"), {"kernel": "B30"}, {"id": "x"}, {"images": ["1"]}, "metadata/parts/a/b.json.gz", "f0" * 32, 2, "0123",
+    ("00080020",), (1.5, "101500"), {"kernel": "B30"}, {"id": "x"}, {"images": ["1"]},
+    "metadata/parts/a/b.json.gz", "f0" * 32, 2, "0123",
 )  # fmt: skip
 
 

@@ -38,8 +38,8 @@ def test_the_demo_brings_the_films_into_the_other_hospitals_pacs_and_the_follow_
         assert set(city.endpoints["pacs"]) == {"san-matteo", "maugeri"}  # type: ignore[arg-type]
         assert city.stop() == 0
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()  # and not killed, which would leave PACS and forwarders behind
+        process.wait(30)
 
 
 @pytest.fixture(params=["Orthanc", "small"])

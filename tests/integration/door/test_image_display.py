@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 import requests
 
+from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.images import image
 
@@ -28,6 +29,9 @@ def shared(doors: Doors) -> Patient:
     body = {"id": patient.elsewhere}
     accepted = doors.city.client(MAUGERI).put(f"/transfers/{patient.transferred()}/receiving-patient", json=body)
     assert accepted.status_code == 200
+    timeline = f"/patients/{patient.elsewhere}/timeline"
+    client = doors.city.client(MAUGERI)
+    wait_until(lambda: len(client.get(timeline).json()["studies"]) == 3)  # what is found by a number is a view
     return patient
 
 

@@ -30,13 +30,17 @@ def store(doors: Doors, institution: str, image: Dataset) -> None:
 @pytest.fixture
 def conflict(doors: Doors, patient: Patient) -> str:
     """The Study Instance UID of an image that was put aside, since other pixels came under its UID before."""
-    study = f"1.2.{patient.unique}"
+    page = doors.endpoints(MONDINO)["page"]
+
+    def conflicts() -> int:
+        return int(requests.get(page + "/status.json", timeout=5).json()["aside"].get("conflict", 0))
+
+    study, before = f"1.2.{patient.unique}", conflicts()
     for pixels in (b"\1", b"\2"):
         image = ct_slice(1, study=study)
         image.PixelData = pixels * len(image.PixelData)
         store(doors, MONDINO, image)
-    page = doors.endpoints(MONDINO)["page"]
-    wait_until(lambda: requests.get(page + "/status.json", timeout=5).json()["aside"].get("conflict"), 60)
+    wait_until(lambda: conflicts() > before, 60)
     return study
 
 

@@ -157,9 +157,9 @@ def test_a_pacs_that_dies_and_comes_back_gets_the_rest(city: RunningCity, tmp_pa
         died = threading.Event()
         first.answer = lambda ds: (died.set(), 0x0000)[1] if len(first.received) == 3 else 0x0000
         with running(case.place.config()):
-            assert died.wait(40)
+            assert died.wait(90)
             first.stop()
-            until(lambda: case.state()["trouble"], 60)
+            until(lambda: case.state()["trouble"], 120)
             assert "pacs-does-not-take" in case.place.state()["troubles"]
             assert set(case.state()["waiting_for"]) <= {"pacs-unreachable", "pacs-broke-off", "pacs-no-answer"}
             with running_pacs(port=first.port, kept=first.kept) as second:
@@ -294,7 +294,7 @@ def test_the_patient_who_is_examined_here_now_goes_before_a_long_study_of_anothe
         prior = by_api.image(other, "san-matteo")
         by_api.send(city.client("san-matteo"), prior)
         with running(case.place.config()):
-            assert first.wait(40)
+            assert first.wait(90)
             by_api.transfer(city, other)
             case.settled(31, 90)
         order = [str(ds.SOPInstanceUID) for ds in pacs.received]

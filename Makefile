@@ -1,5 +1,6 @@
 # make run    the whole city on this machine      make test   every test
 # make check  lint, types, import rules           make package  what is deployed
+# make thorough  what takes long too
 # make viewer the stock OHIF viewer for the page (needs Node.js)
 PYTHON ?= python3
 VENV := .venv
@@ -9,13 +10,16 @@ PORTS ?= 8080
 STAGE ?= prod
 RUNTIME ?= python3.13
 
-.PHONY: run test check package viewer setup clean
+.PHONY: run test thorough check package viewer setup clean
 
 run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
 
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --durations=25 --durations-min=5
+
+thorough: setup
+	THOROUGH=1 $(BIN)/python -m pytest -n 3 --dist loadfile --durations=25 --durations-min=5
 
 check: setup
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,17 @@ from tests.harness import RunningCity, running_city
 
 settings.register_profile("contenitore", deadline=None)  # a busy machine is no error
 settings.load_profile("contenitore")
+
+
+THOROUGH = bool(os.environ.get("THOROUGH"))
+"""Whether what takes long is run too, as `make thorough` does."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked as slow is left to `make thorough`."""
+    for item in items:
+        if item.get_closest_marker("slow") is not None and not THOROUGH:
+            item.add_marker(pytest.mark.skip(reason="takes long: make thorough runs it"))
 
 
 @pytest.fixture(scope="session")

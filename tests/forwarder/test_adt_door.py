@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from forwarder.__main__ import main
 from forwarder.errors import ConfigError
 from forwarder.service import running
 from tests.harness import RunningCity
+
+THOROUGH = bool(os.environ.get("THOROUGH"))
 
 NOWHERE = "http://127.0.0.1:9"
 WHO = invented()
@@ -164,7 +167,7 @@ def test_it_does_not_start_without_saying_who_may_send_and_whose_numbers_count(t
         place_of(tmp_path, **values).config()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150 if THOROUGH else 40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_damage_to_a_message_breaks_the_door(door: Hospital, data: st.DataObject):
     trigger = data.draw(st.sampled_from(["A01", "A03", "A13", "A40"]))
@@ -204,7 +207,9 @@ def credentials_of_the_city(city: RunningCity, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("credentials_of_the_city")
-@pytest.mark.parametrize("step", ["adt-journaled", "adt-begun", "adt-done"])
+@pytest.mark.parametrize(
+    "step", ["adt-begun", *(pytest.param(step, marks=pytest.mark.slow) for step in ("adt-journaled", "adt-done"))]
+)
 def test_death_right_after_each_step_opens_once_and_loses_nothing(city: RunningCity, tmp_path: Path, step: str):
     place, who = place_of(tmp_path, city.api), invented()
     message = adt("A03", who, authority="SM", to="MAUG")

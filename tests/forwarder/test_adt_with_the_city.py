@@ -108,6 +108,7 @@ def test_what_an_event_did_stands_in_the_audit_under_its_control_id(case: Case):
     assert "HL7 ADT^A03 CTRL-A03" in found
 
 
+@pytest.mark.slow
 def test_an_admission_that_comes_before_the_discharge_accepts_too(case: Case):
     who = invented()
     there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
@@ -134,6 +135,7 @@ def test_cancels_undo_what_their_event_did_and_nothing_that_a_person_did(case: C
     until(lambda: len(case.transfers(who, status="active")) == 2)
 
 
+@pytest.mark.slow
 def test_a_cancel_that_comes_before_its_discharge_leaves_nothing_open(case: Case):
     who = invented()
     case.tell("san-matteo", "A13", who, at=1)
@@ -160,6 +162,7 @@ def test_messages_that_come_again_change_nothing(case: Case):
     assert len(case.transfers(who)) == 1
 
 
+@pytest.mark.slow
 def test_a_transfer_that_a_person_ended_is_not_opened_again_by_what_comes_later(case: Case):
     who = invented()
     case.tell("san-matteo", "A03", who, to="MAUG")
@@ -183,6 +186,7 @@ def test_a_registration_proposes_and_accepts_nothing(case: Case, trigger: str):
     assert [one["linked_patients"][0]["id"] for one in waiting] == [there.number]
 
 
+@pytest.mark.slow
 def test_without_an_agreeing_codice_fiscale_an_admission_proposes_only(case: Case):
     who = invented()
     there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
@@ -230,6 +234,7 @@ def test_what_is_not_for_us_is_acknowledged_and_what_nobody_receives_is_listed(c
     assert case.transfers(who) == []
 
 
+@pytest.mark.slow
 def test_a_move_within_the_house_opens_nothing(case: Case):
     who = invented()
     case.tell("san-matteo", "A02", who, ward="SM")
@@ -241,6 +246,7 @@ def test_a_move_within_the_house_opens_nothing(case: Case):
     assert case.opened(who)["reason"] == "Trasferimento / transfer (ADT^A02)"
 
 
+@pytest.mark.slow
 def test_a_patient_is_known_to_the_archive_before_any_image(case: Case):
     who = invented()
     case.tell("maugeri", "A01", who)
@@ -272,6 +278,7 @@ def test_only_with_consent_where_the_hospital_asks_for_it(city: RunningCity, tmp
         assert case.transfers(refuses) == []
 
 
+@pytest.mark.slow
 def test_what_happened_too_long_ago_opens_nothing(case: Case):
     who = invented()
     case.tell("san-matteo", "A03", who, to="MAUG", at=-8 * 24 * 60)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import ris
+from deliveries import skip_what_is_told_already
 from hospital import Hospital, free_port, hospital, until
 from pacs import running_pacs
 from pydicom import Dataset
-from test_deliver import skip_what_is_told_already
 
 from forwarder.service import running
 from tests.browser import hospital as by_api

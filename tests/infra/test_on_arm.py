@@ -70,7 +70,7 @@ RLE, DEFLATED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.99"
 """RLE is pydicom's own. A deflated object is read as a whole."""
 PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
-pytestmark = pytest.mark.skipif(bool(arm.missing()), reason=arm.missing())
+pytestmark = [pytest.mark.skipif(bool(arm.missing()), reason=arm.missing()), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

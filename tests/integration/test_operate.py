@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from infra import operate
 from tests.archive import image
 from tests.harness import ROOT, Client, RunningCity, running_city, wait_until
 from tests.integration.hospital import send, visible
@@ -46,10 +49,11 @@ class World:
         return told
 
     def operate(self, *arguments: str, expected: int | None = None) -> dict[str, Any]:
-        command = [sys.executable, "-m", "infra.operate", "--endpoints", str(self.city.state / "endpoints.json"), *arguments]
-        ran = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-        assert expected is None or ran.returncode == expected, ran.stdout + ran.stderr
-        answer: dict[str, Any] = json.loads(ran.stdout)
+        told = io.StringIO()
+        with redirect_stdout(told):
+            code = operate.main(["--endpoints", str(self.city.state / "endpoints.json"), *arguments, "--json"])
+        assert expected is None or code == expected, told.getvalue()
+        answer: dict[str, Any] = json.loads(told.getvalue())
         return answer
 
     @property

@@ -364,7 +364,6 @@ def test_several_values_of_a_header_all_arrive() -> None:
 # Under a stage's path --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_under_a_stage_path_the_path_of_the_request_has_the_stage_and_the_event_has_not(tmp_path: Path) -> None:
     with running_city(tmp_path / "state", *STANDIN, "--base-path", "/api") as city:
         assert city.api.endswith("/api")

@@ -35,9 +35,10 @@ def dcmtk(name: str) -> str | None:
 
 
 def free_port() -> int:
-    """Below the ephemeral ports, so that no outgoing connection takes it before it is used."""
+    """Below the ephemeral ports, so that no outgoing connection takes it before it is used; none of another worker's tests."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
     while True:
-        port = random.SystemRandom().randint(20_000, 32_000)
+        port = random.SystemRandom().randrange(20_000 + 3_000 * worker, 23_000 + 3_000 * worker)
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port

@@ -62,6 +62,7 @@ CALLED = {
         "sweep_uploads",
         "read_again",
         "assemble_bodies",
+        "operate",
     )
 }
 """The handlers that the first test calls: a new one has to be called there too."""
@@ -213,6 +214,8 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
     assert archive("app.anchor_audit", tick)["chains"] >= 1
     (anchored,) = _client("s3", cloud).list_objects_v2(Bucket="archive-anchors")["Contents"]
     assert anchored["Key"].startswith("anchors/")
+
+    assert [one["silent"] for one in archive("app.operate", {"job": "forwarders"})["forwarders"]] == [False]
 
     load = {"checksums": [[f"instances/maugeri/{digest}", 0, len(content)]]}
     assert archive("app.assemble_bodies", load) == [zlib.crc32(content)]

@@ -11,19 +11,13 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pypdf import PdfReader
 
-from tests.browser.chromium import Watch, chromium
+from tests.browser.chromium import Watch
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient
 from tests.sharing.codes import fiscal_code
 from tests.sharing.images import image
 
 Opener = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

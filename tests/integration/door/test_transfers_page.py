@@ -11,15 +11,9 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chromium import Watch, chromium
+from tests.browser.chromium import Watch
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.images import image
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -345,7 +345,7 @@ def test_a_multipart_upload_becomes_one_object(standin_city: RunningCity) -> Non
 
 def test_a_body_with_a_trailing_checksum_is_checked(standin_city: RunningCity) -> None:
     """What SDKs send over TLS: `aws-chunked` with the checksum behind the body."""
-    bucket, credentials = standin_city.outputs()["BucketName"], standin_city.credentials("operator")
+    bucket, credentials = standin_city.outputs()["BucketName"], standin_city.credentials("administrator")
 
     def put(name: str, checksum: bytes) -> requests.Response:
         chunks = b"%x\r\n%b\r\n0\r\nx-amz-checksum-crc32:%b\r\n\r\n" % (

@@ -543,6 +543,10 @@ def test_both_films_have_the_same_size_and_their_reports_begin_side_by_side(
     for side in ("left", "right"):
         expect(page.locator(f".pane.{side} .picture img")).to_be_visible()
         expect(page.locator(f".pane.{side} .report .text p").last).to_be_visible()
+    page.wait_for_function(
+        "() => ['.picture', '.reports'].every((part) => new Set(['left', 'right'].map("
+        "(side) => document.querySelector(`.pane.${side} ${part}`).getBoundingClientRect().height)).size === 1)"
+    )  # what is above them may still be growing
     for side in ("left", "right"):
         for part in (".picture", ".reports"):
             boxes[side, part] = page.locator(f".pane.{side} {part}").bounding_box()

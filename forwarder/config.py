@@ -380,7 +380,9 @@ class OidcConfig:
     client_secret_file: str = option("", "File with the client's secret; empty: a public client.")
     roles_claim: str = option("roles", "Claim with the roles; dots go into objects, as in “realm_access.roles”.")
     user_claim: str = option("sub", "Claim that names the person in the audit trail.")
-    opaque_tokens: bool = option(True, "Whether a viewer's token that is no JWT is shown to the provider (userinfo).")
+    opaque_tokens: bool = option(
+        False, "Whether a viewer's token that is no JWT, and so names no client, is shown to the provider."
+    )
 
 
 @dataclass(frozen=True)

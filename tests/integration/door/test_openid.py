@@ -27,6 +27,7 @@ CLIENT = "contenitore"
 class Provider:
     issuer: str
     page: str
+    site: str
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +47,12 @@ def provider(doors: Doors, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     secret.write_text("s3cret\n")
     with run_server_in_thread(user_claims=people, require_nonce=True) as server:
         issuer = f"http://localhost:{server.server_port}"
-        doors.with_site(
-            MONDINO,
+        site = (
             f'[identity]\nheader = ""\nroles_header = ""\n[identity.oidc]\nissuer = "{issuer}"\nclient_id = "{CLIENT}"\n'
-            f'client_secret_file = "{secret}"\n',
+            f'client_secret_file = "{secret}"\n'
         )
-        yield Provider(issuer, doors.endpoints(MONDINO)["page"])
+        doors.with_site(MONDINO, site)
+        yield Provider(issuer, doors.endpoints(MONDINO)["page"], site)
         doors.with_site(MONDINO, "")
 
 
@@ -142,8 +143,20 @@ class TestPeople:
 class TestViewers:
     def test_a_token_of_the_person_opens_dicomweb_as_the_person(self, provider: Provider):
         found = tokens(provider, "dr.neri")
-        assert studies(provider, found["access_token"]).status_code == 200, "opaque, shown to the provider"
-        assert studies(provider, found["id_token"]).status_code == 200, "a JWT"
+        assert studies(provider, found["id_token"]).status_code == 200
+
+    @pytest.mark.parametrize("client", [CLIENT, "another"])
+    def test_a_token_that_does_not_say_for_which_client_it_is_opens_nothing(self, provider: Provider, client: str):
+        assert studies(provider, tokens(provider, "dr.neri", client)["access_token"]).status_code == 401
+
+    def test_where_the_hospital_says_so_it_is_shown_to_the_provider(self, provider: Provider, doors: Doors):
+        doors.with_site(MONDINO, provider.site + "opaque_tokens = true\n")
+        try:
+            there = Provider(provider.issuer, doors.endpoints(MONDINO)["page"], provider.site)
+            assert studies(there, tokens(there, "dr.neri")["access_token"]).status_code == 200
+            assert studies(there, tokens(there, "guest")["access_token"]).status_code == 403
+        finally:
+            doors.with_site(MONDINO, provider.site)
 
     def test_so_does_the_session_of_a_browser(self, provider: Provider):
         browser, _ = signed_in(provider, "dr.neri")
@@ -151,7 +164,7 @@ class TestViewers:
 
     @pytest.mark.parametrize("person", ["anna", "guest"])
     def test_without_the_role_it_opens_nothing(self, provider: Provider, person: str):
-        assert studies(provider, tokens(provider, person)["access_token"]).status_code == 403
+        assert studies(provider, tokens(provider, person)["id_token"]).status_code == 403
 
     def test_a_token_of_another_client_is_refused(self, provider: Provider):
         answer = studies(provider, tokens(provider, "dr.neri", "another")["id_token"])

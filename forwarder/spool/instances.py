@@ -37,7 +37,7 @@ class InstanceState(StrEnum):
 class Packing(StrEnum):
     """How an instance is sent."""
 
-    TODO = "todo"  # that is not decided yet
+    UNDECIDED = "todo"  # in the journal since the first release
     PACKED = "packed"  # losslessly compressed
     PLAIN = "plain"  # as it was received
 

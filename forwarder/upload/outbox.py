@@ -209,7 +209,7 @@ class Outbox:
         with self._landing_on_failure(item):
             if item.size > LARGEST:
                 self._set_aside(item, Reason.LARGER_THAN_5_GIB)
-            elif item.packing is Packing.TODO and self._config.lossless and self._has_room_for(item):
+            elif item.packing is Packing.UNDECIDED and self._config.lossless and self._has_room_for(item):
                 with self._wake:
                     self._compressing += 1
                 self._compress(item)
@@ -419,7 +419,7 @@ class Outbox:
         if sound:
             return True
         if item.packed:
-            item.packing, item.packed = Packing.TODO, None
+            item.packing, item.packed = Packing.UNDECIDED, None
             path.unlink(missing_ok=True)
             self._queue.packed(item).add_done_callback(lambda _: self._land(item))
         else:

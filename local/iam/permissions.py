@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,11 @@ class Permissions:
         if identity.role_name == self._administrator:
             return None
         documents = self._functions.get(identity.role_name)
-        if documents is None:
-            documents = _of_role(identity)
+        every = [documents] if documents is not None else _of_role(identity) or [[]]
         for action, resource in needs:
             if action == "sts:GetCallerIdentity" or (action == "sts:AssumeRole" and resource == identity.role_arn):
                 continue
-            if policy.decide(documents, action, resource, context or {}) != "allow":
+            if not _allowed(every, action, resource, context or {}):
                 return action, resource
         return None
 
@@ -61,25 +60,28 @@ class Permissions:
 
     def may_invoke(self, identity: RoleSession, arn: str) -> bool:
         """Whether the role's policies and its boundary allow `execute-api:Invoke` of this method and path."""
-        backend = iam_backends[ACCOUNT]["aws"]
-        try:
-            role = backend.get_role_by_arn(identity.role_arn)
-        except NotFoundException:
-            return True
-        if policy.decide(_of_role(identity), "execute-api:Invoke", arn, {}) != "allow":
-            return False
-        boundary = backend.managed_policies.get(role.permissions_boundary_arn)
-        return boundary is None or policy.decide([_current(boundary)], "execute-api:Invoke", arn, {}) == "allow"
+        every = _of_role(identity)
+        return every is None or _allowed(every, "execute-api:Invoke", arn, {})
 
 
-def _of_role(identity: RoleSession) -> list[policy.Document]:
-    """The policies of a role of the emulated IAM; none of one that it does not know."""
+def _allowed(every: Sequence[list[policy.Document]], action: str, resource: str, context: policy.Context) -> bool:
+    return all(policy.decide(documents, action, resource, context) == "allow" for documents in every)
+
+
+def _of_role(identity: RoleSession) -> list[list[policy.Document]] | None:
+    """The policies of a role of the emulated IAM and, where it has one, its boundary: each of the two must allow what it does.
+
+    None of a role that the emulated IAM does not know.
+    """
+    backend = iam_backends[ACCOUNT]["aws"]
     try:
-        role = iam_backends[ACCOUNT]["aws"].get_role_by_arn(identity.role_arn)
+        role = backend.get_role_by_arn(identity.role_arn)
     except NotFoundException:
-        return []
+        return None
     inline = [_document(text) for text in role.policies.values()]
-    return inline + [_current(attached) for attached in role.managed_policies.values()]
+    attached = [_current(managed) for managed in role.managed_policies.values()]
+    boundary = backend.managed_policies.get(role.permissions_boundary_arn)
+    return [inline + attached, *([] if boundary is None else [[_current(boundary)]])]
 
 
 def _leading_keys(parameters: Mapping[str, Any]) -> list[str]:

@@ -204,7 +204,10 @@ class Letter:
 
 
 def letters(city: DeployedCity, options: argparse.Namespace) -> int:
-    """What was set aside, with its cause; with --redrive tried again. 1 while letters are left."""
+    """What was set aside, with its cause; with --redrive, what was to be indexed is tried again. 1 while letters are left.
+
+    A part of the stream is not: its letter names no fact, and comparing views does not tell whom a fact was to tell.
+    """
     client = city.session.client("sqs")
     instances = list(_letters(client, city.outputs["InstancesDeadLetterQueueUrl"]))
     projections = list(_letters(client, city.outputs["ProjectorDeadLetterQueueUrl"]))
@@ -215,7 +218,7 @@ def letters(city: DeployedCity, options: argparse.Namespace) -> int:
         cause = "; ".join(known) or "it is not what S3 sends"
         shown.append({"queue": "instances", "cause": cause, "objects": len(letter.objects)})
     shown += [{"queue": "projections", "cause": _given_up(letter.body), "objects": 0} for letter in projections]
-    redriven = _redrive(city, client, instances, projections) if options.redrive else 0
+    redriven = _redrive(city, client, instances) if options.redrive else 0
     if options.json:
         print(json.dumps({"letters": shown, "redriven": redriven}))
     else:
@@ -269,19 +272,12 @@ def _given_up(body: str) -> str:
         return "it is not what Lambda sends"
 
 
-def _redrive(city: DeployedCity, client: Any, instances: list[Letter], projections: list[Letter]) -> int:
-    """Have all letters tried again: how many were. Of a part of the stream the views are compared with their facts."""
+def _redrive(city: DeployedCity, client: Any, instances: list[Letter]) -> int:
+    """Have letters of the indexer tried again: how many were. One that was sent and not removed comes twice, which is safe."""
     done = 0
     for letter in instances:
         if letter.objects:
             client.send_message(QueueUrl=city.outputs["InstancesQueueUrl"], MessageBody=letter.body)
-            client.delete_message(QueueUrl=letter.queue, ReceiptHandle=letter.receipt)
-            done += 1
-    if projections:
-        left: list[bool] = []
-        job = {"job": "reconcile", "by": "letters", "older_than": 0, "mend": True}
-        city.through(job, lambda answer: left.extend(not one["mended"] for one in answer["findings"]))
-        for letter in projections:
             client.delete_message(QueueUrl=letter.queue, ReceiptHandle=letter.receipt)
             done += 1
     return done

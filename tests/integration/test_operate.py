@@ -206,6 +206,22 @@ def test_a_letter_is_shown_with_its_cause_and_tried_again(world: World) -> None:
     assert world.operate("letters", expected=0)["letters"] == []
 
 
+def test_a_part_of_the_stream_that_was_given_up_stays_until_a_person_handed_it_on(world: World) -> None:
+    """What its facts were to tell is told by the projector alone, and the letter is all that is known of them."""
+    queue = world.city.outputs()["ProjectorDeadLetterQueueUrl"]
+    told = {"requestContext": {"condition": "RetryAttemptsExhausted"},
+            "DDBStreamBatchInfo": {"batchSize": 3, "approximateArrivalOfFirstRecord": "2026-11-30T10:00:00Z"}}  # fmt: skip
+    sqs = world.city.aws("sqs")
+    sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(told))
+    shown = world.operate("letters", "--redrive", expected=1)
+    assert [one["cause"] for one in shown["letters"]] == ["RetryAttemptsExhausted: 3 facts since 2026-11-30T10:00:00Z"]
+    assert shown["redriven"] == 0
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    left = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    assert sum(int(left[name]) for name in names) == 1
+    sqs.purge_queue(QueueUrl=queue)
+
+
 def test_a_job_that_is_not_known_and_a_city_that_is_not_there_are_told_in_words(world: World) -> None:
     answer = world.city.aws("lambda").invoke(FunctionName="contenitore-operate", Payload=json.dumps({"job": "erase-all"}))
     assert "There is no such job" in json.loads(answer["Payload"].read())["error"]

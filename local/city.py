@@ -21,6 +21,7 @@ from infra import templates
 from local import terminal
 from local.api_gateway import answers, gateway
 from local.emulation import moto_patches
+from local.faults import Faults
 from local.lambda_runtime import functions
 from local.state import State, write_atomically
 from local.web import servers
@@ -35,6 +36,8 @@ ROOT = Path(__file__).parent.parent
 API_THREADS = 200
 """Requests at once; each long poll holds one for up to 20 seconds."""
 CLOUD_THREADS = 64
+RENEWED_LATE = 3.0
+"""Seconds without credentials, when they were made to expire."""
 INVOKED_AT_ONCE = 2
 """Invocations by name of one function at once, since one may hold 32 MiB; the others wait, as none would in AWS."""
 
@@ -59,6 +62,7 @@ class City:
         self._servers: list[servers.Server] = []
         self._pumps: list[Any] = []
         self._stopping = threading.Event()
+        self._faults = Faults(state.directory)
         self._workers: Workers | None = None
         self._forwarders: Forwarders | None = None
         self._pacs: HospitalsPacs | None = None
@@ -139,7 +143,7 @@ class City:
         limits = functions.FunctionLimits(ROOT / ".chalice" / "config.json")
         signers = {name: self._issue(name) for name in limits.names()}
         endpoint = self._url(self._cloud)
-        functions.use_session({**signers, "": nobody}, direct.sender(self._cloud.answer, endpoint))
+        functions.use_session({**signers, "": nobody}, direct.sender(self._cloud.answer, endpoint, self._faults))
         app, made = functions.load(self._options.app, limits)
         documents = {
             signers[name].role_name: [permissions.policy_file(file, self.stack)]
@@ -185,9 +189,10 @@ class City:
                 },
             },
             on_stack_change=lambda: stacks.remember_changes(self.state, templates.CITY_STACK),
+            expire=self._expire,
         )
         self._page.app = ViewerSite(ROOT / "viewer", self._url(self._api), self.api, self._url(self._cloud))
-        self._pumps = event_sources.pumps(app, made, overrides, self.stack, self.state)
+        self._pumps = event_sources.pumps(app, made, overrides, self.stack, self.state, self._faults)
 
     def _issue(self, role: str) -> RoleSession:
         """Credentials of a function's role; the role itself is Chalice's to make in AWS, and here only a name, as it would be."""
@@ -217,6 +222,13 @@ class City:
             self.profiles.register(unquote(parts[1]), json.loads(answer)["role_arn"])
         elif method == "DELETE":
             self.profiles.unregister(unquote(parts[1]))
+
+    def _expire(self, profile: str) -> None:
+        """A profile's credentials run out, and new ones come only seconds later."""
+        self.profiles.expire(profile)
+        late = threading.Timer(RENEWED_LATE, self.profiles.write, kwargs={"renew": True})
+        late.daemon = True
+        late.start()
 
     def _renew_profiles(self) -> None:
         from local.iam.profiles import RENEWED_EVERY

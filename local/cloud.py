@@ -61,11 +61,12 @@ class Cloud:
         policies: dict[str, policy.Document],
         functions: Mapping[str, Callable[[dict[str, Any]], Any]],
         on_stack_change: Callable[[], None] = lambda: None,
+        expire: Callable[[str], None] = lambda _: None,
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
         self._emulator, self._state, self._identities = emulator, state, identities
         self._functions = functions
-        self._permissions, self._now, self._on_stack_change = permissions, now, on_stack_change
+        self._permissions, self._now, self._on_stack_change, self._expire = permissions, now, on_stack_change, expire
         self._s3 = S3Door(emulator, state, identities, permissions, policies, now)
         self._counts: collections.Counter[str] = collections.Counter()
         self._counts_lock = threading.Lock()
@@ -81,6 +82,9 @@ class Cloud:
             return respond(start_response, 200, [("Content-Type", "application/json")], json_body(self.requests()))
         if request.raw_path == "/_city/functions" and request.method == "GET":
             return respond(start_response, 200, [("Content-Type", "application/json")], json_body(meter.totals()))
+        if request.raw_path.startswith("/_city/expired/") and request.method == "POST":
+            self._expire(request.raw_path.rpartition("/")[2])
+            return respond(start_response, 204, [], b"")
         header = request.headers.get("authorization", "")
         presigned = "X-Amz-Signature=" in request.query or "X-Amz-Algorithm=" in request.query
         service = header.split("/")[3] if header.count("/") >= 4 and not presigned else "s3"

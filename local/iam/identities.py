@@ -81,6 +81,15 @@ class Identities:
         assert found is not None
         return found
 
+    def expire(self, role_arn: str, session: str) -> None:
+        """Let what was issued to the role under this session's name be expired from now on."""
+        with self._state.transaction() as database:
+            database.execute(
+                "UPDATE credentials SET expires = ? WHERE role_arn = ? AND session = ? AND expires > ?",
+                (time.time(), role_arn, session, time.time()),
+            )
+        self._known = {key: known for key, known in self._known.items() if (known.role_arn, known.session) != (role_arn, session)}
+
     def find(self, access_key: str) -> RoleSession | None:
         if access_key in self._known:
             return self._known[access_key]

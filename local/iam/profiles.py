@@ -48,6 +48,11 @@ class Profiles:
         with self._lock:
             return self._current[profile]
 
+    def expire(self, profile: str) -> None:
+        """Let a profile's credentials be expired from now on; the files have them until `write` with `renew`. Raises KeyError."""
+        identity = self.identity(profile)
+        self._identities.expire(identity.role_arn, identity.session)
+
     def write(self, renew: bool = False) -> None:
         """Write both files anew; credentials are kept unless they are new or `renew`."""
         with self._lock:

@@ -13,19 +13,35 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ConnectionClosedError
 
+from local.faults import Faults
 from local.lambda_runtime import meter
 from local.web.wsgi import Application
 
+_THROTTLED = {
+    True: (
+        400,
+        "application/x-amz-json-1.0",
+        b'{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"rate"}',
+    ),
+    False: (503, "application/xml", b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"),
+}
+"""What is answered to a request too many: of the services that speak JSON, and of S3."""
 
-def sender(cloud: Application, endpoint: str) -> Callable[..., AWSResponse | None]:
-    """A handler for botocore's event `before-send` that answers what is meant for `endpoint`."""
+
+def sender(cloud: Application, endpoint: str, faults: Faults) -> Callable[..., AWSResponse | None]:
+    """A handler for botocore's event `before-send` that answers what is meant for `endpoint`, where `faults` let it."""
     host = urlsplit(endpoint).netloc
 
     def send(request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
         address = urlsplit(request.url)
         if address.netloc != host:
             return None
+        faults.before_call()
+        if faults.happens(faults.chances.throttled):
+            status, kind, text = _THROTTLED["X-Amz-Target" in request.headers]
+            return AWSResponse(request.url, status, {"content-type": kind}, _Raw([text], None))
         answer: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
@@ -36,6 +52,9 @@ def sender(cloud: Application, endpoint: str) -> Callable[..., AWSResponse | Non
             body = cloud(environ, start_response)
         if spent is not None:
             spent.add(sent=int(environ.get("CONTENT_LENGTH") or 0))
+        faults.after_call()
+        if faults.happens(faults.chances.answer_lost):
+            raise ConnectionClosedError(endpoint_url=request.url)
         return AWSResponse(request.url, answer[0], answer[1], _Raw(body, spent))
 
     return send

@@ -13,11 +13,13 @@ import json
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from local.emulation.moto_patches import REGION
+from local.faults import NEVER, Faults
 from local.lambda_runtime.filters import Pattern, passes
 from local.lambda_runtime.functions import PAYLOAD_LIMIT_BYTES, Function
 from local.state import State
@@ -89,14 +91,15 @@ class Pump:
 # SQS -------------------------------------------------------------------------------------------------
 
 
-def queue_pump(source: QueueSource, queue: Any, function: Function, name: str) -> Pump:
+def queue_pump(source: QueueSource, queue: Any, function: Function, name: str, faults: Faults = NEVER) -> Pump:
     """Hands the messages of `queue`, the emulator's, to the function."""
 
     def step(pump: Pump) -> None:
-        messages = _gather(pump, queue, source)
+        messages = _spared(_gather(pump, queue, source), queue, faults)
         pump.delivering = bool(messages)
         if messages:
             _handle_messages(function, queue, source, messages)
+            _double(messages, queue, faults)
         pump.delivering = False
 
     return Pump(name, step)
@@ -117,6 +120,38 @@ def _gather(pump: Pump, queue: Any, source: QueueSource) -> list[Any]:
             if wait <= 0 or not queue._messages_lock.wait_for(lambda: _visible(queue), timeout=wait):
                 break
     return messages
+
+
+def _spared(messages: list[Any], queue: Any, faults: Faults) -> list[Any]:
+    """Those that are neither lost nor late this time, in the order in which they come now. None is late twice."""
+    chances = faults.chances
+    left: list[Any] = []
+    for message in messages:
+        first = message.approximate_receive_count == 1
+        if first and faults.happens(chances.events_lost):
+            with queue._messages_lock:
+                queue._messages = [kept for kept in queue._messages if kept is not message]
+                queue.pending_messages.discard(message)
+        elif first and faults.happens(chances.events_late):
+            message.visible_at = (time.time() + chances.late_seconds) * 1000
+            threading.Timer(chances.late_seconds + 0.01, _wake, [queue]).start()
+        else:
+            left.append(message)
+    if chances.events_shuffled:
+        faults.shuffle(left)
+    return left
+
+
+def _double(messages: list[Any], queue: Any, faults: Faults) -> None:
+    """Some come once more."""
+    chance = faults.chances.events_doubled
+    for message in messages:
+        if faults.happens(chance):
+            from moto.sqs.models import Message
+
+            again = Message(str(uuid.uuid4()), message.body)
+            again.mark_sent()
+            queue.add_message(again)
 
 
 def _visible(queue: Any) -> bool:
@@ -213,7 +248,7 @@ def _sqs_record(message: Any, queue: Any) -> dict[str, Any]:
 Row = tuple[int, dict[str, Any]]
 
 
-def stream_pump(source: StreamSource, function: Function, state: State) -> Pump:
+def stream_pump(source: StreamSource, function: Function, state: State, faults: Faults = NEVER) -> Pump:
     """One shard, one batch at a time, so that the records of a key stay in order. The checkpoint is in the
     state."""
     with state.transaction() as database:
@@ -235,6 +270,8 @@ def stream_pump(source: StreamSource, function: Function, state: State) -> Pump:
             return
         if rows and not _deliver(pump, source, function, rows):
             return
+        if rows and faults.happens(faults.chances.records_doubled):
+            return  # the checkpoint was not kept: they come again
         _advance(source, state, last)
 
     return Pump(source.consumer, step)

@@ -12,6 +12,7 @@ from chalice.utils import to_cfn_resource_name
 from moto.cloudformation.models import Stack
 
 from local.emulation.moto_patches import ACCOUNT, REGION
+from local.faults import Faults
 from local.lambda_runtime.event_source_mappings import Pump, QueueSource, StreamSource, queue_pump, stream_pump
 from local.lambda_runtime.functions import Function
 from local.lambda_runtime.schedule import period, schedule_pump
@@ -20,16 +21,18 @@ from local.state import State
 QUEUE_WORKERS = 2
 
 
-def pumps(app: Any, functions: dict[str, Function], overrides: dict[str, Any], stack: Stack, state: State) -> list[Pump]:
+def pumps(
+    app: Any, functions: dict[str, Function], overrides: dict[str, Any], stack: Stack, state: State, faults: Faults
+) -> list[Pump]:
     """Two pumps for each queue, one for each stream and each schedule of the app."""
     made: list[Pump] = []
     for source in app.event_sources:
         function = functions[source.name]
         if isinstance(source, SQSEventConfig):
             settings, queue = queue_source(source, overrides), queue_named(queue_arn(source, overrides, stack))
-            made += [queue_pump(settings, queue, function, f"{source.name}-{n}") for n in range(QUEUE_WORKERS)]
+            made += [queue_pump(settings, queue, function, f"{source.name}-{n}", faults) for n in range(QUEUE_WORKERS)]
         elif isinstance(source, DynamoDBEventConfig):
-            made.append(stream_pump(stream_source(source, overrides, stack), function, state))
+            made.append(stream_pump(stream_source(source, overrides, stack), function, state, faults))
         elif isinstance(source, ScheduledEventConfig):
             expression = source.schedule_expression
             text = expression if isinstance(expression, str) else expression.to_string()

@@ -22,6 +22,7 @@ import boto3
 import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
+from local import faults
 from local.emulation.moto_patches import ACCOUNT, REGION
 from local.iam.identities import RoleSession
 from local.lambda_runtime import meter
@@ -74,7 +75,7 @@ class Function:
 
     def invoke(self, event: dict[str, Any]) -> Any:
         """Run the handler as Lambda would: event and answer pass through JSON. Raises what the handler
-        raises.
+        raises, and FunctionDied where it is made to die.
 
         A handler that goes on after its timeout is not stopped, as a thread cannot be; it is logged.
         """
@@ -83,7 +84,7 @@ class Function:
             raise PayloadTooLarge("event", len(payload))
         started = time.monotonic()
         context = LambdaContext(self.name, self.memory, started + self.timeout)
-        with meter.running(self.name):
+        with meter.running(self.name), faults.invocation():
             answer = self.handler(json.loads(payload), context)
         took = time.monotonic() - started
         if took > self.timeout:

@@ -6,12 +6,15 @@ from typing import Any
 
 import yaml
 
+from infra import dashboard
+
 Template = dict[str, Any]
 
 FOLDER = Path(__file__).parent
 CITY = FOLDER / "city.yaml"
 FUNCTIONS = FOLDER / "functions.yaml"
 PIXELS = FOLDER / "pixels.yaml"
+WATCH = FOLDER / "watch.yaml"
 PIXELS_POLICY = FOLDER.parent / ".chalice" / "policies" / "pixels.json"
 ACCOUNT = FOLDER / "account.yaml"
 INSTITUTION = FOLDER / "institution.yaml"
@@ -55,13 +58,14 @@ def merge(over: Any, under: Any) -> Any:
 
 
 def overrides() -> Template:
-    """What is merged over Chalice's template: the city, what functions.yaml adds to functions and API, and the function
-    that decodes pixels, which is none of Chalice's.
+    """What is merged over Chalice's template: the city, what functions.yaml adds to functions and API, what shows it to its
+    operator, and the function that decodes pixels, which is none of Chalice's.
 
     The city's parameter ``RestAPI`` is left out: in the packaged template that name is the API itself.
     """
-    template: Template = merge(load(PIXELS), merge(load(FUNCTIONS), load(CITY)))
+    template: Template = merge(load(WATCH), merge(load(PIXELS), merge(load(FUNCTIONS), load(CITY))))
     policy = {"PolicyName": "RenderPixelsPolicy", "PolicyDocument": json.loads(PIXELS_POLICY.read_text(encoding="utf-8"))}
     template["Resources"]["RenderPixelsRole"]["Properties"]["Policies"] = [policy]
+    template["Resources"]["Dashboard"]["Properties"]["DashboardBody"] = dashboard.body()
     del template["Parameters"]["RestAPI"]
     return template

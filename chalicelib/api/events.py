@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -42,12 +43,19 @@ def index(archive: Archive, event: dict[str, Any], remaining: Callable[[], float
         except (ValueError, KeyError, TypeError, AttributeError):
             unreadable.append(record["messageId"])  # not what S3 sends: it ends in the dead-letter queue, alone
     batch = [one for ones in wanted.values() for one in ones]
+    reasons: list[str] = []
+
+    def read(begin: Callable[[int, int], bytes], size: int, whole: bool) -> Any:
+        summary = read_summary(begin, size, whole)
+        if isinstance(summary, str):
+            reasons.append(summary)
+        return summary
 
     def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
         return index_instances.index_instances(
             archive.table,
             archive.objects,
-            read_summary,
+            read,
             datetime.now(UTC),
             some,
             remaining,
@@ -61,6 +69,7 @@ def index(archive: Archive, event: dict[str, Any], remaining: Callable[[], float
             log_unexpected(error, function="index_instances")
     kinds = sorted({type(error).__name__ for error in failed.values()})
     logger().info("indexed", extra={"objects": len(batch), "again": len(again), "errors": kinds})
+    _tell_of(batch, failed, reasons)
     return {"batchItemFailures": [{"itemIdentifier": message} for message in again]}
 
 
@@ -167,6 +176,16 @@ def operate(archive: Archive, event: dict[str, Any], remaining: Callable[[], flo
     answer = jobs.run(job, acting.scheduled(archive.trail, "operate"), event)
     logger().info("operated", extra={"job": str(event.get("job")), "findings": len(answer.get("findings", []))})
     return answer
+
+
+def _tell_of(batch: Sequence[StoredObject], failed: Collection[StoredObject], reasons: Sequence[str]) -> None:
+    """What came, by institution, and what was rejected, by reason: the lines that infra/dashboard.py adds up."""
+    for institution in sorted({one.institution for one in batch}):
+        came = [one for one in batch if one.institution == institution]
+        figures = {"objects": len(came), "bytes": sum(one.size for one in came), "again": sum(one in failed for one in came)}
+        logger().info("arrived", extra={"institution": institution, **figures})
+    for reason, count in sorted(Counter(reasons).items()):
+        logger().info("rejected", extra={"reason": reason, "objects": count})
 
 
 def _stored(body: str) -> Iterator[StoredObject]:

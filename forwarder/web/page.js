@@ -131,6 +131,25 @@ function draw() {
   const days = last.certificate_days;
   if (days !== null) details.push([text("certificate"), `${number(days)} ${text(days === 1 ? "day" : "days")}`]);
   list(element("details"), details, false);
+  drawCity(last.archive_sees);
+}
+
+// What the operator of the city sees of this forwarder: the archive's own answer to the last sign of life.
+function drawCity(seen) {
+  if (!seen) {
+    list(element("city"), [[text("city_heard"), text("city_never")]], false);
+    return;
+  }
+  const at = Date.parse(seen.at) / 1000;
+  const silent = Date.now() / 1000 - at > seen.silent_after_seconds;
+  list(element("city"), [
+    [text("city_heard"), moment(at)],
+    [text("city_state"), silent ? text("city_silent") : text("city_alive")],
+    [text("version"), seen.version],
+    [text("waiting"), seen.waiting === null ? "—" : number(seen.waiting)],
+    [text("oldest"), duration(seen.oldest_waiting_seconds)],
+    [text("city_troubles"), seen.troubles.map((slug) => text(`trouble.${slug}`) || slug).join(" ") || text("city_none")],
+  ], false);
 }
 
 function drawAdt(adt) {

@@ -145,6 +145,8 @@ class Everything:
             "line": {"trouble": "unknown-name", "host": "archive.example.org:443", "tried": True,
                      "again_in_seconds": 7.0, "uploads": 0, "window": 2, "skew_seconds": 900.5},
             "disk": {"free_bytes": 10**9, "low": True},
+            "archive_sees": {"at": "2026-11-30T10:00:00Z", "version": "0.9.9", "waiting": 77, "oldest_waiting_seconds": 9000.0,
+                             "troubles": ["disk-low"], "silent_after_seconds": 600},
             "reports": {"received": 9, "sent": 6, "aside": 2, "waiting": 1, "oldest_waiting_seconds": 30.0}, "hl7_refused": 3,
         }  # fmt: skip
 
@@ -193,6 +195,8 @@ class TestInTheBrowser:
         expect(shown.locator("#adt_unreadable")).to_contain_text("A01 C-8")
         expect(shown.locator("#details")).to_contain_text(f"{texts['reports']}9 = 6 + 2 + 1")
         expect(shown.locator("#details")).to_contain_text(f"{texts['issuer_name']}: ADT112")
+        for said in (texts["city_silent"], "0.9.9", "77", texts["trouble.disk-low"]):
+            expect(shown.locator("#city")).to_contain_text(said)
         body = shown.locator("body").inner_text()
         foreign = {key for key, text in TEXTS[other].items() if re.search(rf"(?<!\w){re.escape(text)}(?!\w)", body)}
         assert foreign <= {"title", "in", "rejected"}  # “forwarder”, a word of both languages, and the name of a command

@@ -1,4 +1,4 @@
-"""docs/deploy.md names what an operator meets: parameters, alarms, options, outputs to look for."""
+"""docs/deploy.md and docs/runbook.md name what an operator meets: parameters, alarms, options, outputs to look for."""
 
 import re
 from typing import Any
@@ -10,6 +10,7 @@ from infra.package import ROOT
 from infra.templates import ACCOUNT, load
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 
 
 def test_every_parameter_of_the_city_is_explained(template: dict[str, Any]) -> None:
@@ -21,8 +22,12 @@ def test_every_parameter_of_the_city_is_explained(template: dict[str, Any]) -> N
 
 def test_every_alarm_has_its_answer(template: dict[str, Any]) -> None:
     alarms = [name for name, entry in template["Resources"].items() if entry["Type"] == "AWS::CloudWatch::Alarm"]
-    section = GUIDE[GUIDE.index("## Alarms") :].split("\n#", 1)[0]
-    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    section = RUNBOOK[RUNBOOK.index("## Alarms") :].split("\n#", 1)[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    assert all(len(cells) == 4 and all(cells) for cells in lines), "what it means, what to look at, what to do"
+    rows = [cells[0] for cells in lines]
+    outputs = {name for cells in lines for name in re.findall(r"output `(\w+)`", " ".join(cells))}
+    assert outputs <= set(template["Outputs"])
     explained = []
     for row in rows:  # `A`/`B`/`CAlarm` are the alarms that end as the last one does
         names = re.findall(r"`(\w+)`", row)

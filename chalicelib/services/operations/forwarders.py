@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.domain import forwarder_signs, keys
-from chalicelib.domain.forwarder_signs import CONTRACT, EVERY, Sign
+from chalicelib.domain.forwarder_signs import CONTRACT, EVERY, SILENT_AFTER, Sign
 from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.registry import load_registry
@@ -16,7 +16,8 @@ def heard(table: Table, institution: str, body: object, now: datetime) -> dict[s
     """The answer of `PUT /forwarder`: how the archive sees this institution's forwarder. One write. Raises BadRequest."""
     sign = forwarder_signs.parse(body, iso(now))
     table.put(Put(Item(keys.FORWARDERS, keys.by_institution(institution), sign.to_item())))
-    return sign.to_item() | {"contract": CONTRACT, "every_seconds": int(EVERY.total_seconds())}
+    pace = {"every_seconds": int(EVERY.total_seconds()), "silent_after_seconds": int(SILENT_AFTER.total_seconds())}
+    return sign.to_item() | {"contract": CONTRACT, **pace}
 
 
 def shown(table: Table, now: datetime) -> list[dict[str, Any]]:

@@ -1,0 +1,53 @@
+"""What the dashboard and the alarms read of log lines is written: held against the lines of a city that works."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from infra import dashboard, templates
+from infra.dashboard import Lines
+from tests.archive import image
+from tests.harness import wait_until
+from tests.integration.hospital import send
+from tests.integration.operation.conftest import OperatedCity
+
+SELDOM = {"forwarders", "proposal"}
+"""Lines of once a minute, or of what is tested elsewhere (tests/sharing); their names are looked for in the sources."""
+
+
+def test_each_line_has_the_fields_that_are_added_up(operated: OperatedCity) -> None:
+    city = operated.city
+    send(city.client("san-matteo"), image(study="1.2.3.9", patient="BOARD-1"), b"this is no DICOM" * 20)
+    wanted = {widget.message: widget for widget in dashboard.WIDGETS if isinstance(widget, Lines)}
+    del wanted[dashboard.REPORT]  # Lambda's own
+
+    def written() -> dict[str, list[dict[str, Any]]]:
+        lines: dict[str, list[dict[str, Any]]] = {}
+        for line in operated.log_lines():
+            lines.setdefault(str(line.get("message")), []).append(line)
+        return lines
+
+    lines = wait_until(lambda: found if set(wanted) <= set(found := written()) else None)
+    for widget in dashboard.WIDGETS:
+        if isinstance(widget, Lines) and widget.message != dashboard.REPORT:
+            assert any(set(widget.fields) <= set(line) for line in lines[widget.message]), widget.title
+    assert {"reason": "not-dicom", "objects": 1}.items() <= lines["rejected"][0].items()
+    came = [line for line in lines["arrived"] if line["institution"] == "san-matteo"]
+    assert sum(int(line["objects"]) for line in came) == 2
+    assert sum(int(line["bytes"]) for line in came) > 320
+
+
+def test_each_filter_of_a_metric_names_a_line_that_is_written(operated: OperatedCity) -> None:
+    operated.city.client("san-matteo").get("/institutions")
+    lines = list(operated.log_lines())
+    for resource in templates.overrides()["Resources"].values():
+        if resource.get("Type") != "AWS::Logs::MetricFilter":
+            continue
+        pattern = resource["Properties"]["FilterPattern"]
+        conditions = dict(re.findall(r'\$\.(\w+) = "?([^"&}]+?)"?(?= &&| })', pattern))
+        message = conditions.pop("message")
+        assert message in SELDOM or any(line.get("message") == message and set(conditions) <= set(line) for line in lines)
+        if message in SELDOM:
+            sources = "".join(path.read_text(encoding="utf-8") for path in (templates.FOLDER.parent / "chalicelib").rglob("*.py"))
+            assert f'logger().info("{message}"' in sources

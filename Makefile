@@ -27,6 +27,7 @@ check: setup
 	$(BIN)/mypy -p chalicelib -p app -p local -p infra -p forwarder -p pixels
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint -r eu-south-1 -- $(wildcard infra/account.yaml infra/city.yaml infra/institution.yaml infra/viewer.yaml)
+	$(BIN)/cfn-lint -r us-east-1 -- infra/budget.yaml
 	$(BIN)/python -m infra.package --check
 
 package: setup

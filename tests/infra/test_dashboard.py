@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra import dashboard
+from infra import dashboard, templates
 from infra.dashboard import Graph, Lines
 
 COUNTED = {
@@ -71,16 +71,13 @@ def test_no_figure_is_paid_for_by_the_route(template: dict[str, Any]) -> None:
     assert not any(settings["MetricsEnabled"] for settings in stage["MethodSettings"])
 
 
-def test_a_budget_tells_the_operators_and_may(template: dict[str, Any]) -> None:
-    budget = template["Resources"]["Budget"]
-    assert budget["Condition"] == "HasBudget"
-    assert budget["Properties"]["Budget"]["BudgetLimit"] == {"Amount": {"Ref": "MonthlyBudgetUsd"}, "Unit": "USD"}
-    kinds = set()
+def test_a_budget_tells_before_it_is_used_up() -> None:
+    """By mail, in us-east-1: eu-south-1 has no such resource. `make check` lints it for there."""
+    template = templates.load(templates.BUDGET)
+    (budget,) = template["Resources"].values()
+    assert budget["Properties"]["Budget"]["BudgetLimit"] == {"Amount": {"Ref": "MonthlyUsd"}, "Unit": "USD"}
+    kinds = {}
     for entry in budget["Properties"]["NotificationsWithSubscribers"]:
-        kinds.add(entry["Notification"]["NotificationType"])
-        assert entry["Subscribers"] == [{"SubscriptionType": "SNS", "Address": {"Ref": "AlarmsTopic"}}]
-    assert kinds == {"ACTUAL", "FORECASTED"}
-    allowed = template["Resources"]["AlarmsTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    assert any(one["Effect"] == "Allow" and one["Principal"] == {"Service": "budgets.amazonaws.com"} for one in allowed)
-    keys = template["Resources"]["DataKey"]["Properties"]["KeyPolicy"]["Statement"]
-    assert any("budgets.amazonaws.com" in one["Principal"].get("Service", []) for one in keys)
+        kinds[entry["Notification"]["NotificationType"]] = entry["Notification"]["Threshold"]
+        assert entry["Subscribers"] == [{"SubscriptionType": "EMAIL", "Address": {"Ref": "AlarmEmail"}}]
+    assert kinds == {"ACTUAL": 80, "FORECASTED": 100}

@@ -143,11 +143,11 @@ class Archive:
     def status(self, institution: str, content: bytes) -> dict[str, Any]:
         """What `/uploads/status` says of these bytes."""
         sha = hashlib.sha256(content).hexdigest()
-        return uploads.states(self.table, self.objects, institution, [sha])[sha]
+        return uploads.states(self.table, self.objects, institution, [sha])[sha].to_json()
 
     def state(self, stored: StoredObject) -> str:
         answer = uploads.states(self.table, self.objects, stored.institution, [stored.sha256])
-        return str(answer[stored.sha256]["state"])
+        return str(answer[stored.sha256].state)
 
     # Sharing --------------------------------------------------------------------------------------------
 

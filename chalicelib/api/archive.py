@@ -42,7 +42,7 @@ def upload_status(call: Call) -> Response:
     institution = call.caller.member.id
     hashes = uploads.parse_hashes(call.json())
     states = uploads.statuses(call.archive.table, call.archive.objects, institution, hashes)
-    return answer({"instances": [states[sha] for sha in hashes]})
+    return answer({"instances": [states[sha].to_json() for sha in hashes]})
 
 
 @handler("DELETE", "/uploads/{sha256}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -11,6 +10,7 @@ from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.rejection_note import KEY_OBJECT_SELECTION, rejects
 from chalicelib.dicom.values import items_of, text_of, values_of
 from chalicelib.domain import tags
+from chalicelib.domain.instance_facts import KeyImages
 
 PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."
 MAX_IMAGES = 100
@@ -22,12 +22,8 @@ _DESCRIPTION = "113012"
 """Key Object Description (DCM), PS3.16 TID 2010."""
 
 
-def read(dataset: Dataset) -> dict[str, Any] | None:
-    """What a document singles out: `{"kind", "title", "description", "images": [[SOP Instance UID, frame numbers…]]}`.
-
-    `kind` is KO or PR; title and description may be empty. None for what is no such document, rejects images
-    (`rejection_note`), or names none.
-    """
+def read(dataset: Dataset) -> KeyImages | None:
+    """What a document singles out; None for what is no such document, rejects images (`rejection_note`), or names none."""
     sop_class = single_uid(dataset, tags.SOPClassUID)
     if sop_class == KEY_OBJECT_SELECTION and not rejects(dataset):
         names = items_of(dataset, tags.ConceptNameCodeSequence)[:1]
@@ -46,12 +42,7 @@ def read(dataset: Dataset) -> dict[str, Any] | None:
         known += [frame for frame in frames if frame not in known][: _MAX_FRAMES - len(known)]
     if not found:
         return None
-    return {
-        "kind": kind,
-        "title": title[:_LONGEST],
-        "description": description[:_LONGEST],
-        "images": [[sop, *frames] for sop, frames in found.items()],
-    }
+    return KeyImages(kind, title[:_LONGEST], description[:_LONGEST], {sop: tuple(frames) for sop, frames in found.items()})
 
 
 def _selected(item: Dataset, depth: int) -> Iterator[tuple[str, list[int]]]:
@@ -70,9 +61,9 @@ def _presented(dataset: Dataset) -> Iterator[tuple[str, list[int]]]:
 
 
 def _references(item: Dataset, sequence: tags.Tag) -> Iterator[tuple[str, list[int]]]:
-    for one in items_of(item, sequence):
-        if sop := text_of(one, tags.ReferencedSOPInstanceUID, "UI")[:64]:
-            frames = values_of(one, tags.ReferencedFrameNumber, "IS")
+    for reference in items_of(item, sequence):
+        if sop := text_of(reference, tags.ReferencedSOPInstanceUID, "UI")[:64]:
+            frames = values_of(reference, tags.ReferencedFrameNumber, "IS")
             yield sop, [frame for frame in frames if isinstance(frame, int) and frame > 0][:_MAX_FRAMES]
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydicom.dataset import Dataset
 
 from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.values import items_of, text_of
 from chalicelib.domain import tags
-from chalicelib.domain.rejections import Rejected
+from chalicelib.domain.rejections import Rejected, RejectionNote
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 TITLES = {
@@ -31,8 +29,8 @@ def rejects(dataset: Dataset) -> str:
     return code if scheme == "DCM" and code in TITLES else ""
 
 
-def read(dataset: Dataset) -> dict[str, Any] | None:
-    """What a rejection note rejects: `{"code", "studies": {Study Instance UID: [SOP Instance UIDs]}}`; None for what is none.
+def read(dataset: Dataset) -> RejectionNote | None:
+    """What a rejection note rejects; None for what is none.
 
     Read from Current Requested Procedure Evidence Sequence (PS3.3 C.17.2.1), which names every instance that the document
     references. Raises Rejected for a note with more than `MAX_REFERENCES`: half of it taken back would be worse than none.
@@ -45,9 +43,9 @@ def read(dataset: Dataset) -> dict[str, Any] | None:
     for study in items_of(dataset, tags.CurrentRequestedProcedureEvidenceSequence):
         sops = studies.setdefault(text_of(study, tags.StudyInstanceUID, "UI"), [])
         for series in items_of(study, tags.ReferencedSeriesSequence):
-            named = [text_of(one, tags.ReferencedSOPInstanceUID, "UI") for one in items_of(series, tags.ReferencedSOPSequence)]
+            named = [text_of(item, tags.ReferencedSOPInstanceUID, "UI") for item in items_of(series, tags.ReferencedSOPSequence)]
             count += len(named)
             if count > MAX_REFERENCES:
                 raise Rejected("too-many-references", f"more than {MAX_REFERENCES}")
             sops += [sop for sop in named if sop]
-    return {"code": code, "studies": {study: sops for study, sops in studies.items() if study and sops}}
+    return RejectionNote(code, {study: sops for study, sops in studies.items() if study and sops})

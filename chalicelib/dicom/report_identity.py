@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 
@@ -19,7 +19,7 @@ from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.metadata import find_value
 from chalicelib.dicom.values import items_of, text_of, values_of
 from chalicelib.domain import tags
-from chalicelib.domain.report_versions import STATUSES, UNFINISHED
+from chalicelib.domain.report_versions import STATUSES, UNFINISHED, DeclaredDocument
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.studies import REPORT_KINDS
 
@@ -32,29 +32,18 @@ _DIGEST = 32
 _ENCAPSULATED_DOCUMENT = tags.EncapsulatedDocument.number
 
 
-def identify(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any] | None:
-    """What a report says of itself, ready for JSON; None for what is no report. What is missing or unreadable is left out.
-
-    `replaces`: the SOP Instance UIDs, of the same study, that it replaces. `preliminary`: true for one that is not final
-    (PARTIAL, or PRELIMINARY). Of one that `POST /studies/{uid}/reports` made: `named` (the digest of its document's name),
-    `replaces_named`, and `status` (`report_versions.STATUSES`). Of a CDA document: `id` and `set` (digests, `cda.same`),
-    `version` (int), `replaces_ids` (digests), `date` and `time` (effectiveTime, at the hospital), `content` (the digest
-    of its bytes).
-    """
+def identify(head: Head, fetch: Callable[[int, int], bytes]) -> DeclaredDocument | None:
+    """What a report says of its document; None for what is no report. What is missing or unreadable is left out."""
     kind = REPORT_KINDS.get(single_uid(head.dataset, tags.SOPClassUID))
     if kind is None:
         return None
-    found: dict[str, Any] = {}
-    if replaces := list(dict.fromkeys(_predecessors(head.dataset)))[:_MAX_PREDECESSORS]:
-        found["replaces"] = replaces
-    if {"PARTIAL", "PRELIMINARY"} & {text_of(head.dataset, tag, "CS") for tag in (tags.CompletionFlag, tags.PreliminaryFlag)}:
-        found["preliminary"] = True
-    found |= _of_ours(head.dataset)
-    if kind == "cda":
-        if identifier := _digest(text_of(head.dataset, tags.HL7InstanceIdentifier, "ST")):
-            found["id"] = identifier
-        found |= _of_cda(head, fetch)
-    return found
+    flags = {text_of(head.dataset, tag, "CS") for tag in (tags.CompletionFlag, tags.PreliminaryFlag)}
+    declared = DeclaredDocument(
+        replaces=tuple(dict.fromkeys(_predecessors(head.dataset)))[:_MAX_PREDECESSORS],
+        preliminary=bool(flags & {"PARTIAL", "PRELIMINARY"}),
+    )
+    declared = _of_ours(head.dataset, declared)
+    return _of_cda(head, fetch, declared) if kind == "cda" else declared
 
 
 def _predecessors(dataset: Dataset) -> Iterator[str]:
@@ -68,40 +57,42 @@ def _predecessors(dataset: Dataset) -> Iterator[str]:
                         yield sop[:64]
 
 
-def _of_ours(dataset: Dataset) -> dict[str, Any]:
-    """What the private block of `dicom.documents` says."""
+def _of_ours(dataset: Dataset, declared: DeclaredDocument) -> DeclaredDocument:
+    """With what the private block of `dicom.documents` says."""
     if text_of(dataset, tags.ReportPrivateCreator.number, "LO") != OURS:
-        return {}
+        return declared
     status = text_of(dataset, tags.ReportStatus.number, "LO").lower()
-    replaced = [str(one)[:_DIGEST] for one in values_of(dataset, tags.ReportReplaces.number, "LO") if one][:_MAX_PREDECESSORS]
-    said: dict[str, Any] = {
-        "named": text_of(dataset, tags.ReportDocument.number, "LO")[:_DIGEST],
-        "replaces_named": replaced,
-        "status": status if status in STATUSES else "",
-        "preliminary": status in UNFINISHED,
-    }
-    return {name: value for name, value in said.items() if value}
+    digests = [str(digest)[:_DIGEST] for digest in values_of(dataset, tags.ReportReplaces.number, "LO") if digest]
+    return replace(
+        declared,
+        named=text_of(dataset, tags.ReportDocument.number, "LO")[:_DIGEST],
+        replaces_named=tuple(digests[:_MAX_PREDECESSORS]),
+        status=status if status in STATUSES else "",
+        preliminary=declared.preliminary or status in UNFINISHED,
+    )
 
 
-def _of_cda(head: Head, fetch: Callable[[int, int], bytes]) -> dict[str, Any]:
+def _of_cda(head: Head, fetch: Callable[[int, int], bytes], declared: DeclaredDocument) -> DeclaredDocument:
+    """With what the document's own header says; where it cannot be read, with the id that the data set has of it."""
+    declared = replace(declared, id=_digest(text_of(head.dataset, tags.HL7InstanceIdentifier, "ST")))
     content = encapsulated(head, fetch)
     if content is None:
-        return {}
+        return declared
     try:
         header = cda.read_header(content)
     except cda.UnreadableDocument:
-        return {}
+        return declared
     date, time = header.when(HOSPITAL_TIME)
-    said: dict[str, Any] = {
-        "id": _digest(header.id),
-        "set": _digest(header.set_id),
-        "replaces_ids": [cda.same(one) for one in header.replaces],
-        "date": date,
-        "time": time,
-        "content": hashlib.sha256(content.rstrip(b"\0")).hexdigest()[:32] if len(content) < MAX_DOCUMENT else "",
-    }
-    said = {name: value for name, value in said.items() if value}
-    return said if header.version is None else {**said, "version": header.version}
+    return replace(
+        declared,
+        id=_digest(header.id) or declared.id,
+        set=_digest(header.set_id),
+        replaces_ids=tuple(cda.same(replaced) for replaced in header.replaces),
+        date=date,
+        time=time,
+        content=hashlib.sha256(content.rstrip(b"\0")).hexdigest()[:32] if len(content) < MAX_DOCUMENT else "",
+        version=header.version,
+    )
 
 
 def encapsulated(head: Head, fetch: Callable[[int, int], bytes]) -> bytes | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-Attributes = dict[str, Any]
-"""Tag as eight hex digits → {"vr", "Value"}."""
+Element: TypeAlias = dict[str, Any]
+"""One attribute (PS3.18 F.2.2): `vr`, and `Value`, `BulkDataURI` or `InlineBinary`."""
+Attributes: TypeAlias = dict[str, Any]
+"""A data set (PS3.18 F.2): tag as eight hex digits → `Element`."""
 
 
 def first_value(attributes: Mapping[str, Any], tag: str) -> str:

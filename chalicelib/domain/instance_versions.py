@@ -8,11 +8,12 @@ in the transaction that adds a fact, so that two of them never take the same num
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chalicelib.domain import keys
+from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Write
 
 READER = 4
@@ -81,13 +82,8 @@ def is_stale(reader: int) -> bool:
     return reader < READER
 
 
-def corrected(data: Mapping[str, Any]) -> int:
-    """How often the bytes behind an instance's fact were exchanged for others."""
-    return int(data.get("corrected", 0))
-
-
 def another(
-    partition: str, sop_partition: str, where: FactPlace, before: Item | None, data: Mapping[str, Any], *, exchanged: bool
+    partition: str, sop_partition: str, where: FactPlace, before: Item | None, fact: InstanceFact, *, exchanged: bool
 ) -> list[Write]:
     """The writes that put the next fact of an instance in place.
 
@@ -95,9 +91,8 @@ def another(
     other bytes stand behind it. The first write fails when another one was faster.
     """
     new = where._replace(number=where.number + 1)
-    content: dict[str, object] = {**data, "corrected": int(data.get("corrected", 0)) + exchanged}
-    fact = Item(partition, new.sk, content)
-    head: dict[str, object] = {"sha256": data["sha256"], "number": new.number, "series": where.series}
+    item = Item(partition, new.sk, replace(fact, corrected=fact.corrected + exchanged).to_item())
+    head: dict[str, object] = {"sha256": fact.sha256, "number": new.number, "series": where.series}
     version = (before.version or 0) if before is not None else 0
     pointer = replace(Item(sop_partition, keys.CURRENT, head), version=version + 1)
-    return [PutVersion(pointer, version), PutNew(fact)]
+    return [PutVersion(pointer, version), PutNew(item)]

@@ -193,7 +193,7 @@ def emergency(data: dict[str, Any]) -> Emergency:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What the records that carry a codice fiscale say of it: identifiers that agree with it, and those that contradict it.
 
     Those in neither do not say enough.
@@ -203,7 +203,7 @@ class Verdict:
     contradicting: frozenset[PatientIdentifier]
 
 
-def judge(carriers: Sequence[CodeCarrier], birth: str, sex: str) -> Verdict:
+def judge(carriers: Sequence[CodeCarrier], birth: str, sex: str) -> Judgement:
     """Compare records with the birth date (YYMMDD) and the sex (M, F) that a codice fiscale encodes.
 
     An identifier agrees when one of its records states both and they fit, and none states another one: a newborn filed
@@ -213,8 +213,8 @@ def judge(carriers: Sequence[CodeCarrier], birth: str, sex: str) -> Verdict:
     contradicting = {one.identifier for one in carriers if contradicts(one, birth, sex)}
     fitting = [one for one in carriers if one.identifier not in contradicting and _fits(one, birth, sex)]
     if len({one.birth_date for one in fitting}) > 1:
-        return Verdict(frozenset(), frozenset(contradicting | {one.identifier for one in fitting}))
-    return Verdict(frozenset(one.identifier for one in fitting), frozenset(contradicting))
+        return Judgement(frozenset(), frozenset(contradicting | {one.identifier for one in fitting}))
+    return Judgement(frozenset(one.identifier for one in fitting), frozenset(contradicting))
 
 
 def _fits(carrier: CodeCarrier, birth: str, sex: str) -> bool:

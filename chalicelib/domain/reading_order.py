@@ -44,10 +44,10 @@ def _of_series(members: Sequence[Instance]) -> tuple[float, str]:
 
 def _within(one: Instance) -> tuple[float, float, str, str]:
     known = number(one)
-    position, time = (*one.fact.place, None, None)[:2]
+    place = one.fact.place
     return (
         known if known is not None else math.inf,
-        position if isinstance(position, int | float) else math.inf,
-        str(time or ""),
+        place.position if place.position is not None else math.inf,
+        place.time or "",
         one.sop_instance_uid,
     )

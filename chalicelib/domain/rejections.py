@@ -7,6 +7,9 @@ numbers and fixed words only, so that it may be logged and shown: never a value 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 NOT_DICOM = "not-dicom"
 REASONS: dict[str, str] = {
     "not-dicom": ("The object is not a DICOM instance: no DICM prefix, and no data set that could be one without it."),
@@ -44,3 +47,11 @@ class Rejected(Exception):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+@dataclass(frozen=True)
+class RejectionNote:
+    """What a rejection note takes back: `code` of CID 7011 (PS3.16); `studies`: Study Instance UID → SOP Instance UIDs."""
+
+    code: str
+    studies: Mapping[str, Sequence[str]]

@@ -16,8 +16,10 @@ import heapq
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from chalicelib.domain.json_object import JsonObject, known_fields, said_fields
 
 Key = tuple[str, str, int, int, str]
 UNFINISHED = frozenset({"preliminary", "partial"})
@@ -25,10 +27,54 @@ STATUSES = {"preliminary": 0, "partial": 1, "final": 1, "addendum": 1, "correcte
 """What a report may be, and which of two of the same moment counts as the later; one that says nothing counts as final."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredDocument:
+    """What a report says of the document that it is a version of; what it does not say is empty.
+
+    `replaces`: the SOP Instance UIDs, of the same study, that it replaces. `preliminary`: it says that it is not final. Of one
+    that `POST /studies/{uid}/reports` made: `named` (the digest of its document's name), `replaces_named`, and `status`
+    (`STATUSES`). Of a CDA document: `id` and `set` (digests, `dicom.cda.same`), `version`, `replaces_ids` (digests), `date` and
+    `time` (effectiveTime, at the hospital), `content` (the digest of its bytes). `conclusion`: the first line of what it
+    concludes.
+    """
+
+    replaces: tuple[str, ...] = ()
+    preliminary: bool = False
+    named: str = ""
+    replaces_named: tuple[str, ...] = ()
+    status: str = ""
+    id: str = ""
+    set: str = ""
+    replaces_ids: tuple[str, ...] = ()
+    date: str = ""
+    time: str = ""
+    content: str = ""
+    version: int | None = None
+    conclusion: str = ""
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether it says its number in a set of versions."""
+        return bool(self.set) and self.version is not None
+
+    def to_item(self) -> JsonObject:
+        """As items keep it: only what it says."""
+        return said_fields(self, _DECLARED)
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any] | None) -> DeclaredDocument:
+        """What `to_item` made."""
+        return cls(**known_fields(item, _DECLARED)) if item else UNDECLARED
+
+
+_DECLARED = tuple(field.name for field in fields(DeclaredDocument))
+UNDECLARED = DeclaredDocument()
+
+
 @dataclass(frozen=True)
 class Report:
     """A report as ordering sees it. `date` (YYYYMMDD) and `time` (HHMMSS…) may be empty; `number` is its Instance Number;
-    `declared` what it says of its document (`dicom.report_identity.identify`); `shown` is False for a withdrawn one."""
+    `declared` what it says of its document; `shown` is False for a withdrawn one."""
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -37,27 +83,30 @@ class Report:
     date: str
     time: str
     number: int
-    declared: dict[str, Any] = field(default_factory=dict)
+    declared: DeclaredDocument = UNDECLARED
     shown: bool = True
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As an item keeps it."""
-        return asdict(self)
+        return {**{name: getattr(self, name) for name in _REPORT}, "declared": self.declared.to_item()}
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Report:
         """What `to_item` made."""
-        return cls(**item)
+        return cls(**{**item, "declared": DeclaredDocument.from_item(item.get("declared"))})
 
     @property
     def status(self) -> str:
         """One of `STATUSES`, or empty where it says none."""
-        return str(self.declared.get("status", ""))
+        return self.declared.status
 
     @property
     def moment(self) -> Key:
         """What orders the versions of a document that says no order itself."""
         return self.date, self.time, STATUSES.get(self.status, 1), self.number, self.sop_instance_uid
+
+
+_REPORT = tuple(field.name for field in fields(Report))
 
 
 @dataclass(frozen=True)
@@ -97,7 +146,7 @@ class ListedReport:
     same_as: str = ""
     conclusion: str = ""
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As items and answers have it: only what is not the default."""
         return {name: value for name, value in asdict(self).items() if name in _ALWAYS_LISTED or value}
 
@@ -134,12 +183,12 @@ def _copies(reports: Iterable[Report]) -> dict[str, str]:
     """Each that is a copy of one before it, byte for byte and under the same id: its SOP Instance UID, and that one's."""
     first: dict[tuple[str, str], str] = {}
     copies: dict[str, str] = {}
-    for one in reports:
-        if "id" in one.declared and "content" in one.declared:
-            content = (str(one.declared["id"]), str(one.declared["content"]))
-            original = first.setdefault(content, one.sop_instance_uid)
-            if original != one.sop_instance_uid:
-                copies[one.sop_instance_uid] = original
+    for report in reports:
+        if report.declared.id and report.declared.content:
+            content = (report.declared.id, report.declared.content)
+            original = first.setdefault(content, report.sop_instance_uid)
+            if original != report.sop_instance_uid:
+                copies[report.sop_instance_uid] = original
     return copies
 
 
@@ -152,26 +201,26 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
     levels: dict[tuple[str, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     by_date = _by_date(every.values())
     dated: dict[tuple[str, ...], list[Report]] = defaultdict(list)
-    for node, one in every.items():
-        declared = one.declared
-        for sop in declared.get("replaces", ()):
+    for node, report in every.items():
+        declared = report.declared
+        for sop in declared.replaces:
             graph.add(node, _instance(sop))
-        for identifier in declared.get("replaces_ids", ()):
-            if identifier != declared.get("id"):
+        for identifier in declared.replaces_ids:
+            if identifier != declared.id:
                 graph.add(node, f"id {identifier}")
-        if identifier := declared.get("id"):
-            graph.add(f"id {identifier}", node)
-        for name in declared.get("replaces_named", ()):
-            if name != declared.get("named"):
+        if declared.id:
+            graph.add(f"id {declared.id}", node)
+        for name in declared.replaces_named:
+            if name != declared.named:
                 graph.add(node, f"named {name}")
-        if name := declared.get("named"):
-            graph.add(f"named {name}", node)
-        if "set" in declared and "version" in declared:
-            levels["set", declared["set"]][int(declared["version"])].append(node)
-        elif _series(one) in by_date:
-            dated[_series(one)].append(one)
-        elif one.kind != "sr":
-            levels["series", one.series_instance_uid, one.kind, one.title][one.number].append(node)
+        if declared.named:
+            graph.add(f"named {declared.named}", node)
+        if declared.set and declared.version is not None:
+            levels["set", declared.set][declared.version].append(node)
+        elif _series(report) in by_date:
+            dated[_series(report)].append(report)
+        elif report.kind != "sr":
+            levels["series", report.series_instance_uid, report.kind, report.title][report.number].append(node)
     for group, by_version in levels.items():
         versions = sorted(by_version)
         for older, newer in itertools.pairwise(versions):
@@ -199,7 +248,7 @@ def _chain(graph: _Graph, versions: list[Report]) -> None:
 
 def _by_date(reports: Iterable[Report]) -> set[tuple[str, ...]]:
     """The series that `POST /studies/{uid}/reports` made, or added to: each holds the versions of one document."""
-    return {_series(one) for one in reports if "named" in one.declared and not {"set", "version"} <= one.declared.keys()}
+    return {_series(report) for report in reports if report.declared.named and not report.declared.is_numbered}
 
 
 def _series(one: Report) -> tuple[str, ...]:
@@ -208,8 +257,8 @@ def _series(one: Report) -> tuple[str, ...]:
 
 def _version(one: Report, depth: int, by_date: bool) -> int:
     """As the document itself says; else how many it stands on, or the number that its series gives it."""
-    if "version" in one.declared:
-        return int(one.declared["version"])
+    if one.declared.version is not None:
+        return one.declared.version
     return depth if one.kind == "sr" or by_date else max(depth, one.number)
 
 

@@ -124,15 +124,15 @@ def is_of_patient(tag: str) -> bool:
 def report_of(one: Instance, shown: bool = True) -> Report:
     """An instance of a report's class as ordering sees it."""
     number = first_value(one.attributes, tags.InstanceNumber)
-    declared = dict(one.fact.document)
+    declared = one.fact.document
     date, time = first_value(one.attributes, tags.ContentDate), first_value(one.attributes, tags.ContentTime)
     return Report(
         one.sop_instance_uid,
         one.series_instance_uid,
         REPORT_KINDS[one.fact.sop_class_uid],
         _report_title(one),
-        str(declared.get("date") or date or first_value(one.attributes, tags.StudyDate)),
-        str(declared.get("time", "")) if declared.get("date") else time,
+        declared.date or date or first_value(one.attributes, tags.StudyDate),
+        declared.time if declared.date else time,
         int(number) if number.lstrip("-").isdigit() else 1,
         declared,
         shown,

@@ -336,7 +336,7 @@ def total(found: Iterable[Instance]) -> Totals:
         classes.add(one.fact.sop_class_uid)
         body_parts.update(texts(attributes, tags.BodyPartExamined))
         sides.update(first_value(attributes, tag) for tag in _SIDES)
-        views.update(texts(attributes, tags.ViewPosition) or filter(None, [one.fact.geometry.get("view")]))
+        views.update(texts(attributes, tags.ViewPosition) or filter(None, [one.fact.geometry.view]))
         if not is_report:
             names.update(name[:LONGEST_NAME] for tag in _NAMES for name in texts(attributes, tag))
             codes.update(code for tag in _CODED for code in coded(attributes, tag))

@@ -110,7 +110,7 @@ def list_reports(every: Iterable[Report]) -> list[ListedReport]:
 def listed(placed: ReportVersion) -> ListedReport:
     """A report in its place as it is listed; its status as it says itself, or that it is not final."""
     report = placed.report
-    preliminary = bool(report.declared.get("preliminary"))
+    preliminary = report.declared.preliminary
     return ListedReport(
         report.sop_instance_uid,
         report.series_instance_uid,
@@ -124,7 +124,7 @@ def listed(placed: ReportVersion) -> ListedReport:
         report.status or ("preliminary" if preliminary else ""),
         preliminary,
         placed.same_as,
-        str(report.declared.get("conclusion", "")) if placed.newest else "",
+        report.declared.conclusion if placed.newest else "",
     )
 
 

@@ -21,8 +21,10 @@ from chalicelib.dicomweb.qido import SearchScope, parse_query
 from chalicelib.domain import audit, keys
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.instance_summary import InstanceSummary, StatedIdentifier
 from chalicelib.domain.institutions import Institution
 from chalicelib.domain.ports import Delete, Item, Key, PutNew, Write
+from chalicelib.domain.rejections import RejectionNote
 from chalicelib.services import access, changes, registry
 from chalicelib.services.audit.trail import Trail
 from chalicelib.services.finding import search, timeline  # fmt: skip
@@ -144,10 +146,17 @@ class Told:
         self.sent.append((kind, dict(content)))
 
 
-def plain_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = True) -> dict[str, Any] | str:
+def plain_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = True) -> InstanceSummary:
     """Reads what `World.arrive` writes when it is not to cost the making and reading of DICOM files."""
     found: dict[str, Any] = json.loads(fetch(0, size))
-    return found
+    del found["salt"]
+    patient, rejects = found.pop("patient"), found.pop("rejects", None)
+    return InstanceSummary(
+        patient=StatedIdentifier(patient["id"] or "", patient["issuer"] or "", patient["issuer_universal_id"] or ""),
+        other_ids=tuple(StatedIdentifier(value, issuer_universal_id=issuer or "") for value, issuer in found.pop("other_ids")),
+        rejects=RejectionNote(**rejects) if rejects else None,
+        **found,
+    )
 
 
 class World:
@@ -407,7 +416,7 @@ def summary(
     rejects: Any = None,
     salt: str = "",
 ) -> dict[str, Any]:
-    """A summary as `dicom.summary.summarise` makes it. `other_ids` are (value, issuer) of (0010,1002)."""
+    """What `plain_summary` makes a summary of. `other_ids` are (value, issuer) of (0010,1002)."""
     instance = instance or f"{study}.1.1"
     given = {
         "00080020": ("DA", date), "00080050": ("SH", accession), "00080060": ("CS", modality), "00100020": ("LO", patient),
@@ -419,10 +428,7 @@ def summary(
     found: dict[str, Any] = {
         "study_instance_uid": study, "series_instance_uid": series or f"{study}.1", "sop_instance_uid": instance,
         "sop_class_uid": sop_class, "transfer_syntax_uid": "1.2.840.10008.1.2.1", "attributes": attributes, "salt": salt,
-        "patient": {
-            "id": patient, "issuer": issuer, "issuer_universal_id": universal,
-            "other_ids": [{"id": value, "issuer": None, "issuer_universal_id": of} for value, of in other_ids],
-        },
+        "patient": {"id": patient, "issuer": issuer, "issuer_universal_id": universal}, "other_ids": list(other_ids),
     }  # fmt: skip
     if rejects is not None:
         found["rejects"] = rejects

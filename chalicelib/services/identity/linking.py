@@ -8,18 +8,18 @@ Whatever its basis, a link of two numbers that carry different codici fiscali is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from itertools import combinations, islice
-from typing import Any
 
 from chalicelib.domain import identifiers, italian, keys, patients, tags, transfers
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.instance_summary import InstanceSummary
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.patients import ABOUT, AUTOMATIC, CodeCarrier, IdentityLink, Record, Statement, link_id
 from chalicelib.domain.ports import Item, PutNew, Table, Write
@@ -40,7 +40,7 @@ _ATTEMPTS = 5
 ARCHIVE = "archive"
 
 
-def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary: Mapping[str, Any]) -> Iterator[Item]:
+def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary: InstanceSummary) -> Iterator[Item]:
     """The facts of what a patient's images state, and that they carry a codice fiscale.
 
     It may stand in Patient ID or in Other Patient IDs (0010,1000 and 0010,1002), under its issuer or under none. What
@@ -50,9 +50,9 @@ def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary
     if member is not None and member.id != owner:
         return
     named = [(patient.value, patient.issuer)]
-    named += [(one["id"] or "", one["issuer_universal_id"] or one["issuer"] or "") for one in summary["patient"]["other_ids"]]
-    birth = first_value(summary["attributes"], tags.PatientBirthDate)
-    sex = first_value(summary["attributes"], tags.PatientSex)
+    named += [(other.id, other.issuer_universal_id or other.issuer) for other in summary.other_ids]
+    birth = first_value(summary.attributes, tags.PatientBirthDate)
+    sex = first_value(summary.attributes, tags.PatientSex)
     codes: list[str] = []
     for value, issuer in dict.fromkeys(named):
         if identifiers.is_oid(issuer) and issuer != italian.CODICE_FISCALE and (value, issuer) != named[0]:

@@ -7,8 +7,8 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from chalicelib.dicomweb import commitment
 from chalicelib.dicomweb.commitment import CommitmentRequest, Reference
@@ -18,9 +18,18 @@ from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.domain.ports import Item, Key, PutNew, Table
 from chalicelib.domain.studies import is_withdrawal
+from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services.ingest.instance_items import verdicts_of
 
 KEPT_FOR = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class _Stands:
+    """What a SOP Instance UID stands for: the SHA-256 of its bytes, and its study."""
+
+    sha256: str
+    study_instance_uid: str
 
 
 def commit(
@@ -79,24 +88,29 @@ def _digest(request: CommitmentRequest) -> str:
 def _reasons(table: Table, institution: str, references: Sequence[Reference]) -> dict[Reference, int | None]:
     """For each instance None when it is kept, else the Failure Reason (PS3.3 C.14.1.1). Four reads for a hundred."""
     sops = table.batch_get(keys.sop(institution, one.sop_instance_uid) for one in references)
-    stands: dict[Reference, Any] = {
-        one: item.data for one in references if (item := sops.get(keys.sop(institution, one.sop_instance_uid)))
+    stands = {
+        reference: _Stands(str(item.data["sha256"]), str(item.data["study"]))
+        for reference in references
+        if (item := sops.get(keys.sop(institution, reference.sop_instance_uid)))
     }
-    verdicts = verdicts_of(table, [keys.verdict(institution, str(data["sha256"])) for data in stands.values()])
+    verdicts = verdicts_of(table, [keys.verdict(institution, known.sha256) for known in stands.values()])
     facts: dict[Reference, Key] = {}
-    for one, data in stands.items():
-        verdict = verdicts.get(keys.verdict(institution, str(data["sha256"])))
-        if verdict is not None and verdict.data["state"] == "indexed":
-            facts[one] = (
-                keys.study_facts(institution, str(data["study"])),
-                keys.instance(str(verdict.data["series"]), one.sop_instance_uid),
+    for reference, known in stands.items():
+        given = verdicts.get(keys.verdict(institution, known.sha256))
+        verdict = Verdict.from_item(given.data) if given is not None else None
+        if verdict is not None and verdict.state is UploadState.INDEXED:
+            facts[reference] = (
+                keys.study_facts(institution, known.study_instance_uid),
+                keys.instance(verdict.series_instance_uid, reference.sop_instance_uid),
             )
-    gone = {(pk, keys.withdrawn(one.sop_instance_uid)) for one, (pk, _) in facts.items()}
-    gone |= {keys.withdrawn_study(institution, str(stands[one]["study"])) for one in facts}
+    gone = {(pk, keys.withdrawn(reference.sop_instance_uid)) for reference, (pk, _) in facts.items()}
+    gone |= {keys.withdrawn_study(institution, stands[reference].study_instance_uid) for reference in facts}
     found = table.batch_get([*facts.values(), *gone])
     there = {key: item for key, item in found.items() if key in facts.values() or is_withdrawal(item)}
     refused = _refused(table, institution, facts)
-    reasons = {one: _reason(institution, one, facts.get(one), there, stands.get(one)) for one in references}
+    reasons = {
+        reference: _reason(institution, reference, facts.get(reference), there, stands.get(reference)) for reference in references
+    }
     return reasons | dict.fromkeys(refused, commitment.PROCESSING_FAILURE)
 
 
@@ -114,13 +128,13 @@ def _refused(table: Table, institution: str, kept: Iterable[Reference]) -> set[R
     return refused
 
 
-def _reason(institution: str, one: Reference, key: Key | None, there: dict[Key, Item], stands: Any) -> int | None:
-    if key is None or key not in there or (key[0], keys.withdrawn(one.sop_instance_uid)) in there:
+def _reason(institution: str, one: Reference, key: Key | None, there: dict[Key, Item], stands: _Stands | None) -> int | None:
+    if stands is None or key is None or key not in there or (key[0], keys.withdrawn(one.sop_instance_uid)) in there:
         return commitment.NO_SUCH_INSTANCE
-    if keys.withdrawn_study(institution, str(stands["study"])) in there:
+    if keys.withdrawn_study(institution, stands.study_instance_uid) in there:
         return commitment.NO_SUCH_INSTANCE
     if there[key].data["class"] != one.sop_class_uid:
         return commitment.CLASS_INSTANCE_CONFLICT
-    wrong_study = one.study_instance_uid not in (None, stands["study"])
+    wrong_study = one.study_instance_uid not in (None, stands.study_instance_uid)
     wrong_series = one.series_instance_uid not in (None, key[1].split("#")[1])
     return commitment.NO_SUCH_INSTANCE if wrong_study or wrong_series else None

@@ -7,19 +7,21 @@ verdict on an object stays the first one: what it stands for at this moment is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import instance_versions, keys, studies, tags
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.instance_versions import MOST_VERSIONS, FactPlace
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services.ingest.instance_items import verdicts_of
 from chalicelib.services.registry import Caller
 
@@ -30,6 +32,8 @@ CORRECTION = "correction"
 OTHER = "other"
 Compare = Callable[[Objects, tuple[str, int], tuple[str, int]], str]
 """From the (key, size) of what stands and of what came, to `dicom.correction.compare`'s answer."""
+GiveVerdict = Callable[[UploadState, str, str], Write]
+"""The write of the verdict on what came: its state, the SHA-256 of what its SOP Instance UID stands for, the reason."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,7 @@ class Came:
     series: str
     sop: str
     key: str
-    sha256: str
-    fact: Mapping[str, Any]
-    patient: PatientIdentifier | None = None
+    fact: InstanceFact
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,13 @@ class Standing:
     """The fact that counts for a SOP Instance UID now: where it stands, what it says, and the item that points to it."""
 
     where: FactPlace
-    fact: Item
+    item: Item
     pointer: Item | None
+
+    @property
+    def fact(self) -> InstanceFact:
+        """What it says."""
+        return InstanceFact.from_item(self.item.data)
 
 
 def compare_objects(objects: Objects, before: tuple[str, int], after: tuple[str, int]) -> str:
@@ -72,7 +79,7 @@ def settle(
     *,
     accepted: bool,
     compare: Compare,
-    verdict: Callable[[str, Mapping[str, str]], Write],
+    verdict: GiveVerdict,
     file: Callable[[], None],
     act: Act,
     now: datetime,
@@ -83,7 +90,7 @@ def settle(
     """
     for _ in range(_ATTEMPTS):
         standing = standing_of(table, came.institution, came.study, came.series, came.sop)
-        if standing is not None and standing.fact.data["sha256"] == came.sha256:
+        if standing is not None and standing.fact.sha256 == came.fact.sha256:
             return  # another delivery of the same object was first
         reason = _refused(objects, came, standing, compare) if accepted else OTHER
         if reason is not None:
@@ -91,20 +98,18 @@ def settle(
             return
         assert standing is not None
         file()
-        data = {**came.fact, "corrected": instance_versions.corrected(standing.fact.data)}
+        before = standing.fact
         writes = instance_versions.another(
             keys.study_facts(came.institution, came.study),
             keys.sop_facts(came.institution, came.sop),
             standing.where,
             standing.pointer,
-            data,
+            replace(came.fact, corrected=before.corrected),
             exchanged=True,
         )
-        patients = {came.patient, _patient(standing.fact)} - {None}
-        entry = Entry(
-            Kind.CORRECTION, came.institution, tuple(one for one in sorted(patients, key=str) if one), came.study, count=1
-        )
-        held = act([*writes, verdict("indexed", {})], entry)
+        patients = sorted({patient for patient in (came.fact.patient, before.patient) if patient is not None})
+        entry = Entry(Kind.CORRECTION, came.institution, tuple(patients), came.study, count=1)
+        held = act([*writes, verdict(UploadState.INDEXED, "", "")], entry)
         if not held or not held[-1]:
             return
     raise TryAgain
@@ -130,13 +135,13 @@ def _refused(objects: Objects, came: Came, standing: Standing | None, compare: C
     """Why bytes are no correction of what stands; None where they are one."""
     if standing is None:
         return OTHER
-    data = standing.fact.data
-    if data["class"] != came.fact["class"]:
+    stands = standing.fact
+    if stands.sop_class_uid != came.fact.sop_class_uid:
         return OTHER
     if standing.where.number >= MOST_VERSIONS:
         return "too-many-corrections"
-    before = keys.instance_object(came.institution, str(data["sha256"])), int(str(data["size"]))
-    found = compare(objects, before, (came.key, int(came.fact["size"])))
+    before = keys.instance_object(came.institution, stands.sha256), stands.size
+    found = compare(objects, before, (came.key, came.fact.size))
     return None if found == CORRECTION else found
 
 
@@ -145,99 +150,99 @@ def _conflict(
     came: Came,
     standing: Standing | None,
     reason: str,
-    verdict: Callable[[str, Mapping[str, str]], Write],
+    verdict: GiveVerdict,
     now: datetime,
 ) -> None:
     """Record a conflict, and beside what the SOP Instance UID stands for, so that nobody commits to keep what was refused."""
-    first = table.get(keys.sop_facts(came.institution, came.sop), ".") if standing is None else standing.fact
-    said = {"first": str(first.data["sha256"])} if first is not None else {}
-    said |= {"reason": reason} if reason != OTHER else {}
+    first = table.get(keys.sop_facts(came.institution, came.sop), ".") if standing is None else standing.item
+    stands = str(first.data["sha256"]) if first is not None else ""
     number = standing.where.number if standing is not None else 0
-    refused: dict[str, object] = {"sha256": came.sha256, "at": iso(now), "number": number}
+    refused: dict[str, object] = {"sha256": came.fact.sha256, "at": iso(now), "number": number}
     writes: list[Write] = [
-        verdict("conflict", said),
+        verdict(UploadState.CONFLICT, stands, reason if reason != OTHER else ""),
         Put(Item(keys.sop_facts(came.institution, came.sop), keys.CONFLICT, refused)),
     ]
     table.transact(writes)
 
 
-def _patient(fact: Item) -> PatientIdentifier | None:
-    said: Any = fact.data.get("patient")
-    return PatientIdentifier(said["issuer"], said["id"]) if said else None
-
-
 # What the owner sees and does -----------------------------------------------------------------------------------------
 
 
-def list_versions(table: Table, caller: Caller, study: str, tell: Recorder) -> dict[str, Any]:
+def list_versions(table: Table, caller: Caller, study: str, tell: Recorder) -> JsonObject:
     """The instances of the caller's own study whose bytes were exchanged, each with all of them in order. Raises NotFound."""
     owner = caller.member.id
-    known: dict[tuple[str, str], list[Item]] = {}
+    known: dict[tuple[str, str], list[InstanceFact]] = {}
     for where, item in instance_versions.placed(table.query_all(keys.study_facts(owner, study), keys.INSTANCES)):
-        known.setdefault(where.instance, []).append(item)
+        known.setdefault(where.instance, []).append(InstanceFact.from_item(item.data))
     if not known:
         raise NotFound
-    tell(Entry(Kind.READ, owner, _patients(known.values()), study))
-    several = {key: items for key, items in known.items() if len({item.data["sha256"] for item in items}) > 1}
+    tell(Entry(Kind.READ, owner, _patients(fact for facts in known.values() for fact in facts), study))
+    several = {key: facts for key, facts in known.items() if len({fact.sha256 for fact in facts}) > 1}
     listed = [
-        {"series_instance_uid": series, "sop_instance_uid": sop, "versions": _shown(items)}
-        for (series, sop), items in list(several.items())[:MAX_LISTED]
+        {"series_instance_uid": series, "sop_instance_uid": sop, "versions": _shown(facts)}
+        for (series, sop), facts in list(several.items())[:MAX_LISTED]
     ]
     return {"study_instance_uid": study, "instances": listed, "complete_list": len(several) <= MAX_LISTED}
 
 
-def _shown(items: list[Item]) -> list[dict[str, Any]]:
-    latest = {str(item.data["sha256"]): item for item in items}
-    first: dict[str, Item] = {}
-    for item in items:
-        first.setdefault(str(item.data["sha256"]), item)
-    shown = []
-    for sha, item in first.items():
-        attributes = studies.unpacked(latest[sha].data["attributes"])  # type: ignore[arg-type]
-        shown.append(
-            {
-                "sha256": sha,
-                "size": item.data["size"],
-                "at": item.data["at"],
-                "state": "indexed" if items[-1].data["sha256"] == sha else "superseded",
-                "patient": item.data.get("patient") or {"issuer": "", "id": ""},
-                "accession_number": first_value(attributes, tags.AccessionNumber),
-            }
-        )
-    return shown
+def _shown(facts: list[InstanceFact]) -> list[JsonObject]:
+    latest = {fact.sha256: fact for fact in facts}
+    first: dict[str, InstanceFact] = {}
+    for fact in facts:
+        first.setdefault(fact.sha256, fact)
+    return [
+        {
+            "sha256": sha,
+            "size": fact.size,
+            "at": fact.at,
+            "state": UploadState.INDEXED if facts[-1].sha256 == sha else UploadState.SUPERSEDED,
+            "patient": (fact.patient or PatientIdentifier("", "")).to_item(),
+            "accession_number": first_value(studies.unpacked(latest[sha].kept), tags.AccessionNumber),
+        }
+        for sha, fact in first.items()
+    ]
 
 
-def _patients(every: Any) -> tuple[PatientIdentifier, ...]:
-    found = {number for items in every for item in items if (number := _patient(item)) is not None}
-    return tuple(sorted(found, key=lambda one: (one.issuer, one.value)))[:2]
+def _patients(facts: Iterable[InstanceFact]) -> tuple[PatientIdentifier, ...]:
+    return tuple(sorted({fact.patient for fact in facts if fact.patient is not None}))[:2]
 
 
-def bring_back(table: Table, caller: Caller, study: str, sha256: str, now: datetime, act: Act) -> dict[str, Any]:
+def bring_back(table: Table, caller: Caller, study: str, sha256: str, now: datetime, act: Act) -> JsonObject:
     """Make a version of one of the caller's own instances the one that stands. Again: the same. Raises NotFound, TryAgain."""
     owner = caller.member.id
-    verdict = verdicts_of(table, [keys.verdict(owner, sha256)]).get(keys.verdict(owner, sha256))
-    if verdict is None or verdict.data["state"] != "indexed" or verdict.data.get("study") != study:
+    found = verdicts_of(table, [keys.verdict(owner, sha256)]).get(keys.verdict(owner, sha256))
+    verdict = Verdict.from_item(found.data) if found is not None else None
+    if verdict is None or verdict.state is not UploadState.INDEXED or verdict.study_instance_uid != study:
         raise NotFound
-    series, sop = str(verdict.data["series"]), str(verdict.data["sop"])
-    answer = {"study_instance_uid": study, "series_instance_uid": series, "sop_instance_uid": sop, "sha256": sha256}
+    series, sop = verdict.series_instance_uid, verdict.sop_instance_uid
+    answer = {
+        "study_instance_uid": study,
+        "series_instance_uid": series,
+        "sop_instance_uid": sop,
+        "sha256": sha256,
+        "state": UploadState.INDEXED,
+    }
     partition = keys.study_facts(owner, study)
     for _ in range(_ATTEMPTS):
         standing = standing_of(table, owner, study, series, sop)
         if standing is None:
             raise NotFound
-        items = table.query_all(partition, between=instance_versions.span(series, sop))
-        wanted = [item for item in items if item.data["sha256"] == sha256]
+        facts = (
+            InstanceFact.from_item(item.data) for item in table.query_all(partition, between=instance_versions.span(series, sop))
+        )
+        wanted = [fact for fact in facts if fact.sha256 == sha256]
         if not wanted:
             raise NotFound
-        patients = _patients([[wanted[-1], standing.fact]])
+        before = standing.fact
+        patients = _patients([wanted[-1], before])
         entry = Entry(Kind.CORRECTION, owner, patients, study, subject=sha256[:24], text="brought back")
-        if standing.fact.data["sha256"] == sha256:
+        if before.sha256 == sha256:
             act([], entry)
-            return answer | {"state": "indexed"}
-        data = wanted[-1].data | {"at": iso(now), "corrected": instance_versions.corrected(standing.fact.data)}
+            return answer
+        again = replace(wanted[-1], at=iso(now), corrected=before.corrected)
         writes = instance_versions.another(
-            partition, keys.sop_facts(owner, sop), standing.where, standing.pointer, data, exchanged=True
+            partition, keys.sop_facts(owner, sop), standing.where, standing.pointer, again, exchanged=True
         )
         if not act(writes, entry):
-            return answer | {"state": "indexed"}
+            return answer
     raise TryAgain

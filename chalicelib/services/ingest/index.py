@@ -24,6 +24,7 @@ from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.study_views import StudyView
+from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services import access
 from chalicelib.services.ingest import batches, corrections, rejection_notes, removals
 from chalicelib.services.ingest.corrections import Came, Compare
@@ -34,9 +35,9 @@ from chalicelib.services.ingest.instance_items import (
     StoredObject,
     UnreadObject,
     check,
+    content_of,
     fact_of,
     file_under_patients,
-    is_removed,
     keep_metadata,
     verdict,
 )
@@ -113,7 +114,7 @@ def _removed(table: Table, verdicts: Iterable[Item]) -> dict[str, int]:
     """Those of the objects, by the partition of their verdicts, whose bytes were removed; with the version that says so."""
     rejected = [item.pk for item in verdicts if item.data.get("reason") == NOT_DICOM]
     later = table.batch_get((pk, keys.LATER) for pk in rejected) if rejected else {}
-    return {pk: item.version or 0 for (pk, _), item in later.items() if is_removed(item.data)}
+    return {pk: item.version or 0 for (pk, _), item in later.items() if Verdict.from_item(item.data).is_removed}
 
 
 def index_again(
@@ -148,9 +149,9 @@ def _settle(run: _Run, read: Sequence[CheckedObject | UnreadObject | LargeObject
         first = _not_conflicting(table, accepted)
         file_under_patients(table, run.registry, first)
         for note in first:
-            if note.summary is not None and note.summary.get("rejects"):
+            if note.read.rejects is not None:
                 owner = note.stored.institution
-                rejection_notes.apply(table, run.act(owner), owner, note.summary, note.patient, now)
+                rejection_notes.apply(table, run.act(owner), owner, note.read, note.read.rejects, note.patient, now)
         parts = keep_metadata(run.objects, accepted)
         taken = [one for one in accepted if one not in first] + _settle_accepted(table, first, now, parts)
     except ContenitoreError as error:
@@ -168,18 +169,17 @@ def _settle_taken(run: _Run, one: CheckedObject, part: str | None) -> None:
     size = one.stored.size if one.stored.size <= _MOST_COMPARED else 0
     if run.remaining() < _RESERVE + size / _COMPARED_A_SECOND:
         raise TryAgain
-    owner, summary = one.stored.institution, one.summary or {}
+    owner = one.stored.institution
     member = run.registry.known(owner)
     corrections.settle(
         run.table,
         run.objects,
         Came(
-            owner, one.study, str(summary["series_instance_uid"]), one.sop, one.stored.key, one.stored.sha256,
-            fact_of(one, run.now, part).data, one.patient,
+            owner, one.study, one.read.series_instance_uid, one.sop, one.stored.key, content_of(one, run.now, part),
         ),
         accepted=member is not None and member.corrections == "accept",
         compare=run.compare,
-        verdict=lambda state, more: verdict(one, state, run.now, **more),
+        verdict=lambda state, first, reason: verdict(one, state, run.now, first=first, reason=reason),
         file=lambda: file_under_patients(run.table, run.registry, [one]),
         act=run.act(owner),
         now=run.now,
@@ -193,11 +193,11 @@ def _settle_rejected_and_echoes(table: Table, checked: Iterable[CheckedObject], 
     for one in checked:
         if one.reason is not None:
             to_remove = [Put(removals.due(one.stored, now))] if one.reason == NOT_DICOM else []
-            verdicts.append([verdict(one, "rejected", now, reason=one.reason), *to_remove])
+            verdicts.append([verdict(one, UploadState.REJECTED, now, reason=one.reason), *to_remove])
         else:
             accepted.append(one)
     echoes = _echoes(table, accepted, now)
-    verdicts += [[verdict(one, "echo", now, owner=owner)] for one, owner in echoes]
+    verdicts += [[verdict(one, UploadState.ECHO, now, owner=owner)] for one, owner in echoes]
     for start in range(0, len(verdicts), 50):
         left = verdicts[start : start + 50]
         while left and (held := table.transact([write for writes in left for write in writes])):
@@ -287,7 +287,7 @@ def _write(
         identity = Item(*key, {"sha256": one.stored.sha256, "study": one.study})
         writes.append(Put(identity) if key in standing else PutNew(identity))
         writes.append(Put(fact))
-        writes.append(verdict(one, "indexed", now, **({"issuer_name": one.issuer_name} if one.issuer_name else {})))
+        writes.append(verdict(one, UploadState.INDEXED, now, issuer_name=one.issuer_name or ""))
     writes += [PutNew(item) for item in batches.totals_of(new)]
     held = table.transact(writes)
     if not held:

@@ -12,36 +12,17 @@ from typing import Any
 from chalicelib.domain import instance_versions, keys, patients, studies
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
 from chalicelib.domain.instance_facts import InstanceFact
+from chalicelib.domain.instance_summary import InstanceSummary
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, PutNew, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services.identity import linking, numbering
 
-Summary = dict[str, Any]
-ReadSummary = Callable[[Callable[[int, int], bytes], int, bool], Summary | str | None]
-"""Reads a head by ranged reads: a summary (`dicom.summary.summarise`), or the slug of why it is rejected; None for one that
-is over the limits of the first round, unless the last argument says that the whole is wanted.
-
-The summary's `metadata`, where it has one, is the line that is kept of it (`dicom.served.keep`).
+ReadSummary = Callable[[Callable[[int, int], bytes], int, bool], InstanceSummary | str | None]
+"""Reads a head by ranged reads: a summary, or the slug of why it is rejected; None for one that is over the limits of the first
+round, unless the last argument says that the whole is wanted.
 """
-
-_KEPT_FIELDS = (
-    "number_of_frames",
-    "rows",
-    "columns",
-    "header_length",
-    "pixel_offset",
-    "pixel_length",
-    "frame_length",
-    "deflated",
-    "pixels",
-    "dropped",
-    "unread",
-    "place",
-    "geometry",
-    "document",
-    "key_images",
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +57,7 @@ class LargeObject:
 @dataclass(frozen=True)
 class CheckedObject:
     stored: StoredObject
-    summary: Summary | None
+    summary: InstanceSummary | None
     reason: str | None = None
     patient: PatientIdentifier | None = None
     original: str | None = None
@@ -87,17 +68,23 @@ class CheckedObject:
 
     @property
     def study(self) -> str:
-        return str((self.summary or {})["study_instance_uid"])
+        return self.read.study_instance_uid
 
     @property
     def sop(self) -> str:
-        return str((self.summary or {})["sop_instance_uid"])
+        return self.read.sop_instance_uid
+
+    @property
+    def read(self) -> InstanceSummary:
+        """The summary of one that could be read."""
+        assert self.summary is not None
+        return self.summary
 
 
 def verdicts_of(table: Table, firsts: Iterable[Key]) -> dict[Key, Item]:
     """The verdicts on objects, by the keys of the first: of one that was rejected, the second where there is one."""
     found = table.batch_get(firsts)
-    rejected = [key for key, item in found.items() if item.data["state"] == "rejected"]
+    rejected = [key for key, item in found.items() if item.data["state"] == UploadState.REJECTED]
     later = table.batch_get((pk, keys.LATER) for pk, _ in rejected) if rejected else {}
     return found | {key: later[key[0], keys.LATER] for key in rejected if (key[0], keys.LATER) in later}
 
@@ -110,10 +97,10 @@ def is_removed(verdict: Mapping[str, Any]) -> bool:
 def keep_metadata(objects: Objects, accepted: Sequence[CheckedObject]) -> dict[str, str]:
     """Write the metadata of the batch, one object for each institution; answers its key by institution."""
     lines: dict[str, list[bytes]] = {}
-    for one in accepted:
-        text = (one.summary or {}).get("metadata")
+    for checked in accepted:
+        text = checked.read.metadata
         if text is not None:
-            lines.setdefault(one.stored.institution, []).append(one.stored.sha256.encode() + b"\t" + text)
+            lines.setdefault(checked.stored.institution, []).append(checked.stored.sha256.encode() + b"\t" + text)
     parts: dict[str, str] = {}
     for institution, texts in lines.items():
         content = b"\n".join(sorted(texts))
@@ -135,16 +122,10 @@ def check(
         return LargeObject(one)
     if isinstance(summary, str):
         return CheckedObject(one, None, summary)
-    patient = summary["patient"]
-    if not patient["id"] or member is None:
+    patient = summary.patient
+    if not patient.id or member is None:
         return CheckedObject(one, summary, original=original)
-    identifier = resolve_issuer(
-        patient["id"],
-        patient["issuer"] or "",
-        patient["issuer_universal_id"] or "",
-        member.patient_id_issuer,
-        member.names,
-    )
+    identifier = resolve_issuer(patient.id, patient.issuer, patient.issuer_universal_id, member.patient_id_issuer, member.names)
     return CheckedObject(one, summary, None, identifier, original, member.unknown_name(identifier))
 
 
@@ -157,7 +138,7 @@ def file_under_patients(table: Table, registry: Registry, accepted: Iterable[Che
         institution = one.stored.institution
         numbers = dict.fromkeys((one.patient, numbering.own_of(registry, institution)(one.patient)))
         filed = [patients.filed(number, institution, one.study) for number in numbers]
-        carried = linking.carrying(institution, registry, one.patient, one.summary or {})
+        carried = linking.carrying(institution, registry, one.patient, one.read)
         facts |= {item.key: item for item in (*filed, *carried)}
     known = table.batch_get(facts)
     for key, item in facts.items():
@@ -166,38 +147,50 @@ def file_under_patients(table: Table, registry: Registry, accepted: Iterable[Che
 
 
 def fact_of(one: CheckedObject, now: datetime, part: str | None) -> Item:
-    summary = one.summary or {}
-    fact = replace(
-        InstanceFact.from_item({name: summary[name] for name in _KEPT_FIELDS if summary.get(name)}),
+    """The fact of an instance; `part`: the object that holds its line of metadata, where it has one."""
+    place = keys.study_facts(one.stored.institution, one.study), keys.instance(one.read.series_instance_uid, one.sop)
+    return Item(*place, content_of(one, now, part).to_item())
+
+
+def content_of(one: CheckedObject, now: datetime, part: str | None) -> InstanceFact:
+    """What the fact of an instance says; `part` as `fact_of` takes it."""
+    summary = one.read
+    return replace(
+        InstanceFact.of(summary),
         sha256=one.stored.sha256,
         size=one.stored.size,
         at=iso(now),
-        sop_class_uid=str(summary["sop_class_uid"]),
-        transfer_syntax_uid=str(summary["transfer_syntax_uid"]),
-        kept=studies.packed(summary["attributes"]),
+        kept=studies.packed(summary.attributes),
         reader=instance_versions.READER,
         patient=one.patient,
-        part=part if part is not None and summary.get("metadata") is not None else "",
+        part=part if part is not None and summary.metadata is not None else "",
         original_sha256=one.original or "",
     )
-    return Item(
-        keys.study_facts(one.stored.institution, one.study),
-        keys.instance(str(summary["series_instance_uid"]), one.sop),
-        fact.to_item(),
-    )
 
 
-def verdict(one: CheckedObject, state: str, now: datetime, **more: str) -> Write:
+def verdict(
+    one: CheckedObject,
+    state: UploadState,
+    now: datetime,
+    *,
+    reason: str = "",
+    owner: str = "",
+    first: str = "",
+    issuer_name: str = "",
+) -> Write:
     """The write of a verdict, which holds if no other delivery was first."""
-    data: dict[str, object] = {"state": state, "at": iso(now), "size": one.stored.size, **more}
-    if one.summary is not None:
-        data |= {
-            "study": one.study,
-            "series": one.summary["series_instance_uid"],
-            "sop": one.sop,
-        }
-        if one.summary.get("unread"):
-            data["unread"] = one.summary["unread"]
+    given = Verdict(
+        state=state, at=iso(now), size=one.stored.size, reason=reason, owner=owner, first=first, issuer_name=issuer_name
+    )
+    if (summary := one.summary) is not None:
+        given = replace(
+            given,
+            study_instance_uid=summary.study_instance_uid,
+            series_instance_uid=summary.series_instance_uid,
+            sop_instance_uid=summary.sop_instance_uid,
+            unread=summary.unread,
+        )
+    data = given.to_item()
     pk, first = keys.verdict(one.stored.institution, one.stored.sha256)
     if one.later is None:
         return PutNew(Item(pk, first, data))

@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Objects, Put, Table
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.verdicts import Verdict
 from chalicelib.services.ingest.due import DueList
-from chalicelib.services.ingest.instance_items import StoredObject, is_removed, verdicts_of
+from chalicelib.services.ingest.instance_items import StoredObject, verdicts_of
 
 Announce = Callable[[Mapping[str, int]], None]
 """`domain.ports.Announcer.announce`."""
@@ -84,7 +85,7 @@ def _look(table: Table, objects: Objects, announce: Announce, offered: _Offered,
     unread = {
         StoredObject(offered.institution, sha, 0).key: sha
         for sha in offered.hashes
-        if (verdict := verdicts.get(keys.verdict(offered.institution, sha))) is None or is_removed(verdict.data)
+        if (verdict := verdicts.get(keys.verdict(offered.institution, sha))) is None or Verdict.from_item(verdict.data).is_removed
     }
     stored = objects.sizes(list(unread))
     if stored:

@@ -20,6 +20,7 @@ from chalicelib.domain.instance_versions import READER, FactPlace, is_stale
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, Table
 from chalicelib.domain.rejections import NOT_DICOM
+from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services.ingest import removals
 from chalicelib.services.ingest.index import index_again
 from chalicelib.services.ingest.instance_items import (
@@ -27,7 +28,7 @@ from chalicelib.services.ingest.instance_items import (
     ReadSummary,
     StoredObject,
     check,
-    fact_of,
+    content_of,
     file_under_patients,
     keep_metadata,
 )
@@ -49,7 +50,7 @@ class _Stale:
     stored: StoredObject
     study: str
     where: FactPlace
-    fact: Item
+    fact: InstanceFact
     pointer: Item | None
 
 
@@ -89,20 +90,14 @@ def read_study(table: Table, objects: Objects, read_summary: ReadSummary, owner:
     """Read the instances of a study again that an earlier reader read, `AT_FIRST_USE` at the most; how many were."""
     partition = keys.study_facts(owner, study)
     found = [
-        (where, item)
+        (where, fact)
         for where, item in instance_versions.current(table.query_all(partition, keys.INSTANCES))
-        if is_stale(InstanceFact.from_item(item.data).reader)
+        if is_stale((fact := InstanceFact.from_item(item.data)).reader)
     ][:AT_FIRST_USE]
     pointers = table.batch_get(keys.sop_now(owner, where.sop) for where, _ in found)
     stale = [
-        _Stale(
-            StoredObject(owner, str(item.data["sha256"]), int(str(item.data["size"]))),
-            study,
-            where,
-            item,
-            pointers.get(keys.sop_now(owner, where.sop)),
-        )
-        for where, item in found
+        _Stale(StoredObject(owner, fact.sha256, fact.size), study, where, fact, pointers.get(keys.sop_now(owner, where.sop)))
+        for where, fact in found
     ]
     return _renew(table, objects, read_summary, load_registry(table), stale, now)
 
@@ -118,13 +113,13 @@ def _read_page(
 ) -> int:
     asked = [keys.verdict(one.institution, one.sha256) for one in stored]
     verdicts = table.batch_get([*asked, *((pk, keys.LATER) for pk, _ in asked)])
-    by_state: dict[str, list[tuple[StoredObject, Item]]] = {}
+    by_state: dict[UploadState, list[tuple[StoredObject, Item]]] = {}
     for one, key in zip(stored, asked, strict=True):
         verdict = verdicts.get((key[0], keys.LATER)) or verdicts.get(key)
         if verdict is not None:
-            by_state.setdefault(str(verdict.data["state"]), []).append((one, verdict))
-    stale = _stale(table, by_state.get("indexed", []))
-    rejected = by_state.get("rejected", [])
+            by_state.setdefault(Verdict.from_item(verdict.data).state, []).append((one, verdict))
+    stale = _stale(table, by_state.get(UploadState.INDEXED, []))
+    rejected = by_state.get(UploadState.REJECTED, [])
     return _renew(table, objects, read_summary, registry, stale, now) + _take(
         table, objects, read_summary, registry, rejected, now, act
     )
@@ -133,9 +128,10 @@ def _read_page(
 def _stale(table: Table, indexed: Sequence[tuple[StoredObject, Item]]) -> list[_Stale]:
     """Those of the indexed objects that stand now, and whose fact is of an earlier reader."""
     first: dict[StoredObject, tuple[Key, Key]] = {}
-    for one, verdict in indexed:
-        place = FactPlace(str(verdict.data["series"]), str(verdict.data["sop"]))
-        partition = keys.study_facts(one.institution, str(verdict.data["study"]))
+    for one, item in indexed:
+        verdict = Verdict.from_item(item.data)
+        place = FactPlace(verdict.series_instance_uid, verdict.sop_instance_uid)
+        partition = keys.study_facts(one.institution, verdict.study_instance_uid)
         first[one] = (partition, place.sk), keys.sop_now(one.institution, place.sop)
     found = table.batch_get(key for pair in first.values() for key in pair)
     places: dict[StoredObject, tuple[str, FactPlace]] = {}
@@ -147,10 +143,11 @@ def _stale(table: Table, indexed: Sequence[tuple[StoredObject, Item]]) -> list[_
     later = table.batch_get((partition, place.sk) for partition, place in places.values() if place.number)
     stale: list[_Stale] = []
     for one, (partition, place) in places.items():
-        item = (later if place.number else found).get((partition, place.sk))
-        if item is not None and item.data["sha256"] == one.sha256 and is_stale(InstanceFact.from_item(item.data).reader):
+        fact_item = (later if place.number else found).get((partition, place.sk))
+        said = InstanceFact.from_item(fact_item.data) if fact_item is not None else None
+        if said is not None and said.sha256 == one.sha256 and is_stale(said.reader):
             pointer_item = found.get(keys.sop_now(one.institution, place.sop))
-            stale.append(_Stale(one, partition.split("#", 3)[3], place, item, pointer_item))
+            stale.append(_Stale(one, partition.split("#", 3)[3], place, said, pointer_item))
     return stale
 
 
@@ -167,13 +164,13 @@ def _renew(
     parts = keep_metadata(objects, good)
     renewed = 0
     for one, checked in zip(stale, read, strict=True):
-        data = _data(one, checked, now, parts.get(one.stored.institution))
+        newer = _newer(one, checked, now, parts.get(one.stored.institution))
         writes = instance_versions.another(
             keys.study_facts(one.stored.institution, one.study),
             keys.sop_facts(one.stored.institution, one.where.sop),
             one.where,
             one.pointer,
-            data,
+            newer,
             exchanged=False,
         )
         renewed += not table.transact(writes)  # another was faster: a correction, or the same reading
@@ -181,23 +178,21 @@ def _renew(
 
 
 def _checked(objects: Objects, read_summary: ReadSummary, registry: Registry, one: _Stale) -> CheckedObject | None:
-    original = one.fact.data.get("original_sha256")
     try:
-        checked = check(objects, read_summary, registry, one.stored, str(original) if original else None, whole=True)
+        checked = check(objects, read_summary, registry, one.stored, one.fact.original_sha256 or None, whole=True)
     except ContenitoreError:
         return None
     if not isinstance(checked, CheckedObject) or checked.summary is None:
         return None
-    same = (checked.study, str(checked.summary["series_instance_uid"]), checked.sop) == (one.study, *one.where.instance)
+    same = (checked.study, checked.summary.series_instance_uid, checked.sop) == (one.study, *one.where.instance)
     return checked if same else None
 
 
-def _data(one: _Stale, checked: CheckedObject | None, now: datetime, part: str | None) -> dict[str, object]:
+def _newer(one: _Stale, checked: CheckedObject | None, now: datetime, part: str | None) -> InstanceFact:
     """What the newer fact says: when the instance came, and how often it was corrected, stays."""
-    kept = {name: one.fact.data[name] for name in ("at", "corrected") if name in one.fact.data}
     if checked is None:
-        return one.fact.data | {"reader": READER}
-    return fact_of(checked, now, part).data | kept
+        return replace(one.fact, reader=READER)
+    return replace(content_of(checked, now, part), at=one.fact.at, corrected=one.fact.corrected)
 
 
 def _take(

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.instance_summary import InstanceSummary
 from chalicelib.domain.ports import Table, Write
+from chalicelib.domain.rejections import RejectionNote
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.ingest import withdrawals
 
@@ -23,29 +24,37 @@ ActFor = Callable[[str], Act]
 _AT_ONCE = 90
 
 
-def apply(table: Table, act: Act, owner: str, note: dict[str, Any], patient: PatientIdentifier | None, now: datetime) -> None:
-    """Record that `owner` withdrew what its note (a summary with `rejects`) names, each instance once. Raises TryAgain.
+def apply(
+    table: Table,
+    act: Act,
+    owner: str,
+    note: InstanceSummary,
+    rejects: RejectionNote,
+    patient: PatientIdentifier | None,
+    now: datetime,
+) -> None:
+    """Record that `owner` withdrew what its note rejects, and the note, each instance once. Raises TryAgain.
 
     Only its own instances: another owner's of the same UIDs are not touched. The images may come later.
     """
-    rejects, sop, study = note["rejects"], str(note["sop_instance_uid"]), str(note["study_instance_uid"])
-    named: dict[str, list[str]] = {uid: list(sops) for uid, sops in rejects["studies"].items()}
-    named.setdefault(study, []).append(sop)
-    data: dict[str, object] = {"at": iso(now), "by": "rejection-note", "reason": str(rejects["code"]), "note": sop}
+    sop = note.sop_instance_uid
+    named: dict[str, list[str]] = {uid: list(sops) for uid, sops in rejects.studies.items()}
+    named.setdefault(note.study_instance_uid, []).append(sop)
+    data: dict[str, object] = {"at": iso(now), "by": "rejection-note", "reason": rejects.code, "note": sop}
     withdrawal = hashlib.sha256(f"rejection-note\n{sop}".encode()).hexdigest()[:24]
-    for uid, sops in named.items():
-        partition = keys.study_facts(owner, uid)
-        every = [f"{withdrawals.ONE}{one}" for one in dict.fromkeys(sops)]
+    for study, sops in named.items():
+        partition = keys.study_facts(owner, study)
+        every = [keys.withdrawn(uid) for uid in dict.fromkeys(sops)]
         for start in range(0, len(every), _AT_ONCE):
             part = every[start : start + _AT_ONCE]
             entry = Entry(
                 Kind.WITHDRAWAL,
                 owner,
                 (patient,) if patient is not None else (),
-                uid,
+                study,
                 Purpose.OPERATIONS,
                 count=len(part),
-                text=f"rejection note {rejects['code']}",
+                text=f"rejection note {rejects.code}",
             )
             while writes := _still_to_write(table, partition, withdrawal, data, part):
                 if not act(writes, entry):

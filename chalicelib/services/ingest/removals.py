@@ -8,6 +8,7 @@ as DICOM does is kept, whatever its verdict. The verdict stays, and says from th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib.domain import keys
@@ -16,8 +17,9 @@ from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.domain.ports import Item, Put, PutVersion, Table, Version, Versions
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.rfc3339 import iso, kept_moment
+from chalicelib.domain.verdicts import Verdict
 from chalicelib.services.ingest.due import DueList
-from chalicelib.services.ingest.instance_items import StoredObject, is_removed
+from chalicelib.services.ingest.instance_items import StoredObject
 
 KEPT_FOR = timedelta(days=7)
 """How long what is no DICOM is kept after its verdict, unless its sender has it removed."""
@@ -83,17 +85,18 @@ def remove(
     first = keys.verdict(stored.institution, stored.sha256)
     verdicts = table.batch_get([first, (first[0], keys.LATER)])
     later = verdicts.get((first[0], keys.LATER))
-    verdict = later or verdicts.get(first)
-    if verdict is None or (verdict.data["state"], verdict.data.get("reason")) != ("rejected", NOT_DICOM):
+    item = later or verdicts.get(first)
+    verdict = Verdict.from_item(item.data) if item is not None else None
+    if verdict is None or not verdict.is_rejected_as(NOT_DICOM):
         return False
-    if kept_for and kept_moment(verdict.data["at"]) > now - kept_for:
+    if kept_for and kept_moment(verdict.at) > now - kept_for:
         return False  # it was sent again: its own time comes
     found = versions.of(stored.key)
     if any(_is_image(versions, begins_as_dicom, stored.key, one) for one in found):
         return False
-    if not is_removed(verdict.data):
+    if not verdict.is_removed:
         number = (later.version or 0) if later is not None else 0
-        gone = Item(first[0], keys.LATER, {**verdict.data, "removed_at": iso(now)}, version=number + 1)
+        gone = Item(first[0], keys.LATER, replace(verdict, removed_at=iso(now)).to_item(), version=number + 1)
         entry = Entry(Kind.UPLOAD_REMOVED, stored.institution, purpose=Purpose.ADMINISTRATION, subject=stored.sha256, count=1)
         if act([PutVersion(gone, number)], entry):
             raise TryAgain  # it got another verdict meanwhile

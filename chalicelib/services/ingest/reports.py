@@ -22,7 +22,7 @@ from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
 from chalicelib.domain.ports import Objects, Table
-from chalicelib.domain.report_versions import ListedReport, Report, ReportVersion
+from chalicelib.domain.report_versions import DeclaredDocument, ListedReport, Report, ReportVersion
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
@@ -144,7 +144,7 @@ def _place(placed: Sequence[ReportVersion], series: str, sent: SentReport, owner
     date, time = sent.date, sent.time
     if not date:  # as of now; and where the clock of whoever added the last one was fast, as of then
         date, time = max([(local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")), *(one.report.moment[:2] for one in placed)])
-    mine = Report(sop, series, sent.kind, sent.title, date, time, number, {"status": sent.status})
+    mine = Report(sop, series, sent.kind, sent.title, date, time, number, DeclaredDocument(status=sent.status))
     replaces: list[str] = []
     if sent.status != "addendum":
         before = (one for one in placed if one.newest and _precedes(one.report, mine, sent.version))

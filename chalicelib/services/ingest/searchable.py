@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.study_views import StudyView
+from chalicelib.domain.verdicts import UploadState, Verdict
 
 _EVERY = 0.05
 
 K = TypeVar("K")
-Verdict = Mapping[str, Any]
-"""The data of `F#OBJECT`."""
 
 
 def awaited(table: Table, institution: str, verdicts: Mapping[K, Verdict]) -> set[K]:
@@ -24,14 +23,16 @@ def awaited(table: Table, institution: str, verdicts: Mapping[K, Verdict]) -> se
     A view knows of an instance when it was made of facts that are as new, and counts as many as are asked for here. Where
     something was taken back it counts less, and settled once.
     """
-    indexed = {key: data for key, data in verdicts.items() if data["state"] == "indexed"}
-    instances = {(str(data["study"]), str(data["sop"])) for data in indexed.values()}  # one may be known by two digests
+    indexed = {key: verdict for key, verdict in verdicts.items() if verdict.state is UploadState.INDEXED}
+    instances = {(verdict.study_instance_uid, verdict.sop_instance_uid) for verdict in indexed.values()}  # of two digests
     asked = Counter(study for study, _ in instances)
     views = table.batch_get(keys.study_view(study, institution) for study in asked)
     return {
         key
-        for key, data in indexed.items()
-        if not _knows(views.get(keys.study_view(data["study"], institution)), str(data["at"]), asked[str(data["study"])])
+        for key, verdict in indexed.items()
+        if not _knows(
+            views.get(keys.study_view(verdict.study_instance_uid, institution)), verdict.at, asked[verdict.study_instance_uid]
+        )
     }
 
 

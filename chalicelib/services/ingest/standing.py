@@ -8,31 +8,39 @@ back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from chalicelib.domain import keys, studies
 from chalicelib.domain.ports import Item, Key, Table
 from chalicelib.domain.study_views import StudyView
+from chalicelib.domain.verdicts import UploadState, Verdict
 
 K = TypeVar("K")
-Verdict = Mapping[str, Any]
-WITHDRAWN: Verdict = {"state": "rejected", "reason": "withdrawn"}
-_CONCERNED = ("indexed", "conflict")
+WITHDRAWN = "withdrawn"
+"""The reason of what is rejected as long as its owner takes it back."""
+_CONCERNED = (UploadState.INDEXED, UploadState.CONFLICT)
 
 
 def now_standing(table: Table, institution: str, verdicts: Mapping[K, tuple[str, Verdict]]) -> dict[K, Verdict]:
-    """The verdicts on objects of the institution, each (SHA-256, data), with what holds of them now in place of what held first.
+    """The verdicts on objects of the institution, each (SHA-256, verdict), with what holds of them now.
 
     One read for the studies, and more only for those of which something was corrected or withdrawn.
     """
-    concerned = {key: one for key, one in verdicts.items() if one[1]["state"] in _CONCERNED and one[1].get("study")}
-    concerned_studies = {str(data["study"]) for _, data in concerned.values()}
+    concerned = {
+        key: verdict for key, (_, verdict) in verdicts.items() if verdict.state in _CONCERNED and verdict.study_instance_uid
+    }
+    concerned_studies = {verdict.study_instance_uid for verdict in concerned.values()}
     views = table.batch_get(keys.study_view(study, institution) for study in concerned_studies)
     touched = {
-        key: one for key, one in concerned.items() if _touched(views.get(keys.study_view(str(one[1]["study"]), institution)))
+        key: verdict
+        for key, verdict in concerned.items()
+        if _touched(views.get(keys.study_view(verdict.study_instance_uid, institution)))
     }
-    found = table.batch_get(key for _, data in touched.values() for key in _keys(institution, data))
-    return {key: _now(institution, sha, data, found) if key in touched else data for key, (sha, data) in verdicts.items()}
+    found = table.batch_get(key for verdict in touched.values() for key in _keys(institution, verdict))
+    return {
+        key: _now(institution, sha, verdict, found) if key in touched else verdict for key, (sha, verdict) in verdicts.items()
+    }
 
 
 def _touched(view: Item | None) -> bool:
@@ -41,19 +49,19 @@ def _touched(view: Item | None) -> bool:
     return known is None or known.withdrawn > 0 or known.gone or known.corrected > 0
 
 
-def _keys(institution: str, data: Verdict) -> tuple[Key, Key, Key]:
-    study, sop = str(data["study"]), str(data["sop"])
+def _keys(institution: str, verdict: Verdict) -> tuple[Key, Key, Key]:
+    study, sop = verdict.study_instance_uid, verdict.sop_instance_uid
     one = keys.study_facts(institution, study), keys.withdrawn(sop)
     return keys.withdrawn_study(institution, study), one, keys.sop_now(institution, sop)
 
 
-def _now(institution: str, sha256: str, data: Verdict, found: Mapping[Key, Item]) -> Verdict:
-    whole, one, current = _keys(institution, data)
+def _now(institution: str, sha256: str, verdict: Verdict, found: Mapping[Key, Item]) -> Verdict:
+    whole, one, current = _keys(institution, verdict)
     marker = found.get(one)
-    itself = marker is not None and marker.data.get("note") == data["sop"]  # a rejection note did what it was sent for
+    itself = marker is not None and marker.data.get("note") == verdict.sop_instance_uid  # a note did what it was sent for
     if studies.is_withdrawal(found.get(whole)) or (studies.is_withdrawal(marker) and not itself):
-        return {**data, **WITHDRAWN}
+        return replace(verdict, state=UploadState.REJECTED, reason=WITHDRAWN)
     pointer = found.get(current)
-    if data["state"] == "indexed" and pointer is not None and pointer.data["sha256"] != sha256:
-        return {**data, "state": "superseded"}
-    return data
+    if verdict.state is UploadState.INDEXED and pointer is not None and pointer.data["sha256"] != sha256:
+        return replace(verdict, state=UploadState.SUPERSEDED)
+    return verdict

@@ -14,10 +14,11 @@ from chalicelib.dicomweb.part10 import Unstorable
 from chalicelib.dicomweb.stow import StoreRequest
 from chalicelib.dicomweb.stow_response import FailedInstance, Outcome, StoredInstance
 from chalicelib.domain import keys, tags
+from chalicelib.domain.instance_summary import InstanceSummary
 from chalicelib.domain.ports import Objects, Table
+from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services.ingest import searchable, standing
-from chalicelib.services.ingest.instance_items import ReadSummary, StoredObject, Summary, verdicts_of
-from chalicelib.services.ingest.standing import Verdict
+from chalicelib.services.ingest.instance_items import ReadSummary, StoredObject, verdicts_of
 
 _PARALLEL = 8
 _PATIENCE = 4.0
@@ -33,16 +34,16 @@ class _Read:
     """One instance of the request: its bytes, what its head says, and the verdict where there is one already."""
 
     content: bytes
-    summary: Summary
+    summary: InstanceSummary | None = None
     failed: FailedInstance | None = None
 
     @property
     def sop_class(self) -> str:
-        return str(self.summary.get("sop_class_uid", ""))
+        return self.summary.sop_class_uid if self.summary else ""
 
     @property
     def sop(self) -> str:
-        return str(self.summary.get("sop_instance_uid", ""))
+        return self.summary.sop_instance_uid if self.summary else ""
 
     def failure(self, reason: str) -> FailedInstance:
         return FailedInstance(reason, self.sop_class, self.sop)
@@ -72,9 +73,9 @@ def store(
             list(pool.map(lambda one: objects.put_new(one.key, contents[one], one.sha256), contents))
     again = index_all(list(contents))
     verdicts = verdicts_of(table, [keys.verdict(institution, one.sha256) for one in contents])
-    known = {key: verdict.data for key, verdict in verdicts.items()}
+    known = {key: Verdict.from_item(item.data) for key, item in verdicts.items()}
     searchable.wait_for(table, institution, known, min(_PATIENCE, started + _AT_MOST - time.monotonic()))
-    by_object = {key: (key[0].rpartition("#")[2], data) for key, data in known.items()}
+    by_object = {key: (key[0].rpartition("#")[2], verdict) for key, verdict in known.items()}
     now = standing.now_standing(table, institution, by_object)
     outcomes: list[Outcome] = []
     for one in read:
@@ -96,10 +97,10 @@ def _read(read_summary: ReadSummary, content: bytes, study: str | None) -> _Read
         return content[start : start + length]
 
     summary = read_summary(fetch, len(content), True) if content else "not-dicom"
-    if not isinstance(summary, dict):
-        return _Read(content, {}, FailedInstance(summary or "too-large-header", *_declared(fetch, len(content))))
+    if not isinstance(summary, InstanceSummary):
+        return _Read(content, None, FailedInstance(summary or "too-large-header", *_declared(fetch, len(content))))
     one = _Read(content, summary)
-    if study is not None and summary["study_instance_uid"] != study:
+    if study is not None and summary.study_instance_uid != study:
         return _Read(content, summary, one.failure("study-mismatch"))
     return one
 
@@ -115,16 +116,16 @@ def _made(read_summary: ReadSummary, request: StoreRequest, one: stow.MetadataIn
         content = part10.to_part10(one.model, lambda uri: stow.bulkdata_of(request, uri))
     except Unstorable as error:
         uids = first_text(one.model, tags.SOPClassUID), first_text(one.model, tags.SOPInstanceUID)
-        return _Read(b"", {}, FailedInstance(error.reason, *uids))
+        return _Read(b"", None, FailedInstance(error.reason, *uids))
     return _read(read_summary, content, study)
 
 
 def _outcome(one: _Read, verdict: Verdict | None, service: str) -> Outcome:
-    data: Verdict = verdict or {}
-    state = data.get("state")
-    if state in ("indexed", "echo"):
-        owner = str(data["owner"]) if state == "echo" else None
-        study, series = str(one.summary["study_instance_uid"]), str(one.summary["series_instance_uid"])
+    if verdict is None or one.summary is None:
+        return one.failure("processing-failure")
+    if verdict.state in (UploadState.INDEXED, UploadState.ECHO):
+        owner = verdict.owner if verdict.state is UploadState.ECHO else None
+        study, series = one.summary.study_instance_uid, one.summary.series_instance_uid
         url = resources.entity_url(service, study, series, one.sop, owner)
         return StoredInstance(one.sop_class, one.sop, url, resources.entity_url(service, study, owner=owner))
-    return one.failure(str(data.get("reason") or state or "processing-failure"))
+    return one.failure(verdict.reason or verdict.state)

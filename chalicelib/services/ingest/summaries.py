@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
+from chalicelib.domain.instance_summary import InstanceSummary
 from chalicelib.domain.rejections import Rejected
 
 _LARGEST_METADATA = 512 * 1024
 """Bytes of an instance's metadata that are kept when it is indexed; larger ones are read anew when asked for."""
 
 
-def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = True) -> dict[str, Any] | str | None:
+def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = True) -> InstanceSummary | str | None:
     """`services.ingest.index.ReadSummary`.
 
     Within the limits of the first round a head takes 0.2 s at the most; a hostile one of 4 KB that uses all that the whole
@@ -26,15 +26,16 @@ def read_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = Tr
     try:
         head = read_head(fetch, size, limits)
         described = frames.examine(head, fetch)
-        summary = summarise(head, described) | {"document": report_identity.identify(head, fetch)}
-        if summary["document"] is not None and (concludes := documents.conclusion(head, fetch)):
-            summary["document"]["conclusion"] = concludes
+        summary = summarise(head, described)
+        declared = report_identity.identify(head, fetch)
+        if declared is not None:
+            summary = replace(summary, document=replace(declared, conclusion=documents.conclusion(head, fetch)))
     except Rejected as rejected:
         return None if not whole and rejected.reason == "too-large-header" else rejected.reason
     if head.streamed:
         return summary  # its metadata is made when it is asked for
-    kept = served.keep(head, summary["series_instance_uid"], summary["sop_instance_uid"], described)
-    return summary | ({"metadata": kept} if len(kept) <= _LARGEST_METADATA else {})
+    kept = served.keep(head, summary.series_instance_uid, summary.sop_instance_uid, described)
+    return replace(summary, metadata=kept) if len(kept) <= _LARGEST_METADATA else summary
 
 
 def begins_as_dicom(first: bytes) -> bool:

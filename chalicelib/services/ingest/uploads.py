@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any
 
 from chalicelib.domain import identifiers, keys
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound
 from chalicelib.domain.fields import fields
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, Objects, Put, Remover, Table, Write
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.verdicts import UploadState, UploadStatus, Verdict
 from chalicelib.services.ingest import offers as offered
 from chalicelib.services.ingest import searchable, standing
-from chalicelib.services.ingest.instance_items import StoredObject, is_removed, verdicts_of
+from chalicelib.services.ingest.instance_items import StoredObject, verdicts_of
 from chalicelib.services.ingest.offers import Announce
-from chalicelib.services.ingest.standing import Verdict
 
 MAX_INSTANCES = 500
 MAX_SIZE = 5 * 1024**3
@@ -67,7 +67,7 @@ def parse_hashes(body: object) -> list[str]:
 
 def request_uploads(
     table: Table, objects: Objects, announce: Announce, institution: str, offers: Sequence[UploadOffer], now: datetime
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """For each offer, in order, its state, and for what is absent the presigned PUT of exactly these bytes.
 
     What is stored and has no verdict is announced to the indexer again: the event that told of it may be lost. What was removed
@@ -75,32 +75,33 @@ def request_uploads(
     """
     wanted = list(dict.fromkeys(offer.sha256 for offer in offers))
     verdicts = _standing(table, institution, wanted)
-    known = _states(objects, institution, wanted, {sha: one for sha, one in verdicts.items() if not is_removed(one)})
+    known = _states(objects, institution, wanted, {sha: verdict for sha, verdict in verdicts.items() if not verdict.is_removed})
     originals = _standing(table, institution, [offer.original for offer in offers if offer.original])
     for offer in offers:
-        if offer.original in originals and known[offer.sha256]["state"] == "absent":
-            known[offer.sha256] = _answer(offer.sha256, originals[offer.original])  # it is here as it was made
-    absent = [offer for offer in offers if known[offer.sha256]["state"] == "absent"]
+        if offer.original in originals and known[offer.sha256].state is UploadState.ABSENT:
+            known[offer.sha256] = UploadStatus.of(offer.sha256, originals[offer.original])  # it is here as it was made
+    absent = [offer for offer in offers if known[offer.sha256].state is UploadState.ABSENT]
     _expect(table, institution, absent)
     _remember_originals(table, institution, absent)
-    unread = [offer.sha256 for offer in offers if known[offer.sha256]["state"] == "stored"]
+    unread = [offer.sha256 for offer in offers if known[offer.sha256].state is UploadState.STORED]
     offered.remember(table, institution, [*(offer.sha256 for offer in absent), *unread], now)
     if unread:
         announce(objects.sizes([_key(institution, sha) for sha in dict.fromkeys(unread)]))
     expires_at = iso(now + timedelta(seconds=UPLOAD_SECONDS))
-    answers: list[dict[str, Any]] = []
+    answers: list[JsonObject] = []
     for offer in offers:
-        answer: dict[str, Any] = {"sha256": offer.sha256, "state": known[offer.sha256]["state"]}
-        if "reason" in known[offer.sha256]:
-            answer["reason"] = known[offer.sha256]["reason"]
-        if answer["state"] == "absent":
+        status = known[offer.sha256]
+        answer: JsonObject = {"sha256": offer.sha256, "state": status.state}
+        if status.verdict is not None and status.verdict.reason:
+            answer["reason"] = status.verdict.reason
+        if status.state is UploadState.ABSENT:
             url, headers = objects.presign_put(_key(institution, offer.sha256), offer.sha256, UPLOAD_SECONDS)
             answer["upload"] = {"method": "PUT", "url": url, "headers": headers, "expires_at": expires_at}
         answers.append(answer)
     return answers
 
 
-def states(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+def states(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, UploadStatus]:
     """What became of each of the institution's own objects, by SHA-256.
 
     An original that was compressed on the way stands for what it was sent as.
@@ -109,13 +110,13 @@ def states(table: Table, objects: Objects, institution: str, hashes: Sequence[st
     return _states(objects, institution, wanted, _standing(table, institution, wanted))
 
 
-def statuses(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+def statuses(table: Table, objects: Objects, institution: str, hashes: Sequence[str]) -> dict[str, UploadStatus]:
     """The answer of `POST /uploads/status`: the same, but `indexed` only of what a search finds by now."""
     wanted = list(dict.fromkeys(hashes))
     verdicts = _standing(table, institution, wanted)
     answers = _states(objects, institution, wanted, verdicts)
     for sha in searchable.awaited(table, institution, verdicts):
-        answers[sha] = {"sha256": sha, "state": "stored"}
+        answers[sha] = UploadStatus(sha, UploadState.STORED)
     return answers
 
 
@@ -124,10 +125,10 @@ def remove(table: Table, objects: Objects, remover: Remover, institution: str, s
 
     Raises NotFound where the archive has no such object of this institution, Conflict where it is anything else. TryAgain.
     """
-    standing = states(table, objects, institution, [sha256])[sha256]
-    if standing["state"] == "absent":
+    status = states(table, objects, institution, [sha256])[sha256]
+    if status.state is UploadState.ABSENT:
         raise NotFound
-    if (standing["state"], standing.get("reason")) != ("rejected", NOT_DICOM):
+    if status.verdict is None or not status.verdict.is_rejected_as(NOT_DICOM):
         raise Conflict(f"Only what was rejected as {NOT_DICOM} is removed.")
     if not remover.remove(institution, sha256):
         raise Conflict("This begins as DICOM does, and is kept.")
@@ -135,19 +136,19 @@ def remove(table: Table, objects: Objects, remover: Remover, institution: str, s
 
 def _states(
     objects: Objects, institution: str, wanted: Sequence[str], verdicts: Mapping[str, Verdict]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, UploadStatus]:
     unknown = [sha for sha in wanted if sha not in verdicts]
     stored = objects.existing([_key(institution, sha) for sha in unknown])
-    answers = {sha: _answer(sha, verdict) for sha, verdict in verdicts.items()}
+    answers = {sha: UploadStatus.of(sha, verdict) for sha, verdict in verdicts.items()}
     for sha in unknown:
-        answers[sha] = {"sha256": sha, "state": "stored" if _key(institution, sha) in stored else "absent"}
+        answers[sha] = UploadStatus(sha, UploadState.STORED if _key(institution, sha) in stored else UploadState.ABSENT)
     return answers
 
 
 def _standing(table: Table, institution: str, hashes: Sequence[str]) -> dict[str, Verdict]:
     """What the verdicts that there are come to now, by the SHA-256 asked for."""
     verdicts = _verdicts(table, institution, hashes)
-    by_object = {sha: (item.pk.rpartition("#")[2], item.data) for sha, item in verdicts.items()}
+    by_object = {sha: (item.pk.rpartition("#")[2], Verdict.from_item(item.data)) for sha, item in verdicts.items()}
     return standing.now_standing(table, institution, by_object)
 
 
@@ -165,29 +166,9 @@ def _verdicts(table: Table, institution: str, hashes: Sequence[str]) -> dict[str
     compressed = verdicts_of(table, [keys.verdict(institution, sha) for sha in sent_as.values()])
     for sha, other in sent_as.items():
         verdict = compressed.get(keys.verdict(institution, other))
-        if verdict is not None and verdict.data["state"] == "indexed":
+        if verdict is not None and verdict.data["state"] == UploadState.INDEXED:
             verdicts[sha] = verdict
     return verdicts
-
-
-_SHOWN = (
-    ("reason", "reason"),
-    ("study_instance_uid", "study"),
-    ("sop_instance_uid", "sop"),
-    ("issuer_name", "issuer_name"),
-    ("removed_at", "removed_at"),
-)
-"""What a verdict's answer says, and what the fact calls it."""
-
-
-def _answer(sha: str, verdict: Verdict) -> dict[str, Any]:
-    answer: dict[str, Any] = {"sha256": sha, "state": verdict["state"]}
-    for field, source in _SHOWN:
-        if verdict.get(source):
-            answer[field] = verdict[source]
-    if verdict.get("unread"):
-        answer["unread"] = verdict["unread"]
-    return answer
 
 
 def _remember_originals(table: Table, institution: str, offers: Sequence[UploadOffer]) -> None:

@@ -277,12 +277,12 @@ def _write_fact_again(job: Reconciliation, registry: Registry, one: StoredObject
         return False
     if not isinstance(checked, CheckedObject) or checked.summary is None:
         return False
-    if (checked.study, str(checked.summary["series_instance_uid"]), checked.sop) != (study, *place.instance):
+    if (checked.study, checked.summary.series_instance_uid, checked.sop) != (study, *place.instance):
         return False
     file_under_patients(job.table, registry, [checked])
     job.table.put(PutNew(Item(*keys.sop(one.institution, checked.sop), {"sha256": one.sha256, "study": study})))
     part = keys.metadata_part(one.institution, one.sha256[:32])
-    text = checked.summary.get("metadata")
+    text = checked.summary.metadata
     if text is not None:
         _write_lines(job.objects, part, [(one.sha256, text)])
     return job.table.put(PutNew(fact_of(checked, job.clock(), part if text is not None else None)))

@@ -33,6 +33,7 @@ from chalicelib.domain.study_totals import (
     total,
 )
 from chalicelib.domain.study_views import StudyView
+from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services.ingest.instance_items import verdicts_of
 
 ROOM = 98
@@ -207,8 +208,9 @@ def _not_indexed(table: Table, known: CountedStudy, announced: Collection[str]) 
     """Those of the announced instances that are not indexed as this study's."""
     asked = {keys.verdict(known.owner, sha): sha for sha in announced}
     verdicts = verdicts_of(table, asked)
-    here = {asked[key] for key, item in verdicts.items() if item.data["state"] == "indexed" and item.data["study"] == known.study}
-    return set(announced) - here
+    given = {asked[key]: Verdict.from_item(item.data) for key, item in verdicts.items()}
+    indexed = {sha for sha, verdict in given.items() if verdict.state is UploadState.INDEXED}
+    return set(announced) - {sha for sha in indexed if given[sha].study_instance_uid == known.study}
 
 
 # Counting anew -----------------------------------------------------------------------------------------------------

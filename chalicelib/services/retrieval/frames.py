@@ -46,7 +46,7 @@ def described(objects: Objects, owner: str, one: Instance) -> PixelFacts:
     if found is None:
         raise NotFound
     one.fact = replace(  # for the rest of this request
-        one.fact, pixels=found.facts, number_of_frames=found.facts.frames, frame_length=frame_length(found) or 0
+        one.fact, pixels=found.facts, number_of_frames=found.facts.frames, frame_length=frame_length(found)
     )
     return found.facts
 

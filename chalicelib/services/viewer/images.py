@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import audit, identifiers, keys, places, procedures, studies, tags
 from chalicelib.domain.audit import Kind, Recorder
@@ -12,6 +11,7 @@ from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
 from chalicelib.domain.instance_versions import is_stale
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Table
 from chalicelib.domain.procedures import Vocabulary
 from chalicelib.domain.reading_order import by_series, number
@@ -23,7 +23,8 @@ from chalicelib.services.viewer.sessions import Reader
 from chalicelib.services.viewer.timeline import remember, require_in_scope
 
 MAX_INSTANCES = 5000
-_GEOMETRY = ("orientation", "position", "toward", "frame", "spacing", "at_detector", "window", "inverse", "frame_time")
+_OF_A_SERIES = ("kernel", "thickness", "view")
+"""What is not said of each image again."""
 MAX_SHOWN = 4
 """Studies that a page can have on the screen at once."""
 
@@ -74,7 +75,7 @@ def images(
     freshen: Callable[[str, str], object] | None = None,
     *,
     read: bool = True,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound.
 
     `freshen` reads the instances of an owner's study again that an earlier reader read. `read`: somebody looks at them.
@@ -104,15 +105,16 @@ def images(
     }
 
 
-def _key_images(found: list[Instance]) -> list[dict[str, Any]]:
+def _key_images(found: list[Instance]) -> list[JsonObject]:
     """What documents of the study single out among its images: key object selections and presentation states, in their order."""
     here = {one.sop_instance_uid for one in found}
     said = []
-    for one in found:
-        named = one.fact.key_images
-        images = [{"sop_instance_uid": sop, "frames": frames} for sop, *frames in named.get("images", ()) if sop in here]
+    for named in (document.fact.key_images for document in found):
+        if named is None:
+            continue
+        images = [{"sop_instance_uid": sop, "frames": list(frames)} for sop, frames in named.images.items() if sop in here]
         if images:
-            said.append({**{name: named[name] for name in ("kind", "title", "description")}, "images": images})
+            said.append({"kind": named.kind, "title": named.title, "description": named.description, "images": images})
     return said
 
 
@@ -125,7 +127,7 @@ def _shown_places(view: StudyView, own: Vocabulary | None) -> frozenset[str]:
     return shown.regions
 
 
-def _series(members: list[Instance]) -> dict[str, Any]:
+def _series(members: list[Instance]) -> JsonObject:
     first = members[0].attributes
     return {
         "series_instance_uid": members[0].series_instance_uid,
@@ -133,13 +135,13 @@ def _series(members: list[Instance]) -> dict[str, Any]:
         "modality": first_value(first, tags.Modality),
         "description": first_value(first, tags.SeriesDescription),
         "body_part": first_value(first, tags.BodyPartExamined),
-        "kernel": members[0].fact.geometry.get("kernel", ""),
-        "thickness": members[0].fact.geometry.get("thickness"),
+        "kernel": members[0].fact.geometry.kernel,
+        "thickness": members[0].fact.geometry.thickness,
         "instances": [_instance(one) for one in members],
     }
 
 
-def _instance(one: Instance) -> dict[str, Any]:
+def _instance(one: Instance) -> JsonObject:
     """One image, with what it is put beside another one by; of places and values only what is known."""
     geometry = one.fact.geometry
     facts = one.fact.pixels
@@ -150,9 +152,9 @@ def _instance(one: Instance) -> dict[str, Any]:
         "frames": one.fact.number_of_frames,
         "rows": one.fact.rows,
         "columns": one.fact.columns,
-        "view": first_value(one.attributes, tags.ViewPosition) or geometry.get("view", ""),
+        "view": first_value(one.attributes, tags.ViewPosition) or geometry.view,
         "laterality": first_value(one.attributes, tags.ImageLaterality) or first_value(one.attributes, tags.Laterality),
         "image_type": one.attributes.get(tags.ImageType, {}).get("Value", []),
-        **{name: geometry[name] for name in _GEOMETRY if name in geometry},
+        **{name: value for name, value in geometry.to_item().items() if name not in _OF_A_SERIES},
         **({"fault": facts.picture_fault} if facts is not None and facts.picture_fault else {}),
     }

@@ -257,7 +257,7 @@ def test_what_is_no_uid_is_refused(uid: str) -> None:
 
 @pytest.mark.parametrize("uid", ["1.02.003", "0.0", "1" * 64, "2.25.329800735698586629295641978511506172918"])
 def test_uids_that_real_modalities_make_pass(uid: str) -> None:
-    assert summarise(read(image(study=uid)))["study_instance_uid"] == uid
+    assert summarise(read(image(study=uid))).study_instance_uid == uid
 
 
 @pytest.mark.parametrize("field", ["study", "sop", "sop_class"])
@@ -373,8 +373,8 @@ def test_control_characters_and_scripts_pass_and_stay_text() -> None:
     body = element(0x00100010, "PN", "<script>alert(1)</script>^X") + element(0x00080050, "SH", "${jndi:ldap}")
     data = part10(identity(patient="A\r\nX: 1") + body + pixels())
     summary = summarise(read(data))
-    assert summary["patient"]["id"] == "A\r\nX: 1"
-    assert summary["attributes"]["00100010"]["Value"] == [{"Alphabetic": "<script>alert(1)</script>^X"}]
+    assert summary.patient.id == "A\r\nX: 1"
+    assert summary.attributes["00100010"]["Value"] == [{"Alphabetic": "<script>alert(1)</script>^X"}]
 
 
 def test_a_patient_id_that_is_longer_than_dicom_allows_is_refused_rather_than_cut() -> None:
@@ -412,8 +412,8 @@ def test_the_same_instance_is_read_in_every_encoding() -> None:
     deflated = part10(identity() + pixels(), DEFLATED)
     for data in (part10(little, IMPLICIT), part10(big, BIG), deflated):
         head = read(data)
-        assert summarise(head)["patient"]["id"] == "P1"
-        assert summarise(head)["attributes"] == summarise(explicit)["attributes"]
+        assert summarise(head).patient.id == "P1"
+        assert summarise(head).attributes == summarise(explicit).attributes
         assert head.pixel_data is not None
         assert head.pixel_data.length == 64
 

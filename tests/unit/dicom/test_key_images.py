@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from chalicelib.dicom import key_images
+from chalicelib.domain.instance_facts import KeyImages
 
 KO, GSPS = "1.2.840.10008.5.1.4.1.1.88.59", "1.2.840.10008.5.1.4.1.1.11.1"
 
@@ -36,13 +37,13 @@ def test_a_key_object_selection_names_images_and_frames_and_why() -> None:
     nested = dataset(ValueType="CONTAINER", ContentSequence=[image("1.3")])
     content = (why, image("1.2", ReferencedFrameNumber=[3, 5]), nested, image("1.2", ReferencedFrameNumber=5))
     found = key_images.read(selection(*content))
-    assert found == {"kind": "KO", "title": "Of Interest", "description": "nodulo", "images": [["1.2", 3, 5], ["1.3"]]}
+    assert found == KeyImages("KO", "Of Interest", "nodulo", {"1.2": (3, 5), "1.3": ()})
 
 
 def test_a_presentation_state_names_the_images_it_is_for() -> None:
     series = dataset(ReferencedImageSequence=[dataset(ReferencedSOPInstanceUID="1.2"), dataset(ReferencedSOPInstanceUID="1.3")])
     state = dataset(SOPClassUID=GSPS, ContentLabel="FRECCE", ContentDescription="lesione", ReferencedSeriesSequence=[series])
-    assert key_images.read(state) == {"kind": "PR", "title": "FRECCE", "description": "lesione", "images": [["1.2"], ["1.3"]]}
+    assert key_images.read(state) == KeyImages("PR", "FRECCE", "lesione", {"1.2": (), "1.3": ()})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_what_singles_out_nothing_is_none(one: Dataset) -> None:
 def test_a_document_that_names_all_images_is_cut_and_a_deep_one_read_to_a_depth() -> None:
     many = key_images.read(selection(*(image(f"1.{number}") for number in range(1, 300))))
     assert many is not None
-    assert len(many["images"]) == key_images.MAX_IMAGES
+    assert len(many.images) == key_images.MAX_IMAGES
     deep = image("1.2")
     for _ in range(30):
         deep = dataset(ValueType="CONTAINER", ContentSequence=[deep])

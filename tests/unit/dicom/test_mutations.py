@@ -16,6 +16,7 @@ from chalicelib.dicom.limits import KIB, Limits
 from chalicelib.dicom.metadata import bulk_name, full_metadata
 from chalicelib.dicom.summary import ATTRIBUTES_LIMIT, summarise
 from chalicelib.dicomweb.native_xml import to_xml as native_xml
+from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.rejections import REASONS, Rejected
 from tests.unit.dicom.building import part10, reader, real_files
 
@@ -48,9 +49,10 @@ def judge(data: bytes) -> None:
     except Rejected as rejected:
         assert rejected.reason in REASONS
     else:
-        text = json.dumps(summary["attributes"], ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(summary.attributes, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         assert len(text.encode()) <= ATTRIBUTES_LIMIT
-        assert json.loads(json.dumps(summary)) == summary
+        fact = InstanceFact.of(summary)
+        assert InstanceFact.from_item(json.loads(json.dumps(fact.to_item(), allow_nan=False))) == fact
         metadata = full_metadata(head, bulk_name)
         json.dumps(metadata, allow_nan=False)
         ElementTree.fromstring(native_xml(metadata))

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from chalicelib.dicom.header import read_head
 from chalicelib.dicom.summary import summarise
+from chalicelib.domain.instance_summary import StatedIdentifier
 from chalicelib.domain.rejections import Rejected
 from tests.unit.dicom.building import reader, real_files
 
@@ -142,16 +143,11 @@ def test_the_pixels_are_where_the_head_says(name: str) -> None:
 def test_the_chest_film_is_summarised() -> None:
     data = FILES["RG1_UNCR.dcm"].read_bytes()
     summary = summarise(read_head(reader(data), len(data)))
-    assert (summary["rows"], summary["columns"], summary["number_of_frames"]) == (1955, 1841, 1)
-    assert summary["patient"] == {
-        "id": "9RG1",
-        "issuer": None,
-        "issuer_universal_id": None,
-        "other_ids": [{"id": "26210", "issuer": None, "issuer_universal_id": None}],
-    }
-    assert summary["attributes"]["00180015"] == {"vr": "CS", "Value": ["CHEST"]}
-    assert summary["pixel_length"] == 1955 * 1841 * 2
-    assert summary["dropped"] == []
+    assert (summary.rows, summary.columns, summary.number_of_frames) == (1955, 1841, 1)
+    assert (summary.patient, summary.other_ids) == (StatedIdentifier("9RG1"), (StatedIdentifier("26210"),))
+    assert summary.attributes["00180015"] == {"vr": "CS", "Value": ["CHEST"]}
+    assert summary.pixel_length == 1955 * 1841 * 2
+    assert summary.dropped == ()
 
 
 def _pydicom(path: Path, *, stop_before_pixels: bool = True) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from chalicelib.dicom import cda, documents, report_identity
 from chalicelib.dicom.cda import UnreadableDocument
 from chalicelib.dicom.header import read_head
+from chalicelib.domain.report_versions import UNDECLARED, DeclaredDocument
 
 ROME = ZoneInfo("Europe/Rome")
 HEADER = """<id root="2.16.840.1.113883.2.9.2" extension="R-2"/><code code="68604-8" codeSystem="2.16.840.1.113883.6.1"/>
@@ -48,7 +50,7 @@ def instance(sop_class: str, syntax: str = ExplicitVRLittleEndian, **more: Any) 
     return written.getvalue()
 
 
-def identified(content: bytes) -> tuple[dict[str, Any] | None, int]:
+def identified(content: bytes) -> tuple[DeclaredDocument | None, int]:
     """What an instance says of itself, and how many ranges more than for its header were read."""
     fetched = []
 
@@ -111,7 +113,7 @@ def test_effective_time_is_told_at_the_hospital(written: str, read: tuple[str, s
 def test_hostile_xml_is_refused_and_says_nothing(hostile: bytes) -> None:
     with pytest.raises(UnreadableDocument):
         cda.read_cda(hostile)
-    assert identified(encapsulated(hostile + b" "))[0] == {}
+    assert identified(encapsulated(hostile + b" "))[0] == UNDECLARED
 
 
 def test_a_megabyte_of_elements_is_read_in_a_moment_and_held_by_no_one() -> None:
@@ -133,14 +135,14 @@ def test_a_small_cda_costs_no_further_read_and_a_large_one_a_single_bounded_one(
     small, ranges = identified(encapsulated(document()))
     assert ranges == 0
     assert small is not None
-    assert small["version"] == 2
-    assert small["replaces_ids"] == [cda.same("2.16.840.1.113883.2.9.2^R-1")]
+    assert small.version == 2
+    assert small.replaces_ids == (cda.same("2.16.840.1.113883.2.9.2^R-1"),)
     for length in (100_000, 3_000_000):
         large, ranges = identified(encapsulated(document(body=BODY.replace("fine", "x" * length))))
         assert ranges == 1
         assert large is not None
-        assert all(large[name] == small[name] for name in ("id", "set", "version", "replaces_ids", "date", "time"))
-        assert ("content" in large) == (length < report_identity.MAX_DOCUMENT)
+        assert replace(large, content="") == replace(small, content="")
+        assert bool(large.content) == (length < report_identity.MAX_DOCUMENT)
 
 
 def test_identifiers_are_kept_as_digests_that_know_no_case_of_roots() -> None:
@@ -151,14 +153,14 @@ def test_identifiers_are_kept_as_digests_that_know_no_case_of_roots() -> None:
 
 def test_where_the_xml_cannot_be_read_the_data_set_says_which_document_it_is() -> None:
     said, _ = identified(encapsulated(b"no XML", HL7InstanceIdentifier="1.2^R-1"))
-    assert said == {"id": cda.same("1.2^R-1")}
-    assert identified(encapsulated(b"no XML"))[0] == {}
+    assert said == DeclaredDocument(id=cda.same("1.2^R-1"))
+    assert identified(encapsulated(b"no XML"))[0] == UNDECLARED
 
 
 def test_a_large_document_in_a_deflated_data_set_is_not_sought() -> None:
     content = document(body=BODY.replace("fine", "".join(map(str, range(30_000)))))
     data = instance(documents.CDA, DeflatedExplicitVRLittleEndian, EncapsulatedDocument=content + b"\0" * (len(content) % 2))
-    assert identified(data) == ({}, 0)
+    assert identified(data) == (UNDECLARED, 0)
 
 
 def reference(sop: str, study: str = "1.2") -> Dataset:
@@ -172,10 +174,10 @@ def reference(sop: str, study: str = "1.2") -> Dataset:
 def test_a_structured_report_says_what_it_replaces_of_its_own_study_and_whether_it_is_final() -> None:
     predecessors = [reference("1.9.1"), reference("1.9.2", study="7.7"), reference("1.9.1")]
     said, _ = identified(instance(documents.BASIC_TEXT_SR, PredecessorDocumentsSequence=predecessors, CompletionFlag="PARTIAL"))
-    assert said == {"replaces": ["1.9.1"], "preliminary": True}
-    assert identified(instance(documents.BASIC_TEXT_SR, CompletionFlag="COMPLETE", PreliminaryFlag="FINAL"))[0] == {}
+    assert said == DeclaredDocument(replaces=("1.9.1",), preliminary=True)
+    assert identified(instance(documents.BASIC_TEXT_SR, CompletionFlag="COMPLETE", PreliminaryFlag="FINAL"))[0] == UNDECLARED
     many = [reference(f"1.9.{number}") for number in range(500)]
-    assert len((identified(instance(documents.PDF, PredecessorDocumentsSequence=many))[0] or {})["replaces"]) <= 32
+    assert len((identified(instance(documents.PDF, PredecessorDocumentsSequence=many))[0] or UNDECLARED).replaces) == 32
     assert identified(instance("1.2.840.10008.5.1.4.1.1.2"))[0] is None
 
 

@@ -16,19 +16,20 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from chalicelib.dicom.header import read_head
 from chalicelib.dicom.summary import ATTRIBUTES_LIMIT, summarise
 from chalicelib.domain.attributes import KEPT
+from chalicelib.domain.instance_summary import InstanceSummary, StatedIdentifier
 from tests.unit.dicom.building import element, identity, item, part10, pixels, reader, real_files
 
 
-def summary_of(data: bytes) -> dict[str, Any]:
+def summary_of(data: bytes) -> InstanceSummary:
     return summarise(read_head(reader(data), len(data)))
 
 
-def with_elements(*elements: bytes) -> dict[str, Any]:
+def with_elements(*elements: bytes) -> InstanceSummary:
     return summary_of(part10(identity() + b"".join(elements) + pixels()))
 
 
-def value(summary: dict[str, Any], tag: str) -> Any:
-    return summary["attributes"].get(tag, {}).get("Value")
+def value(summary: InstanceSummary, tag: str) -> Any:
+    return summary.attributes.get(tag, {}).get("Value")
 
 
 def size(attributes: dict[str, Any]) -> int:
@@ -67,26 +68,19 @@ def test_a_codec_that_dicom_does_not_know_is_not_used(charset: str) -> None:
 def test_identifiers_of_the_patient_come_with_their_issuers() -> None:
     qualifiers = element(0x00100024, "SQ", item(element(0x00400032, "UT", "1.2.3") + element(0x00400033, "CS", "ISO")))
     other = item(element(0x00100020, "LO", "N2") + element(0x00100021, "LO", "MAUGERI") + qualifiers)
-    patient = with_elements(
+    summary = with_elements(
         element(0x00100021, "LO", "SAN MATTEO"),
         qualifiers,
         element(0x00101000, "LO", "N3\\N4"),
         element(0x00101002, "SQ", other + item(element(0x00100021, "LO", "NOBODY"))),
-    )["patient"]
-    assert patient == {
-        "id": "P1",
-        "issuer": "SAN MATTEO",
-        "issuer_universal_id": "1.2.3",
-        "other_ids": [
-            {"id": "N3", "issuer": None, "issuer_universal_id": None},
-            {"id": "N4", "issuer": None, "issuer_universal_id": None},
-            {"id": "N2", "issuer": "MAUGERI", "issuer_universal_id": "1.2.3"},
-        ],
-    }
+    )
+    assert summary.patient == StatedIdentifier("P1", "SAN MATTEO", "1.2.3")
+    others = StatedIdentifier("N3"), StatedIdentifier("N4"), StatedIdentifier("N2", "MAUGERI", "1.2.3")
+    assert summary.other_ids == others
 
 
 def test_an_image_without_patient_id_has_none() -> None:
-    assert summary_of(part10(identity(patient="") + pixels()))["patient"]["id"] is None
+    assert summary_of(part10(identity(patient="") + pixels())).patient.id == ""
 
 
 @pytest.mark.parametrize(
@@ -122,23 +116,23 @@ def test_a_report_says_what_it_is() -> None:
     summary = summary_of(real_files()["test_files/test-SR.dcm"].read_bytes())
     assert value(summary, "0040A043")[0]["00080104"] == {"vr": "LO", "Value": ["Diagnosis"]}
     assert value(summary, "0040A491") == ["COMPLETE"]
-    assert (summary["rows"], summary["pixel_offset"]) == (None, None)
+    assert (summary.rows, summary.pixel_offset) == (0, 0)
 
 
 def test_real_images_keep_all_of_their_attributes() -> None:
     for name in ("test_files/CT_small.dcm", "693_UNCI.dcm", "RG1_UNCR.dcm", "US1_UNCI.dcm", "eCT_Supplemental.dcm"):
         summary = summary_of(real_files()[name].read_bytes())
-        assert summary["dropped"] == []
-        assert 300 < size(summary["attributes"]) < ATTRIBUTES_LIMIT
+        assert summary.dropped == ()
+        assert 300 < size(summary.attributes) < ATTRIBUTES_LIMIT
 
 
 def test_what_has_no_room_is_dropped_by_importance_and_named() -> None:
     full = [element(kept.tag.number, kept.vr, "山" * 64) for kept in KEPT if kept.vr in ("LO", "SH") and kept.level != "patient"]
     data = part10(element(0x00080005, "CS", "ISO_IR 192") + identity() + b"".join(full) + pixels())
     summary = summary_of(data)
-    assert size(summary["attributes"]) <= ATTRIBUTES_LIMIT
-    assert "00080050" in summary["attributes"]
-    assert "00081010" in summary["dropped"]
+    assert size(summary.attributes) <= ATTRIBUTES_LIMIT
+    assert "00080050" in summary.attributes
+    assert "00081010" in summary.dropped
 
 
 def test_reading_a_value_through_pydicom_first_changes_nothing() -> None:
@@ -181,9 +175,9 @@ def test_what_pydicom_wrote_is_what_is_kept(
     file = BytesIO()
     written.save_as(file, enforce_file_format=True)
     summary = summary_of(file.getvalue())
-    assert summary["transfer_syntax_uid"] == syntax
-    assert (summary["rows"], summary["columns"], summary["number_of_frames"]) == (12, 34, 5)
-    assert summary["patient"]["id"] == patient_id
+    assert summary.transfer_syntax_uid == syntax
+    assert (summary.rows, summary.columns, summary.number_of_frames) == (12, 34, 5)
+    assert summary.patient.id == patient_id
     assert value(summary, "00100010") == [{"Alphabetic": name}]
     assert value(summary, "00081030") == [description]
     assert value(summary, "00080020") == [f"{day:%Y%m%d}".rjust(8, "0")]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.report_versions import STATUSES, Report, ReportVersion, place
+from chalicelib.domain.report_versions import STATUSES, DeclaredDocument, Report, ReportVersion, place
 
 
 def report(sop: str, kind: str = "sr", date: str = "20260301", **more: Any) -> Report:
     fields = {name: more.pop(name) for name in ("series", "title", "time", "number", "shown") if name in more}
     return Report(
         sop, fields.get("series", "s"), kind, fields.get("title", "Referto"), date, fields.get("time", ""),
-        fields.get("number", 1), more, fields.get("shown", True),
+        fields.get("number", 1), DeclaredDocument(**more), fields.get("shown", True),
     )  # fmt: skip
 
 
@@ -37,12 +38,12 @@ def test_versions_of_a_set_are_in_the_order_of_their_numbers_whatever_their_date
 
 
 def test_what_a_document_says_that_it_replaces_is_older_without_any_set() -> None:
-    found = placed(cda("1", "a"), cda("2", "b", replaces_ids=["a"]), cda("3", "c", replaces_ids=["b"]))
+    found = placed(cda("1", "a"), cda("2", "b", replaces_ids=("a",)), cda("3", "c", replaces_ids=("b",)))
     assert [(sop, newest) for sop, _, newest in found] == [("3", True), ("2", False), ("1", False)]
 
 
 def test_a_structured_report_is_replaced_by_one_that_names_it() -> None:
-    found = placed(report("1"), report("2", replaces=["1"]), report("3", replaces=["2"]))
+    found = placed(report("1"), report("2", replaces=("1",)), report("3", replaces=("2",)))
     assert found == [("3", 3, True), ("2", 2, False), ("1", 1, False)]
 
 
@@ -51,14 +52,14 @@ def test_structured_reports_of_one_series_that_do_not_name_each_other_all_stand(
 
 
 def test_two_that_replace_the_same_report_both_stand() -> None:
-    found = placed(report("1"), report("2", replaces=["1"]), report("3", replaces=["1"], date="20260302"))
+    found = placed(report("1"), report("2", replaces=("1",)), report("3", replaces=("1",), date="20260302"))
     assert found == [("3", 2, True), ("2", 2, True), ("1", 1, False)]
 
 
 def test_a_version_that_is_still_to_come_or_was_withdrawn_is_counted_and_holds_the_chain() -> None:
-    assert placed(report("3", replaces=["2"])) == [("3", 2, True)]
-    withdrawn = report("2", replaces=["1"], shown=False)
-    assert placed(report("1"), withdrawn, report("3", replaces=["2"])) == [("3", 3, True), ("1", 1, False)]
+    assert placed(report("3", replaces=("2",))) == [("3", 2, True)]
+    withdrawn = report("2", replaces=("1",), shown=False)
+    assert placed(report("1"), withdrawn, report("3", replaces=("2",))) == [("3", 3, True), ("1", 1, False)]
     assert placed(report("1"), withdrawn) == [("1", 1, True)]
 
 
@@ -87,21 +88,27 @@ def test_the_same_document_that_came_twice_stands_once() -> None:
 
 
 def test_in_a_circle_the_latest_stands() -> None:
-    found = placed(report("1", replaces=["2"]), report("2", replaces=["3"], date="20260302"), report("3", replaces=["1"]))
+    found = placed(report("1", replaces=("2",)), report("2", replaces=("3",), date="20260302"), report("3", replaces=("1",)))
     assert [(sop, newest) for sop, _, newest in found] == [("2", True), ("3", False), ("1", False)]
-    assert [newest for _, _, newest in placed(cda("1", "a", 1, replaces_ids=["b"]), cda("2", "b", 2))] == [True, False]
-    assert placed(report("1", replaces=["1"])) == [("1", 1, True)]
+    assert [newest for _, _, newest in placed(cda("1", "a", 1, replaces_ids=("b",)), cda("2", "b", 2))] == [True, False]
+    assert placed(report("1", replaces=("1",))) == [("1", 1, True)]
 
 
 _SOPS = st.sampled_from("12345678")
-_DECLARED = st.fixed_dictionaries(
-    {},
-    optional={
-        "replaces": st.lists(_SOPS, max_size=2), "replaces_ids": st.lists(st.sampled_from("abc"), max_size=2),
-        "id": st.sampled_from("abc"), "set": st.sampled_from("st"), "version": st.integers(0, 3),
-        "content": st.sampled_from("xy"), "named": st.sampled_from("no"),
-        "replaces_named": st.lists(st.sampled_from("no"), max_size=1), "status": st.sampled_from(sorted(STATUSES)),
-    },
+
+
+def _some(values: str, most: int) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(values), max_size=most).map(tuple)
+
+
+def _maybe(values: Iterable[str]) -> st.SearchStrategy[str]:
+    return st.sampled_from(["", *values])
+
+
+_DECLARED = st.builds(
+    DeclaredDocument, replaces=_some("12345678", 2), replaces_ids=_some("abc", 2), id=_maybe("abc"), set=_maybe("st"),
+    version=st.none() | st.integers(0, 3), content=_maybe("xy"), named=_maybe("no"), replaces_named=_some("no", 1),
+    status=_maybe(sorted(STATUSES)),
 )  # fmt: skip
 _REPORTS = st.lists(
     st.builds(
@@ -115,17 +122,17 @@ _REPORTS = st.lists(
 def _said(newer: Report, older: Report, posted: set[tuple[str, str]]) -> bool:
     """Whether what these two say of themselves makes one replace the other."""
     one, other = newer.declared, older.declared
-    if older.sop_instance_uid in one.get("replaces", ()):
+    if older.sop_instance_uid in one.replaces:
         return True
-    if other.get("id") in one.get("replaces_ids", ()) and other["id"] != one.get("id"):
+    if other.id in one.replaces_ids and other.id != one.id:
         return True
-    if other.get("named") in one.get("replaces_named", ()) and other["named"] != one.get("named"):
+    if other.named in one.replaces_named and other.named != one.named:
         return True
-    if {"set", "version"} <= one.keys() & other.keys():
-        return bool(one["set"] == other["set"] and one["version"] > other["version"])
-    loose = [each.kind != "sr" and not {"set", "version"} <= each.declared.keys() for each in (newer, older)]
+    if one.set and other.set and one.version is not None and other.version is not None:
+        return one.set == other.set and one.version > other.version
+    loose = [each.kind != "sr" and not each.declared.is_numbered for each in (newer, older)]
     same = (newer.series_instance_uid, newer.kind) == (older.series_instance_uid, older.kind)
-    unnumbered = not any({"set", "version"} <= each.keys() for each in (one, other))
+    unnumbered = not any(each.is_numbered for each in (one, other))
     if same and unnumbered and (newer.series_instance_uid, newer.kind) in posted:
         later = [
             (each.date, each.time, STATUSES.get(each.status, 1), each.number, each.sop_instance_uid) for each in (newer, older)
@@ -155,11 +162,7 @@ def test_any_order_gives_the_same_and_hides_nothing_that_was_not_replaced(found:
 
 def _reached(found: list[Report]) -> dict[str, set[str]]:
     """What each replaces, at one remove or more."""
-    posted = {
-        (one.series_instance_uid, one.kind)
-        for one in found
-        if "named" in one.declared and not {"set", "version"} <= one.declared.keys()
-    }
+    posted = {(one.series_instance_uid, one.kind) for one in found if one.declared.named and not one.declared.is_numbered}
     reached = {
         one.sop_instance_uid: {other.sop_instance_uid for other in found if other is not one and _said(one, other, posted)}
         for one in found
@@ -174,7 +177,7 @@ def _below_a_circle(uid: str, reached: dict[str, set[str]]) -> bool:
 
 
 def test_many_versions_cost_no_more_than_they_are() -> None:
-    chain = [report(str(number), replaces=[str(number - 1)]) for number in range(3000)]
+    chain = [report(str(number), replaces=(str(number - 1),)) for number in range(3000)]
     chain += [cda(f"c{number}", f"i{number}", number % 2) for number in range(3000)]
     answer: list[ReportVersion] = place(chain)
     assert len(answer) == 6000

@@ -12,7 +12,7 @@ from tests.archive import NOW, Archive, image
 
 def states(archive: Archive, *hashes: str) -> dict[str, Any]:
     answers = uploads.statuses(archive.table, archive.objects, "san-matteo", list(hashes))
-    return {sha: one["state"] for sha, one in answers.items()}
+    return {sha: str(status.state) for sha, status in answers.items()}
 
 
 def digest(content: bytes) -> str:

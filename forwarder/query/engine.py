@@ -84,7 +84,7 @@ class Queries:
                     yield from self._stored(request, meant, channel, (request.caller, request.message_id))
             except PacsError as error:
                 log.warning("the destination of a C-MOVE takes nothing", destination=request.destination, detail=str(error))
-                every = tuple(one.sop_instance for page in meant.pages for one in page.instances)
+                every = tuple(instance.sop_instance for page in meant.pages for instance in page.instances)
                 yield SubOperations(0, failed=meant.count, failed_instances=every)
 
     def _caller(self, request: Request) -> Caller:

@@ -100,7 +100,7 @@ class Identifier:
         """The values of a key of the first level, without empty ones."""
         tag = tag_for_keyword(keyword)
         found = next((key.value for key in self.keys if key.path == (tag,)), self.above.get(keyword, ""))
-        return tuple(one for one in found.split("\\") if one)
+        return tuple(value for value in found.split("\\") if value)
 
 
 def understood(root: str, identifier: Dataset) -> Identifier:

@@ -161,7 +161,7 @@ def _page(archive: Archive, path: str, caller: Caller) -> tuple[list[Result], bo
         found = json.loads(answer.data)
     except ValueError as error:
         raise ArchiveError("The archive's answer is not JSON.", Failure.PROTOCOL) from error
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise ArchiveError("The archive's answer to a search is not what the contract says.", Failure.PROTOCOL)
     return found, bool(CUT_SHORT.search(answer.headers.get("Warning", "")))
 
@@ -218,16 +218,16 @@ def _answer(row: Result, identifier: Identifier, caller: Caller) -> Dataset:
 def _element(tag: int, found: Result) -> DataElement:
     """An attribute of the DICOM JSON Model, as it is: what equipment wrote is not for us to put right."""
     vr = dictionary_VR(tag)
-    values = [one for one in found.get("Value") or [] if one is not None]
+    values = [value for value in found.get("Value") or [] if value is not None]
     value: Any
     if vr == "SQ":
-        value = DicomSequence([_item(one) for one in values if isinstance(one, dict)])
+        value = DicomSequence([_item(item) for item in values if isinstance(item, dict)])
     elif vr == "PN":
-        value = "\\".join(_name(one) for one in values if isinstance(one, dict))
+        value = "\\".join(_name(value) for value in values if isinstance(value, dict))
     elif vr in ("US", "UL", "SS", "SL"):
-        value = [int(one) for one in values] or None
+        value = [int(value) for value in values] or None
     else:
-        value = "\\".join(str(one) for one in values)
+        value = "\\".join(str(value) for value in values)
     return DataElement(tag, vr, value, validation_mode=pydicom_config.IGNORE)
 
 

@@ -129,10 +129,10 @@ class CityNames:
         """Raises ArchiveError where the archive does not say which hospital this is."""
         if self._known is None or time.monotonic() - self._known[0] > NAMES_SECONDS:
             listed = (await archive.get("/institutions"))["institutions"]
-            own = next((one for one in listed if "patient_id_issuer" in one), None)
+            own = next((member for member in listed if "patient_id_issuer" in member), None)
             if own is None:
                 raise ArchiveError("The archive does not say which hospital this is.", Failure.PROTOCOL)
-            names = {str(one["id"]): str(one["name"]) for one in listed}
+            names = {str(member["id"]): str(member["name"]) for member in listed}
             city = City(
                 str(own["id"]), str(own["patient_id_issuer"]), names, frozenset(map(str, own.get("issuer_names") or ()))
             )  # fmt: skip

@@ -93,8 +93,8 @@ class Cache:
         """Let go of everything, also of what is just being taken."""
         with self._lock:
             self._generation += 1
-            for one in self._all.values():
-                one.path.unlink(missing_ok=True)
+            for kept in self._all.values():
+                kept.path.unlink(missing_ok=True)
             self._all.clear()
             self._bytes = 0
 
@@ -119,7 +119,7 @@ class Cache:
             try:
                 if not line.closed_for():
                     found, cursor = changes(archive, cursor, 0 if cursor == NOW else POLL_SECONDS)
-                    if any(str(one.get("kind")) not in SPARES for one in found):
+                    if any(str(change.get("kind")) not in SPARES for change in found):
                         self.empty()
                     wait = 0.0
             except ArchiveError as error:

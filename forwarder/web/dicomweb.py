@@ -130,7 +130,7 @@ class DicomWeb:
         """The archive's address of the resource. Raises RefusedError for one that is none of DICOMweb's."""
         raw = bytes(request.scope.get("raw_path") or request.scope["path"].encode())
         segments = raw.decode("latin-1").split("/")
-        if not _PATH.fullmatch(raw) or any(unquote(one) in (".", "..") or "/" in unquote(one) for one in segments):
+        if not _PATH.fullmatch(raw) or any(unquote(segment) in (".", "..") or "/" in unquote(segment) for segment in segments):
             raise RefusedError(404, "no-such-resource")
         try:  # encoded anew, as the signature's canonical form wants it (RFC 3986 2.3)
             pairs = parse_qsl(
@@ -281,7 +281,7 @@ class DicomWeb:
         """An object that is here, or the part of it that is asked for (RFC 9110 14); None where it has just gone."""
         headers = {**kept.headers, "accept-ranges": "bytes", "cache-status": "contenitore; hit"}
         tag = kept.headers.get("etag", "")
-        known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+        known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
         if tag and tag.removeprefix("W/") in known:
             return _Found(304, headers, _nothing())
         try:

@@ -49,11 +49,11 @@ class TrustedHeader:
 
     def __init__(self, config: IdentityConfig) -> None:
         self._header, self._roles_header = config.header, config.roles_header
-        self._trusted = [ipaddress.ip_network(one) for one in config.trusted]
+        self._trusted = [ipaddress.ip_network(network) for network in config.trusted]
 
     def trusts(self, connection: HTTPConnection) -> bool:
         """Whether the connection comes from the proxy."""
-        return connection.client is not None and any(_address(connection.client.host) in one for one in self._trusted)
+        return connection.client is not None and any(_address(connection.client.host) in network for network in self._trusted)
 
     def person(self, connection: HTTPConnection) -> Person | None:
         """Whom the proxy names; None where it names nobody, or is none.
@@ -81,8 +81,8 @@ def checked_name(name: str) -> str:
 def roles_of(named: Iterable[object]) -> frozenset[Role]:
     """Those of the named roles that mean something here."""
     known = {str(role) for role in Role}
-    found = (one.strip().lower() for one in list(named)[:MOST_ROLES] if isinstance(one, str))
-    return frozenset(Role(one) for one in found if one in known)
+    found = (role.strip().lower() for role in list(named)[:MOST_ROLES] if isinstance(role, str))
+    return frozenset(Role(role) for role in found if role in known)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

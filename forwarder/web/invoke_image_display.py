@@ -121,13 +121,13 @@ class ImageDisplay:
         studies = narrow(found["studies"], *narrowed)
         if not studies:
             raise RefusedError(404, "nothing-there")
-        return Wanted(studies=tuple(str(one["study_instance_uid"]) for one in studies[:MOST_LISTED]))
+        return Wanted(studies=tuple(str(study["study_instance_uid"]) for study in studies[:MOST_LISTED]))
 
     async def _studies(self, archive: ArchiveAs, asked: dict[str, str]) -> Wanted:
         uids, accessions = listed(asked.get("studyuid", "")), listed(asked.get("accessionnumber", ""))
         if not uids and not accessions:
             raise RefusedError(400, "nothing-asked-for")
-        if len(uids) + len(accessions) > MOST_LISTED or not all(_UID.fullmatch(one) for one in uids):
+        if len(uids) + len(accessions) > MOST_LISTED or not all(_UID.fullmatch(uid) for uid in uids):
             raise RefusedError(400, "bad-identifier")
         return await self._of_studies(archive, uids, accessions)
 
@@ -135,13 +135,13 @@ class ImageDisplay:
         """What these studies, each of which has to be there, are to be shown as: one opens its patient, with it in front."""
         fields = {"includefield": "IssuerOfPatientID"}
         found: dict[str, dict[str, Any]] = {}
-        for key, value in [("StudyInstanceUID", one) for one in uids] + [("AccessionNumber", one) for one in accessions]:
+        for key, value in [("StudyInstanceUID", uid) for uid in uids] + [("AccessionNumber", number) for number in accessions]:
             # An accession number alone finds our own studies only: others number theirs alike.
             answer = await archive.get("/dicomweb/studies", **{key: literal(value)}, **fields)
             if not answer:
                 raise RefusedError(404, "nothing-there")
-            found |= {str(_value(one, "0020000D")): one for one in answer}
-        patients = {(_value(one, "00100020"), _value(one, "00100021")) for one in found.values()}
+            found |= {str(_value(row, "0020000D")): row for row in answer}
+        patients = {(_value(row, "00100020"), _value(row, "00100021")) for row in found.values()}
         if len(patients) > 1:
             raise RefusedError(400, "several-patients")
         ((number, issuer),) = patients
@@ -156,7 +156,7 @@ class ImageDisplay:
         if not number or len(number) > 64 or not number.isprintable():
             raise RefusedError(400, "bad-identifier")
         authority = components[3] if len(components) > 3 else ""
-        name, oid, *_ = [one.strip() for one in authority.split("&")] + ["", ""]
+        name, oid, *_ = [part.strip() for part in authority.split("&")] + ["", ""]
         city = await archive.city()
         if oid:
             return number, "" if oid == city.issuer else oid
@@ -236,7 +236,7 @@ def parameters(request: Request) -> dict[str, str]:
 
 def listed(text: str) -> list[str]:
     """A list as clients write it: by comma, semicolon, or DICOM's backslash; each once."""
-    return list(dict.fromkeys(one.strip() for one in _LISTED.split(text) if one.strip()))
+    return list(dict.fromkeys(part.strip() for part in _LISTED.split(text) if part.strip()))
 
 
 def literal(value: str) -> str:
@@ -252,15 +252,15 @@ def narrow(studies: Sequence[dict[str, Any]], lower: str, upper: str, modalities
     Raises RefusedError for what is no moment or number.
     """
     start, end = _moment(lower, "0"), _moment(upper, "9")
-    wanted = {one.upper() for one in listed(modalities)}
+    wanted = {code.upper() for code in listed(modalities)}
     if most and not re.fullmatch(r"[1-9]\d{0,3}", most):
         raise RefusedError(400, "bad-identifier")
     found = [
-        one
-        for one in studies
-        if (not start or _when(one, "0") >= start)
-        and (not end or (one.get("study_date") and _when(one, "0") <= end))
-        and (not wanted or wanted & set(one.get("modalities") or ()))
+        study
+        for study in studies
+        if (not start or _when(study, "0") >= start)
+        and (not end or (study.get("study_date") and _when(study, "0") <= end))
+        and (not wanted or wanted & set(study.get("modalities") or ()))
     ]
     return found[: int(most)] if most else found
 

@@ -87,8 +87,8 @@ def language_of(request: Request) -> str:
     if chosen in LANGUAGES:
         return str(chosen)
     accepted = request.headers.get("accept-language", "")[:500].split(",")
-    tags = [one.partition(";")[0].split("-")[0].strip().lower() for one in accepted]
-    return next((one for one in tags if one in LANGUAGES), DEFAULT)
+    tags = [tag.partition(";")[0].split("-")[0].strip().lower() for tag in accepted]
+    return next((tag for tag in tags if tag in LANGUAGES), DEFAULT)
 
 
 class Pages:
@@ -146,7 +146,7 @@ class Pages:
         """A page in the language of who asks."""
         language = language_of(request)
         common = {
-            "language": language, "other": next(one for one in LANGUAGES if one != language), "person": person,
+            "language": language, "other": next(code for code in LANGUAGES if code != language), "person": person,
             "roles": person.roles if person else frozenset(), "path": request.url.path,
             "token": self.door.form_token(person) if person else "", "signed_in_here": bool(person and person.session),
         }  # fmt: skip
@@ -219,8 +219,8 @@ def clock(seconds: float | None) -> str:
 
 def person_name(text: str | None) -> str:
     """A DICOM person name (PS3.5 6.2.1) as people read it: family name, given names; the alphabetic group."""
-    parts = [one.strip() for one in (text or "").partition("=")[0].split("^")]
-    return " ".join(one for one in parts[:3] if one)
+    parts = [part.strip() for part in (text or "").partition("=")[0].split("^")]
+    return " ".join(part for part in parts[:3] if part)
 
 
 def _slug(status: int) -> str:

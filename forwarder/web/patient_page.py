@@ -114,7 +114,7 @@ class PatientPage:
 
     async def _emergency(self, request: Request, person: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
         """Declare; the images are opened by the link that is shown then."""
-        number, reason, name = (form.get(one, "") for one in ("number", "reason", "name"))
+        number, reason, name = (form.get(field, "") for field in ("number", "reason", "name"))
         if not 0 < len(number) <= LONGEST_NUMBER or not 0 < len(reason) <= LONGEST_REASON or not name:
             return await self._started(request, person, 400, N_("Number, reason and your name are needed."))
         patient = {"id": number}
@@ -208,7 +208,7 @@ class PatientPage:
             request, person, "patient.html", status, number=number, city=city, message=message,
             done=DONE.get(request.query_params.get("done", "")), timeline=timeline, links=(links or {}).get("links", []),
             sharing=sharing, to=to, until=until, today=today().isoformat(), evidence=EVIDENCE, basis=BASIS, rules=RULES,
-            titles={one["study_instance_uid"]: one for one in (sharing or {}).get("studies", [])},
+            titles={study["study_instance_uid"]: study for study in (sharing or {}).get("studies", [])},
         )  # fmt: skip
 
 

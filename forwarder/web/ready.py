@@ -56,9 +56,9 @@ class Readiness:
 
     async def of(self, number: str, own: str, studies: Sequence[Mapping[str, Any]]) -> list[Exam]:
         """Those of a timeline's exams that are others', as they stand here. Raises SpoolError."""
-        others = [one for one in studies if one["owner"] != own]
+        others = [study for study in studies if study["owner"] != own]
         brought = await anyio.to_thread.run_sync(self._brought, number) if self._delivers and others else {}
-        return [_exam(one, brought.get((one["study_instance_uid"], one["owner"]))) for one in others]
+        return [_exam(study, brought.get((study["study_instance_uid"], study["owner"]))) for study in others]
 
     async def candidates(self) -> dict[str, list[ProposedNumber]]:
         """By transfer, the numbers that registration (ADT) and PACS propose. Raises SpoolError."""
@@ -66,16 +66,17 @@ class Readiness:
 
     def _brought(self, number: str) -> dict[tuple[str, str], account.ExamAccount]:
         with self._journal.read() as connection:
-            return {(one.study, one.owner): one for one in account.exams(connection, number)}
+            return {(exam.study, exam.owner): exam for exam in account.exams(connection, number)}
 
     def _candidates(self) -> dict[str, list[ProposedNumber]]:
         found: dict[str, list[ProposedNumber]] = {}
         with self._journal.read() as connection:
-            for one in adt.proposals(connection):
-                found.setdefault(one.transfer, []).append(ProposedNumber(one.number, "adt", one.evidence, one.against))
+            for proposed in adt.proposals(connection):
+                number = ProposedNumber(proposed.number, "adt", proposed.evidence, proposed.against)
+                found.setdefault(proposed.transfer, []).append(number)
             for other in account.numberless(connection):
                 if other.proposal:
-                    agreeing = [f"same-{one.replace(' ', '-')}" for one in other.evidence.split(", ")]
+                    agreeing = [f"same-{attribute.replace(' ', '-')}" for attribute in other.evidence.split(", ")]
                     found.setdefault(other.transfer, []).append(ProposedNumber(other.proposal, "pacs", agreeing))
         return found
 

@@ -90,8 +90,8 @@ class TransfersPage:
         return self._pages.show(
             request, person, "transfer_confirm.html",
             patient=found["patient"], number=number, to=to, to_name=city.name(to), reason=reason, until=until.isoformat(),
-            exams=[one for one in found["studies"] if one["owner"] == city.own], key=secrets.token_hex(16),
-            running=[one for one in found["transfers"] if one["status"] == "active" and one["to"] == to],
+            exams=[study for study in found["studies"] if study["owner"] == city.own], key=secrets.token_hex(16),
+            running=[transfer for transfer in found["transfers"] if transfer["status"] == "active" and transfer["to"] == to],
         )  # fmt: skip
 
     async def _open(self, _: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
@@ -111,7 +111,7 @@ class TransfersPage:
             return await self._shown(request, person, 400, form, N_("Write the number that the patient has in this hospital."))
         waiting = await archive.get(f"/transfers/{transfer}")
         compared = await self._compared(archive, waiting, number)
-        if form.get("sure") != "yes" and any(one.agrees is False for one in compared):
+        if form.get("sure") != "yes" and any(record.agrees is False for record in compared):
             city = await archive.city()
             return self._pages.show(
                 request, person, "accept_confirm.html", 200,
@@ -158,13 +158,13 @@ class TransfersPage:
             waiting=await self._waiting(archive, waiting["transfers"]), more=bool(waiting.get("next")),
             incoming=await self._running(archive, city, incoming["transfers"]),
             outgoing=await self._running(archive, city, outgoing["transfers"]),
-            past=[one for one in past["transfers"] if one["status"] != "active"],
+            past=[transfer for transfer in past["transfers"] if transfer["status"] != "active"],
         )  # fmt: skip
 
     async def _waiting(self, archive: ArchiveAs, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Each with the patient as the sender knows them, what comes, and how a number that is proposed compares."""
-        theirs = await archive.patients(one["patient"] for one in found)
-        proposed = await archive.patients(one.get("proposed_patient", {}) for one in found)
+        theirs = await archive.patients(transfer["patient"] for transfer in found)
+        proposed = await archive.patients(transfer.get("proposed_patient", {}) for transfer in found)
         candidates = await self._ready.candidates()
         return [
             one | {
@@ -178,7 +178,7 @@ class TransfersPage:
 
     async def _running(self, archive: ArchiveAs, city: City, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Each with the patient's name, and whether the other hospital's exams are here."""
-        ours = [one["patient"] if one["from"] == city.own else one.get("receiving_patient", {}) for one in found]
+        ours = [each["patient"] if each["from"] == city.own else each.get("receiving_patient", {}) for each in found]
         timelines = await archive.patients(ours)
         return [
             one | {

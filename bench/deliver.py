@@ -2,8 +2,9 @@
 
 From the acceptance of a transfer to the last image of a prior (500 slices of 512², as the archive has them) in the hospital's PACS, over
 the loopback and over a line held to 100 Mbit/s (a proxy); in the same run what the same PACS takes of the same files from DCMTK's
-storescu. Then the memory of the forwarder while a study of many small slices is delivered. The PACS is Orthanc where it is installed,
-else DCMTK's storescp, which answers no C-FIND.
+storescu, and how fast curl downloads them by the same addresses over the same line, which is all that the archive of this machine gives.
+Then the memory of the forwarder while a study of many small slices is delivered (`--slices 0` for that alone). The PACS is Orthanc where
+it is installed, else DCMTK's storescp, which answers no C-FIND.
 
 Everything happens on the loopback and in a temporary folder.
 """
@@ -22,6 +23,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -42,6 +44,19 @@ from line_proxy import bad_line
 MBIT_100 = 100e6 / 8
 PATIENT = "PROVA-BENCH"
 Count = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Seconds from the acceptance to the first image and to the last; the forwarder's memory (MB) when it began, at most, and
+    with its children at most; seconds of processor that it took."""
+
+    first: float
+    last: float
+    idle: float
+    own: float
+    together: float
+    processor: float
 
 
 @contextmanager
@@ -94,6 +109,18 @@ def storescu(files: list[Path], scratch: Path, associations: int) -> float:
         return time.perf_counter() - began
 
 
+def curl(city: RunningCity, study: str, scratch: Path, proxy: str = "") -> float:
+    """Seconds in which curl downloads every instance of a study, eight at once."""
+    listed = city.client("san-matteo").get(f"/studies/{study}/manifest?limit=500").json()["instances"]
+    scratch.mkdir()
+    lines = [f'url = "{entry["url"]}"\noutput = "{scratch / entry["sha256"]}"' for entry in listed]
+    (scratch / "urls").write_text("\n".join(lines))
+    command = ["curl", "-sSf", "-Z", "--parallel-max", "8", "-K", str(scratch / "urls"), *(["-x", proxy] if proxy else [])]
+    began = time.perf_counter()
+    subprocess.run(command, check=True)
+    return time.perf_counter() - began
+
+
 def into_the_archive(city: RunningCity, folder: Path) -> None:
     """San Matteo's study, by its forwarder's `send`."""
     command = [sys.executable, "-m", "forwarder", "send", str(folder), "--api", city.api, "--profile", "san-matteo"]
@@ -120,8 +147,8 @@ def receiving(city: RunningCity, folder: Path, port: int, proxy: str = "") -> It
 
 def delivered(
     city: RunningCity, transfer: str, number: str, scratch: Path, count_wanted: int, bytes_per_second: float | None = None
-) -> tuple[float, float, float]:
-    """Seconds from the acceptance to the last image in the PACS; the forwarder's memory at most (MB), alone and with children."""
+) -> Delivered:
+    """From the acceptance to the last image in the PACS."""
     with ExitStack() as stack:
         port, count = stack.enter_context(pacs(scratch / "pacs"))
         proxy = ""
@@ -144,10 +171,14 @@ def delivered(
         client = city.client("maugeri")
         try:
             until(lambda: place.state()["line"]["open"], 60)
+            idle, spent = resident(pid)[0], processor(pid)
             client.put(f"/transfers/{transfer}/receiving-patient", json={"id": number}).raise_for_status()
             began = time.perf_counter()
+            until(count, 60)
+            first = time.perf_counter() - began
             until(lambda: count() >= count_wanted, 3600)
-            took = time.perf_counter() - began
+            last = time.perf_counter() - began
+            spent = processor(pid) - spent
         finally:
             over.set()
             watcher.join()
@@ -155,7 +186,12 @@ def delivered(
         if state["announced"] != state["delivered"] + state["there"] + state["aside"] + state["waiting"]:
             raise RuntimeError(str(state))
         client.delete(f"/transfers/{transfer}/receiving-patient").raise_for_status()
-    return took, own[0], most[0]
+    return Delivered(first, last, idle, own[0], most[0], spent)
+
+
+def processor(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def transferred(city: RunningCity, patient: str) -> str:
@@ -181,11 +217,18 @@ def prior(city: RunningCity, scratch: Path, slices: int) -> None:
         )
     best = min(direct.values())
     for label, speed in (("loopback", None), ("100 Mbit/s", MBIT_100)):
-        took, own, most = delivered(city, transfer, "MG-BENCH", scratch / label.replace("/", "-"), slices, speed)
-        limit = max(best, megabytes * 1e6 / speed if speed else 0.0)
+        place = scratch / label.replace("/", "-")
+        with bad_line() as line:
+            line.bytes_per_second = speed
+            bare = curl(city, bench_forwarder.STUDY, scratch / f"curl-{speed}", line.url if speed else "")
+        limit = max(best, bare, megabytes * 1e6 / speed if speed else 0.0)
+        took = delivered(city, transfer, "MG-BENCH", place, slices, speed)
+        flowing = (slices - 1) / (took.last - took.first)
         print(
-            f"  from acceptance, {label:<12}  {took:6.1f} s {slices / took:6.0f}/s; {limit / took:.0%} of the PACS or the line;"
-            f" memory {own:.0f} MB ({most:.0f} MB with all its processes)",
+            f"  {label}: curl {bare:.1f} s {slices / bare:.0f}/s; from acceptance first {took.first:.2f} s, last {took.last:.1f} s"
+            f" ({flowing:.0f}/s between), {best / took.last:.0%} of storescu, {limit / took.last:.0%} of the slowest of PACS, archive"
+            f" and line ({flowing * limit / slices:.0%} while it flows); {1000 * took.processor / slices:.1f} ms of processor each;"
+            f" memory {took.own:.0f} MB ({took.together:.0f} MB with all its processes)",
             flush=True,
         )
     print(f"  load now {os.getloadavg()[0]:.1f}", flush=True)
@@ -197,14 +240,18 @@ def many(city: RunningCity, scratch: Path, count: int) -> None:
     ds = dcmread(str(get_testdata_file("CT_small.dcm")))
     ds.PatientName, ds.PatientID, ds.StudyInstanceUID = "Prova^Molte", "PROVA-MANY", "1.2.826.0.1.3680043.10.9.7"
     ds.SeriesInstanceUID = "1.2.826.0.1.3680043.10.9.7.1"
+    ds.Rows = ds.Columns = 16
+    ds.PixelData = ds.PixelData[:512]
     for number in range(count):
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.10.9.7.1.{number + 1}"
         ds.InstanceNumber = number + 1
         ds.save_as(folder / f"{number:05}.dcm")
     into_the_archive(city, folder)
-    took, own, most = delivered(city, transferred(city, "PROVA-MANY"), "MG-MANY", scratch / "many-in", count)
+    took = delivered(city, transferred(city, "PROVA-MANY"), "MG-MANY", scratch / "many-in", count)
     print(
-        f"a study of {count} slices of 128²: {took:.0f} s, memory {own:.0f} MB ({most:.0f} MB with all its processes)", flush=True
+        f"a study of {count} slices of 16²: {took.last:.0f} s, memory {took.idle:.0f} MB before, {took.own:.0f} MB at most"
+        f" ({took.together:.0f} MB with all its processes)",
+        flush=True,
     )
 
 
@@ -214,7 +261,8 @@ def main() -> int:
     parser.add_argument("--many", type=int, default=10_000, help="of the study whose memory is looked at; 0: none")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running_city(Path(name) / "city") as city:
-        prior(city, Path(name), arguments.slices)
+        if arguments.slices:
+            prior(city, Path(name), arguments.slices)
         if arguments.many:
             many(city, Path(name), arguments.many)
     return 0

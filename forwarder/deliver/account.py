@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from forwarder.deliver.ledger import GRAVITY, SAFETY, Confirmation, DeliveryState, RecallReason, are_known
+from forwarder.deliver.deliveries import GRAVITY, SAFETY, Confirmation, DeliveryState, RecallReason
+from forwarder.deliver.tables import are_known
 
 SHOWN = 100  # patients
 

@@ -13,12 +13,10 @@ from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.config import Config
 from forwarder.deliver import proposals
-from forwarder.deliver.delivery import TRIES, Delivery, NotNowError
-from forwarder.deliver.ledger import (
+from forwarder.deliver.deliveries import (
     Brought,
     Confirmation,
     DeliveryState,
-    Ledger,
     Look,
     Numberless,
     RecallReason,
@@ -26,6 +24,8 @@ from forwarder.deliver.ledger import (
     ToConfirm,
     ToReject,
 )
+from forwarder.deliver.delivery import TRIES, Delivery, NotNowError
+from forwarder.deliver.ledger import Ledger
 from forwarder.deliver.rejection import KEY_OBJECT_SELECTION, derived_uid, rejection_note
 from forwarder.deliver.rules import Patient, chosen, open_now, rank
 from forwarder.deliver.source import Source

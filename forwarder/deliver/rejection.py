@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ExplicitVRLittleEndian
 
-from forwarder.deliver.ledger import InPacs, RecallReason, ToReject
+from forwarder.deliver.deliveries import InPacs, RecallReason, ToReject
 from forwarder.retrieve.coercion import LocalPatient
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"

@@ -15,8 +15,8 @@ from forwarder.archive.client import Archive
 from forwarder.archive.signing import SKEW_TOLERATED
 from forwarder.config import Config
 from forwarder.deliver import account
+from forwarder.deliver.deliveries import SAFETY
 from forwarder.deliver.engine import Deliveries
-from forwarder.deliver.ledger import SAFETY
 from forwarder.dicom.commitment import summary as commitments_summary
 from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError

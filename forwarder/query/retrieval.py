@@ -17,7 +17,7 @@ from forwarder.header import IMPLICIT_LE
 from forwarder.logs import log
 from forwarder.query.keys import Identifier, Key
 from forwarder.query.search import Caller, owner_of, results, text_of
-from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError, coerce
+from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError, coerced
 from forwarder.retrieve.implicit import to_implicit
 from forwarder.retrieve.instances import CannotBeHadError, Instance, Instances
 from forwarder.retrieve.pacs import Pacs
@@ -62,7 +62,7 @@ class RetrievalPlan:
     @property
     def contexts(self) -> Collection[tuple[str, str]]:
         """The (SOP class, transfer syntax) of its instances."""
-        return {(one.sop_class, one.transfer_syntax) for page in self.pages for one in page.instances}
+        return {(instance.sop_class, instance.transfer_syntax) for page in self.pages for instance in page.instances}
 
 
 def plan(archive: Archive, instances: Instances, identifier: Identifier, caller: Caller) -> RetrievalPlan:
@@ -75,7 +75,11 @@ def plan(archive: Archive, instances: Instances, identifier: Identifier, caller:
             page = instances.manifest_page(study, owner, cursor)
             if page is None:  # no longer shared
                 break
-            meant = [one for one in page[0] if (not series or one.series in series) and (not sops or one.sop_instance in sops)]
+            meant = [
+                instance
+                for instance in page[0]
+                if (not series or instance.series in series) and (not sops or instance.sop_instance in sops)
+            ]
             if meant:
                 found.pages.append(Page(study, owner, cursor, meant, time.monotonic(), number))
             cursor = page[1]
@@ -90,7 +94,7 @@ def _studies(archive: Archive, identifier: Identifier, caller: Caller) -> list[t
     wanted = {"PATIENT": "PatientID", "STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}[
         level
     ]
-    if not identifier.values(wanted) or any("*" in one or "?" in one for one in identifier.values(wanted)):
+    if not identifier.values(wanted) or any("*" in value or "?" in value for value in identifier.values(wanted)):
         raise QueryRefusedError(NOT_THIS_SOP_CLASS, f"{wanted} is needed, without wild cards")
     above = {name: value for name, value in identifier.above.items() if name == "PatientID"}
     keys: tuple[Key, ...] = ()
@@ -200,8 +204,8 @@ class Retrieval:
         except ArchiveError as error:
             log.warning("a retrieval waits for the archive", kind=error.failure.value, detail=str(error))
             return
-        fresh = {one.sop_instance: one for one in (listed[0] if listed else ())}
-        page.instances = [fresh.get(one.sop_instance, one) for one in page.instances]
+        fresh = {instance.sop_instance: instance for instance in (listed[0] if listed else ())}
+        page.instances = [fresh.get(instance.sop_instance, instance) for instance in page.instances]
         page.listed_at = time.monotonic()
 
     def _fetched(self, page: Page, one: Instance, target: Path) -> Path:
@@ -218,7 +222,7 @@ class Retrieval:
                 self._instances.transcoded(page.study, page.owner, one, target)
             if page.number:
                 patient, origin = self._patient(page.number), self._origin(page.owner)
-                _rewrite(target, lambda other: coerce(target, other, patient, origin, self._now))
+                _rewrite(target, coerced(target, patient, origin, self._now).write_to)
             if syntax == IMPLICIT_LE != one.transfer_syntax:
                 _rewrite(target, lambda other: to_implicit(target, other))
         except BaseException:

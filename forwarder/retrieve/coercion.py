@@ -10,15 +10,13 @@ that cannot be done without loss, the name stays as it is, and the result says s
 
 from __future__ import annotations
 
-import hashlib
 import io
 import mmap
-import shutil
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,12 +31,14 @@ from pydicom.filewriter import write_dataset
 from pydicom.valuerep import PersonName
 
 from forwarder.header import DEFLATED, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED, Element, Tag, walk
+from forwarder.retrieve.outgoing import OutgoingInstance
 
 LARGEST_HEAD = 64 * 1024 * 1024
 """Bytes before Pixel Data that are taken apart; also of a deflated data set, inflated."""
-_COPIED_AT_ONCE = 1024 * 1024
 _BULK = frozenset({(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)})
 SPECIFIC_CHARACTER_SET: Tag = (0x0008, 0x0005)
+SOP_CLASS_UID: Tag = (0x0008, 0x0016)
+SOP_INSTANCE_UID: Tag = (0x0008, 0x0018)
 INSTANCE_COERCION_DATE_TIME: Tag = (0x0008, 0x0015)
 CONTRIBUTING_EQUIPMENT_SEQUENCE: Tag = (0x0018, 0xA001)
 ORIGINAL_ATTRIBUTES_SEQUENCE: Tag = (0x0400, 0x0561)
@@ -81,6 +81,12 @@ _REMOVED = tuple(
 """Numbers of the other hospital's that would be mistaken for one's own. They stand in the originals."""
 
 
+_AFFECTED = (*_PATIENT, *_REMOVED, STUDY_DESCRIPTION, ORIGINAL_ATTRIBUTES_SEQUENCE, CONTRIBUTING_EQUIPMENT_SEQUENCE)
+"""On these depends what is written."""
+_REMEMBERED = 64 * 1024
+"""Bytes of them for which it is remembered what is written in their place."""
+
+
 class UncoercibleError(Exception):
     """This file cannot be coerced: it would not be known whose it is. The text says why, without what stands in it."""
 
@@ -106,16 +112,6 @@ class Origin:
     """Who coerces: the receiving institution."""
     mark: str = ""
     """What Study Description begins with, so that everyone in front of the PACS sees where the exam is from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coerced:
-    """What was written: SHA-256 (hex) and size of the file, its transfer syntax, and the keywords of what stayed as it was."""
-
-    sha256: str
-    size: int
-    transfer_syntax_uid: str
-    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,32 +177,31 @@ def _read_back(raw: bytes, encodings: list[str], vr: str) -> str:
     return charset.decode_bytes(raw, encodings, {0x5C}) if raw else ""
 
 
-def coerce(source: Path, target: Path, patient: LocalPatient, origin: Origin, now: datetime) -> Coerced:
-    """Write `source`, a Part 10 file, to `target` under the local patient. `now` is aware.
+def coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime) -> OutgoingInstance:
+    """`source`, a Part 10 file, under the local patient; what follows the coerced elements stays where it is. `now` is aware.
 
-    A deflated data set is written inflated (Explicit VR Little Endian). Raises UncoercibleError, OSError.
+    A deflated data set comes inflated (Explicit VR Little Endian). Raises UncoercibleError, OSError.
     """
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         begin, syntax = _begin(data)
         content: bytes | mmap.mmap = data
-        written_syntax = syntax
+        written_syntax, size = syntax, len(data)
         if syntax == DEFLATED:
             content, begin, written_syntax = _inflated(data, begin), 0, EXPLICIT_LE
         elements, rest_at = _elements(content, begin, syntax)
         encoding = _encoding(elements, syntax)
         head, kept = _head(elements, encoding, patient, origin, now)
-        with target.open("wb") as out:
-            out.write(_meta(data, written_syntax))
-            out.write(head)
-            if content is data:
-                file.seek(rest_at)  # read and not mapped: what is mapped counts as this process's memory
-                shutil.copyfileobj(file, out, _COPIED_AT_ONCE)
-            else:
-                out.write(content[rest_at:])
-            size = out.tell()
-    with target.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Coerced(digest, size, written_syntax, kept)
+        if isinstance(content, bytes):
+            head, rest_at = head + content[rest_at:], size
+        sop_class, sop_instance = (_uid(elements.get(tag, b""), encoding.implicit) for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID))
+        if not sop_class or not sop_instance:
+            raise UncoercibleError("it does not say which instance it is")
+        meta = _meta(data, written_syntax)
+    return OutgoingInstance(sop_class, sop_instance, written_syntax, source, rest_at, meta, head, kept)
+
+
+def _uid(raw: bytes, implicit: bool) -> str:
+    return _value(raw, implicit).rstrip(b"\0 ").decode("ascii", "replace")
 
 
 def _begin(data: mmap.mmap) -> tuple[int, str]:
@@ -302,12 +297,30 @@ def _rewritten(
     patient: LocalPatient,
     origin: Origin,
     now: datetime,
-    kept: Iterable[Tag] = (),
+    kept: tuple[Tag, ...] = (),
 ) -> bytes:
     """Raises UnicodeEncodeError where the character set cannot hold what is to be written."""
+    before = tuple((tag, elements[tag]) for tag in _AFFECTED if tag in elements)
+    make = _replacements if sum(len(raw) for _, raw in before) < _REMEMBERED else _replacements.__wrapped__
+    new = make(before, encoding, patient, origin, now, kept)
+    together = {tag: raw for tag, raw in elements.items() if tag not in new and tag not in _REMOVED and tag[1] != 0} | new
+    return b"".join(together[tag] for tag in sorted(together))
+
+
+@lru_cache(maxsize=64)
+def _replacements(
+    before: tuple[tuple[Tag, bytes], ...],
+    encoding: _Encoding,
+    patient: LocalPatient,
+    origin: Origin,
+    now: datetime,
+    kept: tuple[Tag, ...],
+) -> Mapping[Tag, bytes]:
+    """What is written in place of these elements, or beside them: as a rule the same for every instance of a study."""
+    elements = dict(before)
     values = dict(zip(_PATIENT, (patient.name, patient.id, patient.issuer, patient.birth_date, patient.sex, ""), strict=True))
-    new = {tag: encoding.element(tag, value) for tag, value in values.items() if tag not in tuple(kept)}
-    replaced = [tag for tag in (*_PATIENT, *_REMOVED) if tag not in tuple(kept)]
+    new = {tag: encoding.element(tag, value) for tag, value in values.items() if tag not in kept}
+    replaced = [tag for tag in (*_PATIENT, *_REMOVED) if tag not in kept]
     if origin.mark:
         described = _marked(elements.get(STUDY_DESCRIPTION), encoding, origin.mark)
         if described is not None:
@@ -315,9 +328,9 @@ def _rewritten(
             replaced.append(STUDY_DESCRIPTION)
     moment = f"{now:%Y%m%d%H%M%S.%f%z}"
     new[INSTANCE_COERCION_DATE_TIME] = encoding.element(INSTANCE_COERCION_DATE_TIME, moment)
-    before = b"".join(elements[tag] for tag in sorted(replaced) if tag in elements)
+    was = b"".join(elements[tag] for tag in sorted(replaced) if tag in elements)
     missing = b"".join(encoding.element(tag, "") for tag in (_PATIENT[2],) if tag not in elements)
-    originals = _in_order(before + missing, encoding)
+    originals = _in_order(was + missing, encoding)
     modified = encoding.item(
         encoding.sequence((0x0400, 0x0550), encoding.item(originals))
         + encoding.element((0x0400, 0x0562), moment)
@@ -329,9 +342,7 @@ def _rewritten(
     new[CONTRIBUTING_EQUIPMENT_SEQUENCE] = _appended(
         elements, CONTRIBUTING_EQUIPMENT_SEQUENCE, encoding.item(_equipment(origin, moment, encoding)), encoding
     )
-    kept_as_is = {tag: raw for tag, raw in elements.items() if tag not in new and tag not in _REMOVED and tag[1] != 0}
-    together = kept_as_is | new
-    return b"".join(together[tag] for tag in sorted(together))
+    return new
 
 
 def _in_order(elements: bytes, encoding: _Encoding) -> bytes:

@@ -115,7 +115,7 @@ class Instances:
         """
         for left in reversed(range(_TRIES)):
             try:
-                self._fetch(instance, target, pause)
+                sha256 = self._fetch(instance, target, pause)
             except (TransportError, OSError) as error:
                 if left == 0:
                     host = place_of(instance.url)
@@ -123,7 +123,7 @@ class Instances:
                         f"The line to {host} broke ({type(error).__name__}).", Failure.NETWORK, host=host
                     ) from error
                 continue
-            if _sha256(target) == instance.sha256:
+            if (sha256 or _sha256(target)) == instance.sha256:
                 return
             target.unlink(missing_ok=True)  # it cannot be said which part is damaged
         raise ArchiveError("What the archive sent is not what it says it is.", Failure.PROTOCOL)
@@ -164,19 +164,21 @@ class Instances:
             response.close()
         return str(response.headers.get("Content-Type", ""))
 
-    def _fetch(self, instance: Instance, target: Path, pause: Callable[[int], None]) -> None:
+    def _fetch(self, instance: Instance, target: Path, pause: Callable[[int], None]) -> str:
+        """What is missing in `target`; the SHA-256 (hex) of the whole where all of it came now, else an empty string."""
         begun = target.stat().st_size if target.exists() else 0
         if begun >= instance.size:
             if begun > instance.size:
                 target.unlink()
             else:
-                return
+                return ""
             begun = 0
         headers = {"Range": f"bytes={begun}-"} if begun else {}
         response = self._archive.http.request("GET", instance.url, headers=headers, redirect=False, preload_content=False)
         try:
             _check(response, instance.url)
             going_on = response.status == 206
+            digest = hashlib.sha256()
             with target.open("ab" if going_on else "wb") as out:
                 room = instance.size - (begun if going_on else 0)
                 for block in response.stream(_BLOCK):
@@ -184,7 +186,9 @@ class Instances:
                     if room < 0:
                         break  # more than it says it is: the digest will tell
                     out.write(block)
+                    digest.update(block)
                     pause(len(block))
+            return "" if going_on or room else digest.hexdigest()
         finally:
             response.close()
 

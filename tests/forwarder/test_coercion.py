@@ -12,7 +12,9 @@ import pytest
 from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.dataset import Dataset
 
-from forwarder.retrieve.coercion import Coerced, LocalPatient, Origin, UncoercibleError, coerce
+from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError
+from forwarder.retrieve.coercion import coerced as coerced_file
+from forwarder.retrieve.outgoing import OutgoingInstance
 
 PATIENT = LocalPatient("MG-7", "2.999.2", "BIANCHI^ADA", "19400506", "F")
 ORIGIN = Origin("Policlinico San Matteo", "Istituti Clinici Maugeri", "[San Matteo]")
@@ -37,10 +39,10 @@ def path_of(name: str) -> Path:
     return Path(str(found))
 
 
-def coerced(source: Path, tmp_path: Path, patient: LocalPatient = PATIENT) -> tuple[Coerced, Dataset]:
+def coerced(source: Path, tmp_path: Path, patient: LocalPatient = PATIENT) -> tuple[OutgoingInstance, Dataset]:
     target = tmp_path / "coerced.dcm"
-    result = coerce(source, target, patient, ORIGIN, NOW)
-    assert result.size == target.stat().st_size
+    result = coerced_file(source, patient, ORIGIN, NOW)
+    assert result.write_to(target) == target.stat().st_size == len(result.meta) + result.data_set_size()
     return result, pydicom.dcmread(target)
 
 
@@ -138,7 +140,8 @@ def test_several_at_once_damage_no_text(tmp_path: Path) -> None:
     image.save_as(tmp_path / "in.dcm")
 
     def name(number: int) -> tuple[str, str]:
-        coerce(tmp_path / "in.dcm", tmp_path / str(number), LocalPatient("7", "2.999", "WAŁĘSA^ŁUCJA"), ORIGIN, NOW)
+        patient = LocalPatient("7", "2.999", "WAŁĘSA^ŁUCJA")
+        coerced_file(tmp_path / "in.dcm", patient, ORIGIN, NOW).write_to(tmp_path / str(number))
         after = pydicom.dcmread(tmp_path / str(number))
         return str(after.PatientName), after.SeriesDescription
 
@@ -150,4 +153,4 @@ def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"x" * 200, bytes(128) + b"DICM", bytes(128) + b"DICM" + b"\xff" * 200):
         (tmp_path / "in").write_bytes(content or b"0")
         with pytest.raises(UncoercibleError):
-            coerce(tmp_path / "in", tmp_path / "out", PATIENT, ORIGIN, NOW)
+            coerced_file(tmp_path / "in", PATIENT, ORIGIN, NOW)

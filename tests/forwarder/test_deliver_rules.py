@@ -18,7 +18,8 @@ from pacs import running_pacs
 
 from forwarder.config import DeliverConfig
 from forwarder.deliver import account, proposals
-from forwarder.deliver.ledger import Confirmation, DeliveryState, Ledger, Look, RecallReason, WaitingInstance
+from forwarder.deliver.deliveries import Confirmation, DeliveryState, Look, RecallReason, WaitingInstance
+from forwarder.deliver.ledger import Ledger
 from forwarder.deliver.rules import ExamElsewhere, Patient, chosen, rank
 from forwarder.operations import admin
 from forwarder.retrieve.coercion import LocalPatient

@@ -21,7 +21,7 @@ from playwright.sync_api import Page, expect
 
 from chalicelib.domain.rejections import REASONS
 from forwarder.alerts import Reason, Refusal, Trouble, explain
-from forwarder.deliver.ledger import RecallReason
+from forwarder.deliver.deliveries import RecallReason
 from forwarder.errors import Failure, SpoolError
 from forwarder.hl7.adt.ledger import DISAGREES, TOO_MANY, ActKind
 from forwarder.hl7.adt.rules import EventOutcome

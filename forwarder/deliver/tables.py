@@ -1,0 +1,79 @@
+"""The tables of deliveries in the journal, and the statements that several rooms of the ledger share."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from forwarder.deliver.deliveries import InPacs, Look, RecallReason, Task
+from forwarder.spool.journal import Journal
+
+
+class Tables:
+    """The journal, with the tables of deliveries."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+
+def are_known(connection: sqlite3.Connection) -> bool:
+    """Whether the journal is one of a forwarder that knows of deliveries as this one does, or is not yet."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'deliver_made'").fetchone() is not None
+
+
+def ask_to_look(connection: sqlite3.Connection, kind: str, name: str) -> None:
+    connection.execute(
+        "INSERT INTO deliver_looks (kind, name) VALUES (?, ?)"
+        " ON CONFLICT (kind, name) DO UPDATE SET asked = asked + 1, attempts = 0, not_before = 0",
+        (kind, name),
+    )
+
+
+def look_later(connection: sqlite3.Connection, look: Look, seconds: float) -> None:
+    connection.execute(
+        "UPDATE deliver_looks SET attempts = attempts + 1, not_before = ? WHERE kind = ? AND name = ?",
+        (time.time() + seconds, look.kind, look.name),
+    )
+
+
+def looked_at(connection: sqlite3.Connection, look: Look) -> None:
+    """It was looked at as it was when it was asked for; if it was asked for again meanwhile, it is looked at again."""
+    connection.execute("DELETE FROM deliver_looks WHERE kind = ? AND name = ? AND asked = ?", (look.kind, look.name, look.asked))
+
+
+def finish_study(connection: sqlite3.Connection, task: Task) -> None:
+    key = {"study": task.study, "owner": task.owner, "asked": task.asked}
+    connection.execute(
+        "UPDATE deliver_studies SET state = 'done', reason = NULL, attempts = 0"
+        " WHERE study = :study AND owner = :owner AND asked = :asked AND state = 'waiting'",
+        key,
+    )
+    connection.execute(
+        "INSERT OR IGNORE INTO deliver_confirmations (study, owner) SELECT :study, :owner WHERE EXISTS (SELECT 1 FROM"
+        " deliver_instances WHERE study = :study AND owner = :owner AND state = 'delivered' AND confirmed IS NULL)",
+        key,
+    )
+
+
+def recall(connection: sqlite3.Connection, where: str, values: tuple[str, ...], reason: RecallReason) -> None:
+    """List what was brought of these studies for a recall."""
+    connection.execute(
+        "INSERT OR IGNORE INTO deliver_recalls (study, owner, reason, since)"  # noqa: S608
+        f" SELECT study, owner, ?, ? FROM deliver_studies WHERE {where} AND EXISTS"
+        " (SELECT 1 FROM deliver_instances AS one WHERE one.study = deliver_studies.study AND one.owner = deliver_studies.owner"
+        " AND one.state = 'delivered')",
+        (reason, time.time(), *values),
+    )
+
+
+def in_pacs(connection: sqlite3.Connection, study: str, owner: str, condition: str = "", *values: str) -> tuple[InPacs, ...]:
+    """What of a study came into the PACS from here: what was made of a report stands for it."""
+    rows = connection.execute(
+        "SELECT coalesce(made.sop_instance, one.sop_instance), coalesce(made.sop_class, one.sop_class),"  # noqa: S608
+        " coalesce(made.series, one.series), one.sop_instance FROM deliver_instances AS one"
+        " LEFT JOIN deliver_made AS made"
+        " ON made.study = one.study AND made.owner = one.owner AND made.original = one.sop_instance"
+        f" WHERE one.study = ? AND one.owner = ? AND one.state = 'delivered' {condition} ORDER BY 1",
+        (study, owner, *values),
+    )
+    return tuple(InPacs(*row) for row in rows)

@@ -112,6 +112,11 @@ def _header_name(value: str) -> str | None:
     return None if re.fullmatch(r"[A-Za-z0-9-]{0,60}", value) else "should be the name of a header, such as “X-Remote-User”"
 
 
+def _mail_address(value: str) -> str | None:
+    good = not value or re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}", value)
+    return None if good else "should be a mail address, such as “registry@hospital.example”"
+
+
 def option(default: Any, text: str, check: Check | None = None, *, required: bool = False) -> Any:
     """One key: its default (or, if required, a value for the example), what it means, what it may be."""
     metadata = {"text": text, "check": check, "required": required}
@@ -403,6 +408,24 @@ class IdentityConfig:
 
 
 @dataclass(frozen=True)
+class MailConfig:
+    """Mail of what waits for a person, to the addresses of a role: once, without patient data. Needs web.public_url."""
+
+    host: str = option("", "SMTP server; empty: no mail.")
+    port: int = option(25, "Its port.", _between(1, 65535))
+    tls: str = option("starttls", "starttls, implicit (usually port 465), or none.", _one_of("starttls", "implicit", "none"))
+    ca_file: str = option("", "PEM file of a private certificate authority of the server's; empty: the system's.")
+    username: str = option("", "Account at the server; empty: none.")
+    password_file: str = option("", "File with its password.")
+    sender: str = option("", "Address from which it comes.", _mail_address)
+    registry: list[str] = option([], "Who hears of transfers to accept and of numbers that are proposed.", _mail_address)
+    radiology: list[str] = option([], "Who hears of what radiology has to do; today nothing.", _mail_address)
+    privacy: list[str] = option([], "Who hears of emergencies to review.", _mail_address)
+    admin: list[str] = option([], "Who hears of what was put aside or is to be recalled.", _mail_address)
+    after_minutes: int = option(10, "What is done within so many minutes is not written of.", _between(0, 10_080))
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """Logs: one JSON object a line on standard error, without patient data."""
 
@@ -425,6 +448,7 @@ class Config:
     page: PageConfig = field(default_factory=PageConfig)
     web: WebConfig = field(default_factory=WebConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
+    mail: MailConfig = field(default_factory=MailConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -551,7 +575,9 @@ def _together(config: Config) -> None:
         "web.ris_secret_file": config.web.ris_secret_file,
         "identity.oidc.client_secret_file": config.identity.oidc.client_secret_file,
     }
+    files |= {"mail.ca_file": config.mail.ca_file, "mail.password_file": config.mail.password_file}
     _who_is_known(config)
+    _who_is_told(config)
     if config.watch.folder:
         inbox, spool = Path(config.watch.folder).resolve(), Path(config.spool.folder).resolve()
         if inbox.is_relative_to(spool) or spool.is_relative_to(inbox):
@@ -573,6 +599,18 @@ def _who_is_known(config: Config) -> None:
         raise ConfigError("The key “identity.header” is needed for “identity.roles_header”.")
     if identity.oidc.issuer and not identity.oidc.client_id:
         raise ConfigError("The key “identity.oidc.client_id” is needed for “identity.oidc.issuer”.")
+
+
+def _who_is_told(config: Config) -> None:
+    mail = config.mail
+    if not mail.host:
+        return
+    needed = {"mail.sender": mail.sender, "web.public_url": config.web.public_url}
+    if mail.username:
+        needed["mail.password_file"] = mail.password_file
+    missing = next((name for name, value in needed.items() if not value), None)
+    if missing:
+        raise ConfigError(f"The key “{missing}” is needed for “mail.host”.")
 
 
 def dotted(where: str, name: str) -> str:

@@ -27,7 +27,9 @@ from forwarder.hl7.priors import OrderPriors
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.logs import log
 from forwarder.operations import sign_of_life
+from forwarder.operations.mail import Mailer
 from forwarder.operations.snapshot import State
+from forwarder.operations.work_items import WorkList
 from forwarder.query.engine import Queries
 from forwarder.spool.journal import straighten
 from forwarder.spool.spool import NUDGE, Recovery, Spool
@@ -35,6 +37,7 @@ from forwarder.spool.watched_folder import Watcher
 from forwarder.upload.outbox import Outbox
 from forwarder.upload.priority import Ranks
 from forwarder.web import app as web
+from forwarder.web.workplace import Workplace
 
 MINUTE, HOUR = 60.0, 3600.0
 CLOCK_JUMP = 60.0  # seconds
@@ -114,6 +117,9 @@ def running(
             receiver.on_commitment = deliveries.committed
         if any(peer.query for peer in config.peers):
             state.queries = Queries(config, spool, archive)
+        people = config.identity.configured or bool(config.mail.host)
+        mailer = Mailer(config, spool.journal) if config.mail.host else None
+        state.work = WorkList(spool.journal, archive, outbox.line, asks=people, on_look=mailer.tell if mailer else None)
         outbox.start()
         stack.callback(outbox.stop)
         background = [threading.Thread(target=commitments.run, args=(stop,), name="commitments", daemon=True)]
@@ -140,6 +146,7 @@ def running(
             thread.start()
         # Neither is waited for at the end: a call may be under way.
         threading.Thread(target=sign_of_life.run, args=(stop, state, archive), name="sign-of-life", daemon=True).start()
+        threading.Thread(target=state.work.run, args=(stop,), name="work-items", daemon=True).start()
         feed = Feed(spool, archive, outbox.line, reports.notice)
         threading.Thread(target=feed.run, args=(stop,), name="feed", daemon=True).start()
 
@@ -159,7 +166,8 @@ def running(
         stack.callback(end_background)
         state.ports |= stack.enter_context(scp.listening(config.dicom, receiver, config.peers, state.queries))
         state.ports |= stack.enter_context(mllp.listening(config.hl7, door))
-        stack.enter_context(web.opened(config, state, spool, archive, outbox.line, stop))
+        workplace = Workplace(spool.journal, state.work, lambda: state.pace)
+        stack.enter_context(web.opened(config, state, spool, archive, outbox.line, stop, workplace))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,
             waiting=spool.tally()["waiting"], cleaned=recovered.removed, adopted=recovered.adopted, missing=recovered.missing,

@@ -73,6 +73,20 @@ class ExamAccount:
     aside: int
     wanted: int | None
     reason: str
+    due: float = 0.0
+    """Before which nothing is tried (seconds since the epoch)."""
+    missing: int = 0
+    """Instances of it, and of every exam that goes before it, which are still to be brought."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExamAside:
+    """An exam of which some instances are put aside: how many, and since when the first (seconds)."""
+
+    study: str
+    owner: str
+    count: int
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +177,7 @@ def exams(connection: sqlite3.Connection, number: str) -> list[ExamAccount]:
     rows = connection.execute(
         "SELECT exam.study, exam.owner, exam.state, exam.reason, count(one.state) AS wanted,"
         " sum(one.state IN ('delivered', 'there')) AS there, sum(one.state = 'aside') AS aside,"
-        " max(CASE WHEN one.state = 'aside' THEN one.reason END) AS why"
+        " max(CASE WHEN one.state = 'aside' THEN one.reason END) AS why, exam.not_before, exam.rank"
         " FROM deliver_studies AS exam LEFT JOIN deliver_instances AS one ON one.study = exam.study AND one.owner = exam.owner"
         " WHERE exam.number = ? AND exam.state != 'gone' GROUP BY exam.study, exam.owner",
         (number,),
@@ -171,10 +185,34 @@ def exams(connection: sqlite3.Connection, number: str) -> list[ExamAccount]:
     return [
         ExamAccount(
             row["study"], row["owner"], row["state"] == "done", row["there"] or 0, row["aside"] or 0, row["wanted"] or None,
-            row["reason"] or row["why"] or "",
+            row["reason"] or row["why"] or "", row["not_before"],
+            0 if row["state"] == "done" else _missing_up_to(connection, row["rank"]),
         )
         for row in rows
     ]  # fmt: skip
+
+
+def exams_aside(connection: sqlite3.Connection) -> list[ExamAside]:
+    """The exams of which something is put aside and is still wanted, the oldest first."""
+    if not are_known(connection):
+        return []
+    rows = connection.execute(
+        "SELECT instance.study, instance.owner, count(*), min(instance.since) FROM deliver_instances AS instance"
+        " JOIN deliver_studies AS exam USING (study, owner) WHERE instance.state = 'aside' AND exam.state != 'gone'"
+        " GROUP BY instance.study, instance.owner ORDER BY 4"
+    )
+    return [ExamAside(*row) for row in rows]
+
+
+def _missing_up_to(connection: sqlite3.Connection, rank: str) -> int:
+    """How many instances wait of the exams of this rank and of those before it."""
+    (count,) = connection.execute(
+        "SELECT coalesce(sum(coalesce((SELECT sum(instance.state = 'waiting') FROM deliver_instances AS instance"
+        " WHERE instance.study = exam.study AND instance.owner = exam.owner), exam.instances)), 0)"
+        " FROM deliver_studies AS exam WHERE exam.state = 'waiting' AND exam.rank <= ?",
+        (rank,),
+    ).fetchone()
+    return int(count)
 
 
 def recalls(connection: sqlite3.Connection) -> list[Recall]:

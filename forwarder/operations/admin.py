@@ -51,6 +51,13 @@ def recalls(folder: Path) -> list[account.Recall]:
         return account.recalls(connection)
 
 
+def deliveries_aside(folder: Path) -> dict[str, int]:
+    """Why instances of other hospitals are not in the PACS though they should be, and how many. Raises SpoolError."""
+    with _journal(folder) as connection:
+        found: dict[str, int] = account.summary(connection)["aside_reasons"]
+        return found
+
+
 def deliveries(folder: Path) -> tuple[list[account.PatientAccount], list[account.NumberlessTransfer]]:
     """Patient by patient what is in the PACS and what is missing, and transfers without a number of ours. Raises SpoolError."""
     with _journal(folder) as connection:

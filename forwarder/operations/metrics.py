@@ -9,6 +9,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from forwarder.operations.work_items import WorkKind
+
+PEOPLE = {
+    WorkKind.ACCEPTANCE: "transfers to accept", WorkKind.NUMBER_PROPOSAL: "numbers that are proposed for them",
+    WorkKind.EMERGENCY_REVIEW: "emergencies to review", WorkKind.PUT_ASIDE: "images and reports that were put aside",
+    WorkKind.DELIVERY_ASIDE: "exams of which the PACS did not take all", WorkKind.REGISTRATION: "acts of ADT",
+    WorkKind.RECALL: "exams to recall from the PACS",
+}  # fmt: skip
 # name: (kind, meaning, path in the snapshot)
 METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_received": ("counter", "Instances that were acknowledged", ("received",)),
@@ -70,6 +78,18 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_orders_waiting": ("gauge", "Of those, for which the archive is still to be asked", ("orders", "waiting")),
     "forwarder_orders_with_priors": ("gauge", "Of those, with something relevant at another hospital", ("orders", "with_priors")),
     "forwarder_orders_with_same": ("gauge", "Of those, of which the same was made elsewhere lately", ("orders", "with_same")),
+    **{
+        f"forwarder_people_{kind.replace('-', '_')}": (
+            "gauge", f"What waits for a person: {meaning}", ("people", str(kind), "count")
+        )
+        for kind, meaning in PEOPLE.items()
+    },
+    **{
+        f"forwarder_people_{kind.replace('-', '_')}_oldest_seconds": (
+            "gauge", "Age of the oldest of them", ("people", str(kind), "oldest_seconds")
+        )
+        for kind in PEOPLE
+    },
     "forwarder_received_bytes": ("counter", "Bytes received since the start", ("traffic", "bytes_received")),
     "forwarder_sent_bytes": ("counter", "Bytes sent since the start", ("traffic", "bytes_sent")),
     "forwarder_saved_bytes": ("counter", "Bytes saved by compressing", ("traffic", "bytes_saved")),

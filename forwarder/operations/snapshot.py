@@ -26,6 +26,8 @@ from forwarder.hl7.priors import OrderPriors
 from forwarder.hl7.priors import summary as orders_summary
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.hl7.waiting import summary as reports_summary
+from forwarder.operations import work_items
+from forwarder.operations.work_items import WorkList
 from forwarder.query.engine import COUNTS, Queries
 from forwarder.spool import instances
 from forwarder.spool.journal import tally
@@ -111,6 +113,7 @@ class State:
         self.watcher: Watcher | None = None
         self.deliveries: Deliveries | None = None
         self.queries: Queries | None = None
+        self.work: WorkList | None = None
         self.archive_sees: dict[str, Any] = {}
         """The archive's answer to the last sign of life."""
         self.ports: dict[str, int] = {}
@@ -125,6 +128,11 @@ class State:
     def orders(self) -> OrderPriors | None:
         """Who asks what there is for orders, if anybody does."""
         return self._door.orders
+
+    @property
+    def pace(self) -> float | None:
+        """The seconds that an instance takes now into the PACS, where that is known."""
+        return self.deliveries.seconds_each if self.deliveries is not None else None
 
     def recall(self) -> None:
         """Look once at what the journal remembers. Raises SpoolError."""
@@ -187,6 +195,7 @@ class State:
                 "enabled": self.queries is not None,
                 **{name: self.queries.counts[name] if self.queries else 0 for name in COUNTS},
             },
+            "people": work_items.summary(self.work.items if self.work else ()),
             "orders": counts["orders"] | {"enabled": self.orders is not None},
             "adt": counts["adt"] | {"enabled": self.registration is not None, "unreadable": list(self._door.unreadable)},
             "line": {

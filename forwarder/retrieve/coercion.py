@@ -303,7 +303,8 @@ def _rewritten(
     before = tuple((tag, elements[tag]) for tag in _AFFECTED if tag in elements)
     make = _replacements if sum(len(raw) for _, raw in before) < _REMEMBERED else _replacements.__wrapped__
     new = make(before, encoding, patient, origin, now, kept)
-    together = {tag: raw for tag, raw in elements.items() if tag not in new and tag not in _REMOVED and tag[1] != 0} | new
+    together = {tag: raw for tag, raw in elements.items() if tag not in _REMOVED and tag[1] != 0}
+    together.update(new)
     return b"".join(together[tag] for tag in sorted(together))
 
 

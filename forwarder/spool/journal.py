@@ -268,9 +268,15 @@ CREATE INDEX adt_acts_others ON adt_acts (seq) WHERE kind != 'patient' AND state
 CREATE INDEX adt_acts_counted ON adt_acts (kind, state);
 CREATE INDEX adt_events_updates ON adt_events (number, received_at) WHERE trigger IN ('A08', 'A31');
 """
+TOLD = """
+CREATE TABLE told (                      -- what waits for a person, and was written of by mail
+    kind TEXT NOT NULL, key TEXT NOT NULL, told_at REAL NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+"""
 SCHEMAS = (
     SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED, ORDERS,
-    REGISTRATION_IS_LARGE,
+    REGISTRATION_IS_LARGE, TOLD,
 )  # fmt: skip
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 

@@ -19,12 +19,12 @@ from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.config import Config
 from forwarder.logs import log, place_of
-from forwarder.spool.journal import Journal
 from forwarder.spool.spool import Spool
 from forwarder.web import queue_page
 from forwarder.web.cache import Cache
 from forwarder.web.queue_page import HasSnapshot
 from forwarder.web.server import serving
+from forwarder.web.workplace import Workplace
 
 if TYPE_CHECKING:
     from forwarder.web.door import Door
@@ -37,7 +37,7 @@ POLICY = (
 
 @contextmanager
 def opened(
-    config: Config, state: HasSnapshot, spool: Spool, archive: Archive, line: Link, stop: threading.Event
+    config: Config, state: HasSnapshot, spool: Spool, archive: Archive, line: Link, stop: threading.Event, workplace: Workplace
 ) -> Iterator[None]:
     """The door, while the block runs. Raises ConfigError, SpoolError."""
     if not config.identity.configured and not config.web.ris_secret_file:
@@ -48,12 +48,12 @@ def opened(
 
     cache = Cache(spool.folder / "web", config.web.cache_mb * 1_000_000, spool.reserve_bytes)
     threading.Thread(target=cache.follow, args=(archive, line, stop), name="web-feed", daemon=True).start()
-    with serving(config, application(state, Door(config, archive), spool.journal, cache)):
+    with serving(config, application(state, Door(config, archive), workplace, cache)):
         yield
 
 
 def application(
-    state: HasSnapshot, door: Door | None = None, journal: Journal | None = None, cache: Cache | None = None
+    state: HasSnapshot, door: Door | None = None, workplace: Workplace | None = None, cache: Cache | None = None
 ) -> ASGIApp:
     """The queue for everyone; with a `door`, that is, where somebody can be known, everything else too."""
 
@@ -62,7 +62,7 @@ def application(
         return Response(body, status, media_type=media_type)
 
     routes: list[BaseRoute] = [Route(path, queue) for path in queue_page.PATHS]
-    if door is None or journal is None:
+    if door is None or workplace is None:
         return Starlette(routes=routes, middleware=[Middleware(_Headers)], exception_handlers=_ERRORS)
 
     from forwarder.web.dicomweb import SERVICE, DicomWeb
@@ -71,7 +71,7 @@ def application(
     dicomweb = DicomWeb(door, cache)
     routes += [Route(path, _Cors(dicomweb, door.config.web.allowed_origins)) for path in (SERVICE, SERVICE + "/{rest:path}")]
 
-    routes += staff_routes(door, journal)
+    routes += staff_routes(door, workplace)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -83,6 +83,7 @@ class AsidePage:
         return {
             "aside": aside[:SHOWN], "aside_count": len(aside), "recalls": admin.recalls(self._folder)[:SHOWN],
             "adt": admin.adt_waiting(self._folder)[:SHOWN],
+            "deliveries": admin.deliveries_aside(self._folder),
         }  # fmt: skip
 
     def _retry(self, form: Mapping[str, str]) -> str:

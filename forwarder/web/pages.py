@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gettext
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from forwarder.alerts import LANGUAGES
+from forwarder.alerts import LANGUAGES, texts
 from forwarder.errors import ArchiveError
 from forwarder.logs import log
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, CityNames
@@ -72,7 +72,8 @@ def environment(language: str) -> Environment:
         extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.install_gettext_translations(_texts(language), newstyle=True)  # type: ignore[attr-defined]
-    made.filters |= {"day": day, "moment": moment, "person": person_name, "clock": clock}
+    made.filters |= {"day": day, "moment": moment, "person": person_name, "clock": clock, "lasting": lasting}
+    made.filters["why"] = lambda reason: why(reason, texts(language))
     return made
 
 
@@ -215,6 +216,23 @@ def moment(text: str | None) -> str:
 def clock(seconds: float | None) -> str:
     """Seconds since the epoch as people here write moments."""
     return "" if seconds is None else datetime.fromtimestamp(seconds, HERE).strftime("%d/%m/%Y %H:%M")
+
+
+def lasting(seconds: float) -> str:
+    """How long, as people of both languages read it: the two largest units."""
+    minutes = max(0, int(seconds // 60))
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else "< 1 min"
+
+
+def why(reason: str, words: Mapping[str, str]) -> str:
+    """Why an exam or an image is not in our PACS, in the words of a language; the slug where there are none for it."""
+    kind, status = (reason[:11], " " + reason[12:].upper()) if reason.startswith("pacs-status-") else (reason, "")
+    return words.get(f"deliver.{kind}", reason) + status
 
 
 def person_name(text: str | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -36,6 +37,8 @@ class Exam:
     there: int
     wanted: int
     reason: str = ""
+    seconds_left: float | None = None
+    """How long it still takes; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,16 @@ class ProposedNumber:
 class Readiness:
     """What the journal and the archive say of a patient's exams, and of numbers for those who have none yet."""
 
-    def __init__(self, journal: Journal, *, delivers: bool) -> None:
-        self._journal, self._delivers = journal, delivers
+    def __init__(self, journal: Journal, *, delivers: bool, pace: Callable[[], float | None] = lambda: None) -> None:
+        """`pace`: the seconds that an instance takes now into the PACS, where that is known."""
+        self._journal, self._delivers, self._pace = journal, delivers, pace
 
     async def of(self, number: str, own: str, studies: Sequence[Mapping[str, Any]]) -> list[Exam]:
         """Those of a timeline's exams that are others', as they stand here. Raises SpoolError."""
         others = [study for study in studies if study["owner"] != own]
         brought = await anyio.to_thread.run_sync(self._brought, number) if self._delivers and others else {}
-        return [_exam(study, brought.get((study["study_instance_uid"], study["owner"]))) for study in others]
+        pace = self._pace()
+        return [_exam(study, brought.get((study["study_instance_uid"], study["owner"])), pace) for study in others]
 
     async def candidates(self) -> dict[str, list[ProposedNumber]]:
         """By transfer, the numbers that registration (ADT) and PACS propose. Raises SpoolError."""
@@ -81,7 +86,7 @@ class Readiness:
         return found
 
 
-def _exam(one: Mapping[str, Any], brought: account.ExamAccount | None) -> Exam:
+def _exam(one: Mapping[str, Any], brought: account.ExamAccount | None, pace: float | None) -> Exam:
     known = (
         str(one["study_instance_uid"]), str(one.get("study_date") or ""), str(one.get("description") or ""),
         tuple(one.get("modalities") or ()),
@@ -92,4 +97,5 @@ def _exam(one: Mapping[str, Any], brought: account.ExamAccount | None) -> Exam:
     wanted = count if brought.wanted is None else brought.wanted
     if brought.done:
         return Exam(*known, Standing.ASIDE if brought.aside else Standing.IN_PACS, brought.there, wanted, brought.reason)
-    return Exam(*known, Standing.COMING, brought.there, wanted, brought.reason)
+    left = None if pace is None else max(0.0, brought.due - time.time()) + brought.missing * pace
+    return Exam(*known, Standing.COMING, brought.there, wanted, brought.reason, left)

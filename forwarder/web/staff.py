@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from forwarder.spool.journal import Journal
 from forwarder.web.aside_page import AsidePage
 from forwarder.web.door import Door
 from forwarder.web.identity import Person, RefusedError
@@ -17,11 +16,14 @@ from forwarder.web.pages import Pages
 from forwarder.web.patient_page import PatientPage
 from forwarder.web.ready import Readiness
 from forwarder.web.transfers_page import TransfersPage
+from forwarder.web.work_page import WorkPage
+from forwarder.web.workplace import Workplace
 
 
-def staff_routes(door: Door, journal: Journal) -> list[BaseRoute]:
+def staff_routes(door: Door, workplace: Workplace) -> list[BaseRoute]:
     """Every page that takes a person, and how a person signs in and out."""
     pages = Pages(door)
+    ready = Readiness(workplace.journal, delivers=door.config.deliver.enabled, pace=workplace.pace)
 
     async def signed_in(request: Request) -> Response:
         try:
@@ -42,6 +44,7 @@ def staff_routes(door: Door, journal: Journal) -> list[BaseRoute]:
         pages.route("/sign-out", sign_out, methods=("POST",)),
         *ImageDisplay(pages).routes(),
         *AsidePage(pages).routes(),
+        *WorkPage(pages, workplace.work).routes(),
         *PatientPage(pages).routes(),
-        *TransfersPage(pages, Readiness(journal, delivers=door.config.deliver.enabled)).routes(),
+        *TransfersPage(pages, ready).routes(),
     ]

@@ -44,7 +44,7 @@ class NotNowError(Exception):
     """The rest of a study waits for what goes before it."""
 
 
-class _OverError(Exception):
+class _UnwantedError(Exception):
     """What is being made ready is not wanted any more."""
 
 
@@ -297,7 +297,7 @@ class _Round:
             except BaseException as error:
                 with self._lock:
                     self._queue.append(entry)
-                if isinstance(error, _OverError):  # whoever failed says why
+                if isinstance(error, _UnwantedError):  # whoever failed says why
                     return
                 raise
 
@@ -328,9 +328,9 @@ class _Round:
                 self._ahead.append((entry, None))
 
     def _pause(self, count: int) -> None:
-        """So many bytes came. Raises _OverError where nobody waits for more."""
+        """So many bytes came. Raises _UnwantedError where nobody waits for more."""
         if self.over.is_set():
-            raise _OverError
+            raise _UnwantedError
         self._delivery.downloaded(count)
 
     def rest(self) -> list[WaitingInstance]:

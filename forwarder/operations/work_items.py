@@ -46,21 +46,21 @@ class WorkKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Responsibility:
     """Whose it is (a role of the contract), and where on the staff's pages it is done."""
 
     role: str
     path: str
 
 
-PLACES: Mapping[WorkKind, Place] = {
-    WorkKind.ACCEPTANCE: Place("registry", "/transfers#waiting"),
-    WorkKind.NUMBER_PROPOSAL: Place("registry", "/transfers#waiting"),
-    WorkKind.EMERGENCY_REVIEW: Place("privacy", "/patients#reviews"),
-    WorkKind.PUT_ASIDE: Place("admin", "/queue#aside"),
-    WorkKind.DELIVERY_ASIDE: Place("admin", "/queue#deliveries"),
-    WorkKind.REGISTRATION: Place("admin", "/queue#adt"),
-    WorkKind.RECALL: Place("admin", "/queue#recalls"),
+PLACES: Mapping[WorkKind, Responsibility] = {
+    WorkKind.ACCEPTANCE: Responsibility("registry", "/transfers#waiting"),
+    WorkKind.NUMBER_PROPOSAL: Responsibility("registry", "/transfers#waiting"),
+    WorkKind.EMERGENCY_REVIEW: Responsibility("privacy", "/patients#reviews"),
+    WorkKind.PUT_ASIDE: Responsibility("admin", "/queue#aside"),
+    WorkKind.DELIVERY_ASIDE: Responsibility("admin", "/queue#deliveries"),
+    WorkKind.REGISTRATION: Responsibility("admin", "/queue#adt"),
+    WorkKind.RECALL: Responsibility("admin", "/queue#recalls"),
 }
 FROM_THE_ARCHIVE = (WorkKind.ACCEPTANCE, WorkKind.EMERGENCY_REVIEW)
 

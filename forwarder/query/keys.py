@@ -217,10 +217,12 @@ _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?")
 
 def without_combined_times(keys: tuple[Key, ...]) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
     """(the keys for QIDO-RS, the times to match here). Ranges of a date and of its time are two keys in C-FIND unless it was
-    negotiated otherwise, and one in QIDO-RS (PS3.4 C.2.2.2.5, PS3.18 8.3.4.1.1)."""
+    negotiated otherwise, and one in QIDO-RS (PS3.4 C.2.2.2.5, PS3.18 8.3.4.1.1). Raises QueryRefusedError for no range."""
     ranges = {key.path[0] for key in keys if len(key.path) == 1 and "-" in key.value}
     apart = {tag_for_keyword(time) for date, time in DATES_AND_TIMES if {tag_for_keyword(date), tag_for_keyword(time)} <= ranges}
     times = tuple(key for key in keys if key.path[0] in apart)
+    for key in times:
+        time_matches(key.value, "")  # whether there is anything to match or not
     return tuple(Key(key.path, "") if key in times else key for key in keys), times
 
 

@@ -74,7 +74,7 @@ class TestTexts:
         used = set(re.findall(r'(?:text\(|data-text=)"([a-z_.]+)"', source)) | {"received", "waiting", "indexed", "rejected"}
         used |= {"day", "days"}
         assert used - TEXTS["it"].keys() == set()
-        of_tables = ("trouble.", "reason.", "refusal.", "advice.", "adt.", "act.", "deliver.")
+        of_tables = ("trouble.", "reason.", "refusal.", "advice.", "adt.", "act.", "deliver.", "work.")
         assert {key for key in TEXTS["it"] if not key.startswith(of_tables)} <= used
 
     @pytest.mark.parametrize("language", ["it", "en"])
@@ -83,7 +83,9 @@ class TestTexts:
         sources = "".join(path.read_text() for path in (WEB.parent / "deliver").glob("*.py"))
         aside = set(re.findall(r'(?:NotTaken\(|ASIDE, |put_aside\(task, |TAKES_NONE = |reason = )"([a-z-]+)"', sources))
         aside |= set(re.findall(r"reason = '([a-z-]+)'", sources)) | set(re.findall(r'attempts\), "([a-z-]+)"', sources))
-        words = set(re.findall(r'PacsError\("([a-z-]+)"\)', sources + (WEB.parent / "retrieve" / "store_scu.py").read_text()))
+        words = set(
+            re.findall(r'PacsError\("([a-z-]+)"\)', sources + (WEB.parent / "retrieve" / "store_association.py").read_text())
+        )
         lines = {one.value for one in (Failure.NETWORK, Failure.EXPIRED_URL, Failure.SERVER, Failure.PROTOCOL, Failure.THROTTLED)}
         assert len(aside) > 6 and len(words) > 3
         assert said >= aside | {f"pacs-{word}" for word in words} | set(RecallReason) | lines

@@ -423,8 +423,8 @@ REFUSED = {
     "images of any series": (STUDY, {"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.2.3"}, 0xA900),
     "a list of studies above": (STUDY, {"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": ["1.2.3", "1.2.4"]}, 0xA900),
     "a date that is none": (STUDY, {"QueryRetrieveLevel": "STUDY", "AcquisitionNumber": "", "StudyDate": "yesterday"}, 0xA900),
-    "a number of another time": (
-        STUDY, {"QueryRetrieveLevel": "STUDY", "StudyDate": "20260101-20260102", "StudyTime": "noon-"}, 0x0000,
+    "a time that is none, beside a date": (
+        STUDY, {"QueryRetrieveLevel": "STUDY", "StudyDate": "20260101-20260102", "StudyTime": "noon-"}, 0xA900,
     ),
 }  # fmt: skip
 

@@ -93,6 +93,13 @@ def load_deciding(table: Table, patient: str) -> Record:
     return patients.fold(patient, table.query_all(keys.patient_facts(patient), between=patients.DECIDING))
 
 
+def is_known(table: Table, number: PatientIdentifier, institution: str) -> bool:
+    """Whether an institution has a patient of this number: a study, or what its registration said. Two reads at the most."""
+    partition = keys.patient_facts(number.hash)
+    kinds = (f"{keys.begins(keys.filed)}{institution}#", keys.begins(keys.registration))
+    return any(table.query(partition, kind, limit=1).items for kind in kinds)
+
+
 def owners_of(table: Table, patient: str) -> list[str]:
     """The institutions that have studies of a patient identifier or of those linked to it.
 

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 
 from chalicelib.dicomweb import qido, resources, search_plan
-from chalicelib.dicomweb.matching import Uids
+from chalicelib.dicomweb.matching import Uids, Universal
 from chalicelib.dicomweb.qido import Query
 from chalicelib.dicomweb.search_results import project, remaining_text, with_day_of_change
 from chalicelib.domain import accession, audit, keys, shown_patients, studies, tags
@@ -157,6 +157,7 @@ def _pages(viewer: str, query: Query, matches: Sequence[Match]) -> paging.Search
 
 def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget) -> Iterator[Match]:
     viewer, tally = caller.member.id, ""
+    is_others = _others_number(table, caller, query)
     if query.scope.study_instance_uid is not None:
         view, decided = access.find_study(table, viewer, query.scope.study_instance_uid, query.owner, now)
         linked = numbers_linked(view, decided.known)
@@ -164,18 +165,19 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
         tally = view.tally
         rows: Iterable[tuple[SearchRow, access.StudyDecision]] = [(search_row(view, found), decided)]
     else:
-        rows = _rows(table, caller, query, now, budget)
+        rows = _rows(table, caller, query, now, budget, is_others)
     seen: set[tuple[str, str]] = set()
     for row, decided in rows:
         owner, study = row.owner, row.study_instance_uid
         issuer = accession.issuer_of(caller.registry, owner)
-        meant = _matching(query, row, issuer) if _means_owner(query, viewer, owner) else None
+        matches = partial(_matches, query, issuer, is_others)
+        meant = matching_face(row, matches) if _means_owner(query, viewer, owner) else None
         if meant is None or (owner, study) in seen:
             continue
         seen.add((owner, study))
         people = None
         if query.level != "study":
-            people = persons(table, viewer, meant, decided, partial(_matches, query, issuer))
+            people = persons(table, viewer, meant, decided, matches)
         yield Match(
             accession.with_issuer(meant.attributes, issuer),
             audit.disclosed(row, decided.decision),
@@ -187,7 +189,7 @@ def _studies(table: Table, caller: Caller, query: Query, now: datetime, budget: 
 
 
 def _rows(
-    table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget
+    table: Table, caller: Caller, query: Query, now: datetime, budget: _Budget, is_others: IsOthers
 ) -> Iterator[tuple[SearchRow, access.StudyDecision]]:
     """The rows that an index finds, as far as the caller may see them; only those that match are decided on."""
     viewer = caller.member.id
@@ -195,7 +197,7 @@ def _rows(
     while chunk := list(islice(candidates, _CHUNK)):
         rows = [row for item in chunk if _means_owner(query, viewer, (row := SearchRow.from_item(item.data)).owner)]
         issuers = {owner: accession.issuer_of(caller.registry, owner) for owner in {row.owner for row in rows}}
-        rows = [row for row in rows if _matching(query, row, issuers[row.owner]) is not None]
+        rows = [row for row in rows if matching_face(row, partial(_matches, query, issuers[row.owner], is_others)) is not None]
         yield from access.visible(table, viewer, rows, now)
 
 
@@ -204,12 +206,31 @@ def _means_owner(query: Query, viewer: str, owner: str) -> bool:
     return query.owner in (None, owner) and (owner == viewer or not query.by_accession_number_alone)
 
 
-def _matching(query: Query, row: SearchRow, issuer: Attributes | None) -> SearchRow | None:
-    return matching_face(row, partial(_matches, query, issuer))
+_ISSUERS = (tags.IssuerOfPatientID, tags.IssuerOfPatientIDQualifiersSequence)
+IsOthers = Callable[[PatientIdentifier], bool]
+"""Whether a number, though written as one that is searched for, is another person's."""
 
 
-def _matches(query: Query, issuer: Attributes | None, face: SearchFace) -> bool:
+def _others_number(table: Table, caller: Caller, query: Query) -> IsOthers:
+    """Two hospitals give one number to two persons. A PatientID without issuer that is a number of the caller's own means that
+    patient, and nobody whom another member calls the same; any other number means everybody who has it."""
+    number = search_plan.one_text(query, tags.PatientID)
+    names_issuer = any(key.path[0] in _ISSUERS and not isinstance(key.match, Universal) for key in query.keys)
+    own = PatientIdentifier(caller.member.patient_id_issuer, number or "")
+    if number is None or names_issuer or not access.is_known(table, own, caller.member.id):
+        return lambda _: False
+
+    def is_others(found_as: PatientIdentifier) -> bool:
+        member = caller.registry.by_issuer(found_as.issuer)
+        return member is not None and member != caller.member
+
+    return is_others
+
+
+def _matches(query: Query, issuer: Attributes | None, is_others: IsOthers, face: SearchFace) -> bool:
     """A study is matched under the number that it is found by, which need not be the one that is shown."""
+    if face.found_as is not None and is_others(face.found_as):
+        return False
     shown = accession.matched(face.attributes, issuer)
     if face.found_as is not None:
         shown = shown | {

@@ -1,0 +1,267 @@
+"""`python -m drill [--seconds N] [--seed N] [--only KIND,…] [--without KIND,…] [--reduce] [--keep DIR]`: hold the drill.
+
+Exit 0 when every promise held, 1 when one did not: the seed and the command that plays it again are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import requests
+from botocore.config import Config
+from pydicom import Dataset
+
+from drill import breaking, world
+from drill.breaking import Breaking
+from drill.checker.audit import read_trail
+from drill.checker.promises import Evidence, Violation, check, summary
+from drill.checker.rules import Knowledge
+from drill.client import NO_ANSWER, Hospital
+from drill.dicom import Pacs
+from drill.ledger import Ledger
+from drill.load import Load
+from drill.running import DrillError, RunningCity, free_port
+from tests.forwarder.line_proxy import BadLine, bad_line
+
+SETTLE_SECONDS = 75.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m drill", description="The city under load while everything breaks.")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long things break (default 60)")
+    parser.add_argument("--seed", type=int, default=None, help="the schedule and everyone's choices; without it a new one")
+    parser.add_argument("--only", default="", metavar="KIND,…", help="only these faults")
+    parser.add_argument("--without", default="", metavar="KIND,…", help="all but these faults")
+    parser.add_argument("--reduce", action="store_true", help="where it fails, look for fewer faults that do")
+    parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="keep state and ledger there")
+    chosen = parser.parse_args(arguments)
+    seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(3), "big")
+    kinds = tuple(kind for kind in breaking.ALL if kind in (chosen.only.split(",") if chosen.only else breaking.ALL))
+    kinds = tuple(kind for kind in kinds if kind not in chosen.without.split(","))
+    try:
+        violations = hold(seed, chosen.seconds, kinds, chosen.keep)
+    except DrillError as error:
+        print(f"The drill could not be held: {error}", file=sys.stderr)
+        return 2
+    if violations and chosen.reduce:
+        kinds = _reduced(seed, chosen.seconds, kinds)
+    if violations:
+        print(f"\nPlay it again: python -m drill --seed {seed} --seconds {chosen.seconds:g} --only {','.join(kinds)}")
+    return 1 if violations else 0
+
+
+def _reduced(seed: int, seconds: float, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Fewer kinds of fault with which it fails still: each is left out once."""
+    for kind in kinds:
+        fewer = tuple(other for other in kinds if other != kind)
+        if hold(seed, seconds, fewer, None):
+            kinds = fewer
+    return kinds
+
+
+def hold(seed: int, seconds: float, kinds: tuple[str, ...], keep: Path | None = None) -> list[Violation]:
+    """One drill, from an empty state to the verdict. Raises DrillError."""
+    print(f"drill: seed {seed}, {seconds:g} s, faults: {', '.join(kinds) or 'none'}", flush=True)
+    began = time.monotonic()
+    state = keep or Path(tempfile.mkdtemp(prefix="drill-"))
+    (state / "drill" / "sent").mkdir(parents=True, exist_ok=True)
+    held = False
+    try:
+        with ExitStack() as stack:
+            ledger = Ledger(state / "drill" / "ledger.jsonl")
+            stack.callback(ledger.close)
+            city = RunningCity(state)
+            lines = {name: stack.enter_context(bad_line()) for name in world.SENDERS}
+            pacs = {name: Pacs(name, f"PACS{number}", free_port(), ledger) for number, name in enumerate(world.SENDERS)}
+            for one in pacs.values():
+                one.start()
+                stack.callback(one.stop)
+            _configure(state, lines, pacs)
+            stack.callback(city.stop)
+            city.start()
+            print(f"  the city is up after {time.monotonic() - began:.0f} s; state in {state}", flush=True)
+            load = Load(city, ledger, seed, state / "drill" / "sent")
+            plan = breaking.schedule(seed, seconds, kinds)
+            faults = Breaking(city, ledger, plan, lines, pacs, seed, seconds)
+            load.start()
+            faults.start()
+            time.sleep(seconds)
+            faults.heal()
+            load.end()
+            print(
+                f"  {len(plan)} faults, {len(ledger.entries)} entries; settling after {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
+            settled = _settle(city, ledger)
+            print(f"  settled after {time.monotonic() - began:.0f} s", flush=True)
+            violations = _judge(city, ledger, settled, load, seed)
+        held = not violations
+        for violation in violations[:40]:
+            print(f"  BROKEN {violation}", flush=True)
+        print(f"drill: seed {seed}: {'every promise held' if held else f'{len(violations)} violations'}"
+              f" ({time.monotonic() - began:.0f} s)", flush=True)  # fmt: skip
+        return violations
+    finally:
+        if keep is None and held:
+            shutil.rmtree(state, ignore_errors=True)
+        elif not held:
+            print(f"  ledger, logs and state are in {state}", flush=True)
+
+
+def _configure(state: Path, lines: dict[str, BadLine], pacs: dict[str, Pacs]) -> None:
+    """What each forwarder's site lays over its configuration."""
+    destinations = ", ".join(f'"{name}" = "{name}"' for name in world.EVERYONE)
+    for number, name in enumerate(world.SENDERS):
+        folder = state / "forwarders" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "site.toml").write_text(
+            f"""
+archive = {{ proxy = "{lines[name].url}", timeout_seconds = 15 }}
+spool = {{ reserve_mb = 1 }}
+send = {{ lossless = {"true" if number else "false"} }}
+pacs = {{ ae_title = "{pacs[name].title}", host = "127.0.0.1", port = {pacs[name].port} }}
+deliver = {{ enabled = true, max_studies = 1000 }}
+[[peers]]
+ae_title = "{pacs[name].title}"
+host = "127.0.0.1"
+port = {pacs[name].port}
+[hl7]
+allowed_addresses = ["127.0.0.1"]
+patient_authority = "{name}"
+[hl7.adt]
+enabled = true
+per_hour = 1000
+destinations = {{ {destinations} }}
+""",
+            encoding="utf-8",
+        )
+
+
+def _settle(city: RunningCity, ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """Wait until nothing waits, with the help that an operator has: sweeps, and dead letters redriven. The last counts."""
+    breaking.letters(city.state)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    swept = 0.0
+    quiet = 0
+    last: dict[str, dict[str, Any]] = {}
+    while time.monotonic() < deadline and quiet < 3:
+        if time.monotonic() - swept > 15:
+            swept = time.monotonic()
+            _sweep(city)
+        try:
+            for name in world.SENDERS:
+                page = city.forwarder(name)["page"]
+                requests.post(f"{page}/retry", timeout=5)
+                last[name] = requests.get(f"{page}/status.json", timeout=5).json()
+        except (*NO_ANSWER, ValueError):
+            time.sleep(0.5)
+            continue
+        busy = [
+            (name, kind)
+            for name, now in last.items()
+            for kind, count in (
+                ("instances", now["waiting"]), ("reports", now["reports"]["waiting"]), ("adt", now["adt"].get("waiting", 0)),
+                ("deliveries", now["deliver"].get("waiting", 0) + now["deliver"].get("studies_waiting", 0)),
+            )
+            if count
+        ]  # fmt: skip
+        quiet = 0 if busy else quiet + 1
+        time.sleep(0.5)
+    if quiet < 3:
+        print(f"  still busy when the time was over: {busy}", flush=True)
+    for name, now in last.items():
+        ledger.note("settled", by=name, **{key: now[key] for key in ("received", "indexed", "rejected", "waiting")})
+    return last
+
+
+def _client(city: RunningCity, service: str) -> Any:
+    """An AWS client of the emulated cloud with every right, as who damages and inspects it has."""
+    credentials = Hospital(city.endpoints, "administrator").credentials()
+    return boto3.client(
+        service, region_name=city.endpoints["region"], endpoint_url=city.endpoints["s3"],
+        aws_access_key_id=credentials.access_key, aws_secret_access_key=credentials.secret_key,
+        aws_session_token=credentials.token, config=Config(retries={"max_attempts": 2}),
+    )  # fmt: skip
+
+
+def _sweep(city: RunningCity) -> None:
+    """What the clock calls every ten minutes, called as if that time had passed: events that were lost are found."""
+    at = datetime.now(UTC) + timedelta(minutes=11)
+    event = {"version": "0", "id": "drill", "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
+             "time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "region": city.endpoints["region"], "resources": [], "detail": {}}  # fmt: skip
+    _client(city, "lambda").invoke(FunctionName="sweep_uploads", Payload=json.dumps(event))
+
+
+def _judge(city: RunningCity, ledger: Ledger, settled: dict[str, dict[str, Any]], load: Load, seed: int) -> list[Violation]:
+    transfers: dict[str, dict[str, Any]] = {}
+    for name in world.SENDERS:
+        for status in ("active", "expired", "revoked"):
+            cursor: str | None = ""
+            while cursor is not None:
+                path = f"/transfers?direction=outgoing&status={status}" + (f"&cursor={cursor}" if cursor else "")
+                answer = Hospital(city.endpoints, name).get(path).json()
+                transfers |= {found["id"]: found for found in answer["transfers"]}
+                cursor = answer.get("next")
+    for found in transfers.values():
+        if found["status"] == "active" and "accepted_at" in found:
+            ledger.note("standing", transfer=found["id"])
+    numbers = {(person.index, name): number for person in load.people for name, number in person.numbers.items()}
+    (stack,) = _client(city, "cloudformation").describe_stacks(StackName="contenitore")["Stacks"]
+    table = next(output["OutputValue"] for output in stack["Outputs"] if output["OutputKey"] == "TableName")
+    known = Knowledge(ledger.entries, transfers.values(), {(name, number): index for (index, name), number in numbers.items()})
+
+    def upload(institution: str, bodies: list[bytes]) -> list[str]:
+        return _upload(Hospital(city.endpoints, institution), bodies)
+
+    def fresh(count: int) -> list[Dataset]:
+        chance, study = random.Random(seed), world.uid(seed, "growth")
+        return [world.image(load.people[0], "mondino", study, n, "20260101", chance, edge=16) for n in range(1, count + 1)]
+
+    evidence = Evidence(
+        known,
+        lambda name: Hospital(city.endpoints, name, "controllo"),
+        numbers,
+        city.state / "drill" / "sent",
+        read_trail(_client(city, "dynamodb"), table),
+        settled,
+        lambda: requests.get(f"{city.endpoints['s3']}/_city/functions", timeout=10).json(),
+        upload,
+        fresh,
+    )
+    violations = list(check(evidence))
+    print("  " + summary(violations, known), flush=True)
+    return violations
+
+
+def _upload(hands: Hospital, bodies: list[bytes]) -> list[str]:
+    """Ask, put, and wait until each is judged; the states."""
+    hashes = [hashlib.sha256(body).hexdigest() for body in bodies]
+    offers = [{"sha256": sha, "size": len(body)} for sha, body in zip(hashes, bodies, strict=True)]
+    answer = hands.call("POST", "/uploads", {"instances": offers}).json()["instances"]
+    for body, one in zip(bodies, answer, strict=True):
+        if one["state"] == "absent":
+            requests.put(one["upload"]["url"], data=io.BytesIO(body), headers=one["upload"]["headers"], timeout=30)
+    deadline = time.monotonic() + 30
+    while True:
+        states = [one["state"] for one in hands.call("POST", "/uploads/status", {"sha256": hashes}).json()["instances"]]
+        if not {"stored", "absent"} & set(states) or time.monotonic() > deadline:
+            return states
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The city as a process: started, killed, started again with the same ports and the same state."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+HOOKS = Path(__file__).parent / "hooks"
+START_SECONDS = 90.0
+
+
+class DrillError(Exception):
+    """The drill could not be held."""
+
+
+class RunningCity:
+    """`python -m local up` with forwarders, in `state`."""
+
+    def __init__(self, state: Path) -> None:
+        self.state, self.port = state, _free_ports()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.endpoints: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Returns when it answers. Raises DrillError."""
+        ready = self.state / "endpoints.json"
+        ready.unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HOOKS), environment.get("PYTHONPATH", "")]))
+        with (self.state / "drill" / "city.out").open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "local", "up", "--state", str(self.state), "--ports", str(self.port), "--no-demo"],
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while not ready.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise DrillError(f"the city did not come up; see {self.state}/drill/city.out and {self.state}/logs")
+            time.sleep(0.05)
+        self.endpoints.update(json.loads(ready.read_text(encoding="utf-8")))
+
+    def forwarder(self, institution: str) -> dict[str, Any]:
+        """Its entry as it stands now: the pid changes."""
+        try:
+            now = json.loads((self.state / "endpoints.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            now = self.endpoints
+        found: dict[str, Any] = now["forwarders"][institution]
+        return found
+
+    def kill(self) -> None:
+        """As when the machine under it dies."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def kill_forwarder(self, institution: str) -> None:
+        try:
+            os.kill(int(self.forwarder(institution)["pid"]), signal.SIGKILL)
+        except (ProcessLookupError, TypeError):
+            return
+
+    def stop(self) -> None:
+        """End it, and what it started."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _free_ports() -> int:
+    """N such that N, N+1 and N+2 are free."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            if port > 65000:
+                continue
+            try:
+                for other in (port + 1, port + 2):
+                    with socket.socket() as probe:
+                        probe.bind(("127.0.0.1", other))
+            except OSError:
+                continue
+        return port
+
+
+def free_port() -> int:
+    """A free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
 # make run    the whole city on this machine      make test   every test
 # make check  lint, types, import rules           make package  what is deployed
-# make thorough  what takes long too
+# make thorough  what takes long too                  make drill    the promises, while everything breaks
 # make viewer the stock OHIF viewer for the page (needs Node.js)
 PYTHON ?= python3
 VENV := .venv
@@ -9,8 +9,9 @@ STATE ?= state
 PORTS ?= 8080
 STAGE ?= prod
 RUNTIME ?= python3.13
+SECONDS ?= 60
 
-.PHONY: run test thorough check package viewer setup clean
+.PHONY: run test thorough check package viewer drill mutants setup clean
 
 run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
@@ -33,6 +34,14 @@ check: setup
 package: setup
 	$(BIN)/python -m infra.package --stage $(STAGE) --runtime $(RUNTIME)
 	$(BIN)/python -m forwarder.build build/forwarder
+
+# make drill SECONDS=600 [SEED=7]: the city under load while everything breaks
+drill: setup
+	$(BIN)/python -m drill --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# make mutants [ONLY=promise-5]: each promise broken on purpose, and the tests that notice
+mutants: setup
+	$(BIN)/python -m tests.mutants $(ONLY)
 
 viewer:
 	cd viewer && npm ci --silent && node build.mjs

@@ -25,7 +25,7 @@ import requests
 from botocore.config import Config
 from pydicom import Dataset
 
-from drill import breaking, world
+from drill import breaking, running, world
 from drill.breaking import Breaking
 from drill.checker.audit import read_trail
 from drill.checker.promises import Evidence, Violation, check, summary
@@ -37,7 +37,10 @@ from drill.load import Load
 from drill.running import DrillError, RunningCity, free_port
 from tests.forwarder.line_proxy import BadLine, bad_line
 
-SETTLE_SECONDS = 75.0
+SETTLE_SECONDS, NO_PROGRESS_SECONDS = 300.0, 40.0
+"""How long everything has to come to rest at the most, and how long without any change of the counts."""
+SWEPT_AT = (11, 44, 140, 430)
+"""Minutes ahead of now at which the sweep is made to look: what was offered is looked at three times as late each time."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,8 +76,10 @@ def _reduced(seed: int, seconds: float, kinds: tuple[str, ...]) -> tuple[str, ..
     return kinds
 
 
-def hold(seed: int, seconds: float, kinds: tuple[str, ...], keep: Path | None = None) -> list[Violation]:
-    """One drill, from an empty state to the verdict. Raises DrillError."""
+def hold(
+    seed: int, seconds: float, kinds: tuple[str, ...], keep: Path | None = None, *, persons: int = 5, pace: float = 1.0
+) -> list[Violation]:
+    """One drill, from an empty state to the verdict; `pace` is how long everyone pauses. Raises DrillError."""
     print(f"drill: seed {seed}, {seconds:g} s, faults: {', '.join(kinds) or 'none'}", flush=True)
     began = time.monotonic()
     state = keep or Path(tempfile.mkdtemp(prefix="drill-"))
@@ -94,7 +99,7 @@ def hold(seed: int, seconds: float, kinds: tuple[str, ...], keep: Path | None = 
             stack.callback(city.stop)
             city.start()
             print(f"  the city is up after {time.monotonic() - began:.0f} s; state in {state}", flush=True)
-            load = Load(city, ledger, seed, state / "drill" / "sent")
+            load = Load(city, ledger, seed, state / "drill" / "sent", persons, pace)
             plan = breaking.schedule(seed, seconds, kinds)
             faults = Breaking(city, ledger, plan, lines, pacs, seed, seconds)
             load.start()
@@ -154,38 +159,43 @@ destinations = {{ {destinations} }}
 def _settle(city: RunningCity, ledger: Ledger) -> dict[str, dict[str, Any]]:
     """Wait until nothing waits, with the help that an operator has: sweeps, and dead letters redriven. The last counts."""
     breaking.letters(city.state)
-    deadline = time.monotonic() + SETTLE_SECONDS
-    swept = 0.0
-    quiet = 0
+    began = changed = time.monotonic()
+    sweeps, quiet = 0, 0
     last: dict[str, dict[str, Any]] = {}
-    while time.monotonic() < deadline and quiet < 3:
-        if time.monotonic() - swept > 15:
-            swept = time.monotonic()
-            _sweep(city)
+    waiting: list[tuple[str, str, int]] = []
+    while quiet < 3 and time.monotonic() - began < SETTLE_SECONDS and time.monotonic() - changed < NO_PROGRESS_SECONDS:
+        if time.monotonic() - began > 10 * sweeps:
+            _sweep(city, SWEPT_AT[min(sweeps, len(SWEPT_AT) - 1)])
+            sweeps += 1
+            for name in world.SENDERS:
+                running.retry(city.forwarder(name)["config"])
         try:
             for name in world.SENDERS:
                 page = city.forwarder(name)["page"]
-                requests.post(f"{page}/retry", timeout=5)
-                last[name] = requests.get(f"{page}/status.json", timeout=5).json()
+                last[name] = requests.get(f"{page}/status.json", timeout=15).json()
         except (*NO_ANSWER, ValueError):
             time.sleep(0.5)
             continue
-        busy = [
-            (name, kind)
-            for name, now in last.items()
-            for kind, count in (
-                ("instances", now["waiting"]), ("reports", now["reports"]["waiting"]), ("adt", now["adt"].get("waiting", 0)),
-                ("deliveries", now["deliver"].get("waiting", 0) + now["deliver"].get("studies_waiting", 0)),
-            )
-            if count
-        ]  # fmt: skip
-        quiet = 0 if busy else quiet + 1
+        found = [(name, kind, count) for name, now in last.items() for kind, count in _waiting(now) if count]
+        changed = time.monotonic() if found != waiting else changed
+        waiting, quiet = found, 0 if found else quiet + 1
         time.sleep(0.5)
     if quiet < 3:
-        print(f"  still busy when the time was over: {busy}", flush=True)
+        print(f"  still busy when the time was over: {waiting}", flush=True)
     for name, now in last.items():
         ledger.note("settled", by=name, **{key: now[key] for key in ("received", "indexed", "rejected", "waiting")})
     return last
+
+
+def _waiting(status: dict[str, Any]) -> list[tuple[str, int]]:
+    """What waits in a forwarder, by kind."""
+    deliver = status["deliver"]
+    return [
+        ("instances", status["waiting"]),
+        ("reports", status["reports"]["waiting"]),
+        ("adt", status["adt"].get("waiting", 0)),
+        ("deliveries", deliver.get("waiting", 0) + deliver.get("studies_waiting", 0)),
+    ]
 
 
 def _client(city: RunningCity, service: str) -> Any:
@@ -198,9 +208,9 @@ def _client(city: RunningCity, service: str) -> Any:
     )  # fmt: skip
 
 
-def _sweep(city: RunningCity) -> None:
+def _sweep(city: RunningCity, minutes: int) -> None:
     """What the clock calls every ten minutes, called as if that time had passed: events that were lost are found."""
-    at = datetime.now(UTC) + timedelta(minutes=11)
+    at = datetime.now(UTC) + timedelta(minutes=minutes)
     event = {"version": "0", "id": "drill", "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
              "time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "region": city.endpoints["region"], "resources": [], "detail": {}}  # fmt: skip
     _client(city, "lambda").invoke(FunctionName="sweep_uploads", Payload=json.dumps(event))

@@ -22,7 +22,7 @@ from drill.ledger import Ledger
 from drill.running import RunningCity
 from drill.world import EVERYONE, SENDERS, STRANGER, Person, image, people, uid
 
-_PAUSE = 0.3
+_PAUSE = 0.5
 _DATES = ("20260105", "20260211", "20260320")
 TITLES = {"san-matteo": "SANMATTEO", "maugeri": "MAUGERI"}
 
@@ -41,9 +41,10 @@ class Study:
 class Load:
     """All actors. `start`, and `end` when the time is over: each finishes what it is about."""
 
-    def __init__(self, city: RunningCity, ledger: Ledger, seed: int, files: Path, persons: int = 5) -> None:
+    def __init__(self, city: RunningCity, ledger: Ledger, seed: int, files: Path, persons: int = 5, pace: float = 1.0) -> None:
         self.city, self.ledger, self.seed, self.files = city, ledger, seed, files
         self.people = people(persons)
+        self._pause = _PAUSE * pace
         self.studies: list[Study] = []
         self.ending = threading.Event()
         self._lock = threading.Lock()
@@ -79,7 +80,7 @@ class Load:
                 step(chance, whose)
             except Exception as error:  # an actor that dies would make the drill easy
                 self.ledger.note("stumbled", who=name, error=repr(error)[:300])
-            self.ending.wait(chance.uniform(0.2, 1.8) * _PAUSE)
+            self.ending.wait(chance.uniform(0.2, 1.8) * self._pause)
 
     def hands(self, institution: str, person: str = "") -> Hospital:
         return Hospital(self.city.endpoints, institution, person)
@@ -170,6 +171,7 @@ class Load:
 
     def _ris(self, chance: random.Random, institution: str) -> None:
         """Versions of one report, in order, each when the one before was acknowledged."""
+        self.ending.wait(1.0)
         known = self._known(institution)
         if not known:
             return
@@ -182,7 +184,7 @@ class Load:
             ):
                 return
             self.ledger.note("reported", by=institution, study=study.uid, order=order, version=version, text=text)
-            self.ending.wait(chance.uniform(0.0, 1.2))
+            self.ending.wait(chance.uniform(0.0, 1.5))
 
     def _counts(self, chance: random.Random, institution: str) -> None:
         try:

@@ -102,3 +102,9 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def retry(config: str) -> None:
+    """An administrator bids a forwarder try again what waits."""
+    command = [sys.executable, "-m", "forwarder", "retry", "--config", config]
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False)

@@ -31,7 +31,7 @@ from forwarder.operations.mail import Mailer
 from forwarder.operations.snapshot import State
 from forwarder.operations.work_items import WorkList
 from forwarder.query.engine import Queries
-from forwarder.spool.journal import straighten
+from forwarder.spool.journal import CLOCK_JUMP, straighten
 from forwarder.spool.spool import NUDGE, Recovery, Spool
 from forwarder.spool.watched_folder import Watcher
 from forwarder.upload.outbox import Outbox
@@ -40,7 +40,6 @@ from forwarder.web import app as web
 from forwarder.web.workplace import Workplace
 
 MINUTE, HOUR = 60.0, 3600.0
-CLOCK_JUMP = 60.0  # seconds
 LOOK_SECONDS = 1.0  # between two looks whether a signal asks for the end
 M_ARENA_MAX = -8  # malloc.h
 OF_ONE_CONNECTION = ("Thread-", "AcceptorThread", "RequestorThread")  # names that the standard library and pynetdicom give
@@ -200,9 +199,10 @@ def _tick(stop: threading.Event, config: Config, spool: Spool, outbox: Outbox, s
     while not stop.wait(1.0):
         try:
             state.tick()
-            if abs(time.time() - time.monotonic() - clock) > CLOCK_JUMP:
-                clock = time.time() - time.monotonic()
-                straighten(spool.journal)
+            jump = time.time() - time.monotonic() - clock
+            if abs(jump) > CLOCK_JUMP:
+                clock += jump
+                straighten(spool.journal, max(0.0, -jump))
             nudge = spool.folder / NUDGE
             if nudge.exists():
                 nudge.unlink(missing_ok=True)

@@ -286,6 +286,8 @@ LONGEST_PAUSES = {
     "adt_acts": 2 * 3600.0, "orders": 2 * 3600.0, "deliver_confirmations": 86400.0, "deliver_recalls": 86400.0,
 }  # fmt: skip
 """Seconds, by table; generously."""
+CLOCK_JUMP = 60.0
+"""Seconds by which a clock is put, rather than drifts."""
 PATIENCE = 30  # seconds for which other connections are waited for
 
 
@@ -508,13 +510,24 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def straighten(journal: Journal) -> None:
-    """What a clock that has been put right since put off for longer than any pause lasts is due now. Raises SpoolError."""
+def straighten(journal: Journal, back: float = 0.0) -> None:
+    """Put right what a wrong clock put off: what would wait for longer than any pause lasts is due now; what was put off while the
+    clock was `back` seconds ahead is due that much earlier. What came in the future tells at a start by how much that was.
+
+    Raises SpoolError.
+    """
     now = time.time()
 
     def work(connection: sqlite3.Connection) -> None:
+        last = connection.execute(
+            "SELECT max(received_at, coalesce(stored_at, 0)) AS at FROM instances WHERE state IN ('waiting', 'stored')"
+            " ORDER BY at DESC LIMIT 1"
+        ).fetchone()
+        ahead = max(back, last["at"] - now if last is not None and last["at"] > now + CLOCK_JUMP else 0.0)
         for table, longest in LONGEST_PAUSES.items():
             connection.execute(f"UPDATE {table} SET not_before = 0 WHERE not_before > ?", (now + longest,))  # noqa: S608
+            if ahead:
+                connection.execute(f"UPDATE {table} SET not_before = max(0, not_before - ?) WHERE not_before > ?", (ahead, now))  # noqa: S608
 
     journal.note(work)
 

@@ -19,6 +19,7 @@ from pydicom.uid import JPEGLSLossless
 
 from forwarder.archive import client as contract
 from forwarder.service import running
+from forwarder.spool.journal import straighten
 from forwarder.spool.spool import Spool
 from forwarder.upload import outbox
 
@@ -198,6 +199,26 @@ def test_what_a_wrong_clock_put_off_for_a_year_is_due_once_the_clock_is_right(ar
     spool.close()
     with running(place.config()):
         until(lambda: place.settled(1))
+
+
+@pytest.mark.parametrize("back", [0.0, 1200.0], ids=["at the start", "while it runs"])
+def test_what_a_clock_twenty_minutes_ahead_put_off_is_due_when_it_would_have_been(archive: FakeArchive, tmp_path, back: float):
+    place = plain(tmp_path, archive)
+    spool = Spool(place.spool)
+    with write(ct_slice(1), tmp_path / "x.dcm").open("rb") as file:
+        digest = spool.admit_file(file)
+    ahead = time.time() + 1200
+    spool.journal.write(
+        lambda connection: connection.execute(
+            "UPDATE instances SET state = 'stored', received_at = ?, stored_at = ?, not_before = ? WHERE digest = ?",
+            (time.time() if back else ahead, time.time() if back else ahead, ahead + 4, digest),
+        )
+    )
+    straighten(spool.journal, back)
+    with spool.journal.read() as connection:
+        (due,) = connection.execute("SELECT not_before FROM instances").fetchone()
+    assert time.time() < due <= time.time() + 5
+    spool.close()
 
 
 def test_an_endless_answer_does_not_fill_the_memory(archive: FakeArchive, tmp_path, monkeypatch):

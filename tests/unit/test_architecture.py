@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-PACKAGES = ("chalicelib", "forwarder", "local", "infra", "pixels", "bench")
+PACKAGES = ("chalicelib", "forwarder", "local", "infra", "pixels", "bench", "drill")
 NAMED = sorted(set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|md|toml)|(?:[a-z_]+/)+)`", PAGE)))
 
 

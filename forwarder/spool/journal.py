@@ -511,8 +511,8 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def straighten(journal: Journal, back: float = 0.0) -> None:
-    """Put right what a wrong clock put off: what would wait for longer than any pause lasts is due now; what was put off while the
-    clock was `back` seconds ahead is due that much earlier. What came in the future tells at a start by how much that was.
+    """Put right what a wrong clock put off: what would wait for longer than any pause lasts is due now; what was put off while
+    the clock was `back` seconds ahead is due that much earlier. What came in the future tells at a start by how much that was.
 
     Raises SpoolError.
     """

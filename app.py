@@ -85,6 +85,14 @@ def sweep_uploads(event: Any) -> dict[str, Any]:
     return events.sweep_uploads(archive, event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
+@app.schedule(Rate(15, unit=Rate.MINUTES), name="erase_due")
+def erase_due(event: Any) -> dict[str, Any]:
+    """What is to be erased, and is due, is erased."""
+    from chalicelib.api import events
+
+    return events.erase_due(archive, lambda: event.context.get_remaining_time_in_millis() / 1000)
+
+
 @app.lambda_function(name="operate")
 def operate(event: dict[str, Any], context: Any) -> Any:
     """What the operator has started goes on for as long as there is time."""

@@ -1,7 +1,7 @@
 """``python -m infra.operate``: the archive seen and mended by its operator, who reads no image and no patient.
 
 ``reconcile`` and ``rebuild`` start jobs in a function of the stack, call after call until they are through, and print counts and
-UIDs. ``letters`` shows what the archive could not do in many tries, with the cause, and has it tried again.
+UIDs. ``letters`` shows what the archive could not do in many tries, with the cause, and has it tried again. ``erase`` takes two.
 """
 
 import argparse
@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
+import requests
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import where
+from infra.registry import RegistryClient, RegistryRefused
 
 _PATIENT = Config(connect_timeout=5, read_timeout=330, retries={"total_max_attempts": 1})
 _HIDDEN_FOR = 60
@@ -58,6 +60,23 @@ class DeployedCity:
         if "error" in text:
             raise OperationFailed(f"{job['job']}: {text['error']}")
         return text
+
+    def tick(self, function: str) -> None:
+        """Call a function as the clock does, before it does."""
+        event = {"version": "0", "id": "operator", "detail-type": "Scheduled Event", "source": "aws.events", "account": "",
+                 "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "region": "", "resources": [], "detail": {}}  # fmt: skip
+        client = self.session.client("lambda", config=_PATIENT)
+        answer = client.invoke(FunctionName=f"{self.stack}-{function}", Payload=json.dumps(event).encode())
+        if answer.get("FunctionError"):
+            raise OperationFailed(f"{function}: the function failed; its log says why")
+
+    def registry(self, api: str | None) -> RegistryClient:
+        """The API, called with the operator's own signature, by which it knows who asks and who confirms."""
+        address = api or self.outputs.get("ApiUrl")
+        credentials = self.session.get_credentials()
+        if not address or credentials is None:
+            raise OperationFailed("the API's address or the profile's credentials are not known: --api, --profile")
+        return RegistryClient(address, credentials.get_frozen_credentials(), self.session.region_name)
 
     def through(self, job: dict[str, Any], told: Callable[[dict[str, Any]], None]) -> Counter[str]:
         """All calls of a job, one after the other; what was counted. Each answer is told as it comes."""
@@ -283,9 +302,47 @@ def _redrive(city: DeployedCity, client: Any, instances: list[Letter]) -> int:
     return done
 
 
+# Erasing -----------------------------------------------------------------------------------------------------------
+
+
+def erase(city: DeployedCity, options: argparse.Namespace) -> int:
+    """All of an institution that left: asked for by one operator, confirmed by another: 1 until all is gone."""
+    registry = city.registry(options.api)
+    if options.cancel:
+        return _told(registry.erasure("DELETE", options.institution), options)
+    known = registry.erasure("GET", options.institution)
+    if options.status:
+        return _told(known, options)
+    if known is None or known["state"] in ("cancelled", "done"):
+        asked = {"reason": options.reason, "after_days": options.after_days}
+        return _told(registry.erasure("PUT", options.institution, asked), options)
+    if known["state"] == "asked":
+        return _told(registry.erasure("PUT", options.institution, {"confirm": True}), options)
+    if datetime.fromisoformat(known["due_at"]) <= datetime.now(UTC):
+        city.tick("erase")
+    return _told(registry.erasure("GET", options.institution), options)
+
+
+def _told(erasure: dict[str, Any] | None, options: argparse.Namespace) -> int:
+    """Print how an erasure stands."""
+    if options.json:
+        print(json.dumps({"erasure": erasure}))
+    elif erasure is None:
+        print(f"{options.institution}: no erasure was ever asked for")
+    else:
+        asked, confirmed = erasure["asked_by"], erasure["confirmed_by"]
+        said = {"asked": f"asked for by {asked}: another operator confirms it with the same command",
+                "confirmed": f"asked for by {asked}, confirmed by {confirmed}, due {erasure['due_at']}",
+                "done": f"gone since {erasure['done_at']}", "cancelled": "taken back"}[erasure["state"]]  # fmt: skip
+        counts = ", ".join(f"{count} {name}" for name, count in erasure["erased"].items() if name != "digest")
+        print(f"{options.institution}: {said}; {counts}, chain {erasure['erased']['digest']}")
+    return 0 if erasure is not None and erasure["state"] in ("done", "cancelled") else 1
+
+
 # The command -------------------------------------------------------------------------------------------------------
 
 COMMANDS: dict[str, Callable[[DeployedCity, argparse.Namespace], int]] = {
+    "erase": erase,
     "forwarders": forwarders,
     "letters": letters,
     "rebuild": rebuild,
@@ -310,6 +367,12 @@ def _arguments() -> argparse.ArgumentParser:
     made["usage"].add_argument("--month", metavar="YYYY-MM", help="default: this one")
     prices = Path(__file__).with_name("prices.json")
     made["usage"].add_argument("--prices", type=Path, metavar="FILE", default=prices, help="prices as in infra/prices.json")
+    made["erase"].add_argument("institution", metavar="ID", help="an institution that left")
+    made["erase"].add_argument("--reason", default="the institution left", help="why, for the audit")
+    made["erase"].add_argument("--after-days", type=int, default=30, metavar="N", help="not before so many days (default: 30)")
+    made["erase"].add_argument("--status", action="store_true", help="how it stands, and nothing else")
+    made["erase"].add_argument("--cancel", action="store_true", help="take it back, as long as it has not begun")
+    made["erase"].add_argument("--api", help="the API's address (default: from --endpoints or the stack)")
     made["letters"].add_argument("--redrive", action="store_true", help="have them tried again")
     return parser
 
@@ -318,10 +381,22 @@ def main(arguments: list[str] | None = None) -> int:
     """The command. 0 when nothing is left to do, 1 when something is, 2 when the archive could not be asked."""
     options = _arguments().parse_args(arguments)
     try:
-        session = where.session(options, where.endpoints(options.endpoints))
+        addresses = where.endpoints(options.endpoints)
+        session = where.session(options, addresses)
+        if options.command == "erase":
+            options.api = options.api or addresses.get("api")
         city = DeployedCity(session, where.outputs(session, options.city), options.city)
         return COMMANDS[options.command](city, options)
-    except (OperationFailed, where.NoSuchCity, BotoCoreError, ClientError, OSError, json.JSONDecodeError) as error:
+    except (
+        OperationFailed,
+        RegistryRefused,
+        where.NoSuchCity,
+        requests.RequestException,
+        BotoCoreError,
+        ClientError,
+        OSError,
+        json.JSONDecodeError,
+    ) as error:
         print(f"operate: {error}", file=sys.stderr)
         return 2
 

@@ -46,6 +46,16 @@ class RegistryClient:
         """Take it out; False if it was not registered. Raises RegistryRefused, requests.RequestException."""
         return self._call("DELETE", f"/institutions/{institution}", None, {200, 204, 404}).status_code != 404
 
+    def erasure(self, method: str, institution: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """How the erasure of an institution stands after GET, PUT or DELETE; None where none was ever asked for.
+
+        Raises RegistryRefused, requests.RequestException.
+        """
+        text = json.dumps(body) if body is not None else None
+        answer = self._call(method, f"/institutions/{institution}/erasure", text, {200, 404} if method == "GET" else {200})
+        found: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
+        return found
+
     def _call(self, method: str, path: str, body: str | None, expected: set[int]) -> requests.Response:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         signed = AWSRequest(method, self.api + path, headers, (body or "").encode())

@@ -63,6 +63,7 @@ def image(
         0x00100010: ("PN", more.get("name", "Bianchi^Ada")),
         0x00100020: ("LO", patient),
         0x00100021: ("LO", more.get("issuer", "")),
+        0x00100030: ("DA", more.get("birth_date", "")),
         0x0020000D: ("UI", study),
         0x0020000E: ("UI", f"{study}.{series}"),
         0x00204000: ("LT", more.get("comment", "")),

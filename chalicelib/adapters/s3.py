@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.domain.assembly import Assembler, Batch, Numbered, ObjectRange, UploadPart, batches, gather, ranges
 from chalicelib.domain.checksums import joined
 from chalicelib.domain.errors import NotFound, TryAgain
-from chalicelib.domain.ports import Listed, Version
+from chalicelib.domain.ports import Listed, StoredVersion, Version
 
 _PARALLEL = 16
 _LOADS_AT_ONCE = 64
@@ -213,14 +213,20 @@ class S3Versions:
 
     def of(self, key: str) -> list[Version]:
         """See `ports.Versions.of`. One request: the key itself comes before those that begin with it."""
+        return [stored.version for stored in self.below(key) if stored.key == key]
+
+    def below(self, prefix: str) -> list[StoredVersion]:
+        """See `ports.Versions.below`. One request."""
         with _busy_as_try_again():
-            page = self._client.list_object_versions(Bucket=self._bucket, Prefix=key)
-        return [
-            Version(str(one["VersionId"]), kind == "DeleteMarkers")
+            page = self._client.list_object_versions(Bucket=self._bucket, Prefix=prefix)
+        found = [
+            StoredVersion(
+                str(listed["Key"]), Version(str(listed["VersionId"]), kind == "DeleteMarkers"), int(listed.get("Size", 0))
+            )
             for kind in ("Versions", "DeleteMarkers")
-            for one in page.get(kind, [])
-            if one["Key"] == key
+            for listed in page.get(kind, [])
         ]
+        return sorted(found, key=lambda stored: stored.key)
 
     def read(self, key: str, version: str, length: int) -> bytes:
         """See `ports.Versions.read`. One ranged GET. What is refused is not absent: nobody may take it for that."""

@@ -48,6 +48,8 @@ _WHAT: dict[Kind, str] = {
     Kind.EMERGENCY: N_("Declared an emergency to see your examinations"),
     Kind.EMERGENCY_REVIEWED: N_("Reviewed an access that was made in an emergency"),
     Kind.WITHDRAWAL: N_("Withdrew an examination, or a part of it, that was sent in error"),
+    Kind.ERASURE_ORDERED: N_("Decided that examinations are to be erased, or that they are not"),
+    Kind.ERASURE: N_("Erased an examination for good"),
     Kind.CORRECTION: N_("Corrected whose an examination is, or showed again what was taken back"),
     Kind.CORRECTION_NOTED: N_("Took note that a report that they had read was corrected, or an examination withdrawn"),
     Kind.SESSION: N_("Began or ended a reading session"),

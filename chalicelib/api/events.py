@@ -149,6 +149,21 @@ def sweep_uploads(archive: Archive, event: dict[str, Any], remaining: Callable[[
 
 
 @without_texts
+def erase_due(archive: Archive, remaining: Callable[[], float]) -> dict[str, int]:
+    """Every quarter of an hour: erase what was decided on and is due. Nothing of the event counts: it decides nothing."""
+    from chalicelib.services.erasure import run
+    from chalicelib.services.erasure.erase_study import Eraser
+
+    act = acting.scheduled(archive.trail, "erase_due")
+    registry = load_registry(archive.table)
+    done = run.erase_due(
+        Eraser(archive.table, archive.objects, archive.versions, registry, act, lambda: datetime.now(UTC), remaining)
+    )
+    logger().info("erased", extra=done)
+    return done
+
+
+@without_texts
 def assemble(archive: Archive, event: dict[str, Any]) -> list[str] | list[int]:
     """One batch of a large body, on the way from S3 to S3."""
     return assembly.assemble(event, archive.assembler)

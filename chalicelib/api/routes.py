@@ -53,6 +53,15 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("GET HEAD", "/dicomweb/commitment-requests/{transaction}"),
         ("OPTIONS", "/dicomweb"),
     ),
+    "erasure": (
+        ("GET", "/institutions/{institution}/erasure"),
+        ("PUT", "/institutions/{institution}/erasure"),
+        ("DELETE", "/institutions/{institution}/erasure"),
+        ("POST", "/patients/{patient}/erasures"),
+        ("DELETE", "/patients/{patient}/erasures/{erasure}"),
+        ("GET", "/retention"),
+        ("PUT", "/retention"),
+    ),
     "patients": (
         ("PUT", "/patients/{patient}"),
         ("GET", "/patients/{patient}/links"),

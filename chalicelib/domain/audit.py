@@ -55,6 +55,8 @@ class Kind(StrEnum):
     EMERGENCY = "emergency"
     EMERGENCY_REVIEWED = "emergency-reviewed"
     WITHDRAWAL = "withdrawal"
+    ERASURE_ORDERED = "erasure-ordered"
+    ERASURE = "erasure"
     CORRECTION = "correction"
     CORRECTION_NOTED = "correction-noted"
     SESSION = "session"
@@ -97,6 +99,8 @@ EVENTS: dict[Kind, Event] = {
     Kind.EMERGENCY: Event("110113", "Security Alert", "E", ("110127", "Emergency Override Started")),  # A.5.3.11
     Kind.EMERGENCY_REVIEWED: Event("110113", "Security Alert", "U", ("110138", "Emergency Override Stopped")),
     Kind.WITHDRAWAL: Event("110105", "DICOM Study Deleted", "D"),  # A.5.3.4
+    Kind.ERASURE_ORDERED: Event("110110", "Patient Record", "U"),  # asked for, confirmed, taken back; a rule for it
+    Kind.ERASURE: Event("110105", "DICOM Study Deleted", "D"),  # bytes and facts are gone
     Kind.CORRECTION: Event("110110", "Patient Record", "U"),
     Kind.CORRECTION_NOTED: Event("110110", "Patient Record", "U"),  # by a reader of what was corrected or withdrawn
     Kind.SESSION: Event("110114", "User Authentication", "E", ("110122", "Login")),  # A.5.3.12

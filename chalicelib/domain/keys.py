@@ -98,6 +98,11 @@ def procedure_names(institution: str) -> str:
     return f"F#PROCEDURES#{institution}"
 
 
+def erasure_facts(institution: str) -> str:
+    """What an institution has erased, or has had erased."""
+    return f"F#ERASURE#{institution}"
+
+
 REGISTRY = "F#REGISTRY"
 FORWARDERS = "F#FORWARDERS"
 
@@ -112,6 +117,9 @@ LINK, OPENED = "LINK", "OPENED"
 ENDED = "#END"
 """What a fact's sort key is followed by in that of the fact that ends it."""
 NOTED = "#NOTED"
+ERASING = "ERASING"
+"""That a study is being erased: nothing is made of its facts any more."""
+WHOLE, RETENTION = "INSTITUTION", "RETENTION"
 INSTANCES, BATCHES, ANNOUNCEMENTS, MARKS = "I#", "P#", "E#", "W#"
 """What the sort keys of instances, of what is left of batches, of announcements, of withdrawn instances begin with."""
 
@@ -261,6 +269,16 @@ def removed(due: str, institution: str, sha256: str) -> str:
     return f"{due}#{institution}#{sha256}"
 
 
+def erasure_order(id: str) -> str:
+    """That a patient's studies are to be erased."""
+    return f"ORDER#{id}"
+
+
+def erased(id: str) -> str:
+    """What was erased: counts, and what proves them."""
+    return f"DONE#{id}"
+
+
 def institution(id: str, version: int) -> str:
     """A version of a registration."""
     return f"INSTITUTION#{id}#{version:06d}"
@@ -334,10 +352,10 @@ def by_institution(institution: str) -> str:
     return institution
 
 
-READ_PROGRESS, EXPIRIES, OFFERED_PROGRESS, REMOVAL_PROGRESS, AUDIT_PROGRESS = (
-    "V#READ", "V#EXPIRIES", "V#OFFERED", "V#REMOVAL", "V#AUDIT",
+READ_PROGRESS, EXPIRIES, OFFERED_PROGRESS, REMOVAL_PROGRESS, AUDIT_PROGRESS, ERASURE_PROGRESS = (
+    "V#READ", "V#EXPIRIES", "V#OFFERED", "V#REMOVAL", "V#AUDIT", "V#ERASURE",
 )  # fmt: skip
-LAST, EARLIER = "LAST", "EARLIER"
+LAST, EARLIER, LEASE = "LAST", "EARLIER", "LEASE"
 COUNTED, ANCHOR = "COUNTED", "ANCHOR"
 
 
@@ -478,7 +496,7 @@ def restore(time: str) -> str:
 LAYOUT: Mapping[Builder | str, tuple[Builder | str, ...]] = {
     object_facts: (ONLY, LATER, MADE_FROM, SENT_AS),
     sop_facts: (ONLY, CURRENT, CONFLICT),
-    study_facts: (instance, instance_version, batch, announcement, withdrawn, WITHDRAWN, withdrawal, renamed),
+    study_facts: (instance, instance_version, batch, announcement, withdrawn, WITHDRAWN, withdrawal, renamed, ERASING),
     patient_facts: (
         filed, carries, about, link, transfer, registration, objection, protection, consent, emergency,
     ),
@@ -494,6 +512,7 @@ LAYOUT: Mapping[Builder | str, tuple[Builder | str, ...]] = {
     offered_at: (offered,),
     removed_on: (removed,),
     procedure_names: (NAMES,),
+    erasure_facts: (WHOLE, RETENTION, erasure_order, erased),
     REGISTRY: (institution, LATEST),
     FORWARDERS: (by_institution,),
     study_views: (by_owner,),
@@ -506,6 +525,7 @@ LAYOUT: Mapping[Builder | str, tuple[Builder | str, ...]] = {
     EXPIRIES: (LAST, EARLIER),
     OFFERED_PROGRESS: (LAST,),
     REMOVAL_PROGRESS: (LAST,),
+    ERASURE_PROGRESS: (LEASE,),
     AUDIT_PROGRESS: (COUNTED, counted, ANCHOR, anchored),
 }  # fmt: skip
 """The sort keys in each partition of the table."""

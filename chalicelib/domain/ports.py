@@ -131,6 +131,15 @@ class Version:
 
 
 @dataclass(frozen=True)
+class StoredVersion:
+    """A version of an object as the bucket lists it: where, which, and its size in bytes (0 of a delete marker)."""
+
+    key: str
+    version: Version
+    size: int
+
+
+@dataclass(frozen=True)
 class Listed:
     """An object as the bucket lists it: its size in bytes, and when it was written."""
 
@@ -196,6 +205,10 @@ class Versions(Protocol):
 
     def read(self, key: str, version: str, length: int) -> bytes:
         """At most the first `length` bytes of a version. Raises NotFound when it is gone."""
+        ...
+
+    def below(self, prefix: str) -> list[StoredVersion]:
+        """The first versions of objects with a prefix, in the order of their keys, 1,000 at the most; empty: there is nothing."""
         ...
 
     def remove(self, key: str, version: str) -> None:

@@ -20,7 +20,7 @@ PORTS = {
     # Without the right to list, S3 answers 403 for what is absent, and absent would look like broken.
     r"\bobjects\.(read|existing|sizes|checksums)\(": {"s3:GetObject", "s3:ListBucket"},
     r"\bobjects\.keys_after\(": {"s3:ListBucket"},
-    r"\bversions\.of\(": {"s3:ListBucketVersions"},
+    r"\bversions\.(of|below)\(": {"s3:ListBucketVersions"},
     r"\bversions\.read\(": {"s3:GetObjectVersion"},
     r"\bversions\.remove\(": {"s3:DeleteObjectVersion"},
     r"\bobjects\.presign_(get|head)\b": {"s3:GetObject"},
@@ -75,6 +75,12 @@ EVENT_HANDLERS = {
     | SHARED,
     "expiry": {"sharing/expiries", "changes", "membership", "audit/trail", "registry"},
     "sweep": {"ingest/due", "ingest/offers", "ingest/removals", "audit/trail"},
+    "erasure": {
+        "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study", "erasure/erase_patient",
+        "erasure/erase_institution", "erasure/erase_expired", "erasure/institutions", "erasure/retention",
+        "ingest/instance_items", "audit/trail",
+    }
+    | SHARED,
     "operations": {
         "operations/reconcile", "operations/jobs", "operations/usage", "operations/forwarders",
         "ingest/index", "ingest/instance_items", "projection/studies",
@@ -86,7 +92,8 @@ EVENT_HANDLERS = {
 ONLY_BEHIND_EVENTS = {
     "ingest/read_again", "ingest/index", "ingest/removals", "audit/anchor", "sharing/expiries", "projection/facts",
     "projection/studies", "projection/tallies", "operations/jobs", "operations/reconcile", "operations/rehearsal",
-    "operations/usage",
+    "operations/usage", "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study",
+    "erasure/erase_patient", "erasure/erase_institution", "erasure/erase_expired",
 }  # fmt: skip
 SERVICES = ROOT / "chalicelib" / "services"
 
@@ -124,7 +131,9 @@ def _actions(statement: dict[str, Any]) -> set[str]:
     return {actions} if isinstance(actions, str) else set(actions)
 
 
-@pytest.mark.parametrize("function", ["anchor", "api", "expiry", "indexer", "operations", "projector", "rereader", "sweep"])
+@pytest.mark.parametrize(
+    "function", ["anchor", "api", "erasure", "expiry", "indexer", "operations", "projector", "rereader", "sweep"]
+)
 def test_a_function_may_do_exactly_what_its_services_need(function: str) -> None:
     assert _granted(function) == _needed(function)
 
@@ -150,6 +159,7 @@ REACHED = {
     "projector": set(),
     "pixels": {"instances/*", "cache/rendered/*"},
     "sweep": {"instances/*"},
+    "erasure": {"instances/*", "metadata/*"},
     "operations": {"instances/*", "metadata/parts/*"},
 }
 """Below which prefixes of the bucket each function reads or writes objects."""
@@ -199,7 +209,7 @@ def test_instances_are_written_by_presigned_upload_only_where_an_upload_is_presi
     assert writers == {"api"}
 
 
-def test_only_the_sweep_removes_anything_and_of_instances_alone() -> None:
+def test_only_sweep_and_erasure_remove_anything_each_below_its_prefixes() -> None:
     every = {path.stem for path in (ROOT / ".chalice" / "policies").glob("*.json")}
     deleting = [
         (function, action, one["Resource"])
@@ -208,17 +218,22 @@ def test_only_the_sweep_removes_anything_and_of_instances_alone() -> None:
         for action in _actions(one)
         if action.startswith("s3:Delete")
     ]
-    assert deleting == [("sweep", "s3:DeleteObjectVersion", {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"})]
+    assert deleting == [
+        ("erasure", "s3:DeleteObjectVersion", {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}),
+        ("erasure", "s3:DeleteObjectVersion", {"Fn::Sub": "${ImagesBucket.Arn}/metadata/*"}),
+        ("sweep", "s3:DeleteObjectVersion", {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}),
+    ]
 
 
-def test_only_one_service_decides_what_is_removed() -> None:
-    """It reads again what it removes: whoever else called for a removal would have to be looked at as closely."""
+def test_only_two_services_remove_bytes() -> None:
+    """One reads again what it removes; the other goes by a decision that stands as a fact. Whoever else called for a removal
+    would have to be looked at as closely."""
     callers = {
         path.stem
         for path in (ROOT / "chalicelib").rglob("*.py")
         if re.search(r"versions\.remove\(|\bdelete_object\(", path.read_text(encoding="utf-8"))
     }
-    assert callers == {"removals", "s3"}
+    assert callers == {"bytes", "removals", "s3"}
     adapter = (ROOT / "chalicelib" / "adapters" / "s3.py").read_text(encoding="utf-8")
     assert re.findall(r"delete_object\((.*)\)", adapter) == ["Bucket=self._bucket, Key=key, VersionId=version"]
 

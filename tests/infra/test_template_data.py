@@ -73,7 +73,7 @@ def test_new_instances_are_announced_to_the_queue(template: Template) -> None:
 
 def test_the_lifecycle_removes_what_nobody_needs_and_no_instance(template: Template) -> None:
     rules = template["Resources"]["ImagesBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["cache/"]
+    assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["cache/", "metadata/series/"]
     (cache,) = [rule for rule in rules if rule.get("Prefix") == "cache/"]
     assert cache["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}, "what expired would lie there as an old version"
     assert any("NoncurrentVersionExpiration" in rule for rule in rules if "Prefix" not in rule)
@@ -107,13 +107,20 @@ def test_the_bucket_refuses(template: Template, sid: str, condition: dict[str, A
     assert statement["Condition"] == condition
 
 
-def test_nobody_but_the_sweep_deletes_an_instance_whatever_its_rights_are(template: Template) -> None:
+DELETING = ("SweepUploads", "EraseDue")
+"""The functions that remove bytes; nobody else may, whatever rights he has."""
+
+
+def test_nobody_but_sweep_and_erasure_deletes_an_instance_whatever_its_rights_are(template: Template) -> None:
     policy = template["Resources"]["ImagesBucketPolicy"]["Properties"]["PolicyDocument"]
-    (statement,) = [entry for entry in policy["Statement"] if entry["Sid"] == "InstancesAreRemovedByTheSweepOnly"]
+    (statement,) = [entry for entry in policy["Statement"] if entry["Sid"] == "InstancesAreRemovedBySweepAndErasureOnly"]
     assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
     assert set(statement["Action"]) == {"s3:DeleteObject", "s3:DeleteObjectVersion"}
     assert statement["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
-    assert statement["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": _made_for(ANNOUNCING["SweepUploads"])}}
+    roles = [_made_for(f"{function}Role") for function in DELETING]
+    assert statement["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": roles}}
+    for function in DELETING:
+        assert template["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0] == f"{function}Role"
 
 
 def test_the_bucket_policy_only_refuses(template: Template) -> None:

@@ -10,8 +10,8 @@ Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
 FUNCTIONS = {
-    "APIHandler", "AnchorAudit", "AssembleBodies", "IndexInstances", "Operate", "ProjectFacts", "ReadAgain", "RenderPixels",
-    "SweepUploads", "TellExpired",
+    "APIHandler", "AnchorAudit", "AssembleBodies", "EraseDue", "IndexInstances", "Operate", "ProjectFacts", "ReadAgain",
+    "RenderPixels", "SweepUploads", "TellExpired",
 }  # fmt: skip
 TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
 
@@ -73,6 +73,7 @@ def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) 
     ("function", "rate"),
     [
         ("AnchorAudit", "rate(15 minutes)"),
+        ("EraseDue", "rate(15 minutes)"),
         ("ReadAgain", "rate(1 minute)"),
         ("SweepUploads", "rate(5 minutes)"),
         ("TellExpired", "rate(1 minute)"),
@@ -132,14 +133,19 @@ def test_the_key_is_used_through_the_stores_only(template: Template) -> None:
         assert statement["Resource"] == {"Fn::GetAtt": ["DataKey", "Arn"]}
 
 
-def test_no_function_may_scan_the_table_and_one_alone_delete_what_it_names_by_version(template: Template) -> None:
+def test_no_function_may_scan_the_table_and_two_alone_delete_what_they_name_by_version(template: Template) -> None:
+    deleting = set()
     for name, statement in _function_statements(template):
         for action in _list(statement["Action"]):
             assert action != "dynamodb:Scan", name
             if action.startswith("s3:Delete"):
-                assert (name, action) == ("SweepUploads", "s3:DeleteObjectVersion")
-                assert statement["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
+                deleting.add((name, action, statement["Resource"]["Fn::Sub"]))
             assert action not in ("s3:PutLifecycleConfiguration", "s3:PutBucketPolicy", "s3:PutBucketVersioning"), name
+    assert deleting == {
+        ("SweepUploads", "s3:DeleteObjectVersion", "${ImagesBucket.Arn}/instances/*"),
+        ("EraseDue", "s3:DeleteObjectVersion", "${ImagesBucket.Arn}/instances/*"),
+        ("EraseDue", "s3:DeleteObjectVersion", "${ImagesBucket.Arn}/metadata/*"),
+    }
 
 
 def test_the_api_asks_the_sweep_to_remove_by_the_name_that_it_has(template: Template) -> None:

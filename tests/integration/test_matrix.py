@@ -18,10 +18,13 @@ STUDY_PARTS = ("{study}",)
 OWNERS = ("/readings", "/versions", "/withdrawals")
 """What is told of a study to its owner alone."""
 PUBLIC = ("/health", "/view")
-OPERATORS = {("PUT", "/institutions/{institution}"), ("DELETE", "/institutions/{institution}")}
+OPERATORS = {("PUT", "/institutions/{institution}"), ("DELETE", "/institutions/{institution}")} | {
+    (method, "/institutions/{institution}/erasure") for method in ("GET", "PUT", "DELETE")
+}
 OWN_OR_NOBODY = ("{transfer}", "{link}", "{emergency}", "{objection}", "{consent}", "{patient}", "/uploads/{sha256}")
 OPEN_TO_MEMBERS = {
-    "/audit", "/changes", "/emergency-access", "/forwarder", "/institutions", "/links", "/procedure-names", "/transfers",
+    "/audit", "/changes", "/emergency-access", "/forwarder", "/institutions", "/links", "/procedure-names", "/retention",
+    "/transfers",
     "/uploads", "/uploads/status",
     "/dicomweb", "/dicomweb/studies", "/dicomweb/series", "/dicomweb/instances", "/dicomweb/wado",
     "/dicomweb/commitment-requests/{transaction}",
@@ -70,7 +73,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory):
             "sop": image.SOPInstanceUID, "frames": "1", "bulkdata": "7FE00010", "transfer": transfer["id"],
             "patient": image.PatientID, "institution": "san-matteo", "link": "0" * 24, "objection": "0" * 24,
             "consent": "0" * 24, "withdrawal": "0" * 24, "sha256": "0" * 64, "emergency": "0" * 32, "transaction": "1.2.3.4",
-            "reader": "x",
+            "reader": "x", "erasure": "0" * 24,
         }  # fmt: skip
         yield city, names
 

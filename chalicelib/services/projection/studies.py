@@ -121,7 +121,9 @@ def project(table: Table, alerts: Alerts, owner: str, study: str, now: datetime,
     attempts = 0
     while attempts < _ATTEMPTS:
         attempts += 1
-        state, known = _state_and_tally(table, (owner, study))
+        state, known, erasing = _state_and_tally(table, (owner, study))
+        if erasing:
+            return
         if known.is_torn and attempts <= _TORN:
             continue
         count = tallies.bring_up_to_date(table, known, changed)
@@ -160,12 +162,13 @@ def _states(table: Table, refs: Sequence[StudyRef]) -> list[_State]:
     return [_state(ref, there) for ref in refs]
 
 
-def _state_and_tally(table: Table, ref: StudyRef) -> tuple[_State, tallies.CountedStudy]:
-    tally, withdrawn = keys.study_tally(*ref), keys.withdrawn_study(*ref)
-    there = table.batch_get([*_own_keys(ref), tally, withdrawn])
+def _state_and_tally(table: Table, ref: StudyRef) -> tuple[_State, tallies.CountedStudy, bool]:
+    """What is kept of a study, and whether it is being erased, so that nothing is made of its facts any more."""
+    tally, withdrawn, erasing = keys.study_tally(*ref), keys.withdrawn_study(*ref), (keys.study_facts(*ref), keys.ERASING)
+    there = table.batch_get([*_own_keys(ref), tally, withdrawn, erasing])
     state = _state(ref, there)
     whole = studies.is_withdrawal(there.get(withdrawn))
-    return state, tallies.counted_study(state.view, there.get(tally), whole)
+    return state, tallies.counted_study(state.view, there.get(tally), whole), erasing in there
 
 
 def _own_keys(ref: StudyRef) -> tuple[Key, Key]:

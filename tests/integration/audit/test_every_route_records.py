@@ -190,6 +190,23 @@ def _confirm_role(route: str, tour: Tour) -> requests.Response:
     return tour.client(route, "confirms").post("/institutions/confirms/confirm", json={})
 
 
+def _erased(route: str, tour: Tour) -> requests.Response:
+    """What the operator decides on an institution that left."""
+    method, path = route.split(" ", 1)
+    body = {"reason": "it left"} if method == "PUT" else None
+    return tour.client(route, "operator").request(method, path.replace("{institution}", "every-route"), json=body)
+
+
+def _erasure_taken_back(route: str, tour: Tour) -> requests.Response:
+    """An order to erase a patient who is known by registration only."""
+    client, path = tour.city.client("san-matteo"), "/patients/NEVER-SEEN/erasures"
+    assert client.put("/patients/NEVER-SEEN", json={"name": "Neri^Ugo"}).status_code == 200
+    shown = client.post(path, json={}).json()
+    ordered = client.post(path, json={"reason": "asked for", "confirm": shown["confirm"]})
+    assert ordered.status_code == 201, ordered.text
+    return tour.client(route, "san-matteo").delete(f"{path}/{ordered.json()['id']}")
+
+
 def _link_id(tour: Tour) -> str:
     client = tour.city.client("san-matteo")
     return str(client.get(f"{tour.of_patient}/links").json()["links"][0]["link"])
@@ -238,6 +255,12 @@ CALLS: dict[str, Callable[[str, Tour], requests.Response]] = {
     "PUT /institutions/{institution}": _new_institution,
     "POST /institutions/{institution}/confirm": _confirm_role,
     "DELETE /institutions/{institution}": lambda r, t: _with("every-route", r, t, "operator"),
+    "PUT /institutions/{institution}/erasure": _erased,
+    "GET /institutions/{institution}/erasure": _erased,
+    "DELETE /institutions/{institution}/erasure": _erased,
+    "POST /patients/{patient}/erasures": lambda r, t: _post("san-matteo", r, t, {}),
+    "DELETE /patients/{patient}/erasures/{erasure}": _erasure_taken_back,
+    "PUT /retention": lambda r, t: _post("mondino", r, t, {"years": 100}),
     "PUT /procedure-names": lambda r, t: _post("maugeri", r, t, {}),
     "POST /links": lambda r, t: _post(
         "maugeri",

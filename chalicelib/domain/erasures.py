@@ -1,0 +1,187 @@
+"""Erasure: what is asked for, by whom, when it is due, how far it went, and what proves it. Pure.
+
+Three things are erased: all of an institution that left, which two operators decide; what a patient asks for, and what is past
+its time, which the owner decides (`domain.retention`). What was erased is proven by a chain over the SHA-256 of each object in
+the order in which they went: who has the files can make it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from chalicelib.domain.errors import BadRequest, Conflict
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.rfc3339 import iso, kept_moment
+
+DEFAULT_DAYS, MOST_DAYS = 30, 3650
+MAX_REASON = 200
+_BEGINNING = "0" * 64
+
+
+class ErasureState(StrEnum):
+    """Of the erasure of an institution: asked by one operator, confirmed by another, through; or taken back."""
+
+    ASKED = "asked"
+    CONFIRMED = "confirmed"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class ErasedCount:
+    """What went: how many studies, objects, bytes of these; `digest` chains the SHA-256 of each object."""
+
+    studies: int = 0
+    objects: int = 0
+    bytes: int = 0
+    digest: str = _BEGINNING
+
+    def and_object(self, sha256: str, size: int) -> ErasedCount:
+        """With one object more."""
+        digest = hashlib.sha256(bytes.fromhex(self.digest) + bytes.fromhex(sha256)).hexdigest()
+        return replace(self, objects=self.objects + 1, bytes=self.bytes + size, digest=digest)
+
+    def and_studies(self, count: int) -> ErasedCount:
+        """With so many studies more."""
+        return replace(self, studies=self.studies + count)
+
+    def __str__(self) -> str:
+        return f"studies={self.studies} objects={self.objects} bytes={self.bytes} sha256={self.digest}"
+
+
+def plus(before: ErasedCount, other: ErasedCount) -> ErasedCount:
+    """Both together: the second's chain is taken up by the first's."""
+    together = before.and_object(other.digest, other.bytes) if other.objects else before
+    return replace(together, studies=before.studies + other.studies, objects=before.objects + other.objects)
+
+
+def counted(item: Mapping[str, object]) -> ErasedCount:
+    """What `asdict` made of one."""
+    studies, objects, size = (int(str(item[name])) for name in ("studies", "objects", "bytes"))
+    return ErasedCount(studies, objects, size, str(item["digest"]))
+
+
+@dataclass(frozen=True)
+class InstitutionErasure:
+    """That all of an institution is erased. `stage` and `after`: how far it went. `version` 0: nobody asked."""
+
+    institution: str
+    state: ErasureState = ErasureState.CANCELLED
+    reason: str = ""
+    asked_by: str = ""
+    asked_at: str = ""
+    due_at: str = ""
+    confirmed_by: str = ""
+    confirmed_at: str = ""
+    done_at: str = ""
+    stage: str = ""
+    after: str = ""
+    erased: ErasedCount = field(default_factory=ErasedCount)
+    version: int = 0
+
+    def to_item(self) -> dict[str, object]:
+        """As its fact keeps it, and as the operator reads it."""
+        return {name: value for name, value in asdict(self).items() if name != "version"}
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, object], version: int) -> InstitutionErasure:
+        """What `to_item` made."""
+        erased = item["erased"]
+        assert isinstance(erased, dict)
+        texts = {name: str(value) for name, value in item.items() if name not in ("erased", "state")}
+        return cls(**texts, state=ErasureState(str(item["state"])), erased=counted(erased), version=version)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it may be carried out at `now` (aware)."""
+        return self.state is ErasureState.CONFIRMED and kept_moment(self.due_at) <= now
+
+    def asked(self, by: str, reason: str, days: int, now: datetime) -> InstitutionErasure:
+        """Asked for by an operator. Raises Conflict where another is on its way."""
+        if self.state in (ErasureState.ASKED, ErasureState.CONFIRMED):
+            raise Conflict("The erasure of this institution was asked for already.")
+        due = iso(now + timedelta(days=days))
+        return InstitutionErasure(self.institution, ErasureState.ASKED, reason, by, iso(now), due, version=self.version)
+
+    def confirmed(self, by: str, now: datetime) -> InstitutionErasure:
+        """Confirmed by another operator than the one who asked. Raises Conflict."""
+        if self.state is not ErasureState.ASKED:
+            raise Conflict("No erasure of this institution waits for a confirmation.")
+        if by == self.asked_by:
+            raise Conflict("Whoever asked for an erasure cannot confirm it: another operator has to.")
+        return replace(self, state=ErasureState.CONFIRMED, confirmed_by=by, confirmed_at=iso(now))
+
+    def cancelled(self) -> InstitutionErasure:
+        """Taken back. Raises Conflict once it began."""
+        if self.state not in (ErasureState.ASKED, ErasureState.CONFIRMED) or self.stage:
+            raise Conflict("There is no erasure of this institution that could be taken back.")
+        return replace(self, state=ErasureState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class ErasureOrder:
+    """That an owner has a patient's studies erased, once it is due. Its item goes with it; what is left names no patient."""
+
+    id: str
+    institution: str
+    patient: PatientIdentifier
+    studies: tuple[str, ...]
+    reason: str
+    asked_by: str
+    asked_at: str
+    due_at: str
+    cancelled: bool = False
+    whole: bool = False
+    """Whether what is known of the patient goes too, and not these studies alone."""
+    erased: ErasedCount = field(default_factory=ErasedCount)
+
+    def to_item(self) -> dict[str, object]:
+        """As its fact keeps it."""
+        return asdict(self) | {"patient": self.patient.to_item(), "studies": list(self.studies)}
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, object]) -> ErasureOrder:
+        """What `to_item` made."""
+        patient, studies, erased = item["patient"], item["studies"], item["erased"]
+        assert isinstance(patient, dict) and isinstance(studies, list) and isinstance(erased, dict)
+        names = ("id", "institution", "reason", "asked_by", "asked_at", "due_at")
+        return cls(
+            **{name: str(item[name]) for name in names},
+            patient=PatientIdentifier.from_item(patient),
+            studies=tuple(map(str, studies)),
+            cancelled=bool(item["cancelled"]),
+            whole=bool(item["whole"]),
+            erased=counted(erased),
+        )
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it may be carried out at `now` (aware), or was taken back, and goes."""
+        return self.cancelled or kept_moment(self.due_at) <= now
+
+    def tombstone(self, now: datetime) -> dict[str, object]:
+        """What stays of it: who had what done and when, counts and the chain; no patient, no study."""
+        return {"asked_by": self.asked_by, "asked_at": self.asked_at, "done_at": iso(now), **asdict(self.erased)}
+
+
+def reason_of(said: Mapping[str, object]) -> str:
+    """The reason in a request. Raises BadRequest."""
+    reason = said.get("reason")
+    if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON or not reason.isprintable():
+        raise BadRequest(f"reason must be 1 to {MAX_REASON} printable characters.", "reason")
+    return reason.strip()
+
+
+def days_of(said: Mapping[str, object]) -> int:
+    """After how many days it is due, in a request. Raises BadRequest."""
+    days = said.get("after_days", DEFAULT_DAYS)
+    if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_DAYS:
+        raise BadRequest(f"after_days must be a whole number from 0 to {MOST_DAYS}.", "after_days")
+    return days
+
+
+def digest_of(parts: Sequence[str]) -> str:
+    """What a person confirms of what was shown: changes when any of it does."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,41 @@
+"""A patient's studies, and, where all of them go, what is known of the patient: an order of the owner's that is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from chalicelib.domain import erasures, keys
+from chalicelib.domain.audit import Entry, Kind, Purpose
+from chalicelib.domain.erasures import ErasureOrder
+from chalicelib.domain.ports import Delete, Item, Put, PutNew, Table, Write
+from chalicelib.services.erasure.erase_study import Eraser, erase_study, forget_patients
+
+
+def waiting(table: Table, institution: str) -> Iterator[ErasureOrder]:
+    """The orders of an institution that are to come."""
+    for item in table.query_all(keys.erasure_facts(institution), keys.begins(keys.erasure_order)):
+        yield ErasureOrder.from_item(item.data)
+
+
+def carry_out(run: Eraser, made: ErasureOrder) -> bool:
+    """Erase what an order names, as far as there is time; whether all of it is gone."""
+    key = keys.erasure_facts(made.institution), keys.erasure_order(made.id)
+    if made.cancelled:
+        return run.table.put(Delete(*key))
+    while made.studies:
+        gone = erase_study(run, made.institution, made.studies[0], f"order={made.id}")
+        if gone is None:
+            return False
+        made = replace(made, studies=made.studies[1:], erased=erasures.plus(made.erased, gone.count))
+        run.table.put(Put(Item(*key, made.to_item())))
+        forget_patients(run, made.institution, gone.numbers - {made.patient}, whole=False)
+    forget_patients(run, made.institution, frozenset({made.patient}), whole=made.whole)
+    stone = Item(key[0], keys.erased(made.id), made.tombstone(run.clock()))
+    entry = Entry(
+        Kind.ERASURE, made.institution, (made.patient,), purpose=Purpose.PATIENT_REQUEST, subject=made.id,
+        count=made.erased.objects, text=str(made.erased),
+    )  # fmt: skip
+    writes: list[Write] = [PutNew(stone), Delete(*key)]
+    run.act(writes, entry)
+    return True

@@ -1,0 +1,110 @@
+"""Erasing one study: its bytes, what was made of them, and what the table says of it, with a record that proves it.
+
+The bytes go first, while the facts still say which they are; then what went is recorded, in one transaction with the tombstone
+that stays; then the facts and views go. Whatever stops it in between, the next run goes on from there, and records once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from chalicelib.domain import erasures, keys, study_totals
+from chalicelib.domain.audit import Act, Entry, Kind, Purpose
+from chalicelib.domain.erasures import ErasedCount
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Versions
+from chalicelib.domain.reading_order import in_reading_order
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.studies import Instance, instances
+from chalicelib.domain.study_views import SeriesView
+from chalicelib.services.erasure import bytes, forgetting
+
+RESERVE = 30.0
+"""Seconds that are kept for what was begun."""
+_OBJECTS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Eraser:
+    """What an erasure works with. `remaining` answers how many seconds are left."""
+
+    table: Table
+    objects: Objects
+    versions: Versions
+    registry: Registry
+    act: Act
+    clock: Callable[[], datetime]
+    remaining: Callable[[], float]
+
+    def has_time(self) -> bool:
+        """Whether something more may be begun."""
+        return self.remaining() > RESERVE
+
+
+@dataclass(frozen=True)
+class ErasedStudy:
+    """What went with a study, and the numbers under which it was filed."""
+
+    count: ErasedCount
+    numbers: frozenset[PatientIdentifier]
+
+
+def erase_study(run: Eraser, owner: str, study: str, subject: str) -> ErasedStudy | None:
+    """Erase a study for the reason that `subject` names; None where the time ran out, and the next run goes on."""
+    table, partition = run.table, keys.study_facts(owner, study)
+    table.put(PutNew(Item(partition, keys.ERASING, {"at": iso(run.clock())})))
+    versions = forgetting.instances_of(table, owner, study)
+    count = ErasedCount(1)
+    for instance in sorted(versions, key=lambda one: one.fact.sha256):
+        count = count.and_object(instance.fact.sha256, instance.fact.size)
+    tombstone = keys.erased(erasures.digest_of([owner, study]))
+    stone = table.get(keys.erasure_facts(owner), tombstone)
+    marker = table.get(partition, keys.ERASING)
+    began = str(marker.data["at"]) if marker is not None else ""
+    if stone is None or stone.data.get("began") != began:
+        if not _remove_bytes(run, owner, study, versions):
+            return None
+        view = forgetting.view_of(table, owner, study)
+        entry = Entry(
+            Kind.ERASURE, owner, view.patients if view is not None else (), study, Purpose.ADMINISTRATION,
+            subject=subject, count=count.objects, text=str(count),
+        )  # fmt: skip
+        said: dict[str, object] = {"began": began, "done_at": iso(run.clock()), "subject": subject, **asdict(count)}
+        run.act([Put(Item(keys.erasure_facts(owner), tombstone, said))], entry)
+    else:
+        count = erasures.counted(stone.data)
+    return ErasedStudy(count, frozenset(forgetting.forget_study(table, run.registry, owner, study)))
+
+
+def _remove_bytes(run: Eraser, owner: str, study: str, versions: list[Instance]) -> bool:
+    """Remove the objects of a study, and the lines that were kept of them; whether there was time for all."""
+    hashes = sorted({instance.fact.sha256 for instance in versions})
+    for start in range(0, len(hashes), _OBJECTS_AT_ONCE):
+        if not run.has_time():
+            return False
+        some = hashes[start : start + _OBJECTS_AT_ONCE]
+        bytes.remove_objects(run.versions, [keys.instance_object(owner, sha) for sha in some])
+    for part in sorted({instance.fact.part for instance in versions} - {""}):
+        bytes.remove_lines(run.objects, run.versions, part, hashes)
+    bytes.remove_objects(run.versions, [keys.metadata_of_series(owner, digest) for digest in _digests(run.table, owner, study)])
+    return True
+
+
+def _digests(table: Table, owner: str, study: str) -> set[str]:
+    """What names the metadata of the study's series as they are now; what was of before goes by the bucket's own rule."""
+    found = {SeriesView.from_item(item.sk, item.data).digest for item in table.query_all(keys.series_views(owner, study))}
+    by_series: dict[str, list[Instance]] = {}
+    for instance in instances(table.query_all(keys.study_facts(owner, study), keys.INSTANCES)):
+        by_series.setdefault(instance.series_instance_uid, []).append(instance)
+    return found | {study_totals.series_digest(in_reading_order(of_series)) for of_series in by_series.values()}
+
+
+def forget_patients(run: Eraser, owner: str, numbers: frozenset[PatientIdentifier], *, whole: bool) -> None:
+    """Remove what is known of those of these numbers that are the owner's own."""
+    member = run.registry.known(owner)
+    for number in sorted(numbers):
+        if member is not None and number.issuer.partition("/")[0] == member.patient_id_issuer:
+            forgetting.forget_patient(run.table, number, whole=whole)

@@ -1,0 +1,131 @@
+"""A patient's erasure, which the owner decides: first what would go; confirmed as it was shown, hidden at once, erased in time.
+
+Who asked and why, and every study that went, stand in the audit. Of the order itself counts and the chain of hashes stay.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from chalicelib.domain import erasures, identifiers, keys
+from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
+from chalicelib.domain.erasures import ErasureOrder
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
+from chalicelib.domain.fields import fields
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Item, Put, PutNew, Table
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.study_views import StudyView
+from chalicelib.services import access
+from chalicelib.services.identity import known_patients
+from chalicelib.services.registry import Caller
+from chalicelib.services.sharing import protection
+
+MOST_STUDIES = 1000
+
+
+@dataclass(frozen=True)
+class ErasurePreview:
+    """What would go: the studies, each with its view; `left_out` are those that have images of another patient too."""
+
+    patient: PatientIdentifier
+    views: tuple[StudyView, ...]
+    left_out: tuple[str, ...]
+    whole: bool
+
+    @property
+    def confirmation(self) -> str:
+        """What stands for it."""
+        return erasures.digest_of(
+            [self.patient.hash, str(self.whole), *(f"{one.study_instance_uid} {one.instances}" for one in self.views)]
+        )
+
+    def to_answer(self) -> dict[str, object]:
+        """As it is shown."""
+        return {
+            "study_instance_uids": [view.study_instance_uid for view in self.views],
+            "left_out": list(self.left_out),
+            "instances": sum(view.instances for view in self.views),
+            "bytes": sum(view.size for view in self.views),
+            "whole_patient": self.whole,
+            "confirm": self.confirmation,
+        }
+
+
+def order(
+    table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act, record: Recorder
+) -> tuple[dict[str, object], bool]:
+    """The answer of `POST /patients/{id}/erasures`, and whether it was ordered: without `confirm`, what would go.
+
+    Raises NotFound for a patient that is not the caller's; BadRequest; Conflict where it is another thing than was confirmed.
+    """
+    said = fields(body, ("reason", "after_days", "study_instance_uids", "confirm"))
+    own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
+    if not known_patients.has(table, caller, own, now):
+        raise NotFound
+    preview = _preview(table, caller, own, _named(said))
+    if "confirm" not in said:
+        record(Entry(Kind.READ, caller.member.id, (own,), text="what an erasure would take", count=len(preview.views)))
+        return preview.to_answer(), False
+    reason, days = erasures.reason_of(said), erasures.days_of(said)
+    if said["confirm"] != preview.confirmation:
+        raise Conflict("It is another thing than was confirmed. Please look at it again.")
+    made = ErasureOrder(
+        secrets.token_hex(12), caller.member.id, own, tuple(view.study_instance_uid for view in preview.views), reason,
+        caller.actor, iso(now), iso(now + timedelta(days=days)), preview.whole,
+    )  # fmt: skip
+    entry = Entry(
+        Kind.ERASURE_ORDERED, made.institution, (own,), purpose=Purpose.PATIENT_REQUEST, subject=made.id,
+        count=len(made.studies), text=f"due {made.due_at}; {reason}",
+    )  # fmt: skip
+    if act([PutNew(Item(keys.erasure_facts(made.institution), keys.erasure_order(made.id), made.to_item()))], entry):
+        raise TryAgain
+    for study in made.studies:
+        protection.withdraw(table, caller, study, {"reason": reason}, now, act)
+    return {"id": made.id, "due_at": made.due_at} | preview.to_answer(), True
+
+
+def take_back(table: Table, caller: Caller, patient_id: str, id: str, act: Act) -> dict[str, object]:
+    """The answer of `DELETE /patients/{id}/erasures/{erasure}`: not erased; what is hidden stays so until its withdrawal ends.
+
+    Raises NotFound, Conflict once it began.
+    """
+    own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
+    key = keys.erasure_facts(caller.member.id), keys.erasure_order(id)
+    item = table.get(*key)
+    made = ErasureOrder.from_item(item.data) if item is not None else None
+    if made is None or made.patient != own or made.cancelled:
+        raise NotFound
+    if made.erased.studies:
+        raise Conflict("Some of it is erased already.")
+    act(
+        [Put(Item(*key, replace(made, cancelled=True).to_item()))],
+        Entry(Kind.ERASURE_ORDERED, caller.member.id, (own,), subject=id, text="taken back"),
+    )
+    return {"id": id, "status": "cancelled"}
+
+
+def _named(said: dict[str, object]) -> list[str] | None:
+    named = said.get("study_instance_uids")
+    if named is None:
+        return None
+    if not isinstance(named, list) or not 1 <= len(named) <= MOST_STUDIES:
+        raise BadRequest(f"study_instance_uids must list 1 to {MOST_STUDIES} UIDs.", "study_instance_uids")
+    return list(dict.fromkeys(identifiers.uid(str(study), "study_instance_uids") for study in named))
+
+
+def _preview(table: Table, caller: Caller, own: PatientIdentifier, named: list[str] | None) -> ErasurePreview:
+    owner = caller.member
+    filed = {study for institution, study in access.load_record(table, own.hash).studies if institution == owner.id}
+    if named is not None and not set(named) <= filed:
+        raise NotFound
+    wanted = sorted(filed if named is None else named)
+    if len(wanted) > MOST_STUDIES:
+        raise BadRequest(f"More than {MOST_STUDIES} studies: please name some.", "study_instance_uids")
+    found = table.batch_get(keys.study_view(study, owner.id) for study in wanted)
+    views = [StudyView.from_item(item.data) for _, item in sorted(found.items())]
+    whole = [view for view in views if {owner.own(number) for number in view.patients} <= {own}]
+    left_out = [view.study_instance_uid for view in views if view not in whole]
+    return ErasurePreview(own, tuple(whole), tuple(left_out), named is None and not left_out)

@@ -372,7 +372,7 @@ def _arguments() -> argparse.ArgumentParser:
     made["erase"].add_argument("--after-days", type=int, default=30, metavar="N", help="not before so many days (default: 30)")
     made["erase"].add_argument("--status", action="store_true", help="how it stands, and nothing else")
     made["erase"].add_argument("--cancel", action="store_true", help="take it back, as long as it has not begun")
-    made["erase"].add_argument("--api", help="the API's address (default: from --endpoints or the stack)")
+    made["erase"].add_argument("--api", help="address of the API (default: from the stack)")
     made["letters"].add_argument("--redrive", action="store_true", help="have them tried again")
     return parser
 

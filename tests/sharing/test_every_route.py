@@ -153,7 +153,7 @@ ROWS: dict[str, Row] = {
     "POST /patients/{patient}/objections": own("own number"),
     "DELETE /patients/{patient}/objections/{objection}": own("own fact"),
     "POST /patients/{patient}/protections": own("own patient", {"study_instance_uid": STUDY}),
-    "POST /patients/{patient}/erasures": own("own patient", {}),
+    "POST /patients/{patient}/erasures": own("own number", {}),
     "DELETE /patients/{patient}/erasures/{erasure}": own("nobody's"),
     "POST /patients/{patient}/consents": own("own patient", {"study_instance_uid": STUDY, "to": C}),
     "DELETE /patients/{patient}/consents/{consent}": own("own fact"),
@@ -202,7 +202,7 @@ def parameters(scene: Scene, path: str) -> dict[str, str]:
         "study": STUDY, "series": SERIES, "instance": INSTANCE, "frames": "1", "bulkdata": "7FE00010", "sop": REPORT,
         "patient": PATIENT, "transfer": scene.transfer, "emergency": scene.emergency, "objection": scene.objection,
         "consent": scene.consent, "link": scene.link, "reader": scene.session[1] or "x", "transaction": "1.2.3.4",
-        "institution": "nuova", "withdrawal": "0" * 24, "sha256": "0" * 64,
+        "institution": "nuova", "withdrawal": "0" * 24, "sha256": "0" * 64, "erasure": "0" * 24,
     }  # fmt: skip
     if "/objections/" in path or "/consents/" in path:
         values["patient"] = "own"

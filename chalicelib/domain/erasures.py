@@ -133,10 +133,10 @@ class ErasureOrder:
     asked_by: str
     asked_at: str
     due_at: str
-    cancelled: bool = False
-    whole: bool = False
+    cancelled: bool = field(default=False, kw_only=True)
+    whole: bool = field(default=False, kw_only=True)
     """Whether what is known of the patient goes too, and not these studies alone."""
-    erased: ErasedCount = field(default_factory=ErasedCount)
+    erased: ErasedCount = field(default_factory=ErasedCount, kw_only=True)
 
     def to_item(self) -> dict[str, object]:
         """As its fact keeps it."""

@@ -74,7 +74,7 @@ def order(
         raise Conflict("It is another thing than was confirmed. Please look at it again.")
     made = ErasureOrder(
         secrets.token_hex(12), caller.member.id, own, tuple(view.study_instance_uid for view in preview.views), reason,
-        caller.actor, iso(now), iso(now + timedelta(days=days)), preview.whole,
+        caller.actor, iso(now), iso(now + timedelta(days=days)), whole=preview.whole,
     )  # fmt: skip
     entry = Entry(
         Kind.ERASURE_ORDERED, made.institution, (own,), purpose=Purpose.PATIENT_REQUEST, subject=made.id,

@@ -10,6 +10,7 @@ from chalice.app import Chalice, Rate
 from chalicelib import telemetry  # noqa: F401  the same
 from chalicelib.api.routes import register_routes
 from chalicelib.bootstrap import Archive
+from chalicelib.domain.json_object import JsonObject
 
 
 class Contenitore(Chalice):
@@ -17,7 +18,7 @@ class Contenitore(Chalice):
     take the last, and for requests without an Accept header, which mean `*/*` (12.5.1) and which it would refuse.
     """
 
-    def __call__(self, event: dict[str, Any], context: Any) -> Any:
+    def __call__(self, event: JsonObject, context: Any) -> Any:
         headers: dict[str, str] = {}
         for name, values in (event.get("multiValueHeaders") or {}).items():
             known = headers.get(name.lower())
@@ -35,7 +36,7 @@ register_routes(app, archive)
 
 @app.on_sqs_message(queue_arn="arn:aws:sqs:eu-south-1:000000000000:instances", batch_size=100,
                     maximum_batching_window_in_seconds=1, name="index_instances")  # fmt: skip
-def index_instances(event: Any) -> dict[str, Any]:
+def index_instances(event: Any) -> JsonObject:
     """What S3 says was stored is checked and indexed."""
     from chalicelib.api import events
 
@@ -44,7 +45,7 @@ def index_instances(event: Any) -> dict[str, Any]:
 
 @app.on_dynamodb_record(stream_arn="arn:aws:dynamodb:eu-south-1:000000000000:table/t/stream/s", batch_size=500,
                         starting_position="TRIM_HORIZON", name="project_facts")  # fmt: skip
-def project_facts(event: Any) -> dict[str, Any]:
+def project_facts(event: Any) -> JsonObject:
     """Facts that changed are projected into views."""
     from chalicelib.api import events
 
@@ -52,7 +53,7 @@ def project_facts(event: Any) -> dict[str, Any]:
 
 
 @app.schedule(Rate(15, unit=Rate.MINUTES), name="anchor_audit")
-def anchor_audit(event: Any) -> dict[str, Any]:
+def anchor_audit(event: Any) -> JsonObject:
     """The heads of the audit chains are locked away."""
     del event
     from chalicelib.api import events
@@ -61,7 +62,7 @@ def anchor_audit(event: Any) -> dict[str, Any]:
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="tell_expired")
-def tell_expired(event: Any) -> dict[str, Any]:
+def tell_expired(event: Any) -> JsonObject:
     """The parties of transfers that ran out are told."""
     del event
     from chalicelib.api import events
@@ -70,7 +71,7 @@ def tell_expired(event: Any) -> dict[str, Any]:
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="read_again")
-def read_again(event: Any) -> dict[str, Any]:
+def read_again(event: Any) -> JsonObject:
     """What an earlier release stored is read again, some of it at a time."""
     from chalicelib.api import events
 
@@ -78,7 +79,7 @@ def read_again(event: Any) -> dict[str, Any]:
 
 
 @app.schedule(Rate(5, unit=Rate.MINUTES), name="sweep_uploads")
-def sweep_uploads(event: Any) -> dict[str, Any]:
+def sweep_uploads(event: Any) -> JsonObject:
     """What was uploaded, and of which S3's event was lost, is announced again; what is no DICOM is removed."""
     from chalicelib.api import events
 
@@ -86,7 +87,7 @@ def sweep_uploads(event: Any) -> dict[str, Any]:
 
 
 @app.schedule(Rate(15, unit=Rate.MINUTES), name="erase_due")
-def erase_due(event: Any) -> dict[str, Any]:
+def erase_due(event: Any) -> JsonObject:
     """What is to be erased, and is due, is erased."""
     from chalicelib.api import events
 
@@ -94,7 +95,7 @@ def erase_due(event: Any) -> dict[str, Any]:
 
 
 @app.lambda_function(name="operate")
-def operate(event: dict[str, Any], context: Any) -> Any:
+def operate(event: JsonObject, context: Any) -> Any:
     """What the operator has started goes on for as long as there is time."""
     from chalicelib.api import events
 
@@ -102,7 +103,7 @@ def operate(event: dict[str, Any], context: Any) -> Any:
 
 
 @app.lambda_function(name="assemble_bodies")
-def assemble_bodies(event: dict[str, Any], context: Any) -> Any:
+def assemble_bodies(event: JsonObject, context: Any) -> Any:
     """A part of a body that is too large for the API is put together."""
     del context
     from chalicelib.api import events

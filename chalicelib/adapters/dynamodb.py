@@ -15,6 +15,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Write
 
 MAX_TRANSACTION = 100
@@ -71,7 +72,7 @@ class DynamoTable:
     ) -> Page:
         """See `ports.Table.query`. One request."""
         hash_name, range_name = (f"{index}pk", f"{index}sk") if index else ("pk", "sk")
-        values: dict[str, Any] = {":pk": {"S": pk}}
+        values: JsonObject = {":pk": {"S": pk}}
         condition = "#pk = :pk"
         names = {"#pk": hash_name}
         if between is not None:
@@ -82,7 +83,7 @@ class DynamoTable:
             condition += " AND begins_with(#sk, :prefix)"
             values[":prefix"] = {"S": prefix}
             names["#sk"] = range_name
-        request: dict[str, Any] = {
+        request: JsonObject = {
             "TableName": self._name,
             "KeyConditionExpression": condition,
             "ExpressionAttributeNames": names,
@@ -162,7 +163,7 @@ class DynamoTable:
                 continue
             return []
 
-    def _transact_item(self, write: Write) -> dict[str, Any]:
+    def _transact_item(self, write: Write) -> JsonObject:
         if isinstance(write, Delete):
             return {"Delete": {"TableName": self._name, "Key": _key(write.pk, write.sk)}}
         return {"Put": {"TableName": self._name, "Item": _encode(write.item), **_condition(write)}}
@@ -188,7 +189,7 @@ def _key(pk: str, sk: str) -> dict[str, dict[str, str]]:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
 
 
-def _condition(write: PutNew | PutVersion | Put) -> dict[str, Any]:
+def _condition(write: PutNew | PutVersion | Put) -> JsonObject:
     if isinstance(write, PutNew) or (isinstance(write, PutVersion) and write.expected == 0):
         return {"ConditionExpression": _ABSENT}
     if isinstance(write, PutVersion):
@@ -199,8 +200,8 @@ def _condition(write: PutNew | PutVersion | Put) -> dict[str, Any]:
     return {}
 
 
-def _encode(item: Item) -> dict[str, Any]:
-    raw: dict[str, Any] = {
+def _encode(item: Item) -> JsonObject:
+    raw: JsonObject = {
         "pk": {"S": item.pk},
         "sk": {"S": item.sk},
         "data": {"S": json.dumps(item.data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)},
@@ -215,7 +216,7 @@ def _encode(item: Item) -> dict[str, Any]:
     return raw
 
 
-def _decode(raw: dict[str, Any]) -> Item:
+def _decode(raw: JsonObject) -> Item:
     indexes = {
         name[:-2]: (value["S"], raw[f"{name[:-2]}sk"]["S"])
         for name, value in raw.items()

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from chalicelib.domain.assembly import Batch, ObjectRange, checksums_event, upload_event
 from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.rfc3339 import iso
 
 
@@ -51,7 +52,7 @@ class LambdaAssembler:
         """See `Assembler.checksums`. One invocation."""
         return [int(value) for value in self._answer(checksums_event(ranges))]
 
-    def _answer(self, event: dict[str, Any]) -> list[Any]:
+    def _answer(self, event: JsonObject) -> list[Any]:
         result = _answer(self._client, self._function, event)
         if not isinstance(result, list):
             raise TryAgain

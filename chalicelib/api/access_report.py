@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import tags
 from chalicelib.domain.audit import EMERGENCY_BASIS, Kind, Purpose, Record
@@ -13,6 +12,7 @@ from chalicelib.domain.audit_sessions import Session
 from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.services.audit.reading import Details
@@ -86,7 +86,7 @@ def when(moment: datetime, _: Words) -> str:
     return moment.astimezone(HOSPITAL_TIME).strftime(_("%Y-%m-%d %H:%M"))
 
 
-def entry(session: Session, found: Details, registry: Registry, _: Words) -> dict[str, Any]:
+def entry(session: Session, found: Details, registry: Registry, _: Words) -> JsonObject:
     """One reading session, or one act, as JSON: for machines, with the same words as on paper."""
     line, record = describe(session, found, registry, _), session.main
     institution, opened = str(record["institution"]), session.opened()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlencode
 
 from chalice.app import Response
@@ -19,6 +18,7 @@ from chalicelib.domain.audit import Entry, Kind, Purpose, Record
 from chalicelib.domain.audit_sessions import sessions
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.audit import reading
 from chalicelib.services.audit.reading import DEFAULT_LIMIT, MAX_LIMIT, Period
@@ -125,7 +125,7 @@ def _pdf(call: Call, who: PatientIdentifier, when: Period, lines: list[access_re
     rows = [(line.when, line.who, line.what, line.why) for line in lines]
     name = _("accesses")
     content = access_pdf.render(title, introduction, headings, rows, closing, language)
-    headers: dict[str, Any] = {
+    headers: JsonObject = {
         "Content-Type": "application/pdf",
         "Content-Language": language,
         "Content-Disposition": f'inline; filename="{name}.pdf"',

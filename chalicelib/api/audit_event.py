@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from typing import Any
 from urllib.parse import quote
 
 from chalicelib.domain.audit import EVENTS, Kind, Purpose, Record, patients_of
 from chalicelib.domain.identifiers import PatientIdentifier, is_oid
+from chalicelib.domain.json_object import JsonObject
 
 CONTENT_TYPE = "application/fhir+json"
 CHAIN = "urn:contenitore:audit:chain"
@@ -39,11 +39,11 @@ _PURPOSES = {
 }
 
 
-def audit_event(record: Record, names: Mapping[str, str]) -> dict[str, Any]:
+def audit_event(record: Record, names: Mapping[str, str]) -> JsonObject:
     """A record as an AuditEvent. `names` are those of the institutions by id."""
     kind = Kind(str(record["kind"]))
     refused = record["outcome"] == "refused"
-    event: dict[str, Any] = {"resourceType": "AuditEvent", "id": event_id(record)}
+    event: JsonObject = {"resourceType": "AuditEvent", "id": event_id(record)}
     if kind is Kind.DISCLOSURE:
         event["meta"] = {"profile": [_DISCLOSURE]}
     event["extension"] = [{"url": CHAIN, "valueString": f"{record['shard']}/{record['seq']} {record['hash']}"}]
@@ -75,7 +75,7 @@ def event_id(record: Record) -> str:
     return f"{str(record['shard']).replace('#', '-')}-{record['seq']}"
 
 
-def bundle(events: Iterable[dict[str, Any]], base_url: str, here: str, following: str | None) -> dict[str, Any]:
+def bundle(events: Iterable[JsonObject], base_url: str, here: str, following: str | None) -> JsonObject:
     """A searchset of AuditEvents (FHIR R4 3.1.1.1): `here` and `following` are the addresses of this page and the next."""
     links = [{"relation": "self", "url": here}]
     if following is not None:
@@ -95,7 +95,7 @@ def _subtypes(kind: Kind, record: Record) -> Iterable[dict[str, str]]:
     yield {"system": "urn:contenitore:audit:kind", "code": kind.value}
 
 
-def _agents(record: Record, reads: bool, names: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+def _agents(record: Record, reads: bool, names: Mapping[str, str]) -> Iterable[JsonObject]:
     """The person, the client, the server, the custodian. Data flow from the source to the destination (PS3.15 A.5.2)."""
     institution, actor = str(record["institution"]), str(record.get("actor", ""))
     source, destination = ("110153", "Source Role ID"), ("110152", "Destination Role ID")
@@ -130,7 +130,7 @@ def _agents(record: Record, reads: bool, names: Mapping[str, str]) -> Iterable[d
         }
 
 
-def _entities(kind: Kind, record: Record) -> Iterable[dict[str, Any]]:
+def _entities(kind: Kind, record: Record) -> Iterable[JsonObject]:
     """The patient (one, its further numbers as details), the study, what else was acted upon, the query, the request."""
     if patients := patients_of(record):
         first, *others = patients
@@ -169,5 +169,5 @@ def _role(code: str, display: str) -> dict[str, str]:
     return {"system": f"{_HL7}/object-role", "code": code, "display": display}
 
 
-def _concept(system: str, code: str, display: str) -> dict[str, Any]:
+def _concept(system: str, code: str, display: str) -> JsonObject:
     return {"coding": [{"system": system, "code": code, "display": display}]}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from chalice.app import Response
 
 from chalicelib.api.bodies import send
@@ -15,6 +13,7 @@ from chalicelib.dicomweb.media_types import Selected
 from chalicelib.dicomweb.qido import SearchScope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
 from chalicelib.dicomweb.search_results import warning_header
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.services.finding.search import search
 from chalicelib.services.retrieval.files import xml_body
 from chalicelib.services.viewer.search import search_in_scope
@@ -51,7 +50,7 @@ def _search(service: Service, level: Level, scope: SearchScope) -> Response:
     return response
 
 
-def _in_representation(service: Service, results: list[dict[str, Any]], selected: Selected) -> Response:
+def _in_representation(service: Service, results: list[Attributes], selected: Selected) -> Response:
     """Results as JSON, or as XML in multipart, which has no form for none of them (204)."""
     if not selected.offer.multipart:
         return answer(results, 200, selected.offer.media_type)

@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 from chalicelib.bootstrap import Archive
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError, TryAgain
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.services import membership
 from chalicelib.services.audit import acting
 from chalicelib.services.audit import anchor as audit_anchor
@@ -30,7 +31,7 @@ from chalicelib.telemetry import log_unexpected, logger, without_texts
 
 
 @without_texts
-def index(archive: Archive, event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+def index(archive: Archive, event: JsonObject, remaining: Callable[[], float]) -> JsonObject:
     """An SQS batch of S3 events: index what was stored; messages with an object that could not be done come again.
 
     `remaining` answers how many seconds the function has left.
@@ -74,7 +75,7 @@ def index(archive: Archive, event: dict[str, Any], remaining: Callable[[], float
 
 
 @without_texts
-def project(archive: Archive, event: dict[str, Any]) -> dict[str, Any]:
+def project(archive: Archive, event: JsonObject) -> JsonObject:
     """A batch of stream records: bring the views of what they touch up to date, each study once.
 
     Reports the first record whose study could not be projected; the stream then comes again from there.
@@ -90,7 +91,7 @@ def project(archive: Archive, event: dict[str, Any]) -> dict[str, Any]:
 
 
 @without_texts
-def anchor(archive: Archive) -> dict[str, Any]:
+def anchor(archive: Archive) -> JsonObject:
     """Every quarter of an hour: tell owners who was refused what is theirs; lock away the heads of the chains that have grown."""
     table, now = archive.table, datetime.now(UTC)
     registry = load_registry(table)
@@ -107,7 +108,7 @@ def anchor(archive: Archive) -> dict[str, Any]:
 
 
 @without_texts
-def notify_expired(archive: Archive) -> dict[str, Any]:
+def notify_expired(archive: Archive) -> JsonObject:
     """Every minute: tell the parties of transfers that ran out; let new roles of members count that waited long enough.
 
     Once, transfers of before that wait for their receiver are told of.
@@ -122,7 +123,7 @@ def notify_expired(archive: Archive) -> dict[str, Any]:
 
 
 @without_texts
-def read_again(archive: Archive, remaining: Callable[[], float]) -> dict[str, Any]:
+def read_again(archive: Archive, remaining: Callable[[], float]) -> JsonObject:
     """Every minute: go on reading again what an earlier release read otherwise; nothing once all is through."""
     table, objects, read = archive.table, archive.objects, read_summary
     count = reading.sweep(table, objects, read, datetime.now(UTC), remaining, act=acting.indexer(archive.trail))
@@ -131,7 +132,7 @@ def read_again(archive: Archive, remaining: Callable[[], float]) -> dict[str, An
 
 
 @without_texts
-def sweep_uploads(archive: Archive, event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+def sweep_uploads(archive: Archive, event: JsonObject, remaining: Callable[[], float]) -> JsonObject:
     """Every five minutes: announce again what was uploaded and has no verdict; remove what is no DICOM and has had its time.
 
     The API calls it too, with an event whose detail names what its sender wants removed at once: whether it is.
@@ -164,13 +165,13 @@ def erase_due(archive: Archive, remaining: Callable[[], float]) -> dict[str, int
 
 
 @without_texts
-def assemble(archive: Archive, event: dict[str, Any]) -> list[str] | list[int]:
+def assemble(archive: Archive, event: JsonObject) -> list[str] | list[int]:
     """One batch of a large body, on the way from S3 to S3."""
     return assembly.assemble(event, archive.assembler)
 
 
 @without_texts
-def operate(archive: Archive, event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+def operate(archive: Archive, event: JsonObject, remaining: Callable[[], float]) -> JsonObject:
     """A job of the operator's, as far as there is time: its findings, what was looked at, and where to go on.
 
     `{"job": "reconcile" | "rebuild", "institution"?, "older_than"?, "mend"?, "by"?, "progress"?}`; a job that does not exist is

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 from chalice.app import Chalice, CORSConfig, IAMAuthorizer, Response
 
 from chalicelib.api.dicomweb_resources import RESOURCES
 from chalicelib.bootstrap import Archive
+from chalicelib.domain.json_object import JsonObject
 
 PUBLIC = "public"
 """Mark of a route that the gateway lets in without a signature."""
@@ -139,7 +139,7 @@ def register_routes(app: Chalice, archive: Archive) -> None:
     for module, routes in ROUTES.items():
         for methods, path, *marks in routes:
             method, *_ = methods.split()
-            options: dict[str, Any] = {"content_types": ["*/*"]} | ({} if PUBLIC in marks else {"authorizer": _IAM})
+            options: JsonObject = {"content_types": ["*/*"]} | ({} if PUBLIC in marks else {"authorizer": _IAM})
             # The gateway's own answer to a preflight would stand in the place of a handler of OPTIONS.
             cors = None if method == "OPTIONS" else _CORS
             route = app.route(path, methods=methods.split(), cors=cors, name=f"{method} {path}", **options)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from chalice.app import Response
 
 from chalicelib.api.call import Call
 from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
 from chalicelib.domain.audit import Entry, Kind
-from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.services.finding import timeline
 from chalicelib.services.identity import numbering
 from chalicelib.services.sharing import acceptance, transfer_reading, transfers
+from chalicelib.services.sharing.transfers import ShownTransfer
 from chalicelib.telemetry import logger
 
 
@@ -23,9 +22,11 @@ def open_transfer(call: Call) -> Response:
     409 for a key used for another one; 429 after 60 proposed numbers in an hour."""
     key = call.request.headers.get("idempotency-key")
     opened = transfers.open_transfer(call.archive.table, call.caller, call.json(), key, call.now, call.act, call.record)
-    if "proposed_patient" in opened:
-        logger().info("proposal", extra={"institution": opened["from"]})  # counted: see ProposalsMetric in infra/functions.yaml
-    return answer(opened | _apart(call, opened), 201, location=f"{call.base_url}/transfers/{opened['id']}")
+    if opened.transfer.proposed is not None:
+        logger().info(
+            "proposal", extra={"institution": opened.transfer.sender}
+        )  # counted: see ProposalsMetric in infra/functions.yaml
+    return answer(opened.to_json() | _apart(call, opened), 201, location=f"{call.base_url}/transfers/{opened.transfer.id}")
 
 
 @handler("GET", "/transfers")
@@ -34,42 +35,44 @@ def list_transfers(call: Call) -> Response:
     limit = call.number("limit", transfer_reading.DEFAULT_LIMIT, 1000)
     direction, status, accepted, cursor = (call.parameter(name) for name in ("direction", "status", "accepted", "cursor"))
     found = transfer_reading.list_transfers(call.archive.table, call.caller, direction, status, accepted, cursor, limit, call.now)
-    call.record(Entry(Kind.QUERY, text=call.query_text, count=len(found["transfers"])))
-    return answer(found)
+    call.record(Entry(Kind.QUERY, text=call.query_text, count=len(found.transfers)))
+    return answer(found.to_json())
 
 
 @handler("GET", "/transfers/{transfer}")
 def get_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, for its two parties. 404."""
     found = transfer_reading.read_transfer(call.archive.table, call.caller, transfer, call.now, call.record)
-    return answer(found | _apart(call, found))
+    return answer(found.to_json() | _apart(call, found))
 
 
 @handler("PATCH", "/transfers/{transfer}")
 def extend_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, which lasts longer. 400, 404; 403 for the receiver; 409 for one that is over."""
-    body = call.json()
-    return answer(transfers.extend_transfer(call.archive.table, call.caller, transfer, body, call.now, call.act, call.record))
+    found = transfers.extend_transfer(call.archive.table, call.caller, transfer, call.json(), call.now, call.act, call.record)
+    return answer(found.to_json())
 
 
 @handler("DELETE", "/transfers/{transfer}")
 def end_transfer(call: Call, transfer: str) -> Response:
     """200 with status `revoked`, for either party, however often. 404."""
-    return answer(transfers.end_transfer(call.archive.table, call.caller, transfer, call.now, call.act, call.record))
+    ended = transfers.end_transfer(call.archive.table, call.caller, transfer, call.now, call.act, call.record)
+    return answer(ended.to_json())
 
 
 @handler("PUT", "/transfers/{transfer}/receiving-patient")
 def accept_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, accepted: the receiver's own number is linked. 400, 404; 403 for the sender; 409 for one that
     is over, for another codice fiscale, and, with their count, where not just one number is linked and none is named."""
-    body = call.json()
-    return answer(acceptance.accept(call.archive.table, call.caller, transfer, body, call.now, call.act, call.record))
+    accepted = acceptance.accept(call.archive.table, call.caller, transfer, call.json(), call.now, call.act, call.record)
+    return answer(accepted.to_json())
 
 
 @handler("DELETE", "/transfers/{transfer}/receiving-patient")
 def take_acceptance_back(call: Call, transfer: str) -> Response:
     """200 with the transfer, which waits again, however often. 404; 403 for the sender; 409 for one that is over."""
-    return answer(acceptance.take_back(call.archive.table, call.caller, transfer, call.now, call.act, call.record))
+    waiting = acceptance.take_back(call.archive.table, call.caller, transfer, call.now, call.act, call.record)
+    return answer(waiting.to_json())
 
 
 @handler("GET", "/patients/{patient}/timeline")
@@ -79,10 +82,9 @@ def get_timeline(call: Call, patient: str) -> Response:
     return answer(timeline.timeline(call.archive.table, call.caller, patient, issuer, call.now, call.record).to_json())
 
 
-def _apart(call: Call, transfer: dict[str, Any]) -> dict[str, Any]:
+def _apart(call: Call, shown: ShownTransfer) -> JsonObject:
     """For the sender: what it has under the same number of another issuer, which the transfer does not open."""
-    if transfer["from"] != call.caller.member.id:
+    if shown.transfer.sender != call.caller.member.id:
         return {}
-    number = PatientIdentifier.from_item(transfer["patient"])
-    apart = numbering.apart_from(call.archive.table, call.caller.member.id, number, call.now)
+    apart = numbering.apart_from(call.archive.table, call.caller.member.id, shown.transfer.patient, call.now)
     return {"apart": [one.to_json() for one in apart]} if apart else {}

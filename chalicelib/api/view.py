@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from chalice.app import Response
@@ -21,12 +21,13 @@ from chalicelib.domain import identifiers
 from chalicelib.domain.audit import Entry
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TooLarge
 from chalicelib.domain.fields import fields
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Table
 from chalicelib.domain.report_versions import ListedReport
 from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.domain.viewer_sessions import browser_secret
 from chalicelib.services.finding import cited_priors, priors
-from chalicelib.services.finding.priors import OrderedExam
+from chalicelib.services.finding.priors import OrderedExam, RankedPrior
 from chalicelib.services.ingest import at_once, documents, reports
 from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.sharing import readings
@@ -80,7 +81,7 @@ def open_session(call: Call) -> Response:
         "pass": keys.pass_,
         "etag": _etag(shown),
         "timeline": _with_courses(call.archive.table, shown),
-        **begins,
+        **begins.to_json(),
         "images": lists,
     }
     return view_answer(call, opened, 201)
@@ -162,7 +163,7 @@ def get_view_priors(call: Call, study: str) -> Response:
     owner = images.visible_owner(call.archive.table, reader, uid, call.parameter("owner"), call.now, call.record)
     shown = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
-    return view_answer(call, priors.among(call.archive.table, shown.studies, uid, owner, limit))
+    return view_answer(call, priors.among(call.archive.table, shown.studies, uid, owner, limit).to_json())
 
 
 @handler("GET", "/view/studies/{study}/reports/{sop}", public=True)
@@ -208,7 +209,8 @@ def get_priors(call: Call, study: str) -> Response:
     uid = identifiers.uid(study, "study_instance_uid")
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
     owner = call.parameter("owner")
-    return answer(priors.priors_of(call.archive.table, call.caller, uid, owner, limit, call.now, call.record))
+    found = priors.priors_of(call.archive.table, call.caller, uid, owner, limit, call.now, call.record)
+    return answer(found.to_json())
 
 
 @handler("GET", "/patients/{patient}/priors")
@@ -220,7 +222,8 @@ def get_priors_of_order(call: Call, patient: str) -> Response:
         raise BadRequest("description, modality or code must say which exam is ordered.", "description")
     limit = call.number("limit", priors.DEFAULT_LIMIT, priors.MAX_LIMIT)
     issuer, table = call.parameter("issuer"), call.archive.table
-    return answer(priors.priors_of_order(table, call.caller, patient, issuer, OrderedExam(*said), limit, call.now, call.record))
+    found = priors.priors_of_order(table, call.caller, patient, issuer, OrderedExam(*said), limit, call.now, call.record)
+    return answer(found.to_json())
 
 
 def bearer(call: Call) -> Reader:
@@ -236,17 +239,29 @@ def passing(call: Call, pass_: str) -> Reader:
     return _act_as(call, sessions.reader(call.archive.table, pass_, "pass", call.now))
 
 
-def _images(call: Call, reader: Reader, study: str, owner: str | None, *, read: bool = True) -> dict[str, Any]:
+def _images(call: Call, reader: Reader, study: str, owner: str | None, *, read: bool = True) -> JsonObject:
     """A study's images as the page shows them; `read`: somebody looks at them. Raises NotFound."""
     table = call.archive.table
     freshen = at_once.read_study_again(table, call.archive.objects)
     return images.images(table, reader, study, owner, call.now, call.record, freshen, read=read)
 
 
-def _first_shown(shown: SessionTimeline, begins: dict[str, Any]) -> list[TimelineStudy]:
+@dataclass(frozen=True)
+class _Beginning:
+    """With what a reading begins: the exam that one looks at first, (UID, owner), and its best prior."""
+
+    current: tuple[str, str] | None = None
+    priors: tuple[RankedPrior, ...] = ()
+
+    def to_json(self) -> JsonObject:
+        """As the session's answer says it."""
+        current = {"study_instance_uid": self.current[0], "owner": self.current[1]} if self.current else None
+        return {"current": current, "priors": [prior.to_json() for prior in self.priors]}
+
+
+def _first_shown(shown: SessionTimeline, begins: _Beginning) -> list[TimelineStudy]:
     """The exams that the page shows first, as far as an answer has room for the lists of their images."""
-    named = [begins["current"], *(one for one in begins["priors"] if one["relevant"])]
-    keys = [(one["study_instance_uid"], one["owner"]) for one in named if one]
+    keys = [begins.current, *(ranked.entry.key for ranked in begins.priors if ranked.prior.relevant)]
     return [study for study in shown.studies if study.key in keys and study.instances <= _MOST_AT_ONCE]
 
 
@@ -297,23 +312,21 @@ def _viewer_origin(call: Call) -> str:
     return f"{viewer.scheme}://{viewer.netloc}" if viewer.netloc else "null"
 
 
-def _with_courses(table: Table, shown: SessionTimeline) -> dict[str, Any]:
+def _with_courses(table: Table, shown: SessionTimeline) -> JsonObject:
     """A timeline with the course to which each study belongs: what it shows, and how."""
     courses = priors.courses(table, shown.studies)
     studies = [study.to_json() | {"course": course} for study, course in zip(shown.studies, courses, strict=True)]
     return shown.to_json() | {"studies": studies}
 
 
-def _beginning(table: Table, shown: SessionTimeline, named: tuple[str, str] | None) -> dict[str, Any]:
+def _beginning(table: Table, shown: SessionTimeline, named: tuple[str, str] | None) -> _Beginning:
     """The exam that one looks at first, `named` by the link or not, and its best prior, so that a page has both at once."""
     entries = shown.studies
     first = next((entry for entry in entries if entry.key == named), None)
     first = first or priors.first_to_read(entries)
     if first is None:
-        return {"current": None, "priors": []}
-    study, owner = first.key
-    found = priors.among(table, entries, study, owner, 1)["priors"]
-    return {"current": {"study_instance_uid": study, "owner": owner}, "priors": found}
+        return _Beginning()
+    return _Beginning(first.key, priors.among(table, entries, *first.key, 1).priors)
 
 
 def _nothing_shown(entry: Entry) -> None:

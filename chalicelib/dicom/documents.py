@@ -9,7 +9,6 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
@@ -22,6 +21,7 @@ from chalicelib.dicom.report_identity import MAX_DOCUMENT, OURS, encapsulated
 from chalicelib.dicom.values import items_of, text_of, values_of
 from chalicelib.domain import report_sections, tags
 from chalicelib.domain.attributes import IN_REPORTS
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.report_sections import Section
 from chalicelib.domain.report_versions import UNFINISHED
 from chalicelib.domain.studies import REPORT_KINDS
@@ -77,9 +77,7 @@ class Document:
     sections: tuple[Section, ...] = ()
 
 
-def build(
-    sop_class: str, of_study: dict[str, Any], identity: ReportIdentity, content: bytes, cda: CdaHeader | None = None
-) -> bytes:
+def build(sop_class: str, of_study: Attributes, identity: ReportIdentity, content: bytes, cda: CdaHeader | None = None) -> bytes:
     """A report as a DICOM file (PS3.10). `of_study`: DICOM JSON of patient and study attributes to put it under."""
     data = Dataset.from_json({tag: value for tag, value in of_study.items() if tag in IN_REPORTS})
     data.SpecificCharacterSet = "ISO_IR 192"

@@ -6,7 +6,6 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -17,6 +16,7 @@ from chalicelib.dicom.pixels import PixelDescription, layout_of
 from chalicelib.dicom.streaming import SequenceItem, each_item, one_item
 from chalicelib.dicom.values import BINARY, json_values, little_endian_bytes, values_of
 from chalicelib.domain import tags
+from chalicelib.domain.dicom_json import Attributes
 
 BULK_VR = frozenset({"DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"} | BINARY)
 """VRs whose value may be behind a BulkDataURI (PS3.18 F.2.2)."""
@@ -42,7 +42,7 @@ class Serialised(str):
 
 def full_metadata(
     head: Head, bulk_uri: BulkUri, bulk_threshold: int = 1024, described: PixelDescription | None = None
-) -> dict[str, Any]:
+) -> Attributes:
     """Every attribute of the instance as a DICOM JSON Model object, in ascending order of tags; a sequence that the head does not
     hold is `Serialised`. What contradicts the pixels, as far as `described` says what they are, is as they are.
 
@@ -53,7 +53,7 @@ def full_metadata(
     """
     signed = values_of(head.dataset, _PIXEL_REPRESENTATION, "US") == [1]
     writer = _Writer(signed, _by_place(head.left_out), bulk_uri, bulk_threshold)
-    metadata: dict[str, Any] = writer.object(head.dataset, ())
+    metadata: Attributes = writer.object(head.dataset, ())
     for tag in head.streamed:
         metadata[f"{tag:08X}"] = _streamed(head, tag, writer)
     if described is not None:
@@ -83,9 +83,9 @@ def _streamed(head: Head, tag: int, writer: _Writer) -> Serialised:
     return Serialised(f'{{"vr":"SQ","Value":[{",".join(items)}]}}')
 
 
-def _as_they_are(head: Head, described: PixelDescription) -> dict[str, Any]:
+def _as_they_are(head: Head, described: PixelDescription) -> Attributes:
     """Number of Frames and Photometric Interpretation where the file says what its pixels are not."""
-    found: dict[str, Any] = {}
+    found: Attributes = {}
     if described.facts.frames_fault:
         return found
     if described.facts.frames != described.declared_frames:
@@ -170,9 +170,9 @@ class _Writer:
     bulk_uri: BulkUri
     threshold: int
 
-    def object(self, dataset: Dataset, path: Path) -> dict[str, Any]:
+    def object(self, dataset: Dataset, path: Path) -> Attributes:
         """One data set. It calls itself for items, no deeper than the scanner went."""
-        out: dict[str, Any] = {}
+        out: Attributes = {}
         for tag, element in _elements(dataset):
             here = (*path, tag)
             if element.VR == "SQ":
@@ -188,7 +188,7 @@ class _Writer:
             out[f"{left.path[-1]:08X}"] = {"vr": vr, **bulk}
         return dict(sorted(out.items()))
 
-    def _attribute(self, dataset: Dataset, path: Path, element: RawDataElement | DataElement) -> dict[str, Any]:
+    def _attribute(self, dataset: Dataset, path: Path, element: RawDataElement | DataElement) -> Attributes:
         vr = _RESOLVED.get(str(element.VR), str(element.VR))
         if element.VR == "US or SS" and self.signed:
             vr = "SS"

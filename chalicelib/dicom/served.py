@@ -12,12 +12,12 @@ import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.metadata import Serialised, bulk_name, full_metadata
 from chalicelib.dicom.pixels import PixelDescription
 from chalicelib.domain import tags
+from chalicelib.domain.dicom_json import Attributes
 
 _PATIENT = (tags.PatientID, tags.IssuerOfPatientIDQualifiersSequence)
 """First and last of the attributes that identify the patient (PS3.3 C.7.1.1)."""
@@ -34,7 +34,7 @@ _ACCESSION = re.compile(
 )
 """An accession number without an issuer."""
 
-Replace = Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
+Replace = Callable[[Attributes], tuple[Attributes, Attributes]]
 """From an instance's patient identifiers to those that are shown, and to the item that says what was replaced."""
 
 
@@ -45,7 +45,7 @@ def keep(head: Head, series: str, sop: str, described: PixelDescription | None =
     before = {tag: value for tag, value in found.items() if tag < _PATIENT[0]}
     patient = {tag: value for tag, value in found.items() if _PATIENT[0] <= tag <= _PATIENT[1]}
     between = {tag: value for tag, value in found.items() if _PATIENT[1] < tag < _ORIGINAL}
-    original: dict[str, Any] = {_ORIGINAL: found[_ORIGINAL]} if _ORIGINAL in found else {}
+    original: Attributes = {_ORIGINAL: found[_ORIGINAL]} if _ORIGINAL in found else {}
     after = {tag: value for tag, value in found.items() if tag > _ORIGINAL}
     return b"".join(
         (
@@ -55,7 +55,7 @@ def keep(head: Head, series: str, sop: str, described: PixelDescription | None =
     )  # fmt: skip
 
 
-def _members(attributes: dict[str, Any]) -> bytes:
+def _members(attributes: Attributes) -> bytes:
     """Members of a JSON object, each behind a comma. Every instance has a SOP Class UID, so that there is one before."""
     text = "".join(
         f',"{tag}":{value if isinstance(value, Serialised) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))}'
@@ -83,7 +83,7 @@ def serve(text: bytes, study_url: str, suffix: str, replace: Replace | None) -> 
     return _BULK.sub(lambda found: b"".join((start, found[1], suffix.encode(), b'"')), served)
 
 
-def with_accession_issuer(text: bytes, issuer: dict[str, Any] | None) -> bytes:
+def with_accession_issuer(text: bytes, issuer: Attributes | None) -> bytes:
     """Kept lines in which an accession number that says no issuer has this one, an item of (0008,0051)."""
     if issuer is None:
         return text

@@ -14,6 +14,7 @@ from typing import Any
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.media_types import Representation, describe
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, LEVELS, RETURNED_ONLY, Level
+from chalicelib.domain.json_object import JsonObject
 
 WADL = "application/vnd.sun.wadl+xml"
 OFFERS: tuple[Representation, ...] = (Representation(WADL), Representation("application/json"))
@@ -144,14 +145,14 @@ def routes() -> Iterator[tuple[str, str]]:
         pending += [(path, one) for one in resource.below]
 
 
-def description(base_url: str) -> dict[str, Any]:
+def description(base_url: str) -> JsonObject:
     """The WADL document for the service at `base_url`, in the JSON form of Annex G."""
     resources = {"@base": base_url, "resource": [_resource(one) for one in _tree()]}
     return {"application": {"@xmlns": _NAMESPACE, "resources": resources}}
 
 
-def _resource(resource: DescribedResource) -> dict[str, Any]:
-    found: dict[str, Any] = {"@path": resource.path}
+def _resource(resource: DescribedResource) -> JsonObject:
+    found: JsonObject = {"@path": resource.path}
     if resource.path.startswith("{"):
         name = resource.path.strip("{}")
         found["param"] = [{"@name": name, "@style": "template", "@required": "true"}]
@@ -162,7 +163,7 @@ def _resource(resource: DescribedResource) -> dict[str, Any]:
     return found
 
 
-def _method(method: Method) -> dict[str, Any]:
+def _method(method: Method) -> JsonObject:
     accept = {
         "@name": "Accept",
         "@style": "header",
@@ -170,7 +171,7 @@ def _method(method: Method) -> dict[str, Any]:
         "option": [{"@value": name} for name in method.answers],
     }
     query = [{"@name": name, "@style": "query"} for name in method.query]
-    request: dict[str, Any] = {"param": [accept, *query]}
+    request: JsonObject = {"param": [accept, *query]}
     if method.takes:
         request["representation"] = [{"@mediaType": name} for name in method.takes]
     return {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from chalicelib.dicomweb.json_model import Model, first_text, items, parse_json
 from chalicelib.dicomweb.media_types import parse_media_type
 from chalicelib.dicomweb.multipart import parse as parse_multipart
 from chalicelib.dicomweb.native_xml import parse_xml
 from chalicelib.domain import tags
+from chalicelib.domain.dicom_json import Element
 from chalicelib.domain.errors import BadRequest, UnsupportedMediaType
 from chalicelib.domain.identifiers import uid
 
@@ -180,9 +180,9 @@ def _instance(reference: Reference, reason: int | None) -> Model:
     return model
 
 
-def _text(uid_text: str | None) -> dict[str, Any]:
+def _text(uid_text: str | None) -> Element:
     return {"vr": "UI", "Value": [uid_text]}
 
 
-def _sequence(found: list[Model]) -> dict[str, Any]:
+def _sequence(found: list[Model]) -> Element:
     return {"vr": "SQ", "Value": found}

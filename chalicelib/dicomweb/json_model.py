@@ -5,14 +5,14 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from typing import Any
 
+from chalicelib.domain.dicom_json import Attributes, Element
 from chalicelib.domain.errors import BadRequest
 
 MAX_DEPTH = 32
 MAX_ATTRIBUTES = 400_000
 
-Model = dict[str, Any]
+Model = Attributes
 """One data set: tag (8 hexadecimal digits, upper case) → `{"vr": …, "Value" | "BulkDataURI" | "InlineBinary": …}`."""
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
@@ -60,7 +60,7 @@ def _data_set(content: object, depth: int, budget: list[int]) -> Model:
     return dict(sorted(result.items()))
 
 
-def _element(tag: str, element: object, depth: int, budget: list[int]) -> dict[str, Any]:
+def _element(tag: str, element: object, depth: int, budget: list[int]) -> Element:
     vr = element.get("vr") if isinstance(element, dict) else None
     if not isinstance(element, dict) or not isinstance(vr, str) or vr not in VRS:
         raise BadRequest(f"The attribute {tag} has no vr of DICOM.")

@@ -14,6 +14,7 @@ from xml.parsers import expat
 
 from chalicelib.dicomweb.json_model import MAX_ATTRIBUTES, MAX_DEPTH, VRS, Model, is_base64
 from chalicelib.dicomweb.person_names import GROUPS
+from chalicelib.domain.dicom_json import Element
 from chalicelib.domain.errors import BadRequest
 
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
@@ -120,7 +121,7 @@ class _Reader:
     def __init__(self) -> None:
         self.model: Model | None = None
         self._sets: list[Model] = []
-        self._open: list[tuple[str, dict[str, Any]]] = []
+        self._open: list[tuple[str, Element]] = []
         self._groups: dict[str, list[str]] | None = None
         self._group = ""
         self._text: list[str] | None = None

@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
 
 from chalicelib.dicomweb.json_model import Model, first_text, items
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, parse_media_type
 from chalicelib.dicomweb.multipart import BodyPart
 from chalicelib.dicomweb.representations import FRAME_TYPES
 from chalicelib.domain import tags
+from chalicelib.domain.dicom_json import Element
 
 PIXEL_DATA = tags.PixelData
 _UIDS = (tags.SOPClassUID, tags.SOPInstanceUID, tags.StudyInstanceUID, tags.SeriesInstanceUID)
@@ -158,7 +158,7 @@ def _inlined(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> Mod
     return result
 
 
-def _from_bulk(vr: str, value: bytes) -> dict[str, Any]:
+def _from_bulk(vr: str, value: bytes) -> Element:
     """An attribute whose value field came as bulk data, in little endian (PS3.18 8.7.3.3.1)."""
     if vr in _BULK_FORMATS:
         size = struct.calcsize("<" + _BULK_FORMATS[vr])

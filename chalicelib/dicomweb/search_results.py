@@ -9,7 +9,7 @@ from typing import Any
 from chalicelib.dicomweb.matching import Element
 from chalicelib.dicomweb.qido import Attributes, Query
 from chalicelib.dicomweb.search_attributes import ATTRIBUTES, LEVELS, RETURNED_ALSO, Level, rank, vr_of
-from chalicelib.domain import tags
+from chalicelib.domain import dicom_json, tags
 
 # Everything that is found is in S3: it can be fetched at once (PS3.3 C.4.23.1.1).
 _AVAILABILITY = {"vr": "CS", "Value": ["ONLINE"]}
@@ -33,7 +33,7 @@ def levels_returned(query: Query) -> tuple[Level, ...]:
     return LEVELS[min(first, rank(query.level)) : rank(query.level) + 1]
 
 
-def project(query: Query, attributes: Attributes) -> dict[str, Any]:
+def project(query: Query, attributes: Attributes) -> dicom_json.Attributes:
     """The attributes of one result, by tag in ascending order.
 
     `attributes`: all that is known of the entity, those of the entities above it included. Required
@@ -41,7 +41,7 @@ def project(query: Query, attributes: Attributes) -> dict[str, Any]:
     Attributes of entities below the one searched for are never returned.
     """
     levels = levels_returned(query)
-    result: dict[str, Any] = {}
+    result: dicom_json.Attributes = {}
     known = dict(attributes)
     if "study" in levels or query.level == "instance":
         known.setdefault(tags.InstanceAvailability, _AVAILABILITY)
@@ -68,13 +68,13 @@ def project(query: Query, attributes: Attributes) -> dict[str, Any]:
     return {tag: dict(result[tag]) for tag in sorted(result)}
 
 
-def dated(item: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def dated(item: Mapping[str, Any], now: datetime) -> dicom_json.Attributes:
     """An item of Original Attributes Sequence with the day on which the attributes are replaced (PS3.3 Table C.12-1)."""
     day = {"vr": "DT", "Value": [now.strftime("%Y%m%d")]}
     return dict(sorted({**item, tags.AttributeModificationDateTime: day}.items()))
 
 
-def with_day_of_change(result: dict[str, Any], now: datetime) -> dict[str, Any]:
+def with_day_of_change(result: dicom_json.Attributes, now: datetime) -> dicom_json.Attributes:
     """A result whose patient is shown under another number than the one in the images, with the day on which it is."""
     original = result.get(tags.OriginalAttributesSequence)
     if original is None:
@@ -85,14 +85,14 @@ def with_day_of_change(result: dict[str, Any], now: datetime) -> dict[str, Any]:
     }
 
 
-def _put(result: dict[str, Any], tag: str, element: Element | None, *, required: bool) -> None:
+def _put(result: dicom_json.Attributes, tag: str, element: Element | None, *, required: bool) -> None:
     if element is not None and (required or len(element) > 1):
         result[tag] = element
     elif required:
         result[tag] = {"vr": ATTRIBUTES[tag].vr}
 
 
-def _put_path(result: dict[str, Any], path: tuple[str, ...], element: Element | None, *, required: bool) -> None:
+def _put_path(result: dicom_json.Attributes, path: tuple[str, ...], element: Element | None, *, required: bool) -> None:
     """Adds an attribute that was asked for; of a sequence that was asked for by a path, only what the paths
     name.
     """
@@ -108,7 +108,7 @@ def _put_path(result: dict[str, Any], path: tuple[str, ...], element: Element | 
     before = _items(result.get(tag))
     items = []
     for index, item in enumerate(_items(element)):
-        kept: dict[str, Any] = dict(before[index]) if index < len(before) else {}
+        kept: dicom_json.Attributes = dict(before[index]) if index < len(before) else {}
         inner = item.get(path[1])
         if inner is not None:
             _put_path(kept, path[1:], inner, required=False)
@@ -116,7 +116,7 @@ def _put_path(result: dict[str, Any], path: tuple[str, ...], element: Element | 
     result[tag] = {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
-def _items(element: Element | None) -> list[dict[str, Any]]:
+def _items(element: Element | None) -> list[dicom_json.Attributes]:
     """Copies of a sequence's items, empty ones included."""
     values = element.get("Value") if element else None
     return [dict(item) for item in values if isinstance(item, dict)] if isinstance(values, list) else []

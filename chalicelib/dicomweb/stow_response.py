@@ -8,6 +8,7 @@ from typing import Any
 
 from chalicelib.dicomweb.json_model import Model
 from chalicelib.domain import tags
+from chalicelib.domain.dicom_json import Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def response(outcomes: Sequence[Outcome]) -> Model:
     return model
 
 
-def _element(vr: str, *values: Any) -> dict[str, Any]:
+def _element(vr: str, *values: Any) -> Element:
     return {"vr": vr, "Value": list(values)} if values else {"vr": vr}
 
 

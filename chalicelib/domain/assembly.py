@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from chalicelib.domain.json_object import JsonObject
+
 MIB = 1024 * 1024
 MIN_PART = 5 * MIB
 READ_PART = 8 * MIB
@@ -169,13 +171,13 @@ def ranges(every: Iterable[ObjectRange]) -> list[list[ObjectRange]]:
     return shared if shared[-1] else []
 
 
-def upload_event(batch: Batch) -> dict[str, Any]:
+def upload_event(batch: Batch) -> JsonObject:
     """A batch as JSON, for the function that assembles."""
     parts = [[number, part.copied, [_to_json(piece) for piece in part.pieces]] for number, part in batch.parts]
     return {"key": batch.key, "upload": batch.upload, "parts": parts}
 
 
-def checksums_event(wanted: Sequence[ObjectRange]) -> dict[str, Any]:
+def checksums_event(wanted: Sequence[ObjectRange]) -> JsonObject:
     """Ranges whose checksums are wanted, as JSON."""
     return {"checksums": [_to_json(one) for one in wanted]}
 

@@ -19,11 +19,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.audit import Record
 from chalicelib.domain.audit_chain import GENESIS, ChainHead
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item
 
 Problem = Literal["altered", "removed", "moved", "truncated", "rewritten", "anchor"]
@@ -169,7 +170,7 @@ def _old_enough(anchors: Sequence[Anchored], keep_since: datetime) -> int:
 
 def anchor(at: str, heads: Mapping[str, Record], previous: tuple[str, str] | None, retention_years: int) -> bytes:
     """An anchor document: the heads of the shards that grew, and key and SHA-256 of the anchor before it."""
-    content: dict[str, Any] = {"at": at, "heads": dict(heads), "retention_years": retention_years}
+    content: JsonObject = {"at": at, "heads": dict(heads), "retention_years": retention_years}
     if previous is not None:
         content["previous"] = {"key": previous[0], "sha256": previous[1]}
     return json.dumps(content, separators=(",", ":"), sort_keys=True).encode()

@@ -5,7 +5,7 @@ They lie in the patient's partition, before all that decides (`patients.DECIDING
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -114,7 +114,7 @@ def stated(own: PatientIdentifier, known: Demographics, by: str, now: datetime) 
 
 def from_item(item: Item) -> Demographics:
     """What a fact says."""
-    data: dict[str, Any] = item.data
+    data: Mapping[str, Any] = item.data
     numbers = tuple(PatientIdentifier(str(one["issuer"]), str(one["id"])) for one in data["identifiers"])
     number = int(item.sk.removeprefix(PREFIX))
     return Demographics(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.json_object import JsonObject
 
 
-def fields(value: object, known: Iterable[str] = (), required: Iterable[str] = (), *, of: str = "body") -> dict[str, Any]:
+def fields(value: object, known: Iterable[str] = (), required: Iterable[str] = (), *, of: str = "body") -> JsonObject:
     """The fields of a JSON object. `of`: what the object is, `body` or the name of a field.
 
     Raises BadRequest for what is no object, for a field that is not `known`, where that says any, and without one that is

@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.fields import fields
+from chalicelib.domain.json_object import JsonObject
 
 EVERY = timedelta(seconds=60)
 SILENT_AFTER = timedelta(minutes=10)
@@ -42,7 +43,7 @@ class Sign:
     certificate_days: float | None = None
     troubles: tuple[str, ...] = ()
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As its fact keeps it, and as it is answered."""
         return asdict(self) | {"troubles": list(self.troubles)}
 

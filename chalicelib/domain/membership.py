@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from chalicelib.domain.feed import MembershipNews
 from chalicelib.domain.institutions import Institution, Registry, clash, role_of
 from chalicelib.domain.rfc3339 import iso
 
@@ -60,26 +61,23 @@ def refusal(registry: Registry, ever: Iterable[Institution], new: Institution) -
     return None if field is None else f"Another institution already has this {field}."
 
 
-def what_changed(before: Institution | None, after: Institution) -> dict[str, object]:
-    """What is told of a change: `change` (joined, removed, role-proposed, role-withdrawn, role-changed, changed), and of what.
-
-    Empty for what is no change.
-    """
-    told: dict[str, object] = {"institution": after.id}
+def what_changed(before: Institution | None, after: Institution) -> MembershipNews | None:
+    """What is told of a change; None for what is none."""
     if after.removed:
-        return told | {"change": "removed"}
+        return MembershipNews(after.id, "removed")
     if before is None or before.removed:
-        waits = _waits(after) if after.proposed_role_arn else {}
-        return told | {"change": "joined"} | waits
-    fields = [key for key in _TOLD if getattr(before, key) != getattr(after, key)]
+        return (
+            _waiting(MembershipNews(after.id, "joined"), after) if after.proposed_role_arn else MembershipNews(after.id, "joined")
+        )
+    fields = tuple(key for key in _TOLD if getattr(before, key) != getattr(after, key))
     if "role_arn" in fields:
-        return told | {"change": "role-changed", "fields": fields, "role_arn": after.role_arn}
+        return MembershipNews(after.id, "role-changed", fields, role_arn=after.role_arn)
     if after.proposed_role_arn != before.proposed_role_arn:
         if after.proposed_role_arn:
-            return told | {"change": "role-proposed", "fields": fields} | _waits(after)
-        return told | {"change": "role-withdrawn", "fields": fields}
-    return told | {"change": "changed", "fields": fields} if fields else {}
+            return _waiting(MembershipNews(after.id, "role-proposed", fields), after)
+        return MembershipNews(after.id, "role-withdrawn", fields)
+    return MembershipNews(after.id, "changed", fields) if fields else None
 
 
-def _waits(after: Institution) -> dict[str, object]:
-    return {"proposed_role_arn": after.proposed_role_arn, "takes_effect_at": after.takes_effect_at}
+def _waiting(news: MembershipNews, after: Institution) -> MembershipNews:
+    return replace(news, proposed_role_arn=after.proposed_role_arn, takes_effect_at=after.takes_effect_at)

@@ -9,7 +9,7 @@ side in the order of keys, between those that only tell what is there, of which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -17,9 +17,10 @@ from typing import Any
 
 from chalicelib.domain import demographics, italian, keys, transfers
 from chalicelib.domain.demographics import Demographics
+from chalicelib.domain.emergencies import EmergencyAccess
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key
-from chalicelib.domain.rfc3339 import iso, kept_moment
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.sharing import Consent, Emergency, Objection, Protection
 from chalicelib.domain.transfers import Transfer
 
@@ -127,7 +128,7 @@ def fold(patient: str, items: Iterable[Item]) -> Record:
         objections={item.sk.split("#")[1]: Objection(str(item.data["owner"]), _study(item)) for item in of("OBJECTION")},
         protections=tuple(Protection(str(i.data["owner"]), str(i.data["study"])) for i in of("PROTECTION")),
         consents=tuple(Consent(str(i.data["owner"]), str(i.data["study"]), str(i.data["to"])) for i in of("CONSENT")),
-        emergencies=tuple(emergency(item.data) for item in of("EMERGENCY")),
+        emergencies=tuple(EmergencyAccess.from_item(item.data).for_deciding() for item in of("EMERGENCY")),
         studies=tuple(owner_and_study(item.sk) for item in of("UID")),
         carriers=tuple(_carrier(item.data) for item in of("CARRIES")),
         stated=demographics.in_partition(facts),
@@ -136,7 +137,7 @@ def fold(patient: str, items: Iterable[Item]) -> Record:
 
 def filed(identifier: PatientIdentifier, owner: str, study: str) -> Item:
     """The fact that a patient identifier has a study."""
-    return Item(keys.patient_facts(identifier.hash), keys.filed(owner, study), dict(_shown(identifier)))
+    return Item(keys.patient_facts(identifier.hash), keys.filed(owner, study), dict(identifier.to_item()))
 
 
 def linking(link: IdentityLink) -> list[Item]:
@@ -144,8 +145,8 @@ def linking(link: IdentityLink) -> list[Item]:
     data: dict[str, object] = {
         "id": link.id,
         "number": link.number,
-        "one": _shown(link.one),
-        "other": _shown(link.other),
+        "one": link.one.to_item(),
+        "other": link.other.to_item(),
         "basis": link.basis,
         "by": link.by,
         "at": link.at,
@@ -180,16 +181,6 @@ def stating(identifier: PatientIdentifier, said: Statement) -> Item:
 def statement(item: Item) -> Statement:
     """What a fact of `stating` says."""
     return Statement(*(str(item.data[name]) for name in ("birth_date", "sex", "code")))
-
-
-def emergency(data: dict[str, Any]) -> Emergency:
-    """An emergency access from the content of its fact."""
-    return Emergency(
-        str(data["id"]),
-        str(data["institution"]),
-        kept_moment(data["opened_at"]),
-        kept_moment(data["expires_at"]),
-    )
 
 
 @dataclass(frozen=True)
@@ -228,12 +219,12 @@ def contradicts(said: CodeCarrier | Statement, birth: str, sex: str) -> bool:
 
 
 def _link(item: Item, ended: bool) -> IdentityLink:
-    data: dict[str, Any] = item.data
+    data: Mapping[str, Any] = item.data
     return IdentityLink(
         str(data["id"]),
         int(data["number"]),
-        _identifier(data["one"]),
-        _identifier(data["other"]),
+        PatientIdentifier.from_item(data["one"]),
+        PatientIdentifier.from_item(data["other"]),
         str(data["basis"]),
         str(data["by"]),
         str(data["at"]),
@@ -242,8 +233,8 @@ def _link(item: Item, ended: bool) -> IdentityLink:
     )
 
 
-def _carrier(data: dict[str, Any]) -> CodeCarrier:
-    return CodeCarrier(_identifier(data), str(data["code"]), str(data["birth_date"]), str(data["sex"]))
+def _carrier(data: Mapping[str, Any]) -> CodeCarrier:
+    return CodeCarrier(PatientIdentifier.from_item(data), str(data["code"]), str(data["birth_date"]), str(data["sex"]))
 
 
 def _study(item: Item) -> str | None:
@@ -255,11 +246,3 @@ def owner_and_study(sk: str) -> tuple[str, str]:
     """The study that the sort key of a `filed` fact names."""
     _, owner, study = sk.split("#", 2)
     return owner, study
-
-
-def _shown(identifier: PatientIdentifier) -> dict[str, str]:
-    return {"issuer": identifier.issuer, "id": identifier.value}
-
-
-def _identifier(value: dict[str, Any]) -> PatientIdentifier:
-    return PatientIdentifier(str(value["issuer"]), str(value["id"]))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.domain.json_object import JsonObject
+
 DECODER = "3"
 """What pictures and decoded frames that are kept are named by, too: another one when the function that decodes pixels makes
 something else of the same object than before, so that a picture of an older release is never served."""
@@ -31,9 +33,9 @@ class PixelFacts:
     picture_fault: str = ""
     opaque: bool = False
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As a fact keeps it: only what is not the default."""
-        item: dict[str, Any] = {"version": VERSION}
+        item: JsonObject = {"version": VERSION}
         if self.frames != 1:
             item["frames"] = self.frames
         if self.encapsulated:

@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib.domain import places, procedures
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.fields import fields
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.procedures import Vocabulary
 
 MAX_ROWS = 1000
@@ -27,7 +28,7 @@ class OwnNames:
     names: tuple[Row, ...] = ()
     codes: tuple[Row, ...] = ()
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As its fact keeps it, and as it is answered."""
         return {
             "names": [{"phrase": text, "places": list(where)} for text, where in self.names],

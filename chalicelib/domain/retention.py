@@ -17,6 +17,7 @@ from typing import Any
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import uid
+from chalicelib.domain.json_object import JsonObject
 
 MOST_YEARS, MOST_HELD, MOST_MODALITIES = 150, 1000, 50
 OF_AGE = 18
@@ -38,7 +39,7 @@ class RetentionPolicy:
     held: frozenset[str] = frozenset()
     execute: bool = False
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As its fact keeps it, and as it is answered."""
         return {
             "years": self.years,

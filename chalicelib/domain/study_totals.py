@@ -19,6 +19,7 @@ from chalicelib.domain import instance_versions, tags
 from chalicelib.domain.attributes import PATIENT_AND_STUDY, SERIES
 from chalicelib.domain.dicom_json import Attributes, first_value, texts
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.report_versions import Report
 from chalicelib.domain.studies import REPORT_KINDS, Instance, packed, report_of, unpacked
 
@@ -67,7 +68,7 @@ class Firsts:
         """That of the first instance of all, or empty."""
         return min((place for place, _ in self.found.values()), default="")
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As an item keeps them: by place, since nearly all are of one instance."""
         by_place: dict[str, Attributes] = {}
         for tag, (place, element) in self.found.items():
@@ -92,7 +93,7 @@ class Said:
     def __add__(self, other: Said) -> Said:
         return Said(self.images or other.images, self.reports or other.reports, self.firsts + other.firsts)
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As an item keeps it."""
         return {"images": self.images, "reports": self.reports, "firsts": self.firsts.to_item()}
 
@@ -168,7 +169,7 @@ class StudyTotals:
             found += part.firsts
         return found
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As an item keeps them."""
         return {
             "instances": self.instances,
@@ -243,7 +244,7 @@ class SeriesTotals:
         """What stands for the series' content: 32 hex digits."""
         return hashlib.sha256(f"{self.instances} {self.fingerprint:064x}".encode()).hexdigest()[:32]
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As `V#SERIES` keeps them: what is searched and served, and what is needed to add to it."""
         by_place: dict[str, list[str]] = {}
         for tag, (place, _) in sorted(self.firsts.found.items()):
@@ -284,7 +285,7 @@ class Totals:
             series[uid] = series[uid] + part if uid in series else part
         return Totals(self.study + other.study, series, {**self.reports, **other.reports}, {**self.members, **other.members})
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As the indexer leaves those of a batch for the projector."""
         return {
             "form": FORM,
@@ -461,7 +462,7 @@ class Tally:
         """All instances, withdrawn or not."""
         return self.shown + self.taken_back
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As an item keeps it."""
         return {
             "form": FORM,

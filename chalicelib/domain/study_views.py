@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Key
 from chalicelib.domain.report_versions import ListedReport
 
@@ -38,7 +39,7 @@ class FiledStudy:
     gone: bool = False
 
 
-def _filed(item: Mapping[str, Any]) -> dict[str, Any]:
+def _filed(item: Mapping[str, Any]) -> JsonObject:
     """The fields of `FiledStudy` in an item."""
     return {
         "owner": str(item["owner"]),
@@ -102,7 +103,7 @@ class StudyView(FiledStudy):
     tally: str = ""
     unsettled: bool = False
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As `V#STUDY` keeps it."""
         return {
             "owner": self.owner,
@@ -208,7 +209,7 @@ class SearchFace:
     found_as: PatientIdentifier | None
     attributes: Attributes
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As an item keeps it."""
         return {
             **({"patient": self.patient.to_item()} if self.patient else {}),
@@ -244,7 +245,7 @@ class SearchRow(FiledStudy):
         """The number that finds it."""
         return self.face.found_as
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As `V#SEE` keeps it: what is empty, and what its instances say where it is what it is filed under, is left out."""
         return {
             **self.face.to_item(),

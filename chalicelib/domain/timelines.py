@@ -8,6 +8,7 @@ from typing import Any
 
 from chalicelib.domain import tags
 from chalicelib.domain.dicom_json import first_value
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.report_versions import ListedReport
 
 
@@ -71,7 +72,7 @@ class TimelineStudy:
         """The first of its body parts, or empty."""
         return self.body_parts[0] if self.body_parts else ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As it is answered."""
         return {
             "study_instance_uid": self.study_instance_uid,

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from chalicelib.domain import cursors, keys
 from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.feed import News, TransferNews
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, PutNew, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.domain.study_views import StudyView
@@ -41,17 +42,17 @@ class Change:
     viewer: str
     event: str
     kind: str
-    content: dict[str, Any]
+    content: News
 
 
 def transfer_opened(transfer: Transfer) -> list[Change]:
     """What both parties are told when a transfer is opened."""
-    return _of_transfer(transfer, "OPEN", "transfer-opened", {"expires_at": iso(transfer.expires_at)})
+    return _of_transfer(transfer, "OPEN", "transfer-opened", expires_at=iso(transfer.expires_at))
 
 
 def transfer_ended(transfer: Transfer, status: str) -> list[Change]:
     """What both parties are told once when it is over: `revoked` or `expired`."""
-    return _of_transfer(transfer, "END", "transfer-ended", {"status": status})
+    return _of_transfer(transfer, "END", "transfer-ended", status=status)
 
 
 def transfer_changed(before: Transfer, after: Transfer) -> list[Change]:
@@ -59,21 +60,21 @@ def transfer_changed(before: Transfer, after: Transfer) -> list[Change]:
     told: list[Change] = []
     version = f"{after.version:06d}"
     if after.accepted_at is not None and (before.accepted_at is None or before.receiving != after.receiving):
-        told += _of_transfer(after, f"ACCEPTED#{version}", "transfer-accepted", {"accepted_at": iso(after.accepted_at)})
+        told += _of_transfer(after, f"ACCEPTED#{version}", "transfer-accepted", accepted_at=iso(after.accepted_at))
     if before.accepted_at is not None and after.accepted_at is None:
-        told += _of_transfer(after, f"WAITS#{version}", "transfer-waiting", {})
+        told += _of_transfer(after, f"WAITS#{version}", "transfer-waiting")
     if before.expires_at != after.expires_at:
-        told += _of_transfer(after, f"EXTENDED#{version}", "transfer-extended", {"expires_at": iso(after.expires_at)})
+        told += _of_transfer(after, f"EXTENDED#{version}", "transfer-extended", expires_at=iso(after.expires_at))
     return told
 
 
 def transfer_waiting(transfer: Transfer) -> list[Change]:
     """What both parties are told once of a transfer of before acceptance was known, which the receiver has not accepted."""
-    return _of_transfer(transfer, "WAITS", "transfer-waiting", {})
+    return _of_transfer(transfer, "WAITS", "transfer-waiting")
 
 
-def _of_transfer(transfer: Transfer, event: str, kind: str, more: dict[str, Any]) -> list[Change]:
-    content = {"transfer_id": transfer.id, "from": transfer.sender, "to": transfer.receiver, **more}
+def _of_transfer(transfer: Transfer, event: str, kind: str, **more: str) -> list[Change]:
+    content = TransferNews(transfer.id, transfer.sender, transfer.receiver, **more)
     return [Change(party, f"{event}#{transfer.id}", kind, content) for party in (transfer.sender, transfer.receiver)]
 
 
@@ -89,7 +90,7 @@ def entry_writes(table: Table, changes: Iterable[Change], now: datetime) -> list
         place = max(int(str(head.data["place"])) if head else 0, int(now.timestamp() * 1_000_000))
         for change in ones:
             place += 1
-            data = {"kind": change.kind, "at": iso(now), **change.content}
+            data = {"kind": change.kind, "at": iso(now), **change.content.to_item()}
             writes.append(PutNew(Item(keys.feed(viewer), keys.feed_entry(place), data)))
         writes.append(PutVersion(Item(keys.feed(viewer), keys.HEAD, {"place": place}, version=version + 1), version))
     return writes
@@ -133,7 +134,7 @@ def read_changes(
     wait: float,
     clock: Callable[[], datetime],
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, Any]:
+) -> JsonObject:
     """The answer of `GET /changes`: entries after `since`, waiting up to `wait` seconds for the first. Raises BadRequest.
 
     The feed begins where `since` is absent, empty or 0; `now` answers at once with a cursor after which all that comes from now
@@ -155,13 +156,13 @@ def read_changes(
     return {"changes": found, "next": found[-1]["cursor"] if found else after}
 
 
-def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> tuple[list[dict[str, Any]], str]:
+def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> tuple[list[JsonObject], str]:
     """The next `limit` entries after a place, but for those about a study that the caller may not see any more; and the place
     up to which there are no others.
 
     Entries that are not shown leave no trace: neither a page that is shorter, nor a place that is skipped.
     """
-    found: list[dict[str, Any]] = []
+    found: list[JsonObject] = []
     examined = 0
     while len(found) < limit and examined < MAX_EXAMINED:
         asked = min(MAX_LIMIT, limit)
@@ -174,13 +175,13 @@ def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> t
     return found[:limit], after
 
 
-def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[dict[str, Any]]:
+def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[JsonObject]:
     about = {(str(item.data["owner"]), str(item.data["study_instance_uid"])) for item in items if _names_study(item)}
     found = table.batch_get(keys.study_view(study, owner) for owner, study in sorted(about))
     views = [StudyView.from_item(item.data) for item in found.values()]
     decided = access.decide(table, viewer, views, now)
     known = {(view.owner, view.study_instance_uid): one for view, one in zip(views, decided, strict=True)}
-    shown: list[dict[str, Any]] = []
+    shown: list[JsonObject] = []
     for item in items:
         if _names_study(item):
             one = known.get((str(item.data["owner"]), str(item.data["study_instance_uid"])))

@@ -12,6 +12,7 @@ from datetime import datetime
 from chalicelib.domain import institutions, keys, membership
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
+from chalicelib.domain.feed import MembershipNews
 from chalicelib.domain.fields import fields
 from chalicelib.domain.institutions import Institution, Registry
 from chalicelib.domain.ports import Alerts, Item, PutNew, PutVersion, Table
@@ -110,7 +111,7 @@ def tell(table: Table, alerts: Alerts, sks: list[str], now: datetime) -> None:
             continue
         before = institutions.from_data(found[registrations[0]].data) if registrations[0] in found else None
         content = membership.what_changed(before, institutions.from_data(found[registrations[1]].data))
-        if content:
+        if content is not None:
             _tell(
                 table,
                 alerts,
@@ -122,14 +123,13 @@ def tell(table: Table, alerts: Alerts, sks: list[str], now: datetime) -> None:
             )
 
 
-def _tell(
-    table: Table, alerts: Alerts, institution: str, event: str, content: dict[str, object], at: object, now: datetime
-) -> None:
+def _tell(table: Table, alerts: Alerts, institution: str, event: str, content: MembershipNews, at: object, now: datetime) -> None:
     own = Change(institution, event, "membership-changed", content)
     if not changes.was_told(table, own):
-        told = {key: str(content[key]) for key in ("institution", "change", "takes_effect_at") if key in content}
+        told = {"institution": content.institution, "change": content.change}
+        told |= {"takes_effect_at": content.takes_effect_at} if content.takes_effect_at else {}
         alerts.alert("membership-changed", told | {"owner": institution, "at": str(at)})
-    others = list(load_registry(table).members) if content["change"] == "removed" else []
+    others = list(load_registry(table).members) if content.change == "removed" else []
     changes.tell(table, [own, *(replace(own, viewer=one) for one in others if one != institution)], now)
 
 
@@ -177,16 +177,17 @@ def _write(known: Registry, before: Institution | None, new: Institution, by: st
     fact = PutNew(Item(keys.REGISTRY, keys.institution(new.id, version), data))
     told = membership.what_changed(before, entry)
     concerned = [new.id, *(one for one in known.members if one != new.id and entry.removed)]
-    if act([fact, PutVersion(latest, known.changes)], *(_entry(new.id, one, _words(told)) for one in concerned)):
+    if act([fact, PutVersion(latest, known.changes)], *(_entry(new.id, owner, _words(told)) for owner in concerned)):
         raise TryAgain("The registry was changed at the same moment. Please look, and send it again.")
     return entry
 
 
-def _words(told: dict[str, object]) -> str:
+def _words(told: MembershipNews | None) -> str:
     """A change in the words of the audit: what it was, and of which fields or to which role."""
-    fields = told.get("fields")
-    more = [str(told[key]) for key in ("role_arn", "proposed_role_arn", "takes_effect_at") if key in told]
-    return " ".join([str(told.get("change", "")), *(fields if isinstance(fields, list) else []), *more])
+    if told is None:
+        return ""
+    more = (told.role_arn, told.proposed_role_arn, told.takes_effect_at)
+    return " ".join([told.change, *(told.fields or ()), *filter(None, more)])
 
 
 def _entry(institution: str, owner: str | None, text: str | None) -> Entry:

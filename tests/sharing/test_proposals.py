@@ -138,10 +138,10 @@ def test_a_proposal_is_answered_alike_whether_it_is_right_wrong_or_nobodys(code:
         world.settle()
         table = Rounds(world.table)
         body = {"patient": {"id": "1"}, "to": B, "reason": "discharge", "receiving_patient_id": proposed}
-        opened = transfers.open_transfer(table, world.caller(A), body, "key", world.now, world.act, world.tell)
+        opened = transfers.open_transfer(table, world.caller(A), body, "key", world.now, world.act, world.tell).to_json()
         world.settle()
         answers = everything(world, A, "1", opened["id"])
-        text = repr((opened, answers)).replace(f"'id': '{proposed}', 'issuer': '{OIDS[B]}'", "what it said itself")
+        text = repr((opened, answers)).replace(f"'issuer': '{OIDS[B]}', 'id': '{proposed}'", "what it said itself")
         heard.append((text, table.rounds, sorted(table.kinds)))
     assert heard[0] == heard[1] == heard[2]
 

@@ -82,7 +82,7 @@ def found_under_its_number(world: World) -> set[str]:
     for one in world.find(B, ("StudyInstanceUID", STUDY[A])):
         assert "04000561" not in one
         assert one["00100020"]["Value"] == [NUMBERS[A]]
-    near = priors.priors_of(world.table, world.caller(B), STUDY[B], None, 10, world.now, world.tell)["priors"]
+    near = priors.priors_of(world.table, world.caller(B), STUDY[B], None, 10, world.now, world.tell).to_json()["priors"]
     assert {one["study_instance_uid"] for one in near} == by_search - {STUDY[B]}
     return by_search
 

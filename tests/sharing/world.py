@@ -262,8 +262,8 @@ class World:
             body["receiving_patient_id"] = proposed
         answer = transfers.open_transfer(self.table, self.caller(sender), body, key, self.now, self.act, self.tell)
         if receiving is not None:
-            self.accept(to, str(answer["id"]), receiving)
-        return str(answer["id"])
+            self.accept(to, answer.transfer.id, receiving)
+        return answer.transfer.id
 
     def make_known(self, who: str, patient: str, **said: Any) -> dict[str, Any]:
         """The hospital's registration says something of its patient; or only that there is one."""
@@ -274,14 +274,14 @@ class World:
 
     def accept(self, who: str, transfer: str, number: str | None = None) -> dict[str, Any]:
         body = {"id": number} if number is not None else {}
-        return acceptance.accept(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell)
+        return acceptance.accept(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell).to_json()
 
     def take_back(self, who: str, transfer: str) -> dict[str, Any]:
-        return acceptance.take_back(self.table, self.caller(who), transfer, self.now, self.act, self.tell)
+        return acceptance.take_back(self.table, self.caller(who), transfer, self.now, self.act, self.tell).to_json()
 
     def extend(self, who: str, transfer: str, expires_at: datetime) -> dict[str, Any]:
         body = {"expires_at": expires_at.isoformat()}
-        return transfers.extend_transfer(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell)
+        return transfers.extend_transfer(self.table, self.caller(who), transfer, body, self.now, self.act, self.tell).to_json()
 
     def links(self, who: str, patient: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = identity_links.list_links(self.table, self.caller(who), patient, self.now, self.tell)[
@@ -338,13 +338,13 @@ class World:
         return {one["study_instance_uid"] for one in (self.timeline(who, patient, issuer) or {"studies": []})["studies"]}
 
     def transfer(self, who: str, transfer: str) -> dict[str, Any]:
-        return transfer_reading.read_transfer(self.table, self.caller(who), transfer, self.now, self.tell)
+        return transfer_reading.read_transfer(self.table, self.caller(who), transfer, self.now, self.tell).to_json()
 
     def transfers(self, who: str, direction: str = "incoming") -> list[dict[str, Any]]:
         caller = self.caller(who)
         page = transfer_reading.list_transfers(self.table, caller, direction, None, None, None, 100, self.now)
-        listed: list[dict[str, Any]] = page["transfers"]
-        single = [transfer_reading.read_transfer(self.table, caller, one["id"], self.now, self.tell) for one in listed]
+        listed = [shown.to_json() for shown in page.transfers]
+        single = [transfer_reading.read_transfer(self.table, caller, one["id"], self.now, self.tell).to_json() for one in listed]
         assert single == listed
         return listed
 

@@ -79,3 +79,28 @@ def test_two_types_have_two_names(program: tuple[str, ...]) -> None:
                 named.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert len(named) > 60
     assert {name: places for name, places in named.items() if len(places) > 1} == {}
+
+
+EDGES = {"app.py", "adapters/dynamodb.py", "adapters/lambda_.py", "api/audit_event.py", "api/events.py"}
+"""What is handed JSON objects by AWS, and what is only about to be written."""
+
+
+def test_what_travels_in_the_archive_has_a_type() -> None:
+    """JSON objects are read into types and written from them (`domain.json_object`): nothing keeps one, or is handed one."""
+    modules = {path.relative_to(ROOT / "chalicelib").as_posix(): path for path in (ROOT / "chalicelib").rglob("*.py")}
+    modules["app.py"] = ROOT / "app.py"
+    assert len(modules) > 150
+    untyped, kept, handed = [], [], []
+    for name, path in modules.items():
+        text = path.read_text(encoding="utf-8")
+        if "dict[str, Any]" in text and name not in ("domain/json_object.py", "domain/dicom_json.py"):
+            untyped.append(name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                fields = [entry for entry in node.body if isinstance(entry, ast.AnnAssign)]
+                kept += [f"{name}: {node.name}" for field in fields if "JsonObject" in ast.unparse(field.annotation)]
+            elif isinstance(node, ast.arg) and node.annotation is not None and "JsonObject" in ast.unparse(node.annotation):
+                handed.append(name)
+    assert untyped == []
+    assert kept == []
+    assert set(handed) - EDGES == set()

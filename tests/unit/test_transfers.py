@@ -119,7 +119,8 @@ def city() -> Archive:
 
 def opened(archive: Archive, key: str | None = None, sender: str = "san-matteo", **changes: Any) -> dict[str, Any]:
     body = {"patient": {"id": "SM1"}, "to": "maugeri", "reason": "rehabilitation", **changes}
-    return service.open_transfer(archive.table, archive.caller(sender), body, key, NOW, archive.act, lambda *entries: None)
+    caller = archive.caller(sender)
+    return service.open_transfer(archive.table, caller, body, key, NOW, archive.act, lambda *entries: None).to_json()
 
 
 def test_a_transfer_is_opened_for_a_year_under_the_callers_numbering() -> None:
@@ -204,7 +205,7 @@ def test_only_the_receiver_names_its_number_and_only_a_party_knows_the_transfer(
     known = acceptance.accept(
         archive.table, archive.caller("maugeri"), answer["id"], {"id": "MG1"}, NOW, archive.act, lambda *entries: None
     )
-    assert known["receiving_patient"]["id"] == "MG1"
+    assert known.to_json()["receiving_patient"]["id"] == "MG1"
 
 
 def listed(archive: Archive, institution: str, direction: str | None, status: str | None = None, limit: int = 2) -> list[str]:
@@ -215,9 +216,9 @@ def listed(archive: Archive, institution: str, direction: str | None, status: st
         page = transfer_reading.list_transfers(
             archive.table, archive.caller(institution), direction, status, None, cursor, limit, NOW
         )
-        assert len(page["transfers"]) <= limit
-        found += [entry["id"] for entry in page["transfers"]]
-        cursor = page.get("next")
+        assert len(page.transfers) <= limit
+        found += [shown.transfer.id for shown in page.transfers]
+        cursor = page.next
         if cursor is None:
             return found
     raise AssertionError("the pages do not end")
@@ -257,7 +258,8 @@ def test_a_cursor_of_another_institution_leads_nowhere_but_into_ones_own_list() 
         archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=NOW - timedelta(minutes=n))
 
     def listing(who: str, cursor: str | None) -> dict[str, Any]:
-        return transfer_reading.list_transfers(archive.table, archive.caller(who), "incoming", None, None, cursor, 2, NOW)
+        page = transfer_reading.list_transfers(archive.table, archive.caller(who), "incoming", None, None, cursor, 2, NOW)
+        return page.to_json()
 
     stolen = listing("mondino", listing("maugeri", None)["next"])
     assert stolen == {"transfers": []}
@@ -272,6 +274,6 @@ def test_listing_looks_at_a_bounded_number_of_transfers_for_each_page() -> None:
     page = transfer_reading.list_transfers(
         Watched(archive.table, calls.append), archive.caller("maugeri"), "incoming", "revoked", None, None, 10, NOW
     )
-    assert page["transfers"] == []
+    assert page.transfers == ()
     assert len(calls) <= 60
     assert listed(archive, "maugeri", "incoming", "revoked", limit=10) == []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from chalicelib.domain import cited_priors
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Table
 from chalicelib.domain.report_sections import COMPARISON, Section
 from chalicelib.domain.timelines import TimelineStudy
@@ -14,7 +14,7 @@ from chalicelib.services.finding import priors
 
 def sections(
     table: Table, written: Sequence[Section], study: str, owner: str, exams: Callable[[], Sequence[TimelineStudy]]
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Sections of a study's report as they are answered: `{"kind", "title", "text", "citations"?}`.
 
     A citation is `{"text", "studies"}`: one study, several where it may be each of them, none where it is not among `exams`:
@@ -29,8 +29,8 @@ def sections(
     return [_answered(one, cited_priors.cited(one.text, mine, known, comparison=one.kind == COMPARISON)) for one in written]
 
 
-def _answered(section: Section, found: list[cited_priors.Citation]) -> dict[str, Any]:
-    answered: dict[str, Any] = {"kind": section.kind, "title": section.title, "text": section.text}
+def _answered(section: Section, found: list[cited_priors.Citation]) -> JsonObject:
+    answered: JsonObject = {"kind": section.kind, "title": section.title, "text": section.text}
     if found:
         answered["citations"] = [
             {

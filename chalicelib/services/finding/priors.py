@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import audit, keys, places, priors
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Table
 from chalicelib.domain.priors import Exam, Prior
 from chalicelib.domain.sharing import HOSPITAL_TIME
@@ -24,10 +24,36 @@ DEFAULT_LIMIT = 5
 MAX_LIMIT = 50
 
 
+@dataclass(frozen=True)
+class RankedPrior:
+    """An earlier exam as the timeline has it, and why it is one."""
+
+    entry: TimelineStudy
+    prior: Prior
+
+    def to_json(self) -> JsonObject:
+        """As it is answered."""
+        why = {"relevant": self.prior.relevant, "score": self.prior.score, "reasons": priors.reasons(self.prior.reasons)}
+        return self.entry.to_json() | why
+
+
+@dataclass(frozen=True)
+class RankedPriors:
+    """The priors of a study, best first. `study`: (Study Instance UID, owner), None of an exam that is yet to be made."""
+
+    priors: tuple[RankedPrior, ...]
+    study: tuple[str, str] | None = None
+
+    def to_json(self) -> JsonObject:
+        """As it is answered."""
+        of = {"study_instance_uid": self.study[0], "owner": self.study[1]} if self.study else {}
+        return {**of, "priors": [prior.to_json() for prior in self.priors]}
+
+
 def priors_of(
     table: Table, caller: Caller, study: str, owner: str | None, limit: int, now: datetime, record: Recorder
-) -> dict[str, Any]:
-    """The answer of `GET /studies/{uid}/priors`. Raises NotFound for a study that the caller may not see."""
+) -> RankedPriors:
+    """What `GET /studies/{uid}/priors` answers. Raises NotFound for a study that the caller may not see."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
     record(audit.of_study(Kind.READ, audit.disclosed(view, decided.decision)))
     row = table.get(keys.search_rows(caller.member.id, study), view.owner)
@@ -59,8 +85,8 @@ def priors_of_order(
     limit: int,
     now: datetime,
     record: Recorder,
-) -> dict[str, Any]:
-    """The answer of `GET /patients/{id}/priors`: all that the caller may see of a patient, as priors of an exam that it is about
+) -> RankedPriors:
+    """What `GET /patients/{id}/priors` answers: all that the caller may see of a patient, as priors of an exam that it is about
     to make. Raises NotFound when the caller may see nothing of the patient."""
     entries = timeline(table, caller, patient_id, issuer, now, record).studies
     today = now.astimezone(HOSPITAL_TIME).strftime("%Y%m%d")
@@ -73,7 +99,7 @@ def priors_of_order(
         codes=(ordered.code,) if ordered.code else (),
     )
     current = understood(table, [wanted])[0]
-    return {"priors": _shown(priors.rank(current, understood(table, entries)), entries, limit)}
+    return RankedPriors(_best(priors.rank(current, understood(table, entries)), entries, limit))
 
 
 def first_to_read(entries: Sequence[TimelineStudy]) -> TimelineStudy | None:
@@ -101,18 +127,14 @@ def understood(table: Table, entries: Sequence[TimelineStudy]) -> list[Exam]:
     return [priors.exam(entry, own.get(entry.owner)) for entry in entries]
 
 
-def among(table: Table, entries: Sequence[TimelineStudy], study: str, owner: str, limit: int) -> dict[str, Any]:
+def among(table: Table, entries: Sequence[TimelineStudy], study: str, owner: str, limit: int) -> RankedPriors:
     """The priors of one entry of a timeline among the others."""
     exams = understood(table, entries)
     mine = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
     ranked = priors.rank(mine[0], exams) if mine else []
-    return {"study_instance_uid": study, "owner": owner, "priors": _shown(ranked, entries, limit)}
+    return RankedPriors(_best(ranked, entries, limit), (study, owner))
 
 
-def _shown(ranked: list[Prior], entries: Sequence[TimelineStudy], limit: int) -> list[dict[str, Any]]:
+def _best(ranked: list[Prior], entries: Sequence[TimelineStudy], limit: int) -> tuple[RankedPrior, ...]:
     by_key = {entry.key: entry for entry in entries}
-    return [
-        by_key[prior.exam.study_instance_uid, prior.exam.owner].to_json()
-        | {"relevant": prior.relevant, "score": prior.score, "reasons": priors.reasons(prior.reasons)}
-        for prior in ranked[:limit]
-    ]
+    return tuple(RankedPrior(by_key[prior.exam.study_instance_uid, prior.exam.owner], prior) for prior in ranked[:limit])

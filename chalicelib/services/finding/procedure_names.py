@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 from chalicelib.domain import keys, places, priors, procedure_names, tags
 from chalicelib.domain.audit import Act, Entry, Kind
 from chalicelib.domain.dicom_json import first_value, texts
 from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, PutVersion, Table
 from chalicelib.domain.procedure_names import OwnNames
 from chalicelib.domain.procedures import Vocabulary
@@ -28,7 +28,7 @@ def key(institution: str) -> tuple[str, str]:
     return keys.procedure_names(institution), keys.NAMES
 
 
-def put(table: Table, caller: Caller, body: object, act: Act) -> dict[str, Any]:
+def put(table: Table, caller: Caller, body: object, act: Act) -> JsonObject:
     """The answer of `PUT /procedure-names`: these are the caller's names from now on. Raises BadRequest, TryAgain."""
     institution, own = caller.member.id, procedure_names.parse(body)
     for _ in range(_ATTEMPTS):
@@ -40,7 +40,7 @@ def put(table: Table, caller: Caller, body: object, act: Act) -> dict[str, Any]:
     raise TryAgain
 
 
-def shown(table: Table, caller: Caller) -> dict[str, Any]:
+def shown(table: Table, caller: Caller) -> JsonObject:
     """The answer of `GET /procedure-names`: the caller's own rows, the places there are, and what nobody understood of its
     newest exams with images: `{"name", "modalities", "studies"}`, the most frequent first.
     """

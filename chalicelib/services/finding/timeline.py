@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import audit, identifiers, keys, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
@@ -13,6 +12,7 @@ from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Table
 from chalicelib.domain.sharing import Objection
 from chalicelib.domain.study_views import SearchRow, StudyView
@@ -24,7 +24,7 @@ from chalicelib.services.identity import known_patients, numbering
 from chalicelib.services.identity.numbering import Apart
 from chalicelib.services.registry import Caller
 from chalicelib.services.retrieval.manifest import still_to_come
-from chalicelib.services.sharing import transfers as transfer_service
+from chalicelib.services.sharing.transfers import ShownTransfer
 
 _MAX_STUDIES = 1000
 
@@ -45,19 +45,19 @@ class Timeline:
     apart: tuple[Apart, ...]
     at: datetime
 
-    def patient_json(self) -> dict[str, Any]:
+    def patient_json(self) -> JsonObject:
         """The patient as it is answered."""
         return {
             "identifiers": [{**number.to_item(), "institution": institution} for number, institution in self.identifiers],
             **self.person.to_json(),
         }
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As `GET /patients/{id}/timeline` answers it."""
         return {
             "patient": self.patient_json(),
             "studies": [study.to_json() for study in self.studies],
-            "transfers": [transfer_service.shown(transfer, self.at) for transfer in self.transfers],
+            "transfers": [ShownTransfer(transfer, self.at).to_json() for transfer in self.transfers],
             **({"apart": [one.to_json() for one in self.apart]} if self.apart else {}),
         }
 

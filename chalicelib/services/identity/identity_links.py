@@ -6,10 +6,10 @@ comes back by itself. Nobody is told of another hospital's number but through a 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 from chalicelib.dicomweb.person_names import name_key
 from chalicelib.domain import identifiers, italian, keys, tags
@@ -18,6 +18,7 @@ from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.patients import IdentityLink, Record, link_id
 from chalicelib.domain.ports import Table
 from chalicelib.domain.study_views import SearchRow
@@ -26,12 +27,41 @@ from chalicelib.services.identity import linking
 from chalicelib.services.registry import Caller
 from chalicelib.services.search_rows import indexed
 
+
+@dataclass(frozen=True)
+class ShownLink:
+    """A link of a number as its hospital is shown it: to `identifier`; `status`: proposed, confirmed or undone."""
+
+    link: str
+    status: str
+    identifier: PatientIdentifier
+    evidence: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    made: IdentityLink | None = None
+
+    def to_json(self) -> JsonObject:
+        """As it is answered; of one that was made, also by whom, when, and on what it rests."""
+        made = self.made
+        return {
+            "link": self.link,
+            "status": self.status,
+            "identifier": self.identifier.to_item(),
+            **(
+                {"kind": italian.kind(self.identifier), "basis": made.basis, "by": made.by.split("/")[0], "at": made.at}
+                if made
+                else {}
+            ),
+            "evidence": list(self.evidence),
+            "against": list(self.against),
+        }
+
+
 _MAX_CANDIDATES = 20
 _MAX_ROWS = 200
 _ATTEMPTS = 3
 
 
-def list_links(table: Table, caller: Caller, patient_id: str, now: datetime, tell: Recorder) -> dict[str, Any]:
+def list_links(table: Table, caller: Caller, patient_id: str, now: datetime, tell: Recorder) -> JsonObject:
     """Links of one of the caller's own numbers, and proposals with evidence for and against.
 
     Proposed are only numbers of studies that the caller may already see. Raises NotFound for a number with nothing known.
@@ -43,12 +73,12 @@ def list_links(table: Table, caller: Caller, patient_id: str, now: datetime, tel
     if not record.links and not record.transfers and not proposed and not _is_known(table, own):
         raise NotFound
     tell(Entry(Kind.READ, caller.member.id, (own,)))
-    return {"links": [_shown(link, own) for link in confirmed] + proposed}
+    return {"links": [shown.to_json() for shown in (*(_shown(link, own) for link in confirmed), *proposed)]}
 
 
 def confirm_link(
     table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act, tell: Recorder
-) -> dict[str, Any]:
+) -> JsonObject:
     """Confirm that one of the caller's own numbers and another one are the same patient's.
 
     The other is the caller's own too, or one that is proposed. Raises BadRequest, NotFound, Conflict when evidence forbids it.
@@ -67,32 +97,30 @@ def confirm_link(
             tell(replace(entry, kind=Kind.READ))
         if not writes or not act(writes, entry):
             found = linking.between(access.load_deciding(table, own.hash), other)
-            return _shown(found[-1], own)
+            return _shown(found[-1], own).to_json()
     raise TryAgain("The links were changed at the same moment. Please look, and send it again.")
 
 
 def _chosen(
-    table: Table, caller: Caller, own: PatientIdentifier, record: Record, body: dict[str, Any], now: datetime
+    table: Table, caller: Caller, own: PatientIdentifier, record: Record, body: Mapping[str, object], now: datetime
 ) -> tuple[PatientIdentifier, tuple[str, ...]]:
     """The number that a confirmation means, and the evidence for it. Raises NotFound, BadRequest."""
     linked = [_shown(link, own) for link in record.links if not link.ended and _may_know(table, caller, link, record)]
     proposals = linked + _proposals(table, caller, own, record, now)
-    chosen = [proposal for proposal in proposals if proposal["link"] == body.get("link")]
+    chosen = [proposal.identifier for proposal in proposals if proposal.link == body.get("link")]
     if body.get("link") is not None and not chosen:
         raise NotFound
-    wanted = chosen[0]["identifier"] if chosen else body
-    other = identifiers.patient_identifier(wanted.get("id"), wanted.get("issuer"), caller.member.patient_id_issuer)
+    named = chosen or [identifiers.patient_identifier(body.get("id"), body.get("issuer"), caller.member.patient_id_issuer)]
+    other = named[0]
     if other == own:
         raise BadRequest("A number cannot be linked to itself.", "id")
-    proposal = next((p for p in proposals if p["identifier"] == {"issuer": other.issuer, "id": other.value}), None)
+    proposal = next((proposal for proposal in proposals if proposal.identifier == other), None)
     if proposal is None and caller.registry.by_issuer(other.issuer) != caller.institution:
         raise NotFound
-    return other, tuple(proposal["evidence"]) if proposal else ()
+    return other, proposal.evidence if proposal else ()
 
 
-def undo_link(
-    table: Table, caller: Caller, patient_id: str, link: str, now: datetime, act: Act, tell: Recorder
-) -> dict[str, Any]:
+def undo_link(table: Table, caller: Caller, patient_id: str, link: str, now: datetime, act: Act, tell: Recorder) -> JsonObject:
     """Undo a link of one of the caller's own numbers, from the next request on. Again: the same answer. Raises NotFound."""
     own = _own(caller, patient_id)
     for _ in range(_ATTEMPTS):
@@ -106,7 +134,7 @@ def undo_link(
             tell(replace(entry, kind=Kind.READ))
         by = f"{caller.member.id}/{caller.actor}"
         if last.ended or not act(linking.undoing_writes(table, record, last, by, now), entry):
-            return _shown(replace(last, ended=True), own)
+            return _shown(replace(last, ended=True), own).to_json()
     raise TryAgain("The links were changed at the same moment. Please look, and send it again.")
 
 
@@ -135,7 +163,7 @@ def _may_know(table: Table, caller: Caller, link: IdentityLink, record: Record) 
     return any(caller.member.id in (transfer.sender, transfer.receiver) for transfer in naming)
 
 
-def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Record, now: datetime) -> list[dict[str, Any]]:
+def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Record, now: datetime) -> list[ShownLink]:
     """Other numbers in studies that the caller may see whose patient has the same name."""
     viewer = caller.member.id
     person = _person(table, viewer, own)
@@ -157,7 +185,7 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
 
 def _proposal(
     table: Table, own: PatientIdentifier, record: Record, other: PatientIdentifier, person: Attributes, attributes: Attributes
-) -> dict[str, Any]:
+) -> ShownLink:
     evidence: list[str] = ["same-name"]
     against: list[str] = []
     for tag, what in ((tags.PatientBirthDate, "birth-date"), (tags.PatientSex, "sex")):
@@ -171,34 +199,16 @@ def _proposal(
         against.append("different-codice-fiscale")
     if linking.between(record, other):
         against.append("undone-before")
-    return {
-        "link": link_id(own, other),
-        "status": "proposed",
-        "identifier": {"issuer": other.issuer, "id": other.value},
-        "evidence": evidence,
-        "against": against,
-    }
+    return ShownLink(link_id(own, other), "proposed", other, tuple(evidence), tuple(against))
 
 
 def _person(table: Table, viewer: str, own: PatientIdentifier) -> Attributes | None:
     for item in table.query(keys.rows_by_patient(viewer, own.value), index="gsi1", limit=20).items:
-        number = {"issuer": own.issuer, "id": own.value}
-        if number in item.data["patients"] and item.data.get("patient", number) == number:  # type: ignore[operator]
-            attributes: Attributes = item.data["attributes"]  # type: ignore[assignment]
-            return attributes
+        row = SearchRow.from_item(item.data)
+        if own in row.patients and row.face.patient in (None, own):
+            return row.attributes
     return None
 
 
-def _shown(link: IdentityLink, own: PatientIdentifier) -> dict[str, Any]:
-    other = link.beyond(own.hash)
-    return {
-        "link": link.id,
-        "status": "undone" if link.ended else "confirmed",
-        "identifier": {"issuer": other.issuer, "id": other.value},
-        "kind": italian.kind(other),
-        "basis": link.basis,
-        "by": link.by.split("/")[0],
-        "at": link.at,
-        "evidence": list(link.evidence),
-        "against": [],
-    }
+def _shown(link: IdentityLink, own: PatientIdentifier) -> ShownLink:
+    return ShownLink(link.id, "undone" if link.ended else "confirmed", link.beyond(own.hash), link.evidence, made=link)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import demographics, identifiers, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Put, PutNew, Table, Write
 from chalicelib.services import access
 from chalicelib.services.identity import linking, numbering
@@ -26,7 +26,7 @@ _ATTEMPTS = 3
 
 def make_known(
     table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act, record: Recorder
-) -> dict[str, Any]:
+) -> JsonObject:
     """Say what is known of one of the caller's own patients. The same again writes nothing. Raises BadRequest, TryAgain."""
     own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
     said = demographics.parse(body)
@@ -77,7 +77,7 @@ def _is_own(table: Table, caller: Caller, number: PatientIdentifier) -> bool:
     return any(found)
 
 
-def _shown(own: PatientIdentifier, known: Demographics) -> dict[str, Any]:
+def _shown(own: PatientIdentifier, known: Demographics) -> JsonObject:
     return {
         "patient": {"id": own.value, "issuer": own.issuer},
         "name": known.name,

@@ -15,6 +15,7 @@ from typing import Any
 
 from chalicelib.domain import institutions, italian, keys, patients
 from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.feed import IssuerNews
 from chalicelib.domain.filing import Own, as_said
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Institution, Registry
@@ -73,7 +74,7 @@ def tell_unknown(table: Table, registry: Registry, known: StudyView, summary: St
         if name is None:
             continue
         event = f"ISSUER#{hashlib.sha256(name.casefold().encode()).hexdigest()[:32]}"
-        change = Change(owner, event, "issuer-unknown", {"issuer_name": name})
+        change = Change(owner, event, "issuer-unknown", IssuerNews(name))
         if changes.was_told(table, change):
             continue
         if len(table.query(keys.feed(owner), keys.event_told("ISSUER#"), limit=MAX_TOLD).items) < MAX_TOLD:

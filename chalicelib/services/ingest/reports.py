@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Protocol
 
 from chalicelib.domain import audit, keys, report_versions, shown_patients, studies, summaries, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.domain.report_versions import DeclaredDocument, ListedReport, Report, ReportVersion
 from chalicelib.domain.sharing import HOSPITAL_TIME
@@ -97,7 +98,7 @@ def add_report(
     sent: SentReport,
     now: datetime,
     tell: Recorder,
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[JsonObject, bool]:
     """Add a report to one of the caller's own studies: its entry, and whether it is new. Raises NotFound, TryAgain."""
     owner = caller.member.id
     view, _ = access.find_study(table, owner, study, owner, now)
@@ -171,7 +172,7 @@ def _named(owner: str, study: str, document: str) -> str:
     return sha256(f"{owner}\n{study}\n{document}".encode()).hexdigest()[:32]
 
 
-def list_reports(table: Table, caller: Caller, study: str, owner: str | None, now: datetime, tell: Recorder) -> dict[str, Any]:
+def list_reports(table: Table, caller: Caller, study: str, owner: str | None, now: datetime, tell: Recorder) -> JsonObject:
     """The reports of a study that the caller may see, newest first. Raises NotFound."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
     gone = studies.withdrawn(table.query_all(keys.study_facts(view.owner, study), keys.MARKS))
@@ -251,7 +252,7 @@ def _uid(text: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
 
 
-def _entry(placed: ReportVersion) -> dict[str, Any]:
+def _entry(placed: ReportVersion) -> JsonObject:
     """What `POST …/reports` answers: as `GET …/reports` lists it, as far as its own series tells."""
     listed = summaries.listed(placed)
     return replace(listed, document="", status=placed.report.status, preliminary=False, same_as="", conclusion="").to_item()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import keys, studies
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.patients import END
 from chalicelib.domain.ports import Item, Put, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
@@ -44,23 +44,32 @@ def history(partition: str, withdrawal: str, data: dict[str, object], sops: list
     return Item(partition, f"{DONE}{withdrawal}", data | {"sop_instance_uids": sops})
 
 
-def list_withdrawals(table: Table, caller: Caller, study: str, tell: Recorder) -> dict[str, Any]:
+def list_withdrawals(table: Table, caller: Caller, study: str, tell: Recorder) -> JsonObject:
     """The withdrawals of the caller's own study, oldest first. Raises NotFound for a study that it never had."""
     owner = caller.member.id
     facts, patients = _facts(table, owner, study)
     tell(Entry(Kind.READ, owner, patients, study))
-    found: dict[str, dict[str, Any]] = {}
+    by_id: dict[str, list[Item]] = {}
     for marker in facts:
-        if marker.sk.startswith(DONE):
-            continue
-        one = found.setdefault(id_of(marker), {"id": id_of(marker), "at": marker.data["at"], "reason": marker.data["reason"]})
-        one["status"] = "active" if studies.is_withdrawal(marker) else "ended"
-        if marker.sk != WHOLE:
-            one.setdefault("sop_instance_uids", []).append(marker.sk.removeprefix(ONE))
-    return {"study_instance_uid": study, "withdrawals": sorted(found.values(), key=lambda one: (str(one["at"]), str(one["id"])))}
+        if not marker.sk.startswith(DONE):
+            by_id.setdefault(id_of(marker), []).append(marker)
+    listed = sorted(by_id.items(), key=lambda entry: (str(entry[1][0].data["at"]), entry[0]))
+    return {"study_instance_uid": study, "withdrawals": [_listed(withdrawal, markers) for withdrawal, markers in listed]}
 
 
-def end_withdrawal(table: Table, caller: Caller, study: str, withdrawal: str, now: datetime, act: Act) -> dict[str, Any]:
+def _listed(withdrawal: str, markers: list[Item]) -> JsonObject:
+    """A withdrawal as it is answered, from what it marked."""
+    sops = [marker.sk.removeprefix(ONE) for marker in markers if marker.sk != WHOLE]
+    return {
+        "id": withdrawal,
+        "at": markers[0].data["at"],
+        "reason": markers[0].data["reason"],
+        "status": "active" if studies.is_withdrawal(markers[-1]) else "ended",
+        **({"sop_instance_uids": sops} if sops else {}),
+    }
+
+
+def end_withdrawal(table: Table, caller: Caller, study: str, withdrawal: str, now: datetime, act: Act) -> JsonObject:
     """Show again what a withdrawal hid, and what came since under its UIDs. Again: the same answer. Raises NotFound."""
     owner = caller.member.id
     facts, patients = _facts(table, owner, study)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import forwarder_signs, keys
 from chalicelib.domain.forwarder_signs import CONTRACT, EVERY, SILENT_AFTER, Sign
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.registry import load_registry
 
 
-def heard(table: Table, institution: str, body: object, now: datetime) -> dict[str, Any]:
+def heard(table: Table, institution: str, body: object, now: datetime) -> JsonObject:
     """The answer of `PUT /forwarder`: how the archive sees this institution's forwarder. One write. Raises BadRequest."""
     sign = forwarder_signs.parse(body, iso(now))
     table.put(Put(Item(keys.FORWARDERS, keys.by_institution(institution), sign.to_item())))
@@ -20,10 +20,10 @@ def heard(table: Table, institution: str, body: object, now: datetime) -> dict[s
     return sign.to_item() | {"contract": CONTRACT, **pace}
 
 
-def shown(table: Table, now: datetime) -> list[dict[str, Any]]:
+def shown(table: Table, now: datetime) -> list[JsonObject]:
     """Each member's last sign of life with its age in seconds; nulls for one that never sent any."""
     signs = {item.sk: Sign.from_item(item.data) for item in table.query_all(keys.FORWARDERS)}
-    every: list[dict[str, Any]] = []
+    every: list[JsonObject] = []
     for institution in sorted(load_registry(table).members):
         sign = signs.get(institution)
         age = None if sign is None else round((now - datetime.fromisoformat(sign.at)).total_seconds())

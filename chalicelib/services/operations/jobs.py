@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib.domain import identifiers, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.errors import BadRequest, TryAgain
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.services.ingest.instance_items import StoredObject, UnreadObject, check, verdicts_of
 from chalicelib.services.operations import forwarders, reconcile, usage
 from chalicelib.services.operations.reconcile import RESERVE, Progress, Reconciliation
@@ -20,7 +21,7 @@ OLDEST = timedelta(days=36500)
 MOST_OBJECTS = 100
 
 
-def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> dict[str, Any]:
+def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> JsonObject:
     """Do what `event` asks for. A job that changes something is recorded first, under the name that its starter gave."""
     if event.get("job") == "look":
         return _look(job, event)
@@ -77,7 +78,7 @@ def _progress(event: Mapping[str, Any]) -> Progress | None:
     return Progress(*(str(given[name]) for name in ("stage", "institution", "after")))
 
 
-def _usage(job: Reconciliation, event: Mapping[str, Any]) -> dict[str, Any]:
+def _usage(job: Reconciliation, event: Mapping[str, Any]) -> JsonObject:
     """What institutions used in a month, page after page: what is answered is to be added up, by institution."""
     try:
         only, progress, month = _institution(event), _progress(event) or Progress(), _month(event)
@@ -85,7 +86,7 @@ def _usage(job: Reconciliation, event: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": error.detail}
     registry = load_registry(job.table)
     every = sorted({**registry.former, **registry.members}) if only is None else [only]
-    counted: list[dict[str, Any]] = []
+    counted: list[JsonObject] = []
     for institution in every:
         after: str | None = progress.after if institution == progress.institution else ""
         while after is not None and institution >= progress.institution:
@@ -104,7 +105,7 @@ def _month(event: Mapping[str, Any]) -> Month:
     return Month(begins, (begins + timedelta(days=32)).replace(day=1))
 
 
-def _look(job: Reconciliation, event: Mapping[str, Any]) -> dict[str, Any]:
+def _look(job: Reconciliation, event: Mapping[str, Any]) -> JsonObject:
     """Why objects could not be indexed, as it is now: the state of each in a few words."""
     try:
         wanted = [_stored(one) for one in event["objects"][:MOST_OBJECTS]]

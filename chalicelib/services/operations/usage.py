@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import audit_chain, keys
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Objects, Table
 
 OBJECTS_AT_ONCE = 1000
@@ -36,7 +36,7 @@ class Usage:
     stored_bytes: int = 0
     requests: int = 0
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As a job answers it."""
         return asdict(self)
 

@@ -21,7 +21,9 @@ from typing import Any
 
 from chalicelib.domain import keys, studies, summaries
 from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.feed import StudyNews
 from chalicelib.domain.institutions import Registry
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Alerts, Delete, Item, Key, Put, PutVersion, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.study_views import StudyView
@@ -56,7 +58,7 @@ class Notified:
     withdrawn: int
     corrected: int = 0
 
-    def to_item(self) -> dict[str, Any]:
+    def to_item(self) -> JsonObject:
         """As `F#FEED#<study>` keeps it."""
         return asdict(self)
 
@@ -232,7 +234,7 @@ def _news(
     where an objection or a protection hides it. So is who saw it under a patient's number that its owner has corrected since.
     """
     here = Notified(False, None, summary.instances, len(summary.reports), summary.withdrawn, summary.corrected)
-    content = {"owner": state.owner, "study_instance_uid": state.study, "instances": here.instances}
+    content = StudyNews(state.owner, state.study, here.instances)
     told = dict(state.told)
     news: dict[str, list[Change]] = {}
     for viewer in sorted(told.keys() | seen.until.keys()):

@@ -7,12 +7,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import Any
 
 from chalicelib.dicomweb import multipart, native_xml, representations
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Selected, part_type
 from chalicelib.domain import keys
 from chalicelib.domain.assembly import ObjectRange, Piece
+from chalicelib.domain.dicom_json import Attributes
 from chalicelib.domain.ports import Objects, PixelDecoder
 from chalicelib.domain.studies import Instance
 from chalicelib.services.retrieval import decoding, frames, zip_archive
@@ -161,7 +161,7 @@ def metadata_body(objects: Objects, array: bytes, selected: Selected, gzipped: b
     return Elsewhere(key, selected.offer.media_type, (("content_encoding", "gzip"),) if gzipped else ())
 
 
-def xml_body(objects: Objects, data_sets: Iterable[dict[str, Any]]) -> Body:
+def xml_body(objects: Objects, data_sets: Iterable[Attributes]) -> Body:
     """Each data set as a part in XML (PS3.18 8.7.3.1, F.3). At least one."""
     headers = (("Content-Type", representations.XML),)
     parts = [(headers, (native_xml.to_xml(one),)) for one in data_sets]

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from chalicelib.domain import audit, cursors, instance_versions, keys, studies
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
 from chalicelib.domain.rfc3339 import iso
@@ -39,7 +39,7 @@ def manifest(
     limit: int = DEFAULT_LIMIT,
     *,
     record: Recorder,
-) -> dict[str, Any]:
+) -> JsonObject:
     """One page of a study's instances, with URLs that live 300 s: in the order in which they are read, or, of more than
     `MOST_ORDERED`, in UID order. Raises NotFound, BadRequest."""
     after = cursors.decode(cursor, _SORT_KEY) if cursor else None
@@ -53,7 +53,7 @@ def manifest(
     if not found and cursor is None and page.next is None:
         raise NotFound
     record(audit.of_study(Kind.ACCESS, audit.disclosed(view, decided.decision), len(found)))
-    answer: dict[str, Any] = {
+    answer: JsonObject = {
         "study_instance_uid": study,
         "owner": view.owner,
         "complete": is_complete(table, view),
@@ -129,7 +129,7 @@ def _without_verdict(table: Table, owner: str, hashes: Iterable[str]) -> int:
     return len(asked) - len(table.batch_get(asked)) if asked else 0
 
 
-def _entry(objects: Objects, owner: str, one: studies.Instance) -> dict[str, Any]:
+def _entry(objects: Objects, owner: str, one: studies.Instance) -> JsonObject:
     sha = one.fact.sha256
     entry = {
         "series_instance_uid": one.series_instance_uid,

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from chalicelib.dicomweb.search_results import dated
 from chalicelib.domain import keys, shown_patients, studies, study_totals, tags
-from chalicelib.domain.dicom_json import first_value
+from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Objects, Table
@@ -163,7 +162,7 @@ def serve(text: bytes, opened: VisibleStudy, study_url: str, now: datetime) -> b
 
     suffix = f"?owner={opened.shown_owner}" if opened.shown_owner else ""
 
-    def replace(original: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def replace(original: Attributes) -> tuple[Attributes, Attributes]:
         value = first_value(original, tags.PatientID)
         face = opened.face(PatientIdentifier("", value))
         if len({one.shown for one in opened.faces if one.patient is not None and one.patient.value == value}) > 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import identifiers, patients, transfers
 from chalicelib.domain.audit import Act, Kind, Recorder
@@ -22,7 +21,7 @@ from chalicelib.services import access
 from chalicelib.services.access import LoadedPatient
 from chalicelib.services.identity import linking
 from chalicelib.services.registry import Caller
-from chalicelib.services.sharing.transfers import OVER, change_writes, entries, entry, get_transfer, shown
+from chalicelib.services.sharing.transfers import OVER, ShownTransfer, change_writes, entries, entry, get_transfer
 
 _ATTEMPTS = 5
 BASIS = "transfer"
@@ -31,7 +30,7 @@ BASIS = "transfer"
 
 def accept(
     table: Table, caller: Caller, transfer_id: str, body: object, now: datetime, act: Act, record: Recorder
-) -> dict[str, Any]:
+) -> ShownTransfer:
     """The receiver accepts the patient, under the number of its own that `body` names, or that is linked already.
 
     Naming another number undoes the first. Raises Forbidden, BadRequest, NotFound; Conflict for a transfer that is over, where
@@ -59,7 +58,7 @@ def accept(
     raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
 
 
-def take_back(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
+def take_back(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> ShownTransfer:
     """The receiver takes its acceptance back, from the next request on, and with it the link that nothing else made.
 
     Again: the same answer. Raises Forbidden, NotFound; Conflict for a transfer that is over.
@@ -97,23 +96,21 @@ def _counts(link: IdentityLink, caller: Caller) -> bool:
     return link.basis == AUTOMATIC or link.by.split("/")[0] == caller.member.id
 
 
-def waiting_with_numbers(table: Table, caller: Caller, found: Sequence[Transfer], now: datetime) -> list[dict[str, Any]]:
+def waiting_with_numbers(table: Table, caller: Caller, found: Sequence[Transfer], now: datetime) -> list[ShownTransfer]:
     """Transfers as the caller sees them; those that wait for it, with the numbers of its own that are linked already."""
     mine = [one for one in found if _waits_for(caller, one, now)]
     known = _known(table, mine)
     waits = {one.id for one in mine}
     return [
-        shown_to_receiver(one, own_numbers(caller, known[one.patient.hash]), now) if one.id in waits else shown(one, now)
+        shown_to_receiver(one, own_numbers(caller, known[one.patient.hash]), now) if one.id in waits else ShownTransfer(one, now)
         for one in found
     ]
 
 
-def shown_to_receiver(transfer: Transfer, linked: Sequence[PatientIdentifier], now: datetime) -> dict[str, Any]:
+def shown_to_receiver(transfer: Transfer, linked: Sequence[PatientIdentifier], now: datetime) -> ShownTransfer:
     """A transfer as its receiver sees it: while it waits, with the numbers of its own that are linked to the patient."""
-    answer = shown(transfer, now)
-    if transfer.accepted_at is None and transfer.status(now) == "active":
-        answer["linked_patients"] = [{"id": one.value, "issuer": one.issuer} for one in linked]
-    return answer
+    waits = transfer.accepted_at is None and transfer.status(now) == "active"
+    return ShownTransfer(transfer, now, tuple(linked) if waits else None)
 
 
 def _waits_for(caller: Caller, transfer: Transfer, now: datetime) -> bool:

@@ -6,16 +6,19 @@ import re
 import secrets
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from chalicelib.domain import cursors, identifiers, italian, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose, Recorder
+from chalicelib.domain.emergencies import EmergencyAccess
 from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.feed import EmergencyNews
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Alerts, Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.transfers import MAX_REASON
+from chalicelib.domain.viewer_sessions import Practitioner
 from chalicelib.services import access, changes
 from chalicelib.services.changes import Change
 from chalicelib.services.identity import codice_fiscale
@@ -29,24 +32,16 @@ MAX_EXAMINED = 2000
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act) -> dict[str, Any]:
+def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act) -> JsonObject:
     """Open what is known of a patient for 24 h. The answer does not say whether anything is known. Raises BadRequest."""
     patient, reason, practitioner = _parse(caller, body)
-    emergency = secrets.token_hex(16)
     owners = [owner for owner in access.owners_of(table, patient.hash) if owner != caller.member.id][:MAX_AT_ONCE]
-    data: dict[str, object] = {
-        "id": emergency,
-        "institution": caller.member.id,
-        "patient": {"issuer": patient.issuer, "id": patient.value},
-        "practitioner": practitioner,
-        "reason": reason,
-        "opened_at": iso(now),
-        "expires_at": iso(now + DURATION),
-        "owners": owners,
-        "by": caller.actor,
-    }
+    declared = EmergencyAccess(
+        secrets.token_hex(16), caller.member.id, patient, practitioner, reason, now, now + DURATION, tuple(owners), caller.actor
+    )
+    emergency, data = declared.id, declared.to_item()
     writes: list[Write] = [PutNew(Item(keys.emergency_facts(emergency), keys.OPEN, data))]
-    writes += [PutNew(review_item(data, owner)) for owner in owners]
+    writes += [PutNew(review_item(declared, owner)) for owner in owners]
     writes.append(PutNew(Item(keys.patient_facts(patient.hash), keys.emergency(emergency), data)))
     entries = [
         Entry(
@@ -55,18 +50,19 @@ def declare(table: Table, caller: Caller, body: object, now: datetime, act: Act)
             (patient,),
             purpose=Purpose.EMERGENCY,
             subject=emergency,
-            text=f"{practitioner['id']}: {reason}",
+            text=f"{practitioner.id}: {reason}",
         )
         for owner in owners or [caller.member.id]
     ]
     act(writes, *entries)
-    return {"id": emergency, "status": "active", "opened_at": iso(now), "expires_at": iso(now + DURATION)}
+    return {"id": emergency, "status": "active", "opened_at": data["opened_at"], "expires_at": data["expires_at"]}
 
 
-def review_item(data: dict[str, Any], owner: str) -> Item:
+def review_item(declared: EmergencyAccess, owner: str) -> Item:
     """The fact that an owner has an emergency access to review."""
-    place = f"{data['opened_at']}#{data['id']}"
-    return Item(keys.emergency_facts(str(data["id"])), keys.review(owner), data, {"gsi1": (keys.reviews_of(owner), place)})
+    place = f"{iso(declared.opened_at)}#{declared.id}"
+    index = {"gsi1": (keys.reviews_of(owner), place)}
+    return Item(keys.emergency_facts(declared.id), keys.review(owner), declared.to_item(), index)
 
 
 def alert_owner(table: Table, alerts: Alerts, emergency: str, owner: str, now: datetime) -> None:
@@ -74,19 +70,18 @@ def alert_owner(table: Table, alerts: Alerts, emergency: str, owner: str, now: d
     fact = table.get(keys.emergency_facts(emergency), keys.OPEN)
     if fact is None:
         return
-    content = {"emergency_id": emergency, "institution": str(fact.data["institution"])}
+    declared = EmergencyAccess.from_item(fact.data)
+    content = EmergencyNews(emergency, declared.institution)
     change = Change(owner, f"EMERGENCY#{emergency}", "emergency-access", content)
     if changes.was_told(table, change):
         return
-    table.put(PutNew(review_item(fact.data, owner)))
-    about = {"id": emergency, "institution": content["institution"], "owner": owner, "at": str(fact.data["opened_at"])}
+    table.put(PutNew(review_item(declared, owner)))
+    about = {"id": emergency, "institution": declared.institution, "owner": owner, "at": iso(declared.opened_at)}
     alerts.alert("emergency-access", about)
     changes.tell(table, [change], now)
 
 
-def list_reviews(
-    table: Table, caller: Caller, status: str | None, cursor: str | None, limit: int, tell: Recorder
-) -> dict[str, Any]:
+def list_reviews(table: Table, caller: Caller, status: str | None, cursor: str | None, limit: int, tell: Recorder) -> JsonObject:
     """Emergency accesses to the caller's own patients, newest first, a page at a time: `open` (the default) or `closed`.
 
     A page looks at no more than `MAX_EXAMINED`; `next` says that there may be more. Raises BadRequest.
@@ -95,7 +90,7 @@ def list_reviews(
         raise BadRequest("status must be open or closed.", "status")
     owner = caller.member.id
     start = _start(owner, cursor) if cursor else None
-    reviews: list[dict[str, Any]] = []
+    reviews: list[JsonObject] = []
     examined, last = 0, ""
     more = True
     while more and len(reviews) < limit and examined < MAX_EXAMINED:
@@ -122,7 +117,7 @@ def _start(owner: str, cursor: str) -> dict[str, str]:
 
 def close_review(
     table: Table, caller: Caller, emergency: str, body: object, now: datetime, act: Act, tell: Recorder
-) -> dict[str, Any]:
+) -> JsonObject:
     """The owner's reviewer closes an emergency access with a conclusion. Again: the first conclusion stands. Raises NotFound."""
     owner = caller.member.id
     opened = table.get(keys.emergency_facts(emergency), keys.review(owner)) if _ID.fullmatch(emergency) else None
@@ -136,24 +131,19 @@ def close_review(
         raise BadRequest(f"note must have at most {MAX_REASON} characters.", "note")
     data: dict[str, object] = {"conclusion": conclusion, "note": note, "by": caller.actor, "at": iso(now)}
     reviewed = PutNew(Item(keys.emergency_facts(emergency), keys.reviewed(owner), data))
-    named = opened.data["patient"]
-    patients = (PatientIdentifier(str(named["issuer"]), str(named["id"])),) if isinstance(named, dict) else ()
-    entry = Entry(Kind.EMERGENCY_REVIEWED, owner, patients, None, Purpose.OPERATIONS, subject=emergency, text=str(conclusion))
+    patient = EmergencyAccess.from_item(opened.data).patient
+    entry = Entry(Kind.EMERGENCY_REVIEWED, owner, (patient,), None, Purpose.OPERATIONS, subject=emergency, text=str(conclusion))
     if act([reviewed], entry):
         tell(replace(entry, kind=Kind.READ, text=None))
     return _shown(opened, table.get(keys.emergency_facts(emergency), keys.reviewed(owner)))
 
 
-def _shown(item: Item, review: Item | None) -> dict[str, Any]:
-    kept = ("id", "institution", "patient", "practitioner", "reason", "opened_at", "expires_at")
-    answer = {name: item.data[name] for name in kept}
-    answer["status"] = "closed" if review else "open"
-    if review is not None:
-        answer["review"] = review.data
-    return answer
+def _shown(item: Item, review: Item | None) -> JsonObject:
+    answer = EmergencyAccess.from_item(item.data).to_json()
+    return answer | ({"status": "open"} if review is None else {"status": "closed", "review": review.data})
 
 
-def _parse(caller: Caller, body: object) -> tuple[PatientIdentifier, str, dict[str, str]]:
+def _parse(caller: Caller, body: object) -> tuple[PatientIdentifier, str, Practitioner]:
     said = fields(body, ("patient", "reason", "practitioner"))
     patient = fields(said.get("patient"), of="patient")
     identifier = identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
@@ -166,11 +156,11 @@ def _parse(caller: Caller, body: object) -> tuple[PatientIdentifier, str, dict[s
     return identifier, reason.strip(), _practitioner(said.get("practitioner"))
 
 
-def _practitioner(value: object) -> dict[str, str]:
+def _practitioner(value: object) -> Practitioner:
     """A practitioner as an id, or as {"id", "name"}."""
     given = {"id": value} if isinstance(value, str) else value
     if isinstance(given, dict) and isinstance(given.get("id"), str) and 1 <= len(given["id"].strip()) <= 64:
         name = given.get("name", "")
         if isinstance(name, str) and len(name) <= 100 and given["id"].isprintable() and name.isprintable():
-            return {"id": given["id"].strip(), "name": name.strip()}
+            return Practitioner(given["id"].strip(), name.strip())
     raise BadRequest("practitioner must be the id, or {id, name}, of a named person.", "practitioner")

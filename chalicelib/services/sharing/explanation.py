@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import keys, sharing, studies, tags, transfers
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.dicom_json import first_value
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.patients import END
 from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso
@@ -35,7 +35,7 @@ _KINDS = {
 
 def explain(
     table: Table, caller: Caller, patient_id: str, to: str | None, until: str | None, now: datetime, tell: Recorder
-) -> dict[str, Any]:
+) -> JsonObject:
     """The caller's studies of one of its own patients, with what was said to hide or show them; with `to`, what that institution
     sees of each and why; with `until`, also what it would see if a transfer to it were opened now and lasted so long.
 
@@ -69,7 +69,7 @@ def explain(
 
 def _explained(
     table: Table, views: list[StudyView], own: PatientIdentifier, viewer: str, supposed: Grant | None, now: datetime
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     wanted = [number for view in views for number in access.deciding_numbers(view)]
     withdrawals = [keys.withdrawn_study(view.owner, view.study_instance_uid) for view in views]
     read = access.load_facts(table, wanted, [linked for view in views for linked in view.linked], withdrawals)
@@ -92,7 +92,7 @@ def _with(
     return {patient: replace(one, grants=(*one.grants, grant)) if patient in touched else one for patient, one in facts.items()}
 
 
-def _why(found: Explanation, gone: bool) -> dict[str, Any]:
+def _why(found: Explanation, gone: bool) -> JsonObject:
     if gone:
         return {"sees": False, "rule": "withdrawn"}
     decision = found.decision
@@ -106,10 +106,10 @@ def _why(found: Explanation, gone: bool) -> dict[str, Any]:
     }
 
 
-def _said(table: Table, own: PatientIdentifier, owner: str) -> dict[str, list[dict[str, Any]]]:
+def _said(table: Table, own: PatientIdentifier, owner: str) -> dict[str, list[JsonObject]]:
     """The owner's objections, protections and consents that hold, each with when it was said."""
     partition = keys.patient_facts(own.hash)
-    answer: dict[str, list[dict[str, Any]]] = {}
+    answer: dict[str, list[JsonObject]] = {}
     for name, prefix in _KINDS.items():
         items = list(table.query_all(partition, prefix))
         ended = {item.sk.removesuffix(END) for item in items if item.sk.endswith(END)}
@@ -122,7 +122,7 @@ def _said(table: Table, own: PatientIdentifier, owner: str) -> dict[str, list[di
     return answer
 
 
-def _study(view: StudyView) -> dict[str, Any]:
+def _study(view: StudyView) -> JsonObject:
     return {
         "study_instance_uid": view.study_instance_uid,
         "study_date": _date(view),

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain import keys
 from chalicelib.domain.errors import TooMany
+from chalicelib.domain.feed import TransferNews
 from chalicelib.domain.ports import Item, PutVersion, Table
 from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.domain.transfers import Transfer
@@ -44,6 +45,6 @@ def tell(table: Table, transfer: Transfer, now: datetime) -> None:
     """Tell the receiver that the sender proposed one of its numbers: once for all of an hour, and not which."""
     if transfer.proposed is None:
         return
-    content = {"from": transfer.sender, "to": transfer.receiver, "transfer_id": transfer.id}
+    content = TransferNews(transfer.id, transfer.sender, transfer.receiver)
     change = Change(transfer.receiver, f"PROPOSED#{transfer.sender}", "link-proposed", content)
     changes.tell_seldom(table, change, transfer.opened_at, WINDOW, now)

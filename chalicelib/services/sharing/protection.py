@@ -6,13 +6,13 @@ import re
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import identifiers, keys, studies
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.patients import END, Record
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
@@ -34,7 +34,7 @@ class Had:
     former: tuple[str, ...] = ()
 
 
-def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> JsonObject:
     """Hide one study, or all the caller's studies of the patient, from every other institution; at once. Raises NotFound."""
     own, _, had = own_patient(table, caller, patient_id)
     study = _study_in(had, body, required=False)
@@ -46,7 +46,7 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
     return {"id": objection, "study_instance_uid": study, "status": "active", "at": data["at"]}
 
 
-def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> dict[str, Any]:
+def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> JsonObject:
     """End an objection: the studies are shared again as before. Again: the same answer. Raises NotFound."""
     own, _, _ = own_patient(table, caller, patient_id)
     fact = table.get(keys.patient_facts(own.hash), keys.objection(objection)) if _ID.fullmatch(objection) else None
@@ -56,7 +56,7 @@ def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection:
     return {"id": objection, "study_instance_uid": fact.data["study"], "status": "withdrawn", "at": fact.data["at"]}
 
 
-def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorder) -> dict[str, Any]:
+def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorder) -> JsonObject:
     """The objections that the caller records for its own patient. Raises NotFound."""
     own, record, _ = own_patient(table, caller, patient_id)
     tell(Entry(Kind.READ, caller.member.id, (own,)))
@@ -69,7 +69,7 @@ def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorde
     }
 
 
-def protect(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+def protect(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> JsonObject:
     """Put a study under strengthened protection: shared only with whom the patient consents to by name. Raises NotFound."""
     own, _, had = own_patient(table, caller, patient_id)
     study = _study_in(had, body, required=True)
@@ -80,7 +80,7 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
     return {"study_instance_uid": study, "status": "protected"}
 
 
-def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> JsonObject:
     """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
     own, _, had = own_patient(table, caller, patient_id)
     said = dict(fields(body, ("study_instance_uid", "to")))
@@ -96,7 +96,7 @@ def consent(table: Table, caller: Caller, patient_id: str, body: object, now: da
     return {"id": consented, "study_instance_uid": study, "to": to, "status": "given"}
 
 
-def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> dict[str, Any]:
+def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> JsonObject:
     """End a consent. Again: the same answer. Raises NotFound."""
     own, _, _ = own_patient(table, caller, patient_id)
     fact = table.get(keys.patient_facts(own.hash), keys.consent(consented)) if _ID.fullmatch(consented) else None
@@ -106,7 +106,7 @@ def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str
     return {"id": consented, "study_instance_uid": fact.data["study"], "to": fact.data["to"], "status": "revoked"}
 
 
-def withdraw(table: Table, caller: Caller, study: str, body: object, now: datetime, act: Act) -> dict[str, Any]:
+def withdraw(table: Table, caller: Caller, study: str, body: object, now: datetime, act: Act) -> JsonObject:
     """The owner takes back a study sent in error, or some of its instances: gone for everybody at once; bytes and audit stay.
 
     Raises NotFound for a study that is not the caller's own, BadRequest.

@@ -18,7 +18,9 @@ from typing import Any
 from chalicelib.domain import keys
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.feed import ReadingNews
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, PutNew, Table
 from chalicelib.domain.report_versions import ListedReport
 from chalicelib.domain.rfc3339 import iso
@@ -113,9 +115,7 @@ def tell(table: Table, view: StudyView, now: datetime) -> None:
         if item.sk.endswith(_NOTED) or not (gone if what == EXAM else not gone and what not in standing):
             continue
         person: Any = item.data["practitioner"]
-        said = {"owner": owner, "study_instance_uid": study, "practitioner": person["id"]}
-        if what != EXAM:
-            said["sop_instance_uid"] = what
+        said = ReadingNews(owner, study, str(person["id"]), "" if what == EXAM else what)
         kind = _EXAM_GONE if what == EXAM else _REPORT_GONE
         news.append(Change(str(item.data["institution"]), f"READ#{owner}#{study}#{item.sk}", kind, said))
     changes.tell(table, news, now)
@@ -147,7 +147,7 @@ def take_note(
     now: datetime,
     act: Act,
     record: Recorder,
-) -> dict[str, Any]:
+) -> JsonObject:
     """A person takes note of what is `pending`; `meant` says of what. Again: the same answer. Raises NotFound."""
     partition, key = _partition(meant.owner, meant.study), _sort_key(person, meant.report or EXAM)
     waits = any((one.owner, one.study, one.report) == (meant.owner, meant.study, meant.report) for one in pending)
@@ -164,7 +164,7 @@ def take_note(
     return {"status": "acknowledged", "study_instance_uid": meant.study, "owner": meant.owner, **named}
 
 
-def list_readings(table: Table, caller: Caller, study: str, record: Recorder) -> dict[str, Any]:
+def list_readings(table: Table, caller: Caller, study: str, record: Recorder) -> JsonObject:
     """Who of other hospitals read the caller's own study and its reports, and who took note of a correction. Raises NotFound."""
     owner = caller.member.id
     item = table.get(*keys.study_view(study, owner))

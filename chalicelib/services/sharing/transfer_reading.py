@@ -6,21 +6,36 @@ import heapq
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 from chalicelib.domain import cursors, keys, transfers
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.transfers import Transfer
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import acceptance
-from chalicelib.services.sharing.transfers import entry, get_transfer
+from chalicelib.services.sharing.transfers import ShownTransfer, entry, get_transfer
 
 DEFAULT_LIMIT = 100
+
+
+@dataclass(frozen=True)
+class TransferPage:
+    """Transfers, newest first, and the cursor that goes on after them, None where there are no more."""
+
+    transfers: tuple[ShownTransfer, ...]
+    next: str | None = None
+
+    def to_json(self) -> JsonObject:
+        """As `GET /transfers` answers it."""
+        shown = [transfer.to_json() for transfer in self.transfers]
+        return {"transfers": shown, **({"next": self.next} if self.next else {})}
+
+
 _ID = re.compile(r"[0-9a-f]{32}")
 _PAGE = 100
 _MAX_EXAMINED = 1000
@@ -30,8 +45,8 @@ _FORESEEN = 3
 _INDEXES = {"outgoing": ("gsi1", "FROM"), "incoming": ("gsi2", "TO")}
 
 
-def read_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, record: Recorder) -> dict[str, Any]:
-    """The answer of `GET /transfers/{id}`. Raises NotFound."""
+def read_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, record: Recorder) -> ShownTransfer:
+    """What `GET /transfers/{id}` answers. Raises NotFound."""
     transfer = get_transfer(table, caller, transfer_id)
     record(entry(Kind.READ, transfer))
     return acceptance.waiting_with_numbers(table, caller, [transfer], now)[0]
@@ -46,7 +61,7 @@ def list_transfers(
     cursor: str | None,
     limit: int,
     now: datetime,
-) -> dict[str, Any]:
+) -> TransferPage:
     """The caller's transfers, those of both directions unless one is asked for, newest first, a page at a time.
 
     `accepted` "false" is what waits: active, if no other status is asked for. Work is bounded: where few have what is asked
@@ -81,9 +96,8 @@ def _accepted(transfer: Transfer) -> str:
     return "false" if transfer.accepted_at is None else "true"
 
 
-def _listed(table: Table, caller: Caller, chosen: Sequence[Transfer], cursor: str | None, now: datetime) -> dict[str, Any]:
-    shown = acceptance.waiting_with_numbers(table, caller, chosen, now)
-    return {"transfers": shown, **({"next": cursor} if cursor else {})}
+def _listed(table: Table, caller: Caller, chosen: Sequence[Transfer], cursor: str | None, now: datetime) -> TransferPage:
+    return TransferPage(tuple(acceptance.waiting_with_numbers(table, caller, chosen, now)), cursor)
 
 
 def _newest_first(table: Table, index: str, side: str, institution: str, cursor: str | None, size: int) -> Iterator[Item]:

@@ -4,22 +4,57 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
 
 from chalicelib.domain import identifiers, keys, transfers
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.transfers import Transfer
 from chalicelib.services.identity import known_patients
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import proposals
+
+
+@dataclass(frozen=True)
+class ShownTransfer:
+    """A transfer as a party of it sees it at the moment `at`.
+
+    `linked`: for its receiver, while it waits, the numbers of its own that are linked to the patient; None where that is not
+    asked. What the sender proposed is its own word, and is shown as that, right or wrong.
+    """
+
+    transfer: Transfer
+    at: datetime
+    linked: tuple[PatientIdentifier, ...] | None = None
+
+    def to_json(self) -> JsonObject:
+        """As it is answered."""
+        transfer = self.transfer
+        answer: JsonObject = {
+            "id": transfer.id,
+            "from": transfer.sender,
+            "to": transfer.receiver,
+            "patient": transfer.patient.to_item(),
+            "status": transfer.status(self.at),
+            "opened_at": iso(transfer.opened_at),
+            "expires_at": iso(transfer.expires_at),
+            "reason": transfer.reason,
+        }
+        if transfer.proposed is not None:
+            answer["proposed_patient"] = transfer.proposed.to_item()
+        if transfer.receiving is not None and transfer.accepted_at is not None:
+            answer |= {"receiving_patient": transfer.receiving.to_item(), "accepted_at": iso(transfer.accepted_at)}
+        if self.linked is not None:
+            answer["linked_patients"] = [number.to_item() for number in self.linked]
+        return answer
+
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _KNOWN = frozenset({"patient", "to", "reason", "expires_at", "receiving_patient_id"})
@@ -29,7 +64,7 @@ OVER = "This transfer has ended."
 
 def open_transfer(
     table: Table, caller: Caller, body: object, idempotency_key: str | None, now: datetime, act: Act, record: Recorder
-) -> dict[str, Any]:
+) -> ShownTransfer:
     """Open a transfer of one of the caller's patients.
 
     What it takes for the receiver's number is written down as its word, whatever it is, and looked up nowhere. Raises BadRequest;
@@ -46,12 +81,12 @@ def open_transfer(
             raise Conflict("This Idempotency-Key was used for another transfer.")
         if known:
             record(entry(Kind.READ, known[-1]))
-            return shown(known[-1], now)
+            return ShownTransfer(known[-1], now)
         writes: list[Write] = [PutNew(own), PutNew(copy)]
         if transfer.proposed is not None:
             writes.append(proposals.counting(table, caller.member.id, now))
         if not act(writes, *entries(Kind.TRANSFER_OPENED, transfer, transfer.proposed)):
-            return shown(transfer, now)
+            return ShownTransfer(transfer, now)
     raise TryAgain
 
 
@@ -65,18 +100,18 @@ def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
     return transfer
 
 
-def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
+def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> ShownTransfer:
     """End a transfer, from the next request on. Either party may; again gives the same answer. One write."""
     transfer = get_transfer(table, caller, transfer_id)
     end = Item(keys.transfer_facts(transfer.id), keys.END, {"at": iso(now), "by": caller.member.id, "actor": caller.actor})
     if transfer.ended or act([PutNew(end)], *entries(Kind.TRANSFER_ENDED, transfer, transfer.receiving)):
         record(entry(Kind.READ, transfer))
-    return shown(replace(transfer, ended=True), now)
+    return ShownTransfer(replace(transfer, ended=True), now)
 
 
 def extend_transfer(
     table: Table, caller: Caller, transfer_id: str, body: object, now: datetime, act: Act, record: Recorder
-) -> dict[str, Any]:
+) -> ShownTransfer:
     """Let a transfer last longer; the same expiry again changes nothing. Sender only.
 
     Raises NotFound, Forbidden, BadRequest for an earlier expiry or one too far, Conflict for one that is over.
@@ -91,10 +126,10 @@ def extend_transfer(
         extended = transfer.extended(transfers.later_expiry(transfer, said["expires_at"]))
         if extended.expires_at == transfer.expires_at:
             record(entry(Kind.READ, transfer))
-            return shown(transfer, now)
+            return ShownTransfer(transfer, now)
         facts = change_writes(transfers.extending(extended), caller, now)
         if not act(facts, *entries(Kind.TRANSFER_EXTENDED, extended, extended.receiving)):
-            return shown(extended, now)
+            return ShownTransfer(extended, now)
         transfer = get_transfer(table, caller, transfer_id)
     raise TryAgain
 
@@ -119,29 +154,6 @@ def entries(kind: Kind, transfer: Transfer, number: PatientIdentifier | None) ->
     if number is not None:
         found.append(replace(found[0], owner=transfer.receiver, patients=(number,)))
     return found
-
-
-def shown(transfer: Transfer, now: datetime) -> dict[str, Any]:
-    """A transfer as its parties see it. What the sender proposed is its own word, and is shown as that, right or wrong."""
-    answer: dict[str, Any] = {
-        "id": transfer.id,
-        "from": transfer.sender,
-        "to": transfer.receiver,
-        "patient": _number(transfer.patient),
-        "status": transfer.status(now),
-        "opened_at": iso(transfer.opened_at),
-        "expires_at": iso(transfer.expires_at),
-        "reason": transfer.reason,
-    }
-    if transfer.proposed is not None:
-        answer["proposed_patient"] = _number(transfer.proposed)
-    if transfer.receiving is not None and transfer.accepted_at is not None:
-        answer |= {"receiving_patient": _number(transfer.receiving), "accepted_at": iso(transfer.accepted_at)}
-    return answer
-
-
-def _number(number: PatientIdentifier) -> dict[str, str]:
-    return {"id": number.value, "issuer": number.issuer}
 
 
 def _parse(caller: Caller, body: object, transfer_id: str, now: datetime) -> Transfer:

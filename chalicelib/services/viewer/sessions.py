@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import viewer_sessions
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import Gone, NotFound, OpenedElsewhere
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, PutNew, Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.timelines import TimelineStudy
@@ -48,9 +48,7 @@ class Keys:
     pass_: str
 
 
-def make(
-    table: Table, caller: Caller, body: object, viewer_url: str, now: datetime, act: Act, record: Recorder
-) -> dict[str, Any]:
+def make(table: Table, caller: Caller, body: object, viewer_url: str, now: datetime, act: Act, record: Recorder) -> JsonObject:
     """The answer of `POST /links`. Raises BadRequest; NotFound when the caller may not see a study, or nothing of the patient, or
     the study with which to begin is none of the patient's."""
     member = caller.member
@@ -79,7 +77,7 @@ def _among(entries: Sequence[TimelineStudy], study: str, viewer: str) -> tuple[s
     return study, viewer if viewer in owners else owners[0]
 
 
-def end_by_institution(table: Table, caller: Caller, link_id: str, now: datetime, act: Act, record: Recorder) -> dict[str, Any]:
+def end_by_institution(table: Table, caller: Caller, link_id: str, now: datetime, act: Act, record: Recorder) -> JsonObject:
     """The answer of `DELETE /links/{id}`: the link opens nothing from the next request on. Raises NotFound."""
     institution = caller.member.id
     link = _load(table, link_id if viewer_sessions.is_id(link_id) else _NO_LINK)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import keys
 from chalicelib.domain.audit import Recorder
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.study_views import SearchRow
@@ -38,7 +38,7 @@ class SessionTimeline:
         """Its studies, newest first."""
         return self.found.studies
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As it is answered."""
         timeline = self.found.to_json()
         own = [number.value for number, institution in self.found.identifiers if institution == self.reader.viewer]
@@ -76,7 +76,7 @@ def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder
     return SessionTimeline(reader, found, tuple(overtaken), names)
 
 
-def shown_session(reader: Reader) -> dict[str, Any]:
+def shown_session(reader: Reader) -> JsonObject:
     """What the page may know of its own session: for whom, why, until when."""
     link = reader.link
     current = link.scope.current

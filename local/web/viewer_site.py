@@ -1,16 +1,20 @@
 """The viewer's site as the local city serves it: our page, stock OHIF where it was built, and what S3 and CloudFront
-would add: content types, the security headers of `viewer/headers.json`, long caching of hashed files."""
+would add: content types, compression, the security headers of `viewer/headers.json`, and long caching."""
 
 from __future__ import annotations
 
 import email.utils
+import gzip
+import hashlib
 import json
 import mimetypes
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from infra import page
 from local.web.wsgi import HttpRequest, StartResponse, read_request, respond
 
 _TYPES = {
@@ -26,6 +30,7 @@ _TYPES = {
 }
 _HASHED = re.compile(r"(^|\.)[0-9a-f]{16}\.[a-z0-9]+$")
 _OHIF_ADDRESSES = ("/viewer",)
+_LOOKED_AT_FOR = 1.0
 _UNCHANGING = "public, max-age=31536000, immutable"
 
 
@@ -42,6 +47,7 @@ class ViewerSite:
         text = (viewer / "headers.json").read_text().replace("{api}", api_origin).replace("{s3}", s3)
         self._headers: dict[str, dict[str, str]] = json.loads(text)
         about = self._ohif / "ohif.json"
+        self._known = ("", -_LOOKED_AT_FOR)
         self._decoder = str(json.loads(about.read_text())["decoder"]) if about.is_file() else ""
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -52,15 +58,47 @@ class ViewerSite:
             content = json.dumps({"api": self._api, "ohif": (self._ohif / "index.html").is_file()}).encode()
             fields = [("Content-Type", "application/json"), ("Cache-Control", "no-cache"), *self._headers["all"].items()]
             return respond(start_response, 200, fields, b"" if request.method == "HEAD" else content)
-        file = self._find(request.path)
-        if file is None:
+        named = re.fullmatch(r"/page/([0-9a-f]{16})/(.+)", request.path)
+        file = self._find(f"/page/{named[2]}" if named else request.path)
+        if file is None or (named and named[1] != self._version()):
             return respond(start_response, 404, [("Content-Type", "text/plain; charset=utf-8")], b"Not found\n")
+        if file.is_relative_to(self._site) or file.name == "index.html":
+            return self._send_ours(request, file, start_response, unchanging=named is not None)
         return self._send(request, file, environ, start_response)
 
+    def _version(self) -> str:
+        """What the page's folder is called now; somebody may be changing its files."""
+        known, at = self._known
+        if time.monotonic() - at > _LOOKED_AT_FOR:
+            known = page.version(self._site)
+            self._known = (known, time.monotonic())
+        return known
+
+    def _send_ours(self, request: HttpRequest, file: Path, start_response: StartResponse, *, unchanging: bool) -> Iterable[bytes]:
+        """A file of the page, or one that names these: as `infra.page` publishes them, and compressed as CloudFront does."""
+        content = file.read_bytes()
+        if not unchanging and file.name in ("index.html", "app-config.js"):
+            content = page.addressed(content, self._version())
+        gzipped = "gzip" in request.headers.get("accept-encoding", "")
+        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}{"-gzip" if gzipped else ""}"'
+        headers = [
+            ("Content-Type", _TYPES[file.suffix]),
+            ("ETag", tag),
+            ("Cache-Control", _UNCHANGING if unchanging else "no-cache"),
+            ("Vary", "Accept-Encoding"),
+            *self._headers["all"].items(),
+            *self._headers[self._policy(file)].items(),
+        ]
+        if tag in request.headers.get("if-none-match", ""):
+            return respond(start_response, 304, headers)
+        if gzipped:
+            headers.append(("Content-Encoding", "gzip"))
+            content = gzip.compress(content, 5, mtime=0)
+        return respond(start_response, 200, headers, b"" if request.method == "HEAD" else content)
+
     def _send(self, request: HttpRequest, file: Path, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        ours = file.is_relative_to(self._site)
         packed = file.with_name(file.name + ".gz")
-        gzipped = not ours and packed.is_file() and "gzip" in request.headers.get("accept-encoding", "")
+        gzipped = packed.is_file() and "gzip" in request.headers.get("accept-encoding", "")
         sent = packed if gzipped else file
         status = sent.stat()
         tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'

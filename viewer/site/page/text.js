@@ -14,7 +14,7 @@ export async function loadTexts(wanted) {
   const asked = wanted || localStorage.getItem(KEPT) || navigator.languages.map(tag => tag.slice(0, 2)).find(tag => LANGUAGES.includes(tag));
   language = LANGUAGES.includes(asked) ? asked : 'it';
   if (wanted) localStorage.setItem(KEPT, language);
-  const answer = await fetch(`/page/text/${language}.json`);
+  const answer = await fetch(new URL(`text/${language}.json`, import.meta.url));
   catalog = await answer.json();
   plural = new Intl.PluralRules(language);
   document.documentElement.lang = language;

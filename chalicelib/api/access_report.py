@@ -32,6 +32,7 @@ _WHAT: dict[Kind, str] = {
     Kind.ACCESS: N_("Opened images or a report"),
     Kind.SENT: N_("Received images or a report"),
     Kind.SHOWN: N_("Had images or a report on the screen"),
+    Kind.AHEAD: N_("Had images fetched that nobody had looked at yet"),
     Kind.IMPORT: N_("Added images or a report"),
     Kind.UPLOAD_REMOVED: N_("Had a file removed that was no image"),
     Kind.TRANSFER_OPENED: N_("Opened the sharing of your examinations with another hospital"),

@@ -88,7 +88,7 @@ def _subtypes(kind: Kind, record: Record) -> Iterable[dict[str, str]]:
     if EVENTS[kind].subtype is not None:
         code, meaning = EVENTS[kind].subtype or ("", "")
         yield {"system": _DCM, "code": code, "display": meaning}
-    if kind in {Kind.DISCLOSURE, Kind.ACCESS, Kind.SENT} and record.get("owner") != record["institution"]:
+    if kind in {Kind.DISCLOSURE, Kind.ACCESS, Kind.SENT, Kind.AHEAD} and record.get("owner") != record["institution"]:
         yield {"system": f"{_HL7}/iso-21089-lifecycle", "code": "disclose", "display": "Disclose Record Lifecycle Event"}
     interaction = "search" if kind is Kind.QUERY else _INTERACTIONS[EVENTS[kind].action]
     yield {"system": "http://hl7.org/fhir/restful-interaction", "code": interaction, "display": interaction}

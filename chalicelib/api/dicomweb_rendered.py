@@ -16,6 +16,9 @@ from chalicelib.domain.studies import Instance
 from chalicelib.services.retrieval import frames as pixel_frames
 from chalicelib.services.retrieval import rendering
 
+MOST_AHEAD = 1400
+"""Pixels of the longer side of a picture that a page may have ahead; a larger one is a look."""
+
 
 def retrieve_rendered(
     service: Service, study: str, series: str | None = None, instance: str | None = None, frames: str | None = None
@@ -61,12 +64,19 @@ def _count(this: RetrieveRequest, one: Instance) -> int:
     return pixel_frames.number_of_frames(this.archive.objects, this.opened.owner, one)
 
 
+def _is_ahead(this: RetrieveRequest, wanted: Rendering) -> bool:
+    """Whether a page of a reading session has this ready before anybody looks: a preview as a whole, and nothing larger."""
+    if this.service.reader is None or this.call.parameter("ahead") is None:
+        return False
+    return wanted.window is None and wanted.viewport is not None and wanted.viewport.is_at_most(MOST_AHEAD)
+
+
 def _pictures(
     this: RetrieveRequest, shown: Sequence[tuple[Instance, int | None]], wanted: Rendering, offers: tuple[Representation, ...]
 ) -> Response:
     selected = this.service.select(offers)
     body = rendering.body(this.archive.objects, this.archive.pixels, this.opened, shown, wanted, selected)
-    response = this.answer(body, len(shown))
+    response = this.answer(body, len(shown), ahead=_is_ahead(this, wanted))
     warning = warning_header(this.service.url, wanted.warnings)
     if warning:
         response.headers["Warning"] = warning

@@ -106,8 +106,9 @@ class RetrieveRequest:
             return [bodies.instance(self.archive.table, self.opened, series, instance)]
         return bodies.instances(self.archive.table, self.opened, series)
 
-    def answer(self, body: Body, count: int) -> Response:
-        """200 with a body that fits, or 307 to where it lies; recorded as what was sent, or what an address was given of.
+    def answer(self, body: Body, count: int, *, ahead: bool = False) -> Response:
+        """200 with a body that fits, or 307 to where it lies; recorded as what was sent, or what an address was given of, or what
+        a page has `ahead` of anybody's look.
 
         A body that fits has an entity tag, and is not sent to who has it (304): what a hospital's door keeps on its disk costs a
         question and no line the second time. Not in a reading session, whose films are kept nowhere.
@@ -118,7 +119,8 @@ class RetrieveRequest:
             if caching.not_modified(self.call.request.headers.get("if-none-match"), tag):
                 self.call.record(self.opened.entry(Kind.ACCESS, count))
                 return Response(b"", {"ETag": tag, "Content-Type": body.content_type, **caching.NO_STORE}, 304)
-        self.call.record(self.opened.entry(Kind.SENT if isinstance(body, Inline) else Kind.ACCESS, count))
+        kind = Kind.SENT if isinstance(body, Inline) else Kind.ACCESS
+        self.call.record(self.opened.entry(Kind.AHEAD if ahead else kind, count))
         response = send(self.call, body)
         if tag is not None:
             response.headers["ETag"] = tag

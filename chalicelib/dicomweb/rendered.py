@@ -44,6 +44,11 @@ class Viewport:
     flip_vertical: bool = False
     normalized: bool = False
 
+    def is_at_most(self, size: int) -> bool:
+        """Whether this is the whole image, and neither side of the answer is longer than so many pixels."""
+        whole = (self.x, self.y, self.width_of_region, self.height_of_region) == (0, 0, None, None)
+        return whole and self.width is not None and self.height is not None and max(self.width, self.height) <= size
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -39,6 +39,7 @@ class Kind(StrEnum):
     ACCESS = "access"
     SENT = "sent"
     SHOWN = "shown"
+    AHEAD = "ahead"
     IMPORT = "import"
     UPLOAD_REMOVED = "upload-removed"
     TRANSFER_OPENED = "transfer-opened"
@@ -83,6 +84,7 @@ EVENTS: dict[Kind, Event] = {
     Kind.ACCESS: Event("110103", "DICOM Instances Accessed", "R"),  # A.5.3.3: an address was handed out
     Kind.SENT: Event("110104", "DICOM Instances Transferred", "R"),  # A.5.3.7: the bytes themselves were answered
     Kind.SHOWN: Event("110103", "DICOM Instances Accessed", "R"),  # what was handed out is still on the screen
+    Kind.AHEAD: Event("110103", "DICOM Instances Accessed", "R"),  # handed out to the page before anybody looked
     Kind.IMPORT: Event("110107", "Import", "C"),  # A.5.3.6
     Kind.UPLOAD_REMOVED: Event("110107", "Import", "D"),  # what was imported and is no DICOM
     Kind.TRANSFER_OPENED: Event("110110", "Patient Record", "C"),

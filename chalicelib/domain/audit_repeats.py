@@ -19,7 +19,7 @@ WINDOW = timedelta(minutes=10)
 """How long after its whole record a repeat may be written."""
 REACH = 200
 """How many records after it, so that a reader knows where to look."""
-REPEATED = frozenset({Kind.ACCESS, Kind.SENT, Kind.SHOWN, Kind.DISCLOSURE, Kind.READ})
+REPEATED = frozenset({Kind.ACCESS, Kind.SENT, Kind.SHOWN, Kind.AHEAD, Kind.DISCLOSURE, Kind.READ})
 _OF_EACH = ("request", "route", "count", "text")
 _OF_THE_CHAIN = frozenset({"shard", "seq", "prev", "hash", "expires", "same"})
 

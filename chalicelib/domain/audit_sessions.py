@@ -14,6 +14,8 @@ GAP = timedelta(minutes=60)
 _RANK = {Kind.QUERY: 0, Kind.DISCLOSURE: 1, Kind.READ: 2, Kind.SHOWN: 3, Kind.ACCESS: 4, Kind.SENT: 4}
 """What belongs to a reading, and what of it is said first."""
 _OPENED = frozenset({Kind.ACCESS, Kind.SENT, Kind.SHOWN})
+_UNSEEN = frozenset({Kind.AHEAD})
+"""What nobody looked at: the page had it ready, which is in the trail. Who then looks is recorded by an access of its own."""
 
 
 @dataclass
@@ -53,10 +55,12 @@ class Session:
 
 
 def sessions(records: Iterable[Record]) -> list[Session]:
-    """Records, newest first, as sessions, by the newest of each."""
+    """Records, newest first, as sessions, by the newest of each; without what nobody looked at."""
     found: list[Session] = []
     under_way: dict[tuple[str, ...], Session] = {}
     for record in records:
+        if _kind(record) in _UNSEEN:
+            continue
         if _kind(record) not in _RANK:
             found.append(Session([record]))
             continue

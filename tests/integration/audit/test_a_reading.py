@@ -111,6 +111,46 @@ def test_what_the_page_says_is_on_the_screen_makes_the_reading_as_long_as_it_was
     assert client.post("/view/session/keep", headers=bearer).status_code == 200
 
 
+def test_what_the_page_has_ahead_is_in_the_trail_and_in_the_patients_report_once_somebody_looks(own_city: RunningCity) -> None:
+    city, patient = own_city, hospital.Patient()
+    film = hospital.chest_film(patient, "san-matteo", "20260301")
+    hospital.send(city.client("san-matteo"), film)
+    hospital.transfer(city, patient)
+    hospital.wait_for_studies(city, patient, 1)
+    who = {"id": "verdi", "name": "Dr. Verdi"}
+    token = hospital.link(city, patient={"id": patient.at["maugeri"]}, practitioner=who)["url"].split("#")[1]
+    client = city.client(None)
+    opened = client.post("/view/session", json={"token": token}).json()
+    looked = city.client("san-matteo").get(f"/studies/{film.StudyInstanceUID}/readings").json()["readings"]
+    assert [one["practitioner"]["id"] for one in looked] == ["verdi"]  # the page shows the newest exam at once
+
+    def kinds() -> list[str]:
+        asked = f"/audit?patient={patient.at['san-matteo']}&limit=1000"
+        events = [one["resource"] for one in city.client("san-matteo").get(asked).json()["entry"]]
+        subtypes = [one["subtype"] for one in events if any(agent.get("name") == "verdi" for agent in one["agent"])]
+        return [code["code"] for said in subtypes for code in said if code.get("system") == "urn:contenitore:audit:kind"]
+
+    def handed_out() -> int:
+        found = city.client("san-matteo").get(f"/patients/{patient.at['san-matteo']}/accesses").json()["accesses"]
+        return sum(study["handed_out"] for one in found if one["person"] == "verdi" for study in one["studies"])
+
+    before = handed_out()
+    bearer = {"Authorization": f"Bearer {opened['key']}"}
+    below = f"/studies/{film.StudyInstanceUID}/series/{film.SeriesInstanceUID}/instances/{film.SOPInstanceUID}/rendered"
+    picture = f"/view/{opened['pass']}/dicomweb{below}?owner=san-matteo&ahead=1"
+    images = f"/view/studies/{film.StudyInstanceUID}/images?owner=san-matteo"
+    assert client.get(f"{images}&ahead=1", headers=bearer).ok
+    assert client.get(f"{picture}&viewport=1400,1400").ok
+    assert kinds().count("ahead") == 1  # one record, and a repeat of it
+    assert handed_out() == before
+    looks = ("&viewport=1401,100", "&viewport=99,99,1,1,9,9", "&viewport=99,99&window=1,2,linear", "")
+    for count, look in enumerate(looks, 1):  # whatever is more than a preview is a look, whatever the request says
+        assert client.get(picture + look).ok
+        assert handed_out() == before + count
+    assert client.get(images, headers=bearer).ok
+    assert handed_out() == before + len(looks) + 1
+
+
 def test_a_record_that_cannot_be_written_in_short_either_keeps_the_image_back() -> None:
     """Promise 8 for repeats: `tests/integration/audit/test_refusing.py` breaks the table under every route; here the rule."""
     from chalicelib.domain.errors import TryAgain

@@ -25,15 +25,25 @@ function once(key, ask) {
 const imagesKey = study => `images ${keyOf(study)} ${study.instances} ${study.complete}`;
 const askImages = (study, more = {}) => get(`/view/studies/${study.study_instance_uid}/images?${new URLSearchParams({ ...ownerOf(study), ...more })}`);
 
-/** What was asked for before anybody looked. */
+/** What was asked for before anybody looked, and of which the archive does not know yet that somebody does. */
 const ahead = new Set();
+const TELL_AGAIN_AFTER = 5000;
+
+/** The archive is told that somebody looks at what the page had ahead; what it did not hear is told again. */
+async function tellLook(study, key) {
+  try {
+    await askImages(study);
+    ahead.delete(key);
+  } catch (trouble) {
+    if (ahead.has(key) && ['offline', 'broken'].includes(trouble.kind)) setTimeout(() => tellLook(study, key), TELL_AGAIN_AFTER);
+  }
+}
 
 /** Series and images of an exam that somebody looks at. Raises Trouble. */
 export function imagesOfExam(study) {
   const key = imagesKey(study);
-  const found = once(key, () => askImages(study));
-  if (ahead.delete(key)) askImages(study).catch(() => {}); // now somebody looks, which the archive remembers
-  return found;
+  if (ahead.has(key)) tellLook(study, key);
+  return once(key, () => askImages(study));
 }
 
 /** The same of an exam at which somebody is likely to look next. Raises Trouble. */

@@ -32,7 +32,7 @@ from chalicelib.services.ingest import at_once, documents, reports
 from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.sharing import readings
 from chalicelib.services.sharing.readings import OvertakenReading
-from chalicelib.services.viewer import images, sessions, timeline
+from chalicelib.services.viewer import images, news, sessions, timeline
 from chalicelib.services.viewer.sessions import Reader
 from chalicelib.services.viewer.timeline import SessionTimeline
 
@@ -74,6 +74,7 @@ def open_session(call: Call) -> Response:
     _act_as(call, reader)
     call.record(sessions.session_entry(reader.link, "opened"))
     shown = timeline.shown_timeline(call.archive.table, reader, call.now, call.record)
+    news.begin(call.archive.table, reader, shown.studies, call.now)
     begins = _beginning(call.archive.table, shown, reader.link.scope.current)
     lists = [_images(call, reader, *study.key) for study in _first_shown(shown, begins)]
     opened = {
@@ -99,18 +100,25 @@ def keep_session(call: Call) -> Response:
     """200 with the session's end: a person is there, so that it does not go idle. 400, 404, 410.
 
     `{"shown": [{"study_instance_uid", "owner"?}]}` says what is on the screen: it is recorded, so that a patient's report
-    says for how long somebody looked.
+    says for how long somebody looked; and it is news to that person no longer.
     """
     body = fields(call.json(optional=True))
-    who = bearer(call)
-    images.on_screen(call.archive.table, who, body.get("shown", []), call.now, call.record)
-    reader = sessions.keep(call.archive.table, who, call.now)
+    who, table = bearer(call), call.archive.table
+    seen = images.on_screen(table, who, body.get("shown", []), call.now, call.record)
+    if seen and who.link.scope.patient is not None:
+        shown = timeline.shown_timeline(table, who, call.now, _nothing_shown)
+        news.looked_at(table, who, [study for study in shown.studies if study.key in seen], call.now)
+    reader = sessions.keep(table, who, call.now)
     return view_answer(call, timeline.shown_session(reader))
 
 
 @handler("GET", "/view/timeline", public=True)
 def get_timeline(call: Call) -> Response:
-    """200 with the timeline that the link opens, and an ETag. 404 when nothing of it may be seen any more; 410."""
+    """200 with the timeline that the link opens, and an ETag. 404 when nothing of it may be seen any more; 410.
+
+    A study is `new` that came, became complete or was reported on since the reader first saw the patient, until it was on the
+    reader's screen.
+    """
     shown = timeline.shown_timeline(call.archive.table, bearer(call), call.now, call.record)
     return view_answer(call, _with_courses(call.archive.table, shown), etag=_etag(shown))
 
@@ -146,8 +154,8 @@ def acknowledge(call: Call) -> Response:
 def get_images(call: Call, study: str) -> Response:
     """200 with series and instances in reading order. 400, 404, 410.
 
-    With `ahead` the page asks before anybody looks: handed out and recorded as always, but not yet read by anybody whom a
-    correction would have to reach; when somebody looks, it asks again without.
+    With `ahead` the page asks before anybody looks: recorded as that (`ahead`), and not yet read by anybody whom a correction
+    would have to reach, or who would stand in the patient's report; when somebody looks, it asks again without.
     """
     reader = bearer(call)
     uid = identifiers.uid(study, "study")
@@ -313,9 +321,13 @@ def _viewer_origin(call: Call) -> str:
 
 
 def _with_courses(table: Table, shown: SessionTimeline) -> JsonObject:
-    """A timeline with the course to which each study belongs: what it shows, and how."""
+    """A timeline with the course to which each study belongs (what it shows, and how), and whether it is new to the reader."""
     courses = priors.courses(table, shown.studies)
-    studies = [study.to_json() | {"course": course} for study, course in zip(shown.studies, courses, strict=True)]
+    unseen = news.unseen(table, shown.reader, shown.studies)
+    studies = [
+        study.to_json() | {"course": course} | ({"new": True} if study.key in unseen else {})
+        for study, course in zip(shown.studies, courses, strict=True)
+    ]
     return shown.to_json() | {"studies": studies}
 
 

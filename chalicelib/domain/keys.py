@@ -337,6 +337,16 @@ def page(digest_of_the_search: str, offset: int) -> str:
     return f"{digest_of_the_search}#{offset:09d}"
 
 
+def seen_by(institution: str, patient_hash: str) -> str:
+    """What an institution's people had on the screen of a patient's exams."""
+    return f"V#SEEN#{institution}#{patient_hash}"
+
+
+def by_person(person: str) -> str:
+    """What belongs to a person, told by a digest."""
+    return person
+
+
 def names_progress(institution: str) -> str:
     """How far studies were looked through after names changed."""
     return f"V#NAMES#{institution}"
@@ -520,6 +530,7 @@ LAYOUT: Mapping[Builder | str, tuple[Builder | str, ...]] = {
     series_views: (by_series,),
     search_rows: (by_owner, row_of_number, row_of_modality),
     pages: (page,),
+    seen_by: (by_person,),
     names_progress: (by_version,),
     READ_PROGRESS: (by_institution,),
     EXPIRIES: (LAST, EARLIER),
@@ -607,6 +618,11 @@ def withdrawn_study(institution: str, study_uid: str) -> Key:
 def study_view(study_uid: str, owner: str) -> Key:
     """The summary of an owner's study."""
     return study_views(study_uid), by_owner(owner)
+
+
+def seen_exams(institution: str, patient_hash: str, person: str) -> Key:
+    """In which state a person saw the exams of a patient."""
+    return seen_by(institution, patient_hash), by_person(person)
 
 
 def study_tally(owner: str, study_uid: str) -> Key:

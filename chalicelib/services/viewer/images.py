@@ -35,20 +35,22 @@ def visible_owner(table: Table, reader: Reader, study: str, owner: str | None, n
 
 
 def visible(
-    table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder, count: int | None = None
+    table: Table, reader: Reader, study: str, owner: str | None, now: datetime, record: Recorder, kind: Kind = Kind.ACCESS
 ) -> StudyView:
     """The view of the study that a reader means, in the link's scope and allowed on facts at this moment. Raises NotFound.
 
-    Recorded as an access to `count` of its images.
+    Recorded as an access, or as the `kind` that is named.
     """
     meant = require_in_scope(table, reader, study, owner)
     view, decided = access.find_study(table, reader.viewer, study, meant, now)
-    record(audit.of_study(Kind.ACCESS, audit.disclosed(view, decided.decision), count))
+    record(audit.of_study(kind, audit.disclosed(view, decided.decision)))
     return view
 
 
-def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record: Recorder) -> None:
-    """Record which studies a reader still has on the screen; what may not be seen any more is passed over. Raises BadRequest."""
+def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record: Recorder) -> set[tuple[str, str]]:
+    """Record which studies a reader has on the screen, and answer (UID, owner) of them; what may not be seen any more is passed
+    over. Raises BadRequest."""
+    seen: set[tuple[str, str]] = set()
     if not isinstance(shown, list) or len(shown) > MAX_SHOWN:
         raise BadRequest(f"shown must be a list of at most {MAX_SHOWN} studies.", "shown")
     for one in shown:
@@ -63,6 +65,8 @@ def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record
         except NotFound:
             continue
         record(audit.of_study(Kind.SHOWN, audit.disclosed(view, decided.decision)))
+        seen.add((uid, view.owner))
+    return seen
 
 
 def images(
@@ -78,9 +82,10 @@ def images(
 ) -> JsonObject:
     """Series and instances of a study in the order in which one reads them, at most `MAX_INSTANCES`. Raises NotFound.
 
-    `freshen` reads the instances of an owner's study again that an earlier reader read. `read`: somebody looks at them.
+    `freshen` reads the instances of an owner's study again that an earlier reader read. `read`: somebody looks at them; else the
+    page has them ahead, which is recorded as that.
     """
-    view = visible(table, reader, study, owner, now, record)
+    view = visible(table, reader, study, owner, now, record, Kind.ACCESS if read else Kind.AHEAD)
     meant, within = view.owner, studies.bounds(reader.viewer, view)
     if read:
         remember(table, reader, meant, study, None, now)
@@ -109,12 +114,14 @@ def _key_images(found: list[Instance]) -> list[JsonObject]:
     """What documents of the study single out among its images: key object selections and presentation states, in their order."""
     here = {one.sop_instance_uid for one in found}
     said = []
-    for named in (document.fact.key_images for document in found):
+    for document in found:
+        named = document.fact.key_images
         if named is None:
             continue
         images = [{"sop_instance_uid": sop, "frames": list(frames)} for sop, frames in named.images.items() if sop in here]
         if images:
-            said.append({"kind": named.kind, "title": named.title, "description": named.description, "images": images})
+            of = {"series_instance_uid": document.series_instance_uid, "sop_instance_uid": document.sop_instance_uid}
+            said.append({"kind": named.kind, "title": named.title, "description": named.description, **of, "images": images})
     return said
 
 

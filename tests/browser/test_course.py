@@ -60,11 +60,31 @@ def course(city: RunningCity) -> Course:
     return Course(city)
 
 
-def read(open_page: Open, course: Course, **options: Any) -> Page:
-    """The page, once both pictures are in view."""
-    page, _ = open_page(course.url, **options)
+@pytest.fixture(scope="module")
+def kept_page(open_kept_page: Open, course: Course) -> Page:
+    page, _ = open_kept_page(course.url)
+    return page
+
+
+@pytest.fixture
+def page(kept_page: Page) -> Page:
+    """The page as one finds it: the newest film beside the one before, as they were sent, both in view."""
+    page = kept_page
+    page.keyboard.press("Escape")
+    for toggle, key in (("#pin", "p"), ("#tool-windowing", "w")):
+        if page.locator(toggle).get_attribute("aria-pressed") == "true":
+            page.keyboard.press(key)
+    page.keyboard.press("r")
+    films = page.locator(".courses").get_by_role("button", name="RX torace")
+    if films.get_attribute("aria-pressed") == "false":
+        films.click()
+    page.locator(".card .step").last.click()
+    page.evaluate("document.activeElement.blur()")
+    expect(whens(page, "left")).to_contain_text("29 nov 2026")
+    expect(whens(page, "right")).to_contain_text("15 nov 2026")
     for side in SIDES:
         expect(page.locator(f".pane.{side} .film img").first).to_be_visible()
+        expect(page.locator(f".pane.{side} .picture")).not_to_have_attribute("aria-busy", "true")
     return page
 
 
@@ -89,10 +109,7 @@ def no_violations(page: Page) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_the_course_shows_every_film_of_both_hospitals_oldest_first_with_what_was_concluded(
-    open_page: Open, course: Course
-) -> None:
-    page = read(open_page, course)
+def test_the_course_shows_every_film_of_both_hospitals_oldest_first_with_what_was_concluded(page: Page) -> None:
     strip = page.get_by_role("list", name="Decorso")
     cards = strip.locator(".card")
     expect(cards.locator(".day")).to_have_text(["2 ott", "12 ott", "26 ott", "15 nov", "29 nov"])
@@ -108,8 +125,7 @@ def test_the_course_shows_every_film_of_both_hospitals_oldest_first_with_what_wa
     no_violations(page)
 
 
-def test_arrows_step_along_the_course_and_a_pin_holds_the_baseline(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_arrows_step_along_the_course_and_a_pin_holds_the_baseline(page: Page) -> None:
     expect(whens(page, "left")).to_contain_text("29 nov 2026")
     expect(whens(page, "right")).to_contain_text("15 nov 2026")
     page.keyboard.press("Shift+ArrowLeft")
@@ -130,8 +146,7 @@ def test_arrows_step_along_the_course_and_a_pin_holds_the_baseline(open_page: Op
     expect(whens(page, "right")).to_contain_text("15 nov 2026")  # the prior of the newest again
 
 
-def test_one_click_leads_to_another_region_and_one_puts_a_film_beside(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_one_click_leads_to_another_region_and_one_puts_a_film_beside(page: Page) -> None:
     page.get_by_role("list", name="Decorso").locator(".card").first.hover()
     page.locator(".course").get_by_role("button", name="Metti accanto: RX TORACE, 2 ott").click()
     expect(whens(page, "right")).to_contain_text("2 ott 2026")
@@ -142,8 +157,7 @@ def test_one_click_leads_to_another_region_and_one_puts_a_film_beside(open_page:
     expect(whens(page, "left")).to_contain_text("29 nov 2026")
 
 
-def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(page: Page) -> None:
     page.get_by_role("list", name="Decorso").locator(".card").first.hover()
     page.locator(".course").get_by_role("button", name="Metti accanto: RX TORACE, 2 ott").click()
     expect(whens(page, "right")).to_contain_text("2 ott 2026")
@@ -182,8 +196,7 @@ def test_a_scale_that_nobody_knows_is_said_to_be_unknown(open_page: Open, city: 
     expect(page.locator("#tool-millimetres")).to_have_attribute("aria-pressed", "false")
 
 
-def test_zoom_and_place_go_together_by_keys_wheel_and_drag(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_zoom_and_place_go_together_by_keys_wheel_and_drag(page: Page) -> None:
     page.locator(".pane.left .picture").focus()
     before = film(page, "left")
     page.keyboard.press("z")
@@ -210,8 +223,7 @@ def test_zoom_and_place_go_together_by_keys_wheel_and_drag(open_page: Open, cour
     wait_until(lambda: film(page, "left") == before)
 
 
-def test_windows_are_changed_by_drag_and_by_keys_each_from_its_own_and_inverted(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_windows_are_changed_by_drag_and_by_keys_each_from_its_own_and_inverted(page: Page) -> None:
     grey = {side: middle(page, side).mean() for side in SIDES}
     page.locator(".pane.left .picture").focus()
     page.keyboard.press(".")
@@ -239,8 +251,7 @@ def test_windows_are_changed_by_drag_and_by_keys_each_from_its_own_and_inverted(
     expect(page.locator("#tool-invert")).to_have_attribute("aria-pressed", "true")
 
 
-def test_presets_are_hounsfield_windows_of_a_ct(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_presets_are_hounsfield_windows_of_a_ct(page: Page) -> None:
     page.locator(".courses").get_by_role("button", name="TC capo").click()
     expect(page.locator(".pane.left .caption")).to_contain_text("finestra propria W 400 L 40")
     page.keyboard.press("3")
@@ -251,8 +262,7 @@ def test_presets_are_hounsfield_windows_of_a_ct(open_page: Open, course: Course)
         expect(page.locator(".pane.left .caption")).to_contain_text(window)
 
 
-def test_the_other_keys_of_window_and_zoom_do_what_they_say(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_the_other_keys_of_window_and_zoom_do_what_they_say(page: Page) -> None:
     grey, width = middle(page, "left"), film(page, "left")["width"]
     page.locator(".pane.left .picture").focus()
     for _ in range(3):
@@ -287,8 +297,7 @@ def test_the_other_keys_of_window_and_zoom_do_what_they_say(open_page: Open, cou
     assert film(page, "left") == box  # the window, not the place
 
 
-def test_with_shift_a_drag_moves_the_comparison_alone_so_that_it_lies_on_the_other(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_with_shift_a_drag_moves_the_comparison_alone_so_that_it_lies_on_the_other(page: Page) -> None:
     page.keyboard.press("z")
     wait_until(lambda: film(page, "left")["width"] > 500)
     before = {side: film(page, side) for side in SIDES}
@@ -321,15 +330,13 @@ def test_full_resolution_comes_when_one_zooms(open_page: Open, city: RunningCity
     assert detail.evaluate("image => image.naturalWidth / image.getBoundingClientRect().width") > 0.9
 
 
-def test_the_two_exams_change_places(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_the_two_exams_change_places(page: Page) -> None:
     page.locator(".pane.left .picture").press("x")
     expect(whens(page, "left")).to_contain_text("15 nov 2026")
     expect(whens(page, "right")).to_contain_text("29 nov 2026")
 
 
-def test_letters_stand_at_the_sides_where_the_image_has_them(open_page: Open, course: Course) -> None:
-    page = read(open_page, course)
+def test_letters_stand_at_the_sides_where_the_image_has_them(page: Page) -> None:
     expect(page.locator(".pane.left .at-right")).to_have_text("L")
     expect(page.locator(".pane.left .at-left")).to_have_text("R")
     expect(page.locator(".pane.left .at-bottom")).to_have_text("F")

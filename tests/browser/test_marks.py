@@ -205,7 +205,7 @@ def test_a_neighbour_on_the_course_is_there_when_one_steps_to_it_and_is_read_onl
         found: list[Any] = city.client("san-matteo").get(f"/studies/{study}/readings").json()["readings"]
         return found
 
-    wait_until(lambda: any(second in address and "viewport=1400" in address for address in watch.requests))
+    wait_until(lambda: page.title() and any(second in address and "viewport=1400" in address for address in watch.requests))
     assert not readings(second)  # handed out, and read by nobody
     assert not any(str(films[0].StudyInstanceUID) in address and "/images" in address for address in watch.requests)
     page.keyboard.press("Shift+ArrowLeft")

@@ -6,6 +6,7 @@ import { NEUTRAL } from './looks.js';
 import { Picture, expectPicture } from './picture.js';
 import { dateText, distanceText, t } from './text.js';
 import { imagesOfExam } from './exams.js';
+import { Presentations } from './presentations.js';
 import { hospital, isNoImage, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
 import { citesOthers, reportsOf } from './reports.js';
 
@@ -22,7 +23,7 @@ export function expectExam(study, { series: all, places: body }, beside) {
   if (!shown) return;
   const places = placesOf(shown, series);
   const at = beside?.places.length ? counterpart(together(beside.places, places, [beside.body, body ?? []]), beside.wished) : null;
-  expectPicture(places[at ?? beginning(places)], { study: study.study_instance_uid, owner: study.owner });
+  expectPicture(places[at ?? beginning(places)], { study: study.study_instance_uid, owner: study.owner }, NEUTRAL, true);
 }
 
 /** The series that somebody chose by hand, by exam: it stays chosen, whatever arrives or is put beside it. */
@@ -157,6 +158,7 @@ export class Pane {
       this.alone = Boolean(this.beside && !this.beside.chosen);
       this.body = found.places ?? [];
       this.keyImages = keyImagesOf(found);
+      this.presentations = new Presentations(found, this.exam, () => asked === this.asked && this.#presented());
       this.series = found.series.filter(series => !isNoImage(series.modality));
       this.#choose(this.series.find(one => one.series_instance_uid === this.#wanted()) ?? nearestSeries(this.series, this.beside?.chosen));
     } catch {
@@ -191,7 +193,8 @@ export class Pane {
     this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.places.length - 1), 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
     const series = this.series.length > 1 && !isMammography(this.series) && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#chosenByHand(this.series[event.target.selectedIndex]) },
       this.series.map((one, index) => h('option', { selected: one === this.chosen }, `${index + 1}. ${one.description || one.modality} (${one.instances.length})`)));
-    fill(this.controls, series, this.#keyButton(), this.#cine(), many && this.slider, many && this.label);
+    this.marks = h('button.marked', { type: 'button', hidden: true, 'aria-keyshortcuts': 'G', title: `${t('presentedNext')} (G)`, onclick: () => this.nextPresentation() });
+    fill(this.controls, series, this.#keyButton(), this.marks, this.#cine(), many && this.slider, many && this.label);
     if (focused) this.controls.querySelector(focused)?.focus();
     this.#tellPosition();
   }
@@ -215,10 +218,32 @@ export class Pane {
     this.go(this.places.findIndex(holds));
   }
 
-  /** What the sender says of an image that it singled out. */
-  #whyKey({ one, frame }) {
-    const key = this.keyImages.get(one.sop_instance_uid);
-    return key?.shows(frame) ? `★ ${key.text || t('keyImage')}` : '';
+  /** The image in view as the next of its presentation states shows it; after the last one as it was sent. */
+  nextPresentation() {
+    for (const cell of this.places[this.wished]?.cells ?? []) if (cell) this.presentations.next(cell);
+    this.#presented();
+  }
+
+  /** Draw the image in view as it is presented now. */
+  #presented() {
+    if (this.places[this.wished]) this.#draw();
+    this.#tellPresentation();
+  }
+
+  /** What the sender says of an image that it singled out, and how it is presented. */
+  #whyKey(cell) {
+    const key = this.keyImages.get(cell.one.sop_instance_uid);
+    const { presentation: as } = cell;
+    const presented = as && t(as.partly ? 'presentedPartly' : 'presented', { label: as.label });
+    return [key?.shows(cell.frame) && `★ ${key.text || t('keyImage')}`, presented].filter(Boolean).join(' · ');
+  }
+
+  #tellPresentation() {
+    const cells = (this.places[this.at]?.cells ?? []).filter(Boolean);
+    const count = Math.max(0, ...cells.map(cell => this.presentations.count(cell)));
+    this.marks.hidden = !count;
+    this.marks.textContent = t('presentations', { count });
+    this.marks.setAttribute('aria-pressed', String(cells.some(cell => cell.presentation)));
   }
 
   /** The button that plays a cine at its own Frame Time; null for what is none. */
@@ -260,12 +285,15 @@ export class Pane {
 
   #draw() {
     this.slider.value = this.wished;
-    this.picture.show(this.places[this.wished], this.wished, this.exam);
+    const place = this.places[this.wished];
+    for (const cell of place.cells) if (cell) cell.presentation = this.presentations.of(cell);
+    this.picture.show(place, this.wished, this.exam);
   }
 
   #shown(at) {
     this.at = at;
     this.#tellPosition();
+    this.#tellPresentation();
     for (const near of [1, -1, 2]) if (this.places[at + near]) expectPicture(this.places[at + near], this.exam, this.look);
     this.onseen?.(this);
   }

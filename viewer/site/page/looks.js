@@ -44,6 +44,14 @@ export function edgesOf({ toward, orientation }) {
   return right && bottom ? { left: opposite(right), right, top: opposite(bottom), bottom } : null;
 }
 
+/** The letters at the edges of an image that is turned (degrees, clockwise), and then mirrored. */
+export function turnedEdges(edges, { rotation, flip }) {
+  if (!edges) return null;
+  const names = ['top', 'right', 'bottom', 'left'];
+  const turned = Object.fromEntries(names.map((name, at) => [name, edges[names[(at + 4 - rotation / 90) % 4]]]));
+  return flip ? { ...turned, left: turned.right, right: turned.left } : turned;
+}
+
 /** The letters of a direction, the nearest axis first; another one where it is oblique. */
 function towards(cosines) {
   return cosines.map((value, axis) => ({ size: Math.abs(value), letter: AXES[axis][value > 0 ? 0 : 1] })).filter(({ size }) => size > 0.25).sort((a, b) => b.size - a.size).slice(0, 2).map(({ letter }) => letter).join('');

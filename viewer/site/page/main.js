@@ -78,7 +78,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
     const study = timeline.studies.find(each => keyOf(each) === keyOf(one));
     if (study) knowImages(study, one);
   }
-  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: new Set() });
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: newIn(timeline) });
   frame();
   chooseFirst(current, priors);
   second.join(session.reading(), { where: () => state.chosen, follow });
@@ -331,7 +331,8 @@ async function draw(left, right) {
   whenIdle(() => parts && state.chosen.left === left && state.chosen.right === right && expectNeighbours(current, other));
 }
 
-const whenIdle = window.requestIdleCallback ?? (then => setTimeout(then, 200));
+const IDLE_WITHIN = 2000;
+const whenIdle = then => (window.requestIdleCallback ? requestIdleCallback(then, { timeout: IDLE_WITHIN }) : setTimeout(then, 200));
 
 /** The pictures one step along the course from both are fetched while nothing else is to do; not where somebody pays by the byte. */
 function expectNeighbours(current, other) {
@@ -450,6 +451,7 @@ async function changed(timeline) {
   const reported = known.filter(study => versionsOf(before.get(keyOf(study))) !== versionsOf(study));
   const completed = known.filter(study => study.complete && !before.get(keyOf(study)).complete);
   state.shown = timeline;
+  state.news = newIn(timeline);
   for (const study of [...arrived, ...grown, ...reported, ...completed]) state.news.add(keyOf(study));
   drawPatient();
   const shownGone = gone.map(keyOf).some(key => key === state.chosen.left || key === state.chosen.right);
@@ -472,9 +474,14 @@ async function changed(timeline) {
 /** What is new in reports is a version, not a line that the archive read in one that is known. */
 const versionsOf = study => JSON.stringify(study.reports.map(report => ({ ...report, conclusion: null })));
 
-/** What stands on a screen that somebody sees is news no longer. */
+/** What is new to this reader, since another visit too. */
+const newIn = timeline => new Set(timeline.studies.filter(study => study.new).map(keyOf));
+
+/** What stands on a screen that somebody sees is news no longer, which the archive remembers for the next visit. */
 function lookedAt() {
-  if (!document.hidden) for (const key of Object.values(state.chosen)) state.news.delete(key);
+  if (document.hidden) return;
+  const seen = Object.values(state.chosen).filter(key => state.news.delete(key));
+  if (seen.length) session.keep(onScreen()).catch(() => {});
 }
 
 function closeViewerQuietly() {
@@ -575,6 +582,7 @@ function onkey(event) {
   } else if (plain && key === 'p') pin();
   else if (plain && key === 'c') copyCitation();
   else if (plain && key === 'k') (at('.pane.right') ? parts.panes.right : parts.panes.left).nextKeyImage();
+  else if (plain && key === 'g') for (const pane of shownPanes()) pane.nextPresentation();
   else if (!parts.tools.key(event) && plain) onListKey(event, key);
 }
 

@@ -1,8 +1,9 @@
 // What a pane shows at once: one image, or four of a mammography. What is told of it changes when it does, not before.
 
 import { fill, h } from './dom.js';
-import { NEUTRAL, edgesOf, visiblePart, windowOf } from './looks.js';
+import { NEUTRAL, edgesOf, turnedEdges, visiblePart, windowOf } from './looks.js';
 import { viewOf } from './matching.js';
+import { overlay, unplaced } from './presentation.js';
 import { getPicture, imageUrl, whyNotShown } from './session.js';
 import { numberText, t } from './text.js';
 
@@ -23,24 +24,33 @@ function addressOf({ study, owner }, { series, one, frame }, parameters) {
   return imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { owner, ...parameters });
 }
 
-/** An image, on its way or here. */
-function fetchImage(exam, cell, parameters) {
+/** An image, on its way or here; `ahead` of anybody's look, which the archive records as that. */
+function fetchImage(exam, cell, parameters, ahead = false) {
   const address = addressOf(exam, cell, parameters);
-  const image = kept.get(address) ?? h('img', { decoding: 'async', referrerpolicy: 'no-referrer', draggable: 'false', src: address, 'data-address': address });
+  const image = kept.get(address) ?? h('img', { decoding: 'async', referrerpolicy: 'no-referrer', draggable: 'false', src: ahead ? `${address}&ahead=1` : address, 'data-address': address });
   kept.delete(address);
   kept.set(address, image);
   if (kept.size > KEPT) kept.delete(kept.keys().next().value);
   return image;
 }
 
+/** How an image lies that nobody presents otherwise. */
+const AS_SENT = { rotation: 0, flip: false, window: null, inverted: false, marks: [] };
+
+/** [centre, width, function] with which an image is drawn, null for its own: chosen here, else as it is presented. */
+function windowFor({ series, one, presentation }, look) {
+  const own = presentation?.window ?? null;
+  return windowOf(look, series.modality, own ? { ...one, window: own } : one) ?? own;
+}
+
 const parametersOf = (cell, look) => {
-  const window = windowOf(look, cell.series.modality, cell.one);
-  return { viewport: `${VIEWPORT},${VIEWPORT}`, window: window ? `${window[0]},${window[1]},linear` : '' };
+  const window = windowFor(cell, look);
+  return { viewport: `${VIEWPORT},${VIEWPORT}`, window: window ? `${window[0]},${window[1]},${window[2] ?? 'linear'}` : '' };
 };
 
-/** Fetch what is likely to be looked at next. */
-export function expectPicture(place, exam, look = NEUTRAL) {
-  for (const cell of place.cells) if (cell) fetchImage(exam, cell, parametersOf(cell, look));
+/** Fetch what is likely to be looked at next; `ahead`: of an exam that nobody looks at. */
+export function expectPicture(place, exam, look = NEUTRAL, ahead = false) {
+  for (const cell of place.cells) if (cell) fetchImage(exam, cell, parametersOf(cell, look), ahead);
 }
 
 /** The picture of an exam. `describe(at)` answers an image's text, `onshown(at)` hears that the place `at` is in view, `note(cell)`
@@ -91,11 +101,16 @@ export class Picture {
     return more ? null : cell?.of ?? null;
   }
 
+  /** Whether the one image in view is turned or mirrored, as its sender presents it. */
+  get isTurned() {
+    return Boolean(this.single && (this.cells[0].as.rotation || this.cells[0].as.flip));
+  }
+
   /** Width and height, in screen pixels, of the one image in view where it just fits; null where several are, or none is. */
   get fitted() {
     const [cell] = this.cells;
     if (!this.single || !cell.fit) return null;
-    const { rows, columns } = sizeOf(cell);
+    const { rows, columns } = lyingSize(cell);
     return { width: columns * cell.fit, height: rows * cell.fit };
   }
 
@@ -137,7 +152,11 @@ export class Picture {
   }
 
   #put({ place, images }) {
-    this.cells = place.cells.map((cell, index) => ({ of: cell, image: images[index], element: h('div.cell', {}, cell && [h('div.film', {}, images[index]), letters(cell.one), h('p.caption')]) }));
+    this.cells = place.cells.map((cell, index) => {
+      const as = cell?.presentation ?? AS_SENT;
+      const turned = cell && h('div.turned', {}, images[index]);
+      return { of: cell, as, image: images[index], turned, element: h('div.cell', {}, cell && [h('div.film', {}, turned, as.marks.length > 0 && overlay(as)), letters(cell.one, as), h('p.caption')]) };
+    });
     const elements = this.cells.map(cell => cell.element);
     fill(this.root, elements.length > 1 ? h('div.hung', {}, elements) : elements);
     this.#layOut();
@@ -161,9 +180,9 @@ export class Picture {
   }
 
   #layOutCell(cell) {
-    const { element, of } = cell;
+    const { element, of, as, turned } = cell;
     const [film] = element.children;
-    const { rows, columns } = sizeOf(cell);
+    const { rows, columns } = lyingSize(cell);
     const { clientWidth, clientHeight } = element;
     if (!clientWidth || !rows) return;
     cell.fit = Math.min(clientWidth / columns, clientHeight / rows);
@@ -171,33 +190,36 @@ export class Picture {
     const [width, height] = [columns * cell.fit * zoom, rows * cell.fit * zoom];
     const box = { left: (clientWidth - width) / 2 + this.look.x * width, top: (clientHeight - height) / 2 + this.look.y * height, width, height };
     Object.assign(film.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${width}px`, height: `${height}px`, rotate: this.turn ? `${this.turn}deg` : '' });
-    element.classList.toggle('inverted', this.look.invert);
-    element.lastChild.textContent = this.#captionOf(of, film.children.length > 1);
-    this.#detail(cell, film, box, { clientWidth, clientHeight });
+    const [across, down] = as.rotation % 180 ? [height, width] : [width, height];
+    Object.assign(turned.style, { width: `${across}px`, height: `${down}px`, transform: `translate(-50%, -50%)${as.flip ? ' scaleX(-1)' : ''} rotate(${as.rotation}deg)` });
+    element.classList.toggle('inverted', this.look.invert !== as.inverted);
+    element.lastChild.textContent = this.#captionOf(of, turned.children.length > 1);
+    this.#detail(cell, box, [across, down], { clientWidth, clientHeight });
   }
 
   /** Where the preview has fewer pixels than are on the screen, what is in view is fetched as it was sent. */
-  #detail(cell, film, box, { clientWidth, clientHeight }) {
+  #detail(cell, box, [across, down], { clientWidth, clientHeight }) {
     clearTimeout(cell.soon);
-    const { one } = cell.of;
-    const wanted = box.width * devicePixelRatio > cell.image.naturalWidth * 1.15 && one.columns > cell.image.naturalWidth;
-    const part = wanted ? visiblePart({ width: clientWidth, height: clientHeight }, box) : null;
+    const { turned, of: { one } } = cell;
+    const wanted = across * devicePixelRatio > cell.image.naturalWidth * 1.15 && one.columns > cell.image.naturalWidth;
+    const seen = wanted ? visiblePart({ width: clientWidth, height: clientHeight }, box) : null;
+    const part = seen && unplaced(seen, cell.as);
     if (!part) {
-      film.querySelector('.detail')?.remove();
+      turned.querySelector('.detail')?.remove();
       return;
     }
     cell.soon = setTimeout(() => {
       const [x, y] = [Math.floor(part.x * one.columns), Math.floor(part.y * one.rows)];
       const [w, hgt] = [Math.min(one.columns - x, Math.ceil(part.width * one.columns) + 1), Math.min(one.rows - y, Math.ceil(part.height * one.rows) + 1)];
-      const size = [Math.min(w, Math.round(part.width * box.width * devicePixelRatio)), Math.min(hgt, Math.round(part.height * box.height * devicePixelRatio))].map(value => Math.max(1, value));
+      const size = [Math.min(w, Math.round(part.width * across * devicePixelRatio)), Math.min(hgt, Math.round(part.height * down * devicePixelRatio))].map(value => Math.max(1, value));
       const image = fetchImage(this.wish.exam, cell.of, { ...parametersOf(cell.of, this.look), viewport: `${size[0]},${size[1]},${x},${y},${w},${hgt}` });
       image.alt = '';
       image.className = 'detail';
       image.decode().then(() => {
-        if (!film.isConnected || cell.detail !== image) return;
+        if (!turned.isConnected || cell.detail !== image) return;
         Object.assign(image.style, { left: `${(100 * x) / one.columns}%`, top: `${(100 * y) / one.rows}%`, width: `${(100 * w) / one.columns}%`, height: `${(100 * hgt) / one.rows}%` });
-        film.querySelector('.detail')?.remove();
-        film.append(image);
+        turned.querySelector('.detail')?.remove();
+        turned.append(image);
         cell.element.lastChild.textContent = this.#captionOf(cell.of, true);
       }, () => {});
       cell.detail = image;
@@ -207,12 +229,13 @@ export class Picture {
   /** What a picture says of itself: whether it is a preview, its window, its view, how large a pixel is. */
   #captionOf(of, detailed) {
     const { series, one } = of;
-    const window = windowOf(this.look, series.modality, one);
+    const window = windowFor(of, this.look);
     const told = window ?? one.window;
+    const chosen = windowOf(this.look, series.modality, one);
     const size = one.spacing ? t(one.at_detector ? 'pixelAtDetector' : 'pixelSize', { size: numberText(one.spacing[1], 3) }) : t('pixelUnknown');
     return [
       t(detailed ? 'asSent' : 'preview'),
-      told ? t(window ? 'windowChosen' : 'windowOwn', { width: numberText(told[1], 0), centre: numberText(told[0], 0) }) : t('windowNone'),
+      told ? t(chosen || window ? 'windowChosen' : 'windowOwn', { width: numberText(told[1], 0), centre: numberText(told[0], 0) }) : t('windowNone'),
       viewOf(one),
       size,
       this.alignedBy,
@@ -254,8 +277,14 @@ export class Picture {
 /** Rows and columns of the image in a cell. */
 const sizeOf = ({ image, of: { one } }) => (one.rows && one.columns ? one : { rows: image.naturalHeight, columns: image.naturalWidth });
 
-/** The side letters of an image at its edges, as they are in the image. */
-function letters(one) {
-  const edges = edgesOf(one);
+/** The same as the image is turned. */
+function lyingSize(cell) {
+  const { rows, columns } = sizeOf(cell);
+  return cell.as.rotation % 180 ? { rows: columns, columns: rows } : { rows, columns };
+}
+
+/** The side letters of an image at its edges, as they are in the image, turned with it. */
+function letters(one, as) {
+  const edges = turnedEdges(edgesOf(one), as);
   return edges && h('div.letters', { 'aria-hidden': 'true' }, Object.entries(edges).map(([edge, text]) => h(`span.at-${edge}`, {}, text)));
 }

@@ -111,6 +111,14 @@ export async function getPicture(address) {
   return answer.blob();
 }
 
+/** What is said of an instance, in the DICOM JSON Model; `exam` is `{study, owner}`. Raises Trouble. */
+export async function getMetadata({ study, owner }, series, sop) {
+  const address = imageUrl(`/studies/${study}/series/${series}/instances/${sop}/metadata`, { owner });
+  const answer = await fetch(address, { cache: 'no-store', referrerPolicy: 'no-referrer' }).catch(() => { throw new Trouble('offline'); });
+  if (!answer.ok) throw new Trouble(answer.status >= 500 || answer.status === 429 ? 'broken' : 'refused');
+  return JSON.parse(await answer.text(), legible)[0];
+}
+
 /** A PDF report. Raises Trouble. */
 export async function getPdf(study, sop, parameters) {
   const answer = await fetch(`${held.api}/view/${held.pass}/studies/${study}/reports/${sop}?${new URLSearchParams(parameters)}`, { cache: 'no-store', referrerPolicy: 'no-referrer' }).catch(() => { throw new Trouble('offline'); });

@@ -51,6 +51,7 @@ export class Tools {
     const pictures = [this.panes.left, this.panes.right].map(pane => pane.picture);
     const images = pictures.map(picture => picture?.single ?? null);
     if (!images.every(image => image && FILMS.has(image.series.modality)) || !ofOneView(...images)) return this.ontrouble?.(t('alignFilms'));
+    if (pictures.some(picture => picture.isTurned)) return this.ontrouble?.(t('alignTurned'));
     const [fixed, moving] = await Promise.all(pictures.map(async picture => greyOf(await picture.inPixels(GREY)))).catch(() => []);
     if (!images.every((image, index) => pictures[index].single === image)) return undefined; // others by now
     const found = fixed && aligned(fixed, moving, likelyScale(...images));

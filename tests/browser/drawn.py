@@ -110,15 +110,31 @@ def key_object(of: Dataset, *images: Dataset, why: str) -> Dataset:
     return data
 
 
-def presentation_state(of: Dataset, *images: Dataset, label: str) -> Dataset:
-    """A Grayscale Softcopy Presentation State of an exam for some of its images."""
-    data = _beside(of, "1.2.840.10008.5.1.4.1.1.11.1", Modality="PR", SeriesNumber=98)
+def presentation_state(of: Dataset, *images: Dataset, label: str, **more: Any) -> Dataset:
+    """A Grayscale Softcopy Presentation State of an exam for some of its images; `more` are attributes by keyword."""
+    data = _beside(of, "1.2.840.10008.5.1.4.1.1.11.1", Modality="PR", SeriesNumber=98, **more)
     data.ContentLabel, data.ContentDescription = label, ""
     series = Dataset()
     series.SeriesInstanceUID = images[0].SeriesInstanceUID
     series.ReferencedImageSequence = [_reference(image) for image in images]
     data.ReferencedSeriesSequence = [series]
     return data
+
+
+def drawing(kind: str, *numbers: float, units: str = "PIXEL") -> Dataset:
+    """A graphic object of a presentation state."""
+    item = Dataset()
+    item.GraphicAnnotationUnits, item.GraphicDimensions, item.NumberOfGraphicPoints = units, 2, len(numbers) // 2
+    item.GraphicData, item.GraphicType, item.GraphicFilled = list(numbers), kind, "N"
+    return item
+
+
+def note(text: str, x: float, y: float) -> Dataset:
+    """A text object of a presentation state, anchored at a point of the image."""
+    item = Dataset()
+    item.AnchorPointAnnotationUnits, item.AnchorPoint, item.AnchorPointVisibility = "PIXEL", [x, y], "N"
+    item.UnformattedTextValue = text
+    return item
 
 
 def _beside(of: Dataset, sop_class: str, **more: Any) -> Dataset:

@@ -147,7 +147,6 @@ def test_arrows_step_along_the_course_and_a_pin_holds_the_baseline(page: Page) -
 
 
 def test_one_click_leads_to_another_region_and_one_puts_a_film_beside(page: Page) -> None:
-    page.get_by_role("list", name="Decorso").locator(".card").first.hover()
     page.locator(".course").get_by_role("button", name="Metti accanto: RX TORACE, 2 ott").click()
     expect(whens(page, "right")).to_contain_text("2 ott 2026")
     page.locator(".courses").get_by_role("button", name="TC capo").click()
@@ -158,7 +157,6 @@ def test_one_click_leads_to_another_region_and_one_puts_a_film_beside(page: Page
 
 
 def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(page: Page) -> None:
-    page.get_by_role("list", name="Decorso").locator(".card").first.hover()
     page.locator(".course").get_by_role("button", name="Metti accanto: RX TORACE, 2 ott").click()
     expect(whens(page, "right")).to_contain_text("2 ott 2026")
     wait_until(lambda: abs(film(page, "left")["width"] - film(page, "right")["width"]) < 2)
@@ -180,6 +178,17 @@ def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(page
     page.keyboard.press("Escape")
     for side in SIDES:
         expect(page.locator(f".pane.{side} .picture")).to_be_visible()
+
+
+def test_help_says_how_one_compares_and_every_key_in_both_languages(page: Page) -> None:
+    for language, words in (("EN", "Put an exam beside today's"), ("IT", "Mettere un esame accanto a quello di oggi")):
+        page.get_by_role("button", name=language, exact=True).click()
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_contain_text(words)
+        expect(page.get_by_role("dialog").locator("dt")).to_have_count(18)
+        no_violations(page)
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_a_scale_that_nobody_knows_is_said_to_be_unknown(open_page: Open, city: RunningCity) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
+from pydicom.dataset import Dataset
 
 from tests.browser import drawn, hospital
 from tests.browser.chromium import pixels
@@ -49,6 +52,58 @@ def test_images_that_the_sender_singled_out_are_said_and_jumped_to(open_page: Op
     expect(position).to_have_text("4 / 21")
 
 
+def yellow(page: Page) -> tuple[float, float] | None:
+    """Where in the film of the left pane, in parts of it, the middle of what is drawn over it lies; None where nothing is."""
+    content = page.locator(".pane.left .film").screenshot()
+    colours = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+    drawn_over = (colours[..., 0] > 180) & (colours[..., 1] > 140) & (colours[..., 2] < 130)
+    if drawn_over.sum() < 20:
+        return None
+    rows, columns = np.nonzero(drawn_over)
+    return float(columns.mean() / colours.shape[1]), float(rows.mean() / colours.shape[0])
+
+
+def test_an_image_is_shown_as_its_sender_presents_it_turned_windowed_and_drawn_over(open_page: Open, city: RunningCity) -> None:
+    """A film of 640 pixels is turned by 90° and mirrored, so that (x, y) of it lies at (y, x); a ring around (480, 160)."""
+    patient, client = Patient(), city.client("maugeri")
+    film = drawn.film(patient, "maugeri", "20261129", AURORA)
+    annotation, window = Dataset(), Dataset()
+    annotation.GraphicLayer = "SEGNI"
+    annotation.GraphicObjectSequence = [
+        drawn.drawing("CIRCLE", 480, 160, 520, 160),
+        drawn.drawing("ELLIPSE", 440, 160, 520, 160, 480, 140, 480, 180),
+        drawn.drawing("POLYLINE", 470, 150, 490, 150, 490, 170, 470, 170, 470, 150),
+        drawn.drawing("POINT", 480, 160),
+    ]
+    annotation.TextObjectSequence = [drawn.note("nodulo", 480, 160)]
+    window.WindowCenter, window.WindowWidth = 2000, 5000
+    state = drawn.presentation_state(
+        film, film, label="NODULO", ImageRotation=90, ImageHorizontalFlip="Y", GraphicAnnotationSequence=[annotation],
+        SoftcopyVOILUTSequence=[window], PresentationLUTShape="IDENTITY",
+    )  # fmt: skip
+    hospital.send(client, film, state)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(reading(city, patient))
+    caption, button = page.locator(".pane.left .caption"), page.locator(".pane.left .marked")
+    expect(caption).to_contain_text("presentata da chi l'ha inviata: NODULO")
+    expect(caption).to_contain_text("W 5000 L 2000")
+    expect(button).to_have_text("Segni (G)")
+    expect(page.locator(".pane.left .marks span")).to_have_text("nodulo")
+    expect(page.locator(".pane.left .at-bottom")).to_have_text("L")
+    expect(page.locator(".pane.left .at-right")).to_have_text("F")
+    for key in ("z", "r"):
+        wait_until(lambda: (at := yellow(page)) is not None and abs(at[0] - 0.27) < 0.05 and abs(at[1] - 0.75) < 0.03)
+        page.keyboard.press(key)
+    page.keyboard.press("l")  # nothing beside it
+    page.keyboard.press("g")
+    expect(caption).to_contain_text("finestra propria")
+    expect(caption).not_to_contain_text("presentata")
+    expect(page.locator(".pane.left .at-right")).to_have_text("L")
+    wait_until(lambda: yellow(page) is None)
+    button.click()
+    wait_until(lambda: yellow(page) is not None)
+
+
 def test_what_came_stays_marked_until_somebody_looks_at_it(open_page: Open, city: RunningCity) -> None:
     patient, client = Patient(), city.client("maugeri")
     older, newer = (drawn.film(patient, "maugeri", date, AURORA) for date in ("20261115", "20261129"))
@@ -65,6 +120,19 @@ def test_what_came_stays_marked_until_somebody_looks_at_it(open_page: Open, city
     expect(row).to_have_attribute("data-uid", str(older.StudyInstanceUID))
     row.locator("[data-side=right]").click()
     expect(marks).to_have_count(0)
+    last = drawn.film(patient, "maugeri", "20261020", AURORA)  # while nobody reads
+    page.close()
+    hospital.send(client, last)
+    hospital.wait_for_studies(city, patient, 3)
+    for _ in range(2):
+        again, _ = open_page(reading(city, patient))
+        row = again.locator(".exam", has=again.locator(".new"))
+        expect(row).to_have_attribute("data-uid", str(last.StudyInstanceUID))
+    with again.expect_response("**/view/session/keep"):
+        row.locator("[data-side=right]").click()
+    other, _ = open_page(reading(city, patient))
+    expect(other.locator(".exam")).to_have_count(3)
+    expect(other.locator(".new")).to_have_count(0)
 
 
 def shifted(city: RunningCity) -> Patient:

@@ -60,6 +60,22 @@ def exams(page: Page) -> Any:
     return page.locator(".exam")
 
 
+@pytest.fixture(scope="module")
+def kept_page(open_kept_page: Open, story: Story) -> Page:
+    page, _ = open_kept_page(story.link())
+    expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
+    return page
+
+
+@pytest.fixture
+def page(kept_page: Page) -> Page:
+    """The story's page as it is when one opens it."""
+    kept_page.set_viewport_size({"width": 1440, "height": 900})
+    kept_page.reload()
+    expect(kept_page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
+    return kept_page
+
+
 def answering(path: str, change: Callable[[Any], Any]) -> Callable[[Page], None]:
     """Prepare a page whose JSON answers of a path are changed on their way."""
 
@@ -79,12 +95,6 @@ def _text(frame: Frame) -> str:
         return frame.content().lower()
     except PlaywrightError:
         return "contenitore"
-
-
-def test_nobody_translates_what_a_page_shows_elsewhere(open_page: Open, story: Story) -> None:
-    page, _ = open_page(story.link(), locale="en-GB")
-    expect(exams(page)).to_have_count(3)
-    assert page.evaluate("document.documentElement.translate") is False
 
 
 def no_violations(page: Page) -> None:
@@ -109,14 +119,12 @@ def test_a_link_shows_the_patient_both_hospitals_exams_and_two_films_side_by_sid
     wait_until(lambda: shows_a_picture(page.locator(".card .thumb").first))
 
 
-def test_the_reports_of_both_stand_beside_each_other_in_full(open_page: Open, story: Story) -> None:
-    page, _ = open_page(story.link())
+def test_the_reports_of_both_stand_beside_each_other_in_full(page: Page) -> None:
     expect(page.locator(".pane.left .report")).to_contain_text("Risoluzione dell'addensamento.")
     expect(page.locator(".pane.right .report")).to_contain_text("Utile controllo.")
 
 
-def test_one_click_puts_another_exam_beside_the_current_one(open_page: Open, story: Story) -> None:
-    page, _ = open_page(story.link())
+def test_one_click_puts_another_exam_beside_the_current_one(page: Page) -> None:
     expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
     exams(page).nth(1).get_by_role("button", name="Metti accanto").click()
     expect(page.locator(".pane.right h2")).to_have_text("TC ENCEFALO")
@@ -145,7 +153,7 @@ def test_a_reload_and_a_second_tab_go_on_and_another_browser_does_not(open_page:
     second = page.context.new_page()
     second.goto(url)
     expect(exams(second)).to_have_count(3)
-    other, watch = open_page(url)
+    other, watch = open_page(url, elsewhere=True)
     watch.expect("410")
     expect(other.locator("[data-kind=elsewhere] h1")).to_have_text("Questo collegamento è già stato aperto")
     expect(exams(other)).to_have_count(0)
@@ -168,42 +176,37 @@ def test_the_token_is_in_no_address_referrer_or_storage(open_page: Open, story: 
     assert not [address for address in watch.requests if token in address]
 
 
-def test_a_reload_goes_on_with_the_session_and_a_page_without_a_link_says_what_to_do(
-    open_page: Open, story: Story, city: RunningCity
-) -> None:
-    page, _ = open_page(story.link())
-    expect(exams(page)).to_have_count(3)
-    page.reload()
-    expect(exams(page)).to_have_count(3)
+def test_a_page_without_a_link_says_what_to_do(open_page: Open, city: RunningCity) -> None:
     other, _ = open_page(city.endpoints["viewer"])
     expect(other.locator("[data-kind=noLink] h1")).to_have_text("Questa pagina si apre da un collegamento")
     no_violations(other)
 
 
-@pytest.mark.parametrize(
-    ("locale", "words"),
-    [
-        ("it-IT", ["annullato", "corretto", "integrazione", "parziale o integrazione", "provvisorio"]),
-        ("en-GB", ["cancelled", "corrected", "addendum", "partial or addendum", "preliminary"]),
-    ],
-)
-def test_each_version_says_when_it_was_written_and_what_it_is(
-    open_page: Open, city: RunningCity, locale: str, words: list[str]
-) -> None:
-    story = Story(city)
-    uid = str(story.current.StudyInstanceUID)
+VERSIONS = {
+    "it-IT": ["annullato", "corretto", "integrazione", "parziale o integrazione", "provvisorio"],
+    "en-GB": ["cancelled", "corrected", "addendum", "partial or addendum", "preliminary"],
+}
+
+
+def test_each_version_says_when_it_was_written_and_what_it_is(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    film = hospital.chest_film(patient, "maugeri", "20260310")
+    hospital.send(client, film)
     for day, status in enumerate(("preliminary", "partial", "addendum", "final", "corrected", "cancelled"), 1):
         query = {"document": status, "date": f"2026031{day}0930", "status": status}
         headers = {"Content-Type": "text/plain; charset=utf-8"}
-        client = city.client("maugeri")
-        assert client.post(f"/studies/{uid}/reports", params=query, data=status.encode(), headers=headers).status_code == 201
-    wait_until(lambda: len(client.get(f"/studies/{uid}/reports").json()["reports"]) == 6, 20)
-    page, _ = open_page(story.link(), locale=locale)
-    found = page.locator(".pane.left .report .when")
-    expect(found).to_have_count(6)
-    expect(page.locator(".pane.left .report .status")).to_have_text([words[0], words[1], words[2], words[3], words[4]])
-    expect(found.first).to_contain_text("09:30")
-    expect(found.first).to_contain_text("16")
+        path = f"/studies/{film.StudyInstanceUID}/reports"
+        assert client.post(path, params=query, data=status.encode(), headers=headers).status_code == 201
+    wait_until(lambda: len(client.get(path).json()["reports"]) == 6, 20)
+    hospital.wait_for_studies(city, patient, 1)
+    for locale, words in VERSIONS.items():
+        url = str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"])
+        page, _ = open_page(url, locale=locale)
+        found = page.locator(".pane.left .report .when")
+        expect(found).to_have_count(6)
+        expect(page.locator(".pane.left .report .status")).to_have_text(words)
+        expect(found.first).to_contain_text("09:30")
+        expect(found.first).to_contain_text("16")
 
 
 def test_a_new_exam_and_a_new_report_appear_by_themselves(open_page: Open, city: RunningCity) -> None:
@@ -237,12 +240,21 @@ def test_images_that_are_long_on_their_way_come_though_the_timeline_changes_mean
     expect(page.locator(".pane.left .picture img")).to_be_visible()
 
 
-def test_revocation_takes_the_other_hospitals_exams_off_the_screen(open_page: Open, city: RunningCity) -> None:
+def test_revocation_takes_the_other_hospitals_exams_off_the_screen_or_all_where_nothing_may_be_seen(
+    open_page: Open, city: RunningCity
+) -> None:
     story = Story(city)
     page, watch = open_page(story.link())
+    one, watch_of_one = open_page(story.link(study_instance_uids=[str(story.prior.StudyInstanceUID)]))
     expect(page.locator(".pane.right .hospital")).to_contain_text("San Matteo")
-    watch.expect("404", *PREPARING)
+    expect(exams(one)).to_have_count(1)
+    for watched in (watch, watch_of_one):
+        watched.expect("404", *PREPARING)
     city.client("maugeri").delete(f"/transfers/{story.transfer}")
+    expect(one.locator("[data-kind=revoked] h1")).to_be_visible(timeout=15000)
+    expect(one.locator("img, iframe")).to_have_count(0)
+    assert "FERRARI" not in one.content()
+    no_violations(one)
     expect(exams(page)).to_have_count(1, timeout=15000)
     expect(page.locator("#said")).to_contain_text("non più visibili: 2")
     assert "TC ENCEFALO" not in page.content()  # the message names nothing either
@@ -250,48 +262,29 @@ def test_revocation_takes_the_other_hospitals_exams_off_the_screen(open_page: Op
     expect(page.locator(".pane.right .nothing")).to_be_visible()
 
 
-def test_when_nothing_may_be_seen_any_more_the_page_says_so_and_shows_nothing(open_page: Open, city: RunningCity) -> None:
+def test_ending_the_reading_closes_it_on_every_screen_with_what_was_announced_and_the_link_opens_nothing_more(
+    open_page: Open, city: RunningCity
+) -> None:
     story = Story(city)
-    page, watch = open_page(story.link(study_instance_uids=[str(story.prior.StudyInstanceUID)]))
-    expect(exams(page)).to_have_count(1)
-    watch.expect("404", *PREPARING)
-    city.client("san-matteo").delete(f"/transfers/{story.transfer}")
-    expect(page.locator("[data-kind=revoked] h1")).to_be_visible(timeout=15000)
-    expect(page.locator("img, iframe")).to_have_count(0)
-    assert "FERRARI" not in page.content()
-    no_violations(page)
-
-
-def test_ending_the_reading_closes_it_on_every_screen_and_the_link_opens_nothing_more(open_page: Open, story: Story) -> None:
     url = story.link()
     page, own_watch = open_page(url)
     expect(exams(page)).to_have_count(3)
+    hospital.send(city.client("maugeri"), hospital.image(story.patient, "maugeri", date="20260311", description="TC ADDOME"))
+    expect(page.locator("#said")).to_contain_text("TC ADDOME", timeout=15000)
     other = page.context.new_page()
     other.goto(url)
-    expect(exams(other)).to_have_count(3)
+    expect(exams(other)).to_have_count(4)
     own_watch.expect("410", *PREPARING)
     page.get_by_role("button", name="Termina lettura").click()
     page.get_by_role("button", name="Termina", exact=True).click()
     expect(page.locator("[data-kind=ended] h1")).to_have_text("Lettura terminata")
+    assert "TC ADDOME" not in page.content()
     expect(other.locator("[data-kind=gone] h1")).to_be_visible(timeout=15000)
     assert page.evaluate("sessionStorage.length") == 0
-    again, watch = open_page(url)
+    again, watch = open_page(url, elsewhere=True)
     watch.expect("410")
     expect(again.locator("[data-kind=gone] h1")).to_have_text("La sessione di lettura è terminata")
     no_violations(again)
-
-
-def test_what_was_announced_goes_with_everything_else_when_the_reading_ends(open_page: Open, city: RunningCity) -> None:
-    story = Story(city)
-    page, watch = open_page(story.link())
-    expect(exams(page)).to_have_count(3)
-    hospital.send(city.client("maugeri"), hospital.image(story.patient, "maugeri", date="20260311", description="TC ADDOME"))
-    expect(page.locator("#said")).to_contain_text("TC ADDOME", timeout=15000)
-    watch.expect("410", *PREPARING)
-    page.get_by_role("button", name="Termina lettura").click()
-    page.get_by_role("button", name="Termina", exact=True).click()
-    expect(page.locator("[data-kind=ended] h1")).to_be_visible()
-    assert "TC ADDOME" not in page.content()
 
 
 def test_a_link_that_is_opened_again_and_again_in_one_tab_asks_for_news_once(open_page: Open, story: Story) -> None:
@@ -351,6 +344,9 @@ def test_the_page_speaks_the_readers_language_and_the_other_at_a_click(
     page, _ = open_page(story.link(), locale=locale)
     expect(page.get_by_role("button", name=end)).to_be_visible()
     assert page.evaluate("document.documentElement.lang") == language
+    assert page.evaluate("document.documentElement.translate") is False
+    expect(page.locator(".pane.right .report")).to_be_visible()
+    no_violations(page)
     other = {"it": "en", "en": "it"}[language]
     page.get_by_role("button", name=other.upper(), exact=True).click()
     expect(page.get_by_role("button", name=end)).to_have_count(0)
@@ -361,15 +357,7 @@ def test_the_page_speaks_the_readers_language_and_the_other_at_a_click(
     assert page.evaluate("document.documentElement.lang") == other
 
 
-@pytest.mark.parametrize("locale", ["it-IT", "en-GB"])
-def test_no_accessibility_rule_is_broken(open_page: Open, story: Story, locale: str) -> None:
-    page, _ = open_page(story.link(), locale=locale)
-    expect(page.locator(".pane.right .report")).to_be_visible()
-    no_violations(page)
-
-
-def test_everything_can_be_done_from_the_keyboard(open_page: Open, story: Story) -> None:
-    page, _ = open_page(story.link())
+def test_everything_can_be_done_from_the_keyboard(page: Page, story: Story) -> None:
     expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
@@ -381,8 +369,7 @@ def test_everything_can_be_done_from_the_keyboard(open_page: Open, story: Story)
     assert focused == str(story.head.StudyInstanceUID)
 
 
-def test_one_step_leads_past_the_list_to_the_two_exams(open_page: Open, story: Story) -> None:
-    page, _ = open_page(story.link())
+def test_one_step_leads_past_the_list_to_the_two_exams(page: Page) -> None:
     expect(page.locator(".pane.left .picture img")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Vai agli esami affiancati")).to_be_focused()
@@ -401,6 +388,7 @@ def test_what_could_not_be_fetched_is_fetched_again(open_page: Open, story: Stor
     expect(page.locator(".lost-text")).to_be_visible()
     for what in ("**/rendered?*", "**/view/studies/*/reports/*", "**/view/events"):
         page.unroute(what)
+    page.evaluate("dispatchEvent(new Event('online'))")  # as a browser says when its line is back
     expect(page.locator(".lost-text")).to_be_hidden()
     expect(page.locator(".pane.left .report")).to_contain_text("Risoluzione dell'addensamento.")
     expect(page.locator(".pane.left .picture img")).to_be_visible()
@@ -430,10 +418,10 @@ def test_what_failed_is_tried_again_by_itself_and_then_by_a_button(open_page: Op
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (720, 450), (640, 360), (360, 640)])
-def test_small_screens_and_large_letters_lose_nothing(open_page: Open, story: Story, width: int, height: int) -> None:
+def test_small_screens_and_large_letters_lose_nothing(kept_page: Page, width: int, height: int) -> None:
     """720 × 450 is a laptop of 1440 × 900 at 200 %."""
-    page, _ = open_page(story.link(), width=width, height=height)
-    expect(page.locator(".pane.right h2")).to_be_attached()
+    page = kept_page
+    page.set_viewport_size({"width": width, "height": height})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for element in (
         page.get_by_role("button", name="Termina lettura"),
@@ -447,27 +435,24 @@ def test_small_screens_and_large_letters_lose_nothing(open_page: Open, story: St
         assert box["x"] + box["width"] <= width + 1
 
 
-def test_no_text_of_a_hospital_turns_the_direction_of_what_stands_beside_it(open_page: Open, city: RunningCity) -> None:
-    story = Story(city, name="\u202eFERRARI^\u2066LUCIA", description="RX\u202e TORACE PA")
-    story.report("maugeri", str(story.current.StudyInstanceUID), "Nessun\u202e nodulo.")
-    page, _ = open_page(story.link())
-    expect(page.locator(".pane.left .report")).to_contain_text("Nessun nodulo.")
-    expect(page.get_by_role("heading", level=1)).to_have_text("FERRARI Lucia")
-    assert not any(mark in page.content() for mark in "\u202e\u2066")
-
-
 HOSTILE = '<img src=x onerror="document.title=1">'
 
 
-def test_names_and_descriptions_are_text_whatever_they_look_like(open_page: Open, city: RunningCity) -> None:
-    story = Story(city, name="<u>FERRARI</u>^<script>", description="<u>RX</u><script>document.title=2</script>")
-    story.report("maugeri", str(story.current.StudyInstanceUID), f"{HOSTILE}<script>document.title=3</script>")
-    page, _ = open_page(story.link())
-    expect(page.locator(".pane.left .report")).to_contain_text(HOSTILE)
+def test_names_and_descriptions_are_text_whatever_they_look_like_and_turn_nothing(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient("\u202e<u>FERRARI</u>^\u2066<script>"), city.client("maugeri")
+    film = hospital.chest_film(patient, "maugeri", "20260310", "<u>RX</u>\u202e<script>document.title=2</script>")
+    hospital.send(client, film)
+    text = f"Nessun\u202e nodulo. {HOSTILE}<script>document.title=3</script>"
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    assert client.post(f"/studies/{film.StudyInstanceUID}/reports", data=text.encode(), headers=headers).status_code == 201
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .report")).to_contain_text(f"Nessun nodulo. {HOSTILE}")
     expect(page.get_by_role("heading", level=1)).to_have_text("<u>FERRARI</u> <script>")
     expect(exams(page).first.locator("h3")).to_contain_text("<script>document.title=2</script>")
     assert page.locator("img[src='x'], #app script, #app u").count() == 0
     assert page.title() not in {"1", "2", "3"}
+    assert not any(mark in page.content() for mark in "\u202e\u2066")
 
 
 def test_an_image_that_would_be_shown_wrongly_is_not_shown_and_the_page_says_why(open_page: Open, city: RunningCity) -> None:
@@ -515,8 +500,7 @@ def test_an_exam_is_partial_while_announced_images_are_on_their_way_and_no_longe
     expect(italian.locator(".pane.left .picture")).to_be_focused()
 
 
-def test_the_distance_in_time_is_to_the_exam_that_is_current_now(open_page: Open, story: Story) -> None:
-    page, _ = open_page(story.link())
+def test_the_distance_in_time_is_to_the_exam_that_is_current_now(page: Page) -> None:
     expect(page.locator(".pane.right .distance")).to_have_text("9 giorni prima")
     exams(page).nth(1).get_by_role("button", name="Metti in esame").click()
     expect(page.locator(".pane.left h2")).to_have_text("TC ENCEFALO")
@@ -524,8 +508,7 @@ def test_the_distance_in_time_is_to_the_exam_that_is_current_now(open_page: Open
     expect(page.locator(".pane.right .distance")).to_have_text("1 giorno prima")
 
 
-def test_nothing_unrelated_is_put_beside_an_exam_by_itself_and_the_nearest_is_named(open_page: Open, story: Story) -> None:
-    page, _ = open_page(story.link())
+def test_nothing_unrelated_is_put_beside_an_exam_by_itself_and_the_nearest_is_named(page: Page) -> None:
     exams(page).nth(1).get_by_role("button", name="Metti in esame").click()
     expect(page.locator(".pane.right .nothing")).to_contain_text("Nessun precedente pertinente.")
     expect(page.locator(".pane.right .nothing")).to_contain_text("Il più vicino: RX TORACE PA, 1 mar 2026")
@@ -535,10 +518,8 @@ def test_nothing_unrelated_is_put_beside_an_exam_by_itself_and_the_nearest_is_na
 
 
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (1280, 800), (640, 900)])
-def test_both_films_have_the_same_size_and_their_reports_begin_side_by_side(
-    open_page: Open, story: Story, width: int, height: int
-) -> None:
-    page, _ = open_page(story.link(), width=width, height=height)
+def test_both_films_have_the_same_size_and_their_reports_begin_side_by_side(page: Page, width: int, height: int) -> None:
+    page.set_viewport_size({"width": width, "height": height})
     boxes = {}
     for side in ("left", "right"):
         expect(page.locator(f".pane.{side} .picture img")).to_be_visible()
@@ -626,8 +607,7 @@ def test_what_nobody_can_vouch_for_any_more_is_taken_down_until_the_archive_answ
     expect(exams(page)).to_have_count(3)
 
 
-def test_a_page_that_a_browser_kept_and_shows_again_asks_first_whether_it_still_may(open_page: Open, story: Story) -> None:
-    page, _ = open_page(story.link())
+def test_a_page_that_a_browser_kept_and_shows_again_asks_first_whether_it_still_may(page: Page) -> None:
     expect(exams(page)).to_have_count(3)
     with page.expect_request("**/view/timeline"):
         page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.usefixtures("browser")
 Rule = Any
 
 
-@pytest.fixture
-def rules(open_page: Open, city: RunningCity) -> Page:
+@pytest.fixture(scope="module")
+def rules(open_kept_page: Open, city: RunningCity) -> Page:
     """A page without a session, whose modules can be asked."""
-    page, _ = open_page(city.endpoints["viewer"])
+    page, _ = open_kept_page(city.endpoints["viewer"])
     page.locator("[data-kind=noLink]").wait_for()
     return page
 
@@ -108,3 +108,33 @@ def test_what_two_exams_say_of_the_patient_is_compared_as_people_read_it(
     rules: Page, one: dict[str, str], other: dict[str, str], told: list[str]
 ) -> None:
     assert ask(rules, "identity", "m.differences(a[0], a[1])", one, other) == told
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_part_of_a_turned_image_is_found_in_the_image_as_it_lies(rules: Page, rotation: int, flip: bool) -> None:
+    """A rectangle of an image of 400 × 200 pixels, where it is seen once turned (PS3.3 C.10.6), is that rectangle again."""
+    lies = {"columns": 400, "rows": 200, "rotation": rotation, "flip": flip}
+    corners = [ask(rules, "presentation", "m.placed(a[0], a[1])", point, lies) for point in ([40, 20], [120, 60])]
+    across, down = (400, 200) if rotation % 180 == 0 else (200, 400)
+    (left, right), (top, bottom) = (sorted(axis) for axis in zip(*corners, strict=True))
+    seen = {"x": left / across, "y": top / down, "width": (right - left) / across, "height": (bottom - top) / down}
+    part = ask(rules, "presentation", "m.unplaced(a[0], a[1])", seen, lies)
+    assert part == pytest.approx({"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2})
+
+
+def test_a_presentation_state_says_what_of_it_is_not_drawn_and_units_of_the_display_are_of_its_area(rules: Page) -> None:
+    def item(**values: Any) -> dict[str, Any]:
+        return {tag[1:]: {"vr": "UN", "Value": value if isinstance(value, list) else [value]} for tag, value in values.items()}
+
+    image = {"sop": "1.2", "frame": 1, "rows": 200, "columns": 400, "inverse": True}
+    line = item(_00700005="DISPLAY", _00700023="POLYLINE", _00700022=[0, 0, 1, 1])
+    other = item(_00081140=[item(_00081155="1.3")], _00700009=[line])
+    area = item(_00700052=[101, 51], _00700053=[300, 150])
+    state = item(_00700080="X", _20500020="INVERSE", _0070005A=[area], _00700001=[item(_00700009=[line]), other])
+    found = ask(rules, "presentation", "m.presentationOf(a[0], a[1])", state, image)
+    assert found["marks"] == [{"kind": "POLYLINE", "points": [[100, 50], [300, 150]], "filled": False}]
+    assert (found["inverted"], found["window"], found["partly"]) == (False, None, False)  # inverse as the image is by itself
+    for unknown in (item(_00700009=[item(_00700005="MATRIX", _00700023="POINT", _00700022=[1, 1])]), item(_00700209=[item()])):
+        partly = ask(rules, "presentation", "m.presentationOf(a[0], a[1])", state | item(_00700001=[unknown]), image)
+        assert (partly["marks"], partly["partly"]) == ([], True)

@@ -46,7 +46,9 @@ def unseen(table: Table, reader: Reader, studies: Iterable[TimelineStudy]) -> fr
 def looked_at(table: Table, reader: Reader, studies: Collection[TimelineStudy], now: datetime) -> None:
     """These exams are on the reader's screen, as they are now."""
     key = _key(reader)
-    for _ in range(_TRIES if key is not None and studies else 0):
+    if key is None or not studies:
+        return
+    for _ in range(_TRIES):
         item = table.get(*key)
         if item is None:
             return

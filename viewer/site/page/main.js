@@ -7,6 +7,7 @@ import { differences } from './identity.js';
 import { expectImagesOfExam, forgetExams, knowImages, priorsOfExam } from './exams.js';
 import { courseOf, stepFrom } from './course.js';
 import { ExamList } from './list.js';
+import { help } from './help.js';
 import { live } from './live.js';
 import { counterpart, fromOtherSide, isMammography, together } from './matching.js';
 import { meansToEnd } from './ending.js';
@@ -126,7 +127,7 @@ function frame() {
     parts.viewer && parts.open);
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
-    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair, parts.corrections, printedLine(state.shown)),
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, h('button', { type: 'button', id: 'help', title: t('help'), 'aria-label': t('help'), 'aria-keyshortcuts': '?', onclick: help }, '?'), languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair, parts.corrections, printedLine(state.shown)),
     h('main', {}, parts.list.root, parts.empty,
       h('div.work', {},
         parts.strip.root,
@@ -579,7 +580,8 @@ function onkey(event) {
   } else if (plain && key === '/') {
     event.preventDefault();
     parts.list.search.focus();
-  } else if (plain && key === 'p') pin();
+  } else if (plain && key === '?') help();
+  else if (plain && key === 'p') pin();
   else if (plain && key === 'c') copyCitation();
   else if (plain && key === 'k') (at('.pane.right') ? parts.panes.right : parts.panes.left).nextKeyImage();
   else if (plain && key === 'g') for (const pane of shownPanes()) pane.nextPresentation();

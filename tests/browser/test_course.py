@@ -183,6 +183,7 @@ def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(page
 def test_help_says_how_one_compares_and_every_key_in_both_languages(page: Page) -> None:
     for language, words in (("EN", "Put an exam beside today's"), ("IT", "Mettere un esame accanto a quello di oggi")):
         page.get_by_role("button", name=language, exact=True).click()
+        expect(page.locator(f"html[lang={language.lower()}] .pane.left .film img").first).to_be_visible()
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_contain_text(words)
         expect(page.get_by_role("dialog").locator("dt")).to_have_count(18)

@@ -223,6 +223,9 @@ class OrdersConfig:
         "By what stands there, the modality as DICOM has it; other codes of two letters count as they are.",
     )
     same_days: int = option(30, "For how long the same exam at another hospital is told.", _between(1, 3650))
+    acknowledgement: str = option(
+        "ack", "How an order is answered: ack (ACK), or response (ORR^O02, ORG^O20, ORI^O24).", _one_of("ack", "response")
+    )
     answer_segment: str = option(
         "",
         "Segment of the acknowledgement that tells the RIS of it: NTE, or one beginning with Z; empty: none.",

@@ -14,6 +14,8 @@ from forwarder.hl7.message import CONDITIONS, RefusedMessage, Segment
 
 BEFORE_2_5 = ("2.1", "2.2", "2.3", "2.4")  # ERR-1 there, ERR-2 and ERR-3 since
 MOST_WARNINGS = 10
+RESPONSES = {"ORM": ("ORR", "O02", "ORR_O02"), "OMG": ("ORG", "O20", "ORG_O20"), "OMI": ("ORI", "O24", "ORI_O24")}
+"""By the code of an order's message (MSH-9.1), its own response (HL7 v2.5.1 4.4.2, 4.4.5, 4.4.11)."""
 _WANTED = {"AL": (True, True), "NE": (False, False), "ER": (False, True), "SU": (True, False)}
 """Table 0155: whether to answer (what was accepted, what was refused)."""
 
@@ -23,19 +25,25 @@ def acknowledge(
     refusal: RefusedMessage | None,
     left_out: Sequence[RefusedMessage] = (),
     more: Sequence[Sequence[str]] = (),
+    *,
+    responds: bool = False,
 ) -> list[bytes]:
     """The answers to a message, at most two. `header`: its MSH, None if it has none; `refusal`: None if it was accepted.
 
     `left_out`: what was not taken of an accepted message, told as warnings. `more`: the fields of segments that follow, in ASCII.
+    `responds`: whether an order's application answer is its own response (`RESPONSES`) and no general acknowledgement.
     """
     code = refusal.code if refusal else "AA"
     if header is None:
         return [_message(None, code, refusal, ())]
     accept, application = header.value(15), header.value(16)
     if not accept and not application:
-        return [_message(header, code, refusal, left_out, more)]
+        return [_message(header, code, refusal, left_out, more, responds=responds)]
     codes = [kind + code[1] for kind, wish in (("C", accept), ("A", application)) if wish and _wanted(wish, refusal)]
-    return [_message(header, code, refusal, left_out, more if code[0] == "A" else ()) for code in codes]
+    return [
+        _message(header, code, refusal, left_out, more if code[0] == "A" else (), responds=responds and code[0] == "A")
+        for code in codes
+    ]
 
 
 def _wanted(wish: str, refusal: RefusedMessage | None) -> bool:
@@ -48,6 +56,8 @@ def _message(
     refusal: RefusedMessage | None,
     left_out: Sequence[RefusedMessage],
     more: Sequence[Sequence[str]] = (),
+    *,
+    responds: bool = False,
 ) -> bytes:
     """One acknowledgement, in the message's delimiters and character set: what it repeats, it repeats byte for byte."""
     bar, marks = (header.delimiters.field, header.raw(2)) if header else ("|", "^~\\&")
@@ -61,7 +71,8 @@ def _message(
     text = plain(refusal or (left_out[0] if left_out else ""))
     now, ours = datetime.now().astimezone().strftime("%Y%m%d%H%M%S%z"), uuid.uuid4().hex[:20]
     addresses = [said(5), said(6), said(3), said(4)]
-    kind = hat.join(("ACK", event, "ACK"))
+    response = RESPONSES.get(said(9).split(hat)[0]) if responds else None
+    kind = hat.join(response or ("ACK", event, "ACK"))
     lines = [["MSH", marks, *addresses, now, "", kind, ours, said(11), said(12), *[""] * 5, said(18)]]
     lines.append(["MSA", code, said(10), text])
     for fault, severity in [(refusal, "E")] if refusal else [(fault, "W") for fault in left_out[:MOST_WARNINGS]]:

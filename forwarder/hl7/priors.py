@@ -202,6 +202,19 @@ class OrderPriors:
         self._journal.write(lambda connection: connection.execute("DELETE FROM orders WHERE received_at < ?", (before,)))
 
 
+def same_elsewhere(connection: sqlite3.Connection, number: str) -> list[ExamForOrder]:
+    """The same examinations as those that were ordered for a patient, made at other hospitals lately, as the archive said."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'orders'").fetchone() is None:
+        return []
+    rows = connection.execute(
+        "SELECT answer FROM orders WHERE number = ? AND answer != '[]' ORDER BY received_at DESC", (number,)
+    )
+    exams = [
+        ExamForOrder(**exam | {"modalities": tuple(exam["modalities"])}) for row in rows for exam in json.loads(row["answer"])
+    ]
+    return list(dict.fromkeys(exam for exam in exams if exam.same))
+
+
 def told(segment: str, exams: Sequence[ExamForOrder]) -> list[list[str]]:
     """Segments that tell a RIS of the same examinations that were made elsewhere lately, each as its fields, in ASCII.
 

@@ -83,7 +83,7 @@ class MessageHandler:
                 reading = self._read(content, header, message)
         except RefusedMessage as refusal:
             self._refused(refusal, header, peer)
-            return acknowledge(header, refusal)
+            return acknowledge(header, refusal, responds=self._responds)
         try:
             self._spool.check_space()
             new = self._keep(reading, message, header)
@@ -100,7 +100,12 @@ class MessageHandler:
         for report in reading.reports:
             if report.content is None:
                 log.warning("a report was taken back by its sender", digest=message[:12], document=report.document[:12])
-        return acknowledge(header, None, reading.left_out, self._told(reading))
+        return acknowledge(header, None, reading.left_out, self._told(reading), responds=self._responds)
+
+    @property
+    def _responds(self) -> bool:
+        """Whether orders are answered by their own responses."""
+        return self.orders is not None and self._config.orders.acknowledgement == "response"
 
     def _told(self, reading: _ReadMessage) -> list[list[str]]:
         """The segments that tell the RIS what there is for its order, where it is to be told. Raises SpoolError."""

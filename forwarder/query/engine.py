@@ -15,6 +15,7 @@ from forwarder.config import Config
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.logs import log
 from forwarder.query import retrieval, search
+from forwarder.query.destination import Destination
 from forwarder.query.keys import Identifier, understood
 from forwarder.query.search import Caller
 from forwarder.retrieve.instances import Instances
@@ -80,7 +81,7 @@ class Queries:
                 return
             yield SubOperations(meant.count)
             try:
-                with Node(peer, self._config.dicom).association(meant.contexts) as channel:
+                with Destination(Node(peer, self._config.dicom), meant.contexts) as channel:
                     yield from self._stored(request, meant, channel, (request.caller, request.message_id))
             except PacsError as error:
                 log.warning("the destination of a C-MOVE takes nothing", destination=request.destination, detail=str(error))

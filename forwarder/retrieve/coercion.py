@@ -13,24 +13,19 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-import threading
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
 from pydicom import charset, dcmread
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
-from pydicom.valuerep import PersonName
 
 from forwarder.header import DEFLATED, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED, Element, Tag, walk
+from forwarder.retrieve.encoding import Encoding, strictly
 from forwarder.retrieve.outgoing import OutgoingInstance
 
 LARGEST_HEAD = 64 * 1024 * 1024
@@ -44,16 +39,6 @@ CONTRIBUTING_EQUIPMENT_SEQUENCE: Tag = (0x0018, 0xA001)
 ORIGINAL_ATTRIBUTES_SEQUENCE: Tag = (0x0400, 0x0561)
 STUDY_DESCRIPTION: Tag = (0x0008, 0x1030)
 UTF_8 = "ISO_IR 192"
-_filters = threading.Lock()
-
-
-@contextmanager
-def _strictly() -> Iterator[None]:
-    """What pydicom only warns of, as letters that it replaces, is an error within. The filters of warnings are the process's, not
-    the thread's: two at once would take them from each other, and a damaged text would pass."""
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def _tag(keyword: str) -> Tag:
@@ -112,69 +97,6 @@ class Origin:
     """Who coerces: the receiving institution."""
     mark: str = ""
     """What Study Description begins with, so that everyone in front of the PACS sees where the exam is from."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoding:
-    """How a data set is written (PS3.5 7, 6.1)."""
-
-    implicit: bool
-    big_endian: bool
-    character_sets: tuple[str, ...]
-
-    @property
-    def order(self) -> str:
-        return ">" if self.big_endian else "<"
-
-    def element(self, tag: Tag, value: str) -> bytes:
-        """One element of text or of a name. Raises UnicodeEncodeError where the character set cannot hold it."""
-        return _encoded(self, tag, value)
-
-    def wrap(self, tag: Tag, vr: bytes, value: bytes, length: int | None = None) -> bytes:
-        """An element with its head; `length` where it is not that of the value."""
-        size = len(value) if length is None else length
-        if self.implicit:
-            return struct.pack(self.order + "HHL", *tag, size) + value
-        if vr in LONG_VRS:
-            return struct.pack(self.order + "HH2sHL", *tag, vr, 0, size) + value
-        return struct.pack(self.order + "HH2sH", *tag, vr, size) + value
-
-    def item(self, content: bytes) -> bytes:
-        """An item of defined length."""
-        return struct.pack(self.order + "HHL", 0xFFFE, 0xE000, len(content)) + content
-
-    def sequence(self, tag: Tag, items: bytes) -> bytes:
-        """A sequence of defined length."""
-        return self.wrap(tag, b"SQ", items)
-
-    def data_set(self, content: Dataset) -> bytes:
-        """A data set's elements."""
-        out = DicomBytesIO()
-        out.is_little_endian, out.is_implicit_VR = not self.big_endian, self.implicit
-        write_dataset(out, content)
-        return bytes(out.getvalue())
-
-
-@lru_cache(maxsize=1024)
-def _encoded(encoding: _Encoding, tag: Tag, value: str) -> bytes:
-    """One element of text or of a name: the same for every instance of a study. Raises UnicodeEncodeError."""
-    vr = dictionary_VR(tag)
-    encodings = charset.convert_encodings(list(encoding.character_sets) or ["ISO_IR 6"])
-    with _strictly():
-        try:
-            raw = PersonName(value).encode(encodings) if vr == "PN" else charset.encode_string(value, encodings)
-        except (UserWarning, UnicodeError, LookupError, ValueError) as error:
-            raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set") from error
-    if _read_back(bytes(raw), encodings, vr) != value:
-        raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set")
-    padded = bytes(raw) + b" " * (len(raw) % 2)
-    return encoding.wrap(tag, vr.encode(), padded)
-
-
-def _read_back(raw: bytes, encodings: list[str], vr: str) -> str:
-    if vr == "PN":
-        return str(PersonName(raw, encodings).decode())
-    return charset.decode_bytes(raw, encodings, {0x5C}) if raw else ""
 
 
 def coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime) -> OutgoingInstance:
@@ -263,15 +185,15 @@ def _value(raw: bytes, implicit: bool) -> bytes:
     return raw[12:] if raw[4:6] in LONG_VRS else raw[8:]
 
 
-def _encoding(elements: Mapping[Tag, bytes], syntax: str) -> _Encoding:
+def _encoding(elements: Mapping[Tag, bytes], syntax: str) -> Encoding:
     implicit = syntax == IMPLICIT_LE
     raw = _value(elements.get(SPECIFIC_CHARACTER_SET, b""), implicit).rstrip(b"\0 ").decode("ascii", "replace")
     sets = tuple(part.strip() for part in raw.split("\\")) if raw else ()
-    return _Encoding(implicit, syntax == EXPLICIT_BE, sets)
+    return Encoding(implicit, syntax == EXPLICIT_BE, sets)
 
 
 def _head(
-    elements: dict[Tag, bytes], encoding: _Encoding, patient: LocalPatient, origin: Origin, now: datetime
+    elements: dict[Tag, bytes], encoding: Encoding, patient: LocalPatient, origin: Origin, now: datetime
 ) -> tuple[bytes, tuple[str, ...]]:
     """The elements before bulk data, coerced; and the keywords of what stayed as it was."""
     try:
@@ -280,7 +202,7 @@ def _head(
         pass
     as_utf8 = _in_utf8(elements, encoding)
     if as_utf8 is not None:
-        other = _Encoding(encoding.implicit, encoding.big_endian, (UTF_8,))
+        other = Encoding(encoding.implicit, encoding.big_endian, (UTF_8,))
         return _rewritten(as_utf8, other, patient, origin, now), ()
     plain = LocalPatient(patient.id, patient.issuer, "", patient.birth_date, patient.sex)
     try:
@@ -293,7 +215,7 @@ def _head(
 
 def _rewritten(
     elements: Mapping[Tag, bytes],
-    encoding: _Encoding,
+    encoding: Encoding,
     patient: LocalPatient,
     origin: Origin,
     now: datetime,
@@ -311,7 +233,7 @@ def _rewritten(
 @lru_cache(maxsize=64)
 def _replacements(
     before: tuple[tuple[Tag, bytes], ...],
-    encoding: _Encoding,
+    encoding: Encoding,
     patient: LocalPatient,
     origin: Origin,
     now: datetime,
@@ -346,7 +268,7 @@ def _replacements(
     return new
 
 
-def _in_order(elements: bytes, encoding: _Encoding) -> bytes:
+def _in_order(elements: bytes, encoding: Encoding) -> bytes:
     found = {
         element.tag: element
         for element in walk(elements, 0, implicit=encoding.implicit, order=encoding.order, limit=LARGEST_HEAD)
@@ -355,7 +277,7 @@ def _in_order(elements: bytes, encoding: _Encoding) -> bytes:
     return b"".join(elements[found[tag].start : ends[ends.index(found[tag].start) + 1]] for tag in sorted(found))
 
 
-def _marked(raw: bytes | None, encoding: _Encoding, mark: str) -> bytes | None:
+def _marked(raw: bytes | None, encoding: Encoding, mark: str) -> bytes | None:
     """Study Description with the mark before it, within LO's 64 characters; None where it has it already."""
     encodings = charset.convert_encodings(list(encoding.character_sets) or ["ISO_IR 6"])
     text = charset.decode_bytes(_value(raw, encoding.implicit), encodings, {0x5C}).strip("\0 ") if raw else ""
@@ -365,7 +287,7 @@ def _marked(raw: bytes | None, encoding: _Encoding, mark: str) -> bytes | None:
 
 
 @lru_cache(maxsize=64)
-def _equipment(origin: Origin, moment: str, encoding: _Encoding) -> bytes:
+def _equipment(origin: Origin, moment: str, encoding: Encoding) -> bytes:
     """PS3.3 C.12.1.1.5: who contributed, and how (PS3.16 CID 7005)."""
     purpose = Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109103", "DCM", "Modifying Equipment"
@@ -379,7 +301,7 @@ def _equipment(origin: Origin, moment: str, encoding: _Encoding) -> bytes:
     )
 
 
-def _appended(elements: Mapping[Tag, bytes], tag: Tag, item: bytes, encoding: _Encoding) -> bytes:
+def _appended(elements: Mapping[Tag, bytes], tag: Tag, item: bytes, encoding: Encoding) -> bytes:
     """A sequence with one more item; those that are there stay as they are."""
     raw = elements.get(tag, b"")
     value = _value(raw, encoding.implicit)
@@ -394,11 +316,11 @@ def _appended(elements: Mapping[Tag, bytes], tag: Tag, item: bytes, encoding: _E
     return encoding.sequence(tag, value + item)
 
 
-def _in_utf8(elements: Mapping[Tag, bytes], encoding: _Encoding) -> dict[Tag, bytes] | None:
+def _in_utf8(elements: Mapping[Tag, bytes], encoding: Encoding) -> dict[Tag, bytes] | None:
     """The elements with all their text in UTF-8; None where that would lose something."""
     raw = b"".join(elements[tag] for tag in sorted(elements))
     try:
-        with _strictly():
+        with strictly():
             content = dcmread(io.BytesIO(_bare(raw, encoding)))
             content.decode()
             content.SpecificCharacterSet = UTF_8
@@ -420,11 +342,11 @@ def _nested(content: Dataset) -> Iterator[Dataset]:
                 yield from _nested(item)
 
 
-def _syntax(encoding: _Encoding) -> str:
+def _syntax(encoding: Encoding) -> str:
     return IMPLICIT_LE if encoding.implicit else EXPLICIT_BE if encoding.big_endian else EXPLICIT_LE
 
 
-def _bare(raw: bytes, encoding: _Encoding) -> bytes:
+def _bare(raw: bytes, encoding: Encoding) -> bytes:
     """A Part 10 file of these elements, for pydicom to read."""
     uid = _syntax(encoding).encode()
     uid += b"\0" * (len(uid) % 2)

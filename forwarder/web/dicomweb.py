@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import anyio
@@ -27,6 +28,7 @@ from forwarder.web import rewriting
 from forwarder.web.cache import Cache, Kept, Taking
 from forwarder.web.door import Door
 from forwarder.web.identity import RefusedError, Role
+from forwarder.web.large_store import LargeStore
 from forwarder.web.problem import problem, refusal
 from forwarder.web.server import ABORT
 
@@ -73,6 +75,8 @@ class DicomWeb:
         self._bodies = asyncio.Semaphore(BODIES_AT_ONCE)
         self._streams = 0
         self._client: httpx2.AsyncClient | None = None
+        spool = door.config.spool
+        self._large = LargeStore(self._archive, Path(spool.folder) / "stow", spool.reserve_mb * 1_000_000)
 
     async def __aenter__(self) -> DicomWeb:
         section = self._door.config.archive
@@ -108,11 +112,18 @@ class DicomWeb:
             return
         self._streams += 1
         try:
+            if self._large.takes(request):
+                answer = await self._large.answer(request, person.name, self._door.base(request) + SERVICE)
+                await answer(scope, receive, send)
+                return
             async with AsyncExitStack() as stack:
                 body = await self._body(request, stack)
                 await self._answer(request, url, person.name, body, send)
         except RefusedError as error:
             await refusal(error)(scope, receive, send)
+        except ArchiveError as error:
+            log.warning("DICOMweb cannot store", kind=error.failure.value, trouble=error.trouble)
+            await problem(502, "archive-unreachable", **{"Retry-After": "5"})(scope, receive, send)
         finally:
             self._streams -= 1
 

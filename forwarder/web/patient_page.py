@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from forwarder.hl7.priors import ExamForOrder, same_elsewhere
+from forwarder.spool.journal import Journal
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, segment
 from forwarder.web.days import end_of_day, last_day, today
 from forwarder.web.evidence import EVIDENCE
@@ -63,8 +66,8 @@ class _Allowed:
 class PatientPage:
     """The page, its forms, and the finding of a patient."""
 
-    def __init__(self, pages: Pages) -> None:
-        self._pages = pages
+    def __init__(self, pages: Pages, journal: Journal) -> None:
+        self._pages, self._journal = pages, journal
         self._acts = {
             "confirm-link": _Allowed(Role.REGISTRY, _confirm_link), "undo-link": _Allowed(Role.REGISTRY, _undo_link),
             "object": _Allowed(Role.PRIVACY, _object), "end-objection": _Allowed(Role.PRIVACY, _end_objection),
@@ -190,6 +193,10 @@ class PatientPage:
             raise RefusedError(404, "not-found")
         return number
 
+    def _same_elsewhere(self, number: str) -> list[ExamForOrder]:
+        with self._journal.read() as connection:
+            return same_elsewhere(connection, number)
+
     async def _shown(self, request: Request, person: Person, number: str, status: int = 200, message: str = "") -> Response:
         archive = self._pages.archive(person)
         asked = f"/patients/{segment(number)}"
@@ -202,14 +209,22 @@ class PatientPage:
             archive.maybe(f"{asked}/links") if registry else _none(),
             archive.maybe(f"{asked}/sharing", **why) if privacy else _none(),
         )
+        same = await anyio.to_thread.run_sync(self._same_elsewhere, number)
         if timeline is None and links is None and sharing is None:
             raise RefusedError(404, "not-found")
         return self._pages.show(
             request, person, "patient.html", status, number=number, city=city, message=message,
             done=DONE.get(request.query_params.get("done", "")), timeline=timeline, links=(links or {}).get("links", []),
-            sharing=sharing, to=to, until=until, today=today().isoformat(), evidence=EVIDENCE, basis=BASIS, rules=RULES,
+            sharing=sharing, same=seen_now(same, timeline),
+            to=to, until=until, today=today().isoformat(), evidence=EVIDENCE, basis=BASIS, rules=RULES,
             titles={study["study_instance_uid"]: study for study in (sharing or {}).get("studies", [])},
         )  # fmt: skip
+
+
+def seen_now(exams: Sequence[ExamForOrder], timeline: Mapping[str, Any] | None) -> list[ExamForOrder]:
+    """Those that this person sees now: what was shared when an order came may be hidden since."""
+    seen_by_them = {(study["study_instance_uid"], study["owner"]) for study in (timeline or {}).get("studies", ())}
+    return [exam for exam in exams if (exam.study, exam.owner) in seen_by_them]
 
 
 async def _none() -> None:

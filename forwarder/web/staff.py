@@ -45,6 +45,6 @@ def staff_routes(door: Door, workplace: Workplace) -> list[BaseRoute]:
         *ImageDisplay(pages).routes(),
         *AsidePage(pages).routes(),
         *WorkPage(pages, workplace.work).routes(),
-        *PatientPage(pages).routes(),
+        *PatientPage(pages, workplace.journal).routes(),
         *TransfersPage(pages, ready).routes(),
     ]

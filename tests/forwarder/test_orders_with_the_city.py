@@ -14,7 +14,10 @@ from hospital import Hospital, free_port, hospital, until
 from pacs import running_pacs
 from pydicom import Dataset
 
+from forwarder.hl7.priors import same_elsewhere
 from forwarder.service import running
+from forwarder.spool.journal import Journal
+from forwarder.web.patient_page import seen_now
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 
@@ -102,6 +105,33 @@ def test_a_segment_of_the_hospitals_own_tells_it_field_by_field(city: RunningCit
     assert [told.field("ZPR", field) for field in (1, 2, 3, 5, 6, 7)] == [
         "1", str(film.StudyInstanceUID), "san-matteo", days_ago(5), "TC TORACE", "CT",
     ]  # fmt: skip
+
+
+def test_a_response_of_the_orders_own_tells_it_where_the_ris_takes_no_general_acknowledgement(
+    city: RunningCity, tmp_path: Path, patient: by_api.Patient
+):
+    film = prior(patient, "TC TORACE", 5)
+    by_api.send(city.client("san-matteo"), film)
+    by_api.transfer(city, patient)
+    by_api.wait_for_studies(city, patient, 1)
+    number = patient.at["maugeri"]
+    at = place(city, tmp_path, hl7__orders__acknowledgement="response")
+    expected = {"ORM^O01": "ORR^O02^ORR_O02", "OMG^O19": "ORG^O20^ORG_O20", "OMI^O23": "ORI^O24^ORI_O24"}
+    with running(at.config()):
+        answers = {kind: post(at, order(number, kind=kind)) for kind in expected}
+        refused = post(at, order(number, authority="SM"))
+    assert {kind: answer.field("MSH", 9) for kind, answer in answers.items()} == expected
+    assert all(answer.code == "AA" and answer.field("NTE", 3).startswith("Stesso esame") for answer in answers.values())
+    assert (refused.code, refused.field("MSH", 9)) == ("AE", "ORR^O02^ORR_O02")
+    journal = Journal(at.spool / "journal.sqlite3")
+    with journal.read() as connection:
+        (same,) = same_elsewhere(connection, number)  # once, though it was ordered three times
+        assert (same.study, same.owner) == (str(film.StudyInstanceUID), "san-matteo")
+        assert same_elsewhere(connection, "another-patient") == []
+    journal.close()
+    timeline = {"studies": [{"study_instance_uid": same.study, "owner": "san-matteo"}]}
+    assert seen_now([same], timeline) == [same]
+    assert seen_now([same], {"studies": []}) == seen_now([same], None) == []
 
 
 def test_without_an_answer_of_the_archive_in_time_the_order_is_acknowledged_all_the_same(

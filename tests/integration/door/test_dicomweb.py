@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.client
 import io
+import random
 import socket
 import ssl
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -18,9 +21,17 @@ from dicomweb_client import DICOMwebClient
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from tests.forwarder.certificates import Authority
+from tests.forwarder.images import ct_slice
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.images import image
+
+
+def written(instance: pydicom.Dataset) -> bytes:
+    """A Part 10 file of it."""
+    out = io.BytesIO()
+    instance.save_as(out, enforce_file_format=True)
+    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +256,49 @@ class TestClients:
         assert slicer.status_code == 200
         assert all(image(shared.number, shared.prior, number) in slicer.content for number in (1, 2))
 
+    def test_weasis_follows_what_it_is_told_from_a_patients_number_to_every_instance(self, shared: Patient, radiologist: Staff):
+        """As its RsQueryResult does: what it asks next it puts together from the Retrieve URL of the answer before."""
+        study_fields = (
+            "00080020,00080030,00080050,00080061,00080090,00081030,00100010,00100020,00100021,00100030,00100040,0020000D,00200010"
+        )
+        number = (
+            f"{shared.elsewhere}" if radiologist.get(f"/dicomweb/studies?00100020={shared.elsewhere}").json() else shared.number
+        )
+        found = radiologist.get(f"/dicomweb/studies?00100020={number}&includefield={study_fields}").json()
+        studies = {study["0020000D"]["Value"][0] for study in found}
+        assert shared.prior in studies or number == shared.elsewhere
+        path = f"/dicomweb/studies/{shared.prior}/series?includefield=0008103E,00080060,0020000E,00200011,00081190"
+        came = set()
+        for series in radiologist.get(path).json():
+            address = series["00081190"]["Value"][0]
+            instances = radiologist.get(address + "/instances?includefield=00080018,00200013,00081190")
+            assert instances.status_code == 200, (address, instances.text)
+            for instance in instances.json():
+                url = instance["00081190"]["Value"][0]
+                assert url.startswith(radiologist.door)
+                accept = 'multipart/related;type="application/dicom";transfer-syntax=*'
+                answer = radiologist.get(url, headers={"Accept": accept})
+                assert answer.status_code == 200 and answer.headers["Content-Type"].startswith("multipart/related")
+                assert image(shared.number, shared.prior, int(instance["00200013"]["Value"][0])) in answer.content
+                came.add(instance["00080018"]["Value"][0])
+        assert len(came) == 2
+
+    def test_slicer_pages_through_the_studies_to_the_end_and_fetches_instance_by_instance(self, doors: Doors, shared: Patient):
+        """As its DICOMweb browser does: the next page begins where the last one ended, until one is empty."""
+        headers = {"X-Remote-User": "m.rossi", "X-Remote-Roles": "radiology"}
+        client = DICOMwebClient(doors.endpoints(MAUGERI)["dicomweb"], headers=headers)
+        studies: list[str] = []
+        while page := client.search_for_studies(offset=len(studies)):
+            uids = [study["0020000D"]["Value"][0] for study in page]
+            assert not set(uids) & set(studies)
+            studies += uids
+        assert shared.prior in studies
+        (series,) = client.search_for_series(shared.prior)
+        uid = series["0020000E"]["Value"][0]
+        for instance in client.search_for_instances(study_instance_uid=shared.prior, series_instance_uid=uid):
+            came = client.retrieve_instance(shared.prior, uid, instance["00080018"]["Value"][0])
+            assert came.PixelData == bytes(64)
+
 
 class TestLargeBodies:
     def test_what_lies_in_the_store_comes_through_the_door_and_the_second_time_from_its_disk(self, radiologist, large: str):
@@ -356,8 +410,39 @@ class TestLargeBodies:
         assert sizes == {len(radiologist.get(path, headers={"Accept": "application/dicom"}).content)}
         assert peak - before < 80e6
 
-    def test_a_body_that_the_archive_cannot_take_is_refused_with_the_way_that_works(self, radiologist: Staff):
-        kind = 'multipart/related; type="application/dicom"; boundary=x'
+    def test_what_is_larger_than_one_request_is_stored_all_the_same_and_each_instance_has_its_verdict(self, doors: Doors):
+        """Two instances of 7 MB, one of another study, and a part that is none: to the store by presigned addresses."""
+        radiologist = doors.staff(MONDINO, "m.rossi", "radiology")
+        study = f"1.2.{uuid.uuid4().int % 10**12}"
+        slices = [ct_slice(1, study=study), ct_slice(2, study=study), ct_slice(3, study=study + ".9")]
+        for instance in slices:
+            instance.Rows = instance.Columns = 1900
+            instance.PixelData = random.Random(int(instance.InstanceNumber)).randbytes(2 * 1900 * 1900)
+        contents = [*(written(instance) for instance in slices), b"%PDF-1.4 no instance"]
+        kinds = ["application/dicom"] * 3 + ["application/pdf"]
+        pieces = b"".join(
+            b"--edge\r\nContent-Type: " + kind.encode() + b"\r\n\r\n" + content + b"\r\n"
+            for kind, content in zip(kinds, contents, strict=True)
+        )
+        kind = 'multipart/related; type="application/dicom"; boundary=edge'
+        headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
+        answer = radiologist.post(f"/dicomweb/studies/{study}", data=pieces + b"--edge--\r\n", headers=headers, timeout=120)
+        assert answer.status_code == 202, answer.text
+        stored = answer.json()["00081199"]["Value"]
+        assert [item["00081155"]["Value"][0] for item in stored] == [str(one.SOPInstanceUID) for one in slices[:2]]
+        assert [item["00081197"]["Value"] for item in answer.json()["00081198"]["Value"]] == [[0xA901], [0xC007]]
+        back = radiologist.get(stored[0]["00081190"]["Value"][0], headers={"Accept": "application/dicom"}, timeout=60)
+        assert contents[0] in back.content
+        again = radiologist.post("/dicomweb/studies", data=iter([pieces + b"--edge--"]), headers=headers, timeout=120)  # chunked
+        assert again.status_code == 202 and len(again.json()["00081199"]["Value"]) == 3  # once there, and of any study here
+        assert doors.audit(MONDINO, str(slices[0].PatientID)).count("m.rossi") > 0
+        broken = radiologist.post("/dicomweb/studies", data=iter([pieces]), headers=headers, timeout=60)
+        assert broken.status_code == 400
+        folder = Path(doors.endpoints(MONDINO)["config"]).parent / "spool" / "stow"
+        assert not folder.exists() or not list(folder.iterdir())
+
+    def test_a_body_that_is_larger_than_is_taken_is_refused_with_the_way_that_works(self, radiologist: Staff):
+        kind = 'multipart/related; type="application/dicom+json"; boundary=x'
         answer = radiologist.post("/dicomweb/studies", data=bytes(11_000_000), headers={"Content-Type": kind})
         assert answer.status_code == 413
         assert "C-STORE" in answer.json()["title"]

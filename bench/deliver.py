@@ -115,7 +115,17 @@ def curl(city: RunningCity, study: str, scratch: Path, proxy: str = "") -> float
     scratch.mkdir()
     lines = [f'url = "{entry["url"]}"\noutput = "{scratch / entry["sha256"]}"' for entry in listed]
     (scratch / "urls").write_text("\n".join(lines))
-    command = ["curl", "-sSf", "--no-progress-meter", "-Z", "--parallel-max", "8", "-K", str(scratch / "urls"), *(["-x", proxy] if proxy else [])]
+    command = [
+        "curl",
+        "-sSf",
+        "--no-progress-meter",
+        "-Z",
+        "--parallel-max",
+        "8",
+        "-K",
+        str(scratch / "urls"),
+        *(["-x", proxy] if proxy else []),
+    ]
     began = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - began

@@ -44,6 +44,8 @@ PIECE = 64 * 1024
 MOST_PARAMETERS = 200
 LARGEST_REFUSAL = 64 * 1024
 _PATH = re.compile(rb"/dicomweb(?:/[A-Za-z0-9._~,;:=@!$&'()*+%-]{1,400}){0,12}/?")
+_APPENDED = re.compile(rb"(owner=[a-z0-9-]{1,64})(/[A-Za-z0-9._/-]{1,400})(?:[?&](.*))?")
+"""A query of a Retrieve URL of another hospital's, to which a viewer appended what it wants below it, as Weasis does."""
 _ASKED = ("accept", "accept-charset", "content-type", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since")
 _OF_THE_STORE = ("if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range")
 _ANSWERED = (
@@ -140,12 +142,15 @@ class DicomWeb:
     def _url(self, request: Request) -> str:
         """The archive's address of the resource. Raises RefusedError for one that is none of DICOMweb's."""
         raw = bytes(request.scope.get("raw_path") or request.scope["path"].encode())
+        query_string = bytes(request.scope["query_string"])
+        if appended := _APPENDED.fullmatch(query_string):
+            raw, query_string = raw + appended[2], appended[1] + (b"&" + appended[3] if appended[3] else b"")
         segments = raw.decode("latin-1").split("/")
         if not _PATH.fullmatch(raw) or any(unquote(segment) in (".", "..") or "/" in unquote(segment) for segment in segments):
             raise RefusedError(404, "no-such-resource")
         try:  # encoded anew, as the signature's canonical form wants it (RFC 3986 2.3)
             pairs = parse_qsl(
-                request.scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="surrogateescape",
+                query_string.decode("latin-1"), keep_blank_values=True, errors="surrogateescape",
                 max_num_fields=MOST_PARAMETERS,
             )  # fmt: skip
         except ValueError as error:

@@ -84,7 +84,7 @@ def contention(city: RunningCity, appends: int) -> None:
         started = time.perf_counter()
         with ThreadPoolExecutor(processes) as pool:
             work = [pool.submit(_share, trail, institution, appends // processes) for trail in trails]
-            took = sorted(one for future in work for one in future.result())
+            took = sorted(seconds for future in work for seconds in future.result())
         seconds = time.perf_counter() - started
         done = len(took)
         print(
@@ -137,7 +137,7 @@ def reading(city: RunningCity) -> None:
     opened = city.client(None).post("/view/session", json={"token": token}).json()
     client, root = city.client(None), f"/view/{opened['pass']}"
     study = stack[0].StudyInstanceUID
-    for series in {one.SeriesInstanceUID for one in stack}:
+    for series in {slice_.SeriesInstanceUID for slice_ in stack}:
         assert client.get(f"{root}/dicomweb/studies/{study}/series/{series}/metadata", allow_redirects=False).ok
 
     def fetch(one: Dataset) -> None:
@@ -159,14 +159,14 @@ def reading(city: RunningCity) -> None:
 def _records(city: RunningCity, institution: str) -> list[Item]:
     table = _table(city)
     partitions = [keys.audit_records(shard) for shard in audit_chain.shards(institution)]
-    return [item for one in partitions for item in table.query_all(one) if item.sk != keys.HEAD]
+    return [item for partition in partitions for item in table.query_all(partition) if item.sk != keys.HEAD]
 
 
 def _size(item: Item) -> int:
     """Bytes of an item as DynamoDB counts them: names and values, and 100 for what it keeps beside (Developer Guide)."""
     values = [item.pk, item.sk, json.dumps(item.data, ensure_ascii=False, separators=(",", ":"))]
     values += [part for pair in item.indexes.values() for part in pair]
-    return sum(len(one.encode()) for one in values) + 8 + 14 * len(item.indexes) + 14 + 100
+    return sum(len(value.encode()) for value in values) + 8 + 14 * len(item.indexes) + 14 + 100
 
 
 def _table(city: RunningCity) -> DynamoTable:

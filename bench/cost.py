@@ -57,9 +57,9 @@ def spend(city: RunningCity, files: dict[str, bytes]) -> dict[str, int]:
 
     wait_until(all_there, 120)
     states = hospital.post("/uploads/status", json={"sha256": list(files)}).json()["instances"]
-    assert {one["state"] for one in states} == {"indexed"}
+    assert {state["state"] for state in states} == {"indexed"}
     again = hospital.post("/uploads", json={"instances": offers}).json()["instances"]
-    assert {one["state"] for one in again} == {"indexed"}
+    assert {answer["state"] for answer in again} == {"indexed"}
     return {name: spent for name, count in city.aws_requests().items() if (spent := count - before.get(name, 0))}
 
 

@@ -159,7 +159,7 @@ def _work(city: RunningCity) -> Counter[str]:
 def _upload(client: Any, contents: list[bytes]) -> None:
     for start in range(0, len(contents), 500):
         chunk = contents[start : start + 500]
-        offers = [{"sha256": hashlib.sha256(one).hexdigest(), "size": len(one)} for one in chunk]
+        offers = [{"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for content in chunk]
         answers = client.post("/uploads", json={"instances": offers}).json()["instances"]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(_put, chunk, answers))
@@ -168,7 +168,7 @@ def _upload(client: Any, contents: list[bytes]) -> None:
         def settled(hashes: list[str] = hashes) -> bool:
             time.sleep(0.3)
             found = client.post("/uploads/status", json={"sha256": hashes}).json()["instances"]
-            return all(one["state"] == "indexed" for one in found)
+            return all(answer["state"] == "indexed" for answer in found)
 
         wait_until(settled, 600)
 
@@ -268,9 +268,9 @@ def bodies(numbers: Sequence[int]) -> dict[str, Any]:
 
 def _show(name: str, found: dict[str, Any]) -> None:
     print(f"\n{name}")
-    for side, one in found.items():
-        work = ", ".join(f"{value:g} {key}" for key, value in sorted(one.get("work", {}).items()))
-        print(f"  {side:20} {one['ms']:9.1f} ms {one['bytes']:>12,} B  {work}", flush=True)
+    for side, measured in found.items():
+        work = ", ".join(f"{value:g} {key}" for key, value in sorted(measured.get("work", {}).items()))
+        print(f"  {side:20} {measured['ms']:9.1f} ms {measured['bytes']:>12,} B  {work}", flush=True)
 
 
 def main() -> None:

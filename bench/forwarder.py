@@ -70,9 +70,9 @@ def send(port: int, files: list[Path], associations: int) -> float:
         subprocess.Popen([*command, *map(str, files[k::associations])], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         for k in range(associations)
     ]
-    for one in running:
-        if one.wait():
-            raise subprocess.CalledProcessError(one.returncode, "storescu")
+    for sender in running:
+        if sender.wait():
+            raise subprocess.CalledProcessError(sender.returncode, "storescu")
     return time.perf_counter() - began
 
 

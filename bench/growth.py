@@ -86,7 +86,7 @@ def send(client: Client, study: str, batch: list[bytes]) -> None:
 def _indexed(client: Client, hashes: list[str]) -> bool:
     time.sleep(0.2)
     states = client.post("/uploads/status", json={"sha256": hashes}).json()["instances"]
-    return all(one["state"] == "indexed" for one in states)
+    return all(state["state"] == "indexed" for state in states)
 
 
 def totals(city: RunningCity) -> dict[str, dict[str, float]]:
@@ -142,23 +142,23 @@ def grow(state: Path, count: int, batch: int) -> Grown:
 
 def table(results: list[Grown]) -> str:
     """The figures per instance with their ratios to those of the base size, as Markdown."""
-    base = next((one for one in results if one.instances == BASE), results[0])
-    lines = ["| function | figure per instance | " + " | ".join(f"{one.instances:,}" for one in results) + " |"]
+    base = next((result for result in results if result.instances == BASE), results[0])
+    lines = ["| function | figure per instance | " + " | ".join(f"{result.instances:,}" for result in results) + " |"]
     lines.append("|---|---|" + "---|" * len(results))
     for name in FUNCTIONS:
         for figure in FIGURES:
             cells = []
-            for one in results:
-                value, reference = one.spent[name][figure], base.spent[name][figure]
+            for result in results:
+                value, reference = result.spent[name][figure], base.spent[name][figure]
                 cells.append(f"{value:,.3f} ({value / reference:.2f})" if reference else f"{value:,.1f}")
             lines.append(f"| {name} | {figure} | " + " | ".join(cells) + " |")
-    calls = sorted({name for one in results for name in one.calls})
+    calls = sorted({name for result in results for name in result.calls})
     lines += [
         "",
-        "| longest call, s | " + " | ".join(f"{one.instances:,}" for one in results) + " |",
+        "| longest call, s | " + " | ".join(f"{result.instances:,}" for result in results) + " |",
         "|---|" + "---|" * len(results),
     ]
-    lines += [f"| {name} | " + " | ".join(f"{one.calls.get(name, 0):.2f}" for one in results) + " |" for name in calls]
+    lines += [f"| {name} | " + " | ".join(f"{result.calls.get(name, 0):.2f}" for result in results) + " |" for name in calls]
     return "\n".join(lines)
 
 

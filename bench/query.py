@@ -48,7 +48,7 @@ def prepare(city: RunningCity, files: list[Path]) -> None:
     transfer = city.client("san-matteo").post("/transfers", json=body).json()["id"]
     maugeri = city.client("maugeri")
     assert maugeri.put(f"/transfers/{transfer}/receiving-patient", json={"id": NUMBER}).status_code == 200
-    until(lambda: [one for one in _search(maugeri) if one["00201208"]["Value"][0] == len(files)], 120)
+    until(lambda: [result for result in _search(maugeri) if result["00201208"]["Value"][0] == len(files)], 120)
 
 
 def _search(client: Client) -> list[dict]:
@@ -85,9 +85,9 @@ def download(client: Client, folder: Path) -> int:
     with requests.Session() as store:
         while path:
             page = client.get(path).json()
-            for one in page["instances"]:
-                body = store.get(one["url"], timeout=60).content
-                (folder / one["sop_instance_uid"]).write_bytes(body)
+            for instance in page["instances"]:
+                body = store.get(instance["url"], timeout=60).content
+                (folder / instance["sop_instance_uid"]).write_bytes(body)
                 size += len(body)
             path = f"/studies/{bench_forwarder.STUDY}/manifest?limit=500&cursor={page['next']}" if page.get("next") else None
     return size

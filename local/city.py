@@ -259,7 +259,9 @@ class City:
 
                 self._pacs = HospitalsPacs(self.state.directory, institutions.PACS_TITLES)
             self._tell("starting the hospitals' forwarders …")
-            places = {one.institution: (one.aet, "127.0.0.1", one.dicom_port) for one in (self._pacs.all if self._pacs else ())}
+            places = {
+                pacs.institution: (pacs.aet, "127.0.0.1", pacs.dicom_port) for pacs in (self._pacs.all if self._pacs else ())
+            }
             self._forwarders = Forwarders(self.state.directory, endpoints, places, adt=self._options.adt)
             endpoints["forwarders"] = self._forwarders.start(institutions.AE_TITLES)
             if self._pacs is not None:

@@ -88,14 +88,14 @@ class Forwarders:
             self._staff.append(DemoStaff(institution, one.staff_port, one.page_port))
             self._staff[-1].start()
         deadline = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < deadline and not all(one.answers() for one in self._all if one.runs()):
+        while time.monotonic() < deadline and not all(forwarder.answers() for forwarder in self._all if forwarder.runs()):
             time.sleep(0.05)
         threading.Thread(target=self._watch, daemon=True, name="forwarders").start()
         return self.shown()
 
     def shown(self) -> dict[str, dict[str, Any]]:
         """Their entries in `endpoints.json`, as they are now."""
-        return {one.institution: one.shown() for one in self._all}
+        return {forwarder.institution: forwarder.shown() for forwarder in self._all}
 
     def stop(self) -> None:
         """End all of them; what they have not sent yet stays in their spools."""
@@ -103,15 +103,15 @@ class Forwarders:
         for staff in self._staff:
             staff.shutdown()
             staff.server_close()
-        for one in self._all:
-            if one.process is not None:
-                one.process.terminate()
-        for one in self._all:
-            if one.process is not None:
+        for forwarder in self._all:
+            if forwarder.process is not None:
+                forwarder.process.terminate()
+        for forwarder in self._all:
+            if forwarder.process is not None:
                 try:
-                    one.process.wait(STOP_SECONDS)
+                    forwarder.process.wait(STOP_SECONDS)
                 except subprocess.TimeoutExpired:
-                    one.process.kill()
+                    forwarder.process.kill()
         for log in self._logs:
             log.close()
 
@@ -177,12 +177,16 @@ class Forwarders:
     def _watch(self) -> None:
         """Start again what died, and write `endpoints.json` anew with its pid."""
         while not self._stopping.wait(0.2):
-            for one in self._all:
-                if one.process is not None and one.process.poll() is not None:
-                    _log.warning("the forwarder of %s ended with %s; starting it again", one.institution, one.process.returncode)
+            for forwarder in self._all:
+                if forwarder.process is not None and forwarder.process.poll() is not None:
+                    _log.warning(
+                        "the forwarder of %s ended with %s; starting it again",
+                        forwarder.institution,
+                        forwarder.process.returncode,
+                    )
                     if self._stopping.wait(_AGAIN_SECONDS):
                         return
-                    self._spawn(one)
+                    self._spawn(forwarder)
                     self._publish()
 
     def _publish(self) -> None:

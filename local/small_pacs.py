@@ -79,14 +79,14 @@ class SmallPacs:
         wanted = {key: str(query.get(key) or "").split("\\") for key in LEVELS.values() if query.get(key)}
         with self._lock:
             known = list(self._known.values())
-        return [one for one in known if all(str(one.get(key, "")) in values for key, values in wanted.items())]
+        return [dataset for dataset in known if all(str(dataset.get(key, "")) in values for key, values in wanted.items())]
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset]]:
         query = event.identifier
         level = str(query.QueryRetrieveLevel)
         found: dict[str, list[Dataset]] = {}
-        for one in self._matching(query):
-            found.setdefault(str(one.get(LEVELS[level], "")), []).append(one)
+        for match in self._matching(query):
+            found.setdefault(str(match.get(LEVELS[level], "")), []).append(match)
         for instances in found.values():
             answer = Dataset()
             answer.SpecificCharacterSet = "ISO_IR 192"
@@ -99,8 +99,10 @@ class SmallPacs:
 
     def _move(self, event: evt.Event) -> Iterator[Any]:
         found = self._matching(event.identifier)
-        contexts = [build_context(*each) for each in {(one.SOPClassUID, one.file_meta.TransferSyntaxUID) for one in found}]
+        contexts = [
+            build_context(*each) for each in {(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID) for dataset in found}
+        ]
         yield (*self._nodes.get(str(event.move_destination), (None, None)), {"contexts": contexts})
         yield len(found)
-        for one in found:
-            yield 0xFF00, dcmread(self._folder / f"{one.SOPInstanceUID}.dcm")
+        for dataset in found:
+            yield 0xFF00, dcmread(self._folder / f"{dataset.SOPInstanceUID}.dcm")

@@ -132,8 +132,8 @@ class _Writer:
 
     def dataset(self, dataset: Dataset, path: Path, replaced: Replaced) -> None:
         """All elements in ascending order but group lengths and File Meta Information; no deeper than the scanner went."""
-        left = {one.path[-1]: one for one in self._left.get(path, ())}
-        for tag in sorted({int(one) for one in dataset.keys()} | left.keys() | replaced.keys()):  # noqa: SIM118
+        left = {element.path[-1]: element for element in self._left.get(path, ())}
+        for tag in sorted({int(number) for number in dataset.keys()} | left.keys() | replaced.keys()):  # noqa: SIM118
             if tag in replaced:
                 if (new := replaced[tag]) is not None:
                     self._out.write(_element(tag, *new))

@@ -58,7 +58,7 @@ class Node:
         values = values_of(self.dataset, tag, vr)
         if vr == "DS" and not values and element is not None and str(element.value or "").strip(" \0b'\""):
             return [None]  # something is written there, and it is no number
-        return [float(one) if one is not None else None for one in values]
+        return [float(value) if value is not None else None for value in values]
 
     def text(self, tag: int) -> str:
         """A defined term, empty where there is none."""
@@ -113,7 +113,7 @@ class OpenInstance:
         found = [self.root.item(_SHARED_GROUPS), self.root.item(_FRAME_GROUPS, index)]
         if _FRAME_GROUPS in self.head.streamed and (item := one_item(self.head, _FRAME_GROUPS, index)) is not None:
             found.append(Node(self, item.dataset, (_FRAME_GROUPS, index)))
-        return [one for one in found if one is not None]
+        return [value for value in found if value is not None]
 
     def frame(self, index: int) -> bytes:
         """The bytes of a frame (from 0) as they are stored: native, or one compressed stream. Raises Undecodable."""

@@ -79,7 +79,7 @@ def _descriptor(value: Words, *, signed: bool) -> tuple[int, int, int]:
     data, little, _ = value
     if len(data) < 6:
         raise Unrenderable("the descriptor of a lookup table is too short")
-    count, first, bits = (int(one) for one in np.frombuffer(data[:6], "<u2" if little else ">u2"))
+    count, first, bits = (int(number) for number in np.frombuffer(data[:6], "<u2" if little else ">u2"))
     return count or _MOST_ENTRIES, first - 0x10000 if signed and first >= 0x8000 else first, bits
 
 
@@ -122,7 +122,7 @@ def _segment_list(codes: Any, position: int, segments: int | None, out: list[Any
             position += 3
         elif kind == 2 and segments is None and position + 2 + (2 if codes.dtype.itemsize == 2 else 4) <= len(codes):
             words = 2 if codes.dtype.itemsize == 2 else 4
-            at = sum(int(one) << (8 * codes.dtype.itemsize * place) for place, one in enumerate(codes[position + 2 :][:words]))
+            at = sum(int(code) << (8 * codes.dtype.itemsize * place) for place, code in enumerate(codes[position + 2 :][:words]))
             made = _segment_list(codes, at // codes.dtype.itemsize, length, out, made, count)
             position += 2 + words
             continue

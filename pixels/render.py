@@ -39,8 +39,8 @@ class RenderJob:
 
 def job(event: Mapping[str, Any]) -> RenderJob:
     """A job as the API sends it."""
-    left, top, right, bottom = (int(one) for one in event["box"])
-    width, height = (int(one) for one in event["size"])
+    left, top, right, bottom = (int(edge) for edge in event["box"])
+    width, height = (int(edge) for edge in event["size"])
     window = event.get("window")
     return RenderJob(
         str(event["media_type"]),
@@ -50,7 +50,7 @@ def job(event: Mapping[str, Any]) -> RenderJob:
         (width, height),
         (bool(event["flip"][0]), bool(event["flip"][1])),
         (float(window[0]), float(window[1]), str(window[2])) if window else None,
-        tuple(str(one) for one in event.get("annotations", ())),
+        tuple(str(text) for text in event.get("annotations", ())),
     )
 
 

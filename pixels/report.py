@@ -84,7 +84,7 @@ def _value(item: Dataset) -> str:
             return f"{measured.get('NumericValue', '')} {_meaning(measured, 'MeasurementUnitsCodeSequence')}".strip()
     if kind in ("IMAGE", "COMPOSITE", "WAVEFORM"):
         references = item.get("ReferencedSOPSequence") or []
-        return ", ".join(str(one.get("ReferencedSOPInstanceUID", "")) for one in references)
+        return ", ".join(str(reference.get("ReferencedSOPInstanceUID", "")) for reference in references)
     return ""
 
 

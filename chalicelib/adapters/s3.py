@@ -66,7 +66,7 @@ class S3Objects:
             if _status(error) == 429 or _status(error) >= 500:
                 raise TryAgain from error
             raise
-        return [Listed(str(one["Key"]), int(one["Size"]), one["LastModified"]) for one in page.get("Contents", [])]
+        return [Listed(str(listed["Key"]), int(listed["Size"]), listed["LastModified"]) for listed in page.get("Contents", [])]
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """See `ports.Objects.read`. One ranged GET. Raises NotFound when there is no such object."""
@@ -129,7 +129,7 @@ class S3Objects:
         """See `ports.Objects.checksums`. One GET for each range of 8 MiB."""
         shared = ranges(extracts)
         values = [value for found in self._side_by_side(self._assembler.checksums, shared) for value in found]
-        found = iter(zip((one for batch in shared for one in batch), values, strict=True))
+        found = iter(zip((extract for batch in shared for extract in batch), values, strict=True))
         results: list[int] = []
         for extract in extracts:
             value, done = 0, 0
@@ -154,7 +154,7 @@ class S3Objects:
         pool = ThreadPoolExecutor(max(1, min(_LOADS_AT_ONCE, len(jobs))))
         try:
             waiting = [pool.submit(in_time, job) for job in jobs]
-            return [one.result(max(0.0, until - time.monotonic())) for one in waiting]
+            return [future.result(max(0.0, until - time.monotonic())) for future in waiting]
         except TimeoutError as error:
             raise TryAgain from error
         finally:
@@ -279,7 +279,7 @@ class S3Carrier:
         """The bytes of a part. Raises TryAgain when an object is shorter than it should be."""
         found = gather(
             part.pieces,
-            lambda wanted: [_read(self._client, self._bucket, one.key, one.start, one.length) for one in wanted],
+            lambda wanted: [_read(self._client, self._bucket, extract.key, extract.start, extract.length) for extract in wanted],
         )
         if sum(map(len, found)) != part.length:
             raise TryAgain

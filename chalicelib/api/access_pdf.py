@@ -99,12 +99,12 @@ def encodable(text: str) -> str:
     """`text` in the letters that the font has; `?` for what has none."""
     letters: list[str] = []
     for letter in text:
-        for one in (letter, unicodedata.normalize("NFKD", letter)[0], "?"):
+        for candidate in (letter, unicodedata.normalize("NFKD", letter)[0], "?"):
             try:
-                one.encode("cp1252")
+                candidate.encode("cp1252")
             except UnicodeEncodeError:
                 continue
-            letters.append(one if one.isprintable() else " ")
+            letters.append(candidate if candidate.isprintable() else " ")
             break
     return "".join(letters)
 

@@ -105,7 +105,9 @@ def entry(session: Session, found: Details, registry: Registry, _: Words) -> Jso
             {"study_instance_uid": study, "examination": _examination(study, found, _), "handed_out": count}
             for study, count in opened.items()
         ],
-        "transfers": list(dict.fromkeys(one for r in session.records for one in _basis(r) if one in found.transfers)),
+        "transfers": list(
+            dict.fromkeys(transfer for r in session.records for transfer in _basis(r) if transfer in found.transfers)
+        ),
         "events": session.events,
         "who": line.who,
         "what": line.what,
@@ -160,19 +162,19 @@ def _examination(uid: str, found: Details, _: Words) -> str:
 
 def _why(record: Record, found: Details, registry: Registry, _: Words) -> str:
     why = [_(_WHY[Purpose(str(record["purpose"]))])]
-    named = [found.transfers[one] for one in _basis(record) if one in found.transfers]
+    named = [found.transfers[transfer] for transfer in _basis(record) if transfer in found.transfers]
     for transfer in named[:1]:
         text = _("your care passed from {sender} to {receiver}, since {day}")
         day = transfer.opened_at.astimezone(HOSPITAL_TIME).strftime(_("%Y-%m-%d"))
         why.append(text.format(sender=_name(registry, transfer.sender), receiver=_name(registry, transfer.receiver), day=day))
-    if any(one.startswith(EMERGENCY_BASIS) for one in _basis(record)):
+    if any(basis.startswith(EMERGENCY_BASIS) for basis in _basis(record)):
         why.append(_("an emergency was declared, which is reviewed afterwards"))
     return "; ".join(why)
 
 
 def _basis(record: Record) -> list[str]:
     basis = record.get("basis")
-    named = [str(one) for one in basis] if isinstance(basis, list) else []
+    named = [str(entry) for entry in basis] if isinstance(basis, list) else []
     return [*named, str(record["subject"])] if str(record["kind"]).startswith("transfer-") else named
 
 

@@ -61,7 +61,7 @@ def report_accesses(call: Call, patient: str) -> Response:
     readings = sessions(records)
     if as_pdf:
         cut = following is not None or len(readings) > MAX_ROWS
-        lines = [access_report.describe(one, found, call.caller.registry, words(language)) for one in readings[:MAX_ROWS]]
+        lines = [access_report.describe(reading, found, call.caller.registry, words(language)) for reading in readings[:MAX_ROWS]]
         return _pdf(call, who, when, lines, cut, language)
     member = call.caller.member
     return answer(
@@ -72,7 +72,7 @@ def report_accesses(call: Call, patient: str) -> Response:
             "to": iso(when.until) if when.until else None,
             "generated_at": iso(call.now),
             "language": language,
-            "accesses": [access_report.entry(one, found, call.caller.registry, words(language)) for one in readings],
+            "accesses": [access_report.entry(reading, found, call.caller.registry, words(language)) for reading in readings],
             **({"next": following} if following is not None else {}),
         }
     )

@@ -136,7 +136,9 @@ def _entities(kind: Kind, record: Record) -> Iterable[JsonObject]:
         first, *others = patients
         entity = {"what": {"type": "Patient", "identifier": _identifier(first)}, "type": _PERSON, "role": _role("1", "Patient")}
         if others:
-            entity["detail"] = [{"type": "patient-identifier", "valueString": f"{one.issuer}|{one.value}"} for one in others]
+            entity["detail"] = [
+                {"type": "patient-identifier", "valueString": f"{number.issuer}|{number.value}"} for number in others
+            ]
         yield entity
     details = [{"type": "instances", "valueString": str(record["count"])}] if "count" in record else []
     if record.get("study"):
@@ -146,9 +148,9 @@ def _entities(kind: Kind, record: Record) -> Iterable[JsonObject]:
     elif details and kind is not Kind.QUERY:
         yield {"type": _OBJECT, "role": _role("4", "Domain Resource"), "name": "instances", "detail": details}
     basis = record.get("basis")
-    for one in [record.get("subject"), *(basis if isinstance(basis, list) else [])]:
-        if one:
-            yield {"what": {"identifier": {"value": str(one)}}, "type": _OBJECT, "role": _role("4", "Domain Resource")}
+    for named in [record.get("subject"), *(basis if isinstance(basis, list) else [])]:
+        if named:
+            yield {"what": {"identifier": {"value": str(named)}}, "type": _OBJECT, "role": _role("4", "Domain Resource")}
     if kind is Kind.QUERY:
         query = base64.b64encode(str(record.get("text", "")).encode()).decode() or "IA=="
         yield {"type": _OBJECT, "role": _role("24", "Query"), "query": query}

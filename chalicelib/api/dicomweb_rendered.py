@@ -56,8 +56,12 @@ def _of_one(this: RetrieveRequest, one: Instance, frames: str | None) -> Respons
 def _of_all(this: RetrieveRequest, found: Sequence[Instance]) -> Response:
     wanted = parse_rendering(this.call.query)
     selected = this.service.select(rendering.offers_of_all(this.archive.objects, this.opened.owner, found))
-    shown = [one for one in found if rendering.is_image(one)] if selected.offer.multipart else [rendering.representative(found)]
-    return _pictures(this, [(one, None) for one in shown], wanted, (selected.offer,))
+    shown = (
+        [instance for instance in found if rendering.is_image(instance)]
+        if selected.offer.multipart
+        else [rendering.representative(found)]
+    )
+    return _pictures(this, [(instance, None) for instance in shown], wanted, (selected.offer,))
 
 
 def _count(this: RetrieveRequest, one: Instance) -> int:

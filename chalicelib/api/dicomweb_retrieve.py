@@ -31,7 +31,7 @@ def retrieve_instances(service: Service, study: str, series: str | None = None, 
         this.require_picture(found[0])
         offers = representations.instance(found[0].fact.transfer_syntax_uid)
     else:
-        offers = representations.instances(frozenset(one.fact.transfer_syntax_uid for one in found))
+        offers = representations.instances(frozenset(instance.fact.transfer_syntax_uid for instance in found))
     selected = this.service.select(offers)
     if selected.offer.media_type == representations.OCTETS:  # the same as the resource's bulk data (10.4.4)
         return _bulkdata_of(this, found, selected)
@@ -89,7 +89,7 @@ def retrieve_pixel_data(service: Service, study: str, series: str | None = None,
     """200, 304 or 307 with every frame of the instances, one part each, as they are stored or decoded. 400, 404, 406, 413."""
     this = service.open_study(study)
     found, locate = this.instances(series, instance), this.bulkdata_address
-    if not any(one.fact.pixel_offset for one in found):
+    if not any(instance.fact.pixel_offset for instance in found):
         raise NotFound
     selected = this.service.select(_octets(found))
     body = bulk_bodies.pixels_body(this.archive.objects, this.archive.pixels, this.opened, found, selected, locate)
@@ -134,7 +134,7 @@ def _bulkdata_of(this: RetrieveRequest, found: Sequence[Instance], selected: Sel
 
 def _octets(found: Sequence[Instance]) -> tuple[Representation, ...]:
     """What their bulk data can be had as: octets in each transfer syntax that all pixels can be had in."""
-    syntaxes = {one.fact.transfer_syntax_uid for one in found if one.fact.pixel_offset}
+    syntaxes = {instance.fact.transfer_syntax_uid for instance in found if instance.fact.pixel_offset}
     offers = representations.frames(next(iter(syntaxes)) if len(syntaxes) == 1 else "", single=False)
     return tuple(offer for offer in offers if offer.media_type == representations.OCTETS) or offers
 
@@ -145,7 +145,7 @@ def _series_metadata(this: RetrieveRequest, series: str | None) -> Response:
     if this.opened.stale:
         at_once.read_study_again(this.archive.table, this.archive.objects)(this.opened.owner, this.opened.study)
     wanted = metadata.series_of(table, this.opened, series)
-    tag = _metadata_tag(this, selected, *(part for one in wanted for part in (one.uid, one.digest)))
+    tag = _metadata_tag(this, selected, *(part for series in wanted for part in (series.uid, series.digest)))
     if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
     text = metadata.texts(table, objects, this.opened, wanted, this.call.now)

@@ -77,7 +77,7 @@ def _store(call: Call, study: str | None) -> Response:
         study,
         f"{call.base_url}/dicomweb",
     )
-    kept = sum(isinstance(one, stow_response.StoredInstance) for one in outcomes)
+    kept = sum(isinstance(outcome, stow_response.StoredInstance) for outcome in outcomes)
     call.record(Entry(Kind.IMPORT, institution, study=study, count=kept))
     return _model(stow_response.response(outcomes), stow_response.status(outcomes), selected)
 

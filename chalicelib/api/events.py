@@ -43,7 +43,7 @@ def index(archive: Archive, event: JsonObject, remaining: Callable[[], float]) -
             wanted[record["messageId"]] = list(_stored(record["body"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             unreadable.append(record["messageId"])  # not what S3 sends: it ends in the dead-letter queue, alone
-    batch = [one for ones in wanted.values() for one in ones]
+    batch = [stored for ones in wanted.values() for stored in ones]
     reasons: list[str] = []
 
     def read(begin: Callable[[int, int], bytes], size: int, whole: bool) -> Any:
@@ -64,7 +64,7 @@ def index(archive: Archive, event: JsonObject, remaining: Callable[[], float]) -
         )
 
     failed = retries.index_patiently(attempt, batch, remaining)
-    again = [*unreadable, *(message for message, ones in wanted.items() if any(one in failed for one in ones))]
+    again = [*unreadable, *(message for message, ones in wanted.items() if any(stored in failed for stored in ones))]
     for error in failed.values():
         if not isinstance(error, ContenitoreError):
             log_unexpected(error, function="index_instances")
@@ -196,9 +196,13 @@ def operate(archive: Archive, event: JsonObject, remaining: Callable[[], float])
 
 def _tell_of(batch: Sequence[StoredObject], failed: Collection[StoredObject], reasons: Sequence[str]) -> None:
     """What came, by institution, and what was rejected, by reason: the lines that infra/dashboard.py adds up."""
-    for institution in sorted({one.institution for one in batch}):
-        came = [one for one in batch if one.institution == institution]
-        figures = {"objects": len(came), "bytes": sum(one.size for one in came), "again": sum(one in failed for one in came)}
+    for institution in sorted({stored.institution for stored in batch}):
+        came = [stored for stored in batch if stored.institution == institution]
+        figures = {
+            "objects": len(came),
+            "bytes": sum(stored.size for stored in came),
+            "again": sum(stored in failed for stored in came),
+        }
         logger().info("arrived", extra={"institution": institution, **figures})
     for reason, count in sorted(Counter(reasons).items()):
         logger().info("rejected", extra={"reason": reason, "objects": count})

@@ -87,4 +87,4 @@ def _apart(call: Call, shown: ShownTransfer) -> JsonObject:
     if shown.transfer.sender != call.caller.member.id:
         return {}
     apart = numbering.apart_from(call.archive.table, call.caller.member.id, shown.transfer.patient, call.now)
-    return {"apart": [one.to_json() for one in apart]} if apart else {}
+    return {"apart": [kept.to_json() for kept in apart]} if apart else {}

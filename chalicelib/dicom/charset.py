@@ -38,7 +38,7 @@ _IR = re.compile(r"(ISO)?(2022)?(IR)?([0-9]{1,3})")
 _ONLY_BY_ESCAPE = frozenset({"58", "87", "149", "159"})
 
 _LATIN_1 = frozenset({"latin_1", "latin1", "iso8859_1", "iso8859-1"})
-_OF_WINDOWS = {one: text for one in range(0x80, 0xA0) if (text := bytes([one]).decode("cp1252", "ignore"))}
+_OF_WINDOWS = {code: text for code in range(0x80, 0xA0) if (text := bytes([code]).decode("cp1252", "ignore"))}
 
 _G0 = {
     b"\x1b(B": "ascii", b"\x1b(J": "ascii", b"\x1b(I": "katakana",

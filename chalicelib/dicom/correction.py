@@ -74,7 +74,7 @@ class ReadableObject:
 def compare(before: ReadableObject, after: ReadableObject) -> str:
     """`CORRECTION`, `OTHER`, or `NOT_COMPARED` for what is too large to be compared. Raises what `fetch` raises."""
     try:
-        heads = [read_head(one.fetch, one.size) for one in (before, after)]
+        heads = [read_head(readable.fetch, readable.size) for readable in (before, after)]
     except Rejected:
         return OTHER
     if _identity(heads[0]) != _identity(heads[1]):
@@ -83,7 +83,7 @@ def compare(before: ReadableObject, after: ReadableObject) -> str:
         return OTHER
     if max(before.size, after.size) > MOST_COMPARED:
         return NOT_COMPARED
-    first, second = (_Digest(one, head) for one, head in zip((before, after), heads, strict=True))
+    first, second = (_Digest(readable, head) for readable, head in zip((before, after), heads, strict=True))
     try:
         if first.of_elements() != second.of_elements():
             return OTHER
@@ -122,7 +122,7 @@ class _Digest:
     def of_elements(self) -> bytes:
         """Of the data set but for what a correction may change, and what is not compared."""
         digest = hashlib.sha256()
-        left: dict[Path, LeftOut] = {one.path: one for one in self._head.left_out}
+        left: dict[Path, LeftOut] = {element.path: element for element in self._head.left_out}
         for line in _lines(self._head.dataset, (), left):
             if isinstance(line, LeftOut):
                 value = hashlib.sha256()

@@ -145,7 +145,7 @@ def conclusion(head: Head, fetch: Callable[[int, int], bytes]) -> str:
                 return ""
             whole = read_cda(content.rstrip(b"\0"))
             sections, text = report_sections.of_coded(whole.sections), whole.text
-        elif kind == "sr" and not any(one.path[-1] in LONG for one in head.left_out):
+        elif kind == "sr" and not any(element.path[-1] in LONG for element in head.left_out):
             document = read(head)
             sections, text = document.sections, document.text
         else:

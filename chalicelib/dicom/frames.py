@@ -303,7 +303,7 @@ def _walk(source: RangeSource, position: int, count: int) -> list[Extent]:
     if not fragments:
         raise FrameError("no fragment")
     last = fragments[-1].start + fragments[-1].length
-    begun = [Extent(one, end - one, True) for one, end in pairwise([*by_start, last])] if by_start[:1] == [first] else []
+    begun = [Extent(start, end - start, True) for start, end in pairwise([*by_start, last])] if by_start[:1] == [first] else []
     if count == 1:
         return begun[:1] or [Extent(first, last - first, True)]
     for found in (begun, fragments, by_marker):

@@ -208,11 +208,13 @@ def _apart(bits: int, count: int, length: int) -> str:
 def _shared(layout: Layout, bits: int, count: int, length: int) -> tuple[Layout, int, bool, int, str]:
     """YBR_FULL_422 with the two samples a pixel that it means, or with all three: the length says which."""
     half = bits // 3 * 2
-    fitting = [one for one in (half, bits) if 0 <= length - one * count // 8 <= 1]
+    fitting = [allocated for allocated in (half, bits) if 0 <= length - allocated * count // 8 <= 1]
     if not fitting:
-        fitting = [one for one in (half, bits) if 0 <= length - one * count // 8 <= _MOST_PADDING]
+        fitting = [allocated for allocated in (half, bits) if 0 <= length - allocated * count // 8 <= _MOST_PADDING]
     if not fitting:
-        fitting = [one for one in (half, bits) if 0 < length * 8 // one <= count and length * 8 % one <= 8]
+        fitting = [
+            allocated for allocated in (half, bits) if 0 < length * 8 // allocated <= count and length * 8 % allocated <= 8
+        ]
     if len(fitting) != 1:
         return layout, half, True, count, f"its pixels have {length} bytes, which fits neither two nor three bytes a pixel"
     count = min(count, length * 8 // fitting[0])

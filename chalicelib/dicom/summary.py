@@ -240,8 +240,8 @@ def _clipped(value: Any, limit: int) -> Any:
     if isinstance(value, str):
         return value[:limit]
     if isinstance(value, dict):
-        return {kind: one if kind == "vr" else _clipped(one, limit) for kind, one in value.items()}
-    return [_clipped(one, limit) for one in value] if isinstance(value, list) else value
+        return {kind: inner if kind == "vr" else _clipped(inner, limit) for kind, inner in value.items()}
+    return [_clipped(inner, limit) for inner in value] if isinstance(value, list) else value
 
 
 def _other_identifiers(dataset: Dataset) -> tuple[StatedIdentifier, ...]:

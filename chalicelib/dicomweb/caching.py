@@ -38,7 +38,7 @@ def not_modified(if_none_match: str | None, tag: str) -> bool:
         return True
     wanted = _TAG.fullmatch(tag)
     found = (_TAG.fullmatch(part.strip()) for part in split_outside_quotes(if_none_match, ","))
-    return wanted is not None and any(one is not None and one[1] == wanted[1] for one in found)
+    return wanted is not None and any(tag is not None and tag[1] == wanted[1] for tag in found)
 
 
 def cached(tag: str) -> dict[str, str]:

@@ -142,12 +142,12 @@ def routes() -> Iterator[tuple[str, str]]:
         above, resource = pending.pop()
         path = f"{above}/{resource.path}"
         yield from ((method.verb, path) for method in resource.methods)
-        pending += [(path, one) for one in resource.below]
+        pending += [(path, inner) for inner in resource.below]
 
 
 def description(base_url: str) -> JsonObject:
     """The WADL document for the service at `base_url`, in the JSON form of Annex G."""
-    resources = {"@base": base_url, "resource": [_resource(one) for one in _tree()]}
+    resources = {"@base": base_url, "resource": [_resource(root) for root in _tree()]}
     return {"application": {"@xmlns": _NAMESPACE, "resources": resources}}
 
 
@@ -157,9 +157,9 @@ def _resource(resource: DescribedResource) -> JsonObject:
         name = resource.path.strip("{}")
         found["param"] = [{"@name": name, "@style": "template", "@required": "true"}]
     if resource.methods:
-        found["method"] = [_method(one) for one in resource.methods]
+        found["method"] = [_method(method) for method in resource.methods]
     if resource.below:
-        found["resource"] = [_resource(one) for one in resource.below]
+        found["resource"] = [_resource(inner) for inner in resource.below]
     return found
 
 
@@ -204,8 +204,8 @@ def to_xml(base_url: str) -> bytes:
 def _write(name: str, element: Any, out: list[str]) -> None:
     """One element of Annex G as XML: `@` names are attributes, objects children, arrays repeated children."""
     if isinstance(element, list):
-        for one in element:
-            _write(name, one, out)
+        for child in element:
+            _write(name, child, out)
         return
     attributes = "".join(f' {key[1:]}="{html.escape(value)}"' for key, value in element.items() if key[0] == "@")
     children = {key: value for key, value in element.items() if key[0] != "@"}

@@ -36,7 +36,7 @@ def parse_json(body: bytes | memoryview) -> list[Model]:
         raise BadRequest("The body is not JSON in UTF-8.") from None
     found = content if isinstance(content, list) else [content]
     budget = [MAX_ATTRIBUTES]
-    return [_data_set(one, 0, budget) for one in found]
+    return [_data_set(data_set, 0, budget) for data_set in found]
 
 
 def _no_constant(name: str) -> float:

@@ -122,7 +122,7 @@ def among_studies(query: Query, uids: frozenset[str]) -> Query | None:
     if not wanted:
         return None
     key = Key(path, ATTRIBUTES[path[0]].level, Uids(wanted), ",".join(sorted(wanted)))
-    return replace(query, keys=(*(one for one in query.keys if one.path != path), key))
+    return replace(query, keys=(*(key for key in query.keys if key.path != path), key))
 
 
 def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: SearchScope | None = None) -> Query:
@@ -279,8 +279,8 @@ def _combine(keys: dict[tuple[str, ...], Key]) -> tuple[tuple[Key, ...], tuple[M
     gone = {(m.time,) for m in combined}
     left = tuple(k for path, k in keys.items() if path not in gone)
     ranges = [(k.path[0], k.match.range) for k in left if isinstance(k.match, Moments)]
-    for tag, one in ranges + [(m.time, m.range) for m in combined]:
-        if not one.in_order:
+    for tag, byte_range in ranges + [(m.time, m.range) for m in combined]:
+        if not byte_range.in_order:
             name = ATTRIBUTES[tag].keyword if tag in ATTRIBUTES else tag
             raise BadRequest(f"{name} is a range that ends before it begins.", name)
     return left, tuple(combined)

@@ -92,22 +92,22 @@ def failure_reason(slug: str) -> int:
 
 def status(outcomes: Sequence[Outcome]) -> int:
     """The HTTP status of Table 10.5.3-1: 200 all stored, 202 some stored or with warnings, 409 none."""
-    stored = [one for one in outcomes if isinstance(one, StoredInstance)]
+    stored = [outcome for outcome in outcomes if isinstance(outcome, StoredInstance)]
     if not stored:
         return 409
-    return 200 if len(stored) == len(outcomes) and all(one.warning is None for one in stored) else 202
+    return 200 if len(stored) == len(outcomes) and all(instance.warning is None for instance in stored) else 202
 
 
 def response(outcomes: Sequence[Outcome]) -> Model:
     """The module of Annex I, in the order of the request. Instances of several studies have no common Retrieve URL."""
-    stored = [one for one in outcomes if isinstance(one, StoredInstance)]
-    failed = [one for one in outcomes if isinstance(one, FailedInstance)]
-    studies = {one.study_url for one in stored}
+    stored = [outcome for outcome in outcomes if isinstance(outcome, StoredInstance)]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, FailedInstance)]
+    studies = {instance.study_url for instance in stored}
     model: Model = {tags.RetrieveURL: _element("UR", *(studies if len(studies) == 1 else ()))}
     sequences = {
-        tags.FailedSOPSequence: [_failed(one) for one in failed if one.sop_instance_uid],
-        tags.ReferencedSOPSequence: [_stored(one) for one in stored],
-        tags.OtherFailuresSequence: [_reason(one) for one in failed if not one.sop_instance_uid],
+        tags.FailedSOPSequence: [_failed(failure) for failure in failed if failure.sop_instance_uid],
+        tags.ReferencedSOPSequence: [_stored(instance) for instance in stored],
+        tags.OtherFailuresSequence: [_reason(failure) for failure in failed if not failure.sop_instance_uid],
     }
     model.update({tag: _element("SQ", *items) for tag, items in sequences.items() if items})
     return model

@@ -100,12 +100,12 @@ def _content_type(text: str | None) -> str | None:
     if not text or not text.strip():
         return None
     found = [parse_media_type(part) for part in split_outside_quotes(text, ",")]
-    if any(one is None for one in found):
+    if any(media_type is None for media_type in found):
         raise BadRequest("contentType takes media types.", "contentType")
-    known = [one for one in found if one is not None]
-    if any(one.parameter("transfer-syntax") or one.parameter("charset") for one in known):
+    known = [media_type for media_type in found if media_type is not None]
+    if any(media_type.parameter("transfer-syntax") or media_type.parameter("charset") for media_type in known):
         raise BadRequest("contentType takes no transfer-syntax and no charset.", "contentType")
-    if len({one.name for one in known}) > 1 and any(one.name == DICOM for one in known):
+    if len({media_type.name for media_type in known}) > 1 and any(media_type.name == DICOM for media_type in known):
         raise BadRequest("contentType takes application/dicom, or rendered media types.", "contentType")
     return text
 

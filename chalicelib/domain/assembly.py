@@ -179,13 +179,13 @@ def upload_event(batch: Batch) -> JsonObject:
 
 def checksums_event(wanted: Sequence[ObjectRange]) -> JsonObject:
     """Ranges whose checksums are wanted, as JSON."""
-    return {"checksums": [_to_json(one) for one in wanted]}
+    return {"checksums": [_to_json(extract) for extract in wanted]}
 
 
 def assemble(event: Mapping[str, Any], assembler: Assembler) -> list[str] | list[int]:
     """Do what `upload_event` or `checksums_event` says."""
     if "checksums" in event:
-        return assembler.checksums([ObjectRange(*one) for one in event["checksums"]])
+        return assembler.checksums([ObjectRange(*extract) for extract in event["checksums"]])
     parts = tuple((number, UploadPart(tuple(map(_from_json, pieces)), copied)) for number, copied, pieces in event["parts"])
     return assembler.upload(Batch(event["key"], event["upload"], parts))
 
@@ -200,18 +200,20 @@ def _from_json(piece: str | list[Any]) -> Piece:
 
 def gather(pieces: Sequence[Piece], read: Callable[[Sequence[ObjectRange]], Sequence[bytes]]) -> list[bytes]:
     """The bytes of each piece. `read` answers ranges of objects; what lies close together is read as one range."""
-    wanted = sorted({one for one in pieces if isinstance(one, ObjectRange)}, key=lambda one: (one.key, one.start, one.length))
+    wanted = sorted(
+        {piece for piece in pieces if isinstance(piece, ObjectRange)}, key=lambda one: (one.key, one.start, one.length)
+    )
     joined: list[ObjectRange] = []
-    for one in wanted:
+    for extract in wanted:
         last = joined[-1] if joined else None
-        if last is not None and last.key == one.key and one.start <= last.start + last.length + MAX_GAP:
-            end = max(last.start + last.length, one.start + one.length)
+        if last is not None and last.key == extract.key and extract.start <= last.start + last.length + MAX_GAP:
+            end = max(last.start + last.length, extract.start + extract.length)
             if end - last.start <= READ_PART:
                 joined[-1] = ObjectRange(last.key, last.start, end - last.start)
                 continue
-        joined.append(one)
+        joined.append(extract)
     found = list(zip(joined, read(joined), strict=True)) if joined else []
-    return [_cut(one, found) if isinstance(one, ObjectRange) else one for one in pieces]
+    return [_cut(piece, found) if isinstance(piece, ObjectRange) else piece for piece in pieces]
 
 
 def _cut(wanted: ObjectRange, found: Sequence[tuple[ObjectRange, bytes]]) -> bytes:

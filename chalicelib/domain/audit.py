@@ -184,13 +184,13 @@ class DisclosedStudy:
     @property
     def purpose(self) -> Purpose:
         """Treatment, or, where no transfer but an emergency opened it, emergency treatment."""
-        by_emergency_only = bool(self.basis) and all(one.startswith(EMERGENCY_BASIS) for one in self.basis)
+        by_emergency_only = bool(self.basis) and all(named.startswith(EMERGENCY_BASIS) for named in self.basis)
         return Purpose.EMERGENCY if by_emergency_only else Purpose.TREATMENT
 
 
 def disclosed(study: FiledStudy, decision: Decision = BY_OWNER) -> DisclosedStudy:
     """A study, and why it may be seen."""
-    basis = (*decision.transfers, *(EMERGENCY_BASIS + one for one in decision.emergencies))
+    basis = (*decision.transfers, *(EMERGENCY_BASIS + emergency for emergency in decision.emergencies))
     return DisclosedStudy(study.owner, study.study_instance_uid, study.patients, basis)
 
 
@@ -215,7 +215,7 @@ def disclosures(viewer: str, shown: Iterable[DisclosedStudy]) -> list[Entry]:
             patients,
             next(iter(studies)) if len(studies) == 1 else None,
             next(iter(studies.values())).purpose,
-            basis=tuple(sorted({basis for one in studies.values() for basis in one.basis})),
+            basis=tuple(sorted({basis for study in studies.values() for basis in study.basis})),
             count=len(studies),
         )
         for (owner, patients), studies in by_patient.items()

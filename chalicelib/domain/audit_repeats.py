@@ -71,12 +71,12 @@ def expand(repeat: Record, whole: Record) -> Record:
 
 def joined(whole: Record, repeats: Iterable[Record]) -> Record:
     """A whole record and its repeats as one: how many (`events`), until when, the number of the last, the counts together."""
-    ones = [expand(one, whole) for one in repeats]
+    ones = [expand(record, whole) for record in repeats]
     if not ones:
         return whole
     last = max(ones, key=lambda one: int(str(one["seq"])))
-    counts = [int(str(one["count"])) for one in (whole, *ones) if "count" in one]
-    together: Record = {"events": 1 + len(ones), "until": max(str(one["at"]) for one in ones), "last": last["seq"]}
+    counts = [int(str(record["count"])) for record in (whole, *ones) if "count" in record]
+    together: Record = {"events": 1 + len(ones), "until": max(str(record["at"]) for record in ones), "last": last["seq"]}
     return whole | together | ({"count": sum(counts)} if counts else {})
 
 

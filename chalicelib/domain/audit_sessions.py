@@ -32,25 +32,25 @@ class Session:
     @property
     def begin(self) -> datetime:
         """When it began."""
-        return min(kept_moment(one["at"]) for one in self.records)
+        return min(kept_moment(record["at"]) for record in self.records)
 
     @property
     def end(self) -> datetime:
         """When the last of it was handed out, or was said to be still on the screen."""
-        return max(kept_moment(one.get("until", one["at"])) for one in self.records)
+        return max(kept_moment(record.get("until", record["at"])) for record in self.records)
 
     @property
     def events(self) -> int:
         """Records of the trail that it is made of."""
-        return sum(int(str(one.get("events", 1))) for one in self.records)
+        return sum(int(str(record.get("events", 1))) for record in self.records)
 
     def opened(self) -> dict[str, int]:
         """The studies whose images or reports were opened, in that order, and how many times something of them was handed out."""
         found: dict[str, int] = {}
-        for one in reversed(self.records):
-            if _kind(one) in _OPENED and one.get("study"):
-                handed_out = int(str(one.get("events", 1))) if _kind(one) is not Kind.SHOWN else 0
-                found[str(one["study"])] = found.get(str(one["study"]), 0) + handed_out
+        for record in reversed(self.records):
+            if _kind(record) in _OPENED and record.get("study"):
+                handed_out = int(str(record.get("events", 1))) if _kind(record) is not Kind.SHOWN else 0
+                found[str(record["study"])] = found.get(str(record["study"]), 0) + handed_out
         return found
 
 

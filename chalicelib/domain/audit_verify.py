@@ -81,7 +81,7 @@ def verify_shard(
     """
     begin = start or ChainHead()
     walk = _Walk(begin.seq + 1, begin.hash)
-    anchored = {one.head.seq for one in anchors}
+    anchored = {anchor.head.seq for anchor in anchors}
     hashes: dict[int, str] = {}
     proof = _old_enough(anchors, keep_since)
     for item in items:
@@ -143,26 +143,28 @@ def _against_anchors(
     shard: str, anchors: Sequence[Anchored], hashes: Mapping[int, str], begin: int, last: int
 ) -> Iterator[ChainFault]:
     """The anchored heads against the records under the same numbers. Each difference is told once."""
-    missing = max((one for one in anchors if one.head.seq > last and not one.restored), key=lambda o: o.head.seq, default=None)
+    missing = max(
+        (anchor for anchor in anchors if anchor.head.seq > last and not anchor.restored), key=lambda o: o.head.seq, default=None
+    )
     if missing is not None:
         yield ChainFault(
             "truncated", shard, last + 1, missing.head.seq, f"{missing.source} saw them on {missing.at:%Y-%m-%d %H:%M}"
         )
     good = begin
-    for one in sorted(anchors, key=lambda anchored: anchored.head.seq):
-        if not begin < one.head.seq <= last or one.head.seq not in hashes:
+    for anchor in sorted(anchors, key=lambda anchored: anchored.head.seq):
+        if not begin < anchor.head.seq <= last or anchor.head.seq not in hashes:
             continue
-        if hashes[one.head.seq] != one.head.hash:
-            if one.restored:
+        if hashes[anchor.head.seq] != anchor.head.hash:
+            if anchor.restored:
                 continue
-            yield ChainFault("rewritten", shard, good + 1, one.head.seq, f"{one.source} anchored another chain")
+            yield ChainFault("rewritten", shard, good + 1, anchor.head.seq, f"{anchor.source} anchored another chain")
             return
-        good = one.head.seq
+        good = anchor.head.seq
 
 
 def _old_enough(anchors: Sequence[Anchored], keep_since: datetime) -> int:
     """The highest number that an anchor from before `keep_since` covers: up to there records may have expired."""
-    return max((one.head.seq for one in anchors if one.at < keep_since), default=0)
+    return max((anchor.head.seq for anchor in anchors if anchor.at < keep_since), default=0)
 
 
 # Anchors -------------------------------------------------------------------------------------------------------------
@@ -233,7 +235,7 @@ def read_anchors(
                 ChainFault("anchor", key, 0, 0, f"it does not follow {before[0]}: one between them is missing or was altered")
             )
         before = (key, hashlib.sha256(content).hexdigest())
-        restored = any(one.explains(at) for one in restores)
+        restored = any(restore.explains(at) for restore in restores)
         for shard, head in said.items():
             known = heads.setdefault(shard, {})
             known.setdefault((head.seq, head.hash), Anchored(at, head, key, restored))

@@ -58,8 +58,8 @@ def cited(text: str, current: Exam, exams: Iterable[Exam], *, comparison: bool =
         return []
     text = text[:_MAX_TEXT]
     dated = list(_dated(text, current.date, comparison))
-    taken = [(one.start, one.end) for one in dated]
-    undated = [one for one in _undated(text) if all(one.end <= start or end <= one.start for start, end in taken)]
+    taken = [(mention.start, mention.end) for mention in dated]
+    undated = [mention for mention in _undated(text) if all(mention.end <= start or end <= mention.start for start, end in taken)]
     others = _others(current, exams)
     found = []
     for mention in sorted([*dated, *undated], key=lambda one: one.start)[:MAX_CITATIONS]:
@@ -73,17 +73,17 @@ def cited(text: str, current: Exam, exams: Iterable[Exam], *, comparison: bool =
 def may_cite(text: str) -> bool:
     """Whether there is a date in a text, or a word for the exam before."""
     text = text[:_MAX_TEXT]
-    return _DATE.search(text) is not None or any(_folded(one[0]) in _PREVIOUS for one in _WORD.finditer(text))
+    return _DATE.search(text) is not None or any(_folded(word[0]) in _PREVIOUS for word in _WORD.finditer(text))
 
 
 def _others(current: Exam, exams: Iterable[Exam]) -> list[Exam]:
     """Every other exam with images once: of copies under one UID, that of the report's own hospital."""
     by_uid: dict[str, Exam] = {}
-    for one in exams:
-        if one.study_instance_uid != current.study_instance_uid and one.images and one.date:
-            kept = by_uid.get(one.study_instance_uid)
-            if kept is None or (one.owner == current.owner and kept.owner != current.owner):
-                by_uid[one.study_instance_uid] = one
+    for exam in exams:
+        if exam.study_instance_uid != current.study_instance_uid and exam.images and exam.date:
+            kept = by_uid.get(exam.study_instance_uid)
+            if kept is None or (exam.owner == current.owner and kept.owner != current.owner):
+                by_uid[exam.study_instance_uid] = exam
     return list(by_uid.values())
 
 
@@ -91,12 +91,12 @@ def _others(current: Exam, exams: Iterable[Exam]) -> list[Exam]:
 
 
 def _on_its_day(mention: _Mention, current: Exam, others: Sequence[Exam]) -> list[Exam]:
-    found = [one for one in others if mention.first <= one.date <= mention.last and not_later(one, current)]
-    found = [one for one in found if _fits(mention.shows, one)]
+    found = [exam for exam in others if mention.first <= exam.date <= mention.last and not_later(exam, current)]
+    found = [exam for exam in found if _fits(mention.shows, exam)]
     if len(found) > 1 and mention.shows.kinds:
-        found = [one for one in found if mention.shows.kinds <= one.procedure.kinds] or found
+        found = [exam for exam in found if mention.shows.kinds <= exam.procedure.kinds] or found
     if len(found) > 1 and not mention.shows.regions:
-        found = [one for one in found if places.coverage(current.procedure.regions, one.procedure.regions)] or found
+        found = [exam for exam in found if places.coverage(current.procedure.regions, exam.procedure.regions)] or found
     return sorted(found, key=lambda one: (one.date, one.time, one.study_instance_uid))
 
 
@@ -106,8 +106,8 @@ def _previous(mention: _Mention, current: Exam, others: Sequence[Exam]) -> list[
         kinds=mention.shows.kinds or current.procedure.kinds,
         regions=mention.shows.regions or current.procedure.regions,
     )
-    fitting = [one for one in others if not_later(one, current) and one.procedure.understood and _fits(wanted, one)]
-    nearest = _nearest(fitting) + _nearest(one for one in fitting if one.owner == current.owner)
+    fitting = [exam for exam in others if not_later(exam, current) and exam.procedure.understood and _fits(wanted, exam)]
+    nearest = _nearest(fitting) + _nearest(exam for exam in fitting if exam.owner == current.owner)
     return list(dict.fromkeys(nearest))
 
 
@@ -116,7 +116,9 @@ def _nearest(exams: Iterable[Exam]) -> list[Exam]:
     ordered = sorted(exams, key=lambda one: (one.date, one.time))
     last = ordered[-1:]
     same = [
-        one for one in ordered[:-1] if one.date == last[0].date and (one.time == last[0].time or not one.time or not last[0].time)
+        exam
+        for exam in ordered[:-1]
+        if exam.date == last[0].date and (exam.time == last[0].time or not exam.time or not last[0].time)
     ]
     return last + same
 
@@ -238,7 +240,7 @@ def _phrase(text: str, begins: int, end: int) -> tuple[int, Procedure] | None:
     begins = max(begins, end - _BEFORE)
     for stop in _SENTENCE.finditer(text, begins, end):
         begins = stop.end()
-    words = [(one.start(), _folded(one[0])) for one in _WORD.finditer(text, begins, end)]
+    words = [(word.start(), _folded(word[0])) for word in _WORD.finditer(text, begins, end)]
     start, unknown = None, 0
     for place, word in reversed(words):
         if _EVENTS.match(word):
@@ -256,7 +258,7 @@ def _phrase(text: str, begins: int, end: int) -> tuple[int, Procedure] | None:
 
 def _undated(text: str) -> Iterator[_Mention]:
     """ "Radiogramma precedente", "prior CT", "rispetto al precedente": one exam that is only said to be the one before."""
-    words = [(one.start(), one.end(), _folded(one[0])) for one in _WORD.finditer(text)]
+    words = [(word.start(), word.end(), _folded(word[0])) for word in _WORD.finditer(text)]
     at_previous = (at for at, (_, _, word) in enumerate(words) if word in _PREVIOUS)
     for at in itertools.islice(at_previous, _MOST):
         word = words[at][2]
@@ -265,9 +267,9 @@ def _undated(text: str) -> Iterator[_Mention]:
             first -= 1
         while last + 1 < len(words) and last - at < 5 and _joined(text, words, last + 1) and _names(words[last + 1][2]):
             last += 1
-        run = [one for _, _, one in words[first : last + 1]]
-        before = [one for _, _, one in words[max(0, first - 4) : first] if _clear(text, words, first)]
-        named = any(_speaks_of_exam(one) for one in run if one not in _PREVIOUS)
+        run = [word for _, _, word in words[first : last + 1]]
+        before = [word for _, _, word in words[max(0, first - 4) : first] if _clear(text, words, first)]
+        named = any(_speaks_of_exam(word) for word in run if word not in _PREVIOUS)
         if not named and not _compares(before, run, word):
             continue
         if _NONE & {*before[-3:], *run[:1]} or re.match(
@@ -331,9 +333,9 @@ def _days(found: re.Match[str], exam_day: str) -> tuple[str, str] | None:
         day, month = int(part["dw"] or part["de"]), _MONTHS[(part["mw"] or part["me"]).lower()]
         year = part["yw"] or part["ye"] or part["y2w"] or part["y2e"]
     years = [_whole_year(year, exam_day)] if year else range(int(exam_day[:4]), int(exam_day[:4]) - 5, -1)
-    for one in years:
+    for candidate in years:
         try:
-            moment = date(one, month, day).strftime("%Y%m%d")
+            moment = date(candidate, month, day).strftime("%Y%m%d")
         except ValueError:
             continue
         if year or moment <= exam_day:

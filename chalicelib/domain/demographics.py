@@ -43,7 +43,7 @@ class Demographics:
     @property
     def codes(self) -> list[str]:
         """What stands under the codice fiscale's issuer, valid or not."""
-        return [one.value for one in self.identifiers if one.issuer == italian.CODICE_FISCALE]
+        return [number.value for number in self.identifiers if number.issuer == italian.CODICE_FISCALE]
 
 
 def parse(body: object) -> Demographics:
@@ -90,8 +90,8 @@ def _identifiers(value: object) -> tuple[PatientIdentifier, ...]:
     if not isinstance(value, list) or len(value) > MAX_IDENTIFIERS:
         raise BadRequest(f"identifiers must be a list of at most {MAX_IDENTIFIERS}.", "identifiers")
     found: list[PatientIdentifier] = []
-    for one in value:
-        number = fields(one, ("issuer", "id"), ("issuer", "id"), of="identifiers")
+    for entry in value:
+        number = fields(entry, ("issuer", "id"), ("issuer", "id"), of="identifiers")
         if not isinstance(number["issuer"], str) or not number["issuer"].strip():
             raise BadRequest("An identifier's issuer must be an OID or a name.", "identifiers")
         found.append(identifiers.patient_identifier(number["id"], number["issuer"], ""))
@@ -104,7 +104,7 @@ def stated(own: PatientIdentifier, known: Demographics, by: str, now: datetime) 
         "name": known.name,
         "birth_date": known.birth_date,
         "sex": known.sex,
-        "identifiers": [{"issuer": one.issuer, "id": one.value} for one in known.identifiers],
+        "identifiers": [{"issuer": number.issuer, "id": number.value} for number in known.identifiers],
         "event": known.event,
         "by": by,
         "at": iso(now),
@@ -115,7 +115,7 @@ def stated(own: PatientIdentifier, known: Demographics, by: str, now: datetime) 
 def from_item(item: Item) -> Demographics:
     """What a fact says."""
     data: Mapping[str, Any] = item.data
-    numbers = tuple(PatientIdentifier(str(one["issuer"]), str(one["id"])) for one in data["identifiers"])
+    numbers = tuple(PatientIdentifier(str(number["issuer"]), str(number["id"])) for number in data["identifiers"])
     number = int(item.sk.removeprefix(PREFIX))
     return Demographics(
         str(data["name"]), str(data["birth_date"]), str(data["sex"]), numbers, str(data["event"]), number, str(data["at"])

@@ -55,7 +55,7 @@ def filing(said: Iterable[tuple[PatientIdentifier, bool]], own: Own) -> Filing:
         elif number != patient:
             aliases.setdefault(patient.hash, set()).add(number.hash)
         patients.add(patient)
-    spelled = {one for others in aliases.values() for one in others} | {one.hash for one in patients}
+    spelled = {other for others in aliases.values() for other in others} | {number.hash for number in patients}
     return Filing(
         tuple(sorted(patients)),
         tuple(sorted({number for number, _ in pairs})),
@@ -71,5 +71,5 @@ def whose(
     found = list(patients)
     if said in found:
         return said
-    spelled = [one for one in found if said.hash in (aliases or {}).get(one.hash, ())]
-    return next(iter([*spelled, *(one for one in found if one.value == said.value)]), None)
+    spelled = [number for number in found if said.hash in (aliases or {}).get(number.hash, ())]
+    return next(iter([*spelled, *(number for number in found if number.value == said.value)]), None)

@@ -67,7 +67,7 @@ class InstanceHead:
     key_images: KeyImages | None = None
 
 
-_HEAD = tuple(one.name for one in fields(InstanceHead))
+_HEAD = tuple(field.name for field in fields(InstanceHead))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ class Institution:
     def own(self, number: PatientIdentifier) -> PatientIdentifier:
         """The number under its own issuer, where it is filed under one of the names that its systems give that issuer."""
         name = self._kept_apart(number)
-        known = name is not None and name.casefold() in self.names | {one.casefold() for one in self.issuer_names}
+        known = name is not None and name.casefold() in self.names | {issuer_name.casefold() for issuer_name in self.issuer_names}
         return PatientIdentifier(self.patient_id_issuer, number.value) if known else number
 
     def unknown_name(self, number: PatientIdentifier) -> str | None:

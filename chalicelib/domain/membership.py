@@ -42,7 +42,7 @@ def in_effect(member: Institution) -> Institution:
 
 def due(registry: Registry, now: datetime) -> list[Institution]:
     """The members whose new role has waited long enough."""
-    return [one for one in registry.members.values() if one.takes_effect_at and one.takes_effect_at <= iso(now)]
+    return [member for member in registry.members.values() if member.takes_effect_at and member.takes_effect_at <= iso(now)]
 
 
 def refusal(registry: Registry, ever: Iterable[Institution], new: Institution) -> str | None:
@@ -51,11 +51,11 @@ def refusal(registry: Registry, ever: Iterable[Institution], new: Institution) -
     if former is not None and former.patient_id_issuer != new.patient_id_issuer:
         return "This id was another institution's, with another patient_id_issuer: an id is never given to another."
     roles = {role_of(new.role_arn), role_of(new.proposed_role_arn)} - {None}
-    for one in ever:
-        if one.id != new.id and roles & {role_of(one.role_arn)}:
+    for institution in ever:
+        if institution.id != new.id and roles & {role_of(institution.role_arn)}:
             return "This role_arn is or was another institution's: a role is never given to another."
-    for one in registry.members.values():
-        if one.id != new.id and roles & {role_of(one.proposed_role_arn)}:
+    for member in registry.members.values():
+        if member.id != new.id and roles & {role_of(member.proposed_role_arn)}:
             return "This role_arn is proposed for another institution."
     field = clash(registry, new)
     return None if field is None else f"Another institution already has this {field}."

@@ -201,11 +201,11 @@ def judge(carriers: Sequence[CodeCarrier], birth: str, sex: str) -> Judgement:
     under its mother's code is not her. What is absent, or a sex of O, says nothing. The code does not tell the century, so
     where those who agree differ in it, all of them contradict.
     """
-    contradicting = {one.identifier for one in carriers if contradicts(one, birth, sex)}
-    fitting = [one for one in carriers if one.identifier not in contradicting and _fits(one, birth, sex)]
-    if len({one.birth_date for one in fitting}) > 1:
-        return Judgement(frozenset(), frozenset(contradicting | {one.identifier for one in fitting}))
-    return Judgement(frozenset(one.identifier for one in fitting), frozenset(contradicting))
+    contradicting = {carrier.identifier for carrier in carriers if contradicts(carrier, birth, sex)}
+    fitting = [carrier for carrier in carriers if carrier.identifier not in contradicting and _fits(carrier, birth, sex)]
+    if len({carrier.birth_date for carrier in fitting}) > 1:
+        return Judgement(frozenset(), frozenset(contradicting | {carrier.identifier for carrier in fitting}))
+    return Judgement(frozenset(carrier.identifier for carrier in fitting), frozenset(contradicting))
 
 
 def _fits(carrier: CodeCarrier, birth: str, sex: str) -> bool:

@@ -74,7 +74,7 @@ def most_specific(named: Collection[str]) -> frozenset[str]:
 
 def coverage(wanted: Collection[str], shown: Collection[str]) -> float:
     """The share of the places `wanted` that `shown` shows: 1 for all, 0 for none."""
-    return sum(any(meets(one, other) for other in shown) for one in wanted) / len(wanted) if wanted else 0.0
+    return sum(any(meets(place, other) for other in shown) for place in wanted) / len(wanted) if wanted else 0.0
 
 
 STRETCH = ("head", "neck", "chest", "abdomen", "pelvis", "lower-limb")

@@ -104,8 +104,10 @@ def rank(current: Exam, others: list[Exam]) -> list[Prior]:
 
     On the same day the time decides where both have one; an undated exam may be earlier, so it is kept, last of its kind.
     """
-    earlier = [one for one in others if (one.study_instance_uid, one.owner) != _identity(current) and not_later(one, current)]
-    scored = [_score(current, one) for one in earlier]
+    earlier = [
+        exam for exam in others if (exam.study_instance_uid, exam.owner) != _identity(current) and not_later(exam, current)
+    ]
+    scored = [_score(current, exam) for exam in earlier]
     return sorted(
         scored,
         key=lambda prior: (prior.relevant, prior.score, prior.exam.date, prior.exam.time, _identity(prior.exam)),

@@ -39,8 +39,8 @@ class OwnNames:
 def from_item(item: Mapping[str, Any]) -> OwnNames:
     """What `to_item` made."""
     return OwnNames(
-        tuple((str(one["phrase"]), tuple(map(str, one["places"]))) for one in item["names"]),
-        tuple((str(one["code"]), tuple(map(str, one["places"]))) for one in item["codes"]),
+        tuple((str(named["phrase"]), tuple(map(str, named["places"]))) for named in item["names"]),
+        tuple((str(coded["code"]), tuple(map(str, coded["places"]))) for coded in item["codes"]),
     )
 
 
@@ -63,8 +63,8 @@ def _rows(value: object, parameter: str, field: str) -> tuple[Row, ...]:
     if not isinstance(value, list) or len(value) > MAX_ROWS:
         raise BadRequest(f"{parameter} must be a list of at most {MAX_ROWS}.", parameter)
     rows: dict[str, tuple[str, ...]] = {}
-    for one in value:
-        row = fields(one, (field, "places"), (field, "places"), of=parameter)
+    for entry in value:
+        row = fields(entry, (field, "places"), (field, "places"), of=parameter)
         text, where = row[field], row["places"]
         if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST or not text.isprintable():
             raise BadRequest(f"{field} must be 1 to {_LONGEST} printable characters.", parameter)

@@ -154,8 +154,8 @@ def _first_evidence(order: Iterable[tuple[str, Callable[[], tuple[frozenset[str]
 
 def _together(read: Iterable[_Read]) -> tuple[frozenset[str], str]:
     found = list(read)
-    sides = {one.side for one in found if one.side}
-    return frozenset().union(*(one.regions for one in found)), sides.pop() if len(sides) == 1 else "both" if sides else ""
+    sides = {reading.side for reading in found if reading.side}
+    return frozenset().union(*(reading.regions for reading in found)), sides.pop() if len(sides) == 1 else "both" if sides else ""
 
 
 def _coded(codes: Iterable[str], own: Vocabulary | None) -> frozenset[str]:
@@ -192,7 +192,7 @@ for _kind, _terms in MODALITIES.items():
 
 @lru_cache(4096)
 def _read(text: str, own: Vocabulary | None) -> _Read:
-    vocabularies = tuple(one for one in (own, standard()) if one is not None)
+    vocabularies = tuple(vocabulary for vocabulary in (own, standard()) if vocabulary is not None)
     words = tuple(_spelt(vocabularies, word) for word in tokens(text))
     regions: set[str] = set()
     sides: set[str] = set()
@@ -320,10 +320,10 @@ def _one_apart(one: str, other: str) -> bool:
 def _contrast(words: tuple[str, ...]) -> str:
     text = f" {' '.join(words)} "
     both = (" s c mdc ", " s c ", " senza e con ", " con e senza ", " w wo ", " wo w ", " with and without ", " scmdc ")
-    if any(one in text for one in both):
+    if any(phrase in text for phrase in both):
         return "both"
     without = (" smdc ", " senza mdc ", " senza contrasto ", " senza ", " wo ", " without ", " nativ ", " nativa ")
-    if any(one in text for one in without):
+    if any(phrase in text for phrase in without):
         return "without"
     using = (
         " cmdc ",
@@ -336,7 +336,7 @@ def _contrast(words: tuple[str, ...]) -> str:
         " mit km ",
         " angio",
     )
-    return "with" if any(one in text for one in using) else ""
+    return "with" if any(phrase in text for phrase in using) else ""
 
 
 def tokens(text: str) -> tuple[str, ...]:

@@ -25,14 +25,14 @@ def number(one: Instance, tag: str = _INSTANCE_NUMBER) -> int | None:
 
 def in_reading_order(found: Iterable[Instance]) -> list[Instance]:
     """Instances of one study, series by series."""
-    return [one for members in by_series(found) for one in members]
+    return [member for members in by_series(found) for member in members]
 
 
 def by_series(found: Iterable[Instance]) -> list[list[Instance]]:
     """The series of a study in their order, each with its instances in theirs."""
     series: dict[str, list[Instance]] = {}
-    for one in found:
-        series.setdefault(one.series_instance_uid, []).append(one)
+    for instance in found:
+        series.setdefault(instance.series_instance_uid, []).append(instance)
     ordered = [sorted(members, key=_within) for members in series.values()]
     return sorted(ordered, key=_of_series)
 

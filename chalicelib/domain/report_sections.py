@@ -62,20 +62,20 @@ def of_coded(sections: Iterable[tuple[str, str, str]]) -> tuple[Section, ...]:
         kind = of_code(code) or kind_of(title)
         title = title.strip()
         inner = split(text)
-        whole = kind in ("", FINDINGS) and any(one.kind not in ("", kind) for one in inner)
+        whole = kind in ("", FINDINGS) and any(section.kind not in ("", kind) for section in inner)
         if not whole or len(found) + len(inner) > MAX_SECTIONS:
             found.append(Section(kind, title, _trimmed(text.split("\n"))))
         elif inner[0].title:
             found += inner if _same(title, inner[0].title) else [Section("", title, ""), *inner]
         else:
             found += [Section(kind, title, inner[0].text), *inner[1:]]
-    return tuple(one for one in found if one.title or one.text)
+    return tuple(section for section in found if section.title or section.text)
 
 
 def conclusion(sections: Iterable[Section], text: str) -> str:
     """What a list shows of a report: the first line of what it concludes, else of its last section; at most `LONGEST_LINE`."""
-    said = [one for one in sections if one.text.strip()]
-    chosen = next((one for one in said if one.kind == IMPRESSION), said[-1] if said else None)
+    said = [section for section in sections if section.text.strip()]
+    chosen = next((section for section in said if section.kind == IMPRESSION), said[-1] if said else None)
     line = (chosen.text if chosen else text).strip().partition("\n")[0]
     return " ".join(line.split())[:LONGEST_LINE]
 
@@ -96,7 +96,7 @@ def kind_of(title: str) -> str:
         if first in _PHRASES and second in _PHRASES:
             return _PHRASES[first]
     first, _, qualifier = words.partition(" ")
-    return _PHRASES.get(first, "") if qualifier and all(one in _MODALITIES for one in qualifier.split()) else ""
+    return _PHRASES.get(first, "") if qualifier and all(word in _MODALITIES for word in qualifier.split()) else ""
 
 
 def _heading(line: str) -> tuple[str, str, str] | None:
@@ -121,7 +121,7 @@ def _alone(line: str) -> tuple[str, str] | None:
     title = line.rstrip("-–— ")
     if title.isupper():
         title = title.rstrip(". ")
-    first = next((one for one in title if one.isalpha()), "")
+    first = next((letter for letter in title if letter.isalpha()), "")
     if len(title) > _MAX_HEADING or not first.isupper() or title.endswith("."):
         return None
     return (kind, title) if (kind := kind_of(title)) else None
@@ -144,7 +144,7 @@ def _same(one: str, other: str) -> bool:
 
 def _plain(text: str) -> str:
     """Small letters without accents, one blank between words: what headings are compared by."""
-    unaccented = "".join(one for one in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(one))
+    unaccented = "".join(letter for letter in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(letter))
     return " ".join(re.sub(r"['’`´._]", " ", unaccented).split()).strip(" :-–—")
 
 

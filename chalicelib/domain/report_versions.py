@@ -161,7 +161,7 @@ _ALWAYS_LISTED = ("sop_instance_uid", "series_instance_uid", "kind", "title", "d
 
 def place(reports: Iterable[Report]) -> list[ReportVersion]:
     """The shown ones among the reports of a study: latest first, and each before those that it replaces."""
-    every = {_instance(one.sop_instance_uid): one for one in reports}
+    every = {_instance(report.sop_instance_uid): report for report in reports}
     graph = _Graph(every)
     _replacements(graph, every)
     order, replaced = graph.newest_first()
@@ -236,9 +236,9 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
 def _chain(graph: _Graph, versions: list[Report]) -> None:
     """Each version of a document replaces those since the one before it; an addendum replaces none."""
     standing: list[str] = []
-    for one in versions:
-        node = _instance(one.sop_instance_uid)
-        if one.status == "addendum":
+    for report in versions:
+        node = _instance(report.sop_instance_uid)
+        if report.status == "addendum":
             standing.append(node)
             continue
         for older in standing:
@@ -302,7 +302,7 @@ class _Graph:
         replaced: set[str] = set()
         in_circles = (node for node in latest if node in self._reports)
         while len(order) < len(latest):
-            node = latest[heapq.heappop(ready)] if ready else next(one for one in in_circles if one not in done)
+            node = latest[heapq.heappop(ready)] if ready else next(candidate for candidate in in_circles if candidate not in done)
             if node in done:
                 continue
             done.add(node)

@@ -98,7 +98,7 @@ NOTHING_KNOWN = PatientFacts()
 def together(every: Iterable[PatientFacts]) -> PatientFacts:
     """What decides on a number that has several spellings: all that is known of each."""
     found = list(every)
-    return PatientFacts(*(tuple(fact for one in found for fact in getattr(one, part.name)) for part in fields(PatientFacts)))
+    return PatientFacts(*(tuple(fact for facts in found for fact in getattr(facts, part.name)) for part in fields(PatientFacts)))
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def explain(viewer: str, study: Study, facts: Mapping[str, PatientFacts], now: d
         return Explanation(decision, Rule.NOTHING)
     starts = [
         min([grant.opened_at for grant in known.grants if _opens(grant, viewer, study, now)]
-            + [one.opened_at for one in known.emergencies if _declared(one, viewer, now)])
+            + [emergency.opened_at for emergency in known.emergencies if _declared(emergency, viewer, now)])
         for known in (facts[patient] for patient in study.patients)
     ]  # fmt: skip
     if decision.emergencies:
@@ -184,13 +184,13 @@ def decide(viewer: str, study: Study, facts: Mapping[str, PatientFacts], now: da
     ends: list[datetime] = []
     for patient in study.patients:
         known = facts.get(patient, NOTHING_KNOWN)
-        declared = [one for one in known.emergencies if _declared(one, viewer, now)]
+        declared = [emergency for emergency in known.emergencies if _declared(emergency, viewer, now)]
         granting = [grant for grant in known.grants if _opens(grant, viewer, study, now)]
         if not declared and not granting:
             return DENIED
         transfers |= {grant.transfer_id for grant in granting}
-        emergencies |= {one.emergency_id for one in declared}
-        ends.append(max([grant.expires_at for grant in granting] + [one.expires_at for one in declared]))
+        emergencies |= {emergency.emergency_id for emergency in declared}
+        ends.append(max([grant.expires_at for grant in granting] + [emergency.expires_at for emergency in declared]))
     return Decision(True, tuple(sorted(transfers)), tuple(sorted(emergencies)), min(ends))
 
 

@@ -99,8 +99,8 @@ def of_instance(said: PatientIdentifier | None, found: Sequence[Face], aliases: 
         return found[0]
     if said is None:
         return None
-    named = whose(said, [one.patient for one in found if one.patient is not None], aliases)
-    return next((one for one in found if named is not None and one.patient == named), None)
+    named = whose(said, [face.patient for face in found if face.patient is not None], aliases)
+    return next((face for face in found if named is not None and face.patient == named), None)
 
 
 def shown_patient(

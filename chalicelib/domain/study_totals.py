@@ -175,7 +175,9 @@ class StudyTotals:
             "instances": self.instances,
             "bytes": self.size,
             "corrected": self.corrected,
-            "said": [{"issuer": one.issuer, "id": one.value, **part.to_item()} for one, part in sorted(self.said.items())],
+            "said": [
+                {"issuer": number.issuer, "id": number.value, **part.to_item()} for number, part in sorted(self.said.items())
+            ],
             "nobodys": self.nobodys,
             **({"others": self.others.to_item()} if self.others.found else {}),
             "date": self.date,
@@ -200,7 +202,7 @@ class StudyTotals:
             int(item["instances"]),
             int(item["bytes"]),
             int(item["corrected"]),
-            {PatientIdentifier(one["issuer"], one["id"]): Said.from_item(one) for one in item["said"]},
+            {PatientIdentifier(number["issuer"], number["id"]): Said.from_item(number) for number in item["said"]},
             bool(item["nobodys"]),
             Firsts.from_item(item.get("others", {})),
             str(item["date"]),
@@ -253,7 +255,7 @@ class SeriesTotals:
             "attributes": self.firsts.attributes,
             "instances": self.instances,
             "digest": self.digest,
-            "patients": [{"issuer": one.issuer, "id": one.value} for one in self.said],
+            "patients": [{"issuer": number.issuer, "id": number.value} for number in self.said],
             "firsts": by_place,
             "fingerprint": f"{self.fingerprint:064x}",
         }
@@ -265,7 +267,7 @@ class SeriesTotals:
         return cls(
             int(item["instances"]),
             Firsts({tag: (place, attributes[tag]) for place, tags in item["firsts"].items() for tag in tags}),
-            tuple(PatientIdentifier(one["issuer"], one["id"]) for one in item["patients"]),
+            tuple(PatientIdentifier(number["issuer"], number["id"]) for number in item["patients"]),
             int(item["fingerprint"], 16),
         )
 
@@ -320,36 +322,36 @@ def total(found: Iterable[Instance]) -> Totals:
     reports: dict[str, Report] = {}
     modalities, classes, body_parts, sides, views, names, codes, unread = (set[str]() for _ in range(8))
     dates: list[str] = []
-    for one in every:
+    for instance in every:
         attributes, place, number, is_report = (
-            one.attributes,
-            _place(one),
-            one.fact.patient,
-            one.fact.sop_class_uid in REPORT_KINDS,
+            instance.attributes,
+            _place(instance),
+            instance.fact.patient,
+            instance.fact.sop_class_uid in REPORT_KINDS,
         )
-        series.setdefault(one.series_instance_uid, []).append(one)
+        series.setdefault(instance.series_instance_uid, []).append(instance)
         kinds.setdefault(number, set()).add(is_report)
         _add_firsts(firsts.setdefault(number, {}), attributes, PATIENT_AND_STUDY, place)
         if is_report:
-            reports[place] = report_of(one)
+            reports[place] = report_of(instance)
         dates += filter(None, [first_value(attributes, tags.StudyDate)])
         modalities.update(texts(attributes, tags.Modality))
-        classes.add(one.fact.sop_class_uid)
+        classes.add(instance.fact.sop_class_uid)
         body_parts.update(texts(attributes, tags.BodyPartExamined))
         sides.update(first_value(attributes, tag) for tag in _SIDES)
-        views.update(texts(attributes, tags.ViewPosition) or filter(None, [one.fact.geometry.view]))
+        views.update(texts(attributes, tags.ViewPosition) or filter(None, [instance.fact.geometry.view]))
         if not is_report:
             names.update(name[:LONGEST_NAME] for tag in _NAMES for name in texts(attributes, tag))
             codes.update(code for tag in _CODED for code in coded(attributes, tag))
-        unread.update(one.fact.unread)
+        unread.update(instance.fact.unread)
     said = {number: Said(False in kinds[number], True in kinds[number], Firsts(found)) for number, found in firsts.items()}
     nobodys = said.pop(None, None)
     others = nobodys.firsts if nobodys else Firsts()
     numbers: dict[PatientIdentifier, Said] = {number: part for number, part in said.items() if number is not None}
     study = StudyTotals(
         len(every),
-        sum(one.fact.size for one in every),
-        sum(one.fact.corrected for one in every),
+        sum(instance.fact.size for instance in every),
+        sum(instance.fact.corrected for instance in every),
         *_told_apart(numbers, nobodys is not None, others),
         min(dates, default=""),
         _first_of(modalities),
@@ -360,19 +362,19 @@ def total(found: Iterable[Instance]) -> Totals:
         _first_of(names, most=MAX_NAMES),
         _first_of(codes, most=MAX_NAMES),
         _first_of(unread),
-        max((one.fact.at for one in every), default=""),
-        min((one.fact.reader for one in every), default=instance_versions.READER),
-        sum(bool(one.fact.rows) for one in every),
-        sum(int(one.fact.number_of_frames) for one in every if one.fact.rows),
+        max((instance.fact.at for instance in every), default=""),
+        min((instance.fact.reader for instance in every), default=instance_versions.READER),
+        sum(bool(instance.fact.rows) for instance in every),
+        sum(int(instance.fact.number_of_frames) for instance in every if instance.fact.rows),
     )
-    members = {_place(one): one.fact.sha256 for one in every}
+    members = {_place(instance): instance.fact.sha256 for instance in every}
     return Totals(study, {uid: _of_series(ones) for uid, ones in series.items()}, reports, members)
 
 
 def coded(attributes: Attributes, tag: str) -> list[str]:
     """The codes of a code sequence (PS3.3 8.8), as `scheme|value`."""
-    items = [one for one in attributes.get(tag, {}).get("Value") or [] if isinstance(one, dict)]
-    pairs = ((first_value(one, tags.CodingSchemeDesignator), first_value(one, tags.CodeValue)) for one in items)
+    items = [code for code in attributes.get(tag, {}).get("Value") or [] if isinstance(code, dict)]
+    pairs = ((first_value(item, tags.CodingSchemeDesignator), first_value(item, tags.CodeValue)) for item in items)
     return [f"{scheme}|{value}"[:LONGEST_NAME] for scheme, value in pairs if scheme and value]
 
 
@@ -385,9 +387,9 @@ def series_digest(members: Iterable[Instance]) -> str:
 def _of_series(members: list[Instance]) -> SeriesTotals:
     """The totals of instances of one series. Their places are their SOP Instance UIDs."""
     firsts: dict[str, tuple[str, Any]] = {}
-    for one in sorted(members, key=lambda one: one.sop_instance_uid):
-        _add_firsts(firsts, one.attributes, SERIES, one.sop_instance_uid)
-    said = sorted({number for one in members if (number := one.fact.patient) is not None})[:MAX_NUMBERS]
+    for instance in sorted(members, key=lambda one: one.sop_instance_uid):
+        _add_firsts(firsts, instance.attributes, SERIES, instance.sop_instance_uid)
+    said = sorted({number for instance in members if (number := instance.fact.patient) is not None})[:MAX_NUMBERS]
     return SeriesTotals(len(members), Firsts(firsts), tuple(said), sum(map(_fingerprint, members)) % _FINGERPRINTS)
 
 
@@ -416,7 +418,7 @@ def _add_firsts(found: dict[str, tuple[str, Any]], attributes: Attributes, tags:
 
 
 def _first_of(*values: Iterable[str], most: int = MAX_VALUES) -> tuple[str, ...]:
-    return tuple(sorted({one for some in values for one in some})[:most])
+    return tuple(sorted({value for some in values for value in some})[:most])
 
 
 def _told_apart(
@@ -469,7 +471,7 @@ class Tally:
             "shown": self.shown.to_item(),
             **({"taken_back": self.taken_back.to_item()} if self.taken_back.instances else {}),
             "series": self.series,
-            "superseded": [{"issuer": one.issuer, "id": one.value} for one in self.superseded],
+            "superseded": [{"issuer": number.issuer, "id": number.value} for number in self.superseded],
             "marked": self.marked,
             "whole": self.whole,
             **({"missing": {sk: _together(every) for sk, every in self.missing.items()}} if self.missing else {}),
@@ -483,7 +485,7 @@ class Tally:
             StudyTotals.from_item(item["shown"]),
             StudyTotals.from_item(item["taken_back"]) if "taken_back" in item else StudyTotals(),
             int(item["series"]),
-            tuple(PatientIdentifier(one["issuer"], one["id"]) for one in item["superseded"]),
+            tuple(PatientIdentifier(number["issuer"], number["id"]) for number in item["superseded"]),
             bool(item["marked"]),
             bool(item["whole"]),
             {sk: _apart(str(text)) for sk, text in item.get("missing", {}).items()},

@@ -61,7 +61,7 @@ def _identifiers(items: Sequence[Mapping[str, str]]) -> tuple[PatientIdentifier,
 
 
 def _items(numbers: Sequence[PatientIdentifier]) -> list[dict[str, str]]:
-    return [one.to_item() for one in numbers]
+    return [number.to_item() for number in numbers]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class StudyView(FiledStudy):
             "anonymous": self.anonymous,
             "date": self.study_date,
             "modalities": list(self.modalities),
-            "reports": [one.to_item() for one in self.reports],
+            "reports": [report.to_item() for report in self.reports],
             "sop_classes": list(self.sop_classes),
             "body_parts": list(self.body_parts),
             "laterality": self.laterality,
@@ -259,7 +259,7 @@ class SearchRow(FiledStudy):
             **({"said": _items(self.said)} if self.said and self.said != self.patients else {}),
             **({"aliases": dict(self.aliases)} if self.aliases else {}),
             **({"reported": list(self.reported)} if self.reported else {}),
-            **({"faces": [one.to_item() for one in self.faces]} if self.faces else {}),
+            **({"faces": [face.to_item() for face in self.faces]} if self.faces else {}),
         }
 
     @classmethod

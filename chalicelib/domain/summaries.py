@@ -78,7 +78,7 @@ def filed(totals: StudyTotals, own: Own = as_said) -> Filing:
 
 
 def _hashes(said: Iterable[PatientIdentifier], own: Own) -> set[str]:
-    return {number.hash for one in said for number in (one, own(one))}
+    return {number.hash for stated in said for number in (stated, own(stated))}
 
 
 def _persons(totals: StudyTotals, numbers: Filing, own: Own, of_all: Attributes) -> dict[str, Attributes]:

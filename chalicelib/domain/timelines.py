@@ -94,7 +94,7 @@ class TimelineStudy:
             "complete": self.missing == 0,
             "number_of_patients": self.number_of_patients,
             "missing": self.missing,
-            "reports": [one.to_item() for one in self.reports],
+            "reports": [report.to_item() for report in self.reports],
             "unread": list(self.unread),
             "opened_by": list(self.opened_by),
         }

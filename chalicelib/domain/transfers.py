@@ -117,7 +117,7 @@ def history(items: Iterable[Item]) -> list[Transfer]:
         return []
     ended = keys.END in facts
     versions = [opened, *(facts[key] for key in sorted(facts) if key.startswith(keys.begins(keys.transfer_version)))]
-    return [replace(as_of(opened, one), ended=ended) for one in versions]
+    return [replace(as_of(opened, version), ended=ended) for version in versions]
 
 
 def from_facts(items: Iterable[Item]) -> Transfer | None:

@@ -43,7 +43,7 @@ class LoadedPatient:
     def numbers(self) -> tuple[PatientIdentifier, ...]:
         """The identifiers that are linked to it now."""
         joined = {record.patient for record in self.linked}
-        return tuple(one for one in self.record.linked if one.hash in joined)
+        return tuple(number for number in self.record.linked if number.hash in joined)
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class StudyDecision:
     def numbers(self) -> tuple[PatientIdentifier, ...]:
         """The numbers that are linked to the study's patients."""
         found: set[PatientIdentifier] = set()
-        for one in self.known.values():
-            found |= {*one.numbers}
+        for loaded in self.known.values():
+            found |= {*loaded.numbers}
         return tuple(sorted(found))
 
     def used(self) -> tuple[Transfer, ...]:
         """The transfers by which the study is open."""
-        found = {t.id: t for one in self.known.values() for t in one.transfers if t.id in self.decision.transfers}
+        found = {t.id: t for loaded in self.known.values() for t in loaded.transfers if t.id in self.decision.transfers}
         return tuple(found[key] for key in sorted(found))
 
 
@@ -106,7 +106,7 @@ def owners_of(table: Table, patient: str) -> list[str]:
     It reads as many partitions whether or not anything is known of the patient.
     """
     record = load_deciding(table, patient)
-    around = [patient, *(one.hash for one in record.linked)]
+    around = [patient, *(number.hash for number in record.linked)]
     around += [f"{number:032d}" for number in range(1, WIDTH - len(around) + 1)]
 
     def owners(one: str) -> list[str]:
@@ -125,13 +125,13 @@ def load_facts(table: Table, wanted: Iterable[str], hints: Iterable[str] = (), a
     """
     asked = list(dict.fromkeys(wanted))
     records = _load(table, [*asked, *hints])
-    missing = sorted({one.hash for patient in asked for one in records[patient].linked} - records.keys())
+    missing = sorted({number.hash for patient in asked for number in records[patient].linked} - records.keys())
     rounds = bool(records) + bool(missing)
     records |= _load(table, missing)
     touching = {
         patient: [
             records[patient],
-            *(records[one.hash] for one in records[patient].linked if records[patient].joins(records[one.hash])),
+            *(records[number.hash] for number in records[patient].linked if records[patient].joins(records[number.hash])),
         ]
         for patient in asked
     }
@@ -165,7 +165,9 @@ def visible(table: Table, viewer: str, rows: Sequence[SearchRow], now: datetime)
     A row that says a number which is not linked any more is answered as if it never had been: under the number in the images.
     """
     decided = decide(table, viewer, rows, now)
-    return [(as_linked_now(row, one), one) for row, one in zip(rows, decided, strict=True) if one.decision.allowed]
+    return [
+        (as_linked_now(row, decision), decision) for row, decision in zip(rows, decided, strict=True) if decision.decision.allowed
+    ]
 
 
 def find_study(
@@ -203,11 +205,11 @@ def deciding_numbers(study: FiledStudy) -> tuple[str, ...]:
 def facts_of(study: FiledStudy, known: Mapping[str, LoadedPatient]) -> dict[str, PatientFacts]:
     """What decides on a study, by its patients' numbers: that of another spelling counts as if it stood under the number
     itself; of a number that only reports say, what hides."""
-    facts = {patient: one.facts for patient, one in known.items()}
+    facts = {patient: loaded.facts for patient, loaded in known.items()}
     hiding = [replace(sharing.NOTHING_KNOWN, objections=one.objections, protections=one.protections)
               for number in study.reported if (one := facts.get(number))]  # fmt: skip
     for patient in for_deciding(study).patients if study.aliases or hiding else ():
-        spelled = [facts.get(one, sharing.NOTHING_KNOWN) for one in (patient, *study.aliases.get(patient, ()))]
+        spelled = [facts.get(spelling, sharing.NOTHING_KNOWN) for spelling in (patient, *study.aliases.get(patient, ()))]
         facts[patient] = sharing.together([*spelled, *hiding])
     return facts
 
@@ -244,7 +246,7 @@ def as_linked_now(row: SearchRow, decided: StudyDecision) -> SearchRow:
     if not _relies_on_links(row):
         return row
     linked = decided.numbers()
-    faces = tuple(_face_as_linked_now(one, row, linked) for one in row.faces)
+    faces = tuple(_face_as_linked_now(face, row, linked) for face in row.faces)
     return replace(row, face=_face_as_linked_now(row.face, row, linked), faces=faces)
 
 
@@ -272,10 +274,10 @@ def _known(records: list[Record], there: frozenset[Key]) -> LoadedPatient:
     ]
     facts = PatientFacts(
         tuple(transfers.grant(transfer, transfer.ended, _is_accepted(transfer, records)) for transfer in current),
-        tuple(one for record in records for one in record.objections.values()),
-        tuple(one for record in records for one in record.protections),
-        tuple(one for record in records for one in record.consents),
-        tuple(one for record in records for one in record.emergencies),
+        tuple(objection for record in records for objection in record.objections.values()),
+        tuple(protection for record in records for protection in record.protections),
+        tuple(consent for record in records for consent in record.consents),
+        tuple(emergency for record in records for emergency in record.emergencies),
     )
     return LoadedPatient(records[0], tuple(records[1:]), facts, tuple(current))
 

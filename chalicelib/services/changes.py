@@ -180,7 +180,7 @@ def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[
     found = table.batch_get(keys.study_view(study, owner) for owner, study in sorted(about))
     views = [StudyView.from_item(item.data) for item in found.values()]
     decided = access.decide(table, viewer, views, now)
-    known = {(view.owner, view.study_instance_uid): one for view, one in zip(views, decided, strict=True)}
+    known = {(view.owner, view.study_instance_uid): decision for view, decision in zip(views, decided, strict=True)}
     shown: list[JsonObject] = []
     for item in items:
         if _names_study(item):

@@ -105,7 +105,7 @@ def tell(table: Table, alerts: Alerts, sks: list[str], now: datetime) -> None:
         institution, _, number = rest.partition("#")
         if f"{kind}#" != VERSIONS or not number.isdigit() or int(number) < 2:
             continue  # that it was registered for the first time is no change
-        registrations = [(keys.REGISTRY, keys.institution(institution, one)) for one in (int(number) - 1, int(number))]
+        registrations = [(keys.REGISTRY, keys.institution(institution, version)) for version in (int(number) - 1, int(number))]
         found = table.batch_get(registrations)
         if registrations[1] not in found:
             continue
@@ -130,7 +130,7 @@ def _tell(table: Table, alerts: Alerts, institution: str, event: str, content: M
         told |= {"takes_effect_at": content.takes_effect_at} if content.takes_effect_at else {}
         alerts.alert("membership-changed", told | {"owner": institution, "at": str(at)})
     others = list(load_registry(table).members) if content.change == "removed" else []
-    changes.tell(table, [own, *(replace(own, viewer=one) for one in others if one != institution)], now)
+    changes.tell(table, [own, *(replace(own, viewer=other) for other in others if other != institution)], now)
 
 
 def named_by_facts(table: Table, institution: str) -> bool:
@@ -151,8 +151,8 @@ def _taken_issuer(table: Table, registry: Registry, new: Institution) -> str | N
     known = registry.members.get(new.id)
     if known is not None and known.patient_id_issuer != new.patient_id_issuer and named_by_facts(table, new.id):
         return "Facts name patients under the patient_id_issuer that this institution has: it does not change any more."
-    for one in registry.former.values():
-        if one.id != new.id and one.patient_id_issuer == new.patient_id_issuer and named_by_facts(table, one.id):
+    for former in registry.former.values():
+        if former.id != new.id and former.patient_id_issuer == new.patient_id_issuer and named_by_facts(table, former.id):
             return "This patient_id_issuer was another institution's, and facts name patients under it."
     return None
 
@@ -172,11 +172,11 @@ def _write(known: Registry, before: Institution | None, new: Institution, by: st
     entry = replace(new, version=version)
     data: dict[str, object] = asdict(entry) | {"at": iso(now), "by": by}
     everyone = {**known.former, **known.members, new.id: entry}
-    said: dict[str, object] = {"institutions": [asdict(one) for one in everyone.values()]}
+    said: dict[str, object] = {"institutions": [asdict(registered) for registered in everyone.values()]}
     latest = Item(keys.REGISTRY, keys.LATEST, said, version=known.changes + 1)
     fact = PutNew(Item(keys.REGISTRY, keys.institution(new.id, version), data))
     told = membership.what_changed(before, entry)
-    concerned = [new.id, *(one for one in known.members if one != new.id and entry.removed)]
+    concerned = [new.id, *(member for member in known.members if member != new.id and entry.removed)]
     if act([fact, PutVersion(latest, known.changes)], *(_entry(new.id, owner, _words(told)) for owner in concerned)):
         raise TryAgain("The registry was changed at the same moment. Please look, and send it again.")
     return entry

@@ -68,11 +68,11 @@ def visibility(
     ref = studies.for_deciding(summary)
     facts = access.facts_of(summary, known)
     known = {patient: known[patient] for patient in access.numbers_of(summary) if patient in known}
-    touching = {transfer.id: transfer for one in known.values() for transfer in one.transfers}
-    linked = {other.hash for one in known.values() for other in one.numbers}
+    touching = {transfer.id: transfer for loaded in known.values() for transfer in loaded.transfers}
+    linked = {other.hash for loaded in known.values() for other in loaded.numbers}
     summary = replace(summary, linked=tuple(sorted(linked)))
     parties = {ref.owner, *(party for t in touching.values() for party in (t.sender, t.receiver))}
-    parties |= {emergency.institution for one in known.values() for emergency in one.facts.emergencies}
+    parties |= {emergency.institution for loaded in known.values() for emergency in loaded.facts.emergencies}
     rows: list[Item] = []
     until: dict[str, str | None] = {}
     emergencies: set[str] = set()
@@ -97,7 +97,7 @@ def numbers_linked(
 
     def linked(patient: PatientIdentifier) -> Iterable[PatientIdentifier]:
         spelled = (patient.hash, *summary.aliases.get(patient.hash, ()))
-        return {number for one in spelled if one in known for number in known[one].numbers}
+        return {number for spelling in spelled if spelling in known for number in known[spelling].numbers}
 
     return linked
 
@@ -114,10 +114,10 @@ def search_row(summary: StudyView, found: Sequence[Face], number: int = 0) -> Se
         tags.NumberOfStudyRelatedSeries: {"vr": "IS", "Value": [summary.series]},
         tags.NumberOfStudyRelatedInstances: {"vr": "IS", "Value": [summary.instances]},
     }
-    faces = [SearchFace(one.patient, one.shown, one.attributes | computed) for one in found]
+    faces = [SearchFace(face.patient, face.shown, face.attributes | computed) for face in found]
     several = len(found) > 1
     return SearchRow(
-        **{one.name: getattr(summary, one.name) for one in fields(FiledStudy)},
+        **{field.name: getattr(summary, field.name) for field in fields(FiledStudy)},
         face=faces[number] if several else replace(faces[number], patient=None),
         faces=tuple(faces[: studies.MAX_PERSONS]) if several and number == 0 else (),
     )

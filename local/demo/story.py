@@ -126,7 +126,9 @@ def _do_the_job(endpoints: dict[str, Any], state: Path, hands: dict[str, Hands])
     _store(endpoints, MAUGERI, files / MAUGERI.id)
     _report(endpoints, maugeri, MAUGERI)
     followed = _wait(lambda: _studies(san_matteo, SAN_MATTEO.patient_id), lambda studies: len(studies) == 4)
-    _download(san_matteo, [one for one in followed if "owner=maugeri" in one[tags.RetrieveURL]["Value"][0]], files / MAUGERI.id)
+    _download(
+        san_matteo, [result for result in followed if "owner=maugeri" in result[tags.RetrieveURL]["Value"][0]], files / MAUGERI.id
+    )
 
     _await_pacs(endpoints, SAN_MATTEO, 4, "and all four exams are")
 
@@ -238,8 +240,10 @@ def _held(pacs: dict[str, Any], number: str) -> dict[str, tuple[str, int]]:
         wanted = Dataset()
         wanted.QueryRetrieveLevel, wanted.PatientID = "STUDY", number
         wanted.StudyInstanceUID = wanted.StudyDescription = wanted.NumberOfStudyRelatedInstances = ""
-        found = [one for status, one in association.send_c_find(wanted, FIND) if status.get("Status") in (0xFF00, 0xFF01)]
-    return {str(one.StudyInstanceUID): (str(one.StudyDescription), int(one.NumberOfStudyRelatedInstances)) for one in found}
+        found = [result for status, result in association.send_c_find(wanted, FIND) if status.get("Status") in (0xFF00, 0xFF01)]
+    return {
+        str(study.StudyInstanceUID): (str(study.StudyDescription), int(study.NumberOfStudyRelatedInstances)) for study in found
+    }
 
 
 @contextmanager
@@ -273,10 +277,11 @@ def _await_pacs(endpoints: dict[str, Any], hospital: Hospital, studies: int, tol
 
     def all_there() -> bool:
         held = _held(pacs, hospital.patient_id)
-        of_others = [one for one in _studies(who, hospital.patient_id) if "owner=" in one[tags.RetrieveURL]["Value"][0]]
+        of_others = [study for study in _studies(who, hospital.patient_id) if "owner=" in study[tags.RetrieveURL]["Value"][0]]
         brought = (
-            held.get(one[tags.StudyInstanceUID]["Value"][0], ("", 0))[1] >= one[tags.NumberOfStudyRelatedInstances]["Value"][0]
-            for one in of_others
+            held.get(of_other[tags.StudyInstanceUID]["Value"][0], ("", 0))[1]
+            >= of_other[tags.NumberOfStudyRelatedInstances]["Value"][0]
+            for of_other in of_others
         )
         return len(held) == studies and all(brought)
 
@@ -287,7 +292,7 @@ def _await_pacs(endpoints: dict[str, Any], hospital: Hospital, studies: int, tol
 def _report(endpoints: dict[str, Any], who: Hands, hospital: Hospital) -> None:
     """The hospital's RIS sends the report of its chest film, as soon as the film is there: Maugeri's by HL7, as a RIS does."""
     forwarder = endpoints.get("forwarders", {}).get(hospital.id)
-    found = _wait(lambda: [one for one in _studies(who, hospital.patient_id) if _is_own_chest(one)], bool)
+    found = _wait(lambda: [study for study in _studies(who, hospital.patient_id) if _is_own_chest(study)], bool)
     path = f"/studies/{found[0][tags.StudyInstanceUID]['Value'][0]}/reports"
     if forwarder is not None and hospital == MAUGERI:
         _by_hl7(forwarder["hl7"], hospital, "ORU^R01^ORU_R01", _oru(hospital, found[0][tags.AccessionNumber]["Value"][0]))

@@ -56,7 +56,7 @@ class Permissions:
         if service != "dynamodb" or identity.role_name in self._functions:
             return self.may(identity, needed)
         refused = (self.may(identity, needed, {"dynamodb:leadingkeys": key}) for key in _leading_keys(parameters))
-        return next((one for one in refused if one is not None), None)
+        return next((reason for reason in refused if reason is not None), None)
 
     def may_invoke(self, identity: RoleSession, arn: str) -> bool:
         """Whether the role's policies and its boundary allow `execute-api:Invoke` of this method and path."""
@@ -92,7 +92,7 @@ def _leading_keys(parameters: Mapping[str, Any]) -> list[str]:
     equals = re.search(r"(?:^|[ (])(?:#?\w*pk\w*|#\w+) = (:\w+)", str(parameters.get("KeyConditionExpression", "")))
     if equals is not None:
         found.append(parameters.get("ExpressionAttributeValues", {}).get(equals[1], {}))
-    return [str(one.get("S", "")) for one in found] or [""]
+    return [str(value.get("S", "")) for value in found] or [""]
 
 
 def _current(managed: Any) -> policy.Document:

@@ -81,7 +81,7 @@ def _last(table: Table) -> tuple[Item | None, Heads, set[str]]:
     known = next((item for item in items if item.sk == keys.ANCHOR), None)
     heads: Heads = {}
     stale: set[str] = set()
-    for item in [known, *(one for one in items if one is not known)] if known else items:
+    for item in [known, *(item for item in items if item is not known)] if known else items:
         said = item.data.get("heads")
         if isinstance(said, dict):
             heads |= said
@@ -95,7 +95,7 @@ def _remember(table: Table, known: Item | None, last: dict[str, object], heads: 
     for shard, head in heads.items():
         if (institution := _institution(shard)) in of:
             of[institution][shard] = head
-    puts = [Put(Item(keys.AUDIT_PROGRESS, keys.anchored(institution), {"heads": one})) for institution, one in of.items()]
+    puts = [Put(Item(keys.AUDIT_PROGRESS, keys.anchored(institution), {"heads": heads})) for institution, heads in of.items()]
     version = (known.version or 0) if known else 0
     first = PutVersion(Item(keys.AUDIT_PROGRESS, keys.ANCHOR, last, version=version + 1), version)
     if table.transact([first, *puts[:_AT_ONCE]]):

@@ -53,7 +53,7 @@ def count_probes(table: Table, registry: Registry, shards: list[str], now: datet
                 last = min(heads[shard], done + MOST_READ - left)
                 records = list(_between(table, shard, done, last))
                 left, places[shard] = left + last - done, last
-                new += [one for one in records if one.get("kind") == Kind.REFUSAL.value]
+                new += [record for record in records if record.get("kind") == Kind.REFUSAL.value]
         if item is None or places != item.data:
             counted += _tell(table, registry, institution, new, item, places, now, act_as)
     return counted

@@ -112,7 +112,7 @@ def _with_repeats(table: Table, records: Sequence[Record], when: Period) -> list
     shown: list[Record] = []
     for record in records:
         own = repeats.get((str(record["shard"]), int(str(record["seq"]))), [])
-        own = [one for one in own if first <= str(one["at"]) < until]
+        own = [record for record in own if first <= str(record["at"]) < until]
         if str(record["at"]) >= first:
             shown.append(audit_repeats.joined(record, own))
         elif own:
@@ -124,7 +124,11 @@ def _with_repeats(table: Table, records: Sequence[Record], when: Period) -> list
 def _ranges(records: Sequence[Record]) -> list[tuple[str, int, int]]:
     """Where the repeats of records may be: (shard, first number, last number), what overlaps as one."""
     found: list[tuple[str, int, int]] = []
-    places = {(str(one["shard"]), int(str(one["seq"]))) for one in records if Kind(str(one["kind"])) in audit_repeats.REPEATED}
+    places = {
+        (str(record["shard"]), int(str(record["seq"])))
+        for record in records
+        if Kind(str(record["kind"])) in audit_repeats.REPEATED
+    }
     for shard, seq in sorted(places):
         if found and found[-1][0] == shard and seq <= found[-1][2]:
             found[-1] = (shard, found[-1][1], seq + audit_repeats.REACH)
@@ -156,8 +160,8 @@ def details(table: Table, caller: Caller, records: Iterable[Record]) -> Details:
     records = list(records)
     owner = caller.member.id
     wanted = {keys.study_view(str(record["study"]), owner) for record in records if record.get("study")}
-    named = {one for record in records for one in _transfers_of(record)}
-    found = table.batch_get([*sorted(wanted), *((keys.transfer_facts(one), keys.OPEN) for one in sorted(named))])
+    named = {transfer for record in records for transfer in _transfers_of(record)}
+    found = table.batch_get([*sorted(wanted), *((keys.transfer_facts(transfer), keys.OPEN) for transfer in sorted(named))])
     return Details(
         {str(item.data["study"]): StudyView.from_item(item.data) for key, item in found.items() if key in wanted},
         {str(item.data["id"]): transfers.as_of(item, item) for key, item in found.items() if key not in wanted},
@@ -166,8 +170,8 @@ def details(table: Table, caller: Caller, records: Iterable[Record]) -> Details:
 
 def _transfers_of(record: Record) -> Iterator[str]:
     basis = record.get("basis")
-    for one in basis if isinstance(basis, list) else []:
-        if not str(one).startswith(EMERGENCY_BASIS):
-            yield str(one)
+    for named in basis if isinstance(basis, list) else []:
+        if not str(named).startswith(EMERGENCY_BASIS):
+            yield str(named)
     if str(record["kind"]).startswith("transfer-"):
         yield str(record["subject"])

@@ -20,13 +20,16 @@ def sections(
     A citation is `{"text", "studies"}`: one study, several where it may be each of them, none where it is not among `exams`:
     entries of the timeline, which are asked for only where something is cited.
     """
-    if not any(cited_priors.may_cite(one.text) for one in written):
-        return [_answered(one, []) for one in written]
+    if not any(cited_priors.may_cite(section.text) for section in written):
+        return [_answered(section, []) for section in written]
     known = priors.understood(table, exams())
-    mine = next((one for one in known if (one.study_instance_uid, one.owner) == (study, owner)), None)
+    mine = next((exam for exam in known if (exam.study_instance_uid, exam.owner) == (study, owner)), None)
     if mine is None:
-        return [_answered(one, []) for one in written]
-    return [_answered(one, cited_priors.cited(one.text, mine, known, comparison=one.kind == COMPARISON)) for one in written]
+        return [_answered(section, []) for section in written]
+    return [
+        _answered(section, cited_priors.cited(section.text, mine, known, comparison=section.kind == COMPARISON))
+        for section in written
+    ]
 
 
 def _answered(section: Section, found: list[cited_priors.Citation]) -> JsonObject:
@@ -34,9 +37,9 @@ def _answered(section: Section, found: list[cited_priors.Citation]) -> JsonObjec
     if found:
         answered["citations"] = [
             {
-                "text": section.text[one.start : one.end],
-                "studies": [{"study_instance_uid": exam.study_instance_uid, "owner": exam.owner} for exam in one.exams],
+                "text": section.text[citation.start : citation.end],
+                "studies": [{"study_instance_uid": exam.study_instance_uid, "owner": exam.owner} for exam in citation.exams],
             }
-            for one in found
+            for citation in found
         ]
     return answered

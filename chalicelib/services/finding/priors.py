@@ -113,11 +113,11 @@ def courses(table: Table, entries: Sequence[TimelineStudy]) -> list[dict[str, li
     read = [exam.procedure for exam in understood(table, entries)]
     return [
         {
-            "kinds": sorted(one.kinds),
-            "regions": sorted(one.regions),
-            "within": sorted({above for region in one.regions for above in places.containing(region)}),
+            "kinds": sorted(procedure.kinds),
+            "regions": sorted(procedure.regions),
+            "within": sorted({above for region in procedure.regions for above in places.containing(region)}),
         }
-        for one in read
+        for procedure in read
     ]
 
 
@@ -130,7 +130,7 @@ def understood(table: Table, entries: Sequence[TimelineStudy]) -> list[Exam]:
 def among(table: Table, entries: Sequence[TimelineStudy], study: str, owner: str, limit: int) -> RankedPriors:
     """The priors of one entry of a timeline among the others."""
     exams = understood(table, entries)
-    mine = [one for one in exams if (one.study_instance_uid, one.owner) == (study, owner)]
+    mine = [exam for exam in exams if (exam.study_instance_uid, exam.owner) == (study, owner)]
     ranked = priors.rank(mine[0], exams) if mine else []
     return RankedPriors(_best(ranked, entries, limit), (study, owner))
 

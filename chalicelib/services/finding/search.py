@@ -286,7 +286,7 @@ def _candidates(table: Table, viewer: str, query: Query, narrowed: tuple[Key, ..
             yield from table.query_all(keys.rows_by_name(viewer), indexed(prefix), index="gsi4", page=1000)
         case search_plan.ByModality(modalities, first, last):
             between = (first or "0", f"{last or '99999999'}~")
-            asked = [keys.rows_by_modality(viewer, indexed(one)) for one in modalities]
+            asked = [keys.rows_by_modality(viewer, indexed(modality)) for modality in modalities]
             most = max(page, _CHUNK)
             yield from _newest_first(
                 table.query_all(pk, index="gsi3", between=between, descending=True, page=most) for pk in asked
@@ -337,17 +337,17 @@ def _instances(table: Table, query: Query, found: Iterable[Match], budget: _Budg
         every = keys.instance(uid, "") if uid else keys.INSTANCES
         first = f"{keys.INSTANCES}{after}#~" if after else every
         facts = table.query_all(partition, between=(first, f"{every}~"))
-        for one in studies.instances(budget.take(facts), gone, study.within):
-            view = view_of(one.series_instance_uid) or SeriesView(one.series_instance_uid, {}, 1)
-            whole = study.persons.of_instance(one) if study.persons else study.attributes
+        for instance in studies.instances(budget.take(facts), gone, study.within):
+            view = view_of(instance.series_instance_uid) or SeriesView(instance.series_instance_uid, {}, 1)
+            whole = study.persons.of_instance(instance) if study.persons else study.attributes
             if whole is None:
                 continue
             above = accession.with_issuer(whole, study.issuer) | _series_attributes(view)
             if not qido.matches(query, above, "series"):
                 continue
-            attributes = above | instance_attributes(one)
+            attributes = above | instance_attributes(instance)
             if qido.matches(query, attributes, "instance"):
-                yield replace(study, attributes=attributes, series=one.series_instance_uid, sop=one.sop_instance_uid)
+                yield replace(study, attributes=attributes, series=instance.series_instance_uid, sop=instance.sop_instance_uid)
 
 
 def _views_in_order(table: Table, partition: str, first: str, last: str | None) -> Callable[[str], SeriesView | None]:

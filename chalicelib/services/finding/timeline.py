@@ -58,7 +58,7 @@ class Timeline:
             "patient": self.patient_json(),
             "studies": [study.to_json() for study in self.studies],
             "transfers": [ShownTransfer(transfer, self.at).to_json() for transfer in self.transfers],
-            **({"apart": [one.to_json() for one in self.apart]} if self.apart else {}),
+            **({"apart": [apart.to_json() for apart in self.apart]} if self.apart else {}),
         }
 
 
@@ -80,7 +80,7 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
     found = [*rows.values(), *(row for key, row in others.items() if key not in rows)]
     visible = access.visible(table, viewer.id, found, now)
     apart = numbering.kept_apart(viewer.id, asked, [row for row, _ in visible])
-    allowed = [(row, one) for row, one in visible if row.found_as == asked]
+    allowed = [(row, decision) for row, decision in visible if row.found_as == asked]
     read = access.load_facts(table, [asked.hash])
     known = read.known[asked.hash]
     mine = _between(caller, asked, known.transfers)
@@ -90,7 +90,7 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
         raise NotFound
     mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
     record(Entry(Kind.READ, mine_to_show, (asked,)))
-    for entry in audit.disclosures(viewer.id, [audit.disclosed(row, one.decision) for row, one in allowed]):
+    for entry in audit.disclosures(viewer.id, [audit.disclosed(row, decision.decision) for row, decision in allowed]):
         record(entry)
     views = table.batch_get(keys.study_view(row.study_instance_uid, row.owner) for row, _ in allowed)
     numbers = {asked}
@@ -123,10 +123,14 @@ def _between(caller: Caller, asked: PatientIdentifier, known: Iterable[Transfer]
     """The caller's transfers of a patient. Under another hospital's number only those that were told with it: a codice fiscale
     that the caller merely says its own patient has joins the two, and must not tell it the other's number.
     """
-    mine = [one for one in known if caller.member.id in (one.sender, one.receiver)]
+    mine = [transfer for transfer in known if caller.member.id in (transfer.sender, transfer.receiver)]
     if not caller.is_anothers(asked):
         return mine
-    return [one for one in mine if asked == one.patient or (one.accepted_at is not None and asked == one.receiving)]
+    return [
+        transfer
+        for transfer in mine
+        if asked == transfer.patient or (transfer.accepted_at is not None and asked == transfer.receiving)
+    ]
 
 
 def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: LoadedPatient, now: datetime) -> Demographics | None:
@@ -136,7 +140,7 @@ def _stated(table: Table, caller: Caller, asked: PatientIdentifier, known: Loade
     For a number of which the caller may know nothing, nothing is read.
     """
     numbers = () if caller.is_anothers(asked) else (asked, *known.record.linked)
-    own = [one for one in numbers if caller.registry.by_issuer(one.issuer) == caller.institution]
+    own = [number for number in numbers if caller.registry.by_issuer(number.issuer) == caller.institution]
     received = [
         transfer.patient
         for transfer in _between(caller, asked, known.transfers)

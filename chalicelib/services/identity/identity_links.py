@@ -125,7 +125,7 @@ def undo_link(table: Table, caller: Caller, patient_id: str, link: str, now: dat
     own = _own(caller, patient_id)
     for _ in range(_ATTEMPTS):
         record = access.load_deciding(table, own.hash)
-        known = sorted((one for one in record.links if one.id == link), key=lambda one: one.number)
+        known = sorted((made for made in record.links if made.id == link), key=lambda one: one.number)
         if not known or not _may_know(table, caller, known[-1], record):
             raise NotFound
         last = known[-1]
@@ -158,7 +158,7 @@ def _may_know(table: Table, caller: Caller, link: IdentityLink, record: Record) 
     if link.basis == "transfer" or link.by.startswith(f"{caller.member.id}/"):
         return True
     theirs = access.load_deciding(table, other.hash)
-    touching = [transfer for one in (record, theirs) for transfer in one.transfers]
+    touching = [transfer for known in (record, theirs) for transfer in known.transfers]
     naming = [transfer for transfer in touching if other in (transfer.patient, transfer.receiving)]
     return any(caller.member.id in (transfer.sender, transfer.receiver) for transfer in naming)
 
@@ -177,7 +177,7 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
     seen: dict[PatientIdentifier, Attributes] = {}
     for row, _ in access.visible(table, viewer, rows, now):
         for number in row.patients:
-            said = next((one for one in row.faces if one.patient == number), row.face)
+            said = next((face for face in row.faces if face.patient == number), row.face)
             seen.setdefault(number, said.attributes)
     candidates = sorted(other for other in seen if other != own and other not in record.linked)[:_MAX_CANDIDATES]
     return [_proposal(table, own, record, other, person, seen[other]) for other in candidates]

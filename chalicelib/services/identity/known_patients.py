@@ -63,9 +63,11 @@ def has(table: Table, caller: Caller, patient: PatientIdentifier, now: datetime)
     """
     linked = access.load_deciding(table, patient.hash).linked
     own = [
-        one for one in linked if not caller.is_anothers(patient) and caller.registry.by_issuer(one.issuer) == caller.institution
+        number
+        for number in linked
+        if not caller.is_anothers(patient) and caller.registry.by_issuer(number.issuer) == caller.institution
     ]
-    if any(_is_own(table, caller, one) for one in (patient, *own)):
+    if any(_is_own(table, caller, number) for number in (patient, *own)):
         return True
     mine = caller.registry.by_issuer(patient.issuer) == caller.institution
     return mine and bool(numbering.apart_from(table, caller.member.id, patient, now))
@@ -83,7 +85,7 @@ def _shown(own: PatientIdentifier, known: Demographics) -> JsonObject:
         "name": known.name,
         "birth_date": known.birth_date,
         "sex": known.sex,
-        "identifiers": [{"issuer": one.issuer, "id": one.value} for one in known.identifiers],
+        "identifiers": [{"issuer": number.issuer, "id": number.value} for number in known.identifiers],
         "event": known.event,
         "at": known.at,
     }

@@ -64,7 +64,7 @@ def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary
 
 def stated(own: PatientIdentifier, known: Demographics) -> list[Item]:
     """The same of what a hospital's registration says of its own number: only what stands under the codice fiscale's issuer."""
-    codes = [one.code for one in map(codice_fiscale.read, known.codes) if one is not None]
+    codes = [code.code for code in map(codice_fiscale.read, known.codes) if code is not None]
     return list(_saying(own, known.birth_date, known.sex, codes))
 
 
@@ -98,11 +98,11 @@ def link_carriers(table: Table, code: str, now: datetime) -> None:
     denying = _denying(table, verdict.agreeing, fiscal)
     agreeing = verdict.agreeing - verdict.contradicting - denying
     if agreeing and len(agreeing | {itself}) <= MAX_CARRIERS + 1:
-        for one in sorted(agreeing - {itself}):  # first to the code: what rests on that comes after it
-            _link(table, min(one, itself), max(one, itself), now)
+        for number in sorted(agreeing - {itself}):  # first to the code: what rests on that comes after it
+            _link(table, min(number, itself), max(number, itself), now)
         joined = agreeing & set(access.load_deciding(table, code).linked)
-        for one, other in combinations(sorted(joined), 2):
-            _link(table, one, other, now)
+        for number, other in combinations(sorted(joined), 2):
+            _link(table, number, other, now)
     for identifier in sorted(verdict.contradicting | denying):
         _end_automatic(table, access.load_deciding(table, identifier.hash), now)
 
@@ -116,7 +116,7 @@ def _link(table: Table, one: PatientIdentifier, other: PatientIdentifier, now: d
 def _denying(table: Table, agreeing: Iterable[PatientIdentifier], fiscal: CodiceFiscale) -> set[PatientIdentifier]:
     """Those of the numbers of which some image, though it does not carry the code, says that it is another person's: another
     code, birth date or sex."""
-    return {one for one in agreeing if any(_denies(said, fiscal) for said in _statements(table, one))}
+    return {number for number in agreeing if any(_denies(said, fiscal) for said in _statements(table, number))}
 
 
 def _statements(table: Table, number: PatientIdentifier) -> list[Statement]:
@@ -137,14 +137,14 @@ def check_again(table: Table, record: Record, now: datetime) -> None:
 
 def _under_own_numbers(table: Table, said: Sequence[CodeCarrier]) -> list[CodeCarrier]:
     """What carries a code, and the same under the number of its hospital's own where it is filed under a name of that."""
-    if not any("/" in one.identifier.issuer for one in said):
+    if not any("/" in carrier.identifier.issuer for carrier in said):
         return list(said)
     registry = load_registry(table)
     found = dict.fromkeys(said)
-    for one in said:
-        member = registry.by_issuer(one.identifier.issuer)
+    for carrier in said:
+        member = registry.by_issuer(carrier.identifier.issuer)
         if member is not None:
-            found.setdefault(replace(one, identifier=member.own(one.identifier)))
+            found.setdefault(replace(carrier, identifier=member.own(carrier.identifier)))
     return list(found)
 
 
@@ -171,7 +171,7 @@ def review(table: Table, record: Record, now: datetime) -> None:
 def codes(record: Record) -> set[str]:
     """The codici fiscali, without omocodia, of a number: itself, or those linked to it."""
     itself = {side for link in record.links for side in (link.one, link.other) if side.hash == record.patient}
-    fiscal = [one.value for one in {*record.linked, *itself} if italian.kind(one) == "codice-fiscale"]
+    fiscal = [number.value for number in {*record.linked, *itself} if italian.kind(number) == "codice-fiscale"]
     return {known.code for value in fiscal if (known := codice_fiscale.read(value)) is not None}
 
 

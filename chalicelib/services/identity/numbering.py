@@ -135,7 +135,7 @@ def names_changed(table: Table, registration: str, now: datetime) -> None:
 
 def _changed(table: Table, institution: str, version: int) -> set[str]:
     """The names that a version of a registration has and the one before it has not, or the other way round."""
-    versions: list[Key] = [(keys.REGISTRY, keys.institution(institution, one)) for one in (version - 1, version)]
+    versions: list[Key] = [(keys.REGISTRY, keys.institution(institution, number)) for number in (version - 1, version)]
     found = table.batch_get(versions)
     before, after = (_names(found[key]) if key in found else set() for key in versions)
     return before ^ after if versions[0] in found else set()

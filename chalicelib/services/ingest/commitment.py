@@ -87,7 +87,7 @@ def _digest(request: CommitmentRequest) -> str:
 
 def _reasons(table: Table, institution: str, references: Sequence[Reference]) -> dict[Reference, int | None]:
     """For each instance None when it is kept, else the Failure Reason (PS3.3 C.14.1.1). Four reads for a hundred."""
-    sops = table.batch_get(keys.sop(institution, one.sop_instance_uid) for one in references)
+    sops = table.batch_get(keys.sop(institution, reference.sop_instance_uid) for reference in references)
     stands = {
         reference: _Stands(str(item.data["sha256"]), str(item.data["study"]))
         for reference in references
@@ -116,15 +116,15 @@ def _reasons(table: Table, institution: str, references: Sequence[Reference]) ->
 
 def _refused(table: Table, institution: str, kept: Iterable[Reference]) -> set[Reference]:
     """Those under whose SOP Instance UID other bytes came last, which are a conflict: whoever asks may mean these."""
-    uids = [one.sop_instance_uid for one in kept]
+    uids = [reference.sop_instance_uid for reference in kept]
     found = table.batch_get((keys.sop_facts(institution, uid), sk) for uid in uids for sk in (keys.CONFLICT, keys.CURRENT))
     refused: set[Reference] = set()
-    for one in kept:
-        partition = keys.sop_facts(institution, one.sop_instance_uid)
+    for reference in kept:
+        partition = keys.sop_facts(institution, reference.sop_instance_uid)
         conflict, current = found.get((partition, keys.CONFLICT)), found.get((partition, keys.CURRENT))
         number = int(str(current.data["number"])) if current is not None else 0
         if conflict is not None and int(str(conflict.data["number"])) >= number:
-            refused.add(one)
+            refused.add(reference)
     return refused
 
 

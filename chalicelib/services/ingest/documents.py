@@ -41,7 +41,7 @@ def read_document(objects: Objects, stored: StoredObject) -> Document:
         head = read_head(lambda start, length: objects.read(stored.key, start, length), stored.size, limits)
     except Rejected as error:  # it was taken when its long values were not read
         raise too_large from error
-    if any(one.path[-1] in documents.LONG for one in head.left_out):
+    if any(element.path[-1] in documents.LONG for element in head.left_out):
         raise too_large
     try:
         document = documents.read(head)

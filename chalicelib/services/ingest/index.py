@@ -74,10 +74,10 @@ def index_instances(
     is done and recorded. `compare` tells what a correction is.
     """
     wanted = list(dict.fromkeys(batch))
-    verdicts = [keys.verdict(one.institution, one.sha256) for one in wanted]
+    verdicts = [keys.verdict(stored.institution, stored.sha256) for stored in wanted]
     done = table.batch_get([*verdicts, *((pk, keys.MADE_FROM) for pk, _ in verdicts)])
     removed = _removed(table, [done[key] for key in verdicts if key in done])
-    todo = [one for one, key in zip(wanted, verdicts, strict=True) if key not in done or key[0] in removed]
+    todo = [stored for stored, key in zip(wanted, verdicts, strict=True) if key not in done or key[0] in removed]
     if not todo:
         return {}
     registry = load_registry(table)
@@ -92,21 +92,21 @@ def index_instances(
     failed: dict[StoredObject, Exception] = {}
     large: list[StoredObject] = []
     pool = ThreadPoolExecutor(min(_PARALLEL, len(todo)))
-    reading = {pool.submit(read, one, False): one for one in todo}
+    reading = {pool.submit(read, stored, False): stored for stored in todo}
     try:
         while reading and remaining() > _RESERVE:
             wait(reading, timeout=min(_SETTLED_EVERY, max(0.0, remaining() - _RESERVE)))
             results = [(reading.pop(future), future.result()) for future in list(reading) if future.done()]
-            large += [one for one, result in results if isinstance(result, LargeObject)]
+            large += [stored for stored, result in results if isinstance(result, LargeObject)]
             failed |= _settle(run, [result for _, result in results])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    failed |= {one: TryAgain() for one in reading.values()}
-    for one in large:
+    failed |= {stored: TryAgain() for stored in reading.values()}
+    for stored in large:
         if remaining() > _RESERVE:
-            failed |= _settle(run, [read(one, True)])
+            failed |= _settle(run, [read(stored, True)])
         else:
-            failed[one] = TryAgain()
+            failed[stored] = TryAgain()
     return failed
 
 
@@ -140,8 +140,12 @@ class _Run:
 def _settle(run: _Run, read: Sequence[CheckedObject | UnreadObject | LargeObject]) -> dict[StoredObject, Exception]:
     """Write what was read; answers those that must be delivered again."""
     table, now = run.table, run.now
-    failed = {one.stored: one.error for one in read if isinstance(one, UnreadObject) and not isinstance(one.error, NotFound)}
-    checked = [one for one in read if isinstance(one, CheckedObject)]
+    failed = {
+        checked.stored: checked.error
+        for checked in read
+        if isinstance(checked, UnreadObject) and not isinstance(checked.error, NotFound)
+    }
+    checked = [checked for checked in read if isinstance(checked, CheckedObject)]
     if not checked:
         return failed
     try:
@@ -153,14 +157,14 @@ def _settle(run: _Run, read: Sequence[CheckedObject | UnreadObject | LargeObject
                 owner = note.stored.institution
                 rejection_notes.apply(table, run.act(owner), owner, note.read, note.read.rejects, note.patient, now)
         parts = keep_metadata(run.objects, accepted)
-        taken = [one for one in accepted if one not in first] + _settle_accepted(table, first, now, parts)
+        taken = [late for late in accepted if late not in first] + _settle_accepted(table, first, now, parts)
     except ContenitoreError as error:
-        return failed | {one.stored: error for one in checked}
-    for one in taken:
+        return failed | {known.stored: error for known in checked}
+    for late in taken:
         try:
-            _settle_taken(run, one, parts.get(one.stored.institution))
+            _settle_taken(run, late, parts.get(late.stored.institution))
         except Exception as error:  # its own failure, as one that cannot be read
-            failed[one.stored] = error
+            failed[late.stored] = error
     return failed
 
 
@@ -190,22 +194,22 @@ def _settle_rejected_and_echoes(table: Table, checked: Iterable[CheckedObject], 
     """Record the verdicts on what is not to be indexed; answers the rest, each SOP Instance UID once a round."""
     accepted: list[CheckedObject] = []
     verdicts: list[list[Write]] = []
-    for one in checked:
-        if one.reason is not None:
-            to_remove = [Put(removals.due(one.stored, now))] if one.reason == NOT_DICOM else []
-            verdicts.append([verdict(one, UploadState.REJECTED, now, reason=one.reason), *to_remove])
+    for read in checked:
+        if read.reason is not None:
+            to_remove = [Put(removals.due(read.stored, now))] if read.reason == NOT_DICOM else []
+            verdicts.append([verdict(read, UploadState.REJECTED, now, reason=read.reason), *to_remove])
         else:
-            accepted.append(one)
+            accepted.append(read)
     echoes = _echoes(table, accepted, now)
-    verdicts += [[verdict(one, UploadState.ECHO, now, owner=owner)] for one, owner in echoes]
+    verdicts += [[verdict(checked, UploadState.ECHO, now, owner=owner)] for checked, owner in echoes]
     for start in range(0, len(verdicts), 50):
         left = verdicts[start : start + 50]
         while left and (held := table.transact([write for writes in left for write in writes])):
             of_each = [writes for writes in left for _ in writes]
             done = {id(writes) for writes, ok in zip(of_each, held, strict=True) if not ok}  # another delivery was first
             left = [writes for writes in left if id(writes) not in done]
-    echoed = {id(one) for one, _ in echoes}
-    return [one for one in accepted if id(one) not in echoed]
+    echoed = {id(checked) for checked, _ in echoes}
+    return [checked for checked in accepted if id(checked) not in echoed]
 
 
 def _echoes(table: Table, accepted: list[CheckedObject], now: datetime) -> list[tuple[CheckedObject, str]]:
@@ -215,8 +219,8 @@ def _echoes(table: Table, accepted: list[CheckedObject], now: datetime) -> list[
     """
     echoes: list[tuple[CheckedObject, str]] = []
     by_study: dict[tuple[str, str], list[CheckedObject]] = {}
-    for one in accepted:
-        by_study.setdefault((one.stored.institution, one.study), []).append(one)
+    for checked in accepted:
+        by_study.setdefault((checked.stored.institution, checked.study), []).append(checked)
     for (sender, study), members in by_study.items():
         others = [StudyView.from_item(item.data) for item in table.query_all(keys.study_views(study)) if item.sk != sender]
         if not others:
@@ -225,24 +229,24 @@ def _echoes(table: Table, accepted: list[CheckedObject], now: datetime) -> list[
         for view, decided in zip(others, visible, strict=True):
             if not decided.granted.allowed:
                 continue
-            known = table.batch_get(keys.sop(view.owner, one.sop) for one in members)
+            known = table.batch_get(keys.sop(view.owner, member.sop) for member in members)
             echoes += [
-                (one, view.owner)
-                for one in members
-                if (first := known.get(keys.sop(view.owner, one.sop))) is not None and first.data["study"] == study
+                (member, view.owner)
+                for member in members
+                if (first := known.get(keys.sop(view.owner, member.sop))) is not None and first.data["study"] == study
             ]
     return echoes
 
 
 def _not_conflicting(table: Table, accepted: Sequence[CheckedObject]) -> list[CheckedObject]:
     """Those whose SOP Instance UID stands for nothing else yet: what a conflicting one says counts for nothing."""
-    known = table.batch_get(keys.sop(one.stored.institution, one.sop) for one in accepted)
+    known = table.batch_get(keys.sop(checked.stored.institution, checked.sop) for checked in accepted)
 
     def stands(one: CheckedObject) -> bool:
         first = known.get(keys.sop(one.stored.institution, one.sop))
         return first is None or first.data["sha256"] == one.stored.sha256
 
-    return [one for one in accepted if stands(one)]
+    return [checked for checked in accepted if stands(checked)]
 
 
 def _settle_accepted(
@@ -256,14 +260,14 @@ def _settle_accepted(
         later: list[CheckedObject] = []
         taken: set[tuple[str, str]] = set()
         studies: set[tuple[str, str]] = set()
-        for one in waiting:
-            identity, study = (one.stored.institution, one.sop), (one.stored.institution, one.study)
+        for checked in waiting:
+            identity, study = (checked.stored.institution, checked.sop), (checked.stored.institution, checked.study)
             if 3 * (len(chunk) + 1) + len(studies | {study}) <= _MAX_TRANSACTION and identity not in taken:
-                chunk.append(one)
+                chunk.append(checked)
                 taken.add(identity)
                 studies.add(study)
             else:
-                later.append(one)
+                later.append(checked)
         again, other = _write(table, chunk, now, parts, standing)
         waiting, occupied = again + later, occupied + other
     return occupied
@@ -278,31 +282,31 @@ def _write(
     damaged; learnt here. Such an instance may have been counted: it is left to the projector to count its study anew.
     """
     writes: list[Write] = []
-    identities = [keys.sop(one.stored.institution, one.sop) for one in chunk]
-    plain = [fact_of(one, now, parts.get(one.stored.institution)) for one in chunk]
+    identities = [keys.sop(checked.stored.institution, checked.sop) for checked in chunk]
+    plain = [fact_of(checked, now, parts.get(checked.stored.institution)) for checked in chunk]
     new = batches.marked([fact for fact, key in zip(plain, identities, strict=True) if key not in standing])
     marked = iter(new)
     facts = [fact if key in standing else next(marked) for fact, key in zip(plain, identities, strict=True)]
-    for one, fact, key in zip(chunk, facts, identities, strict=True):
-        identity = Item(*key, {"sha256": one.stored.sha256, "study": one.study})
+    for checked, fact, key in zip(chunk, facts, identities, strict=True):
+        identity = Item(*key, {"sha256": checked.stored.sha256, "study": checked.study})
         writes.append(Put(identity) if key in standing else PutNew(identity))
         writes.append(Put(fact))
-        writes.append(verdict(one, UploadState.INDEXED, now, issuer_name=one.issuer_name or ""))
+        writes.append(verdict(checked, UploadState.INDEXED, now, issuer_name=checked.issuer_name or ""))
     writes += [PutNew(item) for item in batches.totals_of(new)]
     held = table.transact(writes)
     if not held:
         return [], []
     again, occupied = list[CheckedObject](), list[CheckedObject]()
-    for position, one in enumerate(chunk):
+    for position, checked in enumerate(chunk):
         sop_free, _, verdict_free = held[3 * position : 3 * position + 3]
         if not verdict_free:
             continue  # another delivery of the same object was first
         if not sop_free:
             first = table.get(*identities[position])
-            if first is not None and first.data["sha256"] != one.stored.sha256:
-                occupied.append(one)
+            if first is not None and first.data["sha256"] != checked.stored.sha256:
+                occupied.append(checked)
                 continue
             if first is not None:
                 standing.add(identities[position])
-        again.append(one)
+        again.append(checked)
     return again, occupied

@@ -132,13 +132,13 @@ def check(
 def file_under_patients(table: Table, registry: Registry, accepted: Iterable[CheckedObject]) -> None:
     """Record that a patient has a study, and which codici fiscali its images carry. The same facts however often."""
     facts: dict[Key, Item] = {}
-    for one in accepted:
-        if one.patient is None:
+    for checked in accepted:
+        if checked.patient is None:
             continue
-        institution = one.stored.institution
-        numbers = dict.fromkeys((one.patient, numbering.own_of(registry, institution)(one.patient)))
-        filed = [patients.filed(number, institution, one.study) for number in numbers]
-        carried = linking.carrying(institution, registry, one.patient, one.read)
+        institution = checked.stored.institution
+        numbers = dict.fromkeys((checked.patient, numbering.own_of(registry, institution)(checked.patient)))
+        filed = [patients.filed(number, institution, checked.study) for number in numbers]
+        carried = linking.carrying(institution, registry, checked.patient, checked.read)
         facts |= {item.key: item for item in (*filed, *carried)}
     known = table.batch_get(facts)
     for key, item in facts.items():

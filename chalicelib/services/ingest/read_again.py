@@ -111,13 +111,13 @@ def _read_page(
     now: datetime,
     act: ActFor,
 ) -> int:
-    asked = [keys.verdict(one.institution, one.sha256) for one in stored]
+    asked = [keys.verdict(listed.institution, listed.sha256) for listed in stored]
     verdicts = table.batch_get([*asked, *((pk, keys.LATER) for pk, _ in asked)])
     by_state: dict[UploadState, list[tuple[StoredObject, Item]]] = {}
-    for one, key in zip(stored, asked, strict=True):
+    for listed, key in zip(stored, asked, strict=True):
         verdict = verdicts.get((key[0], keys.LATER)) or verdicts.get(key)
         if verdict is not None:
-            by_state.setdefault(Verdict.from_item(verdict.data).state, []).append((one, verdict))
+            by_state.setdefault(Verdict.from_item(verdict.data).state, []).append((listed, verdict))
     stale = _stale(table, by_state.get(UploadState.INDEXED, []))
     rejected = by_state.get(UploadState.REJECTED, [])
     return _renew(table, objects, read_summary, registry, stale, now) + _take(
@@ -128,26 +128,26 @@ def _read_page(
 def _stale(table: Table, indexed: Sequence[tuple[StoredObject, Item]]) -> list[_Stale]:
     """Those of the indexed objects that stand now, and whose fact is of an earlier reader."""
     first: dict[StoredObject, tuple[Key, Key]] = {}
-    for one, item in indexed:
+    for stored, item in indexed:
         verdict = Verdict.from_item(item.data)
         place = FactPlace(verdict.series_instance_uid, verdict.sop_instance_uid)
-        partition = keys.study_facts(one.institution, verdict.study_instance_uid)
-        first[one] = (partition, place.sk), keys.sop_now(one.institution, place.sop)
+        partition = keys.study_facts(stored.institution, verdict.study_instance_uid)
+        first[stored] = (partition, place.sk), keys.sop_now(stored.institution, place.sop)
     found = table.batch_get(key for pair in first.values() for key in pair)
     places: dict[StoredObject, tuple[str, FactPlace]] = {}
-    for one, (fact, pointer) in first.items():
+    for stored, (fact, pointer) in first.items():
         base = instance_versions.place(fact[1])
         assert base is not None
         number = int(str(found[pointer].data["number"])) if pointer in found else 0
-        places[one] = fact[0], base._replace(number=number)
+        places[stored] = fact[0], base._replace(number=number)
     later = table.batch_get((partition, place.sk) for partition, place in places.values() if place.number)
     stale: list[_Stale] = []
-    for one, (partition, place) in places.items():
+    for stored, (partition, place) in places.items():
         fact_item = (later if place.number else found).get((partition, place.sk))
         said = InstanceFact.from_item(fact_item.data) if fact_item is not None else None
-        if said is not None and said.sha256 == one.sha256 and is_stale(said.reader):
-            pointer_item = found.get(keys.sop_now(one.institution, place.sop))
-            stale.append(_Stale(one, partition.split("#", 3)[3], place, said, pointer_item))
+        if said is not None and said.sha256 == stored.sha256 and is_stale(said.reader):
+            pointer_item = found.get(keys.sop_now(stored.institution, place.sop))
+            stale.append(_Stale(stored, partition.split("#", 3)[3], place, said, pointer_item))
     return stale
 
 
@@ -159,17 +159,17 @@ def _renew(
         return 0
     with ThreadPoolExecutor(min(_PARALLEL, len(stale))) as pool:
         read = list(pool.map(lambda one: _checked(objects, read_summary, registry, one), stale))
-    good = [one for one in read if one is not None]
+    good = [checked for checked in read if checked is not None]
     file_under_patients(table, registry, good)
     parts = keep_metadata(objects, good)
     renewed = 0
-    for one, checked in zip(stale, read, strict=True):
-        newer = _newer(one, checked, now, parts.get(one.stored.institution))
+    for earlier, checked in zip(stale, read, strict=True):
+        newer = _newer(earlier, checked, now, parts.get(earlier.stored.institution))
         writes = instance_versions.another(
-            keys.study_facts(one.stored.institution, one.study),
-            keys.sop_facts(one.stored.institution, one.where.sop),
-            one.where,
-            one.pointer,
+            keys.study_facts(earlier.stored.institution, earlier.study),
+            keys.sop_facts(earlier.stored.institution, earlier.where.sop),
+            earlier.where,
+            earlier.pointer,
             newer,
             exchanged=False,
         )
@@ -206,14 +206,14 @@ def _take(
 ) -> int:
     """Index what was rejected once and can be read now. What is no DICOM gets its time, as it had none in earlier releases."""
     taken: list[CheckedObject] = []
-    for one, verdict in rejected:
+    for item, verdict in rejected:
         try:
-            checked = check(objects, read_summary, registry, one, None, whole=True)
+            checked = check(objects, read_summary, registry, item, None, whole=True)
         except ContenitoreError:
             continue
         if isinstance(checked, CheckedObject) and checked.summary is not None:
             taken.append(replace(checked, later=(verdict.version or 0) if verdict.sk == keys.LATER else 0))
         elif isinstance(checked, CheckedObject) and checked.reason == verdict.data.get("reason") == NOT_DICOM:
-            table.put(Put(removals.due(one, now)))
+            table.put(Put(removals.due(item, now)))
     failed = index_again(table, objects, registry, now, taken, act=act) if taken else {}
     return len(taken) - len(failed)

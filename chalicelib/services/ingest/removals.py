@@ -92,7 +92,7 @@ def remove(
     if kept_for and kept_moment(verdict.at) > now - kept_for:
         return False  # it was sent again: its own time comes
     found = versions.of(stored.key)
-    if any(_is_image(versions, begins_as_dicom, stored.key, one) for one in found):
+    if any(_is_image(versions, begins_as_dicom, stored.key, version) for version in found):
         return False
     if not verdict.is_removed:
         number = (later.version or 0) if later is not None else 0
@@ -100,8 +100,8 @@ def remove(
         entry = Entry(Kind.UPLOAD_REMOVED, stored.institution, purpose=Purpose.ADMINISTRATION, subject=stored.sha256, count=1)
         if act([PutVersion(gone, number)], entry):
             raise TryAgain  # it got another verdict meanwhile
-    for one in found:  # these, and none that came since
-        versions.remove(stored.key, one.id)
+    for version in found:  # these, and none that came since
+        versions.remove(stored.key, version.id)
     if len(found) >= _MOST_VERSIONS:
         raise TryAgain
     return True

@@ -117,40 +117,49 @@ def add_report(
     if failed is not None:
         raise TryAgain from failed
     tell(Entry(Kind.IMPORT, owner, view.patients, study, count=1))
-    for one in _versions(table, owner, study, series):
-        if one.report.sop_instance_uid == place.sop:
-            return _entry(one), True
+    for version in _versions(table, owner, study, series):
+        if version.report.sop_instance_uid == place.sop:
+            return _entry(version), True
     raise TryAgain
 
 
 def _versions(table: Table, owner: str, study: str, series: str) -> list[ReportVersion]:
     """The versions of a document that are here, the latest first."""
     facts = table.query_all(keys.study_facts(owner, study), keys.instance(series, ""))
-    return report_versions.place(studies.report_of(one) for one in studies.instances(facts))
+    return report_versions.place(studies.report_of(instance) for instance in studies.instances(facts))
 
 
 def _known(placed: Sequence[ReportVersion], series: str, sent: SentReport) -> ReportVersion | None:
     """The version that a report is already, or None."""
     if sent.version is not None:
-        return next((one for one in placed if one.report.sop_instance_uid == _sop(series, sent, sent.version)), None)
+        return next((version for version in placed if version.report.sop_instance_uid == _sop(series, sent, sent.version)), None)
     candidates = placed if sent.date else placed[:1]
-    return next((one for one in candidates if one.report.sop_instance_uid == _sop(series, sent, one.report.number)), None)
+    return next(
+        (
+            candidate
+            for candidate in candidates
+            if candidate.report.sop_instance_uid == _sop(series, sent, candidate.report.number)
+        ),
+        None,
+    )
 
 
 def _place(placed: Sequence[ReportVersion], series: str, sent: SentReport, owner: str, study: str, now: datetime) -> ReportPlace:
-    latest = max((one.report.number for one in placed), default=0)
+    latest = max((version.report.number for version in placed), default=0)
     number = latest + 1 if sent.version is None else sent.version
     sop = _sop(series, sent, number)
     local = now.astimezone(HOSPITAL_TIME)
     date, time = sent.date, sent.time
     if not date:  # as of now; and where the clock of whoever added the last one was fast, as of then
-        date, time = max([(local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")), *(one.report.moment[:2] for one in placed)])
+        date, time = max(
+            [(local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")), *(version.report.moment[:2] for version in placed)]
+        )
     mine = Report(sop, series, sent.kind, sent.title, date, time, number, DeclaredDocument(status=sent.status))
     replaces: list[str] = []
     if sent.status != "addendum":
-        before = (one for one in placed if one.newest and _precedes(one.report, mine, sent.version))
-        replaces = sorted(one.report.sop_instance_uid for one in before)
-    named = tuple(_named(owner, study, one) for one in (sent.document, *sent.replaces))
+        before = (version for version in placed if version.newest and _precedes(version.report, mine, sent.version))
+        replaces = sorted(version.report.sop_instance_uid for version in before)
+    named = tuple(_named(owner, study, document) for document in (sent.document, *sent.replaces))
     return ReportPlace(series, sop, number, date, time, tuple(replaces), named[0], named[1:])
 
 
@@ -186,7 +195,7 @@ def find_report(
 ) -> tuple[StoredObject, ListedReport]:
     """The object that holds a report of a study that the caller may see, and the report as it is listed. Raises NotFound."""
     view, decided = access.find_study(table, caller.member.id, study, owner, now)
-    report = next((one for one in view.reports if one.sop_instance_uid == sop), None)
+    report = next((report for report in view.reports if report.sop_instance_uid == sop), None)
     if report is None:
         raise NotFound
     fact = versions.fact_of(table, view.owner, study, report.series_instance_uid, sop)
@@ -207,7 +216,7 @@ def check_document(text: str | None, parameter: str = "document") -> str:
 
 def check_replaces(text: str | None) -> tuple[str, ...]:
     """The ids of the documents that a report replaces, separated by commas. Raises BadRequest."""
-    ids = tuple(dict.fromkeys(check_document(one.strip(), "replaces") for one in text.split(","))) if text else ()
+    ids = tuple(dict.fromkeys(check_document(document.strip(), "replaces") for document in text.split(","))) if text else ()
     if len(ids) > MAX_REPLACED:
         raise BadRequest(f"replaces names at most {MAX_REPLACED} documents.", "replaces")
     return ids

@@ -37,11 +37,11 @@ def index_patiently(
             outcome = index(waiting)
         except TryAgain as error:
             outcome = dict.fromkeys(waiting, error)
-        failed |= {one: error for one, error in outcome.items() if not isinstance(error, TryAgain)}
-        waiting = [one for one, error in outcome.items() if isinstance(error, TryAgain)]
+        failed |= {stored: error for stored, error in outcome.items() if not isinstance(error, TryAgain)}
+        waiting = [stored for stored, error in outcome.items() if isinstance(error, TryAgain)]
         drawn = random.uniform(pause / 2, pause)  # noqa: S311  # jitter
         if waiting and remaining() - drawn < _RESERVE:
-            return failed | {one: outcome[one] for one in waiting}
+            return failed | {stored: outcome[stored] for stored in waiting}
         if waiting:
             sleep(drawn)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -65,26 +65,26 @@ def store(
     """
     started = time.monotonic()
     read = [_read(read_summary, bytes(part.body), study) for part in request.instances]
-    read += [_made(read_summary, request, one, study) for one in request.metadata]
-    stored = {id(one): _stored(institution, one) for one in read if one.failed is None}
-    contents = {stored[id(one)]: one.content for one in read if one.failed is None}
+    read += [_made(read_summary, request, instance, study) for instance in request.metadata]
+    stored = {id(instance): _stored(institution, instance) for instance in read if instance.failed is None}
+    contents = {stored[id(instance)]: instance.content for instance in read if instance.failed is None}
     if contents:
         with ThreadPoolExecutor(min(_PARALLEL, len(contents))) as pool:
             list(pool.map(lambda one: objects.put_new(one.key, contents[one], one.sha256), contents))
     again = index_all(list(contents))
-    verdicts = verdicts_of(table, [keys.verdict(institution, one.sha256) for one in contents])
+    verdicts = verdicts_of(table, [keys.verdict(institution, content.sha256) for content in contents])
     known = {key: Verdict.from_item(item.data) for key, item in verdicts.items()}
     searchable.wait_for(table, institution, known, min(_PATIENCE, started + _AT_MOST - time.monotonic()))
     by_object = {key: (key[0].rpartition("#")[2], verdict) for key, verdict in known.items()}
     now = standing.now_standing(table, institution, by_object)
     outcomes: list[Outcome] = []
-    for one in read:
-        if one.failed is not None:
-            outcomes.append(one.failed)
-        elif stored[id(one)] in again:
-            outcomes.append(one.failure("out-of-resources"))
+    for instance in read:
+        if instance.failed is not None:
+            outcomes.append(instance.failed)
+        elif stored[id(instance)] in again:
+            outcomes.append(instance.failure("out-of-resources"))
         else:
-            outcomes.append(_outcome(one, now.get(keys.verdict(institution, stored[id(one)].sha256)), service))
+            outcomes.append(_outcome(instance, now.get(keys.verdict(institution, stored[id(instance)].sha256)), service))
     return outcomes + [FailedInstance("unsupported-media-type")] * request.foreign
 
 

@@ -74,15 +74,15 @@ def end_withdrawal(table: Table, caller: Caller, study: str, withdrawal: str, no
     owner = caller.member.id
     facts, patients = _facts(table, owner, study)
     partition = keys.study_facts(owner, study)
-    mine = [one for one in facts if not one.sk.startswith(DONE) and id_of(one) == withdrawal]
-    if not mine and not any(one.sk == f"{DONE}{withdrawal}" for one in facts):
+    mine = [item for item in facts if not item.sk.startswith(DONE) and id_of(item) == withdrawal]
+    if not mine and not any(item.sk == f"{DONE}{withdrawal}" for item in facts):
         raise NotFound
     ended: dict[str, object] = {"ended_at": iso(now), "ended_by": caller.actor}
-    live = [one for one in mine if studies.is_withdrawal(one) and one.sk != f"{ONE}{one.data.get('note')}"]
+    live = [item for item in mine if studies.is_withdrawal(item) and item.sk != f"{ONE}{item.data.get('note')}"]
     entry = Entry(Kind.CORRECTION, owner, patients, study, subject=withdrawal, count=len(live), text="withdrawal ended")
     end = Item(partition, f"{DONE}{withdrawal}{END}", {"at": iso(now), "by": caller.actor})
     for start in range(0, max(1, len(live)), _AT_ONCE):
-        writes: list[Write] = [Put(Item(one.pk, one.sk, one.data | ended)) for one in live[start : start + _AT_ONCE]]
+        writes: list[Write] = [Put(Item(item.pk, item.sk, item.data | ended)) for item in live[start : start + _AT_ONCE]]
         if held := act([*writes, PutNew(end)], entry):
             assert not held[-1]  # it has ended before: nothing else has a condition
             act(writes, entry)

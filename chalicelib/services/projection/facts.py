@@ -133,7 +133,7 @@ def _decides(sk: str) -> bool:
 
 def _studies_around(table: Table, record: Record, others: Iterable[str]) -> set[StudyRef]:
     around = [record, *(access.load_record(table, other) for other in sorted(others))]
-    return {ref for one in around for ref in one.studies}
+    return {ref for record in around for ref in record.studies}
 
 
 def _alert_those_known(table: Table, alerts: Alerts, emergency: str, now: datetime) -> None:

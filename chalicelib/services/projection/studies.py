@@ -110,7 +110,7 @@ class _Plan:
         writes: list[Write] = [PutVersion(view, version - 1)]
         now_told = self.told if told is None else told
         if (now_told, self.alerted) != (self.state.told, self.state.alerted):
-            said = {institution: one.to_item() for institution, one in now_told.items()}
+            said = {institution: notified.to_item() for institution, notified in now_told.items()}
             writes.append(Put(Item(*told_key, {"told": said, "alerted": sorted(self.alerted)})))
         return writes
 
@@ -189,7 +189,7 @@ def _state(ref: StudyRef, there: Mapping[Key, Item]) -> _State:
         study,
         known,
         (view.version or 0) if view else 0,
-        {viewer: Notified.from_item(one) for viewer, one in said["told"].items()},
+        {viewer: Notified.from_item(notified) for viewer, notified in said["told"].items()},
         frozenset(said["alerted"]),
     )
 

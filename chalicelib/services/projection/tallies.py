@@ -126,13 +126,13 @@ def _added(
     """The study with as many of the batches as fit a transaction."""
     taken: list[Item] = []
     arrived = Totals()
-    for one, batch in left:
+    for totals, batch in left:
         together = arrived + batch
         if taken and len(taken) + 2 + len(together.series) + len(together.reports) > ROOM:
             break
-        taken.append(one)
+        taken.append(totals)
         arrived = together
-    writes: list[Write] = [Delete(*one.key) for one in taken]
+    writes: list[Write] = [Delete(*item.key) for item in taken]
     bulk: list[Write] = []
     series = tally.series
     if known.whole and not tally.whole:
@@ -187,7 +187,7 @@ def _still_missing(
     came = {beginning(sha) for sha in arrived}
     missing: Missing = {}
     for sk, before in tally.missing.items():
-        left = tuple(one for one in before if one not in came)
+        left = tuple(hashed for hashed in before if hashed not in came)
         missing |= {sk: left} if left else {}
     waiting: list[str] = []
     for sk in dict.fromkeys([*tally.waiting, *announced]):
@@ -259,11 +259,17 @@ def _anew(table: Table, known: CountedStudy) -> Count | None:
     tally = Tally(
         found.shown.study, found.taken_back.study, len(series), superseded, bool(markers), known.whole, missing, waiting
     )
-    reports = {place: replace(one, shown=one.sop_instance_uid not in found.withdrawn) for place, one in every.reports.items()}
-    bulk: list[Write] = [Delete(*one.key) for one in left]
-    bulk += _differing(table.query_all(known.series), [_series_write(known, uid, one) for uid, one in sorted(series.items())])
+    reports = {
+        place: replace(instance, shown=instance.sop_instance_uid not in found.withdrawn)
+        for place, instance in every.reports.items()
+    }
+    bulk: list[Write] = [Delete(*item.key) for item in left]
     bulk += _differing(
-        table.query_all(partition, _REPORTS), [_report_write(partition, place, one) for place, one in sorted(reports.items())]
+        table.query_all(known.series), [_series_write(known, uid, totals) for uid, totals in sorted(series.items())]
+    )
+    bulk += _differing(
+        table.query_all(partition, _REPORTS),
+        [_report_write(partition, place, report) for place, report in sorted(reports.items())],
     )
     item = tally.to_item()
     core: tuple[Write, ...] = (Put(Item(partition, sk, item)),)
@@ -277,25 +283,25 @@ def _complete(table: Table, known: CountedStudy, found: _Facts, left: Iterable[I
     seen = found.shown.members.keys() | found.taken_back.members.keys()
     written = [place for item in left for place in members_of(item.data) if place not in seen]
     items = table.batch_get((known.facts, f"{keys.INSTANCES}{place}") for place in written)
-    found.add([one] for one in studies.every_version(items.values()))
+    found.add([instance] for instance in studies.every_version(items.values()))
 
 
 def _versions(facts: Iterable[Item]) -> Iterator[list[Instance]]:
     """The instances among facts in the order of their keys, each with all its versions, the one that counts last."""
     versions: list[Instance] = []
-    for one in studies.every_version(facts):
-        if versions and versions[-1].sop_instance_uid != one.sop_instance_uid:
+    for instance in studies.every_version(facts):
+        if versions and versions[-1].sop_instance_uid != instance.sop_instance_uid:
             yield versions
             versions = []
-        versions.append(one)
+        versions.append(instance)
     if versions:
         yield versions
 
 
 def _in_portions(every: Iterable[list[Instance]]) -> Iterator[list[list[Instance]]]:
     portion: list[list[Instance]] = []
-    for one in every:
-        portion.append(one)
+    for instance in every:
+        portion.append(instance)
         if len(portion) >= _PORTION:
             yield portion
             portion = []

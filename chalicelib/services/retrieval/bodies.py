@@ -62,12 +62,12 @@ class VisibleStudy:
     @property
     def coerced(self) -> bool:
         """Whether any of its patients is shown under another number than the one in the images."""
-        return any(one.coerced and one.shown not in self.seen.patients for one in self.faces)
+        return any(face.coerced and face.shown not in self.seen.patients for face in self.faces)
 
     @property
     def numbers(self) -> tuple[PatientIdentifier, ...]:
         """The numbers under which its patients are shown, in order."""
-        return tuple(one.shown for one in self.faces if one.shown is not None)
+        return tuple(face.shown for face in self.faces if face.shown is not None)
 
     def face(self, said: PatientIdentifier | None) -> Face | None:
         """As whom an instance that says this number is shown; None for a patient that the study was not decided on."""

@@ -33,7 +33,7 @@ def pixels_body(
     objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, found: Sequence[Instance], selected: Selected, locate: Locate
 ) -> Body:
     """Every frame of these instances, one part each. Raises NotFound when none has pixels."""
-    parts = [part for one in found for part in _pixels(objects, pixels, opened, one, selected, locate)]
+    parts = [part for instance in found for part in _pixels(objects, pixels, opened, instance, selected, locate)]
     return _body(objects, parts, selected)
 
 
@@ -44,15 +44,15 @@ def bulkdata_body(
     one for each frame. Raises NotFound when there is none, TooLarge.
     """
     lines = metadata.lines(objects, opened.owner, found)
-    names = {one.sop_instance_uid: _names(one, line) for one, line in zip(found, lines, strict=True)}
+    names = {instance.sop_instance_uid: _names(instance, line) for instance, line in zip(found, lines, strict=True)}
     room = frames.Room()
     with ThreadPoolExecutor(_PARALLEL) as pool:
         values = list(pool.map(lambda one: _values(objects, opened, one, names[one.sop_instance_uid], locate, room), found))
     parts: list[Part] = []
-    for one, others in zip(found, values, strict=True):
+    for instance, others in zip(found, values, strict=True):
         parts += others
-        if _has_fragments(objects, opened, one):
-            parts += _pixels(objects, pixels, opened, one, selected, locate)
+        if _has_fragments(objects, opened, instance):
+            parts += _pixels(objects, pixels, opened, instance, selected, locate)
     return _body(objects, parts, selected)
 
 

@@ -65,7 +65,7 @@ def attempt(objects: Objects, pixels: PixelDecoder, jobs: Sequence[Job]) -> tupl
     pool = ThreadPoolExecutor(min(_AT_ONCE, len(missing)))
     try:
         waiting = [pool.submit(run, key) for key in missing]
-        answers = [one.result(max(0.0, started + _LAST_SECONDS - time.monotonic())) for one in waiting]
+        answers = [future.result(max(0.0, started + _LAST_SECONDS - time.monotonic())) for future in waiting]
     except TimeoutError as error:
         raise not_yet from error
     finally:

@@ -67,23 +67,25 @@ def _files(
     Who names no transfer syntax gets Explicit VR Little Endian (8.7.3.5). One instance among several that cannot be decoded
     comes as it is stored: the others are not withheld for it.
     """
-    several = len({one.fact.transfer_syntax_uid for one in found}) > 1
+    several = len({instance.fact.transfer_syntax_uid for instance in found}) > 1
     jobs: dict[str, decoding.Job] = {}
-    for one in found:
-        stored = one.fact.transfer_syntax_uid
+    for instance in found:
+        stored = instance.fact.transfer_syntax_uid
         if selected.any_syntax or selected.transfer_syntax in (None, stored) or (several and stored in representations.LOSSY):
             continue
-        jobs[one.sop_instance_uid] = {"op": "transcode", "source": object_key(opened.owner, one)}
+        jobs[instance.sop_instance_uid] = {"op": "transcode", "source": object_key(opened.owner, instance)}
     wanted = list(jobs.values())
     sizes = decoding.make(objects, pixels, wanted) if len(found) == 1 else decoding.attempt(objects, pixels, wanted)[0]
     files: list[tuple[str, ObjectRange]] = []
-    for one in found:
-        job = jobs.get(one.sop_instance_uid)
+    for instance in found:
+        job = jobs.get(instance.sop_instance_uid)
         key = decoding.target(job) if job is not None else ""
         if key in sizes:
             files.append((EXPLICIT_VR_LITTLE_ENDIAN, ObjectRange(key, 0, sizes[key])))
         else:
-            files.append((one.fact.transfer_syntax_uid, ObjectRange(object_key(opened.owner, one), 0, one.fact.size)))
+            files.append(
+                (instance.fact.transfer_syntax_uid, ObjectRange(object_key(opened.owner, instance), 0, instance.fact.size))
+            )
     return files
 
 
@@ -164,5 +166,5 @@ def metadata_body(objects: Objects, array: bytes, selected: Selected, gzipped: b
 def xml_body(objects: Objects, data_sets: Iterable[Attributes]) -> Body:
     """Each data set as a part in XML (PS3.18 8.7.3.1, F.3). At least one."""
     headers = (("Content-Type", representations.XML),)
-    parts = [(headers, (native_xml.to_xml(one),)) for one in data_sets]
+    parts = [(headers, (native_xml.to_xml(data_set),)) for data_set in data_sets]
     return multipart_body(objects, parts, representations.XML)

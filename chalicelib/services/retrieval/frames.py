@@ -128,19 +128,19 @@ def head_of(objects: Objects, key: str, size: int) -> Head:
 def _contents(objects: Objects, key: str, extents: Sequence[Extent]) -> list[tuple[Piece, ...]]:
     from chalicelib.dicom.frames import fragments, frame_bytes
 
-    plain = [one for one in extents if not one.items and one.bits is None]
+    plain = [extent for extent in extents if not extent.items and extent.bits is None]
     if len(plain) == len(extents):
-        return [(ObjectRange(key, one.start, one.length),) for one in extents]
-    if sum(one.length for one in extents) <= INLINE:
-        found = read_pieces(objects, [ObjectRange(key, one.start, one.length) for one in extents])
+        return [(ObjectRange(key, extent.start, extent.length),) for extent in extents]
+    if sum(extent.length for extent in extents) <= INLINE:
+        found = read_pieces(objects, [ObjectRange(key, extent.start, extent.length) for extent in extents])
         return [(frame_bytes(extent, data),) for extent, data in zip(extents, found, strict=True)]
-    if any(one.bits is not None for one in extents):
+    if any(extent.bits is not None for extent in extents):
         raise TooLarge("This is too much for one answer. Please ask for fewer frames.")
 
     def fetch(start: int, length: int) -> bytes:
         return objects.read(key, start, length)
 
-    return [tuple(ObjectRange(key, start, length) for start, length in fragments(one, fetch)) for one in extents]
+    return [tuple(ObjectRange(key, start, length) for start, length in fragments(extent, fetch)) for extent in extents]
 
 
 def bulk_value(objects: Objects, owner: str, one: Instance, name: str) -> tuple[Piece, ...]:

@@ -49,7 +49,7 @@ def manifest(
     within = studies.bounds(viewer, view)
     ordered = view.instances <= MOST_ORDERED and not (after or "").startswith(keys.INSTANCES)
     page = _ordered_page(table, partition, after, limit) if ordered else _uid_page(table, partition, after, limit)
-    found = [one for one in page.instances if one.sop_instance_uid not in gone and within.hold(one)]
+    found = [instance for instance in page.instances if instance.sop_instance_uid not in gone and within.hold(instance)]
     if not found and cursor is None and page.next is None:
         raise NotFound
     record(audit.of_study(Kind.ACCESS, audit.disclosed(view, decided.decision), len(found)))
@@ -57,7 +57,7 @@ def manifest(
         "study_instance_uid": study,
         "owner": view.owner,
         "complete": is_complete(table, view),
-        "instances": [_entry(objects, view.owner, one) for one in found],
+        "instances": [_entry(objects, view.owner, instance) for instance in found],
         "expires_at": iso(now + timedelta(seconds=GET_SECONDS)),
     }
     if page.next is not None:
@@ -76,7 +76,7 @@ class _Page:
 def _ordered_page(table: Table, partition: str, after: str | None, limit: int) -> _Page:
     """A page in reading order, of a study that is read whole for each. `after`: `R#<series>#<sop>`, which it begins behind."""
     every = in_reading_order(studies.instances(table.query_all(partition, keys.INSTANCES)))
-    names = ["#".join(("R", one.series_instance_uid, one.sop_instance_uid)) for one in every]
+    names = ["#".join(("R", instance.series_instance_uid, instance.sop_instance_uid)) for instance in every]
     start = names.index(after) + 1 if after in names else 0
     end = start + limit
     return _Page(every[start:end], names[end - 1] if end < len(every) else None)
@@ -92,7 +92,7 @@ def _uid_page(table: Table, partition: str, after: str | None, limit: int) -> _P
     assert last is not None
     first = last._replace(number=0)
     rest = table.query_all(partition, between=instance_versions.span(*last.instance))  # a page may end inside its versions
-    items = [one for one in page.items if instance_versions.place(one.sk).instance != last.instance]  # type: ignore[union-attr]
+    items = [item for item in page.items if instance_versions.place(item.sk).instance != last.instance]  # type: ignore[union-attr]
     return _Page(list(studies.instances([*items, *rest])), first.sk)
 
 
@@ -112,7 +112,7 @@ def still_to_come(table: Table, study: StudyView) -> int:
     tally = Tally.from_item(item.data) if item is not None else Tally()
     partition = keys.study_facts(study.owner, uid)
     announced = table.batch_get((partition, sk) for sk in tally.missing)
-    open_ones = {one for every in tally.missing.values() for one in every}
+    open_ones = {sha for every in tally.missing.values() for sha in every}
     missing = _without_verdict(
         table, study.owner, sorted(sha for sha in studies.announced(announced.values()) if beginning(sha) in open_ones)
     )

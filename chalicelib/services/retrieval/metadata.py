@@ -100,7 +100,7 @@ def _series_text(table: Table, objects: Objects, opened: VisibleStudy, series: S
     gone = studies.withdrawn(table.query_all(keys.study_facts(opened.owner, opened.study), keys.MARKS))
     found = _instances(table, opened, series.uid, gone)
     text = b",\n".join(lines(objects, opened.owner, found))
-    quiet = all(one.fact.at < iso(now - _QUIET) for one in found)
+    quiet = all(instance.fact.at < iso(now - _QUIET) for instance in found)
     if quiet and study_totals.series_digest(found) == series.digest:
         objects.write(key, gzip.compress(text, 1, mtime=0), "application/gzip")
     return text
@@ -108,13 +108,13 @@ def _series_text(table: Table, objects: Objects, opened: VisibleStudy, series: S
 
 def lines(objects: Objects, owner: str, found: Sequence[Instance]) -> list[bytes]:
     """The kept line of each instance, from the parts that the indexer wrote; read anew where there is none."""
-    parts = sorted({one.fact.part for one in found if one.fact.part})
+    parts = sorted({instance.fact.part for instance in found if instance.fact.part})
     kept: dict[bytes, bytes] = {}
     if parts:
         with ThreadPoolExecutor(min(_PARALLEL, len(parts))) as pool:
             for text in pool.map(lambda key: _part(objects, key), parts):
                 kept.update(_by_hash(text))
-    return [kept.get(one.fact.sha256.encode()) or read_line(objects, owner, one) for one in found]
+    return [kept.get(instance.fact.sha256.encode()) or read_line(objects, owner, instance) for instance in found]
 
 
 def _part(objects: Objects, key: str) -> bytes:
@@ -165,7 +165,7 @@ def serve(text: bytes, opened: VisibleStudy, study_url: str, now: datetime) -> b
     def replace(original: Attributes) -> tuple[Attributes, Attributes]:
         value = first_value(original, tags.PatientID)
         face = opened.face(PatientIdentifier("", value))
-        if len({one.shown for one in opened.faces if one.patient is not None and one.patient.value == value}) > 1:
+        if len({face.shown for face in opened.faces if face.patient is not None and face.patient.value == value}) > 1:
             return original, {}  # two patients with the same number of two issuers
         if face is None or face.shown is None or (len(opened.faces) > 1 and not face.coerced):
             return original, {}
@@ -178,4 +178,4 @@ def serve(text: bytes, opened: VisibleStudy, study_url: str, now: datetime) -> b
 
 def numbers_text(opened: VisibleStudy) -> str:
     """The numbers that an answer is made for, for its entity tag."""
-    return "\x1e".join(f"{one.issuer}\x1f{one.value}" for one in opened.numbers) if opened.coerced else ""
+    return "\x1e".join(f"{number.issuer}\x1f{number.value}" for number in opened.numbers) if opened.coerced else ""

@@ -102,12 +102,12 @@ def _kind(one: Instance) -> str | None:
 
 def representative(found: Sequence[Instance]) -> Instance:
     """The instance that stands for a series or a study: the middle one of its first series with images that are no localizers."""
-    images = [one for one in found if is_image(one)]
+    images = [instance for instance in found if is_image(instance)]
     if not images:
         return found[0]
-    drawable = [one for one in images if not _said_fault(one)] or images
-    drawable = [one for one in drawable if _LOCALIZER not in texts(one.attributes, tags.ImageType)] or drawable
-    same = [one for one in drawable if one.series_instance_uid == drawable[0].series_instance_uid]
+    drawable = [image for image in images if not _said_fault(image)] or images
+    drawable = [instance for instance in drawable if _LOCALIZER not in texts(instance.attributes, tags.ImageType)] or drawable
+    same = [instance for instance in drawable if instance.series_instance_uid == drawable[0].series_instance_uid]
     return same[len(same) // 2]
 
 
@@ -142,7 +142,11 @@ def body(
     media_type = selected.offer.media_type
     if not is_image(found[0][0]):
         return _document(objects, pixels, opened, found[0][0], media_type)
-    jobs = [_job(objects, opened, one, frame, wanted, media_type) for one, frame in found[:MOST_PICTURES] if is_image(one)]
+    jobs = [
+        _job(objects, opened, instance, frame, wanted, media_type)
+        for instance, frame in found[:MOST_PICTURES]
+        if is_image(instance)
+    ]
     sizes = decoding.make(objects, pixels, jobs)
     made = [(ObjectRange(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
     if not selected.offer.multipart:

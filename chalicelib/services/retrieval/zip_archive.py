@@ -27,9 +27,9 @@ _VERSION, _UTF8 = 20, 0x0800
 
 def body(objects: Objects, opened: VisibleStudy, found: Sequence[Instance]) -> Body:
     """The archive of these instances. Raises TooLarge."""
-    if len(found) > MOST_FILES or sum(one.fact.size for one in found) > MOST_BYTES:
+    if len(found) > MOST_FILES or sum(instance.fact.size for instance in found) > MOST_BYTES:
         raise TooLarge("This is too much for one archive. Please retrieve series by series, or use the study's manifest.")
-    digest = hashlib.sha256("\n".join(object_key(opened.owner, one) for one in found).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(object_key(opened.owner, instance) for instance in found).encode()).hexdigest()
     headers = (("Content-Disposition", f'attachment; filename="{digest[:8]}.zip"'),)
     return kept_body(objects, keys.zip_body(digest), ZIP, headers, lambda: _pieces(objects, opened, found, digest))
 
@@ -39,11 +39,17 @@ def _pieces(objects: Objects, opened: VisibleStudy, found: Sequence[Instance], d
 
     paths = [("DICOM", f"{number:08d}") for number in range(1, len(found) + 1)]
     files = [
-        File(path, one.fact.sop_class_uid, one.sop_instance_uid, one.fact.transfer_syntax_uid, _attributes(opened, one))
-        for path, one in zip(paths, found, strict=True)
+        File(
+            path,
+            instance.fact.sop_class_uid,
+            instance.sop_instance_uid,
+            instance.fact.transfer_syntax_uid,
+            _attributes(opened, instance),
+        )
+        for path, instance in zip(paths, found, strict=True)
     ]
     directory = dicomdir(files, f"2.25.{int(digest[:32], 16)}")
-    contents = [ObjectRange(object_key(opened.owner, one), 0, one.fact.size) for one in found]
+    contents = [ObjectRange(object_key(opened.owner, instance), 0, instance.fact.size) for instance in found]
     entries: list[tuple[str, int, Piece, int]] = [("DICOMDIR", zlib.crc32(directory), directory, len(directory))]
     for path, content, checksum in zip(paths, contents, objects.checksums(contents), strict=True):
         entries.append(("/".join(path), checksum, content, content.length))

@@ -75,7 +75,7 @@ def take_back(table: Table, caller: Caller, transfer_id: str, now: datetime, act
         undone = _unnaming(table, known.record, transfer, caller, now)
         writes = change_writes(transfers.changing(waiting), caller, now) + undone
         if not act(writes, *entries(Kind.ACCEPTANCE_ENDED, waiting, transfer.receiving)):
-            left = [one for one in own_numbers(caller, known) if not undone or one != transfer.receiving]
+            left = [own_number for own_number in own_numbers(caller, known) if not undone or own_number != transfer.receiving]
             return shown_to_receiver(waiting, left, now)
         transfer = get_transfer(table, caller, transfer_id)
     raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
@@ -84,12 +84,12 @@ def take_back(table: Table, caller: Caller, transfer_id: str, now: datetime, act
 def own_numbers(caller: Caller, patient: LoadedPatient) -> list[PatientIdentifier]:
     """The receiver's own numbers that are linked to a transfer's patient: by a codice fiscale, or by the receiver's own word."""
     counting = {link.beyond(patient.record.patient) for link in patient.record.links if not link.ended and _counts(link, caller)}
-    own = (one for one in patient.numbers if caller.registry.by_issuer(one.issuer) == caller.institution)
-    return sorted(one for one in own if one in counting)
+    own = (number for number in patient.numbers if caller.registry.by_issuer(number.issuer) == caller.institution)
+    return sorted(number for number in own if number in counting)
 
 
 def _known(table: Table, found: Sequence[Transfer]) -> Mapping[str, LoadedPatient]:
-    return access.load_facts(table, [one.patient.hash for one in found]).known
+    return access.load_facts(table, [transfer.patient.hash for transfer in found]).known
 
 
 def _counts(link: IdentityLink, caller: Caller) -> bool:
@@ -98,12 +98,14 @@ def _counts(link: IdentityLink, caller: Caller) -> bool:
 
 def waiting_with_numbers(table: Table, caller: Caller, found: Sequence[Transfer], now: datetime) -> list[ShownTransfer]:
     """Transfers as the caller sees them; those that wait for it, with the numbers of its own that are linked already."""
-    mine = [one for one in found if _waits_for(caller, one, now)]
+    mine = [transfer for transfer in found if _waits_for(caller, transfer, now)]
     known = _known(table, mine)
-    waits = {one.id for one in mine}
+    waits = {transfer.id for transfer in mine}
     return [
-        shown_to_receiver(one, own_numbers(caller, known[one.patient.hash]), now) if one.id in waits else ShownTransfer(one, now)
-        for one in found
+        shown_to_receiver(transfer, own_numbers(caller, known[transfer.patient.hash]), now)
+        if transfer.id in waits
+        else ShownTransfer(transfer, now)
+        for transfer in found
     ]
 
 
@@ -146,7 +148,7 @@ def _only(numbers: Sequence[PatientIdentifier]) -> PatientIdentifier:
 def _unnaming(table: Table, record: Record, transfer: Transfer, caller: Caller, now: datetime) -> list[Write]:
     """The writes that undo the link to the number that was accepted, if nothing but this transfer made it."""
     number = transfer.receiving
-    if number is None or any(one.id != transfer.id and one.receiving == number for one in record.transfers):
+    if number is None or any(other.id != transfer.id and other.receiving == number for other in record.transfers):
         return []
     links = [link for link in linking.between(record, number) if not link.ended and link.basis == BASIS]
     if links and linking.codes(record) & linking.codes(access.load_deciding(table, number.hash)):

@@ -67,7 +67,7 @@ def _by_word(table: Table, transfer: Transfer) -> list[IdentityLink]:
     if transfer.proposed is None:
         return []
     record = access.load_deciding(table, transfer.patient.hash)
-    if any(one.receiving == transfer.proposed for one in record.transfers):
+    if any(other.receiving == transfer.proposed for other in record.transfers):
         return []
     if linking.codes(record) & linking.codes(access.load_deciding(table, transfer.proposed.hash)):
         return []

@@ -55,8 +55,8 @@ def explain(
     views = sorted(read, key=lambda view: (_date(view), view.study_instance_uid), reverse=True)
     shown = [_study(view) for view in views]
     if to is not None:
-        for one, why in zip(shown, _explained(table, views, own, to, supposed, now), strict=True):
-            one |= why
+        for study, why in zip(shown, _explained(table, views, own, to, supposed, now), strict=True):
+            study |= why
     tell(Entry(Kind.READ, mine, (own,), text=f"what {to} sees" if to else None))
     return {
         "patient": {"issuer": own.issuer, "id": own.value},
@@ -88,8 +88,10 @@ def _with(
     facts: Mapping[str, PatientFacts], known: Mapping[str, LoadedPatient], own: PatientIdentifier, grant: Grant
 ) -> dict[str, PatientFacts]:
     """The facts as they would be with one more transfer of this number: it touches the number, and those linked to it."""
-    touched = {patient for patient, one in known.items() if patient == own.hash or own in one.numbers}
-    return {patient: replace(one, grants=(*one.grants, grant)) if patient in touched else one for patient, one in facts.items()}
+    touched = {patient for patient, loaded in known.items() if patient == own.hash or own in loaded.numbers}
+    return {
+        patient: replace(fact, grants=(*fact.grants, grant)) if patient in touched else fact for patient, fact in facts.items()
+    }
 
 
 def _why(found: Explanation, gone: bool) -> JsonObject:
@@ -99,7 +101,7 @@ def _why(found: Explanation, gone: bool) -> JsonObject:
     return {
         "sees": decision.allowed,
         "rule": str(found.rule),
-        "transfers": [one for one in decision.transfers if one != _AS_IF],
+        "transfers": [transfer for transfer in decision.transfers if transfer != _AS_IF],
         "emergencies": list(decision.emergencies),
         **({"since": iso(found.since)} if found.since else {}),
         **({"until": iso(decision.until)} if decision.until else {}),

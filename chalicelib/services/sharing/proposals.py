@@ -28,7 +28,7 @@ def counting(table: Table, institution: str, now: datetime) -> PutVersion:
     known = table.get(key, keys.ONLY)
     moments = known.data["moments"] if known else []
     assert isinstance(moments, list)
-    recent = [str(one) for one in moments if kept_moment(one) > now - WINDOW]
+    recent = [str(moment) for moment in moments if kept_moment(moment) > now - WINDOW]
     if len(recent) >= LIMIT:
         free = kept_moment(recent[0]) + WINDOW
         raise TooMany(

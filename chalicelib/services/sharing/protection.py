@@ -62,9 +62,9 @@ def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorde
     tell(Entry(Kind.READ, caller.member.id, (own,)))
     return {
         "objections": [
-            {"id": key, "study_instance_uid": one.study, "status": "active"}
-            for key, one in sorted(record.objections.items())
-            if one.owner == caller.member.id
+            {"id": key, "study_instance_uid": objection.study, "status": "active"}
+            for key, objection in sorted(record.objections.items())
+            if objection.owner == caller.member.id
         ]
     }
 
@@ -91,7 +91,7 @@ def consent(table: Table, caller: Caller, patient_id: str, body: object, now: da
     consented = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "to": to, "at": iso(now), "by": caller.actor}
-    facts = [PutNew(Item(keys.patient_facts(one), keys.consent(consented), data | {"in": patients})) for one in patients]
+    facts = [PutNew(Item(keys.patient_facts(patient), keys.consent(consented), data | {"in": patients})) for patient in patients]
     act(facts, Entry(Kind.CONSENT, caller.member.id, (own,), study, subject=consented, text=f"to {to}"))
     return {"id": consented, "study_instance_uid": study, "to": to, "status": "given"}
 
@@ -127,7 +127,7 @@ def withdraw(table: Table, caller: Caller, study: str, body: object, now: dateti
     if named is None:
         done = _take_back(table, partition, [withdrawals.WHOLE], None, data, act, entry)
         return {"id": done, "study_instance_uid": study, "status": "withdrawn"}
-    sops = list(dict.fromkeys(identifiers.uid(str(one), "sop_instance_uids") for one in named))
+    sops = list(dict.fromkeys(identifiers.uid(str(uid), "sop_instance_uids") for uid in named))
     here = {item.pk for item in table.batch_get(keys.sop(owner, sop) for sop in sops).values() if item.data["study"] == study}
     if any(keys.sop(owner, sop)[0] not in here for sop in sops):
         raise NotFound
@@ -185,10 +185,14 @@ def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -
     sent before lies under the same number of the issuer of then.
     """
     mine = caller.member.id
-    former = [PatientIdentifier(one, own.value).hash for one in membership.issuers_ever(table, mine) if one != own.issuer]
-    found = {one: {study for owner, study in access.load_record(table, one).studies if owner == mine} for one in former}
+    former = [
+        PatientIdentifier(issuer, own.value).hash for issuer in membership.issuers_ever(table, mine) if issuer != own.issuer
+    ]
+    found = {
+        patient: {study for owner, study in access.load_record(table, patient).studies if owner == mine} for patient in former
+    }
     studies_now = {study for owner, study in record.studies if owner == mine}
-    return Had(frozenset(studies_now.union(*found.values())), tuple(one for one, several in found.items() if several))
+    return Had(frozenset(studies_now.union(*found.values())), tuple(patient for patient, several in found.items() if several))
 
 
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:

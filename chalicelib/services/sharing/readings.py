@@ -136,7 +136,7 @@ def overtaken(
         if ref in withdrawn if what == EXAM else ref in shown and what not in _standing(shown[ref].reports):
             found.append((OvertakenReading(*ref, None if what == EXAM else what, str(item.data["at"])), item))
     noted = table.batch_get((item.pk, f"{item.sk}{_NOTED}") for _, item in found)
-    return [one for one, item in found if (item.pk, f"{item.sk}{_NOTED}") not in noted]
+    return [reading for reading, item in found if (item.pk, f"{item.sk}{_NOTED}") not in noted]
 
 
 def take_note(
@@ -150,7 +150,7 @@ def take_note(
 ) -> JsonObject:
     """A person takes note of what is `pending`; `meant` says of what. Again: the same answer. Raises NotFound."""
     partition, key = _partition(meant.owner, meant.study), _sort_key(person, meant.report or EXAM)
-    waits = any((one.owner, one.study, one.report) == (meant.owner, meant.study, meant.report) for one in pending)
+    waits = any((reading.owner, reading.study, reading.report) == (meant.owner, meant.study, meant.report) for reading in pending)
     if not waits and table.get(partition, f"{key}{_NOTED}") is None:
         raise NotFound
     view = table.get(*keys.study_view(meant.study, meant.owner))
@@ -197,7 +197,7 @@ def _withdrawn(table: Table, viewer: str, refs: Iterable[tuple[str, str]], now: 
     found = table.batch_get(keys.study_view(study, owner) for owner, study in sorted(refs))
     gone = [view for item in found.values() if (view := StudyView.from_item(item.data)).gone]
     decided = access.decide(table, viewer, gone, now)
-    return {(view.owner, view.study_instance_uid) for view, one in zip(gone, decided, strict=True) if not one.hidden}
+    return {(view.owner, view.study_instance_uid) for view, decision in zip(gone, decided, strict=True) if not decision.hidden}
 
 
 def _standing(reports: Iterable[ListedReport]) -> set[str]:

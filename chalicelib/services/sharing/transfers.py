@@ -193,7 +193,7 @@ def _patient(caller: Caller, patient: object) -> PatientIdentifier:
 def _same_terms(known: Transfer, asked: Transfer, body: object) -> bool:
     """Whether a transfer, as it was opened, is the one that is asked for."""
     expires = known.expires_at == asked.expires_at or fields(body).get("expires_at") is None
-    terms = [(one.receiver, one.patient, one.reason, one.proposed) for one in (known, asked)]
+    terms = [(transfer.receiver, transfer.patient, transfer.reason, transfer.proposed) for transfer in (known, asked)]
     return expires and terms[0] == terms[1]
 
 

@@ -53,8 +53,8 @@ def on_screen(table: Table, reader: Reader, shown: object, now: datetime, record
     seen: set[tuple[str, str]] = set()
     if not isinstance(shown, list) or len(shown) > MAX_SHOWN:
         raise BadRequest(f"shown must be a list of at most {MAX_SHOWN} studies.", "shown")
-    for one in shown:
-        said = fields(one, of="shown")
+    for entry in shown:
+        said = fields(entry, of="shown")
         uid, owner = said.get("study_instance_uid"), said.get("owner")
         if not isinstance(uid, str) or not (owner is None or isinstance(owner, str)):
             raise BadRequest('Each one of shown must be {"study_instance_uid", "owner"?}.', "shown")
@@ -95,11 +95,11 @@ def images(
     count = 0
     partition = keys.study_facts(meant, study)
     gone = studies.withdrawn(table.query_all(partition, keys.MARKS))
-    for one in studies.instances(table.query_all(partition, keys.INSTANCES), gone, within):
+    for instance in studies.instances(table.query_all(partition, keys.INSTANCES), gone, within):
         count += 1
         if count > MAX_INSTANCES:
             break
-        found.append(one)
+        found.append(instance)
     return {
         "study_instance_uid": study,
         "owner": meant,
@@ -112,7 +112,7 @@ def images(
 
 def _key_images(found: list[Instance]) -> list[JsonObject]:
     """What documents of the study single out among its images: key object selections and presentation states, in their order."""
-    here = {one.sop_instance_uid for one in found}
+    here = {instance.sop_instance_uid for instance in found}
     said = []
     for document in found:
         named = document.fact.key_images
@@ -144,7 +144,7 @@ def _series(members: list[Instance]) -> JsonObject:
         "body_part": first_value(first, tags.BodyPartExamined),
         "kernel": members[0].fact.geometry.kernel,
         "thickness": members[0].fact.geometry.thickness,
-        "instances": [_instance(one) for one in members],
+        "instances": [_instance(instance) for instance in members],
     }
 
 

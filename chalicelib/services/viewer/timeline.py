@@ -45,16 +45,16 @@ class SessionTimeline:
         return {
             "patient": timeline["patient"] | {"own_id": own[0] if own else ""},
             "studies": timeline["studies"],
-            "transfers": [{key: one[key] for key in _OF_TRANSFERS if key in one} for one in timeline["transfers"]],
+            "transfers": [{key: transfer[key] for key in _OF_TRANSFERS if key in transfer} for transfer in timeline["transfers"]],
             "corrections": [
                 {
-                    "kind": "report-corrected" if one.report else "study-withdrawn",
-                    "owner": one.owner,
-                    "study_instance_uid": one.study,
-                    **({"sop_instance_uid": one.report} if one.report else {}),
-                    "read_at": one.read_at,
+                    "kind": "report-corrected" if reading.report else "study-withdrawn",
+                    "owner": reading.owner,
+                    "study_instance_uid": reading.study,
+                    **({"sop_instance_uid": reading.report} if reading.report else {}),
+                    "read_at": reading.read_at,
                 }
-                for one in self.overtaken
+                for reading in self.overtaken
             ],
             "institutions": dict(self.institutions),
             "session": shown_session(self.reader),
@@ -70,7 +70,7 @@ def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder
         found = _of_studies(table, caller, scope.studies, now, record)
     overtaken = pending(table, reader, found.studies, now)
     members = caller.registry.members
-    shown = {one.owner for one in overtaken} | {study.owner for study in found.studies} | {caller.member.id}
+    shown = {reading.owner for reading in overtaken} | {study.owner for study in found.studies} | {caller.member.id}
     shown |= {party for transfer in found.transfers for party in (transfer.sender, transfer.receiver)}
     names = {institution: members[institution].name for institution in sorted(shown) if institution in members}
     return SessionTimeline(reader, found, tuple(overtaken), names)
@@ -98,8 +98,8 @@ def pending(table: Table, reader: Reader, entries: Sequence[TimelineStudy], now:
         return readings.overtaken(table, reader.person, scope.patient, entries, now)
     rows = table.batch_get((keys.search_rows(reader.viewer, uid), owner) for uid, owner in scope.studies)
     numbers = {number for row in rows.values() if (number := SearchRow.from_item(row.data).found_as) is not None}
-    told = [one for number in sorted(numbers) for one in readings.overtaken(table, reader.person, number, entries, now)]
-    return [one for one in told if (one.study, one.owner) in scope.studies]
+    told = [reading for number in sorted(numbers) for reading in readings.overtaken(table, reader.person, number, entries, now)]
+    return [reading for reading in told if (reading.study, reading.owner) in scope.studies]
 
 
 def remember(table: Table, reader: Reader, owner: str, study: str, report: str | None, now: datetime) -> None:

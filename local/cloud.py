@@ -15,9 +15,11 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qs
 
+from local.emulation import units
 from local.emulation.moto_patches import REGION
 from local.iam import policy, sigv4
 from local.iam.identities import Identities, RoleSession, role_exists
@@ -70,6 +72,7 @@ class Cloud:
         self._s3 = S3Door(emulator, state, identities, permissions, policies, now)
         self._counts: collections.Counter[str] = collections.Counter()
         self._counts_lock = threading.Lock()
+        self._units = units.Units()
 
     def requests(self) -> dict[str, int]:
         """How many requests came for each `service:Operation` since the start."""
@@ -80,6 +83,8 @@ class Cloud:
         request = read_request(environ)
         if request.raw_path == "/_city/requests" and request.method == "GET":
             return respond(start_response, 200, [("Content-Type", "application/json")], json_body(self.requests()))
+        if request.raw_path == "/_city/units" and request.method == "GET":
+            return respond(start_response, 200, [("Content-Type", "application/json")], json_body(asdict(self._units)))
         if request.raw_path == "/_city/functions" and request.method == "GET":
             return respond(start_response, 200, [("Content-Type", "application/json")], json_body(meter.totals()))
         if request.raw_path.startswith("/_city/expired/") and request.method == "POST":
@@ -120,11 +125,18 @@ class Cloud:
         except Denied as error:
             return _denied(request, error, start_response)
         request.environ["wsgi.input"] = io.BytesIO(body)
+        if service == "dynamodb":
+            answer = self._in_transaction(request, start_response)
+            self._count_units(units.of_request(operation, parameters, len(answer[0])))
+            return answer
         return self._emulated(request, service, operation, start_response)
 
+    def _count_units(self, took: units.Units) -> None:
+        with self._counts_lock:
+            known = self._units
+            self._units = units.Units(known.written + took.written, known.read + took.read, known.stored + took.stored)
+
     def _emulated(self, request: HttpRequest, service: str, operation: str, start_response: StartResponse) -> Iterable[bytes]:
-        if service == "dynamodb":
-            return self._in_transaction(request, start_response)
         if service == "lambda":
             return self._invoked(request, start_response)
         if service == "cloudformation" and not operation.startswith(("Describe", "Get", "List", "Validate")):

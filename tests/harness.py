@@ -134,6 +134,11 @@ class RunningCity:
         answer: dict[str, dict[str, float]] = requests.get(f"{self.s3}/_city/functions", timeout=10).json()
         return answer
 
+    def units(self) -> dict[str, float]:
+        """Of the table since the start: request units `written` and `read`, bytes newly `stored`."""
+        answer: dict[str, float] = requests.get(f"{self.s3}/_city/units", timeout=10).json()
+        return answer
+
     def invoked(self) -> int:
         """How often any function was invoked since the start, those that run now included."""
         return int(sum(spent["invocations"] for spent in self.functions().values()))

@@ -208,6 +208,8 @@ def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
         made["Expiration"] = {"Days": str(rule["ExpirationInDays"])}
     if rule.get("ExpiredObjectDeleteMarker"):
         made["Expiration"] = {"ExpiredObjectDeleteMarker": "true"}
+    if moves := rule.get("Transitions"):
+        made["Transition"] = [{"Days": str(one["TransitionInDays"]), "StorageClass": one["StorageClass"]} for one in moves]
     if old := rule.get("NoncurrentVersionExpiration"):
         made["NoncurrentVersionExpiration"] = {"NoncurrentDays": str(old["NoncurrentDays"])}
     if unfinished := rule.get("AbortIncompleteMultipartUpload"):

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from infra import cost
+
 Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
@@ -31,6 +33,7 @@ def test_the_key_is_rotated(template: Template) -> None:
 def test_the_table_is_as_the_data_model_says(template: Template) -> None:
     table = template["Resources"]["Table"]["Properties"]
     assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["TableClass"] == {"Ref": "TableClass"}
     assert table["DeletionProtectionEnabled"] is True
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
@@ -78,6 +81,15 @@ def test_the_lifecycle_removes_what_nobody_needs_and_no_instance(template: Templ
     assert cache["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}, "what expired would lie there as an old version"
     assert any("NoncurrentVersionExpiration" in rule for rule in rules if "Prefix" not in rule)
     assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+
+
+def test_old_instances_move_to_where_they_are_read_within_milliseconds_and_nothing_else_moves(template: Template) -> None:
+    """A class from which bytes have to be restored first, or that opens after hours, would make a prior wait."""
+    rules = template["Resources"]["ImagesBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (rule,) = [rule for rule in rules if "Transitions" in rule or "Transition" in rule]
+    assert (rule["Status"], rule["Prefix"]) == ("Enabled", "instances/")
+    assert int(rule["ObjectSizeGreaterThan"]) + 1 == cost.SMALLEST_MOVED
+    assert rule["Transitions"] == [{"StorageClass": "GLACIER_IR", "TransitionInDays": cost.MOVED_AFTER_DAYS}]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""`python -m bench.cost`: the AWS requests that a CT of 500 slices costs, counted at the emulated cloud's door.
+"""`python -m bench.cost`: the AWS requests that a CT of 500 slices costs, counted at the emulated cloud's door, and what one of
+each takes of the table's units (infra/counted.json).
 
 The slices are real ones with identifiers of their own, sent as any hospital would: two `/uploads` (the second one finds them
 there), a PUT each, and questions after their state.
@@ -9,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,11 +66,58 @@ def spend(city: RunningCity, files: dict[str, bytes]) -> dict[str, int]:
     return {name: spent for name, count in city.aws_requests().items() if (spent := count - before.get(name, 0))}
 
 
+def units_of(city: RunningCity, count: float, act: Callable[[], object]) -> dict[str, float]:
+    """What each of `count` takes of the table and the bucket, once all that follows from it has been done."""
+
+    def now() -> dict[str, float]:
+        asked = city.aws_requests()
+        return city.units() | {"puts": asked.get("s3:PutObject", 0), "gets": asked.get("s3:GetObject", 0)}
+
+    def quiet() -> bool:
+        before = now()
+        time.sleep(1.5)
+        return now() == before
+
+    wait_until(quiet, 60)
+    before = now()
+    act()
+    wait_until(quiet, 60)
+    return {name: round((after - before[name]) / count, 2) for name, after in now().items()}
+
+
+def each(city: RunningCity) -> dict[str, dict[str, float]]:
+    """The same of an instance, a study of two films, and what people and machines ask."""
+    hospital, times = city.client("san-matteo"), range(20)
+    found = {
+        "slice": units_of(city, SLICES, lambda: spend(city, ct())),
+        "film_study": units_of(city, 1, lambda: spend(city, ct(2))),
+    }
+    (study, *_) = sorted(hospital.get("/dicomweb/studies").json(), key=lambda one: -one["00201208"]["Value"][0])
+    uid = study["0020000D"]["Value"][0]
+
+    def read() -> None:
+        for path in (f"/studies/{uid}/priors", f"/dicomweb/studies/{uid}/metadata", f"/studies/{uid}/manifest"):
+            assert hospital.get(path).status_code == 200
+
+    sign, patient = {"version": "1"}, {"id": "COST-1"}
+    return found | {
+        "reading": units_of(city, len(times), lambda: [read() for _ in times]),
+        "question": units_of(city, len(times), lambda: [hospital.get("/dicomweb/studies?PatientID=COST-1") for _ in times]),
+        "poll": units_of(city, len(times), lambda: [hospital.get("/changes?since=now") for _ in times]),
+        "sign": units_of(city, len(times), lambda: [hospital.put("/forwarder", json=sign) for _ in times]),
+        "transfer": units_of(
+            city, 1, lambda: hospital.post("/transfers", json={"patient": patient, "to": "maugeri", "reason": "-"})
+        ),
+    }
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     with tempfile.TemporaryDirectory() as state, running_city(Path(state)) as city:
         for name, count in sorted(spend(city, ct()).items()):
             print(f"{count:>6}  {name}")
+        for name, took in each(city).items():
+            print(f"{name:>12}  {took}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import pytest
 
 from bench.cost import SLICES, ct, spend
+from infra import workload
 from tests.harness import RunningCity, running_city
 
 
@@ -13,7 +14,12 @@ def city(tmp_path_factory: pytest.TempPathFactory):
 
 
 def test_a_ct_of_500_slices_costs_what_is_promised(city: RunningCity):
+    before = city.units()
     spent = spend(city, ct())
+    took = {name: (after - before[name]) / SLICES for name, after in city.units().items()}
+    counted = workload.counted()["slice"]
+    for name, figure in (("written", counted.written), ("read", counted.read), ("stored", counted.stored)):
+        assert took[name] <= 1.15 * figure, f"the cost page starts from {figure} {name} an instance: {took}"
     assert spent["s3:PutObject"] <= SLICES + 40, spent  # the slices, and one metadata object for each batch
     assert spent["s3:GetObject"] <= SLICES, spent  # one head each
     assert not any("Scan" in name for name in spent), spent

@@ -14,7 +14,7 @@ from chalicelib.config import Config, from_environment
 
 if TYPE_CHECKING:
     from chalicelib.domain.assembly import Assembler
-    from chalicelib.domain.ports import Alerts, Announcer, Objects, PixelDecoder, Remover, Table, Vault, Versions
+    from chalicelib.domain.ports import Alerts, Announcer, ArchiveApi, Objects, PixelDecoder, Remover, Table, Vault, Versions
     from chalicelib.services.audit.trail import Trail
 
 _CLIENT = ClientConfig(
@@ -122,6 +122,15 @@ class Archive:
         from chalicelib.adapters.lambda_ import LambdaRemover
 
         return LambdaRemover(boto3.client("lambda", config=_PATIENT), _set(self.config.sweep_function, "SWEEP_FUNCTION"))
+
+    @cached_property
+    def own_api(self) -> ArchiveApi:
+        """The archive from outside, as the institution whose role this function has. Raises LookupError."""
+        from chalicelib.adapters.own_api import SignedApi
+
+        if boto3.DEFAULT_SESSION is None:
+            boto3.setup_default_session()
+        return SignedApi(boto3.DEFAULT_SESSION, _set(self.config.api_url, "API_URL"))
 
     @cached_property
     def _s3(self) -> Any:

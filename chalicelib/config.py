@@ -16,8 +16,7 @@ class Config:
     is served, to which links lead. `alerts_topic_arn` is where emergency accesses are told. `audit_anchor_bucket` is
     where the heads of the audit chains are locked away. `pixels_function` is the name of the function that decodes pixels,
     `assembly_function` of the one that puts large bodies together, `sweep_function` of the one that removes what is no DICOM.
-    `instances_queue_url` is the queue that S3 tells what was
-    stored.
+    `instances_queue_url` is the queue that S3 tells what was stored. `api_url` is the address of the API, for the canary.
     """
 
     table_name: str
@@ -32,6 +31,7 @@ class Config:
     assembly_function: str | None = None
     instances_queue_url: str | None = None
     sweep_function: str | None = None
+    api_url: str | None = None
 
 
 def from_environment() -> Config:
@@ -49,4 +49,5 @@ def from_environment() -> Config:
         os.environ.get("ASSEMBLY_FUNCTION") or None,
         os.environ.get("INSTANCES_QUEUE_URL") or None,
         os.environ.get("SWEEP_FUNCTION") or None,
+        os.environ.get("API_URL") or None,
     )

@@ -135,6 +135,9 @@ class ArchiveConfig:
     ca_file: str = option("", "PEM file of a private certificate authority to trust, for the hospital's proxy.")
     proxy: str = option("", "Address of an HTTP proxy, such as http://proxy.example.org:3128.", _proxy)
     timeout_seconds: int = option(60, "Patience with one answer.", _between(1, 900))
+    feed_seconds: int = option(
+        10, "The longest pause between two questions after what changed; more often costs the city more.", _between(1, 60)
+    )
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,11 @@ WIDGETS: tuple[Graph | Lines, ...] = (
         "Cost: requests and their time (ms), by institution", ("ApiLog",), "request", ("institution", "milliseconds"),
         "stats count(*) as requests, sum(milliseconds) as time by institution | sort time desc",
     ),
+    Lines(
+        "The canary: seconds until what it sent is found, and of it all", ("CanaryLog",), "canary",
+        ("state", "found_after", "took"),
+        "stats count(*) as flights, max(found_after) as found, max(took) as longest by state",
+    ),
     Graph("Forwarders that fell silent; numbers proposed, and refused", (
         _of_city("SilentForwarders"), _of_city("Proposals", "Sum"), _of_city("ProposalsRefused", "Sum"),
     )),

@@ -20,6 +20,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.domain.institutions import CANARY
 from infra import where
 from infra.registry import RegistryClient, RegistryRefused
 
@@ -34,6 +35,19 @@ _INSTANCE = {"puts": 1.03, "gets": 2.0, "write_units": 12.0, "read_units": 6.0, 
 _REQUEST = {"write_units": 4.0, "read_units": 4.0, "gb_seconds": 0.05}
 """What a recorded request takes, rounded up: its record in a transaction, and what it decides on."""
 _KEY = re.compile(r"instances/([a-z0-9-]{1,40})/([0-9a-f]{64})")
+
+
+_CANARY = {
+    "name": "Canary (no hospital: it tries the archive)",
+    "patient_id_issuer": "2.25.301594275412906581537411203741820361177",
+    "ae_titles": [],
+}
+"""Its registration. The OID is of the arc that needs no register (ITU-T X.667)."""
+_TICK = {
+    "version": "0", "id": "operator", "detail-type": "Scheduled Event", "source": "operator", "account": "", "time": "",
+    "region": "", "resources": [], "detail": {},
+}  # fmt: skip
+"""What a function that runs by the clock is called with."""
 
 
 class OperationFailed(Exception):
@@ -156,6 +170,30 @@ def _sign(one: dict[str, Any]) -> str:
     return "  ".join(
         [one["institution"], state, f"{one['age_seconds']} s ago", f"version {one['version']}", waiting, line, troubles]
     )
+
+
+def canary(city: DeployedCity, options: argparse.Namespace) -> int:
+    """The archive tried from outside, now: --join registers the institution that tries it. 1 where it failed or is off."""
+    if options.join:
+        addresses = where.endpoints(options.endpoints)
+        api = addresses.get("api") or city.outputs["ApiUrl"]
+        credentials = city.session.get_credentials().get_frozen_credentials()
+        RegistryClient(api, credentials, city.session.region_name).put(
+            CANARY, {**_CANARY, "role_arn": city.outputs["CanaryRoleArn"]}
+        )
+    client = city.session.client("lambda", config=_PATIENT)
+    answer = client.invoke(FunctionName=f"{city.stack}-canary", Payload=json.dumps(_TICK).encode())
+    flown: dict[str, Any] = json.loads(answer["Payload"].read())
+    if answer.get("FunctionError") or "state" not in flown:
+        flown = {"state": "failed"}
+    hint = {
+        "passed": "",
+        "off": "  nobody has registered it: --join",
+        "failed": "  its log says at which step (output CanaryLogName)",
+    }
+    text = "  ".join(f"{name} {value}" for name, value in flown.items() if name != "state")
+    print(json.dumps(flown) if options.json else f"{flown['state']}{hint[flown['state']]}  {text}".rstrip())
+    return 0 if flown["state"] == "passed" else 1
 
 
 def usage(city: DeployedCity, options: argparse.Namespace) -> int:
@@ -342,6 +380,7 @@ def _told(erasure: dict[str, Any] | None, options: argparse.Namespace) -> int:
 # The command -------------------------------------------------------------------------------------------------------
 
 COMMANDS: dict[str, Callable[[DeployedCity, argparse.Namespace], int]] = {
+    "canary": canary,
     "erase": erase,
     "forwarders": forwarders,
     "letters": letters,
@@ -364,6 +403,7 @@ def _arguments() -> argparse.ArgumentParser:
         "--older-than", type=float, default=900, metavar="SECONDS", help="leave out what is younger (default: 900)"
     )
     made["reconcile"].add_argument("--mend", action="store_true", help="make good what differs")
+    made["canary"].add_argument("--join", action="store_true", help="register the institution that tries the archive")
     made["usage"].add_argument("--month", metavar="YYYY-MM", help="default: this one")
     prices = Path(__file__).with_name("prices.json")
     made["usage"].add_argument("--prices", type=Path, metavar="FILE", default=prices, help="prices as in infra/prices.json")

@@ -121,7 +121,8 @@ class City:
         from local.cloudformation import stacks
 
         template = templates.load(templates.CITY)
-        template["Outputs"]["ApiUrl"] = {"Value": self.api}  # in AWS an output of the packaged template
+        template["Outputs"]["ApiUrl"] = {"Value": self.api}  # in AWS outputs of the packaged template
+        template["Outputs"]["CanaryRoleArn"] = {"Value": self._role("canary")}
         self.stack = stacks.create_city(self.state, templates.CITY_STACK, template, {})
         stacks.recreate_others(self.state, templates.CITY_STACK)
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in self.stack.outputs}
@@ -138,6 +139,7 @@ class City:
         overrides = templates.overrides()
         variables = event_sources.environment("APIHandler", overrides, self.stack)
         variables["VIEWER_BASE_URL"] = self._url(self._page)
+        variables["API_URL"] = self.api
         nobody = self._issue("functions")
         functions.set_environment(nobody, self._url(self._cloud), variables)
         limits = functions.FunctionLimits(ROOT / ".chalice" / "config.json")

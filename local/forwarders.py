@@ -125,6 +125,7 @@ class Forwarders:
         values: dict[str, object] = {
             "archive.api": self._endpoints["api"],
             "archive.profile": institution,
+            "archive.feed_seconds": 1,
             "archive.region": self._endpoints["region"],
             "spool.folder": str(folder / "spool"),
             "spool.reserve_mb": 64,

@@ -82,7 +82,9 @@ def list_institutions(call: Call) -> Response:
     members = caller.registry.members.values()
     own = caller.institution.id if caller.institution is not None else None
     shown = [
-        institutions.shown(member) if own in (None, member.id) else {"id": member.id, "name": member.name} for member in members
+        institutions.shown(member) if own in (None, member.id) else {"id": member.id, "name": member.name}
+        for member in members
+        if own in (None, member.id) or member.id != institutions.CANARY
     ]
     return answer({"institutions": shown})
 

@@ -171,6 +171,25 @@ def assemble(archive: Archive, event: JsonObject) -> list[str] | list[int]:
 
 
 @without_texts
+def canary(archive: Archive) -> JsonObject:
+    """Every five minutes: the archive is used from outside, as by a hospital. `off` until the operator has registered it."""
+    from chalicelib.services.operations import canary as flights
+
+    if archive.config.api_url is None:
+        return {"state": "off"}
+    try:
+        flight = flights.fly(archive.own_api, datetime.now(UTC))
+    except flights.NotAMember:
+        logger().info("canary", extra={"state": "off"})
+        return {"state": "off"}
+    except flights.FlightFailed as error:
+        logger().error("canary", extra={"state": "failed", "step": error.step, "status": error.status})
+        raise
+    logger().info("canary", extra={"state": "passed", "found_after": flight.found_after, "took": flight.took})
+    return {"state": "passed", "found_after": flight.found_after, "took": flight.took}
+
+
+@without_texts
 def operate(archive: Archive, event: JsonObject, remaining: Callable[[], float]) -> JsonObject:
     """A job of the operator's, as far as there is time: its findings, what was looked at, and where to go on.
 

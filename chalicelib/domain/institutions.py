@@ -16,6 +16,8 @@ _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/(?:[\w+=,.@/-]*/)?([\
 _ASSUMED = re.compile(r"arn:aws[a-z-]*:sts::(\d{12}):assumed-role/([\w+=,.@-]{1,64})/([\w+=,.@-]{1,64})")
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 MAX_NAMES = 50
+CANARY = "canary"
+"""The id of the institution that tries the archive: no hospital, and shown to none."""
 Corrections = Literal["accept", "conflict"]
 
 

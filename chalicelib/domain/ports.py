@@ -224,6 +224,18 @@ class Remover(Protocol):
         ...
 
 
+class ArchiveApi(Protocol):
+    """The archive as a hospital sees it from outside. Each call answers (HTTP status, body); 0 where nothing answered."""
+
+    def call(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """A signed request to the API."""
+        ...
+
+    def follow(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
+        """A request to an address that an answer named, with exactly these headers."""
+        ...
+
+
 class Alerts(Protocol):
     """Where what cannot wait is told to people."""
 

@@ -11,11 +11,29 @@ from forwarder.errors import ArchiveError, Failure
 
 NOW = "now"
 """Where the feed is followed from: what comes from now on."""
+SHORTEST_PAUSE = 1.0  # seconds
 
 
-def changes(archive: Archive, since: str, wait: int) -> tuple[list[dict[str, Any]], str]:
-    """(entries since a cursor, the next cursor), waiting up to `wait` seconds for the first. Raises ArchiveError."""
-    answer = ask(archive, f"/changes?since={quote(since, safe='')}&limit=1000&wait={wait}")
+class Pace:
+    """How long to wait before the feed is asked again: a second after something came, then longer and longer.
+
+    Waiting is done here: in the archive it is paid for by the second, and costs as much in one as three questions (docs/cost.md).
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self._longest = archive.feed_seconds
+        self._next = SHORTEST_PAUSE
+
+    def after(self, came: bool) -> float:
+        """Seconds to wait, once a question was answered; `came`: whether with something new."""
+        wait = min(self._longest, SHORTEST_PAUSE if came else self._next)
+        self._next = min(self._longest, 2 * wait)
+        return wait
+
+
+def changes(archive: Archive, since: str) -> tuple[list[dict[str, Any]], str]:
+    """(entries since a cursor, the next cursor). Raises ArchiveError."""
+    answer = ask(archive, f"/changes?since={quote(since, safe='')}&limit=1000&wait=0")
     try:
         found, cursor = answer["changes"], str(answer["next"])
         if not all(isinstance(change, dict) for change in found):

@@ -136,6 +136,7 @@ class Archive:
     http: urllib3.PoolManager = field(default_factory=new_http)
     calls: Calls = field(default_factory=Calls)
     skew: float | None = None
+    feed_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.api)
@@ -392,7 +393,7 @@ def archive_of(config: Config) -> Archive:
         connections=config.send.parallel + 2,
         timeout=float(section.timeout_seconds),
     )
-    return Archive(section.api, Signer(section.profile or None, section.region), http)
+    return Archive(section.api, Signer(section.profile or None, section.region), http, feed_seconds=float(section.feed_seconds))
 
 
 def _between(text: str, start: str, end: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from forwarder.archive.changes import NOW, changes
+from forwarder.archive.changes import NOW, Pace, changes
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.config import Config
@@ -36,7 +36,6 @@ from forwarder.retrieve.pacs import Pacs
 from forwarder.retrieve.store_scu import PLAIN, NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
 
-POLL_SECONDS = 20
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 10.0
 LONGEST_PAUSE = 900.0
@@ -112,13 +111,13 @@ class Deliveries:
 
     def follow(self, stop: threading.Event) -> None:
         """Follow the feed until told to stop."""
+        pace = Pace(self._archive)
         while not stop.is_set():
             wait, began = LOOK_SECONDS, time.monotonic()
             try:
                 if not self._line.closed_for():
-                    self._follow()
+                    wait = pace.after(self._follow())
                     self._line.succeeded()
-                    wait = 0.0
             except ArchiveError as error:
                 self._line.failed(error, began)
                 log.debug("the archive's feed cannot be read", kind=error.failure.value, detail=str(error))
@@ -129,12 +128,13 @@ class Deliveries:
             if wait:
                 stop.wait(wait)
 
-    def _follow(self) -> None:
+    def _follow(self) -> bool:
+        """Ask the feed once; whether anything came. Raises ArchiveError, SpoolError."""
         since = self.ledger.cursor()
         if since is None:
             # From the beginning: what was accepted before this was switched on is wanted too.
             since = ""
-        found, cursor = changes(self._archive, since, POLL_SECONDS if since else 0)
+        found, cursor = changes(self._archive, since)
         looks: set[tuple[str, str]] = set()
         withdrawn: set[str] = set()
         for change in found:
@@ -151,6 +151,7 @@ class Deliveries:
             self.ledger.followed(cursor or NOW, looks, withdrawn)
         if looks:
             self._looking.set()
+        return bool(found)
 
     # The work
 

@@ -1,6 +1,6 @@
 """What the archive tells of new studies: it wakes the reports that wait for them, however the images came (`GET /changes`).
 
-Asked only while a report waits for its study: then one long poll follows the other. What is told wakes a report and decides
+Asked only while a report waits for its study: then every few seconds. What is told wakes a report and decides
 nothing: whose study it is, is looked at as ever.
 """
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection
 from urllib.parse import quote
 
-from forwarder.archive.changes import NOW, ask, changes
+from forwarder.archive.changes import NOW, Pace, ask, changes
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.errors import ArchiveError, Failure, SpoolError
@@ -19,7 +19,6 @@ from forwarder.logs import log
 from forwarder.spool.spool import Spool
 
 KINDS = frozenset({"study-arrived", "study-changed"})
-POLL_SECONDS = 20
 LOOK_SECONDS = 1.0  # between two looks whether a report waits
 PAUSE_SECONDS = 10.0  # after a failure; the line is no business of this
 MOST_SEARCHES = 100  # studies of one answer whose accession number is looked up; of more than that, all reports are tried
@@ -34,6 +33,7 @@ class Feed:
         self._line = line
         self._notice = notice
         self._cursor = ""  # empty: not following
+        self._pace = Pace(archive)
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -57,10 +57,10 @@ class Feed:
             self._cursor = ""
             return LOOK_SECONDS
         if not self._cursor:
-            _, self._cursor = self._changes(NOW, 0)
+            _, self._cursor = self._changes(NOW)
             self._wake(None)  # what came between their last try and this beginning
             return 0.0
-        came, self._cursor = self._changes(self._cursor, POLL_SECONDS)
+        came, self._cursor = self._changes(self._cursor)
         if came and not stop.is_set():
             _, studies, accessions = queue.waiting_for_studies(self._journal)
             if accessions and len(came) > MOST_SEARCHES:
@@ -68,15 +68,15 @@ class Feed:
             elif accessions or studies & came:
                 found = {number for study in came for number in self._accessions(study)} if accessions else set()
                 self._wake(came & studies, accessions & found)
-        return 0.0
+        return self._pace.after(bool(came))
 
     def _wake(self, studies: Collection[str] | None, accessions: Collection[str] = ()) -> None:
         if queue.wake(self._journal, studies, accessions):
             self._notice()
 
-    def _changes(self, since: str, wait: int) -> tuple[set[str], str]:
+    def _changes(self, since: str) -> tuple[set[str], str]:
         """(the Study Instance UIDs that have news since a cursor, the next cursor). Raises ArchiveError."""
-        found, cursor = changes(self._archive, since, wait)
+        found, cursor = changes(self._archive, since)
         return {str(change.get("study_instance_uid")) for change in found if change.get("kind") in KINDS}, cursor
 
     def _accessions(self, study: str) -> set[str]:

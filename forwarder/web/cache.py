@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from forwarder.archive.changes import NOW, changes
+from forwarder.archive.changes import NOW, Pace, changes
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.errors import ArchiveError, Failure
 from forwarder.logs import log
 
-POLL_SECONDS = 20
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 10.0
 LARGEST_PART = 4
@@ -113,15 +112,15 @@ class Cache:
 
     def follow(self, archive: Archive, line: Link, stop: threading.Event) -> None:
         """Follow the archive's feed until told to stop, and empty the cache by it."""
-        cursor = NOW
+        cursor, pace = NOW, Pace(archive)
         while not stop.is_set():
             wait = LOOK_SECONDS
             try:
                 if not line.closed_for():
-                    found, cursor = changes(archive, cursor, 0 if cursor == NOW else POLL_SECONDS)
+                    found, cursor = changes(archive, cursor)
                     if any(str(change.get("kind")) not in SPARES for change in found):
                         self.empty()
-                    wait = 0.0
+                    wait = pace.after(bool(found))
             except ArchiveError as error:
                 log.debug("the archive's feed cannot be read", kind=error.failure.value)
                 if error.failure is not Failure.NETWORK:

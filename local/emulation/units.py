@@ -1,4 +1,4 @@
-"""What requests to DynamoDB take in units of its price list, from what they say (Developer Guide, "Read and write operations")."""
+"""What requests to DynamoDB take in units of its price list (Developer Guide, "Read and write operations")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INDEX_KEY = re.compile(r"gsi\dpk")
 
 @dataclass(frozen=True)
 class Units:
-    """`written` and `read` in request units, those of indexes included; `stored`: bytes of new items with their copies in indexes."""
+    """`written` and `read` in request units, with those of indexes; `stored`: bytes of new items and their copies in indexes."""
 
     written: float = 0.0
     read: float = 0.0
@@ -24,7 +24,7 @@ class Units:
 
 
 def of_request(operation: str, parameters: dict[str, Any], answered: int) -> Units:
-    """What one request took; `answered` is its answer's length in bytes, in which an item is somewhat longer than it is billed."""
+    """What one request took; `answered` is its answer's length (bytes), in which an item is longer than it is billed."""
     if operation in ("PutItem", "DeleteItem"):
         return _summed([(1, parameters)])
     if operation == "TransactWriteItems":

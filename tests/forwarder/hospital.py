@@ -117,6 +117,7 @@ def hospital(folder: Path, api: str, **values: Any) -> Hospital:
     folder.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
         "archive.api": api,
+        "archive.feed_seconds": 1,
         "archive.profile": "san-matteo",
         "spool.folder": str(folder / "spool"),
         "spool.reserve_mb": 1,

@@ -63,6 +63,7 @@ CALLED = {
         "read_again",
         "assemble_bodies",
         "operate",
+        "canary",
         "erase_due",
     )
 }
@@ -216,6 +217,8 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
     assert archive("app.anchor_audit", tick)["chains"] >= 1
     (anchored,) = _client("s3", cloud).list_objects_v2(Bucket="archive-anchors")["Contents"]
     assert anchored["Key"].startswith("anchors/")
+
+    assert archive("app.canary", tick) == {"state": "off"}
 
     assert [one["silent"] for one in archive("app.operate", {"job": "forwarders"})["forwarders"]] == [False]
 

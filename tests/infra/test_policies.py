@@ -74,6 +74,7 @@ EVENT_HANDLERS = {
     }
     | SHARED,
     "expiry": {"sharing/expiries", "changes", "membership", "audit/trail", "registry"},
+    "canary": {"operations/canary"},
     "sweep": {"ingest/due", "ingest/offers", "ingest/removals", "audit/trail"},
     "erasure": {
         "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study", "erasure/erase_patient",
@@ -92,7 +93,7 @@ EVENT_HANDLERS = {
 ONLY_BEHIND_EVENTS = {
     "ingest/read_again", "ingest/index", "ingest/removals", "audit/anchor", "sharing/expiries", "projection/facts",
     "projection/studies", "projection/tallies", "operations/jobs", "operations/reconcile", "operations/rehearsal",
-    "operations/usage", "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study",
+    "operations/usage", "operations/canary", "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study",
     "erasure/erase_patient", "erasure/erase_institution", "erasure/erase_expired",
 }  # fmt: skip
 SERVICES = ROOT / "chalicelib" / "services"
@@ -132,7 +133,7 @@ def _actions(statement: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "function", ["anchor", "api", "erasure", "expiry", "indexer", "operations", "projector", "rereader", "sweep"]
+    "function", ["anchor", "api", "canary", "erasure", "expiry", "indexer", "operations", "projector", "rereader", "sweep"]
 )
 def test_a_function_may_do_exactly_what_its_services_need(function: str) -> None:
     assert _granted(function) == _needed(function)

@@ -74,9 +74,9 @@ def test_new_instances_are_announced_to_the_queue(template: Template) -> None:
     assert bucket["DependsOn"] == "InstancesQueuePolicy"
 
 
-def test_the_lifecycle_removes_what_nobody_needs_and_no_instance(template: Template) -> None:
+def test_the_lifecycle_removes_what_nobody_needs_and_no_hospitals_instance(template: Template) -> None:
     rules = template["Resources"]["ImagesBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["cache/", "metadata/series/"]
+    assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["cache/", "metadata/series/", "instances/canary/"]
     (cache,) = [rule for rule in rules if rule.get("Prefix") == "cache/"]
     assert cache["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}, "what expired would lie there as an old version"
     assert any("NoncurrentVersionExpiration" in rule for rule in rules if "Prefix" not in rule)

@@ -10,7 +10,7 @@ Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
 FUNCTIONS = {
-    "APIHandler", "AnchorAudit", "AssembleBodies", "EraseDue", "IndexInstances", "Operate", "ProjectFacts", "ReadAgain",
+    "APIHandler", "AnchorAudit", "AssembleBodies", "Canary", "EraseDue", "IndexInstances", "Operate", "ProjectFacts", "ReadAgain",
     "RenderPixels", "SweepUploads", "TellExpired",
 }  # fmt: skip
 TRACING = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
@@ -73,6 +73,7 @@ def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) 
     ("function", "rate"),
     [
         ("AnchorAudit", "rate(15 minutes)"),
+        ("Canary", "rate(5 minutes)"),
         ("EraseDue", "rate(15 minutes)"),
         ("ReadAgain", "rate(1 minute)"),
         ("SweepUploads", "rate(5 minutes)"),
@@ -127,7 +128,7 @@ def test_the_key_is_used_through_the_stores_only(template: Template) -> None:
         for name, statement in _function_statements(template)
         if any(action.startswith("kms:") for action in _list(statement["Action"]))
     ]
-    assert {name for name, _ in used} == FUNCTIONS
+    assert {name for name, _ in used} == FUNCTIONS - {"Canary"}, "it has no store: it asks the API"
     for _, statement in used:
         assert statement["Condition"]["StringEquals"]["kms:ViaService"]
         assert statement["Resource"] == {"Fn::GetAtt": ["DataKey", "Arn"]}

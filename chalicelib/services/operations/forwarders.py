@@ -6,6 +6,7 @@ from datetime import datetime
 
 from chalicelib.domain import forwarder_signs, keys
 from chalicelib.domain.forwarder_signs import CONTRACT, EVERY, SILENT_AFTER, Sign
+from chalicelib.domain.institutions import CANARY
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.domain.rfc3339 import iso
@@ -24,7 +25,7 @@ def shown(table: Table, now: datetime) -> list[JsonObject]:
     """Each member's last sign of life with its age in seconds; nulls for one that never sent any."""
     signs = {item.sk: Sign.from_item(item.data) for item in table.query_all(keys.FORWARDERS)}
     every: list[JsonObject] = []
-    for institution in sorted(load_registry(table).members):
+    for institution in sorted(set(load_registry(table).members) - {CANARY}):
         sign = signs.get(institution)
         age = None if sign is None else round((now - datetime.fromisoformat(sign.at)).total_seconds())
         of_sign = sign.to_item() if sign is not None else {}

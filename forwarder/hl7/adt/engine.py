@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from forwarder.archive.changes import NOW, ask, changes
+from forwarder.archive.changes import NOW, Pace, ask, changes
 from forwarder.archive.client import Answer, Archive
 from forwarder.archive.link import Link
 from forwarder.archive.retry import pause
@@ -21,7 +21,6 @@ from forwarder.hl7.adt.rules import Incoming, Terms, judge
 from forwarder.logs import log
 from forwarder.spool.spool import Spool
 
-POLL_SECONDS = 20
 PAUSE_SECONDS = 10.0
 LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0)
 """Seconds after something happened at which transfers that wait are looked at: the archive links numbers in its own time."""
@@ -70,15 +69,15 @@ class Registration:
 
     def follow(self, stop: threading.Event) -> None:
         """Follow the feed until `stop`: a transfer that is opened or waits again is looked at."""
-        cursor = NOW
+        cursor, pace = NOW, Pace(self._archive)
         while not stop.is_set():
             wait = PAUSE_SECONDS
             try:
                 if not self._line.closed_for():
-                    found, cursor = changes(self._archive, cursor, 0 if cursor == NOW else POLL_SECONDS)
+                    found, cursor = changes(self._archive, cursor)
                     if any(change.get("kind") in OF_TRANSFERS for change in found):
                         self.notice()
-                    wait = 0.0
+                    wait = pace.after(bool(found))
             except ArchiveError as error:
                 log.debug("the archive's feed cannot be read", kind=error.failure.value, detail=str(error))
                 cursor = NOW if error.failure is Failure.INSTANCE else cursor  # a cursor that the archive does not know any more

@@ -6,8 +6,9 @@ Imported with the app: which function answers is said by name, and its module is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
+
+from chalicelib.api.loading import load
 
 SERVICE = "/dicomweb"
 SESSION = "/view/{reader}"
@@ -39,7 +40,7 @@ class DicomwebResource:
     def load(self) -> Any:
         """The function that answers."""
         module, _, name = self.answered_by.partition(".")
-        return getattr(import_module(f"chalicelib.api.{module}"), name)
+        return getattr(load(module), name)
 
 
 _STUDY = "/studies/{study}"

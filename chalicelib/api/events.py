@@ -14,6 +14,7 @@ from chalicelib.bootstrap import Archive
 from chalicelib.domain import assembly, identifiers
 from chalicelib.domain.errors import BadRequest, ContenitoreError, TryAgain
 from chalicelib.domain.json_object import JsonObject
+from chalicelib.domain.rfc3339 import kept_moment
 from chalicelib.services import membership
 from chalicelib.services.audit import acting
 from chalicelib.services.audit import anchor as audit_anchor
@@ -137,7 +138,7 @@ def sweep_uploads(archive: Archive, event: JsonObject, remaining: Callable[[], f
 
     The API calls it too, with an event whose detail names what its sender wants removed at once: whether it is.
     """
-    now, table = datetime.fromisoformat(event["time"]), archive.table
+    now, table = kept_moment(event["time"]), archive.table
     rights = archive.versions, begins_as_dicom
     act = acting.scheduled(archive.trail, "sweep_uploads")
     if detail := event.get("detail"):

@@ -8,11 +8,11 @@ the two against each other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 from chalice.app import Chalice, CORSConfig, IAMAuthorizer, Response
 
 from chalicelib.api.dicomweb_resources import RESOURCES
+from chalicelib.api.loading import load
 from chalicelib.bootstrap import Archive
 from chalicelib.domain.json_object import JsonObject
 
@@ -150,9 +150,9 @@ def _late(app: Chalice, archive: Archive, module: str, method: str, path: str) -
     """What answers a route, its module imported when it is first asked."""
 
     def handle(**parameters: str) -> Response:
-        import_module(f"chalicelib.api.{module}")
-        from chalicelib.api.pipeline import respond
-
-        return respond(archive, app.current_request, method, path, parameters)
+        load(module)
+        respond = load("pipeline").respond
+        answered: Response = respond(archive, app.current_request, method, path, parameters)
+        return answered
 
     return handle

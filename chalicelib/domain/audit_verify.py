@@ -26,6 +26,7 @@ from chalicelib.domain.audit import Record
 from chalicelib.domain.audit_chain import GENESIS, ChainHead
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item
+from chalicelib.domain.rfc3339 import kept_moment
 
 Problem = Literal["altered", "removed", "moved", "truncated", "rewritten", "anchor"]
 
@@ -204,7 +205,7 @@ def read_restores(documents: Iterable[tuple[str, bytes]]) -> tuple[list[Restore]
     for key, content in documents:
         try:
             said = json.loads(content)
-            to, at = (datetime.fromisoformat(said[name]) for name in ("restored_to", "at"))
+            to, at = (kept_moment(said[name]) for name in ("restored_to", "at"))
             found.append(Restore(to, at, str(said["by"]), str(said["reason"])))
         except (ValueError, KeyError, TypeError):
             findings.append(ChainFault("anchor", key, 0, 0, "it cannot be read"))
@@ -224,7 +225,7 @@ def read_anchors(
     for key, content in documents:
         try:
             document = json.loads(content)
-            at = datetime.fromisoformat(document["at"])
+            at = kept_moment(document["at"])
             said = {shard: ChainHead(int(head["seq"]), str(head["hash"])) for shard, head in document["heads"].items()}
             previous = document.get("previous")
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -12,6 +12,7 @@ from typing import Any
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.fields import fields
 from chalicelib.domain.json_object import JsonObject
+from chalicelib.domain.rfc3339 import kept_moment
 
 EVERY = timedelta(seconds=60)
 SILENT_AFTER = timedelta(minutes=10)
@@ -54,7 +55,7 @@ class Sign:
 
     def is_silent(self, now: datetime) -> bool:
         """Whether it is so old that somebody is to look."""
-        return now - datetime.fromisoformat(self.at) > SILENT_AFTER
+        return now - kept_moment(self.at) > SILENT_AFTER
 
 
 def parse(body: object, at: str) -> Sign:

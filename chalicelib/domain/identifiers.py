@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from chalicelib.domain.errors import BadRequest
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+UID = r"[0-9]+(?:\.[0-9]+)*"
+"""What a UID looks like, as a part of other patterns; it has at most 64 characters (`is_uid`)."""
+_UID = re.compile(UID)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INSTITUTION = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")

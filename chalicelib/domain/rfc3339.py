@@ -15,7 +15,7 @@ def iso(moment: datetime) -> str:
 
 
 def kept_moment(text: object) -> datetime:
-    """The moment that the archive wrote. Raises ValueError."""
+    """The moment that the archive wrote, or that AWS tells. Raises ValueError."""
     return datetime.fromisoformat(str(text))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from chalicelib.domain import keys
 from chalicelib.domain.errors import BadRequest
@@ -175,7 +176,7 @@ def _terms(transfer: Transfer) -> dict[str, object]:
         "id": transfer.id,
         "from": transfer.sender,
         "to": transfer.receiver,
-        "patient": {"issuer": transfer.patient.issuer, "id": transfer.patient.value},
+        "patient": transfer.patient.to_item(),
         "opened_at": iso(transfer.opened_at),
         "expires_at": iso(transfer.expires_at),
         "reason": transfer.reason,
@@ -183,31 +184,25 @@ def _terms(transfer: Transfer) -> dict[str, object]:
     }
     for name, number in (("proposed", transfer.proposed), ("receiving", transfer.receiving)):
         if number is not None:
-            terms[name] = {"issuer": number.issuer, "id": number.value}
+            terms[name] = number.to_item()
     if transfer.version:
         terms["receiving_version"] = transfer.version
     return terms
 
 
-def _from_terms(terms: dict[str, object]) -> Transfer:
+def _from_terms(terms: Mapping[str, Any]) -> Transfer:
     proposed, receiving = terms.get("proposed"), terms.get("receiving")
     version = terms.get("receiving_version", 0)
     return Transfer(
         str(terms["id"]),
         str(terms["from"]),
         str(terms["to"]),
-        _identifier(terms["patient"]),
+        PatientIdentifier.from_item(terms["patient"]),
         kept_moment(terms["opened_at"]),
         kept_moment(terms["expires_at"]),
         str(terms["reason"]),
-        _identifier(proposed) if proposed else None,
-        _identifier(receiving) if receiving else None,
+        PatientIdentifier.from_item(proposed) if proposed else None,
+        PatientIdentifier.from_item(receiving) if receiving else None,
         kept_moment(terms["accepted_at"]) if terms.get("accepted_at") else None,
         version if isinstance(version, int) else 0,
     )
-
-
-def _identifier(value: object) -> PatientIdentifier:
-    if not isinstance(value, dict):
-        raise ValueError("a patient identifier must be an object")
-    return PatientIdentifier(str(value["issuer"]), str(value["id"]))

@@ -3,7 +3,6 @@
 import http
 import inspect
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import yaml
 from openapi_spec_validator import validate
 
 from chalicelib.api import registry
+from chalicelib.api.loading import load
 from chalicelib.api.routes import ROUTES as routes_by_module
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def test_every_status_that_a_handler_names_is_described_and_no_other(spec: dict[
     """Others may be answered to anything: who is nobody's (403), a busy archive (503); `default` has them."""
     known = {str(int(status)) for status in http.HTTPStatus}
     for module in routes_by_module:
-        import_module(f"chalicelib.api.{module}")
+        load(module)
     for (method, path), handle in registry.HANDLERS.items():
         if path not in spec["paths"]:
             continue

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain import keys
 from chalicelib.domain.ports import Item, Objects, Put, Table
-from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.domain.verdicts import Verdict
 from chalicelib.services.ingest.due import DueList
 from chalicelib.services.ingest.instance_items import StoredObject, verdicts_of
@@ -101,5 +101,5 @@ def _look(table: Table, objects: Objects, announce: Announce, offered: _Offered,
 def _read(item: Item) -> _Offered:
     raw = base64.b64decode(str(item.data["sha256"]))
     hashes = tuple(raw[start : start + 32].hex() for start in range(0, len(raw), 32))
-    since, due = (datetime.fromisoformat(str(item.data[name])) for name in ("since", "due"))
+    since, due = (kept_moment(item.data[name]) for name in ("since", "due"))
     return _Offered(str(item.data["institution"]), hashes, since, due)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from chalicelib.domain import audit, cursors, instance_versions, keys, studies
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import UID
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.domain.reading_order import in_reading_order
@@ -25,7 +26,7 @@ DEFAULT_LIMIT = 500
 MAX_LIMIT = 1000
 MOST_ORDERED = 2000
 """Instances of a study that is read whole for each page, so that it comes in reading order."""
-_SORT_KEY = re.compile(r"[IR]#[0-9.]{1,64}#[0-9.]{1,64}")
+_SORT_KEY = re.compile(rf"[IR]#{UID}#{UID}")
 
 
 def manifest(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +159,21 @@ def test_a_city_ends_within_two_seconds_whatever_it_is_doing(state: Path, how: s
     assert not (state / "endpoints.json").exists()
 
 
-@pytest.mark.parametrize("seconds", [0.5, 1.5])
-def test_a_city_that_is_starting_can_be_ended(state: Path, seconds: float, port: int) -> None:
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("moment", ["its folder is there", "it keeps its state", "its first door is open"])
+def test_a_city_that_is_starting_can_be_ended(state: Path, moment: str, port: int) -> None:
+    reached: dict[str, Callable[[], bool]] = {
+        "its folder is there": (state / "logs").exists,
+        "it keeps its state": (state / "city.sqlite").exists,
+        "its first door is open": lambda: any(listens(door) for door in (port, port + 1, port + 2)),
+    }
     command = [sys.executable, "-m", "local", "up", "--no-demo", "--state", str(state), "--ports", str(port), *STANDIN]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_until((state / "logs").exists)
-    time.sleep(seconds)
+    wait_until(reached[moment])
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=5)
     assert (process.returncode, errors) == (0, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def test_the_page_names_every_folder_of_the_code() -> None:
     assert len(folders) > 20
     assert [folder.name for folder in sorted(folders) if f"`{folder.name}/`" not in PAGE] == []
     assert [one for one in PACKAGES if f"`{one}/" not in PAGE] == []
+
+
+def test_the_page_says_which_way_imports_go() -> None:
+    """As the contracts have it that `make check` holds."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    chains = [" → ".join(contract["layers"]) for contract in contracts if "containers" in contract]
+    assert len(chains) >= 3
+    assert [chain for chain in chains if f"`{chain}`" not in PAGE] == []
 
 
 def test_every_package_says_what_is_in_it() -> None:

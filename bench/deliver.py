@@ -184,7 +184,7 @@ def delivered(
             idle, spent = resident(pid)[0], processor(pid)
             client.put(f"/transfers/{transfer}/receiving-patient", json={"id": number}).raise_for_status()
             began = time.perf_counter()
-            until(count, 60)
+            until(count, 900)
             first = time.perf_counter() - began
             until(lambda: count() >= count_wanted, 3600)
             last = time.perf_counter() - began

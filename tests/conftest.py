@@ -24,16 +24,6 @@ SAMPLED: dict[str, tuple[str, ...]] = {
     "browser/test_accessibility.py": ("[1440-it-IT]", "[phone-en-GB]", "[200 %-it-IT]"),
     "browser/test_marks.py": ("singled_out", "laid_on_the_other", "neighbour"),
     "browser/test_paper_and_end.py": ("test_the_end_of_a_reading",),
-    "forwarder/test_adt_with_the_city.py": ("though_both_hospitals", "cancels_undo", "gone_wild", "is_done_after_the_line"),
-    "forwarder/test_deliver_confirmed.py": ("asked_once", "did_not_keep", "killed_before"),
-    "forwarder/test_deliver_faults.py": (
-        "dies_and_comes_back",
-        "for_two_people",
-        "is_a_delivery_that_says_so[",
-        "cut_in_the_middle",
-    ),
-    "forwarder/test_deliver_recalls.py": ("rejected_once", "never_rejected", "takes_no_rejection"),
-    "forwarder/test_deliver_reports.py": ("in_the_first_form", "whole_is_refused", "clinical_document"),
     "integration/door/test_patient_page.py": ("objection_hides", "emergency_is_declared", "[it]"),
 }
 """Modules that take long as a whole: with every change only the tests run whose names hold one of these."""

@@ -24,6 +24,7 @@ class BadLine:
     cut_after: Callable[[str, str], int | None] = lambda method, path: None  # bytes of the body
     cut_answer: Callable[[str, str], int | None] = lambda method, path: None  # bytes of the answer's body
     lose_answer: Callable[[str, str], bool] = lambda method, path: False
+    alter: Callable[[str, str, bytes], bytes] = lambda method, path, body: body  # what arrives of an answer's body
     instead: Callable[[str, str], tuple[int, bytes] | None] = lambda method, path: None
     bytes_up: int = 0
     requests: int = 0
@@ -100,6 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
             line.lost += 1
             self._break(connection)
             return
+        body = line.alter(self.command, path, body)
         line.take(len(body))
         until = line.cut_answer(self.command, path)
         if until is not None and until < len(body):

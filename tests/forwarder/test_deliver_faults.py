@@ -305,6 +305,11 @@ def test_the_patient_who_is_examined_here_now_goes_before_a_long_study_of_anothe
         assert len(order) == len(set(order)) == len(long) + 1
 
 
+def one_bit_wrong(body: bytes, damaged: list[str]) -> bytes:
+    damaged.append("")
+    return body[:-1] + bytes([body[-1] ^ 1])
+
+
 def test_what_the_archive_sends_otherwise_than_it_says_never_reaches_the_pacs(city: RunningCity, tmp_path: Path) -> None:
     with over_a_bad_line(city, tmp_path) as (case, line):
         a_study(case, 1)
@@ -312,7 +317,13 @@ def test_what_the_archive_sends_otherwise_than_it_says_never_reaches_the_pacs(ci
         with running(case.place.config()):
             until(lambda: case.state()["waiting_for"], 60)
             assert case.pacs.received == []
+            damaged: list[str] = []
             line.instead = lambda method, path: None
+            line.alter = lambda method, path, body: one_bit_wrong(body, damaged) if is_image(method, path) else body
+            admin.retry(case.place.spool)
+            until(lambda: damaged and case.state()["waiting_for"], 60)
+            assert case.pacs.received == []
+            line.alter = lambda method, path, body: body
             admin.retry(case.place.spool)
             assert case.settled(1, 60)["delivered"] == 1
 

@@ -201,6 +201,20 @@ def test_what_a_wrong_clock_put_off_for_a_year_is_due_once_the_clock_is_right(ar
         until(lambda: place.settled(1))
 
 
+def test_what_is_stored_and_not_judged_yet_stays_on_the_disk(archive: FakeArchive, tmp_path):
+    place, asked = plain(tmp_path, archive), []
+    archive.indexing_seconds = 60.0
+    archive.after = lambda method, path, body: asked.append(path) if path.endswith("/status") else None
+    with running(place.config()):
+        assert store(place, [ct_slice(1)]) == [0x0000]
+        until(lambda: len(asked) > 1)  # the archive said "stored" once, and that was heard
+        (file,) = (path for path in place.spool.rglob("*") if path.is_file() and len(path.name) == 64)
+        assert place.state()["at_archive"] == 1
+        archive.indexing_seconds = 0.0
+        until(lambda: place.settled(1))
+        assert not file.exists()
+
+
 @pytest.mark.parametrize("back", [0.0, 1200.0], ids=["at the start", "while it runs"])
 def test_what_a_clock_twenty_minutes_ahead_put_off_is_due_when_it_would_have_been(archive: FakeArchive, tmp_path, back: float):
     place = plain(tmp_path, archive)

@@ -73,6 +73,14 @@ def test_the_first_bytes_of_a_uid_stand_and_others_conflict_in_a_later_batch() -
     assert archive.state(StoredObject("san-matteo", archive.objects.store("san-matteo", first), 1)) == "indexed"
 
 
+def test_a_conflict_files_nothing_under_the_patient_that_it_names() -> None:
+    archive = Archive()
+    assert archive.send("san-matteo", image()) == ["indexed"]
+    before = archive.facts()
+    assert archive.send("san-matteo", image(patient="P2", comment="other bytes")) == ["conflict"]
+    assert [pk for pk, _ in archive.facts().keys() - before.keys() if pk.startswith("F#PATIENT#")] == []
+
+
 def test_many_conflicts_of_one_uid_in_one_batch_leave_exactly_one_instance() -> None:
     archive = Archive()
     states = archive.send("san-matteo", *(image(comment=f"version {number}") for number in range(40)))

@@ -1,0 +1,30 @@
+"""The broken builds are still breakable, each promise has three, and docs/promises.md tells of every one."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.harness import ROOT
+from tests.mutants import page
+from tests.mutants.table import MUTANTS, PROMISES, Mutant
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_what_a_mutant_changes_stands_once_in_the_code(mutant: Mutant) -> None:
+    assert (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.old) == 1
+    assert mutant.old != mutant.new
+    named = [one.partition("::")[0] for one in mutant.tests if one.startswith("tests/")]
+    assert named
+    assert [one for one in named if not (ROOT / one).exists()] == []
+
+
+def test_each_promise_has_three_mutants_at_least() -> None:
+    of_each = Counter(mutant.promise for mutant in MUTANTS)
+    assert set(of_each) == set(PROMISES)
+    assert min(of_each.values()) >= 3
+
+
+def test_the_page_tells_of_every_promise_and_every_mutant() -> None:
+    assert (ROOT / "docs" / "promises.md").read_text(encoding="utf-8") == page.text(), "python -m tests.mutants.page"

@@ -11,9 +11,8 @@ STAGE ?= prod
 RUNTIME ?= python3.13
 SECONDS ?= 60
 EACH ?= 60
-COUNT ?= 60
 
-.PHONY: run test thorough check package viewer drill mutants survivors fuzz setup clean
+.PHONY: run test thorough check package viewer drill mutants fuzz setup clean
 
 run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
@@ -45,16 +44,11 @@ drill: setup
 mutants: setup
 	$(BIN)/python -m tests.mutants $(ONLY)
 
-# make survivors [COUNT=60 SEED=7]: mutations at random in the rules and the spool; those that no test notices
-survivors: setup
-	$(BIN)/python -m tests.mutants.sampler --count $(COUNT) $(if $(SEED),--seed $(SEED))
-
-# make fuzz [EACH=60]: hostile input for every reader and every door, so many seconds each; again: goes on
+# make fuzz [EACH=60]: hostile input for every reader, so many seconds each; again: goes on
 fuzz: setup
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(EACH)
 	$(BIN)/python -m tests.fuzz --seconds $(EACH) --guided
-	$(BIN)/python -m tests.fuzz.doors --seconds $(EACH)
 
 viewer:
 	cd viewer && npm ci --silent && node build.mjs

@@ -1,1 +1,1 @@
-"""Hostile input by the million: `python -m tests.fuzz` for the pure readers, `python -m tests.fuzz.doors` for every door."""
+"""Hostile input for every reader of strangers' bytes: `python -m tests.fuzz`."""

@@ -43,7 +43,6 @@ def text() -> str:
         "  from its own ledger, and looks through the doors. `--seed` plays a drill again, `--reduce` looks for fewer faults that break it.",
         "  A short form is part of `make test`. Events are late by a third of the drill, ten minutes at the most.",
         "* `make mutants`: breaks each promise on purpose in a copy, and lists which were caught.",
-        "* `make survivors`: mutations made at random, by seed, in the rules and the spool (`tests/mutants/sampler.py`).",
         f"* Last full run of the mutants: {last['date']}, {last['caught']} of {last['all']} caught"
         + (f"; missed: {', '.join(last['missed'])}." if last["missed"] else "."),
         *[f"* {line}" for line in last["drills"]],

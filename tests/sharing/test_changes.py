@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.ports import Table
 from chalicelib.services import changes
+from chalicelib.services.changes import Change
 from chalicelib.services.projection import facts
+from tests.fakes import Watched
 from tests.interleaving import interleave
 from tests.sharing.world import A, B, Told, World
 
@@ -31,10 +33,12 @@ def test_a_reader_gets_everything_once_and_in_order_while_several_projectors_wri
     read: list[dict[str, Any]] = []
 
     def projector(which: int) -> Any:
+        """Its clock is not the other's."""
+
         def run(table: Table) -> None:
             records = [(str(place), *key) for place, key in enumerate(batch[which::2])]
             for record in records:
-                assert facts.project(table, Told(), [record], lambda: world.now) is None
+                assert facts.project(table, Told(), [record], lambda: world.now + timedelta(seconds=which)) is None
             done[0] += 1
 
         return run
@@ -66,6 +70,24 @@ def test_places_rise_even_when_a_clock_goes_back(world: World) -> None:
     places = [one["cursor"] for one in world.changes(A)]
     assert places == sorted(set(places))
     assert len(places) == 4
+
+
+def test_an_entry_takes_no_place_before_one_that_was_read_already(world: World) -> None:
+    """The one that looked for its place first writes last; meanwhile another one was told, by a clock that is ahead, and read."""
+    table, caller, read = world.table.memory, world.caller(B), []
+
+    def told(name: str) -> Change:
+        return Change(B, name, "membership-changed", {"name": name})
+
+    def meanwhile(name: str) -> None:
+        if name == "transact" and not read:
+            changes.tell(table, [told("quick")], world.now + timedelta(seconds=1))
+            read.append(changes.read_changes(table, caller, None, 10, 0, lambda: world.now))
+
+    changes.tell(Watched(table, meanwhile), [told("slow")], world.now)
+    (page,) = read
+    after = changes.read_changes(table, caller, page["next"], 10, 0, lambda: world.now)["changes"]
+    assert [one["name"] for one in (*page["changes"], *after)] == ["quick", "slow"]
 
 
 def test_records_that_come_again_tell_nothing_again(world: World) -> None:

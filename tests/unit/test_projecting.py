@@ -400,6 +400,40 @@ def test_a_projection_that_saw_a_transfer_does_not_put_it_back_after_its_end() -
     }
 
 
+def test_a_projection_with_nothing_to_tell_does_not_overwrite_a_later_one() -> None:
+    """The slow one read before the objection, and what it has to write concerns no feed, whose place would stop it."""
+    archive = Archive()
+    arrivals(archive)
+    transfer(archive)
+    table = Streamed()
+    for fact in archive.facts().values():
+        table.put(Put(fact))
+    keys, table.stream = table.stream, []
+    assert project(table, [("0", *key) for key in keys]) is None
+    known = archive.facts()
+    archive.announce("san-matteo", "1.2", ["c" * 64])
+    announced = [fact for key, fact in archive.facts().items() if known.get(key) != fact]
+    known = archive.facts()
+    hidden(archive)
+    objected = [fact for key, fact in archive.facts().items() if known.get(key) != fact]
+    for fact in announced:
+        table.put(Put(fact))
+    slow, table.stream = table.stream, []
+    seen: list[str] = []
+
+    def meanwhile(name: str) -> None:
+        seen.append(name)
+        if name == "transact" and seen.count("transact") == 1:
+            for fact in objected:
+                table.put(Put(fact))
+            quick, table.stream = table.stream, []
+            assert project(table, [("0", *key) for key in quick]) is None
+
+    assert project(Watched(table, meanwhile), [("0", *key) for key in slow]) is None
+    assert "transact" in seen
+    assert views_of(table) == rebuilt([*archive.facts().values()])
+
+
 # Failures --------------------------------------------------------------------------------------------
 
 

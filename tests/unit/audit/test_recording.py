@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,22 @@ def test_chains_are_sound_whoever_appends_at_the_same_time(requests: list[tuple[
         list(pool.map(request, range(len(requests))))
     written = Counter(str(item.data["request"]) for item in _records(table))
     assert written == {f"r-{number}": entries for number, (_, entries) in enumerate(requests)}
+    assert _sound(table)
+
+
+def test_two_processes_that_take_one_chain_at_the_same_moment_leave_both_records() -> None:
+    table = MemoryTable()
+    other, came = Trail(table, 10), []
+
+    def meanwhile(name: str) -> None:
+        if name == "transact" and not came:
+            came.append(name)
+            random.seed(7)  # it begins with the same chain
+            assert other.append(context(request="r-2"), [access()]) == []
+
+    random.seed(7)
+    assert Trail(Watched(table, meanwhile), 10).append(context(request="r-1"), [access()]) == []
+    assert {str(item.data["request"]) for item in _records(table)} == {"r-1", "r-2"}
     assert _sound(table)
 
 

@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         4, "a batch that was added stays, and is added again", "chalicelib/services/projection/tallies.py",
-        "writes: list[Write] = [Delete(*one.key) for one in taken]", "writes: list[Write] = []", (_PROJECTING,),
+        "writes: list[Write] = [Delete(*item.key) for item in taken]", "writes: list[Write] = []", (_PROJECTING,),
     ),
     Mutant(
         4, "an event that comes twice is told twice", "chalicelib/services/changes.py",

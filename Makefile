@@ -1,6 +1,8 @@
 # make run    the whole city on this machine      make test   every test
 # make check  lint, types, import rules           make package  what is deployed
 # make thorough  what takes long too                  make drill    the promises, while everything breaks
+# make image  the forwarder's container image, amd64 and arm64     make vulnerabilities  known ones in what is locked
+# make lock   the locks anew from their .in files
 # make viewer the stock OHIF viewer for the page (needs Node.js)
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +14,7 @@ RUNTIME ?= python3.13
 SECONDS ?= 60
 EACH ?= 60
 
-.PHONY: run test thorough check package viewer drill mutants fuzz setup clean
+.PHONY: run test thorough check package viewer drill mutants fuzz setup clean image lock reproducible vulnerabilities
 
 run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
@@ -35,6 +37,28 @@ check: setup
 package: setup
 	$(BIN)/python -m infra.package --stage $(STAGE) --runtime $(RUNTIME)
 	$(BIN)/python -m forwarder.build build/forwarder
+	$(BIN)/python -m infra.bill
+
+# What two builds make of the same sources is the same, byte for byte, wherever and by whomever they are checked out.
+reproducible: setup
+	$(BIN)/python -m infra.reproducible
+
+image: setup
+	$(BIN)/python -m forwarder.image build/forwarder
+
+# The tools have an environment of their own: what they need is no business of the others'.
+$(VENV)/tools/.installed: requirements/tools.txt | setup
+	@$(BIN)/python -m venv $(VENV)/tools
+	@$(VENV)/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	@touch $@
+
+# Versions stay as they are unless a .in file, or UPGRADE="--upgrade-package NAME", says otherwise.
+lock: $(VENV)/tools/.installed
+	PATH="$(CURDIR)/$(VENV)/tools/bin:$$PATH" $(BIN)/python -m infra.locks $(UPGRADE)
+
+vulnerabilities: $(VENV)/tools/.installed
+	for lock in requirements.txt requirements/pixels.txt forwarder/deploy/requirements.txt requirements/dev.txt; do \
+	  $(VENV)/tools/bin/pip-audit --require-hashes --disable-pip -r $$lock || exit 1; done
 
 # make drill SECONDS=600 [SEED=7]: the city under load while everything breaks
 drill: setup

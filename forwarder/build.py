@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,8 @@ REQUIRES = [
     "urllib3>=2.2,<3",
     "uvicorn>=0.50,<1",
 ]
+_EPOCH = "315532800"
+"""Seconds: 1 January 1980, the first moment that a zip knows. The same sources give the same wheel, byte for byte."""
 PYPROJECT = """\
 [build-system]
 requires = ["setuptools"]
@@ -76,11 +79,14 @@ def build(out: Path) -> Path:
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
         shutil.copytree(package, project / "forwarder", ignore=ignore)
         shutil.copy(manual, project)
+        for path in project.rglob("*"):  # who checked the sources out, and when, is nothing of the wheel's
+            path.chmod(0o755 if path.is_dir() else 0o644)
         packages = sorted(".".join(init.parent.relative_to(project).parts) for init in project.glob("forwarder/**/__init__.py"))
         described = PYPROJECT.format(version=__version__, requires=json.dumps(REQUIRES), packages=json.dumps(packages))
         (project / "pyproject.toml").write_text(described)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-        done = subprocess.run([*command, "--wheel-dir", str(out), str(project)], check=False)
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": _EPOCH, "PYTHONHASHSEED": "0"}
+        done = subprocess.run([*command, "--wheel-dir", str(out), str(project)], env=environment, check=False)
     if done.returncode:
         raise ForwarderError("The wheel could not be built; pip said why above.")
     for path in (manual, *(package / "deploy").iterdir()):
@@ -90,6 +96,7 @@ def build(out: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m forwarder.build", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to build into")
     try:
         print(build(parser.parse_args().out))

@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.adapters.vault import S3Vault
 from chalicelib.api.audit_event import audit_event
+from chalicelib.config import VERSION
 from chalicelib.domain import audit_chain, audit_repeats, audit_verify, keys
 from chalicelib.domain.audit import Record
 from chalicelib.domain.audit_chain import ChainHead
@@ -246,6 +247,7 @@ def record_restore(s3: Any, bucket: str, to: datetime, now: datetime, by: str, r
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.audit", description="Verify or export the audit trail.")
+    parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
     restored = commands.add_parser("restored", help="record that the table was restored to an earlier moment")
     restored.add_argument("--to", required=True, help="the moment to which it was restored, with its offset")

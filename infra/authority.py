@@ -30,6 +30,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from chalicelib.config import VERSION
+
 PASSPHRASE = "CONTENITORE_CA_PASSPHRASE"  # noqa: S105  # the name of the variable that holds it
 AUTHORITY_YEARS = 10
 DAYS = 365
@@ -337,6 +339,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m infra.authority", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("folder", type=Path, help="the authority's folder: keep it off line, and backed up")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

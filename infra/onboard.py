@@ -16,6 +16,7 @@ from typing import Any
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.config import VERSION
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.institutions import parse
 from infra import stacks, where
@@ -261,6 +262,7 @@ def _role_arn(city: dict[str, str], name: str) -> str:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.onboard", description="Bring an institution into the city.")
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("id", help="its id: 3 to 40 of a-z, 0-9 and hyphen")
     parser.add_argument("--name", help="its name, as people read it")
     parser.add_argument("--issuer-oid", help="the OID under which it numbers its patients")

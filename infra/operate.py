@@ -20,6 +20,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.config import VERSION
 from chalicelib.domain.institutions import CANARY
 from infra import where
 from infra.registry import RegistryClient, RegistryRefused
@@ -392,6 +393,7 @@ COMMANDS: dict[str, Callable[[DeployedCity, argparse.Namespace], int]] = {
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.operate", description=__doc__)
+    parser.add_argument("--version", action="version", version=VERSION)
     where.add_arguments(parser)
     commands = parser.add_subparsers(dest="command", required=True)
     made = {name: commands.add_parser(name, help=(run.__doc__ or "").partition(":")[0]) for name, run in COMMANDS.items()}

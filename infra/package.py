@@ -24,6 +24,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from chalicelib.config import VERSION
 from infra import bundle, elf, pixels, runtime, throttles, transform
 from infra.templates import Template, overrides
 
@@ -245,6 +246,7 @@ def _run_chalice(project: Path, stage: str, merge_file: Path, out: Path) -> None
 def main(arguments: list[str] | None = None) -> int:
     """The command. Answers 0, or 1 with the faults on standard error."""
     parser = argparse.ArgumentParser(prog="python -m infra.package", description="Make what is deployed.")
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--stage", default="dev", help="a stage of .chalice/config.json (default: dev)")
     parser.add_argument("--out", type=Path, default=ROOT / "build", help="where to (default: build/)")
     parser.add_argument("--runtime", default=runtime.DEFAULT, choices=runtime.CHOICES, help=f"default: {runtime.DEFAULT}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from chalicelib.config import VERSION
 from local.city import City, Options
 from local.demo import story
 from local.state import State, StateError
@@ -22,6 +23,7 @@ from local.web.servers import PortTaken
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description="The whole city on one machine.")
+    parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start, and stay up until Ctrl-C")
     up.add_argument("--state", type=Path, required=True, metavar="DIR", help="where everything is kept")

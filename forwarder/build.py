@@ -86,7 +86,7 @@ def build(out: Path) -> Path:
         (project / "pyproject.toml").write_text(described)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": _EPOCH, "PYTHONHASHSEED": "0"}
-        done = subprocess.run([*command, "--wheel-dir", str(out), str(project)], env=environment, check=False)
+        done = subprocess.run([*command, "--wheel-dir", str(out), str(project)], env=environment, umask=0o022, check=False)
     if done.returncode:
         raise ForwarderError("The wheel could not be built; pip said why above.")
     for path in (manual, *(package / "deploy").iterdir()):
@@ -94,12 +94,12 @@ def build(out: Path) -> Path:
     return out / f"contenitore_forwarder-{__version__}-py3-none-any.whl"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m forwarder.build", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to build into")
     try:
-        print(build(parser.parse_args().out))
+        print(build(parser.parse_args(arguments).out))
     except ForwarderError as error:
         print(f"forwarder: {error}", file=sys.stderr)
         return 2

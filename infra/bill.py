@@ -31,8 +31,11 @@ LOCKS = {
 ADDED = {"deployment": ("chalice",)}
 """What a packager adds that no lock names: Chalice's runtime, in the version of the developer's lock."""
 LICENCES = "licences.txt"
+OLDEST = "3.11"
+"""The Python that a hospital has at the least."""
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _LICENCE_CLASSIFIER = "License :: "
+_OF_LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def locked(text: str, environment: Mapping[str, str] | None = None) -> list[Lock
 def licence_of(name: str) -> str:
     """What an installed package says of its licence: an SPDX expression where it has one (PEP 639); empty where it says none."""
     try:
-        said = metadata.metadata(name)
+        said: Any = metadata.metadata(name)
     except metadata.PackageNotFoundError:
         return ""
     expression, text = said.get("License-Expression"), said.get("License", "")
@@ -86,14 +89,8 @@ def licence_of(name: str) -> str:
 
 def packages_of(part: str) -> list[LockedPackage]:
     """All packages of one of the things that are deployed or installed, with their licences."""
-    environment = None
-    if part in ("deployment", "pixels"):
-        environment = {
-            "sys_platform": "linux",
-            "platform_system": "Linux",
-            "os_name": "posix",
-            "python_version": runtime.version(runtime.DEFAULT),
-        }
+    python = runtime.version(runtime.DEFAULT) if part in ("deployment", "pixels") else OLDEST
+    environment = _OF_LINUX | {"python_version": python, "python_full_version": f"{python}.0"}
     found = locked(LOCKS[part].read_text(encoding="utf-8"), environment)
     developers = {package.name: package for package in locked((ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8"))}
     found += [developers[name] for name in ADDED.get(part, ())]

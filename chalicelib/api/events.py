@@ -198,7 +198,7 @@ def operate(archive: Archive, event: JsonObject, remaining: Callable[[], float])
     answered with `error`.
     """
     from chalicelib.services.operations import jobs
-    from chalicelib.services.operations.reconcile import Reconciliation
+    from chalicelib.services.operations.discrepancies import Reconciliation
 
     job = Reconciliation(
         archive.table,

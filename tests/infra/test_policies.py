@@ -83,7 +83,9 @@ EVENT_HANDLERS = {
     }
     | SHARED,
     "operations": {
-        "operations/reconcile", "operations/jobs", "operations/usage", "operations/forwarders",
+        "operations/reconcile", "operations/reconcile_objects", "operations/reconcile_facts", "operations/reconcile_views",
+        "operations/reconcile_studies", "operations/reconcile_feeds", "operations/reconcile_audit", "operations/jobs",
+        "operations/usage", "operations/forwarders",
         "ingest/index", "ingest/instance_items", "projection/studies",
         "projection/tallies", "retrieval/metadata", "audit/trail",
     }
@@ -92,9 +94,11 @@ EVENT_HANDLERS = {
 """The services behind the event handlers. All others are behind the API's routes."""
 ONLY_BEHIND_EVENTS = {
     "ingest/read_again", "ingest/index", "ingest/removals", "audit/anchor", "sharing/expiries", "projection/facts",
-    "projection/studies", "projection/tallies", "operations/jobs", "operations/reconcile", "operations/rehearsal",
-    "operations/usage", "operations/canary", "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study",
-    "erasure/erase_patient", "erasure/erase_institution", "erasure/erase_expired",
+    "projection/studies", "projection/tallies", "operations/jobs", "operations/rehearsal", "operations/usage",
+    "operations/canary",    "operations/discrepancies", "operations/reconcile", "operations/reconcile_objects", "operations/reconcile_facts",
+    "operations/reconcile_views", "operations/reconcile_studies", "operations/reconcile_feeds", "operations/reconcile_audit",
+    "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study", "erasure/erase_patient",
+    "erasure/erase_institution", "erasure/erase_expired",
 }  # fmt: skip
 SERVICES = ROOT / "chalicelib" / "services"
 

@@ -7,7 +7,9 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,7 @@ from tests.archive import image
 from tests.harness import ROOT, Client, RunningCity, running_city, wait_until
 from tests.integration.hospital import send, visible
 
-STUDY, OTHER = "1.2.700", "1.2.701"
+STUDY, OTHER, CORRECTED = "1.2.700", "1.2.701", "1.2.703"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +30,12 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
         yield running
 
 
+RECONCILE = ("reconcile", "--older-than", "0", "--institution", "san-matteo")
+
+
 @dataclass(frozen=True)
 class World:
-    """San Matteo's study of three slices, which Maugeri sees by a transfer, and another one."""
+    """San Matteo's study of three slices, which Maugeri sees by a transfer, another one, and one that was corrected."""
 
     city: RunningCity
     owner: Client
@@ -46,6 +51,8 @@ class World:
                 told.append(client.get(path).json())
             manifest = client.get(f"/studies/{STUDY}/manifest").json()
             told.append([{k: v for k, v in one.items() if k != "url"} for one in manifest["instances"]])
+        told.append(self.owner.get(f"/dicomweb/studies/{CORRECTED}/metadata").json())
+        told.append(self.owner.get(f"/studies/{CORRECTED}/versions").json())
         return told
 
     def operate(self, *arguments: str, expected: int | None = None) -> dict[str, Any]:
@@ -81,6 +88,8 @@ def world(city: RunningCity) -> World:
     opened = owner.post("/transfers", json={"patient": {"id": "OPS-1"}, "to": "maugeri", "reason": "follow-up"})
     assert opened.status_code == 201
     visible(receiver, STUDY, 3)
+    for name in ("Bianchi^Ada", "Bianco^Ada"):
+        assert [one["state"] for one in send(owner, image(study=CORRECTED, patient="OPS-3", name=name))] == ["indexed"]
     wait_until(lambda: World(city, owner, receiver, ()).operate("reconcile", "--older-than", "0")["differ"] == 0, 60)
     return World(city, owner, receiver, tuple(hashlib.sha256(one).hexdigest() for one in contents))
 
@@ -107,6 +116,22 @@ def lose_an_identity(world: World) -> None:
 def lose_the_metadata(world: World) -> None:
     fact = json.loads(world.item(f"F#STUDY#san-matteo#{STUDY}", f"I#{STUDY}.2#{STUDY}.2.2")["data"]["S"])
     world.city.aws("s3").delete_object(Bucket=world.city.outputs()["BucketName"], Key=fact["part"])
+
+
+def lose_a_later_version(world: World) -> None:
+    world.remove(f"F#STUDY#san-matteo#{CORRECTED}", f"I#{CORRECTED}.1#{CORRECTED}.1.1#000001")
+
+
+def lose_the_first_of_two_versions(world: World) -> None:
+    world.remove(f"F#STUDY#san-matteo#{CORRECTED}", f"I#{CORRECTED}.1#{CORRECTED}.1.1")
+
+
+def lose_which_version_counts(world: World) -> None:
+    world.remove(f"F#SOP#san-matteo#{CORRECTED}.1.1", "CURRENT")
+
+
+def lose_what_was_told(world: World) -> None:
+    world.remove(f"F#FEED#{STUDY}", "san-matteo")
 
 
 def lose_the_view(world: World) -> None:
@@ -136,6 +161,10 @@ DAMAGES = {
     lose_all_of_an_object: "object-without-verdict",
     lose_an_identity: "instance-without-identity",
     lose_the_metadata: "metadata-missing",
+    lose_a_later_version: "indexed-without-fact",
+    lose_the_first_of_two_versions: "indexed-without-fact",
+    lose_which_version_counts: "version-without-pointer",
+    lose_what_was_told: "study-not-told",
     lose_the_view: "study-without-view",
     lose_a_row: "view-differs",
     change_the_view: "view-differs",
@@ -147,14 +176,13 @@ DAMAGES = {
 def test_damage_is_found_named_and_mended(world: World, damage: Any) -> None:
     before = world.answers()
     damage(world)
-    found = world.operate("reconcile", "--older-than", "0", expected=1)["findings"]
+    found = world.operate(*RECONCILE, expected=1)["findings"]
     assert DAMAGES[damage] in {one["kind"] for one in found}
-    assert {one["study_instance_uid"] for one in found if "study_instance_uid" in one} <= {STUDY, OTHER}  # of one batch
+    assert {one["study_instance_uid"] for one in found if "study_instance_uid" in one} <= {STUDY, OTHER, CORRECTED}
     assert not any(one["mended"] for one in found)
-    mended = world.operate("reconcile", "--older-than", "0", "--mend", "--institution", "san-matteo", expected=0)
+    mended = world.operate(*RECONCILE, "--mend", expected=0)
     assert mended["differ"] == mended["mended"] > 0
-    wait_until(lambda: world.operate("reconcile", "--older-than", "0")["differ"] == 0, 60)
-    assert world.answers() == before
+    wait_until(lambda: world.answers() == before, 30)
     assert world.city.client("mondino").get(f"/dicomweb/studies?StudyInstanceUID={STUDY}").json() == []
 
 
@@ -174,6 +202,26 @@ def test_bytes_that_are_gone_are_named_and_nothing_pretends_to_mend_them(world: 
     world.operate("reconcile", "--older-than", "0", expected=0)
 
 
+def test_a_gap_in_the_audit_and_a_feed_without_a_study_are_named_and_nothing_pretends_to_mend_them(world: World) -> None:
+    table, name = world.table, world.city.outputs()["TableName"]
+    pages = table.get_paginator("scan").paginate(TableName=name)
+    records = [item for page in pages for item in page["Items"] if item["pk"]["S"].startswith("F#AUDIT#san-matteo#")]
+    record = max((item for item in records if item["sk"]["S"].isdigit()), key=lambda item: item["sk"]["S"])
+    world.remove(record["pk"]["S"], record["sk"]["S"])
+    entry = {"kind": "study-arrived", "at": "2026-01-01T00:00:00.000Z", "owner": "san-matteo", "study_instance_uid": "1.2.709"}
+    stray = {"pk": {"S": "F#FEED#maugeri"}, "sk": {"S": f"E#{1:020d}"}, "data": {"S": json.dumps(entry)}}
+    table.put_item(TableName=name, Item=stray)
+    found = world.operate("reconcile", "--older-than", "0", "--mend", expected=1)["findings"]
+    named = {one["kind"]: one for one in found}
+    assert set(named) == {"audit-gap", "feed-without-study"}
+    assert not any(one["mended"] for one in found)
+    assert f"F#AUDIT#{named['audit-gap']['shard']}" == record["pk"]["S"]
+    assert named["feed-without-study"]["study_instance_uid"] == "1.2.709"
+    table.put_item(TableName=name, Item=record)
+    world.remove("F#FEED#maugeri", f"E#{1:020d}")
+    world.operate("reconcile", "--older-than", "0", expected=0)
+
+
 def test_what_is_young_is_left_to_the_indexer(world: World) -> None:
     lose_a_verdict(world)
     assert world.operate("reconcile")["findings"] == []
@@ -184,7 +232,7 @@ def test_all_views_are_made_anew_from_facts(world: World) -> None:
     before = world.answers()
     for lose in (lose_the_view, lose_a_row):
         lose(world)
-    assert world.operate("rebuild", expected=0)["studies"] == 2
+    assert world.operate("rebuild", expected=0)["studies"] == 3
     assert world.answers() == before
 
 
@@ -272,3 +320,39 @@ def test_what_a_hospital_used_in_a_month_is_counted_from_what_there_is(world: Wo
     assert after["mondino"]["cost_usd"] > before["mondino"]["cost_usd"]
     of_before = {one["institution"]: one for one in world.operate("usage", "--month", "2020-01", expected=0)["usage"]}
     assert not any(of_before["mondino"][name] for name in ("instances", "bytes", "stored_instances", "requests"))
+
+
+AT_ONCE = (lose_a_fact, lose_all_of_an_object, lose_the_metadata, lose_a_row, lose_a_later_version, change_the_view)
+
+
+def test_everything_at_once_is_mended_while_two_hospitals_send(world: World) -> None:
+    """And everything that was sent meanwhile is there afterwards."""
+    before = world.answers()
+    stop = threading.Event()
+    sent: dict[str, list[str]] = {"san-matteo": [], "mondino": []}
+
+    def keep_sending(hospital: str, root: str) -> None:
+        client = world.city.client(hospital)
+        while len(sent[hospital]) < 2 or not stop.wait(0.5):
+            study = f"{root}.{len(sent[hospital])}"
+            assert [one["state"] for one in send(client, image(study=study, patient=f"BUSY-{hospital}"))] == ["indexed"]
+            sent[hospital].append(study)
+
+    with ThreadPoolExecutor(2) as pool:
+        roots = {"san-matteo": "1.2.7801", "mondino": "1.2.7802"}
+        senders = [pool.submit(keep_sending, hospital, root) for hospital, root in roots.items()]
+        try:
+            for damage in AT_ONCE:
+                damage(world)
+            kinds = {one["kind"] for one in world.operate(*RECONCILE, expected=1)["findings"]}
+            assert {"object-without-verdict", "indexed-without-fact", "metadata-missing", "view-differs"} <= kinds
+            wait_until(lambda: world.operate(*RECONCILE, "--mend")["differ"] == 0, 60)
+            wait_until(lambda: world.answers() == before, 30)
+        finally:
+            stop.set()
+            for sender in senders:
+                sender.result(60)
+    for hospital, studies in sent.items():
+        for study in studies:
+            visible(world.city.client(hospital), study)
+    wait_until(lambda: world.operate("reconcile", "--older-than", "0")["differ"] == 0, 60)

@@ -13,7 +13,7 @@ from chalicelib.domain.errors import BadRequest, TryAgain
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.services.ingest.instance_items import StoredObject, UnreadObject, check, verdicts_of
 from chalicelib.services.operations import forwarders, reconcile, usage
-from chalicelib.services.operations.reconcile import RESERVE, Progress, Reconciliation
+from chalicelib.services.operations.discrepancies import RESERVE, Progress, Reconciliation
 from chalicelib.services.operations.usage import Month
 from chalicelib.services.registry import load_registry
 

@@ -1,0 +1,99 @@
+"""What a comparison of the archive with itself works with, and what it names: findings, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from chalicelib.domain.institutions import Registry
+from chalicelib.domain.ports import Alerts, Objects, Table
+from chalicelib.services.ingest.instance_items import ReadSummary
+from chalicelib.services.ingest.rejection_notes import ActFor
+
+RESERVE = 30.0
+"""Seconds that are kept for what was begun."""
+
+
+class DiscrepancyKind(StrEnum):
+    """What differs."""
+
+    NO_VERDICT = "object-without-verdict"
+    NO_FACT = "indexed-without-fact"
+    NO_IDENTITY = "instance-without-identity"
+    NOT_FILED = "instance-not-filed"
+    NO_POINTER = "version-without-pointer"
+    NO_METADATA = "metadata-missing"
+    NO_OBJECT = "fact-without-object"
+    NO_VIEW = "study-without-view"
+    VIEW_DIFFERS = "view-differs"
+    VIEW_OF_NOTHING = "view-without-facts"
+    NOT_TOLD = "study-not-told"
+    FEED_OF_NOTHING = "feed-without-study"
+    AUDIT_GAP = "audit-gap"
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Something that differs: of whom, what, and whether it was made good. No patient is named."""
+
+    kind: DiscrepancyKind
+    institution: str
+    study_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    sha256: str = ""
+    mended: bool = False
+    shard: str = ""
+    """The chain of the audit trail that it is of."""
+
+    def to_item(self) -> dict[str, object]:
+        """As a job answers it."""
+        return {name: value for name, value in vars(self).items() if value != ""}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: which pass, of which institution, after which key."""
+
+    stage: str = "objects"
+    institution: str = ""
+    after: str = ""
+
+    def to_item(self) -> dict[str, object]:
+        """As a cursor."""
+        return vars(self)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one call did. `next` is None when all is through."""
+
+    findings: Sequence[Discrepancy]
+    objects: int
+    studies: int
+    next: Progress | None
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """What a run works with. `mend`: whether to make good what differs.
+
+    What is younger than `older_than` may still be on its way, and is left out.
+    """
+
+    table: Table
+    objects: Objects
+    alerts: Alerts
+    read_summary: ReadSummary
+    act: ActFor
+    clock: Callable[[], datetime]
+    remaining: Callable[[], float]
+    older_than: timedelta = timedelta(minutes=15)
+    mend: bool = False
+
+
+PageOfFindings = tuple[list[Discrepancy], int, str | None]
+"""The findings of a page, how many things were looked at, and the key to go on after, None at the end."""
+Stage = Callable[[Reconciliation, Registry, str, str], PageOfFindings]
+"""What compares a page of one institution's, after a key."""

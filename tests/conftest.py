@@ -21,9 +21,6 @@ THOROUGH = bool(os.environ.get("THOROUGH"))
 
 
 SAMPLED: dict[str, tuple[str, ...]] = {
-    "browser/test_accessibility.py": ("[1440-it-IT]", "[phone-en-GB]", "[200 %-it-IT]"),
-    "browser/test_marks.py": ("singled_out", "laid_on_the_other", "neighbour"),
-    "browser/test_paper_and_end.py": ("test_the_end_of_a_reading",),
     "integration/door/test_patient_page.py": ("objection_hides", "emergency_is_declared", "[it]"),
 }
 """Modules that take long as a whole: with every change only the tests run whose names hold one of these."""

@@ -54,13 +54,14 @@ def test_images_that_the_sender_singled_out_are_said_and_jumped_to(open_page: Op
 
 def yellow(page: Page) -> tuple[float, float] | None:
     """Where in the film of the left pane, in parts of it, the middle of what is drawn over it lies; None where nothing is."""
-    content = page.locator(".pane.left .film").screenshot()
-    colours = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
-    drawn_over = (colours[..., 0] > 180) & (colours[..., 1] > 140) & (colours[..., 2] < 130)
-    if drawn_over.sum() < 20:
+    picture = page.locator(".pane.left .picture")
+    colours = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("RGB")).astype(int)
+    place, film = picture.bounding_box(), page.locator(".pane.left .film").bounding_box()
+    rows, columns = np.nonzero((colours[..., 0] > 180) & (colours[..., 1] > 140) & (colours[..., 2] < 130))
+    if len(rows) < 20 or not place or not film:
         return None
-    rows, columns = np.nonzero(drawn_over)
-    return float(columns.mean() / colours.shape[1]), float(rows.mean() / colours.shape[0])
+    x, y = place["x"] + columns.mean(), place["y"] + rows.mean()
+    return float((x - film["x"]) / film["width"]), float((y - film["y"]) / film["height"])
 
 
 def test_an_image_is_shown_as_its_sender_presents_it_turned_windowed_and_drawn_over(open_page: Open, city: RunningCity) -> None:
@@ -206,7 +207,8 @@ def test_what_is_not_alike_is_not_aligned_and_that_is_said(open_page: Open, city
     expect(page.locator("#tool-align")).to_have_attribute("aria-pressed", "false")
 
 
-def test_upright_screens_have_the_two_exams_above_each_other_on_the_page(open_page: Open, city: RunningCity) -> None:
+@pytest.mark.usefixtures("ohif")
+def test_upright_screens_have_the_two_exams_above_each_other_here_and_in_the_viewer(open_page: Open, city: RunningCity) -> None:
     page, _ = open_page(reading(city, shifted(city)), width=1080, height=1920)
     boxes: dict[str, Any] = {}
     for side in SIDES:
@@ -218,20 +220,16 @@ def test_upright_screens_have_the_two_exams_above_each_other_on_the_page(open_pa
     assert boxes["left"]["height"] > 500
     page.keyboard.press(" ")
     wait_until(lambda: page.locator(".pane.right .picture").bounding_box()["height"] > 800)  # type: ignore[index]
-
-
-@pytest.mark.usefixtures("ohif")
-def test_upright_screens_have_the_two_exams_above_each_other_in_the_viewer_too(open_page: Open, city: RunningCity) -> None:
-    page, _ = open_page(reading(city, shifted(city)), width=1080, height=1920)
-    expect(page.locator(".pane.right .film img")).to_be_visible()
+    page.keyboard.press("Escape")
     page.keyboard.press("v")
     expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
     frame = page.frame_locator(".viewer iframe")
-    boxes: list[Any] = [
+    current, prior = (
         frame.locator(f'[data-viewportid="contenitore-{name}"] canvas').first.bounding_box() for name in ("current", "prior")
-    ]
-    assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"] + 2
-    assert abs(boxes[0]["width"] - boxes[1]["width"]) < 2
+    )
+    assert current and prior
+    assert current["y"] + current["height"] <= prior["y"] + 2
+    assert abs(current["width"] - prior["width"]) < 2
 
 
 @pytest.mark.usefixtures("ohif")

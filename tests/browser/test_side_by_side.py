@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from tests.browser import drawn, hospital
-from tests.browser.chromium import pixels
+from tests.browser.chromium import Watch, pixels
 from tests.browser.conftest import Open
 from tests.browser.drawn import AURORA, BOREALIS
 from tests.browser.hospital import Patient
@@ -28,18 +28,23 @@ VIEWPORTS = ("contenitore-current", "contenitore-prior")
 Images = list[Any]
 
 
-def opened(open_page: Open, city: RunningCity, make: Callable[[Patient], tuple[Images, Images]], **options: Any) -> Page:
-    """The page of a patient with a prior of San Matteo and a current exam of Maugeri: `make(patient)` answers both."""
+def opened(
+    open_page: Open, city: RunningCity, make: Callable[[Patient], tuple[Images, Images]], **options: Any
+) -> tuple[Page, Watch, str]:
+    """The page of a patient with a prior of San Matteo and a current exam of Maugeri, its watch, and their transfer's id.
+
+    `make(patient)` answers both exams.
+    """
     patient = Patient()
     prior, current = make(patient)
     hospital.send(city.client("san-matteo"), *prior)
     hospital.send(city.client("maugeri"), *current)
-    hospital.transfer(city, patient)
+    transfer = hospital.transfer(city, patient)
     hospital.wait_for_studies(city, patient, len({one.StudyInstanceUID for one in [*prior, *current]}))
-    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]), **options)
+    page, watch = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]), **options)
     for side in SIDES:
-        expect(page.locator(f".pane.{side} .picture img").first).to_be_visible()
-    return page
+        expect(page.locator(f".pane.{side} .picture").locator("img, .refused").first).to_be_visible()
+    return page, watch, transfer
 
 
 def films(patient: Patient) -> tuple[Images, Images]:
@@ -153,6 +158,25 @@ def windows(page: Page) -> list[dict[str, float]]:
     return found
 
 
+def zoom_to(page: Page, name: str, zoom: float) -> None:
+    page.frames[-1].evaluate(
+        """([name, zoom]) => {
+             const viewport = cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean);
+             viewport.setZoom(zoom);
+             viewport.render();
+           }""",
+        [name, zoom],
+    )
+
+
+def zooms(page: Page) -> list[float]:
+    found: list[float] = page.frames[-1].evaluate(
+        "names => names.map(name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean).getZoom())",
+        list(VIEWPORTS),
+    )
+    return found
+
+
 def reset(page: Page, name: str) -> None:
     """OHIF's own button resets the viewport that was clicked last."""
     frame = page.frame_locator(".viewer iframe")
@@ -160,56 +184,13 @@ def reset(page: Page, name: str) -> None:
     page.frames[-1].evaluate("commandsManager.runCommand('resetViewport', {}, 'CORNERSTONE')")
 
 
-def test_films_of_two_vendors_are_right_on_the_page(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, films)
-    for side in SIDES:
-        wait_until(lambda side=side: is_right(page.locator(f".pane.{side} .picture")), 20)
-
-
-@pytest.mark.usefixtures("ohif")
-def test_films_of_two_vendors_are_right_in_ohif_and_stay_so(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, films)
-    frame = in_ohif(page)
-    for name in VIEWPORTS:
-        wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
-    before = windows(page)
-    set_window(page, VIEWPORTS[0], 3000, 4000)
-    wait_until(lambda: not is_right(canvas(frame, VIEWPORTS[0])), 20)
-    assert windows(page)[1] == before[1]
-    assert is_right(canvas(frame, VIEWPORTS[1]))
-    set_window(page, VIEWPORTS[1], 100, 200)
-    for name in VIEWPORTS:
-        reset(page, name)
-        wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
-    assert windows(page) == before
-
-
 @pytest.mark.usefixtures("ohif")
 def test_ultrasounds_have_each_their_own_window(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, ultrasounds)
+    page, _, _ = opened(open_page, city, ultrasounds)
     frame = in_ohif(page)
     for name in VIEWPORTS:
         wait_until(lambda name=name: 40 < middle(canvas(frame, name)).mean() < 200, 20)
         assert middle(canvas(frame, name)).std() > 10
-
-
-def test_a_mammography_is_hung_two_by_two_and_views_go_together(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, mammographies)
-    for side in SIDES:
-        expect(page.locator(f".pane.{side} .hung img")).to_have_count(4)
-        wait_until(lambda side=side: 40 < middle(page.locator(f".pane.{side} .picture")).mean() < 200, 20)
-        cells = [pixels(page.locator(f".pane.{side} .hung .film").nth(cell)) for cell in range(4)]
-        assert [wall(grey) for grey in cells] == [
-            "right",
-            "left",
-            "right",
-            "left",
-        ]  # backs to each other, whatever order they came in
-    page.locator(".pane.left .picture").press("ArrowDown")
-    for side in SIDES:
-        expect(page.locator(f".pane.{side} .position")).to_have_text("2 / 5")
-        expect(page.locator(f".pane.{side} .picture .cell")).to_have_count(1)
-        assert wall(pixels(page.locator(f".pane.{side} .film"))) == "right"  # RCC beside RCC
 
 
 def views_in_ohif(page: Page) -> dict[str, tuple[str, str]]:
@@ -234,8 +215,20 @@ def as_hung(*exams: str) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.usefixtures("ohif")
-def test_a_mammography_is_hung_two_by_two_in_ohif_too_and_then_view_by_view(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, mammographies)
+def test_a_mammography_is_hung_two_by_two_here_and_in_ohif_and_then_view_by_view(open_page: Open, city: RunningCity) -> None:
+    page, _, _ = opened(open_page, city, mammographies)
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .hung img")).to_have_count(4)
+        wait_until(lambda side=side: 40 < middle(page.locator(f".pane.{side} .picture")).mean() < 200, 20)
+        cells = [pixels(page.locator(f".pane.{side} .hung .film").nth(cell)) for cell in range(4)]
+        assert [wall(grey) for grey in cells] == ["right", "left", "right", "left"]  # whatever order they came in
+    page.locator(".pane.left .picture").press("ArrowDown")
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .position")).to_have_text("2 / 5")
+        expect(page.locator(f".pane.{side} .picture .cell")).to_have_count(1)
+        assert wall(pixels(page.locator(f".pane.{side} .film"))) == "right"  # RCC beside RCC
+    page.locator(".pane.left .picture").press("Home")
+    expect(page.locator(".pane .hung img")).to_have_count(8)
     frame = in_ohif(page)
     wait_until(lambda: views_in_ohif(page) == as_hung("current", "prior"), 30)
     for name in as_hung("current", "prior"):
@@ -294,8 +287,10 @@ def with_sides(patient: Patient) -> tuple[Images, Images]:
 
 
 @pytest.mark.usefixtures("ohif")
-def test_a_view_stands_beside_the_same_view_and_what_was_chosen_by_hand_stays(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, with_sides)
+def test_films_of_two_vendors_are_right_here_and_in_ohif_view_beside_view_until_they_may_not_be_seen(
+    open_page: Open, city: RunningCity
+) -> None:
+    page, watch, transfer = opened(open_page, city, with_sides)
     for side in SIDES:
         wait_until(lambda side=side: is_right(page.locator(f".pane.{side} .picture")), 20)
     page.locator(".pane.left select").select_option(index=1)
@@ -307,67 +302,70 @@ def test_a_view_stands_beside_the_same_view_and_what_was_chosen_by_hand_stays(op
     frame = in_ohif(page)
     for name in VIEWPORTS:
         wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
+    left, right = (canvas(frame, name).bounding_box() for name in VIEWPORTS)
+    assert left and right
+    assert left["x"] + left["width"] <= right["x"] + 2
+    assert left["height"] > 300
+    expect(page.locator(".pair > span")).to_contain_text(["29 nov 2026 Istituti Clinici", "2 ott 2026 Fondazione IRCCS"])
+
+    before = windows(page)
+    set_window(page, VIEWPORTS[0], 3000, 4000)
+    wait_until(lambda: not is_right(canvas(frame, VIEWPORTS[0])), 20)
+    assert windows(page)[1] == before[1]
+    assert is_right(canvas(frame, VIEWPORTS[1]))
+    set_window(page, VIEWPORTS[1], 100, 200)
+    for name in VIEWPORTS:
+        reset(page, name)
+        wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
+    assert windows(page) == before
+
+    canvas(frame, VIEWPORTS[0]).click()
+    page.keyboard.press("Escape")  # wherever the focus is
+    expect(page.locator(".viewer")).to_be_hidden()
+    expect(page.locator("#open-viewer")).to_be_focused()
+    in_ohif(page)
+    watch.expect("404", "NotFound", "Not Found")
+    city.client("san-matteo").delete(f"/transfers/{transfer}")
+    expect(page.locator(".viewer iframe")).to_have_count(0, timeout=15000)
+    expect(page.locator(".viewer")).to_be_hidden()
 
 
 def unlike(patient: Patient) -> tuple[Images, Images]:
     """A thorax beside thorax and abdomen, on the same table positions."""
     return (
-        drawn.ct(patient, "san-matteo", "20261002", -10, 31, 10),
-        drawn.ct(patient, "maugeri", "20261129", 0, 61, 10, StudyDescription="TC TORACE ADDOME"),
+        drawn.ct(patient, "san-matteo", "20261002", 0, 11, 30),
+        drawn.ct(patient, "maugeri", "20261129", 0, 21, 30, StudyDescription="TC TORACE ADDOME"),
     )
 
 
 def elsewhere(patient: Patient) -> tuple[Images, Images]:
     """The same, on a table that counts from somewhere else."""
     return (
-        drawn.ct(patient, "san-matteo", "20261002", -10, 31, 10),
-        drawn.ct(patient, "maugeri", "20261129", 1500, 61, 10, StudyDescription="TC TORACE ADDOME"),
+        drawn.ct(patient, "san-matteo", "20261002", 0, 11, 30),
+        drawn.ct(patient, "maugeri", "20261129", 1500, 21, 30, StudyDescription="TC TORACE ADDOME"),
     )
 
 
 @pytest.mark.usefixtures("ohif")
-def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, unlike)
-    expect(page.locator(".pane.left select")).to_have_value("2. Assiale (61)")
-    expect(page.locator(".pane.right select")).to_have_value("2. Assiale (31)")
-    expect(page.locator(".pane.left .position")).to_have_text("31 / 61")
-    expect(page.locator(".pane.right .position")).to_have_text("30 / 31")  # z = -300 both
+def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so_and_nothing_offers_to_store_what_cannot_be(
+    open_page: Open, city: RunningCity
+) -> None:
+    page, _, _ = opened(open_page, city, unlike)
+    expect(page.locator(".pane.left select")).to_have_value("2. Assiale (21)")
+    expect(page.locator(".pane.right select")).to_have_value("2. Assiale (11)")
+    expect(page.locator(".pane.left .position")).to_have_text("11 / 21")
+    expect(page.locator(".pane.right .position")).to_have_text("11 / 11")  # z = -300 both
     frame = in_ohif(page)
     wait_until(lambda: heights(page) == [-300, -300], 20)
     expect(page.locator(".levels")).to_contain_text("Livelli per posizione")
-    scroll(page, VIEWPORTS[1], 10)
-    wait_until(lambda: heights(page) == [-110, -110], 20)
+    scroll(page, VIEWPORTS[1], 4)
+    wait_until(lambda: heights(page) == [-120, -120], 20)
+    scroll(page, VIEWPORTS[0], 10)
+    wait_until(lambda: heights(page) == [-300, -300], 20)
     set_window(page, VIEWPORTS[0], -150, 250)  # Hounsfield units mean the same
     wait_until(lambda: windows(page)[1] == {"lower": -150, "upper": 250}, 20)
     for name in VIEWPORTS:
         assert 40 < middle(canvas(frame, name)).mean() < 220
-
-
-@pytest.mark.usefixtures("ohif")
-def test_levels_are_paired_anew_realigned_by_hand_and_let_go(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, elsewhere)
-    in_ohif(page)
-    expect(page.locator(".levels")).to_contain_text("dal margine superiore")
-    scroll(page, VIEWPORTS[0], 5)
-    wait_until(lambda: indexes(page) == [5, 5], 20)
-    toggle = "commandsManager.runCommand('contenitoreToggleLevels', {}, 'CORNERSTONE')"
-    page.frames[-1].evaluate(toggle)
-    scroll(page, VIEWPORTS[0], 8)
-    wait_until(lambda: indexes(page)[0] == 8, 20)
-    assert indexes(page) == [8, 5]
-    page.locator("#realign").click()
-    expect(page.locator(".levels")).to_contain_text("riallineati a mano")
-    page.frames[-1].evaluate(toggle)
-    scroll(page, VIEWPORTS[0], 12)
-    wait_until(lambda: indexes(page) == [12, 9], 20)
-    scroll(page, VIEWPORTS[1], 3)
-    wait_until(lambda: indexes(page) == [6, 3], 20)
-
-
-@pytest.mark.usefixtures("ohif")
-def test_nothing_in_ohif_offers_to_store_what_cannot_be_stored(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, unlike)
-    frame = in_ohif(page)
     frame.locator('[data-cy="MeasurementTools-split-button-primary"]').click()
     box = canvas(frame, VIEWPORTS[0]).bounding_box()
     assert box is not None
@@ -384,20 +382,52 @@ def test_nothing_in_ohif_offers_to_store_what_cannot_be_stored(open_page: Open, 
     for words in ("Create SR", "Create report", "Track measurements", "Segmentation", "Export", "CSV"):
         expect(frame.get_by_text(words)).to_have_count(0)
     page.frames[-1].evaluate(
-        "name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean).setImageIdIndex(12)",
+        "name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean).setImageIdIndex(4)",
         VIEWPORTS[0],
     )
-    wait_until(lambda: indexes(page)[0] == 12, 20)
+    wait_until(lambda: indexes(page)[0] == 4, 20)
     listed.get_by_role("button", name="mm").first.click()
-    wait_until(lambda: indexes(page)[0] == 30, 20)  # where it was measured
+    wait_until(lambda: indexes(page)[0] == 10, 20)  # where it was measured
     listed.get_by_role("button", name="Elimina").click()
     expect(listed.get_by_role("listitem")).to_have_count(0)
     assert page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 0
 
 
 @pytest.mark.usefixtures("ohif")
-def test_a_viewer_that_does_not_come_says_so_in_words_over_the_pages_pictures(open_page: Open, city: RunningCity) -> None:
-    page = opened(open_page, city, films, prepare=lambda page: page.clock.install())
+def test_levels_are_paired_anew_realigned_by_hand_and_let_go_and_zoom_goes_along(open_page: Open, city: RunningCity) -> None:
+    page, _, _ = opened(open_page, city, elsewhere)
+    in_ohif(page)
+    expect(page.locator(".levels")).to_contain_text("dal margine superiore")
+    scroll(page, VIEWPORTS[0], 5)
+    wait_until(lambda: indexes(page) == [5, 5], 20)
+    toggle = "commandsManager.runCommand('contenitoreToggleLevels', {}, 'CORNERSTONE')"
+    page.frames[-1].evaluate(toggle)
+    scroll(page, VIEWPORTS[0], 8)
+    wait_until(lambda: indexes(page)[0] == 8, 20)
+    assert indexes(page) == [8, 5]
+    page.locator("#realign").click()
+    expect(page.locator(".levels")).to_contain_text("riallineati a mano")
+    page.frames[-1].evaluate(toggle)
+    scroll(page, VIEWPORTS[0], 12)
+    wait_until(lambda: indexes(page) == [12, 9], 20)
+    scroll(page, VIEWPORTS[1], 3)
+    wait_until(lambda: indexes(page) == [6, 3], 20)
+    zoom_to(page, VIEWPORTS[0], 2.5)
+    wait_until(lambda: all(abs(zoom - 2.5) < 0.01 for zoom in zooms(page)), 20)
+
+
+@pytest.mark.usefixtures("ohif")
+def test_a_viewer_that_does_not_come_and_what_is_not_drawn_say_so_in_words_and_the_pages_pictures_stay(
+    open_page: Open, city: RunningCity
+) -> None:
+    def make(patient: Patient) -> tuple[Images, Images]:
+        prior, current = films(patient)
+        prior[0].BitsStored = 17
+        return prior, current
+
+    page, watch, _ = opened(open_page, city, make, prepare=lambda page: page.clock.install())
+    watch.expect("406")
+    expect(page.locator(".pane.right .refused")).to_be_visible()
     held = list[Route]()
 
     def hold(route: Route) -> None:
@@ -412,31 +442,9 @@ def test_a_viewer_that_does_not_come_says_so_in_words_over_the_pages_pictures(op
     assert is_right(page.locator(".pane.left .picture"))  # and no black
     for route in held:
         route.continue_()
-    expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
-    expect(waiting).to_be_hidden()
-
-
-@pytest.mark.usefixtures("ohif")
-def test_what_is_not_drawn_says_so_in_ohif_and_the_pages_pictures_stay_until_ohif_has_its_own(
-    open_page: Open, city: RunningCity
-) -> None:
-    def make(patient: Patient) -> tuple[Images, Images]:
-        prior, current = films(patient)
-        prior[0].BitsStored = 17
-        return prior, current
-
-    patient = Patient()
-    prior, current = make(patient)
-    hospital.send(city.client("san-matteo"), *prior)
-    hospital.send(city.client("maugeri"), *current)
-    hospital.transfer(city, patient)
-    hospital.wait_for_studies(city, patient, 2)
-    page, watch = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
-    watch.expect("406")
-    expect(page.locator(".pane.right .refused")).to_be_visible()
-    page.locator("#open-viewer").click()
     assert is_right(page.locator(".pane.left .picture")) or page.locator(".viewer.ready").count()
     expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
+    expect(waiting).to_be_hidden()
     frame = page.frame_locator(".viewer iframe")
     told = frame.locator(f'[data-viewportid="{VIEWPORTS[1]}"] .contenitore-words')
     expect(told).to_contain_text("non si può mostrare")

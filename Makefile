@@ -73,6 +73,7 @@ fuzz: setup
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(EACH)
 	$(BIN)/python -m tests.fuzz --seconds $(EACH) --guided
+	$(BIN)/python -m tests.fuzz.doors
 
 viewer:
 	cd viewer && npm ci --silent && node build.mjs

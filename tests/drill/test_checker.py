@@ -82,8 +82,8 @@ def test_readings_counts_and_deliveries_that_break_a_promise_are_named(tmp_path:
     }
     counts = {"what": "counts", "at": 2.0, "by": "maugeri", "received": 3, "indexed": 1, "rejected": 0, "waiting": 1,
               "deliver": {"announced": 1, "delivered": 1, "there": 0, "aside": 0, "waiting": 0}}  # fmt: skip
-    brought = {"what": "brought", "at": OPENED + 60, "to": "maugeri", "study": "1.2", "sop": "1.2.1", "number": "1", "again": True,
-               "pixels": ""}  # fmt: skip
+    brought = {"what": "brought", "at": OPENED + 60, "to": "maugeri", "study": "1.2", "sop": "1.2.1", "number": "1"}
+    brought |= {"again": True, "pixels": ""}
     found = evidence(known(read, counts, brought), sent=tmp_path)
     assert [one.promise for one in _read(found)] == [5]
     assert [one.promise for one in _conserved(found)] == [10]

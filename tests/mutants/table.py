@@ -224,7 +224,7 @@ MUTANTS = (
     ),
     Mutant(
         10, "what arrives is counted without what is withdrawn of it", "chalicelib/services/projection/tallies.py",
-        "            (taken_back if one.sop_instance_uid in self.withdrawn else shown).append(one)\n", "            shown.append(one)\n", (_PROJECTING,),
+        "            (taken_back if one.sop_instance_uid in self.withdrawn else shown).append(one)\n", "            shown.append(one)\n", ("tests/sharing/test_withdrawal.py",),
     ),
     # 11 ----------------------------------------------------------------------------------------------------
     Mutant(

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain import keys
 from infra.package import ROOT
+from local.iam import policy
 
 PORTS = {
     r"\btable\.get\(": {"dynamodb:GetItem"},
@@ -228,6 +230,22 @@ def test_only_sweep_and_erasure_remove_anything_each_below_its_prefixes() -> Non
         ("erasure", "s3:DeleteObjectVersion", {"Fn::Sub": "${ImagesBucket.Arn}/metadata/*"}),
         ("sweep", "s3:DeleteObjectVersion", {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}),
     ]
+
+
+def test_no_function_may_remove_a_record_of_the_audit() -> None:
+    """Whatever it may remove of the table, and whatever key it would be brought to remove."""
+    every = {path.stem for path in (ROOT / ".chalice" / "policies").glob("*.json")}
+    removing = {function for function in every if "dynamodb:DeleteItem" in _granted(function)}
+    assert removing == {"erasure", "operations", "projector"}
+    audit = keys.audit_records("3")
+    for function in removing:
+        document = {"Statement": [one | {"Resource": "*"} for one in _statements(function)]}
+
+        def decided(partition: str, document: dict[str, Any] = document) -> str:
+            return policy.decide([document], "dynamodb:DeleteItem", "table", {"dynamodb:leadingkeys": partition})
+
+        assert decided(audit) == "deny"
+        assert decided(keys.study_facts("maugeri", "1.2.3")) == "allow"
 
 
 def test_only_two_services_remove_bytes() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from tests.archive import image
 from tests.harness import ROOT, RunningCity
 from tests.integration.hospital import send, visible
+from tests.world import image
 
 OWN, SECOND, OTHERS = "1.2.810", "1.2.811", "1.2.812"
 

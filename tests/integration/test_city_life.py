@@ -8,10 +8,10 @@ from pathlib import Path
 
 import requests
 
-from tests.archive import image
 from tests.harness import Client, RunningCity, SignedBy, running_city, wait_until
 from tests.integration.hospital import new_uid, problem, send, visible
 from tests.unit.dicom import building
+from tests.world import image
 
 
 def hostile() -> dict[str, list[bytes]]:

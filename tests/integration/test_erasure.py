@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from infra import audit, operate
-from tests.archive import image
 from tests.harness import Client, RunningCity, wait_until
 from tests.integration.hospital import send, visible
+from tests.world import image
 
 LEAVER, OID = "partente", "2.16.840.1.113883.2.9.77.1"
 

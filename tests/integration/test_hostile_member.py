@@ -11,7 +11,7 @@ from tests.harness import RunningCity, wait_until
 from tests.sharing.codes import fiscal_code
 from tests.sharing.images import image
 from tests.sharing.test_in_the_city import Patient, found, sees
-from tests.sharing.world import A, B, C
+from tests.world import A, B, C
 
 
 def test_a_member_that_names_a_code_or_guesses_numbers_reads_nothing_and_is_stopped(city: RunningCity) -> None:

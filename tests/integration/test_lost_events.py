@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from tests.archive import image
 from tests.harness import Client, RunningCity, running_city, wait_until
+from tests.world import image
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.archive import image
 from tests.harness import Client, RunningCity, running_city, wait_until
 from tests.integration.hospital import new_uid, send
+from tests.world import image
 
 OTHER = "arn:aws:iam::222222222222:role/somebody-else"
 CONFLICT = "urn:contenitore:problem:conflict"

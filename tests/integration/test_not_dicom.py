@@ -11,8 +11,8 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from tests.archive import image
 from tests.harness import Client, RunningCity, running_city, wait_until
+from tests.world import image
 
 BARE = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100\x08\x00\x60\x00CS\x02\x00CT"
 """Begins as a data set does, and names no instance: rejected as no DICOM."""

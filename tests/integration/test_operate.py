@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from infra import operate
-from tests.archive import image
 from tests.harness import ROOT, Client, RunningCity, running_city, wait_until
 from tests.integration.hospital import send, visible
+from tests.world import image
 
 STUDY, OTHER, CORRECTED = "1.2.700", "1.2.701", "1.2.703"
 

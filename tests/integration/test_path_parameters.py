@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.archive import image
 from tests.harness import Client, RunningCity
 from tests.integration.exactly import ask
 from tests.integration.hospital import new_uid, send, visible
+from tests.world import image
 
 NUMBERS = ("PV 12/34", "PV+12", "PV%2F12", "PV%12", "É-7", "a.b;c=d&e?f#g", "{x}", "100%")
 """Numbers that hospitals write, or that a second decoding, none, or a proxy would make another one of."""

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from tests.archive import image
 from tests.browser import hospital as by_api
 from tests.harness import Client, RunningCity, wait_until
 from tests.integration.hospital import new_uid, send, visible
+from tests.world import image
 
 OWN = [{"phrase": "lastra letto 3", "places": ["chest"]}]
 

@@ -21,7 +21,7 @@ from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import begins_as_dicom, read_summary
 from tests.described import decoded, require_described
 from tests.fakes import MemoryObjects, MemoryVersions
-from tests.sharing.world import A, B, C, World
+from tests.world import A, B, C, World
 
 OPERATOR, UNREGISTERED = "operator", "unregistered"
 VIEWER = "https://viewer.test"

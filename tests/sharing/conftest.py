@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sharing.api import Api, api_over
-from tests.sharing.world import World
+from tests.world import World
 
 
 @pytest.fixture

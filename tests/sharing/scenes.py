@@ -16,7 +16,7 @@ from chalicelib.services.sharing import protection
 from chalicelib.services.viewer import sessions
 from tests.sharing.api import OPERATOR, UNREGISTERED, VIEWER
 from tests.sharing.images import image
-from tests.sharing.world import A, B, C, World
+from tests.world import A, B, C, World
 
 STUDY, OTHER = "1.2.3", "1.2.4"
 SERIES, INSTANCE = f"{STUDY}.1", f"{STUDY}.1.1"

@@ -17,7 +17,7 @@ from tests.sharing.api import Api
 from tests.sharing.codes import fiscal_code
 from tests.sharing.images import image
 from tests.sharing.test_identifiers import CF, joined
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 ADA, UGO = fiscal_code("19600315", "F"), fiscal_code("19710220", "M")
 PRIOR, FOLLOW_UP = "1.2.1", "1.2.2"

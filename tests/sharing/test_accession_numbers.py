@@ -10,7 +10,7 @@ import pytest
 
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
-from tests.sharing.world import OIDS, A, B, C
+from tests.world import OIDS, A, B, C
 
 OWN, SHARED, NAMED, PLAIN = "1.2.10", "1.2.11", "1.2.12", "1.2.13"
 ISSUER = "00080051"

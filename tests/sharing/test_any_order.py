@@ -22,7 +22,7 @@ from chalicelib.domain.ports import Key
 from chalicelib.services.sharing import expiries, protection
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 HOSPITALS = (A, B, C)
 NUMBERS = {A: ("a1", "a2"), B: ("b1", "b2"), C: ("c1",)}

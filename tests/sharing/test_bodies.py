@@ -11,7 +11,7 @@ import pytest
 import app
 from tests.sharing.api import OPERATOR, Answer, Api, api_over
 from tests.sharing.images import image
-from tests.sharing.world import A, B
+from tests.world import A, B
 
 NO_OBJECTS = (None, [], ["x"], "x", "", 1, 0, True, False)
 TAKES_NO_JSON = {

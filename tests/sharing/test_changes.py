@@ -18,7 +18,8 @@ from chalicelib.services.changes import Change
 from chalicelib.services.projection import facts
 from tests.fakes import Watched
 from tests.interleaving import interleave
-from tests.sharing.world import A, B, Told, World
+from tests.streams import Told
+from tests.world import A, B, World
 
 
 @settings(max_examples=25, deadline=None)

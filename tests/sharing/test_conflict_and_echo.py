@@ -7,7 +7,7 @@ import pytest
 from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import api_over
 from tests.sharing.images import image
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 STUDY = "1.2.1"
 

@@ -16,8 +16,8 @@ from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
 from tests.sharing.test_sloppy_values import replaced
-from tests.sharing.world import A, B, C, World
 from tests.unit.dicom.building import element
+from tests.world import A, B, C, World
 
 STUDY = "1.2.1"
 FIRST, SECOND = f"{STUDY}.1.1", f"{STUDY}.1.2"
@@ -300,7 +300,7 @@ def test_a_withdrawal_of_before_there_were_ids_ends_too(api: Api) -> None:
 
 
 def _views(world: World) -> dict[Any, Any]:
-    from tests.archive import views_of
+    from tests.world import views_of
 
     return {key: item.data for key, item in views_of(world.table.memory).items()}
 

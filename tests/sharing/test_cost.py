@@ -15,7 +15,7 @@ from chalicelib.services import access
 from tests.fakes import Watched
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 STUDY = "1.2.1"
 

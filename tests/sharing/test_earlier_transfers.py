@@ -16,7 +16,7 @@ from chalicelib.services.identity import linking
 from chalicelib.services.sharing import earlier_transfers
 from tests.sharing.test_acceptance import ADA, FOLLOW_UP, PRIOR
 from tests.sharing.test_identifiers import CF, joined
-from tests.sharing.world import OIDS, A, B, World
+from tests.world import OIDS, A, B, World
 
 
 def of_before(

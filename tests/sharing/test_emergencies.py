@@ -10,7 +10,7 @@ from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.services.sharing import emergencies
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 
 def reviews(world: World, who: str, status: str | None = None, cursor: str | None = None, limit: int = 100) -> dict[str, object]:

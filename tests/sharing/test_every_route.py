@@ -19,7 +19,7 @@ from tests.sharing import scenes
 from tests.sharing.api import OPERATOR, UNREGISTERED, Answer, api_over
 from tests.sharing.images import image
 from tests.sharing.scenes import INSTANCE, PATIENT, RELATIONS, SERIES, STUDY, Scene
-from tests.sharing.world import A, B, C
+from tests.world import A, B, C
 
 ROUTES = sorted(f"{method} {path}" for path, methods in app.app.routes.items() for method in methods)
 SEEN = frozenset({200, 307})

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.domain.rfc3339 import iso
 from tests.sharing.api import Api
 from tests.sharing.images import image
-from tests.sharing.world import A, B, C
+from tests.world import A, B, C
 
 OLD, NEW = "1.2.1", "1.2.2"
 ROUTE = "/patients/{patient}/sharing"

@@ -19,7 +19,7 @@ from tests.sharing import scenes
 from tests.sharing.api import Api, api_over
 from tests.sharing.scenes import PATIENT, STUDY, Scene
 from tests.sharing.test_every_route import ROUTES, ROWS, parameters
-from tests.sharing.world import OIDS, A, B, C
+from tests.world import OIDS, A, B, C
 
 HOSTILE = [
     "", " ", "\0", "é" * 300, "x" * 501, "x" * 5000, "#", "~", "../..", "' OR 1=1 --", "{}", "[]", "null", "-1", "0",

@@ -11,7 +11,7 @@ from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.services.identity import codice_fiscale
 from tests.sharing.codes import fiscal_code, omocode
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 CF = italian.CODICE_FISCALE
 ADA = fiscal_code("19600315", "F")

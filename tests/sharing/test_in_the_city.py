@@ -11,7 +11,7 @@ import requests
 from tests.harness import Client, RunningCity, wait_until
 from tests.sharing.codes import fiscal_code, omocode
 from tests.sharing.images import image, rejection_note
-from tests.sharing.world import A, B, C
+from tests.world import A, B, C
 
 
 class Patient:

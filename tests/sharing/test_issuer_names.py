@@ -15,7 +15,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.services import access
 from tests.sharing.api import api_over
 from tests.sharing.codes import fiscal_code
-from tests.sharing.world import OIDS, A, B, World
+from tests.world import OIDS, A, B, World
 
 PLAIN, NAMED, OTHER, MIXED = "1.2.1", "1.2.2", "1.2.3", "1.2.4"
 STUDIES = {PLAIN, NAMED, MIXED}

@@ -13,7 +13,7 @@ from tests.sharing.api import Api
 from tests.sharing.codes import fiscal_code
 from tests.sharing.images import image
 from tests.sharing.test_identifiers import CF, joined
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 ADA, TWIN, UGO = fiscal_code("19600315", "F"), fiscal_code("19600315", "F", "G388"), fiscal_code("19600315", "M")
 

@@ -14,7 +14,7 @@ from chalicelib.domain.ports import Item, PutNew
 from chalicelib.services import membership, registry
 from chalicelib.services.registry import Caller, load_registry
 from chalicelib.services.sharing import protection
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 NEW = "arn:aws:iam::123456789012:role/contenitore-another"
 

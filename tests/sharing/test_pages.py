@@ -10,7 +10,7 @@ from chalicelib.dicomweb.qido import SearchScope, parse_query
 from chalicelib.domain.ports import Page
 from chalicelib.services.finding import search
 from tests.fakes import Watched
-from tests.sharing.world import A, B, C, World
+from tests.world import A, B, C, World
 
 STUDY = "1.2.1"
 COUNT, LIMIT = 60, 10

@@ -19,8 +19,8 @@ from infra import audit as command
 from tests.fakes import Watched
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
-from tests.sharing.world import OIDS, A, B, C
 from tests.unit.audit.test_verify_command import MemoryVault
+from tests.world import OIDS, A, B, C
 
 STUDY, OTHER = "1.2.826.0.1.3680043.8.498.81", "1.2.826.0.1.3680043.8.498.82"
 PERSON = {"X-On-Behalf-Of": "rossi"}

@@ -16,7 +16,7 @@ from tests.sharing.images import image
 from tests.sharing.test_acceptance import ADA, FOLLOW_UP, PRIOR, UGO, acting, discharged
 from tests.sharing.test_cost import Rounds
 from tests.sharing.test_identifiers import CF, joined
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 
 def test_a_member_follows_nobody_whom_it_links_to_its_own_number_after_the_acceptance(world: World) -> None:

@@ -19,7 +19,7 @@ from tests.sharing.images import image
 from tests.sharing.test_corrections import state
 from tests.sharing.test_reading_order import position, slice_at
 from tests.sharing.test_sloppy_values import replaced
-from tests.sharing.world import A, B, World
+from tests.world import A, B, World
 
 STUDY = "1.2.9.1"
 

@@ -13,8 +13,8 @@ import pytest
 from tests.sharing.api import Api
 from tests.sharing.images import image
 from tests.sharing.test_sloppy_values import replaced
-from tests.sharing.world import A
 from tests.unit.dicom.building import element
+from tests.world import A
 
 STUDY = "1.2.8.1"
 MODULE = b"\x28\x00\x02\x00US"

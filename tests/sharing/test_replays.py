@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.sharing.test_any_order import AFTER, BEFORE, HOSPITALS
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 
 def happenings() -> Iterator[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from chalicelib.domain.sharing import (
     hidden,
 )  # fmt: skip
 from chalicelib.services.sharing import protection
-from tests.sharing.world import A, B, C, World
+from tests.world import A, B, C, World
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 STUDY = Study(A, "1.2.3", "20260101", ("p",))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
-from tests.sharing.world import OIDS, A, B
+from tests.world import OIDS, A, B
 
 SHARED, OWN, LINKED, FREE = "1.2.20", "1.2.21", "1.2.22", "1.2.23"
 

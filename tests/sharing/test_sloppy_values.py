@@ -9,8 +9,8 @@ import pytest
 
 from tests.sharing.api import Api
 from tests.sharing.images import image
-from tests.sharing.world import A, B
 from tests.unit.dicom.building import element
+from tests.world import A, B
 
 STUDY = "1.2.7.1"
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
-from tests.sharing.world import OIDS, A, B, World
+from tests.world import OIDS, A, B, World
 
 STUDY, OTHER = "1.2.40", "1.2.41"
 ADA = {"number": "A1", "name": "Alfa^Anna", "birth": "19400101", "sop": f"{STUDY}.1.1"}

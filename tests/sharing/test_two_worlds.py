@@ -21,7 +21,7 @@ from tests.sharing.api import Answer, api_over
 from tests.sharing.images import image
 from tests.sharing.scenes import INSTANCE, PATIENT, RECEIVED, SERIES, STUDY, Scene
 from tests.sharing.test_every_route import ROUTES, ROWS, call, changes_something
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 Hide = Callable[[World], None]
 SHOWN = "1.2.5"

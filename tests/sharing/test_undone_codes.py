@@ -21,7 +21,7 @@ from chalicelib.services.finding import priors
 from tests.sharing.api import api_over
 from tests.sharing.codes import fiscal_code
 from tests.sharing.images import image
-from tests.sharing.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 CF = italian.CODICE_FISCALE
 ADA = fiscal_code("19600315", "F")

@@ -15,7 +15,7 @@ from chalicelib.services.ingest import index
 from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
 from tests.sharing.images import image, rejection_note
-from tests.sharing.world import A, B, C, World
+from tests.world import A, B, C, World
 
 TITLES = ["113001", "113037", "113038", "113039"]
 STUDY, FIRST, SECOND = "1.2.1", "1.2.1.1.1", "1.2.1.1.2"

@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 from chalicelib.domain import keys
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, Table, Write
-from tests.archive import NOW, Archive, image, patient, project, streamed, views_of
-from tests.fakes import MemoryTable, Watched
+from chalicelib.services.ingest.summaries import read_summary
+from tests.fakes import MemoryObjects, MemoryTable, Watched
 from tests.interleaving import interleave
+from tests.streams import MOMENT, changed_keys, project, views_of
+from tests.world import A, B, C, World, image, patient, reading_world
 
 
 class Streamed(MemoryTable):
-    """A table whose changed facts wait in `stream` for a projector. `by_keys`: see `streamed`."""
+    """A table whose changed facts wait in `stream` for a projector. `by_keys`: see `streams.changed_keys`."""
 
     def __init__(self, *, by_keys: bool = False) -> None:
         super().__init__(page=5)
@@ -35,77 +37,79 @@ class Streamed(MemoryTable):
         before = self._items.copy()
         held = super()._write(writes)
         changed = [item for key, item in self._items.items() if before.get(key) != item]
-        self.stream += streamed(changed, by_keys=self.by_keys)
+        self.stream += changed_keys(changed, by_keys=self.by_keys)
         return held
 
 
 # What happens: each line adds facts, in the order in which hospitals did it -----------------------------
 
 
-def arrivals(archive: Archive) -> None:
+def arrivals(archive: World) -> None:
     """Two studies of San Matteo, one of them in two series, and Maugeri's of the day after."""
     contents = [image(study="1.1", series=series, sop=sop, patient="SM1") for series in "12" for sop in "12"]
     contents.append(image(study="1.2", patient="SM1", date="20260210", accession="A7"))
-    archive.deliver(archive.store("san-matteo", *contents))
-    archive.deliver(archive.store("maugeri", image(study="1.3", patient="MG1", date="20260303")))
+    archive.index_batch(archive.put_objects("san-matteo", *contents))
+    archive.index_batch(archive.put_objects("maugeri", image(study="1.3", patient="MG1", date="20260303")))
 
 
-def announcement(archive: Archive) -> None:
+def announcement(archive: World) -> None:
     archive.announce("san-matteo", "1.1", ["a" * 64, "b" * 64])
 
 
-def transfer(archive: Archive) -> None:
+def transfer(archive: World) -> None:
     archive.open_transfer("san-matteo", "maugeri", "SM1")
 
 
-def named(archive: Archive) -> None:
-    archive.accept(archive.transfers[0], "MG1")
+def named(archive: World) -> None:
+    archive.accept(archive.opened[0].receiver, archive.opened[0].id, "MG1")
 
 
-def corrected(archive: Archive) -> None:
-    archive.accept(archive.transfers[0], "MG2")
+def corrected(archive: World) -> None:
+    archive.accept(archive.opened[0].receiver, archive.opened[0].id, "MG2")
 
 
-def ended(archive: Archive) -> None:
-    archive.end_transfer(archive.transfers[0])
+def ended(archive: World) -> None:
+    archive.end_transfer(archive.opened[0])
 
 
-def expired(archive: Archive) -> None:
-    archive.open_transfer("san-matteo", "mondino", "SM1", opened_at=NOW - timedelta(days=40), days=30)
+def expired(archive: World) -> None:
+    archive.open_transfer("san-matteo", "mondino", "SM1", opened_at=MOMENT - timedelta(days=40), days=30)
 
 
-def two_patients(archive: Archive) -> None:
+def two_patients(archive: World) -> None:
     """A study that is filed under two patients."""
-    archive.deliver(archive.store("san-matteo", image(study="1.1", series="3", patient="SM9")))
+    archive.index_batch(archive.put_objects("san-matteo", image(study="1.1", series="3", patient="SM9")))
 
 
-def hidden(archive: Archive) -> None:
-    archive.objection("san-matteo", "SM1", "1.2")
+def hidden(archive: World) -> None:
+    archive.object("san-matteo", "SM1", "1.2")
 
 
-def withdrawn(archive: Archive) -> None:
+def withdrawn(archive: World) -> None:
     archive.withdraw("san-matteo", "1.1", "1.1.2.1")
     archive.withdraw("san-matteo", "1.1", "1.1.2.2")
 
 
-def in_batches(archive: Archive) -> None:
+def in_batches(archive: World) -> None:
     """A study in two series, of which each batch brings some of both."""
     for sop in "1234":
-        archive.deliver(
-            archive.store("san-matteo", *(image(study="1.1", series=series, sop=sop, patient="SM1") for series in "12"))
+        archive.index_batch(
+            archive.put_objects("san-matteo", *(image(study="1.1", series=series, sop=sop, patient="SM1") for series in "12"))
         )
 
 
-def corrected_image(archive: Archive) -> None:
+def corrected_image(archive: World) -> None:
     """The images of one series are another patient's."""
-    archive.deliver(archive.store("san-matteo", *(image(study="1.1", series="1", sop=sop, patient="SM7") for sop in "123")))
+    archive.index_batch(
+        archive.put_objects("san-matteo", *(image(study="1.1", series="1", sop=sop, patient="SM7") for sop in "123"))
+    )
 
 
-def withdrawn_whole(archive: Archive) -> None:
+def withdrawn_whole(archive: World) -> None:
     archive.withdraw("san-matteo", "1.1")
 
 
-STORIES: dict[str, list[Callable[[Archive], None]]] = {
+STORIES: dict[str, list[Callable[[World], None]]] = {
     "arrivals": [arrivals, announcement],
     "a transfer": [arrivals, transfer, named],
     "a transfer that ended": [arrivals, transfer, named, ended],
@@ -124,7 +128,7 @@ STORIES: dict[str, list[Callable[[Archive], None]]] = {
 @cache
 def facts_of(story: str) -> list[Item]:
     """All facts of a story."""
-    archive = Archive()
+    archive = reading_world()
     for part in STORIES[story]:
         part(archive)
     return list(archive.facts().values())
@@ -212,13 +216,13 @@ def test_any_order_and_repetition_by_several_projectors_at_once_ends_in_the_same
 # What happens one after the other, some of it seen on the way ---------------------------------------------
 
 
-class Followed(Archive):
+class Followed(World):
     """An archive whose projector follows when it is told to, from what the stream has for it."""
 
     def __init__(self) -> None:
         self.followed = Streamed()
-        super().__init__(self.followed)
-        self.memory = self.followed
+        stores = {"memory": self.followed, "table": self.followed, "objects": MemoryObjects()}
+        super().__init__((A, B, C), read_summary, audited=False, now=MOMENT, **stores)
         self.sent = 0
         self.withdrawals: list[str] = []
 
@@ -238,12 +242,12 @@ class Followed(Archive):
         slices = [image(study="1.1", series=str(number % 3), sop=str(number), **kinds) for number in numbers]
         if dice.random() < 0.5:
             self.announce("san-matteo", "1.1", [hashlib.sha256(one).hexdigest() for one in [*slices, b"never sent"]])
-        assert self.deliver(self.store("san-matteo", *slices)) == {}
+        assert self.index_batch(self.put_objects("san-matteo", *slices)) == {}
 
     def correct(self, dice: random.Random) -> None:
         number = dice.randrange(self.sent)
         content = image(study="1.1", series=str(number % 3), sop=str(number), patient="SM3", name=dice.choice(["A", "B"]))
-        assert self.deliver(self.store("san-matteo", content)) == {}
+        assert self.index_batch(self.put_objects("san-matteo", content)) == {}
 
     def take_back(self, dice: random.Random) -> None:
         number = dice.randrange(self.sent)
@@ -300,7 +304,7 @@ def test_a_batch_that_comes_while_its_study_is_counted_anew_is_counted_once() ->
     """Some of it is written where the count has been, some where it has yet to come, and some of both in another batch."""
     archive = Followed()
     every = [image(study="1.1", series="1", sop=f"{number:02}", patient="SM1") for number in range(1, 25)]
-    archive.deliver(archive.store("san-matteo", *every[8:16]))
+    archive.index_batch(archive.put_objects("san-matteo", *every[8:16]))
     archive.followed.stream = []
     calls = [0]
 
@@ -308,8 +312,8 @@ def test_a_batch_that_comes_while_its_study_is_counted_anew_is_counted_once() ->
         calls[0] += name == "query"
         if calls[0] == 4:
             calls[0] += 1
-            archive.deliver(archive.store("san-matteo", every[0], every[20]))
-            archive.deliver(archive.store("san-matteo", every[1], every[2]))
+            archive.index_batch(archive.put_objects("san-matteo", every[0], every[20]))
+            archive.index_batch(archive.put_objects("san-matteo", every[1], every[2]))
 
     assert project(Watched(archive.table, meanwhile), [("0", "F#STUDY#san-matteo#1.1", "I#1.1.1#1.1.1.09")]) is None
     assert calls[0] > 4
@@ -445,7 +449,7 @@ class Died(BaseException):
 def test_a_projector_that_dies_at_any_call_leaves_nothing_that_the_next_delivery_does_not_complete(story: str) -> None:
     facts = facts_of(story)
     expected = rebuilt(facts)
-    changes = [("0", *key) for key in streamed(facts)]
+    changes = [("0", *key) for key in changed_keys(facts)]
     place = 0
     while True:
         table, calls = Streamed(), [0]
@@ -467,13 +471,13 @@ def test_a_projector_that_dies_at_any_call_leaves_nothing_that_the_next_delivery
         place += 1
 
 
-def many_rows(numbers: int = 35) -> Archive:
+def many_rows(numbers: int = 35) -> World:
     """A study that can be found under more numbers than one transaction can write rows."""
-    archive = Archive()
-    archive.deliver(archive.store("san-matteo", image(study="1.1", patient="SM1")))
+    archive = reading_world()
+    archive.index_batch(archive.put_objects("san-matteo", image(study="1.1", patient="SM1")))
     for number in range(numbers):
-        opened = archive.open_transfer("san-matteo", "maugeri", "SM1", opened_at=NOW - timedelta(seconds=number))
-        archive.accept(opened, f"MG{number}")
+        opened = archive.open_transfer("san-matteo", "maugeri", "SM1", opened_at=MOMENT - timedelta(seconds=number))
+        archive.accept(opened.receiver, opened.id, f"MG{number}")
     for number in range(numbers):
         archive.link("san-matteo", "SM1", patient("san-matteo", f"SM{100 + number}"))
     return archive
@@ -484,7 +488,7 @@ def test_more_rows_than_one_transaction_takes_are_written_and_removed() -> None:
     archive.project_all()
     rows = [key for key in archive.views() if key[0].startswith("V#SEE#")]
     assert len(rows) > 100
-    for opened in archive.transfers:
+    for opened in archive.opened:
         archive.end_transfer(opened)
     archive.project_all()
     assert {pk for pk, _ in archive.views() if pk.startswith("V#SEE#")} == {"V#SEE#san-matteo#1.1"}
@@ -508,8 +512,10 @@ def test_a_projector_that_dies_between_two_parts_of_many_rows_is_completed_by_th
 
 
 def test_what_fails_is_delivered_again_from_there_on_and_what_came_before_is_done() -> None:
-    archive = Archive()
-    archive.deliver(archive.store("san-matteo", *(image(study=f"1.{number}", patient=f"SM{number}") for number in range(4))))
+    archive = reading_world()
+    archive.index_batch(
+        archive.put_objects("san-matteo", *(image(study=f"1.{number}", patient=f"SM{number}") for number in range(4)))
+    )
     changes = [(f"{number}", f"F#STUDY#san-matteo#1.{number}", "I#x") for number in range(4)]
 
     def busy(name: str) -> None:
@@ -523,8 +529,8 @@ def test_what_fails_is_delivered_again_from_there_on_and_what_came_before_is_don
 
 
 def test_a_fact_that_cannot_be_looked_up_does_not_lose_those_before_it() -> None:
-    archive = Archive()
-    archive.deliver(archive.store("san-matteo", image(study="1.1", patient="SM1")))
+    archive = reading_world()
+    archive.index_batch(archive.put_objects("san-matteo", image(study="1.1", patient="SM1")))
     opened = archive.open_transfer("san-matteo", "maugeri", "SM1")
     changes = [("1", "F#STUDY#san-matteo#1.1", "I#x"), ("2", keys.transfer_facts(opened.id), "OPEN")]
     queries = [0]

@@ -12,7 +12,7 @@ import pytest
 from chalicelib.telemetry import FunctionFailed, logger, without_texts
 from tests.fakes import Watched
 from tests.sharing.api import api_over
-from tests.sharing.world import A, World
+from tests.world import A, World
 
 NAME = "ESPOSITO^GIULIA"
 

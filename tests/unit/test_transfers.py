@@ -18,16 +18,17 @@ from chalicelib.domain.transfers import Transfer
 from chalicelib.services.identity import known_patients
 from chalicelib.services.sharing import acceptance, transfer_reading
 from chalicelib.services.sharing import transfers as service
-from tests.archive import NOW, Archive, patient
 from tests.fakes import Watched
+from tests.streams import MOMENT
+from tests.world import World, patient, reading_world
 
 TRANSFER = Transfer(
-    "0" * 32, "san-matteo", "maugeri", patient("san-matteo", "SM1"), NOW, NOW + timedelta(days=30), "rehabilitation"
+    "0" * 32, "san-matteo", "maugeri", patient("san-matteo", "SM1"), MOMENT, MOMENT + timedelta(days=30), "rehabilitation"
 )
 
 
 def named(number: str, version: int) -> Transfer:
-    return replace(TRANSFER, receiving=patient("maugeri", number), accepted_at=NOW, version=version)
+    return replace(TRANSFER, receiving=patient("maugeri", number), accepted_at=MOMENT, version=version)
 
 
 PROPOSED = replace(TRANSFER, proposed=patient("maugeri", "MG1"))
@@ -37,7 +38,7 @@ def own(items: list[Item]) -> list[Item]:
     return [item for item in items if item.pk == keys.transfer_facts(TRANSFER.id)]
 
 
-END = Item(keys.transfer_facts(TRANSFER.id), "END", {"at": iso(NOW)})
+END = Item(keys.transfer_facts(TRANSFER.id), "END", {"at": iso(MOMENT)})
 
 
 @pytest.mark.parametrize(
@@ -70,10 +71,10 @@ def test_the_patients_partition_says_the_same_as_the_transfers_own() -> None:
 @pytest.mark.parametrize(
     ("ended", "now", "status"),
     [
-        (False, NOW, "active"),
-        (False, NOW + timedelta(days=30), "expired"),
-        (True, NOW, "revoked"),
-        (True, NOW + timedelta(days=31), "revoked"),
+        (False, MOMENT, "active"),
+        (False, MOMENT + timedelta(days=30), "expired"),
+        (True, MOMENT, "revoked"),
+        (True, MOMENT + timedelta(days=31), "revoked"),
     ],
 )
 def test_a_transfer_is_active_expired_or_revoked(ended: bool, now: datetime, status: str) -> None:
@@ -108,26 +109,28 @@ def test_a_moment_that_does_not_exist_in_utc_is_refused_too(text: str) -> None:
 # What the service takes ------------------------------------------------------------------------------
 
 
-def city() -> Archive:
+def city() -> World:
     """An archive in which two hospitals have made patients known."""
-    archive = Archive()
+    archive = reading_world()
     for sender in ("san-matteo", "mondino"):
         for number in ("SM1", "SM2"):
-            known_patients.make_known(archive.table, archive.caller(sender), number, {}, NOW, archive.act, lambda *entries: None)
+            known_patients.make_known(
+                archive.table, archive.caller(sender), number, {}, MOMENT, archive.act, lambda *entries: None
+            )
     return archive
 
 
-def opened(archive: Archive, key: str | None = None, sender: str = "san-matteo", **changes: Any) -> dict[str, Any]:
+def opened(archive: World, key: str | None = None, sender: str = "san-matteo", **changes: Any) -> dict[str, Any]:
     body = {"patient": {"id": "SM1"}, "to": "maugeri", "reason": "rehabilitation", **changes}
     caller = archive.caller(sender)
-    return service.open_transfer(archive.table, caller, body, key, NOW, archive.act, lambda *entries: None).to_json()
+    return service.open_transfer(archive.table, caller, body, key, MOMENT, archive.act, lambda *entries: None).to_json()
 
 
 def test_a_transfer_is_opened_for_a_year_under_the_callers_numbering() -> None:
     answer = opened(city())
     assert answer["patient"] == {"id": "SM1", "issuer": patient("san-matteo", "").issuer}
     assert (answer["from"], answer["to"], answer["status"]) == ("san-matteo", "maugeri", "active")
-    assert answer["expires_at"] == iso(NOW + timedelta(days=365))
+    assert answer["expires_at"] == iso(MOMENT + timedelta(days=365))
 
 
 def test_the_same_key_gives_the_same_transfer_and_another_body_a_conflict() -> None:
@@ -191,7 +194,7 @@ def test_what_a_transfer_cannot_be_is_refused_naming_the_field(changes: dict[str
 def test_a_body_that_is_no_object_is_refused(body: object) -> None:
     archive = city()
     with pytest.raises(BadRequest):
-        service.open_transfer(archive.table, archive.caller("maugeri"), body, None, NOW, archive.act, lambda *entries: None)
+        service.open_transfer(archive.table, archive.caller("maugeri"), body, None, MOMENT, archive.act, lambda *entries: None)
 
 
 def test_only_the_receiver_names_its_number_and_only_a_party_knows_the_transfer() -> None:
@@ -200,21 +203,21 @@ def test_only_the_receiver_names_its_number_and_only_a_party_knows_the_transfer(
     for institution, error in (("san-matteo", Forbidden), ("mondino", NotFound)):
         with pytest.raises(error):
             acceptance.accept(
-                archive.table, archive.caller(institution), answer["id"], {"id": "X"}, NOW, archive.act, lambda *entries: None
+                archive.table, archive.caller(institution), answer["id"], {"id": "X"}, MOMENT, archive.act, lambda *entries: None
             )
     known = acceptance.accept(
-        archive.table, archive.caller("maugeri"), answer["id"], {"id": "MG1"}, NOW, archive.act, lambda *entries: None
+        archive.table, archive.caller("maugeri"), answer["id"], {"id": "MG1"}, MOMENT, archive.act, lambda *entries: None
     )
     assert known.to_json()["receiving_patient"]["id"] == "MG1"
 
 
-def listed(archive: Archive, institution: str, direction: str | None, status: str | None = None, limit: int = 2) -> list[str]:
+def listed(archive: World, institution: str, direction: str | None, status: str | None = None, limit: int = 2) -> list[str]:
     """All pages of a list."""
     found: list[str] = []
     cursor: str | None = None
     for _ in range(50):
         page = transfer_reading.list_transfers(
-            archive.table, archive.caller(institution), direction, status, None, cursor, limit, NOW
+            archive.table, archive.caller(institution), direction, status, None, cursor, limit, MOMENT
         )
         assert len(page.transfers) <= limit
         found += [shown.transfer.id for shown in page.transfers]
@@ -225,9 +228,10 @@ def listed(archive: Archive, institution: str, direction: str | None, status: st
 
 
 def test_lists_are_newest_first_in_pages_by_side_and_status() -> None:
-    archive = Archive()
+    archive = reading_world()
     made = [
-        archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=NOW - timedelta(minutes=n), days=n) for n in range(8)
+        archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=MOMENT - timedelta(minutes=n), days=n)
+        for n in range(8)
     ]
     for transfer in made[::3]:
         archive.end_transfer(transfer)
@@ -240,9 +244,9 @@ def test_lists_are_newest_first_in_pages_by_side_and_status() -> None:
 
 
 def test_without_a_direction_both_are_listed_in_one_order() -> None:
-    archive = Archive()
+    archive = reading_world()
     made = [
-        archive.open_transfer(*sides, f"N{n}", opened_at=NOW - timedelta(minutes=n), days=9)
+        archive.open_transfer(*sides, f"N{n}", opened_at=MOMENT - timedelta(minutes=n), days=9)
         for n, sides in enumerate([("san-matteo", "maugeri"), ("maugeri", "san-matteo"), ("maugeri", "mondino")] * 3)
     ]
     archive.end_transfer(made[1])
@@ -253,12 +257,12 @@ def test_without_a_direction_both_are_listed_in_one_order() -> None:
 
 
 def test_a_cursor_of_another_institution_leads_nowhere_but_into_ones_own_list() -> None:
-    archive = Archive()
+    archive = reading_world()
     for n in range(4):
-        archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=NOW - timedelta(minutes=n))
+        archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=MOMENT - timedelta(minutes=n))
 
     def listing(who: str, cursor: str | None) -> dict[str, Any]:
-        page = transfer_reading.list_transfers(archive.table, archive.caller(who), "incoming", None, None, cursor, 2, NOW)
+        page = transfer_reading.list_transfers(archive.table, archive.caller(who), "incoming", None, None, cursor, 2, MOMENT)
         return page.to_json()
 
     stolen = listing("mondino", listing("maugeri", None)["next"])
@@ -267,12 +271,12 @@ def test_a_cursor_of_another_institution_leads_nowhere_but_into_ones_own_list() 
 
 def test_listing_looks_at_a_bounded_number_of_transfers_for_each_page() -> None:
     """However few have the status that is asked for: a page may be short, and then says where to go on."""
-    archive = Archive()
+    archive = reading_world()
     for n in range(300):
-        archive.open_transfer("san-matteo", "maugeri", "SM1", opened_at=NOW - timedelta(minutes=n))
+        archive.open_transfer("san-matteo", "maugeri", "SM1", opened_at=MOMENT - timedelta(minutes=n))
     calls: list[str] = []
     page = transfer_reading.list_transfers(
-        Watched(archive.table, calls.append), archive.caller("maugeri"), "incoming", "revoked", None, None, 10, NOW
+        Watched(archive.table, calls.append), archive.caller("maugeri"), "incoming", "revoked", None, None, 10, MOMENT
     )
     assert page.transfers == ()
     assert len(calls) <= 60

@@ -7,10 +7,10 @@ from typing import Any
 
 from infra import dashboard, templates
 from infra.dashboard import Lines
-from tests.archive import image
 from tests.harness import wait_until
 from tests.integration.hospital import send
 from tests.integration.operation.conftest import OperatedCity
+from tests.world import image
 
 SELDOM = {"forwarders", "proposal"}
 """Lines of once a minute, or of what is tested elsewhere (tests/sharing); their names are looked for in the sources."""

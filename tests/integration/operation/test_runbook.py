@@ -12,10 +12,10 @@ import pytest
 from botocore.validate import ParamValidator
 
 from infra import audit, operate
-from tests.archive import image
 from tests.harness import ROOT
 from tests.integration.hospital import send
 from tests.integration.operation.conftest import OperatedCity
+from tests.world import image
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 OURS = list(dict.fromkeys(re.findall(r"python -m infra\.((?:operate|audit) [^`\n]+)", RUNBOOK)))

@@ -9,8 +9,8 @@ import pytest
 from chalicelib.domain.errors import NotFound, TryAgain
 from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.retries import index_patiently
-from tests.archive import Archive, image
 from tests.fakes import Watched, WatchedObjects
+from tests.world import image, reading_world
 
 
 class Throttled:
@@ -41,13 +41,13 @@ class Clock:
     ("call", "of"), [("read", "objects"), ("batch_get", "table"), ("transact", "table"), ("write", "objects")]
 )
 def test_what_is_throttled_twice_is_indexed_within_seconds_in_the_same_invocation(call: str, of: str) -> None:
-    archive, clock, fault = Archive(), Clock(), Throttled(call, 2)
-    stored = archive.store("san-matteo", *(image(sop=str(number)) for number in range(3)))
+    archive, clock, fault = reading_world(), Clock(), Throttled(call, 2)
+    stored = archive.put_objects("san-matteo", *(image(sop=str(number)) for number in range(3)))
     table = Watched(archive.table, fault if of == "table" else lambda name: None)
     objects = WatchedObjects(archive.objects.contents, fault if of == "objects" else lambda name: None)
 
     def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
-        return archive.deliver(some, table, objects, lambda: clock.left)  # type: ignore[arg-type]
+        return archive.index_batch(some, table, objects, lambda: clock.left)  # type: ignore[arg-type]
 
     assert index_patiently(attempt, stored, lambda: clock.left, clock.sleep) == {}
     assert fault.left == 0

@@ -9,18 +9,18 @@ from chalicelib.domain.errors import NotAcceptable, NotFound
 from chalicelib.domain.studies import Instance
 from chalicelib.services.retrieval import frames as retrieve_frames
 from chalicelib.services.retrieval import rendering
-from tests.archive import Archive
 from tests.unit.pixels.generated import Spec, dataset, packed, replace, written
+from tests.world import World, reading_world
 
 YBR = Spec(allocated=8, stored=8, high_bit=7, photometric="YBR_FULL", frames=2)
 
 
-def indexed(archive: Archive, spec: Spec, **tags: object) -> Instance:
+def indexed(archive: World, spec: Spec, **tags: object) -> Instance:
     made = dataset(spec)
     made.add_new(0x7FE00010, "OB", packed(spec))
     for keyword, value in tags.items():
         setattr(made, keyword, value)
-    assert archive.send("san-matteo", written(made, spec.syntax)) == ["indexed"]
+    assert archive.bring("san-matteo", written(made, spec.syntax)) == ["indexed"]
     (fact,) = [item for key, item in archive.facts().items() if key[1].startswith("I#")]
     _, series, sop = fact.sk.split("#")
     return Instance.from_item(series, sop, dict(fact.data))
@@ -32,7 +32,7 @@ def of_before(one: Instance, frames: int, length: int) -> Instance:
 
 
 def test_frames_that_an_old_fact_cuts_wrongly_are_cut_anew() -> None:
-    archive = Archive()
+    archive = reading_world()
     one = indexed(archive, YBR, PhotometricInterpretation="YBR_FULL_422")
     old = of_before(one, 2, YBR.rows * YBR.columns * 2)
     for instance in (one, old):
@@ -45,7 +45,7 @@ def test_frames_that_an_old_fact_cuts_wrongly_are_cut_anew() -> None:
 
 
 def test_what_an_old_fact_would_have_drawn_wrongly_is_refused() -> None:
-    archive = Archive()
+    archive = reading_world()
     grey = Spec(allocated=8, stored=8, high_bit=7)
     one = of_before(indexed(archive, grey, BitsStored=12), 1, grey.rows * grey.columns)
     with pytest.raises(NotAcceptable, match="cannot be stored"):
@@ -56,4 +56,4 @@ def test_what_an_old_fact_would_have_drawn_wrongly_is_refused() -> None:
 
 def test_what_has_no_pixels_is_not_found() -> None:
     with pytest.raises(NotFound):
-        retrieve_frames.described(Archive().objects, "san-matteo", Instance.from_item("1", "2", {"sha256": "0", "size": 1}))
+        retrieve_frames.described(reading_world().objects, "san-matteo", Instance.from_item("1", "2", {"sha256": "0", "size": 1}))

@@ -12,9 +12,10 @@ from chalicelib.dicomweb.media_types import negotiate
 from chalicelib.domain.errors import TooLarge
 from chalicelib.services.retrieval import bodies, bulkdata
 from chalicelib.services.retrieval.bodies import Body, Inline
-from tests.archive import NOW, Archive
 from tests.fakes import WatchedObjects
+from tests.streams import MOMENT
 from tests.unit.dicom import building
+from tests.world import World, reading_world
 
 VALUES = 300
 
@@ -32,9 +33,9 @@ def with_many_values(syntax: str) -> bytes:
     return building.part10(building.identity() + creator + values + building.pixels(), syntax)
 
 
-def everything(archive: Archive, calls: list[str]) -> Body:
+def everything(archive: World, calls: list[str]) -> Body:
     """All bulk data of the study 1.2.3; `calls` are the reads and writes that it took."""
-    opened = bodies.open_study(archive.table, archive.caller("san-matteo"), "1.2.3", None, NOW)
+    opened = bodies.open_study(archive.table, archive.caller("san-matteo"), "1.2.3", None, MOMENT)
     found = bodies.instances(archive.table, opened)
     objects = WatchedObjects(archive.objects.contents, calls.append)
     selected = negotiate(representations.frames(building.EXPLICIT, single=False), None, None)
@@ -43,8 +44,8 @@ def everything(archive: Archive, calls: list[str]) -> Body:
 
 @pytest.mark.parametrize("syntax", [building.EXPLICIT, building.DEFLATED])
 def test_the_head_of_an_instance_is_read_once_however_many_values_it_has(syntax: str) -> None:
-    archive, calls = Archive(), list[str]()
-    assert archive.send("san-matteo", with_many_values(syntax)) == ["indexed"]
+    archive, calls = reading_world(), list[str]()
+    assert archive.bring("san-matteo", with_many_values(syntax)) == ["indexed"]
     body = everything(archive, calls)
     assert isinstance(body, Inline)
     names = re.findall(rb"Content-Location: at/(\w+)", body.content)
@@ -53,7 +54,7 @@ def test_the_head_of_an_instance_is_read_once_however_many_values_it_has(syntax:
 
 
 def test_what_many_instances_inflate_to_is_not_held_together() -> None:
-    archive = Archive()
+    archive = reading_world()
     pixels = building.element(0x7FE00010, "OW", bytes(24 * 1024**2))
     squeezed = [
         building.part10(
@@ -61,7 +62,7 @@ def test_what_many_instances_inflate_to_is_not_held_together() -> None:
         )
         for n in range(12)
     ]
-    assert set(archive.send("san-matteo", *squeezed)) == {"indexed"}
+    assert set(archive.bring("san-matteo", *squeezed)) == {"indexed"}
     tracemalloc.start()
     try:
         with pytest.raises(TooLarge):

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from chalicelib.dicomweb.qido import parse_query
 from chalicelib.services.finding import search
-from tests.archive import NOW, Archive, image
 from tests.fakes import Watched
+from tests.streams import MOMENT
+from tests.world import World, image, reading_world
 
 MODALITIES = ("CR", "CT", "MR", "SR")
 studies = st.lists(
@@ -18,18 +19,18 @@ studies = st.lists(
 )
 
 
-def filled(made: list[tuple[list[str], int, bool]]) -> Archive:
+def filled(made: list[tuple[list[str], int, bool]]) -> World:
     """An archive with studies: the modalities of their series, the day, whether Maugeri's."""
-    archive = Archive()
+    archive = reading_world()
     for number, (modalities, day, theirs) in enumerate(made):
         who, date = ("maugeri" if theirs else "san-matteo"), f"2026030{day + 1}"
         contents = [
             image(f"1.2.{number}", str(series), "1", "P1", date, modality=modality)
             for series, modality in enumerate(modalities, 1)
         ]
-        archive.send(who, *contents)
-    transfer = archive.open_transfer("maugeri", "san-matteo", "P1", NOW - timedelta(days=60), days=365)
-    archive.accept(transfer, "P1")
+        archive.bring(who, *contents)
+    transfer = archive.open_transfer("maugeri", "san-matteo", "P1", MOMENT - timedelta(days=60), days=365)
+    archive.accept(transfer.receiver, transfer.id, "P1")
     archive.project_all()
     return archive
 
@@ -41,8 +42,8 @@ def test_what_it_finds_is_what_has_one_of_them_newest_first_and_each_study_once(
 ) -> None:
     archive = filled(made)
     keys = [("ModalitiesInStudy", "\\".join(asked))] + ([("StudyDate", dates)] if dates else [])
-    found = [match.study for match in archive.found("san-matteo", parse_query("study", keys))]
-    every = archive.found("san-matteo", parse_query("study", [("includefield", "all")]))
+    found = [match.study for match in archive.matches("san-matteo", parse_query("study", keys))]
+    every = archive.matches("san-matteo", parse_query("study", [("includefield", "all")]))
     expected = [
         match.study
         for match in every
@@ -54,21 +55,21 @@ def test_what_it_finds_is_what_has_one_of_them_newest_first_and_each_study_once(
 
 def test_a_study_that_loses_a_modality_is_not_found_by_it_any_more() -> None:
     archive = filled([(["CT", "SR"], 1, False)])
-    assert len(archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "SR")]))) == 1
+    assert len(archive.matches("san-matteo", parse_query("study", [("ModalitiesInStudy", "SR")]))) == 1
     archive.withdraw("san-matteo", "1.2.0", "1.2.0.2.1")
     archive.project_all()
-    assert archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "SR")])) == []
-    assert len(archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "CT")]))) == 1
+    assert archive.matches("san-matteo", parse_query("study", [("ModalitiesInStudy", "SR")])) == []
+    assert len(archive.matches("san-matteo", parse_query("study", [("ModalitiesInStudy", "CT")]))) == 1
 
 
 def test_a_study_of_more_modalities_than_any_examination_has_is_projected_all_the_same() -> None:
-    archive = Archive()
+    archive = reading_world()
     slices = [image("1.2.0", str(one), modality=f"{one:04}".ljust(64, "\u20ac")) for one in range(600)]
-    archive.send("san-matteo", *slices, image("1.2.1", modality="MR"))
-    (study,) = archive.found("san-matteo", parse_query("study", [("StudyInstanceUID", "1.2.0"), ("includefield", "all")]))
+    archive.bring("san-matteo", *slices, image("1.2.1", modality="MR"))
+    (study,) = archive.matches("san-matteo", parse_query("study", [("StudyInstanceUID", "1.2.0"), ("includefield", "all")]))
     assert study.attributes["00201208"]["Value"] == [600]
     assert len(study.attributes["00080061"]["Value"]) == 30
-    assert len(archive.found("san-matteo", parse_query("study", [("ModalitiesInStudy", "MR")]))) == 1
+    assert len(archive.matches("san-matteo", parse_query("study", [("ModalitiesInStudy", "MR")]))) == 1
 
 
 def test_one_of_a_rare_modality_is_found_by_one_query() -> None:
@@ -76,7 +77,7 @@ def test_one_of_a_rare_modality_is_found_by_one_query() -> None:
     asked: list[str] = []
     caller = archive.caller("san-matteo")
     table = Watched(archive.table, asked.append)
-    found = search.search(table, caller, parse_query("study", [("ModalitiesInStudy", "MR")]), NOW)
+    found = search.search(table, caller, parse_query("study", [("ModalitiesInStudy", "MR")]), MOMENT)
     assert [match.study for match in found.matches] == ["1.2.60"]
     assert asked == ["query", "batch_get"]
-    assert search.search(table, caller, parse_query("series", [("Modality", "MR")]), NOW).matches
+    assert search.search(table, caller, parse_query("series", [("Modality", "MR")]), MOMENT).matches

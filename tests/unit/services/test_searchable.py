@@ -7,10 +7,11 @@ from typing import Any
 
 from chalicelib.services.ingest import uploads
 from chalicelib.services.ingest.uploads import UploadOffer
-from tests.archive import NOW, Archive, image
+from tests.streams import MOMENT
+from tests.world import World, image, reading_world
 
 
-def states(archive: Archive, *hashes: str) -> dict[str, Any]:
+def states(archive: World, *hashes: str) -> dict[str, Any]:
     answers = uploads.statuses(archive.table, archive.objects, "san-matteo", list(hashes))
     return {sha: str(status.state) for sha, status in answers.items()}
 
@@ -20,13 +21,13 @@ def digest(content: bytes) -> str:
 
 
 def test_what_is_indexed_counts_as_stored_until_the_projector_has_seen_it() -> None:
-    archive = Archive()
+    archive = reading_world()
     first, second = image(sop="1"), image(sop="2")
-    assert archive.deliver(archive.store("san-matteo", first)) == {}
+    assert archive.index_batch(archive.put_objects("san-matteo", first)) == {}
     assert states(archive, digest(first)) == {digest(first): "stored"}
     archive.project_all()
     assert states(archive, digest(first)) == {digest(first): "indexed"}
-    archive.deliver(archive.store("san-matteo", second))
+    archive.index_batch(archive.put_objects("san-matteo", second))
     assert states(archive, digest(first), digest(second)) == {digest(first): "stored", digest(second): "stored"}
     assert states(archive, digest(first)) == {digest(first): "indexed"}
     archive.project_all()
@@ -34,7 +35,7 @@ def test_what_is_indexed_counts_as_stored_until_the_projector_has_seen_it() -> N
 
 
 def test_an_instance_asked_for_by_both_of_its_digests_is_one() -> None:
-    archive = Archive()
+    archive = reading_world()
     packed, original = image(), "0" * 64
     uploads.request_uploads(
         archive.table,
@@ -42,16 +43,16 @@ def test_an_instance_asked_for_by_both_of_its_digests_is_one() -> None:
         archive.announced.append,
         "san-matteo",
         [UploadOffer(digest(packed), len(packed), original=original)],
-        NOW,
+        MOMENT,
     )
-    archive.send("san-matteo", packed)
+    archive.bring("san-matteo", packed)
     assert states(archive, original, digest(packed)) == {original: "indexed", digest(packed): "indexed"}
 
 
 def test_what_was_taken_back_counts_as_withdrawn_and_holds_up_no_other() -> None:
-    archive = Archive()
+    archive = reading_world()
     first, second = image(sop="1"), image(sop="2")
-    archive.send("san-matteo", first, second)
+    archive.bring("san-matteo", first, second)
     archive.withdraw("san-matteo", "1.2.3", "1.2.3.1.1")
     archive.project_all()
     assert states(archive, digest(first), digest(second)) == {digest(first): "rejected", digest(second): "indexed"}

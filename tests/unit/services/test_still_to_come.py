@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services.retrieval.manifest import still_to_come
-from tests.archive import Archive, image
+from tests.world import World, image, reading_world
 
 STUDY = "1.2.3"
 
@@ -21,55 +21,55 @@ def hashes(contents: list[bytes]) -> list[str]:
     return [hashlib.sha256(content).hexdigest() for content in contents]
 
 
-def missing(archive: Archive) -> int:
+def missing(archive: World) -> int:
     return still_to_come(archive.table, StudyView.from_item(archive.views()[f"V#STUDY#{STUDY}", "maugeri"].data))
 
 
 @pytest.mark.parametrize("first", ["announced", "indexed"])
 def test_what_was_announced_and_has_no_verdict_is_still_to_come(first: str) -> None:
-    archive = Archive()
+    archive = reading_world()
     every = slices(6)
     if first == "announced":
         archive.announce("maugeri", STUDY, hashes(every))
-    archive.send("maugeri", *every[:2])
+    archive.bring("maugeri", *every[:2])
     if first == "indexed":
         archive.announce("maugeri", STUDY, hashes(every))
         archive.project_all()
     assert missing(archive) == 4
-    archive.deliver(archive.store("maugeri", *every[2:5]))
+    archive.index_batch(archive.put_objects("maugeri", *every[2:5]))
     assert missing(archive) == 1, "its verdicts tell before the view does"
     archive.project_all()
     assert missing(archive) == 1
-    archive.send("maugeri", every[5])
+    archive.bring("maugeri", every[5])
     assert missing(archive) == 0
     assert "incomplete" not in archive.views()[f"V#STUDY#{STUDY}", "maugeri"].data
 
 
 def test_what_was_announced_and_rejected_is_not_waited_for() -> None:
-    archive = Archive()
+    archive = reading_world()
     bad = b"no DICOM" * 100
     archive.announce("maugeri", STUDY, hashes([*slices(1), bad]))
-    archive.send("maugeri", *slices(1))
+    archive.bring("maugeri", *slices(1))
     assert missing(archive) == 1
-    archive.deliver(archive.store("maugeri", bad))
+    archive.index_batch(archive.put_objects("maugeri", bad))
     assert missing(archive) == 0
 
 
 def test_more_than_a_view_has_room_for_is_still_to_come_until_the_last_has_its_verdict() -> None:
-    archive = Archive()
+    archive = reading_world()
     every = slices(1300)
     for start in range(0, len(every), 100):
         archive.announce("maugeri", STUDY, hashes(every[start : start + 100]))
-    archive.send("maugeri", every[0])
+    archive.bring("maugeri", every[0])
     tally = archive.views()[f"V#TALLY#maugeri#{STUDY}", "."].data
     named = {sha for sk in tally["missing"] for sha in archive.facts()[f"F#STUDY#maugeri#{STUDY}", sk].data["sha256"]}  # type: ignore
     assert 500 <= len(named) <= 1000
-    archive.deliver(archive.store("maugeri", *(one for one in every if hashes([one])[0] in named)))
+    archive.index_batch(archive.put_objects("maugeri", *(one for one in every if hashes([one])[0] in named)))
     assert missing(archive) >= 1, "of those that the view does not name"
     last = next(one for one in reversed(every) if hashes([one])[0] not in named)
-    archive.deliver(archive.store("maugeri", *(one for one in every if one is not last)))
+    archive.index_batch(archive.put_objects("maugeri", *(one for one in every if one is not last)))
     assert missing(archive) == 1
     archive.project_all()
     assert missing(archive) == 1
-    archive.send("maugeri", last)
+    archive.bring("maugeri", last)
     assert missing(archive) == 0

@@ -6,144 +6,47 @@ The services are the real ones, over `tests.fakes`. Nothing happens by itself: s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 from chalicelib.dicomweb.qido import SearchScope, parse_query
 from chalicelib.domain import audit, keys
+from chalicelib.domain import transfers as transfer_facts
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.instance_summary import InstanceSummary, StatedIdentifier
 from chalicelib.domain.institutions import Institution
-from chalicelib.domain.ports import Delete, Item, Key, PutNew, Write
+from chalicelib.domain.ports import Item, Key, Objects, PutNew, Table, Write
 from chalicelib.domain.rejections import RejectionNote
-from chalicelib.services import access, changes, registry
+from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.transfers import Transfer
+from chalicelib.services import access, changes, membership, registry
 from chalicelib.services.audit.trail import Trail
 from chalicelib.services.finding import search, timeline  # fmt: skip
-from chalicelib.services.identity import identity_links, known_patients
+from chalicelib.services.identity import identity_links, known_patients, linking
 from chalicelib.services.ingest import index as index_instances
+from chalicelib.services.ingest import uploads, withdrawals
 from chalicelib.services.ingest.instance_items import StoredObject
+from chalicelib.services.ingest.summaries import read_summary
+from chalicelib.services.ingest.uploads import UploadOffer
 from chalicelib.services.projection import facts
 from chalicelib.services.registry import Caller
 from chalicelib.services.retrieval import manifest
 from chalicelib.services.sharing import acceptance, emergencies, protection, transfer_reading, transfers
-from infra import templates
-from local.lambda_runtime import filters
-from tests.archive import stream_record
-from tests.fakes import MemoryObjects, MemoryTable, Watched
+from tests.fakes import MemoryObjects, MemoryTable
+from tests.streams import MOMENT, CountedObjects, StreamedTable, Told, changed_keys, project, views_of
+from tests.unit.dicom import building
 
 A, B, C, D = "san-matteo", "maugeri", "mondino", "don-gnocchi"
 OIDS = {name: f"2.16.840.1.113883.2.9.1.{number}" for number, name in enumerate((A, B, C, D), 1)}
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 CT, KEY_OBJECT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.59"
-
-
-@cache
-def stream_patterns() -> list[Any]:
-    """What the stream's event source lets through, as the template says."""
-    resource = templates.load(templates.FUNCTIONS)["Resources"]["ProjectFacts"]
-    (source,) = resource["Properties"]["Events"].values()
-    return [json.loads(one["Pattern"]) for one in source["Properties"]["FilterCriteria"]["Filters"]]
-
-
-def streamed(pk: str, sk: str) -> bool:
-    """Whether a change of this item reaches the projector."""
-    return filters.passes(stream_patterns(), {"dynamodb": {"Keys": {"pk": {"S": pk}, "sk": {"S": sk}}}})
-
-
-class Requests(Counter[str]):
-    """Requests by kind. Exact, whichever threads make them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lock = threading.Lock()
-
-    def made(self, kind: str, count: int = 1) -> None:
-        with self._lock:
-            self[kind] += count
-
-
-class StreamedTable(Watched):
-    """The table: counts requests by kind, and remembers what its stream would deliver."""
-
-    def __init__(self, memory: MemoryTable) -> None:
-        self.memory = memory
-        self.requests = Requests()
-        self.pending: list[Key] = []
-        self.deliver_at_once: Callable[[], None] | None = None
-        self._delivering = threading.Lock()
-        super().__init__(memory, self.requests.made)
-
-    def batch_get(self, keys: Iterable[Key]) -> dict[Key, Item]:
-        asked = list(dict.fromkeys(keys))
-        self.requests.made("batch_get", -(-len(asked) // 100))
-        return self.memory.batch_get(asked)
-
-    def put(self, write: Write) -> bool:
-        done = super().put(write)
-        self._tell([write] if done else [])
-        return done
-
-    def transact(self, writes: Sequence[Write]) -> list[bool]:
-        held = super().transact(writes)
-        self._tell([] if held else writes)
-        return held
-
-    def _tell(self, writes: Iterable[Write]) -> None:
-        for write in writes:
-            if isinstance(write, Delete):
-                record = stream_record((write.pk, write.sk), None)
-            else:
-                record = stream_record(write.item.key, write.item)
-            if filters.passes(stream_patterns(), record):
-                self.pending += [(pk, sk) for _, pk, sk in facts.stream_keys([record])]
-        if self.deliver_at_once is not None and self._delivering.acquire(blocking=False):
-            try:
-                self.deliver_at_once()
-            finally:
-                self._delivering.release()
-
-
-class CountedObjects(MemoryObjects):
-    """The bucket: counts requests by kind, in the table's counter, so that one number says what a request cost."""
-
-    def __init__(self, requests: Requests) -> None:
-        super().__init__()
-        self._requests = requests
-
-    def existing(self, keys: Sequence[str]) -> set[str]:
-        self._requests.made("object", len(keys))
-        return super().existing(keys)
-
-    def sizes(self, keys: Sequence[str]) -> dict[str, int]:
-        self._requests.made("object", len(keys))
-        return super().sizes(keys)
-
-    def read(self, key: str, start: int, length: int) -> bytes:
-        self._requests.made("object")
-        return super().read(key, start, length)
-
-    def write(self, key: str, body: bytes, content_type: str) -> None:
-        self._requests.made("object")
-        super().write(key, body, content_type)
-
-
-@dataclass
-class Told:
-    """What went out as alerts."""
-
-    sent: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-
-    def alert(self, kind: str, content: dict[str, str]) -> None:
-        self.sent.append((kind, dict(content)))
 
 
 def plain_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = True) -> InstanceSummary:
@@ -159,6 +62,38 @@ def plain_summary(fetch: Callable[[int, int], bytes], size: int, whole: bool = T
     )
 
 
+def patient(institution: str, value: str) -> PatientIdentifier:
+    """A hospital's own number of a patient."""
+    return PatientIdentifier(OIDS[institution], value)
+
+
+def image(
+    study: str = "1.2.3", series: str = "1", sop: str = "1", patient: str = "P1", date: str = "20260301", **more: str
+) -> bytes:
+    """A small CT slice. Series and SOP Instance UID are made of the study's and a number."""
+    tags = {
+        0x00080005: ("CS", more.get("charset", "")),
+        0x00080016: ("UI", building.CT),
+        0x00080018: ("UI", f"{study}.{series}.{sop}" if "." not in sop else sop),
+        0x00080020: ("DA", date),
+        0x00080030: ("TM", more.get("time", "101500")),
+        0x00080050: ("SH", more.get("accession", "")),
+        0x00080060: ("CS", more.get("modality", "CT")),
+        0x00081030: ("LO", more.get("description", "")),
+        0x00100010: ("PN", more.get("name", "Bianchi^Ada")),
+        0x00100020: ("LO", patient),
+        0x00100021: ("LO", more.get("issuer", "")),
+        0x00100030: ("DA", more.get("birth_date", "")),
+        0x0020000D: ("UI", study),
+        0x0020000E: ("UI", f"{study}.{series}"),
+        0x00204000: ("LT", more.get("comment", "")),
+    }
+    return building.part10(
+        b"".join(building.element(tag, vr, value) for tag, (vr, value) in sorted(tags.items()) if value) + building.pixels(),
+        meta=building.file_meta(sop=tags[0x00080018][1]),
+    )
+
+
 class World:
     """The city. `now` is the clock; move it by `later`."""
 
@@ -169,11 +104,19 @@ class World:
         *,
         audited: bool = True,
         memory: MemoryTable | None = None,
+        table: Any = None,
+        objects: MemoryObjects | None = None,
+        now: datetime = START,
     ) -> None:
-        self.table = StreamedTable(memory or MemoryTable())
-        self.objects = CountedObjects(self.table.requests)
+        self.memory = memory or MemoryTable()
+        self.table = table or StreamedTable(self.memory)
+        self.objects = objects or CountedObjects(self.table.requests)
         self.alerts = Told()
-        self.now = START
+        self.now = now
+        self.opened: list[Transfer] = []
+        """Those that `open_transfer` opened."""
+        self.announced: list[Mapping[str, int]] = []
+        """What the indexer was told again to be stored: sizes by key."""
         self.read_summary = read_summary
         self.trail = Trail(self.table, 2)
         self.audited = audited
@@ -203,6 +146,13 @@ class World:
         known = registry.load_registry(self.table)
         return Caller(known.members[name], actor, known)
 
+    @property
+    def operator(self) -> Caller:
+        return Caller(None, "operator", registry.load_registry(self.table))
+
+    def remove(self, name: str) -> None:
+        membership.remove(self.operator, name, self.now, self.act)
+
     def member(self, name: str) -> Institution:
         return registry.load_registry(self.table).members[name]
 
@@ -222,10 +172,48 @@ class World:
     def store(self, owner: str, content: bytes) -> StoredObject:
         return StoredObject(owner, self.objects.store(owner, content), len(content))
 
+    def put_objects(self, owner: str, *contents: bytes) -> list[StoredObject]:
+        """Put objects into the bucket, as a hospital does by presigned PUT: what S3 then tells of."""
+        return [self.store(owner, content) for content in contents]
+
     def index(self, *stored: StoredObject) -> dict[StoredObject, Any]:
+        return self.index_batch(stored)
+
+    def index_batch(
+        self,
+        stored: Sequence[StoredObject],
+        table: Table | None = None,
+        objects: Objects | None = None,
+        remaining: Callable[[], float] = lambda: 60.0,
+        now: datetime | None = None,
+    ) -> dict[StoredObject, Any]:
+        """Hand a batch to the indexer, with other stores, less time or another clock; those that must come again."""
+        at = table or self.table
+        act = self.act if self.audited else lambda writes, *entries: at.transact(writes)
         return index_instances.index_instances(
-            self.table, self.objects, self.read_summary, self.now, stored, act=lambda _: self.act
+            at, objects or self.objects, self.read_summary, now or self.now, stored, remaining, act=lambda _: act
         )
+
+    def bring(self, owner: str, *contents: bytes, now: datetime | None = None) -> list[str]:
+        """Store, index and project; the state of each."""
+        stored = self.put_objects(owner, *contents)
+        assert self.index_batch(stored) == {}
+        self.project_all(now)
+        return [self.state(instance) for instance in stored]
+
+    def status(self, owner: str, content: bytes) -> dict[str, Any]:
+        """What `/uploads/status` says of these bytes."""
+        sha = hashlib.sha256(content).hexdigest()
+        return uploads.states(self.table, self.objects, owner, [sha])[sha].to_json()
+
+    def state(self, stored: StoredObject) -> str:
+        answer = uploads.states(self.table, self.objects, stored.institution, [stored.sha256])
+        return str(answer[stored.sha256].state)
+
+    def announce(self, owner: str, study: str, hashes: list[str]) -> None:
+        """The hospital says what the study will consist of."""
+        offers = [UploadOffer(sha, 1000, study) for sha in hashes]
+        uploads.request_uploads(self.table, self.objects, self.announced.append, owner, offers, self.now)
 
     def arrive(self, owner: str, patient: str | None, study: str, instance: str | None = None, **more: Any) -> StoredObject:
         """An instance comes and is indexed. See `summary` for `more`."""
@@ -295,13 +283,40 @@ class World:
     def undo(self, who: str, patient: str, link: str) -> dict[str, Any]:
         return identity_links.undo_link(self.table, self.caller(who), patient, link, self.now, self.act, self.tell)
 
+    def link(self, who: str, number: str, other: PatientIdentifier) -> None:
+        """Join one of a hospital's numbers with another, as what confirms it does."""
+        own = patient(who, number)
+        record = access.load_record(self.table, own.hash)
+        for write in linking.linking_writes(record, own, other, "confirmed", who, (), self.now):
+            self.table.put(write)
+
+    def open_transfer(
+        self, sender: str, receiver: str, number: str, opened_at: datetime | None = None, days: int = 30
+    ) -> Transfer:
+        """A transfer of any patient and any day: its facts alone."""
+        at = opened_at or self.now
+        digest = hashlib.sha256(f"{sender}{receiver}{number}{at}".encode()).hexdigest()[:32]
+        transfer = Transfer(digest, sender, receiver, patient(sender, number), at, at + timedelta(days=days), "rehabilitation")
+        for fact in transfer_facts.opening(transfer):
+            self.table.put(PutNew(fact))
+        self.opened.append(transfer)
+        return transfer
+
+    def end_transfer(self, transfer: Transfer) -> None:
+        self.table.put(PutNew(Item(keys.transfer_facts(transfer.id), "END", {"at": iso(self.now)})))
+
     def object(self, owner: str, patient: str, study: str | None = None) -> str:
         body = {"study_instance_uid": study} if study else {}
         return str(protection.object_to_sharing(self.table, self.caller(owner), patient, body, self.now, self.act)["id"])
 
-    def withdraw(self, owner: str, study: str, *instances: str) -> None:
+    def withdraw(self, owner: str, study: str, *instances: str) -> str:
+        """The owner takes instances back, or all of a study; the withdrawal's id."""
         body: dict[str, Any] = {"reason": "sent in error"} | ({"sop_instance_uids": list(instances)} if instances else {})
-        protection.withdraw(self.table, self.caller(owner), study, body, self.now, self.act)
+        return str(protection.withdraw(self.table, self.caller(owner), study, body, self.now, self.act)["id"])
+
+    def end_withdrawal(self, owner: str, study: str, withdrawal: str) -> None:
+        """And shows them again."""
+        withdrawals.end_withdrawal(self.table, self.caller(owner), study, withdrawal, self.now, self.act)
 
     def declare_emergency(self, who: str, patient: str, issuer: str | None = None) -> str:
         body = {"patient": {"id": patient} | ({"issuer": issuer} if issuer else {}), "reason": "unconscious, chest trauma"}
@@ -366,6 +381,19 @@ class World:
         assert item is not None
         return item.data
 
+    def matches(self, who: str, query: Any) -> list[Any]:
+        """What a search finds."""
+        return search.search(self.table, self.caller(who), query, self.now).matches
+
+    def facts(self) -> dict[Key, Item]:
+        """All but the change feeds, which the projector writes."""
+        found = self.memory.items().items()
+        return {key: item for key, item in found if item.pk.startswith("F#") and not item.pk.startswith("F#FEED#")}
+
+    def views(self) -> dict[Key, Item]:
+        """Without the versions, which count how often a view was written."""
+        return views_of(self.memory)
+
     # The stream ---------------------------------------------------------------------------------------------------
 
     def deliver(self, keys: Sequence[Key]) -> None:
@@ -375,6 +403,11 @@ class World:
             for number, (pk, sk) in enumerate(keys)
         ]
         assert facts.project(self.table, self.alerts, facts.stream_keys(records), lambda: self.now) is None
+
+    def project_all(self, now: datetime | None = None) -> None:
+        """Every fact comes by the projector once."""
+        changes = [(f"{number:021d}", *key) for number, key in enumerate(changed_keys(self.facts().values()))]
+        assert project(self.table, changes, now or self.now) is None
 
     def settle(self, shuffled: random.Random | None = None) -> None:
         """Deliver until nothing is pending; with `shuffled` in any order of the partitions, and some twice."""
@@ -395,6 +428,13 @@ class World:
         during: Counter[str] = Counter()
         yield during
         during.update(Counter(self.table.requests) - before)
+
+
+def reading_world(table: MemoryTable | None = None, objects: MemoryObjects | None = None) -> World:
+    """A world that reads DICOM files (`image`), records nothing in an audit trail, and streams nothing by itself."""
+    memory = table or MemoryTable()
+    stores = {"memory": memory, "table": memory, "objects": objects or MemoryObjects()}
+    return World((A, B, C), read_summary, audited=False, now=MOMENT, **stores)
 
 
 def summary(

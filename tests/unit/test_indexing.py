@@ -74,10 +74,10 @@ def test_the_first_bytes_of_a_uid_stand_and_others_conflict_in_a_later_batch() -
 
 
 def test_a_conflict_files_nothing_under_the_patient_that_it_names() -> None:
-    archive = Archive()
-    assert archive.send("san-matteo", image()) == ["indexed"]
+    archive = reading_world()
+    assert archive.bring("san-matteo", image()) == ["indexed"]
     before = archive.facts()
-    assert archive.send("san-matteo", image(patient="P2", comment="other bytes")) == ["conflict"]
+    assert archive.bring("san-matteo", image(patient="P2", comment="other bytes")) == ["conflict"]
     assert [pk for pk, _ in archive.facts().keys() - before.keys() if pk.startswith("F#PATIENT#")] == []
 
 

@@ -406,7 +406,7 @@ def test_a_projection_that_saw_a_transfer_does_not_put_it_back_after_its_end() -
 
 def test_a_projection_with_nothing_to_tell_does_not_overwrite_a_later_one() -> None:
     """The slow one read before the objection, and what it has to write concerns no feed, whose place would stop it."""
-    archive = Archive()
+    archive = reading_world()
     arrivals(archive)
     transfer(archive)
     table = Streamed()

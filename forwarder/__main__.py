@@ -65,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("check", help="try PACS, archive, clock, disk and certificate")
     _with_config(command, _check)
 
+    command = commands.add_parser("self-test", help="send a picture of nobody the whole way, see it in the archive, withdraw it")
+    command.add_argument("--report", type=Path, metavar="FILE", help="write down what was tried, for both sides")
+    _with_config(command, _self_test)
+
     command = commands.add_parser("retry", help="try again at once what failed")
     command.add_argument("digests", nargs="*", metavar="DIGEST", help="rejected instances to try too")
     command.add_argument("--all", action="store_true", help="all rejected instances too")
@@ -222,6 +226,21 @@ def _check(arguments: argparse.Namespace) -> int:
         console.print(f"{mark} {escape(finding.what)}: {escape(finding.text)}", soft_wrap=True, highlight=False)
         bad += not finding.good
     return 1 if bad else 0
+
+
+def _self_test(arguments: argparse.Namespace) -> int:
+    from datetime import datetime
+
+    from forwarder import config
+    from forwarder.operations import self_test
+
+    settings, now, findings = config.load(arguments.config), datetime.now().astimezone(), []
+    for finding in self_test.self_test(settings, now):
+        print(f"{'good' if finding.good else 'BAD '} {finding.what}: {finding.text}", flush=True)
+        findings.append(finding)
+    if arguments.report:
+        arguments.report.write_text(self_test.report(settings, findings, now), encoding="utf-8")
+    return 0 if all(finding.good for finding in findings) else 1
 
 
 def _retry(arguments: argparse.Namespace) -> int:

@@ -107,7 +107,7 @@ class Authority:
             raise UnusableRequest("The common name must be 1 to 64 letters, digits, blanks and . _ @ -")
         if not 1 <= days <= MOST_DAYS:
             raise UnusableRequest(f"--days must be from 1 to {MOST_DAYS}.")
-        public_key = _proven(request)
+        public_key = proven_key(request)
         with self._changing() as issued:
             ca, key = self._open(passphrase)
             until = min(now + timedelta(days=days), ca.not_valid_after_utc)
@@ -207,8 +207,12 @@ class Authority:
             raise UnusableRequest("This is not a serial number.")
         return folder / f"{serial}.pem"
 
+    def certificate_of(self, one: Issued) -> x509.Certificate:
+        """What was issued."""
+        return x509.load_pem_x509_certificate(self._file(one.serial).read_bytes())
+
     def _key_of(self, one: Issued) -> bytes:
-        return _spki(x509.load_pem_x509_certificate(self._file(one.serial).read_bytes()).public_key())
+        return _spki(self.certificate_of(one).public_key())
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
@@ -219,7 +223,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )  # fmt: skip
 
 
-def _proven(request: bytes) -> Any:
+def proven_key(request: bytes) -> Any:
     """The public key of a request whose sender has the private one. Raises Unusable."""
     if len(request) > LARGEST_REQUEST:
         raise UnusableRequest("This is no certificate request: it is too large.")
@@ -284,7 +288,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _passphrase() -> bytes:
+def passphrase() -> bytes:
     given = os.environ.get(PASSPHRASE)
     if given is None and sys.stdin.isatty():
         given = getpass.getpass("Passphrase of the authority's key: ")
@@ -294,13 +298,13 @@ def _passphrase() -> bytes:
 
 
 def _init(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
-    certificate = authority.make(options.name, _passphrase(), now)
+    certificate = authority.make(options.name, passphrase(), now)
     print(f"{authority.certificate_file}: until {certificate.not_valid_after_utc:%Y-%m-%d}. It is what account.yaml is given:")
     print(f'  CertificationAuthorityPem="$(cat {authority.certificate_file})"')
 
 
 def _issue(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
-    certificate = authority.issue(options.common_name, options.csr.read_bytes(), options.days, _passphrase(), now)
+    certificate = authority.issue(options.common_name, options.csr.read_bytes(), options.days, passphrase(), now)
     _write(options.out, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
     print(
         f"{options.out}: {options.common_name}, {certificate.serial_number:x}, until {certificate.not_valid_after_utc:%Y-%m-%d}"
@@ -315,14 +319,14 @@ def _revoke(authority: Authority, options: argparse.Namespace, now: datetime) ->
 
 
 def _crl(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
-    _write(options.out, authority.revocation_list(_passphrase(), now), 0o644)
+    _write(options.out, authority.revocation_list(passphrase(), now), 0o644)
     print(f"{options.out}: {sum(bool(one.revoked_at) for one in authority.issued())} revoked")
 
 
 def _publish(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
     session = boto3.Session(profile_name=options.profile, region_name=options.region)
     crl = publish(
-        session.client("rolesanywhere"), options.trust_anchor_arn, options.name, authority.revocation_list(_passphrase(), now)
+        session.client("rolesanywhere"), options.trust_anchor_arn, options.name, authority.revocation_list(passphrase(), now)
     )
     print(f"Roles Anywhere refuses what is revoked: {crl}")
 

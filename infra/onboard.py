@@ -11,6 +11,8 @@ import json
 import re
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -19,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.config import VERSION
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.institutions import parse
-from infra import stacks, where
+from infra import authority, handover, stacks, where
 from infra.registry import Registration, RegistryClient, RegistryRefused
 from infra.stacks import StackFailed
 from infra.templates import INSTITUTION
@@ -189,10 +191,19 @@ def onboard(options: argparse.Namespace, session: Any, registry: RegistryClient,
     print(describe(plan, registry.api))
     if plan.empty:
         print("Nothing to do." if not waits(known, registration) else f"Nothing to do. {_waiting(options.id, known or {})}")
-        return
     if options.dry_run:
         print("Dry run: nothing was done.")
         return
+    if not plan.empty:
+        _bring_in(options, cloudformation, registry, plan)
+    if options.out:
+        deployed = stacks.outputs(stacks.describe(cloudformation, wanted.name) or {}) if wanted else {}
+        _hand_over(options, registry.api, session.region_name, city, registration, trust, deployed)
+
+
+def _bring_in(options: argparse.Namespace, cloudformation: Any, registry: RegistryClient, plan: Plan) -> None:
+    """Deploy and register what the plan says. Raises StackFailed, RegistryRefused."""
+    wanted, registration, role_arn = plan.stack, plan.registration, plan.registration["role_arn"]
     if wanted:
         done = stacks.deploy(cloudformation, wanted)
         print(f"{wanted.name}: {'unchanged' if done == 'nothing' else done + 'd'}")
@@ -215,6 +226,76 @@ def _waiting(institution: str, registration: Registration) -> str:
     )
 
 
+def _hand_over(
+    options: argparse.Namespace,
+    api: str,
+    region: str,
+    city: dict[str, str],
+    registration: Registration,
+    trust: Trust,
+    deployed: dict[str, str],
+) -> None:
+    """Issue the certificate that was asked for, and write what the hospital's IT is handed. Raises UnusableOption, OSError."""
+    member = handover.Membership(
+        options.id,
+        registration["name"],
+        registration["patient_id_issuer"],
+        api,
+        region,
+        city["BucketName"],
+        deployed.get("RoleArn") or registration["role_arn"] or "",
+        tuple(registration["ae_titles"]),
+        tuple(registration.get("issuer_names", ())),
+        _adt_codes(options.adt_code),
+        trust.trust_anchor,
+        deployed.get("CertificateProfileArn", ""),
+        trust.common_name,
+    )
+    try:
+        issued = (
+            handover.certificate(
+                authority.Authority(options.authority),
+                trust.common_name,
+                options.csr.read_bytes(),
+                authority.passphrase(),
+                datetime.now(UTC),
+            )
+            if options.csr
+            else None
+        )
+    except authority.UnusableRequest as error:
+        raise UnusableOption(str(error)) from error
+    for path in handover.write(options.out, member, issued):
+        print(f"  handed   {path}")
+    print(handover.report(member, issued))
+
+
+def _adt_codes(given: list[str]) -> dict[str, str]:
+    """`CODE=ID` each. Raises UnusableOption."""
+    codes = dict(text.partition("=")[::2] for text in given)
+    if not all(code and institution for code, institution in codes.items()):
+        raise UnusableOption("--adt-code is CODE=ID: a code of this hospital's ADT, and the institution that it means")
+    return codes
+
+
+def _revoke(options: argparse.Namespace, session: Any) -> None:
+    """The certificates of one that is taken out are revoked, and where its trust anchor is named, that is told to AWS."""
+    name = options.certificate_cn or _common_name(options.id)
+    try:
+        count, crl = handover.revoke(authority.Authority(options.authority), name, authority.passphrase(), datetime.now(UTC))
+    except authority.UnusableRequest as error:
+        raise UnusableOption(str(error)) from error
+    (options.authority / "crl.pem").write_bytes(crl)
+    print(f"{name}: {count} certificates revoked; {options.authority / 'crl.pem'} says so")
+    if options.trust_anchor_arn:
+        authority.publish(session.client("rolesanywhere"), options.trust_anchor_arn, "contenitore", crl)
+        print(f"{options.trust_anchor_arn} refuses them from now on")
+
+
+def _common_name(institution: str) -> str:
+    return f"forwarder.{institution}"
+
+
 def confirm(options: argparse.Namespace, registry: RegistryClient) -> None:
     """As the institution itself: let its new role count. Raises RegistryRefused."""
     counts = registry.confirm(options.id)
@@ -230,6 +311,8 @@ def remove(options: argparse.Namespace, session: Any, registry: RegistryClient) 
             print(f"  delete   stack {name}")
         print("Dry run: nothing was done.")
         return
+    if options.authority:
+        _revoke(options, session)
     was_registered = registry.delete(options.id)
     print(f"{options.id}: {'no longer registered' if was_registered else 'was not registered'}")
     if options.delete_stack:
@@ -246,7 +329,8 @@ def _trust(options: argparse.Namespace, city: dict[str, str]) -> Trust:
     principals = tuple(options.principal_arn)
     if not principals and not options.trust_anchor_arn and not options.certificate_cn:
         principals = (city["OperatorRoleArn"].rpartition("role/")[0] + "root",)
-    return check_trust(Trust(principals, options.trust_anchor_arn or "", options.certificate_cn or ""))
+    common_name = options.certificate_cn or (_common_name(options.id) if options.trust_anchor_arn and options.csr else "")
+    return check_trust(Trust(principals, options.trust_anchor_arn or "", common_name))
 
 
 def _asked(options: argparse.Namespace) -> dict[str, object]:
@@ -289,6 +373,21 @@ def _arguments() -> argparse.ArgumentParser:
     who.add_argument("--trust-anchor-arn", help="the authority of its certificate (IAM Roles Anywhere)")
     who.add_argument("--certificate-cn", help="the common name of its certificate")
     who.add_argument("--role-arn", help="a role that exists; no stack is deployed")
+    handed = parser.add_argument_group("what the hospital's IT is handed")
+    handed.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write configuration, credentials, unit, firewall list, report"
+    )
+    handed.add_argument("--csr", type=Path, metavar="FILE", help="the forwarder's certificate request; a new one renews")
+    handed.add_argument(
+        "--authority", type=Path, metavar="FOLDER", help="of infra.authority: signs --csr; with --remove: revokes"
+    )
+    handed.add_argument(
+        "--adt-code",
+        action="append",
+        default=[],
+        metavar="CODE=ID",
+        help="by a code of its own ADT, the institution (repeatable)",
+    )
     where.add_arguments(parser).add_argument("--api", help="the API's address (default: what the city's stack says)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; only read")
     parser.add_argument("--confirm", action="store_true", help="as the institution itself: confirm its new role, which waits")
@@ -298,6 +397,8 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _carry_out(options: argparse.Namespace) -> None:
+    if options.csr and not (options.authority and options.out):
+        raise UnusableOption("--csr needs --authority, which signs it, and --out, where the certificate goes")
     endpoints = where.endpoints(options.endpoints)
     session = where.session(options, endpoints)
     city = {} if options.confirm else where.outputs(session, options.city)  # an institution reads no stack of the city

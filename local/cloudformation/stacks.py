@@ -126,6 +126,10 @@ def remember(state: State, stack: Stack) -> None:
         )
 
 
+_remembered: dict[str, tuple[str, str, str, str]] = {}
+"""The stacks as they were when they were saved last, by name: reading a template takes longer than anything else here."""
+
+
 def remember_changes(state: State, city: str) -> None:
     """After a CloudFormation request: save what was made or changed, forget what was deleted."""
     alive = {stack.name: stack for stack in backend().stacks.values() if stack.status.endswith("_COMPLETE")}
@@ -134,10 +138,17 @@ def remember_changes(state: State, city: str) -> None:
         for name in saved - set(alive) - {city}:
             database.execute("DELETE FROM stacks WHERE name = ?", (name,))
         for name, stack in alive.items():
-            if name != city:
+            as_it_is = (
+                stack.stack_id,
+                stack.status,
+                stack.template,
+                json.dumps(stack.resource_map.input_parameters, sort_keys=True),
+            )
+            if name != city and _remembered.get(name) != as_it_is:
                 _take_over_change_set(stack)
                 complete(stack)
                 remember(state, stack)
+                _remembered[name] = as_it_is
 
 
 def _take_over_change_set(stack: Stack) -> None:

@@ -55,3 +55,17 @@ def test_each_command_of_the_operator_and_its_options_are_explained(command: str
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help", "--json"}
     (row,) = [line.split("|")[1] for line in OPERATIONS.splitlines() if line.startswith(f"| `{command}")]
     assert set(re.findall(r"--[a-z-]+", row)) == known
+
+
+ONBOARDING = (ROOT / "docs" / "onboarding.md").read_text(encoding="utf-8")
+
+
+def test_what_a_hospitals_it_reads_is_two_pages_and_its_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(ONBOARDING.split()) < 1000
+    with pytest.raises(SystemExit):
+        onboard.main(["--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    commands = re.findall(r"python -m infra\.onboard(?:[^`\n]|\\\n)*", ONBOARDING)
+    assert len(commands) == 2
+    for command in commands:
+        assert set(re.findall(r"--[a-z-]+", command)) <= known

@@ -114,6 +114,8 @@ def running(
             state.deliveries = deliveries = Deliveries(config, spool, archive, outbox.line, outbox.share)
             receiver.is_echo = deliveries.is_echo
             receiver.on_commitment = deliveries.committed
+            if door.registration is not None:
+                door.registration.on_accepted = deliveries.transfer_accepted
         if any(peer.query for peer in config.peers):
             state.queries = Queries(config, spool, archive)
         people = config.identity.configured or bool(config.mail.host)
@@ -165,7 +167,8 @@ def running(
         stack.callback(end_background)
         state.ports |= stack.enter_context(scp.listening(config.dicom, receiver, config.peers, state.queries))
         state.ports |= stack.enter_context(mllp.listening(config.hl7, door))
-        workplace = Workplace(spool.journal, state.work, lambda: state.pace)
+        told = state.deliveries.transfer_accepted if state.deliveries is not None else lambda _: None
+        workplace = Workplace(spool.journal, state.work, lambda: state.pace, told)
         stack.enter_context(web.opened(config, state, spool, archive, outbox.line, stop, workplace))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -93,6 +94,14 @@ class Deliveries:
         """
         self.ledger.to_the_front(number, relevant)
         self._wake.set()
+
+    def transfer_accepted(self, transfer: str) -> None:
+        """A transfer was accepted from here, by registration or by a person: the feed, which tells it too, is not waited for.
+
+        Raises SpoolError.
+        """
+        self.ledger.ask_about("transfer", transfer)
+        self._looking.set()
 
     def is_echo(self, sop_instance: str) -> bool:
         """Whether an instance that the PACS sends came into it from here. Raises SpoolError."""
@@ -301,13 +310,16 @@ class Deliveries:
         if not waiting:
             self.ledger.finish(task)
             return
-        there = self._pacs.has(task.study, sorted({listed[entry.sop_instance].series for entry in waiting})) or frozenset()
+        series = sorted({listed[entry.sop_instance].series for entry in waiting})
+        with ThreadPoolExecutor(1, "deliver-look") as aside:  # two questions at once: somebody waits for the first image
+            looking = aside.submit(self._pacs.has, task.study, series)
+            local = self._local(self._source.exams_of(task.number))
+            there = looking.result() or frozenset()
         for entry in waiting:
             if entry.sop_instance in there:
                 self.ledger.settle(task, entry, DeliveryState.THERE)
                 self._delivery.forget(entry.sha256)
         left = [entry for entry in waiting if entry.sop_instance not in there]
-        local = self._local(self._source.exams_of(task.number))
         self.trouble = None
         if local is None:
             self.ledger.put_aside(task, "other-person")

@@ -31,6 +31,10 @@ class Following(Tables):
 
         self._journal.write(work)
 
+    def ask_about(self, kind: str, name: str) -> None:
+        """Have something looked at that is known of before the feed tells it."""
+        self._journal.write(lambda connection: ask_to_look(connection, kind, name))
+
     def number_of(self, study: str) -> str | None:
         """The patient's number under which a study was wanted."""
         with self._journal.read() as connection:

@@ -46,5 +46,5 @@ def staff_routes(door: Door, workplace: Workplace) -> list[BaseRoute]:
         *AsidePage(pages).routes(),
         *WorkPage(pages, workplace.work).routes(),
         *PatientPage(pages, workplace.journal).routes(),
-        *TransfersPage(pages, ready).routes(),
+        *TransfersPage(pages, ready, workplace.on_accepted).routes(),
     ]

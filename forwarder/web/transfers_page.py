@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -45,8 +46,8 @@ class Comparison:
 class TransfersPage:
     """The page and its forms."""
 
-    def __init__(self, pages: Pages, ready: Readiness) -> None:
-        self._pages, self._ready = pages, ready
+    def __init__(self, pages: Pages, ready: Readiness, on_accepted: Callable[[str], None] = lambda _: None) -> None:
+        self._pages, self._ready, self._on_accepted = pages, ready, on_accepted
 
     def routes(self) -> list[BaseRoute]:
         """The page, and where its forms go."""
@@ -118,6 +119,7 @@ class TransfersPage:
                 transfer=waiting, number=number, compared=compared, from_name=city.name(waiting["from"]),
             )  # fmt: skip
         await archive.do("PUT", f"/transfers/{transfer}/receiving-patient", {"id": number})
+        await anyio.to_thread.run_sync(self._on_accepted, transfer)
         return seen(PATH, done="accepted")
 
     async def _take_back(self, _: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:

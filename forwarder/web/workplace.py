@@ -11,8 +11,10 @@ from forwarder.spool.journal import Journal
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """`pace`: the seconds that an instance takes now into the PACS, where that is known."""
+    """`pace`: the seconds that an instance takes now into the PACS, where that is known; `on_accepted`: hears of a transfer that
+    was accepted here."""
 
     journal: Journal
     work: WorkList
     pace: Callable[[], float | None] = lambda: None
+    on_accepted: Callable[[str], None] = lambda _: None

@@ -44,8 +44,8 @@ def free_port() -> int:
             return port
 
 
-def until(condition: Callable[[], T], seconds: float = 30.0) -> T:
-    """Wait until `condition` is true and return what it gave; fails after `seconds`."""
+def until(condition: Callable[[], T], seconds: float = 30.0, every: float = 0.02) -> T:
+    """Wait until `condition` is true and return what it gave; fails after `seconds`. It is asked `every` so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -53,7 +53,7 @@ def until(condition: Callable[[], T], seconds: float = 30.0) -> T:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {condition}")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 @dataclass

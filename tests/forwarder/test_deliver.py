@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from deliveries import Case, a_case
 from hospital import process, store, until
 from pacs import PLAIN, running_pacs
 
+from forwarder.deliver.engine import Deliveries
 from forwarder.deliver.ledger import Ledger
 from forwarder.operations import admin
 from forwarder.service import running
@@ -47,6 +50,26 @@ def test_what_an_accepted_transfer_opens_stands_in_the_pacs_under_the_local_pati
         assert came.StudyDescription.startswith("[Fondazione IRCCS Policlinico San Matteo] ")
         assert came.OriginalAttributesSequence[-1].ModifiedAttributesSequence[0].PatientID == case.patient.at["san-matteo"]
         assert came.PixelData == film.PixelData
+
+
+def test_who_is_accepted_here_is_not_waited_for_in_the_feed(
+    city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry office accepts at the door; the archive's feed, which this forwarder asks now and then, tells it later."""
+    monkeypatch.setattr(Deliveries, "follow", lambda self, stop: None)
+    values = {"identity__header": "X-Remote-User", "identity__trusted": ["127.0.0.1"], "identity__roles_header": "X-Remote-Roles"}
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs, **values) as case:
+        case.send(case.prior())
+        body = {"patient": {"id": case.patient.at["san-matteo"]}, "to": "maugeri", "reason": "rehabilitation"}
+        transfer = city.client("san-matteo").post("/transfers", json=body).json()["id"]
+        who = {"X-Remote-User": "anna", "X-Remote-Roles": "registry"}
+        with running(case.place.config()):
+            page = requests.get(f"{case.place.page}/transfers", headers=who, timeout=20).text
+            token = re.search(r'name="token" value="([0-9a-f]+)"', page)
+            assert token
+            form = {"token": token[1], "act": "accept", "transfer": transfer, "number": case.number, "sure": "yes"}
+            requests.post(f"{case.place.page}/transfers", headers=who, data=form, timeout=20, allow_redirects=False)
+            assert case.settled(1)["delivered"] == 1
 
 
 def test_nothing_is_brought_before_the_transfer_is_accepted_nor_for_an_emergency(case: Case) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -56,6 +57,8 @@ class Registration:
         self._looks: list[float] = []  # when transfers that wait are to be looked at (monotonic), ascending
         self._said: dict[str, RegisteredPerson] = {}  # by transfer, what its sender says of the patient
         self._self: tuple[str, str] | None = None
+        self.on_accepted: Callable[[str], None] = lambda _: None
+        """Hears of each transfer that an admission accepted."""
         self._look_soon()
 
     def notice(self) -> None:
@@ -156,6 +159,8 @@ class Registration:
             log.info("an act of ADT was undone" if act.undo else "an act of ADT was done", act=act.seq, act_kind=act.kind)
         if act.kind in (ActKind.PATIENT, ActKind.LINK):
             self._look_soon()
+        if act.kind is ActKind.ACCEPTANCE and state is ActState.DONE:
+            self.on_accepted(act.subject)
 
     def _state_patient(self, act: Act) -> tuple[str | None, str]:
         codes = [{"issuer": CODICE_FISCALE, "id": code} for code in act.content["codes"]]

@@ -293,6 +293,9 @@ class PacsConfig:
     port: int = option(104, "Its port.", _between(1, 65535))
     tls: bool = option(False, "Whether it wants TLS (with the certificate of [dicom.tls]).")
     associations: int = option(4, "Associations at once at the most; where it refuses one, fewer.", _between(1, 32))
+    issuer: str = option(
+        "", "What it writes as Issuer of Patient ID for its own numbers; empty: what it answers, else the hospital's OID."
+    )
     commitment: bool = option(True, "Whether it is asked for storage commitment, where it accepts that; else by C-FIND.")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -15,12 +17,14 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from forwarder.config import PacsConfig
 from forwarder.retrieve.coercion import LocalPatient
 from forwarder.retrieve.store_scu import PLAIN, Node, NothingAcceptedError, PacsError
 
 PENDING = frozenset({0xFF00, 0xFF01})
 CANNOT_FIND = range(0x0100, 0xFE00)
 """Final statuses of C-FIND by which the PACS says that it does not answer it (PS3.4 table C.4-1)."""
+ABORTED_WITHIN = 20.0  # seconds; who only is slow, is waited for longer
 MOST_PATIENTS = 50  # answers to one question about patients
 WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
 COMMITMENT_SECONDS = 5.0
@@ -71,12 +75,12 @@ class Pacs(Node):
 
     def known(self, patient: LocalPatient) -> LocalPatient | None:
         """A patient of the archive's as the PACS knows them, else as they are; None where the two are two people."""
-        known = self.patient(patient.id)
+        known, written = self.patient(patient.id), self._node.issuer if isinstance(self._node, PacsConfig) else ""
         if known is None:
-            return patient
+            return replace(patient, issuer=written or patient.issuer)
         if known.birth_date and patient.birth_date and known.birth_date != patient.birth_date:
             return None
-        return LocalPatient(patient.id, known.issuer or patient.issuer, known.name, known.birth_date, known.sex)
+        return LocalPatient(patient.id, written or known.issuer or patient.issuer, known.name, known.birth_date, known.sex)
 
     def has(self, study: str, series: Collection[str]) -> frozenset[str] | None:
         """The SOP Instance UIDs that the PACS has of these series; None where it answers no C-FIND of images."""
@@ -137,10 +141,12 @@ class Pacs(Node):
             association = self._associate(ae)
         except NothingAcceptedError as error:
             raise NotAnsweredError("does-not-find") from error
+        asked_at = time.monotonic()
         try:
             for status, identifier in association.send_c_find(query, model):
                 if "Status" not in status:
-                    raise PacsError("no-answer")
+                    # Orthanc, for one, takes the association of whom it does not know, and aborts the query at once.
+                    raise PacsError("aborts-queries" if time.monotonic() - asked_at < ABORTED_WITHIN else "no-answer")
                 if status.Status in CANNOT_FIND:
                     raise NotAnsweredError("does-not-find")
                 if status.Status in PENDING and identifier is not None:

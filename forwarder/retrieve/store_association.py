@@ -89,7 +89,11 @@ class Association:
             context = self._contexts.get((instance.sop_class_uid, instance.transfer_syntax_uid))
             if context is None:
                 raise ValueError("no presentation context for it")
-            self._send(instance, context, message_id, originator)
+            try:
+                self._send(instance, context, message_id, originator)
+            except OSError:  # some say why they take no more before they have all of it, and close
+                self._socket.settimeout(RELEASE_SECONDS)
+                return self._answer(message_id)
             status = self._answer(message_id)
         except TimeoutError as error:
             raise PacsError("no-answer") from error

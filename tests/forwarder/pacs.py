@@ -48,6 +48,7 @@ class Pacs:
     reported: list[int | None] = field(default_factory=list)  # how its reports were answered
     before_report: Callable[[], Any] = lambda: None
     before_find: Callable[[], Any] = lambda: None
+    aborts_queries: bool = False
     port: int = 0
     received: list[Dataset] = field(default_factory=list)
     kept: dict[str, Dataset] = field(default_factory=dict)
@@ -135,6 +136,9 @@ class Pacs:
                     yield 0xFF00, found
         else:
             self.before_find()
+            if self.aborts_queries:
+                event.assoc.abort()
+                return
             with self.lock:
                 kept = list(self.kept.values())
             for ds in kept:

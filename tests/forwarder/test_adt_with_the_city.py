@@ -236,6 +236,26 @@ def test_a_merge_links_two_numbers_of_one_house_and_is_reversible(case: Case):
     until(lambda: joined() == [retired])
 
 
+def test_merges_that_registrations_send_wrongly_join_nobody_else_and_go_in_no_circle(case: Case):
+    """As reported of other archives: a number merged into itself, and the same merge again the other way round."""
+    who, retired = invented(), invented().number
+    case.tell("san-matteo", "A40", who, merged=who.number)
+    case.settled("san-matteo")
+    client = case.city.client("san-matteo")
+
+    def joined(number: str) -> list[str]:
+        links = client.get(f"/patients/{number}/links")
+        found = links.json().get("links", []) if links.ok else []
+        return [one["identifier"]["id"] for one in found if one["status"] == "confirmed" and one["kind"] == "hospital"]
+
+    assert joined(who.number) == []
+    case.tell("san-matteo", "A40", who, merged=retired, at=1)
+    until(lambda: joined(who.number) == [retired])
+    case.tell("san-matteo", "A40", invented(retired), merged=who.number, at=2)
+    case.settled("san-matteo")
+    assert joined(who.number) == [retired]
+
+
 def test_what_is_not_for_us_is_acknowledged_and_what_nobody_receives_is_listed(case: Case):
     who = invented()
     before = [case.count("san-matteo", "events", name) for name in ("not-for-us", "destination-of-nobody")]

@@ -154,6 +154,19 @@ def test_a_pacs_that_answers_no_request_for_commitment_is_asked_by_c_find(
             until(lambda: case.state()["confirmed"] == {"commitment": 0, "find": 3, "journal": 0}, 60)
 
 
+def test_a_pacs_that_takes_our_association_and_aborts_our_queries_is_told_as_that(city: RunningCity, tmp_path: Path) -> None:
+    """As Orthanc does with an AE title that it does not know; once it knows it, everything comes, and under its issuer."""
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs, pacs__issuer="MAUGERI") as case:
+        pacs.aborts_queries = True
+        films = a_study(case, 2)
+        with running(case.place.config()):
+            until(lambda: case.state()["waiting_for"] == {"pacs-aborts-queries": 1}, 60)
+            pacs.aborts_queries = False
+            assert case.settled(2, 60)["delivered"] == 2
+        came_once(pacs, films)
+        assert {ds.IssuerOfPatientID for ds in pacs.received} == {"MAUGERI"}
+
+
 def test_a_pacs_that_dies_and_comes_back_gets_the_rest(city: RunningCity, tmp_path: Path) -> None:
     with running_pacs() as first, a_case(city, tmp_path, first, pacs__associations=1) as case:
         films = a_study(case, 6)

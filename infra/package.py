@@ -21,11 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from chalicelib.config import VERSION
-from infra import bundle, elf, pixels, runtime, throttles, transform
+from infra import bill, bundle, elf, pixels, runtime, throttles, transform
 from infra.templates import Template, overrides
 
 ROOT = Path(__file__).parent.parent
@@ -114,23 +113,18 @@ def template_faults(template: Template) -> Iterator[str]:
 
 def wheels_left_out(requirements: str, names: Iterable[str], name: str = runtime.DEFAULT) -> Iterator[str]:
     """Every requirement that is not in the zip, by the zip's content."""
-    environment = _LAMBDA_ENVIRONMENT | {"python_version": runtime.version(name)}
+    environment = _LAMBDA_ENVIRONMENT | {
+        "python_version": runtime.version(name),
+        "python_full_version": runtime.version(name) + ".0",
+    }
     present = {
         (canonicalize_name(match.group(1)), match.group(2))
         for match in (re.match(r"([^/]+)-([^/-]+)\.dist-info/METADATA$", name) for name in names)
         if match
     }
-    for line in requirements.splitlines():
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate(environment):
-            continue
-        if not any(
-            name == canonicalize_name(requirement.name) and requirement.specifier.contains(version) for name, version in present
-        ):
-            yield f"not in the zip: {requirement}"
+    for package in bill.locked(requirements, environment):
+        if (package.name, package.version) not in present:
+            yield f"not in the zip: {package.name}=={package.version}"
 
 
 def strays(names: Iterable[str]) -> Iterator[str]:

@@ -18,6 +18,8 @@ from chalicelib.domain.json_object import JsonObject
 
 PUBLIC = "public"
 """Mark of a route that the gateway lets in without a signature."""
+MACHINES = "machines"
+"""Mark of a path that no page in a browser calls: without what browsers ask for first, which is most of a route's template."""
 
 ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
     "archive": (
@@ -27,12 +29,12 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("DELETE", "/uploads/{sha256}"),
         ("GET", "/studies/{study}/manifest"),
         ("GET", "/institutions"),
-        ("PUT", "/institutions/{institution}"),
-        ("POST", "/institutions/{institution}/confirm"),
-        ("DELETE", "/institutions/{institution}"),
+        ("PUT", "/institutions/{institution}", MACHINES),
+        ("POST", "/institutions/{institution}/confirm", MACHINES),
+        ("DELETE", "/institutions/{institution}", MACHINES),
         ("GET", "/procedure-names"),
         ("PUT", "/procedure-names"),
-        ("PUT", "/forwarder"),
+        ("PUT", "/forwarder", MACHINES),
     ),
     "audit": (
         ("GET", "/audit"),
@@ -54,13 +56,13 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("OPTIONS", "/dicomweb"),
     ),
     "erasure": (
-        ("GET", "/institutions/{institution}/erasure"),
-        ("PUT", "/institutions/{institution}/erasure"),
-        ("DELETE", "/institutions/{institution}/erasure"),
-        ("POST", "/patients/{patient}/erasures"),
-        ("DELETE", "/patients/{patient}/erasures/{erasure}"),
-        ("GET", "/retention"),
-        ("PUT", "/retention"),
+        ("GET", "/institutions/{institution}/erasure", MACHINES),
+        ("PUT", "/institutions/{institution}/erasure", MACHINES),
+        ("DELETE", "/institutions/{institution}/erasure", MACHINES),
+        ("POST", "/patients/{patient}/erasures", MACHINES),
+        ("DELETE", "/patients/{patient}/erasures/{erasure}", MACHINES),
+        ("GET", "/retention", MACHINES),
+        ("PUT", "/retention", MACHINES),
     ),
     "patients": (
         ("PUT", "/patients/{patient}"),
@@ -141,7 +143,7 @@ def register_routes(app: Chalice, archive: Archive) -> None:
             method, *_ = methods.split()
             options: JsonObject = {"content_types": ["*/*"]} | ({} if PUBLIC in marks else {"authorizer": _IAM})
             # The gateway's own answer to a preflight would stand in the place of a handler of OPTIONS.
-            cors = None if method == "OPTIONS" else _CORS
+            cors = None if method == "OPTIONS" or MACHINES in marks else _CORS
             route = app.route(path, methods=methods.split(), cors=cors, name=f"{method} {path}", **options)
             route(_late(app, archive, module, method, path))
 

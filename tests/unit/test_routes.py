@@ -68,5 +68,5 @@ def test_no_handler_is_left_without_a_route() -> None:
 
 
 def test_only_health_and_the_pages_of_a_link_are_public() -> None:
-    public = {path for rows in routes.ROUTES.values() for _, path, *marks in rows if marks}
+    public = {path for rows in routes.ROUTES.values() for _, path, *marks in rows if routes.PUBLIC in marks}
     assert all(path == "/health" or path.startswith("/view/") for path in public)

@@ -136,6 +136,7 @@ def _geometry(dataset: Dataset) -> ImageGeometry:
         frame_time=frame_time[0] if frame_time and frame_time[0] > 0 else None,
         view=_coded_view(dataset),
         frame=hashlib.sha256(frame.encode()).hexdigest()[:8] if frame else "",
+        aspect=None if spacing or detector else _aspect(dataset),
     )
 
 
@@ -161,6 +162,15 @@ def _numbers(dataset: Dataset, tag: Tag, count: int) -> tuple[float, ...]:
     if len(values) < count or any(not isinstance(value, int | float) or not math.isfinite(value) for value in values):
         return ()
     return tuple(round(float(value), 5) for value in values)
+
+
+def _aspect(dataset: Dataset) -> float | None:
+    """Pixel Aspect Ratio, vertical to horizontal, where it is not 1 (PS3.3 C.7.6.3.1.7)."""
+    values = values_of(dataset, tags.PixelAspectRatio, "IS")
+    if len(values) != 2 or any(not isinstance(value, int) or value <= 0 for value in values) or values[0] == values[1]:
+        return None
+    height, width = float(values[0]), float(values[1])
+    return round(height / width, 5)
 
 
 def _spacing(dataset: Dataset, tag: Tag) -> tuple[float, ...]:

@@ -43,9 +43,10 @@ class ImageGeometry:
 
     `orientation`: six direction cosines; `position`: mm (PS3.3 C.7.6.2.1.1). `toward`: where in the patient the image's right and
     bottom edges lie (C.7.6.1.1.1). `spacing`: mm from row to row and from column to column, at the detector where `at_detector`
-    is true (C.7.6.3, 10.7.1.3). `thickness`: mm. `kernel`. `window`: centre and width, the first. `inverse`: whether greater
-    values are darker (C.7.6.3.1.2). `frame_time`: ms. `view`: of a mammogram that says it by its code alone. `frame`: a few
-    characters that tell one Frame of Reference from another.
+    is true (C.7.6.3, 10.7.1.3); `aspect`: how many times as high as wide a pixel is, where nothing else is said of it.
+    `thickness`: mm. `kernel`. `window`: centre and width, the first. `inverse`: whether greater values are darker (C.7.6.3.1.2).
+    `frame_time`: ms. `view`: of a mammogram that says it by its code alone. `frame`: a few characters that tell one Frame of
+    Reference from another.
     """
 
     orientation: Numbers = ()
@@ -60,6 +61,7 @@ class ImageGeometry:
     frame_time: float | None = None
     view: str = ""
     frame: str = ""
+    aspect: float | None = None
 
     def to_item(self) -> JsonObject:
         """As a fact keeps it, and as answers have it: only what is known."""

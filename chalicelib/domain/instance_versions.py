@@ -16,7 +16,7 @@ from chalicelib.domain import keys
 from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.ports import Item, Key, PutNew, PutVersion, Write
 
-READER = 4
+READER = 5
 """Another one when the same bytes are read otherwise than before. Facts without one are of the first reader."""
 MOST_VERSIONS = 200
 """Facts of one instance: a sender that corrects more often than that is out of order."""

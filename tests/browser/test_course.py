@@ -206,6 +206,23 @@ def test_a_scale_that_nobody_knows_is_said_to_be_unknown(open_page: Open, city: 
     expect(page.locator("#tool-millimetres")).to_have_attribute("aria-pressed", "false")
 
 
+@pytest.mark.parametrize("said", [{"ImagerPixelSpacing": [0.6, 0.3]}, {"PixelAspectRatio": ["2", "1"]}], ids=str)
+def test_pixels_that_are_not_square_are_drawn_as_they_are(open_page: Open, city: RunningCity, said: dict[str, Any]) -> None:
+    patient = Patient()
+    film = drawn.radiograph(drawn.thorax(200), patient, "maugeri", DATES[0], drawn.Vendor("Flat", 12, "MONOCHROME2", 200, 0.3))
+    del film.ImagerPixelSpacing
+    for keyword, value in said.items():
+        setattr(film, keyword, value)
+    hospital.send(city.client("maugeri"), film)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .film img")).to_be_visible()
+    for shown in (".film", ".film img"):
+        box = page.locator(f".pane.left {shown}").bounding_box()
+        assert box is not None
+        assert box["height"] / box["width"] == pytest.approx(2, abs=0.02)
+
+
 def test_zoom_and_place_go_together_by_keys_wheel_and_drag(page: Page) -> None:
     page.locator(".pane.left .picture").focus()
     before = film(page, "left")

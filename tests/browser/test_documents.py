@@ -125,37 +125,40 @@ def test_a_pdf_that_did_not_come_has_a_button_and_no_json_is_shown_in_its_place(
     wait_until(lambda: shows_the_document(frame, dark=True), 30)
 
 
-def in_ohif(page: Page, label: str) -> FrameLocator:
-    """OHIF with one of the study's documents in its viewport."""
+@pytest.mark.usefixtures("ohif")
+def test_ohif_shows_reports_and_pdfs_of_any_size_and_names_and_descriptions_as_text(open_page: Open, city: RunningCity) -> None:
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    story = Story(city, 0, name=f"<u>X</u>{hostile}"[:60], StudyDescription=hostile, SeriesDescription=hostile)
+    story.report(pdf("BY ITS ADDRESS", 100_000), "application/pdf", "Referto lungo")
+    hospital.send(story.client, story.encapsulated(story.image, pdf("LARGER THAN AN ANSWER", LARGE)))
+    letter = story.encapsulated(story.image, pdf("LETTER"))
+    letter.StudyInstanceUID, letter.StudyDate, letter.StudyDescription = generate_uid(), "20260301", "LETTERA"
+    hospital.send(story.client, letter)
+    wait_until(lambda: len(story.client.get(f"/studies/{story.uid}/reports").json()["reports"]) == 4, 20)
+    hospital.wait_for_studies(city, story.patient, 2)
+    page, _ = open_page(story.url)
     page.locator("#open-viewer").click()
     expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
     frame = page.frame_locator(".viewer iframe")
-    frame.locator("[data-cy^=study-browser-thumbnail-no-image]", has_text=label).dblclick()
-    return frame
-
-
-@pytest.mark.usefixtures("ohif")
-def test_ohif_shows_a_structured_report_as_text(open_page: Open, city: RunningCity) -> None:
-    page, _ = open_page(Story(city, 0).url)
-    frame = in_ohif(page, "Referto TC")
-    expect(frame.locator("[data-cy=viewport-pane]").first).to_contain_text("Nessun versamento pleurico. <b>x</b>")
-
-
-@pytest.mark.usefixtures("ohif")
-def test_names_and_descriptions_are_text_in_ohif_too(open_page: Open, city: RunningCity) -> None:
-    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-    story = Story(city, 0, name=f"<u>X</u>{hostile}"[:60], StudyDescription=hostile, SeriesDescription=hostile)
-    page, _ = open_page(story.url)
-    frame = in_ohif(page, "Referto TC")
     expect(frame.get_by_text("<img src=x").first).to_be_visible()
+    put_in_viewport(frame, "Referto TC")
+    expect(frame.locator("[data-cy=viewport-pane]").first).to_contain_text("Nessun versamento pleurico. <b>x</b>")
     assert frame.locator("img[src=x], u").count() == 0
+    shown: set[str] = set()
+    for label in ("Referto firmato", "Referto lungo", "PDF"):
+        put_in_viewport(frame, label)
+        document = frame.locator("object[type='application/pdf']")
+        wait_until(lambda document=document: str(document.get_attribute("data")) not in shown, 20)
+        shown.add(str(document.get_attribute("data")))
+        expect(document).to_be_visible()
+        wait_until(lambda document=document: shows_the_document(document), 30)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Metti in esame: LETTERA").last.click()  # an exam of nothing but a document
+    expect(page.locator(".pane.left h2")).to_have_text("LETTERA")
+    page.locator("#open-viewer").click()
+    expect(page.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
 
 
-@pytest.mark.usefixtures("ohif")
-@pytest.mark.parametrize("padding", [0, 100_000, LARGE], ids=["inline", "by its address", "larger than an answer of the API"])
-def test_ohif_shows_a_pdf(open_page: Open, city: RunningCity, padding: int) -> None:
-    page, _ = open_page(Story(city, padding).url)
-    frame = in_ohif(page, "Referto firmato" if padding < LARGE else "DOC")
-    document = frame.locator("object[type='application/pdf']")
-    expect(document).to_be_visible()
-    wait_until(lambda: shows_the_document(document), 30)
+def put_in_viewport(frame: FrameLocator, label: str) -> None:
+    """Have OHIF show one of the study's documents."""
+    frame.locator("[data-cy^=study-browser-thumbnail-no-image]", has_text=label).dblclick()

@@ -62,6 +62,14 @@ def test_levels_are_paired_by_the_best_that_is_known(
     assert abs(back - at) <= 1
 
 
+def test_a_series_that_goes_over_its_levels_several_times_is_followed_each_time(rules: Page) -> None:
+    thrice = axial(0, -45, 5) * 3
+    pair = "m.pairing(m.stackOf(a[0]), m.stackOf(a[1]), [[], []])"
+    for at in (3, 13, 23):
+        assert ask(rules, "levels", f"m.levelWith({pair}, a[2])", thrice, thrice, at) == at
+        assert ask(rules, "levels", f"m.levelWith({pair}, a[2])", thrice, axial(0, -45, 5), at) == 3
+
+
 @pytest.mark.parametrize(
     ("one", "other", "places"),
     [

@@ -68,6 +68,17 @@
     stages: [grid('current and prior', upright ? 1 : 2, [viewport('current', { syncGroups: synchronised }), viewport('prior', { syncGroups: synchronised })])],
   };
 
+  // One exam alone: its images, whatever documents its series begin with.
+  const alone = {
+    ...compare,
+    id: 'contenitore.alone',
+    name: 'Un esame / One exam',
+    numberOfPriorsReferenced: 0,
+    protocolMatchingRules: [anyExam],
+    displaySetSelectors: { current: compare.displaySetSelectors.current },
+    stages: [grid('current', 1, [viewport('current')])],
+  };
+
   // A mammography as it is hung: the image's right side beside its left, walls towards each other, CC above MLO; of two exams both
   // so, and after that (OHIF's next stage) each view beside its like. Where a view was not taken its place stays empty.
   const SIDES = ['R', 'L'];
@@ -92,7 +103,7 @@
       ...(exams.length > 1 ? VIEWS.flatMap(view => SIDES.map(side => grid(`${side} ${view}`, upright ? 1 : 2, exams.map(exam => breast(exam, side, view))))) : []),
     ],
   });
-  const protocols = [compare, mammography('contenitore.mammographies', ['current', 'prior'], [twoExams]), mammography('contenitore.mammography', ['current'], [anyExam])];
+  const protocols = [compare, alone, mammography('contenitore.mammographies', ['current', 'prior'], [twoExams]), mammography('contenitore.mammography', ['current'], [anyExam])];
 
   // Nothing can be stored here: no tracking that ends in a report, no segmentations, no button that offers either; what is measured
   // has a list of our own. The first button of an id is the one that counts.

@@ -159,6 +159,13 @@ function settle(viewportId) {
   tell('contenitore:shown');
 }
 
+/** Where nothing that is hung is an image, as of an exam of documents alone, nothing is waited for. */
+function settleWithoutImages() {
+  if (told || awaited()?.length !== 0) return;
+  told = true;
+  tell('contenitore:shown');
+}
+
 /** The ids of the viewports that are to show an image; null while nothing is hung yet. */
 function imagesAwaited({ viewportGridService, displaySetService }) {
   const hung = [...viewportGridService.getState().viewports.values()].filter(one => one.displaySetInstanceUIDs?.length);
@@ -231,6 +238,7 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
     const index = imagesOf(displaySets?.[0] ?? {}).findIndex(one => chosen.includes(one.SOPInstanceUID));
     return index >= 0 ? { index } : undefined;
   });
+  for (const event of ['VIEWPORTS_READY', 'GRID_STATE_CHANGED']) viewportGridService.subscribe(viewportGridService.EVENTS[event], settleWithoutImages);
   mendReset();
   const { createSynchronizer } = window.cornerstoneTools.SynchronizerManager;
   syncGroupService.addSynchronizerType(LEVELS, id => createSynchronizer(id, 'CORNERSTONE_STACK_NEW_IMAGE', followLevel));

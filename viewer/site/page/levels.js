@@ -76,8 +76,16 @@ export function reversed({ how, scale, shift, from, to }) {
   return { how, scale: 1 / scale, shift: -shift / scale, from: to, to: from };
 }
 
-/** The slice of the other stack at the level of the slice `at`. */
+/** Heights that are nearer than this, in mm, are one level. */
+const SAME = 0.01;
+
+/** The slice of the other stack at the level of the slice `at`. Where a series goes over the same levels several times (echoes, water
+ *  and fat), the how manieth time of one is that of the other. */
 export function levelWith(pair, at) {
   const height = pair.scale * pair.from[at] + pair.shift;
-  return pair.to.reduce((best, value, index) => (Math.abs(value - height) < Math.abs(pair.to[best] - height) ? index : best), 0);
+  const far = pair.to.map(value => Math.abs(value - height));
+  const nearest = Math.min(...far);
+  const there = far.flatMap((value, index) => (value - nearest < SAME ? [index] : []));
+  const before = pair.from.slice(0, at).filter(value => Math.abs(value - pair.from[at]) < SAME).length;
+  return there[Math.min(before, there.length - 1)];
 }

@@ -418,7 +418,8 @@ const chosenImages = () => shownPanes().flatMap(pane => pane.shownImages);
 function protocol() {
   const panes = shownPanes();
   if (panes.some(pane => pane.hung) && panes.every(pane => isMammography(pane.series))) return panes.length > 1 ? 'contenitore.mammographies' : 'contenitore.mammography';
-  return panes.length > 1 ? 'contenitore.compare' : 'default';
+  if (panes.length > 1) return 'contenitore.compare';
+  return panes.some(pane => pane.series.length) ? 'contenitore.alone' : 'default';
 }
 
 /** What OHIF has to know of both exams: why an image is not drawn, and what of the body each shows. */

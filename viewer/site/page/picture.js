@@ -101,9 +101,9 @@ export class Picture {
     return more ? null : cell?.of ?? null;
   }
 
-  /** Whether the one image in view is turned or mirrored, as its sender presents it. */
+  /** Whether the one image in view lies otherwise than its pixels do: turned or mirrored by its sender, or they are not square. */
   get isTurned() {
-    return Boolean(this.single && (this.cells[0].as.rotation || this.cells[0].as.flip));
+    return Boolean(this.single && (this.cells[0].as.rotation || this.cells[0].as.flip || Math.abs(pixelShape(this.single.one) - 1) > 0.01));
   }
 
   /** Width and height, in screen pixels, of the one image in view where it just fits; null where several are, or none is. */
@@ -277,9 +277,13 @@ export class Picture {
 /** Rows and columns of the image in a cell. */
 const sizeOf = ({ image, of: { one } }) => (one.rows && one.columns ? one : { rows: image.naturalHeight, columns: image.naturalWidth });
 
-/** The same as the image is turned. */
+/** How many times as high as wide a pixel is, as far as anybody says. */
+const pixelShape = ({ spacing, aspect }) => (spacing ? spacing[0] / spacing[1] : aspect ?? 1);
+
+/** The same as the image is turned, in units of a pixel's width: pixels need not be square. */
 function lyingSize(cell) {
-  const { rows, columns } = sizeOf(cell);
+  const { columns, rows: count } = sizeOf(cell);
+  const rows = count * (cell.of ? pixelShape(cell.of.one) : 1);
   return cell.as.rotation % 180 ? { rows: columns, columns: rows } : { rows, columns };
 }
 

@@ -69,7 +69,8 @@ class PatientPage:
     def __init__(self, pages: Pages, journal: Journal) -> None:
         self._pages, self._journal = pages, journal
         self._acts = {
-            "confirm-link": _Allowed(Role.REGISTRY, _confirm_link), "undo-link": _Allowed(Role.REGISTRY, _undo_link),
+            "confirm-link": _Allowed(Role.REGISTRY, _confirm_link), "add-link": _Allowed(Role.REGISTRY, _add_link),
+            "undo-link": _Allowed(Role.REGISTRY, _undo_link),
             "object": _Allowed(Role.PRIVACY, _object), "end-objection": _Allowed(Role.PRIVACY, _end_objection),
             "protect": _Allowed(Role.PRIVACY, _protect), "consent": _Allowed(Role.PRIVACY, _consent),
             "end-consent": _Allowed(Role.PRIVACY, _end_consent),
@@ -239,6 +240,14 @@ def require(person: Person, role: Role) -> None:
 
 async def _confirm_link(archive: ArchiveAs, patient: str, form: Mapping[str, str]) -> str:
     await archive.do("POST", f"{patient}/links", {"link": form.get("link", "")})
+    return "linked"
+
+
+async def _add_link(archive: ArchiveAs, patient: str, form: Mapping[str, str]) -> str:
+    number = form.get("number", "")
+    if not 0 < len(number) <= LONGEST_NUMBER:
+        raise RefusedError(400, "bad-form")
+    await archive.do("POST", f"{patient}/links", {"id": number})
     return "linked"
 
 

@@ -14,6 +14,7 @@ from pynetdicom import AE
 from tests.forwarder.images import ct_slice
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
+from tests.sharing.images import image
 
 
 def store(doors: Doors, institution: str, image: Dataset) -> None:
@@ -113,3 +114,22 @@ def test_a_number_that_registration_proposes_is_accepted_with_one_click(doors: D
         assert "accepted_at" in doors.city.client(SAN_MATTEO).get(f"/transfers/{transfer}").json()
     finally:
         doors.with_site(MAUGERI, "")
+
+
+def test_a_second_number_of_a_patient_is_linked_by_the_registry_office_and_by_nobody_else(doors: Doors, patient: Patient) -> None:
+    second = f"{patient.number}-B"
+    patient.arrives()
+    doors.send(SAN_MATTEO, image(second, f"{patient.prior}.9", 1))
+
+    def link(*roles: str) -> requests.Response:
+        staff = doors.staff(SAN_MATTEO, "anna", *roles)
+        token = re.search(r'name="token" value="([0-9a-f]+)"', staff.get("/patients").text)
+        assert token
+        found = staff.post("/patients", data={"token": token[1], "act": "find", "number": patient.number}, allow_redirects=False)
+        return staff.post(found.headers["Location"], data={"token": token[1], "act": "add-link", "number": second},
+                          allow_redirects=False)  # fmt: skip
+
+    assert link("privacy").status_code == 403
+    assert link("registry").status_code == 303
+    links = doors.city.client(SAN_MATTEO).get(f"/patients/{patient.number}/links").json()["links"]
+    assert [entry["identifier"]["id"] for entry in links if entry["status"] == "confirmed"] == [second]

@@ -15,10 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.archive import image
 
 from forwarder import config as forwarder_config
 from infra import authority, onboard
-from tests.archive import image
 from tests.harness import ROOT, wait_until
 from tests.integration.hospital import send
 from tests.integration.operation.conftest import OperatedCity

@@ -3,7 +3,8 @@
 From the acceptance of a transfer to the last image of a prior (500 slices of 512², as the archive has them) in the hospital's PACS, over
 the loopback and over a line held to 100 Mbit/s (a proxy); in the same run what the same PACS takes of the same files from DCMTK's
 storescu, and how fast curl downloads them by the same addresses over the same line, which is all that the archive of this machine gives.
-Then the memory of the forwarder while a study of many small slices is delivered (`--slices 0` for that alone). The PACS is Orthanc where
+Then the memory of the forwarder while a study of many small slices is delivered (`--slices 0` for that alone), beside an archive of
+nothing else. The PACS is Orthanc where
 it is installed, else DCMTK's storescp, which answers no C-FIND.
 
 Everything happens on the loopback and in a temporary folder.
@@ -29,11 +30,10 @@ from pathlib import Path
 
 import psutil
 import requests
-from pydicom import dcmread
-from pydicom.data import get_testdata_file
 
 from bench import forwarder as bench_forwarder
 from bench.forwarder import ENVIRONMENT, ct, resident, spawned
+from bench.one_study import one_study
 from forwarder.compression.jpegls import compress
 from forwarder.files import sha256_of
 from tests.harness import RunningCity, running_city
@@ -257,23 +257,30 @@ def prior(city: RunningCity, scratch: Path, slices: int) -> None:
     print(f"  load now {os.getloadavg()[0]:.1f}", flush=True)
 
 
-def many(city: RunningCity, scratch: Path, count: int) -> None:
-    folder = scratch / "many"
-    folder.mkdir()
-    ds = dcmread(str(get_testdata_file("CT_small.dcm")))
-    ds.PatientName, ds.PatientID, ds.StudyInstanceUID = "Prova^Molte", "PROVA-MANY", "1.2.826.0.1.3680043.10.9.7"
-    ds.SeriesInstanceUID = "1.2.826.0.1.3680043.10.9.7.1"
-    ds.Rows = ds.Columns = 16
-    ds.PixelData = ds.PixelData[:512]
-    for number in range(count):
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.10.9.7.1.{number + 1}"
-        ds.InstanceNumber = number + 1
-        ds.save_as(folder / f"{number:05}.dcm")
-    into_the_archive(city, folder)
-    took = delivered(city, transferred(city, "PROVA-MANY"), "MG-MANY", scratch / "many-in", count)
+def many(scratch: Path, count: int) -> None:
+    """Beside an archive of that study alone, into DCMTK's storescp, which keeps nothing."""
+    port = free_port()
+    with ExitStack() as stack:
+        archive = stack.enter_context(one_study(count))
+        stack.enter_context(spawned(["/usr/bin/storescp", "--ignore", str(port)], port))
+        place = hospital(
+            scratch / "many", archive.url, archive__profile="", pacs__host="127.0.0.1", pacs__port=port, deliver__enabled=True,
+            deliver__max_age_days=36500, archive__feed_seconds=1,
+        )  # fmt: skip
+        running = stack.enter_context(process(place, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x"))
+        until(lambda: place.state()["line"]["open"], 60)
+        seen = [(resident(running.pid)[0], 0)]
+        archive.accepted.set()
+        began = time.perf_counter()
+        while (done := place.state()["deliver"]["delivered"]) < count:
+            seen.append((resident(running.pid)[0], done))
+            time.sleep(0.5)
+        took = time.perf_counter() - began
+        place.state()
+    half = max(memory for memory, done in seen if done <= count / 2)
     print(
-        f"a study of {count} slices of 16²: {took.last:.0f} s, memory {took.idle:.0f} MB before, {took.own:.0f} MB at most"
-        f" ({took.together:.0f} MB with all its processes)",
+        f"a study of {count} slices of 16²: {took:.0f} s; the forwarder's memory {seen[0][0]:.0f} MB before, {half:.0f} MB at most in"
+        f" the first half, {max(memory for memory, _ in seen):.0f} MB in all",
         flush=True,
     )
 
@@ -283,11 +290,12 @@ def main() -> int:
     parser.add_argument("--slices", type=int, default=500, help="of the prior")
     parser.add_argument("--many", type=int, default=10_000, help="of the study whose memory is looked at; 0: none")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, running_city(Path(name) / "city") as city:
+    with tempfile.TemporaryDirectory() as name:
         if arguments.slices:
-            prior(city, Path(name), arguments.slices)
+            with running_city(Path(name) / "city") as city:
+                prior(city, Path(name), arguments.slices)
         if arguments.many:
-            many(city, Path(name), arguments.many)
+            many(Path(name), arguments.many)
     return 0
 
 

@@ -14,7 +14,7 @@ RUNTIME ?= python3.13
 SECONDS ?= 60
 EACH ?= 60
 
-.PHONY: run test thorough check package viewer drill mutants fuzz setup clean image lock reproducible vulnerabilities
+.PHONY: run test thorough check package viewer drill mutants bench fuzz setup clean image lock reproducible vulnerabilities
 
 run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
@@ -67,6 +67,10 @@ drill: setup
 # make mutants [ONLY=5]: each promise broken on purpose, and the tests that notice
 mutants: setup
 	$(BIN)/python -m tests.mutants $(ONLY)
+
+# make bench: ours beside Orthanc and DCMTK in one run; docs/performance.md has the last
+bench: setup
+	$(BIN)/python -m bench.peers --json build/bench.json
 
 # make fuzz [EACH=60]: hostile input for every reader, so many seconds each; again: goes on
 fuzz: setup

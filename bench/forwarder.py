@@ -218,7 +218,8 @@ def fill(place: Hospital, count: int) -> None:
     spool.close()
 
 
-def line(scratch: Path) -> None:
+def line(scratch: Path) -> dict[str, float]:
+    """From the last C-STORE to visible, over 100 Mbit/s: seconds, and megabytes that crossed the line."""
     from line_proxy import bad_line
 
     from tests.harness import running_city
@@ -249,6 +250,11 @@ def line(scratch: Path) -> None:
     print(f"a {SLICES}-slice CT of {megabytes:.0f} MB over 100 Mbit/s; its bytes alone would take {megabytes / 12.5:.1f} s")
     print(f"  C-STORE took {took:.1f} s; {slow.bytes_up / 1e6:.0f} MB crossed the line")
     print(f"  visible at the other hospital {visible - sent_at:.1f} s after the last, {visible - began:.1f} s after the first")
+    return {
+        "visible_after_last": visible - sent_at,
+        "visible_after_first": visible - began,
+        "megabytes_sent": slow.bytes_up / 1e6,
+    }
 
 
 def seen(found: list[dict[str, Any]]) -> int:

@@ -94,9 +94,9 @@ def hold(
             city = RunningCity(state)
             lines = {name: stack.enter_context(bad_line()) for name in world.SENDERS}
             pacs = {name: Pacs(name, f"PACS{number}", free_port(), ledger) for number, name in enumerate(world.SENDERS)}
-            for one in pacs.values():
-                one.start()
-                stack.callback(one.stop)
+            for archive_node in pacs.values():
+                archive_node.start()
+                stack.callback(archive_node.stop)
             _configure(state, lines, pacs)
             stack.callback(city.stop)
             city.start()
@@ -265,12 +265,12 @@ def _upload(hands: Hospital, bodies: list[bytes]) -> list[str]:
     hashes = [hashlib.sha256(body).hexdigest() for body in bodies]
     offers = [{"sha256": sha, "size": len(body)} for sha, body in zip(hashes, bodies, strict=True)]
     answer = hands.call("POST", "/uploads", {"instances": offers}).json()["instances"]
-    for body, one in zip(bodies, answer, strict=True):
-        if one["state"] == "absent":
-            requests.put(one["upload"]["url"], data=io.BytesIO(body), headers=one["upload"]["headers"], timeout=30)
+    for body, status in zip(bodies, answer, strict=True):
+        if status["state"] == "absent":
+            requests.put(status["upload"]["url"], data=io.BytesIO(body), headers=status["upload"]["headers"], timeout=30)
     deadline = time.monotonic() + 30
     while True:
-        states = [one["state"] for one in hands.call("POST", "/uploads/status", {"sha256": hashes}).json()["instances"]]
+        states = [status["state"] for status in hands.call("POST", "/uploads/status", {"sha256": hashes}).json()["instances"]]
         if not {"stored", "absent"} & set(states) or time.monotonic() > deadline:
             return states
         time.sleep(0.1)

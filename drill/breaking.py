@@ -157,11 +157,11 @@ class Breaking:
             body = {"instances": [{"sha256": sha, "size": len(content)} for sha, content in rubbish.items()]}
             try:
                 answer = hands.call("POST", "/uploads", body)
-                for one in answer.json().get("instances", []):
-                    if one["state"] == "absent":
-                        put = one["upload"]
-                        requests.put(put["url"], data=rubbish[one["sha256"]], headers=put["headers"], timeout=10)
-                        self._ledger.note("rubbish", by=STRANGER, sha256=one["sha256"])
+                for status in answer.json().get("instances", []):
+                    if status["state"] == "absent":
+                        put = status["upload"]
+                        requests.put(put["url"], data=rubbish[status["sha256"]], headers=put["headers"], timeout=10)
+                        self._ledger.note("rubbish", by=STRANGER, sha256=status["sha256"])
             except (*NO_ANSWER, ValueError):
                 continue
 

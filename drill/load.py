@@ -55,7 +55,7 @@ class Load:
             actors += [(f"modality-{institution}", self._modality, institution), (f"ris-{institution}", self._ris, institution)]
             actors.append((f"registration-{institution}", self._registration, institution))
             actors.append((f"counts-{institution}", self._counts, institution))
-        actors += [(f"reader-{one}", self._reader, one) for one in EVERYONE]
+        actors += [(f"reader-{institution}", self._reader, institution) for institution in EVERYONE]
         actors.append(("sharing", self._sharing, ""))
         self._threads = [
             threading.Thread(target=self._repeat, args=(name, step, whose), name=name, daemon=True)
@@ -138,7 +138,7 @@ class Load:
         answer = self.hands(institution).tried("GET", f"/studies/{study.uid}/manifest?owner={institution}")
         if answer is None or answer.status_code != 200:
             return
-        if str(ds.SOPInstanceUID) not in {one["sop_instance_uid"] for one in answer.json()["instances"]}:
+        if str(ds.SOPInstanceUID) not in {instance["sop_instance_uid"] for instance in answer.json()["instances"]}:
             return
         other = image(study.person, institution, study.uid, int(ds.InstanceNumber), study.date, chance)
         forwarder = self.city.forwarder(institution)
@@ -159,7 +159,7 @@ class Load:
         return False
 
     def _registration(self, chance: random.Random, institution: str) -> None:
-        person, other = chance.choice(self.people), next(one for one in SENDERS if one != institution)
+        person, other = chance.choice(self.people), next(sender for sender in SENDERS if sender != institution)
         control = f"{institution[:2]}{chance.randrange(10**9)}"
         if chance.random() < 0.5:
             self.ledger.note("opening", via="adt", sender=institution, receiver=other, person=person.index)
@@ -240,7 +240,7 @@ class Load:
         if answer is None or answer.status_code != 200:
             return None
         for found in answer.json()["transfers"]:
-            person = next((one for one in self.people if one.numbers[sender] == found["patient"]["id"]), None)
+            person = next((person for person in self.people if person.numbers[sender] == found["patient"]["id"]), None)
             if person is not None:
                 self._transfers.setdefault(found["id"], {"sender": sender, "receiver": found["to"], "person": person.index})
         running = [found["id"] for found in answer.json()["transfers"] if found["id"] in self._transfers]
@@ -330,7 +330,7 @@ class Load:
         noted = {"by": viewer, "owner": study.owner, "study": study.uid, "began": began, "status": answer.status_code}
         if answer.status_code == 200:
             instances = answer.json()["instances"]
-            noted["sops"] = sorted(one["sop_instance_uid"] for one in instances)
+            noted["sops"] = sorted(instance["sop_instance_uid"] for instance in instances)
             one = chance.choice(instances) if instances else None
             if one is not None:
                 try:
@@ -349,7 +349,7 @@ class Load:
         began, answer = found
         noted = {"by": viewer, "owner": study.owner, "study": study.uid, "began": began, "status": answer.status_code}
         if answer.status_code == 200:
-            noted["numbers"] = sorted({one["00100020"]["Value"][0] for one in answer.json() if "00100020" in one})
+            noted["numbers"] = sorted({result["00100020"]["Value"][0] for result in answer.json() if "00100020" in result})
         self.ledger.note("read", how="metadata", request=request_id(answer), body=self._refusal(answer), **noted)
 
     def _search(self, chance: random.Random, viewer: str, study: Study) -> None:

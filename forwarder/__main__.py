@@ -355,9 +355,9 @@ def _hl7_list(arguments: argparse.Namespace) -> int:
     from forwarder.operations import admin
 
     found = admin.adt_waiting(_spool(arguments))
-    for one in found:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one["since"]))
-        print(f"{one['seq']:6}  {when}  {one['kind']:10} {one['reason'] or '':20} {one['actor']}")
+    for change in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(change["since"]))
+        print(f"{change['seq']:6}  {when}  {change['kind']:10} {change['reason'] or '':20} {change['actor']}")
     print(f"{len(found)} for a person" if found else "nothing waits for a person")
     return 0
 

@@ -46,7 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ForwarderError("Neither podman nor docker is installed.")
         build(options.out)
         wanted = command(
-            engine, options.out, options.platform or PLATFORMS, options.tag, options.base, [one for one in more if one != "--"]
+            engine,
+            options.out,
+            options.platform or PLATFORMS,
+            options.tag,
+            options.base,
+            [argument for argument in more if argument != "--"],
         )
         if subprocess.run(wanted, check=False).returncode:
             raise ForwarderError(f"The image could not be built; {engine} said why above.")

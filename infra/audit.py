@@ -102,9 +102,9 @@ def verify(
     findings += wrong
     shards = sorted({*all_shards(list(load_registry(table).versions)), *anchored})
     keep_since = audit_verify.keep_since(now, retention_years)
-    last = max((one.at for ones in anchored.values() for one in ones), default=None)
+    last = max((anchor.at for ones in anchored.values() for anchor in ones), default=None)
     seen = Verified(findings, anchors=len(documents), last_anchor=last)
-    seen.restores = [_told(one, anchored) for one in recorded]
+    seen.restores = [_told(restore, anchored) for restore in recorded]
     heads = table.batch_get((keys.audit_records(shard), keys.HEAD) for shard in shards)
 
     def one(shard: str) -> tuple[list[ChainFault], int, ChainHead]:
@@ -113,7 +113,7 @@ def verify(
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         for shard, (found, count, head) in zip(shards, pool.map(one, shards), strict=True):
-            covered = max((one.head.seq for one in anchored.get(shard, [])), default=0)
+            covered = max((anchor.head.seq for anchor in anchored.get(shard, [])), default=0)
             seen.findings += found
             seen.records += count
             seen.shards += 1 if head.seq or count else 0
@@ -125,8 +125,8 @@ def _told(restore: Restore, anchored: Mapping[str, Sequence[Anchored]]) -> str:
     """A restore in words, with how many anchored records it took away at the most."""
     lost = 0
     for ones in anchored.values():
-        before = max((one.head.seq for one in ones if one.at <= restore.to), default=0)
-        lost += max(0, max((one.head.seq for one in ones if restore.explains(one.at)), default=before) - before)
+        before = max((anchor.head.seq for anchor in ones if anchor.at <= restore.to), default=0)
+        lost += max(0, max((anchor.head.seq for anchor in ones if restore.explains(anchor.at)), default=before) - before)
     where = f"to {iso(restore.to)}, recorded on {iso(restore.at)} by {restore.by}"
     return f"restored: {where}: {restore.reason}; at most {lost} anchored records were lost with it"
 

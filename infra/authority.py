@@ -111,7 +111,7 @@ class Authority:
         with self._changing() as issued:
             ca, key = self._open(passphrase)
             until = min(now + timedelta(days=days), ca.not_valid_after_utc)
-            if any(self._key_of(one) == _spki(public_key) for one in issued if one.revoked_at):
+            if any(self._key_of(certificate) == _spki(public_key) for certificate in issued if certificate.revoked_at):
                 raise UnusableRequest("A certificate of this key was revoked. The forwarder needs a new key.")
             certificate = (
                 x509.CertificateBuilder()
@@ -138,13 +138,13 @@ class Authority:
         if reason not in REASONS:
             raise UnusableRequest(f"--reason must be one of {', '.join(REASONS)}.")
         with self._changing() as issued:
-            meant = [one for one in issued if which in (one.serial, one.common_name)]
+            meant = [certificate for certificate in issued if which in (certificate.serial, certificate.common_name)]
             if not meant:
                 raise UnusableRequest(f"Nothing was issued under “{which}”: name a serial number or a common name of the list.")
-            revoked = [one for one in meant if one.holds(now)]
-            for one in revoked:
-                issued[issued.index(one)] = Issued(
-                    one.serial, one.common_name, one.not_after, now.isoformat(timespec="seconds"), reason
+            revoked = [certificate for certificate in meant if certificate.holds(now)]
+            for certificate in revoked:
+                issued[issued.index(certificate)] = Issued(
+                    certificate.serial, certificate.common_name, certificate.not_after, now.isoformat(timespec="seconds"), reason
                 )
         return revoked
 
@@ -153,13 +153,13 @@ class Authority:
         ca, key = self._open(passphrase)
         builder = x509.CertificateRevocationListBuilder().issuer_name(ca.subject).last_update(now)
         builder = builder.next_update(now + timedelta(days=CRL_DAYS))
-        for one in self.issued():
-            if one.revoked_at:
+        for certificate in self.issued():
+            if certificate.revoked_at:
                 builder = builder.add_revoked_certificate(
                     x509.RevokedCertificateBuilder()
-                    .serial_number(int(one.serial, 16))
-                    .revocation_date(datetime.fromisoformat(one.revoked_at))
-                    .add_extension(x509.CRLReason(x509.ReasonFlags(one.reason)), critical=False)
+                    .serial_number(int(certificate.serial, 16))
+                    .revocation_date(datetime.fromisoformat(certificate.revoked_at))
+                    .add_extension(x509.CRLReason(x509.ReasonFlags(certificate.reason)), critical=False)
                     .build()
                 )
         number = x509.CRLNumber(int(now.timestamp()))
@@ -198,7 +198,7 @@ class Authority:
             self._save(issued)
 
     def _save(self, issued: list[Issued]) -> None:
-        _write(self._index, json.dumps([asdict(one) for one in issued], indent=1).encode(), 0o600)
+        _write(self._index, json.dumps([asdict(certificate) for certificate in issued], indent=1).encode(), 0o600)
 
     def _file(self, serial: str) -> Path:
         folder = self.folder / "certificates"
@@ -261,7 +261,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 def publish(client: Any, trust_anchor: str, name: str, crl: bytes) -> str:
     """Have Roles Anywhere refuse what the list names: imported, or brought up to date, and switched on. Answers its id."""
     pages = client.get_paginator("list_crls").paginate()
-    known = [one for page in pages for one in page["crls"] if one.get("trustAnchorArn") == trust_anchor and one["name"] == name]
+    known = [crl for page in pages for crl in page["crls"] if crl.get("trustAnchorArn") == trust_anchor and crl["name"] == name]
     if known:
         client.update_crl(crlId=known[0]["crlId"], crlData=crl, name=name)
         if not known[0].get("enabled"):
@@ -313,14 +313,14 @@ def _issue(authority: Authority, options: argparse.Namespace, now: datetime) -> 
 
 def _revoke(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
     revoked = authority.revoke(options.which, options.reason, now)
-    for one in revoked:
-        print(f"revoked: {one.common_name}, {one.serial}")
+    for certificate in revoked:
+        print(f"revoked: {certificate.common_name}, {certificate.serial}")
     print("Nothing that held." if not revoked else "Now publish the list: “crl”, or “publish” with the trust anchor.")
 
 
 def _crl(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
     _write(options.out, authority.revocation_list(passphrase(), now), 0o644)
-    print(f"{options.out}: {sum(bool(one.revoked_at) for one in authority.issued())} revoked")
+    print(f"{options.out}: {sum(bool(certificate.revoked_at) for certificate in authority.issued())} revoked")
 
 
 def _publish(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
@@ -333,10 +333,16 @@ def _publish(authority: Authority, options: argparse.Namespace, now: datetime) -
 
 def _list(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
     del options
-    for one in sorted(authority.issued(), key=lambda one: (one.common_name, one.not_after)):
-        left = (datetime.fromisoformat(one.not_after) - now).days
-        state = f"revoked {one.revoked_at} ({one.reason})" if one.revoked_at else f"{left} days left" if left >= 0 else "over"
-        print(f"{one.common_name:<30} {one.serial:<40} {state}")
+    for certificate in sorted(authority.issued(), key=lambda one: (one.common_name, one.not_after)):
+        left = (datetime.fromisoformat(certificate.not_after) - now).days
+        state = (
+            f"revoked {certificate.revoked_at} ({certificate.reason})"
+            if certificate.revoked_at
+            else f"{left} days left"
+            if left >= 0
+            else "over"
+        )
+        print(f"{certificate.common_name:<30} {certificate.serial:<40} {state}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -95,7 +95,8 @@ def packages_of(part: str) -> list[LockedPackage]:
     developers = {package.name: package for package in locked((ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8"))}
     found += [developers[name] for name in ADDED.get(part, ())]
     return [
-        LockedPackage(one.name, one.version, one.hashes, licence_of(one.name)) for one in sorted(found, key=lambda one: one.name)
+        LockedPackage(report.name, report.version, report.hashes, licence_of(report.name))
+        for report in sorted(found, key=lambda one: one.name)
     ]
 
 

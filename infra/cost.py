@@ -196,7 +196,7 @@ def classes(load: Workload, price: Mapping[str, Any]) -> list[str]:
         moved = [sum(storage(load, month, price, days).values()) for days in (30, 90, 180)]
         lines.append(
             f"| {month} | {sum(storage(load, month, price, None).values()):.0f} | {tiered(load, month, price):.0f} | "
-            + " | ".join(f"{one:.0f}" for one in moved)
+            + " | ".join(f"{count:.0f}" for count in moved)
             + " |"
         )
     return lines

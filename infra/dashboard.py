@@ -157,6 +157,6 @@ def body() -> dict[str, Any]:
 def _shown(widget: Graph | Lines) -> dict[str, Any]:
     shared = {"title": widget.title, "region": "${AWS::Region}"}
     if isinstance(widget, Graph):
-        lines = [[one.namespace, one.name, *one.dimensions, {"stat": one.statistic}] for one in widget.metrics]
+        lines = [[metric.namespace, metric.name, *metric.dimensions, {"stat": metric.statistic}] for metric in widget.metrics]
         return {"type": "metric", "properties": {**shared, "metrics": lines, "period": widget.period, "view": "timeSeries"}}
     return {"type": "log", "properties": {**shared, "query": widget.query, "view": "bar" if widget.chart else "table"}}

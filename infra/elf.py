@@ -63,19 +63,19 @@ def unloadable(package: Path, runtime: str) -> Iterator[str]:
     """Every reason why native code in the zip would not load in a runtime of `RUNTIMES` on arm64."""
     offered = RUNTIMES[runtime]
     found = natives(package)
-    brought = {one.name.rsplit("/", 1)[-1] for one in found}
-    for one in found:
-        if one.machine != "EM_AARCH64":
-            yield f"{package.name}: {one.name} is for {one.machine}, not for arm64"
-        built_for = re.search(r"\.cpython-3(\d+)-", one.name)
+    brought = {library.name.rsplit("/", 1)[-1] for library in found}
+    for library in found:
+        if library.machine != "EM_AARCH64":
+            yield f"{package.name}: {library.name} is for {library.machine}, not for arm64"
+        built_for = re.search(r"\.cpython-3(\d+)-", library.name)
         if built_for and f"python3.{built_for[1]}" != runtime:
-            yield f"{package.name}: {one.name} is not for {runtime}"
-        for missing in sorted(one.libraries - offered.libraries - brought):
-            yield f"{package.name}: {one.name} needs {missing}, which neither the zip nor {offered.system} has"
-        for prefix, version in sorted(one.symbols):
+            yield f"{package.name}: {library.name} is not for {runtime}"
+        for missing in sorted(library.libraries - offered.libraries - brought):
+            yield f"{package.name}: {library.name} needs {missing}, which neither the zip nor {offered.system} has"
+        for prefix, version in sorted(library.symbols):
             if prefix in offered.newest and version > offered.newest[prefix]:
                 wanted = ".".join(map(str, version))
-                yield f"{package.name}: {one.name} needs {prefix}_{wanted}, newer than {offered.system} ({runtime}) has"
+                yield f"{package.name}: {library.name} needs {prefix}_{wanted}, newer than {offered.system} ({runtime}) has"
 
 
 def _native(name: str, content: bytes) -> Native:
@@ -87,7 +87,7 @@ def _native(name: str, content: bytes) -> Native:
             libraries |= {str(tag.needed) for tag in section.iter_tags("DT_NEEDED")}
         if isinstance(section, GNUVerNeedSection):
             for _library, wanted in section.iter_versions():
-                symbols |= {parsed for one in wanted if (parsed := _version(str(one.name)))}
+                symbols |= {parsed for version in wanted if (parsed := _version(str(version.name)))}
     return Native(name, str(file["e_machine"]), frozenset(libraries), frozenset(symbols))
 
 

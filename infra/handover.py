@@ -52,9 +52,9 @@ def certificate(authority: Authority, common_name: str, request: bytes, passphra
     Raises UnusableRequest.
     """
     key = proven_key(request)
-    for one in authority.issued():
-        if one.common_name == common_name and one.holds(now + RENEWED_WITH):
-            known = authority.certificate_of(one)
+    for certificate in authority.issued():
+        if certificate.common_name == common_name and certificate.holds(now + RENEWED_WITH):
+            known = authority.certificate_of(certificate)
             if _encoded(known.public_key()) == _encoded(key):
                 return known
     return authority.issue(common_name, request, DAYS, passphrase, now)

@@ -155,8 +155,8 @@ def forwarders(city: DeployedCity, options: argparse.Namespace) -> int:
     shown = city.run({"job": "forwarders"})["forwarders"]
     if options.json:
         print(json.dumps({"forwarders": shown}))
-    for one in [] if options.json else shown:
-        print(_sign(one))
+    for sign in [] if options.json else shown:
+        print(_sign(sign))
     return 0
 
 
@@ -218,10 +218,12 @@ def usage(city: DeployedCity, options: argparse.Namespace) -> int:
         print(json.dumps({"month": job["month"], "prices": {name: prices[name] for name in _DATED}, "usage": shown}))
         return 0
     print(f"{job['month']}, by the list prices of {prices['region']} on {prices['date']}")
-    for one in shown:
-        stored = f"{one['stored_instances']} stored, {one['stored_bytes'] / 1e9:.3f} GB"
-        came = f"{one['instances']} came, {one['bytes'] / 1e9:.3f} GB"
-        print("  ".join([str(one["institution"]), came, stored, f"{one['requests']} requests", f"{one['cost_usd']:.4f} USD"]))
+    for entry in shown:
+        stored = f"{entry['stored_instances']} stored, {entry['stored_bytes'] / 1e9:.3f} GB"
+        came = f"{entry['instances']} came, {entry['bytes'] / 1e9:.3f} GB"
+        print(
+            "  ".join([str(entry["institution"]), came, stored, f"{entry['requests']} requests", f"{entry['cost_usd']:.4f} USD"])
+        )
     return 0
 
 
@@ -269,7 +271,7 @@ def letters(city: DeployedCity, options: argparse.Namespace) -> int:
     client = city.session.client("sqs")
     instances = list(_letters(client, city.outputs["InstancesDeadLetterQueueUrl"]))
     projections = list(_letters(client, city.outputs["ProjectorDeadLetterQueueUrl"]))
-    causes = _causes(city, [one for letter in instances for one in letter.objects])
+    causes = _causes(city, [named for letter in instances for named in letter.objects])
     shown: list[dict[str, Any]] = []
     for letter in instances:
         known = [f"{sha}: {causes.get((institution, sha), 'unknown')}" for institution, sha in letter.objects]
@@ -280,8 +282,8 @@ def letters(city: DeployedCity, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"letters": shown, "redriven": redriven}))
     else:
-        for one in shown:
-            print(f"{one['queue']}  {one['cause']}")
+        for entry in shown:
+            print(f"{entry['queue']}  {entry['cause']}")
         print(f"{len(shown)} letters, {redriven} tried again")
     return 0 if len(shown) == redriven else 1
 
@@ -315,7 +317,7 @@ def _causes(city: DeployedCity, objects: list[tuple[str, str]]) -> dict[tuple[st
     found: dict[tuple[str, str], str] = {}
     for start in range(0, len(objects), _OBJECTS_AT_ONCE):
         asked = objects[start : start + _OBJECTS_AT_ONCE]
-        answer = city.run({"job": "look", "objects": [{"institution": one, "sha256": sha} for one, sha in asked]})
+        answer = city.run({"job": "look", "objects": [{"institution": institution, "sha256": sha} for institution, sha in asked]})
         found |= dict(zip(asked, answer["causes"], strict=True))
     return found
 

@@ -176,8 +176,12 @@ def overrides_without_target(template: Template) -> Iterator[str]:
 
 def unloadable(template: Template, folder: Path) -> Iterator[str]:
     """Native code that the runtime of its function could not load: for each zip and runtime that the template names."""
-    functions = [one["Properties"] for one in template["Resources"].values() if one.get("Type") == "AWS::Serverless::Function"]
-    for code, name in sorted({(one["CodeUri"], one["Runtime"]) for one in functions}):
+    functions = [
+        resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource.get("Type") == "AWS::Serverless::Function"
+    ]
+    for code, name in sorted({(function["CodeUri"], function["Runtime"]) for function in functions}):
         yield from elf.unloadable(folder / code, name)
 
 

@@ -31,11 +31,11 @@ class Taken:
 
     def times(self, count: float) -> Taken:
         """So many of it."""
-        return Taken(*(getattr(self, one.name) * count for one in fields(self)))
+        return Taken(*(getattr(self, field.name) * count for field in fields(self)))
 
     def plus(self, other: Taken) -> Taken:
         """Both together."""
-        return Taken(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        return Taken(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def _walk(name: str, items: Iterable[tuple[str, dict[str, Any]]], trail: Trail) 
         if "request" in record:
             trail.requests.add(str(record["request"]))
         elif "same" in record:
-            whole = next(one for one in records if one["seq"] == record["same"])
+            whole = next(first for first in records if first["seq"] == record["same"])
             trail.requests.add(str(whole["request"]))
     if head is None or (head["seq"], head["hash"]) != (len(records), before):
         trail.faults.append(f"{name}: its head names another record than its last")

@@ -105,17 +105,17 @@ def _kept(evidence: Evidence) -> Iterator[Violation]:
 def _study_kept(evidence: Evidence, entry: dict[str, Any], wanted: set[str]) -> Iterator[Violation]:
     owner, study = entry["owner"], entry["study"]
     manifest = evidence.manifest(owner, study)
-    images = [one for one in manifest if one["sop_class_uid"] == "1.2.840.10008.5.1.4.1.1.2"]
+    images = [instance for instance in manifest if instance["sop_class_uid"] == "1.2.840.10008.5.1.4.1.1.2"]
     evidence.held[study] = images
-    there = [one["sop_instance_uid"] for one in images]
+    there = [instance["sop_instance_uid"] for instance in images]
     for sop in sorted(wanted - set(there)):
         yield Violation(1, f"{owner} was acknowledged {sop}, and the archive has not got it")
     if len(there) != len(set(there)):
         yield Violation(4, f"{owner}'s study {study} has an instance twice")
     for sop in sorted(set(there) - set(entry["sops"])):
         yield Violation(4, f"{owner}'s study {study} has {sop}, which nobody sent")
-    for one in images:
-        yield from _same_bytes(evidence, one)
+    for image in images:
+        yield from _same_bytes(evidence, image)
     row = evidence.hands(owner).get(f"/dicomweb/studies?StudyInstanceUID={study}", Accept="application/dicom+json").json()
     own = [found for found in row if "owner=" not in found["00081190"]["Value"][0]]
     counted = own[0]["00201208"]["Value"][0] if own else 0
@@ -266,7 +266,7 @@ def _brought(evidence: Evidence) -> Iterator[Violation]:
         for to in evidence.settled:
             if to == study.owner or known.ever_hidden(study) or not _stands(known, to, study):
                 continue
-            missing = {one["sop_instance_uid"] for one in evidence.held.get(study.uid, [])} - brought.get(to, set())
+            missing = {instance["sop_instance_uid"] for instance in evidence.held.get(study.uid, [])} - brought.get(to, set())
             if missing and not evidence.settled[to]["deliver"]["aside"]:
                 yield Violation(
                     11, f"{to}'s PACS misses {len(missing)} of {study.owner}'s study {study.uid}, accepted and shared"
@@ -277,11 +277,11 @@ def _stands(known: Knowledge, to: str, study: KnownStudy) -> bool:
     """Whether a transfer opens it that its parties call active and accepted, and that lasts."""
     standing = {entry["transfer"] for entry in known.of("standing")}
     return any(
-        one.person == study.person and one.ends > known.now + 600
-        and ((one.sender, one.receiver) == (study.owner, to)
-             or ((one.sender, one.receiver) == (to, study.owner) and study.date >= one.day))
-        for one in known.transfers
-        if one.id in standing
+        transfer.person == study.person and transfer.ends > known.now + 600
+        and ((transfer.sender, transfer.receiver) == (study.owner, to)
+             or ((transfer.sender, transfer.receiver) == (to, study.owner) and study.date >= transfer.day))
+        for transfer in known.transfers
+        if transfer.id in standing
     )  # fmt: skip
 
 
@@ -310,19 +310,19 @@ def _hostile(evidence: Evidence) -> Iterator[Violation]:
     wanted = sorted({entry["sha256"] for entry in evidence.known.of("rubbish")})
     for start in range(0, len(wanted), 500):
         answer = evidence.hands("mondino").call("POST", "/uploads/status", {"sha256": wanted[start : start + 500]}).json()
-        for one in answer["instances"]:
-            if one["state"] not in ("rejected", "absent"):
-                yield Violation(9, f"rubbish is {one['state']}: {one['sha256']}")
+        for status in answer["instances"]:
+            if status["state"] not in ("rejected", "absent"):
+                yield Violation(9, f"rubbish is {status['state']}: {status['sha256']}")
 
 
 def _drawn(evidence: Evidence) -> Iterator[Violation]:
     """12: a picture is what PS3.3 C.11.2.1.3.2 (linear exact) makes of the pixels."""
     for study, images in list(evidence.held.items())[:3]:
-        for one in images[:1]:
-            file, owner = evidence.sent / f"{one['sop_instance_uid']}.dcm", evidence.known.studies[study].owner
+        for instance in images[:1]:
+            file, owner = evidence.sent / f"{instance['sop_instance_uid']}.dcm", evidence.known.studies[study].owner
             if not file.exists():
                 continue
-            path = f"/dicomweb/studies/{study}/series/{one['series_instance_uid']}/instances/{one['sop_instance_uid']}/rendered"
+            path = f"/dicomweb/studies/{study}/series/{instance['series_instance_uid']}/instances/{instance['sop_instance_uid']}/rendered"
             answer = evidence.hands(owner).get(f"{path}?window=400,300,linear-exact", Accept="image/png")
             if answer.status_code != 200:
                 yield Violation(12, f"a picture was answered {answer.status_code}")
@@ -331,7 +331,7 @@ def _drawn(evidence: Evidence) -> Iterator[Violation]:
             pixels = dcmread(file).pixel_array.astype(float)
             wanted = np.clip((pixels - 400) / 300 + 0.5, 0, 1) * 255
             if drawn.shape != wanted.shape or np.abs(drawn - wanted).max() > 1.5:
-                yield Violation(12, f"the picture of {one['sop_instance_uid']} is not what its pixels say")
+                yield Violation(12, f"the picture of {instance['sop_instance_uid']} is not what its pixels say")
 
 
 def _grows(evidence: Evidence) -> Iterator[Violation]:

@@ -157,7 +157,7 @@ def accept(
         items += _item(CONTEXT_AC, head + _item(TRANSFER, syntax.encode()))
     user = _item(MAXIMUM_LENGTH, struct.pack(">L", maximum_length))
     user += _item(IMPLEMENTATION_CLASS, implementation_class.encode())
-    for sop_class, (scu, scp) in {one.context.abstract_syntax: one.roles for one in answers if one.roles}.items():
+    for sop_class, (scu, scp) in {answer.context.abstract_syntax: answer.roles for answer in answers if answer.roles}.items():
         user += _item(ROLE_SELECTION, struct.pack(">H", len(sop_class)) + sop_class.encode() + bytes([scu, scp]))
     user += _item(IMPLEMENTATION_VERSION, version.encode())
     return _pdu(0x02, struct.pack(">HH", 1, 0) + request.titles + items + _item(USER_INFORMATION, user))

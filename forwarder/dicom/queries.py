@@ -249,14 +249,14 @@ class _SameAssociation:
     def __init__(self, association: Established) -> None:
         self._association = association
         self._contexts = {
-            (str(one.abstract_syntax), str(one.transfer_syntax[0])): one.context_id
-            for one in association._accepted_cx.values()
-            if one.as_scu
+            (str(context.abstract_syntax), str(context.transfer_syntax[0])): context.context_id
+            for context in association._accepted_cx.values()
+            if context.as_scu
         }
 
     def takes(self, sop_class: str, transfer_syntax: str) -> str | None:
         """As `forwarder.retrieve.store_scu.Association`'s."""
-        return next((one for one in (transfer_syntax, *PLAIN) if (sop_class, one) in self._contexts), None)
+        return next((syntax for syntax in (transfer_syntax, *PLAIN) if (sop_class, syntax) in self._contexts), None)
 
     def store(self, path: Path, message_id: int, originator: tuple[str, int] | None = None) -> int:
         """C-STORE of a file; its status. Raises PacsError where none comes, NothingAcceptedError for what cannot be sent."""
@@ -297,8 +297,8 @@ class _SameAssociation:
                 if message is not None:
                     others.append((context_id, message))
         finally:
-            for one in others:
-                association.dimse.msg_queue.put(one)
+            for other in others:
+                association.dimse.msg_queue.put(other)
         raise PacsError("broke-off" if association.is_ending else "no-answer")
 
 

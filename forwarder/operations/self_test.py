@@ -126,7 +126,7 @@ def _until(archive: Archive, image: Dataset, *, is_there: bool) -> None:
 
 def _shared(archive: Archive, image: Dataset) -> str:
     """That another member does not see it; all others are in the same place, since nothing was opened for this number."""
-    members = [one for one in ask(archive, "/institutions")["institutions"] if "role_arn" not in one]
+    members = [member for member in ask(archive, "/institutions")["institutions"] if "role_arn" not in member]
     if not members:
         return "there is no other hospital yet"
     other = str(members[0]["id"])
@@ -138,8 +138,8 @@ def _shared(archive: Archive, image: Dataset) -> str:
 
 def report(config: Config, findings: list[Finding], now: datetime) -> str:
     """What `--report` writes: for the hospital to keep, and to send to the city."""
-    lines = [f"{'OK ' if one.good else 'NO '} {one.what}: {one.text}" for one in findings]
+    lines = [f"{'OK ' if finding.good else 'NO '} {finding.what}: {finding.text}" for finding in findings]
     head = f"Contenitore, self-test: {config.dicom.ae_title} → {config.archive.api}, {now:%Y-%m-%d %H:%M}"
-    passed = all(one.good for one in findings)
+    passed = all(finding.good for finding in findings)
     end = "Superato / passed" if passed else "Non superato / not passed"
     return "\n".join([head, "", *lines, "", json.dumps({"passed": passed, "steps": len(findings)}), end, ""])

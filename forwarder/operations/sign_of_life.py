@@ -42,5 +42,5 @@ def sign(seen: dict[str, Any]) -> dict[str, Any]:
         "disk_free_bytes": seen["disk"]["free_bytes"],
         "clock_offset_seconds": line["skew_seconds"],
         "certificate_days": seen["certificate_days"],
-        "troubles": [str(one) for one in seen["troubles"][:_MOST_TROUBLES]],
+        "troubles": [str(trouble) for trouble in seen["troubles"][:_MOST_TROUBLES]],
     }

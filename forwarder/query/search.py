@@ -233,10 +233,10 @@ def _element(tag: int, found: Result) -> DataElement:
 
 def _item(found: Result) -> Dataset:
     item = Dataset()
-    for name, one in found.items():
+    for name, values in found.items():
         tag = int(name, 16)
-        if keyword_for_tag(tag) and isinstance(one, dict):
-            item[tag] = _element(tag, one)
+        if keyword_for_tag(tag) and isinstance(values, dict):
+            item[tag] = _element(tag, values)
     return item
 
 

@@ -97,7 +97,11 @@ def _export_study(instances: Instances, own: str, study: str, folder: Path, dire
             if not failed:
                 break
             again = instances.manifest_page(study, own, cursor)  # addresses that are good for the next minutes
-            failed = _download(instances, study, [one for one in again[0] if one.sha256 in failed], folder) if again else failed
+            failed = (
+                _download(instances, study, [instance for instance in again[0] if instance.sha256 in failed], folder)
+                if again
+                else failed
+            )
         for instance in wanted:
             if why := failed.get(instance.sha256):
                 named = {"study_instance_uid": study, "sop_instance_uid": instance.sop_instance}
@@ -207,8 +211,8 @@ def _lines(path: Path, every: Iterator[Any]) -> int:
     """One JSON object a line; how many."""
     count, part = 0, path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8") as out:
-        for one in every:
-            out.write(json.dumps(one, ensure_ascii=False) + "\n")
+        for record in every:
+            out.write(json.dumps(record, ensure_ascii=False) + "\n")
             count += 1
     part.replace(path)
     return count

@@ -47,7 +47,9 @@ class City:
     @property
     def others(self) -> list[tuple[str, str]]:
         """(id, name) of the others, by name."""
-        return sorted(((one, name) for one, name in self.names.items() if one != self.own), key=lambda pair: pair[1])
+        return sorted(
+            ((institution, name) for institution, name in self.names.items() if institution != self.own), key=lambda pair: pair[1]
+        )
 
 
 class ArchiveAs:

@@ -213,7 +213,7 @@ class SignedRequests:
         if not now <= expires <= now + SIGNED_SECONDS:
             raise RefusedError(403, "signature-expired")
         with self._lock:
-            self._used = {one: until for one, until in self._used.items() if until >= now}
+            self._used = {signature: until for signature, until in self._used.items() if until >= now}
             if wanted in self._used or len(self._used) >= MOST_REMEMBERED:
                 raise RefusedError(403, "signature-used")
             self._used[wanted] = float(expires)

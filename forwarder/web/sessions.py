@@ -60,9 +60,9 @@ class Sessions:
         session = Session(now, now, replace(person, session=key) if person else None)
         with self._lock:
             while len(self._all) >= AT_ONCE:  # who only begins to sign in puts out nobody who has
-                del self._all[next((key for key, one in self._all.items() if one.person is None), next(iter(self._all)))]
+                del self._all[next((key for key, session in self._all.items() if session.person is None), next(iter(self._all)))]
             if person is not None:
-                same = [key for key, one in self._all.items() if one.person and one.person.name == person.name]
+                same = [key for key, session in self._all.items() if session.person and session.person.name == person.name]
                 for old in same[: max(0, len(same) - OF_ONE_PERSON + 1)]:
                     del self._all[old]
             self._all[key] = session

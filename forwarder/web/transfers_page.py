@@ -169,13 +169,13 @@ class TransfersPage:
         proposed = await archive.patients(transfer.get("proposed_patient", {}) for transfer in found)
         candidates = await self._ready.candidates()
         return [
-            one | {
+            transfer | {
                 "person": their["patient"] if their else None,
                 "exams": their["studies"] if their else [],
-                "candidates": candidates.get(one["id"], []),
+                "candidates": candidates.get(transfer["id"], []),
                 "compared": compare(our["patient"], their["patient"]) if our and their else [],
             }
-            for one, their, our in zip(found, theirs, proposed, strict=True)
+            for transfer, their, our in zip(found, theirs, proposed, strict=True)
         ]  # fmt: skip
 
     async def _running(self, archive: ArchiveAs, city: City, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -183,13 +183,13 @@ class TransfersPage:
         ours = [each["patient"] if each["from"] == city.own else each.get("receiving_patient", {}) for each in found]
         timelines = await archive.patients(ours)
         return [
-            one | {
+            transfer | {
                 "number": our.get("id", ""),
                 "address": self._pages.door.patient_path(our.get("id", "")),
                 "person": timeline["patient"] if timeline else None,
                 "ready": await self._ready.of(our.get("id", ""), city.own, timeline["studies"] if timeline else []),
             }
-            for one, our, timeline in zip(found, ours, timelines, strict=True)
+            for transfer, our, timeline in zip(found, ours, timelines, strict=True)
         ]  # fmt: skip
 
     async def _compared(self, archive: ArchiveAs, transfer: Mapping[str, Any], number: str) -> list[Comparison]:

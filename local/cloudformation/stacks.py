@@ -220,7 +220,7 @@ def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
     if rule.get("ExpiredObjectDeleteMarker"):
         made["Expiration"] = {"ExpiredObjectDeleteMarker": "true"}
     if moves := rule.get("Transitions"):
-        made["Transition"] = [{"Days": str(one["TransitionInDays"]), "StorageClass": one["StorageClass"]} for one in moves]
+        made["Transition"] = [{"Days": str(move["TransitionInDays"]), "StorageClass": move["StorageClass"]} for move in moves]
     if old := rule.get("NoncurrentVersionExpiration"):
         made["NoncurrentVersionExpiration"] = {"NoncurrentDays": str(old["NoncurrentDays"])}
     if unfinished := rule.get("AbortIncompleteMultipartUpload"):

@@ -28,7 +28,7 @@ def of_request(operation: str, parameters: dict[str, Any], answered: int) -> Uni
     if operation in ("PutItem", "DeleteItem"):
         return _summed([(1, parameters)])
     if operation == "TransactWriteItems":
-        return _summed([(2, next(iter(one.values()))) for one in parameters.get("TransactItems", [])])
+        return _summed([(2, next(iter(write.values()))) for write in parameters.get("TransactItems", [])])
     if operation == "BatchGetItem":
         keys = sum(len(asked.get("Keys", [])) for asked in parameters.get("RequestItems", {}).values())
         return Units(read=float(max(keys, math.ceil(answered / READ_UNIT))))

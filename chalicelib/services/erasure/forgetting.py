@@ -59,7 +59,9 @@ def forget_study(table: Table, registry: Registry, owner: str, study: str) -> se
         item.key for instance in instances for item in table.query_all(keys.object_facts(owner, instance.fact.sha256))
     ]
     gone += [
-        item.key for uid in {one.sop_instance_uid for one in instances} for item in table.query_all(keys.sop_facts(owner, uid))
+        item.key
+        for uid in {instance.sop_instance_uid for instance in instances}
+        for item in table.query_all(keys.sop_facts(owner, uid))
     ]
     remove_items(table, gone)
     for number in sorted(numbers):

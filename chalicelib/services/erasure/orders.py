@@ -39,7 +39,7 @@ class ErasurePreview:
     def confirmation(self) -> str:
         """What stands for it."""
         return erasures.digest_of(
-            [self.patient.hash, str(self.whole), *(f"{one.study_instance_uid} {one.instances}" for one in self.views)]
+            [self.patient.hash, str(self.whole), *(f"{view.study_instance_uid} {view.instances}" for view in self.views)]
         )
 
     def to_answer(self) -> dict[str, object]:

@@ -85,7 +85,7 @@ def _until(hospital: ArchiveApi, study: str, is_there: bool, sleep: Callable[[fl
 
 def _read(hospital: ArchiveApi, study: str, content: bytes) -> None:
     manifest = _json(_expect(hospital.call("GET", f"/studies/{study}/manifest"), "manifest", {200}), "manifest")
-    urls = [str(one["url"]) for one in manifest["instances"]]
+    urls = [str(instance["url"]) for instance in manifest["instances"]]
     if len(urls) != 1:
         raise FlightFailed("manifest", 200)
     if _expect(hospital.follow("GET", urls[0], {}), "read", {200}) != content:

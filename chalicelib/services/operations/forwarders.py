@@ -37,4 +37,4 @@ def shown(table: Table, now: datetime) -> list[JsonObject]:
 
 def count_silent(table: Table, now: datetime) -> int:
     """How many forwarders of members sent signs once and have fallen silent. One Query."""
-    return sum(bool(one["silent"]) for one in shown(table, now))
+    return sum(bool(seen["silent"]) for seen in shown(table, now))

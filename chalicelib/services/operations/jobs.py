@@ -108,12 +108,12 @@ def _month(event: Mapping[str, Any]) -> Month:
 def _look(job: Reconciliation, event: Mapping[str, Any]) -> JsonObject:
     """Why objects could not be indexed, as it is now: the state of each in a few words."""
     try:
-        wanted = [_stored(one) for one in event["objects"][:MOST_OBJECTS]]
+        wanted = [_stored(named) for named in event["objects"][:MOST_OBJECTS]]
     except (BadRequest, KeyError, TypeError, AttributeError):
         return {"error": "objects must name an institution and a SHA-256 each."}
     registry = load_registry(job.table)
-    verdicts = verdicts_of(job.table, [keys.verdict(one.institution, one.sha256) for one in wanted])
-    sizes = job.objects.sizes([one.key for one in wanted])
+    verdicts = verdicts_of(job.table, [keys.verdict(stored.institution, stored.sha256) for stored in wanted])
+    sizes = job.objects.sizes([stored.key for stored in wanted])
 
     def cause(one: StoredObject) -> str:
         verdict = verdicts.get(keys.verdict(one.institution, one.sha256))
@@ -126,7 +126,7 @@ def _look(job: Reconciliation, event: Mapping[str, Any]) -> JsonObject:
             return f"reading it fails: {type(read.error).__name__}"
         return "it can be read now"
 
-    return {"causes": [cause(one) for one in wanted]}
+    return {"causes": [cause(stored) for stored in wanted]}
 
 
 def _stored(named: Mapping[str, Any]) -> StoredObject:

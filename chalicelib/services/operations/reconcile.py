@@ -79,7 +79,7 @@ def _next(registry: Registry, only: str | None, after: str) -> str | None:
     # What the canary sent lasts a day: its facts have no objects, and that is no damage.
     everyone = {*registry.former, *registry.members, OPERATOR, UNREGISTERED} - {CANARY}
     every = sorted(everyone) if only is None else [only]
-    return next((one for one in every if one > after), None)
+    return next((institution for institution in every if institution > after), None)
 
 
 def rebuild(job: Reconciliation, start: Progress, only: str | None = None) -> Done:
@@ -94,7 +94,7 @@ def rebuild(job: Reconciliation, start: Progress, only: str | None = None) -> Do
         if institution is None:
             break
         listed = job.objects.keys_after(keys.instance_object(institution, ""), position.after, OBJECTS_AT_ONCE)
-        for study in _studies_led_by(job.table, institution, [one.key.rpartition("/")[2] for one in listed]):
+        for study in _studies_led_by(job.table, institution, [listing.key.rpartition("/")[2] for listing in listed]):
             count += reconcile_views.count_anew(job, institution, study, registry)
         if len(listed) == OBJECTS_AT_ONCE:
             position = Progress("objects", institution, listed[-1].key)

@@ -78,10 +78,10 @@ def write_part_again(job: Reconciliation, institution: str, studies: Sequence[st
     lines: list[tuple[str, bytes]] = []
     for study in studies:
         facts = job.table.query_all(keys.study_facts(institution, study), keys.INSTANCES)
-        for one in every_version(facts):
-            if one.fact.part == part:
+        for instance in every_version(facts):
+            if instance.fact.part == part:
                 try:
-                    lines.append((one.fact.sha256, metadata.read_line(job.objects, institution, one)))
+                    lines.append((instance.fact.sha256, metadata.read_line(job.objects, institution, instance)))
                 except ContenitoreError:
                     return False
     _write_lines(job.objects, part, lines)

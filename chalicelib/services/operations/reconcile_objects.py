@@ -20,19 +20,21 @@ OBJECTS_AT_ONCE = 200
 def page(job: Reconciliation, registry: Registry, institution: str, after: str) -> PageOfFindings:
     listed = job.objects.keys_after(keys.instance_object(institution, ""), after, OBJECTS_AT_ONCE)
     old = job.clock() - job.older_than
-    stored = [StoredObject(institution, one.key.rpartition("/")[2], one.size) for one in listed if one.modified <= old]
-    firsts = {keys.verdict(one.institution, one.sha256): one for one in stored}
+    stored = [
+        StoredObject(institution, listing.key.rpartition("/")[2], listing.size) for listing in listed if listing.modified <= old
+    ]
+    firsts = {keys.verdict(stored_object.institution, stored_object.sha256): stored_object for stored_object in stored}
     verdicts = verdicts_of(job.table, firsts)
-    lost = [one for key, one in firsts.items() if key not in verdicts or is_removed(verdicts[key].data)]
+    lost = [first for key, first in firsts.items() if key not in verdicts or is_removed(verdicts[key].data)]
     findings = _without_verdict(job, lost)
     indexed = {
-        one: FactPlace(str(found.data["series"]), str(found.data["sop"]))
-        for key, one in firsts.items()
+        first: FactPlace(str(found.data["series"]), str(found.data["sop"]))
+        for key, first in firsts.items()
         if (found := verdicts.get(key)) is not None and found.data["state"] == "indexed"
     }
-    of_study = {one: str(verdicts[keys.verdict(one.institution, one.sha256)].data["study"]) for one in indexed}
+    of_study = {stored: str(verdicts[keys.verdict(stored.institution, stored.sha256)].data["study"]) for stored in indexed}
     findings += _facts_of(job, registry, indexed, of_study)
-    touched = {one.study_instance_uid for one in findings if one.mended}
+    touched = {finding.study_instance_uid for finding in findings if finding.mended}
     findings += _views_there(job, registry, institution, set(of_study.values()) - touched)
     for study in sorted(touched - {""}):
         reconcile_views.count_anew(job, institution, study, registry)
@@ -44,9 +46,9 @@ def _without_verdict(job: Reconciliation, lost: Sequence[StoredObject]) -> list[
     if not lost:
         return []
     if not job.mend:
-        return [Discrepancy(DiscrepancyKind.NO_VERDICT, one.institution, sha256=one.sha256) for one in lost]
+        return [Discrepancy(DiscrepancyKind.NO_VERDICT, stored.institution, sha256=stored.sha256) for stored in lost]
     failed = index_instances(job.table, job.objects, job.read_summary, job.clock(), lost, job.remaining, act=job.act)
-    verdicts = verdicts_of(job.table, [keys.verdict(one.institution, one.sha256) for one in lost])
+    verdicts = verdicts_of(job.table, [keys.verdict(stored.institution, stored.sha256) for stored in lost])
 
     def finding(one: StoredObject) -> Discrepancy:
         verdict = verdicts.get(keys.verdict(one.institution, one.sha256))
@@ -54,39 +56,41 @@ def _without_verdict(job: Reconciliation, lost: Sequence[StoredObject]) -> list[
         mended = one not in failed and verdict is not None
         return Discrepancy(DiscrepancyKind.NO_VERDICT, one.institution, study, sha256=one.sha256, mended=mended)
 
-    return [finding(one) for one in lost]
+    return [finding(stored) for stored in lost]
 
 
 def _facts_of(
     job: Reconciliation, registry: Registry, indexed: Mapping[StoredObject, FactPlace], of_study: Mapping[StoredObject, str]
 ) -> list[Discrepancy]:
     """What is missing of what belongs to indexed objects: their facts, identities, patients, metadata."""
-    partitions = {one: keys.study_facts(one.institution, of_study[one]) for one in indexed}
-    identities = {one: keys.sop(one.institution, place.sop) for one, place in indexed.items()}
-    pointers = {one: keys.sop_now(one.institution, place.sop) for one, place in indexed.items()}
-    firsts = [(partitions[one], place.sk) for one, place in indexed.items()]
+    partitions = {stored: keys.study_facts(stored.institution, of_study[stored]) for stored in indexed}
+    identities = {stored_object: keys.sop(stored_object.institution, place.sop) for stored_object, place in indexed.items()}
+    pointers = {stored_object: keys.sop_now(stored_object.institution, place.sop) for stored_object, place in indexed.items()}
+    firsts = [(partitions[stored_object], place.sk) for stored_object, place in indexed.items()]
     there = job.table.batch_get([*firsts, *identities.values(), *pointers.values()])
-    later = _later(indexed, partitions, {one: there[key] for one, key in pointers.items() if key in there})
+    later = _later(indexed, partitions, {pointer: there[key] for pointer, key in pointers.items() if key in there})
     there |= job.table.batch_get(later.values())
     facts: dict[StoredObject, Item] = {}
     findings: list[Discrepancy] = []
-    for one, place in indexed.items():
-        fact = there.get((partitions[one], place.sk))
-        if fact is None or fact.data["sha256"] != one.sha256:
+    for stored_object, place in indexed.items():
+        fact = there.get((partitions[stored_object], place.sk))
+        if fact is None or fact.data["sha256"] != stored_object.sha256:
             between = instance_versions.span(*place.instance)
-            versions = list(instance_versions.placed(job.table.query_all(partitions[one], between=between)))
-            fact = next((item for _, item in versions if item.data["sha256"] == one.sha256), None)
-            findings += _pointed(job, one, place, of_study[one], versions, there.get(pointers[one]))
-        if fact is None or (one in later and later[one] not in there):
-            mended = job.mend and reconcile_facts.write_again(job, registry, one, place, of_study[one])
-            findings.append(_finding(DiscrepancyKind.NO_FACT, one, place, of_study[one], mended))
+            versions = list(instance_versions.placed(job.table.query_all(partitions[stored_object], between=between)))
+            fact = next((item for _, item in versions if item.data["sha256"] == stored_object.sha256), None)
+            findings += _pointed(job, stored_object, place, of_study[stored_object], versions, there.get(pointers[stored_object]))
+        if fact is None or (stored_object in later and later[stored_object] not in there):
+            mended = job.mend and reconcile_facts.write_again(job, registry, stored_object, place, of_study[stored_object])
+            findings.append(_finding(DiscrepancyKind.NO_FACT, stored_object, place, of_study[stored_object], mended))
             continue
-        facts[one] = fact
-        if identities[one] not in there:
-            first = there.get((partitions[one], place.sk))
-            stood = str(first.data["sha256"]) if first is not None else one.sha256
-            mended = job.mend and job.table.put(PutNew(Item(*identities[one], {"sha256": stood, "study": of_study[one]})))
-            findings.append(_finding(DiscrepancyKind.NO_IDENTITY, one, place, of_study[one], mended))
+        facts[stored_object] = fact
+        if identities[stored_object] not in there:
+            first = there.get((partitions[stored_object], place.sk))
+            stood = str(first.data["sha256"]) if first is not None else stored_object.sha256
+            mended = job.mend and job.table.put(
+                PutNew(Item(*identities[stored_object], {"sha256": stood, "study": of_study[stored_object]}))
+            )
+            findings.append(_finding(DiscrepancyKind.NO_IDENTITY, stored_object, place, of_study[stored_object], mended))
     findings += _filing(job, facts, indexed, of_study)
     findings += _metadata(job, facts, of_study)
     return findings
@@ -97,9 +101,11 @@ def _later(
 ) -> dict[StoredObject, Key]:
     """Where the fact of an object stands that its SOP Instance UID stands for now, and did not first."""
     return {
-        one: (partitions[one], place._replace(number=int(str(pointers[one].data["number"]))).sk)
-        for one, place in indexed.items()
-        if one in pointers and pointers[one].data["sha256"] == one.sha256 and pointers[one].data["series"] == place.series
+        stored_object: (partitions[stored_object], place._replace(number=int(str(pointers[stored_object].data["number"]))).sk)
+        for stored_object, place in indexed.items()
+        if stored_object in pointers
+        and pointers[stored_object].data["sha256"] == stored_object.sha256
+        and pointers[stored_object].data["series"] == place.series
     }
 
 
@@ -133,30 +139,32 @@ def _filing(
 ) -> list[Discrepancy]:
     """Patients of whom no fact says that they have the study."""
     wanted: dict[Key, tuple[StoredObject, Item]] = {}
-    for one, item in facts.items():
+    for fact, item in facts.items():
         patient = InstanceFact.from_item(item.data).patient
         if patient is not None:
-            filed = patients.filed(patient, one.institution, of_study[one])
-            wanted.setdefault(filed.key, (one, filed))
+            filed = patients.filed(patient, fact.institution, of_study[fact])
+            wanted.setdefault(filed.key, (fact, filed))
     there = job.table.batch_get(wanted)
     findings: list[Discrepancy] = []
-    for key, (one, filed) in wanted.items():
+    for key, (stored_object, filed) in wanted.items():
         if key not in there:
             mended = job.mend and job.table.put(PutNew(filed))
-            findings.append(_finding(DiscrepancyKind.NOT_FILED, one, indexed[one], of_study[one], mended))
+            findings.append(
+                _finding(DiscrepancyKind.NOT_FILED, stored_object, indexed[stored_object], of_study[stored_object], mended)
+            )
     return findings
 
 
 def _metadata(job: Reconciliation, facts: Mapping[StoredObject, Item], of_study: Mapping[StoredObject, str]) -> list[Discrepancy]:
     """Objects of metadata that facts name and that are not there."""
     named: dict[str, list[StoredObject]] = {}
-    for one, item in facts.items():
+    for fact, item in facts.items():
         if part := str(item.data.get("part", "")):
-            named.setdefault(part, []).append(one)
+            named.setdefault(part, []).append(fact)
     findings: list[Discrepancy] = []
     for part in sorted(named.keys() - job.objects.existing(list(named))):
         institution = named[part][0].institution
-        studies = sorted({of_study[one] for one in named[part]})
+        studies = sorted({of_study[stored] for stored in named[part]})
         mended = job.mend and reconcile_facts.write_part_again(job, institution, studies, part)
         findings += [Discrepancy(DiscrepancyKind.NO_METADATA, institution, study, mended=mended) for study in studies]
     return findings

@@ -39,7 +39,7 @@ def _own_study(row: Item, institution: str) -> str | None:
 def _bytes_there(job: Reconciliation, institution: str, study: str) -> Iterator[Discrepancy]:
     """Instances whose bytes are gone."""
     facts = job.table.query_all(keys.study_facts(institution, study), keys.INSTANCES)
-    wanted = {keys.instance_object(institution, one.fact.sha256): one for one in every_version(facts)}
+    wanted = {keys.instance_object(institution, instance.fact.sha256): instance for instance in every_version(facts)}
     for key in sorted(wanted.keys() - job.objects.existing(list(wanted))):
         yield Discrepancy(DiscrepancyKind.NO_OBJECT, institution, study, wanted[key].sop_instance_uid, wanted[key].fact.sha256)
 

@@ -44,14 +44,14 @@ class Usage:
 def page(table: Table, objects: Objects, institution: str, month: Month, after: str) -> tuple[Usage, str | None]:
     """(What a page of an institution's objects adds up to, with its requests on the first one; the key to go on after.)"""
     listed = objects.keys_after(keys.instance_object(institution, ""), after, OBJECTS_AT_ONCE)
-    came = [one for one in listed if month.begins <= one.modified < month.ends]
-    stored = [one for one in listed if one.modified < month.ends]
+    came = [listing for listing in listed if month.begins <= listing.modified < month.ends]
+    stored = [listing for listing in listed if listing.modified < month.ends]
     usage = Usage(
         institution,
         len(came),
-        sum(one.size for one in came),
+        sum(listing.size for listing in came),
         len(stored),
-        sum(one.size for one in stored),
+        sum(listing.size for listing in stored),
         0 if after else _requests(table, audit_chain.shards(institution), month),
     )
     return usage, listed[-1].key if len(listed) == OBJECTS_AT_ONCE else None

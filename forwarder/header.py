@@ -8,6 +8,7 @@ the forwarder only wants to know it a little better.
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -32,8 +33,15 @@ OTHER_FORMATS = (b"PK\3\4", b"MZ", b"\x7fELF", b"%PDF", b"\xd0\xcf\x11\xe0", b"R
 """What a preamble may not begin with: programs and archives that would be DICOM too. The archive knows more of them."""
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+
 Tag = tuple[int, int]
 Buffer = bytes | mmap.mmap
+
+
+def is_uid(text: str) -> bool:
+    """Whether `text` is a UID: digits and dots, at most 64 (PS3.5 9.1; leading zeros, which real modalities make, pass)."""
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,17 @@ is damaged for the end of the association. What can be read is read: items of ot
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from forwarder.header import is_uid
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 FIXED = 68  # bytes before the variable items: version, two titles, reserved
 APPLICATION_ITEM, CONTEXT_RQ, CONTEXT_AC, ABSTRACT, TRANSFER, USER_INFORMATION = 0x10, 0x20, 0x21, 0x30, 0x40, 0x50
 MAXIMUM_LENGTH, IMPLEMENTATION_CLASS, ROLE_SELECTION, IMPLEMENTATION_VERSION = 0x51, 0x52, 0x54, 0x55
-UID = re.compile(r"[0-9.]{1,64}")
 
 # PS3.8 table 9-18: the result of a presentation context.
 ACCEPTED, USER_REJECTION, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 1, 3, 4
@@ -112,7 +112,7 @@ def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _uid(value: bytes) -> str:
     """A UID without padding, or "" for what is none."""
     text = value.rstrip(b"\0 ").decode("latin-1")
-    return text if UID.fullmatch(text) else ""
+    return text if is_uid(text) else ""
 
 
 def _context(value: bytes) -> list[ProposedContext]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from forwarder.config import Hl7Config
+from forwarder.header import is_uid
 from forwarder.hl7 import content as hl7_content
 from forwarder.hl7.content import GONE, names_study
 from forwarder.hl7.message import RefusedMessage, Segment, parse
@@ -37,7 +38,6 @@ TITLES = {
     "addendum": " (integrazione)",
 }  # fmt: skip
 HEADINGS = {"preliminary": "REFERTO PROVVISORIO\n\n", "partial": "REFERTO PARZIALE O INTEGRATO\n\n"}
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,7 @@ def _study(group: _Group) -> str:
             ):  # an HD may have it in its second component
                 found[uid] = segment, where
     for uid, (segment, where) in reversed(found.items()):
-        if len(found) > 1 or len(uid) > 64 or not _UID.fullmatch(uid):
+        if len(found) > 1 or not is_uid(uid):
             text = "Several studies are named for one report." if len(found) > 1 else "This is no Study Instance UID."
             raise RefusedMessage("AE", 102, text, segment.name, segment.number, where)
     return next(iter(found), "")

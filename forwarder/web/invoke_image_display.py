@@ -21,6 +21,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from forwarder.errors import ConfigError
+from forwarder.header import is_uid
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError
 from forwarder.web.identity import Person, RefusedError, Role, checked_name
 from forwarder.web.pages import Pages
@@ -30,7 +31,6 @@ MOST_PARAMETERS, MOST_LISTED = 40, 50
 SIGNED_SECONDS = 300
 MOST_REMEMBERED = 10_000
 SHORTEST_SECRET = 16
-_UID = re.compile(r"[0-9.]{1,64}")
 _DATE_TIME = re.compile(r"(\d{8})(\d{0,6})")
 _LISTED = re.compile(r"[,;\\]")
 
@@ -78,7 +78,7 @@ class ImageDisplay:
         """303 to the reading page of a patient of ours, or of a study, or of both together. 400, 404."""
         asked = parameters(request)
         archive, number, study = self._pages.archive(person), asked.get("patient", ""), asked.get("study", "")
-        if study and not _UID.fullmatch(study):
+        if study and not is_uid(study):
             raise RefusedError(400, "bad-identifier")
         if number:
             return await self._read(archive, person, Wanted(number, current=study or None))
@@ -127,7 +127,7 @@ class ImageDisplay:
         uids, accessions = listed(asked.get("studyuid", "")), listed(asked.get("accessionnumber", ""))
         if not uids and not accessions:
             raise RefusedError(400, "nothing-asked-for")
-        if len(uids) + len(accessions) > MOST_LISTED or not all(_UID.fullmatch(uid) for uid in uids):
+        if len(uids) + len(accessions) > MOST_LISTED or not all(map(is_uid, uids)):
             raise RefusedError(400, "bad-identifier")
         return await self._of_studies(archive, uids, accessions)
 

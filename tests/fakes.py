@@ -211,7 +211,7 @@ class MemoryObjects:
         )
 
     def checksums(self, extracts: Sequence[ObjectRange]) -> list[int]:
-        return [zlib.crc32(self.read(one.key, one.start, one.length)) for one in extracts]
+        return [zlib.crc32(self.read(extract.key, extract.start, extract.length)) for extract in extracts]
 
     def presign_head(self, key: str, seconds: int, **response: str) -> str:
         return f"memory://head/{key}?seconds={seconds}"

@@ -132,7 +132,9 @@ def changed_keys(items: Iterable[Item], *, by_keys: bool = False) -> list[Key]:
     `by_keys`: of the items nothing but their keys is known, as when an operator hands them over.
     """
     records = [stream_record(item.key, item, with_image=not by_keys) for item in items]
-    return [(pk, sk) for _, pk, sk in facts.stream_keys(one for one in records if filters.passes(stream_patterns(), one))]
+    return [
+        (pk, sk) for _, pk, sk in facts.stream_keys(record for record in records if filters.passes(stream_patterns(), record))
+    ]
 
 
 def stream_record(key: Key, written: Item | None, *, with_image: bool = True) -> dict[str, Any]:

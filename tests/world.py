@@ -340,7 +340,7 @@ class World:
 
     def found(self, who: str, *query: tuple[str, str]) -> set[str]:
         """The Study Instance UIDs that a search finds."""
-        return {one["0020000D"]["Value"][0] for one in self.find(who, *query)}
+        return {result["0020000D"]["Value"][0] for result in self.find(who, *query)}
 
     def timeline(self, who: str, patient: str, issuer: str | None = None) -> dict[str, Any] | None:
         """The timeline, or None for 404."""

@@ -78,13 +78,13 @@ def stack(patient: Patient, hospital: str, date: str, slices: int, **more: Any) 
 
 def announce(client: Client, *images: Dataset) -> None:
     """Say that these images are coming, as a forwarder does for a study that it has received."""
-    assert client.post("/uploads", json={"instances": [_offer(one) for one in images]}).status_code == 200
+    assert client.post("/uploads", json={"instances": [_offer(dataset) for dataset in images]}).status_code == 200
 
 
 def send(client: Client, *images: Dataset) -> None:
     """Upload, and wait until everything is indexed."""
-    files = [_bytes(one) for one in images]
-    offers = [_offer(one) for one in images]
+    files = [_bytes(dataset) for dataset in images]
+    offers = [_offer(dataset) for dataset in images]
     answer = client.post("/uploads", json={"instances": offers}).json()["instances"]
     for content, offer in zip(files, answer, strict=True):
         stored = requests.put(offer["upload"]["url"], data=content, headers=offer["upload"]["headers"], timeout=60)

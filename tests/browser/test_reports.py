@@ -251,7 +251,7 @@ def test_who_read_a_report_is_told_of_its_correction_until_note_is_taken(
     of_prior = page.locator(".card.right .line")
     expect(of_prior).to_have_text("normal.")
     no_violations(page)
-    both = [str(one.StudyInstanceUID) for one in (story.current, story.prior)]
+    both = [str(dataset.StudyInstanceUID) for dataset in (story.current, story.prior)]
     for body in ({"study_instance_uids": both}, {"patient": {"id": story.patient.at["maugeri"]}}):
         again, _ = open_page(str(hospital.link(city, **body)["url"]), locale=locale)  # type: ignore[arg-type]
         expect(again.locator(".corrections li")).to_contain_text(words)

@@ -40,7 +40,7 @@ def opened(
     hospital.send(city.client("san-matteo"), *prior)
     hospital.send(city.client("maugeri"), *current)
     transfer = hospital.transfer(city, patient)
-    hospital.wait_for_studies(city, patient, len({one.StudyInstanceUID for one in [*prior, *current]}))
+    hospital.wait_for_studies(city, patient, len({dataset.StudyInstanceUID for dataset in [*prior, *current]}))
     page, watch = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]), **options)
     for side in SIDES:
         expect(page.locator(f".pane.{side} .picture").locator("img, .refused").first).to_be_visible()

@@ -95,7 +95,7 @@ class Table:
 
     def __init__(self, *records: dict[str, Any]) -> None:
         head = {"seq": len(records), "hash": records[-1]["hash"]}
-        self.items = [("HEAD", head), *((f"{one['seq']:012d}", one) for one in records)]
+        self.items = [("HEAD", head), *((f"{record['seq']:012d}", record) for record in records)]
 
     def scan(self, **_: Any) -> dict[str, Any]:
         return {

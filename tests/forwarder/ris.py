@@ -45,8 +45,8 @@ def oru(
         lines.append(f"OBX|1|ST|113014^DICOM Study^DCM||{study}||||||F")
     lines += [f"OBX|{n}|TX|18748-4^Referto^LN||{line}||||||{obx_state}" for n, line in enumerate(text.split("\n"), 2) if text]
     lines += [
-        f"OBX|{n}|ED|18748-4^Referto^LN||^Application^PDF^Base64^{base64.b64encode(one).decode()}||||||{obx_state}"
-        for n, one in enumerate(documents, 900)
+        f"OBX|{n}|ED|18748-4^Referto^LN||^Application^PDF^Base64^{base64.b64encode(document).decode()}||||||{obx_state}"
+        for n, document in enumerate(documents, 900)
     ]
     return ("\r".join(lines) + "\r").encode()
 

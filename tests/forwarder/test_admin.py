@@ -436,7 +436,7 @@ class TestWatchedFolder:
             until(lambda: place.settled(2))
             until(lambda: place.state()["left_in_folder"] == {"link-out-of-folder": 1})
         assert "BIANCHI" not in caplog.text
-        assert len([one for one in caplog.records if "left where it is" in one.getMessage()]) == 3
+        assert len([record for record in caplog.records if "left where it is" in record.getMessage()]) == 3
 
     def test_a_journal_that_fails_for_a_moment_does_not_end_the_watching(self, archive: FakeArchive, tmp_path, monkeypatch):
         inbox = tmp_path / "inbox"

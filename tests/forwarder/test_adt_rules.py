@@ -152,7 +152,7 @@ class World:
         return True
 
     def _look(self) -> bool:
-        waiting = [one for one in self.transfers.values() if one.to == "maugeri" and not one.accepted]
+        waiting = [transfer for transfer in self.transfers.values() if transfer.to == "maugeri" and not transfer.accepted]
         incoming = [Incoming(one.id, "san-matteo", datetime.now(UTC), self._linked(one)) for one in waiting]
         encounters = self.ledgers["maugeri"].encounters({number for one in incoming for number in one.linked}, ())
         return bool(self.ledgers["maugeri"].judged([one.id for one in waiting], judge(incoming, encounters, TERMS)))
@@ -205,12 +205,14 @@ def test_the_end_is_the_same_in_whatever_order_messages_come_and_however_often(s
                 made.work()
         made.work()
         numbers = {number_at("san-matteo", person): person for person in range(len(PEOPLE))}
-        opened = {(numbers[one.number], one.to) for one in made.transfers.values()}
+        opened = {(numbers[transfer.number], transfer.to) for transfer in made.transfers.values()}
         wanted = should_be_open(story)
         assert opened == {(person, to) for person, _, to in wanted}
         assert len(made.transfers) == len(wanted)
         here = should_be_admitted(story)
-        accepted = {(numbers[one.number], one.accepted) for one in made.transfers.values() if one.to == "maugeri"}
+        accepted = {
+            (numbers[transfer.number], transfer.accepted) for transfer in made.transfers.values() if transfer.to == "maugeri"
+        }
         assert accepted == {
             (person, number_at("maugeri", person) if person in here else "") for person, _, to in wanted if to == "maugeri"
         }

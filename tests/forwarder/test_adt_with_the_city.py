@@ -61,7 +61,9 @@ class Case:
         return found
 
     def accepted(self, who: Invented) -> dict[str, Any]:
-        return until(lambda: next((one for one in self.transfers(who, status="active") if one.get("accepted_at")), None))
+        return until(
+            lambda: next((transfer for transfer in self.transfers(who, status="active") if transfer.get("accepted_at")), None)
+        )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,11 +135,11 @@ def test_cancels_undo_what_their_event_did_and_nothing_that_a_person_did(case: C
     by_a_person = {"patient": {"id": who.number}, "to": "maugeri", "reason": "by a person"}
     assert case.city.client("san-matteo").post("/transfers", json=by_a_person).status_code == 201
     case.tell("maugeri", "A01", there)
-    until(lambda: sum("accepted_at" in one for one in case.transfers(who)) == 2)
+    until(lambda: sum("accepted_at" in transfer for transfer in case.transfers(who)) == 2)
     case.tell("maugeri", "A11", there, at=1)
-    until(lambda: not any("accepted_at" in one for one in case.transfers(who)))
+    until(lambda: not any("accepted_at" in transfer for transfer in case.transfers(who)))
     case.tell("san-matteo", "A13", who, at=1)
-    until(lambda: [one["reason"] for one in case.transfers(who, status="active")] == ["by a person"])
+    until(lambda: [transfer["reason"] for transfer in case.transfers(who, status="active")] == ["by a person"])
     case.tell("san-matteo", "A03", who, to="MAUG", at=2)
     until(lambda: len(case.transfers(who, status="active")) == 2)
 
@@ -178,7 +180,7 @@ def test_a_transfer_that_a_person_ended_is_not_opened_again_by_what_comes_later(
     case.tell("san-matteo", "A08", who, at=1, family="ALTRA")
     case.tell("san-matteo", "A03", who, to="MAUG", at=2)
     case.settled("san-matteo")
-    assert [one["status"] for one in case.transfers(who)] == ["revoked"]
+    assert [transfer["status"] for transfer in case.transfers(who)] == ["revoked"]
 
 
 @pytest.mark.parametrize("trigger", ["A04", "A05"])
@@ -227,7 +229,7 @@ def test_a_merge_links_two_numbers_of_one_house_and_is_reversible(case: Case):
 
     def joined() -> list[str]:
         links = client.get(f"/patients/{who.number}/links").json().get("links", [])
-        return [one["identifier"]["id"] for one in links if one["status"] == "confirmed" and one["kind"] == "hospital"]
+        return [link["identifier"]["id"] for link in links if link["status"] == "confirmed" and link["kind"] == "hospital"]
 
     until(lambda: joined() == [retired])
     case.tell("san-matteo", "A37", who, merged=retired, at=1)
@@ -322,7 +324,7 @@ def test_what_happened_too_long_ago_opens_nothing(case: Case):
 
 def test_what_was_acknowledged_is_done_after_the_line_was_away(city: RunningCity, tmp_path: Path):
     away = place(city, tmp_path, "san-matteo")
-    cut = hospital(away.folder, "http://127.0.0.1:9", **{name.replace(".", "__"): one for name, one in away.values.items()
+    cut = hospital(away.folder, "http://127.0.0.1:9", **{name.replace(".", "__"): value for name, value in away.values.items()
                                                          if name != "archive.api"})  # fmt: skip
     who = invented()
     with running(cut.config()):

@@ -330,11 +330,11 @@ class TestTheLog:
             with Sender(place.port) as sender:
                 sender.ask(request(E1, calling=b"CT4"))
                 sender.send(b"\x99\0\0\0\0\1\0").ends(5)
-            until(lambda: sum(one["message"] == "association ended" for one in self.lines(place)) == 4)
+            until(lambda: sum(line["message"] == "association ended" for line in self.lines(place)) == 4)
         lines = self.lines(place)
-        begun = next(one for one in lines if one["message"] == "association accepted")
+        begun = next(line for line in lines if line["message"] == "association accepted")
         assert (begun["peer"], begun["calling"], begun["contexts"], begun["refused"]) == ("127.0.0.1", "CT1", 1, 1)
-        ended = {one["calling"]: one for one in lines if one["message"] == "association ended"}
+        ended = {line["calling"]: line for line in lines if line["message"] == "association ended"}
         assert {calling: one["how"] for calling, one in ended.items()} == {
             "CT1": "released", "CT2": "aborted", "CT3": "aborted", "CT4": "protocol error",
         }  # fmt: skip
@@ -363,7 +363,7 @@ class TestTheLog:
                 sender.send(p_data(1, 3, command(0x20, e0002=b"1.2.3"))).ends(1)
             store(place, [ct_slice(1)])
         lines = self.lines(place)
-        assert any("127.0.0.1" in one.get("peer", "") for one in lines)
+        assert any("127.0.0.1" in line.get("peer", "") for line in lines)
         assert uid not in (place.folder / "log").read_text()
 
     def test_a_forwarder_that_cannot_start_says_so_in_json(self, tmp_path):

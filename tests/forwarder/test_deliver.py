@@ -42,7 +42,7 @@ def test_what_an_accepted_transfer_opens_stands_in_the_pacs_under_the_local_pati
         by_api.accept(case.city, transfer, case.patient)
         state = case.settled(3)
     assert (state["delivered"], state["recalls"], state["aside_reasons"]) == (3, {}, {})
-    assert sorted(case.pacs.kept) == sorted(str(one.SOPInstanceUID) for one in films)
+    assert sorted(case.pacs.kept) == sorted(str(dataset.SOPInstanceUID) for dataset in films)
     for film in films:
         came = case.pacs.kept[str(film.SOPInstanceUID)]
         assert (came.PatientID, str(came.PatientName), came.PatientBirthDate) == (case.number, "FERRARI^LUCIA MARIA", "19510314")
@@ -197,7 +197,7 @@ def test_what_was_withdrawn_corrected_or_ended_is_listed_for_a_recall(case: Case
         case.send(corrected)
 
         def reasons() -> dict[str, str]:
-            return {one.study: one.reason for one in admin.recalls(case.place.spool)}
+            return {recall.study: recall.reason for recall in admin.recalls(case.place.spool)}
 
         until(lambda: reasons().get(str(withdrawn.StudyInstanceUID)))
         until(lambda: reasons().get(str(corrected.StudyInstanceUID)) == "corrected")

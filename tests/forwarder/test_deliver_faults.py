@@ -398,7 +398,7 @@ def test_a_thousand_rounds_of_an_echo_make_no_copy_no_conflict_and_no_entry_of_t
         assert owner.get(f"/changes?since={owners}").json()["changes"] == []
         manifest = owner.get(f"/studies/{films[0].StudyInstanceUID}/manifest").json()["instances"]
         content = films[0].SOPInstanceUID
-        assert [one["sha256"] for one in manifest if one["sop_instance_uid"] == content] == [sha256_of(films[0])]
+        assert [status["sha256"] for status in manifest if status["sop_instance_uid"] == content] == [sha256_of(films[0])]
         own = client.get(f"/dicomweb/studies?StudyInstanceUID={films[0].StudyInstanceUID}").json()
         assert len(own) == 1
 

@@ -162,5 +162,5 @@ def test_a_pacs_that_takes_no_rejection_notes_leaves_them_to_a_person(city: Runn
             case.settled(1)
             path = f"/studies/{film.StudyInstanceUID}/withdrawals"
             assert city.client("san-matteo").post(path, json={"reason": "wrong patient"}).status_code == 201
-            until(lambda: [one.rejection for one in admin.recalls(case.place.spool)] == ["pacs-takes-no-rejection-note"])
+            until(lambda: [recall.rejection for recall in admin.recalls(case.place.spool)] == ["pacs-takes-no-rejection-note"])
             assert case.state()["recalls_rejected"] == 0

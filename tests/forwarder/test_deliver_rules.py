@@ -177,7 +177,7 @@ def test_announced_is_delivered_and_there_and_aside_and_waiting_after_anything(
             if what in ("want", "gone"):
                 ledger.followed(str(next(moments)), [("patient", "MG-1")], [])
                 look = ledger.next_look() or Look("patient", "MG-1")
-                wanted = [(one, rank(found, 0, TODAY)) for one in found.exams if what == "want"]
+                wanted = [(exam, rank(found, 0, TODAY)) for exam in found.exams if what == "want"]
                 ledger.planned(look, found, wanted, {(study, "san-matteo"): RecallReason.NO_LONGER_SHARED}, now)
             elif what == "retry":
                 admin.retry(folder, everything=True)
@@ -202,9 +202,9 @@ def test_announced_is_delivered_and_there_and_aside_and_waiting_after_anything(
                 told, people = account.summary(connection), account.patients(connection)
             assert told["announced"] == told["delivered"] + told["there"] + told["aside"] + told["waiting"]
             assert told["delivered"] == sum(told["confirmed"].values()) + told["unconfirmed"]
-            for one in people:
-                assert one.announced == one.delivered + one.there + one.aside + one.waiting
-            assert sum(one.announced for one in people) == told["announced"]
+            for person in people:
+                assert person.announced == person.delivered + person.there + person.aside + person.waiting
+            assert sum(person.announced for person in people) == told["announced"]
     finally:
         journal.close()
 

@@ -31,7 +31,7 @@ def test_all_that_a_hospital_owns_comes_as_it_was_sent_and_nothing_that_it_merel
     owner, other = city.client("mondino"), city.client("san-matteo")
     contents = [image(study=OWN, series=str(1 + n // 2), sop=str(n), patient="EXPORT-1", institution="M") for n in range(3)]
     contents.append(image(study=SECOND, patient="EXPORT-2"))
-    assert {one["state"] for one in send(owner, *contents)} == {"indexed"}
+    assert {status["state"] for status in send(owner, *contents)} == {"indexed"}
     send(other, image(study=OTHERS, patient="EXPORT-3"))
     opened = other.post("/transfers", json={"patient": {"id": "EXPORT-3"}, "to": "mondino", "reason": "follow-up"})
     assert opened.status_code == 201

@@ -392,7 +392,7 @@ def test_nothing_of_a_patient_is_in_the_log_or_the_metrics(tmp_path, caplog: pyt
             "AA",
         ]
         shown = place.get("/metrics").data.decode() + place.get("/status.json").data.decode()
-    told = shown + "".join(f"{one.getMessage()} {getattr(one, 'fields', '')}" for one in caplog.records)
+    told = shown + "".join(f"{record.getMessage()} {getattr(record, 'fields', '')}" for record in caplog.records)
     assert "HL7 message refused" in told and "forwarder_reports_aside_total 2.0" in told
     assert not any(secret in told for secret in ("Segreto", "SM-77", STUDY, "FERRARI"))
 
@@ -407,7 +407,7 @@ def test_an_attachment_that_is_not_taken_is_told_with_the_acceptance(tmp_path, c
     said = [got.field("ERR", number) for number in (2, 3, 4)]
     assert said == (["OBX^3^5", "102^Data type error^HL70357", "W"] if version == "2.5" else ["", "", ""])
     assert row["content"].decode().endswith("\n[Allegato non trasmesso: Immagine FERRARI (JPEG)]")
-    (logged,) = [one.fields for one in caplog.records if "in part" in one.getMessage()]
+    (logged,) = [record.fields for record in caplog.records if "in part" in record.getMessage()]
     assert (logged["peer"], logged["sender"]) == ("127.0.0.1", "RIS@SAN-MATTEO")
     assert "FERRARI" not in got.text + str(logged)
 
@@ -416,7 +416,7 @@ def test_the_log_of_a_refusal_says_who_sent_it_and_where_it_is_wrong(tmp_path, c
     with door(tmp_path) as place:
         assert answer(place, ris.oru("", study=STUDY)).code == "AE"
         assert answer(place, b"MSH|nothing").code == "AR"
-    first, second = [one.fields for one in caplog.records if one.getMessage() == "HL7 message refused"]
+    first, second = [record.fields for record in caplog.records if record.getMessage() == "HL7 message refused"]
     assert [first[name] for name in ("peer", "sender", "segment", "field")] == ["127.0.0.1", "RIS@SAN-MATTEO", "OBX", 5]
     assert (second["peer"], second["sender"]) == ("127.0.0.1", "")
 
@@ -427,7 +427,7 @@ def test_a_version_that_was_taken_back_before_it_came_is_put_aside(tmp_path):
 
     with door(tmp_path) as place:
         assert ris.send(port(place), version(11, "X"), version(10, "F"), version(12, "F")) == ["AA"] * 3
-        assert [(one["state"], one["reason"]) for one in kept(place)][:2] == [
+        assert [(status["state"], status["reason"]) for status in kept(place)][:2] == [
             ("aside", "report-deletion"),
             ("aside", "report-taken-back"),
         ]

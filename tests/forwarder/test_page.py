@@ -86,7 +86,10 @@ class TestTexts:
         words = set(
             re.findall(r'PacsError\("([a-z-]+)"\)', sources + (WEB.parent / "retrieve" / "store_association.py").read_text())
         )
-        lines = {one.value for one in (Failure.NETWORK, Failure.EXPIRED_URL, Failure.SERVER, Failure.PROTOCOL, Failure.THROTTLED)}
+        lines = {
+            failure.value
+            for failure in (Failure.NETWORK, Failure.EXPIRED_URL, Failure.SERVER, Failure.PROTOCOL, Failure.THROTTLED)
+        }
         assert len(aside) > 6 and len(words) > 3
         assert said >= aside | {f"pacs-{word}" for word in words} | set(RecallReason) | lines
 
@@ -316,8 +319,8 @@ class TestTroubles:
             assert {one["peer"] for one in place.state()["senders"]} == {"127.0.0.1"}
         with running(place.config()):
             senders = until(lambda: place.state()["senders"])
-        assert {one["calling"] for one in senders} == {"CT1", "CT2"}
-        assert all(abs(one["last_at"] - time.time()) < 300 for one in senders)
+        assert {sender["calling"] for sender in senders} == {"CT1", "CT2"}
+        assert all(abs(sender["last_at"] - time.time()) < 300 for sender in senders)
 
     @pytest.mark.parametrize("program", ["/does/not/exist", "/bin/echo no json", "/bin/false", "/bin/echo {}"])
     def test_credentials_that_cannot_be_had_are_told_and_taken_once_they_can(self, archive, credentials, tmp_path, program: str):

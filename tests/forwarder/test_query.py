@@ -122,8 +122,8 @@ class Case:
 
         classes = [CTImageStorage, MRImageStorage, "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.1"]
         with self.association(
-            "WORKSTATION", model, contexts=[(one, syntaxes) for one in classes],
-            ext_neg=[build_role(one, scp_role=True) for one in classes], evt_handlers=[(evt.EVT_C_STORE, store)],
+            "WORKSTATION", model, contexts=[(sop_class, syntaxes) for sop_class in classes],
+            ext_neg=[build_role(sop_class, scp_role=True) for sop_class in classes], evt_handlers=[(evt.EVT_C_STORE, store)],
             **how,
         ) as association:  # fmt: skip
             answers = list(association.send_c_get(query, model))
@@ -155,9 +155,11 @@ def test_a_peer_finds_the_other_hospitals_exams_under_its_own_number(case: Case)
         QueryRetrieveLevel="STUDY", PatientID=case.number, StudyInstanceUID="", StudyDate="20260101-", StudyTime="0800-1000",
         ModalitiesInStudy="", AccessionNumber="", InstitutionName="", StudyDescription="", NumberOfStudyRelatedInstances="",
     )  # fmt: skip
-    assert {one.StudyInstanceUID for one in studies} == {film.StudyInstanceUID for film in films}
-    assert {one.ModalitiesInStudy for one in studies} == {"CT", "MR"}
-    assert {(one.AccessionNumber, one.RetrieveAETitle, one.PatientID) for one in studies} == {("", "CONTENITORE", case.number)}
+    assert {dataset.StudyInstanceUID for dataset in studies} == {film.StudyInstanceUID for film in films}
+    assert {study.ModalitiesInStudy for study in studies} == {"CT", "MR"}
+    assert {(dataset.AccessionNumber, dataset.RetrieveAETitle, dataset.PatientID) for dataset in studies} == {
+        ("", "CONTENITORE", case.number)
+    }
     film = films[0]
     (series,), _ = case.find(
         QueryRetrieveLevel="SERIES", PatientID=case.number, StudyInstanceUID=film.StudyInstanceUID, SeriesInstanceUID="",
@@ -217,8 +219,8 @@ def test_nobody_else_may_query_whatever_it_calls_itself(case: Case) -> None:
     ae.add_requested_context(STUDY, PLAIN)
     ae.add_requested_context(CTImageStorage, PLAIN)
     association = ae.associate("127.0.0.1", case.place.port, ae_title="CONTENITORE")
-    assert [str(one.abstract_syntax) for one in association.accepted_contexts] == [CTImageStorage]
-    assert [one.result for one in association.rejected_contexts] == [1]
+    assert [str(accepted_context.abstract_syntax) for accepted_context in association.accepted_contexts] == [CTImageStorage]
+    assert [rejected_context.result for rejected_context in association.rejected_contexts] == [1]
     association.release()
     told = until(lambda: [one for one in case.place.state()["refusals"] if one["reason"] == "not-a-peer"])
     assert (told[0]["calling"], told[0]["peer"], told[0]["sop_class"]) == ("STRANGER", "127.0.0.1", STUDY)
@@ -250,7 +252,7 @@ def test_without_peers_there_is_no_query(city: RunningCity, tmp_path: Path) -> N
         ae.add_requested_context(STUDY, PLAIN)
         ae.add_requested_context(CTImageStorage, PLAIN)
         association = ae.associate("127.0.0.1", place.port, ae_title="CONTENITORE")
-        assert [one.result for one in association.rejected_contexts] == [3]
+        assert [rejected_context.result for rejected_context in association.rejected_contexts] == [3]
         association.release()
         assert place.state()["queries"]["enabled"] is False
 
@@ -447,7 +449,9 @@ def test_a_worklist_is_refused_in_the_negotiation(case: Case) -> None:
     ae.add_requested_context(ModalityWorklistInformationFind, PLAIN)
     ae.add_requested_context(STUDY, PLAIN)
     association = ae.associate("127.0.0.1", case.place.port, ae_title="CONTENITORE")
-    assert [(one.abstract_syntax, one.result) for one in association.rejected_contexts] == [(ModalityWorklistInformationFind, 3)]
+    assert [
+        (rejected_context.abstract_syntax, rejected_context.result) for rejected_context in association.rejected_contexts
+    ] == [(ModalityWorklistInformationFind, 3)]
     association.release()
 
 
@@ -478,7 +482,7 @@ def test_another_hospitals_number_is_not_ours_although_it_reads_the_same(case: C
     found, _ = case.find(QueryRetrieveLevel="PATIENT", PatientID=number, PatientName="")
     assert [str(one.PatientName) for one in found] == ["ROSSI^MARIO"]
     found, _ = case.find(QueryRetrieveLevel="PATIENT", PatientID=local.at["maugeri"], PatientName="")
-    assert [(one.PatientID, str(one.PatientName)) for one in found] == [(local.at["maugeri"], "BIANCHI^ADA")]
+    assert [(dataset.PatientID, str(dataset.PatientName)) for dataset in found] == [(local.at["maugeri"], "BIANCHI^ADA")]
     came, _ = case.get(PatientRootQueryRetrieveInformationModelGet, QueryRetrieveLevel="PATIENT", PatientID=number)
     assert [ds.SOPInstanceUID for ds in came] == [ours.SOPInstanceUID]
     came, answers = case.get(
@@ -613,7 +617,7 @@ def test_over_tls_a_peer_is_known_by_its_certificate(city: RunningCity, tmp_path
             association = ae.associate(
                 "127.0.0.1", port, ae_title="CONTENITORE", tls_args=(client_context(authority, authority.issue(name)), None)
             )
-            assert (STUDY in [one.abstract_syntax for one in association.accepted_contexts]) is expected
+            assert (STUDY in [accepted_context.abstract_syntax for accepted_context in association.accepted_contexts]) is expected
             association.release()
         case = Case(city, place, by_api.Patient())
         film = by_api.image(case.patient, "maugeri", "RG1_UNCR.dcm")  # 7 MB, in many PDUs
@@ -700,7 +704,7 @@ def test_a_line_that_breaks_costs_no_instance(city: RunningCity, tmp_path: Path)
         with running(place.config()):
             came, answers = case.get(QueryRetrieveLevel="STUDY", StudyInstanceUID=slices[0].StudyInstanceUID)
     assert line.lost == 4
-    assert (answers[-1][0].Status, {ds.SOPInstanceUID for ds in came}) == (0x0000, {one.SOPInstanceUID for one in slices})
+    assert (answers[-1][0].Status, {ds.SOPInstanceUID for ds in came}) == (0x0000, {dataset.SOPInstanceUID for dataset in slices})
 
 
 def test_killed_while_it_retrieves_it_leaves_nothing_behind(city: RunningCity, tmp_path: Path) -> None:
@@ -727,7 +731,7 @@ def test_killed_while_it_retrieves_it_leaves_nothing_behind(city: RunningCity, t
             assert not (place.spool / "query").exists()
             *_, (status, _) = association.send_c_move(query, "PACS", model)
             assert (status.Status, status.NumberOfCompletedSuboperations) == (0x0000, 6)
-    assert set(pacs.kept) == {str(one.SOPInstanceUID) for one in slices}
+    assert set(pacs.kept) == {str(dataset.SOPInstanceUID) for dataset in slices}
 
 
 def test_a_dozen_workstations_at_once_are_all_answered(shared: Case) -> None:

@@ -99,7 +99,7 @@ class TestWhatStaysInTheHospital:
     """Only what is DICOM is sent, and only what lies in the folder; the rest is said, with its reason."""
 
     def sent(self, archive, *paths: Path) -> dict[str, tuple[str, str | None]]:
-        found = {one.path.name: (one.state, one.reason) for one in send(paths, client(archive)).outcomes}
+        found = {outcome.path.name: (outcome.state, outcome.reason) for outcome in send(paths, client(archive)).outcomes}
         good = {digest(path) for folder in paths for path in (folder.rglob("*.dcm") if folder.is_dir() else [folder])}
         assert archive.objects.keys() | archive.offers.keys() <= good
         return found
@@ -177,7 +177,7 @@ class TestWhatStaysInTheHospital:
         }  # fmt: skip
         for named, reason in {"/dev/zero": "special-file", "/proc/self/environ": "empty-file"}.items():
             summary = send([Path(named), tmp_path / "pipe"], client(archive))
-            assert [one.reason for one in summary.outcomes] == [reason, "special-file"]
+            assert [outcome.reason for outcome in summary.outcomes] == [reason, "special-file"]
         assert not archive.calls
 
     def test_a_file_that_becomes_a_link_after_it_was_found_leads_nowhere(self, tmp_path):
@@ -228,7 +228,7 @@ def test_a_state_that_is_not_known_ends_the_waiting_and_is_told(archive, tmp_pat
 
 def test_an_archive_that_lacks_an_instance_and_names_no_address_is_not_asked_for_ever(archive, tmp_path, capsys):
     write_ct(tmp_path, 1)
-    archive.ask = lambda instances: [{"sha256": one["sha256"], "state": "absent"} for one in instances]
+    archive.ask = lambda instances: [{"sha256": status["sha256"], "state": "absent"} for status in instances]
     assert command(archive, tmp_path) == 2
     assert "names no address" in capsys.readouterr().err
 

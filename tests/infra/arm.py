@@ -85,7 +85,7 @@ def compile_all(folder: Path, runtime: str, *others: str) -> None:
 
     This machine's own processor does it, and the same byte code comes of it.
     """
-    parts = [f"/arm{one}" for one in others or (f"/usr/lib/{runtime}", "/usr/lib/python3")]
+    parts = [f"/arm{other}" for other in others or (f"/usr/lib/{runtime}", "/usr/lib/python3")]
     command = ["chroot", str(folder), f"/usr/bin/{runtime}", "-m", "compileall", "-q", "-j", "2", "-s", "/arm", *parts]
     subprocess.run(command, capture_output=True, check=False, timeout=240)  # some files are templates, and do not compile
 

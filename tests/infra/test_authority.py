@@ -48,7 +48,7 @@ def test_what_it_issues_is_a_client_certificate_under_the_operators_name(ca: Aut
     assert "CN = forwarder.maugeri" in text or "CN=forwarder.maugeri" in text
     assert "whoever" not in text
     assert "CA:FALSE" in text and "Digital Signature" in text and "TLS Web Client Authentication" in text
-    assert [one.common_name for one in ca.issued()] == ["forwarder.maugeri"]
+    assert [certificate.common_name for certificate in ca.issued()] == ["forwarder.maugeri"]
 
 
 def test_what_was_revoked_is_on_the_list_and_its_key_is_not_certified_again(ca: Authority, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_was_revoked_is_on_the_list_and_its_key_is_not_certified_again(ca: 
         certificate = ca.issue("forwarder.maugeri" if name == "stolen" else "forwarder.sm", csr, 30, SECRET, datetime.now(UTC))
         files[name] = tmp_path / f"{name}.pem"
         files[name].write_bytes(certificate.public_bytes(authority.serialization.Encoding.PEM))
-    assert [one.common_name for one in ca.revoke("forwarder.maugeri", "keyCompromise", datetime.now(UTC))] == [
+    assert [certificate.common_name for certificate in ca.revoke("forwarder.maugeri", "keyCompromise", datetime.now(UTC))] == [
         "forwarder.maugeri"
     ]
     assert ca.revoke("forwarder.maugeri", "keyCompromise", datetime.now(UTC)) == []
@@ -70,7 +70,7 @@ def test_what_was_revoked_is_on_the_list_and_its_key_is_not_certified_again(ca: 
     with pytest.raises(UnusableRequest, match="new key"):
         ca.issue("forwarder.maugeri", stolen, 30, SECRET, datetime.now(UTC))
     renewed = ca.issue("forwarder.maugeri", request(tmp_path, "new"), 30, SECRET, datetime.now(UTC))
-    assert renewed.serial_number not in {int(one.serial, 16) for one in ca.issued() if one.revoked_at}
+    assert renewed.serial_number not in {int(certificate.serial, 16) for certificate in ca.issued() if certificate.revoked_at}
 
 
 def test_renewing_keeps_the_old_one_until_it_ends(ca: Authority, tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def test_a_query_uses_the_fields_that_it_says(template: dict[str, Any]) -> None:
 
 def test_no_figure_is_paid_for_by_the_route(template: dict[str, Any]) -> None:
     """Detailed metrics of API Gateway are billed as custom metrics: several for each of some hundred methods."""
-    (stage,) = [one["Properties"] for one in template["Resources"].values() if one["Type"] == "AWS::ApiGateway::Stage"]
+    (stage,) = [
+        resource["Properties"] for resource in template["Resources"].values() if resource["Type"] == "AWS::ApiGateway::Stage"
+    ]
     assert not any(settings["MetricsEnabled"] for settings in stage["MethodSettings"])
 
 

@@ -22,17 +22,21 @@ def decoders(packaged: packaging.Package) -> Path:
 
 
 def _functions(packaged: packaging.Package) -> list[dict[str, Any]]:
-    return [one["Properties"] for one in packaged.template["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
+    return [
+        resource["Properties"]
+        for resource in packaged.template["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    ]
 
 
 def test_both_packages_load_in_the_runtimes_that_the_template_names(packaged: packaging.Package) -> None:
-    runtimes = {(one["CodeUri"], one["Runtime"]) for one in _functions(packaged)}
+    runtimes = {(function["CodeUri"], function["Runtime"]) for function in _functions(packaged)}
     assert runtimes == {("./deployment.zip", runtime.DEFAULT), ("./pixels.zip", runtime.DEFAULT)}
     assert list(packaging.unloadable(packaged.template, packaged.zip_file.parent)) == []
 
 
 def test_every_function_runs_on_the_processor_that_its_package_is_built_for(packaged: packaging.Package) -> None:
-    assert {tuple(one["Architectures"]) for one in _functions(packaged)} == {("arm64",)}
+    assert {tuple(function["Architectures"]) for function in _functions(packaged)} == {("arm64",)}
 
 
 def test_the_package_of_the_archive_is_plain_python(packaged: packaging.Package) -> None:

@@ -205,7 +205,7 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
     assert (verdict["state"], verdict["study_instance_uid"]) == ("indexed", study)
     found = _request("GET", "/dicomweb/studies", HOSPITAL)
     status, answer = _answer(archive("app.app", found))
-    assert (status, [one["0020000D"]["Value"] for one in answer]) == (200, [[study]])
+    assert (status, [result["0020000D"]["Value"] for result in answer]) == (200, [[study]])
     tick = {
         "version": "0", "id": "i", "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
         "time": "2026-11-25T08:00:00Z", "region": "eu-south-1", "resources": [], "detail": {},
@@ -228,9 +228,11 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
 
 def test_every_handler_and_every_module_of_the_package_loads_on_arm64(archive: Function, packaged: packaging.Package) -> None:
     functions = [
-        one["Properties"] for one in packaged.template["Resources"].values() if one["Type"] == "AWS::Serverless::Function"
+        resource["Properties"]
+        for resource in packaged.template["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
     ]
-    handlers = {one["Handler"] for one in functions if one["CodeUri"] == "./deployment.zip"}
+    handlers = {function["Handler"] for function in functions if function["CodeUri"] == "./deployment.zip"}
     assert handlers == CALLED
     assert [handler for handler in sorted(handlers) if archive(handler, None) is not True] == []
     with zipfile.ZipFile(packaged.zip_file) as content:

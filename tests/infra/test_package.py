@@ -156,7 +156,11 @@ def test_a_wheel_that_is_not_to_be_had_for_the_runtime_is_a_fault(sources: Path,
 
 def test_everything_runs_on_the_runtime_that_is_asked_for_and_on_no_other(template: dict[str, Any]) -> None:
     def runtimes(made: dict[str, Any]) -> set[str]:
-        return {one["Properties"]["Runtime"] for one in made["Resources"].values() if one["Type"] == "AWS::Lambda::Function"}
+        return {
+            resource["Properties"]["Runtime"]
+            for resource in made["Resources"].values()
+            if resource["Type"] == "AWS::Lambda::Function"
+        }
 
     assert runtimes(template) == {runtime.DEFAULT}
     assert runtimes(transform.transformed(packaging.sam_template("dev", name="python3.12"))) == {"python3.12"}

@@ -188,9 +188,9 @@ def test_a_function_reaches_only_its_prefixes_of_the_bucket(function: str) -> No
 
 def test_the_function_that_decodes_pixels_reads_instances_and_writes_what_it_made_of_them_and_nothing_else() -> None:
     rights = {
-        (action, json.dumps(one["Resource"]))
-        for one in _statements("pixels")
-        for action in _actions(one)
+        (action, json.dumps(statement["Resource"]))
+        for statement in _statements("pixels")
+        for action in _actions(statement)
         if not action.startswith(("logs:", "kms:"))
     }
     bucket = "${ImagesBucket.Arn}"
@@ -201,17 +201,22 @@ def test_the_function_that_decodes_pixels_reads_instances_and_writes_what_it_mad
 
 
 def test_the_function_that_puts_bodies_together_writes_what_lasts_a_day_and_nothing_else() -> None:
-    written = [one["Resource"] for one in _statements("assembly") if "s3:PutObject" in _actions(one)]
+    written = [statement["Resource"] for statement in _statements("assembly") if "s3:PutObject" in _actions(statement)]
     assert written == [{"Fn::Sub": "${ImagesBucket.Arn}/cache/*"}]
-    assert {action.split(":")[0] for one in _statements("assembly") for action in _actions(one)} == {"s3", "kms", "logs", "xray"}
+    assert {action.split(":")[0] for statement in _statements("assembly") for action in _actions(statement)} == {
+        "s3",
+        "kms",
+        "logs",
+        "xray",
+    }
 
 
 def test_instances_are_written_by_presigned_upload_only_where_an_upload_is_presigned() -> None:
     writers = {
         function
         for function in REACHED
-        for one in _statements(function)
-        if "s3:PutObject" in _actions(one) and one["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
+        for statement in _statements(function)
+        if "s3:PutObject" in _actions(statement) and statement["Resource"] == {"Fn::Sub": "${ImagesBucket.Arn}/instances/*"}
     }
     assert writers == {"api"}
 
@@ -219,10 +224,10 @@ def test_instances_are_written_by_presigned_upload_only_where_an_upload_is_presi
 def test_only_sweep_and_erasure_remove_anything_each_below_its_prefixes() -> None:
     every = {path.stem for path in (ROOT / ".chalice" / "policies").glob("*.json")}
     deleting = [
-        (function, action, one["Resource"])
+        (function, action, statement["Resource"])
         for function in sorted(every)
-        for one in _statements(function)
-        for action in _actions(one)
+        for statement in _statements(function)
+        for action in _actions(statement)
         if action.startswith("s3:Delete")
     ]
     assert deleting == [
@@ -239,7 +244,7 @@ def test_no_function_may_remove_a_record_of_the_audit() -> None:
     assert removing == {"erasure", "operations", "projector"}
     audit = keys.audit_records("3")
     for function in removing:
-        document = {"Statement": [one | {"Resource": "*"} for one in _statements(function)]}
+        document = {"Statement": [statement | {"Resource": "*"} for statement in _statements(function)]}
 
         def decided(partition: str, document: dict[str, Any] = document) -> str:
             return policy.decide([document], "dynamodb:DeleteItem", "table", {"dynamodb:leadingkeys": partition})
@@ -266,15 +271,17 @@ def test_only_the_api_and_the_sweep_say_that_something_is_stored() -> None:
     senders = {
         function
         for function in every
-        for one in _statements(function)
-        if "sqs:SendMessage" in _actions(one) and "InstancesQueue" in json.dumps(one["Resource"])
+        for statement in _statements(function)
+        if "sqs:SendMessage" in _actions(statement) and "InstancesQueue" in json.dumps(statement["Resource"])
     }
     assert senders == {"api", "sweep"}
 
 
 def test_anchors_are_all_that_their_function_reaches_in_buckets() -> None:
-    statements = [one for one in _statements("anchor") if any(action.startswith("s3:") for action in _actions(one))]
-    assert [one["Resource"] for one in statements] == [{"Fn::Sub": "${AuditAnchorBucket.Arn}/anchors/*"}]
+    statements = [
+        statement for statement in _statements("anchor") if any(action.startswith("s3:") for action in _actions(statement))
+    ]
+    assert [statement["Resource"] for statement in statements] == [{"Fn::Sub": "${AuditAnchorBucket.Arn}/anchors/*"}]
 
 
 def test_addresses_are_signed_for_no_longer_than_the_bucket_honours_them() -> None:

@@ -14,7 +14,9 @@ Template = dict[str, Any]
 
 def _stage(template: Template) -> Template:
     """The one stage of the one API."""
-    (stage,) = [one["Properties"] for one in template["Resources"].values() if one["Type"] == "AWS::ApiGateway::Stage"]
+    (stage,) = [
+        resource["Properties"] for resource in template["Resources"].values() if resource["Type"] == "AWS::ApiGateway::Stage"
+    ]
     return dict(stage)
 
 
@@ -97,7 +99,9 @@ def test_no_log_or_trace_of_the_gateway_can_hold_a_patient_number(template: Temp
 
 def test_what_the_gateway_answers_by_itself_is_part_of_the_api_that_every_deployment_has(template: Template) -> None:
     """A resource of its own would race with the first deployment, and the next import of the definition would drop it."""
-    assert not [name for name, one in template["Resources"].items() if one["Type"] == "AWS::ApiGateway::GatewayResponse"]
+    assert not [
+        name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::ApiGateway::GatewayResponse"
+    ]
     answers = template["Resources"]["RestAPI"]["Properties"]["Body"]["x-amazon-apigateway-gateway-responses"]
     for kind in ("DEFAULT_4XX", "DEFAULT_5XX", "REQUEST_TOO_LARGE", "THROTTLED", "WAF_FILTERED"):
         assert answers[kind]["responseParameters"]["gatewayresponse.header.Access-Control-Allow-Origin"] == "'*'", kind
@@ -118,7 +122,7 @@ def test_another_answer_of_the_gateway_is_another_deployment(sam: Template, temp
 
 
 def _deployments(template: Template) -> set[str]:
-    return {name for name, one in template["Resources"].items() if one["Type"] == "AWS::ApiGateway::Deployment"}
+    return {name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::ApiGateway::Deployment"}
 
 
 def test_the_gateways_own_preflights_answer_though_every_media_type_is_binary(template: Template) -> None:

@@ -23,7 +23,7 @@ def test_a_first_deployment_that_failed_leaves_nothing_that_the_next_one_meets(t
     kept = {name: one for name, one in template["Resources"].items() if "DeletionPolicy" in one}
     assert len(kept) >= 10
     assert {one["DeletionPolicy"] for one in kept.values()} == {"RetainExceptOnCreate"}
-    assert [name for name, one in kept.items() if set(named) & set(one["Properties"])] == ["ImagesBucket"]
+    assert [name for name, resource in kept.items() if set(named) & set(resource["Properties"])] == ["ImagesBucket"]
 
 
 def test_the_key_is_rotated(template: Template) -> None:

@@ -104,7 +104,7 @@ def test_what_cloudformation_would_refuse_is_a_fault(sam: Template, breaks: Call
 
 def test_nothing_of_the_macro_is_left(template: Template) -> None:
     assert "Transform" not in template
-    assert not [name for name, one in template["Resources"].items() if one["Type"].startswith("AWS::Serverless")]
+    assert not [name for name, resource in template["Resources"].items() if resource["Type"].startswith("AWS::Serverless")]
 
 
 def test_every_resource_of_our_own_is_as_we_wrote_it(sam: Template, template: Template) -> None:

@@ -21,7 +21,7 @@ def new_uid() -> str:
 
 def send(hospital: Client, *contents: bytes, seconds: float = 30.0) -> list[dict[str, Any]]:
     """Ask, put, and wait for the verdicts; the status of each content, in order."""
-    hashes = [hashlib.sha256(one).hexdigest() for one in contents]
+    hashes = [hashlib.sha256(content).hexdigest() for content in contents]
     offers = [{"sha256": sha, "size": len(one)} for sha, one in zip(hashes, contents, strict=True)]
     asked = hospital.post("/uploads", json={"instances": offers})
     assert asked.status_code == 200, asked.text
@@ -38,7 +38,7 @@ def send(hospital: Client, *contents: bytes, seconds: float = 30.0) -> list[dict
 
     def settled() -> list[dict[str, Any]] | None:
         found: list[dict[str, Any]] = hospital.post("/uploads/status", json={"sha256": hashes}).json()["instances"]
-        return found if all(one["state"] in SETTLED for one in found) else None
+        return found if all(status["state"] in SETTLED for status in found) else None
 
     answer: list[dict[str, Any]] = wait_until(settled, seconds)
     return answer

@@ -45,7 +45,7 @@ def made(patient, study, date, number):
 
 
 def send(profile, contents):
-    offers = [{"sha256": hashlib.sha256(one).hexdigest(), "size": len(one)} for one in contents]
+    offers = [{"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for content in contents]
     answer = call(profile, "POST", "/uploads", {"instances": offers})
     assert answer.status_code == 200, answer.text
     puts = []
@@ -115,10 +115,10 @@ saw["incoming"] = transfer.json()["id"] in [one["id"] for one in incoming]
 named = call("maugeri", "PUT", f"/transfers/{transfer.json()['id']}/receiving-patient", {"id": theirs})
 saw["named"] = named.status_code
 studies = until(lambda: call("maugeri", "GET", f"/dicomweb/studies?PatientID={theirs}").json(), lambda found: len(found) == 1)
-saw["found"] = [one["0020000D"]["Value"][0] == prior for one in studies]
+saw["found"] = [result["0020000D"]["Value"][0] == prior for result in studies]
 saw["shown number"] = studies[0]["00100020"]["Value"][0] == theirs
 saw["counted"] = studies[0]["00201208"]["Value"][0]
-saw["identical"] = sorted(download("maugeri", prior).values()) == sorted(hashlib.sha256(one).hexdigest() for one in images)
+saw["identical"] = sorted(download("maugeri", prior).values()) == sorted(hashlib.sha256(image).hexdigest() for image in images)
 
 saw["follow-up"] = send("maugeri", new_film)[1]
 timeline = until(lambda: call("san-matteo", "GET", f"/patients/{mine}/timeline").json(), lambda found: len(found["studies"]) == 2)

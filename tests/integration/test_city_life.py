@@ -48,8 +48,8 @@ def test_every_hostile_file_is_rejected_for_its_reason_while_its_neighbours_are_
     started = time.monotonic()
     states = send(city.client("san-matteo"), *mixed)
     assert time.monotonic() - started < 30
-    assert [one["state"] for one in states[:2] + states[-4:]] == ["indexed"] * 6
-    assert [(one["state"], one["reason"]) for one in states[2:-4]] == [("rejected", reason) for reason, _ in bad]
+    assert [status["state"] for status in states[:2] + states[-4:]] == ["indexed"] * 6
+    assert [(status["state"], status["reason"]) for status in states[2:-4]] == [("rejected", reason) for reason, _ in bad]
     assert visible(city.client("san-matteo"), study, 6)
     offers = [{"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for _, content in bad]
     again = city.client("san-matteo").post("/uploads", json={"instances": offers}).json()["instances"]

@@ -51,7 +51,7 @@ def departure(city: RunningCity) -> Iterator[Departure]:
     other = city.client("mondino")
     contents = [image(study="1.2.951", series=str(n), sop=str(n), patient="LEAVES-1", name="Partenti^Ada") for n in range(3)]
     contents += [image(study="1.2.952", patient="LEAVES-2"), image(study="1.2.953", patient="LEAVES-1")[:400], b"no image"]
-    states = {one["state"] for one in send(leaver, *contents)}
+    states = {status["state"] for status in send(leaver, *contents)}
     assert states == {"indexed", "rejected"}
     send(other, image(study="1.2.954", patient="STAYS-1"))
     visible(leaver, "1.2.951", 3)
@@ -179,7 +179,9 @@ def test_a_patients_erasure_is_shown_confirmed_hidden_at_once_and_takes_nobody_e
     mixed.append(image(study="1.2.963", series="2", sop="2", patient="KEEPS-1"))
     contents = [image(study="1.2.961", series="1", sop=str(n), patient="GOES-1", name="Via^Sempre") for n in range(2)]
     neighbour = image(study="1.2.962", patient="KEEPS-1")
-    assert {one["state"] for one in send(owner, *contents, *mixed, neighbour)} == {"indexed"}  # one batch, one metadata object
+    assert {status["state"] for status in send(owner, *contents, *mixed, neighbour)} == {
+        "indexed"
+    }  # one batch, one metadata object
     for study, instances in (("1.2.961", 2), ("1.2.962", 1), ("1.2.963", 2)):
         visible(owner, study, instances)
     before = owner.get("/dicomweb/studies/1.2.962/metadata").json()
@@ -218,7 +220,7 @@ def test_a_rule_is_tried_before_it_is_carried_out_and_takes_what_is_due_and_no_m
            ("1.2.973", "20010101", "CT", "20000101"), ("1.2.974", "20240101", "CT", "19500101"),
            ("1.2.975", "20010101", "CT", "19500101")]  # fmt: skip
     contents = [_exam(study, date, modality, birth) for study, date, modality, birth in old]
-    assert {one["state"] for one in send(owner, *contents)} == {"indexed"}
+    assert {status["state"] for status in send(owner, *contents)} == {"indexed"}
     for study, *_ in old:
         visible(owner, study)
     rule = {"years": 20, "by_modality": {"MG": 40}, "minors_until_age": 40, "held": ["1.2.975"]}

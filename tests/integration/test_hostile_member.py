@@ -48,7 +48,7 @@ def test_a_member_that_names_a_code_or_guesses_numbers_reads_nothing_and_is_stop
 
     def told() -> list[str]:
         changes = maugeri.get("/changes", params={"since": since, "limit": "1000"}).json()["changes"]
-        return [one["kind"] for one in changes if one.get("from") == C]
+        return [change["kind"] for change in changes if change.get("from") == C]
 
     wait_until(lambda: len([kind for kind in told() if kind == "transfer-opened"]) == guesses.count(201) + 2)
     assert told().count("link-proposed") <= 1, "once an hour and sender"

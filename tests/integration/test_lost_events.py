@@ -54,7 +54,7 @@ def test_who_offers_it_again_has_it_indexed(city: RunningCity) -> None:
     sha = upload_unheard(city, hospital, content)
     assert state(hospital, sha) == "stored"
     assert sweep(city, datetime.now(UTC)) == 0  # too early
-    assert [one["state"] for one in offered(hospital, content)] == ["stored"]
+    assert [status["state"] for status in offered(hospital, content)] == ["stored"]
     wait_until(lambda: state(hospital, sha) == "indexed")
 
 

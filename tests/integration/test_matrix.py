@@ -160,7 +160,7 @@ def test_nobody_is_answered_who_is_not_registered(shared):
 def test_a_transfer_is_of_an_own_patient_never_of_another_institutions_number(shared):
     city, _ = shared
     members = city.client("operator").get("/institutions").json()["institutions"]
-    foreign = next(one["patient_id_issuer"] for one in members if one["id"] == "maugeri")
+    foreign = next(member["patient_id_issuer"] for member in members if member["id"] == "maugeri")
     for issuer in (foreign, f"{foreign}/other numbering"):
         body = {"patient": {"id": "MG-1", "issuer": issuer}, "to": "maugeri", "reason": "curiosity"}
         answer = city.client("san-matteo").post("/transfers", json=body)

@@ -54,9 +54,9 @@ def audited(client: Client) -> list[str]:
     """What the audit of an institution says of its own membership, newest first."""
     entries = client.get("/audit?limit=1000").json().get("entry", [])
     texts = []
-    for one in entries:
-        kinds = {sub["code"] for sub in one["resource"]["subtype"]}
-        texts += [e["description"] for e in one["resource"]["entity"] if "administration" in kinds and "description" in e]
+    for entry in entries:
+        kinds = {sub["code"] for sub in entry["resource"]["subtype"]}
+        texts += [e["description"] for e in entry["resource"]["entity"] if "administration" in kinds and "description" in e]
     return texts
 
 

@@ -75,7 +75,7 @@ def test_nobody_else_can_nor_tell_it_from_what_is_not_there(city: RunningCity) -
     sha = send(city.client("maugeri"), b"a letter to a patient of maugeri")
     other = city.client("san-matteo")
     answers = [other.delete(f"/uploads/{one}") for one in (sha, "0" * 64)]
-    assert [one.status_code for one in answers] == [404, 404]
+    assert [answer.status_code for answer in answers] == [404, 404]
     assert {**answers[0].json(), "request_id": ""} == {**answers[1].json(), "request_id": ""}
     assert city.client("operator").delete(f"/uploads/{sha}").status_code == 403
     assert versions(city, "maugeri", sha) == 1
@@ -126,7 +126,7 @@ def test_it_stands_in_the_audit_who_asked_and_that_it_was_done(city: RunningCity
     sha = send(hospital, b"passwords of the ward")
     assert hospital.delete(f"/uploads/{sha}").status_code == 204
     entries = [one["resource"] for one in hospital.get("/audit").json()["entry"]]
-    removed = [one for one in entries if sha in json.dumps(one)]
+    removed = [entry for entry in entries if sha in json.dumps(entry)]
     assert len(removed) == 2
     assert any("rossi" in json.dumps(one) for one in removed)
     assert {one["action"] for one in removed} == {"D"}

@@ -83,15 +83,15 @@ def world(city: RunningCity) -> World:
     owner, receiver = city.client("san-matteo"), city.client("maugeri")
     contents = [image(study=STUDY, series=str(1 + number // 2), sop=str(number), patient="OPS-1") for number in range(3)]
     sent = send(owner, *contents, image(study=OTHER, patient="OPS-2"))
-    assert {one["state"] for one in sent} == {"indexed"}
+    assert {status["state"] for status in sent} == {"indexed"}
     visible(owner, STUDY, 3)
     opened = owner.post("/transfers", json={"patient": {"id": "OPS-1"}, "to": "maugeri", "reason": "follow-up"})
     assert opened.status_code == 201
     visible(receiver, STUDY, 3)
     for name in ("Bianchi^Ada", "Bianco^Ada"):
-        assert [one["state"] for one in send(owner, image(study=CORRECTED, patient="OPS-3", name=name))] == ["indexed"]
+        assert [status["state"] for status in send(owner, image(study=CORRECTED, patient="OPS-3", name=name))] == ["indexed"]
     wait_until(lambda: World(city, owner, receiver, ()).operate("reconcile", "--older-than", "0")["differ"] == 0, 60)
-    return World(city, owner, receiver, tuple(hashlib.sha256(one).hexdigest() for one in contents))
+    return World(city, owner, receiver, tuple(hashlib.sha256(content).hexdigest() for content in contents))
 
 
 def lose_a_fact(world: World) -> None:
@@ -335,7 +335,7 @@ def test_everything_at_once_is_mended_while_two_hospitals_send(world: World) -> 
         client = world.city.client(hospital)
         while len(sent[hospital]) < 2 or not stop.wait(0.5):
             study = f"{root}.{len(sent[hospital])}"
-            assert [one["state"] for one in send(client, image(study=study, patient=f"BUSY-{hospital}"))] == ["indexed"]
+            assert [status["state"] for status in send(client, image(study=study, patient=f"BUSY-{hospital}"))] == ["indexed"]
             sent[hospital].append(study)
 
     with ThreadPoolExecutor(2) as pool:

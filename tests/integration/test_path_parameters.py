@@ -30,7 +30,7 @@ def studies(hospital: Client) -> dict[str, str]:
     """A study of each number."""
     made = {number: new_uid() for number in NUMBERS}
     contents = [image(study=study, patient=number, charset="ISO_IR 192") for number, study in made.items()]
-    assert {one["state"] for one in send(hospital, *contents)} == {"indexed"}
+    assert {status["state"] for status in send(hospital, *contents)} == {"indexed"}
     for study in made.values():
         visible(hospital, study)
     return made

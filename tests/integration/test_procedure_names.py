@@ -36,16 +36,16 @@ def test_an_own_name_makes_exams_comparable_and_is_no_longer_listed(city: Runnin
     client, patient = city.client("mondino"), f"MO-{new_uid()}"
     exam(client, patient, "20260101", "LASTRA LETTO 3")
     current = exam(client, patient, "20260110", "RX TORACE")
-    assert [one["relevant"] for one in priors(client, current)] == [False]
+    assert [prior["relevant"] for prior in priors(client, current)] == [False]
     assert wait_until(lambda: not_understood(client).get("LASTRA LETTO 3")) == 1
     assert client.put("/procedure-names", json={"names": OWN}).json() == {"names": OWN, "codes": []}
-    assert [one["relevant"] for one in priors(client, current)] == [True]
+    assert [prior["relevant"] for prior in priors(client, current)] == [True]
     answer = client.get("/procedure-names").json()
     assert answer["names"] == OWN and "chest" in answer["places"]
     assert "LASTRA LETTO 3" not in not_understood(client)
     assert city.client("maugeri").get("/procedure-names").json()["names"] == []
     assert client.put("/procedure-names", json={}).json() == {"names": [], "codes": []}
-    assert [one["relevant"] for one in priors(client, current)] == [False]
+    assert [prior["relevant"] for prior in priors(client, current)] == [False]
 
 
 WRONG: list[Any] = [
@@ -98,8 +98,8 @@ def test_what_series_protocols_body_parts_and_codes_say_places_an_exam_whose_nam
         patient, "mondino", date="20260110", description="RX TORACE", SeriesDescription="", BodyPartExamined=""
     )
     by_api.send(client, *films, head, current)
-    for one in (*films, head, current):
-        visible(client, str(one.StudyInstanceUID))
+    for dataset in (*films, head, current):
+        visible(client, str(dataset.StudyInstanceUID))
     answer = client.get(f"/studies/{current.StudyInstanceUID}/priors?limit=50").json()["priors"]
     found = {one["study_instance_uid"]: one["relevant"] for one in answer}
-    assert found == {str(one.StudyInstanceUID): True for one in films} | {str(head.StudyInstanceUID): False}
+    assert found == {str(dataset.StudyInstanceUID): True for dataset in films} | {str(head.StudyInstanceUID): False}

@@ -111,7 +111,7 @@ def test_a_name_registered_later_joins_what_is_stored(city: RunningCity) -> None
         plain, named = new_uid(), new_uid()
         patient = f"N{plain[-8:]}"
         statuses = send(owner, made(patient, plain), made(patient, named, IssuerOfPatientID="ADT1"))
-        assert [one.get("issuer_name") for one in statuses] == [None, "ADT1"]
+        assert [status.get("issuer_name") for status in statuses] == [None, "ADT1"]
         visible(owner, named)
         timeline = owner.get(f"/patients/{patient}/timeline").json()
         assert [one["study_instance_uid"] for one in timeline["studies"]] == [plain]

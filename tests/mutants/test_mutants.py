@@ -15,7 +15,7 @@ from tests.mutants.table import MUTANTS, PROMISES, Mutant
 def test_what_a_mutant_changes_stands_once_in_the_code(mutant: Mutant) -> None:
     assert (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.old) == 1
     assert mutant.old != mutant.new
-    named = [one.partition("::")[0] for one in mutant.tests if one.startswith("tests/")]
+    named = [test.partition("::")[0] for test in mutant.tests if test.startswith("tests/")]
     assert named
     assert [one for one in named if not (ROOT / one).exists()] == []
 

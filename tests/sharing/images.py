@@ -61,7 +61,7 @@ def rejection_note(
     title = item(element(0x00080100, "SH", code) + element(0x00080102, "SH", scheme) + element(0x00080104, "LO", "Rejected"))
     evidence = b""
     for uid, sops in rejected.items():
-        refs = b"".join(item(element(0x00081150, "UI", building.CT) + element(0x00081155, "UI", one)) for one in sops)
+        refs = b"".join(item(element(0x00081150, "UI", building.CT) + element(0x00081155, "UI", sop)) for sop in sops)
         within = item(element(0x00081199, "SQ", refs) + element(0x0020000E, "UI", series or f"{uid}.1"))
         evidence += item(element(0x00081115, "SQ", within) + element(0x0020000D, "UI", uid))
     tags = {

@@ -218,7 +218,7 @@ def undone() -> Scene:
     """The wrong number was named, and the link undone."""
     scene = sender_after_the_transfer()
     world = scene.world
-    (link,) = [one for one in world.links(B, RECEIVED) if one["status"] == "confirmed"]
+    (link,) = [link for link in world.links(B, RECEIVED) if link["status"] == "confirmed"]
     world.undo(B, RECEIVED, link["link"])
     scene.visible = False
     return scene

@@ -73,7 +73,7 @@ def test_each_act_is_told_to_both_and_stands_in_both_trails(world: World) -> Non
     world.extend(A, transfer, world.now + timedelta(days=400))
     world.settle()
     for who in (A, B):
-        told = [one["kind"] for one in world.changes(who) if one["kind"].startswith("transfer-")]
+        told = [change["kind"] for change in world.changes(who) if change["kind"].startswith("transfer-")]
         assert told == ["transfer-opened", "transfer-accepted", "transfer-waiting", "transfer-accepted", "transfer-extended"]
         for kind, count in {"transfer-accepted": 2, "transfer-acceptance-ended": 1, "transfer-extended": 1}.items():
             assert entries(world, kind, who) == count
@@ -110,7 +110,7 @@ def test_acceptance_ends_with_the_link_that_it_rests_on_whoever_ends_that(world:
     transfer = discharged(world)
     for who, number in ((B, "9"), (A, "1")):
         world.accept(B, transfer, "9")
-        (link,) = [one for one in world.links(who, number) if one["status"] == "confirmed"]
+        (link,) = [link for link in world.links(who, number) if link["status"] == "confirmed"]
         world.undo(who, number, link["link"])
         assert "accepted_at" not in world.transfer(A, transfer)
         assert not world.sees(A, FOLLOW_UP)
@@ -266,9 +266,9 @@ def test_a_transfer_that_was_changed_often_is_listed_as_it_stands(world: World) 
     transfer = discharged(world)
     for number in ("9", "10", "11", "12", "13"):
         world.accept(B, transfer, number)
-    assert [one["receiving_patient"]["id"] for one in world.transfers(B)] == ["13"]
+    assert [transfer["receiving_patient"]["id"] for transfer in world.transfers(B)] == ["13"]
     world.take_back(B, transfer)
-    assert ["accepted_at" in one for one in world.transfers(B)] == [False]
+    assert ["accepted_at" in transfer for transfer in world.transfers(B)] == [False]
 
 
 # At the same moment -----------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_two_numbers_accepted_at_once_leave_one_with_one_link(choices: tuple[int
     interleave(world.table, [accept("9"), accept("10")], choices)  # type: ignore[list-item]
     number = world.transfer(B, transfer)["receiving_patient"]["id"]
     record = access.load_record(world.table, PatientIdentifier(OIDS[A], "1").hash)
-    assert [one.value for one in record.linked] == [number]
+    assert [number.value for number in record.linked] == [number]
     world.settle()
     assert world.sees(A, FOLLOW_UP) is (number == "9")
 

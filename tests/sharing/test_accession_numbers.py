@@ -36,7 +36,7 @@ def api() -> Iterator[Api]:
 def found(api: Api, who: str, *query: tuple[str, str], level: str = "studies") -> set[str]:
     answer = api.call(who, "GET", f"/dicomweb/{level}", query)
     assert answer.status == 200, answer.body
-    return {one["0020000D"]["Value"][0] for one in answer.json}
+    return {result["0020000D"]["Value"][0] for result in answer.json}
 
 
 @pytest.mark.parametrize("level", ["studies", "series", "instances"])

@@ -57,7 +57,7 @@ class Sent:
 
     @property
     def live(self) -> dict[str, Image]:
-        return {} if self.withdrawn else {uid: one for uid, one in self.images.items() if not one.withdrawn}
+        return {} if self.withdrawn else {uid: image for uid, image in self.images.items() if not image.withdrawn}
 
 
 @dataclass
@@ -109,7 +109,7 @@ class City(RuleBasedStateMachine):
 
         record = access.load_record(self.world.table.memory, PatientIdentifier(ISSUERS[number[0]], number[1]).hash)
         institutions = {oid: name for name, oid in ISSUERS.items()}
-        return {number} | {(institutions.get(one.issuer, ""), one.value) for one in record.linked}
+        return {number} | {(institutions.get(number.issuer, ""), number.value) for number in record.linked}
 
     def opened(self, viewer: str, owner: str, number: Number, date: str, study: str) -> bool:
         """Whether rules 2 to 5 let `viewer` see what `owner` made of this patient number on that date."""
@@ -123,14 +123,14 @@ class City(RuleBasedStateMachine):
         now = self.world.now
         if any(who == viewer and of in around and now < until for who, of, until in self.emergencies):
             return True
-        for one in self.transfers.values():
-            if one.ended or now >= one.expires or one.number not in around:
+        for transfer in self.transfers.values():
+            if transfer.ended or now >= transfer.expires or transfer.number not in around:
                 continue
-            if (one.sender, one.receiver) == (owner, viewer):
+            if (transfer.sender, transfer.receiver) == (owner, viewer):
                 return True
-            theirs = (one.receiver, one.accepted or "")
-            accepted = one.accepted is not None and (theirs == number or theirs in around)
-            if (one.sender, one.receiver) == (viewer, owner) and accepted and date >= one.day:
+            theirs = (transfer.receiver, transfer.accepted or "")
+            accepted = transfer.accepted is not None and (theirs == number or theirs in around)
+            if (transfer.sender, transfer.receiver) == (viewer, owner) and accepted and date >= transfer.day:
                 return True
         return False
 
@@ -215,7 +215,7 @@ class City(RuleBasedStateMachine):
 
     def has(self, number: Number) -> bool:
         """Whether its hospital sent an image under this number, or said that there is such a patient."""
-        sent = any(one.number == number for study in self.studies.values() for one in study.images.values())
+        sent = any(image.number == number for study in self.studies.values() for image in study.images.values())
         return sent or number in self.stated
 
     @rule(data=st.data(), owner=st.sampled_from(HOSPITALS), code=st.sampled_from([None, CODE, CODE, TWIN]))
@@ -297,7 +297,7 @@ class City(RuleBasedStateMachine):
     def a_link_is_undone(self, data: st.DataObject, owner: str) -> None:
         number = data.draw(st.sampled_from(NUMBERS[owner]))
         try:
-            known = [one for one in self.world.links(owner, number) if one["status"] == "confirmed"]
+            known = [link for link in self.world.links(owner, number) if link["status"] == "confirmed"]
         except NotFound:
             return
         if known:
@@ -311,7 +311,7 @@ class City(RuleBasedStateMachine):
     def a_patient_objects(self, data: st.DataObject, whole: bool) -> None:
         uid = data.draw(st.sampled_from(sorted(self.studies)))
         study = self.studies[uid]
-        number = data.draw(st.sampled_from(sorted({one.number for one in study.images.values()})))
+        number = data.draw(st.sampled_from(sorted({image.number for image in study.images.values()})))
         objection = self.world.object(study.owner, number[1], None if whole else uid)
         self.objections[objection] = (number, None if whole else uid)
 
@@ -331,11 +331,11 @@ class City(RuleBasedStateMachine):
         w, body = self.world, {"study_instance_uid": uid}
         if to is None:
             # Under every number of the study: which of them decides is not the question here.
-            for _, each in sorted({one.number for one in study.images.values()}):
+            for _, each in sorted({image.number for image in study.images.values()}):
                 protection.protect(w.table, w.caller(study.owner), each, body, w.now, w.act)
             self.protected.add(uid)
         else:
-            for _, each in sorted({one.number for one in study.images.values()}):
+            for _, each in sorted({image.number for image in study.images.values()}):
                 given = protection.consent(w.table, w.caller(study.owner), each, body | {"to": to}, w.now, w.act)
                 self.consents[given["id"]] = (uid, to)
 
@@ -409,7 +409,8 @@ class City(RuleBasedStateMachine):
                 if viewer != study.owner:
                     # The view may not yet know of the newest instance; of one of those it knows the rules must hold.
                     assert any(
-                        self.opened(viewer, study.owner, one.number, one.date or AFTER, uid) for one in study.images.values()
+                        self.opened(viewer, study.owner, image.number, image.date or AFTER, uid)
+                        for image in study.images.values()
                     )
 
     def _acceptance_ends_with_its_link(self) -> None:
@@ -456,14 +457,14 @@ class City(RuleBasedStateMachine):
                     if one["kind"] != "study-withdrawn" and "study_instance_uid" in one:
                         assert self.may_see(viewer, one["study_instance_uid"])
                 new = self.world.changes(viewer, read[-1]["cursor"], limit=3)
-            places = [one["cursor"] for one in read]
+            places = [change["cursor"] for change in read]
             assert places == sorted(set(places))
             told = {one["study_instance_uid"] for one in read if one["kind"] == "study-arrived"}
             assert {uid for uid in self.studies if self.may_see(viewer, uid)} <= told
             for kind in ("transfer-opened", "transfer-ended"):
                 named = [one["transfer_id"] for one in read if one["kind"] == kind]
                 assert len(named) == len(set(named))
-                own = {key for key, one in self.transfers.items() if viewer in (one.sender, one.receiver)}
+                own = {key for key, transfer in self.transfers.items() if viewer in (transfer.sender, transfer.receiver)}
                 assert set(named) == {key for key in own if kind == "transfer-opened" or self.over(self.transfers[key])}
 
     def teardown(self) -> None:

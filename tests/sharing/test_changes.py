@@ -57,7 +57,7 @@ def test_a_reader_gets_everything_once_and_in_order_while_several_projectors_wri
 
     interleave(world.table.memory, [projector(0), projector(1), reader], turns)
     assert read == world.changes(B)
-    places = [one["cursor"] for one in read]
+    places = [change["cursor"] for change in read]
     assert places == sorted(set(places))
     assert sorted(one["study_instance_uid"] for one in read if one["kind"] == "study-arrived") == [f"1.2.{n}" for n in range(6)]
     assert sum(one["kind"] == "transfer-opened" for one in read) == 6
@@ -68,7 +68,7 @@ def test_places_rise_even_when_a_clock_goes_back(world: World) -> None:
         world.arrive(A, "1", f"1.2.{number}")
         world.settle()
         world.now -= timedelta(hours=1)
-    places = [one["cursor"] for one in world.changes(A)]
+    places = [change["cursor"] for change in world.changes(A)]
     assert places == sorted(set(places))
     assert len(places) == 4
 
@@ -114,7 +114,7 @@ def test_a_page_that_is_full_of_what_is_hidden_goes_on_to_what_is_not(world: Wor
     world.settle()
     world.object(A, "hidden")
     world.settle()
-    (first,) = [one for one in world.changes(B, limit=5) if one["kind"] == "study-arrived"]
+    (first,) = [change for change in world.changes(B, limit=5) if change["kind"] == "study-arrived"]
     assert first["study_instance_uid"] == "1.3.1"
 
 

@@ -37,8 +37,8 @@ def test_two_owners_of_one_study_are_told_apart_and_the_callers_own_wins(city: W
     assert len(found) == 2
     with api_over(city) as api:
         answers = api.call(B, "GET", "/dicomweb/studies", [("StudyInstanceUID", STUDY)]).json
-        assert {one["00080080"]["Value"][0] for one in answers} == {"San Matteo", "Maugeri"}
-        urls = [one["00081190"]["Value"][0] for one in answers]
+        assert {result["00080080"]["Value"][0] for result in answers} == {"San Matteo", "Maugeri"}
+        urls = [result["00081190"]["Value"][0] for result in answers]
         assert sum(url.endswith(f"?owner={A}") for url in urls) == 1
         for owner, instances in ((None, 1), (B, 1), (A, 2)):
             query = [("owner", owner)] if owner else []

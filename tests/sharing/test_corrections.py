@@ -51,7 +51,7 @@ def send(api: Api, *contents: bytes, who: str = A) -> list[StoredObject]:
 def shown(api: Api, who: str = A, study: str = STUDY) -> list[str]:
     """Under which patients a search shows the study."""
     found = api.call(who, "GET", "/dicomweb/studies", [("StudyInstanceUID", study)]).json
-    return [one["00100020"]["Value"][0] for one in found]
+    return [result["00100020"]["Value"][0] for result in found]
 
 
 def bytes_of(api: Api, who: str = A) -> bytes:
@@ -93,7 +93,7 @@ def test_a_correction_stands_and_the_wrong_patient_has_the_image_no_more(api: Ap
     (listed,) = api.call(A, "GET", "/studies/{study}/manifest", study=STUDY).json["instances"]
     assert listed["sha256"] == hashlib.sha256(RIGHT).hexdigest()
     assert commitment(api) is None
-    assert [one["kind"] for one in api.world.changes(A)] == ["study-arrived", "study-changed"]
+    assert [change["kind"] for change in api.world.changes(A)] == ["study-arrived", "study-changed"]
     assert len(api.world.objects.contents) >= 2, "what was superseded is kept"
 
 
@@ -110,7 +110,7 @@ def test_a_correction_may_be_corrected_and_the_owner_brings_any_version_back(api
     send(api, third)
     assert shown(api) == ["third"]
     (instance,) = api.call(A, "GET", "/studies/{study}/versions", study=STUDY).json["instances"]
-    assert [(one["patient"]["id"], one["state"]) for one in instance["versions"]] == [
+    assert [(status["patient"]["id"], status["state"]) for status in instance["versions"]] == [
         ("wrong", "superseded"), ("right", "superseded"), ("third", "indexed"),
     ]  # fmt: skip
     sha = hashlib.sha256(WRONG).hexdigest()
@@ -121,7 +121,7 @@ def test_a_correction_may_be_corrected_and_the_owner_brings_any_version_back(api
         assert shown(api) == ["wrong"]
     assert [state(api, one)[0] for one in (WRONG, RIGHT, third)] == ["indexed", "superseded", "superseded"]
     assert bytes_of(api) == WRONG
-    assert [one["kind"] for one in api.world.changes(A)][-1] == "study-changed"
+    assert [change["kind"] for change in api.world.changes(A)][-1] == "study-changed"
 
 
 def test_versions_are_the_owners_alone(api: Api) -> None:
@@ -148,7 +148,7 @@ def test_whoever_saw_it_under_the_wrong_patient_is_told_and_sees_it_no_more(api:
     api.world.settle()
     assert (shown(api, B), shown(api, C)) == ([], ["right"])
     assert not api.world.sees(B, STUDY)
-    assert [one["kind"] for one in api.world.changes(B) if one.get("study_instance_uid")][-1] == "study-withdrawn"
+    assert [change["kind"] for change in api.world.changes(B) if change.get("study_instance_uid")][-1] == "study-withdrawn"
 
 
 def test_what_hid_it_under_the_former_patient_goes_on_hiding(api: Api) -> None:

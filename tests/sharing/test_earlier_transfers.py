@@ -82,13 +82,17 @@ def test_of_transfers_of_before_those_that_the_receiver_had_named_are_accepted_a
         assert "accepted_at" not in waiting
         assert waiting["proposed_patient"]["id"] == "9"
         assert (accepted["receiving_patient"]["id"], accepted["accepted_at"]) == ("8", "2026-03-05T08:00:00.000Z")
-        assert [one["id"] for one in world.transfers(B) if "accepted_at" not in one] == [by_sender]
+        assert [transfer["id"] for transfer in world.transfers(B) if "accepted_at" not in transfer] == [by_sender]
         while earlier_transfers.bring_up_to_date(world.table, world.now):
             world.settle()
     for who in (A, B):
-        told = [one["transfer_id"] for one in world.changes(who) if one["kind"] == "transfer-waiting"]
+        told = [change["transfer_id"] for change in world.changes(who) if change["kind"] == "transfer-waiting"]
         assert told == [by_sender]
-        assert not [one for one in world.changes(who) if one["kind"] == "transfer-accepted" and one["transfer_id"] == by_sender]
+        assert not [
+            change
+            for change in world.changes(who)
+            if change["kind"] == "transfer-accepted" and change["transfer_id"] == by_sender
+        ]
     assert not joined(world, A, "1", OIDS[B], "9"), "the link that nothing but the sender's word had made"
     assert joined(world, A, "2", OIDS[B], "8")
     world.accept(B, by_sender, "9")
@@ -131,7 +135,7 @@ def test_looking_at_many_transfers_of_before_goes_on_where_it_stopped(world: Wor
     looked = [earlier_transfers.bring_up_to_date(world.table, world.now) for _ in range(5)]
     assert sum(looked) == 7
     assert looked[-1] == 0
-    assert len([one for one in world.changes(B) if one["kind"] == "transfer-waiting"]) == 7
+    assert len([change for change in world.changes(B) if change["kind"] == "transfer-waiting"]) == 7
     with world.counted() as requests:
         earlier_transfers.bring_up_to_date(world.table, world.now)
     assert dict(requests) == {"get": 1}, "once all is done, one read a minute"

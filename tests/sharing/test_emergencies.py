@@ -37,7 +37,7 @@ def test_it_opens_every_owners_studies_for_a_day_and_is_reviewed_by_each(world: 
     assert sorted(one["owner"] for kind, one in world.alerts.sent if kind == "emergency-access") == [B, A]
     for owner in (A, B):
         assert listed(world, owner) == [emergency]
-        assert [one["kind"] for one in world.changes(owner) if one["kind"] == "emergency-access"] == ["emergency-access"]
+        assert [change["kind"] for change in world.changes(owner) if change["kind"] == "emergency-access"] == ["emergency-access"]
     assert listed(world, C) == []
     world.later(hours=23, minutes=59)
     assert world.sees(C, "1.2.1")
@@ -58,7 +58,7 @@ def test_the_owners_of_what_comes_later_are_told_too_and_once(world: World) -> N
     assert world.sees(C, "1.2.2")
     assert listed(world, B) == [emergency]
     assert [one["owner"] for _, one in world.alerts.sent] == [A, B]
-    assert sum(one["kind"] == "emergency-access" for one in world.changes(B)) == 1
+    assert sum(change["kind"] == "emergency-access" for change in world.changes(B)) == 1
 
 
 def test_alerts_name_no_patient(world: World) -> None:
@@ -88,7 +88,7 @@ def test_a_wrong_link_undone_closes_what_it_opened(world: World) -> None:
     world.declare_emergency(C, "9", OIDS[B])
     world.settle()
     assert world.found(C) == {"1.2.1", "1.2.2"}
-    (link,) = [one for one in world.links(B, "9") if one["status"] == "confirmed"]
+    (link,) = [link for link in world.links(B, "9") if link["status"] == "confirmed"]
     world.undo(B, "9", link["link"])
     assert not world.sees(C, "1.2.1")
     world.settle()

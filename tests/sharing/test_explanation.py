@@ -92,5 +92,5 @@ def test_what_cannot_be_asked_is_named(patient: Api, query: dict[str, str], stat
 def test_nobody_is_told_of_another_hospitals_patient(patient: Api) -> None:
     act(patient, "/transfers", patient={"id": "P1"}, to=B, reason="r")
     answers = [patient.call(B, "GET", ROUTE, [("to", C)], patient=one) for one in ("P1", "NOBODY")]
-    assert [one.status for one in answers] == [404, 404]
-    assert next({**one.json, "request_id": ""} for one in answers) == {**answers[1].json, "request_id": ""}
+    assert [answer.status for answer in answers] == [404, 404]
+    assert next({**answer.json, "request_id": ""} for answer in answers) == {**answers[1].json, "request_id": ""}

@@ -55,9 +55,9 @@ def test_what_is_no_valid_code_is_never_read_as_one(value: str) -> None:
 
 def linked(world: World, who: str, patient: str) -> set[tuple[str, str]]:
     return {
-        (one["identifier"]["issuer"], one["identifier"]["id"])
-        for one in world.links(who, patient)
-        if one["status"] == "confirmed"
+        (link["identifier"]["issuer"], link["identifier"]["id"])
+        for link in world.links(who, patient)
+        if link["status"] == "confirmed"
     }
 
 
@@ -178,7 +178,7 @@ def test_same_name_and_birth_date_with_another_code_is_never_linked_not_even_by_
     world.arrive(B, "9", "1.2.2", other_ids=[(twin, CF)])
     transfer = world.open(A, "1", B)
     world.settle()
-    (proposal,) = [one for one in world.links(B, "9") if one["status"] == "proposed"]
+    (proposal,) = [link for link in world.links(B, "9") if link["status"] == "proposed"]
     assert proposal["identifier"] == {"issuer": OIDS[A], "id": "1"}
     assert "different-codice-fiscale" in proposal["against"]
     for body in ({"link": proposal["link"]}, proposal["identifier"]):
@@ -257,7 +257,7 @@ def test_an_undone_link_never_returns_by_itself_but_a_person_can_make_it_again(w
     world.arrive(B, "9", "1.2.2", other_ids=[(ADA, CF)])
     transfer = world.open(A, "1", B)
     world.settle()
-    (link,) = [one for one in world.links(B, "9") if one["identifier"] == {"issuer": OIDS[A], "id": "1"}]
+    (link,) = [link for link in world.links(B, "9") if link["identifier"] == {"issuer": OIDS[A], "id": "1"}]
     assert world.undo(B, "9", link["link"])["status"] == "undone"
     assert world.undo(B, "9", link["link"])["status"] == "undone"
     world.arrive(A, "1", "1.2.3", other_ids=[(ADA, CF)])
@@ -280,7 +280,7 @@ def test_a_wrong_link_undone_leaves_no_trace_in_what_anyone_sees(world: World) -
     world.settle()
     assert seen_by_all(world) != before
     assert world.sees(A, "1.2.2")
-    (link,) = [one for one in world.links(B, "9") if one["status"] == "confirmed"]
+    (link,) = [link for link in world.links(B, "9") if link["status"] == "confirmed"]
     world.undo(B, "9", link["link"])
     assert seen_by_all(world) == before, "at once, before any projection"
     world.settle()
@@ -300,7 +300,7 @@ def test_naming_another_number_undoes_the_first_and_leaves_no_trace_of_it(world:
     assert world.found(A) == {"1.2.1", "1.2.3"}
     assert world.on_timeline(B, "9") == {"1.2.2"}
     assert world.on_timeline(B, "10") == {"1.2.1", "1.2.3"}
-    assert [one["study_instance_uid"] for one in world.changes(A) if one.get("owner") == B] == ["1.2.3"]
+    assert [change["study_instance_uid"] for change in world.changes(A) if change.get("owner") == B] == ["1.2.3"]
 
 
 def test_correcting_the_number_of_one_transfer_leaves_a_link_by_code_alone(world: World) -> None:
@@ -367,9 +367,9 @@ def seen_by_all(world: World) -> dict[str, object]:
             query = [("PatientID", number), *([("IssuerOfPatientID", issuer)] if issuer else [])]
             seen[f"{who} search {number} {issuer}"] = world.find(who, *query)
         seen[f"{who} all"] = world.find(who)
-        told = [one for one in world.changes(who) if one["kind"] not in ("transfer-accepted", "transfer-waiting")]
+        told = [change for change in world.changes(who) if change["kind"] not in ("transfer-accepted", "transfer-waiting")]
         seen[f"{who} changes"] = [(one["kind"], one.get("study_instance_uid")) for one in told]
     for who, number in ((A, "1"), (B, "9")):
-        seen[f"{who} links"] = [{k: v for k, v in one.items() if k != "against"} for one in world.links(who, number)]
+        seen[f"{who} links"] = [{k: v for k, v in link.items() if k != "against"} for link in world.links(who, number)]
         seen[f"{who} transfers"] = world.transfers(who)
     return seen

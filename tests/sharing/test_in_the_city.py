@@ -44,7 +44,7 @@ class Patient:
 def found(client: Client, **query: str) -> set[str]:
     answer = client.get("/dicomweb/studies", params=query)
     assert answer.status_code == 200
-    return {one["0020000D"]["Value"][0] for one in answer.json()}
+    return {result["0020000D"]["Value"][0] for result in answer.json()}
 
 
 def sees(client: Client, study: str) -> bool:
@@ -100,7 +100,7 @@ def test_a_rejection_note_an_objection_and_an_emergency_hold_at_once(city: Runni
 
     def told() -> bool:
         changes = city.client(A).get("/changes", params={"since": since, "limit": "1000"}).json()["changes"]
-        return {"emergency-access", "study-withdrawn"} <= {one["kind"] for one in changes}
+        return {"emergency-access", "study-withdrawn"} <= {change["kind"] for change in changes}
 
     wait_until(told)
     waiting = city.client(A).get("/emergency-access").json()["reviews"]
@@ -115,10 +115,10 @@ def test_a_codice_fiscale_joins_two_hospitals_numbers_by_itself(city: RunningCit
     sender.post("/transfers", json={"patient": {"id": patient.number[A]}, "to": B, "reason": "rehabilitation"})
     wait_until(lambda: found(receiver, PatientID=patient.number[B]) == {prior, new})
     links = receiver.get(f"/patients/{patient.number[B]}/links").json()["links"]
-    confirmed = [one for one in links if one["status"] == "confirmed"]
+    confirmed = [link for link in links if link["status"] == "confirmed"]
     assert {one["kind"] for one in confirmed} == {"codice-fiscale", "hospital"}
     assert {one["basis"] for one in confirmed} == {"codice-fiscale"}
-    (link,) = [one for one in links if one["identifier"]["id"] == patient.number[A]]
+    (link,) = [link for link in links if link["identifier"]["id"] == patient.number[A]]
     assert receiver.delete(f"/patients/{patient.number[B]}/links/{link['link']}").status_code == 200
     assert found(receiver, PatientID=patient.number[B]) == {new}
     assert found(receiver, PatientID=patient.number[A]) == {prior}

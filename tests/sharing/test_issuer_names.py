@@ -142,9 +142,9 @@ def test_the_owner_is_told_of_each_unknown_name_once_and_sees_what_is_apart(worl
     world.settle()
     world.arrive(A, "8", "1.2.8", issuer="Adt1")
     world.settle()
-    told = [one for one in world.changes(A) if one["kind"] == "issuer-unknown"]
+    told = [change for change in world.changes(A) if change["kind"] == "issuer-unknown"]
     assert sorted(one["issuer_name"].casefold() for one in told) == ["adt1", "lab"]
-    assert not [one for one in world.changes(B) if one["kind"] == "issuer-unknown"]
+    assert not [change for change in world.changes(B) if change["kind"] == "issuer-unknown"]
     shown = world.timeline(A, "7")
     assert shown is not None
     assert shown["apart"] == [{"issuer": f"{OIDS[A]}/ADT1", "studies": 1}, {"issuer": f"{OIDS[A]}/LAB", "studies": 1}]
@@ -163,7 +163,7 @@ def test_a_system_that_makes_up_names_does_not_fill_the_feed(world: World) -> No
     for number in range(104):
         world.arrive(A, "7", f"1.3.{number}", issuer=f"DCM4CHEE.{number}")
     world.settle()
-    assert len([one for one in world.changes(A) if one["kind"] == "issuer-unknown"]) == 100
+    assert len([change for change in world.changes(A) if change["kind"] == "issuer-unknown"]) == 100
 
 
 def test_what_is_apart_is_told_to_the_sender_of_a_transfer_and_to_nobody_else() -> None:
@@ -224,9 +224,9 @@ def test_each_instance_is_of_one_of_the_studys_patients_in_any_order(said: list[
     found = filing(said, known_names)
     assert found == filing(reversed(said), known_names)
     assert {number for number, _ in said} == set(found.said)
-    assert all(known_names(one) == one for one in found.patients)
+    assert all(known_names(patient) == patient for patient in found.patients)
     for number, report in said:
-        assert known_names(number) in found.patients or (report and number.value in {one.value for one in found.patients})
+        assert known_names(number) in found.patients or (report and number.value in {number.value for number in found.patients})
     images_only = {known_names(number) for number, report in said if not report}
     assert images_only <= set(found.patients)
 

@@ -32,7 +32,7 @@ def role_of(world: World, institution: str) -> str:
 
 
 def told(world: World, institution: str) -> list[str]:
-    return [one["change"] for one in world.changes(institution) if one["kind"] == "membership-changed"]
+    return [change["change"] for change in world.changes(institution) if change["kind"] == "membership-changed"]
 
 
 def test_a_role_that_nobody_confirms_counts_after_72_hours_and_rings_twice() -> None:

@@ -44,7 +44,7 @@ def page(
 ) -> list[str]:
     query = parse_query(level, [("limit", str(LIMIT)), ("offset", str(offset)), *keys.items()], SearchScope(STUDY, series))
     found = search.search(table, world.caller(who), query, world.now)
-    return [str(one.sop or one.series) for one in found.matches]
+    return [str(match.sop or match.series) for match in found.matches]
 
 
 @pytest.mark.parametrize("who", [A, B])

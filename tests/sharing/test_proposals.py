@@ -116,7 +116,7 @@ def everything(world: World, who: str, number: str, transfer: str) -> dict[str, 
         heard["transfer"] = world.transfer(who, transfer)
         heard["transfers"] = world.transfers(who, "outgoing")
         heard["links"] = world.links(who, number)
-        heard["changes"] = [{k: v for k, v in one.items() if k != "cursor"} for one in world.changes(who)]
+        heard["changes"] = [{k: v for k, v in change.items() if k != "cursor"} for change in world.changes(who)]
         for searched in (number, "9", "8", ADA):
             heard[f"search {searched}"] = world.find(who, ("PatientID", searched))
             for issuer in (None, OIDS[B], CF):
@@ -149,7 +149,7 @@ def test_a_proposal_is_answered_alike_whether_it_is_right_wrong_or_nobodys(code:
 def test_the_receiver_finds_a_proposal_in_its_audit_under_the_number_that_was_proposed(world: World) -> None:
     discharged(world, proposed="8")
     records = [item.data for (pk, _), item in world.table.memory.items().items() if pk.startswith("F#AUDIT#")]
-    mine = [one for one in records if one.get("owner") == B and one.get("kind") == "transfer-opened"]
+    mine = [record for record in records if record.get("owner") == B and record.get("kind") == "transfer-opened"]
     assert [one["patients"] for one in mine] == [[[OIDS[B], "8"]]]
 
 
@@ -174,7 +174,7 @@ def test_after_sixty_proposals_in_an_hour_there_is_no_more_for_a_while(api: Api)
     assert propose(60, "nowhere")[0] == 400
     world.settle()
     for receiver in (A, B):
-        kinds = [one["kind"] for one in world.changes(receiver)]
+        kinds = [change["kind"] for change in world.changes(receiver)]
         assert kinds.count("link-proposed") == 1
 
 
@@ -220,12 +220,12 @@ def test_proposals_are_told_once_an_hour_and_sender_however_often_records_come(w
         world.later(minutes=10)
     world.open(A, "1", B, proposed="9")
     world.settle()
-    told = [(one["from"], one["at"][11:16]) for one in world.changes(B) if one["kind"] == "link-proposed"]
+    told = [(change["from"], change["at"][11:16]) for change in world.changes(B) if change["kind"] == "link-proposed"]
     assert told == [(C, "09:00"), (C, "10:00"), (C, "11:00"), (A, "11:30")]
     assert all(
-        set(one) == {"cursor", "kind", "at", "from", "to", "transfer_id"}
-        for one in world.changes(B)
-        if one["kind"] == "link-proposed"
+        set(change) == {"cursor", "kind", "at", "from", "to", "transfer_id"}
+        for change in world.changes(B)
+        if change["kind"] == "link-proposed"
     )
 
 

@@ -77,7 +77,7 @@ def test_images_are_in_order_at_first_use(api: Api) -> None:
     as_before(world, keep=("00200013",))
     wanted = [f"{STUDY}.1.{11 + place}" for place in sorted(range(7), key=lambda place: place * 3 % 7)]
     metadata = api.call(A, "GET", "/dicomweb/studies/{study}/metadata", study=STUDY).json
-    assert [one["00080018"]["Value"][0] for one in metadata] == wanted
+    assert [result["00080018"]["Value"][0] for result in metadata] == wanted
     world.settle()
     listed = api.call(A, "GET", "/studies/{study}/manifest", study=STUDY).json["instances"]
     assert [one["sop_instance_uid"] for one in listed] == wanted
@@ -125,7 +125,7 @@ def test_a_correction_that_comes_meanwhile_is_not_put_back(api: Api) -> None:
     assert world.found(A, ("PatientID", "right")) == {STUDY}
     assert world.found(A, ("PatientID", "wrong")) == set()
     (instance,) = api.call(A, "GET", "/studies/{study}/versions", study=STUDY).json["instances"]
-    assert [one["state"] for one in instance["versions"]] == ["superseded", "indexed"]
+    assert [status["state"] for status in instance["versions"]] == ["superseded", "indexed"]
 
 
 def test_what_is_gone_or_cannot_be_read_keeps_what_it_says_and_holds_up_nothing(api: Api) -> None:

@@ -47,7 +47,7 @@ def test_every_door_shows_images_in_one_order(api: Api, name: str) -> None:
     api.world.send(A, *(slice_at(number, 11 + place, more) for place, (number, more) in zip(places, SERIES[name], strict=True)))
     api.world.settle()
     metadata = api.call(A, "GET", "/dicomweb/studies/{study}/metadata", study=STUDY).json
-    assert [one["00080018"]["Value"][0] for one in metadata] == wanted
+    assert [result["00080018"]["Value"][0] for result in metadata] == wanted
     listed, cursor = [], None
     while True:
         query = [("limit", "3"), *([("cursor", cursor)] if cursor else [])]
@@ -60,7 +60,7 @@ def test_every_door_shows_images_in_one_order(api: Api, name: str) -> None:
     archive = zipfile.ZipFile(io.BytesIO(api.call(
         A, "GET", "/dicomweb/studies/{study}", headers={"Accept": "application/zip"}, study=STUDY).body))  # fmt: skip
     files = sorted(one for one in archive.namelist() if one.startswith("DICOM/"))
-    assert [pydicom.dcmread(io.BytesIO(archive.read(one))).SOPInstanceUID for one in files] == wanted
+    assert [pydicom.dcmread(io.BytesIO(archive.read(file))).SOPInstanceUID for file in files] == wanted
     body = {"study_instance_uids": [STUDY], "practitioner": {"id": "x", "name": "X"}, "purpose": "report"}
     token = api.call(A, "POST", "/links", body=body).json["url"].split("#")[1]
     key = api.call(None, "POST", "/view/session", body={"token": token}).json["key"]

@@ -30,7 +30,7 @@ def api() -> Iterator[Api]:
 
 
 def found(api: Api, *query: tuple[str, str]) -> set[str]:
-    return {one["0020000D"]["Value"][0] for one in api.call(B, "GET", "/dicomweb/studies", query).json}
+    return {result["0020000D"]["Value"][0] for result in api.call(B, "GET", "/dicomweb/studies", query).json}
 
 
 @pytest.mark.parametrize("accepted", [False, True])

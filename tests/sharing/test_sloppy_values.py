@@ -41,7 +41,7 @@ def test_a_follow_up_whose_date_is_written_otherwise_is_shared(api: Api, form: s
     world.send(B, follow_up)
     world.settle()
     found = api.call(A, "GET", "/dicomweb/studies", [("StudyInstanceUID", STUDY)]).json
-    assert [one["00080020"]["Value"] for one in found] == [[day]]
+    assert [result["00080020"]["Value"] for result in found] == [[day]]
     assert "unread" not in status(api, B, follow_up)
 
 

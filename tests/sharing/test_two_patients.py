@@ -72,9 +72,9 @@ def test_a_search_for_a_patient_answers_that_patient_at_every_level(
     query = search(who, person)
     for level in ("studies", "series", "instances"):
         found = [
-            one
-            for one in api.call(who, "GET", f"/dicomweb/{level}", [*query, ("includefield", "all")]).json
-            if one["0020000D"]["Value"] == [STUDY]
+            result
+            for result in api.call(who, "GET", f"/dicomweb/{level}", [*query, ("includefield", "all")]).json
+            if result["0020000D"]["Value"] == [STUDY]
         ]
         assert len(found) == 1, (level, found)
         assert shown(found[0]) == expected(who, person)
@@ -95,18 +95,18 @@ def test_a_number_that_finds_a_patient_without_being_shown_finds_that_patient(ap
 @pytest.mark.parametrize("who", [A, B])
 def test_each_instance_and_its_metadata_are_under_its_own_patient(api: Api, who: str) -> None:
     every = api.call(who, "GET", "/dicomweb/studies/{study}/instances", [("includefield", "all")], study=STUDY).json
-    assert {one["00080018"]["Value"][0]: shown(one) for one in every} == {
+    assert {result["00080018"]["Value"][0]: shown(result) for result in every} == {
         person["sop"]: expected(who, person) for person in (ADA, BEA)
     }
     for route in ("", "/series/{series}"):
         named = {"study": STUDY} | ({"series": f"{STUDY}.1"} if route else {})
         metadata = api.call(who, "GET", f"/dicomweb/studies/{{study}}{route}/metadata", **named).json
-        assert {one["00080018"]["Value"][0]: shown(one) for one in metadata} == {
+        assert {result["00080018"]["Value"][0]: shown(result) for result in metadata} == {
             person["sop"]: expected(who, person) for person in (ADA, BEA)
         }
-        for one in metadata:
-            original = [item["04000550"]["Value"][0]["00100020"]["Value"] for item in one.get("04000561", {}).get("Value", [])]
-            assert original == ([["B1"]] if who == B and one["00080018"]["Value"] == [BEA["sop"]] else [])
+        for result in metadata:
+            original = [item["04000550"]["Value"][0]["00100020"]["Value"] for item in result.get("04000561", {}).get("Value", [])]
+            assert original == ([["B1"]] if who == B and result["00080018"]["Value"] == [BEA["sop"]] else [])
 
 
 @pytest.mark.parametrize("who", [A, B])
@@ -118,7 +118,7 @@ def test_the_study_comes_once_however_many_of_its_patients_a_search_means(api: A
         [("ModalitiesInStudy", "CT")],
         [("PatientID", "*1")],
     ):
-        found = [one["0020000D"]["Value"][0] for one in api.call(who, "GET", "/dicomweb/studies", query).json]
+        found = [result["0020000D"]["Value"][0] for result in api.call(who, "GET", "/dicomweb/studies", query).json]
         assert found.count(STUDY) == 1, query
 
 
@@ -181,14 +181,14 @@ def test_a_link_undone_shows_the_number_of_the_images_again(world: World) -> Non
         transfer = world.open(A, person["number"], B)
         world.accept(B, transfer, f"MG-{person['number']}")
     world.settle()
-    (link,) = [one for one in world.links(B, "MG-B1") if one["status"] == "confirmed"]
-    numbers = {one["00080018"]["Value"][0]: one["00100020"]["Value"][0] for one in world.find(B, level="instance")}
+    (link,) = [link for link in world.links(B, "MG-B1") if link["status"] == "confirmed"]
+    numbers = {result["00080018"]["Value"][0]: result["00100020"]["Value"][0] for result in world.find(B, level="instance")}
     assert numbers == {f"{STUDY}.1.1": "MG-A1", f"{STUDY}.1.2": "MG-B1"}
     world.undo(B, "MG-B1", link["link"])
     for settled in (False, True):
         if settled:
             world.settle()
-        numbers = {one["00080018"]["Value"][0]: one["00100020"]["Value"][0] for one in world.find(B, level="instance")}
+        numbers = {result["00080018"]["Value"][0]: result["00100020"]["Value"][0] for result in world.find(B, level="instance")}
         assert numbers == {f"{STUDY}.1.1": "MG-A1", f"{STUDY}.1.2": "B1"}
         assert world.found(B, ("PatientID", "MG-B1")) == set()
 

@@ -44,7 +44,7 @@ def undo(world: World, who: str) -> bool:
         links = world.links(who, NUMBERS[who])
     except NotFound:
         return False
-    found = [one for one in links if one["status"] == "confirmed" and one["identifier"] == {"issuer": CF, "id": ADA}]
+    found = [link for link in links if link["status"] == "confirmed" and link["identifier"] == {"issuer": CF, "id": ADA}]
     for one in found:
         world.undo(who, NUMBERS[who], one["link"])
     return bool(found)
@@ -79,9 +79,9 @@ def found_under_its_number(world: World) -> set[str]:
     by_search = world.found(B, ("PatientID", NUMBERS[B]))
     assert by_search == world.found(B, ("PatientID", NUMBERS[B]), ("IssuerOfPatientID", OIDS[B]))
     assert by_search == world.on_timeline(B, NUMBERS[B])
-    for one in world.find(B, ("StudyInstanceUID", STUDY[A])):
-        assert "04000561" not in one
-        assert one["00100020"]["Value"] == [NUMBERS[A]]
+    for result in world.find(B, ("StudyInstanceUID", STUDY[A])):
+        assert "04000561" not in result
+        assert result["00100020"]["Value"] == [NUMBERS[A]]
     near = priors.priors_of(world.table, world.caller(B), STUDY[B], None, 10, world.now, world.tell).to_json()["priors"]
     assert {one["study_instance_uid"] for one in near} == by_search - {STUDY[B]}
     return by_search
@@ -191,14 +191,16 @@ def test_a_registration_that_says_it_is_somebody_else_ends_what_the_codes_of_ima
 def test_a_join_of_before_whose_code_was_undone_before_holds_no_more(shared: World) -> None:
     """As an earlier release left it: the link to the code ended, the link of the two numbers not."""
     record = access.load_deciding(shared.table, number(B).hash)
-    (link,) = [one for one in record.links if one.beyond(record.patient) == PatientIdentifier(CF, ADA)]
+    (link,) = [link for link in record.links if link.beyond(record.patient) == PatientIdentifier(CF, ADA)]
     for fact in patients.unlinking(link, "somebody", shared.now):
         shared.table.put(PutNew(fact))
     assert not joined(shared, A, B)
     assert found_under_its_number(shared) == {STUDY[B]}
     shared.settle()
     assert found_under_its_number(shared) == {STUDY[B]}
-    assert not [one for one in access.load_deciding(shared.table, number(A).hash).links if one.rests_on_code and not one.ended]
+    assert not [
+        link for link in access.load_deciding(shared.table, number(A).hash).links if link.rests_on_code and not link.ended
+    ]
 
 
 EVENTS = (*(("carry", who) for who in (A, B, C)), ("undo", A), ("undo", B), ("deny", B))
@@ -225,8 +227,8 @@ def test_in_every_order_the_join_is_of_those_who_carry_it_and_neither_undid_nor_
         if settle:
             world.settle(random.Random(seed))
     world.settle(random.Random(seed))
-    for one, other in itertools.combinations(NUMBERS, 2):
-        assert joined(world, one, other) == ({one, other} <= carried - out)
+    for number, other in itertools.combinations(NUMBERS, 2):
+        assert joined(world, number, other) == ({number, other} <= carried - out)
 
 
 def test_through_the_doors_the_number_is_alone_again() -> None:
@@ -242,12 +244,12 @@ def test_through_the_doors_the_number_is_alone_again() -> None:
         def seen() -> set[str]:
             timeline = api.call(B, "GET", "/patients/{patient}/timeline", patient="9").json["studies"]
             search = api.call(B, "GET", "/dicomweb/studies", [("PatientID", "9")]).json
-            assert {one["study_instance_uid"] for one in timeline} == {one["0020000D"]["Value"][0] for one in search}
+            assert {one["study_instance_uid"] for one in timeline} == {result["0020000D"]["Value"][0] for result in search}
             return {one["study_instance_uid"] for one in timeline}
 
         assert seen() == {STUDY[A], STUDY[B]}
         links = api.call(B, "GET", "/patients/{patient}/links", patient="9").json["links"]
-        (code,) = [one for one in links if one["identifier"] == {"issuer": CF, "id": ADA}]
+        (code,) = [link for link in links if link["identifier"] == {"issuer": CF, "id": ADA}]
         assert api.call(B, "DELETE", "/patients/{patient}/links/{link}", patient="9", link=code["link"]).status == 200
         assert seen() == {STUDY[B]}
         left = api.call(B, "GET", "/patients/{patient}/links", patient="9").json["links"]

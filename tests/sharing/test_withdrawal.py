@@ -33,7 +33,7 @@ def city() -> Iterator[World]:
 
 
 def kinds(world: World, who: str, study: str = STUDY) -> list[tuple[str, int]]:
-    return [(one["kind"], one["instances"]) for one in world.changes(who) if one.get("study_instance_uid") == study]
+    return [(change["kind"], change["instances"]) for change in world.changes(who) if change.get("study_instance_uid") == study]
 
 
 def test_a_study_taken_back_is_gone_for_everybody_before_anything_is_projected(city: World) -> None:
@@ -56,7 +56,7 @@ def test_instances_taken_back_are_gone_from_every_answer_at_once(city: World) ->
             city.settle()
         for who in (A, B):
             assert city.handed_out(who, STUDY) == {SECOND}
-            assert [one["00080018"]["Value"] for one in city.find(who, level="instance")] == [[SECOND]]
+            assert [result["00080018"]["Value"] for result in city.find(who, level="instance")] == [[SECOND]]
         with api_over(city) as api:
             for who in (A, B):
                 assert shown_by_every_door(api, who) == {SECOND}
@@ -69,7 +69,7 @@ def shown_by_every_door(api: Api, who: str) -> set[str]:
     shown: set[str] = set()
     for path in ("/dicomweb/studies/{study}/metadata", "/dicomweb/studies/{study}/series/{series}/metadata"):
         parameters = {"study": STUDY} | ({"series": series} if "{series}" in path else {})
-        shown |= {one["00080018"]["Value"][0] for one in api.call(who, "GET", path, **parameters).json}
+        shown |= {result["00080018"]["Value"][0] for result in api.call(who, "GET", path, **parameters).json}
     for sop in (FIRST, SECOND):
         path = "/dicomweb/studies/{study}/series/{series}/instances/{instance}"
         for below in ("", "/metadata", "/frames/1", "/rendered"):

@@ -100,7 +100,7 @@ def test_the_registry_is_the_highest_version_of_each_in_any_order() -> None:
     ]
     for order in permutations(versions):
         registry = fold(order)
-        assert {key: one.name for key, one in registry.members.items()} == {"maugeri": "Maugeri SpA", "mondino": "back"}
+        assert {key: member.name for key, member in registry.members.items()} == {"maugeri": "Maugeri SpA", "mondino": "back"}
         assert registry.versions == {"maugeri": 2, "mondino": 10, "gone": 3}
         gone = registry.known("gone")
         assert gone is not None

@@ -66,8 +66,12 @@ def every_builder() -> list[Builder]:
 
 def test_every_builder_is_listed() -> None:
     helpers = {keys.pattern, keys.begins, keys.shard_of}
-    functions = [one for one in vars(keys).values() if callable(one) and getattr(one, "__module__", "") == keys.__name__]
-    texts = {one for one in functions if getattr(one, "__annotations__", {}).get("return") == "str" and one not in helpers}
+    functions = [var for var in vars(keys).values() if callable(var) and getattr(var, "__module__", "") == keys.__name__]
+    texts = {
+        function
+        for function in functions
+        if getattr(function, "__annotations__", {}).get("return") == "str" and function not in helpers
+    }
     assert texts == set(every_builder())
 
 

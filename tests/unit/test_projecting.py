@@ -241,7 +241,7 @@ class Followed(World):
         kinds = {"modality": dice.choice(["CT", "PT"]), "patient": dice.choice(["SM1", "SM1", "SM2"])}
         slices = [image(study="1.1", series=str(number % 3), sop=str(number), **kinds) for number in numbers]
         if dice.random() < 0.5:
-            self.announce("san-matteo", "1.1", [hashlib.sha256(one).hexdigest() for one in [*slices, b"never sent"]])
+            self.announce("san-matteo", "1.1", [hashlib.sha256(slice_).hexdigest() for slice_ in [*slices, b"never sent"]])
         assert self.index_batch(self.put_objects("san-matteo", *slices)) == {}
 
     def correct(self, dice: random.Random) -> None:

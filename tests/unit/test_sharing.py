@@ -203,7 +203,7 @@ def test_whoever_is_allowed_owns_it_or_is_named_by_what_still_holds(
             and {viewer, study.owner} == {grant.sender, grant.receiver}
             and (grant.accepted or viewer == grant.receiver)
         ]
-        assert live or any(one.institution == viewer for one in known[patient].emergencies)
+        assert live or any(emergency.institution == viewer for emergency in known[patient].emergencies)
 
 
 @given(viewer=_HOUSES, study=_STUDIES, known=_FACTS, now=_MOMENTS)

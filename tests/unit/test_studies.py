@@ -111,18 +111,18 @@ def test_more_patients_than_are_told_apart_make_a_study_nobodys_and_no_item_too_
 @given(found=studies())
 def test_what_is_counted_is_what_is_there(found: list[Instance]) -> None:
     summary = summary_of(total(found))
-    assert summary.instances == len(found) == sum(one.instances for one in total(found).series.values())
-    assert summary.size == sum(one.fact.size for one in found)
-    dates = [date for one in found if (date := first_value(one.attributes, "00080020"))]
+    assert summary.instances == len(found) == sum(series.instances for series in total(found).series.values())
+    assert summary.size == sum(instance.fact.size for instance in found)
+    dates = [date for instance in found if (date := first_value(instance.attributes, "00080020"))]
     assert summary.study_date == min(dates, default="")
     assert StudyView.from_item(json.loads(json.dumps(summary.to_item()))) == summary
 
 
 @given(found=studies())
 def test_a_study_with_an_instance_of_nobody_is_shared_with_nobody(found: list[Instance]) -> None:
-    known = {one.fact.patient.value for one in found if one.fact.patient}
+    known = {instance.fact.patient.value for instance in found if instance.fact.patient}
     shareable = for_deciding(summary_of(total(found))).patients
-    assert len(shareable) == (len(known) if all(one.fact.patient for one in found) else 0)
+    assert len(shareable) == (len(known) if all(instance.fact.patient for instance in found) else 0)
 
 
 @given(attributes=_ELEMENTS)
@@ -140,7 +140,9 @@ def test_facts_of_a_study_are_told_apart() -> None:
     ]
     assert announced(items) == {"1", "2", "3"}
     assert withdrawn(items) == {"1.1.2"}
-    assert [(one.series_instance_uid, one.sop_instance_uid) for one in instances(items, withdrawn(items))] == [("1.1", "1.1.1")]
+    assert [(instance.series_instance_uid, instance.sop_instance_uid) for instance in instances(items, withdrawn(items))] == [
+        ("1.1", "1.1.1")
+    ]
 
 
 def test_older_versions_make_room_for_a_report_that_stands() -> None:

@@ -89,7 +89,7 @@ def test_every_address_that_was_handed_out_stands_in_the_trail(reading: Reading,
 def test_what_an_officer_reads_says_how_often_and_until_when(reading: Reading) -> None:
     bundle = reading.city.client("san-matteo").get(f"/audit?patient={reading.patient.at['san-matteo']}&limit=1000").json()
     events = [one["resource"] for one in bundle["entry"]]
-    again = [one for one in events if "period" in one]
+    again = [event for event in events if "period" in event]
     assert 0 < len(events) < IMAGES
     assert all(one["period"]["start"] == one["recorded"] <= one["period"]["end"] for one in again)
     told = [ext["valueString"] for one in again for ext in one["extension"] if ext["url"] == "urn:contenitore:audit:repeated"]
@@ -127,7 +127,7 @@ def test_what_the_page_has_ahead_is_in_the_trail_and_in_the_patients_report_once
     def kinds() -> list[str]:
         asked = f"/audit?patient={patient.at['san-matteo']}&limit=1000"
         events = [one["resource"] for one in city.client("san-matteo").get(asked).json()["entry"]]
-        subtypes = [one["subtype"] for one in events if any(agent.get("name") == "verdi" for agent in one["agent"])]
+        subtypes = [event["subtype"] for event in events if any(agent.get("name") == "verdi" for agent in event["agent"])]
         return [code["code"] for said in subtypes for code in said if code.get("system") == "urn:contenitore:audit:kind"]
 
     def handed_out() -> int:

@@ -46,7 +46,7 @@ def _person(event: dict[str, Any]) -> str:
 def test_the_owner_sees_who_opened_its_patients_study_from_where_and_why(shared: Shared) -> None:
     opened = shared.viewer.as_person("dr.rossi").get(f"/studies/{shared.study}/manifest")
     assert opened.status_code == 200
-    (event,) = [one for one in _events(shared.owner, f"patient={shared.number}") if one["type"]["code"] == ACCESSED]
+    (event,) = [event for event in _events(shared.owner, f"patient={shared.number}") if event["type"]["code"] == ACCESSED]
     assert _person(event) == "dr.rossi"
     assert "Maugeri" in json.dumps(event["agent"])
     assert shared.study in json.dumps(event["entity"])
@@ -59,7 +59,7 @@ def test_the_owner_sees_who_opened_its_patients_study_from_where_and_why(shared:
 def test_without_a_named_person_the_session_of_the_role_is_the_actor(shared: Shared) -> None:
     named = shared.city.client("maugeri", shared.city.session_credentials("maugeri", "pacs-prefetch"))
     named.get(f"/studies/{shared.study}/manifest")
-    (event,) = [one for one in _events(shared.owner, f"patient={shared.number}") if one["type"]["code"] == ACCESSED]
+    (event,) = [event for event in _events(shared.owner, f"patient={shared.number}") if event["type"]["code"] == ACCESSED]
     assert _person(event) == "pacs-prefetch"
 
 
@@ -67,7 +67,7 @@ def test_a_search_that_shows_anothers_patient_is_a_disclosure_and_a_query(shared
     found = shared.viewer.get(f"/dicomweb/studies?PatientID={shared.number_there}").json()
     assert len(found) == 1
     assert DISCLOSURE in _codes(_events(shared.owner, f"patient={shared.number}"))
-    queries = [one for one in _events(shared.viewer, f"patient={shared.number_there}") if one["type"]["code"] == "110112"]
+    queries = [event for event in _events(shared.viewer, f"patient={shared.number_there}") if event["type"]["code"] == "110112"]
     assert len(queries) == 1
 
 
@@ -125,19 +125,21 @@ def test_pages_follow_one_another_without_a_gap_or_a_repetition(shared: Shared) 
 
 def test_a_period_bounds_what_is_shown(shared: Shared) -> None:
     shared.viewer.get(f"/studies/{shared.study}/manifest")
-    events = [one for one in _events(shared.owner, f"patient={shared.number}") if one["type"]["code"] == ACCESSED]
+    events = [event for event in _events(shared.owner, f"patient={shared.number}") if event["type"]["code"] == ACCESSED]
     moment = events[0]["recorded"]
     query = f"patient={shared.number}"
-    assert moment in [one["recorded"] for one in _events(shared.owner, f"{query}&from={moment}")]
-    assert moment not in [one["recorded"] for one in _events(shared.owner, f"{query}&to={moment}")]
+    assert moment in [event["recorded"] for event in _events(shared.owner, f"{query}&from={moment}")]
+    assert moment not in [event["recorded"] for event in _events(shared.owner, f"{query}&to={moment}")]
     today, tomorrow = datetime.now(UTC).date(), datetime.now(UTC).date() + timedelta(days=2)
-    assert moment in [one["recorded"] for one in _events(shared.owner, f"{query}&from={today - timedelta(days=1)}&to={tomorrow}")]
+    assert moment in [
+        event["recorded"] for event in _events(shared.owner, f"{query}&from={today - timedelta(days=1)}&to={tomorrow}")
+    ]
     assert _events(shared.owner, f"{query}&from={tomorrow}") == []
 
 
 def test_reading_the_trail_is_in_the_trail(shared: Shared) -> None:
     shared.owner.as_person("dpo").get(f"/audit?patient={shared.number}")
-    used = [one for one in _events(shared.owner, f"patient={shared.number}") if one["type"]["code"] == "110101"]
+    used = [event for event in _events(shared.owner, f"patient={shared.number}") if event["type"]["code"] == "110101"]
     assert "dpo" in {_person(one) for one in used}
 
 

@@ -111,7 +111,7 @@ def test_refused_reads_are_recorded_with_what_was_asked_for(shared: Shared, stra
 def test_the_record_of_a_refusal_does_not_tell_absent_from_hidden(shared: Shared, stranger: Client) -> None:
     def refusal(study: str) -> dict[str, Any]:
         request = stranger.get(f"/studies/{study}/manifest").json()["request_id"]
-        (record,) = [one for one in _records(shared.city, "mondino") if one["request"] == request]
+        (record,) = [record for record in _records(shared.city, "mondino") if record["request"] == request]
         own = {"at", "hash", "prev", "seq", "shard", "request", "study", "expires"}
         return {name: value for name, value in record.items() if name not in own}
 
@@ -144,7 +144,7 @@ def test_a_role_that_nobody_registered_is_recorded(city: RunningCity) -> None:
     client = city.client(None, Credentials(role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"]))
     answer = client.get("/studies/1.2.3/manifest")
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:contenitore:problem:unknown-institution")
-    (record,) = [one for one in _records(city, "unregistered") if one["request"] == answer.json()["request_id"]]
+    (record,) = [record for record in _records(city, "unregistered") if record["request"] == answer.json()["request_id"]]
     assert (record["kind"], record["role"], record["session"], record["study"]) == ("refusal", "stray", "somebody", "1.2.3")
 
 

@@ -67,12 +67,12 @@ class World:
 
     @property
     def slices(self) -> list[Kept]:
-        return [one for name, one in self.instances.items() if name.startswith("slice")]
+        return [instance for name, instance in self.instances.items() if name.startswith("slice")]
 
 
 def upload(client: Client, contents: Sequence[bytes]) -> list[dict[str, Any]]:
     """Send instances as a hospital does, and wait until each has its verdict."""
-    offers = [{"sha256": hashlib.sha256(one).hexdigest(), "size": len(one)} for one in contents]
+    offers = [{"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for content in contents]
     answers = client.post("/uploads", json={"instances": offers}).json()["instances"]
     for content, answer in zip(contents, answers, strict=True):
         if answer["state"] == "absent":
@@ -82,7 +82,7 @@ def upload(client: Client, contents: Sequence[bytes]) -> list[dict[str, Any]]:
     def settled() -> list[dict[str, Any]] | None:
         asked = {"sha256": [offer["sha256"] for offer in offers]}
         found: list[dict[str, Any]] = client.post("/uploads/status", json=asked).json()["instances"]
-        return found if all(one["state"] not in ("absent", "stored") for one in found) else None
+        return found if all(status["state"] not in ("absent", "stored") for status in found) else None
 
     result: list[dict[str, Any]] = wait_until(settled)
     return result
@@ -156,13 +156,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with running_city(tmp_path_factory.mktemp("dicomweb") / "city") as city:
         owner, receiver = city.client("san-matteo"), city.client("maugeri")
         states = upload(owner, list(contents.values()))
-        assert [one["state"] for one in states] == ["indexed"] * len(contents), states
+        assert [status["state"] for status in states] == ["indexed"] * len(contents), states
         opened = owner.post("/transfers", json={"patient": {"id": PATIENT}, "to": "maugeri", "reason": "rehabilitation"})
         assert opened.status_code == 201, opened.text
         accepted = receiver.put(f"/transfers/{opened.json()['id']}/receiving-patient", json={"id": "MG-77"})
         assert accepted.status_code == 200, accepted.text
         wait_until(lambda: len(receiver.get("/dicomweb/studies?PatientID=MG-77").json()) == 3)
-        yield World(city, owner, receiver, city.client("mondino"), {name: kept(one) for name, one in contents.items()})
+        yield World(city, owner, receiver, city.client("mondino"), {name: kept(content) for name, content in contents.items()})
 
 
 @pytest.fixture(scope="session")

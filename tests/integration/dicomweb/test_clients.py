@@ -49,9 +49,11 @@ def uids(world: World, name: str) -> tuple[str, str, str]:
 
 def test_it_searches(client: DICOMwebClient, world: World) -> None:
     study, series, _ = uids(world, "slice1")
-    assert {one["0020000D"]["Value"][0] for one in client.search_for_studies(search_filters={"PatientID": PATIENT})} >= {study}
+    assert {result["0020000D"]["Value"][0] for result in client.search_for_studies(search_filters={"PatientID": PATIENT})} >= {
+        study
+    }
     assert len(client.search_for_studies(limit=1, get_remaining=True)) >= 3
-    assert [one["0020000E"]["Value"][0] for one in client.search_for_series(study)] == [series]
+    assert [result["0020000E"]["Value"][0] for result in client.search_for_series(study)] == [series]
     assert len(client.search_for_instances(study, series)) == 3
     assert len(client.search_for_instances(study)) == 3
     assert client.search_for_instances(search_filters={"SOPInstanceUID": uids(world, "slice2")[2]})
@@ -60,7 +62,9 @@ def test_it_searches(client: DICOMwebClient, world: World) -> None:
 
 def test_it_retrieves_instances(client: DICOMwebClient, world: World) -> None:
     study, series, sop = uids(world, "slice1")
-    assert {one.SOPInstanceUID for one in client.retrieve_study(study)} == {one.head.SOPInstanceUID for one in world.slices}
+    assert {dataset.SOPInstanceUID for dataset in client.retrieve_study(study)} == {
+        slice_.head.SOPInstanceUID for slice_ in world.slices
+    }
     assert (
         len(list(client.iter_study(study)))
         == len(client.retrieve_series(study, series))
@@ -128,7 +132,7 @@ def test_the_viewer_gets_what_it_asks_for_to_open_a_study(world: World) -> None:
     assert wado.status_code == 307
     assert requests.get(wado.headers["Location"], timeout=10).content == world["slice1"].content
     priors = world.receiver.get("/dicomweb/studies?00100020=MG-77").json()
-    assert {one["00100020"]["Value"][0] for one in priors} == {"MG-77"}
+    assert {result["00100020"]["Value"][0] for result in priors} == {"MG-77"}
 
 
 @pytest.mark.skipif(shutil.which("dcmdump") is None, reason="DCMTK is not installed")

@@ -115,7 +115,7 @@ def _commitment(sop: str) -> str:
 
 
 def _multipart(*bodies: bytes) -> tuple[bytes, dict[str, str]]:
-    inner = b"".join(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + one + b"\r\n" for one in bodies)
+    inner = b"".join(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + body + b"\r\n" for body in bodies)
     return inner + b"--b--\r\n", {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
 
 

@@ -43,7 +43,7 @@ MULTIPART = {"Content-Type": 'multipart/related; type="application/dicom"; bound
 
 
 def packed(*contents: bytes) -> bytes:
-    return b"".join(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + one + b"\r\n" for one in contents) + b"--b--\r\n"
+    return b"".join(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n" for content in contents) + b"--b--\r\n"
 
 
 def stow(world: World, *contents: bytes) -> requests.Response:
@@ -65,8 +65,8 @@ def parts(answer: requests.Response) -> list[tuple[dict[str, str], bytes]]:
 def cda(world: World) -> list[Kept]:
     study = "1.2.826.0.1.3680043.8.498.30"
     contents = [encapsulated_cda(study), encapsulated_cda(study, length=False)]
-    assert [one["state"] for one in upload(world.owner, contents)] == ["indexed"] * 2
-    return [kept(one) for one in contents]
+    assert [status["state"] for status in upload(world.owner, contents)] == ["indexed"] * 2
+    return [kept(content) for content in contents]
 
 
 @pytest.mark.parametrize("size", [5, 11])
@@ -112,7 +112,7 @@ def test_a_series_is_found_by_its_station_and_a_study_by_the_patients_age(world:
     wait_until(lambda: world.owner.get(f"/dicomweb/studies?StudyInstanceUID={study}").json())
     for query in ("studies?PatientAge=073Y", "series?StationName=RX-PAVIA*", "instances?StationName=RX-PAVIA-2&PatientAge=073Y"):
         found = world.owner.get(f"/dicomweb/{query}").json()
-        assert [one["0020000D"]["Value"] for one in found] == [[study]], query
+        assert [result["0020000D"]["Value"] for result in found] == [[study]], query
 
 
 def test_a_frame_that_is_not_there_is_not_found(world: World) -> None:
@@ -177,7 +177,7 @@ def test_all_bulk_data_of_an_instance_is_what_its_metadata_refers_to(world: Worl
     dataset.add_new(0x00091001, "OB", b"\3\4" * 1000)
     dataset.add_new(0x00090010, "LO", "ACME")
     contents = [written(dataset), encapsulated_pdf(study)]
-    assert [one["state"] for one in upload(world.owner, contents)] == ["indexed"] * 2
+    assert [status["state"] for status in upload(world.owner, contents)] == ["indexed"] * 2
     one = kept(contents[0])
     text = world.owner.get(f"/dicomweb{one.path}/metadata").text
     wanted = set(re.findall(r'"BulkDataURI":"([^"]+)"', text))

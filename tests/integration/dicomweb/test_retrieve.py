@@ -46,7 +46,7 @@ def test_an_instance_comes_back_bit_for_bit(world: World, name: str) -> None:
 
 
 def test_a_study_and_a_series_come_as_one_part_for_each_instance(world: World) -> None:
-    sent = sorted(one.content for one in world.slices)
+    sent = sorted(slice_.content for slice_ in world.slices)
     for path in (world["slice1"].study, world["slice1"].series):
         assert sorted(bodies(world.owner.get(f"/dicomweb{path}", headers={"Accept": AS_STORED}))) == sent
 
@@ -134,9 +134,9 @@ def test_metadata_refers_to_large_values_that_can_be_fetched(world: World) -> No
 
 def test_metadata_of_a_series_is_that_of_its_instances(world: World) -> None:
     series = world.owner.get(f"/dicomweb{world['slice1'].series}/metadata").json()
-    assert {one["00080018"]["Value"][0] for one in series} == {one.head.SOPInstanceUID for one in world.slices}
-    for one in world.slices:
-        assert world.owner.get(f"/dicomweb{one.path}/metadata").json()[0] in series
+    assert {result["00080018"]["Value"][0] for result in series} == {slice_.head.SOPInstanceUID for slice_ in world.slices}
+    for slice_ in world.slices:
+        assert world.owner.get(f"/dicomweb{slice_.path}/metadata").json()[0] in series
     assert list(series[0]) == sorted(series[0])
 
 
@@ -224,13 +224,13 @@ def test_a_study_as_zip_is_a_file_set(world: World, tmp_path: Any) -> None:
         assert archive.testzip() is None
         archive.extractall(tmp_path)
         contents = {archive.read(name) for name in archive.namelist() if name != "DICOMDIR"}
-    mixed = [one for one in world.instances.values() if one.study == world["j2k"].study]
+    mixed = [instance for instance in world.instances.values() if instance.study == world["j2k"].study]
     assert contents == {one.content for one in mixed}
     records = pydicom.dcmread(tmp_path / "DICOMDIR").DirectoryRecordSequence
     named = {
-        one.ReferencedSOPInstanceUIDInFile: tmp_path.joinpath(*one.ReferencedFileID)
-        for one in records
-        if "ReferencedFileID" in one
+        record.ReferencedSOPInstanceUIDInFile: tmp_path.joinpath(*record.ReferencedFileID)
+        for record in records
+        if "ReferencedFileID" in record
     }
     assert set(named) == {one.head.SOPInstanceUID for one in mixed}
     assert all(kept(path.read_bytes()).head.SOPInstanceUID == uid for uid, path in named.items())

@@ -111,8 +111,8 @@ class TestWhoMayAsk:
     def test_what_is_not_shared_looks_as_what_is_not_there(self, doors: Doors, shared: Patient):
         stranger = doors.staff(MONDINO, "m.rossi", "radiology")
         answers = [stranger.get(f"/dicomweb/studies/{one}/metadata") for one in (shared.prior, "1.2.3.4.5")]
-        assert [one.status_code for one in answers] == [404, 404]
-        bodies = [{**one.json(), "request_id": ""} for one in answers]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        bodies = [{**answer.json(), "request_id": ""} for answer in answers]
         assert bodies[0] == bodies[1]
 
     @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ class TestClients:
     def test_dicomweb_client_finds_reads_and_stores(self, doors: Doors, shared: Patient):
         headers = {"X-Remote-User": "m.rossi", "X-Remote-Roles": "radiology"}
         client = DICOMwebClient(doors.endpoints(MAUGERI)["dicomweb"], headers=headers)
-        assert any(one["0020000D"]["Value"] == [shared.prior] for one in client.search_for_studies())
+        assert any(result["0020000D"]["Value"] == [shared.prior] for result in client.search_for_studies())
         metadata = client.retrieve_study_metadata(shared.prior)
         uids = (shared.prior, f"{shared.prior}.1", f"{shared.prior}.1.1")
         assert len(metadata) == 2
@@ -375,7 +375,11 @@ class TestLargeBodies:
         port = int(urlsplit(doors.city.s3).port or 0)
 
         def to_store() -> int:
-            return sum(1 for one in process.net_connections("tcp") if one.raddr and one.raddr.port == port)
+            return sum(
+                1
+                for net_connection in process.net_connections("tcp")
+                if net_connection.raddr and net_connection.raddr.port == port
+            )
 
         for line in held:
             line.close()
@@ -426,7 +430,7 @@ class TestLargeBodies:
         answer = radiologist.post(f"/dicomweb/studies/{study}", data=pieces + b"--edge--\r\n", headers=headers, timeout=120)
         assert answer.status_code == 202, answer.text
         stored = answer.json()["00081199"]["Value"]
-        assert [item["00081155"]["Value"][0] for item in stored] == [str(one.SOPInstanceUID) for one in slices[:2]]
+        assert [item["00081155"]["Value"][0] for item in stored] == [str(dataset.SOPInstanceUID) for dataset in slices[:2]]
         assert [item["00081197"]["Value"] for item in answer.json()["00081198"]["Value"]] == [[0xA901], [0xC007]]
         back = radiologist.get(stored[0]["00081190"]["Value"][0], headers={"Accept": "application/dicom"}, timeout=60)
         assert contents[0] in back.content

@@ -13,7 +13,7 @@ from tests.integration.door.doors import Doors
 @pytest.mark.filterwarnings("ignore")
 def test_whatever_comes_to_a_door_nobody_else_notices(doors: Doors) -> None:
     def pids() -> set[int]:
-        return {one["pid"] for one in json.loads((doors.city.state / "endpoints.json").read_text())["forwarders"].values()}
+        return {load["pid"] for load in json.loads((doors.city.state / "endpoints.json").read_text())["forwarders"].values()}
 
     before = pids()
     assert hostile(doors.city, seed=1, runs=25, slow=24, never_stop=False) == []

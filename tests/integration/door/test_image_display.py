@@ -152,8 +152,8 @@ class TestRefusals:
             {"requestType": "PATIENT", "patientID": f"{shared.number}^^^&{issuer(doors, SAN_MATTEO)}&ISO"},
         ]  # fmt: skip
         answers = [stranger.get(IID, params=one, allow_redirects=False) for one in asked]
-        assert {one.status_code for one in answers} == {404}
-        assert len({one.text for one in answers}) == 1
+        assert {answer.status_code for answer in answers} == {404}
+        assert len({answer.text for answer in answers}) == 1
 
     @pytest.mark.parametrize(("name", "roles", "status"), [(None, (), 401), ("m.rossi", ("registry",), 403)])
     def test_it_takes_a_person_with_the_role(self, doors: Doors, shared: Patient, name, roles, status):

@@ -85,10 +85,10 @@ def test_a_pacs_keeps_is_asked_and_sends(hospital: tuple[dict, list[Dataset]]) -
         query.QueryRetrieveLevel, query.StudyInstanceUID, query.PatientID = "STUDY", films[0].StudyInstanceUID, ""
         query.NumberOfStudyRelatedInstances = ""
         found = [one for _, one in association.send_c_find(query, FIND) if one is not None]
-        assert [(one.PatientID, one.NumberOfStudyRelatedInstances) for one in found] == [(films[0].PatientID, 1)]
+        assert [(dataset.PatientID, dataset.NumberOfStudyRelatedInstances) for dataset in found] == [(films[0].PatientID, 1)]
         *_, (status, _) = association.send_c_move(query, "MAUGERI", MOVE)
         assert status.Status == 0x0000
     finally:
         association.release()
-    assert [one.SOPInstanceUID for one in came] == [films[0].SOPInstanceUID]
+    assert [dataset.SOPInstanceUID for dataset in came] == [films[0].SOPInstanceUID]
     assert came[0].PixelData == films[0].PixelData

@@ -107,9 +107,9 @@ def test_what_the_gateway_refuses_can_be_read_by_a_page_of_another_origin(standi
 
 def test_a_flood_of_what_needs_no_signature_is_stopped_and_takes_nothing_from_who_signs(standin_city: RunningCity) -> None:
     answers = [ask(standin_city, None, "/health") for _ in range(throttles.HEALTH[1] * 3)]
-    refused = [one for one in answers if one.status == 429]
+    refused = [answer for answer in answers if answer.status == 429]
     assert refused, "a flood is answered in full"
-    assert {one.status for one in answers} == {200, 429}
+    assert {answer.status for answer in answers} == {200, 429}
     assert refused[0].headers["retry-after"] == "2"
     assert refused[0].headers["content-type"] == "application/problem+json"
     assert json.loads(refused[0].content)["type"] == "urn:contenitore:problem:try-again"

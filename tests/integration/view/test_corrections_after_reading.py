@@ -100,7 +100,7 @@ def test_who_read_a_report_learns_of_its_correction_and_takes_note(city: Running
         assert story.acknowledge(open_page, sop_instance_uid=story.first).json()["status"] == "acknowledged"
     assert open_page.get("/view/timeline").json()["corrections"] == []
     assert story.visit().timeline["corrections"] == []
-    of_report = next(one for one in story.readings() if "sop_instance_uid" in one)
+    of_report = next(reading for reading in story.readings() if "sop_instance_uid" in reading)
     assert of_report["practitioner"] == {"id": "rossi", "name": "Dr. Rossi"}
     assert (of_report["institution"], of_report["stands"]) == ("maugeri", False)
     assert of_report["acknowledged_at"] > of_report["read_at"]
@@ -121,7 +121,9 @@ def test_who_opened_an_exam_learns_that_it_was_withdrawn_and_nothing_else_of_it(
     assert waiting["kind"] == "study-withdrawn"
     assert story.acknowledge(browser).json()["status"] == "acknowledged"
     assert browser.get("/view/timeline").json()["corrections"] == []
-    assert [one.get("acknowledged_at") is not None for one in story.readings() if "sop_instance_uid" not in one] == [True]
+    assert [reading.get("acknowledged_at") is not None for reading in story.readings() if "sop_instance_uid" not in reading] == [
+        True
+    ]
 
 
 def test_who_may_not_see_the_exam_any_more_is_told_nothing_of_its_report(city: RunningCity) -> None:
@@ -144,7 +146,7 @@ def test_who_read_it_in_the_hospitals_own_system_is_told_too_and_a_machine_is_no
     assert city.client("maugeri").get(address).status_code == 200
     assert story.readings() == []
     assert city.client("maugeri").get(address, headers={"X-On-Behalf-Of": "rossi"}).status_code == 200
-    assert [one["practitioner"]["id"] for one in story.readings()] == ["rossi"]
+    assert [reading["practitioner"]["id"] for reading in story.readings()] == ["rossi"]
     story.report("Addensamento basale sinistro.", status="corrected")
     (change,) = story.told()
     assert change["practitioner"] == "rossi"
@@ -159,5 +161,5 @@ def test_the_owners_own_readings_and_old_versions_that_are_looked_up_are_not_kep
     link = hospital.link(city, "san-matteo", patient={"id": story.patient.at["san-matteo"]})
     mine = Browser(city, link["url"])
     assert mine.get(f"/view/studies/{story.uid}/reports/{second}").status_code == 200
-    assert [(one["practitioner"]["id"], one.get("sop_instance_uid")) for one in story.readings()] == [("verdi", None)]
+    assert [(reading["practitioner"]["id"], reading.get("sop_instance_uid")) for reading in story.readings()] == [("verdi", None)]
     assert city.client("maugeri").get(f"/studies/{story.uid}/readings").status_code == 404

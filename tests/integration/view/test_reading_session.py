@@ -97,7 +97,7 @@ def test_a_link_to_a_patient_opens_both_hospitals_exams_under_the_own_number(cit
     assert browser.timeline["patient"]["own_id"] == story.patient.at["maugeri"]
     assert set(browser.timeline["institutions"]) == {"san-matteo", "maugeri"}
     metadata = browser.fetch(f"/dicomweb/studies/{story.chest.StudyInstanceUID}/metadata")
-    assert {one["00100020"]["Value"][0] for one in metadata.json()} == {story.patient.at["maugeri"]}
+    assert {result["00100020"]["Value"][0] for result in metadata.json()} == {story.patient.at["maugeri"]}
 
 
 def test_every_route_answers_for_what_the_link_opens(city: RunningCity, story: Story) -> None:
@@ -140,7 +140,7 @@ def test_a_link_to_one_study_opens_it_and_no_other_on_any_route(city: RunningCit
             assert route(browser, other).status_code == 404
     for query in ("", f"?PatientID={story.patient.at['maugeri']}", f"?StudyInstanceUID={uid},{story.head.StudyInstanceUID}"):
         studies = browser.fetch(f"/dicomweb/studies{query}").json()
-        assert [one["0020000D"]["Value"][0] for one in studies] == [uid]
+        assert [result["0020000D"]["Value"][0] for result in studies] == [uid]
     assert browser.fetch(f"/dicomweb/studies?StudyInstanceUID={story.head.StudyInstanceUID}").json() == []
     assert browser.get(f"/view/studies/{uid}/priors").json()["priors"] == []
 

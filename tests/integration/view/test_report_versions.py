@@ -151,7 +151,7 @@ def test_a_version_that_is_posted_late_takes_its_place_and_again_it_changes_noth
     posted = study.post(late)
     assert (posted["version"], posted["newest"]) == (1, False)
     assert study.post(late, expected=200)["version"] == 1
-    assert [one["version"] for one in study.reports(2)] == [2, 1]
+    assert [report["version"] for report in study.reports(2)] == [2, 1]
 
 
 def test_the_same_document_by_both_ways_stands_once_and_two_documents_stand_both(city: RunningCity) -> None:
@@ -189,7 +189,7 @@ def test_what_is_posted_again_with_other_words_replaces(city: RunningCity, media
     versions = [f"%PDF-1.4 {number}\n%%EOF".encode() for number in range(3)]
     for content in versions:
         study.post(content, media_type)
-    assert [(one["version"], one["newest"]) for one in study.reports(3)] == [(3, True), (2, False), (1, False)]
+    assert [(report["version"], report["newest"]) for report in study.reports(3)] == [(3, True), (2, False), (1, False)]
     oldest = study.reports(3)[-1]["sop_instance_uid"]
     assert versions[0] in study.client.get(f"/studies/{study.uid}/reports/{oldest}").content
 
@@ -226,8 +226,8 @@ def test_of_two_of_one_moment_the_status_tells_the_later(city: RunningCity) -> N
     study = Study(city)
     for status in ("corrected", "final", "preliminary"):
         study.post(status.encode(), "text/plain", date="20260110", status=status)
-    assert [one["status"] for one in study.reports(3)] == ["corrected", "final", "preliminary"]
-    assert [one["newest"] for one in study.reports(3)] == [True, False, False]
+    assert [report["status"] for report in study.reports(3)] == ["corrected", "final", "preliminary"]
+    assert [report["newest"] for report in study.reports(3)] == [True, False, False]
 
 
 def test_what_is_sent_without_a_date_counts_as_written_now_and_again_it_changes_nothing(city: RunningCity) -> None:
@@ -236,8 +236,8 @@ def test_what_is_sent_without_a_date_counts_as_written_now_and_again_it_changes_
     study.post(b"molto prima", "text/plain", date="20200101")
     study.post(b"dopo", "text/plain")
     study.post(b"dopo", "text/plain", expected=200)
-    assert [study.text(one) for one in study.reports(3) if one["newest"]] == ["dopo"]
-    assert [study.text(one) for one in study.reports(3)] == ["dopo", "prima", "molto prima"]
+    assert [study.text(report) for report in study.reports(3) if report["newest"]] == ["dopo"]
+    assert [study.text(report) for report in study.reports(3)] == ["dopo", "prima", "molto prima"]
     study.post(b"prima", "text/plain")  # it is the newest no more: this is a fourth version
     assert study.text(study.reports(4)[0]) == "prima"
 
@@ -246,9 +246,9 @@ def test_an_addendum_stands_beside_what_it_adds_to_until_a_whole_report_comes(ci
     study = Study(city)
     study.post(b"addendum", "text/plain", date="20260111", status="addendum")
     study.post(b"referto", "text/plain", date="20260110", status="final")
-    assert sorted(study.text(one) for one in study.reports(2) if one["newest"]) == ["addendum", "referto"]
+    assert sorted(study.text(report) for report in study.reports(2) if report["newest"]) == ["addendum", "referto"]
     study.post(b"tutto", "text/plain", date="20260112", status="corrected")
-    assert [study.text(one) for one in study.reports(3) if one["newest"]] == ["tutto"]
+    assert [study.text(report) for report in study.reports(3) if report["newest"]] == ["tutto"]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
@@ -325,7 +325,7 @@ def test_stored_structured_reports_and_documents_of_megabytes_are_read_whole_or_
         hospital.send(study.client, one)
     paragraphs = "".join(f"<paragraph>paragrafo {number}</paragraph>" for number in range(100_000))
     study.upload(national_report("N", 1, f"</paragraph>{paragraphs}<paragraph>fine"))
-    found = {one["sop_instance_uid"]: one for one in study.reports(4)}
+    found = {report["sop_instance_uid"]: report for report in study.reports(4)}
     assert study.text(found[many.SOPInstanceUID]).split("\n") == sections
     assert study.text(found[long_one.SOPInstanceUID]) == LONG
     answer = study.client.get(f"/studies/{study.uid}/reports/{too_long.SOPInstanceUID}")
@@ -353,4 +353,4 @@ def test_a_withdrawn_version_holds_the_chain_together_and_leaves_the_one_before_
         body = {"sop_instance_uids": [gone["sop_instance_uid"]], "reason": "sent in error"}
         answer = study.client.post(f"/studies/{study.uid}/withdrawals", json=body)
         assert answer.status_code in (200, 201), answer.text
-        wait_until(lambda left=left: [(one["version"], one["newest"]) for one in study.reports(len(left))] == left, 20)
+        wait_until(lambda left=left: [(report["version"], report["newest"]) for report in study.reports(len(left))] == left, 20)

@@ -60,12 +60,12 @@ def test_an_access_names_person_machine_institution_server_and_custodian() -> No
 
 def test_an_access_names_patient_study_and_request() -> None:
     entities = _event(access())["entity"]
-    patient = next(one for one in entities if one.get("role", {}).get("code") == "1")
+    patient = next(entity for entity in entities if entity.get("role", {}).get("code") == "1")
     assert patient["what"]["identifier"] == {"system": f"urn:oid:{PATIENT.issuer}", "value": PATIENT.value}
-    study = next(one for one in entities if one.get("what", {}).get("type") == "ImagingStudy")
+    study = next(entity for entity in entities if entity.get("what", {}).get("type") == "ImagingStudy")
     assert study["what"]["identifier"] == {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}
     assert study["detail"] == [{"type": "instances", "valueString": "3"}]
-    request = next(one for one in entities if one["type"]["code"] == "XrequestId")
+    request = next(entity for entity in entities if entity["type"]["code"] == "XrequestId")
     assert request["what"]["identifier"]["value"] == "r-1"
 
 

@@ -234,7 +234,7 @@ def test_what_others_patients_were_shown_is_one_disclosure_for_each() -> None:
         DisclosedStudy("san-matteo", "1.3", (PATIENT,), ("t2",)), DisclosedStudy("san-matteo", "1.4", (other,), ("t1",)),
     ]  # fmt: skip
     entries = audit.disclosures("maugeri", shown)
-    assert [(one.owner, one.patients, one.study, one.basis, one.count) for one in entries] == [
+    assert [(entry.owner, entry.patients, entry.study, entry.basis, entry.count) for entry in entries] == [
         ("san-matteo", (PATIENT,), None, ("t1", "t2"), 2),
         ("san-matteo", (other,), "1.4", ("t1",), 1),
     ]

@@ -41,7 +41,7 @@ def test_two_persons_at_once_and_an_emergency_are_sessions_of_their_own_and_acts
         at(5, kind=Kind.OBJECTION), at(4, "bianchi"), at(3), at(2, "bianchi"), at(1, purpose="ETREAT"), at(0),
         at(0, kind=Kind.OBJECTION), at(-1, kind=Kind.REFUSAL, outcome="refused"),
     ]  # fmt: skip
-    found = [(one.main["kind"], one.main["actor"], len(one.records)) for one in sessions(records)]
+    found = [(session.main["kind"], session.main["actor"], len(session.records)) for session in sessions(records)]
     assert found == [
         ("objection", "rossi", 1), ("access", "bianchi", 2), ("access", "rossi", 2), ("access", "rossi", 1),
         ("objection", "rossi", 1), ("refusal", "rossi", 1),
@@ -55,9 +55,9 @@ def test_no_record_is_told_twice_or_left_out_but_what_nobody_saw_and_no_session_
     records = [at(minutes, actor, kind, number=number) for number, (minutes, actor, kind) in enumerate(events)]
     records.sort(key=lambda one: str(one["at"]), reverse=True)
     found = sessions(records)
-    told = [one["number"] for session in found for one in session.records]
+    told = [record["number"] for session in found for record in session.records]
     looked = [number for number, (_, _, kind) in enumerate(events) if kind is not Kind.AHEAD]
     assert sorted(told) == looked  # type: ignore[type-var]
     for session in found:
-        moments = [datetime.fromisoformat(str(one["at"])) for one in session.records]
+        moments = [datetime.fromisoformat(str(record["at"])) for record in session.records]
         assert all(later - earlier <= GAP for later, earlier in pairwise(moments))

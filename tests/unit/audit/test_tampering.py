@@ -15,7 +15,7 @@ from tests.unit.audit.trails import NOW, anchored, record, rehashed, rewrite, ve
 
 
 def _where(findings: list[ChainFault]) -> list[tuple[str, int, int]]:
-    return [(one.problem, one.first, one.last) for one in findings]
+    return [(finding.problem, finding.first, finding.last) for finding in findings]
 
 
 @pytest.fixture

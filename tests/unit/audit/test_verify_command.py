@@ -42,7 +42,7 @@ def _anchored_every_five(table: MemoryTable, count: int) -> tuple[MemoryVault, s
         trail.append(context("operator", at, f"r-{number}"), [access()])
         if number % 5 == 4:
             anchor_heads(table, vault, at + timedelta(seconds=1), 10)
-    (shard,) = [one for one in audit_chain.shards("operator") if table.get(keys.audit_records(one), keys.HEAD)]
+    (shard,) = [shard for shard in audit_chain.shards("operator") if table.get(keys.audit_records(shard), keys.HEAD)]
     return vault, shard
 
 
@@ -160,7 +160,7 @@ class Restored:
                 kept = self.table.copied()
         self.table, trail = kept, Trail(kept, 10)
         self.to, self.at = NOW + timedelta(minutes=12), NOW + timedelta(minutes=20)
-        (self.shard,) = [one for one in audit_chain.shards("operator") if kept.get(keys.audit_records(one), keys.HEAD)]
+        (self.shard,) = [shard for shard in audit_chain.shards("operator") if kept.get(keys.audit_records(shard), keys.HEAD)]
         for number in range(20, 30):
             at = NOW + timedelta(minutes=number)
             self._append(trail, number, at)
@@ -174,7 +174,7 @@ class Restored:
         self.table.transact(audit_chain.appending(self.shard, head, audit_chain.chain(head, self.shard, new, 2**31)))
 
     def verify(self, *restores: bytes) -> command.Verified:
-        documents = [(f"restores/{number}.json", one) for number, one in enumerate(restores)]
+        documents = [(f"restores/{number}.json", restore) for number, restore in enumerate(restores)]
         return command.verify(self.table, sorted(self.vault.documents.items()), NOW, 10, restores=documents)
 
     def recorded(self, **other: datetime) -> bytes:
@@ -184,7 +184,7 @@ class Restored:
 
 def test_a_restore_is_told_as_one_once_it_is_recorded_and_as_tampering_before() -> None:
     trail = Restored()
-    assert {one.problem for one in trail.verify().findings} == {"rewritten"}
+    assert {finding.problem for finding in trail.verify().findings} == {"rewritten"}
     seen = trail.verify(trail.recorded())
     assert (seen.findings, seen.proven) == ([], True)
     (told,) = seen.restores
@@ -208,7 +208,7 @@ def test_what_a_recorded_restore_does_not_explain_is_still_tampering() -> None:
         rewrite(trail.table, trail.shard, seq, actor="bianchi") if problem == "rewritten" else trail.table.put(
             Put(replace(record(trail.table, trail.shard, seq), data=record(trail.table, trail.shard, seq).data | {"actor": "x"}))
         )
-        assert [one.problem for one in trail.verify(trail.recorded()).findings] == [problem], seq
+        assert [finding.problem for finding in trail.verify(trail.recorded()).findings] == [problem], seq
     trail = Restored()
     for wrong in (trail.recorded(to=NOW + timedelta(minutes=16)), trail.recorded(at=NOW + timedelta(minutes=14)), b"{}"):
         assert trail.verify(wrong).findings, wrong
@@ -244,7 +244,7 @@ def test_a_part_of_the_trail_is_read_from_anchor_to_anchor() -> None:
     assert (seen.findings, seen.records) == ([], 5)
     table.put(Delete(*record(table, shard, 7).key))
     within = _verify(table, vault, since=NOW + timedelta(minutes=6), until=NOW + timedelta(minutes=9))
-    assert [(one.problem, one.first, one.last) for one in within.findings] == [("removed", 7, 7)]
+    assert [(finding.problem, finding.first, finding.last) for finding in within.findings] == [("removed", 7, 7)]
     after = _verify(table, vault, since=NOW + timedelta(minutes=12))
     assert after.findings == []
 

@@ -166,7 +166,7 @@ def _same(ours: Dataset, theirs: Dataset, left_out: set[int]) -> list[object]:
                 differing.append(tag)
             else:
                 pairs = zip(mine.value, other.value, strict=True)
-                differing += [(tag, found) for one, two in pairs for found in _same(one, two, left_out)]
+                differing += [(tag, found) for pair, two in pairs for found in _same(pair, two, left_out)]
         elif mine.VR != other.VR or (mine.value != other.value and str(mine.value) != str(other.value)):
             differing.append(tag)
     return differing

@@ -59,11 +59,11 @@ def test_what_lies_close_together_is_read_at_once_and_each_piece_is_its_own(want
     def read(ranges: object) -> list[bytes]:
         assert isinstance(ranges, list)
         asked.extend(ranges)
-        return [objects[one.key][one.start : one.start + one.length] for one in ranges]
+        return [objects[byte_range.key][byte_range.start : byte_range.start + byte_range.length] for byte_range in ranges]
 
     found = gather([between, *wanted], read)
-    assert found == [between, *(objects[one.key][one.start : one.start + one.length] for one in wanted)]
-    assert len(asked) <= len({one.key for one in wanted})
+    assert found == [between, *(objects[extract.key][extract.start : extract.start + extract.length] for extract in wanted)]
+    assert len(asked) <= len({extract.key for extract in wanted})
 
 
 EVENT_LIMIT = 6 * 1000**2
@@ -83,7 +83,7 @@ class Noted:
 
     def checksums(self, ranges: Sequence[ObjectRange]) -> list[int]:
         self.ranges.append(list(ranges))
-        return [one.length for one in ranges]
+        return [extract.length for extract in ranges]
 
 
 LONG = "instances/" + "x" * 105

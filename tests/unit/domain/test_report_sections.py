@@ -81,7 +81,7 @@ def test_a_report_in_english() -> None:
 )  # fmt: skip
 def test_headings(heading: str, kind: str) -> None:
     sections = split(f"Prima.\n{heading}\nDopo.")
-    assert [one.kind for one in sections] == ["", kind] if kind else [""]
+    assert [section.kind for section in sections] == ["", kind] if kind else [""]
     assert sections[-1].text.endswith("Dopo.")
 
 
@@ -164,8 +164,8 @@ _LINES = st.sampled_from(
 @given(st.one_of(st.lists(st.one_of(_LINES, st.text(max_size=30)), max_size=12).map("\n".join), st.text(max_size=200)))
 def test_titles_and_texts_one_after_the_other_are_the_report(text: str) -> None:
     sections = split(text)
-    assert WORDS.findall(" ".join(f"{one.title} {one.text}" for one in sections)) == WORDS.findall(text)
-    assert all(one.kind in ("", *report_sections.KINDS) for one in sections)
+    assert WORDS.findall(" ".join(f"{section.title} {section.text}" for section in sections)) == WORDS.findall(text)
+    assert all(section.kind in ("", *report_sections.KINDS) for section in sections)
 
 
 def test_more_headings_than_a_report_has_are_text() -> None:

@@ -29,7 +29,7 @@ def placed(*reports: Report) -> list[tuple[str, int, bool]]:
     """(SOP Instance UID, version, newest), the same in any order of arrival."""
     answers = [place(order) for order in itertools.permutations(reports)]
     assert all(answer == answers[0] for answer in answers)
-    return [(one.report.sop_instance_uid, one.version, one.newest) for one in answers[0]]
+    return [(answer.report.sop_instance_uid, answer.version, answer.newest) for answer in answers[0]]
 
 
 def test_versions_of_a_set_are_in_the_order_of_their_numbers_whatever_their_dates() -> None:
@@ -147,7 +147,7 @@ def test_any_order_gives_the_same_and_hides_nothing_that_was_not_replaced(found:
     shuffled = order.sample(found, len(found))
     answer = place(shuffled)
     assert answer == place(found)
-    assert {one.report.sop_instance_uid for one in answer} == {one.sop_instance_uid for one in found if one.shown}
+    assert {one.report.sop_instance_uid for one in answer} == {report.sop_instance_uid for report in found if report.shown}
     assert not answer or any(one.newest for one in answer)
     reached = _reached(found)
     copied = {one.report.sop_instance_uid for one in answer if one.same_as}
@@ -162,10 +162,14 @@ def test_any_order_gives_the_same_and_hides_nothing_that_was_not_replaced(found:
 
 def _reached(found: list[Report]) -> dict[str, set[str]]:
     """What each replaces, at one remove or more."""
-    posted = {(one.series_instance_uid, one.kind) for one in found if one.declared.named and not one.declared.is_numbered}
+    posted = {
+        (report.series_instance_uid, report.kind) for report in found if report.declared.named and not report.declared.is_numbered
+    }
     reached = {
-        one.sop_instance_uid: {other.sop_instance_uid for other in found if other is not one and _said(one, other, posted)}
-        for one in found
+        report.sop_instance_uid: {
+            other.sop_instance_uid for other in found if other is not report and _said(report, other, posted)
+        }
+        for report in found
     }
     for _ in found:
         reached = {uid: set().union(below, *(reached[other] for other in below)) for uid, below in reached.items()}
@@ -181,4 +185,4 @@ def test_many_versions_cost_no_more_than_they_are() -> None:
     chain += [cda(f"c{number}", f"i{number}", number % 2) for number in range(3000)]
     answer: list[ReportVersion] = place(chain)
     assert len(answer) == 6000
-    assert sum(one.newest for one in answer) == 1501
+    assert sum(version.newest for version in answer) == 1501

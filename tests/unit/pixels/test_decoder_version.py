@@ -50,7 +50,7 @@ def outcomes() -> Iterator[bytes]:
 
 
 def test_pictures_come_out_as_this_version_of_the_decoder_makes_them() -> None:
-    digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in outcomes())).hexdigest()
+    digest = hashlib.sha256(b"".join(hashlib.sha256(outcome).digest() for outcome in outcomes())).hexdigest()
     assert MADE.get(DECODER) == digest, "Pictures come out otherwise: give `DECODER` another version, and it a line here."
 
 

@@ -401,7 +401,7 @@ def test_an_offset_table_that_is_right_of_some_frames_only(tmp_path: Path, entri
 
 def test_an_extended_offset_table_that_is_right_of_the_first_frame_only(tmp_path: Path) -> None:
     frames = [jpeg(np.full((8, 12), 40 * (number + 1), np.uint8)) for number in range(3)]
-    padded = [one + b"\0" * (len(one) % 2) for one in frames]
+    padded = [frame + b"\0" * (len(frame) % 2) for frame in frames]
     data = fragments(replace(EIGHT, frames=3), frames, JPEGBaseline8Bit)
     pixels = data.rfind(b"\xe0\x7f\x10\x00OB")
     tables = element(0x7FE00001, "OV", struct.pack("<3Q", 0, 10, 20))
@@ -436,13 +436,13 @@ def test_rle_by_segments_whose_ends_are_padded(spec: Spec) -> None:
 
 def test_encapsulated_uncompressed_and_deflated_frames() -> None:
     spec = replace(EIGHT, rows=3, columns=3, frames=3)
-    frames = [one.tobytes() for one in cells(spec)]
+    frames = [cell.tobytes() for cell in cells(spec)]
     read = opened(fragments(spec, frames, ENCAPSULATED))
     assert [transcode.frame(read, number) for number in range(3)] == frames
     squeezed = []
-    for one in frames:
+    for frame in frames:
         squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
-        squeezed.append(squeeze.compress(one) + squeeze.flush())
+        squeezed.append(squeeze.compress(frame) + squeeze.flush())
     there = fragments(spec, squeezed, ENCAPSULATED).replace(
         element(0x00020010, "UI", ENCAPSULATED), element(0x00020010, "UI", DEFLATED)
     )
@@ -475,7 +475,7 @@ def test_partial_range_is_refused_where_nobody_says_how_it_is_compressed(syntax:
 def test_pixels_inside_a_deflated_data_set() -> None:
     spec = replace(EIGHT, frames=2)
     read = opened(made(spec, syntax=DeflatedExplicitVRLittleEndian))
-    assert [transcode.frame(read, number) for number in range(2)] == [one.tobytes() for one in cells(spec)]
+    assert [transcode.frame(read, number) for number in range(2)] == [cell.tobytes() for cell in cells(spec)]
 
 
 def test_an_overlay_in_unused_bits_is_neither_drawn_nor_taken_for_a_value() -> None:

@@ -63,7 +63,7 @@ def test_it_gives_up_while_there_is_time_to_say_so_and_keeps_what_is_done() -> N
 
     def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
         asked.append(list(some))
-        return {one: TryAgain() for one in some if one == bad}
+        return {stored: TryAgain() for stored in some if stored == bad}
 
     failed = index_patiently(attempt, [good, bad, good], lambda: clock.left, clock.sleep)
     assert set(failed) == {bad}

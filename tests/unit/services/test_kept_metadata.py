@@ -27,7 +27,7 @@ def never(institution: str) -> Act:
 def world(count: int) -> tuple[MemoryTable, MemoryObjects]:
     table, objects = MemoryTable(), MemoryObjects()
     contents = [part10(identity(sop=f"1.2.9.{n}") + pixels(), meta=file_meta(sop=f"1.2.9.{n}")) for n in range(count)]
-    batch = [StoredObject("maugeri", objects.store("maugeri", one), len(one)) for one in contents]
+    batch = [StoredObject("maugeri", objects.store("maugeri", content), len(content)) for content in contents]
     assert index_instances(table, objects, read_summary, LONG_AGO, batch, act=never) == {}
     return table, objects
 

@@ -19,9 +19,9 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 def offer(archive: World, contents: Sequence[bytes], institution: str = "san-matteo", at: datetime = MOMENT) -> list[str]:
-    wanted = [UploadOffer(hashlib.sha256(one).hexdigest(), len(one)) for one in contents]
+    wanted = [UploadOffer(hashlib.sha256(content).hexdigest(), len(content)) for content in contents]
     answers = uploads.request_uploads(archive.table, archive.objects, archive.announced.append, institution, wanted, at)
-    return [one["state"] for one in answers]
+    return [status["state"] for status in answers]
 
 
 def sweep(archive: World, at: datetime) -> int:
@@ -33,7 +33,7 @@ def images(count: int) -> list[bytes]:
 
 
 def keys(*contents: bytes, institution: str = "san-matteo") -> dict[str, int]:
-    return {f"instances/{institution}/{hashlib.sha256(one).hexdigest()}": len(one) for one in contents}
+    return {f"instances/{institution}/{hashlib.sha256(content).hexdigest()}": len(content) for content in contents}
 
 
 def test_what_is_offered_again_without_a_verdict_is_announced_at_once() -> None:
@@ -103,9 +103,9 @@ def test_a_quiet_run_reads_one_item_and_two_partitions_at_the_most() -> None:
 def test_a_run_that_fails_is_made_up_for_by_the_next() -> None:
     archive = reading_world()
     contents = images(3)
-    for one in contents:
-        offer(archive, [one])
-        archive.put_objects("san-matteo", one)
+    for content in contents:
+        offer(archive, [content])
+        archive.put_objects("san-matteo", content)
     told: list[dict[str, int]] = []
 
     def busy(sizes: object) -> None:

@@ -69,7 +69,7 @@ def test_two_that_want_the_same_role_at_the_same_moment_do_not_both_get_it() -> 
         change(table, known, "maugeri", 1)
     with pytest.raises(Conflict):
         change(table, load_registry(table), "maugeri", 1)
-    assert [one.id for one in load_registry(table).members.values()] == ["mondino", "san-matteo"]
+    assert [member.id for member in load_registry(table).members.values()] == ["mondino", "san-matteo"]
 
 
 def test_a_registry_of_before_there_was_one_item_is_read_from_its_facts_until_the_next_change() -> None:

@@ -60,9 +60,9 @@ def remove(archive: World, institution: str, content: bytes) -> None:
 
 
 def offer(archive: World, *contents: bytes, institution: str = "maugeri", at: datetime = MOMENT) -> list[str]:
-    wanted = [UploadOffer(sha(one), len(one)) for one in contents]
+    wanted = [UploadOffer(sha(content), len(content)) for content in contents]
     answers = uploads.request_uploads(archive.table, archive.objects, archive.announced.append, institution, wanted, at)
-    return [one["state"] for one in answers]
+    return [status["state"] for status in answers]
 
 
 def test_it_goes_a_week_after_its_verdict_and_not_before() -> None:
@@ -263,7 +263,7 @@ def test_many_at_once_are_all_rejected_and_all_removed() -> None:
     contents = [JUNK + bytes([number]) for number in range(120)]
     assert set(archive.bring("maugeri", *contents, image())) == {"rejected", "indexed"}
     assert sweep(archive, MOMENT + 7 * DAY) == 120
-    assert [one for one in archive.objects.contents if one.startswith("instances/")] == [key(image())]
+    assert [content for content in archive.objects.contents if content.startswith("instances/")] == [key(image())]
 
 
 def test_two_deliveries_of_one_event_are_one_verdict() -> None:

@@ -102,7 +102,7 @@ def test_any_order_and_repetition_of_facts_means_the_same(order: random.Random, 
     facts = [
         viewer_sessions.creation(link, "ris"), viewer_sessions.first_opening(link, NOW),
         *viewer_sessions.opening(link, "k" * 43, "p" * 43, NOW),
-        *(alive(link, NOW + timedelta(minutes=one)) for one in minutes),
+        *(alive(link, NOW + timedelta(minutes=minute)) for minute in minutes),
     ]  # fmt: skip
     shuffled = facts + order.sample(facts, k=order.randrange(len(facts)))
     order.shuffle(shuffled)

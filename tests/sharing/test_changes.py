@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import BadRequest
+from chalicelib.domain.feed import IssuerNews
 from chalicelib.domain.ports import Table
 from chalicelib.services import changes
 from chalicelib.services.changes import Change
@@ -78,7 +79,7 @@ def test_an_entry_takes_no_place_before_one_that_was_read_already(world: World) 
     table, caller, read = world.table.memory, world.caller(B), []
 
     def told(name: str) -> Change:
-        return Change(B, name, "membership-changed", {"name": name})
+        return Change(B, name, "issuer-unknown", IssuerNews(name))
 
     def meanwhile(name: str) -> None:
         if name == "transact" and not read:
@@ -88,7 +89,7 @@ def test_an_entry_takes_no_place_before_one_that_was_read_already(world: World) 
     changes.tell(Watched(table, meanwhile), [told("slow")], world.now)
     (page,) = read
     after = changes.read_changes(table, caller, page["next"], 10, 0, lambda: world.now)["changes"]
-    assert [one["name"] for one in (*page["changes"], *after)] == ["quick", "slow"]
+    assert [change["issuer_name"] for change in (*page["changes"], *after)] == ["quick", "slow"]
 
 
 def test_records_that_come_again_tell_nothing_again(world: World) -> None:

@@ -76,7 +76,9 @@ class MultipartFiles:
         self.parts: list[StoredPart] = []
 
     def feed(self, piece: bytes) -> None:
-        """What came next."""
+        """What came next; what comes after the end (RFC 2046's epilogue) is let go of."""
+        if self._ended:
+            return
         self._buffer += piece
         while not self._ended and (self._headers() if self._in_headers else self._content()):
             pass

@@ -289,6 +289,38 @@ def test_a_patient_is_known_to_the_archive_before_any_image(case: Case):
     assert (found["patient"]["birth_date"], found["studies"]) == (who.birth_date, [])
 
 
+def test_what_is_only_announced_makes_the_patient_known_and_opens_when_it_happens(case: Case):
+    """A16 and A15 (pending discharge, pending transfer), and A25 and A26, which call them off."""
+    leaves, moves, stays = invented(), invented(), invented()
+    case.tell("san-matteo", "A16", leaves, to="MAUG")
+    case.tell("san-matteo", "A15", moves, pending="MAUG")
+    case.tell("san-matteo", "A16", stays, to="MAUG")
+    case.tell("san-matteo", "A25", stays, at=1)
+    case.settled("san-matteo")
+    assert [case.transfers(who) for who in (leaves, moves, stays)] == [[], [], []]
+    client = case.city.client("san-matteo")
+    assert client.get(f"/patients/{leaves.number}/timeline").json()["patient"]["birth_date"] == leaves.birth_date
+    case.tell("san-matteo", "A03", leaves, to="MAUG", at=2)
+    case.tell("san-matteo", "A02", moves, ward="MAUG", at=2)
+    assert [case.opened(who)["to"] for who in (leaves, moves)] == ["maugeri", "maugeri"]
+
+
+def test_what_is_announced_opens_at_once_where_the_hospital_wants_it_and_once(city: RunningCity, tmp_path: Path):
+    eager = place(city, tmp_path, "san-matteo", hl7__adt__pending_opens=True)
+    with running(eager.config()):
+        case = Case(city, {"san-matteo": eager})
+        leaves, moves = invented(), invented()
+        case.tell("san-matteo", "A16", leaves, to="MAUG")
+        case.tell("san-matteo", "A15", moves, pending="MAUG")
+        first = case.opened(leaves)["id"]
+        case.opened(moves)
+        case.tell("san-matteo", "A03", leaves, to="MAUG", at=1)
+        case.tell("san-matteo", "A26", moves, at=1)
+        until(lambda: not case.transfers(moves, status="active"))
+        case.settled("san-matteo")
+        assert [(transfer["id"], transfer["status"]) for transfer in case.transfers(leaves)] == [(first, "active")]  # still that
+
+
 def test_a_feed_gone_wild_opens_nothing_in_masses(city: RunningCity, tmp_path: Path):
     limited = place(city, tmp_path, "san-matteo", hl7__adt__per_hour=2)
     with running(limited.config()):

@@ -1,0 +1,103 @@
+"""A body of many instances is taken apart as it comes, whatever pieces it comes in, and whatever is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forwarder.web import large_store
+from forwarder.web.identity import RefusedError
+from forwarder.web.large_store import MultipartFiles
+
+CONTENTS = st.lists(
+    st.one_of(st.binary(max_size=60), st.sampled_from([b"\r\n--edg", b"--edge", b"\r\n", b"\r\n-", b""])), max_size=4
+)
+
+
+def body(contents: list[bytes], headers: str = "Content-Type: application/dicom\r\n") -> bytes:
+    parts = b"".join(f"--edge\r\n{headers}\r\n".encode() + content + b"\r\n" for content in contents)
+    return b"preamble\r\n" + parts + b"--edge--\r\nepilogue"
+
+
+def taken(pieces: Iterator[bytes]) -> list[tuple[bytes, str, str]]:
+    """(content, SHA-256, media type) of each part."""
+    with tempfile.TemporaryDirectory() as name:
+        files = MultipartFiles(b"edge", Path(name))
+        try:
+            for piece in pieces:
+                files.feed(piece)
+            return [(part.path.read_bytes(), part.sha256, part.media_type) for part in files.end()]
+        finally:
+            files.close()
+
+
+@settings(max_examples=150)
+@given(
+    CONTENTS.filter(bool),
+    st.lists(st.integers(0, 400), max_size=12),
+    st.sampled_from(["Content-Type: application/dicom\r\n", ""]),
+)
+def test_parts_are_those_that_were_sent_whatever_pieces_they_come_in(
+    contents: list[bytes], cuts: list[int], headers: str
+) -> None:
+    contents = [content for content in contents if b"\r\n--edge" not in b"\r\n" + content + b"\r\n"] or [b"x"]
+    whole = body(contents, headers)
+    places = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    found = taken(whole[start:end] for start, end in pairwise(places))
+    kind = "application/dicom" if headers else ""
+    assert found == [(content, hashlib.sha256(content).hexdigest(), kind) for content in contents]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [b"", b"nothing of it", b"--edge\r\n\r\ncut short", b"--edge\r\n" + b"X: y\r\n" * 2000, b"--edge\r\n\r\nwhole\r\n--edge"],
+    ids=["empty", "no delimiter", "no end", "headers without end", "half a delimiter"],
+)
+def test_what_is_no_whole_body_is_refused(wrong: bytes) -> None:
+    with pytest.raises(RefusedError):
+        taken(iter([wrong]))
+
+
+def test_more_parts_than_are_taken_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_store, "MOST_INSTANCES", 3)
+    assert len(taken(iter([body([b"x"] * 3)]))) == 3
+    with pytest.raises(RefusedError):
+        taken(iter([body([b"x"] * 4)]))
+
+
+def test_nothing_is_held_in_memory_before_between_and_after_the_parts() -> None:
+    block = b"x" * 1_000_000
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(20):
+            yield block  # before the first delimiter
+        yield b"\r\n--edge\r\n\r\n"
+        for _ in range(20):
+            yield block
+        yield b"\r\n--edge--"
+        for _ in range(20):
+            yield block
+
+    tracemalloc.start()
+    try:
+        assert size_of_the_only_part(pieces()) == 20_000_000
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def size_of_the_only_part(pieces: Iterator[bytes]) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        files = MultipartFiles(b"edge", Path(name))
+        for piece in pieces:
+            files.feed(piece)
+        (part,) = files.end()
+        return part.size

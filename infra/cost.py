@@ -149,6 +149,21 @@ def ours(
     )
 
 
+def of_institution(counts: Mapping[str, int], price: Mapping[str, Any], one: Mapping[str, Taken]) -> float:
+    """USD of a month of one institution, from what `operate usage` counts: what came in it lies in Standard, what is older where
+    it costs less; instances take what a slice does, recorded requests what a question does, rounded up.
+    """
+    came, older = counts["bytes"] / _GB, (counts["stored_bytes"] - counts["bytes"]) / _GB
+    rows = counts["stored_instances"] * one["slice"].stored / _GB
+    asked = one["slice"].times(counts["instances"]).plus(one["question"].times(counts["requests"]))
+    return float(
+        came * price["s3_standard_gb_month"]
+        + older * price["s3_instant_retrieval_gb_month"]
+        + rows * (price["dynamodb_infrequent_gb_month"] + price["dynamodb_recovery_gb_month"])
+        + sum(requests(asked, price, "dynamodb_infrequent").values())
+    )
+
+
 def health_imaging(load: Workload, month: int, price: Mapping[str, Any]) -> float:
     """USD of HealthImaging: bytes by tier, of which the month's readings bring some back to the dearer one, and its calls.
 

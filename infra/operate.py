@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.config import VERSION
 from chalicelib.domain.institutions import CANARY
-from infra import where
+from infra import cost, where, workload
 from infra.registry import RegistryClient, RegistryRefused
 
 _PATIENT = Config(connect_timeout=5, read_timeout=330, retries={"total_max_attempts": 1})
@@ -31,10 +31,6 @@ _HIDDEN_FOR = 60
 _MOST_LETTERS = 10_000
 _OBJECTS_AT_ONCE = 50
 _DATED = ("region", "date", "source")
-_INSTANCE = {"puts": 1.03, "gets": 2.0, "write_units": 12.0, "read_units": 6.0, "gb_seconds": 0.02}
-"""What an instance takes: requests of S3 as `python -m bench.cost` counts them, the others rounded up."""
-_REQUEST = {"write_units": 4.0, "read_units": 4.0, "gb_seconds": 0.05}
-"""What a recorded request takes, rounded up: its record in a transaction, and what it decides on."""
 _KEY = re.compile(r"instances/([a-z0-9-]{1,40})/([0-9a-f]{64})")
 
 
@@ -211,7 +207,7 @@ def usage(city: DeployedCity, options: argparse.Namespace) -> int:
         if progress is None:
             break
     shown: list[dict[str, Any]] = [
-        {"institution": institution, **counts, "cost_usd": round(_cost(counts, prices), 8)}
+        {"institution": institution, **counts, "cost_usd": round(cost.of_institution(counts, prices, workload.counted()), 8)}
         for institution, counts in sorted(used.items())
     ]
     if options.json:
@@ -225,28 +221,6 @@ def usage(city: DeployedCity, options: argparse.Namespace) -> int:
             "  ".join([str(entry["institution"]), came, stored, f"{entry['requests']} requests", f"{entry['cost_usd']:.4f} USD"])
         )
     return 0
-
-
-def _cost(counts: Mapping[str, int], prices: Mapping[str, Any]) -> float:
-    """USD of a month: bytes kept, and what an instance and a recorded request take of each service (docs/operations.md)."""
-    return float(
-        counts["stored_bytes"] / 1024**3 * prices["s3_standard_gb_month"]
-        + counts["instances"]
-        * (
-            _INSTANCE["puts"] / 1e3 * prices["s3_put_per_thousand"]
-            + _INSTANCE["gets"] / 1e3 * prices["s3_get_per_thousand"]
-            + _INSTANCE["write_units"] / 1e6 * prices["dynamodb_write_unit_per_million"]
-            + _INSTANCE["read_units"] / 1e6 * prices["dynamodb_read_unit_per_million"]
-            + _INSTANCE["gb_seconds"] * prices["lambda_gb_second_arm"]
-        )
-        + counts["requests"]
-        * (
-            (prices["api_request_per_million"] + prices["lambda_request_per_million"]) / 1e6
-            + _REQUEST["write_units"] / 1e6 * prices["dynamodb_write_unit_per_million"]
-            + _REQUEST["read_units"] / 1e6 * prices["dynamodb_read_unit_per_million"]
-            + _REQUEST["gb_seconds"] * prices["lambda_gb_second_arm"]
-        )
-    )
 
 
 # Letters -----------------------------------------------------------------------------------------------------------

@@ -51,4 +51,4 @@ def test_each_filter_of_a_metric_names_a_line_that_is_written(operated: Operated
         assert message in SELDOM or any(line.get("message") == message and set(conditions) <= set(line) for line in lines)
         if message in SELDOM:
             sources = "".join(path.read_text(encoding="utf-8") for path in (templates.FOLDER.parent / "chalicelib").rglob("*.py"))
-            assert f'logger().info("{message}"' in sources
+            assert re.search(rf'logger\(\)\.info\(\s*"{message}"', sources)

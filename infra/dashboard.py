@@ -88,10 +88,20 @@ WIDGETS: tuple[Graph | Lines, ...] = (
         "stats sum(objects) as came, sum(bytes) as size, sum(again) as again by institution | sort size desc",
     ),
     Lines(
+        "Indexed: objects judged, and those tried again", ("IndexerLog",), "indexed", ("objects", "again"),
+        "stats sum(objects) as judged, sum(again) as tried_again by bin(1h)",
+    ),
+    Lines(
         "Rejected, by reason", ("IndexerLog",), "rejected", ("reason", "objects"),
         "stats sum(objects) as rejections by reason | sort rejections desc",
     ),
     Graph("Waiting", tuple(_of_queue("ApproximateNumberOfMessagesVisible", queue) for queue in QUEUES)),
+    Lines(
+        "Waiting in the hospitals, by their signs of life", ("ExpiryLog",), "forwarders",
+        ("silent", "alive", "waiting", "oldest_waiting_seconds"),
+        "stats max(waiting) as instances, max(oldest_waiting_seconds) as oldest, min(alive) as heard, max(silent) as fell_silent"
+        " by bin(1h)",
+    ),
     Graph(
         "Age of the oldest (queue: s; stream: ms)",
         (_of_queue("ApproximateAgeOfOldestMessage", "InstancesQueue"), _of_function("IteratorAge", "ProjectFacts", "Maximum")),

@@ -119,7 +119,7 @@ def notify_expired(archive: Archive) -> JsonObject:
     told = expiries.notify_expired(table, now)
     roles = membership.take_effect(table, now, acting.scheduled(archive.trail, "tell_expired"))
     logger().info("expired", extra={"transfers": told, "roles": roles})
-    logger().info("forwarders", extra={"silent": forwarders.count_silent(table, now)})
+    logger().info("forwarders", extra=forwarders.counted(table, now))
     return {"transfers": told, "roles": roles}
 
 

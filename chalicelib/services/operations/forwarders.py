@@ -35,6 +35,15 @@ def shown(table: Table, now: datetime) -> list[JsonObject]:
     return every
 
 
-def count_silent(table: Table, now: datetime) -> int:
-    """How many forwarders of members sent signs once and have fallen silent. One Query."""
-    return sum(bool(seen["silent"]) for seen in shown(table, now))
+def counted(table: Table, now: datetime) -> JsonObject:
+    """Of all forwarders of members: how many sent signs once and have fallen silent; how much waits in those that have not, and
+    since when (s). One Query.
+    """
+    every = shown(table, now)
+    alive = [sign for sign in every if sign["age_seconds"] is not None and not sign["silent"]]
+    return {
+        "silent": sum(bool(sign["silent"]) for sign in every),
+        "alive": len(alive),
+        "waiting": sum(sign["waiting"] or 0 for sign in alive),
+        "oldest_waiting_seconds": max((sign["oldest_waiting_seconds"] or 0 for sign in alive), default=0),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -12,13 +13,19 @@ from tests.integration.hospital import send
 from tests.integration.operation.conftest import OperatedCity
 from tests.world import image
 
-SELDOM = {"forwarders", "proposal"}
-"""Lines of once a minute, or of what is tested elsewhere (tests/sharing); their names are looked for in the sources."""
+SELDOM = {"proposal"}
+"""Lines of what is tested elsewhere (tests/sharing); their names are looked for in the sources."""
+TICK = {
+    "version": "0", "id": "t", "detail-type": "Scheduled Event", "source": "aws.events", "account": "", "time": "", "region": "",
+    "resources": [], "detail": {},
+}  # fmt: skip
 
 
 def test_each_line_has_the_fields_that_are_added_up(operated: OperatedCity) -> None:
     city = operated.city
     send(city.client("san-matteo"), image(study="1.2.3.9", patient="BOARD-1"), b"this is no DICOM" * 20)
+    city.client("mondino").put("/forwarder", json={"version": "1", "waiting": 41, "oldest_waiting_seconds": 7200})
+    city.aws("lambda").invoke(FunctionName="tell_expired", Payload=json.dumps(TICK))
     wanted = {widget.message: widget for widget in dashboard.WIDGETS if isinstance(widget, Lines)}
     for seldom in (dashboard.REPORT, "canary"):  # Lambda's own; of what test_canary.py lets fly
         del wanted[seldom]
@@ -34,6 +41,8 @@ def test_each_line_has_the_fields_that_are_added_up(operated: OperatedCity) -> N
         if isinstance(widget, Lines) and widget.message in wanted:
             assert any(set(widget.fields) <= set(line) for line in lines[widget.message]), widget.title
     assert {"reason": "not-dicom", "objects": 1}.items() <= lines["rejected"][0].items()
+    heard = lines["forwarders"][-1]
+    assert (heard["waiting"], heard["oldest_waiting_seconds"], heard["alive"]) == (41, 7200, 1)
     came = [line for line in lines["arrived"] if line["institution"] == "san-matteo"]
     assert sum(int(line["objects"]) for line in came) == 2
     assert sum(int(line["bytes"]) for line in came) > 320

@@ -15,13 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.archive import image
 
 from forwarder import config as forwarder_config
 from infra import authority, onboard
 from tests.harness import ROOT, wait_until
 from tests.integration.hospital import send
 from tests.integration.operation.conftest import OperatedCity
+from tests.world import image
 
 ANCHOR = "arn:aws:rolesanywhere:eu-south-1:123456789012:trust-anchor/11111111-2222-3333-4444-555555555555"
 Join = Callable[..., str]

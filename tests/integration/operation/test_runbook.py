@@ -8,6 +8,7 @@ import shlex
 from itertools import pairwise
 from typing import Any
 
+import boto3
 import pytest
 from botocore.validate import ParamValidator
 
@@ -55,19 +56,59 @@ def test_what_an_administrator_types_to_find_a_fact_that_was_not_projected(opera
     for command in AWS:
         _, service, operation, *options = shlex.split(command)
         parameters = {name: known.get(value, value) for name, value in _parameters(options).items()}
-        client = city.aws(service)
         if service in ONLY_WHERE_IT_IS_DEPLOYED:
-            shape = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation.replace("-", "_")])
-            assert not ParamValidator().validate(parameters, shape.input_shape).has_errors(), command
+            _described(service, operation, parameters)
         else:
+            client = city.aws(service)
             answers[operation] = getattr(client, operation.replace("-", "_"))(**parameters)
     assert answers["receive-message"].get("Messages", []) == []
     assert json.loads(answers["invoke"]["Payload"].read()) == {"batchItemFailures": []}
 
 
+def _described(service: str, operation: str, parameters: dict[str, Any]) -> None:
+    """That AWS describes this call, with these parameters and all that it needs."""
+    client = boto3.client("s3" if service == "s3api" else service, region_name="eu-south-1")
+    model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation.replace("-", "_")])
+    members = model.input_shape.members if model.input_shape is not None else {}
+    names = {name.lower(): name for name in members}
+    given = {
+        names.get(name.lower(), name): _as_typed(members.get(names.get(name.lower(), "")), value)
+        for name, value in parameters.items()
+    }
+    problems = ParamValidator().validate(given, model.input_shape) if model.input_shape is not None else None
+    assert problems is None or not problems.has_errors(), f"{service} {operation}: {problems.generate_report()}"
+
+
+def _as_typed(shape: Any, value: str) -> Any:
+    """As the command line reads a value for a shape; a switch has none."""
+    kind = shape.type_name if shape is not None else "string"
+    if kind == "structure":
+        return dict(pair.split("=") for pair in value.split(","))
+    return [value] if kind == "list" else True if kind == "boolean" else value
+
+
+FIRST = (ROOT / "docs" / "first-deployment.md").read_text(encoding="utf-8")
+FIRST_AWS = [line.strip() for line in FIRST.splitlines() if line.startswith("      aws ")]
+
+
+@pytest.mark.parametrize("command", FIRST_AWS, ids=lambda command: " ".join(command.split()[1:3]))
+def test_what_is_tried_at_a_first_deployment_is_a_call_that_aws_has(command: str) -> None:
+    _, service, operation, *options = shlex.split(command.replace("ACCOUNT", "123456789012"))
+    _described(service, operation, _parameters(options))
+
+
+def test_each_line_of_the_first_deployments_list_has_its_command() -> None:
+    entries = FIRST.split("- [ ] ")[1:]
+    assert len(entries) >= 14
+    assert all("\n      aws " in entry or "\n      python -m infra." in entry for entry in entries)
+    known = {"operate": operate.COMMANDS, "onboard": {"prova"}, "audit": {"verify"}}
+    for name, rest in re.findall(r"python -m infra\.(operate|onboard|audit) (\S+)", FIRST):
+        assert rest in known[name]
+
+
 def _parameters(options: list[str]) -> dict[str, str]:
     """The command line's options as the SDK names them, without those that are the command line's own."""
     own = {"--query", "--output", "--cli-binary-format"}
-    pairs = [(name, value) for name, value in pairwise(options) if name.startswith("--")]
+    pairs = [(name, value) for name, value in pairwise([*options, "--"]) if name.startswith("--")]
     named = {re.sub(r"-(\w)", lambda found: found[1].upper(), "-" + name[2:]): value for name, value in pairs if name not in own}
     return {name: value for name, value in named.items() if value}

@@ -11,9 +11,9 @@ from tests.world import reading_world
 
 def test_a_forwarder_is_silent_ten_minutes_after_its_last_sign_and_none_that_never_sent_any() -> None:
     archive = reading_world()
-    assert forwarders.count_silent(archive.table, MOMENT) == 0
+    assert forwarders.counted(archive.table, MOMENT)["silent"] == 0
     forwarders.heard(archive.table, "maugeri", {"version": "0.1.0"}, MOMENT)
-    assert forwarders.count_silent(archive.table, MOMENT + timedelta(minutes=10)) == 0
-    assert forwarders.count_silent(archive.table, MOMENT + timedelta(minutes=10, seconds=1)) == 1
+    assert forwarders.counted(archive.table, MOMENT + timedelta(minutes=10))["silent"] == 0
+    assert forwarders.counted(archive.table, MOMENT + timedelta(minutes=10, seconds=1))["silent"] == 1
     (seen,) = [one for one in forwarders.shown(archive.table, MOMENT + timedelta(hours=1)) if one["institution"] == "maugeri"]
     assert (seen["silent"], seen["age_seconds"]) == (True, 3600)

@@ -164,9 +164,10 @@ def _sign(one: dict[str, Any]) -> str:
     waiting = f"{one['waiting'] or 0:.0f} waiting" + (f", the oldest for {oldest:.0f} s" if oldest is not None else "")
     state = "SILENT" if one["silent"] else "alive"
     troubles = ", ".join(one["troubles"]) or "no troubles"
-    return "  ".join(
-        [one["institution"], state, f"{one['age_seconds']} s ago", f"version {one['version']}", waiting, line, troubles]
-    )
+    version = f"version {one['version']}"
+    if one["contract"] != one["archive_contract"]:
+        version += f" (contract {one['contract']}, the archive's is {one['archive_contract']})"
+    return "  ".join([one["institution"], state, f"{one['age_seconds']} s ago", version, waiting, line, troubles])
 
 
 def canary(city: DeployedCity, options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from chalicelib.domain.assembly import ObjectRange, UploadPart
 from chalicelib.domain.errors import NotFound
-from chalicelib.domain.ports import Delete, Item, Key, Listed, Page, Put, PutNew, PutVersion, Table, Version, Write
+from chalicelib.domain.ports import Delete, Item, Key, Listed, Page, Put, PutNew, PutVersion, StoredVersion, Table, Version, Write
 
 MAX_TRANSACTION = 100
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -224,19 +224,29 @@ class MemoryObjects:
 
 
 class MemoryVersions:
-    """The versions of what is in a bucket in memory: one each."""
+    """The versions of what is in a bucket in memory: one each, another one as soon as other bytes are written."""
 
     def __init__(self, objects: MemoryObjects) -> None:
         self._objects = objects
 
     def of(self, key: str) -> list[Version]:
-        return [Version("1")] if key in self._objects.contents else []
+        return [stored.version for stored in self.below(key) if stored.key == key]
+
+    def below(self, prefix: str) -> list[StoredVersion]:
+        contents = self._objects.contents
+        found = sorted(key for key in contents if key.startswith(prefix))[:MAX_PAGE]
+        return [StoredVersion(key, Version(self._id(contents[key])), len(contents[key])) for key in found]
 
     def read(self, key: str, version: str, length: int) -> bytes:
         return self._objects.read(key, 0, length)
 
     def remove(self, key: str, version: str) -> None:
-        self._objects.contents.pop(key, None)
+        if key in self._objects.contents and self._id(self._objects.contents[key]) == version:
+            self._objects.contents.pop(key, None)
+
+    @staticmethod
+    def _id(content: bytes) -> str:
+        return hashlib.sha256(content).hexdigest()[:16]
 
 
 class Watched:

@@ -81,19 +81,27 @@ class InstitutionErasure:
     stage: str = ""
     after: str = ""
     erased: ErasedCount = field(default_factory=ErasedCount)
+    pending: tuple[str, ...] = ()
+    """The studies of the page that is on its way out: a run that dies has begun with some of them."""
     version: int = 0
 
     def to_item(self) -> dict[str, object]:
-        """As its fact keeps it, and as the operator reads it."""
-        return {name: value for name, value in asdict(self).items() if name != "version"}
+        """As its fact keeps it."""
+        return {name: value for name, value in asdict(self).items() if name != "version"} | {"pending": list(self.pending)}
+
+    def to_answer(self) -> dict[str, object]:
+        """As the operator reads it."""
+        return {name: value for name, value in self.to_item().items() if name != "pending"}
 
     @classmethod
     def from_item(cls, item: Mapping[str, object], version: int) -> InstitutionErasure:
         """What `to_item` made."""
-        erased = item["erased"]
-        assert isinstance(erased, dict)
-        texts = {name: str(value) for name, value in item.items() if name not in ("erased", "state")}
-        return cls(**texts, state=ErasureState(str(item["state"])), erased=counted(erased), version=version)
+        erased, pending = item["erased"], item.get("pending", [])
+        assert isinstance(erased, dict) and isinstance(pending, list)
+        texts = {name: str(value) for name, value in item.items() if name not in ("erased", "state", "pending")}
+        return cls(
+            **texts, state=ErasureState(str(item["state"])), erased=counted(erased), pending=tuple(pending), version=version
+        )
 
     def is_due(self, now: datetime) -> bool:
         """Whether it may be carried out at `now` (aware)."""

@@ -251,6 +251,8 @@ def test_a_version_is_read_and_removed_by_itself(emulated: bool, cloud: Emulated
     else:
         objects.contents |= dict.fromkeys((key, neighbour), b"0123456789")
     versions = S3Versions(cloud.s3, cloud.bucket_name) if emulated else MemoryVersions(objects)
+    assert [(stored.key, stored.size) for stored in versions.below(key)] == [(key, 10), (neighbour, 10)]
+    assert versions.below("instances/versions/b") == []
     (one,) = versions.of(key)
     assert versions.read(key, one.id, 4) == b"0123"
     versions.remove(key, one.id)

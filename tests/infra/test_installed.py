@@ -153,9 +153,8 @@ def debian(folder: Path) -> Path:
 def packages(folder: Path) -> Path:
     """`dist` as `make package` makes it, `wheels` with what it needs, and a `pip.conf` that finds them in a machine."""
     build.build(folder / "dist")
-    (wheel,) = (folder / "dist").glob("*.whl")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11"]
-    reason = machines.run([*command, f"--dest={folder / 'wheels'}", str(wheel)])
+    reason = machines.run([*command, f"--dest={folder / 'wheels'}", "-r", str(folder / "dist" / "requirements.txt")])
     if reason:
         pytest.skip(f"the package index cannot be reached: {reason[-200:]}")
     (folder / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
@@ -280,7 +279,7 @@ def engine(folder: Path) -> Iterator[Podman]:
 @pytest.fixture(scope="module")
 def image(engine: Podman, debian: Path, packages: Path) -> str:
     """The image of the Dockerfile; its base is a Debian with Python, by the name that the Dockerfile has for it."""
-    base = re.findall(r"^FROM (\S+)$", (packages / "dist" / "Dockerfile").read_text(), re.MULTILINE)
+    base = re.findall(r"^ARG BASE=(\S+)$", (packages / "dist" / "Dockerfile").read_text(), re.MULTILINE)
     assert base == ["python:3.11-slim"]
     subprocess.run(["tar", "-C", str(debian), "-cf", str(packages / "debian.tar"), "."], check=True, timeout=120)
     engine("import", str(packages / "debian.tar"), "localhost/debian:12")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
 
-from tests.harness import Client, wait_until
+from tests.harness import Client, RunningCity, wait_until
 
 SETTLED = {"indexed", "rejected", "conflict", "echo"}
 
@@ -59,3 +61,14 @@ def problem(answer: requests.Response) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
     body.pop("request_id")
     return body
+
+
+def ticked(city: RunningCity, function: str) -> dict[str, Any]:
+    """What a function answers that the clock calls, called now."""
+    event = {"version": "0", "id": "i", "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
+             "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "region": "eu-south-1", "resources": [], "detail": {},
+    }  # fmt: skip
+    answer = city.aws("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
+    said: dict[str, Any] = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, said
+    return said

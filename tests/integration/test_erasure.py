@@ -15,7 +15,7 @@ import pytest
 
 from infra import audit, operate
 from tests.harness import Client, RunningCity, wait_until
-from tests.integration.hospital import send, visible
+from tests.integration.hospital import send, ticked, visible
 from tests.world import image
 
 LEAVER, OID = "partente", "2.16.840.1.113883.2.9.77.1"
@@ -164,15 +164,6 @@ def _names_no_patient(key: tuple[str, str]) -> bool:
     return key[0].startswith(("F#FEED#", "F#OFFERED#", "F#REMOVAL#")) and key[0] != f"F#FEED#{LEAVER}"
 
 
-def tick(city: RunningCity) -> dict[str, int]:
-    """What the clock calls every quarter of an hour."""
-    event = {"version": "0", "id": "i", "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
-             "time": "2026-11-30T08:00:00Z", "region": "eu-south-1", "resources": [], "detail": {}}  # fmt: skip
-    answer = city.aws("lambda").invoke(FunctionName="erase_due", Payload=json.dumps(event))
-    done: dict[str, int] = json.loads(answer["Payload"].read())
-    return done
-
-
 def test_a_patients_erasure_is_shown_confirmed_hidden_at_once_and_takes_nobody_elses(city: RunningCity) -> None:
     owner, other = city.client("maugeri"), city.client("san-matteo")
     mixed = [image(study="1.2.963", series="1", patient=patient) for patient in ("GOES-1",)]
@@ -195,7 +186,12 @@ def test_a_patients_erasure_is_shown_confirmed_hidden_at_once_and_takes_nobody_e
     assert made.status_code == 201, made.text
     assert owner.get("/studies/1.2.961/manifest").status_code == 404
     hashes = [hashlib.sha256(content).hexdigest() for content in contents]
-    wait_until(lambda: tick(city) and not set(hashes) & {key.rpartition("/")[2] for key in objects_of(city, "maugeri")}, 60)
+
+    def is_erased() -> bool:
+        ticked(city, "erase_due")
+        return not {*hashes} & {key.rpartition("/")[2] for key in objects_of(city, "maugeri")}
+
+    wait_until(is_erased, 60)
     wait_until(lambda: not [key for key in items_of(city, "1.2.961", "Via^Sempre", *hashes) if key[0] != "F#FEED#maugeri"], 30)
     assert "Via" not in _metadata_of(city, "maugeri"), "the batch's metadata had lines of others, which stay"
     assert owner.get("/dicomweb/studies/1.2.962/metadata").json() == before
@@ -228,7 +224,7 @@ def test_a_rule_is_tried_before_it_is_carried_out_and_takes_what_is_due_and_no_m
     assert owner.put("/retention", json=rule).status_code == 200
 
     def passed(execute: bool) -> Any:
-        tick(city)
+        ticked(city, "erase_due")
         said = owner.get("/retention").json()
         return said if said["tried"] and said["last_pass"]["execute"] is execute else None
 

@@ -293,7 +293,7 @@ def test_a_forwarder_that_says_how_it_is_is_seen_by_the_operator(world: World) -
     assert answer.json() | SIGN == answer.json()
     (seen,) = [one for one in world.operate("forwarders", expected=0)["forwarders"] if one["institution"] == "mondino"]
     assert seen | SIGN == seen
-    assert seen["silent"] is False
+    assert (seen["silent"], seen["archive_contract"]) == (False, "1")
     assert 0 <= seen["age_seconds"] < 60
 
 

@@ -62,25 +62,26 @@ def _objects(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
     institution = erasure.institution
     prefix = keys.instance_object(institution, "")
     found = run.versions.below(prefix)
-    if not found:
+    if not found and not erasure.pending:
         return replace(erasure, after="")
-    last = max(stored.key for stored in found)
+    last = max((stored.key for stored in found), default="")
     hashes = list(dict.fromkeys(stored.key.removeprefix(prefix) for stored in found))
     verdicts = run.table.batch_get(keys.verdict(institution, sha) for sha in hashes)
     named = sorted({str(item.data["study"]) for item in verdicts.values() if "study" in item.data})
     studies = [study for study in named if _is_there(run.table, institution, study)]
-    erased = erasure.erased.and_studies(len(studies))
+    erased = erasure.erased.and_studies(len({*studies} - {*erasure.pending}))
+    studies = sorted({*studies, *erasure.pending})
     for stored in found:
         if stored.key > erasure.after and not stored.version.marker:
             erased = erased.and_object(stored.key.removeprefix(prefix), stored.size)
-    going = replace(erasure, after=max(last, erasure.after), erased=erased)
-    going = _saved(run, going)  # counted before they go: a run that dies counts none twice
+    going = replace(erasure, after=max(last, erasure.after), erased=erased, pending=tuple(studies))
+    going = _saved(run, going)  # counted and named before they go: a run that dies counts none twice, and forgets none by half
     for study in studies:
         forgetting.forget_study(run.table, run.registry, institution, study)
     gone = [item.key for sha in hashes for item in run.table.query_all(keys.object_facts(institution, sha))]
     forgetting.remove_items(run.table, gone)
     bytes.remove_versions(run.versions, found)
-    return going
+    return replace(going, pending=())
 
 
 def _is_there(table: Table, institution: str, study: str) -> bool:

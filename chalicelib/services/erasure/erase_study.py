@@ -64,7 +64,8 @@ def erase_study(run: Eraser, owner: str, study: str, subject: str) -> ErasedStud
     stone = table.get(keys.erasure_facts(owner), tombstone)
     marker = table.get(partition, keys.ERASING)
     began = str(marker.data["at"]) if marker is not None else ""
-    if stone is None or stone.data.get("began") != began:
+    is_new = stone is None or stone.data.get("began") != began
+    if versions and is_new:
         if not _remove_bytes(run, owner, study, versions):
             return None
         view = forgetting.view_of(table, owner, study)
@@ -74,8 +75,8 @@ def erase_study(run: Eraser, owner: str, study: str, subject: str) -> ErasedStud
         )  # fmt: skip
         said: dict[str, object] = {"began": began, "done_at": iso(run.clock()), "subject": subject, **asdict(count)}
         run.act([Put(Item(keys.erasure_facts(owner), tombstone, said))], entry)
-    else:
-        count = erasures.counted(stone.data)
+    else:  # it was recorded, or there never was anything
+        count = erasures.counted(stone.data) if stone is not None else ErasedCount()
     return ErasedStudy(count, frozenset(forgetting.forget_study(table, run.registry, owner, study)))
 
 

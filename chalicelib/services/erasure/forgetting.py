@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from chalicelib.domain import italian, keys, patients
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.ports import Delete, Item, Key, Table
+from chalicelib.domain.ports import Delete, Item, Key, PutNew, Table
 from chalicelib.domain.studies import Instance, every_version
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services.identity import numbering
@@ -50,34 +50,26 @@ def view_of(table: Table, owner: str, study: str) -> StudyView | None:
 def forget_study(table: Table, registry: Registry, owner: str, study: str) -> set[PatientIdentifier]:
     """Remove all facts and views of a study, those of its objects and UIDs among them: the numbers that it was filed under.
 
-    The bytes are another's to remove. The marker that it is being erased goes last, so that nothing is made of what is left.
+    The bytes are another's to remove. Facts go after what was made of them, so that a run that dies finds the rest by them; the
+    marker that it is being erased, which keeps anything from being made of what is left, comes first and goes last.
     """
     partition = keys.study_facts(owner, study)
+    table.put(PutNew(Item(partition, keys.ERASING)))
     instances, view = instances_of(table, owner, study), view_of(table, owner, study)
     numbers = numbers_of(registry, owner, instances, view)
-    gone: list[Key] = [
-        item.key for instance in instances for item in table.query_all(keys.object_facts(owner, instance.fact.sha256))
-    ]
-    gone += [
-        item.key
-        for uid in {instance.sop_instance_uid for instance in instances}
-        for item in table.query_all(keys.sop_facts(owner, uid))
-    ]
-    remove_items(table, gone)
-    for number in sorted(numbers):
-        _unfile(table, number, owner, study)
-    facts = [item.key for item in table.query_all(partition) if item.sk != keys.ERASING]
-    remove_items(table, facts)
     table.put(Delete(*keys.study_view(study, owner)))  # from here on nobody can move it on, and rows are written with it only
     rows = list(view.rows) if view is not None else []
     for viewer in sorted({*registry.members, *registry.former}):
         found = table.query_all(keys.search_rows(viewer, study), owner)
         rows += [item.key for item in found if item.sk == owner or item.sk.startswith(f"{owner}#")]
     partitions = keys.tally(owner, study), keys.series_views(owner, study), keys.reading_facts(owner, study)
-    remove_items(
-        table,
-        [(keys.told_of(study), keys.by_owner(owner)), *rows, *_keys(table, partitions)],
-    )
+    remove_items(table, [(keys.told_of(study), keys.by_owner(owner)), *rows, *_keys(table, partitions)])
+    for number in sorted(numbers):
+        _unfile(table, number, owner, study)
+    of_objects = [keys.object_facts(owner, instance.fact.sha256) for instance in instances]
+    of_uids = [keys.sop_facts(owner, instance.sop_instance_uid) for instance in instances]
+    remove_items(table, _keys(table, dict.fromkeys([*of_objects, *of_uids])))
+    remove_items(table, [item.key for item in table.query_all(partition) if item.sk != keys.ERASING])
     table.put(Delete(partition, keys.ERASING))
     return numbers
 

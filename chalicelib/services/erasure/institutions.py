@@ -25,7 +25,7 @@ def shown(table: Table, caller: Caller, institution: str) -> dict[str, object]:
     known = load(table, institution)
     if not known.version:
         raise NotFound
-    return known.to_item()
+    return known.to_answer()
 
 
 def put(table: Table, caller: Caller, session: str, institution: str, body: object, now: datetime, act: Act) -> dict[str, object]:
@@ -59,7 +59,7 @@ def _keep(act: Act, new: InstitutionErasure, what: str) -> dict[str, object]:
     )
     if act([write(new)], entry):
         raise TryAgain
-    return new.to_item()
+    return new.to_answer()
 
 
 def write(new: InstitutionErasure) -> PutVersion:

@@ -28,7 +28,7 @@ def shown(table: Table, now: datetime) -> list[JsonObject]:
     for institution in sorted(set(load_registry(table).members) - {CANARY}):
         sign = signs.get(institution)
         age = None if sign is None else round((now - datetime.fromisoformat(sign.at)).total_seconds())
-        of_sign = sign.to_item() if sign is not None else {}
+        of_sign = sign.to_item() | {"archive_contract": CONTRACT} if sign is not None else {}
         every.append(
             {"institution": institution, "age_seconds": age, "silent": sign is not None and sign.is_silent(now), **of_sign}
         )

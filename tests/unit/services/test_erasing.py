@@ -1,0 +1,119 @@
+"""An erasure that dies anywhere is gone on with by the next run: nothing is left, nothing counted twice, all proven once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chalicelib.domain import audit, keys
+from chalicelib.domain.erasures import ErasureState, InstitutionErasure
+from chalicelib.domain.ports import Table
+from chalicelib.services.audit.trail import Trail
+from chalicelib.services.erasure import erase_institution, erase_study, institutions
+from chalicelib.services.erasure.erase_study import Eraser
+from chalicelib.services.registry import load_registry
+from tests.fakes import MemoryVersions, Watched
+from tests.world import A, B, World
+
+GOES, STAYS = "1.2.81", "1.2.82"
+
+
+class Died(Exception):
+    """The function was stopped here."""
+
+
+@pytest.fixture(scope="module")
+def city() -> World:
+    """A study of three instances that B sees by a transfer, and another patient's; all of A's."""
+    world = World()
+    for number in range(3):
+        world.arrive(A, "P1", GOES, f"{GOES}.{number}")
+    world.arrive(A, "P2", STAYS)
+    world.arrive(B, "Q1", "1.2.83")
+    world.project_all()
+    world.open(A, "P1", B)
+    world.project_all()
+    return world
+
+
+def eraser(world: World, table: Table) -> Eraser:
+    trail = Trail(table, 2)
+
+    def act(writes: Any, *entries: audit.Entry) -> list[bool]:
+        return trail.append(audit.RequestContext(world.now, "", "erase_due", "operator", "e", "e", "e"), entries, writes)
+
+    versions = MemoryVersions(world.objects)
+    return Eraser(table, world.objects, versions, load_registry(world.table), act, lambda: world.now, lambda: 300.0)
+
+
+def dies_at(call: int) -> Callable[[str], None]:
+    left = [call]
+
+    def before(_: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Died
+
+    return before
+
+
+def records(world: World, owner: str) -> list[dict[str, Any]]:
+    found = world.table.query_all(keys.audit_of_owner(owner), index="gsi3")
+    return [item.data for item in found if item.data["kind"] == "erasure"]
+
+
+def left_of(world: World, *words: str) -> list[tuple[str, str]]:
+    kept = ("F#AUDIT#", "F#ERASURE#", "F#REGISTRY", "F#FEED#")
+    said = {key: json.dumps([*key, item.data]) for key, item in world.memory.items().items() if not key[0].startswith(kept)}
+    return [key for key, text in said.items() if any(word in text for word in words)]
+
+
+def test_a_study_wherever_the_function_dies(city: World) -> None:
+    calls = 0
+    while True:
+        world = city.copied()
+        try:
+            erase_study.erase_study(eraser(world, Watched(world.table, dies_at(calls))), A, GOES, "test")
+            through = True
+        except Died:
+            through = False
+        if not through:
+            erase_study.erase_study(eraser(world, world.table), A, GOES, "test")
+        world.project_all()
+        assert left_of(world, GOES) == [], calls
+        assert len([key for key in world.objects.contents if key.startswith(f"instances/{A}/")]) == 1, calls
+        assert [proof["count"] for proof in records(world, A)] == [3], calls
+        assert world.memory.get(*keys.study_view(STAYS, A)) is not None
+        if through:
+            break
+        calls += 1
+    assert calls > 20
+
+
+def test_an_institution_wherever_the_function_dies(city: World) -> None:
+    calls = 0
+    while True:
+        world = city.copied()
+        world.remove(A)
+        confirmed = InstitutionErasure(A).asked("rossi", "left", 0, world.now)
+        world.table.put(institutions.write(replace(confirmed.confirmed("bianchi", world.now), version=0)))
+        try:
+            erase_institution.carry_out(eraser(world, Watched(world.table, dies_at(calls))), institutions.load(world.table, A))
+            through = True
+        except Died:
+            through = False
+        done = erase_institution.carry_out(eraser(world, world.table), institutions.load(world.table, A))
+        world.project_all()
+        assert (done.state, done.erased.objects) == (ErasureState.DONE, 4), calls
+        assert [key for key in world.objects.contents if f"/{A}/" in key] == []
+        assert left_of(world, GOES, STAYS, '"P1"', '"P2"', f"#{A}#") == [], calls
+        assert world.memory.get(*keys.study_view("1.2.83", B)) is not None
+        assert len(records(world, A)) == 1, calls
+        if through:
+            break
+        calls += 7  # each seventh call is enough to meet every kind of them
+    assert calls > 20

@@ -63,7 +63,7 @@ def erase_study(run: Eraser, owner: str, study: str, subject: str) -> ErasedStud
     tombstone = keys.erased(erasures.digest_of([owner, study]))
     stone = table.get(keys.erasure_facts(owner), tombstone)
     marker = table.get(partition, keys.ERASING)
-    began = str(marker.data["at"]) if marker is not None else ""
+    began = str(marker.data.get("at", "")) if marker is not None else ""
     is_new = stone is None or stone.data.get("began") != began
     if versions and is_new:
         if not _remove_bytes(run, owner, study, versions):

@@ -20,18 +20,10 @@ THOROUGH = bool(os.environ.get("THOROUGH"))
 """Whether what takes long is run too, as `make thorough` does."""
 
 
-SAMPLED: dict[str, tuple[str, ...]] = {
-    "integration/door/test_patient_page.py": ("objection_hides", "emergency_is_declared", "[it]"),
-}
-"""Modules that take long as a whole: with every change only the tests run whose names hold one of these."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long is left to `make thorough`."""
     for item in items:
-        module = item.path.relative_to(Path(__file__).parent).as_posix()
-        left_out = module in SAMPLED and not any(part in item.name for part in SAMPLED[module])
-        if (left_out or item.get_closest_marker("slow") is not None) and not THOROUGH:
+        if item.get_closest_marker("slow") is not None and not THOROUGH:
             item.add_marker(pytest.mark.skip(reason="takes long: make thorough runs it"))
 
 

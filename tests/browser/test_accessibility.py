@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
+from tests.browser import drawn, hospital
 from tests.browser.conftest import Open
+from tests.browser.drawn import AURORA
+from tests.browser.hospital import Patient
 from tests.browser.test_course import Course
 from tests.harness import RunningCity
 
@@ -18,20 +25,38 @@ SCREENS = {
 
 
 @pytest.fixture(scope="module")
-def course(city: RunningCity) -> Course:
-    made = Course(city)
-    made.report("san-matteo", 3 - 1, "Confronto con RX del 2/10/2026.\n\nCONCLUSIONI: invariato.", status="addendum")
-    return made
+def reading(city: RunningCity) -> dict[str, Callable[[], str]]:
+    """Links to a course of films with reports and an addendum, and to two mammographies with a key image and marks."""
+    course = Course(city)
+    course.report("san-matteo", 3 - 1, "Confronto con RX del 2/10/2026.\n\nCONCLUSIONI: invariato.", status="addendum")
+    patient, client = Patient(), city.client("maugeri")
+    for date in ("20261002", "20261129"):
+        study = generate_uid()
+        views = [
+            drawn.mammogram(patient, "maugeri", date, AURORA, view, StudyInstanceUID=study)
+            for view in ("RCC", "LCC", "RMLO", "LMLO")
+        ]
+        annotation = Dataset()
+        annotation.GraphicLayer, annotation.GraphicObjectSequence = "SEGNI", [drawn.drawing("CIRCLE", 300, 300, 340, 300)]
+        annotation.TextObjectSequence = [drawn.note("opacità", 300, 300)]
+        marks = drawn.presentation_state(views[0], views[0], label="OPACITA", GraphicAnnotationSequence=[annotation])
+        hospital.send(client, *views, drawn.key_object(views[0], views[0], why="opacità"), marks)
+    hospital.wait_for_studies(city, patient, 2)
+    return {
+        "a course": lambda: course.url,
+        "mammographies": lambda: str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]),
+    }
 
 
 @pytest.mark.parametrize("locale", ["it-IT", "en-GB"])
+@pytest.mark.parametrize(("what", "there"), [("a course", ".part[data-kind=impression]"), ("mammographies", ".marks span")])
 def test_no_rule_of_accessibility_is_broken_on_any_screen_and_a_picture_is_in_view(
-    open_page: Open, course: Course, locale: str
+    open_page: Open, reading: dict[str, Callable[[], str]], what: str, there: str, locale: str
 ) -> None:
-    page, _ = open_page(course.url, locale=locale)
+    page, _ = open_page(reading[what](), locale=locale)
     for side in ("left", "right"):
         expect(page.locator(f".pane.{side} .film img").first).to_be_visible()
-    expect(page.locator(".pane.left .part[data-kind=impression]")).to_be_attached()
+    expect(page.locator(f".pane.left {there}, .lower.left {there}").first).to_be_attached()
     for screen, (width, height) in SCREENS.items():
         page.set_viewport_size({"width": width, "height": height})
         expect(page.locator(".pane.left .film img").first).to_be_visible()

@@ -408,8 +408,13 @@ def test_levels_are_paired_anew_realigned_by_hand_and_let_go_and_zoom_goes_along
     page.locator("#realign").click()
     expect(page.locator(".levels")).to_contain_text("riallineati a mano")
     page.frames[-1].evaluate(toggle)
+    page.evaluate(
+        "document.querySelector('.viewer iframe').contentWindow.postMessage("
+        "{kind: 'contenitore:about', about: {faults: {}, places: [[], []]}}, location.origin)"
+    )  # as when something of the patient arrives meanwhile
     scroll(page, VIEWPORTS[0], 12)
     wait_until(lambda: indexes(page) == [12, 9], 20)
+    expect(page.locator(".levels")).to_contain_text("riallineati a mano")
     scroll(page, VIEWPORTS[1], 3)
     wait_until(lambda: indexes(page) == [6, 3], 20)
     zoom_to(page, VIEWPORTS[0], 2.5)

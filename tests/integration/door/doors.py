@@ -41,8 +41,16 @@ class Doors:
     """The doors of a running city's hospitals."""
 
     city: RunningCity
+    laid: dict[str, str] = field(default_factory=dict)
+    due: set[str] = field(default_factory=set)
+    """Whose own configuration is to be put back before anybody comes to their door again."""
 
     def endpoints(self, institution: str) -> dict[str, Any]:
+        if institution in self.due:
+            self.with_site(institution, "")
+        return self._endpoints(institution)
+
+    def _endpoints(self, institution: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((Path(self.city.state) / "endpoints.json").read_text())["forwarders"][institution]
         return found
 
@@ -51,10 +59,14 @@ class Doors:
 
     def with_site(self, institution: str, text: str) -> None:
         """Lay a `site.toml` over the hospital's configuration, and wait until its forwarder runs with it."""
-        before = self.endpoints(institution)
+        self.due.discard(institution)
+        if self.laid.get(institution, "") == text:
+            return
+        self.laid[institution] = text
+        before = self._endpoints(institution)
         Path(before["config"]).with_name("site.toml").write_text(text)
         os.kill(before["pid"], signal.SIGKILL)
-        wait_until(lambda: self.endpoints(institution)["pid"] != before["pid"], 30)
+        wait_until(lambda: self._endpoints(institution)["pid"] != before["pid"], 30)
 
         def answers() -> bool:
             with contextlib.suppress(requests.RequestException):
@@ -64,6 +76,10 @@ class Doors:
             return False
 
         wait_until(answers, 60)
+
+    def put_back(self, institution: str) -> None:
+        """Its own configuration again, from when somebody comes to its door next: until then another may be laid over it."""
+        self.due.add(institution)
 
     def send(self, institution: str, *contents: bytes) -> None:
         """Have the archive hold instances of an institution, indexed."""

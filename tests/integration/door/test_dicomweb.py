@@ -483,4 +483,4 @@ class TestConfigured:
             with context.wrap_socket(plain) as line:
                 assert line.version() in ("TLSv1.2", "TLSv1.3")
         finally:
-            doors.with_site(MONDINO, "")
+            doors.put_back(MONDINO)

@@ -27,7 +27,7 @@ def test_without_an_identity_configured_there_is_the_queue_and_nothing_else(door
         for path in PAGES:
             assert requests.get(page + path, headers=EVERYTHING, timeout=20).status_code == 404, path
     finally:
-        doors.with_site(MONDINO, "")
+        doors.put_back(MONDINO)
 
 
 def test_headers_from_an_address_that_is_not_the_proxys_name_nobody(doors: Doors):
@@ -38,7 +38,7 @@ def test_headers_from_an_address_that_is_not_the_proxys_name_nobody(doors: Doors
             for path in PAGES:
                 assert requests.get(page + path, headers=EVERYTHING | more, timeout=20).status_code == 403, path
     finally:
-        doors.with_site(MONDINO, "")
+        doors.put_back(MONDINO)
 
 
 @pytest.mark.parametrize("path", PAGES)

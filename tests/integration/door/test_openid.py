@@ -53,7 +53,7 @@ def provider(doors: Doors, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         )
         doors.with_site(MONDINO, site)
         yield Provider(issuer, doors.endpoints(MONDINO)["page"], site)
-        doors.with_site(MONDINO, "")
+        doors.put_back(MONDINO)
 
 
 def signed_in(provider: Provider, person: str, path: str = "/transfers") -> tuple[requests.Session, requests.Response]:

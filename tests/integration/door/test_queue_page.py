@@ -113,7 +113,7 @@ def test_a_number_that_registration_proposes_is_accepted_with_one_click(doors: D
         assert staff.post("/transfers", data=fields, allow_redirects=False).status_code == 303
         assert "accepted_at" in doors.city.client(SAN_MATTEO).get(f"/transfers/{transfer}").json()
     finally:
-        doors.with_site(MAUGERI, "")
+        doors.put_back(MAUGERI)
 
 
 def test_a_second_number_of_a_patient_is_linked_by_the_registry_office_and_by_nobody_else(doors: Doors, patient: Patient) -> None:

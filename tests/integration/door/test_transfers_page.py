@@ -227,4 +227,4 @@ class TestForms:
             assert (answer.status_code, "L'archivio ora non è raggiungibile" in answer.text.replace("&#39;", "'")) == (502, True)
             assert requests.get(doors.endpoints(MONDINO)["page"] + "/", timeout=20).status_code == 200
         finally:
-            doors.with_site(MONDINO, "")
+            doors.put_back(MONDINO)

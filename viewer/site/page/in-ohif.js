@@ -74,6 +74,8 @@ function mendReset() {
 // ---- levels ------------------------------------------------------------------------------------------------------
 
 let known = { key: '', pair: null };
+/** What somebody said of two stacks by hand, by what they are: it stays, whatever is shown in between. */
+const byHand = new Map();
 /** Whose images the other goes along with: the viewport that was touched last. */
 let leader = CURRENT;
 let levelsTogether = () => false;
@@ -92,7 +94,7 @@ function pairNow() {
   if (!both.every(stacked)) return null;
   const key = JSON.stringify(both.map(one => [one.getImageIds()[0], one.getImageIds().length]));
   if (key !== known.key) {
-    known = { key, pair: pairing(...both.map(one => stackOf(planesOf(one))), about.places) };
+    known = { key, pair: byHand.get(key) ?? pairing(...both.map(one => stackOf(planesOf(one))), about.places) };
     tell({ kind: 'contenitore:levels', how: known.pair?.how ?? null });
     if (levelsTogether()) goAlong();
   }
@@ -126,6 +128,7 @@ function realignHere() {
   const pair = pairNow();
   if (!pair) return;
   known.pair = realigned(pair, current.getCurrentImageIdIndex(), prior.getCurrentImageIdIndex());
+  byHand.set(known.key, known.pair);
   tell({ kind: 'contenitore:levels', how: known.pair.how });
 }
 

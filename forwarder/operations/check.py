@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import smtplib
 import socket
 import ssl
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from pynetdicom.sop_class import Verification
 
 from forwarder.archive.client import Archive, archive_of, place_of
 from forwarder.archive.signing import SKEW_TOLERATED
-from forwarder.config import Config, PeerConfig
+from forwarder.config import Config, PacsConfig, PeerConfig
 from forwarder.errors import ArchiveError, ForwarderError
+from forwarder.operations.mail import signed_in
+from forwarder.retrieve.pacs import Pacs
+from forwarder.retrieve.store_scu import PacsError
 from forwarder.tls import DAYS_WARNED, days_left, tls_context
 
 PATIENCE = 10.0  # seconds for each step with a peer
@@ -48,8 +52,13 @@ def check(config: Config) -> Iterator[Finding]:
     """Try the PACS, the archive and its store, the clock, the disk and the certificate. Raises nothing that a check is about."""
     for peer in config.peers:
         yield _echo(config, peer)
-    if not config.peers:
-        yield Finding(True, "PACS", "no [[peers]] is configured, so none was called")
+    if config.pacs.host:
+        echo = _echo(config, config.pacs)
+        yield echo
+        if echo.good:
+            yield _query(config)
+    if not config.peers and not config.pacs.host:
+        yield Finding(True, "PACS", "neither [[peers]] nor [pacs] is configured, so none was called")
     store = ""
     try:
         archive = archive_of(config)
@@ -68,10 +77,41 @@ def check(config: Config) -> Iterator[Finding]:
             yield _certificate(what, Path(tls.certificate))
     if config.web.certificate:
         yield _certificate("certificate, HTTPS", Path(config.web.certificate))
+    if config.mail.host:
+        yield _mail(config)
     yield from _firewall(config, store)
 
 
-def _echo(config: Config, peer: PeerConfig) -> Finding:
+def _query(config: Config) -> Finding:
+    """Whether the PACS answers C-FIND of patients, by which deliveries know who somebody is there: about a number of nobody."""
+    what = f"PACS {config.pacs.ae_title}, C-FIND"
+    number = f"contenitore-{secrets.token_hex(8)}"
+    try:
+        found = Pacs(config.pacs, config.dicom).asked_for_patients(PatientID=number)
+    except PacsError as error:
+        reason = REASONS_OF_PACS.get(str(error), f"does not answer ({error})")
+        return Finding(False, what, reason.format(calling=config.dicom.ae_title))
+    if found is None:
+        return Finding(True, what, "answers no query of patients: names come from the archive, and what it has is not known")
+    if any(patient.id != number for patient in found):
+        return Finding(False, what, "answers with other patients than the one who was asked for")
+    return Finding(True, what, "answers")
+
+
+REASONS_OF_PACS = {"aborts-queries": "takes the association and aborts the query: “{calling}” may not query there"}
+
+
+def _mail(config: Config) -> Finding:
+    """Whether the mail server takes us; nothing is sent."""
+    try:
+        with signed_in(config.mail) as server:
+            server.noop()
+    except (OSError, smtplib.SMTPException) as error:
+        return Finding(False, "mail", f"{config.mail.host}:{config.mail.port} does not take us: {type(error).__name__}")
+    return Finding(True, "mail", f"{config.mail.host}:{config.mail.port} takes us; nothing was sent")
+
+
+def _echo(config: Config, peer: PeerConfig | PacsConfig) -> Finding:
     what = f"PACS {peer.ae_title}"
     try:
         tls = (tls_context(config.dicom.tls, server=False), None) if peer.tls else None
@@ -94,7 +134,7 @@ def _echo(config: Config, peer: PeerConfig) -> Finding:
     return Finding(False, what, said)
 
 
-def _unreached(peer: PeerConfig, tls: ssl.SSLContext | None) -> str:
+def _unreached(peer: PeerConfig | PacsConfig, tls: ssl.SSLContext | None) -> str:
     """Why there is no connection to a peer, in words; "" if there is."""
     place = f"{peer.host}:{peer.port}"
     try:
@@ -116,7 +156,7 @@ def _unreached(peer: PeerConfig, tls: ssl.SSLContext | None) -> str:
     return ""
 
 
-def _not_established(config: Config, peer: PeerConfig, association: Any) -> str:
+def _not_established(config: Config, peer: PeerConfig | PacsConfig, association: Any) -> str:
     """Why a peer that can be reached gives no association."""
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
@@ -182,8 +222,11 @@ def _firewall(config: Config, store: str) -> Iterator[Finding]:
     ]
     way = f" by the proxy {place_of(config.archive.proxy)}" if config.archive.proxy else ""
     out = f"to {' and '.join(dict.fromkeys(hosts))}{way}"
-    if config.peers:
-        out += "; to the PACS " + ", ".join(f"{peer.host}:{peer.port}" for peer in config.peers)
+    nodes: list[PeerConfig | PacsConfig] = [*config.peers, config.pacs]
+    if called := dict.fromkeys(f"{node.host}:{node.port}" for node in nodes if node.host):
+        out += "; to the PACS " + ", ".join(called)
+    if config.mail.host:
+        out += f"; to the mail server {config.mail.host}:{config.mail.port}"
     yield Finding(True, "firewall, out", f"{out}; and where the AWS profile gets its credentials")
     doors = {
         "DICOM": config.dicom.port, "DICOM over TLS": config.dicom.tls.port, "HL7": config.hl7.port,

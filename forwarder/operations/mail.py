@@ -7,7 +7,8 @@ import smtplib
 import sqlite3
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import formatdate
@@ -30,7 +31,6 @@ class Mailer:
     def __init__(self, config: Config, journal: Journal) -> None:
         self._config, self._journal = config.mail, journal
         self._base = config.web.public_url
-        self._ca_file = config.mail.ca_file
         self._not_before = 0.0
 
     def tell(self, items: Sequence[WorkItem]) -> int:
@@ -68,18 +68,24 @@ class Mailer:
 
     def _send(self, mail: EmailMessage) -> None:
         """Raises OSError, SMTPException."""
-        config = self._config
-        trusted = ssl.create_default_context(cafile=self._ca_file or None)
-        if config.tls == "implicit":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(config.host, config.port, timeout=SMTP_SECONDS, context=trusted)
-        else:
-            server = smtplib.SMTP(config.host, config.port, timeout=SMTP_SECONDS)
-        with server:
-            if config.tls == "starttls":
-                server.starttls(context=trusted)
-            if config.username:
-                server.login(config.username, Path(config.password_file).read_text(encoding="utf-8").strip())
+        with signed_in(self._config) as server:
             server.send_message(mail)
+
+
+@contextmanager
+def signed_in(config: MailConfig) -> Iterator[smtplib.SMTP]:
+    """The server, encrypted and signed in to as is configured. Raises OSError, SMTPException."""
+    trusted = ssl.create_default_context(cafile=config.ca_file or None)
+    if config.tls == "implicit":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(config.host, config.port, timeout=SMTP_SECONDS, context=trusted)
+    else:
+        server = smtplib.SMTP(config.host, config.port, timeout=SMTP_SECONDS)
+    with server:
+        if config.tls == "starttls":
+            server.starttls(context=trusted)
+        if config.username:
+            server.login(config.username, Path(config.password_file).read_text(encoding="utf-8").strip())
+        yield server
 
 
 def addressees(config: MailConfig) -> dict[str, list[str]]:

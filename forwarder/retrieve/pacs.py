@@ -48,6 +48,10 @@ class Pacs(Node):
 
     def patients(self, **keys: str) -> list[LocalPatient]:
         """The patients that match these attributes (at most `MOST_PATIENTS`); none where it answers no C-FIND of patients."""
+        return self.asked_for_patients(**keys) or []
+
+    def asked_for_patients(self, **keys: str) -> list[LocalPatient] | None:
+        """The same; None where it answers no C-FIND of patients."""
         query = Dataset()
         query.SpecificCharacterSet = "ISO_IR 192"
         query.QueryRetrieveLevel = "PATIENT"
@@ -70,7 +74,7 @@ class Pacs(Node):
                 if len(found) >= MOST_PATIENTS:
                     break
         except NotAnsweredError:
-            return []
+            return None
         return found
 
     def known(self, patient: LocalPatient) -> LocalPatient | None:

@@ -18,6 +18,7 @@ from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
+    Verification,
 )
 
 PLAIN = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
@@ -127,6 +128,9 @@ class Pacs:
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         query = event.identifier
+        if self.aborts_queries:
+            event.assoc.abort()
+            return
         if query.QueryRetrieveLevel == "PATIENT":
             number, name = str(query.get("PatientID") or ""), str(query.get("PatientName") or "")
             for found in self.patients.values():
@@ -136,9 +140,6 @@ class Pacs:
                     yield 0xFF00, found
         else:
             self.before_find()
-            if self.aborts_queries:
-                event.assoc.abort()
-                return
             with self.lock:
                 kept = list(self.kept.values())
             for ds in kept:
@@ -155,6 +156,7 @@ def running_pacs(**values: Any) -> Iterator[Pacs]:
     _config.UNRESTRICTED_STORAGE_SERVICE = False
     ae = AE("PACS")
     ae.maximum_associations = pacs.associations
+    ae.add_supported_context(Verification, PLAIN)
     if pacs.commits:
         ae.add_supported_context(StorageCommitmentPushModel, PLAIN)
     for context in AllStoragePresentationContexts:

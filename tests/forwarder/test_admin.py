@@ -18,6 +18,7 @@ from fakes import FakeArchive, Reply
 from hospital import conserved, free_port, hospital, process, store, until
 from images import ct_slice, write_ct
 from packaging.requirements import Requirement
+from pacs import running_pacs
 from prometheus_client.parser import text_string_to_metric_families
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
@@ -210,6 +211,22 @@ class TestCheck:
         code, out = self.check(hospital(tmp_path, archive.url, peers=peers), capsys)
         assert code == 1
         assert "does not speak DICOM" in out and "pacs.invalid cannot be resolved" in out
+
+    def test_the_pacs_of_deliveries_is_called_and_queried_and_the_mail_server_too(self, archive, tmp_path, capsys):
+        with running_pacs() as pacs:
+            values = {"pacs__host": "127.0.0.1", "pacs__port": pacs.port}
+            code, out = self.check(hospital(tmp_path, archive.url, **values), capsys)
+            assert code == 0 and "good PACS PACS: answers C-ECHO" in out and "good PACS PACS, C-FIND: answers" in out
+            assert f"to the PACS 127.0.0.1:{pacs.port}" in out
+            pacs.aborts_queries = True
+            mail = {"mail__host": "127.0.0.1", "mail__port": free_port(), "mail__sender": "a@example.org"}
+            place = hospital(tmp_path, archive.url, **values, **mail, web__public_url="https://door.example.org")
+            code, out = self.check(place, capsys)
+            assert code == 1 and "“CONTENITORE” may not query there" in out
+            assert "does not take us: ConnectionRefusedError" in out and "to the mail server 127.0.0.1" in out
+        with running_pacs(finds=False) as pacs:
+            code, out = self.check(hospital(tmp_path, archive.url, pacs__host="127.0.0.1", pacs__port=pacs.port), capsys)
+            assert code == 0 and "answers no query of patients" in out
 
     def test_what_the_firewall_has_to_let_through_is_printed(self, archive: FakeArchive, tmp_path, capsys):
         peers = [{"ae_title": "PACS", "host": "127.0.0.1", "port": 9}]

@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import anyio
 import pytest
 from deliveries import Case, a_case
 from hospital import until
@@ -26,6 +27,8 @@ from forwarder.retrieve.coercion import LocalPatient
 from forwarder.retrieve.instances import Instance
 from forwarder.service import running
 from forwarder.spool.journal import SCHEMAS, Journal, open_read_only
+from forwarder.web.pages import environment
+from forwarder.web.ready import Readiness
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 
@@ -231,3 +234,39 @@ def test_a_journal_from_before_confirmations_is_told_of_and_taken_over(tmp_path:
         assert account.summary(connection)["delivered"] == 1
     assert Ledger(journal_now).was_brought("1.1.1")
     journal_now.close()
+
+
+def test_a_patient_who_is_here_before_the_images_stands_in_red_with_how_long_it_still_takes(tmp_path: Path) -> None:
+    """What is reckoned: the instances of an exam and of all that go before it, at the pace of the last ones, after a pause."""
+    journal = Journal(tmp_path / "journal.sqlite3")
+    ledger = Ledger(journal)
+    found = patient(exam("1.1", "20260301"), exam("1.2", "20260201"))
+    now = datetime.now(UTC)
+    ledger.followed("1", [("patient", "MG-1")], [])
+    look = ledger.next_look()
+    assert look is not None
+    ledger.planned(look, found, [(one, rank(found, place, TODAY)) for place, one in enumerate(found.exams)], {}, now)
+    task = ledger.next_task()
+    assert task is not None
+    listed = {
+        f"1.1.{number}": Instance(f"1.1.{number}", "1.2", "1.1.0", "1.2.840.10008.1.2.1", 9, f"{number:064}", "")
+        for number in range(4)
+    }
+    first, *_ = ledger.announced(task, listed)
+    ledger.settle(task, first, DeliveryState.DELIVERED)
+    timeline = [
+        {"study_instance_uid": uid, "owner": "san-matteo", "study_date": "20260301", "instances": 10, "complete": True}
+        for uid in ("1.1", "1.2")
+    ]
+    ready = Readiness(journal, delivers=True, pace=lambda: 2.0)
+    exams = {one.study: one for one in anyio.run(ready.of, "MG-1", "maugeri", timeline)}
+    assert [(exams[uid].standing, exams[uid].there) for uid in ("1.1", "1.2")] == [("coming", 1), ("coming", 0)]
+    assert [exams[uid].seconds_left for uid in ("1.1", "1.2")] == [6.0, 26.0]  # three left; and ten behind them
+    ledger.later(task, 100, "pacs-full")
+    waiting = anyio.run(ready.of, "MG-1", "maugeri", timeline)[0]
+    assert waiting.seconds_left is not None and 100 < waiting.seconds_left < 107
+    macro = environment("it").get_template("parts.html").module.exams_ready  # type: ignore[attr-defined]
+    shown, before = str(macro([waiting], True)), str(macro([waiting]))
+    assert 'class="bad-text">in arrivo nel nostro PACS (1/4), circa 1 min<' in shown and "Il PACS è pieno." in shown
+    assert 'class="bad-text">in arrivo' not in before
+    journal.close()

@@ -53,7 +53,7 @@ FAILURE_REASONS: dict[str, Reason] = {
 }
 
 # Table I.2-1.
-COERCED, DISCARDED, NOT_MATCHING_CLASS = 0xB000, 0xB006, 0xB007
+COERCED, DISCARDED = 0xB000, 0xB006
 
 
 @dataclass(frozen=True, slots=True)

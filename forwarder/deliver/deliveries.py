@@ -16,14 +16,6 @@ class DeliveryState(StrEnum):
     ASIDE = "aside"  # it takes a person
 
 
-class StudyState(StrEnum):
-    """Whether something is to be done for a study."""
-
-    WAITING = "waiting"
-    DONE = "done"
-    GONE = "gone"  # it may not be seen any more, or is not wanted
-
-
 class Confirmation(StrEnum):
     """By what we know that the PACS keeps an instance that it took."""
 

@@ -62,7 +62,6 @@ PLACES: Mapping[WorkKind, Responsibility] = {
     WorkKind.REGISTRATION: Responsibility("admin", "/queue#adt"),
     WorkKind.RECALL: Responsibility("admin", "/queue#recalls"),
 }
-FROM_THE_ARCHIVE = (WorkKind.ACCEPTANCE, WorkKind.EMERGENCY_REVIEW)
 
 
 @dataclass(frozen=True, slots=True)

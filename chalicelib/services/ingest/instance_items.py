@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain import instance_versions, keys, patients, studies
 from chalicelib.domain.identifiers import PatientIdentifier, resolve_issuer
@@ -87,11 +86,6 @@ def verdicts_of(table: Table, firsts: Iterable[Key]) -> dict[Key, Item]:
     rejected = [key for key, item in found.items() if item.data["state"] == UploadState.REJECTED]
     later = table.batch_get((pk, keys.LATER) for pk, _ in rejected) if rejected else {}
     return found | {key: later[key[0], keys.LATER] for key in rejected if (key[0], keys.LATER) in later}
-
-
-def is_removed(verdict: Mapping[str, Any]) -> bool:
-    """Whether the bytes on which this verdict was given are gone, so that they count as absent to who would send them."""
-    return bool(verdict.get("removed_at"))
 
 
 def keep_metadata(objects: Objects, accepted: Sequence[CheckedObject]) -> dict[str, str]:

@@ -9,8 +9,9 @@ from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.instance_versions import FactPlace
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, PutNew
+from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services.ingest.index import index_instances
-from chalicelib.services.ingest.instance_items import StoredObject, is_removed, verdicts_of
+from chalicelib.services.ingest.instance_items import StoredObject, verdicts_of
 from chalicelib.services.operations import reconcile_facts, reconcile_views
 from chalicelib.services.operations.discrepancies import Discrepancy, DiscrepancyKind, PageOfFindings, Reconciliation
 
@@ -24,15 +25,15 @@ def page(job: Reconciliation, registry: Registry, institution: str, after: str) 
         StoredObject(institution, listing.key.rpartition("/")[2], listing.size) for listing in listed if listing.modified <= old
     ]
     firsts = {keys.verdict(stored_object.institution, stored_object.sha256): stored_object for stored_object in stored}
-    verdicts = verdicts_of(job.table, firsts)
-    lost = [first for key, first in firsts.items() if key not in verdicts or is_removed(verdicts[key].data)]
+    verdicts = {key: Verdict.from_item(item.data) for key, item in verdicts_of(job.table, firsts).items()}
+    lost = [stored_object for key, stored_object in firsts.items() if key not in verdicts or verdicts[key].is_removed]
     findings = _without_verdict(job, lost)
     indexed = {
-        first: FactPlace(str(found.data["series"]), str(found.data["sop"]))
-        for key, first in firsts.items()
-        if (found := verdicts.get(key)) is not None and found.data["state"] == "indexed"
+        firsts[key]: FactPlace(verdict.series_instance_uid, verdict.sop_instance_uid)
+        for key, verdict in verdicts.items()
+        if verdict.state is UploadState.INDEXED
     }
-    of_study = {stored: str(verdicts[keys.verdict(stored.institution, stored.sha256)].data["study"]) for stored in indexed}
+    of_study = {firsts[key]: verdict.study_instance_uid for key, verdict in verdicts.items() if firsts[key] in indexed}
     findings += _facts_of(job, registry, indexed, of_study)
     touched = {finding.study_instance_uid for finding in findings if finding.mended}
     findings += _views_there(job, registry, institution, set(of_study.values()) - touched)
@@ -52,7 +53,7 @@ def _without_verdict(job: Reconciliation, lost: Sequence[StoredObject]) -> list[
 
     def finding(one: StoredObject) -> Discrepancy:
         verdict = verdicts.get(keys.verdict(one.institution, one.sha256))
-        study = str(verdict.data.get("study", "")) if verdict is not None else ""
+        study = Verdict.from_item(verdict.data).study_instance_uid if verdict is not None else ""
         mended = one not in failed and verdict is not None
         return Discrepancy(DiscrepancyKind.NO_VERDICT, one.institution, study, sha256=one.sha256, mended=mended)
 

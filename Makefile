@@ -58,7 +58,7 @@ lock: $(VENV)/tools/.installed
 
 vulnerabilities: $(VENV)/tools/.installed
 	for lock in requirements.txt requirements/pixels.txt forwarder/deploy/requirements.txt requirements/dev.txt; do \
-	  $(VENV)/tools/bin/pip-audit --require-hashes --disable-pip -r $$lock || exit 1; done
+	  $(VENV)/tools/bin/pip-audit --strict --require-hashes --disable-pip -r $$lock || exit 1; done
 
 # make drill SECONDS=600 [SEED=7]: the city under load while everything breaks
 drill: setup

@@ -73,7 +73,7 @@ def locked(text: str, environment: Mapping[str, str] | None = None) -> list[Lock
 
 
 def licence_of(name: str) -> str:
-    """What an installed package says of its licence: an SPDX expression where it has one (PEP 639); empty where it says none."""
+    """What an installed package says of its licence: an SPDX expression where it has one (PEP 639), else what it classifies itself as."""
     try:
         said: Any = metadata.metadata(name)
     except metadata.PackageNotFoundError:

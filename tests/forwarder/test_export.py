@@ -37,6 +37,11 @@ def test_all_that_a_hospital_owns_comes_as_it_was_sent_and_nothing_that_it_merel
     assert opened.status_code == 201
     visible(owner, OTHERS, 1)
     visible(owner, OWN, 3)
+    made = owner.post(
+        f"/studies/{OWN}/reports", data=b"Nulla di patologico.", headers={"Content-Type": "text/plain; charset=utf-8"}
+    )
+    assert made.status_code == 201, made.text
+    visible(owner, OWN, 4)
 
     code, report = exported(city, tmp_path / "taken")
     assert (code, report["missing"]) == (0, [])
@@ -47,7 +52,9 @@ def test_all_that_a_hospital_owns_comes_as_it_was_sent_and_nothing_that_it_merel
     assert report["instances"] == len(files)
 
     records = dcmread(tmp_path / "taken" / "DICOMDIR").DirectoryRecordSequence
-    listed = [record for record in records if record.DirectoryRecordType == "IMAGE"]
+    listed = [record for record in records if record.DirectoryRecordType in ("IMAGE", "SR DOCUMENT")]
+    reports = [record for record in listed if record.DirectoryRecordType == "SR DOCUMENT"]
+    assert any(b"Nulla di patologico." in (tmp_path / "taken").joinpath(*one.ReferencedFileID).read_bytes() for one in reports)
     assert {(tmp_path / "taken").joinpath(*record.ReferencedFileID) for record in listed} == set(files)
     assert {OWN, SECOND} <= {record.StudyInstanceUID for record in records if record.DirectoryRecordType == "STUDY"}
     events = [json.loads(line) for line in (tmp_path / "taken" / "audit.jsonl").read_text().splitlines()]

@@ -36,5 +36,6 @@ def _is_erased(table: Table, registry: Registry, owner: str, study: str) -> bool
     partition = keys.erasure_facts(owner)
     found = table.batch_get([(partition, keys.erased(erasures.digest_of([owner, study]))), (partition, keys.WHOLE)])
     whole = found.get((partition, keys.WHOLE))
-    erased = whole is not None and whole.data["state"] in (ErasureState.CONFIRMED, ErasureState.DONE)
-    return (owner in registry.former and erased) or any(key[1] != keys.WHOLE for key in found)
+    state = str(whole.data["state"]) if whole is not None else ""
+    goes = owner in registry.former and state == ErasureState.CONFIRMED
+    return goes or state == ErasureState.DONE or any(key[1] != keys.WHOLE for key in found)

@@ -73,7 +73,7 @@ def locked(text: str, environment: Mapping[str, str] | None = None) -> list[Lock
 
 
 def licence_of(name: str) -> str:
-    """What an installed package says of its licence: an SPDX expression where it has one (PEP 639), else what it classifies itself as."""
+    """What an installed package says of its licence: an SPDX expression (PEP 639), else how it classifies itself; or nothing."""
     try:
         said: Any = metadata.metadata(name)
     except metadata.PackageNotFoundError:

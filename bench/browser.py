@@ -2,8 +2,9 @@
 
 Starts a local city of its own with four chest films of two hospitals and two vendors, opens a link, and measures, cold (an empty
 browser) and warm (its cache is filled), from opening the link: to the timeline; to both pictures on the page, with the bytes
-until then; to both images in the viewer, clicked at once. And from a key to the next film along the course; both pictures on a
-line of 10 Mbit/s; and stock OHIF, opened by itself on the same two studies. Medians, beside the goals.
+until then; to both images in the viewer, clicked at once. And from a key to the next film along the course, and from a zoom to
+full resolution; both pictures on a line of 10 Mbit/s; and stock OHIF, opened by itself on the same two studies. Medians, beside
+the goals.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ ROWS: list[tuple[str, str, str, float | None]] = [
     ("before the viewer is opened, cold", "cold.megabytes", "MB", 1.0),
     ("requests before the viewer is opened, cold", "cold.requests", "", None),
     ("a step along the course", "warm.step", "s", 0.15),
+    ("full resolution after a zoom", "warm.detail", "s", 0.5),
     ("both films in OHIF, clicked at once, cold", "cold.viewer", "s", 3.7),
     ("both films in OHIF, clicked at once, warm", "warm.viewer", "s", 2.9),
     ("stock OHIF opened alone on the two, cold", "cold.stock", "s", None),
@@ -49,6 +51,15 @@ _STEP = """() => new Promise(done => {
   const look = () => {
     const image = shown();
     if (image && image.dataset.address !== before && image.complete) requestAnimationFrame(() => done(performance.now() - started));
+    else requestAnimationFrame(look);
+  };
+  look();
+})"""
+_ZOOM = """() => new Promise(done => {
+  const started = performance.now();
+  for (const key of ['z', 'z', 'z', 'z']) document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+  const look = () => {
+    if (document.querySelector('.pane.left .film .detail')) requestAnimationFrame(() => done(performance.now() - started));
     else requestAnimationFrame(look);
   };
   look();
@@ -155,6 +166,7 @@ def pictures(context: BrowserContext, link: str, *, slow: bool = False) -> dict[
     if not slow:
         page.wait_for_load_state("networkidle")
         found["step"] = float(page.evaluate(_STEP)) / 1000
+        found["detail"] = float(page.evaluate(_ZOOM)) / 1000
     page.close()
     return found
 

@@ -25,3 +25,19 @@ def test_a_ct_of_500_slices_costs_what_is_promised(city: RunningCity):
     assert not any("Scan" in name for name in spent), spent
     # 16 to 20 for the facts, one for the patient, and for each batch the views, the audit's record, the feed.
     assert spent["dynamodb:TransactWriteItems"] + spent["dynamodb:PutItem"] <= 100, spent
+
+
+def test_what_is_asked_all_day_keeps_its_budget(city: RunningCity):
+    """Signs of life, the feed, a search with its audit: each writes what the cost page says of it, and no more."""
+    hospital, times = city.client("maugeri"), 20
+    for name, ask in (
+        ("sign", lambda: hospital.put("/forwarder", json={"version": "1"})),
+        ("poll", lambda: hospital.get("/changes?since=now")),
+        ("question", lambda: hospital.get("/dicomweb/studies?PatientID=BUDGET-1")),
+    ):
+        assert ask().status_code == 200
+        before = city.units()["written"]
+        for _ in range(times):
+            ask()
+        written = (city.units()["written"] - before) / times
+        assert written <= 1.15 * workload.counted()[name].written + 0.1, f"{name}: {written}"

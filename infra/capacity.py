@@ -84,17 +84,23 @@ class Peak:
 def peak(load: Workload, times: float = TIMES) -> Peak:
     """The peak of a month's load."""
     a_second = SHARE_OF_THE_BUSIEST_HOUR / WORKING_DAYS / 3600 * times
-    one = workload.counted()
-    people = workload.of_people(load, one).plus(workload.of_images(load, one))
-    machines = workload.of_machines(load, one).api / workload.SECONDS  # these come evenly, whatever the hour
+    of_each = workload.counted()
+    people = workload.of_people(load, of_each).plus(workload.of_images(load, of_each))
+    machines = workload.of_machines(load, of_each).api / workload.SECONDS  # these come evenly, whatever the hour
     return Peak(load, load.instances * a_second, load.studies * a_second, people.api * a_second + machines)
 
 
 def uses(load: Workload, times: float = TIMES) -> list[Use]:
     """What is used of each limit at the peak."""
-    busy, one = peak(load, times), workload.counted()
-    written = busy.instances * one["slice"].written + busy.studies * (one["question"].written * 2 + one["reading"].written * 0.2)
-    read = busy.instances * one["slice"].read + busy.studies * (one["question"].read * 2 + one["reading"].read * 0.2) + busy.calls
+    busy, of_each = peak(load, times), workload.counted()
+    written = busy.instances * of_each["slice"].written + busy.studies * (
+        of_each["question"].written * 2 + of_each["reading"].written * 0.2
+    )
+    read = (
+        busy.instances * of_each["slice"].read
+        + busy.studies * (of_each["question"].read * 2 + of_each["reading"].read * 0.2)
+        + busy.calls
+    )
     registry = load.hospitals * REGISTRATION_BYTES
     batches = busy.instances / BATCH
     largest = busy.of_the_largest
@@ -196,8 +202,8 @@ def _at_the_peak(load: Workload) -> str:
 
 
 def _rows(load: Workload) -> float:
-    one = workload.counted()
-    return (workload.of_images(load, one).stored + workload.of_people(load, one).stored) / 1024**3
+    of_each = workload.counted()
+    return (workload.of_images(load, of_each).stored + workload.of_people(load, of_each).stored) / 1024**3
 
 
 def main(arguments: list[str] | None = None) -> int:

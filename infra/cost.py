@@ -122,10 +122,10 @@ def rows_kept(stored: float, month: int, price: Mapping[str, Any], table: str = 
 
 
 def ours(
-    load: Workload, month: int, price: Mapping[str, Any], one: Mapping[str, Taken], *, table: str = "dynamodb_infrequent"
+    load: Workload, month: int, price: Mapping[str, Any], of_each: Mapping[str, Taken], *, table: str = "dynamodb_infrequent"
 ) -> Bill:
     """The bill of a month."""
-    counted = dict(one)
+    counted = dict(of_each)
     images, people = workload.of_images(load, counted), workload.of_people(load, counted)
     machines = workload.of_machines(load, counted)
     metadata = sum(kept(images.metadata_bytes / _GB, month, 0.0)) * price["s3_standard_gb_month"]
@@ -149,13 +149,13 @@ def ours(
     )
 
 
-def of_institution(counts: Mapping[str, int], price: Mapping[str, Any], one: Mapping[str, Taken]) -> float:
+def of_institution(counts: Mapping[str, int], price: Mapping[str, Any], of_each: Mapping[str, Taken]) -> float:
     """USD of a month of one institution, from what `operate usage` counts: what came in it lies in Standard, what is older where
     it costs less; instances take what a slice does, recorded requests what a question does, rounded up.
     """
     came, older = counts["bytes"] / _GB, (counts["stored_bytes"] - counts["bytes"]) / _GB
-    rows = counts["stored_instances"] * one["slice"].stored / _GB
-    asked = one["slice"].times(counts["instances"]).plus(one["question"].times(counts["requests"]))
+    rows = counts["stored_instances"] * of_each["slice"].stored / _GB
+    asked = of_each["slice"].times(counts["instances"]).plus(of_each["question"].times(counts["requests"]))
     return float(
         came * price["s3_standard_gb_month"]
         + older * price["s3_instant_retrieval_gb_month"]
@@ -187,14 +187,14 @@ def health_imaging(load: Workload, month: int, price: Mapping[str, Any]) -> floa
 # The command -------------------------------------------------------------------------------------------------------------
 
 
-def table(load: Workload, price: Mapping[str, Any], one: Mapping[str, Taken]) -> list[str]:
+def table(load: Workload, price: Mapping[str, Any], of_each: Mapping[str, Taken]) -> list[str]:
     """The comparison, as Markdown."""
     lines = [
         "| month | kept, TB | ours, images | ours, all of it | HealthImaging, images only | a study | a hospital | smallest |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for month in MONTHS:
-        bill, theirs = ours(load, month, price, one), health_imaging(load, month, price)
+        bill, theirs = ours(load, month, price, of_each), health_imaging(load, month, price)
         smallest = "ours, all of it" if bill.total < theirs else "ours, images" if bill.of_images < theirs else "HealthImaging"
         lines.append(
             f"| {month} | {load.gigabytes * month / 1024:.1f} | {bill.of_images:.0f} | {bill.total:.0f} | {theirs:.0f} "
@@ -217,9 +217,9 @@ def classes(load: Workload, price: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def parts(load: Workload, price: Mapping[str, Any], one: Mapping[str, Taken]) -> list[str]:
+def parts(load: Workload, price: Mapping[str, Any], of_each: Mapping[str, Taken]) -> list[str]:
     """Each part of the bill in these months, as Markdown."""
-    bills = [ours(load, month, price, one) for month in MONTHS]
+    bills = [ours(load, month, price, of_each) for month in MONTHS]
     lines = [f"| USD of month | {' | '.join(map(str, MONTHS))} |", "|---|" + "---|" * len(MONTHS)]
     for name in bills[0].images:
         lines.append(f"| {name} | " + " | ".join(f"{bill.images[name]:.2f}" for bill in bills) + " |")
@@ -233,22 +233,22 @@ def by_the_object(bill: Bill) -> float:
     return sum(bill.images[name] for name in ("moves", "table, requests", "table, kept", "S3, requests"))
 
 
-def smaller_from(load: Workload, month: int, price: Mapping[str, Any], one: Mapping[str, Taken]) -> int | None:
+def smaller_from(load: Workload, month: int, price: Mapping[str, Any], of_each: Mapping[str, Taken]) -> int | None:
     """The size of a slice (KB) from which on ours, for images, is the smaller number of a month; None above 4 MB."""
     for kilobytes in range(20, 4000, 10):
         larger = replace(load, slice_bytes=kilobytes * 1000)
-        if ours(larger, month, price, one).of_images < health_imaging(larger, month, price):
+        if ours(larger, month, price, of_each).of_images < health_imaging(larger, month, price):
             return kilobytes
     return None
 
 
-def reasons(load: Workload, price: Mapping[str, Any], one: Mapping[str, Taken]) -> list[str]:
+def reasons(load: Workload, price: Mapping[str, Any], of_each: Mapping[str, Taken]) -> list[str]:
     """Why ours is not the smallest number, row by row."""
     told = []
     for month in MONTHS:
-        bill, theirs = ours(load, month, price, one), health_imaging(load, month, price)
+        bill, theirs = ours(load, month, price, of_each), health_imaging(load, month, price)
         if bill.total >= theirs:
-            size = smaller_from(load, month, price, one)
+            size = smaller_from(load, month, price, of_each)
             paid = by_the_object(bill)
             told.append(
                 f"* Month {month}: {paid:.0f} of our {bill.of_images:.0f} USD for images are paid by the object (moves, rows and"
@@ -258,12 +258,12 @@ def reasons(load: Workload, price: Mapping[str, Any], one: Mapping[str, Taken]) 
     return told
 
 
-def report(load: Workload, price: Mapping[str, Any], one: Mapping[str, Taken]) -> str:
+def report(load: Workload, price: Mapping[str, Any], of_each: Mapping[str, Taken]) -> str:
     """All that the command prints."""
     theirs = price["health_imaging"]
-    sign = sum(requests(one["sign"].times(workload.SECONDS / 60), price).values())
-    waiting = sum(requests(one["waiting_second"].times(workload.SECONDS), price).values())
-    asking = sum(requests(one["poll"].times(workload.SECONDS / load.pace), price).values())
+    sign = sum(requests(of_each["sign"].times(workload.SECONDS / 60), price).values())
+    waiting = sum(requests(of_each["waiting_second"].times(workload.SECONDS), price).values())
+    asking = sum(requests(of_each["poll"].times(workload.SECONDS / load.pace), price).values())
     smallest, slice_, film = (pays_after(size, price) for size in (SMALLEST_MOVED, load.slice_bytes, load.film_bytes))
     sizes = f"{load.slice_bytes // 1000} KB", f"{load.film_bytes / 1e6:.1f} MB"
     return "\n".join(
@@ -273,13 +273,13 @@ def report(load: Workload, price: Mapping[str, Any], one: Mapping[str, Taken]) -
             f"USD, list prices of {price['region']} of {price['date']}: {price['source']}.",
             f"HealthImaging: {theirs['region']}, {theirs['date']}, {theirs['source']}. It is not offered in eu-south-1.",
             "",
-            *table(load, price, one),
+            *table(load, price, of_each),
             "",
-            *reasons(load, price, one),
+            *reasons(load, price, of_each),
             "",
             "The parts; in italics what HealthImaging leaves to others: sharing, audit, ways in and out, watching.",
             "",
-            *parts(load, price, one),
+            *parts(load, price, of_each),
             "",
             "Where the bytes of images lie:",
             "",
@@ -300,11 +300,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prices", type=Path, default=workload.PRICES, metavar="FILE", help="prices as in infra/prices.json")
     parser.add_argument("--read", type=float, metavar="SHARE", help="of a month's studies, how many others open fresh, and later")
     options = parser.parse_args(arguments)
-    load, price, one = workload.CITIES[options.city], workload.prices(options.prices), workload.counted()
+    load, price, of_each = workload.CITIES[options.city], workload.prices(options.prices), workload.counted()
     if options.read is not None:
         load = replace(load, read_fresh=options.read, read_later=options.read)
-    print(report(load, price, one))
-    return 0 if all(ours(load, month, price, one).total < health_imaging(load, month, price) for month in MONTHS) else 1
+    print(report(load, price, of_each))
+    return 0 if all(ours(load, month, price, of_each).total < health_imaging(load, month, price) for month in MONTHS) else 1
 
 
 if __name__ == "__main__":

@@ -98,17 +98,17 @@ def prices(path: Path = PRICES) -> dict[str, Any]:
     return found
 
 
-def of_images(load: Workload, one: dict[str, Taken]) -> Taken:
+def of_images(load: Workload, of_each: dict[str, Taken]) -> Taken:
     """What a month's arrivals take: stored, checked, indexed, findable."""
-    return one["slice"].times(load.slice_studies * load.slices).plus(one["film_study"].times(load.film_studies))
+    return of_each["slice"].times(load.slice_studies * load.slices).plus(of_each["film_study"].times(load.film_studies))
 
 
-def of_people(load: Workload, one: dict[str, Taken]) -> Taken:
+def of_people(load: Workload, of_each: dict[str, Taken]) -> Taken:
     """What transfers, questions and readings take, with the audit of each."""
-    asked = one["question"].times(load.studies * load.questions_each_study)
-    return asked.plus(one["reading"].times(load.readings)).plus(one["transfer"].times(load.studies * load.transferred))
+    asked = of_each["question"].times(load.studies * load.questions_each_study)
+    return asked.plus(of_each["reading"].times(load.readings)).plus(of_each["transfer"].times(load.studies * load.transferred))
 
 
-def of_machines(load: Workload, one: dict[str, Taken]) -> Taken:
+def of_machines(load: Workload, of_each: dict[str, Taken]) -> Taken:
     """What forwarders take of themselves: a sign of life a minute, and the feed."""
-    return one["sign"].times(load.hospitals * SECONDS / 60).plus(one["poll"].times(load.hospitals * SECONDS / load.pace))
+    return of_each["sign"].times(load.hospitals * SECONDS / 60).plus(of_each["poll"].times(load.hospitals * SECONDS / load.pace))

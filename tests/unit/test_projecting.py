@@ -327,11 +327,12 @@ class Counting(Watched):
 
     def __init__(self, table: Table) -> None:
         super().__init__(table, lambda name: None)
-        self.facts = 0
+        self.facts = self.series = 0
 
     def query(self, *arguments: Any, **options: Any) -> Page:
         page = super().query(*arguments, **options)
         self.facts += sum(item.sk.startswith("I#") for item in page.items)
+        self.series += sum(item.pk.startswith("V#SERIES#") for item in page.items)
         return page
 
     def batch_get(self, keys: Iterable[Key]) -> dict[Key, Item]:
@@ -355,8 +356,19 @@ def test_what_arrives_reads_nothing_of_what_is_there(before: str) -> None:
         keys, archive.followed.stream = archive.followed.stream, []
         table = Counting(archive.followed)
         assert project(table, [("0", *key) for key in keys]) is None
-        assert table.facts == 0
+        assert (table.facts, table.series) == (0, 0)
     assert archive.views() == rebuilt(list(archive.facts().values()))
+
+
+def test_images_that_arrive_read_no_report_of_the_study() -> None:
+    archive, dice = Followed(), random.Random(1)
+    archive.arrive(dice)
+    archive.follow(dice)
+    partition, _ = keys.study_tally("san-matteo", "1.1")
+    archive.followed.put(Put(Item(partition, f"{keys.begins(keys.report)}1.1.9#1.1.9.1", {})))  # which nobody could read
+    archive.arrive(dice)
+    changed, archive.followed.stream = archive.followed.stream, []
+    assert project(archive.followed, [("0", *key) for key in changed]) is None
 
 
 def test_withdrawing_a_whole_study_reads_no_instance() -> None:

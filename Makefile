@@ -13,8 +13,9 @@ STAGE ?= prod
 RUNTIME ?= python3.13
 SECONDS ?= 60
 EACH ?= 60
+COUNT ?= 60
 
-.PHONY: run test thorough check package viewer drill mutants bench fuzz setup clean image lock reproducible vulnerabilities
+.PHONY: run test thorough check package viewer drill mutants survivors bench fuzz setup clean image lock reproducible vulnerabilities
 
 run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
@@ -67,6 +68,10 @@ drill: setup
 # make mutants [ONLY=5]: each promise broken on purpose, and the tests that notice
 mutants: setup
 	$(BIN)/python -m tests.mutants $(ONLY)
+
+# make survivors [COUNT=60 SEED=7]: mutations at random in the rules and the spool; those that no test notices
+survivors: setup
+	$(BIN)/python -m tests.mutants.sampler --count $(COUNT) $(if $(SEED),--seed $(SEED))
 
 # make bench: ours beside Orthanc and DCMTK in one run; docs/performance.md has the last
 bench: setup

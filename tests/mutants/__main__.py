@@ -19,7 +19,7 @@ from tests.mutants.table import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 420
-_LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "state", "build", "node_modules", "__pycache__", ".mypy_cache", ".hypothesis")
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "state", "build", "node_modules", "__pycache__", ".mypy_cache", ".hypothesis")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = [mutant for mutant in MUTANTS if not chosen.which or any(_is_meant(mutant, one) for one in chosen.which)]
     copy = Path(tempfile.mkdtemp(prefix="mutants-"))
     try:
-        shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=_LEFT_OUT, symlinks=True)
+        shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=LEFT_OUT, symlinks=True)
         if not chosen.no_baseline:
             for tests in sorted({mutant.tests for mutant in wanted}):
                 if noticed(copy, tests):

@@ -42,6 +42,7 @@ def text() -> str:
         "  and objections come and go. The checker (`drill/checker/`) imports nothing of the product: it knows what was acknowledged to whom",
         "  from its own ledger, and looks through the doors. `--seed` plays a drill again, `--reduce` looks for fewer faults that break it.",
         "  A short form is part of `make test`. Events are late by a third of the drill, ten minutes at the most.",
+        "* `make survivors`: mutations at random, by seed, in the rules and the forwarder's spool (`tests/mutants/sampler.py`).",
         "* `make mutants`: breaks each promise on purpose in a copy, and lists which were caught.",
         f"* Last full run of the mutants: {last['date']}, {last['caught']} of {last['all']} caught"
         + (f"; missed: {', '.join(last['missed'])}." if last["missed"] else "."),

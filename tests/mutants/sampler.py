@@ -1,0 +1,141 @@
+"""Mutations at random, by seed, of the rules and the forwarder's spool: `python -m tests.mutants.sampler [--count N] [--seed N]`.
+
+An operator, a constant or a condition of one line is changed; the tests that name the module are run. What none of them notices
+is a survivor: a person looks at it, since some changes change nothing. Exit 0, whatever survives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutants.__main__ import LEFT_OUT, ROOT, noticed
+
+FOLDERS = ("chalicelib/domain", "forwarder/spool")
+MOST_TESTS = 8
+_COMPARED = {
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.In: "not in", ast.NotIn: "in",
+    ast.Is: "is not", ast.IsNot: "is",
+}  # fmt: skip
+_SIGN = {
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=", ast.In: "in", ast.NotIn: "not in",
+    ast.Is: "is", ast.IsNot: "is not",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """Characters `start` to `end` of a file become `new`; `line` is where, and `told` what."""
+
+    file: Path
+    start: int
+    end: int
+    new: str
+    line: int
+    told: str
+
+
+def changes(file: Path) -> Iterator[Change]:
+    """Every mutation of a file that is known here."""
+    text = file.read_text(encoding="utf-8")
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line.encode()))
+    data = text.encode()
+
+    def at(line: int, column: int) -> int:
+        return len(data[: starts[line - 1] + column].decode())
+
+    def change(first: int, last: int, old: str, new: str, line: int) -> Iterator[Change]:
+        found = re.search(rf"(?<![<>=!\w]){re.escape(old)}(?![<>=\w])" if old.isalpha() else re.escape(old), text[first:last])
+        if found is not None:
+            yield Change(file, first + found.start(), first + found.end(), new, line, f"{old} → {new}")
+
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Compare):
+            left = node.left
+            for sign, right in zip(node.ops, node.comparators, strict=True):
+                between = at(left.end_lineno or 0, left.end_col_offset or 0), at(right.lineno, right.col_offset)
+                yield from change(*between, _SIGN[type(sign)], _COMPARED[type(sign)], node.lineno)
+                left = right
+        elif isinstance(node, ast.BoolOp):
+            old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
+            for one, other in zip(node.values, node.values[1:], strict=False):
+                between = at(one.end_lineno or 0, one.end_col_offset or 0), at(other.lineno, other.col_offset)
+                yield from change(*between, old, new, node.lineno)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            first = at(node.lineno, node.col_offset)
+            yield Change(file, first, at(node.operand.lineno, node.operand.col_offset), "", node.lineno, "not is left out")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int) and node.end_lineno == node.lineno:
+            first, last = at(node.lineno, node.col_offset), at(node.lineno, node.end_col_offset or 0)
+            new = str(not node.value) if isinstance(node.value, bool) else str(node.value + 1)
+            yield Change(file, first, last, new, node.lineno, f"{text[first:last]} → {new}")
+
+
+def tests_of(file: Path) -> tuple[str, ...]:
+    """The test modules that name a module, those of units and rules first, the smallest first."""
+    name, package = file.stem, file.parent.name
+    wanted = re.compile(rf"\b{package}\.{name}\b|\b{package} import [^\n]*\b{name}\b|\bspool\.{name}\b")
+    found = []
+    for folder in ("tests/unit", "tests/sharing", "tests/contract", "tests/forwarder"):
+        for test in sorted((ROOT / folder).rglob("test_*.py")):
+            text = test.read_text(encoding="utf-8")
+            if wanted.search(text) and "RunningCity" not in text and "mount" not in text:
+                found.append((not folder.endswith("unit"), len(text), str(test.relative_to(ROOT))))
+    return tuple(name for _, _, name in sorted(found)[:MOST_TESTS])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants.sampler", description="Mutations at random; survivors are told."
+    )
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=None)
+    chosen = parser.parse_args(arguments)
+    seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(3), "big")
+    files = [file for folder in FOLDERS for file in sorted((ROOT / folder).glob("*.py")) if file.name != "__init__.py"]
+    every = [change for file in files if tests_of(file) for change in changes(file)]
+    sample = random.Random(seed).sample(every, min(chosen.count, len(every)))
+    print(f"{len(sample)} of {len(every)} mutations, seed {seed}", flush=True)
+    survivors = 0
+    copy = Path(tempfile.mkdtemp(prefix="sampled-"))
+    try:
+        shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=LEFT_OUT, symlinks=True)
+        for change in sample:
+            survivors += not _noticed(copy, change)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+    print(f"{len(sample) - survivors} of {len(sample)} noticed, seed {seed}")
+    return 0
+
+
+def _noticed(copy: Path, change: Change) -> bool:
+    name, began = change.file.relative_to(ROOT), time.monotonic()
+    text = change.file.read_text(encoding="utf-8")
+    (copy / name).write_text(text[: change.start] + change.new + text[change.end :], encoding="utf-8")
+    try:
+        caught = noticed(copy, tests_of(change.file))
+    finally:
+        (copy / name).write_text(text, encoding="utf-8")
+    where = f"{name}:{change.line}: {change.told}"
+    source = text.splitlines()[change.line - 1].strip()
+    print(
+        f"{'noticed ' if caught else 'SURVIVED'}  {where}  ({time.monotonic() - began:.0f} s)"
+        + ("" if caught else f"\n          {source}"),
+        flush=True,
+    )
+    return caught
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -61,6 +61,7 @@ RUN_BY = {
     "tests.mutants.page": "tests/mutants/test_mutants.py",
     "tests.mutants.sampler": "by hand: as make survivors",
     "tests.fuzz": "tests/fuzz/test_fuzz.py",
+    "tests.fuzz.openapi": "by hand: it needs the registry",
     "tests.fuzz.doors": "tests/integration/door/test_hostile_clients.py",
     "bench": "by hand: it measures",
     "venv": "Python's own",

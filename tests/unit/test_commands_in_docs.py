@@ -75,6 +75,8 @@ def commands() -> dict[str, set[str]]:
     for page in PAGES:
         for text in COMMAND.findall(page.read_text(encoding="utf-8")):
             words = re.sub(r"^python3? -m ", "", text.replace("contenitore-forwarder ", "forwarder ")).split()
+            if "…" in words[0]:
+                continue
             plain = [word for word in words if re.fullmatch(r"[a-z][a-z0-9._-]*", word)]
             name = " ".join(words[: 2 if words[0] == "make" or (len(plain) > 1 and words[1:2] == plain[1:2]) else 1])
             if words[0] == "make" and len(words) > 1 and not re.search(rf"^{re.escape(words[1])}:", MAKEFILE, re.MULTILINE):

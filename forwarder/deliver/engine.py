@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,7 @@ from forwarder.deliver.source import Source
 from forwarder.errors import ArchiveError, SpoolError
 from forwarder.logs import log
 from forwarder.retrieve.coercion import LocalPatient, Origin
+from forwarder.retrieve.instances import Instance
 from forwarder.retrieve.pacs import Pacs
 from forwarder.retrieve.store_scu import PLAIN, NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
@@ -43,6 +44,8 @@ LONGEST_PAUSE = 900.0
 REVIEW_EVERY = timedelta(days=1)
 """How often the archive is asked about a patient of whom something was brought, whatever the feed says: it does not tell that a
 patient objected, for what is hidden looks as if it had never been."""
+SOON = (0.1, 0.2, 0.4)
+"""Pauses (seconds) after which a patient who was just accepted is looked at again, where there is no exam yet."""
 COMMITMENT_WAIT = 600.0  # seconds for the result of a storage commitment; then the PACS is asked by C-FIND
 LOOKS_BEFORE_LOST = 4
 """How often C-FIND may lack what the PACS has just taken, before it counts as lost: some index behind their answer."""
@@ -76,6 +79,8 @@ class Deliveries:
         self.trouble: str | None = None
         """Why the PACS cannot be spoken to, in one word; None while it can."""
         self._wake, self._looking = threading.Event(), threading.Event()
+        self._told_here: set[str] = set()  # transfers that were accepted here a moment ago, and not looked at since
+        self._just_accepted: set[str] = set()  # the numbers under which they were
 
     @property
     def seconds_each(self) -> float | None:
@@ -100,6 +105,7 @@ class Deliveries:
 
         Raises SpoolError.
         """
+        self._told_here.add(transfer)
         self.ledger.ask_about("transfer", transfer)
         self._looking.set()
 
@@ -220,6 +226,9 @@ class Deliveries:
             number = self._source.number_in(found) if found else None
             numbers = {number, *self.ledger.numbers_by(look.name)} - {None}
             more = [("patient", str(known)) for known in numbers]
+            if look.name in self._told_here and number is not None:
+                self._just_accepted.add(number)
+            self._told_here.discard(look.name)
             if found is None or number is not None:
                 self.ledger.looked(look, more)
                 return
@@ -233,6 +242,12 @@ class Deliveries:
     def _plan(self, look: Look) -> None:
         """Decide what of a patient is wanted, in which order, and what is to be recalled."""
         found = self._source.exams_of(look.name)
+        for pause in SOON if look.name in self._just_accepted and not found.exams else ():
+            self._looking.wait(pause)  # the archive's views come after its facts
+            found = self._source.exams_of(look.name)
+            if found.exams:
+                break
+        self._just_accepted.discard(look.name)
         relevant = self._source.relevant(found.latest_own) if found.latest_own and found.exams else []
         now = self._now()
         ordered = self.ledger.ordered(look.name)
@@ -302,7 +317,14 @@ class Deliveries:
         return True
 
     def _deliver(self, task: Task, stop: threading.Event) -> None:
-        listed = {instance.sop_instance: instance for page in self._source.manifest(task.study, task.owner) for instance in page}
+        with ThreadPoolExecutor(1, "deliver-look") as beside:  # questions at once: somebody waits for the first image
+            asking = beside.submit(lambda: self._local(self._source.exams_of(task.number)))
+            self._bring_listed(task, self._source.manifest(task.study, task.owner), asking, stop)
+
+    def _bring_listed(
+        self, task: Task, pages: Iterator[list[Instance]], asking: Future[LocalPatient | None], stop: threading.Event
+    ) -> None:
+        listed = {instance.sop_instance: instance for page in pages for instance in page}
         if self._config.reports == "none":
             listed = {uid: instance for uid, instance in listed.items() if not instance.sop_class.startswith(REPORT_CLASSES)}
         waiting = self.ledger.announced(task, listed)
@@ -311,10 +333,8 @@ class Deliveries:
             self.ledger.finish(task)
             return
         series = sorted({listed[entry.sop_instance].series for entry in waiting})
-        with ThreadPoolExecutor(1, "deliver-look") as aside:  # two questions at once: somebody waits for the first image
-            looking = aside.submit(self._pacs.has, task.study, series)
-            local = self._local(self._source.exams_of(task.number))
-            there = looking.result() or frozenset()
+        there = self._pacs.has(task.study, series) or frozenset()
+        local = asking.result()
         for entry in waiting:
             if entry.sop_instance in there:
                 self.ledger.settle(task, entry, DeliveryState.THERE)

@@ -36,7 +36,7 @@ LARGEST_HEADERS = 8192
 PIECE_SECONDS = 60.0
 VERDICT_SECONDS = 120.0
 LOOK_SECONDS = 0.3
-AT_ONCE, PUTS = 2, 4
+AT_ONCE, PUTS, TRIES = 2, 4, 3
 MOST_INSTANCES = 5000
 GOOD = frozenset({"indexed", "echo"})
 REASONS: Mapping[str, int] = {
@@ -150,6 +150,7 @@ class LargeStore:
 
     def __init__(self, archive: Archive, folder: Path, reserve: int) -> None:
         self._archive, self._folder, self._reserve = archive, folder, reserve
+        shutil.rmtree(folder, ignore_errors=True)  # of a forwarder that was killed
         self._room = asyncio.Semaphore(AT_ONCE)
 
     @staticmethod
@@ -211,13 +212,23 @@ class LargeStore:
         hashes = list(wanted)
         for start in range(0, len(hashes), BATCH):
             batch = hashes[start : start + BATCH]
-            body = {"instances": [{"sha256": sha256, "size": wanted[sha256].size} for sha256 in batch]}
-            entries = self._asked("/uploads", body, person)
-            absent = [entry for entry in entries if entry["state"] == "absent"]
-            with ThreadPoolExecutor(PUTS, "stow") as pool:
-                list(pool.map(lambda entry: self._put(entry, wanted), absent))
+            self._uploaded(batch, wanted, person)
             verdicts |= self._judged(batch, person)
         return verdicts
+
+    def _uploaded(self, batch: Sequence[str], wanted: Mapping[str, StoredPart], person: str) -> None:
+        """Put what the archive lacks; by new addresses where those it gave have ended, or the line broke. Raises ArchiveError."""
+        body = {"instances": [{"sha256": sha256, "size": wanted[sha256].size} for sha256 in batch]}
+        for left in reversed(range(TRIES)):
+            entries = self._asked("/uploads", body, person)
+            absent = [entry for entry in entries if entry["state"] == "absent"]
+            try:
+                with ThreadPoolExecutor(PUTS, "stow") as pool:
+                    list(pool.map(lambda entry: self._put(entry, wanted), absent))
+                return
+            except ArchiveError as error:
+                if not left or error.failure not in (Failure.EXPIRED_URL, Failure.NETWORK):
+                    raise
 
     def _put(self, entry: Mapping[str, Any], wanted: Mapping[str, StoredPart]) -> None:
         part, upload = wanted[str(entry["sha256"])], entry["upload"]

@@ -6,15 +6,12 @@ UIDs. ``letters`` shows what the archive could not do in many tries, with the ca
 
 import argparse
 import json
-import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_plus
 
 import requests
 from botocore.config import Config
@@ -23,15 +20,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.config import VERSION
 from chalicelib.domain.institutions import CANARY
 from infra import cost, where, workload
+from infra import letters as set_aside
+from infra.deployed import DeployedCity, OperationFailed
 from infra.registry import RegistryClient, RegistryRefused
 
 _PATIENT = Config(connect_timeout=5, read_timeout=330, retries={"total_max_attempts": 1})
-_HIDDEN_FOR = 60
-"""Seconds for which a letter that was looked at is hidden from others."""
-_MOST_LETTERS = 10_000
-_OBJECTS_AT_ONCE = 50
 _DATED = ("region", "date", "source")
-_KEY = re.compile(r"instances/([a-z0-9-]{1,40})/([0-9a-f]{64})")
 
 
 _CANARY = {
@@ -45,61 +39,6 @@ _TICK = {
     "region": "", "resources": [], "detail": {},
 }  # fmt: skip
 """What a function that runs by the clock is called with."""
-
-
-class OperationFailed(Exception):
-    """A job could not be done; the message says which and why."""
-
-
-@dataclass(frozen=True)
-class DeployedCity:
-    """A session of the operator's, and the outputs of the city's stack."""
-
-    session: Any
-    outputs: dict[str, str]
-    stack: str
-
-    def run(self, job: dict[str, Any]) -> dict[str, Any]:
-        """One call of the function that does jobs. Raises Failed."""
-        client = self.session.client("lambda", config=_PATIENT)
-        answer = client.invoke(FunctionName=f"{self.stack}-operate", Payload=json.dumps(job).encode())
-        text: dict[str, Any] = json.loads(answer["Payload"].read())
-        if answer.get("FunctionError"):
-            raise OperationFailed(
-                f"{job['job']}: the function failed: {text.get('errorType', 'it was stopped')}; its log says why"
-            )
-        if "error" in text:
-            raise OperationFailed(f"{job['job']}: {text['error']}")
-        return text
-
-    def tick(self, function: str) -> None:
-        """Call a function as the clock does, before it does."""
-        event = {"version": "0", "id": "operator", "detail-type": "Scheduled Event", "source": "aws.events", "account": "",
-                 "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "region": "", "resources": [], "detail": {}}  # fmt: skip
-        client = self.session.client("lambda", config=_PATIENT)
-        answer = client.invoke(FunctionName=f"{self.stack}-{function}", Payload=json.dumps(event).encode())
-        if answer.get("FunctionError"):
-            raise OperationFailed(f"{function}: the function failed; its log says why")
-
-    def registry(self, api: str | None) -> RegistryClient:
-        """The API, called with the operator's own signature, by which it knows who asks and who confirms."""
-        address = api or self.outputs.get("ApiUrl")
-        credentials = self.session.get_credentials()
-        if not address or credentials is None:
-            raise OperationFailed("the API's address or the profile's credentials are not known: --api, --profile")
-        return RegistryClient(address, credentials.get_frozen_credentials(), self.session.region_name)
-
-    def through(self, job: dict[str, Any], told: Callable[[dict[str, Any]], None]) -> Counter[str]:
-        """All calls of a job, one after the other; what was counted. Each answer is told as it comes."""
-        counted: Counter[str] = Counter()
-        progress = None
-        while True:
-            answer = self.run({**job, "progress": progress} if progress else job)
-            told(answer)
-            counted.update({"objects": answer["objects"], "studies": answer["studies"]})
-            progress = answer["progress"]
-            if progress is None:
-                return counted
 
 
 # Jobs --------------------------------------------------------------------------------------------------------------
@@ -117,6 +56,7 @@ def reconcile(city: DeployedCity, options: argparse.Namespace) -> int:
 
     job = _job(city, options, "reconcile") | {"older_than": options.older_than, "mend": options.mend}
     counted = city.through(job, told)
+    told({"findings": _set_aside(city, options)})
     left = sum(not finding["mended"] for finding in findings)
     result = {**counted, "differ": len(findings), "mended": len(findings) - left}
     if options.json:
@@ -227,33 +167,23 @@ def usage(city: DeployedCity, options: argparse.Namespace) -> int:
 # Letters -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Letter:
-    """A message that was tried until it was set aside. `objects`: (institution, SHA-256) of what it tells was stored."""
-
-    queue: str
-    body: str
-    receipt: str
-    objects: tuple[tuple[str, str], ...]
-    cause: str = ""
-
-
 def letters(city: DeployedCity, options: argparse.Namespace) -> int:
     """What was set aside, with its cause; with --redrive, what was to be indexed is tried again. 1 while letters are left.
 
     A part of the stream is not: its letter names no fact, and comparing views does not tell whom a fact was to tell.
     """
     client = city.session.client("sqs")
-    instances = list(_letters(client, city.outputs["InstancesDeadLetterQueueUrl"]))
-    projections = list(_letters(client, city.outputs["ProjectorDeadLetterQueueUrl"]))
-    causes = _causes(city, [named for letter in instances for named in letter.objects])
+    instances = list(set_aside.read(client, city.outputs["InstancesDeadLetterQueueUrl"]))
+    projections = list(set_aside.read(client, city.outputs["ProjectorDeadLetterQueueUrl"]))
+    set_aside.show_again(client, projections if options.redrive else [*instances, *projections])
+    causes = set_aside.causes_of(city, [named for letter in instances for named in letter.objects])
     shown: list[dict[str, Any]] = []
     for letter in instances:
         known = [f"{sha}: {causes.get((institution, sha), 'unknown')}" for institution, sha in letter.objects]
         cause = "; ".join(known) or "it is not what S3 sends"
         shown.append({"queue": "instances", "cause": cause, "objects": len(letter.objects)})
-    shown += [{"queue": "projections", "cause": _given_up(letter.body), "objects": 0} for letter in projections]
-    redriven = _redrive(city, client, instances) if options.redrive else 0
+    shown += [{"queue": "projections", "cause": set_aside.given_up(letter.body), "objects": 0} for letter in projections]
+    redriven = set_aside.redrive(city, client, instances) if options.redrive else 0
     if options.json:
         print(json.dumps({"letters": shown, "redriven": redriven}))
     else:
@@ -263,59 +193,16 @@ def letters(city: DeployedCity, options: argparse.Namespace) -> int:
     return 0 if len(shown) == redriven else 1
 
 
-def _letters(client: Any, queue: str) -> Iterator[Letter]:
-    """All letters of a queue, each hidden from others for a while."""
-    count = 0
-    while count < _MOST_LETTERS:
-        answer = client.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=_HIDDEN_FOR, WaitTimeSeconds=0)
-        messages = answer.get("Messages", [])
-        if not messages:
-            return
-        for message in messages:
-            count += 1
-            yield Letter(queue, message["Body"], message["ReceiptHandle"], tuple(_objects(message["Body"])))
-
-
-def _objects(body: str) -> Iterator[tuple[str, str]]:
-    try:
-        records = json.loads(body).get("Records", [])
-        names = [unquote_plus(str(record["s3"]["object"]["key"])) for record in records]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return
-    for name in names:
-        if found := _KEY.fullmatch(name):
-            yield found[1], found[2]
-
-
-def _causes(city: DeployedCity, objects: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Why each of these objects could not be indexed, as the archive finds it now."""
-    found: dict[tuple[str, str], str] = {}
-    for start in range(0, len(objects), _OBJECTS_AT_ONCE):
-        asked = objects[start : start + _OBJECTS_AT_ONCE]
-        answer = city.run({"job": "look", "objects": [{"institution": institution, "sha256": sha} for institution, sha in asked]})
-        found |= dict(zip(asked, answer["causes"], strict=True))
-    return found
-
-
-def _given_up(body: str) -> str:
-    """What Lambda says of a part of the stream that it gave up."""
-    try:
-        told = json.loads(body)
-        batch, why = told["DDBStreamBatchInfo"], told["requestContext"]["condition"]
-        return f"{why}: {int(batch['batchSize'])} facts since {batch['approximateArrivalOfFirstRecord']}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "it is not what Lambda sends"
-
-
-def _redrive(city: DeployedCity, client: Any, instances: list[Letter]) -> int:
-    """Have letters of the indexer tried again: how many were. One that was sent and not removed comes twice, which is safe."""
-    done = 0
-    for letter in instances:
-        if letter.objects:
-            client.send_message(QueueUrl=city.outputs["InstancesQueueUrl"], MessageBody=letter.body)
-            client.delete_message(QueueUrl=letter.queue, ReceiptHandle=letter.receipt)
-            done += 1
-    return done
+def _set_aside(city: DeployedCity, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Letters of the indexer, as `reconcile` finds them: with --mend they are tried again, once what they tell of is mended."""
+    client = city.session.client("sqs")
+    every = list(set_aside.read(client, city.outputs["InstancesDeadLetterQueueUrl"]))
+    mine = [letter for letter in every if letter.objects and options.institution in (None, letter.objects[0][0])]
+    if options.mend:
+        set_aside.redrive(city, client, mine)
+    set_aside.show_again(client, [letter for letter in every if not (options.mend and letter in mine)])
+    firsts = [letter.objects[0] for letter in mine]
+    return [{"kind": "letter-set-aside", "institution": owner, "sha256": sha, "mended": options.mend} for owner, sha in firsts]
 
 
 # Erasing -----------------------------------------------------------------------------------------------------------

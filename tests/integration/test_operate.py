@@ -109,6 +109,15 @@ def lose_all_of_an_object(world: World) -> None:
     world.remove(f"F#SOP#san-matteo#{STUDY}.1.0", ".")
 
 
+def set_a_letter_aside(world: World) -> None:
+    """As if the indexer had given up on an object."""
+    lose_all_of_an_object(world)
+    key = f"instances/san-matteo/{world.hashes[0]}"
+    body = {"Records": [{"s3": {"object": {"key": key, "size": 1}}}]}
+    queue = world.city.outputs()["InstancesDeadLetterQueueUrl"]
+    world.city.aws("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(body))
+
+
 def lose_an_identity(world: World) -> None:
     world.remove(f"F#SOP#san-matteo#{STUDY}.1.1", ".")
 
@@ -159,6 +168,7 @@ DAMAGES = {
     lose_a_fact: "indexed-without-fact",
     lose_a_verdict: "object-without-verdict",
     lose_all_of_an_object: "object-without-verdict",
+    set_a_letter_aside: "letter-set-aside",
     lose_an_identity: "instance-without-identity",
     lose_the_metadata: "metadata-missing",
     lose_a_later_version: "indexed-without-fact",
@@ -322,7 +332,7 @@ def test_what_a_hospital_used_in_a_month_is_counted_from_what_there_is(world: Wo
     assert not any(of_before["mondino"][name] for name in ("instances", "bytes", "stored_instances", "requests"))
 
 
-AT_ONCE = (lose_a_fact, lose_all_of_an_object, lose_the_metadata, lose_a_row, lose_a_later_version, change_the_view)
+AT_ONCE = (lose_a_fact, set_a_letter_aside, lose_the_metadata, lose_a_row, lose_a_later_version, change_the_view)
 
 
 def test_everything_at_once_is_mended_while_two_hospitals_send(world: World) -> None:
@@ -345,7 +355,13 @@ def test_everything_at_once_is_mended_while_two_hospitals_send(world: World) -> 
             for damage in AT_ONCE:
                 damage(world)
             kinds = {one["kind"] for one in world.operate(*RECONCILE, expected=1)["findings"]}
-            assert {"object-without-verdict", "indexed-without-fact", "metadata-missing", "view-differs"} <= kinds
+            assert {
+                "object-without-verdict",
+                "indexed-without-fact",
+                "metadata-missing",
+                "view-differs",
+                "letter-set-aside",
+            } <= kinds
             wait_until(lambda: world.operate(*RECONCILE, "--mend")["differ"] == 0, 60)
             wait_until(lambda: world.answers() == before, 30)
         finally:

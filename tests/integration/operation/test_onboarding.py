@@ -111,7 +111,9 @@ def test_the_twentieth_costs_what_the_third_did_while_two_send(operated: Operate
         number = 0
         while not stop.wait(0.5):
             number += 1
-            send(city.client(hospital), image(study=f"1.2.9.{len(hospital)}.{number}", patient=f"{hospital}-{number}"))
+            send(
+                city.client(hospital), image(study=f"1.2.9.{len(hospital)}.{number}", patient=f"{hospital}-{number}"), seconds=120
+            )
             sent.append(hospital)
 
     senders = [threading.Thread(target=keep_sending, args=(name,)) for name in ("san-matteo", "maugeri")]

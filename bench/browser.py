@@ -59,7 +59,7 @@ _ZOOM = """() => new Promise(done => {
   const started = performance.now();
   for (const key of ['z', 'z', 'z', 'z']) document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
   const look = () => {
-    if (document.querySelector('.pane.left .film .detail')) requestAnimationFrame(() => done(performance.now() - started));
+    if (document.querySelector('.pane.right .film .detail')) requestAnimationFrame(() => done(performance.now() - started));
     else requestAnimationFrame(look);
   };
   look();

@@ -52,9 +52,9 @@ def main() -> None:
             page.locator(".course").get_by_role("button", name="Metti accanto: RX TORACE PA, 2 ott").focus()
             page.keyboard.press("Enter")
             expect(page.locator(".pane.right .when").first).to_contain_text("2 ott 2026")
-            page.locator(".pane.right .film img").first.wait_for()
+            page.locator(".pane.right .film img[alt*='2 ott 2026']").wait_for()
             page.keyboard.press("l")
-            expect(page.locator("#tool-align")).to_have_attribute("aria-pressed", "true")
+            expect(page.locator("#tool-align")).to_have_attribute("aria-pressed", "true", timeout=20000)
             page.locator(".pane.right .part[data-kind=impression]").wait_for()
             page.screenshot(path=IMAGES / "page-it.png")
             if OHIF.is_file():

@@ -22,7 +22,7 @@ from drill.ledger import Ledger
 from drill.running import RunningCity
 from drill.world import EVERYONE, SENDERS, STRANGER, Person, image, people, uid
 
-_PAUSE = 0.5
+_PAUSE = 0.7
 _DATES = ("20260105", "20260211", "20260320")
 TITLES = {"san-matteo": "SANMATTEO", "maugeri": "MAUGERI"}
 

@@ -30,7 +30,7 @@ class Hands(Protocol):
     def call(self, method: str, path: str, body: Any = None, timeout: float = 30, **headers: str) -> requests.Response: ...
 
 
-MOST_SHUT = 150
+MOST_SHUT = 60
 """Pairs of a study and somebody who may not see it that are tried at the end, those that an objection hides first."""
 
 
@@ -290,19 +290,23 @@ def _reports(evidence: Evidence) -> Iterator[Violation]:
     last: dict[tuple[str, str, str], dict[str, Any]] = {}
     for entry in evidence.known.of("reported"):
         last[entry["by"], entry["study"], entry["order"]] = entry
-    for (owner, study, order), entry in last.items():
-        listed = evidence.hands(owner).get(f"/studies/{study}/reports?owner={owner}").json().get("reports", [])
-        texts = []
-        for report in listed:
-            if report.get("replaced_by") or report.get("current") is False:
-                continue
-            text = evidence.hands(owner).get(f"/studies/{study}/reports/{report['sop_instance_uid']}?owner={owner}").text
-            if order in text:
-                texts.append(text)
-        if not any(entry["text"] in text for text in texts):
-            yield Violation(4, f"{owner}'s report {order}: version {entry['version']} was acknowledged, shown is {texts[:3]}")
-        elif entry["text"] not in texts[0]:
-            yield Violation(4, f"{owner}'s report {order}: an older version stands before version {entry['version']}")
+    yield from _side_by_side(lambda entry: list(_report_shown(evidence, entry)), last.values())
+
+
+def _report_shown(evidence: Evidence, entry: dict[str, Any]) -> Iterator[Violation]:
+    owner, study, order = entry["by"], entry["study"], entry["order"]
+    listed = evidence.hands(owner).get(f"/studies/{study}/reports?owner={owner}").json().get("reports", [])
+    texts = []
+    for report in listed:
+        if report.get("replaced_by") or report.get("current") is False:
+            continue
+        text = evidence.hands(owner).get(f"/studies/{study}/reports/{report['sop_instance_uid']}?owner={owner}").text
+        if order in text:
+            texts.append(text)
+    if not any(entry["text"] in text for text in texts):
+        yield Violation(4, f"{owner}'s report {order}: version {entry['version']} was acknowledged, shown is {texts[:3]}")
+    elif entry["text"] not in texts[0]:
+        yield Violation(4, f"{owner}'s report {order}: an older version stands before version {entry['version']}")
 
 
 def _hostile(evidence: Evidence) -> Iterator[Violation]:

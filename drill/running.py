@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 HOOKS = Path(__file__).parent / "hooks"
-START_SECONDS = 90.0
+START_SECONDS = 300.0
 
 
 class DrillError(Exception):

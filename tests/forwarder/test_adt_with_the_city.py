@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import ris
 from hospital import Hospital, free_port, hospital, until
+from pacs import running_pacs
 from registry import Invented, adt, invented
 
+from forwarder.deliver.engine import Deliveries
 from forwarder.service import running
+from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 
 AUTHORITY = {"san-matteo": "SM", "maugeri": "MG"}
@@ -319,6 +322,27 @@ def test_what_is_announced_opens_at_once_where_the_hospital_wants_it_and_once(ci
         until(lambda: not case.transfers(moves, status="active"))
         case.settled("san-matteo")
         assert [(transfer["id"], transfer["status"]) for transfer in case.transfers(leaves)] == [(first, "active")]  # still that
+
+
+def test_an_admission_that_accepts_brings_the_images_and_waits_for_no_feed(
+    case: Case, city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Deliveries, "follow", lambda self, stop: None)
+    who = invented()
+    there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
+    sent = by_api.Patient(f"{who.family}^{who.given}")
+    sent.at["san-matteo"] = who.number
+    film = by_api.image(sent, "san-matteo", PatientBirthDate=who.birth_date)
+    by_api.send(city.client("san-matteo"), film)
+    with running_pacs() as pacs:
+        values = {"pacs__host": "127.0.0.1", "pacs__port": pacs.port, "deliver__enabled": True}
+        receiving = place(city, tmp_path, "maugeri", **values)
+        with running(receiving.config()):
+            case.tell("san-matteo", "A03", who, to="MAUG")
+            case.opened(who)
+            Case(city, {"maugeri": receiving}).tell("maugeri", "A01", there)
+            until(lambda: set(pacs.kept) == {str(film.SOPInstanceUID)}, 60)
+        assert pacs.kept[str(film.SOPInstanceUID)].PatientID == there.number
 
 
 def test_a_feed_gone_wild_opens_nothing_in_masses(city: RunningCity, tmp_path: Path):

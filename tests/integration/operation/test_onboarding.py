@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import re
 import subprocess
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -105,18 +107,25 @@ def test_one_command_hands_over_all_that_a_hospital_needs_and_again_does_nothing
 
 
 def test_the_twentieth_costs_what_the_third_did_while_two_send(operated: OperatedCity, join: Join) -> None:
-    city, stop, sent = operated.city, threading.Event(), []
+    city, stop = operated.city, threading.Event()
+    sent: dict[str, list[str]] = {"san-matteo": [], "maugeri": []}
 
     def keep_sending(hospital: str) -> None:
-        number = 0
+        client = city.client(hospital)
         while not stop.wait(0.5):
-            number += 1
-            send(
-                city.client(hospital), image(study=f"1.2.9.{len(hospital)}.{number}", patient=f"{hospital}-{number}"), seconds=120
-            )
-            sent.append(hospital)
+            number = len(sent[hospital])
+            content = image(study=f"1.2.9.{len(hospital)}.{number}", patient=f"{hospital}-{number}")
+            sha256 = hashlib.sha256(content).hexdigest()
+            offered = client.post("/uploads", json={"instances": [{"sha256": sha256, "size": len(content)}]}).json()
+            upload = offered["instances"][0]["upload"]
+            assert requests.put(upload["url"], data=content, headers=upload["headers"], timeout=60).status_code == 200
+            sent[hospital].append(sha256)
 
-    senders = [threading.Thread(target=keep_sending, args=(name,)) for name in ("san-matteo", "maugeri")]
+    def arrived(hospital: str) -> bool:
+        told = city.client(hospital).post("/uploads/status", json={"sha256": sent[hospital]}).json()["instances"]
+        return {one["state"] for one in told} == {"indexed"}
+
+    senders = [threading.Thread(target=keep_sending, args=(name,)) for name in sent]
     for sender in senders:
         sender.start()
 
@@ -139,7 +148,9 @@ def test_the_twentieth_costs_what_the_third_did_while_two_send(operated: Operate
             sender.join(30)
     assert twentieth == third
     assert third["PUT /institutions/{institution}"] == 1
-    assert {"san-matteo", "maugeri"} <= set(sent)
+    for hospital in sent:
+        assert len(sent[hospital]) > 2
+        wait_until(lambda hospital=hospital: arrived(hospital), 60)
     assert len(city.client("clinica-20").get("/institutions").json()["institutions"]) >= 23
     for number in (2, 20):  # each by its own role, and sees only its own
         client = city.client(f"clinica-{number:02d}")

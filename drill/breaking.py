@@ -153,7 +153,7 @@ class Breaking:
         from hashlib import sha256
 
         for _ in range(3):
-            rubbish = {sha256(body).hexdigest(): body for body in (self._chance.randbytes(600) for _ in range(60))}
+            rubbish = {sha256(body).hexdigest(): body for body in (self._chance.randbytes(600) for _ in range(40))}
             body = {"instances": [{"sha256": sha, "size": len(content)} for sha, content in rubbish.items()]}
             try:
                 answer = hands.call("POST", "/uploads", body)

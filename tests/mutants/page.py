@@ -44,7 +44,7 @@ def text() -> str:
         "  A short form is part of `make test`. Events are late by a third of the drill, ten minutes at the most.",
         "* `make survivors`: mutations at random, by seed, in the rules and the forwarder's spool (`tests/mutants/sampler.py`).",
         "* `make mutants`: breaks each promise on purpose in a copy, and lists which were caught.",
-        f"* Last results of the mutants, {last['date']}: {last['caught']} of {last['all']} caught, nine of them only since tests were added for them"
+        f"* Last results of the mutants, {last['date']}: {last['caught']} of {last['all']} caught, put together from several runs, three of them by hand"
         + (f"; missed: {', '.join(last['missed'])}." if last["missed"] else "."),
         *[f"* {line}" for line in last["drills"]],
         "",

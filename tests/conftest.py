@@ -20,11 +20,28 @@ THOROUGH = bool(os.environ.get("THOROUGH"))
 """Whether what takes long is run too, as `make thorough` does."""
 
 
+TOGETHER = (
+    "integration/door/", "browser/", "infra/", "integration/audit/", "integration/dicomweb/", "integration/operation/",
+    "integration/local/",
+)  # fmt: skip
+"""Folders whose tests share what takes long to make: all of one go to one process, and first. Others go by module."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long is left to `make thorough`."""
+    """What takes long is left to `make thorough`, or begins first."""
     for item in items:
+        module = item.path.relative_to(Path(__file__).parent).as_posix()
+        folder = next((folder for folder in TOGETHER if module.startswith(folder)), None)
+        item.add_marker(pytest.mark.xdist_group(folder or module))
         if item.get_closest_marker("slow") is not None and not THOROUGH:
             item.add_marker(pytest.mark.skip(reason="takes long: make thorough runs it"))
+    items.sort(key=_begins)
+
+
+def _begins(item: pytest.Item) -> int:
+    module = item.path.relative_to(Path(__file__).parent).as_posix()
+    order = (*TOGETHER, "forwarder/", "integration/")
+    return next((place for place, folder in enumerate(order) if module.startswith(folder)), len(order))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import PutNew
 from chalicelib.services import access
 from chalicelib.services.finding import priors
+from tests.conftest import THOROUGH
 from tests.sharing.api import api_over
 from tests.sharing.codes import fiscal_code
 from tests.sharing.images import image
@@ -206,7 +207,7 @@ def test_a_join_of_before_whose_code_was_undone_before_holds_no_more(shared: Wor
 EVENTS = (*(("carry", who) for who in (A, B, C)), ("undo", A), ("undo", B), ("deny", B))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60 if THOROUGH else 20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.permutations(EVENTS), st.lists(st.booleans(), min_size=len(EVENTS), max_size=len(EVENTS)), st.integers())
 def test_in_every_order_the_join_is_of_those_who_carry_it_and_neither_undid_nor_deny_it(
     events: Sequence[tuple[str, str]], settled: Sequence[bool], seed: int

@@ -19,6 +19,7 @@ from chalicelib.domain import keys
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, Table, Write
 from chalicelib.services.ingest.summaries import read_summary
+from tests.conftest import THOROUGH
 from tests.fakes import MemoryObjects, MemoryTable, Watched
 from tests.interleaving import interleave
 from tests.streams import MOMENT, changed_keys, project, views_of
@@ -200,7 +201,7 @@ def test_a_story_ends_in_views_that_say_something(story: str) -> None:
     assert {pk.split("#")[1] for pk, _ in views} == {"STUDY", "TALLY", "SERIES", "SEE"} - gone
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100 if THOROUGH else 25, deadline=None)
 @given(data=st.data())
 def test_any_order_and_repetition_by_several_projectors_at_once_ends_in_the_same_views(data: st.DataObject) -> None:
     """Facts are written in any order, but for those of one transaction; of what changed sometimes only the key is known."""
@@ -281,7 +282,7 @@ class Followed(World):
         self.followed.stream = []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 if THOROUGH else 40, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_was_seen_on_the_way_the_views_are_those_that_all_facts_make(seed: int) -> None:
     """What is added as it comes, and what is counted anew where something was taken back, corrected, or of an earlier release."""

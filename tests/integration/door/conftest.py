@@ -10,7 +10,7 @@ from tests.harness import running_city
 from tests.integration.door.doors import Doors, Patient
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     with running_city(tmp_path_factory.mktemp("city"), forwarders=True) as city:
         yield Doors(city)

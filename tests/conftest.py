@@ -21,8 +21,8 @@ THOROUGH = bool(os.environ.get("THOROUGH"))
 
 
 TOGETHER = (
-    "integration/door/", "browser/", "infra/", "integration/audit/", "integration/dicomweb/", "integration/operation/",
-    "integration/local/",
+    "browser/", "infra/", "integration/audit/", "integration/dicomweb/", "integration/operation/", "integration/local/",
+    "integration/door/",
 )  # fmt: skip
 """Folders whose tests share what takes long to make: all of one go to one process, and first. Others go by module."""
 
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _begins(item: pytest.Item) -> int:
     module = item.path.relative_to(Path(__file__).parent).as_posix()
-    order = (*TOGETHER, "forwarder/", "integration/")
+    order = (*TOGETHER[:-1], "forwarder/", *TOGETHER[-1:], "integration/")  # one browser at a time, as far as it goes
     return next((place for place, folder in enumerate(order) if module.startswith(folder)), len(order))
 
 

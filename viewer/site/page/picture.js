@@ -191,7 +191,10 @@ export class Picture {
     const box = { left: (clientWidth - width) / 2 + this.look.x * width, top: (clientHeight - height) / 2 + this.look.y * height, width, height };
     Object.assign(film.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${width}px`, height: `${height}px`, rotate: this.turn ? `${this.turn}deg` : '' });
     const [across, down] = as.rotation % 180 ? [height, width] : [width, height];
-    Object.assign(turned.style, { width: `${across}px`, height: `${down}px`, transform: `translate(-50%, -50%)${as.flip ? ' scaleX(-1)' : ''} rotate(${as.rotation}deg)` });
+    const turn = `${as.flip ? 'scaleX(-1) ' : ''}rotate(${as.rotation}deg)`;
+    Object.assign(turned.style, { width: `${across}px`, height: `${down}px`, transform: `translate(-50%, -50%) ${turn}` });
+    turned.style.setProperty('--turn', turn); // on paper it takes its own size, and lies the same way
+    turned.style.setProperty('--shape', `${across} / ${down}`);
     element.classList.toggle('inverted', this.look.invert !== as.inverted);
     element.lastChild.textContent = this.#captionOf(of, turned.children.length > 1);
     this.#detail(cell, box, [across, down], { clientWidth, clientHeight });

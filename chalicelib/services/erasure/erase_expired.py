@@ -7,11 +7,11 @@ withdrawn, what nobody ever indexed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
-from chalicelib.domain import instance_versions, keys, retention, tags
+from chalicelib.domain import keys, retention, tags
 from chalicelib.domain.audit import Entry, Kind, Purpose
 from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.erasures import ErasedCount
@@ -20,7 +20,7 @@ from chalicelib.domain.ports import Item, Listed, Table
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.retention import RetentionPolicy
 from chalicelib.domain.rfc3339 import iso, kept_moment
-from chalicelib.domain.studies import Instance, is_withdrawal
+from chalicelib.domain.studies import Instance, instances, is_withdrawal
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services.erasure import bytes, forgetting
 from chalicelib.services.erasure.erase_study import Eraser, erase_study, forget_patients
@@ -76,7 +76,7 @@ def _studies(run: Eraser, owner: str, policy: RetentionPolicy, last: RetentionPa
         if view.study_instance_uid in policy.held or not view.changed_at:
             continue
         if _until(policy, view.study_date, view.changed_at, view.modalities, _births(view)) <= today:
-            after = _go(run, owner, view.study_instance_uid, last, ErasedCount(1, view.instances, view.size))
+            after = _go(run, owner, view.study_instance_uid, policy, last, ErasedCount(1, view.instances, view.size))
             if after is None:
                 return last
             last = after
@@ -98,13 +98,21 @@ def _births(view: StudyView) -> list[date | None]:
     return [retention.dicom_date(first_value(attributes, tags.PatientBirthDate)) for attributes in said]
 
 
-def _go(run: Eraser, owner: str, study: str, last: RetentionPass, would: ErasedCount) -> RetentionPass | None:
-    """A study that is due: erased, or counted where the rule is only tried. None where there was no time."""
+def _go(
+    run: Eraser, owner: str, study: str, policy: RetentionPolicy, last: RetentionPass, would: ErasedCount
+) -> RetentionPass | None:
+    """A study that seems due: erased if each of its instances says so, or counted where the rule is only tried.
+
+    None where there was no time.
+    """
     if not last.execute:
         return last.and_study(study, would)
-    gone = erase_study(run, owner, study, "retention")
+    today = run.clock().date()
+    gone = erase_study(run, owner, study, "retention", lambda found: all(_is_past(policy, one, found, today) for one in found))
     if gone is None:
         return None
+    if gone.is_kept:
+        return last
     forget_patients(run, owner, gone.numbers, whole=False)
     return last.and_study(study, gone.count)
 
@@ -121,9 +129,9 @@ def _objects(run: Eraser, owner: str, policy: RetentionPolicy, last: RetentionPa
             last = _let_go(run, owner, sha, entry, last)
     indexed = {str(item.data["study"]) for item in verdicts.values() if item.data["state"] == "indexed"}
     for study in sorted(indexed - policy.held):
-        first = _withdrawn(run.table, owner, study)
-        if first is not None and _is_past(policy, first, run.clock().date()):
-            after = _go(run, owner, study, last, ErasedCount(1))
+        found_there = _withdrawn(run.table, owner, study)
+        if found_there and all(_is_past(policy, one, found_there, run.clock().date()) for one in found_there):
+            after = _go(run, owner, study, policy, last, ErasedCount(1))
             if after is None:
                 return last
             last = after
@@ -152,18 +160,15 @@ def _let_go(run: Eraser, owner: str, sha: str, entry: Listed, last: RetentionPas
     return replace(last, found=last.found.and_object(sha, entry.size))
 
 
-def _withdrawn(table: Table, owner: str, study: str) -> Instance | None:
-    """The first instance of a study that is withdrawn as a whole; None of any other."""
+def _withdrawn(table: Table, owner: str, study: str) -> list[Instance]:
+    """The instances of a study that is withdrawn as a whole; none of any other."""
     if not is_withdrawal(table.get(*keys.withdrawn_study(owner, study))):
-        return None
-    facts = table.query(keys.study_facts(owner, study), keys.INSTANCES, limit=1).items
-    for where, item in instance_versions.placed(facts):
-        return Instance.from_item(where.series, where.sop, item.data)
-    return None
+        return []
+    return list(instances(table.query_all(keys.study_facts(owner, study), keys.INSTANCES)))
 
 
-def _is_past(policy: RetentionPolicy, first: Instance, today: date) -> bool:
-    """The same of a withdrawn study, of which its first instance tells."""
-    birth = retention.dicom_date(first_value(first.attributes, tags.PatientBirthDate))
-    modality = first_value(first.attributes, tags.Modality)
-    return _until(policy, first_value(first.attributes, tags.StudyDate), first.fact.at, [modality], [birth]) <= today
+def _is_past(policy: RetentionPolicy, one: Instance, found: Sequence[Instance], today: date) -> bool:
+    """Whether an instance is past the time of its study, of which `found` are all instances."""
+    birth = retention.dicom_date(first_value(one.attributes, tags.PatientBirthDate))
+    modalities = {first_value(other.attributes, tags.Modality) for other in found}
+    return _until(policy, first_value(one.attributes, tags.StudyDate), one.fact.at, modalities, [birth]) <= today

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from chalicelib.domain import erasures, keys
 from chalicelib.domain.audit import Entry, Kind, Purpose
 from chalicelib.domain.erasures import ErasureOrder
 from chalicelib.domain.ports import Delete, Item, Put, PutNew, Table, Write
-from chalicelib.services.erasure.erase_study import Eraser, erase_study, forget_patients
+from chalicelib.domain.studies import Instance
+from chalicelib.services.erasure.erase_study import Eraser, MayGo, erase_study, forget_patients
+from chalicelib.services.identity import numbering
 
 
 def waiting(table: Table, institution: str) -> Iterator[ErasureOrder]:
@@ -24,9 +26,12 @@ def carry_out(run: Eraser, made: ErasureOrder) -> bool:
     if made.cancelled:
         return run.table.put(Delete(*key))
     while made.studies:
-        gone = erase_study(run, made.institution, made.studies[0], f"order={made.id}")
+        gone = erase_study(run, made.institution, made.studies[0], f"order={made.id}", _of_the_patient_alone(run, made))
         if gone is None:
             return False
+        if gone.is_kept:
+            made = _left_out(run, made)
+            continue
         made = replace(made, studies=made.studies[1:], erased=erasures.plus(made.erased, gone.count))
         run.table.put(Put(Item(*key, made.to_item())))
         forget_patients(run, made.institution, gone.numbers - {made.patient}, whole=False)
@@ -39,3 +44,25 @@ def carry_out(run: Eraser, made: ErasureOrder) -> bool:
     writes: list[Write] = [PutNew(stone), Delete(*key)]
     run.act(writes, entry)
     return True
+
+
+def _of_the_patient_alone(run: Eraser, made: ErasureOrder) -> MayGo:
+    """Whether all images of a study are the order's patient's still: another's may have come since it was confirmed."""
+    own = numbering.own_of(run.registry, made.institution)
+
+    def may_go(instances: Sequence[Instance]) -> bool:
+        return {own(one.fact.patient) for one in instances if one.fact.patient is not None} <= {made.patient}
+
+    return may_go
+
+
+def _left_out(run: Eraser, made: ErasureOrder) -> ErasureOrder:
+    """The order without its next study, which is another patient's too: that is recorded, and the patient stays known."""
+    study, *rest = made.studies
+    after = replace(made, studies=tuple(rest), whole=False)
+    entry = Entry(
+        Kind.ERASURE_ORDERED, made.institution, (made.patient,), study, Purpose.PATIENT_REQUEST, subject=made.id,
+        text="left out: images of another patient came since it was confirmed",
+    )  # fmt: skip
+    run.act([Put(Item(keys.erasure_facts(made.institution), keys.erasure_order(made.id), after.to_item()))], entry)
+    return after

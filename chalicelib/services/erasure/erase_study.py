@@ -6,7 +6,7 @@ that stays; then the facts and views go. Whatever stops it in between, the next 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -46,15 +46,25 @@ class Eraser:
 
 @dataclass(frozen=True)
 class ErasedStudy:
-    """What went with a study, and the numbers under which it was filed."""
+    """What went with a study, and the numbers under which it was filed. `is_kept`: nothing went, as its facts say."""
 
     count: ErasedCount
     numbers: frozenset[PatientIdentifier]
+    is_kept: bool = False
 
 
-def erase_study(run: Eraser, owner: str, study: str, subject: str) -> ErasedStudy | None:
-    """Erase a study for the reason that `subject` names; None where the time ran out, and the next run goes on."""
+MayGo = Callable[[Sequence[Instance]], bool]
+"""Whether a study may be erased, by the facts of its instances as they are now: a view may not know yet what came."""
+
+
+def erase_study(run: Eraser, owner: str, study: str, subject: str, may_go: MayGo) -> ErasedStudy | None:
+    """Erase a study for the reason that `subject` names; None where the time ran out, and the next run goes on.
+
+    What was begun is gone on with, whatever `may_go` says of what is left.
+    """
     table, partition = run.table, keys.study_facts(owner, study)
+    if table.get(partition, keys.ERASING) is None and not may_go(list(instances(table.query_all(partition, keys.INSTANCES)))):
+        return ErasedStudy(ErasedCount(), frozenset(), is_kept=True)
     table.put(PutNew(Item(partition, keys.ERASING, {"at": iso(run.clock())})))
     versions = forgetting.instances_of(table, owner, study)
     count = ErasedCount(1)

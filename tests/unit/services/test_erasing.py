@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from chalicelib.domain import audit, keys
-from chalicelib.domain.erasures import ErasureState, InstitutionErasure
-from chalicelib.domain.ports import Table
+from chalicelib.domain.erasures import ErasureOrder, ErasureState, InstitutionErasure
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Item, Put, Table
+from chalicelib.domain.retention import RetentionPolicy
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.audit.trail import Trail
-from chalicelib.services.erasure import erase_institution, erase_study, institutions
+from chalicelib.services.erasure import erase_expired, erase_institution, erase_patient, erase_study, forgetting, institutions
 from chalicelib.services.erasure.erase_study import Eraser
+from chalicelib.services.erasure.retention import OwnersRetention
 from chalicelib.services.registry import load_registry
 from tests.fakes import MemoryVersions, Watched
 from tests.world import A, B, World
@@ -77,12 +81,12 @@ def test_a_study_wherever_the_function_dies(city: World) -> None:
     while True:
         world = city.copied()
         try:
-            erase_study.erase_study(eraser(world, Watched(world.table, dies_at(calls))), A, GOES, "test")
+            erase_study.erase_study(eraser(world, Watched(world.table, dies_at(calls))), A, GOES, "test", lambda _: True)
             through = True
         except Died:
             through = False
         if not through:
-            erase_study.erase_study(eraser(world, world.table), A, GOES, "test")
+            erase_study.erase_study(eraser(world, world.table), A, GOES, "test", lambda _: True)
         world.project_all()
         assert left_of(world, GOES) == [], calls
         assert len([key for key in world.objects.contents if key.startswith(f"instances/{A}/")]) == 1, calls
@@ -117,3 +121,39 @@ def test_an_institution_wherever_the_function_dies(city: World) -> None:
             break
         calls += 7  # each seventh call is enough to meet every kind of them
     assert calls > 20
+
+
+def test_a_study_to_which_another_patients_images_came_meanwhile_stays_whole_and_that_is_recorded(city: World) -> None:
+    world = city.copied()
+    order = ErasureOrder(
+        "e1",
+        A,
+        PatientIdentifier(world.member(A).patient_id_issuer, "P1"),
+        (GOES,),
+        "asked",
+        "rossi",
+        iso(world.now),
+        iso(world.now),
+        whole=True,
+    )
+    world.table.put(Put(Item(keys.erasure_facts(A), keys.erasure_order("e1"), order.to_item())))
+    world.arrive(A, "P2", GOES, f"{GOES}.9")  # no view knows of it yet
+    there = set(world.objects.contents)
+    assert erase_patient.carry_out(eraser(world, world.table), order)
+    world.project_all()
+    assert set(world.objects.contents) >= there
+    assert len(forgetting.instances_of(world.table, A, GOES)) == 4
+    found = world.table.query_all(keys.audit_of_owner(A), index="gsi3")
+    assert [item.data["study"] for item in found if "another patient" in str(item.data.get("text"))] == [GOES]
+
+
+def test_what_came_late_and_no_view_knows_of_keeps_a_study_that_is_past_its_time() -> None:
+    for came_late, stays in ((False, False), (True, True)):
+        world = World()
+        world.arrive(A, "P1", GOES, date="20000101")
+        world.project_all()
+        if came_late:
+            world.arrive(A, "P1", GOES, f"{GOES}.2", date="20260101")
+        policy = RetentionPolicy(10, execute=True)
+        erase_expired.carry_out(eraser(world, world.table), OwnersRetention(A, policy))
+        assert bool(forgetting.instances_of(world.table, A, GOES)) is stays

@@ -108,7 +108,7 @@ def _go(
     if not last.execute:
         return last.and_study(study, would)
     today = run.clock().date()
-    gone = erase_study(run, owner, study, "retention", lambda found: all(_is_past(policy, one, found, today) for one in found))
+    gone = erase_study(run, owner, study, "retention", lambda found: _are_past(policy, found, today))
     if gone is None:
         return None
     if gone.is_kept:
@@ -129,8 +129,8 @@ def _objects(run: Eraser, owner: str, policy: RetentionPolicy, last: RetentionPa
             last = _let_go(run, owner, sha, entry, last)
     indexed = {str(item.data["study"]) for item in verdicts.values() if item.data["state"] == "indexed"}
     for study in sorted(indexed - policy.held):
-        found_there = _withdrawn(run.table, owner, study)
-        if found_there and all(_is_past(policy, one, found_there, run.clock().date()) for one in found_there):
+        withdrawn = _withdrawn(run.table, owner, study)
+        if withdrawn and _are_past(policy, withdrawn, run.clock().date()):
             after = _go(run, owner, study, policy, last, ErasedCount(1))
             if after is None:
                 return last
@@ -167,8 +167,12 @@ def _withdrawn(table: Table, owner: str, study: str) -> list[Instance]:
     return list(instances(table.query_all(keys.study_facts(owner, study), keys.INSTANCES)))
 
 
-def _is_past(policy: RetentionPolicy, one: Instance, found: Sequence[Instance], today: date) -> bool:
-    """Whether an instance is past the time of its study, of which `found` are all instances."""
-    birth = retention.dicom_date(first_value(one.attributes, tags.PatientBirthDate))
-    modalities = {first_value(other.attributes, tags.Modality) for other in found}
-    return _until(policy, first_value(one.attributes, tags.StudyDate), one.fact.at, modalities, [birth]) <= today
+def _are_past(policy: RetentionPolicy, found: Sequence[Instance], today: date) -> bool:
+    """Whether a study of these instances is past its time by what each of them says."""
+    modalities = {first_value(instance.attributes, tags.Modality) for instance in found}
+
+    def until(instance: Instance) -> date:
+        birth = retention.dicom_date(first_value(instance.attributes, tags.PatientBirthDate))
+        return _until(policy, first_value(instance.attributes, tags.StudyDate), instance.fact.at, modalities, [birth])
+
+    return all(until(instance) <= today for instance in found)

@@ -51,7 +51,7 @@ def _of_the_patient_alone(run: Eraser, made: ErasureOrder) -> MayGo:
     own = numbering.own_of(run.registry, made.institution)
 
     def may_go(instances: Sequence[Instance]) -> bool:
-        return {own(one.fact.patient) for one in instances if one.fact.patient is not None} <= {made.patient}
+        return {own(instance.fact.patient) for instance in instances if instance.fact.patient is not None} <= {made.patient}
 
     return may_go
 

@@ -62,7 +62,7 @@ def test_more_than_a_view_has_room_for_is_still_to_come_until_the_last_has_its_v
         archive.announce("maugeri", STUDY, hashes(every[start : start + 100]))
     archive.bring("maugeri", every[0])
     tally = archive.views()[f"V#TALLY#maugeri#{STUDY}", "."].data
-    named = {sha for sk in tally["missing"] for sha in archive.facts()[f"F#STUDY#maugeri#{STUDY}", sk].data["sha256"]}  # type: ignore
+    named = {sha for sk in tally["missing"] for sha in archive.facts()[f"F#STUDY#maugeri#{STUDY}", sk].data["sha256"]}
     assert 500 <= len(named) <= 1000
     archive.index_batch(archive.put_objects("maugeri", *(one for one in every if hashes([one])[0] in named)))
     assert missing(archive) >= 1, "of those that the view does not name"

@@ -36,11 +36,12 @@ from bench.forwarder import ENVIRONMENT, ct, resident, spawned
 from bench.one_study import one_study
 from forwarder.compression.jpegls import compress
 from forwarder.files import sha256_of
+from local.processes import free_port
 from tests.harness import RunningCity, running_city
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "forwarder"))
 
-from hospital import Hospital, free_port, hospital, process, until
+from hospital import Hospital, hospital, process, until
 from line_proxy import bad_line
 
 MBIT_100 = 100e6 / 8

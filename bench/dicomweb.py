@@ -34,7 +34,8 @@ import requests
 from pydicom.data import get_testdata_file
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.harness import RunningCity, free_ports, running_city, wait_until
+from local.processes import free_port
+from tests.harness import RunningCity, running_city, wait_until
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ROOT = "1.2.826.0.1.3680043.8.498"
@@ -181,7 +182,7 @@ def _put(content: bytes, answer: dict[str, Any]) -> None:
 def orthanc(contents: list[bytes]) -> Iterator[Side]:
     """The peer, with the same instances."""
     with tempfile.TemporaryDirectory() as folder:
-        port = free_ports()
+        port = free_port(3)
         settings = {
             "StorageDirectory": f"{folder}/db", "IndexDirectory": f"{folder}/db", "HttpPort": port, "DicomServerEnabled": False,
             "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "HttpCompressionEnabled": True, "TcpNoDelay": True,

@@ -34,7 +34,9 @@ from pydicom.data import get_testdata_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "forwarder"))
 
-from hospital import Hospital, free_port, hospital, process, until
+from hospital import Hospital, hospital, process, until
+
+from local.processes import free_port
 
 SLICES = 500
 STUDY = "1.2.826.0.1.3680043.10.9"

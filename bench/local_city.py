@@ -21,7 +21,8 @@ from typing import Any
 import psutil
 import requests
 
-from tests.harness import RunningCity, free_ports, start_city
+from local.processes import free_port
+from tests.harness import RunningCity, start_city
 
 SIZE = 512 * 1024
 CLIENTS = 4
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=0)
     count = parser.parse_args().objects
     with tempfile.TemporaryDirectory() as folder:
-        state, port = Path(folder) / "state", free_ports()
+        state, port = Path(folder) / "state", free_port(3)
         city = timed_start(state, port, "first start")
         measure(city)
         city.stop()

@@ -26,9 +26,10 @@ from pynetdicom.sop_class import PatientRootQueryRetrieveInformationModelFind as
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "forwarder"))
 
-from hospital import free_port, hospital, process, until
+from hospital import hospital, process, until
 
 from bench import forwarder as bench_forwarder
+from local.processes import free_port
 from tests.harness import Client, RunningCity, running_city
 
 QUERIES, ROUNDS = 30, 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ class RunningCity:
     """`python -m local up` with forwarders, in `state`."""
 
     def __init__(self, state: Path) -> None:
-        self.state, self.port = state, _free_ports()
+        self.state, self.port = state, free_port(3)
         self.process: subprocess.Popen[bytes] | None = None
         self.endpoints: dict[str, Any] = {}
 
@@ -80,28 +81,17 @@ class RunningCity:
             self.process.wait()
 
 
-def _free_ports() -> int:
-    """N such that N, N+1 and N+2 are free."""
+def free_port(count: int = 1) -> int:
+    """A free port, the first of `count` in a row; none that this machine gives to outgoing connections."""
     while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            if port > 65000:
-                continue
-            try:
-                for other in (port + 1, port + 2):
-                    with socket.socket() as probe:
-                        probe.bind(("127.0.0.1", other))
-            except OSError:
-                continue
-        return port
-
-
-def free_port() -> int:
-    """A free port of this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        first = random.SystemRandom().randrange(10_000, 32_000)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
 
 
 def retry(config: str) -> None:

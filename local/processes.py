@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from pathlib import Path
 
 import psutil
 
 STOP_SECONDS = 5.0
+_LOWEST_PORT = 10_000
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def remembered_ports(file: Path, count: int) -> list[int]:
     """So many free ports, the same at each start."""
     known: list[int] = json.loads(file.read_text()) if file.exists() else []
-    known = [*known, *(_free_port() for _ in range(count - len(known)))]
+    known = [*known, *(free_port() for _ in range(count - len(known)))]
     file.write_text(json.dumps(known))
     return known[:count]
 
@@ -33,8 +36,22 @@ def end_orphan(pid: Path, argument: Path) -> None:
         process.kill()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """A free port of this machine, the first of `count` in a row: below those that the system gives to outgoing connections, of
+    which one could have it when what listens there is started again."""
+    while True:
+        first = random.SystemRandom().randrange(_LOWEST_PORT, _first_ephemeral() - count)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+
+
+def _first_ephemeral() -> int:
+    try:
+        return max(_LOWEST_PORT + 1000, int(_EPHEMERAL.read_text().split()[0]))
+    except (OSError, ValueError):  # no Linux
+        return 32_768

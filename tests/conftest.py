@@ -27,6 +27,7 @@ TOGETHER = (
 """Folders whose tests share what takes long to make: all of one go to one process, and first. Others go by module."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long is left to `make thorough`, or begins first."""
     for item in items:

@@ -6,7 +6,6 @@ import configparser
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from local.processes import free_port
 from tests.described import require_described
 
 ROOT = Path(__file__).parent.parent
@@ -149,23 +149,6 @@ class RunningCity:
         return self.process.wait(10)
 
 
-def free_ports() -> int:
-    """N such that N, N+1 and N+2 are free on the loopback interface, and not the ports of `make run`."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            if port > 65000 or 8070 <= port <= 8090:
-                continue
-            try:
-                for other in (port + 1, port + 2):
-                    with socket.socket() as probe:
-                        probe.bind(("127.0.0.1", other))
-            except OSError:
-                continue
-        return port
-
-
 def start_city(state: Path, *arguments: str, port: int | None = None, forwarders: bool = False) -> RunningCity:
     """Start `python -m local up --no-demo` and wait until it answers; without forwarders unless asked for."""
     arguments = arguments if forwarders else ("--no-forwarders", *arguments)
@@ -177,7 +160,7 @@ def start_city(state: Path, *arguments: str, port: int | None = None, forwarders
         "--state",
         str(state),
         "--ports",
-        str(port or free_ports()),
+        str(port or free_port(3)),
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     (state / "endpoints.json").unlink(missing_ok=True)  # a killed city leaves it behind

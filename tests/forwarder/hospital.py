@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +21,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from forwarder import config, config_example
+from local.processes import free_port
 
 T = TypeVar("T")
 DCMTK = {name: f"/usr/bin/{name}" for name in ("storescu", "echoscu", "dcmsend", "storescp")}
@@ -32,16 +30,6 @@ DCMTK = {name: f"/usr/bin/{name}" for name in ("storescu", "echoscu", "dcmsend",
 def dcmtk(name: str) -> str | None:
     """The path of a DCMTK program, or None (pynetdicom puts namesakes of its own on PATH)."""
     return DCMTK[name] if Path(DCMTK[name]).exists() else None
-
-
-def free_port() -> int:
-    """Below the ephemeral ports, so that no outgoing connection takes it before it is used; none of another worker's tests."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
-    while True:
-        port = random.SystemRandom().randrange(20_000 + 3_000 * worker, 23_000 + 3_000 * worker)
-        with socket.socket() as listener, contextlib.suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
 
 
 def until(condition: Callable[[], T], seconds: float = 30.0, every: float = 0.02) -> T:

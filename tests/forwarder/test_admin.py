@@ -15,7 +15,7 @@ from zipfile import ZipFile
 import pytest
 from certificates import Authority
 from fakes import FakeArchive, Reply
-from hospital import conserved, free_port, hospital, process, store, until
+from hospital import conserved, hospital, process, store, until
 from images import ct_slice, write_ct
 from packaging.requirements import Requirement
 from pacs import running_pacs
@@ -29,6 +29,7 @@ from forwarder.errors import SpoolError
 from forwarder.operations import metrics
 from forwarder.service import running
 from forwarder.spool.watched_folder import Watcher
+from local.processes import free_port
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

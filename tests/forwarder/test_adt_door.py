@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import ris
-from hospital import Hospital, free_port, hospital, until
+from hospital import Hospital, hospital, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from registry import Invented, adt, invented
@@ -21,6 +21,7 @@ from test_kill import doomed
 from forwarder.__main__ import main
 from forwarder.errors import ConfigError
 from forwarder.service import running
+from local.processes import free_port
 from tests.harness import RunningCity
 
 THOROUGH = bool(os.environ.get("THOROUGH"))

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import ris
-from hospital import Hospital, free_port, hospital, until
+from hospital import Hospital, hospital, until
 from pacs import running_pacs
 from registry import Invented, adt, invented
 
 from forwarder.deliver.engine import Deliveries
 from forwarder.service import running
+from local.processes import free_port
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from certificates import Authority
 from fakes import FakeArchive
-from hospital import Hospital, dcmtk, free_port, hospital, process, store, until
+from hospital import Hospital, dcmtk, hospital, process, store, until
 from images import ct_slice, write_ct
 from raw_dicom import (
     ABORT,
@@ -35,6 +35,7 @@ from raw_dicom import (
 
 from forwarder.dicom import associations, refusals
 from forwarder.service import running
+from local.processes import free_port
 
 pytestmark = pytest.mark.usefixtures("credentials")
 NOWHERE = "http://127.0.0.1:9"

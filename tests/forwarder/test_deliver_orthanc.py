@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from deliveries import a_case
-from hospital import free_port, until
+from hospital import until
 from pacs import Pacs
 
 from forwarder.service import running
+from local.processes import free_port
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 

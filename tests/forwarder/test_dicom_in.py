@@ -13,7 +13,7 @@ import psutil
 import pytest
 from certificates import Authority, client_context
 from fakes import FakeArchive
-from hospital import Hospital, dcmtk, free_port, hospital, process, store, until
+from hospital import Hospital, dcmtk, hospital, process, store, until
 from images import ct_slice, write_ct
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
@@ -31,6 +31,7 @@ from raw_dicom import COMMITMENT, CT, EXPLICIT, IMPLICIT, RELEASE, Sender, comma
 from forwarder.dicom import associations, commitment, scp, storage
 from forwarder.service import running
 from forwarder.spool.journal import open_read_only
+from local.processes import free_port
 
 pytestmark = pytest.mark.usefixtures("credentials")
 NOWHERE = "http://127.0.0.1:9"  # an archive that never answers

@@ -27,16 +27,25 @@ def exported(city: RunningCity, folder: Path, institution: str = "mondino") -> t
     return ran.returncode, json.loads((folder / "export.json").read_text())
 
 
-def test_all_that_a_hospital_owns_comes_as_it_was_sent_and_nothing_that_it_merely_sees(city: RunningCity, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def contents(city: RunningCity) -> list[bytes]:
+    """What Mondino sent."""
+    sent = [image(study=OWN, series=str(1 + n // 2), sop=str(n), patient="EXPORT-1", institution="M") for n in range(3)]
+    sent.append(image(study=SECOND, patient="EXPORT-2"))
+    assert {status["state"] for status in send(city.client("mondino"), *sent)} == {"indexed"}
+    visible(city.client("mondino"), OWN, 3)
+    visible(city.client("mondino"), SECOND, 1)
+    return sent
+
+
+def test_all_that_a_hospital_owns_comes_as_it_was_sent_and_nothing_that_it_merely_sees(
+    city: RunningCity, contents: list[bytes], tmp_path: Path
+) -> None:
     owner, other = city.client("mondino"), city.client("san-matteo")
-    contents = [image(study=OWN, series=str(1 + n // 2), sop=str(n), patient="EXPORT-1", institution="M") for n in range(3)]
-    contents.append(image(study=SECOND, patient="EXPORT-2"))
-    assert {status["state"] for status in send(owner, *contents)} == {"indexed"}
     send(other, image(study=OTHERS, patient="EXPORT-3"))
     opened = other.post("/transfers", json={"patient": {"id": "EXPORT-3"}, "to": "mondino", "reason": "follow-up"})
     assert opened.status_code == 201
     visible(owner, OTHERS, 1)
-    visible(owner, OWN, 3)
     made = owner.post(
         f"/studies/{OWN}/reports", data=b"Nulla di patologico.", headers={"Content-Type": "text/plain; charset=utf-8"}
     )
@@ -63,6 +72,7 @@ def test_all_that_a_hospital_owns_comes_as_it_was_sent_and_nothing_that_it_merel
     assert opened.json()["id"] in {transfer["id"] for transfer in transfers}
 
 
+@pytest.mark.usefixtures("contents")
 def test_started_again_it_goes_on_and_what_was_cut_off_is_fetched_anew(city: RunningCity, tmp_path: Path) -> None:
     folder = tmp_path / "taken"
     exported(city, folder)
@@ -78,6 +88,7 @@ def test_started_again_it_goes_on_and_what_was_cut_off_is_fetched_anew(city: Run
     assert not list(folder.rglob("*.part"))
 
 
+@pytest.mark.usefixtures("contents")
 def test_dcmtk_reads_the_directory(city: RunningCity, tmp_path: Path) -> None:
     dcmdump = shutil.which("dcmdump")
     if dcmdump is None:

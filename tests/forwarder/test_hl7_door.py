@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import ris
 from certificates import Authority, client_context
-from hospital import Hospital, free_port, hospital, until
+from hospital import Hospital, hospital, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forwarder.hl7 import mllp
 from forwarder.service import running
+from local.processes import free_port
 
 pytestmark = pytest.mark.usefixtures("credentials")
 NOWHERE = "http://127.0.0.1:9"  # an archive that never answers

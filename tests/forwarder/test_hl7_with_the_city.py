@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import ris
-from hospital import Hospital, free_port, hospital, store, until
+from hospital import Hospital, hospital, store, until
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from images import ct_slice
@@ -23,6 +23,7 @@ from test_kill import doomed
 
 from forwarder.operations import admin
 from forwarder.service import running
+from local.processes import free_port
 from tests.browser import hospital as hospital_by_api
 
 _numbers = itertools.count(1)

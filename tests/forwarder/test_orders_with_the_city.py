@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ris
 from deliveries import skip_what_is_told_already
-from hospital import Hospital, free_port, hospital, until
+from hospital import Hospital, hospital, until
 from pacs import running_pacs
 from pydicom import Dataset
 
@@ -18,6 +18,7 @@ from forwarder.hl7.priors import same_elsewhere
 from forwarder.service import running
 from forwarder.spool.journal import Journal
 from forwarder.web.patient_page import seen_now
+from local.processes import free_port
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 

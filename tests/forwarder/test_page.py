@@ -15,7 +15,7 @@ import pytest
 import urllib3
 from certificates import Authority
 from fakes import FakeArchive, Reply
-from hospital import free_port, hospital, store, until
+from hospital import hospital, store, until
 from images import ct_slice
 from playwright.sync_api import Page, expect
 
@@ -28,6 +28,7 @@ from forwarder.hl7.adt.rules import EventOutcome
 from forwarder.service import running
 from forwarder.web import queue_page, server
 from forwarder.web.app import application
+from local.processes import free_port
 from tests.browser.chromium import Watch
 
 pytestmark = pytest.mark.usefixtures("credentials")

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import requests
 from certificates import Authority, client_context
-from hospital import Hospital, free_port, hospital, process, until
+from hospital import Hospital, hospital, process, until
 from line_proxy import bad_line
 from pacs import PLAIN, running_pacs
 from pydicom import Dataset, dcmread
@@ -45,6 +45,7 @@ from forwarder.dicom import queries
 from forwarder.dicom.storage import even
 from forwarder.service import running
 from local import pacs as local_pacs
+from local.processes import free_port
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from hospital import free_port, hospital
+from hospital import hospital
 from images import ct_slice
 from line_proxy import bad_line
 from pacs import running_pacs
@@ -29,6 +29,7 @@ from forwarder.query.search import Caller
 from forwarder.retrieve.query_retrieve import OUT_OF_RESOURCES, QueryRefusedError, Request
 from forwarder.service import running
 from forwarder.spool.spool import Spool
+from local.processes import free_port
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 

@@ -146,7 +146,7 @@ def podman(store: Path) -> Iterator[Podman]:
     holder = subprocess.Popen(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c", prepare], stdout=subprocess.PIPE, text=True
     )
-    with holder, tempfile.TemporaryDirectory(prefix="pod") as short:  # podman wants a short path
+    with holder, tempfile.TemporaryDirectory(prefix="pod", ignore_cleanup_errors=True) as short:  # podman wants a short path
         try:
             assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
             made = Podman(store, short, holder.pid)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import requests
 from pydicom import dcmread
 
 from forwarder import build
+from local.processes import free_port
 from tests.harness import ROOT, RunningCity, wait_until
 from tests.infra import machines
 from tests.infra.machines import Machine, Podman
@@ -80,12 +80,6 @@ print(json.dumps(done))
 ALLOWED = {"write the spool", "write a temporary file", "bind port 104", "read the configuration"}
 
 pytestmark = pytest.mark.skipif(bool(machines.missing(*TOOLS)), reason=machines.missing(*TOOLS))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Installed:
@@ -180,7 +174,7 @@ def machine(debian: Path, packages: Path, installed: Installed, city: RunningCit
                 profile = "[profile hospital]\nregion = eu-south-1\ncredential_process = /etc/contenitore/helper\n"
                 booted.write("/etc/contenitore/aws.ini", profile)
             if command.startswith("systemctl --no-pager status"):
-                wait_until(installed.healthy, 60)
+                wait_until(installed.healthy, 120)
             booted(command, folder="/srv/forwarder")
             if "example-config" in command:
                 example = booted("cat /etc/contenitore/forwarder.toml")
@@ -216,7 +210,7 @@ def test_a_forwarder_that_is_killed_comes_again_with_the_same_spool(machine: Mac
     before = int(str(installed.status()["received"]))
     first = machine.shown(UNIT, "MainPID")
     machine(f"kill -9 {first}")
-    wait_until(lambda: machine.shown(UNIT, "MainPID") not in (first, "0") and installed.healthy(), 30)
+    wait_until(lambda: machine.shown(UNIT, "MainPID") not in (first, "0") and installed.healthy(), 120)
     assert machine.shown(UNIT, "NRestarts") != "0"
     assert installed.status()["received"] == before >= 1
     wait_until(lambda: installed.status()["waiting"] == 0, 60)
@@ -231,7 +225,7 @@ def test_stopping_the_service_ends_it_cleanly_and_starting_goes_on(machine: Mach
     for command in ("status --once", "rejected list", "retry"):  # as root, who leaves nothing that is root's
         machine(f"contenitore-forwarder {command}")
     machine(f"systemctl start {UNIT}")
-    wait_until(installed.healthy, 30)
+    wait_until(installed.healthy, 120)
 
 
 def test_a_mistake_is_named_in_the_journal_and_when_it_is_mended_the_service_is_up_by_itself(
@@ -240,9 +234,9 @@ def test_a_mistake_is_named_in_the_journal_and_when_it_is_mended_the_service_is_
     right = machine("cat /etc/contenitore/forwarder.toml")
     machine.write("/etc/contenitore/forwarder.toml", right.replace("\n[spool]\n", "\n[spool]\ntypo = 1\n"))
     machine.try_(f"systemctl restart {UNIT}")
-    wait_until(lambda: "typo" in machine(f"journalctl --no-pager -o cat -u {UNIT} -n 20"), 30)
+    wait_until(lambda: "typo" in machine(f"journalctl --no-pager -o cat -u {UNIT} -n 20"), 120)
     machine.write("/etc/contenitore/forwarder.toml", right)
-    wait_until(installed.healthy, 30)
+    wait_until(installed.healthy, 120)
 
 
 def test_the_service_can_write_its_spool_and_do_nothing_that_it_has_no_use_for(machine: Machine) -> None:

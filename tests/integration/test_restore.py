@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from infra import audit, operate
-from tests.harness import RunningCity, free_ports, running_city, wait_until
+from local.processes import free_port
+from tests.harness import RunningCity, running_city, wait_until
 from tests.integration.hospital import send, ticked, visible
 from tests.world import image
 
@@ -54,7 +55,7 @@ def answers(city: RunningCity, *studies: str) -> list[Any]:
 
 
 def test_after_a_restore_everything_that_was_acknowledged_is_there_and_the_audit_says_what_was_lost(tmp_path: Path) -> None:
-    port = free_ports()  # answers have addresses
+    port = free_port(3)  # answers have addresses
     with running_city(tmp_path / "state", port=port) as city:
         owner, other = city.client("san-matteo"), city.client("maugeri")
         send(owner, *[image(study=KEPT, sop=str(number), patient=PATIENT) for number in range(2)])

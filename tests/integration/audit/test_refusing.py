@@ -126,8 +126,12 @@ def test_absent_costs_the_same_requests_as_hidden(shared: Shared, stranger: Clie
         watched = ("dynamodb:TransactWriteItems", "dynamodb:GetItem", "dynamodb:BatchGetItem")
         return {name: after.get(name, 0) - before.get(name, 0) for name in watched}
 
-    requests("1.2.3.4.6")
-    assert requests(shared.study) == requests("1.2.3.4.6")
+    def least(study: str) -> dict[str, int]:
+        """Of several: now and then one reads anew what the function keeps for a while, or the clock calls another one."""
+        several = [requests(study) for _ in range(5)]
+        return {name: min(counted[name] for counted in several) for name in several[0]}
+
+    assert least(shared.study) == least("1.2.3.4.6")
 
 
 def test_a_role_that_nobody_registered_is_recorded(city: RunningCity) -> None:

@@ -23,7 +23,7 @@ from forwarder.errors import ConfigError
 from forwarder.operations.mail import Mailer
 from forwarder.operations.work_items import WorkItem, WorkKind, WorkList
 from forwarder.spool.journal import Journal
-from tests.forwarder.hospital import free_port
+from local.processes import free_port
 from tests.integration.door.doors import MAUGERI, Doors, Patient
 
 BASE = "https://contenitore.maugeri.example"

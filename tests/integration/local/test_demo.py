@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.harness import ROOT, RunningCity, free_ports, wait_until
+from local.processes import free_port
+from tests.harness import ROOT, RunningCity, wait_until
 
 
 def test_who_sees_endpoints_json_finds_the_whole_demo(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "local", "up", "--state", str(tmp_path), "--ports", str(free_ports()), "--no-forwarders"]
+    command = [sys.executable, "-m", "local", "up", "--state", str(tmp_path), "--ports", str(free_port(3)), "--no-forwarders"]
     with (tmp_path / "told").open("w") as told:
         process = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT, start_new_session=True)
     try:

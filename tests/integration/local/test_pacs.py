@@ -19,13 +19,14 @@ from pynetdicom.sop_class import (
 )
 
 from local import pacs
-from tests.harness import ROOT, RunningCity, free_ports, wait_until
+from local.processes import free_port
+from tests.harness import ROOT, RunningCity, wait_until
 
 FIND, MOVE = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
 
 
 def test_the_demo_brings_the_films_into_the_other_hospitals_pacs_and_the_follow_up_back(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "local", "up", "--state", str(tmp_path), "--ports", str(free_ports())]
+    command = [sys.executable, "-m", "local", "up", "--state", str(tmp_path), "--ports", str(free_port(3))]
     with (tmp_path / "told").open("w") as told:
         process = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT, start_new_session=True)
     try:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.harness import ROOT, RunningCity, free_ports, running_city, start_city, wait_until
+from local.processes import free_port
+from tests.harness import ROOT, RunningCity, running_city, start_city, wait_until
 
 from .conftest import STANDIN
 from .test_s3 import BODY, presigned, stored, upload
@@ -30,7 +31,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def port() -> int:
-    return free_ports()
+    return free_port(3)
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ def test_a_city_that_is_starting_can_be_ended(state: Path, moment: str, port: in
 
 
 def test_two_cities_do_not_share_a_state(standin_city: RunningCity) -> None:
-    message = start_and_fail("--state", str(standin_city.state), "--ports", str(free_ports()))
+    message = start_and_fail("--state", str(standin_city.state), "--ports", str(free_port(3)))
     assert f"process {standin_city.process.pid}" in message
 
 
@@ -199,7 +200,7 @@ def test_a_state_of_a_newer_city_is_left_alone(state: Path) -> None:
     with sqlite3.connect(state / "city.sqlite") as database:
         database.execute("PRAGMA user_version=99")
     database.close()
-    message = start_and_fail("--state", str(state), "--ports", str(free_ports()))
+    message = start_and_fail("--state", str(state), "--ports", str(free_port(3)))
     assert "format 99" in message
 
 
@@ -207,7 +208,7 @@ def test_a_state_of_a_newer_city_is_left_alone(state: Path) -> None:
 def test_a_file_that_is_no_state_is_left_alone(state: Path, content: bytes) -> None:
     state.mkdir()
     (state / "city.sqlite").write_bytes(content)
-    message = start_and_fail("--state", str(state), "--ports", str(free_ports()))
+    message = start_and_fail("--state", str(state), "--ports", str(free_port(3)))
     assert "move it away" in message
     assert (state / "city.sqlite").read_bytes() == content
 

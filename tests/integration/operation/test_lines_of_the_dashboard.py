@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from infra import dashboard, templates
 from infra.dashboard import Lines
 from tests.harness import wait_until
@@ -21,11 +23,18 @@ TICK = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ticked(operated: OperatedCity) -> None:
+    """The clock has called, as it does each minute."""
+    operated.city.client("mondino").put(
+        "/forwarder", json={"version": "1", "waiting": 41, "oldest_waiting_seconds": 7200}
+    ).raise_for_status()
+    operated.city.aws("lambda").invoke(FunctionName="tell_expired", Payload=json.dumps(TICK))
+
+
 def test_each_line_has_the_fields_that_are_added_up(operated: OperatedCity) -> None:
     city = operated.city
     send(city.client("san-matteo"), image(study="1.2.3.9", patient="BOARD-1"), b"this is no DICOM" * 20)
-    city.client("mondino").put("/forwarder", json={"version": "1", "waiting": 41, "oldest_waiting_seconds": 7200})
-    city.aws("lambda").invoke(FunctionName="tell_expired", Payload=json.dumps(TICK))
     wanted = {widget.message: widget for widget in dashboard.WIDGETS if isinstance(widget, Lines)}
     for seldom in (dashboard.REPORT, "canary"):  # Lambda's own; of what test_canary.py lets fly
         del wanted[seldom]
@@ -50,6 +59,8 @@ def test_each_line_has_the_fields_that_are_added_up(operated: OperatedCity) -> N
 
 def test_each_filter_of_a_metric_names_a_line_that_is_written(operated: OperatedCity) -> None:
     operated.city.client("san-matteo").get("/institutions")
+    wanted = {"request", "forwarders"}
+    wait_until(lambda: wanted <= {str(line.get("message")) for line in operated.log_lines()})
     lines = list(operated.log_lines())
     for resource in templates.overrides()["Resources"].values():
         if resource.get("Type") != "AWS::Logs::MetricFilter":

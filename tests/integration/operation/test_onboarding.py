@@ -173,7 +173,7 @@ def test_the_hospitals_one_command_sends_sees_and_withdraws(operated: OperatedCi
     import sys
 
     from forwarder.config_example import example
-    from tests.forwarder.hospital import free_port
+    from local.processes import free_port
 
     join(3)
     port, page = free_port(), free_port()

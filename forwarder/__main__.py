@@ -381,7 +381,7 @@ def _hl7_discard(arguments: argparse.Namespace) -> int:
 
 
 def _example_config(_: argparse.Namespace) -> int:
-    from forwarder import config_example
+    from forwarder.config import example as config_example
 
     print(config_example.example(), end="")
     return 0

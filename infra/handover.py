@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from forwarder.config_example import example
+from forwarder.config.example import example
 from infra.authority import DAYS, Authority, UnusableRequest, proven_key
 
 UNIT = Path(__file__).parent.parent / "forwarder" / "deploy" / "contenitore-forwarder.service"

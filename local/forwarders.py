@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from forwarder import config_example
+from forwarder.config import example as config_example
 from local.processes import STOP_SECONDS, end_orphan, remembered_ports
 from local.web.demo_staff import DemoStaff
 

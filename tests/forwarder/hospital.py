@@ -20,7 +20,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from forwarder import config, config_example
+from forwarder import config
+from forwarder.config import example as config_example
 from local.processes import free_port
 
 T = TypeVar("T")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from forwarder import config, config_example
+from forwarder import config
+from forwarder.config import example as config_example
 from forwarder.errors import ConfigError
 
 GOOD = '[archive]\napi = "https://a.example"\n[spool]\nfolder = "/tmp/spool"\n'

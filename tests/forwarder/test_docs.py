@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from forwarder import config_example
 from forwarder.__main__ import _parser
 from forwarder.archive import retry
+from forwarder.config import example as config_example
 from forwarder.dicom import associations, scp, storage
 from forwarder.operations import metrics
 

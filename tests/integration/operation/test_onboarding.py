@@ -172,7 +172,7 @@ def test_the_hospitals_one_command_sends_sees_and_withdraws(operated: OperatedCi
     """With the bundle's own configuration, but for this machine's ports and folders, and the local city's profile."""
     import sys
 
-    from forwarder.config_example import example
+    from forwarder.config.example import example
     from local.processes import free_port
 
     join(3)

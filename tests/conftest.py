@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.harness import RunningCity, running_city
 
@@ -27,13 +28,22 @@ TOGETHER = (
 """Folders whose tests share what takes long to make: all of one go to one process, and first. Others go by module."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
+class Together(LoadScopeScheduling):  # type: ignore[misc]
+    """Which process runs a test: that of its folder's others, or of its module's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::")[0].removeprefix("tests/")
+        return next((folder for folder in TOGETHER if module.startswith(folder)), module)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """xdist's own way, by a mark, does nothing under this version of pytest."""
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long is left to `make thorough`, or begins first."""
     for item in items:
-        module = item.path.relative_to(Path(__file__).parent).as_posix()
-        folder = next((folder for folder in TOGETHER if module.startswith(folder)), None)
-        item.add_marker(pytest.mark.xdist_group(folder or module))
         if item.get_closest_marker("slow") is not None and not THOROUGH:
             item.add_marker(pytest.mark.skip(reason="takes long: make thorough runs it"))
     items.sort(key=_begins)

@@ -20,6 +20,7 @@ from forwarder.alerts import Reason
 from forwarder.errors import SpoolError
 from forwarder.operations import admin
 from forwarder.spool.instances import About, InstanceState, InstanceTable
+from forwarder.spool.journal import Journal
 from forwarder.spool.spool import Recovery, Spool, SpoolFullError
 
 
@@ -336,3 +337,16 @@ class TestFullDisk:
         admit(spool, b"after")
         assert conserved(spool)["waiting"] == 2
         spool.close()
+
+
+def test_a_journal_that_has_all_it_needs_is_opened_without_a_write(tmp_path: Path) -> None:
+    """A full disk keeps nobody from starting, and from sending what waits."""
+    file = tmp_path / "journal.db"
+    for _ in range(2):
+        Journal(file).close()
+    before = file.read_bytes()
+    opened = Journal(file)
+    written = {path.name: path.stat().st_size for path in tmp_path.iterdir() if path != file}
+    opened.close()
+    assert file.read_bytes() == before
+    assert not written.get("journal.db-wal")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import requests
 from pydicom import Dataset
@@ -116,7 +117,7 @@ class Load:
 
     @staticmethod
     def _date(chance: random.Random) -> str:
-        today = datetime.now(UTC).astimezone().strftime("%Y%m%d")
+        today = datetime.now(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")
         return chance.choice([*_DATES, today, today])
 
     def _store(self, institution: str, images: list[Dataset]) -> None:

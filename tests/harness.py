@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import boto3
 import requests
@@ -147,6 +149,11 @@ class RunningCity:
         if self.process.poll() is None:
             self.process.send_signal(how)
         return self.process.wait(10)
+
+
+def hospital_day() -> str:
+    """Today at the hospitals (YYYYMMDD), which late in the evening is another one than here."""
+    return datetime.now(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")
 
 
 def start_city(state: Path, *arguments: str, port: int | None = None, forwarders: bool = False) -> RunningCity:

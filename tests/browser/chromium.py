@@ -17,6 +17,8 @@ EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
 OHIF = Path(__file__).parents[2] / "viewer" / "dist" / "ohif" / "index.html"
 _ARGUMENTS = [
     "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox", "--disable-quic", "--disable-background-networking",
+    # Without a graphics card a browser paints its pages itself; Debian's has them painted by the card that is emulated for WebGL.
+    "--disable-gpu-rasterization", "--disable-gpu-compositing",
 ]  # fmt: skip
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -18,7 +16,7 @@ from tests.browser import hospital
 from tests.browser.chromium import shows_a_picture
 from tests.browser.conftest import Open
 from tests.browser.hospital import Patient
-from tests.harness import RunningCity, wait_until
+from tests.harness import RunningCity, hospital_day, wait_until
 
 pytestmark = pytest.mark.usefixtures("browser")
 PREPARING = ("request failed", "Error validating study")
@@ -647,7 +645,7 @@ def test_an_exam_with_images_of_two_patients_says_so(open_page: Open, city: Runn
 
 def test_the_page_says_who_accepted_the_patient_and_when_or_that_it_waits(open_page: Open, city: RunningCity) -> None:
     story = Story(city)
-    today = datetime.now(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")
+    today = hospital_day()
     hospital.send(city.client("maugeri"), hospital.image(story.patient, "maugeri", date=today))
     hospital.wait_for_studies(city, story.patient, 3, "san-matteo")
     sender = hospital.link(city, "san-matteo", patient={"id": story.patient.at["san-matteo"]})["url"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from forwarder.operations import admin
 from forwarder.service import running
 from forwarder.spool.journal import Journal
 from tests.browser import hospital as by_api
-from tests.harness import RunningCity
+from tests.harness import RunningCity, hospital_day
 
 pytestmark = pytest.mark.usefixtures("credentials_of_the_city")
 
@@ -212,7 +211,7 @@ def test_the_follow_up_comes_back_to_the_sender(city: RunningCity, tmp_path: Pat
     with running_pacs() as pacs, a_case(city, tmp_path, pacs, archive__profile="san-matteo") as case:
         case.send(case.prior())
         by_api.transfer(city, case.patient)
-        follow_up = by_api.image(case.patient, "maugeri", date=time.strftime("%Y%m%d"))
+        follow_up = by_api.image(case.patient, "maugeri", date=hospital_day())
         by_api.send(city.client("maugeri"), follow_up)
         with running(case.place.config()):
             assert case.settled(1)["delivered"] == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -30,7 +29,7 @@ from forwarder.spool.journal import SCHEMAS, Journal, open_read_only
 from forwarder.web.pages import environment
 from forwarder.web.ready import Readiness
 from tests.browser import hospital as by_api
-from tests.harness import RunningCity
+from tests.harness import RunningCity, hospital_day
 
 TODAY = date(2026, 11, 30)
 
@@ -117,7 +116,7 @@ def test_what_is_relevant_to_the_exam_that_is_read_comes_first(city: RunningCity
         old = case.prior(date="20240101", description="TC TORACE")
         newer = [case.prior(date=day, description="RX MANO", BodyPartExamined="HAND") for day in ("20260101", "20260201")]
         case.send(old, *newer)
-        own = by_api.image(case.patient, "maugeri", date=time.strftime("%Y%m%d"), description="TC TORACE")
+        own = by_api.image(case.patient, "maugeri", date=hospital_day(), description="TC TORACE")
         by_api.send(city.client("maugeri"), own)
         by_api.transfer(city, case.patient)
         with running(case.place.config()):

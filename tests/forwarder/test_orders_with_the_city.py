@@ -6,6 +6,7 @@ import itertools
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import ris
@@ -54,7 +55,7 @@ def place(city: RunningCity, folder: Path, **values: Any) -> Hospital:
 
 
 def days_ago(days: int) -> str:
-    return f"{datetime.now() - timedelta(days=days):%Y%m%d}"
+    return f"{datetime.now(ZoneInfo('Europe/Rome')) - timedelta(days=days):%Y%m%d}"
 
 
 def prior(patient: by_api.Patient, description: str, days: int, source: str = "CT_small.dcm", **more: Any) -> Dataset:
@@ -80,7 +81,7 @@ def test_the_ris_is_told_of_the_same_examination_of_the_last_days_and_of_nothing
         by_api.wait_for_studies(city, patient, 3)
         for kind in ("ORM^O01", "OMG^O19", "OMI^O23"):
             told = post(at, order(number, kind=kind))
-            day = f"{datetime.now() - timedelta(days=5):%d/%m/%Y}"
+            day = f"{datetime.now(ZoneInfo('Europe/Rome')) - timedelta(days=5):%d/%m/%Y}"
             assert told.field("NTE", 3) == (
                 f"Stesso esame del {day} presso Fondazione IRCCS Policlinico San Matteo, disponibile in visione: TC TORACE (CT)"
             )

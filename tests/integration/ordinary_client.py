@@ -11,6 +11,8 @@ import json
 import pathlib
 import sys
 import time
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import botocore.session
 import pydicom
@@ -93,7 +95,7 @@ def download(profile, study, query=""):
 saw = {}
 mine, theirs = f"SM-{time.time_ns()}", f"MG-{time.time_ns()}"
 prior, follow_up = f"2.25.{time.time_ns()}", f"2.25.{time.time_ns() + 1}"
-today = time.strftime("%Y%m%d")
+today = datetime.now(ZoneInfo("Europe/Rome")).strftime("%Y%m%d")  # at the hospitals
 images = [made(mine, prior, "20200102", number) for number in range(5)]
 new_film = [made(theirs, follow_up, today, 1)]
 

@@ -100,6 +100,13 @@ def open_kept_page(browser: Browser, shared_contexts: dict[str, BrowserContext])
     tabs.close()
 
 
+@pytest.fixture(autouse=True)
+def in_front(request: pytest.FixtureRequest) -> None:
+    """The page that a module keeps is the tab that is looked at: one behind another is drawn once a second."""
+    if "kept_page" in request.fixturenames:
+        request.getfixturevalue("kept_page").bring_to_front()
+
+
 @pytest.fixture(scope="session")
 def ohif() -> None:
     """Skips where stock OHIF was not prepared."""

@@ -21,8 +21,11 @@ OWN = {tag for name, tag in vars(tags).items() if isinstance(tag, Tag) and keywo
 
 def tags_in(source: str) -> Iterator[str]:
     """Tags that are written as eight hexadecimal digits, as a number, or as group and element."""
+    lines = [line.encode() for line in source.splitlines()]
     for node in ast.walk(ast.parse(source)):
-        written = ast.get_source_segment(source, node) or "" if isinstance(node, ast.Constant | ast.Tuple) else ""
+        if not isinstance(node, ast.Constant | ast.Tuple):
+            continue
+        written = lines[node.lineno - 1][node.col_offset : node.end_col_offset].decode() if node.lineno == node.end_lineno else ""
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
             text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
             found = re.findall(r"(?<![0-9A-Za-z.])[0-9A-F]{8}(?![0-9A-Za-z.])", text)

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.domain.ports import Key
 from chalicelib.services.sharing import expiries, protection
+from tests.conftest import THOROUGH
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
 from tests.world import OIDS, A, B, C, World
@@ -473,6 +474,6 @@ class City(RuleBasedStateMachine):
 
 
 City.TestCase.settings = settings(
-    max_examples=80, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80 if THOROUGH else 25, stateful_step_count=22, deadline=None, suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 TestAnyHistory = City.TestCase

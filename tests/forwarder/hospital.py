@@ -159,8 +159,13 @@ def store(
     if not assoc.is_established:
         return [None] * len(datasets)
     let_go = _hold_reactor(assoc)
+    statuses: list[int | None] = []
     try:
-        return [_status(assoc, ds) for ds in datasets]
+        for dataset in datasets:
+            statuses.append(_status(assoc, dataset))
+            if statuses[-1] is None:  # the peer has died, which pynetdicom would wait out again for each of the others
+                break
+        return statuses + [None] * (len(datasets) - len(statuses))
     finally:
         let_go()
         assoc.release()

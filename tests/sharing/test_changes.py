@@ -140,6 +140,14 @@ def test_a_long_poll_answers_as_soon_as_something_happens_and_else_after_its_tim
     assert 0.3 <= time.monotonic() - started < 5
 
 
+def test_a_long_poll_of_more_than_20_seconds_is_one_of_20(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changes.MAX_WAIT == 20
+    monkeypatch.setattr(changes, "MAX_WAIT", 0.1)
+    started = time.monotonic()
+    answer = changes.read_changes(world.table, world.caller(B), None, 10, 999_999_999, lambda: world.now)
+    assert (answer["changes"], time.monotonic() - started < 5) == ([], True)
+
+
 def test_a_reader_may_begin_with_what_comes_from_now_on(world: World) -> None:
     world.arrive(A, "1", "1.2.1")
     world.settle()

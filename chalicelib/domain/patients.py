@@ -51,6 +51,10 @@ class IdentityLink:
         """Whether two numbers are joined by nothing but the codice fiscale that both are linked to."""
         return self.basis == AUTOMATIC and not any(italian.kind(side) == "codice-fiscale" for side in (self.one, self.other))
 
+    def is_word_of(self, institution: str) -> bool:
+        """Whether the archive made it, or somebody of this institution."""
+        return self.basis == AUTOMATIC or self.by.partition("/")[0] == institution
+
     def beyond(self, patient: str) -> PatientIdentifier:
         """The identifier that is not the one with this hash."""
         return self.other if self.one.hash == patient else self.one
@@ -93,10 +97,11 @@ class Record:
         sides = {side for link in self.links if not link.ended for side in (link.one, link.other)}
         return frozenset(side for side in sides if italian.kind(side) == "codice-fiscale")
 
-    def joins(self, other: Record) -> bool:
+    def joins(self, other: Record, institution: str | None = None) -> bool:
         """Whether the link to the identifier of another record holds: one that rests on a codice fiscale, only as long as both
-        are linked to it."""
+        are linked to it. With `institution`, whether one does that the archive made, or somebody of this institution."""
         live = [link for link in self.links if not link.ended and link.beyond(self.patient).hash == other.patient]
+        live = [link for link in live if institution is None or link.is_word_of(institution)]
         return any(not link.rests_on_code or self.codes & other.codes for link in live)
 
     def _holds(self, link: IdentityLink) -> bool:

@@ -12,7 +12,8 @@ The rules, in full, first match wins:
       while the receiver's acceptance stands.
 6. Nobody sees anything else.
 
-"That patient" is every identifier that is linked to the transfer's, directly and not undone. Acceptance is of one number of the
+"That patient" is every identifier that is linked to the transfer's, directly and not undone. Of what the sender has, nobody's
+word opens more than the sender's own: there only links count that it made, or the archive. Acceptance is of one number of the
 receiver's: for the way back, an identifier must besides be that number, or be linked to it. Rules 4 and 5 must hold for
 *every* patient identifier of a study: one filed under two patients is shared only where both are, one with no
 identifier never. A study without a date is never a follow-up. "The day" is the day at the hospitals: Europe/Rome.
@@ -31,7 +32,8 @@ HOSPITAL_TIME = ZoneInfo("Europe/Rome")
 
 @dataclass(frozen=True)
 class Grant:
-    """A transfer as it touches one patient identifier. `accepted`: whether the receiver accepted this very patient."""
+    """A transfer as it touches one patient identifier. `accepted`: whether the receiver accepted this very patient. `sent`:
+    whether it is the one that the sender transferred, or is linked to that by the sender or the archive."""
 
     transfer_id: str
     sender: str
@@ -40,6 +42,7 @@ class Grant:
     expires_at: datetime
     ended: bool = False
     accepted: bool = False
+    sent: bool = True
 
     def live(self, now: datetime) -> bool:
         """Whether it holds at `now` (aware)."""
@@ -224,7 +227,7 @@ def _opens(grant: Grant, viewer: str, study: Study, now: datetime) -> bool:
     if not grant.live(now):
         return False
     if (grant.sender, grant.receiver) == (study.owner, viewer):
-        return True
+        return grant.sent
     if (grant.sender, grant.receiver) == (viewer, study.owner):
         return grant.accepted and study.date >= grant.opened_at.astimezone(HOSPITAL_TIME).strftime("%Y%m%d")
     return False

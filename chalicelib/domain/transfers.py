@@ -127,11 +127,11 @@ def from_facts(items: Iterable[Item]) -> Transfer | None:
     return versions[-1] if versions else None
 
 
-def grant(transfer: Transfer, ended: bool, accepted: bool) -> Grant:
-    """A transfer as a grant for deciding, once its end was looked up, and whether its acceptance is of this patient."""
-    return Grant(
-        transfer.id, transfer.sender, transfer.receiver, transfer.opened_at, transfer.expires_at, ended, accepted=accepted
-    )
+def grant(transfer: Transfer, ended: bool, accepted: bool, sent: bool) -> Grant:
+    """A transfer as a grant for deciding, once its end was looked up, and whether its acceptance, and it itself, is of this
+    patient."""
+    moments = transfer.opened_at, transfer.expires_at
+    return Grant(transfer.id, transfer.sender, transfer.receiver, *moments, ended, accepted=accepted, sent=sent)
 
 
 def in_patient(items: Iterable[Item]) -> list[Transfer]:

@@ -273,13 +273,25 @@ def _known(records: list[Record], there: frozenset[Key]) -> LoadedPatient:
         replace(transfer, ended=(keys.transfer_facts(transfer.id), keys.END) in there) for _, transfer in sorted(touching.items())
     ]
     facts = PatientFacts(
-        tuple(transfers.grant(transfer, transfer.ended, _is_accepted(transfer, records)) for transfer in current),
+        tuple(
+            transfers.grant(
+                transfer, transfer.ended, _is_accepted(transfer, records), is_sent(records, transfer.patient, transfer.sender)
+            )
+            for transfer in current
+        ),
         tuple(objection for record in records for objection in record.objections.values()),
         tuple(protection for record in records for protection in record.protections),
         tuple(consent for record in records for consent in record.consents),
         tuple(emergency for record in records for emergency in record.emergencies),
     )
     return LoadedPatient(records[0], tuple(records[1:]), facts, tuple(current))
+
+
+def is_sent(records: Sequence[Record], patient: PatientIdentifier, sender: str) -> bool:
+    """Whether the patient of the first record is the one that is transferred under this number, as far as the archive and the
+    sender say so: what the receiver, or anybody else, takes for the same patient opens nothing that the sender has."""
+    first, *linked = records
+    return first.patient == patient.hash or any(other.patient == patient.hash and first.joins(other, sender) for other in linked)
 
 
 def _is_accepted(transfer: Transfer, records: Sequence[Record]) -> bool:

@@ -140,6 +140,24 @@ def test_a_hospital_that_files_its_patients_under_their_code_accepts_under_that(
         world.end(B, transfer)
 
 
+def test_whom_the_receiver_takes_for_the_patient_opens_nothing_that_the_sender_has_of_that_one(world: World) -> None:
+    """The number that it names is its word: by another person's code it would read all that the sender has under that."""
+    transfer = discharged(world)
+    for uid, number, issuer in (("1.2.3", UGO, CF), ("1.2.4", "9", OIDS[B])):
+        world.arrive(A, number, uid, universal=issuer, birth="19710220", sex="M", name="Neri^Ugo")
+        world.settle()
+        body = {"id": number, "issuer": issuer}
+        acceptance.accept(world.table, world.caller(B), transfer, body, world.now, world.act, world.tell)
+        assert not world.sees(B, uid), "at once"
+        world.settle()
+        assert world.found(B) == {PRIOR, FOLLOW_UP}
+        assert uid not in world.on_timeline(B, number, issuer)
+        assert world.sees(B, PRIOR)
+    world.take_back(B, transfer)
+    world.link(A, "1", PatientIdentifier(OIDS[B], "9"))
+    assert world.sees(B, "1.2.4"), "what the sender says of its own does"
+
+
 # With what is linked already --------------------------------------------------------------------------------------
 
 

@@ -88,7 +88,7 @@ def _with(
     facts: Mapping[str, PatientFacts], known: Mapping[str, LoadedPatient], own: PatientIdentifier, grant: Grant
 ) -> dict[str, PatientFacts]:
     """The facts as they would be with one more transfer of this number: it touches the number, and those linked to it."""
-    touched = {patient for patient, loaded in known.items() if patient == own.hash or own in loaded.numbers}
+    touched = {patient for patient, loaded in known.items() if access.is_sent([loaded.record, *loaded.linked], own, grant.sender)}
     return {
         patient: replace(fact, grants=(*fact.grants, grant)) if patient in touched else fact for patient, fact in facts.items()
     }

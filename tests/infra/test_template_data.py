@@ -78,6 +78,7 @@ def test_the_lifecycle_removes_what_nobody_needs_and_no_hospitals_instance(templ
     rules = template["Resources"]["ImagesBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["cache/", "metadata/series/", "instances/canary/"]
     (cache,) = [rule for rule in rules if rule.get("Prefix") == "cache/"]
+    assert cache["ExpirationInDays"] == 1
     assert cache["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}, "what expired would lie there as an old version"
     assert any("NoncurrentVersionExpiration" in rule for rule in rules if "Prefix" not in rule)
     assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)

@@ -6,10 +6,12 @@ import io
 import json
 import random
 import zipfile
+from datetime import UTC, datetime, timedelta
 
 import pydicom
 import pytest
 
+from chalicelib.services.retrieval import manifest
 from tests.sharing.api import Api
 from tests.sharing.images import image
 from tests.sharing.test_sloppy_values import replaced
@@ -67,3 +69,23 @@ def test_every_door_shows_images_in_one_order(api: Api, name: str) -> None:
     bearer = {"Authorization": f"Bearer {key}"}
     shown = api.call(None, "GET", "/view/studies/{study}/images", headers=bearer, study=STUDY).json
     assert [one["sop_instance_uid"] for one in shown["series"][0]["instances"]] == wanted, json.dumps(shown)[:300]
+
+
+def test_a_manifest_of_2000_instances_is_in_reading_order_and_its_addresses_live_300_seconds(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert manifest.MOST_ORDERED == 2000
+    api.world.send(A, *(image("a1", STUDY, sop) for sop in (1, 2, 10)))
+    api.world.settle()
+
+    def listed() -> list[str]:
+        answer = api.call(A, "GET", "/studies/{study}/manifest", study=STUDY).json
+        lives = datetime.fromisoformat(answer["expires_at"]) - datetime.now(UTC)
+        assert timedelta(seconds=290) < lives <= timedelta(seconds=300)
+        assert {entry["url"].partition("?")[2] for entry in answer["instances"]} == {"seconds=300"}
+        return [entry["sop_instance_uid"].rpartition(".")[2] for entry in answer["instances"]]
+
+    monkeypatch.setattr(manifest, "MOST_ORDERED", 3)
+    assert listed() == ["1", "2", "10"]
+    monkeypatch.setattr(manifest, "MOST_ORDERED", 2)
+    assert listed() == ["1", "10", "2"], "by UID"

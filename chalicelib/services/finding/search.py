@@ -102,11 +102,14 @@ class SearchPage:
 @dataclass
 class _Budget:
     left: int = MAX_EXAMINED
+    exceeded: bool = False
+    """Whether there was something that was not looked at."""
 
     def take(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, until the budget is spent."""
         for item in items:
             if self.left <= 0:
+                self.exceeded = True
                 return
             self.left -= 1
             yield item
@@ -141,7 +144,7 @@ def search(
         if pages and found.matches:
             last = found.matches[-1]
             pages.keep(table, paging.PagePlace(query.offset + query.limit, "#".join(filter(None, (last.series, last.sop)))), now)
-    elif budget.left <= 0:
+    elif budget.exceeded:
         found.warnings.append(f"Only the newest {MAX_EXAMINED} candidates were searched. Please add a key")
     return found
 

@@ -78,6 +78,17 @@ def test_what_the_gateway_refuses_is_a_problem_too(world: World, size: int) -> N
     assert answer.json()["request_id"] == answer.headers["x-amzn-RequestId"]
 
 
+def test_a_request_of_4_4_mb_is_stored(world: World) -> None:
+    study = "1.2.826.0.1.3680043.8.498.38"
+    dataset = pydicom.dcmread(io.BytesIO(made("MR_small.dcm", study, f"{study}.1")))
+    dataset.add_new(0x00420011, "OB", b"")
+    dataset.EncapsulatedDocument = bytes((4_400_000 - len(packed(written(dataset)))) // 2 * 2)
+    body = packed(written(dataset))
+    assert 4_400_000 - 2 < len(body) <= 4_400_000
+    answer = world.owner.post("/dicomweb/studies", data=body, headers=MULTIPART)
+    assert answer.status_code == 200, answer.text[:300]
+
+
 def test_a_request_that_is_compressed_is_not_taken(world: World) -> None:
     body = gzip.compress(packed(world["slice1"].content))
     answer = world.owner.post("/dicomweb/studies", data=body, headers={**MULTIPART, "Content-Encoding": "gzip"})

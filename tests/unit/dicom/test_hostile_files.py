@@ -343,6 +343,30 @@ def test_large_headers_read_side_by_side_do_not_add_up() -> None:
             assert set(pool.map(lambda _: reason(data, limits), range(16))) == {"too-large-header"}
 
 
+def test_a_head_may_have_what_the_conformance_statement_says_and_an_item_counts_four() -> None:
+    limits = Limits()
+    assert (limits.header, limits.elements, limits.item_weight, limits.depth) == (16 * MIB, 400_000, 4, 32)
+    assert (limits.kept_items, limits.passed) == (1000, 4_000_000)
+
+    def least(content: bytes) -> int:
+        """The smallest number of elements with which it is read; with one less it is not."""
+        data = part10(identity() + content + pixels())
+        return next(number for number in range(100) if reason(data, Limits(elements=number)) is None)
+
+    sequence, another = element(0x00081111, "SQ", item(b"") * 5), element(0x00110010, "LO", "")
+    alone = least(b"")
+    assert (least(another * 3) - alone, least(sequence) - alone) == (3, 1 + 4 * 5)
+
+
+def test_a_header_of_16_mib_is_read_and_a_larger_one_is_not() -> None:
+    values = element(0x00110100, "UT", b"x" * (60 * KIB)) * 10
+    data = part10(identity() + values + pixels())
+    enough = next(count for count in range(600, 700) if reason(data, Limits(header=count * KIB)) is None)
+    assert reason(data, Limits(header=(enough - 1) * KIB)) == "too-large-header"
+    below, above = (part10(identity() + element(0x00110100, "UT", b"x" * (60 * KIB)) * count + pixels()) for count in (270, 275))
+    assert (reason(below), reason(above)) == (None, "too-large-header")
+
+
 def test_a_header_of_large_values_ends_at_the_limit() -> None:
     below = b"".join(element(0x00110100 + number, "UT", b"x" * (60 * KIB)) for number in range(300))
     above = b"".join(element(0x00110100 + number, "UT", b"x" * (70 * KIB)) for number in range(1000))
@@ -380,6 +404,9 @@ def test_control_characters_and_scripts_pass_and_stay_text() -> None:
 def test_a_patient_id_that_is_longer_than_dicom_allows_is_refused_rather_than_cut() -> None:
     assert reason(image(patient="P" * 65)) == "invalid-patient-id"
     assert reason(image(patient="P" * 64)) is None
+    for length, refused in ((64, None), (65, "invalid-patient-id")):
+        issuer = element(0x00100021, "LO", "I" * length)
+        assert reason(part10(identity() + issuer + pixels())) == refused
 
 
 def test_a_rejection_says_nothing_of_the_patient() -> None:

@@ -95,6 +95,12 @@ def test_tens_of_thousands_of_frames_are_read_in_little_memory() -> None:
     assert head.streamed == {GROUPS: 20_000}
 
 
+@pytest.mark.parametrize(("frames", "streamed"), [(1000, {}), (1001, {GROUPS: 1001})])
+def test_1000_items_are_held_and_of_more_none(frames: int, streamed: dict[int, int]) -> None:
+    data = segmentation(frames)
+    assert read_head(reader(data), len(data)).streamed == streamed
+
+
 def test_there_is_a_limit() -> None:
     data = segmentation(2000)
     with pytest.raises(Rejected, match="more than 5000 elements"):

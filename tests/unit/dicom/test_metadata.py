@@ -113,6 +113,12 @@ def test_binary_values_above_the_threshold_and_the_pixels_are_referred_to() -> N
     assert metadata["7FE00010"] == {"vr": "OW", "BulkDataURI": "7FE00010"}
 
 
+@pytest.mark.parametrize(("length", "there"), [(1024, "InlineBinary"), (1026, "BulkDataURI")])
+def test_a_value_of_1024_bytes_is_in_the_metadata_and_a_longer_one_is_not(length: int, there: str) -> None:
+    data = part10(identity() + element(0x00420011, "OB", bytes(length)) + pixels())
+    assert there in full_metadata(read_head(reader(data), len(data)), bulk_name)["00420011"]
+
+
 @pytest.mark.parametrize("path", [(0x00420011,), (0x00081111, 1, 0x00091010), (0x7FE00010,), (0x00091010,)])
 def test_what_is_referred_to_can_be_found_in_the_object(path: tuple[int, ...]) -> None:
     inside = element(0x00091010, "OB", b"\5" * 2000)

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from chalicelib.dicom.header import read_head
-from chalicelib.dicom.summary import ATTRIBUTES_LIMIT, summarise
+from chalicelib.dicom.summary import ATTRIBUTES_LIMIT, LONG_LIMIT, summarise
 from chalicelib.domain.attributes import KEPT
 from chalicelib.domain.instance_summary import InstanceSummary, StatedIdentifier
 from tests.unit.dicom.building import element, identity, item, part10, pixels, reader, real_files
@@ -100,6 +100,10 @@ def test_an_image_without_patient_id_has_none() -> None:
         (0x00080008, "CS", "ORIGINAL\\\\AXIAL", ["ORIGINAL", None, "AXIAL"]),
         (0x00081030, "LO", "  Torace  ", ["Torace"]),
         (0x00081030, "LO", "x" * 100, ["x" * 100]),
+        (0x00081030, "LO", "x" * 1024, ["x" * 1024]),
+        (0x00081030, "LO", "x" * 1025, ["x" * 1024]),
+        (0x00080008, "CS", "\\".join("ABCDEFGH"), list("ABCDEFGH")),
+        (0x00080008, "CS", "\\".join("ABCDEFGHI"), list("ABCDEFGH")),
     ],
 )
 def test_a_value_is_kept_as_it_is_valid_or_left_out(tag: int, vr: str, written: str, kept: Any) -> None:
@@ -133,6 +137,14 @@ def test_what_has_no_room_is_dropped_by_importance_and_named() -> None:
     assert size(summary.attributes) <= ATTRIBUTES_LIMIT
     assert "00080050" in summary.attributes
     assert "00081010" in summary.dropped
+
+
+def test_of_long_values_8_kb_are_kept() -> None:
+    long = [element(kept.tag.number, kept.vr, "x" * 1024) for kept in KEPT if kept.vr in ("LO", "SH") and kept.level != "patient"]
+    sizes = [summary_of(part10(identity() + b"".join(long[:count]) + pixels())) for count in range(len(long) + 1)]
+    whole = [size(summary.attributes) for summary in sizes if not summary.dropped]
+    assert 7000 < max(whole) <= 8192, "what has room is whole"
+    assert len(whole) < len(sizes) and max(size(summary.attributes) for summary in sizes) <= LONG_LIMIT == 8192
 
 
 def test_reading_a_value_through_pydicom_first_changes_nothing() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.media_types import negotiate
+from chalicelib.dicomweb.rendered import Viewport
 from chalicelib.domain.assembly import ObjectRange
 from chalicelib.domain.audit import DisclosedStudy
 from chalicelib.domain.errors import NotAcceptable, TooLarge
@@ -118,3 +119,73 @@ def test_a_ct_is_stood_for_by_its_slices_and_not_by_its_scout() -> None:
     slices = [image("1.2", number, "ORIGINAL PRIMARY AXIAL") for number in range(3)]
     assert rendering.representative([*scout, *slices]) == slices[1]
     assert rendering.representative(scout) == scout[0]
+
+
+@pytest.mark.parametrize(("size", "where"), [(4_400_000, Inline), (4_400_001, Elsewhere)])
+def test_a_body_of_4_4_mb_is_sent_and_one_byte_more_is_referred_to(size: int, where: type) -> None:
+    objects = MemoryObjects()
+    objects.contents["a"] = bytes(size)
+    assert isinstance(bodies.single_body(objects, [ObjectRange("a", 0, size)], "video/mp4"), where)
+
+
+class Unread(MemoryObjects):
+    """Objects of which none has its bytes here: what is put together of them is noted alone."""
+
+    def assemble(self, key: str, parts: Any, content_type: str) -> None:
+        self.contents[key] = b""
+
+    def checksums(self, extracts: Any) -> list[int]:
+        return [0] * len(extracts)
+
+
+def test_4_gib_are_read_for_an_answer_and_not_a_byte_more() -> None:
+    mib = 1024**2
+    most = [ObjectRange("a", number, 4 * mib) for number in range(1024)]
+    assert isinstance(bodies.single_body(Unread(), most, "video/mp4"), Elsewhere)
+    assert isinstance(bodies.single_body(Unread(), [ObjectRange("b", 0, 5 * 1024 * mib)], "video/mp4"), Elsewhere), "is copied"
+    with pytest.raises(TooLarge, match="manifest"):
+        bodies.single_body(Unread(), [*most, ObjectRange("a", 0, 1)], "video/mp4")
+
+
+def test_a_zip_has_3_75_gib_and_not_a_byte_more() -> None:
+    half = 15 * 1024**3 // 8
+    assert isinstance(zip_archive.body(Unread(), OPENED, [instance(half), instance(half)]), Elsewhere)
+    with pytest.raises(TooLarge, match="manifest"):
+        zip_archive.body(Unread(), OPENED, [instance(half), instance(half + 1)])
+
+
+def drawable(frames: int = 1, rows: int = 10, columns: int = 10) -> Instance:
+    return instance(10, rows=rows, columns=columns, pixel_offset=5, pixels=PixelFacts(frames=frames).to_item())
+
+
+def test_64_pictures_come_in_one_answer() -> None:
+    objects = MemoryObjects()
+    decoder = Decoder(objects)
+    selected = negotiate(rendering.offers(objects, "san-matteo", drawable()), "multipart/related; type=image/png")
+    for asked, made in ((64, 64), (65, 64)):
+        shown = [(drawable(100), frame) for frame in range(1, asked + 1)]
+        found = rendering.body(objects, decoder, OPENED, shown, rendering.Rendering(), selected)
+        assert isinstance(found, Inline) and found.content.count(b"Content-Type: image/png") == made
+
+
+@pytest.mark.parametrize(
+    ("one", "moves"),
+    [
+        (drawable(200), True),
+        (drawable(201), False),
+        (drawable(128, 1024, 1024), True),
+        (drawable(128, 1024, 1025), False),
+    ],
+    ids=["200 frames", "201 frames", "128 M pixels", "more pixels"],
+)
+def test_an_animation_has_200_frames_and_128_m_pixels(one: Instance, moves: bool) -> None:
+    offered = {offer.media_type for offer in rendering.offers(MemoryObjects(), "san-matteo", one) if not offer.multipart}
+    assert ("image/gif" in offered, "image/png" in offered) == (moves, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"), [(None, (128, 128)), (Viewport(1024, 1024), (1024, 1024)), (Viewport(1025, 9), (1024, 9))]
+)
+def test_a_thumbnail_has_128_pixels_a_side_or_up_to_1024(asked: Viewport | None, made: tuple[int, int]) -> None:
+    viewport = rendering.thumbnail(rendering.Rendering(viewport=asked)).viewport
+    assert viewport is not None and (viewport.width, viewport.height) == made

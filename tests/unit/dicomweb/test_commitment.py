@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from chalicelib.dicomweb.commitment import (
 from chalicelib.dicomweb.json_model import Model, parse_json
 from chalicelib.dicomweb.multipart import write
 from chalicelib.dicomweb.native_xml import to_xml
-from chalicelib.domain.errors import BadRequest, UnsupportedMediaType
+from chalicelib.domain.errors import BadRequest, NotFound, UnsupportedMediaType
+from chalicelib.services.ingest import commitment
+from tests.world import A, World
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 JSON = "application/dicom+json"
@@ -114,6 +117,11 @@ def test_what_is_no_request_module_is_refused(model: object) -> None:
         parsed(model)
 
 
+def test_5000_instances_are_committed_at_once() -> None:
+    most = {"00081199": sq(*({"00081150": ui(CT), "00081155": ui(f"1.{n}")} for n in range(5000)))}
+    assert len(parsed(most).references) == 5000
+
+
 def test_an_instance_named_twice_is_one() -> None:
     twice = {"00081199": sq(*[{"00081150": ui(CT), "00081155": ui("1.1")}] * 2)}
     assert parsed(twice).references == (Reference(CT, "1.1"),)
@@ -156,3 +164,12 @@ def test_every_instance_is_answered_once_in_valid_json(
     assert parse_json(text.encode()) == [answer]
     assert text.count('"00081155"') == len(references)
     assert text.count('"00081197"') == sum(reason is not None for reason in reasons.values())
+
+
+def test_an_answer_is_kept_for_30_days() -> None:
+    archive, asked = World(), parsed(FLAT)
+    commitment.commit(archive.table, A, "1.2.3", asked, archive.now, archive.act, archive.tell)
+    last = archive.now + timedelta(days=30) - timedelta(seconds=1)
+    assert commitment.result(archive.table, A, "1.2.3", last, archive.tell)
+    with pytest.raises(NotFound):
+        commitment.result(archive.table, A, "1.2.3", last + timedelta(seconds=1), archive.tell)

@@ -108,6 +108,11 @@ def test_what_is_no_heading(line: str) -> None:
     assert told(f"Prima.\n{line}\nDopo.") == [("", "")]
 
 
+def test_of_what_a_report_concludes_a_list_shows_200_characters_of_the_first_line() -> None:
+    for length in (200, 201):
+        assert report_sections.conclusion((), "x" * length + "\nnext") == "x" * 200
+
+
 def test_text_without_headings_is_one_section() -> None:
     assert split("Nessun addensamento.\n\nUtile controllo.") == (Section("", "", "Nessun addensamento.\n\nUtile controllo."),)
     assert split(" \n") == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 import struct
@@ -27,7 +28,7 @@ from pydicom.uid import (
 )
 
 from pixels import render, transcode
-from pixels.errors import Undecodable
+from pixels.errors import Undecodable, Unrenderable
 from tests.unit.dicom.building import element
 from tests.unit.pixels.generated import Spec, cells, dataset, opened, packed, replace, written
 from tests.unit.pixels.test_against_dcmtk import alike, picture
@@ -515,3 +516,23 @@ def test_black_and_white_change_places_once(photometric: str, shape: str, invert
     expected = stretch(values(spec))
     ours = render.drawn(opened(made(spec, PresentationLUTShape=shape)), 0)
     assert alike(ours, 255 - expected if inverted else expected, 1)
+
+
+def test_128_m_pixels_are_drawn_and_200_frames_as_one_and_not_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (render.MOST_PIXELS, render.MOST_FRAMES) == (128 * 1024 * 1024, 200)
+    spec = Spec(frames=3)
+    read, size = opened(made(spec)), (spec.columns, spec.rows)
+    whole = render.RenderJob("image/gif", None, 90, (0, 0, *size), size, (False, False), None, ())
+    one = dataclasses.replace(whole, media_type="image/png", frame=1)
+    area = spec.rows * spec.columns
+    for wanted, pixels, frames, refused in (
+        (one, area, 1, False), (one, area - 1, 9, True), (whole, 3 * area, 3, False), (whole, 3 * area - 1, 3, True),
+        (whole, 3 * area, 2, True),
+    ):  # fmt: skip
+        monkeypatch.setattr(render, "MOST_PIXELS", pixels)
+        monkeypatch.setattr(render, "MOST_FRAMES", frames)
+        if refused:
+            with pytest.raises(Unrenderable, match="too many"):
+                render.render(read, wanted)
+        else:
+            assert render.render(read, wanted)

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.media_types import negotiate
 from chalicelib.domain.errors import TooLarge
-from chalicelib.services.retrieval import bodies, bulkdata
+from chalicelib.services.retrieval import bodies, bulkdata, frames
 from chalicelib.services.retrieval.bodies import Body, Inline
 from tests.fakes import WatchedObjects
 from tests.streams import MOMENT
@@ -70,3 +70,19 @@ def test_what_many_instances_inflate_to_is_not_held_together() -> None:
         assert tracemalloc.get_traced_memory()[1] < 250_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_64_mib_of_values_are_made_anew_for_an_answer_and_not_a_byte_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert frames.MOST_IN_MEMORY == 64 * 1024**2
+    archive = reading_world()
+    pixels = building.element(0x7FE00010, "OW", bytes(4000))
+    contents = [building.identity(sop=f"1.2.{n}") + pixels for n in (1, 2)]
+    for n, content in enumerate(contents, 1):
+        meta = building.file_meta(building.DEFLATED, f"1.2.{n}")
+        assert archive.bring("san-matteo", building.part10(content, building.DEFLATED, meta=meta)) == ["indexed"]
+    most = sum(map(len, contents))
+    monkeypatch.setattr(frames, "MOST_IN_MEMORY", most)
+    assert isinstance(everything(archive, []), Inline)
+    monkeypatch.setattr(frames, "MOST_IN_MEMORY", most - 1)
+    with pytest.raises(TooLarge):
+        everything(archive, [])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.dicomweb.qido import parse_query
+from chalicelib.dicomweb.search_plan import ByModality, Everything, selective_key
 from chalicelib.services.finding import search
 from tests.fakes import Watched
 from tests.streams import MOMENT
@@ -81,3 +83,20 @@ def test_one_of_a_rare_modality_is_found_by_one_query() -> None:
     assert [match.study for match in found.matches] == ["1.2.60"]
     assert asked == ["query", "batch_get"]
     assert search.search(table, caller, parse_query("series", [("Modality", "MR")]), MOMENT).matches
+
+
+def test_ten_modalities_are_looked_up_each_by_its_own_and_more_are_filtered() -> None:
+    for count, kind in ((10, ByModality), (11, Everything)):
+        asked = parse_query("study", [("ModalitiesInStudy", "\\".join(f"M{number}" for number in range(count)))])
+        assert isinstance(selective_key(asked), kind)
+
+
+def test_of_more_candidates_than_10_000_the_newest_are_looked_at_and_the_answer_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert search._Budget().left == 10_000
+    archive = filled([(["CT"], day, False) for day in (0, 1, 2)])
+    everything = parse_query("study", [("PatientSex", "")])
+    for most, warned in ((3, False), (2, True)):
+        monkeypatch.setattr(search._Budget.__init__, "__defaults__", (most, False))
+        found = search.search(archive.table, archive.caller("san-matteo"), everything, MOMENT)
+        dates = [match.attributes["00080020"]["Value"][0] for match in found.matches]
+        assert (len(dates), dates == sorted(dates, reverse=True), bool(found.warnings)) == (most, True, warned)

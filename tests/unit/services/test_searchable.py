@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
-from chalicelib.services.ingest import uploads
+from chalicelib.domain.verdicts import Verdict
+from chalicelib.services.ingest import searchable, store, uploads
 from chalicelib.services.ingest.uploads import UploadOffer
 from tests.streams import MOMENT
 from tests.world import World, image, reading_world
@@ -56,3 +58,18 @@ def test_what_was_taken_back_counts_as_withdrawn_and_holds_up_no_other() -> None
     archive.withdraw("san-matteo", "1.2.3", "1.2.3.1.1")
     archive.project_all()
     assert states(archive, digest(first), digest(second)) == {digest(first): "rejected", digest(second): "indexed"}
+
+
+def test_an_answer_waits_four_seconds_at_the_most_and_no_longer_than_it_has_to() -> None:
+    assert store._PATIENCE == 4.0
+    archive = reading_world()
+    (stored,) = archive.put_objects("san-matteo", image())
+    archive.index_batch([stored])
+    verdicts = {"one": Verdict.from_item(archive.verdict(stored))}
+    started = time.monotonic()
+    searchable.wait_for(archive.table, "san-matteo", verdicts, 0.2)
+    assert 0.2 <= time.monotonic() - started < 3
+    archive.project_all()
+    started = time.monotonic()
+    searchable.wait_for(archive.table, "san-matteo", verdicts, 60)
+    assert time.monotonic() - started < 3

@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from chalicelib.domain import keys
 from chalicelib.domain.errors import BadRequest, Conflict
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Item, Key, PutVersion
 from chalicelib.domain.rfc3339 import iso, kept_moment
 
 DEFAULT_DAYS, MOST_DAYS = 30, 3650
@@ -131,7 +133,10 @@ class InstitutionErasure:
 
 @dataclass(frozen=True)
 class ErasureOrder:
-    """That an owner has a patient's studies erased, once it is due. Its item goes with it; what is left names no patient."""
+    """That an owner has a patient's studies erased, once it is due. Its item goes with it; what is left names no patient.
+
+    `begun`: it goes, and nobody takes it back any more. `version` counts what was changed of it; 0: it is not there yet.
+    """
 
     id: str
     institution: str
@@ -142,16 +147,28 @@ class ErasureOrder:
     asked_at: str
     due_at: str
     cancelled: bool = field(default=False, kw_only=True)
+    begun: bool = field(default=False, kw_only=True)
     whole: bool = field(default=False, kw_only=True)
     """Whether what is known of the patient goes too, and not these studies alone."""
     erased: ErasedCount = field(default_factory=ErasedCount, kw_only=True)
+    version: int = field(default=0, kw_only=True)
+
+    @property
+    def key(self) -> Key:
+        """Where it stands."""
+        return keys.erasure_facts(self.institution), keys.erasure_order(self.id)
+
+    def write(self) -> PutVersion:
+        """The write that keeps it, if nobody else changed it meanwhile."""
+        return PutVersion(Item(*self.key, self.to_item(), version=self.version + 1), self.version)
 
     def to_item(self) -> dict[str, object]:
         """As its fact keeps it."""
-        return asdict(self) | {"patient": self.patient.to_item(), "studies": list(self.studies)}
+        kept = {name: value for name, value in asdict(self).items() if name != "version"}
+        return kept | {"patient": self.patient.to_item(), "studies": list(self.studies)}
 
     @classmethod
-    def from_item(cls, item: Mapping[str, object]) -> ErasureOrder:
+    def from_item(cls, item: Mapping[str, object], version: int) -> ErasureOrder:
         """What `to_item` made."""
         patient, studies, erased = item["patient"], item["studies"], item["erased"]
         assert isinstance(patient, dict) and isinstance(studies, list) and isinstance(erased, dict)
@@ -161,8 +178,10 @@ class ErasureOrder:
             patient=PatientIdentifier.from_item(patient),
             studies=tuple(map(str, studies)),
             cancelled=bool(item["cancelled"]),
+            begun=bool(item["begun"]),
             whole=bool(item["whole"]),
             erased=counted(erased),
+            version=version,
         )
 
     def is_due(self, now: datetime) -> bool:

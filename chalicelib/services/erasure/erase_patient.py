@@ -8,8 +8,10 @@ from dataclasses import replace
 from chalicelib.domain import erasures, keys
 from chalicelib.domain.audit import Entry, Kind, Purpose
 from chalicelib.domain.erasures import ErasureOrder
-from chalicelib.domain.ports import Delete, Item, Put, PutNew, Table, Write
+from chalicelib.domain.errors import TryAgain
+from chalicelib.domain.ports import Delete, Item, PutNew, Table, Write
 from chalicelib.domain.studies import Instance
+from chalicelib.services import access
 from chalicelib.services.erasure.erase_study import Eraser, MayGo, erase_study, forget_patients
 from chalicelib.services.identity import numbering
 
@@ -17,14 +19,15 @@ from chalicelib.services.identity import numbering
 def waiting(table: Table, institution: str) -> Iterator[ErasureOrder]:
     """The orders of an institution that are to come."""
     for item in table.query_all(keys.erasure_facts(institution), keys.begins(keys.erasure_order)):
-        yield ErasureOrder.from_item(item.data)
+        yield ErasureOrder.from_item(item.data, item.version or 0)
 
 
 def carry_out(run: Eraser, made: ErasureOrder) -> bool:
-    """Erase what an order names, as far as there is time; whether all of it is gone."""
-    key = keys.erasure_facts(made.institution), keys.erasure_order(made.id)
+    """Erase what an order names, as far as there is time; whether all of it is gone. Raises TryAgain where it was taken back."""
     if made.cancelled:
-        return run.table.put(Delete(*key))
+        return run.table.put(Delete(*made.key))
+    if not made.begun:
+        made = _saved(run, replace(made, begun=True))
     while made.studies:
         gone = erase_study(run, made.institution, made.studies[0], f"order={made.id}", _of_the_patient_alone(run, made))
         if gone is None:
@@ -32,18 +35,30 @@ def carry_out(run: Eraser, made: ErasureOrder) -> bool:
         if gone.is_kept:
             made = _left_out(run, made)
             continue
-        made = replace(made, studies=made.studies[1:], erased=erasures.plus(made.erased, gone.count))
-        run.table.put(Put(Item(*key, made.to_item())))
+        made = _saved(run, replace(made, studies=made.studies[1:], erased=erasures.plus(made.erased, gone.count)))
         forget_patients(run, made.institution, gone.numbers - {made.patient}, whole=False)
-    forget_patients(run, made.institution, frozenset({made.patient}), whole=made.whole)
-    stone = Item(key[0], keys.erased(made.id), made.tombstone(run.clock()))
+    forget_patients(run, made.institution, frozenset({made.patient}), whole=made.whole and not _has_more(run, made))
+    stone = Item(made.key[0], keys.erased(made.id), made.tombstone(run.clock()))
     entry = Entry(
         Kind.ERASURE, made.institution, (made.patient,), purpose=Purpose.PATIENT_REQUEST, subject=made.id,
         count=made.erased.objects, text=str(made.erased),
     )  # fmt: skip
-    writes: list[Write] = [PutNew(stone), Delete(*key)]
+    writes: list[Write] = [PutNew(stone), Delete(*made.key)]
     run.act(writes, entry)
     return True
+
+
+def _saved(run: Eraser, made: ErasureOrder) -> ErasureOrder:
+    """The order as it is kept from now on. Raises TryAgain where somebody changed it meanwhile."""
+    if not run.table.put(made.write()):
+        raise TryAgain
+    return replace(made, version=made.version + 1)
+
+
+def _has_more(run: Eraser, made: ErasureOrder) -> bool:
+    """Whether the owner has studies of the patient that are not the order's: they came since, and what was said of them, and of
+    the patient, holds on."""
+    return any(owner == made.institution for owner, _ in access.load_record(run.table, made.patient.hash).studies)
 
 
 def _of_the_patient_alone(run: Eraser, made: ErasureOrder) -> MayGo:
@@ -64,5 +79,6 @@ def _left_out(run: Eraser, made: ErasureOrder) -> ErasureOrder:
         Kind.ERASURE_ORDERED, made.institution, (made.patient,), study, Purpose.PATIENT_REQUEST, subject=made.id,
         text="left out: images of another patient came since it was confirmed",
     )  # fmt: skip
-    run.act([Put(Item(keys.erasure_facts(made.institution), keys.erasure_order(made.id), after.to_item()))], entry)
-    return after
+    if run.act([after.write()], entry):
+        raise TryAgain
+    return replace(after, version=after.version + 1)

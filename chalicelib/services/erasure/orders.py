@@ -15,8 +15,9 @@ from chalicelib.domain.erasures import ErasureOrder
 from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Item, Put, PutNew, Table
+from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.studies import is_withdrawal
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
 from chalicelib.services.identity import known_patients
@@ -80,11 +81,17 @@ def order(
         Kind.ERASURE_ORDERED, made.institution, (own,), purpose=Purpose.PATIENT_REQUEST, subject=made.id,
         count=len(made.studies), text=f"due {made.due_at}; {reason}",
     )  # fmt: skip
-    if act([PutNew(Item(keys.erasure_facts(made.institution), keys.erasure_order(made.id), made.to_item()))], entry):
-        raise TryAgain
-    for study in made.studies:
+    for study in _shown(table, made):  # before it is ordered: nothing goes that its owner has no answer for
         protection.withdraw(table, caller, study, {"reason": reason}, now, act)
+    if act([made.write()], entry):
+        raise TryAgain
     return {"id": made.id, "due_at": made.due_at} | preview.to_answer(), True
+
+
+def _shown(table: Table, made: ErasureOrder) -> list[str]:
+    """The studies of an order that are not hidden yet."""
+    there = table.batch_get(keys.withdrawn_study(made.institution, study) for study in made.studies)
+    return [study for study in made.studies if not is_withdrawal(there.get(keys.withdrawn_study(made.institution, study)))]
 
 
 def take_back(table: Table, caller: Caller, patient_id: str, id: str, act: Act) -> dict[str, object]:
@@ -93,17 +100,15 @@ def take_back(table: Table, caller: Caller, patient_id: str, id: str, act: Act) 
     Raises NotFound, Conflict once it began.
     """
     own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
-    key = keys.erasure_facts(caller.member.id), keys.erasure_order(id)
-    item = table.get(*key)
-    made = ErasureOrder.from_item(item.data) if item is not None else None
+    item = table.get(keys.erasure_facts(caller.member.id), keys.erasure_order(id))
+    made = ErasureOrder.from_item(item.data, item.version or 0) if item is not None else None
     if made is None or made.patient != own or made.cancelled:
         raise NotFound
-    if made.erased.studies:
-        raise Conflict("Some of it is erased already.")
-    act(
-        [Put(Item(*key, replace(made, cancelled=True).to_item()))],
-        Entry(Kind.ERASURE_ORDERED, caller.member.id, (own,), subject=id, text="taken back"),
-    )
+    if made.begun:
+        raise Conflict("It is being erased already.")
+    entry = Entry(Kind.ERASURE_ORDERED, caller.member.id, (own,), subject=id, text="taken back")
+    if act([replace(made, cancelled=True).write()], entry):
+        raise TryAgain  # it begins at this moment
     return {"id": id, "status": "cancelled"}
 
 

@@ -10,13 +10,20 @@ from typing import Any
 import pytest
 
 from chalicelib.domain import audit, keys
-from chalicelib.domain.erasures import ErasureOrder, ErasureState, InstitutionErasure
-from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Item, Put, Table
+from chalicelib.domain.erasures import ErasureState, InstitutionErasure
+from chalicelib.domain.errors import Conflict, NotFound, TryAgain
+from chalicelib.domain.ports import Table
 from chalicelib.domain.retention import RetentionPolicy
-from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.audit.trail import Trail
-from chalicelib.services.erasure import erase_expired, erase_institution, erase_patient, erase_study, forgetting, institutions
+from chalicelib.services.erasure import (
+    erase_expired,
+    erase_institution,
+    erase_patient,
+    erase_study,
+    forgetting,
+    institutions,
+    orders,
+)
 from chalicelib.services.erasure.erase_study import Eraser
 from chalicelib.services.erasure.retention import OwnersRetention
 from chalicelib.services.registry import load_registry
@@ -123,23 +130,92 @@ def test_an_institution_wherever_the_function_dies(city: World) -> None:
     assert calls > 20
 
 
+def ordered(world: World) -> dict[str, Any]:
+    """The order of all that A has of its patient P1, due at once; what was answered."""
+    caller, args = world.caller(A), (world.now, world.act, world.tell)
+    shown, _ = orders.order(world.table, caller, "P1", {}, *args)
+    said = {"reason": "asked", "after_days": 0, "confirm": shown["confirm"]}
+    answer, is_ordered = orders.order(world.table, caller, "P1", said, *args)
+    assert is_ordered
+    return answer
+
+
+def carry_out_orders(world: World, table: Table | None = None) -> None:
+    """Carry out the orders of A that wait."""
+    for made in list(erase_patient.waiting(world.table, A)):
+        assert erase_patient.carry_out(eraser(world, table or world.table), made)
+
+
+def test_what_came_of_the_patient_since_the_order_stays_with_all_that_was_said_of_it(city: World) -> None:
+    world = city.copied()
+    ordered(world)
+    world.arrive(A, "P1", "1.2.84")
+    world.object(A, "P1", "1.2.84")
+    world.project_all()
+    carry_out_orders(world)
+    world.project_all()
+    assert left_of(world, GOES) == []
+    assert world.sees(A, "1.2.84")
+    assert not world.sees(B, "1.2.84"), "the patient objected, and the transfer of before is there still"
+    assert world.transfers(B)
+
+
+def test_an_order_is_taken_back_or_carried_out_and_never_both(city: World) -> None:
+    for moment in range(0, 60, 3):
+        world = city.copied()
+        said = taken_back_at(world, moment, ordered(world)["id"])
+        carry_out_orders(world)
+        there = len(forgetting.instances_of(world.table, A, GOES))
+        assert (there, said) in [(3, ["cancelled"]), (0, ["Conflict"]), (0, ["NotFound"])], moment
+
+
+def taken_back_at(world: World, moment: int, order: str) -> list[str]:
+    """Carry out the orders of A, and take one back when the table was asked so many times; what was answered to that."""
+    said: list[str] = []
+    left = [moment]
+
+    def before(_: str) -> None:
+        left[0] -= 1
+        if left[0] == -1:
+            try:
+                said.append(str(orders.take_back(world.memory, world.caller(A), "P1", order, world.act)["status"]))
+            except (Conflict, NotFound) as error:
+                said.append(type(error).__name__)
+
+    try:
+        carry_out_orders(world, Watched(world.table, before))
+    except TryAgain:
+        assert said == ["cancelled"]
+    return said
+
+
+def test_what_was_not_answered_is_not_ordered_and_the_same_again_goes_on(city: World) -> None:
+    world, calls = city.copied(), list[int]()
+    world.arrive(A, "P1", "1.2.84")
+    world.project_all()
+    args = world.now, world.act, world.tell
+    confirm = orders.order(world.table, world.caller(A), "P1", {}, *args)[0]["confirm"]
+
+    def busy(writes: Any, *entries: audit.Entry) -> list[bool]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise TryAgain
+        return world.act(writes, *entries)
+
+    said = {"reason": "asked", "after_days": 0, "confirm": confirm}
+    with pytest.raises(TryAgain):
+        orders.order(world.table, world.caller(A), "P1", said, world.now, busy, world.tell)
+    assert list(erase_patient.waiting(world.table, A)) == []
+    ordered(world)
+    assert not any(world.sees(A, study) for study in (GOES, "1.2.84"))
+
+
 def test_a_study_to_which_another_patients_images_came_meanwhile_stays_whole_and_that_is_recorded(city: World) -> None:
     world = city.copied()
-    order = ErasureOrder(
-        "e1",
-        A,
-        PatientIdentifier(world.member(A).patient_id_issuer, "P1"),
-        (GOES,),
-        "asked",
-        "rossi",
-        iso(world.now),
-        iso(world.now),
-        whole=True,
-    )
-    world.table.put(Put(Item(keys.erasure_facts(A), keys.erasure_order("e1"), order.to_item())))
+    ordered(world)
     world.arrive(A, "P2", GOES, f"{GOES}.9")  # no view knows of it yet
     there = set(world.objects.contents)
-    assert erase_patient.carry_out(eraser(world, world.table), order)
+    carry_out_orders(world)
     world.project_all()
     assert set(world.objects.contents) >= there
     assert len(forgetting.instances_of(world.table, A, GOES)) == 4

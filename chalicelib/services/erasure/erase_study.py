@@ -66,7 +66,8 @@ def erase_study(run: Eraser, owner: str, study: str, subject: str, may_go: MayGo
     if table.get(partition, keys.ERASING) is None and not may_go(list(instances(table.query_all(partition, keys.INSTANCES)))):
         return ErasedStudy(ErasedCount(), frozenset(), is_kept=True)
     table.put(PutNew(Item(partition, keys.ERASING, {"at": iso(run.clock())})))
-    versions = forgetting.instances_of(table, owner, study)
+    facts = list(table.query_all(partition))
+    versions = forgetting.instances_in(facts)
     count = ErasedCount(1)
     for instance in sorted(versions, key=lambda one: one.fact.sha256):
         count = count.and_object(instance.fact.sha256, instance.fact.size)
@@ -85,9 +86,15 @@ def erase_study(run: Eraser, owner: str, study: str, subject: str, may_go: MayGo
         )  # fmt: skip
         said: dict[str, object] = {"began": began, "done_at": iso(run.clock()), "subject": subject, **asdict(count)}
         run.act([Put(Item(keys.erasure_facts(owner), tombstone, said))], entry)
-    else:  # it was recorded, or there never was anything
+    else:  # it was recorded, or there never was anything; what has its bytes came since
         count = erasures.counted(stone.data) if stone is not None else ErasedCount()
-    return ErasedStudy(count, frozenset(forgetting.forget_study(table, run.registry, owner, study)))
+        came = {instance.fact.sha256 for instance in versions if _has_bytes(run, owner, instance)}
+        facts = [fact for fact in facts if not fact.sk.startswith(keys.INSTANCES) or fact.data["sha256"] not in came]
+    return ErasedStudy(count, frozenset(forgetting.forget_study(table, run.registry, owner, study, facts)))
+
+
+def _has_bytes(run: Eraser, owner: str, instance: Instance) -> bool:
+    return not all(version.marker for version in run.versions.of(keys.instance_object(owner, instance.fact.sha256)))
 
 
 def _remove_bytes(run: Eraser, owner: str, study: str, versions: list[Instance]) -> bool:

@@ -30,7 +30,12 @@ def remove_items(table: Table, found: Iterable[Key]) -> None:
 
 def instances_of(table: Table, owner: str, study: str) -> list[Instance]:
     """Every instance of a study that a fact tells of, superseded versions included."""
-    return list(every_version(table.query_all(keys.study_facts(owner, study), keys.INSTANCES)))
+    return instances_in(table.query_all(keys.study_facts(owner, study), keys.INSTANCES))
+
+
+def instances_in(facts: Iterable[Item]) -> list[Instance]:
+    """The same, of facts of a study that were read before."""
+    return list(every_version(item for item in facts if item.sk.startswith(keys.INSTANCES)))
 
 
 def numbers_of(registry: Registry, owner: str, instances: Iterable[Instance], view: StudyView | None) -> set[PatientIdentifier]:
@@ -47,15 +52,19 @@ def view_of(table: Table, owner: str, study: str) -> StudyView | None:
     return StudyView.from_item(item.data) if item is not None else None
 
 
-def forget_study(table: Table, registry: Registry, owner: str, study: str) -> set[PatientIdentifier]:
+def forget_study(
+    table: Table, registry: Registry, owner: str, study: str, facts: Sequence[Item] | None = None
+) -> set[PatientIdentifier]:
     """Remove all facts and views of a study, those of its objects and UIDs among them: the numbers that it was filed under.
 
-    The bytes are another's to remove. Facts go after what was made of them, so that a run that dies finds the rest by them; the
-    marker that it is being erased, which keeps anything from being made of what is left, comes first and goes last.
+    `facts`: those that go, where not all do: what came since is a study of its own. The bytes are another's to remove. Facts go
+    after what was made of them, so that a run that dies finds the rest by them; the marker that it is being erased, which keeps
+    anything from being made of what is left, or from coming, comes first and goes last.
     """
     partition = keys.study_facts(owner, study)
     table.put(PutNew(Item(partition, keys.ERASING)))
-    instances, view = instances_of(table, owner, study), view_of(table, owner, study)
+    facts = list(table.query_all(partition)) if facts is None else facts
+    instances, view = instances_in(facts), view_of(table, owner, study)
     numbers = numbers_of(registry, owner, instances, view)
     table.put(Delete(*keys.study_view(study, owner)))  # from here on nobody can move it on, and rows are written with it only
     rows = list(view.rows) if view is not None else []
@@ -64,12 +73,14 @@ def forget_study(table: Table, registry: Registry, owner: str, study: str) -> se
         rows += [item.key for item in found if item.sk == owner or item.sk.startswith(f"{owner}#")]
     partitions = keys.tally(owner, study), keys.series_views(owner, study), keys.reading_facts(owner, study)
     remove_items(table, [(keys.told_of(study), keys.by_owner(owner)), *rows, *_keys(table, partitions)])
-    for number in sorted(numbers):
+    going = {instance.fact.sha256 for instance in instances}
+    staying = [instance for instance in instances_of(table, owner, study) if instance.fact.sha256 not in going]
+    for number in sorted(numbers - numbers_of(registry, owner, staying, None)):
         _unfile(table, number, owner, study)
     of_objects = [keys.object_facts(owner, instance.fact.sha256) for instance in instances]
     of_uids = [keys.sop_facts(owner, instance.sop_instance_uid) for instance in instances]
     remove_items(table, _keys(table, dict.fromkeys([*of_objects, *of_uids])))
-    remove_items(table, [item.key for item in table.query_all(partition) if item.sk != keys.ERASING])
+    remove_items(table, [item.key for item in facts if item.sk != keys.ERASING])
     table.put(Delete(partition, keys.ERASING))
     return numbers
 

@@ -150,7 +150,9 @@ def _settle(run: _Run, read: Sequence[CheckedObject | UnreadObject | LargeObject
         return failed
     try:
         accepted = _settle_rejected_and_echoes(table, checked, now)
-        first = _not_conflicting(table, accepted)
+        first, erasing = _not_conflicting(table, accepted)
+        failed |= {waits.stored: TryAgain() for waits in erasing}
+        accepted = [known for known in accepted if known not in erasing]
         file_under_patients(table, run.registry, first)
         for note in first:
             if note.read.rejects is not None:
@@ -238,15 +240,19 @@ def _echoes(table: Table, accepted: list[CheckedObject], now: datetime) -> list[
     return echoes
 
 
-def _not_conflicting(table: Table, accepted: Sequence[CheckedObject]) -> list[CheckedObject]:
-    """Those whose SOP Instance UID stands for nothing else yet: what a conflicting one says counts for nothing."""
-    known = table.batch_get(keys.sop(checked.stored.institution, checked.sop) for checked in accepted)
+def _not_conflicting(table: Table, accepted: Sequence[CheckedObject]) -> tuple[list[CheckedObject], list[CheckedObject]]:
+    """Those whose SOP Instance UID stands for nothing else yet: what a conflicting one says counts for nothing. And those whose
+    study is being erased at this moment: they are taken as new once that is through."""
+    uids = [keys.sop(checked.stored.institution, checked.sop) for checked in accepted]
+    marks = [(keys.study_facts(checked.stored.institution, checked.study), keys.ERASING) for checked in accepted]
+    known = table.batch_get([*uids, *marks])
 
-    def stands(one: CheckedObject) -> bool:
-        first = known.get(keys.sop(one.stored.institution, one.sop))
-        return first is None or first.data["sha256"] == one.stored.sha256
+    def stands(one: CheckedObject, uid: Key) -> bool:
+        return uid not in known or known[uid].data["sha256"] == one.stored.sha256
 
-    return [checked for checked in accepted if stands(checked)]
+    erasing = [checked for checked, mark in zip(accepted, marks, strict=True) if mark in known]
+    here = [checked for checked, uid in zip(accepted, uids, strict=True) if stands(checked, uid)]
+    return [checked for checked in here if checked not in erasing], erasing
 
 
 def _settle_accepted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +27,10 @@ from chalicelib.services.erasure import (
 )
 from chalicelib.services.erasure.erase_study import Eraser
 from chalicelib.services.erasure.retention import OwnersRetention
+from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.registry import load_registry
 from tests.fakes import MemoryVersions, Watched
-from tests.world import A, B, World
+from tests.world import A, B, World, patient, summary
 
 GOES, STAYS = "1.2.81", "1.2.82"
 
@@ -105,6 +107,51 @@ def test_a_study_wherever_the_function_dies(city: World) -> None:
     assert calls > 20
 
 
+def test_what_comes_while_its_study_is_erased_goes_whole_or_stays_whole(city: World) -> None:
+    """What was said to be indexed is there, with its bytes; and no bytes are there of which nothing is known."""
+    stayed = 0
+    for moment in range(0, 75, 3):
+        for dies in (None, 45):
+            world = city.copied()
+            came = arrives_at(world, moment, dies)
+            world.project_all()
+            facts = {instance.fact.sha256 for instance in forgetting.instances_of(world.table, A, GOES)}
+            there = {key.rpartition("/")[2] for key in world.objects.contents if key.startswith(f"instances/{A}/")}
+            known = world.memory.get(*keys.verdict(A, came.sha256)) is not None
+            assert (came.sha256 in facts, came.sha256 in there) == (known, known), (moment, dies)
+            assert len(there) == 1 + known, (moment, dies)
+            assert world.sees(A, GOES) is known, (moment, dies)
+            assert (GOES in world.on_timeline(B, "P1", world.member(A).patient_id_issuer)) is known, (moment, dies)
+            filed = world.memory.get(keys.patient_facts(patient(A, "P1").hash), keys.filed(A, GOES))
+            assert (filed is not None) is known, (moment, dies)
+            stayed += known
+    assert stayed > 25
+
+
+def arrives_at(world: World, moment: int, dies: int | None) -> StoredObject:
+    """Erase the study, to which an instance comes when the table was asked so many times, and again when it was refused; if
+    that is said, the function dies then, and the next run goes on."""
+    came = world.store(A, json.dumps(summary("P1", GOES, f"{GOES}.9")).encode())
+    calls = [0]
+
+    def before(_: str) -> None:
+        calls[0] += 1
+        if calls[0] == moment:
+            world.index_batch([came], world.memory)
+        if calls[0] == dies:
+            raise Died
+
+    for table in (Watched(world.table, before), world.table):
+        with suppress(Died):
+            erase_study.erase_study(eraser(world, table), A, GOES, "test", lambda _: True)
+            break
+    if moment > calls[0] or not moment:
+        world.index_batch([came])
+    elif world.memory.get(*keys.verdict(A, came.sha256)) is None and f"instances/{A}/{came.sha256}" in world.objects.contents:
+        assert world.index_batch([came]) == {}
+    return came
+
+
 def test_an_institution_wherever_the_function_dies(city: World) -> None:
     calls = 0
     while True:
@@ -161,7 +208,7 @@ def test_what_came_of_the_patient_since_the_order_stays_with_all_that_was_said_o
 
 
 def test_an_order_is_taken_back_or_carried_out_and_never_both(city: World) -> None:
-    for moment in range(0, 60, 3):
+    for moment in range(0, 48, 3):
         world = city.copied()
         said = taken_back_at(world, moment, ordered(world)["id"])
         carry_out_orders(world)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from chalicelib.domain import keys
 from chalicelib.domain.errors import BadRequest, Conflict
@@ -69,7 +70,10 @@ def counted(item: Mapping[str, object]) -> ErasedCount:
 
 @dataclass(frozen=True)
 class InstitutionErasure:
-    """That all of an institution is erased. `stage` and `after`: how far it went. `version` 0: nobody asked."""
+    """That all of an institution is erased. `stage` and `after`: how far it went. `version` 0: nobody asked.
+
+    `registration`: the version of its registration by which it left. One that joined again has to leave and be decided on anew.
+    """
 
     institution: str
     state: ErasureState = ErasureState.CANCELLED
@@ -85,6 +89,7 @@ class InstitutionErasure:
     erased: ErasedCount = field(default_factory=ErasedCount)
     pending: tuple[str, ...] = ()
     """The studies of the page that is on its way out: a run that dies has begun with some of them."""
+    registration: int = 0
     version: int = 0
 
     def to_item(self) -> dict[str, object]:
@@ -93,17 +98,23 @@ class InstitutionErasure:
 
     def to_answer(self) -> dict[str, object]:
         """As the operator reads it."""
-        return {name: value for name, value in self.to_item().items() if name != "pending"}
+        return {name: value for name, value in self.to_item().items() if name not in ("pending", "registration")}
 
     @classmethod
     def from_item(cls, item: Mapping[str, object], version: int) -> InstitutionErasure:
         """What `to_item` made."""
         erased, pending = item["erased"], item.get("pending", [])
         assert isinstance(erased, dict) and isinstance(pending, list)
-        texts = {name: str(value) for name, value in item.items() if name not in ("erased", "state", "pending")}
-        return cls(
-            **texts, state=ErasureState(str(item["state"])), erased=counted(erased), pending=tuple(pending), version=version
-        )
+        others = ("erased", "state", "pending", "registration")
+        texts: dict[str, Any] = {name: str(value) for name, value in item.items() if name not in others}
+        numbers: dict[str, Any] = {"registration": int(str(item.get("registration", 0))), "version": version}
+        return cls(**texts, **numbers, state=ErasureState(str(item["state"])), erased=counted(erased), pending=tuple(pending))
+
+    def since(self, registration: int) -> InstitutionErasure:
+        """What holds of it once the institution left by this registration: of what was decided before, only what is done."""
+        if self.registration == registration or self.state is ErasureState.DONE:
+            return self
+        return InstitutionErasure(self.institution, version=self.version, registration=registration)
 
     def is_due(self, now: datetime) -> bool:
         """Whether it may be carried out at `now` (aware)."""
@@ -114,7 +125,9 @@ class InstitutionErasure:
         if self.state in (ErasureState.ASKED, ErasureState.CONFIRMED):
             raise Conflict("The erasure of this institution was asked for already.")
         due = iso(now + timedelta(days=days))
-        return InstitutionErasure(self.institution, ErasureState.ASKED, reason, by, iso(now), due, version=self.version)
+        return InstitutionErasure(
+            self.institution, ErasureState.ASKED, reason, by, iso(now), due, registration=self.registration, version=self.version
+        )
 
     def confirmed(self, by: str, now: datetime) -> InstitutionErasure:
         """Confirmed by another operator than the one who asked. Raises Conflict."""

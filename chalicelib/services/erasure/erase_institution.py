@@ -1,14 +1,14 @@
 """All of an institution that left, once two operators decided it and the agreed time is over.
 
-The bucket's listing is the inventory: of each page of objects first the studies that their verdicts name are forgotten, then
-their own facts, then the bytes go. What is no object's is found by the owner's lists of studies, patients (in the audit) and
-transfers. What stays is the audit trail, that the institution was a member, and who had this done, with counts and the chain of
-hashes.
+The bucket's listing is the inventory: of each page of objects first the studies that their verdicts name are forgotten, with
+what their images said of their patients, then their own facts, then the bytes go. What is no object's is found by the owner's
+lists of studies, patients (in the audit) and transfers. What stays is the audit trail, that the institution was a member, and
+who had this done, with counts and the chain of hashes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -22,6 +22,7 @@ from chalicelib.domain.rfc3339 import iso
 from chalicelib.services.erasure import bytes, forgetting, institutions
 from chalicelib.services.erasure.erase_study import Eraser
 from chalicelib.services.membership import issuers_ever
+from chalicelib.services.registry import load_registry
 
 _RECORDS_AT_ONCE = 200
 
@@ -29,7 +30,7 @@ _RECORDS_AT_ONCE = 200
 def carry_out(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
     """Go on with an erasure that is due, as far as there is time."""
     stages = list(_STAGES)
-    while erasure.state is ErasureState.CONFIRMED and run.has_time():
+    while erasure.state is ErasureState.CONFIRMED and run.has_time() and _is_gone(run.table, erasure.institution):
         stage = erasure.stage or stages[0]
         after = _STAGES[stage](run, replace(erasure, stage=stage))
         if after.stage == stage and after.after == "":  # through with this one
@@ -37,6 +38,11 @@ def carry_out(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
             after = replace(after, stage=following[0]) if following else _done(after, run.clock())
         erasure = _saved(run, after)
     return erasure
+
+
+def _is_gone(table: Table, institution: str) -> bool:
+    """Whether it is no member at this moment: it may join again meanwhile."""
+    return institution not in load_registry(table).members
 
 
 def _done(erasure: InstitutionErasure, now: datetime) -> InstitutionErasure:
@@ -77,11 +83,24 @@ def _objects(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
     going = replace(erasure, after=max(last, erasure.after), erased=erased, pending=tuple(studies))
     going = _saved(run, going)  # counted and named before they go: a run that dies counts none twice, and forgets none by half
     for study in studies:
-        forgetting.forget_study(run.table, run.registry, institution, study)
+        _forget(run, institution, study)
     gone = [item.key for sha in hashes for item in run.table.query_all(keys.object_facts(institution, sha))]
     forgetting.remove_items(run.table, gone)
     bytes.remove_versions(run.versions, found)
     return replace(going, pending=())
+
+
+def _forget(run: Eraser, institution: str, study: str) -> None:
+    """Forget a study; first, while its facts still say whose it is, what its images said of their patients."""
+    issuers = issuers_ever(run.table, institution)
+    numbers = forgetting.numbers_under(run.table, run.registry, institution, study)
+    for own, number in sorted(((_is_own(number, issuers), number) for number in numbers), reverse=True):
+        forgetting.forget_patient(run.table, number, whole=own, leaving=institution)
+    forgetting.forget_study(run.table, run.registry, institution, study)
+
+
+def _is_own(number: PatientIdentifier, issuers: Sequence[str]) -> bool:
+    return any(number.issuer == issuer or number.issuer.startswith(f"{issuer}/") for issuer in issuers)
 
 
 def _is_there(table: Table, institution: str, study: str) -> bool:
@@ -104,20 +123,20 @@ def _lists(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
         read = keys.read(keys.search_rows, item.pk)
         assert read is not None
         if item.sk == keys.by_owner(institution):
-            forgetting.forget_study(run.table, run.registry, institution, read[1])
+            _forget(run, institution, read[1])
         forgetting.remove_items(run.table, [row.key for row in run.table.query_all(item.pk)])
     return replace(erasure, after="again" if len(found) == _RECORDS_AT_ONCE else "")
 
 
 def _patients(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
-    """Its patients, who are all in its audit: whatever was said of one is recorded with the number."""
+    """Its patients without images, who are all in its audit: whatever was said of one is recorded with the number."""
     issuers = issuers_ever(run.table, erasure.institution)
     partition = keys.audit_of_owner(erasure.institution)
     between = (f"{erasure.after}!", "~")
     page = run.table.query(partition, index="gsi3", between=between, limit=_RECORDS_AT_ONCE)
     named = {PatientIdentifier(str(issuer), str(value)) for item in page.items for issuer, value in _numbers(item)}
     for number in sorted(named):
-        if any(number.issuer == issuer or number.issuer.startswith(f"{issuer}/") for issuer in issuers):
+        if _is_own(number, issuers):
             forgetting.forget_patient(run.table, number, whole=True)
     return replace(erasure, after=page.items[-1].indexes["gsi3"][1] if len(page.items) == _RECORDS_AT_ONCE else "")
 

@@ -16,8 +16,9 @@ from chalicelib.domain.study_views import StudyView
 from chalicelib.services.identity import numbering
 
 _PARALLEL = 16
-_OF_IMAGES = tuple(map(keys.begins, (keys.filed, keys.carries, keys.about, keys.link)))
-"""What a patient's partition has because of images alone."""
+_OF_ONE = tuple(map(keys.begins, (keys.filed, keys.about)))
+_OF_IMAGES = (*_OF_ONE, *map(keys.begins, (keys.carries, keys.link)))
+"""What a patient's partition has because of images alone; and what of that because of images under this very number."""
 
 
 def remove_items(table: Table, found: Iterable[Key]) -> None:
@@ -85,6 +86,12 @@ def forget_study(
     return numbers
 
 
+def numbers_under(table: Table, registry: Registry, owner: str, study: str) -> set[PatientIdentifier]:
+    """The identifiers under which a study is filed, from here on under those and no others: nothing is made of it any more."""
+    table.put(PutNew(Item(keys.study_facts(owner, study), keys.ERASING)))
+    return numbers_of(registry, owner, instances_of(table, owner, study), view_of(table, owner, study))
+
+
 def _unfile(table: Table, number: PatientIdentifier, owner: str, study: str) -> None:
     """Remove what a patient's partition says of one study: that it is there, and what was decided of it alone."""
     partition = keys.patient_facts(number.hash)
@@ -97,16 +104,19 @@ def _unfile(table: Table, number: PatientIdentifier, owner: str, study: str) -> 
     remove_items(table, [(partition, keys.filed(owner, study)), *decided])
 
 
-def forget_patient(table: Table, number: PatientIdentifier, *, whole: bool) -> bool:
+def forget_patient(table: Table, number: PatientIdentifier, *, whole: bool, leaving: str | None = None) -> bool:
     """Remove what is known of an identifier of the owner's own: its partition, and what others' partitions say of it.
 
-    Unless `whole`, only where nothing but images made it known: no transfer, no objection, no registration. Whether it is gone.
+    Unless `whole`, only where nothing but images made it known: no transfer, no objection, no registration; and of one that is
+    not the owner's own, no images but those of the institution that is `leaving`. Whether it is gone.
     """
     partition = keys.patient_facts(number.hash)
     items = list(table.query_all(partition))
-    if not whole and not all(item.sk.startswith(_OF_IMAGES) for item in items):
+    of_images = _OF_IMAGES if leaving is None else (*_OF_ONE, keys.carries(number.hash, ""))
+    if not whole and not all(item.sk.startswith(of_images) for item in items):
         return False
-    if not whole and any(item.sk.startswith(keys.begins(keys.filed)) for item in items):
+    filed = {patients.owner_and_study(item.sk)[0] for item in items if item.sk.startswith(keys.begins(keys.filed))}
+    if not whole and filed - {leaving}:
         return False
     gone = [item.key for item in items]
     for link in patients.fold(number.hash, items).links:

@@ -9,20 +9,22 @@ from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.erasures import InstitutionErasure
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.fields import fields
+from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, PutVersion, Table
 from chalicelib.services.registry import Caller
 
 
-def load(table: Table, institution: str) -> InstitutionErasure:
-    """What was decided on an institution; one of version 0 where nothing ever was."""
+def load(table: Table, registry: Registry, institution: str) -> InstitutionErasure:
+    """What was decided on an institution since it left; one of version 0 where nothing ever was."""
     item = table.get(keys.erasure_facts(institution), keys.WHOLE)
-    return InstitutionErasure(institution) if item is None else InstitutionErasure.from_item(item.data, item.version or 0)
+    known = InstitutionErasure(institution) if item is None else InstitutionErasure.from_item(item.data, item.version or 0)
+    return known.since(registry.versions.get(institution, 0))
 
 
 def shown(table: Table, caller: Caller, institution: str) -> dict[str, object]:
     """The answer of `GET /institutions/{id}/erasure`. Operator only. Raises NotFound where none was ever asked for."""
     caller.require_operator()
-    known = load(table, institution)
+    known = load(table, caller.registry, institution)
     if not known.version:
         raise NotFound
     return known.to_answer()
@@ -40,7 +42,7 @@ def put(table: Table, caller: Caller, session: str, institution: str, body: obje
         raise Conflict("It is a member: end its membership first.")
     if institution not in caller.registry.former:
         raise NotFound
-    known = load(table, institution)
+    known = load(table, caller.registry, institution)
     if said.get("confirm") is True:
         return _keep(act, known.confirmed(session, now), "confirmed")
     return _keep(act, known.asked(session, erasures.reason_of(said), erasures.days_of(said), now), "asked")
@@ -49,7 +51,7 @@ def put(table: Table, caller: Caller, session: str, institution: str, body: obje
 def cancel(table: Table, caller: Caller, institution: str, act: Act) -> dict[str, object]:
     """The answer of `DELETE /institutions/{id}/erasure`: taken back, as long as it has not begun. Raises Conflict."""
     caller.require_operator()
-    return _keep(act, load(table, institution).cancelled(), "taken back")
+    return _keep(act, load(table, caller.registry, institution).cancelled(), "taken back")
 
 
 def _keep(act: Act, new: InstitutionErasure, what: str) -> dict[str, object]:

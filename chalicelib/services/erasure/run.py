@@ -36,7 +36,7 @@ def _of_institution(run: Eraser, institution: str, done: dict[str, int]) -> None
     if not items:
         return
     left = institution in run.registry.former
-    erasure = institutions.load(run.table, institution)
+    erasure = institutions.load(run.table, run.registry, institution)
     if left and erasure.is_due(now):
         erase_institution.carry_out(run, erasure)
         done["institutions"] += 1

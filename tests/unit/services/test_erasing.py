@@ -13,8 +13,10 @@ import pytest
 from chalicelib.domain import audit, keys
 from chalicelib.domain.erasures import ErasureState, InstitutionErasure
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
 from chalicelib.domain.retention import RetentionPolicy
+from chalicelib.services import membership
 from chalicelib.services.audit.trail import Trail
 from chalicelib.services.erasure import (
     erase_expired,
@@ -24,15 +26,19 @@ from chalicelib.services.erasure import (
     forgetting,
     institutions,
     orders,
+    run,
 )
 from chalicelib.services.erasure.erase_study import Eraser
 from chalicelib.services.erasure.retention import OwnersRetention
 from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.registry import load_registry
 from tests.fakes import MemoryVersions, Watched
+from tests.sharing.codes import fiscal_code
+from tests.sharing.test_identifiers import CF
 from tests.world import A, B, World, patient, summary
 
 GOES, STAYS = "1.2.81", "1.2.82"
+ADA, UGO = fiscal_code("19600315", "F"), fiscal_code("19710220", "M")
 
 
 class Died(Exception):
@@ -152,19 +158,76 @@ def arrives_at(world: World, moment: int, dies: int | None) -> StoredObject:
     return came
 
 
+def decided(world: World) -> InstitutionErasure:
+    """What is decided on A."""
+    return institutions.load(world.table, load_registry(world.table), A)
+
+
+def leaves(world: World) -> None:
+    """A leaves, and two operators decide that all of it goes at once."""
+    world.remove(A)
+    for by, said in (("rossi", {"reason": "left", "after_days": 0}), ("bianchi", {"confirm": True})):
+        institutions.put(world.table, world.operator, by, A, said, world.now, world.act)
+
+
+def test_of_patients_whom_only_images_made_known_nothing_remains_and_all_of_others(city: World) -> None:
+    world = city.copied()
+    world.arrive(A, "P3", "1.2.85", other_ids=[(ADA, CF)])
+    world.arrive(A, ADA, "1.2.86", universal=CF)
+    world.arrive(A, UGO, "1.2.87", universal=CF, birth="19710220", sex="M")
+    world.arrive(B, "Q3", "1.2.88", other_ids=[(ADA, CF)])
+    world.settle()
+    assert world.links(B, "Q3")
+    leaves(world)
+    run_due(world)
+    world.settle()
+    assert decided(world).state is ErasureState.DONE
+    assert left_of(world, UGO, '"P3"', "19710220") == []
+    about = {pk for pk, sk in world.memory.items() if sk.startswith("ABOUT#")}
+    others = patient(B, "Q1"), patient(B, "Q3"), PatientIdentifier(CF, ADA)
+    assert about == {keys.patient_facts(number.hash) for number in others}
+    confirmed = [link["identifier"] for link in world.links(B, "Q3") if link["status"] == "confirmed"]
+    assert confirmed == [{"issuer": CF, "id": ADA}]
+
+
+def run_due(world: World) -> None:
+    assert run.erase_due(eraser(world, world.table))["failed"] == 0
+
+
+def test_what_was_decided_of_an_institution_that_left_counts_no_more_once_it_joined_again(city: World) -> None:
+    world = city.copied()
+    leaves(world)
+    membership.register(world.table, world.operator, A, {}, world.now, world.act, world.tell)
+    run_due(world)
+    assert world.sees(A, GOES), "it is a member"
+    world.remove(A)
+    run_due(world)
+    assert [key for key in world.objects.contents if f"/{A}/" in key], "nobody decided anything since it left again"
+    with pytest.raises(Conflict):
+        institutions.put(world.table, world.operator, "bianchi", A, {"confirm": True}, world.now, world.act)
+    membership.register(world.table, world.operator, A, {}, world.now, world.act, world.tell)
+    leaves(world)
+    run_due(world)
+    assert [key for key in world.objects.contents if f"/{A}/" in key] == []
+
+
 def test_an_institution_wherever_the_function_dies(city: World) -> None:
     calls = 0
     while True:
         world = city.copied()
         world.remove(A)
-        confirmed = InstitutionErasure(A).asked("rossi", "left", 0, world.now)
+        confirmed = decided(world).asked("rossi", "left", 0, world.now)
         world.table.put(institutions.write(replace(confirmed.confirmed("bianchi", world.now), version=0)))
         try:
-            erase_institution.carry_out(eraser(world, Watched(world.table, dies_at(calls))), institutions.load(world.table, A))
+            erase_institution.carry_out(
+                eraser(world, Watched(world.table, dies_at(calls))), institutions.load(world.table, load_registry(world.table), A)
+            )
             through = True
         except Died:
             through = False
-        done = erase_institution.carry_out(eraser(world, world.table), institutions.load(world.table, A))
+        done = erase_institution.carry_out(
+            eraser(world, world.table), institutions.load(world.table, load_registry(world.table), A)
+        )
         world.project_all()
         assert (done.state, done.erased.objects) == (ErasureState.DONE, 4), calls
         assert [key for key in world.objects.contents if f"/{A}/" in key] == []

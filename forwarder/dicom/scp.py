@@ -94,6 +94,8 @@ STORE_STATUS = {
     0x0122: "refused: SOP class not supported in this presentation context",
 }
 
+MOST_REFERENCES = 100_000  # of one request for storage commitment
+
 # PS3.4 J.3.2.2: what N-ACTION is answered.
 ACTION_STATUS = {
     0x0000: "success: the request is recorded and will be answered by N-EVENT-REPORT",
@@ -199,7 +201,7 @@ class Receiver:
         transaction = str(information.get("TransactionUID") or "")
         if not transaction or not references:
             return 0x0114, None
-        if len(references) > 100_000:
+        if len(references) > MOST_REFERENCES:
             return 0x0213, None
         try:
             self.on_action(transaction, event.assoc.calling, references, event.assoc)

@@ -20,6 +20,7 @@ from test_kill import doomed
 
 from forwarder.__main__ import main
 from forwarder.errors import ConfigError
+from forwarder.hl7.adt import ledger
 from forwarder.service import running
 from local.processes import free_port
 from tests.harness import RunningCity
@@ -76,6 +77,13 @@ REFUSED = {
     "two patients": (changed("PV1|", "PID|2||X^^^SM^PI\rPV1|"), "AE", "PID^2", "100"),
     "two numbers of one house": (changed("^^^SM^PI", "^^^SM^PI~OTHER^^^SM^PI"), "AE", "PID^1^3", "102"),
     "a number that is too long": (adt("A03", invented("N" * 65), authority="SM"), "AE", "PID^1^3", "102"),
+    "more patients than 100": (
+        adt("A40", WHO, authority="SM", merged="M-0")
+        + b"".join(b"PID|1||P-%d^^^SM^PI\rMRG|M-%d^^^SM^PI\r" % (number, number) for number in range(100)),
+        "AE",
+        "PID^101",
+        "207",
+    ),
     "a merge of nobody": (adt("A40", WHO, authority="SM"), "AE", "MRG^1", "100"),
     "a link of one": (adt("A24", WHO, authority="SM"), "AE", "PID^1", "100"),
     "no event": (changed("ADT^A03^ADT_A03", "ADT^^"), "AR", "MSH^1^9", "201"),
@@ -91,6 +99,26 @@ def test_what_cannot_be_read_is_refused_naming_the_place_and_stands_on_the_page(
     last = door.state()["adt"]["unreadable"][-1]
     assert last["place"] == "-".join(part for part in (place.split("^")[0], *place.split("^")[2:]))
     assert not any(personal in str(last) + answered.text for personal in (WHO.number, WHO.family, WHO.code))
+
+
+def test_a_number_of_64_characters_100_patients_and_the_last_20_that_could_not_be_read(door: Hospital):
+    assert tell(door, "A03", invented("N" * 64), to="MAUG").code == "AA"
+    merges = b"".join(b"PID|1||Q-%d^^^SM^PI\rMRG|M-%d^^^SM^PI\r" % (number, number) for number in range(99))
+    assert post(door, adt("A40", invented(), authority="SM", merged="M-X") + merges).code == "AA"
+    for _ in range(21):
+        assert post(door, changed("PID|", "ZID|")).code == "AE"
+    assert len(door.state()["adt"]["unreadable"]) == 20
+
+
+def test_of_one_patient_2000_events_are_kept_and_not_one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert ledger.MOST_OF_A_PATIENT == 2000
+    monkeypatch.setattr(ledger, "MOST_OF_A_PATIENT", 3)
+    place, who = place_of(tmp_path), invented()
+    with running(place.config()):
+        answers = [tell(place, "A01", who, at=number, visit=f"V{number}") for number in range(4)]
+        assert tell(place, "A01", invented()).code == "AA", "of another patient"
+    assert [answered.code for answered in answers] == ["AA", "AA", "AA", "AE"]
+    assert answers[3].field("ERR", 3).split("^")[0] == "207"
 
 
 def test_the_time_of_an_event_is_needed(door: Hospital):

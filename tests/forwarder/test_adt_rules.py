@@ -6,7 +6,9 @@ The ledger is the real one; only the archive is a few lines, which keep transfer
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -290,6 +292,33 @@ def test_a_registration_that_tells_of_everybody_delays_nobody_who_leaves() -> No
         ledger.settled(act, ActState.DONE)
         act = ledger.next_act()
         assert act is not None and act.number == leaves.number  # the newest of those of whom only something is told
+
+
+@pytest.mark.parametrize(("minutes", "stays"), [(0, 1), (1, 2)])
+def test_what_names_no_visit_belongs_together_within_a_week(minutes: int, stays: int) -> None:
+    first = event(Told("maugeri", "A01", 0, visit=""), 0)
+    second = event(Told("maugeri", "A01", 0, visit=""), 7 * 24 * 60 + minutes)
+    assert len(plan(first.number, [first, second], TERMS).admissions) == stays
+
+
+@pytest.mark.parametrize(("days", "there"), [(399, True), (401, False)])
+def test_what_stands_of_an_event_is_kept_for_400_days(days: int, there: bool) -> None:
+    with world() as made:
+        ledger = made.ledgers["san-matteo"]
+        ledger.take_in([event(Told("san-matteo", "A03", 1, to="maugeri", placed=True), 1)])
+        act = ledger.next_act()
+        assert act is not None
+        ledger.settled(act, ActState.DONE)
+        old = time.time() - days * 86400
+
+        def age(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE adt_events SET received_at = ?", (old,))
+            connection.execute("UPDATE adt_acts SET since = ?", (old,))
+
+        ledger._journal.write(age)
+        ledger.forget(time.time())
+        with ledger._journal.read() as connection:
+            assert bool(connection.execute("SELECT 1 FROM adt_events").fetchall()) == there
 
 
 def test_of_a_patient_of_whom_news_comes_without_end_the_latest_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ from raw_dicom import (
     user,
 )
 
-from forwarder.dicom import associations, refusals
+from forwarder.dicom import associate, associations, refusals
 from forwarder.service import running
 from local.processes import free_port
 
@@ -154,6 +154,23 @@ def test_an_image_is_stored_under_an_even_number_and_answered_within_the_senders
 
 
 @pytest.mark.parametrize(
+    ("said", "kept_to"), [(1, 64), (63, 64), (65, 65), (0, 16_384), (None, 16_384), (131_072, 131_072), (10**6, 131_072)]
+)
+def test_what_is_sent_keeps_to_the_maximum_length_that_the_sender_names_and_to_16384_where_it_names_none(
+    place, said: int | None, kept_to: int
+):
+    asked = associate.read_request(request(E1, information=user(maximum=said))[6:])
+    (length,) = associations._primitive(asked).user_information
+    assert length.maximum_length_received == kept_to
+    if kept_to == 64:
+        with Sender(place.port) as sender:
+            sender.ask(request(E1, information=user(maximum=said)))
+            sender.send(p_data(1, 3, command(0x30, e0002=ECHO.encode())))
+            kind, first = sender.pdu()
+            assert (kind, len(first)) == (4, 64)
+
+
+@pytest.mark.parametrize(
     ("settings", "asked", "rejection", "reason"),
     [
         ({}, request(E1, version=2), (1, 2, 2), "protocol-version"),
@@ -203,7 +220,7 @@ def test_a_flood_of_different_refusals_is_remembered_within_bounds(place):
     for number in range(0, 3 * refusals.KEPT, 100):
         with Sender(place.port) as sender:
             sender.ask(request(*(context(n, f"1.2.3.{number + n}", EXPLICIT) for n in range(1, 101))))
-    assert len(place.state()["refusals"]) == refusals.KEPT
+    assert len(place.state()["refusals"]) == refusals.KEPT == 100
 
 
 def test_a_c_store_that_is_answered_with_a_failure_counts_and_is_told(place):
@@ -230,6 +247,7 @@ def test_what_is_no_request_for_an_association_is_aborted_at_once_and_told(place
 
 
 def test_who_asks_byte_by_byte_has_one_deadline(tmp_path, monkeypatch):
+    assert (associations.ARTIM_SECONDS, associations.HANDSHAKE_SECONDS) == (30.0, 15.0)
     monkeypatch.setattr(associations, "ARTIM_SECONDS", 1.0)
     place = hospital(tmp_path, NOWHERE)
     with running(place.config()), Sender(place.port) as slow, Sender(place.port) as silent:
@@ -245,6 +263,7 @@ def test_who_asks_byte_by_byte_has_one_deadline(tmp_path, monkeypatch):
 
 
 def test_before_an_association_stands_a_connection_is_one_thread_and_there_are_only_so_many(tmp_path, monkeypatch):
+    assert associations.STRANGERS == 64
     monkeypatch.setattr(associations, "STRANGERS", 10)
     place = hospital(tmp_path, NOWHERE, dicom__max_associations=2)
     with process(place) as forwarder:

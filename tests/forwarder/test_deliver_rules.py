@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pacs import running_pacs
 
 from forwarder.config import DeliverConfig
-from forwarder.deliver import account, proposals
+from forwarder.deliver import account, engine, proposals
 from forwarder.deliver.deliveries import Confirmation, DeliveryState, Look, RecallReason, WaitingInstance
 from forwarder.deliver.ledger import Ledger
 from forwarder.deliver.rules import ExamElsewhere, Patient, chosen, rank
@@ -269,3 +269,8 @@ def test_a_patient_who_is_here_before_the_images_stands_in_red_with_how_long_it_
     assert 'class="bad-text">in arrivo nel nostro PACS (1/4), circa 1 min<' in shown and "Il PACS è pieno." in shown
     assert 'class="bad-text">in arrivo' not in before
     journal.close()
+
+
+def test_the_longest_pause_between_two_tries_is_a_quarter_of_an_hour() -> None:
+    pauses = [engine._pause(attempts) for attempts in range(20)]
+    assert pauses[:3] == [10.0, 20.0, 40.0] and max(pauses) == 900.0

@@ -567,15 +567,18 @@ class TestCommitment:
             until(lambda: any(information.TransactionUID == "1.2.3.100" for _, information in reports))
             assoc.release()
 
-    def test_more_open_requests_than_can_be_kept_are_refused(self, archive: FakeArchive, tmp_path, monkeypatch):
+    def test_more_open_requests_and_references_than_can_be_kept_are_refused(self, archive: FakeArchive, tmp_path, monkeypatch):
+        assert (commitment.OPEN_AT_MOST, scp.MOST_REFERENCES) == (1000, 100_000)
         monkeypatch.setattr(commitment, "OPEN_AT_MOST", 2)
+        monkeypatch.setattr(scp, "MOST_REFERENCES", 3)
         place, reports = hospital(tmp_path, NOWHERE, peers=[PACS]), []
         with running(place.config()):
             assoc = self.pacs(place, reports).associate("127.0.0.1", place.port)
             assert assoc.send_c_store(ct_slice(1)).Status == 0x0000
-            statuses = [self.ask(assoc, [ct_slice(1)], f"1.2.3.{number}") for number in range(3)]
+            asked = [[ct_slice(n) for n in range(count)] for count in (3, 4, 1, 1)]
+            statuses = [self.ask(assoc, some, f"1.2.3.{number}") for number, some in enumerate(asked)]
             assoc.release()
-        assert statuses == [0x0000, 0x0000, 0x0213]
+        assert statuses == [0x0000, 0x0213, 0x0000, 0x0213]
 
     def test_what_failed_is_named_with_its_reason(self, archive: FakeArchive, tmp_path):
         place, reports = hospital(tmp_path, archive.url), []

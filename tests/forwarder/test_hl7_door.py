@@ -179,8 +179,11 @@ def test_where_the_message_names_no_character_set_the_configured_one_counts(tmp_
 
 def test_a_message_that_is_too_large_is_refused_and_the_connection_goes_on(closed_door: Hospital):
     with ris.Ris(port(closed_door)) as sender:
-        got = sender.send(ris.oru("x" * 3_000_000, study=STUDY, control_id="BIG"))
-        assert (got.code, got.field("MSA", 2)) == ("AE", "BIG")
+        for size, condition in ((1_000_000, "101"), (1_000_001, "207"), (3_000_000, "207")):  # of no study, so it is never taken
+            message = ris.oru("x" * (size - len(ris.oru("x", control_id="BIG")) + 1), control_id="BIG")
+            got = sender.send(message)
+            assert (len(message), got.code, got.field("MSA", 2)) == (size, "AE", "BIG")
+            assert got.field("ERR", 3).split("^")[0] == condition
         assert sender.send(ris.oru("", study=STUDY, control_id="NEXT")).field("MSA", 2) == "NEXT"
 
 
@@ -245,9 +248,11 @@ def test_no_damage_to_a_message_breaks_the_door(closed_door: Hospital, data: st.
 
 
 def test_more_segments_than_allowed_are_refused(tmp_path):
-    with door(tmp_path, hl7__max_segments=10) as place:
-        assert answer(place, ris.oru("\n".join("abcdefg"), study=STUDY)).code == "AE"
-        assert kept(place) == []
+    more = ris.oru("\n".join("abcdefg"), study=STUDY)
+    with door(tmp_path, hl7__max_segments=more.count(b"\r") - 1) as place:
+        refused = answer(place, more)
+        assert (refused.code, refused.field("ERR", 3).split("^")[0], kept(place)) == ("AE", "207", [])
+        assert answer(place, ris.oru("\n".join("abcdef"), study=STUDY)).code == "AA"
 
 
 def test_only_known_addresses_come_in(tmp_path):

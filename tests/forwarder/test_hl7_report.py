@@ -209,7 +209,7 @@ def many(count: int, content: str) -> str:
         ris.oru("", study=STUDY, documents=(b"%PDF-" + bytes(4_400_000) + b"%%EOF",)).decode(),
         ris.oru("x" * 4_400_001, study=STUDY).decode(),
         many(101, "Testo"),
-        many(12, "x" * 4_000_000),
+        many(11, "x" * 4_000_001),
         ris.oru("x", study=STUDY, field_14="CONTINUED").decode(),
         ris.oru("x", study=STUDY).decode() + "DSC|NEXT|I\r",
         ris.oru("x", study=STUDY).decode() + "ADD|rest\r",
@@ -222,9 +222,21 @@ def test_what_is_too_much_or_not_the_whole_is_refused(too_much: str):
     assert (caught.value.code, caught.value.condition) == ("AE", 207)
 
 
+def test_what_is_just_not_too_much_is_taken():
+    (report,) = read(ris.oru("x" * 4_400_000, study=STUDY))
+    assert len(report.content or b"") == 4_400_000
+    (report,) = read(ris.oru("", study=STUDY, documents=(b"%PDF-" + bytes(4_400_000 - 10) + b"%%EOF",)))
+    assert len(report.content or b"") == 4_400_000
+    assert len(read(many(100, "Testo"))) == 100
+    assert sum(len(report.content or b"") for report in read(many(10, "x" * 4_400_000))) == 44_000_000
+
+
 def test_a_header_without_end_is_refused():
+    usual = ris.oru("x", study=STUDY, field_3="")
+    room = 5000 - usual.index(b"\r")
+    assert read(ris.oru("x", study=STUDY, field_3="x" * (room - 1)))
     with pytest.raises(RefusedMessage) as caught:
-        read(ris.oru("x", study=STUDY, field_3="x" * 5000))
+        read(ris.oru("x", study=STUDY, field_3="x" * room))
     assert (caught.value.code, caught.value.condition) == ("AR", 207)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import tempfile
 import tracemalloc
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from forwarder.web import large_store
 from forwarder.web.identity import RefusedError
@@ -67,6 +69,7 @@ def test_what_is_no_whole_body_is_refused(wrong: bytes) -> None:
 
 
 def test_more_parts_than_are_taken_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert large_store.MOST_INSTANCES == 5000
     monkeypatch.setattr(large_store, "MOST_INSTANCES", 3)
     assert len(taken(iter([body([b"x"] * 3)]))) == 3
     with pytest.raises(RefusedError):
@@ -101,3 +104,33 @@ def size_of_the_only_part(pieces: Iterator[bytes]) -> int:
             files.feed(piece)
         (part,) = files.end()
         return part.size
+
+
+class NoArchive:
+    """None: what is no instance comes to no archive."""
+
+
+def sent(content: bytes, length: int) -> Request:
+    """A request to store, as the server hands it on."""
+    kind = b'multipart/related; type="application/dicom"; boundary=edge'
+    headers = [(b"content-type", kind), (b"content-length", str(length).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/dicomweb/studies", "query_string": b"", "headers": headers}
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return Request(scope, receive)
+
+
+def test_what_is_larger_than_4_mb_is_taken_apart_here_up_to_8_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (large_store.LARGEST, large_store.VERDICT_SECONDS) == (8 * 1024**3, 120.0)
+    store = large_store.LargeStore(NoArchive(), tmp_path / "stow", 0)  # type: ignore[arg-type]
+    assert [store.takes(sent(b"", size)) for size in (4_000_000, 4_000_001)] == [False, True]
+    content = body([b"no DICOM"], "Content-Type: text/plain\r\n")
+    for most, refused in ((len(content), False), (len(content) - 1, True)):
+        monkeypatch.setattr(large_store, "LARGEST", most)
+        try:
+            answer = asyncio.run(store.answer(sent(content, len(content)), "person", "http://door"))
+            assert (answer.status_code, refused) == (409, False)
+        except RefusedError as error:
+            assert (error.status, refused) == (413, True)

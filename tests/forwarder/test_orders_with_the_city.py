@@ -15,7 +15,10 @@ from hospital import Hospital, hospital, until
 from pacs import running_pacs
 from pydicom import Dataset
 
-from forwarder.hl7.priors import same_elsewhere
+from forwarder.config import Hl7Config
+from forwarder.hl7.message import RefusedMessage, read_header
+from forwarder.hl7.order import read_orders
+from forwarder.hl7.priors import ExamForOrder, same_elsewhere, told
 from forwarder.service import running
 from forwarder.spool.journal import Journal
 from forwarder.web.patient_page import seen_now
@@ -168,3 +171,16 @@ def test_what_is_relevant_for_the_order_goes_first_into_the_pacs(city: RunningCi
         with running(later.config()):
             until(lambda: len(pacs.received) == 3, 40)
         assert pacs.received[0].SOPInstanceUID == films[2].SOPInstanceUID
+
+
+def test_an_order_message_has_20_orders_and_an_answer_tells_of_five_exams() -> None:
+    config = Hl7Config(patient_authority="MG")
+    for count in (20, 21):
+        content = order("1") + b"".join(b"OBR|%d|P|F|TCT^TC TORACE^LOCAL\r" % number for number in range(2, count + 1))
+        try:
+            found = read_orders(content, read_header(content), config, "digest")
+            assert len(found) == count == 20
+        except RefusedMessage as refused:
+            assert (count, refused.code, refused.condition) == (21, "AE", 207)
+    exams = [ExamForOrder(f"1.{n}", "san-matteo", "San Matteo", "20260301", "TC", ("CT",), True) for n in range(6)]
+    assert [len(told("NTE", exams[:count])) for count in (4, 5, 6)] == [4, 5, 5]

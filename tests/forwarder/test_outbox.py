@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import threading
 import time
@@ -259,6 +260,44 @@ def test_what_is_urgent_goes_first_even_when_all_that_may_be_under_way_is(archiv
         until(lambda: place.settled(7), 60)
     order = [number_of(archive.objects[sha256]) for sha256 in archive.order]
     assert order.index(99) <= 2  # besides what was on the line then
+
+
+def test_after_12_refusals_of_the_store_an_instance_is_put_aside_and_no_sooner(archive: FakeArchive, tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "pause", lambda *_: 0.0)
+    place, refused = plain(tmp_path, archive), []
+
+    def refuse(method: str, path: str, body: bytes) -> Reply | None:
+        if method != "PUT" or not path.startswith("/objects/"):
+            return None
+        refused.append(path)
+        return Reply(400, "<Error><Code>BadDigest</Code></Error>")
+
+    archive.before = refuse
+    with running(place.config()):
+        store(place, [ct_slice(1)])
+        assert until(lambda: place.settled(1))["aside"] == {"refused-by-the-store": 1}
+    assert len(refused) == 12
+
+
+def test_one_question_is_of_500_instances_at_the_most(archive: FakeArchive, tmp_path, monkeypatch):
+    assert contract.BATCH == outbox.BATCH == 500
+    monkeypatch.setattr(outbox, "BATCH", 5)
+    place, asked = plain(tmp_path, archive, send__linger_seconds=0.1), []
+
+    def note(method: str, path: str, body: bytes) -> Reply | None:
+        if path == "/uploads":
+            asked.append(len(json.loads(body)["instances"]))
+        return None
+
+    spool = Spool(place.spool)
+    for number in range(11):
+        with write(ct_slice(number + 1, edge=8), tmp_path / "x.dcm").open("rb") as file:
+            spool.admit_file(file)
+    spool.close()
+    archive.before = note
+    with running(place.config()):
+        until(lambda: place.settled(11))
+    assert max(asked) == 5
 
 
 def test_a_whole_study_costs_few_questions(archive: FakeArchive, tmp_path):

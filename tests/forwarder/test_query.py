@@ -464,6 +464,9 @@ def test_a_hostile_identifier_harms_nobody(case: Case) -> None:
     identifiers = (deep, large, cut, b"\xff" * 64, b"\x08\x00\x52\x00\x00\x00\x00\x00", klingon)
     for identifier, answer in zip(identifiers, raw_find(case, STUDY, *identifiers), strict=True):
         assert answer is not None and answer.Status in (0xA700, 0xA900, 0xC001), (identifier[:20], answer)
+    for size, expected in ((256 * 1024, 0xA900), (256 * 1024 + 2, 0xA700)):  # it names no level
+        (answer,) = raw_find(case, STUDY, b"\x20\x00\x0d\x00" + struct.pack("<L", size - 8) + b"1" * (size - 8))
+        assert answer is not None and answer.Status == expected
     found, status = case.find(STUDY, QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.3.4.5")
     assert (found, status.Status) == ([], 0x0000)
 
@@ -753,6 +756,7 @@ def test_the_hospitals_own_name_for_its_numbering_is_understood(shared: Case) ->
 
 
 def test_a_retrieval_says_that_it_goes_on(city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert queries.PENDING_SECONDS == 5.0
     monkeypatch.setattr(queries, "PENDING_SECONDS", 0.5)
     goes_on = threading.Event()
     with running_pacs(answer=lambda ds: (goes_on.wait(30), 0x0000)[1]) as pacs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from io import BytesIO
 from pathlib import Path
@@ -23,9 +24,11 @@ from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
 
 from forwarder.archive.client import Answer
-from forwarder.query import destination, engine, search
+from forwarder.errors import ArchiveError, Failure
+from forwarder.query import destination, engine, retrieval, search
 from forwarder.query.keys import understood
 from forwarder.query.search import Caller
+from forwarder.retrieve.instances import Instance
 from forwarder.retrieve.query_retrieve import OUT_OF_RESOURCES, QueryRefusedError, Request
 from forwarder.service import running
 from forwarder.spool.spool import Spool
@@ -102,9 +105,95 @@ def test_ten_thousand_matches_are_answered_and_not_one_more(count: int, warning:
     assert archive.largest_page <= 500  # as they are found, never all at once
 
 
+def test_80_keys_are_taken_and_not_one_more_and_sequences_of_one_item() -> None:
+    query = studies()
+    for number in range(80 - len(query)):
+        query.add_new(0x00091000 + number, "UN", b"")
+    assert understood("STUDY", as_it_comes(query)).level == "STUDY"
+    query.add_new(0x00099000, "UN", b"")
+    with pytest.raises(QueryRefusedError, match="more than 80") as refused:
+        understood("STUDY", as_it_comes(query))
+    assert refused.value.status == 0xA900
+    query, item = studies(), Dataset()
+    item.CodeValue = "1"
+    query.ProcedureCodeSequence = [item]
+    assert understood("STUDY", as_it_comes(query)).keys
+    query.ProcedureCodeSequence = [item, item]
+    with pytest.raises(QueryRefusedError) as refused:
+        understood("STUDY", as_it_comes(query))
+    assert refused.value.status == 0xA900
+
+
+class Listed:
+    """Manifests of one page, with so many instances."""
+
+    def __init__(self, count: int) -> None:
+        self.page = [Instance(f"1.{number}", "1.2", "1.3", "1.2.840.10008.1.2.1", 1, "", "") for number in range(count)]
+
+    def manifest_page(self, study: str, owner: str, cursor: str) -> Any:
+        return self.page, None
+
+
+@pytest.mark.parametrize(
+    ("studies_found", "instances", "refused"),
+    [(1000, 1, ""), (1001, 1, "more than 1000 studies"), (1, 65_535, ""), (1, 65_536, "more than 65535 instances")],
+)
+def test_a_retrieval_is_of_1000_studies_and_65535_instances(studies_found: int, instances: int, refused: str) -> None:
+    query = studies()
+    query.StudyInstanceUID, query.PatientID = ["1.2.3", "1.2.4"], ""
+    meant = understood("STUDY", as_it_comes(query))
+    archive, listed = ManyStudies(studies_found), Listed(instances)
+    if refused:
+        with pytest.raises(QueryRefusedError, match=refused) as error:
+            retrieval.plan(archive, listed, meant, CALLER)  # type: ignore[arg-type]
+        assert error.value.status == 0xA701
+    else:
+        assert retrieval.plan(archive, listed, meant, CALLER).count == studies_found * instances  # type: ignore[arg-type]
+
+
+class Failing(Listed):
+    """An archive that answers with a failure so many times, and then has what is asked for."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(60)
+        self.bad = {instance.sop_instance for instance in self.page[:failures]}
+
+    def download(self, one: Instance, target: Path, go_on: Any) -> None:
+        go_on()
+        if one.sop_instance in self.bad:
+            raise ArchiveError("It is away.", Failure.SERVER)
+        target.write_bytes(b"")
+
+
+class Taking:
+    """A channel that takes everything."""
+
+    def takes(self, sop_class: str, transfer_syntax: str) -> str:
+        return transfer_syntax
+
+    def store(self, path: Path, message_id: int, originator: Any) -> int:
+        return 0x0000
+
+
+@pytest.mark.parametrize(("failures", "goes_on"), [(7, True), (8, False)])
+def test_after_eight_failures_of_the_archive_in_a_row_the_rest_is_not_tried(tmp_path: Path, failures: int, goes_on: bool) -> None:
+    archive, spool = Failing(failures), Spool(tmp_path / "spool", 0)
+    page = retrieval.Page("1.2", "ours", "", archive.page, time.monotonic())
+    one = retrieval.Retrieval(archive, spool, None, "", retrieval.RetrievalPlan([page]), CALLER, Taking())  # type: ignore[arg-type]
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    told = [(step, len(list(folder.iterdir()))) for step in one.steps(folder, 1, None)]
+    last, most = told[-1][0], max(on_disk for _, on_disk in told)
+    spool.close()
+    assert last.remaining == 0
+    assert (last.completed == 60 - failures) if goes_on else (last.completed < retrieval.AHEAD)
+    assert retrieval.AHEAD == 8 and most <= 8
+
+
 def test_more_than_eight_at_once_wait_for_a_place_and_are_told_that_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert engine.PLACE_SECONDS == 10.0
     monkeypatch.setattr(engine, "PLACE_SECONDS", 0.2)
     archive = ManyStudies(3)
     spool = Spool(tmp_path, 0)
@@ -173,6 +262,7 @@ def test_a_destination_that_drops_and_comes_back_gets_everything(
     with running_pacs() as pacs:
         peers = [{"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": pacs.port}]
         place = hospital(tmp_path, city.api, archive__profile="maugeri", peers=peers)
+        assert destination.TRIES == 3  # it is called again twice
         pacs.breaks = {str(films[1].SOPInstanceUID), str(films[2].SOPInstanceUID)}
         with running(place.config()):
             ae = AE("ARCHIVE")

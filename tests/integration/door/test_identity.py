@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
+from forwarder.web.identity import RefusedError, checked_name
 from tests.integration.door.doors import MONDINO, Doors
 
 PAGES = [
@@ -52,3 +53,10 @@ def test_without_a_person_in_the_request_nothing_is_answered(doors: Doors, path:
 def test_without_a_roles_header_nobody_has_a_role(doors: Doors, path: str):
     page = doors.endpoints(MONDINO)["page"]
     assert requests.get(page + path, headers={"X-Remote-User": "m.rossi"}, timeout=20).status_code == 403
+
+
+def test_a_name_has_64_characters_of_printable_ascii() -> None:
+    assert checked_name("n" * 64) == "n" * 64
+    for name in ("n" * 65, "n\u00f2", "n\n", ""):
+        with pytest.raises(RefusedError):
+            checked_name(name)

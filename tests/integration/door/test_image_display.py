@@ -13,6 +13,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 import requests
 
+from forwarder.errors import ConfigError
+from forwarder.web.invoke_image_display import SignedRequests
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.images import image
@@ -176,6 +178,15 @@ class TestOpen:
 SECRET = b"a secret that the RIS has too"
 
 
+def test_a_secret_has_16_characters_at_least(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x" * 16 + b"\n")
+    assert SignedRequests(str(secret))
+    secret.write_bytes(b"x" * 15 + b"\n")
+    with pytest.raises(ConfigError, match="at least 16"):
+        SignedRequests(str(secret))
+
+
 @pytest.fixture(scope="module")
 def signing(doors: Doors, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The door of a hospital whose RIS signs."""
@@ -202,11 +213,11 @@ class TestSigned:
 
     def test_nothing_else_of_it_opens_anything(self, shared: Patient, signing: str):
         now = time.time()
-        good = self.signed(OPEN, now + 50, patient=shared.number)  # another one than before, whatever second it is
+        good = self.signed(OPEN, now + 290, patient=shared.number)  # another one than before, whatever second it is
         wrong = [
             good.replace(shared.number, "SM-OTHER"), good.replace("dr.bianchi", "root"), good.replace("/open", IID), good[:-1],
             good + "&patient=OTHER", good.replace("&signature=", "&signature=&signature="), good.partition("&signature")[0],
-            self.signed(OPEN, now - 1, patient=shared.number), self.signed(OPEN, now + 3600, patient=shared.number),
+            self.signed(OPEN, now - 1, patient=shared.number), self.signed(OPEN, now + 320, patient=shared.number),
             self.signed(OPEN, now + 60, b"another secret that nobody has", patient=shared.number),
         ]  # fmt: skip
         assert {self.ask(signing, one).status_code for one in wrong} <= {401, 403}

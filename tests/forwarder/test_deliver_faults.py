@@ -167,6 +167,7 @@ def test_a_pacs_that_takes_our_association_and_aborts_our_queries_is_told_as_tha
         assert {ds.IssuerOfPatientID for ds in pacs.received} == {"MAUGERI"}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the PACS's own: it is stopped at any moment
 def test_a_pacs_that_dies_and_comes_back_gets_the_rest(city: RunningCity, tmp_path: Path) -> None:
     with running_pacs() as first, a_case(city, tmp_path, first, pacs__associations=1) as case:
         films = a_study(case, 6)

@@ -63,7 +63,7 @@ class Story:
 
         if not count:
             return found() or []
-        told: list[dict[str, Any]] = wait_until(found, 20)
+        told: list[dict[str, Any]] = wait_until(found, 60)
         return told
 
     def acknowledge(self, browser: Browser, **what: str) -> requests.Response:

@@ -75,6 +75,7 @@ def test_what_c_find_lacks_for_a_while_is_not_brought_twice(
     city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some index behind their answer to C-STORE."""
+    assert engine.LOOKS_BEFORE_LOST == 4
     monkeypatch.setattr(engine, "PAUSE_SECONDS", 0.1)
     with running_pacs() as pacs, a_case(city, tmp_path, pacs) as case:
         hidden: dict[str, Dataset] = {}

@@ -146,6 +146,7 @@ def test_an_image_that_breaks_every_association_takes_a_person_and_the_others_co
 def test_a_pacs_that_answers_no_request_for_commitment_is_asked_by_c_find(
     city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert engine.COMMITMENT_WAIT == 600.0
     monkeypatch.setattr(engine, "COMMITMENT_WAIT", 1.0)
     with running_pacs(commits="later") as pacs, a_case(city, tmp_path, pacs) as case:
         pacs.report_to = 1  # where nobody listens

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import subprocess
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from raw_dicom import COMMITMENT, CT, EXPLICIT, IMPLICIT, RELEASE, Sender, comma
 from forwarder.dicom import associations, commitment, scp, storage
 from forwarder.service import running
 from forwarder.spool.journal import open_read_only
+from forwarder.spool.spool import Spool
 from local.processes import free_port
 
 pytestmark = pytest.mark.usefixtures("credentials")
@@ -679,6 +682,7 @@ class TestCommitment:
             assert sorted(set(kinds)) == [0x0100, 0x8001, 0x8130]
 
     def test_who_cannot_be_answered_is_refused_at_once_and_the_page_says_what_is_missing(self, tmp_path, monkeypatch):
+        assert commitment.AT_ONCE_SECONDS == 5.0
         monkeypatch.setattr(commitment, "AT_ONCE_SECONDS", 0.3)
         place = hospital(tmp_path, NOWHERE)
         with running(place.config()):
@@ -699,6 +703,24 @@ class TestCommitment:
                 sender.message()  # the report, which it does not answer
                 assert place.state()["commitments"]["open"] == 1
             until(lambda: place.state()["commitments"]["open"] == 0)
+
+    @pytest.mark.parametrize(("days", "still_open"), [(6.99, 1), (7.01, 0)])
+    def test_who_is_never_reached_is_called_for_a_week(self, tmp_path, days: float, still_open: int):
+        place = hospital(tmp_path, NOWHERE, peers=[PACS])
+        spool = Spool(place.spool, 0)
+        row = ("1.2.3", "PACS", time.time() - days * 86400, json.dumps([[CT, "1.2"]]))
+        spool.journal.write(
+            lambda connection: connection.execute(
+                "INSERT INTO commitments (transaction_uid, caller, requested_at, items) VALUES (?, ?, ?, ?)", row
+            )
+        )
+        config = place.config()
+        asked = commitment.Commitments(spool, config.dicom, config.peers)
+        asked._report_due()
+        until(lambda: not asked._busy)
+        with spool.journal.read() as connection:
+            assert commitment.summary(connection)["open"] == still_open
+        spool.close()
 
     def test_a_conflict_is_never_committed(self, archive: FakeArchive, tmp_path):
         place, reports = hospital(tmp_path, archive.url, send__lossless=False), []

@@ -310,6 +310,7 @@ def test_a_message_under_way_makes_no_room_for_another_sender(tmp_path):
 
 
 def test_of_a_full_set_of_slow_messages_one_makes_room_and_the_others_are_heard_out(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    assert mllp.SLOW_SECONDS == 10.0
     monkeypatch.setattr(mllp, "SLOW_SECONDS", 1.0)
     message = ris.oru("Uno.", study=STUDY)
 

@@ -217,3 +217,9 @@ SECTIONED = """<component><structuredBody><component><section><code code="18782-
 )
 def test_what_a_report_concludes_is_its_first_line_of_the_impression(content: bytes, line: str) -> None:
     assert concluded(content) == line
+
+
+def test_of_a_cda_of_1_mib_and_more_no_conclusion_is_read() -> None:
+    whole = document()
+    for length, read in ((1024 * 1024 - 2, True), (1024 * 1024, False)):
+        assert bool(concluded(encapsulated(whole + b" " * (length - len(whole))))) == read

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from chalicelib.domain import keys
 from chalicelib.domain.errors import BadRequest, Conflict
@@ -106,9 +105,11 @@ class InstitutionErasure:
         erased, pending = item["erased"], item.get("pending", [])
         assert isinstance(erased, dict) and isinstance(pending, list)
         others = ("erased", "state", "pending", "registration")
-        texts: dict[str, Any] = {name: str(value) for name, value in item.items() if name not in others}
-        numbers: dict[str, Any] = {"registration": int(str(item.get("registration", 0))), "version": version}
-        return cls(**texts, **numbers, state=ErasureState(str(item["state"])), erased=counted(erased), pending=tuple(pending))
+        texts = {name: str(value) for name, value in item.items() if name not in others}
+        return cls(
+            **texts, state=ErasureState(str(item["state"])), erased=counted(erased), pending=tuple(pending),
+            registration=int(str(item.get("registration", 0))), version=version,
+        )  # fmt: skip
 
     def since(self, registration: int) -> InstitutionErasure:
         """What holds of it once the institution left by this registration: of what was decided before, only what is done."""

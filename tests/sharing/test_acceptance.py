@@ -10,6 +10,7 @@ import pytest
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.services import access
 from chalicelib.services.sharing import acceptance, expiries, transfers
 from tests.interleaving import interleave
@@ -232,10 +233,12 @@ def test_a_transfer_is_extended_and_never_shortened_nor_beyond_ten_years(world: 
     transfer = world.open(A, "1", B, expires_at="2026-03-10T00:00:00Z")
     world.arrive(A, "1", PRIOR)
     later = world.now + timedelta(days=30)
-    for asked in (world.now + timedelta(days=2), world.now - timedelta(days=1), world.now + timedelta(days=3660)):
+    for asked in (world.now + timedelta(days=2), world.now - timedelta(days=1), world.now + timedelta(days=3653, seconds=1)):
         with pytest.raises(BadRequest) as refused:
             world.extend(A, transfer, asked)
         assert refused.value.parameter == "expires_at"
+    longest = world.now + timedelta(days=3653)
+    assert world.extend(A, world.open(A, "1", C), longest)["expires_at"] == iso(longest)
     assert world.extend(A, transfer, later)["expires_at"] == "2026-04-01T09:00:00.000Z"
     assert world.extend(A, transfer, later)["expires_at"] == "2026-04-01T09:00:00.000Z", "again: the same answer"
     world.settle()

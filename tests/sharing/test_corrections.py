@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from chalicelib.dicom import correction
+from chalicelib.domain import instance_versions
+from chalicelib.services.ingest import corrections, index
 from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import read_summary
 from tests.sharing.api import Api, api_over
@@ -243,9 +246,27 @@ def test_a_hospital_whose_registration_wants_conflicts_gets_them(api: Api) -> No
 
 
 def test_what_is_too_large_to_be_compared_is_a_conflict_that_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.dicom.correction.MOST_COMPARED", 100)
+    assert correction.MOST_COMPARED == index._MOST_COMPARED == 1024**3
+    largest = max(len(WRONG), len(RIGHT))
+    monkeypatch.setattr(correction, "MOST_COMPARED", largest - 1)
     send(api, RIGHT)
     assert state(api, RIGHT) == ("conflict", "pixels-not-compared")
+    monkeypatch.setattr(correction, "MOST_COMPARED", largest)
+    same = image("other", STUDY, name="Giusto^Paziente", birth="19700101", sex="M", accession="A2")
+    assert len(same) == largest
+    send(api, same)
+    assert state(api, same) == ("indexed", None)
+
+
+def test_an_instance_is_corrected_200_times_and_not_once_more(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert instance_versions.MOST_VERSIONS == 200
+    monkeypatch.setattr(corrections, "MOST_VERSIONS", 2)
+    made = [image(f"right{number}", STUDY) for number in range(3)]
+    for one in made:
+        send(api, one)
+    assert [state(api, one) for one in made] == [
+        ("superseded", None), ("indexed", None), ("conflict", "too-many-corrections"),
+    ]  # fmt: skip
 
 
 # Withdrawal ---------------------------------------------------------------------------------------------------------

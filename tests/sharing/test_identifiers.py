@@ -9,7 +9,7 @@ import pytest
 from chalicelib.domain import italian
 from chalicelib.domain.errors import Conflict, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.services.identity import codice_fiscale
+from chalicelib.services.identity import codice_fiscale, linking
 from tests.sharing.codes import fiscal_code, omocode
 from tests.world import OIDS, A, B, C, World
 
@@ -241,6 +241,16 @@ def test_what_a_hospital_says_of_another_hospitals_number_is_not_believed(world:
     world.arrive(C, "6", "1.2.6", birth="19600315", sex="M", other_ids=[(UGO, CF)])
     world.settle()
     assert not joined(world, A, "2", OIDS[C], "6"), "a forged record joined them"
+
+
+@pytest.mark.parametrize(("numbers", "joins"), [(3, True), (4, False)])
+def test_a_code_joins_16_numbers_and_not_17(world: World, monkeypatch: pytest.MonkeyPatch, numbers: int, joins: bool) -> None:
+    assert linking.MAX_CARRIERS == 16
+    monkeypatch.setattr(linking, "MAX_CARRIERS", 3)
+    for number in range(numbers):
+        world.arrive(A, f"n{number}", f"1.2.{number}", other_ids=[(ADA, CF)])
+    world.settle()
+    assert joined(world, A, "n0", OIDS[A], f"n{numbers - 1}") == joins
 
 
 def test_a_code_that_too_many_numbers_carry_joins_none(world: World) -> None:

@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.services.sharing import readings
+from chalicelib.services.sharing.readings import ReadingPerson
 from chalicelib.services.viewer import sessions
 from tests.described import document
 from tests.sharing.api import OPERATOR, VIEWER, Answer, Api, api_over
 from tests.sharing.images import image
+from tests.unit.dicom import building
+from tests.unit.dicom.building import element, item
 from tests.world import A, B, C
 
 STUDY = "1.2.826.0.1.3680043.8.498.72"
@@ -201,3 +206,38 @@ def test_what_is_at_the_limit_is_taken_and_one_beyond_it_is_a_bad_request(readin
     assert within.status in TAKEN, within.body
     beyond = _asked(reading, limit, limit.beyond)
     assert (beyond.status, beyond.json["type"]) == (400, "urn:contenitore:problem:bad-request"), beyond.body
+
+
+def test_a_report_replaces_up_to_16_documents(reading: Reading) -> None:
+    route, headers = "/studies/{study}/reports", {"Content-Type": "text/plain; charset=utf-8"}
+    for count, status in ((16, 201), (17, 400)):
+        query = [("replaces", ",".join(f"R-{number}" for number in range(count)))]
+        assert reading.api.call(A, "POST", route, query, b"nothing found", headers, study=STUDY).status == status
+
+
+def test_the_first_1000_readings_of_a_study_are_listed(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert readings.MAX_READINGS == 1000
+    world, number = reading.api.world, PatientIdentifier("1.2", "theirs")
+    for name in ("rossi", "verdi", "bianchi"):
+        readings.remember(world.table, ReadingPerson(B, name, name), number, A, STUDY, None, world.now)
+    for most, shown in ((1000, 3), (3, 3), (2, 2)):
+        monkeypatch.setattr(readings, "MAX_READINGS", most)
+        assert len(reading.api.call(A, "GET", "/studies/{study}/readings", study=STUDY).json["readings"]) == shown
+
+
+def test_a_study_on_the_timeline_names_30_body_parts_and_12_series_and_codes(reading: Reading) -> None:
+    study, world = f"{STUDY}.9", reading.api.world
+
+    def named(number: int) -> bytes:
+        code = element(0x00080100, "SH", f"C{number:02}") + element(0x00080102, "SH", "99SM") + element(0x00080104, "LO", "x")
+        content = element(0x00080016, "UI", building.CT) + element(0x00080018, "UI", f"{study}.{number}")
+        content += element(0x00081032, "SQ", item(code)) + element(0x0008103E, "LO", f"Serie {number:02}")
+        content += element(0x00100020, "LO", "many") + element(0x00180015, "CS", f"PART{number:02}")
+        content += element(0x0020000D, "UI", study) + element(0x0020000E, "UI", f"{study}.0.{number}")
+        return building.part10(content + building.pixels(), meta=building.file_meta(sop=f"{study}.{number}"))
+
+    for first, last, counts in ((1, 12, (12, 12, 12)), (13, 30, (30, 12, 12)), (31, 31, (30, 12, 12))):
+        world.send(A, *(named(number) for number in range(first, last + 1)))
+        world.settle()
+        (shown,) = reading.api.call(A, "GET", "/patients/{patient}/timeline", patient="many").json["studies"]
+        assert (len(shown["body_parts"]), len(shown["series_names"]), len(shown["codes"])) == counts

@@ -223,14 +223,19 @@ def test_a_note_that_comes_twice_changes_nothing(city: World) -> None:
     assert city.table.memory.items() == before
 
 
-def test_a_note_that_names_too_much_is_refused_as_a_whole(city: World) -> None:
+def test_a_note_that_names_too_much_is_refused_as_a_whole(city: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from chalicelib.dicom import rejection_note as notes
 
+    assert notes.MAX_REFERENCES == 10_000
+    monkeypatch.setattr(notes, "MAX_REFERENCES", 100)
     named = [f"1.3.{number}" for number in range(notes.MAX_REFERENCES)]
     (refused,) = city.send(A, rejection_note("1", STUDY, {STUDY: [FIRST, *named]}))
     verdict = city.verdict(refused)
     assert (verdict["state"], verdict["reason"]) == ("rejected", "too-many-references")
     assert city.handed_out(A, STUDY) == {FIRST, SECOND}
+    (taken,) = city.send(A, rejection_note("2", STUDY, {STUDY: [FIRST, *named[1:]]}))
+    assert city.verdict(taken)["state"] == "indexed"
+    assert city.handed_out(A, STUDY) == {SECOND}
 
 
 def test_a_function_that_dies_on_a_note_leaves_nothing_that_the_next_delivery_does_not_complete(city: World) -> None:

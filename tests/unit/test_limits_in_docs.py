@@ -1,7 +1,8 @@
 """Each limit that the conformance statements name has a test that tries it at its end and one beyond; or is a wait of the code.
 
 `LIMITS` goes by their words. A limit in the usual words ("64 at the most", "more than 80") that stands in none of them fails, so
-that none is stated without a test. What docs/openapi.yaml names is tried by tests/sharing/test_limits.py, out of the document.
+that none is stated without a test. What the schemas of docs/openapi.yaml say is tried by tests/sharing/test_limits.py, out of
+the document.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 
 import pytest
 
-from chalicelib.domain import forwarder_signs
+from chalicelib.domain import forwarder_signs, studies
 from chalicelib.services.erasure import retention
 from forwarder.archive import retry
 from forwarder.deliver import delivery, engine, planning, raster
@@ -39,6 +40,7 @@ ORDERS = f"{F}orders_with_the_city.py::test_an_order_message_has_20_orders_and_a
 COMMITMENT = f"{F}dicom_in.py::test_"
 ADT_COUNTS = f"{ADT}a_number_of_64_characters_100_patients_and_the_last_20_that_could_not_be_read"
 ADT_REFUSED = f"{ADT}what_cannot_be_read_is_refused_naming_the_place_and_stands_on_the_page"
+NAMED = f"{S}limits.py::test_a_study_on_the_timeline_names_30_body_parts_and_12_series_and_codes"
 SIGNED = f"{INTEGRATION}door/test_image_display.py::test_"
 
 LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -208,6 +210,40 @@ LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
         "At most five; in ASCII": (ORDERS,),
         "AE 207: more than 20 orders": (ORDERS,),
     },
+    "openapi.yaml": {
+        "more than 20 are 20": (f"{S}changes.py::test_a_long_poll_of_more_than_20_seconds_is_one_of_20",),
+        "The ids of up to 16 other documents": (f"{S}limits.py::test_a_report_replaces_up_to_16_documents",),
+        "by each person; 1,000 at the most": (f"{S}limits.py::test_the_first_1000_readings_of_a_study_are_listed",),
+        "a text of more than 500,000 characters": (
+            f"{U}dicom/test_report_identity.py::test_a_text_of_500_000_characters_has_sections_and_a_longer_one_has_none",
+        ),
+        "Body Part Examined (0018,0015) of all series, 30 at most": (NAMED,),
+        "What series and protocols with images are called, 12 at most": (NAMED,),
+        "Procedure and anatomic region codes as scheme|value, 12 at most": (NAMED,),
+    },
+    "sharing.md": {
+        "after 24 hours": (f"{S}emergencies.py::test_it_opens_every_owners_studies_for_a_day_and_is_reviewed_by_each",),
+        "until it expires, at most 300 seconds later": (ADDRESSES,),
+        "and ten years in all at the most": (
+            f"{S}acceptance.py::test_a_transfer_is_extended_and_never_shortened_nor_beyond_ten_years",
+        ),
+        "60 proposals of an institution in any hour": (
+            f"{S}proposals.py::test_after_sixty_proposals_in_an_hour_there_is_no_more_for_a_while",
+            f"{S}proposals.py::test_the_limit_is_of_any_hour_and_of_each_institution_for_itself",
+        ),
+        "(100 names at most)": (f"{S}issuer_names.py::test_a_system_that_makes_up_names_does_not_fill_the_feed",),
+        "a code that more than 16 numbers carry": (f"{S}identifiers.py::test_a_code_joins_16_numbers_and_not_17",),
+        "Of more than 8 patients the others": (
+            f"{S}two_patients.py::test_a_study_of_very_many_patients_still_fits_and_is_found_under_each",
+        ),
+        "and at most 10,000; a longer one is rejected": (
+            f"{S}withdrawal.py::test_a_note_that_names_too_much_is_refused_as_a_whole",
+        ),
+        "what is larger than 1 GiB (`pixels-not-compared`) and the 201st correction of an instance": (
+            f"{S}corrections.py::test_what_is_too_large_to_be_compared_is_a_conflict_that_says_so",
+            f"{S}corrections.py::test_an_instance_is_corrected_200_times_and_not_once_more",
+        ),
+    },
     "operations.md": {
         "One that has said nothing for ten minutes is *silent*": (
             f"{U}services/test_forwarders.py::test_a_forwarder_is_silent_ten_minutes_after_its_last_sign_and_none_that_never_sent_any",
@@ -233,9 +269,14 @@ WAITS: dict[str, dict[str, tuple[float, float]]] = {
         "(`last_pass`, counts and up to 200 UIDs)": (retention.MOST_NAMED, 200),
         "every four weeks": (retention.EVERY.days, 28),
     },
+    "sharing.md": {"Of more than 8 patients the others": (studies.MAX_PERSONS, 8)},
+    "openapi.yaml": {},
 }
 """What no test waits for, or what is no boundary of anything that is asked: the constant, and what the words say."""
-NONE = ("or with more than six, and behind a date", "that the library knows (more than 150)")
+NONE = (
+    "or with more than six, and behind a date", "that the library knows (more than 150)", "two failures within ten minutes",
+    "Computed bodies go by themselves within two days", "a patient with more than five linked numbers takes more reads",
+)  # fmt: skip
 """In such words, and no limits."""
 NOT_OF_THE_STATEMENT = ("Install in ten minutes", "What of this was tried, and how", "How fast")
 """Sections that measure and tell, and promise nothing."""
@@ -252,7 +293,7 @@ def _text(name: str) -> str:
     return " ".join("".join(kept).split())
 
 
-@pytest.mark.parametrize("name", ["conformance.md", "forwarder.md"])
+@pytest.mark.parametrize("name", LIMITS)
 def test_no_limit_is_stated_without_a_test(name: str) -> None:
     text = _text(name)
     for words in (*LIMITS[name], *WAITS[name], *NONE):

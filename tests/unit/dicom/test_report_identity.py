@@ -16,6 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from chalicelib.dicom import cda, documents, report_identity
 from chalicelib.dicom.cda import UnreadableDocument
 from chalicelib.dicom.header import read_head
+from chalicelib.dicom.limits import Limits
 from chalicelib.domain.report_versions import UNDECLARED, DeclaredDocument
 
 ROME = ZoneInfo("Europe/Rome")
@@ -223,3 +224,12 @@ def test_of_a_cda_of_1_mib_and_more_no_conclusion_is_read() -> None:
     whole = document()
     for length, read in ((1024 * 1024 - 2, True), (1024 * 1024, False)):
         assert bool(concluded(encapsulated(whole + b" " * (length - len(whole))))) == read
+
+
+@pytest.mark.parametrize(("length", "sections"), [(500_000, True), (500_001, False)])
+def test_a_text_of_500_000_characters_has_sections_and_a_longer_one_has_none(length: int, sections: bool) -> None:
+    content = sr("Reperto: ".ljust(length, "x"))
+    document = documents.read(
+        read_head(lambda start, count: content[start : start + count], len(content), Limits(value=1_000_000))
+    )
+    assert (len(document.text), bool(document.sections)) == (length, sections)

@@ -208,11 +208,13 @@ def test_what_is_at_the_limit_is_taken_and_one_beyond_it_is_a_bad_request(readin
     assert (beyond.status, beyond.json["type"]) == (400, "urn:contenitore:problem:bad-request"), beyond.body
 
 
-def test_a_report_replaces_up_to_16_documents(reading: Reading) -> None:
+def test_a_report_replaces_up_to_16_documents(api: Api) -> None:
+    api.world.send(A, image("own", STUDY, 1))
+    api.world.settle()
     route, headers = "/studies/{study}/reports", {"Content-Type": "text/plain; charset=utf-8"}
     for count, status in ((16, 201), (17, 400)):
         query = [("replaces", ",".join(f"R-{number}" for number in range(count)))]
-        assert reading.api.call(A, "POST", route, query, b"nothing found", headers, study=STUDY).status == status
+        assert api.call(A, "POST", route, query, b"nothing found", headers, study=STUDY).status == status
 
 
 def test_the_first_1000_readings_of_a_study_are_listed(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,11 @@ def batch(batch: str) -> str:
     return f"{BATCHES}{batch}"
 
 
+def refused(sha256: str) -> str:
+    """Bytes that were refused for a SOP Instance UID."""
+    return f"{CONFLICT}#{sha256}"
+
+
 def announcement(digest: str) -> str:
     """What the sender said would come."""
     return f"{ANNOUNCEMENTS}{digest}"
@@ -505,7 +510,7 @@ def restore(time: str) -> str:
 
 LAYOUT: Mapping[Builder | str, tuple[Builder | str, ...]] = {
     object_facts: (ONLY, LATER, MADE_FROM, SENT_AS),
-    sop_facts: (ONLY, CURRENT, CONFLICT),
+    sop_facts: (ONLY, CURRENT, CONFLICT, refused),
     study_facts: (instance, instance_version, batch, announcement, withdrawn, WITHDRAWN, withdrawal, renamed, ERASING),
     patient_facts: (
         filed, carries, about, link, transfer, registration, objection, protection, consent, emergency,

@@ -17,11 +17,13 @@ from chalicelib.domain.dicom_json import Attributes, first_value
 from chalicelib.domain.erasures import ErasedCount
 from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Item, Listed, Table
+from chalicelib.domain.refusals import RefusedInstance
 from chalicelib.domain.rejections import NOT_DICOM
 from chalicelib.domain.retention import RetentionPolicy
 from chalicelib.domain.rfc3339 import iso, kept_moment
 from chalicelib.domain.studies import Instance, instances, is_withdrawal
 from chalicelib.domain.study_views import StudyView
+from chalicelib.domain.verdicts import Verdict
 from chalicelib.services.erasure import bytes, forgetting
 from chalicelib.services.erasure.erase_study import Eraser, erase_study, forget_patients
 from chalicelib.services.erasure.retention import OwnersRetention, RetentionPass
@@ -126,7 +128,7 @@ def _objects(run: Eraser, owner: str, policy: RetentionPolicy, last: RetentionPa
     for key, entry in found.items():
         sha, verdict = entry.key.removeprefix(prefix), verdicts.get(key)
         if _is_aside(verdict, entry, policy, run.clock()):
-            last = _let_go(run, owner, sha, entry, last)
+            last = _let_go(run, owner, sha, entry, verdict, last)
     indexed = {str(item.data["study"]) for item in verdicts.values() if item.data["state"] == "indexed"}
     for study in sorted(indexed - policy.held):
         withdrawn = _withdrawn(run.table, owner, study)
@@ -149,12 +151,23 @@ def _is_aside(verdict: Item | None, entry: Listed, policy: RetentionPolicy, now:
     return policy.lets_go(kept_moment(verdict.data["at"]), now)
 
 
-def _let_go(run: Eraser, owner: str, sha: str, entry: Listed, last: RetentionPass) -> RetentionPass:
+def _forget_refused(run: Eraser, owner: str, sha: str, verdict: Item | None) -> None:
+    """Remove what is kept of an object that was refused under a SOP Instance UID: its line of metadata, and that it was."""
+    sop = Verdict.from_item(verdict.data).sop_instance_uid if verdict is not None else ""
+    item = run.table.get(keys.sop_facts(owner, sop), keys.refused(sha)) if sop else None
+    if item is not None:
+        if part := RefusedInstance.from_item(item).part:
+            bytes.remove_lines(run.objects, run.versions, part, [sha])
+        forgetting.remove_items(run.table, [item.key])
+
+
+def _let_go(run: Eraser, owner: str, sha: str, entry: Listed, verdict: Item | None, last: RetentionPass) -> RetentionPass:
     """Remove what is kept aside, or count it where the rule is only tried. Each is recorded by its hash."""
     if last.execute:
         run.act(
             [], Entry(Kind.ERASURE, owner, purpose=Purpose.ADMINISTRATION, subject=sha, count=1, text="retention: kept aside")
         )
+        _forget_refused(run, owner, sha, verdict)
         bytes.remove_objects(run.versions, [entry.key])
         forgetting.remove_items(run.table, [item.key for item in run.table.query_all(keys.object_facts(owner, sha))])
     return replace(last, found=last.found.and_object(sha, entry.size))

@@ -17,6 +17,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Versions
 from chalicelib.domain.reading_order import in_reading_order
+from chalicelib.domain.refusals import RefusedInstance
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import Instance, instances
 from chalicelib.domain.study_views import SeriesView
@@ -68,16 +69,18 @@ def erase_study(run: Eraser, owner: str, study: str, subject: str, may_go: MayGo
     table.put(PutNew(Item(partition, keys.ERASING, {"at": iso(run.clock())})))
     facts = list(table.query_all(partition))
     versions = forgetting.instances_in(facts)
+    refused = forgetting.refused_of(table, owner, study, versions)
     count = ErasedCount(1)
-    for instance in sorted(versions, key=lambda one: one.fact.sha256):
-        count = count.and_object(instance.fact.sha256, instance.fact.size)
+    sizes = {instance.fact.sha256: instance.fact.size for instance in versions} | {aside.sha256: aside.size for aside in refused}
+    for sha, size in sorted(sizes.items()):
+        count = count.and_object(sha, size)
     tombstone = keys.erased(erasures.digest_of([owner, study]))
     stone = table.get(keys.erasure_facts(owner), tombstone)
     marker = table.get(partition, keys.ERASING)
     began = str(marker.data.get("at", "")) if marker is not None else ""
     is_new = stone is None or stone.data.get("began") != began
     if versions and is_new:
-        if not _remove_bytes(run, owner, study, versions):
+        if not _remove_bytes(run, owner, study, versions, refused):
             return None
         view = forgetting.view_of(table, owner, study)
         entry = Entry(
@@ -97,15 +100,15 @@ def _has_bytes(run: Eraser, owner: str, instance: Instance) -> bool:
     return not all(version.marker for version in run.versions.of(keys.instance_object(owner, instance.fact.sha256)))
 
 
-def _remove_bytes(run: Eraser, owner: str, study: str, versions: list[Instance]) -> bool:
+def _remove_bytes(run: Eraser, owner: str, study: str, versions: list[Instance], refused: list[RefusedInstance]) -> bool:
     """Remove the objects of a study, and the lines that were kept of them; whether there was time for all."""
-    hashes = sorted({instance.fact.sha256 for instance in versions})
+    hashes = sorted({instance.fact.sha256 for instance in versions} | {aside.sha256 for aside in refused})
     for start in range(0, len(hashes), _OBJECTS_AT_ONCE):
         if not run.has_time():
             return False
         some = hashes[start : start + _OBJECTS_AT_ONCE]
         bytes.remove_objects(run.versions, [keys.instance_object(owner, sha) for sha in some])
-    for part in sorted({instance.fact.part for instance in versions} - {""}):
+    for part in sorted({instance.fact.part for instance in versions} | {aside.part for aside in refused} - {""}):
         bytes.remove_lines(run.objects, run.versions, part, hashes)
     bytes.remove_objects(run.versions, [keys.metadata_of_series(owner, digest) for digest in _digests(run.table, owner, study)])
     return True

@@ -11,6 +11,7 @@ from chalicelib.domain import italian, keys, patients
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Delete, Item, Key, PutNew, Table
+from chalicelib.domain.refusals import RefusedInstance
 from chalicelib.domain.studies import Instance, every_version
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services.identity import numbering
@@ -37,6 +38,14 @@ def instances_of(table: Table, owner: str, study: str) -> list[Instance]:
 def instances_in(facts: Iterable[Item]) -> list[Instance]:
     """The same, of facts of a study that were read before."""
     return list(every_version(item for item in facts if item.sk.startswith(keys.INSTANCES)))
+
+
+def refused_of(table: Table, owner: str, study: str, instances: Iterable[Instance]) -> list[RefusedInstance]:
+    """What was refused under the UIDs of these instances as being of the same study."""
+    partitions = dict.fromkeys(keys.sop_facts(owner, instance.sop_instance_uid) for instance in instances)
+    several = table.batch_get((partition, keys.CONFLICT) for partition in partitions)
+    items = (item for partition, _ in sorted(several) for item in table.query_all(partition, keys.begins(keys.refused)))
+    return [refused for refused in map(RefusedInstance.from_item, items) if refused.study_instance_uid == study]
 
 
 def numbers_of(registry: Registry, owner: str, instances: Iterable[Instance], view: StudyView | None) -> set[PatientIdentifier]:
@@ -78,9 +87,12 @@ def forget_study(
     staying = [instance for instance in instances_of(table, owner, study) if instance.fact.sha256 not in going]
     for number in sorted(numbers - numbers_of(registry, owner, staying, None)):
         _unfile(table, number, owner, study)
-    of_objects = [keys.object_facts(owner, instance.fact.sha256) for instance in instances]
-    of_uids = [keys.sop_facts(owner, instance.sop_instance_uid) for instance in instances]
-    remove_items(table, _keys(table, dict.fromkeys([*of_objects, *of_uids])))
+    hashes = [instance.fact.sha256 for instance in instances]
+    hashes += [refused.sha256 for refused in refused_of(table, owner, study, instances)]
+    remove_items(table, _keys(table, dict.fromkeys(keys.object_facts(owner, sha) for sha in hashes)))
+    originals = {instance.fact.original_sha256 for instance in instances} - {""}
+    remove_items(table, [(keys.object_facts(owner, sha), keys.SENT_AS) for sha in sorted(originals)])
+    remove_items(table, _keys(table, dict.fromkeys(keys.sop_facts(owner, instance.sop_instance_uid) for instance in instances)))
     remove_items(table, [item.key for item in facts if item.sk != keys.ERASING])
     table.put(Delete(partition, keys.ERASING))
     return numbers

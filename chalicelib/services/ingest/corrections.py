@@ -20,6 +20,7 @@ from chalicelib.domain.instance_facts import InstanceFact
 from chalicelib.domain.instance_versions import MOST_VERSIONS, FactPlace
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Item, Objects, Put, Table, Write
+from chalicelib.domain.refusals import RefusedInstance
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services.ingest.instance_items import verdicts_of
@@ -153,14 +154,17 @@ def _conflict(
     verdict: GiveVerdict,
     now: datetime,
 ) -> None:
-    """Record a conflict, and beside what the SOP Instance UID stands for, so that nobody commits to keep what was refused."""
+    """Record a conflict, and beside what the SOP Instance UID stands for, so that nobody commits to keep what was refused, and
+    whoever erases the study finds it."""
     first = table.get(keys.sop_facts(came.institution, came.sop), ".") if standing is None else standing.item
     stands = str(first.data["sha256"]) if first is not None else ""
     number = standing.where.number if standing is not None else 0
     refused: dict[str, object] = {"sha256": came.fact.sha256, "at": iso(now), "number": number}
+    aside = RefusedInstance(came.institution, came.sop, came.fact.sha256, came.study, came.fact.size, came.fact.part)
     writes: list[Write] = [
         verdict(UploadState.CONFLICT, stands, reason if reason != OTHER else ""),
         Put(Item(keys.sop_facts(came.institution, came.sop), keys.CONFLICT, refused)),
+        Put(aside.item()),
     ]
     table.transact(writes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,11 +32,12 @@ from chalicelib.services.erasure import (
 from chalicelib.services.erasure.erase_study import Eraser
 from chalicelib.services.erasure.retention import OwnersRetention
 from chalicelib.services.ingest.instance_items import StoredObject
+from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.registry import load_registry
 from tests.fakes import MemoryVersions, Watched
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
-from tests.world import A, B, World, patient, summary
+from tests.world import A, B, World, image, patient, summary
 
 GOES, STAYS = "1.2.81", "1.2.82"
 ADA, UGO = fiscal_code("19600315", "F"), fiscal_code("19710220", "M")
@@ -156,6 +158,28 @@ def arrives_at(world: World, moment: int, dies: int | None) -> StoredObject:
     elif world.memory.get(*keys.verdict(A, came.sha256)) is None and f"instances/{A}/{came.sha256}" in world.objects.contents:
         assert world.index_batch([came]) == {}
     return came
+
+
+@pytest.mark.parametrize("by_rule", [False, True])
+def test_what_was_refused_as_of_a_study_goes_with_it_or_by_the_rule_for_what_is_kept_aside(by_rule: bool) -> None:
+    world = World(read_summary=read_summary)
+    world.send(A, image(GOES, name="Va^Via"))
+    refused = world.send(A, image(GOES, name="Va^Via", comment="other bytes", sop=f"{GOES}.1.1"))[0]
+    world.send(A, image(STAYS, name="Re^Sta", patient="P2"))
+    world.settle()
+    assert world.state(refused) == "conflict"
+    if by_rule:
+        policy = RetentionPolicy(100, rejected_days=7, execute=True)
+        world.later(days=4000)
+        erase_expired.carry_out(eraser(world, world.table), OwnersRetention(A, policy))
+    else:
+        ordered(world)
+        carry_out_orders(world)
+    assert [key for key in left_of(world, refused.sha256) if key[1] != keys.CONFLICT] == []
+    assert refused.key not in world.objects.contents
+    kept = b"".join(gzip.decompress(world.objects.contents[key]) for key in world.objects.contents if key.startswith("metadata/"))
+    assert (b"other bytes" in kept, b"Re^Sta" in kept) == (False, True)
+    assert (b"Va^Via" in kept) is by_rule
 
 
 def decided(world: World) -> InstitutionErasure:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 HOSPITAL_TIME = ZoneInfo("Europe/Rome")
+EARLIEST = 1850
+"""The first year that is meant: for a moment that they do not know, databases write their first one (0001, 1753, 1840)."""
 _MOMENT = re.compile(r"(\d{8})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.\d+)?)?)?)?([+-]\d{4})?")
 _WRITTEN_OUT = re.compile(r"(\d{4})[-./](\d{2})[-./](\d{2})|(\d{8})(?=[T ])")
 _CLOCK = re.compile(r"[T ]*(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,]\d+)?)? ?(?:([+-]\d{2}):?(\d{2})|(Z))?")
@@ -26,6 +28,8 @@ def at_the_hospital(text: str) -> str:
         if hour and zone:
             moment = datetime.strptime(f"{moment:%Y%m%d%H%M%S}{zone}", "%Y%m%d%H%M%S%z").astimezone(HOSPITAL_TIME)
     except (ValueError, OverflowError):
+        return ""
+    if moment.year < EARLIEST:
         return ""
     return f"{moment:%Y%m%d%H%M%S}" if hour else day
 

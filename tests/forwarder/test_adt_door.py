@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -127,6 +128,20 @@ def test_the_time_of_an_event_is_needed(door: Hospital):
     header[6] = ""
     answered = post(door, "\r".join(["|".join(header), "EVN|A03", *message[2:]]).encode())
     assert (answered.code, answered.field("ERR", 3).split("^")[0]) == ("AE", "101")
+
+
+@pytest.mark.parametrize("nothing", ["00010101000000", "0001-01-01 00:00:00", "17530101000000", "18401231"])
+def test_a_moment_by_which_a_database_says_none_is_none(door: Hospital, nothing: str):
+    """.NET, SQL Server and MUMPS write their first one."""
+    who = invented()
+    for trigger in ("A03", "A08"):
+        lines = adt(trigger, who, authority="SM", to="MAUG", visit="", occurred=nothing).decode().split("\r")
+        lines[1] = lines[1].replace(lines[1].split("|")[2], nothing)
+        lines[2] = lines[2].replace(who.birth_date, nothing)
+        assert post(door, "\r".join(lines).encode()).code == "AA"
+    ((said,),) = kept(door, f"SELECT content FROM adt_events WHERE number = '{who.number}' AND trigger = 'A08'")
+    known = json.loads(said)
+    assert (known["person"]["birth_date"], known["late"], known["dated"]) == ("", False, False)
 
 
 def test_what_is_acknowledged_is_in_the_journal_with_what_follows_of_it(door: Hospital):

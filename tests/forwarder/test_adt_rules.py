@@ -179,7 +179,7 @@ def world() -> Iterator[World]:
 def stories(draw: st.DrawFn) -> list[Told]:
     story: list[Told] = []
     for _ in range(draw(st.integers(1, 9))):
-        person, visit = draw(st.integers(0, 2)), draw(st.sampled_from(["V1", "V2"]))
+        person, visit = draw(st.integers(0, 2)), draw(st.sampled_from(["V1", "V2", ""]))
         if draw(st.booleans()):
             trigger = draw(st.sampled_from(["A01", "A01", "A11", "A08", "A04"]))
             story.append(Told("maugeri", trigger, person, visit))
@@ -335,3 +335,50 @@ def test_of_a_patient_of_whom_news_comes_without_end_the_latest_stays(monkeypatc
         for place in range(6, 9):
             ledger.take_in([event(Told("maugeri", "A01", 0, f"V{place}"), place)])
         assert ledger.is_crowded(told.number)
+
+
+def test_of_a_sender_without_visit_numbers_no_further_message_undoes_what_an_admission_or_a_discharge_did() -> None:
+    with world() as made:
+        leaves = replace(event(Told("san-matteo", "A03", 0, "", "maugeri", placed=True), 0), at="20260302100000")
+        arrives = replace(event(Told("maugeri", "A01", 0, ""), 1), at="20260302110000")
+        made.ledgers["san-matteo"].take_in([leaves])
+        made.ledgers["maugeri"].take_in([arrives])
+        made.work()
+        (transfer,) = made.transfers.values()
+        assert transfer.accepted == arrives.number
+        for ledger, known in ((made.ledgers["san-matteo"], leaves), (made.ledgers["maugeri"], arrives)):
+            for day in ("20260303", "20260301"):  # what was recorded the day before comes last
+                ledger.take_in([replace(known, trigger="A08", digest=f"{known.digest}-{day}", at=f"{day}090000")])
+                act = ledger.next_act()
+                assert act is None or not act.undo
+
+
+@pytest.mark.parametrize("kind", ["opening", "acceptance"])
+def test_what_a_person_has_done_by_nobody_is_not_wanted_again_until_it_was_cancelled(kind: str) -> None:
+    hospital, does, cancels = {"opening": ("san-matteo", "A03", "A13"), "acceptance": ("maugeri", "A01", "A11")}[kind]
+
+    def told(trigger: str, place: int) -> AdtEvent:
+        return event(Told(hospital, trigger, 0, to="maugeri" if trigger == "A03" else "", placed=trigger == "A03"), place)
+
+    with world() as made:
+        made.known["san-matteo", number_at("san-matteo", 0)] = made.known["maugeri", number_at("maugeri", 0)] = PEOPLE[0].code
+        ledger, waits = made.ledgers[hospital], [incoming(linked=(number_at("maugeri", 0),))]
+
+        def acts() -> list[str]:
+            if kind == "acceptance":
+                ledger.judged(["T1"], judge(waits, ledger.encounters({number_at("maugeri", 0)}, ()), TERMS))
+            with ledger._journal.read() as connection:
+                return [
+                    row["state"] for row in connection.execute("SELECT state FROM adt_acts WHERE kind = ? ORDER BY seq", (kind,))
+                ]
+
+        ledger.take_in([told(does, 0)])
+        assert acts() == ["waiting"]
+        act = ledger.next_act()
+        assert act is not None and not ledger.may_begin(act, 0)  # it is held
+        ledger._journal.write(lambda connection: ledger_module.discard(connection, []))
+        ledger.take_in([told("A08", 1)])
+        assert acts() == ["dropped"]
+        for place, trigger in ((2, cancels), (3, does)):
+            ledger.take_in([told(trigger, place)])
+        assert acts() == ["dropped", "waiting"]

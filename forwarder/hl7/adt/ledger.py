@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -59,6 +59,8 @@ class ActState(StrEnum):
 
 
 _LIVE = (ActState.WAITING, ActState.HELD, ActState.DONE, ActState.ASIDE)
+DISCARDED = "discarded"
+"""Why an act was dropped that a person has done by nobody: it stands as that until what it follows of is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +293,8 @@ def _encounters(connection: sqlite3.Connection, number: str, terms: Terms) -> It
     found = _planned(connection, number, terms)
     agrees = codice_fiscale.agrees(found.person)
     for events, admitted in ((found.admissions, True), (found.registrations, False)):
-        for event in events.values():
-            yield Encounter(event, found.person, agrees, admitted)
+        for visit, event in events.items():
+            yield Encounter(replace(event, visit=visit), found.person, agrees, admitted)
 
 
 def _reconcile(connection: sqlite3.Connection, number: str, terms: Terms, now: float) -> None:
@@ -301,16 +303,16 @@ def _reconcile(connection: sqlite3.Connection, number: str, terms: Terms, now: f
     if wanted.stated_by is not None:
         _want_patient(connection, number, wanted.person, wanted.stated_by, now)
     doubtful = codice_fiscale.agrees(wanted.person) is False
-    standing = _acts(connection, number, ActKind.OPENING, _LIVE)
+    standing = _standing(connection, number, ActKind.OPENING)
     for (visit, institution), event in wanted.openings.items():
-        if not any((row["visit"], row["subject"]) == (visit, institution) for row in standing):
+        if not any(row["subject"] == institution and _follows(row, visit, event) for row in standing):
             _add(connection, ActKind.OPENING, event, visit, institution, now, {"trigger": event.trigger})
     _hold_in_doubt(connection, number, doubtful)
     for row in standing:
-        if (row["visit"], row["subject"]) not in wanted.openings:
+        if not any(row["subject"] == to and _follows(row, visit, event) for (visit, to), event in wanted.openings.items()):
             _unwant(connection, row)
-    for row in _acts(connection, number, ActKind.ACCEPTANCE, _LIVE):
-        if row["visit"] not in wanted.admissions:
+    for row in _standing(connection, number, ActKind.ACCEPTANCE):
+        if not any(_follows(row, visit, event) for visit, event in wanted.admissions.items()):
             _unwant(connection, row)
     for pair, event in wanted.links.items():
         _want_link(connection, pair, event, now)
@@ -319,6 +321,21 @@ def _reconcile(connection: sqlite3.Connection, number: str, terms: Terms, now: f
 def _acts(connection: sqlite3.Connection, number: str, kind: ActKind, states: Collection[str]) -> list[sqlite3.Row]:
     rows = connection.execute("SELECT * FROM adt_acts WHERE number = ? AND kind = ? ORDER BY seq", (number, kind))
     return [row for row in rows if row["state"] in states]
+
+
+def _standing(connection: sqlite3.Connection, number: str, kind: ActKind) -> list[sqlite3.Row]:
+    """The acts that stand: those that live, and those that a person had done by nobody."""
+    return [row for row in _acts(connection, number, kind, tuple(ActState)) if _stands(row)]
+
+
+def _stands(row: sqlite3.Row) -> bool:
+    return row["state"] in _LIVE or row["reason"] == DISCARDED
+
+
+def _follows(row: sqlite3.Row, visit: str, event: AdtEvent) -> bool:
+    """Whether an act follows of this visit, or of this very event: a visit without a number is named by its first day, which
+    another one becomes when an earlier message comes late."""
+    return bool(row["visit"] == visit or row["cause"] == event.digest)
 
 
 def _add(
@@ -334,7 +351,7 @@ def _add(
 
 def _unwant(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
     """It is not to hold any more: what the archive may have done is undone, what was not tried yet is dropped."""
-    tried = row["tried_at"] is not None and row["state"] != ActState.ASIDE
+    tried = row["tried_at"] is not None and row["state"] not in (ActState.ASIDE, ActState.DROPPED)
     connection.execute(
         "UPDATE adt_acts SET state = ?, reason = NULL, attempts = 0, not_before = 0 WHERE seq = ?",
         (ActState.UNDO if tried else ActState.DROPPED, row["seq"]),
@@ -404,9 +421,9 @@ def _want_link(connection: sqlite3.Connection, pair: tuple[str, str], event: Adt
 def _want_acceptance(connection: sqlite3.Connection, candidate: LocalCandidate, now: float) -> bool:
     event = candidate.encounter.event
     before = connection.execute(
-        "SELECT visit, number, state FROM adt_acts WHERE kind = 'acceptance' AND subject = ?", (candidate.transfer,)
+        "SELECT state, reason FROM adt_acts WHERE kind = 'acceptance' AND subject = ?", (candidate.transfer,)
     ).fetchall()
-    if any(row["state"] in (*_LIVE, ActState.UNDO) for row in before):
+    if any(_stands(row) or row["state"] == ActState.UNDO for row in before):
         return False
     _add(connection, ActKind.ACCEPTANCE, event, event.visit, candidate.transfer, now, {})
     return True
@@ -520,7 +537,7 @@ def discard(connection: sqlite3.Connection, numbers: Collection[int]) -> int:
     """Have what waits for a person done by nobody: these, or all; how many."""
     chosen = f" AND seq IN ({','.join(str(int(seq)) for seq in numbers)})" if numbers else ""
     return connection.execute(
-        f"UPDATE adt_acts SET state = 'dropped', reason = 'discarded' WHERE state IN ('held', 'aside'){chosen}"  # noqa: S608
+        f"UPDATE adt_acts SET state = 'dropped', reason = '{DISCARDED}' WHERE state IN ('held', 'aside'){chosen}"  # noqa: S608
     ).rowcount
 
 

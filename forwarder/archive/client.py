@@ -27,6 +27,10 @@ LARGEST_ANSWER = 16 * 1024 * 1024  # bytes; 500 presigned addresses have about o
 PENDING = frozenset({"absent", "stored"})
 """States in which an instance waits for something. In every other, one that this version does not know included, it does not."""
 STATE_NAME = re.compile(r"[a-z0-9-]{1,40}")
+REFUSALS = frozenset({403, 404})
+"""What the archive, and whatever stands before it, may answer: only the archive's own word decides anything."""
+IDENTIFYING = re.compile(r"(?<=/patients/)[^/]+|(?<=/)[^/]*[^a-z/-][^/]*")
+"""Segments of a path that name a patient, a study, a transfer or an object."""
 PROBE = b"contenitore: whether the store can be reached\n"
 ABOUT_THE_BYTES = frozenset(
     {
@@ -218,9 +222,9 @@ class Archive:
             offset = self.signer.clock.offset
             signed = self.signer.sign(method, url, payload, headers)
             response = self._send(method, url, payload or None, signed)
-            if response.status in expected:
+            if response.status in expected and not (response.status in REFUSALS and not _is_the_archive(response)):
                 return response
-            failure = failed(response, f"{method} {path.partition('?')[0]}")
+            failure = failed(response, f"{method} {route_of(path)}")
             # A wrong clock and stale credentials are put right on the spot, once.
             if again and failure.failure is Failure.SKEW and self.signer.clock.offset != offset:
                 continue
@@ -326,10 +330,21 @@ def failed(response: Answer, what: str) -> ArchiveError:
     return ArchiveError(message, failure, _retry_after(response.headers.get("Retry-After")), trouble)
 
 
+def route_of(path: str) -> str:
+    """A path and query without what they name: for people, logs and pages."""
+    return IDENTIFYING.sub("…", path.partition("?")[0])
+
+
 def place_of(url: str) -> str:
     """The host and port of an address, as a firewall knows them."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _is_the_archive(response: Answer) -> bool:
+    """Whether the archive itself says no to what is asked: a gateway and a proxy speak otherwise, and an institution that is not
+    registered is nobody there (RFC 9457, the contract's types)."""
+    return b'"urn:contenitore:problem:' in response.data and b":unknown-institution" not in response.data
 
 
 def _is_the_store(response: Answer) -> bool:

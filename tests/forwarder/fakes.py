@@ -39,6 +39,8 @@ class Reply:
     cut: bool = False
 
 
+ABSENT = Reply(404, '{"type": "urn:contenitore:problem:not-found"}')
+
 Fault = Callable[[str, str, bytes], Reply | None]
 """(method, path, body) → the answer instead of the real one, or None to let it pass."""
 
@@ -185,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         def real(path: str, body: bytes) -> Reply:
             if path.startswith("/objects"):  # no address is signed for GET
                 return Reply(403, "<Error><Code>SignatureDoesNotMatch</Code></Error>")
-            return Reply(200, '{"status": "ok"}') if path == "/health" else Reply(404)
+            return Reply(200, '{"status": "ok"}') if path == "/health" else ABSENT
 
         self._handle(real)
 
@@ -214,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             if refused is not None:
                 return refused
             if sha256 not in archive.objects:
-                return Reply(204 if sha256 in archive.removed else 404, "")
+                return Reply(204, "") if sha256 in archive.removed else ABSENT
             if (archive.state(sha256)["state"], archive.state(sha256).get("reason")) != ("rejected", "not-dicom"):
                 return Reply(409)
             del archive.objects[sha256]

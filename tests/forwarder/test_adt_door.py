@@ -8,11 +8,13 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ris
+from fakes import FakeArchive, Reply
 from hospital import Hospital, hospital, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -284,3 +286,52 @@ def test_what_was_held_goes_on_when_a_person_says_so(city: RunningCity, tmp_path
         until(lambda: place.state()["adt"]["acts"]["openings"]["done"] == 2)
         assert main(["hl7", "discard", "--all", "--config", config]) == 0
         assert until(lambda: place.state()["adt"]["held"] == 0 and place.state()["adt"])["acts"]["openings"]["done"] == 2
+
+
+@pytest.fixture
+def refusing(archive: FakeArchive) -> Iterator[tuple[FakeArchive, list[Reply]]]:
+    """An archive with a transfer that waits for WHO, and what it answers once to the acceptance, or (500) to what is
+    known of the patient."""
+    first: list[Reply] = []
+    waits = {"id": "T1", "from": "maugeri", "opened_at": datetime.now(UTC).isoformat(), "patient": {"issuer": "2.1", "id": "X"}}
+    waits |= {"linked_patients": [{"id": WHO.number}]}
+    told = {
+        "/institutions": {"institutions": [{"id": "san-matteo", "name": "SM", "patient_id_issuer": "2.2"}]},
+        "/transfers": {"transfers": [waits]}, "/changes": {"changes": [], "next": "1"},
+    }  # fmt: skip
+
+    def before(method: str, path: str, _: bytes) -> Reply | None:
+        if first and method == "PUT" and (WHO.number if first[0].status == 500 else "/receiving-patient") in path:
+            return first.pop()
+        return Reply(200, json.dumps(told.get(path.partition("?")[0], {})))
+
+    archive.before = before
+    yield archive, first
+
+
+@pytest.mark.usefixtures("credentials")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(403, '{"message": "The security token included in the request is expired"}'),
+        Reply(404, "<html>a page of something else</html>"),
+        Reply(500, "{}"),
+    ],
+    ids=lambda reply: str(reply.status),
+)
+def test_what_stands_before_the_archive_decides_nothing_and_no_number_is_told_of_it(
+    tmp_path: Path, refusing: tuple[FakeArchive, list[Reply]], caplog: pytest.LogCaptureFixture, reply: Reply
+):
+    """A clock that jumped, credentials that ended, a proxy that knows no such page: the acceptance is tried again."""
+    archive, first = refusing
+    first.append(reply)
+    place = place_of(tmp_path, archive.url)
+    with running(place.config()) as state:
+        tell(place, "A01", WHO)
+        until(lambda: not first)
+        shown = until(lambda: reply.status == 403 or place.state()["line"]["error"])
+        state._outbox.try_now()
+        until(lambda: place.state()["adt"]["acts"]["acceptances"]["done"] == 1)
+        assert place.state()["adt"]["aside"] == 0
+    told = str(shown) + "".join(f"{getattr(record, 'fields', '')}" for record in caplog.records)
+    assert WHO.number not in told

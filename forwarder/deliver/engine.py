@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -319,12 +319,15 @@ class Deliveries:
     def _deliver(self, task: Task, stop: threading.Event) -> None:
         with ThreadPoolExecutor(1, "deliver-look") as beside:  # questions at once: somebody waits for the first image
             asking = beside.submit(lambda: self._local(self._source.exams_of(task.number)))
-            self._bring_listed(task, self._source.manifest(task.study, task.owner), asking, stop)
+            listed = self._source.listed(task.study, task.owner)
+            if listed is None:  # why, is found out by a look at the patient: an empty list would withdraw all of it
+                self.ledger.later(task, _pause(task.attempts), "not-to-be-seen")
+                return
+            self._bring_listed(task, listed, asking, stop)
 
     def _bring_listed(
-        self, task: Task, pages: Iterator[list[Instance]], asking: Future[LocalPatient | None], stop: threading.Event
+        self, task: Task, listed: dict[str, Instance], asking: Future[LocalPatient | None], stop: threading.Event
     ) -> None:
-        listed = {instance.sop_instance: instance for page in pages for instance in page}
         if self._config.reports == "none":
             listed = {uid: instance for uid, instance in listed.items() if not instance.sop_class.startswith(REPORT_CLASSES)}
         waiting = self.ledger.announced(task, listed)

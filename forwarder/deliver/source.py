@@ -8,7 +8,7 @@ from urllib.parse import quote
 from forwarder.archive.changes import ask
 from forwarder.deliver.rules import Patient, patient
 from forwarder.errors import ArchiveError, Failure
-from forwarder.retrieve.instances import Instances
+from forwarder.retrieve.instances import Instance, Instances
 
 MOST_PRIORS = 50
 
@@ -56,6 +56,18 @@ class Source(Instances):
             return patient(number, found, self.ourselves().id)
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError("The archive's timeline is not what the contract says.", Failure.PROTOCOL) from error
+
+    def listed(self, study: str, owner: str) -> dict[str, Instance] | None:
+        """The instances of a study, by SOP Instance UID; None where it is not to be seen, or not any more."""
+        found: dict[str, Instance] = {}
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self.manifest_page(study, owner, cursor)
+            if page is None:
+                return None
+            instances, cursor = page
+            found |= {instance.sop_instance: instance for instance in instances}
+        return found
 
     def relevant(self, study: str) -> list[tuple[str, str]]:
         """(study, owner) of the priors that are relevant to a study of ours, best first."""

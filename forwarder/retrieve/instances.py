@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,16 +79,6 @@ class Instances:
             goes_by = {own["id"], own["name"], *own.get("ae_titles", ()), *own.get("issuer_names", ())}
             self._self = Self(str(own["id"]), str(own["name"]), str(own["patient_id_issuer"]), frozenset(map(str, goes_by)))
         return self._self
-
-    def manifest(self, study: str, owner: str) -> Iterator[list[Instance]]:
-        """The instances of a study, page by page; none where it is not to be seen."""
-        cursor: str | None = ""
-        while cursor is not None:
-            page = self.manifest_page(study, owner, cursor)
-            if page is None:
-                return
-            listed, cursor = page
-            yield listed
 
     def manifest_page(self, study: str, owner: str, cursor: str = "") -> tuple[list[Instance], str | None] | None:
         """(up to 500 instances of a study, where the next ones begin); None where it is not to be seen."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from deliveries import Case, a_case
 from hospital import until
+from line_proxy import bad_line
 from pacs import running_pacs
 from pydicom import Dataset
 
@@ -149,6 +150,27 @@ def test_what_a_transfer_that_ended_had_opened_is_listed_and_never_rejected(case
         case.settled(2)  # what came later was done meanwhile
         assert notes(case) == []
         assert not case.place.state()["troubles"]
+
+
+def test_what_may_not_be_seen_any_more_while_it_is_listed_is_not_taken_for_withdrawn(city: RunningCity, tmp_path: Path) -> None:
+    with bad_line() as line, running_pacs() as pacs, a_case(city, tmp_path, pacs, deliver__recall="reject") as case:
+        case.place.values["archive.proxy"] = line.url
+        film, later = case.prior(), case.prior()
+        later.StudyInstanceUID, later.SeriesInstanceUID = film.StudyInstanceUID, film.SeriesInstanceUID
+        case.send(film)
+        transfer = by_api.transfer(city, case.patient)
+
+        def ends(_: str, path: str) -> None:
+            if f"/studies/{film.StudyInstanceUID}/manifest" in path:
+                city.client("san-matteo").delete(f"/transfers/{transfer}")
+
+        with running(case.place.config()):
+            case.settled(1)
+            line.instead = ends
+            case.send(later)
+            until(lambda: recalls(case) and case.state()["studies_waiting"] == 0)
+            assert recalls(case) == {str(film.StudyInstanceUID): "transfer-ended"}
+            assert notes(case) == []
 
 
 def test_a_pacs_that_takes_no_rejection_notes_leaves_them_to_a_person(city: RunningCity, tmp_path: Path) -> None:

@@ -41,10 +41,21 @@ class NotAnsweredError(PacsError):
 class Pacs(Node):
     """The PACS of the configuration. Methods raise PacsError."""
 
+    @property
+    def _issuer(self) -> str:
+        """What it writes as the issuer of the hospital's own numbers, as configured; "" where that is not known."""
+        return self._node.issuer if isinstance(self._node, PacsConfig) else ""
+
     def patient(self, number: str) -> LocalPatient | None:
-        """The patient as the PACS knows this number; None where it does not, or answers no C-FIND of patients."""
-        known = (patient for patient in self.patients(PatientID=number) if patient.id == number and patient.name)
-        return next(known, None)
+        """The patient as the PACS knows this number; None where it does not, or answers no C-FIND of patients.
+
+        Where the issuer of the hospital's own numbers is known, another issuer's same number is somebody else's.
+        """
+        issuers = {self._issuer, ""}
+        for patient in self.patients(PatientID=number):
+            if patient.id == number and patient.name and (not self._issuer or patient.issuer in issuers):
+                return patient
+        return None
 
     def patients(self, **keys: str) -> list[LocalPatient]:
         """The patients that match these attributes (at most `MOST_PATIENTS`); none where it answers no C-FIND of patients."""
@@ -79,7 +90,7 @@ class Pacs(Node):
 
     def known(self, patient: LocalPatient) -> LocalPatient | None:
         """A patient of the archive's as the PACS knows them, else as they are; None where the two are two people."""
-        known, written = self.patient(patient.id), self._node.issuer if isinstance(self._node, PacsConfig) else ""
+        known, written = self.patient(patient.id), self._issuer
         if known is None:
             return replace(patient, issuer=written or patient.issuer)
         if known.birth_date and patient.birth_date and known.birth_date != patient.birth_date:

@@ -183,6 +183,21 @@ def test_another_person_under_the_number_gets_no_images_until_somebody_decides(c
     assert case.pacs.received == []
 
 
+def test_the_same_number_of_another_issuer_is_another_person_s(city: RunningCity, tmp_path: Path) -> None:
+    """From a CD of another hospital, say, without a birth date: nothing comes under that name."""
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs, pacs__issuer="MAUGERI") as case:
+        for name, issuer in (("BIANCHI^ADA", "SM"), ("FERRARI^LUCIA MARIA", "MAUGERI")):
+            pacs.knows(case.number, name, "")
+            pacs.patients[name] = pacs.patients.pop(case.number)
+            pacs.patients[name].IssuerOfPatientID = issuer
+        case.send(case.prior())
+        by_api.transfer(case.city, case.patient)
+        with running(case.place.config()):
+            assert case.settled(1)["delivered"] == 1
+        ((name, issuer),) = {(str(came.PatientName), came.IssuerOfPatientID) for came in pacs.received}
+        assert (name, issuer) == ("FERRARI^LUCIA MARIA", "MAUGERI")
+
+
 def test_what_was_withdrawn_corrected_or_ended_is_listed_for_a_recall(case: Case) -> None:
     kept, withdrawn, corrected = (case.prior(date=date) for date in ("20260301", "20260201", "20260101"))
     case.send(kept, withdrawn, corrected)

@@ -4,6 +4,7 @@ would add: content types, compression, the security headers of `viewer/headers.j
 from __future__ import annotations
 
 import email.utils
+import functools
 import gzip
 import hashlib
 import json
@@ -32,6 +33,12 @@ _HASHED = re.compile(r"(^|\.)[0-9a-f]{16}\.[a-z0-9]+$")
 _OHIF_ADDRESSES = ("/viewer",)
 _LOOKED_AT_FOR = 1.0
 _UNCHANGING = "public, max-age=31536000, immutable"
+
+
+@functools.lru_cache(maxsize=200)
+def _packed(content: bytes) -> bytes:
+    """As CloudFront compresses it, which does so once."""
+    return gzip.compress(content, 5, mtime=0)
 
 
 class ViewerSite:
@@ -93,7 +100,7 @@ class ViewerSite:
             return respond(start_response, 304, headers)
         if gzipped:
             headers.append(("Content-Encoding", "gzip"))
-            content = gzip.compress(content, 5, mtime=0)
+            content = _packed(content)
         return respond(start_response, 200, headers, b"" if request.method == "HEAD" else content)
 
     def _send(self, request: HttpRequest, file: Path, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

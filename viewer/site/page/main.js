@@ -3,6 +3,7 @@
 import { Pane, expectExam } from './compare.js';
 import { correctionList } from './corrections.js';
 import { fill, h, say } from './dom.js';
+import * as early from './early.js';
 import { differences } from './identity.js';
 import { expectImagesOfExam, forgetExams, knowImages, priorsOfExam } from './exams.js';
 import { courseOf, stepFrom } from './course.js';
@@ -36,7 +37,7 @@ let parts = null;
 let stopLive = null;
 let attempt = 0;
 
-start(session.takeToken());
+start(early.token, early);
 addEventListener('hashchange', () => {
   const token = session.takeToken();
   if (token) start(token);
@@ -50,13 +51,12 @@ document.addEventListener('visibilitychange', () => {
   parts.strip.show(state.shown, state.chosen, state.pinned, state.news);
 });
 
-async function start(token) {
+async function start(token, { begun, texts } = { begun: session.begin(token), texts: loadTexts() }) {
   const mine = (attempt += 1);
   stopLive?.();
   performance.mark('contenitore:start');
-  const begun = session.begin(token);
   begun.catch(() => {}); // told below, once there are words for it
-  await loadTexts();
+  await texts;
   notice('loading', { busy: true });
   const slow = setTimeout(() => mine === attempt && notice('slow', { busy: true }), SLOW_AFTER);
   try {

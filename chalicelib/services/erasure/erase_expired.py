@@ -25,7 +25,7 @@ from chalicelib.domain.studies import Instance, instances, is_withdrawal
 from chalicelib.domain.study_views import StudyView
 from chalicelib.domain.verdicts import Verdict
 from chalicelib.services.erasure import bytes, forgetting
-from chalicelib.services.erasure.erase_study import Eraser, erase_study, forget_patients
+from chalicelib.services.erasure.erase_study import Eraser, erase_study
 from chalicelib.services.erasure.retention import OwnersRetention, RetentionPass
 from chalicelib.services.ingest.instance_items import verdicts_of
 
@@ -115,7 +115,6 @@ def _go(
         return None
     if gone.is_kept:
         return last
-    forget_patients(run, owner, gone.numbers, whole=False)
     return last.and_study(study, gone.count)
 
 

@@ -95,7 +95,7 @@ def _forget(run: Eraser, institution: str, study: str) -> None:
     issuers = issuers_ever(run.table, institution)
     numbers = forgetting.numbers_under(run.table, run.registry, institution, study)
     for own, number in sorted(((_is_own(number, issuers), number) for number in numbers), reverse=True):
-        forgetting.forget_patient(run.table, number, whole=own, leaving=institution)
+        forgetting.forget_patient(run.table, number, whole=own, own=own, leaving=institution)
     forgetting.forget_study(run.table, run.registry, institution, study)
 
 

@@ -12,7 +12,8 @@ from chalicelib.domain.errors import TryAgain
 from chalicelib.domain.ports import Delete, Item, PutNew, Table, Write
 from chalicelib.domain.studies import Instance
 from chalicelib.services import access
-from chalicelib.services.erasure.erase_study import Eraser, MayGo, erase_study, forget_patients
+from chalicelib.services.erasure import forgetting
+from chalicelib.services.erasure.erase_study import Eraser, MayGo, erase_study
 from chalicelib.services.identity import numbering
 
 
@@ -36,8 +37,7 @@ def carry_out(run: Eraser, made: ErasureOrder) -> bool:
             made = _left_out(run, made)
             continue
         made = _saved(run, replace(made, studies=made.studies[1:], erased=erasures.plus(made.erased, gone.count)))
-        forget_patients(run, made.institution, gone.numbers - {made.patient}, whole=False)
-    forget_patients(run, made.institution, frozenset({made.patient}), whole=made.whole and not _has_more(run, made))
+    forgetting.forget_patient(run.table, made.patient, whole=made.whole and not _has_more(run, made))
     stone = Item(made.key[0], keys.erased(made.id), made.tombstone(run.clock()))
     entry = Entry(
         Kind.ERASURE, made.institution, (made.patient,), purpose=Purpose.PATIENT_REQUEST, subject=made.id,

@@ -13,7 +13,6 @@ from datetime import datetime
 from chalicelib.domain import erasures, keys, study_totals
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.erasures import ErasedCount
-from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Objects, Put, PutNew, Table, Versions
 from chalicelib.domain.reading_order import in_reading_order
@@ -47,10 +46,9 @@ class Eraser:
 
 @dataclass(frozen=True)
 class ErasedStudy:
-    """What went with a study, and the numbers under which it was filed. `is_kept`: nothing went, as its facts say."""
+    """What went with a study. `is_kept`: nothing went, as its facts say."""
 
     count: ErasedCount
-    numbers: frozenset[PatientIdentifier]
     is_kept: bool = False
 
 
@@ -65,7 +63,7 @@ def erase_study(run: Eraser, owner: str, study: str, subject: str, may_go: MayGo
     """
     table, partition = run.table, keys.study_facts(owner, study)
     if table.get(partition, keys.ERASING) is None and not may_go(list(instances(table.query_all(partition, keys.INSTANCES)))):
-        return ErasedStudy(ErasedCount(), frozenset(), is_kept=True)
+        return ErasedStudy(ErasedCount(), is_kept=True)
     table.put(PutNew(Item(partition, keys.ERASING, {"at": iso(run.clock())})))
     facts = list(table.query_all(partition))
     versions = forgetting.instances_in(facts)
@@ -93,7 +91,8 @@ def erase_study(run: Eraser, owner: str, study: str, subject: str, may_go: MayGo
         count = erasures.counted(stone.data) if stone is not None else ErasedCount()
         came = {instance.fact.sha256 for instance in versions if _has_bytes(run, owner, instance)}
         facts = [fact for fact in facts if not fact.sk.startswith(keys.INSTANCES) or fact.data["sha256"] not in came]
-    return ErasedStudy(count, frozenset(forgetting.forget_study(table, run.registry, owner, study, facts)))
+    forgetting.forget_study(table, run.registry, owner, study, facts)
+    return ErasedStudy(count)
 
 
 def _has_bytes(run: Eraser, owner: str, instance: Instance) -> bool:
@@ -121,11 +120,3 @@ def _digests(table: Table, owner: str, study: str) -> set[str]:
     for instance in instances(table.query_all(keys.study_facts(owner, study), keys.INSTANCES)):
         by_series.setdefault(instance.series_instance_uid, []).append(instance)
     return found | {study_totals.series_digest(in_reading_order(of_series)) for of_series in by_series.values()}
-
-
-def forget_patients(run: Eraser, owner: str, numbers: frozenset[PatientIdentifier], *, whole: bool) -> None:
-    """Remove what is known of those of these numbers that are the owner's own."""
-    member = run.registry.known(owner)
-    for number in sorted(numbers):
-        if member is not None and number.issuer.partition("/")[0] == member.patient_id_issuer:
-            forgetting.forget_patient(run.table, number, whole=whole)

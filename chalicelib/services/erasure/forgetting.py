@@ -62,10 +62,9 @@ def view_of(table: Table, owner: str, study: str) -> StudyView | None:
     return StudyView.from_item(item.data) if item is not None else None
 
 
-def forget_study(
-    table: Table, registry: Registry, owner: str, study: str, facts: Sequence[Item] | None = None
-) -> set[PatientIdentifier]:
-    """Remove all facts and views of a study, those of its objects and UIDs among them: the numbers that it was filed under.
+def forget_study(table: Table, registry: Registry, owner: str, study: str, facts: Sequence[Item] | None = None) -> None:
+    """Remove all facts and views of a study, those of its objects and UIDs among them, and the patients of whom nothing else is
+    known.
 
     `facts`: those that go, where not all do: what came since is a study of its own. The bytes are another's to remove. Facts go
     after what was made of them, so that a run that dies finds the rest by them; the marker that it is being erased, which keeps
@@ -87,6 +86,7 @@ def forget_study(
     staying = [instance for instance in instances_of(table, owner, study) if instance.fact.sha256 not in going]
     for number in sorted(numbers - numbers_of(registry, owner, staying, None)):
         _unfile(table, number, owner, study)
+        forget_patient(table, number, whole=False, own=_is_own(registry, owner, number))
     hashes = [instance.fact.sha256 for instance in instances]
     hashes += [refused.sha256 for refused in refused_of(table, owner, study, instances)]
     remove_items(table, _keys(table, dict.fromkeys(keys.object_facts(owner, sha) for sha in hashes)))
@@ -95,7 +95,11 @@ def forget_study(
     remove_items(table, _keys(table, dict.fromkeys(keys.sop_facts(owner, instance.sop_instance_uid) for instance in instances)))
     remove_items(table, [item.key for item in facts if item.sk != keys.ERASING])
     table.put(Delete(partition, keys.ERASING))
-    return numbers
+
+
+def _is_own(registry: Registry, owner: str, number: PatientIdentifier) -> bool:
+    member = registry.known(owner)
+    return member is not None and number.issuer.partition("/")[0] == member.patient_id_issuer
 
 
 def numbers_under(table: Table, registry: Registry, owner: str, study: str) -> set[PatientIdentifier]:
@@ -116,21 +120,22 @@ def _unfile(table: Table, number: PatientIdentifier, owner: str, study: str) -> 
     remove_items(table, [(partition, keys.filed(owner, study)), *decided])
 
 
-def forget_patient(table: Table, number: PatientIdentifier, *, whole: bool, leaving: str | None = None) -> bool:
-    """Remove what is known of an identifier of the owner's own: its partition, and what others' partitions say of it.
+def forget_patient(table: Table, number: PatientIdentifier, *, whole: bool, own: bool = True, leaving: str | None = None) -> bool:
+    """Remove what is known of a patient's identifier: its partition, and what others' partitions say of it.
 
-    Unless `whole`, only where nothing but images made it known: no transfer, no objection, no registration; and of one that is
-    not the owner's own, no images but those of the institution that is `leaving`. Whether it is gone.
+    Unless `whole`, only where nothing but images made it known, no transfer, no objection, no registration, and no study is left
+    but of the institution that is `leaving`; and of one that is not the owner's `own`, where no other number is linked to it or
+    carries it. Whether it is gone.
     """
     partition = keys.patient_facts(number.hash)
     items = list(table.query_all(partition))
-    of_images = _OF_IMAGES if leaving is None else (*_OF_ONE, keys.carries(number.hash, ""))
+    of_images = _OF_IMAGES if own else (*_OF_ONE, keys.carries(number.hash, ""))
     if not whole and not all(item.sk.startswith(of_images) for item in items):
         return False
     filed = {patients.owner_and_study(item.sk)[0] for item in items if item.sk.startswith(keys.begins(keys.filed))}
     if not whole and filed - {leaving}:
         return False
-    gone = [item.key for item in items]
+    gone: list[Key] = []
     for link in patients.fold(number.hash, items).links:
         other = keys.patient_facts(link.beyond(number.hash).hash)
         gone += [item.key for item in table.query_all(other, f"{keys.begins(keys.link)}{link.id}#")]
@@ -143,6 +148,7 @@ def forget_patient(table: Table, number: PatientIdentifier, *, whole: bool, leav
     for transfer in {str(item.sk.split("#")[1]) for item in items if item.sk.startswith(keys.begins(keys.transfer))}:
         gone += _keys(table, [keys.transfer_facts(transfer)])
     remove_items(table, gone)
+    remove_items(table, [item.key for item in items])  # last, since it says what stands elsewhere
     return True
 
 

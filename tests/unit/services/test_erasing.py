@@ -182,6 +182,24 @@ def test_what_was_refused_as_of_a_study_goes_with_it_or_by_the_rule_for_what_is_
     assert (b"Va^Via" in kept) is by_rule
 
 
+def test_with_its_last_study_goes_what_images_said_of_a_patient_wherever_the_function_dies() -> None:
+    for calls in range(12, 70, 7):
+        world = World()
+        world.arrive(A, UGO, GOES, universal=CF, birth="19710220", sex="M")
+        world.arrive(A, "P3", GOES, f"{GOES}.2", other_ids=[(ADA, CF)], birth="19600315")
+        world.arrive(A, ADA, GOES, f"{GOES}.3", universal=CF)
+        world.arrive(B, "Q3", "1.2.88", other_ids=[(ADA, CF)])
+        world.settle()
+        for table in (Watched(world.table, dies_at(calls)), world.table):
+            with suppress(Died):
+                erase_study.erase_study(eraser(world, table), A, GOES, "test", lambda _: True)
+                break
+        world.settle()
+        assert left_of(world, UGO, '"P3"', "19710220") == [], calls
+        confirmed = [link["identifier"] for link in world.links(B, "Q3") if link["status"] == "confirmed"]
+        assert confirmed == [{"issuer": CF, "id": ADA}], calls
+
+
 def decided(world: World) -> InstitutionErasure:
     """What is decided on A."""
     return institutions.load(world.table, load_registry(world.table), A)

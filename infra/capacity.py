@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from chalicelib.config import VERSION
 from infra import cost, workload
 from infra.workload import Workload
 
@@ -209,6 +210,7 @@ def _rows(load: Workload) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """The command. 0 where no limit that nobody raises is used by more than half at the peak, else 1."""
     parser = argparse.ArgumentParser(prog="python -m infra.capacity", description=__doc__)
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--city", choices=sorted(workload.CITIES), action="append", help="default: all")
     options = parser.parse_args(arguments)
     loads = [workload.CITIES[name] for name in options.city or ("pavia", "lombardy")]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from chalicelib.config import VERSION
 from infra import workload
 from infra.workload import DAYS, Taken, Workload
 
@@ -296,6 +297,7 @@ def report(load: Workload, price: Mapping[str, Any], of_each: Mapping[str, Taken
 def main(arguments: list[str] | None = None) -> int:
     """The command. 0 where ours, with all of it, is the smallest number of each row, else 1."""
     parser = argparse.ArgumentParser(prog="python -m infra.cost", description=__doc__)
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--city", choices=sorted(workload.CITIES), default="pavia")
     parser.add_argument("--prices", type=Path, default=workload.PRICES, metavar="FILE", help="prices as in infra/prices.json")
     parser.add_argument("--read", type=float, metavar="SHARE", help="of a month's studies, how many others open fresh, and later")

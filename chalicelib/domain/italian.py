@@ -12,6 +12,8 @@ ENI = "2.16.840.1.113883.2.9.4.3.18"
 TEAM = "2.16.840.1.113883.2.9.4.3.7"
 TEAM_CARD = "2.16.840.1.113883.2.9.4.3.3"
 LOMBARDY = "2.16.840.1.113883.2.9.2.30.4.1"
+NATIONAL = (CODICE_FISCALE, STP, ENI, TEAM, TEAM_CARD, LOMBARDY)
+"""The issuers of codes that a patient has at every hospital."""
 _PUBLIC = re.compile(r"2\.16\.840\.1\.113883\.2\.9(\.4(\.3(\.\d+)*)?|\.2(\.\d+(\.4(\.1(\.\d+)*)?)?)?)?")
 """Identifiers of persons by the state (4.3: codice fiscale, STP, ENI, TEAM …), and by each region (2.<region>.4.1); and the
 arcs above them, which are HL7 Italy's, the state's and the regions' own."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.domain.errors import NotFound
 from chalicelib.domain.sharing import (
     Consent,
     Emergency,
@@ -21,6 +22,8 @@ from chalicelib.domain.sharing import (
     hidden,
 )  # fmt: skip
 from chalicelib.services.sharing import protection
+from tests.sharing.codes import fiscal_code
+from tests.sharing.test_identifiers import CF
 from tests.world import A, B, C, World
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -119,6 +122,27 @@ def test_a_fact_under_one_number_reaches_the_studies_of_those_linked_to_it(world
     world.settle()
     assert world.found(B) == set()
     assert {key[0] for key in world.table.memory.items() if key[0].startswith(f"V#SEE#{B}")} == set()
+
+
+def test_a_hospital_that_files_its_patients_under_their_code_hides_and_protects_under_that(world: World) -> None:
+    code = fiscal_code("19600315", "F")
+    world.arrive(A, code, "1.2.3", universal=CF)
+    world.open(A, code, B, issuer=CF)
+    world.settle()
+    assert world.sees(B, "1.2.3")
+    for who in (B, C):
+        with pytest.raises(NotFound):
+            world.object(who, code)
+    objection = world.object(A, code)
+    assert not world.sees(B, "1.2.3"), "at once"
+    caller, args = world.caller(A), (world.now, world.act)
+    assert protection.list_objections(world.table, caller, code, world.tell)["objections"][0]["id"] == objection
+    protection.withdraw_objection(world.table, caller, code, objection, *args)
+    assert world.sees(B, "1.2.3")
+    protection.protect(world.table, caller, code, {"study_instance_uid": "1.2.3"}, *args)
+    assert not world.sees(B, "1.2.3")
+    protection.consent(world.table, caller, code, {"study_instance_uid": "1.2.3", "to": B}, *args)
+    assert world.sees(B, "1.2.3")
 
 
 def test_rows_end_with_what_opens_them(world: World) -> None:

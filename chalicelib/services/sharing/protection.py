@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from chalicelib.domain import identifiers, keys, studies
+from chalicelib.domain import identifiers, italian, keys, studies
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
@@ -201,13 +201,21 @@ def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdent
 
 
 def own_patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record, Had]:
-    """One of the caller's own patients, and what it has of it. Raises NotFound for a number of which nothing is known."""
+    """One of the caller's own patients, and what it has of it. Raises NotFound for a number of which nothing is known.
+
+    A number of none of its patients is a national code, where it files studies under that.
+    """
     own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
     record = access.load_record(table, own.hash)
     had = _had(table, caller, own, record)
-    if not (record.transfers or record.links or record.stated or had.studies):
-        raise NotFound
-    return own, record, had
+    if record.transfers or record.links or record.stated or had.studies:
+        return own, record, had
+    for issuer in italian.NATIONAL:
+        code = PatientIdentifier(issuer, own.value)
+        if table.query(keys.patient_facts(code.hash), keys.filed(caller.member.id, ""), limit=1).items:
+            record = access.load_record(table, code.hash)
+            return code, record, _had(table, caller, code, record)
+    raise NotFound
 
 
 def _study_in(had: Had, body: object, *, required: bool) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from chalicelib.domain import erasures, keys
+from chalicelib.domain import erasures, italian, keys
 from chalicelib.domain.audit import Entry, Kind, Purpose
 from chalicelib.domain.erasures import ErasureOrder
 from chalicelib.domain.errors import TryAgain
@@ -37,7 +37,8 @@ def carry_out(run: Eraser, made: ErasureOrder) -> bool:
             made = _left_out(run, made)
             continue
         made = _saved(run, replace(made, studies=made.studies[1:], erased=erasures.plus(made.erased, gone.count)))
-    forgetting.forget_patient(run.table, made.patient, whole=made.whole and not _has_more(run, made))
+    own = italian.kind(made.patient) == "hospital"  # a national code is others' too
+    forgetting.forget_patient(run.table, made.patient, whole=own and made.whole and not _has_more(run, made), own=own)
     stone = Item(made.key[0], keys.erased(made.id), made.tombstone(run.clock()))
     entry = Entry(
         Kind.ERASURE, made.institution, (made.patient,), purpose=Purpose.PATIENT_REQUEST, subject=made.id,

@@ -63,9 +63,7 @@ def order(
     Raises NotFound for a patient that is not the caller's; BadRequest; Conflict where it is another thing than was confirmed.
     """
     said = fields(body, ("reason", "after_days", "study_instance_uids", "confirm"))
-    own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
-    if not known_patients.has(table, caller, own, now):
-        raise NotFound
+    own = _meant(table, caller, patient_id, now)
     preview = _preview(table, caller, own, _named(said))
     if "confirm" not in said:
         record(Entry(Kind.READ, caller.member.id, (own,), text="what an erasure would take", count=len(preview.views)))
@@ -99,17 +97,28 @@ def take_back(table: Table, caller: Caller, patient_id: str, id: str, act: Act) 
 
     Raises NotFound, Conflict once it began.
     """
-    own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
+    named = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
     item = table.get(keys.erasure_facts(caller.member.id), keys.erasure_order(id))
     made = ErasureOrder.from_item(item.data, item.version or 0) if item is not None else None
-    if made is None or made.patient != own or made.cancelled:
+    if made is None or made.patient.value != named.value or made.cancelled:
         raise NotFound
     if made.begun:
         raise Conflict("It is being erased already.")
-    entry = Entry(Kind.ERASURE_ORDERED, caller.member.id, (own,), subject=id, text="taken back")
+    entry = Entry(Kind.ERASURE_ORDERED, caller.member.id, (made.patient,), subject=id, text="taken back")
     if act([replace(made, cancelled=True).write()], entry):
         raise TryAgain  # it begins at this moment
     return {"id": id, "status": "cancelled"}
+
+
+def _meant(table: Table, caller: Caller, patient_id: str, now: datetime) -> PatientIdentifier:
+    """The patient of the caller's that is meant: by its own number, or by a national code that it files studies under."""
+    try:
+        return protection.own_patient(table, caller, patient_id)[0]
+    except NotFound:
+        own = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
+        if known_patients.has(table, caller, own, now):
+            return own
+        raise
 
 
 def _named(said: dict[str, object]) -> list[str] | None:

@@ -282,12 +282,28 @@ def test_an_institution_wherever_the_function_dies(city: World) -> None:
     assert calls > 20
 
 
-def ordered(world: World) -> dict[str, Any]:
-    """The order of all that A has of its patient P1, due at once; what was answered."""
+def test_a_patient_whom_its_hospital_files_under_a_national_code_is_erased_by_that(city: World) -> None:
+    world = city.copied()
+    world.arrive(A, ADA, "1.2.89", universal=CF)
+    world.arrive(B, "Q3", "1.2.88", other_ids=[(ADA, CF)])
+    world.settle()
+    with pytest.raises(NotFound):
+        orders.order(world.table, world.caller(B), ADA, {}, world.now, world.act, world.tell)
+    first = ordered(world, ADA)
+    assert orders.take_back(world.table, world.caller(A), ADA, first["id"], world.act)["status"] == "cancelled"
+    ordered(world, ADA)
+    carry_out_orders(world)
+    world.settle()
+    assert left_of(world, "1.2.89") == []
+    assert "confirmed" in {link["status"] for link in world.links(B, "Q3")}, "what the other hospital knows by the code stays"
+
+
+def ordered(world: World, number: str = "P1") -> dict[str, Any]:
+    """The order of all that A has of its patient, due at once; what was answered."""
     caller, args = world.caller(A), (world.now, world.act, world.tell)
-    shown, _ = orders.order(world.table, caller, "P1", {}, *args)
+    shown, _ = orders.order(world.table, caller, number, {}, *args)
     said = {"reason": "asked", "after_days": 0, "confirm": shown["confirm"]}
-    answer, is_ordered = orders.order(world.table, caller, "P1", said, *args)
+    answer, is_ordered = orders.order(world.table, caller, number, said, *args)
     assert is_ordered
     return answer
 

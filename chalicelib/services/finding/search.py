@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 
 from chalicelib.dicomweb import qido, resources, search_plan
@@ -220,12 +220,13 @@ def _others_number(table: Table, caller: Caller, query: Query) -> IsOthers:
     number = search_plan.one_text(query, tags.PatientID)
     names_issuer = any(key.path[0] in _ISSUERS and not isinstance(key.match, Universal) for key in query.keys)
     own = PatientIdentifier(caller.member.patient_id_issuer, number or "")
-    if number is None or names_issuer or not access.is_known(table, own, caller.member.id):
+    if number is None or names_issuer:
         return lambda _: False
+    is_known = cache(lambda: access.is_known(table, own, caller.member.id))
 
     def is_others(found_as: PatientIdentifier) -> bool:
         member = caller.registry.by_issuer(found_as.issuer)
-        return member is not None and member != caller.member
+        return member is not None and member != caller.member and is_known()
 
     return is_others
 

@@ -105,7 +105,8 @@ def one_study(count: int) -> Iterator[OneStudy]:
                 self._send(200, archive.instance(int(parts.path.rpartition("/")[2])))
                 return
             found = archive.answer(parts.path, parse_qs(parts.query))
-            self._send(404 if found is None else 200, json.dumps(found or {}).encode())
+            absent = {"type": "urn:contenitore:problem:not-found"}
+            self._send(404 if found is None else 200, json.dumps(absent if found is None else found).encode())
 
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -88,7 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         3, "other bytes under a known UID are filed as if they were the first", "chalicelib/services/ingest/index.py",
-        'return first is None or first.data["sha256"] == one.stored.sha256', "return True", (_INDEXING, "tests/sharing/test_conflict_and_echo.py"),
+        'return uid not in known or known[uid].data["sha256"] == one.stored.sha256', "return True", (_INDEXING, "tests/sharing/test_conflict_and_echo.py"),
     ),
     Mutant(
         3, "a correction may bring other pixels", "chalicelib/dicom/correction.py",
@@ -140,7 +140,7 @@ MUTANTS = (
     ),
     Mutant(
         5, "one's own patient number finds whoever another hospital calls so", "chalicelib/services/finding/search.py",
-        "        return member is not None and member != caller.member\n", "        return False\n", ("tests/sharing/test_same_number.py",),
+        "        return member is not None and member != caller.member and is_known()\n", "        return False\n", ("tests/sharing/test_same_number.py",),
     ),
     # 6 -----------------------------------------------------------------------------------------------------
     Mutant(

@@ -23,7 +23,7 @@ from forwarder.hl7.order import Order, read_orders
 from forwarder.hl7.priors import OrderPriors, told
 from forwarder.hl7.report import ORDERS, Report, check_header, kind_of, read_reports, sender_of
 from forwarder.hl7.waiting import take_in
-from forwarder.logs import log
+from forwarder.logs import log, place_of
 from forwarder.spool.spool import Spool, SpoolFullError
 
 CROWDED_SECONDS = 900.0  # for which it is told
@@ -80,7 +80,7 @@ class MessageHandler:
                 raise RefusedMessage("AE", 207, f"The message is larger than {self._config.max_message_mb} MB.")
             message = digest_of(content, header)
             with self._one_by_one:
-                reading = self._read(content, header, message)
+                reading = self._read_safely(content, header, message)
         except RefusedMessage as refusal:
             self._refused(refusal, header, peer)
             return acknowledge(header, refusal, responds=self._responds)
@@ -112,6 +112,16 @@ class MessageHandler:
         if self.orders is None or not reading.orders or not (segment := self._config.orders.answer_segment):
             return []
         return told(segment, self.orders.answer(reading.orders))
+
+    def _read_safely(self, content: bytes, header: Segment, message: str) -> _ReadMessage:
+        """As `_read`. One that this forwarder fails at is refused too: without an answer its sender would send it for ever, and
+        all that stands behind it would wait. Raises RefusedMessage."""
+        try:
+            return self._read(content, header, message)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            log.error("an HL7 message cannot be read", error=type(error).__name__, where=place_of(error.__traceback__))
+            reason = "This forwarder failed at the message; its log says where. Nothing of it was taken."
+            raise RefusedMessage("AE", 207, reason) from error
 
     def _read(self, content: bytes, header: Segment, message: str) -> _ReadMessage:
         """What a message says. Raises RefusedMessage."""

@@ -335,3 +335,33 @@ def test_what_stands_before_the_archive_decides_nothing_and_no_number_is_told_of
         assert place.state()["adt"]["aside"] == 0
     told = str(shown) + "".join(f"{getattr(record, 'fields', '')}" for record in caplog.records)
     assert WHO.number not in told
+
+
+def test_a_message_at_which_the_forwarder_fails_is_answered_and_holds_up_nothing_behind_it(tmp_path: Path) -> None:
+    place = place_of(tmp_path, archive__profile="")
+    with running(place.config()) as state:
+        assert state.registration is not None
+        kept = state.registration.ledger
+
+        class Failing:
+            """Its journal, but for a question that nobody expected to fail."""
+
+            failing = True
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(kept, name)
+
+            def is_crowded(self, number: str) -> bool:
+                if self.failing:
+                    raise OverflowError("date value out of range")
+                return kept.is_crowded(number)
+
+        state.registration.ledger = failing = Failing()  # type: ignore[assignment]
+        with ris.Ris(int(place.values["hl7.port"])) as sender:
+            refused = sender.send(adt("A01", WHO, authority="SM"))
+            assert refused.code == "AE"
+            assert WHO.number not in refused.text
+            failing.failing = False
+            assert sender.send(adt("A01", WHO, authority="SM")).code == "AA"
+        (shown,) = place.state()["adt"]["unreadable"]
+        assert "its log says where" in str(shown["detail"])

@@ -33,6 +33,8 @@ MOST_REMEMBERED = 10_000
 SHORTEST_SECRET = 16
 _DATE_TIME = re.compile(r"(\d{8})(\d{0,6})")
 _LISTED = re.compile(r"[,;\\]")
+_SHOWN = ("", "document", "frame", "iframe")
+"""Sec-Fetch-Dest of what a person gets to see; a picture on another site's page would stand in the audit as a reading."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,8 @@ class SignedRequests:
 
 def parameters(request: Request) -> dict[str, str]:
     """The query's parameters by lower-case name; those of RAD-106 are written in more than one way. Raises RefusedError."""
+    if request.headers.get("sec-fetch-dest", "") not in _SHOWN:
+        raise RefusedError(400, "nothing-asked-for")
     try:
         query = request.scope["query_string"].decode("ascii")
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)

@@ -173,6 +173,10 @@ class TestOpen:
         assert radiologist.get(OPEN, allow_redirects=False).status_code == 400
         wrong = {"patient": shared.elsewhere, "study": "1.2.3.4"}
         assert radiologist.get(OPEN, params=wrong, allow_redirects=False).status_code == 404
+        number = {"patient": shared.elsewhere}
+        for embedded, status in (("image", 400), ("script", 400), ("document", 303)):  # another site's picture is no reading
+            headers = {"Sec-Fetch-Dest": embedded}
+            assert radiologist.get(OPEN, params=number, headers=headers, allow_redirects=False).status_code == status
 
 
 SECRET = b"a secret that the RIS has too"

@@ -58,7 +58,7 @@ def application(
     """The queue for everyone; with a `door`, that is, where somebody can be known, everything else too."""
 
     def queue(request: Request) -> Response:
-        status, media_type, body = queue_page.respond(state, request.url.path)
+        status, media_type, body = queue_page.respond(state, request.url.path, staff=door is not None)
         return Response(body, status, media_type=media_type)
 
     routes: list[BaseRoute] = [Route(path, queue) for path in queue_page.PATHS]

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from forwarder.web.identity import RefusedError
 
 HERE = ZoneInfo("Europe/Rome")
-YEAR = timedelta(days=364)
+YEAR = timedelta(days=365)
+"""As long as a transfer lasts for which the archive is told no end."""
 
 
 def today() -> date:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -85,6 +87,18 @@ class Door:
     def patient_path(self, number: str, issuer: str = "") -> str:
         """The address of a patient's page, by a number of ours, or of this issuer."""
         return "/patients/" + self.seal.seal(f"{number}\n{issuer}" if issuer else number)
+
+    def sealed_path(self, path: str, fields: Mapping[str, str]) -> str:
+        """The address below `path` of a page that goes on from a form: so that going back, or loading it again, sends nothing."""
+        return f"{path}/{self.seal.seal(json.dumps(fields, ensure_ascii=False), path)}"
+
+    def sealed_fields(self, path: str, sealed: str) -> dict[str, str]:
+        """What such an address says. Raises RefusedError."""
+        found = self.seal.open(sealed, path)
+        if found is None:
+            raise RefusedError(404, "not-found")
+        fields: dict[str, str] = json.loads(found)
+        return fields
 
     # Forms
 

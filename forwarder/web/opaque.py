@@ -1,4 +1,4 @@
-"""Patients' numbers in addresses: sealed, since addresses stand in histories, logs and headers."""
+"""Patients' numbers, and what forms say of them, in addresses: sealed, since addresses stand in histories, logs and headers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from forwarder.errors import SpoolError
 
-LONGEST = 400
-_OF = [b"patient"]
+LONGEST = 4000
+PATIENT = "patient"
 
 
 class Seal:
@@ -32,16 +32,16 @@ class Seal:
         except (OSError, ValueError) as error:
             raise SpoolError(f"The key “{file.name}” in the spool cannot be used.") from error
 
-    def seal(self, number: str) -> str:
-        """A text for an address, of letters, digits, `-` and `_`; the same for the same number."""
-        sealed = self._cipher.encrypt(number.encode() or b"\0", _OF)
+    def seal(self, text: str, purpose: str = PATIENT) -> str:
+        """A text for an address, of letters, digits, `-` and `_`; the same for the same text. It opens for this purpose alone."""
+        sealed = self._cipher.encrypt(text.encode() or b"\0", [purpose.encode()])
         return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
-    def open(self, text: str) -> str | None:
-        """The number; None for a text that was not made here."""
+    def open(self, text: str, purpose: str = PATIENT) -> str | None:
+        """What was sealed; None for a text that was not made here, or for another purpose."""
         if len(text) > LONGEST:
             return None
         try:
-            return self._cipher.decrypt(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), _OF).decode()
+            return self._cipher.decrypt(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), [purpose.encode()]).decode()
         except (InvalidTag, binascii.Error, ValueError):
             return None

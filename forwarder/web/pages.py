@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gettext
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import cache
@@ -31,6 +32,7 @@ DEFAULT = "it"
 LANGUAGE_COOKIE = "contenitore_language"
 LARGEST_FORM = 64 * 1024
 MOST_FIELDS = 50
+OF_REGISTRATION = re.compile(r"(?P<it>[^/]+) / (?P<en>[^/]+) (?P<event>\(ADT\^A\d\d\))")
 Handler = Callable[[Request, Person], Awaitable[Response]]
 
 
@@ -73,6 +75,7 @@ def environment(language: str) -> Environment:
     )  # fmt: skip
     made.install_gettext_translations(_texts(language), newstyle=True)  # type: ignore[attr-defined]
     made.filters |= {"day": day, "moment": moment, "person": person_name, "clock": clock, "lasting": lasting}
+    made.filters["reason"] = lambda reason: in_language(reason, language)
     made.filters["why"] = lambda reason: why(reason, texts(language))
     return made
 
@@ -227,6 +230,12 @@ def lasting(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min" if minutes else "< 1 min"
+
+
+def in_language(reason: str, language: str) -> str:
+    """The reason of a transfer; of one that registration opened (“Italian / English (ADT^…)”) what is in this language."""
+    both = OF_REGISTRATION.fullmatch(reason)
+    return f"{both[language]} {both['event']}" if both else reason
 
 
 def why(reason: str, words: Mapping[str, str]) -> str:

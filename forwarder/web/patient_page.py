@@ -213,9 +213,10 @@ class PatientPage:
         same = await anyio.to_thread.run_sync(self._same_elsewhere, number)
         if timeline is None and links is None and sharing is None:
             raise RefusedError(404, "not-found")
+        shown_links = await _with_persons(archive, (links or {}).get("links", []))
         return self._pages.show(
             request, person, "patient.html", status, number=number, city=city, message=message,
-            done=DONE.get(request.query_params.get("done", "")), timeline=timeline, links=(links or {}).get("links", []),
+            done=DONE.get(request.query_params.get("done", "")), timeline=timeline, links=shown_links,
             sharing=sharing, same=seen_now(same, timeline),
             to=to, until=until, today=today().isoformat(), evidence=EVIDENCE, basis=BASIS, rules=RULES,
             titles={study["study_instance_uid"]: study for study in (sharing or {}).get("studies", [])},
@@ -226,6 +227,16 @@ def seen_now(exams: Sequence[ExamForOrder], timeline: Mapping[str, Any] | None) 
     """Those that this person sees now: what was shared when an order came may be hidden since."""
     seen_by_them = {(study["study_instance_uid"], study["owner"]) for study in (timeline or {}).get("studies", ())}
     return [exam for exam in exams if (exam.study, exam.owner) in seen_by_them]
+
+
+async def _with_persons(archive: ArchiveAs, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With whom each proposed number names, and that number's exams, as far as this hospital sees them."""
+    proposed = [link["identifier"] if link["status"] != "confirmed" else {} for link in links]
+    found = await archive.patients(proposed)
+    return [
+        link | ({"person": timeline["patient"], "exams": timeline["studies"]} if timeline else {"person": None, "exams": []})
+        for link, timeline in zip(links, found, strict=True)
+    ]
 
 
 async def _none() -> None:

@@ -29,13 +29,15 @@ class HasSnapshot(Protocol):
     def snapshot(self) -> dict[str, Any]: ...
 
 
-def respond(state: HasSnapshot, path: str) -> tuple[int, str, bytes]:
-    """(status, media type, body) of one of `PATHS`."""
+def respond(state: HasSnapshot, path: str, *, staff: bool = False) -> tuple[int, str, bytes]:
+    """(status, media type, body) of one of `PATHS`; with the way to the staff's pages where there are any."""
     as_json = "application/json"
     if path in FILES:
         name, media_type = FILES[path]
         body = (resources.files("forwarder") / "web" / name).read_bytes()
-        return 200, media_type, _with_counts(body, state) if path == "/" else body
+        if path == "/":
+            body = _with_counts(body.replace(b' hidden data-text="staff"', b' data-text="staff"') if staff else body, state)
+        return 200, media_type, body
     try:
         now = state.snapshot()
     except ForwarderError as error:

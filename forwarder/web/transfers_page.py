@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -14,33 +16,52 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, City
-from forwarder.web.days import end_of_day, last_day, today
+from forwarder.web.days import HERE, end_of_day, last_day, today
 from forwarder.web.evidence import EVIDENCE
 from forwarder.web.identity import Person, RefusedError, Role
-from forwarder.web.pages import N_, Pages, seen
-from forwarder.web.ready import Readiness
+from forwarder.web.pages import N_, Pages, person_name, seen
+from forwarder.web.ready import ProposedNumber, Readiness
+from forwarder.web.whose_number import compare, question
 
 PATH = "/transfers"
 SHOWN = 50
 """Transfers of one list on the page; what waits beyond them is counted."""
 LONGEST_NUMBER, LONGEST_REASON = 64, 500
+IDENTIFIER = re.compile(r"[0-9a-z]{32}")
+UNKNOWN_NUMBER = N_("No patient of this hospital has this number.")
+EXTEND_BY = N_("The new last day has to be later than the present one, and within ten years of the opening.")
+MORE_DAYS = ("7", "30")
+"""By how many days one click extends a transfer."""
+REVIEW, QUESTION = PATH + "/new", PATH + "/number"
+DONE_COOKIE = "contenitore_done"
 DONE = {
-    "opened": N_("The transfer is open: the other hospital sees the exams from now on."),
-    "accepted": N_("The patient is accepted. The other hospital sees the exams made here from the day of the transfer on."),
-    "ended": N_("The transfer has ended: nothing of it is seen any more, from now on."),
-    "extended": N_("The transfer lasts longer."),
-    "taken-back": N_("The acceptance is taken back: the transfer waits again."),
+    "opened": N_(
+        "The transfer of %(patient)s is open. To: %(hospital)s. The exams of this hospital are seen there from now on, but for "
+        "what is protected or was objected to; those that are made there are seen here once the transfer is accepted."
+    ),
+    "accepted": N_(
+        "The transfer of %(patient)s is accepted under number %(number)s. From: %(hospital)s. "
+        "The exams made here from the day of the transfer on are seen there."
+    ),
+    "ended": N_(
+        "The transfer of %(patient)s has ended. With: %(hospital)s. By this transfer neither hospital sees the other's exams any "
+        "more. Images that are in a hospital's own PACS already stay there."
+    ),
+    "extended": N_("The transfer of %(patient)s lasts longer: it is open until %(until)s. To: %(hospital)s."),
+    "taken-back": N_(
+        "The acceptance of the transfer of %(patient)s is taken back. From: %(hospital)s. The transfer waits again."
+    ),
 }
+STILL_OPEN = N_("Another transfer of this patient with the same hospital is still open: by that one exams are still seen.")
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One fact of a patient as two hospitals have it; `agrees` is None where one of them does not say."""
+class Told:
+    """What was done, in words, and what stands in them; `more`: what has to be known besides."""
 
-    what: str
-    ours: str
-    theirs: str
-    agrees: bool | None
+    text: str
+    facts: Mapping[str, str]
+    more: str = ""
 
 
 class TransfersPage:
@@ -54,14 +75,19 @@ class TransfersPage:
         return [
             self._pages.route(PATH, self.show, Role.REGISTRY),
             self._pages.route(PATH, self.act, Role.REGISTRY, methods=("POST",)),
+            self._pages.route(REVIEW + "/{sealed}", self.review, Role.REGISTRY),
+            self._pages.route(QUESTION + "/{sealed}", self.ask, Role.REGISTRY),
         ]
 
     async def show(self, request: Request, person: Person) -> Response:
-        """200."""
-        return await self._shown(request, person)
+        """200; what was just done is told once."""
+        answer = await self._shown(request, person)
+        if DONE_COOKIE in request.cookies:
+            answer.delete_cookie(DONE_COOKIE, path=PATH)
+        return answer
 
     async def act(self, request: Request, person: Person) -> Response:
-        """303 to the page where something was done, 200 with what is to be confirmed; 400, 404, 409, 429 with the reason."""
+        """303 to the page where something was done, or to what is to be confirmed; 400, 404, 409, 429 with the reason."""
         form = await self._pages.form(request, person)
         archive = self._pages.archive(person)
         acts = {
@@ -79,63 +105,119 @@ class TransfersPage:
     # Opening
 
     async def _look(self, request: Request, person: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
-        """The patient of a number, with what would be shared, before it is."""
+        """To the page that shows the patient of a number, and what would be shared."""
         city = await archive.city()
         number, to, reason = (form.get(name, "") for name in ("number", "to", "reason"))
         if to not in city.names or to == city.own or not number or not reason or len(reason) > LONGEST_REASON:
             return await self._shown(request, person, 400, form, N_("Number, destination and reason are needed."))
-        until = last_day(form.get("until", ""))
-        found = await archive.patient(number) if len(number) <= LONGEST_NUMBER else None
+        if len(number) > LONGEST_NUMBER:
+            return await self._shown(request, person, 404, form, UNKNOWN_NUMBER)
+        until = last_day(form.get("until", "")).isoformat()
+        asked = {"act": "look", "number": number, "to": to, "reason": reason, "until": until, "key": secrets.token_hex(16)}
+        return seen(self._pages.door.sealed_path(REVIEW, asked))
+
+    async def review(self, request: Request, person: Person) -> Response:
+        """200 with the patient of a number and what would be shared, before it is; 404."""
+        form = self._pages.door.sealed_fields(REVIEW, request.path_params["sealed"])
+        archive = self._pages.archive(person)
+        city, found = await asyncio.gather(archive.city(), archive.patient(form["number"]))
         if found is None:
-            return await self._shown(request, person, 404, form, N_("No patient of this hospital has this number."))
+            return await self._shown(request, person, 404, form, UNKNOWN_NUMBER)
         return self._pages.show(
-            request, person, "transfer_confirm.html",
-            patient=found["patient"], number=number, to=to, to_name=city.name(to), reason=reason, until=until.isoformat(),
-            exams=[study for study in found["studies"] if study["owner"] == city.own], key=secrets.token_hex(16),
-            running=[transfer for transfer in found["transfers"] if transfer["status"] == "active" and transfer["to"] == to],
+            request, person, "transfer_confirm.html", form=form, to_name=city.name(form["to"]), patient=found["patient"],
+            exams=[study for study in found["studies"] if study["owner"] == city.own], more_days=MORE_DAYS,
+            running=[
+                transfer | _days(transfer) for transfer in found["transfers"]
+                if transfer["status"] == "active" and (transfer["from"], transfer["to"]) == (city.own, form["to"])
+            ],
         )  # fmt: skip
 
-    async def _open(self, _: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
+    async def _open(self, request: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
         body = {
             "patient": {"id": form.get("number", "")}, "to": form.get("to", ""), "reason": form.get("reason", ""),
             "expires_at": end_of_day(last_day(form.get("until", ""))),
         }  # fmt: skip
-        await archive.do("POST", "/transfers", body, Idempotency_Key=form.get("key", "") or secrets.token_hex(16))
-        return seen(PATH, done="opened")
+        key = form.get("key", "") or secrets.token_hex(16)
+        opened = await archive.do("POST", "/transfers", body, Idempotency_Key=key)
+        return self._done(request, "opened", opened["id"])
 
     # Receiving
 
     async def _accept(self, request: Request, person: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
-        """Accept under a number; where it is another patient's by what both hospitals know, only once that is confirmed."""
+        """Accept under a number; where it is not certain that it is this patient's, only once that is confirmed."""
         transfer, number = _transfer(form), form.get("number", "")
         if not number or len(number) > LONGEST_NUMBER:
             return await self._shown(request, person, 400, form, N_("Write the number that the patient has in this hospital."))
-        waiting = await archive.get(f"/transfers/{transfer}")
-        compared = await self._compared(archive, waiting, number)
-        if form.get("sure") != "yes" and any(record.agrees is False for record in compared):
-            city = await archive.city()
-            return self._pages.show(
-                request, person, "accept_confirm.html", 200,
-                transfer=waiting, number=number, compared=compared, from_name=city.name(waiting["from"]),
-            )  # fmt: skip
+        if form.get("sure") != "yes":
+            asked = await question(archive, await archive.get(f"/transfers/{transfer}"), number)
+            if asked.doubts:
+                return seen(self._pages.door.sealed_path(QUESTION, {"transfer": transfer, "number": number}))
         await archive.do("PUT", f"/transfers/{transfer}/receiving-patient", {"id": number})
         await anyio.to_thread.run_sync(self._on_accepted, transfer)
-        return seen(PATH, done="accepted")
+        return self._done(request, "accepted", transfer)
 
-    async def _take_back(self, _: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
+    async def ask(self, request: Request, person: Person) -> Response:
+        """200 with what is known of the number under which a transfer is to be accepted, and why that is asked; 404."""
+        form = self._pages.door.sealed_fields(QUESTION, request.path_params["sealed"])
+        archive = self._pages.archive(person)
+        transfer = await archive.get(f"/transfers/{form['transfer']}")
+        asked, city = await asyncio.gather(question(archive, transfer, form["number"]), archive.city())
+        return self._pages.show(
+            request, person, "accept_confirm.html", transfer=transfer, number=form["number"], asked=asked,
+            from_name=city.name(transfer["from"]),
+        )  # fmt: skip
+
+    async def _take_back(self, request: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
         await archive.do("DELETE", f"/transfers/{_transfer(form)}/receiving-patient")
-        return seen(PATH, done="taken-back")
+        return self._done(request, "taken-back", _transfer(form))
 
     # Running
 
-    async def _end(self, _: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
+    async def _end(self, request: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
         await archive.do("DELETE", f"/transfers/{_transfer(form)}")
-        return seen(PATH, done="ended")
+        return self._done(request, "ended", _transfer(form))
 
-    async def _extend(self, _: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
-        body = {"expires_at": end_of_day(last_day(form.get("until", "")))}
-        await archive.do("PATCH", f"/transfers/{_transfer(form)}", body)
-        return seen(PATH, done="extended")
+    async def _extend(self, request: Request, person: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
+        """To the day that is named, or by `more` days."""
+        transfer, more = _transfer(form), form.get("more", "")
+        if more in MORE_DAYS:
+            until = last_day_of(await archive.get(f"/transfers/{transfer}")) + timedelta(days=int(more))
+        elif more or not form.get("until"):
+            return await self._shown(request, person, 400, form, EXTEND_BY)
+        else:
+            until = last_day(form["until"])
+        await archive.do("PATCH", f"/transfers/{transfer}", {"expires_at": end_of_day(until)})
+        return self._done(request, "extended", transfer)
+
+    # What was done
+
+    def _done(self, request: Request, what: str, transfer: str) -> Response:
+        """303 to the page, which tells it once: what and of which transfer stands in a cookie, nothing of the patient."""
+        answer = seen(PATH)
+        secure = self._pages.door.secure(request)
+        answer.set_cookie(DONE_COOKIE, f"{what}.{transfer}", 60, path=PATH, httponly=True, samesite="lax", secure=secure)
+        return answer
+
+    async def _told(self, archive: ArchiveAs, city: City, cookie: str, open_now: list[dict[str, Any]]) -> Told | None:
+        what, _, name = cookie.partition(".")
+        if what not in DONE or not IDENTIFIER.fullmatch(name):
+            return None
+        transfer = await archive.maybe(f"/transfers/{name}")
+        if transfer is None:
+            return None
+        sent = transfer["from"] == city.own
+        ours = transfer["patient"] if sent else transfer.get("receiving_patient", transfer["patient"])
+        (found,) = await archive.patients([ours])
+        known = person_name(found["patient"]["name"]) if found else ""
+        others = [
+            other for other in (*open_now, *(found["transfers"] if found else ()))
+            if other["id"] != name and other["status"] == "active" and _of_same(other, transfer)
+        ]  # fmt: skip
+        facts = {
+            "patient": known or str(ours["id"]), "number": str(ours["id"]), "until": last_day_of(transfer).strftime("%d/%m/%Y"),
+            "hospital": city.name(transfer["to"] if sent else transfer["from"]),
+        }  # fmt: skip
+        return Told(DONE[what], facts, STILL_OPEN if what == "ended" and others else "")
 
     # What is shown
 
@@ -151,16 +233,21 @@ class TransfersPage:
             archive.get("/transfers", limit=str(SHOWN)),
         )
         form = form or {}
+        tried = form.get("transfer", "")
+        cookie = request.cookies.get(DONE_COOKIE, "") if form.get("act") is None else ""
+        open_now = [*waiting["transfers"], *incoming["transfers"], *outgoing["transfers"]]
+        beside = bool(message) and tried in {transfer["id"] for transfer in open_now}
         typed = form if form.get("act") in ("look", "open") else {}
         return self._pages.show(
             request, person, "transfers.html", status,
-            city=city, message=message, evidence=EVIDENCE, done=DONE.get(request.query_params.get("done", "")),
+            city=city, message=message, beside=beside, evidence=EVIDENCE, more_days=MORE_DAYS,
+            done=await self._told(archive, city, cookie, open_now) if cookie else None,
             form={name: typed.get(name, "") for name in ("number", "to", "reason", "until")}, today=today().isoformat(),
-            default_until=last_day("").isoformat(), tried=form.get("transfer", ""), typed_number=form.get("number", ""),
+            default_until=last_day("").isoformat(), tried=tried, typed_number=form.get("number", ""),
             waiting=await self._waiting(archive, waiting["transfers"]), more=bool(waiting.get("next")),
             incoming=await self._running(archive, city, incoming["transfers"]),
             outgoing=await self._running(archive, city, outgoing["transfers"]),
-            past=[transfer for transfer in past["transfers"] if transfer["status"] != "active"],
+            past=[self._ended(city, transfer) for transfer in past["transfers"] if transfer["status"] != "active"],
         )  # fmt: skip
 
     async def _waiting(self, archive: ArchiveAs, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -169,10 +256,9 @@ class TransfersPage:
         proposed = await archive.patients(transfer.get("proposed_patient", {}) for transfer in found)
         candidates = await self._ready.candidates()
         return [
-            transfer | {
+            transfer | _choices(transfer, candidates.get(transfer["id"], [])) | {
                 "person": their["patient"] if their else None,
                 "exams": their["studies"] if their else [],
-                "candidates": candidates.get(transfer["id"], []),
                 "compared": compare(our["patient"], their["patient"]) if our and their else [],
             }
             for transfer, their, our in zip(found, theirs, proposed, strict=True)
@@ -183,7 +269,7 @@ class TransfersPage:
         ours = [each["patient"] if each["from"] == city.own else each.get("receiving_patient", {}) for each in found]
         timelines = await archive.patients(ours)
         return [
-            transfer | {
+            transfer | _days(transfer) | {
                 "number": our.get("id", ""),
                 "address": self._pages.door.patient_path(our.get("id", "")),
                 "person": timeline["patient"] if timeline else None,
@@ -192,25 +278,19 @@ class TransfersPage:
             for transfer, our, timeline in zip(found, ours, timelines, strict=True)
         ]  # fmt: skip
 
-    async def _compared(self, archive: ArchiveAs, transfer: Mapping[str, Any], number: str) -> list[Comparison]:
-        ours, theirs = await archive.patients([{"id": number}, transfer["patient"]])
-        return compare(ours["patient"], theirs["patient"]) if ours and theirs else []
-
-
-def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Comparison]:
-    """What two hospitals say of a patient, one beside the other. Names differ by a second given name too often to contradict."""
-    found = []
-    for what, name in ((N_("Name"), "name"), (N_("Born"), "birth_date"), (N_("Sex"), "sex")):
-        our, their = str(ours.get(name) or ""), str(theirs.get(name) or "")
-        agrees = None if not our or not their else _plain(our) == _plain(their)
-        found.append(Comparison(what, our, their, None if name == "name" and agrees is False else agrees))
-    return found
+    def _ended(self, city: City, transfer: dict[str, Any]) -> dict[str, Any]:
+        """With our number of the patient and where its page is; the sender's number where we never had one."""
+        ours = transfer["patient"] if transfer["from"] == city.own else transfer.get("receiving_patient")
+        number = str((ours or transfer["patient"])["id"])
+        return transfer | {"number": number, "address": self._pages.door.patient_path(number) if ours else ""}
 
 
 def wrong(act: str, error: ArchiveRefusalError) -> str:
     """What a person is told where the archive refuses an act."""
     if error.status == 409 and isinstance(error.body.get("count"), int):
         return N_("Not just one number of yours is linked to this patient: write the one that is meant.")
+    if error.status == 400 and act == "extend":
+        return EXTEND_BY
     told = {
         404: N_("There is no such patient or transfer in this hospital."),
         429: N_("Too many in an hour. Try again later."),
@@ -222,12 +302,35 @@ def wrong(act: str, error: ArchiveRefusalError) -> str:
     return told.get(error.status, N_("The transfer is over, or was changed at the same moment. Look again."))
 
 
+def last_day_of(transfer: Mapping[str, Any]) -> date:
+    """The day here on which a transfer ends."""
+    return datetime.fromisoformat(transfer["expires_at"]).astimezone(HERE).date()
+
+
+def _days(transfer: Mapping[str, Any]) -> dict[str, str]:
+    """The last day of a transfer, and the first to which it can be extended, as forms write them."""
+    last = last_day_of(transfer)
+    return {"last_day": last.isoformat(), "later": (last + timedelta(days=1)).isoformat()}
+
+
+def _choices(transfer: Mapping[str, Any], candidates: list[ProposedNumber]) -> dict[str, Any]:
+    """Our numbers that are linked already, and what else is proposed."""
+    linked = [str(known["id"]) for known in transfer.get("linked_patients", ())]
+    return {"linked": linked, "candidates": [candidate for candidate in candidates if candidate.number not in linked]}
+
+
+def _of_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two transfers are of one patient between the same two hospitals, in either direction."""
+
+    def numbers(transfer: Mapping[str, Any]) -> set[tuple[str, str]]:
+        named = (transfer["patient"], transfer.get("receiving_patient"))
+        return {(number["issuer"], number["id"]) for number in named if number}
+
+    return {one["from"], one["to"]} == {other["from"], other["to"]} and not numbers(one).isdisjoint(numbers(other))
+
+
 def _transfer(form: Mapping[str, str]) -> str:
     transfer = form.get("transfer", "")
-    if len(transfer) != 32 or not transfer.isalnum():
+    if not IDENTIFIER.fullmatch(transfer):
         raise RefusedError(400, "bad-form")
     return transfer
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace("^", " ").split()).casefold()

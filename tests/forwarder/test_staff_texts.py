@@ -10,6 +10,7 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from forwarder.hl7.adt.engine import ANNOUNCED, REASONS
 from forwarder.web import pages
 
 SOURCES = Path(pages.__file__).parent
@@ -39,3 +40,10 @@ def test_the_compiled_catalog_is_that_of_the_text() -> None:
     compiled = io.BytesIO()
     write_mo(compiled, _catalog())
     assert CATALOG.with_suffix(".mo").read_bytes() == compiled.getvalue()
+
+
+def test_a_reason_that_registration_wrote_is_read_in_one_language() -> None:
+    for reason in (*REASONS.values(), ANNOUNCED):
+        shown = {language: pages.in_language(reason, language) for language in ("it", "en")}
+        assert shown["it"] != shown["en"] and "(ADT^A" in shown["it"] and not any(" / " in text for text in shown.values())
+    assert pages.in_language("TC / RM", "en") == "TC / RM"

@@ -57,6 +57,7 @@ def test_what_was_put_aside_is_shown_with_what_to_do_tried_again_and_let_go_of(d
     text = staff.get("/queue").text
     digest = re.search(r'name="digest" value="([0-9a-f]{64})"', text)
     assert digest and "Riprova" in text and "PROVA" not in text
+    assert re.search(r'<a href="/waiting" data-text="staff">', staff.get("/").text)  # from the technical page back to these
     assert act(staff, "retry", digest=digest[1]).status_code == 303
     wait_until(lambda: digest[1] in staff.get("/queue").text, 60)  # judged again, and put aside again
     assert act(staff, "discard", digest=digest[1]).status_code == 303

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from forwarder.web.days import HERE
 from tests.browser.chromium import Watch
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.images import image
@@ -49,9 +51,15 @@ def test_a_patient_is_transferred_and_accepted_by_two_people_in_a_few_clicks(doo
     expect(registry[SAN_MATTEO].get_by_role("main")).to_contain_text("Bianchi Ada")
     expect(registry[SAN_MATTEO].get_by_role("main")).to_contain_text("15/03/1960")
     expect(registry[SAN_MATTEO].get_by_role("main")).to_contain_text("TC TORACE")
+    assert patient.number not in registry[SAN_MATTEO].url
+    registry[SAN_MATTEO].reload()  # sends nothing again: the page was asked for, not posted
     registry[SAN_MATTEO].get_by_role("button", name="Conferma").click()
-    expect(registry[SAN_MATTEO].get_by_role("status")).to_contain_text("aperto")
+    told = registry[SAN_MATTEO].get_by_role("status")
+    expect(told).to_contain_text(re.compile("Bianchi Ada è aperto. Verso: .*Maugeri.*qui dopo l'accettazione"))
+    expect(told).to_be_focused()
     assert time.monotonic() - began < 20
+    registry[SAN_MATTEO].reload()
+    expect(told).to_have_count(0)
     assert doors.city.client(MAUGERI).get(f"/studies/{patient.prior}/manifest").status_code == 200
 
     receiving = registry[MAUGERI]
@@ -60,7 +68,7 @@ def test_a_patient_is_transferred_and_accepted_by_two_people_in_a_few_clicks(doo
     expect(card).to_contain_text("Bianchi Ada")
     card.get_by_label("Numero paziente locale").fill(patient.elsewhere)
     card.get_by_role("button", name="Accetta").click()
-    expect(receiving.get_by_role("status")).to_contain_text("accettato")
+    expect(receiving.get_by_role("status")).to_contain_text(f"Bianchi Ada è accettato con il numero {patient.elsewhere}. Da: ")
     expect(receiving.get_by_role("region", name="Pazienti ricevuti")).to_contain_text(patient.elsewhere)
     assert doors.city.client(SAN_MATTEO).get(f"/studies/{patient.follow_up}/manifest").status_code == 200
     for institution, number in ((SAN_MATTEO, patient.number), (MAUGERI, patient.elsewhere)):
@@ -106,16 +114,57 @@ def test_a_number_of_somebody_else_is_not_accepted_without_a_second_look(doors: 
     expect(page.get_by_role("listitem").filter(has_text=patient.number)).to_be_visible()
 
 
+def test_what_is_linked_comes_first_and_what_is_not_certain_is_asked_once(doors: Doors, patient: Patient, registry):
+    patient.arrives()
+    maugeri = doors.city.client(MAUGERI)
+    assert maugeri.put(f"/transfers/{patient.transferred()}/receiving-patient", json={"id": patient.elsewhere}).ok
+    second, page, slip = patient.transferred(), registry[MAUGERI], f"MX{patient.unique}"
+    waiting = page.get_by_role("region", name="In arrivo").get_by_role("listitem").filter(has_text=patient.number)
+    page.reload()
+    expect(waiting).to_contain_text(f"già collegato a questa persona: {patient.elsewhere}")
+    expect(waiting.get_by_label("Numero paziente locale")).to_have_value(patient.elsewhere)
+    waiting.get_by_label("Numero paziente locale").fill(slip)
+    waiting.get_by_role("button", name="Accetta").click()
+    expect(page.get_by_role("alert")).to_contain_text("già collegato un altro numero")
+    expect(page.get_by_role("alert")).to_contain_text("Mai visto qui")
+    expect(page.get_by_role("row", name="Data di nascita")).to_contain_text(re.compile("non noto.*15/03/1960"))
+    expect(page.get_by_role("link", name="Indietro")).to_be_focused()
+    assert slip not in page.url and patient.number not in page.url
+    assert "accepted_at" not in maugeri.get(f"/transfers/{second}").json()
+    page.get_by_role("button", name="Accetta con questo numero").click()  # the one that is linked
+    expect(page.get_by_role("status")).to_contain_text(patient.elsewhere)
+    assert maugeri.get(f"/transfers/{second}").json()["receiving_patient"]["id"] == patient.elsewhere
+
+    card = page.get_by_role("region", name="Pazienti ricevuti").get_by_role("listitem").filter(has_text=patient.elsewhere).first
+    expect(card).to_contain_text("Può prolungare il trasferimento solo l'ospedale che ha inviato")
+    for still_open in (True, False):
+        card.get_by_text("Termina…").click()
+        card.get_by_role("button", name="Termina trasferimento").click()
+        told = page.get_by_role("status")
+        expect(told).to_contain_text(re.compile("Bianchi Ada è terminato.*PACS"))
+        assert ("ancora aperto" in told.inner_text()) is still_open
+    ended = page.get_by_role("region", name="Conclusi").get_by_role("row").filter(has_text=patient.elsewhere)
+    expect(ended.first.get_by_role("link", name=patient.elsewhere)).to_be_visible()
+
+
 def test_a_transfer_is_extended_and_ended_here(doors: Doors, patient: Patient, registry):
     patient.arrives()
     transfer = patient.transferred()
     page = registry[SAN_MATTEO]
     page.reload()
     card = page.get_by_role("listitem").filter(has_text=patient.number)
+    client = doors.city.client(SAN_MATTEO)
+    last = datetime.fromisoformat(client.get(f"/transfers/{transfer}").json()["expires_at"]).astimezone(HERE).date()
+    expect(page.get_by_label("Fino al")).to_have_value(last.isoformat())  # as long as where no end is said
+    expect(card.get_by_label("Nuovo ultimo giorno")).to_have_value(last.isoformat())
+    card.get_by_role("button", name="+7 giorni").click()
+    expect(page.get_by_role("status")).to_contain_text(f"prolungato: è aperto fino al {last + timedelta(days=7):%d/%m/%Y}")
+    card.get_by_label("Nuovo ultimo giorno").evaluate("field => { field.min = ''; field.value = '2027-01-01'; }")
+    card.get_by_role("button", name="Prolunga").click()
+    expect(card.get_by_role("alert")).to_contain_text("deve essere successivo")  # beside the field
     card.get_by_label("Nuovo ultimo giorno").fill("2028-01-31")
     card.get_by_role("button", name="Prolunga").click()
     expect(page.get_by_role("status")).to_contain_text("prolungato")
-    client = doors.city.client(SAN_MATTEO)
     assert client.get(f"/transfers/{transfer}").json()["expires_at"].startswith("2028-01-31T22:59:59")
     card = page.get_by_role("listitem").filter(has_text=patient.number)
     card.get_by_text("Termina…").click()
@@ -151,6 +200,14 @@ def test_everything_can_be_done_with_the_keyboard(patient: Patient, registry):
     expect(page.get_by_role("button", name="Conferma")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("aperto")
+    open_transfer(page, patient)  # again: what is at hand now opens nothing, and the one that is open can be extended
+    expect(page.get_by_role("alert")).to_contain_text("già aperto")
+    expect(page.get_by_role("button", name="Prolunga")).to_be_visible()
+    expect(page.get_by_role("link", name="Indietro")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(
+        page.get_by_role("region", name="Pazienti inviati").get_by_role("listitem").filter(has_text=patient.number)
+    ).to_have_count(1)
 
 
 def test_a_page_is_there_within_a_third_of_a_second(doors: Doors, patient: Patient):

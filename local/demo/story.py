@@ -147,7 +147,7 @@ def _discharge(endpoints: dict[str, Any], san_matteo: Hands) -> str:
     forwarder = endpoints.get("forwarders", {}).get(SAN_MATTEO.id)
     if forwarder is None:
         _step(2, "San Matteo opens the transfer of the patient to Maugeri")
-        reason = "Riabilitazione dopo polmonite / rehabilitation after pneumonia"
+        reason = "Riabilitazione dopo polmonite"
         transfer = {"patient": {"id": SAN_MATTEO.patient_id}, "to": MAUGERI.id, "reason": reason}
         san_matteo.call("POST", "/transfers", transfer, **{"Idempotency-Key": "demo"})
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -116,6 +116,13 @@ def entry(session: Session, found: Details, registry: Registry, _: Words) -> Jso
     }
 
 
+def lines(sessions: Iterable[Session], found: Details, registry: Registry, _: Words) -> list[Line]:
+    """Sessions as the table tells them: by when each began, which is the moment that stands there, the newest first."""
+    return [
+        describe(session, found, registry, _) for session in sorted(sessions, key=lambda session: session.begin, reverse=True)
+    ]
+
+
 def describe(session: Session, found: Details, registry: Registry, _: Words) -> Line:
     """One reading session, or one act, as a line of the table."""
     record = session.main
@@ -126,10 +133,16 @@ def describe(session: Session, found: Details, registry: Registry, _: Words) -> 
         who = f"{record.get('text', '')}, {institution}"
     else:
         who = _("{institution}, automatic system ({name})").format(institution=institution, name=record.get("actor", ""))
-    what, minutes = _what(session, found, _), round((session.end - session.begin).total_seconds() / 60)
-    if minutes:
-        what = _("{what} (for {minutes} min)").format(what=what, minutes=minutes)
-    return Line(when(session.begin, _), who, what, _why(record, found, registry, _))
+    return Line(_span(session, _), who, _what(session, found, _), _why(record, found, registry, _))
+
+
+def _span(session: Session, _: Words) -> str:
+    """When it began and, where that is another minute, when it ended."""
+    began, ended = when(session.begin, _), when(session.end, _)
+    if began == ended:
+        return began
+    day, _space, clock = ended.rpartition(" ")
+    return f"{began}–{clock}" if began.startswith(day) else f"{began} – {ended}"
 
 
 def by_person(record: Record) -> bool:

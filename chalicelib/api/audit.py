@@ -61,7 +61,7 @@ def report_accesses(call: Call, patient: str) -> Response:
     readings = sessions(records)
     if as_pdf:
         cut = following is not None or len(readings) > MAX_ROWS
-        lines = [access_report.describe(reading, found, call.caller.registry, words(language)) for reading in readings[:MAX_ROWS]]
+        lines = access_report.lines(readings[:MAX_ROWS], found, call.caller.registry, words(language))
         return _pdf(call, who, when, lines, cut, language)
     member = call.caller.member
     return answer(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.api import access_report
+from chalicelib.api.words import words
 from chalicelib.domain.audit import Kind, Record
 from chalicelib.domain.audit_sessions import GAP, sessions
+from chalicelib.domain.institutions import Registry
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.services.audit.reading import Details
 from tests.unit.audit.trails import NOW
 
 
@@ -46,6 +51,21 @@ def test_two_persons_at_once_and_an_emergency_are_sessions_of_their_own_and_acts
         ("objection", "rossi", 1), ("access", "bianchi", 2), ("access", "rossi", 2), ("access", "rossi", 1),
         ("objection", "rossi", 1), ("refusal", "rossi", 1),
     ]  # fmt: skip
+
+
+def test_the_table_is_in_the_order_of_the_moments_that_stand_in_it_and_says_from_when_to_when() -> None:
+    found = sessions([at(4, "rossi"), at(3, "bianchi"), at(0, "rossi"), at(-24 * 60, "neri"), at(-24 * 60 - 30, "neri")])
+    told = access_report.lines(found, Details({}, {}), Registry({}, {}), words("it"))
+    begun = [(line.who.partition(",")[0], line.when) for line in told]
+    day, before = (NOW + timedelta(days=days) for days in (0, -1))
+    assert begun == [
+        ("bianchi", clock(day + timedelta(minutes=3))), ("rossi", f"{clock(day)}–{clock(day + timedelta(minutes=4))[-5:]}"),
+        ("neri", f"{clock(before - timedelta(minutes=30))}–{clock(before)[-5:]}"),
+    ]  # fmt: skip
+
+
+def clock(moment: datetime) -> str:
+    return f"{moment.astimezone(ZoneInfo('Europe/Rome')):%d/%m/%Y %H:%M}"
 
 
 @given(st.lists(st.tuples(st.integers(0, 600), st.sampled_from("ab"), st.sampled_from(list(Kind))), max_size=40))

@@ -207,8 +207,8 @@ class TransfersPage:
             return None
         sent = transfer["from"] == city.own
         ours = transfer["patient"] if sent else transfer.get("receiving_patient", transfer["patient"])
-        (found,) = await archive.patients([ours])
-        known = person_name(found["patient"]["name"]) if found else ""
+        found, theirs = await archive.patients([ours, {} if sent else transfer["patient"]])  # ours is found by it a little later
+        known = next((person_name(each["patient"]["name"]) for each in (found, theirs) if each and each["patient"]["name"]), "")
         others = [
             other for other in (*open_now, *(found["transfers"] if found else ()))
             if other["id"] != name and other["status"] == "active" and _of_same(other, transfer)

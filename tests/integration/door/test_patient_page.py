@@ -214,3 +214,19 @@ class TestRoles:
         assert doors.staff(MAUGERI, "eva", "registry").get(address).status_code == 404
         for wrong in (address[:-2], "/patients/AAAA", "/patients/" + "A" * 5000, "/patients/%00", "/patients/..%2f.."):
             assert doors.staff(SAN_MATTEO, "eva", "registry").get(wrong).status_code == 404
+
+    def test_a_page_on_which_no_exam_is_seen_any_more_says_so_and_opens_none(self, doors: Doors, patient: Patient):
+        doors.send(SAN_MATTEO, image(patient.number, patient.prior))
+        maugeri, transfer = doors.city.client(MAUGERI), patient.transferred()
+        assert maugeri.put(f"/transfers/{transfer}/receiving-patient", json={"id": patient.elsewhere}).ok
+        staff = doors.staff(MAUGERI, "eva", "radiology")
+        staff.headers["Accept-Language"] = "it"
+        token = re.search(r'name="token" value="([0-9a-f]+)"', staff.get("/patients").text)
+        assert token
+        form = {"token": token[1], "act": "find", "number": patient.elsewhere}
+        address = str(staff.post("/patients", data=form, allow_redirects=False).headers["Location"])
+        wait_until(lambda: "Bianchi Ada" in (seen := staff.get(address).text) and "Apri immagini" in seen)
+        assert maugeri.delete(f"/transfers/{transfer}").ok
+        left = staff.get(address).text
+        assert patient.elsewhere in left and "PACS vi restano" in left
+        assert "Apri immagini" not in left and "Senza nome" not in left

@@ -111,7 +111,11 @@ def test_a_number_of_somebody_else_is_not_accepted_without_a_second_look(doors: 
     expect(page.get_by_role("row", name="Data di nascita")).to_contain_text("diverso")
     assert doors.city.client(SAN_MATTEO).get(f"/studies/{patient.follow_up}/manifest").status_code == 404
     page.get_by_role("link", name="Indietro").click()
-    expect(page.get_by_role("listitem").filter(has_text=patient.number)).to_be_visible()
+    card.get_by_label("Numero paziente locale").fill(f"MX{patient.unique}")
+    card.get_by_role("button", name="Accetta").click()
+    expect(page.get_by_role("alert")).to_contain_text("Mai visto qui")
+    page.get_by_role("button", name=f"È la stessa persona: accetta con MX{patient.unique}").click()
+    expect(page.get_by_role("status")).to_contain_text(f"Bianchi Ada è accettato con il numero MX{patient.unique}")
 
 
 def test_what_is_linked_comes_first_and_what_is_not_certain_is_asked_once(doors: Doors, patient: Patient, registry):

@@ -1,0 +1,32 @@
+"""Which number is certain enough to accept a transfer under it with one click."""
+
+from __future__ import annotations
+
+import pytest
+
+from forwarder.web.whose_number import ANOTHER, DIFFERS, UNKNOWN, UNSURE, compare, doubts
+
+ADA = {"name": "Bianchi^Ada", "birth_date": "19600315", "sex": "F"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "linked", "asked"),
+    [
+        (ADA, [], []),
+        (ADA | {"name": "BIANCHI^Ada Maria"}, [], []),
+        (ADA | {"name": ""}, [], []),
+        (ADA | {"name": "Rossi^Ada"}, [], [DIFFERS]),
+        (ADA | {"birth_date": "19600316"}, [], [DIFFERS]),
+        (ADA | {"sex": "M"}, [], [DIFFERS]),
+        (ADA | {"birth_date": ""}, [], [UNSURE]),
+        (None, [], [UNKNOWN]),
+        (ADA, ["2"], [ANOTHER]),
+        (None, ["2"], [ANOTHER, UNKNOWN]),
+        (None, ["1"], []),
+        (ADA | {"name": "Rossi^Ada"}, ["1", "2"], []),
+        (ADA | {"birth_date": ""}, ["1"], []),
+        (ADA | {"birth_date": "19600316"}, ["1"], [DIFFERS]),
+    ],
+)
+def test_a_number_is_certain_where_it_is_linked_or_known_and_agrees(ours, linked, asked) -> None:
+    assert doubts(compare(ours or {}, ADA), linked, "1", known=ours is not None) == asked

@@ -65,4 +65,6 @@ def test_every_module_that_the_page_starts_with_is_announced_in_its_html() -> No
         needed |= found
         waiting += found
     html = (SITE / "index.html").read_text()
-    assert set(re.findall(r'rel="modulepreload" href="/page/([^"]+)"', html)) == needed - {"main.js"}
+    loaded = set(re.findall(r'<script type="module"[^>]* src="/page/([^"]+)"', html))
+    assert loaded == {"main.js", "early.js"}
+    assert set(re.findall(r'rel="modulepreload" href="/page/([^"]+)"', html)) == needed - loaded

@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -130,7 +131,10 @@ def test_what_is_larger_than_4_mb_is_taken_apart_here_up_to_8_gib(tmp_path: Path
     for most, refused in ((len(content), False), (len(content) - 1, True)):
         monkeypatch.setattr(large_store, "LARGEST", most)
         try:
-            answer = asyncio.run(store.answer(sent(content, len(content)), "person", "http://door"))
+            with ThreadPoolExecutor(1) as own:  # whatever loop this thread may have
+                answer = own.submit(
+                    lambda: asyncio.run(store.answer(sent(content, len(content)), "person", "http://door"))
+                ).result()
             assert (answer.status_code, refused) == (409, False)
         except RefusedError as error:
             assert (error.status, refused) == (413, True)

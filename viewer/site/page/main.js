@@ -56,7 +56,7 @@ async function start(token, { begun, texts } = { begun: session.begin(token), te
   stopLive?.();
   performance.mark('contenitore:start');
   begun.catch(() => {}); // told below, once there are words for it
-  await texts;
+  await texts.catch(() => loadTexts()).catch(() => {}); // once more; and rather without words than with nothing
   notice('loading', { busy: true });
   const slow = setTimeout(() => mine === attempt && notice('slow', { busy: true }), SLOW_AFTER);
   try {

@@ -35,6 +35,18 @@ def axial(top: float, bottom: float, spacing: float, frame: str = "") -> list[di
     ]
 
 
+def test_clock_and_day_are_the_hospitals_wherever_the_workstations_are_and_a_distance_is_told_as_it_is(rules: Page) -> None:
+    assert ask(rules, "text", "[m.clockText(a[0]), m.dayOf(a[0])]", "2026-11-30T23:38:00Z") == ["00:38", "20261201"]
+    assert "00:38" in ask(rules, "text", "m.momentText(a[0])", "2026-11-30T23:38:00Z")
+    assert ask(rules, "text", "m.clockText(a[0])", "2026-07-01T21:30:00Z") == "23:30"
+    ask(rules, "text", "m.loadTexts('it')")
+    for date, distance in (
+        ("20260930", "59 giorni prima"), ("20260912", "11 settimane prima"),
+        ("20260528", "6 mesi prima"), ("20241128", "2 anni prima"),
+    ):  # fmt: skip
+        assert ask(rules, "text", "m.distanceText(a[0], a[1])", date, "20261128") == distance
+
+
 CHEST, TRUNK, ABDOMEN = ["chest"], ["chest", "abdomen"], ["abdomen"]
 
 

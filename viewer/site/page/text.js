@@ -5,6 +5,8 @@ const KEPT = 'contenitore.language';
 let catalog = {};
 let language = 'it';
 let plural = new Intl.PluralRules(language);
+/** The clock of the hospitals, whatever the workstation's is set to. */
+const HERE = { timeZone: 'Europe/Rome' };
 
 /** How dates and numbers are written: in English as in Europe, not as in America. */
 const locale = () => ({ it: 'it-IT', en: 'en-GB' })[language];
@@ -71,19 +73,22 @@ export function distanceText(date, reference) {
   if (Number.isNaN(one) || Number.isNaN(other)) return '';
   const days = Math.round((other - one) / 86400000);
   if (days === 0) return t('sameDay');
-  const [value, unit] = Math.abs(days) < 60 ? [Math.abs(days), 'day'] : Math.abs(days) < 700 ? [Math.round(Math.abs(days) / 30.44), 'month'] : [Math.round(Math.abs(days) / 365.25), 'year'];
+  const [value, unit] = Math.abs(days) < 60 ? [Math.abs(days), 'day'] : Math.abs(days) < 183 ? [Math.round(Math.abs(days) / 7), 'week'] : Math.abs(days) < 700 ? [Math.round(Math.abs(days) / 30.44), 'month'] : [Math.round(Math.abs(days) / 365.25), 'year'];
   const amount = new Intl.NumberFormat(locale(), { style: 'unit', unit, unitDisplay: 'long' }).format(value);
   return t(days > 0 ? 'before' : 'after', { amount });
 }
 
-/** A clock time of an RFC 3339 moment. */
+/** The day of an RFC 3339 moment at the hospitals: YYYYMMDD. */
+export const dayOf = moment => new Intl.DateTimeFormat('en-CA', { ...HERE, year: 'numeric', month: '2-digit', day: '2-digit' }).format(new Date(moment)).replaceAll('-', '');
+
+/** A clock time of an RFC 3339 moment, at the hospitals. */
 export function clockText(moment) {
-  return new Intl.DateTimeFormat(locale(), { hour: '2-digit', minute: '2-digit' }).format(new Date(moment));
+  return new Intl.DateTimeFormat(locale(), { ...HERE, hour: '2-digit', minute: '2-digit' }).format(new Date(moment));
 }
 
-/** A day and clock time of an RFC 3339 moment. */
+/** A day and clock time of an RFC 3339 moment, at the hospitals. */
 export function momentText(moment) {
-  return new Intl.DateTimeFormat(locale(), { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' }).format(new Date(moment));
+  return new Intl.DateTimeFormat(locale(), { ...HERE, day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' }).format(new Date(moment));
 }
 
 /** Whole years between a birth date and today, or null. */

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser import drawn, hospital
 from tests.browser.chromium import pixels
@@ -98,6 +98,12 @@ def film(page: Page, side: str) -> dict[str, float]:
     return box
 
 
+def place(page: Page, side: str, at: tuple[float, float]) -> tuple[float, float]:
+    """What of a film lies at a point of the screen, in parts of its width and height."""
+    box = film(page, side)
+    return (at[0] - box["x"]) / box["width"], (at[1] - box["y"]) / box["height"]
+
+
 def middle(page: Page, side: str) -> np.ndarray:
     grey = pixels(page.locator(f".pane.{side} .picture"))
     rows, columns = grey.shape
@@ -152,8 +158,9 @@ def test_one_click_leads_to_another_region_and_one_puts_a_film_beside(page: Page
     page.locator(".courses").get_by_role("button", name="TC capo").click()
     expect(page.locator(".pane.left h2")).to_have_text("TC ENCEFALO")
     expect(page.locator(".card")).to_have_count(1)
-    page.locator(".courses").get_by_role("button", name="RX torace").click()
+    page.get_by_role("button", name="Torna a RX TORACE, 29 nov").click()
     expect(whens(page, "left")).to_contain_text("29 nov 2026")
+    expect(page.locator("#back")).to_be_hidden()
 
 
 def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(page: Page) -> None:
@@ -162,6 +169,14 @@ def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(page
     wait_until(lambda: abs(film(page, "left")["width"] - film(page, "right")["width"]) < 2)
     page.get_by_role("button", name="Stessa scala").click()
     wait_until(lambda: abs(film(page, "left")["width"] / film(page, "right")["width"] - 2) < 0.02)
+    expect(page.locator(".paper")).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(page.locator(".paper")).to_contain_text("alla stessa scala")
+    widths = [
+        page.locator(f".pane.{side} .film img").first.evaluate("image => image.getBoundingClientRect().width") for side in SIDES
+    ]
+    assert widths[0] / widths[1] == pytest.approx(2, abs=0.02)
+    page.emulate_media(media="screen")
     place = page.locator(".pane.left .picture").bounding_box()
     page.keyboard.press("Escape")
     page.locator(".pane.left .picture").press(" ")
@@ -175,7 +190,19 @@ def test_the_film_of_2_october_beside_todays_at_the_same_scale_and_blinking(page
     assert first == second != place
     expect(page.locator("#said")).to_have_text("In vista: In esame")
     no_violations(page)
+    for side in SIDES:
+        expect(page.locator(f".pane.lower.{side} .reports")).to_be_visible()
     page.keyboard.press("Escape")
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .picture")).to_be_visible()
+    blink = page.get_by_role("button", name="Alterna", exact=True)
+    blink.click()
+    expect(page.locator(".pane.left .picture")).to_be_hidden()
+    blink.press(" ")  # the other, wherever the focus is
+    expect(page.locator(".pane.right .picture")).to_be_hidden()
+    page.get_by_role("button", name="Mostra l'altra").click()
+    expect(page.locator(".pane.left .picture")).to_be_hidden()
+    blink.click()
     for side in SIDES:
         expect(page.locator(f".pane.{side} .picture")).to_be_visible()
 
@@ -194,16 +221,56 @@ def test_help_says_how_one_compares_and_every_key_in_both_languages(page: Page) 
 
 def test_a_scale_that_nobody_knows_is_said_to_be_unknown(open_page: Open, city: RunningCity) -> None:
     patient, client = Patient(), city.client("maugeri")
-    older, newer = (drawn.film(patient, "maugeri", date, AURORA) for date in DATES[:2])
+    oldest, older, newer = (drawn.film(patient, "maugeri", date, AURORA) for date in DATES[:3])
+    oldest.ImagerPixelSpacing = [0.2, 0.2]
     del newer.ImagerPixelSpacing
-    hospital.send(client, older, newer)
-    hospital.wait_for_studies(city, patient, 2)
+    hospital.send(client, oldest, older, newer)
+    hospital.wait_for_studies(city, patient, 3)
     page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
     expect(page.locator(".pane.left .caption")).to_contain_text("mm/px non noti")
     expect(page.locator(".pane.right .caption")).to_contain_text("0,3 mm/px al rivelatore")
     page.keyboard.press("m")
     expect(page.locator(".toast")).to_contain_text("non è nota")
-    expect(page.locator("#tool-millimetres")).to_have_attribute("aria-pressed", "false")
+    pressed = page.locator("#tool-millimetres")
+    expect(pressed).to_have_attribute("aria-pressed", "false")
+    page.emulate_media(media="print")
+    expect(page.locator(".paper")).to_contain_text("non si confrontano")
+    page.emulate_media(media="screen")
+
+    coming: list[Route] = []
+    held = {"images": True}
+
+    def hold(route: Route) -> None:
+        if held["images"]:
+            coming.append(route)
+        else:
+            route.continue_()
+
+    def let_go() -> None:
+        held["images"] = False
+        while coming:
+            coming.pop().continue_()
+
+    page.route(re.compile(r"/rendered\?.*viewport=1400"), hold)
+    page.reload()  # as while images are still on their way
+    expect(page.locator(".pane .picture[aria-busy]")).to_have_count(2)
+    page.keyboard.press("m")
+    expect(pressed).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".toast")).to_be_hidden()
+    wait_until(lambda: page.title() and len(coming) >= 2)
+    let_go()
+    expect(page.locator(".toast")).to_contain_text("non è nota")
+    expect(pressed).to_have_attribute("aria-pressed", "false")
+    held["images"] = True
+    page.reload()
+    expect(page.locator(".pane .picture[aria-busy]")).to_have_count(2)
+    page.locator(".card .step").nth(1).click()
+    expect(whens(page, "right")).to_contain_text("2 ott 2026")
+    page.keyboard.press("m")
+    let_go()
+    wait_until(lambda: page.locator(".pane .film img").count() == 2)
+    wait_until(lambda: abs(film(page, "left")["width"] / film(page, "right")["width"] - 1.5) < 0.02)
+    expect(page.locator(".toast")).to_be_hidden()
 
 
 @pytest.mark.parametrize("said", [{"ImagerPixelSpacing": [0.6, 0.3]}, {"PixelAspectRatio": ["2", "1"]}], ids=str)
@@ -240,12 +307,24 @@ def test_zoom_and_place_go_together_by_keys_wheel_and_drag(page: Page) -> None:
     assert 50 < moved["x"] - start["x"] < 62
     left = film(page, "left")
     assert abs((left["y"] - before["y"] + (left["height"] - before["height"]) / 2) - (moved["y"] - start["y"])) < 3
+    pointer = start["x"] + start["width"] / 2 + 60, start["y"] + start["height"] / 2 + 30
+    under = [place(page, side="right", at=pointer)]
     page.keyboard.down("Control")
     page.mouse.wheel(0, -100)
     page.keyboard.up("Control")
     wait_until(lambda: film(page, "left")["width"] > 1.7 * before["width"])
+    under.append(place(page, side="right", at=pointer))
     page.keyboard.press("Control+ArrowRight")
     wait_until(lambda: film(page, "left")["x"] < left["x"])
+    page.mouse.dblclick(*pointer)
+    wait_until(lambda: film(page, "left") == before)  # the whole image
+    under.append(place(page, side="right", at=pointer))
+    page.mouse.dblclick(*pointer)
+    for side in SIDES:
+        wait_until(lambda side=side: abs(film(page, side)["width"] / before["width"] - 2) < 0.02)
+    under.append(place(page, side="right", at=pointer))
+    assert under[1] == pytest.approx(under[0], abs=0.01)
+    assert under[3] == pytest.approx(under[2], abs=0.01)
     page.keyboard.press("r")
     wait_until(lambda: film(page, "left") == before)
 
@@ -357,10 +436,17 @@ def test_full_resolution_comes_when_one_zooms(open_page: Open, city: RunningCity
     assert detail.evaluate("image => image.naturalWidth / image.getBoundingClientRect().width") > 0.9
 
 
-def test_the_two_exams_change_places(page: Page) -> None:
+def test_the_two_exams_change_sides_and_the_current_one_stays_current(page: Page) -> None:
     page.locator(".pane.left .picture").press("x")
-    expect(whens(page, "left")).to_contain_text("15 nov 2026")
-    expect(whens(page, "right")).to_contain_text("29 nov 2026")
+    wait_until(lambda: film(page, "right")["x"] < film(page, "left")["x"])
+    reports = [page.locator(f".pane.lower.{side}").bounding_box() for side in ("right", "left")]
+    assert reports[0]["x"] < reports[1]["x"]
+    expect(page.locator(".pane.left > header")).to_contain_text("In esame")
+    expect(whens(page, "left")).to_contain_text("29 nov 2026")
+    expect(whens(page, "right")).to_contain_text("14 giorni prima")
+    expect(page.locator("#tool-swap")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("x")
+    wait_until(lambda: film(page, "left")["x"] < film(page, "right")["x"])
 
 
 def test_letters_stand_at_the_sides_where_the_image_has_them(page: Page) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from pydicom.dataset import Dataset
 
 from tests.browser import drawn, hospital
@@ -236,18 +236,47 @@ def test_upright_screens_have_the_two_exams_above_each_other_here_and_in_the_vie
 def test_a_second_window_shows_the_viewer_and_follows_the_first(open_page: Open, city: RunningCity) -> None:
     patient = Patient()
     films = [drawn.film(patient, "maugeri", date, AURORA) for date in ("20261002", "20261115", "20261129")]
+    films[0].ImagerPixelSpacing = [0.2, 0.2]
     hospital.send(city.client("maugeri"), *films)
     hospital.wait_for_studies(city, patient, 3)
     page, _ = open_page(reading(city, patient))
     expect(page.locator(".pane.right .film img")).to_be_visible()
+    page.keyboard.press("Shift+ArrowLeft")  # not the one that is proposed
+    expect(page.locator(".pane.right .when")).to_contain_text("2 ott 2026")
+    page.keyboard.press("m")
+    page.keyboard.press("x")
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    page.context.route("**/priors?*", hold)
     with page.expect_popup() as opened:
         page.locator("#second").click()
     other = opened.value
-    expect(other.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
-    expect(other.locator(".pair")).to_contain_text("15 nov 2026")
-    expect(other.locator("#second")).to_have_count(0)
-    page.keyboard.press("Shift+ArrowLeft")
     expect(other.locator(".pair")).to_contain_text("2 ott 2026")
+    wait_until(lambda: other.title() and late)
+    with other.expect_response("**/priors?*") as answer:
+        late[0].continue_()
+    answer.value.finished()
+    page.context.unroute("**/priors?*")
+    expect(other.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
+    expect(other.locator(".scale")).to_have_text("Stessa scala in millimetri.")
+    expect(other.locator(".pair")).to_contain_text("2 ott 2026")
+    expect(other.locator(".pane.right .when")).to_contain_text("2 ott 2026")
+    expect(other.locator("#second")).to_have_count(0)
+    current, prior = (
+        other.frames[-1].evaluate(
+            "name => { const one = cornerstone.getRenderingEngines().map(each => each.getViewport(name)).find(Boolean);"
+            " return [one.element.getBoundingClientRect().x, one.getCamera().parallelScale / one.element.clientHeight]; }",
+            f"contenitore-{name}",
+        )
+        for name in ("current", "prior")
+    )
+    assert prior[0] < current[0]  # the sides are swapped, the roles are not
+    assert prior[1] == pytest.approx(current[1], rel=0.01)
+    page.keyboard.press("Shift+ArrowRight")
+    expect(other.locator(".pair")).to_contain_text("15 nov 2026")
     expect(other.locator(".viewer.open.ready")).to_be_visible(timeout=60000)
     page.get_by_role("button", name="Termina lettura").click()
     page.get_by_role("button", name="Termina", exact=True).click()

@@ -323,7 +323,11 @@ def test_films_of_two_vendors_are_right_here_and_in_ohif_view_beside_view_until_
     page.keyboard.press("Escape")  # wherever the focus is
     expect(page.locator(".viewer")).to_be_hidden()
     expect(page.locator("#open-viewer")).to_be_focused()
+    for medium in ("print", "screen"):  # a preview of the print
+        page.emulate_media(media=medium)
+        expect(page.locator(".printed")).to_be_visible(visible=medium == "print")
     in_ohif(page)
+    wait_until(lambda: canvas(frame, VIEWPORTS[0]).bounding_box() == left, 20)
     watch.expect("404", "NotFound", "Not Found")
     city.client("san-matteo").delete(f"/transfers/{transfer}")
     expect(page.locator(".viewer iframe")).to_have_count(0, timeout=15000)

@@ -13,6 +13,7 @@
   const list = name => (new URLSearchParams(location.search).get(name) || '').split(',').filter(Boolean);
   const images = list('images').map(one => one.split('/')).filter(uids => uids.length === 3 && uids.every(uid => /^[\d.]{1,64}$/.test(uid)));
   const chosen = images.map(([, , sop]) => sop);
+  const inOrder = exams => (new URLSearchParams(location.search).has('swapped') ? [...exams].reverse() : exams);
 
   // What OHIF asks for first is asked for while its code is still on its way, in its own words, so that it takes these answers: each is
   // asked for, and recorded, once.
@@ -30,7 +31,7 @@
   const synchronised = [
     { type: 'contenitoreLevels', id: 'contenitore.levels', source: true, target: true },
     { type: 'contenitoreWindow', id: 'contenitore.window', source: true, target: true },
-    { type: 'zoompan', id: 'contenitore.zoom', source: true, target: true },
+    { type: 'contenitoreZoom', id: 'contenitore.zoom', source: true, target: true },
   ];
   const study = index => ({ attribute: 'studyInstanceUIDsIndex', from: 'options', required: true, constraint: { equals: { value: index } } });
   const withImages = [
@@ -53,7 +54,7 @@
   const twoExams = { id: 'Two exams', weight: 2000, attribute: 'StudyInstanceUID', from: 'prior', required: true, constraint: { notNull: true } };
   const anyExam = { id: 'An exam', weight: 1, attribute: 'StudyInstanceUID', required: true, constraint: { notNull: true } };
 
-  // Current left, prior right; zoom together, levels and windows where they mean the same.
+  // Current left, prior right, unless the page has them swapped; zoom together, levels and windows where they mean the same.
   const compare = {
     id: 'contenitore.compare',
     name: 'Confronto / Comparison',
@@ -65,7 +66,7 @@
       prior: { studyMatchingRules: [study(1)], seriesMatchingRules: withImages },
     },
     defaultViewport: { viewportOptions: { viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true }, displaySets: [{ id: 'current', matchedDisplaySetsIndex: -1 }] },
-    stages: [grid('current and prior', upright ? 1 : 2, [viewport('current', { syncGroups: synchronised }), viewport('prior', { syncGroups: synchronised })])],
+    stages: [grid('current and prior', upright ? 1 : 2, inOrder([viewport('current', { syncGroups: synchronised }), viewport('prior', { syncGroups: synchronised })]))],
   };
 
   // One exam alone: its images, whatever documents its series begin with.
@@ -98,9 +99,9 @@
     defaultViewport: { viewportOptions: compare.defaultViewport.viewportOptions, displaySets: [{ id: `${exams[0]}-RCC`, matchedDisplaySetsIndex: -1 }] },
     stages: [
       upright
-        ? grid('all views', 2, exams.flatMap(exam => VIEWS.flatMap(view => SIDES.map(side => breast(exam, side, view, { displayArea: wall(side) })))))
-        : grid('all views', 2 * exams.length, VIEWS.flatMap(view => exams.flatMap(exam => SIDES.map(side => breast(exam, side, view, { displayArea: wall(side) }))))),
-      ...(exams.length > 1 ? VIEWS.flatMap(view => SIDES.map(side => grid(`${side} ${view}`, upright ? 1 : 2, exams.map(exam => breast(exam, side, view))))) : []),
+        ? grid('all views', 2, inOrder(exams).flatMap(exam => VIEWS.flatMap(view => SIDES.map(side => breast(exam, side, view, { displayArea: wall(side) })))))
+        : grid('all views', 2 * exams.length, VIEWS.flatMap(view => inOrder(exams).flatMap(exam => SIDES.map(side => breast(exam, side, view, { displayArea: wall(side) }))))),
+      ...(exams.length > 1 ? VIEWS.flatMap(view => SIDES.map(side => grid(`${side} ${view}`, upright ? 1 : 2, inOrder(exams).map(exam => breast(exam, side, view))))) : []),
     ],
   });
   const protocols = [compare, alone, mammography('contenitore.mammographies', ['current', 'prior'], [twoExams]), mammography('contenitore.mammography', ['current'], [anyExam])];

@@ -107,6 +107,11 @@ export class Pane {
     this.#choose(nearestSeries(this.series, other.chosen));
   }
 
+  /** Whether what it is to show is still on its way. */
+  get isComing() {
+    return Boolean(this.study && (this.isLoading || this.picture.isComing));
+  }
+
   /** Fetch again what could not be fetched. */
   retry() {
     if (!this.study) return;
@@ -149,6 +154,7 @@ export class Pane {
   async #load() {
     const { study } = this;
     const asked = (this.asked = {});
+    this.isLoading = true;
     let done = null;
     this.loading = new Promise(resolve => { done = resolve; });
     const images = imagesOfExam(study);
@@ -164,6 +170,7 @@ export class Pane {
     } catch {
       if (this.root.isConnected && asked === this.asked && !this.places.length) this.picture.say(t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.#load() }, t('retry')));
     } finally {
+      if (asked === this.asked) this.isLoading = false;
       done();
     }
   }

@@ -12,6 +12,7 @@ const CURRENT = 'contenitore-current';
 const PRIOR = 'contenitore-prior';
 const LEVELS = 'contenitoreLevels';
 const WINDOW = 'contenitoreWindow';
+const ZOOM = 'contenitoreZoom';
 /** Views of a mammogram by their codes (PS3.16 CID 4014), where View Position says nothing. */
 const VIEW_CODES = { 'R-10242': 'CC', 399162004: 'CC', 'R-10226': 'MLO', 399368009: 'MLO' };
 
@@ -21,8 +22,9 @@ const stacked = viewport => Boolean(viewport?.getImageIds?.().length && viewport
 const instanceOf = imageId => window.cornerstone.metaData.get('instance', imageId);
 const idOf = viewport => (viewport.getCurrentImageId ? viewport.getCurrentImageId() : null);
 
-/** What the page says of both exams: texts of why an image is not drawn, by SOP Instance UID; what of the body each shows. */
-let about = { faults: {}, places: [[], []] };
+/** What the page says of both exams: texts of why an image is not drawn, by SOP Instance UID; what of the body each shows; whether
+ *  both are to have one scale in millimetres. */
+let about = { faults: {}, places: [[], []], millimetres: false };
 
 // ---- windows -----------------------------------------------------------------------------------------------------
 
@@ -71,6 +73,45 @@ function mendReset() {
   };
 }
 
+// ---- zoom --------------------------------------------------------------------------------------------------------
+
+/** Millimetres a pixel of the screen where an image just fits, but for a factor that is the same for all. */
+const fittedScale = viewport => (viewport.getZoom() * viewport.getCamera().parallelScale) / viewport.element.clientHeight;
+
+/** What was said last of the two stacks on the screen: which they are, and whether they have one scale. */
+let scaled = { key: '', one: false };
+
+/** Whether OHIF draws an image in the millimetres that the image itself names. */
+function hasSpacing(viewport) {
+  const instance = instanceOf(idOf(viewport));
+  const drawn = window.cornerstone.metaData.get('imagePlaneModule', idOf(viewport))?.columnPixelSpacing;
+  return drawn > 0 && [instance?.PixelSpacing, instance?.ImagerPixelSpacing].some(spacing => Number(spacing?.[1]) === drawn);
+}
+
+/** Zoom and place go along: as large as it fits, or at one scale in millimetres. */
+function followZoom(_, source, target) {
+  const [from, to] = [viewportOf(source.viewportId), viewportOf(target.viewportId)];
+  if (!from || !to) return;
+  to.setZoom(from.getZoom() * (scaled.one ? fittedScale(to) / fittedScale(from) : 1));
+  to.setPan(from.getPan());
+  to.render();
+}
+
+/** One scale in millimetres for both stacks, or each as large as it fits, once the page says so; zoom goes on from there. */
+function scaleNow(key, both) {
+  const one = about.millimetres && both.every(hasSpacing);
+  if (scaled.key === key && scaled.one === one) return;
+  const before = scaled.one;
+  scaled = { key, one };
+  tell({ kind: 'contenitore:scale', one });
+  if (!one && !before) return;
+  const scales = both.map(fittedScale);
+  both.forEach((viewport, index) => {
+    viewport.setZoom(one ? scales[index] / Math.max(...scales) : 1);
+    viewport.render();
+  });
+}
+
 // ---- levels ------------------------------------------------------------------------------------------------------
 
 let known = { key: '', pair: null };
@@ -93,6 +134,7 @@ function pairNow() {
   const both = [CURRENT, PRIOR].map(viewportOf);
   if (!both.every(stacked)) return null;
   const key = JSON.stringify(both.map(one => [one.getImageIds()[0], one.getImageIds().length]));
+  if (told) scaleNow(key, both);
   if (key !== known.key) {
     known = { key, pair: byHand.get(key) ?? pairing(...both.map(one => stackOf(planesOf(one))), about.places) };
     tell({ kind: 'contenitore:levels', how: known.pair?.how ?? null });
@@ -246,6 +288,7 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
   const { createSynchronizer } = window.cornerstoneTools.SynchronizerManager;
   syncGroupService.addSynchronizerType(LEVELS, id => createSynchronizer(id, 'CORNERSTONE_STACK_NEW_IMAGE', followLevel));
   syncGroupService.addSynchronizerType(WINDOW, id => createSynchronizer(id, 'CORNERSTONE_VOI_MODIFIED', followWindow));
+  syncGroupService.addSynchronizerType(ZOOM, id => createSynchronizer(id, 'CORNERSTONE_CAMERA_MODIFIED', followZoom));
   levelsTogether = () => syncGroupService.getSynchronizer('contenitore.levels')?.isDisabled() === false;
   commandsManager.registerCommand('CORNERSTONE', 'contenitoreToggleLevels', {
     commandFn: () => syncGroupService.getSynchronizer('contenitore.levels')?.setEnabled(!levelsTogether()),

@@ -22,7 +22,7 @@ import { Strip } from './strip.js';
 import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, titleOf } from './timeline.js';
+import { firstOf, hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
@@ -32,7 +32,7 @@ const UNSEEN_FOR = 10 * 60000;
 const MOST_AHEAD = 200;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: new Set(), linked: true, large: false, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, besideByHand: false, pinned: false, news: new Set(), linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
@@ -82,7 +82,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
   Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: newIn(timeline) });
   frame();
   chooseFirst(current, priors);
-  second.join(session.reading(), { where: () => state.chosen, follow });
+  second.join(session.reading(), { where, follow });
   stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true), shown: onScreen });
   performance.mark('contenitore:timeline');
 }
@@ -104,7 +104,8 @@ function frame() {
     reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', {}, ` · ${state.shown.session.institution.name}`)),
     open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointerenter: prepareViewer, onfocus: prepareViewer }, t('compareInViewer')),
     back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
-    viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels) : null,
+    viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels, drawScale) : null,
+    scale: h('span.scale'),
     levels: h('span.levels', { hidden: true }),
     toast: h('div.toast', { hidden: true, role: 'region', 'aria-label': t('news') }),
     differs: h('p.differs', { hidden: true, role: 'note' }),
@@ -116,6 +117,7 @@ function frame() {
   parts.sides.addEventListener('contenitore:beside', event => putBeside(event.detail));
   parts.tools = new Tools(panes, parts.sides, swap);
   parts.tools.ontrouble = toast;
+  parts.tools.onscale = scaled;
   if (parts.viewer) parts.viewer.onescape = closeViewer;
   parts.strip = new Strip({ onstep: choose, onpin: pin });
   parts.strip.pin.before(h('button.pin', { type: 'button', id: 'cite', 'aria-keyshortcuts': 'C', onclick: copyCitation }, t('copyCitation')));
@@ -133,11 +135,12 @@ function frame() {
         parts.strip.root,
         parts.bar,
         !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
-        parts.differs, parts.sides)),
+        parts.differs, parts.tools.paper, parts.sides)),
     parts.viewer?.root, parts.toast);
   new ResizeObserver(([entry]) => document.documentElement.style.setProperty('--top', `${entry.borderBoxSize[0].blockSize}px`)).observe(app.querySelector('.top'));
   drawPatient();
   drawEnd();
+  drawSides();
 }
 
 function tick(text, checked, onchange) {
@@ -217,16 +220,17 @@ function propose(priors) {
 }
 
 async function chooseFirst(current = null, priors = null) {
-  const { studies } = state.shown;
-  const newest = (current && byKey(keyOf(current))) ?? studies.find(hasImages) ?? studies[0];
+  const newest = (current && byKey(keyOf(current))) ?? firstOf(state.shown);
   if (!newest) return draw(null, null);
   if (!priors) return choose(newest, 'left');
   propose(priors);
   return draw(keyOf(newest), state.proposal && keyOf(state.proposal));
 }
 
+/** Put an exam on a side. What is found out meanwhile for an older choice changes nothing of a newer one. */
 async function choose(study, side) {
   const key = keyOf(study);
+  const choice = (state.choice += 1);
   if (side === 'right') {
     state.besideByHand = true;
     const left = state.chosen.left === key ? state.chosen.right : state.chosen.left;
@@ -239,7 +243,7 @@ async function choose(study, side) {
   const drawn = draw(key, keepRight ? right : null);
   const priors = await priorsOfExam(study, state.shown.studies).catch(() => []);
   await drawn;
-  if (!parts || state.chosen.left !== key) return undefined;
+  if (!parts || state.choice !== choice || state.chosen.left !== key) return undefined;
   propose(priors);
   if (state.proposal && byKey(keyOf(state.proposal))) return draw(key, keyOf(state.proposal));
   return draw(key, state.besideByHand ? state.chosen.right : null);
@@ -253,12 +257,31 @@ async function putBeside(key) {
   return parts?.viewer?.isOpen ? openViewer() : undefined;
 }
 
-/** The two exams change places. */
+/** The two exams change sides; which one is current stays. */
 function swap() {
-  const { left, right } = state.chosen;
-  if (!right) return;
-  state.besideByHand = true;
-  draw(right, left);
+  if (!state.chosen.right) return;
+  state.swapped = !state.swapped;
+  drawSides();
+  second.tell(where());
+}
+
+const where = () => ({ ...state.chosen, swapped: state.swapped, millimetres: parts.tools.millimetres });
+
+/** One scale in millimetres was chosen, or given up. */
+function scaled() {
+  if (!parts) return;
+  second.tell(where());
+  parts.viewer?.tellAbout();
+}
+
+/** Whether the viewer has both at one scale, where the page has. */
+function drawScale(one) {
+  if (parts?.scale) fill(parts.scale, parts.tools.millimetres && t(one ? 'viewerOneScale' : 'viewerFitted'));
+}
+
+function drawSides() {
+  app.classList.toggle('swapped', state.swapped);
+  parts.tools.buttons.swap.setAttribute('aria-pressed', String(state.swapped));
 }
 
 /** Hold the comparison while the current exam changes, or let it go. */
@@ -313,7 +336,7 @@ async function draw(left, right) {
   lookedAt();
   drawList();
   parts.strip.show(state.shown, state.chosen, state.pinned, state.news);
-  second.tell(state.chosen);
+  second.tell(where());
   const [current, other] = [byKey(left), byKey(right)];
   drawDifferences(current, other);
   if (parts.viewer) {
@@ -322,6 +345,7 @@ async function draw(left, right) {
   }
   await Promise.all([parts.panes.left.show(state.shown, current, null), parts.panes.right.show(state.shown, other, current, parts.panes.left, nothingBeside(current))]);
   if (!parts || state.chosen.left !== left || state.chosen.right !== right) return;
+  parts.tools.apply();
   const { right: beside } = parts.panes;
   if (beside.alone && state.linked) { // the exam on the left came later
     beside.alone = false;
@@ -348,9 +372,11 @@ function expectNeighbours(current, other) {
 }
 
 /** In the second window: what the first one puts side by side, in the viewer. */
-async function follow({ left, right }) {
+async function follow({ left, right, swapped, millimetres }) {
   if (!parts || !byKey(left)) return;
-  state.besideByHand = true;
+  Object.assign(state, { besideByHand: true, choice: state.choice + 1, swapped });
+  parts.tools.millimetres = millimetres;
+  drawSides();
   await draw(left, byKey(right) && right);
   openViewer();
 }
@@ -401,14 +427,14 @@ const pair = () => [byKey(state.chosen.left), byKey(state.chosen.right)].filter(
 
 /** Somebody is about to open the viewer: its code and the images are fetched. Before that nothing of it is, nor recorded. */
 function prepareViewer() {
-  if (pair().length && !parts.viewer.isOpen) parts.viewer.prepare(pair(), chosenImages(), protocol());
+  if (pair().length && !parts.viewer.isOpen) parts.viewer.prepare(pair(), chosenImages(), protocol(), state.swapped);
 }
 
 function openViewer() {
   if (!pair().length || !parts.viewer) return;
-  parts.viewer.open(pair(), chosenImages(), protocol());
+  parts.viewer.open(pair(), chosenImages(), protocol(), state.swapped);
   parts.back.hidden = parts.pair.hidden = false;
-  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.levels);
+  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.scale, parts.levels);
 }
 
 const shownPanes = () => [parts.panes.left, parts.panes.right].filter(pane => pane.study);
@@ -425,7 +451,7 @@ function protocol() {
 /** What OHIF has to know of both exams: why an image is not drawn, and what of the body each shows. */
 function aboutPair() {
   const panes = shownPanes();
-  return { faults: Object.assign({}, ...panes.map(pane => pane.faults)), places: [0, 1].map(index => panes[index]?.body ?? []) };
+  return { faults: Object.assign({}, ...panes.map(pane => pane.faults)), places: [0, 1].map(index => panes[index]?.body ?? []), millimetres: parts.tools.millimetres };
 }
 
 /** How the levels of both are paired, and the button that says that these two are the same one. */

@@ -6,10 +6,11 @@ import { t } from './text.js';
 
 const PATIENCE = 20000;
 
-/** The frame. `about()` answers what OHIF is told of both exams; `onlevels(how)` hears how their levels are paired, null where not. */
+/** The frame. `about()` answers what OHIF is told of both exams; `onlevels(how)` hears how their levels are paired, null where not;
+ *  `onscale(one)` whether both have one scale in millimetres. */
 export class Viewer {
-  constructor(about, onlevels) {
-    Object.assign(this, { about, onlevels });
+  constructor(about, onlevels, onscale) {
+    Object.assign(this, { about, onlevels, onscale });
     this.frame = null;
     this.at = null;
     this.waiting = h('p.opening', { role: 'status' }, t('viewerOpens'));
@@ -18,24 +19,25 @@ export class Viewer {
     addEventListener('message', event => this.#heard(event));
   }
 
-  /** Load these exams, with the images `chosen`, hung by a `protocol` of app-config.js, without showing them; the first is left.
-   *  Nothing happens when they are loaded already. */
-  prepare(studies, chosen, protocol) {
+  /** Load these exams, with the images `chosen`, hung by a `protocol` of app-config.js, without showing them; the first is left,
+   *  but for `swapped` sides. Nothing happens when they are loaded already. */
+  prepare(studies, chosen, protocol, swapped) {
     const uids = studies.map(study => study.study_instance_uid);
-    const address = `/viewer?${new URLSearchParams({ StudyInstanceUIDs: uids.join(','), hangingProtocolId: protocol, images: chosen.join(',') })}`;
+    const address = `/viewer?${new URLSearchParams({ StudyInstanceUIDs: uids.join(','), hangingProtocolId: protocol, images: chosen.join(','), ...(swapped ? { swapped: '' } : {}) })}`;
     if (this.at === address) return;
     this.at = address;
     this.ready = false;
     this.root.classList.remove('ready');
     this.onlevels(null);
+    this.onscale(false);
     this.frame?.remove();
     this.frame = h('iframe', { src: address, title: t('viewer'), referrerpolicy: 'no-referrer', allow: 'fullscreen' });
     this.root.append(this.frame);
   }
 
   /** Show these exams. */
-  open(studies, chosen, protocol) {
-    this.prepare(studies, chosen, protocol);
+  open(studies, chosen, protocol, swapped) {
+    this.prepare(studies, chosen, protocol, swapped);
     this.root.inert = false;
     this.root.classList.add('open');
     this.waiting.textContent = t('viewerOpens');
@@ -83,6 +85,7 @@ export class Viewer {
     if (event.data === 'contenitore:escape') this.onescape?.();
     if (event.data?.kind === 'contenitore:about?') this.tellAbout();
     if (event.data?.kind === 'contenitore:levels') this.onlevels(event.data.how);
+    if (event.data?.kind === 'contenitore:scale') this.onscale(event.data.one);
     if (event.data === 'contenitore:alive') document.dispatchEvent(new CustomEvent('contenitore:alive'));
   }
 }

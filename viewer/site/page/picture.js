@@ -126,6 +126,27 @@ export class Picture {
     return !cell?.of || more || !spacing ? null : cell.fit / spacing[1];
   }
 
+  /** Whether an image is on its way that is not in view yet. */
+  get isComing() {
+    return this.root.hasAttribute('aria-busy');
+  }
+
+  /** The size of the one image in view in the patient's millimetres, as it lies; null as for `perMillimetre`. */
+  get millimetres() {
+    if (!this.perMillimetre) return null;
+    const { rows, columns } = lyingSize(this.cells[0]);
+    const [, size] = this.single.one.spacing;
+    return { width: columns * size, height: rows * size };
+  }
+
+  /** On paper: so many centimetres a millimetre, null for as large as it fits. */
+  printAt(scale) {
+    this.root.classList.toggle('to-scale', Boolean(scale));
+    if (!scale) return;
+    const { width, height } = this.millimetres;
+    this.root.style.setProperty('--paper', `${(this.cells[0].as.rotation % 180 ? height : width) * scale}cm`);
+  }
+
   /** Words instead of a picture. */
   say(...children) {
     this.shown = this.wish = null;

@@ -11,7 +11,7 @@ export function open() {
   window.open('/?second', 'contenitore-second', `popup,width=${screen.availWidth},height=${screen.availHeight}`);
 }
 
-/** Take part in a reading. `where()` answers the keys left and right here; `follow({left, right})` goes there, in the second window. */
+/** Take part in a reading. `where()` answers what `tell` tells; `follow(told)` goes there, in the second window. */
 export function join(reading, { where, follow }) {
   leave();
   channel = new BroadcastChannel(`contenitore ${reading}`);
@@ -22,9 +22,10 @@ export function join(reading, { where, follow }) {
   if (isSecond) channel.postMessage('where?');
 }
 
-/** Tell the second window what stands side by side here. */
-export function tell({ left, right }) {
-  if (!isSecond) channel?.postMessage({ left, right });
+/** Tell the second window what stands side by side here: the keys `left` and `right`, whether their sides are
+ *  `swapped`, and whether they are to have one scale in `millimetres`. */
+export function tell(where) {
+  if (!isSecond) channel?.postMessage(where);
 }
 
 /** The reading is over here. */

@@ -3,8 +3,8 @@
 import { courseName } from './places.js';
 import { courseOf, coursesOf, withEvents } from './course.js';
 import { fill, h } from './dom.js';
-import { currentLanguage, dayText, t } from './text.js';
-import { addendumSign, hospital, keyOf, newSign, shortName, shortSign, thumbnail, titleOf } from './timeline.js';
+import { currentLanguage, dayOf, dayText, t } from './text.js';
+import { addendumSign, firstOf, hospital, keyOf, newSign, shortName, shortSign, thumbnail, titleOf } from './timeline.js';
 
 const MOST_COURSES = 6;
 
@@ -14,8 +14,9 @@ export class Strip {
     Object.assign(this, { onstep, onpin });
     this.courses = h('div.courses', { role: 'group', 'aria-label': t('courses') });
     this.pin = h('button.pin', { type: 'button', id: 'pin', 'aria-pressed': 'false', title: t('pinWhy'), onclick: () => this.onpin() }, t('pin'));
+    this.back = h('button.pin.back', { type: 'button', id: 'back', hidden: true, onclick: () => this.onstep(this.first, 'left') });
     this.list = h('ol.course', { role: 'list', 'aria-label': t('course') });
-    this.root = h('section.strip', { 'aria-label': t('course') }, h('div.row', {}, this.courses, this.pin), this.list);
+    this.root = h('section.strip', { 'aria-label': t('course') }, h('div.row', {}, this.courses, this.back, this.pin), this.list);
   }
 
   /** Show the course of the current exam. `chosen` has the keys left and right, `news` the keys of what was not looked at yet. */
@@ -26,6 +27,9 @@ export class Strip {
     this.root.hidden = !current;
     this.pin.setAttribute('aria-pressed', String(pinned));
     this.pin.disabled = !chosen.right;
+    this.first = firstOf(shown);
+    this.back.hidden = !current || current === this.first;
+    this.back.textContent = this.back.hidden ? '' : t('backTo', { what: titleOf(this.first), date: dayText(this.first.study_date) });
     const focused = this.list.contains(document.activeElement) ? document.activeElement.closest('[data-key]')?.dataset.key : null;
     fill(this.list, withEvents(course, this.#events()).map(({ study, event }) => (study ? this.#card(study, chosen) : this.#mark(event))));
     this.#showCourses(current);
@@ -67,7 +71,7 @@ export class Strip {
   }
 
   #mark({ at, text }) {
-    return h('li.mark', {}, h('span.day', {}, dayText(at.slice(0, 10).replaceAll('-', ''))), h('span', {}, text));
+    return h('li.mark', {}, h('span.day', {}, dayText(dayOf(at))), h('span', {}, text));
   }
 }
 

@@ -43,6 +43,12 @@ export const isNoImage = modality => NOT_IMAGES.has(modality);
 /** Whether there is anything to look at in an exam. */
 export const hasImages = study => imagesOf(study) > 0 && !(study.modalities.length && study.modalities.every(isNoImage));
 
+/** The exam that a reading begins with: the one that is read, else the newest with images. */
+export function firstOf({ studies, session }) {
+  const { current } = session;
+  return (current && studies.find(study => keyOf(study) === keyOf(current))) ?? studies.find(hasImages) ?? studies[0] ?? null;
+}
+
 /** How many of an exam's instances are images; a dose report is none. */
 export const imagesOf = study => study.images ?? Math.max(0, study.instances - study.reports.length);
 

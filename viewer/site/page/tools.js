@@ -16,6 +16,10 @@ const FILMS = new Set(['CR', 'DX', 'RG', 'MG']);
 const GREY = 96;
 /** Pixels that a pointer moves before it drags. */
 const STILL = 3;
+/** Centimetres that a picture may have on paper: width and height. */
+const PAPER = [13, 8.5];
+/** What a double click enlarges to. */
+const CLOSER = 2;
 
 /** The tools of two panes in an element `sides`. `onswap()` changes which exam is where. */
 export class Tools {
@@ -30,12 +34,17 @@ export class Tools {
       windowing: button('windowing', 'W', () => this.#mode(), false),
       invert: button('invert', 'I', () => this.#see({ ...this.look, invert: !this.look.invert }), false),
       millimetres: button('millimetres', 'M', () => this.#scale(), false),
-      swap: button('swap', 'X', onswap),
-      blink: button('blink', 'Space', () => this.blink(), false),
+      swap: button('swap', 'X', onswap, false),
+      blink: button('blink', 'Space', () => (this.blinking ? this.still() : this.blink()), false),
+      other: button('other', 'Space', () => this.blink()),
       align: button('align', 'L', () => this.align(), false),
       reset: button('reset', 'R', () => this.reset()),
     };
+    this.buttons.other.hidden = true;
+    this.paper = h('p.paper');
     this.bar = h('div.tools', { role: 'toolbar', 'aria-label': t('tools') }, Object.values(this.buttons));
+    for (const kind of ['keydown', 'keyup']) this.buttons.blink.addEventListener(kind, event => this.#spaceOnBlink(event));
+    sides.addEventListener('dblclick', event => this.#closer(event));
     sides.addEventListener('pointerdown', event => this.#drag(event));
     sides.addEventListener('contextmenu', event => event.target.closest('.picture') && event.preventDefault());
     sides.addEventListener('wheel', event => this.#wheel(event), { passive: false, capture: true });
@@ -90,14 +99,30 @@ export class Tools {
     if (!on) right.see(moved(this.look, this.offset.x, this.offset.y));
     const scales = [left, right].map(pane => pane.picture?.perMillimetre ?? null);
     this.unknown = !scales.every(Boolean);
+    if (this.millimetres && this.unknown && left.study && right.study && !left.isComing && !right.isComing) {
+      this.millimetres = false;
+      this.ontrouble?.(t('scaleUnknown'));
+    }
     const one = (this.millimetres || this.blinking) && !this.unknown;
     const least = Math.min(...scales);
     if (on) this.#layOn(left, right);
     else [left, right].forEach((pane, index) => pane.picture?.scaleBy(one ? least / scales[index] : 1));
     const pressed = { invert: this.look.invert, windowing: this.windowing, millimetres: this.millimetres, blink: Boolean(this.blinking) };
     for (const [id, on] of Object.entries(pressed)) this.buttons[id].setAttribute('aria-pressed', String(on));
+    this.buttons.other.hidden = !this.blinking;
+    this.#tellPaper(this.millimetres && !this.unknown);
+    if (this.toldScale !== this.millimetres) this.onscale?.((this.toldScale = this.millimetres));
     this.sides.classList.toggle('windowing', this.windowing);
     this.sides.classList.toggle('zoomed', this.look.zoom > 1);
+  }
+
+  /** On paper both have one scale, too, where that is chosen; what is on paper says whether they have. */
+  #tellPaper(one) {
+    const pictures = [this.panes.left, this.panes.right].map(pane => pane.picture).filter(Boolean);
+    const sizes = one ? pictures.map(picture => picture.millimetres) : [];
+    const scale = Math.min(...sizes.flatMap(({ width, height }) => [PAPER[0] / width, PAPER[1] / height]));
+    for (const picture of pictures) picture.printAt(one ? scale : null);
+    this.paper.textContent = pictures.length < 2 ? '' : t(one ? 'paperOneScale' : 'paperFitted');
   }
 
   /** The comparison where the alignment says, whatever zoom and place are. */
@@ -162,14 +187,25 @@ export class Tools {
     this.apply();
   }
 
+  /** One scale in millimetres, or each as large as it fits. An image that is still on its way is waited for. */
   #scale() {
+    if (!this.millimetres && !this.panes.right.study) return this.ontrouble?.(t('noBeside'));
     this.millimetres = !this.millimetres;
-    this.apply();
-    if (this.millimetres && this.unknown) {
-      this.millimetres = false;
-      this.apply();
-      this.ontrouble?.(t('scaleUnknown'));
-    }
+    return this.apply();
+  }
+
+  /** The space bar on the button shows the other one, as anywhere else. */
+  #spaceOnBlink(event) {
+    if (event.key !== ' ') return;
+    event.preventDefault();
+    if (event.type === 'keydown') this.blink();
+  }
+
+  /** A double click brings what is under it closer, and the whole image back. */
+  #closer(event) {
+    const picture = event.target.closest('.picture');
+    if (!picture || event.target.closest('button')) return;
+    this.#zoom(this.look.zoom > 1 ? 0 : CLOSER, picture, { x: event.clientX, y: event.clientY });
   }
 
   #zoomOn() {

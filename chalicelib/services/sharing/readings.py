@@ -110,9 +110,10 @@ def tell(table: Table, view: StudyView, now: datetime) -> None:
         return
     standing = _standing(view.reports)
     news: list[Change] = []
-    for item in islice(table.query_all(_partition(owner, study)), MAX_READINGS):
+    readings = (item for item in table.query_all(_partition(owner, study)) if not item.sk.endswith(_NOTED))
+    for item in islice(readings, MAX_READINGS):
         what = str(item.data["what"])
-        if item.sk.endswith(_NOTED) or not (gone if what == EXAM else not gone and what not in standing):
+        if not (gone if what == EXAM else not gone and what not in standing):
             continue
         person: Any = item.data["practitioner"]
         said = ReadingNews(owner, study, str(person["id"]), "" if what == EXAM else what)

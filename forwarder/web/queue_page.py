@@ -23,6 +23,9 @@ FILES = {
 PATHS = (*FILES, "/status.json", "/metrics", "/health")
 
 
+_TO_THE_STAFF = b'<a href="/waiting" data-text="staff">Staff pages</a> '
+
+
 class HasSnapshot(Protocol):
     """Where the page gets what it shows."""
 
@@ -36,7 +39,7 @@ def respond(state: HasSnapshot, path: str, *, staff: bool = False) -> tuple[int,
         name, media_type = FILES[path]
         body = (resources.files("forwarder") / "web" / name).read_bytes()
         if path == "/":
-            body = _with_counts(body.replace(b' hidden data-text="staff"', b' data-text="staff"') if staff else body, state)
+            body = _with_counts(body if staff else body.replace(_TO_THE_STAFF, b""), state)
         return 200, media_type, body
     try:
         now = state.snapshot()

@@ -307,9 +307,18 @@ def test_the_patient_who_is_examined_here_now_goes_before_a_long_study_of_anothe
     with running_pacs() as pacs, a_case(city, tmp_path, pacs) as case:
         long = a_study(case, 30)
         pause, first = threading.Event(), threading.Event()
-        pacs.answer = lambda ds: (first.set(), pause.wait(0.2), 0x0000)[2]
         other = by_api.Patient("ROSSI^ANNA")
         prior = by_api.image(other, "san-matteo")
+
+        def slow(ds: Dataset) -> int:
+            """Until what is awaited has come: what is between the two may take its time."""
+            first.set()
+            if ds.SOPInstanceUID == prior.SOPInstanceUID:
+                pause.set()
+            pause.wait(1.0)
+            return 0x0000
+
+        pacs.answer = slow
         by_api.send(city.client("san-matteo"), prior)
         with running(case.place.config()):
             assert first.wait(90)

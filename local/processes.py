@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 from pathlib import Path
@@ -38,9 +39,12 @@ def end_orphan(pid: Path, argument: Path) -> None:
 
 def free_port(count: int = 1) -> int:
     """A free port of this machine, the first of `count` in a row: below those that the system gives to outgoing connections, of
-    which one could have it when what listens there is started again."""
+    which one could have it when what listens there is started again. `LOCAL_PORTS` (`12000-14000`) narrows them, where several
+    look for ports at once: what one has found is not taken yet.
+    """
+    lowest, highest = _range()
     while True:
-        first = random.SystemRandom().randrange(_LOWEST_PORT, _first_ephemeral() - count)
+        first = random.SystemRandom().randrange(lowest, highest - count)
         try:
             for port in range(first, first + count):
                 with socket.socket() as probe:
@@ -48,6 +52,11 @@ def free_port(count: int = 1) -> int:
         except OSError:
             continue
         return first
+
+
+def _range() -> tuple[int, int]:
+    lowest, _, highest = os.environ.get("LOCAL_PORTS", "").partition("-")
+    return (int(lowest), int(highest)) if highest else (_LOWEST_PORT, _first_ephemeral())
 
 
 def _first_ephemeral() -> int:

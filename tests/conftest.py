@@ -28,6 +28,11 @@ TOGETHER = (
 """Folders whose tests share what takes long to make: all of one go to one process, and first. Others go by module."""
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
+os.environ["LOCAL_PORTS"] = f"{12_000 + 2_500 * _WORKER}-{14_500 + 2_500 * _WORKER}"
+"""Each process of the tests looks for ports where no other does."""
+
+
 class Together(LoadScopeScheduling):  # type: ignore[misc]
     """Which process runs a test: that of its folder's others, or of its module's."""
 

@@ -150,18 +150,18 @@ class Deliveries:
             # From the beginning: what was accepted before this was switched on is wanted too.
             since = ""
         found, cursor = changes(self._archive, since)
-        looks: set[tuple[str, str]] = set()
+        looks: dict[tuple[str, str], None] = {}  # in the feed's order
         withdrawn: set[str] = set()
         for change in found:
             kind, study = str(change.get("kind")), str(change.get("study_instance_uid"))
             if kind in OF_PATIENTS:
                 # An exam of our own says who is being read now, which counts only where something waits.
                 if change.get("owner") != self._source.ourselves().id or self.ledger.has_waiting():
-                    looks.add(("study", study))
+                    looks[("study", study)] = None
                 if kind == "study-withdrawn" and not change.get("instances"):
                     withdrawn.add(study)
             elif kind in OF_TRANSFERS:
-                looks.add(("transfer", str(change.get("transfer_id"))))
+                looks[("transfer", str(change.get("transfer_id")))] = None
         if found or since != cursor:
             self.ledger.followed(cursor or NOW, looks, withdrawn)
         if looks:

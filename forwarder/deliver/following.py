@@ -55,7 +55,7 @@ class Following(Tables):
             return connection.execute("SELECT 1 FROM deliver_studies WHERE state = 'waiting'").fetchone() is not None
 
     def next_look(self) -> Look | None:
-        """What is to be looked at next."""
+        """What is to be looked at next: what was asked for last, and then what failed and is due again."""
         with self._journal.read() as connection:
             row = connection.execute(
                 "SELECT kind, name, asked, attempts FROM deliver_looks WHERE asked > 0 AND not_before <= ?"

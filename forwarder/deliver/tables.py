@@ -22,10 +22,11 @@ def are_known(connection: sqlite3.Connection) -> bool:
 
 
 def ask_to_look(connection: sqlite3.Connection, kind: str, name: str) -> None:
+    """Have something looked at before all that was asked for earlier: somebody waits for the patient who was accepted last."""
     connection.execute(
-        "INSERT INTO deliver_looks (kind, name) VALUES (?, ?)"
-        " ON CONFLICT (kind, name) DO UPDATE SET asked = asked + 1, attempts = 0, not_before = 0",
-        (kind, name),
+        "INSERT INTO deliver_looks (kind, name, not_before) VALUES (?, ?, ?)"
+        " ON CONFLICT (kind, name) DO UPDATE SET asked = asked + 1, attempts = 0, not_before = excluded.not_before",
+        (kind, name, -time.time()),  # the least goes first
     )
 
 

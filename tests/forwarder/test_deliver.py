@@ -245,3 +245,19 @@ def test_a_wish_that_comes_while_one_is_fulfilled_is_not_lost(tmp_path: Path) ->
     assert ledger.next_look() is not None
     assert ledger.cursor() == "2"
     journal.close()
+
+
+def test_what_the_feed_told_last_is_looked_at_before_all_that_was_told_earlier(tmp_path: Path) -> None:
+    """After a night without a line, or at the first start, a patient who is accepted now does not wait for hundreds of others."""
+    journal = Journal(tmp_path / "journal.sqlite3")
+    ledger = Ledger(journal)
+    earlier = [("patient", "MG-1"), ("study", "1.2.3"), ("patient", "MG-2")]
+    ledger.followed("1", earlier, [])
+    ledger.followed("2", [("transfer", "now"), earlier[0]], [])
+    found = []
+    while look := ledger.next_look():
+        found.append((look.kind, look.name))
+        more = [("patient", "of-the-transfer")] if look.kind == "transfer" else []
+        ledger.looked(look, more)
+    assert found == [earlier[0], ("transfer", "now"), ("patient", "of-the-transfer"), earlier[2], earlier[1]]
+    journal.close()

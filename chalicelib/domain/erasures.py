@@ -16,7 +16,7 @@ from enum import StrEnum
 from chalicelib.domain import keys
 from chalicelib.domain.errors import BadRequest, Conflict
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Item, Key, PutVersion
+from chalicelib.domain.ports import Item, Key, Put, PutVersion
 from chalicelib.domain.rfc3339 import iso, kept_moment
 
 DEFAULT_DAYS, MOST_DAYS = 30, 3650
@@ -149,7 +149,8 @@ class InstitutionErasure:
 class ErasureOrder:
     """That an owner has a patient's studies erased, once it is due. Its item goes with it; what is left names no patient.
 
-    `begun`: it goes, and nobody takes it back any more. `version` counts what was changed of it; 0: it is not there yet.
+    `begun`: it goes, and nobody takes it back any more. `version` counts what was changed of it; 0: it is not there yet, None: it
+    is of an earlier release, which did not count.
     """
 
     id: str
@@ -165,16 +166,21 @@ class ErasureOrder:
     whole: bool = field(default=False, kw_only=True)
     """Whether what is known of the patient goes too, and not these studies alone."""
     erased: ErasedCount = field(default_factory=ErasedCount, kw_only=True)
-    version: int = field(default=0, kw_only=True)
+    version: int | None = field(default=0, kw_only=True)
 
     @property
     def key(self) -> Key:
         """Where it stands."""
         return keys.erasure_facts(self.institution), keys.erasure_order(self.id)
 
-    def write(self) -> PutVersion:
+    def write(self) -> Put | PutVersion:
         """The write that keeps it, if nobody else changed it meanwhile."""
-        return PutVersion(Item(*self.key, self.to_item(), version=self.version + 1), self.version)
+        item = Item(*self.key, self.to_item(), version=(self.version or 0) + 1)
+        return Put(item) if self.version is None else PutVersion(item, self.version)
+
+    def written(self) -> ErasureOrder:
+        """As it stands once that is done."""
+        return replace(self, version=(self.version or 0) + 1)
 
     def to_item(self) -> dict[str, object]:
         """As its fact keeps it."""
@@ -182,8 +188,8 @@ class ErasureOrder:
         return kept | {"patient": self.patient.to_item(), "studies": list(self.studies)}
 
     @classmethod
-    def from_item(cls, item: Mapping[str, object], version: int) -> ErasureOrder:
-        """What `to_item` made."""
+    def from_item(cls, item: Mapping[str, object], version: int | None) -> ErasureOrder:
+        """What `to_item` made, and earlier releases, which had one begun once a study was gone."""
         patient, studies, erased = item["patient"], item["studies"], item["erased"]
         assert isinstance(patient, dict) and isinstance(studies, list) and isinstance(erased, dict)
         names = ("id", "institution", "reason", "asked_by", "asked_at", "due_at")
@@ -192,7 +198,7 @@ class ErasureOrder:
             patient=PatientIdentifier.from_item(patient),
             studies=tuple(map(str, studies)),
             cancelled=bool(item["cancelled"]),
-            begun=bool(item["begun"]),
+            begun=bool(item.get("begun", erased["studies"])),
             whole=bool(item["whole"]),
             erased=counted(erased),
             version=version,

@@ -20,7 +20,7 @@ from chalicelib.services.identity import numbering
 def waiting(table: Table, institution: str) -> Iterator[ErasureOrder]:
     """The orders of an institution that are to come."""
     for item in table.query_all(keys.erasure_facts(institution), keys.begins(keys.erasure_order)):
-        yield ErasureOrder.from_item(item.data, item.version or 0)
+        yield ErasureOrder.from_item(item.data, item.version)
 
 
 def carry_out(run: Eraser, made: ErasureOrder) -> bool:
@@ -53,7 +53,7 @@ def _saved(run: Eraser, made: ErasureOrder) -> ErasureOrder:
     """The order as it is kept from now on. Raises TryAgain where somebody changed it meanwhile."""
     if not run.table.put(made.write()):
         raise TryAgain
-    return replace(made, version=made.version + 1)
+    return made.written()
 
 
 def _has_more(run: Eraser, made: ErasureOrder) -> bool:
@@ -82,4 +82,4 @@ def _left_out(run: Eraser, made: ErasureOrder) -> ErasureOrder:
     )  # fmt: skip
     if run.act([after.write()], entry):
         raise TryAgain
-    return replace(after, version=after.version + 1)
+    return after.written()

@@ -99,7 +99,7 @@ def take_back(table: Table, caller: Caller, patient_id: str, id: str, act: Act) 
     """
     named = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
     item = table.get(keys.erasure_facts(caller.member.id), keys.erasure_order(id))
-    made = ErasureOrder.from_item(item.data, item.version or 0) if item is not None else None
+    made = ErasureOrder.from_item(item.data, item.version) if item is not None else None
     if made is None or made.patient.value != named.value or made.cancelled:
         raise NotFound
     if made.begun:

@@ -15,7 +15,7 @@ from chalicelib.domain import audit, keys
 from chalicelib.domain.erasures import ErasureState, InstitutionErasure
 from chalicelib.domain.errors import Conflict, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
-from chalicelib.domain.ports import Table
+from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.domain.retention import RetentionPolicy
 from chalicelib.services import membership
 from chalicelib.services.audit.trail import Trail
@@ -335,6 +335,21 @@ def test_an_order_is_taken_back_or_carried_out_and_never_both(city: World) -> No
         carry_out_orders(world)
         there = len(forgetting.instances_of(world.table, A, GOES))
         assert (there, said) in [(3, ["cancelled"]), (0, ["Conflict"]), (0, ["NotFound"])], moment
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_an_order_of_an_earlier_release_is_taken_back_or_carried_out(city: World, cancel: bool) -> None:
+    """That one knew no `begun`, and counted no versions."""
+    world = city.copied()
+    order = ordered(world)["id"]
+    (item,) = world.table.query_all(keys.erasure_facts(A), keys.begins(keys.erasure_order))
+    data = {name: value for name, value in item.data.items() if name != "begun"}
+    world.memory.put(Put(Item(item.pk, item.sk, data)))
+    if cancel:
+        assert orders.take_back(world.table, world.caller(A), "P1", order, world.act)["status"] == "cancelled"
+    carry_out_orders(world)
+    assert bool(left_of(world, GOES)) is cancel
+    assert list(erase_patient.waiting(world.table, A)) == []
 
 
 def taken_back_at(world: World, moment: int, order: str) -> list[str]:

@@ -181,10 +181,7 @@ def start_city(state: Path, *arguments: str, port: int | None = None, forwarders
         process.kill()
         raise
     if process.poll() is not None:
-        said = process.communicate()[0]
-        if port is None and "is in use" in said:  # somebody took it between the two
-            return start_city(state, *arguments, forwarders=forwarders)
-        raise AssertionError(f"the city ended with {process.returncode}: {said}")
+        raise AssertionError(f"the city ended with {process.returncode}: {process.communicate()[0]}")
     return RunningCity(state, process)
 
 

@@ -44,16 +44,11 @@ def plain(dataset: pydicom.Dataset) -> dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_a_native_file_has_the_same_elements(name: str, tmp_path: Path) -> None:
     try:
-        before = pydicom.dcmread(FILES[name], force=True)
-        syntax = str(before.file_meta.get("TransferSyntaxUID", "")) or IMPLICIT
-        wanted = plain(before)
-        found = plain(anew(FILES[name], tmp_path))
+        written = anew(FILES[name], tmp_path)
     except (Rejected, Undecodable):
         pytest.skip("not stored, or not decoded")
-    except Exception as error:
-        if "pydicom" in str(type(error)) or isinstance(error, AttributeError | TypeError | NotImplementedError | ValueError):
-            pytest.skip("pydicom does not read it")
-        raise
+    before, found = pydicom.dcmread(FILES[name], force=True), plain(written)
+    syntax, wanted = str(before.file_meta.get("TransferSyntaxUID", "")) or IMPLICIT, plain(before)
     if syntax not in NATIVE:
         assert found.keys() >= wanted.keys() - {"7FE00001", "7FE00002", "00280006"}
         return

@@ -11,7 +11,7 @@ from forwarder.config import Hl7Config
 from forwarder.hl7.adt import codice_fiscale
 from forwarder.hl7.adt.engine import terms_of
 from forwarder.hl7.adt.event import TAKEN, AdtEvent, read_events, trigger_of
-from forwarder.hl7.adt.ledger import rehearsal, rehearse
+from forwarder.hl7.adt.rehearsal import rehearsal, rehearse
 from forwarder.hl7.adt.rules import EventOutcome, outcome
 from forwarder.hl7.message import RefusedMessage, read_header
 from forwarder.hl7.order import read_orders

@@ -15,7 +15,7 @@ from forwarder.deliver import account, ledger
 from forwarder.errors import ConfigError, SpoolError
 from forwarder.header import head_of
 from forwarder.hl7 import trial, waiting
-from forwarder.hl7.adt import ledger as adt
+from forwarder.hl7.adt import standing as adt
 from forwarder.spool import instances
 from forwarder.spool.instances import Aside
 from forwarder.spool.journal import connect, open_read_only, shorten

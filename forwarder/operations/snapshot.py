@@ -21,7 +21,7 @@ from forwarder.dicom.commitment import summary as commitments_summary
 from forwarder.dicom.scp import Receiver
 from forwarder.errors import ConfigError
 from forwarder.hl7.adt.engine import Registration
-from forwarder.hl7.adt.ledger import summary as adt_summary
+from forwarder.hl7.adt.standing import summary as adt_summary
 from forwarder.hl7.priors import OrderPriors
 from forwarder.hl7.priors import summary as orders_summary
 from forwarder.hl7.receiver import MessageHandler

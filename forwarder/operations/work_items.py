@@ -22,7 +22,7 @@ from forwarder.deliver import account
 from forwarder.deliver.deliveries import RecallReason
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.hl7 import waiting
-from forwarder.hl7.adt import ledger as adt
+from forwarder.hl7.adt import standing as adt
 from forwarder.logs import log
 from forwarder.spool import instances
 from forwarder.spool.journal import Journal

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from forwarder.deliver import account
-from forwarder.hl7.adt import ledger as adt
+from forwarder.hl7.adt import standing as adt
 from forwarder.spool.journal import Journal
 
 

@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from registry import Invented, invented
 
 from forwarder.hl7.adt import ledger as ledger_module
+from forwarder.hl7.adt import reconciling, standing
+from forwarder.hl7.adt.acts import ActKind, ActState
 from forwarder.hl7.adt.event import AdtEvent, RegisteredPerson
-from forwarder.hl7.adt.ledger import ActKind, ActState, RegistrationLedger
+from forwarder.hl7.adt.ledger import RegistrationLedger
 from forwarder.hl7.adt.rules import Encounter, Incoming, Terms, judge, plan
 from forwarder.hl7.moments import HOSPITAL_TIME
 from forwarder.spool.journal import Journal
@@ -322,7 +324,7 @@ def test_what_stands_of_an_event_is_kept_for_400_days(days: int, there: bool) ->
 
 
 def test_of_a_patient_of_whom_news_comes_without_end_the_latest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_UPDATES", 3)
+    monkeypatch.setattr(reconciling, "MOST_UPDATES", 3)
     monkeypatch.setattr(ledger_module, "MOST_OF_A_PATIENT", 5)
     with world() as made:
         ledger = made.ledgers["maugeri"]
@@ -376,7 +378,7 @@ def test_what_a_person_has_done_by_nobody_is_not_wanted_again_until_it_was_cance
         assert acts() == ["waiting"]
         act = ledger.next_act()
         assert act is not None and not ledger.may_begin(act, 0)  # it is held
-        ledger._journal.write(lambda connection: ledger_module.discard(connection, []))
+        ledger._journal.write(lambda connection: standing.discard(connection, []))
         ledger.take_in([told("A08", 1)])
         assert acts() == ["dropped"]
         for place, trigger in ((2, cancels), (3, does)):

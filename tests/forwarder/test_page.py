@@ -23,7 +23,7 @@ from chalicelib.domain.rejections import REASONS
 from forwarder.alerts import Reason, Refusal, Trouble, explain
 from forwarder.deliver.deliveries import RecallReason
 from forwarder.errors import Failure, SpoolError
-from forwarder.hl7.adt.ledger import DISAGREES, TOO_MANY, ActKind
+from forwarder.hl7.adt.acts import DISAGREES, TOO_MANY, ActKind
 from forwarder.hl7.adt.rules import EventOutcome
 from forwarder.service import running
 from forwarder.web import queue_page, server

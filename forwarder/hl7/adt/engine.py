@@ -16,8 +16,9 @@ from forwarder.archive.link import Link
 from forwarder.archive.retry import pause
 from forwarder.config import AdtConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
+from forwarder.hl7.adt.acts import WITHIN, Act, ActKind, ActState
 from forwarder.hl7.adt.event import CODICE_FISCALE, DISCHARGES, MOVES, WILL_DISCHARGE, RegisteredPerson
-from forwarder.hl7.adt.ledger import WITHIN, Act, ActKind, ActState, RegistrationLedger
+from forwarder.hl7.adt.ledger import RegistrationLedger
 from forwarder.hl7.adt.rules import Incoming, Terms, judge
 from forwarder.logs import log
 from forwarder.spool.spool import Spool

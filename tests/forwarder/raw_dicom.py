@@ -53,9 +53,15 @@ def p_data(number: int, control: int, data: bytes) -> bytes:
     return struct.pack(">BBLLBB", 4, 0, len(data) + 6, len(data) + 2, number, control) + data
 
 
+def store_command(ds: Dataset, message_id: int = 1, field: int = 1) -> bytes:
+    """The command set of a C-STORE request, or of another that a data set follows."""
+    uids = {"e0002": ds.SOPClassUID.encode(), "e1000": ds.SOPInstanceUID.encode()}
+    return command(field, message_id, e0700=b"\0\0", e0800=b"\0\0", **uids)
+
+
 def store_request(number: int, ds: Dataset, message_id: int = 1) -> bytes:
     """A C-STORE of `ds` in explicit VR little endian."""
-    head = command(1, message_id, e0002=ds.SOPClassUID.encode(), e0700=b"\0\0", e0800=b"\0\0", e1000=ds.SOPInstanceUID.encode())
+    head = store_command(ds, message_id)
     encoded = BytesIO()
     ds.save_as(encoded, implicit_vr=False, little_endian=True, enforce_file_format=False)
     file = encoded.getvalue()

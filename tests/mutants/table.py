@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         1, "a conflict is committed, since an instance of that UID is in the archive", "forwarder/dicom/commitment.py",
-        "    latest, its_class = found[0]\n", "    latest, its_class = found[-1]\n", ("tests/forwarder/test_dicom_in.py",),
+        "    latest, its_class = found[0]\n", "    latest, its_class = found[-1]\n", ("tests/forwarder/test_commitment.py",),
     ),
     # 2 -----------------------------------------------------------------------------------------------------
     Mutant(

@@ -37,7 +37,7 @@ LENGTHS = (
 )
 STORED = f"{F}large_store.py::test_what_is_larger_than_4_mb_is_taken_apart_here_up_to_8_gib"
 ORDERS = f"{F}orders_with_the_city.py::test_an_order_message_has_20_orders_and_an_answer_tells_of_five_exams"
-COMMITMENT = f"{F}dicom_in.py::test_"
+COMMITMENT = f"{F}commitment.py::test_"
 ADT_COUNTS = f"{ADT}a_number_of_64_characters_100_patients_and_the_last_20_that_could_not_be_read"
 ADT_REFUSED = f"{ADT}what_cannot_be_read_is_refused_naming_the_place_and_stands_on_the_page"
 NAMED = f"{S}limits.py::test_a_study_on_the_timeline_names_30_body_parts_and_12_series_and_codes"

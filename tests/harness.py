@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -28,6 +29,7 @@ from local.processes import free_port
 from tests.described import require_described
 
 ROOT = Path(__file__).parent.parent
+Result = TypeVar("Result")
 
 
 class SignedBy(requests.auth.AuthBase):
@@ -149,6 +151,12 @@ class RunningCity:
         if self.process.poll() is None:
             self.process.send_signal(how)
         return self.process.wait(10)
+
+
+def on_its_own(work: Callable[[], Result]) -> Result:
+    """What `work` answers in a thread of its own, where it may run an event loop: a browser's runs in this one."""
+    with ThreadPoolExecutor(1) as own:
+        return own.submit(work).result()
 
 
 def hospital_day() -> str:

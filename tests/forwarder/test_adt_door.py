@@ -244,14 +244,6 @@ def test_nothing_of_a_patient_is_in_the_log_the_page_or_the_metrics(door: Hospit
     assert not any(secret in told for secret in (who.number, who.family, who.code, who.birth_date, who.visit))
 
 
-@pytest.fixture
-def credentials_of_the_city(city: RunningCity, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", city.endpoints["aws_config_file"])
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", city.endpoints["aws_shared_credentials_file"])
-
-
 @pytest.mark.usefixtures("credentials_of_the_city")
 @pytest.mark.parametrize(
     "step", ["adt-begun", *(pytest.param(step, marks=pytest.mark.slow) for step in ("adt-journaled", "adt-done"))]

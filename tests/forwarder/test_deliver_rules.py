@@ -30,7 +30,7 @@ from forwarder.spool.journal import SCHEMAS, Journal, open_read_only
 from forwarder.web.pages import environment
 from forwarder.web.ready import Readiness
 from tests.browser import hospital as by_api
-from tests.harness import RunningCity, hospital_day
+from tests.harness import RunningCity, hospital_day, on_its_own
 
 TODAY = date(2026, 11, 30)
 
@@ -259,11 +259,11 @@ def test_a_patient_who_is_here_before_the_images_stands_in_red_with_how_long_it_
         for uid in ("1.1", "1.2")
     ]
     ready = Readiness(journal, delivers=True, pace=lambda: 2.0)
-    exams = {one.study: one for one in anyio.run(ready.of, "MG-1", "maugeri", timeline)}
+    exams = {one.study: one for one in on_its_own(lambda: anyio.run(ready.of, "MG-1", "maugeri", timeline))}
     assert [(exams[uid].standing, exams[uid].there) for uid in ("1.1", "1.2")] == [("coming", 1), ("coming", 0)]
     assert [exams[uid].seconds_left for uid in ("1.1", "1.2")] == [6.0, 26.0]  # three left; and ten behind them
     ledger.later(task, 100, "pacs-full")
-    waiting = anyio.run(ready.of, "MG-1", "maugeri", timeline)[0]
+    waiting = on_its_own(lambda: anyio.run(ready.of, "MG-1", "maugeri", timeline))[0]
     assert waiting.seconds_left is not None and 100 < waiting.seconds_left < 107
     macro = environment("it").get_template("parts.html").module.exams_ready  # type: ignore[attr-defined]
     shown = str(macro([waiting]))

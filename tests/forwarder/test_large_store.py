@@ -7,7 +7,6 @@ import hashlib
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from starlette.requests import Request
 from forwarder.web import large_store
 from forwarder.web.identity import RefusedError
 from forwarder.web.large_store import MultipartFiles
+from tests.harness import on_its_own
 
 CONTENTS = st.lists(
     st.one_of(st.binary(max_size=60), st.sampled_from([b"\r\n--edg", b"--edge", b"\r\n", b"\r\n-", b""])), max_size=4
@@ -131,10 +131,7 @@ def test_what_is_larger_than_4_mb_is_taken_apart_here_up_to_8_gib(tmp_path: Path
     for most, refused in ((len(content), False), (len(content) - 1, True)):
         monkeypatch.setattr(large_store, "LARGEST", most)
         try:
-            with ThreadPoolExecutor(1) as own:  # whatever loop this thread may have
-                answer = own.submit(
-                    lambda: asyncio.run(store.answer(sent(content, len(content)), "person", "http://door"))
-                ).result()
+            answer = on_its_own(lambda: asyncio.run(store.answer(sent(content, len(content)), "person", "http://door")))
             assert (answer.status_code, refused) == (409, False)
         except RefusedError as error:
             assert (error.status, refused) == (413, True)

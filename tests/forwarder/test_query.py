@@ -53,14 +53,6 @@ PATIENT, STUDY = PatientRootQueryRetrieveInformationModelFind, StudyRootQueryRet
 NEEDS_DCMTK = pytest.mark.skipif(not Path("/usr/bin/findscu").exists(), reason="findscu is not installed (Debian: dcmtk)")
 
 
-@pytest.fixture
-def credentials_of_the_city(city: RunningCity, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", city.endpoints["aws_config_file"])
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", city.endpoints["aws_shared_credentials_file"])
-
-
 pytestmark = pytest.mark.usefixtures("credentials_of_the_city")
 
 

@@ -57,7 +57,9 @@ class Story:
         """What Maugeri's feed says of readings, once there is so much."""
 
         def found() -> list[dict[str, Any]] | None:
-            feed = self.city.client("maugeri").get("/changes", params={"since": self.since}).json()["changes"]
+            feed, since = list[dict[str, Any]](), self.since
+            while page := self.city.client("maugeri").get("/changes", params={"since": since, "limit": "1000"}).json()["changes"]:
+                feed, since = [*feed, *page], page[-1]["cursor"]
             mine = [one for one in feed if one["kind"].startswith("read-") and one["study_instance_uid"] == self.uid]
             return mine if len(mine) == count or not count else None
 

@@ -133,7 +133,7 @@ LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
         "it is called again, twice at the most for an instance": (
             f"{QUERY}a_destination_that_drops_and_comes_back_gets_everything",
         ),
-        "every five seconds while one lasts": (f"{F}query.py::test_a_retrieval_says_that_it_goes_on",),
+        "every five seconds while one lasts": (f"{F}retrieve.py::test_a_retrieval_says_that_it_goes_on",),
         "an identifier of more than 256 KiB; more than 8 queries at once for 10 seconds": (IDENTIFIER, AT_ONCE),
         "or eight failures in a row of archive or disk": (
             f"{QUERY}after_eight_failures_of_the_archive_in_a_row_the_rest_is_not_tried",

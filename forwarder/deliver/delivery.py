@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,7 +148,9 @@ class Delivery:
         try:
             for _ in range(OPENINGS):
                 try:
-                    with self._pacs.association(wanted) as association:
+                    with ExitStack() as held:
+                        with round_of.opening:  # what a PACS refuses may count there too, so that several at once are all refused
+                            association = held.enter_context(self._pacs.association(wanted))
                         opened = True
                         round_of.work(association)
                         return
@@ -274,7 +277,7 @@ class _Round:
     ) -> None:  # fmt: skip
         self.task, self.listed, self.coercion = task, listed, coercion
         self.error: Exception | None = None
-        self.over = threading.Event()
+        self.over, self.opening = threading.Event(), threading.Lock()
         self._queue = list(queue)[::-1]
         self._ahead: deque[tuple[WaitingInstance, Future[Ready] | None]] = deque()
         self._delivery = delivery

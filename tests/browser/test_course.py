@@ -93,8 +93,8 @@ def whens(page: Page, side: str) -> Any:
 
 
 def film(page: Page, side: str) -> dict[str, float]:
-    box = page.locator(f".pane.{side} .film").bounding_box()
-    assert box is not None
+    """Where a film lies; one that is put in place of another while it is asked has no place for a moment."""
+    box: dict[str, float] = wait_until(page.locator(f".pane.{side} .film").bounding_box)
     return box
 
 
@@ -285,8 +285,7 @@ def test_pixels_that_are_not_square_are_drawn_as_they_are(open_page: Open, city:
     page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
     expect(page.locator(".pane.left .film img")).to_be_visible()
     for shown in (".film", ".film img"):
-        box = page.locator(f".pane.left {shown}").bounding_box()
-        assert box is not None
+        box = wait_until(page.locator(f".pane.left {shown}").bounding_box)
         assert box["height"] / box["width"] == pytest.approx(2, abs=0.02)
 
 

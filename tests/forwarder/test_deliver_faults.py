@@ -188,14 +188,14 @@ def test_a_pacs_that_dies_and_comes_back_gets_the_rest(city: RunningCity, tmp_pa
 
 
 def test_a_pacs_takes_several_associations_at_once_if_it_bears_them(city: RunningCity, tmp_path: Path) -> None:
-    with running_pacs(associations=2) as pacs, a_case(city, tmp_path, pacs, pacs__associations=4) as case:
-        a_study(case, 24)
+    with running_pacs(associations=2) as pacs, a_case(city, tmp_path, pacs, pacs__associations=8) as case:
+        a_study(case, 64)
         pause = threading.Event()
         pacs.answer = lambda ds: (pause.wait(0.1), 0x0000)[1]  # a slow one
         with running(case.place.config()):
-            assert case.settled(24, 90)["delivered"] == 24
+            assert case.settled(64, 90)["delivered"] == 64
         assert pacs.most_at_once == 2
-        assert len(pacs.received) == 24
+        assert len(pacs.received) == 64
 
 
 def test_a_class_a_syntax_and_an_instance_that_are_refused_hold_up_nothing(city: RunningCity, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def start_city(state: Path, *arguments: str, port: int | None = None, forwarders
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        wait_until(lambda: process.poll() is not None or (state / "endpoints.json").exists(), 60)
+        wait_until(lambda: process.poll() is not None or (state / "endpoints.json").exists())
     except BaseException:
         process.kill()
         raise
@@ -205,7 +205,7 @@ def running_city(state: Path, *arguments: str, port: int | None = None, forwarde
             city.process.stdout.close()
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The first true value of `condition`; AssertionError if there is none within the deadline."""
     deadline = time.monotonic() + seconds
     while True:

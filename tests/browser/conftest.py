@@ -13,7 +13,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.chromium import OHIF, Watch
 
-expect.set_options(timeout=20000)
+expect.set_options(timeout=60000)
 Open = Callable[..., tuple[Page, Watch]]
 
 
@@ -52,7 +52,7 @@ class Tabs:
         if not of_its_own and locale in self.shared:
             return self.shared[locale]
         context = self.browser.new_context(locale=locale)
-        context.set_default_timeout(20000)
+        context.set_default_timeout(60000)
         if of_its_own:
             self.own.append(context)
         else:

@@ -96,7 +96,7 @@ def send(client: Client, *images: Dataset) -> None:
         assert not any(state["state"] in {"rejected", "conflict"} for state in states), states
         return all(state["state"] == "indexed" for state in states)
 
-    wait_until(indexed, 60)
+    wait_until(indexed)
 
 
 def transfer(city: RunningCity, patient: Patient) -> str:
@@ -124,7 +124,7 @@ def wait_for_studies(city: RunningCity, patient: Patient, count: int, hospital: 
         studies: list[dict[str, Any]] = answer.json()["studies"] if answer.status_code == 200 else []
         return studies if len(studies) == count else None
 
-    studies: list[dict[str, Any]] = wait_until(found, 30)
+    studies: list[dict[str, Any]] = wait_until(found)
     return studies
 
 

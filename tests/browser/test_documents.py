@@ -38,7 +38,7 @@ class Story:
             self.report(content, "application/pdf", "Referto firmato")
         else:
             hospital.send(self.client, self.encapsulated(images[0], content))
-        wait_until(lambda: len(self.client.get(f"/studies/{self.uid}/reports").json()["reports"]) == 2, 20)
+        wait_until(lambda: len(self.client.get(f"/studies/{self.uid}/reports").json()["reports"]) == 2)
 
     @property
     def url(self) -> str:
@@ -79,10 +79,10 @@ def test_a_pdf_is_shown_in_its_frame_and_nobody_else_may_frame_it(open_page: Ope
     expect(frame).to_have_attribute("title", "Referto firmato")
     page.get_by_label("Referti in grande").check()
     frame.scroll_into_view_if_needed()
-    wait_until(lambda: shows_the_document(frame, dark=True), 30)
+    wait_until(lambda: shows_the_document(frame, dark=True))
     page.get_by_role("button", name="Come l'originale").press("Enter")
     frame.scroll_into_view_if_needed()
-    wait_until(lambda: shows_the_document(frame), 30)
+    wait_until(lambda: shows_the_document(frame))
     with page.expect_popup() as opened:
         page.get_by_role("button", name="Apri il PDF").press("Enter")
     assert opened.value.url.startswith("blob:")
@@ -97,7 +97,7 @@ def test_a_pdf_is_shown_in_its_frame_and_nobody_else_may_frame_it(open_page: Ope
 def test_a_pdf_without_a_byte_says_so_in_words(open_page: Open, city: RunningCity) -> None:
     story = Story(city, LARGE, send=False)
     hospital.send(story.client, story.encapsulated(story.image, b""))
-    wait_until(lambda: len(story.client.get(f"/studies/{story.uid}/reports").json()["reports"]) == 2, 20)
+    wait_until(lambda: len(story.client.get(f"/studies/{story.uid}/reports").json()["reports"]) == 2)
     page, _ = open_page(story.url)
     expect(page.locator(".report", has_text="Referto firmato")).to_contain_text("Il referto in archivio è vuoto.")
     expect(page.locator("iframe.pdf")).to_have_count(0)
@@ -122,7 +122,7 @@ def test_a_pdf_that_did_not_come_has_a_button_and_no_json_is_shown_in_its_place(
     page.get_by_label("Referti in grande").check()
     frame = page.locator("iframe.pdf")
     frame.scroll_into_view_if_needed()
-    wait_until(lambda: shows_the_document(frame, dark=True), 30)
+    wait_until(lambda: shows_the_document(frame, dark=True))
 
 
 @pytest.mark.usefixtures("ohif")
@@ -134,7 +134,7 @@ def test_ohif_shows_reports_and_pdfs_of_any_size_and_names_and_descriptions_as_t
     letter = story.encapsulated(story.image, pdf("LETTER"))
     letter.StudyInstanceUID, letter.StudyDate, letter.StudyDescription = generate_uid(), "20260301", "LETTERA"
     hospital.send(story.client, letter)
-    wait_until(lambda: len(story.client.get(f"/studies/{story.uid}/reports").json()["reports"]) == 4, 20)
+    wait_until(lambda: len(story.client.get(f"/studies/{story.uid}/reports").json()["reports"]) == 4)
     hospital.wait_for_studies(city, story.patient, 2)
     page, _ = open_page(story.url)
     page.locator("#open-viewer").click()
@@ -148,10 +148,10 @@ def test_ohif_shows_reports_and_pdfs_of_any_size_and_names_and_descriptions_as_t
     for label in ("Referto firmato", "Referto lungo", "PDF"):
         put_in_viewport(frame, label)
         document = frame.locator("object[type='application/pdf']")
-        wait_until(lambda document=document: str(document.get_attribute("data")) not in shown, 20)
+        wait_until(lambda document=document: str(document.get_attribute("data")) not in shown)
         shown.add(str(document.get_attribute("data")))
         expect(document).to_be_visible()
-        wait_until(lambda document=document: shows_the_document(document), 30)
+        wait_until(lambda document=document: shows_the_document(document))
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Metti in esame: LETTERA").last.click()  # an exam of nothing but a document
     expect(page.locator(".pane.left h2")).to_have_text("LETTERA")

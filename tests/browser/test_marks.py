@@ -177,16 +177,16 @@ def test_a_film_is_laid_on_the_other_by_itself_which_is_said_and_taken_back(open
     expect(caption).to_contain_text(re.compile(r"allineamento automatico: scala [\d,]+, rotazione −?-?[\d,]+°"))
     expect(page.locator(".pane.left .caption")).not_to_contain_text("allineamento")
     assert before > 12
-    wait_until(lambda: unlike(page) < 0.5 * before, 20)
+    wait_until(lambda: unlike(page) < 0.5 * before)
     page.keyboard.press("z")  # together, however one looks at them
-    wait_until(lambda: unlike(page) < 0.6 * before, 20)
+    wait_until(lambda: unlike(page) < 0.6 * before)
     page.keyboard.press("r")
     expect(caption).not_to_contain_text("allineamento")
     page.keyboard.press("l")
     expect(caption).to_contain_text("allineamento")
     page.keyboard.press("l")
     expect(caption).not_to_contain_text("allineamento")
-    wait_until(lambda: unlike(page) > 0.8 * before, 20)
+    wait_until(lambda: unlike(page) > 0.8 * before)
 
 
 def test_what_is_not_alike_is_not_aligned_and_that_is_said(open_page: Open, city: RunningCity) -> None:

@@ -195,7 +195,7 @@ def test_each_version_says_when_it_was_written_and_what_it_is(open_page: Open, c
         headers = {"Content-Type": "text/plain; charset=utf-8"}
         path = f"/studies/{film.StudyInstanceUID}/reports"
         assert client.post(path, params=query, data=status.encode(), headers=headers).status_code == 201
-    wait_until(lambda: len(client.get(path).json()["reports"]) == 6, 20)
+    wait_until(lambda: len(client.get(path).json()["reports"]) == 6)
     hospital.wait_for_studies(city, patient, 1)
     for locale, words in VERSIONS.items():
         url = str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"])
@@ -213,13 +213,13 @@ def test_a_new_exam_and_a_new_report_appear_by_themselves(open_page: Open, city:
     expect(exams(page)).to_have_count(3)
     follow_up = hospital.chest_film(story.patient, "maugeri", "20260312", description="RX TORACE DI CONTROLLO")
     hospital.send(city.client("maugeri"), follow_up)
-    expect(exams(page)).to_have_count(4, timeout=15000)
+    expect(exams(page)).to_have_count(4)
     expect(page.locator("#said")).to_have_text("Novità: RX TORACE DI CONTROLLO")
     expect(page.locator(".pane.left .when")).to_contain_text("10 mar 2026")
     page.locator(".toast").get_by_role("button", name="Mostra").click()
     expect(page.locator(".pane.left h2")).to_have_text("RX TORACE DI CONTROLLO")
     story.report("maugeri", str(follow_up.StudyInstanceUID), "Quadro nei limiti.")
-    expect(page.locator(".pane.left .report")).to_contain_text("Quadro nei limiti.", timeout=15000)
+    expect(page.locator(".pane.left .report")).to_contain_text("Quadro nei limiti.")
 
 
 def test_images_that_are_long_on_their_way_come_though_the_timeline_changes_meanwhile(open_page: Open, city: RunningCity) -> None:
@@ -232,7 +232,7 @@ def test_images_that_are_long_on_their_way_come_though_the_timeline_changes_mean
     page, _ = open_page(story.link(), prepare=lambda page: page.route(f"**/{story.current.StudyInstanceUID}/images?*", hold))
     expect(page.locator(".pane.right .picture img")).to_be_visible()
     story.report("san-matteo", str(story.prior.StudyInstanceUID), "Quadro nei limiti.")
-    expect(page.locator(".pane.right .report")).to_contain_text("Quadro nei limiti.", timeout=15000)
+    expect(page.locator(".pane.right .report")).to_contain_text("Quadro nei limiti.")
     for route in held:
         route.continue_()
     expect(page.locator(".pane.left .picture img")).to_be_visible()
@@ -253,7 +253,7 @@ def test_revocation_takes_the_other_hospitals_exams_off_the_screen_or_all_where_
     expect(one.locator("img, iframe")).to_have_count(0)
     assert "FERRARI" not in one.content()
     no_violations(one)
-    expect(exams(page)).to_have_count(1, timeout=15000)
+    expect(exams(page)).to_have_count(1)
     expect(page.locator("#said")).to_contain_text("non più visibili: 2")
     assert "TC ENCEFALO" not in page.content()  # the message names nothing either
     expect(page.locator(".pane.right .picture")).to_have_count(0)
@@ -268,7 +268,7 @@ def test_ending_the_reading_closes_it_on_every_screen_with_what_was_announced_an
     page, own_watch = open_page(url)
     expect(exams(page)).to_have_count(3)
     hospital.send(city.client("maugeri"), hospital.image(story.patient, "maugeri", date="20260311", description="TC ADDOME"))
-    expect(page.locator("#said")).to_contain_text("TC ADDOME", timeout=15000)
+    expect(page.locator("#said")).to_contain_text("TC ADDOME")
     other = page.context.new_page()
     other.goto(url)
     expect(exams(other)).to_have_count(4)
@@ -486,11 +486,11 @@ def test_an_exam_is_partial_while_announced_images_are_on_their_way_and_no_longe
     italian.locator(".pane.left .picture").press("End")
     expect(italian.locator(".position")).to_have_text("2 / 2")
     hospital.send(client, images[2])
-    expect(italian.locator(".exam .partial")).to_have_text("parziale: ne manca 1", timeout=15000)
+    expect(italian.locator(".exam .partial")).to_have_text("parziale: ne manca 1")
     expect(italian.locator(".position")).to_have_text("2 / 3")
     hospital.send(client, images[3])
     for page, here in ((italian, "4 immagini"), (english, "4 images")):
-        expect(page.locator(".partial")).to_have_count(0, timeout=15000)
+        expect(page.locator(".partial")).to_have_count(0)
         expect(page.locator(".exam .facts")).to_contain_text(here)
         assert page.evaluate("window.untouched")
     expect(italian.locator("#said")).to_have_text("Esame completo: TC TORACE")
@@ -581,11 +581,11 @@ def test_a_connection_that_is_lost_while_reading_is_told_and_found_again(open_pa
     expect(exams(page)).to_have_count(3)
     watch.expect("ERR_FAILED")
     page.route("**/view/events", lambda route: route.abort())
-    expect(page.locator(".dot.lost")).to_have_attribute("aria-label", "connessione interrotta, riprovo…", timeout=10000)
+    expect(page.locator(".dot.lost")).to_have_attribute("aria-label", "connessione interrotta, riprovo…")
     expect(page.locator(".lost-text")).to_be_visible()
     expect(exams(page)).to_have_count(3)
     page.unroute("**/view/events")
-    expect(page.locator(".dot.lost")).to_have_count(0, timeout=10000)
+    expect(page.locator(".dot.lost")).to_have_count(0)
 
 
 def test_what_nobody_can_vouch_for_any_more_is_taken_down_until_the_archive_answers(open_page: Open, story: Story) -> None:
@@ -656,12 +656,12 @@ def test_the_page_says_who_accepted_the_patient_and_when_or_that_it_waits(open_p
     no_violations(page)
     watch.expect("404", *PREPARING)
     city.client("maugeri").delete(f"/transfers/{story.transfer}/receiving-patient")
-    expect(page.locator(".transfer.waits strong")).to_contain_text(re.compile("in attesa che .*Maugeri.* accetti"), timeout=15000)
+    expect(page.locator(".transfer.waits strong")).to_contain_text(re.compile("in attesa che .*Maugeri.* accetti"))
     expect(exams(page)).to_have_count(2)
     page.get_by_role("button", name="EN", exact=True).click()
     expect(page.locator(".transfer.waits strong")).to_contain_text(re.compile("waits for .*Maugeri.* to accept"))
     hospital.accept(city, story.transfer, story.patient)
-    expect(page.locator(".transfer.accepted strong")).to_contain_text(re.compile("accepted by .*Maugeri"), timeout=15000)
+    expect(page.locator(".transfer.accepted strong")).to_contain_text(re.compile("accepted by .*Maugeri"))
 
 
 def test_where_two_exams_name_two_people_the_page_says_so_between_them(open_page: Open, city: RunningCity) -> None:

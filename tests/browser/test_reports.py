@@ -152,7 +152,7 @@ def test_an_addendum_stands_on_the_card(open_page: Open, city: RunningCity) -> N
     expect(page.locator(".exam .addendum")).to_have_count(0)
     story.report("maugeri", "Integrazione: rivisto con il clinico.", status="addendum")
     of_current = page.locator(f".exam[data-uid='{story.current.StudyInstanceUID}']")
-    expect(of_current.locator(".addendum")).to_have_text("integrazione", timeout=15000)
+    expect(of_current.locator(".addendum")).to_have_text("integrazione")
     expect(page.locator(".exam .addendum")).to_have_count(1)
     expect(page.locator(".pane.left .report")).to_have_count(2)
     expect(page.locator(".pane.left .part[data-kind=addendum]")).to_contain_text("rivisto con il clinico")
@@ -189,7 +189,7 @@ def test_the_reports_stand_beside_the_viewer_and_fold(open_page: Open, story: St
     assert frame["width"] < folded["width"] - 200
     no_violations_of_the_page_alone(page)
     fold.click()
-    wait_until(lambda: page.locator(".viewer iframe").bounding_box() == folded, 10)
+    wait_until(lambda: page.locator(".viewer iframe").bounding_box() == folded)
     page.get_by_role("button", name="Torna agli esami").click()
     expect(page.locator(".both.aligned")).to_be_visible()
 
@@ -246,7 +246,7 @@ def test_who_read_a_report_is_told_of_its_correction_until_note_is_taken(
     expect(page.locator(".corrections")).to_have_count(0)
     story.report("san-matteo", SAN_MATTEO.replace("pneumonia", "normal"), status="corrected")
     correction = page.locator(".corrections li")
-    expect(correction).to_contain_text(words, timeout=20000)
+    expect(correction).to_contain_text(words)
     expect(page.locator(".pane.right .part[data-kind=impression]")).to_contain_text("normal")
     of_prior = page.locator(".card.right .line")
     expect(of_prior).to_have_text("normal.")
@@ -260,4 +260,4 @@ def test_who_read_a_report_is_told_of_its_correction_until_note_is_taken(
     expect(other.locator(".corrections")).to_have_count(0)  # of what this link does not open
     again.locator(".corrections").get_by_role("button", name=note).click()
     expect(again.locator(".corrections")).to_have_count(0)
-    expect(page.locator(".corrections")).to_have_count(0, timeout=20000)
+    expect(page.locator(".corrections")).to_have_count(0)

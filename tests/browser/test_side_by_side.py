@@ -189,7 +189,7 @@ def test_ultrasounds_have_each_their_own_window(open_page: Open, city: RunningCi
     page, _, _ = opened(open_page, city, ultrasounds)
     frame = in_ohif(page)
     for name in VIEWPORTS:
-        wait_until(lambda name=name: 40 < middle(canvas(frame, name)).mean() < 200, 20)
+        wait_until(lambda name=name: 40 < middle(canvas(frame, name)).mean() < 200)
         assert middle(canvas(frame, name)).std() > 10
 
 
@@ -219,7 +219,7 @@ def test_a_mammography_is_hung_two_by_two_here_and_in_ohif_and_then_view_by_view
     page, _, _ = opened(open_page, city, mammographies)
     for side in SIDES:
         expect(page.locator(f".pane.{side} .hung img")).to_have_count(4)
-        wait_until(lambda side=side: 40 < middle(page.locator(f".pane.{side} .picture")).mean() < 200, 20)
+        wait_until(lambda side=side: 40 < middle(page.locator(f".pane.{side} .picture")).mean() < 200)
         cells = [pixels(page.locator(f".pane.{side} .hung .film").nth(cell)) for cell in range(4)]
         assert [wall(grey) for grey in cells] == ["right", "left", "right", "left"]  # whatever order they came in
     page.locator(".pane.left .picture").press("ArrowDown")
@@ -230,7 +230,7 @@ def test_a_mammography_is_hung_two_by_two_here_and_in_ohif_and_then_view_by_view
     page.locator(".pane.left .picture").press("Home")
     expect(page.locator(".pane .hung img")).to_have_count(8)
     frame = in_ohif(page)
-    wait_until(lambda: views_in_ohif(page) == as_hung("current", "prior"), 30)
+    wait_until(lambda: views_in_ohif(page) == as_hung("current", "prior"))
     for name in as_hung("current", "prior"):
         grey = middle(canvas(frame, name))
         assert 30 < grey.mean() < 200  # two vendors, each with its own window
@@ -242,7 +242,7 @@ def test_a_mammography_is_hung_two_by_two_here_and_in_ohif_and_then_view_by_view
     canvas(frame, "contenitore-current-RCC").click()
     page.keyboard.press(".")  # OHIF's own key for the next stage
     one_view = {name: seen for name, seen in as_hung("current", "prior").items() if name.endswith("RCC")}
-    wait_until(lambda: views_in_ohif(page) == one_view, 30)
+    wait_until(lambda: views_in_ohif(page) == one_view)
 
 
 @pytest.mark.usefixtures("ohif")
@@ -266,7 +266,7 @@ def test_a_mammography_alone_is_hung_too_and_a_view_that_was_not_taken_stays_emp
     def hung() -> dict[str, tuple[str, str]]:
         return {name: (name[-3:] if name.endswith("RCC") else view, side) for name, (view, side) in views_in_ohif(page).items()}
 
-    wait_until(lambda: hung() == wanted, 30)
+    wait_until(lambda: hung() == wanted)
 
 
 def with_sides(patient: Patient) -> tuple[Images, Images]:
@@ -292,7 +292,7 @@ def test_films_of_two_vendors_are_right_here_and_in_ohif_view_beside_view_until_
 ) -> None:
     page, watch, transfer = opened(open_page, city, with_sides)
     for side in SIDES:
-        wait_until(lambda side=side: is_right(page.locator(f".pane.{side} .picture")), 20)
+        wait_until(lambda side=side: is_right(page.locator(f".pane.{side} .picture")))
     page.locator(".pane.left select").select_option(index=1)
     expect(page.locator(".pane.right select")).to_have_value("1. LL (1)")
     page.locator(".pane.right select").select_option(index=1)
@@ -301,7 +301,7 @@ def test_films_of_two_vendors_are_right_here_and_in_ohif_view_beside_view_until_
     expect(page.locator(".pane.right select")).to_have_value("2. PA (1)")
     frame = in_ohif(page)
     for name in VIEWPORTS:
-        wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
+        wait_until(lambda name=name: is_right(canvas(frame, name)))
     left, right = (canvas(frame, name).bounding_box() for name in VIEWPORTS)
     assert left and right
     assert left["x"] + left["width"] <= right["x"] + 2
@@ -310,13 +310,13 @@ def test_films_of_two_vendors_are_right_here_and_in_ohif_view_beside_view_until_
 
     before = windows(page)
     set_window(page, VIEWPORTS[0], 3000, 4000)
-    wait_until(lambda: not is_right(canvas(frame, VIEWPORTS[0])), 20)
+    wait_until(lambda: not is_right(canvas(frame, VIEWPORTS[0])))
     assert windows(page)[1] == before[1]
     assert is_right(canvas(frame, VIEWPORTS[1]))
     set_window(page, VIEWPORTS[1], 100, 200)
     for name in VIEWPORTS:
         reset(page, name)
-        wait_until(lambda name=name: is_right(canvas(frame, name)), 20)
+        wait_until(lambda name=name: is_right(canvas(frame, name)))
     assert windows(page) == before
 
     canvas(frame, VIEWPORTS[0]).click()
@@ -327,10 +327,10 @@ def test_films_of_two_vendors_are_right_here_and_in_ohif_view_beside_view_until_
         page.emulate_media(media=medium)
         expect(page.locator(".printed")).to_be_visible(visible=medium == "print")
     in_ohif(page)
-    wait_until(lambda: canvas(frame, VIEWPORTS[0]).bounding_box() == left, 20)
+    wait_until(lambda: canvas(frame, VIEWPORTS[0]).bounding_box() == left)
     watch.expect("404", "NotFound", "Not Found")
     city.client("san-matteo").delete(f"/transfers/{transfer}")
-    expect(page.locator(".viewer iframe")).to_have_count(0, timeout=15000)
+    expect(page.locator(".viewer iframe")).to_have_count(0)
     expect(page.locator(".viewer")).to_be_hidden()
 
 
@@ -360,14 +360,14 @@ def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so_and_nothing_o
     expect(page.locator(".pane.left .position")).to_have_text("11 / 21")
     expect(page.locator(".pane.right .position")).to_have_text("11 / 11")  # z = -300 both
     frame = in_ohif(page)
-    wait_until(lambda: heights(page) == [-300, -300], 20)
+    wait_until(lambda: heights(page) == [-300, -300])
     expect(page.locator(".levels")).to_contain_text("Livelli per posizione")
     scroll(page, VIEWPORTS[1], 4)
-    wait_until(lambda: heights(page) == [-120, -120], 20)
+    wait_until(lambda: heights(page) == [-120, -120])
     scroll(page, VIEWPORTS[0], 10)
-    wait_until(lambda: heights(page) == [-300, -300], 20)
+    wait_until(lambda: heights(page) == [-300, -300])
     set_window(page, VIEWPORTS[0], -150, 250)  # Hounsfield units mean the same
-    wait_until(lambda: windows(page)[1] == {"lower": -150, "upper": 250}, 20)
+    wait_until(lambda: windows(page)[1] == {"lower": -150, "upper": 250})
     for name in VIEWPORTS:
         assert 40 < middle(canvas(frame, name)).mean() < 220
     frame.locator('[data-cy="MeasurementTools-split-button-primary"]').click()
@@ -377,7 +377,7 @@ def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so_and_nothing_o
     page.mouse.down()
     page.mouse.move(box["x"] + 200, box["y"] + 260, steps=4)
     page.mouse.up()
-    wait_until(lambda: page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 1, 20)
+    wait_until(lambda: page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 1)
     frame.locator('[data-cy="side-panel-header-right"]').click()
     listed = frame.get_by_role("list", name="Misure")
     expect(listed.get_by_role("listitem")).to_have_count(1)
@@ -389,9 +389,9 @@ def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so_and_nothing_o
         "name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean).setImageIdIndex(4)",
         VIEWPORTS[0],
     )
-    wait_until(lambda: indexes(page)[0] == 4, 20)
+    wait_until(lambda: indexes(page)[0] == 4)
     listed.get_by_role("button", name="mm").first.click()
-    wait_until(lambda: indexes(page)[0] == 10, 20)  # where it was measured
+    wait_until(lambda: indexes(page)[0] == 10)  # where it was measured
     listed.get_by_role("button", name="Elimina").click()
     expect(listed.get_by_role("listitem")).to_have_count(0)
     assert page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 0
@@ -403,11 +403,11 @@ def test_levels_are_paired_anew_realigned_by_hand_and_let_go_and_zoom_goes_along
     in_ohif(page)
     expect(page.locator(".levels")).to_contain_text("dal margine superiore")
     scroll(page, VIEWPORTS[0], 5)
-    wait_until(lambda: indexes(page) == [5, 5], 20)
+    wait_until(lambda: indexes(page) == [5, 5])
     toggle = "commandsManager.runCommand('contenitoreToggleLevels', {}, 'CORNERSTONE')"
     page.frames[-1].evaluate(toggle)
     scroll(page, VIEWPORTS[0], 8)
-    wait_until(lambda: indexes(page)[0] == 8, 20)
+    wait_until(lambda: indexes(page)[0] == 8)
     assert indexes(page) == [8, 5]
     page.locator("#realign").click()
     expect(page.locator(".levels")).to_contain_text("riallineati a mano")
@@ -417,12 +417,12 @@ def test_levels_are_paired_anew_realigned_by_hand_and_let_go_and_zoom_goes_along
         "{kind: 'contenitore:about', about: {faults: {}, places: [[], []]}}, location.origin)"
     )  # as when something of the patient arrives meanwhile
     scroll(page, VIEWPORTS[0], 12)
-    wait_until(lambda: indexes(page) == [12, 9], 20)
+    wait_until(lambda: indexes(page) == [12, 9])
     expect(page.locator(".levels")).to_contain_text("riallineati a mano")
     scroll(page, VIEWPORTS[1], 3)
-    wait_until(lambda: indexes(page) == [6, 3], 20)
+    wait_until(lambda: indexes(page) == [6, 3])
     zoom_to(page, VIEWPORTS[0], 2.5)
-    wait_until(lambda: all(abs(zoom - 2.5) < 0.01 for zoom in zooms(page)), 20)
+    wait_until(lambda: all(abs(zoom - 2.5) < 0.01 for zoom in zooms(page)))
 
 
 @pytest.mark.usefixtures("ohif")
@@ -458,4 +458,4 @@ def test_a_viewer_that_does_not_come_and_what_is_not_drawn_say_so_in_words_and_t
     told = frame.locator(f'[data-viewportid="{VIEWPORTS[1]}"] .contenitore-words')
     expect(told).to_contain_text("non si può mostrare")
     expect(told).to_contain_text("cannot be stored")
-    wait_until(lambda: is_right(canvas(frame, VIEWPORTS[0])), 20)
+    wait_until(lambda: is_right(canvas(frame, VIEWPORTS[0])))

@@ -38,7 +38,7 @@ class Case:
         assert found["announced"] == found["delivered"] + found["there"] + found["aside"] + found["waiting"]
         return found
 
-    def settled(self, count: int, seconds: float = 40) -> dict[str, Any]:
+    def settled(self, count: int, seconds: float = 60) -> dict[str, Any]:
         """How deliveries stand, once so many instances are announced and no study waits."""
         return until(lambda: (now := self.state())["announced"] >= count and not now["studies_waiting"] and now, seconds)
 

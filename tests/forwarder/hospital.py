@@ -33,7 +33,7 @@ def dcmtk(name: str) -> str | None:
     return DCMTK[name] if Path(DCMTK[name]).exists() else None
 
 
-def until(condition: Callable[[], T], seconds: float = 30.0, every: float = 0.02) -> T:
+def until(condition: Callable[[], T], seconds: float = 60.0, every: float = 0.02) -> T:
     """Wait until `condition` is true and return what it gave; fails after `seconds`. It is asked `every` so many seconds."""
     deadline = time.monotonic() + seconds
     while True:

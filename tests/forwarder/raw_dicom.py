@@ -74,7 +74,7 @@ def store_request(number: int, ds: Dataset, message_id: int = 1) -> bytes:
 class Sender:
     """A connection."""
 
-    def __init__(self, port: int, seconds: float = 10.0) -> None:
+    def __init__(self, port: int, seconds: float = 30.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

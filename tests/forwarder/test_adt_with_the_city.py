@@ -342,7 +342,7 @@ def test_an_admission_that_accepts_brings_the_images_and_waits_for_no_feed(
             case.tell("san-matteo", "A03", who, to="MAUG")
             case.opened(who)
             Case(city, {"maugeri": receiving}).tell("maugeri", "A01", there)
-            until(lambda: set(pacs.kept) == {str(film.SOPInstanceUID)}, 60)
+            until(lambda: set(pacs.kept) == {str(film.SOPInstanceUID)})
         assert pacs.kept[str(film.SOPInstanceUID)].PatientID == there.number
 
 

@@ -200,7 +200,7 @@ class TestCommitment:
                 silent.settimeout(10)
                 connection, _ = silent.accept()
                 assert self.asked_and_left(place, "GOOD", "1.2.9") == 0
-                until(lambda: reports, 5)
+                until(lambda: reports)
                 until(lambda: place.state()["commitments"]["open"] == 3)
                 assert "forwarder_commitments_open 3.0" in place.get("/metrics").data.decode()
                 connection.close()

@@ -29,7 +29,7 @@ def a_study(case: Case, count: int = 3) -> list[Dataset]:
 
 
 def confirmed(case: Case, count: int) -> dict[str, Any]:
-    return until(lambda: (now := case.state())["delivered"] == count and not now["unconfirmed"] and now["confirmed"], 60)
+    return until(lambda: (now := case.state())["delivered"] == count and not now["unconfirmed"] and now["confirmed"])
 
 
 @pytest.mark.parametrize("commits", ["same", "later"])
@@ -59,7 +59,7 @@ def test_what_the_pacs_never_keeps_takes_a_person_after_three_times(city: Runnin
         films = a_study(case, 2)
         pacs.loses = {str(films[0].SOPInstanceUID)}
         with running(case.place.config()):
-            until(lambda: case.state()["aside_reasons"] == {"pacs-did-not-keep-it": 1}, 60)
+            until(lambda: case.state()["aside_reasons"] == {"pacs-did-not-keep-it": 1})
             assert case.state()["announced"] == 2
         assert len(pacs.received) == 4
 
@@ -111,7 +111,7 @@ def test_killed_before_the_answer_to_a_request_for_commitment(city: RunningCity,
         pacs.report_to = case.place.port
         a_study(case)
         with process(case.place) as forwarder:
-            pacs.before_report = lambda: (forwarder.kill(), forwarder.wait(), until(case.place.is_up, 60))
+            pacs.before_report = lambda: (forwarder.kill(), forwarder.wait(), until(case.place.is_up))
             until(lambda: pacs.asked)
             forwarder.wait(20)
         with process(case.place):

@@ -75,10 +75,10 @@ def test_death_right_after_each_step_loses_and_doubles_nothing(city: RunningCity
             case.patient = by_api.Patient()
             films += a_study(case)
             with doomed(case, step) as dying:
-                until(lambda: dying.poll() is not None, 60)
+                until(lambda: dying.poll() is not None)
                 assert dying.returncode == -signal.SIGKILL, step
         with running(case.place.config()):
-            state = until(lambda: (now := case.settled(len(films), 60)) and not now["unconfirmed"] and now, 60)
+            state = until(lambda: (now := case.settled(len(films), 60)) and not now["unconfirmed"] and now)
         assert state["delivered"] + state["there"] == len(films)
         came_once(pacs, films)
         assert not [path for path in (case.place.spool / "deliver").iterdir() if path.is_file()]
@@ -111,7 +111,7 @@ def test_an_image_that_is_cut_in_the_middle_is_gone_on_with_where_it_stopped(cit
         cuts = itertools.count(1)
         line.cut_answer = lambda method, path: 20_000 if is_image(method, path) and next(cuts) <= 2 else None
         with running(case.place.config()):
-            assert case.settled(2, 60)["delivered"] == 2
+            assert case.settled(2)["delivered"] == 2
         assert line.cuts == 2
         came_once(case.pacs, films)
         for film in films:
@@ -123,7 +123,7 @@ def test_a_pacs_that_breaks_off_after_it_took_an_image_gets_it_once(city: Runnin
         films = a_study(case)
         pacs.breaks = {str(films[1].SOPInstanceUID)}
         with running(case.place.config()):
-            state = case.settled(3, 60)
+            state = case.settled(3)
         assert (state["delivered"], state["there"], state["aside"]) == (2, 1, 0)
         came_once(pacs, films)
 
@@ -139,7 +139,7 @@ def test_an_image_that_breaks_every_association_takes_a_person_and_the_others_co
 
         pacs.breaks = AlwaysBreaks()
         with running(case.place.config()):
-            state = case.settled(3, 60)
+            state = case.settled(3)
         assert (state["delivered"], state["aside_reasons"]) == (2, {"breaks-the-association": 1})
 
 
@@ -152,7 +152,7 @@ def test_a_pacs_that_answers_no_request_for_commitment_is_asked_by_c_find(
         pacs.report_to = 1  # where nobody listens
         a_study(case)
         with running(case.place.config()):
-            until(lambda: case.state()["confirmed"] == {"commitment": 0, "find": 3, "journal": 0}, 60)
+            until(lambda: case.state()["confirmed"] == {"commitment": 0, "find": 3, "journal": 0})
 
 
 def test_a_pacs_that_takes_our_association_and_aborts_our_queries_is_told_as_that(city: RunningCity, tmp_path: Path) -> None:
@@ -161,9 +161,9 @@ def test_a_pacs_that_takes_our_association_and_aborts_our_queries_is_told_as_tha
         pacs.aborts_queries = True
         films = a_study(case, 2)
         with running(case.place.config()):
-            until(lambda: case.state()["waiting_for"] == {"pacs-aborts-queries": 1}, 60)
+            until(lambda: case.state()["waiting_for"] == {"pacs-aborts-queries": 1})
             pacs.aborts_queries = False
-            assert case.settled(2, 60)["delivered"] == 2
+            assert case.settled(2)["delivered"] == 2
         came_once(pacs, films)
         assert {ds.IssuerOfPatientID for ds in pacs.received} == {"MAUGERI"}
 
@@ -181,7 +181,7 @@ def test_a_pacs_that_dies_and_comes_back_gets_the_rest(city: RunningCity, tmp_pa
             assert "pacs-does-not-take" in case.place.state()["troubles"]
             assert set(case.state()["waiting_for"]) <= {"pacs-unreachable", "pacs-broke-off", "pacs-no-answer"}
             with running_pacs(port=first.port, kept=first.kept) as second:
-                state = case.settled(6, 60)
+                state = case.settled(6)
                 assert (state["aside"], state["trouble"]) == (0, None)
                 both = [str(ds.SOPInstanceUID) for ds in first.received + second.received]
                 assert set(both) == {str(film.SOPInstanceUID) for film in films} == set(second.kept)
@@ -210,7 +210,7 @@ def test_a_class_a_syntax_and_an_instance_that_are_refused_hold_up_nothing(city:
         case.send(*films)
         by_api.transfer(city, case.patient)
         with running(case.place.config()):
-            state = case.settled(4, 60)
+            state = case.settled(4)
         assert state["delivered"] == 2
         assert state["aside_reasons"] == {"pacs-status-a900": 1, "pacs-takes-no-such-instance": 1}
 
@@ -223,7 +223,7 @@ def test_a_syntax_that_the_pacs_accepts_and_then_refuses_is_sent_plain(city: Run
         case.send(film)
         by_api.transfer(city, case.patient)
         with running(case.place.config()):
-            assert case.settled(1, 60)["delivered"] == 1
+            assert case.settled(1)["delivered"] == 1
 
 
 def test_a_warning_is_a_delivery_that_says_so(city: RunningCity, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_full_disk_waits_and_says_so(city: RunningCity, tmp_path: Path) -> Non
         case.place.values["spool.reserve_mb"] = 1
         with running(case.place.config()):
             admin.retry(case.place.spool)
-            assert case.settled(3, 60)["delivered"] == 3
+            assert case.settled(3)["delivered"] == 3
 
 
 def test_one_number_that_two_hospitals_use_for_two_people_mixes_up_nobody(city: RunningCity, tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_names_and_texts_in_six_character_sets_arrive_undamaged(city: RunningCit
         case.send(*films)
         by_api.transfer(city, case.patient)
         with running(case.place.config()):
-            assert case.settled(6, 60)["delivered"] == 6
+            assert case.settled(6)["delivered"] == 6
     for film in films:
         came = pacs.kept[str(film.SOPInstanceUID)]
         assert str(came.PatientName) == "WAŁĘSA^ŁUCJA"
@@ -339,17 +339,17 @@ def test_what_the_archive_sends_otherwise_than_it_says_never_reaches_the_pacs(ci
         a_study(case, 1)
         line.instead = lambda method, path: (200, b"x" * 39_000) if is_image(method, path) else None
         with running(case.place.config()):
-            until(lambda: case.state()["waiting_for"], 60)
+            until(lambda: case.state()["waiting_for"])
             assert case.pacs.received == []
             damaged: list[str] = []
             line.instead = lambda method, path: None
             line.alter = lambda method, path, body: one_bit_wrong(body, damaged) if is_image(method, path) else body
             admin.retry(case.place.spool)
-            until(lambda: damaged and case.state()["waiting_for"], 60)
+            until(lambda: damaged and case.state()["waiting_for"])
             assert case.pacs.received == []
             line.alter = lambda method, path, body: body
             admin.retry(case.place.spool)
-            assert case.settled(1, 60)["delivered"] == 1
+            assert case.settled(1)["delivered"] == 1
 
 
 def test_a_pacs_over_tls_shows_its_certificate_and_wants_ours(city: RunningCity, tmp_path: Path) -> None:
@@ -370,12 +370,12 @@ def test_a_pacs_over_tls_shows_its_certificate_and_wants_ours(city: RunningCity,
     with running_pacs(tls=context(theirs)) as pacs, a_case(city, tmp_path, pacs, **values) as case:
         films = a_study(case)
         with running(case.place.config()):
-            assert case.settled(3, 60)["delivered"] == 3
+            assert case.settled(3)["delivered"] == 3
         came_once(pacs, films)
     with running_pacs(tls=context(false)) as pacs, a_case(city, tmp_path / "other", pacs, **values) as case:
         a_study(case, 1)
         with running(case.place.config()):
-            until(lambda: case.state()["trouble"] == "unreachable", 60)
+            until(lambda: case.state()["trouble"] == "unreachable")
         assert pacs.received == []
 
 

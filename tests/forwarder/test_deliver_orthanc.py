@@ -59,7 +59,7 @@ def running_orthanc(folder: Path, port: int, forwarder: int) -> Iterator[Orthanc
     )
     try:
         orthanc = Orthanc(http)
-        until(orthanc.is_up, 60)
+        until(orthanc.is_up)
         yield orthanc
     finally:
         process.terminate()
@@ -74,7 +74,7 @@ def test_orthanc_gets_it_commits_it_sends_it_back_and_gets_nothing_twice(city: R
         by_api.transfer(city, case.patient)
         with running_orthanc(tmp_path / "orthanc", port, case.place.port) as orthanc:
             with running(case.place.config()):
-                state = until(lambda: (now := case.settled(3, 60)) and not now["unconfirmed"] and now, 90)
+                state = until(lambda: (now := case.settled(3)) and not now["unconfirmed"] and now, 90)
                 assert state["confirmed"] == {"commitment": 3, "find": 0, "journal": 0}
                 assert orthanc.ask("/statistics")["CountInstances"] == 3
                 (patient,) = orthanc.ask("/patients?expand")

@@ -35,7 +35,7 @@ def a_reported_study(case: Case, text: str = TEXT, kind: str = "text/plain; char
         f"/studies/{film.StudyInstanceUID}/reports", data=text.encode(), headers={"Content-Type": kind}
     )
     assert answer.status_code in (200, 201), answer.text
-    until(lambda: by_api.wait_for_studies(case.city, case.patient, 1, "san-matteo")[0]["reports"], 30)
+    until(lambda: by_api.wait_for_studies(case.city, case.patient, 1, "san-matteo")[0]["reports"])
     by_api.transfer(case.city, case.patient)
     return film
 
@@ -66,7 +66,7 @@ def test_a_report_comes_in_the_first_form_that_the_pacs_takes(
             state = case.settled(2)
             assert (state["delivered"], state["aside_reasons"]) == (2, {})
             (report,) = came(case, form)
-            until(lambda: case.state()["confirmed"]["find"] == 2, 60)
+            until(lambda: case.state()["confirmed"]["find"] == 2)
             assert store(case.place, [report] if form == PICTURE else []) in ([0x0000], [])
             assert case.place.state()["received"] == 0  # what the PACS sends back of it is an echo
         assert len(pacs.received) == 2

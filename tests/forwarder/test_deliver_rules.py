@@ -121,7 +121,7 @@ def test_what_is_relevant_to_the_exam_that_is_read_comes_first(city: RunningCity
         by_api.send(city.client("maugeri"), own)
         by_api.transfer(city, case.patient)
         with running(case.place.config()):
-            case.settled(3, 60)
+            case.settled(3)
         assert str(pacs.received[0].StudyInstanceUID) == str(old.StudyInstanceUID)
 
 
@@ -131,7 +131,7 @@ def test_each_patient_has_an_account_that_names_nobody(case: Case) -> None:
     case.send(case.prior(), case.prior())
     by_api.transfer(case.city, case.patient)
     with running(case.place.config()):
-        until(lambda: case.state()["waiting_for"] == {"pacs-full": 2}, 60)
+        until(lambda: case.state()["waiting_for"] == {"pacs-full": 2})
         (told,) = case.state()["patients"]
         assert (told["missing"], told["exams_waiting"], told["reasons"]) == (2, 2, {"pacs-full": 2})
         assert told["waiting_seconds"] >= 0

@@ -63,7 +63,7 @@ class Case:
         assert found["received"] == found["sent"] + found["aside"] + found["waiting"]
         return found
 
-    def settled(self, count: int, seconds: float = 30) -> dict[str, Any]:
+    def settled(self, count: int, seconds: float = 60) -> dict[str, Any]:
         return until(lambda: (now := self.reports())["received"] >= count and not now["waiting"] and now, seconds)
 
     def on_disk(self, text: str) -> bool:
@@ -139,9 +139,9 @@ def test_images_wake_the_report_that_waits_for_them_within_two_seconds_however_t
         named = {"study": study} if by == "study" else {"study": "", "accession": accession}
         asked.clear()
         assert case.send(case.oru("Prima delle immagini.", order=f"F-{number}", **named)) == ["AA"]
-        until(lambda: any(("/changes?since=" if feed else "/changes?since=now") in path for path in asked), 60)
+        until(lambda: any(("/changes?since=" if feed else "/changes?since=now") in path for path in asked))
         if feed:
-            until(lambda: any("/changes?since=" in path and "since=now" not in path for path in asked), 60)
+            until(lambda: any("/changes?since=" in path and "since=now" not in path for path in asked))
         postponed = "UPDATE reports SET not_before = ?, attempts = 20 WHERE reason = 'study-not-there'"
         journal = sqlite3.connect(case.place.spool / "journal.sqlite3", timeout=20, isolation_level=None)
         with contextlib.closing(journal):

@@ -167,7 +167,7 @@ def test_a_sender_that_falls_silent_in_the_middle_of_an_image_is_given_up(tmp_pa
         silent = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
         silent.dul.socket.socket.sendall(p_data(1, 0x03, store_command(ct_slice())) + p_data(1, 0x00, bytes(5000)))
         until(lambda: list((place.spool / "incoming").iterdir()))
-        until(lambda: not list((place.spool / "incoming").iterdir()), 20)
+        until(lambda: not list((place.spool / "incoming").iterdir()))
         assert place.state()["received"] == 0
 
 

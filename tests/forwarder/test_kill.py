@@ -98,8 +98,8 @@ def test_killed_at_random_moments_while_several_modalities_send_and_the_line_fai
                 forwarder.kill()
                 forwarder.wait()
         with process(place):
-            until(lambda: not any(sender.is_alive() for sender in senders), 60)
-            state = until(lambda: place.settled(180), 60)
+            until(lambda: not any(sender.is_alive() for sender in senders))
+            state = until(lambda: place.settled(180))
     finally:
         stop.set()
         for sender in senders:

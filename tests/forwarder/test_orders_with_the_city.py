@@ -169,7 +169,7 @@ def test_what_is_relevant_for_the_order_goes_first_into_the_pacs(city: RunningCi
             until(lambda: at.state()["orders"]["with_priors"] == 1)
         later = place(city, tmp_path, **values)
         with running(later.config()):
-            until(lambda: len(pacs.received) == 3, 40)
+            until(lambda: len(pacs.received) == 3)
         assert pacs.received[0].SOPInstanceUID == films[2].SOPInstanceUID
 
 

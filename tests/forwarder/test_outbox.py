@@ -62,7 +62,7 @@ def test_a_failure_that_passes_is_waited_out(archive: FakeArchive, tmp_path, rep
     archive.before = fail_some
     with running(place.config()):
         assert store(place, [ct_slice(n) for n in range(1, 9)]) == [0x0000] * 8
-        state = until(lambda: place.settled(8), 60)
+        state = until(lambda: place.settled(8))
     assert state["indexed"] == 8
     assert len(archive.order) == 8
 
@@ -73,7 +73,7 @@ def test_answers_lost_after_the_commit_end_in_one_object_each(archive: FakeArchi
     place = plain(tmp_path, archive)
     with running(place.config()):
         assert store(place, [ct_slice(n) for n in range(1, 31)]) == [0x0000] * 30
-        until(lambda: place.settled(30), 60)
+        until(lambda: place.settled(30))
     assert len(archive.order) == len(set(archive.order)) == 30
 
 
@@ -182,7 +182,7 @@ def test_the_newest_urgent_study_goes_first(archive: FakeArchive, tmp_path):
         for study, modality in (("1.1", "CT"), ("1.2", "CR"), ("1.3", "CT"), ("1.4", "CR")):
             keep(study, modality)
         hold.set()
-        until(lambda: place.settled(8), 60)
+        until(lambda: place.settled(8))
     order = [studies[dcmread(BytesIO(archive.objects[sha256])).SOPInstanceUID] for sha256 in archive.order]
     assert order == ["1.4", "1.4", "1.2", "1.2", "1.1", "1.1", "1.3", "1.3"]
 
@@ -245,7 +245,7 @@ def test_an_endless_answer_does_not_fill_the_memory(archive: FakeArchive, tmp_pa
         store(place, [ct_slice(1)])
         until(lambda: place.state()["troubles"] == ["protocol"])
         archive.before = lambda *_: None
-        until(lambda: place.settled(1), 60)
+        until(lambda: place.settled(1))
 
 
 def test_what_is_urgent_goes_first_even_when_all_that_may_be_under_way_is(archive: FakeArchive, tmp_path, monkeypatch):
@@ -257,7 +257,7 @@ def test_what_is_urgent_goes_first_even_when_all_that_may_be_under_way_is(archiv
         assert store(place, [ct_slice(n) for n in range(1, 7)]) == [0x0000] * 6
         until(lambda: archive.in_flight and archive.calls["POST /uploads"])
         assert store(place, [ct_slice(99, modality="CR")]) == [0x0000]
-        until(lambda: place.settled(7), 60)
+        until(lambda: place.settled(7))
     order = [number_of(archive.objects[sha256]) for sha256 in archive.order]
     assert order.index(99) <= 2  # besides what was on the line then
 
@@ -351,7 +351,7 @@ class TestLossless:
             data[-100] ^= 1
             packed.write_bytes(data)
             hold.set()
-            state = until(lambda: place.settled(1), 60)
+            state = until(lambda: place.settled(1))
         assert state["indexed"] == 1
 
     def test_an_original_that_is_damaged_is_never_sent_and_told(self, archive: FakeArchive, tmp_path):
@@ -365,7 +365,7 @@ class TestLossless:
             data[-1] ^= 1
             path.write_bytes(data)
             hold.set()
-            state = until(lambda: place.settled(1), 60)
+            state = until(lambda: place.settled(1))
         assert state["aside"] == {"damaged-in-spool": 1}
         assert not archive.objects
 
@@ -379,7 +379,7 @@ class TestLossless:
         data[-1000] ^= 1
         spool.path(digest).write_bytes(data)
         with running(place.config()):
-            state = until(lambda: place.settled(1), 60)
+            state = until(lambda: place.settled(1))
         assert state["aside"] == {"damaged-in-spool": 1}
         assert not archive.objects
 

@@ -284,7 +284,7 @@ class TestTroubles:
             store(place, [ct_slice(1)])
             until(lambda: place.state()["troubles"] == [trouble])
             archive.before = lambda *_: None
-            until(lambda: place.state()["troubles"] == [], 60)
+            until(lambda: place.state()["troubles"] == [])
 
     def test_a_store_that_is_blocked_is_told_though_the_archive_answers(self, archive, tmp_path):
         place = hospital(tmp_path, archive.url)
@@ -297,7 +297,7 @@ class TestTroubles:
             assert found["line"]["host"] == archive.url.removeprefix("http://")
             archive.before = lambda *_: None
             state._outbox.try_now()
-            until(lambda: place.settled(1), 60)
+            until(lambda: place.settled(1))
             assert (place.state()["troubles"], place.state()["line"]["open"]) == ([], True)
 
     def test_a_third_that_is_put_aside_is_told(self, archive: FakeArchive, tmp_path):
@@ -334,7 +334,7 @@ class TestTroubles:
             assert store(place, [ct_slice(1)]) == [0x0000]
             until(lambda: place.state()["troubles"] == ["credentials-not-renewed"])
             (credentials / "credentials").write_text(good)
-            until(lambda: place.settled(1), 60)
+            until(lambda: place.settled(1))
             assert place.state()["troubles"] == []
 
     @pytest.mark.parametrize(

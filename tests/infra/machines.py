@@ -94,10 +94,10 @@ def booted(root: Path, name: str, binds: dict[Path, str], environment: dict[str,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        first = wait_until(lambda: process.poll() is not None or _first_process(process.pid), 30)
+        first = wait_until(lambda: process.poll() is not None or _first_process(process.pid))
         assert process.poll() is None, log.read_text()
         machine = Machine(first, environment)
-        wait_until(lambda: machine.try_("systemctl is-system-running").stdout.strip() in ("running", "degraded"), 60)
+        wait_until(lambda: machine.try_("systemctl is-system-running").stdout.strip() in ("running", "degraded"))
         yield machine
         machine.try_("systemctl poweroff")
         process.wait(30)

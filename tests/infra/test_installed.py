@@ -197,7 +197,7 @@ def test_what_the_pacs_sends_arrives_compressed_and_can_be_found(
     machine: Machine, installed: Installed, city: RunningCity
 ) -> None:
     installed.receive(*SENT)
-    wait_until(lambda: installed.status()["indexed"] == len(SENT), 60)
+    wait_until(lambda: installed.status()["indexed"] == len(SENT))
     assert installed.status()["rejected"] == 0
     for name in SENT:
         study = str(dcmread(real_files()[name], stop_before_pixels=True).StudyInstanceUID)
@@ -213,7 +213,7 @@ def test_a_forwarder_that_is_killed_comes_again_with_the_same_spool(machine: Mac
     wait_until(lambda: machine.shown(UNIT, "MainPID") not in (first, "0") and installed.healthy(), 120)
     assert machine.shown(UNIT, "NRestarts") != "0"
     assert installed.status()["received"] == before >= 1
-    wait_until(lambda: installed.status()["waiting"] == 0, 60)
+    wait_until(lambda: installed.status()["waiting"] == 0)
     assert installed.status()["indexed"] == before
 
 
@@ -303,17 +303,17 @@ def test_the_image_runs_sends_and_ends_as_it_should_and_a_new_container_goes_on_
     options = [*_here(), *_hardened(), "-v", "spool:/var/lib/contenitore-forwarder", "-v", f"{etc}:/etc/contenitore:ro"]
 
     engine("run", "-d", "--name", "one", *options, image)
-    wait_until(contained.healthy, 60)
+    wait_until(contained.healthy)
     assert engine("exec", "one", "id", "-u") == "10001"
     assert engine.try_("exec", "one", "sh", "-c", "echo x > /etc/x").returncode != 0
-    wait_until(lambda: engine.try_("healthcheck", "run", "one").returncode == 0, 30)
+    wait_until(lambda: engine.try_("healthcheck", "run", "one").returncode == 0)
     checked = engine("exec", "one", "contenitore-forwarder", "check")
     assert "BAD" not in checked and "good archive" in checked
     contained.echo()
     contained.receive(*SENT)
     rows = engine("exec", "one", "python3", "-c", _JOURNAL)
     assert int(rows) == len(SENT)
-    wait_until(lambda: contained.status()["indexed"] == len(SENT), 60)
+    wait_until(lambda: contained.status()["indexed"] == len(SENT))
 
     engine("stop", "--time", "30", "one")
     assert engine("inspect", "one", "--format", "{{.State.ExitCode}}") == "0"
@@ -322,10 +322,10 @@ def test_the_image_runs_sends_and_ends_as_it_should_and_a_new_container_goes_on_
     engine("rm", "one")
 
     engine("run", "-d", "--name", "two", *options, image)
-    wait_until(contained.healthy, 60)
+    wait_until(contained.healthy)
     assert contained.status()["received"] == len(SENT)
     contained.receive("test_files/reportsi.dcm")
-    wait_until(lambda: contained.status()["indexed"] == len(SENT) + 1, 60)
+    wait_until(lambda: contained.status()["indexed"] == len(SENT) + 1)
 
 
 def test_a_container_whose_forwarder_does_not_answer_is_not_healthy(engine: Podman, image: str, folder: Path) -> None:

@@ -21,7 +21,7 @@ def new_uid() -> str:
     return f"2.25.{time.time_ns()}"
 
 
-def send(hospital: Client, *contents: bytes, seconds: float = 30.0) -> list[dict[str, Any]]:
+def send(hospital: Client, *contents: bytes, seconds: float = 60.0) -> list[dict[str, Any]]:
     """Ask, put, and wait for the verdicts; the status of each content, in order."""
     hashes = [hashlib.sha256(content).hexdigest() for content in contents]
     offers = [{"sha256": sha, "size": len(one)} for sha, one in zip(hashes, contents, strict=True)]
@@ -53,7 +53,7 @@ def visible(hospital: Client, study: str, instances: int = 1) -> Any:
         matches = hospital.get(f"/dicomweb/studies?StudyInstanceUID={study}").json()
         return matches[0] if matches and matches[0]["00201208"]["Value"] == [instances] else None
 
-    return wait_until(found, 30)
+    return wait_until(found)
 
 
 def problem(answer: requests.Response) -> dict[str, Any]:

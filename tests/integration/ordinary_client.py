@@ -58,7 +58,7 @@ def send(profile, contents):
             puts.append(
                 requests.request(upload["method"], upload["url"], data=content, headers=upload["headers"], timeout=60).status_code
             )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         states = call(profile, "POST", "/uploads/status", {"sha256": [offer["sha256"] for offer in offers]}).json()["instances"]
         if all(state["state"] not in ("absent", "stored") for state in states) or time.monotonic() > deadline:
@@ -67,7 +67,7 @@ def send(profile, contents):
 
 
 def until(look, enough):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         found = look()
         if enough(found) or time.monotonic() > deadline:

@@ -119,7 +119,7 @@ def test_a_hospital_leaves_by_two_operators_and_nothing_of_it_remains_but_what_t
         code, stands = erase(city, "bianchi")
         return stands if code == 0 else None
 
-    gone = wait_until(is_gone, 60)
+    gone = wait_until(is_gone)
     hashes = sorted(hashlib.sha256(content).hexdigest() for content in departure.contents)
     chain = "0" * 64
     for sha in hashes:
@@ -128,7 +128,7 @@ def test_a_hospital_leaves_by_two_operators_and_nothing_of_it_remains_but_what_t
     assert gone["erased"]["bytes"] == sum(map(len, departure.contents))
 
     assert objects_of(city, LEAVER) == []
-    wait_until(lambda: not _left(city, hashes), 30)
+    wait_until(lambda: not _left(city, hashes))
     other = city.client("mondino")
     assert other.get("/dicomweb/studies?StudyInstanceUID=1.2.951").json() == []
     assert other.get("/studies/1.2.951/manifest").status_code == 404
@@ -191,8 +191,8 @@ def test_a_patients_erasure_is_shown_confirmed_hidden_at_once_and_takes_nobody_e
         ticked(city, "erase_due")
         return not {*hashes} & {key.rpartition("/")[2] for key in objects_of(city, "maugeri")}
 
-    wait_until(is_erased, 60)
-    wait_until(lambda: not [key for key in items_of(city, "1.2.961", "Via^Sempre", *hashes) if key[0] != "F#FEED#maugeri"], 30)
+    wait_until(is_erased)
+    wait_until(lambda: not [key for key in items_of(city, "1.2.961", "Via^Sempre", *hashes) if key[0] != "F#FEED#maugeri"])
     assert "Via" not in _metadata_of(city, "maugeri"), "the batch's metadata had lines of others, which stay"
     assert owner.get("/dicomweb/studies/1.2.962/metadata").json() == before
     visible(owner, "1.2.963", 2)
@@ -228,12 +228,12 @@ def test_a_rule_is_tried_before_it_is_carried_out_and_takes_what_is_due_and_no_m
         said = owner.get("/retention").json()
         return said if said["tried"] and said["last_pass"]["execute"] is execute else None
 
-    tried = wait_until(lambda: passed(False), 60)
+    tried = wait_until(lambda: passed(False))
     assert tried["last_pass"]["named"] == ["1.2.971"]
     visible(owner, "1.2.971")
     assert owner.put("/retention", json=rule | {"years": 19, "execute": True}).status_code == 409, "another rule was tried"
     assert owner.put("/retention", json=rule | {"execute": True}).status_code == 200
-    done = wait_until(lambda: passed(True), 60)
+    done = wait_until(lambda: passed(True))
     assert (done["last_pass"]["named"], done["last_pass"]["found"]["objects"]) == (["1.2.971"], 1)
     assert owner.get("/dicomweb/studies?StudyInstanceUID=1.2.971").json() == []
     assert f"instances/san-matteo/{hashlib.sha256(contents[0]).hexdigest()}" not in objects_of(city, "san-matteo")

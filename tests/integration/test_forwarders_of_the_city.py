@@ -82,7 +82,7 @@ def test_what_site_toml_says_is_laid_over_at_the_next_start_and_an_unknown_key_s
     site.write_text("[dicom]\nae_titel = 'ODD'\n")
     os.kill(before["pid"], signal.SIGKILL)
     log = Path(city.state) / "logs" / "forwarder-mondino.log"
-    wait_until(lambda: "dicom.ae_titel" in log.read_text(), 30)
+    wait_until(lambda: "dicom.ae_titel" in log.read_text())
     site.write_text("[dicom]\nae_title = 'SITE'\n")
 
     def title() -> str:
@@ -91,4 +91,4 @@ def test_what_site_toml_says_is_laid_over_at_the_next_start_and_an_unknown_key_s
         except requests.ConnectionError:
             return ""
 
-    wait_until(lambda: title() == "SITE", 60)
+    wait_until(lambda: title() == "SITE")

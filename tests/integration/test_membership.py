@@ -46,7 +46,7 @@ def changes_told(client: Client) -> list[str]:
 
 def hears(client: Client, expected: list[str]) -> None:
     """Wait until its feed has told these changes of its membership, in this order, and no others."""
-    wait_until(lambda: len(changes_told(client)) >= len(expected), 60)
+    wait_until(lambda: len(changes_told(client)) >= len(expected))
     assert changes_told(client) == expected
 
 

@@ -90,7 +90,7 @@ def world(city: RunningCity) -> World:
     visible(receiver, STUDY, 3)
     for name in ("Bianchi^Ada", "Bianco^Ada"):
         assert [status["state"] for status in send(owner, image(study=CORRECTED, patient="OPS-3", name=name))] == ["indexed"]
-    wait_until(lambda: World(city, owner, receiver, ()).operate("reconcile", "--older-than", "0")["differ"] == 0, 60)
+    wait_until(lambda: World(city, owner, receiver, ()).operate("reconcile", "--older-than", "0")["differ"] == 0)
     return World(city, owner, receiver, tuple(hashlib.sha256(content).hexdigest() for content in contents))
 
 
@@ -192,7 +192,7 @@ def test_damage_is_found_named_and_mended(world: World, damage: Any) -> None:
     assert not any(one["mended"] for one in found)
     mended = world.operate(*RECONCILE, "--mend", expected=0)
     assert mended["differ"] == mended["mended"] > 0
-    wait_until(lambda: world.answers() == before, 30)
+    wait_until(lambda: world.answers() == before)
     assert world.city.client("mondino").get(f"/dicomweb/studies?StudyInstanceUID={STUDY}").json() == []
 
 
@@ -362,8 +362,8 @@ def test_everything_at_once_is_mended_while_two_hospitals_send(world: World) -> 
                 "view-differs",
                 "letter-set-aside",
             } <= kinds
-            wait_until(lambda: world.operate(*RECONCILE, "--mend")["differ"] == 0, 60)
-            wait_until(lambda: world.answers() == before, 30)
+            wait_until(lambda: world.operate(*RECONCILE, "--mend")["differ"] == 0)
+            wait_until(lambda: world.answers() == before)
         finally:
             stop.set()
             for sender in senders:
@@ -371,4 +371,4 @@ def test_everything_at_once_is_mended_while_two_hospitals_send(world: World) -> 
     for hospital, studies in sent.items():
         for study in studies:
             visible(world.city.client(hospital), study)
-    wait_until(lambda: world.operate("reconcile", "--older-than", "0")["differ"] == 0, 60)
+    wait_until(lambda: world.operate("reconcile", "--older-than", "0")["differ"] == 0)

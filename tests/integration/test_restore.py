@@ -80,11 +80,11 @@ def test_after_a_restore_everything_that_was_acknowledged_is_there_and_the_audit
         assert run(audit.main, city, "verify")[0] == 1, "what the anchors saw is gone"
         moment = ["--to", to.isoformat(), "--reason", "a rehearsal", "--profile", "administrator"]
         assert run(audit.main, city, "restored", *moment)[0] == 0
-        wait_until(lambda: reconciled(city)["differ"] == 0, 60)
+        wait_until(lambda: reconciled(city)["differ"] == 0)
         visible(owner, KEPT, 3)
         visible(owner, LATER)
         visible(other, KEPT, 3)
-        wait_until(lambda: answers(city, KEPT, LATER) == before, 30)
+        wait_until(lambda: answers(city, KEPT, LATER) == before)
         assert owner.get(f"/studies/{LATER}/manifest").status_code == 200
         ticked(city, "anchor_audit")
         code, said = run(audit.main, city, "verify")

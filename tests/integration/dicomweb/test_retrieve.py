@@ -187,7 +187,7 @@ def test_metadata_of_a_quiet_series_costs_one_get_however_many_instances_it_has(
         listed = client.list_objects_v2(Bucket=bucket, Prefix="metadata/series/san-matteo/").get("Contents", [])
         return any(b"498.1.1/instances" in gzip.decompress(_read(client, bucket, one["Key"])) for one in listed)
 
-    wait_until(compacted, 30)
+    wait_until(compacted)
     before = world.city.aws_requests().get("s3:GetObject", 0)
     assert len(world.owner.get(path).json()) == 3
     assert world.city.aws_requests()["s3:GetObject"] - before == 1

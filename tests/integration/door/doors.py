@@ -66,7 +66,7 @@ class Doors:
         before = self._endpoints(institution)
         Path(before["config"]).with_name("site.toml").write_text(text)
         os.kill(before["pid"], signal.SIGKILL)
-        wait_until(lambda: self._endpoints(institution)["pid"] != before["pid"], 30)
+        wait_until(lambda: self._endpoints(institution)["pid"] != before["pid"])
 
         def answers() -> bool:
             with contextlib.suppress(requests.RequestException):
@@ -75,7 +75,7 @@ class Doors:
                 return requests.get(before["page"].replace("http:", "https:") + "/health", timeout=5, verify=False).ok
             return False
 
-        wait_until(answers, 60)
+        wait_until(answers)
 
     def put_back(self, institution: str) -> None:
         """Its own configuration again, from when somebody comes to its door next: until then another may be laid over it."""
@@ -94,7 +94,7 @@ class Doors:
             states = client.post("/uploads/status", json={"sha256": hashes}).json()["instances"]
             return all(state["state"] == "indexed" for state in states)
 
-        wait_until(indexed, 60)
+        wait_until(indexed)
 
     def audit(self, institution: str, patient: str) -> str:
         """The audit trail of one of the institution's patients, as text."""

@@ -356,7 +356,7 @@ class TestLargeBodies:
         transfer = other.transferred()
         doors.city.client(MAUGERI).delete(f"/transfers/{transfer}")
         folder = doors.city.state / "forwarders" / MAUGERI / "spool" / "web"
-        wait_until(lambda: not list(folder.iterdir()), 30)
+        wait_until(lambda: not list(folder.iterdir()))
 
     def test_a_viewer_that_goes_away_frees_its_line_to_the_store(self, doors: Doors, radiologist: Staff, large: str):
         path = instance_of(radiologist, large)
@@ -383,7 +383,7 @@ class TestLargeBodies:
 
         for line in held:
             line.close()
-        wait_until(lambda: radiologist.get("/dicomweb/studies?limit=1").status_code == 200 and to_store() <= 32, 30)
+        wait_until(lambda: radiologist.get("/dicomweb/studies?limit=1").status_code == 200 and to_store() <= 32)
 
     def test_a_hundred_viewers_at_once_need_little_memory(self, doors: Doors, radiologist: Staff, large: str):
         path, process = instance_of(radiologist, large), psutil.Process(doors.endpoints(MAUGERI)["pid"])

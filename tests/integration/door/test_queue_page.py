@@ -41,7 +41,7 @@ def conflict(doors: Doors, patient: Patient) -> str:
         image = ct_slice(1, study=study)
         image.PixelData = pixels * len(image.PixelData)
         store(doors, MONDINO, image)
-    wait_until(lambda: conflicts() > before, 60)
+    wait_until(lambda: conflicts() > before)
     return study
 
 
@@ -59,7 +59,7 @@ def test_what_was_put_aside_is_shown_with_what_to_do_tried_again_and_let_go_of(d
     assert digest and "Riprova" in text and "PROVA" not in text
     assert re.search(r'<a href="/waiting" data-text="staff">', staff.get("/").text)  # from the technical page back to these
     assert act(staff, "retry", digest=digest[1]).status_code == 303
-    wait_until(lambda: digest[1] in staff.get("/queue").text, 60)  # judged again, and put aside again
+    wait_until(lambda: digest[1] in staff.get("/queue").text)  # judged again, and put aside again
     assert act(staff, "discard", digest=digest[1]).status_code == 303
     assert digest[1] not in staff.get("/queue").text
     log = (Path(doors.city.state) / "logs" / f"forwarder-{MONDINO}.log").read_text()
@@ -107,7 +107,7 @@ def test_a_number_that_registration_proposes_is_accepted_with_one_click(doors: D
             assert found
             return found[0]
 
-        shown = wait_until(lambda: (text := card()) and "propone" in text and text, 60)
+        shown = wait_until(lambda: (text := card()) and "propone" in text and text)
         assert "stesso nome" in shown and "stessa data di nascita" in shown
         fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', shown[: shown.index("Accetta con questo numero")]))
         assert fields["number"] == patient.elsewhere

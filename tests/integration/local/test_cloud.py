@@ -160,7 +160,7 @@ def test_an_institution_that_is_registered_has_a_profile_at_once_and_loses_it(st
         parser.read(standin_city.endpoints["aws_shared_credentials_file"])
         return parser.sections()
 
-    wait_until(lambda: "besta" not in profiles(), 1)
+    wait_until(lambda: "besta" not in profiles())
     assert set(profiles()) == {"administrator", "operator", "san-matteo", "maugeri", "mondino"}
 
 

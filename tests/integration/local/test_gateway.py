@@ -262,11 +262,11 @@ def test_an_answer_over_6_mb_is_an_error(maugeri: Client) -> None:
 def test_long_polls_do_not_hold_up_others(standin_city: RunningCity) -> None:
     with concurrent.futures.ThreadPoolExecutor(60) as pool:
         clients, before = [standin_city.client("maugeri") for _ in range(60)], standin_city.invoked()
-        polls = [pool.submit(client.get, "/sleep/4") for client in clients]
+        polls = [pool.submit(client.get, "/sleep/8") for client in clients]
         wait_until(lambda: standin_city.invoked() >= before + 60)
         started = time.monotonic()
         assert standin_city.client("maugeri").get("/echo/x").status_code == 200
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 4
         assert all(poll.result().status_code == 200 for poll in polls)
 
 

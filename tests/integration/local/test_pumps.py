@@ -77,11 +77,11 @@ def source(**changes: Any) -> QueueSource:
 
 def test_a_message_arrives_in_lambdas_form_and_is_gone(queue: Any, started: Callable[[Pump], Pump]) -> None:
     recorder = Recorder(lambda event: {"batchItemFailures": []})
-    started(queue_pump(source(), queue, recorder.function, "pump"))
+    started(queue_pump(source(window=60.0), queue, recorder.function, "pump"))
     sent_at = time.monotonic()
     send(queue, "a")
     wait_until(lambda: recorder.events and not queue._messages)
-    assert time.monotonic() - sent_at < 1, "a lone message does not wait for the window to end"
+    assert time.monotonic() - sent_at < 30, "a lone message does not wait for the window to end"
     (record,) = recorder.events[0]["Records"]
     assert (record["messageId"], record["body"], record["eventSource"]) == ("id-a", "a", "aws:sqs")
     assert record["attributes"]["ApproximateReceiveCount"] == "1"
@@ -207,7 +207,7 @@ def test_changes_arrive_in_order_and_only_those_that_pass_the_filter(state: Stat
     changed_at = time.monotonic()
     change(state, "F#1", "V#1", "F#2")
     wait_until(lambda: checkpoint(state) == 3)
-    assert time.monotonic() - changed_at < 0.5
+    assert time.monotonic() - changed_at < 5
     assert [keys(event) for event in recorder.events] == [["F#1", "F#2"]]
     numbers = [int(record["dynamodb"]["SequenceNumber"]) for record in recorder.events[0]["Records"]]
     assert numbers == sorted(numbers)
@@ -306,7 +306,7 @@ def test_a_function_that_was_due_while_the_city_was_down_runs_at_its_start(state
     recorder = Recorder(lambda event: None)
     state.set_setting("schedule:recorder", time.time() - 1000)
     started(schedule_pump(recorder.function, 900, state))
-    wait_until(lambda: recorder.events, 2)
+    wait_until(lambda: recorder.events)
 
 
 def test_a_scheduled_function_that_raises_is_called_twice_more(state: State, started: Callable[[Pump], Pump]) -> None:

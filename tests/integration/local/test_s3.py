@@ -78,7 +78,7 @@ def test_an_upload_with_exactly_the_signed_headers_is_stored_and_announced(stand
     assert answer.headers["x-amz-version-id"]
     table = standin_city.aws("dynamodb")
     wanted = {"pk": {"S": "F#OBJECT#test#plain"}, "sk": {"S": "."}}
-    wait_until(lambda: table.get_item(TableName=standin_city.outputs()["TableName"], Key=wanted).get("Item"), 5)
+    wait_until(lambda: table.get_item(TableName=standin_city.outputs()["TableName"], Key=wanted).get("Item"))
 
 
 def test_a_second_upload_of_the_same_key_fails_and_changes_nothing(standin_city: RunningCity) -> None:

@@ -319,7 +319,7 @@ def test_changes_reach_the_function_behind_the_stream(dynamodb: Any, table: str)
         ExpressionAttributeValues={":a": {"S": "1"}},
     )
     dynamodb.put_item(TableName=table, Item=item("F#OTHER#stream", "filtered"))
-    wait_until(lambda: query(dynamodb, table, "V#F#PATIENT#stream")["Items"], 5)
+    wait_until(lambda: query(dynamodb, table, "V#F#PATIENT#stream")["Items"])
     (view,) = query(dynamodb, table, "V#F#PATIENT#stream")["Items"]
     assert view["event"] == {"S": "INSERT"}
     assert query(dynamodb, table, "V#F#STUDY#stream")["Items"]

@@ -150,7 +150,7 @@ def test_the_twentieth_costs_what_the_third_did_while_two_send(operated: Operate
     assert third["PUT /institutions/{institution}"] == 1
     for hospital in sent:
         assert len(sent[hospital]) > 2
-        wait_until(lambda hospital=hospital: arrived(hospital), 60)
+        wait_until(lambda hospital=hospital: arrived(hospital))
     assert len(city.client("clinica-20").get("/institutions").json()["institutions"]) >= 23
     for number in (2, 20):  # each by its own role, and sees only its own
         client = city.client(f"clinica-{number:02d}")
@@ -200,7 +200,7 @@ def test_the_hospitals_one_command_sends_sees_and_withdraws(operated: OperatedCi
     running = subprocess.Popen([*forwarder, "run", "--config", file], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)  # fmt: skip
     try:
-        wait_until(lambda: _listens(port), 30)
+        wait_until(lambda: _listens(port))
         report = tmp_path / "self-test.txt"
         command = [*forwarder, "self-test", "--config", file, "--report", report]
         tried = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -65,7 +65,7 @@ class Story:
 
         if not count:
             return found() or []
-        told: list[dict[str, Any]] = wait_until(found, 60)
+        told: list[dict[str, Any]] = wait_until(found)
         return told
 
     def acknowledge(self, browser: Browser, **what: str) -> requests.Response:

@@ -35,7 +35,7 @@ def read(city: RunningCity, study: Study, sop: str) -> dict[str, Any]:
 
 def once_there(browser: Browser, address: str) -> dict[str, Any]:
     """A report, once the study's view has it."""
-    answer = wait_until(lambda: found if (found := browser.get(address)).status_code == 200 else None, 20)
+    answer = wait_until(lambda: found if (found := browser.get(address)).status_code == 200 else None)
     report: dict[str, Any] = answer.json()
     return report
 

@@ -108,7 +108,7 @@ class Study:
             listed: list[dict[str, Any]] = self.client.get(f"/studies/{self.uid}/reports").json()["reports"]
             return listed if len(listed) == count else None
 
-        listed: list[dict[str, Any]] = wait_until(found, 30)
+        listed: list[dict[str, Any]] = wait_until(found)
         return listed
 
     def text(self, report: dict[str, Any]) -> str:
@@ -353,4 +353,4 @@ def test_a_withdrawn_version_holds_the_chain_together_and_leaves_the_one_before_
         body = {"sop_instance_uids": [gone["sop_instance_uid"]], "reason": "sent in error"}
         answer = study.client.post(f"/studies/{study.uid}/withdrawals", json=body)
         assert answer.status_code in (200, 201), answer.text
-        wait_until(lambda left=left: [(report["version"], report["newest"]) for report in study.reports(len(left))] == left, 20)
+        wait_until(lambda left=left: [(report["version"], report["newest"]) for report in study.reports(len(left))] == left)

@@ -2,10 +2,10 @@
 
 From the acceptance of a transfer to the last image of a prior (500 slices of 512², as the archive has them) in the hospital's PACS, over
 the loopback and over a line held to 100 Mbit/s (a proxy); in the same run what the same PACS takes of the same files from DCMTK's
-storescu, and how fast curl downloads them by the same addresses over the same line, which is all that the archive of this machine gives.
+storescu, how fast curl downloads them by the same addresses over the same line, which is all that the archive of this machine gives,
+and how fast both together, at the same time, bring them from the archive into the PACS.
 Then the memory of the forwarder while a study of many small slices is delivered (`--slices 0` for that alone), beside an archive of
-nothing else. The PACS is Orthanc where
-it is installed, else DCMTK's storescp, which answers no C-FIND.
+nothing else. The PACS is Orthanc where it is installed, else DCMTK's storescp, which answers no C-FIND.
 
 Everything happens on the loopback and in a temporary folder.
 """
@@ -24,6 +24,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,38 +101,60 @@ def storescu(files: list[Path], scratch: Path, associations: int) -> float:
     """What the PACS takes of the files directly: seconds."""
     with pacs(scratch) as (port, count):
         began = time.perf_counter()
-        command = ["/usr/bin/storescu", "-xt", "-pdu", "131072", "-aec", "PACS", "127.0.0.1", str(port)]
-        running = [
-            subprocess.Popen([*command, *map(str, files[k::associations])], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-            for k in range(associations)
-        ]
-        for sender in running:
-            if sender.wait():
-                raise subprocess.CalledProcessError(sender.returncode, "storescu")
+        store(port, files, associations)
         until(lambda: count() >= len(files), 300, 0.1)
         return time.perf_counter() - began
 
 
 def curl(city: RunningCity, study: str, scratch: Path, proxy: str = "") -> float:
     """Seconds in which curl downloads every instance of a study, eight at once."""
-    listed = city.client("san-matteo").get(f"/studies/{study}/manifest?limit=500").json()["instances"]
+    listed = manifest(city, study)
     scratch.mkdir()
-    lines = [f'url = "{entry["url"]}"\noutput = "{scratch / entry["sha256"]}"' for entry in listed]
-    (scratch / "urls").write_text("\n".join(lines))
-    command = [
-        "curl",
-        "-sSf",
-        "--no-progress-meter",
-        "-Z",
-        "--parallel-max",
-        "8",
-        "-K",
-        str(scratch / "urls"),
-        *(["-x", proxy] if proxy else []),
-    ]
     began = time.perf_counter()
-    subprocess.run(command, check=True)
+    download(listed, scratch, proxy)
     return time.perf_counter() - began
+
+
+def manifest(city: RunningCity, study: str) -> list[dict[str, str]]:
+    listed: list[dict[str, str]] = city.client("san-matteo").get(f"/studies/{study}/manifest?limit=500").json()["instances"]
+    return listed
+
+
+def download(listed: list[dict[str, str]], folder: Path, proxy: str = "") -> None:
+    """With curl, eight at once."""
+    names = [f'url = "{entry["url"]}"\noutput = "{folder / entry["sha256"]}"' for entry in listed]
+    command = ["curl", "-sSf", "--no-progress-meter", "-Z", "--parallel-max", "8", "-K", "-", *(["-x", proxy] if proxy else [])]
+    subprocess.run(command, check=True, input="\n".join(names), text=True)
+
+
+def by_hand(city: RunningCity, study: str, scratch: Path, proxy: str = "") -> float:
+    """Seconds in which the study comes from the archive into the PACS by curl and storescu alone, which work at the same time on
+    parts of fifty: what this machine gives, with nothing checked, coerced or noted."""
+    listed = manifest(city, study)
+    with pacs(scratch) as (port, count), ThreadPoolExecutor(1) as sender:
+        began = time.perf_counter()
+        sent = []
+        for start in range(0, len(listed), 50):
+            folder = scratch.with_name(f"{scratch.name}-{start}")
+            folder.mkdir()
+            download(listed[start : start + 50], folder, proxy)
+            sent.append(sender.submit(store, port, sorted(folder.iterdir())))
+        for part in sent:
+            part.result()
+        until(lambda: count() >= len(listed), 300, 0.1)
+        return time.perf_counter() - began
+
+
+def store(port: int, files: list[Path], associations: int = 1) -> None:
+    """Send files with storescu."""
+    command = ["/usr/bin/storescu", "-xt", "-pdu", "131072", "-aec", "PACS", "127.0.0.1", str(port)]
+    running = [
+        subprocess.Popen([*command, *map(str, files[k::associations])], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        for k in range(associations)
+    ]
+    for sender in running:
+        if sender.wait():
+            raise subprocess.CalledProcessError(sender.returncode, "storescu")
 
 
 def into_the_archive(city: RunningCity, folder: Path) -> None:
@@ -245,12 +268,13 @@ def prior(city: RunningCity, scratch: Path, slices: int) -> None:
         with bad_line() as line:
             line.bytes_per_second = speed
             bare = curl(city, bench_forwarder.STUDY, scratch / f"curl-{speed}", line.url if speed else "")
+            plain = by_hand(city, bench_forwarder.STUDY, scratch / f"by-hand-{speed}", line.url if speed else "")
         limit = max(best, bare, megabytes * 1e6 / speed if speed else 0.0)
         took = delivered(city, transfer, "MG-BENCH", place, slices, speed)
         flowing = (slices - 1) / (took.last - took.first)
         print(
-            f"  {label}: curl {bare:.1f} s {slices / bare:.0f}/s; from acceptance first {took.first:.2f} s, last {took.last:.1f} s"
-            f" ({flowing:.0f}/s between), {best / took.last:.0%} of storescu, {limit / took.last:.0%} of the slowest of PACS, archive"
+            f"  {label}: curl {bare:.1f} s {slices / bare:.0f}/s; curl and storescu {plain:.1f} s {slices / plain:.0f}/s; from acceptance first {took.first:.2f} s, last {took.last:.1f} s"
+            f" ({flowing:.0f}/s between), {best / took.last:.0%} of storescu, {plain / took.last:.0%} of curl and storescu ({flowing * plain / slices:.0%} while it flows), {limit / took.last:.0%} of the slowest of PACS, archive"
             f" and line ({flowing * limit / slices:.0%} while it flows); {1000 * took.processor / slices:.1f} ms of processor each;"
             f" memory {took.own:.0f} MB ({took.together:.0f} MB with all its processes)",
             flush=True,

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 
 from chalicelib.domain import tags
 from chalicelib.domain.dicom_json import first_value
-from chalicelib.domain.studies import Instance
+from chalicelib.domain.studies import Instance, unpacked
 
 _SERIES_NUMBER, _INSTANCE_NUMBER = tags.SeriesNumber, tags.InstanceNumber
 
 
 def number(one: Instance, tag: str = _INSTANCE_NUMBER) -> int | None:
     """A number of an instance, None where it has none."""
-    text = first_value(one.attributes, tag)
+    text = first_value(unpacked({tag: kept}), tag) if (kept := one.fact.kept.get(tag)) else ""
     return int(text) if text.lstrip("-").isdigit() else None
 
 

@@ -18,7 +18,7 @@ NAMED = sorted(set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|md|toml)|(?:[a-z_]
 
 @pytest.mark.parametrize("name", NAMED)
 def test_what_the_page_names_is_there(name: str) -> None:
-    rooms = [ROOT, *(ROOT / one for one in ("chalicelib", "chalicelib/services", "forwarder", "local"))]
+    rooms = [ROOT, *(ROOT / package for package in ("chalicelib", "chalicelib/services", "forwarder", "local"))]
     assert any((room / name).exists() for room in rooms)
 
 
@@ -28,7 +28,7 @@ def test_the_page_names_every_folder_of_the_code() -> None:
     }
     assert len(folders) > 20
     assert [folder.name for folder in sorted(folders) if f"`{folder.name}/`" not in PAGE] == []
-    assert [one for one in PACKAGES if f"`{one}/" not in PAGE] == []
+    assert [package for package in PACKAGES if f"`{package}/" not in PAGE] == []
 
 
 def test_the_page_says_which_way_imports_go() -> None:
@@ -73,7 +73,7 @@ def test_no_module_shares_the_name_of_a_standard_one() -> None:
     modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     assert len(modules) > 200
     shared = [str(path.relative_to(ROOT)) for path in modules if path.stem in sys.stdlib_module_names]
-    assert [one for one in shared if not one.endswith("__main__.py")] == []
+    assert [path for path in shared if not path.endswith("__main__.py")] == []
 
 
 @pytest.mark.parametrize(

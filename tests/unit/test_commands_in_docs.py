@@ -108,7 +108,7 @@ def helped(name: str) -> str:
     command = [sys.executable, "-m", *name.split()]
     told = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False).stdout
     inner = re.search(r"\{([a-z,-]+)\}", told) if " " not in name else None
-    return told + "".join(helped(f"{name} {one}") for one in (inner[1].split(",") if inner else ()))
+    return told + "".join(helped(f"{name} {below}") for below in (inner[1].split(",") if inner else ()))
 
 
 @pytest.mark.slow
@@ -122,5 +122,7 @@ def test_commands_take_the_options_that_the_docs_show() -> None:
     assert len(asked) > 5
     with ThreadPoolExecutor(2) as pool:
         told = dict(zip(asked, pool.map(helped, asked), strict=True))
-    missing = {name: left for name, options in asked.items() if (left := {one for one in options if one not in told[name]})}
+    missing = {
+        name: left for name, options in asked.items() if (left := {option for option in options if option not in told[name]})
+    }
     assert missing == {}

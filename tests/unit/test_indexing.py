@@ -185,7 +185,7 @@ def test_only_the_message_whose_object_cannot_be_read_comes_again() -> None:
     flaky = Flaky()
     flaky.contents = archive.objects.contents
     assert list(archive.index_batch(stored, objects=flaky)) == [stored[2]]
-    assert [archive.state(one) for one in stored] == ["indexed", "indexed", "stored", "indexed"]
+    assert [archive.state(item) for item in stored] == ["indexed", "indexed", "stored", "indexed"]
     assert archive.index_batch([stored[2]]) == {}
     assert archive.state(stored[2]) == "indexed"
 
@@ -202,7 +202,7 @@ def test_an_object_that_the_reader_stumbles_over_harms_only_itself() -> None:
     short = Short()
     short.contents = archive.objects.contents
     assert list(archive.index_batch(stored, objects=short)) == [stored[1]]
-    assert [archive.state(one) for one in stored] == ["indexed", "stored", "indexed", "indexed"]
+    assert [archive.state(item) for item in stored] == ["indexed", "stored", "indexed", "indexed"]
 
 
 def huge(sop: str) -> bytes:
@@ -221,7 +221,7 @@ def test_huge_headers_are_read_after_their_neighbours_and_only_while_there_is_ti
         return 60.0 if archive.state(stored[0]) == "stored" else 3.0
 
     assert list(archive.index_batch(stored, remaining=remaining)) == [stored[1]]
-    assert [archive.state(one) for one in stored] == ["indexed", "stored", "indexed", "indexed", "indexed"]
+    assert [archive.state(item) for item in stored] == ["indexed", "stored", "indexed", "indexed", "indexed"]
     assert archive.index_batch(stored) == {}
     assert archive.state(stored[1]) == "indexed"
 
@@ -249,7 +249,7 @@ def test_when_the_table_is_busy_everything_comes_again_and_is_then_done() -> Non
 
     assert set(archive.index_batch(stored, table=Watched(archive.table, busy))) == set(stored)
     assert archive.index_batch(stored) == {}
-    assert [archive.state(one) for one in stored] == ["indexed"] * 4
+    assert [archive.state(item) for item in stored] == ["indexed"] * 4
 
 
 def mixed(archive: World) -> list[StoredObject]:
@@ -321,7 +321,7 @@ def test_any_order_division_and_repetition_of_messages_indexes_the_same(data: st
         count = data.draw(st.integers(1, 5))
         assert archive.index_batch(messages[:count]) == {}
         messages = messages[count:]
-    states = [archive.state(one) for one in stored]
+    states = [archive.state(item) for item in stored]
     assert states[1:6] == ["indexed"] * 5
     assert sorted([states[0], states[6]]) == ["conflict", "indexed"]
     assert states[7] == "rejected"

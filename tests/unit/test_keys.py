@@ -52,16 +52,18 @@ def test_every_key_of_the_table_is_in_the_document_and_every_one_there_is_built(
 
 
 def test_every_partition_of_an_index_is_in_the_document_and_every_one_there_is_built() -> None:
-    assert {named(cells[1])[0] for cells in section("Indexes")} == {keys.pattern(one) for one in keys.INDEXES}
+    assert {named(cells[1])[0] for cells in section("Indexes")} == {keys.pattern(builder) for builder in keys.INDEXES}
 
 
 def test_every_object_is_in_the_document_and_every_one_there_is_built() -> None:
-    assert {one for cells in section("Objects") for one in named(cells[0])} == {keys.pattern(one) for one in keys.OBJECTS}
+    assert {pattern for cells in section("Objects") for pattern in named(cells[0])} == {
+        keys.pattern(builder) for builder in keys.OBJECTS
+    }
 
 
 def every_builder() -> list[Builder]:
     listed = [*keys.LAYOUT, *(sk for sks in keys.LAYOUT.values() for sk in sks), *keys.INDEXES, *keys.OBJECTS]
-    return list(dict.fromkeys(one for one in listed if not isinstance(one, str)))
+    return list(dict.fromkeys(key for key in listed if not isinstance(key, str)))
 
 
 def test_every_builder_is_listed() -> None:
@@ -83,7 +85,7 @@ def test_what_is_built_is_read_again(builder: Builder) -> None:
     parts = [7 if number else f"1.2.{position}" for position, number in enumerate(is_number)]
     found = keys.read(builder, builder(*parts))
     assert found is not None
-    assert [int(one) if number else one for one, number in zip(found, is_number, strict=True)] == parts
+    assert [int(part) if number else part for part, number in zip(found, is_number, strict=True)] == parts
     assert builder(*parts).startswith(keys.begins(builder))
     assert keys.read(builder, "?" + builder(*parts)) is None or not keys.begins(builder)
 

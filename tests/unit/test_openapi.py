@@ -48,7 +48,7 @@ def test_every_json_route_is_described_and_no_other(spec: dict[str, Any], routes
 def test_every_parameter_of_a_path_is_described(spec: dict[str, Any]):
     for path, item in spec["paths"].items():
         for method, operation in item.items():
-            named = {one["name"] for one in operation.get("parameters", []) if one.get("in") == "path"}
+            named = {parameter["name"] for parameter in operation.get("parameters", []) if parameter.get("in") == "path"}
             assert named == set(re.findall(r"{(\w+)}", path)), (method, path)
 
 

@@ -22,12 +22,12 @@ def decorators() -> list[tuple[str, str, dict[str, Any], ast.FunctionDef]]:
     found = []
     for path in sorted(API.glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            for one in node.decorator_list if isinstance(node, ast.FunctionDef) else []:
-                if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id == "handler":
+            for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else []:
+                if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "handler":
                     assert isinstance(node, ast.FunctionDef)
-                    assert isinstance(one.args[0], ast.Constant)
-                    keywords = {word.arg or "": ast.literal_eval(word.value) for word in one.keywords}
-                    found.append((path.stem, str(one.args[0].value), keywords, node))
+                    assert isinstance(decorator.args[0], ast.Constant)
+                    keywords = {word.arg or "": ast.literal_eval(word.value) for word in decorator.keywords}
+                    found.append((path.stem, str(decorator.args[0].value), keywords, node))
     return found
 
 

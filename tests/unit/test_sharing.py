@@ -211,8 +211,8 @@ def test_ending_everything_leaves_every_institution_with_its_own(
     viewer: str, study: Study, known: dict[str, PatientFacts], now: datetime
 ) -> None:
     over = {
-        patient: replace(one, grants=tuple(replace(grant, ended=True) for grant in one.grants), emergencies=())
-        for patient, one in known.items()
+        patient: replace(fact, grants=tuple(replace(grant, ended=True) for grant in fact.grants), emergencies=())
+        for patient, fact in known.items()
     }
     assert decide(viewer, study, over, now).allowed is (viewer == study.owner)
 
@@ -228,7 +228,7 @@ def test_the_zone_in_which_a_moment_is_written_makes_no_difference(
 def test_an_objection_never_opens_anything(
     viewer: str, study: Study, known: dict[str, PatientFacts], now: datetime, objection: Objection
 ) -> None:
-    more = {patient: replace(one, objections=(*one.objections, objection)) for patient, one in known.items()}
+    more = {patient: replace(fact, objections=(*fact.objections, objection)) for patient, fact in known.items()}
     assert decide(viewer, study, more, now).allowed <= decide(viewer, study, known, now).allowed
 
 

@@ -61,12 +61,12 @@ def test_neither_order_nor_grouping_in_which_instances_came_makes_a_difference(
 ) -> None:
     dice = random.Random(seed)
     batches: list[list[Instance]] = [[] for _ in range(parts)]
-    for one in dice.sample(found, len(found)):
-        dice.choice(batches).append(one)
+    for instance in dice.sample(found, len(found)):
+        dice.choice(batches).append(instance)
     added = [total(batch) for batch in batches]
     while len(added) > 1:
-        one, other = (added.pop(dice.randrange(len(added))) for _ in range(2))
-        added.append(one + other)
+        first, second = (added.pop(dice.randrange(len(added))) for _ in range(2))
+        added.append(first + second)
     assert added[0] == total(found)
     assert summary_of(added[0]) == summary_of(total(found))
 
@@ -153,6 +153,6 @@ def test_older_versions_make_room_for_a_report_that_stands() -> None:
         return Instance.from_item("1.2.3", f"1.2.3.{sop}", data)
 
     listed = list_reports(map(report_of, [pdf(0, "Torace", 1), *(pdf(n, "Encefalo", n) for n in range(1, 300))]))
-    assert [one.version for one in listed[:3]] == [299, 298, 297]
+    assert [report.version for report in listed[:3]] == [299, 298, 297]
     assert (len(listed), listed[-1].title) == (200, "Torace")
-    assert [one.title for one in listed if one.newest] == ["Encefalo", "Torace"]
+    assert [report.title for report in listed if report.newest] == ["Encefalo", "Torace"]

@@ -33,7 +33,7 @@ def tags_in(source: str) -> Iterator[str]:
             found = re.findall(r"^0[xX]([0-9a-fA-F]{6,8})$", written.replace("_", ""))
         else:
             found = ["".join(pair) for pair in re.findall(r"^\(0x([0-9a-fA-F]{4}), 0x([0-9a-fA-F]{4})\)$", written)]
-        for tag in (one.zfill(8).upper() for one in found):
+        for tag in (digits.zfill(8).upper() for digits in found):
             if not tag.startswith("0000") and (keyword_for_tag(int(tag, 16)) or tag in OWN):
                 yield tag
 

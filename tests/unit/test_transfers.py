@@ -253,7 +253,9 @@ def test_without_a_direction_both_are_listed_in_one_order() -> None:
     ids = [transfer.id for transfer in made if "san-matteo" in (transfer.sender, transfer.receiver)]
     for limit in (1, 2, 5, 100):
         assert listed(archive, "san-matteo", None, limit=limit) == ids
-        assert listed(archive, "san-matteo", None, "active", limit=limit) == [one for one in ids if one != made[1].id]
+        assert listed(archive, "san-matteo", None, "active", limit=limit) == [
+            transfer_id for transfer_id in ids if transfer_id != made[1].id
+        ]
 
 
 def test_a_cursor_of_another_institution_leads_nowhere_but_into_ones_own_list() -> None:

@@ -79,7 +79,7 @@ def test_a_disclosure_keeps_to_the_profile_of_balp() -> None:
     agents = _agents(event)
     assert agents["110153"]["who"] == event["source"]["observer"]
     assert all("network" in agents[role] for role in ("110152", "110153"))
-    assert len([one for one in event["entity"] if one["type"]["code"] == "1"]) == 1
+    assert len([entity for entity in event["entity"] if entity["type"]["code"] == "1"]) == 1
     assert len(event["entity"]) >= 2
 
 
@@ -91,7 +91,7 @@ def test_what_an_owner_looks_at_itself_is_no_disclosure() -> None:
 
 def test_a_query_carries_what_was_asked_encoded() -> None:
     event = _event(Entry(Kind.QUERY, "maugeri", (PATIENT,), text="PatientID=A-1&x=è", count=2))
-    query = next(one for one in event["entity"] if "query" in one)
+    query = next(entity for entity in event["entity"] if "query" in entity)
     assert base64.b64decode(query["query"]).decode() == "PatientID=A-1&x=è"
     assert (query["role"]["code"], event["action"]) == ("24", "E")
 

@@ -55,10 +55,10 @@ def test_every_record_can_be_had_as_if_it_had_been_written_whole(events: list[tu
     out = io.StringIO()
     command.export(table, out, None, None, as_records=True)
     exported = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [{k: v for k, v in one.items() if k not in audit_repeats._OF_THE_CHAIN} for one in exported] == expected
-    (shard,) = {str(one["shard"]) for one in stored(table)}
+    assert [{k: v for k, v in written.items() if k not in audit_repeats._OF_THE_CHAIN} for written in exported] == expected
+    (shard,) = {str(written["shard"]) for written in stored(table)}
     chain = iter(item.data for item in table.query_all(keys.audit_records(shard), between=("0", "9" * 12)))
-    whole = [{k: v for k, v in one.items() if k not in audit_repeats._OF_THE_CHAIN} for one in command._whole(chain)]
+    whole = [{k: v for k, v in written.items() if k not in audit_repeats._OF_THE_CHAIN} for written in command._whole(chain)]
     assert whole == expected
     assert verified(table, shard) == []
 
@@ -69,16 +69,16 @@ def test_a_reading_takes_a_third_of_what_it_would_and_is_chained_record_by_recor
     for number in range(40):
         Trail(apart, 10).append(context(f"h-{number}", NOW, f"r-{number:036d}"), [access()])  # each in a chain of its own
 
-    def size(one: MemoryTable) -> int:
+    def size(of: MemoryTable) -> int:
         """Characters with keys, once more for each index."""
-        items = [item for (pk, sk), item in one.items().items() if pk.startswith("F#AUDIT#") and sk != keys.HEAD]
+        items = [item for (pk, sk), item in of.items().items() if pk.startswith("F#AUDIT#") and sk != keys.HEAD]
         return sum(len(json.dumps(item.data) + item.pk + item.sk) * (1 + len(item.indexes)) for item in items)
 
     assert size(table) * 4 < size(apart)
     assert verified(table, shard) == []
     assert len(stored(table)) == 40
-    assert [one["same"] for one in stored(table)[1:]] == [1] * 39
-    assert all("owner" not in one and not audit_chain.item(one).indexes for one in stored(table)[1:])
+    assert [written["same"] for written in stored(table)[1:]] == [1] * 39
+    assert all("owner" not in written and not audit_chain.item(written).indexes for written in stored(table)[1:])
 
 
 def test_a_repeat_that_is_altered_removed_or_moved_is_found() -> None:
@@ -92,7 +92,7 @@ def test_a_repeat_that_is_altered_removed_or_moved_is_found() -> None:
             table.put(Put(replace(item, data=item.data | {"request": "r-other"})))
         else:
             table.put(Put(replace(item, data=item.data | {"same": 3})))
-        return [one.problem for one in verified(table, shard)]
+        return [finding.problem for finding in verified(table, shard)]
 
     assert damaged("removed") == ["removed"]
     assert damaged("altered") == ["altered"]
@@ -111,7 +111,7 @@ def test_what_differs_in_who_whose_or_why_is_written_whole() -> None:
     ]  # fmt: skip
     for who, entry in variants:
         trail.append(who, [entry])
-    assert not [one for one in stored(table) if "same" in one]
+    assert not [written for written in stored(table) if "same" in written]
 
 
 def test_a_refusal_and_an_act_are_always_written_whole() -> None:
@@ -120,7 +120,7 @@ def test_a_refusal_and_an_act_are_always_written_whole() -> None:
     for kind in (Kind.REFUSAL, Kind.OBJECTION, Kind.EMERGENCY, Kind.ADMINISTRATION, Kind.AUDIT_USED):
         for _ in range(3):
             trail.append(context("operator"), [replace(access(), kind=kind)])
-    assert not [one for one in stored(table) if "same" in one]
+    assert not [written for written in stored(table) if "same" in written]
 
 
 def test_minutes_later_and_in_another_process_it_is_written_whole_again() -> None:
@@ -128,6 +128,6 @@ def test_minutes_later_and_in_another_process_it_is_written_whole_again() -> Non
     trail = Trail(table, 10)
     for minutes in (0, 9, 11, 12):
         trail.append(context("operator", NOW + timedelta(minutes=minutes)), [access()])
-    assert ["same" in one for one in stored(table)] == [False, True, False, True]
+    assert ["same" in written for written in stored(table)] == [False, True, False, True]
     Trail(table, 10).append(context("operator", NOW + timedelta(minutes=12)), [access()])
-    assert len([one for one in stored(table) if "same" not in one]) == 3
+    assert len([written for written in stored(table) if "same" not in written]) == 3

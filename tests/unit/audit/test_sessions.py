@@ -35,8 +35,8 @@ def test_what_one_person_did_in_one_go_is_one_session_and_after_an_hour_another(
 
 def test_a_session_goes_on_while_something_was_repeated_or_on_the_screen() -> None:
     until = iso(NOW + timedelta(minutes=50))
-    (one,) = sessions([at(100), at(0, until=until, events=40, count=40)])
-    assert one.opened() == {"1.2": 41}
+    (session,) = sessions([at(100), at(0, until=until, events=40, count=40)])
+    assert session.opened() == {"1.2": 41}
     (kept,) = sessions([at(100, kind=Kind.SHOWN), at(50, kind=Kind.SHOWN), at(0)])
     assert (kept.opened(), kept.end) == ({"1.2": 1}, NOW + timedelta(minutes=100))
 
@@ -73,7 +73,7 @@ def test_no_record_is_told_twice_or_left_out_but_what_nobody_saw_and_no_session_
     events: list[tuple[int, str, Kind]],
 ) -> None:
     records = [at(minutes, actor, kind, number=number) for number, (minutes, actor, kind) in enumerate(events)]
-    records.sort(key=lambda one: str(one["at"]), reverse=True)
+    records.sort(key=lambda record: str(record["at"]), reverse=True)
     found = sessions(records)
     told = [record["number"] for session in found for record in session.records]
     looked = [number for number, (_, _, kind) in enumerate(events) if kind is not Kind.AHEAD]

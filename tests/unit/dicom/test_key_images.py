@@ -47,7 +47,7 @@ def test_a_presentation_state_names_the_images_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "one",
+    "document",
     [
         selection(image("1.2"), code="113001", meaning="Rejected for Quality Reasons"),
         selection(),
@@ -57,8 +57,8 @@ def test_a_presentation_state_names_the_images_it_is_for() -> None:
     ],
     ids=["a rejection", "empty", "no reference", "an image", "nothing"],
 )
-def test_what_singles_out_nothing_is_none(one: Dataset) -> None:
-    assert key_images.read(one) is None
+def test_what_singles_out_nothing_is_none(document: Dataset) -> None:
+    assert key_images.read(document) is None
 
 
 def test_a_document_that_names_all_images_is_cut_and_a_deep_one_read_to_a_depth() -> None:

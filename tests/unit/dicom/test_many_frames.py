@@ -38,7 +38,7 @@ def frame(number: int, *, undefined: bool = False, more: bytes = b"") -> bytes:
 def segmentation(frames: int, *, undefined: bool = False, more: bytes = b"") -> bytes:
     image = element(0x00280002, "US", b"\1\0") + element(0x00280004, "CS", "MONOCHROME2")
     image += element(0x00280008, "IS", str(frames)) + element(0x00280010, "US", b"\4\0") + element(0x00280011, "US", b"\4\0")
-    image += b"".join(element(tag, "US", struct.pack("<H", one)) for tag, one in enumerate((8, 8, 7, 0), 0x00280100))
+    image += b"".join(element(tag, "US", struct.pack("<H", number)) for tag, number in enumerate((8, 8, 7, 0), 0x00280100))
     groups = sequence(GROUPS, *(frame(number, undefined=undefined, more=more) for number in range(frames)), undefined=undefined)
     return part10(identity() + image + groups + element(0x7FE00010, "OB", bytes(16 * frames)))
 

@@ -105,7 +105,7 @@ def test_delimiters_that_are_odd_or_missing(content: bytes, items: int) -> None:
     first = content[: content.index(CODE) + len(CODE)]
     head = whole(element(0x00081032, "SQ", b"", UNDEFINED) + first * (items - 1) + content)
     found = head.dataset.get_item(0x00081032).value
-    assert [text_of(one, 0x00080100, "SH") for one in found] == ["T-D1100"] * items
+    assert [text_of(nested, 0x00080100, "SH") for nested in found] == ["T-D1100"] * items
 
 
 def test_items_without_end_in_a_sequence_that_has_one() -> None:

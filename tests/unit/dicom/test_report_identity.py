@@ -165,9 +165,9 @@ def test_a_large_document_in_a_deflated_data_set_is_not_sought() -> None:
 
 
 def reference(sop: str, study: str = "1.2") -> Dataset:
-    one, series, whole = Dataset(), Dataset(), Dataset()
-    one.ReferencedSOPInstanceUID, one.ReferencedSOPClassUID = sop, documents.BASIC_TEXT_SR
-    series.ReferencedSOPSequence, series.SeriesInstanceUID = [one], "1.2.4"
+    sop_instance, series, whole = Dataset(), Dataset(), Dataset()
+    sop_instance.ReferencedSOPInstanceUID, sop_instance.ReferencedSOPClassUID = sop, documents.BASIC_TEXT_SR
+    series.ReferencedSOPSequence, series.SeriesInstanceUID = [sop_instance], "1.2.4"
     whole.ReferencedSeriesSequence, whole.StudyInstanceUID = [series], study
     return whole
 

@@ -72,9 +72,9 @@ def test_metadata_that_does_not_fit_lies_in_the_bucket_with_its_encoding() -> No
 def test_a_picture_that_does_not_fit_lies_in_the_bucket() -> None:
     objects = MemoryObjects()
     decoder = Decoder(objects, bodies.INLINE + 1)
-    one = instance(10, rows=10, columns=10, pixel_offset=5, pixels=PixelFacts().to_item())
-    selected = negotiate(rendering.offers(objects, "san-matteo", one), "image/png")
-    found = rendering.body(objects, decoder, OPENED, [(one, 1)], rendering.Rendering(), selected)
+    picture = instance(10, rows=10, columns=10, pixel_offset=5, pixels=PixelFacts().to_item())
+    selected = negotiate(rendering.offers(objects, "san-matteo", picture), "image/png")
+    found = rendering.body(objects, decoder, OPENED, [(picture, 1)], rendering.Rendering(), selected)
     assert isinstance(found, Elsewhere) and found.content_type == "image/png"
 
 
@@ -169,7 +169,7 @@ def test_64_pictures_come_in_one_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "moves"),
+    ("drawn", "moves"),
     [
         (drawable(200), True),
         (drawable(201), False),
@@ -178,8 +178,8 @@ def test_64_pictures_come_in_one_answer() -> None:
     ],
     ids=["200 frames", "201 frames", "128 M pixels", "more pixels"],
 )
-def test_an_animation_has_200_frames_and_128_m_pixels(one: Instance, moves: bool) -> None:
-    offered = {offer.media_type for offer in rendering.offers(MemoryObjects(), "san-matteo", one) if not offer.multipart}
+def test_an_animation_has_200_frames_and_128_m_pixels(drawn: Instance, moves: bool) -> None:
+    offered = {offer.media_type for offer in rendering.offers(MemoryObjects(), "san-matteo", drawn) if not offer.multipart}
     assert ("image/gif" in offered, "image/png" in offered) == (moves, True)
 
 

@@ -129,7 +129,7 @@ def test_json_that_is_no_data_set_is_refused(body: bytes) -> None:
 
 def test_tags_are_written_in_upper_case_and_in_order_and_group_lengths_are_dropped() -> None:
     found = parse_json(b'{"7fe00010": {"vr": "OW"}, "00080000": {"vr": "UL", "Value": [1]}, "0008103e": {"vr": "LO"}}')
-    assert [list(one) for one in found] == [["0008103E", "7FE00010"]]
+    assert [list(model) for model in found] == [["0008103E", "7FE00010"]]
 
 
 @pytest.mark.parametrize(

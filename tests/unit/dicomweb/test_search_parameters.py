@@ -144,9 +144,9 @@ def test_datetimes_with_offsets_and_ranges(written: str, first: str | None, last
 
 
 def test_numbers_are_compared_by_value() -> None:
-    one, padded = query("SeriesNumber=1", "series"), query("SeriesNumber=01", "series")
-    assert one.keys[0].match == padded.keys[0].match
-    assert isinstance(one.keys[0].match, Numbers)
+    plain, padded = query("SeriesNumber=1", "series"), query("SeriesNumber=01", "series")
+    assert plain.keys[0].match == padded.keys[0].match
+    assert isinstance(plain.keys[0].match, Numbers)
 
 
 def test_names_keep_their_component_groups() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+from operator import itemgetter
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +92,7 @@ many = st.tuples(st.binary(max_size=300), st.builds(ObjectRange, st.just(LONG), 
 large = st.builds(lambda block, times: block * times, st.binary(min_size=1, max_size=8), st.integers(1, 3 * MIB))
 bodies = st.one_of(
     pieces,
-    st.builds(lambda one, times: [*one] * times, many, st.integers(1, 30_000)),
+    st.builds(lambda some, times: [*some] * times, many, st.integers(1, 30_000)),
     st.lists(st.one_of(large, extracts), max_size=12),
 )
 
@@ -100,7 +101,7 @@ bodies = st.one_of(
 def test_every_part_is_sent_by_someone_once_and_no_load_is_more_than_an_invocation_takes(wanted: list[Piece]) -> None:
     parts = plan(wanted)
     own, shared = batches(parts)
-    assert sorted([*own, *(one for batch in shared for one in batch)], key=lambda one: one[0]) == list(enumerate(parts, 1))
+    assert sorted([*own, *(part for batch in shared for part in batch)], key=itemgetter(0)) == list(enumerate(parts, 1))
     for batch in shared:
         event = assembly.upload_event(Batch("cache/multipart/" + "x" * 64, "u" * 128, tuple(batch)))
         assert sum(part.length for _, part in batch) <= assembly.BATCH
@@ -129,10 +130,10 @@ def test_no_load_of_many_instances_is_carried_by_the_caller_and_twice_as_many_ar
 @given(st.lists(st.builds(ObjectRange, st.sampled_from("abc"), st.integers(0, 10), st.integers(0, 300 * MIB)), max_size=20))
 def test_checksums_are_asked_for_in_ranges_that_fit_an_invocation_and_cover_everything(wanted: list[ObjectRange]) -> None:
     shared = assembly.ranges(wanted)
-    assert content([UploadPart(tuple(one for batch in shared for one in batch))]) == content([UploadPart(tuple(wanted))])
+    assert content([UploadPart(tuple(extent for batch in shared for extent in batch))]) == content([UploadPart(tuple(wanted))])
     for batch in shared:
-        assert 0 < sum(one.length for one in batch) <= assembly.BATCH
-        assert all(one.length <= assembly.READ_PART for one in batch)
+        assert 0 < sum(extent.length for extent in batch) <= assembly.BATCH
+        assert all(extent.length <= assembly.READ_PART for extent in batch)
         assembler = Noted()
         assembly.assemble(json.loads(json.dumps(assembly.checksums_event(batch))), assembler)
         assert assembler.ranges == [batch]

@@ -37,7 +37,7 @@ No active disease."""
 
 
 def told(text: str) -> list[tuple[str, str]]:
-    return [(one.kind, one.title) for one in split(text)]
+    return [(section.kind, section.title) for section in split(text)]
 
 
 def test_a_report_in_italian() -> None:
@@ -49,7 +49,7 @@ def test_a_report_in_italian() -> None:
         ("findings", "REPERTO"),
         ("impression", "CONCLUSIONI"),
     ]
-    by_kind = {one.kind: one.text for one in split(ITALIAN)}
+    by_kind = {section.kind: section.text for section in split(ITALIAN)}
     assert by_kind["question"] == "dispnea, febbre."
     assert by_kind["findings"] == "Addensamento parenchimale basale destro.\nCuore: nei limiti.\nMediastino: in asse."
     assert by_kind["impression"] == "Focolaio broncopneumonico basale destro."
@@ -136,7 +136,8 @@ def test_coded_sections() -> None:
 
 def test_a_whole_report_in_one_coded_section_is_split() -> None:
     assert [
-        (one.kind, one.title) for one in of_coded([("18782-3", "Referto", "Rx del torace.\nReperto: x\nConclusioni: y")])
+        (section.kind, section.title)
+        for section in of_coded([("18782-3", "Referto", "Rx del torace.\nReperto: x\nConclusioni: y")])
     ] == [
         ("findings", "Referto"),
         ("findings", "Reperto"),

@@ -82,9 +82,9 @@ def test_posted_versions_are_in_the_order_of_their_dates_also_beside_those_of_an
 
 def test_the_same_document_that_came_twice_stands_once() -> None:
     found = place([cda("2", "a", 1, content="x"), cda("1", "a", 1, content="x"), cda("3", "a", 1, content="other")])
-    said = [(one.report.sop_instance_uid, one.newest, one.same_as) for one in found]
+    said = [(version.report.sop_instance_uid, version.newest, version.same_as) for version in found]
     assert said == [("3", True, ""), ("2", True, ""), ("1", False, "2")]
-    assert len({one.document for one in found}) == 1
+    assert len({version.document for version in found}) == 1
 
 
 def test_in_a_circle_the_latest_stands() -> None:
@@ -115,24 +115,24 @@ _REPORTS = st.lists(
         Report, _SOPS, st.sampled_from("pq"), st.sampled_from(["sr", "pdf", "cda"]), st.just("T"),
         st.sampled_from(["", "20260301", "20260302"]), st.just(""), st.integers(0, 3), _DECLARED, st.booleans(),
     ),
-    max_size=8, unique_by=lambda one: one.sop_instance_uid,
+    max_size=8, unique_by=lambda report: report.sop_instance_uid,
 )  # fmt: skip
 
 
 def _said(newer: Report, older: Report, posted: set[tuple[str, str]]) -> bool:
     """Whether what these two say of themselves makes one replace the other."""
-    one, other = newer.declared, older.declared
-    if older.sop_instance_uid in one.replaces:
+    successor, predecessor = newer.declared, older.declared
+    if older.sop_instance_uid in successor.replaces:
         return True
-    if other.id in one.replaces_ids and other.id != one.id:
+    if predecessor.id in successor.replaces_ids and predecessor.id != successor.id:
         return True
-    if other.named in one.replaces_named and other.named != one.named:
+    if predecessor.named in successor.replaces_named and predecessor.named != successor.named:
         return True
-    if one.set and other.set and one.version is not None and other.version is not None:
-        return one.set == other.set and one.version > other.version
+    if successor.set and predecessor.set and successor.version is not None and predecessor.version is not None:
+        return successor.set == predecessor.set and successor.version > predecessor.version
     loose = [each.kind != "sr" and not each.declared.is_numbered for each in (newer, older)]
     same = (newer.series_instance_uid, newer.kind) == (older.series_instance_uid, older.kind)
-    unnumbered = not any(each.is_numbered for each in (one, other))
+    unnumbered = not any(each.is_numbered for each in (successor, predecessor))
     if same and unnumbered and (newer.series_instance_uid, newer.kind) in posted:
         later = [
             (each.date, each.time, STATUSES.get(each.status, 1), each.number, each.sop_instance_uid) for each in (newer, older)
@@ -147,14 +147,16 @@ def test_any_order_gives_the_same_and_hides_nothing_that_was_not_replaced(found:
     shuffled = order.sample(found, len(found))
     answer = place(shuffled)
     assert answer == place(found)
-    assert {one.report.sop_instance_uid for one in answer} == {report.sop_instance_uid for report in found if report.shown}
-    assert not answer or any(one.newest for one in answer)
+    assert {version.report.sop_instance_uid for version in answer} == {
+        report.sop_instance_uid for report in found if report.shown
+    }
+    assert not answer or any(version.newest for version in answer)
     reached = _reached(found)
-    copied = {one.report.sop_instance_uid for one in answer if one.same_as}
-    for one in answer:
-        uid = one.report.sop_instance_uid
+    copied = {version.report.sop_instance_uid for version in answer if version.same_as}
+    for version in answer:
+        uid = version.report.sop_instance_uid
         replacing = {other.sop_instance_uid for other in found if other.shown and uid in reached[other.sop_instance_uid]}
-        if not one.newest:
+        if not version.newest:
             assert replacing - {uid} or uid in copied
         elif not any(uid in reached[other] for other in reached[uid]):  # in no circle, and below none
             assert not replacing - reached[uid] or _below_a_circle(uid, reached)

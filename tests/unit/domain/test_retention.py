@@ -88,9 +88,9 @@ def test_who_asked_cannot_confirm_and_nothing_is_taken_back_once_it_began() -> N
 
 
 def test_what_is_proven_depends_on_each_hash_and_their_order() -> None:
-    one, other = ("1" * 64, 3), ("2" * 64, 4)
-    both = ErasedCount().and_object(*one).and_object(*other)
-    assert both.digest != ErasedCount().and_object(*other).and_object(*one).digest
+    first, second = ("1" * 64, 3), ("2" * 64, 4)
+    both = ErasedCount().and_object(*first).and_object(*second)
+    assert both.digest != ErasedCount().and_object(*second).and_object(*first).digest
     assert (both.objects, both.bytes) == (2, 7)
     together = plus(both.and_studies(1), ErasedCount(1).and_object("3" * 64, 5))
     assert (together.studies, together.objects, together.bytes) == (2, 3, 12)

@@ -67,7 +67,7 @@ def test_what_is_broken_is_named(broken: str, step: str) -> None:
 def test_its_role_may_call_what_it_calls_and_nothing_else() -> None:
     """By its policy file, which the local gateway does not hold functions to."""
     policy = json.loads((Path(canary.__file__).parents[3] / ".chalice" / "policies" / "canary.json").read_text(encoding="utf-8"))
-    (calls,) = [one for one in policy["Statement"] if "execute-api:Invoke" in one["Action"]]
+    (calls,) = [statement for statement in policy["Statement"] if "execute-api:Invoke" in statement["Action"]]
     allowed = {resource["Fn::Sub"].split("${RestAPI}/api/")[1] for resource in calls["Resource"]}
     assert "dynamodb" not in json.dumps(policy) and "s3:" not in json.dumps(policy)
     called = set()

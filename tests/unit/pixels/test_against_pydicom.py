@@ -102,7 +102,7 @@ def test_real_images_hold_what_pydicom_reads(name: str) -> None:
     if name.rpartition("/")[2] not in OTHERWISE:
         layout = read.described.layout
         if ours.dtype.kind in "iu" and theirs.dtype.kind in "iu" and theirs.dtype.itemsize == ours.dtype.itemsize:
-            ours, theirs = (stored_values(one, layout) for one in (ours, theirs))
+            ours, theirs = (stored_values(pixels, layout) for pixels in (ours, theirs))
         assert np.array_equal(ours, theirs), name
 
 

@@ -30,15 +30,15 @@ def anew(path: Path, folder: Path) -> pydicom.Dataset:
 def plain(dataset: pydicom.Dataset) -> dict[str, Any]:
     """What is compared: values, whatever their VR is called where the dictionary has two, or the file none."""
     found = dataset.to_json_dict(bulk_data_threshold=1 << 40, suppress_invalid_tags=True)
-    kept = {tag: one for tag, one in found.items() if not tag.endswith("0000") and tag < "FFFC"}
+    kept = {tag: attribute for tag, attribute in found.items() if not tag.endswith("0000") and tag < "FFFC"}
 
-    def values(one: Any) -> Any:
-        items = one.get("Value", one.get("InlineBinary"))
-        if one["vr"] == "SQ":
+    def values(attribute: Any) -> Any:
+        items = attribute.get("Value", attribute.get("InlineBinary"))
+        if attribute["vr"] == "SQ":
             return [{tag: values(inner) for tag, inner in item.items() if not tag.endswith("0000")} for item in items or []]
         return items
 
-    return {tag: values(one) for tag, one in kept.items()}
+    return {tag: values(attribute) for tag, attribute in kept.items()}
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

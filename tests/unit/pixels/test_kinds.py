@@ -97,9 +97,9 @@ def test_single_bits_in_big_endian_order_are_turned_by_words_where_they_are_writ
     assert all(np.array_equal(render.drawn(read, number), bits[number] * 255) for number in range(5))
     if shutil.which("dcmj2pnm"):
         data.Rows, data.Columns, data.NumberOfFrames = 15, 5, 1  # DCMTK reads frames that begin with a byte
-        one = written(data, ExplicitVRBigEndian)
-        theirs = picture(one, 1, "+Wm")
-        assert theirs is not None and alike(render.drawn(opened(one), 0), theirs)
+        content = written(data, ExplicitVRBigEndian)
+        theirs = picture(content, 1, "+Wm")
+        assert theirs is not None and alike(render.drawn(opened(content), 0), theirs)
 
 
 def test_what_is_padding_is_background_and_stretches_nothing() -> None:
@@ -523,10 +523,10 @@ def test_128_m_pixels_are_drawn_and_200_frames_as_one_and_not_one_more(monkeypat
     spec = Spec(frames=3)
     read, size = opened(made(spec)), (spec.columns, spec.rows)
     whole = render.RenderJob("image/gif", None, 90, (0, 0, *size), size, (False, False), None, ())
-    one = dataclasses.replace(whole, media_type="image/png", frame=1)
+    still = dataclasses.replace(whole, media_type="image/png", frame=1)
     area = spec.rows * spec.columns
     for wanted, pixels, frames, refused in (
-        (one, area, 1, False), (one, area - 1, 9, True), (whole, 3 * area, 3, False), (whole, 3 * area - 1, 3, True),
+        (still, area, 1, False), (still, area - 1, 9, True), (whole, 3 * area, 3, False), (whole, 3 * area - 1, 3, True),
         (whole, 3 * area, 2, True),
     ):  # fmt: skip
         monkeypatch.setattr(render, "MOST_PIXELS", pixels)

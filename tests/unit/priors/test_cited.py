@@ -36,8 +36,8 @@ def found(
 ) -> list[tuple[str, list[str]]]:
     """(the words, the exams that they may be) of each citation."""
     return [
-        (text[one.start : one.end], [which.study_instance_uid for which in one.exams])
-        for one in cited(text, current, [*others, current], comparison=comparison)
+        (text[citation.start : citation.end], [which.study_instance_uid for which in citation.exams])
+        for citation in cited(text, current, [*others, current], comparison=comparison)
     ]
 
 
@@ -121,7 +121,7 @@ def test_the_previous_one_is_one_where_nothing_else_can_be_meant() -> None:
 
 def test_of_copies_of_one_study_it_is_one() -> None:
     copies = [exam("one", "20260305", owner="san-matteo"), exam("one", "20260305", owner="maugeri")]
-    assert [one.exams[0].owner for one in cited("RX del 5/3", CURRENT, copies)] == ["maugeri"]
+    assert [citation.exams[0].owner for citation in cited("RX del 5/3", CURRENT, copies)] == ["maugeri"]
     assert found("RX del 5/3", others=copies) == [("RX del 5/3", ["one"])]
 
 

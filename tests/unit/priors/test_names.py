@@ -63,17 +63,17 @@ CASES = [
 def test_the_relevant_ones_come_in_order_and_no_other_is_relevant(
     current: tuple[str, str], relevant: list[tuple[str, str]], never: list[tuple[str, str]]
 ) -> None:
-    others = [at(*one, "20250601", f"1.{number}") for number, one in enumerate(relevant)]
-    others += [at(*one, "20260228", f"2.{number}") for number, one in enumerate(never)]
+    others = [at(*exam, "20250601", f"1.{number}") for number, exam in enumerate(relevant)]
+    others += [at(*exam, "20260228", f"2.{number}") for number, exam in enumerate(never)]
     ranked = priors.rank(at(*current, "20260301", "9"), others[::-1])
-    assert [one.exam.study_instance_uid for one in ranked if one.relevant] == [f"1.{n}" for n in range(len(relevant))]
-    assert {one.exam.study_instance_uid for one in ranked if not one.relevant} == {f"2.{n}" for n in range(len(never))}
+    assert [prior.exam.study_instance_uid for prior in ranked if prior.relevant] == [f"1.{n}" for n in range(len(relevant))]
+    assert {prior.exam.study_instance_uid for prior in ranked if not prior.relevant} == {f"2.{n}" for n in range(len(never))}
 
 
 def test_what_is_not_understood_is_an_answer_of_its_own_and_never_relevant() -> None:
     ranked = priors.rank(at("ESAME", "DX", "20260301", "9"), [at("ESAME", uid="1"), at("RX TORACE", uid="2")])
-    assert not any(one.relevant for one in ranked)
-    assert all("region-not-recognised" in one.reasons for one in ranked)
+    assert not any(prior.relevant for prior in ranked)
+    assert all("region-not-recognised" in prior.reasons for prior in ranked)
 
 
 def test_evidence_is_taken_in_order_and_not_added_up() -> None:

@@ -18,7 +18,7 @@ def ended(archive: World, institution: str) -> list[tuple[str, str]]:
     answer: dict[str, Any] = changes.read_changes(
         archive.table, archive.caller(institution), None, 1000, 0, lambda: MOMENT + 900 * DAY
     )
-    return [(one["transfer_id"], one["status"]) for one in answer["changes"] if one["kind"] == "transfer-ended"]
+    return [(change["transfer_id"], change["status"]) for change in answer["changes"] if change["kind"] == "transfer-ended"]
 
 
 def test_both_parties_are_told_once_and_nobody_else() -> None:
@@ -54,9 +54,9 @@ def test_a_run_that_was_cut_off_is_made_up_for_by_the_next() -> None:
     archive = reading_world()
     transfers = [archive.open_transfer("san-matteo", "maugeri", f"P{number}", days=number) for number in range(1, 6)]
     expiries.notify_expired(archive.table, MOMENT + 2 * DAY)
-    assert [one for one, _ in ended(archive, "maugeri")] == [transfer.id for transfer in transfers[:2]]
+    assert [transfer_id for transfer_id, _ in ended(archive, "maugeri")] == [transfer.id for transfer in transfers[:2]]
     (told, _) = changes.transfer_ended(transfers[2], "expired")
     changes.tell(archive.table, [told], MOMENT + 3 * DAY)  # one party was told, then the function died
     assert expiries.notify_expired(archive.table, MOMENT + 9 * DAY) == 3
     for party in ("san-matteo", "maugeri"):
-        assert [one for one, _ in ended(archive, party)] == [transfer.id for transfer in transfers]
+        assert [transfer_id for transfer_id, _ in ended(archive, party)] == [transfer.id for transfer in transfers]

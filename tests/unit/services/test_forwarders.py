@@ -15,5 +15,9 @@ def test_a_forwarder_is_silent_ten_minutes_after_its_last_sign_and_none_that_nev
     forwarders.heard(archive.table, "maugeri", {"version": "0.1.0"}, MOMENT)
     assert forwarders.counted(archive.table, MOMENT + timedelta(minutes=10))["silent"] == 0
     assert forwarders.counted(archive.table, MOMENT + timedelta(minutes=10, seconds=1))["silent"] == 1
-    (seen,) = [one for one in forwarders.shown(archive.table, MOMENT + timedelta(hours=1)) if one["institution"] == "maugeri"]
+    (seen,) = [
+        forwarder
+        for forwarder in forwarders.shown(archive.table, MOMENT + timedelta(hours=1))
+        if forwarder["institution"] == "maugeri"
+    ]
     assert (seen["silent"], seen["age_seconds"]) == (True, 3600)

@@ -53,7 +53,7 @@ def test_what_is_throttled_twice_is_indexed_within_seconds_in_the_same_invocatio
     assert fault.left == 0
     assert sum(clock.slept) < 5
     archive.project_all()
-    assert [archive.state(one) for one in stored] == ["indexed"] * 3
+    assert [archive.state(item) for item in stored] == ["indexed"] * 3
 
 
 def test_it_gives_up_while_there_is_time_to_say_so_and_keeps_what_is_done() -> None:
@@ -74,14 +74,14 @@ def test_it_gives_up_while_there_is_time_to_say_so_and_keeps_what_is_done() -> N
 
 
 def test_what_fails_for_good_is_not_tried_again() -> None:
-    one = StoredObject("san-matteo", "a" * 64, 1)
+    wrong = StoredObject("san-matteo", "a" * 64, 1)
     asked: list[int] = []
 
     def attempt(some: Sequence[StoredObject]) -> dict[StoredObject, Exception]:
         asked.append(len(some))
-        return {one: NotFound()}
+        return {wrong: NotFound()}
 
-    assert set(index_patiently(attempt, [one], lambda: 60.0, lambda seconds: None)) == {one}
+    assert set(index_patiently(attempt, [wrong], lambda: 60.0, lambda seconds: None)) == {wrong}
     assert asked == [1]
 
 

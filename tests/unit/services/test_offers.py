@@ -123,7 +123,7 @@ def test_a_run_is_bounded_and_the_next_goes_on_from_there() -> None:
     archive = reading_world()
     (lost,) = images(1)
     for number in range(9):
-        wanted = [UploadOffer(hashlib.sha256(f"{number} {one}".encode()).hexdigest(), 1) for one in range(500)]
+        wanted = [UploadOffer(hashlib.sha256(f"{number} {place}".encode()).hexdigest(), 1) for place in range(500)]
         uploads.request_uploads(archive.table, archive.objects, archive.announced.append, "maugeri", wanted, MOMENT)
     offer(archive, [lost], at=MOMENT + MINUTE)
     archive.put_objects("san-matteo", lost)

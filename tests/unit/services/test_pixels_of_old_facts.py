@@ -26,31 +26,31 @@ def indexed(archive: World, spec: Spec, **tags: object) -> Instance:
     return Instance.from_item(series, sop, dict(fact.data))
 
 
-def of_before(one: Instance, frames: int, length: int) -> Instance:
+def of_before(instance: Instance, frames: int, length: int) -> Instance:
     """As the release before had written it."""
-    return replace(one, fact=replace(one.fact, pixels=None, number_of_frames=frames, frame_length=length))
+    return replace(instance, fact=replace(instance.fact, pixels=None, number_of_frames=frames, frame_length=length))
 
 
 def test_frames_that_an_old_fact_cuts_wrongly_are_cut_anew() -> None:
     archive = reading_world()
-    one = indexed(archive, YBR, PhotometricInterpretation="YBR_FULL_422")
-    old = of_before(one, 2, YBR.rows * YBR.columns * 2)
-    for instance in (one, old):
+    new = indexed(archive, YBR, PhotometricInterpretation="YBR_FULL_422")
+    old = of_before(new, 2, YBR.rows * YBR.columns * 2)
+    for instance in (new, old):
         pieces = retrieve_frames.frames(archive.objects, "san-matteo", instance, [2])
         (extent,) = pieces[0]
         assert not isinstance(extent, bytes)
         content = archive.objects.read(extent.key, extent.start, extent.length)
         assert content == packed(YBR)[len(packed(YBR)) // 2 :]
-    assert (old.fact.pixels, old.fact.frame_length) == (one.fact.pixels, one.fact.frame_length)
+    assert (old.fact.pixels, old.fact.frame_length) == (new.fact.pixels, new.fact.frame_length)
 
 
 def test_what_an_old_fact_would_have_drawn_wrongly_is_refused() -> None:
     archive = reading_world()
     grey = Spec(allocated=8, stored=8, high_bit=7)
-    one = of_before(indexed(archive, grey, BitsStored=12), 1, grey.rows * grey.columns)
+    old = of_before(indexed(archive, grey, BitsStored=12), 1, grey.rows * grey.columns)
     with pytest.raises(NotAcceptable, match="cannot be stored"):
-        rendering.require_picture(archive.objects, "san-matteo", one)
-    assert retrieve_frames.number_of_frames(archive.objects, "san-matteo", one) == 1
+        rendering.require_picture(archive.objects, "san-matteo", old)
+    assert retrieve_frames.number_of_frames(archive.objects, "san-matteo", old) == 1
     assert np.frombuffer(packed(grey), np.uint8).size == grey.rows * grey.columns
 
 

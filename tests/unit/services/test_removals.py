@@ -199,10 +199,10 @@ def test_every_version_goes_that_was_looked_at_and_no_other() -> None:
         there = ["3", "2", "1"]  # noqa: RUF012
 
         def of(self, key: str) -> list[Version]:
-            return [Version(one, one == "3") for one in self.there]
+            return [Version(version, version == "3") for version in self.there]
 
         def remove(self, key: str, version: str) -> None:
-            self.there = [one for one in self.there if one != version] + (["4"] if version == "1" else [])
+            self.there = [kept for kept in self.there if kept != version] + (["4"] if version == "1" else [])
 
     archive, several = reading_world(), None
     archive.bring("maugeri", JUNK)
@@ -278,7 +278,7 @@ def test_two_deliveries_of_one_event_are_one_verdict() -> None:
 
     archive.memory._items = {k: v for k, v in archive.memory._items.items() if "OBJECT" not in k[0] and "REMOVAL" not in k[0]}
     assert archive.index_batch(stored, Watched(archive.memory, late)) == {}
-    assert [archive.state(one) for one in stored] == ["rejected", "rejected"]
+    assert [archive.state(item) for item in stored] == ["rejected", "rejected"]
 
 
 def test_what_an_earlier_release_would_have_kept_for_ever_gets_its_week_when_it_is_read_again() -> None:

@@ -39,7 +39,7 @@ def everything(archive: World, calls: list[str]) -> Body:
     found = bodies.instances(archive.table, opened)
     objects = WatchedObjects(archive.objects.contents, calls.append)
     selected = negotiate(representations.frames(building.EXPLICIT, single=False), None, None)
-    return bulkdata.bulkdata_body(objects, NoPixels(), opened, found, selected, lambda one, name: f"at/{name}")
+    return bulkdata.bulkdata_body(objects, NoPixels(), opened, found, selected, lambda instance, name: f"at/{name}")
 
 
 @pytest.mark.parametrize("syntax", [building.EXPLICIT, building.DEFLATED])

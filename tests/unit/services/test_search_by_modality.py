@@ -66,7 +66,7 @@ def test_a_study_that_loses_a_modality_is_not_found_by_it_any_more() -> None:
 
 def test_a_study_of_more_modalities_than_any_examination_has_is_projected_all_the_same() -> None:
     archive = reading_world()
-    slices = [image("1.2.0", str(one), modality=f"{one:04}".ljust(64, "\u20ac")) for one in range(600)]
+    slices = [image("1.2.0", str(number), modality=f"{number:04}".ljust(64, "\u20ac")) for number in range(600)]
     archive.bring("san-matteo", *slices, image("1.2.1", modality="MR"))
     (study,) = archive.matches("san-matteo", parse_query("study", [("StudyInstanceUID", "1.2.0"), ("includefield", "all")]))
     assert study.attributes["00201208"]["Value"] == [600]

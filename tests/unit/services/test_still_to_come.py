@@ -64,10 +64,10 @@ def test_more_than_a_view_has_room_for_is_still_to_come_until_the_last_has_its_v
     tally = archive.views()[f"V#TALLY#maugeri#{STUDY}", "."].data
     named = {sha for sk in tally["missing"] for sha in archive.facts()[f"F#STUDY#maugeri#{STUDY}", sk].data["sha256"]}
     assert 500 <= len(named) <= 1000
-    archive.index_batch(archive.put_objects("maugeri", *(one for one in every if hashes([one])[0] in named)))
+    archive.index_batch(archive.put_objects("maugeri", *(content for content in every if hashes([content])[0] in named)))
     assert missing(archive) >= 1, "of those that the view does not name"
-    last = next(one for one in reversed(every) if hashes([one])[0] not in named)
-    archive.index_batch(archive.put_objects("maugeri", *(one for one in every if one is not last)))
+    last = next(content for content in reversed(every) if hashes([content])[0] not in named)
+    archive.index_batch(archive.put_objects("maugeri", *(content for content in every if content is not last)))
     assert missing(archive) == 1
     archive.project_all()
     assert missing(archive) == 1

@@ -59,7 +59,10 @@ def require_described(method: str, path: str, status: int, headers: Mapping[str,
     if operation is None:
         return
     where = f"{method} {template} → {status}"
-    name = next((one for one in (str(status), *(["default"] if status >= 400 else [])) if one in operation["responses"]), None)
+    name = next(
+        (declared for declared in (str(status), *(["default"] if status >= 400 else [])) if declared in operation["responses"]),
+        None,
+    )
     assert name is not None, f"{where} is not described"
     response, place = operation["responses"][name], ("paths", template, method.lower(), "responses", name)
     if "$ref" in response:
@@ -73,7 +76,7 @@ def require_described(method: str, path: str, status: int, headers: Mapping[str,
     assert kind in content, f"{where} is {kind}, not {list(content)}"
     if "schema" not in content[kind]:
         return
-    pointer = "/".join(one.replace("~", "~0").replace("/", "~1") for one in (*place, "content", kind, "schema"))
+    pointer = "/".join(step.replace("~", "~0").replace("/", "~1") for step in (*place, "content", kind, "schema"))
     validator = OAS31Validator({"$ref": f"{_ROOT}#/{pointer}"}, registry=_registry(), format_checker=oas31_format_checker)
     faults = validator.iter_errors(json.loads(body))
     assert [f"{error.json_path}: {error.message[:300]}" for error in faults] == [], where

@@ -61,12 +61,12 @@ def interleave(table: Table, tasks: Sequence[Callable[[Table], object]], choices
 
     def settled() -> bool:
         """Each task waits for its turn, or has ended."""
-        return turns.granted is None and all(one in turns.finished or turns.waiting.get(one, 0) for one in everyone)
+        return turns.granted is None and all(member in turns.finished or turns.waiting.get(member, 0) for member in everyone)
 
     for step, choice in enumerate(cycle(choices)):
         with turns.changed:
             assert turns.changed.wait_for(settled, _PATIENCE), "a task neither asked for the table nor ended"
-            ready = [one for one in everyone if one not in turns.finished]
+            ready = [member for member in everyone if member not in turns.finished]
             if not ready:
                 break
             turns.granted = ready[(choice + step // len(choices)) % len(ready)]

@@ -26,7 +26,7 @@ def stream_patterns() -> list[Any]:
     """What the stream's event source lets through, as the template says."""
     resource = templates.load(templates.FUNCTIONS)["Resources"]["ProjectFacts"]
     (source,) = resource["Properties"]["Events"].values()
-    return [json.loads(one["Pattern"]) for one in source["Properties"]["FilterCriteria"]["Filters"]]
+    return [json.loads(pattern["Pattern"]) for pattern in source["Properties"]["FilterCriteria"]["Filters"]]
 
 
 def streamed(pk: str, sk: str) -> bool:

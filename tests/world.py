@@ -350,7 +350,7 @@ class World:
             return None
 
     def on_timeline(self, who: str, patient: str, issuer: str | None = None) -> set[str]:
-        return {one["study_instance_uid"] for one in (self.timeline(who, patient, issuer) or {"studies": []})["studies"]}
+        return {study["study_instance_uid"] for study in (self.timeline(who, patient, issuer) or {"studies": []})["studies"]}
 
     def transfer(self, who: str, transfer: str) -> dict[str, Any]:
         return transfer_reading.read_transfer(self.table, self.caller(who), transfer, self.now, self.tell).to_json()
@@ -359,7 +359,10 @@ class World:
         caller = self.caller(who)
         page = transfer_reading.list_transfers(self.table, caller, direction, None, None, None, 100, self.now)
         listed = [shown.to_json() for shown in page.transfers]
-        single = [transfer_reading.read_transfer(self.table, caller, one["id"], self.now, self.tell).to_json() for one in listed]
+        single = [
+            transfer_reading.read_transfer(self.table, caller, transfer["id"], self.now, self.tell).to_json()
+            for transfer in listed
+        ]
         assert single == listed
         return listed
 
@@ -374,7 +377,7 @@ class World:
             found = manifest.manifest(self.table, self.objects, who, study, self.now, owner, record=self.tell)
         except NotFound:
             return None
-        return {one["sop_instance_uid"] for one in found["instances"]}
+        return {instance["sop_instance_uid"] for instance in found["instances"]}
 
     def verdict(self, stored: StoredObject) -> dict[str, Any]:
         item = self.table.get(*keys.verdict(stored.institution, stored.sha256))

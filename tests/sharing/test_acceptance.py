@@ -271,7 +271,7 @@ def test_what_waits_is_listed(api: Api) -> None:
     def listed(who: str, **query: str) -> list[str]:
         answer = api.call(who, "GET", "/transfers", list(query.items()))
         assert answer.status == 200
-        return [one["id"] for one in answer.json["transfers"]]
+        return [transfer["id"] for transfer in answer.json["transfers"]]
 
     assert listed(B, direction="incoming", accepted="false") == [waits]
     assert listed(A, direction="outgoing", accepted="false") == [waits]

@@ -54,7 +54,7 @@ class Sent:
 
     @property
     def numbers(self) -> set[Number]:
-        return {one.number for one in self.live.values()}
+        return {image.number for image in self.live.values()}
 
     @property
     def live(self) -> dict[str, Image]:
@@ -142,8 +142,8 @@ class City(RuleBasedStateMachine):
             return False
         if viewer == study.owner:
             return True
-        date = min((one.date for one in study.live.values() if one.date), default="")
-        return all(self.opened(viewer, study.owner, one.number, date, uid) for one in study.live.values())
+        date = min((image.date for image in study.live.values() if image.date), default="")
+        return all(self.opened(viewer, study.owner, image.number, date, uid) for image in study.live.values())
 
     # What happens ----------------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class City(RuleBasedStateMachine):
         expires = self.world.now + timedelta(days=days)
         until = expires.isoformat()
         key = f"transfer {len(self.transfers)}"  # the same id whenever this history is played
-        known = whose == sender or any(one in self.linked(("", CODE)) and self.has(one) for one in self.numbers_of(sender))
+        known = whose == sender or any(mine in self.linked(("", CODE)) and self.has(mine) for mine in self.numbers_of(sender))
         try:
             transfer = self.world.open(sender, number, receiver, None, ISSUERS[whose], key, proposed, expires_at=until)
         except NotFound:
@@ -291,8 +291,8 @@ class City(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from([A, B]))
     def two_numbers_of_a_hospital_are_linked(self, owner: str) -> None:
-        one, other = NUMBERS[owner]
-        self.world.confirm(owner, one, {"id": other})
+        first, second = NUMBERS[owner]
+        self.world.confirm(owner, first, {"id": second})
 
     @rule(data=st.data(), owner=st.sampled_from(HOSPITALS))
     def a_link_is_undone(self, data: st.DataObject, owner: str) -> None:
@@ -415,12 +415,12 @@ class City(RuleBasedStateMachine):
                     )
 
     def _acceptance_ends_with_its_link(self) -> None:
-        for transfer, one in self.transfers.items():
-            if one.accepted is not None and (one.receiver, one.accepted) not in self.linked(one.number):
-                one.accepted = None
-            shown = self.world.transfer(one.receiver, transfer)
-            assert shown.get("receiving_patient", {}).get("id") == one.accepted
-            assert ("accepted_at" in shown) is (one.accepted is not None)
+        for transfer, held in self.transfers.items():
+            if held.accepted is not None and (held.receiver, held.accepted) not in self.linked(held.number):
+                held.accepted = None
+            shown = self.world.transfer(held.receiver, transfer)
+            assert shown.get("receiving_patient", {}).get("id") == held.accepted
+            assert ("accepted_at" in shown) is (held.accepted is not None)
 
     def rows_are_exactly_what_may_be_seen(self) -> None:
         """Once settled: searches, rows and manifests show exactly what may be seen."""
@@ -454,16 +454,16 @@ class City(RuleBasedStateMachine):
             new = self.world.changes(viewer, since, limit=3)
             while new:
                 read += new
-                for one in new:
-                    if one["kind"] != "study-withdrawn" and "study_instance_uid" in one:
-                        assert self.may_see(viewer, one["study_instance_uid"])
+                for change in new:
+                    if change["kind"] != "study-withdrawn" and "study_instance_uid" in change:
+                        assert self.may_see(viewer, change["study_instance_uid"])
                 new = self.world.changes(viewer, read[-1]["cursor"], limit=3)
             places = [change["cursor"] for change in read]
             assert places == sorted(set(places))
-            told = {one["study_instance_uid"] for one in read if one["kind"] == "study-arrived"}
+            told = {change["study_instance_uid"] for change in read if change["kind"] == "study-arrived"}
             assert {uid for uid in self.studies if self.may_see(viewer, uid)} <= told
             for kind in ("transfer-opened", "transfer-ended"):
-                named = [one["transfer_id"] for one in read if one["kind"] == kind]
+                named = [change["transfer_id"] for change in read if change["kind"] == kind]
                 assert len(named) == len(set(named))
                 own = {key for key, transfer in self.transfers.items() if viewer in (transfer.sender, transfer.receiver)}
                 assert set(named) == {key for key in own if kind == "transfer-opened" or self.over(self.transfers[key])}

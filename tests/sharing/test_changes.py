@@ -60,8 +60,10 @@ def test_a_reader_gets_everything_once_and_in_order_while_several_projectors_wri
     assert read == world.changes(B)
     places = [change["cursor"] for change in read]
     assert places == sorted(set(places))
-    assert sorted(one["study_instance_uid"] for one in read if one["kind"] == "study-arrived") == [f"1.2.{n}" for n in range(6)]
-    assert sum(one["kind"] == "transfer-opened" for one in read) == 6
+    assert sorted(change["study_instance_uid"] for change in read if change["kind"] == "study-arrived") == [
+        f"1.2.{n}" for n in range(6)
+    ]
+    assert sum(change["kind"] == "transfer-opened" for change in read) == 6
 
 
 def test_places_rise_even_when_a_clock_goes_back(world: World) -> None:
@@ -131,7 +133,7 @@ def test_a_long_poll_answers_as_soon_as_something_happens_and_else_after_its_tim
             raise AssertionError("it never ends")
 
     answer = changes.read_changes(world.table, world.caller(A), None, 10, 20, lambda: world.now, sleep)
-    assert [one["kind"] for one in answer["changes"]] == ["study-arrived"]
+    assert [change["kind"] for change in answer["changes"]] == ["study-arrived"]
     assert len(slept) == 3
     started = time.monotonic()
     waiting = threading.Event()
@@ -157,7 +159,7 @@ def test_a_reader_may_begin_with_what_comes_from_now_on(world: World) -> None:
     world.arrive(A, "2", "1.2.2")
     world.settle()
     after = changes.read_changes(world.table, world.caller(A), answer["next"], 10, 0, lambda: world.now)
-    assert [one["study_instance_uid"] for one in after["changes"]] == ["1.2.2"]
+    assert [change["study_instance_uid"] for change in after["changes"]] == ["1.2.2"]
     empty = changes.read_changes(world.table, world.caller(B), "now", 10, 20, lambda: world.now)
     assert empty["next"] == changes.read_changes(world.table, world.caller(A), "now", 10, 20, lambda: world.now)["next"]
 

@@ -39,10 +39,10 @@ def api() -> Iterator[Api]:
 
 def state(api: Api, content: bytes, who: str = A) -> tuple[str, str | None]:
     sha = hashlib.sha256(content).hexdigest()
-    (one,) = api.call(who, "POST", "/uploads/status", body={"sha256": [sha]}).json["instances"]
+    (status,) = api.call(who, "POST", "/uploads/status", body={"sha256": [sha]}).json["instances"]
     (offered,) = api.call(who, "POST", "/uploads", body={"instances": [{"sha256": sha, "size": len(content)}]}).json["instances"]
-    assert offered["state"] == one["state"]
-    return one["state"], one.get("reason")
+    assert offered["state"] == status["state"]
+    return status["state"], status.get("reason")
 
 
 def send(api: Api, *contents: bytes, who: str = A) -> list[StoredObject]:
@@ -122,7 +122,7 @@ def test_a_correction_may_be_corrected_and_the_owner_brings_any_version_back(api
         assert (back.status, back.json["state"]) == (200, "indexed")
         api.world.settle()
         assert shown(api) == ["wrong"]
-    assert [state(api, one)[0] for one in (WRONG, RIGHT, third)] == ["indexed", "superseded", "superseded"]
+    assert [state(api, content)[0] for content in (WRONG, RIGHT, third)] == ["indexed", "superseded", "superseded"]
     assert bytes_of(api) == WRONG
     assert [change["kind"] for change in api.world.changes(A)][-1] == "study-changed"
 
@@ -262,9 +262,9 @@ def test_an_instance_is_corrected_200_times_and_not_once_more(api: Api, monkeypa
     assert instance_versions.MOST_VERSIONS == 200
     monkeypatch.setattr(corrections, "MOST_VERSIONS", 2)
     made = [image(f"right{number}", STUDY) for number in range(3)]
-    for one in made:
-        send(api, one)
-    assert [state(api, one) for one in made] == [
+    for content in made:
+        send(api, content)
+    assert [state(api, content) for content in made] == [
         ("superseded", None), ("indexed", None), ("conflict", "too-many-corrections"),
     ]  # fmt: skip
 
@@ -295,7 +295,7 @@ def test_what_is_sent_again_after_a_withdrawal_is_rejected_until_it_ends(api: Ap
         ended = api.call(A, "DELETE", "/studies/{study}/withdrawals/{withdrawal}", study=STUDY, withdrawal=done["id"])
         assert (ended.status, ended.json["status"]) == (200, "ended")
         api.world.settle()
-        assert [state(api, one)[0] for one in (WRONG, RIGHT, other)] == ["superseded", "indexed", "indexed"]
+        assert [state(api, content)[0] for content in (WRONG, RIGHT, other)] == ["superseded", "indexed", "indexed"]
         assert bytes_of(api) == RIGHT
     assert commitment(api) is None
     again = api.call(A, "POST", "/studies/{study}/withdrawals", body=body, study=STUDY).json
@@ -339,8 +339,8 @@ def test_any_order_and_repetition_of_events_ends_in_the_same_views(order: tuple[
             lambda: world.send(A, WRONG),
             lambda: world.send(A, image("right", STUDY, 2)),
         ]
-        for one in order:
-            happenings[one]()
+        for place in order:
+            happenings[place]()
             settle(world)
         world.settle()
         return world

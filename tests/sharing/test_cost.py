@@ -97,7 +97,7 @@ def test_deciding_on_many_studies_of_one_patient_takes_no_more_than_on_one(world
     assert len(rows) == 50
     with world.counted() as requests:
         decided = access.decide(world.table, B, rows, world.now)
-    assert all(one.decision.allowed for one in decided)
+    assert all(study.decision.allowed for study in decided)
     assert dict(requests) == {"query": 1, "batch_get": 1}
 
 
@@ -154,4 +154,4 @@ def test_a_refused_timeline_takes_the_same_whether_or_not_the_number_is_known(wo
         with pytest.raises(NotFound):
             timeline.timeline(table, world.caller(C), number, issuer, world.now, world.tell)
         heard.append((table.rounds, sorted(table.kinds)))
-    assert len({str(one) for one in heard}) == 1, heard
+    assert len({str(answer) for answer in heard}) == 1, heard

@@ -23,45 +23,46 @@ def of_before(
     world: World, transfer: str, proposed: str | None = None, named: str | None = None, key: str = "1"
 ) -> domain.Transfer:
     """A transfer as it was written before acceptance was known: the sender's number made a link, and so did the receiver's."""
-    one = domain.Transfer(
+    earlier = domain.Transfer(
         transfer, A, B, PatientIdentifier(OIDS[A], key), world.now, world.now + timedelta(days=365), "discharge"
     )
     terms: dict[str, object] = {
-        "id": one.id, "from": A, "to": B, "patient": {"issuer": OIDS[A], "id": key}, "opened_at": domain.iso(one.opened_at),
-        "expires_at": domain.iso(one.expires_at), "reason": "discharge",
+        "id": earlier.id, "from": A, "to": B, "patient": {"issuer": OIDS[A], "id": key},
+        "opened_at": domain.iso(earlier.opened_at),
+        "expires_at": domain.iso(earlier.expires_at), "reason": "discharge",
     }  # fmt: skip
     version = 0
     facts = []
     if proposed is not None:
         version = 1
         terms |= {"receiving": {"issuer": OIDS[B], "id": proposed}, "receiving_version": 1}
-        facts += stated(one, terms, 1)
-    facts = [*opened(one, terms), *facts]
+        facts += stated(earlier, terms, 1)
+    facts = [*opened(earlier, terms), *facts]
     if named is not None:
         later = terms | {"receiving": {"issuer": OIDS[B], "id": named}, "receiving_version": version + 1}
-        own, copy = stated(one, later, version + 1)
+        own, copy = stated(earlier, later, version + 1)
         facts += [replace(own, data=own.data | {"by": "bianchi", "at": "2026-03-05T08:00:00.000Z"}), copy]
     for number, by in ((proposed, A), (named, B)):
         if number is not None:
-            record = access.load_record(world.table, one.patient.hash)
+            record = access.load_record(world.table, earlier.patient.hash)
             for write in linking.linking_writes(
-                record, one.patient, PatientIdentifier(OIDS[B], number), "transfer", by, (), world.now
+                record, earlier.patient, PatientIdentifier(OIDS[B], number), "transfer", by, (), world.now
             ):
                 world.table.put(write)
     for fact in facts:
         world.table.put(PutNew(fact))
-    return one
+    return earlier
 
 
-def stated(one: domain.Transfer, terms: dict[str, object], version: int) -> list[Item]:
+def stated(of: domain.Transfer, terms: dict[str, object], version: int) -> list[Item]:
     return [
-        Item(keys.transfer_facts(one.id), f"RECEIVER#{version:06d}", terms),
-        Item(keys.patient_facts(one.patient.hash), f"TRANSFER#{one.id}#{version:06d}", terms),
+        Item(keys.transfer_facts(of.id), f"RECEIVER#{version:06d}", terms),
+        Item(keys.patient_facts(of.patient.hash), f"TRANSFER#{of.id}#{version:06d}", terms),
     ]
 
 
-def opened(one: domain.Transfer, terms: dict[str, object]) -> list[Item]:
-    own, copy = domain.opening(one)
+def opened(of: domain.Transfer, terms: dict[str, object]) -> list[Item]:
+    own, copy = domain.opening(of)
     return [replace(own, data=terms | {"by": "rossi"}), replace(copy, data=terms)]
 
 
@@ -120,10 +121,10 @@ def test_a_number_of_before_that_was_undone_since_is_no_acceptance(world: World)
     world.arrive(A, "1", PRIOR)
     world.arrive(B, "9", FOLLOW_UP, date="20260401")
     transfer = "a" * 32
-    one = of_before(world, transfer, named="9")
+    earlier = of_before(world, transfer, named="9")
     (link,) = [known for known in world.links(B, "9") if known["status"] == "confirmed"]
     world.undo(B, "9", link["link"])
-    assert "accepted_at" not in world.transfer(A, one.id)
+    assert "accepted_at" not in world.transfer(A, earlier.id)
     assert not world.sees(A, FOLLOW_UP)
 
 

@@ -20,7 +20,7 @@ def reviews(world: World, who: str, status: str | None = None, cursor: str | Non
 def listed(world: World, who: str, status: str | None = None) -> list[str]:
     found = reviews(world, who, status)["reviews"]
     assert isinstance(found, list)
-    return [str(one["id"]) for one in found]
+    return [str(emergency["id"]) for emergency in found]
 
 
 def test_it_opens_every_owners_studies_for_a_day_and_is_reviewed_by_each(world: World) -> None:
@@ -34,7 +34,7 @@ def test_it_opens_every_owners_studies_for_a_day_and_is_reviewed_by_each(world: 
     assert world.sees(C, "1.2.2")
     world.settle()
     assert world.found(C, ("PatientID", code)) == {"1.2.1", "1.2.2"}
-    assert sorted(one["owner"] for kind, one in world.alerts.sent if kind == "emergency-access") == [B, A]
+    assert sorted(alert["owner"] for kind, alert in world.alerts.sent if kind == "emergency-access") == [B, A]
     for owner in (A, B):
         assert listed(world, owner) == [emergency]
         assert [change["kind"] for change in world.changes(owner) if change["kind"] == "emergency-access"] == ["emergency-access"]
@@ -57,7 +57,7 @@ def test_the_owners_of_what_comes_later_are_told_too_and_once(world: World) -> N
     world.settle(random.Random(1))
     assert world.sees(C, "1.2.2")
     assert listed(world, B) == [emergency]
-    assert [one["owner"] for _, one in world.alerts.sent] == [A, B]
+    assert [alert["owner"] for _, alert in world.alerts.sent] == [A, B]
     assert sum(change["kind"] == "emergency-access" for change in world.changes(B)) == 1
 
 
@@ -171,7 +171,7 @@ def test_reviews_come_in_pages_and_none_is_lost(world: World) -> None:
     while True:
         page = reviews(world, A, None, cursor, 2)
         assert isinstance(page["reviews"], list)
-        seen += [one["id"] for one in page["reviews"]]
+        seen += [review["id"] for review in page["reviews"]]
         if "next" not in page:
             break
         cursor = str(page["next"])

@@ -187,7 +187,7 @@ ROWS: dict[str, Row] = {
     "GET /view/{reader}/wado": in_session(*_wado()),
     **{f"GET {_V}/studies/{{study}}{below}": in_session() for below in (
         "/series", "/instances", "/metadata", "/thumbnail", "/series/{series}/instances", "/series/{series}/metadata",
-        "/series/{series}/thumbnail", *("/series/{series}/instances/{instance}" + one for one in (
+        "/series/{series}/thumbnail", *("/series/{series}/instances/{instance}" + below_instance for below_instance in (
             "", "/metadata", "/rendered", "/thumbnail", "/frames/{frames}", "/frames/{frames}/rendered",
             "/bulkdata/{bulkdata}")))},
 }  # fmt: skip
@@ -292,7 +292,7 @@ def faults(scene: Scene, route: str, row: Row, answer: Answer, *, settled: bool)
         if settled and scene.visible and not shown and (scene.session_of_study or "session" not in row.kind):
             found.append("the study is missing")
     if answer.status == 200 and row.kind == "feed" and not scene.visible and STUDY.encode() in answer.body:
-        kinds = {one["kind"] for one in answer.json["changes"] if one.get("study_instance_uid") == STUDY}
+        kinds = {change["kind"] for change in answer.json["changes"] if change.get("study_instance_uid") == STUDY}
         if kinds != {"study-withdrawn"}:
             found.append(f"the feed tells of {kinds}")
     return found

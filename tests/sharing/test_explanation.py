@@ -27,10 +27,10 @@ def patient(api: Api) -> Api:
 def told(api: Api, to: str, **query: str) -> dict[str, dict]:
     answer = api.call(A, "GET", ROUTE, [("to", to), *query.items()], patient="P1")
     assert answer.status == 200, answer.body
-    found = {one["study_instance_uid"]: one for one in answer.json["studies"]}
-    for study, one in found.items():
+    found = {row["study_instance_uid"]: row for row in answer.json["studies"]}
+    for study, explained in found.items():
         seen = api.call(to, "GET", "/studies/{study}/manifest", study=study).status == 200
-        assert one["sees"] == seen, "what is told is what holds"
+        assert explained["sees"] == seen, "what is told is what holds"
     return found
 
 
@@ -41,20 +41,20 @@ def act(api: Api, route: str, **body: object) -> str:
 
 
 def test_each_rule_is_named_with_what_it_rests_on(patient: Api) -> None:
-    assert {one["rule"] for one in told(patient, B).values()} == {"nothing"}
+    assert {study["rule"] for study in told(patient, B).values()} == {"nothing"}
     transfer = act(patient, "/transfers", patient={"id": "P1"}, to=B, reason="r")
     opened = told(patient, B)[OLD]
     assert (opened["rule"], opened["transfers"], opened["sees"]) == ("transfer", [transfer], True)
     assert opened["since"] < opened["until"]
     objection = act(patient, "/patients/{patient}/objections", study_instance_uid=OLD)
     act(patient, "/patients/{patient}/protections", study_instance_uid=NEW)
-    assert {study: one["rule"] for study, one in told(patient, B).items()} == {OLD: "objection", NEW: "protection"}
+    assert {study: explained["rule"] for study, explained in told(patient, B).items()} == {OLD: "objection", NEW: "protection"}
     consent = act(patient, "/patients/{patient}/consents", study_instance_uid=NEW, to=B)
-    assert {study: one["rule"] for study, one in told(patient, B).items()} == {OLD: "objection", NEW: "transfer"}
+    assert {study: explained["rule"] for study, explained in told(patient, B).items()} == {OLD: "objection", NEW: "transfer"}
     everything = patient.call(A, "GET", ROUTE, patient="P1").json
-    assert [(one["id"], one["study_instance_uid"]) for one in everything["objections"]] == [(objection, OLD)]
-    assert [one["study_instance_uid"] for one in everything["protections"]] == [NEW]
-    assert [(one["id"], one["to"]) for one in everything["consents"]] == [(consent, B)]
+    assert [(row["id"], row["study_instance_uid"]) for row in everything["objections"]] == [(objection, OLD)]
+    assert [row["study_instance_uid"] for row in everything["protections"]] == [NEW]
+    assert [(row["id"], row["to"]) for row in everything["consents"]] == [(consent, B)]
     assert (
         patient.call(A, "DELETE", "/patients/{patient}/objections/{objection}", patient="P1", objection=objection).status == 200
     )
@@ -66,7 +66,7 @@ def test_an_emergency_and_a_withdrawal_are_named_too(patient: Api) -> None:
     oid = patient.world.member(A).patient_id_issuer
     body = {"patient": {"id": "P1", "issuer": oid}, "reason": "coma", "practitioner": {"id": "d", "name": "D"}}
     declared = patient.call(C, "POST", "/emergency-access", body=body).json["id"]
-    assert {(one["rule"], *one["emergencies"]) for one in told(patient, C).values()} == {("emergency", declared)}
+    assert {(study["rule"], *study["emergencies"]) for study in told(patient, C).values()} == {("emergency", declared)}
     assert patient.call(A, "POST", "/studies/{study}/withdrawals", body={"reason": "wrong"}, study=OLD).status == 201
     assert told(patient, C)[OLD]["rule"] == "withdrawn"
 
@@ -74,11 +74,11 @@ def test_an_emergency_and_a_withdrawal_are_named_too(patient: Api) -> None:
 def test_what_would_be_seen_is_what_is_seen_once_it_is_opened(patient: Api) -> None:
     act(patient, "/patients/{patient}/objections", study_instance_uid=OLD)
     until = iso(patient.world.now + timedelta(days=3))
-    supposed = {study: one["if_opened"]["sees"] for study, one in told(patient, B, until=until).items()}
+    supposed = {study: explained["if_opened"]["sees"] for study, explained in told(patient, B, until=until).items()}
     assert supposed == {OLD: False, NEW: True}
-    assert not any(one["sees"] for one in told(patient, B).values()), "nothing was opened by asking"
+    assert not any(study["sees"] for study in told(patient, B).values()), "nothing was opened by asking"
     act(patient, "/transfers", patient={"id": "P1"}, to=B, reason="r", expires_at=until)
-    assert {study: one["sees"] for study, one in told(patient, B).items()} == supposed
+    assert {study: explained["sees"] for study, explained in told(patient, B).items()} == supposed
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_what_cannot_be_asked_is_named(patient: Api, query: dict[str, str], stat
 
 def test_nobody_is_told_of_another_hospitals_patient(patient: Api) -> None:
     act(patient, "/transfers", patient={"id": "P1"}, to=B, reason="r")
-    answers = [patient.call(B, "GET", ROUTE, [("to", C)], patient=one) for one in ("P1", "NOBODY")]
+    answers = [patient.call(B, "GET", ROUTE, [("to", C)], patient=number) for number in ("P1", "NOBODY")]
     assert [answer.status for answer in answers] == [404, 404]
     assert next({**answer.json, "request_id": ""} for answer in answers) == {**answers[1].json, "request_id": ""}

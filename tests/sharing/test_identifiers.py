@@ -378,7 +378,7 @@ def seen_by_all(world: World) -> dict[str, object]:
             seen[f"{who} search {number} {issuer}"] = world.find(who, *query)
         seen[f"{who} all"] = world.find(who)
         told = [change for change in world.changes(who) if change["kind"] not in ("transfer-accepted", "transfer-waiting")]
-        seen[f"{who} changes"] = [(one["kind"], one.get("study_instance_uid")) for one in told]
+        seen[f"{who} changes"] = [(change["kind"], change.get("study_instance_uid")) for change in told]
     for who, number in ((A, "1"), (B, "9")):
         seen[f"{who} links"] = [{k: v for k, v in link.items() if k != "against"} for link in world.links(who, number)]
         seen[f"{who} transfers"] = world.transfers(who)

@@ -80,7 +80,9 @@ def test_a_rejection_note_an_objection_and_an_emergency_hold_at_once(city: Runni
     kept, rejected, hidden = (patient.study(number) for number in (1, 2, 3))
     patient.send(A, *(image(patient.number[A], study) for study in (kept, rejected, hidden)))
     issuer = next(
-        one["patient_id_issuer"] for one in city.client("operator").get("/institutions").json()["institutions"] if one["id"] == A
+        institution["patient_id_issuer"]
+        for institution in city.client("operator").get("/institutions").json()["institutions"]
+        if institution["id"] == A
     )
     wait_until(lambda: len(found(city.client(A), PatientID=patient.number[A])) == 3)
     doctor = city.client(C).as_person("verdi")
@@ -104,7 +106,7 @@ def test_a_rejection_note_an_objection_and_an_emergency_hold_at_once(city: Runni
 
     wait_until(told)
     waiting = city.client(A).get("/emergency-access").json()["reviews"]
-    assert declared.json()["id"] in {one["id"] for one in waiting}
+    assert declared.json()["id"] in {emergency["id"] for emergency in waiting}
 
 
 def test_a_codice_fiscale_joins_two_hospitals_numbers_by_itself(city: RunningCity, patient: Patient) -> None:
@@ -116,8 +118,8 @@ def test_a_codice_fiscale_joins_two_hospitals_numbers_by_itself(city: RunningCit
     wait_until(lambda: found(receiver, PatientID=patient.number[B]) == {prior, new})
     links = receiver.get(f"/patients/{patient.number[B]}/links").json()["links"]
     confirmed = [link for link in links if link["status"] == "confirmed"]
-    assert {one["kind"] for one in confirmed} == {"codice-fiscale", "hospital"}
-    assert {one["basis"] for one in confirmed} == {"codice-fiscale"}
+    assert {known["kind"] for known in confirmed} == {"codice-fiscale", "hospital"}
+    assert {known["basis"] for known in confirmed} == {"codice-fiscale"}
     (link,) = [link for link in links if link["identifier"]["id"] == patient.number[A]]
     assert receiver.delete(f"/patients/{patient.number[B]}/links/{link['link']}").status_code == 200
     assert found(receiver, PatientID=patient.number[B]) == {new}

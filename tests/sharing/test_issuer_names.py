@@ -143,7 +143,7 @@ def test_the_owner_is_told_of_each_unknown_name_once_and_sees_what_is_apart(worl
     world.arrive(A, "8", "1.2.8", issuer="Adt1")
     world.settle()
     told = [change for change in world.changes(A) if change["kind"] == "issuer-unknown"]
-    assert sorted(one["issuer_name"].casefold() for one in told) == ["adt1", "lab"]
+    assert sorted(change["issuer_name"].casefold() for change in told) == ["adt1", "lab"]
     assert not [change for change in world.changes(B) if change["kind"] == "issuer-unknown"]
     shown = world.timeline(A, "7")
     assert shown is not None

@@ -42,8 +42,8 @@ def test_what_is_said_is_answered_kept_and_written_once(api: Api) -> None:
     assert put(api, A, "PV 12/34", said).json == first.json, "the same again"
     assert put(api, A, "PV 12/34", {**said, "event": "A08", "name": "Bianchi^Ada Maria"}).json["name"] == "Bianchi^Ada Maria"
     assert put(api, A, "PV 12/34", {}).json["name"] == ""
-    assert [one["event"] for one in history(api.world)] == ["A01", "A08", ""]
-    assert {one["by"] for one in history(api.world)} == {A}
+    assert [entry["event"] for entry in history(api.world)] == ["A01", "A08", ""]
+    assert {entry["by"] for entry in history(api.world)} == {A}
     kinds = [item.data.get("kind") for (pk, _), item in api.world.table.memory.items().items() if pk.startswith("F#AUDIT#")]
     assert kinds.count("patient-stated") == 3
 

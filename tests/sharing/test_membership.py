@@ -50,7 +50,7 @@ def test_a_role_that_nobody_confirms_counts_after_72_hours_and_rings_twice() -> 
     assert role_of(world, B) == NEW
     assert told(world, B) == ["role-proposed", "role-changed"]
     assert told(world, A) == []
-    assert [(kind, one["owner"], one["change"]) for kind, one in world.alerts.sent] == [
+    assert [(kind, alert["owner"], alert["change"]) for kind, alert in world.alerts.sent] == [
         ("membership-changed", B, "role-proposed"),
         ("membership-changed", B, "role-changed"),
     ]

@@ -73,7 +73,7 @@ def test_what_comes_or_is_withdrawn_between_two_pages_is_counted(city: World) ->
     city.arrive(A, "1", STUDY, f"{STUDY}.1.000", series=f"{STUDY}.0")
     city.withdraw(A, STUDY, first[3])
     city.settle()
-    shown = [one for offset in range(0, COUNT + 10, LIMIT) for one in page(city.table, city, A, offset)]
+    shown = [study for offset in range(0, COUNT + 10, LIMIT) for study in page(city.table, city, A, offset)]
     assert len(shown) == len(set(shown)) == COUNT
     assert f"{STUDY}.1.000" in shown
     assert first[3] not in shown

@@ -28,11 +28,11 @@ PERSON = {"X-On-Behalf-Of": "rossi"}
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    with api_over() as one:
-        one.world.send(A, image("own", STUDY, 1), image("hidden", OTHER, 1))
-        one.world.settle()
-        count(one)
-        yield one
+    with api_over() as running:
+        running.world.send(A, image("own", STUDY, 1), image("hidden", OTHER, 1))
+        running.world.settle()
+        count(running)
+        yield running
 
 
 def count(api: Api, table: Any = None) -> int:
@@ -58,10 +58,10 @@ def probed(api: Api, who: str, **query: str) -> list[tuple[str, int, str | None]
     """Of an institution's audit: who asked how often, and for which of its patients."""
     bundle = api.call(who, "GET", "/audit", list({"limit": "1000", **query}.items())).json
     found = []
-    for event in (one["resource"] for one in bundle.get("entry", [])):
-        if "probed" not in {one["code"] for one in event["subtype"]}:
+    for event in (entry["resource"] for entry in bundle.get("entry", [])):
+        if "probed" not in {coding["code"] for coding in event["subtype"]}:
             continue
-        details = [one for entity in event["entity"] for one in entity.get("detail", []) if one["type"] == "instances"]
+        details = [detail for entity in event["entity"] for detail in entity.get("detail", []) if detail["type"] == "instances"]
         patient = next(
             (e["what"]["identifier"]["value"] for e in event["entity"] if e.get("what", {}).get("type") == "Patient"), None
         )
@@ -79,13 +79,15 @@ def test_the_owner_learns_who_asked_how_often_and_nobody_else_does(api: Api) -> 
     assert count(api) == 8
     told = probed(api, A)
     assert told == [("Mondino", 1, "own"), ("Mondino", 3, "own"), ("Mondino", 4, None)], "by study, by number, by guesses"
-    assert {one["resource"]["outcome"] for one in api.call(A, "GET", "/audit").json["entry"] if "probed" in str(one)} == {"8"}
+    assert {entry["resource"]["outcome"] for entry in api.call(A, "GET", "/audit").json["entry"] if "probed" in str(entry)} == {
+        "8"
+    }
     assert probed(api, A, patient="own")
     assert probed(api, C) == probed(api, B) == []
     (line, *_) = [
-        one
-        for one in api.call(A, "GET", "/patients/{patient}/accesses", [("lang", "en")], patient="own").json["accesses"]
-        if one["kind"] == "probed"
+        access
+        for access in api.call(A, "GET", "/patients/{patient}/accesses", [("lang", "en")], patient="own").json["accesses"]
+        if access["kind"] == "probed"
     ]
     assert line["who"].startswith("rossi, ")
     assert line["institution"]["id"] == C

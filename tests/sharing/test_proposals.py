@@ -49,7 +49,7 @@ def test_naming_a_strangers_code_opens_nothing(world: World, how: str) -> None:
     world.settle()
     assert not world.sees(C, FOLLOW_UP)
     assert world.found(C) == ({"1.2.5"} if how == "image" else set())
-    assert "9" not in {one["id"] for one in world.timeline(C, "5")["patient"]["identifiers"]}  # type: ignore[index]
+    assert "9" not in {identifier["id"] for identifier in world.timeline(C, "5")["patient"]["identifiers"]}  # type: ignore[index]
 
 
 @pytest.mark.parametrize("transfer", [None, A, B])
@@ -103,7 +103,7 @@ def test_a_patient_whom_the_sender_never_had_is_as_unknown_to_it_as_nobody(api: 
         with world.counted() as requests:
             answer = api.call(C, "POST", "/transfers", body=body)
         heard.append((answer.status, {**answer.json, "request_id": ""}, dict(requests)))
-    assert {one[0] for one in heard} == {404}
+    assert {refusal[0] for refusal in heard} == {404}
     assert heard[0] == heard[1], "a code that others know, and one that nobody does"
     assert heard[2] == heard[3], "another's number, and nobody's"
     assert heard[0][:2] == heard[2][:2]
@@ -150,7 +150,7 @@ def test_the_receiver_finds_a_proposal_in_its_audit_under_the_number_that_was_pr
     discharged(world, proposed="8")
     records = [item.data for (pk, _), item in world.table.memory.items().items() if pk.startswith("F#AUDIT#")]
     mine = [record for record in records if record.get("owner") == B and record.get("kind") == "transfer-opened"]
-    assert [one["patients"] for one in mine] == [[[OIDS[B], "8"]]]
+    assert [record["patients"] for record in mine] == [[[OIDS[B], "8"]]]
 
 
 def test_after_sixty_proposals_in_an_hour_there_is_no_more_for_a_while(api: Api) -> None:

@@ -73,14 +73,14 @@ def test_an_undated_follow_up_appears_when_its_date_can_be_read(api: Api) -> Non
 def test_images_are_in_order_at_first_use(api: Api) -> None:
     world = api.world
     made = [slice_at("1", 11 + place, position(str(place * 3 % 7))) for place in range(7)]
-    world.send(A, *(one.replace(b"1.2.8.1", b"1.2.9.1") for one in made))
+    world.send(A, *(content.replace(b"1.2.8.1", b"1.2.9.1") for content in made))
     as_before(world, keep=("00200013",))
     wanted = [f"{STUDY}.1.{11 + place}" for place in sorted(range(7), key=lambda place: place * 3 % 7)]
     metadata = api.call(A, "GET", "/dicomweb/studies/{study}/metadata", study=STUDY).json
     assert [result["00080018"]["Value"][0] for result in metadata] == wanted
     world.settle()
     listed = api.call(A, "GET", "/studies/{study}/manifest", study=STUDY).json["instances"]
-    assert [one["sop_instance_uid"] for one in listed] == wanted
+    assert [instance["sop_instance_uid"] for instance in listed] == wanted
 
 
 def test_the_page_reads_a_study_again_too(api: Api) -> None:
@@ -92,7 +92,7 @@ def test_the_page_reads_a_study_again_too(api: Api) -> None:
     key = api.call(None, "POST", "/view/session", body={"token": token}).json["key"]
     headers = {"Authorization": f"Bearer {key}"}
     shown = api.call(None, "GET", "/view/studies/{study}/images", headers=headers, study=STUDY).json
-    uids = [one["sop_instance_uid"] for one in shown["series"][0]["instances"]]
+    uids = [instance["sop_instance_uid"] for instance in shown["series"][0]["instances"]]
     assert uids == [f"{STUDY}.1.{11 + place}" for place in (2, 1, 0)]
 
 

@@ -54,21 +54,21 @@ def test_every_door_shows_images_in_one_order(api: Api, name: str) -> None:
     while True:
         query = [("limit", "3"), *([("cursor", cursor)] if cursor else [])]
         page = api.call(A, "GET", "/studies/{study}/manifest", query, study=STUDY).json
-        listed += [one["sop_instance_uid"] for one in page["instances"]]
+        listed += [instance["sop_instance_uid"] for instance in page["instances"]]
         cursor = page.get("next")
         if cursor is None:
             break
     assert listed == wanted
     archive = zipfile.ZipFile(io.BytesIO(api.call(
         A, "GET", "/dicomweb/studies/{study}", headers={"Accept": "application/zip"}, study=STUDY).body))  # fmt: skip
-    files = sorted(one for one in archive.namelist() if one.startswith("DICOM/"))
+    files = sorted(file for file in archive.namelist() if file.startswith("DICOM/"))
     assert [pydicom.dcmread(io.BytesIO(archive.read(file))).SOPInstanceUID for file in files] == wanted
     body = {"study_instance_uids": [STUDY], "practitioner": {"id": "x", "name": "X"}, "purpose": "report"}
     token = api.call(A, "POST", "/links", body=body).json["url"].split("#")[1]
     key = api.call(None, "POST", "/view/session", body={"token": token}).json["key"]
     bearer = {"Authorization": f"Bearer {key}"}
     shown = api.call(None, "GET", "/view/studies/{study}/images", headers=bearer, study=STUDY).json
-    assert [one["sop_instance_uid"] for one in shown["series"][0]["instances"]] == wanted, json.dumps(shown)[:300]
+    assert [instance["sop_instance_uid"] for instance in shown["series"][0]["instances"]] == wanted, json.dumps(shown)[:300]
 
 
 def test_a_manifest_of_2000_instances_is_in_reading_order_and_its_addresses_live_300_seconds(

@@ -40,16 +40,16 @@ def without_ids(timeline: dict[str, Any]) -> dict[str, Any]:
 
 def play(order: tuple[str, ...], late: bool) -> dict[str, object]:
     world = World(HOSPITALS, audited=False)
-    for one in order:
-        if one == "study":
+    for happening in order:
+        if happening == "study":
             world.arrive(A, "a2", "1.2.1", date=BEFORE)
-        elif one == "follow-up":
+        elif happening == "follow-up":
             world.arrive(B, "b1", "1.2.2", date=AFTER)
-        elif one == "transfer":
+        elif happening == "transfer":
             transfer = world.open(A, "a1", B)
-        elif one == "named":
+        elif happening == "named":
             world.accept(B, transfer, "b1")
-        elif one == "link":
+        elif happening == "link":
             world.confirm(A, "a1", {"id": "a2"})
         if not late:
             world.settle()

@@ -97,15 +97,15 @@ def test_a_decision_says_how_long_it_holds() -> None:
     both = decide(B, replace(STUDY, patients=("p", "q")), {"p": facts(grants=(GRANT,)), "q": facts(grants=(short, GRANT))}, NOW)
     assert both.until == GRANT.expires_at
     assert both.transfers == ("s", "t")
-    one = decide(B, replace(STUDY, patients=("p", "q")), {"p": facts(grants=(GRANT,)), "q": facts(grants=(short,))}, NOW)
-    assert one.until == short.expires_at
+    sooner = decide(B, replace(STUDY, patients=("p", "q")), {"p": facts(grants=(GRANT,)), "q": facts(grants=(short,))}, NOW)
+    assert sooner.until == short.expires_at
     assert decide(A, STUDY, {}, NOW).until is None
 
 
 @given(st.lists(st.sampled_from([Objection(A), Objection(A, "1.2.3"), Protection(A, "1.2.3")]), max_size=3), st.booleans())
 def test_no_grant_outweighs_what_hides(hiding: list[Objection | Protection], emergency: bool) -> None:
-    objections = tuple(one for one in hiding if isinstance(one, Objection))
-    protections = tuple(one for one in hiding if isinstance(one, Protection))
+    objections = tuple(rule for rule in hiding if isinstance(rule, Objection))
+    protections = tuple(rule for rule in hiding if isinstance(rule, Protection))
     declared = (replace(EMERGENCY, institution=B),) if emergency else ()
     known = PatientFacts((GRANT,), objections, protections, (), declared)
     assert decide(B, STUDY, {"p": known}, NOW).allowed is not bool(hiding)

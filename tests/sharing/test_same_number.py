@@ -37,7 +37,7 @@ def found(api: Api, *query: tuple[str, str]) -> set[str]:
 def test_a_number_of_ones_own_means_that_patient_whoever_else_is_called_so(api: Api, accepted: bool) -> None:
     if accepted:
         waiting = api.call(B, "GET", "/transfers", [("direction", "incoming")]).json["transfers"]
-        (transfer,) = (one["id"] for one in waiting if one["patient"]["id"] == "1003")
+        (transfer,) = (opened["id"] for opened in waiting if opened["patient"]["id"] == "1003")
         path = "/transfers/{transfer}/receiving-patient"
         assert api.call(B, "PUT", path, body={"id": "1004"}, transfer=transfer).status == 200
         api.world.settle()

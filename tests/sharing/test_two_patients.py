@@ -43,9 +43,9 @@ def api() -> Iterator[Api]:
         yield made
 
 
-def shown(one: dict[str, Any]) -> tuple[str, str, str]:
+def shown(result: dict[str, Any]) -> tuple[str, str, str]:
     """Number, name and birth date."""
-    return one["00100020"]["Value"][0], one["00100010"]["Value"][0]["Alphabetic"], one["00100030"]["Value"][0]
+    return result["00100020"]["Value"][0], result["00100010"]["Value"][0]["Alphabetic"], result["00100030"]["Value"][0]
 
 
 def expected(who: str, person: dict[str, str]) -> tuple[str, str, str]:
@@ -88,8 +88,8 @@ def test_a_number_that_finds_a_patient_without_being_shown_finds_that_patient(ap
     if who == B:
         (row,) = api.call(B, "GET", "/dicomweb/studies", [("PatientID", "B1")]).json
         assert shown(row) == expected(B, BEA)
-        (one,) = api.call(B, "GET", "/dicomweb/instances", [("PatientID", "B1"), ("includefield", "all")]).json
-        assert one["00080018"]["Value"] == [BEA["sop"]]
+        (result,) = api.call(B, "GET", "/dicomweb/instances", [("PatientID", "B1"), ("includefield", "all")]).json
+        assert result["00080018"]["Value"] == [BEA["sop"]]
 
 
 @pytest.mark.parametrize("who", [A, B])
@@ -131,7 +131,7 @@ def test_the_timeline_of_each_is_headed_by_that_patient_and_says_that_the_study_
     issuer = [] if who == A or person is BEA else [("issuer", OIDS[A])]
     timeline = api.call(who, "GET", "/patients/{patient}/timeline", issuer, patient=number).json
     assert (timeline["patient"]["name"], timeline["patient"]["birth_date"]) == (name, birth)
-    counts = {one["study_instance_uid"]: one["number_of_patients"] for one in timeline["studies"]}
+    counts = {study["study_instance_uid"]: study["number_of_patients"] for study in timeline["studies"]}
     assert counts == {STUDY: 2} | ({OTHER: 1} if person is ADA else {})
 
 
@@ -200,8 +200,8 @@ def test_a_study_of_very_many_patients_still_fits_and_is_found_under_each(world:
     for number in (0, 7, 8, 59):
         (row,) = world.find(A, ("PatientID", f"P{number:02d}"))
         assert row["00100020"]["Value"] == [f"P{number:02d}"]
-        (one,) = world.find(A, ("PatientID", f"P{number:02d}"), level="instance")
-        assert (one["00100020"]["Value"], one["00080018"]["Value"]) == ([f"P{number:02d}"], [f"{STUDY}.1.{number}"])
+        (result,) = world.find(A, ("PatientID", f"P{number:02d}"), level="instance")
+        assert (result["00100020"]["Value"], result["00080018"]["Value"]) == ([f"P{number:02d}"], [f"{STUDY}.1.{number}"])
     assert len(world.find(A, level="instance")) == 60
     largest = max(len(json.dumps(item.data)) for item in world.table.memory.items().values())
     assert largest < 300_000

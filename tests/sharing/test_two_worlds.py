@@ -143,12 +143,14 @@ def ask(scene: Scene, request: Callable[[Scene], Answer]) -> Heard:
     return Heard(answer, dict(requests))
 
 
-def difference(one: str, other: str) -> str | None:
+def difference(first: str, second: str) -> str | None:
     """Where two texts begin to differ, with some of what is around."""
-    if one == other:
+    if first == second:
         return None
-    place = next((n for n, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
-    return f"…{one[max(0, place - 80) : place + 80]}… against …{other[max(0, place - 80) : place + 80]}…"
+    place = next(
+        (n for n, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), min(len(first), len(second))
+    )
+    return f"…{first[max(0, place - 80) : place + 80]}… against …{second[max(0, place - 80) : place + 80]}…"
 
 
 def compare(scenes_: tuple[Scene, Scene], request: Callable[[Scene], Answer], *, work: bool = True) -> None:

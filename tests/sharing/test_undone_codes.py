@@ -46,8 +46,8 @@ def undo(world: World, who: str) -> bool:
     except NotFound:
         return False
     found = [link for link in links if link["status"] == "confirmed" and link["identifier"] == {"issuer": CF, "id": ADA}]
-    for one in found:
-        world.undo(who, NUMBERS[who], one["link"])
+    for link in found:
+        world.undo(who, NUMBERS[who], link["link"])
     return bool(found)
 
 
@@ -84,7 +84,7 @@ def found_under_its_number(world: World) -> set[str]:
         assert "04000561" not in result
         assert result["00100020"]["Value"] == [NUMBERS[A]]
     near = priors.priors_of(world.table, world.caller(B), STUDY[B], None, 10, world.now, world.tell).to_json()["priors"]
-    assert {one["study_instance_uid"] for one in near} == by_search - {STUDY[B]}
+    assert {study["study_instance_uid"] for study in near} == by_search - {STUDY[B]}
     return by_search
 
 
@@ -96,8 +96,11 @@ def test_ending_either_numbers_link_to_the_code_ends_the_join_at_once(shared: Wo
     shared.settle()
     assert found_under_its_number(shared) == {STUDY[B]}
     assert shared.sees(B, STUDY[A])  # the transfer is of A's own number still
-    for one in (A, B):
-        assert not [link for link in shared.links(one, NUMBERS[one]) if link.get("basis") == "codice-fiscale"] or one != who
+    for hospital in (A, B):
+        assert (
+            not [link for link in shared.links(hospital, NUMBERS[hospital]) if link.get("basis") == "codice-fiscale"]
+            or hospital != who
+        )
 
 
 def test_what_comes_later_joins_nothing_to_a_number_whose_link_was_undone(shared: World) -> None:
@@ -245,8 +248,8 @@ def test_through_the_doors_the_number_is_alone_again() -> None:
         def seen() -> set[str]:
             timeline = api.call(B, "GET", "/patients/{patient}/timeline", patient="9").json["studies"]
             search = api.call(B, "GET", "/dicomweb/studies", [("PatientID", "9")]).json
-            assert {one["study_instance_uid"] for one in timeline} == {result["0020000D"]["Value"][0] for result in search}
-            return {one["study_instance_uid"] for one in timeline}
+            assert {study["study_instance_uid"] for study in timeline} == {result["0020000D"]["Value"][0] for result in search}
+            return {study["study_instance_uid"] for study in timeline}
 
         assert seen() == {STUDY[A], STUDY[B]}
         links = api.call(B, "GET", "/patients/{patient}/links", patient="9").json["links"]
@@ -254,4 +257,4 @@ def test_through_the_doors_the_number_is_alone_again() -> None:
         assert api.call(B, "DELETE", "/patients/{patient}/links/{link}", patient="9", link=code["link"]).status == 200
         assert seen() == {STUDY[B]}
         left = api.call(B, "GET", "/patients/{patient}/links", patient="9").json["links"]
-        assert [one for one in left if one["status"] == "confirmed"] == []
+        assert [link for link in left if link["status"] == "confirmed"] == []

@@ -159,7 +159,7 @@ def test_a_rejection_note_takes_back_what_it_names_and_is_itself_not_shown(city:
         assert city.handed_out(who, STUDY) == {SECOND}
     assert ("study-withdrawn", 1) in kinds(city, B)
     recorded = [i.data for (pk, _), i in city.table.memory.items().items() if pk.startswith("F#AUDIT#") and "kind" in i.data]
-    assert [one["study"] for one in recorded if one["kind"] == "withdrawal"] == [STUDY]
+    assert [record["study"] for record in recorded if record["kind"] == "withdrawal"] == [STUDY]
 
 
 @pytest.mark.parametrize("code", TITLES)

@@ -67,8 +67,8 @@ def answering(cloud: Emulated) -> Iterator[Any]:
         return made[-1]
 
     yield answer
-    for one in made:
-        cloud.s3.meta.events.unregister("before-send.s3.*", one)
+    for handler in made:
+        cloud.s3.meta.events.unregister("before-send.s3.*", handler)
 
 
 def forbidden_when_absent(operation: str, address: str) -> int:

@@ -233,8 +233,8 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
     if request.param == "memory":
         return Bucket(MemoryObjects(), None)
     cloud: Emulated = request.getfixturevalue("cloud")
-    for one in cloud.s3.list_objects_v2(Bucket=cloud.bucket_name).get("Contents", []):
-        cloud.s3.delete_object(Bucket=cloud.bucket_name, Key=one["Key"])
+    for entry in cloud.s3.list_objects_v2(Bucket=cloud.bucket_name).get("Contents", []):
+        cloud.s3.delete_object(Bucket=cloud.bucket_name, Key=entry["Key"])
     function = LambdaAssembler(Invoked(S3Carrier(cloud.s3, cloud.bucket_name)), "assembly")
     return Bucket(S3Objects(cloud.s3, cloud.bucket_name, None if request.param == "emulated" else function), cloud)
 
@@ -253,14 +253,14 @@ def test_a_version_is_read_and_removed_by_itself(emulated: bool, cloud: Emulated
     versions = S3Versions(cloud.s3, cloud.bucket_name) if emulated else MemoryVersions(objects)
     assert [(stored.key, stored.size) for stored in versions.below(key)] == [(key, 10), (neighbour, 10)]
     assert versions.below("instances/versions/b") == []
-    (one,) = versions.of(key)
-    assert versions.read(key, one.id, 4) == b"0123"
-    versions.remove(key, one.id)
-    versions.remove(key, one.id)
+    (version,) = versions.of(key)
+    assert versions.read(key, version.id, 4) == b"0123"
+    versions.remove(key, version.id)
+    versions.remove(key, version.id)
     assert versions.of(key) == []
     assert len(versions.of(neighbour)) == 1
     with pytest.raises(NotFound):
-        versions.read(key, one.id, 4)
+        versions.read(key, version.id, 4)
 
 
 def test_versions_that_are_hidden_are_found_and_go_for_good(cloud: Emulated) -> None:
@@ -271,11 +271,11 @@ def test_versions_that_are_hidden_are_found_and_go_for_good(cloud: Emulated) -> 
     cloud.s3.delete_object(**target)
     versions = S3Versions(cloud.s3, cloud.bucket_name)
     found = versions.of(target["Key"])
-    assert sorted(one.marker for one in found) == [False, False, True]
-    contents = {versions.read(target["Key"], one.id, 9) for one in found if not one.marker}
+    assert sorted(version.marker for version in found) == [False, False, True]
+    contents = {versions.read(target["Key"], version.id, 9) for version in found if not version.marker}
     assert contents == {b"first", b"second"}
-    for one in found:
-        versions.remove(target["Key"], one.id)
+    for version in found:
+        versions.remove(target["Key"], version.id)
     assert versions.of(target["Key"]) == []
 
 

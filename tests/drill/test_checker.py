@@ -85,9 +85,9 @@ def test_readings_counts_and_deliveries_that_break_a_promise_are_named(tmp_path:
     brought = {"what": "brought", "at": OPENED + 60, "to": "maugeri", "study": "1.2", "sop": "1.2.1", "number": "1"}
     brought |= {"again": True, "pixels": ""}
     found = evidence(known(read, counts, brought), sent=tmp_path)
-    assert [one.promise for one in _read(found)] == [5]
-    assert [one.promise for one in _conserved(found)] == [10]
-    assert [one.promise for one in _brought(found)] == [11, 11]  # another's number, and twice
+    assert [violation.promise for violation in _read(found)] == [5]
+    assert [violation.promise for violation in _conserved(found)] == [10]
+    assert [violation.promise for violation in _brought(found)] == [11, 11]  # another's number, and twice
 
 
 class Table:

@@ -122,9 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _break(self, connection: http.client.HTTPConnection) -> None:
         self.close_connection = True
-        for one in (self.connection, connection.sock):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            one.close()
+        for side in (self.connection, connection.sock):
+            side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            side.close()
 
     do_GET = do_POST = do_PUT = _relay
 

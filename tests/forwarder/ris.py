@@ -101,9 +101,9 @@ class Ris:
             if not data:
                 return None
             self._rest += data
-        one, _, self._rest = self._rest.partition(b"\x1c\r")
-        assert one[:1] == b"\x0b"
-        return Answer(one[1:].decode(errors="replace"))
+        block, _, self._rest = self._rest.partition(b"\x1c\r")
+        assert block[:1] == b"\x0b"
+        return Answer(block[1:].decode(errors="replace"))
 
     def send(self, message: bytes) -> Answer:
         self.post(message)

@@ -449,7 +449,7 @@ class TestWatchedFolder:
             until(lambda: place.settled(1))
             told = {"not-dicom": 1, "link-out-of-folder": 1, "special-file": 1}
             until(lambda: place.state()["left_in_folder"] == told)
-            assert [one["calling"] for one in place.state()["senders"]] == ["WATCHED FOLDER"]
+            assert [sender["calling"] for sender in place.state()["senders"]] == ["WATCHED FOLDER"]
             (inbox / "pipe").unlink()
             (inbox / "a" / "BIANCHI.zip").write_bytes(secret.read_bytes())  # it becomes an image: it is taken
             until(lambda: place.settled(2))

@@ -259,7 +259,7 @@ def test_death_right_after_each_step_opens_once_and_loses_nothing(city: RunningC
         assert post(place, message).code == "AA"  # a sender without an answer sends again
         until(lambda: place.state()["adt"]["waiting"] == 0)
         listed = city.client("san-matteo").get("/transfers?direction=outgoing&limit=1000").json()["transfers"]
-        assert [one["status"] for one in listed if one["patient"]["id"] == who.number] == ["active"]
+        assert [transfer["status"] for transfer in listed if transfer["patient"]["id"] == who.number] == ["active"]
 
 
 @pytest.mark.usefixtures("credentials_of_the_city")

@@ -129,7 +129,7 @@ class World:
 
     def work(self) -> None:
         """Each hospital's forwarder does what is to be done, until nothing is."""
-        while any([self._act(one) for one in HOSPITALS] + [self._look()]):
+        while any([self._act(hospital) for hospital in HOSPITALS] + [self._look()]):
             pass
 
     def _act(self, hospital: str) -> bool:
@@ -157,21 +157,21 @@ class World:
 
     def _look(self) -> bool:
         waiting = [transfer for transfer in self.transfers.values() if transfer.to == "maugeri" and not transfer.accepted]
-        incoming = [Incoming(one.id, "san-matteo", datetime.now(UTC), self._linked(one)) for one in waiting]
-        encounters = self.ledgers["maugeri"].encounters({number for one in incoming for number in one.linked}, ())
-        return bool(self.ledgers["maugeri"].judged([one.id for one in waiting], judge(incoming, encounters, TERMS)))
+        incoming = [Incoming(transfer.id, "san-matteo", datetime.now(UTC), self._linked(transfer)) for transfer in waiting]
+        encounters = self.ledgers["maugeri"].encounters({number for arrival in incoming for number in arrival.linked}, ())
+        return bool(self.ledgers["maugeri"].judged([transfer.id for transfer in waiting], judge(incoming, encounters, TERMS)))
 
     def _linked(self, transfer: Open) -> tuple[str, ...]:
         code = self.known["san-matteo", transfer.number]
-        return tuple(number for (where, number), one in self.known.items() if where == "maugeri" and one == code)
+        return tuple(number for (where, number), person in self.known.items() if where == "maugeri" and person == code)
 
 
 @contextmanager
 def world() -> Iterator[World]:
     with tempfile.TemporaryDirectory() as folder:
-        journals = {one: Journal(Path(folder) / f"{one}.sqlite3") for one in HOSPITALS}
+        journals = {hospital: Journal(Path(folder) / f"{hospital}.sqlite3") for hospital in HOSPITALS}
         try:
-            yield World({one: RegistrationLedger(journal, TERMS) for one, journal in journals.items()})
+            yield World({hospital: RegistrationLedger(journal, TERMS) for hospital, journal in journals.items()})
         finally:
             for journal in journals.values():
                 journal.close()
@@ -190,7 +190,11 @@ def stories(draw: st.DrawFn) -> list[Told]:
         to = draw(st.sampled_from(["maugeri", "maugeri", "mondino", ""])) if trigger in ("A03", "A02") else ""
         told = Told("san-matteo", trigger, person, visit, to, bool(to) or draw(st.booleans()))
         if trigger in ("A13", "A12") and draw(st.booleans()):
-            before = [n for n, one in enumerate(story) if (one.hospital, one.person, one.visit) == ("san-matteo", person, visit)]
+            before = [
+                n
+                for n, earlier in enumerate(story)
+                if (earlier.hospital, earlier.person, earlier.visit) == ("san-matteo", person, visit)
+            ]
             told = replace(told, cancels=draw(st.sampled_from(before)) if before else None)
         story.append(told)
     return story

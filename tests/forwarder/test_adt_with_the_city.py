@@ -43,7 +43,7 @@ class Case:
         """The transfers that San Matteo opened of its patient, as a hospital sees them."""
         asked = "".join(f"&{name}={value}" for name, value in query.items())
         found = self.city.client(where).get(f"/transfers?limit=1000{asked}").json()["transfers"]
-        return [one for one in found if one["patient"]["id"] == who.number and one["from"] == "san-matteo"]
+        return [transfer for transfer in found if transfer["patient"]["id"] == who.number and transfer["from"] == "san-matteo"]
 
     def state(self, where: str) -> dict[str, Any]:
         found: dict[str, Any] = self.places[where].state()["adt"]
@@ -252,7 +252,7 @@ def test_merges_that_registrations_send_wrongly_join_nobody_else_and_go_in_no_ci
     def joined(number: str) -> list[str]:
         links = client.get(f"/patients/{number}/links")
         found = links.json().get("links", []) if links.ok else []
-        return [one["identifier"]["id"] for one in found if one["status"] == "confirmed" and one["kind"] == "hospital"]
+        return [link["identifier"]["id"] for link in found if link["status"] == "confirmed" and link["kind"] == "hospital"]
 
     assert joined(who.number) == []
     case.tell("san-matteo", "A40", who, merged=retired, at=1)
@@ -270,7 +270,7 @@ def test_what_is_not_for_us_is_acknowledged_and_what_nobody_receives_is_listed(c
     assert case.tell("san-matteo", "A03", who, to="HOME", visit="other").code == "AA"
     state = case.settled("san-matteo")
     assert [state["events"]["not-for-us"], state["events"]["destination-of-nobody"]] == [count + 1 for count in before]
-    assert [one["code"] for one in state["unknown_destinations"]] == ["XYZ"]
+    assert [destination["code"] for destination in state["unknown_destinations"]] == ["XYZ"]
     assert case.transfers(who) == []
 
 

@@ -51,7 +51,7 @@ def place(tmp_path) -> Iterator[Hospital]:
 
 
 def told(place: Hospital, reason: str) -> dict:
-    return until(lambda: next((one for one in place.state()["refusals"] if one["reason"] == reason), None))
+    return until(lambda: next((refusal for refusal in place.state()["refusals"] if refusal["reason"] == reason), None))
 
 
 # Each of these is taken by DCMTK 3.6.7 and Orthanc 1.10.1, or asks for less than they do.
@@ -138,8 +138,13 @@ def test_one_odd_context_harms_no_other(place, name):
             assert sender.echo() == 0
             sender.send(ABORT)
     if reason:
-        one = told(place, reason)
-        assert (one["calling"], one["called"], one["peer"], one["count"]) == ("CT1", "CONTENITORE", "127.0.0.1", 2)
+        refusal = told(place, reason)
+        assert (refusal["calling"], refusal["called"], refusal["peer"], refusal["count"]) == (
+            "CT1",
+            "CONTENITORE",
+            "127.0.0.1",
+            2,
+        )
     else:
         assert not place.state()["refusals"]
 
@@ -187,8 +192,8 @@ def test_who_is_refused_is_told_why_and_so_are_log_status_metrics(tmp_path, capl
             kind, body = sender.send(asked).pdu()
             assert (kind, tuple(body[1:])) == (3, rejection)
             assert sender.ends(20)
-        one = told(place, reason)
-        assert one["peer"] == "127.0.0.1" and one["calling"] in ("CT1", "PACS2")
+        refusal = told(place, reason)
+        assert refusal["peer"] == "127.0.0.1" and refusal["calling"] in ("CT1", "PACS2")
         metrics = place.get("/metrics").data.decode()
     assert "forwarder_associations_refused_total 1.0" in metrics
     (record,) = [record for record in caplog.records if record.getMessage() == "association refused"]
@@ -208,8 +213,8 @@ def test_what_is_refused_is_one_entry_with_its_class_and_not_a_line_each_time(pl
         with Sender(place.port) as sender:
             sender.ask(request(context(1, PRIVATE, EXPLICIT), context(3, CT, "1.2.3.4")))
             sender.send(RELEASE)
-    one, other = told(place, "sop-class"), told(place, "transfer-syntax")
-    assert (one["sop_class"], one["count"]) == (PRIVATE, 3)
+    refusal, other = told(place, "sop-class"), told(place, "transfer-syntax")
+    assert (refusal["sop_class"], refusal["count"]) == (PRIVATE, 3)
     assert (other["sop_class"], other["name"], other["transfer_syntaxes"]) == (CT, "CT Image Storage", ["1.2.3.4"])
     assert "forwarder_contexts_refused_total 6.0" in place.get("/metrics").data.decode()
     warnings = [r for r in caplog.records if r.getMessage() == "presentation context refused" and r.levelname == "WARNING"]
@@ -271,10 +276,10 @@ def test_before_an_association_stands_a_connection_is_one_thread_and_there_are_o
         store(place, [ct_slice()])
         before = threads()
         crowd = [Sender(place.port) for _ in range(100)]
-        until(lambda: sum(one.ends(0.01) for one in crowd) >= 30)  # 2 + 64 may stay
+        until(lambda: sum(peer.ends(0.01) for peer in crowd) >= 30)  # 2 + 64 may stay
         until(lambda: threads() <= before + 66)  # those that were sent away end within moments
-        for one in crowd:
-            one.__exit__()
+        for peer in crowd:
+            peer.__exit__()
 
         def served() -> bool:
             try:
@@ -289,14 +294,14 @@ def test_associations_beyond_the_limit_are_refused_for_now_and_their_places_are_
     place = hospital(tmp_path, NOWHERE, dicom__max_associations=2)
     with running(place.config()):
         kept = [Sender(place.port) for _ in range(2)]
-        for one in kept:
-            one.ask(request(E1))
+        for association in kept:
+            association.ask(request(E1))
         with Sender(place.port) as third:
             assert third.send(request(E1)).pdu() == (3, b"\0\2\3\2")
         told(place, "too-many-associations")
-        assert [one.echo() for one in kept] == [0, 0]
-        for one in kept:
-            one.__exit__()
+        assert [association.echo() for association in kept] == [0, 0]
+        for association in kept:
+            association.__exit__()
 
         def served() -> bool:
             with Sender(place.port) as again:
@@ -355,7 +360,7 @@ class TestTheLog:
         begun = next(line for line in lines if line["message"] == "association accepted")
         assert (begun["peer"], begun["calling"], begun["contexts"], begun["refused"]) == ("127.0.0.1", "CT1", 1, 1)
         ended = {line["calling"]: line for line in lines if line["message"] == "association ended"}
-        assert {calling: one["how"] for calling, one in ended.items()} == {
+        assert {calling: association["how"] for calling, association in ended.items()} == {
             "CT1": "released", "CT2": "aborted", "CT3": "aborted", "CT4": "protocol error",
         }  # fmt: skip
         assert ended["CT1"]["stored"] == 1 and ended["CT4"]["level"] == "warning"

@@ -78,7 +78,7 @@ def test_what_was_coerced_before_keeps_its_history(tmp_path: Path) -> None:
     (tmp_path / "coerced.dcm").rename(first)
     other = LocalPatient("MO-9", "2.999.3", "BIANCHI^ADA")
     _, after = coerced(first, tmp_path, other)
-    assert [one.ModifiedAttributesSequence[0].PatientID for one in after.OriginalAttributesSequence] == ["1CT1", "MG-7"]
+    assert [original.ModifiedAttributesSequence[0].PatientID for original in after.OriginalAttributesSequence] == ["1CT1", "MG-7"]
     assert len(after.ContributingEquipmentSequence) == 2
     assert after.StudyDescription.count("[San Matteo]") == 1
 

@@ -111,7 +111,7 @@ def test_a_report_that_cannot_be_shown_right_is_put_aside_and_holds_up_nothing(c
 def made(source: Dataset, form: str, folder: Path) -> list[Dataset]:
     path = folder / "report.dcm"
     source.save_as(path, enforce_file_format=True)
-    return [pydicom.dcmread(one) for one in documents.made(path, form, folder)]
+    return [pydicom.dcmread(part) for part in documents.made(path, form, folder)]
 
 
 def a_report(*content: Dataset) -> Dataset:

@@ -58,10 +58,10 @@ def test_relevant_priors_come_first_then_the_newest_and_no_more_than_wanted() ->
         exam("1.5", "20240101"),
     ]
     found = patient(*exams)
-    order = [one.study for one in chosen(found, DeliverConfig(), TODAY, [("1.5", "san-matteo"), ("1.3", "san-matteo")])]
+    order = [prior.study for prior in chosen(found, DeliverConfig(), TODAY, [("1.5", "san-matteo"), ("1.3", "san-matteo")])]
     assert order == ["1.5", "1.3", "1.1", "1.2"]
-    assert [one.study for one in chosen(found, DeliverConfig(max_studies=1), TODAY)] == ["1.1"]
-    assert [one.study for one in chosen(found, DeliverConfig(modalities=["MR"]), TODAY)] == ["1.2"]
+    assert [prior.study for prior in chosen(found, DeliverConfig(max_studies=1), TODAY)] == ["1.1"]
+    assert [prior.study for prior in chosen(found, DeliverConfig(modalities=["MR"]), TODAY)] == ["1.2"]
 
 
 def test_who_is_examined_here_now_goes_before_everybody() -> None:
@@ -189,9 +189,9 @@ def test_announced_is_delivered_and_there_and_aside_and_waiting_after_anything(
                 if what == "list":
                     ledger.announced(task, listed(task.study, numbers))
                 for n, version in numbers.items():
-                    one = WaitingInstance(f"{task.study}.1.{n}", f"{task.study}-{n}-{version}", 0)
+                    instance = WaitingInstance(f"{task.study}.1.{n}", f"{task.study}-{n}-{version}", 0)
                     if what in ("delivered", "there", "aside"):
-                        ledger.settle(task, one, DeliveryState(what), "why" if what == "aside" else None)
+                        ledger.settle(task, instance, DeliveryState(what), "why" if what == "aside" else None)
                 if what == "all aside":
                     ledger.put_aside(task, "other-person")
                 if what == "finish":
@@ -245,7 +245,7 @@ def test_a_patient_who_is_here_before_the_images_stands_in_red_with_how_long_it_
     ledger.followed("1", [("patient", "MG-1")], [])
     look = ledger.next_look()
     assert look is not None
-    ledger.planned(look, found, [(one, rank(found, place, TODAY)) for place, one in enumerate(found.exams)], {}, now)
+    ledger.planned(look, found, [(study, rank(found, place, TODAY)) for place, study in enumerate(found.exams)], {}, now)
     task = ledger.next_task()
     assert task is not None
     listed = {
@@ -259,7 +259,7 @@ def test_a_patient_who_is_here_before_the_images_stands_in_red_with_how_long_it_
         for uid in ("1.1", "1.2")
     ]
     ready = Readiness(journal, delivers=True, pace=lambda: 2.0)
-    exams = {one.study: one for one in on_its_own(lambda: anyio.run(ready.of, "MG-1", "maugeri", timeline))}
+    exams = {study.study: study for study in on_its_own(lambda: anyio.run(ready.of, "MG-1", "maugeri", timeline))}
     assert [(exams[uid].standing, exams[uid].there) for uid in ("1.1", "1.2")] == [("coming", 1), ("coming", 0)]
     assert [exams[uid].seconds_left for uid in ("1.1", "1.2")] == [6.0, 26.0]  # three left; and ten behind them
     ledger.later(task, 100, "pacs-full")

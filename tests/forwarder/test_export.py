@@ -63,7 +63,9 @@ def test_all_that_a_hospital_owns_comes_as_it_was_sent_and_nothing_that_it_merel
     records = dcmread(tmp_path / "taken" / "DICOMDIR").DirectoryRecordSequence
     listed = [record for record in records if record.DirectoryRecordType in ("IMAGE", "SR DOCUMENT")]
     reports = [record for record in listed if record.DirectoryRecordType == "SR DOCUMENT"]
-    assert any(b"Nulla di patologico." in (tmp_path / "taken").joinpath(*one.ReferencedFileID).read_bytes() for one in reports)
+    assert any(
+        b"Nulla di patologico." in (tmp_path / "taken").joinpath(*entry.ReferencedFileID).read_bytes() for entry in reports
+    )
     assert {(tmp_path / "taken").joinpath(*record.ReferencedFileID) for record in listed} == set(files)
     assert {OWN, SECOND} <= {record.StudyInstanceUID for record in records if record.DirectoryRecordType == "STUDY"}
     events = [json.loads(line) for line in (tmp_path / "taken" / "audit.jsonl").read_text().splitlines()]

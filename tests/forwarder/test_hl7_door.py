@@ -104,7 +104,9 @@ REFUSED: list[tuple[str, Callable[[str], str], str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "code", "place", "condition"), [one[1:] for one in REFUSED], ids=[one[0] for one in REFUSED])
+@pytest.mark.parametrize(
+    ("change", "code", "place", "condition"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
 @pytest.mark.parametrize("version", ["2.3.1", "2.5"])
 def test_what_cannot_be_used_is_refused_naming_the_place_and_repeating_nothing(
     closed_door: Hospital, change: Callable[[str], str], code: str, place: str, condition: str, version: str
@@ -274,12 +276,12 @@ def test_only_known_senders_are_heard(tmp_path, allowed, code):
 def test_beyond_the_most_connections_the_most_idle_one_makes_room(tmp_path):
     with door(tmp_path, hl7__max_connections=3) as place, contextlib.ExitStack() as stack:
         kept_open = [stack.enter_context(ris.Ris(port(place))) for _ in range(3)]
-        for number, one in enumerate(kept_open):
-            assert one.send(ris.oru("Uno.", study=STUDY, order=f"A-{number}")).code == "AA"
+        for number, sender in enumerate(kept_open):
+            assert sender.send(ris.oru("Uno.", study=STUDY, order=f"A-{number}")).code == "AA"
         assert kept_open[0].send(ris.oru("Due.", study=STUDY)).code == "AA"  # so the second is the one that is idle for longest
         assert answer(place, ris.oru("Tre.", study=STUDY)).code == "AA"
         assert kept_open[1].answer() is None
-        assert [one.send(ris.oru("Quattro.", study=STUDY)).code for one in (kept_open[0], kept_open[2])] == ["AA", "AA"]
+        assert [sender.send(ris.oru("Quattro.", study=STUDY)).code for sender in (kept_open[0], kept_open[2])] == ["AA", "AA"]
         state = place.state()
         assert (state["hl7_made_room"], state["hl7_turned_away"]) == (1, 0)
         assert "hl7-connections-full" in state["troubles"]
@@ -290,7 +292,7 @@ def test_connections_that_say_nothing_keep_no_sender_out(tmp_path):
     with door(tmp_path, hl7__max_connections=4) as place, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(ris.Ris(port(place))) for _ in range(20)]
         assert answer(place, ris.oru("Uno.", study=STUDY)).code == "AA"
-        assert sum(one.answer() is None for one in silent[:16]) == 16
+        assert sum(sender.answer() is None for sender in silent[:16]) == 16
 
 
 def test_a_message_under_way_makes_no_room_for_another_sender(tmp_path):
@@ -323,10 +325,10 @@ def test_of_a_full_set_of_slow_messages_one_makes_room_and_the_others_are_heard_
 
     with door(tmp_path, hl7__max_connections=3) as place, contextlib.ExitStack() as stack:
         slow = [stack.enter_context(ris.Ris(port(place))) for _ in range(3)]
-        for one in slow:
-            one.socket.sendall(b"\x0b" + message[:100])
+        for sender in slow:
+            sender.socket.sendall(b"\x0b" + message[:100])
         until(lambda: place.state()["hl7_made_room"] == 1 or (_answers(place) and False))
-        assert sorted(str(finished(one)) for one in slow) == ["AA", "AA", "None"]
+        assert sorted(str(finished(sender)) for sender in slow) == ["AA", "AA", "None"]
         assert "hl7-connections-full" in place.state()["troubles"]
 
 
@@ -380,10 +382,10 @@ def test_connections_that_say_nothing_do_not_keep_the_forwarder_from_stopping(tm
     values = {"certificate": str(pair.certificate), "key": str(pair.key), "ca_file": str(authority.pem)}
     with contextlib.ExitStack() as idle:
         with door(tmp_path, hl7__tls__port=tls_port, **{f"hl7__tls__{k}": v for k, v in values.items()}) as place:
-            for one in (port(place), tls_port):
-                idle.enter_context(ris.Ris(one))
-            for one, tls in ((port(place), None), (tls_port, client_context(authority, pair))):
-                sender = idle.enter_context(ris.Ris(one, tls))
+            for listener in (port(place), tls_port):
+                idle.enter_context(ris.Ris(listener))
+            for listener, tls in ((port(place), None), (tls_port, client_context(authority, pair))):
+                sender = idle.enter_context(ris.Ris(listener, tls))
                 assert sender.send(ris.oru("Uno.", study=STUDY)).code == "AA"
             stopping = time.monotonic()
         assert time.monotonic() - stopping < 10

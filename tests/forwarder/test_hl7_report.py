@@ -77,7 +77,7 @@ def test_escape_sequences_are_resolved_and_no_text_is_lost(sent: str, meant: str
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))).filter(lambda text: text.strip() == text != ""))
 def test_any_text_that_was_escaped_comes_out_as_it_was(text: str):
     escapes = {"\\": r"\E\ ".strip(), "|": r"\F\ ".strip(), "^": r"\S\ ".strip(), "&": r"\T\ ".strip(), "~": r"\R\ ".strip()}
-    assert text_of(f"OBX|1|TX|1||{''.join(escapes.get(one, one) for one in text)}|") == text
+    assert text_of(f"OBX|1|TX|1||{''.join(escapes.get(character, character) for character in text)}|") == text
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
@@ -131,17 +131,17 @@ def test_only_numbers_of_the_configured_authority_count():
 def test_each_order_is_a_report_of_its_own_patient():
     lines = [ris.header(), "PID|1||SM-1", "OBR|1|P|F-1|^RX", f"ZDS|{STUDY}.1", "OBX|1|TX|1||Uno"]
     lines += ["PID|2||SM-2", "OBR|2|P|F-2|^TC", f"ZDS|{STUDY}.2", "OBX|1|TX|1||Due"]
-    one, two = read("\r".join(lines))
-    assert (one.patients, one.study, one.content, one.title) == (("SM-1",), f"{STUDY}.1", b"Uno", "RX")
-    assert (two.patients, two.study, two.content, two.title) == (("SM-2",), f"{STUDY}.2", b"Due", "TC")
-    assert one.document != two.document
+    first, second = read("\r".join(lines))
+    assert (first.patients, first.study, first.content, first.title) == (("SM-1",), f"{STUDY}.1", b"Uno", "RX")
+    assert (second.patients, second.study, second.content, second.title) == (("SM-2",), f"{STUDY}.2", b"Due", "TC")
+    assert first.document != second.document
 
 
 def test_exams_that_were_read_together_get_the_one_report():
     lines = ["ORC|RE|P|F-1", "OBR|1|P|F-1|^TC TORACE", f"ZDS|{STUDY}.1"]
     lines += ["ORC|RE|P|F-2", "OBR|2|P|F-2|^TC ADDOME", f"ZDS|{STUDY}.2", "OBX|1|TX|1||Insieme"]
-    one, two = read(message(*lines))
-    assert [(report.study, report.title, report.content) for report in (one, two)] == [
+    first, second = read(message(*lines))
+    assert [(report.study, report.title, report.content) for report in (first, second)] == [
         (f"{STUDY}.1", "TC TORACE", b"Insieme"),
         (f"{STUDY}.2", "TC ADDOME", b"Insieme"),
     ]
@@ -183,7 +183,7 @@ def test_a_report_that_is_taken_back_has_no_content(how):
 def test_documents_are_what_their_bytes_say():
     cda = b'<?xml version="1.0"?><ClinicalDocument xmlns="urn:hl7-org:v3"/>'
     found = read(ris.oru("Testo.", study=STUDY, documents=(ris.pdf("a"), cda, ris.pdf("b"))))
-    assert [(one.media_type.partition(";")[0], one.part, one.content) for one in found] == [
+    assert [(document.media_type.partition(";")[0], document.part, document.content) for document in found] == [
         ("text/plain", 1, b"Testo."),
         ("application/pdf", 1, ris.pdf("a")),
         ("application/hl7-cda+xml", 1, cda),
@@ -250,10 +250,10 @@ def test_an_original_document_notification_is_a_report():
 
 
 def test_a_report_keeps_its_name_through_its_versions_and_tells_nothing_by_it():
-    one, two = (read(ris.oru(text, study=STUDY, state=state))[0] for text, state in (("a", "P"), ("b", "C")))
-    assert one.document == two.document and "F-1" not in one.document
-    assert read(ris.oru("a", study=STUDY, order="F-2"))[0].document != one.document
-    assert read(ris.oru("a", study=STUDY, field_3="OTHER"))[0].document != one.document
+    first, second = (read(ris.oru(text, study=STUDY, state=state))[0] for text, state in (("a", "P"), ("b", "C")))
+    assert first.document == second.document and "F-1" not in first.document
+    assert read(ris.oru("a", study=STUDY, order="F-2"))[0].document != first.document
+    assert read(ris.oru("a", study=STUDY, field_3="OTHER"))[0].document != first.document
 
 
 def heads(versions: str, event: str = "ORU^R01", **fields: str) -> str:
@@ -345,7 +345,7 @@ def test_a_good_text_goes_and_names_the_attachment_that_cannot_be_used(obx: str,
     (report,) = reading.reports
     assert report.content is not None
     assert report.content.decode() == (f"Buono.\n\n[Allegato non trasmesso: {named}]" if named else "Buono.")
-    assert [(one.segment, one.number) for one in reading.left_out] == ([("OBX", 2)] if named else [])
+    assert [(left.segment, left.number) for left in reading.left_out] == ([("OBX", 2)] if named else [])
     if named:
         with pytest.raises(RefusedMessage):  # alone it is no report
             read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|2|{obx}||||||F"))
@@ -404,14 +404,14 @@ def test_a_text_file_is_text(value: str):
 
 def test_a_study_that_is_named_once_is_that_of_every_order_of_the_patient():
     lines = ["OBR|1|P|F-1|^RX", "OBX|1|TX|1||Uno", "OBR|2|P|F-2|^TC", "OBX|1|TX|1||Due", f"ZDS|{STUDY}"]
-    assert [(one.study, one.content) for one in read(message(*lines))] == [(STUDY, b"Uno"), (STUDY, b"Due")]
+    assert [(report.study, report.content) for report in read(message(*lines))] == [(STUDY, b"Uno"), (STUDY, b"Due")]
     bare = ["OBR|1|P|F-1|^RX", "OBR|2|P|F-2|^TC", "OBX|1|TX|1||Due", f"ZDS|{STUDY}"]
-    assert [(one.study, one.content) for one in read(message(*bare))] == [(STUDY, b"Due")]  # once, not for each order
+    assert [(report.study, report.content) for report in read(message(*bare))] == [(STUDY, b"Due")]  # once, not for each order
     other = [ris.header(), "PID|1||SM-1", *lines[:2], "PID|2||SM-2", *lines[2:]]
     with pytest.raises(RefusedMessage):
         read("\r".join(other))
     own = [f"OBR|1|P|F-1|^RX{'|' * 14}A-1", "OBX|1|TX|1||Uno", "OBR|2|P|F-2|^TC", "OBX|1|TX|1||Due", f"ZDS|{STUDY}"]
-    assert [(one.study, one.accession) for one in read(message(*own))] == [("", "A-1"), (STUDY, "")]
+    assert [(report.study, report.accession) for report in read(message(*own))] == [("", "A-1"), (STUDY, "")]
 
 
 def test_the_patients_numbers_stand_where_the_configuration_says():

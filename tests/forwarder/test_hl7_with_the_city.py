@@ -68,14 +68,14 @@ class Case:
 
     def on_disk(self, text: str) -> bool:
         """Whether a text stands anywhere in the journal's files, be it in a row or not."""
-        return any(text.encode() in one.read_bytes() for one in self.place.spool.glob("journal.sqlite3*"))
+        return any(text.encode() in file.read_bytes() for file in self.place.spool.glob("journal.sqlite3*"))
 
     def seen(self) -> list[tuple[str, int, str]]:
         """(title, version, text) of the reports that Maugeri sees, newest first."""
         maugeri = self.city.client("maugeri")
         listed = maugeri.get(f"/studies/{self.study}/reports").json()["reports"]
         path = f"/studies/{self.study}/reports/"
-        return [(one["title"], one["version"], maugeri.get(path + one["sop_instance_uid"]).text) for one in listed]
+        return [(report["title"], report["version"], maugeri.get(path + report["sop_instance_uid"]).text) for report in listed]
 
 
 @pytest.fixture
@@ -212,13 +212,14 @@ def test_whatever_the_order_in_which_versions_come_the_latest_stands(up: Case, d
     assert set(up.send(*sent)) == {"AA"}
     assert up.settled(before + len(sent), 180)["aside"] == 0
     expected = {
-        max((one for one in came if one.startswith(f"d{order} ")), key=lambda one: came[one]) for order in range(len(documents))
+        max((report for report in came if report.startswith(f"d{order} ")), key=lambda report: came[report])
+        for order in range(len(documents))
     }
     client, address = up.city.client("san-matteo"), f"/studies/{up.study}/reports"
 
     def standing() -> set[str]:
-        listed = [one for one in client.get(address).json()["reports"] if one["newest"]]
-        texts = [client.get(f"{address}/{one['sop_instance_uid']}").text.splitlines()[-1] for one in listed]
+        listed = [report for report in client.get(address).json()["reports"] if report["newest"]]
+        texts = [client.get(f"{address}/{report['sop_instance_uid']}").text.splitlines()[-1] for report in listed]
         return {text.removeprefix(f"{run} ") for text in texts if text.startswith(f"{run} ")}
 
     with contextlib.suppress(AssertionError):
@@ -302,7 +303,7 @@ def test_a_report_is_never_attached_to_another_patients_study(up: Case):
     assert shown["from"] == "RIS@SAN-MATTEO" and shown["study"] == up.study
     assert not {up.patient, "Di un altro."} & {*shown.values()}
     assert admin.retry(up.place.spool, [first.digest]) == 1
-    until(lambda: [one.digest for one in admin.rejected(up.place.spool)] == [second.digest, first.digest])
+    until(lambda: [entry.digest for entry in admin.rejected(up.place.spool)] == [second.digest, first.digest])
     assert admin.discard(up.place.spool, []) == 2
     assert up.place.state()["aside"] == {} and up.reports()["aside"] == 2
     assert not up.on_disk("Di un altro.")
@@ -319,7 +320,7 @@ def test_a_report_that_is_taken_back_while_it_waits_is_not_sent(up: Case):
     assert up.settled(2)["aside"] == 2
     assert up.place.state()["aside"] == {"report-deletion": 1, "report-taken-back": 1}
     up.image()
-    deletion = next(one for one in admin.rejected(up.place.spool) if one.reason == "report-deletion")
+    deletion = next(entry for entry in admin.rejected(up.place.spool) if entry.reason == "report-deletion")
     assert admin.retry(up.place.spool, [deletion.digest]) == 0  # there is nothing to send
     assert up.seen() == []
 

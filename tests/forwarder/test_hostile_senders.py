@@ -153,11 +153,13 @@ def test_more_connections_than_there_may_be_are_closed_at_once_and_the_others_se
     with running(place.config()):
         kept = associate(place, [(ct_slice().SOPClassUID, ExplicitVRLittleEndian)])
         crowd = [socket.create_connection(("127.0.0.1", place.port), 10) for _ in range(8)]
-        until(lambda: sum(has_ended(one) for one in crowd) >= 5)  # three may stay beside the one, whichever they are
+        until(
+            lambda: sum(has_ended(connection) for connection in crowd) >= 5
+        )  # three may stay beside the one, whichever they are
         assert kept.send_c_store(ct_slice(1)).Status == 0x0000
         kept.release()
-        for one in crowd:
-            one.close()
+        for connection in crowd:
+            connection.close()
         until(lambda: store(place, [ct_slice(2)]) == [0x0000])
 
 
@@ -217,5 +219,5 @@ def test_who_connects_and_says_nothing_keeps_nobody_out(tmp_path):
         silent = [socket.create_connection(("127.0.0.1", p)) for p in (port, place.port) for _ in range(5)]
         assert store(place, [ct_slice(1)], port=port, tls=(client_context(authority, theirs), "x")) == [0x0000]
         assert store(place, [ct_slice(2)]) == [0x0000]
-        for one in silent:
-            one.close()
+        for connection in silent:
+            connection.close()

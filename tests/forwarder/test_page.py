@@ -123,10 +123,10 @@ class Everything:
             "left_in_folder": {"link-out-of-folder": 2},
             "senders": [{"calling": "CT1", "peer": "10.1.2.3", "last_at": 1.7e9}],
             "refusals": [
-                {"reason": str(one), "peer": "10.1.2.3", "calling": "CT1", "called": "OTHER", "count": 1, "last_at": 1.7e9,
-                 "sop_class": "1.3.12.2.1107.5.9.1", "transfer_syntaxes": ["1.2.3"]} for one in Refusal
+                {"reason": str(refusal), "peer": "10.1.2.3", "calling": "CT1", "called": "OTHER", "count": 1, "last_at": 1.7e9,
+                 "sop_class": "1.3.12.2.1107.5.9.1", "transfer_syntaxes": ["1.2.3"]} for refusal in Refusal
             ],
-            "troubles": [str(one) for one in CAN_BE_WRONG],
+            "troubles": [str(trouble) for trouble in CAN_BE_WRONG],
             "queries": {"enabled": True, "found": 4, "matches": 9, "retrieved": 2, "instances": 31, "failed": 1, "refused": 3},
             "deliver": {
                 "enabled": True, "announced": 15, "delivered": 8, "there": 1, "aside": 2, "waiting": 4, "unconfirmed": 3,
@@ -239,10 +239,10 @@ def test_a_crowd_that_says_nothing_does_not_use_up_the_threads(monkeypatch, tmp_
     with server.serving(place.config(), application(Everything())):
         before = threading.active_count()
         crowd = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(20)]
-        assert [one.recv(1) for one in crowd[-5:]] == [b""] * 5
+        assert [connection.recv(1) for connection in crowd[-5:]] == [b""] * 5
         assert threading.active_count() <= before + 3
-        for one in crowd:
-            one.close()
+        for connection in crowd:
+            connection.close()
         url = f"http://127.0.0.1:{port}/status.json"
         until(lambda: answers(url))
 
@@ -316,8 +316,8 @@ class TestTroubles:
         with running(place.config()):
             store(place, [ct_slice(1)], calling="CT1")
             store(place, [ct_slice(2)], calling="CT2")
-            until(lambda: [one["calling"] for one in place.state()["senders"]] == ["CT2", "CT1"])
-            assert {one["peer"] for one in place.state()["senders"]} == {"127.0.0.1"}
+            until(lambda: [sender["calling"] for sender in place.state()["senders"]] == ["CT2", "CT1"])
+            assert {sender["peer"] for sender in place.state()["senders"]} == {"127.0.0.1"}
         with running(place.config()):
             senders = until(lambda: place.state()["senders"])
         assert {sender["calling"] for sender in senders} == {"CT1", "CT2"}

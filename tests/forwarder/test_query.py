@@ -87,7 +87,7 @@ def test_nobody_else_may_query_whatever_it_calls_itself(case: Case) -> None:
     assert [str(accepted_context.abstract_syntax) for accepted_context in association.accepted_contexts] == [CTImageStorage]
     assert [rejected_context.result for rejected_context in association.rejected_contexts] == [1]
     association.release()
-    told = until(lambda: [one for one in case.place.state()["refusals"] if one["reason"] == "not-a-peer"])
+    told = until(lambda: [refusal for refusal in case.place.state()["refusals"] if refusal["reason"] == "not-a-peer"])
     assert (told[0]["calling"], told[0]["peer"], told[0]["sop_class"]) == ("STRANGER", "127.0.0.1", STUDY)
     assert case.place.state()["contexts_refused"] >= 1
 
@@ -184,7 +184,7 @@ def test_a_name_is_read_and_answered_in_the_character_set_of_the_request(shared:
         query = b"".join(
             struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(even(value, b" "))) + even(value, b" ") for tag, value in elements
         )
-        found = [one for one in raw_find(shared, PATIENT, query) if one.Status == 0xFF00]
+        found = [matched for matched in raw_find(shared, PATIENT, query) if matched.Status == 0xFF00]
         assert len(found) == 1, asked
         answer = decode(found[0].Identifier, True, True)
         assert (answer.SpecificCharacterSet, str(answer.PatientName)) == (answered, "MÜLLER^ZOË")
@@ -316,7 +316,7 @@ def test_another_hospitals_number_is_not_ours_although_it_reads_the_same(case: C
     by_api.accept(case.city, transfer, local)
     by_api.wait_for_studies(case.city, local, 1)
     found, _ = case.find(QueryRetrieveLevel="PATIENT", PatientID=number, PatientName="")
-    assert [str(one.PatientName) for one in found] == ["ROSSI^MARIO"]
+    assert [str(answer.PatientName) for answer in found] == ["ROSSI^MARIO"]
     found, _ = case.find(QueryRetrieveLevel="PATIENT", PatientID=local.at["maugeri"], PatientName="")
     assert [(dataset.PatientID, str(dataset.PatientName)) for dataset in found] == [(local.at["maugeri"], "BIANCHI^ADA")]
     came, _ = case.get(PatientRootQueryRetrieveInformationModelGet, QueryRetrieveLevel="PATIENT", PatientID=number)

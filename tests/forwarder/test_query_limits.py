@@ -158,9 +158,9 @@ class Failing(Listed):
         super().__init__(60)
         self.bad = {instance.sop_instance for instance in self.page[:failures]}
 
-    def download(self, one: Instance, target: Path, go_on: Any) -> None:
+    def download(self, instance: Instance, target: Path, go_on: Any) -> None:
         go_on()
-        if one.sop_instance in self.bad:
+        if instance.sop_instance in self.bad:
             raise ArchiveError("It is away.", Failure.SERVER)
         target.write_bytes(b"")
 
@@ -179,10 +179,10 @@ class Taking:
 def test_after_eight_failures_of_the_archive_in_a_row_the_rest_is_not_tried(tmp_path: Path, failures: int, goes_on: bool) -> None:
     archive, spool = Failing(failures), Spool(tmp_path / "spool", 0)
     page = retrieval.Page("1.2", "ours", "", archive.page, time.monotonic())
-    one = retrieval.Retrieval(archive, spool, None, "", retrieval.RetrievalPlan([page]), CALLER, Taking())  # type: ignore[arg-type]
+    attempt = retrieval.Retrieval(archive, spool, None, "", retrieval.RetrievalPlan([page]), CALLER, Taking())  # type: ignore[arg-type]
     folder = tmp_path / "fetched"
     folder.mkdir()
-    told = [(step, len(list(folder.iterdir()))) for step in one.steps(folder, 1, None)]
+    told = [(step, len(list(folder.iterdir()))) for step in attempt.steps(folder, 1, None)]
     last, most = told[-1][0], max(on_disk for _, on_disk in told)
     spool.close()
     assert last.remaining == 0

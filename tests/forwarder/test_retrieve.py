@@ -76,7 +76,9 @@ def test_c_move_brings_instances_into_a_peer(city: RunningCity, tmp_path: Path) 
             assert (answers[-1][0].Status, answers[-1][0].NumberOfCompletedSuboperations) == (0x0000, 2)
             answers = list(association.send_c_move(query, "NOWHERE", model))
             assert answers[-1][0].Status == 0xA801
-            refused = until(lambda: [one for one in place.state()["refusals"] if one["reason"] == "unknown-destination"])
+            refused = until(
+                lambda: [refusal for refusal in place.state()["refusals"] if refusal["reason"] == "unknown-destination"]
+            )
             assert refused[0]["detail"] == "NOWHERE"
     assert {ds.PatientID for ds in pacs.received} == {case.number}
 
@@ -107,7 +109,7 @@ def test_our_own_exams_come_as_they_were_sent(case: Case) -> None:
     film = by_api.image(case.patient, "maugeri", AccessionNumber="MG-4711")
     case.send(film, owner="maugeri")
     found, _ = case.find(QueryRetrieveLevel="STUDY", PatientID=case.number, AccessionNumber="", StudyInstanceUID="")
-    assert [one.AccessionNumber for one in found] == ["MG-4711"]
+    assert [answer.AccessionNumber for answer in found] == ["MG-4711"]
     came, _ = case.get(QueryRetrieveLevel="STUDY", StudyInstanceUID=film.StudyInstanceUID)
     assert "OriginalAttributesSequence" not in came[0]
     assert came[0] == Dataset(film)
@@ -169,9 +171,9 @@ def test_orthanc_asks_and_fetches_from_its_own_interface(city: RunningCity, tmp_
             assert fetched.status_code == 200, fetched.text
             (study,) = requests.get(f"{api}/studies?expand", timeout=60).json()
             assert study["PatientMainDicomTags"]["PatientID"] == case.number
-            there = [requests.get(f"{api}/instances/{one}/simplified-tags", timeout=60).json() for one in
+            there = [requests.get(f"{api}/instances/{instance}/simplified-tags", timeout=60).json() for instance in
                      requests.get(f"{api}/instances", timeout=60).json()]  # fmt: skip
-            assert {one["SOPInstanceUID"] for one in there} == {film.SOPInstanceUID for film in films}
+            assert {tags["SOPInstanceUID"] for tags in there} == {film.SOPInstanceUID for film in films}
         finally:
             orthanc.stop()
 

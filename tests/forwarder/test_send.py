@@ -211,10 +211,10 @@ class TestWhatStaysInTheHospital:
 
 
 def test_conflict_is_code_1_and_echo_is_code_0(archive, tmp_path):
-    one, two = write_ct(tmp_path, 2)
-    archive.verdict = lambda sha256, body: ("conflict" if sha256 == digest(one) else "echo", None)
-    assert command(archive, one) == 1
-    assert command(archive, two) == 0
+    first, second = write_ct(tmp_path, 2)
+    archive.verdict = lambda sha256, body: ("conflict" if sha256 == digest(first) else "echo", None)
+    assert command(archive, first) == 1
+    assert command(archive, second) == 0
 
 
 def test_a_state_that_is_not_known_ends_the_waiting_and_is_told(archive, tmp_path, capsys):
@@ -391,11 +391,11 @@ class TestLossless:
 
     def test_the_configuration_switches_it_off_and_the_command_line_on_again(self, archive, tmp_path):
         place = hospital(tmp_path / "place", archive.url, send__lossless=False)
-        one, two = write_ct(tmp_path / "ct", 2, edge=128)
-        assert main(["send", "--config", str(place.write_config()), str(one)]) == 0
-        assert archive.objects.keys() == {digest(one)}
-        assert main(["send", "--config", str(place.write_config()), "--lossless", str(two)]) == 0
-        assert digest(two) not in archive.objects and len(archive.objects) == 2
+        first, second = write_ct(tmp_path / "ct", 2, edge=128)
+        assert main(["send", "--config", str(place.write_config()), str(first)]) == 0
+        assert archive.objects.keys() == {digest(first)}
+        assert main(["send", "--config", str(place.write_config()), "--lossless", str(second)]) == 0
+        assert digest(second) not in archive.objects and len(archive.objects) == 2
 
     def test_while_one_batch_is_sent_the_next_is_compressed_and_all_arrive(self, archive, tmp_path, monkeypatch):
         files = write_ct(tmp_path, 7, edge=128)

@@ -17,10 +17,10 @@ def main() -> None:
         target = TARGETS[sys.argv.pop(1)]
         target.read(target.corpus()[0] if target.corpus() else b"")  # what it imports is instrumented too
 
-    def one(data: bytes) -> None:
+    def read(data: bytes) -> None:
         target.read(data)
 
-    atheris.Setup(sys.argv, one)
+    atheris.Setup(sys.argv, read)
     atheris.Fuzz()
 
 

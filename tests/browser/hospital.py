@@ -69,10 +69,10 @@ def stack(patient: Patient, hospital: str, date: str, slices: int, **more: Any) 
     same = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid()}
     made = []
     for number in range(slices):
-        one = image(patient, hospital, "CT_small.dcm", date, **{"description": "TC TORACE", **same, **more})
-        one.InstanceNumber, one.SliceLocation = number + 1, 5.0 * number
-        one.ImagePositionPatient = [-158.0, -179.0, 5.0 * number]
-        made.append(one)
+        cut = image(patient, hospital, "CT_small.dcm", date, **{"description": "TC TORACE", **same, **more})
+        cut.InstanceNumber, cut.SliceLocation = number + 1, 5.0 * number
+        cut.ImagePositionPatient = [-158.0, -179.0, 5.0 * number]
+        made.append(cut)
     return made
 
 
@@ -137,12 +137,16 @@ def link(city: RunningCity, hospital: str = "maugeri", **body: Any) -> dict[str,
     return made
 
 
-def _offer(one: Dataset) -> dict[str, Any]:
-    content = _bytes(one)
-    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "study_instance_uid": str(one.StudyInstanceUID)}
+def _offer(instance: Dataset) -> dict[str, Any]:
+    content = _bytes(instance)
+    return {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+        "study_instance_uid": str(instance.StudyInstanceUID),
+    }
 
 
-def _bytes(one: Dataset) -> bytes:
+def _bytes(instance: Dataset) -> bytes:
     buffer = io.BytesIO()
-    one.save_as(buffer, enforce_file_format=True)
+    instance.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -86,7 +86,7 @@ def test_a_pdf_is_shown_in_its_frame_and_nobody_else_may_frame_it(open_page: Ope
     with page.expect_popup() as opened:
         page.get_by_role("button", name="Apri il PDF").press("Enter")
     assert opened.value.url.startswith("blob:")
-    answer = next(one for one in seen[0] if one.status == 200)
+    answer = next(response for response in seen[0] if response.status == 200)
     assert answer.headers["cache-control"] == "no-store"
     if padding < LARGE:
         assert answer.headers["content-security-policy"] == f"frame-ancestors {city.endpoints['viewer']}"

@@ -98,8 +98,8 @@ def test_what_has_no_levels_in_common_is_not_paired(rules: Page, one: list[Any],
 
 def test_the_series_nearest_in_plane_thickness_and_kernel_is_chosen_and_never_a_localizer(rules: Page) -> None:
     def series(name: str, image_type: str, orientation: list[int], thickness: float, kernel: str, count: int = 20) -> Rule:
-        one = {"image_type": ["ORIGINAL", "PRIMARY", image_type], "orientation": orientation, "position": [0, 0, 0], "view": ""}
-        return {"description": name, "modality": "CT", "thickness": thickness, "kernel": kernel, "instances": [one] * count}
+        cut = {"image_type": ["ORIGINAL", "PRIMARY", image_type], "orientation": orientation, "position": [0, 0, 0], "view": ""}
+        return {"description": name, "modality": "CT", "thickness": thickness, "kernel": kernel, "instances": [cut] * count}
 
     flat, upright = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1]
     scout = series("scout", "LOCALIZER", upright, 0.6, "T20", 1)

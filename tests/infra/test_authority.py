@@ -77,8 +77,8 @@ def test_renewing_keeps_the_old_one_until_it_ends(ca: Authority, tmp_path: Path)
     csr = request(tmp_path)
     ca.issue("forwarder.sm", csr, 10, SECRET, NOW)
     ca.issue("forwarder.sm", csr, 365, SECRET, NOW + timedelta(days=5))
-    assert [one.holds(NOW + timedelta(days=6)) for one in ca.issued()] == [True, True]
-    assert [one.holds(NOW + timedelta(days=11)) for one in ca.issued()] == [False, True]
+    assert [certificate.holds(NOW + timedelta(days=6)) for certificate in ca.issued()] == [True, True]
+    assert [certificate.holds(NOW + timedelta(days=11)) for certificate in ca.issued()] == [False, True]
 
 
 def test_it_never_outlives_its_authority_and_the_key_is_unreadable_without_the_passphrase(ca: Authority, tmp_path: Path) -> None:

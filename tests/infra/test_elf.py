@@ -46,9 +46,9 @@ def test_the_package_of_the_archive_is_plain_python(packaged: packaging.Package)
 def test_the_decoders_are_native_code_whose_needs_are_read(decoders: Path) -> None:
     found = elf.natives(decoders)
     assert len(found) > 30
-    assert {one.machine for one in found} == {"EM_AARCH64"}
-    assert {"GLIBC", "GLIBCXX", "CXXABI", "GCC"} <= {prefix for one in found for prefix, _ in one.symbols}
-    assert all("libc.so.6" in one.libraries for one in found if one.name.endswith("_jpeg8.abi3.so"))
+    assert {binary.machine for binary in found} == {"EM_AARCH64"}
+    assert {"GLIBC", "GLIBCXX", "CXXABI", "GCC"} <= {prefix for binary in found for prefix, _ in binary.symbols}
+    assert all("libc.so.6" in binary.libraries for binary in found if binary.name.endswith("_jpeg8.abi3.so"))
 
 
 def test_decoders_for_a_newer_c_library_than_the_runtimes_are_a_fault(decoders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

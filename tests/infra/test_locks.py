@@ -80,12 +80,14 @@ def test_a_bill_names_all_that_goes_in_with_its_licence_and_is_the_same_twice(pa
     assert all(component["purl"] == f"pkg:pypi/{component['name']}@{component['version']}" for component in made["components"])
     here = [package for package in packages if package.name not in _NOT_ON_THIS_MACHINE]
     assert [package.name for package in here if not package.licence] == []
-    one, other = tmp_path / "one", tmp_path / "other"
-    for folder in (one, other):
+    first, second = tmp_path / "one", tmp_path / "other"
+    for folder in (first, second):
         folder.mkdir()
         bill.write(folder, {part: artefact})
-    assert {path.name: path.read_bytes() for path in one.iterdir()} == {path.name: path.read_bytes() for path in other.iterdir()}
-    assert all(package.name in (one / bill.LICENCES).read_text() for package in packages)
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == {
+        path.name: path.read_bytes() for path in second.iterdir()
+    }
+    assert all(package.name in (first / bill.LICENCES).read_text() for package in packages)
     assert str(tmp_path) not in json.dumps(made)
 
 
@@ -145,7 +147,7 @@ def test_a_package_whose_bytes_are_others_is_not_installed(tmp_path: Path) -> No
     """What the lock is for: pip takes no file but those whose hashes it names."""
     wheel = tmp_path / "six-1.17.0-py2.py3-none-any.whl"
     wheel.write_bytes(b"not what was locked")
-    (package,) = [one for one in bill.locked(FORWARDER.read_text(encoding="utf-8")) if one.name == "six"]
+    (package,) = [pinned for pinned in bill.locked(FORWARDER.read_text(encoding="utf-8")) if pinned.name == "six"]
     hashes = " ".join(f"--hash=sha256:{sha}" for sha in package.hashes)
     (tmp_path / "lock.txt").write_text(f"six=={package.version} {hashes}\n")
     command = [sys.executable, "-m", "pip", "install", "--isolated", "--no-index", f"--find-links={tmp_path}", "--no-deps",

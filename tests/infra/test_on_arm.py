@@ -220,7 +220,7 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
 
     assert archive("app.canary", tick) == {"state": "off"}
 
-    assert [one["silent"] for one in archive("app.operate", {"job": "forwarders"})["forwarders"]] == [False]
+    assert [forwarder["silent"] for forwarder in archive("app.operate", {"job": "forwarders"})["forwarders"]] == [False]
 
     load = {"checksums": [[f"instances/maugeri/{digest}", 0, len(content)]]}
     assert archive("app.assemble_bodies", load) == [zlib.crc32(content)]
@@ -398,9 +398,9 @@ def test_pictures_drawn_on_arm64_are_those_drawn_here(
             "size": [96, 80], "flip": [True, False], "window": None, "annotations": ["Maugeri"],
         }  # fmt: skip
         drawn = [Image.open(io.BytesIO(made)).convert("RGB") for made in decoded(name, images[name], job)]
-        assert {one.size for one in drawn} == {(96, 80)}
+        assert {picture.size for picture in drawn} == {(96, 80)}
         assert len(drawn[0].getcolors(96 * 80) or ()) > 1, f"{name} is all of one colour"
-        assert _difference(*(np.asarray(one) for one in drawn)) <= 1, name
+        assert _difference(*(np.asarray(picture) for picture in drawn)) <= 1, name
 
 
 def test_instances_transcoded_on_arm64_are_those_transcoded_here(
@@ -438,5 +438,5 @@ def test_a_damaged_image_is_refused_on_arm64_and_harms_nothing(
     assert decoder("pixels.handler.handler", {**job, "target": "instances/maugeri/x"})["state"] == "refused"
 
 
-def _difference(one: Any, other: Any) -> int:
-    return int(np.max(np.abs(one.astype(np.int64) - other.astype(np.int64))))
+def _difference(mine: Any, others: Any) -> int:
+    return int(np.max(np.abs(mine.astype(np.int64) - others.astype(np.int64))))

@@ -41,8 +41,8 @@ def test_the_package_takes_less_than_half_of_what_lambda_allows(packaged: packag
 def test_the_same_sources_give_the_same_zip_for_every_stage(
     packaged: packaging.Package, packaged_for_production: packaging.Package
 ) -> None:
-    with zipfile.ZipFile(packaged.zip_file) as one, zipfile.ZipFile(packaged_for_production.zip_file) as other:
-        assert [entry.filename for entry in one.infolist() if entry.CRC != other.getinfo(entry.filename).CRC] == []
+    with zipfile.ZipFile(packaged.zip_file) as staged, zipfile.ZipFile(packaged_for_production.zip_file) as production:
+        assert [entry.filename for entry in staged.infolist() if entry.CRC != production.getinfo(entry.filename).CRC] == []
     assert packaged.zip_file.read_bytes() == packaged_for_production.zip_file.read_bytes()
 
 

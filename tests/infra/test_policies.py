@@ -181,7 +181,7 @@ def test_a_function_reaches_only_its_prefixes_of_the_bucket(function: str) -> No
             listed |= {prefixes} if isinstance(prefixes, str) else set(prefixes)
         elif any(action.startswith("s3:") for action in _actions(statement)):
             named = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
-            reached |= {one["Fn::Sub"].removeprefix("${ImagesBucket.Arn}/") for one in named}
+            reached |= {resource["Fn::Sub"].removeprefix("${ImagesBucket.Arn}/") for resource in named}
     assert reached == REACHED[function]
     assert listed <= REACHED[function]
 

@@ -139,15 +139,17 @@ def test_the_gateways_own_preflights_answer_though_every_media_type_is_binary(te
 def test_each_route_without_a_signature_has_a_limit_of_its_own_below_that_of_all(sam: Template, template: Template) -> None:
     general, *own = _stage(template)["MethodSettings"]
     assert (general["HttpMethod"], general["ResourcePath"]) == ("*", "/*")
-    assert [(one["HttpMethod"], one["ResourcePath"].replace("~1", "/")[1:]) for one in own] == throttles.public_routes(sam)
+    assert [
+        (setting["HttpMethod"], setting["ResourcePath"].replace("~1", "/")[1:]) for setting in own
+    ] == throttles.public_routes(sam)
     assert ("GET", "/health") in throttles.public_routes(sam)
     assert {path for _, path in throttles.public_routes(sam)} == {
         path for rows in routes.ROUTES.values() for _, path, *marks in rows if routes.PUBLIC in marks
     }
-    for one in own:
-        assert 0 < one["ThrottlingRateLimit"] < general["ThrottlingRateLimit"], one
-        assert one["ThrottlingBurstLimit"] <= general["ThrottlingBurstLimit"], one
-        assert (one["DataTraceEnabled"], one["LoggingLevel"]) == (False, "OFF"), one
+    for setting in own:
+        assert 0 < setting["ThrottlingRateLimit"] < general["ThrottlingRateLimit"], setting
+        assert setting["ThrottlingBurstLimit"] <= general["ThrottlingBurstLimit"], setting
+        assert (setting["DataTraceEnabled"], setting["LoggingLevel"]) == (False, "OFF"), setting
 
 
 def test_the_firewall_is_optional_counts_what_needs_no_signature_and_keeps_no_sample_of_it(template: Template) -> None:

@@ -20,9 +20,9 @@ def test_data_outlive_the_stack(template: Template) -> None:
 def test_a_first_deployment_that_failed_leaves_nothing_that_the_next_one_meets(template: Template) -> None:
     """What outlives the stack goes with a creation that was rolled back, and has no name that two could want."""
     named = ("BucketName", "LogGroupName", "QueueName", "TableName", "TopicName", "RoleName", "FunctionName", "ManagedPolicyName")
-    kept = {name: one for name, one in template["Resources"].items() if "DeletionPolicy" in one}
+    kept = {name: resource for name, resource in template["Resources"].items() if "DeletionPolicy" in resource}
     assert len(kept) >= 10
-    assert {one["DeletionPolicy"] for one in kept.values()} == {"RetainExceptOnCreate"}
+    assert {resource["DeletionPolicy"] for resource in kept.values()} == {"RetainExceptOnCreate"}
     assert [name for name, resource in kept.items() if set(named) & set(resource["Properties"])] == ["ImagesBucket"]
 
 

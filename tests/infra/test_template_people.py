@@ -136,7 +136,7 @@ def _asserted(expression: Any, parameters: dict[str, Any]) -> Any:
     ((name, of),) = expression.items()
     if name == "Ref":
         return parameters[of]
-    values = [_asserted(one, parameters) for one in of]
+    values = [_asserted(operand, parameters) for operand in of]
     return {
         "Fn::Equals": lambda: values[0] == values[1],
         "Fn::Not": lambda: not values[0],

@@ -93,7 +93,7 @@ def test_the_packaged_template_is_clean_after_the_transform(sam: Template) -> No
     assert list(packaging.template_faults(sam)) == []
 
 
-@pytest.mark.parametrize("breaks", BROKEN, ids=[one.__name__.strip("_") for one in BROKEN])
+@pytest.mark.parametrize("breaks", BROKEN, ids=[change.__name__.strip("_") for change in BROKEN])
 def test_what_cloudformation_would_refuse_is_a_fault(sam: Template, breaks: Callable[[Template], None]) -> None:
     broken = copy.deepcopy(sam)
     breaks(broken)

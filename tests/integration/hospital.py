@@ -24,7 +24,7 @@ def new_uid() -> str:
 def send(hospital: Client, *contents: bytes, seconds: float = 60.0) -> list[dict[str, Any]]:
     """Ask, put, and wait for the verdicts; the status of each content, in order."""
     hashes = [hashlib.sha256(content).hexdigest() for content in contents]
-    offers = [{"sha256": sha, "size": len(one)} for sha, one in zip(hashes, contents, strict=True)]
+    offers = [{"sha256": sha, "size": len(content)} for sha, content in zip(hashes, contents, strict=True)]
     asked = hospital.post("/uploads", json={"instances": offers})
     assert asked.status_code == 200, asked.text
 

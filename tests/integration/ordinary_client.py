@@ -112,7 +112,7 @@ saw["opened again"] = (
     call("san-matteo", "POST", "/transfers", opening, **{"Idempotency-Key": mine}).json()["id"] == transfer.json()["id"]
 )
 incoming = call("maugeri", "GET", "/transfers?direction=incoming&status=active").json()["transfers"]
-saw["incoming"] = transfer.json()["id"] in [one["id"] for one in incoming]
+saw["incoming"] = transfer.json()["id"] in [shared["id"] for shared in incoming]
 
 named = call("maugeri", "PUT", f"/transfers/{transfer.json()['id']}/receiving-patient", {"id": theirs})
 saw["named"] = named.status_code
@@ -124,7 +124,7 @@ saw["identical"] = sorted(download("maugeri", prior).values()) == sorted(hashlib
 
 saw["follow-up"] = send("maugeri", new_film)[1]
 timeline = until(lambda: call("san-matteo", "GET", f"/patients/{mine}/timeline").json(), lambda found: len(found["studies"]) == 2)
-saw["timeline"] = [one["owner"] for one in timeline["studies"]]
+saw["timeline"] = [study["owner"] for study in timeline["studies"]]
 saw["follow-up identical"] = list(download("san-matteo", follow_up).values()) == [hashlib.sha256(new_film[0]).hexdigest()]
 saw["stranger"] = [call("mondino", "GET", f"/studies/{uid}/manifest").status_code for uid in (prior, follow_up)]
 saw["strangers search"] = call("mondino", "GET", f"/dicomweb/studies?StudyInstanceUID={prior}").json()

@@ -53,7 +53,7 @@ def test_every_hostile_file_is_rejected_for_its_reason_while_its_neighbours_are_
     assert visible(city.client("san-matteo"), study, 6)
     offers = [{"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for _, content in bad]
     again = city.client("san-matteo").post("/uploads", json={"instances": offers}).json()["instances"]
-    assert [one["reason"] for one in again] == [reason for reason, _ in bad]
+    assert [verdict["reason"] for verdict in again] == [reason for reason, _ in bad]
 
 
 def test_a_fourth_hospital_works_at_once_and_one_that_left_is_refused_at_once(city: RunningCity) -> None:
@@ -90,7 +90,7 @@ def test_a_registration_says_what_its_issuer_is_called_and_what_becomes_of_corre
     assert made.status_code == 201
     again = operator.put("/institutions/named", json={"name": "Casa di cura Beato Matteo"})
     assert (again.status_code, again.json()["issuer_names"], again.json()["corrections"]) == (200, ["ADT1"], "conflict")
-    listed = {one["id"]: one for one in operator.get("/institutions").json()["institutions"]}
+    listed = {institution["id"]: institution for institution in operator.get("/institutions").json()["institutions"]}
     assert listed["named"] == again.json()
     assert listed["maugeri"]["corrections"] == "accept"
     refused = operator.put("/institutions/unheard-of", json={"issuer_names": ["ADT1"]})

@@ -80,7 +80,7 @@ def items_of(city: RunningCity, *words: str) -> list[tuple[str, str]]:
 def objects_of(city: RunningCity, institution: str) -> list[str]:
     """The keys of all versions that the bucket has of an institution."""
     listed = city.aws("s3").get_paginator("list_object_versions").paginate(Bucket=city.outputs()["BucketName"])
-    every = [one["Key"] for page in listed for one in (*page.get("Versions", []), *page.get("DeleteMarkers", []))]
+    every = [version["Key"] for page in listed for version in (*page.get("Versions", []), *page.get("DeleteMarkers", []))]
     return [key for key in every if f"/{institution}/" in key]
 
 
@@ -204,8 +204,8 @@ def test_a_patients_erasure_is_shown_confirmed_hidden_at_once_and_takes_nobody_e
 def _metadata_of(city: RunningCity, institution: str) -> str:
     """All metadata that the bucket keeps of an institution, old versions too."""
     s3, bucket, found = city.aws("s3"), city.outputs()["BucketName"], []
-    for one in s3.list_object_versions(Bucket=bucket, Prefix=f"metadata/parts/{institution}/").get("Versions", []):
-        body = s3.get_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])["Body"].read()
+    for version in s3.list_object_versions(Bucket=bucket, Prefix=f"metadata/parts/{institution}/").get("Versions", []):
+        body = s3.get_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])["Body"].read()
         found.append(gzip.decompress(body).decode())
     return "\n".join(found)
 

@@ -31,7 +31,7 @@ def test_a_member_that_names_a_code_or_guesses_numbers_reads_nothing_and_is_stop
     assert mondino.put(f"/patients/{own}", json=said).status_code == 200
 
     def joined() -> bool:
-        return any(one["status"] == "confirmed" for one in mondino.get(f"/patients/{own}/links").json()["links"])
+        return any(link["status"] == "confirmed" for link in mondino.get(f"/patients/{own}/links").json()["links"])
 
     wait_until(joined)
     since = maugeri.get("/changes").json()["next"]
@@ -56,6 +56,6 @@ def test_a_member_that_names_a_code_or_guesses_numbers_reads_nothing_and_is_stop
     assert timeline["studies"] == []
     assert number not in str(timeline["patient"]["identifiers"])
     assert A not in str(timeline)
-    assert number not in {one["identifier"]["id"] for one in mondino.get(f"/patients/{own}/links").json()["links"]}
+    assert number not in {link["identifier"]["id"] for link in mondino.get(f"/patients/{own}/links").json()["links"]}
     trail = maugeri.get("/audit", params={"patient": number}).json()
     assert "transfer-opened" in str(trail), "the hospital whose number was guessed finds it in its audit"

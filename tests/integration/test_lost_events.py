@@ -37,8 +37,8 @@ def offered(hospital: Client, content: bytes) -> list[dict]:
 
 
 def state(hospital: Client, sha: str) -> str:
-    (one,) = hospital.post("/uploads/status", json={"sha256": [sha]}).json()["instances"]
-    return str(one["state"])
+    (instance,) = hospital.post("/uploads/status", json={"sha256": [sha]}).json()["instances"]
+    return str(instance["state"])
 
 
 def sweep(city: RunningCity, at: datetime) -> int:

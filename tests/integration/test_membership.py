@@ -35,13 +35,15 @@ def join(city: RunningCity, institution: str, number: int) -> str:
 
 
 def told(client: Client) -> list[dict[str, Any]]:
-    return [one for one in client.get("/changes?limit=1000").json()["changes"] if one["kind"] == "membership-changed"]
+    return [change for change in client.get("/changes?limit=1000").json()["changes"] if change["kind"] == "membership-changed"]
 
 
 def changes_told(client: Client) -> list[str]:
     """Of its own membership: that another one left is told to whoever is a member when that is projected."""
-    (own,) = [one["id"] for one in client.get("/institutions").json()["institutions"] if "role_arn" in one]
-    return [one["change"] for one in told(client) if one["institution"] == own]
+    (own,) = [
+        institution["id"] for institution in client.get("/institutions").json()["institutions"] if "role_arn" in institution
+    ]
+    return [change["change"] for change in told(client) if change["institution"] == own]
 
 
 def hears(client: Client, expected: list[str]) -> None:
@@ -68,9 +70,9 @@ def test_a_new_role_of_a_member_counts_when_the_member_says_so(city: RunningCity
     asked = put(city, "sesto", role_arn=wanted)
     assert (asked.status_code, asked.json()["role_arn"], asked.json()["proposed_role_arn"]) == (200, role, wanted)
     published = city.aws_requests().get("sns:Publish", 0)
-    own = next(one for one in sesto.get("/institutions").json()["institutions"] if one["id"] == "sesto")
+    own = next(institution for institution in sesto.get("/institutions").json()["institutions"] if institution["id"] == "sesto")
     assert (own["proposed_role_arn"], own["takes_effect_at"]) == (wanted, asked.json()["takes_effect_at"])
-    (proposed,) = wait_until(lambda: [one for one in told(sesto) if one["institution"] == "sesto"])
+    (proposed,) = wait_until(lambda: [change for change in told(sesto) if change["institution"] == "sesto"])
     assert published <= city.aws_requests()["sns:Publish"] > 0, "an alert went out before it stood in the feed"
     assert (proposed["change"], proposed["proposed_role_arn"]) == ("role-proposed", wanted)
     assert any(text.startswith("role-proposed") and wanted in text for text in audited(sesto))
@@ -118,8 +120,8 @@ def test_what_was_one_hospitals_is_never_anothers(city: RunningCity) -> None:
     for body in ({"role_arn": OTHER, "patient_id_issuer": "2.16.99.9"}, {"role_arn": role, "patient_id_issuer": "2.16.99.9"}):
         again = put(city, "ottavo", name="Another house", **body)
         assert (again.status_code, again.json()["type"]) == (409, CONFLICT), "its id"
-    for one in (role, role + "-new"):
-        assert put(city, "nono", name="Nono", role_arn=one, patient_id_issuer="2.16.99.9").status_code == 409, "its roles"
+    for role_arn in (role, role + "-new"):
+        assert put(city, "nono", name="Nono", role_arn=role_arn, patient_id_issuer="2.16.99.9").status_code == 409, "its roles"
     assert put(city, "nono", name="Nono", role_arn=OTHER, patient_id_issuer="2.16.99.8").status_code == 409, "its OID"
 
     back = put(city, "ottavo", name="Ottavo", role_arn=OTHER, patient_id_issuer="2.16.99.8")
@@ -168,8 +170,8 @@ def test_everybody_is_told_of_one_that_leaves_and_it_of_its_own_changes_only(cit
     assert put(city, "undicesimo", ae_titles=["UNDICI"]).status_code == 200
     hears(city.client("undicesimo"), ["changed"])
     mondino = city.client("mondino")
-    assert not [one for one in told(mondino) if one["institution"] == "undicesimo"]
+    assert not [change for change in told(mondino) if change["institution"] == "undicesimo"]
     assert city.client("operator").delete("/institutions/undicesimo").status_code == 200
-    (gone,) = wait_until(lambda: [one for one in told(mondino) if one["institution"] == "undicesimo"])
+    (gone,) = wait_until(lambda: [change for change in told(mondino) if change["institution"] == "undicesimo"])
     assert gone["change"] == "removed"
     assert "removed" in audited(mondino)

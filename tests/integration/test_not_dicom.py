@@ -26,8 +26,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
 
 def offered(hospital: Client, content: bytes) -> dict:
     wanted = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    (one,) = hospital.post("/uploads", json={"instances": [wanted]}).json()["instances"]
-    return dict(one)
+    (offer,) = hospital.post("/uploads", json={"instances": [wanted]}).json()["instances"]
+    return dict(offer)
 
 
 def send(hospital: Client, content: bytes) -> str:
@@ -39,8 +39,8 @@ def send(hospital: Client, content: bytes) -> str:
 
 
 def state(hospital: Client, sha: str) -> dict:
-    (one,) = hospital.post("/uploads/status", json={"sha256": [sha]}).json()["instances"]
-    return dict(one)
+    (instance,) = hospital.post("/uploads/status", json={"sha256": [sha]}).json()["instances"]
+    return dict(instance)
 
 
 def versions(city: RunningCity, institution: str, sha: str) -> int:
@@ -74,7 +74,7 @@ def test_its_sender_has_it_removed_at_once_and_finds_it_said(city: RunningCity) 
 def test_nobody_else_can_nor_tell_it_from_what_is_not_there(city: RunningCity) -> None:
     sha = send(city.client("maugeri"), b"a letter to a patient of maugeri")
     other = city.client("san-matteo")
-    answers = [other.delete(f"/uploads/{one}") for one in (sha, "0" * 64)]
+    answers = [other.delete(f"/uploads/{sha256}") for sha256 in (sha, "0" * 64)]
     assert [answer.status_code for answer in answers] == [404, 404]
     assert {**answers[0].json(), "request_id": ""} == {**answers[1].json(), "request_id": ""}
     assert city.client("operator").delete(f"/uploads/{sha}").status_code == 403
@@ -94,7 +94,7 @@ def test_nothing_else_is_removed_that_way(city: RunningCity) -> None:
 def test_the_archive_removes_it_after_a_week_and_nothing_else(city: RunningCity) -> None:
     hospital = city.client("san-matteo")
     junk = [send(hospital, b"PK\x03\x04 a zipped folder %d" % number) for number in range(3)]
-    kept = [send(hospital, one) for one in (image(study="1.2.63"), image(study="1.2.64")[:400], BARE)]
+    kept = [send(hospital, content) for content in (image(study="1.2.63"), image(study="1.2.64")[:400], BARE)]
     now = datetime.now(UTC)
     sweep(city, now + timedelta(days=6))
     assert [versions(city, "san-matteo", sha) for sha in junk] == [1, 1, 1]
@@ -125,11 +125,11 @@ def test_it_stands_in_the_audit_who_asked_and_that_it_was_done(city: RunningCity
     hospital = city.client("maugeri").as_person("rossi")
     sha = send(hospital, b"passwords of the ward")
     assert hospital.delete(f"/uploads/{sha}").status_code == 204
-    entries = [one["resource"] for one in hospital.get("/audit").json()["entry"]]
+    entries = [entry["resource"] for entry in hospital.get("/audit").json()["entry"]]
     removed = [entry for entry in entries if sha in json.dumps(entry)]
     assert len(removed) == 2
-    assert any("rossi" in json.dumps(one) for one in removed)
-    assert {one["action"] for one in removed} == {"D"}
+    assert any("rossi" in json.dumps(event) for event in removed)
+    assert {event["action"] for event in removed} == {"D"}
 
 
 def test_even_who_may_use_every_service_deletes_no_instance(city: RunningCity) -> None:

@@ -50,7 +50,7 @@ class World:
                          f"/dicomweb/studies/{STUDY}/series"):  # fmt: skip
                 told.append(client.get(path).json())
             manifest = client.get(f"/studies/{STUDY}/manifest").json()
-            told.append([{k: v for k, v in one.items() if k != "url"} for one in manifest["instances"]])
+            told.append([{k: v for k, v in instance.items() if k != "url"} for instance in manifest["instances"]])
         told.append(self.owner.get(f"/dicomweb/studies/{CORRECTED}/metadata").json())
         told.append(self.owner.get(f"/studies/{CORRECTED}/versions").json())
         return told
@@ -187,9 +187,9 @@ def test_damage_is_found_named_and_mended(world: World, damage: Any) -> None:
     before = world.answers()
     damage(world)
     found = world.operate(*RECONCILE, expected=1)["findings"]
-    assert DAMAGES[damage] in {one["kind"] for one in found}
-    assert {one["study_instance_uid"] for one in found if "study_instance_uid" in one} <= {STUDY, OTHER, CORRECTED}
-    assert not any(one["mended"] for one in found)
+    assert DAMAGES[damage] in {finding["kind"] for finding in found}
+    assert {finding["study_instance_uid"] for finding in found if "study_instance_uid" in finding} <= {STUDY, OTHER, CORRECTED}
+    assert not any(finding["mended"] for finding in found)
     mended = world.operate(*RECONCILE, "--mend", expected=0)
     assert mended["differ"] == mended["mended"] > 0
     wait_until(lambda: world.answers() == before)
@@ -222,9 +222,9 @@ def test_a_gap_in_the_audit_and_a_feed_without_a_study_are_named_and_nothing_pre
     stray = {"pk": {"S": "F#FEED#maugeri"}, "sk": {"S": f"E#{1:020d}"}, "data": {"S": json.dumps(entry)}}
     table.put_item(TableName=name, Item=stray)
     found = world.operate("reconcile", "--older-than", "0", "--mend", expected=1)["findings"]
-    named = {one["kind"]: one for one in found}
+    named = {finding["kind"]: finding for finding in found}
     assert set(named) == {"audit-gap", "feed-without-study"}
-    assert not any(one["mended"] for one in found)
+    assert not any(finding["mended"] for finding in found)
     assert f"F#AUDIT#{named['audit-gap']['shard']}" == record["pk"]["S"]
     assert named["feed-without-study"]["study_instance_uid"] == "1.2.709"
     table.put_item(TableName=name, Item=record)
@@ -254,7 +254,7 @@ def test_a_letter_is_shown_with_its_cause_and_tried_again(world: World) -> None:
     queue = world.city.outputs()["InstancesDeadLetterQueueUrl"]
     world.city.aws("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(body))
     shown = world.operate("letters", "--redrive", expected=0)
-    assert [one["cause"] for one in shown["letters"]] == [f"{world.hashes[0]}: it can be read now"]
+    assert [letter["cause"] for letter in shown["letters"]] == [f"{world.hashes[0]}: it can be read now"]
     visible(world.owner, STUDY, 3)
     wait_until(
         lambda: (
@@ -272,7 +272,7 @@ def test_a_part_of_the_stream_that_was_given_up_stays_until_a_person_handed_it_o
     sqs = world.city.aws("sqs")
     sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(told))
     shown = world.operate("letters", "--redrive", expected=1)
-    assert [one["cause"] for one in shown["letters"]] == ["RetryAttemptsExhausted: 3 facts since 2026-11-30T10:00:00Z"]
+    assert [letter["cause"] for letter in shown["letters"]] == ["RetryAttemptsExhausted: 3 facts since 2026-11-30T10:00:00Z"]
     assert shown["redriven"] == 0
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     left = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
@@ -297,11 +297,13 @@ SIGN = {
 
 def test_a_forwarder_that_says_how_it_is_is_seen_by_the_operator(world: World) -> None:
     before = world.operate("forwarders", expected=0)["forwarders"]
-    assert [one["age_seconds"] for one in before if one["institution"] == "mondino"] == [None]
+    assert [forwarder["age_seconds"] for forwarder in before if forwarder["institution"] == "mondino"] == [None]
     answer = world.city.client("mondino").put("/forwarder", json=SIGN)
     assert answer.status_code == 200
     assert answer.json() | SIGN == answer.json()
-    (seen,) = [one for one in world.operate("forwarders", expected=0)["forwarders"] if one["institution"] == "mondino"]
+    (seen,) = [
+        forwarder for forwarder in world.operate("forwarders", expected=0)["forwarders"] if forwarder["institution"] == "mondino"
+    ]
     assert seen | SIGN == seen
     assert (seen["silent"], seen["archive_contract"]) == (False, "1")
     assert 0 <= seen["age_seconds"] < 60
@@ -319,16 +321,16 @@ def test_a_sign_of_life_has_no_room_for_anything_else(world: World, wrong: dict[
 
 
 def test_what_a_hospital_used_in_a_month_is_counted_from_what_there_is(world: World) -> None:
-    before = {one["institution"]: one for one in world.operate("usage", expected=0)["usage"]}
+    before = {row["institution"]: row for row in world.operate("usage", expected=0)["usage"]}
     content = image(study="1.2.702", patient="OPS-9")
     send(world.city.client("mondino"), content)
-    after = {one["institution"]: one for one in world.operate("usage", expected=0)["usage"]}
+    after = {row["institution"]: row for row in world.operate("usage", expected=0)["usage"]}
     for name, added in (("instances", 1), ("bytes", len(content)), ("stored_instances", 1), ("stored_bytes", len(content))):
         assert after["mondino"][name] - before["mondino"][name] == added
         assert after["maugeri"][name] == before["maugeri"][name]
     assert after["mondino"]["requests"] > before["mondino"]["requests"]
     assert after["mondino"]["cost_usd"] > before["mondino"]["cost_usd"]
-    of_before = {one["institution"]: one for one in world.operate("usage", "--month", "2020-01", expected=0)["usage"]}
+    of_before = {row["institution"]: row for row in world.operate("usage", "--month", "2020-01", expected=0)["usage"]}
     assert not any(of_before["mondino"][name] for name in ("instances", "bytes", "stored_instances", "requests"))
 
 
@@ -354,7 +356,7 @@ def test_everything_at_once_is_mended_while_two_hospitals_send(world: World) -> 
         try:
             for damage in AT_ONCE:
                 damage(world)
-            kinds = {one["kind"] for one in world.operate(*RECONCILE, expected=1)["findings"]}
+            kinds = {finding["kind"] for finding in world.operate(*RECONCILE, expected=1)["findings"]}
             assert {
                 "object-without-verdict",
                 "indexed-without-fact",

@@ -42,7 +42,7 @@ def test_a_patient_of_any_number_has_a_timeline_a_report_of_accesses_and_links(
 ) -> None:
     timeline = hospital.get(at(number, "timeline"))
     assert timeline.status_code == 200, timeline.text
-    assert [one["study_instance_uid"] for one in timeline.json()["studies"]] == [studies[number]]
+    assert [study["study_instance_uid"] for study in timeline.json()["studies"]] == [studies[number]]
     accesses = hospital.get(at(number, "accesses")).json()["accesses"]
     assert accesses, "an empty report of accesses of a patient who was looked at"
     assert hospital.get(at(number, "links")).status_code == 200

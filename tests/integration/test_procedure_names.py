@@ -29,7 +29,7 @@ def priors(client: Client, study: str) -> list[dict[str, Any]]:
 
 def not_understood(client: Client) -> dict[str, int]:
     answer = client.get("/procedure-names").json()
-    return {one["name"]: one["studies"] for one in answer["not_understood"]}
+    return {row["name"]: row["studies"] for row in answer["not_understood"]}
 
 
 def test_an_own_name_makes_exams_comparable_and_is_no_longer_listed(city: RunningCity) -> None:
@@ -89,9 +89,12 @@ def test_what_series_protocols_body_parts_and_codes_say_places_an_exam_whose_nam
         {"AnatomicRegionSequence": [coded]},
     ]
     for keyword in ("SeriesDescription", "ProtocolName", "BodyPartExamined"):
-        for one in said:
-            one.setdefault(keyword, "")
-    films = [by_api.image(patient, "mondino", date=f"2026010{n}", description="ESAME", **one) for n, one in enumerate(said, 1)]
+        for attributes in said:
+            attributes.setdefault(keyword, "")
+    films = [
+        by_api.image(patient, "mondino", date=f"2026010{n}", description="ESAME", **attributes)
+        for n, attributes in enumerate(said, 1)
+    ]
     wrong_part = {"SeriesDescription": "ENCEFALO", "ProtocolName": "", "BodyPartExamined": "CHEST"}
     head = by_api.image(patient, "mondino", date="20260106", description="ESAME", **wrong_part)
     current = by_api.image(
@@ -101,5 +104,5 @@ def test_what_series_protocols_body_parts_and_codes_say_places_an_exam_whose_nam
     for dataset in (*films, head, current):
         visible(client, str(dataset.StudyInstanceUID))
     answer = client.get(f"/studies/{current.StudyInstanceUID}/priors?limit=50").json()["priors"]
-    found = {one["study_instance_uid"]: one["relevant"] for one in answer}
+    found = {prior["study_instance_uid"]: prior["relevant"] for prior in answer}
     assert found == {str(dataset.StudyInstanceUID): True for dataset in films} | {str(head.StudyInstanceUID): False}

@@ -114,10 +114,10 @@ def test_a_name_registered_later_joins_what_is_stored(city: RunningCity) -> None
         assert [status.get("issuer_name") for status in statuses] == [None, "ADT1"]
         visible(owner, named)
         timeline = owner.get(f"/patients/{patient}/timeline").json()
-        assert [one["study_instance_uid"] for one in timeline["studies"]] == [plain]
+        assert [study["study_instance_uid"] for study in timeline["studies"]] == [plain]
         assert timeline["apart"] == [{"issuer": "2.16.99.51/ADT1", "studies": 1}]
         told = owner.get("/changes").json()["changes"]
-        assert [one["issuer_name"] for one in told if one["kind"] == "issuer-unknown"] == ["ADT1"]
+        assert [change["issuer_name"] for change in told if change["kind"] == "issuer-unknown"] == ["ADT1"]
         asked = {"patient": {"id": patient}, "to": "mondino", "reason": "stroke"}
         assert owner.post("/transfers", json=asked).json()["apart"] == timeline["apart"]
         assert operator.put("/institutions/studi", json={"issuer_names": ["adt1"]}).status_code == 200

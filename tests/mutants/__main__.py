@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests unbroken first")
     parser.add_argument("which", nargs="*", help="numbers of promises, or parts of names; without any: all")
     chosen = parser.parse_args(arguments)
-    wanted = [mutant for mutant in MUTANTS if not chosen.which or any(_is_meant(mutant, one) for one in chosen.which)]
+    wanted = [mutant for mutant in MUTANTS if not chosen.which or any(_is_meant(mutant, name) for name in chosen.which)]
     copy = Path(tempfile.mkdtemp(prefix="mutants-"))
     try:
         shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=LEFT_OUT, symlinks=True)

@@ -70,8 +70,8 @@ def changes(file: Path) -> Iterator[Change]:
                 left = right
         elif isinstance(node, ast.BoolOp):
             old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-            for one, other in zip(node.values, node.values[1:], strict=False):
-                between = at(one.end_lineno or 0, one.end_col_offset or 0), at(other.lineno, other.col_offset)
+            for operand, other in zip(node.values, node.values[1:], strict=False):
+                between = at(operand.end_lineno or 0, operand.end_col_offset or 0), at(other.lineno, other.col_offset)
                 yield from change(*between, old, new, node.lineno)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             first = at(node.lineno, node.col_offset)

@@ -17,7 +17,7 @@ def test_what_a_mutant_changes_stands_once_in_the_code(mutant: Mutant) -> None:
     assert mutant.old != mutant.new
     named = [test.partition("::")[0] for test in mutant.tests if test.startswith("tests/")]
     assert named
-    assert [one for one in named if not (ROOT / one).exists()] == []
+    assert [file for file in named if not (ROOT / file).exists()] == []
 
 
 def test_each_promise_has_three_mutants_at_least() -> None:

@@ -38,8 +38,8 @@ class Reading:
         metadata = f"{root}/dicomweb/studies/{self.study}/series/{self.series}/metadata"
         assert city.client(None).get(metadata, allow_redirects=False).ok
 
-        def fetch(one: Any) -> int:
-            uids = f"studyUID={self.study}&seriesUID={self.series}&objectUID={one.SOPInstanceUID}"
+        def fetch(image: Any) -> int:
+            uids = f"studyUID={self.study}&seriesUID={self.series}&objectUID={image.SOPInstanceUID}"
             asked = f"{root}/wado?requestType=WADO&{uids}&contentType=application/dicom"
             return city.client(None).get(asked, allow_redirects=False).status_code
 
@@ -50,7 +50,7 @@ class Reading:
         """The patient's report at San Matteo: what Maugeri did."""
         path = f"/patients/{self.patient.at['san-matteo']}/accesses"
         found = self.city.client("san-matteo").get(path, params={"lang": "en", **query}).json()["accesses"]
-        return [one for one in found if one["institution"]["id"] == "maugeri" and one["person"] == "rossi"]
+        return [access for access in found if access["institution"]["id"] == "maugeri" and access["person"] == "rossi"]
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,12 @@ def test_every_address_that_was_handed_out_stands_in_the_trail(reading: Reading,
     table = DynamoTable(reading.city.aws("dynamodb"), reading.city.outputs()["TableName"])
     shards = [keys.audit_records(shard) for shard in audit_chain.shards("maugeri")]
     chains = [(item.data for item in table.query_all(pk, between=("0", "9" * 12))) for pk in shards]
-    whole = [one for chain in chains for one in command._whole(chain)]
-    handed_out = [one for one in whole if one["route"] == "GET /view/{reader}/wado" and one.get("study") == reading.study]
-    assert len({one["request"] for one in handed_out}) == IMAGES
-    assert {(one["actor"], one["owner"], one["kind"]) for one in handed_out} == {("rossi", "san-matteo", "access")}
+    whole = [record for chain in chains for record in command._whole(chain)]
+    handed_out = [
+        record for record in whole if record["route"] == "GET /view/{reader}/wado" and record.get("study") == reading.study
+    ]
+    assert len({record["request"] for record in handed_out}) == IMAGES
+    assert {(record["actor"], record["owner"], record["kind"]) for record in handed_out} == {("rossi", "san-matteo", "access")}
     endpoints = ["--endpoints", str(reading.city.state / "endpoints.json")]
     assert command.main(["verify", *endpoints]) in (0, 3)  # 3: a quarter of an hour has not gone by
     capsys.readouterr()
@@ -88,11 +90,11 @@ def test_every_address_that_was_handed_out_stands_in_the_trail(reading: Reading,
 
 def test_what_an_officer_reads_says_how_often_and_until_when(reading: Reading) -> None:
     bundle = reading.city.client("san-matteo").get(f"/audit?patient={reading.patient.at['san-matteo']}&limit=1000").json()
-    events = [one["resource"] for one in bundle["entry"]]
+    events = [entry["resource"] for entry in bundle["entry"]]
     again = [event for event in events if "period" in event]
     assert 0 < len(events) < IMAGES
-    assert all(one["period"]["start"] == one["recorded"] <= one["period"]["end"] for one in again)
-    told = [ext["valueString"] for one in again for ext in one["extension"] if ext["url"] == "urn:contenitore:audit:repeated"]
+    assert all(event["period"]["start"] == event["recorded"] <= event["period"]["end"] for event in again)
+    told = [ext["valueString"] for event in again for ext in event["extension"] if ext["url"] == "urn:contenitore:audit:repeated"]
     assert sum(int(text.split()[0]) for text in told) + len(events) - len(again) > IMAGES
 
 
@@ -122,17 +124,17 @@ def test_what_the_page_has_ahead_is_in_the_trail_and_in_the_patients_report_once
     client = city.client(None)
     opened = client.post("/view/session", json={"token": token}).json()
     looked = city.client("san-matteo").get(f"/studies/{film.StudyInstanceUID}/readings").json()["readings"]
-    assert [one["practitioner"]["id"] for one in looked] == ["verdi"]  # the page shows the newest exam at once
+    assert [seen["practitioner"]["id"] for seen in looked] == ["verdi"]  # the page shows the newest exam at once
 
     def kinds() -> list[str]:
         asked = f"/audit?patient={patient.at['san-matteo']}&limit=1000"
-        events = [one["resource"] for one in city.client("san-matteo").get(asked).json()["entry"]]
+        events = [entry["resource"] for entry in city.client("san-matteo").get(asked).json()["entry"]]
         subtypes = [event["subtype"] for event in events if any(agent.get("name") == "verdi" for agent in event["agent"])]
         return [code["code"] for said in subtypes for code in said if code.get("system") == "urn:contenitore:audit:kind"]
 
     def handed_out() -> int:
         found = city.client("san-matteo").get(f"/patients/{patient.at['san-matteo']}/accesses").json()["accesses"]
-        return sum(study["handed_out"] for one in found if one["person"] == "verdi" for study in one["studies"])
+        return sum(study["handed_out"] for access in found if access["person"] == "verdi" for study in access["studies"])
 
     before = handed_out()
     bearer = {"Authorization": f"Bearer {opened['key']}"}

@@ -98,7 +98,7 @@ class Tour:
 
     def _issuer(self, institution: str) -> str:
         listed = self.city.client("operator").get("/institutions").json()["institutions"]
-        return str(next(one["patient_id_issuer"] for one in listed if one["id"] == institution))
+        return str(next(member["patient_id_issuer"] for member in listed if member["id"] == institution))
 
     def client(self, route: str, institution: str) -> Client:
         """The institution's client, for the one person that calls this route."""
@@ -130,8 +130,8 @@ def _get(route: str, tour: Tour) -> requests.Response:
 
 
 def _query(path: str, tour: Tour) -> str:
-    one = tour.image
-    uids = f"studyUID={one.StudyInstanceUID}&seriesUID={one.SeriesInstanceUID}&objectUID={one.SOPInstanceUID}"
+    image = tour.image
+    uids = f"studyUID={image.StudyInstanceUID}&seriesUID={image.SeriesInstanceUID}&objectUID={image.SOPInstanceUID}"
     wado = f"?requestType=WADO&{uids}&contentType=application/dicom"
     asked = {"/transfers": "?direction=outgoing", "/patients/{patient}/priors": "?description=TC%20TORACE"}
     return {"/dicomweb/wado": wado, "/view/{reader}/wado": wado, **asked}.get(path, "")
@@ -156,8 +156,8 @@ def _dicom(tour: Tour) -> tuple[bytes, dict[str, str]]:
 
 def _commit(route: str, tour: Tour) -> requests.Response:
     """A commitment request (PS3.18 13) for an instance that is stored."""
-    one = {"00081150": _ui(tour.image.SOPClassUID), "00081155": _ui(tour.image.SOPInstanceUID)}
-    body = [{"00081199": {"vr": "SQ", "Value": [one]}}]
+    reference = {"00081150": _ui(tour.image.SOPClassUID), "00081155": _ui(tour.image.SOPInstanceUID)}
+    body = [{"00081199": {"vr": "SQ", "Value": [reference]}}]
     return _post("san-matteo", route, tour, body, {"Content-Type": "application/dicom+json"})
 
 

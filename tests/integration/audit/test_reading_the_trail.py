@@ -36,7 +36,7 @@ def _codes(events: list[dict[str, Any]]) -> list[str]:
 
 
 def _kinds(events: list[dict[str, Any]]) -> set[str]:
-    return {one["code"] for event in events for one in event["subtype"] if one["system"] == "urn:contenitore:audit:kind"}
+    return {coding["code"] for event in events for coding in event["subtype"] if coding["system"] == "urn:contenitore:audit:kind"}
 
 
 def _person(event: dict[str, Any]) -> str:
@@ -85,10 +85,8 @@ def test_the_answer_is_a_valid_bundle(shared: Shared) -> None:
 
 
 def test_an_institution_sees_nothing_of_anothers_patients(shared: Shared) -> None:
-    issuer = next(
-        one["patient_id_issuer"] for one in shared.city.client("operator").get("/institutions").json()["institutions"]
-        if one["id"] == "san-matteo"
-    )  # fmt: skip
+    institutions = shared.city.client("operator").get("/institutions").json()["institutions"]
+    issuer = next(institution["patient_id_issuer"] for institution in institutions if institution["id"] == "san-matteo")
     for stranger in ("mondino", "maugeri"):
         client = shared.city.client(stranger)
         for query in (f"patient={shared.number}&issuer={issuer}", f"patient={shared.number}", ""):
@@ -140,7 +138,7 @@ def test_a_period_bounds_what_is_shown(shared: Shared) -> None:
 def test_reading_the_trail_is_in_the_trail(shared: Shared) -> None:
     shared.owner.as_person("dpo").get(f"/audit?patient={shared.number}")
     used = [event for event in _events(shared.owner, f"patient={shared.number}") if event["type"]["code"] == "110101"]
-    assert "dpo" in {_person(one) for one in used}
+    assert "dpo" in {_person(event) for event in used}
 
 
 @pytest.mark.parametrize(
@@ -172,14 +170,14 @@ def test_the_report_says_in_plain_words_who_where_when_what_and_why(shared: Shar
     shared.viewer.as_person("dr.rossi").get(f"/studies/{shared.study}/manifest")
     report = shared.owner.get(f"/patients/{shared.number}/accesses?lang=en").json()
     assert report["patient"]["id"] == shared.number
-    (opened,) = [one for one in report["accesses"] if one["kind"] == "access"]
+    (opened,) = [access for access in report["accesses"] if access["kind"] == "access"]
     assert opened["person"] == "dr.rossi"
     assert opened["who"].startswith("dr.rossi, ") and "Maugeri" in opened["who"]
     assert opened["what"] == "Opened images or a report: TC TORACE of 2026-03-01"
     assert opened["why"].startswith("Treatment; your care passed from ") and "Maugeri" in opened["why"]
     assert opened["study_instance_uid"] == shared.study
     assert opened["institution"]["id"] == "maugeri"
-    machine = next(one for one in report["accesses"] if one["kind"] == "transfer-opened")
+    machine = next(access for access in report["accesses"] if access["kind"] == "transfer-opened")
     assert machine["person"] is None
     assert "automatic system" in machine["who"]
 
@@ -208,8 +206,8 @@ def test_the_report_on_paper_has_every_access(shared: Shared, language: str, tit
     assert shared.number in text
     assert "dr.rossi" in text and "TC TORACE" in text
     listed = shared.owner.get(f"{path}?lang={language}").json()["accesses"]
-    for one in listed[1:]:
-        assert one["what"].split(":")[0][:20] in text
+    for access in listed[1:]:
+        assert access["what"].split(":")[0][:20] in text
 
 
 def test_a_link_may_name_the_format(shared: Shared) -> None:

@@ -104,7 +104,7 @@ def test_it_stores(client: DICOMwebClient) -> None:
     study = "1.2.826.0.1.3680043.8.498.20"
     dataset = pydicom.dcmread(io.BytesIO(made("MR_small.dcm", study, f"{study}.1")))
     answer = client.store_instances([dataset])
-    assert [one.ReferencedSOPInstanceUID for one in answer.ReferencedSOPSequence] == [dataset.SOPInstanceUID]
+    assert [reference.ReferencedSOPInstanceUID for reference in answer.ReferencedSOPSequence] == [dataset.SOPInstanceUID]
     assert client.store_instances([dataset], study_instance_uid=study).ReferencedSOPSequence
 
 
@@ -116,8 +116,8 @@ def test_the_viewer_gets_what_it_asks_for_to_open_a_study(world: World) -> None:
     assert found["00201208"]["Value"] == [3] and found["00201206"]["Value"] == [1]
     assert len(world.owner.get(f"{base}&StudyInstanceUID={study}%5C{uids(world, 'j2k')[0]}").json()) == 2
     fields = "00080021,00080031,0008103E,00200011"
-    (one,) = world.owner.get(f"/dicomweb/studies/{study}/series?includefield={fields}").json()
-    metadata = world.owner.get(f"/dicomweb/studies/{study}/series/{one['0020000E']['Value'][0]}/metadata").json()
+    (row,) = world.owner.get(f"/dicomweb/studies/{study}/series?includefield={fields}").json()
+    metadata = world.owner.get(f"/dicomweb/studies/{study}/series/{row['0020000E']['Value'][0]}/metadata").json()
     assert len(metadata) == 3
     frames = world.owner.get(
         f"/dicomweb/studies/{study}/series/{series}/instances/{sop}/frames/1",

@@ -140,7 +140,7 @@ def _fits(row: Row, media: str) -> str:
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
 def test_each_media_type_is_sent_to_who_asks_for_it(row: Row, world: World) -> None:
     if "commitment" in row.path and row.methods[0] == "GET":
-        test_each_media_type_is_sent_to_who_asks_for_it(next(one for one in ROWS if one.name == f"POST {row.path}"), world)
+        test_each_media_type_is_sent_to_who_asks_for_it(next(other for other in ROWS if other.name == f"POST {row.path}"), world)
     for media in row.media:
         name = _fits(row, media)
         address = _wado(world, name, contentType=media) if row.path == "/wado" else _path(row, world, name)

@@ -108,10 +108,16 @@ def test_each_failure_names_its_instance_as_long_as_its_head_says_which(world: W
 
 
 def test_every_result_of_a_search_says_where_it_belongs(world: World) -> None:
-    one = world["slice1"]
-    wanted = {"0020000D": one.head.StudyInstanceUID, "0020000E": one.head.SeriesInstanceUID}
-    for path in (f"{one.study}/series", f"{one.study}/instances", f"{one.series}/instances", "/series", "/instances"):
-        (found, *_) = world.owner.get(f"/dicomweb{path}?SeriesInstanceUID={one.head.SeriesInstanceUID}").json()
+    instance = world["slice1"]
+    wanted = {"0020000D": instance.head.StudyInstanceUID, "0020000E": instance.head.SeriesInstanceUID}
+    for path in (
+        f"{instance.study}/series",
+        f"{instance.study}/instances",
+        f"{instance.series}/instances",
+        "/series",
+        "/instances",
+    ):
+        (found, *_) = world.owner.get(f"/dicomweb{path}?SeriesInstanceUID={instance.head.SeriesInstanceUID}").json()
         assert {tag: found[tag]["Value"][0] for tag in wanted} == wanted, path
 
 
@@ -127,9 +133,9 @@ def test_a_series_is_found_by_its_station_and_a_study_by_the_patients_age(world:
 
 
 def test_a_frame_that_is_not_there_is_not_found(world: World) -> None:
-    one = world["frames"]
+    instance = world["frames"]
     for below in ("", "/rendered", "/thumbnail"):
-        answer = world.owner.get(f"/dicomweb{one.path}/frames/{one.frames + 1}{below}")
+        answer = world.owner.get(f"/dicomweb{instance.path}/frames/{instance.frames + 1}{below}")
         assert (answer.status_code, answer.headers["Content-Type"]) == (404, PROBLEM)
 
 
@@ -142,20 +148,20 @@ def test_frames_are_decoded_for_who_does_not_say_a_transfer_syntax(world: World)
 
 
 def test_an_encapsulated_cda_is_xml_as_it_was_before_it_was_padded(world: World, cda: list[Kept]) -> None:
-    for one in cda:
-        answer = world.owner.get(f"/dicomweb{one.path}/rendered")
+    for document in cda:
+        answer = world.owner.get(f"/dicomweb{document.path}/rendered")
         assert answer.headers["Content-Type"] == "text/xml" and answer.content == CDA
         assert ElementTree.fromstring(answer.content).tag == "{urn:hl7-org:v3}ClinicalDocument"
         by_uri = (
-            f"/dicomweb/wado?requestType=WADO&studyUID={one.head.StudyInstanceUID}"
-            f"&seriesUID={one.head.SeriesInstanceUID}&objectUID={one.head.SOPInstanceUID}"
+            f"/dicomweb/wado?requestType=WADO&studyUID={document.head.StudyInstanceUID}"
+            f"&seriesUID={document.head.SeriesInstanceUID}&objectUID={document.head.SOPInstanceUID}"
         )
         assert world.owner.get(by_uri).content == CDA
 
 
 def test_a_document_as_bulk_data_comes_in_its_own_media_type_or_as_octets(world: World, cda: list[Kept]) -> None:
-    for one, media_type, content in ((cda[0], "text/xml", CDA), (world["pdf"], "application/pdf", PDF)):
-        address = f"/dicomweb{one.path}/bulkdata/00420011"
+    for document, media_type, content in ((cda[0], "text/xml", CDA), (world["pdf"], "application/pdf", PDF)):
+        address = f"/dicomweb{document.path}/bulkdata/00420011"
         answer = world.owner.get(address, headers={"Accept": media_type})
         assert (answer.headers["Content-Type"], answer.content) == (media_type, content)
         ((head, body),) = parts(world.owner.get(address, headers={"Accept": f'multipart/related; type="{media_type}"'}))
@@ -166,13 +172,13 @@ def test_a_document_as_bulk_data_comes_in_its_own_media_type_or_as_octets(world:
 
 def test_each_part_of_bulk_data_says_which_attribute_of_the_metadata_it_is(world: World) -> None:
     for name in ("slice1", "j2k", "frames"):
-        one = world[name]
-        (metadata,) = world.owner.get(f"/dicomweb{one.path}/metadata").json()
+        instance = world[name]
+        (metadata,) = world.owner.get(f"/dicomweb{instance.path}/metadata").json()
         uri = metadata["7FE00010"]["BulkDataURI"]
-        for address in (uri, f"/dicomweb{one.path}/bulkdata", f"/dicomweb{one.path}/pixeldata"):
+        for address in (uri, f"/dicomweb{instance.path}/bulkdata", f"/dicomweb{instance.path}/pixeldata"):
             assert {head["Content-Location"] for head, _ in parts(world.owner.get(address))} == {uri}, address
-        ((head, _),) = parts(world.owner.get(f"/dicomweb{one.path}/frames/1"))
-        assert head["Content-Location"] == f"{world.city.api}/dicomweb{one.path}/frames/1"
+        ((head, _),) = parts(world.owner.get(f"/dicomweb{instance.path}/frames/1"))
+        assert head["Content-Location"] == f"{world.city.api}/dicomweb{instance.path}/frames/1"
     seen = world.receiver.get(f"/dicomweb{world['slice1'].path}/metadata").json()[0]["7FE00010"]["BulkDataURI"]
     assert seen.endswith("?owner=san-matteo")
     ((head, _),) = parts(world.receiver.get(seen))
@@ -189,16 +195,16 @@ def test_all_bulk_data_of_an_instance_is_what_its_metadata_refers_to(world: Worl
     dataset.add_new(0x00090010, "LO", "ACME")
     contents = [written(dataset), encapsulated_pdf(study)]
     assert [status["state"] for status in upload(world.owner, contents)] == ["indexed"] * 2
-    one = kept(contents[0])
-    text = world.owner.get(f"/dicomweb{one.path}/metadata").text
+    instance = kept(contents[0])
+    text = world.owner.get(f"/dicomweb{instance.path}/metadata").text
     wanted = set(re.findall(r'"BulkDataURI":"([^"]+)"', text))
     assert len(wanted) == 3
-    found = {head["Content-Location"]: body for head, body in parts(world.owner.get(f"/dicomweb{one.path}/bulkdata"))}
+    found = {head["Content-Location"]: body for head, body in parts(world.owner.get(f"/dicomweb{instance.path}/bulkdata"))}
     assert set(found) == wanted
     for uri, body in found.items():
         assert world.owner.get(uri, headers={"Accept": "application/octet-stream"}).content == body
-    assert len(parts(world.owner.get(f"/dicomweb{one.study}/bulkdata"))) == 4
-    ((_, pixels),) = parts(world.owner.get(f"/dicomweb{one.path}/pixeldata"))
+    assert len(parts(world.owner.get(f"/dicomweb{instance.study}/bulkdata"))) == 4
+    ((_, pixels),) = parts(world.owner.get(f"/dicomweb{instance.path}/pixeldata"))
     assert pixels == dataset.PixelData
 
 
@@ -247,7 +253,7 @@ def test_what_was_stored_is_found_at_once(world: World) -> None:
 def test_what_is_said_to_be_indexed_is_found(world: World) -> None:
     for number in range(3):
         study = f"1.2.826.0.1.3680043.8.498.36.{number}"
-        upload(world.owner, [made("MR_small.dcm", study, f"{study}.{one % 2}", one) for one in range(40)])
+        upload(world.owner, [made("MR_small.dcm", study, f"{study}.{place % 2}", place) for place in range(40)])
         (found,) = world.owner.get(f"/dicomweb/studies?StudyInstanceUID={study}").json()
         assert (found["00201206"]["Value"], found["00201208"]["Value"]) == ([2], [40])
         assert world.owner.get(f"/studies/{study}/manifest").status_code == 200

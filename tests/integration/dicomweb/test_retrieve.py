@@ -37,11 +37,11 @@ def bodies(answer: requests.Response) -> list[bytes]:
 
 @pytest.mark.parametrize("name", ["slice1", "j2k", "implicit", "frames", "colour", "lossy", "report", "pdf", "film"])
 def test_an_instance_comes_back_bit_for_bit(world: World, name: str) -> None:
-    one = world[name]
+    instance = world[name]
     for accept in (AS_STORED, "*/*"):
-        assert bodies(world.owner.get(f"/dicomweb{one.path}", headers={"Accept": accept})) == [one.content]
-    single = world.owner.get(f"/dicomweb{one.path}", headers={"Accept": "application/dicom; transfer-syntax=*"})
-    assert single.content == one.content
+        assert bodies(world.owner.get(f"/dicomweb{instance.path}", headers={"Accept": accept})) == [instance.content]
+    single = world.owner.get(f"/dicomweb{instance.path}", headers={"Accept": "application/dicom; transfer-syntax=*"})
+    assert single.content == instance.content
     assert single.headers["Content-Type"].startswith("application/dicom")
 
 
@@ -103,32 +103,34 @@ def test_decoding_is_done_once(world: World) -> None:
 
 
 def test_native_frames_are_the_pixels_of_the_file(world: World) -> None:
-    one = world["slice1"]
-    pixels = pydicom.dcmread(io.BytesIO(one.content)).PixelData
-    plain = world.owner.get(f"/dicomweb{one.path}/frames/1", headers={"Accept": "application/octet-stream"})
+    instance = world["slice1"]
+    pixels = pydicom.dcmread(io.BytesIO(instance.content)).PixelData
+    plain = world.owner.get(f"/dicomweb{instance.path}/frames/1", headers={"Accept": "application/octet-stream"})
     assert plain.content == pixels
-    assert bodies(world.owner.get(f"/dicomweb{one.path}/frames/1")) == [pixels]
+    assert bodies(world.owner.get(f"/dicomweb{instance.path}/frames/1")) == [pixels]
 
 
 def test_compressed_frames_come_as_stored_or_decoded(world: World) -> None:
-    one = world["frames"]
-    stored = bodies(world.owner.get(f"/dicomweb{one.path}/frames/2,4", headers={"Accept": 'multipart/related; type="image/jp2"'}))
+    instance = world["frames"]
+    stored = bodies(
+        world.owner.get(f"/dicomweb{instance.path}/frames/2,4", headers={"Accept": 'multipart/related; type="image/jp2"'})
+    )
     assert len(stored) == 2 and all(frame[:4] in (b"\xff\x4f\xff\x51", b"\0\0\0\x0c") for frame in stored)
     decoded = bodies(
         world.owner.get(
-            f"/dicomweb{one.path}/frames/2,4", headers={"Accept": 'multipart/related; type="application/octet-stream"'}
+            f"/dicomweb{instance.path}/frames/2,4", headers={"Accept": 'multipart/related; type="application/octet-stream"'}
         )
     )
-    pixels = pydicom.dcmread(io.BytesIO(one.content)).pixel_array
+    pixels = pydicom.dcmread(io.BytesIO(instance.content)).pixel_array
     assert decoded == [pixels[1].astype("<u2").tobytes(), pixels[3].astype("<u2").tobytes()]
 
 
 def test_metadata_refers_to_large_values_that_can_be_fetched(world: World) -> None:
-    one = world["slice1"]
-    (found,) = world.owner.get(f"/dicomweb{one.path}/metadata").json()
+    instance = world["slice1"]
+    (found,) = world.owner.get(f"/dicomweb{instance.path}/metadata").json()
     uri = found["7FE00010"]["BulkDataURI"]
     value = world.owner.get(uri.removeprefix(world.city.api), headers={"Accept": "application/octet-stream"})
-    assert value.content == pydicom.dcmread(io.BytesIO(one.content)).PixelData
+    assert value.content == pydicom.dcmread(io.BytesIO(instance.content)).PixelData
     assert pydicom.Dataset.from_json(json.dumps({k: v for k, v in found.items() if "BulkDataURI" not in v})).Rows == 128
 
 
@@ -152,16 +154,16 @@ def test_metadata_is_cached_by_entity_tag_and_never_across_callers(world: World)
 
 def test_another_hospital_sees_its_own_patient_number_and_the_original_beside_it(world: World) -> None:
     for path in (world["slice1"].series, world["slice1"].path, world["slice1"].study):
-        one = world.receiver.get(f"/dicomweb{path}/metadata").json()[0]
-        assert one["00100020"]["Value"] == ["MG-77"]
-        (item,) = one["04000561"]["Value"]
+        dataset = world.receiver.get(f"/dicomweb{path}/metadata").json()[0]
+        assert dataset["00100020"]["Value"] == ["MG-77"]
+        (item,) = dataset["04000561"]["Value"]
         assert item["04000550"]["Value"][0]["00100020"]["Value"] == ["SM-0001"]
         assert set(item) == {"04000550", "04000562", "04000563", "04000564", "04000565"}, "all of PS3.3 Table C.12-1"
-        assert one["7FE00010"]["BulkDataURI"].endswith("?owner=san-matteo")
-        assert list(one) == sorted(one)
+        assert dataset["7FE00010"]["BulkDataURI"].endswith("?owner=san-matteo")
+        assert list(dataset) == sorted(dataset)
     (found,) = world.receiver.get(f"/dicomweb/studies?StudyInstanceUID={world['slice1'].head.StudyInstanceUID}").json()
     assert found["04000561"]["Value"] == [item]
-    uri = one["7FE00010"]["BulkDataURI"].removeprefix(world.city.api)
+    uri = dataset["7FE00010"]["BulkDataURI"].removeprefix(world.city.api)
     assert world.receiver.get(uri, headers={"Accept": "application/octet-stream"}).status_code == 200
     assert bodies(world.receiver.get(f"/dicomweb{world['slice1'].path}")) == [world["slice1"].content]
 
@@ -185,7 +187,7 @@ def test_metadata_of_a_quiet_series_costs_one_get_however_many_instances_it_has(
     def compacted() -> bool:
         world.owner.get(path)
         listed = client.list_objects_v2(Bucket=bucket, Prefix="metadata/series/san-matteo/").get("Contents", [])
-        return any(b"498.1.1/instances" in gzip.decompress(_read(client, bucket, one["Key"])) for one in listed)
+        return any(b"498.1.1/instances" in gzip.decompress(_read(client, bucket, entry["Key"])) for entry in listed)
 
     wait_until(compacted)
     before = world.city.aws_requests().get("s3:GetObject", 0)
@@ -208,13 +210,16 @@ def test_text_goes_out_gzipped_to_who_takes_it(world: World) -> None:
 
 @pytest.mark.parametrize("below", ["", "/metadata", "/rendered", "/thumbnail", "/frames/1", "/bulkdata/7FE00010", "/pixeldata"])
 def test_what_is_not_shared_looks_like_what_does_not_exist(world: World, below: str) -> None:
-    def answer(one: Kept, study: str) -> tuple[int, dict[str, Any]]:
-        path = one.path.replace(str(one.head.StudyInstanceUID), study, 1)
+    def answer(instance: Kept, study: str) -> tuple[int, dict[str, Any]]:
+        path = instance.path.replace(str(instance.head.StudyInstanceUID), study, 1)
         found = world.stranger.get(f"/dicomweb{path}{below}")
         return found.status_code, {k: v for k, v in found.json().items() if k != "request_id"}
 
-    one = world["slice1"]
-    assert answer(one, str(one.head.StudyInstanceUID)) == answer(one, "1.2.3.4.5.6.7") and answer(one, "9.9")[0] == 404
+    instance = world["slice1"]
+    assert (
+        answer(instance, str(instance.head.StudyInstanceUID)) == answer(instance, "1.2.3.4.5.6.7")
+        and answer(instance, "9.9")[0] == 404
+    )
 
 
 def test_a_study_as_zip_is_a_file_set(world: World, tmp_path: Any) -> None:
@@ -225,14 +230,14 @@ def test_a_study_as_zip_is_a_file_set(world: World, tmp_path: Any) -> None:
         archive.extractall(tmp_path)
         contents = {archive.read(name) for name in archive.namelist() if name != "DICOMDIR"}
     mixed = [instance for instance in world.instances.values() if instance.study == world["j2k"].study]
-    assert contents == {one.content for one in mixed}
+    assert contents == {instance.content for instance in mixed}
     records = pydicom.dcmread(tmp_path / "DICOMDIR").DirectoryRecordSequence
     named = {
         record.ReferencedSOPInstanceUIDInFile: tmp_path.joinpath(*record.ReferencedFileID)
         for record in records
         if "ReferencedFileID" in record
     }
-    assert set(named) == {one.head.SOPInstanceUID for one in mixed}
+    assert set(named) == {instance.head.SOPInstanceUID for instance in mixed}
     assert all(kept(path.read_bytes()).head.SOPInstanceUID == uid for uid, path in named.items())
 
 

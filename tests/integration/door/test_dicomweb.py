@@ -110,7 +110,7 @@ class TestWhoMayAsk:
 
     def test_what_is_not_shared_looks_as_what_is_not_there(self, doors: Doors, shared: Patient):
         stranger = doors.staff(MONDINO, "m.rossi", "radiology")
-        answers = [stranger.get(f"/dicomweb/studies/{one}/metadata") for one in (shared.prior, "1.2.3.4.5")]
+        answers = [stranger.get(f"/dicomweb/studies/{study}/metadata") for study in (shared.prior, "1.2.3.4.5")]
         assert [answer.status_code for answer in answers] == [404, 404]
         bodies = [{**answer.json(), "request_id": ""} for answer in answers]
         assert bodies[0] == bodies[1]
@@ -158,8 +158,8 @@ class TestWhatIsAnswered:
         for path, accept in wanted:
             answer = radiologist.get(path, headers={"Accept": accept})
             assert answer.status_code == 200, (path, answer.text)
-            assert not any(one in answer.content for one in elsewhere), path
-            assert not any(one.decode() in value for one in elsewhere for value in answer.headers.values()), path
+            assert not any(address in answer.content for address in elsewhere), path
+            assert not any(address.decode() in value for address in elsewhere for value in answer.headers.values()), path
             if "bulkdata" in path or "frames" in path:
                 assert f"Content-Location: {radiologist.door}/dicomweb/studies/".encode() in answer.content, path
 

@@ -44,7 +44,7 @@ def radiologist(doors: Doors) -> Staff:
 
 def issuer(doors: Doors, institution: str) -> str:
     listed = doors.city.client(institution).get("/institutions").json()["institutions"]
-    return str(next(one["patient_id_issuer"] for one in listed if one["id"] == institution))
+    return str(next(hospital["patient_id_issuer"] for hospital in listed if hospital["id"] == institution))
 
 
 def reading(doors: Doors, answer: requests.Response) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def reading(doors: Doors, answer: requests.Response) -> dict[str, Any]:
 
 
 def studies(session: dict[str, Any]) -> set[str]:
-    return {one["study_instance_uid"] for one in session["timeline"]["studies"]}
+    return {study["study_instance_uid"] for study in session["timeline"]["studies"]}
 
 
 class TestPatientRequests:
@@ -95,7 +95,7 @@ class TestPatientRequests:
         names = {"prior": shared.prior, "follow": shared.follow_up, "own": f"{shared.prior}.3"}
         query = {"requestType": "PATIENT", "patientID": shared.elsewhere, "viewerType": "IHE_BIR"} | narrowed
         assert studies(reading(doors, radiologist.get(IID, params=query, allow_redirects=False))) == {
-            names[one] for one in wanted
+            names[exam] for exam in wanted
         }
 
 
@@ -153,7 +153,7 @@ class TestRefusals:
             {"requestType": "STUDY", "studyUID": shared.prior}, {"requestType": "STUDY", "studyUID": "1.2.3.4.5"},
             {"requestType": "PATIENT", "patientID": f"{shared.number}^^^&{issuer(doors, SAN_MATTEO)}&ISO"},
         ]  # fmt: skip
-        answers = [stranger.get(IID, params=one, allow_redirects=False) for one in asked]
+        answers = [stranger.get(IID, params=params, allow_redirects=False) for params in asked]
         assert {answer.status_code for answer in answers} == {404}
         assert len({answer.text for answer in answers}) == 1
 
@@ -224,7 +224,7 @@ class TestSigned:
             self.signed(OPEN, now - 1, patient=shared.number), self.signed(OPEN, now + 320, patient=shared.number),
             self.signed(OPEN, now + 60, b"another secret that nobody has", patient=shared.number),
         ]  # fmt: skip
-        assert {self.ask(signing, one).status_code for one in wrong} <= {401, 403}
+        assert {self.ask(signing, address).status_code for address in wrong} <= {401, 403}
         assert self.ask(signing, good).status_code == 303
 
     def test_it_opens_images_and_no_other_page(self, signing: str):

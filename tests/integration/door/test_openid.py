@@ -183,14 +183,14 @@ class TestViewers:
         public = json.dumps(keys[0]).encode()
         kid = keys[0].get("kid")
         unsigned = b".".join(
-            base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=") for one in ({"alg": "none"}, claims)
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in ({"alg": "none"}, claims)
         ).decode()
         forged = [
             jwt.encode({"alg": "RS256", "kid": kid}, claims, RSAKey.generate_key(2048)),
             jwt.encode({"alg": "HS256", "kid": kid}, claims, OctKey.import_key(public), algorithms=["HS256"]),
             unsigned + ".",
         ]
-        assert [studies(provider, one).status_code for one in forged] == [401, 401, 401]
+        assert [studies(provider, token).status_code for token in forged] == [401, 401, 401]
 
     def test_an_expired_one_and_one_of_another_provider_too(self, provider: Provider):
         header, payload, signature = tokens(provider, "dr.neri")["id_token"].split(".")

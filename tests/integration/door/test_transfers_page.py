@@ -82,13 +82,13 @@ def test_nothing_is_opened_before_it_is_confirmed_nor_twice(doors: Doors, patien
     open_transfer(registry[SAN_MATTEO], patient)
     expect(registry[SAN_MATTEO].get_by_role("button", name="Conferma")).to_be_visible()
     mine = doors.city.client(SAN_MATTEO).get("/transfers", params={"direction": "outgoing", "limit": "1000"}).json()["transfers"]
-    assert not [one for one in mine if one["patient"]["id"] == patient.number]
+    assert not [transfer for transfer in mine if transfer["patient"]["id"] == patient.number]
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', registry[SAN_MATTEO].content()))
     staff = doors.staff(SAN_MATTEO, f"anna.{SAN_MATTEO}", "registry")
     for _ in range(2):  # as by a double click
         assert staff.post("/transfers", data=fields, allow_redirects=False).status_code == 303
     mine = doors.city.client(SAN_MATTEO).get("/transfers", params={"direction": "outgoing", "limit": "1000"}).json()["transfers"]
-    assert len([one for one in mine if one["patient"]["id"] == patient.number]) == 1
+    assert len([transfer for transfer in mine if transfer["patient"]["id"] == patient.number]) == 1
 
 
 def test_a_number_that_is_nobodys_is_told_and_what_was_written_stays(patient: Patient, registry):

@@ -85,7 +85,7 @@ def test_a_pacs_keeps_is_asked_and_sends(hospital: tuple[dict, list[Dataset]]) -
         query = Dataset()
         query.QueryRetrieveLevel, query.StudyInstanceUID, query.PatientID = "STUDY", films[0].StudyInstanceUID, ""
         query.NumberOfStudyRelatedInstances = ""
-        found = [one for _, one in association.send_c_find(query, FIND) if one is not None]
+        found = [identifier for _, identifier in association.send_c_find(query, FIND) if identifier is not None]
         assert [(dataset.PatientID, dataset.NumberOfStudyRelatedInstances) for dataset in found] == [(films[0].PatientID, 1)]
         *_, (status, _) = association.send_c_move(query, "MAUGERI", MOVE)
         assert status.Status == 0x0000

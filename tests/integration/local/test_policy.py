@@ -122,7 +122,11 @@ def test_without_filters_everything_passes_and_one_that_is_not_known_is_an_error
 )  # fmt: skip
 def test_who_may_list_a_prefix_of_the_bucket_is_told_what_is_absent_below_it(function: str, key: str, told: bool) -> None:
     document = json.loads((ROOT / ".chalice" / "policies" / f"{function}.json").read_text(encoding="utf-8"))
-    listing = [{**one, "Resource": "arn:aws:s3:::images"} for one in document["Statement"] if "s3:ListBucket" in one["Action"]]
+    listing = [
+        {**statement, "Resource": "arn:aws:s3:::images"}
+        for statement in document["Statement"]
+        if "s3:ListBucket" in statement["Action"]
+    ]
     identity = RoleSession("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", 0)
     rights = Permissions({identity.role_name: [{"Statement": listing}]}, "administrator")
     wanted = [("s3:ListBucket", "arn:aws:s3:::images")]

@@ -13,7 +13,7 @@ def objects(operated: OperatedCity) -> set[str]:
     """The keys of what the canary sent."""
     bucket = operated.city.outputs()["BucketName"]
     listed = operated.city.aws("s3").list_objects_v2(Bucket=bucket, Prefix="instances/canary/")
-    return {one["Key"] for one in listed.get("Contents", [])}
+    return {entry["Key"] for entry in listed.get("Contents", [])}
 
 
 def test_the_canary_is_off_until_it_is_registered_and_then_sends_finds_reads_and_withdraws(operated: OperatedCity) -> None:
@@ -35,10 +35,10 @@ def test_the_canary_is_off_until_it_is_registered_and_then_sends_finds_reads_and
     for hospital in ("san-matteo", "maugeri"):
         assert "canary" not in city.client(hospital).get("/institutions").text
         told = city.client(hospital).get("/changes?since=0").json()["changes"]
-        assert not [one for one in told if "canary" in str(one) and one["kind"] != "membership-changed"]
+        assert not [change for change in told if "canary" in str(change) and change["kind"] != "membership-changed"]
     assert "canary" not in operated.run(operate.main, "forwarders")
     passed = wait_until(lambda: [line for line in operated.log_lines() if line.get("state") == "passed"])
     assert len(passed) >= 2
-    (board,) = [one for one in dashboard.WIDGETS if isinstance(one, dashboard.Lines) and one.message == "canary"]
+    (board,) = [widget for widget in dashboard.WIDGETS if isinstance(widget, dashboard.Lines) and widget.message == "canary"]
     assert all(set(board.fields) <= set(line) for line in passed)
     assert operated.run(operate.main, "reconcile", "--older-than", "0", "--institution", "canary")

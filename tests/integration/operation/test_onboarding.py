@@ -123,7 +123,7 @@ def test_the_twentieth_costs_what_the_third_did_while_two_send(operated: Operate
 
     def arrived(hospital: str) -> bool:
         told = city.client(hospital).post("/uploads/status", json={"sha256": sent[hospital]}).json()["instances"]
-        return {one["state"] for one in told} == {"indexed"}
+        return {instance["state"] for instance in told} == {"indexed"}
 
     senders = [threading.Thread(target=keep_sending, args=(name,)) for name in sent]
     for sender in senders:
@@ -237,5 +237,5 @@ def test_a_certificate_is_renewed_by_the_same_command_and_one_who_leaves_loses_i
     assert "forwarder.clinica-01: 2 certificates revoked" in left
     assert "no longer registered" in left
     listed = x509.load_pem_x509_crl((ca / "crl.pem").read_bytes())
-    assert {one.serial_number for one in listed} == {first.serial_number, second.serial_number}
+    assert {certificate.serial_number for certificate in listed} == {first.serial_number, second.serial_number}
     assert operated.city.client("san-matteo").get("/institutions").text.count("clinica-01") == 0

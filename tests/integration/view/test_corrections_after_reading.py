@@ -39,7 +39,9 @@ class Story:
         """Once a report stands in the archive's view."""
         listed = f"/studies/{self.uid}/reports"
         client = self.city.client("san-matteo")
-        wait_until(lambda: any(one["sop_instance_uid"] == sop and one["newest"] for one in client.get(listed).json()["reports"]))
+        wait_until(
+            lambda: any(report["sop_instance_uid"] == sop and report["newest"] for report in client.get(listed).json()["reports"])
+        )
 
     def visit(self, who: str = "rossi") -> Browser:
         person = {"id": who, "name": f"Dr. {who.title()}"}
@@ -60,7 +62,7 @@ class Story:
             feed, since = list[dict[str, Any]](), self.since
             while page := self.city.client("maugeri").get("/changes", params={"since": since, "limit": "1000"}).json()["changes"]:
                 feed, since = [*feed, *page], page[-1]["cursor"]
-            mine = [one for one in feed if one["kind"].startswith("read-") and one["study_instance_uid"] == self.uid]
+            mine = [change for change in feed if change["kind"].startswith("read-") and change["study_instance_uid"] == self.uid]
             return mine if len(mine) == count or not count else None
 
         if not count:

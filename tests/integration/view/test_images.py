@@ -40,8 +40,8 @@ def test_a_slice_tells_where_it_lies_and_a_broken_image_why_it_is_not_drawn(city
     assert answer["places"] == ["chest", "abdomen"]
     assert localizer["instances"][0]["image_type"][2] == "LOCALIZER"
     assert (axial["kernel"], axial["thickness"]) == ("B30f", 5.0)
-    one, other = axial["instances"]
-    assert (one["position"], one["orientation"], one["spacing"]) == ([-160, -160, 0], [1, 0, 0, 0, 1, 0], [2.5, 2.5])
-    assert one["frame"] == localizer["instances"][0]["frame"]
-    assert "fault" not in one
-    assert "cannot be stored" in other["fault"]
+    whole, broken = axial["instances"]
+    assert (whole["position"], whole["orientation"], whole["spacing"]) == ([-160, -160, 0], [1, 0, 0, 0, 1, 0], [2.5, 2.5])
+    assert whole["frame"] == localizer["instances"][0]["frame"]
+    assert "fault" not in whole
+    assert "cannot be stored" in broken["fault"]

@@ -18,7 +18,7 @@ def test_the_same_side_comes_before_the_other_though_only_the_images_tell_it(cit
     hospital.wait_for_studies(city, patient, 3)
     found = client.get(f"/studies/{exams['20260310'].StudyInstanceUID}/priors").json()["priors"]
     sided = {"same-side", "other-side"}
-    told = [(prior["study_date"], sided & {one["reason"] for one in prior["reasons"]}) for prior in found]
+    told = [(prior["study_date"], sided & {reason["reason"] for reason in prior["reasons"]}) for prior in found]
     assert told == [("20260302", {"same-side"}), ("20260305", {"other-side"})]
     assert [prior["laterality"] for prior in found] == ["R", "L"]
 

@@ -187,18 +187,18 @@ def test_a_revoked_transfer_closes_its_studies_from_the_next_request_on(city: Ru
     assert browser.get("/view/events").json()["etag"] != before
     timeline = browser.get("/view/timeline").json()
     assert [study["owner"] for study in timeline["studies"]] == ["maugeri"]
-    one = Browser(city, hospital.link(city, study_instance_uids=[str(story.own.StudyInstanceUID)])["url"])
-    assert one.descriptions == ["RX TORACE"]
+    limited = Browser(city, hospital.link(city, study_instance_uids=[str(story.own.StudyInstanceUID)])["url"])
+    assert limited.descriptions == ["RX TORACE"]
 
 
 def test_an_ended_session_opens_nothing_with_any_key_pass_or_token(city: RunningCity, story: Story) -> None:
     url = hospital.link(city, patient={"id": story.patient.at["maugeri"]})["url"]
     secret = new_secret()
-    one, other = Browser(city, url, secret), Browser(city, url, secret)
-    assert other.opened.status_code == 201
-    ended = city.client(None).delete("/view/session", headers={"Authorization": f"Bearer {one.key}"})
+    first, second = Browser(city, url, secret), Browser(city, url, secret)
+    assert second.opened.status_code == 201
+    ended = city.client(None).delete("/view/session", headers={"Authorization": f"Bearer {first.key}"})
     assert ended.json() == {"status": "ended"}
-    for browser in (one, other):
+    for browser in (first, second):
         assert browser.get("/view/timeline").status_code == 410
         assert all(route(browser, story.chest).status_code == 410 for route in ROUTES)
     assert Browser(city, url, secret).opened.status_code == 410
@@ -217,7 +217,7 @@ def test_a_link_opens_once_and_again_only_from_the_browser_that_opened_it(city: 
     assert refused.json()["type"] == "urn:contenitore:problem:opened-elsewhere"
     again = Browser(city, url, secret)
     assert again.opened.status_code == 201, "a reload, a second tab, an answer that was lost"
-    assert {one.get("/view/timeline").status_code for one in (first, again)} == {200}
+    assert {browser.get("/view/timeline").status_code for browser in (first, again)} == {200}
     assert again.timeline["session"]["ends_at"] == first.timeline["session"]["ends_at"]
     secretless = link()
     assert [Browser(city, secretless).opened.status_code for _ in range(2)] == [201, 410]

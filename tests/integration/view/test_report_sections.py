@@ -41,7 +41,7 @@ def once_there(browser: Browser, address: str) -> dict[str, Any]:
 
 
 def sections(answer: dict[str, Any]) -> list[tuple[str, str, str]]:
-    return [(one["kind"], one["title"], one["text"]) for one in answer["sections"]]
+    return [(section["kind"], section["title"], section["text"]) for section in answer["sections"]]
 
 
 def test_text(city: RunningCity, study: Study) -> None:
@@ -115,7 +115,7 @@ def test_a_cited_exam_is_named_to_who_may_see_it_and_to_nobody_else(city: Runnin
     def cited() -> list[tuple[str, list[dict[str, str]]]]:
         browser = Browser(city, hospital.link(city, patient={"id": patient.at["maugeri"]})["url"])
         (section,) = once_there(browser, address)["sections"]
-        return [(one["text"], one["studies"]) for one in section["citations"]]
+        return [(citation["text"], citation["studies"]) for citation in section["citations"]]
 
     assert cited() == [("rispetto a TC del 26/10", []), ("RM del 26/10", [])]
     hospital.transfer(city, patient)

@@ -63,9 +63,9 @@ def structured(of: Dataset, text: str, replaces: Dataset | None = None) -> Datas
         of, ENHANCED_SR, ValueType="CONTAINER", CompletionFlag="COMPLETE", VerificationFlag="VERIFIED", ContentSequence=[item]
     )
     if replaces is not None:
-        one, series, study = Dataset(), Dataset(), Dataset()
-        one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = ENHANCED_SR, replaces.SOPInstanceUID
-        series.ReferencedSOPSequence, series.SeriesInstanceUID = [one], replaces.SeriesInstanceUID
+        document, series, study = Dataset(), Dataset(), Dataset()
+        document.ReferencedSOPClassUID, document.ReferencedSOPInstanceUID = ENHANCED_SR, replaces.SOPInstanceUID
+        series.ReferencedSOPSequence, series.SeriesInstanceUID = [document], replaces.SeriesInstanceUID
         study.ReferencedSeriesSequence, study.StudyInstanceUID = [series], replaces.StudyInstanceUID
         data.PredecessorDocumentsSequence = [study]
     return data
@@ -137,11 +137,11 @@ def test_versions_of_a_national_report_are_ordered_whichever_way_and_in_whicheve
         for version, door in zip(order, doors, strict=False):
             door(national_report("R", version, f"testo {version}"))
         found = study.reports(3)
-        assert [(one["version"], one["newest"], one["date"]) for one in found] == [
+        assert [(listed["version"], listed["newest"], listed["date"]) for listed in found] == [
             (3, True, "20260313"), (2, False, "20260312"), (1, False, "20260311"),
         ]  # fmt: skip
-        assert len({one["document"] for one in found}) == 1
-        assert [study.text(one).split("\n")[1] for one in found] == ["testo 3", "testo 2", "testo 1"]
+        assert len({listed["document"] for listed in found}) == 1
+        assert [study.text(listed).split("\n")[1] for listed in found] == ["testo 3", "testo 2", "testo 1"]
 
 
 def test_a_version_that_is_posted_late_takes_its_place_and_again_it_changes_nothing(city: RunningCity) -> None:
@@ -160,9 +160,9 @@ def test_the_same_document_by_both_ways_stands_once_and_two_documents_stand_both
         door(national_report("A", 1, "uno"))
     study.post(national_report("B", 1, "due"))
     found = study.reports(3)
-    assert sorted(study.text(one).split("\n")[1] for one in found if one["newest"]) == ["due", "uno"]
-    (copy,) = (one for one in found if not one["newest"])
-    assert copy["same_as"] in {one["sop_instance_uid"] for one in found}
+    assert sorted(study.text(version).split("\n")[1] for version in found if version["newest"]) == ["due", "uno"]
+    (copy,) = (version for version in found if not version["newest"])
+    assert copy["same_as"] in {version["sop_instance_uid"] for version in found}
 
 
 def test_structured_reports_are_chained_by_their_predecessors_in_any_order(city: RunningCity) -> None:
@@ -176,10 +176,10 @@ def test_structured_reports_are_chained_by_their_predecessors_in_any_order(city:
             hospital.send(study.client, (first, second, third)[number])
         hospital.send(study.client, other)
         found = study.reports(4)
-        standing = {study.text(one).strip(): one["version"] for one in found if one["newest"]}
+        standing = {study.text(version).strip(): version["version"] for version in found if version["newest"]}
         assert standing == {"corretto": 3, "altro documento": 1}
-        (document,) = {one["document"] for one in found if one["version"] == 3}
-        chain = [study.text(one).strip() for one in found if one["document"] == document]
+        (document,) = {version["document"] for version in found if version["version"] == 3}
+        chain = [study.text(version).strip() for version in found if version["document"] == document]
         assert chain == ["corretto", "definitivo", "provvisorio"]
 
 
@@ -210,13 +210,16 @@ def test_versions_are_in_the_order_in_which_they_were_written_whenever_they_come
 
         posted = {number: post(number, 201) for number in order}
         found = study.reports(3)
-        assert [(one["status"], one["version"], one["newest"], one["date"], one["time"]) for one in found] == [
+        listed = [
+            (version["status"], version["version"], version["newest"], version["date"], version["time"]) for version in found
+        ]
+        assert listed == [
             ("corrected", 3, True, "20260110", "103000"),
             ("final", 2, False, "20260110", "090000"),
             ("preliminary", 1, False, "20260110", "083000"),
-        ]  # fmt: skip
-        assert [one["sop_instance_uid"] for one in found] == [posted[number]["sop_instance_uid"] for number in (2, 1, 0)]
-        assert [one.get("preliminary", False) for one in found] == [False, False, True]
+        ]
+        assert [version["sop_instance_uid"] for version in found] == [posted[number]["sop_instance_uid"] for number in (2, 1, 0)]
+        assert [version.get("preliminary", False) for version in found] == [False, False, True]
         for number in range(3):
             assert post(number, 200)["newest"] is (number == 2)
         assert len(study.reports(3)) == 3
@@ -258,8 +261,12 @@ def test_a_document_that_stands_in_for_others_replaces_all_their_versions_in_any
     for number in order:
         study.post(f"testo {number}".encode(), "text/plain", date=f"2026011{number}", **chain[number])
     found = study.reports(3)
-    assert [(study.text(one), one["newest"]) for one in found] == [("testo 2", True), ("testo 1", False), ("testo 0", False)]
-    assert len({one["document"] for one in found}) == 1
+    assert [(study.text(version), version["newest"]) for version in found] == [
+        ("testo 2", True),
+        ("testo 1", False),
+        ("testo 0", False),
+    ]
+    assert len({version["document"] for version in found}) == 1
 
 
 @pytest.mark.parametrize(
@@ -321,8 +328,8 @@ def test_stored_structured_reports_and_documents_of_megabytes_are_read_whole_or_
     long_one = structured(study.image, LONG)
     long_one.SpecificCharacterSet = "ISO_IR 192"
     too_long = structured(study.image, "x" * 5_000_000)
-    for one in (many, long_one, too_long):
-        hospital.send(study.client, one)
+    for report in (many, long_one, too_long):
+        hospital.send(study.client, report)
     paragraphs = "".join(f"<paragraph>paragrafo {number}</paragraph>" for number in range(100_000))
     study.upload(national_report("N", 1, f"</paragraph>{paragraphs}<paragraph>fine"))
     found = {report["sop_instance_uid"]: report for report in study.reports(4)}
@@ -330,7 +337,7 @@ def test_stored_structured_reports_and_documents_of_megabytes_are_read_whole_or_
     assert study.text(found[long_one.SOPInstanceUID]) == LONG
     answer = study.client.get(f"/studies/{study.uid}/reports/{too_long.SOPInstanceUID}")
     assert answer.status_code == 413
-    (narrative,) = (one for one in found.values() if one["kind"] == "cda")
+    (narrative,) = (report for report in found.values() if report["kind"] == "cda")
     lines = study.text(narrative).split("\n")
     assert lines[1:100_001] == [f"paragrafo {number}" for number in range(100_000)]
     assert lines[100_001] == "fine"

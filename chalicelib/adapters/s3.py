@@ -134,8 +134,8 @@ class S3Objects:
         for extract in extracts:
             value, done = 0, 0
             while done < extract.length:
-                one, of_range = next(found)
-                value, done = joined(value, of_range, one.length) if done else of_range, done + one.length
+                part, of_range = next(found)
+                value, done = joined(value, of_range, part.length) if done else of_range, done + part.length
             results.append(value)
         return results
 
@@ -266,9 +266,9 @@ class S3Carrier:
     def checksums(self, ranges: Sequence[ObjectRange]) -> list[int]:
         """See `Assembler.checksums`. One GET for each."""
 
-        def checksum(one: ObjectRange) -> int:
-            data = _read(self._client, self._bucket, one.key, one.start, one.length)
-            if len(data) != one.length:
+        def checksum(extent: ObjectRange) -> int:
+            data = _read(self._client, self._bucket, extent.key, extent.start, extent.length)
+            if len(data) != extent.length:
                 raise TryAgain
             return crc32(data)
 

@@ -37,20 +37,20 @@ def retrieve_thumbnail(
     this = service.open_study(study)
     wanted = rendering.thumbnail(parse_thumbnail(this.call.query))
     found = this.instances(series, instance)
-    one = found[0] if instance is not None else rendering.representative(found)
-    if not rendering.is_image(one):
+    chosen = found[0] if instance is not None else rendering.representative(found)
+    if not rendering.is_image(chosen):
         raise NotFound
-    frame = resources.parse_frame_list(frames, _count(this, one))[0] if frames is not None else None
-    return _pictures(this, [(one, frame)], wanted, representations.THUMBNAIL)
+    frame = resources.parse_frame_list(frames, _count(this, chosen))[0] if frames is not None else None
+    return _pictures(this, [(chosen, frame)], wanted, representations.THUMBNAIL)
 
 
-def _of_one(this: RetrieveRequest, one: Instance, frames: str | None) -> Response:
+def _of_one(this: RetrieveRequest, instance: Instance, frames: str | None) -> Response:
     wanted = parse_rendering(this.call.query)
     if frames is None:
-        return _pictures(this, [(one, None)], wanted, rendering.offers(this.archive.objects, this.opened.owner, one))
-    numbers = resources.parse_frame_list(frames, _count(this, one))
-    offers = rendering.offers(this.archive.objects, this.opened.owner, one, len(numbers))
-    return _pictures(this, [(one, number) for number in numbers], wanted, offers)
+        return _pictures(this, [(instance, None)], wanted, rendering.offers(this.archive.objects, this.opened.owner, instance))
+    numbers = resources.parse_frame_list(frames, _count(this, instance))
+    offers = rendering.offers(this.archive.objects, this.opened.owner, instance, len(numbers))
+    return _pictures(this, [(instance, number) for number in numbers], wanted, offers)
 
 
 def _of_all(this: RetrieveRequest, found: Sequence[Instance]) -> Response:
@@ -64,8 +64,8 @@ def _of_all(this: RetrieveRequest, found: Sequence[Instance]) -> Response:
     return _pictures(this, [(instance, None) for instance in shown], wanted, (selected.offer,))
 
 
-def _count(this: RetrieveRequest, one: Instance) -> int:
-    return pixel_frames.number_of_frames(this.archive.objects, this.opened.owner, one)
+def _count(this: RetrieveRequest, instance: Instance) -> int:
+    return pixel_frames.number_of_frames(this.archive.objects, this.opened.owner, instance)
 
 
 def _is_ahead(this: RetrieveRequest, wanted: Rendering) -> bool:

@@ -42,13 +42,13 @@ def retrieve_frames(service: Service, study: str, series: str, instance: str, fr
     """200, 304 or 307 with frames (10.4.1.1.6): as they are stored, or decoded where the caller wants plain pixels and they are
     compressed. 400, 404, 406, 413."""
     this, objects = service.open_study(study), service.archive.objects
-    (one,) = this.instances(series, instance)
-    this.require_picture(one)
-    numbers = resources.parse_frame_list(frames, pixel_frames.number_of_frames(objects, this.opened.owner, one))
-    stored = file_bodies.stored_frames(objects, this.opened, one)
+    (found,) = this.instances(series, instance)
+    this.require_picture(found)
+    numbers = resources.parse_frame_list(frames, pixel_frames.number_of_frames(objects, this.opened.owner, found))
+    stored = file_bodies.stored_frames(objects, this.opened, found)
     selected = this.service.select(representations.frames(stored, single=len(numbers) == 1))
-    locations = this.locations(one, (f"frames/{number}" for number in numbers))
-    body = file_bodies.frames_body(objects, this.archive.pixels, this.opened, one, numbers, selected, locations)
+    locations = this.locations(found, (f"frames/{number}" for number in numbers))
+    body = file_bodies.frames_body(objects, this.archive.pixels, this.opened, found, numbers, selected, locations)
     return this.answer(body, 1)
 
 
@@ -56,22 +56,22 @@ def retrieve_bulkdata(service: Service, study: str, series: str, instance: str, 
     """200, 304 or 307 with the value of one attribute, whose address the metadata gave (10.4.1.1.5); compressed Pixel Data as its
     frames, one part each; a document in its own type. 400, 404, 406, 413."""
     this, objects, name = service.open_study(study), service.archive.objects, bulkdata
-    (one,) = this.instances(series, instance)
+    (found,) = this.instances(series, instance)
     pixel_data = name.upper() in resources.PIXEL_TAGS
-    if pixel_data and pixel_frames.known_pixels(objects, this.opened.owner, one).encapsulated:
-        numbers = tuple(range(1, pixel_frames.number_of_frames(objects, this.opened.owner, one) + 1))
-        stored = file_bodies.stored_frames(objects, this.opened, one)
+    if pixel_data and pixel_frames.known_pixels(objects, this.opened.owner, found).encapsulated:
+        numbers = tuple(range(1, pixel_frames.number_of_frames(objects, this.opened.owner, found) + 1))
+        stored = file_bodies.stored_frames(objects, this.opened, found)
         selected = this.service.select(representations.frames(stored, single=len(numbers) == 1))
-        locations = this.locations(one, [f"bulkdata/{name.upper()}"] * len(numbers))
-        body = file_bodies.frames_body(objects, this.archive.pixels, this.opened, one, numbers, selected, locations)
+        locations = this.locations(found, [f"bulkdata/{name.upper()}"] * len(numbers))
+        body = file_bodies.frames_body(objects, this.archive.pixels, this.opened, found, numbers, selected, locations)
         return this.answer(body, 1)
-    document = rendering.document_type(one) if name == resources.ENCAPSULATED_DOCUMENT else None
+    document = rendering.document_type(found) if name == resources.ENCAPSULATED_DOCUMENT else None
     selected = this.service.select(representations.bulkdata(single=True, document=document))
     if selected.offer.media_type == document:
-        pieces = pixel_frames.document(objects, this.opened.owner, one)
+        pieces = pixel_frames.document(objects, this.opened.owner, found)
     else:
-        pieces = pixel_frames.bulk_value(objects, this.opened.owner, one, name)
-    locations = this.locations(one, [f"bulkdata/{name.upper()}"])
+        pieces = pixel_frames.bulk_value(objects, this.opened.owner, found, name)
+    locations = this.locations(found, [f"bulkdata/{name.upper()}"])
     return this.answer(file_bodies.parts_body(objects, [pieces], selected, locations=locations), 1)
 
 
@@ -109,20 +109,20 @@ def retrieve_by_uri(service: Service) -> Response:
     wanted = wado_uri.parse_wado_uri(service.call.query)
     this = service.open_study(wanted.study_instance_uid, wanted.owner)
     objects, pixels = this.archive.objects, this.archive.pixels
-    (one,) = this.instances(wanted.series_instance_uid, wanted.sop_instance_uid)
-    this.require_picture(one)
+    (found,) = this.instances(wanted.series_instance_uid, wanted.sop_instance_uid)
+    this.require_picture(found)
     if wanted.presentation is not None:
         raise BadRequest("Presentation states are not applied here.", "presentationUID")
-    stored = one.fact.transfer_syntax_uid
+    stored = found.fact.transfer_syntax_uid
     frame = wanted.rendering.frame
-    if frame is not None and frame > pixel_frames.number_of_frames(objects, this.opened.owner, one):
+    if frame is not None and frame > pixel_frames.number_of_frames(objects, this.opened.owner, found):
         raise BadRequest("The instance has fewer frames.", "frameNumber")
-    selected = wado_uri.select(wanted, service.accept, stored, _rendered_by_uri(this, one))
+    selected = wado_uri.select(wanted, service.accept, stored, _rendered_by_uri(this, found))
     if selected.offer.media_type != representations.DICOM:
-        return this.answer(rendering.body(objects, pixels, this.opened, [(one, frame)], wanted.rendering, selected), 1)
+        return this.answer(rendering.body(objects, pixels, this.opened, [(found, frame)], wanted.rendering, selected), 1)
     if selected.any_syntax or selected.transfer_syntax in (None, stored):
-        return this.answer(file_bodies.elsewhere(this.opened, one), 1)
-    return this.answer(file_bodies.transcoded(objects, pixels, this.opened, one), 1)
+        return this.answer(file_bodies.elsewhere(this.opened, found), 1)
+    return this.answer(file_bodies.transcoded(objects, pixels, this.opened, found), 1)
 
 
 def _bulkdata_of(this: RetrieveRequest, found: Sequence[Instance], selected: Selected) -> Response:
@@ -154,18 +154,18 @@ def _series_metadata(this: RetrieveRequest, series: str | None) -> Response:
 
 def _instance_metadata(this: RetrieveRequest, series: str, instance: str) -> Response:
     selected = this.service.select(representations.METADATA)
-    (one,) = this.instances(series, instance)
-    tag = _metadata_tag(this, selected, one.fact.sha256)
+    (found,) = this.instances(series, instance)
+    tag = _metadata_tag(this, selected, found.fact.sha256)
     if (unchanged := _unchanged(this, tag, selected)) is not None:
         return unchanged
-    (text,) = metadata.lines(this.archive.objects, this.opened.owner, [one])
+    (text,) = metadata.lines(this.archive.objects, this.opened.owner, [found])
     return _metadata(this, selected, metadata.serve(text, this.opened, this.study_url, this.call.now), tag)
 
 
-def _rendered_by_uri(this: RetrieveRequest, one: Instance) -> tuple[media_types.Representation, ...]:
+def _rendered_by_uri(this: RetrieveRequest, instance: Instance) -> tuple[media_types.Representation, ...]:
     """The pictures that WADO-URI has of an instance: JPEG unless another is asked for (9.1.2.2.1). None for what has none."""
     try:
-        offers = rendering.offers(this.archive.objects, this.opened.owner, one, 1 if rendering.is_image(one) else None)
+        offers = rendering.offers(this.archive.objects, this.opened.owner, instance, 1 if rendering.is_image(instance) else None)
         return tuple(offer for offer in offers if not offer.multipart)
     except NotFound:
         return ()

@@ -77,28 +77,28 @@ class RetrieveRequest:
         """The address of the study, without `?owner=`."""
         return resources.entity_url(self.service.url, self.opened.study)
 
-    def require_picture(self, one: Instance) -> None:
+    def require_picture(self, instance: Instance) -> None:
         """Raises NotAcceptable where a person would be shown this image, and every picture of it would be wrong."""
-        if self.service.reader is not None and rendering.is_image(one):
-            rendering.require_picture(self.archive.objects, self.opened.owner, one)
+        if self.service.reader is not None and rendering.is_image(instance):
+            rendering.require_picture(self.archive.objects, self.opened.owner, instance)
 
-    def located(self, one: Instance, path: str) -> str | None:
+    def located(self, instance: Instance, path: str) -> str | None:
         """The address of a resource below an instance, for the header of a part.
 
         None in a reading session: its address opens what is below it, and a body may lie in the bucket for a day.
         """
         if self.service.reader is not None:
             return None
-        of, owner = (self.opened.study, one.series_instance_uid, one.sop_instance_uid), self.opened.shown_owner
+        of, owner = (self.opened.study, instance.series_instance_uid, instance.sop_instance_uid), self.opened.shown_owner
         return resources.below_instance(self.service.url, *of, path, owner)
 
-    def bulkdata_address(self, one: Instance, name: str) -> str | None:
+    def bulkdata_address(self, instance: Instance, name: str) -> str | None:
         """The address of a value, as the metadata of its instance gives it."""
-        return self.located(one, f"bulkdata/{name}")
+        return self.located(instance, f"bulkdata/{name}")
 
-    def locations(self, one: Instance, paths: Iterable[str]) -> list[str]:
+    def locations(self, instance: Instance, paths: Iterable[str]) -> list[str]:
         """Those addresses; none in a reading session."""
-        return [address for path in paths if (address := self.located(one, path)) is not None]
+        return [address for path in paths if (address := self.located(instance, path)) is not None]
 
     def instances(self, series: str | None, instance: str | None) -> list[Instance]:
         """The instances of the resource, in the order in which they are read. Raises NotFound when there is none."""

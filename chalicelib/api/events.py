@@ -142,8 +142,8 @@ def sweep_uploads(archive: Archive, event: JsonObject, remaining: Callable[[], f
     rights = archive.versions, begins_as_dicom
     act = acting.scheduled(archive.trail, "sweep_uploads")
     if detail := event.get("detail"):
-        one = StoredObject(str(detail["institution"]), identifiers.sha256(detail["sha256"], "sha256"), 0)
-        return {"removed": removals.remove(table, *rights, one, now, act)}
+        unwanted = StoredObject(str(detail["institution"]), identifiers.sha256(detail["sha256"], "sha256"), 0)
+        return {"removed": removals.remove(table, *rights, unwanted, now, act)}
     announced = offers.announce_lost(table, archive.objects, archive.announce, now)
     removed = removals.remove_due(table, *rights, now, remaining, act)
     logger().info("swept", extra={"announced": announced, "removed": removed})

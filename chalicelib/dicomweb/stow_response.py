@@ -124,16 +124,18 @@ def _reference(sop_class_uid: str, sop_instance_uid: str) -> Model:
     }
 
 
-def _stored(one: StoredInstance) -> Model:
-    item = _reference(one.sop_class_uid, one.sop_instance_uid) | {tags.RetrieveURL: _element("UR", one.retrieve_url)}
-    if one.warning is not None:
-        item[tags.WarningReason] = _element("US", one.warning)
+def _stored(instance: StoredInstance) -> Model:
+    item = _reference(instance.sop_class_uid, instance.sop_instance_uid) | {
+        tags.RetrieveURL: _element("UR", instance.retrieve_url)
+    }
+    if instance.warning is not None:
+        item[tags.WarningReason] = _element("US", instance.warning)
     return dict(sorted(item.items()))
 
 
-def _reason(one: FailedInstance) -> Model:
-    return {tags.FailureReason: _element("US", failure_reason(one.reason))}
+def _reason(failed: FailedInstance) -> Model:
+    return {tags.FailureReason: _element("US", failure_reason(failed.reason))}
 
 
-def _failed(one: FailedInstance) -> Model:
-    return _reference(one.sop_class_uid, one.sop_instance_uid) | _reason(one)
+def _failed(failed: FailedInstance) -> Model:
+    return _reference(failed.sop_class_uid, failed.sop_instance_uid) | _reason(failed)

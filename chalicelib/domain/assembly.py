@@ -201,7 +201,8 @@ def _from_json(piece: str | list[Any]) -> Piece:
 def gather(pieces: Sequence[Piece], read: Callable[[Sequence[ObjectRange]], Sequence[bytes]]) -> list[bytes]:
     """The bytes of each piece. `read` answers ranges of objects; what lies close together is read as one range."""
     wanted = sorted(
-        {piece for piece in pieces if isinstance(piece, ObjectRange)}, key=lambda one: (one.key, one.start, one.length)
+        {piece for piece in pieces if isinstance(piece, ObjectRange)},
+        key=lambda extent: (extent.key, extent.start, extent.length),
     )
     joined: list[ObjectRange] = []
     for extract in wanted:
@@ -217,6 +218,6 @@ def gather(pieces: Sequence[Piece], read: Callable[[Sequence[ObjectRange]], Sequ
 
 
 def _cut(wanted: ObjectRange, found: Sequence[tuple[ObjectRange, bytes]]) -> bytes:
-    place = bisect_right(found, (wanted.key, wanted.start), key=lambda one: (one[0].key, one[0].start)) - 1
+    place = bisect_right(found, (wanted.key, wanted.start), key=lambda read: (read[0].key, read[0].start)) - 1
     there, data = found[place]
     return data[wanted.start - there.start : wanted.start - there.start + wanted.length]

@@ -74,7 +74,7 @@ def joined(whole: Record, repeats: Iterable[Record]) -> Record:
     ones = [expand(record, whole) for record in repeats]
     if not ones:
         return whole
-    last = max(ones, key=lambda one: int(str(one["seq"])))
+    last = max(ones, key=lambda repeat: int(str(repeat["seq"])))
     counts = [int(str(record["count"])) for record in (whole, *ones) if "count" in record]
     together: Record = {"events": 1 + len(ones), "until": max(str(record["at"]) for record in ones), "last": last["seq"]}
     return whole | together | ({"count": sum(counts)} if counts else {})

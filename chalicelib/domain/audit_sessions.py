@@ -27,7 +27,7 @@ class Session:
     @property
     def main(self) -> Record:
         """What says best what it was: the newest of the most that was done."""
-        return max(self.records, key=lambda one: _RANK.get(_kind(one), 0))
+        return max(self.records, key=lambda record: _RANK.get(_kind(record), 0))
 
     @property
     def begin(self) -> datetime:

@@ -240,7 +240,7 @@ def read_anchors(
         for shard, head in said.items():
             known = heads.setdefault(shard, {})
             known.setdefault((head.seq, head.hash), Anchored(at, head, key, restored))
-    return {shard: sorted(known.values(), key=lambda one: one.head.seq) for shard, known in heads.items()}, findings
+    return {shard: sorted(known.values(), key=lambda anchored: anchored.head.seq) for shard, known in heads.items()}, findings
 
 
 def keep_since(now: datetime, retention_years: float) -> datetime:

@@ -62,7 +62,7 @@ def cited(text: str, current: Exam, exams: Iterable[Exam], *, comparison: bool =
     undated = [mention for mention in _undated(text) if all(mention.end <= start or end <= mention.start for start, end in taken)]
     others = _others(current, exams)
     found = []
-    for mention in sorted([*dated, *undated], key=lambda one: one.start)[:MAX_CITATIONS]:
+    for mention in sorted([*dated, *undated], key=lambda named: named.start)[:MAX_CITATIONS]:
         meant = _on_its_day(mention, current, others) if mention.first else _previous(mention, current, others)
         if mention.first == mention.last == current.date and not meant:
             continue  # the exam itself
@@ -97,7 +97,7 @@ def _on_its_day(mention: _Mention, current: Exam, others: Sequence[Exam]) -> lis
         found = [exam for exam in found if mention.shows.kinds <= exam.procedure.kinds] or found
     if len(found) > 1 and not mention.shows.regions:
         found = [exam for exam in found if places.coverage(current.procedure.regions, exam.procedure.regions)] or found
-    return sorted(found, key=lambda one: (one.date, one.time, one.study_instance_uid))
+    return sorted(found, key=lambda exam: (exam.date, exam.time, exam.study_instance_uid))
 
 
 def _previous(mention: _Mention, current: Exam, others: Sequence[Exam]) -> list[Exam]:
@@ -113,7 +113,7 @@ def _previous(mention: _Mention, current: Exam, others: Sequence[Exam]) -> list[
 
 def _nearest(exams: Iterable[Exam]) -> list[Exam]:
     """The latest, and whatever is of the same day where one of them says no time."""
-    ordered = sorted(exams, key=lambda one: (one.date, one.time))
+    ordered = sorted(exams, key=lambda exam: (exam.date, exam.time))
     last = ordered[-1:]
     same = [
         exam
@@ -123,9 +123,9 @@ def _nearest(exams: Iterable[Exam]) -> list[Exam]:
     return last + same
 
 
-def _fits(named: Procedure, one: Exam) -> bool:
+def _fits(named: Procedure, exam: Exam) -> bool:
     """Whether an exam may be the one that is named so; what it does not say of itself is no contradiction, but its kind is."""
-    shown = one.procedure
+    shown = exam.procedure
     if named.kinds and (not named.kinds & shown.kinds or ("pet" in named.kinds and "pet" not in shown.kinds)):
         return False
     if named.regions and shown.regions and not places.coverage(named.regions, shown.regions):

@@ -120,30 +120,30 @@ def reasons(slugs: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"reason": slug, "it": TEXTS[slug][0], "en": TEXTS[slug][1]} for slug in slugs]
 
 
-def _identity(one: Exam) -> tuple[str, str]:
-    return one.study_instance_uid, one.owner
+def _identity(candidate: Exam) -> tuple[str, str]:
+    return candidate.study_instance_uid, candidate.owner
 
 
-def not_later(one: Exam, current: Exam) -> bool:
+def not_later(candidate: Exam, current: Exam) -> bool:
     """Whether an exam is not later than another; an undated one may be earlier."""
-    if not one.date or not current.date or one.date != current.date:
-        return not one.date or not current.date or one.date < current.date
-    return not one.time or not current.time or one.time <= current.time
+    if not candidate.date or not current.date or candidate.date != current.date:
+        return not candidate.date or not current.date or candidate.date < current.date
+    return not candidate.time or not current.time or candidate.time <= current.time
 
 
-def _score(current: Exam, one: Exam) -> Prior:
-    mine, its = current.procedure, one.procedure
+def _score(current: Exam, candidate: Exam) -> Prior:
+    mine, its = current.procedure, candidate.procedure
     found: list[str] = []
     points = 0
     shown = places.coverage(mine.regions, its.regions)
-    relevant = shown > 0 and one.images
+    relevant = shown > 0 and candidate.images
     if relevant:
         only = places.coverage(its.regions, mine.regions)
         points += round(_SHOWN * shown + _SHOWN_ONLY * only)
         found.append("same-region" if shown == 1 else "part-of-region")
         if mine.regions == its.regions:
             points += 1
-    elif not one.images:
+    elif not candidate.images:
         found.append("no-images")
     else:
         found.append("other-region" if mine.understood and its.understood else "region-not-recognised")
@@ -155,11 +155,11 @@ def _score(current: Exam, one: Exam) -> Prior:
         found.append("same-side" if mine.side == its.side or "both" in (mine.side, its.side) else "other-side")
     if relevant and mine.contrast and mine.contrast == its.contrast:
         found.append("same-contrast")
-    slug, recent = _recency(current.date, one.date)
+    slug, recent = _recency(current.date, candidate.date)
     found.append(slug)
-    if one.owner != current.owner:
+    if candidate.owner != current.owner:
         found.append("other-hospital")
-    return Prior(one, relevant, points + recent + sum(_WEIGHTS.get(reason, 0) for reason in found), tuple(found))
+    return Prior(candidate, relevant, points + recent + sum(_WEIGHTS.get(reason, 0) for reason in found), tuple(found))
 
 
 def _recency(current: str, earlier: str) -> tuple[str, int]:

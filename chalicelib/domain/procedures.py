@@ -377,7 +377,7 @@ def vocabulary(rows: Iterable[tuple[str, Iterable[str]]], codes: Mapping[str, It
                 for short in (phrase[0], *_without_a_letter(phrase[0])):
                     shortened.setdefault(short, set()).add(phrase[0])
     return Vocabulary(
-        {first: tuple(sorted(found, key=lambda one: -len(one[0]))) for first, found in by_first.items()},
+        {first: tuple(sorted(found, key=lambda entry: -len(entry[0]))) for first, found in by_first.items()},
         {start: tuple(found) for start, found in beginnings.items()},
         {short: frozenset(words) for short, words in shortened.items()},
         frozenset(known),

@@ -17,9 +17,9 @@ from chalicelib.domain.studies import Instance, unpacked
 _SERIES_NUMBER, _INSTANCE_NUMBER = tags.SeriesNumber, tags.InstanceNumber
 
 
-def number(one: Instance, tag: str = _INSTANCE_NUMBER) -> int | None:
+def number(instance: Instance, tag: str = _INSTANCE_NUMBER) -> int | None:
     """A number of an instance, None where it has none."""
-    text = first_value(unpacked({tag: kept}), tag) if (kept := one.fact.kept.get(tag)) else ""
+    text = first_value(unpacked({tag: kept}), tag) if (kept := instance.fact.kept.get(tag)) else ""
     return int(text) if text.lstrip("-").isdigit() else None
 
 
@@ -42,12 +42,12 @@ def _of_series(members: Sequence[Instance]) -> tuple[float, str]:
     return (known if known is not None else 0, members[0].series_instance_uid)
 
 
-def _within(one: Instance) -> tuple[float, float, str, str]:
-    known = number(one)
-    place = one.fact.place
+def _within(instance: Instance) -> tuple[float, float, str, str]:
+    known = number(instance)
+    place = instance.fact.place
     return (
         known if known is not None else math.inf,
         place.position if place.position is not None else math.inf,
         place.time or "",
-        one.sop_instance_uid,
+        instance.sop_instance_uid,
     )

@@ -172,10 +172,10 @@ def place(reports: Iterable[Report]) -> list[ReportVersion]:
     copies |= _copies(every[node] for node in shown if node in replaced)
     placed: list[ReportVersion] = []
     for node in shown:
-        one, same_as = every[node], copies.get(every[node].sop_instance_uid, "")
+        report, same_as = every[node], copies.get(every[node].sop_instance_uid, "")
         stands = node not in replaced and not same_as
-        version = _version(one, depths[node], _series(one) in by_date)
-        placed.append(ReportVersion(one, version, stands, graph.document(node), same_as))
+        version = _version(report, depths[node], _series(report) in by_date)
+        placed.append(ReportVersion(report, version, stands, graph.document(node), same_as))
     return placed
 
 
@@ -230,7 +230,7 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
             for node in by_version[older]:
                 graph.add(level, node)
     for versions_of_one in dated.values():
-        _chain(graph, sorted(versions_of_one, key=lambda one: one.moment))
+        _chain(graph, sorted(versions_of_one, key=lambda version: version.moment))
 
 
 def _chain(graph: _Graph, versions: list[Report]) -> None:
@@ -251,15 +251,15 @@ def _by_date(reports: Iterable[Report]) -> set[tuple[str, ...]]:
     return {_series(report) for report in reports if report.declared.named and not report.declared.is_numbered}
 
 
-def _series(one: Report) -> tuple[str, ...]:
-    return one.series_instance_uid, one.kind
+def _series(report: Report) -> tuple[str, ...]:
+    return report.series_instance_uid, report.kind
 
 
-def _version(one: Report, depth: int, by_date: bool) -> int:
+def _version(report: Report, depth: int, by_date: bool) -> int:
     """As the document itself says; else how many it stands on, or the number that its series gives it."""
-    if one.declared.version is not None:
-        return one.declared.version
-    return depth if one.kind == "sr" or by_date else max(depth, one.number)
+    if report.declared.version is not None:
+        return report.declared.version
+    return depth if report.kind == "sr" or by_date else max(depth, report.number)
 
 
 def _instance(sop: str) -> str:
@@ -280,9 +280,9 @@ class _Graph:
             return
         self._older.setdefault(newer, set()).add(older)
         self._older.setdefault(older, set())
-        one, other = sorted((self._root(newer), self._root(older)))
-        if one != other:
-            self._parents[other] = one
+        root, other = sorted((self._root(newer), self._root(older)))
+        if root != other:
+            self._parents[other] = root
 
     def document(self, node: str) -> str:
         """What all that is connected has in common: 16 hex digits."""
@@ -329,8 +329,8 @@ class _Graph:
 
     def _key(self, node: str) -> tuple[bool, Key]:
         """Latest first, and what is not a report before all of them, since it only hands on what replaces it."""
-        one = self._reports.get(node)
-        return (False, one.moment) if one else (True, ("", "", 0, 0, node))
+        report = self._reports.get(node)
+        return (False, report.moment) if report else (True, ("", "", 0, 0, node))
 
     def _root(self, node: str) -> str:
         while (parent := self._parents.get(node, node)) != node:

@@ -65,7 +65,7 @@ def faces(
         number, numbers = shown_patient(viewer, part, touching, linked(patient), registry)
         shown.append(Face(patient, number, tuple(numbers), marked(served_attributes(part, number), len(patients))))
     member = registry.members.get(viewer)
-    shown.sort(key=lambda one: one.patient is None or registry.by_issuer(one.patient.issuer) != member)
+    shown.sort(key=lambda face: face.patient is None or registry.by_issuer(face.patient.issuer) != member)
     return shown
 
 

@@ -68,12 +68,12 @@ class Bounds:
     patients: tuple[PatientIdentifier, ...] | None = None
     date: str = ""
 
-    def hold(self, one: Instance) -> bool:
+    def hold(self, instance: Instance) -> bool:
         """Whether the decision on the study holds for this instance, too."""
         if self.patients is None:
             return True
-        known = one.fact.patient is not None and one.fact.patient in self.patients
-        return known and (first_value(one.attributes, tags.StudyDate) or self.date) >= self.date
+        known = instance.fact.patient is not None and instance.fact.patient in self.patients
+        return known and (first_value(instance.attributes, tags.StudyDate) or self.date) >= self.date
 
 
 EVERYTHING = Bounds()
@@ -90,9 +90,9 @@ def instances(items: Iterable[Item], withdrawn: Collection[str] = frozenset(), w
     """The instances among the facts of a study's partition, in the order of their keys, each as it is now; but for those with
     a SOP Instance UID in `withdrawn`, and those for which what was decided on the study does not hold."""
     for where, item in instance_versions.current(items):
-        one = Instance.from_item(where.series, where.sop, item.data)
-        if where.sop not in withdrawn and within.hold(one):
-            yield one
+        instance = Instance.from_item(where.series, where.sop, item.data)
+        if where.sop not in withdrawn and within.hold(instance):
+            yield instance
 
 
 def every_version(items: Iterable[Item]) -> Iterator[Instance]:
@@ -121,17 +121,17 @@ def is_of_patient(tag: str) -> bool:
     return tag.startswith("0010")
 
 
-def report_of(one: Instance, shown: bool = True) -> Report:
+def report_of(instance: Instance, shown: bool = True) -> Report:
     """An instance of a report's class as ordering sees it."""
-    number = first_value(one.attributes, tags.InstanceNumber)
-    declared = one.fact.document
-    date, time = first_value(one.attributes, tags.ContentDate), first_value(one.attributes, tags.ContentTime)
+    number = first_value(instance.attributes, tags.InstanceNumber)
+    declared = instance.fact.document
+    date, time = first_value(instance.attributes, tags.ContentDate), first_value(instance.attributes, tags.ContentTime)
     return Report(
-        one.sop_instance_uid,
-        one.series_instance_uid,
-        REPORT_KINDS[one.fact.sop_class_uid],
-        _report_title(one),
-        declared.date or date or first_value(one.attributes, tags.StudyDate),
+        instance.sop_instance_uid,
+        instance.series_instance_uid,
+        REPORT_KINDS[instance.fact.sop_class_uid],
+        _report_title(instance),
+        declared.date or date or first_value(instance.attributes, tags.StudyDate),
         declared.time if declared.date else time,
         int(number) if number.lstrip("-").isdigit() else 1,
         declared,
@@ -139,10 +139,14 @@ def report_of(one: Instance, shown: bool = True) -> Report:
     )
 
 
-def _report_title(one: Instance) -> str:
-    named = one.attributes.get(tags.ConceptNameCodeSequence, {}).get("Value") or [{}]
+def _report_title(instance: Instance) -> str:
+    named = instance.attributes.get(tags.ConceptNameCodeSequence, {}).get("Value") or [{}]
     concept = first_value(named[0], tags.CodeMeaning) if isinstance(named[0], dict) else ""
-    return first_value(one.attributes, tags.DocumentTitle) or first_value(one.attributes, tags.SeriesDescription) or concept
+    return (
+        first_value(instance.attributes, tags.DocumentTitle)
+        or first_value(instance.attributes, tags.SeriesDescription)
+        or concept
+    )
 
 
 def for_deciding(study: FiledStudy) -> Study:

@@ -387,14 +387,16 @@ def series_digest(members: Iterable[Instance]) -> str:
 def _of_series(members: list[Instance]) -> SeriesTotals:
     """The totals of instances of one series. Their places are their SOP Instance UIDs."""
     firsts: dict[str, tuple[str, Any]] = {}
-    for instance in sorted(members, key=lambda one: one.sop_instance_uid):
+    for instance in sorted(members, key=lambda member: member.sop_instance_uid):
         _add_firsts(firsts, instance.attributes, SERIES, instance.sop_instance_uid)
     said = sorted({number for instance in members if (number := instance.fact.patient) is not None})[:MAX_NUMBERS]
     return SeriesTotals(len(members), Firsts(firsts), tuple(said), sum(map(_fingerprint, members)) % _FINGERPRINTS)
 
 
-def _fingerprint(one: Instance) -> int:
-    text = f"{one.sop_instance_uid} {one.fact.sha256} {one.fact.reader if one.fact.reader > 1 else ''}".rstrip()
+def _fingerprint(instance: Instance) -> int:
+    text = (
+        f"{instance.sop_instance_uid} {instance.fact.sha256} {instance.fact.reader if instance.fact.reader > 1 else ''}".rstrip()
+    )
     return int.from_bytes(hashlib.sha256(text.encode()).digest())
 
 
@@ -406,8 +408,8 @@ def _by_series(members: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _place(one: Instance) -> str:
-    return f"{one.series_instance_uid}#{one.sop_instance_uid}"
+def _place(instance: Instance) -> str:
+    return f"{instance.series_instance_uid}#{instance.sop_instance_uid}"
 
 
 def _add_firsts(found: dict[str, tuple[str, Any]], attributes: Attributes, tags: Iterable[str], place: str) -> None:

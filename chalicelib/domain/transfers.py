@@ -137,7 +137,7 @@ def grant(transfer: Transfer, ended: bool, accepted: bool, sent: bool) -> Grant:
 def in_patient(items: Iterable[Item]) -> list[Transfer]:
     """The transfers of a patient identifier, from the facts of its partition: of each, the latest version."""
     versions: dict[str, list[Item]] = {}
-    for item in sorted(items, key=lambda one: one.sk):
+    for item in sorted(items, key=lambda fact: fact.sk):
         kind, _, rest = item.sk.partition("#")
         if kind == "TRANSFER":
             versions.setdefault(rest.split("#")[0], []).append(item)

@@ -109,9 +109,10 @@ def owners_of(table: Table, patient: str) -> list[str]:
     around = [patient, *(number.hash for number in record.linked)]
     around += [f"{number:032d}" for number in range(1, WIDTH - len(around) + 1)]
 
-    def owners(one: str) -> list[str]:
+    def owners(identifier_hash: str) -> list[str]:
         return [
-            patients.owner_and_study(item.sk)[0] for item in table.query_all(keys.patient_facts(one), keys.begins(keys.filed))
+            patients.owner_and_study(item.sk)[0]
+            for item in table.query_all(keys.patient_facts(identifier_hash), keys.begins(keys.filed))
         ]
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -206,8 +207,8 @@ def facts_of(study: FiledStudy, known: Mapping[str, LoadedPatient]) -> dict[str,
     """What decides on a study, by its patients' numbers: that of another spelling counts as if it stood under the number
     itself; of a number that only reports say, what hides."""
     facts = {patient: loaded.facts for patient, loaded in known.items()}
-    hiding = [replace(sharing.NOTHING_KNOWN, objections=one.objections, protections=one.protections)
-              for number in study.reported if (one := facts.get(number))]  # fmt: skip
+    hiding = [replace(sharing.NOTHING_KNOWN, objections=reported.objections, protections=reported.protections)
+              for number in study.reported if (reported := facts.get(number))]  # fmt: skip
     for patient in for_deciding(study).patients if study.aliases or hiding else ():
         spelled = [facts.get(spelling, sharing.NOTHING_KNOWN) for spelling in (patient, *study.aliases.get(patient, ()))]
         facts[patient] = sharing.together([*spelled, *hiding])

@@ -184,9 +184,9 @@ def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[
     shown: list[JsonObject] = []
     for item in items:
         if _names_study(item):
-            one = known.get((str(item.data["owner"]), str(item.data["study_instance_uid"])))
+            decided_on = known.get((str(item.data["owner"]), str(item.data["study_instance_uid"])))
             withdrawn = item.data["kind"] in ("study-withdrawn", "read-study-withdrawn")
-            if one is None or (one.hidden if withdrawn else not one.decision.allowed):
+            if decided_on is None or (decided_on.hidden if withdrawn else not decided_on.decision.allowed):
                 continue
         shown.append({"cursor": item.sk.removeprefix(_ENTRIES), **item.data})
     return shown

@@ -88,7 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         3, "other bytes under a known UID are filed as if they were the first", "chalicelib/services/ingest/index.py",
-        'return uid not in known or known[uid].data["sha256"] == one.stored.sha256', "return True", (_INDEXING, "tests/sharing/test_conflict_and_echo.py"),
+        'return uid not in known or known[uid].data["sha256"] == checked.stored.sha256', "return True", (_INDEXING, "tests/sharing/test_conflict_and_echo.py"),
     ),
     Mutant(
         3, "a correction may bring other pixels", "chalicelib/dicom/correction.py",
@@ -167,7 +167,7 @@ MUTANTS = (
     ),
     Mutant(
         7, "the feed shows entries of what is hidden now", "chalicelib/services/changes.py",
-        "if one is None or (one.hidden if withdrawn else not one.decision.allowed):", "if one is None:",
+        "if decided_on is None or (decided_on.hidden if withdrawn else not decided_on.decision.allowed):", "if decided_on is None:",
         ("tests/sharing/test_changes.py", "tests/sharing/test_two_worlds.py"),
     ),
     Mutant(
@@ -205,8 +205,8 @@ MUTANTS = (
     ),
     Mutant(
         9, "a file that cannot be read fails its whole batch", "chalicelib/services/ingest/instance_items.py",
-        "    except Exception as error:  # reported, logged, delivered again, in the end set aside: by itself, without its neighbours\n        return UnreadObject(one, error)\n",
-        "    except ZeroDivisionError as error:\n        return UnreadObject(one, error)\n", (_INDEXING,),
+        "    except Exception as error:  # reported, logged, delivered again, in the end set aside: by itself, without its neighbours\n        return UnreadObject(stored, error)\n",
+        "    except ZeroDivisionError as error:\n        return UnreadObject(stored, error)\n", (_INDEXING,),
     ),
     Mutant(
         9, "a deflated data set may grow sixty-fold beyond its limit", "chalicelib/dicom/limits.py",
@@ -224,7 +224,7 @@ MUTANTS = (
     ),
     Mutant(
         10, "what arrives is counted without what is withdrawn of it", "chalicelib/services/projection/tallies.py",
-        "            (taken_back if one.sop_instance_uid in self.withdrawn else shown).append(one)\n", "            shown.append(one)\n", ("tests/sharing/test_withdrawal.py",),
+        "            (taken_back if current.sop_instance_uid in self.withdrawn else shown).append(current)\n", "            shown.append(current)\n", ("tests/sharing/test_withdrawal.py",),
     ),
     # 11 ----------------------------------------------------------------------------------------------------
     Mutant(

@@ -105,7 +105,7 @@ def _with_repeats(table: Table, records: Sequence[Record], when: Period) -> list
     """The records, each with its repeats; of what lies before the period only what was repeated in it."""
     repeats: dict[tuple[str, int], list[Record]] = {}
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        for shard, found in pool.map(lambda one: (one[0], _repeats_in(table, *one)), _ranges(records)):
+        for shard, found in pool.map(lambda shard_range: (shard_range[0], _repeats_in(table, *shard_range)), _ranges(records)):
             for record in found:
                 repeats.setdefault((shard, int(str(record["same"]))), []).append(record)
     first, until = iso(when.since) if when.since else "", iso(when.until) if when.until else "~"

@@ -29,14 +29,16 @@ class Persons:
     faces: Mapping[PatientIdentifier, SearchFace]
     matches: Matches
 
-    def of_instance(self, one: Instance) -> Attributes | None:
+    def of_instance(self, instance: Instance) -> Attributes | None:
         """What stands above an instance; None where the search does not mean its patient."""
-        return self._meant(self._whose(one.fact.patient), one.attributes)
+        return self._meant(self._whose(instance.fact.patient), instance.attributes)
 
     def of_series(self, said: Iterable[PatientIdentifier]) -> Attributes | None:
         """What stands above a series with instances that say these numbers: that of the first of its patients that are meant."""
         patients = {self._whose(number) for number in said} or {None}
-        found = (self._meant(patient, {}) for patient in sorted(patients, key=lambda one: (one is None, one)))
+        found = (
+            self._meant(patient, {}) for patient in sorted(patients, key=lambda identifier: (identifier is None, identifier))
+        )
         return next((attributes for attributes in found if attributes is not None), None)
 
     def _meant(self, patient: PatientIdentifier | None, said: Attributes) -> Attributes | None:

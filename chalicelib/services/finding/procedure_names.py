@@ -60,7 +60,7 @@ def shown(table: Table, caller: Caller) -> JsonObject:
         if _is_missed(exam, words):
             name = (exam.description, exam.modalities)
             counted[name] = counted.get(name, 0) + 1
-    missed = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+    missed = sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))
     return own.to_item() | {
         "places": list(places.ABOVE),
         "not_understood": [{"name": name, "modalities": list(kinds), "studies": count} for (name, kinds), count in missed],

@@ -376,15 +376,15 @@ def _series_attributes(view: SeriesView) -> Attributes:
     }
 
 
-def instance_attributes(one: studies.Instance) -> Attributes:
+def instance_attributes(instance: studies.Instance) -> Attributes:
     """The attributes of an instance itself, as DICOM JSON: those kept in its fact, and those kept as fields."""
     above = {*PATIENT_AND_STUDY, *SERIES}
-    own = {tag: value for tag, value in one.attributes.items() if tag not in above}
-    own[tags.SOPClassUID] = {"vr": "UI", "Value": [one.fact.sop_class_uid]}
-    own[tags.SOPInstanceUID] = {"vr": "UI", "Value": [one.sop_instance_uid]}
-    own[tags.AvailableTransferSyntaxUID] = {"vr": "UI", "Value": [one.fact.transfer_syntax_uid]}
-    if one.fact.rows:
-        own[tags.NumberOfFrames] = {"vr": "IS", "Value": [one.fact.number_of_frames]}
-        own[tags.Rows] = {"vr": "US", "Value": [one.fact.rows]}
-        own[tags.Columns] = {"vr": "US", "Value": [one.fact.columns]}
+    own = {tag: value for tag, value in instance.attributes.items() if tag not in above}
+    own[tags.SOPClassUID] = {"vr": "UI", "Value": [instance.fact.sop_class_uid]}
+    own[tags.SOPInstanceUID] = {"vr": "UI", "Value": [instance.sop_instance_uid]}
+    own[tags.AvailableTransferSyntaxUID] = {"vr": "UI", "Value": [instance.fact.transfer_syntax_uid]}
+    if instance.fact.rows:
+        own[tags.NumberOfFrames] = {"vr": "IS", "Value": [instance.fact.number_of_frames]}
+        own[tags.Rows] = {"vr": "US", "Value": [instance.fact.rows]}
+        own[tags.Columns] = {"vr": "US", "Value": [instance.fact.columns]}
     return own

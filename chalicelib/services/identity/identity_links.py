@@ -125,7 +125,7 @@ def undo_link(table: Table, caller: Caller, patient_id: str, link: str, now: dat
     own = _own(caller, patient_id)
     for _ in range(_ATTEMPTS):
         record = access.load_deciding(table, own.hash)
-        known = sorted((made for made in record.links if made.id == link), key=lambda one: one.number)
+        known = sorted((made for made in record.links if made.id == link), key=lambda repeat: repeat.number)
         if not known or not _may_know(table, caller, known[-1], record):
             raise NotFound
         last = known[-1]

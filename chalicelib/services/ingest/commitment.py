@@ -50,7 +50,7 @@ def commit(
     known = table.get(*_key(institution, transaction))
     if known is None:
         reasons = _reasons(table, institution, request.references)
-        model = commitment.commitment_response(request, lambda one: reasons[one])
+        model = commitment.commitment_response(request, lambda reference: reasons[reference])
         packed = base64.b64encode(gzip.compress(json.dumps(model).encode(), mtime=0)).decode()
         expires = int((now + KEPT_FOR).timestamp())
         item = Item(*_key(institution, transaction), {"asked": asked, "result": packed, "expires": expires}, expires=expires)
@@ -128,13 +128,15 @@ def _refused(table: Table, institution: str, kept: Iterable[Reference]) -> set[R
     return refused
 
 
-def _reason(institution: str, one: Reference, key: Key | None, there: dict[Key, Item], stands: _Stands | None) -> int | None:
-    if stands is None or key is None or key not in there or (key[0], keys.withdrawn(one.sop_instance_uid)) in there:
+def _reason(
+    institution: str, reference: Reference, key: Key | None, there: dict[Key, Item], stands: _Stands | None
+) -> int | None:
+    if stands is None or key is None or key not in there or (key[0], keys.withdrawn(reference.sop_instance_uid)) in there:
         return commitment.NO_SUCH_INSTANCE
     if keys.withdrawn_study(institution, stands.study_instance_uid) in there:
         return commitment.NO_SUCH_INSTANCE
-    if there[key].data["class"] != one.sop_class_uid:
+    if there[key].data["class"] != reference.sop_class_uid:
         return commitment.CLASS_INSTANCE_CONFLICT
-    wrong_study = one.study_instance_uid not in (None, stands.study_instance_uid)
-    wrong_series = one.series_instance_uid not in (None, key[1].split("#")[1])
+    wrong_study = reference.study_instance_uid not in (None, stands.study_instance_uid)
+    wrong_series = reference.series_instance_uid not in (None, key[1].split("#")[1])
     return commitment.NO_SUCH_INSTANCE if wrong_study or wrong_series else None

@@ -83,9 +83,9 @@ def index_instances(
     registry = load_registry(table)
     originals = {pk: str(item.data["sha256"]) for (pk, sk), item in done.items() if sk == keys.MADE_FROM}
 
-    def read(one: StoredObject, whole: bool) -> CheckedObject | UnreadObject | LargeObject:
-        partition = keys.object_facts(one.institution, one.sha256)
-        checked = check(objects, read_summary, registry, one, originals.get(partition), whole=whole)
+    def read(stored_object: StoredObject, whole: bool) -> CheckedObject | UnreadObject | LargeObject:
+        partition = keys.object_facts(stored_object.institution, stored_object.sha256)
+        checked = check(objects, read_summary, registry, stored_object, originals.get(partition), whole=whole)
         return replace(checked, later=removed.get(partition)) if isinstance(checked, CheckedObject) else checked
 
     run = _Run(table, objects, now, registry, act, compare, remaining)
@@ -170,23 +170,24 @@ def _settle(run: _Run, read: Sequence[CheckedObject | UnreadObject | LargeObject
     return failed
 
 
-def _settle_taken(run: _Run, one: CheckedObject, part: str | None) -> None:
+def _settle_taken(run: _Run, checked: CheckedObject, part: str | None) -> None:
     """What comes under a SOP Instance UID that stands for other bytes. Raises TryAgain, also where time to compare is short."""
-    size = one.stored.size if one.stored.size <= _MOST_COMPARED else 0
+    size = checked.stored.size if checked.stored.size <= _MOST_COMPARED else 0
     if run.remaining() < _RESERVE + size / _COMPARED_A_SECOND:
         raise TryAgain
-    owner = one.stored.institution
+    owner = checked.stored.institution
     member = run.registry.known(owner)
     corrections.settle(
         run.table,
         run.objects,
         Came(
-            owner, one.study, one.read.series_instance_uid, one.sop, one.stored.key, content_of(one, run.now, part),
+            owner, checked.study, checked.read.series_instance_uid, checked.sop, checked.stored.key,
+            content_of(checked, run.now, part),
         ),
         accepted=member is not None and member.corrections == "accept",
         compare=run.compare,
-        verdict=lambda state, first, reason: verdict(one, state, run.now, first=first, reason=reason),
-        file=lambda: file_under_patients(run.table, run.registry, [one]),
+        verdict=lambda state, first, reason: verdict(checked, state, run.now, first=first, reason=reason),
+        file=lambda: file_under_patients(run.table, run.registry, [checked]),
         act=run.act(owner),
         now=run.now,
     )  # fmt: skip
@@ -247,8 +248,8 @@ def _not_conflicting(table: Table, accepted: Sequence[CheckedObject]) -> tuple[l
     marks = [(keys.study_facts(checked.stored.institution, checked.study), keys.ERASING) for checked in accepted]
     known = table.batch_get([*uids, *marks])
 
-    def stands(one: CheckedObject, uid: Key) -> bool:
-        return uid not in known or known[uid].data["sha256"] == one.stored.sha256
+    def stands(checked: CheckedObject, uid: Key) -> bool:
+        return uid not in known or known[uid].data["sha256"] == checked.stored.sha256
 
     erasing = [checked for checked, mark in zip(accepted, marks, strict=True) if mark in known]
     here = [checked for checked, uid in zip(accepted, uids, strict=True) if stands(checked, uid)]

@@ -105,22 +105,22 @@ def keep_metadata(objects: Objects, accepted: Sequence[CheckedObject]) -> dict[s
 
 
 def check(
-    objects: Objects, read_summary: ReadSummary, registry: Registry, one: StoredObject, original: str | None, *, whole: bool
+    objects: Objects, read_summary: ReadSummary, registry: Registry, stored: StoredObject, original: str | None, *, whole: bool
 ) -> CheckedObject | UnreadObject | LargeObject:
-    member = registry.known(one.institution)
+    member = registry.known(stored.institution)
     try:
-        summary = read_summary(lambda start, length: objects.read(one.key, start, length), one.size, whole)
+        summary = read_summary(lambda start, length: objects.read(stored.key, start, length), stored.size, whole)
     except Exception as error:  # reported, logged, delivered again, in the end set aside: by itself, without its neighbours
-        return UnreadObject(one, error)
+        return UnreadObject(stored, error)
     if summary is None:
-        return LargeObject(one)
+        return LargeObject(stored)
     if isinstance(summary, str):
-        return CheckedObject(one, None, summary)
+        return CheckedObject(stored, None, summary)
     patient = summary.patient
     if not patient.id or member is None:
-        return CheckedObject(one, summary, original=original)
+        return CheckedObject(stored, summary, original=original)
     identifier = resolve_issuer(patient.id, patient.issuer, patient.issuer_universal_id, member.patient_id_issuer, member.names)
-    return CheckedObject(one, summary, None, identifier, original, member.unknown_name(identifier))
+    return CheckedObject(stored, summary, None, identifier, original, member.unknown_name(identifier))
 
 
 def file_under_patients(table: Table, registry: Registry, accepted: Iterable[CheckedObject]) -> None:
@@ -140,30 +140,33 @@ def file_under_patients(table: Table, registry: Registry, accepted: Iterable[Che
             table.put(PutNew(item))
 
 
-def fact_of(one: CheckedObject, now: datetime, part: str | None) -> Item:
+def fact_of(checked: CheckedObject, now: datetime, part: str | None) -> Item:
     """The fact of an instance; `part`: the object that holds its line of metadata, where it has one."""
-    place = keys.study_facts(one.stored.institution, one.study), keys.instance(one.read.series_instance_uid, one.sop)
-    return Item(*place, content_of(one, now, part).to_item())
+    place = (
+        keys.study_facts(checked.stored.institution, checked.study),
+        keys.instance(checked.read.series_instance_uid, checked.sop),
+    )
+    return Item(*place, content_of(checked, now, part).to_item())
 
 
-def content_of(one: CheckedObject, now: datetime, part: str | None) -> InstanceFact:
+def content_of(checked: CheckedObject, now: datetime, part: str | None) -> InstanceFact:
     """What the fact of an instance says; `part` as `fact_of` takes it."""
-    summary = one.read
+    summary = checked.read
     return replace(
         InstanceFact.of(summary),
-        sha256=one.stored.sha256,
-        size=one.stored.size,
+        sha256=checked.stored.sha256,
+        size=checked.stored.size,
         at=iso(now),
         kept=studies.packed(summary.attributes),
         reader=instance_versions.READER,
-        patient=one.patient,
+        patient=checked.patient,
         part=part if part is not None and summary.metadata is not None else "",
-        original_sha256=one.original or "",
+        original_sha256=checked.original or "",
     )
 
 
 def verdict(
-    one: CheckedObject,
+    checked: CheckedObject,
     state: UploadState,
     now: datetime,
     *,
@@ -174,9 +177,9 @@ def verdict(
 ) -> Write:
     """The write of a verdict, which holds if no other delivery was first."""
     given = Verdict(
-        state=state, at=iso(now), size=one.stored.size, reason=reason, owner=owner, first=first, issuer_name=issuer_name
+        state=state, at=iso(now), size=checked.stored.size, reason=reason, owner=owner, first=first, issuer_name=issuer_name
     )
-    if (summary := one.summary) is not None:
+    if (summary := checked.summary) is not None:
         given = replace(
             given,
             study_instance_uid=summary.study_instance_uid,
@@ -185,7 +188,7 @@ def verdict(
             unread=summary.unread,
         )
     data = given.to_item()
-    pk, first = keys.verdict(one.stored.institution, one.stored.sha256)
-    if one.later is None:
+    pk, first = keys.verdict(checked.stored.institution, checked.stored.sha256)
+    if checked.later is None:
         return PutNew(Item(pk, first, data))
-    return PutVersion(Item(pk, keys.LATER, data, version=one.later + 1), one.later)
+    return PutVersion(Item(pk, keys.LATER, data, version=checked.later + 1), checked.later)

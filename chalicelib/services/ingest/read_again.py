@@ -158,7 +158,7 @@ def _renew(
     if not stale:
         return 0
     with ThreadPoolExecutor(min(_PARALLEL, len(stale))) as pool:
-        read = list(pool.map(lambda one: _checked(objects, read_summary, registry, one), stale))
+        read = list(pool.map(lambda old: _checked(objects, read_summary, registry, old), stale))
     good = [checked for checked in read if checked is not None]
     file_under_patients(table, registry, good)
     parts = keep_metadata(objects, good)
@@ -177,22 +177,22 @@ def _renew(
     return renewed
 
 
-def _checked(objects: Objects, read_summary: ReadSummary, registry: Registry, one: _Stale) -> CheckedObject | None:
+def _checked(objects: Objects, read_summary: ReadSummary, registry: Registry, stale: _Stale) -> CheckedObject | None:
     try:
-        checked = check(objects, read_summary, registry, one.stored, one.fact.original_sha256 or None, whole=True)
+        checked = check(objects, read_summary, registry, stale.stored, stale.fact.original_sha256 or None, whole=True)
     except ContenitoreError:
         return None
     if not isinstance(checked, CheckedObject) or checked.summary is None:
         return None
-    same = (checked.study, checked.summary.series_instance_uid, checked.sop) == (one.study, *one.where.instance)
+    same = (checked.study, checked.summary.series_instance_uid, checked.sop) == (stale.study, *stale.where.instance)
     return checked if same else None
 
 
-def _newer(one: _Stale, checked: CheckedObject | None, now: datetime, part: str | None) -> InstanceFact:
+def _newer(stale: _Stale, checked: CheckedObject | None, now: datetime, part: str | None) -> InstanceFact:
     """What the newer fact says: when the instance came, and how often it was corrected, stays."""
     if checked is None:
-        return replace(one.fact, reader=READER)
-    return replace(content_of(checked, now, part), at=one.fact.at, corrected=one.fact.corrected)
+        return replace(stale.fact, reader=READER)
+    return replace(content_of(checked, now, part), at=stale.fact.at, corrected=stale.fact.corrected)
 
 
 def _take(

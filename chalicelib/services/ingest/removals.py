@@ -107,9 +107,9 @@ def remove(
     return True
 
 
-def _is_image(versions: Versions, begins_as_dicom: BeginsAsDicom, key: str, one: Version) -> bool:
+def _is_image(versions: Versions, begins_as_dicom: BeginsAsDicom, key: str, version: Version) -> bool:
     try:
-        return not one.marker and begins_as_dicom(versions.read(key, one.id, _BEGINNING))
+        return not version.marker and begins_as_dicom(versions.read(key, version.id, _BEGINNING))
     except NotFound as error:  # nothing is removed that was not read
         raise TryAgain from error
 

@@ -163,8 +163,8 @@ def _place(placed: Sequence[ReportVersion], series: str, sent: SentReport, owner
     return ReportPlace(series, sop, number, date, time, tuple(replaces), named[0], named[1:])
 
 
-def _precedes(one: Report, mine: Report, version: int | None) -> bool:
-    return one.moment < mine.moment if version is None else one.number < version
+def _precedes(report: Report, mine: Report, version: int | None) -> bool:
+    return report.moment < mine.moment if version is None else report.number < version
 
 
 def _sop(series: str, sent: SentReport, number: int) -> str:

@@ -51,13 +51,13 @@ def _touched(view: Item | None) -> bool:
 
 def _keys(institution: str, verdict: Verdict) -> tuple[Key, Key, Key]:
     study, sop = verdict.study_instance_uid, verdict.sop_instance_uid
-    one = keys.study_facts(institution, study), keys.withdrawn(sop)
-    return keys.withdrawn_study(institution, study), one, keys.sop_now(institution, sop)
+    itself = keys.study_facts(institution, study), keys.withdrawn(sop)
+    return keys.withdrawn_study(institution, study), itself, keys.sop_now(institution, sop)
 
 
 def _now(institution: str, sha256: str, verdict: Verdict, found: Mapping[Key, Item]) -> Verdict:
-    whole, one, current = _keys(institution, verdict)
-    marker = found.get(one)
+    whole, mark, current = _keys(institution, verdict)
+    marker = found.get(mark)
     itself = marker is not None and marker.data.get("note") == verdict.sop_instance_uid  # a note did what it was sent for
     if studies.is_withdrawal(found.get(whole)) or (studies.is_withdrawal(marker) and not itself):
         return replace(verdict, state=UploadState.REJECTED, reason=WITHDRAWN)

@@ -70,7 +70,12 @@ def store(
     contents = {stored[id(instance)]: instance.content for instance in read if instance.failed is None}
     if contents:
         with ThreadPoolExecutor(min(_PARALLEL, len(contents))) as pool:
-            list(pool.map(lambda one: objects.put_new(one.key, contents[one], one.sha256), contents))
+            list(
+                pool.map(
+                    lambda stored_object: objects.put_new(stored_object.key, contents[stored_object], stored_object.sha256),
+                    contents,
+                )
+            )
     again = index_all(list(contents))
     verdicts = verdicts_of(table, [keys.verdict(institution, content.sha256) for content in contents])
     known = {key: Verdict.from_item(item.data) for key, item in verdicts.items()}
@@ -88,8 +93,8 @@ def store(
     return outcomes + [FailedInstance("unsupported-media-type")] * request.foreign
 
 
-def _stored(institution: str, one: _Read) -> StoredObject:
-    return StoredObject(institution, hashlib.sha256(one.content).hexdigest(), len(one.content))
+def _stored(institution: str, read: _Read) -> StoredObject:
+    return StoredObject(institution, hashlib.sha256(read.content).hexdigest(), len(read.content))
 
 
 def _read(read_summary: ReadSummary, content: bytes, study: str | None) -> _Read:
@@ -99,10 +104,10 @@ def _read(read_summary: ReadSummary, content: bytes, study: str | None) -> _Read
     summary = read_summary(fetch, len(content), True) if content else "not-dicom"
     if not isinstance(summary, InstanceSummary):
         return _Read(content, None, FailedInstance(summary or "too-large-header", *_declared(fetch, len(content))))
-    one = _Read(content, summary)
+    read = _Read(content, summary)
     if study is not None and summary.study_instance_uid != study:
-        return _Read(content, summary, one.failure("study-mismatch"))
-    return one
+        return _Read(content, summary, read.failure("study-mismatch"))
+    return read
 
 
 def _declared(fetch: Callable[[int, int], bytes], size: int) -> tuple[str, str]:
@@ -111,21 +116,21 @@ def _declared(fetch: Callable[[int, int], bytes], size: int) -> tuple[str, str]:
     return declared_uids(fetch, size)
 
 
-def _made(read_summary: ReadSummary, request: StoreRequest, one: stow.MetadataInstance, study: str | None) -> _Read:
+def _made(read_summary: ReadSummary, request: StoreRequest, instance: stow.MetadataInstance, study: str | None) -> _Read:
     try:
-        content = part10.to_part10(one.model, lambda uri: stow.bulkdata_of(request, uri))
+        content = part10.to_part10(instance.model, lambda uri: stow.bulkdata_of(request, uri))
     except Unstorable as error:
-        uids = first_text(one.model, tags.SOPClassUID), first_text(one.model, tags.SOPInstanceUID)
+        uids = first_text(instance.model, tags.SOPClassUID), first_text(instance.model, tags.SOPInstanceUID)
         return _Read(b"", None, FailedInstance(error.reason, *uids))
     return _read(read_summary, content, study)
 
 
-def _outcome(one: _Read, verdict: Verdict | None, service: str) -> Outcome:
-    if verdict is None or one.summary is None:
-        return one.failure("processing-failure")
+def _outcome(read: _Read, verdict: Verdict | None, service: str) -> Outcome:
+    if verdict is None or read.summary is None:
+        return read.failure("processing-failure")
     if verdict.state in (UploadState.INDEXED, UploadState.ECHO):
         owner = verdict.owner if verdict.state is UploadState.ECHO else None
-        study, series = one.summary.study_instance_uid, one.summary.series_instance_uid
-        url = resources.entity_url(service, study, series, one.sop, owner)
-        return StoredInstance(one.sop_class, one.sop, url, resources.entity_url(service, study, owner=owner))
-    return one.failure(verdict.reason or verdict.state)
+        study, series = read.summary.study_instance_uid, read.summary.series_instance_uid
+        url = resources.entity_url(service, study, series, read.sop, owner)
+        return StoredInstance(read.sop_class, read.sop, url, resources.entity_url(service, study, owner=owner))
+    return read.failure(verdict.reason or verdict.state)

@@ -115,13 +115,13 @@ def _look(job: Reconciliation, event: Mapping[str, Any]) -> JsonObject:
     verdicts = verdicts_of(job.table, [keys.verdict(stored.institution, stored.sha256) for stored in wanted])
     sizes = job.objects.sizes([stored.key for stored in wanted])
 
-    def cause(one: StoredObject) -> str:
-        verdict = verdicts.get(keys.verdict(one.institution, one.sha256))
+    def cause(stored: StoredObject) -> str:
+        verdict = verdicts.get(keys.verdict(stored.institution, stored.sha256))
         if verdict is not None:
             return f"it has been decided on since: {verdict.data['state']}"
-        if one.key not in sizes:
+        if stored.key not in sizes:
             return "there is no such object"
-        read = check(job.objects, job.read_summary, registry, replace(one, size=sizes[one.key]), None, whole=True)
+        read = check(job.objects, job.read_summary, registry, replace(stored, size=sizes[stored.key]), None, whole=True)
         if isinstance(read, UnreadObject):
             return f"reading it fails: {type(read.error).__name__}"
         return "it can be read now"

@@ -18,18 +18,18 @@ from chalicelib.services.operations.discrepancies import Reconciliation
 from chalicelib.services.retrieval import metadata
 
 
-def write_again(job: Reconciliation, registry: Registry, one: StoredObject, place: FactPlace, study: str) -> bool:
+def write_again(job: Reconciliation, registry: Registry, stored: StoredObject, place: FactPlace, study: str) -> bool:
     """Write an instance's fact again from its bytes: under the number that it had, where the others tell which that was."""
-    partition = keys.study_facts(one.institution, study)
+    partition = keys.study_facts(stored.institution, study)
     there = dict(instance_versions.placed(job.table.query_all(partition, between=instance_versions.span(*place.instance))))
-    pointer = job.table.get(*keys.sop_now(one.institution, place.sop))
-    number = _number_of(one, {where.number for where in there}, pointer)
+    pointer = job.table.get(*keys.sop_now(stored.institution, place.sop))
+    number = _number_of(stored, {where.number for where in there}, pointer)
     if number is None:
         return False
-    origin = job.table.get(keys.object_facts(one.institution, one.sha256), keys.MADE_FROM)
+    origin = job.table.get(keys.object_facts(stored.institution, stored.sha256), keys.MADE_FROM)
     original = str(origin.data["sha256"]) if origin is not None else None
     try:
-        checked = check(job.objects, job.read_summary, registry, one, original, whole=True)
+        checked = check(job.objects, job.read_summary, registry, stored, original, whole=True)
     except ContenitoreError:
         return False
     if not isinstance(checked, CheckedObject) or checked.summary is None:
@@ -38,27 +38,27 @@ def write_again(job: Reconciliation, registry: Registry, one: StoredObject, plac
         return False
     file_under_patients(job.table, registry, [checked])
     if number == 0:
-        job.table.put(PutNew(Item(*keys.sop(one.institution, checked.sop), {"sha256": one.sha256, "study": study})))
-    part = keys.metadata_part(one.institution, one.sha256[:32])
+        job.table.put(PutNew(Item(*keys.sop(stored.institution, checked.sop), {"sha256": stored.sha256, "study": study})))
+    part = keys.metadata_part(stored.institution, stored.sha256[:32])
     text = checked.summary.metadata
     if text is not None:
-        _write_lines(job.objects, part, [(one.sha256, text)])
-    verdict = job.table.get(*keys.verdict(one.institution, one.sha256))
+        _write_lines(job.objects, part, [(stored.sha256, text)])
+    verdict = job.table.get(*keys.verdict(stored.institution, stored.sha256))
     came_at = kept_moment(verdict.data["at"]) if verdict is not None else job.clock()
     made = fact_of(checked, came_at, part if text is not None else None)
     before = {where.number: item.data for where, item in there.items()}.get(number - 1)
     data = dict(made.data)
     if before is not None:
-        data["corrected"] = InstanceFact.from_item(before).corrected + (before["sha256"] != one.sha256)
+        data["corrected"] = InstanceFact.from_item(before).corrected + (before["sha256"] != stored.sha256)
     return job.table.put(PutNew(Item(partition, place._replace(number=number).sk, data)))
 
 
-def _number_of(one: StoredObject, there: Collection[int], pointer: Item | None) -> int | None:
+def _number_of(stored: StoredObject, there: Collection[int], pointer: Item | None) -> int | None:
     """The number of the version that is missing: what the SOP Instance UID stands for now, or the only one that is not there."""
     if pointer is None:
         return 0 if not there else None
     last = int(str(pointer.data["number"]))
-    if pointer.data["sha256"] == one.sha256:
+    if pointer.data["sha256"] == stored.sha256:
         return last if last not in there else None
     missing = sorted({*range(last + 1)} - {*there})
     return missing[0] if len(missing) == 1 else None

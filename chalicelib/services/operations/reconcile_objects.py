@@ -51,11 +51,11 @@ def _without_verdict(job: Reconciliation, lost: Sequence[StoredObject]) -> list[
     failed = index_instances(job.table, job.objects, job.read_summary, job.clock(), lost, job.remaining, act=job.act)
     verdicts = verdicts_of(job.table, [keys.verdict(stored.institution, stored.sha256) for stored in lost])
 
-    def finding(one: StoredObject) -> Discrepancy:
-        verdict = verdicts.get(keys.verdict(one.institution, one.sha256))
+    def finding(stored: StoredObject) -> Discrepancy:
+        verdict = verdicts.get(keys.verdict(stored.institution, stored.sha256))
         study = Verdict.from_item(verdict.data).study_instance_uid if verdict is not None else ""
-        mended = one not in failed and verdict is not None
-        return Discrepancy(DiscrepancyKind.NO_VERDICT, one.institution, study, sha256=one.sha256, mended=mended)
+        mended = stored not in failed and verdict is not None
+        return Discrepancy(DiscrepancyKind.NO_VERDICT, stored.institution, study, sha256=stored.sha256, mended=mended)
 
     return [finding(stored) for stored in lost]
 
@@ -112,24 +112,24 @@ def _later(
 
 def _pointed(
     job: Reconciliation,
-    one: StoredObject,
+    stored: StoredObject,
     place: FactPlace,
     study: str,
     versions: Sequence[tuple[FactPlace, Item]],
     pointer: Item | None,
 ) -> list[Discrepancy]:
     """Whether it is said which of several versions counts, as told by the object of the highest of them."""
-    if not versions or not versions[-1][0].number or versions[-1][1].data["sha256"] != one.sha256:
+    if not versions or not versions[-1][0].number or versions[-1][1].data["sha256"] != stored.sha256:
         return []
     last = versions[-1][0]
     if pointer is not None and int(str(pointer.data["number"])) >= last.number:
         return []
-    mended = job.mend and reconcile_facts.write_pointer_again(job, one.institution, place, last, one.sha256)
-    return [_finding(DiscrepancyKind.NO_POINTER, one, place, study, mended)]
+    mended = job.mend and reconcile_facts.write_pointer_again(job, stored.institution, place, last, stored.sha256)
+    return [_finding(DiscrepancyKind.NO_POINTER, stored, place, study, mended)]
 
 
-def _finding(kind: DiscrepancyKind, one: StoredObject, place: FactPlace, study: str, mended: bool) -> Discrepancy:
-    return Discrepancy(kind, one.institution, study, place.sop, one.sha256, mended)
+def _finding(kind: DiscrepancyKind, stored: StoredObject, place: FactPlace, study: str, mended: bool) -> Discrepancy:
+    return Discrepancy(kind, stored.institution, study, place.sop, stored.sha256, mended)
 
 
 def _filing(

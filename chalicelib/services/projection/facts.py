@@ -64,7 +64,7 @@ def project(
         failed.append((min(seen[ref] for ref in only_seen), error))
     if not failed:
         return None
-    first, reason = min(failed, key=lambda one: one[0])
+    first, reason = min(failed, key=lambda failure: failure[0])
     return facts[first][0], reason
 
 

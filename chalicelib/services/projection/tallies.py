@@ -232,8 +232,8 @@ class _Facts:
         shown: list[Instance] = []
         taken_back: list[Instance] = []
         for every in versions:
-            one = every[-1]
-            (taken_back if one.sop_instance_uid in self.withdrawn else shown).append(one)
+            current = every[-1]
+            (taken_back if current.sop_instance_uid in self.withdrawn else shown).append(current)
             self.hashes.update(version.fact.sha256 for version in every)
             self.superseded.update(number for version in every[:-1] if (number := version.fact.patient) is not None)
         self.shown += total(shown)

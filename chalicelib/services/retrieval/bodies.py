@@ -108,15 +108,15 @@ def instance(table: Table, opened: VisibleStudy, series: str, sop: str) -> Insta
     fact = versions.fact_of(table, opened.owner, opened.study, series, sop)
     if fact is None:
         raise NotFound
-    one = Instance.from_item(series, sop, fact.data)
-    if not opened.within.hold(one):
+    found = Instance.from_item(series, sop, fact.data)
+    if not opened.within.hold(found):
         raise NotFound
-    return one
+    return found
 
 
-def object_key(owner: str, one: Instance) -> str:
+def object_key(owner: str, stored: Instance) -> str:
     """Where the instance's bytes lie."""
-    return StoredObject(owner, one.fact.sha256, 0).key
+    return StoredObject(owner, stored.fact.sha256, 0).key
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def read_pieces(objects: Objects, pieces: Sequence[Piece]) -> list[bytes]:
 
     def read(wanted: Sequence[ObjectRange]) -> list[bytes]:
         with ThreadPoolExecutor(min(_PARALLEL, len(wanted))) as pool:
-            return list(pool.map(lambda one: objects.read(one.key, one.start, one.length), wanted))
+            return list(pool.map(lambda extent: objects.read(extent.key, extent.start, extent.length), wanted))
 
     found = assembly.gather(pieces, read)
     if any(len(data) != assembly.size(piece) for data, piece in zip(found, pieces, strict=True)):

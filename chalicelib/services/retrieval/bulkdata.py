@@ -47,7 +47,9 @@ def bulkdata_body(
     names = {instance.sop_instance_uid: _names(instance, line) for instance, line in zip(found, lines, strict=True)}
     room = frames.Room()
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        values = list(pool.map(lambda one: _values(objects, opened, one, names[one.sop_instance_uid], locate, room), found))
+        values = list(
+            pool.map(lambda instance: _values(objects, opened, instance, names[instance.sop_instance_uid], locate, room), found)
+        )
     parts: list[Part] = []
     for instance, others in zip(found, values, strict=True):
         parts += others
@@ -56,10 +58,10 @@ def bulkdata_body(
     return _body(objects, parts, selected)
 
 
-def _names(one: Instance, line: bytes) -> list[str]:
+def _names(instance: Instance, line: bytes) -> list[str]:
     """The attributes that have bulk data; a document has it even where it is so short that it stands in the metadata itself."""
     names = [name.decode() for name in _NAME.findall(line)]
-    short = one.fact.sop_class_uid in _DOCUMENTS and f'"{ENCAPSULATED_DOCUMENT}":{{"vr":"OB","InlineBinary"'.encode() in line
+    short = instance.fact.sop_class_uid in _DOCUMENTS and f'"{ENCAPSULATED_DOCUMENT}":{{"vr":"OB","InlineBinary"'.encode() in line
     return [*names, ENCAPSULATED_DOCUMENT] if short else names
 
 
@@ -70,42 +72,42 @@ def _body(objects: Objects, parts: list[Part], selected: Selected) -> Body:
 
 
 def _values(
-    objects: Objects, opened: VisibleStudy, one: Instance, names: list[str], locate: Locate, room: frames.Room
+    objects: Objects, opened: VisibleStudy, instance: Instance, names: list[str], locate: Locate, room: frames.Room
 ) -> list[Part]:
     """The values as they are, but for compressed pixels."""
-    wanted = [name for name in names if not (name in PIXEL_TAGS and _has_fragments(objects, opened, one))]
+    wanted = [name for name in names if not (name in PIXEL_TAGS and _has_fragments(objects, opened, instance))]
     values: dict[str, tuple[Piece, ...]] = {
-        name: (pixels,) for name in wanted if (pixels := _plain_pixels(objects, opened, one, name)) is not None
+        name: (pixels,) for name in wanted if (pixels := _plain_pixels(objects, opened, instance, name)) is not None
     }
     if others := [name for name in wanted if name not in values]:
-        values |= zip(others, frames.bulk_values(objects, opened.owner, one, others, room), strict=True)
-    return [(part_headers(_UNCOMPRESSED, locate(one, name)), values[name]) for name in wanted]
+        values |= zip(others, frames.bulk_values(objects, opened.owner, instance, others, room), strict=True)
+    return [(part_headers(_UNCOMPRESSED, locate(instance, name)), values[name]) for name in wanted]
 
 
-def _has_fragments(objects: Objects, opened: VisibleStudy, one: Instance) -> bool:
-    return bool(one.fact.pixel_offset) and is_encapsulated(objects, opened, one)
+def _has_fragments(objects: Objects, opened: VisibleStudy, instance: Instance) -> bool:
+    return bool(instance.fact.pixel_offset) and is_encapsulated(objects, opened, instance)
 
 
-def _plain_pixels(objects: Objects, opened: VisibleStudy, one: Instance, name: str) -> ObjectRange | None:
+def _plain_pixels(objects: Objects, opened: VisibleStudy, instance: Instance, name: str) -> ObjectRange | None:
     """Pixel Data of which the facts say where it lies, so that no head need be read."""
-    length = one.fact.pixel_length
-    if name not in PIXEL_TAGS or not length or not frames.known_pixels(objects, opened.owner, one).direct:
+    length = instance.fact.pixel_length
+    if name not in PIXEL_TAGS or not length or not frames.known_pixels(objects, opened.owner, instance).direct:
         return None
     if name != _PIXEL_DATA:
         return None
-    return ObjectRange(object_key(opened.owner, one), one.fact.pixel_offset, int(length))
+    return ObjectRange(object_key(opened.owner, instance), instance.fact.pixel_offset, int(length))
 
 
 def _pixels(
-    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, one: Instance, selected: Selected, locate: Locate
+    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, instance: Instance, selected: Selected, locate: Locate
 ) -> Iterator[Part]:
     """The frames of an instance, as they are stored where that is wanted, or where only that is without loss."""
-    if not one.fact.pixel_offset:
+    if not instance.fact.pixel_offset:
         return
-    stored = stored_frames(objects, opened, one)
+    stored = stored_frames(objects, opened, instance)
     as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)
     syntax = stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN
-    numbers = range(1, frames.number_of_frames(objects, opened.owner, one) + 1)
-    headers = part_headers(part_type(selected, syntax), locate(one, _PIXEL_DATA))
-    for pieces in frame_pieces(objects, pixels, opened, one, numbers, as_stored):
+    numbers = range(1, frames.number_of_frames(objects, opened.owner, instance) + 1)
+    headers = part_headers(part_type(selected, syntax), locate(instance, _PIXEL_DATA))
+    for pieces in frame_pieces(objects, pixels, opened, instance, numbers, as_stored):
         yield headers, pieces

@@ -28,17 +28,19 @@ from chalicelib.services.retrieval.bodies import (
 )
 
 
-def is_encapsulated(objects: Objects, opened: VisibleStudy, one: Instance) -> bool:
+def is_encapsulated(objects: Objects, opened: VisibleStudy, instance: Instance) -> bool:
     """Whether its pixels are frames in fragments. Raises NotFound for an instance without pixels."""
-    return frames.described(objects, opened.owner, one).encapsulated
+    return frames.described(objects, opened.owner, instance).encapsulated
 
 
-def stored_frames(objects: Objects, opened: VisibleStudy, one: Instance) -> str:
+def stored_frames(objects: Objects, opened: VisibleStudy, instance: Instance) -> str:
     """The transfer syntax that its frames have as they lie in the object: none of its own, unless they are compressed in one
     that has a media type of its own."""
-    stored = one.fact.transfer_syntax_uid
+    stored = instance.fact.transfer_syntax_uid
     return (
-        stored if is_encapsulated(objects, opened, one) and stored in representations.FRAME_TYPES else EXPLICIT_VR_LITTLE_ENDIAN
+        stored
+        if is_encapsulated(objects, opened, instance) and stored in representations.FRAME_TYPES
+        else EXPLICIT_VR_LITTLE_ENDIAN
     )
 
 
@@ -89,14 +91,14 @@ def _files(
     return files
 
 
-def elsewhere(opened: VisibleStudy, one: Instance) -> Elsewhere:
+def elsewhere(opened: VisibleStudy, instance: Instance) -> Elsewhere:
     """The instance where it lies, as it was stored."""
-    return Elsewhere(object_key(opened.owner, one), representations.DICOM)
+    return Elsewhere(object_key(opened.owner, instance), representations.DICOM)
 
 
-def transcoded(objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, one: Instance) -> Elsewhere:
+def transcoded(objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, instance: Instance) -> Elsewhere:
     """The instance in Explicit VR Little Endian, where it lies."""
-    job: decoding.Job = {"op": "transcode", "source": object_key(opened.owner, one)}
+    job: decoding.Job = {"op": "transcode", "source": object_key(opened.owner, instance)}
     decoding.make(objects, pixels, [job])
     return Elsewhere(decoding.target(job), representations.DICOM)
 
@@ -105,27 +107,27 @@ def frames_body(
     objects: Objects,
     pixels: PixelDecoder,
     opened: VisibleStudy,
-    one: Instance,
+    instance: Instance,
     numbers: Sequence[int],
     selected: Selected,
     locations: Sequence[str] = (),
 ) -> Body:
     """Frames, one part each; `locations` are their addresses."""
-    stored = stored_frames(objects, opened, one)
+    stored = stored_frames(objects, opened, instance)
     as_stored = selected.any_syntax or selected.transfer_syntax == stored
-    found = frame_pieces(objects, pixels, opened, one, numbers, as_stored)
+    found = frame_pieces(objects, pixels, opened, instance, numbers, as_stored)
     return parts_body(objects, found, selected, stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN, locations)
 
 
 def frame_pieces(
-    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, one: Instance, numbers: Sequence[int], as_stored: bool
+    objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, instance: Instance, numbers: Sequence[int], as_stored: bool
 ) -> list[tuple[Piece, ...]]:
     """The pieces of each frame: cut out of the object where they lie in it as they are wanted, else decoded."""
-    facts = frames.with_frames(objects, opened.owner, one)
-    compressed = stored_frames(objects, opened, one) != EXPLICIT_VR_LITTLE_ENDIAN
+    facts = frames.with_frames(objects, opened.owner, instance)
+    compressed = stored_frames(objects, opened, instance) != EXPLICIT_VR_LITTLE_ENDIAN
     if facts.direct and ((as_stored and compressed) or not facts.encapsulated):
-        return frames.frames(objects, opened.owner, one, numbers)
-    jobs = [{"op": "frame", "source": object_key(opened.owner, one), "frame": number} for number in numbers]
+        return frames.frames(objects, opened.owner, instance, numbers)
+    jobs = [{"op": "frame", "source": object_key(opened.owner, instance), "frame": number} for number in numbers]
     sizes = decoding.make(objects, pixels, jobs)
     return [(ObjectRange(decoding.target(job), 0, sizes[decoding.target(job)]),) for job in jobs]
 

@@ -28,76 +28,76 @@ MOST_IN_MEMORY = 64 * MIB
 _ENCAPSULATED_DOCUMENT, _ENCAPSULATED_DOCUMENT_LENGTH = tags.EncapsulatedDocument.number, tags.EncapsulatedDocumentLength.number
 
 
-def described(objects: Objects, owner: str, one: Instance) -> PixelFacts:
+def described(objects: Objects, owner: str, instance: Instance) -> PixelFacts:
     """What its pixels are; of an instance that was indexed before that was recorded, as its object says now.
 
     Raises NotFound for an instance without pixels, NotAcceptable for one that can no longer be read.
     """
-    if not one.fact.pixel_offset:
+    if not instance.fact.pixel_offset:
         raise NotFound
-    facts = one.fact.pixels
+    facts = instance.fact.pixels
     if facts is not None:
         return facts
     from chalicelib.dicom.frames import examine
     from chalicelib.dicom.summary import frame_length
 
-    key, size = object_key(owner, one), one.fact.size
+    key, size = object_key(owner, instance), instance.fact.size
     found = examine(head_of(objects, key, size), lambda start, length: objects.read(key, start, length))
     if found is None:
         raise NotFound
-    one.fact = replace(  # for the rest of this request
-        one.fact, pixels=found.facts, number_of_frames=found.facts.frames, frame_length=frame_length(found)
+    instance.fact = replace(  # for the rest of this request
+        instance.fact, pixels=found.facts, number_of_frames=found.facts.frames, frame_length=frame_length(found)
     )
     return found.facts
 
 
-def known_pixels(objects: Objects, owner: str, one: Instance) -> PixelFacts:
+def known_pixels(objects: Objects, owner: str, instance: Instance) -> PixelFacts:
     """What its pixels are. Raises NotAcceptable where nobody knows what the bytes mean: they come as a whole instance only."""
-    facts = described(objects, owner, one)
+    facts = described(objects, owner, instance)
     if facts.opaque:
         raise NotAcceptable(f"The pixels of this instance can be had as it was stored only: {facts.frames_fault}.")
     return facts
 
 
-def number_of_frames(objects: Objects, owner: str, one: Instance) -> int:
+def number_of_frames(objects: Objects, owner: str, instance: Instance) -> int:
     """How many frames can be had of it, one of a video, which is one stream.
 
     Raises NotFound for an instance without pixels, NotAcceptable for one whose frames cannot be had.
     """
-    facts = with_frames(objects, owner, one)
-    return 1 if is_video(one) else facts.frames
+    facts = with_frames(objects, owner, instance)
+    return 1 if is_video(instance) else facts.frames
 
 
-def with_frames(objects: Objects, owner: str, one: Instance) -> PixelFacts:
+def with_frames(objects: Objects, owner: str, instance: Instance) -> PixelFacts:
     """What its pixels are. Raises NotFound for an instance without any, NotAcceptable for one whose frames cannot be had."""
-    facts = described(objects, owner, one)
+    facts = described(objects, owner, instance)
     if facts.frames_fault:
         raise NotAcceptable(f"The frames of this instance cannot be had: {facts.frames_fault}.")
     return facts
 
 
-def is_video(one: Instance) -> bool:
+def is_video(instance: Instance) -> bool:
     """Whether its pixels are one compressed stream of all frames (PS3.5 8.2.5 to 8.2.9)."""
-    return one.fact.transfer_syntax_uid in representations.VIDEO
+    return instance.fact.transfer_syntax_uid in representations.VIDEO
 
 
-def frames(objects: Objects, owner: str, one: Instance, numbers: Sequence[int]) -> list[tuple[Piece, ...]]:
+def frames(objects: Objects, owner: str, instance: Instance, numbers: Sequence[int]) -> list[tuple[Piece, ...]]:
     """The pieces of each frame (from 1) that is asked for, as it is stored: native pixels, or one compressed stream.
 
     Raises NotAcceptable where the frames cannot be told apart.
     """
     from chalicelib.dicom.frames import FrameError, only_frame
 
-    facts = with_frames(objects, owner, one)
-    key, offset = object_key(owner, one), one.fact.pixel_offset
-    if length := one.fact.frame_length:
+    facts = with_frames(objects, owner, instance)
+    key, offset = object_key(owner, instance), instance.fact.pixel_offset
+    if length := instance.fact.frame_length:
         return [(ObjectRange(key, offset + (number - 1) * length, length),) for number in numbers]
-    rest = one.fact.size - offset
+    rest = instance.fact.size - offset
     try:
-        if facts.encapsulated and (facts.frames == 1 or is_video(one)) and rest <= INLINE:
+        if facts.encapsulated and (facts.frames == 1 or is_video(instance)) and rest <= INLINE:
             return [(only_frame(_read(objects, key, offset, rest)),) for _ in numbers]
         wanted = [number - 1 for number in numbers]
-        extents = _extents(objects, key, one.fact.size, 1 if is_video(one) else None, wanted)
+        extents = _extents(objects, key, instance.fact.size, 1 if is_video(instance) else None, wanted)
         return _contents(objects, key, [extents[number - 1] for number in numbers])
     except FrameError as error:
         raise NotAcceptable(f"The frames of this instance cannot be told apart: {error}.") from error
@@ -143,13 +143,13 @@ def _contents(objects: Objects, key: str, extents: Sequence[Extent]) -> list[tup
     return [tuple(ObjectRange(key, start, length) for start, length in fragments(extent, fetch)) for extent in extents]
 
 
-def bulk_value(objects: Objects, owner: str, one: Instance, name: str) -> tuple[Piece, ...]:
+def bulk_value(objects: Objects, owner: str, instance: Instance, name: str) -> tuple[Piece, ...]:
     """The pieces of the value that a BulkDataURI ends in, in little endian order. Raises NotFound."""
-    return bulk_values(objects, owner, one, [name])[0]
+    return bulk_values(objects, owner, instance, [name])[0]
 
 
 def bulk_values(
-    objects: Objects, owner: str, one: Instance, names: Sequence[str], room: Room | None = None
+    objects: Objects, owner: str, instance: Instance, names: Sequence[str], room: Room | None = None
 ) -> list[tuple[Piece, ...]]:
     """The same of several values, out of a head that is read once. Raises NotFound, TooLarge.
 
@@ -163,15 +163,15 @@ def bulk_values(
         if path is None:
             raise NotFound
         paths.append(path)
-    source = _source(objects, owner, one, room)
+    source = _source(objects, owner, instance, room)
     return [_value(source, path) for path in paths]
 
 
-def document(objects: Objects, owner: str, one: Instance) -> tuple[Piece, ...]:
+def document(objects: Objects, owner: str, instance: Instance) -> tuple[Piece, ...]:
     """The pieces of an encapsulated document, without what made its length even (PS3.3 C.24.2.2). Raises NotFound."""
     from chalicelib.dicom.values import values_of
 
-    source = _source(objects, owner, one)
+    source = _source(objects, owner, instance)
     (piece,) = _value(source, (_ENCAPSULATED_DOCUMENT,))
     length = assembly.size(piece)
     declared = values_of(source.head.dataset, _ENCAPSULATED_DOCUMENT_LENGTH, "UL")
@@ -223,8 +223,8 @@ class _Source:
             return content
 
 
-def _source(objects: Objects, owner: str, one: Instance, room: Room | None = None) -> _Source:
-    key, size = object_key(owner, one), one.fact.size
+def _source(objects: Objects, owner: str, instance: Instance, room: Room | None = None) -> _Source:
+    key, size = object_key(owner, instance), instance.fact.size
     return _Source(objects, key, size, head_of(objects, key, size), room or Room())
 
 

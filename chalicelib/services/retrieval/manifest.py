@@ -118,8 +118,10 @@ def still_to_come(table: Table, study: StudyView) -> int:
         table, study.owner, sorted(sha for sha in studies.announced(announced.values()) if beginning(sha) in open_ones)
     )
     for sk in tally.waiting if not missing else ():
-        one = table.get(partition, sk)
-        missing = _without_verdict(table, study.owner, sorted(studies.announced([one] if one is not None else [])))
+        announcement = table.get(partition, sk)
+        missing = _without_verdict(
+            table, study.owner, sorted(studies.announced([announcement] if announcement is not None else []))
+        )
         if missing:
             break
     return missing
@@ -130,18 +132,18 @@ def _without_verdict(table: Table, owner: str, hashes: Iterable[str]) -> int:
     return len(asked) - len(table.batch_get(asked)) if asked else 0
 
 
-def _entry(objects: Objects, owner: str, one: studies.Instance) -> JsonObject:
-    sha = one.fact.sha256
+def _entry(objects: Objects, owner: str, instance: studies.Instance) -> JsonObject:
+    sha = instance.fact.sha256
     entry = {
-        "series_instance_uid": one.series_instance_uid,
-        "sop_instance_uid": one.sop_instance_uid,
-        "sop_class_uid": one.fact.sop_class_uid,
-        "transfer_syntax_uid": one.fact.transfer_syntax_uid,
-        "number_of_frames": one.fact.number_of_frames,
-        "size": one.fact.size,
+        "series_instance_uid": instance.series_instance_uid,
+        "sop_instance_uid": instance.sop_instance_uid,
+        "sop_class_uid": instance.fact.sop_class_uid,
+        "transfer_syntax_uid": instance.fact.transfer_syntax_uid,
+        "number_of_frames": instance.fact.number_of_frames,
+        "size": instance.fact.size,
         "sha256": sha,
         "url": objects.presign_get(StoredObject(owner, sha, 0).key, GET_SECONDS),
     }
-    if one.fact.original_sha256:
-        entry["original_sha256"] = one.fact.original_sha256
+    if instance.fact.original_sha256:
+        entry["original_sha256"] = instance.fact.original_sha256
     return entry

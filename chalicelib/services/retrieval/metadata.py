@@ -60,7 +60,7 @@ def series_of(table: Table, opened: VisibleStudy, series: str | None) -> list[Se
     else:
         items = list(table.query_all(partition))
     gone = studies.withdrawn(table.query_all(keys.study_facts(opened.owner, opened.study), keys.MARKS))
-    found = [one for item in items if (one := _series(table, opened, item, gone)) is not None]
+    found = [read for item in items if (read := _series(table, opened, item, gone)) is not None]
     if not found:
         raise NotFound
     return found
@@ -85,7 +85,7 @@ def _instances(table: Table, opened: VisibleStudy, series: str, gone: set[str]) 
 def texts(table: Table, objects: Objects, opened: VisibleStudy, wanted: Sequence[Series], now: datetime) -> bytes:
     """The kept lines of these series, joined by commas. One GET for each series, once it has been asked for."""
     with ThreadPoolExecutor(min(_PARALLEL, len(wanted))) as pool:
-        found = list(pool.map(lambda one: _series_text(table, objects, opened, one, now), wanted))
+        found = list(pool.map(lambda series_entry: _series_text(table, objects, opened, series_entry, now), wanted))
     if sum(map(len, found)) > _MOST_TEXT:
         raise TooLarge("This is too much metadata for one answer. Please ask series by series.")
     return b",\n".join(found)
@@ -130,16 +130,16 @@ def _by_hash(text: bytes) -> Iterable[tuple[bytes, bytes]]:
         yield sha, content
 
 
-def read_line(objects: Objects, owner: str, one: Instance) -> bytes:
+def read_line(objects: Objects, owner: str, instance: Instance) -> bytes:
     """The line of metadata that is kept of an instance, from its bytes. Raises NotAcceptable, NotFound."""
     from chalicelib.dicom import frames, served
     from chalicelib.domain.rejections import Rejected
 
-    key = object_key(owner, one)
-    head = head_of(objects, key, one.fact.size)
+    key = object_key(owner, instance)
+    head = head_of(objects, key, instance.fact.size)
     described = frames.examine(head, lambda start, length: objects.read(key, start, length))
     try:
-        return served.keep(head, one.series_instance_uid, one.sop_instance_uid, described)
+        return served.keep(head, instance.series_instance_uid, instance.sop_instance_uid, described)
     except Rejected as rejected:
         raise NotAcceptable(f"The instance cannot be read: {rejected.reason}.") from rejected
 

@@ -41,45 +41,45 @@ _DOCUMENT = {
 }
 
 
-def is_image(one: Instance) -> bool:
+def is_image(instance: Instance) -> bool:
     """Whether it has pixels that can be drawn."""
-    pixels = one.fact.pixel_offset and one.fact.rows and one.fact.columns
-    return bool(pixels) and not retrieve_frames.is_video(one)
+    pixels = instance.fact.pixel_offset and instance.fact.rows and instance.fact.columns
+    return bool(pixels) and not retrieve_frames.is_video(instance)
 
 
-def offers(objects: Objects, owner: str, one: Instance, frames: int | None = None) -> tuple[Representation, ...]:
+def offers(objects: Objects, owner: str, instance: Instance, frames: int | None = None) -> tuple[Representation, ...]:
     """What an instance, or so many frames of it, can be rendered as (Table 8.7.4-1): all of its frames as an animation, unless
     they are too many for one. Raises NotFound for what cannot be, NotAcceptable for pixels that cannot be drawn rightly.
     """
-    if is_image(one):
+    if is_image(instance):
         several = tuple(Representation(offer.media_type, True) for offer in _IMAGES)
         if frames is not None:
             return (*_IMAGES, *several) if frames == 1 else several
-        count = require_picture(objects, owner, one).frames
-        area = one.fact.rows * one.fact.columns
+        count = require_picture(objects, owner, instance).frames
+        area = instance.fact.rows * instance.fact.columns
         if count == 1:
             return (*_IMAGES, *several)
         return (*_ANIMATED, *several) if count <= MOST_ANIMATED and count * area <= MOST_PIXELS else (*_STILL, *several)
-    if frames is None and (video := _video(one)) is not None:
+    if frames is None and (video := _video(instance)) is not None:
         return (Representation(video),)
-    kind = _kind(one)
+    kind = _kind(instance)
     if kind is None or frames is not None:
         raise NotFound
     return _DOCUMENT[kind]
 
 
-def require_picture(objects: Objects, owner: str, one: Instance) -> PixelFacts:
+def require_picture(objects: Objects, owner: str, instance: Instance) -> PixelFacts:
     """What the pixels of an image are. Raises NotAcceptable for those of which every picture would be wrong."""
-    facts = retrieve_frames.described(objects, owner, one)
+    facts = retrieve_frames.described(objects, owner, instance)
     if facts.picture_fault:
         raise NotAcceptable(f"No picture can be made of this instance: {facts.picture_fault}.")
     return facts
 
 
-def _video(one: Instance) -> str | None:
+def _video(instance: Instance) -> str | None:
     """The media type of a video, which is served as it is stored."""
-    moving = one.fact.pixel_offset and retrieve_frames.is_video(one)
-    return representations.FRAME_TYPES[one.fact.transfer_syntax_uid] if moving else None
+    moving = instance.fact.pixel_offset and retrieve_frames.is_video(instance)
+    return representations.FRAME_TYPES[instance.fact.transfer_syntax_uid] if moving else None
 
 
 def offers_of_all(objects: Objects, owner: str, found: Sequence[Instance]) -> tuple[Representation, ...]:
@@ -89,14 +89,14 @@ def offers_of_all(objects: Objects, owner: str, found: Sequence[Instance]) -> tu
     return offers(objects, owner, found[0])
 
 
-def document_type(one: Instance) -> str | None:
+def document_type(instance: Instance) -> str | None:
     """The media type of the document that an instance encapsulates; None for what encapsulates none."""
-    kind = _kind(one)
+    kind = _kind(instance)
     return _DOCUMENT[kind][0].media_type if kind in ("pdf", "cda") else None
 
 
-def _kind(one: Instance) -> str | None:
-    sop_class = one.fact.sop_class_uid
+def _kind(instance: Instance) -> str | None:
+    sop_class = instance.fact.sop_class_uid
     return REPORT_KINDS.get(sop_class) or ("sr" if sop_class.startswith("1.2.840.10008.5.1.4.1.1.88.") else None)
 
 
@@ -111,9 +111,9 @@ def representative(found: Sequence[Instance]) -> Instance:
     return same[len(same) // 2]
 
 
-def _said_fault(one: Instance) -> bool:
+def _said_fault(instance: Instance) -> bool:
     """Whether it is known already that no picture can be made of it."""
-    facts = one.fact.pixels
+    facts = instance.fact.pixels
     return facts is not None and bool(facts.picture_fault)
 
 
@@ -156,17 +156,17 @@ def body(
 
 
 def _job(
-    objects: Objects, opened: VisibleStudy, one: Instance, frame: int | None, wanted: Rendering, media_type: str
+    objects: Objects, opened: VisibleStudy, instance: Instance, frame: int | None, wanted: Rendering, media_type: str
 ) -> decoding.Job:
-    facts = require_picture(objects, opened.owner, one)
-    columns, rows = one.fact.columns, one.fact.rows
+    facts = require_picture(objects, opened.owner, instance)
+    columns, rows = instance.fact.columns, instance.fact.rows
     shown = place(wanted.viewport, columns, rows)
     if frame is None and media_type != "image/gif":
         frame = (facts.frames + 1) // 2
     window = wanted.window
     return {
         "op": "render",
-        "source": object_key(opened.owner, one),
+        "source": object_key(opened.owner, instance),
         "media_type": media_type,
         "frame": frame,
         "quality": wanted.quality or QUALITY,
@@ -174,18 +174,18 @@ def _job(
         "size": [shown.width, shown.height],
         "flip": [shown.flip_horizontal, shown.flip_vertical],
         "window": [window.center, window.width, window.function] if window else None,
-        "annotations": _annotations(opened, one, wanted),
+        "annotations": _annotations(opened, instance, wanted),
     }
 
 
-def _annotations(opened: VisibleStudy, one: Instance, wanted: Rendering) -> list[str]:
+def _annotations(opened: VisibleStudy, instance: Instance, wanted: Rendering) -> list[str]:
     """What is burned in (8.3.5.1.1): the patient under the number that the caller knows, and how the image was made."""
     lines: list[str] = []
-    attributes = one.attributes
+    attributes = instance.attributes
     if "patient" in wanted.annotations:
         name: Any = (attributes.get(tags.PatientName, {}).get("Value") or [{}])[0]
         lines += [str(name.get("Alphabetic", "")) if isinstance(name, dict) else ""]
-        face = opened.face(one.fact.patient)
+        face = opened.face(instance.fact.patient)
         number = face.shown.value if face and face.shown else first_value(attributes, tags.PatientID)
         lines += [number, first_value(attributes, tags.PatientBirthDate)]
     if "technique" in wanted.annotations:
@@ -195,13 +195,13 @@ def _annotations(opened: VisibleStudy, one: Instance, wanted: Rendering) -> list
     return [line for line in lines if line]
 
 
-def _document(objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, one: Instance, media_type: str) -> Body:
-    if _video(one) is not None:
-        (stream,) = retrieve_frames.frames(objects, opened.owner, one, [1])
+def _document(objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, instance: Instance, media_type: str) -> Body:
+    if _video(instance) is not None:
+        (stream,) = retrieve_frames.frames(objects, opened.owner, instance, [1])
         return single_body(objects, stream, media_type)
-    if _kind(one) != "sr":
-        return single_body(objects, retrieve_frames.document(objects, opened.owner, one), media_type)
-    job: decoding.Job = {"op": "report", "source": object_key(opened.owner, one), "media_type": media_type}
+    if _kind(instance) != "sr":
+        return single_body(objects, retrieve_frames.document(objects, opened.owner, instance), media_type)
+    job: decoding.Job = {"op": "report", "source": object_key(opened.owner, instance), "media_type": media_type}
     size = decoding.make(objects, pixels, [job])[decoding.target(job)]
     pieces: tuple[Piece, ...] = (ObjectRange(decoding.target(job), 0, size),)
     return single_body(objects, pieces, f"{media_type}; charset=utf-8")

@@ -74,9 +74,9 @@ def _zip(entries: Sequence[tuple[str, int, Piece, int]]) -> list[Piece]:
     return [*pieces, directory, b"PK\x05\x06" + end]
 
 
-def _attributes(opened: VisibleStudy, one: Instance) -> dict[str, object]:
+def _attributes(opened: VisibleStudy, instance: Instance) -> dict[str, object]:
     return {
-        **one.attributes,
+        **instance.attributes,
         tags.StudyInstanceUID: {"vr": "UI", "Value": [opened.study]},
-        tags.SeriesInstanceUID: {"vr": "UI", "Value": [one.series_instance_uid]},
+        tags.SeriesInstanceUID: {"vr": "UI", "Value": [instance.series_instance_uid]},
     }

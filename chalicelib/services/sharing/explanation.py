@@ -77,10 +77,10 @@ def _explained(
     for view, withdrawn in zip(views, withdrawals, strict=True):
         facts, ref = access.facts_of(view, read.known), studies.for_deciding(view)
         gone = withdrawn in read.there or view.gone
-        one = _why(sharing.explain(viewer, ref, facts, now), gone)
+        explained = _why(sharing.explain(viewer, ref, facts, now), gone)
         if supposed is not None:
-            one["if_opened"] = _why(sharing.explain(viewer, ref, _with(facts, read.known, own, supposed), now), gone)
-        told.append(one)
+            explained["if_opened"] = _why(sharing.explain(viewer, ref, _with(facts, read.known, own, supposed), now), gone)
+        told.append(explained)
     return told
 
 

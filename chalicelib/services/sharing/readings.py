@@ -190,7 +190,7 @@ def list_readings(table: Table, caller: Caller, study: str, record: Recorder) ->
                 **({"acknowledged_at": noted.data["at"]} if noted is not None else {}),
             }
         )
-    return {"study_instance_uid": study, "readings": sorted(readings, key=lambda one: str(one["read_at"]))[:MAX_READINGS]}
+    return {"study_instance_uid": study, "readings": sorted(readings, key=lambda reading: str(reading["read_at"]))[:MAX_READINGS]}
 
 
 def _withdrawn(table: Table, viewer: str, refs: Iterable[tuple[str, str]], now: datetime) -> set[tuple[str, str]]:

@@ -148,20 +148,20 @@ def _series(members: list[Instance]) -> JsonObject:
     }
 
 
-def _instance(one: Instance) -> JsonObject:
+def _instance(instance: Instance) -> JsonObject:
     """One image, with what it is put beside another one by; of places and values only what is known."""
-    geometry = one.fact.geometry
-    facts = one.fact.pixels
+    geometry = instance.fact.geometry
+    facts = instance.fact.pixels
     return {
-        "sop_instance_uid": one.sop_instance_uid,
-        "sop_class_uid": one.fact.sop_class_uid,
-        "number": number(one) or 0,
-        "frames": one.fact.number_of_frames,
-        "rows": one.fact.rows,
-        "columns": one.fact.columns,
-        "view": first_value(one.attributes, tags.ViewPosition) or geometry.view,
-        "laterality": first_value(one.attributes, tags.ImageLaterality) or first_value(one.attributes, tags.Laterality),
-        "image_type": one.attributes.get(tags.ImageType, {}).get("Value", []),
+        "sop_instance_uid": instance.sop_instance_uid,
+        "sop_class_uid": instance.fact.sop_class_uid,
+        "number": number(instance) or 0,
+        "frames": instance.fact.number_of_frames,
+        "rows": instance.fact.rows,
+        "columns": instance.fact.columns,
+        "view": first_value(instance.attributes, tags.ViewPosition) or geometry.view,
+        "laterality": first_value(instance.attributes, tags.ImageLaterality) or first_value(instance.attributes, tags.Laterality),
+        "image_type": instance.attributes.get(tags.ImageType, {}).get("Value", []),
         **{name: value for name, value in geometry.to_item().items() if name not in _OF_A_SERIES},
         **({"fault": facts.picture_fault} if facts is not None and facts.picture_fault else {}),
     }

@@ -115,7 +115,7 @@ _REPORTS = st.lists(
         Report, _SOPS, st.sampled_from("pq"), st.sampled_from(["sr", "pdf", "cda"]), st.just("T"),
         st.sampled_from(["", "20260301", "20260302"]), st.just(""), st.integers(0, 3), _DECLARED, st.booleans(),
     ),
-    max_size=8, unique_by=lambda report: report.sop_instance_uid,
+    max_size=8, unique_by=lambda candidate: candidate.sop_instance_uid,
 )  # fmt: skip
 
 

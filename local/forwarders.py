@@ -82,10 +82,10 @@ class Forwarders:
         """Start one for each institution (id → AE title); their entries for `endpoints.json`."""
         self._institutions = list(titles)
         for institution, title in titles.items():
-            one = self._prepare(institution, title)
-            self._spawn(one)
-            self._all.append(one)
-            self._staff.append(DemoStaff(institution, one.staff_port, one.page_port))
+            forwarder = self._prepare(institution, title)
+            self._spawn(forwarder)
+            self._all.append(forwarder)
+            self._staff.append(DemoStaff(institution, forwarder.staff_port, forwarder.page_port))
             self._staff[-1].start()
         deadline = time.monotonic() + _READY_SECONDS
         while time.monotonic() < deadline and not all(forwarder.answers() for forwarder in self._all if forwarder.runs()):
@@ -155,17 +155,17 @@ class Forwarders:
         file.write_text(config_example.example(values), encoding="utf-8")
         return Forwarder(institution, title, dicom_port, page_port, hl7_port, staff_port, file)
 
-    def _spawn(self, one: Forwarder) -> None:
+    def _spawn(self, forwarder: Forwarder) -> None:
         environment = os.environ | {
             "AWS_CONFIG_FILE": self._endpoints["aws_config_file"],
             "AWS_SHARED_CREDENTIALS_FILE": self._endpoints["aws_shared_credentials_file"],
         }
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
             environment.pop(name, None)
-        log = (self._directory / "logs" / f"forwarder-{one.institution}.log").open("ab")
+        log = (self._directory / "logs" / f"forwarder-{forwarder.institution}.log").open("ab")
         self._logs.append(log)
-        one.process = subprocess.Popen(
-            [sys.executable, "-m", "forwarder", "run", "--config", str(one.file)],
+        forwarder.process = subprocess.Popen(
+            [sys.executable, "-m", "forwarder", "run", "--config", str(forwarder.file)],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -173,7 +173,7 @@ class Forwarders:
             stderr=log,
             start_new_session=True,
         )
-        (one.file.parent / "pid").write_text(str(one.process.pid))
+        (forwarder.file.parent / "pid").write_text(str(forwarder.process.pid))
 
     def _watch(self) -> None:
         """Start again what died, and write `endpoints.json` anew with its pid."""

@@ -102,9 +102,9 @@ class Queries:
     ) -> Iterator[SubOperations]:
         asked_for = self._instances.on_behalf_of(request.caller)
         mark = self._config.deliver.mark
-        one = retrieval.Retrieval(asked_for, self._spool, self._pacs, mark, meant, self._caller(request), channel)
+        retrieving = retrieval.Retrieval(asked_for, self._spool, self._pacs, mark, meant, self._caller(request), channel)
         with self._own_folder() as folder:
-            for step in one.steps(folder, request.message_id, originator):
+            for step in retrieving.steps(folder, request.message_id, originator):
                 yield step
         self.counts["instances"] += step.completed + step.warning
         self.counts["failed"] += step.failed

@@ -167,8 +167,8 @@ class Retrieval:
                     ahead.extend(itertools.islice(meant, AHEAD - len(ahead)))
                     if not ahead:
                         break
-                    one, coming = ahead.popleft()
-                    done = storing.submit(self._store, one, coming, next(ids), originator)
+                    instance, coming = ahead.popleft()
+                    done = storing.submit(self._store, instance, coming, next(ids), originator)
                     while not wait([done], TELL_SECONDS).done:
                         yield SubOperations(remaining, completed, failed, warning, tuple(failures))
                     status = done.result()
@@ -177,7 +177,7 @@ class Retrieval:
                     warning += status in WARNINGS
                     if status != 0x0000 and status not in WARNINGS:
                         failed += 1
-                        failures.append(one.sop_instance)
+                        failures.append(instance.sop_instance)
                     yield SubOperations(remaining, completed, failed, warning, tuple(failures))
             finally:
                 self._is_over = True
@@ -194,8 +194,8 @@ class Retrieval:
             for number in range(len(page.instances)):
                 if time.monotonic() - page.listed_at > URL_SECONDS:
                     self._renew(page)
-                one = page.instances[number]
-                yield one, fetching.submit(self._fetched, page, one, folder / str(next(self._names)))
+                instance = page.instances[number]
+                yield instance, fetching.submit(self._fetched, page, instance, folder / str(next(self._names)))
 
     def _renew(self, page: Page) -> None:
         """Give the instances of a page new addresses. What is no longer shared keeps its old one, which ends."""
@@ -208,22 +208,22 @@ class Retrieval:
         page.instances = [fresh.get(instance.sop_instance, instance) for instance in page.instances]
         page.listed_at = time.monotonic()
 
-    def _fetched(self, page: Page, one: Instance, target: Path) -> Path:
+    def _fetched(self, page: Page, instance: Instance, target: Path) -> Path:
         """The file to send. Raises what `_store` tells apart."""
         self._go_on()
-        syntax = self._channel.takes(one.sop_class, one.transfer_syntax)
+        syntax = self._channel.takes(instance.sop_class, instance.transfer_syntax)
         if syntax is None:
             raise NothingAcceptedError("takes-no-such-instance")
         self._spool.check_space()
         try:
-            if syntax == one.transfer_syntax:
-                self._instances.download(one, target, self._go_on)
+            if syntax == instance.transfer_syntax:
+                self._instances.download(instance, target, self._go_on)
             else:
-                self._instances.transcoded(page.study, page.owner, one, target)
+                self._instances.transcoded(page.study, page.owner, instance, target)
             if page.number:
                 patient, origin = self._patient(page.number), self._origin(page.owner)
                 _rewrite(target, coerced(target, patient, origin, self._now).write_to)
-            if syntax == IMPLICIT_LE != one.transfer_syntax:
+            if syntax == IMPLICIT_LE != instance.transfer_syntax:
                 _rewrite(target, lambda other: to_implicit(target, other))
         except BaseException:
             target.unlink(missing_ok=True)
@@ -253,17 +253,17 @@ class Retrieval:
         hospital = self._instances.names.get(owner, owner)
         return Origin(hospital, own.name, self._mark.replace("{hospital}", hospital))
 
-    def _store(self, one: Instance, coming: Future[Path], message_id: int, originator: tuple[str, int] | None) -> int:
+    def _store(self, instance: Instance, coming: Future[Path], message_id: int, originator: tuple[str, int] | None) -> int:
         """The status of the sub-operation; NOT_SENT for an instance that could not be sent."""
         try:
             path = coming.result()
         except (ArchiveError, SpoolError) as error:
-            log.warning("an instance was not retrieved", sha256=one.sha256[:12], detail=str(error))
+            log.warning("an instance was not retrieved", sha256=instance.sha256[:12], detail=str(error))
             self._failures_in_a_row += 1
             self._is_over = self._is_over or self._failures_in_a_row >= FAILURES_IN_A_ROW
             return NOT_SENT
         except (CannotBeHadError, UncoercibleError, NothingAcceptedError) as error:
-            log.warning("an instance was not retrieved", sha256=one.sha256[:12], why=type(error).__name__, detail=str(error))
+            log.warning("an instance was not retrieved", sha256=instance.sha256[:12], why=type(error).__name__, detail=str(error))
             return NOT_SENT
         except _OverError:
             return NOT_SENT
@@ -271,9 +271,9 @@ class Retrieval:
         try:
             return self._channel.store(path, message_id, originator)
         except NothingAcceptedError as error:
-            log.warning("an instance was not stored", sha256=one.sha256[:12], detail=str(error))
+            log.warning("an instance was not stored", sha256=instance.sha256[:12], detail=str(error))
         except PacsError as error:
-            log.warning("an instance was not stored, and no further one will be", sha256=one.sha256[:12], detail=str(error))
+            log.warning("an instance was not stored, and no further one will be", sha256=instance.sha256[:12], detail=str(error))
             self._is_over = True
         finally:
             path.unlink(missing_ok=True)

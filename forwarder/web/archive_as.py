@@ -90,11 +90,11 @@ class ArchiveAs:
         """The timelines of several numbers (`id`, and `issuer` where it is not ours), a few at a time, in their order."""
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(number: Mapping[str, str]) -> Any:
+        async def patient_of(number: Mapping[str, str]) -> Any:
             async with gate:
                 return await self.patient(number.get("id", ""), number.get("issuer", ""))
 
-        return list(await asyncio.gather(*(one(number) for number in numbers)))
+        return list(await asyncio.gather(*(patient_of(number) for number in numbers)))
 
     async def city(self) -> City:
         """The institutions as they are, known for a minute."""

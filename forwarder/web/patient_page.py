@@ -78,14 +78,14 @@ class PatientPage:
 
     def routes(self) -> list[BaseRoute]:
         """The pages, and where their forms go."""
-        one = PATH + "/{sealed}"
+        patient = PATH + "/{sealed}"
         return [
             self._pages.route(PATH, self.start, *EVERY),
             self._pages.route(PATH, self.begin, *EVERY, methods=("POST",)),
-            self._pages.route(one, self.show, *EVERY),
-            self._pages.route(one, self.act, *EVERY, methods=("POST",)),
-            self._pages.route(one + "/images", self.images, Role.RADIOLOGY),
-            self._pages.route(one + "/accesses.pdf", self.accesses, Role.PRIVACY),
+            self._pages.route(patient, self.show, *EVERY),
+            self._pages.route(patient, self.act, *EVERY, methods=("POST",)),
+            self._pages.route(patient + "/images", self.images, Role.RADIOLOGY),
+            self._pages.route(patient + "/accesses.pdf", self.accesses, Role.PRIVACY),
         ]
 
     # Finding a patient; emergencies

@@ -86,14 +86,14 @@ class Readiness:
         return found
 
 
-def _exam(one: Mapping[str, Any], brought: account.ExamAccount | None, pace: float | None) -> Exam:
+def _exam(study: Mapping[str, Any], brought: account.ExamAccount | None, pace: float | None) -> Exam:
     known = (
-        str(one["study_instance_uid"]), str(one.get("study_date") or ""), str(one.get("description") or ""),
-        tuple(one.get("modalities") or ()),
+        str(study["study_instance_uid"]), str(study.get("study_date") or ""), str(study.get("description") or ""),
+        tuple(study.get("modalities") or ()),
     )  # fmt: skip
-    count = int(one.get("instances") or 0)
+    count = int(study.get("instances") or 0)
     if brought is None:
-        return Exam(*known, Standing.WHOLE if one.get("complete") else Standing.PARTIAL, count, count)
+        return Exam(*known, Standing.WHOLE if study.get("complete") else Standing.PARTIAL, count, count)
     wanted = count if brought.wanted is None else brought.wanted
     if brought.done:
         return Exam(*known, Standing.ASIDE if brought.aside else Standing.IN_PACS, brought.there, wanted, brought.reason)

@@ -140,8 +140,8 @@ def reading(city: RunningCity) -> None:
     for series in {slice_.SeriesInstanceUID for slice_ in stack}:
         assert client.get(f"{root}/dicomweb/studies/{study}/series/{series}/metadata", allow_redirects=False).ok
 
-    def fetch(one: Dataset) -> None:
-        uids = f"studyUID={study}&seriesUID={one.SeriesInstanceUID}&objectUID={one.SOPInstanceUID}"
+    def fetch(image: Dataset) -> None:
+        uids = f"studyUID={study}&seriesUID={image.SeriesInstanceUID}&objectUID={image.SOPInstanceUID}"
         asked = f"{root}/wado?requestType=WADO&{uids}&contentType=application/dicom"
         assert city.client(None).get(asked, allow_redirects=False).status_code == 307
 

@@ -92,7 +92,7 @@ def each(city: RunningCity) -> dict[str, dict[str, float]]:
         "slice": units_of(city, SLICES, lambda: spend(city, ct())),
         "film_study": units_of(city, 1, lambda: spend(city, ct(2))),
     }
-    (study, *_) = sorted(hospital.get("/dicomweb/studies").json(), key=lambda one: -one["00201208"]["Value"][0])
+    (study, *_) = sorted(hospital.get("/dicomweb/studies").json(), key=lambda result: -result["00201208"]["Value"][0])
     uid = study["0020000D"]["Value"][0]
 
     def read() -> None:

@@ -67,13 +67,13 @@ def _made(image: Any, study: str, series: str, number: int, patient: int) -> byt
 
 def searches(studies: int) -> dict[str, str]:
     """The searches, by what selects."""
-    one = studies // 2
-    day = f"{2010 + one // 336 % 15:04d}{1 + one // 28 % 12:02d}{1 + one % 28:02d}"
+    middle = studies // 2
+    day = f"{2010 + middle // 336 % 15:04d}{1 + middle // 28 % 12:02d}{1 + middle % 28:02d}"
     return {
-        "PatientID": f"/studies?PatientID=P{one:06d}",
-        "StudyInstanceUID": f"/studies?StudyInstanceUID={ROOT}.1.{one}",
-        "AccessionNumber": f"/studies?AccessionNumber=A{one:06d}",
-        "name prefix": f"/studies?PatientName=ROSSI{one:06d}*",
+        "PatientID": f"/studies?PatientID=P{middle:06d}",
+        "StudyInstanceUID": f"/studies?StudyInstanceUID={ROOT}.1.{middle}",
+        "AccessionNumber": f"/studies?AccessionNumber=A{middle:06d}",
+        "name prefix": f"/studies?PatientName=ROSSI{middle:06d}*",
         "one day": f"/studies?StudyDate={day}",
         "ModalitiesInStudy": "/studies?ModalitiesInStudy=CT",
     }

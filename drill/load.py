@@ -332,14 +332,14 @@ class Load:
         if answer.status_code == 200:
             instances = answer.json()["instances"]
             noted["sops"] = sorted(instance["sop_instance_uid"] for instance in instances)
-            one = chance.choice(instances) if instances else None
-            if one is not None:
+            sample = chance.choice(instances) if instances else None
+            if sample is not None:
                 try:
-                    body = requests.get(one["url"], timeout=20)
+                    body = requests.get(sample["url"], timeout=20)
                 except requests.RequestException:
                     body = None
                 if body is not None and body.status_code == 200:
-                    noted["bits"] = hashlib.sha256(body.content).hexdigest() == one["sha256"]
+                    noted["bits"] = hashlib.sha256(body.content).hexdigest() == sample["sha256"]
         self.ledger.note("read", how="manifest", request=request_id(answer), body=self._refusal(answer), **noted)
 
     def _metadata(self, chance: random.Random, viewer: str, study: Study) -> None:

@@ -107,12 +107,12 @@ def verify(
     seen.restores = [_told(restore, anchored) for restore in recorded]
     heads = table.batch_get((keys.audit_records(shard), keys.HEAD) for shard in shards)
 
-    def one(shard: str) -> tuple[list[ChainFault], int, ChainHead]:
+    def verified(shard: str) -> tuple[list[ChainFault], int, ChainHead]:
         head = heads.get((keys.audit_records(shard), keys.HEAD))
         return verify_shard(table, shard, head, anchored.get(shard, []), keep_since, since, until)
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        for shard, (found, count, head) in zip(shards, pool.map(one, shards), strict=True):
+        for shard, (found, count, head) in zip(shards, pool.map(verified, shards), strict=True):
             covered = max((anchor.head.seq for anchor in anchored.get(shard, [])), default=0)
             seen.findings += found
             seen.records += count
@@ -142,7 +142,7 @@ def verify_shard(
 ) -> tuple[list[ChainFault], int, ChainHead]:
     """The findings on one chain whose head was read before, how many records were read, and that head."""
     certain = [a for a in anchors if not a.restored]
-    start = max((a.head for a in certain if since and a.at <= since), key=lambda one: one.seq, default=ChainHead())
+    start = max((a.head for a in certain if since and a.at <= since), key=lambda chain_head: chain_head.seq, default=ChainHead())
     end = min((a.head.seq for a in certain if until and a.at >= until), default=None)
     last = _end_of(table, shard, head) if end is None else keys.audit_record(end)
     count = 0
@@ -188,7 +188,7 @@ def export(
     chains = (_records(table, shard) for shard in all_shards(list(registry.versions)))
     if not as_stored:
         chains = (_whole(chain) for chain in chains)
-    for record in heapq.merge(*chains, key=lambda one: str(one["at"])):
+    for record in heapq.merge(*chains, key=lambda entry: str(entry["at"])):
         if first <= str(record["at"]) < last:
             out.write(json.dumps(record if as_records or as_stored else audit_event(record, names), ensure_ascii=False) + "\n")
             count += 1

@@ -207,12 +207,12 @@ class Authority:
             raise UnusableRequest("This is not a serial number.")
         return folder / f"{serial}.pem"
 
-    def certificate_of(self, one: Issued) -> x509.Certificate:
+    def certificate_of(self, issued: Issued) -> x509.Certificate:
         """What was issued."""
-        return x509.load_pem_x509_certificate(self._file(one.serial).read_bytes())
+        return x509.load_pem_x509_certificate(self._file(issued.serial).read_bytes())
 
-    def _key_of(self, one: Issued) -> bytes:
-        return _spki(self.certificate_of(one).public_key())
+    def _key_of(self, issued: Issued) -> bytes:
+        return _spki(self.certificate_of(issued).public_key())
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
@@ -333,7 +333,7 @@ def _publish(authority: Authority, options: argparse.Namespace, now: datetime) -
 
 def _list(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
     del options
-    for certificate in sorted(authority.issued(), key=lambda one: (one.common_name, one.not_after)):
+    for certificate in sorted(authority.issued(), key=lambda issued: (issued.common_name, issued.not_after)):
         left = (datetime.fromisoformat(certificate.not_after) - now).days
         state = (
             f"revoked {certificate.revoked_at} ({certificate.reason})"

@@ -96,7 +96,7 @@ def packages_of(part: str) -> list[LockedPackage]:
     found += [developers[name] for name in ADDED.get(part, ())]
     return [
         LockedPackage(report.name, report.version, report.hashes, licence_of(report.name))
-        for report in sorted(found, key=lambda one: one.name)
+        for report in sorted(found, key=lambda package: package.name)
     ]
 
 

@@ -96,18 +96,18 @@ def forwarders(city: DeployedCity, options: argparse.Namespace) -> int:
     return 0
 
 
-def _sign(one: dict[str, Any]) -> str:
-    if one["age_seconds"] is None:
-        return f"{one['institution']}  no sign of life yet"
-    line = {True: "line open", False: "line closed", None: "line not tried"}[one["line_open"]]
-    oldest = one["oldest_waiting_seconds"]
-    waiting = f"{one['waiting'] or 0:.0f} waiting" + (f", the oldest for {oldest:.0f} s" if oldest is not None else "")
-    state = "SILENT" if one["silent"] else "alive"
-    troubles = ", ".join(one["troubles"]) or "no troubles"
-    version = f"version {one['version']}"
-    if one["contract"] != one["archive_contract"]:
-        version += f" (contract {one['contract']}, the archive's is {one['archive_contract']})"
-    return "  ".join([one["institution"], state, f"{one['age_seconds']} s ago", version, waiting, line, troubles])
+def _sign(forwarder: dict[str, Any]) -> str:
+    if forwarder["age_seconds"] is None:
+        return f"{forwarder['institution']}  no sign of life yet"
+    line = {True: "line open", False: "line closed", None: "line not tried"}[forwarder["line_open"]]
+    oldest = forwarder["oldest_waiting_seconds"]
+    waiting = f"{forwarder['waiting'] or 0:.0f} waiting" + (f", the oldest for {oldest:.0f} s" if oldest is not None else "")
+    state = "SILENT" if forwarder["silent"] else "alive"
+    troubles = ", ".join(forwarder["troubles"]) or "no troubles"
+    version = f"version {forwarder['version']}"
+    if forwarder["contract"] != forwarder["archive_contract"]:
+        version += f" (contract {forwarder['contract']}, the archive's is {forwarder['archive_contract']})"
+    return "  ".join([forwarder["institution"], state, f"{forwarder['age_seconds']} s ago", version, waiting, line, troubles])
 
 
 def canary(city: DeployedCity, options: argparse.Namespace) -> int:

@@ -57,9 +57,9 @@ def differing(*, forwarder_only: bool = False) -> tuple[list[str], int]:
         for path in copy.rglob("*"):
             os.utime(path, (1, 1))
             path.chmod(0o700 if path.is_dir() else 0o600)
-        one = digests(ROOT, Path(folder) / "one", forwarder_only=forwarder_only, umask=0o022, zone="UTC")
+        here = digests(ROOT, Path(folder) / "one", forwarder_only=forwarder_only, umask=0o022, zone="UTC")
         other = digests(copy, Path(folder) / "other", forwarder_only=forwarder_only, umask=0o077, zone="Pacific/Kiritimati")
-    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name)), len(one)
+    return sorted(name for name in {*here, *other} if here.get(name) != other.get(name)), len(here)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -132,7 +132,7 @@ def _modality(opened: OpenInstance, groups: list[Node], stored: Any) -> tuple[An
         return table.look_up(stored).astype(np.float64), True, False
     values = stored.astype(np.float64)
     slope, intercept, known = 1.0, 0.0, True
-    for node in (opened.root, *(one for group in groups if (one := group.item(_FRAME_VALUES)) is not None)):
+    for node in (opened.root, *(values_of for group in groups if (values_of := group.item(_FRAME_VALUES)) is not None)):
         slopes, intercepts = node.numbers(_SLOPE), node.numbers(_INTERCEPT)
         if slopes or intercepts:
             slope = 1.0 if not slopes else slopes[0] if slopes[0] is not None else 0.0
@@ -151,7 +151,7 @@ def _voi(
     """From 0 to 1: the caller's window, a VOI LUT, the image's first window, or all values that occur."""
     if window is not None:
         return windowed(values, *window)
-    nodes = [one for group in reversed(groups) if (one := group.item(_FRAME_VOI)) is not None]
+    nodes = [voi for group in reversed(groups) if (voi := group.item(_FRAME_VOI)) is not None]
     for node in (*nodes, opened.root) if known else ():
         item = node.item(_VOI_LUT)
         try:

@@ -123,10 +123,10 @@ def _study_kept(evidence: Evidence, entry: dict[str, Any], wanted: set[str]) -> 
         yield Violation(10, f"{owner}'s study {study} counts {counted} instances and has {len(manifest)}")
 
 
-def _same_bytes(evidence: Evidence, one: dict[str, Any]) -> Iterator[Violation]:
-    sop = one["sop_instance_uid"]
-    body = requests.get(one["url"], timeout=60).content
-    if hashlib.sha256(body).hexdigest() != one["sha256"] or len(body) != one["size"]:
+def _same_bytes(evidence: Evidence, instance: dict[str, Any]) -> Iterator[Violation]:
+    sop = instance["sop_instance_uid"]
+    body = requests.get(instance["url"], timeout=60).content
+    if hashlib.sha256(body).hexdigest() != instance["sha256"] or len(body) != instance["size"]:
         yield Violation(2, f"{sop} is not the bytes that its manifest names")
         return
     file = evidence.sent / f"{sop}.dcm"
@@ -137,7 +137,7 @@ def _same_bytes(evidence: Evidence, one: dict[str, Any]) -> Iterator[Violation]:
         yield Violation(2 if sop not in _contested(evidence) else 3, f"{sop} has other pixels than were sent first")
     if sent.file_meta.TransferSyntaxUID == found.file_meta.TransferSyntaxUID and sent != found:
         yield Violation(2, f"{sop} is another data set than was sent")
-    life = parse_qs(urlsplit(one["url"]).query).get("X-Amz-Expires", ["0"])[0]
+    life = parse_qs(urlsplit(instance["url"]).query).get("X-Amz-Expires", ["0"])[0]
     if int(life) > 300:
         yield Violation(6, f"a presigned address lives {life} s")
 

@@ -77,7 +77,7 @@ class Knowledge:
         asked: dict[tuple[str, str, int], list[float]] = {}
         for entry in self.of("opening"):
             asked.setdefault((entry["sender"], entry["receiver"], entry["person"]), []).append(entry["at"])
-        for transfer in sorted(self.transfers, key=lambda one: one.opened):
+        for transfer in sorted(self.transfers, key=lambda known: known.opened):
             moments = asked.get((transfer.sender, transfer.receiver, transfer.person), [])
             earlier = [moment for moment in moments if moment <= transfer.opened + 2 * ROUNDING]
             if not earlier:

@@ -87,7 +87,7 @@ EVENT_HANDLERS = {
     "operations": {
         "operations/reconcile", "operations/reconcile_objects", "operations/reconcile_facts", "operations/reconcile_views",
         "operations/reconcile_studies", "operations/reconcile_feeds", "operations/reconcile_audit", "operations/jobs",
-        "operations/usage", "operations/forwarders",
+        "operations/rebuild", "operations/usage", "operations/forwarders",
         "ingest/index", "ingest/instance_items", "projection/studies",
         "projection/tallies", "retrieval/metadata", "audit/trail",
     }
@@ -97,7 +97,8 @@ EVENT_HANDLERS = {
 ONLY_BEHIND_EVENTS = {
     "ingest/read_again", "ingest/index", "ingest/removals", "audit/anchor", "sharing/expiries", "projection/facts",
     "projection/studies", "projection/tallies", "operations/jobs", "operations/rehearsal", "operations/usage",
-    "operations/canary", "operations/discrepancies", "operations/reconcile", "operations/reconcile_objects",
+    "operations/canary", "operations/discrepancies", "operations/rebuild", "operations/reconcile",
+    "operations/reconcile_objects",
     "operations/reconcile_facts", "operations/reconcile_views", "operations/reconcile_studies", "operations/reconcile_feeds",
     "operations/reconcile_audit", "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study",
     "erasure/erase_patient", "erasure/erase_institution", "erasure/erase_expired",

@@ -93,7 +93,16 @@ class Reconciliation:
     mend: bool = False
 
 
-PageOfFindings = tuple[list[Discrepancy], int, str | None]
-"""The findings of a page, how many things were looked at, and the key to go on after, None at the end."""
+@dataclass(frozen=True)
+class PageOfFindings:
+    """What one step of a pass did: what it found, the objects and studies that it looked at, and the key to go on after, None at
+    the end."""
+
+    findings: Sequence[Discrepancy] = ()
+    objects: int = 0
+    studies: int = 0
+    after: str | None = None
+
+
 Stage = Callable[[Reconciliation, Registry, str, str], PageOfFindings]
-"""What compares a page of one institution's, after a key."""
+"""A step of a pass through one institution's, after a key."""

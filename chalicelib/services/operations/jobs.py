@@ -12,7 +12,7 @@ from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.errors import BadRequest, TryAgain
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.services.ingest.instance_items import StoredObject, UnreadObject, check, verdicts_of
-from chalicelib.services.operations import forwarders, reconcile, usage
+from chalicelib.services.operations import forwarders, rebuild, reconcile, usage
 from chalicelib.services.operations.discrepancies import RESERVE, Progress, Reconciliation
 from chalicelib.services.operations.usage import Month
 from chalicelib.services.registry import load_registry
@@ -40,8 +40,7 @@ def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> JsonObjec
         )
         if record([], what):
             raise TryAgain
-    work = reconcile.rebuild if name == "rebuild" else reconcile.reconcile
-    done = work(job, progress or Progress(), only)
+    done = rebuild.rebuild(job, progress, only) if name == "rebuild" else reconcile.reconcile(job, progress or Progress(), only)
     return {
         "findings": [finding.to_item() for finding in done.findings],
         "objects": done.objects,

@@ -16,21 +16,17 @@ whose bytes are gone is named, and stays so: its sender has it. Safe to repeat, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from chalicelib.domain import keys
 from chalicelib.domain.audit import UNREGISTERED
 from chalicelib.domain.institutions import CANARY, Registry
-from chalicelib.domain.ports import Table
 from chalicelib.services.operations import (
     reconcile_audit,
     reconcile_feeds,
     reconcile_objects,
     reconcile_studies,
-    reconcile_views,
 )
 from chalicelib.services.operations.discrepancies import RESERVE, Discrepancy, Done, Progress, Reconciliation, Stage
-from chalicelib.services.operations.reconcile_objects import OBJECTS_AT_ONCE
 from chalicelib.services.registry import OPERATOR, load_registry
 
 STAGES: Mapping[str, Stage] = {
@@ -44,9 +40,14 @@ STAGES: Mapping[str, Stage] = {
 
 def reconcile(job: Reconciliation, start: Progress, only: str | None = None) -> Done:
     """Go on from `start` for as long as there is time, through every institution or the one that is named."""
+    return go_through(STAGES, job, start, only)
+
+
+def go_through(stages: Mapping[str, Stage], job: Reconciliation, start: Progress, only: str | None) -> Done:
+    """The passes of a job from `start` on, one after the other, each through every institution or the one that is named."""
     registry = load_registry(job.table)
     findings: list[Discrepancy] = []
-    counted = dict.fromkeys(STAGES, 0)
+    objects = studies = 0
     position: Progress | None = start
     while position is not None:
         if job.remaining() < RESERVE and position != start:
@@ -54,14 +55,15 @@ def reconcile(job: Reconciliation, start: Progress, only: str | None = None) -> 
         institution = position.institution or _next(registry, only, "")
         if institution is None:
             break
-        found, count, after = STAGES[position.stage](job, registry, institution, position.after)
-        findings += found
-        counted[position.stage] += count
-        position = _beyond(registry, only, Progress(position.stage, institution, after or ""), done=after is None)
-    return Done(findings, counted["objects"], counted["studies"], position)
+        page = stages[position.stage](job, registry, institution, position.after)
+        findings += page.findings
+        objects, studies = objects + page.objects, studies + page.studies
+        following = Progress(position.stage, institution, page.after or "")
+        position = _beyond(stages, registry, only, following, done=page.after is None)
+    return Done(findings, objects, studies, position)
 
 
-def _beyond(registry: Registry, only: str | None, at: Progress, *, done: bool) -> Progress | None:
+def _beyond(stages: Mapping[str, Stage], registry: Registry, only: str | None, at: Progress, *, done: bool) -> Progress | None:
     """Where to go on: in the same place, with the next institution, with the next pass, or nowhere."""
     if not done:
         return at
@@ -69,7 +71,7 @@ def _beyond(registry: Registry, only: str | None, at: Progress, *, done: bool) -
     if following is not None:
         return Progress(at.stage, following)
     first = _next(registry, only, "")
-    names = list(STAGES)
+    names = list(stages)
     later = names[names.index(at.stage) + 1 :]
     return Progress(later[0], first) if later and first is not None else None
 
@@ -80,33 +82,3 @@ def _next(registry: Registry, only: str | None, after: str) -> str | None:
     everyone = {*registry.former, *registry.members, OPERATOR, UNREGISTERED} - {CANARY}
     every = sorted(everyone) if only is None else [only]
     return next((institution for institution in every if institution > after), None)
-
-
-def rebuild(job: Reconciliation, start: Progress, only: str | None = None) -> Done:
-    """Make every view anew from the facts, study by study, each in the transaction that moves it on: readers see either."""
-    registry = load_registry(job.table)
-    count = 0
-    position: Progress | None = start
-    while position is not None:
-        if job.remaining() < RESERVE and position != start:
-            break
-        institution = position.institution or _next(registry, only, "")
-        if institution is None:
-            break
-        listed = job.objects.keys_after(keys.instance_object(institution, ""), position.after, OBJECTS_AT_ONCE)
-        for study in _studies_led_by(job.table, institution, [listing.key.rpartition("/")[2] for listing in listed]):
-            count += reconcile_views.count_anew(job, institution, study, registry)
-        if len(listed) == OBJECTS_AT_ONCE:
-            position = Progress("objects", institution, listed[-1].key)
-        else:
-            following = _next(registry, only, institution)
-            position = Progress("objects", following) if following is not None else None
-    return Done((), 0, count, position)
-
-
-def _studies_led_by(table: Table, institution: str, hashes: Sequence[str]) -> list[str]:
-    """The studies whose first fact is of one of these objects, so that each study comes up once in a whole run."""
-    verdicts = table.batch_get(keys.verdict(institution, sha) for sha in hashes)
-    studies = sorted({str(item.data["study"]) for item in verdicts.values() if item.data["state"] == "indexed"})
-    firsts = {study: table.query(keys.study_facts(institution, study), keys.INSTANCES, limit=1).items for study in studies}
-    return [study for study, items in firsts.items() if items and items[0].data["sha256"] in hashes]

@@ -37,7 +37,7 @@ def page(job: Reconciliation, registry: Registry, institution: str, after: str) 
         since = job.clock() - _SURELY_KEPT
         if head is None or any(audit_verify.verify_shard(shard, records, head, [], since, _before(records))):
             findings.append(Discrepancy(DiscrepancyKind.AUDIT_GAP, institution, shard=shard))
-    return findings, 0, None
+    return PageOfFindings(findings)
 
 
 def _newest(job: Reconciliation, shard: str, head: Item | None) -> list[Item]:

@@ -28,7 +28,7 @@ def page(job: Reconciliation, registry: Registry, institution: str, after: str) 
         for owner, study in absent
         if not reconcile_views.any_instance(job.table, owner, study) and not _is_erased(job.table, registry, owner, study)
     ]
-    return findings, 0, entries[-1].sk if len(entries) == ENTRIES_AT_ONCE else None
+    return PageOfFindings(findings, after=entries[-1].sk if len(entries) == ENTRIES_AT_ONCE else None)
 
 
 def _is_erased(table: Table, registry: Registry, owner: str, study: str) -> bool:

@@ -39,7 +39,7 @@ def page(job: Reconciliation, registry: Registry, institution: str, after: str) 
     findings += _views_there(job, registry, institution, set(of_study.values()) - touched)
     for study in sorted(touched - {""}):
         reconcile_views.count_anew(job, institution, study, registry)
-    return findings, len(listed), listed[-1].key if len(listed) == OBJECTS_AT_ONCE else None
+    return PageOfFindings(findings, objects=len(listed), after=listed[-1].key if len(listed) == OBJECTS_AT_ONCE else None)
 
 
 def _without_verdict(job: Reconciliation, lost: Sequence[StoredObject]) -> list[Discrepancy]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from chalicelib.domain import keys
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.ports import Item
+from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.studies import every_version
 from chalicelib.services.operations import reconcile_views
 from chalicelib.services.operations.discrepancies import Discrepancy, DiscrepancyKind, PageOfFindings, Reconciliation
@@ -16,19 +16,21 @@ STUDIES_AT_ONCE = 20
 
 def page(job: Reconciliation, registry: Registry, institution: str, after: str) -> PageOfFindings:
     """The studies that an owner finds in its own list, in the order of that index."""
-    partition = keys.rows_by_date(institution)
-    between = (after, "\U0010ffff") if after else None
-    rows = [
-        item
-        for item in job.table.query(partition, index="gsi3", between=between, limit=STUDIES_AT_ONCE + 1).items
-        if item.indexes["gsi3"][1] != after
-    ][:STUDIES_AT_ONCE]
+    own, following = listed(job.table, institution, after)
     findings: list[Discrepancy] = []
-    own = [study for row in rows if (study := _own_study(row, institution)) is not None]
     for study in own:
         findings += _bytes_there(job, institution, study)
         findings += reconcile_views.as_facts_say(job, registry, institution, study) or _told(job, registry, institution, study)
-    return findings, len(own), rows[-1].indexes["gsi3"][1] if len(rows) == STUDIES_AT_ONCE else None
+    return PageOfFindings(findings, studies=len(own), after=following)
+
+
+def listed(table: Table, institution: str, after: str) -> tuple[list[str], str | None]:
+    """A page of the studies in an owner's own list, and the key to go on after, None at the end."""
+    between = (after, "\U0010ffff") if after else None
+    found = table.query(keys.rows_by_date(institution), index="gsi3", between=between, limit=STUDIES_AT_ONCE + 1).items
+    rows = [item for item in found if item.indexes["gsi3"][1] != after][:STUDIES_AT_ONCE]
+    own = [study for row in rows if (study := _own_study(row, institution)) is not None]
+    return own, rows[-1].indexes["gsi3"][1] if len(rows) == STUDIES_AT_ONCE else None
 
 
 def _own_study(row: Item, institution: str) -> str | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from chalicelib.domain import keys
 from chalicelib.domain.institutions import Registry
-from chalicelib.domain.ports import Delete, Item, Key, PutVersion, Table
+from chalicelib.domain.ports import Delete, Item, Key, Table
 from chalicelib.services.operations.discrepancies import Discrepancy, DiscrepancyKind, Reconciliation
-from chalicelib.services.operations.rehearsal import Rehearsal, unsettled
+from chalicelib.services.operations.rehearsal import Rehearsal
 from chalicelib.services.projection import studies as projection
 
 
@@ -27,16 +26,12 @@ def any_instance(table: Table, institution: str, study: str) -> bool:
 
 
 def _differs(job: Reconciliation, registry: Registry, institution: str, study: str) -> bool:
-    view_key, tally_key = keys.study_view(study, institution), keys.study_tally(institution, study)
-    view = job.table.get(*view_key)
-    instead: dict[Key, Item | None] = {tally_key: None}
-    if view is not None:
-        instead[view_key] = unsettled(view)
-    on = Rehearsal(job.table, instead)
-    projection.project(on, _Silent(), institution, study, job.clock())
-    made = {key: item for key, item in on.written.items() if key[0].startswith("V#") and key != tally_key}
+    on = Rehearsal(job.table)
+    projection.project(on, _Silent(), institution, study, job.clock(), anew=True)
+    tally = keys.study_tally(institution, study)
+    made = {key: item for key, item in on.written.items() if key[0].startswith("V#") and key != tally}
     if not made:
-        return view is not None
+        return job.table.get(*keys.study_view(study, institution)) is not None
     there = job.table.batch_get(made)
     if any(_said(made[key]) != _said(there.get(key)) for key in made):
         return True
@@ -61,14 +56,11 @@ def _rows_there(table: Table, registry: Registry, institution: str, study: str) 
 
 
 def count_anew(job: Reconciliation, institution: str, study: str, registry: Registry) -> bool:
-    """Have the views of a study made from its facts; whether they are there now. Rows that nothing explains go."""
-    view = job.table.get(*keys.study_view(study, institution))
-    if view is not None:
-        again = replace(unsettled(view), version=(view.version or 0) + 1)
-        tally = Delete(*keys.study_tally(institution, study))
-        if job.table.transact([PutVersion(again, view.version or 0), tally]):
-            return False  # somebody was faster: the next run looks again
-    projection.project(job.table, job.alerts, institution, study, job.clock())
+    """Have the views of a study made from its facts; whether they are there now. Rows that nothing explains go.
+
+    What is made takes the place of what is there in one transaction: who reads meanwhile reads the one or the other.
+    """
+    projection.project(job.table, job.alerts, institution, study, job.clock(), anew=True)
     made = job.table.get(*keys.study_view(study, institution))
     rows = made.data["rows"] if made is not None else []
     explained = {(str(key[0]), str(key[1])) for key in rows} if isinstance(rows, list) else set[Key]()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 
 from chalicelib.domain.ports import Delete, Item, Key, Page, PutNew, PutVersion, Table, Write
 
@@ -11,13 +10,11 @@ from chalicelib.domain.ports import Delete, Item, Key, Page, PutNew, PutVersion,
 class Rehearsal:
     """Fulfils `ports.Table` on top of another one. `written` is what was written, None for what was removed.
 
-    `instead`: items that are taken to stand there in place of what does. What is found by an index is not overlaid: an index
-    finds, and never decides.
+    What is found by an index is not overlaid: an index finds, and never decides.
     """
 
-    def __init__(self, table: Table, instead: Mapping[Key, Item | None]) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
-        self._instead = dict(instead)
         self.written: dict[Key, Item | None] = {}
 
     def get(self, pk: str, sk: str) -> Item | None:
@@ -27,7 +24,7 @@ class Rehearsal:
     def batch_get(self, keys: Iterable[Key]) -> dict[Key, Item]:
         """See `ports.Table.batch_get`."""
         wanted = list(dict.fromkeys(keys))
-        laid = self._overlay
+        laid = self.written
         found = self._table.batch_get(key for key in wanted if key not in laid)
         return found | {key: item for key in wanted if (item := laid.get(key)) is not None}
 
@@ -63,7 +60,7 @@ class Rehearsal:
             yield from found
             return
         first, last = between or (prefix, prefix + "\U0010ffff")
-        laid = {key: item for key, item in self._overlay.items() if key[0] == pk and first <= key[1] <= last}
+        laid = {key: item for key, item in self.written.items() if key[0] == pk and first <= key[1] <= last}
         if not laid:
             yield from found
             return
@@ -88,10 +85,6 @@ class Rehearsal:
                 self.written[write.item.key] = write.item
         return []
 
-    @property
-    def _overlay(self) -> dict[Key, Item | None]:
-        return self._instead | self.written
-
     def _holds(self, write: Write) -> bool:
         if isinstance(write, PutNew):
             return self.get(*write.item.key) is None
@@ -99,8 +92,3 @@ class Rehearsal:
             there = self.get(*write.item.key)
             return (there.version or 0 if there is not None else 0) == write.expected
         return True
-
-
-def unsettled(view: Item) -> Item:
-    """A study's view as one that was left half written, of which every row is written again."""
-    return replace(view, data={**view.data, "unsettled": True, "tally": ""})

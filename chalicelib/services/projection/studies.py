@@ -115,10 +115,13 @@ class _Plan:
         return writes
 
 
-def project(table: Table, alerts: Alerts, owner: str, study: str, now: datetime, changed: Collection[str] = ()) -> None:
+def project(
+    table: Table, alerts: Alerts, owner: str, study: str, now: datetime, changed: Collection[str] = (), *, anew: bool = False
+) -> None:
     """Bring the views of one study up to date with its facts, of which those with the sort keys `changed` may be new.
 
-    Raises TryAgain when others keep being faster.
+    `anew`: nothing that the views and their tally say is taken for true: all of it is counted, and written, from the facts, and
+    takes the place of what stands there in the same transaction. Raises TryAgain when others keep being faster.
     """
     attempts = 0
     while attempts < _ATTEMPTS:
@@ -126,7 +129,9 @@ def project(table: Table, alerts: Alerts, owner: str, study: str, now: datetime,
         state, known, erasing = _state_and_tally(table, (owner, study))
         if erasing:
             return
-        if known.is_torn and attempts <= _TORN:
+        if anew:
+            known, state = replace(known, tally=None), replace(state, view=replace(state.view, rows_digest=""))
+        elif known.is_torn and attempts <= _TORN:
             continue
         count = tallies.bring_up_to_date(table, known, changed)
         if count is None:

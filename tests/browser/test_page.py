@@ -392,6 +392,26 @@ def test_what_could_not_be_fetched_is_fetched_again(open_page: Open, story: Stor
     expect(page.locator(".pane.left .picture img")).to_be_visible()
 
 
+def test_a_part_of_the_page_that_does_not_come_is_asked_for_again_and_then_told(open_page: Open, story: Story) -> None:
+    failing, tries = [True], list[str]()
+
+    def fail(route: Route) -> None:
+        tries.append(route.request.url)
+        route.abort() if failing[0] or len(tries) == 1 else route.continue_()
+
+    page, watch = open_page(story.link(), prepare=lambda page: page.route("**/list.js", fail))
+    watch.expect("ERR_FAILED", *PREPARING)
+    page.wait_for_function("performance.getEntriesByType('navigation')[0].type === 'reload'")
+    expect(page.locator("#app")).to_contain_text("La pagina non è arrivata per intero.")
+    failing[0] = False
+    page.get_by_role("button", name="Riprova").click()
+    expect(exams(page).first).to_be_visible()
+    tries.clear()
+    other, watch = open_page(story.link(), prepare=lambda page: page.route("**/early.js", fail))
+    watch.expect("ERR_FAILED", *PREPARING)
+    expect(exams(other).first).to_be_visible()  # by itself, and with the link of before
+
+
 def test_what_failed_is_tried_again_by_itself_and_then_by_a_button(open_page: Open, story: Story) -> None:
     failing, tries = ["reports"], list[str]()
 

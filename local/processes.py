@@ -6,6 +6,7 @@ import json
 import os
 import random
 import socket
+import threading
 from pathlib import Path
 
 import psutil
@@ -37,21 +38,41 @@ def end_orphan(pid: Path, argument: Path) -> None:
         process.kill()
 
 
+class _Ports:
+    """Where a process looks for ports: on from where it looked last, since what it has found before may not be taken yet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at = 0
+
+    def following(self, count: int) -> range:
+        """So many in a row, none of which was given before all others were."""
+        lowest, highest = _range()
+        with self._lock:
+            if not lowest <= self._at <= highest - count:
+                self._at = lowest if self._at else random.SystemRandom().randrange(lowest, highest - count)
+            found = range(self._at, self._at + count)
+            self._at += count
+        return found
+
+
+_ports = _Ports()
+
+
 def free_port(count: int = 1) -> int:
     """A free port of this machine, the first of `count` in a row: below those that the system gives to outgoing connections, of
     which one could have it when what listens there is started again. `LOCAL_PORTS` (`12000-14000`) narrows them, where several
-    look for ports at once: what one has found is not taken yet.
+    processes look for ports at once.
     """
-    lowest, highest = _range()
     while True:
-        first = random.SystemRandom().randrange(lowest, highest - count)
+        found = _ports.following(count)
         try:
-            for port in range(first, first + count):
+            for port in found:
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
-        return first
+        return found.start
 
 
 def _range() -> tuple[int, int]:

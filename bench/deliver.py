@@ -33,7 +33,7 @@ import psutil
 import requests
 
 from bench import forwarder as bench_forwarder
-from bench.forwarder import ENVIRONMENT, ct, resident, spawned
+from bench.forwarder import ENVIRONMENT, ct, processor, resident, spawned
 from bench.one_study import one_study
 from forwarder.compression.jpegls import compress
 from forwarder.files import sha256_of
@@ -234,11 +234,6 @@ def accept(place: Hospital, transfer: str, number: str) -> None:
         raise RuntimeError("the page has no form")
     form = {"token": token[1], "act": "accept", "transfer": transfer, "number": number, "sure": "yes"}
     requests.post(f"{place.page}/transfers", headers=who, data=form, timeout=60, allow_redirects=False).raise_for_status()
-
-
-def processor(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def transferred(city: RunningCity, patient: str) -> str:

@@ -1,7 +1,8 @@
-"""The forwarder measured: `python -m bench.forwarder [receive] [memory] [line] [codecs]` (all of them without a name).
+"""The forwarder measured: `python -m bench.forwarder [receive] [memory] [line] [codecs] [--beside CHECKOUT]` (all of them without a name).
 
 receive  C-STORE of a 500-slice CT, 1 and 4 associations, fsync on; Orthanc (fsync off, its default) and DCMTK's storescp
-         (no fsync, no index) in the same run, in turns, where they are installed; DCMTK's storescu sends
+         (no fsync, no index) in the same run, in turns, where they are installed; DCMTK's storescu sends. The forwarder of
+         another checkout too (`git worktree add ../before COMMIT`). Of ours the processor time an instance is told
 memory   resident memory with 100,000 instances waiting, idle and while they leave
 line     from the last C-STORE to visible at the other hospital, over a line held to 100 Mbit/s (a proxy)
 codecs   JPEG-LS and HTJ2K on real CT, MR and chest films (HTJ2K needs `pip install imagecodecs`)
@@ -24,6 +25,7 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ from hospital import Hospital, hospital, process, until
 from local.processes import free_port
 
 SLICES = 500
+ROOT = Path(__file__).parents[1]
+OURS, OTHER = "forwarder (fsync)", "the other checkout's (fsync)"
 STUDY = "1.2.826.0.1.3680043.10.9"
 ROUNDS = 3
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
@@ -78,14 +82,25 @@ def send(port: int, files: list[Path], associations: int) -> float:
     return time.perf_counter() - began
 
 
+spent: dict[str, list[float]] = {}
+"""Seconds of processor of each round of a forwarder, by its name."""
+
+
 @contextmanager
-def forwarder(folder: Path) -> Iterator[int]:
+def forwarder(folder: Path, checkout: Path = ROOT, name: str = OURS) -> Iterator[int]:
     place = hospital(folder, NOWHERE, archive__profile="", send__lossless=False)
-    with process(place, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x"):
+    with process(place, checkout, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x") as running:
+        before = processor(running.pid)
         yield place.port
+        spent.setdefault(name, []).append(processor(running.pid) - before)
         received = place.state()["received"]
         if received != SLICES:
             raise RuntimeError(f"the forwarder has {received} instances")
+
+
+def processor(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 @contextmanager
@@ -136,10 +151,12 @@ def spawned(command: list[str], port: int) -> Iterator[None]:
         running.wait()
 
 
-def receive(scratch: Path) -> None:
+def receive(scratch: Path, beside: Path | None = None) -> None:
     files = ct(scratch / "ct")
     megabytes = sum(path.stat().st_size for path in files) / 1e6
-    peers: dict[str, Callable[[Path], Any]] = {"forwarder (fsync)": forwarder}
+    peers: dict[str, Callable[[Path], Any]] = {OURS: forwarder}
+    if beside:
+        peers[OTHER] = partial(forwarder, checkout=beside.resolve(), name=OTHER)
     peers["pynetdicom (no fsync, no index)"] = pynetdicom
     if shutil.which("Orthanc"):
         peers["Orthanc (no fsync)"] = orthanc
@@ -148,6 +165,7 @@ def receive(scratch: Path) -> None:
     print(f"C-STORE of a {SLICES}-slice CT, {megabytes:.0f} MB; median (best) of {ROUNDS} rounds in turns")
     for associations in (1, 4):
         took: dict[str, list[float]] = {name: [] for name in peers}
+        spent.clear()
         for round_number in range(ROUNDS):
             for name, peer in peers.items():
                 folder = scratch / f"{associations}-{round_number}-{name.split()[0]}"
@@ -159,6 +177,7 @@ def receive(scratch: Path) -> None:
             print(
                 f"  {associations} association{'s' if associations > 1 else ' '}  {name:<32}"
                 f"{SLICES / middle:>5.0f} ({SLICES / best:.0f}) instances/s  {megabytes / middle:>5.0f} MB/s"
+                + (f"  {1000 * statistics.median(spent[name]) / SLICES:.2f} ms of processor each" if name in spent else "")
             )
         print(f"  load now {os.getloadavg()[0]:.1f}")
 
@@ -330,7 +349,10 @@ def main() -> None:
     parts = {"receive": receive, "memory": memory, "line": line, "codecs": codecs}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*parts, []], metavar="PART")
-    chosen = parser.parse_args().parts or list(parts)
+    parser.add_argument("--beside", type=Path, help="another checkout, whose forwarder receives in the same run")
+    arguments = parser.parse_args()
+    chosen = arguments.parts or list(parts)
+    parts["receive"] = partial(receive, beside=arguments.beside)
     warnings.simplefilter("ignore")
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}")

@@ -119,13 +119,11 @@ def hospital(folder: Path, api: str, **values: Any) -> Hospital:
 
 
 @contextmanager
-def process(place: Hospital, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(place: Hospital, checkout: Path = Path(__file__).parents[2], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """The forwarder as a process of its own, up; ended at the end whatever happened."""
     command = [sys.executable, "-m", "forwarder", "run", "--config", str(place.write_config())]
     with (place.folder / "log").open("ab") as log:
-        running = subprocess.Popen(
-            command, stderr=log, stdout=log, env={**os.environ, **environment}, cwd=Path(__file__).parents[2]
-        )
+        running = subprocess.Popen(command, stderr=log, stdout=log, env={**os.environ, **environment}, cwd=checkout)
     try:
         until(lambda: running.poll() is not None or place.is_up())
         yield running

@@ -134,7 +134,7 @@ class RunningCity:
         return answer
 
     def functions(self) -> dict[str, dict[str, float]]:
-        """Of each function since the start: invocations, cpu_ms, bytes_sent, bytes_read."""
+        """Of each function since the start: invocations, cpu_ms, requests to AWS, bytes_sent, bytes_read."""
         answer: dict[str, dict[str, float]] = requests.get(f"{self.s3}/_city/functions", timeout=10).json()
         return answer
 

@@ -51,7 +51,7 @@ def sender(cloud: Application, endpoint: str, faults: Faults) -> Callable[..., A
         with meter.outside() as spent:
             body = cloud(environ, start_response)
         if spent is not None:
-            spent.add(sent=int(environ.get("CONTENT_LENGTH") or 0))
+            spent.add(sent=int(environ.get("CONTENT_LENGTH") or 0), requests=1)
         faults.after_call()
         if faults.happens(faults.chances.answer_lost):
             raise ConnectionClosedError(endpoint_url=request.url)

@@ -1,4 +1,4 @@
-"""What each function does: invocations, CPU time, and bytes to and from AWS, counted in the functions' own threads.
+"""What each function does: invocations, CPU time, requests to AWS and their bytes, counted in the functions' own threads.
 
 Functions, emulated cloud and gateway share one process, so the time of the process says little about a function. Here the
 time inside the emulated cloud is taken off, and that of threads which a function starts for itself is added: these inherit its
@@ -23,17 +23,19 @@ class Spent:
     name: str
     invocations: int = 0
     cpu: float = 0.0
+    requests: int = 0
     bytes_sent: int = 0
     bytes_read: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, cpu: float = 0.0, sent: int = 0, read: int = 0, invocations: int = 0) -> None:
+    def add(self, cpu: float = 0.0, sent: int = 0, read: int = 0, invocations: int = 0, requests: int = 0) -> None:
         """Add to what was spent."""
         with self.lock:
             self.cpu += cpu
             self.bytes_sent += sent
             self.bytes_read += read
             self.invocations += invocations
+            self.requests += requests
 
 
 _spent: dict[str, Spent] = {}
@@ -78,6 +80,7 @@ def totals() -> dict[str, dict[str, float]]:
         name: {
             "invocations": spent.invocations,
             "cpu_ms": round(spent.cpu * 1000, 3),
+            "requests": spent.requests,
             "bytes_sent": spent.bytes_sent,
             "bytes_read": spent.bytes_read,
         }

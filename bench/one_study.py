@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class OneStudy:
     url: str = ""
     accepted: threading.Event = field(default_factory=threading.Event)
     template: bytes = b""
+    calls: Counter[str] = field(default_factory=Counter)
+    """By path, of an instance by `/objects`."""
 
     def instance(self, number: int) -> bytes:
         """The bytes of an instance."""
@@ -85,13 +88,13 @@ class OneStudy:
 
 
 @contextmanager
-def one_study(count: int) -> Iterator[OneStudy]:
-    """It, listening."""
+def one_study(count: int, edge: int = 16) -> Iterator[OneStudy]:
+    """It, listening; its slices have `edge` rows and columns."""
     image = dcmread(str(get_testdata_file("CT_small.dcm")))
     image.PatientName, image.PatientID, image.StudyInstanceUID, image.SeriesInstanceUID = "Prova^Molte", "SM-1", STUDY, SERIES
     image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{SERIES}.{FIRST}"
-    image.Rows = image.Columns = 16
-    image.PixelData = image.PixelData[:512]
+    image.Rows = image.Columns = edge
+    image.PixelData = bytes(2 * edge * edge)
     content = io.BytesIO()
     image.save_as(content)
     archive = OneStudy(count, template=content.getvalue())
@@ -101,6 +104,7 @@ def one_study(count: int) -> Iterator[OneStudy]:
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
+            archive.calls["/objects" if parts.path.startswith("/objects/") else parts.path] += 1
             if parts.path.startswith("/objects/"):
                 self._send(200, archive.instance(int(parts.path.rpartition("/")[2])))
                 return
@@ -109,6 +113,7 @@ def one_study(count: int) -> Iterator[OneStudy]:
             self._send(404 if found is None else 200, json.dumps(absent if found is None else found).encode())
 
         def do_PUT(self) -> None:
+            archive.calls[urlsplit(self.path).path] += 1
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self._send(200, b"{}")
 

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -94,10 +96,20 @@ def test_a_package_over_half_of_the_limits_is_a_fault() -> None:
     assert list(packaging.oversize(25_000_000, 125_000_000)) == []
 
 
-def test_a_template_that_cloudformation_would_not_take_is_a_fault(sam: dict[str, Any]) -> None:
+def test_a_template_over_half_of_what_cloudformation_takes_is_a_fault(sam: dict[str, Any]) -> None:
     assert list(packaging.oversize_template(sam)) == []
     larger = {"Resources": {f"R{n}": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "x" * 100}} for n in range(5000)}}
     assert len(list(packaging.oversize_template(larger))) == 1
+
+
+def test_what_is_deployed_is_what_was_measured(sam: dict[str, Any], tmp_path: Path) -> None:
+    """The line of docs/deploy.md that takes the spaces out of what the AWS CLI writes, as it stands there."""
+    (line,) = re.findall(r"^    python3 -m json\.tool .*$", (packaging.ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "uploaded.json").write_text(json.dumps(sam, indent=4))
+    subprocess.run([sys.executable, *line.split()[1:]], cwd=tmp_path, check=True, timeout=60)
+    made = (tmp_path / "build" / "packaged.json").read_text()
+    assert (made.strip(), json.loads(made)) == (packaging.compact(sam), sam)
 
 
 def test_the_template_is_the_same_without_what_is_in_the_zips(packaged: packaging.Package, sam: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ RUN_BY = {
     "make lock": "tests/infra/test_locks.py",
     "make image": "by hand: it needs podman and the registry",
     "make reproducible": "by CI itself",
-    "make vulnerabilities": "by hand: it needs the registry",
+    "make vulnerabilities": "by hand: it needs the registry; tests/infra/test_vulnerabilities.py reads its answers",
     "local up": "tests/integration/local/test_demo.py",
     "drill": "tests/drill/test_drill.py",
     "forwarder": "tests/forwarder/test_run.py",
@@ -65,6 +65,7 @@ RUN_BY = {
     "tests.fuzz.doors": "tests/integration/door/test_hostile_clients.py",
     "bench": "by hand: it measures",
     "venv": "Python's own",
+    "json.tool": "tests/infra/test_package.py",
 }
 """By what a command begins with, the longest that fits: the test that runs what it does, or why none does."""
 
@@ -116,7 +117,7 @@ def test_commands_take_the_options_that_the_docs_show() -> None:
     asked: dict[str, set[str]] = {}
     for name, options in commands().items():
         if (
-            options and not name.startswith(("make", "venv", "bench", "infra.authority")) and name != "forwarder"
+            options and not name.startswith(("make", "venv", "json.tool", "bench", "infra.authority")) and name != "forwarder"
         ):  # behind other words
             asked.setdefault(name.split()[0], set()).update(options)
     assert len(asked) > 5

@@ -124,7 +124,8 @@ def test_one_command_builds_the_image_for_both_kinds_of_machine() -> None:
 
 
 COMMANDS = ["forwarder", "forwarder.build", "forwarder.image", "infra.audit", "infra.authority", "infra.bill", "infra.locks",
-            "infra.onboard", "infra.operate", "infra.package", "infra.reproducible", "local"]  # fmt: skip
+            "infra.onboard", "infra.operate", "infra.package", "infra.reproducible", "infra.vulnerabilities",
+            "local"]  # fmt: skip
 
 
 def test_every_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:

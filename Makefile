@@ -82,8 +82,6 @@ fuzz: setup
 	$(BIN)/python -m tests.fuzz --seconds $(EACH)
 	$(BIN)/python -m tests.fuzz --seconds $(EACH) --guided
 	$(BIN)/python -m tests.fuzz.doors
-	test -x $(VENV)/fuzz/bin/schemathesis || { $(PYTHON) -m venv $(VENV)/fuzz && \
-	  $(VENV)/fuzz/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/fuzz-openapi.txt; } || true
 	$(BIN)/python -m tests.fuzz.openapi --seconds $(EACH)
 
 viewer:

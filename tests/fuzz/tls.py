@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("testssl.sh is not installed (Debian: testssl.sh)", file=sys.stderr)
         return 2
     wrong = 0
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.split("testssl.sh ")[-1]
+    told = subprocess.run([program, "--color", "0", "--version"], capture_output=True, text=True, check=False).stdout
     print(f"`python -m tests.fuzz.tls`, {datetime.now(UTC):%Y-%m-%d}, testssl.sh {said.split()[0]}:\n")
     print("| door | checks | found |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as name:

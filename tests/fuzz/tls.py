@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -60,8 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("testssl.sh is not installed (Debian: testssl.sh)", file=sys.stderr)
         return 2
     wrong = 0
-    told = subprocess.run([program, "--color", "0", "--version"], capture_output=True, text=True, check=False).stdout
-    print(f"`python -m tests.fuzz.tls`, {datetime.now(UTC):%Y-%m-%d}, testssl.sh {said.split()[0]}:\n")
+    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"testssl\S*\s+(\d[\w.]*)", said)
+    print(f"`python -m tests.fuzz.tls`, {datetime.now(UTC):%Y-%m-%d}, testssl.sh {version[1] if version else ''}:\n")
     print("| door | checks | found |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         authority = Authority(Path(name) / "tls")

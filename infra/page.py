@@ -8,10 +8,13 @@ writes the whole site to a new folder, OHIF included where it was prepared, read
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import shutil
 import sys
 from pathlib import Path
+
+from chalicelib.config import VERSION
 
 PAGE = "/page/"
 NAMING = ("index.html", "app-config.js")
@@ -48,7 +51,17 @@ def publish(viewer: Path, target: Path) -> str:
     return named
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """The command: prints the version that the files are published under."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.page", description="Write the page and the viewer as they are published."
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder that does not exist yet")
+    options = parser.parse_args(arguments)
+    print(publish(Path(__file__).parent.parent / "viewer", options.folder))
+    return 0
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m infra.page FOLDER")
-    print(publish(Path(__file__).parent.parent / "viewer", Path(sys.argv[1])))
+    sys.exit(main())

@@ -5,6 +5,7 @@ function should have them. Of imagecodecs only the codecs that DICOM has are kep
 The same sources give the same zip, byte for byte.
 """
 
+import argparse
 import re
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from chalicelib.config import VERSION
 from infra import bundle, runtime
 
 ROOT = Path(__file__).parent.parent
@@ -65,8 +67,11 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The command: writes build/pixels.zip."""
+    parser = argparse.ArgumentParser(prog="python -m infra.pixels", description="The function that decodes pixels: its zip.")
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.parse_args(arguments)
     target = ROOT / "build" / "pixels.zip"
     target.parent.mkdir(exist_ok=True)
     unzipped = build(target, python=runtime.interpreter(runtime.DEFAULT))

@@ -49,7 +49,7 @@ def test_what_a_widget_names_is_a_resource_of_the_stack(template: dict[str, Any]
 
 def test_the_operator_sees_what_was_asked_for() -> None:
     titles = " ".join(widget.title.lower() for widget in dashboard.WIDGETS)
-    for wanted in ("arriving", "rejected, by reason", "waiting", "age", "failures", "latency by route", "cold starts",
+    for wanted in ("arriving", "indexed", "rejected, by reason", "waiting", "age", "failures", "latency by route", "cold starts",
                    "throttles", "cost: requests and their time (ms), by institution"):  # fmt: skip
         assert wanted in titles
 

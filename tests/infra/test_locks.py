@@ -123,14 +123,19 @@ def test_one_command_builds_the_image_for_both_kinds_of_machine() -> None:
     assert "--no-deps /tmp/contenitore_forwarder" in dockerfile
 
 
-COMMANDS = ["forwarder", "forwarder.build", "forwarder.image", "infra.audit", "infra.authority", "infra.bill", "infra.locks",
-            "infra.onboard", "infra.operate", "infra.package", "infra.reproducible", "infra.vulnerabilities",
-            "local"]  # fmt: skip
+COMMANDS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    for package in ("forwarder", "infra", "local")
+    for path in (ROOT / package).glob("*.py")
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+)
+"""What is called by name; those of deeper folders are processes of these."""
 
 
 def test_every_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib import import_module
 
+    assert {"forwarder", "infra.operate", "infra.page", "local"} <= {*COMMANDS}
     for name in COMMANDS:
         module = import_module(name if "." in name else f"{name}.__main__")
         with pytest.raises(SystemExit) as ended:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from chalicelib.domain.ports import Put, Table
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services.ingest.summaries import read_summary
+from chalicelib.services.operations import reconcile_studies
 from chalicelib.services.operations.discrepancies import Progress, Reconciliation
 from chalicelib.services.operations.rebuild import rebuild
-from chalicelib.services.operations.reconcile import reconcile
+from chalicelib.services.operations.reconcile import STAGES, reconcile
 from chalicelib.services.retrieval.manifest import still_to_come
 from tests.fakes import Watched
 from tests.world import A, B, World, image
@@ -21,9 +24,9 @@ from tests.world import A, B, World, image
 WHOLE, WRONG, GROWS = "1.2.1", "1.2.2", "1.2.3"
 
 
-def job(archive: World, table: Table) -> Reconciliation:
+def job(archive: World, table: Table, seconds: float = 900.0) -> Reconciliation:
     return Reconciliation(
-        table, archive.objects, archive.alerts, archive.read_summary, lambda _: archive.act, lambda: archive.now, lambda: 900.0
+        table, archive.objects, archive.alerts, archive.read_summary, lambda _: archive.act, lambda: archive.now, lambda: seconds
     )
 
 
@@ -103,3 +106,24 @@ def test_what_comes_at_any_moment_of_it_is_in_the_new_views_and_no_view_stays_ol
         for study, instances in ((GROWS, 2), (WRONG, 1)):
             view = StudyView.from_item(archive.views()[f"V#STUDY#{study}", A].data)
             assert (view.instances, view.modalities) == (instances, ("CT",)), (moment, study)
+
+
+def test_a_function_without_time_does_one_step_and_says_where_to_go_on_and_in_the_end_all_is_done_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconcile_studies, "STUDIES_AT_ONCE", 2)
+    archive = damaged_world()
+    short, named, made, calls = job(archive, archive.table, seconds=0.0), list[str](), 0, 0
+    progress: Progress | None = Progress()
+    while progress is not None:
+        done = reconcile(short, progress)
+        named += [finding.study_instance_uid for finding in done.findings]
+        progress, calls = done.next, calls + 1
+    assert sorted(named) == [WRONG, GROWS]
+    assert calls > 2 * len(STAGES), "each pass stops in each institution"
+    started, progress = False, None
+    while not started or progress is not None:
+        done, started = rebuild(short, progress), True
+        made, progress = made + done.studies, done.next
+    assert made == 3
+    assert not reconcile(job(archive, archive.table), Progress()).findings

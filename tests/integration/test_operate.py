@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from infra import operate
 from tests.harness import ROOT, Client, RunningCity, running_city, wait_until
@@ -210,6 +211,21 @@ def test_bytes_that_are_gone_are_named_and_nothing_pretends_to_mend_them(world: 
     world.remove(partition, name)
     visible(world.owner, STUDY, 3)
     world.operate("reconcile", "--older-than", "0", expected=0)
+
+
+def test_what_an_administrator_deleted_in_the_bucket_is_brought_back_as_the_manual_says(world: World) -> None:
+    """docs/deploy.md, *Restore*: deleting leaves a delete marker, and deleting that brings the object back. Of an instance not
+    even a marker is left by anybody: the bucket's policy, which the emulated cloud has from the template alone, is in the way."""
+    s3, bucket, before = world.city.aws("s3"), world.city.outputs()["BucketName"], world.answers()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.delete_object(Bucket=bucket, Key=f"instances/san-matteo/{world.hashes[0]}")
+    lose_the_metadata(world)
+    found = world.operate(*RECONCILE, expected=1)["findings"]
+    assert {finding["kind"] for finding in found} == {"metadata-missing"}
+    (marker,) = [version for version in s3.list_object_versions(Bucket=bucket).get("DeleteMarkers", []) if version["IsLatest"]]
+    s3.delete_object(Bucket=bucket, Key=marker["Key"], VersionId=marker["VersionId"])
+    world.operate(*RECONCILE, expected=0)
+    assert world.answers() == before
 
 
 def test_a_gap_in_the_audit_and_a_feed_without_a_study_are_named_and_nothing_pretends_to_mend_them(world: World) -> None:

@@ -166,6 +166,7 @@ def test_what_was_refused_as_of_a_study_goes_with_it_or_by_the_rule_for_what_is_
     world.send(A, image(GOES, name="Va^Via"))
     refused = world.send(A, image(GOES, name="Va^Via", comment="other bytes", sop=f"{GOES}.1.1"))[0]
     world.send(A, image(STAYS, name="Re^Sta", patient="P2"))
+    never_indexed = world.store(A, b"what no event told of")
     world.settle()
     assert world.state(refused) == "conflict"
     if by_rule:
@@ -176,7 +177,7 @@ def test_what_was_refused_as_of_a_study_goes_with_it_or_by_the_rule_for_what_is_
         ordered(world)
         carry_out_orders(world)
     assert [key for key in left_of(world, refused.sha256) if key[1] != keys.CONFLICT] == []
-    assert refused.key not in world.objects.contents
+    assert (refused.key in world.objects.contents, never_indexed.key in world.objects.contents) == (False, not by_rule)
     kept = b"".join(gzip.decompress(world.objects.contents[key]) for key in world.objects.contents if key.startswith("metadata/"))
     assert (b"other bytes" in kept, b"Re^Sta" in kept) == (False, True)
     assert (b"Va^Via" in kept) is by_rule

@@ -28,7 +28,7 @@ RUN_BY = {
     "make fuzz": "tests/fuzz/test_fuzz.py",
     "make bench": "by hand: it measures",
     "make lock": "tests/infra/test_locks.py",
-    "make image": "by hand: it needs podman and the registry",
+    "make image": "tests/infra/test_image.py",
     "make reproducible": "by CI itself",
     "make vulnerabilities": "by hand: it needs the registry; tests/infra/test_vulnerabilities.py reads its answers",
     "local up": "tests/integration/local/test_demo.py",

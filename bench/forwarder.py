@@ -82,13 +82,23 @@ def send(port: int, files: list[Path], associations: int) -> float:
     return time.perf_counter() - began
 
 
+class Terse(Hospital):
+    """One whose configuration has what it needs to receive and no more: another checkout may not know the rest."""
+
+    def write_config(self) -> Path:
+        path = self.folder / "forwarder.toml"
+        known = ("archive.api", "archive.profile", "spool.folder", "spool.reserve_mb", "dicom.address", "dicom.port", "page.port")
+        path.write_text("".join(f"{key} = {json.dumps(self.values[key])}\n" for key in (*known, "send.lossless")))
+        return path
+
+
 spent: dict[str, list[float]] = {}
 """Seconds of processor of each round of a forwarder, by its name."""
 
 
 @contextmanager
 def forwarder(folder: Path, checkout: Path = ROOT, name: str = OURS) -> Iterator[int]:
-    place = hospital(folder, NOWHERE, archive__profile="", send__lossless=False)
+    place = Terse(folder, hospital(folder, NOWHERE, archive__profile="", send__lossless=False).values)
     with process(place, checkout, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x") as running:
         before = processor(running.pid)
         yield place.port

@@ -154,14 +154,12 @@ def _records_of(city: RunningCity, owner: str) -> list[dict[str, Any]]:
 
 
 def _left(city: RunningCity, hashes: list[str]) -> list[tuple[str, str]]:
-    kept = f"F#ERASURE#{LEAVER}"
-    words = (LEAVER, "LEAVES-", OID, "Partenti", "1.2.951", "1.2.952", *hashes)
-    return [key for key in items_of(city, *words) if key[0] != kept and not _names_no_patient(key)]
-
-
-def _names_no_patient(key: tuple[str, str]) -> bool:
-    """What members were told: that it left, which transfers there were, by their ids. What was offered goes by its time."""
-    return key[0].startswith(("F#FEED#", "F#OFFERED#", "F#REMOVAL#")) and key[0] != f"F#FEED#{LEAVER}"
+    """What is there of it, but the proof; what others' feeds told, by the ids of transfers and studies and no patient's; and what
+    goes by its time, an offer within hours and the hash of what was no DICOM within a week."""
+    patients = ("LEAVES-", OID, "Partenti", *hashes)
+    left, named = items_of(city, *patients, LEAVER, "1.2.951", "1.2.952"), items_of(city, *patients)
+    told = {key for key in left if key[0].startswith("F#FEED#") and key[0] != f"F#FEED#{LEAVER}" and key not in named}
+    return [key for key in left if key not in told and not key[0].startswith((f"F#ERASURE#{LEAVER}", "F#OFFERED#", "F#REMOVAL#"))]
 
 
 def test_a_patients_erasure_is_shown_confirmed_hidden_at_once_and_takes_nobody_elses(city: RunningCity) -> None:

@@ -152,6 +152,21 @@ def lose_a_row(world: World) -> None:
     world.remove(f"V#SEE#maugeri#{STUDY}", "san-matteo")
 
 
+def lose_the_tally(world: World) -> None:
+    world.remove(f"V#TALLY#san-matteo#{STUDY}", ".")
+
+
+def lose_a_series(world: World) -> None:
+    world.remove(f"V#SERIES#san-matteo#{STUDY}", f"{STUDY}.2")
+
+
+def lose_whose_study_it_is(world: World) -> None:
+    pages = world.table.get_paginator("scan").paginate(TableName=world.city.outputs()["TableName"])
+    filed = [item for page in pages for item in page["Items"] if item["pk"]["S"].startswith("F#PATIENT#")]
+    (fact,) = [item for item in filed if item["sk"]["S"] == f"UID#san-matteo#{STUDY}"]
+    world.remove(fact["pk"]["S"], fact["sk"]["S"])
+
+
 def change_the_view(world: World) -> None:
     item = world.item(f"V#STUDY#{STUDY}", "san-matteo")
     data = json.loads(item["data"]["S"])
@@ -178,6 +193,9 @@ DAMAGES = {
     lose_what_was_told: "study-not-told",
     lose_the_view: "study-without-view",
     lose_a_row: "view-differs",
+    lose_the_tally: "view-differs",
+    lose_a_series: "view-differs",
+    lose_whose_study_it_is: "instance-not-filed",
     change_the_view: "view-differs",
     show_it_to_who_may_not_see_it: "view-differs",
 }

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from chalicelib.domain import keys
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Delete, Item, Key, Table
+from chalicelib.domain.study_views import StudyView
 from chalicelib.services.operations.discrepancies import Discrepancy, DiscrepancyKind, Reconciliation
 from chalicelib.services.operations.rehearsal import Rehearsal
 from chalicelib.services.projection import studies as projection
+from chalicelib.services.projection import tallies
 
 
 def as_facts_say(job: Reconciliation, registry: Registry, institution: str, study: str) -> list[Discrepancy]:
@@ -26,12 +28,15 @@ def any_instance(table: Table, institution: str, study: str) -> bool:
 
 
 def _differs(job: Reconciliation, registry: Registry, institution: str, study: str) -> bool:
+    view, tally = keys.study_view(study, institution), keys.study_tally(institution, study)
+    kept = job.table.batch_get([view, tally])
+    if view in kept and tallies.counted_study(StudyView.from_item(kept[view].data), kept.get(tally), whole=False).is_torn:
+        return True
     on = Rehearsal(job.table)
     projection.project(on, _Silent(), institution, study, job.clock(), anew=True)
-    tally = keys.study_tally(institution, study)
     made = {key: item for key, item in on.written.items() if key[0].startswith("V#") and key != tally}
     if not made:
-        return job.table.get(*keys.study_view(study, institution)) is not None
+        return view in kept
     there = job.table.batch_get(made)
     if any(_said(made[key]) != _said(there.get(key)) for key in made):
         return True

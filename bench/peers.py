@@ -1,9 +1,9 @@
 """One table of ours beside others', in one run, in turns: `python -m bench.peers [--slices 500] [--rounds 3] [--json FILE] [--write]`.
 
 Receiving by C-STORE (our forwarder with fsync; Orthanc and DCMTK's storescp without, their defaults), the way to the other hospital over
-100 Mbit/s, metadata, searches and frames by DICOMweb (Orthanc with its plugin and its default index), where they are installed. Each
-figure is a median with the least and the greatest. `--write` puts the table into docs/performance.md, and the figures into
-docs/bench.json, for trends.
+100 Mbit/s, metadata, searches and frames by DICOMweb (Orthanc with its plugin and its default index), two films in the viewer beside
+stock OHIF alone, where they are installed. Each figure is a median with the least and the greatest. `--write` puts the table into
+docs/performance.md, and adds the run to docs/bench.json, for trends.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from typing import Any
 
 import psutil
 
-from bench import dicomweb, forwarder
+from bench import browser, dicomweb, forwarder
+from tests.harness import running_city
 
 ROOT = Path(__file__).parents[1]
 PAGE, FIGURES = ROOT / "docs" / "performance.md", ROOT / "docs" / "bench.json"
 BEGIN, END = "<!-- begin: bench.peers -->", "<!-- end: bench.peers -->"
-OURS, ORTHANC, STORESCP = "ours", "Orthanc", "storescp"
+OURS, ORTHANC, STORESCP, STOCK = SIDES = "ours", "Orthanc", "storescp", "stock OHIF"
 
 
 @dataclass
@@ -121,6 +122,23 @@ def web(slices: int, calls: int) -> list[Row]:
     return rows
 
 
+def viewers(scratch: Path, runs: int) -> list[Row]:
+    """Two films of two hospitals: ours from the link to both in the viewer, clicked at once, stock OHIF opened alone on the two."""
+    if browser.EXECUTABLE is None or not browser.OHIF.is_file():
+        return []
+    rows = {how: Row(f"both films in the viewer, {how}", "s") for how in ("cold", "warm")}
+    with running_city(scratch / "viewers") as city, browser.chromium() as opened:
+        patient = browser.four_films(city)
+        for number in range(runs + 1):  # the first fills the functions' caches, and counts for nothing
+            found = browser.measure(opened, city, patient)
+            for how, row in rows.items() if number else ():
+                row.values.setdefault(OURS, []).append(found[f"{how}.viewer"])
+                row.values.setdefault(STOCK, []).append(found[f"{how}.stock"])
+    for row in rows.values():
+        print(_line(row), flush=True)
+    return list(rows.values())
+
+
 def _line(row: Row) -> str:
     sides = "  ".join(
         f"{side} {statistics.median(found):.1f} ({min(found):.1f}–{max(found):.1f})" for side, found in row.values.items()
@@ -150,17 +168,18 @@ def page(found: dict[str, Any]) -> str:
         BEGIN,
         f"`{found['command']}`, {found['date']}: {where['processors']} processors ({where['model']}), {where['memory_gb']} GB, Python"
         f" {where['python']}; load {where['load_before']} before and {where['load_after']} after. Median (least–greatest). Orthanc and storescp as they",
-        "come: without fsync, Orthanc with SQLite and its DICOMweb plugin. Figures of each run: `docs/bench.json`.",
+        "come: without fsync, Orthanc with SQLite and its DICOMweb plugin; OHIF without our page, opened on the two studies. Figures of",
+        "each run, and of those before: `docs/bench.json`.",
         "",
-        "| what | unit | ours | Orthanc | storescp | goal |",
-        "|---|---|---|---|---|---|",
+        f"| what | unit | {' | '.join(SIDES)} | goal |",
+        f"|---|---|{'---|' * len(SIDES)}---|",
     ]
     for row in found["rows"]:
         cells = [
             f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
             if (values := row["values"].get(side))
             else ""
-            for side in (OURS, ORTHANC, STORESCP)
+            for side in SIDES
         ]
         goal = "" if row["met"] is None else f"{'met' if row['met'] else '**not met**'}: {row['goal']}"
         lines.append(f"| {row['what']} | {row['unit']} | {' | '.join(cells)} | {goal} |")
@@ -168,8 +187,10 @@ def page(found: dict[str, Any]) -> str:
 
 
 def write(found: dict[str, Any]) -> None:
-    """Put the table into the page, and the figures beside it."""
-    FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    """Put the table into the page, and the figures beside it, behind those of the runs before."""
+    before = json.loads(FIGURES.read_text(encoding="utf-8"))
+    runs = [*(before if isinstance(before, list) else [before]), found]
+    FIGURES.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     PAGE.write_text(before + page(found) + rest.partition(END)[2], encoding="utf-8")
@@ -180,6 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--slices", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=15)
+    parser.add_argument("--views", type=int, default=3, help="of the viewers, cold and warm (0: none)")
     parser.add_argument("--json", type=Path, help="the figures, for trends")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md and docs/bench.json")
     chosen = parser.parse_args(arguments)
@@ -188,8 +210,11 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         scratch = Path(folder)
         rows = [*receiving(scratch, chosen.rounds), over_the_line(scratch), *web(chosen.slices, chosen.calls)]
+        rows += viewers(scratch, chosen.views) if chosen.views else []
     where["load_after"] = round(os.getloadavg()[0], 1)
-    command = f"python -m bench.peers --slices {chosen.slices} --rounds {chosen.rounds} --calls {chosen.calls}"
+    command = (
+        f"python -m bench.peers --slices {chosen.slices} --rounds {chosen.rounds} --calls {chosen.calls} --views {chosen.views}"
+    )
     found = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "command": command, "machine": where, "rows": [asdict(row) for row in rows]}
     for row in found["rows"]:  # type: ignore[attr-defined]
         row["values"] = {side: [round(value, 2) for value in values] for side, values in row["values"].items()}

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no such target: {', '.join(unknown)}")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     found = 0
+    print(f"seed {chosen.seed}", flush=True)
     for name in chosen.targets or TARGETS:
         if chosen.guided:
             found += _guided(name, chosen.seconds, chosen.runs)

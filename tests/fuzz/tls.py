@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "forwarder"))
@@ -63,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = 0
     said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stdout
     version = re.search(r"testssl\S*\s+(\d[\w.]*)", said)
-    print(f"`python -m tests.fuzz.tls`, {datetime.now(UTC):%Y-%m-%d}, testssl.sh {version[1] if version else ''}:\n")
+    print(f"By testssl.sh {version[1] if version else ''}:\n")
     print("| door | checks | found |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         authority = Authority(Path(name) / "tls")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from tests.mutants.table import MUTANTS, PROMISES
 
-LAST = Path(__file__).with_name("last.json")
 DRILLED = {
     1: "every image and report that a forwarder acknowledged is in the archive when everything has come to rest",
     2: "each is downloaded by its address and held against what the modality sent, pixel for pixel, and byte for byte against its SHA-256",
@@ -27,7 +23,6 @@ DRILLED = {
 
 def text() -> str:
     """The page."""
-    last = json.loads(LAST.read_text(encoding="utf-8"))
     lines = [
         "# The promises, and what would notice if one were broken",
         "",
@@ -44,9 +39,12 @@ def text() -> str:
         "  A short form is part of `make test`. Events are late by a third of the drill, ten minutes at the most.",
         "* `make survivors`: mutations at random, by seed, in the rules and the forwarder's spool (`tests/mutants/sampler.py`).",
         "* `make mutants`: breaks each promise on purpose in a copy, and lists which were caught.",
-        f"* Last results of the mutants, {last['date']}: {last['caught']} of {last['all']} caught, put together from several runs, three of them by hand"
-        + (f"; missed: {', '.join(last['missed'])}." if last["missed"] else "."),
-        *[f"* {line}" for line in last["drills"]],
+        "",
+        "The last full results, with date, seed, command and machine, stand in [results/](results/), each put there by",
+        "`python -m tests.results NAME [OPTION …] > docs/results/NAME.md`: [drill](results/drill.md), [mutants](results/mutants.md),",
+        "[survivors](results/survivors.md), hostile input for the readers ([fuzz](results/fuzz.md)), at the [doors](results/doors.md), from the",
+        "API's description ([openapi](results/openapi.md)), the [TLS](results/tls.md) doors. Those of `make bench` are in",
+        "[performance.md](performance.md).",
         "",
     ]
     for number, promise in PROMISES.items():

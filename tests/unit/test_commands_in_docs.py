@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"(?:python3? -m |contenitore-forwarder |\bmake )[^`\n|;)#]*")
 
 RUN_BY = {
@@ -62,6 +62,7 @@ RUN_BY = {
     "tests.mutants.sampler": "by hand: as make survivors",
     "tests.fuzz": "tests/fuzz/test_fuzz.py",
     "tests.fuzz.openapi": "tests/fuzz/test_openapi.py",
+    "tests.results": "tests/drill/test_results.py",
     "tests.fuzz.tls": "tests/forwarder/test_tls_doors.py",
     "tests.fuzz.doors": "tests/integration/door/test_hostile_clients.py",
     "bench": "by hand: it measures",
@@ -69,6 +70,21 @@ RUN_BY = {
     "json.tool": "tests/infra/test_package.py",
 }
 """By what a command begins with, the longest that fits: the test that runs what it does, or why none does."""
+
+INSTALLED = "tests/infra/test_installed.py"
+OTHERS = {
+    "aws": "AWS only: its own command; what it deploys is held by tests/infra",
+    'curl "$(aws': "AWS only: the address is that of the deployed API",
+    "curl": "tests/integration/test_ordinary_client.py",
+    "docker": "by hand: docs/forwarder.md says with what it was tried",
+    "echo \"http": "tests/forwarder/test_docs.py",
+    "echo '{\"api\"": "AWS only: it configures the published site",
+    "export AWS_": "tests/integration/test_ordinary_client.py",
+    **dict.fromkeys(("chmod", "chown", "cp", "install", "ln -s", "runuser", "systemctl", "useradd"), INSTALLED),
+    "openssl req": "tests/infra/test_authority.py",
+    "pybabel": "by hand: it writes texts anew, and tests (test_words.py, test_staff_texts.py) fail when one is behind",
+}  # fmt: skip
+"""The same of programs that are not ours, by how their lines in the blocks of a shell begin."""
 
 
 def commands() -> dict[str, set[str]]:
@@ -103,6 +119,31 @@ def test_every_command_of_the_docs_is_run_by_a_test_or_says_why_not() -> None:
     assert [told for told in RUN_BY.values() if told.startswith("tests/") and not (ROOT / told).exists()] == []
     targets = {name for name in RUN_BY if name.startswith("make ")}
     assert [name for name in targets if not re.search(rf"^{name[5:]}:", MAKEFILE, re.MULTILINE)] == []
+
+
+def lines_of_a_shell() -> dict[str, set[str]]:
+    """What the indented blocks have of other programs than ours, by page: lines that begin with a word and are no table, no
+    drawing, no TOML, and not the rest of the line before."""
+    found: dict[str, set[str]] = {}
+    for page in PAGES:
+        before = ""
+        for line in page.read_text(encoding="utf-8").splitlines():
+            text = re.sub(r"^(?: {4}| {7})([a-z].*)$", r"\1", line)
+            rest = before.endswith("\\")
+            before = line
+            if text == line or rest or COMMAND.match(text) or not re.match(r"[a-z][a-z0-9_-]* \S", text):
+                continue
+            if not re.match(r"[\w.]+ = |.*[│─◀▶┌]| *\w+( {3,}| = )", text) and " = " not in text:
+                found.setdefault(page.name, set()).add(text)
+    return found
+
+
+def test_every_line_for_a_shell_is_run_by_a_test_or_says_why_not() -> None:
+    lines = [(page, line) for page, lines in lines_of_a_shell().items() for line in lines]
+    assert len(lines) > 20
+    assert sorted((page, line) for page, line in lines if not line.startswith(tuple(OTHERS))) == []
+    assert [begins for begins in OTHERS if not any(line.startswith(begins) for _, line in lines)] == []
+    assert [told for told in OTHERS.values() if told.startswith("tests/") and not (ROOT / told).exists()] == []
 
 
 def helped(name: str) -> str:

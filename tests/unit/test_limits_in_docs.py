@@ -11,6 +11,7 @@ import re
 
 import pytest
 
+from chalicelib.adapters import dynamodb
 from chalicelib.domain import forwarder_signs, studies
 from chalicelib.services.erasure import retention
 from forwarder.archive import retry
@@ -268,6 +269,7 @@ WAITS: dict[str, dict[str, tuple[float, float]]] = {
         "A forwarder says once a minute how it is": (forwarder_signs.EVERY.total_seconds(), 60),
         "(`last_pass`, counts and up to 200 UIDs)": (retention.MOST_NAMED, 200),
         "every four weeks": (retention.EVERY.days, 28),
+        "of a study of more than 98 series, reports and rows each is old or new": (dynamodb.MAX_TRANSACTION - 2, 98),
     },
     "sharing.md": {"Of more than 8 patients the others": (studies.MAX_PERSONS, 8)},
     "openapi.yaml": {},

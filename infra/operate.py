@@ -54,7 +54,8 @@ def reconcile(city: DeployedCity, options: argparse.Namespace) -> int:
             if not options.json:
                 print(_line(finding))
 
-    job = _job(city, options, "reconcile") | {"older_than": options.older_than, "mend": options.mend}
+    asked = {"older_than": options.older_than, "mend": options.mend, "every_object": options.every_object}
+    job = _job(city, options, "reconcile") | asked
     counted = city.through(job, told)
     told({"findings": _set_aside(city, options)})
     left = sum(not finding["mended"] for finding in findings)
@@ -267,6 +268,9 @@ def _arguments() -> argparse.ArgumentParser:
         made[name].add_argument("--institution", metavar="ID", help="this one only (default: every institution)")
     made["reconcile"].add_argument(
         "--older-than", type=float, default=900, metavar="SECONDS", help="leave out what is younger (default: 900)"
+    )
+    made["reconcile"].add_argument(
+        "--every-object", action="store_true", help="ask for the bytes of instances that came over 30 days ago, too"
     )
     made["reconcile"].add_argument("--mend", action="store_true", help="make good what differs")
     made["canary"].add_argument("--join", action="store_true", help="register the institution that tries the archive")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.services.operations.discrepancies import IN_STANDARD
 from infra import cost
 
 Template = dict[str, Any]
@@ -91,6 +92,7 @@ def test_old_instances_move_to_where_they_are_read_within_milliseconds_and_nothi
     assert (rule["Status"], rule["Prefix"]) == ("Enabled", "instances/")
     assert int(rule["ObjectSizeGreaterThan"]) + 1 == cost.SMALLEST_MOVED
     assert rule["Transitions"] == [{"StorageClass": "GLACIER_IR", "TransitionInDays": cost.MOVED_AFTER_DAYS}]
+    assert IN_STANDARD.days == cost.MOVED_AFTER_DAYS
 
 
 @pytest.mark.parametrize(

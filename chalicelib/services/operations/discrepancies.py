@@ -14,6 +14,9 @@ from chalicelib.services.ingest.rejection_notes import ActFor
 
 RESERVE = 30.0
 """Seconds that are kept for what was begun."""
+IN_STANDARD = timedelta(days=30)
+"""How long objects lie in S3 Standard (`OldInstancesLieWhereItCostsLess` in infra/city.yaml). To ask for one costs 25 times as
+much afterwards: of ten years of a city, more than it costs in a month."""
 
 
 class DiscrepancyKind(StrEnum):
@@ -79,7 +82,8 @@ class Done:
 class Reconciliation:
     """What a run works with. `mend`: whether to make good what differs.
 
-    What is younger than `older_than` may still be on its way, and is left out.
+    What is younger than `older_than` may still be on its way, and is left out. `every_object`: whether the bucket is asked for
+    each instance, also for those that came longer than `IN_STANDARD` ago.
     """
 
     table: Table
@@ -91,6 +95,7 @@ class Reconciliation:
     remaining: Callable[[], float]
     older_than: timedelta = timedelta(minutes=15)
     mend: bool = False
+    every_object: bool = False
 
 
 @dataclass(frozen=True)

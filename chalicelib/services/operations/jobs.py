@@ -31,7 +31,12 @@ def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> JsonObjec
         return _usage(job, event)
     try:
         name, only, progress = _name(event), _institution(event), _progress(event)
-        job = replace(job, older_than=_older_than(event), mend=event.get("mend") is True)
+        job = replace(
+            job,
+            older_than=_older_than(event),
+            mend=event.get("mend") is True,
+            every_object=event.get("every_object") is True,
+        )
     except BadRequest as error:
         return {"error": error.detail}
     if not progress and (job.mend or name == "rebuild"):

@@ -5,8 +5,8 @@ of which goes on where a cursor says:
 
 * objects: each has a verdict; what is indexed has the instance's fact, whichever version it is, what its SOP Instance UID stands
   for, its patient's fact, and the object that holds its metadata; its study has a view that its owner can find;
-* studies: each instance's fact has its object; the views are what the projector makes of the facts, counted anew; who sees it was
-  told;
+* studies: each instance's fact has its object (of the last 30 days, or of all where that is asked for); the views are what the
+  projector makes of the facts, counted anew; who sees it was told;
 * feeds: no feed names a study that nobody has;
 * audit: the newest records of each chain follow one another up to its head.
 

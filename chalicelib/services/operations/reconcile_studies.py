@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from chalicelib.domain import keys
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Table
+from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import every_version
 from chalicelib.services.operations import reconcile_views
-from chalicelib.services.operations.discrepancies import Discrepancy, DiscrepancyKind, PageOfFindings, Reconciliation
+from chalicelib.services.operations.discrepancies import (
+    IN_STANDARD,
+    Discrepancy,
+    DiscrepancyKind,
+    PageOfFindings,
+    Reconciliation,
+)
 
 STUDIES_AT_ONCE = 20
 
@@ -39,9 +46,14 @@ def _own_study(row: Item, institution: str) -> str | None:
 
 
 def _bytes_there(job: Reconciliation, institution: str, study: str) -> Iterator[Discrepancy]:
-    """Instances whose bytes are gone."""
+    """Instances whose bytes are gone: of those that came of late, or of all, where that is asked for."""
+    since = "" if job.every_object else iso(job.clock() - IN_STANDARD)
     facts = job.table.query_all(keys.study_facts(institution, study), keys.INSTANCES)
-    wanted = {keys.instance_object(institution, instance.fact.sha256): instance for instance in every_version(facts)}
+    wanted = {
+        keys.instance_object(institution, instance.fact.sha256): instance
+        for instance in every_version(facts)
+        if instance.fact.at >= since
+    }
     for key in sorted(wanted.keys() - job.objects.existing(list(wanted))):
         yield Discrepancy(DiscrepancyKind.NO_OBJECT, institution, study, wanted[key].sop_instance_uid, wanted[key].fact.sha256)
 

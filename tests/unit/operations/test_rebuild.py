@@ -14,7 +14,7 @@ from chalicelib.domain.ports import Put, Table
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.operations import reconcile_studies
-from chalicelib.services.operations.discrepancies import Progress, Reconciliation
+from chalicelib.services.operations.discrepancies import DiscrepancyKind, Progress, Reconciliation
 from chalicelib.services.operations.rebuild import rebuild
 from chalicelib.services.operations.reconcile import STAGES, reconcile
 from chalicelib.services.retrieval.manifest import still_to_come
@@ -106,6 +106,20 @@ def test_what_comes_at_any_moment_of_it_is_in_the_new_views_and_no_view_stays_ol
         for study, instances in ((GROWS, 2), (WRONG, 1)):
             view = StudyView.from_item(archive.views()[f"V#STUDY#{study}", A].data)
             assert (view.instances, view.modalities) == (instances, ("CT",)), (moment, study)
+
+
+def test_bytes_that_are_gone_are_looked_for_among_the_young_and_among_all_where_that_is_asked_for() -> None:
+    archive = damaged_world()
+    sha = hashlib.sha256(image(WHOLE, sop="1")).hexdigest()
+    del archive.objects.contents[f"instances/{A}/{sha}"]
+
+    def gone(*, every: bool) -> list[str]:
+        findings = reconcile(replace(job(archive, archive.table), every_object=every), Progress("studies")).findings
+        return [finding.sha256 for finding in findings if finding.kind == DiscrepancyKind.NO_OBJECT]
+
+    assert gone(every=False) == gone(every=True) == [sha]
+    archive.later(days=31)
+    assert (gone(every=False), gone(every=True)) == ([], [sha])
 
 
 def test_a_function_without_time_does_one_step_and_says_where_to_go_on_and_in_the_end_all_is_done_once(

@@ -194,8 +194,8 @@ def canary(archive: Archive) -> JsonObject:
 def operate(archive: Archive, event: JsonObject, remaining: Callable[[], float]) -> JsonObject:
     """A job of the operator's, as far as there is time: its findings, what was looked at, and where to go on.
 
-    `{"job": "reconcile" | "rebuild", "institution"?, "older_than"?, "every_object"?, "mend"?, "by"?, "progress"?}`; a job that does
-    not exist is answered with `error`.
+    `{"job": "reconcile" | "rebuild", "institution"?, "older_than"?, "every_object"?, "mend"?, "by"?, "progress"?}`; a job that
+    does not exist is answered with `error`.
     """
     from chalicelib.services.operations import jobs
     from chalicelib.services.operations.discrepancies import Reconciliation

@@ -28,6 +28,10 @@ class Following(Tables):
                 ask_to_look(connection, kind, name)
             for study in withdrawn:
                 recall(connection, "study = ?", (study,), RecallReason.WITHDRAWN)
+                connection.execute(
+                    "DELETE FROM deliver_recalls WHERE study = ? AND reason = ? AND rejected_at IS NULL",
+                    (study, RecallReason.NO_LONGER_SHARED),
+                )
 
         self._journal.write(work)
 

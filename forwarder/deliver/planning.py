@@ -15,6 +15,8 @@ from forwarder.deliver.tables import Tables, ask_to_look, looked_at, recall
 
 ORDERED_SECONDS = 7 * 86400.0
 """For how long what is relevant for an order goes first."""
+FEED_SECONDS = 20.0
+"""How long the PACS is not told of what is only known not to be seen any more: the feed may yet say that it was withdrawn."""
 
 
 class Planning(Tables):
@@ -61,7 +63,9 @@ class Planning(Tables):
                     (study, owner, RecallReason.WITHDRAWN),
                 ).fetchone()
                 if (study, owner) in gone and not withdrawn:
-                    recall(connection, "study = ? AND owner = ?", (study, owner), gone[(study, owner)])
+                    reason = gone[(study, owner)]
+                    wait = FEED_SECONDS if reason is RecallReason.NO_LONGER_SHARED else 0.0
+                    recall(connection, "study = ? AND owner = ?", (study, owner), reason, wait)
                 connection.execute("UPDATE deliver_studies SET state = 'gone' WHERE study = ? AND owner = ?", (study, owner))
                 connection.execute("DELETE FROM deliver_confirmations WHERE study = ? AND owner = ?", (study, owner))
                 connection.execute(

@@ -56,14 +56,17 @@ def finish_study(connection: sqlite3.Connection, task: Task) -> None:
     )
 
 
-def recall(connection: sqlite3.Connection, where: str, values: tuple[str, ...], reason: RecallReason) -> None:
-    """List what was brought of these studies for a recall."""
+def recall(
+    connection: sqlite3.Connection, where: str, values: tuple[str, ...], reason: RecallReason, seconds: float = 0.0
+) -> None:
+    """List what was brought of these studies for a recall, of which the PACS is told after so many seconds."""
+    now = time.time()
     connection.execute(
-        "INSERT OR IGNORE INTO deliver_recalls (study, owner, reason, since)"  # noqa: S608
-        f" SELECT study, owner, ?, ? FROM deliver_studies WHERE {where} AND EXISTS"
+        "INSERT OR IGNORE INTO deliver_recalls (study, owner, reason, since, not_before)"  # noqa: S608
+        f" SELECT study, owner, ?, ?, ? FROM deliver_studies WHERE {where} AND EXISTS"
         " (SELECT 1 FROM deliver_instances AS one WHERE one.study = deliver_studies.study AND one.owner = deliver_studies.owner"
         " AND one.state = 'delivered')",
-        (reason, time.time(), *values),
+        (reason, now, now + seconds, *values),
     )
 
 

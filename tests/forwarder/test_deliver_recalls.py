@@ -14,7 +14,7 @@ from line_proxy import bad_line
 from pacs import running_pacs
 from pydicom import Dataset
 
-from forwarder.deliver import engine
+from forwarder.deliver import engine, planning
 from forwarder.operations import admin
 from forwarder.service import running
 from tests.browser import hospital as by_api
@@ -75,6 +75,26 @@ def test_a_withdrawn_study_is_rejected_once_under_the_local_patient(case: Case) 
     assert len(notes(case)) == 1 and len(case.pacs.received) == 3
 
 
+@pytest.mark.usefixtures("often")
+def test_what_is_gone_before_the_feed_says_that_it_was_withdrawn_is_rejected_as_that(case: Case) -> None:
+    case.pacs.knows(case.number, "FERRARI^LUCIA")
+    kept, withdrawn = case.prior(), case.prior()
+    case.send(kept, withdrawn)
+    by_api.transfer(case.city, case.patient)
+    with bad_line() as line:
+        case.place.values["archive.proxy"] = line.url
+        with running(case.place.config()):
+            case.settled(2)
+            line.instead = lambda _, path: (500, b"{}") if "/changes" in path else None
+            path = f"/studies/{withdrawn.StudyInstanceUID}/withdrawals"
+            assert case.city.client("san-matteo").post(path, json={"reason": "wrong patient"}).status_code == 201
+            until(lambda: recalls(case) == {str(withdrawn.StudyInstanceUID): "no-longer-shared"})
+            line.instead = lambda _, path: None
+            until(lambda: recalls(case) == {str(withdrawn.StudyInstanceUID): "withdrawn"})
+            until(lambda: case.state()["recalls_rejected"] == 1)
+    assert [rejected_by(note) for note in notes(case)] == [("113037", {str(withdrawn.SOPInstanceUID)})]
+
+
 def test_of_a_study_of_which_one_image_was_withdrawn_that_one_is_rejected(case: Case) -> None:
     films = [case.prior() for _ in range(3)]
     for film in films:
@@ -105,7 +125,9 @@ def test_a_correction_is_red_and_rejects_what_was_corrected(case: Case) -> None:
 
 
 @pytest.mark.usefixtures("often")
-def test_an_objection_is_found_out_and_rejected(case: Case) -> None:
+def test_an_objection_is_found_out_and_rejected(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert planning.FEED_SECONDS == 20.0
+    monkeypatch.setattr(planning, "FEED_SECONDS", 0.5)
     film = case.prior()
     case.send(film)
     by_api.transfer(case.city, case.patient)

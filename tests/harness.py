@@ -130,17 +130,17 @@ class RunningCity:
 
     def aws_requests(self) -> dict[str, int]:
         """AWS requests since the start, by `service:Operation`."""
-        answer: dict[str, int] = requests.get(f"{self.s3}/_city/requests", timeout=10).json()
+        answer: dict[str, int] = requests.get(f"{self.s3}/_city/requests", timeout=60).json()
         return answer
 
     def functions(self) -> dict[str, dict[str, float]]:
         """Of each function since the start: invocations, cpu_ms, requests to AWS, bytes_sent, bytes_read."""
-        answer: dict[str, dict[str, float]] = requests.get(f"{self.s3}/_city/functions", timeout=10).json()
+        answer: dict[str, dict[str, float]] = requests.get(f"{self.s3}/_city/functions", timeout=60).json()
         return answer
 
     def units(self) -> dict[str, float]:
         """Of the table since the start: request units `written` and `read`, bytes newly `stored`."""
-        answer: dict[str, float] = requests.get(f"{self.s3}/_city/units", timeout=10).json()
+        answer: dict[str, float] = requests.get(f"{self.s3}/_city/units", timeout=60).json()
         return answer
 
     def invoked(self) -> int:
@@ -150,7 +150,7 @@ class RunningCity:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 def on_its_own(work: Callable[[], Result]) -> Result:

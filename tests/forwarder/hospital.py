@@ -76,7 +76,7 @@ class Hospital:
         return path
 
     def get(self, path: str) -> urllib3.BaseHTTPResponse:
-        with urllib3.PoolManager(retries=False, timeout=5.0) as http:
+        with urllib3.PoolManager(retries=False, timeout=60) as http:
             return http.request("GET", self.page + path)
 
     def state(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def process(place: Hospital, checkout: Path = Path(__file__).parents[2], **envir
         if running.poll() is None:
             running.terminate()
             try:
-                running.wait(20)
+                running.wait(60)
             except subprocess.TimeoutExpired:
                 running.kill()
                 running.wait()

@@ -78,7 +78,7 @@ class Ris:
     """A connection to a forwarder."""
 
     def __init__(self, port: int, tls: Any = None) -> None:
-        raw = socket.create_connection(("127.0.0.1", port), timeout=20)
+        raw = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.socket = tls.wrap_socket(raw) if tls else raw
         self._rest = b""
 

@@ -254,7 +254,7 @@ def test_death_right_after_each_step_opens_once_and_loses_nothing(city: RunningC
     with doomed(place, step, 1 if step == "adt-journaled" else 2) as forwarder:
         with contextlib.suppress(AssertionError, ConnectionError):
             post(place, message)
-        assert forwarder.wait(30) == -signal.SIGKILL
+        assert forwarder.wait(60) == -signal.SIGKILL
     with running(place.config()):
         assert post(place, message).code == "AA"  # a sender without an answer sends again
         until(lambda: place.state()["adt"]["waiting"] == 0)

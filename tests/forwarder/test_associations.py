@@ -394,7 +394,7 @@ class TestTheLog:
     def test_a_forwarder_that_cannot_start_says_so_in_json(self, tmp_path):
         place = hospital(tmp_path, NOWHERE, dicom__ae_title="")
         with process(place) as forwarder:
-            assert forwarder.wait(20) == 2
+            assert forwarder.wait(60) == 2
         (line,) = self.lines(place)
         assert "dicom.ae_title" in line["detail"]
 
@@ -422,7 +422,7 @@ def test_orthanc_sends(archive: FakeArchive, tmp_path):
         running(place.config()),
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(["/usr/sbin/Orthanc", str(tmp_path / "orthanc.json")], stdout=log, stderr=log) as orthanc,
-        urllib3.PoolManager(retries=False, timeout=20.0) as pool,
+        urllib3.PoolManager(retries=False, timeout=60) as pool,
     ):
         try:
             url = f"http://127.0.0.1:{http}"
@@ -454,6 +454,6 @@ def test_dcmtk_sends_whatever_it_proposes(archive: FakeArchive, tmp_path, option
     (file,) = write_ct(tmp_path / "ct", 1)
     command = ["/usr/bin/storescu", *options, "127.0.0.1", str(place.port), str(file)]
     with running(place.config()):
-        subprocess.run(command, check=True, env={"TCP_NODELAY": "1"}, timeout=60, capture_output=True)
+        subprocess.run(command, check=True, env={"TCP_NODELAY": "1"}, timeout=240, capture_output=True)
         until(lambda: place.settled(1))
         assert not place.state()["refusals"]

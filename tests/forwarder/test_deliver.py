@@ -63,11 +63,11 @@ def test_who_is_accepted_here_is_not_waited_for_in_the_feed(
         transfer = city.client("san-matteo").post("/transfers", json=body).json()["id"]
         who = {"X-Remote-User": "anna", "X-Remote-Roles": "registry"}
         with running(case.place.config()):
-            page = requests.get(f"{case.place.page}/transfers", headers=who, timeout=20).text
+            page = requests.get(f"{case.place.page}/transfers", headers=who, timeout=60).text
             token = re.search(r'name="token" value="([0-9a-f]+)"', page)
             assert token
             form = {"token": token[1], "act": "accept", "transfer": transfer, "number": case.number, "sure": "yes"}
-            requests.post(f"{case.place.page}/transfers", headers=who, data=form, timeout=20, allow_redirects=False)
+            requests.post(f"{case.place.page}/transfers", headers=who, data=form, timeout=60, allow_redirects=False)
             assert case.settled(1)["delivered"] == 1
 
 
@@ -133,7 +133,7 @@ def test_killed_after_the_pacs_took_an_image_and_before_it_was_noted(city: Runni
         with process(case.place) as forwarder:
             pacs.answer = lambda ds: (forwarder.kill(), 0x0000)[1]
             until(lambda: pacs.kept)
-            forwarder.wait(20)
+            forwarder.wait(60)
         pacs.answer = lambda ds: 0x0000
         with process(case.place):
             state = case.settled(1)

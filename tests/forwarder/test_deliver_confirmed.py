@@ -113,7 +113,7 @@ def test_killed_before_the_answer_to_a_request_for_commitment(city: RunningCity,
         with process(case.place) as forwarder:
             pacs.before_report = lambda: (forwarder.kill(), forwarder.wait(), until(case.place.is_up))
             until(lambda: pacs.asked)
-            forwarder.wait(20)
+            forwarder.wait(60)
         with process(case.place):
             assert confirmed(case, 3)["commitment"] == 3
         assert len(pacs.received) == 3

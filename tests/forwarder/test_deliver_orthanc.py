@@ -63,7 +63,7 @@ def running_orthanc(folder: Path, port: int, forwarder: int) -> Iterator[Orthanc
         yield orthanc
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def test_orthanc_gets_it_commits_it_sends_it_back_and_gets_nothing_twice(city: RunningCity, tmp_path: Path) -> None:

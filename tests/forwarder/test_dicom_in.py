@@ -39,7 +39,7 @@ def test_echo_is_answered(tmp_path):
 def test_dcmtk_echoes(tmp_path):
     place = hospital(tmp_path, NOWHERE)
     with running(place.config()):
-        subprocess.run(["/usr/bin/echoscu", "127.0.0.1", str(place.port)], check=True, timeout=30)
+        subprocess.run(["/usr/bin/echoscu", "127.0.0.1", str(place.port)], check=True, timeout=240)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])

@@ -85,5 +85,5 @@ class TestTls:
             "+cf",
             str(authority.pem),
         ]
-        subprocess.run([*command, "127.0.0.1", str(port), str(path)], check=True, timeout=30)
+        subprocess.run([*command, "127.0.0.1", str(port), str(path)], check=True, timeout=240)
         assert place.state()["received"] == 1

@@ -70,7 +70,7 @@ def test_what_a_ris_signs_in_a_shell_opens_the_door(tmp_path: Path):
     (block,) = re.findall(r'(?:^ {4}(?:Q=|S=|echo "http).*\n)+', DOCS, re.M)
     (tmp_path / "ris-secret").write_text("of at least sixteen characters")
     address = subprocess.run(
-        ["sh", "-ec", textwrap.dedent(block)], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True
+        ["sh", "-ec", textwrap.dedent(block)], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     ).stdout.strip()
     parts = urlsplit(address)
     assert SignedRequests(str(tmp_path / "ris-secret")).user(parts.path, parts.query.encode()) == "dr.bianchi"

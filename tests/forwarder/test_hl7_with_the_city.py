@@ -143,7 +143,7 @@ def test_images_wake_the_report_that_waits_for_them_within_two_seconds_however_t
         if feed:
             until(lambda: any("/changes?since=" in path and "since=now" not in path for path in asked))
         postponed = "UPDATE reports SET not_before = ?, attempts = 20 WHERE reason = 'study-not-there'"
-        journal = sqlite3.connect(case.place.spool / "journal.sqlite3", timeout=20, isolation_level=None)
+        journal = sqlite3.connect(case.place.spool / "journal.sqlite3", timeout=60, isolation_level=None)
         with contextlib.closing(journal):
             until(lambda: journal.execute(postponed, (time.time() + 3600,)).rowcount)
         client = case.city.client("san-matteo")
@@ -230,7 +230,7 @@ def test_whatever_the_order_in_which_versions_come_the_latest_stands(up: Case, d
 def test_a_report_whose_study_does_not_come_is_put_aside_in_the_end_and_tried_again_when_it_did_come(up: Case):
     assert up.send(up.oru("Troppo presto.")) == ["AA"]
     long_ago = time.time() - 31 * 86400
-    with contextlib.closing(sqlite3.connect(up.place.spool / "journal.sqlite3", timeout=20, isolation_level=None)) as journal:
+    with contextlib.closing(sqlite3.connect(up.place.spool / "journal.sqlite3", timeout=60, isolation_level=None)) as journal:
         journal.execute("UPDATE reports SET received_at = ?, not_before = 0", (long_ago,))
     assert up.settled(1)["aside"] == 1
     assert up.place.state()["aside"] == {"report-without-study": 1}

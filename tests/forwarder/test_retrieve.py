@@ -237,7 +237,7 @@ def test_killed_while_it_retrieves_it_leaves_nothing_behind(city: RunningCity, t
             with case.association("WORKSTATION", model) as association:
                 *_, (status, _) = association.send_c_move(query, "PACS", model)
             assert "Status" not in status
-            forwarder.wait(20)
+            forwarder.wait(60)
         assert any((place.spool / "query").rglob("*"))
         pacs.answer = lambda ds: 0x0000
         with process(place), case.association("WORKSTATION", model) as association:

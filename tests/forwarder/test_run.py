@@ -33,7 +33,7 @@ def test_a_process_receives_and_sends_and_ends_on_sigterm(archive: FakeArchive, 
         assert store(place, [ct_slice(n) for n in range(1, 21)]) == [0x0000] * 20
         until(lambda: place.settled(20))
         forwarder.terminate()
-        assert forwarder.wait(20) == 0
+        assert forwarder.wait(60) == 0
     assert len(archive.objects) == 20
 
 

@@ -247,7 +247,7 @@ def test_what_waits_for_the_disk_before_it_counts(tmp_path: Path):
     subprocess.run(
         ["strace", "-f", "-y", "-s", "64", "-e", "trace=fsync,fdatasync,unlink,write", "-o", str(trace),
          sys.executable, str(script), str(tmp_path / "spool")],
-        check=True, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."}, stdout=subprocess.DEVNULL, timeout=60,
+        check=True, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."}, stdout=subprocess.DEVNULL, timeout=240,
     )  # fmt: skip
     text = trace.read_text()
     receiving, dropping = re.split("RECEIVING|YES|DROPPED", text)[1:3]

@@ -113,7 +113,7 @@ def test_by_c_store_compressed_and_read_back_identical(city, real: Archive, tmp_
     assert len(originals) == 3
     by_uid = {ds.SOPInstanceUID: ds for ds in slices}
     for entry in manifest["instances"]:
-        body = requests.get(entry["url"], timeout=30).content
+        body = requests.get(entry["url"], timeout=60).content
         got, sent = dcmread(DicomBytesIO(body)), by_uid[entry["sop_instance_uid"]]
         assert np.array_equal(got.pixel_array, np.frombuffer(sent.PixelData, "<u2").reshape(128, 128))
         del got.PixelData
@@ -146,7 +146,7 @@ def test_sent_from_the_command_line_it_is_compressed_and_read_back_identical(cit
     assert {entry["original_sha256"] for entry in manifest["instances"]} == by_digest.keys()
     for entry in manifest["instances"]:
         got, sent = (
-            dcmread(DicomBytesIO(requests.get(entry["url"], timeout=30).content)),
+            dcmread(DicomBytesIO(requests.get(entry["url"], timeout=60).content)),
             dcmread(by_digest[entry["original_sha256"]]),
         )
         assert np.array_equal(got.pixel_array, sent.pixel_array)
@@ -163,7 +163,7 @@ def test_with_the_switch_what_is_read_is_bit_for_bit_what_was_sent(city, real: A
     files = write_ct(tmp_path / "ct", 2, study=study, edge=128)
     assert send(files, real, lossless=False).counts == {"indexed": 2}
     manifest = city.client("san-matteo").get(f"/studies/{study}/manifest").json()
-    got = {requests.get(entry["url"], timeout=30).content for entry in manifest["instances"]}
+    got = {requests.get(entry["url"], timeout=60).content for entry in manifest["instances"]}
     assert got == {path.read_bytes() for path in files}
     assert send(files, real).counts == {"indexed": 2}
     assert real.calls.put == 2

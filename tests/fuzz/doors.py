@@ -150,7 +150,7 @@ def slow_clients(door: Door, count: int) -> Iterator[None]:
     with ExitStack() as stack:
         lines = []
         for number in range(count):
-            line = stack.enter_context(socket.create_connection(door.address, timeout=5))
+            line = stack.enter_context(socket.create_connection(door.address, timeout=60))
             seed = door.seeds[number % len(door.seeds)]
             line.sendall(seed[: max(1, len(seed) // 2)])
             lines.append(line)

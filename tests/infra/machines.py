@@ -100,11 +100,11 @@ def booted(root: Path, name: str, binds: dict[Path, str], environment: dict[str,
         wait_until(lambda: machine.try_("systemctl is-system-running").stdout.strip() in ("running", "degraded"))
         yield machine
         machine.try_("systemctl poweroff")
-        process.wait(30)
+        process.wait(60)
     finally:
         if process.poll() is None:
             process.kill()
-            process.wait(10)
+            process.wait(60)
 
 
 def _first_process(nspawn: int) -> int | None:

@@ -89,24 +89,24 @@ class Installed:
         self.dicom, self.page = free_port(), free_port()
 
     def status(self) -> dict[str, object]:
-        found: dict[str, object] = requests.get(f"http://127.0.0.1:{self.page}/status.json", timeout=10).json()
+        found: dict[str, object] = requests.get(f"http://127.0.0.1:{self.page}/status.json", timeout=60).json()
         return found
 
     def healthy(self) -> bool:
         try:
-            return requests.get(f"http://127.0.0.1:{self.page}/health", timeout=5).status_code == 200
+            return requests.get(f"http://127.0.0.1:{self.page}/health", timeout=60).status_code == 200
         except requests.ConnectionError:
             return False
 
     def echo(self) -> None:
-        subprocess.run(["/usr/bin/echoscu", "127.0.0.1", str(self.dicom)], check=True, timeout=30)
+        subprocess.run(["/usr/bin/echoscu", "127.0.0.1", str(self.dicom)], check=True, timeout=240)
 
     def receive(self, *names: str) -> None:
         """Sent by a PACS, and acknowledged."""
         files = [str(real_files()[name]) for name in names]
         subprocess.run(
             ["/usr/bin/storescu", "127.0.0.1", str(self.dicom), *files],
-            check=True, timeout=60, env={"TCP_NODELAY": "1"}, capture_output=True,
+            check=True, timeout=240, env={"TCP_NODELAY": "1"}, capture_output=True,
         )  # fmt: skip
 
     def configuration(self, example: str, city: RunningCity, profile: str) -> str:

@@ -189,7 +189,7 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
     (instance,) = answer["instances"]
     assert (status, instance["state"]) == (200, "absent")
     upload = instance["upload"]
-    assert requests.put(upload["url"], content, headers=upload["headers"], timeout=30).status_code == 200
+    assert requests.put(upload["url"], content, headers=upload["headers"], timeout=60).status_code == 200
 
     message = {"Records": [{"s3": {"object": {"key": f"instances%2Fmaugeri%2F{digest}", "size": len(content)}}}]}
     queued = {"Records": [{"messageId": "m", "body": json.dumps(message), "eventSource": "aws:sqs"}]}

@@ -40,12 +40,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             "API": endpoints["api"],
         }
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _onboard(environment: dict[str, str], *arguments: str) -> str:
     command = [sys.executable, "-m", "infra.onboard", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -62,7 +62,7 @@ def _credentials(environment: dict[str, str], profile: str) -> ReadOnlyCredentia
 def _call(environment: dict[str, str], credentials: ReadOnlyCredentials, method: str, path: str) -> requests.Response:
     request = AWSRequest(method, environment["API"] + path)
     SigV4Auth(credentials, "execute-api", "eu-south-1").add_auth(request)
-    return requests.request(method, request.url, headers=dict(request.headers.items()), timeout=30)
+    return requests.request(method, request.url, headers=dict(request.headers.items()), timeout=240)
 
 
 def test_a_fourth_institution_works_at_once_and_is_a_stranger_once_removed(environment: dict[str, str]) -> None:

@@ -28,14 +28,14 @@ def test_a_changed_file_changes_the_folder_that_all_others_are_named_by(tmp_path
 
 def test_the_city_serves_the_pages_files_for_good_and_asks_for_its_index_anew(city: RunningCity) -> None:
     site = city.endpoints["viewer"]
-    index = requests.get(site, timeout=10)
+    index = requests.get(site, timeout=60)
     assert index.headers["Cache-Control"] == "no-cache"
     named = re.findall(r"(/page/[0-9a-f]{16}/[a-z-]+\.(?:js|css|svg))", index.text)
     assert len(named) > 30
-    main = requests.get(site + named[-1], timeout=10)
+    main = requests.get(site + named[-1], timeout=60)
     assert main.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert main.headers["Content-Encoding"] == "gzip"
     assert main.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    again = requests.get(site, headers={"If-None-Match": index.headers["ETag"]}, timeout=10)
+    again = requests.get(site, headers={"If-None-Match": index.headers["ETag"]}, timeout=60)
     assert again.status_code == 304
-    assert requests.get(f"{site}/page/{'0' * 16}/main.js", timeout=10).status_code == 404
+    assert requests.get(f"{site}/page/{'0' * 16}/main.js", timeout=60).status_code == 404

@@ -46,7 +46,7 @@ def ask(
         signed = AWSRequest(method, city.api + target, data=body)
         SigV4Auth(city.credentials(profile), "execute-api", "eu-south-1").add_auth(signed)
         sent += [(name, value) for name, value in signed.headers.items() if name.lower() != "host"]
-    connection = http.client.HTTPConnection(address.netloc, timeout=30)
+    connection = http.client.HTTPConnection(address.netloc, timeout=60)
     try:
         connection.putrequest(method, address.path + target, skip_host=True, skip_accept_encoding=True)
         for name, value in sent:

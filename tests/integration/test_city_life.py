@@ -137,7 +137,7 @@ def test_addresses_keep_the_stage_path_and_a_restart_keeps_everything(tmp_path: 
         assert visible(stranger, study)
         (instance,) = stranger.get(f"/studies/{study}/manifest").json()["instances"]
         assert (
-            hashlib.sha256(requests.get(instance["url"], timeout=30).content).hexdigest() == hashlib.sha256(content).hexdigest()
+            hashlib.sha256(requests.get(instance["url"], timeout=60).content).hexdigest() == hashlib.sha256(content).hexdigest()
         )
         assert city.client("san-matteo").get(f"/transfers/{transfer['id']}").json() == transfer
         assert send(city.client("san-matteo"), content)[0]["state"] == "indexed"

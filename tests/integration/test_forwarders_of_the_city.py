@@ -59,7 +59,7 @@ def test_what_the_ris_sends_by_hl7_is_read_beside_the_images(city: RunningCity):
         "OBX|1|TX|^Referto||Negativo.||||||F",
     ]
     host, port = _forwarder(city)["hl7"].split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as ris:
+    with socket.create_connection((host, int(port)), timeout=60) as ris:
         ris.sendall(b"\x0b" + "\r".join(report).encode() + b"\x1c\r")
         assert b"MSA|AA|1" in ris.recv(65536)
     (found,) = wait_until(lambda: city.client("san-matteo").get(path).json().get("reports"))
@@ -87,7 +87,7 @@ def test_what_site_toml_says_is_laid_over_at_the_next_start_and_an_unknown_key_s
 
     def title() -> str:
         try:
-            return str(requests.get(before["page"] + "/status.json", timeout=5).json()["ae_title"])
+            return str(requests.get(before["page"] + "/status.json", timeout=60).json()["ae_title"])
         except requests.ConnectionError:
             return ""
 

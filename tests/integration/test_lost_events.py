@@ -26,7 +26,7 @@ def upload_unheard(city: RunningCity, hospital: Client, content: bytes) -> str:
     (offer,) = offered(hospital, content)
     (city.state / "lose-events").write_text("1")
     put = offer["upload"]
-    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=30).status_code == 200
+    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=60).status_code == 200
     assert not (city.state / "lose-events").exists()
     return sha
 

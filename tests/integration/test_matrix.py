@@ -63,7 +63,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory):
         owner = city.client("san-matteo")
         sha = hashlib.sha256(body).hexdigest()
         offer = owner.post("/uploads", json={"instances": [{"sha256": sha, "size": len(body)}]}).json()["instances"][0]
-        requests.put(offer["upload"]["url"], data=body, headers=offer["upload"]["headers"], timeout=30)
+        requests.put(offer["upload"]["url"], data=body, headers=offer["upload"]["headers"], timeout=60)
         wait_until(lambda: owner.get(f"/dicomweb/studies?StudyInstanceUID={image.StudyInstanceUID}").json())
         transfer = owner.post("/transfers", json={"patient": {"id": image.PatientID}, "to": "maugeri", "reason": "matrix"}).json()
         receiver = city.client("maugeri")

@@ -33,7 +33,7 @@ def offered(hospital: Client, content: bytes) -> dict:
 def send(hospital: Client, content: bytes) -> str:
     """Upload, and wait for the verdict; the SHA-256."""
     sha, put = hashlib.sha256(content).hexdigest(), offered(hospital, content)["upload"]
-    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=30).status_code == 200
+    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=60).status_code == 200
     wait_until(lambda: state(hospital, sha)["state"] not in ("absent", "stored"))
     return sha
 
@@ -113,7 +113,7 @@ def test_sent_again_it_is_taken_and_rejected_again(city: RunningCity) -> None:
     assert hospital.delete(f"/uploads/{sha}").status_code == 204
     assert offered(hospital, content)["state"] == "absent"
     put = offered(hospital, content)["upload"]
-    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=30).status_code == 200
+    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=60).status_code == 200
     wait_until(lambda: "removed_at" not in state(hospital, sha))
     assert state(hospital, sha) == {"sha256": sha, "state": "rejected", "reason": "not-dicom"}
     assert versions(city, "mondino", sha) == 1

@@ -373,7 +373,7 @@ def test_a_job_that_is_not_known_and_a_city_that_is_not_there_are_told_in_words(
     answer = world.city.aws("lambda").invoke(FunctionName="contenitore-operate", Payload=json.dumps({"job": "erase-all"}))
     assert "There is no such job" in json.loads(answer["Payload"].read())["error"]
     command = [sys.executable, "-m", "infra.operate", "--endpoints", str(world.city.state / "nowhere.json"), "reconcile"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 2
     assert ran.stderr.startswith("operate: ")
 

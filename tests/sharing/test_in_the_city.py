@@ -31,7 +31,7 @@ class Patient:
         offers = [{"sha256": sha, "size": len(content)} for sha, content in zip(hashes, contents, strict=True)]
         answer = client.post("/uploads", json={"instances": offers}).json()["instances"]
         for offer, content in zip(answer, contents, strict=True):
-            put = requests.put(offer["upload"]["url"], data=content, headers=offer["upload"]["headers"], timeout=30)
+            put = requests.put(offer["upload"]["url"], data=content, headers=offer["upload"]["headers"], timeout=60)
             assert put.status_code == 200
 
         def indexed() -> bool:

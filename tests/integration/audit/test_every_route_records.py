@@ -223,7 +223,7 @@ def _remove(route: str, tour: Tour) -> requests.Response:
     sha = hashlib.sha256(content).hexdigest()
     (offer,) = client.post("/uploads", json={"instances": [{"sha256": sha, "size": len(content)}]}).json()["instances"]
     put = offer["upload"]
-    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=30).status_code == 200
+    assert requests.put(put["url"], data=content, headers=put["headers"], timeout=60).status_code == 200
     status = partial(client.post, "/uploads/status", json={"sha256": [sha]})
     wait_until(lambda: status().json()["instances"][0]["state"] == "rejected")
     return _with(sha, route, tour)

@@ -76,7 +76,7 @@ def upload(client: Client, contents: Sequence[bytes]) -> list[dict[str, Any]]:
     answers = client.post("/uploads", json={"instances": offers}).json()["instances"]
     for content, answer in zip(contents, answers, strict=True):
         if answer["state"] == "absent":
-            sent = requests.put(answer["upload"]["url"], data=content, headers=answer["upload"]["headers"], timeout=30)
+            sent = requests.put(answer["upload"]["url"], data=content, headers=answer["upload"]["headers"], timeout=60)
             assert sent.status_code == 200, sent.text
 
     def settled() -> list[dict[str, Any]] | None:

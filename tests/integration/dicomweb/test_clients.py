@@ -130,7 +130,7 @@ def test_the_viewer_gets_what_it_asks_for_to_open_a_study(world: World) -> None:
         allow_redirects=False,
     )
     assert wado.status_code == 307
-    assert requests.get(wado.headers["Location"], timeout=10).content == world["slice1"].content
+    assert requests.get(wado.headers["Location"], timeout=60).content == world["slice1"].content
     priors = world.receiver.get("/dicomweb/studies?00100020=MG-77").json()
     assert {result["00100020"]["Value"][0] for result in priors} == {"MG-77"}
 

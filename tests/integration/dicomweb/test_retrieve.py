@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_redirected_to_s3_with_the_same_media_type(world: W
     answer = world.owner.get(f"/dicomweb{world['film'].study}", headers={"Accept": AS_STORED}, allow_redirects=False)
     assert answer.status_code == 307
     assert answer.headers["Cache-Control"] == "no-store"
-    there = requests.get(answer.headers["Location"], headers={"Origin": "null"}, timeout=30)
+    there = requests.get(answer.headers["Location"], headers={"Origin": "null"}, timeout=60)
     assert there.headers["Content-Type"] == answer.headers["Content-Type"]
     assert there.headers["Access-Control-Allow-Origin"] == "*"
     assert bodies(there) == [world["film"].content]

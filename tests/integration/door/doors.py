@@ -70,9 +70,9 @@ class Doors:
 
         def answers() -> bool:
             with contextlib.suppress(requests.RequestException):
-                return requests.get(before["page"] + "/health", timeout=5).ok
+                return requests.get(before["page"] + "/health", timeout=60).ok
             with contextlib.suppress(requests.RequestException):
-                return requests.get(before["page"].replace("http:", "https:") + "/health", timeout=5, verify=False).ok
+                return requests.get(before["page"].replace("http:", "https:") + "/health", timeout=60, verify=False).ok
             return False
 
         wait_until(answers)
@@ -88,7 +88,7 @@ class Doors:
         offers = [{"sha256": sha, "size": len(content)} for sha, content in zip(hashes, contents, strict=True)]
         answer = client.post("/uploads", json={"instances": offers}).json()["instances"]
         for offer, content in zip(answer, contents, strict=True):
-            requests.put(offer["upload"]["url"], data=content, headers=offer["upload"]["headers"], timeout=30).raise_for_status()
+            requests.put(offer["upload"]["url"], data=content, headers=offer["upload"]["headers"], timeout=60).raise_for_status()
 
         def indexed() -> bool:
             states = client.post("/uploads/status", json={"sha256": hashes}).json()["instances"]

@@ -95,7 +95,7 @@ class TestWhoMayAsk:
 
     def test_a_second_name_beside_the_proxys_is_refused(self, doors: Doors):
         parts = urlsplit(doors.endpoints(MAUGERI)["page"])
-        line = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+        line = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
         line.putrequest("GET", "/dicomweb/studies")
         for name, value in (("X-Remote-User", "m.rossi"), ("X-Remote-User", "root"), ("X-Remote-Roles", "radiology")):
             line.putheader(name, value)
@@ -129,7 +129,7 @@ class TestWhoMayAsk:
     )
     def test_no_path_leads_out_of_the_service(self, doors: Doors, path: str):
         parts = urlsplit(doors.endpoints(SAN_MATTEO)["page"])
-        line = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+        line = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
         line.request("GET", "/dicomweb" + path, headers={"X-Remote-User": "m.rossi", "X-Remote-Roles": "radiology"})
         answer = line.getresponse()
         assert answer.status in (400, 404)
@@ -464,18 +464,18 @@ class TestConfigured:
                 "Origin": "https://viewer.example", "Access-Control-Request-Method": "GET",
                 "Access-Control-Request-Headers": "authorization",
             }  # fmt: skip
-            allowed = requests.options(url, headers=preflight, verify=False, timeout=20)
+            allowed = requests.options(url, headers=preflight, verify=False, timeout=60)
             assert (allowed.status_code, allowed.headers["Access-Control-Allow-Origin"]) == (200, "https://viewer.example")
             assert (
                 requests.options(
-                    url, headers=preflight | {"Origin": "https://evil.example"}, verify=False, timeout=20
+                    url, headers=preflight | {"Origin": "https://evil.example"}, verify=False, timeout=60
                 ).status_code
                 == 400
             )
             who = {"X-Remote-User": "m.rossi", "X-Remote-Roles": "radiology"}
-            read = requests.get(url, headers=who | {"Origin": "https://viewer.example"}, verify=False, timeout=20)
+            read = requests.get(url, headers=who | {"Origin": "https://viewer.example"}, verify=False, timeout=60)
             assert read.headers["Access-Control-Allow-Origin"] == "https://viewer.example"
-            other = requests.get(url, headers=who | {"Origin": "https://evil.example"}, verify=False, timeout=20)
+            other = requests.get(url, headers=who | {"Origin": "https://evil.example"}, verify=False, timeout=60)
             assert "Access-Control-Allow-Origin" not in other.headers
             context = ssl.create_default_context(cafile=str(authority.pem))
             context.check_hostname = False

@@ -24,9 +24,9 @@ def test_without_an_identity_configured_there_is_the_queue_and_nothing_else(door
     try:
         page = doors.endpoints(MONDINO)["page"]
         for path in ("/", "/health", "/metrics", "/status.json"):
-            assert requests.get(page + path, timeout=20).status_code == 200
+            assert requests.get(page + path, timeout=60).status_code == 200
         for path in PAGES:
-            assert requests.get(page + path, headers=EVERYTHING, timeout=20).status_code == 404, path
+            assert requests.get(page + path, headers=EVERYTHING, timeout=60).status_code == 404, path
     finally:
         doors.put_back(MONDINO)
 
@@ -37,7 +37,7 @@ def test_headers_from_an_address_that_is_not_the_proxys_name_nobody(doors: Doors
         page = doors.endpoints(MONDINO)["page"]
         for more in ({}, {"X-Forwarded-For": "10.0.0.1"}, {"Forwarded": "for=10.0.0.1"}, {"X-Real-IP": "10.0.0.1"}):
             for path in PAGES:
-                assert requests.get(page + path, headers=EVERYTHING | more, timeout=20).status_code == 403, path
+                assert requests.get(page + path, headers=EVERYTHING | more, timeout=60).status_code == 403, path
     finally:
         doors.put_back(MONDINO)
 
@@ -46,13 +46,13 @@ def test_headers_from_an_address_that_is_not_the_proxys_name_nobody(doors: Doors
 def test_without_a_person_in_the_request_nothing_is_answered(doors: Doors, path: str):
     page = doors.endpoints(MONDINO)["page"]
     for headers in ({}, {"X-Remote-Roles": EVERYTHING["X-Remote-Roles"]}, {"X-Remote-User": ""}, {"X-Forwarded-User": "root"}):
-        assert requests.get(page + path, headers=headers, timeout=20).status_code == 401
+        assert requests.get(page + path, headers=headers, timeout=60).status_code == 401
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_without_a_roles_header_nobody_has_a_role(doors: Doors, path: str):
     page = doors.endpoints(MONDINO)["page"]
-    assert requests.get(page + path, headers={"X-Remote-User": "m.rossi"}, timeout=20).status_code == 403
+    assert requests.get(page + path, headers={"X-Remote-User": "m.rossi"}, timeout=60).status_code == 403
 
 
 def test_a_name_has_64_characters_of_printable_ascii() -> None:

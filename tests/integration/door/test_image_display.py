@@ -53,7 +53,7 @@ def reading(doors: Doors, answer: requests.Response) -> dict[str, Any]:
     url = answer.headers["Location"]
     assert url.startswith(doors.city.endpoints["viewer"] + "/")
     opened = requests.post(
-        doors.city.api + "/view/session", json={"token": urlsplit(url).fragment, "browser": "b" * 43}, timeout=20
+        doors.city.api + "/view/session", json={"token": urlsplit(url).fragment, "browser": "b" * 43}, timeout=60
     )
     assert opened.status_code == 201, opened.text
     found: dict[str, Any] = opened.json()
@@ -207,7 +207,7 @@ class TestSigned:
         return f"{path}?{text}&signature=" + hmac.new(secret, f"{path}?{text}".encode(), hashlib.sha256).hexdigest()
 
     def ask(self, door: str, path: str) -> requests.Response:
-        return requests.get(door + path, allow_redirects=False, timeout=20)
+        return requests.get(door + path, allow_redirects=False, timeout=60)
 
     def test_what_the_ris_signed_opens_once_for_whom_it_names(self, doors: Doors, shared: Patient, signing: str):
         path = self.signed(OPEN, time.time() + 60, patient=shared.number)

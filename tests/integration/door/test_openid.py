@@ -59,10 +59,10 @@ def provider(doors: Doors, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def signed_in(provider: Provider, person: str, path: str = "/transfers") -> tuple[requests.Session, requests.Response]:
     """A browser after the person signed in for a page, and what it got."""
     browser = requests.Session()
-    asked = browser.get(provider.page + path, allow_redirects=False, timeout=20)
+    asked = browser.get(provider.page + path, allow_redirects=False, timeout=60)
     assert asked.status_code == 302 and asked.headers["Location"].startswith(provider.issuer)
-    back = browser.post(asked.headers["Location"], data={"sub": person}, allow_redirects=False, timeout=20)
-    return browser, browser.get(back.headers["Location"], timeout=20)
+    back = browser.post(asked.headers["Location"], data={"sub": person}, allow_redirects=False, timeout=60)
+    return browser, browser.get(back.headers["Location"], timeout=60)
 
 
 def tokens(provider: Provider, person: str, client: str = CLIENT) -> dict[str, str]:
@@ -72,16 +72,16 @@ def tokens(provider: Provider, person: str, client: str = CLIENT) -> dict[str, s
         "nonce": f"n-{time.time_ns()}", "state": "s",
     }  # fmt: skip
     asked = requests.Request("GET", provider.issuer + "/oauth2/authorize", params=query).prepare().url
-    back = requests.post(str(asked), data={"sub": person}, allow_redirects=False, timeout=20)
+    back = requests.post(str(asked), data={"sub": person}, allow_redirects=False, timeout=60)
     code = parse_qs(urlsplit(back.headers["Location"]).query)["code"][0]
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": query["redirect_uri"]}
-    answer = requests.post(provider.issuer + "/oauth2/token", data=form, auth=(client, "s3cret"), timeout=20)
+    answer = requests.post(provider.issuer + "/oauth2/token", data=form, auth=(client, "s3cret"), timeout=60)
     found: dict[str, str] = answer.json()
     return found
 
 
 def studies(provider: Provider, token: str) -> requests.Response:
-    return requests.get(provider.page + "/dicomweb/studies?limit=1", headers={"Authorization": f"Bearer {token}"}, timeout=20)
+    return requests.get(provider.page + "/dicomweb/studies?limit=1", headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
 
 class TestPeople:
@@ -89,28 +89,28 @@ class TestPeople:
         browser, answer = signed_in(provider, "anna")
         assert (answer.status_code, answer.url) == (200, provider.page + "/transfers")
         assert "anna" in answer.text
-        assert browser.get(provider.page + "/transfers", allow_redirects=False, timeout=20).status_code == 200
+        assert browser.get(provider.page + "/transfers", allow_redirects=False, timeout=60).status_code == 200
 
     def test_the_flow_is_code_with_pkce_and_a_nonce(self, provider: Provider):
-        asked = requests.get(provider.page + "/transfers", allow_redirects=False, timeout=20)
+        asked = requests.get(provider.page + "/transfers", allow_redirects=False, timeout=60)
         query = parse_qs(urlsplit(asked.headers["Location"]).query)
         assert (query["response_type"], query["code_challenge_method"]) == (["code"], ["S256"])
         assert query["nonce"] and query["state"] and query["code_challenge"]
         assert query["redirect_uri"] == [provider.page + "/signed-in"]
 
     def test_the_cookie_is_for_this_door_alone_and_changes_with_signing_in(self, provider: Provider):
-        asked = requests.get(provider.page + "/transfers", allow_redirects=False, timeout=20)
+        asked = requests.get(provider.page + "/transfers", allow_redirects=False, timeout=60)
         assert "HttpOnly" in asked.headers["Set-Cookie"] and "SameSite=lax" in asked.headers["Set-Cookie"]
         browser, _ = signed_in(provider, "anna")
         assert browser.cookies["contenitore_session"] != asked.cookies["contenitore_session"]
 
     def test_an_answer_of_the_provider_counts_once_and_only_in_the_browser_that_asked(self, provider: Provider):
         browser = requests.Session()
-        asked = browser.get(provider.page + "/transfers", allow_redirects=False, timeout=20)
-        back = browser.post(asked.headers["Location"], data={"sub": "anna"}, allow_redirects=False, timeout=20)
-        assert requests.get(back.headers["Location"], timeout=20).status_code == 403, "another browser"
-        assert browser.get(back.headers["Location"], timeout=20).status_code == 200
-        assert browser.get(back.headers["Location"], timeout=20).status_code == 403, "again"
+        asked = browser.get(provider.page + "/transfers", allow_redirects=False, timeout=60)
+        back = browser.post(asked.headers["Location"], data={"sub": "anna"}, allow_redirects=False, timeout=60)
+        assert requests.get(back.headers["Location"], timeout=60).status_code == 403, "another browser"
+        assert browser.get(back.headers["Location"], timeout=60).status_code == 200
+        assert browser.get(back.headers["Location"], timeout=60).status_code == 403, "again"
 
     def test_who_has_no_role_is_told(self, provider: Provider):
         _, answer = signed_in(provider, "guest")
@@ -122,22 +122,22 @@ class TestPeople:
 
     def test_a_header_names_nobody_where_none_is_trusted(self, provider: Provider):
         headers = {"X-Remote-User": "root", "X-Remote-Roles": "registry,radiology"}
-        assert requests.get(provider.page + "/transfers", headers=headers, allow_redirects=False, timeout=20).status_code == 302
-        assert requests.get(provider.page + "/dicomweb/studies", headers=headers, timeout=20).status_code == 401
+        assert requests.get(provider.page + "/transfers", headers=headers, allow_redirects=False, timeout=60).status_code == 302
+        assert requests.get(provider.page + "/dicomweb/studies", headers=headers, timeout=60).status_code == 401
 
     def test_whoever_signs_out_is_known_no_longer(self, provider: Provider):
         browser, answer = signed_in(provider, "anna")
         token = re.search(r'name="token" value="([0-9a-f]+)"', answer.text)
         assert token
-        assert browser.post(provider.page + "/sign-out", data={"token": token[1]}, timeout=20).status_code == 200
-        assert browser.get(provider.page + "/transfers", allow_redirects=False, timeout=20).status_code == 302
+        assert browser.post(provider.page + "/sign-out", data={"token": token[1]}, timeout=60).status_code == 200
+        assert browser.get(provider.page + "/transfers", allow_redirects=False, timeout=60).status_code == 302
 
     @pytest.mark.parametrize("query", ["", "?code=x", "?state=x&code=y", "?error=access_denied"])
     def test_nobody_is_signed_in_by_an_answer_that_was_not_asked_for(self, provider: Provider, query: str):
-        assert requests.get(provider.page + "/signed-in" + query, timeout=20).status_code == 403
+        assert requests.get(provider.page + "/signed-in" + query, timeout=60).status_code == 403
 
     def test_the_queue_is_everybodys(self, provider: Provider):
-        assert requests.get(provider.page + "/", timeout=20).status_code == 200
+        assert requests.get(provider.page + "/", timeout=60).status_code == 200
 
 
 class TestViewers:
@@ -160,7 +160,7 @@ class TestViewers:
 
     def test_so_does_the_session_of_a_browser(self, provider: Provider):
         browser, _ = signed_in(provider, "dr.neri")
-        assert browser.get(provider.page + "/dicomweb/studies?limit=1", timeout=20).status_code == 200
+        assert browser.get(provider.page + "/dicomweb/studies?limit=1", timeout=60).status_code == 200
 
     @pytest.mark.parametrize("person", ["anna", "guest"])
     def test_without_the_role_it_opens_nothing(self, provider: Provider, person: str):
@@ -179,7 +179,7 @@ class TestViewers:
     def test_what_somebody_else_signed_is_refused(self, provider: Provider):
         now = int(time.time())
         claims = {"iss": provider.issuer, "aud": CLIENT, "sub": "dr.neri", "exp": now + 300, "iat": now, "roles": ["radiology"]}
-        keys = requests.get(provider.issuer + "/jwks", timeout=20).json()["keys"]
+        keys = requests.get(provider.issuer + "/jwks", timeout=60).json()["keys"]
         public = json.dumps(keys[0]).encode()
         kid = keys[0].get("kid")
         unsigned = b".".join(

@@ -34,7 +34,7 @@ def conflict(doors: Doors, patient: Patient) -> str:
     page = doors.endpoints(MONDINO)["page"]
 
     def conflicts() -> int:
-        return int(requests.get(page + "/status.json", timeout=5).json()["aside"].get("conflict", 0))
+        return int(requests.get(page + "/status.json", timeout=60).json()["aside"].get("conflict", 0))
 
     study, before = f"1.2.{patient.unique}", conflicts()
     for pixels in (b"\1", b"\2"):
@@ -69,11 +69,11 @@ def test_what_was_put_aside_is_shown_with_what_to_do_tried_again_and_let_go_of(d
 @pytest.mark.parametrize("fields", [{"digest": ""}, {"digest": "f" * 64}, {"digest": "../x"}, {"number": "x"}])
 def test_a_form_that_names_nothing_of_it_does_nothing(doors: Doors, conflict: str, fields: dict[str, str]):
     staff = doors.staff(MONDINO, "luca", "admin")
-    before = requests.get(staff.door + "/status.json", timeout=5).json()["aside"]
+    before = requests.get(staff.door + "/status.json", timeout=60).json()["aside"]
     for what in ("discard", "retry", "release", "drop", "nothing"):
         if not ("number" in fields and what in ("retry", "discard")):
             assert act(staff, what, **fields).status_code == 400, what
-    assert requests.get(staff.door + "/status.json", timeout=5).json()["aside"] == before
+    assert requests.get(staff.door + "/status.json", timeout=60).json()["aside"] == before
 
 
 @pytest.mark.parametrize("roles", [(), ("registry", "radiology", "privacy")])
@@ -96,7 +96,7 @@ def test_a_number_that_registration_proposes_is_accepted_with_one_click(doors: D
             "PV1|1|O",
         ]
         host, port = doors.endpoints(MAUGERI)["hl7"].split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as ris:
+        with socket.create_connection((host, int(port)), timeout=60) as ris:
             ris.sendall(b"\x0b" + "\r".join(message).encode() + b"\x1c\r")
             assert b"MSA|AA|C1" in ris.recv(65536)
         staff = doors.staff(MAUGERI, "anna", "registry")

@@ -286,6 +286,6 @@ class TestForms:
         try:
             answer = doors.staff(MONDINO, "anna", "registry").get("/transfers", headers={"Accept-Language": "it"})
             assert (answer.status_code, "L'archivio ora non è raggiungibile" in answer.text.replace("&#39;", "'")) == (502, True)
-            assert requests.get(doors.endpoints(MONDINO)["page"] + "/", timeout=20).status_code == 200
+            assert requests.get(doors.endpoints(MONDINO)["page"] + "/", timeout=60).status_code == 200
         finally:
             doors.put_back(MONDINO)

@@ -81,7 +81,7 @@ def test_a_transfer_that_waits_is_told_on_the_page_in_the_metrics_and_once_by_ma
         assert words in page and 'href="/transfers#waiting"' in page and "min" in page and patient.number not in page
     assert words not in doors.staff(MAUGERI, "luca", "admin").get("/waiting", headers={"Accept-Language": "en"}).text
     assert doors.staff(MAUGERI, "nobody").get("/waiting").status_code == 403
-    metrics = requests.get(doors.endpoints(MAUGERI)["page"] + "/metrics", timeout=10).text
+    metrics = requests.get(doors.endpoints(MAUGERI)["page"] + "/metrics", timeout=60).text
     told = re.search(r"^forwarder_people_acceptance (\S+)$", metrics, re.M)
     assert told and float(told[1]) >= 1 and "forwarder_people_acceptance_oldest_seconds" in metrics
 

@@ -170,4 +170,4 @@ def test_the_endpoints_are_those_of_the_contract(standin_city: RunningCity) -> N
     assert endpoints["dicomweb"] == f"{endpoints['api']}/dicomweb"
     assert [endpoints["s3"], endpoints["viewer"]] == [f"http://127.0.0.1:{port + offset}" for offset in (1, 2)]
     assert endpoints["region"] == "eu-south-1"
-    assert requests.get(endpoints["viewer"], timeout=10).status_code < 500
+    assert requests.get(endpoints["viewer"], timeout=60).status_code < 500

@@ -93,13 +93,13 @@ def test_an_unsigned_request_is_refused(standin_city: RunningCity) -> None:
     ],
 )
 def test_a_badly_signed_request_is_refused(standin_city: RunningCity, changes: dict[str, Any], error: str) -> None:
-    answer = requests.get(f"{standin_city.api}/echo/x", headers=signed(standin_city, "/echo/x", **changes), timeout=10)
+    answer = requests.get(f"{standin_city.api}/echo/x", headers=signed(standin_city, "/echo/x", **changes), timeout=60)
     assert refusal(answer) == (403, error)
 
 
 @pytest.mark.parametrize("header", ["Basic x", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=b"])
 def test_another_kind_of_authorization_is_refused(standin_city: RunningCity, header: str) -> None:
-    answer = requests.get(f"{standin_city.api}/echo/x", headers={"Authorization": header}, timeout=10)
+    answer = requests.get(f"{standin_city.api}/echo/x", headers={"Authorization": header}, timeout=60)
     assert refusal(answer) == (403, "IncompleteSignatureException")
 
 
@@ -109,21 +109,21 @@ def test_a_signature_of_another_time_is_refused(standin_city: RunningCity, minut
 
     then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minutes)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: then)
-    answer = requests.get(f"{standin_city.api}/echo/x", headers=signed(standin_city, "/echo/x"), timeout=10)
+    answer = requests.get(f"{standin_city.api}/echo/x", headers=signed(standin_city, "/echo/x"), timeout=60)
     assert refusal(answer) == (403, "InvalidSignatureException")
 
 
 def test_another_body_path_query_or_method_than_was_signed_is_refused(standin_city: RunningCity) -> None:
     headers = signed(standin_city, "/echo/x?a=1")
     url = standin_city.api
-    assert requests.get(f"{url}/echo/x?a=1", headers=headers, timeout=10).status_code == 200
+    assert requests.get(f"{url}/echo/x?a=1", headers=headers, timeout=60).status_code == 200
     for method, address, body in (
         ("GET", "/echo/x?a=2", b""),
         ("GET", "/echo/y?a=1", b""),
         ("GET", "/echo/x?a=1", b"x"),
         ("POST", "/echo/x?a=1", b""),
     ):
-        answer = requests.request(method, url + address, headers=headers, data=body, timeout=10)
+        answer = requests.request(method, url + address, headers=headers, data=body, timeout=60)
         assert refusal(answer) == (403, "InvalidSignatureException"), (method, address, body)
 
 
@@ -139,7 +139,7 @@ def test_an_unsigned_payload_is_refused(standin_city: RunningCity) -> None:
         headers={"Content-Type": "application/json", "X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"},
     )
     Unsigned(standin_city.credentials("maugeri"), "execute-api", "eu-south-1").add_auth(request)
-    answer = requests.post(f"{standin_city.api}/echo/x", data=b"{}", headers=dict(request.headers), timeout=10)
+    answer = requests.post(f"{standin_city.api}/echo/x", data=b"{}", headers=dict(request.headers), timeout=60)
     assert refusal(answer) == (403, "InvalidSignatureException")
 
 
@@ -193,7 +193,7 @@ def test_a_chunked_body_arrives_whole(standin_city: RunningCity) -> None:
     request = AWSRequest("POST", f"{standin_city.api}/echo/x", data=body, headers={"Content-Type": "application/json"})
     SigV4Auth(standin_city.credentials("maugeri"), "execute-api", "eu-south-1").add_auth(request)
     pieces = (body[start : start + 7000] for start in range(0, len(body), 7000))
-    answer = requests.post(request.url, data=pieces, headers=dict(request.headers), timeout=10)
+    answer = requests.post(request.url, data=pieces, headers=dict(request.headers), timeout=60)
     assert answer.json()["raw"].encode() == body
 
 
@@ -215,7 +215,7 @@ def test_head_has_headers_and_no_body(maugeri: Client) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_over_10_mb_is_refused_and_the_client_can_read_why(standin_city: RunningCity, chunked: bool) -> None:
     body: Any = b"x" * (10 * 1024**2 + 1)
-    answer = requests.post(f"{standin_city.api}/echo/x", data=iter([body[:1000], body[1000:]]) if chunked else body, timeout=20)
+    answer = requests.post(f"{standin_city.api}/echo/x", data=iter([body[:1000], body[1000:]]) if chunked else body, timeout=60)
     assert answer.status_code == 413
     assert answer.json()["message"] == "Request Too Long"
     assert "POST /uploads" in answer.json()["detail"]
@@ -287,7 +287,7 @@ def served(handler: Any, **options: Any) -> Iterator[str]:
     server = Server(0, 8, 1 << 20)
     server.app = Gateway(
         app,
-        Function("api", handler, timeout=5, memory=128),
+        Function("api", handler, timeout=60, memory=128),
         OneIdentity(RoleSession("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", time.time() + 60)),  # type: ignore[arg-type]
         lambda identity, arn: True,
         "local",
@@ -301,7 +301,7 @@ def served(handler: Any, **options: Any) -> Iterator[str]:
 def answer_of(handler: Any, path: str = "/x", **options: Any) -> requests.Response:
     gateway = served(handler, **options)
     try:
-        return requests.get(next(gateway) + path, timeout=10)
+        return requests.get(next(gateway) + path, timeout=60)
     finally:
         gateway.close()  # type: ignore[attr-defined]
 
@@ -345,7 +345,7 @@ def test_base64_is_decoded_only_for_who_accepts_the_type_first() -> None:
         ("application/dicom; transfer-syntax=*, text/html", b"\x00\x01"),
         ("text/html, application/dicom", content.encode()),
     ):
-        assert requests.get(url, headers={"Accept": accept}, timeout=10).content == expected
+        assert requests.get(url, headers={"Accept": accept}, timeout=60).content == expected
     gateway.close()  # type: ignore[attr-defined]
 
 
@@ -371,5 +371,5 @@ def test_under_a_stage_path_the_path_of_the_request_has_the_stage_and_the_event_
         seen = city.client("maugeri").get("/echo/x").json()
         assert seen["context"]["path"] == "/api/echo/x"
         assert seen["context"]["resourcePath"] == "/echo/{word}"
-        outside = requests.get(city.api.removesuffix("/api") + "/health", timeout=10)
+        outside = requests.get(city.api.removesuffix("/api") + "/health", timeout=60)
         assert (outside.status_code, outside.json()) == (403, {"message": "Missing Authentication Token"})

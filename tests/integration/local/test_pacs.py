@@ -40,7 +40,7 @@ def test_the_demo_brings_the_films_into_the_other_hospitals_pacs_and_the_follow_
         assert city.stop() == 0
     finally:
         process.terminate()  # and not killed, which would leave PACS and forwarders behind
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.fixture(params=["Orthanc", "small"])

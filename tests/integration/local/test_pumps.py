@@ -34,7 +34,7 @@ class Recorder:
 
     @property
     def function(self) -> Function:
-        return Function("recorder", self, timeout=5, memory=128)
+        return Function("recorder", self, timeout=60, memory=128)
 
 
 @pytest.fixture

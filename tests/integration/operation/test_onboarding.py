@@ -206,7 +206,7 @@ def test_the_hospitals_one_command_sends_sees_and_withdraws(operated: OperatedCi
         tried = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(60)
     assert tried.returncode == 0, tried.stdout + tried.stderr
     steps = re.findall(r"^good ([\w-]+):", tried.stdout, re.MULTILINE)
     assert steps == ["C-ECHO", "C-STORE", "archive", "shared", "withdrawn"]

@@ -111,7 +111,7 @@ def test_the_bytes_are_those_that_were_sent(city: RunningCity, story: Story) -> 
     browser = of_patient(city, story)
     redirect = browser.fetch(_wado(story.chest))
     assert redirect.status_code == 307
-    found = requests.get(redirect.headers["Location"], timeout=10).content
+    found = requests.get(redirect.headers["Location"], timeout=60).content
     assert pydicom.dcmread(io.BytesIO(found)) == story.chest
 
 
@@ -303,7 +303,7 @@ def test_what_an_address_alone_opens_is_inert_and_is_kept_nowhere(city: RunningC
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
         if answer.status_code == 307:
-            assert requests.get(answer.headers["Location"], timeout=10).headers["Cache-Control"] == "no-store"
+            assert requests.get(answer.headers["Location"], timeout=60).headers["Cache-Control"] == "no-store"
     refused = browser.fetch(f"/dicomweb/studies/{story.chest.StudyInstanceUID}/series", pass_="x")
     assert (refused.status_code, refused.headers["Referrer-Policy"]) == (404, "no-referrer")
 

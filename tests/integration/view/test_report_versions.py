@@ -124,7 +124,7 @@ def test_a_document_too_large_for_an_answer_is_not_opened_by_a_browser_either(ci
     path = f"/studies/{study.uid}/series/{report['series_instance_uid']}/instances/{report['sop_instance_uid']}/rendered"
     answer = study.client.get(f"/dicomweb{path}", allow_redirects=False, headers={"Accept": "text/xml"})
     assert answer.status_code == 307
-    there = requests.get(answer.headers["Location"], timeout=30)
+    there = requests.get(answer.headers["Location"], timeout=60)
     assert there.headers["Content-Type"] == "text/xml"
     assert there.headers["Content-Disposition"] == "attachment"  # it may hold scripts, and S3 says nothing that stops them
     assert there.content.endswith(b"</ClinicalDocument>")

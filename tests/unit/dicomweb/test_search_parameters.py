@@ -334,7 +334,7 @@ def test_the_usual_searches_need_no_dictionary() -> None:
         "parse_query('study', [('PatientID', '1'), ('00080060.x', ''), ('includefield', 'StudyID')]);"
         "assert 'pydicom' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @given(

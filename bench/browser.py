@@ -73,8 +73,8 @@ _WHEN = "() => new Promise(done => { const look = () => (CONDITION ? done() : re
 """Asked in the page itself, frame by frame: its policy lets nothing be evaluated later."""
 _BOTH_ON_THE_PAGE = "['left', 'right'].every(side => document.querySelector(`.pane.${side} .film img`)?.complete)"
 _BOTH_IN_OHIF = (
-    "window.cornerstone?.getRenderingEngines()?.flatMap(one => one.getViewports())"
-    ".filter(one => one.getImageData?.() && one.viewportStatus === 'rendered').length === 2"
+    "window.cornerstone?.getRenderingEngines()?.flatMap(engine => engine.getViewports())"
+    ".filter(viewport => viewport.getImageData?.() && viewport.viewportStatus === 'rendered').length === 2"
 )
 
 

@@ -54,9 +54,9 @@ function table(id, heads, rows, none) {
 }
 
 const moment = (seconds) => new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "short" }).format(seconds * 1000);
-const sender = (one) => [one.calling, one.peer].filter(Boolean).join(", ") + (one.called ? ` → ${one.called}` : "");
-const refusal = (one) => [
-  text(`refusal.${one.reason}`), one.name, one.sop_class, (one.transfer_syntaxes || []).join(" "), one.detail,
+const sender = (association) => [association.calling, association.peer].filter(Boolean).join(", ") + (association.called ? ` → ${association.called}` : "");
+const refusal = (refused) => [
+  text(`refusal.${refused.reason}`), refused.name, refused.sop_class, (refused.transfer_syntaxes || []).join(" "), refused.detail,
 ].filter(Boolean).join(" · ");
 
 function state() {
@@ -89,10 +89,10 @@ function draw() {
   table("left", [text("times"), text("why"), text("todo")], left, text("none_left"));
   element("folder").hidden = !left.length;
   deliveries(last.deliver);
-  const heard = last.senders.map((one) => [moment(one.last_at), sender(one)]);
+  const heard = last.senders.map((association) => [moment(association.last_at), sender(association)]);
   table("senders", [text("seen"), text("who")], heard, text("no_senders"));
   const heads = [text("seen"), text("times"), text("who"), text("why")];
-  const refused = last.refusals.map((one) => [moment(one.last_at), number(one.count), sender(one), refusal(one)]);
+  const refused = last.refusals.map((entry) => [moment(entry.last_at), number(entry.count), sender(entry), refusal(entry)]);
   table("refusals", heads, refused, text("no_refusals"));
   drawAdt(last.adt);
   const orders = last.orders;
@@ -163,11 +163,11 @@ function drawAdt(adt) {
     [text("adt_proposals"), number(adt.proposals)],
     ...Object.entries(adt.events).filter(([, count]) => count).map(([name, count]) => [text(`adt.${name}`), number(count)]),
   ], false);
-  const person = adt.for_a_person.map((one) => [moment(one.since), text(`act.${one.kind}`), text(`adt.${one.reason}`) || one.reason, one.actor]);
+  const person = adt.for_a_person.map((act) => [moment(act.since), text(`act.${act.kind}`), text(`adt.${act.reason}`) || act.reason, act.actor]);
   table("adt_person", [text("seen"), text("adt_act"), text("why"), text("adt_event")], person, text("adt_nothing"));
-  const nobody = adt.unknown_destinations.map((one) => [moment(one.last_at), number(one.count), one.code]);
+  const nobody = adt.unknown_destinations.map((destination) => [moment(destination.last_at), number(destination.count), destination.code]);
   table("adt_nobody", [text("seen"), text("times"), text("adt_code")], nobody, text("adt_all_known"));
-  const unreadable = adt.unreadable.map((one) => [moment(one.at), `${one.event} ${one.control_id}`, one.sender, `${one.place} ${one.detail}`]);
+  const unreadable = adt.unreadable.map((message) => [moment(message.at), `${message.event} ${message.control_id}`, message.sender, `${message.place} ${message.detail}`]);
   table("adt_unreadable", [text("seen"), text("adt_event"), text("who"), text("why")], unreadable, text("adt_all_read"));
 }
 
@@ -190,11 +190,11 @@ function deliveries(deliver) {
   table("deliver_why", [text("times"), text("why")], reasons.map(([slug, count]) => [number(count), why(slug)]), text("deliver_nothing"));
   const recalls = Object.entries(deliver.recalls).map(([slug, count]) => [number(count), why(slug)]);
   table("deliver_recalls", [text("times"), text("deliver_recall")], recalls, text("deliver_no_recalls"));
-  const open = deliver.patients.filter((one) => one.missing || one.aside);
-  const rows = open.map((one) => [
-    one.patient, `${number(one.delivered + one.there)} / ${number(one.announced + one.missing - one.waiting)}`,
-    Object.keys(one.reasons).map(why).join(" · "), duration(one.waiting_seconds),
-    one.seconds_left === null ? "—" : duration(one.seconds_left),
+  const open = deliver.patients.filter((patient) => patient.missing || patient.aside);
+  const rows = open.map((patient) => [
+    patient.patient, `${number(patient.delivered + patient.there)} / ${number(patient.announced + patient.missing - patient.waiting)}`,
+    Object.keys(patient.reasons).map(why).join(" · "), duration(patient.waiting_seconds),
+    patient.seconds_left === null ? "—" : duration(patient.seconds_left),
   ]);
   const heads = [text("deliver_patient"), text("deliver_there_of"), text("why"), text("deliver_since"), text("deliver_left")];
   table("deliver_patients", heads, rows, text("deliver_all_there"));
@@ -214,7 +214,7 @@ async function refresh() {
 }
 
 async function begin() {
-  for (const one of LANGUAGES) texts[one] = await (await fetch(`${one}.json`)).json();
+  for (const code of LANGUAGES) texts[code] = await (await fetch(`${code}.json`)).json();
   element("language").addEventListener("click", () => {
     language = language === "it" ? "en" : "it";
     draw();

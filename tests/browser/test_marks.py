@@ -267,8 +267,9 @@ def test_a_second_window_shows_the_viewer_and_follows_the_first(open_page: Open,
     expect(other.locator("#second")).to_have_count(0)
     current, prior = (
         other.frames[-1].evaluate(
-            "name => { const one = cornerstone.getRenderingEngines().map(each => each.getViewport(name)).find(Boolean);"
-            " return [one.element.getBoundingClientRect().x, one.getCamera().parallelScale / one.element.clientHeight]; }",
+            "name => { const viewport = cornerstone.getRenderingEngines().map(each => each.getViewport(name)).find(Boolean);"
+            " const { element } = viewport;"
+            " return [element.getBoundingClientRect().x, viewport.getCamera().parallelScale / element.clientHeight]; }",
             f"contenitore-{name}",
         )
         for name in ("current", "prior")

@@ -243,16 +243,16 @@ def test_revocation_takes_the_other_hospitals_exams_off_the_screen_or_all_where_
 ) -> None:
     story = Story(city)
     page, watch = open_page(story.link())
-    one, watch_of_one = open_page(story.link(study_instance_uids=[str(story.prior.StudyInstanceUID)]))
+    limited, watch_of_limited = open_page(story.link(study_instance_uids=[str(story.prior.StudyInstanceUID)]))
     expect(page.locator(".pane.right .hospital")).to_contain_text("San Matteo")
-    expect(exams(one)).to_have_count(1)
-    for watched in (watch, watch_of_one):
+    expect(exams(limited)).to_have_count(1)
+    for watched in (watch, watch_of_limited):
         watched.expect("404", *PREPARING)
     city.client("maugeri").delete(f"/transfers/{story.transfer}")
-    expect(one.locator("[data-kind=revoked] h1")).to_be_visible(timeout=15000)
-    expect(one.locator("img, iframe")).to_have_count(0)
-    assert "FERRARI" not in one.content()
-    no_violations(one)
+    expect(limited.locator("[data-kind=revoked] h1")).to_be_visible(timeout=15000)
+    expect(limited.locator("img, iframe")).to_have_count(0)
+    assert "FERRARI" not in limited.content()
+    no_violations(limited)
     expect(exams(page)).to_have_count(1)
     expect(page.locator("#said")).to_contain_text("non più visibili: 2")
     assert "TC ENCEFALO" not in page.content()  # the message names nothing either

@@ -68,7 +68,7 @@ def top(page: Page, side: str, kind: str) -> float:
     section = page.locator(f".pane.{side} .part[data-kind={kind}]").first
     expect(section).to_be_attached()
     section.scroll_into_view_if_needed()
-    return float(section.evaluate("(one) => one.getBoundingClientRect().top + one.closest('.both').scrollTop"))
+    return float(section.evaluate("(element) => element.getBoundingClientRect().top + element.closest('.both').scrollTop"))
 
 
 def no_violations(page: Page) -> None:
@@ -219,7 +219,7 @@ def test_an_exam_that_a_report_cites_is_one_click_away_or_is_said_to_be_missing(
     report = page.locator(".pane.left .report")
     expect(report.locator(".note").first).to_have_text(f" ({absent})")
     expect(report.locator(".note").last).to_contain_text(several)
-    assert report.locator(".note").last.locator(".cite").evaluate_all("all => all.map(one => one.dataset.cited)") == [
+    assert report.locator(".note").last.locator(".cite").evaluate_all("all => all.map(cite => cite.dataset.cited)") == [
         str(story.prior.StudyInstanceUID),
         str(own.StudyInstanceUID),
     ]

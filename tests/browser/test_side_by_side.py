@@ -111,7 +111,7 @@ def is_right(element: Locator) -> bool:
 def indexes(page: Page) -> list[int]:
     """Which image each viewport shows."""
     found: list[int] = page.frames[-1].evaluate(
-        "names => names.map(name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean)"
+        "names => names.map(name => cornerstone.getRenderingEngines().map(engine => engine.getViewport(name)).find(Boolean)"
         "?.getCurrentImageIdIndex() ?? -1)",
         list(VIEWPORTS),
     )
@@ -122,7 +122,7 @@ def heights(page: Page) -> list[float]:
     """The patient z of what each viewport shows."""
     found: list[float] = page.frames[-1].evaluate(
         "names => names.map(name => cornerstone.metaData.get('imagePlaneModule', cornerstone.getRenderingEngines()"
-        ".map(one => one.getViewport(name)).find(Boolean).getCurrentImageId()).imagePositionPatient[2])",
+        ".map(engine => engine.getViewport(name)).find(Boolean).getCurrentImageId()).imagePositionPatient[2])",
         list(VIEWPORTS),
     )
     return found
@@ -132,7 +132,7 @@ def scroll(page: Page, name: str, index: int) -> None:
     """Touch a viewport, and go to one of its images."""
     canvas(page.frame_locator(".viewer iframe"), name).click()
     page.frames[-1].evaluate(
-        "([name, index]) => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean)"
+        "([name, index]) => cornerstone.getRenderingEngines().map(engine => engine.getViewport(name)).find(Boolean)"
         ".setImageIdIndex(index)",
         [name, index],
     )
@@ -141,7 +141,7 @@ def scroll(page: Page, name: str, index: int) -> None:
 def set_window(page: Page, name: str, lower: float, upper: float) -> None:
     page.frames[-1].evaluate(
         """([name, lower, upper]) => {
-             const viewport = cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean);
+             const viewport = cornerstone.getRenderingEngines().map(engine => engine.getViewport(name)).find(Boolean);
              viewport.setProperties({voiRange: {lower, upper}});
              viewport.render();
            }""",
@@ -151,7 +151,7 @@ def set_window(page: Page, name: str, lower: float, upper: float) -> None:
 
 def windows(page: Page) -> list[dict[str, float]]:
     found: list[dict[str, float]] = page.frames[-1].evaluate(
-        "names => names.map(name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean)"
+        "names => names.map(name => cornerstone.getRenderingEngines().map(engine => engine.getViewport(name)).find(Boolean)"
         ".getProperties().voiRange)",
         list(VIEWPORTS),
     )
@@ -161,7 +161,7 @@ def windows(page: Page) -> list[dict[str, float]]:
 def zoom_to(page: Page, name: str, zoom: float) -> None:
     page.frames[-1].evaluate(
         """([name, zoom]) => {
-             const viewport = cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean);
+             const viewport = cornerstone.getRenderingEngines().map(engine => engine.getViewport(name)).find(Boolean);
              viewport.setZoom(zoom);
              viewport.render();
            }""",
@@ -171,7 +171,8 @@ def zoom_to(page: Page, name: str, zoom: float) -> None:
 
 def zooms(page: Page) -> list[float]:
     found: list[float] = page.frames[-1].evaluate(
-        "names => names.map(name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean).getZoom())",
+        "names => names.map(name => cornerstone.getRenderingEngines().map(engine => engine.getViewport(name)).find(Boolean)"
+        ".getZoom())",
         list(VIEWPORTS),
     )
     return found
@@ -197,10 +198,10 @@ def views_in_ohif(page: Page) -> dict[str, tuple[str, str]]:
     """Of each viewport: side and view of the image that it holds, and on which side of what it shows the chest wall is seen."""
     frame = page.frame_locator(".viewer iframe")
     shown: dict[str, str] = page.frames[-1].evaluate(
-        """() => Object.fromEntries(cornerstone.getRenderingEngines().flatMap(one => one.getViewports())
-             .filter(one => one.getCurrentImageId?.()).map(one => {
-               const image = cornerstone.metaData.get('instance', one.getCurrentImageId());
-               return [one.id, image.ImageLaterality + image.ViewPosition];
+        """() => Object.fromEntries(cornerstone.getRenderingEngines().flatMap(engine => engine.getViewports())
+             .filter(viewport => viewport.getCurrentImageId?.()).map(viewport => {
+               const image = cornerstone.metaData.get('instance', viewport.getCurrentImageId());
+               return [viewport.id, image.ImageLaterality + image.ViewPosition];
              }))"""
     )
     return {name: (view, wall(middle(canvas(frame, name)))) for name, view in shown.items()}
@@ -386,7 +387,7 @@ def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so_and_nothing_o
     for words in ("Create SR", "Create report", "Track measurements", "Segmentation", "Export", "CSV"):
         expect(frame.get_by_text(words)).to_have_count(0)
     page.frames[-1].evaluate(
-        "name => cornerstone.getRenderingEngines().map(one => one.getViewport(name)).find(Boolean).setImageIdIndex(4)",
+        "name => cornerstone.getRenderingEngines().map(engine => engine.getViewport(name)).find(Boolean).setImageIdIndex(4)",
         VIEWPORTS[0],
     )
     wait_until(lambda: indexes(page)[0] == 4)

@@ -11,7 +11,7 @@
   }
   const root = `${session.api}/view/${session.pass}`;
   const list = name => (new URLSearchParams(location.search).get(name) || '').split(',').filter(Boolean);
-  const images = list('images').map(one => one.split('/')).filter(uids => uids.length === 3 && uids.every(uid => /^[\d.]{1,64}$/.test(uid)));
+  const images = list('images').map(path => path.split('/')).filter(uids => uids.length === 3 && uids.every(uid => /^[\d.]{1,64}$/.test(uid)));
   const chosen = images.map(([, , sop]) => sop);
   const inOrder = exams => (new URLSearchParams(location.search).has('swapped') ? [...exams].reverse() : exams);
 

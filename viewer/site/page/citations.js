@@ -9,17 +9,17 @@ import { hospital, keyOf, titleOf } from './timeline.js';
 export function withCitations(shown, { text, citations = [] }) {
   const pieces = [];
   let from = 0;
-  for (const one of citations) {
-    const at = text.indexOf(one.text, from);
+  for (const cited of citations) {
+    const at = text.indexOf(cited.text, from);
     if (at < 0) continue;
-    pieces.push(text.slice(from, at), citation(shown, one));
-    from = at + one.text.length;
+    pieces.push(text.slice(from, at), citation(shown, cited));
+    from = at + cited.text.length;
   }
   return [...pieces, text.slice(from)];
 }
 
 function citation(shown, { text, studies }) {
-  const exams = studies.map(one => shown.studies.find(study => keyOf(study) === keyOf(one))).filter(Boolean);
+  const exams = studies.map(exam => shown.studies.find(study => keyOf(study) === keyOf(exam))).filter(Boolean);
   if (!exams.length) return [h('span.cited', {}, text), h('span.note', {}, ` (${t('citedAbsent')})`)];
   if (exams.length === 1) return [besideButton(shown, exams[0], text)];
   const choices = exams.flatMap((exam, index) => [index > 0 ? ' · ' : '', besideButton(shown, exam, named(shown, exam))]);

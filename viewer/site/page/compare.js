@@ -18,7 +18,7 @@ const BESIDE_WITHIN = 500;
 
 /** Fetch the picture with which an exam would begin, beside that of a pane where there is one. */
 export function expectExam(study, { series: all, places: body }, beside) {
-  const series = all.filter(one => !isNoImage(one.modality));
+  const series = all.filter(candidate => !isNoImage(candidate.modality));
   const shown = nearestSeries(series, beside?.chosen);
   if (!shown) return;
   const places = placesOf(shown, series);
@@ -122,7 +122,7 @@ export class Pane {
   /** The images in view, as OHIF finds them: study, series and SOP Instance UID. */
   get shownImages() {
     const { cells = [] } = this.places[this.at] ?? {};
-    return cells.filter(Boolean).map(({ series, one }) => [this.study.study_instance_uid, series.series_instance_uid, one.sop_instance_uid].join('/'));
+    return cells.filter(Boolean).map(({ series, instance }) => [this.study.study_instance_uid, series.series_instance_uid, instance.sop_instance_uid].join('/'));
   }
 
   /** Whether the views of a mammography are in view together. */
@@ -132,7 +132,7 @@ export class Pane {
 
   /** Why images of this exam are not drawn, by SOP Instance UID. */
   get faults() {
-    return Object.fromEntries(this.series.flatMap(series => series.instances).filter(one => one.fault).map(one => [one.sop_instance_uid, one.fault]));
+    return Object.fromEntries(this.series.flatMap(series => series.instances).filter(instance => instance.fault).map(instance => [instance.sop_instance_uid, instance.fault]));
   }
 
   #about() {
@@ -166,7 +166,7 @@ export class Pane {
       this.keyImages = keyImagesOf(found);
       this.presentations = new Presentations(found, this.exam, () => asked === this.asked && this.#presented());
       this.series = found.series.filter(series => !isNoImage(series.modality));
-      this.#choose(this.series.find(one => one.series_instance_uid === this.#wanted()) ?? nearestSeries(this.series, this.beside?.chosen));
+      this.#choose(this.series.find(candidate => candidate.series_instance_uid === this.#wanted()) ?? nearestSeries(this.series, this.beside?.chosen));
     } catch {
       if (this.root.isConnected && asked === this.asked && !this.places.length) this.picture.say(t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.#load() }, t('retry')));
     } finally {
@@ -186,7 +186,7 @@ export class Pane {
     const before = this.chosen?.series_instance_uid;
     this.places = series ? placesOf(series, this.series) : [];
     this.chosen = series ?? null;
-    const same = shown && before === series?.series_instance_uid ? this.places.findIndex(({ cells: [cell] }) => cell?.one.sop_instance_uid === shown.one.sop_instance_uid && cell.frame === shown.frame) : -1;
+    const same = shown && before === series?.series_instance_uid ? this.places.findIndex(({ cells: [cell] }) => cell?.instance.sop_instance_uid === shown.instance.sop_instance_uid && cell.frame === shown.frame) : -1;
     this.at = this.wished = same >= 0 ? same : series ? this.begin(this) ?? beginning(this.places) : 0;
     this.#drawControls();
     if (!series) this.picture.say(t('noImages'));
@@ -199,7 +199,7 @@ export class Pane {
     this.label = h('output.position');
     this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.places.length - 1), 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
     const series = this.series.length > 1 && !isMammography(this.series) && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#chosenByHand(this.series[event.target.selectedIndex]) },
-      this.series.map((one, index) => h('option', { selected: one === this.chosen }, `${index + 1}. ${one.description || one.modality} (${one.instances.length})`)));
+      this.series.map((option, index) => h('option', { selected: option === this.chosen }, `${index + 1}. ${option.description || option.modality} (${option.instances.length})`)));
     this.marks = h('button.marked', { type: 'button', hidden: true, 'aria-keyshortcuts': 'G', title: `${t('presentedNext')} (G)`, onclick: () => this.nextPresentation() });
     fill(this.controls, series, this.#keyButton(), this.marks, this.#cine(), many && this.slider, many && this.label);
     if (focused) this.controls.querySelector(focused)?.focus();
@@ -215,12 +215,12 @@ export class Pane {
 
   /** To the next image that the sender singled out, in whatever series it is. */
   nextKeyImage() {
-    const marked = this.series.flatMap(series => series.instances.map(one => ({ series, sop: one.sop_instance_uid }))).filter(({ sop }) => this.keyImages.has(sop));
+    const marked = this.series.flatMap(series => series.instances.map(instance => ({ series, sop: instance.sop_instance_uid }))).filter(({ sop }) => this.keyImages.has(sop));
     if (!marked.length) return;
     const { cells = [] } = this.places[this.wished] ?? {};
-    const here = cells.length === 1 ? marked.findIndex(({ sop }) => sop === cells[0].one.sop_instance_uid) : -1;
+    const here = cells.length === 1 ? marked.findIndex(({ sop }) => sop === cells[0].instance.sop_instance_uid) : -1;
     const { series, sop } = marked[(here + 1) % marked.length];
-    const holds = ({ cells: [cell, ...more] }) => !more.length && cell.one.sop_instance_uid === sop && this.keyImages.get(sop).shows(cell.frame);
+    const holds = ({ cells: [cell, ...more] }) => !more.length && cell.instance.sop_instance_uid === sop && this.keyImages.get(sop).shows(cell.frame);
     if (!this.places.some(holds)) this.#chosenByHand(series);
     this.go(this.places.findIndex(holds));
   }
@@ -239,7 +239,7 @@ export class Pane {
 
   /** What the sender says of an image that it singled out, and how it is presented. */
   #whyKey(cell) {
-    const key = this.keyImages.get(cell.one.sop_instance_uid);
+    const key = this.keyImages.get(cell.instance.sop_instance_uid);
     const { presentation: as } = cell;
     const presented = as && t(as.partly ? 'presentedPartly' : 'presented', { label: as.label });
     return [key?.shows(cell.frame) && `★ ${key.text || t('keyImage')}`, presented].filter(Boolean).join(' · ');
@@ -256,25 +256,25 @@ export class Pane {
   /** The button that plays a cine at its own Frame Time; null for what is none. */
   #cine() {
     this.playing = clearInterval(this.playing);
-    const { one } = this.places[this.wished]?.cells.find(Boolean) ?? {};
-    if (!(one?.frames > 1)) return null;
-    const button = h('button.cine', { type: 'button', 'aria-label': t('play'), title: t('play'), onclick: () => this.#play(one, button) }, '▶');
+    const { instance } = this.places[this.wished]?.cells.find(Boolean) ?? {};
+    if (!(instance?.frames > 1)) return null;
+    const button = h('button.cine', { type: 'button', 'aria-label': t('play'), title: t('play'), onclick: () => this.#play(instance, button) }, '▶');
     return button;
   }
 
   /** Frame after frame, each once the one before is in view; a wheel, a key or the button stops it. */
-  #play(one, button) {
+  #play(instance, button) {
     const stopping = Boolean(this.playing);
     this.playing = clearInterval(this.playing);
     const text = t(stopping ? 'play' : 'stop');
     button.textContent = stopping ? '▶' : '■';
     for (const name of ['aria-label', 'title']) button.setAttribute(name, text);
     if (stopping) return;
-    const frames = this.places.map((place, at) => ({ place, at })).filter(({ place }) => place.cells[0]?.one === one).map(({ at }) => at);
+    const frames = this.places.map((place, at) => ({ place, at })).filter(({ place }) => place.cells[0]?.instance === instance).map(({ at }) => at);
     this.playing = setInterval(() => {
       if (!this.root.isConnected || !this.picture) this.playing = clearInterval(this.playing);
       else if (this.at === this.wished) this.go(frames[(frames.indexOf(this.at) + 1) % frames.length]);
-    }, one.frame_time ?? FRAME_TIME);
+    }, instance.frame_time ?? FRAME_TIME);
   }
 
   #chosenByHand(series) {

@@ -8,11 +8,11 @@ import { hospital, keyOf, titleOf } from './timeline.js';
 export function correctionList(shown, { onshow, onnote }) {
   const corrections = shown.corrections ?? [];
   if (!corrections.length) return null;
-  return h('ul.corrections', { 'aria-label': t('corrections') }, corrections.map(one => line(shown, one, onshow, onnote)));
+  return h('ul.corrections', { 'aria-label': t('corrections') }, corrections.map(correction => line(shown, correction, onshow, onnote)));
 }
 
 function line(shown, correction, onshow, onnote) {
-  const study = shown.studies.find(one => keyOf(one) === keyOf(correction));
+  const study = shown.studies.find(known => keyOf(known) === keyOf(correction));
   const said = { hospital: hospital(shown, correction.owner).name, when: momentText(correction.read_at) };
   const text = correction.kind === 'study-withdrawn' || !study ? t('correctionWithdrawn', said)
     : t('correctionOfReport', { ...said, what: `${titleOf(study)}, ${dateText(study.study_date)}` });

@@ -79,7 +79,7 @@ function mendReset() {
 const fittedScale = viewport => (viewport.getZoom() * viewport.getCamera().parallelScale) / viewport.element.clientHeight;
 
 /** What was said last of the two stacks on the screen: which they are, and whether they have one scale. */
-let scaled = { key: '', one: false };
+let scaled = { key: '', oneScale: false };
 
 /** Whether OHIF draws an image in the millimetres that the image itself names. */
 function hasSpacing(viewport) {
@@ -92,22 +92,22 @@ function hasSpacing(viewport) {
 function followZoom(_, source, target) {
   const [from, to] = [viewportOf(source.viewportId), viewportOf(target.viewportId)];
   if (!from || !to) return;
-  to.setZoom(from.getZoom() * (scaled.one ? fittedScale(to) / fittedScale(from) : 1));
+  to.setZoom(from.getZoom() * (scaled.oneScale ? fittedScale(to) / fittedScale(from) : 1));
   to.setPan(from.getPan());
   to.render();
 }
 
 /** One scale in millimetres for both stacks, or each as large as it fits, once the page says so; zoom goes on from there. */
 function scaleNow(key, both) {
-  const one = about.millimetres && both.every(hasSpacing);
-  if (scaled.key === key && scaled.one === one) return;
-  const before = scaled.one;
-  scaled = { key, one };
-  tell({ kind: 'contenitore:scale', one });
-  if (!one && !before) return;
+  const oneScale = about.millimetres && both.every(hasSpacing);
+  if (scaled.key === key && scaled.oneScale === oneScale) return;
+  const before = scaled.oneScale;
+  scaled = { key, oneScale };
+  tell({ kind: 'contenitore:scale', one: oneScale });
+  if (!oneScale && !before) return;
   const scales = both.map(fittedScale);
   both.forEach((viewport, index) => {
-    viewport.setZoom(one ? scales[index] / Math.max(...scales) : 1);
+    viewport.setZoom(oneScale ? scales[index] / Math.max(...scales) : 1);
     viewport.render();
   });
 }
@@ -133,10 +133,10 @@ function planesOf(viewport) {
 function pairNow() {
   const both = [CURRENT, PRIOR].map(viewportOf);
   if (!both.every(stacked)) return null;
-  const key = JSON.stringify(both.map(one => [one.getImageIds()[0], one.getImageIds().length]));
+  const key = JSON.stringify(both.map(viewport => [viewport.getImageIds()[0], viewport.getImageIds().length]));
   if (told) scaleNow(key, both);
   if (key !== known.key) {
-    known = { key, pair: byHand.get(key) ?? pairing(...both.map(one => stackOf(planesOf(one))), about.places) };
+    known = { key, pair: byHand.get(key) ?? pairing(...both.map(viewport => stackOf(planesOf(viewport))), about.places) };
     tell({ kind: 'contenitore:levels', how: known.pair?.how ?? null });
     if (levelsTogether()) goAlong();
   }
@@ -176,7 +176,7 @@ function realignHere() {
 
 /** Whoever is touched leads from here on. */
 function takeLead(event) {
-  const id = [CURRENT, PRIOR].find(one => viewportOf(one)?.element?.closest('[data-viewportid]')?.contains(event.target) || viewportOf(one)?.element?.contains(event.target));
+  const id = [CURRENT, PRIOR].find(side => viewportOf(side)?.element?.closest('[data-viewportid]')?.contains(event.target) || viewportOf(side)?.element?.contains(event.target));
   if (id) leader = id;
 }
 
@@ -213,9 +213,9 @@ function settleWithoutImages() {
 
 /** The ids of the viewports that are to show an image; null while nothing is hung yet. */
 function imagesAwaited({ viewportGridService, displaySetService }) {
-  const hung = [...viewportGridService.getState().viewports.values()].filter(one => one.displaySetInstanceUIDs?.length);
+  const hung = [...viewportGridService.getState().viewports.values()].filter(viewport => viewport.displaySetInstanceUIDs?.length);
   const isImage = uid => displaySetService.getDisplaySetByUID(uid)?.numImageFrames > 0;
-  return hung.length ? hung.filter(one => one.displaySetInstanceUIDs.some(isImage)).map(one => one.viewportId) : null;
+  return hung.length ? hung.filter(viewport => viewport.displaySetInstanceUIDs.some(isImage)).map(viewport => viewport.viewportId) : null;
 }
 
 function words(viewport, reason) {
@@ -275,12 +275,12 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
   const { hangingProtocolService, syncGroupService, viewportGridService } = servicesManager.services;
   awaited = () => imagesAwaited(servicesManager.services);
   const imagesOf = displaySet => displaySet.instances ?? displaySet.images ?? [];
-  const includes = displaySet => imagesOf(displaySet).some(one => chosen.includes(one.SOPInstanceUID));
+  const includes = displaySet => imagesOf(displaySet).some(image => chosen.includes(image.SOPInstanceUID));
   hangingProtocolService.addCustomAttribute('contenitoreChosen', 'Chosen on the page', includes);
   hangingProtocolService.addCustomAttribute('contenitoreLocalizer', 'Localizer', displaySet => imagesOf(displaySet).every(isLocalizer));
   hangingProtocolService.addCustomAttribute('contenitoreView', 'Side and view', displaySet => viewOf(imagesOf(displaySet)[0]));
   hangingProtocolService.addCustomAttribute('contenitoreImage', 'The image chosen on the page', displaySets => {
-    const index = imagesOf(displaySets?.[0] ?? {}).findIndex(one => chosen.includes(one.SOPInstanceUID));
+    const index = imagesOf(displaySets?.[0] ?? {}).findIndex(image => chosen.includes(image.SOPInstanceUID));
     return index >= 0 ? { index } : undefined;
   });
   for (const event of ['VIEWPORTS_READY', 'GRID_STATE_CHANGED']) viewportGridService.subscribe(viewportGridService.EVENTS[event], settleWithoutImages);

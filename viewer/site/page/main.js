@@ -75,9 +75,9 @@ async function start(token, { begun, texts } = { begun: session.begin(token), te
 }
 
 function show({ timeline, etag, current, priors, images = [] }) {
-  for (const one of images) {
-    const study = timeline.studies.find(each => keyOf(each) === keyOf(one));
-    if (study) knowImages(study, one);
+  for (const found of images) {
+    const study = timeline.studies.find(each => keyOf(each) === keyOf(found));
+    if (study) knowImages(study, found);
   }
   Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: newIn(timeline) });
   frame();
@@ -175,7 +175,7 @@ async function noteCorrection(correction) {
     return toast(t('correctionFailed'));
   }
   if (!parts) return undefined;
-  state.shown = { ...state.shown, corrections: state.shown.corrections.filter(one => one !== correction) };
+  state.shown = { ...state.shown, corrections: state.shown.corrections.filter(kept => kept !== correction) };
   drawPatient();
   return say(t('correctionThanks'));
 }
@@ -251,7 +251,7 @@ async function choose(study, side) {
 
 /** An exam that a report cites is put beside, in the viewer too while that is open; one that is on the screen is gone to. */
 async function putBeside(key) {
-  const side = ['left', 'right'].find(one => state.chosen[one] === key);
+  const side = ['left', 'right'].find(place => state.chosen[place] === key);
   if (side) return parts.panes[side].root.querySelector('.picture')?.focus();
   if (byKey(key)) await choose(byKey(key), 'right');
   return parts?.viewer?.isOpen ? openViewer() : undefined;
@@ -275,8 +275,8 @@ function scaled() {
 }
 
 /** Whether the viewer has both at one scale, where the page has. */
-function drawScale(one) {
-  if (parts?.scale) fill(parts.scale, parts.tools.millimetres && t(one ? 'viewerOneScale' : 'viewerFitted'));
+function drawScale(oneScale) {
+  if (parts?.scale) fill(parts.scale, parts.tools.millimetres && t(oneScale ? 'viewerOneScale' : 'viewerFitted'));
 }
 
 function drawSides() {

@@ -1,5 +1,5 @@
 // Which images of one exam stand beside which of another: series by what they are, projections by side and view, slices by level.
-// Pure. A place is what stands in a picture at once: `{cells: [{series, one, frame}], key}`.
+// Pure. A place is what stands in a picture at once: `{cells: [{series, instance, frame}], key}`.
 
 import { levelWith, normalOf, pairing, reversed, stackOf } from './levels.js';
 
@@ -7,10 +7,10 @@ import { levelWith, normalOf, pairing, reversed, stackOf } from './levels.js';
 const HANGING = ['R CC', 'L CC', 'R MLO', 'L MLO'];
 
 /** Whether an image only shows where others were planned (PS3.3 C.8.2.1.1.1, C.8.3.1.1.1). */
-export const isLocalizer = one => (one.image_type ?? []).some(value => String(value).toUpperCase() === 'LOCALIZER');
+export const isLocalizer = instance => (instance.image_type ?? []).some(value => String(value).toUpperCase() === 'LOCALIZER');
 
 /** Side and view of a projection; empty for one without. */
-export const viewOf = one => (one.view ? `${one.laterality ?? ''} ${one.view}`.trim() : '');
+export const viewOf = instance => (instance.view ? `${instance.laterality ?? ''} ${instance.view}`.trim() : '');
 
 const localizing = series => series.instances.every(isLocalizer);
 const middleOf = series => series.instances[Math.floor(series.instances.length / 2)];
@@ -44,11 +44,11 @@ function likeness(series, reference) {
 
 /** The places of a series, image by image; of a mammography, those of all its series, with its four views at once as the first. */
 export function placesOf(series, all) {
-  const cells = each => each.instances.flatMap(one => Array.from({ length: one.frames }, (_, frame) => ({ series: each, one, frame: frame + 1 })));
-  const single = cell => ({ cells: [cell], key: viewOf(cell.one) });
+  const cells = each => each.instances.flatMap(instance => Array.from({ length: instance.frames }, (_, frame) => ({ series: each, instance, frame: frame + 1 })));
+  const single = cell => ({ cells: [cell], key: viewOf(cell.instance) });
   if (!isMammography(all)) return cells(series).map(single);
   const every = all.flatMap(cells);
-  const hung = HANGING.map(view => every.find(cell => viewOf(cell.one) === view));
+  const hung = HANGING.map(view => every.find(cell => viewOf(cell.instance) === view));
   const ordered = [...hung.filter(Boolean), ...every.filter(cell => !hung.includes(cell))];
   return [...(hung.filter(Boolean).length > 1 ? [{ cells: hung.map(cell => cell ?? null), key: 'all' }] : []), ...ordered.map(single)];
 }
@@ -59,7 +59,7 @@ export const isMammography = all => all.length > 0 && all.every(series => series
 export const beginning = places => (stackOfPlaces(places) ? Math.floor(places.length / 2) : 0);
 
 function stackOfPlaces(places) {
-  return stackOf(places.map(({ cells: [cell] }) => ({ position: cell?.one.position, orientation: cell?.one.orientation, frame: cell?.one.frame })));
+  return stackOf(places.map(({ cells: [cell] }) => ({ position: cell?.instance.position, orientation: cell?.instance.orientation, frame: cell?.instance.frame })));
 }
 
 /** How two series go together: `levels`, or null where nothing pairs their slices. `body` is what each exam shows, head to foot. */

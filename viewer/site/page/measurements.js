@@ -31,17 +31,17 @@ function drawList(place, measurementService, viewportGridService) {
   const found = measurementService.getMeasurements();
   fill(place,
     h('p.mb-2', {}, t(found.length ? 'measurementsKept' : 'measurementsNone')),
-    h('ul', { role: 'list', 'aria-label': t('measurements') }, found.map(one => {
-      const name = [one.label || one.toolName, ...one.displayText?.primary ?? []].map(value => String(value)).join(' ');
+    h('ul', { role: 'list', 'aria-label': t('measurements') }, found.map(measurement => {
+      const name = [measurement.label || measurement.toolName, ...measurement.displayText?.primary ?? []].map(value => String(value)).join(' ');
       return h('li.mb-1.flex.items-center.gap-1', {},
-        h('button.flex-1.text-left.underline', { type: 'button', onclick: () => goTo(one, measurementService, viewportGridService) }, name),
-        h('button.px-1', { type: 'button', 'aria-label': t('measurementRemove', { name }), title: t('measurementRemove', { name }), onclick: () => measurementService.remove(one.uid) }, '✕'));
+        h('button.flex-1.text-left.underline', { type: 'button', onclick: () => goTo(measurement, measurementService, viewportGridService) }, name),
+        h('button.px-1', { type: 'button', 'aria-label': t('measurementRemove', { name }), title: t('measurementRemove', { name }), onclick: () => measurementService.remove(measurement.uid) }, '✕'));
     })));
 }
 
 /** To a measurement, in the viewport that shows its images, so that both exams stay where they are. */
 function goTo({ uid, displaySetInstanceUID }, measurementService, viewportGridService) {
   const { viewports, activeViewportId } = viewportGridService.getState();
-  const shows = [...viewports.values()].find(one => one.displaySetInstanceUIDs?.includes(displaySetInstanceUID));
+  const shows = [...viewports.values()].find(viewport => viewport.displaySetInstanceUIDs?.includes(displaySetInstanceUID));
   measurementService.jumpToMeasurement(shows?.viewportId ?? activeViewportId, uid);
 }

@@ -19,9 +19,9 @@ const kept = new Map();
 export const forgetPictures = () => kept.clear();
 
 /** Where a picture of an image is. `exam` is `{study, owner}`; `parameters` are of the rendered resource (PS3.18 8.3.5). */
-function addressOf({ study, owner }, { series, one, frame }, parameters) {
-  const path = `/studies/${study}/series/${series.series_instance_uid}/instances/${one.sop_instance_uid}`;
-  return imageUrl(`${path}${one.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { owner, ...parameters });
+function addressOf({ study, owner }, { series, instance, frame }, parameters) {
+  const path = `/studies/${study}/series/${series.series_instance_uid}/instances/${instance.sop_instance_uid}`;
+  return imageUrl(`${path}${instance.frames > 1 ? `/frames/${frame}` : ''}/rendered`, { owner, ...parameters });
 }
 
 /** An image, on its way or here; `ahead` of anybody's look, which the archive records as that. */
@@ -38,9 +38,9 @@ function fetchImage(exam, cell, parameters, ahead = false) {
 const AS_SENT = { rotation: 0, flip: false, window: null, inverted: false, marks: [] };
 
 /** [centre, width, function] with which an image is drawn, null for its own: chosen here, else as it is presented. */
-function windowFor({ series, one, presentation }, look) {
+function windowFor({ series, instance, presentation }, look) {
   const own = presentation?.window ?? null;
-  return windowOf(look, series.modality, own ? { ...one, window: own } : one) ?? own;
+  return windowOf(look, series.modality, own ? { ...instance, window: own } : instance) ?? own;
 }
 
 const parametersOf = (cell, look) => {
@@ -95,7 +95,7 @@ export class Picture {
     this.#layOut();
   }
 
-  /** The one image in view: `{series, one, frame}`; null where several are, or none is. */
+  /** The one image in view: `{series, instance, frame}`; null where several are, or none is. */
   get single() {
     const [cell, more] = this.cells;
     return more ? null : cell?.of ?? null;
@@ -103,7 +103,7 @@ export class Picture {
 
   /** Whether the one image in view lies otherwise than its pixels do: turned or mirrored by its sender, or they are not square. */
   get isTurned() {
-    return Boolean(this.single && (this.cells[0].as.rotation || this.cells[0].as.flip || Math.abs(pixelShape(this.single.one) - 1) > 0.01));
+    return Boolean(this.single && (this.cells[0].as.rotation || this.cells[0].as.flip || Math.abs(pixelShape(this.single.instance) - 1) > 0.01));
   }
 
   /** Width and height, in screen pixels, of the one image in view where it just fits; null where several are, or none is. */
@@ -122,7 +122,7 @@ export class Picture {
   /** Screen pixels a millimetre where the image just fits; null where nobody knows how large a pixel is, or several are shown. */
   get perMillimetre() {
     const [cell, more] = this.cells;
-    const spacing = cell?.of?.one.spacing;
+    const spacing = cell?.of?.instance.spacing;
     return !cell?.of || more || !spacing ? null : cell.fit / spacing[1];
   }
 
@@ -135,7 +135,7 @@ export class Picture {
   get millimetres() {
     if (!this.perMillimetre) return null;
     const { rows, columns } = lyingSize(this.cells[0]);
-    const [, size] = this.single.one.spacing;
+    const [, size] = this.single.instance.spacing;
     return { width: columns * size, height: rows * size };
   }
 
@@ -176,7 +176,7 @@ export class Picture {
     this.cells = place.cells.map((cell, index) => {
       const as = cell?.presentation ?? AS_SENT;
       const turned = cell && h('div.turned', {}, images[index]);
-      return { of: cell, as, image: images[index], turned, element: h('div.cell', {}, cell && [h('div.film', {}, turned, as.marks.length > 0 && overlay(as)), letters(cell.one, as), h('p.caption')]) };
+      return { of: cell, as, image: images[index], turned, element: h('div.cell', {}, cell && [h('div.film', {}, turned, as.marks.length > 0 && overlay(as)), letters(cell.instance, as), h('p.caption')]) };
     });
     const elements = this.cells.map(cell => cell.element);
     fill(this.root, elements.length > 1 ? h('div.hung', {}, elements) : elements);
@@ -224,8 +224,8 @@ export class Picture {
   /** Where the preview has fewer pixels than are on the screen, what is in view is fetched as it was sent. */
   #detail(cell, box, [across, down], { clientWidth, clientHeight }) {
     clearTimeout(cell.soon);
-    const { turned, of: { one } } = cell;
-    const wanted = across * devicePixelRatio > cell.image.naturalWidth * 1.15 && one.columns > cell.image.naturalWidth;
+    const { turned, of: { instance } } = cell;
+    const wanted = across * devicePixelRatio > cell.image.naturalWidth * 1.15 && instance.columns > cell.image.naturalWidth;
     const seen = wanted ? visiblePart({ width: clientWidth, height: clientHeight }, box) : null;
     const part = seen && unplaced(seen, cell.as);
     if (!part) {
@@ -233,15 +233,15 @@ export class Picture {
       return;
     }
     cell.soon = setTimeout(() => {
-      const [x, y] = [Math.floor(part.x * one.columns), Math.floor(part.y * one.rows)];
-      const [w, hgt] = [Math.min(one.columns - x, Math.ceil(part.width * one.columns) + 1), Math.min(one.rows - y, Math.ceil(part.height * one.rows) + 1)];
+      const [x, y] = [Math.floor(part.x * instance.columns), Math.floor(part.y * instance.rows)];
+      const [w, hgt] = [Math.min(instance.columns - x, Math.ceil(part.width * instance.columns) + 1), Math.min(instance.rows - y, Math.ceil(part.height * instance.rows) + 1)];
       const size = [Math.min(w, Math.round(part.width * across * devicePixelRatio)), Math.min(hgt, Math.round(part.height * down * devicePixelRatio))].map(value => Math.max(1, value));
       const image = fetchImage(this.wish.exam, cell.of, { ...parametersOf(cell.of, this.look), viewport: `${size[0]},${size[1]},${x},${y},${w},${hgt}` });
       image.alt = '';
       image.className = 'detail';
       image.decode().then(() => {
         if (!turned.isConnected || cell.detail !== image) return;
-        Object.assign(image.style, { left: `${(100 * x) / one.columns}%`, top: `${(100 * y) / one.rows}%`, width: `${(100 * w) / one.columns}%`, height: `${(100 * hgt) / one.rows}%` });
+        Object.assign(image.style, { left: `${(100 * x) / instance.columns}%`, top: `${(100 * y) / instance.rows}%`, width: `${(100 * w) / instance.columns}%`, height: `${(100 * hgt) / instance.rows}%` });
         turned.querySelector('.detail')?.remove();
         turned.append(image);
         cell.element.lastChild.textContent = this.#captionOf(cell.of, true);
@@ -252,15 +252,15 @@ export class Picture {
 
   /** What a picture says of itself: whether it is a preview, its window, its view, how large a pixel is. */
   #captionOf(of, detailed) {
-    const { series, one } = of;
+    const { series, instance } = of;
     const window = windowFor(of, this.look);
-    const told = window ?? one.window;
-    const chosen = windowOf(this.look, series.modality, one);
-    const size = one.spacing ? t(one.at_detector ? 'pixelAtDetector' : 'pixelSize', { size: numberText(one.spacing[1], 3) }) : t('pixelUnknown');
+    const told = window ?? instance.window;
+    const chosen = windowOf(this.look, series.modality, instance);
+    const size = instance.spacing ? t(instance.at_detector ? 'pixelAtDetector' : 'pixelSize', { size: numberText(instance.spacing[1], 3) }) : t('pixelUnknown');
     return [
       t(detailed ? 'asSent' : 'preview'),
       told ? t(chosen || window ? 'windowChosen' : 'windowOwn', { width: numberText(told[1], 0), centre: numberText(told[0], 0) }) : t('windowNone'),
-      viewOf(one),
+      viewOf(instance),
       size,
       this.alignedBy,
       this.note?.(of),
@@ -282,7 +282,7 @@ export class Picture {
   }
 
   async #why(wish) {
-    const image = wish.images.find(one => one && !one.naturalWidth);
+    const image = wish.images.find(loading => loading && !loading.naturalWidth);
     const reason = image && await whyNotShown(image.dataset.address);
     if (!reason || wish !== this.wish || this.shown === wish) return;
     clearTimeout(this.again);
@@ -299,7 +299,7 @@ export class Picture {
 }
 
 /** Rows and columns of the image in a cell. */
-const sizeOf = ({ image, of: { one } }) => (one.rows && one.columns ? one : { rows: image.naturalHeight, columns: image.naturalWidth });
+const sizeOf = ({ image, of: { instance } }) => (instance.rows && instance.columns ? instance : { rows: image.naturalHeight, columns: image.naturalWidth });
 
 /** How many times as high as wide a pixel is, as far as anybody says. */
 const pixelShape = ({ spacing, aspect }) => (spacing ? spacing[0] / spacing[1] : aspect ?? 1);
@@ -307,12 +307,12 @@ const pixelShape = ({ spacing, aspect }) => (spacing ? spacing[0] / spacing[1] :
 /** The same as the image is turned, in units of a pixel's width: pixels need not be square. */
 function lyingSize(cell) {
   const { columns, rows: count } = sizeOf(cell);
-  const rows = count * (cell.of ? pixelShape(cell.of.one) : 1);
+  const rows = count * (cell.of ? pixelShape(cell.of.instance) : 1);
   return cell.as.rotation % 180 ? { rows: columns, columns: rows } : { rows, columns };
 }
 
 /** The side letters of an image at its edges, as they are in the image, turned with it. */
-function letters(one, as) {
-  const edges = turnedEdges(edgesOf(one), as);
+function letters(instance, as) {
+  const edges = turnedEdges(edgesOf(instance), as);
   return edges && h('div.letters', { 'aria-hidden': 'true' }, Object.entries(edges).map(([edge, text]) => h(`span.at-${edge}`, {}, text)));
 }

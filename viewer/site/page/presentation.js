@@ -13,7 +13,7 @@ const firstOf = (data, tag) => valuesOf(data, tag)[0] ?? null;
 function isOf(item, sop, frame) {
   const named = valuesOf(item, '00081140');
   if (!named.length) return true;
-  return named.some(one => firstOf(one, '00081155') === sop && (!valuesOf(one, '00081160').length || valuesOf(one, '00081160').map(Number).includes(frame)));
+  return named.some(reference => firstOf(reference, '00081155') === sop && (!valuesOf(reference, '00081160').length || valuesOf(reference, '00081160').map(Number).includes(frame)));
 }
 
 /** Where a point of an image of `columns` × `rows` pixels lies once it is turned (degrees, clockwise), and then mirrored. */
@@ -49,8 +49,8 @@ export function presentationOf(document, image) {
   const annotations = valuesOf(document, '00700001').filter(item => isOf(item, sop, frame));
   const area = displayedArea(document, image, lies);
   const all = annotations.flatMap(item => [
-    ...valuesOf(item, '00700009').map(one => graphic(one, lies, area)),
-    ...valuesOf(item, '00700008').map(one => text(one, lies, area)),
+    ...valuesOf(item, '00700009').map(object => graphic(object, lies, area)),
+    ...valuesOf(item, '00700008').map(object => text(object, lies, area)),
   ]);
   const tables = valuesOf(voi, '00283010').length || valuesOf(document, '20500010').length;
   const overlays = Object.keys(document).some(tag => /^60[0-9A-F]{2}3000$/.test(tag));
@@ -69,7 +69,7 @@ export function presentationOf(document, image) {
 
 /** What the state shows of the image once it is turned: [left, top, right, bottom] (PS3.3 C.10.4). */
 function displayedArea(document, { sop, frame, rows, columns }, lies) {
-  const item = valuesOf(document, '0070005A').find(one => isOf(one, sop, frame));
+  const item = valuesOf(document, '0070005A').find(selection => isOf(selection, sop, frame));
   const [a, b] = ['00700052', '00700053'].map(tag => valuesOf(item, tag).map(Number));
   const known = a.length === 2 && b.length === 2;
   const [xs, ys] = known ? [[a[0], b[0]], [a[1], b[1]]] : [[1, columns], [1, rows]];

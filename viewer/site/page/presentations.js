@@ -8,12 +8,12 @@ import { getMetadata } from './session.js';
 export class Presentations {
   constructor({ key_images: documents = [] }, exam, onfound) {
     Object.assign(this, { exam, onfound, bySop: new Map(), fetched: new Map(), chosen: new Map() });
-    for (const document of documents.filter(one => one.kind === 'PR').reverse()) {
+    for (const document of documents.filter(candidate => candidate.kind === 'PR').reverse()) {
       for (const { sop_instance_uid: sop, frames } of document.images) this.bySop.set(sop, [...(this.bySop.get(sop) ?? []), { document, frames }]);
     }
   }
 
-  /** How many there are of an image; `cell` is `{one, frame}`. */
+  /** How many there are of an image; `cell` is `{instance, frame}`. */
   count(cell) {
     return this.#all(cell).length;
   }
@@ -21,7 +21,7 @@ export class Presentations {
   /** How an image is presented now: see `presentationOf`. Null as it was sent, and until the document is here. */
   of(cell) {
     const all = this.#all(cell);
-    const at = this.chosen.get(cell.one.sop_instance_uid) ?? 0;
+    const at = this.chosen.get(cell.instance.sop_instance_uid) ?? 0;
     if (!all.length || at === all.length) return null;
     const content = this.#content(all[at]);
     return content && (content.shown.get(this.#name(cell)) ?? this.#read(content, cell));
@@ -29,18 +29,18 @@ export class Presentations {
 
   /** The next one of an image, after the last one none. */
   next(cell) {
-    const sop = cell.one.sop_instance_uid;
+    const sop = cell.instance.sop_instance_uid;
     this.chosen.set(sop, ((this.chosen.get(sop) ?? 0) + 1) % (this.count(cell) + 1));
   }
 
   #all(cell) {
-    return (this.bySop.get(cell.one.sop_instance_uid) ?? []).filter(({ frames }) => !frames.length || frames.includes(cell.frame)).map(({ document }) => document);
+    return (this.bySop.get(cell.instance.sop_instance_uid) ?? []).filter(({ frames }) => !frames.length || frames.includes(cell.frame)).map(({ document }) => document);
   }
 
-  #name = cell => `${cell.one.sop_instance_uid} ${cell.frame}`;
+  #name = cell => `${cell.instance.sop_instance_uid} ${cell.frame}`;
 
   #read(content, cell) {
-    const { one: { sop_instance_uid: sop, rows, columns, inverse }, frame } = cell;
+    const { instance: { sop_instance_uid: sop, rows, columns, inverse }, frame } = cell;
     const found = presentationOf(content.data, { sop, frame, rows, columns, inverse });
     content.shown.set(this.#name(cell), found);
     return found;

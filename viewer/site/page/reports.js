@@ -18,13 +18,13 @@ export function reportsOf(shown, study, side) {
   if (!study.reports.length) return h('div.reports', region, whose, h('p.none', {}, t('noReport')));
   region['data-exams'] = examsOf(shown);
   const documents = new Map();
-  for (const report of study.reports.filter(one => !one.same_as)) {
+  for (const report of study.reports.filter(candidate => !candidate.same_as)) {
     documents.set(report.document ?? report.sop_instance_uid, [...(documents.get(report.document) ?? []), report]);
   }
   return h('div.reports', region, whose, [...documents.values()].flatMap(versions => {
-    const standing = versions.filter(one => one.newest);
+    const standing = versions.filter(version => version.newest);
     const [last, ...before] = standing.length ? standing : versions.slice(0, 1);
-    const older = versions.filter(one => one !== last && !before.includes(one));
+    const older = versions.filter(version => version !== last && !before.includes(version));
     return [last, ...before].map((report, index) => article(shown, study, report, index === before.length ? older : []));
   }));
 }
@@ -39,12 +39,12 @@ function article(shown, study, report, older) {
   const text = content(shown, study, report);
   return h('article.report', {},
     h('header', {}, h('h3', {}, report.title || t('reports')),
-      h('p.when', {}, details(report, versioned), status(report), older.length > 0 && [report, older[0]].every(one => one.kind !== 'pdf') && whatChanged(shown, study, report, older[0], text)),
+      h('p.when', {}, details(report, versioned), status(report), older.length > 0 && [report, older[0]].every(version => version.kind !== 'pdf') && whatChanged(shown, study, report, older[0], text)),
       h('p.order')),
     text,
-    older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(one => {
-      const unfolded = h('details.older', {}, h('summary', {}, details(one, true), status(one)));
-      unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(shown, study, one)));
+    older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(version => {
+      const unfolded = h('details.older', {}, h('summary', {}, details(version, true), status(version)));
+      unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(shown, study, version)));
       return unfolded;
     })));
 }
@@ -126,7 +126,7 @@ function paragraphs(pieces) {
       });
     }
   }
-  return found.filter(all => all.some(one => typeof one !== 'string' || one.trim())).map(all => h('p', {}, all));
+  return found.filter(all => all.some(piece => typeof piece !== 'string' || piece.trim())).map(all => h('p', {}, all));
 }
 
 /** The button that marks what is different from the version before, in the text itself, and takes the marks away. */
@@ -137,7 +137,7 @@ function whatChanged(shown, study, report, before, place) {
     button.setAttribute('aria-pressed', String(wanted));
     if (!wanted) return load(shown, study, report, place);
     try {
-      const [was, is] = await Promise.all([before, report].map(one => sectionsOf(study, one)));
+      const [was, is] = await Promise.all([before, report].map(version => sectionsOf(study, version)));
       if (button.getAttribute('aria-pressed') !== 'true') return undefined;
       const parts = sectionParts(paired(was, is).map(([section, old]) => ({ ...section, old })), section => marked(section.old, section.text));
       fill(place, parts);

@@ -42,9 +42,9 @@ export class Strip {
     const shown = courses.slice(0, MOST_COURSES);
     const mine = courses.find(({ studies }) => studies.includes(current));
     if (mine && !shown.includes(mine)) shown.push(mine);
-    fill(this.courses, shown.map(one => h('button.chip', {
-      type: 'button', 'aria-pressed': String(one === mine), onclick: () => one !== mine && this.onstep(one.newest, 'left'),
-    }, courseName(one, currentLanguage()), ' ', h('span.count', {}, String(one.studies.length)))));
+    fill(this.courses, shown.map(course => h('button.chip', {
+      type: 'button', 'aria-pressed': String(course === mine), onclick: () => course !== mine && this.onstep(course.newest, 'left'),
+    }, courseName(course, currentLanguage()), ' ', h('span.count', {}, String(course.studies.length)))));
   }
 
   #card(study, chosen) {
@@ -77,7 +77,7 @@ export class Strip {
 
 /** The first line of what an exam's newest report concludes, as the archive read it when it came. */
 function lineOf({ reports }) {
-  const report = reports.find(one => one.newest && !one.same_as);
+  const report = reports.find(candidate => candidate.newest && !candidate.same_as);
   if (!report) return t('noReportShort');
   return report.conclusion ?? (report.kind === 'pdf' ? t('reportIsPdf') : report.title);
 }

@@ -103,10 +103,10 @@ export class Tools {
       this.millimetres = false;
       this.ontrouble?.(t('scaleUnknown'));
     }
-    const one = (this.millimetres || this.blinking) && !this.unknown;
+    const oneScale = (this.millimetres || this.blinking) && !this.unknown;
     const least = Math.min(...scales);
     if (on) this.#layOn(left, right);
-    else [left, right].forEach((pane, index) => pane.picture?.scaleBy(one ? least / scales[index] : 1));
+    else [left, right].forEach((pane, index) => pane.picture?.scaleBy(oneScale ? least / scales[index] : 1));
     const pressed = { invert: this.look.invert, windowing: this.windowing, millimetres: this.millimetres, blink: Boolean(this.blinking) };
     for (const [id, on] of Object.entries(pressed)) this.buttons[id].setAttribute('aria-pressed', String(on));
     this.buttons.other.hidden = !this.blinking;
@@ -117,12 +117,12 @@ export class Tools {
   }
 
   /** On paper both have one scale, too, where that is chosen; what is on paper says whether they have. */
-  #tellPaper(one) {
+  #tellPaper(oneScale) {
     const pictures = [this.panes.left, this.panes.right].map(pane => pane.picture).filter(Boolean);
-    const sizes = one ? pictures.map(picture => picture.millimetres) : [];
+    const sizes = oneScale ? pictures.map(picture => picture.millimetres) : [];
     const scale = Math.min(...sizes.flatMap(({ width, height }) => [PAPER[0] / width, PAPER[1] / height]));
-    for (const picture of pictures) picture.printAt(one ? scale : null);
-    this.paper.textContent = pictures.length < 2 ? '' : t(one ? 'paperOneScale' : 'paperFitted');
+    for (const picture of pictures) picture.printAt(oneScale ? scale : null);
+    this.paper.textContent = pictures.length < 2 ? '' : t(oneScale ? 'paperOneScale' : 'paperFitted');
   }
 
   /** The comparison where the alignment says, whatever zoom and place are. */
@@ -262,14 +262,14 @@ export class Tools {
 }
 
 /** Whether two films may be of one view and side; one that does not say may, and AP is looked at beside PA. */
-function ofOneView({ one }, { one: other }) {
+function ofOneView({ instance }, { instance: other }) {
   const alike = (a, b) => !a || !b || a === b;
   const frontal = view => (view === 'AP' ? 'PA' : view);
-  return alike(frontal(one.view), frontal(other.view)) && alike(one.laterality, other.laterality);
+  return alike(frontal(instance.view), frontal(other.view)) && alike(instance.laterality, other.laterality);
 }
 
 /** How many times as wide one film is as another, in the patient's millimetres, where both say so. */
-function likelyScale({ one: fixed }, { one: moving }) {
+function likelyScale({ instance: fixed }, { instance: moving }) {
   if (!fixed.spacing || !moving.spacing) return 1;
   return (moving.columns * moving.spacing[1]) / (fixed.columns * fixed.spacing[1]);
 }

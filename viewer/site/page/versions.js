@@ -38,7 +38,7 @@ export function paired(before, after) {
   const name = section => `${section.kind} ${section.kind ? '' : section.title}`;
   const left = [...before];
   const pairs = after.map(section => {
-    const at = left.findIndex(one => name(one) === name(section));
+    const at = left.findIndex(other => name(other) === name(section));
     return [section, at < 0 ? '' : left.splice(at, 1)[0].text];
   });
   for (const gone of left) {

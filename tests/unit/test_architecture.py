@@ -113,15 +113,3 @@ def test_what_travels_in_the_archive_has_a_type() -> None:
     assert untyped == []
     assert kept == []
     assert set(handed) - EDGES == set()
-
-
-def test_what_a_loop_goes_through_has_its_name() -> None:
-    """`one` may be one of two; what is gone through is called what it is."""
-    folders = (*PACKAGES, "drill")
-    nameless = []
-    for path in (*(path for folder in folders for path in (ROOT / folder).rglob("*.py")), ROOT / "app.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
-                names = {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name)}
-                nameless += [f"{path.relative_to(ROOT)}: {ast.unparse(node.iter)}"] if "one" in names else []
-    assert nameless == []

@@ -55,7 +55,9 @@ def seen(archive: World) -> dict[str, Any]:
         views = [archive.find(who, ("StudyInstanceUID", study)) for who in (A, B)]
         series = [archive.find(who, ("StudyInstanceUID", study), level="series") for who in (A, B)]
         instances = [archive.handed_out(who, study) for who in (A, B)]
-        shown = [one for one in (archive.timeline(B, "7") or {"studies": []})["studies"] if one["study_instance_uid"] == study]
+        shown = [
+            entry for entry in (archive.timeline(B, "7") or {"studies": []})["studies"] if entry["study_instance_uid"] == study
+        ]
         told[study] = (views, series, instances, shown)
     view = StudyView.from_item(archive.views()[f"V#STUDY#{WHOLE}", A].data)
     told[WHOLE] += (still_to_come(archive.table, view), archive.status(A, image(WHOLE, sop="0"))["state"])
@@ -84,7 +86,7 @@ def test_readers_see_what_stood_there_or_what_is_right_and_nothing_between() -> 
         assert first[study] != last[study]
         right = [reading[study] == last[study] for reading in readings]
         assert right == sorted(right) and not right[0], "wrong, and from one moment on right"
-        assert [one["00201208"]["Value"] for one in first[study][0][0]] == [[300]]
+        assert [row["00201208"]["Value"] for row in first[study][0][0]] == [[300]]
         assert all(reading[study] in (first[study], last[study]) for reading in readings)
     assert not reconcile(job(archive, archive.table), Progress()).findings
 

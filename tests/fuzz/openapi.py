@@ -47,7 +47,7 @@ def known(city: RunningCity, seed: int) -> dict[str, object]:
     return {
         "seed": seed, "api": city.api, "region": city.endpoints["region"], "exams": exams, "transfer": transfer,
         "link": links[1]["id"], "reading": readings[0]["key"], "ending": readings[1]["key"],
-        "credentials": {name: [one.access_key, one.secret_key, one.token] for name, one in signers.items()},
+        "credentials": {name: [signer.access_key, signer.secret_key, signer.token] for name, signer in signers.items()},
     }  # fmt: skip
 
 

@@ -69,9 +69,13 @@ def main(arguments: list[str] | None = None) -> int:
         with tls_doors(Path(name), authority.issue("forwarder"), authority.pem) as ports:
             for door, port in ports.items():
                 told = scanned(program, port, Path(name))
-                bad = [one for one in told if one["severity"] not in NOT_FOUND and one["id"] not in OF_THE_CERTIFICATE]
-                wrong += sum(one["id"] not in LEFT for one in bad)
-                texts = [f"{one['id']}: {LEFT.get(one['id'], '**' + one['finding'] + '**')}" for one in bad]
+                bad = [
+                    finding
+                    for finding in told
+                    if finding["severity"] not in NOT_FOUND and finding["id"] not in OF_THE_CERTIFICATE
+                ]
+                wrong += sum(finding["id"] not in LEFT for finding in bad)
+                texts = [f"{finding['id']}: {LEFT.get(finding['id'], '**' + finding['finding'] + '**')}" for finding in bad]
                 print(f"| {NAMES[door]} | {len(told)} | {'; '.join(texts) or 'nothing'} |", flush=True)
     return 1 if wrong else 0
 

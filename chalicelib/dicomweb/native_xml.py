@@ -108,7 +108,7 @@ def parse_xml(body: bytes | memoryview) -> Model:
     parser.CharacterDataHandler = reader.characters
     try:
         parser.Parse(bytes(body), True)
-    except (expat.ExpatError, LookupError, UnicodeError):
+    except (expat.ExpatError, LookupError, ValueError):  # ValueError: an encoding of several bytes, as UTF-7
         raise BadRequest("The body is not well-formed XML.") from None
     if reader.model is None:
         raise BadRequest("The XML holds no NativeDicomModel.")

@@ -177,7 +177,7 @@ def _narrative(document: bytes) -> Iterator[str]:
         raise CannotBeShownError("it declares entities, or is in an encoding that is not looked into")
     try:
         root = ElementTree.fromstring(document)  # noqa: S314  # without a document type there are no entities to expand
-    except (ElementTree.ParseError, LookupError) as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # ValueError: an encoding of several bytes
         raise CannotBeShownError("its document is damaged") from error
     space = "{urn:hl7-org:v3}"
     sections = list(root.iter(f"{space}section"))

@@ -120,12 +120,15 @@ def media_types(data: bytes) -> None:
 
 
 def cda(data: bytes) -> None:
-    """A clinical document, whole and by its beginning."""
+    """A clinical document, whole and by its beginning, and as the forwarder reads it for a PACS."""
     from chalicelib.dicom.cda import UnreadableDocument, read_cda, read_header
+    from forwarder.deliver.documents import CannotBeShownError, _narrative
 
     for read in (read_cda, read_header):
         with suppress(UnreadableDocument):
             read(data)
+    with suppress(CannotBeShownError):
+        list(_narrative(data))
 
 
 def hl7(data: bytes) -> None:

@@ -1,6 +1,7 @@
 """A city that is deployed, as its operator reaches it: the stack's outputs, its functions, its API."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.registry import RegistryClient
 
+_PLACE = ("stage", "institution", "after")
+"""What says how far a job is, as the function answers it."""
 _PATIENT = Config(connect_timeout=5, read_timeout=330, retries={"total_max_attempts": 1})
 
 
@@ -56,12 +60,21 @@ class DeployedCity:
             raise OperationFailed("the API's address or the profile's credentials are not known: --api, --profile")
         return RegistryClient(address, credentials.get_frozen_credentials(), self.session.region_name)
 
-    def through(self, job: dict[str, Any], told: Callable[[dict[str, Any]], None]) -> Counter[str]:
-        """All calls of a job, one after the other; what was counted. Each answer is told as it comes."""
+    def through(self, job: dict[str, Any], told: Callable[[dict[str, Any]], None], start: str | None = None) -> Counter[str]:
+        """All calls of a job, one after the other, from where `start` says; what was counted. Each answer is told as it comes.
+
+        Raises OperationFailed, which says where to go on, also when somebody stops it.
+        """
         counted: Counter[str] = Counter()
-        progress = None
+        progress = dict(zip(_PLACE, start.split(":", 2), strict=True)) if start else None
         while True:
-            answer = self.run({**job, "progress": progress} if progress else job)
+            try:
+                answer = self.run({**job, "progress": progress} if progress else job)
+            except (OperationFailed, BotoCoreError, ClientError, KeyboardInterrupt) as error:
+                if progress is None:
+                    raise
+                place = ":".join(str(progress[name]) for name in _PLACE)
+                raise OperationFailed(f"{str(error) or 'stopped'}; it goes on with --from {shlex.quote(place)}") from error
             told(answer)
             counted.update({"objects": answer["objects"], "studies": answer["studies"]})
             progress = answer["progress"]

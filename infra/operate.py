@@ -56,7 +56,7 @@ def reconcile(city: DeployedCity, options: argparse.Namespace) -> int:
 
     asked = {"older_than": options.older_than, "mend": options.mend, "every_object": options.every_object}
     job = _job(city, options, "reconcile") | asked
-    counted = city.through(job, told)
+    counted = city.through(job, told, options.start)
     told({"findings": _set_aside(city, options)})
     left = sum(not finding["mended"] for finding in findings)
     result = {**counted, "differ": len(findings), "mended": len(findings) - left}
@@ -69,7 +69,7 @@ def reconcile(city: DeployedCity, options: argparse.Namespace) -> int:
 
 def rebuild(city: DeployedCity, options: argparse.Namespace) -> int:
     """All views anew from the facts, while the archive serves."""
-    counted = city.through(_job(city, options, "rebuild"), lambda _: None)
+    counted = city.through(_job(city, options, "rebuild"), lambda _: None, options.start)
     print(json.dumps({"studies": counted["studies"]}) if options.json else f"{counted['studies']} studies made anew")
     return 0
 
@@ -266,6 +266,7 @@ def _arguments() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     for name in ("reconcile", "rebuild"):
         made[name].add_argument("--institution", metavar="ID", help="this one only (default: every institution)")
+        made[name].add_argument("--from", dest="start", type=_place, metavar="PLACE", help="where one stopped, as it said")
     made["reconcile"].add_argument(
         "--older-than", type=float, default=900, metavar="SECONDS", help="leave out what is younger (default: 900)"
     )
@@ -285,6 +286,13 @@ def _arguments() -> argparse.ArgumentParser:
     made["erase"].add_argument("--api", help="address of the API (default: from the stack)")
     made["letters"].add_argument("--redrive", action="store_true", help="have them tried again")
     return parser
+
+
+def _place(text: str) -> str:
+    """Where a job goes on, as `DeployedCity.through` says it."""
+    if text.count(":") < 2:
+        raise argparse.ArgumentTypeError("it is what a job that stopped said: STAGE:INSTITUTION:AFTER")
+    return text
 
 
 def main(arguments: list[str] | None = None) -> int:

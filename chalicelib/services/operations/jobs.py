@@ -22,7 +22,7 @@ MOST_OBJECTS = 100
 
 
 def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> JsonObject:
-    """Do what `event` asks for. A job that changes something is recorded first, under the name that its starter gave."""
+    """Do what `event` asks for. What changes something is recorded first, at each call, under the name that its starter gave."""
     if event.get("job") == "look":
         return _look(job, event)
     if event.get("job") == "forwarders":
@@ -39,7 +39,7 @@ def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> JsonObjec
         )
     except BadRequest as error:
         return {"error": error.detail}
-    if not progress and (job.mend or name == "rebuild"):
+    if job.mend or name == "rebuild":
         what = Entry(
             Kind.ADMINISTRATION, purpose=Purpose.ADMINISTRATION, subject=name, text=f"{only or 'all'} by {event.get('by', '')}"
         )

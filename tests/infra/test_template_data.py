@@ -81,7 +81,8 @@ def test_the_lifecycle_removes_what_nobody_needs_and_no_hospitals_instance(templ
     (cache,) = [rule for rule in rules if rule.get("Prefix") == "cache/"]
     assert cache["ExpirationInDays"] == 1
     assert cache["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}, "what expired would lie there as an old version"
-    assert any("NoncurrentVersionExpiration" in rule for rule in rules if "Prefix" not in rule)
+    (kept,) = [rule for rule in rules if "Prefix" not in rule and "NoncurrentVersionExpiration" in rule]
+    assert kept["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
 
 

@@ -249,6 +249,17 @@ LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
         "One that has said nothing for ten minutes is *silent*": (
             f"{U}services/test_forwarders.py::test_a_forwarder_is_silent_ten_minutes_after_its_last_sign_and_none_that_never_sent_any",
         ),
+        "of what came within 30 days, or `--every-object`": (
+            f"{U}operations/test_rebuild.py::"
+            "test_bytes_that_are_gone_are_looked_for_among_the_young_and_among_all_where_that_is_asked_for",
+        ),
+        "for what came within 30 days": (
+            f"{U}operations/test_rebuild.py::"
+            "test_bytes_that_are_gone_are_looked_for_among_the_young_and_among_all_where_that_is_asked_for",
+        ),
+        "Within 30 days they can be brought back": (
+            "tests/infra/test_template_data.py::test_the_lifecycle_removes_what_nobody_needs_and_no_hospitals_instance",
+        ),
     },
 }  # fmt: skip
 WAITS: dict[str, dict[str, tuple[float, float]]] = {

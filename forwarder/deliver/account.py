@@ -175,10 +175,11 @@ def exams(connection: sqlite3.Connection, number: str) -> list[ExamAccount]:
     if not are_known(connection):
         return []
     rows = connection.execute(
-        "SELECT exam.study, exam.owner, exam.state, exam.reason, count(one.state) AS wanted,"
-        " sum(one.state IN ('delivered', 'there')) AS there, sum(one.state = 'aside') AS aside,"
-        " max(CASE WHEN one.state = 'aside' THEN one.reason END) AS why, exam.not_before, exam.rank"
-        " FROM deliver_studies AS exam LEFT JOIN deliver_instances AS one ON one.study = exam.study AND one.owner = exam.owner"
+        "SELECT exam.study, exam.owner, exam.state, exam.reason, count(instance.state) AS wanted,"
+        " sum(instance.state IN ('delivered', 'there')) AS there, sum(instance.state = 'aside') AS aside,"
+        " max(CASE WHEN instance.state = 'aside' THEN instance.reason END) AS why, exam.not_before, exam.rank"
+        " FROM deliver_studies AS exam LEFT JOIN deliver_instances AS instance"
+        " ON instance.study = exam.study AND instance.owner = exam.owner"
         " WHERE exam.number = ? AND exam.state != 'gone' GROUP BY exam.study, exam.owner",
         (number,),
     )
@@ -237,9 +238,10 @@ def _reasons_of(connection: sqlite3.Connection, number: str) -> dict[str, int]:
     return _counted(
         connection,
         "SELECT reason, count(*) FROM deliver_studies WHERE number = :number AND state = 'waiting' AND reason IS NOT NULL"
-        " GROUP BY reason UNION ALL SELECT one.reason, count(*) FROM deliver_instances AS one JOIN deliver_studies AS exam"
-        " ON exam.study = one.study AND exam.owner = one.owner WHERE exam.number = :number AND one.state = 'aside'"
-        " GROUP BY one.reason",
+        " GROUP BY reason UNION ALL SELECT instance.reason, count(*) FROM deliver_instances AS instance"
+        " JOIN deliver_studies AS exam ON exam.study = instance.study AND exam.owner = instance.owner"
+        " WHERE exam.number = :number AND instance.state = 'aside'"
+        " GROUP BY instance.reason",
         {"number": number},
     )
 

@@ -28,7 +28,7 @@ class Recalling(Tables):
             alone = connection.execute(
                 "SELECT 1 FROM deliver_instances WHERE study = ? AND owner = ? AND recalled = ?", (study, owner, reason)
             ).fetchone()
-            found = in_pacs(connection, study, owner, "AND one.recalled = ?" if alone else "", *([reason] if alone else []))
+            found = in_pacs(connection, study, owner, "AND instance.recalled = ?" if alone else "", *([reason] if alone else []))
             return ToReject(study, owner, number, RecallReason(reason), attempts, since, found)
 
     def note(self, study: ToReject, sop_instance: str) -> None:

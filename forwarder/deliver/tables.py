@@ -64,8 +64,8 @@ def recall(
     connection.execute(
         "INSERT OR IGNORE INTO deliver_recalls (study, owner, reason, since, not_before)"  # noqa: S608
         f" SELECT study, owner, ?, ?, ? FROM deliver_studies WHERE {where} AND EXISTS"
-        " (SELECT 1 FROM deliver_instances AS one WHERE one.study = deliver_studies.study AND one.owner = deliver_studies.owner"
-        " AND one.state = 'delivered')",
+        " (SELECT 1 FROM deliver_instances AS instance WHERE instance.study = deliver_studies.study"
+        " AND instance.owner = deliver_studies.owner AND instance.state = 'delivered')",
         (reason, now, now + seconds, *values),
     )
 
@@ -73,11 +73,11 @@ def recall(
 def in_pacs(connection: sqlite3.Connection, study: str, owner: str, condition: str = "", *values: str) -> tuple[InPacs, ...]:
     """What of a study came into the PACS from here: what was made of a report stands for it."""
     rows = connection.execute(
-        "SELECT coalesce(made.sop_instance, one.sop_instance), coalesce(made.sop_class, one.sop_class),"  # noqa: S608
-        " coalesce(made.series, one.series), one.sop_instance FROM deliver_instances AS one"
+        "SELECT coalesce(made.sop_instance, instance.sop_instance), coalesce(made.sop_class, instance.sop_class),"  # noqa: S608
+        " coalesce(made.series, instance.series), instance.sop_instance FROM deliver_instances AS instance"
         " LEFT JOIN deliver_made AS made"
-        " ON made.study = one.study AND made.owner = one.owner AND made.original = one.sop_instance"
-        f" WHERE one.study = ? AND one.owner = ? AND one.state = 'delivered' {condition} ORDER BY 1",
+        " ON made.study = instance.study AND made.owner = instance.owner AND made.original = instance.sop_instance"
+        f" WHERE instance.study = ? AND instance.owner = ? AND instance.state = 'delivered' {condition} ORDER BY 1",
         (study, owner, *values),
     )
     return tuple(InPacs(*row) for row in rows)

@@ -1,7 +1,7 @@
 """The last full result of what proves the promises, as a page: `python -m tests.results NAME [OPTION …] > docs/results/NAME.md`.
 
 Runs the command of that name with the options, tells on standard error what it says meanwhile, and prints the page: the command,
-the date, the seed, the machine with its load, and what was said. Exit as the command's.
+the date, the seed, the machine with its load, and what was said on standard output. Exit as the command's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def page(name: str, options: list[str], said: str, status: int, seconds: float, 
             f"# {title}",
             "",
             f"`{shlex.join(['python', '-m', module, *options])}`, {datetime.now(UTC):%Y-%m-%d}, {seconds:.0f} s,"
-            f" seed {seed[1] if seed else 'none'}: {'nothing was found' if status == 0 else f'exit {status}'}.",
+            f" seed {seed[1] if seed else 'none'}: exit {status}.",
             machine,
             "",
             *([told] if "\n| " in told else ["```", told, "```"]),
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     load, began = os.getloadavg()[0], time.monotonic()
     command = [sys.executable, "-m", COMMANDS[chosen.name][1], *chosen.options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         lines = []
         for line in running.stdout:

@@ -13,7 +13,7 @@ HEAD = re.compile(r"# .+\n\n`python -m [a-z.]+[^`]*`, \d{4}-\d{2}-\d{2},[^\n]* s
 def test_a_page_tells_command_date_seed_and_machine_and_no_place_on_it() -> None:
     said = "seed 7\n  ledger is in /tmp/drill-x1/state\nevery promise held\n"
     page = results.page("drill", ["--seconds", "600"], said, 0, 640.2, "2 processors, 8 GB.")
-    assert HEAD.match(page) and "`python -m drill --seconds 600`" in page and "640 s, seed 7: nothing was found." in page
+    assert HEAD.match(page) and "`python -m drill --seconds 600`" in page and "640 s, seed 7: exit 0." in page
     assert "/tmp" not in page and "ledger is in …" in page
     assert "exit 1" in results.page("drill", [], "1 violations", 1, 5, "2 processors.")
 

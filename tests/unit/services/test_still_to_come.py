@@ -25,6 +25,14 @@ def missing(archive: World) -> int:
     return still_to_come(archive.table, StudyView.from_item(archive.views()[f"V#STUDY#{STUDY}", "maugeri"].data))
 
 
+def told(archive: World) -> tuple[bool, int]:
+    """What the timeline says: whether the exam is complete, and how many are still to come."""
+    found = archive.timeline("maugeri", "P1")
+    assert found is not None
+    (study,) = found["studies"]
+    return study["complete"], study["missing"]
+
+
 @pytest.mark.parametrize("first", ["announced", "indexed"])
 def test_what_was_announced_and_has_no_verdict_is_still_to_come(first: str) -> None:
     archive = reading_world()
@@ -40,8 +48,10 @@ def test_what_was_announced_and_has_no_verdict_is_still_to_come(first: str) -> N
     assert missing(archive) == 1, "its verdicts tell before the view does"
     archive.project_all()
     assert missing(archive) == 1
+    assert told(archive) == (False, 1)
     archive.bring("maugeri", every[5])
     assert missing(archive) == 0
+    assert told(archive) == (True, 0)
     assert "incomplete" not in archive.views()[f"V#STUDY#{STUDY}", "maugeri"].data
 
 

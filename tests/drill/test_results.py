@@ -24,4 +24,4 @@ def test_each_page_is_one_that_the_command_writes() -> None:
         assert HEAD.match(page.read_text(encoding="utf-8")), page.name
     named = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
     assert [name for name in results.COMMANDS if f"results/{name}.md" not in named] == []
-    assert {page.stem for page in pages} <= set(results.COMMANDS)
+    assert {page.stem for page in pages} == set(results.COMMANDS)

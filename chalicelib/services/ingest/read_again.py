@@ -74,6 +74,8 @@ def sweep(
         after = str(said.get("after", ""))
         while remaining() > _RESERVE:
             page = objects.keys_after(keys.instance_object(institution, ""), after, _PAGE)
+            if not page and not after and institution not in registry.members:
+                break  # it left, and all that it had was erased: how far this came is not said of it either
             stored = [StoredObject(institution, listed.key.rpartition("/")[2], listed.size) for listed in page]
             done += _read_page(table, objects, read_summary, registry, stored, now, act)
             after = page[-1].key if page else after

@@ -31,6 +31,7 @@ from chalicelib.services.erasure import (
 )
 from chalicelib.services.erasure.erase_study import Eraser
 from chalicelib.services.erasure.retention import OwnersRetention
+from chalicelib.services.ingest import read_again
 from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.registry import load_registry
@@ -252,6 +253,16 @@ def test_what_was_decided_of_an_institution_that_left_counts_no_more_once_it_joi
     leaves(world)
     run_due(world)
     assert [key for key in world.objects.contents if f"/{A}/" in key] == []
+
+
+def test_what_runs_by_itself_says_nothing_more_of_an_institution_that_is_erased(city: World) -> None:
+    world = city.copied()
+    leaves(world)
+    run_due(world)
+    act = lambda _: lambda writes, *entries: world.table.transact(writes)  # noqa: E731
+    read_again.sweep(world.table, world.objects, read_summary, world.now, lambda: 60.0, act=act)
+    assert world.memory.get(keys.READ_PROGRESS, A) is None
+    assert world.memory.get(keys.READ_PROGRESS, B) is not None
 
 
 def test_an_institution_wherever_the_function_dies(city: World) -> None:

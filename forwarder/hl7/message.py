@@ -38,7 +38,7 @@ _BEFORE = b"\r\n\t\0 "
 _AROUND = "\r\n\t\0 \ufeff"  # what may stand around a segment
 _TEXT_FIELD = 5  # OBX-5
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
-_ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2}){1,200}|\.(?i:br|sp|ce|in|ti|fi|nf|sk)\s*[+-]?\d{0,2})"
+_ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2}){1,200}|\.(?i:br|sp|ce|in|ti|fi|nf|sk) *[+-]?[0-9]{0,2})"
 _LAYOUT = {"br": "\n", "ce": "\n", "sp": "\n", "sk": " "}
 
 

@@ -33,7 +33,7 @@ import psutil
 import requests
 
 from bench import forwarder as bench_forwarder
-from bench.forwarder import ENVIRONMENT, ct, processor, resident, spawned
+from bench.forwarder import ct, processor, resident, spawned
 from bench.one_study import one_study
 from forwarder.compression.jpegls import compress
 from forwarder.files import sha256_of
@@ -47,6 +47,7 @@ from line_proxy import bad_line
 
 MBIT_100 = 100e6 / 8
 PATIENT = "PROVA-BENCH"
+INTO_PACS = ("-xt", "-aec", "PACS")
 Count = Callable[[], int]
 
 
@@ -101,7 +102,7 @@ def storescu(files: list[Path], scratch: Path, associations: int) -> float:
     """What the PACS takes of the files directly: seconds."""
     with pacs(scratch) as (port, count):
         began = time.perf_counter()
-        store(port, files, associations)
+        bench_forwarder.send(port, files, associations, *INTO_PACS)
         until(lambda: count() >= len(files), 300, 0.1)
         return time.perf_counter() - began
 
@@ -138,23 +139,11 @@ def by_hand(city: RunningCity, study: str, scratch: Path, proxy: str = "") -> fl
             folder = scratch.with_name(f"{scratch.name}-{start}")
             folder.mkdir()
             download(listed[start : start + 50], folder, proxy)
-            sent.append(sender.submit(store, port, sorted(folder.iterdir())))
+            sent.append(sender.submit(bench_forwarder.send, port, sorted(folder.iterdir()), 1, *INTO_PACS))
         for part in sent:
             part.result()
         until(lambda: count() >= len(listed), 300, 0.1)
         return time.perf_counter() - began
-
-
-def store(port: int, files: list[Path], associations: int = 1) -> None:
-    """Send files with storescu."""
-    command = ["/usr/bin/storescu", "-xt", "-pdu", "131072", "-aec", "PACS", "127.0.0.1", str(port)]
-    running = [
-        subprocess.Popen([*command, *map(str, files[k::associations])], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-        for k in range(associations)
-    ]
-    for sender in running:
-        if sender.wait():
-            raise subprocess.CalledProcessError(sender.returncode, "storescu")
 
 
 def into_the_archive(city: RunningCity, folder: Path) -> None:

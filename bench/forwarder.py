@@ -68,10 +68,10 @@ def ct(folder: Path) -> list[Path]:
     return files
 
 
-def send(port: int, files: list[Path], associations: int) -> float:
+def send(port: int, files: list[Path], associations: int, *options: str) -> float:
     """C-STORE all files over so many associations at once; seconds. Raises CalledProcessError if one is refused."""
     began = time.perf_counter()
-    command = ["/usr/bin/storescu", "-xe", "-pdu", "131072", "127.0.0.1", str(port)]
+    command = ["/usr/bin/storescu", *(options or ("-xe",)), "-pdu", "131072", "127.0.0.1", str(port)]
     running = [
         subprocess.Popen([*command, *map(str, files[k::associations])], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         for k in range(associations)

@@ -150,6 +150,8 @@ class Delivery:
                 try:
                     with ExitStack() as held:
                         with round_of.opening:  # what a PACS refuses may count there too, so that several at once are all refused
+                            if round_of.over.is_set():  # whoever waited for a PACS that does not answer keeps nobody waiting
+                                return
                             association = held.enter_context(self._pacs.association(wanted))
                         opened = True
                         round_of.work(association)

@@ -29,11 +29,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pydicom
 import requests
+from botocore.awsrequest import AWSResponse
 from pydicom.data import get_testdata_file
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from chalicelib.adapters.dynamodb import DynamoTable
+from chalicelib.domain.ports import Item, PutNew
 from local.processes import free_port
 from tests.harness import RunningCity, running_city, wait_until
 
@@ -155,6 +159,34 @@ def _work(city: RunningCity) -> Counter[str]:
             spent[f"{which}cpu ms"] = done["cpu_ms"]  # type: ignore[assignment]
             spent[f"{which}KB"] = (done["bytes_sent"] + done["bytes_read"]) / 1000  # type: ignore[assignment]
     return spent
+
+
+def requests_alone(calls: int = 300) -> float:
+    """Milliseconds of processor that botocore takes for the four requests of a search (GetItem, Query, BatchGetItem,
+    TransactWriteItems) when they are answered at once: below it no search can come."""
+    answer = json.dumps({"Items": [], "Responses": {}}).encode()
+
+    def sent(request: Any, **_: Any) -> AWSResponse:
+        found = AWSResponse(request.url, 200, {"content-type": "application/x-amz-json-1.0"}, None)
+        found._content = answer
+        return found
+
+    client = boto3.client("dynamodb", "eu-south-1", aws_access_key_id="x", aws_secret_access_key="x", aws_session_token="x" * 400)
+    client.meta.events.register("before-send.dynamodb", sent)
+    table = DynamoTable(client, "t")
+    record = PutNew(Item("p", "s", {"text": "x" * 400}))
+
+    def four() -> None:
+        table.get("p", "s")
+        table.query("p", index="gsi1")
+        table.batch_get([("p", str(number)) for number in range(6)])
+        table.transact([record, record, record])
+
+    four()
+    began = time.process_time()
+    for _ in range(calls):
+        four()
+    return 1000 * (time.process_time() - began) / calls
 
 
 def _upload(client: Any, contents: list[bytes]) -> None:

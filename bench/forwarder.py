@@ -1,10 +1,13 @@
-"""The forwarder measured: `python -m bench.forwarder [receive] [memory] [line] [codecs] [--beside CHECKOUT]` (all of them without a name).
+"""The forwarder measured: `python -m bench.forwarder [receive] [disk] [memory] [line] [codecs] [--beside CHECKOUT]` (all without a name).
 
 receive  C-STORE of a 500-slice CT, 1 and 4 associations, fsync on; Orthanc (fsync off, its default) and DCMTK's storescp
          (no fsync, no index) in the same run, in turns, where they are installed; DCMTK's storescu sends. The forwarder of
          another checkout too (`git worktree add ../before COMMIT`). Of ours the processor time an instance is told
+disk     what one instance costs whoever answers when it is durable: the sync of a new file and of its folder, SHA-256; beside
+         what it costs storescp, and so how fast a storescp could be that did both before it answered
 memory   resident memory with 100,000 instances waiting, idle and while they leave
-line     from the last C-STORE to visible at the other hospital, over a line held to 100 Mbit/s (a proxy)
+line     from the last C-STORE to visible at the other hospital, over a line held to 100 Mbit/s (a proxy), and who needs how
+         much processor time for it
 codecs   JPEG-LS and HTJ2K on real CT, MR and chest films (HTJ2K needs `pip install imagecodecs`)
 
 Everything happens on the loopback and in a temporary folder.
@@ -13,6 +16,7 @@ Everything happens on the loopback and in a temporary folder.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -24,7 +28,9 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -192,6 +198,71 @@ def receive(scratch: Path, beside: Path | None = None) -> None:
         print(f"  load now {os.getloadavg()[0]:.1f}")
 
 
+@dataclass(frozen=True)
+class Durable:
+    """Milliseconds an instance over one association: what storescp takes; what syncing a new file and its folder takes beyond
+    writing it; SHA-256."""
+
+    storescp: float
+    sync: float
+    sha256: float
+
+    @property
+    def bound(self) -> float:
+        """The part of storescp's speed that it would keep if it did both before it answers."""
+        return self.storescp / (self.storescp + self.sync + self.sha256)
+
+
+def durable(scratch: Path, files: list[Path], rounds: int = ROUNDS) -> Durable:
+    """In turns, medians. What is added to storescp's time is what these calls take in C too: they are the system's."""
+    data = [path.read_bytes() for path in files]
+    taken: dict[str, list[float]] = {"storescp": [], "written": [], "synced": [], "sha256": []}
+    for number in range(rounds):
+        folder = scratch / f"durable-{number}"
+        with storescp(folder) as port:
+            taken["storescp"].append(send(port, files, 1))
+        shutil.rmtree(folder)
+        taken["written"].append(timed(lambda: write_new(data, scratch / "written", sync=False)))
+        taken["synced"].append(timed(lambda: write_new(data, scratch / "synced", sync=True)))
+        taken["sha256"].append(timed(lambda: [hashlib.sha256(content).digest() for content in data]))
+    each = {name: 1000 * statistics.median(seconds) / len(files) for name, seconds in taken.items()}
+    return Durable(each["storescp"], each["synced"] - each["written"], each["sha256"])
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def write_new(data: list[bytes], folder: Path, *, sync: bool) -> None:
+    """Each into a new file, renamed into place; with `sync`, file and folder are synced at once, as the spool does it."""
+    folder.mkdir()
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with ThreadPoolExecutor(1) as pool:
+        for number, content in enumerate(data):
+            path = folder / f"{number}.new"
+            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            os.write(file, content)
+            path.rename(folder / str(number))
+            if sync:
+                of_folder = pool.submit(os.fsync, place)
+                os.fsync(file)
+                of_folder.result()
+            os.close(file)
+    os.close(place)
+    shutil.rmtree(folder)
+
+
+def disk(scratch: Path) -> None:
+    found = durable(scratch, ct(scratch / "ct"))
+    print(
+        f"  one association, each of {SLICES}: storescp {found.storescp:.2f} ms; the sync of a new file and its folder"
+        f" {found.sync:.2f} ms; SHA-256 {found.sha256:.2f} ms\n"
+        f"  a storescp that did both before it answers: {found.bound:.2f} × storescp ({1000 * found.bound / found.storescp:.0f}/s)"
+    )
+
+
 def resident(pid: int) -> tuple[float, float]:
     """(the forwarder's own, with its compressing process) resident memory in MB."""
     top = psutil.Process(pid)
@@ -226,8 +297,6 @@ def memory(scratch: Path) -> None:
 
 def fill(place: Hospital, count: int) -> None:
     """A spool with so many small instances, written at once instead of one by one."""
-    import hashlib
-
     from images import ct_slice, write
 
     from forwarder.spool.spool import Spool
@@ -270,7 +339,8 @@ def line(scratch: Path) -> dict[str, float]:
             "AWS_CONFIG_FILE": city.endpoints["aws_config_file"],
             "AWS_SHARED_CREDENTIALS_FILE": city.endpoints["aws_shared_credentials_file"],
         }
-        with process(place, **files_of_aws):
+        with process(place, **files_of_aws) as running:
+            before = line_work(running.pid, city.process.pid)
             began = time.perf_counter()
             took = send(place.port, files, 1)
             sent_at = time.perf_counter()
@@ -278,13 +348,45 @@ def line(scratch: Path) -> dict[str, float]:
             path = f"/dicomweb/studies?StudyInstanceUID={STUDY}&includefield=00201208"
             until(lambda: seen(maugeri.get(path).json()) == SLICES, 300)
             visible = time.perf_counter()
+            work = {name: spent - before[name] for name, spent in line_work(running.pid, city.process.pid).items()}
     print(f"a {SLICES}-slice CT of {megabytes:.0f} MB over 100 Mbit/s; its bytes alone would take {megabytes / 12.5:.1f} s")
     print(f"  C-STORE took {took:.1f} s; {slow.bytes_up / 1e6:.0f} MB crossed the line")
     print(f"  visible at the other hospital {visible - sent_at:.1f} s after the last, {visible - began:.1f} s after the first")
+    print("  processor: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in work.items()))
+    there = line_alone(scratch, files)
+    print(f"  into an archive that costs this machine next to nothing: the last byte is there {there:.1f} s after the last")
     return {
+        "there_after_last": there,
         "visible_after_last": visible - sent_at,
         "visible_after_first": visible - began,
         "megabytes_sent": slow.bytes_up / 1e6,
+        "processor": sum(work.values()),
+    }
+
+
+def line_alone(scratch: Path, files: list[Path]) -> float:
+    """The same, into an archive that only takes bytes and says that they are indexed: what forwarder and line need."""
+    from fakes import running_archive
+    from line_proxy import bad_line
+
+    with running_archive() as archive, bad_line() as slow:
+        archive.keep_bytes, slow.bytes_per_second = False, 100e6 / 8
+        place = hospital(scratch / "alone", archive.url, archive__profile="", archive__proxy=slow.url)
+        with process(place, AWS_ACCESS_KEY_ID="AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY="wJalrXUtnFEMI"):
+            send(place.port, files, 1)
+            sent_at = time.perf_counter()
+            until(lambda: len(archive.objects) == SLICES, 300)
+            return time.perf_counter() - sent_at
+
+
+def line_work(forwarder: int, city: int) -> dict[str, float]:
+    """Seconds of processor until now, by who spent them."""
+    return {
+        "receiving and sending": processor(forwarder),
+        "compressing": sum(processor(child.pid) for child in psutil.Process(forwarder).children(recursive=True)),
+        "the emulated archive with its functions": processor(city)
+        + sum(processor(child.pid) for child in psutil.Process(city).children(recursive=True)),
+        "sender and line": processor(os.getpid()) + sum(psutil.Process().cpu_times()[2:4]),
     }
 
 
@@ -356,7 +458,7 @@ def measured(frames: list[Any], encode: Callable[[Any], bytes], decode: Callable
 
 
 def main() -> None:
-    parts = {"receive": receive, "memory": memory, "line": line, "codecs": codecs}
+    parts = {"receive": receive, "disk": disk, "memory": memory, "line": line, "codecs": codecs}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*parts, []], metavar="PART")
     parser.add_argument("--beside", type=Path, help="another checkout, whose forwarder receives in the same run")

@@ -1,7 +1,8 @@
-"""Hostile clients at every door of a running city: `python -m tests.fuzz.doors [--runs N] [--seed N]`.
+"""Hostile clients at every door of a running city: `python -m tests.fuzz.doors [--runs N] [--seed N] [DOOR …]`.
 
-Each door gets N connections of damaged bytes, clients that are slow beyond reason, and clients that never stop. Meanwhile, and
-afterwards, an ordinary client is answered, no answer is a 5xx, and no process has ended.
+Each door gets N connections of damaged bytes, several at a time (again: it goes on where the last call with this seed ended,
+`build/fuzz/`), clients that are slow beyond reason, and clients that never stop. Meanwhile, and afterwards, an ordinary client is
+answered, no answer is a 5xx, no process has ended, and none has grown beyond MEMORY.
 """
 
 from __future__ import annotations
@@ -13,23 +14,31 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from tests.fuzz import mutation
+from tests.fuzz.__main__ import BUILD
 from tests.fuzz.targets import CORPUS, Target
 from tests.harness import RunningCity, running_city
 
 PATIENCE = 20.0
 """Seconds for an ordinary client, on a machine that others use too."""
 HANG, CUT_WITHIN = 10.0, 90.0
+AT_ONCE, CHUNK = 8, 1000
+"""Connections of damaged bytes at the same time, and after how many progress is kept."""
+DOORS = ("api", "s3", "viewer", "page", "dicom", "hl7")
+MEMORY = 1024**3
+"""Bytes of a process beyond which something piles up."""
 
 
 @dataclass(frozen=True)
@@ -118,21 +127,35 @@ def _associate(called: str) -> bytes:
     return b"\x01\x00" + len(content).to_bytes(4, "big") + content
 
 
-def damaged(door: Door, seed: int, runs: int) -> list[str]:
-    """So many connections of damaged bytes; what was wrong with how they were answered."""
+@dataclass
+class Damaged:
+    """What came of connections of damaged bytes: how many, the longest answer in seconds, what was wrong."""
+
+    count: int
+    longest: float
+    wrong: list[str]
+
+
+def damaged(door: Door, seed: int, runs: int, first: int = 0) -> Damaged:
+    """So many connections of damaged bytes, from input number `first` on."""
     target = Target(
         door.name, lambda data: None, (b"\r\n", b"\x00", b"Content-Length: 99999999999\r\n", b"%00", b"\xff" * 4), 20_000
     )
-    wrong = []
-    for number in range(runs):
+
+    def answered(number: int) -> tuple[float, list[str]]:
         data = mutation.mutated(random.Random(f"{seed}/{door.name}/{number}"), door.seeds, target)
-        began = time.monotonic()
+        began, wrong = time.monotonic(), []
         answer = said(door.address, data)
+        took = time.monotonic() - began
         if door.http and answer.startswith(b"HTTP/1.1 5") and not answer.startswith((b"HTTP/1.1 501", b"HTTP/1.1 505")):
             wrong.append(f"{door.name}: input {number} of seed {seed} was answered {answer[:40]!r}")
-        if time.monotonic() - began > HANG:
-            wrong.append(f"{door.name}: input {number} of seed {seed} took {time.monotonic() - began:.0f} s")
-    return wrong
+        if took > HANG:
+            wrong.append(f"{door.name}: input {number} of seed {seed} took {took:.0f} s")
+        return took, wrong
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = list(pool.map(answered, range(first, first + runs)))
+    return Damaged(runs, max((took for took, _ in answers), default=0.0), [text for _, wrong in answers for text in wrong])
 
 
 def said(address: tuple[str, int], data: bytes) -> bytes:
@@ -170,17 +193,59 @@ def endless(door: Door) -> float:
     return time.monotonic() - began
 
 
-def hostile(city: RunningCity, seed: int, runs: int, slow: int = 40, *, never_stop: bool = True) -> list[str]:
-    """Everything, at every door; what was wrong. What is let talk for its time (an association, a message) takes a minute each;
-    without `never_stop` it is left out."""
+def hostile(
+    city: RunningCity, seed: int, runs: int, slow: int = 40, *, never_stop: bool = True, doors: Sequence[str] = ()
+) -> list[str]:
+    """Everything, at every door, or at those of these names; what was wrong. What is let talk for its time (an association, a
+    message) takes a minute each; without `never_stop` it is left out."""
     wrong: list[str] = []
     for door in doors_of(city):
-        wrong += damaged(door, seed, runs)
+        if doors and door.name not in doors:
+            continue
+        wrong += damaged(door, seed, runs).wrong
         with slow_clients(door, slow):
             wrong += _answered(door, f"while {slow} clients are slow")
         if (door.http or never_stop) and endless(door) >= CUT_WITHIN:
             wrong.append(f"{door.name}: a client that never stops was not cut off within {CUT_WITHIN:.0f} s")
         wrong += _answered(door, "after all that")
+    return wrong + swollen(city)
+
+
+def swollen(city: RunningCity) -> list[str]:
+    """The processes of the city that have grown beyond MEMORY."""
+    return [f"a process has {grown / 2**20:.0f} MB" for grown in memory(city) if grown > MEMORY]
+
+
+def memory(city: RunningCity) -> list[int]:
+    """Resident bytes of each process of the city."""
+    found = []
+    for process in psutil.Process(city.process.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            found.append(process.memory_info().rss)
+    return found
+
+
+def going_on(city: RunningCity, seed: int, runs: int, doors: Sequence[str]) -> list[str]:
+    """Connections of damaged bytes where the last call ended; what was wrong. Progress is told and kept."""
+    wrong: list[str] = []
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for door in doors_of(city):
+        if doors and door.name not in doors:
+            continue
+        file = BUILD / f"door-{door.name}-{seed}.json"
+        done = json.loads(file.read_text())["done"] if file.exists() else 0
+        began, longest, end = time.monotonic(), 0.0, done + runs
+        while done < end:
+            found = damaged(door, seed, min(CHUNK, end - done), done)
+            done, longest = done + found.count, max(longest, found.longest)
+            wrong += found.wrong
+            file.write_text(json.dumps({"done": done}))
+        wrong += swollen(city)
+        print(
+            f"{door.name:8} {runs:7} connections, {done:8} in all, {runs / (time.monotonic() - began):5.0f}/s, longest answer"
+            f" {longest:.1f} s, the largest process {max(memory(city)) / 2**20:.0f} MB",
+            flush=True,
+        )
     return wrong
 
 
@@ -201,13 +266,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.doors", description="Hostile clients at every door.")
     parser.add_argument("--runs", type=int, default=2000, help="connections of damaged bytes at each door (default 2000)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("doors", nargs="*", metavar="DOOR", help=f"of {', '.join(DOORS)}; without any: all")
     chosen = parser.parse_args(arguments)
+    if unknown := sorted(set(chosen.doors) - set(DOORS)):
+        parser.error(f"no such door: {', '.join(unknown)}")
+    print(f"seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder, running_city(Path(folder), forwarders=True) as city:
-        wrong = hostile(city, chosen.seed, chosen.runs)
+        wrong = going_on(city, chosen.seed, chosen.runs, chosen.doors)
+        wrong += hostile(city, chosen.seed, 0, doors=chosen.doors)
         ended = city.process.poll() is not None
     for text in wrong:
         print(f"FOUND {text}")
-    print(f"{len(wrong)} found, {chosen.runs} connections at each of 6 doors, seed {chosen.seed}")
+    print(f"{len(wrong)} found" + (", and the city has ended" if ended else ""))
     return 1 if wrong or ended else 0
 
 

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import requests
@@ -38,7 +39,10 @@ from drill.running import DrillError, RunningCity, free_port
 from tests.forwarder.line_proxy import BadLine, bad_line
 
 SETTLE_SECONDS, NO_PROGRESS_SECONDS = 300.0, 40.0
-"""How long everything has to come to rest at the most, and how long without any change of the counts."""
+"""How long everything has to come to rest at the most (or twice as long as things broke), and how long without any change of the
+counts."""
+SECONDS_A_PERSON = 12
+"""A patient whom two hospitals move to and fro all day is nobody's: who comes grows with the time."""
 SWEPT_AT = (11, 44, 140, 430)
 """Minutes ahead of now at which the sweep is made to look: what was offered is looked at three times as late each time."""
 
@@ -50,15 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="KIND,…", help="only these faults")
     parser.add_argument("--without", default="", metavar="KIND,…", help="all but these faults")
     parser.add_argument("--reduce", action="store_true", help="where it fails, look for fewer faults that do")
-    parser.add_argument("--persons", type=int, default=5, metavar="N", help="how many patients (default 5)")
+    parser.add_argument(
+        "--persons", type=int, metavar="N", help="how many patients (default: one for 12 seconds, 5 at the least)"
+    )
     parser.add_argument("--pace", type=float, default=1.0, metavar="F", help="how long everyone pauses (default 1.0)")
     parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="keep state and ledger there")
     chosen = parser.parse_args(arguments)
     seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(3), "big")
     kinds = tuple(kind for kind in breaking.ALL if kind in (chosen.only.split(",") if chosen.only else breaking.ALL))
     kinds = tuple(kind for kind in kinds if kind not in chosen.without.split(","))
+    persons = chosen.persons or max(5, round(chosen.seconds / SECONDS_A_PERSON))
     try:
-        violations = hold(seed, chosen.seconds, kinds, chosen.keep, persons=chosen.persons, pace=chosen.pace)
+        violations = hold(seed, chosen.seconds, kinds, chosen.keep, persons=min(persons, world.MOST_PERSONS), pace=chosen.pace)
     except DrillError as error:
         print(f"The drill could not be held: {error}", file=sys.stderr)
         return 2
@@ -113,7 +120,7 @@ def hold(
                 f"  {len(plan)} faults, {len(ledger.entries)} entries; settling after {time.monotonic() - began:.0f} s",
                 flush=True,
             )
-            settled = _settle(city, ledger, kinds)
+            settled = _settle(city, ledger, kinds, max(SETTLE_SECONDS, 2 * seconds))
             print(f"  settled after {time.monotonic() - began:.0f} s", flush=True)
             violations = _judge(city, ledger, settled, load, seed)
         held = not violations
@@ -158,7 +165,7 @@ destinations = {{ {destinations} }}
         )
 
 
-def _settle(city: RunningCity, ledger: Ledger, kinds: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _settle(city: RunningCity, ledger: Ledger, kinds: tuple[str, ...], most: float) -> dict[str, dict[str, Any]]:
     """Wait until nothing waits, with the help that an operator has: sweeps, and dead letters redriven. The last counts."""
     if "letters" in kinds:
         breaking.letters(city.state)
@@ -166,7 +173,7 @@ def _settle(city: RunningCity, ledger: Ledger, kinds: tuple[str, ...]) -> dict[s
     sweeps, quiet = 0, 0
     last: dict[str, dict[str, Any]] = {}
     waiting: list[tuple[str, str, int]] = []
-    while quiet < 3 and time.monotonic() - began < SETTLE_SECONDS and time.monotonic() - changed < NO_PROGRESS_SECONDS:
+    while quiet < 3 and time.monotonic() - began < most and time.monotonic() - changed < NO_PROGRESS_SECONDS:
         if time.monotonic() - began > 10 * sweeps:
             _sweep(city, SWEPT_AT[min(sweeps, len(SWEPT_AT) - 1)])
             sweeps += 1
@@ -225,7 +232,7 @@ def _judge(city: RunningCity, ledger: Ledger, settled: dict[str, dict[str, Any]]
         for status in ("active", "expired", "revoked"):
             cursor: str | None = ""
             while cursor is not None:
-                path = f"/transfers?direction=outgoing&status={status}" + (f"&cursor={cursor}" if cursor else "")
+                path = f"/transfers?direction=outgoing&status={status}" + (f"&cursor={quote(cursor)}" if cursor else "")
                 answer = Hospital(city.endpoints, name).get(path).json()
                 transfers |= {found["id"]: found for found in answer["transfers"]}
                 cursor = answer.get("next")

@@ -17,7 +17,10 @@ STRANGER = "mondino"
 """Who is party to no transfer."""
 EVERYONE = (*SENDERS, STRANGER)
 CODICE_FISCALE = "2.16.840.1.113883.2.9.4.3.2"
+MOST_PERSONS = 60
+"""Each of them is born in a year of its own, from 1940 on."""
 _MONTHS = "ABCDEHLMPRST"
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,14 @@ class Person:
 
 
 def people(count: int) -> list[Person]:
-    """So many persons. The number that one has at the one hospital is the next one's at the other."""
+    """So many persons, MOST_PERSONS at the most. The number that one has at the one hospital is the next one's at the other."""
     made = []
     for index in range(count):
         sex = "FM"[index % 2]
         birth = f"19{40 + index:02d}{1 + index % 12:02d}{1 + index % 28:02d}"
         numbers = {"san-matteo": str(1000 + index), "maugeri": str(1000 + (index + 1) % count), "mondino": str(5000 + index)}
-        made.append(Person(index, f"DRILL^PERSON {chr(65 + index)}", birth, sex, _code(birth, sex), numbers))
+        letters = (_LETTERS[index // 26 - 1] if index >= 26 else "") + _LETTERS[index % 26]
+        made.append(Person(index, f"DRILL^PERSON {letters}", birth, sex, _code(birth, sex), numbers))
     return made
 
 

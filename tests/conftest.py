@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ settings.load_profile("contenitore")
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 """Whether what takes long is run too, as `make thorough` does."""
+
+ORDER = os.environ.get("ORDER", "")
+"""The seed of another order, for who looks for tests that need one."""
 
 
 TOGETHER = (
@@ -47,11 +51,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long is left to `make thorough`, or begins first."""
+    """What takes long is left to `make thorough`, or begins first. ORDER=7 gives modules and their tests another order each."""
+    if ORDER:
+        _shuffle(items, ORDER)
     for item in items:
         if item.get_closest_marker("slow") is not None and not THOROUGH:
             item.add_marker(pytest.mark.skip(reason="takes long: make thorough runs it"))
     items.sort(key=_begins)
+
+
+def _shuffle(items: list[pytest.Item], seed: str) -> None:
+    chance = random.Random(seed)
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
+    shuffled = list(modules.values())
+    chance.shuffle(shuffled)
+    for tests in shuffled:
+        chance.shuffle(tests)
+    items[:] = [item for tests in shuffled for item in tests]
 
 
 def _begins(item: pytest.Item) -> int:

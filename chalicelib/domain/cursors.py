@@ -8,9 +8,11 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.rfc3339 import parse_moment
 
+_PLACE = re.compile(r"[^#]{1,40}#.{1,100}")
+
 
 def encode(position: str) -> str:
-    """The cursor for a position."""
+    """The cursor for a position, of characters that mean nothing in a URL (RFC 3986 2.3)."""
     return urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
@@ -25,13 +27,14 @@ def decode(cursor: str, form: re.Pattern[str]) -> str:
     return position
 
 
-def place(cursor: str, of: re.Pattern[str]) -> str:
-    """The id in a cursor that stands for itself, `<moment>#<id>`, the id of this form. Raises BadRequest."""
-    at, _, identifier = cursor.partition("#")
+def place(cursor: str, of: re.Pattern[str]) -> tuple[str, str]:
+    """The position `<moment>#<id>` that a cursor stands for, and the id in it, which must have this form. Raises BadRequest."""
+    position = decode(cursor, _PLACE)
+    at, _, identifier = position.partition("#")
     if not of.fullmatch(identifier):
         raise refusal()
     parse_moment(at, "cursor")
-    return identifier
+    return position, identifier
 
 
 def refusal(parameter: str = "cursor") -> BadRequest:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from urllib.parse import quote
 
 import pytest
 
+from chalicelib.domain import cursors
 from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.services.sharing import emergencies
 from tests.sharing.codes import fiscal_code
@@ -175,8 +177,9 @@ def test_reviews_come_in_pages_and_none_is_lost(world: World) -> None:
         if "next" not in page:
             break
         cursor = str(page["next"])
+        assert quote(cursor, safe="") == cursor
     assert seen == declared[::-1]
     for forged in ("", "x", "2026-01-01T00:00:00Z#" + "g" * 32, "#" + "a" * 32):
-        if forged:
+        for given in filter(None, (forged, cursors.encode(forged))):
             with pytest.raises(BadRequest):
-                reviews(world, A, None, forged)
+                reviews(world, A, None, given)

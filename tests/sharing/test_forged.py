@@ -176,7 +176,8 @@ def test_a_cursor_says_only_where_to_go_on_in_what_is_decided_on_anew(scene: Sce
             answer = api.call(B, "GET", "/studies/{study}/manifest", [("cursor", cursor(text))], study=STUDY)
             assert (answer.status, answer.json.get("parameter")) == (400, "cursor"), text
         listed = api.call(A, "GET", "/transfers", [("direction", "outgoing"), ("limit", "1")]).json["transfers"]
-        forged = f"{listed[0]['opened_at']}#{listed[0]['id']}"
+        place = f"{listed[0]['opened_at']}#{listed[0]['id']}"
+        forged = base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
         for who in (C, B):
             answer = api.call(who, "GET", "/transfers", [("direction", "outgoing"), ("cursor", forged)])
             assert answer.json == {"transfers": []}

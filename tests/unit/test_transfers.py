@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -224,6 +225,7 @@ def listed(archive: World, institution: str, direction: str | None, status: str 
         cursor = page.next
         if cursor is None:
             return found
+        assert quote(cursor, safe="") == cursor, "who pastes it into a URL as it is means it too"
     raise AssertionError("the pages do not end")
 
 

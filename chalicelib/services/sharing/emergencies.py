@@ -107,12 +107,12 @@ def list_reviews(table: Table, caller: Caller, status: str | None, cursor: str |
         else:
             start, more = page.next, page.next is not None
     tell(Entry(Kind.QUERY, owner, count=len(reviews), text="emergency accesses"))
-    return {"reviews": reviews, **({"next": last} if more else {})}
+    return {"reviews": reviews, **({"next": cursors.encode(last)} if more else {})}
 
 
 def _start(owner: str, cursor: str) -> dict[str, str]:
-    emergency = cursors.place(cursor, _ID)
-    return {"pk": keys.emergency_facts(emergency), "sk": keys.review(owner), "gsi1pk": keys.reviews_of(owner), "gsi1sk": cursor}
+    place, emergency = cursors.place(cursor, _ID)
+    return {"pk": keys.emergency_facts(emergency), "sk": keys.review(owner), "gsi1pk": keys.reviews_of(owner), "gsi1sk": place}
 
 
 def close_review(

@@ -88,7 +88,7 @@ def list_transfers(
                 chosen.append(transfer)
             if len(chosen) == limit or examined == _MAX_EXAMINED:
                 more = item is not chunk[-1] or next(found, None) is not None
-                return _listed(table, caller, chosen, _place(item) if more else None, now)
+                return _listed(table, caller, chosen, cursors.encode(_place(item)) if more else None, now)
     return _listed(table, caller, chosen, None, now)
 
 
@@ -113,7 +113,7 @@ def _newest_first(table: Table, index: str, side: str, institution: str, cursor:
 
 
 def _place(item: Item) -> str:
-    """Where a transfer stands in either index, which is also the cursor that goes on after it."""
+    """Where a transfer stands in either index."""
     return item.indexes["gsi1"][1]
 
 
@@ -140,5 +140,5 @@ def _latest(table: Table, pk: str) -> Item:
 
 
 def _start(index: str, hash_value: str, cursor: str) -> dict[str, str]:
-    transfer_id = cursors.place(cursor, _ID)
-    return {"pk": keys.transfer_facts(transfer_id), "sk": keys.OPEN, f"{index}pk": hash_value, f"{index}sk": cursor}
+    place, transfer_id = cursors.place(cursor, _ID)
+    return {"pk": keys.transfer_facts(transfer_id), "sk": keys.OPEN, f"{index}pk": hash_value, f"{index}sk": place}

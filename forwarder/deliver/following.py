@@ -97,8 +97,9 @@ class Following(Tables):
     def looked(
         self, look: Look, more: Collection[tuple[str, str]] = (), numberless: Numberless | None = None, again: float | None = None
     ) -> None:
-        """It was looked at, and these are to be looked at for it. `numberless`: no number of ours is known of a transfer;
-        `again`: the seconds after which it is to be looked at once more."""
+        """It was looked at, and these are to be looked at for it; a study that the feed told of is brought anew then.
+
+        `numberless`: no number of ours is known of a transfer; `again`: the seconds after which it is to be looked at once more."""
 
         def work(connection: sqlite3.Connection) -> None:
             if again is None:
@@ -107,6 +108,12 @@ class Following(Tables):
                 look_later(connection, look, again)
             for kind, name in more:
                 ask_to_look(connection, kind, name)
+            if look.kind == "study":
+                connection.execute(
+                    "UPDATE deliver_studies SET state = CASE state WHEN 'done' THEN 'changed' ELSE state END, asked = asked + 1"
+                    " WHERE study = ? AND state IN ('done', 'changed', 'waiting')",
+                    (look.name,),
+                )
             if look.kind != "transfer":
                 return
             if numberless is None:

@@ -99,6 +99,7 @@ class Planning(Tables):
 
 
 def _want(connection: sqlite3.Connection, exam: ExamElsewhere, number: str, rank: str, now: datetime) -> None:
+    """It waits, unless it was brought and is as it was: a patient is looked at for each exam, and has many."""
     key = (exam.study, exam.owner)
     other = connection.execute(
         "SELECT 1 FROM deliver_studies WHERE study = ? AND owner = ? AND number != ?", (*key, number)
@@ -108,9 +109,12 @@ def _want(connection: sqlite3.Connection, exam: ExamElsewhere, number: str, rank
     connection.execute(
         "INSERT INTO deliver_studies (study, owner, number, state, rank, coerced_at, since, opened_by, instances)"
         " VALUES (?, ?, ?, 'waiting', ?, ?, ?, ?, ?)"
-        " ON CONFLICT (study, owner) DO UPDATE SET state = 'waiting', reason = NULL, rank = excluded.rank,"
-        " asked = asked + 1, attempts = 0, not_before = 0, number = excluded.number, opened_by = excluded.opened_by,"
-        " instances = excluded.instances",
+        " ON CONFLICT (study, owner) DO UPDATE SET"
+        " state = CASE WHEN state = 'done' AND instances = excluded.instances AND number = excluded.number"
+        " THEN 'done' ELSE 'waiting' END,"
+        " asked = asked + (state = 'gone' OR instances != excluded.instances OR number != excluded.number),"
+        " reason = NULL, rank = excluded.rank, attempts = 0, not_before = 0, number = excluded.number,"
+        " opened_by = excluded.opened_by, instances = excluded.instances",
         (
             *key, number, rank, now.astimezone(UTC).isoformat(), time.time(), json.dumps(exam.opened_by), exam.instances,
         ),

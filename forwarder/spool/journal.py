@@ -149,7 +149,7 @@ CREATE TABLE deliver_numberless (        -- accepted transfers of patients of wh
 CREATE TABLE deliver_studies (
     study TEXT NOT NULL, owner TEXT NOT NULL,
     number TEXT NOT NULL,                -- the patient's, here
-    state TEXT NOT NULL,                 -- waiting; done; gone (it may not be seen any more)
+    state TEXT NOT NULL,                 -- waiting; done; changed (done, and told of since); gone (not to be seen any more)
     reason TEXT,                         -- why it waits or is gone
     rank TEXT NOT NULL,                  -- the smallest goes first
     coerced_at TEXT NOT NULL,            -- the moment that stands in the coerced files: the same at every try

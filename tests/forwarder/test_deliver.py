@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -14,6 +15,7 @@ from pacs import PLAIN, running_pacs
 
 from forwarder.deliver.engine import Deliveries
 from forwarder.deliver.ledger import Ledger
+from forwarder.deliver.source import Source
 from forwarder.operations import admin
 from forwarder.service import running
 from forwarder.spool.journal import Journal
@@ -232,6 +234,32 @@ def test_the_follow_up_comes_back_to_the_sender(city: RunningCity, tmp_path: Pat
             assert case.settled(1)["delivered"] == 1
         assert pacs.kept[str(follow_up.SOPInstanceUID)].PatientID == case.patient.at["san-matteo"]
         assert len(pacs.received) == 1
+
+
+def test_what_comes_for_a_patient_costs_what_came_and_not_what_the_pacs_has_of_them(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive's list of an exam is asked for when the feed told of that exam, however often the patient is looked at."""
+    listed: list[str] = []
+    look = Source.listed
+
+    def noted(source: Source, study: str, owner: str) -> Any:
+        listed.append(study)
+        return look(source, study, owner)
+
+    monkeypatch.setattr(Source, "listed", noted)
+    priors = [case.prior() for _ in range(5)]
+    case.send(*priors)
+    by_api.transfer(case.city, case.patient)
+    with running(case.place.config()):
+        case.settled(5)
+        assert set(listed) == {str(prior.StudyInstanceUID) for prior in priors}
+        for another in (case.prior(), case.prior(StudyInstanceUID=str(priors[0].StudyInstanceUID))):
+            known = case.state()["announced"]
+            listed.clear()
+            case.send(another)
+            assert case.settled(known + 1)["delivered"] == known + 1
+            assert set(listed) == {str(another.StudyInstanceUID)}
 
 
 def test_a_wish_that_comes_while_one_is_fulfilled_is_not_lost(tmp_path: Path) -> None:

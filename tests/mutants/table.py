@@ -274,4 +274,8 @@ MUTANTS = (
         "there = table.batch_get((known.series, uid) for uid in arrived.series)",
         "there = {view.key: view for view in table.query_all(known.series) if view.sk in arrived.series}", (_PROJECTING,),
     ),
+    Mutant(
+        13, "each exam that comes for a patient has all that was brought looked at again", "forwarder/deliver/planning.py",
+        "CASE WHEN state = 'done' AND", "CASE WHEN state = 'never' AND", ("tests/forwarder/test_deliver.py", "-k", "costs_what_came"),
+    ),
 )  # fmt: skip

@@ -99,7 +99,7 @@ class Following(Tables):
     ) -> None:
         """It was looked at, and these are to be looked at for it; a study that the feed told of is brought anew then.
 
-        `numberless`: no number of ours is known of a transfer; `again`: the seconds after which it is to be looked at once more."""
+        `numberless`: no number of ours is known of a transfer; `again`: seconds after which it is to be looked at once more."""
 
         def work(connection: sqlite3.Connection) -> None:
             if again is None:

@@ -207,7 +207,7 @@ def _waiting(status: dict[str, Any]) -> list[tuple[str, int]]:
         ("instances", status["waiting"]),
         ("reports", status["reports"]["waiting"]),
         ("adt", status["adt"].get("waiting", 0)),
-        ("deliveries", deliver.get("waiting", 0) + deliver.get("studies_waiting", 0)),
+        ("deliveries", sum(deliver.get(what, 0) for what in ("waiting", "studies_waiting", "looks_waiting"))),
     ]
 
 

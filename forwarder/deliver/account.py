@@ -105,7 +105,7 @@ def summary(connection: sqlite3.Connection) -> dict[str, Any]:
     """How deliveries stand, without patient data: counts and reasons. Zeros in a journal from before there were deliveries."""
     if not are_known(connection):
         nothing = {str(state): 0 for state in DeliveryState} | dict.fromkeys(("announced", "studies_waiting", "unconfirmed"), 0)
-        nothing |= dict.fromkeys(("numberless", "not_accepted", "numbers_proposed", "recalls_rejected"), 0)
+        nothing |= dict.fromkeys(("looks_waiting", "numberless", "not_accepted", "numbers_proposed", "recalls_rejected"), 0)
         return nothing | {
             "oldest_waiting_seconds": None, "waiting_for": {}, "aside_reasons": {}, "recalls": {},
             "confirmed": {str(by): 0 for by in Confirmation},
@@ -124,6 +124,9 @@ def summary(connection: sqlite3.Connection) -> dict[str, Any]:
         "announced": sum(counts.values()),
         **counts,
         "studies_waiting": waiting,
+        "looks_waiting": connection.execute(
+            "SELECT count(*) FROM deliver_looks WHERE asked > 0 AND not_before <= ?", (time.time(),)
+        ).fetchone()[0],
         "oldest_waiting_seconds": None if oldest is None else round(max(0.0, time.time() - oldest), 1),
         "waiting_for": _counted(
             connection,

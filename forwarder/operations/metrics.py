@@ -53,6 +53,9 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_deliver_unconfirmed": (
         "gauge", "Delivered instances of which it is not known yet that the PACS keeps them", ("deliver", "unconfirmed")
     ),
+    "forwarder_deliver_looks_waiting": (
+        "gauge", "Patients, exams and transfers of which it is yet to be found out what to bring", ("deliver", "looks_waiting")
+    ),
     "forwarder_deliver_recalls_rejected": (
         "gauge", "Recalls of which the PACS took a rejection note", ("deliver", "recalls_rejected")
     ),

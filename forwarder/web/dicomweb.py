@@ -107,6 +107,8 @@ class DicomWeb:
                 await problem(405, "method-not-allowed", Allow=", ".join(METHODS))(scope, receive, send)
                 return
             url = self._url(request)
+            if not all(request.headers.get(name, "").isascii() for name in _ASKED):
+                raise RefusedError(400, "bad-header")
             if self._streams >= STREAMS_AT_ONCE:
                 raise RefusedError(503, "busy")
         except RefusedError as error:

@@ -21,6 +21,7 @@ TITLES = {
     "no-such-resource": "There is no such resource.",
     "method-not-allowed": "This method is not allowed here.",
     "bad-query": "The query cannot be read.",
+    "bad-header": "A header has other characters than those of ASCII (RFC 9110 5.5).",
     "body-too-large": "The body is larger than is taken at once. Store instances as application/dicom, or by C-STORE.",
     "bad-multipart": "The body is not whole, or no multipart body.",
     "not-acceptable": "The answer is application/dicom+json.",

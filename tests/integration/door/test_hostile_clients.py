@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.fuzz.doors import hostile
+from tests.fuzz.doors import doors_of, hostile, said
 from tests.integration.door.doors import Doors
 
 
@@ -19,3 +19,10 @@ def test_whatever_comes_to_a_door_nobody_else_notices(doors: Doors) -> None:
     assert hostile(doors.city, seed=1, runs=25, slow=24, never_stop=False) == []
     assert pids() == before
     assert doors.city.process.poll() is None
+
+
+def test_a_header_that_cannot_be_passed_on_is_a_bad_request(doors: Doors) -> None:
+    """It had been an error of ours: no header of such bytes can be sent to the archive (RFC 9110 5.5)."""
+    page = next(door for door in doors_of(doors.city) if door.name == "page")
+    request = page.seeds[2].replace(b"application/dicom+json", b"application/dicom\xea+json")
+    assert said(page.address, request).startswith(b"HTTP/1.1 400 ")

@@ -217,9 +217,9 @@ def swollen(city: RunningCity) -> list[str]:
 
 
 def memory(city: RunningCity) -> list[int]:
-    """Resident bytes of each process of the city."""
-    found = []
-    for process in psutil.Process(city.process.pid).children(recursive=True):
+    """Resident bytes of each process of the city: the cloud's own, which has the archive's functions, and the forwarders'."""
+    found, cloud = [], psutil.Process(city.process.pid)
+    for process in (cloud, *cloud.children(recursive=True)):
         with suppress(psutil.Error):
             found.append(process.memory_info().rss)
     return found

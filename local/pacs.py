@@ -42,12 +42,8 @@ class Pacs:
         return entry | ({"http": f"http://127.0.0.1:{self.http_port}"} if self.process else {})
 
     def answers(self) -> bool:
-        """Whether somebody listens for DICOM."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.dicom_port), timeout=1):
-                return True
-        except OSError:
-            return False
+        """Whether it listens at each of its ports: Orthanc opens the one for DICOM first, and that for HTTP only then."""
+        return all(_listens(port) for port in (self.dicom_port, *([self.http_port] if self.process else [])))
 
 
 class HospitalsPacs:
@@ -112,6 +108,14 @@ class HospitalsPacs:
         pacs.process.kill()
         pacs.process.wait()
         pacs.process = None
+        return False
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,30 @@ def test_a_pacs_keeps_is_asked_and_sends(hospital: tuple[dict, list[Dataset]]) -
         association.release()
     assert [dataset.SOPInstanceUID for dataset in came] == [films[0].SOPInstanceUID]
     assert came[0].PixelData == films[0].PixelData
+
+
+SLOW_TO_HTTP = """#!{python}
+import json, socket, sys, time
+told = json.load(open(sys.argv[1]))
+kept = []
+for port in ("DicomPort", "HttpPort"):
+    time.sleep(1)
+    kept.append(socket.create_server(("127.0.0.1", told[port])))
+time.sleep(60)
+"""
+
+
+def test_a_pacs_is_ready_when_its_http_answers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orthanc listens for DICOM first: who was told of it by then found nobody at its HTTP port on a busy machine."""
+    program = tmp_path / "Orthanc"
+    program.write_text(SLOW_TO_HTTP.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setattr(pacs, "ORTHANC", str(program))
+    (tmp_path / "logs").mkdir()
+    every = pacs.HospitalsPacs(tmp_path, {"maugeri": "MGPACS"})
+    try:
+        shown = every.start({"maugeri": {"aet": "MAUGERI", "dicom": "127.0.0.1:104"}})["maugeri"]
+        with socket.create_connection(("127.0.0.1", int(shown["http"].rpartition(":")[2])), timeout=1):
+            pass
+    finally:
+        every.stop()

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.__main__ import LEFT_OUT, ROOT, noticed
+from tests.mutants.__main__ import LEFT_OUT, ROOT, Outcome, outcome
 
 FOLDERS = ("chalicelib/domain", "forwarder/spool")
 MOST_TESTS = 8
@@ -124,17 +124,15 @@ def _noticed(copy: Path, change: Change) -> bool:
     text = change.file.read_text(encoding="utf-8")
     (copy / name).write_text(text[: change.start] + change.new + text[change.end :], encoding="utf-8")
     try:
-        caught = noticed(copy, tests_of(change.file))
+        came = outcome(copy, tests_of(change.file))
     finally:
         (copy / name).write_text(text, encoding="utf-8")
     where = f"{name}:{change.line}: {change.told}"
-    source = text.splitlines()[change.line - 1].strip()
-    print(
-        f"{'noticed ' if caught else 'SURVIVED'}  {where}  ({time.monotonic() - began:.0f} s)"
-        + ("" if caught else f"\n          {source}"),
-        flush=True,
-    )
-    return caught
+    word = {Outcome.CAUGHT: "noticed", Outcome.MISSED: "SURVIVED", Outcome.NOT_RUN: "NOT RUN"}[came]
+    print(f"{word:8}  {where}  ({time.monotonic() - began:.0f} s)", flush=True)
+    if came is not Outcome.CAUGHT:
+        print(f"          {text.splitlines()[change.line - 1].strip()}", flush=True)
+    return came is Outcome.CAUGHT
 
 
 if __name__ == "__main__":

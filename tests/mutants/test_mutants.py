@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.harness import ROOT
 from tests.mutants import page
+from tests.mutants.__main__ import Outcome, outcome
 from tests.mutants.table import MUTANTS, PROMISES, Mutant
 
 
@@ -28,3 +30,19 @@ def test_each_promise_has_three_mutants_at_least() -> None:
 
 def test_the_page_tells_of_every_promise_and_every_mutant() -> None:
     assert (ROOT / "docs" / "promises.md").read_text(encoding="utf-8") == page.text(), "python -m tests.mutants.page"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def test_it(): pass", Outcome.MISSED),
+        ("def test_it(): assert False", Outcome.CAUGHT),
+        ("def test_it(:", Outcome.CAUGHT),
+        ("import pytest\n@pytest.mark.skip\ndef test_it(): pass\ndef test_other(): pass", Outcome.NOT_RUN),
+        ("", Outcome.NOT_RUN),
+    ],
+    ids=["passes", "fails", "cannot be read", "one is skipped", "there is none"],
+)
+def test_a_test_that_was_skipped_is_not_one_that_noticed_nothing(tmp_path: Path, text: str, expected: Outcome) -> None:
+    (tmp_path / "test_it.py").write_text(text)
+    assert outcome(tmp_path, ("test_it.py",)) is expected

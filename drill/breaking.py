@@ -23,11 +23,14 @@ from drill.running import ROOT, RunningCity
 from drill.world import SENDERS, STRANGER
 from tests.forwarder.line_proxy import BadLine
 
-CITY = ("throttled", "dies", "answer_lost", "events_lost", "events_doubled", "events_late", "events_shuffled", "records_doubled")
+CITY = (
+    "throttled", "dies", "answer_lost", "events_lost", "events_doubled", "events_late", "events_shuffled", "records_doubled",
+    "records_late_seconds",
+)  # fmt: skip
 """Faults of the emulated cloud, by their names in `faults.json`."""
 _HOW_OFTEN: dict[str, Any] = {
     "throttled": 0.5, "dies": 0.05, "answer_lost": 0.15, "events_lost": 0.3, "events_doubled": 0.5, "events_late": 0.4,
-    "events_shuffled": True, "records_doubled": 0.5,
+    "events_shuffled": True, "records_doubled": 0.5, "records_late_seconds": 4.0,
 }  # fmt: skip
 AT_A_HOSPITAL = (
     "kill_forwarder", "disk_full", "disk_read_only", "disk_slow", "clock", "line_cut", "line_slow", "line_answers_lost",

@@ -1,12 +1,12 @@
 """What goes wrong on purpose: the file `DIR/faults.json` says how often, as long as it is there.
 
     {"throttled": 0.5, "dies": 0.02, "answer_lost": 0.05, "events_lost": 0.05, "events_doubled": 0.2, "events_late": 0.1,
-     "late_seconds": 20, "events_shuffled": true, "records_doubled": 0.2, "seed": 7}
+     "late_seconds": 20, "events_shuffled": true, "records_doubled": 0.2, "records_late_seconds": 3, "seed": 7}
 
-Each is a probability but for `late_seconds`, `events_shuffled` and `seed`. `throttled`, `dies` and `answer_lost` are of one call
-of a function to AWS: refused for its rate; the function's end, before the call or after it; the connection's end after the call
-was done. The events are those of S3, as the queue hands them on; the records those of the table's stream. Without the file
-nothing of this happens; see docs/local-city.md.
+Each is a probability but for `late_seconds`, `events_shuffled`, `records_late_seconds` and `seed`. `throttled`, `dies` and
+`answer_lost` are of one call of a function to AWS: refused for its rate; the function's end, before the call or after it; the
+connection's end after the call was done. The events are those of S3, as the queue hands them on; the records those of the
+table's stream. Without the file nothing of this happens; see docs/local-city.md.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Chances:
     late_seconds: float = 10.0
     events_shuffled: bool = False
     records_doubled: float = 0.0
+    records_late_seconds: float = 0.0
     seed: int = 0
 
 

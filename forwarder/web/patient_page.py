@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ CODICE_FISCALE = re.compile(
     r"[A-Za-z]{6}[0-9LMNPQRSTUVlmnpqrstuv]{2}[A-Za-z][0-9LMNPQRSTUVlmnpqrstuv]{2}[A-Za-z][0-9A-Za-z]{3}[A-Za-z]"
 )
 CODICE_FISCALE_ISSUER = "2.16.840.1.113883.2.9.4.3.2"
+DECLARED = "declared"
+FOUND_SECONDS, AGAIN_SECONDS = 5.0, 0.3
 DONE = {
     "linked": N_("The two numbers are the same patient's from now on."),
     "unlinked": N_("The two numbers are no longer one patient's."),
@@ -127,7 +130,8 @@ class PatientPage:
         practitioner = {"id": person.name, "name": name}
         await archive.do("POST", "/emergency-access", {"patient": patient, "reason": reason, "practitioner": practitioner})
         address = self._pages.door.patient_path(patient["id"], patient.get("issuer", ""))
-        return self._pages.show(request, person, "emergency.html", number=patient["id"], images=address + "/images")
+        images = f"{address}/images?{DECLARED}"
+        return self._pages.show(request, person, "emergency.html", number=patient["id"], images=images)
 
     async def _started(self, request: Request, person: Person, status: int = 200, message: str = "") -> Response:
         archive = self._pages.archive(person)
@@ -159,7 +163,8 @@ class PatientPage:
         return seen(self._pages.door.patient_path(number), done=done)
 
     async def images(self, request: Request, person: Person) -> Response:
-        """303 to the reading page, beginning with `study` where one is named. 404.
+        """303 to the reading page, beginning with `study` where one is named. 404; after an emergency was `declared` just now
+        only when nothing was found for `FOUND_SECONDS`, since what it opens is found a moment later.
 
         By a link and not by a form: pages of ours may send forms nowhere else, and browsers hold a redirect to that too.
         """
@@ -168,7 +173,16 @@ class PatientPage:
         body["practitioner"] = {"id": person.name, "name": person.name}
         if study := request.query_params.get("study"):
             body["current_study"] = study
-        link = await self._pages.archive(person).do("POST", "/links", body)
+        archive = self._pages.archive(person)
+        until = time.monotonic() + (FOUND_SECONDS if DECLARED in request.query_params else 0)
+        while True:
+            try:
+                link = await archive.do("POST", "/links", body)
+                break
+            except ArchiveRefusalError as error:
+                if error.status != 404 or time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
         return RedirectResponse(str(link["url"]), 303, {"Referrer-Policy": "no-referrer"})
 
     async def accesses(self, request: Request, person: Person) -> Response:

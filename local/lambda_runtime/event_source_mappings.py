@@ -264,7 +264,9 @@ def stream_pump(source: StreamSource, function: Function, state: State, faults: 
         more.clear()
         rows, last = _read(source, state)
         if rows:
-            pump.delivering, handed_over = True, time.monotonic()
+            pump.delivering = True
+            pump.stopping.wait(faults.chances.records_late_seconds)
+            handed_over = time.monotonic()
         if last is None:
             more.wait(timeout=1.0)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -130,16 +131,21 @@ def test_numbers_are_confirmed_with_their_evidence_and_undone(doors: Doors, pati
     expect(card).to_contain_text("già scollegato in passato")
 
 
-def test_an_emergency_is_declared_opens_and_is_reviewed_by_the_owner(doors: Doors, patient: Patient, page_of: Opener):
+def declare_an_emergency(doors: Doors, patient: Patient, page: Page) -> None:
+    """A radiologist at Mondino declares one, by the codice fiscale, for a patient who is known to San Matteo alone."""
     birth = f"19{patient.unique % 80 + 10}{patient.unique % 12 + 1:02d}{patient.unique % 28 + 1:02d}"  # a code of this test alone
     code = fiscal_code(birth, "F")
     doors.send(SAN_MATTEO, image(patient.number, patient.prior, birth=birth, code=code))
-    page = page_of(MONDINO, "radiology")
     page.get_by_label("Numero o codice fiscale").fill(code.lower())
     page.get_by_label("Nome e cognome di chi dichiara").fill("Eva Neri")
     page.get_by_label("Motivo dell'emergenza").fill(f"coma {patient.unique}")
     page.get_by_role("button", name="Dichiara l'emergenza").click()
     expect(page.get_by_role("status")).to_contain_text("dichiarata")
+
+
+def test_an_emergency_is_declared_opens_and_is_reviewed_by_the_owner(doors: Doors, patient: Patient, page_of: Opener):
+    page = page_of(MONDINO, "radiology")
+    declare_an_emergency(doors, patient, page)
     assert sees(doors, MONDINO, patient.prior)
     page.get_by_role("link", name="Apri immagini").click()
     page.wait_for_url(doors.city.endpoints["viewer"] + "/**")
@@ -150,6 +156,19 @@ def test_an_emergency_is_declared_opens_and_is_reviewed_by_the_owner(doors: Door
     card.get_by_role("button", name="Chiudi la verifica").click()
     expect(owner.get_by_role("status")).to_contain_text("chiusa")
     expect(owner.get_by_role("listitem").filter(has_text=f"coma {patient.unique}")).to_have_count(0)
+
+
+def test_who_opens_the_images_right_after_declaring_waits_and_is_not_turned_away(doors: Doors, patient: Patient, page_of: Opener):
+    """What an emergency opens is found when the table's stream was read, which may be seconds behind."""
+    page = page_of(MONDINO, "radiology")
+    faults = doors.city.state / "faults.json"
+    faults.write_text(json.dumps({"records_late_seconds": 1}))
+    try:
+        declare_an_emergency(doors, patient, page)
+        page.get_by_role("link", name="Apri immagini").click()
+        page.wait_for_url(doors.city.endpoints["viewer"] + "/**")
+    finally:
+        faults.unlink()
 
 
 def test_the_images_open_as_this_person(doors: Doors, patient: Patient, page_of: Opener):

@@ -24,8 +24,8 @@ CITY_STACK = "contenitore"
 """The name of the city's stack where nobody says another."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms: ``!Ref X`` is read as ``{"Ref": "X"}``."""
+class _Loader(yaml.CSafeLoader):
+    """YAML with CloudFormation's short forms: ``!Ref X`` is read as ``{"Ref": "X"}``. By libyaml: ten times as fast."""
 
 
 def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -47,7 +47,7 @@ _Loader.add_multi_constructor("!", _short_form)
 def load(path: Path) -> Template:
     """A template file, its short forms written out. Raises OSError, yaml.YAMLError."""
     with path.open(encoding="utf-8") as file:
-        template: Template = yaml.load(file, Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
+        template: Template = yaml.load(file, Loader=_Loader)  # noqa: S506 (a subclass of CSafeLoader)
     return template
 
 

@@ -24,7 +24,7 @@ _ROOT = "urn:openapi"
 @cache
 def document() -> dict[str, Any]:
     """The whole document."""
-    found: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
+    found: dict[str, Any] = yaml.load(DOCUMENT.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     return found
 
 

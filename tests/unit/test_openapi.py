@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from openapi_spec_validator import validate
 
 from chalicelib.api import registry
 from chalicelib.api.loading import load
 from chalicelib.api.routes import ROUTES as routes_by_module
+from tests import described
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = {"/health"}
@@ -20,7 +20,7 @@ PUBLIC = {"/health"}
 
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text(encoding="utf-8"))
+    return described.document()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,9 @@ SECONDS ?= 60
 EACH ?= 60
 COUNT ?= 60
 
+# The tests start hundreds of processes: what one of them compiled serves the others, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test thorough check package viewer drill mutants survivors bench fuzz setup clean image lock reproducible vulnerabilities
 
 run: setup

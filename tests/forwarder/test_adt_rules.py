@@ -28,6 +28,7 @@ from forwarder.hl7.adt.ledger import RegistrationLedger
 from forwarder.hl7.adt.rules import Encounter, Incoming, Terms, judge, plan
 from forwarder.hl7.moments import HOSPITAL_TIME
 from forwarder.spool.journal import Journal
+from tests.conftest import THOROUGH
 
 PEOPLE = [invented() for _ in range(3)]
 HOSPITALS = ("san-matteo", "maugeri")
@@ -200,7 +201,7 @@ def stories(draw: st.DrawFn) -> list[Told]:
     return story
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120 if THOROUGH else 50, deadline=None)
 @given(stories(), st.data())
 def test_the_end_is_the_same_in_whatever_order_messages_come_and_however_often(story: list[Told], data: st.DataObject):
     happened = [event(told, place) for place, told in enumerate(story)]

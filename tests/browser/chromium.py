@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect, sync_playwright
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
 OHIF = Path(__file__).parents[2] / "viewer" / "dist" / "ohif" / "index.html"
@@ -20,6 +21,17 @@ _ARGUMENTS = [
     # Without a graphics card a browser paints its pages itself; Debian's has them painted by the card that is emulated for WebGL.
     "--disable-gpu-rasterization", "--disable-gpu-compositing",
 ]  # fmt: skip
+
+PATIENCE_MS = 60_000
+"""How long a page may take for anything on a busy machine; where a time is promised, a test says so itself."""
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A browser of its own, as Playwright's `new_context` makes it, with patience."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
 
 
 @contextmanager

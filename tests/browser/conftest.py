@@ -8,12 +8,11 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page
 from playwright.sync_api import Error as PlaywrightError
 
-from tests.browser.chromium import OHIF, Watch
+from tests.browser.chromium import OHIF, Watch, new_context
 
-expect.set_options(timeout=60000)
 Open = Callable[..., tuple[Page, Watch]]
 
 
@@ -51,8 +50,7 @@ class Tabs:
     def _context(self, locale: str, *, of_its_own: bool) -> BrowserContext:
         if not of_its_own and locale in self.shared:
             return self.shared[locale]
-        context = self.browser.new_context(locale=locale)
-        context.set_default_timeout(60000)
+        context = new_context(self.browser, locale=locale)
         if of_its_own:
             self.own.append(context)
         else:

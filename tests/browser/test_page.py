@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Frame, Page, Route, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser import hospital
-from tests.browser.chromium import shows_a_picture
+from tests.browser.chromium import new_context, shows_a_picture
 from tests.browser.conftest import Open
 from tests.browser.hospital import Patient
 from tests.harness import RunningCity, hospital_day, wait_until
@@ -639,7 +639,7 @@ def test_a_page_that_a_browser_kept_and_shows_again_asks_first_whether_it_still_
 
 
 def test_no_other_site_can_read_through_a_link_or_frame_the_page(browser: Browser, story: Story, city: RunningCity) -> None:
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     page.route("http://elsewhere.test/", lambda route: route.fulfill(content_type="text/html", body="<!doctype html>"))
     page.goto("http://elsewhere.test/")

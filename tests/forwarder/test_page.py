@@ -29,7 +29,7 @@ from forwarder.service import running
 from forwarder.web import queue_page, server
 from forwarder.web.app import application
 from local.processes import free_port
-from tests.browser.chromium import Watch
+from tests.browser.chromium import Watch, new_context
 
 pytestmark = pytest.mark.usefixtures("credentials")
 WEB = Path(queue_page.__file__).parent
@@ -166,7 +166,7 @@ class TestInTheBrowser:
 
     @pytest.fixture
     def shown(self, browser, everything) -> Iterator[Page]:
-        context = browser.new_context(locale="it-IT")
+        context = new_context(browser, locale="it-IT")
         shown = context.new_page()
         watch = Watch(shown)
         watch.expect("503")

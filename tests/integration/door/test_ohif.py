@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Route
 
-from tests.browser.chromium import OHIF
+from tests.browser.chromium import OHIF, new_context
 from tests.forwarder.images import ct_slice
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, SAN_MATTEO, Doors, Patient
@@ -44,7 +44,7 @@ def test_ohif_draws_another_hospitals_exam_at_the_door(doors: Doors, patient: Pa
     patient.transferred()
     wait_until(lambda: doors.city.client(MAUGERI).get(f"/dicomweb/studies?StudyInstanceUID={patient.prior}").json())
     door = doors.endpoints(MAUGERI)["page"]
-    context = browser.new_context(extra_http_headers={"X-Remote-User": "m.rossi", "X-Remote-Roles": "radiology"})
+    context = new_context(browser, extra_http_headers={"X-Remote-User": "m.rossi", "X-Remote-Roles": "radiology"})
     page, asked = context.new_page(), []
 
     def answer(route: Route) -> None:

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pypdf import PdfReader
 
-from tests.browser.chromium import Watch
+from tests.browser.chromium import Watch, new_context
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient
 from tests.sharing.codes import fiscal_code
@@ -28,7 +28,7 @@ def page_of(doors: Doors, browser: Browser) -> Iterator[Opener]:
 
     def opened(institution: str, *roles: str, number: str = "") -> Page:
         headers = {"X-Remote-User": f"eva.{roles[0]}", "X-Remote-Roles": ",".join(roles)}
-        contexts.append(browser.new_context(locale="it-IT"))
+        contexts.append(new_context(browser, locale="it-IT"))
         door = doors.endpoints(institution)["page"]  # and nowhere else: what stands in for the proxy is not before the viewer
         contexts[-1].route(door + "/**", lambda route: route.continue_(headers={**route.request.headers, **headers}))
         page = contexts[-1].new_page()

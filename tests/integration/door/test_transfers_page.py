@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from forwarder.web.days import HERE
-from tests.browser.chromium import Watch
+from tests.browser.chromium import Watch, new_context
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.images import image
 
@@ -24,7 +24,7 @@ def registry(doors: Doors, browser: Browser) -> Iterator[dict[str, Page]]:
     contexts, pages, watches = [], {}, []
     for institution in (SAN_MATTEO, MAUGERI):
         headers = {"X-Remote-User": f"anna.{institution}", "X-Remote-Roles": "registry"}
-        contexts.append(browser.new_context(locale="it-IT", extra_http_headers=headers, viewport={"width": 1280, "height": 720}))
+        contexts.append(new_context(browser, locale="it-IT", extra_http_headers=headers, viewport={"width": 1280, "height": 720}))
         page = contexts[-1].new_page()
         watches.append(Watch(page))
         page.goto(doors.endpoints(institution)["page"] + "/transfers")

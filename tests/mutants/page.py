@@ -36,7 +36,7 @@ def text() -> str:
         "  and reset, credentials run out, PACS are full, slow, deaf or dead, a hospital floods, dead letters are redriven twice, and transfers",
         "  and objections come and go. The checker (`drill/checker/`) imports nothing of the product: it knows what was acknowledged to whom",
         "  from its own ledger, and looks through the doors. `--seed` plays a drill again, `--reduce` looks for fewer faults that break it.",
-        "  A short form is part of `make test`. Events are late by a third of the drill, ten minutes at the most.",
+        "  A short form is part of `make test`. Events are late by a third of the drill, ten minutes at the most, the table's stream by 4 s.",
         "* `make survivors`: mutations at random, by seed, in the rules and the forwarder's spool (`tests/mutants/sampler.py`).",
         "* `make mutants`: breaks each promise on purpose in a copy, and lists which were caught.",
         "",

@@ -79,14 +79,14 @@ class End(Enum):
 class Link:
     """Whether the line may be used now. One failure closes it for everyone, for a time drawn by `retry.pause`.
 
-    What is wrong with one end stands until that end has answered: that the archive tells where to put an instance says nothing
-    of whether it can be put there.
+    What is wrong with one end stands until that end has answered, and failures in a row are counted for each: that the archive
+    tells where to put an instance says nothing of whether it can be put there, nor that it is there of the next question.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._attempt = 0
+        self._in_a_row: dict[End, int] = {}
         self._closed_until = 0.0
         self._failed_at = -1.0
         self._errors: dict[End, ArchiveError] = {}
@@ -112,9 +112,9 @@ class Link:
             return False
         with self._lock:
             if started >= self._failed_at:
-                self._attempt += 1
+                self._in_a_row[end] = self._in_a_row.get(end, 0) + 1
                 self._failed_at = self._clock()
-                self._closed_until = self._failed_at + pause(error.failure, self._attempt, error.retry_after)
+                self._closed_until = self._failed_at + pause(error.failure, self._in_a_row[end], error.retry_after)
                 if not self._errors:
                     self.since = time.time()
                 self._errors[end] = error
@@ -124,10 +124,10 @@ class Link:
         """A request got through to that end."""
         with self._lock:
             self.reached = True
+            self._in_a_row.pop(end, None)
             if self._errors.pop(end, None) is not None and not self._errors:
                 self.since = time.time()
             if not self._errors:
-                self._attempt = 0
                 self._closed_until = 0.0
 
     def open_now(self) -> None:

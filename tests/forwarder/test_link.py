@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarder.archive import link
 from forwarder.archive.client import classify
 from forwarder.archive.link import ConcurrencyWindow, End, Link, TokenBucket, of_day
 from forwarder.archive.retry import PLANS, bound, pause
@@ -44,6 +45,25 @@ def test_jitter_is_full():
     rng = random.Random(1)
     drawn = [pause(Failure.NETWORK, 8, draw=rng.uniform) for _ in range(500)]
     assert min(drawn) < 2 and max(drawn) > 55
+
+
+def test_failures_in_a_row_are_counted_for_each_end(monkeypatch: pytest.MonkeyPatch):
+    """Else, once the store had failed last and had nothing more to take, pauses grew with each lost answer of the archive."""
+    monkeypatch.setattr(link, "pause", lambda failure, attempt, _: bound(PLANS[failure], attempt))
+    clock = Clock()
+    line = Link(clock)
+    lost = ArchiveError("The answer did not come.", Failure.NETWORK)
+    line.failed(lost, clock(), End.STORE)
+    pauses = []
+    for _ in range(10):
+        clock.sleep(100)
+        line.failed(lost, clock())
+        pauses.append(line.closed_for())
+        clock.sleep(100)
+        line.succeeded()
+    assert pauses == [PLANS[Failure.NETWORK].first] * 10
+    line.failed(lost, clock(), End.STORE)
+    assert line.closed_for() == bound(PLANS[Failure.NETWORK], 2)
 
 
 def test_an_answer_of_the_archive_says_nothing_of_its_store():
@@ -138,13 +158,14 @@ class TestWindow:
 class TestLine:
     error = ArchiveError("cut", Failure.NETWORK)
 
-    def test_failures_that_were_under_way_together_count_once(self):
+    def test_failures_that_were_under_way_together_count_once(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(link, "pause", lambda failure, attempt, _: float(attempt))
         clock = Clock()
         line = Link(clock)
         for _ in range(50):
             clock.now = 10.0
             assert line.failed(self.error, started=5.0 if line.error is None else 9.0)
-        assert line._attempt == 1
+        assert line.closed_for() == 1
 
     def test_one_success_opens_it(self):
         clock = Clock()

@@ -42,6 +42,8 @@ SEND_SECONDS = 60.0
 """Within which a client takes a piece; one that does not is let go, since its answer holds a connection to the store."""
 PIECE = 64 * 1024
 MOST_PARAMETERS = 200
+NO_ROUTE = b"Missing Authentication Token"
+"""What API Gateway says to a signed request for a path or method that the archive does not have."""
 LARGEST_REFUSAL = 64 * 1024
 _PATH = re.compile(rb"/dicomweb(?:/[A-Za-z0-9._~,;:=@!$&'()*+%-]{1,400}){0,12}/?")
 _APPENDED = re.compile(rb"(owner=[a-z0-9-]{1,64})(/[A-Za-z0-9._/-]{1,400})(?:[?&](.*))?")
@@ -252,6 +254,8 @@ class DicomWeb:
             if answer.status_code not in (403, 429) and answer.status_code < 500:
                 return answer
             content = (await answer.aread())[:LARGEST_REFUSAL]
+            if answer.status_code == 403 and NO_ROUTE in content:
+                raise RefusedError(404, "no-such-resource")
             failure = failed(Answer(answer.status_code, _capitalised(answer.headers), content), f"{method} {SERVICE}")
             if again and failure.failure is Failure.SKEW and self._archive.signer.clock.offset != offset:
                 continue

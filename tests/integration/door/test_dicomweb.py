@@ -176,6 +176,11 @@ class TestWhatIsAnswered:
         odd = doors.staff(MAUGERI, "m.rossi", "radiology").get("/dicomweb/studies", headers={"Host": 'x"y'})
         assert odd.status_code == 400
 
+    @pytest.mark.parametrize("asked", ["GET /dicomweb/studios", "POST /dicomweb/workitems", "POST /dicomweb"])
+    def test_what_the_archive_does_not_have_is_not_found_and_no_failure_of_the_line(self, radiologist: Staff, asked: str):
+        answer = radiologist.request(*asked.split(), data=b"--x--", headers={"Content-Type": "application/dicom+json"})
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:contenitore:problem:no-such-resource")
+
     def test_instances_are_bit_for_bit_what_was_sent(self, shared: Patient, radiologist: Staff):
         path = f"/dicomweb/studies/{shared.prior}/series/{shared.prior}.1/instances/{shared.prior}.1.1"
         answer = radiologist.get(path, params={"owner": SAN_MATTEO}, headers={"Accept": "application/dicom"})

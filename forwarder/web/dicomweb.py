@@ -42,10 +42,11 @@ SEND_SECONDS = 60.0
 """Within which a client takes a piece; one that does not is let go, since its answer holds a connection to the store."""
 PIECE = 64 * 1024
 MOST_PARAMETERS = 200
-NO_ROUTE = b"Missing Authentication Token"
-"""What API Gateway says to a signed request for a path or method that the archive does not have."""
 LARGEST_REFUSAL = 64 * 1024
 _PATH = re.compile(rb"/dicomweb(?:/[A-Za-z0-9._~,;:=@!$&'()*+%-]{1,400}){0,12}/?")
+RESOURCES = frozenset({"studies", "series", "instances", "wado", "commitment-requests"})
+"""What the archive has below the service. For anything else it answers as for a wrong address of its own, which must stay a
+fault: a hospital whose forwarder asks at a wrong place is not told that there are no exams."""
 _APPENDED = re.compile(rb"(owner=[a-z0-9-]{1,64})(/[A-Za-z0-9._/-]{1,400})(?:[?&](.*))?")
 """A query of a Retrieve URL of another hospital's, to which a viewer appended what it wants below it, as Weasis does."""
 _ASKED = ("accept", "accept-charset", "content-type", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since")
@@ -152,6 +153,9 @@ class DicomWeb:
         segments = raw.decode("latin-1").split("/")
         if not _PATH.fullmatch(raw) or any(unquote(segment) in (".", "..") or "/" in unquote(segment) for segment in segments):
             raise RefusedError(404, "no-such-resource")
+        first = unquote(segments[2]) if len(segments) > 2 else ""
+        if first not in RESOURCES and (first or request.method != "OPTIONS"):
+            raise RefusedError(404, "no-such-resource")
         try:  # encoded anew, as the signature's canonical form wants it (RFC 3986 2.3)
             pairs = parse_qsl(
                 query_string.decode("latin-1"), keep_blank_values=True, errors="surrogateescape",
@@ -254,8 +258,6 @@ class DicomWeb:
             if answer.status_code not in (403, 429) and answer.status_code < 500:
                 return answer
             content = (await answer.aread())[:LARGEST_REFUSAL]
-            if answer.status_code == 403 and NO_ROUTE in content:
-                raise RefusedError(404, "no-such-resource")
             failure = failed(Answer(answer.status_code, _capitalised(answer.headers), content), f"{method} {SERVICE}")
             if again and failure.failure is Failure.SKEW and self._archive.signer.clock.offset != offset:
                 continue

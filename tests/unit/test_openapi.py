@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 from chalicelib.api import registry
 from chalicelib.api.loading import load
 from chalicelib.api.routes import ROUTES as routes_by_module
+from forwarder.web.dicomweb import RESOURCES
 from tests import described
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +70,9 @@ def test_every_status_that_a_handler_names_is_described_and_no_other(spec: dict[
         said = set(re.findall(r"\b[2-5]\d\d\b", inspect.getdoc(inspect.unwrap(handle)) or "")) & known
         described = set(spec["paths"][path][method.lower()]["responses"]) - {"default"}
         assert said == described, (method, path)
+
+
+def test_the_hospitals_door_lets_every_resource_of_dicomweb_through():
+    import app
+
+    assert {path.split("/")[2] for path in app.app.routes if path.startswith("/dicomweb/")} == RESOURCES

@@ -176,7 +176,7 @@ class TestWhatIsAnswered:
         odd = doors.staff(MAUGERI, "m.rossi", "radiology").get("/dicomweb/studies", headers={"Host": 'x"y'})
         assert odd.status_code == 400
 
-    @pytest.mark.parametrize("asked", ["GET /dicomweb/studios", "POST /dicomweb/workitems", "POST /dicomweb"])
+    @pytest.mark.parametrize("asked", ["GET /dicomweb/studios", "POST /dicomweb/workitems", "POST /dicomweb", "GET /dicomweb/"])
     def test_what_the_archive_does_not_have_is_not_found_and_no_failure_of_the_line(self, radiologist: Staff, asked: str):
         answer = radiologist.request(*asked.split(), data=b"--x--", headers={"Content-Type": "application/dicom+json"})
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:contenitore:problem:no-such-resource")

@@ -25,13 +25,10 @@ def line() -> Iterator[BadLine]:
 
 
 def arrives(place, archive: FakeArchive, count: int = 12) -> dict:
-    """Send `count` slices and wait until all are in the archive, with the counts agreeing all the while.
-
-    Pauses are drawn, and double with each failure in a row: a few seconds as a rule, minutes once in some hundred times.
-    """
+    """Send `count` slices and wait until all are in the archive, with the counts agreeing all the while."""
     with running(place.config()):
         assert store(place, [ct_slice(n, edge=96) for n in range(1, count + 1)]) == [0x0000] * count
-        deadline = time.monotonic() + 400
+        deadline = time.monotonic() + 90
         while (state := place.state())["waiting"]:
             conserved(state)
             assert time.monotonic() < deadline, state

@@ -73,7 +73,7 @@ def test_answers_lost_after_the_commit_end_in_one_object_each(archive: FakeArchi
     place = plain(tmp_path, archive)
     with running(place.config()):
         assert store(place, [ct_slice(n) for n in range(1, 31)]) == [0x0000] * 30
-        until(lambda: place.settled(30), 200)  # pauses double with each failure in a row, of which there may be eight
+        until(lambda: place.settled(30))
     assert len(archive.order) == len(set(archive.order)) == 30
 
 

@@ -147,3 +147,4 @@ def test_a_broken_template_fails_make_check_and_make_package(tmp_path: Path, cap
     policy.write_text(policy.read_text().replace('"ExpiryLog"', '"ExpireLog"'))
     assert packaging.main(["--check", "--root", str(root)]) == 1
     assert "ExpireLog" in capsys.readouterr().err
+    assert packaging.main(["--check"]) == 0

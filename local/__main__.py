@@ -15,7 +15,6 @@ from typing import Any
 
 from chalicelib.config import VERSION
 from local.city import City, Options
-from local.demo import story
 from local.state import State, StateError
 from local.terminal import split_output
 from local.web.servers import PortTaken
@@ -95,6 +94,8 @@ def _announce(city: City, endpoints: dict[str, Any], state: Path) -> None:
 
 def _run_demo(endpoints: dict[str, Any], state: Path) -> None:
     """The demo. One that fails says so and leaves the city up."""
+    from local.demo import story  # brings pydicom, which a city without it does not need
+
     try:
         story.run(endpoints, state)
     except Exception as error:

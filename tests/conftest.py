@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ TOGETHER = (
 """Folders whose tests share what takes long to make: all of one go to one process, and first. Others go by module."""
 
 
+gc.disable()  # a quarter of the time in which all tests are found goes into looking for garbage of which there is none
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
 os.environ["LOCAL_PORTS"] = f"{12_000 + 2_500 * _WORKER}-{14_500 + 2_500 * _WORKER}"
 """Each process of the tests looks for ports where no other does."""
@@ -48,6 +50,12 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     """xdist's own way, by a mark, does nothing under this version of pytest."""
     return Together(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """From here on there is garbage, but not among what was loaded."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

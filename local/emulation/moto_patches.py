@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from local.emulation import unused_services
 from local.state import State
 
 ACCOUNT = "123456789012"
@@ -32,8 +33,9 @@ def install(state: State) -> Any:
     """Load the emulator, put the state under it, and return its WSGI application."""
     os.environ.update(_SETTINGS)
     warnings.filterwarnings("ignore", message="Tried to parse .* but it's not supported by moto")
+    with unused_services.left_out():
+        import moto.cloudformation.models as cloudformation
     import moto.backends as backends
-    import moto.cloudformation.models as cloudformation
     import moto.core.common_models as common_models
     import moto.core.serialize as serialize
     import moto.dynamodb.models as dynamodb

@@ -12,15 +12,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moto.cloudformation.models import Stack
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
 
 from local.emulation.moto_patches import ACCOUNT, REGION
 from local.iam import policy
 from local.iam.identities import RoleSession
+
+if TYPE_CHECKING:
+    from moto.cloudformation.models import Stack
 
 Needs = list[tuple[str, str]]
 """Pairs of an action and the ARN of what it acts on."""

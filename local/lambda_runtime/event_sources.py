@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import DynamoDBEventConfig, ScheduledEventConfig, SQSEventConfig
 from chalice.utils import to_cfn_resource_name
-from moto.cloudformation.models import Stack
 
 from local.emulation.moto_patches import ACCOUNT, REGION
 from local.faults import Faults
@@ -17,6 +16,9 @@ from local.lambda_runtime.event_source_mappings import Pump, QueueSource, Stream
 from local.lambda_runtime.functions import Function
 from local.lambda_runtime.schedule import period, schedule_pump
 from local.state import State
+
+if TYPE_CHECKING:
+    from moto.cloudformation.models import Stack
 
 QUEUE_WORKERS = 2
 

@@ -1,6 +1,7 @@
 """Packaging: what Chalice only warns about, or does in silence, must not be deployed."""
 
 import copy
+import importlib.util
 import json
 import re
 import shutil
@@ -10,7 +11,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import cfnlint
 import pytest
 
 from infra import bundle, runtime, transform
@@ -180,7 +180,8 @@ def test_everything_runs_on_the_runtime_that_is_asked_for_and_on_no_other(templa
 
 def test_the_runtime_is_one_that_lambda_supports_for_years() -> None:
     """cfn-lint knows when AWS ends a runtime; a year before, another one is due."""
-    path = Path(cfnlint.__file__).parent / "data" / "AdditionalSpecs" / "LmbdRuntimeLifecycle.json"
+    (package,) = importlib.util.find_spec("cfnlint").submodule_search_locations or ()  # type: ignore[union-attr]
+    path = Path(package) / "data" / "AdditionalSpecs" / "LmbdRuntimeLifecycle.json"
     ends = json.loads(path.read_text(encoding="utf-8"))[runtime.DEFAULT]["deprecated"]
     assert ends > "2028"
 

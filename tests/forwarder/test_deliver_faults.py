@@ -315,7 +315,7 @@ def test_the_patient_who_is_examined_here_now_goes_before_a_long_study_of_anothe
             first.set()
             if ds.SOPInstanceUID == prior.SOPInstanceUID:
                 pause.set()
-            pause.wait(0.5)
+            pause.wait(2)
             return 0x0000
 
         pacs.answer = slow

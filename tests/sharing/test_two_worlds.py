@@ -115,7 +115,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\d{14}\.\d+|(?<=\
 _PLACE = re.compile(r"(?<![\da-f.])\d{20}(?![\da-f.])")  # not the first twenty characters of a random id
 _RANDOM = re.compile(
     r"\b[0-9a-f]{24,32}\b|\"request-\d+\"|2\.25\.\d+|#[\w-]{43}|(?<=\")[\w-]{43}(?=\")|[\w-]{43}\.[\w-]{43}"
-    r"|[a-z-]+-\d\d-\d+(?=\")|[a-z-]+#\d\d/\d+ [0-9a-f]{64}"
+    r"|[a-z-]+-\d\d-\d+(?=\")|[a-z-]+#\d\d/\d+ [0-9a-f]{64}|(?<=\d to )[a-z-]+#\d+/\d+"
 )
 
 

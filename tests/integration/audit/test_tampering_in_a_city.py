@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from chalicelib.domain import audit_chain, keys
 from chalicelib.domain.ports import Delete, Item, Put
 from chalicelib.services.audit.anchor import anchor_heads
 from infra import audit as command
-from tests.harness import RunningCity
+from tests.harness import RunningCity, running_city
 from tests.unit.audit.trails import record, rehashed, rewrite
 
 
@@ -43,6 +44,13 @@ class Tampered:
 @pytest.fixture(scope="module")
 def audited(own_city: RunningCity) -> Tampered:
     return Tampered(own_city)
+
+
+@pytest.fixture
+def spoiled(tmp_path: Path) -> Iterator[Tampered]:
+    """A trail of which nothing can be put back afterwards."""
+    with running_city(tmp_path / "city") as city:
+        yield Tampered(city)
 
 
 @pytest.fixture
@@ -114,12 +122,12 @@ def test_a_trail_that_cannot_be_read_is_no_sound_one(tmp_path_factory: pytest.Te
 
 
 def test_an_anchor_that_was_deleted_or_written_over_is_told_and_its_first_version_read(
-    trail: Tampered, capsys: pytest.CaptureFixture[str]
+    spoiled: Tampered, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    s3, bucket = trail.city.aws("s3"), trail.city.outputs()["AuditAnchorBucketName"]
+    s3, bucket = spoiled.city.aws("s3"), spoiled.city.outputs()["AuditAnchorBucketName"]
     s3.delete_object(Bucket=bucket, Key="anchors/000000001.json")
     s3.put_object(Bucket=bucket, Key="anchors/000000001.json", Body=b"{}", IfNoneMatch="*")
-    code, out = _verify(trail, capsys)
+    code, out = _verify(spoiled, capsys)
     assert code == 1
     assert "it was written over" in out and "it was deleted" in out
     assert "cannot be read" not in out
@@ -132,21 +140,20 @@ def test_the_export_is_one_event_a_line(trail: Tampered, capsys: pytest.CaptureF
     assert {event["resourceType"] for event in events} == {"AuditEvent"}
 
 
-def test_a_restore_is_recorded_by_a_command_and_then_told_as_one(audited: Tampered, capsys: pytest.CaptureFixture[str]) -> None:
-    """Last, since the city's trail is another one afterwards."""
+def test_a_restore_is_recorded_by_a_command_and_then_told_as_one(spoiled: Tampered, capsys: pytest.CaptureFixture[str]) -> None:
     anchored = ("V#AUDIT", *(keys.audit_records(shard) for shard in audit_chain.shards("maugeri")))
-    kept = [item for pk in anchored for item in audited.table.query_all(pk)]
+    kept = [item for pk in anchored for item in spoiled.table.query_all(pk)]
     to = datetime.now(UTC)
     for number in range(6):
-        audited.city.client("maugeri").get(f"/dicomweb/studies?PatientID=LOST{number}")
-    audited.anchor()
+        spoiled.city.client("maugeri").get(f"/dicomweb/studies?PatientID=LOST{number}")
+    spoiled.anchor()
     for pk in anchored:
-        for item in list(audited.table.query_all(pk)):
-            audited.table.put(Delete(*item.key))
+        for item in list(spoiled.table.query_all(pk)):
+            spoiled.table.put(Delete(*item.key))
     for item in kept:
-        audited.table.put(Put(item))
-    assert "truncated: record" in _verify(audited, capsys)[1]
-    endpoints = ["--endpoints", str(audited.city.state / "endpoints.json")]
+        spoiled.table.put(Put(item))
+    assert "truncated: record" in _verify(spoiled, capsys)[1]
+    endpoints = ["--endpoints", str(spoiled.city.state / "endpoints.json")]
     assert command.main(["restored", "--to", "2019-01-01T00:00:00Z", "--reason", "x", *endpoints]) == 2
     assert (
         command.main(
@@ -154,9 +161,9 @@ def test_a_restore_is_recorded_by_a_command_and_then_told_as_one(audited: Tamper
         )
         == 0
     )
-    said = _verify(audited, capsys)[1]
+    said = _verify(spoiled, capsys)[1]
     assert "truncated" not in said
     assert "a wrong deletion; at most" in said
-    assert audited.anchor() >= 0, "the numbers of anchors that the restore forgot are gone through"
-    audited.table.put(Delete(*record(audited.table, audited.shard, 3).key))
-    assert f"removed: record 3 of {audited.shard}" in _verify(audited, capsys)[1]
+    assert spoiled.anchor() >= 0, "the numbers of anchors that the restore forgot are gone through"
+    spoiled.table.put(Delete(*record(spoiled.table, spoiled.shard, 3).key))
+    assert f"removed: record 3 of {spoiled.shard}" in _verify(spoiled, capsys)[1]

@@ -51,6 +51,11 @@ def radiologist(doors: Doors) -> Staff:
 @pytest.fixture(scope="module")
 def large(doors: Doors) -> str:
     """The Study Instance UID of an image that no function's answer can hold."""
+    return a_large_one(doors)
+
+
+def a_large_one(doors: Doors) -> str:
+    """Send another such image; its Study Instance UID."""
     study = generate_uid()
     made = pydicom.Dataset()
     made.file_meta = pydicom.dataset.FileMetaDataset()
@@ -303,8 +308,8 @@ class TestClients:
 
 
 class TestLargeBodies:
-    def test_what_lies_in_the_store_comes_through_the_door_and_the_second_time_from_its_disk(self, radiologist, large: str):
-        path, accept = instance_of(radiologist, large), {"Accept": "application/dicom"}
+    def test_what_lies_in_the_store_comes_through_the_door_and_the_second_time_from_its_disk(self, doors: Doors, radiologist):
+        path, accept = instance_of(radiologist, a_large_one(doors)), {"Accept": "application/dicom"}
         first = radiologist.get(path, headers=accept)
         assert (first.status_code, first.headers["Cache-Status"]) == (200, "contenitore; fwd=miss")
         again = radiologist.get(path, headers=accept)

@@ -175,13 +175,13 @@ def test_the_hospitals_one_command_sends_sees_and_withdraws(operated: OperatedCi
     from forwarder.config.example import example
     from local.processes import free_port
 
-    join(3)
+    join(21)
     port, page = free_port(), free_port()
     file = tmp_path / "forwarder.toml"
     file.write_text(
         example(
             {
-                "archive.api": operated.city.api, "archive.profile": "clinica-03", "dicom.ae_title": "CLINICA03",
+                "archive.api": operated.city.api, "archive.profile": "clinica-21", "dicom.ae_title": "CLINICA21",
                 "dicom.address": "127.0.0.1", "dicom.port": port, "page.port": page,
                 "spool.folder": str(tmp_path / "spool"), "spool.reserve_mb": 64,
             }
@@ -212,7 +212,7 @@ def test_the_hospitals_one_command_sends_sees_and_withdraws(operated: OperatedCi
     assert steps == ["C-ECHO", "C-STORE", "archive", "shared", "withdrawn"]
     assert "with nobody" in tried.stdout
     assert "Superato / passed" in report.read_text()
-    assert operated.city.client("clinica-03").get("/dicomweb/studies").json() == []
+    assert operated.city.client("clinica-21").get("/dicomweb/studies").json() == []
     assert operated.city.client("maugeri").get("/dicomweb/studies?PatientName=PHANTOM*").json() == []
 
 
@@ -225,17 +225,17 @@ def _listens(port: int) -> bool:
 
 def test_a_certificate_is_renewed_by_the_same_command_and_one_who_leaves_loses_it(operated: OperatedCity, join: Join, ca: Path,
                                                                                 tmp_path: Path) -> None:  # fmt: skip
-    join(1)
-    bundle: Path = join.base / "clinica-01" / "bundle"  # type: ignore[attr-defined]
+    join(22)
+    bundle: Path = join.base / "clinica-22" / "bundle"  # type: ignore[attr-defined]
     first = x509.load_pem_x509_certificate((bundle / "forwarder.pem").read_bytes())
-    said = join(1, request(tmp_path / "new"))
+    said = join(22, request(tmp_path / "new"))
     assert "Nothing to do." in said
     second = x509.load_pem_x509_certificate((bundle / "forwarder.pem").read_bytes())
     assert second.serial_number != first.serial_number
     assert second.subject == first.subject
-    left = operated.run(onboard.main, "clinica-01", "--remove", "--delete-stack", "--authority", str(ca))
-    assert "forwarder.clinica-01: 2 certificates revoked" in left
+    left = operated.run(onboard.main, "clinica-22", "--remove", "--delete-stack", "--authority", str(ca))
+    assert "forwarder.clinica-22: 2 certificates revoked" in left
     assert "no longer registered" in left
     listed = x509.load_pem_x509_crl((ca / "crl.pem").read_bytes())
     assert {certificate.serial_number for certificate in listed} == {first.serial_number, second.serial_number}
-    assert operated.city.client("san-matteo").get("/institutions").text.count("clinica-01") == 0
+    assert operated.city.client("san-matteo").get("/institutions").text.count("clinica-22") == 0

@@ -85,8 +85,8 @@ class State:
             )
         if not found and self.database.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise StateError(f"The file city.sqlite in {self.directory} was not written by a local city.")
-        self.database.executescript(_SCHEMA)
-        self.database.execute(f"PRAGMA user_version={FORMAT}")
+        # At once: tables without a format are taken for another program's.
+        self.database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA};PRAGMA user_version={FORMAT};COMMIT")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

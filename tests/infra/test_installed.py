@@ -179,13 +179,13 @@ def machine(debian: Path, packages: Path, installed: Installed, city: RunningCit
             if "example-config" in command:
                 example = booted("cat /etc/contenitore/forwarder.toml")
                 booted.write("/etc/contenitore/forwarder.toml", installed.configuration(example, city, "hospital"))
+        assert booted.shown(UNIT, "NRestarts") == "0"
         yield booted
 
 
 def test_who_follows_the_manual_has_a_forwarder_that_runs(machine: Machine, installed: Installed) -> None:
     assert machine(f"systemctl is-enabled {UNIT}") == "enabled"
     assert machine(f"systemctl is-active {UNIT}") == "active"
-    assert machine.shown(UNIT, "NRestarts") == "0"
     assert machine(f"test -f $(systemctl show --value -p Documentation {UNIT} | sed s/^file://) && echo there") == "there"
     assert machine("stat -c '%A %U:%G' /etc/contenitore /var/lib/contenitore-forwarder").splitlines() == [
         "drwxr-x--- root:contenitore", "drwx------ contenitore:contenitore",

@@ -182,6 +182,38 @@ def test_a_city_that_is_starting_can_be_ended(state: Path, moment: str, port: in
         assert city.client("mondino").get("/echo/x").status_code == 200
 
 
+def test_a_city_that_is_killed_while_it_makes_its_state_starts_again(state: Path) -> None:
+    """At each statement that it makes it of, one after the other."""
+    tried = subprocess.run([sys.executable, "-c", KILLED, str(state)], cwd=ROOT, text=True, capture_output=True, check=False)
+    assert (tried.returncode, tried.stderr) == (0, "")
+    assert int(tried.stdout) > 8
+
+
+KILLED = """
+import os, pathlib, shutil, sqlite3, sys
+from local import state
+folder, connect, statements = pathlib.Path(sys.argv[1]), sqlite3.connect, 0
+while True:
+    statements += 1
+    shutil.rmtree(folder, ignore_errors=True)
+    child = os.fork()
+    if child == 0:
+        left = iter(range(statements))
+        def killed(*arguments, **named):
+            made = connect(*arguments, **named)
+            made.set_trace_callback(lambda _statement: next(left, None) is None and os._exit(9))
+            return made
+        sqlite3.connect = killed
+        state.State(folder)
+        os._exit(0)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    state.State(folder).close()
+    if ended == 0:
+        break
+print(statements)
+"""
+
+
 # Refused ---------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ def _tried(copy: Path, mutant: Mutant) -> Outcome:
     return came
 
 
-def outcome(copy: Path, tests: tuple[str, ...]) -> Outcome:
+def outcome(copy: Path, tests: tuple[str, ...], seconds: float = SECONDS) -> Outcome:
     """What becomes of tests in the copy. One that fails, cannot be read or does not end has noticed; where none did, and one was
     skipped or there was none, nothing is known."""
     told = copy / "outcome.xml"
@@ -89,7 +89,7 @@ def outcome(copy: Path, tests: tuple[str, ...]) -> Outcome:
             cwd=copy,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -102,8 +102,8 @@ def rank(found: Patient, place: int, today: date, *, ordered: bool = False) -> s
     """Where the exam at this place of a patient's stands among all, the smallest first: what is relevant for an exam that was
     `ordered` here, then patients who are examined here now, then all others; of each kind the patient accepted last first."""
     urgent = found.latest_own_date >= (today - timedelta(days=URGENT_DAYS)).strftime("%Y%m%d")
-    digits = "".join(sign for sign in found.accepted_at if sign.isdigit())[:14].ljust(14, "0")
-    return f"{0 if ordered else 1 if urgent else 2}#{99999999999999 - int(digits):014d}#{place:05d}"
+    digits = "".join(sign for sign in found.accepted_at if sign.isdigit())[:17].ljust(17, "0")  # to the millisecond
+    return f"{0 if ordered else 1 if urgent else 2}#{10**17 - 1 - int(digits):017d}#{place:05d}"
 
 
 def open_now(hours: Sequence[str], now: datetime) -> bool:

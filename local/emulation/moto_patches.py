@@ -10,6 +10,7 @@ import datetime
 import functools
 import json
 import os
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from local.state import State
 
 ACCOUNT = "123456789012"
 REGION = "eu-south-1"
+LISTINGS = 5
 
 _SETTINGS = {
     "MOTO_DISABLE_GLOBAL_CORS": "true",  # CORS is answered as the bucket's configuration says
@@ -60,8 +62,25 @@ def install(state: State) -> Any:
     common_models.BaseModel.__new__ = _untracked
     s3.get_canned_acl = functools.cache(s3.get_canned_acl)
     _serialize_attributes_at_once(serialize.BaseJSONSerializer)
+    _list_again(s3.S3Backend)
     backends.list_of_moto_modules = functools.cache(lambda listed=backends.list_of_moto_modules: list(listed()))
     return DomainDispatcherApplication(create_backend_app)
+
+
+def _list_again(backend: Any) -> None:
+    """moto copies a bucket's versions one after the other: one that is written or removed meanwhile makes it fail."""
+    original = backend.list_object_versions
+
+    @functools.wraps(original)
+    def list_object_versions(self: Any, *arguments: Any, **named: Any) -> Any:
+        for _ in range(LISTINGS):
+            try:
+                return original(self, *arguments, **named)
+            except (RuntimeError, TypeError):
+                time.sleep(0.05)
+        return original(self, *arguments, **named)
+
+    backend.list_object_versions = list_object_versions
 
 
 def _untracked(cls: type, *_arguments: Any, **_named: Any) -> Any:

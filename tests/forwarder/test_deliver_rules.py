@@ -68,6 +68,8 @@ def test_who_is_examined_here_now_goes_before_everybody() -> None:
     earlier = rank(patient(accepted_at="2026-11-28T10:00:00Z", own="20261130"), 5, TODAY)
     later = rank(patient(accepted_at="2026-11-30T10:00:00Z"), 0, TODAY)
     latest = rank(patient(accepted_at="2026-11-30T11:00:00Z"), 0, TODAY)
+    moments = [rank(patient(accepted_at=f"2026-11-30T11:00:00.{ms}Z"), 0, TODAY) for ms in (120, 121)]
+    assert moments[1] < moments[0] < latest, "also within a second"
     assert sorted([later, latest, earlier]) == [earlier, latest, later]
 
 

@@ -21,7 +21,8 @@ SERVICES = (
 def left_out() -> Iterator[None]:
     """What is imported within gets an empty package for each of the services, with an empty class for each of its names.
 
-    A resource of theirs is then one that moto does not know, as are those of hundreds of services more.
+    A resource of theirs is then one that moto does not know, as are those of hundreds of services more. What is imported
+    afterwards, such as one of the services that the administrator asks, is the service itself.
     """
     empty = _Empty()
     sys.meta_path.insert(0, empty)
@@ -29,6 +30,10 @@ def left_out() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(empty)
+        for name in [name for name, module in sys.modules.items() if isinstance(module, _Package)]:
+            parent, _dot, last = name.rpartition(".")
+            if getattr(sys.modules.get(parent), last, None) is sys.modules.pop(name):
+                delattr(sys.modules[parent], last)
 
 
 class _Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):

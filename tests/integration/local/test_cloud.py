@@ -28,6 +28,12 @@ def test_everyone_may_ask_who_they_are(standin_city: RunningCity) -> None:
         assert arn == f"arn:aws:sts::123456789012:assumed-role/{role}/{profile}"
 
 
+def test_the_administrator_can_ask_a_service_that_no_template_has(standin_city: RunningCity) -> None:
+    """The start leaves them out."""
+    assert standin_city.aws("ssm").describe_parameters()["Parameters"] == []
+    assert standin_city.aws("ec2").describe_instances()["Reservations"] == []
+
+
 def test_an_institution_can_use_no_service_with_its_own_credentials(standin_city: RunningCity) -> None:
     outputs = standin_city.outputs()
     denied = {"AccessDenied", "AccessDeniedException"}

@@ -10,9 +10,8 @@ import datetime
 import functools
 import json
 import os
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from local.emulation import unused_services
@@ -20,7 +19,6 @@ from local.state import State
 
 ACCOUNT = "123456789012"
 REGION = "eu-south-1"
-LISTINGS = 5
 
 _SETTINGS = {
     "MOTO_DISABLE_GLOBAL_CORS": "true",  # CORS is answered as the bucket's configuration says
@@ -43,6 +41,7 @@ def install(state: State) -> Any:
     import moto.dynamodb.models as dynamodb
     import moto.dynamodb.models.dynamo_type as dynamo_type
     import moto.s3.models as s3
+    import moto.s3.utils as s3_utils
     import moto.sqs.models as sqs
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -62,25 +61,26 @@ def install(state: State) -> Any:
     common_models.BaseModel.__new__ = _untracked
     s3.get_canned_acl = functools.cache(s3.get_canned_acl)
     _serialize_attributes_at_once(serialize.BaseJSONSerializer)
-    _list_again(s3.S3Backend)
+    list_what_is_there(s3_utils._VersionedKeyStore)
     backends.list_of_moto_modules = functools.cache(lambda listed=backends.list_of_moto_modules: list(listed()))
     return DomainDispatcherApplication(create_backend_app)
 
 
-def _list_again(backend: Any) -> None:
-    """moto copies a bucket's versions one after the other: one that is written or removed meanwhile makes it fail."""
-    original = backend.list_object_versions
+def list_what_is_there(keys: Any) -> None:
+    """A listing of a bucket is what is there when it begins: moto looks each key up again, and fails where one was removed."""
 
-    @functools.wraps(original)
-    def list_object_versions(self: Any, *arguments: Any, **named: Any) -> Any:
-        for _ in range(LISTINGS):
-            try:
-                return original(self, *arguments, **named)
-            except (RuntimeError, TypeError):
-                time.sleep(0.05)
-        return original(self, *arguments, **named)
+    def lists(self: Any) -> Iterator[tuple[str, list[Any]]]:
+        yield from list(dict.items(self))
 
-    backend.list_object_versions = list_object_versions
+    def items(self: Any) -> Iterator[tuple[str, Any]]:
+        return ((name, versions[-1]) for name, versions in lists(self) if versions)
+
+    def values(self: Any) -> Iterator[Any]:
+        return (newest for _, newest in items(self))
+
+    keys.lists = keys.iterlists = lists
+    keys.items = keys.iteritems = items
+    keys.values = keys.itervalues = values
 
 
 def _untracked(cls: type, *_arguments: Any, **_named: Any) -> Any:

@@ -16,7 +16,9 @@ import botocore.awsrequest
 import pytest
 import requests
 from botocore.exceptions import ClientError
+from moto.s3.utils import _VersionedKeyStore
 
+from local.emulation.moto_patches import list_what_is_there
 from tests.harness import RunningCity, wait_until
 
 BODY = b"some bytes" * 1000
@@ -24,6 +26,24 @@ BODY = b"some bytes" * 1000
 
 def key(name: str) -> str:
     return f"instances/test/{name}"
+
+
+@pytest.mark.parametrize("listing", ["lists", "items", "values"])
+def test_a_listing_is_of_what_is_there_when_it_begins_whatever_is_removed_meanwhile(listing: str) -> None:
+    class Keys(_VersionedKeyStore):
+        """Changed by itself, not for all tests."""
+
+    list_what_is_there(Keys)
+    keys = Keys()
+    for name in "abc":
+        keys[name] = f"{name}1"
+        keys[name] = f"{name}2"
+    going = getattr(keys, listing)()
+    found = [next(going)]
+    dict.pop(keys, "b")
+    found += going
+    newest = {"lists": [(name, [f"{name}1", f"{name}2"]) for name in "abc"], "items": [(name, f"{name}2") for name in "abc"]}
+    assert found == newest.get(listing, ["a2", "b2", "c2"])
 
 
 def presigned(city: RunningCity, operation: str, name: str, seconds: int = 300, **params: Any) -> str:

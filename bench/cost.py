@@ -39,8 +39,9 @@ def ct(slices: int = SLICES) -> dict[str, bytes]:
     return files
 
 
-def spend(city: RunningCity, files: dict[str, bytes]) -> dict[str, int]:
-    """Send the files, wait until all can be found, and answer the AWS requests by `service:Operation`."""
+def spend(city: RunningCity, files: dict[str, bytes], pause: float = 0.0) -> dict[str, int]:
+    """Send the files, wait until all can be found, and answer the AWS requests by `service:Operation`. Each of eight senders
+    waits `pause` seconds after a file, as a line makes it wait."""
     hospital = city.client("san-matteo")
     before = city.aws_requests()
     offers = [{"sha256": sha, "size": len(body)} for sha, body in files.items()]
@@ -48,7 +49,9 @@ def spend(city: RunningCity, files: dict[str, bytes]) -> dict[str, int]:
 
     def put(entry: dict) -> int:
         upload = entry["upload"]
-        return requests.put(upload["url"], data=files[entry["sha256"]], headers=upload["headers"], timeout=60).status_code
+        answer = requests.put(upload["url"], data=files[entry["sha256"]], headers=upload["headers"], timeout=60)
+        time.sleep(pause)
+        return answer.status_code
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(put, uploads)) == {200}

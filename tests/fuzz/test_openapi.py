@@ -22,4 +22,4 @@ def test_every_answer_to_requests_of_its_own_is_one_that_the_document_describes(
             assert ended.returncode == 0, ended.stdout[-6000:]
             if "Tested:" in ended.stdout:
                 break
-    assert "Tested:" in ended.stdout and "passed" in ended.stdout
+    assert "Tested:" in ended.stdout and "passed" in ended.stdout, ended.stdout[-6000:]

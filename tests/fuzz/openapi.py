@@ -54,14 +54,15 @@ def known(city: RunningCity, seed: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def tried(city: RunningCity, seconds: int, examples: int, seed: int, phases: str) -> subprocess.CompletedProcess[str]:
-    """schemathesis against the city, so long."""
+def tried(city: RunningCity, seconds: int | None, examples: int, seed: int, phases: str) -> subprocess.CompletedProcess[str]:
+    """schemathesis against the city, so long; without seconds, once through all operations."""
     file = city.state / "known.json"
     file.write_text(json.dumps(known(city, seed)), encoding="utf-8")
     command = [
         sys.executable, "-m", "schemathesis.cli", "run", str(ROOT / "docs" / "openapi.yaml"), "--url", city.api, "--checks",
-        ",".join(CHECKS), "--workers", "1", "--max-examples", str(examples), "--max-time", str(seconds), "--continue-on-failure",
-        "--phases", phases, "--request-timeout", "30", "--seed", str(seed), "--generation-database", "none", "--no-color",
+        ",".join(CHECKS), "--workers", "1", "--max-examples", str(examples), "--continue-on-failure", "--phases", phases,
+        "--request-timeout", "30", "--seed", str(seed), "--generation-database", "none", "--no-color",
+        *([] if seconds is None else ["--max-time", str(seconds)]),
     ]  # fmt: skip
     found = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {

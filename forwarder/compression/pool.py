@@ -25,10 +25,10 @@ def processes() -> int:
     return max(1, (os.cpu_count() or 2) - 1)
 
 
-def _begin(level: str) -> None:
+def _begin(level: str, parent: int) -> None:
     logs.set_up(level)  # what a codec's library has to say becomes lines of the log too
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with contextlib.suppress(OSError):
         os.nice(5)
 
@@ -81,7 +81,7 @@ class CompressionPool:
                         self._count,
                         mp_context=multiprocessing.get_context("spawn"),
                         initializer=_begin,
-                        initargs=(logging.getLevelName(logging.getLogger("forwarder").getEffectiveLevel()).lower(),),
+                        initargs=(logging.getLevelName(logging.getLogger("forwarder").getEffectiveLevel()).lower(), os.getpid()),
                         max_tasks_per_child=INSTANCES_PER_PROCESS,
                     )
                 try:

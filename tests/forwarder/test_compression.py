@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -147,6 +151,29 @@ def test_an_image_that_the_disk_has_changed_is_not_made_a_flawless_compressed_on
 def test_the_same_image_is_always_compressed_to_the_same_bytes(tmp_path: Path):
     source = write(ct_slice(edge=128), tmp_path / "x.dcm")
     assert pack(source, tmp_path / "one") == pack(source, tmp_path / "two")
+
+
+def test_no_compressing_process_outlives_a_forwarder_that_is_killed_while_it_starts_one(tmp_path: Path):
+    """The process may not have looked yet whose child it is."""
+    script = tmp_path / "killed.py"
+    script.write_text(
+        "import os, pathlib, signal\n"
+        "from forwarder.compression.pool import CompressionPool\n"
+        "if __name__ == '__main__':\n"
+        "    CompressionPool(1).submit(pathlib.Path('a'), pathlib.Path('b'), '')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n",
+        encoding="utf-8",
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, script], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, start_new_session=True
+    ) as killed:
+        try:
+            killed.communicate(timeout=60)  # until nobody can write to it any more
+        except subprocess.TimeoutExpired:
+            os.killpg(killed.pid, signal.SIGKILL)
+            raise
+    assert killed.returncode == -signal.SIGKILL
 
 
 def test_a_codec_that_dies_over_an_image_is_given_up_and_the_next_image_compressed(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -16,6 +17,9 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 HOOKS = Path(__file__).parent / "hooks"
 START_SECONDS = 300.0
+_ports = itertools.cycle(range(10_000, 11_990))
+for _ in range(random.SystemRandom().randrange(1_990)):  # two drills at once do not begin with the same
+    next(_ports)
 
 
 class DrillError(Exception):
@@ -82,16 +86,20 @@ class RunningCity:
 
 
 def free_port(count: int = 1) -> int:
-    """A free port, the first of `count` in a row; none that this machine gives to outgoing connections, or the tests look among."""
+    """A free port, the first of `count` in a row; none that this machine gives to outgoing connections, or the tests look among,
+    and none that this process was given before, which may not be taken yet.
+    """
     while True:
-        first = random.SystemRandom().randrange(10_000, 11_900)
+        ports = [next(_ports) for _ in range(count)]
+        if ports[-1] - ports[0] != count - 1:
+            continue
         try:
-            for port in range(first, first + count):
+            for port in ports:
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
-        return first
+        return ports[0]
 
 
 def retry(config: str) -> None:

@@ -24,10 +24,10 @@ run: setup
 	@$(BIN)/python -m local up --state $(STATE) --ports $(PORTS)
 
 test: setup
-	$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder --durations=25 --durations-min=5
+	$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder --durations=25 --durations-min=5 --junit-xml=build/tests.xml
 
 thorough: setup
-	THOROUGH=1 $(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder --durations=25 --durations-min=5
+	THOROUGH=1 $(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder --durations=25 --durations-min=5 --junit-xml=build/tests.xml
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,5 @@
-"""Mutations at random, by seed, of the rules and the forwarder's spool: `python -m tests.mutants.sampler [--count N] [--seed N]`.
+"""Mutations at random, by seed, of the rules and the forwarder's spool: `python -m tests.mutants.sampler [--count N] [--seed N]
+[--jobs N]`.
 
 An operator, a constant or a condition of one line is changed; the tests that name the module are run, and where they notice
 nothing, those of the services and of sharing, which go through the rules. What none of them notices is a survivor: a person looks
@@ -17,8 +18,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 from tests.mutants.__main__ import LEFT_OUT, ROOT, Outcome, outcome
 
@@ -68,7 +71,7 @@ def changes(file: Path) -> Iterator[Change]:
         if found is not None:
             yield Change(file, first + found.start(), first + found.end(), new, line, f"{old} → {new}")
 
-    for node in ast.walk(ast.parse(text)):
+    for node in _behaviour(ast.parse(text)):
         if isinstance(node, ast.Compare):
             left = node.left
             for sign, right in zip(node.ops, node.comparators, strict=True):
@@ -87,6 +90,16 @@ def changes(file: Path) -> Iterator[Change]:
             first, last = at(node.lineno, node.col_offset), at(node.lineno, node.end_col_offset or 0)
             new = str(not node.value) if isinstance(node.value, bool) else str(node.value + 1)
             yield Change(file, first, last, new, node.lineno, f"{text[first:last]} → {new}")
+
+
+def _behaviour(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those of decorators: whether a class is frozen, the types hold and not the tests."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        left_out = getattr(node, "decorator_list", [])
+        waiting += [child for child in ast.iter_child_nodes(node) if child not in left_out]
 
 
 def tests_of(file: Path) -> tuple[str, ...]:
@@ -108,21 +121,28 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at once")
     chosen = parser.parse_args(arguments)
     seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(3), "big")
     files = [file for folder in FOLDERS for file in sorted((ROOT / folder).glob("*.py")) if file.name != "__init__.py"]
     every = [change for file in files if tests_of(file) for change in changes(file)]
     sample = random.Random(seed).sample(every, min(chosen.count, len(every)))
     print(f"{len(sample)} of {len(every)} mutations, seed {seed}", flush=True)
-    survivors = 0
-    copy = Path(tempfile.mkdtemp(prefix="sampled-"))
-    try:
-        shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=LEFT_OUT, symlinks=True)
-        for change in sample:
-            survivors += not _noticed(copy, change)
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
-    print(f"{len(sample) - survivors} of {len(sample)} noticed, seed {seed}")
+    with tempfile.TemporaryDirectory(prefix="sampled-") as folder:
+        copies: Queue[Path] = Queue()
+        for job in range(chosen.jobs):
+            copies.put(Path(shutil.copytree(ROOT, Path(folder, str(job)), ignore=LEFT_OUT, symlinks=True)))
+
+        def tried(change: Change) -> bool:
+            copy = copies.get()
+            try:
+                return _noticed(copy, change)
+            finally:
+                copies.put(copy)
+
+        with ThreadPoolExecutor(chosen.jobs) as jobs:
+            noticed = sum(jobs.map(tried, sample))
+    print(f"{noticed} of {len(sample)} noticed, seed {seed}")
     return 0
 
 
@@ -138,9 +158,10 @@ def _noticed(copy: Path, change: Change) -> bool:
         (copy / name).write_text(text, encoding="utf-8")
     where = f"{name}:{change.line}: {change.told}"
     word = {Outcome.CAUGHT: "noticed", Outcome.MISSED: "SURVIVED", Outcome.NOT_RUN: "NOT RUN"}[came]
-    print(f"{word:8}  {where}  ({time.monotonic() - began:.0f} s)", flush=True)
+    told = f"{word:8}  {where}  ({time.monotonic() - began:.0f} s)\n"
     if came is not Outcome.CAUGHT:
-        print(f"          {text.splitlines()[change.line - 1].strip()}", flush=True)
+        told += f"          {text.splitlines()[change.line - 1].strip()}\n"
+    print(told, end="", flush=True)
     return came is Outcome.CAUGHT
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from chalicelib.domain.audit import Kind, Record
 from chalicelib.domain.rfc3339 import kept_moment
+from chalicelib.domain.viewer_sessions import IDLE_LIMIT
 
-GAP = timedelta(minutes=60)
-"""Without anything for so long, what follows is another session: as long as a page may lie idle (`domain.viewer_sessions`)."""
+GAP = IDLE_LIMIT
+"""Without anything for so long, what follows is another session: as long as a page may lie idle."""
 _RANK = {Kind.QUERY: 0, Kind.DISCLOSURE: 1, Kind.READ: 2, Kind.SHOWN: 3, Kind.ACCESS: 4, Kind.SENT: 4}
 """What belongs to a reading, and what of it is said first."""
 _OPENED = frozenset({Kind.ACCESS, Kind.SENT, Kind.SHOWN})

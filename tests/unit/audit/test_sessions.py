@@ -31,6 +31,7 @@ def test_what_one_person_did_in_one_go_is_one_session_and_after_an_hour_another(
     assert (first.begin, first.end) == (NOW, NOW + timedelta(minutes=70))
     assert first.opened() == {"1.2": 1, "1.3": 1}
     assert first.main["kind"] == "access"
+    assert [len(sessions([at(minutes), at(0)])) for minutes in (60, 60.1)] == [1, 2]
 
 
 def test_a_session_goes_on_while_something_was_repeated_or_on_the_screen() -> None:

@@ -150,6 +150,8 @@ def test_of_copies_of_one_study_it_is_one() -> None:
         "rispetto ai precedenti",
         "dal 26/10 febbre",
         "RX torace del 31/02",
+        "RX torace del 13/2025",
+        "RX torace del 00/2025",
     ],
 )
 def test_what_cites_nothing(text: str) -> None:

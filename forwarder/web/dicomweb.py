@@ -33,7 +33,6 @@ from forwarder.web.problem import problem, refusal
 from forwarder.web.server import ABORT
 
 SERVICE = "/dicomweb"
-METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 LARGEST_BODY = 10 * 1024 * 1024  # bytes: API Gateway's limit
 BODIES_AT_ONCE = 4
 BODY_SECONDS = 60.0
@@ -44,9 +43,12 @@ PIECE = 64 * 1024
 MOST_PARAMETERS = 200
 LARGEST_REFUSAL = 64 * 1024
 _PATH = re.compile(rb"/dicomweb(?:/[A-Za-z0-9._~,;:=@!$&'()*+%-]{1,400}){0,12}/?")
-RESOURCES = frozenset({"studies", "series", "instances", "wado", "commitment-requests"})
-"""What the archive has below the service. For anything else it answers as for a wrong address of its own, which must stay a
-fault: a hospital whose forwarder asks at a wrong place is not told that there are no exams."""
+_LEAVES = "bulkdata|metadata|pixeldata|rendered|thumbnail"
+_FRAMES = "frames/[^/]+(?:/(?:rendered|thumbnail))?"
+_INSTANCE = f"instances/[^/]+(?:/(?:{_LEAVES}|bulkdata/[^/]+|{_FRAMES}))?"
+_SERIES = f"series/[^/]+(?:/(?:{_LEAVES}|instances|{_INSTANCE}))?"
+_READ = re.compile(f"studies|series|instances|wado|studies/[^/]+(?:/(?:{_LEAVES}|instances|series|{_SERIES}))?")
+_WRITTEN = re.compile("studies(?:/[^/]+)?|commitment-requests/[^/]+")
 _APPENDED = re.compile(rb"(owner=[a-z0-9-]{1,64})(/[A-Za-z0-9._/-]{1,400})(?:[?&](.*))?")
 """A query of a Retrieve URL of another hospital's, to which a viewer appended what it wants below it, as Weasis does."""
 _ASKED = ("accept", "accept-charset", "content-type", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since")
@@ -69,6 +71,18 @@ class _Found:
     headers: dict[str, str]
     body: AsyncIterator[bytes]
     taking: Taking | None = None
+
+
+def methods(resource: str) -> tuple[str, ...]:
+    """How a resource below the service may be asked for; nothing for one that the archive does not have.
+
+    It is known here, since API Gateway answers for it as it does for an address of another API, which must stay a fault: a
+    hospital whose forwarder asks at a wrong place is not told that there are no exams.
+    """
+    read, written = _READ.fullmatch(resource), _WRITTEN.fullmatch(resource)
+    if not resource:
+        return ("OPTIONS",)
+    return (*(("GET", "HEAD") if read or written else ()), *(("POST",) if written else ()))
 
 
 class DicomWeb:
@@ -106,10 +120,13 @@ class DicomWeb:
         try:
             person = await self._door.require(request, Role.RADIOLOGY, tokens=True)
             self._check_origin(request, self._door.base(request))
-            if request.method not in METHODS:
-                await problem(405, "method-not-allowed", Allow=", ".join(METHODS))(scope, receive, send)
+            url, resource = self._url(request)
+            allowed = methods(resource)
+            if not allowed:
+                raise RefusedError(404, "no-such-resource")
+            if request.method not in allowed:
+                await problem(405, "method-not-allowed", Allow=", ".join(allowed))(scope, receive, send)
                 return
-            url = self._url(request)
             if not all(request.headers.get(name, "").isascii() for name in _ASKED):
                 raise RefusedError(400, "bad-header")
             if self._streams >= STREAMS_AT_ONCE:
@@ -144,17 +161,14 @@ class DicomWeb:
         if origin != base and origin not in self._door.config.web.allowed_origins:
             raise RefusedError(403, "other-origin")
 
-    def _url(self, request: Request) -> str:
-        """The archive's address of the resource. Raises RefusedError for one that is none of DICOMweb's."""
+    def _url(self, request: Request) -> tuple[str, str]:
+        """The archive's address of what is asked for, and the resource, below the service. Raises RefusedError."""
         raw = bytes(request.scope.get("raw_path") or request.scope["path"].encode())
         query_string = bytes(request.scope["query_string"])
         if appended := _APPENDED.fullmatch(query_string):
             raw, query_string = raw + appended[2], appended[1] + (b"&" + appended[3] if appended[3] else b"")
         segments = raw.decode("latin-1").split("/")
         if not _PATH.fullmatch(raw) or any(unquote(segment) in (".", "..") or "/" in unquote(segment) for segment in segments):
-            raise RefusedError(404, "no-such-resource")
-        first = unquote(segments[2]) if len(segments) > 2 else ""
-        if first not in RESOURCES and (first or request.method != "OPTIONS"):
             raise RefusedError(404, "no-such-resource")
         try:  # encoded anew, as the signature's canonical form wants it (RFC 3986 2.3)
             pairs = parse_qsl(
@@ -165,7 +179,7 @@ class DicomWeb:
             raise RefusedError(400, "bad-query") from error
         query = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in pairs)
         path = "/".join(segments).rstrip("/")
-        return self._archive.api + path + (f"?{query}" if query else "")
+        return self._archive.api + path + (f"?{query}" if query else ""), unquote("/".join(segments[2:]).rstrip("/"))
 
     async def _body(self, request: Request, stack: AsyncExitStack) -> bytes:
         """The request's body; held while `stack` lasts, a few at once. Raises RefusedError."""

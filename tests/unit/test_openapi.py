@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 from chalicelib.api import registry
 from chalicelib.api.loading import load
 from chalicelib.api.routes import ROUTES as routes_by_module
-from forwarder.web.dicomweb import RESOURCES
+from forwarder.web.dicomweb import methods
 from tests import described
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,13 @@ def test_every_status_that_a_handler_names_is_described_and_no_other(spec: dict[
         assert said == described, (method, path)
 
 
-def test_the_hospitals_door_lets_every_resource_of_dicomweb_through():
+def test_the_hospitals_door_lets_every_resource_of_dicomweb_through_and_no_other():
     import app
 
-    assert {path.split("/")[2] for path in app.app.routes if path.startswith("/dicomweb/")} == RESOURCES
+    below = {path: set(routes) for path, routes in app.app.routes.items() if path.split("/")[1] == "dicomweb"}
+    for path, expected in below.items():
+        resource = re.sub(r"\{\w+\}", "1.2", path).removeprefix("/dicomweb").lstrip("/")
+        assert set(methods(resource)) == expected, path
+        for more in ("x", "1.2"):
+            beyond = any(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", other), f"{path}/{more}") for other in below)
+            assert bool(methods(f"{resource}/{more}".lstrip("/"))) == beyond, f"{path}/{more}"

@@ -181,10 +181,24 @@ class TestWhatIsAnswered:
         odd = doors.staff(MAUGERI, "m.rossi", "radiology").get("/dicomweb/studies", headers={"Host": 'x"y'})
         assert odd.status_code == 400
 
-    @pytest.mark.parametrize("asked", ["GET /dicomweb/studios", "POST /dicomweb/workitems", "POST /dicomweb", "GET /dicomweb/"])
+    @pytest.mark.parametrize(
+        "asked",
+        ["GET /dicomweb/studios", "POST /dicomweb/workitems", "GET /dicomweb/studies/1.2/patients", "GET /dicomweb/series/1.2"],
+    )
     def test_what_the_archive_does_not_have_is_not_found_and_no_failure_of_the_line(self, radiologist: Staff, asked: str):
         answer = radiologist.request(*asked.split(), data=b"--x--", headers={"Content-Type": "application/dicom+json"})
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:contenitore:problem:no-such-resource")
+
+    @pytest.mark.parametrize(
+        ("asked", "allowed"),
+        [
+            ("POST /dicomweb", "OPTIONS"), ("GET /dicomweb/", "OPTIONS"), ("DELETE /dicomweb/studies/1.2", "GET, HEAD, POST"),
+            ("POST /dicomweb/studies/1.2/series", "GET, HEAD"), ("OPTIONS /dicomweb/studies", "GET, HEAD, POST"),
+        ],
+    )  # fmt: skip
+    def test_a_method_that_a_resource_does_not_have_is_told_which_it_has(self, radiologist: Staff, asked: str, allowed: str):
+        answer = radiologist.request(*asked.split(), data=b"--x--", headers={"Content-Type": "application/dicom+json"})
+        assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
 
     def test_instances_are_bit_for_bit_what_was_sent(self, shared: Patient, radiologist: Staff):
         path = f"/dicomweb/studies/{shared.prior}/series/{shared.prior}.1/instances/{shared.prior}.1.1"

@@ -39,6 +39,9 @@ def test_whose_the_patient_is_is_kept_and_goes_into_reports() -> None:
     """Else a report that is added to a study splits its patient (PS3.3 C.7.1.1)."""
     whose = {tags.PatientID, tags.IssuerOfPatientID, tags.IssuerOfPatientIDQualifiersSequence}
     assert whose <= attributes.IN_REPORTS & set(attributes.PATIENT_AND_STUDY)
+    study = "StudyInstanceUID StudyDate StudyTime AccessionNumber StudyID StudyDescription ReferringPhysicianName"
+    person = "PatientName PatientBirthDate PatientSex IssuerOfAccessionNumberSequence"
+    assert attributes.IN_REPORTS == whose | {getattr(tags, keyword) for keyword in f"{study} {person}".split()}
 
 
 @pytest.mark.parametrize(

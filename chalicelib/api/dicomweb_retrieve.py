@@ -32,7 +32,8 @@ def retrieve_instances(service: Service, study: str, series: str | None = None, 
         offers = representations.instance(found[0].fact.transfer_syntax_uid)
     else:
         offers = representations.instances(frozenset(instance.fact.transfer_syntax_uid for instance in found))
-    selected = this.service.select(offers)
+    (octets,) = _octets(found)
+    selected = this.service.select(tuple(octets if offer.media_type == octets.media_type else offer for offer in offers))
     if selected.offer.media_type == representations.OCTETS:  # the same as the resource's bulk data (10.4.4)
         return _bulkdata_of(this, found, selected)
     return this.answer(file_bodies.body(this.archive.objects, this.archive.pixels, this.opened, found, selected), len(found))

@@ -20,6 +20,7 @@ VRS = frozenset(
     "AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()  # noqa: SIM905
 )
 _CONTENTS = ("Value", "BulkDataURI", "InlineBinary")
+_WHOLE = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "UV"})
 _GROUPS = frozenset({"Alphabetic", "Ideographic", "Phonetic"})
 
 
@@ -102,6 +103,10 @@ def _is_value(vr: str, value: object) -> bool:
         return isinstance(value, str) or (
             isinstance(value, dict) and value.keys() <= _GROUPS and all(isinstance(text, str) for text in value.values())
         )
+    if vr == "AT":
+        return isinstance(value, str) and (not value or _TAG.fullmatch(value) is not None)
+    if vr in _WHOLE and isinstance(value, float):
+        return value.is_integer()
     return isinstance(value, str | int | float)
 
 

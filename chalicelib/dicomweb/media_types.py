@@ -88,12 +88,13 @@ class Representation:
 class Selected:
     """The representation to answer with; `transfer_syntax` is None where the parameter has no meaning.
 
-    `any_syntax`: the client takes each part in whatever transfer syntax it is stored in.
+    `any_syntax`: the client takes each part in whatever transfer syntax it is stored in. `named`: it asks for just this one.
     """
 
     offer: Representation
     transfer_syntax: str | None = None
     any_syntax: bool = False
+    named: bool = False
 
 
 def parse_media_type(text: str) -> MediaType | None:
@@ -179,7 +180,7 @@ def negotiate(offers: Sequence[Representation], accept: str | None, accept_param
     asked: tuple[MediaRange, ...] = ()
     if accept_parameter:
         # A plus sign that is not percent-encoded arrives as a blank.
-        asked = tuple(r for r in parse_accept(_BLANK.sub("+", accept_parameter)) if ANY not in r.name.split("/"))
+        asked = tuple(r for r in parse_accept(BLANK.sub("+", accept_parameter)) if ANY not in r.name.split("/"))
         names = {r.name for r in asked}
         if names & _DICOM_TYPES and names & _RENDERED_TYPES:
             raise BadRequest("accept mixes DICOM and rendered media types.", "accept")
@@ -193,7 +194,7 @@ def negotiate(offers: Sequence[Representation], accept: str | None, accept_param
 
 
 _ANYTHING = MediaRange("*/*", None, None, 1.0)
-_BLANK = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
+BLANK = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
 
 
 def _best(offers: Sequence[Representation], ranges: Iterable[MediaRange]) -> Selected | None:
@@ -212,7 +213,8 @@ def _best(offers: Sequence[Representation], ranges: Iterable[MediaRange]) -> Sel
             anything = syntax is not None and _as_stored(found, offer)
             rank = (found.quality, -position, 1 if anything and syntax == offer.stored else -place)
             if best is None or rank > best:
-                best, selected = rank, Selected(offer, syntax, anything)
+                best = rank
+                selected = Selected(offer, syntax, anything, named=found.transfer_syntax not in (None, ANY))
     return selected
 
 

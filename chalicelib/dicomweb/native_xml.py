@@ -12,7 +12,7 @@ import re
 from typing import Any
 from xml.parsers import expat
 
-from chalicelib.dicomweb.json_model import MAX_ATTRIBUTES, MAX_DEPTH, VRS, Model, is_base64
+from chalicelib.dicomweb.json_model import MAX_ATTRIBUTES, MAX_DEPTH, VRS, Model, first_text, is_base64
 from chalicelib.dicomweb.person_names import GROUPS
 from chalicelib.domain.dicom_json import Element
 from chalicelib.domain.errors import BadRequest
@@ -26,6 +26,8 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _INTEGERS = frozenset({"US", "SS", "UL", "SL"})
 _FLOATS = frozenset({"FL", "FD"})
+BLOCKS = range(0x10, 0x100)
+"""In which private attributes of a group may be (PS3.5 7.8.1)."""
 
 
 def to_xml(model: Model) -> bytes:
@@ -39,7 +41,7 @@ def to_xml(model: Model) -> bytes:
 def _write_data_set(model: Model, out: list[str]) -> None:
     for tag in sorted(model):
         element = model[tag]
-        out.append(f'<DicomAttribute tag="{tag}" vr="{element["vr"]}"{_naming(tag, model)}>')
+        out.append(f'<DicomAttribute {_naming(tag, model)} vr="{element["vr"]}"{_keyword(tag)}>')
         if "BulkDataURI" in element:
             uri = _attribute(element["BulkDataURI"])
             out.append(f'<BulkData uri="{uri}"/>')
@@ -50,11 +52,26 @@ def _write_data_set(model: Model, out: list[str]) -> None:
         out.append("</DicomAttribute>")
 
 
+def _is_private(tag: str) -> bool:
+    return int(tag[3], 16) % 2 == 1
+
+
+def _is_creator(tag: str) -> bool:
+    """Whether it reserves a block for private attributes (PS3.5 7.8.1)."""
+    return _is_private(tag) and tag[4:6] == "00" and int(tag[6:], 16) in BLOCKS
+
+
 def _naming(tag: str, model: Model) -> str:
-    """The keyword of a standard attribute, the creator of a private one (PS3.19 Table A.1.5-2)."""
-    if int(tag[3], 16) % 2:
-        creator = model.get(f"{tag[:4]}00{tag[4:6]}", {}).get("Value") or [None]
-        return f' privateCreator="{_attribute(creator[0])}"' if isinstance(creator[0], str) else ""
+    """The tag, of a private attribute with its creator in place of the block (PS3.19 Table A.1.5-2)."""
+    creator = (model.get(f"{tag[:4]}00{tag[4:6]}", {}).get("Value") or [None])[0] if _is_private(tag) else None
+    if not isinstance(creator, str):
+        return f'tag="{tag}"'
+    return f'tag="{tag[:4]}00{tag[6:]}" privateCreator="{_attribute(creator)}"'
+
+
+def _keyword(tag: str) -> str:
+    if _is_private(tag):
+        return ""
     from pydicom.datadict import keyword_for_tag
 
     keyword = keyword_for_tag(tag)
@@ -66,9 +83,9 @@ def _write_value(vr: str, number: int, value: Any, out: list[str]) -> None:
         out.append(f'<Item number="{number}">')
         _write_data_set(value, out)
         out.append("</Item>")
-    elif vr == "PN" and value is not None:
+    elif vr == "PN":
         out.append(f'<PersonName number="{number}">')
-        groups = value if isinstance(value, dict) else dict(zip(GROUPS, str(value).split("="), strict=False))
+        groups = value if isinstance(value, dict) else dict(zip(GROUPS, str(value or "").split("="), strict=False))
         for group in (g for g in GROUPS if groups.get(g)):
             out.append(f"<{group}>")
             parts = str(groups[group]).split("^", len(COMPONENTS) - 1)
@@ -121,7 +138,8 @@ class _Reader:
     def __init__(self) -> None:
         self.model: Model | None = None
         self._sets: list[Model] = []
-        self._open: list[tuple[str, Element]] = []
+        self._private: list[dict[tuple[str, str], Element]] = []  # of each open data set: (tag, creator) → attribute
+        self._open: list[tuple[str, str, Element]] = []  # tag, private creator, attribute
         self._groups: dict[str, list[str]] | None = None
         self._group = ""
         self._text: list[str] | None = None
@@ -138,17 +156,17 @@ class _Reader:
         local = name.rpartition(" ")[2]
         match local:
             case "NativeDicomModel" if not self._sets and self.model is None:
-                self._sets.append({})
+                self._begin_set()
             case "DicomAttribute":
                 self._start_attribute(attributes)
             case "Item" if self._in("SQ"):
                 if len(self._sets) > MAX_DEPTH:
                     raise BadRequest(f"Sequences are nested more than {MAX_DEPTH} deep.")
-                self._sets.append({})
+                self._begin_set()
             case "PersonName" if self._in("PN") and self._groups is None:
                 self._groups, self._group = {}, ""
             case "BulkData" if self._open and not self._in("SQ"):
-                self._open[-1][1]["BulkDataURI"] = attributes.get("uri") or attributes.get("uuid") or ""
+                self._open[-1][2]["BulkDataURI"] = attributes.get("uri") or attributes.get("uuid") or ""
             case "Value" | "InlineBinary" if self._open and self._text is None and not self._in("SQ"):
                 self._text = []
             case _ if self._groups is not None and local in GROUPS:
@@ -161,7 +179,7 @@ class _Reader:
 
     def _in(self, vr: str) -> bool:
         """Whether the innermost open attribute is of the innermost open data set, and has this VR."""
-        return len(self._open) == len(self._sets) > 0 and self._open[-1][1]["vr"] == vr
+        return len(self._open) == len(self._sets) > 0 and self._open[-1][2]["vr"] == vr
 
     def _start_attribute(self, attributes: dict[str, str]) -> None:
         tag, vr = attributes.get("tag", "").upper(), attributes.get("vr", "")
@@ -170,33 +188,44 @@ class _Reader:
             raise BadRequest("The XML has a DicomAttribute where none can be, or too many of them.")
         if not _TAG.fullmatch(tag) or vr not in VRS:
             raise BadRequest("A DicomAttribute has no tag of eight hexadecimal digits, or no vr of DICOM.")
-        if tag in self._sets[-1]:
+        creator = attributes.get("privateCreator", "").strip() if _is_private(tag) else ""
+        if tag in self._sets[-1] if not creator else (f"{tag[:4]}00{tag[6:]}", creator) in self._private[-1]:
             raise BadRequest(f"The attribute {tag} is there twice.")
-        self._open.append((tag, {"vr": vr}))
+        self._open.append((tag, creator, {"vr": vr}))
+
+    def _begin_set(self) -> None:
+        self._sets.append({})
+        self._private.append({})
+
+    def _end_set(self) -> Model:
+        found = self._sets.pop()
+        _place(self._private.pop(), found)
+        return dict(sorted(found.items()))
 
     def end(self, name: str) -> None:
         local = name.rpartition(" ")[2]
         text = "".join(self._text) if self._text is not None else ""
         match local:
             case "NativeDicomModel":
-                self.model = dict(sorted(self._sets.pop().items()))
+                self.model = self._end_set()
             case "DicomAttribute":
-                tag, element = self._open.pop()
+                tag, creator, element = self._open.pop()
                 if len(element) > 2:
                     raise BadRequest(f"The attribute {tag} has more than one of Value, BulkData and InlineBinary.")
-                if not tag.endswith("0000"):
+                if creator:
+                    self._private[-1][f"{tag[:4]}00{tag[6:]}", creator] = element
+                elif not tag.endswith("0000"):
                     self._sets[-1][tag] = element
             case "Item":
-                item = self._sets.pop()
-                self._add(dict(sorted(item.items())))
+                self._add(self._end_set())
             case "Value":
-                self._add(_value(self._open[-1][1]["vr"], text))
+                self._add(_value(self._open[-1][2]["vr"], text))
                 self._text = None
             case "InlineBinary":
                 inline = "".join(text.split())
                 if not is_base64(inline):
                     raise BadRequest("InlineBinary is not base64.")
-                self._open[-1][1]["InlineBinary"] = inline
+                self._open[-1][2]["InlineBinary"] = inline
                 self._text = None
             case "PersonName":
                 groups = {g: "^".join(parts).rstrip("^") for g, parts in (self._groups or {}).items()}
@@ -207,7 +236,27 @@ class _Reader:
                 self._text = None
 
     def _add(self, value: Any) -> None:
-        self._open[-1][1].setdefault("Value", []).append(value)
+        self._open[-1][2].setdefault("Value", []).append(value)
+
+
+def _place(private: dict[tuple[str, str], Element], model: Model) -> None:
+    """Puts private attributes (tag, creator) into the blocks of their creators: those reserved, else the first that is free."""
+    groups = {tag[:4] for tag, _ in private}
+    taken = {(tag[:4], int(tag[6:] if _is_creator(tag) else tag[4:6], 16)) for tag in model if tag[:4] in groups}
+    blocks = {(tag[:4], first_text(model, tag)): int(tag[6:], 16) for tag in model if tag[:4] in groups and _is_creator(tag)}
+    free = {group: iter([block for block in BLOCKS if (group, block) not in taken]) for group in groups}
+    for (tag, creator), element in private.items():
+        group = tag[:4]
+        if (group, creator) not in blocks:
+            block = next(free[group], None)
+            if block is None:
+                raise BadRequest(f"The group {group} has no room for another private creator.")
+            blocks[group, creator] = block
+            model[f"{group}00{block:02X}"] = {"vr": "LO", "Value": [creator]}
+        placed = f"{group}{blocks[group, creator]:02X}{tag[6:]}"
+        if placed in model:
+            raise BadRequest(f"The attribute {placed} is there twice.")
+        model[placed] = element
 
 
 def _value(vr: str, text: str) -> Any:

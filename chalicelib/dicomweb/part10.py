@@ -14,13 +14,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 from chalicelib.dicomweb.json_model import Model, first_text, items
 from chalicelib.dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, parse_media_type
 from chalicelib.dicomweb.multipart import BodyPart
-from chalicelib.dicomweb.representations import FRAME_TYPES
+from chalicelib.dicomweb.representations import FRAME_TYPES, OCTETS
 from chalicelib.domain import tags
 from chalicelib.domain.dicom_json import Element
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 PIXEL_DATA = tags.PixelData
 _UIDS = (tags.SOPClassUID, tags.SOPInstanceUID, tags.StudyInstanceUID, tags.SeriesInstanceUID)
@@ -74,6 +78,8 @@ def to_part10(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> by
             if pixels is not None:
                 dataset.PixelData = pixels
                 dataset[PIXEL_DATA].is_undefined_length = True
+            elif "PixelData" in dataset and all(tag in content for tag in _PIXEL_MACRO):
+                _check_length(dataset)
             dataset.SpecificCharacterSet = "ISO_IR 192"
             dataset.file_meta = FileMetaDataset()
             dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -84,6 +90,15 @@ def to_part10(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> by
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError, struct.error) as error:
         raise Unstorable("unreadable") from error
     return out.getvalue()
+
+
+def _check_length(dataset: Dataset) -> None:
+    """What is not as long as the pixels that the metadata describes would be drawn as noise (PS3.5 8.1.1)."""
+    from pydicom.pixels.utils import get_expected_length
+
+    expected = get_expected_length(dataset)
+    if len(dataset.PixelData) not in (expected, expected + expected % 2):
+        raise Unstorable("unreadable")
 
 
 @contextmanager
@@ -104,12 +119,13 @@ def _pixels(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> tupl
     uri = model.get(PIXEL_DATA, {}).get("BulkDataURI")
     parts = bulkdata(uri) if isinstance(uri, str) else ()
     declared = parse_media_type((parts[0].header("content-type") if parts else None) or "")
-    if declared is None or declared.name == "application/octet-stream":
+    name, syntax = (declared.name, declared.parameter("transfer-syntax")) if declared is not None else ("", None)
+    if name in ("", OCTETS) and syntax in (None, "", EXPLICIT_VR_LITTLE_ENDIAN):
         return EXPLICIT_VR_LITTLE_ENDIAN, None
     if not all(tag in model for tag in _PIXEL_MACRO):
         raise Unstorable("unsupported-media-type")
-    syntax = declared.parameter("transfer-syntax") or _syntax_of(declared.name, bytes(parts[0].body[: 64 * 1024]))
-    if FRAME_TYPES.get(syntax, "").lower() != declared.name:
+    syntax = syntax or _syntax_of(name, bytes(parts[0].body[: 64 * 1024]))
+    if syntax not in FRAME_TYPES or name not in (FRAME_TYPES[syntax].lower(), OCTETS):
         raise Unstorable("unsupported-transfer-syntax")
     from pydicom.encaps import encapsulate
 
@@ -117,7 +133,8 @@ def _pixels(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> tupl
 
 
 def _syntax_of(media_type: str, start: bytes) -> str:
-    """The transfer syntax of a compressed frame: of JPEG by its start of frame, else the default of Table 8.7.3-5."""
+    """The transfer syntax of a compressed frame: of JPEG by its start of frame, else that of its media type (Table 8.7.3-5) which
+    says the least: pixels of which nobody said so are not called without loss."""
     if media_type == "image/jpeg":
         at = 2
         while at + 4 <= len(start) and start[at] == 0xFF:
@@ -153,9 +170,18 @@ def _inlined(model: Model, bulkdata: Callable[[str], Sequence[BodyPart]]) -> Mod
             if not parts:
                 raise Unstorable("missing-bulkdata")
             result[tag] = _from_bulk(element["vr"], b"".join(bytes(part.body) for part in parts))
+        elif element["vr"] == "DS" and "Value" in element:
+            result[tag] = {"vr": "DS", "Value": [_decimal(value) for value in element["Value"]]}
         else:
             result[tag] = element
     return result
+
+
+def _decimal(value: object) -> object:
+    """A number as a DS has room for it: 16 characters (PS3.5 6.2)."""
+    from pydicom.valuerep import format_number_as_ds
+
+    return format_number_as_ds(value) if isinstance(value, float) else value
 
 
 def _from_bulk(vr: str, value: bytes) -> Element:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chalicelib.dicomweb import rendered, representations
 from chalicelib.dicomweb.media_types import (
     ANY,
+    BLANK,
     Representation,
     Selected,
     negotiate,
@@ -99,6 +100,7 @@ def _content_type(text: str | None) -> str | None:
     """application/dicom alone, or rendered media types (9.1.2.2.1), without the parameters of PS3.18 8.7.3.5."""
     if not text or not text.strip():
         return None
+    text = BLANK.sub("+", text)  # a plus sign that is not percent-encoded arrives as a blank
     found = [parse_media_type(part) for part in split_outside_quotes(text, ",")]
     if any(media_type is None for media_type in found):
         raise BadRequest("contentType takes media types.", "contentType")

@@ -101,11 +101,13 @@ def _plain_pixels(objects: Objects, opened: VisibleStudy, instance: Instance, na
 def _pixels(
     objects: Objects, pixels: PixelDecoder, opened: VisibleStudy, instance: Instance, selected: Selected, locate: Locate
 ) -> Iterator[Part]:
-    """The frames of an instance, as they are stored where that is wanted, or where only that is without loss."""
+    """The frames of an instance, as they are stored where that is wanted, or where they are stored with loss and no transfer
+    syntax is named (8.7.3.4)."""
     if not instance.fact.pixel_offset:
         return
     stored = stored_frames(objects, opened, instance)
-    as_stored = selected.any_syntax or stored in (selected.transfer_syntax, *representations.LOSSY)
+    left = representations.VIDEO if selected.named else representations.LOSSY
+    as_stored = selected.any_syntax or stored == selected.transfer_syntax or stored in left
     syntax = stored if as_stored else EXPLICIT_VR_LITTLE_ENDIAN
     numbers = range(1, frames.number_of_frames(objects, opened.owner, instance) + 1)
     headers = part_headers(part_type(selected, syntax), locate(instance, _PIXEL_DATA))

@@ -66,14 +66,15 @@ def _files(
 ) -> list[tuple[str, ObjectRange]]:
     """(transfer syntax, where it lies) of each instance, transcoded where the caller wants another than the stored one.
 
-    Who names no transfer syntax gets Explicit VR Little Endian (8.7.3.5). One instance among several that cannot be decoded
-    comes as it is stored: the others are not withheld for it.
+    Who names no transfer syntax gets Explicit VR Little Endian (8.7.3.5), of what is stored with loss the stored one. One
+    instance among several that cannot be decoded comes as it is stored: the others are not withheld for it.
     """
     several = len({instance.fact.transfer_syntax_uid for instance in found}) > 1
+    left = representations.VIDEO if selected.named else representations.LOSSY
     jobs: dict[str, decoding.Job] = {}
     for instance in found:
         stored = instance.fact.transfer_syntax_uid
-        if selected.any_syntax or selected.transfer_syntax in (None, stored) or (several and stored in representations.LOSSY):
+        if selected.any_syntax or selected.transfer_syntax in (None, stored) or (several and stored in left):
             continue
         jobs[instance.sop_instance_uid] = {"op": "transcode", "source": object_key(opened.owner, instance)}
     wanted = list(jobs.values())

@@ -45,8 +45,9 @@ def test_xml_has_keywords_private_creators_and_the_parts_of_names() -> None:
     by_tag = {child.get("tag"): child for child in root}
     assert root.tag == f"{{{NAMESPACE}}}NativeDicomModel"
     assert by_tag["00080018"].get("keyword") == "SOPInstanceUID"
-    assert by_tag["00431001"].get("privateCreator") == "GEMS_PARM_01"
-    assert by_tag["00431001"].get("keyword") is None
+    assert by_tag["00430001"].get("privateCreator") == "GEMS_PARM_01"
+    assert by_tag["00430001"].get("keyword") is None
+    assert [value.tag.rpartition("}")[2] for value in by_tag["00100010"]] == ["PersonName", "PersonName"]
     name = by_tag["00100010"][0]
     assert name.tag.endswith("PersonName")
     assert [e.tag.rpartition("}")[2] for e in name.iter()][1:6] == [
@@ -57,6 +58,28 @@ def test_xml_has_keywords_private_creators_and_the_parts_of_names() -> None:
         "Ideographic",
     ]
     assert by_tag["00420011"][0].get("uri") == "https://x/?a=1&b='2'"
+
+
+def test_private_attributes_go_into_the_blocks_of_their_creators() -> None:
+    """As others write them: without a block, beside their creator's element or without it, in any order (PS3.19 A.1.5)."""
+    one = '<DicomAttribute tag="00090001" vr="LO" privateCreator="ONE"><Value number="1">a</Value></DicomAttribute>'
+    other = '<DicomAttribute tag="00090001" vr="LO" privateCreator="OTHER"><Value number="1">b</Value></DicomAttribute>'
+    reserved = '<DicomAttribute tag="00090010" vr="LO"><Value number="1">OTHER</Value></DicomAttribute>'
+    hidden = '<DicomAttribute tag="00090010" vr="SS" privateCreator="OTHER"><Value number="1">-2</Value></DicomAttribute>'
+    for order in (one + other + reserved + hidden, hidden + reserved + other + one):
+        assert parse_xml(xml(order)) == {
+            "00090010": {"vr": "LO", "Value": ["OTHER"]},
+            "00090011": {"vr": "LO", "Value": ["ONE"]},
+            "00091001": {"vr": "LO", "Value": ["b"]},
+            "00091010": {"vr": "SS", "Value": [-2]},
+            "00091101": {"vr": "LO", "Value": ["a"]},
+        }
+    for twice in (one + one, other + reserved + '<DicomAttribute tag="00091001" vr="LO"/>'):
+        with pytest.raises(BadRequest, match="there twice"):
+            parse_xml(xml(twice))
+    creators = "".join(f'<DicomAttribute tag="00090001" vr="LO" privateCreator="{n}"/>' for n in range(241))
+    with pytest.raises(BadRequest, match="no room"):
+        parse_xml(xml(creators))
 
 
 def test_characters_that_xml_cannot_hold_are_replaced() -> None:
@@ -117,6 +140,9 @@ def test_the_example_of_the_standard_with_blanks_around_its_values_is_read() -> 
         b'{"7FE00010": {"vr": "OW", "BulkDataURI": 1}}',
         b'{"7FE00010": {"vr": "OW", "BulkDataURI": "a", "InlineBinary": "AA=="}}',
         b'{"00189073": {"vr": "FD", "Value": [NaN]}}',
+        b'{"00280010": {"vr": "US", "Value": [1.5]}}',
+        b'{"00280106": {"vr": "SS", "Value": [-1.9]}}',
+        b'{"00280009": {"vr": "AT", "Value": ["zzz"]}}',
         b'{"00420011": {"vr": "OB", "InlineBinary": "!"}}',
         b"[" * 100_000,
         b'{"00081199": {"vr": "SQ", "Value": [' * 40 + b"{}" + b"]}}" * 40,

@@ -174,6 +174,8 @@ def test_metadata_with_native_pixels_becomes_the_same_instance(as_xml: bool) -> 
         ("MR_small_RLE.dcm", "image/dicom-rle", "1.2.840.10008.1.2.5"),
         ("MR_small_jpeg_ls_lossless.dcm", "image/jls; transfer-syntax=1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.80"),
         ("examples_ybr_color.dcm", "image/dicom-rle", "1.2.840.10008.1.2.5"),
+        ("MR_small_RLE.dcm", "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.5", "1.2.840.10008.1.2.5"),
+        ("JPEG-LL.dcm", 'application/octet-stream; transfer-syntax="1.2.840.10008.1.2.4.70"', "1.2.840.10008.1.2.4.70"),
     ],
 )
 def test_metadata_with_compressed_frames_keeps_them_as_they_are(name: str, media_type: str, syntax: str) -> None:
@@ -243,6 +245,28 @@ def test_metadata_that_makes_no_instance_says_why(change: Model, reason: str) ->
         made_of(UIDS | change, ("image/jpeg", b"\xff\xd8", "/jpeg"), ("application/octet-stream", b"123", "/odd"))
     assert caught.value.reason == reason
     assert reason in FAILURE_REASONS
+
+
+@pytest.mark.parametrize(
+    ("media_type", "reason"),
+    [
+        ("application/octet-stream", "unreadable"),  # of another length than that of the pixels that are described
+        ("application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1", "unreadable"),
+        ("application/octet-stream; transfer-syntax=1.2.840.10008.1.2", "unsupported-transfer-syntax"),
+        ("image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.90", "unsupported-transfer-syntax"),
+    ],
+)
+def test_compressed_pixels_never_become_plain_ones_and_no_other_kind_of_compressed_ones(media_type: str, reason: str) -> None:
+    dataset, model = metadata_of("JPEG-LL.dcm")
+    model["7FE00010"] = {"vr": "OW", "BulkDataURI": "/pixels"}
+    with pytest.raises(Unstorable) as caught:
+        made_of(model, (media_type, next(generate_frames(dataset.PixelData, number_of_frames=1)), "/pixels"))
+    assert caught.value.reason == reason
+
+
+def test_a_number_has_no_more_characters_than_its_vr_has_room_for() -> None:
+    made = dcmread(BytesIO(made_of(UIDS | {"00181030": {"vr": "DS", "Value": [0.12345678901234567]}})))
+    assert bytes(made.get_item("ProtocolName").value).strip() == b"0.12345678901235"
 
 
 def test_values_that_are_not_their_vrs_are_stored_and_not_repeated_in_any_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -120,8 +120,9 @@ class Call:
         if optional and not raw:
             return {}
         try:
-            body = json.loads(raw)
-            if b"\\u" in raw:
+            text = raw.decode("utf-8-sig")  # and no other encoding (RFC 8259 8.1)
+            body = json.loads(text)
+            if "\\u" in text:
                 json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text: nothing could store it
         except (ValueError, RecursionError) as error:
             raise BadRequest("The body is not JSON.", "body") from error

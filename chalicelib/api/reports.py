@@ -11,6 +11,7 @@ from chalice.app import Response
 from chalicelib.api.call import Call
 from chalicelib.api.registry import handler
 from chalicelib.api.responses import answer
+from chalicelib.dicomweb.media_types import parse_media_type
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
 from chalicelib.domain.sharing import HOSPITAL_TIME
@@ -93,9 +94,10 @@ def document_response(document: Document, *, as_text: bool) -> Response:
 def _sent(call: Call, title: str, document: str) -> SentReport:
     from chalicelib.dicom import cda, documents  # pydicom is imported only where a document is read or made
 
-    media_type, _, parameters = (call.request.headers.get("content-type") or "").partition(";")
-    sop_class = documents.MEDIA_TYPES.get(media_type.strip().lower())
-    if sop_class is None or (sop_class == documents.BASIC_TEXT_SR and not _is_utf8(parameters)):
+    sent = parse_media_type(call.request.headers.get("content-type") or "")
+    sop_class = documents.MEDIA_TYPES.get(sent.name) if sent is not None else None
+    charset = sent.parameter("charset") if sent is not None else None
+    if sop_class is None or (sop_class == documents.BASIC_TEXT_SR and (charset or "utf-8").lower() != "utf-8"):
         taken = "application/pdf, text/plain; charset=utf-8, application/hl7-cda+xml"
         raise UnsupportedMediaType(f"A report is one of {taken}.")
     content = call.request.raw_body or b""
@@ -120,8 +122,3 @@ def _checked(check: Callable[[], T]) -> T:
         return check()
     except cda.UnreadableDocument as error:
         raise BadRequest(str(error), "body") from error
-
-
-def _is_utf8(parameters: str) -> bool:
-    name, _, value = parameters.strip().partition("=")
-    return not name or (name.strip().lower() == "charset" and value.strip().strip('"').lower() == "utf-8")

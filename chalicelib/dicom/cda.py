@@ -60,7 +60,7 @@ class CdaHeader:
                 moment = moment.replace(tzinfo=timezone(east if offset[0] == "+" else -east)).astimezone(zone)
         except (ValueError, OverflowError):
             return "", ""
-        return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S") if hours else ""
+        return f"{moment:%Y%m%d}".rjust(8, "0"), moment.strftime("%H%M%S") if hours else ""
 
 
 @dataclass(frozen=True)

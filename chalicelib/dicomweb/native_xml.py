@@ -41,7 +41,8 @@ def to_xml(model: Model) -> bytes:
 def _write_data_set(model: Model, out: list[str]) -> None:
     for tag in sorted(model):
         element = model[tag]
-        out.append(f'<DicomAttribute {_naming(tag, model)} vr="{element["vr"]}"{_keyword(tag)}>')
+        written, naming = _naming(tag, model)
+        out.append(f'<DicomAttribute tag="{written}" vr="{element["vr"]}"{naming}>')
         if "BulkDataURI" in element:
             uri = _attribute(element["BulkDataURI"])
             out.append(f'<BulkData uri="{uri}"/>')
@@ -61,21 +62,19 @@ def _is_creator(tag: str) -> bool:
     return _is_private(tag) and tag[4:6] == "00" and int(tag[6:], 16) in BLOCKS
 
 
-def _naming(tag: str, model: Model) -> str:
-    """The tag, of a private attribute with its creator in place of the block (PS3.19 Table A.1.5-2)."""
-    creator = (model.get(f"{tag[:4]}00{tag[4:6]}", {}).get("Value") or [None])[0] if _is_private(tag) else None
-    if not isinstance(creator, str):
-        return f'tag="{tag}"'
-    return f'tag="{tag[:4]}00{tag[6:]}" privateCreator="{_attribute(creator)}"'
-
-
-def _keyword(tag: str) -> str:
+def _naming(tag: str, model: Model) -> tuple[str, str]:
+    """The tag, and the keyword of a standard attribute; of a private one the creator, in place of its block (PS3.19 Table
+    A.1.5-2).
+    """
     if _is_private(tag):
-        return ""
+        creator = (model.get(f"{tag[:4]}00{tag[4:6]}", {}).get("Value") or [None])[0]
+        if not isinstance(creator, str):
+            return tag, ""
+        return f"{tag[:4]}00{tag[6:]}", f' privateCreator="{_attribute(creator)}"'
     from pydicom.datadict import keyword_for_tag
 
     keyword = keyword_for_tag(tag)
-    return f' keyword="{keyword}"' if keyword else ""
+    return tag, f' keyword="{keyword}"' if keyword else ""
 
 
 def _write_value(vr: str, number: int, value: Any, out: list[str]) -> None:

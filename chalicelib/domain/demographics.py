@@ -94,7 +94,7 @@ def _identifiers(value: object) -> tuple[PatientIdentifier, ...]:
         number = fields(entry, ("issuer", "id"), ("issuer", "id"), of="identifiers")
         if not isinstance(number["issuer"], str) or not number["issuer"].strip():
             raise BadRequest("An identifier's issuer must be an OID or a name.", "identifiers")
-        found.append(identifiers.patient_identifier(number["id"], number["issuer"], ""))
+        found.append(identifiers.patient_identifier(number["id"], number["issuer"], "", ("identifiers", "identifiers")))
     return tuple(dict.fromkeys(found))
 
 

@@ -24,9 +24,9 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
-def uid(text: str, parameter: str) -> str:
+def uid(text: object, parameter: str) -> str:
     """`text` as a UID (`is_uid`). Raises BadRequest naming `parameter`."""
-    if not is_uid(text):
+    if not isinstance(text, str) or not is_uid(text):
         raise BadRequest(f"{parameter} is not a UID: digits and dots, at most 64 characters.", parameter)
     return text
 
@@ -79,14 +79,18 @@ class PatientIdentifier:
         return cls(str(item["issuer"]), str(item["id"]))
 
 
-def patient_identifier(value: object, issuer: object, default_issuer: str) -> PatientIdentifier:
-    """A patient identifier from a request; `issuer` None means the caller's own. Raises BadRequest."""
+def patient_identifier(
+    value: object, issuer: object, default_issuer: str, named: tuple[str, str] = ("patient.id", "patient.issuer")
+) -> PatientIdentifier:
+    """A patient identifier from a request; `issuer` None means the caller's own. Raises BadRequest, which says as what the
+    request has them: `named`.
+    """
     if not isinstance(value, str) or not value.strip() or len(value) > MAX_PATIENT_ID or not value.isprintable() or "\\" in value:
-        raise BadRequest("The patient's id must be 1 to 64 printable characters without a backslash.", "patient.id")
+        raise BadRequest("The patient's id must be 1 to 64 printable characters without a backslash.", named[0])
     if issuer is None or issuer == "":
         return PatientIdentifier(default_issuer, value.strip())
     if not isinstance(issuer, str) or len(issuer) > MAX_ISSUER or not issuer.isprintable():
-        raise BadRequest("The issuer must be an OID or a name of at most 128 printable characters.", "patient.issuer")
+        raise BadRequest("The issuer must be an OID or a name of at most 128 printable characters.", named[1])
     return PatientIdentifier(issuer.strip(), value.strip())
 
 

@@ -59,13 +59,13 @@ class Transfer:
         return replace(self, expires_at=expires_at, version=self.version + 1)
 
 
-def expiry(asked: object, now: datetime) -> datetime:
+def expiry(asked: object, now: datetime, named: str = "expires_at") -> datetime:
     """When a transfer opened at `now` ends: as asked, or after a year. Raises BadRequest when past or too far."""
     if asked is None:
         return now + DEFAULT_DURATION
-    moment = parse_moment(asked, "expires_at")
+    moment = parse_moment(asked, named)
     if not now < moment <= now + MAX_DURATION:
-        raise BadRequest("expires_at must be in the future and within ten years.", "expires_at")
+        raise BadRequest(f"{named} must be in the future and within ten years.", named)
     return moment
 
 

@@ -137,6 +137,8 @@ def read_changes(
 ) -> JsonObject:
     """The answer of `GET /changes`: entries after `since`, waiting up to `wait` seconds for the first. Raises BadRequest.
 
+    Behind however many that are not shown it is looked for at once: whoever does not wait would never get past them.
+
     The feed begins where `since` is absent, empty or 0; `now` answers at once with a cursor after which all that comes from now
     on stands. It is a time and no place in the feed, which would tell when what is hidden came.
     """
@@ -146,19 +148,22 @@ def read_changes(
     after = "0" * _PLACE if since in (None, "", "0") else since
     if len(after) != _PLACE or not after.isascii() or not after.isdigit():
         raise cursors.refusal("since")
-    deadline = time.monotonic() + min(wait, MAX_WAIT)
+    longest = time.monotonic() + MAX_WAIT
+    deadline = min(time.monotonic() + wait, longest)
     position = after
     while True:
-        found, position = _page(table, viewer, position, limit, clock())
-        if found or time.monotonic() >= deadline:
+        found, position, ended = _page(table, viewer, position, limit, clock())
+        if found or time.monotonic() >= (deadline if ended else longest):
             break
+        if not ended:
+            continue
         sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
     return {"changes": found, "next": found[-1]["cursor"] if found else after}
 
 
-def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> tuple[list[JsonObject], str]:
-    """The next `limit` entries after a place, but for those about a study that the caller may not see any more; and the place
-    up to which there are no others.
+def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> tuple[list[JsonObject], str, bool]:
+    """The next `limit` entries after a place, but for those about a study that the caller may not see any more; the place up to
+    which there are no others; and whether the feed ends there.
 
     Entries that are not shown leave no trace: neither a page that is shorter, nor a place that is skipped.
     """
@@ -171,8 +176,8 @@ def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> t
         examined += len(items)
         after = items[-1].sk.removeprefix(_ENTRIES) if items else after
         if len(items) < asked:
-            break
-    return found[:limit], after
+            return found[:limit], after, True
+    return found[:limit], after, False
 
 
 def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[JsonObject]:

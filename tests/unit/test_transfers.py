@@ -178,7 +178,7 @@ def test_the_same_key_of_another_institution_is_another_key() -> None:
         ({"expires_at": "2026-03-02T09:30:00Z"}, "expires_at"),
         ({"expires_at": "2036-12-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": 5}, "expires_at"),
-        ({"receiving_patient_id": {"id": "x"}}, "patient.id"),
+        ({"receiving_patient_id": {"id": "x"}}, "receiving_patient_id"),
         ({"unknown": 1}, "unknown"),
     ],
 )

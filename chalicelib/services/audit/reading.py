@@ -64,17 +64,18 @@ def period(since: str | None, until: str | None) -> Period:
 def _moment(text: str | None, parameter: str, whole_day: timedelta) -> datetime | None:
     if text is None:
         return None
-    if not _DAY.fullmatch(text):
-        return parse_moment(text, parameter)
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=HOSPITAL_TIME) + whole_day
+        day = _DAY.fullmatch(text)
+        found = datetime.fromisoformat(text).replace(tzinfo=HOSPITAL_TIME) + whole_day if day else parse_moment(text, parameter)
+        iso(found - audit_repeats.WINDOW)  # which is where reading begins: not before the first year
+        return found
     except (ValueError, OverflowError) as error:
         raise BadRequest(f"{parameter} must be a day or an RFC 3339 time with its offset.", parameter) from error
 
 
 def own_patient(caller: Caller, patient: str, issuer: str | None) -> PatientIdentifier:
     """The patient that an institution asks about; its own number where no issuer is named. Raises BadRequest."""
-    return identifiers.patient_identifier(patient, issuer, caller.member.patient_id_issuer)
+    return identifiers.patient_identifier(patient, issuer, caller.member.patient_id_issuer, ("patient.id", "issuer"))
 
 
 def accesses(

@@ -127,7 +127,7 @@ def _named(said: dict[str, object]) -> list[str] | None:
         return None
     if not isinstance(named, list) or not 1 <= len(named) <= MOST_STUDIES:
         raise BadRequest(f"study_instance_uids must list 1 to {MOST_STUDIES} UIDs.", "study_instance_uids")
-    return list(dict.fromkeys(identifiers.uid(str(study), "study_instance_uids") for study in named))
+    return list(dict.fromkeys(identifiers.uid(study, "study_instance_uids") for study in named))
 
 
 def _preview(table: Table, caller: Caller, own: PatientIdentifier, named: list[str] | None) -> ErasurePreview:

@@ -65,7 +65,7 @@ class Timeline:
 def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, now: datetime, record: Recorder) -> Timeline:
     """The timeline of a patient. Raises NotFound when the caller may see nothing of it."""
     viewer = caller.member
-    asked = identifiers.patient_identifier(patient_id, issuer, viewer.patient_id_issuer)
+    asked = identifiers.patient_identifier(patient_id, issuer, viewer.patient_id_issuer, ("patient.id", "issuer"))
     rows: dict[tuple[str, str], SearchRow] = {}
     others: dict[tuple[str, str], SearchRow] = {}
     for item in table.query_all(keys.rows_by_patient(viewer.id, asked.value), index="gsi1", descending=True):

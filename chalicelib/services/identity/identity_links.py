@@ -110,7 +110,8 @@ def _chosen(
     chosen = [proposal.identifier for proposal in proposals if proposal.link == body.get("link")]
     if body.get("link") is not None and not chosen:
         raise NotFound
-    named = chosen or [identifiers.patient_identifier(body.get("id"), body.get("issuer"), caller.member.patient_id_issuer)]
+    issuer = caller.member.patient_id_issuer
+    named = chosen or [identifiers.patient_identifier(body.get("id"), body.get("issuer"), issuer, ("id", "issuer"))]
     other = named[0]
     if other == own:
         raise BadRequest("A number cannot be linked to itself.", "id")

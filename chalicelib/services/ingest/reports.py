@@ -249,7 +249,7 @@ def check_date(text: str | None) -> tuple[str, str]:
         taken = "20260110, 20260110103000, 2026-01-10 or 2026-01-10T10:30:00+01:00"
         raise BadRequest(f"date is a day or a moment, such as {taken}.", "date") from None
     rest = (fraction or "").rstrip("0")
-    return written.strftime("%Y%m%d"), written.strftime("%H%M%S") + (f".{rest}" if rest else "") if hour else ""
+    return f"{written:%Y%m%d}".rjust(8, "0"), written.strftime("%H%M%S") + (f".{rest}" if rest else "") if hour else ""
 
 
 def _tell_seen(caller: Caller, view: StudyView, decided: access.StudyDecision, tell: Recorder) -> None:

@@ -131,7 +131,7 @@ def _named(caller: Caller, body: object) -> PatientIdentifier | None:
     said = fields(body, ("id", "issuer"))
     if not said:
         return None
-    number = identifiers.patient_identifier(said.get("id"), said.get("issuer"), caller.member.patient_id_issuer)
+    number = identifiers.patient_identifier(said.get("id"), said.get("issuer"), caller.member.patient_id_issuer, ("id", "issuer"))
     if caller.is_anothers(number):
         raise BadRequest("The number must be one of your own, or a national code.", "issuer")
     return number

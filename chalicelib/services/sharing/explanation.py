@@ -48,7 +48,7 @@ def explain(
         raise BadRequest("until goes together with to.", "until")
     supposed = None
     if to is not None and until is not None:
-        supposed = Grant(_AS_IF, caller.member.id, to, now, transfers.expiry(until, now))
+        supposed = Grant(_AS_IF, caller.member.id, to, now, transfers.expiry(until, now, "until"))
     mine = caller.member.id
     found = table.batch_get(keys.study_view(uid, mine) for uid in sorted(had.studies)[:MOST_STUDIES])
     read = (StudyView.from_item(item.data) for item in found.values())

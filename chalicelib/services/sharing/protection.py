@@ -127,7 +127,7 @@ def withdraw(table: Table, caller: Caller, study: str, body: object, now: dateti
     if named is None:
         done = _take_back(table, partition, [withdrawals.WHOLE], None, data, act, entry)
         return {"id": done, "study_instance_uid": study, "status": "withdrawn"}
-    sops = list(dict.fromkeys(identifiers.uid(str(uid), "sop_instance_uids") for uid in named))
+    sops = list(dict.fromkeys(identifiers.uid(uid, "sop_instance_uids") for uid in named))
     here = {item.pk for item in table.batch_get(keys.sop(owner, sop) for sop in sops).values() if item.data["study"] == study}
     if any(keys.sop(owner, sop)[0] not in here for sop in sops):
         raise NotFound

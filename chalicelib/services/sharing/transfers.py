@@ -70,13 +70,14 @@ def open_transfer(
     What it takes for the receiver's number is written down as its word, whatever it is, and looked up nowhere. Raises BadRequest;
     NotFound for a patient that is none of the caller's; TooMany; Conflict for a key used for another transfer.
     """
-    transfer = _parse(caller, body, _new_id(caller.member.id, idempotency_key), now)
+    transfer_id = _new_id(caller.member.id, idempotency_key)
+    known = _history(table, transfer_id) if idempotency_key is not None else []
+    transfer = _parse(caller, body, transfer_id, now, known[0] if known else None)
     if not known_patients.has(table, caller, transfer.patient, now):
         raise NotFound
     own, copy = transfers.opening(transfer)
     own = replace(own, data=own.data | {"by": caller.actor})
     for _ in range(_ATTEMPTS):
-        known = transfers.history(table.query_all(keys.transfer_facts(transfer.id))) if idempotency_key is not None else []
         if known and not _same_terms(known[0], transfer, body):
             raise Conflict("This Idempotency-Key was used for another transfer.")
         if known:
@@ -87,7 +88,12 @@ def open_transfer(
             writes.append(proposals.counting(table, caller.member.id, now))
         if not act(writes, *entries(Kind.TRANSFER_OPENED, transfer, transfer.proposed)):
             return ShownTransfer(transfer, now)
+        known = _history(table, transfer_id) if idempotency_key is not None else []
     raise TryAgain
+
+
+def _history(table: Table, transfer_id: str) -> list[Transfer]:
+    return transfers.history(table.query_all(keys.transfer_facts(transfer_id)))
 
 
 def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
@@ -156,27 +162,32 @@ def entries(kind: Kind, transfer: Transfer, number: PatientIdentifier | None) ->
     return found
 
 
-def _parse(caller: Caller, body: object, transfer_id: str, now: datetime) -> Transfer:
+def _parse(caller: Caller, body: object, transfer_id: str, now: datetime, before: Transfer | None) -> Transfer:
+    """The transfer that is asked for. What was opened `before` by the same request was right then."""
     said = fields(body, _KNOWN)
     to = identifiers.institution_id(said.get("to"), "to")
     receiver = caller.registry.members.get(to)
-    if receiver is None:
+    if receiver is not None:
+        issuer = receiver.patient_id_issuer
+    elif before is not None and before.receiver == to:
+        issuer = before.proposed.issuer if before.proposed is not None else ""
+    else:
         raise BadRequest("No institution with this id is registered.", "to")
-    if receiver == caller.institution:
+    if to == caller.member.id:
         raise BadRequest("A transfer goes to another institution.", "to")
     reason = said.get("reason")
     if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= transfers.MAX_REASON:
         raise BadRequest(f"reason must be 1 to {transfers.MAX_REASON} characters.", "reason")
     proposed: PatientIdentifier | None = None
     if said.get("receiving_patient_id") is not None:
-        proposed = identifiers.patient_identifier(said["receiving_patient_id"], None, receiver.patient_id_issuer)
+        proposed = identifiers.patient_identifier(said["receiving_patient_id"], None, issuer, ("receiving_patient_id", "to"))
     return Transfer(
         transfer_id,
         caller.member.id,
         to,
         _patient(caller, said.get("patient")),
         now.replace(microsecond=now.microsecond // 1000 * 1000),
-        transfers.expiry(said.get("expires_at"), now),
+        transfers.expiry(said.get("expires_at"), before.opened_at if before is not None else now),
         reason.strip(),
         proposed,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -126,3 +127,35 @@ def test_a_study_is_stood_for_by_an_image_that_can_be_drawn(world: World) -> Non
         contents.append(written(made, ExplicitVRLittleEndian))
     upload(world.owner, contents)
     assert world.owner.get(f"/dicomweb/studies/{study}/thumbnail").status_code == 200
+
+
+def test_the_transfer_syntax_that_is_named_is_the_one_that_comes(world: World) -> None:
+    """Of several instances too, and of bulk data below any address; of lossy pixels the stored ones only to who names none."""
+    study, lossy, plain = f"1.2.826.0.1.3680043.8.498.61.{next(_numbers)}", str(JPEGBaseline8Bit), str(ExplicitVRLittleEndian)
+    files = []
+    pictures = [(image(SMALL), plain), (compressed([jpeg(np.zeros((16, 16), np.uint8))]), lossy)]
+    for number, (made, syntax) in enumerate(pictures, 1):
+        made.StudyInstanceUID, made.SeriesInstanceUID, made.SOPInstanceUID = study, f"{study}.1", f"{study}.1.{number}"
+        made.PatientID = "SM-0001"
+        files.append(written(made, syntax))
+    assert [state["state"] for state in upload(world.owner, files)] == ["indexed", "indexed"]
+
+    def syntaxes(path: str, asked: str) -> set[bytes]:
+        answer = world.owner.get(path, headers={"Accept": f"multipart/related; {asked}"})
+        assert answer.status_code == 200, answer.text
+        return set(re.findall(rb"transfer-syntax=([0-9.]+)", answer.content))
+
+    of_study = f"/dicomweb/studies/{study}"
+    assert syntaxes(of_study, f'type="application/dicom"; transfer-syntax={plain}') == {plain.encode()}
+    assert syntaxes(of_study, 'type="application/dicom"') == {plain.encode(), lossy.encode()}
+    octets = 'type="application/octet-stream"'
+    lossy_one = f"{of_study}/series/{study}.1/instances/{study}.1.2"
+    for path in (lossy_one, f"{lossy_one}/bulkdata", f"{lossy_one}/pixeldata", f"{lossy_one}/frames/1"):
+        assert syntaxes(path, f"{octets}; transfer-syntax={plain}") == {plain.encode()}, path
+        assert syntaxes(path, f"{octets}; transfer-syntax=*") == {lossy.encode()}, path
+        refused = world.owner.get(
+            path, headers={"Accept": f"multipart/related; {octets}; transfer-syntax=1.2.840.10008.1.2.4.90"}
+        )
+        assert refused.status_code == 406, path
+    for path in (of_study, f"{of_study}/pixeldata"):
+        assert syntaxes(path, f"{octets}; transfer-syntax={plain}") == {plain.encode()}, path

@@ -62,11 +62,11 @@ def test_xml_has_keywords_private_creators_and_the_parts_of_names() -> None:
 
 def test_private_attributes_go_into_the_blocks_of_their_creators() -> None:
     """As others write them: without a block, beside their creator's element or without it, in any order (PS3.19 A.1.5)."""
-    one = '<DicomAttribute tag="00090001" vr="LO" privateCreator="ONE"><Value number="1">a</Value></DicomAttribute>'
+    first = '<DicomAttribute tag="00090001" vr="LO" privateCreator="ONE"><Value number="1">a</Value></DicomAttribute>'
     other = '<DicomAttribute tag="00090001" vr="LO" privateCreator="OTHER"><Value number="1">b</Value></DicomAttribute>'
     reserved = '<DicomAttribute tag="00090010" vr="LO"><Value number="1">OTHER</Value></DicomAttribute>'
     hidden = '<DicomAttribute tag="00090010" vr="SS" privateCreator="OTHER"><Value number="1">-2</Value></DicomAttribute>'
-    for order in (one + other + reserved + hidden, hidden + reserved + other + one):
+    for order in (first + other + reserved + hidden, hidden + reserved + other + first):
         assert parse_xml(xml(order)) == {
             "00090010": {"vr": "LO", "Value": ["OTHER"]},
             "00090011": {"vr": "LO", "Value": ["ONE"]},
@@ -74,7 +74,7 @@ def test_private_attributes_go_into_the_blocks_of_their_creators() -> None:
             "00091010": {"vr": "SS", "Value": [-2]},
             "00091101": {"vr": "LO", "Value": ["a"]},
         }
-    for twice in (one + one, other + reserved + '<DicomAttribute tag="00091001" vr="LO"/>'):
+    for twice in (first + first, other + reserved + '<DicomAttribute tag="00091001" vr="LO"/>'):
         with pytest.raises(BadRequest, match="there twice"):
             parse_xml(xml(twice))
     creators = "".join(f'<DicomAttribute tag="00090001" vr="LO" privateCreator="{n}"/>' for n in range(241))

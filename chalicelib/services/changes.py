@@ -25,8 +25,7 @@ from chalicelib.services.registry import Caller
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 MAX_WAIT = 20
-MAX_EXAMINED = 5000
-"""Entries looked at for one page."""
+"""Seconds, of waiting and of looking past what is not shown."""
 _ATTEMPTS = 20
 _PAUSE = 0.25
 _PLACE = 20
@@ -137,8 +136,6 @@ def read_changes(
 ) -> JsonObject:
     """The answer of `GET /changes`: entries after `since`, waiting up to `wait` seconds for the first. Raises BadRequest.
 
-    Behind however many that are not shown it is looked for at once: whoever does not wait would never get past them.
-
     The feed begins where `since` is absent, empty or 0; `now` answers at once with a cursor after which all that comes from now
     on stands. It is a time and no place in the feed, which would tell when what is hidden came.
     """
@@ -152,32 +149,30 @@ def read_changes(
     deadline = min(time.monotonic() + wait, longest)
     position = after
     while True:
-        found, position, ended = _page(table, viewer, position, limit, clock())
-        if found or time.monotonic() >= (deadline if ended else longest):
+        found, position = _page(table, viewer, position, limit, clock(), longest)
+        if found or time.monotonic() >= deadline:
             break
-        if not ended:
-            continue
         sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
     return {"changes": found, "next": found[-1]["cursor"] if found else after}
 
 
-def _page(table: Table, viewer: str, after: str, limit: int, now: datetime) -> tuple[list[JsonObject], str, bool]:
-    """The next `limit` entries after a place, but for those about a study that the caller may not see any more; the place up to
-    which there are no others; and whether the feed ends there.
+def _page(table: Table, viewer: str, after: str, limit: int, now: datetime, until: float) -> tuple[list[JsonObject], str]:
+    """The next `limit` entries after a place, but for those about a study that the caller may not see any more; and the place
+    up to which there are no others. Looks no longer than `until` (monotonic), past however many of those.
 
     Entries that are not shown leave no trace: neither a page that is shorter, nor a place that is skipped.
     """
     found: list[JsonObject] = []
-    examined = 0
-    while len(found) < limit and examined < MAX_EXAMINED:
-        asked = min(MAX_LIMIT, limit)
-        items = table.query(keys.feed(viewer), between=(f"{_ENTRIES}{after}~", f"{_ENTRIES}~"), limit=asked).items
+    asked = min(MAX_LIMIT, limit)
+    while len(found) < limit:
+        page = table.query(keys.feed(viewer), between=(f"{_ENTRIES}{after}~", f"{_ENTRIES}~"), limit=asked)
+        items = page.items
         found += _shown(table, viewer, items, now)
-        examined += len(items)
         after = items[-1].sk.removeprefix(_ENTRIES) if items else after
-        if len(items) < asked:
-            return found[:limit], after, True
-    return found[:limit], after, False
+        if page.next is None or time.monotonic() >= until:
+            break
+        asked = MAX_LIMIT
+    return found[:limit], after
 
 
 def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[JsonObject]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import BadRequest
-from chalicelib.domain.feed import IssuerNews
+from chalicelib.domain.feed import IssuerNews, StudyNews
 from chalicelib.domain.ports import Table
 from chalicelib.services import changes
 from chalicelib.services.changes import Change
@@ -119,6 +119,23 @@ def test_a_page_that_is_full_of_what_is_hidden_goes_on_to_what_is_not(world: Wor
     world.settle()
     (first,) = [change for change in world.changes(B, limit=5) if change["kind"] == "study-arrived"]
     assert first["study_instance_uid"] == "1.3.1"
+
+
+def test_who_does_not_wait_gets_past_thousands_that_are_hidden(world: World) -> None:
+    world.arrive(A, "hidden", "1.2.1")
+    world.open(A, "hidden", B)
+    world.settle()
+    known = world.changes(B)
+    news = StudyNews(A, "1.2.1", 1)
+    for _ in range(60):
+        again = [Change(B, "again", "study-updated", news) for _ in range(90)]
+        assert not world.table.transact(changes.entry_writes(world.table, again, world.now))
+    world.object(A, "hidden")
+    world.settle()
+    world.arrive(A, "1", "1.3.1")
+    world.open(A, "1", B)
+    world.settle()
+    assert "1.3.1" in [change.get("study_instance_uid") for change in world.changes(B, known[-1]["cursor"], limit=100)]
 
 
 def test_a_long_poll_answers_as_soon_as_something_happens_and_else_after_its_time(world: World) -> None:

@@ -124,6 +124,11 @@ def bodies(right: Any) -> Iterator[bytes]:
             yield json.dumps(right | {name: value}).encode()
         yield json.dumps({key: value for key, value in right.items() if key != name}).encode()
     yield json.dumps(right | {"unknown": 1, "\ud800": 2}).encode()
+    for name in right:
+        text = json.dumps(right | {name: "\ud800"})
+        yield from (text.encode("utf-16"), text.encode("utf-16-be"), text.encode("utf-32"))
+        yield text.encode().replace(b"\\ud800", b"\xed\xa0\x80")  # as CESU-8 has it
+        yield json.dumps(right | {name: 10**309}).encode()
     for name, value in right.items():
         if isinstance(value, dict):
             for inner in value:
@@ -160,6 +165,13 @@ def test_no_header_is_answered_with_a_5xx(api: Api, name: str) -> None:
         ):
             assert api.call(C, method, path, body=body, headers={name: value}).status < 500, value
         assert api.call(None, "GET", "/view/timeline", headers={name: value}).status == 404
+
+
+@pytest.mark.parametrize("path", ["/audit", "/patients/{patient}/accesses"])
+@pytest.mark.parametrize("moment", ["0001-01-01", "0001-01-01T00:00:00Z", "0001-01-02", "9999-12-31", "9999-12-31T23:59:59Z"])
+def test_the_ends_of_the_calendar_are_no_error_of_ours(api: Api, path: str, moment: str) -> None:
+    for name in ("from", "to"):
+        assert api.call(A, "GET", path, [(name, moment)], patient=PATIENT).status in (200, 400), (name, moment)
 
 
 def test_a_cursor_says_only_where_to_go_on_in_what_is_decided_on_anew(scene: Scene) -> None:

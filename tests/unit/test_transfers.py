@@ -151,6 +151,25 @@ def test_the_same_key_gives_the_same_transfer_and_another_body_a_conflict() -> N
             opened(archive, "k1", **{"expires_at": expires, **changes})
 
 
+def test_the_same_key_gives_the_same_transfer_when_it_is_over_or_its_receiver_has_left() -> None:
+    archive = city()
+    asked: dict[str, Any] = {"expires_at": iso(MOMENT + timedelta(seconds=4)), "receiving_patient_id": "MG1"}
+    first = opened(archive, "k1", **asked)
+
+    def again(key: str, **changes: Any) -> dict[str, Any]:
+        body = {"patient": {"id": "SM1"}, "to": "maugeri", "reason": "rehabilitation", **asked, **changes}
+        caller, later = archive.caller("san-matteo"), MOMENT + timedelta(days=1)
+        return service.open_transfer(archive.table, caller, body, key, later, archive.act, lambda *entries: None).to_json()
+
+    assert (again("k1")["id"], again("k1")["status"]) == (first["id"], "expired")
+    archive.remove("maugeri")
+    assert again("k1")["id"] == first["id"]
+    with pytest.raises(Conflict):
+        again("k1", reason="surgery")
+    with pytest.raises(BadRequest, match="registered"):
+        again("k2")
+
+
 def test_the_same_key_of_another_institution_is_another_key() -> None:
     archive = city()
     assert opened(archive, "k1")["id"] != opened(archive, "k1", sender="mondino")["id"]

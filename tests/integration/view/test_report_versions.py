@@ -233,6 +233,13 @@ def test_of_two_of_one_moment_the_status_tells_the_later(city: RunningCity) -> N
     assert [report["newest"] for report in study.reports(3)] == [True, False, False]
 
 
+def test_a_date_is_the_one_that_was_said_however_early_and_a_text_may_have_other_parameters(city: RunningCity) -> None:
+    study = Study(city)
+    study.post(b"antico", "text/plain; format=flowed; charset=UTF-8", date="0999-05-05")
+    assert [report["date"] for report in study.reports(1)] == ["09990505"]
+    study.post(b"latino", "text/plain; charset=iso-8859-1; format=flowed", expected=415)
+
+
 def test_what_is_sent_without_a_date_counts_as_written_now_and_again_it_changes_nothing(city: RunningCity) -> None:
     study = Study(city)
     study.post(b"prima", "text/plain")

@@ -182,6 +182,7 @@ def test_what_ohif_asks_by_uri_gets_the_stored_file() -> None:
         ("", "image/png", "image/png", None),
         ("&contentType=image%2Fjp2;level=1,image%2Fjpeg;q=0.5", "*/*", "image/jpeg", None),
         ("&contentType=image/png", "*/*", "image/png", None),
+        ("&contentType=image/svg+xml,image/png", "*/*", "image/png", None),
         ("&contentType=image/tiff", "*/*", "image/jpeg", None),
         ("&contentType=application/dicom", "*/*", "application/dicom", ELE),
         ("", "application/dicom", "application/dicom", ELE),

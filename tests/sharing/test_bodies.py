@@ -84,7 +84,7 @@ def test_an_objection_without_a_body_or_with_an_empty_one_is_of_the_whole_patien
         ("POST /patients/{patient}/objections", {"study_instance_uid": None}, "study_instance_uid"),
         ("POST /studies/{study}/withdrawals", {"reason": "wrong", "sop_instance_uids": None}, "sop_instance_uids"),
         ("POST /studies/{study}/withdrawals", {"reason": "wrong", "sop_instance_uids": []}, "sop_instance_uids"),
-        ("PUT /transfers/{transfer}/receiving-patient", {"id": None}, "patient.id"),
+        ("PUT /transfers/{transfer}/receiving-patient", {"id": None}, "id"),
         ("PATCH /transfers/{transfer}", {"expires_at": None}, "expires_at"),
     ],
 )

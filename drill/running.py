@@ -17,9 +17,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 HOOKS = Path(__file__).parent / "hooks"
 START_SECONDS = 300.0
-_ports = itertools.cycle(range(10_000, 11_990))
-for _ in range(random.SystemRandom().randrange(1_990)):  # two drills at once do not begin with the same
-    next(_ports)
+_first = random.SystemRandom().randrange(10_000, 11_990)  # two drills at once do not begin with the same
+_ports = itertools.cycle([*range(_first, 11_990), *range(10_000, _first)])
 
 
 class DrillError(Exception):

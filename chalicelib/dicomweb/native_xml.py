@@ -26,7 +26,7 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _INTEGERS = frozenset({"US", "SS", "UL", "SL"})
 _FLOATS = frozenset({"FL", "FD"})
-BLOCKS = range(0x10, 0x100)
+_BLOCKS = range(0x10, 0x100)
 """In which private attributes of a group may be (PS3.5 7.8.1)."""
 
 
@@ -59,7 +59,7 @@ def _is_private(tag: str) -> bool:
 
 def _is_creator(tag: str) -> bool:
     """Whether it reserves a block for private attributes (PS3.5 7.8.1)."""
-    return _is_private(tag) and tag[4:6] == "00" and int(tag[6:], 16) in BLOCKS
+    return _is_private(tag) and tag[4:6] == "00" and int(tag[6:], 16) in _BLOCKS
 
 
 def _naming(tag: str, model: Model) -> tuple[str, str]:
@@ -243,7 +243,7 @@ def _place(private: dict[tuple[str, str], Element], model: Model) -> None:
     groups = {tag[:4] for tag, _ in private}
     taken = {(tag[:4], int(tag[6:] if _is_creator(tag) else tag[4:6], 16)) for tag in model if tag[:4] in groups}
     blocks = {(tag[:4], first_text(model, tag)): int(tag[6:], 16) for tag in model if tag[:4] in groups and _is_creator(tag)}
-    free = {group: iter([block for block in BLOCKS if (group, block) not in taken]) for group in groups}
+    free = {group: iter([block for block in _BLOCKS if (group, block) not in taken]) for group in groups}
     for (tag, creator), element in private.items():
         group = tag[:4]
         if (group, creator) not in blocks:

@@ -3,7 +3,7 @@
 An instance's metadata is written once, when it is indexed, as one line of DICOM JSON (PS3.18 F.2). What depends on who
 asks is marked: the patient identifiers and Original Attributes Sequence by control characters, which JSON never holds
 unescaped, and the address by where it belongs, behind `"BulkDataURI":"`. So a whole series is turned into an answer
-by a few passes over its text, without being parsed.
+by looking for these, without being parsed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,8 @@ from chalicelib.domain.dicom_json import Attributes
 _PATIENT = (tags.PatientID, tags.IssuerOfPatientIDQualifiersSequence)
 """First and last of the attributes that identify the patient (PS3.3 C.7.1.1)."""
 _ORIGINAL = tags.OriginalAttributesSequence
-_MARKED = re.compile(rb"\x01([^\x02]*)\x02([^\x03]*)\x03([^\x04]*)\x04")
-_MARKS = b"\x01\x02\x03\x04"
-_BULK = re.compile(rb'"BulkDataURI":"([^"]*)"')
+_BULK = b'"BulkDataURI":"'
 
-_HEAD = re.compile(rb"^\{[^\x01]*", re.MULTILINE)
-"""Of each line what stands before the patient."""
 _ACCESSION = re.compile(
     rb'"%s":\{"vr":"SH","Value":\["(?:[^"\\]|\\.)*"\]\}(?!,"%s")'
     % (tags.AccessionNumber.encode(), tags.IssuerOfAccessionNumberSequence.encode())
@@ -64,35 +60,51 @@ def _members(attributes: Attributes) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def serve(text: bytes, study_url: str, suffix: str, replace: Replace | None) -> bytes:
+def serve(text: bytes, study_url: str, suffix: str, replace: Replace | None, issuer: Attributes | None = None) -> bytes:
     """Kept lines as they are sent. `study_url` is the study's address, `suffix` what stands behind one, such as `?owner=…`.
 
-    `replace` None: the patient identifiers stay as they are in the images.
+    `replace` None: the patient identifiers stay as they are in the images. `issuer`: an item of (0008,0051), for accession
+    numbers that say none.
     """
-    if replace is None:
-        served = text.translate(None, _MARKS)
-    else:
-        shown = lru_cache(maxsize=256)(lambda patient, original: _shown(replace, patient, original))
 
-        def put(found: re.Match[bytes]) -> bytes:
-            patient, original = shown(found[1], found[3])
-            return b"".join((patient, found[2], original))
+    @lru_cache(maxsize=256)
+    def shown(patient: bytes, original: bytes) -> tuple[bytes, bytes]:
+        return (patient, original) if replace is None else _shown(replace, patient, original)
 
-        served = _MARKED.sub(put, text)
-    start = f'"BulkDataURI":"{study_url}'.encode()
-    return _BULK.sub(lambda found: b"".join((start, found[1], suffix.encode(), b'"')), served)
+    pieces: list[bytes] = []
+    for line in text.split(b"\n"):
+        head, patient, between, original, after = _parts(line)
+        patient, original = shown(patient, original)
+        pieces += (_with_issuer(head, issuer), patient, between, original, after, b"\n")
+    return _addressed(b"".join(pieces[:-1]), study_url.encode(), suffix.encode())
 
 
-def with_accession_issuer(text: bytes, issuer: Attributes | None) -> bytes:
-    """Kept lines in which an accession number that says no issuer has this one, an item of (0008,0051)."""
+def _parts(line: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """What stands between the marks. `bytes.index` looks for them many times faster than a regular expression does."""
+    first = line.index(1)
+    second = line.index(2, first)
+    third = line.index(3, second)
+    fourth = line.index(4, third)
+    return line[:first], line[first + 1 : second], line[second + 1 : third], line[third + 1 : fourth], line[fourth + 1 :]
+
+
+def _with_issuer(head: bytes, issuer: Attributes | None) -> bytes:
+    """What stands before the patient, in which an accession number that says no issuer has this one."""
     if issuer is None:
-        return text
+        return head
     element = _members({tags.IssuerOfAccessionNumberSequence: {"vr": "SQ", "Value": [issuer]}})
+    return _ACCESSION.sub(lambda found: found[0] + element, head, count=1)
 
-    def fill(head: re.Match[bytes]) -> bytes:
-        return _ACCESSION.sub(lambda found: found[0] + element, head[0], count=1)
 
-    return _HEAD.sub(fill, text)
+def _addressed(text: bytes, study_url: bytes, suffix: bytes) -> bytes:
+    if not suffix:
+        return text.replace(_BULK, _BULK + study_url)
+    first, *others = text.split(_BULK)
+    pieces = [first]
+    for other in others:
+        end = other.index(b'"')
+        pieces += (_BULK, study_url, other[:end], suffix, other[end:])
+    return b"".join(pieces)
 
 
 def _shown(replace: Replace, patient: bytes, original: bytes) -> tuple[bytes, bytes]:

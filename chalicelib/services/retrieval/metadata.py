@@ -172,8 +172,8 @@ def serve(text: bytes, opened: VisibleStudy, study_url: str, now: datetime) -> b
         identifiers, item = shown_patients.coerced(original, face.shown, opened.owner)
         return identifiers, dated(item, now)
 
-    with_issuer = served.with_accession_issuer(text, opened.accession_issuer)
-    return b"[" + served.serve(with_issuer, study_url, suffix, replace if opened.coerced else None) + b"]"
+    coercing = replace if opened.coerced else None
+    return b"[" + served.serve(text, study_url, suffix, coercing, opened.accession_issuer) + b"]"
 
 
 def numbers_text(opened: VisibleStudy) -> str:

@@ -27,7 +27,7 @@ ORDER = os.environ.get("ORDER", "")
 
 
 TOGETHER = (
-    "browser/", "infra/", "integration/audit/", "integration/dicomweb/", "integration/operation/", "integration/local/",
+    "browser/", "infra/", "integration/audit/", "integration/dicomweb/", "integration/local/",
     "integration/door/",
 )  # fmt: skip
 """Folders whose tests share what takes long to make: all of one go to one process, and first. Others go by module."""

@@ -38,8 +38,9 @@ class OperatedCity:
                 yield json.loads(line)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatedCity]:
+    """One for each module: what looks at all that a city has takes longer the more the tests before it have sent."""
     state: Path = tmp_path_factory.mktemp("operated")
     with running_city(state) as running:
         yield OperatedCity(running)

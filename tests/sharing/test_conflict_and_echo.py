@@ -79,6 +79,46 @@ def test_an_echo_is_one_of_the_same_study_and_of_what_one_may_see(city: World) -
     assert city.verdict(unseen)["state"] == "indexed", "whoever may not see it learns nothing"
 
 
+@pytest.fixture
+def copied() -> World:
+    """B's study, of which A has a copy of its own, with a second image that B did not send yet; B may see that copy."""
+    world = World((A, B, C), read_summary)
+    world.send(B, image("9", STUDY, 1, name="Wrong^Name"))
+    world.settle()
+    world.later(minutes=1)
+    world.send(A, image("1", STUDY, 1, name="Wrong^Name"), image("1", STUDY, 2, name="Forged^Name"))
+    world.settle()
+    world.open(A, "1", B)
+    world.settle()
+    return world
+
+
+def test_ones_own_correction_stands_though_another_has_a_copy_that_one_may_see(copied: World) -> None:
+    (right,) = copied.send(B, image("8", STUDY, 1, name="Right^Name"))
+    copied.settle()
+    assert copied.verdict(right)["state"] == "indexed"
+    assert copied.found(B, ("PatientID", "8")) == {STUDY}
+    assert copied.found(B, ("PatientID", "9")) == set()
+
+
+def test_an_image_of_ones_own_study_is_no_echo_of_what_another_put_there_before(copied: World) -> None:
+    copied.later(minutes=1)
+    (genuine,) = copied.send(B, image("9", STUDY, 2, name="Wrong^Name"))
+    copied.settle()
+    assert copied.verdict(genuine)["state"] == "indexed"
+    assert copied.handed_out(B, STUDY, B) == {f"{STUDY}.1.1", f"{STUDY}.1.2"}
+
+
+def test_who_added_an_image_to_a_study_that_came_from_elsewhere_sends_back_echoes_all_the_same(city: World) -> None:
+    city.open(A, "1", B, receiving="9")
+    city.settle()
+    city.later(minutes=1)
+    city.send(B, image("9", STUDY, 5))
+    city.settle()
+    (echo,) = city.send(B, image("9", STUDY, 1, comment="coerced"))
+    assert city.verdict(echo)["state"] == "echo"
+
+
 def test_images_filed_under_a_forged_issuer_open_and_hide_nothing(city: World) -> None:
     """A hospital that writes another's issuer into its files gets nothing of that patient, and takes nothing from it."""
     city.send(B, image("1", "1.2.9", 1, issuer=OIDS[A], date="20990101"))

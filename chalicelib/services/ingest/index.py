@@ -23,6 +23,7 @@ from chalicelib.domain.errors import ContenitoreError, NotFound, TryAgain
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, Key, Objects, Put, PutNew, Table, Write
 from chalicelib.domain.rejections import NOT_DICOM
+from chalicelib.domain.studies import every_version
 from chalicelib.domain.study_views import StudyView
 from chalicelib.domain.verdicts import UploadState, Verdict
 from chalicelib.services import access
@@ -218,7 +219,9 @@ def _settle_rejected_and_echoes(table: Table, checked: Iterable[CheckedObject], 
 def _echoes(table: Table, accepted: list[CheckedObject], now: datetime) -> list[tuple[CheckedObject, str]]:
     """Those that are another owner's instances coming back: same study and SOP UID, and the sender may see that study.
 
-    Or might, if its owner had not withdrawn it: what was sent in error must not come back as the sender's own.
+    Or might, if its owner had not withdrawn it: what was sent in error must not come back as the sender's own. Nothing is an
+    echo that the sender has itself, nor what belongs to a study that it had first: whoever copies a study, and shows it to
+    its owner, neither stops its corrections nor takes the place of its next images.
     """
     echoes: list[tuple[CheckedObject, str]] = []
     by_study: dict[tuple[str, str], list[CheckedObject]] = {}
@@ -232,13 +235,28 @@ def _echoes(table: Table, accepted: list[CheckedObject], now: datetime) -> list[
         for view, decided in zip(others, visible, strict=True):
             if not decided.granted.allowed:
                 continue
-            known = table.batch_get(keys.sop(view.owner, member.sop) for member in members)
-            echoes += [
-                (member, view.owner)
+            known = table.batch_get(keys.sop(owner, member.sop) for owner in (sender, view.owner) for member in members)
+            back = [
+                member
                 for member in members
-                if (first := known.get(keys.sop(view.owner, member.sop))) is not None and first.data["study"] == study
+                if (first := known.get(keys.sop(view.owner, member.sop))) is not None
+                and first.data["study"] == study
+                and keys.sop(sender, member.sop) not in known
             ]
+            if back and not _had_it_first(table, study, sender, view.owner):
+                echoes += [(member, view.owner) for member in back]
     return echoes
+
+
+def _had_it_first(table: Table, study: str, sender: str, other: str) -> bool:
+    """Whether the sender had an instance of the study before the other owner of one with this UID."""
+
+    def since(owner: str) -> str:
+        facts = table.query_all(keys.study_facts(owner, study), keys.INSTANCES)
+        return min((instance.fact.at for instance in every_version(facts)), default="")
+
+    own = since(sender)
+    return own != "" and own < since(other)
 
 
 def _not_conflicting(table: Table, accepted: Sequence[CheckedObject]) -> tuple[list[CheckedObject], list[CheckedObject]]:

@@ -142,21 +142,38 @@ def test_a_hospital_that_files_its_patients_under_their_code_accepts_under_that(
 
 
 def test_whom_the_receiver_takes_for_the_patient_opens_nothing_that_the_sender_has_of_that_one(world: World) -> None:
-    """The number that it names is its word: by another person's code it would read all that the sender has under that."""
+    """The number that it names is its word: by another person's it would read all that the sender has under that."""
     transfer = discharged(world)
-    for uid, number, issuer in (("1.2.3", UGO, CF), ("1.2.4", "9", OIDS[B])):
-        world.arrive(A, number, uid, universal=issuer, birth="19710220", sex="M", name="Neri^Ugo")
-        world.settle()
-        body = {"id": number, "issuer": issuer}
-        acceptance.accept(world.table, world.caller(B), transfer, body, world.now, world.act, world.tell)
-        assert not world.sees(B, uid), "at once"
-        world.settle()
-        assert world.found(B) == {PRIOR, FOLLOW_UP}
-        assert uid not in world.on_timeline(B, number, issuer)
-        assert world.sees(B, PRIOR)
+    world.arrive(A, "9", "1.2.4", universal=OIDS[B], birth="19710220", sex="M", name="Neri^Ugo")
+    world.settle()
+    world.accept(B, transfer, "9")
+    assert not world.sees(B, "1.2.4"), "at once"
+    world.settle()
+    assert world.found(B) == {PRIOR, FOLLOW_UP}
+    assert "1.2.4" not in world.on_timeline(B, "9", OIDS[B])
+    assert world.sees(B, PRIOR)
     world.take_back(B, transfer)
     world.link(A, "1", PatientIdentifier(OIDS[B], "9"))
     assert world.sees(B, "1.2.4"), "what the sender says of its own does"
+
+
+def test_a_national_code_is_accepted_under_only_where_it_is_known_to_be_the_patients(world: World) -> None:
+    """It is everybody's number: what the sender and third ones have under it would become this patient's, in their own views,
+    and their acceptances would be of somebody with another code."""
+    transfer = discharged(world)
+    beside = world.open(A, "1", C)
+    world.arrive(A, UGO, "1.2.3", universal=CF, birth="19710220", sex="M", name="Neri^Ugo")
+    world.arrive(C, "7", "1.2.7", date="20260401", other_ids=[(ADA, CF)])
+    world.settle()
+    world.accept(C, beside, "7")
+    with pytest.raises(Conflict, match="national code"):
+        body = {"id": UGO, "issuer": CF}
+        acceptance.accept(world.table, world.caller(B), transfer, body, world.now, world.act, world.tell)
+    world.settle()
+    assert not world.sees(B, "1.2.3")
+    assert world.found(A, ("PatientID", "1")) == {PRIOR, "1.2.7"}
+    assert "accepted_at" in world.transfer(C, beside)
+    assert "accepted_at" not in world.transfer(B, transfer)
 
 
 # With what is linked already --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from chalicelib.domain import identifiers, patients, transfers
+from chalicelib.domain import identifiers, italian, patients, transfers
 from chalicelib.domain.audit import Act, Kind, Recorder
 from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, TryAgain
 from chalicelib.domain.fields import fields
@@ -34,7 +34,8 @@ def accept(
     """The receiver accepts the patient, under the number of its own that `body` names, or that is linked already.
 
     Naming another number undoes the first. Raises Forbidden, BadRequest, NotFound; Conflict for a transfer that is over, where
-    the codici fiscali differ, and, with their count, where not just one number is linked.
+    the codici fiscali differ, for a national code that is not known to be the patient's, and, with their count, where not just
+    one number is linked.
     """
     transfer = _received(table, caller, transfer_id, "accepts the patient")
     named = _named(caller, body)
@@ -48,6 +49,8 @@ def accept(
         if number == transfer.receiving:
             record(entry(Kind.READ, transfer))
             return shown_to_receiver(transfer, (), now)
+        if italian.kind(number) != "hospital" and not _is_the_patients(number, transfer, theirs, caller):
+            raise Conflict("This national code is not known to be the patient's: name a number of your own.")
         accepted = transfer.accepted(number, now)
         writes = linking.linking_writes(theirs, transfer.patient, number, BASIS, caller.member.id, (), now)
         writes += change_writes(transfers.changing(accepted), caller, now)
@@ -137,6 +140,13 @@ def _named(caller: Caller, body: object) -> PatientIdentifier | None:
     return number
 
 
+def _is_the_patients(number: PatientIdentifier, transfer: Transfer, theirs: Record, caller: Caller) -> bool:
+    """Whether a national code is one that the patient has by another word than the receiver's: it is everybody's number, and
+    what every hospital has under it would become that patient's."""
+    links = (link for link in linking.between(theirs, number) if not link.ended)
+    return number == transfer.patient or any(link.by.split("/")[0] != caller.member.id for link in links)
+
+
 def _only(numbers: Sequence[PatientIdentifier]) -> PatientIdentifier:
     if len(numbers) != 1:
         raise Conflict(
@@ -151,6 +161,9 @@ def _unnaming(table: Table, record: Record, transfer: Transfer, caller: Caller, 
     if number is None or any(other.id != transfer.id and other.receiving == number for other in record.transfers):
         return []
     links = [link for link in linking.between(record, number) if not link.ended and link.basis == BASIS]
-    if links and linking.codes(record) & linking.codes(access.load_deciding(table, number.hash)):
+    by_code = italian.kind(number) == "hospital" and linking.codes(record) & linking.codes(
+        access.load_deciding(table, number.hash)
+    )
+    if links and by_code:
         return []
     return [PutNew(fact) for link in links for fact in patients.unlinking(link, caller.member.id, now)]

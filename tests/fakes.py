@@ -233,7 +233,7 @@ class MemoryVersions:
         return [stored.version for stored in self.below(key) if stored.key == key]
 
     def below(self, prefix: str) -> list[StoredVersion]:
-        contents = self._objects.contents
+        contents = dict(self._objects.contents)  # others remove meanwhile
         found = sorted(key for key in contents if key.startswith(prefix))[:MAX_PAGE]
         return [StoredVersion(key, Version(self._id(contents[key])), len(contents[key])) for key in found]
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
-
 from chalicelib.domain.italian import CODICE_FISCALE
 from tests.harness import RunningCity, hospital_day, wait_until
-from tests.sharing.codes import fiscal_code
+from tests.sharing.codes import somebodys_code
 from tests.sharing.images import image
 from tests.sharing.test_in_the_city import Patient, found, sees
 from tests.world import A, B, C
 
 
 def test_a_member_that_names_a_code_or_guesses_numbers_reads_nothing_and_is_stopped(city: RunningCity) -> None:
-    patient, code = Patient(city), fiscal_code("19480522", "M", f"H{uuid.uuid4().int % 900 + 100}")
+    patient, code = Patient(city), somebodys_code("19480522", "M")
     number, today = patient.number[B], hospital_day()
     patient.send(B, image(number, patient.study(1), date=today, birth="19480522", sex="M", code=code, name="Neri^Ugo"))
     mondino, maugeri = city.client(C), city.client(B)

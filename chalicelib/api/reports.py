@@ -14,6 +14,7 @@ from chalicelib.api.responses import answer
 from chalicelib.dicomweb.media_types import parse_media_type
 from chalicelib.domain import identifiers
 from chalicelib.domain.errors import BadRequest, TooLarge, UnsupportedMediaType
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.services.ingest import at_once, documents, reports
 from chalicelib.services.ingest.reports import SentReport
@@ -32,7 +33,8 @@ def add_report(call: Call, study: str) -> Response:
 
     Body: `application/pdf`, `text/plain; charset=utf-8` or `application/hl7-cda+xml`. Query: `title`, `document` (which
     document this is a version of; a CDA's setId is its own), `date` (when it was written; a CDA's effectiveTime is its own),
-    `status`, `replaces` (ids of other documents). 400, 404, 413, 415.
+    `status` (a CDA that appends to another is an addendum), `replaces` (ids of other documents). 400, 404, 409 for a CDA that
+    says that it is of another patient, 413, 415.
     """
     uid = identifiers.uid(study, "study_instance_uid")
     title = call.parameter("title") or ""
@@ -41,7 +43,8 @@ def add_report(call: Call, study: str) -> Response:
     sent = _sent(call, title, reports.check_document(call.parameter("document")))
     date, time = reports.check_date(call.parameter("date"))
     status, replaces = reports.check_status(call.parameter("status")), reports.check_replaces(call.parameter("replaces"))
-    sent = replace(sent, date=sent.date or date, time=sent.time if sent.date else time, status=status, replaces=replaces)
+    when = (sent.date, sent.time) if sent.date else (date, time)
+    sent = replace(sent, date=when[0], time=when[1], status=sent.status or status, replaces=replaces)
     table, objects = call.archive.table, call.archive.objects
     report, is_new = reports.add_report(
         table,
@@ -112,7 +115,12 @@ def _sent(call: Call, title: str, document: str) -> SentReport:
     header = _checked(lambda: cda.read_cda(content)).header
     version = header.version if header.set_id else None
     date, time = header.when(HOSPITAL_TIME)
-    return SentReport("cda", title or header.title or "Referto", header.set_id or document, content, version, date, time)
+    named = (PatientIdentifier(root, extension) for root, _, extension in (said.partition("^") for said in header.patients))
+    document = header.set_id or document
+    return SentReport(
+        "cda", title or header.title or "Referto", document, content, version, date, time,
+        status="addendum" if header.appends else "", patients=tuple(named),
+    )  # fmt: skip
 
 
 def _checked(check: Callable[[], T]) -> T:

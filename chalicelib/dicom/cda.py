@@ -17,6 +17,7 @@ from xml.parsers import expat
 _HL7 = "urn:hl7-org:v3}"
 _MAX_DEPTH = 200
 _MAX_REPLACED = 16
+_MAX_PATIENTS = 64
 _CHUNK = 64 * 1024
 _BLOCKS = frozenset({"paragraph", "item", "tr", "br", "list", "table", "caption", "footnote", "thead", "tbody"})
 _CELLS = frozenset({"td", "th"})
@@ -32,8 +33,8 @@ class CdaHeader:
     """What identifies a CDA document and its versions (CDA R2 4.2.1, 4.2.3).
 
     `id` and `set_id`: root, caret and extension, or empty. `version`: versionNumber, or None. `replaces`: the ids of the parent
-    documents that it replaces (RPLC; an addendum replaces nothing). `effective`: effectiveTime as it was written. `code`: code
-    and codeSystem.
+    documents that it replaces (RPLC); `appends`: it is an addendum (APND), which replaces nothing. `effective`: effectiveTime as
+    it was written. `code`: code and codeSystem. `patients`: the identifiers of its recordTarget, as `id`.
     """
 
     id: str = ""
@@ -42,7 +43,9 @@ class CdaHeader:
     title: str = ""
     code: tuple[str, str] = ("", "")
     replaces: tuple[str, ...] = ()
+    appends: bool = False
     effective: str = ""
+    patients: tuple[str, ...] = ()
 
     def when(self, zone: tzinfo) -> tuple[str, str]:
         """effectiveTime as YYYYMMDD and HHMMSS in `zone`, which is also what it is taken to be in where it names no offset.
@@ -107,6 +110,8 @@ class _Reader:
         self._code = ("", "")
         self._relation = ""
         self._replaces: list[str] = []
+        self._appends = False
+        self._patients: list[str] = []
         self._title: list[str] | None = None
         self._narrative = 0
         self._words: list[str] = []
@@ -134,7 +139,9 @@ class _Reader:
             self._found.get("title", ""),
             self._code,
             tuple(dict.fromkeys(self._replaces)),
+            self._appends,
             self._found.get("effectiveTime", ""),
+            tuple(dict.fromkeys(self._patients)),
         )
 
     def read(self, content: bytes) -> None:
@@ -169,6 +176,9 @@ class _Reader:
         elif path[1:] == ["relatedDocument", "parentDocument", "id"]:
             if self._relation == "RPLC" and len(self._replaces) < _MAX_REPLACED and (parent := _identifier(attributes)):
                 self._replaces.append(parent)
+        elif path[1:] == ["recordTarget", "patientRole", "id"]:
+            if len(self._patients) < _MAX_PATIENTS and (patient := _identifier(attributes)):
+                self._patients.append(patient)
         elif name == "section":
             self._codes[len(path)] = ""
         elif path[-2:-1] == ["section"]:
@@ -199,6 +209,7 @@ class _Reader:
             self._code = (attributes.get("code", "")[:16], attributes.get("codeSystem", "")[:64])
         elif name == "relatedDocument":
             self._relation = attributes.get("typeCode", "")
+            self._appends = self._appends or self._relation == "APND"
         elif name == "title":
             self._title = []
 

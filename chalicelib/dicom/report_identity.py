@@ -1,8 +1,8 @@
 """Which document a report's instance stands for, and which ones it replaces: what orders the versions of reports.
 
 Structured reports say it in Predecessor Documents Sequence (PS3.3 C.17.2); CDA documents in their own header (CDA R2 4.2: id,
-setId, versionNumber, relatedDocument RPLC), which also stands first, so that little of a document is read. Identifiers are kept
-as digests: they are compared and never shown, and a sender may have put a patient's number into one.
+setId, versionNumber, relatedDocument RPLC and APND), which also stands first, so that little of a document is read. Identifiers
+are kept as digests: they are compared and never shown, and a sender may have put a patient's number into one.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def _of_cda(head: Head, fetch: Callable[[int, int], bytes], declared: DeclaredDo
         id=_digest(header.id) or declared.id,
         set=_digest(header.set_id),
         replaces_ids=tuple(cda.same(replaced) for replaced in header.replaces),
+        status="addendum" if header.appends else declared.status,
         date=date,
         time=time,
         content=hashlib.sha256(content.rstrip(b"\0")).hexdigest()[:32] if len(content) < MAX_DOCUMENT else "",

@@ -219,7 +219,7 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
             levels["set", declared.set][declared.version].append(node)
         elif _series(report) in by_date:
             dated[_series(report)].append(report)
-        elif report.kind != "sr":
+        elif report.kind != "sr" and report.status != "addendum":
             levels["series", report.series_instance_uid, report.kind, report.title][report.number].append(node)
     for group, by_version in levels.items():
         versions = sorted(by_version)

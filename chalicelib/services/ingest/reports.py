@@ -17,16 +17,18 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Protocol
 
-from chalicelib.domain import audit, keys, report_versions, shown_patients, studies, summaries, tags
+from chalicelib.domain import audit, italian, keys, report_versions, shown_patients, studies, summaries, tags
 from chalicelib.domain.audit import Entry, Kind, Recorder
 from chalicelib.domain.dicom_json import Attributes
-from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Objects, Table
 from chalicelib.domain.report_versions import DeclaredDocument, ListedReport, Report, ReportVersion
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
+from chalicelib.services.identity import codice_fiscale, linking
 from chalicelib.services.ingest import versions
 from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.registry import Caller
@@ -50,7 +52,7 @@ class SentReport:
 
     `version`: that of a CDA with setId and versionNumber; None where the date tells. `date` (YYYYMMDD) and `time` (HHMMSS…, or
     empty), at the hospital: when it was written; empty where nothing says it. `status`: of `report_versions.STATUSES`, or empty.
-    `replaces`: the ids of other documents that it stands in for.
+    `replaces`: the ids of other documents that it stands in for. `patients`: whose it says that it is.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class SentReport:
     time: str = ""
     status: str = ""
     replaces: tuple[str, ...] = ()
+    patients: tuple[PatientIdentifier, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,12 @@ def add_report(
     now: datetime,
     tell: Recorder,
 ) -> tuple[JsonObject, bool]:
-    """Add a report to one of the caller's own studies: its entry, and whether it is new. Raises NotFound, TryAgain."""
+    """Add a report to one of the caller's own studies: its entry, and whether it is new. Raises NotFound, TryAgain; Conflict
+    where it says that it is of another patient."""
     owner = caller.member.id
     view, _ = access.find_study(table, owner, study, owner, now)
+    if sent.patients and _is_of_another(table, view, sent.patients, caller.member.patient_id_issuer):
+        raise Conflict("The document says that it is of another patient than the study.")
     series = _uid(f"{owner}\n{study}\n{sent.kind}\n{sent.document}")
     placed = _versions(table, owner, study, series)
     known = _known(placed, series, sent)
@@ -121,6 +127,24 @@ def add_report(
         if version.report.sop_instance_uid == place.sop:
             return _entry(version), True
     raise TryAgain
+
+
+def _is_of_another(table: Table, view: StudyView, said: Sequence[PatientIdentifier], issuer: str) -> bool:
+    """Whether a document names, under the owner's own issuer, numbers of which none is the study's patient's or linked to it
+    (zeros before one do not count), or a codice fiscale that is another than the patient's."""
+    records = [access.load_deciding(table, patient.hash) for patient in view.patients]
+    known = {number for record in records for number in record.linked} | {*view.patients, *view.said}
+    named = {_bare(number) for number in said if number.issuer == issuer}
+    if named and known and not named & {_bare(number) for number in known}:
+        return True
+    codes = {code for record in records for code in linking.codes(record)}
+    stated = [codice_fiscale.read(number.value) for number in said if number.issuer == italian.CODICE_FISCALE]
+    valid = {code.code for code in stated if code is not None}
+    return bool(codes and valid) and not codes & valid
+
+
+def _bare(number: PatientIdentifier) -> str:
+    return number.value.strip().lstrip("0")
 
 
 def _versions(table: Table, owner: str, study: str, series: str) -> list[ReportVersion]:

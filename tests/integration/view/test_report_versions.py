@@ -12,9 +12,11 @@ import requests
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from chalicelib.domain.italian import CODICE_FISCALE
 from tests.browser import hospital
 from tests.browser.hospital import Patient
 from tests.harness import RunningCity, wait_until
+from tests.sharing.codes import somebodys_code
 
 CDA, ENHANCED_SR = "1.2.840.10008.5.1.4.1.1.104.2", "1.2.840.10008.5.1.4.1.1.88.22"
 _COPIED = ("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate")
@@ -368,3 +370,46 @@ def test_a_withdrawn_version_holds_the_chain_together_and_leaves_the_one_before_
         answer = study.client.post(f"/studies/{study.uid}/withdrawals", json=body)
         assert answer.status_code in (200, 201), answer.text
         wait_until(lambda left=left: [(report["version"], report["newest"]) for report in study.reports(len(left))] == left)
+
+
+def plain_report(name: str, hour: int, text: str, *, appends_to: str = "", patients: dict[str, str] | None = None) -> bytes:
+    """A CDA document without a set: its moment orders it."""
+    related = f'<relatedDocument typeCode="APND"><parentDocument><id root="{ROOT}" extension="{appends_to}"/></parentDocument>'
+    ids = "".join(f'<id root="{root}" extension="{number}"/>' for root, number in (patients or {}).items())
+    return f"""<?xml version="1.0" encoding="UTF-8"?><ClinicalDocument xmlns="urn:hl7-org:v3">
+      <id root="{ROOT}" extension="{name}"/><code code="68604-8" codeSystem="2.16.840.1.113883.6.1"/><title>Referto</title>
+      <effectiveTime value="20260310{hour:02d}00+0100"/><recordTarget><patientRole>{ids}</patientRole></recordTarget>
+      {f"{related}</relatedDocument>" if appends_to else ""}<component><structuredBody><component><section>
+      <text><paragraph>{text}</paragraph></text></section></component></structuredBody></component></ClinicalDocument>""".encode()
+
+
+@pytest.mark.parametrize("way", ["post", "upload"])
+def test_a_document_that_appends_to_another_puts_nothing_away(city: RunningCity, way: str) -> None:
+    study = Study(city)
+    send = getattr(study, way)
+    send(plain_report("A1", 9, "referto"))
+    send(plain_report("A2", 10, "integrazione", appends_to="A1"))
+    listed = study.reports(2)
+    assert [report["newest"] for report in listed] == [True, True]
+    assert sorted(report.get("status", "") for report in listed) == ["", "addendum"]
+
+
+def test_what_a_document_appends_counts_for_more_than_the_status_beside_it(city: RunningCity) -> None:
+    study = Study(city)
+    study.post(plain_report("B1", 9, "referto"), status="final")
+    assert study.post(plain_report("B2", 10, "integrazione", appends_to="B1"), status="final")["status"] == "addendum"
+    assert [report["newest"] for report in study.reports(2)] == [True, True]
+
+
+def test_a_document_that_says_that_it_is_of_another_patient_is_refused(city: RunningCity) -> None:
+    study, issuer = Study(city), "2.16.840.1.113883.2.9.99.1.4.1"
+    number, mine = str(study.image.PatientID), somebodys_code("19510314", "F")
+    study.post(plain_report("C1", 9, "di un altro", patients={issuer: "SOMEBODY-ELSE"}), expected=409)
+    study.post(plain_report("C2", 9, "suo", patients={"1.2.3.4": "a number of somebody else's", issuer: f"00{number}"}))
+    known = {"birth_date": "1951-03-14", "sex": "F", "identifiers": [{"issuer": CODICE_FISCALE, "id": mine}]}
+    assert study.client.put(f"/patients/{number}", json=known).status_code == 200
+    wait_until(lambda: study.client.get(f"/patients/{number}/links").json()["links"])
+    another = somebodys_code("19710220", "M")
+    study.post(plain_report("C3", 10, "di un altro", patients={CODICE_FISCALE: another}), expected=409)
+    study.post(plain_report("C4", 11, "suo", patients={issuer: number, CODICE_FISCALE: mine}))
+    assert len(study.reports(2)) == 2

@@ -32,6 +32,8 @@ _PLACE = 20
 _ENTRIES = keys.begins(keys.feed_entry)
 _CLOCKS_DIFFER = timedelta(minutes=1)
 """What the clock of a function that writes may be behind that of one that reads, and more."""
+_AHEAD = timedelta(days=1)
+"""What a cursor may be ahead of the clock: one that is further is damaged, and nothing would ever come after it."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,18 @@ def entry_writes(table: Table, changes: Iterable[Change], now: datetime) -> list
     for viewer, ones in sorted(by_viewer.items()):
         head = table.get(keys.feed(viewer), keys.HEAD)
         version = (head.version or 0) if head else 0
-        place = max(int(str(head.data["place"])) if head else 0, int(now.timestamp() * 1_000_000))
+        place = max(int(str(head.data["place"])) if head else 0, _place(now))
         for change in ones:
             place += 1
             data = {"kind": change.kind, "at": iso(now), **change.content.to_item()}
             writes.append(PutNew(Item(keys.feed(viewer), keys.feed_entry(place), data)))
         writes.append(PutVersion(Item(keys.feed(viewer), keys.HEAD, {"place": place}, version=version + 1), version))
     return writes
+
+
+def _place(moment: datetime) -> int:
+    """The place of a moment in a feed: microseconds since 1970."""
+    return int(moment.timestamp() * 1_000_000)
 
 
 def was_told(table: Table, change: Change) -> bool:
@@ -141,9 +148,9 @@ def read_changes(
     """
     viewer = caller.member.id
     if since == "now":
-        return {"changes": [], "next": f"{int((clock() - _CLOCKS_DIFFER).timestamp() * 1_000_000):0{_PLACE}d}"}
+        return {"changes": [], "next": f"{_place(clock() - _CLOCKS_DIFFER):0{_PLACE}d}"}
     after = "0" * _PLACE if since in (None, "", "0") else since
-    if len(after) != _PLACE or not after.isascii() or not after.isdigit():
+    if len(after) != _PLACE or not after.isascii() or not after.isdigit() or int(after) > _place(clock() + _AHEAD):
         raise cursors.refusal("since")
     longest = time.monotonic() + MAX_WAIT
     deadline = min(time.monotonic() + wait, longest)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from chalicelib.domain import cursors
 from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.services import access
 from chalicelib.services.sharing import emergencies
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
-from tests.world import OIDS, A, B, C, World
+from tests.world import OIDS, A, B, C, World, patient
 
 
-def reviews(world: World, who: str, status: str | None = None, cursor: str | None = None, limit: int = 100) -> dict[str, object]:
+def reviews(world: World, who: str, status: str | None = None, cursor: str | None = None, limit: int = 100) -> dict[str, Any]:
     return emergencies.list_reviews(world.table, world.caller(who), status, cursor, limit, world.tell)
 
 
@@ -47,6 +49,24 @@ def test_it_opens_every_owners_studies_for_a_day_and_is_reviewed_by_each(world: 
     assert not world.sees(C, "1.2.1")
     assert world.found(C) == set()
     assert listed(world, A) == [emergency], "the review waits for as long as it takes"
+
+
+def test_each_owner_finds_its_own_numbers_of_the_patient_also_when_the_link_is_undone(world: World) -> None:
+    """Who declares an emergency of a number that nobody knows, and says only then whose it is, reads by that."""
+    code = fiscal_code()
+    world.arrive(A, "1", "1.2.1", other_ids=[(code, CF)])
+    world.settle()
+    world.declare_emergency(C, "7")
+    world.later(minutes=1)
+    world.arrive(C, "7", "1.2.7", other_ids=[(code, CF)])
+    world.settle()
+    assert world.sees(C, "1.2.1")
+    for _ in range(2):
+        (review,) = reviews(world, A)["reviews"]
+        assert review["linked_patients"] == [{"issuer": OIDS[A], "id": "1"}]
+        links = access.load_deciding(world.table, patient(C, "7").hash).links
+        world.undo(C, "7", next(link.id for link in links if CF in (link.one.issuer, link.other.issuer)))
+        assert not world.sees(C, "1.2.1")
 
 
 def test_the_owners_of_what_comes_later_are_told_too_and_once(world: World) -> None:

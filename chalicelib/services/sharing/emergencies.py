@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,6 +16,7 @@ from chalicelib.domain.feed import EmergencyNews
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.json_object import JsonObject
+from chalicelib.domain.patients import Record
 from chalicelib.domain.ports import Alerts, Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.transfers import MAX_REASON
@@ -84,28 +86,30 @@ def alert_owner(table: Table, alerts: Alerts, emergency: str, owner: str, now: d
 def list_reviews(table: Table, caller: Caller, status: str | None, cursor: str | None, limit: int, tell: Recorder) -> JsonObject:
     """Emergency accesses to the caller's own patients, newest first, a page at a time: `open` (the default) or `closed`.
 
-    A page looks at no more than `MAX_EXAMINED`; `next` says that there may be more. Raises BadRequest.
+    Each with the caller's own numbers of the patient (`linked_patients`): who declared it named its own, or a code. A page
+    looks at no more than `MAX_EXAMINED`; `next` says that there may be more. Raises BadRequest.
     """
     if status not in (None, "open", "closed"):
         raise BadRequest("status must be open or closed.", "status")
     owner = caller.member.id
     start = _start(owner, cursor) if cursor else None
-    reviews: list[JsonObject] = []
+    shown: list[tuple[Item, Item | None]] = []
     examined, last = 0, ""
     more = True
-    while more and len(reviews) < limit and examined < MAX_EXAMINED:
+    while more and len(shown) < limit and examined < MAX_EXAMINED:
         page = table.query(keys.reviews_of(owner), index="gsi1", start=start, limit=limit, descending=True)
         closed = table.batch_get((item.pk, keys.reviewed(owner)) for item in page.items)
         for position, item in enumerate(page.items):
             examined, last = examined + 1, item.indexes["gsi1"][1]
             review = closed.get((item.pk, keys.reviewed(owner)))
             if (review is None) == (status in (None, "open")):
-                reviews.append(_shown(item, review))
-            if len(reviews) == limit:
+                shown.append((item, review))
+            if len(shown) == limit:
                 more = position + 1 < len(page.items) or page.next is not None
                 break
         else:
             start, more = page.next, page.next is not None
+    reviews = _reviews(table, caller, shown)
     tell(Entry(Kind.QUERY, owner, count=len(reviews), text="emergency accesses"))
     return {"reviews": reviews, **({"next": cursors.encode(last)} if more else {})}
 
@@ -135,12 +139,31 @@ def close_review(
     entry = Entry(Kind.EMERGENCY_REVIEWED, owner, (patient,), None, Purpose.OPERATIONS, subject=emergency, text=str(conclusion))
     if act([reviewed], entry):
         tell(replace(entry, kind=Kind.READ, text=None))
-    return _shown(opened, table.get(keys.emergency_facts(emergency), keys.reviewed(owner)))
+    (review,) = _reviews(table, caller, [(opened, table.get(keys.emergency_facts(emergency), keys.reviewed(owner)))])
+    return review
 
 
-def _shown(item: Item, review: Item | None) -> JsonObject:
-    answer = EmergencyAccess.from_item(item.data).to_json()
-    return answer | ({"status": "open"} if review is None else {"status": "closed", "review": review.data})
+def _reviews(table: Table, caller: Caller, found: Sequence[tuple[Item, Item | None]]) -> list[JsonObject]:
+    """Accesses as their owner sees them, each with its review."""
+    declared = [EmergencyAccess.from_item(item.data) for item, _ in found]
+    known = access.load_facts(table, [declaration.patient.hash for declaration in declared]).known
+    return [
+        {
+            **declaration.to_json(),
+            "linked_patients": [
+                number.to_item() for number in _own_numbers(caller, declaration, known[declaration.patient.hash].record)
+            ],
+            **({"status": "open"} if review is None else {"status": "closed", "review": review.data}),
+        }
+        for declaration, (_, review) in zip(declared, found, strict=True)
+    ]
+
+
+def _own_numbers(caller: Caller, declared: EmergencyAccess, record: Record) -> list[PatientIdentifier]:
+    """The owner's numbers that are the declared one, or linked to it; also where the link was undone since the declaration."""
+    links = (link for link in record.links if not link.ended or link.at >= iso(declared.opened_at))
+    numbers = {declared.patient, *(link.beyond(declared.patient.hash) for link in links)}
+    return sorted(number for number in numbers if caller.registry.by_issuer(number.issuer) == caller.institution)
 
 
 def _parse(caller: Caller, body: object) -> tuple[PatientIdentifier, str, Practitioner]:

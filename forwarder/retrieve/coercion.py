@@ -10,6 +10,7 @@ that cannot be done without loss, the name stays as it is, and the result says s
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mmap
 import struct
@@ -25,7 +26,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from forwarder.header import DEFLATED, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED, Element, Tag, walk
-from forwarder.retrieve.encoding import Encoding, strictly
+from forwarder.retrieve.encoding import Encoding, codecs_of, strictly
 from forwarder.retrieve.outgoing import OutgoingInstance
 
 LARGEST_HEAD = 64 * 1024 * 1024
@@ -102,8 +103,17 @@ class Origin:
 def coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime) -> OutgoingInstance:
     """`source`, a Part 10 file, under the local patient; what follows the coerced elements stays where it is. `now` is aware.
 
-    A deflated data set comes inflated (Explicit VR Little Endian). Raises UncoercibleError, OSError.
+    A deflated data set comes inflated (Explicit VR Little Endian). Raises UncoercibleError for whatever is in the file, OSError.
     """
+    try:
+        return _coerced(source, patient, origin, now)
+    except (UncoercibleError, OSError, MemoryError):
+        raise
+    except Exception as error:  # another hospital's file: whatever pydicom or we stumble over in it, is no reason to stop
+        raise UncoercibleError("something in it is not as DICOM has it") from error
+
+
+def _coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime) -> OutgoingInstance:
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         begin, syntax = _begin(data)
         content: bytes | mmap.mmap = data
@@ -196,20 +206,19 @@ def _head(
     elements: dict[Tag, bytes], encoding: Encoding, patient: LocalPatient, origin: Origin, now: datetime
 ) -> tuple[bytes, tuple[str, ...]]:
     """The elements before bulk data, coerced; and the keywords of what stayed as it was."""
-    try:
+    with contextlib.suppress(UnicodeError):
         return _rewritten(elements, encoding, patient, origin, now), ()
-    except UnicodeEncodeError:
-        pass
     as_utf8 = _in_utf8(elements, encoding)
     if as_utf8 is not None:
         other = Encoding(encoding.implicit, encoding.big_endian, (UTF_8,))
-        return _rewritten(as_utf8, other, patient, origin, now), ()
+        with contextlib.suppress(UnicodeError):
+            return _rewritten(as_utf8, other, patient, origin, now), ()
     plain = LocalPatient(patient.id, patient.issuer, "", patient.birth_date, patient.sex)
     try:
         return _rewritten(elements, encoding, plain, Origin(origin.source, origin.institution), now, _PATIENT[:1]), (
             "PatientName",
         )
-    except UnicodeEncodeError as error:
+    except UnicodeError as error:
         raise UncoercibleError("the patient's number cannot be written in its character set") from error
 
 
@@ -221,7 +230,7 @@ def _rewritten(
     now: datetime,
     kept: tuple[Tag, ...] = (),
 ) -> bytes:
-    """Raises UnicodeEncodeError where the character set cannot hold what is to be written."""
+    """Raises UnicodeError where the character set cannot hold what is to be written, or what was there cannot be read in it."""
     before = tuple((tag, elements[tag]) for tag in _AFFECTED if tag in elements)
     make = _replacements if sum(len(raw) for _, raw in before) < _REMEMBERED else _replacements.__wrapped__
     new = make(before, encoding, patient, origin, now, kept)
@@ -279,7 +288,7 @@ def _in_order(elements: bytes, encoding: Encoding) -> bytes:
 
 def _marked(raw: bytes | None, encoding: Encoding, mark: str) -> bytes | None:
     """Study Description with the mark before it, within LO's 64 characters; None where it has it already."""
-    encodings = charset.convert_encodings(list(encoding.character_sets) or ["ISO_IR 6"])
+    encodings = codecs_of(encoding.character_sets)
     text = charset.decode_bytes(_value(raw, encoding.implicit), encodings, {0x5C}).strip("\0 ") if raw else ""
     if text.startswith(mark):
         return None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pydicom import charset
+from pydicom import charset, config
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -24,10 +24,12 @@ _filters = threading.Lock()
 
 @contextmanager
 def strictly() -> Iterator[None]:
-    """What pydicom only warns of, as letters that it replaces, is an error within. The filters of warnings are the process's, not
-    the thread's: two at once would take them from each other, and a damaged text would pass."""
+    """What pydicom only warns of, as letters that it replaces, is an error within; but for a value that is longer than PS3.5 6.2
+    allows, of which nothing is lost. The filters of warnings are the process's, not the thread's: two at once would take them
+    from each other, and a damaged text would pass."""
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", r"The (PN component|value) length \(\d+\) exceeds")
         yield
 
 
@@ -72,23 +74,38 @@ class Encoding:
         return bytes(out.getvalue())
 
 
+def codecs_of(character_sets: tuple[str, ...]) -> list[str]:
+    """Python's names of these character sets, as Specific Character Set has them (PS3.3 C.12.1.1.2). Where it has something that
+    cannot be a name at all, ASCII, which is a part of every one of them."""
+    try:
+        return charset.convert_encodings(list(character_sets) or ["ISO_IR 6"])
+    except (ValueError, LookupError):
+        return ["ascii"]
+
+
 @lru_cache(maxsize=1024)
 def _encoded(encoding: Encoding, tag: Tag, value: str) -> bytes:
     """One element of text or of a name: the same for every instance of a study. Raises UnicodeEncodeError."""
     vr = dictionary_VR(tag)
-    encodings = charset.convert_encodings(list(encoding.character_sets) or ["ISO_IR 6"])
-    with strictly():
-        try:
-            raw = PersonName(value).encode(encodings) if vr == "PN" else charset.encode_string(value, encodings)
-        except (UserWarning, UnicodeError, LookupError, ValueError) as error:
-            raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set") from error
-    if _read_back(bytes(raw), encodings, vr) != value:
+    encodings = codecs_of(encoding.character_sets)
+    try:
+        with strictly():
+            raw = _name(value).encode(encodings) if vr == "PN" else charset.encode_string(value, encodings)
+        is_same = _read_back(bytes(raw), encodings, vr) == (str(_name(value)) if vr == "PN" else value)
+    except (UserWarning, LookupError, ValueError) as error:
+        raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set") from error
+    if not is_same:
         raise UnicodeEncodeError("dicom", value, 0, len(value), "not in this character set")
     padded = bytes(raw) + b" " * (len(raw) % 2)
     return encoding.wrap(tag, vr.encode(), padded)
 
 
+def _name(value: str | bytes, encodings: list[str] | None = None) -> PersonName:
+    """However long it is: PACSs know patients by more than the 64 characters of PS3.5 6.2."""
+    return PersonName(value, encodings, validation_mode=config.IGNORE)
+
+
 def _read_back(raw: bytes, encodings: list[str], vr: str) -> str:
     if vr == "PN":
-        return str(PersonName(raw, encodings).decode())
+        return str(_name(raw, encodings).decode())
     return charset.decode_bytes(raw, encodings, {0x5C}) if raw else ""

@@ -24,6 +24,13 @@ def to_implicit(source: Path, target: Path) -> None:
 
     Raises UncoercibleError for a file that is in another transfer syntax or cannot be taken apart, OSError.
     """
+    try:
+        _rewrite(source, target)
+    except (struct.error, ValueError) as error:  # as lengths that say more than there is
+        raise UncoercibleError("it cannot be taken apart") from error
+
+
+def _rewrite(source: Path, target: Path) -> None:
     with source.open("rb") as file:
         header = head_of(file)
         if header is None or header.transfer_syntax_uid != EXPLICIT_LE or not header.data_set_at:

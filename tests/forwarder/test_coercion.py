@@ -6,6 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pydicom
 import pytest
@@ -14,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError
 from forwarder.retrieve.coercion import coerced as coerced_file
+from forwarder.retrieve.implicit import to_implicit
 from forwarder.retrieve.outgoing import OutgoingInstance
 
 PATIENT = LocalPatient("MG-7", "2.999.2", "BIANCHI^ADA", "19400506", "F")
@@ -147,6 +149,70 @@ def test_several_at_once_damage_no_text(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(name, range(80))) == {("WAŁĘSA^ŁUCJA", "Грудь")}
+
+
+LONG = "DELLA ROVERE" * 6 + "^" + "MARIA CONCETTA" * 3
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of what is longer or otherwise than it should be
+@pytest.mark.parametrize("sets", ["ISO_IR 100", "ISO_IR 192", None])
+@pytest.mark.parametrize("name", [LONG, LONG + "=王^小東", "ROSSI^ANNA=", "A^B^C^D^E^F^G"])
+def test_a_name_longer_than_the_standard_has_it_goes_in(sets: str | None, name: str, tmp_path: Path) -> None:
+    """PACSs know patients by more than 64 characters (PS3.5 6.2): that is a reason neither to stop nor to leave the name out."""
+    image = pydicom.dcmread(path_of("CT_small.dcm"))
+    image.SpecificCharacterSet = sets
+    image.save_as(tmp_path / "in.dcm")
+    result, after = coerced(tmp_path / "in.dcm", tmp_path, LocalPatient("7", "2.999", name))
+    assert (str(after.PatientName), result.kept) == (name.rstrip("="), ())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_long_value_of_the_sender_s_does_not_keep_the_name_out(tmp_path: Path) -> None:
+    image = pydicom.dcmread(path_of("CT_small.dcm"))
+    image.SpecificCharacterSet, image.ReferringPhysicianName, image.SeriesDescription = "ISO_IR 100", LONG, "à" * 70
+    image.save_as(tmp_path / "in.dcm")
+    result, after = coerced(tmp_path / "in.dcm", tmp_path, LocalPatient("7", "2.999", "王^小東"))
+    assert (str(after.PatientName), result.kept) == ("王^小東", ())
+    assert (str(after.ReferringPhysicianName), after.SeriesDescription) == (LONG, "à" * 70)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("sets", ["ISO_IR 100\0x", "idna", "hex", "punycode", "undefined", "utf_16", "\\\\\\", "ISO 2022 IR 6\\idna"])
+def test_a_character_set_that_is_none_keeps_nobody_s_number_out(sets: str, tmp_path: Path) -> None:
+    """Where the name cannot be written without loss, it stays as it was, and the result says so; or the file is refused."""
+    at = path_of("CT_small.dcm").read_bytes().index(b"\x08\x00\x05\x00CS")
+    whole = path_of("CT_small.dcm").read_bytes()
+    length = int.from_bytes(whole[at + 6 : at + 8], "little")
+    value = sets.encode() + b" " * (len(sets) % 2)
+    element = whole[at : at + 6] + len(value).to_bytes(2, "little") + value
+    (tmp_path / "in.dcm").write_bytes(whole[:at] + element + whole[at + 8 + length :])
+    for name in ("BIANCHI^ADA", "CONTÙ^NICCOLÒ", "Жуков^Иван", LONG):
+        try:
+            coerced_file(tmp_path / "in.dcm", LocalPatient("7", "2.999", name), ORIGIN, NOW)
+        except UncoercibleError:
+            assert sets in ("hex", "undefined", "utf_16")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_whatever_is_in_a_file_it_is_coerced_or_refused(tmp_path: Path) -> None:
+    """Bytes changed, left out and put in, wherever: nothing but that one file is given up."""
+    random = Random(5)
+    files = [path_of(name).read_bytes() for name in ("CT_small.dcm", "MR_small_implicit.dcm", "test-SR.dcm", "image_dfl.dcm")]
+    outcomes = set()
+    for _ in range(1500):
+        data = bytearray(random.choice(files))
+        for _ in range(random.choice((1, 1, 2, 4))):
+            at = random.randrange(132, min(len(data), 3000))
+            data[at : at + random.randrange(9)] = random.randbytes(random.randrange(9))
+        (tmp_path / "in.dcm").write_bytes(data)
+        for make in (lambda: coerced_file(tmp_path / "in.dcm", PATIENT, ORIGIN, NOW).write_to(tmp_path / "out"),
+                     lambda: to_implicit(tmp_path / "in.dcm", tmp_path / "out")):  # fmt: skip
+            try:
+                make()
+                outcomes.add("made")
+            except UncoercibleError:
+                outcomes.add("refused")
+    assert outcomes == {"made", "refused"}
 
 
 def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Trouble(StrEnum):
     MANY_ASIDE = "many-aside"
     RECALLS_TO_ACT_ON = "recalls-to-act-on"
     PACS_DOES_NOT_TAKE = "pacs-does-not-take"
+    DELIVERY_UNFORESEEN = "delivery-unforeseen"
     ADT_TOO_MANY = "adt-too-many"
     CLOCK_WRONG = "clock-wrong"
     CERTIFICATE_ENDS = "certificate-ends"

@@ -18,7 +18,7 @@ from forwarder.deliver.preparation import Coercion, Preparation
 from forwarder.deliver.source import Source
 from forwarder.errors import ArchiveError, SpoolError
 from forwarder.header import head_of
-from forwarder.logs import log
+from forwarder.logs import log, log_unforeseen
 from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError
 from forwarder.retrieve.instances import CannotBeHadError, Instance
 from forwarder.retrieve.outgoing import OutgoingInstance
@@ -168,6 +168,8 @@ class Delivery:
             round_of.fail(error)
         except OSError as error:
             round_of.fail(SpoolError(f"The spool's disk says: {error.strerror or error}."))
+        except Exception as error:  # it is told where the study is
+            round_of.fail(error)
 
     def ready(self, round_of: _Round, instance: Instance, syntax: str | None, pause: Callable[[int], None]) -> Ready:
         """An instance made ready in a transfer syntax, or why it cannot be. Raises ArchiveError, SpoolError."""
@@ -178,7 +180,13 @@ class Delivery:
             return self._preparation.instance(task.study, task.owner, instance, syntax, round_of.coercion, pause)
         except CannotBeHadError:
             return NotTaken("cannot-be-decompressed")
-        except UncoercibleError:
+        except UncoercibleError as error:
+            log.warning("an instance cannot be coerced", sha256=instance.sha256[:12], detail=str(error))
+            return NotTaken("cannot-be-coerced")
+        except (ArchiveError, SpoolError, OSError, MemoryError, _UnwantedError):
+            raise
+        except Exception as error:  # whatever it is: this instance takes a person, and the others go on
+            log_unforeseen("an instance could not be made ready", error, sha256=instance.sha256[:12])
             return NotTaken("cannot-be-coerced")
 
     def downloaded(self, count: int) -> None:

@@ -15,6 +15,7 @@ from forwarder.archive.link import Link
 from forwarder.config import Config
 from forwarder.deliver import proposals
 from forwarder.deliver.deliveries import (
+    UNFORESEEN,
     Brought,
     Confirmation,
     DeliveryState,
@@ -31,7 +32,7 @@ from forwarder.deliver.rejection import KEY_OBJECT_SELECTION, derived_uid, rejec
 from forwarder.deliver.rules import Patient, chosen, open_now, rank
 from forwarder.deliver.source import Source
 from forwarder.errors import ArchiveError, SpoolError
-from forwarder.logs import log
+from forwarder.logs import log, log_unforeseen
 from forwarder.retrieve.coercion import LocalPatient, Origin
 from forwarder.retrieve.instances import Instance
 from forwarder.retrieve.pacs import Pacs
@@ -213,6 +214,11 @@ class Deliveries:
         except ArchiveError:
             self.ledger.look_later(look, _pause(look.attempts))
             raise
+        except (SpoolError, OSError):
+            raise
+        except Exception as error:  # nobody foresaw it: it holds up this look alone
+            log_unforeseen("what is wanted could not be found out", error, kind=look.kind)
+            self.ledger.look_later(look, _pause(look.attempts))
         return True
 
     def _look_at(self, look: Look) -> None:
@@ -314,6 +320,9 @@ class Deliveries:
         except (SpoolError, OSError):
             self.ledger.later(task, _pause(task.attempts), "no-space")
             raise
+        except Exception as error:  # nobody foresaw it: it holds up this study alone
+            log_unforeseen("a study could not be brought", error, owner=task.owner)
+            self.ledger.later(task, _pause(task.attempts), UNFORESEEN)
         return True
 
     def _deliver(self, task: Task, stop: threading.Event) -> None:
@@ -374,6 +383,11 @@ class Deliveries:
         except PacsError as error:
             log.info("the PACS is not asked whether it keeps a study", reason=str(error))
             self.ledger.confirm_later(study, _pause(study.attempts))
+        except (SpoolError, OSError):
+            raise
+        except Exception as error:  # nobody foresaw it: it holds up this study alone
+            log_unforeseen("the PACS could not be asked whether it keeps a study", error, owner=study.owner)
+            self.ledger.confirm_later(study, _pause(study.attempts))
         return True
 
     def _commitment_asked(self, study: ToConfirm) -> bool:
@@ -411,6 +425,11 @@ class Deliveries:
             failure = self._note_taken(study)
         except PacsError as error:
             failure = f"pacs-{error}"
+        except (ArchiveError, SpoolError, OSError):
+            raise
+        except Exception as error:  # nobody foresaw it: it holds up this note alone
+            log_unforeseen("a rejection note could not be made", error, owner=study.owner)
+            failure = UNFORESEEN
         if failure:
             log.warning("the PACS did not take a rejection note", reason=failure)
         self.ledger.rejected(study, failure, _pause(study.attempts))

@@ -15,7 +15,7 @@ from forwarder.archive.client import Archive
 from forwarder.archive.signing import SKEW_TOLERATED
 from forwarder.config import Config
 from forwarder.deliver import account
-from forwarder.deliver.deliveries import SAFETY
+from forwarder.deliver.deliveries import SAFETY, UNFORESEEN
 from forwarder.deliver.engine import Deliveries
 from forwarder.dicom.commitment import summary as commitments_summary
 from forwarder.dicom.scp import Receiver
@@ -240,6 +240,7 @@ class State:
             (self._door.is_crowded, Trouble.HL7_CROWDED),
             (any(name in SAFETY for name in counts["deliver"]["recalls"]), Trouble.RECALLS_TO_ACT_ON),
             (self.deliveries is not None and self.deliveries.trouble is not None, Trouble.PACS_DOES_NOT_TAKE),
+            (UNFORESEEN in counts["deliver"]["waiting_for"], Trouble.DELIVERY_UNFORESEEN),
             (bool(counts["adt"]["too_many"]), Trouble.ADT_TOO_MANY),
             (days is None, Trouble.CERTIFICATE_UNREADABLE),
             (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),

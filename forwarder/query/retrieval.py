@@ -14,7 +14,7 @@ from pathlib import Path
 from forwarder.archive.client import Archive
 from forwarder.errors import ArchiveError, SpoolError
 from forwarder.header import IMPLICIT_LE
-from forwarder.logs import log
+from forwarder.logs import log, log_unforeseen
 from forwarder.query.keys import Identifier, Key
 from forwarder.query.search import Caller, owner_of, results, text_of
 from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError, coerced
@@ -266,6 +266,9 @@ class Retrieval:
             log.warning("an instance was not retrieved", sha256=instance.sha256[:12], why=type(error).__name__, detail=str(error))
             return NOT_SENT
         except _OverError:
+            return NOT_SENT
+        except Exception as error:  # whatever it is: this sub-operation failed, and the others go on
+            log_unforeseen("an instance was not retrieved", error, sha256=instance.sha256[:12])
             return NOT_SENT
         self._failures_in_a_row = 0
         try:

@@ -78,7 +78,7 @@ def codecs_of(character_sets: tuple[str, ...]) -> list[str]:
     """Python's names of these character sets, as Specific Character Set has them (PS3.3 C.12.1.1.2). Where it has something that
     cannot be a name at all, ASCII, which is a part of every one of them."""
     try:
-        return charset.convert_encodings(list(character_sets) or ["ISO_IR 6"])
+        return list(charset.convert_encodings(list(character_sets) or ["ISO_IR 6"]))
     except (ValueError, LookupError):
         return ["ascii"]
 

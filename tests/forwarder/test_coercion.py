@@ -177,7 +177,9 @@ def test_a_long_value_of_the_sender_s_does_not_keep_the_name_out(tmp_path: Path)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("sets", ["ISO_IR 100\0x", "idna", "hex", "punycode", "undefined", "utf_16", "\\\\\\", "ISO 2022 IR 6\\idna"])
+@pytest.mark.parametrize(
+    "sets", ["ISO_IR 100\0x", "idna", "hex", "punycode", "undefined", "utf_16", "\\\\\\", "ISO 2022 IR 6\\idna"]
+)
 def test_a_character_set_that_is_none_keeps_nobody_s_number_out(sets: str, tmp_path: Path) -> None:
     """Where the name cannot be written without loss, it stays as it was, and the result says so; or the file is refused."""
     at = path_of("CT_small.dcm").read_bytes().index(b"\x08\x00\x05\x00CS")

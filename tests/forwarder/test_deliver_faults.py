@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from certificates import Authority, Pair
@@ -22,8 +23,10 @@ from pacs import PLAIN, Pacs, running_pacs
 from pydicom import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from forwarder.deliver import delivery, engine
+from forwarder.deliver import delivery, engine, preparation
+from forwarder.deliver.delivery import Delivery
 from forwarder.operations import admin
+from forwarder.retrieve.coercion import coerced
 from forwarder.service import running
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
@@ -233,6 +236,76 @@ def test_a_warning_is_a_delivery_that_says_so(city: RunningCity, tmp_path: Path)
         pacs.answer = lambda ds: warnings[str(ds.SOPInstanceUID)]
         with running(case.place.config()):
             assert case.settled(3)["delivered"] == 3
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of the long name
+def test_a_name_longer_than_the_standard_has_it_is_brought(city: RunningCity, tmp_path: Path) -> None:
+    name = "DELLA ROVERE" * 6 + "^MARIA"
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs) as case:
+        pacs.knows(case.number, name)
+        films = a_study(case)
+        with running(case.place.config()):
+            assert case.settled(3)["delivered"] == 3
+        came_once(pacs, films)
+        assert {str(ds.PatientName) for ds in pacs.received} == {name}
+
+
+def test_one_instance_that_nobody_foresaw_takes_a_person_and_the_others_come(
+    city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs) as case:
+        films = a_study(case)
+        bad = hashlib.sha256(by_api._bytes(films[1])).hexdigest()
+
+        def stumbles(source: Path, *rest: Any) -> Any:
+            return {}[source] if source.stem == bad else coerced(source, *rest)
+
+        monkeypatch.setattr(preparation, "coerced", stumbles)
+        with running(case.place.config()):
+            state = case.settled(3)
+        assert (state["delivered"], state["aside_reasons"]) == (2, {"cannot-be-coerced": 1})
+        came_once(pacs, [films[0], films[2]])
+
+
+@pytest.mark.parametrize("associations", [1, 4])
+def test_a_study_that_nobody_foresaw_is_put_off_and_told_and_the_others_come(
+    city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, associations: int
+) -> None:
+    monkeypatch.setattr(delivery, "EACH", 1)
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs, pacs__associations=associations) as case:
+        films = a_study(case, 4)
+        case.patient = by_api.Patient("ROSSI^ANNA")
+        others = a_study(case, 1)
+        store = Delivery.store
+
+        def stumbles(self: Delivery, *rest: Any) -> None:
+            return {}[0] if rest[0].task.study == films[0].StudyInstanceUID else store(self, *rest)
+
+        monkeypatch.setattr(Delivery, "store", stumbles)
+        with running(case.place.config()):
+            until(lambda: case.state()["waiting_for"] == {"unforeseen": 1} and case.state()["delivered"] == 1)
+            assert "delivery-unforeseen" in case.place.state()["troubles"]
+            came_once(pacs, others)
+            monkeypatch.setattr(Delivery, "store", store)
+            admin.retry(case.place.spool, everything=True)
+            assert case.settled(5)["delivered"] == 5
+            assert "delivery-unforeseen" not in case.place.state()["troubles"]
+
+
+@pytest.mark.parametrize("method", ["_plan", "_found_there"])
+def test_what_nobody_foresaw_beside_bringing_is_tried_again(
+    city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    does, fell = getattr(engine.Deliveries, method), itertools.count(1)
+
+    def stumbles(self: engine.Deliveries, *rest: Any) -> Any:
+        return does(self, *rest) if next(fell) > 2 else {}[0]
+
+    monkeypatch.setattr(engine.Deliveries, method, stumbles)
+    with running_pacs() as pacs, a_case(city, tmp_path, pacs) as case:
+        a_study(case)
+        with running(case.place.config()):
+            until(lambda: case.state()["confirmed"]["find"] == 3)
 
 
 def test_a_full_disk_waits_and_says_so(city: RunningCity, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +26,8 @@ from pynetdicom.sop_class import (
 from querying import NEEDS_DCMTK, Case, a_case, dcmtk
 
 from forwarder.dicom import queries
+from forwarder.query import retrieval
+from forwarder.retrieve.coercion import coerced
 from forwarder.service import running
 from local import pacs as local_pacs
 from local.processes import free_port
@@ -194,6 +197,25 @@ def test_equipment_that_knows_implicit_vr_only_gets_that(case: Case) -> None:
         there = got[film.SOPInstanceUID]
         assert (there.file_meta.TransferSyntaxUID, there.PatientID) == (ImplicitVRLittleEndian, case.number)
         assert there.pixel_array.tobytes() == film.pixel_array.tobytes()
+
+
+def test_one_instance_that_nobody_foresaw_is_a_sub_operation_that_failed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The association stands, and everything else comes."""
+    films = by_api.stack(case.patient, "san-matteo", "20260301", 3)
+    case.send(*films)
+    by_api.transfer(case.city, case.patient)
+    by_api.wait_for_studies(case.city, case.patient, 1)
+    bad = films[1].SOPInstanceUID
+
+    def stumbles(source: Path, *rest: Any) -> Any:
+        return {}[bad] if dcmread(source).SOPInstanceUID == bad else coerced(source, *rest)
+
+    monkeypatch.setattr(retrieval, "coerced", stumbles)
+    came, answers = case.get(QueryRetrieveLevel="STUDY", StudyInstanceUID=films[0].StudyInstanceUID)
+    status, told = answers[-1]
+    assert (status.Status, status.NumberOfCompletedSuboperations, status.NumberOfFailedSuboperations) == (0xB000, 2, 1)
+    assert told.FailedSOPInstanceUIDList == bad
+    assert {ds.SOPInstanceUID for ds in came} == {films[0].SOPInstanceUID, films[2].SOPInstanceUID}
 
 
 def test_a_line_that_breaks_costs_no_instance(city: RunningCity, tmp_path: Path) -> None:

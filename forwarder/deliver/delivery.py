@@ -19,7 +19,7 @@ from forwarder.deliver.source import Source
 from forwarder.errors import ArchiveError, SpoolError
 from forwarder.header import head_of
 from forwarder.logs import log, log_unforeseen
-from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError
+from forwarder.retrieve.coercion import LocalPatient, Origin, OtherPersonError, UncoercibleError
 from forwarder.retrieve.instances import CannotBeHadError, Instance
 from forwarder.retrieve.outgoing import OutgoingInstance
 from forwarder.retrieve.pacs import Pacs
@@ -39,6 +39,7 @@ FETCHING, AHEAD, AHEAD_BYTES = 8, 24, 64 * 1024 * 1024
 """Instances that are downloaded at once; that are made ready before they are stored; and how many bytes of them at the most."""
 PAIRS = 40  # (SOP class, transfer syntax) for which one association has room, each with its fallbacks
 TAKES_NONE = "pacs-takes-no-such-instance"
+OTHER_PERSON = "other-person"
 
 
 class NotNowError(Exception):
@@ -180,6 +181,9 @@ class Delivery:
             return self._preparation.instance(task.study, task.owner, instance, syntax, round_of.coercion, pause)
         except CannotBeHadError:
             return NotTaken("cannot-be-decompressed")
+        except OtherPersonError:
+            log.warning("an instance says another birth date or sex than the patient's", sha256=instance.sha256[:12])
+            return NotTaken(OTHER_PERSON)
         except UncoercibleError as error:
             log.warning("an instance cannot be coerced", sha256=instance.sha256[:12], detail=str(error))
             return NotTaken("cannot-be-coerced")
@@ -212,7 +216,7 @@ class Delivery:
                 else:
                     self._ledger.failed(task, entry)
                 raise
-            if isinstance(outcome, Taken):
+            if isinstance(outcome, Taken) or outcome.reason == OTHER_PERSON:
                 break
         if isinstance(outcome, Taken):
             reason = f"warning-{outcome.status:04x}" if outcome.status else None
@@ -229,7 +233,9 @@ class Delivery:
         syntax = association.takes(instance.sop_class, instance.transfer_syntax)
         outcome = self._sent(ahead.result() if ahead else self.ready(round_of, instance, syntax, self._pause), association)
         plain = next((name for name in PLAIN if association.takes(instance.sop_class, name) == name), None)
-        if isinstance(outcome, NotTaken) and syntax is not None and syntax not in PLAIN and plain is not None:
+        if isinstance(outcome, Taken) or outcome.reason == OTHER_PERSON:
+            return outcome
+        if syntax is not None and syntax not in PLAIN and plain is not None:
             # some propose to accept a syntax and refuse what comes in it
             return self._sent(self.ready(round_of, instance, plain, self._pause), association)
         return outcome

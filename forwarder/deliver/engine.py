@@ -26,7 +26,7 @@ from forwarder.deliver.deliveries import (
     ToConfirm,
     ToReject,
 )
-from forwarder.deliver.delivery import TRIES, Delivery, NotNowError
+from forwarder.deliver.delivery import OTHER_PERSON, TRIES, Delivery, NotNowError
 from forwarder.deliver.ledger import Ledger
 from forwarder.deliver.rejection import KEY_OBJECT_SELECTION, derived_uid, rejection_note
 from forwarder.deliver.rules import Patient, chosen, open_now, rank
@@ -354,7 +354,7 @@ class Deliveries:
         left = [entry for entry in waiting if entry.sop_instance not in there]
         self.trouble = None
         if local is None:
-            self.ledger.put_aside(task, "other-person")
+            self.ledger.put_aside(task, OTHER_PERSON)
             return
         hospital = self._source.names.get(task.owner, task.owner)
         origin = Origin(hospital, self._source.ourselves().name, self._config.mark.replace("{hospital}", hospital))

@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import io
 import mmap
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,6 +54,7 @@ _PATIENT = tuple(
     map(_tag, ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "AccessionNumber"))
 )
 """Always replaced, and always in the originals, whether or not they changed (IHE IRWF.b: even an unchanged issuer)."""
+_PERSON = (_tag("PatientBirthDate"), _tag("PatientSex"))
 _REMOVED = tuple(
     map(
         _tag,
@@ -77,6 +79,10 @@ class UncoercibleError(Exception):
     """This file cannot be coerced: it would not be known whose it is. The text says why, without what stands in it."""
 
 
+class OtherPersonError(UncoercibleError):
+    """This file is of another person than the one under whom it would come: it says another birth date, or another sex."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalPatient:
     """The patient as the local PACS knows them: `name` as DICOM writes it, `birth_date` YYYYMMDD, `sex` M, F or O, or empty."""
@@ -86,6 +92,33 @@ class LocalPatient:
     name: str
     birth_date: str = ""
     sex: str = ""
+    archive_birth_date: str = ""
+    archive_sex: str = ""
+    """As the archive has them: where the PACS says nothing, what a file says is held against these. They are not written."""
+
+    def is_other_than(self, birth_date: str, sex: str) -> bool:
+        """Whether whoever has this birth date and sex is somebody else. What is no date, and a sex but M and F, says nothing."""
+        dates = {_birth_date(self.birth_date) or _birth_date(self.archive_birth_date), _birth_date(birth_date)} - {""}
+        sexes = {_sex(self.sex) or _sex(self.archive_sex), _sex(sex)} - {""}
+        return len(dates) > 1 or len(sexes) > 1
+
+
+def _birth_date(text: str) -> str:
+    """YYYYMMDD, also of YYYY.MM.DD as ACR-NEMA wrote it (PS3.5 6.2); empty for what is no date."""
+    written = re.fullmatch(r"(\d{4})(\.?)(\d{2})\2(\d{2})", text.strip("\0 "), re.ASCII)
+    if written is None:
+        return ""
+    year, _, month, day = written.groups()
+    try:
+        date(int(year), int(month), int(day))
+    except ValueError:
+        return ""
+    return f"{year}{month}{day}"
+
+
+def _sex(text: str) -> str:
+    found = text.strip("\0 ").upper()
+    return found if found in ("M", "F") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +136,8 @@ class Origin:
 def coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime) -> OutgoingInstance:
     """`source`, a Part 10 file, under the local patient; what follows the coerced elements stays where it is. `now` is aware.
 
-    A deflated data set comes inflated (Explicit VR Little Endian). Raises UncoercibleError for whatever is in the file, OSError.
+    A deflated data set comes inflated (Explicit VR Little Endian). Raises OtherPersonError where the file is somebody else's,
+    UncoercibleError for whatever else is in it, OSError.
     """
     try:
         return _coerced(source, patient, origin, now)
@@ -122,17 +156,20 @@ def _coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime)
             content, begin, written_syntax = _inflated(data, begin), 0, EXPLICIT_LE
         elements, rest_at = _elements(content, begin, syntax)
         encoding = _encoding(elements, syntax)
+        if patient.is_other_than(*(_text(elements.get(tag, b""), encoding.implicit) for tag in _PERSON)):
+            raise OtherPersonError("it says another birth date or sex than the patient's")
         head, kept = _head(elements, encoding, patient, origin, now)
         if isinstance(content, bytes):
             head, rest_at = head + content[rest_at:], size
-        sop_class, sop_instance = (_uid(elements.get(tag, b""), encoding.implicit) for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID))
+        sop_class, sop_instance = (_text(elements.get(tag, b""), encoding.implicit) for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID))
         if not sop_class or not sop_instance:
             raise UncoercibleError("it does not say which instance it is")
         meta = _meta(data, written_syntax)
     return OutgoingInstance(sop_class, sop_instance, written_syntax, source, rest_at, meta, head, kept)
 
 
-def _uid(raw: bytes, implicit: bool) -> str:
+def _text(raw: bytes, implicit: bool) -> str:
+    """The value of an element of plain ASCII: a UID, a date, a code."""
     return _value(raw, implicit).rstrip(b"\0 ").decode("ascii", "replace")
 
 

@@ -95,7 +95,8 @@ class Pacs(Node):
             return replace(patient, issuer=written or patient.issuer)
         if known.birth_date and patient.birth_date and known.birth_date != patient.birth_date:
             return None
-        return LocalPatient(patient.id, written or known.issuer or patient.issuer, known.name, known.birth_date, known.sex)
+        issuer = written or known.issuer or patient.issuer
+        return LocalPatient(patient.id, issuer, known.name, known.birth_date, known.sex, patient.birth_date, patient.sex)
 
     def has(self, study: str, series: Collection[str]) -> frozenset[str] | None:
         """The SOP Instance UIDs that the PACS has of these series; None where it answers no C-FIND of images."""

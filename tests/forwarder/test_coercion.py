@@ -13,7 +13,7 @@ import pytest
 from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.dataset import Dataset
 
-from forwarder.retrieve.coercion import LocalPatient, Origin, UncoercibleError
+from forwarder.retrieve.coercion import LocalPatient, Origin, OtherPersonError, UncoercibleError
 from forwarder.retrieve.coercion import coerced as coerced_file
 from forwarder.retrieve.implicit import to_implicit
 from forwarder.retrieve.outgoing import OutgoingInstance
@@ -149,6 +149,45 @@ def test_several_at_once_damage_no_text(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(name, range(80))) == {("WAŁĘSA^ŁUCJA", "Грудь")}
+
+
+@pytest.mark.parametrize(
+    ("birth_date", "sex", "is_other"),
+    [
+        ("19400506", "F", False), ("19400507", "F", True), ("19400506", "M", True), ("", "", False), (None, None, False),
+        ("1940.05.06", "f ", False), ("1940.05.07", "F", True), ("00000000", "O", False), ("19401332", "X", False),
+        ("1940", "FEMALE", False), ("19000101", "F", True), ("194005060000", "F", False), ("19400506\\19400507", "F", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("source", ["CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_file_that_says_another_birth_date_or_sex_is_somebody_else_s(
+    birth_date: str | None, sex: str | None, is_other: bool, source: str, tmp_path: Path
+) -> None:
+    """What is no date, and what is neither M nor F, says nothing."""
+    image = pydicom.dcmread(path_of(source))
+    del image.PatientBirthDate, image.PatientSex
+    if birth_date is not None:
+        image.PatientBirthDate, image.PatientSex = birth_date, sex
+    image.save_as(tmp_path / "in.dcm")
+    if is_other:
+        with pytest.raises(OtherPersonError):
+            coerced_file(tmp_path / "in.dcm", PATIENT, ORIGIN, NOW)
+    else:
+        coerced(tmp_path / "in.dcm", tmp_path)
+
+
+@pytest.mark.parametrize(("birth_date", "sex"), [("", ""), ("00000000", "O"), ("unknown", "U")])
+def test_where_the_pacs_says_nothing_of_the_patient_a_file_is_held_against_the_archive(
+    birth_date: str, sex: str, tmp_path: Path
+) -> None:
+    image = pydicom.dcmread(path_of("CT_small.dcm"))
+    image.PatientBirthDate, image.PatientSex = "19400506", "F"
+    image.save_as(tmp_path / "in.dcm")
+    coerced(tmp_path / "in.dcm", tmp_path, LocalPatient("7", "2.999", "BIANCHI^ADA", birth_date, sex, "19400506", "F"))
+    for other in (("19400507", "F"), ("19400506", "M")):
+        with pytest.raises(OtherPersonError):
+            coerced_file(tmp_path / "in.dcm", LocalPatient("7", "2.999", "BIANCHI^ADA", birth_date, sex, *other), ORIGIN, NOW)
 
 
 LONG = "DELLA ROVERE" * 6 + "^" + "MARIA CONCETTA" * 3

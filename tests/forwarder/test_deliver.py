@@ -185,6 +185,30 @@ def test_another_person_under_the_number_gets_no_images_until_somebody_decides(c
     assert case.pacs.received == []
 
 
+@pytest.mark.parametrize("knows", ["", "19600303", None])
+@pytest.mark.parametrize(
+    "other", [("NERI^PAOLA", "19700404", "F"), ("NERI^PAOLO", "19700404", "M"), ("VERDI^LUCIA", "19600303", "F")]
+)
+def test_an_exam_of_another_person_under_the_sender_s_number_is_not_brought(
+    case: Case, knows: str | None, other: tuple[str, str, str]
+) -> None:
+    """A number that the sender used again, or a mistake of its registry. `knows`: the birth date that the PACS has."""
+    if knows is not None:
+        case.pacs.knows(case.number, "VERDI^LUCA", knows, "M" if knows else "")
+    case.patient.name = "VERDI^LUCA"
+    theirs = dict(zip(("PatientName", "PatientBirthDate", "PatientSex"), other, strict=True))
+    films = [
+        case.prior(date="20260302", PatientBirthDate="19600303", PatientSex="M"),
+        case.prior(date="20260301", source="JPEG2000.dcm", **theirs),
+    ]
+    case.send(*films)
+    by_api.transfer(case.city, case.patient)
+    with running(case.place.config()):
+        state = case.settled(2)
+    assert (state["delivered"], state["aside_reasons"]) == (1, {"other-person": 1})
+    assert [(ds.SOPInstanceUID, str(ds.PatientName)) for ds in case.pacs.received] == [(films[0].SOPInstanceUID, "VERDI^LUCA")]
+
+
 def test_the_same_number_of_another_issuer_is_another_person_s(city: RunningCity, tmp_path: Path) -> None:
     """From a CD of another hospital, say, without a birth date: nothing comes under that name."""
     with running_pacs() as pacs, a_case(city, tmp_path, pacs, pacs__issuer="MAUGERI") as case:

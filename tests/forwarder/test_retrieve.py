@@ -19,6 +19,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import build_role, evt
 from pynetdicom.sop_class import (
     CTImageStorage,
+    PatientRootQueryRetrieveInformationModelGet,
     PatientRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
@@ -197,6 +198,20 @@ def test_equipment_that_knows_implicit_vr_only_gets_that(case: Case) -> None:
         there = got[film.SOPInstanceUID]
         assert (there.file_meta.TransferSyntaxUID, there.PatientID) == (ImplicitVRLittleEndian, case.number)
         assert there.pixel_array.tobytes() == film.pixel_array.tobytes()
+
+
+def test_an_exam_of_another_person_under_the_sender_s_number_is_not_retrieved(case: Case) -> None:
+    """As into the PACS: a number that the sender used again, or a mistake of its registry."""
+    film = case.prior(date="20260302")
+    other = case.prior(date="20260301", PatientName="NERI^PAOLO", PatientBirthDate="19700404", PatientSex="M")
+    case.send(film, other)
+    by_api.transfer(case.city, case.patient)
+    by_api.wait_for_studies(case.city, case.patient, 2)
+    came, answers = case.get(PatientRootQueryRetrieveInformationModelGet, QueryRetrieveLevel="PATIENT", PatientID=case.number)
+    status, told = answers[-1]
+    assert (status.Status, status.NumberOfCompletedSuboperations, status.NumberOfFailedSuboperations) == (0xB000, 1, 1)
+    assert told.FailedSOPInstanceUIDList == other.SOPInstanceUID
+    assert [ds.SOPInstanceUID for ds in came] == [film.SOPInstanceUID]
 
 
 def test_one_instance_that_nobody_foresaw_is_a_sub_operation_that_failed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,6 +238,11 @@ MUTANTS = (
         ("tests/forwarder/test_deliver.py", "tests/forwarder/test_deliver_faults.py"),
     ),
     Mutant(
+        11, "an image that says another birth date or sex is brought all the same", "forwarder/retrieve/coercion.py",
+        "return len(dates) > 1 or len(sexes) > 1", "return len(dates) > 2",
+        ("tests/forwarder/test_deliver.py", "tests/forwarder/test_coercion.py"),
+    ),
+    Mutant(
         11, "what the PACS sends back is sent on", "forwarder/deliver/engine.py",
         "return self.ledger.was_brought(sop_instance)", "return False", ("tests/forwarder/test_deliver.py",),
     ),

@@ -21,8 +21,9 @@ from forwarder.header import head_of
 from forwarder.logs import log, log_unforeseen
 from forwarder.retrieve.coercion import LocalPatient, Origin, OtherPersonError, UncoercibleError
 from forwarder.retrieve.instances import CannotBeHadError, Instance
-from forwarder.retrieve.outgoing import OutgoingInstance
+from forwarder.retrieve.outgoing import OutgoingInstance, outgoing
 from forwarder.retrieve.pacs import Pacs
+from forwarder.retrieve.store_association import DUPLICATE_SOP_INSTANCE, is_warning
 from forwarder.retrieve.store_scu import PLAIN, Association, NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
 
@@ -30,7 +31,6 @@ TRIES = 3
 """How often an instance may break an association, or not be kept, before it takes a person."""
 URL_SECONDS = 240.0
 """Addresses of a manifest hold for 300 seconds."""
-WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
 NO_RESOURCES = range(0xA700, 0xA800)
 EACH = 8  # instances for which another association is worth its opening
 OPENINGS, OPENING_SECONDS = 3, 0.5
@@ -52,7 +52,8 @@ class _UnwantedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How the PACS answered: the status, or 0 where it took it without a word; and what came into it in place of a report."""
+    """How the PACS answered: the status, or 0 where it took it without a word (0111 where it says that it has it);
+    and what came into it in place of a report."""
 
     status: int
     made: tuple[InPacs, ...] = ()
@@ -276,11 +277,18 @@ class Delivery:
                 return NotTaken(TAKES_NONE)
         status = association.store(ready)
         self._spool.step("deliver-stored")
-        if status == 0x0000 or status in WARNINGS:
+        if status == 0x0000 or is_warning(status) or (status == DUPLICATE_SOP_INSTANCE and not self._was_brought(ready)):
             return Taken(status)
         if status in NO_RESOURCES:
             raise PacsError("full")
         return NotTaken(f"pacs-status-{status:04x}")
+
+    def _was_brought(self, ready: OutgoingInstance | Path) -> bool:
+        """Whether other bytes of this instance came into the PACS from here: a correction that it refuses is not in it.
+
+        Raises SpoolError.
+        """
+        return self._ledger.was_brought((ready if isinstance(ready, OutgoingInstance) else outgoing(ready)).sop_instance_uid)
 
 
 class _Round:

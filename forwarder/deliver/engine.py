@@ -36,6 +36,7 @@ from forwarder.logs import log, log_unforeseen
 from forwarder.retrieve.coercion import LocalPatient, Origin
 from forwarder.retrieve.instances import Instance
 from forwarder.retrieve.pacs import Pacs
+from forwarder.retrieve.store_association import is_warning
 from forwarder.retrieve.store_scu import PLAIN, NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
 
@@ -453,7 +454,7 @@ class Deliveries:
             return "pacs-takes-no-rejection-note"
         finally:
             path.unlink(missing_ok=True)
-        return None if status == 0x0000 or status & 0xF000 == 0xB000 else f"pacs-status-{status:04x}"
+        return None if status == 0x0000 or is_warning(status) else f"pacs-status-{status:04x}"
 
 
 def _pause(attempts: int) -> float:

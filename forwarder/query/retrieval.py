@@ -22,6 +22,7 @@ from forwarder.retrieve.implicit import to_implicit
 from forwarder.retrieve.instances import CannotBeHadError, Instance, Instances
 from forwarder.retrieve.pacs import Pacs
 from forwarder.retrieve.query_retrieve import CANNOT_COUNT, NOT_THIS_SOP_CLASS, Channel, QueryRefusedError, SubOperations
+from forwarder.retrieve.store_association import is_warning
 from forwarder.retrieve.store_scu import NothingAcceptedError, PacsError
 from forwarder.spool.spool import Spool
 
@@ -33,7 +34,6 @@ MOST_STUDIES = 1000
 LARGEST_MESSAGE_ID = 65_535
 FAILURES_IN_A_ROW = 8  # after which the archive, or the disk, is taken to be gone
 NOT_SENT = 0xC000
-WARNINGS = frozenset({0xB000, 0xB006, 0xB007})  # PS3.4 Table B.2-1
 
 
 @dataclass(slots=True)
@@ -174,8 +174,8 @@ class Retrieval:
                     status = done.result()
                     remaining -= 1
                     completed += status == 0x0000
-                    warning += status in WARNINGS
-                    if status != 0x0000 and status not in WARNINGS:
+                    warning += is_warning(status)
+                    if status != 0x0000 and not is_warning(status):
                         failed += 1
                         failures.append(instance.sop_instance)
                     yield SubOperations(remaining, completed, failed, warning, tuple(failures))

@@ -33,6 +33,15 @@ APPLICATION_CONTEXT = b"1.2.840.10008.3.1.1.1"
 C_STORE_RSP = 0x8001  # PS3.7 E.1
 COMMAND_FIELD, RESPONDED_TO, STATUS = 0x0100, 0x0120, 0x0900  # elements of group 0000
 
+WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
+"""Statuses of the class Warning beside Bxxx (PS3.7 C): requested optional attributes, attribute list, attribute value."""
+DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 C.5.6
+
+
+def is_warning(status: int) -> bool:
+    """Whether it says that the instance was stored, though not wholly as it came (PS3.7 C, PS3.4 Table B.2-1)."""
+    return status in WARNINGS or status & 0xF000 == 0xB000
+
 
 class PacsError(Exception):
     """The PACS cannot be reached, broke off, or does not answer. The text is one word for the status."""

@@ -31,8 +31,9 @@ PLAIN = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
 class Pacs:
     """`patients`: what it knows, by number; `answer`: the status for an instance, which may also raise or block.
 
-    `refuses`: SOP classes that it does not take; `breaks`: instances that it keeps, and breaks off before it says so; `commits`:
-    whether it does storage commitment, and says so on the same association or on one that it opens to `report_to` (a port);
+    `refuses`: SOP classes that it does not take; `breaks`: instances that it keeps, and breaks off before it says so;
+    `warns`: statuses beside Bxxx with which it keeps what came; `commits`: whether it does storage commitment,
+    and says so on the same association or on one that it opens to `report_to` (a port);
     `loses`: instances of which it says then that it does not have them; `associations`: how many it bears at once.
     """
 
@@ -44,6 +45,7 @@ class Pacs:
     breaks: set[str] = field(default_factory=set)
     at_once: int = 0
     most_at_once: int = 0
+    warns: frozenset[int] = frozenset()
     commits: str = ""
     report_to: int = 0
     loses: set[str] = field(default_factory=set)
@@ -83,7 +85,7 @@ class Pacs:
         status = self.answer(ds)
         with self.lock:
             self.at_once -= 1
-        if status == 0x0000 or status & 0xF000 == 0xB000:
+        if status == 0x0000 or status & 0xF000 == 0xB000 or status in self.warns:
             with self.lock:
                 self.kept[str(ds.SOPInstanceUID)] = ds
         return status

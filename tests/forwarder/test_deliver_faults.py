@@ -231,11 +231,40 @@ def test_a_syntax_that_the_pacs_accepts_and_then_refuses_is_sent_plain(city: Run
 
 def test_a_warning_is_a_delivery_that_says_so(city: RunningCity, tmp_path: Path) -> None:
     with running_pacs() as pacs, a_case(city, tmp_path, pacs) as case:
-        films = a_study(case)
-        warnings = dict(zip((str(film.SOPInstanceUID) for film in films), (0xB000, 0xB006, 0xB007), strict=True))
+        statuses = (0xB000, 0xB006, 0xB007, 0xB123, 0x0001, 0x0107, 0x0116)
+        films = a_study(case, len(statuses))
+        warnings = dict(zip((str(film.SOPInstanceUID) for film in films), statuses, strict=True))
         pacs.answer = lambda ds: warnings[str(ds.SOPInstanceUID)]
+        pacs.warns = frozenset(statuses)
         with running(case.place.config()):
-            assert case.settled(3)["delivered"] == 3
+            assert case.settled(len(statuses))["delivered"] == len(statuses)
+        came_once(pacs, films)
+
+
+def test_a_pacs_that_has_an_instance_says_so_and_is_asked_whether_it_keeps_it(city: RunningCity, tmp_path: Path) -> None:
+    with running_pacs(commits="same") as pacs, a_case(city, tmp_path, pacs) as case:
+        film = case.prior(source="JPEG2000.dcm")
+        case.send(film)
+        by_api.transfer(city, case.patient)
+        pacs.answer = lambda ds: 0x0111
+        pacs.warns = frozenset({0x0111})
+        with running(case.place.config()):
+            until(lambda: case.state()["confirmed"]["commitment"] == 1)
+        came_once(pacs, [film])
+
+
+def test_a_correction_of_which_the_pacs_says_that_it_has_it_is_not_delivered(city: RunningCity, tmp_path: Path) -> None:
+    """It has the wrong one, and only that."""
+    with running_pacs(finds=False) as pacs, a_case(city, tmp_path, pacs) as case:
+        (film,) = a_study(case, 1)
+        with running(case.place.config()):
+            assert case.settled(1)["delivered"] == 1
+            pacs.answer = lambda ds: 0x0111
+            film.StudyDescription = "TC ADDOME"
+            case.send(film)
+            until(lambda: case.state()["aside_reasons"] == {"corrected": 1})
+            admin.retry(case.place.spool, everything=True)
+            until(lambda: case.state()["aside_reasons"] == {"pacs-status-0111": 1})
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of the long name

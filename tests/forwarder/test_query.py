@@ -355,8 +355,9 @@ def test_what_fails_is_counted_and_listed(shared: Case) -> None:
     status, failed = answers[-1]
     assert (status.Status, status.NumberOfCompletedSuboperations, status.NumberOfFailedSuboperations) == (0xB000, 1, 1)
     assert failed.FailedSOPInstanceUIDList == refused
-    _, answers = shared.get(answer=lambda ds: 0xB007, **keys)
-    assert (answers[-1][0].Status, answers[-1][0].NumberOfWarningSuboperations) == (0xB000, 2)
+    for warning in (0xB007, 0xB123, 0x0001, 0x0107, 0x0116):
+        _, answers = shared.get(answer=lambda ds, warning=warning: warning, **keys)
+        assert (answers[-1][0].Status, answers[-1][0].NumberOfWarningSuboperations) == (0xB000, 2)
     _, answers = shared.get(answer=lambda ds: 0xA700, **keys)
     assert (answers[-1][0].Status, len(answers[-1][1].FailedSOPInstanceUIDList)) == (0xA702, 2)
     model = StudyRootQueryRetrieveInformationModelMove

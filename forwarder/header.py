@@ -32,6 +32,8 @@ FIRST_GROUPS = (b"\2\0", b"\0\2", b"\x08\0", b"\0\x08")  # 0002 and 0008, of eit
 OTHER_FORMATS = (b"PK\3\4", b"MZ", b"\x7fELF", b"%PDF", b"\xd0\xcf\x11\xe0", b"Rar!", b"7z\xbc\xaf", b"#!")
 """What a preamble may not begin with: programs and archives that would be DICOM too. The archive knows more of them."""
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+BLANK_VRS = frozenset({b"  ", b"\0\0", b"??"})
+"""What some write where a VR should be; two bytes of length follow."""
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
@@ -200,10 +202,10 @@ def walk(data: Buffer, at: int, *, implicit: bool, order: str, limit: int = LIMI
         vr, value_at = b"", at + 8
         if not now_implicit and group != 0xFFFE:
             _, _, vr, length = explicit.unpack_from(data, at)
-            if vr in LONG_VRS:
+            if vr.upper() in LONG_VRS:
                 (length,) = long_length.unpack_from(data, at + 8)
                 value_at = at + 12
-            elif not vr.isalpha():
+            elif not vr.isalpha() and not (vr in BLANK_VRS and _is_head(data, value_at + length, (group, number), order)):
                 raise ValueError("no VR where one should be")
         if group == 0xFFFE and number in (0xE00D, 0xE0DD):  # a delimiter
             if not stack:
@@ -219,3 +221,12 @@ def walk(data: Buffer, at: int, *, implicit: bool, order: str, limit: int = LIMI
             at = value_at
         else:
             at = value_at + length
+
+
+def _is_head(data: Buffer, at: int, before: Tag, order: str) -> bool:
+    """Whether the data ends here, or a delimiter or an explicit element follows that comes after the tag `before`."""
+    head = bytes(data[at : at + 8])
+    if len(head) < 8:
+        return at == len(data)
+    tag = struct.unpack(order + "HH", head[:4])
+    return tag[0] == 0xFFFE or (tag > before and head[4:6].isalpha() and head[4:6].isupper())

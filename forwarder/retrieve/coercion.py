@@ -23,16 +23,20 @@ from functools import lru_cache
 from pathlib import Path
 
 from pydicom import charset, dcmread
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.valuerep import STANDARD_VR
 
-from forwarder.header import DEFLATED, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED, Element, Tag, walk
+from forwarder.header import BLANK_VRS, DEFLATED, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED, Element, Tag, walk
 from forwarder.retrieve.encoding import Encoding, codecs_of, strictly
 from forwarder.retrieve.outgoing import OutgoingInstance
 
 LARGEST_HEAD = 64 * 1024 * 1024
 """Bytes before Pixel Data that are taken apart; also of a deflated data set, inflated."""
 _BULK = frozenset({(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)})
+_VRS = frozenset(vr.value.encode() for vr in STANDARD_VR)
+_MOST_OF_THE_FIRST = 1024  # bytes of the first element of a data set
+TRANSFER_SYNTAX_UID: Tag = (0x0002, 0x0010)
 SPECIFIC_CHARACTER_SET: Tag = (0x0008, 0x0005)
 SOP_CLASS_UID: Tag = (0x0008, 0x0016)
 SOP_INSTANCE_UID: Tag = (0x0008, 0x0018)
@@ -149,7 +153,8 @@ def coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime) 
 
 def _coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime) -> OutgoingInstance:
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        begin, syntax = _begin(data)
+        beginning = _begin(data)
+        begin, syntax = beginning.data_set_at, beginning.syntax
         content: bytes | mmap.mmap = data
         written_syntax, size = syntax, len(data)
         if syntax == DEFLATED:
@@ -164,7 +169,7 @@ def _coerced(source: Path, patient: LocalPatient, origin: Origin, now: datetime)
         sop_class, sop_instance = (_text(elements.get(tag, b""), encoding.implicit) for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID))
         if not sop_class or not sop_instance:
             raise UncoercibleError("it does not say which instance it is")
-        meta = _meta(data, written_syntax)
+        meta = _meta(data, beginning, written_syntax, sop_class, sop_instance)
     return OutgoingInstance(sop_class, sop_instance, written_syntax, source, rest_at, meta, head, kept)
 
 
@@ -173,23 +178,49 @@ def _text(raw: bytes, implicit: bool) -> str:
     return _value(raw, implicit).rstrip(b"\0 ").decode("ascii", "replace")
 
 
-def _begin(data: mmap.mmap) -> tuple[int, str]:
-    """(where the data set begins, its transfer syntax) of a Part 10 file."""
-    if data[128:132] != b"DICM":
-        raise UncoercibleError("no file meta information")
-    at, syntax = 132, ""
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """Where a data set begins, the transfer syntax that its bytes are in, and the elements of File Meta Information by tag."""
+
+    data_set_at: int
+    syntax: str
+    file_meta: Mapping[Tag, bytes]
+
+
+def _begin(data: mmap.mmap) -> _Beginning:
+    """As the archive reads it: without preamble or File Meta Information too, or with one that contradicts the data set."""
+    at = 132 if data[128:132] == b"DICM" else 0
+    meta: dict[Tag, bytes] = {}
     try:
-        for element in walk(data, 132, implicit=False, order="<", limit=LARGEST_HEAD):
+        for element in walk(data, at, implicit=False, order="<", limit=LARGEST_HEAD):
             if element.tag[0] != 2:
                 break
             at = element.value_at + element.length
-            if element.tag == (0x0002, 0x0010):
-                syntax = bytes(data[element.value_at : at]).rstrip(b"\0 ").decode("ascii", "replace")
+            meta[element.tag] = bytes(data[element.start : at])
     except (struct.error, ValueError):
         pass  # an implicit data set behind it
+    declared = _text(meta.get(TRANSFER_SYNTAX_UID, b""), implicit=False)
+    syntax = declared
+    if declared in ("", IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED):
+        syntax = _shown_syntax(bytes(data[at : at + 8])) or declared
     if not syntax:
         raise UncoercibleError("no transfer syntax")
-    return at, syntax
+    return _Beginning(at, syntax, meta)
+
+
+def _shown_syntax(first: bytes) -> str:
+    """The uncompressed transfer syntax of a data set that begins with these eight bytes; empty where they do not show it."""
+    if len(first) < 8:
+        return ""
+    for order, syntax in (("<", EXPLICIT_LE), (">", EXPLICIT_BE)):
+        group, number, length = struct.unpack(order + "HHL", first)
+        if group != 0x0008 or number > 0x0100:
+            continue
+        if first[4:6] in _VRS:
+            return syntax
+        if order == "<" and (number == 0 or dictionary_has_tag(group << 16 | number)) and length < _MOST_OF_THE_FIRST:
+            return IMPLICIT_LE
+    return ""
 
 
 def _inflated(data: mmap.mmap, at: int) -> bytes:
@@ -208,12 +239,13 @@ def _elements(content: bytes | mmap.mmap, at: int, syntax: str) -> tuple[dict[Ta
     found: dict[Tag, bytes] = {}
     implicit = syntax == IMPLICIT_LE
     order = ">" if syntax == EXPLICIT_BE else "<"
+    named = Encoding(implicit, syntax == EXPLICIT_BE, ())
     last: Element | None = None
     rest = len(content)
     try:
         for element in walk(content, at, implicit=implicit, order=order, limit=LARGEST_HEAD):
             if last is not None:
-                found[last.tag] = bytes(content[last.start : element.start])
+                found[last.tag] = _with_vr(bytes(content[last.start : element.start]), last.tag, named)
             last = element
             if element.tag in _BULK:
                 return found, element.start
@@ -222,8 +254,22 @@ def _elements(content: bytes | mmap.mmap, at: int, syntax: str) -> tuple[dict[Ta
     except (struct.error, ValueError) as error:
         raise UncoercibleError("its elements cannot be told apart") from error
     if last is not None:
-        found[last.tag] = bytes(content[last.start : rest])
+        found[last.tag] = _with_vr(bytes(content[last.start : rest]), last.tag, named)
     return found, rest
+
+
+def _with_vr(raw: bytes, tag: Tag, encoding: Encoding) -> bytes:
+    """An element with its VR, where it is in small letters, or was left blank; UN where it cannot be known (PS3.5 6.2.2)."""
+    written = raw[4:6]
+    if encoding.implicit or written in _VRS:
+        return raw
+    if written.upper() in _VRS:
+        return raw[:4] + written.upper() + raw[6:]
+    if written not in BLANK_VRS:
+        return raw
+    number = tag[0] << 16 | tag[1]
+    known = dictionary_VR(number).encode() if dictionary_has_tag(number) else b"UN"
+    return encoding.wrap(tag, known if known in _VRS else b"UN", raw[8:])
 
 
 def _value(raw: bytes, implicit: bool) -> bytes:
@@ -400,18 +446,22 @@ def _bare(raw: bytes, encoding: Encoding) -> bytes:
     return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(body)) + body + raw
 
 
-def _meta(data: mmap.mmap, syntax: str) -> bytes:
-    """Preamble and file meta: as they were, but for a transfer syntax that changed."""
-    begin, before = _begin(data)
-    if syntax == before:
-        return bytes(data[:begin])
-    uid = syntax.encode() + b"\0" * (len(syntax) % 2)
-    kept = []
-    for element in walk(bytes(data[:begin]), 132, implicit=False, order="<", limit=LARGEST_HEAD):
-        raw = bytes(data[element.start : element.value_at + element.length])
-        if element.tag == (0x0002, 0x0010):
-            raw = struct.pack("<HH2sH", 2, 0x10, b"UI", len(uid)) + uid
-        if element.tag != (0x0002, 0x0000):
-            kept.append(raw)
-    body = b"".join(kept)
-    return bytes(data[:132]) + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(body)) + body
+def _meta(data: mmap.mmap, beginning: _Beginning, syntax: str, sop_class: str, sop_instance: str) -> bytes:
+    """Preamble and file meta, made where there are none: as they were, but for a transfer syntax that changed or was not said."""
+    has_preamble, file_meta = data[128:132] == b"DICM", beginning.file_meta
+    if has_preamble and syntax == _text(file_meta.get(TRANSFER_SYNTAX_UID, b""), implicit=False):
+        return bytes(data[: beginning.data_set_at])
+    made = {
+        (0x0002, 0x0001): struct.pack("<HH2sHL", 2, 1, b"OB", 0, 2) + b"\0\1",
+        (0x0002, 0x0002): _meta_uid(0x0002, sop_class),
+        (0x0002, 0x0003): _meta_uid(0x0003, sop_instance),
+    }
+    kept = made | dict(file_meta) | {TRANSFER_SYNTAX_UID: _meta_uid(0x0010, syntax)}
+    body = b"".join(kept[tag] for tag in sorted(kept) if tag != (0x0002, 0x0000))
+    preamble = bytes(data[:132]) if has_preamble else bytes(128) + b"DICM"
+    return preamble + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(body)) + body
+
+
+def _meta_uid(number: int, uid: str) -> bytes:
+    value = uid.encode() + b"\0" * (len(uid) % 2)
+    return struct.pack("<HH2sH", 2, number, b"UI", len(value)) + value

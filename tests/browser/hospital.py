@@ -83,10 +83,14 @@ def announce(client: Client, *images: Dataset) -> None:
 
 def send(client: Client, *images: Dataset) -> None:
     """Upload, and wait until everything is indexed."""
-    files = [_bytes(dataset) for dataset in images]
-    offers = [_offer(dataset) for dataset in images]
+    send_files(client, [(_bytes(dataset), str(dataset.StudyInstanceUID)) for dataset in images])
+
+
+def send_files(client: Client, files: list[tuple[bytes, str]]) -> None:
+    """The same of (content, Study Instance UID)."""
+    offers = [_offer_of(content, study) for content, study in files]
     answer = client.post("/uploads", json={"instances": offers}).json()["instances"]
-    for content, offer in zip(files, answer, strict=True):
+    for (content, _), offer in zip(files, answer, strict=True):
         stored = requests.put(offer["upload"]["url"], data=content, headers=offer["upload"]["headers"], timeout=60)
         assert stored.status_code == 200, stored.text
     wanted = [offer["sha256"] for offer in offers]
@@ -138,12 +142,11 @@ def link(city: RunningCity, hospital: str = "maugeri", **body: Any) -> dict[str,
 
 
 def _offer(instance: Dataset) -> dict[str, Any]:
-    content = _bytes(instance)
-    return {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "size": len(content),
-        "study_instance_uid": str(instance.StudyInstanceUID),
-    }
+    return _offer_of(_bytes(instance), str(instance.StudyInstanceUID))
+
+
+def _offer_of(content: bytes, study: str) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "study_instance_uid": study}
 
 
 def _bytes(instance: Dataset) -> bytes:

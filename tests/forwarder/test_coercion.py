@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from random import Random
 
@@ -13,6 +15,7 @@ import pytest
 from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.dataset import Dataset
 
+from forwarder.header import DEFLATED, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from forwarder.retrieve.coercion import LocalPatient, Origin, OtherPersonError, UncoercibleError
 from forwarder.retrieve.coercion import coerced as coerced_file
 from forwarder.retrieve.implicit import to_implicit
@@ -51,11 +54,12 @@ def coerced(source: Path, tmp_path: Path, patient: LocalPatient = PATIENT) -> tu
 @pytest.mark.parametrize("name", FILES)
 def test_only_patient_and_order_change_whatever_the_transfer_syntax(name: str, tmp_path: Path) -> None:
     before = pydicom.dcmread(path_of(name))
-    result, after = coerced(path_of(name), tmp_path)
+    born, sex = before.get("PatientBirthDate") or "19400506", before.get("PatientSex") or "F"
+    result, after = coerced(path_of(name), tmp_path, replace(PATIENT, birth_date=born, sex=sex))
     assert result.kept == ()
     assert str(after.PatientName) == PATIENT.name
     assert (after.PatientID, after.IssuerOfPatientID, after.PatientBirthDate, after.PatientSex, after.AccessionNumber) == (
-        "MG-7", "2.999.2", "19400506", "F", "",
+        "MG-7", "2.999.2", born, sex, "",
     )  # fmt: skip
     assert after.StudyDescription.startswith("[San Matteo]")
     for element in before:
@@ -188,6 +192,73 @@ def test_where_the_pacs_says_nothing_of_the_patient_a_file_is_held_against_the_a
     for other in (("19400507", "F"), ("19400506", "M")):
         with pytest.raises(OtherPersonError):
             coerced_file(tmp_path / "in.dcm", LocalPatient("7", "2.999", "BIANCHI^ADA", birth_date, sex, *other), ORIGIN, NOW)
+
+
+def parts(name: str, syntax: str) -> tuple[bytes, bytes]:
+    """(preamble and File Meta Information, data set) of a file in this uncompressed transfer syntax."""
+    image = pydicom.dcmread(path_of(name))
+    image.file_meta.TransferSyntaxUID = syntax
+    image["PixelData"].VR = "OW"
+    image.PatientBirthDate, image.PatientSex = "19400506", "F"
+    file = BytesIO()
+    image.save_as(file, implicit_vr=syntax == IMPLICIT_LE, little_endian=syntax != EXPLICIT_BE)
+    begin = 144 + int.from_bytes(file.getvalue()[140:144], "little")
+    return file.getvalue()[:begin], file.getvalue()[begin:]
+
+
+def with_vr(data_set: bytes, element: bytes, vr: bytes) -> bytes:
+    at = data_set.index(element)
+    return data_set[: at + 4] + vr + data_set[at + 6 :]
+
+
+def odd_containers() -> dict[str, tuple[bytes, str, str]]:
+    """(a file, what its pixels are those of, the transfer syntax that its bytes are in) by what is odd about it."""
+    ct, mr = "CT_small.dcm", "MR_small_bigendian.dcm"
+    (of_explicit, explicit), (of_implicit, implicit) = parts(ct, EXPLICIT_LE), parts(ct, IMPLICIT_LE)
+    of_big, big = parts(mr, EXPLICIT_BE)
+    without = of_explicit[132:]
+    without = without[: without.index(b"\2\0\x10\0UI")]  # Transfer Syntax UID and what follows it
+    mode, name, birth_date = b"\x08\0\x60\0CS", b"\x10\0\x10\0PN", b"\x10\0\x30\0DA"
+    return {
+        "implicit under explicit": (of_explicit + implicit, ct, IMPLICIT_LE),
+        "explicit under implicit": (of_implicit + explicit, ct, EXPLICIT_LE),
+        "big under little": (of_explicit + big, mr, EXPLICIT_BE),
+        "little under big": (of_big + explicit, ct, EXPLICIT_LE),
+        "plain under deflated": (bytes(128) + b"DICM" + with_uid(DEFLATED) + explicit, ct, EXPLICIT_LE),
+        "no preamble": (without + with_uid(EXPLICIT_LE) + explicit, ct, EXPLICIT_LE),
+        "no transfer syntax": (bytes(128) + b"DICM" + without + explicit, ct, EXPLICIT_LE),
+        "nothing before explicit": (explicit, ct, EXPLICIT_LE),
+        "nothing before implicit": (implicit, ct, IMPLICIT_LE),
+        "nothing before big": (big, mr, EXPLICIT_BE),
+        "zeros behind": (of_explicit + explicit + bytes(50), ct, EXPLICIT_LE),
+        "a VR in small letters": (of_explicit + with_vr(with_vr(explicit, name, b"pn"), birth_date, b"da"), ct, EXPLICIT_LE),
+        "a VR of question marks": (of_explicit + with_vr(with_vr(explicit, mode, b"??"), birth_date, b"??"), ct, EXPLICIT_LE),
+        "a blank VR": (of_explicit + with_vr(explicit, name, b"  "), ct, EXPLICIT_LE),
+        "a VR of zeros": (of_explicit + with_vr(explicit, mode, b"\0\0"), ct, EXPLICIT_LE),
+        "an odd length": (of_explicit + explicit.replace(mode + b"\2\0CT", mode + b"\3\0CT "), ct, EXPLICIT_LE),
+    }
+
+
+def with_uid(syntax: str) -> bytes:
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    return b"\2\0\x10\0UI" + len(value).to_bytes(2, "little") + value
+
+
+@pytest.mark.parametrize("kind", sorted(odd_containers()))
+def test_containers_are_read_as_the_archive_reads_them(kind: str, tmp_path: Path) -> None:
+    """docs/conformance.md, 7: by what the bytes show; and written so that every reader can read them."""
+    content, name, syntax = odd_containers()[kind]
+    (tmp_path / "in.dcm").write_bytes(content)
+    result, after = coerced(tmp_path / "in.dcm", tmp_path, LocalPatient("7", "2.999", "CONTÙ^Łucja"))
+    before = pydicom.dcmread(path_of(name))
+    assert (result.transfer_syntax_uid, after.file_meta.TransferSyntaxUID) == (syntax, syntax)
+    assert (after.PatientID, str(after.PatientName), after.Modality) == ("7", "CONTÙ^Łucja", before.Modality)
+    was = after.OriginalAttributesSequence[-1].ModifiedAttributesSequence[0]
+    assert (was.PatientID, str(was.PatientName)) == (before.PatientID, str(before.PatientName))
+    assert after.pixel_array.tobytes() == before.pixel_array.tobytes()
+    for other in (LocalPatient("7", "2.999", "BIANCHI^ADA", "19400507"), LocalPatient("7", "2.999", "BIANCHI^ADA", "", "M")):
+        with pytest.raises(OtherPersonError):
+            coerced_file(tmp_path / "in.dcm", other, ORIGIN, NOW)
 
 
 LONG = "DELLA ROVERE" * 6 + "^" + "MARIA CONCETTA" * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import requests
 from deliveries import Case, a_case
 from hospital import process, store, until
 from pacs import PLAIN, running_pacs
+from pydicom import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 from forwarder.deliver.engine import Deliveries
 from forwarder.deliver.ledger import Ledger
@@ -183,6 +186,36 @@ def test_another_person_under_the_number_gets_no_images_until_somebody_decides(c
         state = case.settled(1)
     assert state["aside_reasons"] == {"other-person": 1}
     assert case.pacs.received == []
+
+
+def test_images_in_containers_as_some_equipment_writes_them_are_brought(case: Case) -> None:
+    """What the archive takes and shows (docs/conformance.md, 7) does not stop at the PACS."""
+    films = [case.prior(source="MR_small.dcm") for _ in range(5)]
+    whole = [by_api._bytes(film) for film in films]
+    begin = [144 + int.from_bytes(content[140:144], "little") for content in whole]
+
+    def implicit(film: Dataset) -> bytes:
+        file = BytesIO()
+        film.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        film.save_as(file, implicit_vr=True, little_endian=True)
+        return file.getvalue()[144 + int.from_bytes(file.getvalue()[140:144], "little") :]
+
+    at = whole[4].index(b"\x08\0\x60\0CS")
+    contents = [
+        whole[0][132:],  # without preamble
+        whole[1][begin[1] :],  # nor File Meta Information
+        implicit(films[2]),
+        whole[3][: begin[3]] + implicit(films[3]),  # under Explicit VR
+        whole[4][: at + 4] + b"??" + whole[4][at + 6 :],
+    ]
+    files = [(content, str(film.StudyInstanceUID)) for content, film in zip(contents, films, strict=True)]
+    by_api.send_files(case.city.client("san-matteo"), files)
+    by_api.transfer(case.city, case.patient)
+    with running(case.place.config()):
+        assert case.settled(5)["delivered"] == 5
+    for film in films:
+        came = case.pacs.kept[str(film.SOPInstanceUID)]
+        assert (came.PatientID, came.Modality, came.PixelData) == (case.number, "MR", film.PixelData)
 
 
 @pytest.mark.parametrize("knows", ["", "19600303", None])

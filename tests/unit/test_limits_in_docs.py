@@ -163,6 +163,9 @@ LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
         "more than 100,000 references in one request, 1,000 requests open": (
             f"{COMMITMENT}more_open_requests_and_references_than_can_be_kept_are_refused",
         ),
+        "A name of more than 64 characters goes in as it is": (
+            f"{F}coercion.py::test_a_name_longer_than_the_standard_has_it_goes_in",
+        ),
         "has not answered in ten minutes": (
             f"{F}deliver_faults.py::test_a_pacs_that_answers_no_request_for_commitment_is_asked_by_c_find",
         ),
